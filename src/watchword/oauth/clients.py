@@ -1,0 +1,77 @@
+"""RFC 7591 §2: client metadata, as the rules of this package need it.
+
+Owns the frozen value `Client` and what may be asked of it. Storing, fetching and authenticating clients is done elsewhere.
+"""
+
+from collections.abc import Mapping
+from typing import Literal
+
+import msgspec
+
+ApplicationType = Literal["web", "native"]
+SecurityProfile = Literal["default", "fapi2"]
+SubjectType = Literal["public", "pairwise"]
+TokenFormat = Literal["jwt", "opaque"]
+Origin = Literal["registered", "dynamic", "document"]
+
+AUTH_METHODS = (
+    "client_secret_basic",
+    "client_secret_post",
+    "private_key_jwt",
+    "tls_client_auth",
+    "self_signed_tls_client_auth",
+    "none",
+)
+
+
+class Client(msgspec.Struct, frozen=True, kw_only=True):
+    """A client of the authorization server; times are Unix seconds."""
+
+    client_id: str
+    name: str
+    token_endpoint_auth_method: str
+    grant_types: tuple[str, ...] = ()
+    response_types: tuple[str, ...] = ()
+    redirect_uris: tuple[str, ...] = ()
+    post_logout_redirect_uris: tuple[str, ...] = ()
+    scope: tuple[str, ...] = ()
+    resources: tuple[str, ...] = ()
+    application_type: ApplicationType = "web"
+    jwks: tuple[Mapping[str, object], ...] | None = None
+    jwks_uri: str | None = None
+    access_token_format: TokenFormat = "jwt"
+    access_token_lifetime: int | None = None
+    require_pkce: bool = True
+    require_pushed_authorization_requests: bool = False
+    require_signed_request_object: bool = False
+    dpop_bound_access_tokens: bool = False
+    tls_client_certificate_bound_access_tokens: bool = False
+    security_profile: SecurityProfile = "default"
+    subject_type: SubjectType = "public"
+    sector_identifier: str | None = None
+    default_acr_values: tuple[str, ...] = ()
+    default_max_age: int | None = None
+    tls_client_auth_subject: tuple[str, str] | None = None
+    authorization_details_types: tuple[str, ...] = ()
+    backchannel_logout_uri: str | None = None
+    frontchannel_logout_uri: str | None = None
+    id_token_signed_response_alg: str | None = None
+    userinfo_signed_response_alg: str | None = None
+    logo_uri: str | None = None
+    policy_uri: str | None = None
+    tos_uri: str | None = None
+    client_uri: str | None = None
+    origin: Origin = "registered"
+    owner: str | None = None
+    created_at: int = 0
+    disabled_at: int | None = None
+    version: int = 1
+
+    @property
+    def is_public(self) -> bool:
+        """Whether the client can keep no secret (RFC 6749 §2.1)."""
+        return self.token_endpoint_auth_method == "none"
+
+    def may(self, grant_type: str) -> bool:
+        """Whether the client is registered for a grant type."""
+        return grant_type in self.grant_types

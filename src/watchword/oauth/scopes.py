@@ -1,0 +1,45 @@
+"""RFC 6749 §3.3: access-token scope.
+
+Owns the grammar of scopes and the arithmetic on them. What a scope means is the business of the resource.
+"""
+
+import re
+from collections.abc import Iterable
+
+from watchword.oauth.errors import OAuthError
+
+MAX_SCOPES = 100
+MAX_SCOPE_LENGTH = 4096
+
+_TOKEN = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]{1,128}")
+
+
+def parse_scope(text: str) -> tuple[str, ...]:
+    """Split a `scope` value into its tokens, first occurrence kept; raise `invalid_scope` when malformed."""
+    if len(text) > MAX_SCOPE_LENGTH:
+        raise OAuthError("invalid_scope", "The scope parameter is too long.", field="scope")
+    tokens = tuple(dict.fromkeys(token for token in text.split(" ") if token))
+    if len(tokens) > MAX_SCOPES:
+        raise OAuthError("invalid_scope", "The scope parameter names too many scopes.", field="scope")
+    if not all(_TOKEN.fullmatch(token) for token in tokens):  # §3.3
+        raise OAuthError("invalid_scope", "The scope parameter has a character that is not allowed.", field="scope")
+    return tokens
+
+
+def format_scope(scope: Iterable[str]) -> str:
+    """Join scope tokens as they travel."""
+    return " ".join(scope)
+
+
+def narrow(requested: tuple[str, ...], allowed: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the scope to grant: all that is allowed when none was requested; raise `invalid_scope` beyond it."""
+    if not requested:
+        return allowed
+    if missing := [scope for scope in requested if scope not in allowed]:
+        raise OAuthError(
+            "invalid_scope",
+            "A requested scope is not allowed here.",
+            detail=f"not allowed: {' '.join(missing)[:200]}",
+            field="scope",
+        )
+    return requested

@@ -1,0 +1,91 @@
+"""The format of every opaque credential: recognisable, checkable offline, easy to find where it leaked.
+
+`<brand><kind>_<30 base62 characters><6 base62 characters of CRC-32>`. The thirty characters carry 178 bits. The
+checksum is the CRC-32 of those thirty characters in base62, zero-padded, so that a garbled or invented token is
+refused before any hash or look-up. A double click selects the whole of it, and it needs no escaping anywhere.
+This module owns the text; what a token may do is kept by the store under its hash.
+"""
+
+import hashlib
+import re
+from zlib import crc32
+
+ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+BODY_LENGTH = 30
+CHECKSUM_LENGTH = 6
+ENTROPY_BYTES = 32
+
+KINDS: dict[str, str] = {
+    "a": "API token",
+    "o": "access token",
+    "r": "refresh token",
+    "s": "client secret",
+    "c": "authorization code",
+    "d": "device code",
+    "u": "one-time link",
+    "g": "registration access token",
+}
+
+_BRAND = re.compile(r"[a-z][a-z0-9]{1,9}")
+_SPACE = 62**BODY_LENGTH
+
+
+def base62(number: int, width: int) -> str:
+    """Write a number in base62, zero-padded to `width` characters."""
+    digits = []
+    for _ in range(width):
+        number, digit = divmod(number, 62)
+        digits.append(ALPHABET[digit])
+    return "".join(reversed(digits))
+
+
+def check_brand(brand: str) -> str:
+    """Return the brand when it is two to ten lower-case letters or digits; raise ValueError otherwise."""
+    if not _BRAND.fullmatch(brand):
+        raise ValueError("the token brand must be 2 to 10 lower-case letters or digits and start with a letter")
+    return brand
+
+
+def make(brand: str, kind: str, randomness: bytes) -> str:
+    """Make the text of a credential from at least 32 random bytes (the bias of the reduction is below 2^-77)."""
+    if kind not in KINDS or len(randomness) < ENTROPY_BYTES:
+        raise ValueError("unknown kind of token, or too little randomness")
+    body = base62(int.from_bytes(randomness, "big") % _SPACE, BODY_LENGTH)
+    return f"{brand}{kind}_{body}{checksum(body)}"
+
+
+def checksum(body: str) -> str:
+    """Return the six check characters of a token's body."""
+    return base62(crc32(body.encode("ascii")), CHECKSUM_LENGTH)
+
+
+def is_well_formed(token: str, brand: str, kind: str) -> bool:
+    """Say whether a text can be a credential of this brand and kind at all: no hash, no look-up."""
+    prefix = f"{brand}{kind}_"
+    if len(token) != len(prefix) + BODY_LENGTH + CHECKSUM_LENGTH or not token.startswith(prefix):
+        return False
+    if not token.isascii() or not token[len(prefix) :].isalnum():
+        return False
+    body = token[len(prefix) : -CHECKSUM_LENGTH]
+    return checksum(body) == token[-CHECKSUM_LENGTH:]
+
+
+def kind_of(token: str, brand: str) -> str | None:
+    """Return the kind letter of a well-formed credential of this brand, or None."""
+    kind = token[len(brand) : len(brand) + 1]
+    return kind if kind in KINDS and is_well_formed(token, brand, kind) else None
+
+
+def digest(token: str) -> bytes:
+    """Return the SHA-256 under which a credential is stored: 178 random bits need no slow hash."""
+    return hashlib.sha256(token.encode("utf-8", "surrogatepass")).digest()
+
+
+def pattern(brand: str, kinds: str = "".join(KINDS)) -> str:
+    """Return the regular expression that finds credentials of this brand in any text."""
+    return rf"\b{brand}[{kinds}]_[0-9A-Za-z]{{{BODY_LENGTH + CHECKSUM_LENGTH}}}\b"
+
+
+def redact(text: str, brand: str) -> str:
+    """Replace the secret part of every credential in a text, so that it may be logged."""
+    return re.sub(rf"\b({brand}[{''.join(KINDS)}]_)[0-9A-Za-z]{{20,}}", r"\1[redacted]", text)

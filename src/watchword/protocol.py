@@ -1,0 +1,356 @@
+"""RFC 9112: the HTTP/1.1 server protocol that uvicorn runs (`uvicorn.Config(http=LeanProtocol)`).
+
+Theory of operation. A connection is in one phase at a time:
+
+    idle     between requests            → head when a byte arrives
+    head     a head is on its way in     → body when it is complete and a body is due, else running
+    body     a body is on its way in     → running when it is complete
+    running  the application has it      → idle or head when the answer is written, closing if it was the last
+    linger   refused: the answer is out, the rest of the input is thrown away until the client has seen it
+    closing  waiting for the last bytes to leave
+
+Each phase has a deadline; one coarse timer per server looks at all of them. Input beyond the current request
+stays unparsed in the buffer, so answers are sequential, and a refused request ends all parsing. Syntax lives
+in `protocol_syntax`, the ASGI side in `protocol_exchange`. HTTP/2, WebSockets and access logs are not here.
+
+Applications name their hot handlers in an attribute `hot`, a set of (method, path). A hot handler runs in no
+task: it may await plain futures of the running loop, and nothing that needs a current task.
+"""
+
+import asyncio
+import math
+from typing import Any, ClassVar, Final, cast
+from weakref import WeakKeyDictionary
+
+from uvicorn import Config
+from uvicorn.server import ServerState
+
+from watchword.protocol_exchange import Application, Exchange, plain_answer, run_hot
+from watchword.protocol_syntax import (
+    BODY_LIMIT,
+    HEAD_LIMIT,
+    ChunkedBody,
+    Head,
+    Refused,
+    check_begun,
+    parse_head,
+)
+
+PIPELINE_LIMIT: Final = 64 * 1024  # bytes kept for later requests before reading pauses
+HOT_NOTHING: Final[frozenset[tuple[str, str]]] = frozenset()
+ASGI: Final = {"version": "3.0", "spec_version": "2.3"}
+
+
+class Pulse:
+    """What all connections of one server share: a coarse clock, one timer, the common header lines."""
+
+    of: ClassVar[WeakKeyDictionary[ServerState, "Pulse"]] = WeakKeyDictionary()
+
+    def __init__(self, state: ServerState, loop: asyncio.AbstractEventLoop, interval: float) -> None:
+        self.connections = cast("set[LeanProtocol]", state.connections)
+        self.loop = loop
+        self.interval = interval
+        self.now = loop.time()
+        self.timer: asyncio.TimerHandle | None = None
+        self.fields: list[tuple[bytes, bytes]] | None = None
+        self.lines = b""
+
+    def start(self) -> None:
+        """Beat as long as there are connections."""
+        if self.timer is None:
+            self.now = self.loop.time()
+            self.timer = self.loop.call_later(self.interval, self.beat)
+
+    def beat(self) -> None:
+        """Look at every connection's deadlines."""
+        self.timer = None
+        self.now = self.loop.time()
+        for connection in tuple(self.connections):
+            connection.check(self.now)
+        if self.connections:
+            self.start()
+
+    def common_headers(self, fields: list[tuple[bytes, bytes]]) -> bytes:
+        """uvicorn's date and configured headers, which it renews once a second, without `server`."""
+        if fields is not self.fields:
+            self.fields = fields
+            self.lines = b"".join(b"%b: %b\r\n" % field for field in fields if field[0] != b"server")
+        return self.lines
+
+
+class LeanProtocol(asyncio.Protocol):
+    """One connection. Subclass it to change a limit: sizes in bytes, times in seconds."""
+
+    body_limit: ClassVar[int] = BODY_LIMIT
+    interval: ClassVar[float] = 0.5  # between two looks at the deadlines
+    timeouts: ClassVar[dict[str, float]] = {
+        "head": 10.0,
+        "body": 30.0,
+        "running": math.inf,
+        "linger": 2.0,
+        "closing": 30.0,
+    }
+    write_timeout: ClassVar[float] = 30.0  # without progress
+
+    def __init__(
+        self,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        self.config = config
+        self.state = server_state
+        self.app_state = app_state
+        self.app: Application = config.loaded_app
+        self.hot: frozenset[tuple[str, str]] = getattr(self.app, "hot", HOT_NOTHING)
+        self.loop = _loop or asyncio.get_running_loop()
+        pulse = Pulse.of.get(server_state)
+        if pulse is None:
+            pulse = Pulse.of[server_state] = Pulse(server_state, self.loop, self.interval)
+        self.pulse = pulse
+        self.transport: asyncio.Transport
+        self.buffer = bytearray()
+        self.scanned = 0
+        self.head: Head | None = None
+        self.chunked: ChunkedBody | None = None
+        self.exchange: Exchange | None = None
+        self.writable: asyncio.Event | None = None
+        self.reading = True
+        self.lost = False
+        self.stopping = False
+        self.overloaded = False
+        self.write_deadline = math.inf
+        self.enter("head")
+
+    # the transport's side
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Register, learn the addresses, start the clock."""
+        self.transport = cast("asyncio.Transport", transport)
+        connections = self.pulse.connections
+        connections.add(self)
+        limit = self.config.limit_concurrency
+        self.overloaded = limit is not None and len(connections) > limit
+        if limit is not None and len(connections) > 2 * limit:
+            self.transport.abort()
+        self.client = address(transport.get_extra_info("peername"))
+        self.server = address(transport.get_extra_info("sockname"))
+        session = transport.get_extra_info("ssl_object")
+        self.tls = None if session is None else {"client_certificate": session.getpeercert(binary_form=True)}
+        self.pulse.start()
+        self.enter("head")
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Deregister; tell the application if it is still at work."""
+        self.lost = True
+        self.pulse.connections.discard(self)
+        self.buffer.clear()
+        self.resume_writing()
+        if self.exchange is not None:
+            self.exchange.disconnected()
+
+    def data_received(self, data: bytes) -> None:
+        """Keep what arrives; parse unless a request is being answered."""
+        if self.phase in ("linger", "closing"):
+            return
+        if self.overloaded:
+            self.refuse(Refused(503, b"retry-after: 1\r\n"))
+            return
+        self.buffer += data
+        if self.exchange is None:
+            self.advance()
+        elif len(self.buffer) > PIPELINE_LIMIT and self.reading:
+            self.reading = False
+            self.transport.pause_reading()
+
+    def pause_writing(self) -> None:
+        """The client reads more slowly than the application writes."""
+        self.writable = asyncio.Event()
+
+    def resume_writing(self) -> None:
+        """The client has caught up."""
+        self.write_deadline = math.inf
+        if self.writable is not None:
+            self.writable.set()
+            self.writable = None
+
+    # the server's side
+
+    def shutdown(self) -> None:
+        """Finish the request in hand, if there is one, and close."""
+        self.stopping = True
+        if self.exchange is None:
+            self.close()
+        else:
+            self.exchange.keep_alive = False
+
+    def common_headers(self) -> bytes:
+        """Header lines of every answer."""
+        return self.pulse.common_headers(self.state.default_headers)
+
+    def check(self, now: float) -> None:
+        """End a connection whose time is up."""
+        if self.transport.get_write_buffer_size() == 0:
+            self.write_deadline = math.inf
+        elif self.write_deadline == math.inf:
+            self.write_deadline = now + self.write_timeout - self.interval
+        if now >= self.write_deadline or (now >= self.deadline and self.phase == "closing"):
+            self.transport.abort()
+        elif now >= self.deadline:
+            self.expire()
+
+    def expire(self) -> None:
+        """The client was too slow, or has nothing more to say."""
+        if self.phase == "body" or (self.phase == "head" and self.buffer):
+            self.refuse(Refused(408))
+        else:
+            self.close()
+
+    # requests
+
+    def enter(self, phase: str) -> None:
+        """Change the phase; its deadline never passes later than its timeout says."""
+        timeout = self.config.timeout_keep_alive if phase == "idle" else self.timeouts[phase]
+        self.phase = phase
+        self.deadline = self.pulse.now + timeout - self.interval
+
+    def advance(self) -> None:
+        """Start the next request if it is complete."""
+        if self.exchange is not None or self.phase in ("linger", "closing") or self.lost:
+            return
+        try:
+            request = self.take_request()
+        except Refused as refusal:
+            self.refuse(refusal)
+            return
+        if not self.reading and (request is None or len(self.buffer) <= PIPELINE_LIMIT):
+            self.reading = True
+            self.transport.resume_reading()
+        if request is not None:
+            self.run(*request)
+
+    def take_request(self) -> tuple[Head, bytes] | None:
+        """Take one complete request out of the buffer; raises Refused."""
+        head = self.head or self.take_head()
+        if head is None:
+            if self.phase == "idle" and self.buffer:
+                self.enter("head")
+            return None
+        body = self.take_body(head)
+        self.head = head if body is None else None
+        return None if body is None else (head, body)
+
+    def take_head(self) -> Head | None:
+        """Take one head out of the buffer, if all of it is there; raises Refused."""
+        buffer = self.buffer
+        if buffer.startswith(b"\r\n"):
+            del buffer[:2]  # one empty line before a request is forgiven: §2.2
+        end = buffer.find(b"\r\n\r\n", self.scanned, HEAD_LIMIT) + 4
+        if end < 4:
+            check_begun(buffer, self.scanned)
+            self.scanned = max(0, len(buffer) - 3)
+            return None
+        raw = bytes(buffer[:end])
+        del buffer[:end]
+        self.scanned = 0
+        head = parse_head(raw)
+        self.await_body(head)
+        return head
+
+    def await_body(self, head: Head) -> None:
+        """Prepare for the body that the head announces; raises Refused when it is too long."""
+        if head.length == 0:
+            return
+        if head.length is None:
+            self.chunked = ChunkedBody(self.body_limit)
+        elif head.length > self.body_limit:
+            raise Refused(413)
+        self.enter("body")
+        if head.expects_continue and not self.buffer:
+            self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+    def take_body(self, head: Head) -> bytes | None:
+        """Take the body out of the buffer, if all of it is there; raises Refused."""
+        if head.length == 0:
+            return b""
+        if self.chunked is not None:
+            body = self.chunked.take(self.buffer)
+            if body is not None:
+                self.chunked = None
+            return body
+        if len(self.buffer) < (head.length or 0):
+            return None
+        body = bytes(self.buffer[: head.length])
+        del self.buffer[: head.length]
+        return body
+
+    def run(self, head: Head, body: bytes) -> None:
+        """Hand a complete request to the application."""
+        self.enter("running")
+        exchange = Exchange(self, self.scope(head), body, head.keep_alive and not self.stopping)
+        self.exchange = exchange
+        coroutine = exchange.serve(self.app)
+        if (head.method, head.path) in self.hot:
+            run_hot(coroutine, self.loop, self.state.tasks)
+        else:
+            task = self.loop.create_task(coroutine)
+            self.state.tasks.add(task)
+            task.add_done_callback(self.state.tasks.discard)
+
+    def scope(self, head: Head) -> dict[str, Any]:
+        """The ASGI scope of a request."""
+        root = self.config.root_path
+        scope = {
+            "type": "http",
+            "asgi": ASGI,
+            "http_version": head.http_version,
+            "server": self.server,
+            "client": self.client,
+            "scheme": "http" if self.tls is None else "https",
+            "method": head.method,
+            "root_path": root,
+            "path": root + head.path if root else head.path,
+            "raw_path": root.encode() + head.raw_path if root else head.raw_path,
+            "query_string": head.query_string,
+            "headers": head.headers,
+            "state": self.app_state.copy(),
+        }
+        if self.tls is not None:
+            scope["extensions"] = {"watchword.tls": self.tls}
+        return scope
+
+    def finished(self, keep_alive: bool) -> None:
+        """An answer is complete: go on to the next request, or close."""
+        self.exchange = None
+        self.state.total_requests += 1
+        if not keep_alive:
+            self.close()
+        elif self.buffer:
+            self.enter("head")
+            self.loop.call_soon(self.advance)  # one request per turn: other connections come in between
+        else:
+            self.enter("idle")
+
+    def refuse(self, refusal: Refused) -> None:
+        """Answer what can't be served, and never look at the rest of the input."""
+        self.buffer.clear()
+        self.transport.write(plain_answer(refusal.status, self.common_headers() + refusal.headers))
+        self.enter("linger")  # closing with input unread would reset the connection and lose the answer: §9.6
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+        if not self.reading:
+            self.reading = True
+            self.transport.resume_reading()
+
+    def close(self) -> None:
+        """Close after the last byte has left."""
+        self.enter("closing")
+        self.transport.close()
+
+
+def address(name: object) -> tuple[str, int | None] | None:
+    """Host and port of a socket, or the path of a Unix socket that has one."""
+    if isinstance(name, tuple):
+        return (name[0], name[1])
+    return (name, None) if isinstance(name, str) and name else None

@@ -37,6 +37,7 @@ from watchword.protocol_syntax import (
 )
 
 PIPELINE_LIMIT: Final = 64 * 1024  # bytes kept for later requests before reading pauses
+WRITE_PROGRESS: Final = 32 * 1024  # bytes that a client has to take within each `write_timeout`
 HOT_NOTHING: Final[frozenset[tuple[str, str]]] = frozenset()
 ASGI: Final = {"version": "3.0", "spec_version": "2.3"}
 
@@ -90,7 +91,7 @@ class LeanProtocol(asyncio.Protocol):
         "linger": 2.0,
         "closing": 30.0,
     }
-    write_timeout: ClassVar[float] = 30.0  # without progress
+    write_timeout: ClassVar[float] = 30.0  # without progress of WRITE_PROGRESS bytes, or to the end
 
     def __init__(
         self,
@@ -121,6 +122,7 @@ class LeanProtocol(asyncio.Protocol):
         self.stopping = False
         self.overloaded = False
         self.write_deadline = math.inf
+        self.unsent = 0
         self.enter("head")
 
     # the transport's side
@@ -191,18 +193,27 @@ class LeanProtocol(asyncio.Protocol):
 
     def check(self, now: float) -> None:
         """End a connection whose time is up."""
-        if self.transport.get_write_buffer_size() == 0:
-            self.write_deadline = math.inf
-        elif self.write_deadline == math.inf:
-            self.write_deadline = now + self.write_timeout - self.interval
-        if now >= self.write_deadline or (now >= self.deadline and self.phase == "closing"):
+        unsent = self.transport.get_write_buffer_size()
+        if self.stalled(unsent, now):
             self.transport.abort()
         elif now >= self.deadline:
-            self.expire()
+            self.expire(unsent)
 
-    def expire(self) -> None:
+    def stalled(self, unsent: int, now: float) -> bool:
+        """Whether the client has stopped to take, or hardly takes, what is written for it."""
+        if unsent == 0:
+            self.write_deadline = math.inf
+        elif self.write_deadline == math.inf or unsent <= self.unsent - WRITE_PROGRESS:
+            self.unsent = unsent
+            self.write_deadline = now + self.write_timeout - self.interval
+        return now >= self.write_deadline
+
+    def expire(self, unsent: int) -> None:
         """The client was too slow, or has nothing more to say."""
-        if self.phase == "body" or (self.phase == "head" and self.buffer):
+        if self.phase == "closing":
+            if not unsent:
+                self.transport.abort()
+        elif self.phase == "body" or (self.phase == "head" and self.buffer):
             self.refuse(Refused(408))
         else:
             self.close()

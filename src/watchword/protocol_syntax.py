@@ -241,5 +241,5 @@ class ChunkedBody:
 
     def count(self, size: int) -> None:
         """Refuse the chunk that makes the body too long or too finely cut."""
-        if len(self.body) + size > self.limit or self.chunks >= CHUNK_LIMIT:
+        if len(self.body) + size > self.limit or (size and self.chunks >= CHUNK_LIMIT):
             raise Refused(413)

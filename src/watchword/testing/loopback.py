@@ -1,0 +1,111 @@
+"""A real HTTP server on a loopback port, and raw sockets to it, for tests that must see the bytes.
+
+Owns the thread that uvicorn runs in. Knows nothing of the application that is served.
+"""
+
+import socket
+import ssl
+import threading
+import time
+from types import TracebackType
+from typing import Self
+
+import uvicorn
+
+from watchword.protocol import LeanProtocol
+from watchword.protocol_exchange import Application
+
+
+class LoopbackServer:
+    """Serves an ASGI application while the `with` block runs; `stop` ends it gracefully and waits for that."""
+
+    def __init__(
+        self,
+        application: Application,
+        protocol: type[LeanProtocol] = LeanProtocol,
+        *,
+        limit_concurrency: int | None = None,
+        timeout_keep_alive: int = 75,
+        timeout_graceful_shutdown: int = 5,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        config = uvicorn.Config(
+            application,
+            port=0,
+            http=protocol,
+            ws="none",
+            log_config=None,
+            proxy_headers=False,
+            limit_concurrency=limit_concurrency,
+            timeout_keep_alive=timeout_keep_alive,
+            timeout_graceful_shutdown=timeout_graceful_shutdown,
+            ssl_context_factory=None if tls is None else lambda _config, _default: tls,
+        )
+        self.server = uvicorn.Server(config)
+        self.thread = threading.Thread(target=self.server.run, daemon=True)
+        self.port = 0
+
+    def __enter__(self) -> Self:
+        self.thread.start()
+        while not self.server.started:
+            if not self.thread.is_alive():
+                raise RuntimeError("the server did not start")
+            time.sleep(0.005)
+        self.port = self.server.servers[0].sockets[0].getsockname()[1]
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """Shut down gracefully."""
+        self.server.should_exit = True
+        self.thread.join()
+
+    def connect(self, timeout: float = 5.0) -> socket.socket:
+        """Open a connection; `timeout` in seconds bounds each operation on it."""
+        return socket.create_connection(("127.0.0.1", self.port), timeout)
+
+    def talk(self, *pieces: bytes, timeout: float = 5.0) -> bytes:
+        """Send the pieces in writes of their own; everything that comes back until the server closes."""
+        with self.connect(timeout) as connection:
+            try:
+                for piece in pieces:
+                    connection.sendall(piece)
+            except (BrokenPipeError, ConnectionResetError):
+                pass  # the server has refused already; its answer can still be read
+            return read_to_end(connection)
+
+
+def read_to_end(connection: socket.socket) -> bytes:
+    """Everything that the peer still sends before it closes; TimeoutError when it does not close."""
+    received = bytearray()
+    while part := connection.recv(262144):
+        received += part
+    return bytes(received)
+
+
+def read_answer(connection: socket.socket, method: str = "GET") -> tuple[int, dict[str, str], bytes]:
+    """Read exactly one answer with a Content-Length: status, headers, body."""
+    raw = b""
+    while not raw.endswith(b"\r\n\r\n"):
+        raw += one_byte(connection)
+    lines = raw.decode("latin-1").split("\r\n")
+    headers = {
+        name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines[1:-2])
+    }
+    length = 0 if method == "HEAD" else int(headers.get("content-length", "0"))
+    body = b""
+    while len(body) < length:
+        body += one_byte(connection)
+    return int(lines[0].split(" ")[1]), headers, body
+
+
+def one_byte(connection: socket.socket) -> bytes:
+    """One byte, or ConnectionError at the end of the stream."""
+    byte = connection.recv(1)
+    if not byte:
+        raise ConnectionError("the server closed in the middle of an answer")
+    return byte

@@ -1,0 +1,369 @@
+"""HP-01, HP-02, HP-03, HP-05, HP-08 and the slow clients of F-13: hostile bytes on a real socket."""
+
+import asyncio
+import gzip
+import time
+from collections.abc import Iterator
+from typing import Any, ClassVar
+
+import pytest
+
+from watchword.protocol import LeanProtocol
+from watchword.protocol_exchange import Message, Scope
+from watchword.testing.loopback import LoopbackServer, read_answer, read_to_end
+
+
+async def echo(scope: Scope, receive: Any, send: Any) -> None:
+    """Answers with what it was asked, so that a smuggled request can't go unnoticed."""
+    if scope["type"] == "lifespan":
+        return
+    request: Message = await receive()
+    body = f"{scope['method']} {scope['path']} ".encode() + request["body"]
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": body})
+
+
+class Brisk(LeanProtocol):
+    """The protocol with limits that a test can wait for."""
+
+    interval = 0.02
+    timeouts: ClassVar[dict[str, float]] = {**LeanProtocol.timeouts, "head": 0.3, "body": 0.3, "linger": 0.3}
+    write_timeout = 0.3
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[LoopbackServer]:
+    with LoopbackServer(echo) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def brisk() -> Iterator[LoopbackServer]:
+    with LoopbackServer(echo, Brisk, timeout_keep_alive=1) as running:
+        yield running
+
+
+def post(*headers: bytes, body: bytes = b"") -> bytes:
+    return b"\r\n".join((b"POST /t HTTP/1.1", b"Host: a", *headers, b"", b"")) + body
+
+
+def status(raw: bytes) -> int:
+    return int(raw.split(b" ", 2)[1])
+
+
+HONEST_LENGTH = post(b"Content-Length: 3", b"Connection: close", body=b"abc")
+HONEST_CHUNKED = post(b"Transfer-Encoding: chunked", b"Connection: close", body=b"3\r\nabc\r\n0\r\n\r\n")
+SMUGGLED = b"GET /smuggled HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
+CHUNKED = b"Transfer-Encoding: chunked"
+LAST = b"0\r\n\r\n"
+
+SMUGGLING = {
+    "Content-Length and then Transfer-Encoding": post(b"Content-Length: 5", CHUNKED, body=LAST),
+    "Transfer-Encoding and then Content-Length": post(CHUNKED, b"Content-Length: 5", body=LAST),
+    "two different Content-Length": post(b"Content-Length: 0", b"Content-Length: 3", body=b"abc"),
+    "two equal Content-Length": post(b"Content-Length: 3", b"Content-Length: 3", body=b"abc"),
+    "a list of equal Content-Length": post(b"Content-Length: 3, 3", body=b"abc"),
+    "a signed Content-Length": post(b"Content-Length: +3", body=b"abc"),
+    "a negative Content-Length": post(b"Content-Length: -3", body=b"abc"),
+    "a hexadecimal Content-Length": post(b"Content-Length: 0x3", body=b"abc"),
+    "an underscore in Content-Length": post(b"Content-Length: 1_0", body=b"abc"),
+    "leading zeros in Content-Length": post(b"Content-Length: 003", body=b"abc"),
+    "an empty Content-Length": post(b"Content-Length:", body=b"abc"),
+    "a Content-Length beyond 64 bits": post(b"Content-Length: 18446744073709551619", body=b"abc"),
+    "a vertical tab before Content-Length": post(b"Content-Length: \x0b3", body=b"abc"),
+    "a tab after Content-Length": post(b"Content-Length: 3\t", body=b"abc"),
+    "white space before the colon of Content-Length": post(b"Content-Length : 3", body=b"abc"),
+    "an unknown transfer coding": post(b"Transfer-Encoding: xchunked", body=LAST),
+    "identity as transfer coding": post(b"Transfer-Encoding: identity", body=LAST),
+    "identity before chunked": post(b"Transfer-Encoding: identity, chunked", body=LAST),
+    "gzip before chunked": post(b"Transfer-Encoding: gzip, chunked", body=LAST),
+    "identity after chunked": post(b"Transfer-Encoding: chunked, identity", body=LAST),
+    "chunked twice": post(CHUNKED, CHUNKED, body=LAST),
+    "chunked and a second coding line": post(CHUNKED, b"Transfer-Encoding: x", body=LAST),
+    "chunked in capitals": post(b"Transfer-Encoding: CHUNKED", body=LAST),
+    "chunked in quotes": post(b'Transfer-Encoding: "chunked"', body=LAST),
+    "chunked with a parameter": post(b"Transfer-Encoding: chunked;q=1", body=LAST),
+    "a tab before chunked": post(b"Transfer-Encoding:\tchunked", body=LAST),
+    "a vertical tab before chunked": post(b"Transfer-Encoding: \x0bchunked", body=LAST),
+    "a non-ASCII space after chunked": post(b"Transfer-Encoding: chunked\xa0", body=LAST),
+    "an empty transfer coding": post(b"Transfer-Encoding:", body=LAST),
+    "white space before the colon of Transfer-Encoding": post(b"Transfer-Encoding : chunked", body=LAST),
+    "Transfer-Encoding folded over two lines": post(b"Transfer-Encoding:\r\n chunked", body=LAST),
+    "a folded header": post(b"X: a\r\n b", b"Content-Length: 0"),
+    "white space before the first header": b"POST /t HTTP/1.1\r\n Host: b\r\nHost: a\r\n\r\n",
+    "Transfer-Encoding in HTTP/1.0": b"POST /t HTTP/1.0\r\nHost: a\r\n" + CHUNKED + b"\r\n\r\n" + LAST,
+    "a chunk extension": post(CHUNKED, body=b"3;a=b\r\nabc\r\n" + LAST),
+    "a chunk extension with a bare LF": post(CHUNKED, body=b"3;a\nb\r\nabc\r\n" + LAST),
+    "a chunk size with a prefix": post(CHUNKED, body=b"0x3\r\nabc\r\n" + LAST),
+    "a signed chunk size": post(CHUNKED, body=b"+3\r\nabc\r\n" + LAST),
+    "white space after a chunk size": post(CHUNKED, body=b"3 \r\nabc\r\n" + LAST),
+    "a chunk size of nine digits": post(CHUNKED, body=b"000000003\r\nabc\r\n" + LAST),
+    "a chunk size that overflows": post(CHUNKED, body=b"fffffffffffffffff\r\nabc\r\n" + LAST),
+    "a chunk size ended by a bare LF": post(CHUNKED, body=b"3\nabc\r\n" + LAST),
+    "a chunk longer than its size": post(CHUNKED, body=b"3\r\nabcde" + LAST),
+    "no line end after chunk data": post(CHUNKED, body=b"3\r\nabcXX" + LAST),
+    "a trailer": post(CHUNKED, body=b"0\r\nX: a\r\n\r\n"),
+    "a Content-Length trailer": post(CHUNKED, body=b"0\r\nContent-Length: 50\r\n\r\n"),
+    "a bare LF between headers": b"POST /t HTTP/1.1\r\nHost: a\nContent-Length: 0\r\n\r\n",
+    "a bare CR between headers": b"POST /t HTTP/1.1\r\nHost: a\rContent-Length: 0\r\n\r\n",
+    "a bare CR in a header": post(b"X: a\rContent-Length: 3", b"Content-Length: 0"),
+    "bare LF throughout": b"POST /t HTTP/1.1\nHost: a\n\n",
+    "an empty line of a bare LF": b"POST /t HTTP/1.1\r\nHost: a\r\n\n",
+}
+
+
+def in_pieces(raw: bytes) -> list[bytes]:
+    return [raw[at : at + 7] for at in range(0, len(raw), 7)]
+
+
+@pytest.mark.parametrize("attack", SMUGGLING.values(), ids=SMUGGLING)
+def test_hp_01_a_request_with_doubtful_framing_is_refused_and_ends_all_parsing(
+    server: LoopbackServer, attack: bytes
+) -> None:
+    assert server.talk(HONEST_LENGTH).endswith(b"POST /t abc")
+    assert server.talk(HONEST_CHUNKED).endswith(b"POST /t abc")
+    for pieces in ([attack + SMUGGLED], [attack, SMUGGLED], in_pieces(attack + SMUGGLED)):
+        raw = server.talk(*pieces)
+        assert status(raw) in (400, 413)
+        assert raw.count(b"HTTP/1.1 ") == 1
+        assert b"smuggled" not in raw
+
+
+def test_hp_01_an_upgrade_offer_hides_no_body(server: LoopbackServer) -> None:
+    offer = post(
+        b"Connection: Upgrade", b"Upgrade: h2c", b"Content-Length: %d" % len(SMUGGLED), body=SMUGGLED
+    )
+    raw = server.talk(offer + HONEST_LENGTH)
+    assert raw.count(b"HTTP/1.1 200") == 2
+    assert b"POST /t " + SMUGGLED in raw
+    assert raw.endswith(b"POST /t abc")
+
+
+MALFORMED = {
+    "two spaces after the method": b"GET  / HTTP/1.1\r\nHost: a\r\n\r\n",
+    "a tab in the request line": b"GET\t/ HTTP/1.1\r\nHost: a\r\n\r\n",
+    "a space in the target": b"GET /a b HTTP/1.1\r\nHost: a\r\n\r\n",
+    "a space after the version": b"GET / HTTP/1.1 \r\nHost: a\r\n\r\n",
+    "no version": b"GET /\r\n\r\n",
+    "a lower-case version": b"GET / http/1.1\r\nHost: a\r\n\r\n",
+    "version 0.9": b"GET / HTTP/0.9\r\nHost: a\r\n\r\n",
+    "version 1.2": b"GET / HTTP/1.2\r\nHost: a\r\n\r\n",
+    "version 2.0": b"GET / HTTP/2.0\r\nHost: a\r\n\r\n",
+    "the HTTP/2 preface": b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+    "another protocol": b"DESCRIBE / RTSP/1.0\r\nHost: a\r\n\r\n",
+    "a lower-case method": b"get / HTTP/1.1\r\nHost: a\r\n\r\n",
+    "an unknown method": b"FOO / HTTP/1.1\r\nHost: a\r\n\r\n",
+    "TRACE": b"TRACE / HTTP/1.1\r\nHost: a\r\n\r\n",
+    "CONNECT": b"CONNECT a:80 HTTP/1.1\r\nHost: a\r\n\r\n",
+    "a relative target": b"GET a HTTP/1.1\r\nHost: a\r\n\r\n",
+    "a fragment": b"GET /a#b HTTP/1.1\r\nHost: a\r\n\r\n",
+    "an asterisk with GET": b"GET * HTTP/1.1\r\nHost: a\r\n\r\n",
+    "a NUL in the target": b"GET /\x00 HTTP/1.1\r\nHost: a\r\n\r\n",
+    "a NUL escaped in the target": b"GET /%00 HTTP/1.1\r\nHost: a\r\n\r\n",
+    "a control character in the target": b"GET /\x01 HTTP/1.1\r\nHost: a\r\n\r\n",
+    "raw UTF-8 in the target": b"GET /\xc3\xa9 HTTP/1.1\r\nHost: a\r\n\r\n",
+    "escaped bytes that are not UTF-8": b"GET /%ff%fe HTTP/1.1\r\nHost: a\r\n\r\n",
+    "an escaped surrogate": b"GET /%ed%a0%80 HTTP/1.1\r\nHost: a\r\n\r\n",
+    "an overlong escape": b"GET /%c0%af HTTP/1.1\r\nHost: a\r\n\r\n",
+    "a broken escape": b"GET /%4 HTTP/1.1\r\nHost: a\r\n\r\n",
+    "another authority in the target": b"GET http://b/ HTTP/1.1\r\nHost: a\r\n\r\n",
+    "user information in the target": b"GET http://u@a/ HTTP/1.1\r\nHost: a\r\n\r\n",
+    "no Host": b"GET / HTTP/1.1\r\n\r\n",
+    "two Hosts": b"GET / HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n",
+    "an empty Host": b"GET / HTTP/1.1\r\nHost:\r\n\r\n",
+    "a port that is no number": b"GET / HTTP/1.1\r\nHost: a:abc\r\n\r\n",
+    "a path in Host": b"GET / HTTP/1.1\r\nHost: a/b?c\r\n\r\n",
+    "user information in Host": b"GET / HTTP/1.1\r\nHost: u@a\r\n\r\n",
+    "an open bracket in Host": b"GET / HTTP/1.1\r\nHost: [::1\r\n\r\n",
+    "a list in Host": b"GET / HTTP/1.1\r\nHost: a, b\r\n\r\n",
+    "a NUL in a value": b"GET / HTTP/1.1\r\nHost: a\r\nX: b\x00c\r\n\r\n",
+    "a NUL in a name": b"GET / HTTP/1.1\r\nHost: a\r\nX\x00: b\r\n\r\n",
+    "a control character in a value": b"GET / HTTP/1.1\r\nHost: a\r\nX: b\x7f\r\n\r\n",
+    "an empty name": b"GET / HTTP/1.1\r\nHost: a\r\n: b\r\n\r\n",
+    "a line without colon": b"GET / HTTP/1.1\r\nHost: a\r\nfoo\r\n\r\n",
+    "a space in a name": b"GET / HTTP/1.1\r\nHost: a\r\nfoo bar: x\r\n\r\n",
+    "a space before the colon": b"GET / HTTP/1.1\r\nHost : a\r\n\r\n",
+    "two Content-Types": b"GET / HTTP/1.1\r\nHost: a\r\nContent-Type: a/b\r\nContent-Type: c/d\r\n\r\n",
+    "an unknown expectation": post(b"Expect: 200-ok", b"Content-Length: 0"),
+    "a TLS greeting": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+    "binary noise": bytes(range(256)) * 8,
+}
+
+
+@pytest.mark.parametrize("attack", MALFORMED.values(), ids=MALFORMED)
+def test_hp_02_a_malformed_request_is_refused_at_once(server: LoopbackServer, attack: bytes) -> None:
+    assert status(server.talk(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")) == 200
+    raw = server.talk(attack + SMUGGLED)
+    assert status(raw) in (400, 405, 417)
+    assert raw.count(b"HTTP/1.1 ") == 1
+    assert b"smuggled" not in raw
+    assert b"Traceback" not in raw
+    assert b"server:" not in raw.lower()
+
+
+def with_target(size: int) -> bytes:
+    return b"GET /" + b"a" * (size - 1) + b" HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
+
+
+def with_header(size: int) -> bytes:
+    return b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\nX: " + b"a" * size + b"\r\n\r\n"
+
+
+def with_lines(count: int) -> bytes:
+    return b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n" + b"X: a\r\n" * (count - 2) + b"\r\n"
+
+
+def with_body(size: int) -> bytes:
+    return post(b"Content-Length: %d" % size, b"Connection: close", body=b"a" * size)
+
+
+def with_chunks(size: int, count: int) -> bytes:
+    chunk = b"%x\r\n%b\r\n" % (size, b"a" * size)
+    return post(b"Transfer-Encoding: chunked", b"Connection: close", body=chunk * count + LAST)
+
+
+@pytest.mark.parametrize(
+    ("honest", "attack", "refusal"),
+    [
+        pytest.param(
+            with_target(16 * 1024), with_target(16 * 1024 + 1), 414, id="a target of 16 KiB at most"
+        ),
+        pytest.param(with_target(7_000), b"GET /" + b"a" * 100_000, 414, id="a target that never ends"),
+        pytest.param(with_header(32_000), with_header(33_000), 431, id="32 KiB of headers at most"),
+        pytest.param(with_header(20_000), with_header(900_000), 431, id="a huge header"),
+        pytest.param(with_lines(100), with_lines(101), 431, id="100 header lines at most"),
+        pytest.param(with_body(2**20), with_body(2**20 + 1), 413, id="a body of 1 MiB at most"),
+        pytest.param(
+            with_chunks(2**16, 16), with_chunks(2**16, 17), 413, id="a chunked body of 1 MiB at most"
+        ),
+        pytest.param(with_chunks(1, 4096), with_chunks(1, 4097), 413, id="4096 chunks at most"),
+    ],
+)
+def test_hp_03_a_request_beyond_a_limit_is_refused(
+    server: LoopbackServer, honest: bytes, attack: bytes, refusal: int
+) -> None:
+    assert status(server.talk(honest)) == 200
+    assert status(server.talk(attack)) == refusal
+
+
+def test_hp_03_a_refusal_reaches_a_client_that_is_still_sending(server: LoopbackServer) -> None:
+    raw = server.talk(post(b"Content-Length: 50000000"), *[b"a" * 100_000] * 20)
+    assert status(raw) == 413
+
+
+@pytest.mark.parametrize("coding", ["gzip", "deflate", "br", "identity, gzip", "x-gzip", ""])
+def test_hp_08_an_encoded_body_is_refused_before_it_is_read(server: LoopbackServer, coding: str) -> None:
+    bomb = gzip.compress(b"a" * 500_000)
+    honest = post(b"Content-Encoding: identity", b"Content-Length: 3", b"Connection: close", body=b"abc")
+    assert status(server.talk(honest)) == 200
+    raw = server.talk(
+        post(b"Content-Encoding: " + coding.encode(), b"Content-Length: %d" % len(bomb), body=bomb)
+    )
+    assert status(raw) == 415
+
+
+def test_hp_05_bodies_that_never_come_end_in_time_and_hurt_nobody(brisk: LoopbackServer) -> None:
+    idle = [brisk.connect() for _ in range(120)]
+    for connection in idle:
+        connection.sendall(post(b"Content-Length: 100", body=b"abc"))
+    started = time.monotonic()
+    assert status(brisk.talk(HONEST_LENGTH)) == 200
+    assert time.monotonic() - started < 3
+    for connection in idle:
+        assert status(read_to_end(connection)) == 408
+        connection.close()
+
+
+@pytest.mark.parametrize(
+    ("piece", "refusal"),
+    [
+        pytest.param(b"", None, id="a client that never speaks"),
+        pytest.param(b"GET / HTTP/1.1\r\nHost: a\r\nX: ", 408, id="a head that never ends"),
+        pytest.param(post(b"Content-Length: 9", body=b"a"), 408, id="a body that never ends"),
+        pytest.param(post(CHUNKED, body=b"5\r\nab"), 408, id="a chunk that never ends"),
+    ],
+)
+def test_f_13_a_slow_client_is_cut_off(brisk: LoopbackServer, piece: bytes, refusal: int | None) -> None:
+    assert status(brisk.talk(in_pieces(HONEST_LENGTH)[0], HONEST_LENGTH[7:])) == 200
+    raw = brisk.talk(piece)
+    assert (status(raw) if raw else None) == refusal
+
+
+def test_f_13_a_dripping_head_gains_no_time(brisk: LoopbackServer) -> None:
+    started = time.monotonic()
+    with brisk.connect() as connection:
+        connection.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n")
+        connection.settimeout(0.05)
+        raw = b""
+        while time.monotonic() - started < 3 and not raw:
+            connection.sendall(b"X: a\r\n")
+            try:
+                raw = connection.recv(1000)
+            except TimeoutError:
+                continue
+    assert status(raw) == 408
+
+
+def test_f_13_an_idle_connection_is_closed_after_the_keep_alive_time(brisk: LoopbackServer) -> None:
+    with brisk.connect() as connection:
+        for _ in range(2):
+            connection.sendall(post(b"Content-Length: 3", body=b"abc"))
+            assert read_answer(connection)[2] == b"POST /t abc"
+        assert read_to_end(connection) == b""
+
+
+def test_f_13_a_client_that_does_not_read_is_cut_off() -> None:
+    async def flood(scope: Scope, receive: Any, send: Any) -> None:
+        size = 50_000_000 if scope["path"] == "/flood" else 5
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"a" * size})
+
+    with LoopbackServer(flood, Brisk) as server:
+        assert len(server.talk(b"GET /flood HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")) > 50_000_000
+        with server.connect() as connection:
+            connection.sendall(b"GET /flood HTTP/1.1\r\nHost: a\r\n\r\n")
+            deadline = time.monotonic() + 10
+            while server.server.server_state.connections and time.monotonic() < deadline:
+                time.sleep(0.02)
+            assert not server.server.server_state.connections
+        assert status(server.talk(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")) == 200
+
+
+def closed_without_answer(server: LoopbackServer) -> bool:
+    try:
+        return server.talk(HONEST_LENGTH) == b""
+    except ConnectionError:
+        return True
+
+
+def test_f_13_connections_beyond_the_limit_get_503_and_later_ones_nothing() -> None:
+    with LoopbackServer(echo, limit_concurrency=3) as server:
+        kept = [server.connect() for _ in range(3)]
+        for connection in kept:
+            connection.sendall(post(b"Content-Length: 0"))
+            assert read_answer(connection)[0] == 200
+        raw = server.talk(HONEST_LENGTH)
+        assert status(raw) == 503
+        assert b"retry-after: 1\r\n" in raw
+        kept += [server.connect() for _ in range(3)]
+        assert closed_without_answer(server)
+        for connection in kept:
+            connection.close()
+        deadline = time.monotonic() + 5
+        while server.server.server_state.connections and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert status(server.talk(HONEST_LENGTH)) == 200
+
+
+def test_pipelined_requests_without_reader_do_not_fill_the_memory() -> None:
+    started: list[str] = []
+
+    async def stuck(scope: Scope, receive: Any, send: Any) -> None:
+        if scope["type"] == "http":
+            started.append(scope["path"])
+            await asyncio.Event().wait()
+
+    with LoopbackServer(stuck, timeout_graceful_shutdown=1) as server:
+        with server.connect(timeout=0.3) as connection, pytest.raises(TimeoutError):
+            connection.sendall(b"GET /first HTTP/1.1\r\nHost: a\r\n\r\n" * 1_000_000)
+        assert started == ["/first"]

@@ -1,0 +1,141 @@
+"""RFC 9901: the same commitments as an SD-JWT, for verifiers that speak JOSE rather than Schnorr.
+
+An issuer (or the holder itself) signs the digests; the holder shows the disclosures that it chooses, with a
+key-binding JWT by a JOSE key. That key is made from the same seed but is not the identity's scalar: no secret
+serves two schemes. Verification accepts what `issue` makes: flat claims, SHA-256.
+"""
+
+import hashlib
+import hmac
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from watchword.credentials.zkproof import ZeroError
+from watchword.jose import JoseError, jwk, jwt
+from watchword.zero.derivation import binding_jwk
+from watchword.zero.disclosure import Value, check_opened, open_attributes
+from watchword.zero.records import Identity, Secret, encode_base64url
+
+TYPE = "zero+sd-jwt"
+KEY_BINDING_TYPE = "kb+jwt"
+ALGORITHMS = ("ES256", "ES384", "EdDSA")
+MAX_PRESENTATION = 64 * 1024
+MAX_AGE = 600
+
+
+@dataclass(frozen=True, slots=True)
+class Presented:
+    """What a verified presentation says: the issuer's claims, the attributes opened, the identity's public point."""
+
+    claims: dict[str, object]
+    attributes: dict[str, Value]
+    public: str
+
+
+def binding_key(secret: Secret) -> jwk.Key:
+    """Return the JOSE key with which this holder signs key-binding JWTs."""
+    return jwk.parse(binding_jwk(secret.seed), "EdDSA")
+
+
+def issue(issuer_key: jwk.Key, issuer: str, identity: Identity, holder_key: jwk.Key, now: int) -> str:
+    """Sign an identity's commitments as an SD-JWT bound to the holder's key; no disclosures in it yet."""
+    claims = {
+        "iss": issuer,
+        "iat": now,
+        "exp": identity.expires,
+        "cnf": {"jwk": jwk.public_document(holder_key)},  # §4.1.2
+        "zero": {"group": "edwards25519", "public": encode_base64url(identity.public)},
+        "_sd": list(identity.commitments),
+        "_sd_alg": "sha-256",
+    }
+    return jwt.encode(issuer_key, claims, typ=TYPE) + "~"
+
+
+def present(
+    sd_jwt: str, secret: Secret, names: Iterable[str], key: jwk.Key, *, audience: str, nonce: str, now: int
+) -> str:
+    """Open the named attributes for one audience and nonce; raise ZeroError for an unknown one."""
+    shown = sd_jwt + "".join(f"{disclosure}~" for disclosure in open_attributes(secret, names))
+    claims = {"iat": now, "aud": audience, "nonce": nonce, "sd_hash": _sd_hash(shown)}  # §4.3
+    return shown + jwt.encode(key, claims, typ=KEY_BINDING_TYPE)
+
+
+def verify(
+    presentation: str,
+    issuer_keys: Iterable[jwk.Key],
+    *,
+    issuer: str,
+    audience: str,
+    nonce: str,
+    now: int,
+    leeway: int = 0,
+) -> Presented:
+    """Verify a presentation: the issuer's signature, the disclosures, the key binding (§7); raise ZeroError."""
+    if len(presentation) > MAX_PRESENTATION or presentation.count("~") < 1:
+        raise ZeroError("malformed", "not an SD-JWT with a key-binding JWT")
+    signed, *disclosures, binding = presentation.split("~")
+    try:
+        claims = jwt.decode(
+            signed,
+            issuer_keys,
+            algorithms=ALGORITHMS,
+            typ=TYPE,
+            issuer=issuer,
+            now=now,
+            leeway=leeway,
+            required=("exp", "cnf"),
+        )
+        bound = jwt.decode(
+            binding,
+            [_confirmed(claims)],
+            algorithms=ALGORITHMS,
+            typ=KEY_BINDING_TYPE,
+            audience=audience,
+            now=now,
+            leeway=leeway,
+            required=("iat", "nonce", "sd_hash"),
+        )
+    except JoseError as error:
+        raise ZeroError("sd_jwt", f"the signature or its claims: {error.reason}") from None
+    _check_binding(bound, presentation[: len(presentation) - len(binding)], nonce, now, leeway)
+    return _presented(claims, disclosures)
+
+
+def _presented(claims: dict[str, object], disclosures: list[str]) -> Presented:
+    digests = claims.get("_sd", [])
+    if claims.get("_sd_alg", "sha-256") != "sha-256" or not isinstance(digests, list):  # §4.1.1
+        raise ZeroError("sd_jwt", "an unknown digest algorithm, or no list of digests")
+    committed = [digest for digest in digests if isinstance(digest, str) and digest.isascii()]
+    if len(set(committed)) != len(digests):  # §7.1 step 4
+        raise ZeroError("sd_jwt", "a digest twice, or one that is not text")
+    attributes = check_opened(disclosures, committed)
+    own = {name: value for name, value in claims.items() if name not in ("_sd", "_sd_alg")}
+    if attributes.keys() & own.keys():  # §7.1 step 3.c.ii.3
+        raise ZeroError("disclosure", "an attribute has the name of a claim")
+    zero = claims.get("zero")
+    public = zero.get("public") if isinstance(zero, Mapping) else None
+    return Presented(own, attributes, public if isinstance(public, str) else "")
+
+
+def _confirmed(claims: Mapping[str, object]) -> jwk.Key:
+    confirmation = claims["cnf"]
+    document = confirmation.get("jwk") if isinstance(confirmation, Mapping) else None
+    if not isinstance(document, Mapping):
+        raise ZeroError("sd_jwt", "no key to confirm the holder by")
+    return jwk.parse(document)
+
+
+def _check_binding(bound: Mapping[str, object], shown: str, nonce: str, now: int, leeway: int) -> None:
+    for name, wanted in (("nonce", nonce), ("sd_hash", _sd_hash(shown))):  # §7.3
+        got = bound[name]
+        if not isinstance(got, str) or not hmac.compare_digest(
+            got.encode(errors="replace"), wanted.encode(errors="replace")
+        ):
+            raise ZeroError(name, f"the key-binding JWT has another {name}")
+    issued = bound["iat"]
+    if not isinstance(issued, int | float) or not -leeway <= now - issued <= MAX_AGE + leeway:
+        raise ZeroError("expired", "the key-binding JWT is not of now")
+
+
+def _sd_hash(shown: str) -> str:
+    return encode_base64url(hashlib.sha256(shown.encode(errors="replace")).digest())

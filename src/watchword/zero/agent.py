@@ -10,6 +10,7 @@ import contextlib
 import json
 import os
 import socket
+import stat
 import struct
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
@@ -204,8 +205,12 @@ def _same_user(connection: socket.socket) -> bool:
 
 
 def _clear_stale(path: str) -> None:
-    if not os.path.exists(path):
+    try:
+        mode = os.lstat(path).st_mode
+    except FileNotFoundError:
         return
+    if not stat.S_ISSOCK(mode):
+        raise ZeroError("agent", f"{path}: something else is already there")
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         try:
             probe.connect(path)

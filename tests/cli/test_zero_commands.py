@@ -1,0 +1,264 @@
+"""Transcripts of `watchword zero …`: streams, formats, prompts, exit codes and what errors say."""
+
+import json
+import os
+import pty
+import select
+import subprocess
+import sys
+import termios
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from watchword.zero.commands import zero_app
+
+JKT = "jkt:" + "A" * 43
+PROGRAM = [sys.executable, "-m", "watchword.zero"]
+
+
+@dataclass(frozen=True)
+class Result:
+    code: int
+    out: bytes
+    err: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+
+Run = Callable[..., Result]
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    monkeypatch.chdir(tmp_path)
+    environment = {"WATCHWORD_ZERO_PASSPHRASE": "open sesame", "TERM": "dumb", "COLUMNS": "200"}
+
+    def runner(*arguments: str, stdin: bytes = b"", **extra: str | None) -> Result:
+        done = CliRunner().invoke(zero_app, arguments, input=stdin, env={**environment, **extra})
+        return Result(done.exit_code, done.stdout_bytes, done.stderr)
+
+    return runner
+
+
+@pytest.fixture
+def ada(run: Run) -> Run:
+    """Ada has an identity, a secret and a revocation in three files; the API has made a challenge."""
+    made = run(
+        "create",
+        "--secret",
+        "ada.secret",
+        "--out",
+        "ada.id",
+        "-a",
+        "email=ada@example.org",
+        "-a",
+        "age:=33",
+        "--revocation",
+        "ada.revocation",
+    )
+    assert made.code == 0, made.err
+    asked = run("challenge", "--verifier", "https://api.example", "--purpose", "login", "--out", "asked")
+    assert asked.code == 0, asked.err
+    return run
+
+
+PROVE = ("prove", "--challenge", "asked", "--secret", "ada.secret", "--verifier", "https://api.example")
+VERIFY = ("verify-proof", "answer", "--identity", "ada.id", "--challenge", "asked")
+
+
+def test_the_whole_story(ada: Run, tmp_path: Path) -> None:
+    assert ada("verify", "ada.id").code == 0
+    assert (
+        ada(*PROVE, "--purpose", "login", "--channel", JKT, "--disclose", "age", "--out", "answer").code == 0
+    )
+    accepted = ada(*VERIFY, "--channel", JKT, "--json")
+    assert accepted.code == 0
+    assert accepted.json["valid"] is True
+    assert accepted.json["attributes"] == {"age": 33}
+    renewed = ada("renew", "--identity", "ada.id", "--secret", "ada.secret", "--expires", "500d", "--json")
+    assert renewed.json["sequence"] == 1
+    assert ada("revoke", "--certificate", "ada.revocation", "--registry", "revoked").code == 0
+    for command in (("verify", "ada.id"), (*VERIFY, "--channel", JKT)):
+        refused = ada(*command, "--revocations", "revoked")
+        assert (refused.code, refused.err) == (1, "error: ada.id: the identity has been revoked\n")
+
+
+def test_streams_pipe_into_each_other(ada: Run) -> None:
+    asked = (
+        ada("challenge", "--verifier", "https://api.example", "--purpose", "login", "--format", "binary")
+    ).out
+    assert asked.startswith(b"WWZ1C")
+    answer = ada(*PROVE[:2], "-", *PROVE[3:], "--format", "binary", stdin=asked)
+    assert answer.out.startswith(b"WWZ1P")
+    again = ada(*PROVE, "--format", "json").out
+    accepted = ada("verify-proof", "-", *VERIFY[2:], "--json", stdin=again)
+    assert accepted.json["verifier"] == "https://api.example"
+
+
+@pytest.mark.parametrize("form", ["text", "json", "binary"])
+def test_every_format_is_recognised_when_read(ada: Run, form: str) -> None:
+    answer = ada(*PROVE, "--format", form, "--out", "answer")
+    assert answer.code == 0
+    assert ada("info", "answer", "--json").json["purpose"] == "login"
+    assert ada(*VERIFY).code == 0
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("create", "--secret", "new.secret"),
+        ("create", "--secret", "new.secret", "--out", "new.id"),
+        ("info", "ada.secret"),
+        ("info", "ada.revocation"),
+        ("verify", "ada.id"),
+        ("derive", "--secret", "ada.secret", "--verifier", "https://api.example", "--purpose", "login"),
+        ("challenge", "--verifier", "https://api.example", "--purpose", "login"),
+        PROVE,
+        ("renew", "--identity", "ada.id", "--secret", "ada.secret", "--expires", "500d"),
+        ("revoke", "--secret", "ada.secret", "--reason", "retired"),
+        ("revoke", "--secret", "ada.secret", "--registry", "revoked"),
+        ("verify", "missing"),
+    ],
+    ids=" ".join,
+)
+def test_json_is_one_document_and_nothing_else(ada: Run, arguments: tuple[str, ...]) -> None:
+    result = ada(*arguments, "--json")
+    assert isinstance(result.json, dict)
+    assert result.err == ""
+
+
+def test_a_derived_identity_proves_without_its_own_secret_file(ada: Run) -> None:
+    for_whom = ("--secret", "ada.secret", "--verifier", "https://api.example", "--purpose", "login")
+    assert ada("derive", *for_whom, "--keep", "age", "--out", "pair.id").code == 0
+    assert ada(*PROVE, "--derive-for", "login", "--disclose", "age", "--out", "answer").code == 0
+    accepted = ada("verify-proof", "answer", "--identity", "pair.id", "--challenge", "asked", "--json")
+    assert accepted.json["attributes"] == {"age": 33}
+    base, pair = (ada("info", name, "--json").json for name in ("ada.id", "pair.id"))
+    assert pair["created"] % 86400 == 0
+    assert base["id"] != pair["id"]
+
+
+# arguments, exit code, what standard error says
+REFUSALS: dict[str, tuple[tuple[str, ...], int, str]] = {
+    "another channel": (
+        (*VERIFY, "--channel", JKT),
+        1,
+        "error: answer: the proof is bound to another channel",
+    ),
+    "a missing file": (("verify", "missing"), 1, "error: missing: No such file or directory"),
+    "a wrong file": (("verify", "asked"), 1, "error: asked: not an identity"),
+    "a challenge relayed from elsewhere": (
+        (*PROVE[:-1], "https://bank.example"),
+        1,
+        "error: the challenge comes from https://api.example",
+    ),
+    "a challenge for something else": ((*PROVE, "--purpose", "pay"), 1, "error: the challenge is for login"),
+    "an attribute that is not there": ((*PROVE, "--disclose", "salary"), 1, "no attribute 'salary'"),
+    "a secret that is there already": (
+        ("create", "--secret", "ada.secret"),
+        1,
+        "error: ada.secret: File exists",
+    ),
+    "an unknown reason": (("revoke", "--secret", "ada.secret", "--reason", "bored"), 1, "error: "),
+    "no verifier said": (PROVE[:5], 2, "--verifier"),
+    "an unknown command": (("bogus",), 2, "No such command"),
+    "an unknown option": (("info", "ada.id", "--bogus"), 2, "No such option"),
+    "an unknown format": (("challenge", "--format", "xml"), 2, "--format"),
+    "no duration": (("create", "--secret", "x", "--expires", "soon"), 2, "soon: not a duration"),
+    "no channel": ((*VERIFY, "--channel", "tls"), 2, "A channel is"),
+    "no attribute": (("create", "--secret", "x", "-a", "age"), 2, "age: an attribute is"),
+    "two streams": (("verify-proof", "-", "--identity", "-", "--challenge", "asked"), 2, "Only one input"),
+}
+
+
+@pytest.mark.parametrize(("arguments", "code", "message"), REFUSALS.values(), ids=REFUSALS.keys())
+def test_refusals_say_what_and_exit_1_or_2(
+    ada: Run, arguments: tuple[str, ...], code: int, message: str
+) -> None:
+    assert ada(*PROVE, "--out", "answer").code == 0
+    refused = ada(*arguments)
+    assert refused.code == code
+    assert message in refused.err
+    assert refused.out == b""
+    assert "Traceback" not in refused.err
+
+
+def test_json_refusals_carry_the_reason(ada: Run) -> None:
+    refused = ada("verify", "asked", "--json")
+    assert refused.code == 1
+    assert refused.json == {"error": "malformed", "message": "asked: not an identity"}
+
+
+def test_passphrases(ada: Run, tmp_path: Path) -> None:
+    wrong = ada(*PROVE, WATCHWORD_ZERO_PASSPHRASE="wrong")
+    assert (wrong.code, "ada.secret: wrong passphrase" in wrong.err) == (1, True)
+    none = ada(*PROVE, WATCHWORD_ZERO_PASSPHRASE=None)
+    assert (none.code, "--passphrase-file" in none.err) == (2, True)
+    word = tmp_path / "word"
+    word.write_text("open sesame\n")
+    word.chmod(0o644)
+    open_to_all = ada(*PROVE, "--passphrase-file", "word", WATCHWORD_ZERO_PASSPHRASE=None)
+    assert (open_to_all.code, "word: others have access" in open_to_all.err) == (1, True)
+    word.chmod(0o600)
+    assert ada(*PROVE, "--passphrase-file", "word", WATCHWORD_ZERO_PASSPHRASE=None).code == 0
+
+
+def test_a_terminal_is_asked_for_what_is_missing(tmp_path: Path) -> None:
+    environment = {name: value for name, value in os.environ.items() if name != "WATCHWORD_ZERO_PASSPHRASE"}
+    child, terminal = pty.fork()
+    if child == 0:
+        os.chdir(tmp_path)
+        os.execve(PROGRAM[0], [*PROGRAM, "create", "--out", "id"], environment)
+    shown = b""
+    for question, answer in ((b"secret", b"s\n"), (b"Passphrase", b"word\n"), (b"epeat", b"word\n")):
+        shown += _read_until(terminal, question)
+        if answer == b"word\n":
+            _wait_for_silence(terminal)
+        os.write(terminal, answer)
+    shown += _read_until(terminal, b"commitments")
+    _, status = os.waitpid(child, 0)
+    os.close(terminal)
+    assert os.waitstatus_to_exitcode(status) == 0
+    assert (tmp_path / "s").stat().st_mode & 0o777 == 0o600
+    assert b"word" not in shown
+
+
+def _read_until(terminal: int, wanted: bytes) -> bytes:
+    shown, end = b"", time.monotonic() + 30
+    while wanted not in shown:
+        assert time.monotonic() < end, shown
+        if select.select([terminal], [], [], 1)[0]:
+            shown += os.read(terminal, 1024)
+    return shown
+
+
+def test_the_agent_proves_without_a_passphrase(ada: Run, tmp_path: Path) -> None:
+    path = tmp_path / "agent"
+    command = [*PROGRAM, "agent", "--socket", str(path), "--secret", "ada.secret"]
+    environment = {**os.environ, "WATCHWORD_ZERO_PASSPHRASE": "open sesame"}
+    holder = subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE)
+    try:
+        assert holder.stdout is not None
+        assert holder.stdout.readline().startswith(b"socket")
+        arguments = (*PROVE[:3], *PROVE[5:], "--agent", str(path), "--out", "answer")
+        assert ada(*arguments, WATCHWORD_ZERO_PASSPHRASE=None).code == 0
+        assert ada(*VERIFY).code == 0
+    finally:
+        holder.terminate()
+        holder.communicate(timeout=10)
+
+
+def _wait_for_silence(terminal: int) -> None:
+    """Until what is typed is no longer shown, as for every passphrase."""
+    end = time.monotonic() + 30
+    while termios.tcgetattr(terminal)[3] & termios.ECHO:
+        assert time.monotonic() < end
+        select.select([], [], [], 0.01)

@@ -1,0 +1,97 @@
+"""Files: secrets are their owner's alone and never overwritten; every error names the file."""
+
+import os
+import stat
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from watchword.credentials.zkproof import ZeroError
+from watchword.zero import files, revocation, sealing
+from watchword.zero.records import Challenge, Identity, Secret
+
+
+@pytest.fixture
+def secret_file(holder: Any, tmp_path: Path) -> Path:
+    path = tmp_path / "ada.secret"
+    files.write_record(str(path), sealing.seal(holder.secret, "word", b"s" * 16, b"n" * 24, 1, 8), "text")
+    return path
+
+
+def test_a_secret_file_is_its_owners_alone(secret_file: Path) -> None:
+    assert stat.S_IMODE(secret_file.stat().st_mode) == 0o600
+    assert sealing.unseal(files.read_sealed(str(secret_file)), "word")
+
+
+@pytest.mark.parametrize("mode", [0o640, 0o604, 0o620, 0o602, 0o660, 0o777], ids=oct)
+def test_a_secret_file_that_others_can_reach_is_refused(secret_file: Path, mode: int) -> None:
+    secret_file.chmod(mode)
+    with pytest.raises(ZeroError, match=r"ada\.secret.*chmod 600") as error:
+        files.read_sealed(str(secret_file))
+    assert error.value.reason == "permissions"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
+def test_a_secret_file_of_another_user_is_refused(secret_file: Path) -> None:
+    os.chown(secret_file, 12345, 12345)
+    with pytest.raises(ZeroError, match="another user"):
+        files.read_sealed(str(secret_file))
+
+
+def test_a_secret_file_is_never_overwritten(holder: Any, secret_file: Path) -> None:
+    before = secret_file.read_bytes()
+    with pytest.raises(ZeroError, match=r"ada\.secret: File exists"):
+        files.write_record(
+            str(secret_file), sealing.seal(holder.secret, "w", b"s" * 16, b"n" * 24, 1, 8), "text"
+        )
+    assert secret_file.read_bytes() == before
+
+
+def test_the_secret_is_not_in_the_file(holder: Any, secret_file: Path) -> None:
+    for form in ("text", "json", "binary"):
+        data = files.dump(files.read_sealed(str(secret_file)), form)
+        assert holder.secret.seed not in data
+        assert b"ada@" not in data
+
+
+@pytest.mark.parametrize(
+    "path", ["missing", "a\x00b", ".", "x" * 5000], ids=["missing", "NUL", "a folder", "too long"]
+)
+def test_errors_name_the_file(tmp_path: Path, path: str) -> None:
+    with pytest.raises(ZeroError) as error:
+        files.read_record(str(tmp_path / path), Identity)
+    assert str(tmp_path) in str(error.value)
+    assert error.value.reason == "file"
+
+
+def test_a_wrong_kind_of_file_is_named_and_explained(holder: Any, tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    files.write_record(str(path), holder.identity, "json")
+    with pytest.raises(ZeroError, match="file: not a challenge"):
+        files.read_record(str(path), Challenge)
+
+
+def test_a_registry_grows_and_is_read_back(holder: Any, tmp_path: Path) -> None:
+    path = str(tmp_path / "revoked")
+    secrets = [holder.secret, Secret(b"o" * 32, ())]
+    made = [revocation.revoke(secret, 1, "retired", b"r" * 32) for secret in secrets]
+    for record in made:
+        files.append_revocation(path, record)
+    assert files.read_revocations(path) == {record.public for record in made}
+
+
+@pytest.mark.parametrize("form", ["text", "json", "binary"])
+def test_one_revocation_is_a_registry_too(holder: Any, tmp_path: Path, form: files.Format) -> None:
+    path = str(tmp_path / "revoked")
+    files.write_record(path, revocation.revoke(holder.secret, 1, "retired", b"r" * 32), form)
+    assert files.read_revocations(path) == {holder.identity.public}
+
+
+def test_a_registry_that_is_missing_or_damaged_stops_verification(tmp_path: Path) -> None:
+    """An unreadable registry must not mean that nothing is revoked."""
+    with pytest.raises(ZeroError, match="No such file"):
+        files.read_revocations(str(tmp_path / "missing"))
+    (tmp_path / "damaged").write_bytes(b"\xff\n")
+    with pytest.raises(ZeroError, match="damaged"):
+        files.read_revocations(str(tmp_path / "damaged"))

@@ -1,0 +1,117 @@
+"""Identities: created, verified, renewed by their holder; changed by nobody; refused when expired or revoked."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from msgspec import structs
+
+from watchword.credentials.zkproof import ZeroError
+from watchword.zero import identity
+from watchword.zero.derivation import public_of
+from watchword.zero.records import Secret
+
+DAY = 86400
+
+
+def refused(attempt: Callable[[], object]) -> str:
+    with pytest.raises(ZeroError) as error:
+        attempt()
+    return error.value.reason
+
+
+def test_an_identity_verifies_between_its_dates(holder: Any) -> None:
+    identity.check_identity(holder.identity, now=holder.now)
+    identity.check_identity(holder.identity, now=holder.now + DAY - 1)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        pytest.param({"now": 1_800_086_400}, "expired", id="at its end it has expired"),
+        pytest.param({"now": 1_800_086_460, "leeway": 60}, "expired", id="beyond the leeway it has expired"),
+        pytest.param({"now": 1_799_999_999}, "not_yet_valid", id="before its beginning it is not valid"),
+        pytest.param(
+            {"now": 1_800_000_001, "revoked": {public_of(bytes(range(32)))}}, "revoked", id="revoked"
+        ),
+    ],
+)
+def test_refused(holder: Any, arguments: dict[str, Any], reason: str) -> None:
+    identity.check_identity(holder.identity, now=holder.now + 1, revoked={public_of(b"o" * 32)})
+    assert refused(lambda: identity.check_identity(holder.identity, **arguments)) == reason
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"public": public_of(b"o" * 32)},
+        {"created": 1_799_999_999},
+        {"renewed": 1_800_000_001},
+        {"expires": 1_900_000_000},
+        {"sequence": 1},
+        {"jkt": "A" * 43},
+        {"commitments": ()},
+        {"response": b"\x01" + bytes(31)},
+    ],
+    ids=lambda changes: f"a changed {next(iter(changes))} breaks the proof",
+)
+def test_nobody_else_can_change_an_identity(holder: Any, changes: dict[str, Any]) -> None:
+    changed = structs.replace(holder.identity, **changes)
+    assert refused(lambda: identity.check_identity(changed, now=holder.now + 1)) == "proof"
+
+
+def renewed(holder: Any, **changes: Any) -> Any:
+    arguments = {
+        "renewed": holder.now + 10,
+        "expires": holder.now + 2 * DAY,
+        "randomness": b"q" * 32,
+        **changes,
+    }
+    secret = arguments.pop("secret", holder.secret)
+    return identity.renew(holder.identity, secret, **arguments)
+
+
+def test_the_holder_renews(holder: Any) -> None:
+    later = renewed(holder)
+    identity.check_identity(later, now=holder.now + 2 * DAY - 1)
+    identity.check_renewal(holder.identity, later, now=holder.now + 20)
+    assert later.public == holder.identity.public
+    assert later.sequence == 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        pytest.param({"secret": Secret(b"o" * 32, ())}, "identity", id="not by another"),
+        pytest.param({"renewed": 1_800_086_400}, "expired", id="not after it has expired"),
+        pytest.param({"expires": 1_800_086_400}, "renewal", id="not to the same end"),
+        pytest.param({"expires": 1_800_000_005}, "lifetime", id="not to an end before the renewal"),
+        pytest.param({"expires": 1_800_000_010 + 3661 * DAY}, "lifetime", id="not for more than ten years"),
+        pytest.param({"expires": 2**60}, "malformed", id="not beyond all numbers"),
+    ],
+)
+def test_renewals_refused(holder: Any, changes: dict[str, Any], reason: str) -> None:
+    assert renewed(holder)
+    assert refused(lambda: renewed(holder, **changes)) == reason
+
+
+def test_an_older_document_does_not_replace_a_renewed_one(holder: Any) -> None:
+    later = renewed(holder)
+    at = holder.now + 20
+    assert refused(lambda: identity.check_renewal(later, holder.identity, now=at)) == "renewal"
+    assert refused(lambda: identity.check_renewal(later, later, now=at)) == "renewal"
+
+
+def test_a_renewal_cannot_exchange_the_attributes(holder: Any) -> None:
+    bare = identity.create(Secret(holder.secret.seed, ()), holder.now, holder.now + 9 * DAY, b"q" * 32)
+    again = identity.renew(
+        bare, Secret(holder.secret.seed, ()), holder.now + 1, holder.now + 10 * DAY, b"q" * 32
+    )
+    identity.check_renewal(bare, again, now=holder.now + 5)
+    assert refused(lambda: identity.check_renewal(holder.identity, again, now=holder.now + 5)) == "renewal"
+
+
+def test_short_names_tell_identities_apart() -> None:
+    names = {identity.identity_id(public_of(bytes([n]) * 32)) for n in range(20)}
+    assert len(names) == 20
+    assert all(name.startswith("zid_") and len(name) == 36 for name in names)

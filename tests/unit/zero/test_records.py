@@ -1,0 +1,194 @@
+"""Decoders: whatever arrives, they return a well-formed record or raise ZeroError."""
+
+import contextlib
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from watchword.credentials.zkproof import ZeroError
+from watchword.zero import description, files, proof, revocation, sealing
+from watchword.zero.records import (
+    KINDS,
+    Challenge,
+    Identity,
+    Record,
+    checked,
+    decode_base64url,
+    encode_base64url,
+    from_binary,
+    from_json,
+    parse_json,
+    to_binary,
+    to_json,
+)
+
+CHALLENGE = proof.issue_challenge("https://api.example", "login", b"c" * 32, 1_800_000_000, 120)
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=10), inner, max_size=4),
+    max_leaves=10,
+)
+
+
+def refused(attempt: Callable[[], object]) -> str:
+    with pytest.raises(ZeroError) as error:
+        attempt()
+    return error.value.reason
+
+
+@pytest.fixture
+def records(holder: Any) -> list[Record]:
+    answer = proof.prove(
+        holder.secret,
+        holder.challenge,
+        channel=b"jkt:x",
+        disclose=["age"],
+        now=holder.now,
+        randomness=b"p" * 32,
+    )
+    sealed = sealing.seal(holder.secret, "open sesame", b"s" * 16, b"n" * 24, 1, 8)
+    revoked = revocation.revoke(holder.secret, holder.now, "retired", b"r" * 32)
+    return [holder.identity, holder.challenge, answer, sealed, revoked]
+
+
+@pytest.mark.parametrize("form", ["text", "json", "binary"])
+def test_every_record_survives_every_format(records: list[Record], form: files.Format) -> None:
+    for record in records:
+        written = files.dump(record, form)
+        assert files.load(written, type(record)) == record
+        assert files.load_any(written) == record
+        assert description.describe(record)["kind"] in KINDS
+
+
+def loads(data: bytes, cls: type[Record]) -> bool:
+    try:
+        return bool(files.load(data, cls))
+    except ZeroError as error:
+        assert error.reason == "malformed"
+        return False
+
+
+@pytest.mark.parametrize("form", ["text", "json", "binary"])
+def test_one_kind_is_never_taken_for_another(records: list[Record], form: files.Format) -> None:
+    for record in records:
+        fitting = [cls for _, cls in KINDS.values() if loads(files.dump(record, form), cls)]
+        assert fitting == [type(record)]
+
+
+@pytest.mark.parametrize("form", ["text", "json", "binary"])
+def test_a_record_cut_short_anywhere_is_refused(records: list[Record], form: files.Format) -> None:
+    for record in records:
+        written = files.dump(record, form).rstrip()
+        assert not [end for end in range(0, len(written), 7) if loads(written[:end], type(record))]
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    st.binary(max_size=300),
+    st.sampled_from([b"", b"WWZ1I", b"WWZ1C", b"WWZ1P", b"-----BEGIN WATCHWORD", b"{"]),
+)
+def test_any_bytes(data: bytes, start: bytes) -> None:
+    for load in (files.load_any, lambda data: files.load(data, Identity)):
+        with contextlib.suppress(ZeroError):
+            load(start + data)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.dictionaries(st.sampled_from([*to_json(CHALLENGE), "extra"]), json_values, max_size=4))
+def test_any_json_members(changes: dict[str, object]) -> None:
+    document = {**to_json(CHALLENGE), **changes}
+    with contextlib.suppress(ZeroError):
+        assert checked(from_json(document, Challenge))
+
+
+@settings(max_examples=80, deadline=None)
+@given(st.integers(0, len(to_binary(CHALLENGE)) - 1), st.integers(0, 255))
+def test_any_changed_byte_of_a_binary_record(position: int, value: int) -> None:
+    changed = bytearray(to_binary(CHALLENGE))
+    changed[position] = value
+    with contextlib.suppress(ZeroError):
+        again = from_binary(bytes(changed), Challenge)
+        assert to_binary(again) == bytes(changed)
+
+
+DOCUMENT = json.dumps(to_json(CHALLENGE))
+HOSTILE_JSON = {
+    "a duplicate member": DOCUMENT.replace("{", '{"purpose":"payment",', 1),
+    "an unknown member": DOCUMENT.replace("{", '{"more":1,', 1),
+    "another version": DOCUMENT.replace('"version": 1', '"version": 2'),
+    "a version that is true": DOCUMENT.replace('"version": 1', '"version": true'),
+    "a version of 1.5": DOCUMENT.replace('"version": 1', '"version": 1.5'),
+    "another type": DOCUMENT.replace("zero-challenge", "zero-proof"),
+    "a missing member": DOCUMENT.replace('"purpose": "login", ', ""),
+    "a number as text": DOCUMENT.replace("1800000000", '"1800000000"'),
+    "a fraction": DOCUMENT.replace("1800000000", "1800000000.5"),
+    "5,000 digits": DOCUMENT.replace("1800000000", "9" * 5000),
+    "4,000 digits": DOCUMENT.replace("1800000000", "9" * 4000),
+    "NaN": DOCUMENT.replace("1800000000", "NaN"),
+    "infinity": DOCUMENT.replace("1800000000", "1e999"),
+    "a negative time": DOCUMENT.replace("1800000000", "-1"),
+    "NUL": DOCUMENT.replace("login", "log\\u0000in"),
+    "a line feed": DOCUMENT.replace("login", "login\\n"),
+    "a lone surrogate": DOCUMENT.replace("login", "\\ud800"),
+    "a text that turns round": DOCUMENT.replace("login", "\\u202enigol"),
+    "bytes that are a number": DOCUMENT.replace(f'"{encode_base64url(b"c" * 32)}"', "5"),
+    "padded base64": DOCUMENT.replace(encode_base64url(b"c" * 32), encode_base64url(b"c" * 32) + "="),
+    "plain base64": DOCUMENT.replace(encode_base64url(b"c" * 32), "++//" * 8),
+    "100,000 deep": '{"type":' + "[" * 100_000,
+    "something behind": DOCUMENT + "x",
+    "an array": f"[{DOCUMENT}]",
+    "not UTF-8": DOCUMENT.replace("login", "\udcff"),
+}
+
+
+@pytest.mark.parametrize("text", HOSTILE_JSON.values(), ids=HOSTILE_JSON.keys())
+def test_hostile_json(text: str) -> None:
+    assert files.load(DOCUMENT.encode(), Challenge) == CHALLENGE
+    data = text.encode(errors="surrogateescape")
+    assert refused(lambda: files.load(data, Challenge)) == "malformed"
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        pytest.param(to_binary(CHALLENGE) + b"\0", id="a byte behind"),
+        pytest.param(to_binary(CHALLENGE) + b"\0\0\0\0", id="a field behind"),
+        pytest.param(b"WWZ2" + to_binary(CHALLENGE)[4:], id="another version"),
+        pytest.param(b"WWZ1C" + b"\xff\xff\xff\xff", id="a field of 4 GiB"),
+        pytest.param(b"WWZ1C" + b"\0" * 60_000, id="15,000 empty fields"),
+        pytest.param(b"WWZ1C" + b"x" * 200_000, id="too large"),
+    ],
+)
+def test_hostile_binary(data: bytes) -> None:
+    assert refused(lambda: files.load(data, Challenge)) == "malformed"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param(lambda text: text.replace("CHALLENGE", "PROOF"), id="another title"),
+        pytest.param(lambda text: text.replace("END WATCHWORD ZERO CHALLENGE", "END"), id="another end"),
+        pytest.param(lambda text: text.replace("V1daMUM", "V1daMU!"), id="a letter that is not base64"),
+        pytest.param(lambda text: "\n".join(text.split("\n")[1:]), id="no title"),
+        pytest.param(lambda text: "", id="nothing"),
+    ],
+)
+def test_hostile_text(change: Callable[[str], str]) -> None:
+    text = files.dump(CHALLENGE, "text").decode()
+    assert files.load(text.replace("\n", "\r\n").encode(), Challenge) == CHALLENGE
+    assert refused(lambda: files.load(change(text).encode(), Challenge)) == "malformed"
+
+
+@pytest.mark.parametrize("text", ["a", "YR", "YQ==", "a b", "é", "YQ\n", None, 5, "=" * 4], ids=repr)
+def test_base64url_is_strict(text: object) -> None:
+    assert decode_base64url("YQ") == b"a"
+    assert refused(lambda: decode_base64url(text)) == "malformed"
+
+
+def test_json_is_strict() -> None:
+    assert parse_json('{"a": [1, "b"]}') == {"a": [1, "b"]}
+    assert refused(lambda: parse_json('{"a": {"b": 1, "b": 1}}')) == "malformed"

@@ -113,7 +113,7 @@ def check_value(value: object) -> Value:
 
 
 def _encodes(text: str) -> bool:
-    return not any("\ud800" <= character <= "\udfff" for character in text)
+    return not any("\ud800" <= character <= "\udfff" or character == "\0" for character in text)
 
 
 def _known(attributes: Mapping[str, Value], name: str) -> Value:

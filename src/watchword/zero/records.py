@@ -5,23 +5,21 @@ the same fields by name, byte strings in base64url. Whatever is decoded here has
 characters; whether a point is in the group, or a proof holds, is not this module's business.
 """
 
-import base64
-import binascii
-import json
-import re
 from collections.abc import Mapping
 from typing import Annotated, TypeVar
 
 import msgspec
 
 from watchword.credentials.zkproof import ZeroError, frame
+from watchword.jose import JoseError, strict_json
+from watchword.jose.jwk import b64decode, b64encode
+from watchword.jose.strict_json import StrictJSONError
 
 MAX_RECORD = 64 * 1024
 MAGIC = b"WWZ1"
 VERSION = 1
 
 _PRINTABLE = r"^[\x20-\x7e]+\Z"
-_BASE64URL = re.compile(r"[A-Za-z0-9_-]*")
 
 Bytes32 = Annotated[bytes, msgspec.Meta(min_length=32, max_length=32)]
 Seconds = Annotated[int, msgspec.Meta(ge=0, le=2**53 - 1)]
@@ -129,31 +127,25 @@ def checked(record: R) -> R:
 
 def encode_base64url(data: bytes) -> str:
     """Write bytes in base64url without padding."""
-    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+    return b64encode(data)
 
 
 def decode_base64url(text: object) -> bytes:
-    """Read canonical base64url without padding; raise ZeroError for anything else."""
-    if not isinstance(text, str) or not _BASE64URL.fullmatch(text):
-        raise ZeroError("malformed", "not base64url")
+    """Read canonical base64url without padding, also of no bytes; raise ZeroError for anything else."""
+    if text == "":
+        return b""
     try:
-        data = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
-    except (binascii.Error, ValueError):
-        raise ZeroError("malformed", "not base64url") from None
-    if encode_base64url(data) != text:
-        raise ZeroError("malformed", "not canonical base64url")
-    return data
+        return b64decode(text if isinstance(text, str) else "*")
+    except JoseError:
+        raise ZeroError("malformed", "not canonical base64url") from None
 
 
 def parse_json(data: bytes | str) -> object:
     """Parse JSON strictly: no duplicate members, no NaN, no lone surrogates; raise ZeroError otherwise."""
     try:
-        text = data.decode() if isinstance(data, bytes) else data
-        value: object = json.loads(text, object_pairs_hook=_members, parse_constant=_refuse_constant)
-        json.dumps(value, ensure_ascii=False).encode()
-    except (ValueError, RecursionError):
+        return strict_json.loads(data, max_bytes=2 * MAX_RECORD)
+    except StrictJSONError:
         raise ZeroError("malformed", "not well-formed JSON") from None
-    return value
 
 
 def to_binary(record: Record) -> bytes:
@@ -249,14 +241,3 @@ def _frames(data: bytes) -> list[bytes]:
         fields.append(data[start + 4 : end])
         start = end
     return fields
-
-
-def _members(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    members = dict(pairs)
-    if len(members) != len(pairs):
-        raise ValueError("a member twice")
-    return members
-
-
-def _refuse_constant(name: str) -> object:
-    raise ValueError(name)

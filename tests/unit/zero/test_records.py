@@ -65,11 +65,9 @@ def test_every_record_survives_every_format(records: list[Record], form: files.F
 
 
 def loads(data: bytes, cls: type[Record]) -> bool:
-    try:
+    with contextlib.suppress(ZeroError):
         return bool(files.load(data, cls))
-    except ZeroError as error:
-        assert error.reason == "malformed"
-        return False
+    return False
 
 
 @pytest.mark.parametrize("form", ["text", "json", "binary"])

@@ -20,12 +20,12 @@ task: it may await plain futures of the running loop, and nothing that needs a c
 import asyncio
 import math
 from typing import Any, ClassVar, Final, cast
-from weakref import WeakKeyDictionary
 
 from uvicorn import Config
 from uvicorn.server import ServerState
 
 from watchword.protocol_exchange import Application, Exchange, plain_answer, run_hot
+from watchword.protocol_pulse import Pulse
 from watchword.protocol_syntax import (
     BODY_LIMIT,
     HEAD_LIMIT,
@@ -40,43 +40,6 @@ PIPELINE_LIMIT: Final = 64 * 1024  # bytes kept for later requests before readin
 WRITE_PROGRESS: Final = 32 * 1024  # bytes that a client has to take within each `write_timeout`
 HOT_NOTHING: Final[frozenset[tuple[str, str]]] = frozenset()
 ASGI: Final = {"version": "3.0", "spec_version": "2.3"}
-
-
-class Pulse:
-    """What all connections of one server share: a coarse clock, one timer, the common header lines."""
-
-    of: ClassVar[WeakKeyDictionary[ServerState, "Pulse"]] = WeakKeyDictionary()
-
-    def __init__(self, state: ServerState, loop: asyncio.AbstractEventLoop, interval: float) -> None:
-        self.connections = cast("set[LeanProtocol]", state.connections)
-        self.loop = loop
-        self.interval = interval
-        self.now = loop.time()
-        self.timer: asyncio.TimerHandle | None = None
-        self.fields: list[tuple[bytes, bytes]] | None = None
-        self.lines = b""
-
-    def start(self) -> None:
-        """Beat as long as there are connections."""
-        if self.timer is None:
-            self.now = self.loop.time()
-            self.timer = self.loop.call_later(self.interval, self.beat)
-
-    def beat(self) -> None:
-        """Look at every connection's deadlines."""
-        self.timer = None
-        self.now = self.loop.time()
-        for connection in tuple(self.connections):
-            connection.check(self.now)
-        if self.connections:
-            self.start()
-
-    def common_headers(self, fields: list[tuple[bytes, bytes]]) -> bytes:
-        """uvicorn's date and configured headers, which it renews once a second, without `server`."""
-        if fields is not self.fields:
-            self.fields = fields
-            self.lines = b"".join(b"%b: %b\r\n" % field for field in fields if field[0] != b"server")
-        return self.lines
 
 
 class LeanProtocol(asyncio.Protocol):
@@ -114,12 +77,15 @@ class LeanProtocol(asyncio.Protocol):
         self.buffer = bytearray()
         self.scanned = 0
         self.head: Head | None = None
+        self.known_raw = b""
+        self.known_head: Head
         self.chunked: ChunkedBody | None = None
         self.exchange: Exchange | None = None
         self.writable: asyncio.Event | None = None
         self.reading = True
         self.lost = False
         self.stopping = False
+        self.eof = False
         self.overloaded = False
         self.write_deadline = math.inf
         self.unsent = 0
@@ -161,10 +127,21 @@ class LeanProtocol(asyncio.Protocol):
             return
         self.buffer += data
         if self.exchange is None:
-            self.advance()
+            self.pulse.soon(self)
         elif len(self.buffer) > PIPELINE_LIMIT and self.reading:
             self.reading = False
             self.transport.pause_reading()
+
+    def eof_received(self) -> bool:
+        """The client sends no more: it has left, unless it waits for the answer to what it sent before."""
+        self.eof = True
+        if self.tls is not None:
+            return False  # TLS has no half-closed state here
+        if self.exchange is not None:
+            return self.exchange.pending()
+        if self.buffer:
+            self.pulse.soon(self)
+        return bool(self.buffer)
 
     def pause_writing(self) -> None:
         """The client reads more slowly than the application writes."""
@@ -180,12 +157,12 @@ class LeanProtocol(asyncio.Protocol):
     # the server's side
 
     def shutdown(self) -> None:
-        """Finish the request in hand, if there is one, and close."""
+        """Finish the request in hand, if there is one or the beginning of one, and close."""
         self.stopping = True
-        if self.exchange is None:
-            self.close()
-        else:
+        if self.exchange is not None:
             self.exchange.keep_alive = False
+        elif self.head is None and not self.buffer:
+            self.close()
 
     def common_headers(self) -> bytes:
         """Header lines of every answer."""
@@ -240,6 +217,8 @@ class LeanProtocol(asyncio.Protocol):
             self.transport.resume_reading()
         if request is not None:
             self.run(*request)
+        elif self.eof:
+            self.close()
 
     def take_request(self) -> tuple[Head, bytes] | None:
         """Take one complete request out of the buffer; raises Refused."""
@@ -265,9 +244,10 @@ class LeanProtocol(asyncio.Protocol):
         raw = bytes(buffer[:end])
         del buffer[:end]
         self.scanned = 0
-        head = parse_head(raw)
-        self.await_body(head)
-        return head
+        if raw != self.known_raw:  # clients repeat their heads byte for byte
+            self.known_head, self.known_raw = parse_head(raw), raw
+        self.await_body(self.known_head)
+        return self.known_head
 
     def await_body(self, head: Head) -> None:
         """Prepare for the body that the head announces; raises Refused when it is too long."""
@@ -324,7 +304,7 @@ class LeanProtocol(asyncio.Protocol):
             "path": root + head.path if root else head.path,
             "raw_path": root.encode() + head.raw_path if root else head.raw_path,
             "query_string": head.query_string,
-            "headers": head.headers,
+            "headers": head.headers.copy(),
             "state": self.app_state.copy(),
         }
         if self.tls is not None:
@@ -335,11 +315,11 @@ class LeanProtocol(asyncio.Protocol):
         """An answer is complete: go on to the next request, or close."""
         self.exchange = None
         self.state.total_requests += 1
-        if not keep_alive:
+        if not keep_alive or (self.eof and not self.buffer):
             self.close()
         elif self.buffer:
             self.enter("head")
-            self.loop.call_soon(self.advance)  # one request per turn: other connections come in between
+            self.pulse.soon(self)  # one request per turn: other connections come in between
         else:
             self.enter("idle")
 

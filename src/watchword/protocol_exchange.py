@@ -35,6 +35,7 @@ class Connection(Protocol):
     loop: asyncio.AbstractEventLoop
     writable: asyncio.Event | None  # None: write at will
     lost: bool
+    eof: bool  # the client sends no more, but may still read
 
     def common_headers(self) -> bytes: ...
     def finished(self, keep_alive: bool) -> None: ...
@@ -63,7 +64,7 @@ class Exchange:
         body, self.body = self.body, None
         if body is not None:
             return {"type": "http.request", "body": body, "more_body": False}
-        if not self.complete and not self.connection.lost:
+        if not (self.complete or self.connection.lost or self.connection.eof):
             self.ended = self.ended or asyncio.Event()
             await self.ended.wait()
         return {"type": "http.disconnect"}
@@ -150,16 +151,27 @@ class Exchange:
         try:
             await application(self.scope, self.receive, self.send)
         except Exception as error:
-            self.failed(f"{type(error).__qualname__}\n{''.join(traceback.format_tb(error.__traceback__))}")
+            self.failed(trace(error))
         except asyncio.CancelledError:
             self.connection.transport.abort()
             raise
         else:
             if not self.complete and not self.connection.lost:
-                self.failed("the application returned without a complete answer")
+                self.incomplete()
+
+    def pending(self) -> bool:
+        """Whether the answer has still to begin, and the application does not watch for a disconnect."""
+        return not self.phase and self.ended is None
+
+    def incomplete(self) -> None:
+        """The application returned early: rightly so when it was told that the client has left."""
+        if self.connection.eof:
+            self.connection.transport.abort()
+        else:
+            self.failed("the application returned without a complete answer")
 
     def failed(self, reason: str) -> None:
-        """Log a fault of the application, without the exception's text: it may quote the request."""
+        """Log a fault of the application and end the answer."""
         LOGGER.error("Unhandled fault in the application: %s", reason)
         if self.complete or self.connection.lost:
             return
@@ -169,6 +181,11 @@ class Exchange:
         else:
             self.connection.transport.write(plain_answer(500, self.connection.common_headers()))
         self.end()
+
+
+def trace(error: BaseException) -> str:
+    """The kind of an exception and the way it took, without its text: that may quote the request."""
+    return f"{type(error).__qualname__}\n{''.join(traceback.format_tb(error.__traceback__))}"
 
 
 def field_lines(fields: list[tuple[bytes, bytes]]) -> bytes:

@@ -20,7 +20,10 @@ HEADER_LIMIT: Final = 100  # header lines
 BODY_LIMIT: Final = 1024 * 1024  # bytes of a body, after removal of the chunked framing
 CHUNK_LIMIT: Final = 4096  # chunks of one body: bounds the work that one-byte chunks can cause
 
-METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+METHODS: Final = {
+    name.encode(): name for name in ("DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT")
+}
+KEEP_ALIVE: Final = [b"keep-alive"]
 SINGLE: Final = (
     b"host",
     b"content-length",
@@ -159,10 +162,10 @@ def check_host(host: bytes | None, authority: bytes | None, minor: bytes) -> Non
 
 def known_method(method: bytes, raw_path: bytes) -> str:
     """The method's name; raises Refused for one that nothing here serves, or for a misplaced `*`."""
-    name = method.decode("ascii")
-    if name not in METHODS:
-        raise Refused(405, b"allow: " + ", ".join(sorted(METHODS)).encode() + b"\r\n")
-    if raw_path == b"*" and name != "OPTIONS":
+    name = METHODS.get(method)
+    if name is None:
+        raise Refused(405, b"allow: " + b", ".join(METHODS) + b"\r\n")
+    if name != "OPTIONS" and raw_path == b"*":
         raise Refused(400)  # §3.2.4
     return name
 
@@ -193,8 +196,10 @@ def body_length(raw: bytes, known: dict[bytes, bytes], minor: bytes) -> int | No
 
 def closes(headers: list[tuple[bytes, bytes]]) -> bool:
     """Whether the client asked for the connection to end after this request (§9.6)."""
-    options = b",".join([value for name, value in headers if name == b"connection"]).lower()
-    return b"close" in [option.strip() for option in options.split(b",")]
+    options = [value for name, value in headers if name == b"connection"]
+    if options == KEEP_ALIVE:
+        return False
+    return b"close" in [option.strip() for option in b",".join(options).lower().split(b",")]
 
 
 def expects_continue(expect: bytes | None) -> bool:

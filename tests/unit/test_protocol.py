@@ -6,6 +6,7 @@ import datetime
 import ipaddress
 import json
 import logging
+import socket
 import ssl
 import threading
 import time
@@ -218,6 +219,15 @@ def cut(raw: bytes, size: int) -> list[bytes]:
     return [raw[at : at + size] for at in range(0, len(raw), size)]
 
 
+@both
+def test_a_client_may_end_its_side_behind_its_last_request(server: LoopbackServer, kind: str) -> None:
+    for rest in (b"", b"GET /unfinished"):
+        with server.connect() as connection:
+            connection.sendall(get(f"/{kind}/where") + rest)
+            connection.shutdown(socket.SHUT_WR)
+            assert read_to_end(connection).endswith(b" task")
+
+
 def test_one_empty_line_before_a_request_is_forgiven(server: LoopbackServer) -> None:
     with server.connect() as connection:
         for raw in (b"\r\n" + get("/hot/where"), b"\r\n" + get("/hot/where")):
@@ -378,10 +388,12 @@ def test_a_handler_may_wait_for_futures(server: LoopbackServer, kind: str) -> No
 
 @both
 def test_context_variables_do_not_leak_into_the_next_request(server: LoopbackServer, kind: str) -> None:
-    with server.connect() as connection:
+    with server.connect() as connection, server.connect() as other:
+        connection.sendall(get(f"/{kind}/context") * 3)
+        other.sendall(get(f"/{kind}/context") * 3)
         for _ in range(3):
-            connection.sendall(get(f"/{kind}/context"))
             assert read_answer(connection)[2] == b"none, of another request"
+            assert read_answer(other)[2] == b"none, of another request"
 
 
 @both
@@ -409,20 +421,23 @@ def test_a_fault_in_the_middle_of_an_answer_breaks_the_connection(server: Loopba
 
 
 @both
-def test_graceful_shutdown_finishes_the_request_in_hand(kind: str) -> None:
+def test_graceful_shutdown_finishes_the_requests_in_hand_and_on_their_way(kind: str) -> None:
     application = Application()
+    late = post("/hot/echo", b"late")
     with LoopbackServer(application) as server:
-        idle = server.connect()
-        with server.connect() as connection:
+        with server.connect() as idle, server.connect() as begun, server.connect() as connection:
+            begun.sendall(late[:9])
             connection.sendall(get(f"/{kind}/slow"))
             assert application.release.wait(5)
-            server.stop()
-            status, headers, body = read_answer(connection)
-            assert (status, headers["connection"], body) == (200, "close", b"finished")
-            assert read_to_end(connection) == b""
-        assert idle.recv(1) == b""
-        idle.close()
-        assert server.server.server_state.total_requests == 1
+            server.server.should_exit = True
+            assert idle.recv(1) == b""
+            begun.sendall(late[9:])
+            for waiting, expected in ((begun, b"late"), (connection, b"finished")):
+                status, headers, body = read_answer(waiting)
+                assert (status, headers["connection"], body) == (200, "close", expected)
+                assert read_to_end(waiting) == b""
+        server.stop()
+        assert server.server.server_state.total_requests == 2
     assert application.log == ["startup", "lifespan.shutdown"]
 
 

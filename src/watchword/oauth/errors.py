@@ -76,7 +76,7 @@ class OAuthError(Exception):
 
     `code` is a key of `ERRORS`; `description` is for the developer at the other end and never repeats what was sent
     (RFC 6749 §5.2 restricts its characters); `detail` reaches only the log; `field` names the input at fault;
-    `retry_after` is in seconds.
+    `retry_after` is in seconds; `challenge` is the value of `WWW-Authenticate` where the protocol wants one.
     """
 
     def __init__(
@@ -87,6 +87,7 @@ class OAuthError(Exception):
         detail: str | None = None,
         field: str | None = None,
         retry_after: int | None = None,
+        challenge: str | None = None,
     ) -> None:
         super().__init__(code, description)
         self.rule = ERRORS[code]
@@ -95,3 +96,4 @@ class OAuthError(Exception):
         self.detail = detail
         self.field = field
         self.retry_after = retry_after
+        self.challenge = challenge

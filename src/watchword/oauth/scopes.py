@@ -22,7 +22,9 @@ def parse_scope(text: str) -> tuple[str, ...]:
     if len(tokens) > MAX_SCOPES:
         raise OAuthError("invalid_scope", "The scope parameter names too many scopes.", field="scope")
     if not all(_TOKEN.fullmatch(token) for token in tokens):  # §3.3
-        raise OAuthError("invalid_scope", "The scope parameter has a character that is not allowed.", field="scope")
+        raise OAuthError(
+            "invalid_scope", "The scope parameter has a character that is not allowed.", field="scope"
+        )
     return tokens
 
 

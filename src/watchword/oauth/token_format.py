@@ -42,7 +42,9 @@ def base62(number: int, width: int) -> str:
 def check_brand(brand: str) -> str:
     """Return the brand when it is two to ten lower-case letters or digits; raise ValueError otherwise."""
     if not _BRAND.fullmatch(brand):
-        raise ValueError("the token brand must be 2 to 10 lower-case letters or digits and start with a letter")
+        raise ValueError(
+            "the token brand must be 2 to 10 lower-case letters or digits and start with a letter"
+        )
     return brand
 
 

@@ -1,0 +1,311 @@
+"""The composition root: which path is answered by which endpoint, and the one ASGI application made of it."""
+
+import secrets
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+from starlette.routing import Match
+from starlette.routing import Route as PathRoute
+
+from watchword import http, jobs, operation
+from watchword.endpoints import (
+    admin_clients,
+    admin_keys,
+    admin_tokens,
+    discovery,
+    health,
+    introspection,
+    revocation,
+    token,
+)
+from watchword.flows import start
+from watchword.flows.runtime import Runtime
+from watchword.http import Endpoint, Receive, Request, Response, Scope, Send
+from watchword.oauth.errors import OAuthError
+from watchword.operation import Operation
+from watchword.settings import Settings
+from watchword.store.database import StorageUnavailable
+from watchword.telemetry import count, log
+
+OPERATIONS: tuple[Operation, ...] = (
+    *admin_tokens.OPERATIONS,
+    *admin_clients.OPERATIONS,
+    *admin_keys.OPERATIONS,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """How one method of one path is answered; `cors` opens it to scripts of any origin, without credentials."""
+
+    endpoint: Endpoint
+    cors: bool = False
+
+
+async def openapi(request: Request) -> Response:
+    """Answer the OpenAPI document of the admin API."""
+    return http.json_response(200, operation.openapi(OPERATIONS, request.runtime.settings.issuer))
+
+
+ROUTES: dict[str, dict[str, Route]] = {
+    "/token": {"POST": Route(token.token, cors=True)},
+    "/introspect": {"POST": Route(introspection.introspect)},
+    "/revoke": {"POST": Route(revocation.revoke, cors=True)},
+    "/.well-known/oauth-authorization-server": {"GET": Route(discovery.discover, cors=True)},
+    "/.well-known/openid-configuration": {"GET": Route(discovery.discover, cors=True)},
+    "/.well-known/jwks.json": {"GET": Route(discovery.jwks, cors=True)},
+    "/healthz": {"GET": Route(health.healthz)},
+    "/readyz": {"GET": Route(health.readyz)},
+    "/api/v1/openapi.json": {"GET": Route(openapi)},
+}
+WELL_KNOWN = "/.well-known/"
+# The paths whose requests are answered without a task of their own; see `protocol`.
+HOT = frozenset({("POST", "/token"), ("POST", "/introspect"), ("POST", "/api/v1/tokens/verify")})
+
+
+def _all_routes() -> Iterator[tuple[str, str, Route]]:
+    for path, methods in ROUTES.items():
+        for method, route in methods.items():
+            yield path, method, route
+    for one in OPERATIONS:
+        yield operation.BASE + one.path, one.method, Route(operation.endpoint(one))
+
+
+class App:
+    """Watchword as an ASGI application; `runtime` is set while it is open."""
+
+    def __init__(self, settings: Settings, clock: Callable[[], float] = time.time) -> None:
+        self.settings = settings
+        self.runtime: Runtime | None = None
+        self._clock = clock
+        self._jobs: list[Any] = []
+        self._prefix = urlsplit(settings.issuer).path
+        self._exact: dict[str, dict[str, Route]] = {}
+        self._patterns: list[tuple[PathRoute, dict[str, Route]]] = []
+        for path, method, route in _all_routes():
+            self._add(path, method, route)
+        self.hot = frozenset((method, self._prefix + path) for method, path in HOT)
+        self._extra = [*http.SECURITY, *([http.HSTS] if settings.secure else [])]
+
+    def _add(self, path: str, method: str, route: Route) -> None:
+        if "{" not in path:
+            self._exact.setdefault(path, {})[method] = route
+            return
+        known = next((methods for pattern, methods in self._patterns if pattern.path == path), None)
+        if known is None:
+            known = {}
+            self._patterns.append((PathRoute(path, endpoint=_unreachable), known))
+        known[method] = route
+
+    async def open(self) -> Runtime:
+        """Open the database and the keys, and start the jobs."""
+        self.runtime = await start.open_runtime(self.settings, self._clock)
+        if self.settings.jobs:
+            self._jobs = jobs.start(self.runtime)
+        return self.runtime
+
+    async def close(self) -> None:
+        """Stop the jobs, write what was counted, close the database."""
+        for job in self._jobs:
+            job.cancel()
+        if self.runtime is not None:
+            await start.close_runtime(self.runtime)
+            self.runtime = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one ASGI connection."""
+        if scope["type"] == "http":
+            await self._http(scope, receive, send)
+        elif scope["type"] == "lifespan":
+            await self._lifespan(receive, send)
+        elif scope["type"] == "websocket":
+            await send({"type": "websocket.close", "code": 1000})
+
+    async def _lifespan(self, receive: Receive, send: Send) -> None:
+        await receive()
+        try:
+            await self.open()
+        except Exception as error:  # whatever it is, the server must hear of it
+            await send({"type": "lifespan.startup.failed", "message": str(error)})
+            return
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        await self.close()
+        await send({"type": "lifespan.shutdown.complete"})
+
+    async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
+        method = scope["method"]
+        path, methods, params = self._find(scope["path"])
+        wanted = "GET" if method == "HEAD" and methods and "HEAD" not in methods else method
+        route = methods.get(wanted) if methods else None
+        if route is not None:
+            response = await self._answer(scope, receive, path, params, route)
+        else:
+            response = _no_route(method, methods)
+        cors = route.cors if route else any(known.cors for known in (methods or {}).values())
+        await self._send(response, cors, method == "HEAD", send)
+
+    def _find(self, path: str) -> tuple[str, dict[str, Route] | None, dict[str, str]]:
+        if self._prefix:
+            path = self._without_prefix(path)
+        methods = self._exact.get(path)
+        if methods is not None:
+            return path, methods, {}
+        scope = {"type": "http", "path": path, "method": "GET"}
+        for pattern, found in self._patterns:
+            match, child = pattern.matches(scope)
+            if match is not Match.NONE:
+                return path, found, child["path_params"]
+        return path, None, {}
+
+    def _without_prefix(self, path: str) -> str:
+        if path.startswith(self._prefix + "/"):
+            return path[len(self._prefix) :]
+        if path.startswith(WELL_KNOWN) and path.endswith(
+            self._prefix
+        ):  # RFC 8414 §3.1: inserted before the path
+            return path[: -len(self._prefix)]
+        return "" if path != self._prefix else "/"
+
+    async def _answer(
+        self, scope: Scope, receive: Receive, path: str, params: dict[str, str], route: Route
+    ) -> Response:
+        try:
+            request = await self._request(scope, receive, path, params)
+            return await route.endpoint(request)
+        except OAuthError as error:
+            count("refusals", path if not params else "", error.code)
+            if error.detail:
+                log.info("request.refused", path=path, error=error.code, detail=error.detail)
+            return http.error_response(error)
+        except StorageUnavailable as error:
+            count("storage_unavailable")
+            log.error("storage.unavailable", path=path, reason=error.reason)
+            return http.error_response(http.UNAVAILABLE)
+        except Exception as error:  # nothing of it may reach the caller (LGX-3)
+            reference = secrets.token_hex(6)
+            count("failures", path if not params else "")
+            log.error(
+                "request.failed", path=path, reference=reference, error=type(error).__name__, at=_place(error)
+            )
+            return http.error_response(
+                OAuthError(
+                    "server_error", f"The server failed to answer this request; reference {reference}."
+                )
+            )
+
+    async def _request(self, scope: Scope, receive: Receive, path: str, params: dict[str, str]) -> Request:
+        if self.runtime is None:
+            raise StorageUnavailable("the server is not open")
+        headers: dict[bytes, bytes] = {}
+        duplicates: set[bytes] = set()
+        for name, value in scope["headers"]:
+            if name in headers:
+                duplicates.add(name)
+                if name == b"cookie":
+                    value = headers[name] + b"; " + value
+                elif name == b"x-forwarded-for":
+                    value = headers[name] + b"," + value
+            headers[name] = value
+        self._check_host(headers, duplicates)
+        peer = scope["client"][0] if scope.get("client") else ""
+        address, proxied = http.client_address(peer, headers, self.settings.trusted_proxies)
+        secure = self._is_secure(scope, headers, proxied)
+        if (
+            self.settings.secure and not secure and (b"authorization" in headers or scope["method"] == "POST")
+        ):  # HT-01
+            raise OAuthError("invalid_request", "Use https: what was sent here has travelled in the clear.")
+        return Request(
+            runtime=self.runtime,
+            method=scope["method"],
+            path=path,
+            query_string=scope["query_string"],
+            headers=headers,
+            duplicates=frozenset(duplicates),
+            body=await _body(receive),
+            address=address,
+            secure=secure,
+            path_params=params,
+            client_certificate=_certificate(scope),
+        )
+
+    def _check_host(self, headers: dict[bytes, bytes], duplicates: set[bytes]) -> None:
+        host = headers.get(b"host")
+        if host is not None and (b"host" in duplicates or not http.is_valid_host(host)):
+            raise OAuthError("invalid_request", "The Host header is not valid.")
+
+    def _is_secure(self, scope: Scope, headers: dict[bytes, bytes], proxied: bool) -> bool:
+        if scope["scheme"] == "https":
+            return True
+        if not (proxied or self.settings.behind_tls_proxy):
+            return False
+        return headers.get(b"x-forwarded-proto", b"https").rpartition(b",")[2].strip().lower() == b"https"
+
+    async def _send(self, response: Response, cors: bool, head: bool, send: Send) -> None:
+        headers = [*response.headers, *self._extra, (b"content-length", str(len(response.body)).encode())]
+        if cors:
+            headers += CORS
+        await send({"type": "http.response.start", "status": response.status, "headers": headers})
+        await send({"type": "http.response.body", "body": b"" if head else response.body})
+
+
+CORS: Sequence[tuple[bytes, bytes]] = (
+    (b"access-control-allow-origin", b"*"),
+    (b"access-control-expose-headers", b"WWW-Authenticate, DPoP-Nonce, Retry-After"),
+)
+
+
+def _no_route(method: str, methods: dict[str, Route] | None) -> Response:
+    if methods is None:
+        return http.error_response(OAuthError("not_found", "There is nothing at this address."))
+    allow = ", ".join(sorted({*methods, *(["HEAD"] if "GET" in methods else []), "OPTIONS"})).encode()
+    if method == "OPTIONS":
+        extra: tuple[tuple[bytes, bytes], ...] = ((b"allow", allow),)
+        if any(route.cors for route in methods.values()):
+            extra += (
+                (b"access-control-allow-methods", allow),
+                (b"access-control-allow-headers", b"Authorization, Content-Type, DPoP"),
+                (b"access-control-max-age", b"7200"),
+            )
+        return Response(204, b"", extra)
+    return http.error_response(
+        OAuthError("method_not_allowed", "This address does not answer this method."), ((b"allow", allow),)
+    )
+
+
+async def _unreachable(_request: object) -> None:
+    """Stand in for an endpoint: these routes are only matched, never called."""
+
+
+async def _body(receive: Receive) -> bytes:
+    message = await receive()
+    body: bytes = message.get("body", b"")
+    if not message.get("more_body"):
+        if len(body) > http.MAX_BODY:
+            raise OAuthError("payload_too_large", "The body is too large.")
+        return body
+    parts = [body]
+    size = len(body)
+    while message.get("more_body"):
+        message = await receive()
+        parts.append(message.get("body", b""))
+        size += len(parts[-1])
+        if size > http.MAX_BODY:
+            raise OAuthError("payload_too_large", "The body is too large.")
+    return b"".join(parts)
+
+
+def _certificate(scope: Scope) -> bytes | None:
+    tls = scope.get("extensions", {}).get("watchword.tls") if scope.get("extensions") else None
+    certificate: bytes | None = tls.get("client_certificate") if tls else None
+    return certificate
+
+
+def _place(error: BaseException) -> str:
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return f"{trace.tb_frame.f_code.co_name}:{trace.tb_lineno}" if trace is not None else ""

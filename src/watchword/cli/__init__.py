@@ -1,0 +1,46 @@
+"""The command line: `watchword …`, one thin function per command, the same flows as the HTTP API.
+
+Exit codes: 0 done, 1 refused or not found, 2 wrong usage. With `--json` every command prints one JSON document.
+"""
+
+import typer
+
+from watchword import __version__
+from watchword.cli import audit, clients, keys, serving, tokens, users
+
+app = typer.Typer(
+    name="watchword",
+    help="Authentication for APIs: API tokens, sessions, OAuth 2.1 and OpenID Connect.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.add_typer(tokens.app, name="token")
+app.add_typer(clients.app, name="client")
+app.add_typer(users.app, name="user")
+app.add_typer(keys.app, name="key")
+app.command("audit")(audit.audit)
+app.command("dev")(serving.dev)
+app.command("serve")(serving.serve)
+app.command("migrate")(serving.migrate)
+app.command("demo")(serving.demo)
+
+
+def _version(value: bool) -> None:
+    if value:
+        typer.echo(f"watchword {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: bool = typer.Option(
+        False, "--version", callback=_version, is_eager=True, help="Print the version."
+    ),
+) -> None:
+    """Authentication for APIs: API tokens, sessions, OAuth 2.1 and OpenID Connect."""
+
+
+def main() -> None:
+    """Run the command line."""
+    app()

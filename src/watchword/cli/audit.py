@@ -1,0 +1,94 @@
+"""`watchword audit`: read, follow and verify the audit trail."""
+
+import asyncio
+from typing import Annotated
+
+import msgspec
+import typer
+
+from watchword.cli import session
+from watchword.cli.session import Config, Database, Json
+from watchword.flows.runtime import Runtime
+from watchword.store import events
+from watchword.store.events import ChainReport, Event
+
+FOLLOW_INTERVAL = 0.5
+
+
+def audit(
+    follow: Annotated[bool, typer.Option("--follow", help="Go on printing events as they happen.")] = False,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Check the hash chains and name every break.")
+    ] = False,
+    limit: Annotated[int, typer.Option(min=1, max=10_000)] = 50,
+    name: Annotated[str, typer.Option(help="Only events of this name.")] = "",
+    target: Annotated[str, typer.Option(help="Only events about this identifier.")] = "",
+    database: Database = None,
+    config: Config = None,
+    as_json: Json = False,
+) -> None:
+    """Print audit events, oldest first; verify that nobody tampered with them; or follow them."""
+    if verify:
+        _verify(database, config, as_json)
+        return
+
+    async def work(runtime: Runtime) -> list[Event]:
+        found = await runtime.database.read(events.list_events, limit=limit, name=name, target=target)
+        found.reverse()
+        if follow:
+            await _follow(runtime, found, as_json)
+        return found
+
+    found = session.run(work, database=database, config=config, as_json=as_json)
+    if as_json:
+        session.print_json({"events": found})
+    else:
+        for event in found:
+            _print(event)
+
+
+async def _follow(runtime: Runtime, found: list[Event], as_json: bool) -> None:
+    for event in found:
+        _emit(event, as_json)
+    seen: dict[str, int] = {}
+    await runtime.database.read(events.heads, seen)
+    while True:
+        await asyncio.sleep(FOLLOW_INTERVAL)
+        for event in await runtime.database.read(events.list_events_after, seen):
+            _emit(event, as_json)
+
+
+def _emit(event: Event, as_json: bool) -> None:
+    if as_json:
+        typer.echo(msgspec.json.encode(event).decode())
+    else:
+        _print(event)
+
+
+def _print(event: Event) -> None:
+    detail = " ".join(f"{key}={value}" for key, value in event.data.items() if value not in (None, "", False))
+    session.out.print(f"[dim]{session.when(event.at)}[/] [bold]{event.name}[/]", end=" ")
+    session.out.print(f"{event.target} by {event.actor} {detail}".rstrip(), markup=False)
+
+
+def _verify(database: str | None, config: str | None, as_json: bool) -> None:
+    async def work(runtime: Runtime) -> ChainReport:
+        return await runtime.database.read(events.verify_trail, runtime.master.derive("audit"))
+
+    report = session.run(work, database=database, config=config, as_json=as_json)
+    if as_json:
+        session.print_json(
+            {
+                "sound": not report.breaks,
+                "events": report.events,
+                "chains": report.chains,
+                "breaks": report.breaks,
+            }
+        )
+    else:
+        colour, word = ("red", "TAMPERED") if report.breaks else ("green", "sound")
+        session.out.print(f"[{colour}]{word}[/]: {report.events} events in {report.chains} chains")
+        for found in report.breaks:
+            session.out.print(f"  {found}", markup=False)
+    if report.breaks:
+        raise typer.Exit(1)

@@ -1,0 +1,203 @@
+"""`watchword serve`, `dev`, `migrate`, `demo`: running the server."""
+
+import asyncio
+import os
+import socket
+from typing import Annotated
+
+import typer
+
+from watchword.cli import session
+from watchword.cli.session import ACTOR, Config, Database, Json
+from watchword.flows import api_tokens, start
+from watchword.flows.api_tokens import TokenInput
+from watchword.flows.runtime import Runtime
+from watchword.settings import PREFIX, Settings, SettingsError, check_exposure
+from watchword.store.database import StorageUnavailable
+
+DEV_DATABASE = "watchword-dev.db"
+DEV_TOKEN = "development"
+
+
+def _prepare(settings: Settings) -> str | None:
+    """Open the data once before any worker does: migrate it, make the keys; return the owner's link where it is needed."""
+
+    async def prepare() -> str | None:
+        runtime = await start.open_runtime(settings)
+        try:
+            return await start.setup_link(runtime)
+        finally:
+            await start.close_runtime(runtime)
+
+    try:
+        return asyncio.run(prepare())
+    except StorageUnavailable as error:
+        session.err.print("[red]error:[/]", error.reason)
+        raise typer.Exit(1) from None
+    except SettingsError as error:
+        session.usage(str(error))
+
+
+def serve(
+    host: Annotated[str | None, typer.Option(help="Address to listen on (default 127.0.0.1).")] = None,
+    port: Annotated[int | None, typer.Option(help="Port to listen on (default 8000).")] = None,
+    issuer: Annotated[
+        str | None, typer.Option(help="The server's public address, such as https://auth.example.com.")
+    ] = None,
+    database: Database = None,
+    workers: Annotated[int | None, typer.Option(help="Worker processes.")] = None,
+    tls_cert: Annotated[str | None, typer.Option(help="Certificate chain (PEM), to serve TLS.")] = None,
+    tls_key: Annotated[str | None, typer.Option(help="Private key of the certificate (PEM).")] = None,
+    behind_tls_proxy: Annotated[
+        bool | None,
+        typer.Option("--behind-tls-proxy", help="A proxy in front ends TLS; plain HTTP is served to it."),
+    ] = None,
+    config: Config = None,
+) -> None:
+    """Serve in production: TLS itself, or behind a proxy that ends it."""
+    settings = session.load(
+        config,
+        host=host,
+        port=port,
+        issuer=issuer,
+        database=database,
+        workers=workers,
+        tls_cert=tls_cert,
+        tls_key=tls_key,
+        behind_tls_proxy=behind_tls_proxy,
+    )
+    if settings.mode == "development":
+        session.usage("mode is development: use `watchword dev`, or remove the setting for production")
+    try:
+        check_exposure(settings)
+    except SettingsError as error:
+        session.usage(str(error))
+    if settings.fetch_allow_loopback:
+        session.err.print(
+            "[bold red]WARNING:[/] fetch_allow_loopback is set: anyone who can name an address to fetch reaches this machine. "
+            "Never use it outside tests."
+        )
+    link = _prepare(settings)
+    if link:
+        session.err.print(
+            f"No owner yet. Open this link within a day to make the first account:\n  {link}", markup=False
+        )
+    session.err.print(f"watchword serves {settings.issuer}", markup=False)
+    _run_server(settings)
+
+
+def _run_server(settings: Settings) -> None:
+    from watchword import serving
+
+    os.environ |= _environment(settings)
+    serving.run(settings)
+
+
+def _environment(settings: Settings) -> dict[str, str]:
+    # Worker processes read the same options; what the command line said is said to them in the environment.
+    variables = {}
+    for name in Settings.__struct_fields__:
+        value = getattr(settings, name)
+        if value is None:
+            continue
+        text = (
+            " ".join(value)
+            if isinstance(value, tuple)
+            else str(value).lower()
+            if isinstance(value, bool)
+            else str(value)
+        )
+        variables[PREFIX + name.upper()] = text
+    return variables
+
+
+def dev(
+    port: Annotated[int, typer.Option(help="Port to listen on.")] = 8000,
+    database: Annotated[str, typer.Option(help="SQLite file, kept between runs.")] = DEV_DATABASE,
+    config: Config = None,
+) -> None:
+    """Serve on this machine for development: a database file, a link for the owner, and one working token."""
+    settings = session.load(
+        config,
+        host="127.0.0.1",
+        port=port,
+        database=database,
+        mode="development",
+        log_format="console",
+        log_level="warning",
+    )
+    if settings.is_postgres or settings.secure or settings.workers > 1 or settings.behind_tls_proxy:
+        session.usage(
+            "dev is for one process on a loopback address with an SQLite file: use `watchword serve` for production"
+        )
+    _check_port(port)
+    link = _prepare(settings)
+    token = asyncio.run(_dev_token(settings))
+    _greet(settings, link, token)
+    _run_server(settings)
+
+
+def _check_port(port: int) -> None:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            session.usage(f"port {port} is in use: choose another with --port")
+
+
+async def _dev_token(settings: Settings) -> str:
+    runtime = await start.open_runtime(settings)
+    try:
+        return (await _new_dev_token(runtime)).secret
+    finally:
+        await start.close_runtime(runtime)
+
+
+async def _new_dev_token(runtime: Runtime) -> api_tokens.Issued:
+    owner = ("application", f"application:{DEV_TOKEN}")
+    await api_tokens.revoke_all_of(runtime, owner[1], actor=ACTOR)
+    given = TokenInput(
+        name=DEV_TOKEN, scope="orders:read orders:write watchword:admin introspect", expires_in=86_400
+    )
+    return await api_tokens.create(runtime, given, owner=owner, actor=ACTOR, may_reserve=True)
+
+
+def _greet(settings: Settings, link: str | None, token: str) -> None:
+    out = session.out
+    out.print(
+        f"\n[bold]Watchword[/] on {settings.issuer}  [dim](development; database {settings.database})[/]\n"
+    )
+    if link:
+        out.print("Make the owner's account with this one-time link:")
+        out.print(f"  {link}\n", markup=False)
+    out.print("A token that works for the next day; a restart makes a new one:")
+    out.print(f"  {token}\n", markup=False)
+    out.print("Try it:")
+    out.print(
+        f"  curl -H 'Authorization: Bearer {token}' {settings.issuer}/api/v1/tokens/self\n", markup=False
+    )
+
+
+def migrate(database: Database = None, config: Config = None, as_json: Json = False) -> None:
+    """Bring the database's schema up to date; `serve` does so as well when it starts."""
+
+    async def work(runtime: Runtime) -> int:
+        return await runtime.database.read(start.schema_version)
+
+    version = session.run(work, database=database, config=config, as_json=as_json)
+    if as_json:
+        session.print_json({"schema_version": version})
+    else:
+        session.out.print(f"schema version {version}")
+
+
+def demo(
+    keep: Annotated[
+        bool, typer.Option("--keep", help="Leave everything running and print the addresses.")
+    ] = False,
+) -> None:
+    """Tell the whole story on a throw-away database, step by step; exits 1 if anything differs from the story."""
+    from watchword import demo as story
+
+    raise typer.Exit(story.tell(keep=keep))

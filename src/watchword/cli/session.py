@@ -1,0 +1,121 @@
+"""What every command shares: options, opening the server's data, output for people and programs, exit codes."""
+
+import asyncio
+import sys
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import UTC, datetime
+from typing import Annotated, NoReturn, TypeVar
+
+import msgspec
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from watchword import settings as settings_module
+from watchword.flows import start
+from watchword.flows.runtime import Runtime
+from watchword.oauth.errors import OAuthError
+from watchword.settings import Settings, SettingsError
+from watchword.store.database import StorageUnavailable
+
+T = TypeVar("T")
+
+Database = Annotated[str | None, typer.Option(help="SQLite file or postgresql:// address.")]
+Config = Annotated[
+    str | None, typer.Option(help="Configuration file (default: watchword.toml if there is one).")
+]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
+
+ACTOR = "console"
+UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
+
+out = Console(highlight=False, soft_wrap=True)
+err = Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def usage(message: str) -> NoReturn:
+    """Say what is wrong with the call and leave with 2."""
+    err.print(f"[red]error:[/] {message}", markup=True)
+    raise typer.Exit(2)
+
+
+def refuse(code: str, message: str, as_json: bool, field: str | None = None) -> NoReturn:
+    """Say why it was refused and leave with 1."""
+    if as_json:
+        print_json({"error": code, "error_description": message, **({"field": field} if field else {})})
+    else:
+        err.print("[red]refused:[/]", message, f"({code})")
+    raise typer.Exit(1)
+
+
+def load(config: str | None, **overrides: object) -> Settings:
+    """Return the settings, or leave with 2 and the reason."""
+    try:
+        return settings_module.load(overrides, config=config)
+    except SettingsError as error:
+        usage(str(error))
+
+
+def run(
+    operation: Callable[[Runtime], Awaitable[T]], *, database: str | None, config: str | None, as_json: bool
+) -> T:
+    """Open the server's data, run an operation, close; leave with 1 or 2 and the reason when that fails."""
+    settings = load(config, database=database)
+    try:
+        return asyncio.run(_run(settings, operation))
+    except OAuthError as error:
+        refuse(error.code, error.description, as_json, error.field)
+    except StorageUnavailable as error:
+        refuse("temporarily_unavailable", error.reason, as_json)
+    except SettingsError as error:
+        usage(str(error))
+
+
+async def _run(settings: Settings, operation: Callable[[Runtime], Awaitable[T]]) -> T:
+    runtime = await start.open_runtime(settings)
+    try:
+        return await operation(runtime)
+    finally:
+        await start.close_runtime(runtime)
+
+
+def print_json(document: object) -> None:
+    """Print one JSON document on standard output."""
+    sys.stdout.write(msgspec.json.format(msgspec.json.encode(document), indent=2).decode() + "\n")
+
+
+def print_fields(fields: Sequence[tuple[str, object]]) -> None:
+    """Print names and values, one pair a line; what is None or empty is left out."""
+    width = max(len(name) for name, _ in fields)
+    for name, value in fields:
+        if value not in (None, "", (), [], {}):
+            out.print(f"[dim]{name.ljust(width)}[/]  ", end="")
+            out.print(str(value), markup=False)
+
+
+def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    """Print a table, or say that there is nothing."""
+    if not rows:
+        out.print("[dim]none[/]")
+        return
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    for row in rows:
+        table.add_row(*("" if value is None else str(value) for value in row))
+    out.print(table)
+
+
+def when(moment: int | None) -> str:
+    """Return a moment in Unix seconds as UTC text; None is "never"."""
+    return "never" if moment is None else datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
+
+
+def duration(text: str | None, option: str) -> int | None:
+    """Return the seconds of a text such as 90d, 24h, 30m, 45s or 3600; leave with 2 when it is none."""
+    if text is None:
+        return None
+    number, unit = (text[:-1], text[-1:]) if text[-1:] in UNITS else (text, "s")
+    if not number.isascii() or not number.isdigit() or len(number) > 10:
+        usage(f"{option} takes a duration such as 90d, 24h, 30m or 3600, not {text!r}")
+    return int(number) * UNITS[unit]

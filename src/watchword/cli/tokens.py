@@ -1,0 +1,335 @@
+"""`watchword token …`: API tokens."""
+
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Literal
+
+import msgspec
+import typer
+
+from watchword.cli import session
+from watchword.cli.session import ACTOR, Config, Database, Json
+from watchword.endpoints import admin_tokens
+from watchword.flows import api_tokens, scanner
+from watchword.flows.api_tokens import Issued, TokenInput, Use
+from watchword.flows.runtime import Runtime
+from watchword.oauth import token_format
+from watchword.oauth.errors import OAuthError
+from watchword.oauth.scopes import parse_scope
+from watchword.operation import convert
+from watchword.store import api_tokens as store
+from watchword.store.clients import like_pattern
+
+app = typer.Typer(help="Create, inspect, rotate and revoke API tokens.", no_args_is_help=True)
+
+MAX_FILE = 5_000_000
+
+
+@app.command()
+def create(
+    name: Annotated[str, typer.Argument(help="What the token is for.")],
+    owner: Annotated[str, typer.Option(help="User name, client identifier, or the name of an application.")],
+    scope: Annotated[str, typer.Option(help="Scopes, separated by spaces.")],
+    expires: Annotated[
+        str | None, typer.Option(help="Such as 90d or 12h; 'never' where the policy allows it.")
+    ] = None,
+    resource: Annotated[
+        str | None, typer.Option(help="The API that the token is for (its audience).")
+    ] = None,
+    bind: Annotated[
+        str | None, typer.Option(help="Thumbprint of the key that must prove possession (DPoP).")
+    ] = None,
+    address: Annotated[
+        list[str] | None, typer.Option(help="Address or network it may be used from; repeatable.")
+    ] = None,
+    path: Annotated[str | None, typer.Option(help="Beginning of the paths that it may be used on.")] = None,
+    rate_limit: Annotated[int | None, typer.Option(help="Uses per minute.")] = None,
+    quota: Annotated[int | None, typer.Option(help="Uses in its whole life.")] = None,
+    metadata: Annotated[list[str] | None, typer.Option(help="KEY=VALUE; repeatable.")] = None,
+    database: Database = None,
+    config: Config = None,
+    as_json: Json = False,
+) -> None:
+    """Create an API token; it is shown this once."""
+    expires_in = "never" if expires == "never" else session.duration(expires, "--expires")
+    given = {
+        "name": name,
+        "owner": owner,
+        "scope": scope,
+        "resource": resource,
+        "expires_in": expires_in,
+        "addresses": address or [],
+        "path": path,
+        "rate_limit": rate_limit,
+        "quota": quota,
+        "jkt": bind,
+        "metadata": _pairs(metadata or []),
+    }
+
+    async def work(runtime: Runtime) -> Issued:
+        checked = convert(given, TokenInput)
+        who = await api_tokens.resolve_owner(runtime, owner)
+        return await api_tokens.create(runtime, checked, owner=who, actor=ACTOR, may_reserve=True)
+
+    _print_issued(session.run(work, database=database, config=config, as_json=as_json), as_json)
+
+
+def _pairs(given: list[str]) -> dict[str, str]:
+    pairs = {}
+    for item in given:
+        key, equals, value = item.partition("=")
+        if not equals:
+            session.usage(f"--metadata takes KEY=VALUE, not {item!r}")
+        pairs[key] = value
+    return pairs
+
+
+def _print_issued(new: Issued, as_json: bool) -> None:
+    if as_json:
+        session.print_json(admin_tokens.issued(new))
+        return
+    session.out.print("[green]Keep this token now; it cannot be shown again:[/]\n")
+    session.out.print(f"  {new.secret}\n", markup=False)
+    session.print_fields(
+        [
+            ("id", new.token.id),
+            ("owner", new.token.owner_id),
+            ("scope", new.token.scope),
+            ("resource", new.token.resource),
+            ("expires", session.when(new.token.expires_at)),
+        ]
+    )
+
+
+@app.command("list")
+def list_(
+    owner: Annotated[str | None, typer.Option(help="Only tokens of this owner.")] = None,
+    search: Annotated[str, typer.Option(help="Only tokens whose name holds this text.")] = "",
+    state: Annotated[Literal["all", "active", "expired", "revoked"], typer.Option()] = "all",
+    limit: Annotated[int, typer.Option(min=1, max=1000)] = 100,
+    after: Annotated[str, typer.Option(help="Identifier of the last token of the page before.")] = "",
+    database: Database = None,
+    config: Config = None,
+    as_json: Json = False,
+) -> None:
+    """List API tokens, newest first."""
+
+    async def work(runtime: Runtime) -> tuple[list[admin_tokens.TokenView], str | None]:
+        owner_id = (await api_tokens.resolve_owner(runtime, owner))[1] if owner else ""
+        found = await runtime.database.read(
+            store.list_tokens,
+            after=after,
+            limit=limit + 1,
+            owner=owner_id,
+            search=like_pattern(search),
+            state=state,
+            now=runtime.now(),
+        )
+        following = found[limit - 1].id if len(found) > limit else None
+        return [admin_tokens.view(token, runtime.now()) for token in found[:limit]], following
+
+    tokens, following = session.run(work, database=database, config=config, as_json=as_json)
+    if as_json:
+        session.print_json({"tokens": tokens, "next": following})
+        return
+    rows = [
+        (token.id, token.name, token.owner, token.scope, token.state, session.when(token.expires_at))
+        for token in tokens
+    ]
+    session.print_table(("id", "name", "owner", "scope", "state", "expires"), rows)
+    if following:
+        session.out.print(f"[dim]more: --after {following}[/]")
+
+
+@app.command()
+def show(
+    token_id: Annotated[str, typer.Argument(help="The token's identifier.")],
+    database: Database = None,
+    config: Config = None,
+    as_json: Json = False,
+) -> None:
+    """Show a token: its secrets, who uses them since when, and what it was narrowed from."""
+
+    async def work(runtime: Runtime) -> admin_tokens.TokenView:
+        token = await runtime.database.read(store.get_token, token_id)
+        if token is None:
+            raise OAuthError("not_found", "There is no such token.")
+        uses = await runtime.database.read(store.list_secret_uses, token_id)
+        chain = await runtime.database.read(store.list_chain, token_id)
+        return admin_tokens.view(token, runtime.now(), uses, [link.id for link in chain])
+
+    shown = session.run(work, database=database, config=config, as_json=as_json)
+    if as_json:
+        session.print_json(shown)
+        return
+    moments = ("created_at", "expires_at", "revoked_at")
+    values = msgspec.structs.asdict(shown)
+    session.print_fields(
+        [
+            (name, session.when(value) if name in moments and value else value)
+            for name, value in values.items()
+            if name != "secrets"
+        ]
+    )
+    session.out.print()
+    rows = [
+        (
+            f"…{use.hint}",
+            session.when(use.created_at),
+            session.when(use.expires_at),
+            session.when(use.last_used_at),
+            use.last_address,
+            " ".join(f"{outcome}={count}" for outcome, count in use.outcomes.items()),
+        )
+        for use in shown.secrets or []
+    ]
+    session.print_table(("secret", "created", "ends", "last used", "from", "outcomes"), rows)
+
+
+@app.command()
+def verify(
+    token: Annotated[str | None, typer.Argument(help="The token, or - for standard input.")] = None,
+    scope: Annotated[str, typer.Option(help="Scopes that it must hold.")] = "",
+    resource: Annotated[str | None, typer.Option(help="The API that it is presented to.")] = None,
+    address: Annotated[str | None, typer.Option(help="The address that it comes from.")] = None,
+    path: Annotated[str | None, typer.Option(help="The path that it is used on.")] = None,
+    database: Database = None,
+    config: Config = None,
+    as_json: Json = False,
+) -> None:
+    """Verify a token and say why it is refused; from WATCHWORD_TOKEN or standard input it stays out of the process list."""
+    secret = _read_secret(token)
+
+    async def work(runtime: Runtime) -> tuple[api_tokens.Verdict, int]:
+        use = Use(address, path, resource, parse_scope(scope))
+        return await api_tokens.verify(runtime, secret, use), runtime.now()
+
+    verdict, now = session.run(work, database=database, config=config, as_json=as_json)
+    shown = admin_tokens.view(verdict.token, now) if verdict.token else None
+    if as_json:
+        session.print_json(admin_tokens.Verified(verdict.active, verdict.reason, shown))
+    elif shown is None:
+        session.out.print(f"[red]refused[/]: {verdict.reason}")
+    else:
+        colour = "green" if verdict.active else "red"
+        session.out.print(f"[{colour}]{'accepted' if verdict.active else 'refused'}[/]: {verdict.reason}")
+        session.print_fields(
+            [("id", shown.id), ("owner", shown.owner), ("scope", shown.scope), ("resource", shown.resource)]
+        )
+    if not verdict.active:
+        raise typer.Exit(1)
+
+
+def _read_secret(token: str | None) -> str:
+    if token == "-":
+        return typer.get_text_stream("stdin").readline().strip()
+    found = token or os.environ.get("WATCHWORD_TOKEN")
+    if not found:
+        session.usage("give the token, - to read it from standard input, or set WATCHWORD_TOKEN")
+    return found
+
+
+@app.command()
+def rotate(
+    token_id: Annotated[str, typer.Argument(help="The token's identifier.")],
+    overlap: Annotated[str, typer.Option(help="How long the older secrets work on.")] = "24h",
+    database: Database = None,
+    config: Config = None,
+    as_json: Json = False,
+) -> None:
+    """Give a token a new secret; the older ones work on during the overlap."""
+    seconds = session.duration(overlap, "--overlap")
+
+    async def work(runtime: Runtime) -> Issued:
+        return await api_tokens.rotate(runtime, token_id, overlap=seconds or 0, actor=ACTOR)
+
+    _print_issued(session.run(work, database=database, config=config, as_json=as_json), as_json)
+
+
+@app.command()
+def revoke(
+    token_id: Annotated[str | None, typer.Argument(help="The token's identifier.")] = None,
+    owner: Annotated[str | None, typer.Option(help="Revoke every token of this owner instead.")] = None,
+    compromised: Annotated[
+        bool, typer.Option("--compromised", help="Record that the token has leaked.")
+    ] = False,
+    database: Database = None,
+    config: Config = None,
+    as_json: Json = False,
+) -> None:
+    """Revoke a token, or all of an owner, and everything narrowed from them."""
+    if (token_id is None) == (owner is None):
+        session.usage("give the identifier of a token, or --owner")
+    reason = "compromised" if compromised else "revoked"
+
+    async def work(runtime: Runtime) -> list[str]:
+        if token_id is not None:
+            return await api_tokens.revoke(runtime, token_id, reason=reason, actor=ACTOR)
+        _, owner_id = await api_tokens.resolve_owner(runtime, owner or "")
+        return await api_tokens.revoke_all_of(runtime, owner_id, reason=reason, actor=ACTOR)
+
+    ended = session.run(work, database=database, config=config, as_json=as_json)
+    if as_json:
+        session.print_json({"ended": ended})
+    else:
+        session.out.print(f"revoked {len(ended)} token(s)" if ended else "nothing was left to revoke")
+
+
+@app.command()
+def scan(
+    path: Annotated[
+        Path | None, typer.Argument(help="File or folder to search for tokens.", exists=True)
+    ] = None,
+    rules: Annotated[
+        Literal["github", "gitleaks", "trufflehog"] | None, typer.Option(help="Print scanner rules instead.")
+    ] = None,
+    config: Config = None,
+    as_json: Json = False,
+) -> None:
+    """Find tokens that lie in files, or print rules for secret scanners; what is found is never printed whole."""
+    brand = session.load(config).brand
+    if rules is not None:
+        session.out.print(scanner.rules(rules, brand), end="", markup=False)
+        return
+    if path is None:
+        session.usage("give a file or folder, or --rules")
+    found = [finding for file in _files(path) for finding in _scan(file, brand)]
+    if as_json:
+        session.print_json({"findings": found})
+    else:
+        for finding in found:
+            session.out.print(
+                f"{finding['file']}:{finding['line']}: {finding['kind']} {finding['token']}", markup=False
+            )
+        session.err.print(f"{len(found)} credential(s) found")
+    if found:
+        raise typer.Exit(1)
+
+
+def _files(path: Path) -> Iterator[Path]:
+    if path.is_file():
+        yield path
+        return
+    for file in sorted(path.rglob("*")):
+        if (
+            file.is_file()
+            and not file.is_symlink()
+            and ".git" not in file.parts
+            and file.stat().st_size <= MAX_FILE
+        ):
+            yield file
+
+
+def _scan(file: Path, brand: str) -> Iterator[dict[str, object]]:
+    try:
+        text = file.read_bytes().decode("utf-8", "replace")
+    except OSError:
+        return
+    for number, line in enumerate(text.splitlines(), 1):
+        for match in re.finditer(token_format.pattern(brand), line):
+            kind = token_format.kind_of(match[0], brand)
+            if kind is not None:
+                shown = f"{match[0][: len(brand) + 2]}…{match[0][-4:]}"
+                yield {"file": str(file), "line": number, "kind": token_format.KINDS[kind], "token": shown}

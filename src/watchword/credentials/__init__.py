@@ -1,0 +1,1 @@
+"""Proving a person: rules as pure functions; the store keeps, the flows decide when."""

@@ -1,0 +1,1 @@
+"""Endpoints: parse, call, answer; one file for each family."""

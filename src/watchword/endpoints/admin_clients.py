@@ -1,0 +1,259 @@
+"""The JSON API of clients and their secrets."""
+
+from typing import Annotated
+
+import msgspec
+
+from watchword.flows import client_registry, paging
+from watchword.flows.client_registry import ClientInput, Registered
+from watchword.oauth.clients import Client
+from watchword.oauth.errors import OAuthError
+from watchword.operation import Call, Operation
+from watchword.store import clients as store
+from watchword.store.clients import ClientSecret, like_pattern
+
+READ, WRITE = "watchword:clients:read", "watchword:clients:write"
+
+
+class ClientView(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A client without its secrets; times are Unix seconds. `version` guards against lost updates."""
+
+    client_id: str
+    name: str
+    token_endpoint_auth_method: str
+    grant_types: tuple[str, ...]
+    redirect_uris: tuple[str, ...]
+    scope: str
+    resources: tuple[str, ...]
+    application_type: str
+    access_token_format: str
+    origin: str
+    created_at: int
+    version: int
+    post_logout_redirect_uris: tuple[str, ...] = ()
+    access_token_lifetime: int | None = None
+    require_pkce: bool = True
+    require_pushed_authorization_requests: bool = False
+    dpop_bound_access_tokens: bool = False
+    tls_client_certificate_bound_access_tokens: bool = False
+    security_profile: str = "default"
+    subject_type: str = "public"
+    jwks: dict[str, object] | None = None
+    jwks_uri: str | None = None
+    disabled_at: int | None = None
+    last_used_at: int | None = None
+    secrets: list[ClientSecret] | None = None
+
+
+class ClientIssued(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A client as registered; its secret is shown this once and kept nowhere."""
+
+    client_id: str
+    name: str
+    redirect_uris: tuple[str, ...]
+    grant_types: tuple[str, ...]
+    token_endpoint_auth_method: str
+    scope: str
+    resources: tuple[str, ...]
+    access_token_format: str
+    client_secret: str | None = None
+    client_secret_id: str | None = None
+
+
+class ClientPage(msgspec.Struct, frozen=True):
+    """A page of clients; `next` is the cursor of the page after it."""
+
+    clients: list[ClientView]
+    next: str | None
+
+
+class ClientQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How to filter and page through clients."""
+
+    search: Annotated[str, msgspec.Meta(max_length=100)] = ""
+    limit: Annotated[int, msgspec.Meta(ge=1, le=200)] = 50
+    cursor: Annotated[str, msgspec.Meta(max_length=200)] = ""
+
+
+class ClientChange(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The whole of a client's metadata, and the version it replaces."""
+
+    client: ClientInput
+    version: Annotated[int, msgspec.Meta(ge=1, le=2**53)]
+    disabled: bool | None = None
+
+
+class SecretInput(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """For how many seconds the older secrets work on, and after how many the new one ends."""
+
+    overlap: Annotated[int, msgspec.Meta(ge=0, le=90 * 86_400)] = 86_400
+    expires_in: Annotated[int, msgspec.Meta(ge=60, le=3650 * 86_400)] | None = None
+
+
+class SecretIssued(msgspec.Struct, frozen=True):
+    """A new client secret: it is shown this once and kept nowhere."""
+
+    client_id: str
+    client_secret: str
+    client_secret_id: str
+
+
+def view(
+    client: Client, last_used_at: int | None = None, secrets: list[ClientSecret] | None = None
+) -> ClientView:
+    """Return a client as people and programs see it."""
+    return ClientView(
+        client_id=client.client_id,
+        name=client.name,
+        token_endpoint_auth_method=client.token_endpoint_auth_method,
+        grant_types=client.grant_types,
+        redirect_uris=client.redirect_uris,
+        scope=" ".join(client.scope),
+        resources=client.resources,
+        application_type=client.application_type,
+        access_token_format=client.access_token_format,
+        origin=client.origin,
+        created_at=client.created_at,
+        version=client.version,
+        post_logout_redirect_uris=client.post_logout_redirect_uris,
+        access_token_lifetime=client.access_token_lifetime,
+        require_pkce=client.require_pkce,
+        require_pushed_authorization_requests=client.require_pushed_authorization_requests,
+        dpop_bound_access_tokens=client.dpop_bound_access_tokens,
+        tls_client_certificate_bound_access_tokens=client.tls_client_certificate_bound_access_tokens,
+        security_profile=client.security_profile,
+        subject_type=client.subject_type,
+        jwks={"keys": [dict(key) for key in client.jwks]} if client.jwks else None,
+        jwks_uri=client.jwks_uri,
+        disabled_at=client.disabled_at,
+        last_used_at=last_used_at,
+        secrets=secrets,
+    )
+
+
+def issued(registered: Registered) -> ClientIssued:
+    """Return a client as registered, with its secret this once."""
+    client = registered.client
+    return ClientIssued(
+        client_id=client.client_id,
+        name=client.name,
+        redirect_uris=client.redirect_uris,
+        grant_types=client.grant_types,
+        token_endpoint_auth_method=client.token_endpoint_auth_method,
+        scope=" ".join(client.scope),
+        resources=client.resources,
+        access_token_format=client.access_token_format,
+        client_secret=registered.client_secret,
+        client_secret_id=registered.client_secret_id,
+    )
+
+
+async def create_client(call: Call) -> ClientIssued:
+    """Register a client."""
+    _check_reserved(call, call.body)
+    return issued(await client_registry.register(call.request.runtime, call.body, actor=call.caller.actor))
+
+
+def _check_reserved(call: Call, given: ClientInput) -> None:
+    # Nobody gives a client power over this server that they do not hold themselves (AP-05).
+    for scope in given.scope.split():
+        if client_registry.is_reserved(scope) and not (
+            call.caller.may(scope) or call.caller.may("watchword:admin")
+        ):
+            raise OAuthError(
+                "insufficient_scope",
+                "A scope over this server can be given only by who holds it.",
+                field="scope",
+            )
+
+
+async def list_clients(call: Call) -> ClientPage:
+    """List clients."""
+    runtime, query = call.request.runtime, call.query
+    found = await runtime.database.read(
+        store.list_clients,
+        after=paging.open_cursor(runtime, "clients", query.cursor),
+        limit=query.limit + 1,
+        search=like_pattern(query.search),
+    )
+    page, following = paging.page(
+        runtime, "clients", found, query.limit, lambda facts: facts.client.client_id
+    )
+    return ClientPage([view(facts.client, facts.last_used_at) for facts in page], following)
+
+
+async def show_client(call: Call) -> ClientView:
+    """Show a client and its secrets' identifiers."""
+    return await describe(call, call.path("id"))
+
+
+async def describe(call: Call, client_id: str) -> ClientView:
+    """Return everything that is known of a client; raise `not_found`."""
+    facts = await client_registry.find_facts(call.request.runtime, client_id)
+    if facts is None:
+        raise OAuthError("not_found", "There is no such client.")
+    secrets = await client_registry.secrets_of(call.request.runtime, client_id)
+    return view(facts.client, facts.last_used_at, secrets)
+
+
+async def update_client(call: Call) -> ClientView:
+    """Replace a client's metadata, or disable it, unless it changed meanwhile."""
+    _check_reserved(call, call.body.client)
+    changed = await client_registry.change(
+        call.request.runtime,
+        call.path("id"),
+        call.body.client,
+        expected_version=call.body.version,
+        disabled=call.body.disabled,
+        actor=call.caller.actor,
+    )
+    return view(changed)
+
+
+async def rotate_client_secret(call: Call) -> SecretIssued:
+    """Add a secret; the older ones work on during the overlap."""
+    secret, secret_id = await client_registry.add_secret(
+        call.request.runtime,
+        call.path("id"),
+        overlap=call.body.overlap,
+        expires_in=call.body.expires_in,
+        actor=call.caller.actor,
+    )
+    return SecretIssued(call.path("id"), secret, secret_id)
+
+
+async def delete_client_secret(call: Call) -> None:
+    """End one secret at once."""
+    await client_registry.remove_secret(
+        call.request.runtime, call.path("id"), call.path("secret_id"), actor=call.caller.actor
+    )
+
+
+async def delete_client(call: Call) -> None:
+    """Delete a client and end all that it was issued."""
+    await client_registry.delete(call.request.runtime, call.path("id"), actor=call.caller.actor)
+
+
+OPERATIONS = (
+    Operation(
+        "POST", "/clients", create_client, "Register a client", WRITE, ClientInput, None, ClientIssued, 201
+    ),
+    Operation("GET", "/clients", list_clients, "List clients", READ, None, ClientQuery, ClientPage),
+    Operation("GET", "/clients/{id}", show_client, "Show a client", READ, None, None, ClientView),
+    Operation(
+        "PUT", "/clients/{id}", update_client, "Change a client", WRITE, ClientChange, None, ClientView
+    ),
+    Operation("DELETE", "/clients/{id}", delete_client, "Delete a client", WRITE),
+    Operation(
+        "POST",
+        "/clients/{id}/secrets",
+        rotate_client_secret,
+        "Add a secret",
+        WRITE,
+        SecretInput,
+        None,
+        SecretIssued,
+        201,
+    ),
+    Operation("DELETE", "/clients/{id}/secrets/{secret_id}", delete_client_secret, "End a secret", WRITE),
+)

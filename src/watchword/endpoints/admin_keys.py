@@ -1,0 +1,118 @@
+"""The JSON API of signing keys and of the audit trail."""
+
+from typing import Annotated, Literal
+
+import msgspec
+
+from watchword.flows import paging
+from watchword.oauth.errors import OAuthError
+from watchword.operation import Call, Operation
+from watchword.store import events
+from watchword.store.events import Event
+
+READ, WRITE, AUDIT = "watchword:keys:read", "watchword:keys:write", "watchword:audit:read"
+
+
+class KeyView(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A published signing key; times are Unix seconds."""
+
+    kid: str
+    algorithm: str
+    state: str
+    created_at: int
+    activates_at: int | None = None
+    retires_at: int | None = None
+
+
+class KeyList(msgspec.Struct, frozen=True):
+    """Every published signing key."""
+
+    keys: list[KeyView]
+
+
+class RotateKeyInput(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Which algorithm's key to rotate."""
+
+    algorithm: Literal["ES256", "EdDSA", "RS256"] = "ES256"
+
+
+class EventPage(msgspec.Struct, frozen=True):
+    """A page of audit events, newest first; `next` is the cursor of the page after it."""
+
+    events: list[Event]
+    next: str | None
+
+
+class EventQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How to filter and page through audit events."""
+
+    name: Annotated[str, msgspec.Meta(max_length=100)] = ""
+    target: Annotated[str, msgspec.Meta(max_length=200)] = ""
+    actor: Annotated[str, msgspec.Meta(max_length=200)] = ""
+    limit: Annotated[int, msgspec.Meta(ge=1, le=200)] = 50
+    cursor: Annotated[str, msgspec.Meta(max_length=200)] = ""
+
+
+async def list_keys(call: Call) -> KeyList:
+    """List the published signing keys and their states."""
+    keyring = call.request.runtime.keyring
+    await keyring.refresh()
+    return KeyList(
+        [
+            KeyView(key.kid, key.algorithm, state, key.created_at, key.activates_at, key.retires_at)
+            for key, state in keyring.states()
+        ]
+    )
+
+
+async def rotate_key(call: Call) -> KeyList:
+    """Promote the next key and publish another; what the old one signed stays valid until it expires."""
+    if call.body.algorithm not in call.request.runtime.settings.signing_algorithms:
+        raise OAuthError(
+            "invalid_request", "This server does not sign with that algorithm.", field="algorithm"
+        )
+    if not await call.request.runtime.keyring.rotate(call.body.algorithm, actor=call.caller.actor):
+        raise OAuthError("conflict", "Another node rotated this key just now.")
+    return await list_keys(call)
+
+
+async def revoke_key(call: Call) -> KeyList:
+    """Withdraw a key that leaked: what it signed is refused at once."""
+    if not await call.request.runtime.keyring.revoke(call.path("kid"), actor=call.caller.actor):
+        raise OAuthError("not_found", "There is no such key.")
+    return await list_keys(call)
+
+
+async def list_events(call: Call) -> EventPage:
+    """List audit events, newest first."""
+    runtime, query = call.request.runtime, call.query
+    found = await runtime.database.read(
+        events.list_events,
+        limit=query.limit + 1,
+        before=position_of(paging.open_cursor(runtime, "events", query.cursor)),
+        name=query.name,
+        target=query.target,
+        actor=query.actor,
+    )
+    page, following = paging.page(
+        runtime, "events", found, query.limit, lambda event: f"{event.at}:{event.id}"
+    )
+    return EventPage(page, following)
+
+
+def position_of(cursor: str) -> tuple[int, str, int] | None:
+    """Return (at, chain, seq) of a cursor's position."""
+    if not cursor:
+        return None
+    at, chain, seq = cursor.split(":")
+    return int(at), chain, int(seq)
+
+
+OPERATIONS = (
+    Operation("GET", "/keys", list_keys, "List signing keys", READ, None, None, KeyList),
+    Operation(
+        "POST", "/keys/rotate", rotate_key, "Rotate a signing key", WRITE, RotateKeyInput, None, KeyList
+    ),
+    Operation("POST", "/keys/{kid}/revoke", revoke_key, "Withdraw a signing key", WRITE, None, None, KeyList),
+    Operation("GET", "/events", list_events, "List audit events", AUDIT, None, EventQuery, EventPage),
+)

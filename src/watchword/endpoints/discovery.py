@@ -1,0 +1,43 @@
+"""RFC 8414 and OpenID Connect Discovery: the server's metadata, and its public keys (RFC 7517)."""
+
+from watchword.flows.client_auth import CLIENT_AUTH
+from watchword.flows.keyring import JWKS_MAX_AGE
+from watchword.grants import GRANTS
+from watchword.http import Request, Response, json_response
+from watchword.jose.jws import ALGORITHMS
+from watchword.settings import Settings
+
+CACHED = ((b"cache-control", f"public, max-age={JWKS_MAX_AGE}".encode()),)
+
+
+def metadata(settings: Settings) -> dict[str, object]:
+    """Return the metadata document; whatever it names is really there."""
+    issuer = settings.issuer
+    methods = list(CLIENT_AUTH)
+    return {
+        "issuer": issuer,
+        "token_endpoint": f"{issuer}/token",
+        "introspection_endpoint": f"{issuer}/introspect",
+        "revocation_endpoint": f"{issuer}/revoke",
+        "jwks_uri": f"{issuer}/.well-known/jwks.json",
+        "grant_types_supported": list(GRANTS),
+        "response_types_supported": [],
+        "token_endpoint_auth_methods_supported": methods,
+        "token_endpoint_auth_signing_alg_values_supported": list(ALGORITHMS),
+        "introspection_endpoint_auth_methods_supported": [method for method in methods if method != "none"],
+        "introspection_endpoint_auth_signing_alg_values_supported": list(ALGORITHMS),
+        "revocation_endpoint_auth_methods_supported": methods,
+        "revocation_endpoint_auth_signing_alg_values_supported": list(ALGORITHMS),
+        "dpop_signing_alg_values_supported": list(ALGORITHMS),
+    }
+
+
+async def discover(request: Request) -> Response:
+    """Answer the metadata; the same document at every well-known address."""
+    return json_response(200, metadata(request.runtime.settings), CACHED)
+
+
+async def jwks(request: Request) -> Response:
+    """Answer the public keys: current, next and retiring."""
+    await request.runtime.keyring.refresh()
+    return json_response(200, request.runtime.keyring.jwks(), CACHED)

@@ -1,0 +1,21 @@
+"""Health: whether the process lives, and whether it can commit a write now."""
+
+from watchword.http import Request, Response, json_response
+from watchword.store import keys
+from watchword.store.database import StorageUnavailable
+
+
+async def healthz(_request: Request) -> Response:
+    """Answer that the process serves; asks nothing of the database."""
+    return json_response(200, {"status": "ok"})
+
+
+async def readyz(request: Request) -> Response:
+    """Answer whether a write can be committed and a token be signed now."""
+    runtime = request.runtime
+    try:
+        await runtime.database.write(keys.touch, runtime.now())
+        runtime.keyring.signing_key(runtime.settings.signing_algorithms[0])
+    except (StorageUnavailable, ValueError):
+        return json_response(503, {"status": "unavailable"})
+    return json_response(200, {"status": "ready"})

@@ -1,0 +1,83 @@
+"""RFC 7662: the introspection endpoint, for resource servers and their guards."""
+
+from dataclasses import dataclass
+
+from watchword.flows import client_auth, introspection
+from watchword.flows.api_tokens import Use
+from watchword.flows.introspection import INACTIVE, Answer
+from watchword.http import Form, Request, Response, json_response
+from watchword.oauth.errors import OAuthError
+from watchword.oauth.scopes import parse_scope
+from watchword.telemetry import count
+
+SCOPE = "introspect"
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who asks: the resources that it answers for, and its client identifier if it is a client."""
+
+    resources: tuple[str, ...]
+    client_id: str | None = None
+    sees_all: bool = False
+
+
+async def introspect(request: Request) -> Response:
+    """Answer what a token says, to a caller that proved who it is (§2.1)."""
+    form = request.form()
+    token = form.require("token")
+    caller = await _caller(request, form, token)
+    answer = await introspection.introspect(request.runtime, token, _use(form))
+    if answer.active and not _may_see(caller, answer):
+        answer = introspection.UNKNOWN
+    count("introspections", outcome=answer.reason)
+    return json_response(200, answer.claims if answer.active else INACTIVE)
+
+
+def _use(form: Form) -> Use:
+    return Use(
+        address=form.get("address"),
+        path=form.get("path"),
+        resource=None,
+        scope=parse_scope(form.get("required_scope") or ""),
+    )
+
+
+def _may_see(caller: Caller, answer: Answer) -> bool:
+    return caller.sees_all or introspection.may_see(
+        answer, resources=caller.resources, client_id=caller.client_id
+    )
+
+
+async def _caller(request: Request, form: Form, token: str) -> Caller:
+    authorization = request.header(b"authorization")
+    if authorization is not None and authorization[:7].lower() == "bearer ":
+        return await _bearer(request, authorization[7:].strip(), token)
+    client = await client_auth.authenticate(
+        request.runtime, client_auth.extract(request.credentials(), form.single())
+    )
+    if client.is_public:  # §4: the endpoint must not be open to whoever can guess
+        raise client_auth.refused("a public client cannot introspect", basic=False)
+    if SCOPE not in client.scope:
+        return Caller((), client.client_id)
+    return Caller(client.resources or (request.runtime.settings.resource,), client.client_id)
+
+
+async def _bearer(request: Request, credential: str, token: str) -> Caller:
+    answer = await introspection.introspect(request.runtime, credential, Use(address=request.address))
+    if credential == token:
+        # Who holds a token may ask about it: possession proves as much as any other credential could.
+        return Caller((), sees_all=True)
+    if not answer.active:
+        raise OAuthError(
+            "invalid_token",
+            "The credential of the caller is not valid.",
+            challenge='Bearer error="invalid_token"',
+        )
+    if SCOPE not in str(answer.claims.get("scope", "")).split() or "cnf" in answer.claims:
+        raise OAuthError(
+            "insufficient_scope",
+            "The caller's token lacks the scope introspect.",
+            challenge=f'Bearer error="insufficient_scope", scope="{SCOPE}"',
+        )
+    return Caller(answer.audience)

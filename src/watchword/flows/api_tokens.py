@@ -1,0 +1,445 @@
+"""API tokens: made, narrowed, verified, rotated, revoked.
+
+Theory of operation. A token is what may be done; a secret is how that is proven, and a token may have several during a
+rotation. A narrower token names its parent: it can do no more and live no longer, and it dies with any ancestor. Verification
+reads and never writes; what it learns is counted in memory.
+"""
+
+import ipaddress
+import re
+from dataclasses import dataclass
+from typing import Annotated
+
+import msgspec
+
+from watchword.credentials.names import NameRefused, canonical_username
+from watchword.flows.client_registry import check_resource, check_text, is_reserved
+from watchword.flows.identifiers import new_id
+from watchword.flows.runtime import Runtime
+from watchword.oauth import token_format
+from watchword.oauth.errors import OAuthError
+from watchword.oauth.scopes import format_scope, parse_scope
+from watchword.store import api_tokens as store
+from watchword.store import clients, users
+from watchword.store.api_tokens import ApiToken, FoundToken
+
+MAX_DEPTH = 8
+DEFAULT_OVERLAP = 86_400
+MAX_OVERLAP = 30 * 86_400
+NEVER = "never"
+WINDOW = 60
+
+Text = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
+Lifetime = Annotated[int, msgspec.Meta(ge=1, le=3650 * 86_400)]
+Limit = Annotated[int, msgspec.Meta(ge=1, le=2**53)]
+
+
+class TokenInput(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What may be asked of a new API token. `expires_in` is in seconds or "never"; `rate_limit` is uses per minute."""
+
+    name: Text
+    owner: Text | None = None
+    scope: Annotated[str, msgspec.Meta(max_length=4096)]
+    resource: Annotated[str, msgspec.Meta(max_length=2000)] | None = None
+    expires_in: Lifetime | Annotated[str, msgspec.Meta(pattern="^never$")] | None = None
+    addresses: Annotated[list[Text], msgspec.Meta(max_length=50)] = []
+    path: Annotated[str, msgspec.Meta(max_length=500)] | None = None
+    rate_limit: Limit | None = None
+    quota: Limit | None = None
+    jkt: Annotated[str, msgspec.Meta(max_length=43)] | None = None
+    metadata: dict[
+        Annotated[str, msgspec.Meta(min_length=1, max_length=40)],
+        Annotated[str, msgspec.Meta(max_length=500)],
+    ] = {}
+
+
+class NarrowInput(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a holder may ask of a token narrower than its own; what is not named stays as it is."""
+
+    name: Text | None = None
+    scope: Annotated[str, msgspec.Meta(max_length=4096)] | None = None
+    resource: Annotated[str, msgspec.Meta(max_length=2000)] | None = None
+    expires_in: Lifetime | None = None
+    addresses: Annotated[list[Text], msgspec.Meta(max_length=50)] | None = None
+    path: Annotated[str, msgspec.Meta(max_length=500)] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Issued:
+    """A new secret, shown this once, and the token that it proves."""
+
+    token: ApiToken
+    secret: str
+    secret_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Use:
+    """The circumstances in which a token is presented; None means "not told"."""
+
+    address: str | None = None
+    path: str | None = None
+    resource: str | None = None
+    scope: tuple[str, ...] = ()
+    jkt: str | None = None
+    any_path: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Whether a token may be used; `reason` is for the operator, never for the caller."""
+
+    reason: str
+    token: ApiToken | None = None
+
+    @property
+    def active(self) -> bool:
+        """Whether the token is accepted."""
+        return self.reason == "active"
+
+
+async def resolve_owner(runtime: Runtime, who: str) -> tuple[str, str]:
+    """Return kind and identifier of an owner: a user by name, a client by identifier, else an application by its name."""
+    from watchword.credentials.names import NameRefused, canonical_username
+
+    check_text("owner", who)
+    try:
+        user = await runtime.database.read(users.find_user, canonical_username(who))
+    except NameRefused:
+        user = None
+    if user is None and who.startswith("user_"):
+        user = await runtime.database.read(users.get_user, who)
+    if user is not None:
+        return "user", user.id
+    if await runtime.database.read(clients.find_client, who) is not None:
+        return "client", who
+    return "application", f"application:{who}"
+
+
+async def create(
+    runtime: Runtime,
+    given: TokenInput,
+    *,
+    owner: tuple[str, str],
+    actor: str,
+    may_reserve: bool | frozenset[str] = False,
+    not_after: int | None = None,
+) -> Issued:
+    """Make a token. `may_reserve` says which scopes over this server may be given (all: the operator at the console);
+    `not_after` bounds the life of a token that holds one (AP-05)."""
+    now = runtime.now()
+    scope = parse_scope(given.scope)
+    if not scope:
+        raise OAuthError(
+            "invalid_scope", "Name at least one scope: a token without scope can do nothing.", field="scope"
+        )
+    expires_at = _expiry(runtime, given.expires_in, now)
+    reserved = [token for token in scope if is_reserved(token)]
+    if reserved and may_reserve is not True:
+        if not may_reserve or not set(reserved) <= may_reserve:
+            raise OAuthError(
+                "insufficient_scope",
+                "A scope over this server can be given only by who holds it.",
+                field="scope",
+            )
+        if not_after is not None and (expires_at is None or expires_at > not_after):
+            raise OAuthError(
+                "insufficient_scope", "Such a token cannot outlive the one that makes it.", field="expires_in"
+            )
+    token = ApiToken(
+        id=new_id("token"),
+        name=check_text("name", given.name),
+        owner_kind=owner[0],
+        owner_id=owner[1],
+        scope=format_scope(scope),
+        resource=check_resource(given.resource) if given.resource else runtime.settings.resource,
+        created_at=now,
+        created_by=actor,
+        expires_at=expires_at,
+        addresses=_addresses(given.addresses),
+        path=_path(given.path),
+        rate_limit=given.rate_limit,
+        quota=given.quota,
+        jkt=_jkt(given.jkt),
+        metadata={check_text("metadata", key): value for key, value in given.metadata.items()},
+    )
+    return await _store(runtime, token, actor)
+
+
+async def narrow(runtime: Runtime, parent: ApiToken, given: NarrowInput, *, actor: str) -> Issued:
+    """Make a token that can do less than its parent, for a shorter time; nothing can be gained by it."""
+    now = runtime.now()
+    if parent.depth >= MAX_DEPTH:
+        raise OAuthError("invalid_request", f"A token can be narrowed {MAX_DEPTH} times at most.")
+    if given.resource is not None and given.resource != parent.resource:
+        raise OAuthError(
+            "invalid_target", "A narrower token keeps the resource of its parent.", field="resource"
+        )
+    token = msgspec.structs.replace(
+        parent,
+        id=new_id("token"),
+        name=check_text("name", given.name or f"{parent.name[:180]} (narrowed)"),
+        parent_id=parent.id,
+        depth=parent.depth + 1,
+        scope=_narrow_scope(parent, given.scope),
+        created_at=now,
+        created_by=actor,
+        expires_at=_narrow_expiry(runtime, parent, given.expires_in, now),
+        addresses=_narrow_addresses(parent, given.addresses),
+        path=_narrow_path(parent, given.path),
+    )
+    return await _store(runtime, token, actor)
+
+
+async def _store(runtime: Runtime, token: ApiToken, actor: str) -> Issued:
+    secret, secret_id = runtime.new_secret("a"), new_id("secret")
+    outcome = await runtime.database.write(
+        store.create_token,
+        token,
+        secret_id=secret_id,
+        digest=token_format.digest(secret),
+        hint=secret[-4:],
+        actor=actor,
+    )
+    if outcome == "owner":
+        raise OAuthError("invalid_request", "The owner does not exist or is disabled.", field="owner")
+    if outcome == "parent":
+        raise OAuthError("invalid_token", "The token to narrow was revoked meanwhile.")
+    return Issued(token, secret, secret_id)
+
+
+def _expiry(runtime: Runtime, expires_in: int | str | None, now: int) -> int | None:
+    settings = runtime.settings
+    if expires_in == NEVER:
+        if not settings.api_token_allow_never:
+            raise OAuthError(
+                "invalid_request",
+                "Tokens that never expire are not allowed here: set api_token_allow_never to allow them.",
+                field="expires_in",
+            )
+        return None
+    seconds = settings.api_token_lifetime if expires_in is None else int(expires_in)
+    if seconds > settings.api_token_max_lifetime:
+        raise OAuthError(
+            "invalid_request",
+            f"A token lives {settings.api_token_max_lifetime} seconds at most (api_token_max_lifetime).",
+            field="expires_in",
+        )
+    return now + seconds
+
+
+def _addresses(given: list[str]) -> tuple[str, ...]:
+    try:
+        return tuple(str(ipaddress.ip_network(address)) for address in given)
+    except ValueError:
+        raise OAuthError(
+            "invalid_request",
+            "addresses must be IP addresses or networks such as 192.0.2.0/24.",
+            field="addresses",
+        ) from None
+
+
+def _path(path: str | None) -> str | None:
+    if (path is not None and not re.fullmatch(r"/[\x21-\x7e]*", path)) or (
+        path and (".." in path or "//" in path)
+    ):
+        raise OAuthError(
+            "invalid_request", "path must be the beginning of a path, such as /orders.", field="path"
+        )
+    return path
+
+
+def _jkt(jkt: str | None) -> str | None:
+    if jkt is not None and not re.fullmatch(r"[A-Za-z0-9_-]{43}", jkt):
+        raise OAuthError(
+            "invalid_request",
+            "jkt must be the SHA-256 thumbprint of a key in base64url: 43 characters.",
+            field="jkt",
+        )
+    return jkt
+
+
+def _narrow_scope(parent: ApiToken, scope: str | None) -> str:
+    if scope is None:
+        return parent.scope
+    wanted = parse_scope(scope)
+    if not wanted or not set(wanted) <= set(parent.scope.split()):
+        raise OAuthError(
+            "invalid_scope", "A narrower token cannot hold a scope that its parent lacks.", field="scope"
+        )
+    return format_scope(wanted)
+
+
+def _narrow_expiry(runtime: Runtime, parent: ApiToken, expires_in: int | None, now: int) -> int | None:
+    ends = [now + expires_in] if expires_in is not None else []
+    ends += [parent.expires_at] if parent.expires_at is not None else []
+    if expires_in is not None and parent.expires_at is not None and now + expires_in > parent.expires_at:
+        raise OAuthError("invalid_request", "A narrower token cannot outlive its parent.", field="expires_in")
+    return min(ends) if ends else None
+
+
+def _narrow_addresses(parent: ApiToken, addresses: list[str] | None) -> tuple[str, ...]:
+    if addresses is None:
+        return parent.addresses
+    narrower = _addresses(addresses)
+    if parent.addresses and not all(
+        any(_is_within(network, outer) for outer in parent.addresses) for network in narrower
+    ):
+        raise OAuthError(
+            "invalid_request", "A narrower token cannot be used from more addresses.", field="addresses"
+        )
+    if parent.addresses and not narrower:
+        raise OAuthError(
+            "invalid_request", "A narrower token cannot be used from more addresses.", field="addresses"
+        )
+    return narrower
+
+
+def _is_within(inner: str, outer: str) -> bool:
+    one, other = ipaddress.ip_network(inner), ipaddress.ip_network(outer)
+    return one.version == other.version and one.subnet_of(other)  # type: ignore[arg-type]  # same version, checked
+
+
+def _narrow_path(parent: ApiToken, path: str | None) -> str | None:
+    if path is None:
+        return parent.path
+    checked = _path(path)
+    if parent.path is not None and not is_below(path, parent.path):
+        raise OAuthError("invalid_request", "A narrower token cannot reach more paths.", field="path")
+    return checked
+
+
+def is_below(path: str, prefix: str) -> bool:
+    """Whether a path is the prefix or lies below it, by whole segments."""
+    return path == prefix or path.startswith(prefix if prefix.endswith("/") else prefix + "/")
+
+
+async def lookup(runtime: Runtime, secret: str) -> FoundToken | None:
+    """Return the token of a secret, dead or alive; a garbled one is refused without a look-up."""
+    if not token_format.is_well_formed(secret, runtime.settings.brand, "a"):
+        return None
+    version = runtime.database.version()
+    key = ("token", token_format.digest(secret))
+    cached = runtime.cache.get(key)
+    if cached is not None and cached[0] == version:
+        remembered: FoundToken = cached[1]
+        return remembered
+    found = await runtime.database.read(store.find_token_by_digest, key[1])
+    if found is not None:
+        runtime.remember(key, version, found)
+    return found
+
+
+async def verify(runtime: Runtime, secret: str, use: Use) -> Verdict:
+    """Decide whether a token may be used so, and count the outcome."""
+    found = await lookup(runtime, secret)
+    if found is None:
+        return Verdict("unknown")
+    now = runtime.now()
+    verdict = Verdict(_decide(runtime, found, use, now), found.token)
+    runtime.usage.count(found.secret_id, found.token.id, verdict.reason, now, use.address or "")
+    return verdict
+
+
+def _decide(runtime: Runtime, found: FoundToken, use: Use, now: int) -> str:
+    token = found.token
+    if token.revoked_at is not None:
+        return "revoked"
+    if token.expires_at is not None and now >= token.expires_at:
+        return "expired"
+    if found.secret_expires_at is not None and now >= found.secret_expires_at:
+        return "rotated"
+    if found.owner_disabled:
+        return "owner_disabled"
+    if token.addresses and not _is_allowed(use.address, token.addresses):
+        return "wrong_address"
+    if (
+        token.path is not None
+        and not use.any_path
+        and (use.path is None or not is_below(use.path, token.path))
+    ):
+        return "wrong_path"
+    if use.resource is not None and use.resource != token.resource:
+        return "wrong_resource"
+    if token.jkt is not None and use.jkt is not None and use.jkt != token.jkt:
+        return "unbound"
+    if use.scope and not set(use.scope) <= set(token.scope.split()):
+        return "wrong_scope"
+    return _within_limits(runtime, found, now)
+
+
+def _is_allowed(address: str | None, networks: tuple[str, ...]) -> bool:
+    if address is None:
+        return False
+    try:
+        parsed = ipaddress.ip_address(address)
+    except ValueError:
+        return False
+    if isinstance(parsed, ipaddress.IPv6Address) and parsed.ipv4_mapped:
+        parsed = parsed.ipv4_mapped
+    return any(parsed in ipaddress.ip_network(network) for network in networks)
+
+
+def _within_limits(runtime: Runtime, found: FoundToken, now: int) -> str:
+    token = found.token
+    if token.quota is None and token.rate_limit is None:
+        return "active"
+    total = found.used + runtime.usage.pending(found.secret_id)
+    if token.quota is not None and total >= token.quota:
+        return "quota_exhausted"
+    if token.rate_limit is not None and not _within_rate(runtime, token, total, now):
+        return "rate_limited"
+    return "active"
+
+
+def _within_rate(runtime: Runtime, token: ApiToken, total: int, now: int) -> bool:
+    # A window starts at the total then; what other processes add shows in the total once they have flushed it.
+    key = ("window", token.id)
+    started: int
+    base: int
+    started, base = runtime.cache.get(key, (0, 0))
+    if now >= started + WINDOW:
+        started, base = now, total
+        runtime.remember(key, started, base)
+    return total - base < (token.rate_limit or 0)
+
+
+async def rotate(runtime: Runtime, token_id: str, *, overlap: int = DEFAULT_OVERLAP, actor: str) -> Issued:
+    """Give a token a new secret; the older ones work for `overlap` seconds more."""
+    if not 0 <= overlap <= MAX_OVERLAP:
+        raise OAuthError("invalid_request", f"overlap must be 0 to {MAX_OVERLAP} seconds.", field="overlap")
+    now = runtime.now()
+    secret, secret_id = runtime.new_secret("a"), new_id("secret")
+    rotated = await runtime.database.write(
+        store.rotate_token,
+        token_id,
+        secret_id=secret_id,
+        digest=token_format.digest(secret),
+        hint=secret[-4:],
+        overlap_until=now + overlap,
+        actor=actor,
+        now=now,
+    )
+    token = await runtime.database.read(store.get_token, token_id)
+    if token is None:
+        raise OAuthError("not_found", "There is no such token.")
+    if not rotated:
+        raise OAuthError("conflict", "The token has expired or was revoked: create a new one.")
+    return Issued(token, secret, secret_id)
+
+
+async def revoke(runtime: Runtime, token_id: str, *, reason: str = "revoked", actor: str) -> list[str]:
+    """Revoke a token and all narrowed from it; revoking what is dead already is no error. Raise `not_found`."""
+    ended = await runtime.database.write(
+        store.revoke_token, token_id, reason=reason, actor=actor, now=runtime.now()
+    )
+    if not ended and await runtime.database.read(store.get_token, token_id) is None:
+        raise OAuthError("not_found", "There is no such token.")
+    return ended
+
+
+async def revoke_all_of(runtime: Runtime, owner_id: str, *, reason: str = "revoked", actor: str) -> list[str]:
+    """Revoke every token of an owner and all narrowed from them; return what was ended."""
+    return await runtime.database.write(
+        store.revoke_tokens_of, owner_id, reason=reason, actor=actor, now=runtime.now()
+    )

@@ -1,0 +1,94 @@
+"""Who calls this server's own API: an access token of any kind that is meant for this server (RFC 6750, RFC 9449)."""
+
+import hashlib
+from dataclasses import dataclass
+
+from watchword.flows import introspection
+from watchword.flows.api_tokens import Use
+from watchword.flows.client_auth import Credentials
+from watchword.flows.runtime import Runtime
+from watchword.oauth import dpop
+from watchword.oauth.errors import OAuthError
+from watchword.store import tokens
+
+ALL = "watchword:admin"
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """An authenticated caller; `actor` names it in the audit trail; `expires_at` in Unix seconds."""
+
+    actor: str
+    subject: str
+    scope: frozenset[str]
+    token_id: str
+    token_kind: str
+    expires_at: int | None
+
+    def may(self, scope: str) -> bool:
+        """Whether the caller holds a scope, or all of them."""
+        return scope in self.scope or (scope.startswith("watchword:") and ALL in self.scope)
+
+
+async def authenticate(
+    runtime: Runtime, credentials: Credentials, path: str, *, about_itself: bool = False
+) -> Caller:
+    """Return the caller; raise `invalid_token` with the right challenge (RFC 6750 §3).
+
+    A call in which a token only speaks `about_itself` is open to tokens for any resource and path.
+    """
+    scheme, _, token = (credentials.authorization or "").partition(" ")
+    if scheme.lower() not in ("bearer", "dpop") or not token.strip():
+        raise OAuthError("invalid_token", "Send an access token: Authorization: Bearer …", challenge="Bearer")
+    answer = await introspection.introspect(
+        runtime, token.strip(), Use(credentials.address, path, any_path=about_itself)
+    )
+    claims = answer.claims
+    if not answer.active or not (about_itself or _is_for(runtime, answer.audience)):
+        raise _refused(f"not active or not for this server: {answer.reason}")
+    cnf = claims.get("cnf")
+    if isinstance(cnf, dict):
+        await _check_possession(runtime, credentials, scheme, token.strip(), path, cnf)
+    elif scheme.lower() == "dpop":
+        raise _refused("the token is not bound to a key")
+    exp = claims.get("exp")
+    return Caller(
+        actor=str(claims["jti"]),
+        subject=str(claims["sub"]),
+        scope=frozenset(str(claims.get("scope", "")).split()),
+        token_id=str(claims["jti"]),
+        token_kind=str(claims["token_kind"]),
+        expires_at=exp if isinstance(exp, int) else None,
+    )
+
+
+def _is_for(runtime: Runtime, audience: tuple[str, ...]) -> bool:
+    return runtime.settings.issuer in audience or runtime.settings.resource in audience
+
+
+async def _check_possession(
+    runtime: Runtime, credentials: Credentials, scheme: str, token: str, path: str, cnf: dict[str, object]
+) -> None:
+    jkt = cnf.get("jkt")
+    if not isinstance(jkt, str) or scheme.lower() != "dpop" or credentials.dpop is None:  # RFC 9449 §7.1
+        raise _refused("a bound token without its proof")
+    proof = dpop.check_proof(
+        credentials.dpop,
+        method=credentials.method,
+        uri=runtime.settings.issuer + path,
+        now=runtime.now(),
+        access_token=token,
+        expected_jkt=jkt,
+    )
+    used = hashlib.sha256(f"dpop\n{proof.jkt}\n{proof.jti}".encode()).digest()
+    if not await runtime.database.write(tokens.use_identifier, used, proof.iat + 600):
+        raise _refused("the proof was used before")
+
+
+def _refused(detail: str) -> OAuthError:
+    return OAuthError(
+        "invalid_token",
+        "The access token is not valid here.",
+        detail=detail,
+        challenge='Bearer error="invalid_token"',
+    )

@@ -1,0 +1,215 @@
+"""RFC 6749 §2.3: client authentication, by the method that the client is registered for and by no other.
+
+Owns the table CLIENT_AUTH, the extraction of credentials from a request, and the throttling of wrong ones. The rules for
+assertions and certificates are pure functions in `oauth`.
+"""
+
+import base64
+import binascii
+import hashlib
+import hmac
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from watchword.flows import client_keys, client_registry
+from watchword.flows.runtime import Runtime
+from watchword.oauth import assertion, mtls, token_format
+from watchword.oauth.clients import Client
+from watchword.oauth.errors import OAuthError
+from watchword.ratelimit import LocalBuckets
+from watchword.store import clients, tokens
+
+ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
+BASIC_CHALLENGE = 'Basic realm="watchword", charset="UTF-8"'
+
+# Wrong credentials a minute for one client; the right secret works all the same, so nobody can lock a client out (CL-04).
+FAILURES = LocalBuckets(capacity=60, per_second=1.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Presented:
+    """What a request presented to authenticate a client."""
+
+    client_id: str
+    method: str
+    credential: str = ""
+    certificate: bytes | None = None
+    address: str = ""
+    basic: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """What of a request can prove something: headers, certificate, address, and the method and path for proofs."""
+
+    authorization: str | None = None
+    dpop: str | None = None
+    certificate: bytes | None = None
+    address: str = ""
+    method: str = "POST"
+
+
+def extract(credentials: Credentials, parameters: dict[str, str]) -> Presented:
+    """Find the one way in which a request authenticates a client; raise `invalid_request` or `invalid_client`."""
+    certificate, address = credentials.certificate, credentials.address
+    body_id, secret, client_assertion = (
+        parameters.get("client_id") or "",
+        parameters.get("client_secret"),
+        parameters.get("client_assertion"),
+    )
+    basic = _basic(credentials.authorization)
+    ways = [way is not None for way in (basic, secret, client_assertion)]
+    if sum(ways) > 1:  # §2.3: "MUST NOT use more than one authentication method in each request"
+        raise OAuthError("invalid_request", "Use one way to authenticate the client, not several.")
+    if basic is not None:
+        if body_id and body_id != basic[0]:
+            raise OAuthError(
+                "invalid_request", "client_id differs from the authenticated client.", field="client_id"
+            )
+        return Presented(basic[0], "client_secret_basic", basic[1], certificate, address, basic=True)
+    if client_assertion is not None:
+        return _asserted(parameters, client_assertion, body_id, certificate, address)
+    if not body_id:
+        raise refused("no client credentials", basic=False)
+    method = "client_secret_post" if secret is not None else "none"
+    return Presented(body_id, method, secret or "", certificate, address)
+
+
+def _asserted(
+    parameters: dict[str, str], client_assertion: str, body_id: str, certificate: bytes | None, address: str
+) -> Presented:
+    if parameters.get("client_assertion_type") != ASSERTION_TYPE:  # RFC 7523 §2.2
+        raise refused("wrong client_assertion_type", basic=False)
+    subject = assertion.peek_subject(client_assertion)
+    if subject is None or (body_id and body_id != subject):
+        raise refused("assertion without a subject, or client_id of another", basic=False)
+    return Presented(subject, "private_key_jwt", client_assertion, certificate, address)
+
+
+def _basic(authorization: str | None) -> tuple[str, str] | None:
+    if authorization is None:
+        return None
+    scheme, _, encoded = authorization.partition(" ")
+    if scheme.lower() != "basic":
+        raise refused("not the Basic scheme", basic=True)
+    try:
+        decoded = base64.b64decode(encoded.strip().encode("ascii"), validate=True).decode("utf-8")
+        client_id, colon, secret = decoded.partition(":")
+        if not colon or "\x00" in decoded:
+            raise ValueError
+        return _form_decode(client_id), _form_decode(secret)
+    except (binascii.Error, ValueError):
+        raise refused("malformed Basic credentials", basic=True) from None
+
+
+def _form_decode(text: str) -> str:
+    # §2.3.1: identifier and secret are form-encoded before they are joined.
+    if "%" not in text and "+" not in text:
+        return text
+    raw = text.replace("+", " ").encode("utf-8")
+    pieces = raw.split(b"%")
+    decoded = bytearray(pieces[0])
+    for piece in pieces[1:]:
+        decoded += bytes((int(piece[:2].decode("ascii"), 16),)) + piece[2:]
+    return decoded.decode("utf-8")
+
+
+def refused(detail: str, *, basic: bool) -> OAuthError:
+    """Return the one answer to every failed authentication, with a challenge when `Authorization` was used (§5.2)."""
+    return OAuthError(
+        "invalid_client",
+        "Client authentication failed.",
+        detail=detail,
+        challenge=BASIC_CHALLENGE if basic else None,
+    )
+
+
+async def authenticate(runtime: Runtime, presented: Presented) -> Client:
+    """Return the client that a request proved to be; raise `invalid_client`, or `too_many_requests` after many failures."""
+    client = await client_registry.find(runtime, presented.client_id)
+    try:
+        if client is None or client.disabled_at is not None:
+            _check_dummy(presented.credential)
+            raise refused("unknown or disabled client", basic=presented.basic)
+        check = CLIENT_AUTH[client.token_endpoint_auth_method]
+        if presented.method != client.token_endpoint_auth_method and not _by_certificate(client, presented):
+            raise refused(
+                f"client is registered for {client.token_endpoint_auth_method}", basic=presented.basic
+            )
+        secret_id = await check(runtime, client, presented)
+    except OAuthError as error:
+        if error.code == "invalid_client" and (
+            wait := FAILURES.take(presented.client_id[:64], runtime.clock())
+        ):
+            raise OAuthError(
+                "too_many_requests",
+                "Too many failed attempts for this client.",
+                detail=error.detail,
+                retry_after=wait,
+            ) from None
+        raise
+    runtime.usage.note_client(client.client_id, secret_id, runtime.now(), presented.address)
+    return client
+
+
+def _by_certificate(client: Client, presented: Presented) -> bool:
+    return presented.method == "none" and client.token_endpoint_auth_method in (
+        "tls_client_auth",
+        "self_signed_tls_client_auth",
+    )
+
+
+def _check_dummy(credential: str) -> None:
+    # An unknown client costs what a known one does (CL-03).
+    hmac.compare_digest(token_format.digest(credential), bytes(32))
+
+
+async def _check_secret(runtime: Runtime, client: Client, presented: Presented) -> str | None:
+    digest = token_format.digest(presented.credential)
+    match: str | None = None
+    for stored, secret_id in await runtime.database.read(
+        clients.live_digests, client.client_id, runtime.now()
+    ):
+        if hmac.compare_digest(stored, digest):
+            match = secret_id
+    if match is None:
+        raise refused("wrong or expired secret", basic=presented.basic)
+    return match
+
+
+async def _check_assertion(runtime: Runtime, client: Client, presented: Presented) -> str | None:
+    now = runtime.now()
+    keys = await client_keys.keys_of(runtime, client)
+    checked = assertion.check_client_assertion(
+        presented.credential,
+        keys=keys,
+        client_id=client.client_id,
+        issuer=runtime.settings.issuer,
+        fapi=client.security_profile == "fapi2",
+        now=now,
+    )
+    used = hashlib.sha256(f"client assertion\n{client.client_id}\n{checked.jti}".encode()).digest()
+    if not await runtime.database.write(tokens.use_identifier, used, checked.expires_at + 60):
+        raise refused("the assertion was used before", basic=False)  # RFC 7523 §3 (7)
+    return None
+
+
+async def _check_certificate(runtime: Runtime, client: Client, presented: Presented) -> str | None:
+    if presented.certificate is None:
+        raise refused("no client certificate", basic=False)
+    mtls.check_certificate(presented.certificate, client, now=runtime.now())
+    return None
+
+
+async def _check_none(runtime: Runtime, client: Client, presented: Presented) -> str | None:
+    return None
+
+
+CLIENT_AUTH: dict[str, Callable[[Runtime, Client, Presented], Awaitable[str | None]]] = {
+    "client_secret_basic": _check_secret,
+    "client_secret_post": _check_secret,
+    "private_key_jwt": _check_assertion,
+    "tls_client_auth": _check_certificate,
+    "self_signed_tls_client_auth": _check_certificate,
+    "none": _check_none,
+}

@@ -1,0 +1,36 @@
+"""A client's public keys: registered by value, or fetched from its `jwks_uri` and kept for five minutes (CL-07, CL-08)."""
+
+from watchword.fetch import FetchError, fetch
+from watchword.flows.runtime import Runtime
+from watchword.jose import JoseError, jwk
+from watchword.jose.jwk import Key
+from watchword.jose.strict_json import StrictJSONError, loads
+from watchword.oauth.clients import Client
+from watchword.oauth.errors import OAuthError
+
+MAX_AGE = 300
+RETRY_AFTER = 10
+MAX_BYTES = 64 * 1024
+
+_fetched: dict[str, tuple[int, list[Key]]] = {}
+
+
+async def keys_of(runtime: Runtime, client: Client) -> list[Key]:
+    """Return a client's public keys; raise `invalid_client` when they cannot be had."""
+    if client.jwks is not None:
+        return jwk.parse_set({"keys": list(client.jwks)})
+    if client.jwks_uri is None:
+        return []
+    cached = _fetched.get(client.jwks_uri)
+    if cached is not None and runtime.now() < cached[0]:
+        return cached[1]
+    try:
+        answer = await fetch(
+            client.jwks_uri, max_bytes=MAX_BYTES, allow_loopback=runtime.settings.fetch_allow_loopback
+        )
+        keys = jwk.parse_set(loads(answer.body))
+    except (FetchError, JoseError, StrictJSONError) as error:
+        _fetched[client.jwks_uri] = (runtime.now() + RETRY_AFTER, [])
+        raise OAuthError("invalid_client", "The client's keys cannot be read.", detail=str(error)) from None
+    _fetched[client.jwks_uri] = (runtime.now() + MAX_AGE, keys)
+    return keys

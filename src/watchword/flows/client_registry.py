@@ -1,0 +1,355 @@
+"""Clients: found fast, registered, changed and ended, with every rule re-checked on every change (AD-05)."""
+
+import re
+from dataclasses import dataclass
+from typing import Annotated
+
+import msgspec
+
+from watchword.flows.identifiers import new_id
+from watchword.flows.runtime import Runtime
+from watchword.jose import JoseError, jwk
+from watchword.oauth import redirect_uri, token_format
+from watchword.oauth.clients import (
+    AUTH_METHODS,
+    ApplicationType,
+    Client,
+    Origin,
+    SecurityProfile,
+    SubjectType,
+    TokenFormat,
+)
+from watchword.oauth.errors import OAuthError
+from watchword.oauth.scopes import parse_scope
+from watchword.store import clients as store
+from watchword.store.clients import ClientFacts, ClientSecret
+
+GRANT_TYPES = (
+    "authorization_code",
+    "refresh_token",
+    "client_credentials",
+    "urn:ietf:params:oauth:grant-type:device_code",
+    "urn:ietf:params:oauth:grant-type:token-exchange",
+    "urn:ietf:params:oauth:grant-type:jwt-bearer",
+)
+SHORT_GRANTS = {
+    "device_code": GRANT_TYPES[3],
+    "token_exchange": GRANT_TYPES[4],
+    "jwt_bearer": GRANT_TYPES[5],
+}
+SECRET_METHODS = ("client_secret_basic", "client_secret_post")
+# Scopes over this server itself: never granted by default, never to a public or a self-registered client.
+MANAGEMENT_PREFIX = "watchword:"
+RESERVED_SCOPES = ("introspect",)
+
+Text = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
+Uri = Annotated[str, msgspec.Meta(min_length=1, max_length=2000)]
+_PRINTABLE = re.compile(r"[^\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]*")
+
+
+class ClientInput(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What an administrator may say of a client; times in seconds."""
+
+    name: Text
+    redirect_uris: Annotated[list[Uri], msgspec.Meta(max_length=50)] = []
+    post_logout_redirect_uris: Annotated[list[Uri], msgspec.Meta(max_length=50)] = []
+    grant_types: Annotated[list[str], msgspec.Meta(max_length=10)] = msgspec.field(
+        default_factory=lambda: ["client_credentials"]
+    )
+    token_endpoint_auth_method: str = "client_secret_basic"
+    scope: Annotated[str, msgspec.Meta(max_length=4096)] = ""
+    resources: Annotated[list[Uri], msgspec.Meta(max_length=50)] = []
+    application_type: ApplicationType = "web"
+    jwks: dict[str, object] | None = None
+    jwks_uri: Uri | None = None
+    access_token_format: TokenFormat = "jwt"
+    access_token_lifetime: Annotated[int, msgspec.Meta(ge=5, le=86_400)] | None = None
+    require_pkce: bool = True
+    require_pushed_authorization_requests: bool = False
+    dpop_bound_access_tokens: bool = False
+    tls_client_certificate_bound_access_tokens: bool = False
+    tls_client_auth_subject: Annotated[list[Text], msgspec.Meta(min_length=2, max_length=2)] | None = None
+    security_profile: SecurityProfile = "default"
+    subject_type: SubjectType = "public"
+    backchannel_logout_uri: Uri | None = None
+    frontchannel_logout_uri: Uri | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Registered:
+    """A client as registered, with its secret this once."""
+
+    client: Client
+    client_secret: str | None
+    client_secret_id: str | None
+
+
+async def find(runtime: Runtime, client_id: str) -> Client | None:
+    """Return a client by its identifier, or None."""
+    facts = await find_facts(runtime, client_id)
+    return facts.client if facts else None
+
+
+async def find_facts(runtime: Runtime, client_id: str) -> ClientFacts | None:
+    """Return a client with the facts that its tokens are checked against; remembered while nothing changed."""
+    if len(client_id) > 2000 or "\x00" in client_id or not client_id.isprintable():
+        return None
+    version = runtime.database.version()
+    cached = runtime.cache.get(("client", client_id))
+    if cached is not None and cached[0] == version:
+        facts: ClientFacts = cached[1]
+        return facts
+    found = await runtime.database.read(store.find_client, client_id)
+    if found is not None:
+        runtime.remember(("client", client_id), version, found)
+    return found
+
+
+def to_client(
+    given: ClientInput, client_id: str, *, origin: Origin = "registered", owner: str | None = None
+) -> Client:
+    """Check what was given and make a client of it; raise `invalid_client_metadata` or `invalid_redirect_uri`."""
+    fapi = given.security_profile == "fapi2"
+    grants = tuple(SHORT_GRANTS.get(grant, grant) for grant in given.grant_types)
+    _check_name(given.name)
+    _check_grants(given, grants)
+    _check_method(given, fapi)
+    for uri in (*given.redirect_uris, *given.post_logout_redirect_uris):
+        redirect_uri.check_registered(uri, given.application_type)
+    scope = parse_scope(given.scope)
+    if given.token_endpoint_auth_method == "none" and any(is_reserved(token) for token in scope):
+        raise _bad("scope", "A public client cannot hold a scope over this server.")
+    return Client(
+        client_id=client_id,
+        name=given.name,
+        token_endpoint_auth_method=given.token_endpoint_auth_method,
+        grant_types=grants,
+        response_types=("code",) if "authorization_code" in grants else (),
+        redirect_uris=tuple(given.redirect_uris),
+        post_logout_redirect_uris=tuple(given.post_logout_redirect_uris),
+        scope=scope,
+        resources=tuple(check_resource(resource) for resource in given.resources),
+        application_type=given.application_type,
+        jwks=_keys(given.jwks),
+        jwks_uri=given.jwks_uri,
+        access_token_format=given.access_token_format,
+        access_token_lifetime=given.access_token_lifetime,
+        require_pkce=given.require_pkce or fapi,
+        require_pushed_authorization_requests=given.require_pushed_authorization_requests or fapi,
+        dpop_bound_access_tokens=given.dpop_bound_access_tokens
+        or (fapi and not given.tls_client_certificate_bound_access_tokens),
+        tls_client_certificate_bound_access_tokens=given.tls_client_certificate_bound_access_tokens,
+        tls_client_auth_subject=_subject(given),
+        security_profile=given.security_profile,
+        subject_type=given.subject_type,
+        backchannel_logout_uri=given.backchannel_logout_uri,
+        frontchannel_logout_uri=given.frontchannel_logout_uri,
+        origin=origin,
+        owner=owner,
+    )
+
+
+def is_reserved(scope: str) -> bool:
+    """Whether a scope gives power over this server rather than over an API."""
+    return scope.startswith(MANAGEMENT_PREFIX) or scope in RESERVED_SCOPES
+
+
+def check_resource(resource: str) -> str:
+    """Return an absolute URI that can be a resource indicator (RFC 8707 §2); raise `invalid_target`."""
+    if (
+        not re.fullmatch(r"[A-Za-z][A-Za-z0-9+.-]*:[!$-;=?-Z_a-z~%\[\]@&'()*+,]{1,1900}", resource)
+        or "#" in resource
+    ):
+        raise OAuthError(
+            "invalid_target", "A resource must be an absolute URI without a fragment.", field="resource"
+        )
+    return resource
+
+
+def check_text(field: str, text: str) -> str:
+    """Return a text that people will read when it has no control or invisible character; raise `invalid_request`."""
+    if not _PRINTABLE.fullmatch(text) or text != text.strip() or not text:
+        raise OAuthError(
+            "invalid_request",
+            f"{field} must be text without control characters or surrounding spaces.",
+            field=field,
+        )
+    return text
+
+
+def _bad(field: str, description: str) -> OAuthError:
+    return OAuthError("invalid_client_metadata", description, field=field)
+
+
+def _check_name(name: str) -> None:
+    if not _PRINTABLE.fullmatch(name) or name != name.strip():
+        raise _bad("name", "The name must be text without control characters or surrounding spaces.")
+
+
+def _check_grants(given: ClientInput, grants: tuple[str, ...]) -> None:
+    for grant in grants:
+        if grant not in GRANT_TYPES:
+            raise _bad("grant_types", f"The grant types are {', '.join((*GRANT_TYPES[:3], *SHORT_GRANTS))}.")
+    if "authorization_code" in grants and not given.redirect_uris:
+        raise _bad("redirect_uris", "The authorization_code grant needs at least one redirect URI.")
+    if given.token_endpoint_auth_method == "none" and "client_credentials" in grants:  # RFC 6749 §4.4
+        raise _bad("grant_types", "The client_credentials grant needs a client that can authenticate.")
+    if not given.require_pkce and given.token_endpoint_auth_method == "none":  # RFC 9700 §2.1.1
+        raise _bad("require_pkce", "PKCE cannot be switched off for a public client.")
+
+
+def _check_method(given: ClientInput, fapi: bool) -> None:
+    method = given.token_endpoint_auth_method
+    if method not in AUTH_METHODS:
+        raise _bad("token_endpoint_auth_method", f"The methods are {', '.join(AUTH_METHODS)}.")
+    if fapi and method not in ("private_key_jwt", "tls_client_auth", "self_signed_tls_client_auth"):
+        raise _bad("token_endpoint_auth_method", "FAPI 2.0 asks for private_key_jwt or mutual TLS.")
+    if given.jwks is not None and given.jwks_uri is not None:  # RFC 7591 §2
+        raise _bad("jwks", "Give jwks or jwks_uri, not both.")
+    if (
+        method in ("private_key_jwt", "self_signed_tls_client_auth")
+        and given.jwks is None
+        and given.jwks_uri is None
+    ):
+        raise _bad("jwks", f"{method} needs the client's public keys: give jwks or jwks_uri.")
+    if given.jwks_uri is not None and not given.jwks_uri.startswith(
+        ("https://", "http://localhost", "http://127.0.0.1")
+    ):
+        raise _bad("jwks_uri", "jwks_uri must be an https address.")
+    if method == "tls_client_auth" and given.tls_client_auth_subject is None:
+        raise _bad("tls_client_auth_subject", "tls_client_auth needs the certificate's subject.")
+
+
+def _keys(jwks: dict[str, object] | None) -> tuple[dict[str, object], ...] | None:
+    if jwks is None:
+        return None
+    try:
+        parsed = jwk.parse_set(jwks)
+    except JoseError as error:
+        raise _bad("jwks", f"jwks is not a set of public keys ({error.reason}).") from None
+    if not parsed:
+        raise _bad("jwks", "jwks holds no key that can verify a signature.")
+    documents = jwks["keys"]
+    if not isinstance(documents, list) or any(
+        member in document
+        for document in documents
+        if isinstance(document, dict)
+        for member in ("d", "p", "k")
+    ):
+        raise _bad("jwks", "jwks holds a private key: register public keys only, and replace that key.")
+    return tuple(document for document in documents if isinstance(document, dict))
+
+
+def _subject(given: ClientInput) -> tuple[str, str] | None:
+    if given.tls_client_auth_subject is None:
+        return None
+    kind, value = given.tls_client_auth_subject
+    if kind not in ("subject_dn", "san_dns", "san_uri", "san_ip", "san_email"):  # RFC 8705 §2.1.2
+        raise _bad(
+            "tls_client_auth_subject",
+            "Name subject_dn, san_dns, san_uri, san_ip or san_email, then its value.",
+        )
+    return kind, value
+
+
+async def register(
+    runtime: Runtime,
+    given: ClientInput,
+    *,
+    actor: str,
+    client_id: str | None = None,
+    origin: Origin = "registered",
+) -> Registered:
+    """Register a client and make its secret where its method uses one."""
+    client = to_client(given, client_id or new_id("client"), origin=origin)
+    now = runtime.now()
+    if not await runtime.database.write(store.create_client, client, actor=actor, now=now):
+        raise OAuthError("conflict", "A client with this identifier exists.", field="client_id")
+    client = msgspec.structs.replace(client, created_at=now)
+    if client.token_endpoint_auth_method not in SECRET_METHODS:
+        return Registered(client, None, None)
+    secret, secret_id = await add_secret(runtime, client.client_id, overlap=None, actor=actor)
+    return Registered(client, secret, secret_id)
+
+
+async def add_secret(
+    runtime: Runtime, client_id: str, *, overlap: int | None, expires_in: int | None = None, actor: str
+) -> tuple[str, str]:
+    """Give a client another secret; with `overlap` its older ones end after that many seconds."""
+    now = runtime.now()
+    client = await find(runtime, client_id)
+    if client is None:
+        raise OAuthError("not_found", "There is no such client.")
+    if client.token_endpoint_auth_method not in SECRET_METHODS:
+        raise OAuthError("invalid_request", "This client's authentication method uses no secret.")
+    secret, secret_id = runtime.new_secret("s"), new_id("secret")
+    await runtime.database.write(
+        store.add_secret,
+        client_id,
+        id=secret_id,
+        digest=token_format.digest(secret),
+        expires_at=now + expires_in if expires_in else None,
+        overlap_until=None if overlap is None else now + overlap,
+        actor=actor,
+        now=now,
+    )
+    return secret, secret_id
+
+
+async def remove_secret(runtime: Runtime, client_id: str, secret_id: str, *, actor: str) -> None:
+    """End one of a client's secrets at once."""
+    if not await runtime.database.write(
+        store.delete_secret, client_id, secret_id, actor=actor, now=runtime.now()
+    ):
+        raise OAuthError("not_found", "There is no such secret.")
+
+
+async def secrets_of(runtime: Runtime, client_id: str) -> list[ClientSecret]:
+    """Return a client's secrets without the secrets themselves."""
+    return await runtime.database.read(store.list_secrets, client_id)
+
+
+async def change(
+    runtime: Runtime,
+    client_id: str,
+    given: ClientInput,
+    *,
+    expected_version: int | None,
+    disabled: bool | None = None,
+    actor: str,
+) -> Client:
+    """Replace a client's metadata; disabling it ends its tokens. Raise `not_found` or `precondition_failed`."""
+    existing = await find(runtime, client_id)
+    if existing is None:
+        raise OAuthError("not_found", "There is no such client.")
+    now = runtime.now()
+    client = to_client(given, client_id, origin=existing.origin, owner=existing.owner)
+    is_disabled = existing.disabled_at is not None if disabled is None else disabled
+    changed = await runtime.database.write(
+        store.update_client,
+        client,
+        expected_version=existing.version if expected_version is None else expected_version,
+        disabled_at=(existing.disabled_at or now) if is_disabled else None,
+        kill=is_disabled,
+        actor=actor,
+        now=now,
+    )
+    if changed is None:
+        raise OAuthError(
+            "precondition_failed", "The client was changed meanwhile: read it again, then repeat."
+        )
+    return changed
+
+
+def to_input(client: Client) -> ClientInput:
+    """Return a client as the input that would register it again."""
+    fields = {name: getattr(client, name) for name in ClientInput.__struct_fields__ if hasattr(client, name)}
+    fields["scope"] = " ".join(client.scope)
+    fields["jwks"] = {"keys": [dict(key) for key in client.jwks]} if client.jwks is not None else None
+    return msgspec.convert(msgspec.to_builtins(fields), ClientInput)
+
+
+async def delete(runtime: Runtime, client_id: str, *, actor: str) -> None:
+    """Delete a client and end all that it was issued."""
+    if not await runtime.database.write(store.delete_client, client_id, actor=actor, now=runtime.now()):
+        raise OAuthError("not_found", "There is no such client.")

@@ -1,0 +1,184 @@
+"""RFC 7662: what a token says and whether it is alive, for whoever may ask.
+
+Owns the answer for every kind of access token: API tokens, opaque access tokens and self-contained ones. What is not active is
+answered with `{"active": false}` and nothing else (§2.2); the reason is counted and logged, never told.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+
+import msgspec
+
+from watchword.flows import api_tokens, client_registry
+from watchword.flows.api_tokens import Use
+from watchword.flows.runtime import Runtime
+from watchword.jose import JoseError, jwt
+from watchword.oauth import token_format
+from watchword.store import tokens, users
+from watchword.store.api_tokens import ApiToken
+
+INACTIVE: dict[str, object] = {"active": False}
+AT_JWT = ("at+jwt",)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What introspection found; `reason` is "active" or why not, for the operator only."""
+
+    reason: str
+    claims: Mapping[str, object]
+    client_id: str | None = None
+    audience: tuple[str, ...] = ()
+
+    @property
+    def active(self) -> bool:
+        """Whether the token may be used."""
+        return self.reason == "active"
+
+
+UNKNOWN = Answer("unknown", INACTIVE)
+Resolve = Callable[[Runtime, str], Awaitable[Answer]]
+
+
+async def introspect(runtime: Runtime, token: str, use: Use) -> Answer:
+    """Find out what a token is; every kind of token has its own look-up, and no other kind passes for it (CO-08)."""
+    kind = token_format.kind_of(token, runtime.settings.brand) if len(token) < 64 else None
+    if kind == "a":
+        return await _api_token(runtime, token, use)
+    if kind == "o":
+        return await _remembered(runtime, token, _opaque)
+    if kind is None and token.count(".") == 2:
+        return await _remembered(runtime, token, _self_contained)
+    return UNKNOWN
+
+
+async def _api_token(runtime: Runtime, token: str, use: Use) -> Answer:
+    verdict = await api_tokens.verify(runtime, token, use)
+    if verdict.token is None or not verdict.active:
+        return Answer(verdict.reason, INACTIVE)
+    return Answer("active", _describe(runtime, verdict.token), audience=(verdict.token.resource,))
+
+
+def _describe(runtime: Runtime, token: ApiToken) -> dict[str, object]:
+    claims: dict[str, object] = {
+        "active": True,
+        "iss": runtime.settings.issuer,
+        "sub": token.owner_id,
+        "aud": token.resource,
+        "scope": token.scope,
+        "jti": token.id,
+        "iat": token.created_at,
+        "token_type": "DPoP" if token.jkt else "Bearer",
+        "token_kind": "api_token",
+    }
+    if token.owner_kind == "client":
+        claims["client_id"] = token.owner_id
+    if token.expires_at is not None:
+        claims["exp"] = token.expires_at
+    if token.jkt:
+        claims["cnf"] = {"jkt": token.jkt}
+    if token.addresses or token.path or token.rate_limit or token.quota:
+        claims["limited"] = (
+            True  # depends on more than the token: an answer for one request holds for no other
+        )
+    return claims
+
+
+async def _remembered(runtime: Runtime, token: str, resolve: Resolve) -> Answer:
+    version = runtime.database.version()
+    key = ("introspection", token_format.digest(token))
+    cached = runtime.cache.get(key)
+    answer: Answer
+    if cached is not None and cached[0] == version:
+        answer = cached[1]
+    else:
+        await runtime.keyring.refresh()
+        answer = await resolve(runtime, token)
+        if answer.reason != "unknown":
+            runtime.remember(key, version, answer)
+    exp = answer.claims.get("exp")
+    if isinstance(exp, int) and runtime.now() >= exp:
+        return Answer("expired", INACTIVE, answer.client_id, answer.audience)
+    return answer
+
+
+async def _opaque(runtime: Runtime, token: str) -> Answer:
+    row = await runtime.database.read(tokens.find_access_token, token_format.digest(token))
+    if row is None:
+        return UNKNOWN
+    audience = tuple(row.audience.split())
+    if row.revoked_at is not None:
+        return Answer("revoked", INACTIVE, row.client_id, audience)
+    reason = await _still_stands(runtime, row.client_id, row.subject, row.issued_at)
+    if reason != "active":
+        return Answer(reason, INACTIVE, row.client_id, audience)
+    extra = msgspec.json.decode(row.claims, type=dict[str, object])
+    claims: dict[str, object] = {
+        "active": True,
+        "iss": runtime.settings.issuer,
+        "sub": row.subject,
+        "aud": audience[0] if len(audience) == 1 else list(audience),
+        "client_id": row.client_id,
+        "scope": row.scope,
+        "jti": row.id,
+        "iat": row.issued_at,
+        "exp": row.expires_at,
+        "token_type": _token_type(extra),
+        "token_kind": "access_token",
+        **extra,
+    }
+    return Answer("active", claims, row.client_id, audience)
+
+
+def _token_type(claims: Mapping[str, object]) -> str:
+    cnf = claims.get("cnf")
+    return "DPoP" if isinstance(cnf, Mapping) and "jkt" in cnf else "Bearer"
+
+
+async def _self_contained(runtime: Runtime, token: str) -> Answer:
+    try:
+        claims = decode(runtime, token)
+    except JoseError:
+        return UNKNOWN
+    client_id, subject, jti = str(claims["client_id"]), str(claims["sub"]), str(claims["jti"])
+    aud = claims["aud"]
+    audience = (aud,) if isinstance(aud, str) else tuple(aud) if isinstance(aud, list) else ()
+    if await runtime.database.read(tokens.is_jti_revoked, jti):
+        return Answer("revoked", INACTIVE, client_id, audience)
+    issued_at = claims["iat"]
+    reason = await _still_stands(runtime, client_id, subject, issued_at if isinstance(issued_at, int) else 0)
+    if reason != "active":
+        return Answer(reason, INACTIVE, client_id, audience)
+    answer = {"active": True, **claims, "token_type": _token_type(claims), "token_kind": "access_token"}
+    return Answer("active", answer, client_id, audience)
+
+
+def decode(runtime: Runtime, token: str) -> dict[str, object]:
+    """Verify a self-contained access token of this issuer (RFC 9068 §4); raise JoseError."""
+    return jwt.decode(
+        token,
+        runtime.keyring.verification_keys(),
+        algorithms=runtime.settings.signing_algorithms,
+        typ=AT_JWT,
+        issuer=runtime.settings.issuer,
+        now=runtime.now(),
+        required=("aud", "exp", "iat", "jti", "sub", "client_id"),
+    )
+
+
+async def _still_stands(runtime: Runtime, client_id: str, subject: str, issued_at: int) -> str:
+    facts = await client_registry.find_facts(runtime, client_id)
+    if facts is None or facts.client.disabled_at is not None or issued_at < facts.valid_from:
+        return "client_ended"
+    if subject != client_id:
+        user = await runtime.database.read(users.get_user, subject)
+        if user is None or user.disabled_at is not None or issued_at < user.valid_from:
+            return "subject_ended"
+    return "active"
+
+
+def may_see(answer: Answer, *, resources: tuple[str, ...], client_id: str | None) -> bool:
+    """Whether a caller may learn about a token: one meant for its resources, or issued to itself (§4)."""
+    return bool(set(answer.audience) & set(resources)) or (
+        client_id is not None and answer.client_id == client_id
+    )

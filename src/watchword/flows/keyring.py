@@ -1,0 +1,198 @@
+"""Signing keys in use: published ahead, rotated with overlap, private parts sealed at rest.
+
+Theory of operation. Each algorithm has a *current* key that signs and a *next* one that is published already, so that a
+rotation surprises no relying party: the next key becomes current only after every cached copy of the JWK set has had time to
+learn it. The old one stays published until the last token that it signed has expired.
+"""
+
+import json
+import os
+import time
+from collections.abc import Callable
+
+from watchword.flows.master_key import MasterKey
+from watchword.jose import jwk
+from watchword.jose.jwk import Key
+from watchword.settings import Settings
+from watchword.store import keys as store
+from watchword.store.database import Database
+from watchword.store.keys import StoredKey
+
+# Seconds for which a relying party may keep the JWK set; a next key waits that long before it signs.
+JWKS_MAX_AGE = 300
+RELOAD_INTERVAL = 0.05
+PURPOSE = "signing keys"
+
+
+class Keyring:
+    """The published keys of this issuer; a copy that notices changes by other processes within `RELOAD_INTERVAL`."""
+
+    def __init__(
+        self, settings: Settings, database: Database, master: MasterKey, clock: Callable[[], float]
+    ) -> None:
+        self._settings = settings
+        self._database = database
+        self._master = master
+        self._clock = clock
+        self._stored: list[StoredKey] = []
+        self._keys: dict[str, Key] = {}
+        self._signing: dict[str, tuple[Key, int]] = {}
+        self._version = -1
+        self._loaded = 0.0
+
+    async def open(self) -> None:
+        """Make the first keys where there are none, and load what is published."""
+        for algorithm in self._settings.signing_algorithms:
+            await self._create_first(algorithm)
+        await self.reload()
+
+    async def _create_first(self, algorithm: str) -> None:
+        now = int(self._clock())
+        existing = await self._database.read(store.list_keys, now)
+        if any(key.algorithm == algorithm for key in existing):
+            return
+        first, following = self._generate(algorithm, now), self._generate(algorithm, None)
+        await self._database.write(store.create_keys, algorithm, [first, following], actor="system", now=now)
+
+    def _generate(self, algorithm: str, activates_at: int | None) -> StoredKey:
+        key = jwk.generate(algorithm)
+        kid = key.kid or key.thumbprint
+        private = json.dumps(jwk.private_document(key)).encode()
+        return StoredKey(
+            kid=kid,
+            algorithm=algorithm,
+            public_jwk=json.dumps(jwk.public_document(key)),
+            sealed_private=self._master.seal(PURPOSE, kid, private, os.urandom(12)),
+            created_at=int(self._clock()),
+            activates_at=activates_at,
+        )
+
+    async def reload(self) -> None:
+        """Read the published keys again."""
+        self._version = self._database.version()
+        self._stored = await self._database.read(store.list_keys, int(self._clock()))
+        self._loaded = time.monotonic()
+        self._keys = {
+            stored.kid: self._keys.get(stored.kid) or self._unseal(stored) for stored in self._stored
+        }
+        self._signing.clear()
+
+    def _unseal(self, stored: StoredKey) -> Key:
+        document = json.loads(self._master.open(PURPOSE, stored.kid, stored.sealed_private))
+        return jwk.parse({**document, "kid": stored.kid}, stored.algorithm)
+
+    async def refresh(self) -> None:
+        """Notice what other processes changed."""
+        if time.monotonic() - self._loaded >= RELOAD_INTERVAL:
+            if self._database.version() != self._version:
+                await self.reload()
+            else:
+                self._loaded = time.monotonic()
+
+    def signing_key(self, algorithm: str) -> Key:
+        """Return the current key of an algorithm: the newest that is active."""
+        now = int(self._clock())
+        cached = self._signing.get(algorithm)
+        if cached is not None and now < cached[1]:
+            return cached[0]
+        active = [key for key in self._stored if key.algorithm == algorithm and key.activates_at is not None]
+        current = max(
+            (key for key in active if (key.activates_at or 0) <= now), key=lambda key: key.activates_at or 0
+        )
+        upcoming = [key.activates_at for key in active if (key.activates_at or 0) > now]
+        self._signing[algorithm] = (
+            self._keys[current.kid],
+            min((at for at in upcoming if at is not None), default=2**62),
+        )
+        return self._keys[current.kid]
+
+    def verification_keys(self) -> list[Key]:
+        """Return every published key."""
+        return list(self._keys.values())
+
+    def find(self, kid: str | None) -> Key | None:
+        """Return the published key of an identifier."""
+        return self._keys.get(kid) if kid else None
+
+    def jwks(self) -> dict[str, list[dict[str, str]]]:
+        """Return the JWK set (RFC 7517 §5): public parts only."""
+        return {
+            "keys": [
+                {**jwk.public_document(key), "use": "sig", "alg": key.alg} for key in self._keys.values()
+            ]
+        }
+
+    def states(self) -> list[tuple[StoredKey, str]]:
+        """Return every published key with its state: next, current or retiring."""
+        current = {
+            self.signing_key(key.algorithm).kid
+            for key in self._stored
+            if key.algorithm in self._settings.signing_algorithms
+        }
+        return [(key, _state(key, key.kid in current)) for key in self._stored]
+
+    async def rotate(self, algorithm: str, *, actor: str) -> bool:
+        """Promote the next key of an algorithm and publish another; False when another node was first."""
+        await self.reload()
+        now = int(self._clock())
+        following = next(
+            (key for key in self._stored if key.algorithm == algorithm and key.activates_at is None), None
+        )
+        if following is None:
+            return False
+        activates_at = max(now, following.created_at + JWKS_MAX_AGE)
+        overlap = max(self._settings.signing_key_overlap, self._settings.access_token_lifetime + JWKS_MAX_AGE)
+        rotated = await self._database.write(
+            store.rotate_key,
+            following.kid,
+            self._generate(algorithm, None),
+            activates_at=activates_at,
+            retires_at=activates_at + overlap,
+            actor=actor,
+            now=now,
+        )
+        await self.reload()
+        return rotated
+
+    async def revoke(self, kid: str, *, actor: str) -> bool:
+        """Withdraw a key at once; when it was the one that signs, its successor takes over at once."""
+        now = int(self._clock())
+        stored = next((key for key in self._stored if key.kid == kid), None)
+        if stored is None:
+            return False
+        if stored.activates_at is None or self.signing_key(stored.algorithm).kid == kid:
+            await self._replace(stored, actor, now)
+        revoked = await self._database.write(store.revoke_key, kid, actor=actor, now=now)
+        await self.reload()
+        return revoked
+
+    async def _replace(self, stored: StoredKey, actor: str, now: int) -> None:
+        following = next(
+            (key for key in self._stored if key.algorithm == stored.algorithm and key.activates_at is None),
+            None,
+        )
+        if following is not None:
+            await self._database.write(
+                store.rotate_key,
+                following.kid,
+                self._generate(stored.algorithm, None),
+                activates_at=now,
+                retires_at=now + self._settings.signing_key_overlap,
+                actor=actor,
+                now=now,
+            )
+
+    async def rotate_due(self) -> list[str]:
+        """Rotate every algorithm whose current key is older than the key lifetime; return which."""
+        now = int(self._clock())
+        due = []
+        for key, state in self.states():
+            if state == "current" and (key.activates_at or now) + self._settings.signing_key_lifetime <= now:
+                due.append(key.algorithm)
+        return [algorithm for algorithm in due if await self.rotate(algorithm, actor="system")]
+
+
+def _state(key: StoredKey, is_current: bool) -> str:
+    if is_current:
+        return "current"
+    return "next" if key.retires_at is None else "retiring"

@@ -1,0 +1,105 @@
+"""The master key: the one secret that lives outside the database.
+
+Everything at rest that must be read back is sealed under a key derived from it, and the audit trail is chained under
+another. It comes from `WATCHWORD_MASTER_KEY` (64 hexadecimal digits) or from a file that only its owner can read.
+"""
+
+import os
+import re
+import stat
+from pathlib import Path
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+from watchword.settings import Settings, SettingsError
+
+_HEX = re.compile(r"[0-9a-fA-F]{64}")
+
+
+class MasterKey:
+    """Thirty-two secret bytes, and what is derived from them."""
+
+    def __init__(self, secret: bytes) -> None:
+        if len(secret) != 32:
+            raise ValueError("a master key has 32 bytes")
+        self._secret = secret
+
+    def derive(self, purpose: str) -> bytes:
+        """Return the 32-byte key for one purpose (RFC 5869)."""
+        return HKDF(SHA256(), 32, salt=None, info=f"watchword {purpose}".encode()).derive(self._secret)
+
+    def seal(self, purpose: str, context: str, plaintext: bytes, nonce: bytes) -> bytes:
+        """Encrypt under the purpose's key; `context` must be the same when it is opened; `nonce` is 12 fresh random bytes."""
+        return nonce + AESGCM(self.derive(purpose)).encrypt(nonce, plaintext, context.encode())
+
+    def open(self, purpose: str, context: str, sealed: bytes) -> bytes:
+        """Decrypt; raise SettingsError when this is not the key that sealed it."""
+        try:
+            return AESGCM(self.derive(purpose)).decrypt(sealed[:12], sealed[12:], context.encode())
+        except (InvalidTag, ValueError):
+            raise SettingsError(
+                "the master key does not belong to this database: give the key file that was made with it (key_file)"
+            ) from None
+
+
+def key_path(settings: Settings) -> Path:
+    """Return where the key file is, or is to be made."""
+    if settings.key_file:
+        return Path(settings.key_file)
+    return Path("watchword.key" if settings.is_postgres else f"{settings.database}.key")
+
+
+def load_master_key(settings: Settings) -> MasterKey:
+    """Return the master key, making its file at the first start; raise SettingsError with the remedy."""
+    given = os.environ.get("WATCHWORD_MASTER_KEY")
+    if given is not None:
+        if not _HEX.fullmatch(given):
+            raise SettingsError("WATCHWORD_MASTER_KEY must be 64 hexadecimal digits")
+        return MasterKey(bytes.fromhex(given))
+    path = key_path(settings)
+    database = None if settings.is_postgres else Path(settings.database)
+    if database is not None and database.exists() != path.exists():
+        missing, present = (path, database) if database.exists() else (database, path)
+        if missing == path and present.stat().st_size == 0:
+            return _make(path)
+        raise SettingsError(
+            f"{present} exists but {missing} does not: restore {missing.name} from the backup, or move {present.name} away to start anew"
+        )
+    return _read(path) if path.exists() else _make(path)
+
+
+def _read(path: Path) -> MasterKey:
+    try:
+        mode = path.stat().st_mode
+        text = path.read_text("ascii").strip()
+    except (OSError, UnicodeDecodeError):
+        raise SettingsError(f"cannot read the key file {path}") from None
+    if mode & (stat.S_IRWXG | stat.S_IRWXO):
+        raise SettingsError(f"the key file {path} can be read by others: chmod 600 {path}")
+    if not _HEX.fullmatch(text):
+        raise SettingsError(f"the key file {path} must hold 64 hexadecimal digits")
+    return MasterKey(bytes.fromhex(text))
+
+
+def _make(path: Path) -> MasterKey:
+    secret = os.urandom(32)
+    temporary = path.with_name(f"{path.name}.{os.getpid()}")
+    try:
+        descriptor = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+        with os.fdopen(descriptor, "w") as file:
+            file.write(secret.hex() + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        try:
+            # Linking fails when another process was first; its key is the one that counts.
+            os.link(temporary, path)
+        except FileExistsError:
+            return _read(path)
+        finally:
+            temporary.unlink()
+    except OSError as error:
+        raise SettingsError(f"cannot make the key file {path}: {error.strerror}") from None
+    return MasterKey(secret)

@@ -1,0 +1,114 @@
+"""Making access tokens: self-contained ones (RFC 9068) and opaque ones, by what the client is registered for."""
+
+import base64
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import msgspec
+
+from watchword.flows.identifiers import new_id
+from watchword.flows.runtime import Runtime
+from watchword.jose import jwt
+from watchword.oauth import token_format
+from watchword.oauth.clients import Client
+from watchword.oauth.scopes import format_scope
+from watchword.store import tokens
+from watchword.store.tokens import AccessToken
+
+
+@dataclass(frozen=True, slots=True)
+class AccessGrant:
+    """What an access token is to say; `claims` holds `cnf`, `act`, `auth_time`, `acr` and the like."""
+
+    client: Client
+    subject: str
+    scope: tuple[str, ...]
+    audience: tuple[str, ...]
+    lifetime: int
+    grant_id: str | None = None
+    claims: Mapping[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Minted:
+    """A fresh access token and, when it is opaque, the row that makes it valid."""
+
+    token: str
+    token_type: str
+    expires_in: int
+    row: tuple[bytes, AccessToken] | None
+
+
+def lifetime_of(runtime: Runtime, client: Client) -> int:
+    """Return how many seconds an access token of a client lives."""
+    return client.access_token_lifetime or runtime.settings.access_token_lifetime
+
+
+def mint(runtime: Runtime, grant: AccessGrant, now: int) -> Minted:
+    """Make an access token; an opaque one works only after its row is stored."""
+    token_type = "DPoP" if "jkt" in _confirmation(grant.claims) else "Bearer"
+    if grant.client.access_token_format == "opaque":
+        token = runtime.new_secret("o")
+        return Minted(token, token_type, grant.lifetime, (token_format.digest(token), _row(grant, now)))
+    key = runtime.keyring.signing_key(runtime.settings.signing_algorithms[0])
+    return Minted(
+        jwt.encode(key, _claims(runtime, grant, now), typ="at+jwt"), token_type, grant.lifetime, None
+    )
+
+
+def _confirmation(claims: Mapping[str, object]) -> Mapping[str, object]:
+    cnf = claims.get("cnf")
+    return cnf if isinstance(cnf, Mapping) else {}
+
+
+def _claims(runtime: Runtime, grant: AccessGrant, now: int) -> dict[str, object]:
+    # RFC 9068 §2.2
+    return {
+        "iss": runtime.settings.issuer,
+        "sub": grant.subject,
+        "aud": _audience(grant.audience),
+        "exp": now + grant.lifetime,
+        "iat": now,
+        "jti": base64.urlsafe_b64encode(os.urandom(18)).decode(),
+        "client_id": grant.client.client_id,
+        "scope": format_scope(grant.scope),
+        **({"sid_grant": grant.grant_id} if grant.grant_id else {}),
+        **grant.claims,
+    }
+
+
+def _audience(audience: tuple[str, ...]) -> str | list[str]:
+    return audience[0] if len(audience) == 1 else list(audience)
+
+
+def _row(grant: AccessGrant, now: int) -> AccessToken:
+    return AccessToken(
+        id=new_id("ot"),
+        client_id=grant.client.client_id,
+        subject=grant.subject,
+        scope=format_scope(grant.scope),
+        audience=format_scope(grant.audience),
+        issued_at=now,
+        expires_at=now + grant.lifetime,
+        grant_id=grant.grant_id,
+        claims=msgspec.json.encode(grant.claims).decode() if grant.claims else "{}",
+    )
+
+
+async def issue(runtime: Runtime, grant: AccessGrant) -> Minted:
+    """Make an access token and store what has to be stored; it is durable when this returns."""
+    minted = mint(runtime, grant, runtime.now())
+    if minted.row is not None:
+        await runtime.database.write(tokens.insert_access_token, *minted.row)
+    return minted
+
+
+def token_response(minted: Minted, scope: tuple[str, ...]) -> dict[str, object]:
+    """Return the members of a token response (RFC 6749 §5.1)."""
+    return {
+        "access_token": minted.token,
+        "token_type": minted.token_type,
+        "expires_in": minted.expires_in,
+        "scope": format_scope(scope),
+    }

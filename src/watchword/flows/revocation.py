@@ -1,0 +1,51 @@
+"""RFC 7009: revoking a token that its holder no longer wants, whatever its kind and whatever the hint says (RV-03)."""
+
+from watchword.flows import introspection
+from watchword.flows.runtime import Runtime
+from watchword.jose import JoseError
+from watchword.oauth import token_format
+from watchword.oauth.clients import Client
+from watchword.store import api_tokens, tokens
+
+
+async def revoke(runtime: Runtime, client: Client, token: str) -> None:
+    """End a token of the client; a token of another, or none at all, is no error (§2.2)."""
+    kind = token_format.kind_of(token, runtime.settings.brand) if len(token) < 64 else None
+    now, actor = runtime.now(), client.client_id
+    if kind == "o":
+        await runtime.database.write(
+            tokens.revoke_access_token, token_format.digest(token), client.client_id, actor=actor, now=now
+        )
+    elif kind == "a":
+        await _api_token(runtime, client, token)
+    elif kind is None and token.count(".") == 2:
+        await _self_contained(runtime, client, token)
+
+
+async def _api_token(runtime: Runtime, client: Client, token: str) -> None:
+    found = await runtime.database.read(api_tokens.find_token_by_digest, token_format.digest(token))
+    if found is not None and (found.token.owner_kind, found.token.owner_id) == ("client", client.client_id):
+        await runtime.database.write(
+            api_tokens.revoke_token,
+            found.token.id,
+            reason="revoked",
+            actor=client.client_id,
+            now=runtime.now(),
+        )
+
+
+async def _self_contained(runtime: Runtime, client: Client, token: str) -> None:
+    try:
+        claims = introspection.decode(runtime, token)
+    except JoseError:
+        return
+    exp = claims["exp"]
+    if claims["client_id"] == client.client_id and isinstance(exp, int):
+        await runtime.database.write(
+            tokens.revoke_jti,
+            str(claims["jti"]),
+            exp,
+            client_id=client.client_id,
+            actor=client.client_id,
+            now=runtime.now(),
+        )

@@ -1,0 +1,47 @@
+"""What every flow needs at hand: settings, database, keys, clock, counters.
+
+One value, made by the composition root and passed down; nothing here reaches for it globally.
+"""
+
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from watchword.flows.keyring import Keyring
+from watchword.flows.master_key import MasterKey
+from watchword.flows.usage import Usage
+from watchword.oauth import token_format
+from watchword.settings import Settings
+from watchword.store.database import Database
+
+MAX_CACHED = 20_000
+
+
+@dataclass(slots=True)
+class Runtime:
+    """The running server as flows see it."""
+
+    settings: Settings
+    database: Database
+    master: MasterKey
+    keyring: Keyring
+    clock: Callable[[], float] = time.time
+    usage: Usage = field(default_factory=Usage)
+    # Decoded rows by kind and key, each with the database version that it was read at.
+    cache: dict[Any, tuple[int, Any]] = field(default_factory=dict)
+
+    def now(self) -> int:
+        """Return the time in Unix seconds."""
+        return int(self.clock())
+
+    def new_secret(self, kind: str) -> str:
+        """Return a fresh credential of a kind of `token_format.KINDS`."""
+        return token_format.make(self.settings.brand, kind, os.urandom(token_format.ENTROPY_BYTES))
+
+    def remember(self, key: Any, version: int, value: Any) -> None:
+        """Keep a decoded row for as long as the database does not change; the cache is bounded."""
+        if len(self.cache) >= MAX_CACHED:
+            self.cache.clear()
+        self.cache[key] = (version, value)

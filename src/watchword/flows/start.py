@@ -1,0 +1,66 @@
+"""Opening the server: master key, database, signing keys; and the link by which its owner makes the first account."""
+
+import time
+from collections.abc import Callable
+
+from watchword.flows.keyring import Keyring
+from watchword.flows.master_key import MasterKey, load_master_key
+from watchword.flows.runtime import Runtime
+from watchword.oauth import token_format
+from watchword.settings import Settings
+from watchword.store import links, users
+from watchword.store.database import Database, Transaction
+from watchword.store.sqlite import SqliteDatabase
+
+SETUP = "setup"
+SETUP_LIFETIME = 86_400
+
+
+def make_database(settings: Settings, master: MasterKey) -> Database:
+    """Return the database that the settings name, not opened yet."""
+    return SqliteDatabase(settings.database, master.derive("audit"), settings.database_timeout)
+
+
+async def open_runtime(settings: Settings, clock: Callable[[], float] = time.time) -> Runtime:
+    """Open everything; raise SettingsError or StorageUnavailable with what to do about it."""
+    master = load_master_key(settings)
+    database = make_database(settings, master)
+    await database.open()
+    keyring = Keyring(settings, database, master, clock)
+    try:
+        await keyring.open()
+    except BaseException:
+        await database.close()
+        raise
+    return Runtime(settings, database, master, keyring, clock)
+
+
+async def close_runtime(runtime: Runtime) -> None:
+    """Write what was counted, then close the database."""
+    try:
+        await runtime.usage.flush(runtime.database)
+    finally:
+        await runtime.database.close()
+
+
+async def setup_link(runtime: Runtime) -> str | None:
+    """Return a fresh one-time link for the first owner, or None when there is an owner; older links end."""
+    if await runtime.database.read(users.count_admins):
+        return None
+    secret, now = runtime.new_secret("u"), runtime.now()
+    await runtime.database.write(
+        links.create_link,
+        token_format.digest(secret),
+        purpose=SETUP,
+        subject="owner",
+        data={},
+        expires_at=now + SETUP_LIFETIME,
+        now=now,
+    )
+    return f"{runtime.settings.issuer}/setup?link={secret}"
+
+
+async def schema_version(tx: Transaction) -> int:
+    """Return the version of the database's schema."""
+    row = await tx.one("SELECT MAX(version) AS version FROM schema_versions")
+    return int(row["version"]) if row else 0

@@ -1,0 +1,84 @@
+"""Who used which token, when, from where and with what outcome: counted in memory, written once a second.
+
+Verification never waits for a write. A crash loses the counts of the last second and nothing else.
+"""
+
+from dataclasses import dataclass
+
+from watchword.store import api_tokens, clients
+from watchword.store.database import Database
+
+MAX_PENDING = 10_000
+
+
+@dataclass(slots=True)
+class _Count:
+    token_id: str
+    count: int
+    first_at: int
+    last_at: int
+    address: str
+
+
+class Usage:
+    """The counts that are not written yet."""
+
+    def __init__(self) -> None:
+        self._tokens: dict[tuple[str, str], _Count] = {}
+        self._secrets: dict[str, tuple[int, str]] = {}
+        self._clients: dict[str, int] = {}
+
+    def count(self, secret_id: str, token_id: str, outcome: str, now: int, address: str) -> None:
+        """Count one verification of an API token."""
+        found = self._tokens.get((secret_id, outcome))
+        if found is not None:
+            found.count += 1
+            found.last_at = now
+            found.address = address
+        elif len(self._tokens) < MAX_PENDING:
+            self._tokens[secret_id, outcome] = _Count(token_id, 1, now, now, address)
+
+    def pending(self, secret_id: str) -> int:
+        """Return how many accepted uses of a secret are not written yet."""
+        found = self._tokens.get((secret_id, "active"))
+        return found.count if found else 0
+
+    def note_client(self, client_id: str, secret_id: str | None, now: int, address: str) -> None:
+        """Note that a client authenticated, and with which of its secrets."""
+        if len(self._clients) < MAX_PENDING:
+            self._clients[client_id] = now
+            if secret_id is not None:
+                self._secrets[secret_id] = (now, address)
+
+    async def flush(self, database: Database) -> None:
+        """Write everything collected so far; what cannot be written is kept for the next time."""
+        tokens, self._tokens = self._tokens, {}
+        secrets, self._secrets = self._secrets, {}
+        used, self._clients = self._clients, {}
+        try:
+            if tokens:
+                await database.write(
+                    api_tokens.flush_usage,
+                    [
+                        (secret, use.token_id, outcome, use.count, use.first_at, use.last_at, use.address)
+                        for (secret, outcome), use in tokens.items()
+                    ],
+                )
+            if secrets or used:
+                await database.write(
+                    clients.flush_client_usage,
+                    [(key, *value) for key, value in secrets.items()],
+                    list(used.items()),
+                )
+        except Exception:
+            self._keep(tokens)
+            raise
+
+    def _keep(self, tokens: dict[tuple[str, str], _Count]) -> None:
+        for key, use in tokens.items():
+            newer = self._tokens.get(key)
+            if newer is None:
+                self._tokens[key] = use
+            else:
+                newer.count += use.count
+                newer.first_at = use.first_at

@@ -1,0 +1,15 @@
+"""The grants of the token endpoint: one file each, and the table that names them."""
+
+from collections.abc import Awaitable, Callable, Mapping
+
+from watchword.flows.binding import Binding
+from watchword.flows.runtime import Runtime
+from watchword.grants import client_credentials
+from watchword.oauth.clients import Client
+from watchword.oauth.parameters import Parameters
+
+Handle = Callable[[Runtime, Client, Parameters, Binding], Awaitable[Mapping[str, object]]]
+
+GRANTS: dict[str, Handle] = {
+    "client_credentials": client_credentials.handle,
+}

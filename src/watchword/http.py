@@ -1,0 +1,266 @@
+"""The request and response vocabulary: strict forms, strict JSON, one place that renders errors, security headers.
+
+Endpoints are functions from a `Request` to a `Response`. Everything that arrives is checked here before an endpoint sees it:
+duplicate parameters, wrong content types, bad encodings, over-large bodies.
+"""
+
+import ipaddress
+import re
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import unquote_to_bytes
+
+import msgspec
+
+from watchword.flows.client_auth import Credentials
+from watchword.flows.runtime import Runtime
+from watchword.jose.strict_json import StrictJSONError, loads
+from watchword.oauth.errors import OAuthError
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+Headers = Sequence[tuple[bytes, bytes]]
+
+MAX_BODY = 256 * 1024
+MAX_FIELDS = 200
+MAX_VALUE = 65_536
+
+NO_STORE: Headers = ((b"cache-control", b"no-store"), (b"pragma", b"no-cache"))
+JSON_TYPE = (b"content-type", b"application/json")
+HTML_TYPE = (b"content-type", b"text/html; charset=utf-8")
+SECURITY: Headers = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"cross-origin-opener-policy", b"same-origin"),
+    (b"cross-origin-resource-policy", b"same-site"),
+)
+HSTS = (b"strict-transport-security", b"max-age=63072000; includeSubDomains")
+
+_encode = msgspec.json.Encoder().encode
+_HOST = re.compile(rb"(?:[A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(?::\d{1,5})?")
+
+
+class Form:
+    """Decoded parameters in the order sent; a name that may not repeat is refused when it does (RFC 6749 §3.1, §3.2)."""
+
+    __slots__ = ("_values",)
+
+    def __init__(self, pairs: list[tuple[str, str]], *, repeatable: frozenset[str] = frozenset()) -> None:
+        self._values: dict[str, list[str]] = {}
+        for name, value in pairs:
+            values = self._values.setdefault(name, [])
+            if values and name not in repeatable:
+                raise OAuthError(
+                    "invalid_request",
+                    "A parameter was sent more than once.",
+                    detail=f"duplicate {name[:40]!r}",
+                )
+            values.append(value)
+
+    def get(self, name: str) -> str | None:
+        """Return a parameter's value; None when absent or empty (§3.1: "treated as if they were omitted")."""
+        values = self._values.get(name)
+        return (values[0] or None) if values else None
+
+    def all(self, name: str) -> tuple[str, ...]:
+        """Return every value of a repeatable parameter that is not empty."""
+        return tuple(value for value in self._values.get(name, ()) if value)
+
+    def require(self, name: str) -> str:
+        """Return a parameter's value or raise `invalid_request` naming it."""
+        value = self.get(name)
+        if value is None:
+            raise OAuthError("invalid_request", f"The parameter {name} is missing.", field=name)
+        return value
+
+    def has(self, name: str) -> bool:
+        """Whether a parameter was sent at all, even empty."""
+        return name in self._values
+
+    def single(self) -> dict[str, str]:
+        """Return the parameters that have exactly one value, empty ones included."""
+        return {name: values[0] for name, values in self._values.items()}
+
+
+CREDENTIAL_HEADERS = frozenset({b"authorization", b"dpop"})
+REPEATABLE = frozenset({"resource", "audience"})
+
+
+def parse_pairs(data: bytes) -> list[tuple[str, str]]:
+    """Decode `application/x-www-form-urlencoded` strictly; raise `invalid_request`."""
+    if not data:
+        return []
+    if data.count(b"&") >= MAX_FIELDS:
+        raise OAuthError("invalid_request", "The request has too many parameters.")
+    pairs = []
+    for part in data.split(b"&"):
+        if part:
+            name, _, value = part.partition(b"=")
+            pairs.append((_decode(name), _decode(value)))
+    return pairs
+
+
+def _decode(raw: bytes) -> str:
+    if len(raw) > MAX_VALUE * 3:
+        raise OAuthError("invalid_request", "A parameter is too long.")
+    if b"+" in raw or b"%" in raw:
+        raw = unquote_to_bytes(raw.replace(b"+", b" "))
+    try:
+        text = raw.decode("utf-8")
+    except UnicodeDecodeError:
+        raise OAuthError("invalid_request", "A parameter is not valid UTF-8.") from None
+    if "\x00" in text:
+        raise OAuthError("invalid_request", "A parameter has a NUL character.")
+    return text
+
+
+@dataclass(slots=True)
+class Request:
+    """One decoded request. `address` is the client's as far as trusted proxies tell; `secure` whether it came over TLS."""
+
+    runtime: Runtime
+    method: str
+    path: str
+    query_string: bytes
+    headers: dict[bytes, bytes]
+    duplicates: frozenset[bytes]
+    body: bytes
+    address: str
+    secure: bool
+    path_params: Mapping[str, str] = field(default_factory=dict)
+    client_certificate: bytes | None = None
+
+    def header(self, name: bytes) -> str | None:
+        """Return a header as Latin-1 text, or None."""
+        value = self.headers.get(name)
+        return value.decode("latin-1") if value is not None else None
+
+    def credentials(self) -> Credentials:
+        """Return what of the request can prove who sends it; raise when a credential header repeats (RFC 6750 §2)."""
+        if self.duplicates & CREDENTIAL_HEADERS:
+            raise OAuthError("invalid_request", "A credential header was sent more than once.")
+        return Credentials(
+            self.header(b"authorization"),
+            self.header(b"dpop"),
+            self.client_certificate,
+            self.address,
+            self.method,
+        )
+
+    def query(self) -> Form:
+        """Return the query parameters."""
+        return Form(parse_pairs(self.query_string), repeatable=REPEATABLE)
+
+    def form(self) -> Form:
+        """Return the parameters of a form body; raise when the body is anything else (RFC 6749 §3.2, appendix B)."""
+        media_type = self.headers.get(b"content-type", b"").partition(b";")[0].strip().lower()
+        if media_type != b"application/x-www-form-urlencoded":
+            raise OAuthError(
+                "invalid_request", "The body must be application/x-www-form-urlencoded.", field="content-type"
+            )
+        return Form(parse_pairs(self.body), repeatable=REPEATABLE)
+
+    def json(self) -> object:
+        """Return a JSON body; raise `invalid_request` or `unsupported_media_type`."""
+        media_type = self.headers.get(b"content-type", b"").partition(b";")[0].strip().lower()
+        if media_type != b"application/json":
+            raise OAuthError(
+                "unsupported_media_type", "The body must be application/json.", field="content-type"
+            )
+        try:
+            return loads(self.body)
+        except StrictJSONError as error:
+            raise OAuthError(
+                "invalid_request", "The body is not valid JSON.", detail=str(error)[:200]
+            ) from None
+
+    def cookie(self, name: str) -> str | None:
+        """Return the one cookie of a name; several of that name are as good as none."""
+        wanted = name.encode() + b"="
+        found = [
+            part.strip()[len(wanted) :]
+            for part in self.headers.get(b"cookie", b"").split(b";")
+            if part.strip().startswith(wanted)
+        ]
+        return found[0].decode("latin-1") if len(found) == 1 else None
+
+
+@dataclass(slots=True)
+class Response:
+    """What is answered; header names are lower-case bytes."""
+
+    status: int
+    body: bytes = b""
+    headers: tuple[tuple[bytes, bytes], ...] = ()
+
+
+Endpoint = Callable[[Request], Awaitable[Response]]
+
+
+def json_response(status: int, document: object, headers: Headers = NO_STORE) -> Response:
+    """Answer a JSON document, not to be cached unless told otherwise."""
+    return Response(status, _encode(document), (JSON_TYPE, *headers))
+
+
+def html_response(status: int, html: str, headers: Headers = NO_STORE) -> Response:
+    """Answer a page."""
+    return Response(status, html.encode("utf-8"), (HTML_TYPE, *headers))
+
+
+def redirect(location: str, headers: Headers = NO_STORE) -> Response:
+    """Answer with 303, so that a form's fields are never sent on to the target (RFC 9700 §4.12)."""
+    return Response(303, b"", ((b"location", location.encode("ascii")), *headers))
+
+
+def error_response(error: OAuthError, headers: Headers = ()) -> Response:
+    """Render a refusal: the only place where an OAuthError becomes bytes."""
+    document = {"error": error.code, "error_description": error.description}
+    if error.field:
+        document["field"] = error.field
+    extra = list(headers)
+    if error.challenge is not None:
+        extra.append((b"www-authenticate", error.challenge.encode("ascii", "replace")))
+    if error.retry_after is not None:
+        extra.append((b"retry-after", str(error.retry_after).encode()))
+    return json_response(error.rule.status, document, (*NO_STORE, *extra))
+
+
+UNAVAILABLE = OAuthError(
+    "temporarily_unavailable", "The server cannot store anything right now; try again shortly.", retry_after=2
+)
+FAILED = OAuthError("server_error", "The server failed to answer this request.")
+
+
+def client_address(peer: str, headers: Mapping[bytes, bytes], trusted: Sequence[str]) -> tuple[str, bool]:
+    """Return the address of the client and whether the peer is a trusted proxy: the rightmost hop that is not one (HT-04)."""
+    networks = [ipaddress.ip_network(network) for network in trusted]
+    if not networks or not _within(peer, networks):
+        return peer, False
+    hops = [
+        hop.strip()
+        for hop in headers.get(b"x-forwarded-for", b"").decode("latin-1").split(",")
+        if hop.strip()
+    ]
+    for hop in reversed(hops[-20:]):
+        try:
+            ipaddress.ip_address(hop)
+        except ValueError:
+            break
+        if not _within(hop, networks):
+            return hop, True
+    return peer, True
+
+
+def _within(address: str, networks: Sequence[ipaddress.IPv4Network | ipaddress.IPv6Network]) -> bool:
+    try:
+        parsed = ipaddress.ip_address(address)
+    except ValueError:
+        return False
+    return any(parsed in network for network in networks)
+
+
+def is_valid_host(host: bytes) -> bool:
+    """Whether a Host header is a host and optional port, and nothing that an address could be built from wrongly (MD-05)."""
+    return _HOST.fullmatch(host) is not None

@@ -1,0 +1,64 @@
+"""What the server does by itself: write counters, purge what has expired, rotate keys, announce what is about to expire."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+from watchword.flows.runtime import Runtime
+from watchword.store import api_tokens, events, limits
+from watchword.store.database import StorageUnavailable
+from watchword.telemetry import count, log
+
+FLUSH_INTERVAL = 1.0
+HOUSEKEEPING_INTERVAL = 60.0
+DEAD_TOKEN_RETENTION = 90 * 86_400
+PAUSE = 0.05
+
+
+async def flush_usage(runtime: Runtime) -> None:
+    """Write the counters collected since the last time."""
+    await runtime.usage.flush(runtime.database)
+
+
+async def housekeeping(runtime: Runtime) -> None:
+    """Purge in small steps, rotate keys that are due, announce tokens that expire soon."""
+    for table in limits.PURGED:
+        while await runtime.database.write(limits.purge, table, runtime.now() - 60) >= limits.STEP:
+            await asyncio.sleep(PAUSE)
+    await runtime.database.write(limits.purge_buckets, runtime.now() - 86_400)
+    while await runtime.database.write(api_tokens.purge_dead_tokens, runtime.now() - DEAD_TOKEN_RETENTION):
+        await asyncio.sleep(PAUSE)
+    retention = runtime.now() - runtime.settings.audit_retention
+    while await runtime.database.write(events.purge_events, retention, runtime.master.derive("audit")):
+        await asyncio.sleep(PAUSE)
+    for algorithm in await runtime.keyring.rotate_due():
+        log.info("key.rotated", algorithm=algorithm)
+    notice = runtime.now() + runtime.settings.token_expiry_notice
+    for token in await runtime.database.write(api_tokens.note_expiring, before=notice, now=runtime.now()):
+        log.info("token.expiring", token=token.id, owner=token.owner_id, expires_at=token.expires_at)
+
+
+JOBS: tuple[tuple[str, float, Callable[[Runtime], Awaitable[None]]], ...] = (
+    ("flush_usage", FLUSH_INTERVAL, flush_usage),
+    ("housekeeping", HOUSEKEEPING_INTERVAL, housekeeping),
+)
+
+
+def start(runtime: Runtime) -> list[asyncio.Task[None]]:
+    """Start every job; cancel the tasks to stop them."""
+    return [asyncio.create_task(_repeat(runtime, *job), name=job[0]) for job in JOBS]
+
+
+async def _repeat(
+    runtime: Runtime, name: str, interval: float, job: Callable[[Runtime], Awaitable[None]]
+) -> None:
+    while True:
+        await asyncio.sleep(interval)
+        try:
+            await job(runtime)
+            count("jobs", name, "done")
+        except StorageUnavailable as error:
+            count("jobs", name, "unavailable")
+            log.warning("job.postponed", job=name, reason=error.reason)
+        except Exception as error:  # a job must never end the loop; the next round tries again
+            count("jobs", name, "failed")
+            log.error("job.failed", job=name, error=repr(error))

@@ -1,0 +1,254 @@
+"""RFC 7517, 7518 §6, 7638, 8037: JSON Web Keys for signatures.
+
+Owns parsing, generating and naming of asymmetric keys. Symmetric keys do not exist here: a public key that is taken for an HMAC
+secret is the oldest attack on JWT (RFC 8725 §3.1).
+"""
+
+import base64
+import hashlib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+
+from watchword.jose.errors import JoseError
+
+PublicKey = ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey | rsa.RSAPublicKey
+PrivateKey = ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey | rsa.RSAPrivateKey
+
+CURVES: dict[str, tuple[ec.EllipticCurve, int, str]] = {
+    "P-256": (ec.SECP256R1(), 32, "ES256"),
+    "P-384": (ec.SECP384R1(), 48, "ES384"),
+    "P-521": (ec.SECP521R1(), 66, "ES512"),
+}
+RSA_ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512")
+MIN_RSA_BITS = 2048
+MAX_RSA_BITS = 8192
+GENERATED_RSA_BITS = 3072
+MAX_KEYS = 100
+MAX_KID = 256
+THUMBPRINT_MEMBERS = {"EC": ("crv", "kty", "x", "y"), "RSA": ("e", "kty", "n"), "OKP": ("crv", "kty", "x")}
+
+_BASE64URL = re.compile(r"[A-Za-z0-9_-]+")
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """A key for exactly one algorithm; `thumbprint` is RFC 7638 with SHA-256."""
+
+    kid: str | None
+    alg: str
+    kty: str
+    public: PublicKey
+    private: PrivateKey | None
+    thumbprint: str
+
+
+def b64encode(data: bytes) -> str:
+    """Encode as base64url without padding (RFC 7515 §2)."""
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode("ascii")
+
+
+def b64decode(text: str) -> bytes:
+    """Decode canonical base64url without padding; raise JoseError."""
+    if not _BASE64URL.fullmatch(text) or len(text) % 4 == 1:
+        raise JoseError("malformed")
+    data = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
+    if b64encode(data) != text:  # bits that mean nothing would let one signature have several spellings
+        raise JoseError("malformed")
+    return data
+
+
+def generate(alg: str, kid: str | None = None) -> Key:
+    """Make a new key pair for an algorithm; the identifier defaults to the thumbprint."""
+    private: PrivateKey
+    if alg == "EdDSA":
+        private = ed25519.Ed25519PrivateKey.generate()
+    elif alg in RSA_ALGORITHMS:
+        private = rsa.generate_private_key(65537, GENERATED_RSA_BITS)
+    else:
+        curve = next((curve for curve, _, name in CURVES.values() if name == alg), None)
+        if curve is None:
+            raise JoseError("algorithm")
+        private = ec.generate_private_key(curve)
+    return _make(private.public_key(), private, alg, kid)
+
+
+def _make(public: PublicKey, private: PrivateKey | None, alg: str, kid: str | None) -> Key:
+    document = _public_members(public)
+    named = thumbprint(document)
+    return Key(kid or named, alg, document["kty"], public, private, named)
+
+
+def thumbprint(document: Mapping[str, object]) -> str:
+    """Return the RFC 7638 thumbprint of a key's public members, base64url of SHA-256."""
+    members = THUMBPRINT_MEMBERS.get(str(document.get("kty")))
+    if members is None or any(not isinstance(document.get(member), str) for member in members):
+        raise JoseError("malformed")
+    canonical = "{" + ",".join(f'"{member}":"{document[member]}"' for member in members) + "}"
+    return b64encode(hashlib.sha256(canonical.encode("utf-8")).digest())
+
+
+def certificate_thumbprint(der: bytes) -> str:
+    """Return the `x5t#S256` of a certificate (RFC 8705 §3.1)."""
+    return b64encode(hashlib.sha256(der).digest())
+
+
+def parse(document: Mapping[str, object], alg: str | None = None) -> Key:
+    """Read one JWK, public or private; `alg` names the algorithm when the document does not. Raise JoseError."""
+    kid = document.get("kid")
+    if kid is not None and (not isinstance(kid, str) or not 0 < len(kid) <= MAX_KID):
+        raise JoseError("malformed")
+    try:
+        public, private, default = _READERS[_text(document, "kty")](document)
+    except KeyError:
+        raise JoseError("key type") from None
+    except (ValueError, TypeError, OverflowError, UnsupportedAlgorithm):
+        raise JoseError("key") from None
+    stated = document.get("alg")
+    chosen = alg or (stated if isinstance(stated, str) else default)
+    if not _fits(public, chosen, default) or (alg and stated not in (None, alg)):
+        raise JoseError("algorithm")
+    key = _make(public, private, chosen, None)
+    return Key(kid if isinstance(kid, str) else None, key.alg, key.kty, public, private, key.thumbprint)
+
+
+def _fits(public: PublicKey, alg: str, default: str) -> bool:
+    return alg in RSA_ALGORITHMS if isinstance(public, rsa.RSAPublicKey) else alg == default
+
+
+def _text(document: Mapping[str, object], member: str) -> str:
+    value = document.get(member)
+    if not isinstance(value, str) or not 0 < len(value) <= 4096:
+        raise JoseError("malformed")
+    return value
+
+
+def _coordinate(document: Mapping[str, object], member: str, size: int) -> bytes:
+    value = b64decode(_text(document, member))
+    if len(value) != size:  # RFC 7518 §6.2.1.2: the full size of a coordinate
+        raise JoseError("malformed")
+    return value
+
+
+def _number(document: Mapping[str, object], member: str) -> int:
+    data = b64decode(_text(document, member))
+    if data[0] == 0:  # RFC 7518 §2: no extra zero octets
+        raise JoseError("malformed")
+    return int.from_bytes(data, "big")
+
+
+def _read_ec(document: Mapping[str, object]) -> tuple[PublicKey, PrivateKey | None, str]:
+    curve, size, alg = CURVES[_text(document, "crv")]
+    point = b"\x04" + _coordinate(document, "x", size) + _coordinate(document, "y", size)
+    public = ec.EllipticCurvePublicKey.from_encoded_point(curve, point)
+    if "d" not in document:
+        return public, None, alg
+    private = ec.derive_private_key(int.from_bytes(_coordinate(document, "d", size), "big"), curve)
+    if private.public_key().public_numbers() != public.public_numbers():
+        raise JoseError("key")
+    return public, private, alg
+
+
+def _read_okp(document: Mapping[str, object]) -> tuple[PublicKey, PrivateKey | None, str]:
+    if _text(document, "crv") != "Ed25519":
+        raise JoseError("key type")
+    raw = _coordinate(document, "x", 32)
+    public = ed25519.Ed25519PublicKey.from_public_bytes(raw)
+    if "d" not in document:
+        return public, None, "EdDSA"
+    private = ed25519.Ed25519PrivateKey.from_private_bytes(_coordinate(document, "d", 32))
+    if private.public_key().public_bytes_raw() != raw:
+        raise JoseError("key")
+    return public, private, "EdDSA"
+
+
+def _read_rsa(document: Mapping[str, object]) -> tuple[PublicKey, PrivateKey | None, str]:
+    n, e = _number(document, "n"), _number(document, "e")
+    if not MIN_RSA_BITS <= n.bit_length() <= MAX_RSA_BITS or e < 3 or e % 2 == 0 or e.bit_length() > 64:
+        raise JoseError("key")
+    numbers = rsa.RSAPublicNumbers(e, n)
+    if "d" not in document:
+        return numbers.public_key(), None, "RS256"
+    p, q, d, dp, dq, qi = (_number(document, member) for member in ("p", "q", "d", "dp", "dq", "qi"))
+    private = rsa.RSAPrivateNumbers(p, q, d, dp, dq, qi, numbers).private_key()
+    return numbers.public_key(), private, "RS256"
+
+
+_READERS = {"EC": _read_ec, "OKP": _read_okp, "RSA": _read_rsa}
+
+
+def parse_set(document: object) -> list[Key]:
+    """Read a JWK set; keys of unknown types or for encryption are passed over (RFC 7517 §5). Raise JoseError."""
+    keys = document.get("keys") if isinstance(document, Mapping) else None
+    if not isinstance(keys, list) or len(keys) > MAX_KEYS:
+        raise JoseError("malformed")
+    found = []
+    for member in keys:
+        if not isinstance(member, Mapping):
+            raise JoseError("malformed")
+        if member.get("use") in (None, "sig") and member.get("kty") in _READERS and _is_known(member):
+            found.append(parse(member))
+    return found
+
+
+def _is_known(member: Mapping[str, Any]) -> bool:
+    alg, crv = member.get("alg"), member.get("crv")
+    if member["kty"] == "RSA":
+        return alg is None or alg in RSA_ALGORITHMS
+    return crv == "Ed25519" if member["kty"] == "OKP" else crv in CURVES
+
+
+def _public_members(public: PublicKey) -> dict[str, str]:
+    if isinstance(public, ed25519.Ed25519PublicKey):
+        return {"kty": "OKP", "crv": "Ed25519", "x": b64encode(public.public_bytes_raw())}
+    if isinstance(public, rsa.RSAPublicKey):
+        rsa_numbers = public.public_numbers()
+        return {"kty": "RSA", "n": _encode_number(rsa_numbers.n), "e": _encode_number(rsa_numbers.e)}
+    numbers = public.public_numbers()
+    crv, size = next(
+        (crv, size) for crv, (curve, size, _) in CURVES.items() if curve.name == public.curve.name
+    )
+    return {
+        "kty": "EC",
+        "crv": crv,
+        "x": b64encode(numbers.x.to_bytes(size, "big")),
+        "y": b64encode(numbers.y.to_bytes(size, "big")),
+    }
+
+
+def _encode_number(number: int) -> str:
+    return b64encode(number.to_bytes((number.bit_length() + 7) // 8, "big"))
+
+
+def public_document(key: Key) -> dict[str, str]:
+    """Return a key's public JWK with its identifier and algorithm."""
+    return {**_public_members(key.public), **({"kid": key.kid} if key.kid else {}), "alg": key.alg}
+
+
+def private_document(key: Key) -> dict[str, str]:
+    """Return a key's private JWK; raise JoseError when there is no private part."""
+    private = key.private
+    if private is None:
+        raise JoseError("key")
+    if isinstance(private, ed25519.Ed25519PrivateKey):
+        return {**public_document(key), "d": b64encode(private.private_bytes_raw())}
+    if isinstance(private, rsa.RSAPrivateKey):
+        numbers = private.private_numbers()
+        members = {
+            "d": numbers.d,
+            "p": numbers.p,
+            "q": numbers.q,
+            "dp": numbers.dmp1,
+            "dq": numbers.dmq1,
+            "qi": numbers.iqmp,
+        }
+        return {**public_document(key), **{name: _encode_number(value) for name, value in members.items()}}
+    size = next(size for curve, size, _ in CURVES.values() if curve.name == private.curve.name)
+    return {
+        **public_document(key),
+        "d": b64encode(private.private_numbers().private_value.to_bytes(size, "big")),
+    }

@@ -1,0 +1,159 @@
+"""RFC 7515: JSON Web Signature, compact serialisation only.
+
+Owns the table ALGORITHMS and the rules of the protected header. A key is used for its own algorithm and for no other
+(RFC 8725 §3.1); keys named inside a token are never fetched or believed (§3.10).
+"""
+
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import cast
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
+from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature, encode_dss_signature
+
+from watchword.jose import strict_json
+from watchword.jose.errors import JoseError
+from watchword.jose.jwk import Key, b64decode, b64encode
+from watchword.jose.strict_json import StrictJSONError
+
+MAX_TOKEN = 16 * 1024
+MAX_HEADER = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """A protected header as it was sent: nothing in it is believed before the signature is verified."""
+
+    alg: str
+    kid: str | None
+    typ: str | None
+    cty: str | None
+    jwk: Mapping[str, object] | None
+    members: Mapping[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class Algorithm:
+    """How one algorithm signs and verifies."""
+
+    sign: Callable[[Key, bytes], bytes]
+    verify: Callable[[Key, bytes, bytes], None]
+
+
+def _ecdsa(hash_algorithm: hashes.HashAlgorithm, size: int) -> Algorithm:
+    method = ec.ECDSA(hash_algorithm)
+
+    def sign(key: Key, data: bytes) -> bytes:
+        r, s = decode_dss_signature(cast(ec.EllipticCurvePrivateKey, key.private).sign(data, method))
+        return r.to_bytes(size, "big") + s.to_bytes(size, "big")
+
+    def verify(key: Key, signature: bytes, data: bytes) -> None:
+        if len(signature) != 2 * size:  # RFC 7518 §3.4
+            raise InvalidSignature
+        r, s = int.from_bytes(signature[:size], "big"), int.from_bytes(signature[size:], "big")
+        if not r or not s:
+            raise InvalidSignature
+        cast(ec.EllipticCurvePublicKey, key.public).verify(encode_dss_signature(r, s), data, method)
+
+    return Algorithm(sign, verify)
+
+
+def _rsa(hash_algorithm: hashes.HashAlgorithm, scheme: padding.AsymmetricPadding) -> Algorithm:
+    def sign(key: Key, data: bytes) -> bytes:
+        return cast(rsa.RSAPrivateKey, key.private).sign(data, scheme, hash_algorithm)
+
+    def verify(key: Key, signature: bytes, data: bytes) -> None:
+        cast(rsa.RSAPublicKey, key.public).verify(signature, data, scheme, hash_algorithm)
+
+    return Algorithm(sign, verify)
+
+
+def _pss(hash_algorithm: hashes.HashAlgorithm) -> Algorithm:
+    return _rsa(hash_algorithm, padding.PSS(padding.MGF1(hash_algorithm), hash_algorithm.digest_size))
+
+
+ALGORITHMS: dict[str, Algorithm] = {
+    "ES256": _ecdsa(hashes.SHA256(), 32),
+    "ES384": _ecdsa(hashes.SHA384(), 48),
+    "ES512": _ecdsa(hashes.SHA512(), 66),
+    "EdDSA": Algorithm(
+        lambda key, data: cast(ed25519.Ed25519PrivateKey, key.private).sign(data),
+        lambda key, signature, data: cast(ed25519.Ed25519PublicKey, key.public).verify(signature, data),
+    ),
+    "RS256": _rsa(hashes.SHA256(), padding.PKCS1v15()),
+    "RS384": _rsa(hashes.SHA384(), padding.PKCS1v15()),
+    "RS512": _rsa(hashes.SHA512(), padding.PKCS1v15()),
+    "PS256": _pss(hashes.SHA256()),
+    "PS384": _pss(hashes.SHA384()),
+    "PS512": _pss(hashes.SHA512()),
+}
+
+
+@lru_cache(maxsize=256)
+def _plain_header(alg: str, kid: str | None, typ: str | None) -> str:
+    members = {"alg": alg, **({"kid": kid} if kid else {}), **({"typ": typ} if typ else {})}
+    return b64encode(strict_json.encode(members)) + "."
+
+
+def sign(key: Key, header: Mapping[str, object], payload: bytes) -> str:
+    """Sign a payload; `alg` and `kid` come from the key and win over the header. Raise JoseError without a private key."""
+    if key.private is None:
+        raise JoseError("key")
+    if header.keys() <= {"typ"}:
+        typ = header.get("typ")
+        start = _plain_header(key.alg, key.kid, typ if isinstance(typ, str) else None)
+    else:
+        members = {**header, "alg": key.alg, **({"kid": key.kid} if key.kid else {})}
+        start = b64encode(strict_json.encode(members)) + "."
+    signing_input = start + b64encode(payload)
+    return f"{signing_input}.{b64encode(ALGORITHMS[key.alg].sign(key, signing_input.encode('ascii')))}"
+
+
+def peek(token: str) -> Header:
+    """Read the protected header without trusting it; raise JoseError."""
+    if len(token) > MAX_TOKEN or not token.isascii() or token.count(".") != 2:
+        raise JoseError("malformed")
+    return _header(token.partition(".")[0])
+
+
+@lru_cache(maxsize=1024)
+def _header(segment: str) -> Header:
+    if len(segment) > MAX_HEADER * 2:
+        raise JoseError("malformed")
+    try:
+        members = strict_json.loads(b64decode(segment), max_bytes=MAX_HEADER * 2, max_depth=4)
+    except StrictJSONError:
+        raise JoseError("malformed") from None
+    if not isinstance(members, dict):
+        raise JoseError("malformed")
+    for name in ("kid", "typ", "cty"):
+        if not isinstance(members.get(name, ""), str):
+            raise JoseError("malformed")
+    alg, key = members.get("alg"), members.get("jwk")
+    if not isinstance(alg, str) or not isinstance(key, dict | None):
+        raise JoseError("malformed")
+    if "crit" in members or "b64" in members:  # §4.1.11: no extension is understood here; RFC 7797
+        raise JoseError("critical")
+    return Header(alg, members.get("kid"), members.get("typ"), members.get("cty"), key, members)
+
+
+def verify(token: str, keys: Iterable[Key], algorithms: Collection[str]) -> tuple[Header, bytes]:
+    """Return header and payload of a token that one of the keys signed; raise JoseError."""
+    header = peek(token)
+    algorithm = ALGORITHMS.get(header.alg)
+    if algorithm is None or header.alg not in algorithms:  # RFC 8725 §3.1
+        raise JoseError("algorithm")
+    signing_input, _, last = token.rpartition(".")
+    signature = b64decode(last)
+    data = signing_input.encode("ascii")
+    for key in keys:
+        if key.alg == header.alg and (header.kid is None or key.kid is None or key.kid == header.kid):
+            try:
+                algorithm.verify(key, signature, data)
+            except (InvalidSignature, ValueError, OverflowError):
+                continue
+            return header, b64decode(signing_input.partition(".")[2])
+    raise JoseError("signature")

@@ -1,0 +1,117 @@
+"""RFC 8259 and RFC 7493 (I-JSON): JSON that means the same to every reader.
+
+Refuses duplicate members, NaN and infinities, over-deep and over-large texts, integers that no other reader could hold, lone
+surrogates and NUL. Owns nothing but that: what a document says is for its reader to check.
+"""
+
+import json
+import re
+from collections.abc import Iterable
+from typing import NoReturn
+
+import msgspec
+
+MAX_BYTES = 1024 * 1024
+MAX_DEPTH = 16
+MAX_INTEGER = 2**63
+
+_STRUCTURE = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[\]{}]', re.DOTALL)
+_DIGITS = re.compile(r"-?\d{1,19}")
+
+
+class StrictJSONError(ValueError):
+    """The text is not acceptable JSON; the message never repeats it."""
+
+
+def loads(data: bytes | str, *, max_bytes: int = MAX_BYTES, max_depth: int = MAX_DEPTH) -> object:
+    """Parse a JSON text; raise StrictJSONError."""
+    try:
+        raw = data.encode("utf-8") if isinstance(data, str) else data
+    except UnicodeEncodeError:
+        raise StrictJSONError("not UTF-8") from None
+    if len(raw) > max_bytes:
+        raise StrictJSONError("too large")
+    if _is_too_deep(raw, max_depth):
+        raise StrictJSONError("too deep")
+    try:
+        text = raw.decode("utf-8")
+        # msgspec is strict about the grammar; the standard library is what can see duplicate members.
+        return json.loads(
+            text,
+            object_pairs_hook=_unique,
+            parse_constant=_refuse_constant,
+            parse_int=_bounded,
+            parse_float=_finite,
+        )
+    except StrictJSONError:
+        raise
+    except (ValueError, RecursionError):
+        raise StrictJSONError("malformed") from None
+
+
+def _is_too_deep(raw: bytes, limit: int) -> bool:
+    if raw.count(b"[") + raw.count(b"{") <= limit:
+        return False
+    depth = 0
+    for match in _STRUCTURE.finditer(raw):
+        token = match[0]
+        if token in (b"[", b"{"):
+            depth += 1
+            if depth > limit:
+                return True
+        elif token in (b"]", b"}"):
+            depth -= 1
+    return False
+
+
+def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    result = dict(pairs)
+    if len(result) != len(pairs):
+        raise StrictJSONError("a member is there twice")
+    for name, value in pairs:
+        _check_text(name)
+        _check_value(value)
+    return result
+
+
+def _check_value(value: object) -> None:
+    if isinstance(value, str):
+        _check_text(value)
+    elif isinstance(value, list):
+        _check_values(value)
+
+
+def _check_values(values: Iterable[object]) -> None:
+    for value in values:
+        if not isinstance(value, dict):
+            _check_value(value)
+
+
+def _check_text(text: str) -> None:
+    if not text.isascii():
+        try:
+            text.encode("utf-8")
+        except UnicodeEncodeError:
+            raise StrictJSONError("a lone surrogate") from None
+    if "\x00" in text:
+        raise StrictJSONError("a NUL character")
+
+
+def _refuse_constant(_name: str) -> NoReturn:
+    raise StrictJSONError("not a number")
+
+
+def _bounded(digits: str) -> int:
+    if not _DIGITS.fullmatch(digits) or not -MAX_INTEGER <= int(digits) < MAX_INTEGER:
+        raise StrictJSONError("an integer out of range")
+    return int(digits)
+
+
+def _finite(digits: str) -> float:
+    value = float(digits) if len(digits) <= 64 else float("inf")
+    if value in (float("inf"), float("-inf")):
+        raise StrictJSONError("a number out of range")
+    return value
+
+
+encode = msgspec.json.Encoder().encode

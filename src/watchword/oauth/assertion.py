@@ -1,0 +1,67 @@
+"""RFC 7521 and RFC 7523: client assertions.
+
+Owns what an assertion must say. Finding the client's keys and using the identifier up are the caller's business.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from watchword.jose import JoseError, jws, jwt
+from watchword.jose.jwk import Key, b64decode
+from watchword.oauth.errors import OAuthError
+
+MAX_LIFETIME = 600
+LEEWAY = 30
+MAX_JTI = 256
+FAPI_ALGORITHMS = ("PS256", "ES256", "EdDSA")  # FAPI 2.0 §5.4
+
+
+@dataclass(frozen=True, slots=True)
+class CheckedAssertion:
+    """An assertion that is in order but for the single use of its `jti`; `expires_at` in Unix seconds."""
+
+    jti: str
+    expires_at: int
+
+
+def peek_subject(assertion: str) -> str | None:
+    """Return the `sub` of an assertion that nobody has verified yet, to find the client by; None when malformed."""
+    try:
+        jws.peek(assertion)
+        subject = jwt.read_claims(b64decode(assertion.split(".")[1])).get("sub")
+    except JoseError:
+        return None
+    return subject if isinstance(subject, str) and subject else None
+
+
+def check_client_assertion(
+    assertion: str, *, keys: Sequence[Key], client_id: str, issuer: str, fapi: bool, now: int
+) -> CheckedAssertion:
+    """Check a client assertion (RFC 7523 §3); raise `invalid_client`."""
+    try:
+        claims = jwt.decode(
+            assertion,
+            keys,
+            algorithms=FAPI_ALGORITHMS if fapi else tuple(jws.ALGORITHMS),
+            typ=("JWT", "client-authentication+jwt", ""),
+            now=now,
+            leeway=LEEWAY,
+            required=("iss", "sub", "aud", "exp", "jti"),
+        )
+    except JoseError as error:
+        raise _refused(error.reason) from None
+    if claims["iss"] != client_id or claims["sub"] != client_id:  # §3 (1), (2)
+        raise _refused("issuer or subject is not the client")
+    if (
+        claims["aud"] != issuer
+    ):  # the issuer as a string, nothing else: an address or a list could be meant for another server
+        raise _refused("audience is not the issuer")
+    if claims["exp"] > now + MAX_LIFETIME + LEEWAY:
+        raise _refused("lives too long")
+    if not 0 < len(claims["jti"]) <= MAX_JTI:
+        raise _refused("jti is empty or too long")
+    return CheckedAssertion(claims["jti"], int(claims["exp"]) + LEEWAY)
+
+
+def _refused(reason: str) -> OAuthError:
+    return OAuthError("invalid_client", "Client authentication failed.", detail=f"assertion: {reason}")

@@ -1,0 +1,129 @@
+"""RFC 9449: Demonstrating Proof of Possession.
+
+Owns what a proof must say. Using its `jti` up, so that it works once, is the caller's business (§11.1).
+"""
+
+import base64
+import hashlib
+import hmac
+from collections.abc import Collection
+from dataclasses import dataclass
+from urllib.parse import SplitResult, urlsplit
+
+from watchword.jose import JoseError, jwk, jws, jwt
+from watchword.oauth.errors import OAuthError
+
+ALGORITHMS = tuple(jws.ALGORITHMS)
+MAX_AGE = 60
+LEEWAY = 5
+MAX_JTI = 256
+MAX_PROOF = 8192
+NONCE_LIFETIME = 300
+
+
+@dataclass(frozen=True, slots=True)
+class DPoPProof:
+    """A proof that is in order; `jkt` is the thumbprint of its key, `iat` in Unix seconds."""
+
+    jkt: str
+    jti: str
+    iat: int
+    nonce: str | None
+
+
+def check_proof(
+    proof: str,
+    *,
+    method: str,
+    uri: str,
+    now: int,
+    access_token: str | None = None,
+    expected_jkt: str | None = None,
+    algorithms: Collection[str] = ALGORITHMS,
+) -> DPoPProof:
+    """Check a proof for a request (§4.3); raise `invalid_dpop_proof`."""
+    if len(proof) > MAX_PROOF:
+        raise _refused("too long")
+    try:
+        header = jws.peek(proof)
+        if header.jwk is None or "d" in header.jwk or "k" in header.jwk:  # §4.3 (7)
+            raise _refused("no public key in the header")
+        key = jwk.parse(
+            {name: value for name, value in header.jwk.items() if name not in ("kid", "use")}, header.alg
+        )
+        claims = jwt.decode(
+            proof,
+            [key],
+            algorithms=algorithms,
+            typ="dpop+jwt",
+            now=now,
+            required=("jti", "htm", "htu", "iat"),
+        )
+    except JoseError as error:
+        raise _refused(error.reason) from None
+    if claims["htm"] != method:  # §4.3 (8)
+        raise _refused("made for another method")
+    if not _same_target(claims["htu"], uri):  # §4.3 (9)
+        raise _refused("made for another address")
+    if not now - MAX_AGE <= claims["iat"] <= now + LEEWAY:  # §4.3 (11)
+        raise _refused("too old or from the future")
+    if not 0 < len(claims["jti"]) <= MAX_JTI:
+        raise _refused("jti is empty or too long")
+    if access_token is not None and not _same(claims.get("ath"), _hash(access_token)):  # §4.3 (12)
+        raise _refused("made for another token")
+    if expected_jkt is not None and not _same(key.thumbprint, expected_jkt):
+        raise _refused("made with another key")
+    nonce = claims.get("nonce")
+    return DPoPProof(
+        key.thumbprint, claims["jti"], int(claims["iat"]), nonce if isinstance(nonce, str) else None
+    )
+
+
+def _hash(token: str) -> str:
+    return jwk.b64encode(hashlib.sha256(token.encode("utf-8", "replace")).digest())
+
+
+def _same(found: object, wanted: str) -> bool:
+    return isinstance(found, str) and hmac.compare_digest(found.encode("utf-8", "replace"), wanted.encode())
+
+
+def _same_target(found: object, wanted: str) -> bool:
+    if not isinstance(found, str) or not found.isascii() or any(character <= " " for character in found):
+        return False
+    try:
+        return _normal(urlsplit(found)) == _normal(urlsplit(wanted))
+    except ValueError:
+        return False
+
+
+def _normal(parts: SplitResult) -> tuple[str, str, int | None, str]:
+    scheme = parts.scheme.lower()
+    port = parts.port or {"https": 443, "http": 80}.get(scheme)
+    if "@" in parts.netloc:
+        raise ValueError
+    return scheme, (parts.hostname or "").lower(), port, parts.path or "/"
+
+
+def make_nonce(key: bytes, now: int) -> str:
+    """Return a nonce that any node with the same key recognises (§8)."""
+    moment = now.to_bytes(6, "big")
+    return base64.urlsafe_b64encode(
+        moment + hmac.new(key, b"dpop nonce" + moment, hashlib.sha256).digest()[:18]
+    ).decode()
+
+
+def is_fresh_nonce(key: bytes, nonce: str, now: int) -> bool:
+    """Whether a nonce is one of ours and not too old."""
+    try:
+        raw = base64.urlsafe_b64decode(nonce.encode("ascii"))
+    except ValueError:
+        return False
+    moment = int.from_bytes(raw[:6], "big")
+    return (
+        hmac.compare_digest(make_nonce(key, moment).encode(), nonce.encode())
+        and now - NONCE_LIFETIME <= moment <= now + LEEWAY
+    )
+
+
+def _refused(reason: str) -> OAuthError:
+    return OAuthError("invalid_dpop_proof", "The DPoP proof is not valid.", detail=f"DPoP proof: {reason}")

@@ -1,0 +1,194 @@
+"""One declared operation of the JSON API: method, path, scope, input, answer; and the OpenAPI document made of them.
+
+The declaration is what is checked and what is documented, so that the two cannot differ.
+"""
+
+import re
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from watchword import __version__
+from watchword.flows import caller
+from watchword.flows.caller import Caller
+from watchword.http import Endpoint, Request, Response, json_response
+from watchword.oauth.errors import OAuthError
+
+BASE = "/api/v1"
+_PLACE = re.compile(r" - at `\$\.?([^`\[]*)")
+_MISSING = re.compile(r"missing required field `([^`]*)`")
+_UNKNOWN = re.compile(r"contains unknown field `([^`]{0,60})`")
+
+
+class Problem(msgspec.Struct, frozen=True):
+    """Why a request was refused."""
+
+    error: str
+    error_description: str
+    field: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A checked call of an operation."""
+
+    request: Request
+    caller: Caller
+    body: Any = None
+    query: Any = None
+
+    def path(self, name: str) -> str:
+        """Return a parameter of the path."""
+        return self.request.path_params[name]
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """An operation of the JSON API; `scope` None means that any valid token of this server may call it."""
+
+    method: str
+    path: str
+    handler: Callable[[Call], Awaitable[object]]
+    summary: str
+    scope: str | None
+    body: type | None = None
+    query: type | None = None
+    answer: type | None = None
+    status: int = 200
+
+
+def endpoint(operation: Operation) -> Endpoint:
+    """Make the endpoint of an operation: authenticate, check the input, call, answer."""
+
+    async def run(request: Request) -> Response:
+        who = await caller.authenticate(
+            request.runtime, request.credentials(), request.path, about_itself=operation.scope is None
+        )
+        if operation.scope is not None and not who.may(operation.scope):
+            raise OAuthError(
+                "insufficient_scope",
+                f"This needs the scope {operation.scope}.",
+                challenge=f'Bearer error="insufficient_scope", scope="{operation.scope}"',
+            )
+        body = convert(request.json(), operation.body) if operation.body is not None else None
+        query = convert(request.query().single(), operation.query, strict=False) if operation.query else None
+        answer = await operation.handler(Call(request, who, body, query))
+        if isinstance(answer, Response):
+            return answer
+        return Response(204) if answer is None else json_response(operation.status, answer)
+
+    return run
+
+
+def convert(given: object, wanted: type, *, strict: bool = True) -> Any:
+    """Check an input against its declared type; raise `invalid_request` naming the field and what it must be."""
+    try:
+        return msgspec.convert(given, wanted, strict=strict)
+    except (msgspec.ValidationError, ValueError, OverflowError) as error:
+        message = str(error)
+        found = _MISSING.search(message) or _UNKNOWN.search(message) or _PLACE.search(message)
+        field = found[1].partition(".")[0] if found else None
+        what = message.partition(" - at ")[0]
+        raise OAuthError("invalid_request", describe(what, field), field=printable(field) or None) from None
+
+
+def describe(what: str, field: str | None) -> str:
+    """Return a sentence for a failed check in the characters that RFC 6749 §5.2 allows."""
+    sentence = what.replace("`", "").replace('"', "'").replace("\\", "/")
+    return printable(f"{field}: {sentence}" if field else sentence)[:300]
+
+
+def printable(text: str | None) -> str:
+    """Return a text without anything but visible ASCII and spaces."""
+    return re.sub(r"[^\x20-\x21\x23-\x5b\x5d-\x7e]", "?", text or "")[:300]
+
+
+def openapi(operations: Sequence[Operation], issuer: str) -> dict[str, object]:
+    """Return the OpenAPI 3.1 document of the operations."""
+    types = [kind for one in operations for kind in (one.body, one.query, one.answer) if kind is not None]
+    _, components = msgspec.json.schema_components(
+        [*types, Problem], ref_template="#/components/schemas/{name}"
+    )
+    paths: dict[str, dict[str, object]] = {}
+    for one in operations:
+        paths.setdefault(BASE + one.path, {})[one.method.lower()] = _describe_operation(one)
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "Watchword admin API", "version": __version__},
+        "servers": [{"url": issuer}],
+        "paths": paths,
+        "components": {
+            "schemas": components,
+            "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
+        },
+        "security": [{"token": []}],
+    }
+
+
+def _schema(kind: type) -> dict[str, Any]:
+    (schema,), _ = msgspec.json.schema_components([kind], ref_template="#/components/schemas/{name}")
+    return schema
+
+
+def _describe_operation(one: Operation) -> dict[str, object]:
+    success: dict[str, object] = {"description": "Done."}
+    if one.answer is not None:
+        success["content"] = {"application/json": {"schema": _schema(one.answer)}}
+    problem = {"application/json": {"schema": _schema(Problem)}}
+    status = str(one.status if one.answer is not None else 204)
+    responses: dict[str, object] = {status: success}
+    responses |= {
+        code: {"description": text, "content": problem}
+        for code, text in (
+            ("400", "The input is not valid; `field` names what to change."),
+            ("401", "No valid access token."),
+            ("403", "The access token lacks a scope."),
+            ("404", "There is no such thing."),
+            ("409", "The state of the thing does not allow this."),
+            ("412", "The thing was changed meanwhile."),
+            ("413", "The body is too large."),
+            ("415", "The body is not JSON."),
+            ("429", "Too many requests."),
+            ("503", "The server cannot store anything right now."),
+        )
+    }
+    described: dict[str, object] = {
+        "summary": one.summary,
+        "operationId": one.handler.__name__,
+        "tags": [one.path.split("/")[1]],
+        "responses": responses,
+    }
+    if one.scope is not None:
+        described["description"] = f"Needs the scope `{one.scope}`."
+    if one.body is not None:
+        described["requestBody"] = {
+            "required": True,
+            "content": {"application/json": {"schema": _schema(one.body)}},
+        }
+    parameters = [
+        {
+            "name": name,
+            "in": "path",
+            "required": True,
+            "schema": {"type": "string", "minLength": 1, "maxLength": 200},
+        }
+        for name in re.findall(r"\{(\w+)\}", one.path)
+    ]
+    if one.query is not None:
+        parameters += _query_parameters(one.query)
+    if parameters:
+        described["parameters"] = parameters
+    return described
+
+
+def _query_parameters(kind: type) -> list[dict[str, Any]]:
+    (_reference,), components = msgspec.json.schema_components(
+        [kind], ref_template="#/components/schemas/{name}"
+    )
+    schema = components[kind.__name__]
+    return [
+        {"name": name, "in": "query", "required": name in schema.get("required", ()), "schema": value}
+        for name, value in schema["properties"].items()
+    ]

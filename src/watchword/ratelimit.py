@@ -1,0 +1,27 @@
+"""Token buckets within one process, for limits that need not be shared to the last request."""
+
+
+class LocalBuckets:
+    """Buckets by name that hold `capacity` tokens and regain `per_second`; the fullest are forgotten when there are many."""
+
+    def __init__(self, capacity: float, per_second: float, max_names: int = 10_000) -> None:
+        self._capacity = capacity
+        self._per_second = per_second
+        self._max_names = max_names
+        self._buckets: dict[str, tuple[float, float]] = {}
+
+    def take(self, name: str, now: float) -> int:
+        """Take one token; return 0 when there was one, else the whole seconds to wait."""
+        level, at = self._buckets.get(name, (self._capacity, now))
+        level = min(self._capacity, level + max(0.0, now - at) * self._per_second)
+        if level < 1:
+            return max(1, round((1 - level) / self._per_second))
+        if len(self._buckets) >= self._max_names and name not in self._buckets:
+            self._forget()
+        self._buckets[name] = (level - 1, now)
+        return 0
+
+    def _forget(self) -> None:
+        fullest = sorted(self._buckets, key=lambda name: self._buckets[name][0], reverse=True)
+        for name in fullest[: self._max_names // 2]:
+            del self._buckets[name]

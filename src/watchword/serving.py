@@ -1,0 +1,62 @@
+"""Running the application under uvicorn with the lean HTTP protocol: workers, TLS, graceful stop.
+
+Worker processes are made by import string, so that each opens the database itself: a handle that crosses a fork is shared, and
+that corrupts (SQLite) or mixes answers (PostgreSQL).
+"""
+
+import ssl
+
+import uvicorn
+
+from watchword import settings as settings_module
+from watchword import telemetry
+from watchword.app import App
+from watchword.protocol import LeanProtocol
+from watchword.settings import Settings
+
+GRACE = 20
+
+
+def create_app() -> App:
+    """Make the application of one worker from the environment."""
+    settings = settings_module.load()
+    telemetry.configure(settings.log_format, settings.log_level)
+    return App(settings)
+
+
+def configuration(settings: Settings) -> uvicorn.Config:
+    """Return uvicorn's configuration for these settings."""
+    return uvicorn.Config(
+        "watchword.serving:create_app",
+        factory=True,
+        host=settings.host,
+        port=settings.port,
+        workers=settings.workers,
+        http=LeanProtocol,
+        loop="uvloop",
+        ws="none",
+        lifespan="on",
+        interface="asgi3",
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        log_level="warning",
+        timeout_graceful_shutdown=GRACE,
+        ssl_certfile=settings.tls_cert,
+        ssl_keyfile=settings.tls_key,
+        ssl_ca_certs=settings.tls_client_ca,
+        ssl_cert_reqs=ssl.CERT_OPTIONAL if settings.tls_client_ca else ssl.CERT_NONE,
+        ssl_ciphers="ECDHE+AESGCM:ECDHE+CHACHA20",
+    )
+
+
+def run(settings: Settings) -> None:
+    """Serve until told to stop."""
+    config = configuration(settings)
+    if settings.workers == 1:
+        uvicorn.Server(config).run()
+        return
+    from uvicorn.supervisors import Multiprocess
+
+    server = uvicorn.Server(config)
+    Multiprocess(config, target=server.run, sockets=[config.bind_socket()]).run()

@@ -1,0 +1,254 @@
+"""Every option of the server: typed, defaulted, checked once at start; unknown keys fail.
+
+Values come from the command line, then `WATCHWORD_*` variables, then `watchword.toml`; the first that names an option wins.
+Nothing else in the package reads the environment or a configuration file.
+"""
+
+import difflib
+import ipaddress
+import os
+import re
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Literal
+from urllib.parse import urlsplit
+
+import msgspec
+
+PREFIX = "WATCHWORD_"
+# Variables of the same prefix that belong to the guard, the client, the tests or the command line itself.
+FOREIGN = frozenset(
+    {
+        "CONFIG",
+        "URL",
+        "CLIENT_ID",
+        "CLIENT_SECRET",
+        "TOKEN",
+        "AUDIENCE",
+        "VECTORS",
+        "REQUIRE",
+        "FAULT",
+        "MASTER_KEY",
+        "ZERO_PASSPHRASE",
+    }
+)
+
+DAY = 86_400
+Seconds = Annotated[int, msgspec.Meta(ge=1, le=3650 * DAY)]
+Count = Annotated[int, msgspec.Meta(ge=1, le=1_000_000)]
+
+
+class SettingsError(ValueError):
+    """An option is unknown, malformed or dangerous; the message says which and what to change."""
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The checked options; durations are in seconds."""
+
+    # Where the server is and what it is called
+    issuer: str = ""
+    host: str = "127.0.0.1"
+    port: Annotated[int, msgspec.Meta(ge=0, le=65535)] = 8000
+    service_name: str = "Watchword"
+    mode: Literal["production", "development"] = "production"
+    workers: Annotated[int, msgspec.Meta(ge=1, le=256)] = 1
+    tls_cert: str | None = None
+    tls_key: str | None = None
+    tls_client_ca: str | None = None
+    behind_tls_proxy: bool = False
+    trusted_proxies: tuple[str, ...] = ()
+    client_certificate_header: str | None = None
+
+    # What it keeps
+    database: str = "watchword.db"
+    key_file: str | None = None
+    audit_retention: Seconds = 400 * DAY
+    database_timeout: Seconds = 5
+
+    # What it issues
+    brand: str = "ww"
+    signing_algorithms: tuple[Literal["ES256", "EdDSA", "RS256"], ...] = ("ES256", "EdDSA")
+    signing_key_lifetime: Seconds = 90 * DAY
+    signing_key_overlap: Seconds = 2 * DAY
+    access_token_lifetime: Seconds = 600
+    api_token_lifetime: Seconds = 90 * DAY
+    api_token_max_lifetime: Seconds = 365 * DAY
+    api_token_allow_never: bool = False
+    token_expiry_notice: Seconds = 7 * DAY
+    default_resource: str | None = None
+
+    # People
+    session_idle: Seconds = 12 * 3600
+    session_lifetime: Seconds = 7 * DAY
+    session_remembered: Seconds = 30 * DAY
+    registration: Literal["closed", "open", "invited"] = "closed"
+
+    # OAuth
+    authorization_code_lifetime: Annotated[int, msgspec.Meta(ge=1, le=60)] = 60
+    refresh_token_idle: Seconds = 30 * DAY
+    refresh_token_lifetime: Seconds = 180 * DAY
+    refresh_token_grace: Annotated[int, msgspec.Meta(ge=0, le=60)] = 10
+    device_code_lifetime: Annotated[int, msgspec.Meta(ge=60, le=1800)] = 600
+    pushed_request_lifetime: Annotated[int, msgspec.Meta(ge=5, le=600)] = 60
+    dynamic_registration: Literal["off", "token", "open"] = "off"
+    client_id_documents: bool = True
+    fetch_allow_loopback: bool = False
+
+    # Mail
+    smtp_url: str | None = None
+    mail_from: str = "Watchword <no-reply@localhost>"
+
+    # Operation
+    log_format: Literal["json", "console"] = "json"
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    rate_limit_client_failures: Count = 60
+    jobs: bool = True
+
+    @property
+    def secure(self) -> bool:
+        """Whether people and clients reach the server over TLS."""
+        return self.issuer.startswith("https://")
+
+    @property
+    def resource(self) -> str:
+        """The audience of tokens for which no resource was named."""
+        return self.default_resource or self.issuer
+
+    @property
+    def is_postgres(self) -> bool:
+        """Whether the database option names a PostgreSQL server."""
+        return self.database.startswith(("postgresql://", "postgres://"))
+
+
+def load(
+    overrides: Mapping[str, object] | None = None,
+    environ: Mapping[str, str] | None = None,
+    config: str | None = None,
+) -> Settings:
+    """Merge file, environment and overrides (None means "not given") into checked settings; raise SettingsError."""
+    environ = os.environ if environ is None else environ
+    config = config or environ.get(PREFIX + "CONFIG")
+    merged: dict[str, object] = {}
+    merged |= _from_file(Path(config) if config else Path("watchword.toml"), required=config is not None)
+    merged |= _from_environment(environ)
+    merged |= {name: value for name, value in (overrides or {}).items() if value is not None}
+    return check(_convert(merged))
+
+
+def _convert(merged: dict[str, object]) -> Settings:
+    for name in merged:
+        if name not in Settings.__struct_fields__:
+            raise SettingsError(f"unknown option {name!r}{_suggest(name)}")
+    try:
+        return msgspec.convert(merged, Settings, strict=False)
+    except msgspec.ValidationError as error:
+        raise SettingsError(f"an option is not valid: {error}") from None
+
+
+def _suggest(name: str) -> str:
+    near = difflib.get_close_matches(name, Settings.__struct_fields__, n=1)
+    return f": did you mean {near[0]!r}?" if near else ""
+
+
+def _from_file(path: Path, *, required: bool) -> dict[str, object]:
+    if not required and not path.exists():
+        return {}
+    try:
+        return tomllib.loads(path.read_text("utf-8"))
+    except OSError as error:
+        raise SettingsError(f"cannot read the configuration file {path}: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingsError(f"the configuration file {path} is not valid TOML: {error}") from None
+
+
+def _from_environment(environ: Mapping[str, str]) -> dict[str, object]:
+    lists = {name for name, hint in Settings.__annotations__.items() if str(hint).startswith("tuple")}
+    found: dict[str, object] = {}
+    for variable, value in environ.items():
+        name = variable.removeprefix(PREFIX)
+        if name == variable or name in FOREIGN or name.startswith("GUARD_"):
+            continue
+        key = name.lower()
+        found[key] = tuple(value.replace(",", " ").split()) if key in lists else value
+    return found
+
+
+def check(settings: Settings) -> Settings:
+    """Return the settings with the issuer filled in when they are safe together; raise SettingsError otherwise."""
+    if not settings.issuer:
+        settings = msgspec.structs.replace(settings, issuer=_default_issuer(settings))
+    _check_issuer(settings)
+    if bool(settings.tls_cert) != bool(settings.tls_key):
+        raise SettingsError("tls_cert and tls_key belong together: give both or neither")
+    if not re.fullmatch(r"[a-z][a-z0-9]{1,9}", settings.brand):
+        raise SettingsError("brand must be 2 to 10 lower-case letters or digits and start with a letter")
+    if settings.api_token_lifetime > settings.api_token_max_lifetime:
+        raise SettingsError("api_token_lifetime must not exceed api_token_max_lifetime")
+    if not settings.signing_algorithms:
+        raise SettingsError("signing_algorithms must name at least one algorithm")
+    for network in settings.trusted_proxies:
+        try:
+            ipaddress.ip_network(network)
+        except ValueError:
+            raise SettingsError(f"trusted_proxies: {network!r} is not an IP address or network") from None
+    if settings.client_certificate_header and not settings.trusted_proxies:
+        raise SettingsError(
+            "client_certificate_header needs trusted_proxies: name the proxy that sets the header"
+        )
+    return settings
+
+
+def _default_issuer(settings: Settings) -> str:
+    scheme = "https" if settings.tls_cert else "http"
+    host = "localhost" if is_loopback(settings.host) else settings.host
+    return f"{scheme}://{f'[{host}]' if ':' in host else host}:{settings.port}"
+
+
+def _check_issuer(settings: Settings) -> None:
+    issuer = settings.issuer
+    if not issuer.isascii() or any(character <= " " or character in '\\"<>' for character in issuer):
+        raise SettingsError("issuer has a character that no issuer may have")
+    try:
+        parts = urlsplit(issuer)
+        host, _port = parts.hostname, parts.port
+    except ValueError:
+        raise SettingsError("issuer is not a valid address") from None
+    if parts.scheme not in ("https", "http") or not host:
+        raise SettingsError("issuer must be an address such as https://auth.example.com")
+    if parts.query or parts.fragment or "@" in parts.netloc or "?" in issuer or "#" in issuer:  # RFC 8414 §2
+        raise SettingsError("issuer must have no query, fragment or user information (RFC 8414 section 2)")
+    if issuer.endswith("/"):
+        raise SettingsError(
+            f"issuer must not end with a slash: clients compare it letter by letter; use {issuer.rstrip('/')!r}"
+        )
+    if parts.scheme == "http" and not is_loopback(host):
+        raise SettingsError("issuer must use https unless it is on a loopback address")
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host name or address can only be this machine."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def check_exposure(settings: Settings) -> None:
+    """Refuse to serve plain HTTP where others can reach it; raise SettingsError with the ways out."""
+    if settings.tls_cert or is_loopback(settings.host):
+        return
+    if settings.mode == "development":
+        raise SettingsError(
+            "development mode serves loopback addresses only: use `watchword serve` for anything else"
+        )
+    if not settings.behind_tls_proxy:
+        raise SettingsError(
+            f"refusing plain HTTP on {settings.host}: give --tls-cert and --tls-key, or --behind-tls-proxy when a proxy ends TLS"
+        )
+    if not settings.secure:
+        raise SettingsError(
+            "behind a proxy that ends TLS the issuer is an https address: give --issuer https://…"
+        )

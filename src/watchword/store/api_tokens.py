@@ -1,0 +1,340 @@
+"""API tokens: what each may do, its secrets, its narrower descendants, and who used it."""
+
+from dataclasses import dataclass
+
+import msgspec
+
+from watchword.store.database import Row, Transaction
+
+
+class ApiToken(msgspec.Struct, frozen=True, kw_only=True):
+    """An API token as it is stored, without any secret; times are Unix seconds, None means "never"."""
+
+    id: str
+    name: str
+    owner_kind: str
+    owner_id: str
+    scope: str
+    resource: str
+    created_at: int
+    created_by: str
+    expires_at: int | None
+    parent_id: str | None = None
+    depth: int = 0
+    revoked_at: int | None = None
+    revoked_reason: str | None = None
+    addresses: tuple[str, ...] = ()
+    path: str | None = None
+    rate_limit: int | None = None
+    quota: int | None = None
+    jkt: str | None = None
+    metadata: dict[str, str] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class FoundToken:
+    """An API token met by one of its secrets, with the facts that decide whether it is alive."""
+
+    token: ApiToken
+    secret_id: str
+    secret_expires_at: int | None
+    owner_disabled: bool
+    used: int
+
+
+class SecretUse(msgspec.Struct, frozen=True, kw_only=True):
+    """One secret of a token, and how it was used, by outcome."""
+
+    id: str
+    hint: str
+    created_at: int
+    expires_at: int | None
+    last_used_at: int | None = None
+    last_address: str | None = None
+    outcomes: dict[str, int] = {}
+
+
+OWNERS = {
+    "user": "SELECT 1 AS found FROM users WHERE id = $1 AND disabled_at IS NULL",
+    "client": "SELECT 1 AS found FROM clients WHERE client_id = $1 AND disabled_at IS NULL",
+}
+COLUMNS = (
+    "id, name, owner_kind, owner_id, scope, resource, created_at, created_by, expires_at, parent_id, depth, revoked_at, "
+    "revoked_reason, addresses, path, rate_limit, quota, jkt, metadata"
+)
+_T_COLUMNS = ", ".join(f"t.{column.strip()}" for column in COLUMNS.split(","))
+_OWNER_DISABLED = (
+    "CASE t.owner_kind WHEN 'user' THEN COALESCE((SELECT CASE WHEN u.disabled_at IS NULL THEN 0 ELSE 1 END FROM users u WHERE u.id = t.owner_id), 1) "
+    "WHEN 'client' THEN COALESCE((SELECT CASE WHEN c.disabled_at IS NULL THEN 0 ELSE 1 END FROM clients c WHERE c.client_id = t.owner_id), 1) "
+    "ELSE 0 END"
+)
+
+
+def _token(row: Row) -> ApiToken:
+    values = {column.strip(): row[column.strip()] for column in COLUMNS.split(",")}
+    values["addresses"] = tuple(msgspec.json.decode(values["addresses"], type=list[str]))
+    values["metadata"] = msgspec.json.decode(values["metadata"], type=dict[str, str])
+    return ApiToken(**values)
+
+
+async def create_token(
+    tx: Transaction, token: ApiToken, *, secret_id: str, digest: bytes, hint: str, actor: str
+) -> str:
+    """Store a new token with its first secret; return "created", or why not: "owner" is gone or "parent" is dead."""
+    if token.owner_kind in OWNERS and await tx.one(OWNERS[token.owner_kind], token.owner_id) is None:
+        return "owner"
+    if token.parent_id is not None:
+        # The touch makes a concurrent revocation of the parent wait, so that no child outlives it (MN-04).
+        parent = await tx.run(
+            "UPDATE api_tokens SET depth = depth WHERE id = $1 AND revoked_at IS NULL", token.parent_id
+        )
+        if not parent:
+            return "parent"
+    await tx.run(
+        f"INSERT INTO api_tokens ({COLUMNS}) "  # noqa: S608 - a literal list of columns
+        "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)",
+        token.id,
+        token.name,
+        token.owner_kind,
+        token.owner_id,
+        token.scope,
+        token.resource,
+        token.created_at,
+        token.created_by,
+        token.expires_at,
+        token.parent_id,
+        token.depth,
+        None,
+        None,
+        msgspec.json.encode(token.addresses).decode(),
+        token.path,
+        token.rate_limit,
+        token.quota,
+        token.jkt,
+        msgspec.json.encode(token.metadata).decode(),
+    )
+    await _add_secret(tx, token.id, secret_id, digest, hint, token.created_at)
+    await tx.record(
+        "token.created",
+        actor=actor,
+        target=token.id,
+        at=token.created_at,
+        name=token.name,
+        owner=token.owner_id,
+        scope=token.scope,
+        resource=token.resource,
+        expires_at=token.expires_at,
+        parent=token.parent_id,
+    )
+    return "created"
+
+
+async def _add_secret(
+    tx: Transaction, token_id: str, secret_id: str, digest: bytes, hint: str, now: int
+) -> None:
+    await tx.run(
+        "INSERT INTO api_token_secrets (digest, id, token_id, hint, created_at) VALUES ($1, $2, $3, $4, $5)",
+        digest,
+        secret_id,
+        token_id,
+        hint,
+        now,
+    )
+
+
+async def find_token_by_digest(tx: Transaction, digest: bytes) -> FoundToken | None:
+    """Return the token that a secret belongs to, dead or alive, or None."""
+    row = await tx.one(
+        f"SELECT {_T_COLUMNS}, s.id AS secret_id, s.expires_at AS secret_expires_at, {_OWNER_DISABLED} AS owner_disabled, "  # noqa: S608 - literals
+        "CASE WHEN t.quota IS NULL AND t.rate_limit IS NULL THEN 0 ELSE (SELECT COALESCE(SUM(count), 0) FROM token_usage x WHERE x.token_id = t.id AND x.outcome = 'active') END AS used "
+        "FROM api_token_secrets s JOIN api_tokens t ON t.id = s.token_id WHERE s.digest = $1",
+        digest,
+    )
+    if row is None:
+        return None
+    token = _token(row)
+    return FoundToken(
+        token, row["secret_id"], row["secret_expires_at"], bool(row["owner_disabled"]), int(row["used"])
+    )
+
+
+async def get_token(tx: Transaction, token_id: str) -> ApiToken | None:
+    """Return a token by its identifier."""
+    row = await tx.one(f"SELECT {COLUMNS} FROM api_tokens WHERE id = $1", token_id)  # noqa: S608 - literals
+    return _token(row) if row else None
+
+
+async def list_tokens(
+    tx: Transaction,
+    *,
+    after: str,
+    limit: int,
+    owner: str = "",
+    search: str = "",
+    state: str = "all",
+    now: int,
+) -> list[ApiToken]:
+    """Return a page of tokens, newest first; `after` is the last identifier of the page before, `search` a LIKE pattern."""
+    rows = await tx.all(
+        f"SELECT {COLUMNS} FROM api_tokens WHERE ($1 = '' OR id < $1) AND ($2 = '' OR owner_id = $2) "  # noqa: S608 - literals
+        "AND ($3 = '' OR lower(name) LIKE $3 ESCAPE '!') "
+        "AND ($4 = 'all' OR ($4 = 'active' AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > $5)) "
+        "OR ($4 = 'expired' AND revoked_at IS NULL AND expires_at <= $5) OR ($4 = 'revoked' AND revoked_at IS NOT NULL)) "
+        "ORDER BY id DESC LIMIT $6",
+        after,
+        owner,
+        search,
+        state,
+        now,
+        limit,
+    )
+    return [_token(row) for row in rows]
+
+
+async def list_secret_uses(tx: Transaction, token_id: str) -> list[SecretUse]:
+    """Return the secrets of a token, newest first, each with when, from where and with which outcome it was used."""
+    secrets = await tx.all(
+        "SELECT id, hint, created_at, expires_at FROM api_token_secrets WHERE token_id = $1 ORDER BY created_at DESC, id DESC",
+        token_id,
+    )
+    usage = await tx.all(
+        "SELECT secret_id, outcome, count, last_at, last_address FROM token_usage WHERE token_id = $1 ORDER BY last_at",
+        token_id,
+    )
+    uses = []
+    for row in secrets:
+        own = [use for use in usage if use["secret_id"] == row["id"]]
+        last = next((use for use in reversed(own) if use["outcome"] == "active"), None)
+        uses.append(
+            SecretUse(
+                id=row["id"],
+                hint=row["hint"],
+                created_at=row["created_at"],
+                expires_at=row["expires_at"],
+                last_used_at=last["last_at"] if last else None,
+                last_address=last["last_address"] if last else None,
+                outcomes={use["outcome"]: use["count"] for use in own},
+            )
+        )
+    return uses
+
+
+async def list_chain(tx: Transaction, token_id: str) -> list[ApiToken]:
+    """Return a token's ancestors, the first one made first, and then the token itself."""
+    rows = await tx.all(
+        "WITH RECURSIVE chain (id, parent_id) AS (SELECT id, parent_id FROM api_tokens WHERE id = $1 "
+        "UNION ALL SELECT p.id, p.parent_id FROM api_tokens p JOIN chain c ON p.id = c.parent_id) "
+        f"SELECT {_T_COLUMNS} FROM api_tokens t JOIN chain c ON c.id = t.id ORDER BY t.depth",
+        token_id,
+    )
+    return [_token(row) for row in rows]
+
+
+async def rotate_token(
+    tx: Transaction,
+    token_id: str,
+    *,
+    secret_id: str,
+    digest: bytes,
+    hint: str,
+    overlap_until: int,
+    actor: str,
+    now: int,
+) -> bool:
+    """Give a live token a new secret; the older ones end at `overlap_until`. Return False when it is not alive."""
+    alive = await tx.run(
+        "UPDATE api_tokens SET notified_at = NULL WHERE id = $1 AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > $2)",
+        token_id,
+        now,
+    )
+    if not alive:
+        return False
+    await tx.run(
+        "UPDATE api_token_secrets SET expires_at = $1 WHERE token_id = $2 AND (expires_at IS NULL OR expires_at > $1)",
+        overlap_until,
+        token_id,
+    )
+    await _add_secret(tx, token_id, secret_id, digest, hint, now)
+    await tx.record(
+        "token.rotated", actor=actor, target=token_id, at=now, secret=secret_id, overlap_until=overlap_until
+    )
+    return True
+
+
+_DESCENDANTS = (
+    "WITH RECURSIVE line (id) AS (SELECT id FROM api_tokens WHERE {condition} "
+    "UNION SELECT c.id FROM api_tokens c JOIN line l ON c.parent_id = l.id) "
+    "UPDATE api_tokens SET revoked_at = $2, revoked_reason = $3 WHERE revoked_at IS NULL AND id IN (SELECT id FROM line) RETURNING id"
+)
+
+
+async def revoke_token(tx: Transaction, token_id: str, *, reason: str, actor: str, now: int) -> list[str]:
+    """Revoke a token and everything narrowed from it; return what was ended by this act."""
+    rows = await tx.all(_DESCENDANTS.format(condition="id = $1"), token_id, now, reason)
+    await _record_revoked(tx, rows, reason, actor, now)
+    return [row["id"] for row in rows]
+
+
+async def revoke_tokens_of(tx: Transaction, owner_id: str, *, reason: str, actor: str, now: int) -> list[str]:
+    """Revoke every token of an owner, a user or a client, and everything narrowed from them."""
+    rows = await tx.all(_DESCENDANTS.format(condition="owner_id = $1"), owner_id, now, reason)
+    await _record_revoked(tx, rows, reason, actor, now)
+    return [row["id"] for row in rows]
+
+
+async def _record_revoked(tx: Transaction, rows: list[Row], reason: str, actor: str, now: int) -> None:
+    name = "token.compromised" if reason == "compromised" else "token.revoked"
+    for row in rows:
+        await tx.record(name, actor=actor, target=row["id"], at=now, reason=reason)
+
+
+async def flush_usage(tx: Transaction, uses: list[tuple[str, str, str, int, int, int, str]]) -> None:
+    """Add collected counts: secret, token, outcome, count, first and last moment, last address."""
+    for secret_id, token_id, outcome, count, first_at, last_at, address in uses:
+        await tx.run(
+            "INSERT INTO token_usage (secret_id, token_id, outcome, count, first_at, last_at, last_address) "
+            "VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (secret_id, outcome) DO UPDATE SET "
+            "count = token_usage.count + excluded.count, last_at = excluded.last_at, last_address = excluded.last_address",
+            secret_id,
+            token_id,
+            outcome,
+            count,
+            first_at,
+            last_at,
+            address,
+        )
+
+
+async def note_expiring(tx: Transaction, *, before: int, now: int) -> list[ApiToken]:
+    """Mark live tokens that end before a moment as announced, once each, and record the notice as an event."""
+    rows = await tx.all(
+        f"UPDATE api_tokens SET notified_at = $1 WHERE notified_at IS NULL AND revoked_at IS NULL "  # noqa: S608 - literals
+        f"AND expires_at > $1 AND expires_at <= $2 RETURNING {COLUMNS}",
+        now,
+        before,
+    )
+    for row in rows:
+        await tx.record(
+            "token.expiring",
+            actor="system",
+            target=row["id"],
+            at=now,
+            owner=row["owner_id"],
+            name=row["name"],
+            expires_at=row["expires_at"],
+        )
+    return [_token(row) for row in rows]
+
+
+async def purge_dead_tokens(tx: Transaction, before: int, limit: int = 200) -> int:
+    """Forget tokens that ended before a moment, with their secrets and counters; return how many."""
+    rows = await tx.all(
+        "SELECT id FROM api_tokens WHERE (expires_at < $1 OR revoked_at < $1) AND id NOT IN "
+        "(SELECT parent_id FROM api_tokens WHERE parent_id IS NOT NULL) ORDER BY id LIMIT $2",
+        before,
+        limit,
+    )
+    for row in rows:
+        await tx.run("DELETE FROM token_usage WHERE token_id = $1", row["id"])
+        await tx.run("DELETE FROM api_tokens WHERE id = $1", row["id"])
+    return len(rows)

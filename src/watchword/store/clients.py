@@ -1,0 +1,226 @@
+"""Clients and their secrets."""
+
+from dataclasses import dataclass
+
+import msgspec
+
+from watchword.oauth.clients import Client
+from watchword.store.database import Row, Transaction
+
+_decode = msgspec.json.Decoder(Client).decode
+_encode = msgspec.json.Encoder(order="deterministic").encode
+
+
+@dataclass(frozen=True, slots=True)
+class ClientSecret:
+    """One live or expired secret of a client, without the secret."""
+
+    id: str
+    created_at: int
+    expires_at: int | None
+    last_used_at: int | None
+    last_address: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class ClientFacts:
+    """A client with what its tokens must be checked against."""
+
+    client: Client
+    valid_from: int
+    last_used_at: int | None
+
+
+def _client(row: Row) -> Client:
+    return msgspec.structs.replace(
+        _decode(row["document"]),
+        disabled_at=row["disabled_at"],
+        version=row["version"],
+        created_at=row["created_at"],
+    )
+
+
+async def create_client(tx: Transaction, client: Client, *, actor: str, now: int) -> bool:
+    """Store a new client; return False when the identifier is taken."""
+    row = await tx.one(
+        "INSERT INTO clients (client_id, document, name, owner, origin, created_at, updated_at) "
+        "VALUES ($1, $2, $3, $4, $5, $6, $6) ON CONFLICT (client_id) DO NOTHING RETURNING client_id",
+        client.client_id,
+        _encode(client).decode(),
+        client.name,
+        client.owner,
+        client.origin,
+        now,
+    )
+    if row is None:
+        return False
+    await tx.record(
+        "client.created", actor=actor, target=client.client_id, at=now, name=client.name, origin=client.origin
+    )
+    return True
+
+
+async def find_client(tx: Transaction, client_id: str) -> ClientFacts | None:
+    """Return a client and its facts, or None; a disabled client is returned as such."""
+    row = await tx.one(
+        "SELECT document, created_at, disabled_at, version, valid_from, last_used_at FROM clients WHERE client_id = $1",
+        client_id,
+    )
+    return ClientFacts(_client(row), row["valid_from"], row["last_used_at"]) if row else None
+
+
+async def list_clients(
+    tx: Transaction, *, after: str, limit: int, search: str = "", owner: str | None = None
+) -> list[ClientFacts]:
+    """Return a page of clients ordered by identifier; `search` is a part of the name, compared without case."""
+    rows = await tx.all(
+        "SELECT document, created_at, disabled_at, version, valid_from, last_used_at FROM clients "
+        "WHERE client_id > $1 AND ($2 = '' OR lower(name) LIKE $2 ESCAPE '!') AND ($3 = '' OR owner = $3) "
+        "ORDER BY client_id LIMIT $4",
+        after,
+        like_pattern(search),
+        owner or "",
+        limit,
+    )
+    return [ClientFacts(_client(row), row["valid_from"], row["last_used_at"]) for row in rows]
+
+
+def like_pattern(search: str) -> str:
+    """Turn a literal text into a LIKE pattern in which nothing is a wildcard but the ends; empty stays empty."""
+    if not search:
+        return ""
+    escaped = search.lower().replace("!", "!!").replace("%", "!%").replace("_", "!_")
+    return f"%{escaped}%"
+
+
+async def update_client(
+    tx: Transaction,
+    client: Client,
+    *,
+    expected_version: int,
+    disabled_at: int | None,
+    kill: bool,
+    actor: str,
+    now: int,
+) -> Client | None:
+    """Replace a client's metadata; return None when it changed or vanished meanwhile (AD-09).
+
+    `kill` ends every access token that the client holds.
+    """
+    row = await tx.one(
+        "UPDATE clients SET document = $1, name = $2, owner = $3, disabled_at = $4, updated_at = $5, version = version + 1, "
+        "valid_from = CASE WHEN $6 = 1 THEN $7 ELSE valid_from END "
+        "WHERE client_id = $8 AND version = $9 RETURNING document, created_at, disabled_at, version",
+        _encode(client).decode(),
+        client.name,
+        client.owner,
+        disabled_at,
+        now,
+        int(kill),
+        now + 1,
+        client.client_id,
+        expected_version,
+    )
+    if row is None:
+        return None
+    await tx.record(
+        "client.updated", actor=actor, target=client.client_id, at=now, disabled=disabled_at is not None
+    )
+    return _client(row)
+
+
+async def delete_client(tx: Transaction, client_id: str, *, actor: str, now: int) -> bool:
+    """Delete a client, its secrets, and with it everything that it was issued."""
+    row = await tx.one("DELETE FROM clients WHERE client_id = $1 RETURNING client_id", client_id)
+    if row is None:
+        return False
+    await tx.run(
+        "UPDATE access_tokens SET revoked_at = $1 WHERE client_id = $2 AND revoked_at IS NULL", now, client_id
+    )
+    await tx.record("client.deleted", actor=actor, target=client_id, at=now)
+    return True
+
+
+async def add_secret(
+    tx: Transaction,
+    client_id: str,
+    *,
+    id: str,
+    digest: bytes,
+    expires_at: int | None,
+    overlap_until: int | None,
+    actor: str,
+    now: int,
+) -> bool:
+    """Add a secret; with `overlap_until` every older one ends then. Return False when the client is gone."""
+    if await tx.one("SELECT client_id FROM clients WHERE client_id = $1", client_id) is None:
+        return False
+    if overlap_until is not None:
+        await tx.run(
+            "UPDATE client_secrets SET expires_at = $1 WHERE client_id = $2 AND (expires_at IS NULL OR expires_at > $1)",
+            overlap_until,
+            client_id,
+        )
+    await tx.run(
+        "INSERT INTO client_secrets (digest, id, client_id, created_at, expires_at) VALUES ($1, $2, $3, $4, $5)",
+        digest,
+        id,
+        client_id,
+        now,
+        expires_at,
+    )
+    await tx.record(
+        "client.secret_added", actor=actor, target=client_id, at=now, secret=id, overlap_until=overlap_until
+    )
+    return True
+
+
+async def list_secrets(tx: Transaction, client_id: str) -> list[ClientSecret]:
+    """Return a client's secrets, newest first, without the secrets themselves."""
+    rows = await tx.all(
+        "SELECT id, created_at, expires_at, last_used_at, last_address FROM client_secrets WHERE client_id = $1 "
+        "ORDER BY created_at DESC, id DESC",
+        client_id,
+    )
+    return [
+        ClientSecret(
+            row["id"], row["created_at"], row["expires_at"], row["last_used_at"], row["last_address"]
+        )
+        for row in rows
+    ]
+
+
+async def delete_secret(tx: Transaction, client_id: str, secret_id: str, *, actor: str, now: int) -> bool:
+    """End one secret at once."""
+    row = await tx.one(
+        "DELETE FROM client_secrets WHERE client_id = $1 AND id = $2 RETURNING id", client_id, secret_id
+    )
+    if row is None:
+        return False
+    await tx.record("client.secret_removed", actor=actor, target=client_id, at=now, secret=secret_id)
+    return True
+
+
+async def live_digests(tx: Transaction, client_id: str, now: int) -> list[tuple[bytes, str]]:
+    """Return digest and identifier of every secret of a client that is valid now."""
+    rows = await tx.all(
+        "SELECT digest, id FROM client_secrets WHERE client_id = $1 AND (expires_at IS NULL OR expires_at > $2)",
+        client_id,
+        now,
+    )
+    return [(bytes(row["digest"]), row["id"]) for row in rows]
+
+
+async def flush_client_usage(
+    tx: Transaction, secrets: list[tuple[str, int, str]], clients: list[tuple[str, int]]
+) -> None:
+    """Note when and from where secrets and clients were last used."""
+    for secret_id, at, address in secrets:
+        await tx.run(
+            "UPDATE client_secrets SET last_used_at = $1, last_address = $2 WHERE id = $3",
+            at,
+            address,
+            secret_id,
+        )
+    for client_id, at in clients:
+        await tx.run("UPDATE clients SET last_used_at = $1 WHERE client_id = $2", at, client_id)

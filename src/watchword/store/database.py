@@ -1,0 +1,94 @@
+"""What an operation may ask of a database, whichever it is.
+
+An operation is an `async def` whose first parameter is a `Transaction`. On SQLite it never really suspends: a writer
+thread drives it to its end; on PostgreSQL it does. SQL uses `$1` placeholders and the subset that both share. A read is
+one statement, or tolerates that its statements see successive states.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class Row(Protocol):
+    """One row: values by column name."""
+
+    def __getitem__(self, column: str) -> Any:
+        """Return the value of a column."""
+
+
+class Transaction(Protocol):
+    """The statements of one operation."""
+
+    async def one(self, sql: str, *values: object) -> Row | None:
+        """Return the first row, or None."""
+
+    async def all(self, sql: str, *values: object) -> list[Row]:
+        """Return every row."""
+
+    async def run(self, sql: str, *values: object) -> int:
+        """Execute a statement and return how many rows it touched."""
+
+    async def record(self, name: str, /, *, actor: str, target: str, at: int, **data: object) -> None:
+        """Append an audit event to this writer's hash chain, to be committed with the operation; `at` in Unix seconds."""
+
+
+Operation = Callable[Concatenate[Transaction, P], Awaitable[T]]
+
+
+class Database(Protocol):
+    """An open database."""
+
+    async def write(
+        self,
+        operation: Callable[Concatenate[Transaction, P], Awaitable[T]],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> T:
+        """Run an operation in one transaction and return its outcome once it is durable.
+
+        Raise StorageUnavailable when the database cannot promise that now; nothing was done then unless the error is
+        `unknown`, in which case it either was done wholly or not at all.
+        """
+
+    async def read(
+        self,
+        operation: Callable[Concatenate[Transaction, P], Awaitable[T]],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> T:
+        """Run an operation that changes nothing."""
+
+    def version(self) -> int:
+        """Return a number that differs whenever another transaction may have changed what was read before."""
+
+    async def open(self) -> None:
+        """Connect; raise StorageUnavailable with what to do about it."""
+
+    async def close(self) -> None:
+        """Finish what was accepted, then disconnect."""
+
+
+class StorageUnavailable(Exception):
+    """The database cannot keep the promise now. `unknown` says that a commit may have happened all the same."""
+
+    def __init__(self, reason: str, *, unknown: bool = False) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.unknown = unknown
+
+
+def drive(coroutine: Awaitable[T]) -> T:
+    """Run a coroutine that never suspends to its end and return its result."""
+    step = coroutine.__await__()
+    try:
+        next(step)
+    except StopIteration as end:
+        result: T = end.value
+        return result
+    raise RuntimeError("an operation on the embedded database must not wait for anything else")
+
+
+JSONObject = Mapping[str, object]

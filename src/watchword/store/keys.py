@@ -1,0 +1,139 @@
+"""Signing keys at rest: public part in the clear, private part sealed by the caller; and facts about this database.
+
+A key is *next* while it is only published (`activates_at` is NULL), *current* from its activation, and *retiring* from the
+activation of its successor until `retires_at`, when the last token that it signed has expired.
+"""
+
+from dataclasses import dataclass
+
+from watchword.store.database import Row, Transaction
+
+
+@dataclass(frozen=True, slots=True)
+class StoredKey:
+    """One signing key; `sealed_private` is opaque here. Times are Unix seconds."""
+
+    kid: str
+    algorithm: str
+    public_jwk: str
+    sealed_private: bytes
+    created_at: int
+    activates_at: int | None
+    retires_at: int | None = None
+
+
+_COLUMNS = "kid, algorithm, public_jwk, sealed_private, created_at, activates_at, retires_at"
+
+
+def _key(row: Row) -> StoredKey:
+    return StoredKey(*(row[column] for column in _COLUMNS.split(", ")))
+
+
+async def list_keys(tx: Transaction, now: int) -> list[StoredKey]:
+    """Return the keys that are published: neither revoked nor past the end of their overlap."""
+    rows = await tx.all(
+        f"SELECT {_COLUMNS} FROM signing_keys WHERE revoked_at IS NULL AND (retires_at IS NULL OR retires_at > $1) "  # noqa: S608 - literals
+        "ORDER BY created_at, kid",
+        now,
+    )
+    return [_key(row) for row in rows]
+
+
+async def create_keys(
+    tx: Transaction, algorithm: str, keys: list[StoredKey], *, actor: str, now: int
+) -> bool:
+    """Store the first keys of an algorithm; return False when another process did so meanwhile."""
+    claimed = await tx.run(
+        "INSERT INTO facts (name, value) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING",
+        f"first key {algorithm}",
+        keys[0].kid,
+    )
+    if not claimed:
+        return False
+    for key in keys:
+        await _insert(tx, key, actor, now)
+    return True
+
+
+async def _insert(tx: Transaction, key: StoredKey, actor: str, now: int) -> None:
+    await tx.run(
+        f"INSERT INTO signing_keys ({_COLUMNS}) VALUES ($1, $2, $3, $4, $5, $6, $7)",  # noqa: S608 - literals
+        key.kid,
+        key.algorithm,
+        key.public_jwk,
+        key.sealed_private,
+        key.created_at,
+        key.activates_at,
+        key.retires_at,
+    )
+    await tx.record("key.created", actor=actor, target=key.kid, at=now, algorithm=key.algorithm)
+
+
+async def rotate_key(
+    tx: Transaction,
+    promoted: str,
+    successor: StoredKey,
+    *,
+    activates_at: int,
+    retires_at: int,
+    actor: str,
+    now: int,
+) -> bool:
+    """Make the next key current and publish its successor; of two nodes that rotate at once one gets False (KR-02)."""
+    row = await tx.one(
+        "UPDATE signing_keys SET activates_at = $1 WHERE kid = $2 AND activates_at IS NULL AND revoked_at IS NULL RETURNING kid",
+        activates_at,
+        promoted,
+    )
+    if row is None:
+        return False
+    await tx.run(
+        "UPDATE signing_keys SET retires_at = $1 WHERE algorithm = $2 AND kid <> $3 AND activates_at IS NOT NULL AND retires_at IS NULL",
+        retires_at,
+        successor.algorithm,
+        promoted,
+    )
+    await _insert(tx, successor, actor, now)
+    await tx.record(
+        "key.rotated",
+        actor=actor,
+        target=promoted,
+        at=now,
+        algorithm=successor.algorithm,
+        activates_at=activates_at,
+    )
+    return True
+
+
+async def revoke_key(tx: Transaction, kid: str, *, actor: str, now: int) -> bool:
+    """Withdraw a key; what it signed is refused from now on (KR-03)."""
+    row = await tx.one(
+        "UPDATE signing_keys SET revoked_at = $1 WHERE kid = $2 AND revoked_at IS NULL RETURNING kid",
+        now,
+        kid,
+    )
+    if row is None:
+        return False
+    await tx.record("key.revoked", actor=actor, target=kid, at=now)
+    return True
+
+
+async def get_fact(tx: Transaction, name: str) -> str | None:
+    """Return a fact about this database, or None."""
+    row = await tx.one("SELECT value FROM facts WHERE name = $1", name)
+    return str(row["value"]) if row else None
+
+
+async def claim_fact(tx: Transaction, name: str, value: str) -> str:
+    """Set a fact unless it is set; return what holds now."""
+    await tx.run("INSERT INTO facts (name, value) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING", name, value)
+    row = await tx.one("SELECT value FROM facts WHERE name = $1", name)
+    return str(row["value"]) if row else value
+
+
+async def touch(tx: Transaction, now: int) -> None:
+    """Commit a write that means nothing, to learn whether writes can be committed."""
+    await tx.run(
+        "INSERT INTO facts (name, value) VALUES ('ready', $1) ON CONFLICT (name) DO UPDATE SET value = excluded.value",
+        str(now),
+    )

@@ -1,0 +1,83 @@
+"""One-time links: made for one purpose, found by digest, used once."""
+
+from dataclasses import dataclass
+
+import msgspec
+
+from watchword.store.database import Transaction
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """A live one-time link."""
+
+    purpose: str
+    subject: str
+    data: dict[str, object]
+    expires_at: int
+
+
+async def create_link(
+    tx: Transaction,
+    digest: bytes,
+    *,
+    purpose: str,
+    subject: str,
+    data: dict[str, object],
+    expires_at: int,
+    now: int,
+) -> None:
+    """Store a link; an older one for the same purpose and subject ends."""
+    await tx.run(
+        "UPDATE one_time_links SET used_at = $1 WHERE purpose = $2 AND subject = $3 AND used_at IS NULL",
+        now,
+        purpose,
+        subject,
+    )
+    await tx.run(
+        "INSERT INTO one_time_links (digest, purpose, subject, data, created_at, expires_at) VALUES ($1, $2, $3, $4, $5, $6)",
+        digest,
+        purpose,
+        subject,
+        msgspec.json.encode(data).decode(),
+        now,
+        expires_at,
+    )
+
+
+async def peek_link(tx: Transaction, digest: bytes, purpose: str, now: int) -> Link | None:
+    """Return a live link without using it up."""
+    row = await tx.one(
+        "SELECT purpose, subject, data, expires_at FROM one_time_links "
+        "WHERE digest = $1 AND purpose = $2 AND used_at IS NULL AND expires_at > $3",
+        digest,
+        purpose,
+        now,
+    )
+    if row is None:
+        return None
+    return Link(
+        row["purpose"],
+        row["subject"],
+        msgspec.json.decode(row["data"], type=dict[str, object]),
+        row["expires_at"],
+    )
+
+
+async def use_link(tx: Transaction, digest: bytes, purpose: str, now: int) -> Link | None:
+    """Use a live link up and return it; of two concurrent uses one gets None."""
+    row = await tx.one(
+        "UPDATE one_time_links SET used_at = $1 WHERE digest = $2 AND purpose = $3 AND used_at IS NULL AND expires_at > $1 "
+        "RETURNING purpose, subject, data, expires_at",
+        now,
+        digest,
+        purpose,
+    )
+    if row is None:
+        return None
+    return Link(
+        row["purpose"],
+        row["subject"],
+        msgspec.json.decode(row["data"], type=dict[str, object]),
+        row["expires_at"],
+    )

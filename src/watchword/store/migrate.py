@@ -1,0 +1,62 @@
+"""The schema's versions: numbered SQL files, applied in order, each once, each in one transaction.
+
+Owns the table `schema_versions`. A database whose schema is newer than this program is refused, not guessed at.
+"""
+
+import sqlite3
+import time
+from importlib import resources
+
+from watchword.store.database import StorageUnavailable
+
+TABLE = (
+    "CREATE TABLE IF NOT EXISTS schema_versions "
+    "(version BIGINT PRIMARY KEY, name TEXT NOT NULL, applied_at BIGINT NOT NULL)"
+)
+
+
+def migrations() -> list[tuple[int, str, list[str]]]:
+    """Return every migration as its number, name and statements, in order."""
+    folder = resources.files("watchword.store") / "migrations"
+    found = []
+    for entry in sorted(folder.iterdir(), key=lambda item: item.name):
+        if entry.name.endswith(".sql"):
+            number, _, name = entry.name.removesuffix(".sql").partition("_")
+            found.append((int(number), name, statements(entry.read_text("utf-8"))))
+    return found
+
+
+def statements(text: str) -> list[str]:
+    """Split a migration at the semicolons that end lines; whole-line comments are dropped."""
+    lines = [line for line in text.splitlines() if not line.lstrip().startswith("--")]
+    return [part.strip() for part in "\n".join(lines).split(";\n") if part.strip().rstrip(";")]
+
+
+def refuse_newer(current: int) -> None:
+    """Raise StorageUnavailable when the database was written by a newer release."""
+    newest = migrations()[-1][0]
+    if current > newest:
+        raise StorageUnavailable(
+            f"the database has schema version {current}, newer than this release knows ({newest}): install the newer release"
+        )
+
+
+def apply_sqlite(connection: sqlite3.Connection) -> None:
+    """Bring an SQLite database up to date; concurrent processes wait for one another."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        connection.execute(TABLE)
+        current = connection.execute("SELECT COALESCE(MAX(version), 0) FROM schema_versions").fetchone()[0]
+        refuse_newer(current)
+        for number, name, body in migrations():
+            if number <= current:
+                continue
+            for statement in body:
+                connection.execute(statement)
+            connection.execute(
+                "INSERT INTO schema_versions VALUES (?1, ?2, ?3)", (number, name, int(time.time()))
+            )
+        connection.execute("COMMIT")
+    except BaseException:
+        connection.execute("ROLLBACK")
+        raise

@@ -1,0 +1,299 @@
+"""SQLite as the embedded database: one writer thread with group commit, reads on the event loop.
+
+Owns connections, pragmas and durability. `synchronous=FULL`, because in WAL mode anything less can undo a revocation after a
+power loss. Concurrent writes share one transaction and one fsync; each keeps its own savepoint, so that one failing
+operation takes no other with it. Several processes may use the file at once: SQLite's own lock orders them.
+"""
+
+import asyncio
+import os
+import queue
+import secrets
+import sqlite3
+import threading
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Concatenate, ParamSpec, TypeVar
+
+from watchword.store import migrate
+from watchword.store.chain import LINK_EVERY, Chain, encode_data, event_hash
+from watchword.store.database import Row, StorageUnavailable, drive
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+MAX_BATCH = 256
+VERSION_INTERVAL = 0.0002  # seconds for which another process's commit may go unnoticed by `version`
+PRAGMAS = (
+    "PRAGMA journal_mode=WAL",
+    "PRAGMA synchronous=FULL",
+    "PRAGMA foreign_keys=ON",
+    "PRAGMA temp_store=MEMORY",
+    "PRAGMA cache_size=-8192",
+    "PRAGMA trusted_schema=OFF",
+)
+
+
+@lru_cache(maxsize=1024)
+def _placeholders(sql: str) -> str:
+    return sql.replace("$", "?")
+
+
+class SqliteTransaction:
+    """The statements of one operation on one connection."""
+
+    __slots__ = ("_chain", "_connection", "_key")
+
+    def __init__(self, connection: sqlite3.Connection, chain: Chain | None, key: bytes) -> None:
+        self._connection = connection
+        self._chain = chain
+        self._key = key
+
+    async def one(self, sql: str, *values: object) -> Row | None:
+        """Return the first row, or None."""
+        cursor = self._connection.execute(_placeholders(sql), values)
+        row: Row | None = cursor.fetchone()
+        # A RETURNING statement takes effect only when it is stepped to its end.
+        cursor.close()
+        return row
+
+    async def all(self, sql: str, *values: object) -> list[Row]:
+        """Return every row."""
+        return list(self._connection.execute(_placeholders(sql), values).fetchall())
+
+    async def run(self, sql: str, *values: object) -> int:
+        """Execute a statement and return how many rows it touched."""
+        return self._connection.execute(_placeholders(sql), values).rowcount
+
+    async def record(self, name: str, /, *, actor: str, target: str, at: int, **data: object) -> None:
+        """Append an audit event to this process's chain."""
+        chain = self._chain
+        if chain is None:
+            raise RuntimeError("a read cannot record an event")
+        link = await self._link(chain) if chain.seq % LINK_EVERY == 0 else ""
+        seq = chain.seq + 1
+        fields = (chain.name, seq, at, name, actor, target, encode_data(data), link)
+        digest = event_hash(self._key, chain.head, fields)
+        await self.run(
+            "INSERT INTO events (chain, seq, at, name, actor, target, data, link, previous, hash) "
+            "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
+            *fields,
+            chain.head,
+            digest,
+        )
+        chain.seq, chain.head = seq, digest
+
+    async def _link(self, chain: Chain) -> str:
+        row = await self.one(
+            "SELECT chain, seq, hash FROM events WHERE chain <> $1 ORDER BY at DESC, chain, seq DESC LIMIT 1",
+            chain.name,
+        )
+        return f"{row['chain']}:{row['seq']}:{row['hash'].hex()}" if row else ""
+
+
+@dataclass(slots=True)
+class _Job:
+    """One accepted write and the future that its caller awaits."""
+
+    start: Callable[[SqliteTransaction], Awaitable[Any]]
+    loop: asyncio.AbstractEventLoop
+    future: asyncio.Future[Any]
+    result: Any = None
+    error: BaseException | None = None
+
+
+class SqliteDatabase:
+    """An open SQLite file."""
+
+    def __init__(self, path: str, audit_key: bytes, timeout: int = 5) -> None:
+        self.path = path
+        self._audit_key = audit_key
+        self._timeout = timeout
+        self._queue: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._local = threading.local()
+        self._readers: list[sqlite3.Connection] = []
+        self._thread: threading.Thread | None = None
+        self._chain = Chain(secrets.token_hex(8))
+        self._checked = 0.0
+        self._version = 0
+
+    async def open(self) -> None:
+        """Open or create the file, bring its schema up to date and start the writer thread."""
+        fresh = not Path(self.path).exists()
+        try:
+            if fresh:
+                os.close(os.open(self.path, os.O_CREAT | os.O_RDWR, 0o600))
+            self._writer = self._connect()
+            check = self._writer.execute("PRAGMA quick_check(1)").fetchone()[0]
+            if check != "ok":
+                raise StorageUnavailable(
+                    f"the database file {self.path} is damaged ({check}): restore it from a backup"
+                )
+            migrate.apply_sqlite(self._writer)
+        except sqlite3.DatabaseError as error:
+            raise StorageUnavailable(f"cannot use the database file {self.path}: {error}") from error
+        except OSError as error:
+            raise StorageUnavailable(
+                f"cannot open the database file {self.path}: {error.strerror}"
+            ) from error
+        self._thread = threading.Thread(target=self._write_loop, name="watchword-writer", daemon=True)
+        self._thread.start()
+
+    def _connect(self) -> sqlite3.Connection:
+        connection = sqlite3.connect(
+            f"file:{self.path}?mode=rw",
+            uri=True,
+            timeout=self._timeout,
+            isolation_level=None,
+            check_same_thread=False,
+            cached_statements=512,
+        )
+        connection.row_factory = sqlite3.Row
+        for pragma in PRAGMAS:
+            connection.execute(pragma)
+        return connection
+
+    async def close(self) -> None:
+        """Commit what was accepted, then close."""
+        if self._thread is None:
+            return
+        self._queue.put(None)
+        await asyncio.get_running_loop().run_in_executor(None, self._thread.join)
+        self._thread = None
+        for reader in self._readers:
+            reader.close()
+        self._readers.clear()
+        self._local = threading.local()
+        self._writer.close()
+
+    def _reader(self) -> sqlite3.Connection:
+        reader: sqlite3.Connection | None = getattr(self._local, "connection", None)
+        if reader is None:
+            reader = self._connect()
+            reader.execute("PRAGMA query_only=ON")
+            self._local.connection = reader
+            self._readers.append(reader)
+        return reader
+
+    async def read(
+        self,
+        operation: Callable[Concatenate[SqliteTransaction, P], Awaitable[T]],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> T:
+        """Run an operation that changes nothing, on the calling thread."""
+        return self.read_now(operation, *args, **kwargs)
+
+    def read_now(
+        self,
+        operation: Callable[Concatenate[SqliteTransaction, P], Awaitable[T]],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> T:
+        """Like `read`, for callers that are not coroutines: reading the embedded database never waits."""
+        try:
+            return drive(operation(SqliteTransaction(self._reader(), None, b""), *args, **kwargs))
+        except sqlite3.DatabaseError as error:
+            raise StorageUnavailable(str(error)) from error
+
+    def version(self) -> int:
+        """Return SQLite's own change counter, asked at most once per `VERSION_INTERVAL`."""
+        now = time.monotonic()
+        if now - self._checked > VERSION_INTERVAL:
+            self._version = self._reader().execute("PRAGMA data_version").fetchone()[0]
+            self._checked = now
+        return self._version
+
+    async def write(
+        self,
+        operation: Callable[Concatenate[SqliteTransaction, P], Awaitable[T]],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> T:
+        """Hand an operation to the writer thread and wait until it is committed and on disk."""
+        if self._thread is None:
+            raise StorageUnavailable("the database is closed")
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[T] = loop.create_future()
+        self._queue.put(_Job(lambda tx: operation(tx, *args, **kwargs), loop, future))
+        result = await future
+        self._checked = 0.0
+        return result
+
+    def _write_loop(self) -> None:
+        while True:
+            batch, last = self._collect()
+            if batch:
+                self._commit(batch)
+                self._answer(batch)
+            if last:
+                return
+
+    def _collect(self) -> tuple[list[_Job], bool]:
+        batch: list[_Job] = []
+        job = self._queue.get()
+        while job is not None:
+            batch.append(job)
+            if len(batch) == MAX_BATCH:
+                return batch, False
+            try:
+                job = self._queue.get_nowait()
+            except queue.Empty:
+                return batch, False
+        return batch, True
+
+    def _commit(self, batch: list[_Job]) -> None:
+        saved = self._chain.save()
+        try:
+            self._writer.execute("BEGIN IMMEDIATE")
+            for job in batch:
+                self._run(job)
+            self._writer.execute("COMMIT")
+        except sqlite3.DatabaseError as error:
+            self._chain.restore(saved)
+            self._roll_back()
+            unavailable = StorageUnavailable(str(error))
+            for job in batch:
+                job.result, job.error = None, unavailable
+
+    def _roll_back(self) -> None:
+        try:
+            if self._writer.in_transaction:
+                self._writer.execute("ROLLBACK")
+        except sqlite3.DatabaseError:
+            # The connection itself is unusable (the file was replaced, say): the next batch starts on a new one.
+            self._writer = self._connect()
+
+    def _run(self, job: _Job) -> None:
+        saved = self._chain.save()
+        self._writer.execute("SAVEPOINT job")
+        try:
+            job.result = drive(job.start(SqliteTransaction(self._writer, self._chain, self._audit_key)))
+        except sqlite3.OperationalError:
+            raise  # the disk or the file is at fault, not the operation: nothing of the batch may be acknowledged
+        except BaseException as error:
+            job.error = error
+            self._chain.restore(saved)
+            self._writer.execute("ROLLBACK TO job")
+        self._writer.execute("RELEASE job")
+
+    def _answer(self, batch: list[_Job]) -> None:
+        by_loop: dict[asyncio.AbstractEventLoop, list[_Job]] = {}
+        for job in batch:
+            by_loop.setdefault(job.loop, []).append(job)
+        for loop, jobs in by_loop.items():
+            if not loop.is_closed():
+                loop.call_soon_threadsafe(_deliver, jobs)
+
+
+def _deliver(jobs: list[_Job]) -> None:
+    for job in jobs:
+        if job.future.done():
+            continue  # the caller went away; what it asked for is committed all the same
+        if job.error is not None:
+            job.future.set_exception(job.error)
+        else:
+            job.future.set_result(job.result)

@@ -1,0 +1,97 @@
+"""OAuth access tokens: the opaque ones by digest, and the self-contained ones that were revoked."""
+
+from dataclasses import dataclass
+
+from watchword.store.database import Transaction
+
+
+@dataclass(frozen=True, slots=True)
+class AccessToken:
+    """An opaque access token as it is stored; `claims` is JSON with what else introspection answers (`cnf`, `act`, …)."""
+
+    id: str
+    client_id: str
+    subject: str
+    scope: str
+    audience: str
+    issued_at: int
+    expires_at: int
+    grant_id: str | None
+    claims: str
+    revoked_at: int | None = None
+
+
+async def insert_access_token(tx: Transaction, digest: bytes, token: AccessToken) -> None:
+    """Store a new opaque access token under its digest."""
+    await tx.run(
+        "INSERT INTO access_tokens (digest, id, client_id, subject, scope, audience, issued_at, expires_at, grant_id, claims) "
+        "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
+        digest,
+        token.id,
+        token.client_id,
+        token.subject,
+        token.scope,
+        token.audience,
+        token.issued_at,
+        token.expires_at,
+        token.grant_id,
+        token.claims,
+    )
+
+
+async def find_access_token(tx: Transaction, digest: bytes) -> AccessToken | None:
+    """Return the opaque access token of a digest, expired and revoked ones included."""
+    row = await tx.one(
+        "SELECT id, client_id, subject, scope, audience, issued_at, expires_at, grant_id, claims, revoked_at "
+        "FROM access_tokens WHERE digest = $1",
+        digest,
+    )
+    return AccessToken(*(row[column] for column in AccessToken.__dataclass_fields__)) if row else None
+
+
+async def revoke_access_token(
+    tx: Transaction, digest: bytes, client_id: str, *, actor: str, now: int
+) -> bool:
+    """Revoke an opaque access token of a client; return whether there was one to revoke."""
+    row = await tx.one(
+        "UPDATE access_tokens SET revoked_at = $1 WHERE digest = $2 AND client_id = $3 AND revoked_at IS NULL RETURNING id",
+        now,
+        digest,
+        client_id,
+    )
+    if row is None:
+        return False
+    await tx.record("access_token.revoked", actor=actor, target=row["id"], at=now, client=client_id)
+    return True
+
+
+async def revoke_jti(
+    tx: Transaction, jti: str, expires_at: int, *, client_id: str, actor: str, now: int
+) -> bool:
+    """Revoke a self-contained access token by its identifier; return False when it was revoked before."""
+    row = await tx.one(
+        "INSERT INTO revoked_tokens (jti, expires_at) VALUES ($1, $2) ON CONFLICT (jti) DO NOTHING RETURNING jti",
+        jti,
+        expires_at,
+    )
+    if row is None:
+        return False
+    await tx.record("access_token.revoked", actor=actor, target=jti, at=now, client=client_id)
+    return True
+
+
+async def is_jti_revoked(tx: Transaction, jti: str) -> bool:
+    """Say whether a self-contained token was revoked."""
+    return await tx.one("SELECT 1 AS found FROM revoked_tokens WHERE jti = $1", jti) is not None
+
+
+async def use_identifier(tx: Transaction, digest: bytes, expires_at: int) -> bool:
+    """Use an identifier up; return True for the first use only, over all processes and nodes."""
+    return (
+        await tx.one(
+            "INSERT INTO used_identifiers (digest, expires_at) VALUES ($1, $2) ON CONFLICT (digest) DO NOTHING RETURNING expires_at",
+            digest,
+            expires_at,
+        )
+        is not None
+    )

@@ -1,0 +1,111 @@
+"""People: accounts and what identifies them."""
+
+import msgspec
+
+from watchword.store.database import Row, Transaction
+
+
+class User(msgspec.Struct, frozen=True, kw_only=True):
+    """A person's account; times are Unix seconds. The password's hash is kept out of this value."""
+
+    id: str
+    username: str
+    email: str | None = None
+    email_verified_at: int | None = None
+    display_name: str | None = None
+    attributes: dict[str, object] = {}
+    is_admin: bool = False
+    created_at: int = 0
+    disabled_at: int | None = None
+    password_changed_at: int | None = None
+    valid_from: int = 0
+
+
+COLUMNS = "id, username, email, email_verified_at, display_name, attributes, is_admin, created_at, disabled_at, password_changed_at, valid_from"
+
+
+def to_user(row: Row) -> User:
+    """Make a User of a row that has all of COLUMNS."""
+    values = {column.strip(): row[column.strip()] for column in COLUMNS.split(",")}
+    values["attributes"] = msgspec.json.decode(values["attributes"], type=dict[str, object])
+    values["is_admin"] = bool(values["is_admin"])
+    return User(**values)
+
+
+async def create_user(
+    tx: Transaction,
+    user: User,
+    *,
+    canonical_username: str,
+    skeleton: str,
+    canonical_email: str | None,
+    password_hash: str | None,
+    actor: str,
+) -> bool:
+    """Store a new account; return False when the name, one that looks like it, or the address is taken."""
+    row = await tx.one(
+        "INSERT INTO users (id, username, canonical_username, skeleton, email, canonical_email, email_verified_at, display_name, "
+        "attributes, is_admin, password_hash, password_changed_at, created_at) "
+        "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13) ON CONFLICT DO NOTHING RETURNING id",
+        user.id,
+        user.username,
+        canonical_username,
+        skeleton,
+        user.email,
+        canonical_email,
+        user.email_verified_at,
+        user.display_name,
+        msgspec.json.encode(user.attributes).decode(),
+        int(user.is_admin),
+        password_hash,
+        user.created_at if password_hash else None,
+        user.created_at,
+    )
+    if row is None:
+        return False
+    await tx.record(
+        "user.created",
+        actor=actor,
+        target=user.id,
+        at=user.created_at,
+        username=user.username,
+        admin=user.is_admin,
+    )
+    return True
+
+
+async def get_user(tx: Transaction, user_id: str) -> User | None:
+    """Return an account by its identifier."""
+    row = await tx.one(f"SELECT {COLUMNS} FROM users WHERE id = $1", user_id)  # noqa: S608 - literals
+    return to_user(row) if row else None
+
+
+async def find_user(
+    tx: Transaction, canonical_username: str, canonical_email: str | None = None
+) -> User | None:
+    """Return an account by its canonical name, or by its verified canonical address."""
+    row = await tx.one(
+        f"SELECT {COLUMNS} FROM users WHERE canonical_username = $1 "  # noqa: S608 - literals
+        "OR (canonical_email = $2 AND email_verified_at IS NOT NULL)",
+        canonical_username,
+        canonical_email,
+    )
+    return to_user(row) if row else None
+
+
+async def count_admins(tx: Transaction) -> int:
+    """Return how many accounts may administer."""
+    row = await tx.one("SELECT COUNT(*) AS n FROM users WHERE is_admin = 1 AND disabled_at IS NULL")
+    return int(row["n"]) if row else 0
+
+
+async def list_users(tx: Transaction, *, after: str, limit: int, search: str = "") -> list[User]:
+    """Return a page of accounts ordered by identifier; `search` is a LIKE pattern for name or address."""
+    rows = await tx.all(
+        f"SELECT {COLUMNS} FROM users WHERE id > $1 AND ($2 = '' OR canonical_username LIKE $2 ESCAPE '!' "  # noqa: S608 - literals
+        "OR canonical_email LIKE $2 ESCAPE '!') ORDER BY id LIMIT $3",
+        after,
+        search,
+        limit,
+    )
+    return [to_user(row) for row in rows]

@@ -5,6 +5,7 @@ the same fields by name, byte strings in base64url. Whatever is decoded here has
 characters; whether a point is in the group, or a proof holds, is not this module's business.
 """
 
+import functools
 from collections.abc import Mapping
 from typing import Annotated, TypeVar
 
@@ -196,6 +197,7 @@ def _convert(values: Mapping[str, object], cls: type[R]) -> R:
         raise ZeroError("malformed", str(error)) from None
 
 
+@functools.cache
 def _types(cls: type[Record]) -> dict[str, msgspec.inspect.Type]:
     info = msgspec.inspect.type_info(cls)
     fields = info.fields if isinstance(info, msgspec.inspect.StructType) else ()

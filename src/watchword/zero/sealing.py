@@ -50,9 +50,12 @@ def _key(passphrase: str, salt: bytes, passes: int, memory: int) -> bytes:
         raise ZeroError("passphrase", "the passphrase is not text") from None
     if not password:
         raise ZeroError("passphrase", "the passphrase is empty")
-    return bindings.crypto_pwhash_alg(
-        _KEY_SIZE, password, salt, passes, memory * 1024, bindings.crypto_pwhash_ALG_ARGON2ID13
-    )
+    try:
+        return bindings.crypto_pwhash_alg(
+            _KEY_SIZE, password, salt, passes, memory * 1024, bindings.crypto_pwhash_ALG_ARGON2ID13
+        )
+    except CryptoError:
+        raise ZeroError("memory", f"this machine cannot spare the {memory} KiB that the key takes") from None
 
 
 def _bound(passes: int, memory: int, salt: bytes, nonce: bytes) -> bytes:

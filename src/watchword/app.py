@@ -26,7 +26,7 @@ from watchword.flows.runtime import Runtime
 from watchword.http import Endpoint, Receive, Request, Response, Scope, Send
 from watchword.oauth.errors import OAuthError
 from watchword.operation import Operation
-from watchword.settings import Settings
+from watchword.settings import Settings, with_issuer
 from watchword.store.database import StorageUnavailable
 from watchword.telemetry import count, log
 
@@ -78,7 +78,7 @@ class App:
     """Watchword as an ASGI application; `runtime` is set while it is open."""
 
     def __init__(self, settings: Settings, clock: Callable[[], float] = time.time) -> None:
-        self.settings = settings
+        self.settings = settings = with_issuer(settings)
         self.runtime: Runtime | None = None
         self._clock = clock
         self._jobs: list[Any] = []

@@ -7,6 +7,7 @@ that corrupts (SQLite) or mixes answers (PostgreSQL).
 import ssl
 
 import uvicorn
+from uvicorn.supervisors import Multiprocess
 
 from watchword import settings as settings_module
 from watchword import telemetry
@@ -19,7 +20,7 @@ GRACE = 20
 
 def create_app() -> App:
     """Make the application of one worker from the environment."""
-    settings = settings_module.load()
+    settings = settings_module.with_issuer(settings_module.load())
     telemetry.configure(settings.log_format, settings.log_level)
     return App(settings)
 
@@ -56,7 +57,4 @@ def run(settings: Settings) -> None:
     if settings.workers == 1:
         uvicorn.Server(config).run()
         return
-    from uvicorn.supervisors import Multiprocess
-
-    server = uvicorn.Server(config)
-    Multiprocess(config, target=server.run, sockets=[config.bind_socket()]).run()
+    Multiprocess(config, sockets=[config.bind_socket()]).run()

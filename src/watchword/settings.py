@@ -46,7 +46,7 @@ class SettingsError(ValueError):
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The checked options; durations are in seconds."""
 
-    # Where the server is and what it is called
+    # Where the server is and what it is called; an empty issuer is filled in when the data is opened
     issuer: str = ""
     host: str = "127.0.0.1"
     port: Annotated[int, msgspec.Meta(ge=0, le=65535)] = 8000
@@ -175,10 +175,9 @@ def _from_environment(environ: Mapping[str, str]) -> dict[str, object]:
 
 
 def check(settings: Settings) -> Settings:
-    """Return the settings with the issuer filled in when they are safe together; raise SettingsError otherwise."""
-    if not settings.issuer:
-        settings = msgspec.structs.replace(settings, issuer=_default_issuer(settings))
-    _check_issuer(settings)
+    """Return the settings when they are safe together; raise SettingsError otherwise."""
+    if settings.issuer:
+        _check_issuer(settings.issuer)
     if bool(settings.tls_cert) != bool(settings.tls_key):
         raise SettingsError("tls_cert and tls_key belong together: give both or neither")
     if not re.fullmatch(r"[a-z][a-z0-9]{1,9}", settings.brand):
@@ -199,14 +198,22 @@ def check(settings: Settings) -> Settings:
     return settings
 
 
+def with_issuer(settings: Settings, remembered: str | None = None) -> Settings:
+    """Return the settings with an issuer: the one given, else the one remembered, else where the server listens."""
+    if settings.issuer:
+        return settings
+    issuer = remembered or _default_issuer(settings)
+    _check_issuer(issuer)
+    return msgspec.structs.replace(settings, issuer=issuer)
+
+
 def _default_issuer(settings: Settings) -> str:
     scheme = "https" if settings.tls_cert else "http"
     host = "localhost" if is_loopback(settings.host) else settings.host
     return f"{scheme}://{f'[{host}]' if ':' in host else host}:{settings.port}"
 
 
-def _check_issuer(settings: Settings) -> None:
-    issuer = settings.issuer
+def _check_issuer(issuer: str) -> None:
     if not issuer.isascii() or any(character <= " " or character in '\\"<>' for character in issuer):
         raise SettingsError("issuer has a character that no issuer may have")
     try:

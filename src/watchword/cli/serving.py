@@ -12,7 +12,7 @@ from watchword.cli.session import ACTOR, Config, Database, Json
 from watchword.flows import api_tokens, start
 from watchword.flows.api_tokens import TokenInput
 from watchword.flows.runtime import Runtime
-from watchword.settings import PREFIX, Settings, SettingsError, check_exposure
+from watchword.settings import PREFIX, Settings, SettingsError, check_exposure, with_issuer
 from watchword.store.database import StorageUnavailable
 
 DEV_DATABASE = "watchword-dev.db"
@@ -25,6 +25,7 @@ def _prepare(settings: Settings) -> str | None:
     async def prepare() -> str | None:
         runtime = await start.open_runtime(settings)
         try:
+            await start.remember_issuer(runtime)
             return await start.setup_link(runtime)
         finally:
             await start.close_runtime(runtime)
@@ -69,6 +70,7 @@ def serve(
     if settings.mode == "development":
         session.usage("mode is development: use `watchword dev`, or remove the setting for production")
     try:
+        settings = with_issuer(settings)
         check_exposure(settings)
     except SettingsError as error:
         session.usage(str(error))
@@ -126,6 +128,7 @@ def dev(
         log_format="console",
         log_level="warning",
     )
+    settings = with_issuer(settings)
     if settings.is_postgres or settings.secure or settings.workers > 1 or settings.behind_tls_proxy:
         session.usage(
             "dev is for one process on a loopback address with an SQLite file: use `watchword serve` for production"
@@ -198,6 +201,6 @@ def demo(
     ] = False,
 ) -> None:
     """Tell the whole story on a throw-away database, step by step; exits 1 if anything differs from the story."""
-    from watchword import demo as story
+    from watchword.demo import tell
 
-    raise typer.Exit(story.tell(keep=keep))
+    raise typer.Exit(tell(keep=keep))

@@ -100,8 +100,6 @@ class Verdict:
 
 async def resolve_owner(runtime: Runtime, who: str) -> tuple[str, str]:
     """Return kind and identifier of an owner: a user by name, a client by identifier, else an application by its name."""
-    from watchword.credentials.names import NameRefused, canonical_username
-
     check_text("owner", who)
     try:
         user = await runtime.database.read(users.find_user, canonical_username(who))

@@ -7,11 +7,12 @@ from watchword.flows.keyring import Keyring
 from watchword.flows.master_key import MasterKey, load_master_key
 from watchword.flows.runtime import Runtime
 from watchword.oauth import token_format
-from watchword.settings import Settings
-from watchword.store import links, users
+from watchword.settings import Settings, with_issuer
+from watchword.store import keys, links, users
 from watchword.store.database import Database, Transaction
 from watchword.store.sqlite import SqliteDatabase
 
+ISSUER = "issuer"
 SETUP = "setup"
 SETUP_LIFETIME = 86_400
 
@@ -26,13 +27,19 @@ async def open_runtime(settings: Settings, clock: Callable[[], float] = time.tim
     master = load_master_key(settings)
     database = make_database(settings, master)
     await database.open()
-    keyring = Keyring(settings, database, master, clock)
     try:
+        settings = with_issuer(settings, await database.read(keys.get_fact, ISSUER))
+        keyring = Keyring(settings, database, master, clock)
         await keyring.open()
     except BaseException:
         await database.close()
         raise
     return Runtime(settings, database, master, keyring, clock)
+
+
+async def remember_issuer(runtime: Runtime) -> None:
+    """Note where this server is, so that commands without the option make tokens for the same issuer."""
+    await runtime.database.write(keys.set_fact, ISSUER, runtime.settings.issuer)
 
 
 async def close_runtime(runtime: Runtime) -> None:

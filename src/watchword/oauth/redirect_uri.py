@@ -1,62 +1,112 @@
-"""RFC 9700 §2.1 and RFC 8252: redirect addresses, compared as strings.
+"""RFC 9700 §2.1 and RFC 8252: redirect addresses, registered and requested.
 
-Owns what may be registered and when a requested address equals a registered one. Addresses are never taken apart to be
-compared: parsers drop characters, and what one drops another redirects to.
+Owns which addresses may be registered and the one comparison that decides where an answer may be sent. Addresses are compared
+as strings, never as parsed parts: parsers disagree about case, dots, user information and control characters, and every
+disagreement was somebody's open redirect.
+
+The one exception is the port of a loopback address, which a native program learns only when it starts (RFC 8252 §7.3):
+- registered on `127.0.0.1` or `[::1]`: any port is accepted, scheme, host, path and query stay exact;
+- registered on `localhost` *without* a port: any port is accepted likewise; with a port, that port only. `localhost` may
+  resolve elsewhere (§8.3), so it is never taken for an IP literal, nor an IP literal for it.
 """
 
 import re
+from collections.abc import Iterable
 
-from watchword.oauth.clients import ApplicationType
 from watchword.oauth.errors import OAuthError
 
 MAX_LENGTH = 2000
 
-_ALLOWED = re.compile(r"[!$&'()*+,\-./0-9:;=?@A-Z_a-z~%\[\]]+")  # RFC 3986 without "#"
-_HTTPS = re.compile(
-    r"https://(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)*[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?(?::\d{1,5})?(?:[/?].*)?"
+_PORT = r"(?::(?P<port>[1-9][0-9]{0,4}))?"
+_REST = r"(?P<rest>(?:/[A-Za-z0-9\-._~!$&'()+,;=:@%/]*)?(?:\?[A-Za-z0-9\-._~!$&'()+,;=:@%/?]*)?)"
+_LOOPBACK = re.compile(rf"http://(?P<host>127\.0\.0\.1|\[::1\]|localhost){_PORT}{_REST}")
+_LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
+_HTTPS = re.compile(rf"https://(?P<host>{_LABEL}(?:\.{_LABEL})*|\[[0-9A-Fa-f:.]{{2,45}}\]){_PORT}{_REST}")
+_PRIVATE = re.compile(
+    r"(?P<scheme>[A-Za-z][A-Za-z0-9+-]*(?:\.[A-Za-z0-9+-]+)+):(?P<rest>/{1,3}[A-Za-z0-9\-._~!$&'()+,;=:%/?]*)"
 )
-_LOOPBACK = re.compile(r"http://(127\.0\.0\.1|\[::1\]|localhost)(?::(\d{1,5}))?(/[^?]*)?(\?.*)?")
-_PRIVATE_USE = re.compile(r"[a-z][a-z0-9+-]*(?:\.[a-z0-9+-]+)+:/[^/].*|[a-z][a-z0-9+-]*(?:\.[a-z0-9+-]+)+:/")
-_DOTS = re.compile(r"(?:^|[/\\])(?:\.|%2e){1,2}(?:[/\\;?]|%2f|%5c|$)", re.IGNORECASE)
+_BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})|%[01][0-9A-Fa-f]|%7[Ff]|%2[EeFf]|%5[Cc]")
+_DOT_SEGMENT = re.compile(r"/\.{1,2}(?:[/;?]|$)")
+_RESPONSE_PARAMETER = re.compile(r"[?&](?:code|state|iss|error|response|id_token|access_token)(?:=|&|$)")
 
 
-def check_registered(uri: str, application_type: ApplicationType) -> str:
-    """Return an address that a client may register; raise `invalid_redirect_uri` with what to change."""
-    if len(uri) > MAX_LENGTH or not _ALLOWED.fullmatch(uri):
-        raise _refused("A redirect URI has a character that is not allowed, a fragment, or is too long.")
-    rest = uri.partition("://")[2] or uri
-    if _DOTS.search(rest.partition("?")[0]):
-        raise _refused("A redirect URI must not hold dot segments.")
-    if _HTTPS.fullmatch(uri) or _LOOPBACK.fullmatch(uri):
-        return uri
-    if application_type == "native" and _PRIVATE_USE.fullmatch(uri):  # RFC 8252 §7.1: a domain name, reversed
-        return uri
-    raise _refused(
-        "A redirect URI must be an https address, http on a loopback address, or for a native app a scheme such as com.example.app:/callback."
+def check_registered(uri: str, application_type: str) -> str:
+    """Return an address that a client may register; raise `invalid_redirect_uri` with the reason."""
+    if len(uri) > MAX_LENGTH:
+        raise _invalid("A redirect URI is too long.")
+    if "#" in uri:  # RFC 6749 §3.1.2
+        raise _invalid("A redirect URI must not have a fragment.")
+    if _BAD_ESCAPE.search(uri) or _DOT_SEGMENT.search(uri):
+        raise _invalid(
+            "A redirect URI must not have dot segments or escapes of dots, slashes or control characters."
+        )
+    _check_form(uri, application_type)
+    if _RESPONSE_PARAMETER.search(uri):
+        raise _invalid("A redirect URI must not carry a parameter of the authorization response.")
+    return uri
+
+
+def _check_form(uri: str, application_type: str) -> None:
+    if (match := _HTTPS.fullmatch(uri)) or (match := _LOOPBACK.fullmatch(uri)):
+        if int(match["port"] or 1) > 65535:
+            raise _invalid("A redirect URI has a port that does not exist.")
+        return
+    if _PRIVATE.fullmatch(uri):  # RFC 8252 §7.1: a reversed domain name, so that it can have an owner
+        if application_type != "native":
+            raise _invalid("Only a native client may register a private-use scheme.")
+        return
+    raise _invalid(
+        "A redirect URI must be https, http on a loopback address, or for a native client a scheme with a dot; "
+        "without user information, wildcards, spaces or control characters."
     )
 
 
-def _refused(description: str) -> OAuthError:
+def _invalid(description: str) -> OAuthError:
     return OAuthError("invalid_redirect_uri", description, field="redirect_uris")
 
 
-def matches(requested: str, registered: tuple[str, ...]) -> bool:
-    """Whether a requested address is a registered one: equal letter by letter, but for the port of a loopback IP (RFC 8252 §7.3)."""
-    if requested in registered:
-        return True
-    found = _LOOPBACK.fullmatch(requested) if _ALLOWED.fullmatch(requested) else None
-    return found is not None and any(_same_but_for_port(found, candidate) for candidate in registered)
+def matches(requested: str, registered: str) -> bool:
+    """Whether a requested address is the registered one, the loopback port excepted."""
+    return requested == registered or _matches_loopback(requested, registered)
 
 
-def _same_but_for_port(requested: re.Match[str], registered: str) -> bool:
-    candidate = _LOOPBACK.fullmatch(registered)
-    if candidate is None or (candidate[2] is not None and candidate[1] == "localhost"):
+def _matches_loopback(requested: str, registered: str) -> bool:
+    asked, known = _LOOPBACK.fullmatch(requested), _LOOPBACK.fullmatch(registered)
+    if not asked or not known or int(asked["port"] or 80) > 65535:
         return False
-    if int(requested[2] or 80) > 65535:
+    if known["host"] == "localhost" and known["port"] is not None:
         return False
-    return (requested[1], requested[3], requested[4]) == (candidate[1], candidate[3], candidate[4])
+    return asked["host"] == known["host"] and asked["rest"] == known["rest"]  # RFC 8252 §7.3
+
+
+def check_requested(requested: str | None, registered: Iterable[str]) -> str:
+    """Return the verified address of a request, its only registered one when it names none; raise `invalid_request`.
+
+    This refusal is shown to the person and never sent anywhere (RFC 6749 §4.1.2.1).
+    """
+    known = tuple(registered)
+    if requested is None:
+        if len(known) == 1:  # RFC 6749 §3.1.2.3
+            return known[0]
+        raise OAuthError("invalid_request", "The parameter redirect_uri is missing.", field="redirect_uri")
+    if len(requested) > MAX_LENGTH or not any(matches(requested, uri) for uri in known):
+        raise OAuthError(
+            "invalid_request",
+            "The redirect_uri is not registered for this client; it is compared letter by letter.",
+            detail=f"not registered: {requested[:200]!r}",
+            field="redirect_uri",
+        )
+    return requested
 
 
 def is_loopback(uri: str) -> bool:
-    """Whether an address can only be reached on the person's own machine."""
+    """Whether a registered address leads to a program on the person's own machine: consent warns of that."""
     return _LOOPBACK.fullmatch(uri) is not None
+
+
+def destination(uri: str) -> str:
+    """Return what consent shows of a registered address: its host, or its scheme when that is private."""
+    match = _HTTPS.fullmatch(uri) or _LOOPBACK.fullmatch(uri)
+    if match:
+        return match["host"] + (f":{match['port']}" if match["port"] else "")
+    return uri.partition(":")[0]

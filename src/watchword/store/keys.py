@@ -124,16 +124,15 @@ async def get_fact(tx: Transaction, name: str) -> str | None:
     return str(row["value"]) if row else None
 
 
-async def claim_fact(tx: Transaction, name: str, value: str) -> str:
-    """Set a fact unless it is set; return what holds now."""
-    await tx.run("INSERT INTO facts (name, value) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING", name, value)
-    row = await tx.one("SELECT value FROM facts WHERE name = $1", name)
-    return str(row["value"]) if row else value
+async def set_fact(tx: Transaction, name: str, value: str) -> None:
+    """Set a fact about this database."""
+    await tx.run(
+        "INSERT INTO facts (name, value) VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SET value = excluded.value",
+        name,
+        value,
+    )
 
 
 async def touch(tx: Transaction, now: int) -> None:
     """Commit a write that means nothing, to learn whether writes can be committed."""
-    await tx.run(
-        "INSERT INTO facts (name, value) VALUES ('ready', $1) ON CONFLICT (name) DO UPDATE SET value = excluded.value",
-        str(now),
-    )
+    await set_fact(tx, "ready", str(now))

@@ -15,7 +15,6 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from watchword.store import migrate
@@ -122,9 +121,8 @@ class SqliteDatabase:
 
     async def open(self) -> None:
         """Open or create the file, bring its schema up to date and start the writer thread."""
-        fresh = not Path(self.path).exists()
         try:
-            if fresh:
+            if not os.path.exists(self.path):
                 os.close(os.open(self.path, os.O_CREAT | os.O_RDWR, 0o600))
             self._writer = self._connect()
             check = self._writer.execute("PRAGMA quick_check(1)").fetchone()[0]

@@ -1,0 +1,70 @@
+"""The guard for plain ASGI applications, and what the other ASGI frameworks share."""
+
+import json
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+
+from watchword.guard.guard import Guard, Presented
+from watchword.guard.policy import OPEN, Policy, Refused
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+Application = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+
+class GuardMiddleware:
+    """Lets a request through to an application when its caller meets the policy; the caller is `scope["principal"]`."""
+
+    def __init__(
+        self, app: Application, guard: Guard, policy: Policy = OPEN, *, exclude: tuple[str, ...] = ()
+    ) -> None:
+        self._app = app
+        self._guard = guard
+        self._policy = policy
+        self._exclude = frozenset(exclude)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one connection."""
+        if scope["type"] not in ("http", "websocket") or scope["path"] in self._exclude:
+            await self._app(scope, receive, send)
+            return
+        try:
+            scope["principal"] = await self._guard.authenticate(presented(scope), self._policy)
+        except Refused as refused:
+            await answer(refused, scope, send)
+            return
+        await self._app(scope, receive, send)
+
+
+def presented(scope: Scope) -> Presented:
+    """Return what a connection presented."""
+    headers: dict[bytes, list[str]] = {}
+    for name, value in scope["headers"]:
+        headers.setdefault(name.lower(), []).append(value.decode("latin-1"))
+    host = (headers.get(b"host") or ["localhost"])[0]
+    scheme = {"ws": "http", "wss": "https"}.get(scope.get("scheme", "http"), scope.get("scheme", "http"))
+    client = scope.get("client")
+    tls = (scope.get("extensions") or {}).get("watchword.tls") or {}
+    return Presented(
+        authorization=headers.get(b"authorization", ()),
+        dpop=headers.get(b"dpop", ()),
+        method=scope.get("method", "GET"),
+        uri=f"{scheme}://{host}{scope.get('raw_path', b'').decode('latin-1') or scope['path']}",
+        path=scope["path"],
+        address=client[0] if client else None,
+        certificate=tls.get("client_certificate"),
+    )
+
+
+async def answer(refused: Refused, scope: Scope, send: Send) -> None:
+    """Send a refusal."""
+    if scope["type"] == "websocket":
+        await send({"type": "websocket.close", "code": 1008, "reason": refused.error or "unauthorized"})
+        return
+    body = json.dumps(refused.document()).encode()
+    headers = [(name.lower().encode(), value.encode("ascii", "replace")) for name, value in refused.headers]
+    headers += [(b"content-type", b"application/json"), (b"cache-control", b"no-store")]
+    headers.append((b"content-length", str(len(body)).encode()))
+    await send({"type": "http.response.start", "status": refused.status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})

@@ -1,0 +1,40 @@
+"""The guard for FastAPI: a dependency that is also the security scheme of the OpenAPI document."""
+
+from typing import Any
+
+from fastapi import HTTPException, Security
+from fastapi.openapi.models import HTTPBearer
+from fastapi.security.base import SecurityBase
+from starlette.requests import HTTPConnection
+
+from watchword.guard import asgi
+from watchword.guard.guard import Guard as BaseGuard
+from watchword.guard.policy import Policy, Refused
+from watchword.guard.principal import Principal
+
+__all__ = ["Guard", "Policy", "Principal"]
+
+
+class _Requirement(SecurityBase):
+    """A policy as a dependency."""
+
+    def __init__(self, guard: BaseGuard, policy: Policy) -> None:
+        self.model = HTTPBearer(description=f"An API token or OAuth access token of {guard.issuer}.")
+        self.scheme_name = "Watchword"
+        self._guard = guard
+        self._policy = policy
+
+    async def __call__(self, connection: HTTPConnection) -> Principal:
+        try:
+            return await self._guard.authenticate(asgi.presented(connection.scope), self._policy)
+        except Refused as refused:
+            raise HTTPException(refused.status, refused.document(), dict(refused.headers)) from None
+
+
+class Guard(BaseGuard):
+    """Accepts the credentials of one issuer in a FastAPI application."""
+
+    def require(self, *scopes: str, policy: Policy | None = None) -> Any:
+        """Return the default of a parameter that receives the `Principal`: `who: Principal = guard.require("orders:read")`."""
+        wanted = policy or Policy(scopes=scopes)
+        return Security(_Requirement(self, wanted), scopes=[*wanted.scopes, *wanted.any_scopes])

@@ -1,0 +1,236 @@
+"""The verifier: from what a request presented to a `Principal`, or to the right refusal.
+
+Theory of operation. A text that cannot be a token is refused offline. A JWT is verified with the issuer's keys and remembered
+until it expires. Anything else is asked about at the issuer, and the answer is remembered for `cache_seconds`: that, and nothing
+more, is how late a revocation can be noticed. An answer that holds for one request only (a token limited to paths, addresses or a
+number of uses) is never remembered.
+"""
+
+import asyncio
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+from watchword.guard.issuer import Issuer, IssuerUnavailable, Local
+from watchword.guard.policy import OPEN, Policy, Refused, check, refuse
+from watchword.guard.principal import Principal, from_claims
+from watchword.jose import JoseError, jws, jwt
+from watchword.oauth import dpop, mtls, token_format
+from watchword.oauth.bearer import PresentedToken, read_authorization
+from watchword.oauth.errors import OAuthError
+
+ALGORITHMS = ("ES256", "EdDSA", "RS256", "PS256", "ES384", "ES512")
+LEEWAY = 5
+MAX_REMEMBERED = 10_000
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+
+@dataclass(frozen=True, slots=True)
+class Presented:
+    """What of a request matters to the guard; `uri` is the whole address as the caller sees it, for DPoP."""
+
+    authorization: Sequence[str] = ()
+    dpop: Sequence[str] = ()
+    method: str = "GET"
+    uri: str = ""
+    path: str = "/"
+    address: str | None = None
+    certificate: bytes | None = None
+
+
+class Guard:
+    """Accepts the credentials of one issuer for one API.
+
+    `issuer` is its address, or the authorization server itself when it runs in this process. `audience` is the resource
+    that tokens must be meant for (default: the issuer, for APIs that share its name). `client_id` and `client_secret` (or
+    `WATCHWORD_CLIENT_ID`, `WATCHWORD_CLIENT_SECRET`) authenticate introspection; without them every token is asked about
+    with itself as the credential. `live` asks the issuer about JWTs too, so that their revocation is noticed as well.
+    """
+
+    def __init__(
+        self,
+        issuer: str | Local,
+        *,
+        audience: str | None = None,
+        client_id: str | None = None,
+        client_secret: str | None = None,
+        cache_seconds: float = 1.0,
+        live: bool = False,
+        resource_metadata: str | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._issuer: Issuer | Local
+        if isinstance(issuer, str):
+            client_id = client_id or os.environ.get("WATCHWORD_CLIENT_ID")
+            client_secret = client_secret or os.environ.get("WATCHWORD_CLIENT_SECRET")
+            self._issuer = Issuer(issuer, client_id, client_secret)
+        else:
+            self._issuer = issuer
+        self.issuer = self._issuer.issuer
+        self.audience = audience or self.issuer
+        self.resource_metadata = resource_metadata
+        self._live = live or not isinstance(self._issuer, Issuer)
+        self._cache_seconds = cache_seconds if isinstance(self._issuer, Issuer) else 0.0
+        self._clock = clock
+        self._tokens: dict[str, tuple[Principal, float]] = {}
+        self._answers: dict[str, tuple[Mapping[str, object], float]] = {}
+        self._asking: dict[tuple[str, str | None, str | None], asyncio.Future[Mapping[str, object]]] = {}
+        self._proofs: dict[str, float] = {}
+
+    async def authenticate(self, presented: Presented, policy: Policy = OPEN) -> Principal:
+        """Return the caller of a request when it meets the policy; raise Refused with the answer to give."""
+        try:
+            found = read_authorization(presented.authorization)
+        except OAuthError as error:
+            raise refuse(
+                error.rule.status, error.code, error.description, "Bearer", self.resource_metadata
+            ) from None
+        if found is None:
+            scope = " ".join(policy.scopes) or None
+            scheme = "DPoP" if policy.bound else "Bearer"
+            raise refuse(401, None, "Send an access token.", scheme, self.resource_metadata, scope=scope)
+        principal = await self._principal(found.token, presented)
+        self._check_possession(principal, found, presented)
+        scheme = "DPoP" if found.scheme == "dpop" else "Bearer"
+        check(policy, principal, now=self._clock(), scheme=scheme, metadata=self.resource_metadata)
+        return principal
+
+    async def _principal(self, token: str, presented: Presented) -> Principal:
+        now = self._clock()
+        remembered = self._tokens.get(token)
+        if remembered is not None and now < remembered[1]:
+            return remembered[0]
+        is_jwt = token.count(".") == 2
+        if not is_jwt and not _may_be_ours(token):
+            raise self._invalid()
+        if is_jwt and not self._live:
+            principal = await self._verify_jwt(token, now)
+            _remember(self._tokens, token, (principal, float(principal.expires_at or 0)))
+            return principal
+        claims = await self._ask(token, presented, now)
+        if claims.get("active") is not True:
+            raise self._invalid()
+        principal = from_claims(claims, self.issuer)
+        self._check_claims(principal, now)
+        return principal
+
+    async def _verify_jwt(self, token: str, now: float) -> Principal:
+        if not isinstance(self._issuer, Issuer):
+            raise self._invalid()
+        try:
+            kid = jws.peek(token).kid
+            claims = jwt.decode(
+                token,
+                await self._issuer.keys(kid),
+                algorithms=ALGORITHMS,
+                typ="at+jwt",  # RFC 9068 §4: an ID token is no access token
+                issuer=self.issuer,
+                now=int(now),
+                leeway=LEEWAY,
+                required=("sub", "aud", "exp", "iat", "jti", "client_id"),
+            )
+        except JoseError:
+            raise self._invalid() from None
+        except IssuerUnavailable:
+            raise _unavailable() from None
+        principal = from_claims(claims, self.issuer)
+        self._check_claims(principal, now)
+        return principal
+
+    def _check_claims(self, principal: Principal, now: float) -> None:
+        if self.audience not in principal.audience:
+            raise self._invalid("The token is meant for another API.")
+        if principal.expires_at is not None and now >= principal.expires_at + LEEWAY:
+            raise self._invalid("The token has expired.")
+
+    async def _ask(self, token: str, presented: Presented, now: float) -> Mapping[str, object]:
+        cached = self._answers.get(token)
+        if cached is not None and now < cached[1]:
+            return cached[0]
+        key = (token, presented.address, presented.path)
+        pending = self._asking.get(key)
+        if pending is None:
+            pending = asyncio.ensure_future(self._ask_issuer(token, presented))
+            self._asking[key] = pending
+            pending.add_done_callback(lambda _: self._asking.pop(key, None))
+        try:
+            claims = await asyncio.shield(pending)
+        except IssuerUnavailable:
+            raise _unavailable() from None
+        if self._cache_seconds and not claims.get("limited"):
+            _remember(self._answers, token, (claims, now + self._cache_seconds))
+        return claims
+
+    async def _ask_issuer(self, token: str, presented: Presented) -> Mapping[str, object]:
+        return await self._issuer.introspect(token, address=presented.address, path=presented.path)
+
+    def _check_possession(self, principal: Principal, found: PresentedToken, presented: Presented) -> None:
+        if principal.x5t is not None and not mtls.is_bound(
+            presented.certificate, principal.x5t
+        ):  # RFC 8705 §3
+            raise self._invalid("The token is bound to another certificate.")
+        if principal.jkt is None:
+            if found.scheme == "dpop":
+                raise self._invalid("The token is not bound to a key.")
+            return
+        if found.scheme != "dpop" or len(presented.dpop) != 1:  # RFC 9449 §7.1
+            raise self._proof_refused(
+                "invalid_token", "The token is bound to a key: send it with a DPoP proof."
+            )
+        try:
+            proof = dpop.check_proof(
+                presented.dpop[0],
+                method=presented.method,
+                uri=presented.uri,
+                now=int(self._clock()),
+                access_token=found.token,
+                expected_jkt=principal.jkt,
+            )
+        except OAuthError as error:
+            raise self._proof_refused("invalid_dpop_proof", error.description) from None
+        self._use_proof(f"{proof.jkt} {proof.jti}")
+
+    def _use_proof(self, identifier: str) -> None:
+        now = self._clock()
+        if self._proofs.get(identifier, 0.0) > now:  # RFC 9449 §11.1
+            raise self._proof_refused("invalid_dpop_proof", "The DPoP proof was used before.")
+        if len(self._proofs) >= MAX_REMEMBERED:
+            self._proofs = {known: until for known, until in self._proofs.items() if until > now}
+        self._proofs[identifier] = now + dpop.MAX_AGE + dpop.LEEWAY + 1
+
+    def _proof_refused(self, error: str, description: str) -> Refused:
+        return refuse(401, error, description, "DPoP", self.resource_metadata, algs=" ".join(dpop.ALGORITHMS))
+
+    def _invalid(self, description: str = "The access token is not valid.") -> Refused:
+        return refuse(401, "invalid_token", description, "Bearer", self.resource_metadata)
+
+    async def close(self) -> None:
+        """Close the connections to the issuer."""
+        if isinstance(self._issuer, Issuer):
+            await self._issuer.close()
+
+
+def _unavailable() -> Refused:
+    # Not a 401: a client would throw a good token away because the issuer was out of reach for a moment.
+    return Refused(
+        503, "temporarily_unavailable", "The token cannot be checked right now.", (("Retry-After", "2"),)
+    )
+
+
+def _may_be_ours(token: str) -> bool:
+    prefix, underscore, rest = token.partition("_")
+    if not underscore or len(rest) != token_format.BODY_LENGTH + token_format.CHECKSUM_LENGTH:
+        # Another issuer's opaque token may look like anything.
+        return not underscore and len(token) >= 16
+    return token_format.is_well_formed(token, prefix[:-1], prefix[-1:])
+
+
+def _remember(cache: dict[K, V], key: K, value: V) -> None:
+    if len(cache) >= MAX_REMEMBERED:
+        for oldest in list(cache)[: MAX_REMEMBERED // 4]:
+            del cache[oldest]
+    cache[key] = value

@@ -1,0 +1,114 @@
+"""What an endpoint demands of its callers, as plain values, and the refusal when they lack it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from watchword.guard.principal import Kind, Principal
+from watchword.oauth.bearer import challenge
+
+
+class Refused(Exception):
+    """The request was not accepted; `status` and `headers` are the answer that the protocol prescribes.
+
+    `error` is None when no credential came at all (RFC 6750 §3.1: then no error code is given).
+    """
+
+    def __init__(
+        self, status: int, error: str | None, description: str, headers: tuple[tuple[str, str], ...]
+    ) -> None:
+        super().__init__(description)
+        self.status = status
+        self.error = error
+        self.description = description
+        self.headers = headers
+
+    def document(self) -> dict[str, str]:
+        """Return the body of the answer."""
+        return {"error": self.error or "unauthorized", "error_description": self.description}
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What a caller must hold; every field narrows, none widens.
+
+    `scopes` are all needed; of `any_scopes` one is enough. `max_age` is in seconds since the person authenticated.
+    """
+
+    scopes: tuple[str, ...] = ()
+    any_scopes: tuple[str, ...] = ()
+    kinds: tuple[Kind, ...] = ()
+    acr: tuple[str, ...] = ()
+    max_age: int | None = None
+    bound: bool = False
+    predicate: Callable[[Principal], bool] | None = None
+
+
+OPEN = Policy()
+
+
+def check(policy: Policy, principal: Principal, *, now: float, scheme: str, metadata: str | None) -> None:
+    """Raise Refused when a caller does not meet a policy; all missing scopes are named at once."""
+    missing = [scope for scope in policy.scopes if scope not in principal.scopes]
+    lacks_any = bool(policy.any_scopes) and not principal.scopes.intersection(policy.any_scopes)
+    if missing or lacks_any:
+        needed = " ".join((*policy.scopes, *(policy.any_scopes if lacks_any else ())))
+        raise refuse(
+            403,
+            "insufficient_scope",
+            "The token lacks a scope that this needs.",
+            scheme,
+            metadata,
+            scope=needed,
+        )
+    if policy.kinds and principal.kind not in policy.kinds:
+        raise refuse(
+            403, "insufficient_scope", "This kind of credential is not accepted here.", scheme, metadata
+        )
+    if policy.bound and principal.jkt is None and principal.x5t is None:
+        raise refuse(
+            401, "invalid_token", "The token must be bound to a key or certificate.", "DPoP", metadata
+        )
+    _check_authentication(policy, principal, now, scheme, metadata)
+    if policy.predicate is not None and not policy.predicate(principal):
+        raise Refused(403, "access_denied", "This caller may not do this.", ())
+
+
+def _check_authentication(
+    policy: Policy, principal: Principal, now: float, scheme: str, metadata: str | None
+) -> None:
+    # RFC 9470 §3
+    weak = bool(policy.acr) and principal.acr not in policy.acr
+    old = policy.max_age is not None and (
+        principal.auth_time is None or now - principal.auth_time > policy.max_age
+    )
+    if weak or old:
+        raise refuse(
+            401,
+            "insufficient_user_authentication",
+            "A stronger or more recent sign-in is needed.",
+            scheme,
+            metadata,
+            acr_values=" ".join(policy.acr) or None,
+            max_age=None if policy.max_age is None else str(policy.max_age),
+        )
+
+
+def refuse(
+    status: int,
+    error: str | None,
+    description: str,
+    scheme: str,
+    metadata: str | None,
+    **parameters: str | None,
+) -> Refused:
+    """Return a refusal with its challenge (RFC 6750 §3, RFC 9728 §5.1)."""
+    value = challenge(
+        scheme,
+        {
+            "error": error,
+            "error_description": description if error else None,
+            **parameters,
+            "resource_metadata": metadata,
+        },
+    )
+    return Refused(status, error, description, (("WWW-Authenticate", value),))

@@ -1,0 +1,48 @@
+"""RFC 6750: the Authorization header and its challenge; also RFC 9449 §7, RFC 9470 §3 and RFC 9728 §5.1.
+
+Owns how a token is presented and how a refusal is worded. Whether a token is good is decided elsewhere.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from watchword.oauth.errors import OAuthError
+
+MAX_TOKEN = 16 * 1024
+
+_TOKEN = re.compile(r"[A-Za-z0-9._~+/-]+=*")  # RFC 6750 §2.1, b64token
+_UNQUOTABLE = re.compile(r"[^\x20-\x21\x23-\x5b\x5d-\x7e]")
+
+
+@dataclass(frozen=True, slots=True)
+class PresentedToken:
+    """A token as presented; `scheme` is "bearer" or "dpop"."""
+
+    scheme: str
+    token: str
+
+
+def read_authorization(headers: Sequence[str]) -> PresentedToken | None:
+    """Return the token of the Authorization headers of a request, None when there is none.
+
+    Raise `invalid_request` for several headers and `invalid_token` for one that holds no token (§3.1).
+    """
+    if not headers:
+        return None
+    if len(headers) > 1:  # §2: one method, once
+        raise OAuthError("invalid_request", "The Authorization header was sent more than once.")
+    scheme, _, token = headers[0].partition(" ")
+    if scheme.lower() not in ("bearer", "dpop"):
+        return None
+    if len(token) > MAX_TOKEN or not _TOKEN.fullmatch(token.strip()):
+        raise OAuthError("invalid_token", "The access token is malformed.")
+    return PresentedToken(scheme.lower(), token.strip())
+
+
+def challenge(scheme: str, parameters: Mapping[str, str | None]) -> str:
+    """Return a `WWW-Authenticate` value: a scheme and its parameters, those that are None left out."""
+    given = [
+        f'{name}="{_UNQUOTABLE.sub("?", value)}"' for name, value in parameters.items() if value is not None
+    ]
+    return f"{scheme} {', '.join(given)}" if given else scheme

@@ -1,0 +1,111 @@
+"""WCAG 2.2 §1.4.3: a service's own name, logo and colours, made readable whatever colour is chosen.
+
+Owns the values an operator sets and the style sheet made of them. Knows nothing of templates.
+"""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+MIN_CONTRAST = 4.5
+SURFACE_LIGHT = "#ffffff"
+SURFACE_DARK = "#15191c"
+
+_COLOUR = re.compile(r"#[0-9a-f]{6}")
+_LOGO = re.compile(
+    r"/[A-Za-z0-9._~/-]{1,200}|data:image/(?:svg\+xml|png|webp);base64,[A-Za-z0-9+/=]{1,200000}"
+)
+_ADDRESS = re.compile(r"https?://[^\s\"'<>\\]{1,500}|/[^\s\"'<>\\]{0,500}|mailto:[^\s\"'<>\\]{1,200}")
+_PATH = re.compile(r"(?:/[A-Za-z0-9._~-]{1,60}){1,8}")
+
+
+@dataclass(frozen=True, slots=True)
+class Branding:
+    """How the pages present the service; raises ValueError at once for a value that can't be shown safely.
+
+    A logo is a path on this server or a `data:` image. `template_directory` may hold templates (by block), a
+    `brand.css` and `locales/*.toml`.
+    """
+
+    name: str = "Watchword"
+    logo: str | None = None
+    logo_dark: str | None = None
+    accent: str = "#0d6b5e"
+    accent_dark: str | None = None
+    privacy_url: str | None = None
+    terms_url: str | None = None
+    help_url: str | None = None
+    template_directory: Path | None = None
+    asset_path: str = "/assets"
+
+    def __post_init__(self) -> None:
+        if not 1 <= len(self.name) <= 80 or not self.name.isprintable():
+            raise ValueError("the service's name has 1 to 80 printable characters")
+        for colour in (self.accent, self.accent_dark or self.accent):
+            if not _COLOUR.fullmatch(colour):
+                raise ValueError("an accent colour is written like #0d6b5e")
+        for logo in filter(None, (self.logo, self.logo_dark)):
+            if not _LOGO.fullmatch(logo) or logo.startswith("//"):
+                raise ValueError("a logo is a path on this server or a base64 data: image (SVG, PNG, WebP)")
+        for address in filter(None, (self.privacy_url, self.terms_url, self.help_url)):
+            if not _ADDRESS.fullmatch(address) or address.startswith("//"):
+                raise ValueError("a link is an http(s) or mailto address, or a path on this server")
+        if not _PATH.fullmatch(self.asset_path):
+            raise ValueError("the asset path starts with a slash and doesn't end with one")
+
+
+def stylesheet(branding: Branding) -> str:
+    """Return the style sheet that carries the brand's colours, each darkened or lightened until it can be read."""
+    light = readable(branding.accent, SURFACE_LIGHT)
+    dark = readable(branding.accent_dark or branding.accent, SURFACE_DARK)
+    own = branding.template_directory / "brand.css" if branding.template_directory else None
+    return (
+        f":root {{\n{_variables(light, '#000000')}}}\n"
+        f"@media (prefers-color-scheme: dark) {{\n:root {{\n{_variables(dark, '#ffffff')}}}\n}}\n"
+        + (own.read_text("utf-8") if own and own.is_file() else "")
+    )
+
+
+def contrast(first: str, second: str) -> float:
+    """Return the contrast ratio of two colours (WCAG 2.2 "contrast ratio"), from 1 to 21."""
+    darker, lighter = sorted((_luminance(first), _luminance(second)))
+    return (lighter + 0.05) / (darker + 0.05)
+
+
+def readable(colour: str, background: str) -> str:
+    """Return the colour, moved towards black or white by as little as makes it readable on the background."""
+    target = "#000000" if _luminance(background) > 0.4 else "#ffffff"
+    for step in range(21):
+        mixed = mix(colour, target, step / 20)
+        if contrast(mixed, background) >= MIN_CONTRAST:
+            return mixed
+    return target
+
+
+def ink(colour: str) -> str:
+    """Return the text colour for a filled area: whichever of white and near-black can be read better."""
+    return max(("#ffffff", "#06110f"), key=lambda text: contrast(text, colour))
+
+
+def mix(first: str, second: str, share: float) -> str:
+    """Return `first` with a share (0 to 1) of `second` mixed in."""
+    pairs = zip(_channels(first), _channels(second), strict=True)
+    return "#" + "".join(f"{round(one + (two - one) * share):02x}" for one, two in pairs)
+
+
+def _variables(colour: str, towards: str) -> str:
+    hover = mix(colour, towards, 0.12)
+    hover = hover if contrast(ink(colour), hover) >= MIN_CONTRAST else colour
+    return f"  --accent: {colour};\n  --accent-hover: {hover};\n  --accent-ink: {ink(colour)};\n"
+
+
+def _channels(colour: str) -> tuple[int, int, int]:
+    return int(colour[1:3], 16), int(colour[3:5], 16), int(colour[5:7], 16)
+
+
+def _luminance(colour: str) -> float:
+    linear = [
+        c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4
+        for c in (n / 255 for n in _channels(colour))
+    ]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]

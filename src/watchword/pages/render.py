@@ -1,0 +1,165 @@
+"""HTML Living Standard: pages and mails made from templates, texts and a context.
+
+Owns the template environment and the contract between a template and its caller: a template's first comment names
+everything it needs, and whatever is missing is an error, never an empty place. A service's own templates
+(`Branding.template_directory`) extend `watchword/<page>.html`, replace single blocks, and name the contract's version
+in their first line.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import lru_cache, partial
+from pathlib import Path
+
+from jinja2 import BaseLoader, ChoiceLoader, Environment, FileSystemLoader, PrefixLoader, StrictUndefined
+from markupsafe import Markup, escape
+
+from watchword.pages import assets, languages
+from watchword.pages.branding import Branding
+from watchword.pages.languages import Language
+
+CONTRACT = 1
+TEMPLATES = Path(__file__).parent / "templates"
+DECLARATION = f"{{# watchword-pages: {CONTRACT} #}}"
+DEFAULTS: Mapping[str, object] = {
+    "hidden": {},
+    "errors": {},
+    "values": {},
+    "notice": None,
+    "languages": (),
+    "refresh": None,
+}
+
+
+class ContractError(ValueError):
+    """A service's own template doesn't name the contract's version that it was written for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """A named failure beside a field, with what its text mentions; a plain string does where nothing is mentioned."""
+
+    name: str
+    values: Mapping[str, str | int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Mail:
+    """A mail's subject (one line) and its plain text."""
+
+    subject: str
+    body: str
+
+
+class OwnTemplates(FileSystemLoader):
+    """A service's own templates; each declares the version of the contract in its first line."""
+
+    def get_source(self, environment: Environment, template: str) -> tuple[str, str, Callable[[], bool]]:
+        source, path, fresh = super().get_source(environment, template)
+        if not source.lstrip("\ufeff").startswith(DECLARATION):
+            raise ContractError(f"{template}: the first line of an own template is {DECLARATION}")
+        return source, path, fresh
+
+
+def render(
+    template: str,
+    context: Mapping[str, object],
+    *,
+    locale: str,
+    branding: Branding,
+    csp_nonce: str | None = None,
+) -> str:
+    """Return a page ("sign_in", "account/passkeys", …) as HTML; `csp_nonce` is for own templates only.
+
+    Raises jinja2.UndefinedError when the context lacks something, jinja2.TemplateNotFound for an unknown page.
+    """
+    environment = _environment(branding.template_directory)
+    language = _language(branding, locale)
+    names = {**DEFAULTS, **_vocabulary(language, branding), "csp_nonce": csp_nonce, **context}
+    names["parts"] = environment.get_template("parts.html").make_module(names)
+    return environment.get_template(f"{template}.html").render(names)
+
+
+def render_mail(template: str, context: Mapping[str, object], *, locale: str, branding: Branding) -> Mail:
+    """Return a mail ("verify", "reset", …) with its subject; raises as `render` does."""
+    language = _language(branding, locale)
+    translate = partial(languages.fill_text, language)
+    names = {
+        "t": translate,
+        "brand": branding,
+        "moment": partial(languages.moment, language),
+        "date": partial(languages.date, language),
+        "line": languages.one_line,
+        **context,
+    }
+    body = _environment(branding.template_directory).get_template(f"mail/{template}.txt").render(names)
+    return Mail(
+        languages.one_line(translate(f"mail.{template}.subject", service=branding.name)), body.strip() + "\n"
+    )
+
+
+def locales(branding: Branding) -> Mapping[str, Language]:
+    """Return the languages this service speaks, its own catalogues included."""
+    own = branding.template_directory / "locales" if branding.template_directory else None
+    return languages.available(own)
+
+
+def check_own_templates(branding: Branding) -> None:
+    """Load every template of the service's own directory; raises ContractError or jinja2.TemplateError at start."""
+    environment = _environment(branding.template_directory)
+    for name in environment.list_templates(extensions=["html", "txt"]):
+        environment.get_template(name)
+
+
+@lru_cache(maxsize=16)
+def _environment(own: Path | None) -> Environment:
+    packaged = FileSystemLoader(TEMPLATES)
+    loaders: list[BaseLoader] = [packaged, PrefixLoader({"watchword": packaged})]
+    if own is not None:
+        loaders.insert(0, OwnTemplates(own))
+    return Environment(
+        loader=ChoiceLoader(loaders),
+        autoescape=lambda name: name is None or not name.endswith(".txt"),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        auto_reload=False,
+    )
+
+
+def _language(branding: Branding, locale: str) -> Language:
+    known = locales(branding)
+    return known.get(locale, known[languages.DEFAULT])
+
+
+def _vocabulary(language: Language, branding: Branding) -> dict[str, object]:
+    return {
+        "t": partial(languages.fill_html, language),
+        "has_text": language.texts.__contains__,
+        "problem": partial(_problem, language),
+        "strong": partial(_wrap, "strong"),
+        "name": partial(_wrap, "bdi"),
+        "date": partial(languages.date, language),
+        "moment": partial(languages.moment, language),
+        "iso": _iso,
+        "asset": lambda name: assets.address(name, branding),
+        "brand": branding,
+        "locale": language.code,
+        "direction": language.direction,
+    }
+
+
+def _problem(language: Language, problem: str | Problem) -> Markup:
+    named = Problem(problem) if isinstance(problem, str) else problem
+    return languages.fill_html(language, f"problem.{named.name}", **named.values)
+
+
+def _wrap(element: str, value: object) -> Markup:
+    inner = escape(value) if element == "bdi" else Markup("<bdi>{}</bdi>").format(value)
+    return Markup(f"<{element}>{{}}</{element}>").format(inner)  # noqa: S704  the element is one of two literals
+
+
+def _iso(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

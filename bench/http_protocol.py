@@ -7,6 +7,7 @@ compare: they hold when the machine is shared.
 """
 
 import argparse
+import itertools
 import os
 import subprocess
 import sys
@@ -27,8 +28,10 @@ REQUEST = (
 )
 VARIANTS = {
     "ours, hot": ("watchword.protocol:LeanProtocol", "/hot"),
+    "ours, hot, new heads": ("watchword.protocol:LeanProtocol", "/hot"),
     "ours, in a task": ("watchword.protocol:LeanProtocol", "/task"),
     "uvicorn httptools": ("httptools", "/hot"),
+    "uvicorn, new heads": ("httptools", "/hot"),
 }
 
 
@@ -67,16 +70,25 @@ def serve(port: int, protocol: str) -> None:
     )
 
 
-def measure(protocol: str, path: str, port: int, connections: int, seconds: float) -> str:
+def requests(path: str, fresh: bool) -> load.RequestFactory:
+    """Equal requests, as most clients send them, or each with a header of its own, as with a DPoP proof."""
+    request = REQUEST.replace(b"/hot", path.encode())
+    if not fresh:
+        return lambda: request
+    start, _, end = request.partition(b"bench\r\n")
+    numbers = itertools.count(10**9)
+    return lambda: b"%b%d\r\n%b" % (start, next(numbers), end)
+
+
+def measure(protocol: str, factory: load.RequestFactory, port: int, connections: int, seconds: float) -> str:
     """One row: answers a second, answers per CPU second of the server, latencies, cost of the load itself."""
     server = subprocess.Popen([sys.executable, __file__, "--serve", protocol, "--port", str(port)])
     try:
         process = psutil.Process(server.pid)
         process.cpu_affinity([0])
         time.sleep(1.5)
-        request = REQUEST.replace(b"/hot", path.encode())
         before, own = cpu(process), cpu(psutil.Process())
-        result = load.run("127.0.0.1", port, lambda: request, connections, seconds)
+        result = load.run("127.0.0.1", port, factory, connections, seconds)
         spent, own = cpu(process) - before, cpu(psutil.Process()) - own
         total = seconds + 0.5
         assert set(result.statuses) == {200}, result.statuses
@@ -111,7 +123,8 @@ def main() -> None:
         return
     os.sched_setaffinity(0, {(os.cpu_count() or 1) - 1})
     for name, (protocol, path) in VARIANTS.items():
-        row = measure(protocol, path, options.port, options.connections, options.seconds)
+        factory = requests(path, "new heads" in name)
+        row = measure(protocol, factory, options.port, options.connections, options.seconds)
         print(f"{name:20} {row}", flush=True)
 
 

@@ -1,0 +1,100 @@
+// A peer to measure against: oidc-provider with one confidential client, client_credentials and introspection.
+//
+//   node server.mjs jwt|memory|sqlite [DATABASE]
+//
+// jwt:    ES256-signed JWT access tokens, which oidc-provider does not store.
+// memory: opaque access tokens in oidc-provider's own in-memory adapter: nothing survives a restart.
+// sqlite: opaque access tokens in SQLite, each answer after a durable commit (WAL, synchronous=FULL).
+//
+// Prints {"port": …} when it listens. Settings follow oidc-provider's documentation; what is not needed stays at
+// its default.
+import { generateKeyPairSync } from "node:crypto";
+import { createServer } from "node:http";
+import { DatabaseSync } from "node:sqlite";
+import { Provider } from "oidc-provider";
+
+const [mode, file = "tokens.db"] = process.argv.slice(2);
+const RESOURCE = "https://api.example.com/";
+const SECONDS = 600;
+
+function sqliteAdapter(path) {
+  const database = new DatabaseSync(path);
+  database.exec("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL");
+  database.exec(`
+    CREATE TABLE IF NOT EXISTS entry (
+      kind TEXT NOT NULL, id TEXT NOT NULL, grant_id TEXT, uid TEXT, user_code TEXT,
+      payload TEXT NOT NULL, expires_at INTEGER, PRIMARY KEY (kind, id)) WITHOUT ROWID;
+    CREATE INDEX IF NOT EXISTS entry_grant ON entry (grant_id) WHERE grant_id IS NOT NULL;
+    CREATE INDEX IF NOT EXISTS entry_uid ON entry (kind, uid) WHERE uid IS NOT NULL;
+    CREATE INDEX IF NOT EXISTS entry_code ON entry (kind, user_code) WHERE user_code IS NOT NULL`);
+  const columns = "SELECT payload FROM entry WHERE (expires_at IS NULL OR expires_at > ?) AND kind = ? AND";
+  const sql = {
+    upsert: database.prepare("INSERT OR REPLACE INTO entry VALUES (?, ?, ?, ?, ?, ?, ?)"),
+    id: database.prepare(`${columns} id = ?`),
+    uid: database.prepare(`${columns} uid = ?`),
+    userCode: database.prepare(`${columns} user_code = ?`),
+    destroy: database.prepare("DELETE FROM entry WHERE kind = ? AND id = ?"),
+    revoke: database.prepare("DELETE FROM entry WHERE grant_id = ?"),
+    consume: database.prepare(
+      "UPDATE entry SET payload = json_set(payload, '$.consumed', unixepoch()) WHERE kind = ? AND id = ?"),
+  };
+  const now = () => Math.floor(Date.now() / 1000);
+  const one = (statement, ...values) => {
+    const row = statement.get(now(), ...values);
+    return row && JSON.parse(row.payload);
+  };
+  return class {
+    constructor(kind) { this.kind = kind; }
+    async upsert(id, payload, expiresIn) {
+      const { grantId = null, uid = null, userCode = null } = payload;
+      const end = expiresIn ? now() + expiresIn : null;
+      sql.upsert.run(this.kind, id, grantId, uid, userCode, JSON.stringify(payload), end);
+    }
+    async find(id) { return one(sql.id, this.kind, id); }
+    async findByUid(uid) { return one(sql.uid, this.kind, uid); }
+    async findByUserCode(code) { return one(sql.userCode, this.kind, code); }
+    async destroy(id) { sql.destroy.run(this.kind, id); }
+    async revokeByGrantId(id) { sql.revoke.run(id); }
+    async consume(id) { sql.consume.run(this.kind, id); }
+  };
+}
+
+const server = createServer();
+server.listen(0, "127.0.0.1", () => {
+  const { port } = server.address();
+  const key = generateKeyPairSync("ec", { namedCurve: "P-256" }).privateKey.export({ format: "jwk" });
+  const provider = new Provider(`http://127.0.0.1:${port}`, {
+    ...(mode === "sqlite" && { adapter: sqliteAdapter(file) }),
+    clients: [{
+      client_id: "bench",
+      client_secret: "bench-secret-bench-secret-bench-secret",
+      grant_types: ["client_credentials"],
+      redirect_uris: [],
+      response_types: [],
+      token_endpoint_auth_method: "client_secret_basic",
+      id_token_signed_response_alg: "ES256",
+    }],
+    jwks: { keys: [{ ...key, alg: "ES256", use: "sig", kid: "bench" }] },
+    scopes: ["read", "write"],
+    ttl: { ClientCredentials: SECONDS },
+    features: {
+      devInteractions: { enabled: false },
+      clientCredentials: { enabled: true },
+      introspection: { enabled: true, allowedPolicy: () => true },
+      resourceIndicators: {
+        enabled: true,
+        defaultResource: () => RESOURCE,
+        getResourceServerInfo: () => ({
+          scope: "read write",
+          audience: RESOURCE,
+          accessTokenTTL: SECONDS,
+          accessTokenFormat: mode === "jwt" ? "jwt" : "opaque",
+          ...(mode === "jwt" && { jwt: { sign: { alg: "ES256" } } }),
+        }),
+      },
+    },
+  });
+  server.on("request", provider.callback());
+  console.log(JSON.stringify({ port }));
+});
+process.on("SIGTERM", () => process.exit(0));

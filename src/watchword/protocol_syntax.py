@@ -49,7 +49,7 @@ FORBIDDEN: Final = re.compile(rb"\r(?=[^\n])|(?<!\r)\n|\x00")
 BAD_ESCAPE: Final = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 
 
-class Refused(Exception):  # noqa: N818  (an outcome for the client, not a fault of ours)
+class Refused(Exception):
     """A request that is answered with `status` and some header lines, and ends the connection."""
 
     def __init__(self, status: int, headers: bytes = b"") -> None:

@@ -2,7 +2,7 @@
 
 import secrets
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
@@ -22,6 +22,7 @@ from watchword.endpoints import (
     token,
 )
 from watchword.flows import start
+from watchword.flows.local import LocalVerifier
 from watchword.flows.runtime import Runtime
 from watchword.http import Endpoint, Receive, Request, Response, Scope, Send
 from watchword.oauth.errors import OAuthError
@@ -80,6 +81,7 @@ class App:
     def __init__(self, settings: Settings, clock: Callable[[], float] = time.time) -> None:
         self.settings = settings = with_issuer(settings)
         self.runtime: Runtime | None = None
+        self._local: LocalVerifier | None = None
         self._clock = clock
         self._jobs: list[Any] = []
         self._prefix = urlsplit(settings.issuer).path
@@ -103,6 +105,7 @@ class App:
     async def open(self) -> Runtime:
         """Open the database and the keys, and start the jobs."""
         self.runtime = await start.open_runtime(self.settings, self._clock)
+        self._local = LocalVerifier(self.runtime)
         if self.settings.jobs:
             self._jobs = jobs.start(self.runtime)
         return self.runtime
@@ -113,7 +116,22 @@ class App:
             job.cancel()
         if self.runtime is not None:
             await start.close_runtime(self.runtime)
-            self.runtime = None
+            self.runtime = self._local = None
+
+    @property
+    def issuer(self) -> str:
+        """The issuer identifier."""
+        return self.settings.issuer
+
+    async def introspect(self, token: str, *, address: str | None, path: str | None) -> Mapping[str, object]:
+        """Answer a guard in the same process what a token says (RFC 7662), without a network in between."""
+        if self._local is None:
+            raise StorageUnavailable("the server is not open")
+        return await self._local.introspect(token, address=address, path=path)
+
+    def recall(self, token: str, address: str) -> Mapping[str, object] | None:
+        """Return the answer given before about a token while it still holds; None when it must be asked about."""
+        return self._local.recall(token, address) if self._local is not None else None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one ASGI connection."""

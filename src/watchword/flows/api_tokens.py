@@ -91,6 +91,7 @@ class Verdict:
 
     reason: str
     token: ApiToken | None = None
+    secret_id: str = ""
 
     @property
     def active(self) -> bool:
@@ -334,7 +335,7 @@ async def verify(runtime: Runtime, secret: str, use: Use) -> Verdict:
     if found is None:
         return Verdict("unknown")
     now = runtime.now()
-    verdict = Verdict(_decide(runtime, found, use, now), found.token)
+    verdict = Verdict(_decide(runtime, found, use, now), found.token, found.secret_id)
     runtime.usage.count(found.secret_id, found.token.id, verdict.reason, now, use.address or "")
     return verdict
 

@@ -29,6 +29,7 @@ class Answer:
     claims: Mapping[str, object]
     client_id: str | None = None
     audience: tuple[str, ...] = ()
+    secret_id: str = ""
 
     @property
     def active(self) -> bool:
@@ -56,7 +57,8 @@ async def _api_token(runtime: Runtime, token: str, use: Use) -> Answer:
     verdict = await api_tokens.verify(runtime, token, use)
     if verdict.token is None or not verdict.active:
         return Answer(verdict.reason, INACTIVE)
-    return Answer("active", _describe(runtime, verdict.token), audience=(verdict.token.resource,))
+    claims = _describe(runtime, verdict.token)
+    return Answer("active", claims, audience=(verdict.token.resource,), secret_id=verdict.secret_id)
 
 
 def _describe(runtime: Runtime, token: ApiToken) -> dict[str, object]:

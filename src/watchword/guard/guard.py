@@ -73,16 +73,23 @@ class Guard:
         self.issuer = self._issuer.issuer
         self.audience = audience or self.issuer
         self.resource_metadata = resource_metadata
+        self._local = None if isinstance(self._issuer, Issuer) else self._issuer
         self._live = live or not isinstance(self._issuer, Issuer)
         self._cache_seconds = cache_seconds if isinstance(self._issuer, Issuer) else 0.0
         self._clock = clock
         self._tokens: dict[str, tuple[Principal, float]] = {}
         self._answers: dict[str, tuple[Mapping[str, object], float]] = {}
         self._asking: dict[tuple[str, str | None, str | None], asyncio.Future[Mapping[str, object]]] = {}
+        self._recognised: dict[str, tuple[str, Mapping[str, object] | None, Principal]] = {}
         self._proofs: dict[str, float] = {}
 
     async def authenticate(self, presented: Presented, policy: Policy = OPEN) -> Principal:
         """Return the caller of a request when it meets the policy; raise Refused with the answer to give."""
+        known = self._recall(presented)
+        if known is not None:
+            if policy is not OPEN:
+                check(policy, known, now=self._clock(), scheme="Bearer", metadata=self.resource_metadata)
+            return known
         try:
             found = read_authorization(presented.authorization)
         except OAuthError as error:
@@ -95,9 +102,30 @@ class Guard:
             raise refuse(401, None, "Send an access token.", scheme, self.resource_metadata, scope=scope)
         principal = await self._principal(found.token, presented)
         self._check_possession(principal, found, presented)
+        self._recognise(presented.authorization[0], found.token, principal)
         scheme = "DPoP" if found.scheme == "dpop" else "Bearer"
         check(policy, principal, now=self._clock(), scheme=scheme, metadata=self.resource_metadata)
         return principal
+
+    def _recall(self, presented: Presented) -> Principal | None:
+        """Return the caller of a bearer token that was verified before and still holds, without verifying it again."""
+        if len(presented.authorization) != 1:
+            return None
+        known = self._recognised.get(presented.authorization[0])
+        if known is None:
+            return None
+        token, claims, principal = known
+        if self._local is not None:
+            return principal if self._local.recall(token, presented.address or "") is claims else None
+        remembered = self._tokens.get(token)
+        return principal if remembered is not None and self._clock() < remembered[1] else None
+
+    def _recognise(self, header: str, token: str, principal: Principal) -> None:
+        if principal.jkt is not None or principal.x5t is not None:
+            return  # each request must prove possession anew
+        claims = self._local.recall(token, "") if self._local is not None else None
+        if claims is not None or self._local is None:
+            _remember(self._recognised, header, (token, claims, principal))
 
     async def _principal(self, token: str, presented: Presented) -> Principal:
         now = self._clock()

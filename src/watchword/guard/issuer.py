@@ -39,6 +39,9 @@ class Local(Protocol):
     async def introspect(self, token: str, *, address: str | None, path: str | None) -> Mapping[str, object]:
         """Answer what a token says, as RFC 7662 does, without a network in between."""
 
+    def recall(self, token: str, address: str) -> Mapping[str, object] | None:
+        """Return the very same answer as before while it still holds; None when the token must be asked about."""
+
 
 class Issuer:
     """One authorization server, reached over HTTP."""

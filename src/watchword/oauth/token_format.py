@@ -30,6 +30,9 @@ _BRAND = re.compile(r"[a-z][a-z0-9]{1,9}")
 _SPACE = 62**BODY_LENGTH
 
 
+_PAIRS = tuple(first + second for first in ALPHABET for second in ALPHABET)
+
+
 def base62(number: int, width: int) -> str:
     """Write a number in base62, zero-padded to `width` characters."""
     digits = []
@@ -58,7 +61,9 @@ def make(brand: str, kind: str, randomness: bytes) -> str:
 
 def checksum(body: str) -> str:
     """Return the six check characters of a token's body."""
-    return base62(crc32(body.encode("ascii")), CHECKSUM_LENGTH)
+    rest, low = divmod(crc32(body.encode("ascii")), 3844)
+    high, middle = divmod(rest, 3844)
+    return _PAIRS[high] + _PAIRS[middle] + _PAIRS[low]
 
 
 def is_well_formed(token: str, brand: str, kind: str) -> bool:

@@ -62,7 +62,10 @@ COLUMNS = (
     "id, name, owner_kind, owner_id, scope, resource, created_at, created_by, expires_at, parent_id, depth, revoked_at, "
     "revoked_reason, addresses, path, rate_limit, quota, jkt, metadata"
 )
-_T_COLUMNS = ", ".join(f"t.{column.strip()}" for column in COLUMNS.split(","))
+_NAMES = tuple(column.strip() for column in COLUMNS.split(","))
+_T_COLUMNS = ", ".join(f"t.{name}" for name in _NAMES)
+_decode_addresses = msgspec.json.Decoder(tuple[str, ...]).decode
+_decode_metadata = msgspec.json.Decoder(dict[str, str]).decode
 _OWNER_DISABLED = (
     "CASE t.owner_kind WHEN 'user' THEN COALESCE((SELECT CASE WHEN u.disabled_at IS NULL THEN 0 ELSE 1 END FROM users u WHERE u.id = t.owner_id), 1) "
     "WHEN 'client' THEN COALESCE((SELECT CASE WHEN c.disabled_at IS NULL THEN 0 ELSE 1 END FROM clients c WHERE c.client_id = t.owner_id), 1) "
@@ -71,9 +74,9 @@ _OWNER_DISABLED = (
 
 
 def _token(row: Row) -> ApiToken:
-    values = {column.strip(): row[column.strip()] for column in COLUMNS.split(",")}
-    values["addresses"] = tuple(msgspec.json.decode(values["addresses"], type=list[str]))
-    values["metadata"] = msgspec.json.decode(values["metadata"], type=dict[str, str])
+    values = {name: row[name] for name in _NAMES}
+    values["addresses"] = _decode_addresses(values["addresses"]) if values["addresses"] != "[]" else ()
+    values["metadata"] = _decode_metadata(values["metadata"]) if values["metadata"] != "{}" else {}
     return ApiToken(**values)
 
 

@@ -1,0 +1,55 @@
+"""Verification within one process: what a guard in the same process asks, without a network in between.
+
+A token that was seen before costs two look-ups in memory: it is remembered while the database does not change, so that a
+revocation by any process is noticed at once.
+"""
+
+from collections.abc import Mapping
+
+from watchword.flows import introspection
+from watchword.flows.api_tokens import Use
+from watchword.flows.runtime import Runtime
+
+MAX_SEEN = 10_000
+FOREVER = 2**62
+
+
+class LocalVerifier:
+    """Answers of one process about tokens, remembered as long as they hold."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+        self._seen: dict[str, tuple[int, int, Mapping[str, object], str, str]] = {}
+
+    def recall(self, token: str, address: str = "") -> Mapping[str, object] | None:
+        """Return what is known of a token that was seen before and is still good; None when it must be looked up."""
+        seen = self._seen.get(token)
+        if seen is None:
+            return None
+        runtime = self._runtime
+        now = runtime.clock()
+        if seen[0] != runtime.database.version() or now >= seen[1]:
+            del self._seen[token]
+            return None
+        if seen[3]:
+            runtime.usage.count(seen[3], seen[4], "active", int(now), address)
+        return seen[2]
+
+    async def introspect(self, token: str, *, address: str | None, path: str | None) -> Mapping[str, object]:
+        """Answer what a token says, as RFC 7662 does."""
+        known = self.recall(token, address or "")
+        if known is not None:
+            return known
+        runtime = self._runtime
+        version = runtime.database.version()
+        answer = await introspection.introspect(runtime, token, Use(address, path))
+        if answer.active and not answer.claims.get("limited"):
+            self._remember(token, version, answer.claims, answer.secret_id)
+        return answer.claims if answer.active else introspection.INACTIVE
+
+    def _remember(self, token: str, version: int, claims: Mapping[str, object], secret_id: str) -> None:
+        if len(self._seen) >= MAX_SEEN:
+            self._seen.clear()
+        exp = claims.get("exp")
+        until = exp if isinstance(exp, int) else FOREVER
+        self._seen[token] = (version, until, claims, secret_id, str(claims["jti"]))

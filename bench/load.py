@@ -5,6 +5,7 @@ a factory, so that proofs and assertions can be made fresh. Answers need a Conte
 """
 
 import asyncio
+import socket
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -130,3 +131,10 @@ def run(
     tally = Tally(request)
     elapsed = uvloop.run(drive(host, port, tally, connections, seconds, warm_up))
     return Load(len(tally.latencies) / elapsed, tally.latencies, tally.statuses, elapsed, tally.failures)
+
+
+def free_port() -> int:
+    """Return a loopback port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

@@ -100,9 +100,9 @@ class Guard:
             scope = " ".join(policy.scopes) or None
             scheme = "DPoP" if policy.bound else "Bearer"
             raise refuse(401, None, "Send an access token.", scheme, self.resource_metadata, scope=scope)
-        principal = await self._principal(found.token, presented)
+        principal, claims = await self._principal(found.token, presented)
         self._check_possession(principal, found, presented)
-        self._recognise(presented.authorization[0], found.token, principal)
+        self._recognise(presented.authorization[0], found.token, claims, principal)
         scheme = "DPoP" if found.scheme == "dpop" else "Bearer"
         check(policy, principal, now=self._clock(), scheme=scheme, metadata=self.resource_metadata)
         return principal
@@ -120,31 +120,33 @@ class Guard:
         remembered = self._tokens.get(token)
         return principal if remembered is not None and self._clock() < remembered[1] else None
 
-    def _recognise(self, header: str, token: str, principal: Principal) -> None:
-        if principal.jkt is not None or principal.x5t is not None:
-            return  # each request must prove possession anew
-        claims = self._local.recall(token, "") if self._local is not None else None
-        if claims is not None or self._local is None:
+    def _recognise(
+        self, header: str, token: str, claims: Mapping[str, object] | None, principal: Principal
+    ) -> None:
+        # A bound token must prove possession with every request, a limited one is good for one request only.
+        if principal.jkt is None and principal.x5t is None and (claims is None or not claims.get("limited")):
             _remember(self._recognised, header, (token, claims, principal))
 
-    async def _principal(self, token: str, presented: Presented) -> Principal:
+    async def _principal(
+        self, token: str, presented: Presented
+    ) -> tuple[Principal, Mapping[str, object] | None]:
         now = self._clock()
         remembered = self._tokens.get(token)
         if remembered is not None and now < remembered[1]:
-            return remembered[0]
+            return remembered[0], None
         is_jwt = token.count(".") == 2
         if not is_jwt and not _may_be_ours(token):
             raise self._invalid()
         if is_jwt and not self._live:
             principal = await self._verify_jwt(token, now)
             _remember(self._tokens, token, (principal, float(principal.expires_at or 0)))
-            return principal
+            return principal, None
         claims = await self._ask(token, presented, now)
         if claims.get("active") is not True:
             raise self._invalid()
         principal = from_claims(claims, self.issuer)
         self._check_claims(principal, now)
-        return principal
+        return principal, claims
 
     async def _verify_jwt(self, token: str, now: float) -> Principal:
         if not isinstance(self._issuer, Issuer):

@@ -1,0 +1,59 @@
+# `make demo` and `make test` are all that a fresh machine needs; `make help` lists the rest.
+PYTHON ?= $(shell for p in python3.13 python3.12 python3.14 python3.11 python3 python; do \
+	command -v $$p >/dev/null 2>&1 && $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+DEMO_READY := $(VENV)/.demo-ready
+
+.PHONY: help demo test check format bench docs lock clean
+.DEFAULT_GOAL := help
+
+help: ## List the targets
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
+
+$(VENV)/pyvenv.cfg:
+	@test -n "$(PYTHON)" || { echo "Watchword needs Python 3.11 or newer: install it, or call make PYTHON=/path/to/python3"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+$(DEMO_READY): $(VENV)/pyvenv.cfg requirements/demo.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/demo.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(READY): $(VENV)/pyvenv.cfg requirements/dev.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@ $(DEMO_READY)
+
+demo: $(DEMO_READY) ## Tell the whole story on a throw-away database (KEEP=1 leaves it running)
+	@$(BIN)/watchword demo $(if $(KEEP),--keep)
+
+test: $(READY) ## Run every test; installs what they need where it may
+	@sh tools/system_packages.sh
+	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+check: $(READY) ## Format, lint, types, import contracts, unit tests: under a minute
+	$(BIN)/ruff format --check src tests bench examples tools
+	$(BIN)/ruff check src tests bench examples tools
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m pytest -n 2 tests/unit tests/architecture
+
+format: $(READY) ## Format and sort what can be
+	$(BIN)/ruff check --fix-only --quiet src tests bench examples tools
+	$(BIN)/ruff format --quiet src tests bench examples tools
+
+bench: $(READY) ## Measure against the peers that install here, and write docs/performance.md
+	$(BIN)/python -m bench
+
+docs: $(READY) ## Build the documentation into site/
+	$(BIN)/mkdocs build --strict --quiet
+
+lock: $(READY) ## Pin every dependency again, with hashes
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	for name in dev server demo; do $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
+		--no-header --no-emit-index-url --no-emit-find-links requirements/$$name.in -o requirements/$$name.txt; done
+
+clean: ## Remove everything that was made
+	rm -rf $(VENV) site dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache node_modules

@@ -1,0 +1,6 @@
+"""What every test may ask for: fixtures by topic, and the rule by which a missing system package skips or fails."""
+
+pytest_plugins = (
+    "tests.fixtures.system",
+    "tests.fixtures.servers",
+)

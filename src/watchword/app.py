@@ -84,6 +84,7 @@ class App:
         self._local: LocalVerifier | None = None
         self._clock = clock
         self._jobs: list[Any] = []
+        self._trusted = settings.trusted_proxies
         self._prefix = urlsplit(settings.issuer).path
         self._exact: dict[str, dict[str, Route]] = {}
         self._patterns: list[tuple[PathRoute, dict[str, Route]]] = []
@@ -219,10 +220,10 @@ class App:
         if self.runtime is None:
             raise StorageUnavailable("the server is not open")
         headers: dict[bytes, bytes] = {}
-        duplicates: set[bytes] = set()
+        duplicates: set[bytes] | None = None
         for name, value in scope["headers"]:
             if name in headers:
-                duplicates.add(name)
+                duplicates = {*(duplicates or ()), name}
                 if name == b"cookie":
                     value = headers[name] + b"; " + value
                 elif name == b"x-forwarded-for":
@@ -230,7 +231,9 @@ class App:
             headers[name] = value
         self._check_host(headers, duplicates)
         peer = scope["client"][0] if scope.get("client") else ""
-        address, proxied = http.client_address(peer, headers, self.settings.trusted_proxies)
+        address, proxied = peer, False
+        if self._trusted:
+            address, proxied = http.client_address(peer, headers, self._trusted)
         secure = self._is_secure(scope, headers, proxied)
         if (
             self.settings.secure and not secure and (b"authorization" in headers or scope["method"] == "POST")
@@ -242,7 +245,7 @@ class App:
             path=path,
             query_string=scope["query_string"],
             headers=headers,
-            duplicates=frozenset(duplicates),
+            duplicates=frozenset(duplicates) if duplicates else NONE,
             body=await _body(receive),
             address=address,
             secure=secure,
@@ -250,9 +253,9 @@ class App:
             client_certificate=_certificate(scope),
         )
 
-    def _check_host(self, headers: dict[bytes, bytes], duplicates: set[bytes]) -> None:
+    def _check_host(self, headers: dict[bytes, bytes], duplicates: set[bytes] | None) -> None:
         host = headers.get(b"host")
-        if host is not None and (b"host" in duplicates or not http.is_valid_host(host)):
+        if host is not None and ((duplicates and b"host" in duplicates) or not http.is_valid_host(host)):
             raise OAuthError("invalid_request", "The Host header is not valid.")
 
     def _is_secure(self, scope: Scope, headers: dict[bytes, bytes], proxied: bool) -> bool:
@@ -270,6 +273,7 @@ class App:
         await send({"type": "http.response.body", "body": b"" if head else response.body})
 
 
+NONE: frozenset[bytes] = frozenset()
 CORS: Sequence[tuple[bytes, bytes]] = (
     (b"access-control-allow-origin", b"*"),
     (b"access-control-expose-headers", b"WWW-Authenticate, DPoP-Nonce, Retry-After"),

@@ -7,7 +7,7 @@ duplicate parameters, wrong content types, bad encodings, over-large bodies.
 import ipaddress
 import re
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
-from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
@@ -29,6 +29,8 @@ MAX_VALUE = 65_536
 
 NO_STORE: Headers = ((b"cache-control", b"no-store"), (b"pragma", b"no-cache"))
 JSON_TYPE = (b"content-type", b"application/json")
+JSON_NO_STORE = (JSON_TYPE, *NO_STORE)
+FORM_TYPE = b"application/x-www-form-urlencoded"
 HTML_TYPE = (b"content-type", b"text/html; charset=utf-8")
 SECURITY: Headers = (
     (b"x-content-type-options", b"nosniff"),
@@ -43,45 +45,53 @@ _HOST = re.compile(rb"(?:[A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(?::\d{1,5})?")
 
 
 class Form:
-    """Decoded parameters in the order sent; a name that may not repeat is refused when it does (RFC 6749 §3.1, §3.2)."""
+    """Decoded parameters; a name that may not repeat is refused when it does (RFC 6749 §3.1, §3.2)."""
 
-    __slots__ = ("_values",)
+    __slots__ = ("_first", "_more")
 
     def __init__(self, pairs: list[tuple[str, str]], *, repeatable: frozenset[str] = frozenset()) -> None:
-        self._values: dict[str, list[str]] = {}
+        self._first = dict(pairs)
+        self._more: dict[str, list[str]] = {}
+        if len(self._first) != len(pairs):
+            self._collect(pairs, repeatable)
+
+    def _collect(self, pairs: list[tuple[str, str]], repeatable: frozenset[str]) -> None:
         for name, value in pairs:
-            values = self._values.setdefault(name, [])
-            if values and name not in repeatable:
+            self._more.setdefault(name, []).append(value)
+        for name, values in self._more.items():
+            if len(values) > 1 and name not in repeatable:
                 raise OAuthError(
                     "invalid_request",
                     "A parameter was sent more than once.",
                     detail=f"duplicate {name[:40]!r}",
                 )
-            values.append(value)
+            self._first[name] = values[0]
 
     def get(self, name: str) -> str | None:
         """Return a parameter's value; None when absent or empty (§3.1: "treated as if they were omitted")."""
-        values = self._values.get(name)
-        return (values[0] or None) if values else None
+        return self._first.get(name) or None
 
     def all(self, name: str) -> tuple[str, ...]:
         """Return every value of a repeatable parameter that is not empty."""
-        return tuple(value for value in self._values.get(name, ()) if value)
+        if name in self._more:
+            return tuple(value for value in self._more[name] if value)
+        value = self._first.get(name)
+        return (value,) if value else ()
 
     def require(self, name: str) -> str:
         """Return a parameter's value or raise `invalid_request` naming it."""
-        value = self.get(name)
-        if value is None:
+        value = self._first.get(name)
+        if not value:
             raise OAuthError("invalid_request", f"The parameter {name} is missing.", field=name)
         return value
 
     def has(self, name: str) -> bool:
         """Whether a parameter was sent at all, even empty."""
-        return name in self._values
+        return name in self._first
 
     def single(self) -> dict[str, str]:
-        """Return the parameters that have exactly one value, empty ones included."""
-        return {name: values[0] for name, values in self._values.items()}
+        """Return the parameters by name, empty ones included; of a repeatable one the first."""
+        return self._first
 
 
 CREDENTIAL_HEADERS = frozenset({b"authorization", b"dpop"})
@@ -94,6 +104,15 @@ def parse_pairs(data: bytes) -> list[tuple[str, str]]:
         return []
     if data.count(b"&") >= MAX_FIELDS:
         raise OAuthError("invalid_request", "The request has too many parameters.")
+    if (
+        b"%" not in data
+        and b"+" not in data
+        and data.isascii()
+        and b"\x00" not in data
+        and len(data) <= MAX_VALUE
+    ):
+        plain = data.decode("ascii").split("&")
+        return [(name, value) for name, _, value in (part.partition("=") for part in plain if part)]
     pairs = []
     for part in data.split(b"&"):
         if part:
@@ -116,8 +135,7 @@ def _decode(raw: bytes) -> str:
     return text
 
 
-@dataclass(slots=True)
-class Request:
+class Request(msgspec.Struct):
     """One decoded request. `address` is the client's as far as trusted proxies tell; `secure` whether it came over TLS."""
 
     runtime: Runtime
@@ -129,7 +147,7 @@ class Request:
     body: bytes
     address: str
     secure: bool
-    path_params: Mapping[str, str] = field(default_factory=dict)
+    path_params: Mapping[str, str] = {}
     client_certificate: bytes | None = None
 
     def header(self, name: bytes) -> str | None:
@@ -139,7 +157,7 @@ class Request:
 
     def credentials(self) -> Credentials:
         """Return what of the request can prove who sends it; raise when a credential header repeats (RFC 6750 §2)."""
-        if self.duplicates & CREDENTIAL_HEADERS:
+        if self.duplicates and self.duplicates & CREDENTIAL_HEADERS:
             raise OAuthError("invalid_request", "A credential header was sent more than once.")
         return Credentials(
             self.header(b"authorization"),
@@ -155,8 +173,8 @@ class Request:
 
     def form(self) -> Form:
         """Return the parameters of a form body; raise when the body is anything else (RFC 6749 §3.2, appendix B)."""
-        media_type = self.headers.get(b"content-type", b"").partition(b";")[0].strip().lower()
-        if media_type != b"application/x-www-form-urlencoded":
+        stated = self.headers.get(b"content-type", b"")
+        if stated != FORM_TYPE and stated.partition(b";")[0].strip().lower() != FORM_TYPE:
             raise OAuthError(
                 "invalid_request", "The body must be application/x-www-form-urlencoded.", field="content-type"
             )
@@ -187,8 +205,7 @@ class Request:
         return found[0].decode("latin-1") if len(found) == 1 else None
 
 
-@dataclass(slots=True)
-class Response:
+class Response(msgspec.Struct):
     """What is answered; header names are lower-case bytes."""
 
     status: int
@@ -201,7 +218,9 @@ Endpoint = Callable[[Request], Awaitable[Response]]
 
 def json_response(status: int, document: object, headers: Headers = NO_STORE) -> Response:
     """Answer a JSON document, not to be cached unless told otherwise."""
-    return Response(status, _encode(document), (JSON_TYPE, *headers))
+    return Response(
+        status, _encode(document), JSON_NO_STORE if headers is NO_STORE else (JSON_TYPE, *headers)
+    )
 
 
 def html_response(status: int, html: str, headers: Headers = NO_STORE) -> Response:
@@ -261,6 +280,7 @@ def _within(address: str, networks: Sequence[ipaddress.IPv4Network | ipaddress.I
     return any(parsed in network for network in networks)
 
 
+@lru_cache(maxsize=256)
 def is_valid_host(host: bytes) -> bool:
     """Whether a Host header is a host and optional port, and nothing that an address could be built from wrongly (MD-05)."""
     return _HOST.fullmatch(host) is not None

@@ -1,6 +1,6 @@
 """RFC 7662: the introspection endpoint, for resource servers and their guards."""
 
-from dataclasses import dataclass
+import msgspec
 
 from watchword.flows import client_auth, introspection
 from watchword.flows.api_tokens import Use
@@ -13,8 +13,7 @@ from watchword.telemetry import count
 SCOPE = "introspect"
 
 
-@dataclass(frozen=True, slots=True)
-class Caller:
+class Caller(msgspec.Struct, frozen=True):
     """Who asks: the resources that it answers for, and its client identifier if it is a client."""
 
     resources: tuple[str, ...]
@@ -53,9 +52,7 @@ async def _caller(request: Request, form: Form, token: str) -> Caller:
     authorization = request.header(b"authorization")
     if authorization is not None and authorization[:7].lower() == "bearer ":
         return await _bearer(request, authorization[7:].strip(), token)
-    client = await client_auth.authenticate(
-        request.runtime, client_auth.extract(request.credentials(), form.single())
-    )
+    client = await client_auth.authenticate(request.runtime, request.credentials(), form.single())
     if client.is_public:  # §4: the endpoint must not be open to whoever can guess
         raise client_auth.refused("a public client cannot introspect", basic=False)
     if SCOPE not in client.scope:

@@ -9,9 +9,7 @@ async def revoke(request: Request) -> Response:
     """End a token of the calling client; an unknown one is no error (§2.2)."""
     form = request.form()
     token = form.require("token")
-    client = await client_auth.authenticate(
-        request.runtime, client_auth.extract(request.credentials(), form.single())
-    )
+    client = await client_auth.authenticate(request.runtime, request.credentials(), form.single())
     await revocation.revoke(request.runtime, client, token)
     count("revocations")
     return Response(200, b"", tuple(NO_STORE))

@@ -11,9 +11,7 @@ async def token(request: Request) -> Response:
     """Authenticate the client, find the grant, let it decide, answer."""
     form = request.form()
     grant_type = form.require("grant_type")
-    client = await client_auth.authenticate(
-        request.runtime, client_auth.extract(request.credentials(), form.single())
-    )
+    client = await client_auth.authenticate(request.runtime, request.credentials(), form.single())
     handle = GRANTS.get(grant_type)
     if handle is None:
         raise OAuthError("unsupported_grant_type", "This grant type is not supported.", field="grant_type")

@@ -73,8 +73,7 @@ class Issued:
     secret_id: str
 
 
-@dataclass(frozen=True, slots=True)
-class Use:
+class Use(msgspec.Struct, frozen=True):
     """The circumstances in which a token is presented; None means "not told"."""
 
     address: str | None = None
@@ -85,8 +84,7 @@ class Use:
     any_path: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(msgspec.Struct, frozen=True):
     """Whether a token may be used; `reason` is for the operator, never for the caller."""
 
     reason: str
@@ -324,7 +322,7 @@ async def lookup(runtime: Runtime, secret: str) -> FoundToken | None:
         remembered: FoundToken = cached[1]
         return remembered
     found = await runtime.database.read(store.find_token_by_digest, key[1])
-    if found is not None:
+    if found is not None and found.token.quota is None and found.token.rate_limit is None:
         runtime.remember(key, version, found)
     return found
 

@@ -1,13 +1,12 @@
 """What a token request proved besides the client's identity: possession of a key (RFC 9449) or of a certificate (RFC 8705)."""
 
-from dataclasses import dataclass
+import msgspec
 
 from watchword.oauth.clients import Client
 from watchword.oauth.errors import OAuthError
 
 
-@dataclass(frozen=True, slots=True)
-class Binding:
+class Binding(msgspec.Struct, frozen=True):
     """The thumbprints that a token can be bound to; None where nothing was proven."""
 
     jkt: str | None = None

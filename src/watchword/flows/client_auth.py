@@ -8,8 +8,9 @@ import base64
 import binascii
 import hashlib
 import hmac
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping
+
+import msgspec
 
 from watchword.flows import client_keys, client_registry
 from watchword.flows.runtime import Runtime
@@ -20,14 +21,15 @@ from watchword.ratelimit import LocalBuckets
 from watchword.store import clients, tokens
 
 ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
+BODY_CREDENTIALS = frozenset({"client_id", "client_secret", "client_assertion", "client_assertion_type"})
+FOREVER = 2**62
 BASIC_CHALLENGE = 'Basic realm="watchword", charset="UTF-8"'
 
 # Wrong credentials a minute for one client; the right secret works all the same, so nobody can lock a client out (CL-04).
 FAILURES = LocalBuckets(capacity=60, per_second=1.0)
 
 
-@dataclass(frozen=True, slots=True)
-class Presented:
+class Presented(msgspec.Struct, frozen=True):
     """What a request presented to authenticate a client."""
 
     client_id: str
@@ -38,8 +40,7 @@ class Presented:
     basic: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Credentials:
+class Credentials(msgspec.Struct, frozen=True):
     """What of a request can prove something: headers, certificate, address, and the method and path for proofs."""
 
     authorization: str | None = None
@@ -49,7 +50,7 @@ class Credentials:
     method: str = "POST"
 
 
-def extract(credentials: Credentials, parameters: dict[str, str]) -> Presented:
+def extract(credentials: Credentials, parameters: Mapping[str, str]) -> Presented:
     """Find the one way in which a request authenticates a client; raise `invalid_request` or `invalid_client`."""
     certificate, address = credentials.certificate, credentials.address
     body_id, secret, client_assertion = (
@@ -76,7 +77,11 @@ def extract(credentials: Credentials, parameters: dict[str, str]) -> Presented:
 
 
 def _asserted(
-    parameters: dict[str, str], client_assertion: str, body_id: str, certificate: bytes | None, address: str
+    parameters: Mapping[str, str],
+    client_assertion: str,
+    body_id: str,
+    certificate: bytes | None,
+    address: str,
 ) -> Presented:
     if parameters.get("client_assertion_type") != ASSERTION_TYPE:  # RFC 7523 §2.2
         raise refused("wrong client_assertion_type", basic=False)
@@ -124,8 +129,33 @@ def refused(detail: str, *, basic: bool) -> OAuthError:
     )
 
 
-async def authenticate(runtime: Runtime, presented: Presented) -> Client:
-    """Return the client that a request proved to be; raise `invalid_client`, or `too_many_requests` after many failures."""
+async def authenticate(runtime: Runtime, credentials: Credentials, parameters: Mapping[str, str]) -> Client:
+    """Return the client that a request proved to be; raise `invalid_client`, or `too_many_requests` after many failures.
+
+    A Basic header that was right before is right as long as nothing changed, and is not taken apart again.
+    """
+    header, version = credentials.authorization, runtime.database.version()
+    known = runtime.cache.get(("basic", header)) if header else None
+    if known is not None and known[0] == version and parameters.keys().isdisjoint(BODY_CREDENTIALS):
+        remembered: tuple[Client, str | None, int] = known[1]
+        client, secret_id, until = remembered
+        if runtime.clock() < until:
+            runtime.usage.note_client(client.client_id, secret_id, runtime.now(), credentials.address)
+            return client
+    presented = extract(credentials, parameters)
+    found, secret_id = await _authenticate(runtime, presented)
+    if presented.basic and secret_id is not None:
+        until = await _secret_end(runtime, found.client_id, secret_id)
+        runtime.remember(("basic", header), version, (found, secret_id, until))
+    return found
+
+
+async def _secret_end(runtime: Runtime, client_id: str, secret_id: str) -> int:
+    ends = [end for _, known, end in await _live_digests(runtime, client_id) if known == secret_id]
+    return ends[0] if ends and ends[0] is not None else FOREVER
+
+
+async def _authenticate(runtime: Runtime, presented: Presented) -> tuple[Client, str | None]:
     client = await client_registry.find(runtime, presented.client_id)
     try:
         if client is None or client.disabled_at is not None:
@@ -149,7 +179,7 @@ async def authenticate(runtime: Runtime, presented: Presented) -> Client:
             ) from None
         raise
     runtime.usage.note_client(client.client_id, secret_id, runtime.now(), presented.address)
-    return client
+    return client, secret_id
 
 
 def _by_certificate(client: Client, presented: Presented) -> bool:
@@ -167,14 +197,25 @@ def _check_dummy(credential: str) -> None:
 async def _check_secret(runtime: Runtime, client: Client, presented: Presented) -> str | None:
     digest = token_format.digest(presented.credential)
     match: str | None = None
-    for stored, secret_id in await runtime.database.read(
-        clients.live_digests, client.client_id, runtime.now()
-    ):
-        if hmac.compare_digest(stored, digest):
+    now = runtime.now()
+    for stored, secret_id, expires_at in await _live_digests(runtime, client.client_id):
+        is_live = expires_at is None or now < expires_at
+        if hmac.compare_digest(stored, digest) and is_live:
             match = secret_id
     if match is None:
         raise refused("wrong or expired secret", basic=presented.basic)
     return match
+
+
+async def _live_digests(runtime: Runtime, client_id: str) -> list[tuple[bytes, str, int | None]]:
+    version = runtime.database.version()
+    cached = runtime.cache.get(("secrets", client_id))
+    if cached is not None and cached[0] == version:
+        known: list[tuple[bytes, str, int | None]] = cached[1]
+        return known
+    found = await runtime.database.read(clients.live_digests, client_id, runtime.now())
+    runtime.remember(("secrets", client_id), version, found)
+    return found
 
 
 async def _check_assertion(runtime: Runtime, client: Client, presented: Presented) -> str | None:

@@ -5,7 +5,6 @@ answered with `{"active": false}` and nothing else (§2.2); the reason is counte
 """
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
 
 import msgspec
 
@@ -21,8 +20,7 @@ INACTIVE: dict[str, object] = {"active": False}
 AT_JWT = ("at+jwt",)
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(msgspec.Struct, frozen=True):
     """What introspection found; `reason` is "active" or why not, for the operator only."""
 
     reason: str
@@ -105,7 +103,8 @@ async def _remembered(runtime: Runtime, token: str, resolve: Resolve) -> Answer:
 
 
 async def _opaque(runtime: Runtime, token: str) -> Answer:
-    row = await runtime.database.read(tokens.find_access_token, token_format.digest(token))
+    digest = token_format.digest(token)
+    row = await runtime.database.read(tokens.find_access_token, digest)
     if row is None:
         return UNKNOWN
     audience = tuple(row.audience.split())
@@ -122,7 +121,7 @@ async def _opaque(runtime: Runtime, token: str) -> Answer:
         "aud": audience[0] if len(audience) == 1 else list(audience),
         "client_id": row.client_id,
         "scope": row.scope,
-        "jti": row.id,
+        "jti": tokens.token_id(digest),
         "iat": row.issued_at,
         "exp": row.expires_at,
         "token_type": _token_type(extra),

@@ -3,11 +3,9 @@
 import base64
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 
 import msgspec
 
-from watchword.flows.identifiers import new_id
 from watchword.flows.runtime import Runtime
 from watchword.jose import jwt
 from watchword.oauth import token_format
@@ -17,8 +15,7 @@ from watchword.store import tokens
 from watchword.store.tokens import AccessToken
 
 
-@dataclass(frozen=True, slots=True)
-class AccessGrant:
+class AccessGrant(msgspec.Struct, frozen=True):
     """What an access token is to say; `claims` holds `cnf`, `act`, `auth_time`, `acr` and the like."""
 
     client: Client
@@ -27,11 +24,10 @@ class AccessGrant:
     audience: tuple[str, ...]
     lifetime: int
     grant_id: str | None = None
-    claims: Mapping[str, object] = field(default_factory=dict)
+    claims: Mapping[str, object] = {}
 
 
-@dataclass(frozen=True, slots=True)
-class Minted:
+class Minted(msgspec.Struct, frozen=True):
     """A fresh access token and, when it is opaque, the row that makes it valid."""
 
     token: str
@@ -84,7 +80,6 @@ def _audience(audience: tuple[str, ...]) -> str | list[str]:
 
 def _row(grant: AccessGrant, now: int) -> AccessToken:
     return AccessToken(
-        id=new_id("ot"),
         client_id=grant.client.client_id,
         subject=grant.subject,
         scope=format_scope(grant.scope),
@@ -100,7 +95,7 @@ async def issue(runtime: Runtime, grant: AccessGrant) -> Minted:
     """Make an access token and store what has to be stored; it is durable when this returns."""
     minted = mint(runtime, grant, runtime.now())
     if minted.row is not None:
-        await runtime.database.write(tokens.insert_access_token, *minted.row)
+        await tokens.insert_access_token(runtime.database, *minted.row)
     return minted
 
 

@@ -1,7 +1,8 @@
 """RFC 6749 §4.4: the client credentials grant, for a client that acts for itself."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+
+import msgspec
 
 from watchword.flows import minting
 from watchword.flows.binding import Binding
@@ -14,8 +15,7 @@ from watchword.oauth.scopes import narrow, parse_scope
 from watchword.oauth.targets import resolve_audience
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(msgspec.Struct, frozen=True):
     """What the client asks for."""
 
     scope: tuple[str, ...]

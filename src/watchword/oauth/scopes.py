@@ -5,6 +5,7 @@ Owns the grammar of scopes and the arithmetic on them. What a scope means is the
 
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 
 from watchword.oauth.errors import OAuthError
 
@@ -14,6 +15,7 @@ MAX_SCOPE_LENGTH = 4096
 _TOKEN = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]{1,128}")
 
 
+@lru_cache(maxsize=1024)
 def parse_scope(text: str) -> tuple[str, ...]:
     """Split a `scope` value into its tokens, first occurrence kept; raise `invalid_scope` when malformed."""
     if len(text) > MAX_SCOPE_LENGTH:

@@ -35,11 +35,11 @@ _PAIRS = tuple(first + second for first in ALPHABET for second in ALPHABET)
 
 def base62(number: int, width: int) -> str:
     """Write a number in base62, zero-padded to `width` characters."""
-    digits = []
-    for _ in range(width):
-        number, digit = divmod(number, 62)
-        digits.append(ALPHABET[digit])
-    return "".join(reversed(digits))
+    pairs = []
+    for _ in range((width + 1) // 2):
+        number, pair = divmod(number, 3844)
+        pairs.append(_PAIRS[pair])
+    return "".join(reversed(pairs))[-width:]
 
 
 def check_brand(brand: str) -> str:

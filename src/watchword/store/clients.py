@@ -201,14 +201,15 @@ async def delete_secret(tx: Transaction, client_id: str, secret_id: str, *, acto
     return True
 
 
-async def live_digests(tx: Transaction, client_id: str, now: int) -> list[tuple[bytes, str]]:
-    """Return digest and identifier of every secret of a client that is valid now."""
+async def live_digests(tx: Transaction, client_id: str, now: int) -> list[tuple[bytes, str, int | None]]:
+    """Return digest, identifier and end of every secret of a client that is valid now."""
     rows = await tx.all(
-        "SELECT digest, id FROM client_secrets WHERE client_id = $1 AND (expires_at IS NULL OR expires_at > $2)",
+        "SELECT digest, id, expires_at FROM client_secrets WHERE client_id = $1 "
+        "AND (expires_at IS NULL OR expires_at > $2)",
         client_id,
         now,
     )
-    return [(bytes(row["digest"]), row["id"]) for row in rows]
+    return [(bytes(row["digest"]), row["id"], row["expires_at"]) for row in rows]
 
 
 async def flush_client_usage(

@@ -53,6 +53,9 @@ class Database(Protocol):
         `unknown`, in which case it either was done wholly or not at all.
         """
 
+    async def append(self, sql: str, *values: object) -> None:
+        """Insert one row that nobody else waits for; rows appended at the same time share a statement and a commit."""
+
     async def read(
         self,
         operation: Callable[Concatenate[Transaction, P], Awaitable[T]],

@@ -20,18 +20,21 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 from watchword.store import migrate
 from watchword.store.chain import LINK_EVERY, Chain, encode_data, event_hash
 from watchword.store.database import Row, StorageUnavailable, drive
+from watchword.store.quiet import QUIET, SINGLE
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 MAX_BATCH = 256
 VERSION_INTERVAL = 0.0002  # seconds for which another process's commit may go unnoticed by `version`
+COUNT_CHANGE = "UPDATE facts SET value = CAST(CAST(value AS INTEGER) + 1 AS TEXT) WHERE name = 'changes'"
+LAST_CHANGE = "SELECT value FROM facts WHERE name = 'changes'"
 PRAGMAS = (
     "PRAGMA journal_mode=WAL",
     "PRAGMA synchronous=FULL",
     "PRAGMA foreign_keys=ON",
     "PRAGMA temp_store=MEMORY",
-    "PRAGMA cache_size=-8192",
+    "PRAGMA cache_size=-2048",
     "PRAGMA trusted_schema=OFF",
 )
 
@@ -97,7 +100,9 @@ class SqliteTransaction:
 class _Job:
     """One accepted write and the future that its caller awaits."""
 
-    start: Callable[[SqliteTransaction], Awaitable[Any]]
+    operation: Callable[..., Awaitable[Any]] | str  # the text of a statement for a row to append
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
     loop: asyncio.AbstractEventLoop
     future: asyncio.Future[Any]
     result: Any = None
@@ -118,6 +123,7 @@ class SqliteDatabase:
         self._chain = Chain(secrets.token_hex(8))
         self._checked = 0.0
         self._version = 0
+        self._commits = -1
 
     async def open(self) -> None:
         """Open or create the file, bring its schema up to date and start the writer thread."""
@@ -198,10 +204,14 @@ class SqliteDatabase:
             raise StorageUnavailable(str(error)) from error
 
     def version(self) -> int:
-        """Return SQLite's own change counter, asked at most once per `VERSION_INTERVAL`."""
+        """Return the number of the last change that is not QUIET, by any process; asked at most every `VERSION_INTERVAL`."""
         now = time.monotonic()
         if now - self._checked > VERSION_INTERVAL:
-            self._version = self._reader().execute("PRAGMA data_version").fetchone()[0]
+            reader = self._reader()
+            commits = reader.execute("PRAGMA data_version").fetchone()[0]
+            if commits != self._commits:
+                self._version = int(reader.execute(LAST_CHANGE).fetchone()[0])
+                self._commits = commits
             self._checked = now
         return self._version
 
@@ -216,10 +226,20 @@ class SqliteDatabase:
             raise StorageUnavailable("the database is closed")
         loop = asyncio.get_running_loop()
         future: asyncio.Future[T] = loop.create_future()
-        self._queue.put(_Job(lambda tx: operation(tx, *args, **kwargs), loop, future))
+        self._queue.put(_Job(operation, args, kwargs, loop, future))
         result = await future
-        self._checked = 0.0
+        if operation not in QUIET:
+            self._checked = 0.0
         return result
+
+    async def append(self, sql: str, *values: object) -> None:
+        """Insert one row, together with the other rows that are appended at this moment."""
+        if self._thread is None:
+            raise StorageUnavailable("the database is closed")
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[None] = loop.create_future()
+        self._queue.put(_Job(sql, values, {}, loop, future))
+        await future
 
     def _write_loop(self) -> None:
         while True:
@@ -247,8 +267,12 @@ class SqliteDatabase:
         saved = self._chain.save()
         try:
             self._writer.execute("BEGIN IMMEDIATE")
-            for job in batch:
+            self._append([job for job in batch if isinstance(job.operation, str)])
+            operations = [job for job in batch if not isinstance(job.operation, str)]
+            for job in operations:
                 self._run(job)
+            if any(job.operation not in QUIET for job in operations):
+                self._writer.execute(COUNT_CHANGE)
             self._writer.execute("COMMIT")
         except sqlite3.DatabaseError as error:
             self._chain.restore(saved)
@@ -265,18 +289,31 @@ class SqliteDatabase:
             # The connection itself is unusable (the file was replaced, say): the next batch starts on a new one.
             self._writer = self._connect()
 
+    def _append(self, jobs: list[_Job]) -> None:
+        rows: dict[str, list[tuple[Any, ...]]] = {}
+        for job in jobs:
+            rows.setdefault(str(job.operation), []).append(job.args)
+        for sql, values in rows.items():
+            self._writer.executemany(_placeholders(sql), values)
+
     def _run(self, job: _Job) -> None:
+        assert not isinstance(job.operation, str)
+        tx = SqliteTransaction(self._writer, self._chain, self._audit_key)
         saved = self._chain.save()
-        self._writer.execute("SAVEPOINT job")
+        single = job.operation in SINGLE
+        if not single:
+            self._writer.execute("SAVEPOINT job")
         try:
-            job.result = drive(job.start(SqliteTransaction(self._writer, self._chain, self._audit_key)))
+            job.result = drive(job.operation(tx, *job.args, **job.kwargs))
         except sqlite3.OperationalError:
             raise  # the disk or the file is at fault, not the operation: nothing of the batch may be acknowledged
         except BaseException as error:
             job.error = error
             self._chain.restore(saved)
-            self._writer.execute("ROLLBACK TO job")
-        self._writer.execute("RELEASE job")
+            if not single:
+                self._writer.execute("ROLLBACK TO job")
+        if not single:
+            self._writer.execute("RELEASE job")
 
     def _answer(self, batch: list[_Job]) -> None:
         by_loop: dict[asyncio.AbstractEventLoop, list[_Job]] = {}

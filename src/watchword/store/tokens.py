@@ -1,15 +1,13 @@
 """OAuth access tokens: the opaque ones by digest, and the self-contained ones that were revoked."""
 
-from dataclasses import dataclass
+import msgspec
 
-from watchword.store.database import Transaction
+from watchword.store.database import Database, Transaction
 
 
-@dataclass(frozen=True, slots=True)
-class AccessToken:
+class AccessToken(msgspec.Struct, frozen=True):
     """An opaque access token as it is stored; `claims` is JSON with what else introspection answers (`cnf`, `act`, …)."""
 
-    id: str
     client_id: str
     subject: str
     scope: str
@@ -21,13 +19,17 @@ class AccessToken:
     revoked_at: int | None = None
 
 
-async def insert_access_token(tx: Transaction, digest: bytes, token: AccessToken) -> None:
-    """Store a new opaque access token under its digest."""
-    await tx.run(
-        "INSERT INTO access_tokens (digest, id, client_id, subject, scope, audience, issued_at, expires_at, grant_id, claims) "
-        "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
+INSERT_ACCESS_TOKEN = (
+    "INSERT INTO access_tokens (digest, client_id, subject, scope, audience, issued_at, expires_at, grant_id, claims) "
+    "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)"
+)
+
+
+async def insert_access_token(database: Database, digest: bytes, token: AccessToken) -> None:
+    """Store a new opaque access token under its digest; it is durable when this returns."""
+    await database.append(
+        INSERT_ACCESS_TOKEN,
         digest,
-        token.id,
         token.client_id,
         token.subject,
         token.scope,
@@ -39,14 +41,19 @@ async def insert_access_token(tx: Transaction, digest: bytes, token: AccessToken
     )
 
 
+def token_id(digest: bytes) -> str:
+    """Return the identifier of an opaque access token: a part of its digest, which reveals nothing of the token."""
+    return f"ot_{digest[:12].hex()}"
+
+
 async def find_access_token(tx: Transaction, digest: bytes) -> AccessToken | None:
     """Return the opaque access token of a digest, expired and revoked ones included."""
     row = await tx.one(
-        "SELECT id, client_id, subject, scope, audience, issued_at, expires_at, grant_id, claims, revoked_at "
+        "SELECT client_id, subject, scope, audience, issued_at, expires_at, grant_id, claims, revoked_at "
         "FROM access_tokens WHERE digest = $1",
         digest,
     )
-    return AccessToken(*(row[column] for column in AccessToken.__dataclass_fields__)) if row else None
+    return AccessToken(*(row[column] for column in AccessToken.__struct_fields__)) if row else None
 
 
 async def revoke_access_token(
@@ -54,14 +61,14 @@ async def revoke_access_token(
 ) -> bool:
     """Revoke an opaque access token of a client; return whether there was one to revoke."""
     row = await tx.one(
-        "UPDATE access_tokens SET revoked_at = $1 WHERE digest = $2 AND client_id = $3 AND revoked_at IS NULL RETURNING id",
+        "UPDATE access_tokens SET revoked_at = $1 WHERE digest = $2 AND client_id = $3 AND revoked_at IS NULL RETURNING client_id",
         now,
         digest,
         client_id,
     )
     if row is None:
         return False
-    await tx.record("access_token.revoked", actor=actor, target=row["id"], at=now, client=client_id)
+    await tx.record("access_token.revoked", actor=actor, target=token_id(digest), at=now, client=client_id)
     return True
 
 

@@ -5,6 +5,8 @@ CREATE TABLE facts (
   value TEXT NOT NULL
 );
 
+INSERT INTO facts (name, value) VALUES ('changes', '0');
+
 CREATE TABLE signing_keys (
   kid TEXT PRIMARY KEY,
   algorithm TEXT NOT NULL,
@@ -113,7 +115,6 @@ CREATE INDEX token_usage_token ON token_usage (token_id);
 
 CREATE TABLE access_tokens (
   digest BYTEA PRIMARY KEY,
-  id TEXT NOT NULL,
   client_id TEXT NOT NULL,
   subject TEXT NOT NULL,
   scope TEXT NOT NULL,
@@ -125,7 +126,7 @@ CREATE TABLE access_tokens (
   revoked_at BIGINT
 );
 CREATE INDEX access_tokens_expiry ON access_tokens (expires_at);
-CREATE INDEX access_tokens_grant ON access_tokens (grant_id);
+CREATE INDEX access_tokens_grant ON access_tokens (grant_id) WHERE grant_id IS NOT NULL;
 
 -- Self-contained tokens that were revoked before they expired.
 CREATE TABLE revoked_tokens (

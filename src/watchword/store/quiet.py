@@ -1,0 +1,24 @@
+"""Which operations change nothing that anybody remembers, and which are one statement.
+
+Everything read may be remembered until the database's `version` moves. The operations named here do not move it, because what
+they write is only ever read afresh. An operation that is not named moves it: forgetting to name one costs speed, never safety.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from watchword.store import api_tokens, clients, keys, limits, tokens
+
+QUIET: frozenset[Callable[..., Any]] = frozenset(
+    {
+        tokens.use_identifier,
+        api_tokens.flush_usage,
+        clients.flush_client_usage,
+        keys.touch,
+        limits.take,
+        limits.purge,
+        limits.purge_buckets,
+    }
+)
+# One statement is atomic by itself and needs no savepoint to be undone alone.
+SINGLE: frozenset[Callable[..., Any]] = frozenset({tokens.use_identifier})

@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import lru_cache, partial
 from pathlib import Path
+from typing import Any
 
-from jinja2 import BaseLoader, ChoiceLoader, Environment, FileSystemLoader, PrefixLoader, StrictUndefined
+from jinja2 import BaseLoader, ChoiceLoader, Environment, FileSystemLoader, PrefixLoader, StrictUndefined, select_autoescape
 from markupsafe import Markup, escape
 
 from watchword.pages import assets, languages
@@ -28,7 +29,6 @@ DEFAULTS: Mapping[str, object] = {
     "values": {},
     "notice": None,
     "languages": (),
-    "refresh": None,
 }
 
 
@@ -50,6 +50,13 @@ class Mail:
 
     subject: str
     body: str
+
+
+class Sparse(dict[str, object]):
+    """Per field, where most fields have nothing: reading a field that isn't there gives None and adds nothing."""
+
+    def __missing__(self, name: str) -> None:
+        return None
 
 
 class OwnTemplates(FileSystemLoader):
@@ -76,7 +83,8 @@ def render(
     """
     environment = _environment(branding.template_directory)
     language = _language(branding, locale)
-    names = {**DEFAULTS, **_vocabulary(language, branding), "csp_nonce": csp_nonce, **context}
+    names: dict[str, Any] = {**DEFAULTS, **_vocabulary(language, branding), "csp_nonce": csp_nonce, **context}
+    names |= {per_field: Sparse(names[per_field]) for per_field in ("errors", "values")}
     names["parts"] = environment.get_template("parts.html").make_module(names)
     return environment.get_template(f"{template}.html").render(names)
 
@@ -120,7 +128,7 @@ def _environment(own: Path | None) -> Environment:
         loaders.insert(0, OwnTemplates(own))
     return Environment(
         loader=ChoiceLoader(loaders),
-        autoescape=lambda name: name is None or not name.endswith(".txt"),
+        autoescape=select_autoescape(disabled_extensions=("txt",), default=True, default_for_string=True),
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,

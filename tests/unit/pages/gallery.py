@@ -1,0 +1,217 @@
+"""A context for every page and every mail, as the server would pass it: the templates' contract by example."""
+
+import json
+from collections.abc import Mapping
+
+from watchword.pages.qr import qr_image
+from watchword.pages.render import Problem
+
+Context = Mapping[str, object]
+
+NOW = 1_800_000_000
+DAY = 86_400
+ACCOUNT = {"name": "Mara Lindqvist", "identifier": "mara@example.com", "switch_url": "/switch?i=7Q2"}
+LANGUAGES = [{"code": "en", "name": "English", "url": "?ui_locales=en"}, {"code": "de", "name": "Deutsch", "url": "?ui_locales=de"}]
+REQUEST = json.dumps({"challenge": "3q2-7w", "rpId": "localhost", "allowCredentials": [], "userVerification": "preferred"})
+CREATION = json.dumps(
+    {
+        "challenge": "3q2-7w",
+        "rp": {"id": "localhost", "name": "Watchword"},
+        "user": {"id": "AQID", "name": "mara", "displayName": "Mara"},
+        "pubKeyCredParams": [{"type": "public-key", "alg": -7}],
+    }
+)
+PROVIDERS = [{"name": "GitHub", "url": "/upstream/github?i=7Q2"}, {"name": "Northwind SSO", "url": "/upstream/nw?i=7Q2"}]
+REGISTERED = {"name": "Ledgerline", "origin": "registered", "host": None, "logo": None, "home_url": None}
+DOCUMENT = {**REGISTERED, "name": "Inkwell Agent", "origin": "metadata_document", "host": "agent.inkwell.example"}
+STRANGER = {**REGISTERED, "name": "Ledgerline Official", "origin": "self_registered"}
+API = [{"name": "Invoices API", "uri": "https://api.example.com/invoices"}]
+
+
+def scope(name: str, sentence: str | None = None, risk: str = "low", **more: bool) -> dict[str, object]:
+    return {"name": name, "sentence": sentence, "risk": risk, "optional": False, "granted": True} | more
+
+
+SCOPES = [
+    scope("openid"),
+    scope("email"),
+    scope("invoices:read", "Read your invoices and their attachments"),
+    scope("invoices:write", "Create and change invoices", "elevated", optional=True),
+    scope("payments:send", "Pay invoices from your company’s account", "high", optional=True, granted=False),
+]
+
+
+def form(**more: object) -> dict[str, object]:
+    return {"csrf": "c5rf", "action": "/step", "hidden": {"interaction": "7Q2"}, "languages": LANGUAGES, **more}
+
+
+def account(section: str, **more: object) -> dict[str, object]:
+    sections = ["overview", "passkeys", "second_factors", "sessions", "applications", "tokens", "password"]
+    links = {"sign_out": "/sign-out", "back": f"/account/{section}"}
+    person = {"name": ACCOUNT["name"], "identifier": "mara"}
+    return form(root="/account", section=section, sections=sections, account=person, links=links, **more)
+
+
+SIGN_IN = form(
+    client={"name": "Ledgerline"},
+    methods=["password", "passkey"],
+    passkey_options=REQUEST,
+    providers=PROVIDERS,
+    remember_days=30,
+    links={"recover": "/recover", "register": "/register"},
+)
+SECOND = form(method="totp", others=[{"method": "recovery_code", "url": "?m=r"}, {"method": "email_code", "url": "?m=e"}],
+              account=ACCOUNT, passkey_options=REQUEST, email_hint="m…a@example.com", resend_url=None, remember_days=30)  # fmt: skip
+STEP_UP = form(reason="client", client=REGISTERED, account=ACCOUNT, method="password",
+               others=[{"method": "passkey", "url": "?m=p"}], passkey_options=REQUEST, cancel_url="/account")  # fmt: skip
+REGISTER = form(invitation=None, asks=["name", "email", "username"], password_minimum=15, providers=[], links={"sign_in": "/"})
+CONSENT = form(client=REGISTERED, redirect={"kind": "web", "host": "app.ledgerline.example"}, account=ACCOUNT, scopes=SCOPES,
+               resources=API, details=[], offline=True, remember={"days": 30, "checked": False})  # fmt: skip
+DEVICE = form(client=REGISTERED, user_code="WDJB-MJHT", account=ACCOUNT, scopes=SCOPES[:3], resources=API,
+              request={"place": "Gothenburg, Sweden", "address": "203.0.113.7", "device": "Ledgerline CLI on Linux",
+                       "at": NOW})  # fmt: skip
+ERROR = {"problem_name": "general", "reference": "01K9-7Q2M-XT4B", "links": {"home": "/account"}, "developer": None}
+DEVELOPER = {
+    "code": "invalid_request: redirect_uri",
+    "summary": "The redirect_uri isn’t one of those registered for client “ledgerline”.",
+    "differences": [
+        {"part": "scheme", "sent": "http", "expected": "https"},
+        {"part": "path", "sent": "/callback/", "expected": "/callback"},
+    ],
+    "changes": [
+        "Send exactly https://app.ledgerline.example/callback, or",
+        "register the other address: watchword client update ledgerline --redirect-uri http://app.ledgerline.example/callback/",
+    ],
+}
+VISITS = [
+    {"id": "s1", "device": "Firefox on Linux", "kind": "computer", "place": "Gothenburg, Sweden", "address": "203.0.113.7",
+     "started_at": NOW - 2 * DAY, "last_used_at": NOW, "current": True, "remembered": True},
+    {"id": "s2", "device": "Safari on iPhone", "kind": "phone", "place": "Malmö, Sweden", "address": "2001:db8::41",
+     "started_at": NOW - 9 * DAY, "last_used_at": NOW - DAY, "current": False, "remembered": True},
+    {"id": "s3", "device": "Chrome on Windows", "kind": "computer", "place": None, "address": "198.51.100.23",
+     "started_at": NOW - 40 * DAY, "last_used_at": NOW - 31 * DAY, "current": False, "remembered": False},
+]  # fmt: skip
+PASSKEYS = [
+    {"id": "p1", "name": "Work laptop", "created_at": NOW - 90 * DAY, "last_used_at": NOW - 3_600, "backed_up": False},
+    {"id": "p2", "name": "iCloud Keychain", "created_at": NOW - 300 * DAY, "last_used_at": None, "backed_up": True},
+]
+TOKEN = {"id": "t1", "name": "Nightly backup", "hint": "wwa_7Fk2…x9Qz", "scopes": ["invoices:read", "backup"], "resources": API,
+         "created_at": NOW - 60 * DAY, "last_used_at": NOW - 3_600, "last_address": "203.0.113.7",
+         "expires_at": NOW + 30 * DAY, "state": "active"}  # fmt: skip
+TOKENS = [
+    TOKEN,
+    {**TOKEN, "id": "t2", "name": "CI deploy", "hint": "wwa_Q81d…0aRb", "state": "expiring", "expires_at": NOW + 4 * DAY},
+    {**TOKEN, "id": "t3", "name": "Old laptop", "state": "revoked", "last_used_at": None, "expires_at": None, "resources": []},
+]
+GRANTS = [
+    {"id": "g1", "client": REGISTERED, "scopes": SCOPES[:4], "resources": API, "granted_at": NOW - 50 * DAY,
+     "last_used_at": NOW - DAY, "expires_at": None, "offline": True},
+    {"id": "g2", "client": DOCUMENT, "scopes": SCOPES[2:3], "resources": [], "granted_at": NOW - DAY, "last_used_at": None,
+     "expires_at": NOW + 29 * DAY, "offline": False},
+]  # fmt: skip
+
+# The pages, each by the template's name; a variant's name follows a colon.
+PAGES: Mapping[str, Context] = {
+    "sign_in": SIGN_IN,
+    "sign_in:wrong": {**SIGN_IN, "errors": {"password": "credentials"}, "values": {"identifier": "mara", "remember": "yes"}},
+    "sign_in:password_only": {**SIGN_IN, "client": None, "methods": ["password"], "providers": [], "remember_days": 0,
+                              "notice": "password_reset", "links": {"recover": None, "register": None}},
+    "sign_in:passkey_only": {**SIGN_IN, "methods": ["passkey"], "providers": []},
+    "sign_in:throttled": {**SIGN_IN, "errors": {"form": Problem("throttled", {"minutes": 3})}},
+    "select_account": form(client=REGISTERED, links={"other": "/other"}, accounts=[
+        {"id": "a1", **ACCOUNT}, {"id": "a2", "name": "ops", "identifier": "ops@example.com"}]),
+    "second_factor": SECOND,
+    "second_factor:wrong": {**SECOND, "errors": {"code": "code_wrong"}},
+    "second_factor:recovery": {**SECOND, "method": "recovery_code"},
+    "second_factor:email": {**SECOND, "method": "email_code", "resend_url": "?again", "notice": "code_sent"},
+    "second_factor:passkey": {**SECOND, "method": "passkey"},
+    "step_up": STEP_UP,
+    "step_up:totp": {**STEP_UP, "method": "totp", "reason": "settings", "others": [], "cancel_url": None},
+    "step_up:passkey": {**STEP_UP, "method": "passkey", "reason": "age", "others": [{"method": "password", "url": "?m=w"}]},
+    "recover": form(links={"sign_in": "/"}),
+    "recover_sent": form(identifier="mara@example.com", minutes=30, links={"sign_in": "/", "again": "/recover"}),
+    "reset_password": form(identifier="mara", password_minimum=15, errors={"new_password": "password_breached"}),
+    "register": REGISTER,
+    "register:invited": {**REGISTER, "invitation": {"email": "mara@example.com"}, "providers": PROVIDERS,
+                         "errors": {"username": "username_taken", "new_password": Problem("password_short", {"minimum": 15})},
+                         "values": {"username": "admın"}},
+    "verify_email": form(by="link", email="mara@example.com", resend_url=None),
+    "verify_email:code": form(by="code", email="mara@example.com", resend_url="/again"),
+    "email_sent": form(purpose="verify", email="mara@example.com", minutes=30, links={"again": "/again", "sign_in": "/"}),
+    "sign_out": form(account=ACCOUNT, client=REGISTERED),
+    "signed_out": form(frames=["/frame?sid=1"], links={"sign_in": "/"}, **{"continue": {"url": "/bye", "name": "Ledgerline"}}),
+    "consent": CONSENT,
+    "consent:loopback": {**CONSENT, "client": STRANGER, "redirect": {"kind": "loopback", "host": "127.0.0.1:51004"},
+                         "scopes": SCOPES[:3], "offline": False, "remember": None},
+    "consent:document": {**CONSENT, "client": DOCUMENT, "redirect": {"kind": "web", "host": "agent.inkwell.example:8443"},
+                         "details": [{"title": "Payment", "rows": [("Amount", "120.00 EUR"), ("To", "Northwind AB")]}]},
+    "consent:app": {**CONSENT, "client": STRANGER, "redirect": {"kind": "app", "host": "com.example.ledgerline:"}},
+    "device": form(),
+    "device:wrong": form(errors={"user_code": "user_code_wrong"}, values={"user_code": "WDJB-MJH"}),
+    "device_confirm": DEVICE,
+    "device_done": form(outcome="approved", client=REGISTERED),
+    "device_done:denied": form(outcome="denied", client=REGISTERED),
+    "setup": form(password_minimum=15),
+    "link_account": form(provider={"name": "GitHub"}, upstream={"identifier": "mara@example.com"}, account=ACCOUNT,
+                         methods=["password", "passkey"], passkey_options=REQUEST),
+    "error": {**ERROR, "languages": LANGUAGES},
+    "error:developer": {**ERROR, "problem_name": "redirect_mismatch", "developer": DEVELOPER},
+    "form_post": {"redirect_uri": "/callback", "host": "app.ledgerline.example", "fields": {"code": "wwc_1", "state": "x"}},
+    "dev_mail": {"messages": [{"to": "mara@example.com", "subject": "Set a new password", "at": NOW, "link": "/reset?k=1",
+                               "body": "Hello,\n\nset it here:\n\n/reset?k=1\n"}]},
+    "dev_mail:none": {"messages": []},
+    "account/overview": account(
+        "overview", values={"name": "Mara Lindqvist"}, advice=["add_passkey", "save_recovery_codes"], may=["change_email", "delete"],
+        profile={"username": "mara", "email": "mara@example.com", "email_verified": True, "pending_email": None,
+                 "created_at": NOW - 400 * DAY}),
+    "account/overview:bare": account(
+        "overview", advice=[], may=[], notice="profile_saved",
+        profile={"username": "mara", "email": None, "email_verified": False, "pending_email": "m@example.net",
+                 "created_at": NOW}),
+    "account/passkeys": account("passkeys", passkeys=PASSKEYS, passkey_options=CREATION, may_remove=True),
+    "account/passkeys:none": account("passkeys", passkeys=[], passkey_options=CREATION, may_remove=False),
+    "account/second_factors": account(
+        "second_factors", totp={"added_at": NOW - 90 * DAY, "last_used_at": NOW - DAY}, passkeys=2, required=True,
+        email_code={"on": False, "address": "m…a@example.com"}, recovery_codes={"left": 8, "made_at": NOW - 90 * DAY}),
+    "account/second_factors:none": account("second_factors", totp=None, email_code=None, recovery_codes=None, passkeys=0,
+                                           required=False),
+    "account/totp": account("second_factors", secret="JBSW Y3DP EHPK 3PXP JBSW Y3DP EHPK 3PXP",
+                            qr=qr_image("otpauth://totp/Watchword:mara?secret=JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP&issuer=Watchword")),
+    "account/recovery_codes": account("second_factors", codes=[f"k7wd-{n}fqm-x2p{n}" for n in range(10)]),
+    "account/sessions": account("sessions", visits=VISITS),
+    "account/sessions:one": account("sessions", visits=VISITS[:1], notice="others_ended"),
+    "account/applications": account("applications", granted=GRANTS),
+    "account/applications:none": account("applications", granted=[]),
+    "account/tokens": account("tokens", tokens=TOKENS, new_url="/account/tokens/new", overlaps=[86_400, 3_600, 604_800, 0]),
+    "account/tokens:none": account("tokens", tokens=[], new_url="/account/tokens/new", overlaps=[]),
+    "account/token_new": account("tokens", scopes=SCOPES[2:], resources=API, days=[30, 90, 180, 365], values={"days": 90}),
+    "account/token_new:wrong": account("tokens", scopes=SCOPES[2:], resources=[], days=[30],
+                                       errors={"name": "name_taken", "scope": "scope_missing"}, values={"name": "CI"}),
+    "account/token_secret": account(
+        "tokens", made="rotated", token=TOKEN, secret="wwa_7Fk2mPq9LxVt3RzYc8HnBw5JdGs1KaE6uQx9Qz", old_until=NOW + DAY,
+        example='curl -H "Authorization: Bearer $TOKEN" https://api.example.com/invoices'),
+    "account/token_secret:created": account("tokens", made="created", token=TOKEN, secret="wwa_1", old_until=None, example=None),
+    "account/password": account("password", has_password=True, changed_at=NOW - 200 * DAY, password_minimum=15),
+    "account/password:wrong": account("password", has_password=True, changed_at=None, password_minimum=15,
+                                      errors={"password": "password_wrong", "new_password": "password_common"}),
+    "account/password:none": account("password", has_password=False, changed_at=None, password_minimum=15),
+    "account/email": account("overview", email="mara@example.com"),
+    "account/email:none": account("overview", email=None, errors={"email": "email_invalid"}, values={"email": "mara@"}),
+    "account/delete": account("overview", ends={"sessions": 3, "applications": 2, "tokens": 3}),
+}  # fmt: skip
+
+ORIGIN = {"at": NOW, "address": "203.0.113.7", "place": "Gothenburg, Sweden", "device": "Firefox on Linux"}
+LINK = {"link": "https://id.example.com/a?k=7Q2"}
+MAILS: Mapping[str, Context] = {
+    "verify": {**LINK, "code": "482913", "minutes": 30},
+    "reset": {**LINK, **ORIGIN, "minutes": 30},
+    "reset_unknown": ORIGIN,
+    "already_registered": LINK,
+    "code": {**ORIGIN, "code": "482913", "minutes": 10},
+    "new_device": {**LINK, **ORIGIN},
+    "new_factor": {**LINK, **ORIGIN, "change": "passkey_added"},
+    "password_changed": {**LINK, **ORIGIN},
+    "email_changed": {**LINK, "at": NOW, "new_email": "m…@example.net"},
+    "invite": {**LINK, "inviter": "ops", "hours": 72},
+    "token_expiring": {**LINK, "token": "Nightly backup", "hint": "wwa_7Fk2…x9Qz", "expires_at": NOW + DAY},
+}

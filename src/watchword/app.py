@@ -27,6 +27,7 @@ from watchword.flows.runtime import Runtime
 from watchword.http import Endpoint, Receive, Request, Response, Scope, Send
 from watchword.oauth.errors import OAuthError
 from watchword.operation import Operation
+from watchword.pages import account, browser, setup, sign_in
 from watchword.settings import Settings, with_issuer
 from watchword.store.database import StorageUnavailable
 from watchword.telemetry import count, log
@@ -61,6 +62,11 @@ ROUTES: dict[str, dict[str, Route]] = {
     "/healthz": {"GET": Route(health.healthz)},
     "/readyz": {"GET": Route(health.readyz)},
     "/api/v1/openapi.json": {"GET": Route(openapi)},
+    "/assets/{name}": {"GET": Route(browser.asset)},
+    "/setup": {"GET": Route(setup.show), "POST": Route(setup.create)},
+    "/sign-in": {"GET": Route(sign_in.show), "POST": Route(sign_in.submit)},
+    "/sign-out": {"GET": Route(sign_in.show_sign_out), "POST": Route(sign_in.sign_out)},
+    "/account": {"GET": Route(account.overview), "POST": Route(account.save_profile)},
 }
 WELL_KNOWN = "/.well-known/"
 # The paths whose requests are answered without a task of their own; see `protocol`.

@@ -51,6 +51,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     host: str = "127.0.0.1"
     port: Annotated[int, msgspec.Meta(ge=0, le=65535)] = 8000
     service_name: str = "Watchword"
+    template_directory: str | None = None
     mode: Literal["production", "development"] = "production"
     workers: Annotated[int, msgspec.Meta(ge=1, le=256)] = 1
     tls_cert: str | None = None

@@ -1,17 +1,52 @@
-"""People's accounts: made with names that cannot be mistaken for one another."""
+"""People's accounts: made with names that cannot be mistaken for one another, and passwords that cost to guess."""
 
-import asyncio
 import os
 import uuid
+from dataclasses import dataclass
 
 from watchword.credentials import names
 from watchword.credentials import password as passwords
 from watchword.credentials.names import NameRefused
 from watchword.credentials.password import PasswordRefused
+from watchword.flows import hashing
 from watchword.flows.runtime import Runtime
 from watchword.oauth.errors import OAuthError
 from watchword.store import users as store
 from watchword.store.users import User
+
+MIN_PASSWORD = passwords.MIN_SINGLE_FACTOR
+TAKEN = "This name or address, or one that looks like it, is taken."
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """A user name and address in the forms under which they are unique."""
+
+    username: str
+    skeleton: str
+    email: str | None
+
+
+def check_names(username: str, email: str | None) -> Names:
+    """Return the unique forms of a name and an address; raise `invalid_request` naming what to change."""
+    try:
+        return Names(
+            names.canonical_username(username),
+            names.skeleton(username),
+            names.canonical_email(email) if email else None,
+        )
+    except NameRefused as error:
+        raise OAuthError("invalid_request", str(error), field=getattr(error, "field", "username")) from None
+
+
+def _new_user(runtime: Runtime, username: str, email: str | None, *, is_admin: bool) -> User:
+    return User(
+        id=f"user_{uuid.uuid4().hex}",
+        username=username,
+        email=email,
+        is_admin=is_admin,
+        created_at=runtime.now(),
+    )
 
 
 async def create(
@@ -24,35 +59,44 @@ async def create(
     actor: str,
 ) -> User:
     """Create an account; raise `invalid_request` naming what to change, or `conflict` when the name is taken."""
-    try:
-        canonical, skeleton = names.canonical_username(username), names.skeleton(username)
-        canonical_email = names.canonical_email(email) if email else None
-    except NameRefused as error:
-        raise OAuthError("invalid_request", error.remedy, field=error.field) from None
+    unique = check_names(username, email)
     password_hash = (
         await hash_new_password(runtime, password, username, email) if password is not None else None
     )
-    user = User(
-        id=f"user_{uuid.uuid4().hex}",
-        username=username,
-        email=email,
-        is_admin=is_admin,
-        created_at=runtime.now(),
-    )
+    user = _new_user(runtime, username, email, is_admin=is_admin)
     created = await runtime.database.write(
         store.create_user,
         user,
-        canonical_username=canonical,
-        skeleton=skeleton,
-        canonical_email=canonical_email,
+        canonical_username=unique.username,
+        skeleton=unique.skeleton,
+        canonical_email=unique.email,
         password_hash=password_hash,
         actor=actor,
     )
     if not created:
-        raise OAuthError(
-            "conflict", "This name or address, or one that looks like it, is taken.", field="username"
-        )
+        raise OAuthError("conflict", TAKEN, field="username")
     return user
+
+
+async def create_owner(
+    runtime: Runtime, *, link: bytes, username: str, email: str | None, password: str
+) -> User | None:
+    """Make the first owner by the one-time link of the first start; None when the link is spent or there is an owner."""
+    unique = check_names(username, email)
+    password_hash = await hash_new_password(runtime, password, username, email)
+    user = _new_user(runtime, username, email, is_admin=True)
+    outcome = await runtime.database.write(
+        store.create_owner,
+        link,
+        user,
+        canonical_username=unique.username,
+        skeleton=unique.skeleton,
+        canonical_email=unique.email,
+        password_hash=password_hash,
+    )
+    if outcome == "taken":
+        raise OAuthError("conflict", TAKEN, field="username")
+    return user if outcome == "created" else None
 
 
 async def hash_new_password(runtime: Runtime, password: str, username: str, email: str | None) -> str:
@@ -61,5 +105,5 @@ async def hash_new_password(runtime: Runtime, password: str, username: str, emai
     try:
         passwords.check_new_password(password, context_words=context, single_factor=True)
     except PasswordRefused as error:
-        raise OAuthError("invalid_request", error.remedy, field="password") from None
-    return await asyncio.to_thread(passwords.hash_password, password, os.urandom(16))
+        raise OAuthError("invalid_request", error.remedy, detail=error.code, field="password") from None
+    return await hashing.run(passwords.hash_password, password, os.urandom(16))

@@ -2,7 +2,7 @@
 
 from watchword.oauth import token_format
 
-SECRET_KINDS = "aorsdug"
+SECRET_KINDS = "aorsdung"
 
 
 def rules(scanner: str, brand: str) -> str:

@@ -23,6 +23,7 @@ KINDS: dict[str, str] = {
     "c": "authorization code",
     "d": "device code",
     "u": "one-time link",
+    "n": "session",
     "g": "registration access token",
 }
 

@@ -3,11 +3,13 @@
 Owns the values an operator sets and the style sheet made of them. Knows nothing of templates.
 """
 
+import colorsys
 import re
 from dataclasses import dataclass
 from pathlib import Path
 
 MIN_CONTRAST = 4.5
+DARK_CONTRAST = 7.0
 SURFACE_LIGHT = "#ffffff"
 SURFACE_DARK = "#15191c"
 
@@ -57,7 +59,8 @@ class Branding:
 def stylesheet(branding: Branding) -> str:
     """Return the style sheet that carries the brand's colours, each darkened or lightened until it can be read."""
     light = readable(branding.accent, SURFACE_LIGHT)
-    dark = readable(branding.accent_dark or branding.accent, SURFACE_DARK)
+    dark = branding.accent_dark or readable(branding.accent, SURFACE_DARK, DARK_CONTRAST)
+    dark = readable(dark, SURFACE_DARK)
     own = branding.template_directory / "brand.css" if branding.template_directory else None
     return (
         f":root {{\n{_variables(light, '#000000')}}}\n"
@@ -72,14 +75,16 @@ def contrast(first: str, second: str) -> float:
     return (lighter + 0.05) / (darker + 0.05)
 
 
-def readable(colour: str, background: str) -> str:
-    """Return the colour, moved towards black or white by as little as makes it readable on the background."""
-    target = "#000000" if _luminance(background) > 0.4 else "#ffffff"
-    for step in range(21):
-        mixed = mix(colour, target, step / 20)
-        if contrast(mixed, background) >= MIN_CONTRAST:
-            return mixed
-    return target
+def readable(colour: str, background: str, minimum: float = MIN_CONTRAST) -> str:
+    """Return the colour, made darker or lighter by as little as gives it the contrast ratio; its hue stays."""
+    hue, lightness, saturation = colorsys.rgb_to_hls(*(channel / 255 for channel in _channels(colour)))
+    end = 0.0 if _luminance(background) > 0.4 else 1.0
+    for step in range(51):
+        red, green, blue = colorsys.hls_to_rgb(hue, lightness + (end - lightness) * step / 50, saturation)
+        shade = f"#{round(red * 255):02x}{round(green * 255):02x}{round(blue * 255):02x}"
+        if contrast(shade, background) >= minimum:
+            return shade
+    return "#000000" if end == 0.0 else "#ffffff"
 
 
 def ink(colour: str) -> str:

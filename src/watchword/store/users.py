@@ -3,6 +3,7 @@
 import msgspec
 
 from watchword.store.database import Row, Transaction
+from watchword.store.links import peek_link, use_link
 
 
 class User(msgspec.Struct, frozen=True, kw_only=True):
@@ -109,3 +110,73 @@ async def list_users(tx: Transaction, *, after: str, limit: int, search: str = "
         limit,
     )
     return [to_user(row) for row in rows]
+
+
+async def find_for_sign_in(
+    tx: Transaction, canonical_username: str, canonical_email: str | None
+) -> tuple[User, str | None] | None:
+    """Return an account with its password's hash, by name or by verified address."""
+    row = await tx.one(
+        f"SELECT {COLUMNS}, password_hash FROM users WHERE canonical_username = $1 "  # noqa: S608 - literals
+        "OR (canonical_email = $2 AND email_verified_at IS NOT NULL)",
+        canonical_username,
+        canonical_email,
+    )
+    return (to_user(row), row["password_hash"]) if row else None
+
+
+async def set_password(tx: Transaction, user_id: str, password_hash: str, *, actor: str, now: int) -> bool:
+    """Set an account's password; return False when there is no such account."""
+    row = await tx.one(
+        "UPDATE users SET password_hash = $1, password_changed_at = $2 WHERE id = $3 RETURNING id",
+        password_hash,
+        now,
+        user_id,
+    )
+    if row is None:
+        return False
+    await tx.record("user.password_changed", actor=actor, target=user_id, at=now)
+    return True
+
+
+async def rehash_password(tx: Transaction, user_id: str, *, old: str, new: str) -> None:
+    """Replace a hash by one with today's parameters, unless the password changed meanwhile."""
+    await tx.run(
+        "UPDATE users SET password_hash = $1 WHERE id = $2 AND password_hash = $3", new, user_id, old
+    )
+
+
+async def create_owner(
+    tx: Transaction,
+    link: bytes,
+    user: User,
+    *,
+    canonical_username: str,
+    skeleton: str,
+    canonical_email: str | None,
+    password_hash: str,
+) -> str:
+    """Use the one-time link of the first start up and make the owner, both or neither: "created", "link" or "taken"."""
+    if await count_admins(tx):
+        return "link"
+    if await peek_link(tx, link, "setup", user.created_at) is None:
+        return "link"
+    created = await create_user(
+        tx,
+        user,
+        canonical_username=canonical_username,
+        skeleton=skeleton,
+        canonical_email=canonical_email,
+        password_hash=password_hash,
+        actor=user.id,
+    )
+    if not created:
+        return "taken"
+    await use_link(tx, link, "setup", user.created_at)
+    return "created"
+
+
+async def set_display_name(tx: Transaction, user_id: str, name: str | None, *, actor: str, now: int) -> None:
+    """Set the name that people see."""
+    await tx.run("UPDATE users SET display_name = $1 WHERE id = $2", name, user_id)
+    await tx.record("user.profile_changed", actor=actor, target=user_id, at=now)

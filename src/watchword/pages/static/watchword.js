@@ -105,7 +105,7 @@
   };
 
   const local = (time) => {
-    const format = new Intl.DateTimeFormat(document.documentElement.lang, { dateStyle: "medium", timeStyle: "short" });
+    const format = new Intl.DateTimeFormat(document.documentElement.lang, { dateStyle: "long", timeStyle: "short" });
     time.title = time.textContent;
     time.textContent = format.format(new Date(time.dateTime));
   };
@@ -124,5 +124,6 @@
   all("time[data-local]").forEach(local);
   all("[data-continue]").forEach(continueAfterFrames);
   all("form[data-autosubmit]").forEach((form) => HTMLFormElement.prototype.submit.call(form));
+  all(".sections [aria-current]").forEach((link) => link.scrollIntoView({ inline: "center", block: "nearest" }));
   passkeys();
 })();

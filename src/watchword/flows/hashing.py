@@ -1,0 +1,34 @@
+"""A bounded pool for password hashes: a flood of sign-ins can stop neither the token endpoint nor the machine (LG-09).
+
+One thread hashes, so that at most one lane of memory and half of a small machine is ever taken; a bounded number may wait, and who
+comes after that is told to try again.
+"""
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import ParamSpec, TypeVar
+
+from watchword.oauth.errors import OAuthError
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+MAX_WAITING = 100
+
+_pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="watchword-hash")
+_waiting = 0
+
+
+async def run(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Run a slow hash off the event loop; raise `temporarily_unavailable` when too many wait."""
+    global _waiting  # noqa: PLW0603 - the pool is the process's, and so is its queue
+    if _waiting >= MAX_WAITING:
+        raise OAuthError(
+            "temporarily_unavailable", "Too many sign-ins at this moment; try again shortly.", retry_after=2
+        )
+    _waiting += 1
+    try:
+        return await asyncio.get_running_loop().run_in_executor(_pool, lambda: function(*args, **kwargs))
+    finally:
+        _waiting -= 1

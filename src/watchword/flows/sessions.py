@@ -1,0 +1,94 @@
+"""Sessions of people: begun after a proof, recognised by a cookie, ended everywhere at once.
+
+A session is never the first proof of who somebody is. Its cookie changes whenever what it is worth changes: at sign-in, at
+elevation, at a change of credentials; the one before is dead.
+"""
+
+from watchword.flows.identifiers import new_id
+from watchword.flows.runtime import Runtime
+from watchword.oauth import token_format
+from watchword.store import sessions as store
+from watchword.store.sessions import Session
+from watchword.telemetry import clean
+
+MAX_SESSIONS = 100
+TOUCH_INTERVAL = 60
+MAX_USER_AGENT = 200
+
+
+async def begin(
+    runtime: Runtime,
+    user_id: str,
+    *,
+    acr: str,
+    amr: tuple[str, ...],
+    user_agent: str,
+    address: str,
+    remember: bool = False,
+) -> tuple[Session, str]:
+    """Begin a session for a person who has just been authenticated; return it and its cookie's value."""
+    settings, now = runtime.settings, runtime.now()
+    lifetime = settings.session_remembered if remember else settings.session_lifetime
+    secret = runtime.new_secret("n")
+    session = Session(
+        id=new_id("session"),
+        user_id=user_id,
+        created_at=now,
+        authenticated_at=now,
+        last_seen_at=now,
+        idle_expires_at=now + _idle(runtime, remember),
+        expires_at=now + lifetime,
+        acr=acr,
+        amr=amr,
+        user_agent=clean(user_agent)[:MAX_USER_AGENT],
+        address=address,
+        remembered=remember,
+    )
+    digest = token_format.digest(secret)
+    await runtime.database.write(store.create_session, session, digest, limit=MAX_SESSIONS, actor=user_id)
+    return session, secret
+
+
+def _idle(runtime: Runtime, remembered: bool) -> int:
+    return runtime.settings.session_remembered if remembered else runtime.settings.session_idle
+
+
+async def current(runtime: Runtime, cookie: str | None, address: str = "") -> Session | None:
+    """Return the live session of a cookie, or None; its idle limit moves on at most once a minute."""
+    if cookie is None or not token_format.is_well_formed(cookie, runtime.settings.brand, "n"):
+        return None
+    now = runtime.now()
+    session = await runtime.database.read(store.find_session, token_format.digest(cookie), now)
+    if session is not None and now - session.last_seen_at >= TOUCH_INTERVAL:
+        idle = min(now + _idle(runtime, session.remembered), session.expires_at)
+        await runtime.database.write(
+            store.touch_session, session.id, idle_expires_at=idle, now=now, address=address
+        )
+    return session
+
+
+async def elevate(runtime: Runtime, session: Session, *, acr: str, amr: tuple[str, ...]) -> str | None:
+    """Give a session a new cookie after a further proof; return the cookie's value, None when it ended meanwhile."""
+    secret = runtime.new_secret("n")
+    elevated = await runtime.database.write(
+        store.elevate_session,
+        session.id,
+        token_format.digest(secret),
+        acr=acr,
+        amr=amr,
+        actor=session.user_id,
+        now=runtime.now(),
+    )
+    return secret if elevated else None
+
+
+async def end(runtime: Runtime, session: Session) -> None:
+    """Sign out: the cookie and every copy of it are dead."""
+    await runtime.database.write(store.end_session, session.id, actor=session.user_id, now=runtime.now())
+
+
+async def end_all(runtime: Runtime, user_id: str, *, but: str = "", actor: str) -> list[str]:
+    """End every session of a person but one; return which."""
+    return await runtime.database.write(
+        store.end_sessions_of, user_id, but=but, actor=actor, now=runtime.now()
+    )

@@ -1,0 +1,61 @@
+"""Signing a person in: proofs are checked, throttled and recorded; a session begins only after.
+
+The answer and its time are the same for a name that exists and one that does not (SE-05). Throttling counts by account and by
+address in the database, so that it holds over all processes; it slows and never locks out for ever (LG-01, LG-02).
+"""
+
+from watchword.credentials import names
+from watchword.credentials import password as passwords
+from watchword.credentials.names import NameRefused
+from watchword.flows import hashing
+from watchword.flows.runtime import Runtime
+from watchword.store import limits
+from watchword.store import users as store
+from watchword.store.users import User
+
+# By account: ten at once, then one a minute. By address: fifty at once, then one every two seconds.
+ACCOUNT_CAPACITY, ACCOUNT_PER_SECOND = 10.0, 1 / 60
+ADDRESS_CAPACITY, ADDRESS_PER_SECOND = 50.0, 0.5
+DUMMY = "$argon2id$v=19$m=19456,t=2,p=1$d2F0Y2h3b3JkIGR1bW15IQ$tVPZ5mGC1BjyNkaAv2q18/ozC1XK9e6DmmRmNQaDceE"
+
+
+class SignInRefused(Exception):
+    """The proof was not accepted; `problem` names a text of the pages, `wait` is in seconds."""
+
+    def __init__(self, problem: str, wait: int = 0) -> None:
+        super().__init__(problem)
+        self.problem = problem
+        self.wait = wait
+
+
+async def by_password(runtime: Runtime, identifier: str, password: str, address: str) -> User:
+    """Return the person whose name and password these are; raise SignInRefused."""
+    canonical, email = _canonical(identifier)
+    await _throttle(runtime, f"sign-in account {canonical}", ACCOUNT_CAPACITY, ACCOUNT_PER_SECOND)
+    await _throttle(runtime, f"sign-in address {address}", ADDRESS_CAPACITY, ADDRESS_PER_SECOND)
+    found = await runtime.database.read(store.find_for_sign_in, canonical, email)
+    user, stored = found if found is not None else (None, None)
+    right = await hashing.run(passwords.verify_password, stored or DUMMY, password)
+    if user is None or stored is None or not right or user.disabled_at is not None:
+        raise SignInRefused("credentials")
+    return user
+
+
+def _canonical(identifier: str) -> tuple[str, str | None]:
+    identifier = identifier.strip()
+    try:
+        email = names.canonical_email(identifier) if "@" in identifier else None
+    except NameRefused:
+        email = None
+    try:
+        return names.canonical_username(identifier), email
+    except NameRefused:
+        return f"\x1f{email or ''}", email
+
+
+async def _throttle(runtime: Runtime, name: str, capacity: float, per_second: float) -> None:
+    wait = await runtime.database.write(
+        limits.take, name, capacity=capacity, per_second=per_second, now=runtime.clock()
+    )
+    if wait:
+        raise SignInRefused("throttled", max(1, int(wait)))

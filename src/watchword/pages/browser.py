@@ -1,0 +1,137 @@
+"""What a browser brings and gets: the anti-forgery value, cookies, language, and pages with their security headers.
+
+Theory of the anti-forgery value: every browser has a random cookie of its own; a form carries the HMAC of that cookie. It holds in
+every tab, across restarts of the server and on every node, and another browser's value is worth nothing. A POST that the browser
+itself calls cross-site is refused before (Sec-Fetch-Site, Origin).
+"""
+
+import hashlib
+import hmac
+import secrets
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
+from pathlib import Path
+
+from watchword.http import HTML_TYPE, NO_STORE, Request, Response
+from watchword.oauth.errors import OAuthError
+from watchword.pages import assets, languages, render, security
+from watchword.pages.branding import Branding
+from watchword.settings import Settings
+
+BROWSER_COOKIE = "ww-browser"
+BROWSER_LIFETIME = 400 * 86_400
+HEADERS = (
+    (b"referrer-policy", b"same-origin"),
+    (b"cross-origin-opener-policy", b"same-origin"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+    (b"x-frame-options", b"DENY"),
+    (b"permissions-policy", b"camera=(), geolocation=(), microphone=()"),
+)
+
+
+@lru_cache(maxsize=8)
+def branding(name: str, directory: str | None) -> Branding:
+    """Return how the pages present the service."""
+    return Branding(name=name, template_directory=Path(directory) if directory else None)
+
+
+def cookie_name(settings: Settings, name: str) -> str:
+    """Return a cookie's name: bound to host and TLS wherever there is TLS."""
+    return f"__Host-{name}" if settings.secure else name
+
+
+def set_cookie(settings: Settings, name: str, value: str, max_age: int | None) -> tuple[bytes, bytes]:
+    """Return a Set-Cookie header; a `max_age` of None lasts as long as the browser runs, 0 removes the cookie."""
+    parts = [f"{cookie_name(settings, name)}={value}", "Path=/", "HttpOnly", "SameSite=Lax"]
+    if settings.secure:
+        parts.append("Secure")
+    if max_age is not None:
+        parts.append(f"Max-Age={max_age}")
+    return b"set-cookie", "; ".join(parts).encode("ascii")
+
+
+def browser_of(request: Request) -> str | None:
+    """Return the browser's own random value, or None when it has none yet."""
+    found = request.cookie(cookie_name(request.runtime.settings, BROWSER_COOKIE))
+    return found if found and len(found) == 43 and found.isascii() else None
+
+
+def csrf_value(request: Request, browser: str) -> str:
+    """Return the anti-forgery value of a browser's forms."""
+    return hmac.new(request.runtime.master.derive("csrf"), browser.encode(), hashlib.sha256).hexdigest()
+
+
+def check_csrf(request: Request, sent: str | None) -> None:
+    """Refuse a form that another site or another browser made (SE-09, SE-10); raise `access_denied`."""
+    origin = request.header(b"origin")
+    site = request.header(b"sec-fetch-site")
+    browser = browser_of(request)
+    own = browser is not None and hmac.compare_digest(
+        csrf_value(request, browser).encode(), (sent or "").encode()
+    )
+    foreign = site not in (None, "same-origin", "none") or (
+        origin is not None and origin != own_origin(request.runtime.settings)
+    )
+    if foreign or not own:
+        raise OAuthError("access_denied", "This form was not made for this browser: open the page again.")
+
+
+def own_origin(settings: Settings) -> str:
+    """Return the origin of the server's pages."""
+    scheme, _, rest = settings.issuer.partition("://")
+    return f"{scheme}://{rest.partition('/')[0]}"
+
+
+def locale_of(request: Request, ui_locales: str | None = None) -> str:
+    """Return the language to speak: asked for by a parameter, else by the browser."""
+    settings = request.runtime.settings
+    known = render.locales(branding(settings.service_name, settings.template_directory))
+    return languages.choose(known, ui_locales, request.header(b"accept-language"))
+
+
+def page(
+    request: Request,
+    template: str,
+    context: Mapping[str, object],
+    *,
+    status: int = 200,
+    headers: Iterable[tuple[bytes, bytes]] = (),
+    form_action: Iterable[str] = (),
+    frame_src: Iterable[str] = (),
+    ui_locales: str | None = None,
+) -> Response:
+    """Answer a page, giving the browser its own value if it has none."""
+    settings = request.runtime.settings
+    browser = browser_of(request)
+    extra = list(headers)
+    if browser is None:
+        browser = secrets.token_urlsafe(32)
+        extra.append(set_cookie(settings, BROWSER_COOKIE, browser, BROWSER_LIFETIME))
+    brand = branding(settings.service_name, settings.template_directory)
+    html = render.render(
+        template,
+        {"csrf": csrf_value(request, browser), **context},
+        locale=locale_of(request, ui_locales),
+        branding=brand,
+    )
+    policy = security.content_security_policy(form_action=form_action, frame_src=frame_src)
+    return Response(
+        status,
+        html.encode(),
+        (HTML_TYPE, *NO_STORE, *HEADERS, (b"content-security-policy", policy.encode()), *extra),
+    )
+
+
+async def asset(request: Request) -> Response:
+    """Answer a static file of the pages."""
+    settings = request.runtime.settings
+    found = assets.find(
+        request.path_params["name"], branding(settings.service_name, settings.template_directory)
+    )
+    if found is None:
+        raise OAuthError("not_found", "There is nothing at this address.")
+    return Response(
+        200,
+        found.body,
+        ((b"content-type", found.content_type.encode()), (b"cache-control", assets.CACHE_CONTROL.encode())),
+    )

@@ -1,0 +1,93 @@
+"""The first owner: a one-time link lets whoever started the server make the first account, and nobody after (LG-24)."""
+
+from watchword.flows import accounts, start
+from watchword.http import Form, Request, Response, redirect
+from watchword.oauth import token_format
+from watchword.oauth.errors import OAuthError
+from watchword.pages import browser
+from watchword.pages.render import Problem
+from watchword.store import links
+from watchword.store.links import Link
+
+
+PROBLEMS = {
+    "too_short": "password_short",
+    "too_long": "password_long",
+    "common": "password_common",
+    "guessable": "password_common",
+    "context": "password_context",
+    "breached": "password_breached",
+    "conflict": "username_taken",
+    "username": "username_invalid",
+    "email": "email_invalid",
+}
+
+
+async def show(request: Request) -> Response:
+    """Show the form when the link is live."""
+    link = request.query().get("link") or ""
+    if await _peek(request, link) is None:
+        return _gone(request)
+    return _form(request, link)
+
+
+async def create(request: Request) -> Response:
+    """Make the owner's account and use the link up."""
+    form = request.form()
+    browser.check_csrf(request, form.get("csrf"))
+    link = form.get("link") or ""
+    if await _peek(request, link) is None:
+        return _gone(request)
+    username, password = form.get("username") or "", form.get("new_password") or ""
+    try:
+        owner = await accounts.create_owner(
+            request.runtime,
+            link=token_format.digest(link),
+            username=username,
+            email=form.get("email"),
+            password=password,
+        )
+    except OAuthError as error:
+        return _form(request, link, form, error)
+    if owner is None:
+        return _gone(request)
+    return redirect(f"{request.runtime.settings.issuer}/sign-in?notice=registered")
+
+
+async def _peek(request: Request, link: str) -> Link | None:
+    runtime = request.runtime
+    if not token_format.is_well_formed(link, runtime.settings.brand, "u"):
+        return None
+    return await runtime.database.read(links.peek_link, token_format.digest(link), start.SETUP, runtime.now())
+
+
+def _form(request: Request, link: str, form: Form | None = None, error: OAuthError | None = None) -> Response:
+    values = {name: form.get(name) or "" for name in ("username", "email")} if form else {}
+    errors = {_field(error): _problem(error)} if error else {}
+    context = {
+        "action": f"{request.runtime.settings.issuer}/setup",
+        "password_minimum": accounts.MIN_PASSWORD,
+        "values": values,
+        "errors": errors,
+        "hidden": {"link": link},
+    }
+    return browser.page(request, "setup", context, status=400 if error else 200)
+
+
+def _field(error: OAuthError) -> str:
+    return {"password": "new_password"}.get(error.field or "", error.field or "form")
+
+
+def _problem(error: OAuthError) -> object:
+    name = PROBLEMS.get(error.detail or error.code) or PROBLEMS.get(error.field or "", "invalid")
+    return Problem(name, {"minimum": accounts.MIN_PASSWORD, "maximum": 1024})
+
+
+def _gone(request: Request) -> Response:
+    context = {
+        "problem_name": "already_used",
+        "reference": "setup",
+        "links": {"home": None},
+        "developer": None,
+    }
+    return browser.page(request, "error", context, status=404)

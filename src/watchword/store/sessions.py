@@ -1,0 +1,168 @@
+"""Sessions: who is signed in, since when, by what means, and from where."""
+
+import msgspec
+
+from watchword.store.database import Row, Transaction
+
+
+class Session(msgspec.Struct, frozen=True, kw_only=True):
+    """A person's session; times are Unix seconds. The cookie itself is kept nowhere."""
+
+    id: str
+    user_id: str
+    created_at: int
+    authenticated_at: int
+    last_seen_at: int
+    idle_expires_at: int
+    expires_at: int
+    acr: str
+    amr: tuple[str, ...]
+    user_agent: str
+    address: str
+    remembered: bool = False
+    ended_at: int | None = None
+
+
+_NAMES = Session.__struct_fields__
+_COLUMNS = ", ".join(_NAMES)
+_decode_amr = msgspec.json.Decoder(tuple[str, ...]).decode
+
+
+def _session(row: Row) -> Session:
+    values = {name: row[name] for name in _NAMES}
+    values["amr"] = _decode_amr(values["amr"])
+    values["remembered"] = bool(values["remembered"])
+    return Session(**values)
+
+
+async def create_session(tx: Transaction, session: Session, digest: bytes, *, limit: int, actor: str) -> None:
+    """Store a new session; a person's oldest sessions beyond `limit` end (LG-19)."""
+    await tx.run(
+        f"INSERT INTO sessions (digest, {_COLUMNS}) "  # noqa: S608 - literals
+        "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)",
+        digest,
+        session.id,
+        session.user_id,
+        session.created_at,
+        session.authenticated_at,
+        session.last_seen_at,
+        session.idle_expires_at,
+        session.expires_at,
+        session.acr,
+        msgspec.json.encode(session.amr).decode(),
+        session.user_agent,
+        session.address,
+        int(session.remembered),
+        None,
+    )
+    await tx.run(
+        "UPDATE sessions SET ended_at = $1 WHERE user_id = $2 AND ended_at IS NULL AND id NOT IN "
+        "(SELECT id FROM sessions WHERE user_id = $2 AND ended_at IS NULL ORDER BY last_seen_at DESC, id DESC LIMIT $3)",
+        session.created_at,
+        session.user_id,
+        limit,
+    )
+    await tx.record(
+        "session.created",
+        actor=actor,
+        target=session.id,
+        at=session.created_at,
+        user=session.user_id,
+        acr=session.acr,
+        address=session.address,
+    )
+
+
+async def find_session(tx: Transaction, digest: bytes, now: int) -> Session | None:
+    """Return the live session of a cookie, of an account that is not disabled."""
+    row = await tx.one(
+        f"SELECT {', '.join('s.' + name for name in _NAMES)} FROM sessions s JOIN users u ON u.id = s.user_id "  # noqa: S608 - literals
+        "WHERE s.digest = $1 AND s.ended_at IS NULL AND s.expires_at > $2 AND s.idle_expires_at > $2 "
+        "AND u.disabled_at IS NULL AND s.authenticated_at >= u.valid_from",
+        digest,
+        now,
+    )
+    return _session(row) if row else None
+
+
+async def get_session(tx: Transaction, session_id: str, now: int) -> Session | None:
+    """Return a live session by its identifier."""
+    row = await tx.one(
+        f"SELECT {_COLUMNS} FROM sessions WHERE id = $1 AND ended_at IS NULL AND expires_at > $2 AND idle_expires_at > $2",  # noqa: S608 - literals
+        session_id,
+        now,
+    )
+    return _session(row) if row else None
+
+
+async def list_sessions(
+    tx: Transaction, *, user_id: str, now: int, after: str = "", limit: int = 100
+) -> list[Session]:
+    """Return live sessions, newest first, of one person or of all (an empty `user_id`)."""
+    rows = await tx.all(
+        f"SELECT {_COLUMNS} FROM sessions WHERE ($1 = '' OR user_id = $1) AND ended_at IS NULL AND expires_at > $2 "  # noqa: S608 - literals
+        "AND idle_expires_at > $2 AND ($3 = '' OR id < $3) ORDER BY id DESC LIMIT $4",
+        user_id,
+        now,
+        after,
+        limit,
+    )
+    return [_session(row) for row in rows]
+
+
+async def touch_session(
+    tx: Transaction, session_id: str, *, idle_expires_at: int, now: int, address: str
+) -> None:
+    """Note that a session is in use."""
+    await tx.run(
+        "UPDATE sessions SET last_seen_at = $1, idle_expires_at = $2, address = $3 WHERE id = $4 AND ended_at IS NULL",
+        now,
+        idle_expires_at,
+        address,
+        session_id,
+    )
+
+
+async def elevate_session(
+    tx: Transaction, session_id: str, digest: bytes, *, acr: str, amr: tuple[str, ...], actor: str, now: int
+) -> bool:
+    """Give a session a new cookie and what was proven now; the old cookie is dead. False when the session ended."""
+    row = await tx.one(
+        "UPDATE sessions SET digest = $1, acr = $2, amr = $3, authenticated_at = $4 WHERE id = $5 AND ended_at IS NULL RETURNING id",
+        digest,
+        acr,
+        msgspec.json.encode(amr).decode(),
+        now,
+        session_id,
+    )
+    if row is None:
+        return False
+    await tx.record("session.elevated", actor=actor, target=session_id, at=now, acr=acr)
+    return True
+
+
+async def end_session(tx: Transaction, session_id: str, *, user_id: str = "", actor: str, now: int) -> bool:
+    """End one session, of one person if named (LG-18); return whether it was alive."""
+    row = await tx.one(
+        "UPDATE sessions SET ended_at = $1 WHERE id = $2 AND ($3 = '' OR user_id = $3) AND ended_at IS NULL RETURNING id",
+        now,
+        session_id,
+        user_id,
+    )
+    if row is None:
+        return False
+    await tx.record("session.ended", actor=actor, target=session_id, at=now)
+    return True
+
+
+async def end_sessions_of(tx: Transaction, user_id: str, *, but: str = "", actor: str, now: int) -> list[str]:
+    """End every session of a person but one; return which."""
+    rows = await tx.all(
+        "UPDATE sessions SET ended_at = $1 WHERE user_id = $2 AND id <> $3 AND ended_at IS NULL RETURNING id",
+        now,
+        user_id,
+        but,
+    )
+    for row in rows:
+        await tx.record("session.ended", actor=actor, target=row["id"], at=now)
+    return [row["id"] for row in rows]

@@ -11,8 +11,13 @@ Context = Mapping[str, object]
 NOW = 1_800_000_000
 DAY = 86_400
 ACCOUNT = {"name": "Mara Lindqvist", "identifier": "mara@example.com", "switch_url": "/switch?i=7Q2"}
-LANGUAGES = [{"code": "en", "name": "English", "url": "?ui_locales=en"}, {"code": "de", "name": "Deutsch", "url": "?ui_locales=de"}]
-REQUEST = json.dumps({"challenge": "3q2-7w", "rpId": "localhost", "allowCredentials": [], "userVerification": "preferred"})
+LANGUAGES = [
+    {"code": "en", "name": "English", "url": "?ui_locales=en"},
+    {"code": "de", "name": "Deutsch", "url": "?ui_locales=de"},
+]
+REQUEST = json.dumps(
+    {"challenge": "3q2-7w", "rpId": "localhost", "allowCredentials": [], "userVerification": "preferred"}
+)
 CREATION = json.dumps(
     {
         "challenge": "3q2-7w",
@@ -21,9 +26,17 @@ CREATION = json.dumps(
         "pubKeyCredParams": [{"type": "public-key", "alg": -7}],
     }
 )
-PROVIDERS = [{"name": "GitHub", "url": "/upstream/github?i=7Q2"}, {"name": "Northwind SSO", "url": "/upstream/nw?i=7Q2"}]
+PROVIDERS = [
+    {"name": "GitHub", "url": "/upstream/github?i=7Q2"},
+    {"name": "Northwind SSO", "url": "/upstream/nw?i=7Q2"},
+]
 REGISTERED = {"name": "Ledgerline", "origin": "registered", "host": None, "logo": None, "home_url": None}
-DOCUMENT = {**REGISTERED, "name": "Inkwell Agent", "origin": "metadata_document", "host": "agent.inkwell.example"}
+DOCUMENT = {
+    **REGISTERED,
+    "name": "Inkwell Agent",
+    "origin": "metadata_document",
+    "host": "agent.inkwell.example",
+}
 STRANGER = {**REGISTERED, "name": "Ledgerline Official", "origin": "self_registered"}
 API = [{"name": "Invoices API", "uri": "https://api.example.com/invoices"}]
 
@@ -42,7 +55,18 @@ SCOPES = [
 
 
 def form(**more: object) -> dict[str, object]:
-    return {"csrf": "c5rf", "action": "/step", "hidden": {"interaction": "7Q2"}, "languages": LANGUAGES, **more}
+    return {
+        "csrf": "c5rf",
+        "action": "/step",
+        "hidden": {"interaction": "7Q2"},
+        "languages": LANGUAGES,
+        **more,
+    }
+
+
+def reading(context: Context) -> dict[str, object]:
+    """A page without a form: nowhere to send one to."""
+    return {key: value for key, value in context.items() if key not in ("csrf", "action", "hidden")}
 
 
 def account(section: str, **more: object) -> dict[str, object]:
@@ -64,13 +88,24 @@ SECOND = form(method="totp", others=[{"method": "recovery_code", "url": "?m=r"},
               account=ACCOUNT, passkey_options=REQUEST, email_hint="m…a@example.com", resend_url=None, remember_days=30)  # fmt: skip
 STEP_UP = form(reason="client", client=REGISTERED, account=ACCOUNT, method="password",
                others=[{"method": "passkey", "url": "?m=p"}], passkey_options=REQUEST, cancel_url="/account")  # fmt: skip
-REGISTER = form(invitation=None, asks=["name", "email", "username"], password_minimum=15, providers=[], links={"sign_in": "/"})
+REGISTER = form(
+    invitation=None,
+    asks=["name", "email", "username"],
+    password_minimum=15,
+    providers=[],
+    links={"sign_in": "/"},
+)
 CONSENT = form(client=REGISTERED, redirect={"kind": "web", "host": "app.ledgerline.example"}, account=ACCOUNT, scopes=SCOPES,
                resources=API, details=[], offline=True, remember={"days": 30, "checked": False})  # fmt: skip
 DEVICE = form(client=REGISTERED, user_code="WDJB-MJHT", account=ACCOUNT, scopes=SCOPES[:3], resources=API,
               request={"place": "Gothenburg, Sweden", "address": "203.0.113.7", "device": "Ledgerline CLI on Linux",
                        "at": NOW})  # fmt: skip
-ERROR = {"problem_name": "general", "reference": "01K9-7Q2M-XT4B", "links": {"home": "/account"}, "developer": None}
+ERROR = {
+    "problem_name": "general",
+    "reference": "01K9-7Q2M-XT4B",
+    "links": {"home": "/account"},
+    "developer": None,
+}
 DEVELOPER = {
     "code": "invalid_request: redirect_uri",
     "summary": "The redirect_uri isn’t one of those registered for client “ledgerline”.",
@@ -92,16 +127,43 @@ VISITS = [
      "started_at": NOW - 40 * DAY, "last_used_at": NOW - 31 * DAY, "current": False, "remembered": False},
 ]  # fmt: skip
 PASSKEYS = [
-    {"id": "p1", "name": "Work laptop", "created_at": NOW - 90 * DAY, "last_used_at": NOW - 3_600, "backed_up": False},
-    {"id": "p2", "name": "iCloud Keychain", "created_at": NOW - 300 * DAY, "last_used_at": None, "backed_up": True},
+    {
+        "id": "p1",
+        "name": "Work laptop",
+        "created_at": NOW - 90 * DAY,
+        "last_used_at": NOW - 3_600,
+        "backed_up": False,
+    },
+    {
+        "id": "p2",
+        "name": "iCloud Keychain",
+        "created_at": NOW - 300 * DAY,
+        "last_used_at": None,
+        "backed_up": True,
+    },
 ]
 TOKEN = {"id": "t1", "name": "Nightly backup", "hint": "wwa_7Fk2…x9Qz", "scopes": ["invoices:read", "backup"], "resources": API,
          "created_at": NOW - 60 * DAY, "last_used_at": NOW - 3_600, "last_address": "203.0.113.7",
          "expires_at": NOW + 30 * DAY, "state": "active"}  # fmt: skip
 TOKENS = [
     TOKEN,
-    {**TOKEN, "id": "t2", "name": "CI deploy", "hint": "wwa_Q81d…0aRb", "state": "expiring", "expires_at": NOW + 4 * DAY},
-    {**TOKEN, "id": "t3", "name": "Old laptop", "state": "revoked", "last_used_at": None, "expires_at": None, "resources": []},
+    {
+        **TOKEN,
+        "id": "t2",
+        "name": "CI deploy",
+        "hint": "wwa_Q81d…0aRb",
+        "state": "expiring",
+        "expires_at": NOW + 4 * DAY,
+    },
+    {
+        **TOKEN,
+        "id": "t3",
+        "name": "Old laptop",
+        "state": "revoked",
+        "last_used_at": None,
+        "expires_at": None,
+        "resources": [],
+    },
 ]
 GRANTS = [
     {"id": "g1", "client": REGISTERED, "scopes": SCOPES[:4], "resources": API, "granted_at": NOW - 50 * DAY,
@@ -129,7 +191,7 @@ PAGES: Mapping[str, Context] = {
     "step_up:totp": {**STEP_UP, "method": "totp", "reason": "settings", "others": [], "cancel_url": None},
     "step_up:passkey": {**STEP_UP, "method": "passkey", "reason": "age", "others": [{"method": "password", "url": "?m=w"}]},
     "recover": form(links={"sign_in": "/"}),
-    "recover_sent": form(identifier="mara@example.com", minutes=30, links={"sign_in": "/", "again": "/recover"}),
+    "recover_sent": reading(form(identifier="mara@example.com", minutes=30, links={"sign_in": "/", "again": "/recover"})),
     "reset_password": form(identifier="mara", password_minimum=15, errors={"new_password": "password_breached"}),
     "register": REGISTER,
     "register:invited": {**REGISTER, "invitation": {"email": "mara@example.com"}, "providers": PROVIDERS,
@@ -137,9 +199,9 @@ PAGES: Mapping[str, Context] = {
                          "values": {"username": "admın"}},
     "verify_email": form(by="link", email="mara@example.com", resend_url=None),
     "verify_email:code": form(by="code", email="mara@example.com", resend_url="/again"),
-    "email_sent": form(purpose="verify", email="mara@example.com", minutes=30, links={"again": "/again", "sign_in": "/"}),
+    "email_sent": reading(form(purpose="verify", email="mara@example.com", minutes=30, links={"again": "/again", "sign_in": "/"})),
     "sign_out": form(account=ACCOUNT, client=REGISTERED),
-    "signed_out": form(frames=["/frame?sid=1"], links={"sign_in": "/"}, **{"continue": {"url": "/bye", "name": "Ledgerline"}}),
+    "signed_out": reading(form(frames=["/frame?sid=1"], links={"sign_in": "/"}, **{"continue": {"url": "/bye", "name": "Ledgerline"}})),
     "consent": CONSENT,
     "consent:loopback": {**CONSENT, "client": STRANGER, "redirect": {"kind": "loopback", "host": "127.0.0.1:51004"},
                          "scopes": SCOPES[:3], "offline": False, "remember": None},
@@ -149,8 +211,8 @@ PAGES: Mapping[str, Context] = {
     "device": form(),
     "device:wrong": form(errors={"user_code": "user_code_wrong"}, values={"user_code": "WDJB-MJH"}),
     "device_confirm": DEVICE,
-    "device_done": form(outcome="approved", client=REGISTERED),
-    "device_done:denied": form(outcome="denied", client=REGISTERED),
+    "device_done": reading(form(outcome="approved", client=REGISTERED)),
+    "device_done:denied": reading(form(outcome="denied", client=REGISTERED)),
     "setup": form(password_minimum=15),
     "link_account": form(provider={"name": "GitHub"}, upstream={"identifier": "mara@example.com"}, account=ACCOUNT,
                          methods=["password", "passkey"], passkey_options=REQUEST),
@@ -177,7 +239,7 @@ PAGES: Mapping[str, Context] = {
                                            required=False),
     "account/totp": account("second_factors", secret="JBSW Y3DP EHPK 3PXP JBSW Y3DP EHPK 3PXP",
                             qr=qr_image("otpauth://totp/Watchword:mara?secret=JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP&issuer=Watchword")),
-    "account/recovery_codes": account("second_factors", codes=[f"k7wd-{n}fqm-x2p{n}" for n in range(10)]),
+    "account/recovery_codes": reading(account("second_factors", codes=[f"k7wd-{n}fqm-x2p{n}" for n in range(10)])),
     "account/sessions": account("sessions", visits=VISITS),
     "account/sessions:one": account("sessions", visits=VISITS[:1], notice="others_ended"),
     "account/applications": account("applications", granted=GRANTS),
@@ -187,10 +249,10 @@ PAGES: Mapping[str, Context] = {
     "account/token_new": account("tokens", scopes=SCOPES[2:], resources=API, days=[30, 90, 180, 365], values={"days": 90}),
     "account/token_new:wrong": account("tokens", scopes=SCOPES[2:], resources=[], days=[30],
                                        errors={"name": "name_taken", "scope": "scope_missing"}, values={"name": "CI"}),
-    "account/token_secret": account(
+    "account/token_secret": reading(account(
         "tokens", made="rotated", token=TOKEN, secret="wwa_7Fk2mPq9LxVt3RzYc8HnBw5JdGs1KaE6uQx9Qz", old_until=NOW + DAY,
-        example='curl -H "Authorization: Bearer $TOKEN" https://api.example.com/invoices'),
-    "account/token_secret:created": account("tokens", made="created", token=TOKEN, secret="wwa_1", old_until=None, example=None),
+        example='curl -H "Authorization: Bearer $TOKEN" https://api.example.com/invoices')),
+    "account/token_secret:created": reading(account("tokens", made="created", token=TOKEN, secret="wwa_1", old_until=None, example=None)),
     "account/password": account("password", has_password=True, changed_at=NOW - 200 * DAY, password_minimum=15),
     "account/password:wrong": account("password", has_password=True, changed_at=None, password_minimum=15,
                                       errors={"password": "password_wrong", "new_password": "password_common"}),
@@ -200,14 +262,15 @@ PAGES: Mapping[str, Context] = {
     "account/delete": account("overview", ends={"sessions": 3, "applications": 2, "tokens": 3}),
 }  # fmt: skip
 
-ORIGIN = {"at": NOW, "address": "203.0.113.7", "place": "Gothenburg, Sweden", "device": "Firefox on Linux"}
+ASKED = {"at": NOW, "address": "203.0.113.7", "place": "Gothenburg, Sweden"}
+ORIGIN = {**ASKED, "device": "Firefox on Linux"}
 LINK = {"link": "https://id.example.com/a?k=7Q2"}
 MAILS: Mapping[str, Context] = {
     "verify": {**LINK, "code": "482913", "minutes": 30},
-    "reset": {**LINK, **ORIGIN, "minutes": 30},
-    "reset_unknown": ORIGIN,
+    "reset": {**LINK, **ASKED, "minutes": 30},
+    "reset_unknown": ASKED,
     "already_registered": LINK,
-    "code": {**ORIGIN, "code": "482913", "minutes": 10},
+    "code": {**ASKED, "code": "482913", "minutes": 10},
     "new_device": {**LINK, **ORIGIN},
     "new_factor": {**LINK, **ORIGIN, "change": "passkey_added"},
     "password_changed": {**LINK, **ORIGIN},

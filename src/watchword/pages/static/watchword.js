@@ -67,6 +67,9 @@
     all("[data-passkey-missing]").forEach((part) => { part.hidden = true; });
     for (const button of buttons) {
       button.hidden = false;
+      if (!button.form.querySelector("[type=submit]")) {
+        button.form.addEventListener("submit", (event) => { event.preventDefault(); button.click(); }); // Enter in a field
+      }
       button.addEventListener("click", async () => {
         button.form.querySelector("[data-passkey-problem]").hidden = true;
         button.setAttribute("aria-busy", "true");
@@ -105,7 +108,7 @@
   };
 
   const local = (time) => {
-    const format = new Intl.DateTimeFormat(document.documentElement.lang, { dateStyle: "long", timeStyle: "short" });
+    const format = new Intl.DateTimeFormat(time.dataset.local || document.documentElement.lang, { dateStyle: "long", timeStyle: "short" });
     time.title = time.textContent;
     time.textContent = format.format(new Date(time.dateTime));
   };

@@ -1,7 +1,7 @@
 """oidc-provider (Node.js) as a peer: start it, load it, and read the CPU that it used.
 
     npm ci --prefix bench/peers/oidc_provider          # once; brings Node.js 22, which has SQLite
-    python bench/peers/oidc_provider.py [--seconds 5] [--connections 32]
+    python -m bench.node_oidc_provider [--seconds 5] [--connections 32]
 
 Modes: `jwt` (ES256 access tokens), `memory` (opaque, lost at a restart), `sqlite` (opaque, durable before the answer).
 Requests per CPU second of the Node.js process, all its threads counted, are what one core gives.
@@ -12,7 +12,6 @@ import base64
 import json
 import os
 import subprocess
-import sys
 import tempfile
 import urllib.parse
 import urllib.request
@@ -25,10 +24,9 @@ from typing import cast
 
 import psutil
 
-sys.path.insert(0, str(Path(__file__).parent.parent))
-import load
+from bench import load
 
-HOME = Path(__file__).parent / "oidc_provider"
+HOME = Path(__file__).parent / "peers" / "oidc_provider"
 MODES = ("jwt", "memory", "sqlite")
 CREDENTIALS = base64.b64encode(b"bench:bench-secret-bench-secret-bench-secret").decode()
 WARM_UP = 2.0  # seconds: V8 compiles its hot code in them

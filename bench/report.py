@@ -1,0 +1,149 @@
+"""How the figures are shown: on the terminal, and as `docs/performance.md`."""
+
+import os
+import platform
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from bench.in_process import NAMES, Cost
+
+PREAMBLE = """# Performance
+
+What Watchword does per core, next to what others do on the same machine in the same minutes. **Ratios are what counts**: absolute
+figures change with the machine and with who else uses it. This page is written by `make bench`; run it to see your own.
+"""
+METHOD = """## What was measured
+
+- *Per CPU second* is the number of answers divided by the CPU time, user and system, that all threads of the server's process
+  used. One worker, {connections} keep-alive connections, each with one request in flight; load generator and servers on
+  different cores. {rounds} rounds of {seconds:g} s after a warm-up; in every round ours and the peer take turns. A ratio is taken
+  within one round; the table shows the median of the rounds and their extremes.
+- Ours is `watchword serve` as it is installed, durable: SQLite with WAL and `synchronous=FULL`, writes that come together share one
+  fsync, and an answer leaves after it. Security headers, audit, counters and all checks are on.
+- The peer is npm `oidc-provider` (Node.js, one process) with the same kind of client, `client_secret_basic` over loopback HTTP: ES256
+  JWT; opaque tokens in its in-memory adapter, lost at a restart; opaque tokens in SQLite, durable before the answer.
+- Introspection asks about 100 opaque tokens in turn. Watchword answers from memory as long as no process changed anything in
+  the database, and asks the database for that every time; revocation takes effect at once.
+- In-process figures are microseconds of CPU per call, median and extremes of several blocks. *Seen before* is a token that this
+  process verified before; *first time* a token that it never saw.
+- Time to the first token runs from the start of `watchword serve` on an existing database until a client holds a token.
+  Resident memory is that of the one worker after all the load of the run.
+
+To repeat: `make bench` (about {minutes} minutes; `python -m bench --quick` for a rough look). The peer is installed with
+`npm ci` from its lock file the first time; without npm only our own figures are measured.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Goal:
+    """A goal of the run and what was measured for it: the values of the rounds."""
+
+    name: str
+    values: Sequence[float]
+    goal: float
+    unit: str = "×"
+    at_most: bool = False
+
+    @property
+    def median(self) -> float:
+        """The median of the rounds."""
+        return statistics.median(self.values)
+
+    @property
+    def met(self) -> bool:
+        """Whether the median reaches the goal."""
+        return self.median < self.goal if self.at_most else self.median >= self.goal
+
+    def cells(self) -> list[str]:
+        """Name, median, spread, goal and verdict as they are shown."""
+        limit = f"{'<' if self.at_most else '≥'} {self.goal:g} {self.unit}"
+        spread = f"{number(min(self.values))} to {number(max(self.values))}"
+        return [
+            self.name,
+            f"{number(self.median)} {self.unit}",
+            spread,
+            limit,
+            "yes" if self.met else "**no**",
+        ]
+
+
+@dataclass(frozen=True, slots=True)
+class Results:
+    """Everything that one run measured; `rates` are answers per CPU second by what was asked of whom."""
+
+    rates: Mapping[str, Sequence[float]]
+    goals: Sequence[Goal]
+    in_process: Mapping[str, Cost]
+    connections: int
+    rounds: int
+    seconds: float
+    minutes: float
+    versions: str
+
+
+def number(value: float) -> str:
+    """A figure with three significant digits or all digits before the point."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table that can be read as it is."""
+    widths = [max(len(row[column]) for row in [head, *rows]) for column in range(len(head))]
+    lines = [_line(head, widths), "|" + "|".join("-" * (width + 2) for width in widths) + "|"]
+    return "\n".join([*lines, *(_line(row, widths) for row in rows)]) + "\n"
+
+
+def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
+    return "| " + " | ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)) + " |"
+
+
+def goals_table(results: Results) -> str:
+    """What was aimed at and what came out."""
+    return table(("", "median", "spread", "goal", "met"), [goal.cells() for goal in results.goals])
+
+
+def rates_table(results: Results) -> str:
+    """Answers per CPU second."""
+    rows = [
+        [name, number(statistics.median(values)), f"{number(min(values))} to {number(max(values))}"]
+        for name, values in results.rates.items()
+    ]
+    return table(("answers per CPU second", "median", "spread"), rows)
+
+
+def costs_table(results: Results) -> str:
+    """Microseconds per verification."""
+    rows = [
+        [NAMES[name], number(cost.median), f"{number(cost.low)} to {number(cost.high)}"]
+        for name, cost in results.in_process.items()
+    ]
+    return table(("µs of CPU per verification", "median", "spread"), rows)
+
+
+def page(results: Results) -> str:
+    """The whole of `docs/performance.md`."""
+    method = METHOD.format(
+        connections=results.connections,
+        rounds=results.rounds,
+        seconds=results.seconds,
+        minutes=max(1, round(results.minutes)),
+    )
+    parts = [PREAMBLE, "## Goals\n", goals_table(results), *_missed(results)]
+    parts += ["## Figures\n", rates_table(results), costs_table(results), method, _machine(results)]
+    return "\n".join(parts)
+
+
+def _missed(results: Results) -> list[str]:
+    missed = [goal.name for goal in results.goals if not goal.met]
+    return [f"Missed in this run: {'; '.join(missed)}.\n"] if missed else []
+
+
+def _machine(results: Results) -> str:
+    return (
+        "## Where\n\n"
+        f"A shared virtual machine with {os.cpu_count()} cores ({platform.machine()}, {platform.system()}), "
+        f"{results.versions}.\n\n"
+        "Zero-knowledge proofs have a benchmark of their own: `python bench/zero.py`; the bare HTTP protocol too: "
+        "`python bench/http_protocol.py`.\n"
+    )

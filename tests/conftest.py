@@ -3,4 +3,5 @@
 pytest_plugins = (
     "tests.fixtures.system",
     "tests.fixtures.servers",
+    "tests.fixtures.postgres",
 )

@@ -19,6 +19,10 @@ SETUP_LIFETIME = 86_400
 
 def make_database(settings: Settings, master: MasterKey) -> Database:
     """Return the database that the settings name, not opened yet."""
+    if settings.is_postgres:  # imported here, because the driver is an extra that only this choice needs
+        from watchword.store.postgres import PostgresDatabase
+
+        return PostgresDatabase(settings.database, master.derive("audit"), settings.database_timeout)
     return SqliteDatabase(settings.database, master.derive("audit"), settings.database_timeout)
 
 

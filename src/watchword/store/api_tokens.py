@@ -225,7 +225,7 @@ async def list_secret_uses(tx: Transaction, token_id: str) -> list[SecretUse]:
 async def list_chain(tx: Transaction, token_id: str) -> list[ApiToken]:
     """Return a token's ancestors, the first one made first, and then the token itself."""
     rows = await tx.all(
-        "WITH RECURSIVE chain (id, parent_id) AS (SELECT id, parent_id FROM api_tokens WHERE id = $1 "
+        "WITH RECURSIVE chain (id, parent_id) AS (SELECT id, parent_id FROM api_tokens WHERE id = $1 "  # noqa: S608 - literals
         "UNION ALL SELECT p.id, p.parent_id FROM api_tokens p JOIN chain c ON p.id = c.parent_id) "
         f"SELECT {_T_COLUMNS} FROM api_tokens t JOIN chain c ON c.id = t.id ORDER BY t.depth",
         token_id,

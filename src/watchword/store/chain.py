@@ -13,6 +13,8 @@ from dataclasses import dataclass
 
 import msgspec
 
+from watchword.store.database import Transaction
+
 LINK_EVERY = 16
 GENESIS = bytes(32)
 
@@ -26,6 +28,10 @@ class Chain:
     name: str
     seq: int = 0
     head: bytes = GENESIS
+
+    def copy(self) -> "Chain":
+        """Return the same chain at the same head, to be advanced apart."""
+        return Chain(self.name, self.seq, self.head)
 
     def save(self) -> tuple[int, bytes]:
         """Return the head, to be restored when the transaction fails."""
@@ -44,3 +50,36 @@ def encode_data(data: dict[str, object]) -> str:
 def event_hash(key: bytes, previous: bytes, fields: tuple[object, ...]) -> bytes:
     """Return the keyed hash of an event given its fields in the order of the table."""
     return hmac.new(key, previous + _encode(fields), hashlib.sha256).digest()
+
+
+async def append_event(
+    tx: Transaction,
+    chain: Chain,
+    key: bytes,
+    name: str,
+    actor: str,
+    target: str,
+    at: int,
+    data: dict[str, object],
+) -> None:
+    """Write an event as the next of a chain, and advance the chain's head."""
+    link = await _newest_elsewhere(tx, chain.name) if chain.seq % LINK_EVERY == 0 else ""
+    seq = chain.seq + 1
+    fields = (chain.name, seq, at, name, actor, target, encode_data(data), link)
+    digest = event_hash(key, chain.head, fields)
+    await tx.run(
+        "INSERT INTO events (chain, seq, at, name, actor, target, data, link, previous, hash) "
+        "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
+        *fields,
+        chain.head,
+        digest,
+    )
+    chain.seq, chain.head = seq, digest
+
+
+async def _newest_elsewhere(tx: Transaction, chain: str) -> str:
+    row = await tx.one(
+        "SELECT chain, seq, hash FROM events WHERE chain <> $1 ORDER BY at DESC, chain, seq DESC LIMIT 1",
+        chain,
+    )
+    return f"{row['chain']}:{row['seq']}:{row['hash'].hex()}" if row else ""

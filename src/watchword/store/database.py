@@ -5,8 +5,10 @@ thread drives it to its end; on PostgreSQL it does. SQL uses `$1` placeholders a
 one statement, or tolerates that its statements see successive states.
 """
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
+
+from watchword.oauth.errors import OAuthError
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -81,6 +83,27 @@ class StorageUnavailable(Exception):
         super().__init__(reason)
         self.reason = reason
         self.unknown = unknown
+
+
+class Unstorable(OAuthError):
+    """A value that neither database keeps: a NUL or half a surrogate pair in a text, an integer beyond 64 bits."""
+
+    def __init__(self) -> None:
+        super().__init__("invalid_request", "A value holds something that cannot be stored.")
+
+
+def check_values(values: Iterable[object]) -> None:
+    """Raise Unstorable for a value that one database would keep and another refuse, or that would break a whole batch."""
+    for value in values:
+        if isinstance(value, str):
+            if "\0" in value or not (value.isascii() or _is_unicode(value)):
+                raise Unstorable
+        elif isinstance(value, int) and not -(2**63) <= value < 2**63:
+            raise Unstorable
+
+
+def _is_unicode(text: str) -> bool:
+    return not any("\ud800" <= character <= "\udfff" for character in text)
 
 
 def drive(coroutine: Awaitable[T]) -> T:

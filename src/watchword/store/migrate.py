@@ -3,9 +3,11 @@
 Owns the table `schema_versions`. A database whose schema is newer than this program is refused, not guessed at.
 """
 
+import re
 import sqlite3
 import time
 from importlib import resources
+from typing import Any
 
 from watchword.store.database import StorageUnavailable
 
@@ -13,6 +15,11 @@ TABLE = (
     "CREATE TABLE IF NOT EXISTS schema_versions "
     "(version BIGINT PRIMARY KEY, name TEXT NOT NULL, applied_at BIGINT NOT NULL)"
 )
+
+LOCK = 0x77617463  # of the advisory lock under which one node migrates and the others wait
+# Text is compared byte by byte, as SQLite does: the order of identifiers must not depend on a server's locale, nor an index
+# break when the locale's rules change with an update of the operating system.
+_TEXT_COLUMN = re.compile(r"(?m)^(\s*\w+|ALTER TABLE \w+ ADD COLUMN \w+) TEXT\b")
 
 
 def migrations() -> list[tuple[int, str, list[str]]]:
@@ -60,3 +67,26 @@ def apply_sqlite(connection: sqlite3.Connection) -> None:
     except BaseException:
         connection.execute("ROLLBACK")
         raise
+
+
+async def apply_postgres(connection: Any) -> None:
+    """Bring a PostgreSQL database up to date in one transaction; nodes that start together wait for one another."""
+    encoding = await connection.fetchval("SHOW server_encoding")
+    if encoding != "UTF8":
+        raise StorageUnavailable(
+            f"the database's encoding is {encoding}: create it anew with CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0"
+        )
+    async with connection.transaction(isolation="read_committed"):
+        await connection.execute("SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = '60s'")
+        await connection.execute("SELECT pg_advisory_xact_lock($1)", LOCK)
+        if await connection.fetchval("SELECT to_regclass('schema_versions')") is None:
+            await connection.execute(TABLE)
+        current = await connection.fetchval("SELECT COALESCE(MAX(version), 0) FROM schema_versions")
+        refuse_newer(current)
+        for number, name, body in migrations():
+            if number > current:
+                for statement in body:
+                    await connection.execute(_TEXT_COLUMN.sub(r'\1 TEXT COLLATE "C"', statement))
+                await connection.execute(
+                    "INSERT INTO schema_versions VALUES ($1, $2, $3)", number, name, int(time.time())
+                )

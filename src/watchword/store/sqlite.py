@@ -6,6 +6,7 @@ operation takes no other with it. Several processes may use the file at once: SQ
 """
 
 import asyncio
+import contextlib
 import os
 import queue
 import secrets
@@ -18,8 +19,8 @@ from functools import lru_cache
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from watchword.store import migrate
-from watchword.store.chain import LINK_EVERY, Chain, encode_data, event_hash
-from watchword.store.database import Row, StorageUnavailable, drive
+from watchword.store.chain import Chain, append_event
+from watchword.store.database import Row, StorageUnavailable, check_values, drive
 from watchword.store.quiet import QUIET, SINGLE
 
 P = ParamSpec("P")
@@ -56,6 +57,7 @@ class SqliteTransaction:
 
     async def one(self, sql: str, *values: object) -> Row | None:
         """Return the first row, or None."""
+        check_values(values)
         cursor = self._connection.execute(_placeholders(sql), values)
         row: Row | None = cursor.fetchone()
         # A RETURNING statement takes effect only when it is stepped to its end.
@@ -64,10 +66,12 @@ class SqliteTransaction:
 
     async def all(self, sql: str, *values: object) -> list[Row]:
         """Return every row."""
+        check_values(values)
         return list(self._connection.execute(_placeholders(sql), values).fetchall())
 
     async def run(self, sql: str, *values: object) -> int:
         """Execute a statement and return how many rows it touched."""
+        check_values(values)
         return self._connection.execute(_placeholders(sql), values).rowcount
 
     async def record(self, name: str, /, *, actor: str, target: str, at: int, **data: object) -> None:
@@ -75,25 +79,13 @@ class SqliteTransaction:
         chain = self._chain
         if chain is None:
             raise RuntimeError("a read cannot record an event")
-        link = await self._link(chain) if chain.seq % LINK_EVERY == 0 else ""
-        seq = chain.seq + 1
-        fields = (chain.name, seq, at, name, actor, target, encode_data(data), link)
-        digest = event_hash(self._key, chain.head, fields)
-        await self.run(
-            "INSERT INTO events (chain, seq, at, name, actor, target, data, link, previous, hash) "
-            "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
-            *fields,
-            chain.head,
-            digest,
-        )
-        chain.seq, chain.head = seq, digest
+        await append_event(self, chain, self._key, name, actor, target, at, data)
 
-    async def _link(self, chain: Chain) -> str:
-        row = await self.one(
-            "SELECT chain, seq, hash FROM events WHERE chain <> $1 ORDER BY at DESC, chain, seq DESC LIMIT 1",
-            chain.name,
-        )
-        return f"{row['chain']}:{row['seq']}:{row['hash'].hex()}" if row else ""
+
+def _create(path: str) -> None:
+    """Create the file for its owner alone; a file that may only be read is refused later, by what it cannot do."""
+    with contextlib.suppress(FileExistsError):
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
 
 
 @dataclass(slots=True)
@@ -128,8 +120,7 @@ class SqliteDatabase:
     async def open(self) -> None:
         """Open or create the file, bring its schema up to date and start the writer thread."""
         try:
-            if not os.path.exists(self.path):
-                os.close(os.open(self.path, os.O_CREAT | os.O_RDWR, 0o600))
+            _create(self.path)
             self._writer = self._connect()
             check = self._writer.execute("PRAGMA quick_check(1)").fetchone()[0]
             if check != "ok":
@@ -236,6 +227,7 @@ class SqliteDatabase:
         """Insert one row, together with the other rows that are appended at this moment."""
         if self._thread is None:
             raise StorageUnavailable("the database is closed")
+        check_values(values)
         loop = asyncio.get_running_loop()
         future: asyncio.Future[None] = loop.create_future()
         self._queue.put(_Job(sql, values, {}, loop, future))

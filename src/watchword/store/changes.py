@@ -1,0 +1,100 @@
+"""PostgreSQL LISTEN/NOTIFY: how a node learns that another node may have changed something.
+
+Theory of operation. What a node remembers is tagged with a number, and forgotten when the number moves. It moves when this node
+has committed a change, when another node announces one, and by itself after `MAX_AGE` seconds. A node whose announcements are cut
+off is therefore never late by more than `MAX_AGE`, which is half a second, whatever happens to its listening connection.
+
+Announcements are sent after the commit and on a connection of their own, many commits in one: a NOTIFY inside the transaction
+would make every commit of every node wait for the one before it. A node that dies between commit and announcement leaves the
+others to `MAX_AGE`.
+"""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from watchword.store.postgres_errors import FAILURES
+
+CHANNEL = "watchword_changes"
+MAX_AGE = 0.5
+PING = 5.0
+RETRY = 1.0
+
+Connect = Callable[[], Awaitable[Any]]
+
+
+class Changes:
+    """The number that moves, and the connection that announces and listens."""
+
+    def __init__(self, connect: Connect, node: str) -> None:
+        self._connect = connect
+        self._node = node
+        self._number = 0
+        self._since = 0.0
+        self._unsent = asyncio.Event()
+        self._closing = False
+        self._task: asyncio.Task[None] | None = None
+
+    def version(self) -> int:
+        """Return the number; what was remembered under another one may be wrong."""
+        if time.monotonic() - self._since >= MAX_AGE:
+            self._move()
+        return self._number
+
+    def changed(self) -> None:
+        """Note that this node has committed a change, and tell the others."""
+        self._move()
+        self._unsent.set()
+
+    def _move(self) -> None:
+        self._number += 1
+        self._since = time.monotonic()
+
+    def _heard(self, _connection: object, _pid: int, _channel: str, node: str) -> None:
+        if node != self._node:
+            self._move()
+
+    def start(self) -> None:
+        """Begin to listen."""
+        self._task = asyncio.create_task(self._follow(), name="watchword-changes")
+
+    async def close(self) -> None:
+        """Send what is still to be announced, then disconnect."""
+        if self._task is None:
+            return
+        self._closing = True
+        self._unsent.set()
+        await asyncio.wait({self._task}, timeout=RETRY)
+        self._task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await self._task
+        self._task = None
+
+    async def _follow(self) -> None:
+        while not self._closing:
+            with contextlib.suppress(*FAILURES):
+                connection = await self._connect()
+                try:
+                    await self._listen(connection)
+                finally:
+                    connection.terminate()
+            self._move()
+            if not self._closing:
+                await asyncio.sleep(RETRY)
+
+    async def _listen(self, connection: Any) -> None:
+        await connection.add_listener(CHANNEL, self._heard)
+        self._move()
+        while True:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._unsent.wait(), PING)
+            announce = self._unsent.is_set()
+            self._unsent.clear()
+            if announce:
+                await connection.execute("SELECT pg_notify($1, $2)", CHANNEL, self._node)
+            else:
+                await connection.execute("SELECT 1")
+            if self._closing:
+                return

@@ -1,0 +1,409 @@
+"""PostgreSQL as the database that many nodes share: a pool of connections, one transaction for each operation.
+
+Owns connections, time limits, attempts and durability. READ COMMITTED is enough because every operation decides by a conditional
+statement or takes the lock of the row that it depends on first. What cannot be promised is refused with StorageUnavailable; a
+COMMIT whose answer was lost, or that a standby did not confirm in time, is `unknown`.
+
+Several hosts may be named in the address; then only a primary is used. A pooler between must keep sessions apart (session mode).
+"""
+
+import asyncio
+import contextlib
+import random
+import secrets
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
+from typing import Any, Concatenate, ParamSpec, TypeVar
+from urllib.parse import urlsplit
+
+import asyncpg  # type: ignore[import-untyped]  # the driver ships no types
+
+from watchword.store import migrate
+from watchword.store.chain import Chain, append_event
+from watchword.store.changes import Changes
+from watchword.store.database import Row, StorageUnavailable, check_values
+from watchword.store.postgres_errors import (
+    FAILURES,
+    is_conflict,
+    is_definite,
+    is_lost,
+    is_unavailable,
+    unavailable,
+)
+from watchword.store.quiet import QUIET, SINGLE
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+POOL_SIZE = 10
+POOL_WAIT = 1.0
+ATTEMPTS = 6
+MAX_BATCH = 256
+OPENING: tuple[type[Exception], ...] = (*FAILURES, ValueError)  # of an address that cannot be understood
+MAX_APPENDING = 20_000
+BEGIN = "BEGIN ISOLATION LEVEL READ COMMITTED"
+# An administrator may ask for more than `on`; less would acknowledge what a power loss can undo.
+DURABLE = (
+    "SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'"
+)
+
+
+class PostgresTransaction:
+    """The statements of one operation on one connection."""
+
+    __slots__ = ("_audit", "_connection")
+
+    def __init__(self, connection: Any, audit: "_Audit | None") -> None:
+        self._connection = connection
+        self._audit = audit
+
+    async def one(self, sql: str, *values: object) -> Row | None:
+        """Return the first row, or None."""
+        check_values(values)
+        row: Row | None = await self._connection.fetchrow(sql, *values)
+        return row
+
+    async def all(self, sql: str, *values: object) -> list[Row]:
+        """Return every row."""
+        check_values(values)
+        return list(await self._connection.fetch(sql, *values))
+
+    async def run(self, sql: str, *values: object) -> int:
+        """Execute a statement and return how many rows it touched."""
+        check_values(values)
+        status: str = await self._connection.execute(sql, *values)
+        return int(count) if (count := status.rpartition(" ")[2]).isdigit() else 0
+
+    async def many(self, sql: str, rows: list[tuple[object, ...]]) -> None:
+        """Execute a statement once for each row of values."""
+        await self._connection.executemany(sql, rows)
+
+    async def record(self, name: str, /, *, actor: str, target: str, at: int, **data: object) -> None:
+        """Append an audit event to a chain that no other transaction uses meanwhile."""
+        if self._audit is None:
+            raise RuntimeError("a read cannot record an event")
+        await append_event(self, self._audit.chain(), self._audit.key, name, actor, target, at, data)
+
+
+class _Audit:
+    """The chain that one transaction borrows: its head advances only when the transaction is committed."""
+
+    __slots__ = ("_chain", "_free", "_saved", "key")
+
+    def __init__(self, free: list[Chain], key: bytes) -> None:
+        self._free = free
+        self._chain: Chain | None = None
+        self._saved: Chain | None = None
+        self.key = key
+
+    def chain(self) -> Chain:
+        """Return the borrowed chain; the one used last is borrowed first, so that there are as few as possible."""
+        if self._chain is None:
+            self._saved = self._free.pop() if self._free else Chain(secrets.token_hex(8))
+            self._chain = self._saved.copy()
+        return self._chain
+
+    def committed(self) -> None:
+        """Give the chain back with its new head."""
+        if self._chain is not None:
+            self._free.append(self._chain)
+
+    def rolled_back(self) -> None:
+        """Give the chain back as it was. After a COMMIT of unknown outcome neither is called, and the chain ends."""
+        if self._saved is not None:
+            self._free.append(self._saved)
+
+
+class _Again(Exception):
+    """Nothing was done, and another attempt is worth it."""
+
+    def __init__(self, error: StorageUnavailable) -> None:
+        super().__init__(error.reason)
+        self.error = error
+
+
+class PostgresDatabase:
+    """An open PostgreSQL database."""
+
+    def __init__(
+        self, address: str, audit_key: bytes, timeout: int = 5, *, pool_size: int = POOL_SIZE
+    ) -> None:
+        self._address = address
+        self._audit_key = audit_key
+        self._timeout = timeout
+        self._pool_size = pool_size
+        self._pool: Any = None
+        self._chains: list[Chain] = []
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._appending: dict[str, deque[tuple[tuple[object, ...], asyncio.Future[None]]]] = {}
+        self._waiting = 0
+        self._changes = Changes(self._connect, secrets.token_hex(8))
+
+    async def open(self) -> None:
+        """Bring the schema up to date, fill the pool and start to listen for changes."""
+        try:
+            connection = await self._connect(command_timeout=None)
+            try:
+                await migrate.apply_postgres(connection)
+            finally:
+                await connection.close(timeout=self._timeout)
+            self._pool = await asyncpg.create_pool(
+                min_size=1, max_size=self._pool_size, init=_prepare, reset=_keep, **self._options()
+            )
+        except OPENING as error:
+            raise StorageUnavailable(f"cannot use the PostgreSQL server: {unavailable(error)}") from error
+        self._changes.start()
+
+    def _options(self) -> dict[str, Any]:
+        limit = str(self._timeout * 1000)
+        options: dict[str, Any] = {
+            "dsn": self._address,
+            "timeout": self._timeout,
+            "command_timeout": self._timeout + 1,
+            "server_settings": {
+                "application_name": "watchword",
+                "statement_timeout": limit,
+                "idle_in_transaction_session_timeout": limit,
+                "jit": "off",
+            },
+        }
+        parts = urlsplit(self._address)
+        if "," in parts.netloc and "target_session_attrs" not in parts.query:
+            options["target_session_attrs"] = "primary"
+        return options
+
+    async def _connect(self, **changed: Any) -> Any:
+        return await asyncpg.connect(**self._options() | changed)
+
+    async def close(self) -> None:
+        """Finish what was accepted, announce it, then disconnect."""
+        if self._pool is None:
+            return
+        while self._tasks:
+            await asyncio.wait(self._tasks)
+        pool, self._pool = self._pool, None
+        await self._changes.close()
+        with contextlib.suppress(*FAILURES):
+            await asyncio.wait_for(pool.close(), self._timeout)
+        pool.terminate()
+
+    def version(self) -> int:
+        """Return a number that moves when another transaction may have changed what was read before.
+
+        It moves with every change of this node at once, with those of other nodes as soon as they are announced (a millisecond),
+        and after half a second in any case: a node that hears nothing is late by half a second at most.
+        """
+        return self._changes.version()
+
+    @contextlib.asynccontextmanager
+    async def _acquired(self) -> AsyncIterator[Any]:
+        if self._pool is None:
+            raise StorageUnavailable("the database is closed")
+        try:
+            connection = await self._pool.acquire(timeout=POOL_WAIT)
+        except TimeoutError as error:
+            raise StorageUnavailable(f"no database connection was free within {POOL_WAIT:g} s") from error
+        except FAILURES as error:
+            raise unavailable(error) from error
+        try:
+            yield connection
+        finally:
+            with contextlib.suppress(*FAILURES):
+                await self._pool.release(connection, timeout=POOL_WAIT)
+
+    async def read(
+        self,
+        operation: Callable[Concatenate[PostgresTransaction, P], Awaitable[T]],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> T:
+        """Run an operation that changes nothing; each of its statements sees the latest committed state."""
+
+        async def attempt() -> T:
+            async with self._acquired() as connection:
+                try:
+                    return await operation(PostgresTransaction(connection, None), *args, **kwargs)
+                except FAILURES as error:
+                    raise await self._judged(connection, error) from error
+
+        return await _repeated(attempt)
+
+    async def write(
+        self,
+        operation: Callable[Concatenate[PostgresTransaction, P], Awaitable[T]],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> T:
+        """Run an operation in one transaction; it runs to its end even when the caller goes away."""
+
+        async def attempt() -> T:
+            async with self._acquired() as connection:
+                if operation in SINGLE:
+                    return await self._single(connection, operation, *args, **kwargs)
+                return await self._transact(connection, operation, *args, **kwargs)
+
+        try:
+            return await self._finished(_repeated(attempt))
+        finally:
+            if operation not in QUIET:
+                self._changes.changed()
+
+    async def _finished(self, work: Coroutine[Any, Any, T]) -> T:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._forget)
+        return await asyncio.shield(task)
+
+    def _forget(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled():
+            task.exception()  # seen, also when nobody waits any more
+
+    async def _single(
+        self,
+        connection: Any,
+        operation: Callable[Concatenate[PostgresTransaction, P], Awaitable[T]],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> T:
+        with _warnings(connection) as warnings:
+            try:
+                result = await operation(PostgresTransaction(connection, None), *args, **kwargs)
+            except FAILURES as error:
+                raise await self._judged(connection, error, sent=True) from error
+        if warnings:
+            raise StorageUnavailable(warnings[0], unknown=True)
+        return result
+
+    async def _transact(
+        self,
+        connection: Any,
+        operation: Callable[Concatenate[PostgresTransaction, P], Awaitable[T]],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> T:
+        audit = _Audit(self._chains, self._audit_key)
+        try:
+            await connection.execute(BEGIN)
+            result = await operation(PostgresTransaction(connection, audit), *args, **kwargs)
+        except BaseException as error:
+            audit.rolled_back()
+            await _roll_back(connection, error)
+            raise await self._judged(connection, error) from error
+        await self._commit(connection, audit)
+        return result
+
+    async def _commit(self, connection: Any, audit: _Audit) -> None:
+        with _warnings(connection) as warnings:
+            try:
+                status = await connection.execute("COMMIT")
+            except FAILURES as error:
+                if is_definite(error):
+                    audit.rolled_back()
+                raise await self._judged(connection, error, sent=not is_definite(error)) from error
+        if status != "COMMIT":
+            audit.rolled_back()
+            raise StorageUnavailable("the database server rolled the transaction back")
+        if warnings:
+            raise StorageUnavailable(warnings[0], unknown=True)
+        audit.committed()
+
+    async def _judged(self, connection: Any, error: BaseException, *, sent: bool = False) -> BaseException:
+        """Return what to raise for a failure; `sent` when the server may have committed before it."""
+        if isinstance(error, TimeoutError):
+            connection.terminate()
+        lost = is_lost(error)
+        if lost and self._pool is not None:
+            await self._pool.expire_connections()
+        if is_conflict(error) or (lost and not sent):
+            return _Again(unavailable(error))
+        return unavailable(error, unknown=sent) if is_unavailable(error) else error
+
+    async def append(self, sql: str, *values: object) -> None:
+        """Insert one row, together with the other rows that are appended at this moment."""
+        if self._pool is None:
+            raise StorageUnavailable("the database is closed")
+        if self._waiting >= MAX_APPENDING:
+            raise StorageUnavailable("too many rows wait to be written")
+        check_values(values)
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        queue = self._appending.get(sql)
+        if queue is None:
+            queue = self._appending[sql] = deque()
+            task = asyncio.create_task(self._drain(sql, queue))
+            self._tasks.add(task)
+            task.add_done_callback(self._forget)
+        queue.append((values, future))
+        self._waiting += 1
+        await future
+
+    async def _drain(self, sql: str, queue: deque[tuple[tuple[object, ...], asyncio.Future[None]]]) -> None:
+        while queue:
+            batch = [queue.popleft() for _ in range(min(len(queue), MAX_BATCH))]
+            self._waiting -= len(batch)
+            await self._insert(sql, batch)
+        del self._appending[sql]
+
+    async def _insert(self, sql: str, batch: list[tuple[tuple[object, ...], asyncio.Future[None]]]) -> None:
+        failure: BaseException | None = None
+        try:
+            await self.write(_insert_rows, sql, [values for values, _ in batch])
+        except Exception as error:
+            if len(batch) > 1 and not isinstance(error, StorageUnavailable):
+                for job in batch:  # one row is at fault, and the others shall not pay for it
+                    await self._insert(sql, [job])
+                return
+            failure = error
+        for _, future in batch:
+            if not future.done():
+                future.set_result(None) if failure is None else future.set_exception(failure)
+
+
+async def _insert_rows(tx: PostgresTransaction, sql: str, rows: list[tuple[object, ...]]) -> None:
+    await tx.many(sql, rows)
+
+
+async def _repeated(attempt: Callable[[], Awaitable[T]]) -> T:
+    for number in range(ATTEMPTS - 1):
+        try:
+            return await attempt()
+        except _Again:
+            await asyncio.sleep(random.uniform(0, 0.01 * 2**number))  # noqa: S311 - only to part two who collided
+    try:
+        return await attempt()
+    except _Again as again:
+        raise again.error from again
+
+
+async def _roll_back(connection: Any, error: BaseException) -> None:
+    if connection.is_closed() or isinstance(error, TimeoutError):
+        return
+    try:
+        await connection.execute("ROLLBACK")
+    except FAILURES:
+        connection.terminate()
+
+
+@contextlib.contextmanager
+def _warnings(connection: Any) -> Iterator[list[str]]:
+    """Collect warnings: a COMMIT that a standby did not confirm in time is answered with success and a warning."""
+    found: list[str] = []
+
+    def note(_connection: object, message: Any) -> None:
+        if getattr(message, "severity_en", None) == "WARNING":
+            found.append(str(message.message))
+
+    connection.add_log_listener(note)
+    try:
+        yield found
+    finally:
+        if not connection.is_closed():
+            connection.remove_log_listener(note)
+
+
+async def _prepare(connection: Any) -> None:
+    await connection.execute(DURABLE)
+
+
+async def _keep(_connection: Any) -> None:
+    """Nothing of a session is changed by an operation, so nothing needs to be put back."""

@@ -1,0 +1,65 @@
+"""PostgreSQL Appendix A: which errors mean that the database cannot keep its promise now, and which are worth another attempt.
+
+Owns the classification only; who tries again, and how often, is decided where the transaction is run.
+"""
+
+import asyncpg  # type: ignore[import-untyped]  # the driver ships no types
+
+from watchword.store.database import StorageUnavailable
+
+FAILURES: tuple[type[Exception], ...] = (
+    OSError,  # TimeoutError and ConnectionError are among its kinds
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+)
+# Classes of SQLSTATE that say something about the server, not about the statement: connection, read-only or ended transaction,
+# authorization, catalogue, resources, locks, intervention, system, damage.
+_SERVER_CLASSES = frozenset({"08", "25", "28", "3D", "53", "55", "57", "58", "XX"})
+_CONFLICTS = frozenset({"40001", "40P01"})
+_WRONG_SERVER = frozenset({"25006", "25P03", "57P01", "57P02", "57P03"})
+# At COMMIT these say for certain that nothing was done.
+_ROLLED_BACK = frozenset({"23", "40"})
+
+
+def sqlstate(error: BaseException) -> str:
+    """Return the five characters of an error that the server sent, or an empty text."""
+    state = getattr(error, "sqlstate", None)
+    return state if isinstance(state, str) else ""
+
+
+def is_unavailable(error: BaseException) -> bool:
+    """Whether the server or the way to it is at fault, and not the statement."""
+    if isinstance(error, ValueError):  # the driver's own complaint about a value
+        return False
+    if isinstance(error, asyncpg.PostgresError):
+        return sqlstate(error)[:2] in _SERVER_CLASSES or sqlstate(error) == "42501"
+    return isinstance(error, FAILURES)
+
+
+def is_conflict(error: BaseException) -> bool:
+    """Whether two transactions or a migration got in each other's way: the same attempt may succeed now."""
+    return sqlstate(error) in _CONFLICTS or isinstance(error, asyncpg.InvalidCachedStatementError)
+
+
+def is_lost(error: BaseException) -> bool:
+    """Whether the connection ended or leads to a server that takes no writes: another connection may do."""
+    if isinstance(error, TimeoutError | ValueError):
+        return False
+    state = sqlstate(error)
+    if isinstance(error, asyncpg.PostgresError):
+        return state[:2] == "08" or state in _WRONG_SERVER
+    return isinstance(error, FAILURES)
+
+
+def is_definite(error: BaseException) -> bool:
+    """Whether a COMMIT that failed so has certainly changed nothing."""
+    return sqlstate(error)[:2] in _ROLLED_BACK
+
+
+def unavailable(error: BaseException, *, unknown: bool = False) -> StorageUnavailable:
+    """Return what callers are told, without anything of the connection's address."""
+    reason = str(error) or type(error).__name__
+    if isinstance(error, TimeoutError):
+        reason = "the database server did not answer in time"
+    return StorageUnavailable(reason, unknown=unknown)

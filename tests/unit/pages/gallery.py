@@ -24,6 +24,7 @@ CREATION = json.dumps(
         "rp": {"id": "localhost", "name": "Watchword"},
         "user": {"id": "AQID", "name": "mara", "displayName": "Mara"},
         "pubKeyCredParams": [{"type": "public-key", "alg": -7}],
+        "authenticatorSelection": {"residentKey": "required", "requireResidentKey": True},
     }
 )
 PROVIDERS = [
@@ -201,7 +202,7 @@ PAGES: Mapping[str, Context] = {
     "verify_email:code": form(by="code", email="mara@example.com", resend_url="/again"),
     "email_sent": reading(form(purpose="verify", email="mara@example.com", minutes=30, links={"again": "/again", "sign_in": "/"})),
     "sign_out": form(account=ACCOUNT, client=REGISTERED),
-    "signed_out": reading(form(frames=["/frame?sid=1"], links={"sign_in": "/"}, **{"continue": {"url": "/bye", "name": "Ledgerline"}})),
+    "signed_out": reading(form(frames=["https://app.ledgerline.example/logout?sid=1"], links={"sign_in": "/"}, **{"continue": {"url": "/bye", "name": "Ledgerline"}})),
     "consent": CONSENT,
     "consent:loopback": {**CONSENT, "client": STRANGER, "redirect": {"kind": "loopback", "host": "127.0.0.1:51004"},
                          "scopes": SCOPES[:3], "offline": False, "remember": None},

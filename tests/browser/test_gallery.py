@@ -1,0 +1,213 @@
+"""WCAG 2.2 AA in a real Chromium: every page, light and dark, desktop and phone, under the policy it is served with."""
+
+from collections.abc import Iterator
+from urllib.parse import urlsplit
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, Page, Route, sync_playwright
+from tests.unit.pages.gallery import PAGES
+
+from watchword.pages import assets, render
+from watchword.pages.branding import Branding
+from watchword.pages.security import content_security_policy
+
+pytestmark = pytest.mark.browser
+
+ORIGIN = "http://localhost:9"
+BRANDING = Branding(help_url="/help", privacy_url="/privacy", terms_url="/terms")
+ARGUMENTS = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+)
+SHOWN = [name for name in PAGES if name != "form_post"]  # sends itself at once
+VIEWS = {"desktop": (1280, 800), "phone": (390, 844), "narrow": (320, 640)}
+AXE = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]}
+
+
+@pytest.fixture(scope="module")
+def browser(chromium: str) -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        opened = playwright.chromium.launch(executable_path=chromium, args=list(ARGUMENTS))
+        yield opened
+        opened.close()
+
+
+class Visit:
+    """One tab that sees the gallery served with its policy, and remembers what the browser complained of."""
+
+    def __init__(
+        self, browser: Browser, view: str = "desktop", scheme: str = "light", script: bool = True
+    ) -> None:
+        width, height = VIEWS[view]
+        self.locale = "en"
+        self.complaints: list[str] = []
+        self.sent: list[str] = []
+        self._context = browser.new_context(
+            viewport={"width": width, "height": height},
+            color_scheme="dark" if scheme == "dark" else "light",
+            java_script_enabled=script,
+        )
+        self.page: Page = self._context.new_page()
+        self.page.on("console", lambda message: self.complaints.append(message.text))
+        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        self.page.route("**/*", self._answer)
+
+    def open(self, name: str, locale: str = "en") -> Page:
+        self.locale = locale
+        self.page.goto(f"{ORIGIN}/page/{name}")
+        return self.page
+
+    def close(self) -> None:
+        self._context.close()
+
+    def _answer(self, route: Route) -> None:
+        path = urlsplit(route.request.url).path
+        if route.request.method == "POST":
+            self.sent.append(route.request.post_data or "")
+        if asset := assets.find(path.rpartition("/")[2], BRANDING):
+            route.fulfill(body=asset.body, content_type=asset.content_type)
+        elif path.startswith("/page/"):
+            name = path.removeprefix("/page/")
+            html = render.render(name.split(":")[0], PAGES[name], locale=self.locale, branding=BRANDING)
+            policy = content_security_policy(frame_src=PAGES[name].get("frames", ()))  # type: ignore[arg-type]  # addresses
+            route.fulfill(
+                body=html,
+                content_type="text/html; charset=utf-8",
+                headers={"content-security-policy": policy},
+            )
+        else:
+            route.fulfill(body="", content_type="text/plain")
+
+
+@pytest.fixture(params=["light", "dark"])
+def visit(browser: Browser, request: pytest.FixtureRequest) -> Iterator[Visit]:
+    opened = Visit(browser, scheme=request.param)
+    yield opened
+    opened.close()
+
+
+@pytest.mark.timeout(300)
+def test_the_accessibility_engine_finds_no_serious_violation(visit: Visit) -> None:
+    found = {}
+    for name in SHOWN:
+        page = visit.open(name)
+        page.evaluate("for (const more of document.querySelectorAll('details')) more.open = true")
+        violations = Axe().run(page, options=AXE).response["violations"]
+        if serious := [
+            f"{violation['id']}: {node['html'][:120]} {node['failureSummary'][:200]}"
+            for violation in violations
+            if violation["impact"] in ("serious", "critical")
+            for node in violation["nodes"]
+        ]:
+            found[name] = serious
+    assert found == {}
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("view", VIEWS)
+def test_nothing_runs_over_the_edge_and_the_policy_blocks_nothing(browser: Browser, view: str) -> None:
+    visit = Visit(browser, view)
+    wide = []
+    for name in SHOWN:
+        page = visit.open(name, "de")  # the longer words
+        page.evaluate("for (const more of document.querySelectorAll('details')) more.open = true")
+        if page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth") > 0:
+            wide.append(name)
+    visit.close()
+    assert wide == []
+    assert visit.complaints == []
+
+
+def test_the_first_tab_stop_skips_to_the_content(visit: Visit) -> None:
+    page = visit.open("account/overview")
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.className") == "skip"
+    page.keyboard.press("Enter")
+    assert page.evaluate("document.activeElement.id") == "main"
+
+
+def test_the_cursor_waits_in_the_field_that_is_wrong(visit: Visit) -> None:
+    assert visit.open("sign_in").evaluate("document.activeElement.id") == "identifier"
+    assert visit.open("sign_in:wrong").evaluate("document.activeElement.id") == "password"
+
+
+def test_a_password_can_be_shown_and_is_hidden_again_before_it_is_sent(visit: Visit) -> None:
+    page = visit.open("sign_in")
+    page.fill("#identifier", "mara")
+    page.fill("#password", "correct horse battery")
+    page.click("[data-reveal=password]")
+    assert page.get_attribute("#password", "type") == "text"
+    page.click("button[type=submit]")
+    page.wait_for_url(f"{ORIGIN}/step")
+    assert "password=correct+horse+battery" in visit.sent[0]
+
+
+def test_an_answer_by_form_post_sends_itself(visit: Visit) -> None:
+    visit.open("form_post").wait_for_url(f"{ORIGIN}/callback")
+    assert visit.sent == ["code=wwc_1&state=x"]
+
+
+def test_without_script_sign_in_and_form_post_work_by_their_buttons(browser: Browser) -> None:
+    visit = Visit(browser, script=False)
+    page = visit.open("sign_in")
+    assert not page.is_visible("[data-passkey]")
+    page.fill("#identifier", "mara")
+    page.fill("#password", "x")
+    page.keyboard.press("Enter")
+    page.wait_for_url(f"{ORIGIN}/step")
+    visit.open("form_post").click("button")
+    page.wait_for_url(f"{ORIGIN}/callback")
+    visit.close()
+    assert "csrf=c5rf" in visit.sent[0]
+    assert "credential=&" in visit.sent[0]
+    assert visit.sent[1] == "code=wwc_1&state=x"
+
+
+def test_a_passkey_is_made_and_used_with_a_device_of_ones_own(browser: Browser) -> None:
+    visit = Visit(browser)
+    session = visit.page.context.new_cdp_session(visit.page)
+    session.send("WebAuthn.enable")
+    device = {
+        "protocol": "ctap2",
+        "transport": "internal",
+        "hasResidentKey": True,
+        "hasUserVerification": True,
+        "isUserVerified": True,
+        "automaticPresenceSimulation": True,
+    }
+    session.send("WebAuthn.addVirtualAuthenticator", {"options": device})
+    page = visit.open("account/passkeys:none")
+    page.fill("#name", "My key")
+    page.keyboard.press("Enter")
+    page.wait_for_url(f"{ORIGIN}/step")
+    visit.open("step_up:passkey").click("[data-passkey]")
+    page.wait_for_url(f"{ORIGIN}/step")
+    visit.close()
+    assert "attestationObject" in visit.sent[0]
+    assert "name=My+key" in visit.sent[0]
+    assert "authenticatorData" in visit.sent[1]
+
+
+def test_a_stopped_passkey_is_explained_beside_its_button(browser: Browser) -> None:
+    visit = Visit(browser)
+    page = visit.open("step_up:passkey")
+    assert not page.is_visible("[data-passkey-problem]")
+    page.evaluate(
+        "() => { navigator.credentials.get = () => Promise.reject(new DOMException('', 'NotAllowedError')) }"
+    )
+    page.click("[data-passkey]")
+    page.wait_for_selector("[data-passkey-problem]:not([hidden])")
+    assert "stopped before it finished" in page.inner_text("[data-passkey-problem]")
+    visit.close()
+    assert visit.sent == []
+
+
+def test_front_channel_logout_goes_on_once_the_frames_have_loaded(browser: Browser) -> None:
+    visit = Visit(browser)
+    visit.open("signed_out").wait_for_url(f"{ORIGIN}/bye")
+    visit.close()

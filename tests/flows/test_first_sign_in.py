@@ -3,6 +3,7 @@
 import re
 
 from tests.fixtures.servers import Server
+
 from watchword.flows import start
 
 PASSWORD = "correct horse battery staple"
@@ -21,7 +22,12 @@ async def make_owner(server: Server) -> None:
     assert link is not None
     page = await server.http.get(link)
     assert page.status_code == 200
-    form = {"csrf": csrf_of(page.text), "link": link.partition("link=")[2], "username": "ada", "new_password": PASSWORD}
+    form = {
+        "csrf": csrf_of(page.text),
+        "link": link.partition("link=")[2],
+        "username": "ada",
+        "new_password": PASSWORD,
+    }
     made = await server.http.post("/setup", data=form)
     assert made.status_code == 303
     assert made.headers["location"].endswith("/sign-in?notice=registered")
@@ -47,7 +53,9 @@ async def test_the_owner_is_made_by_the_link_once_and_signs_in_and_out(server: S
     page = await server.http.get("/sign-out")
     await server.http.post("/sign-out", data={"csrf": csrf_of(page.text), "decision": "sign_out"})
     server.http.cookies.update(stolen)
-    assert (await server.http.get("/account")).status_code == 303, "LO-04: a copied cookie is dead after sign-out"
+    assert (await server.http.get("/account")).status_code == 303, (
+        "LO-04: a copied cookie is dead after sign-out"
+    )
 
 
 async def test_the_link_is_dead_once_an_owner_exists(server: Server) -> None:
@@ -61,7 +69,12 @@ async def test_a_weak_password_is_refused_beside_its_field_and_the_link_lives_on
     link = await start.setup_link(server.runtime)
     assert link is not None
     page = await server.http.get(link)
-    form = {"csrf": csrf_of(page.text), "link": link.partition("link=")[2], "username": "ada", "new_password": "short"}
+    form = {
+        "csrf": csrf_of(page.text),
+        "link": link.partition("link=")[2],
+        "username": "ada",
+        "new_password": "short",
+    }
     refused = await server.http.post("/setup", data=form)
     assert refused.status_code == 400
     assert "at least 15 characters" in refused.text

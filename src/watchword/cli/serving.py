@@ -70,8 +70,8 @@ def serve(
     if settings.mode == "development":
         session.usage("mode is development: use `watchword dev`, or remove the setting for production")
     try:
-        settings = with_issuer(settings)
         check_exposure(settings)
+        settings = with_issuer(settings)
     except SettingsError as error:
         session.usage(str(error))
     if settings.fetch_allow_loopback:

@@ -131,18 +131,9 @@ async def create(
             "invalid_scope", "Name at least one scope: a token without scope can do nothing.", field="scope"
         )
     expires_at = _expiry(runtime, given.expires_in, now)
-    reserved = [token for token in scope if is_reserved(token)]
-    if reserved and may_reserve is not True:
-        if not may_reserve or not set(reserved) <= may_reserve:
-            raise OAuthError(
-                "insufficient_scope",
-                "A scope over this server can be given only by who holds it.",
-                field="scope",
-            )
-        if not_after is not None and (expires_at is None or expires_at > not_after):
-            raise OAuthError(
-                "insufficient_scope", "Such a token cannot outlive the one that makes it.", field="expires_in"
-            )
+    if given.expires_in is None and not_after is not None and expires_at is not None and _reserved(scope):
+        expires_at = min(expires_at, not_after)
+    _check_reserved(scope, expires_at, may_reserve, not_after)
     token = ApiToken(
         id=new_id("token"),
         name=check_text("name", given.name),
@@ -161,6 +152,26 @@ async def create(
         metadata={check_text("metadata", key): value for key, value in given.metadata.items()},
     )
     return await _store(runtime, token, actor)
+
+
+def _reserved(scope: tuple[str, ...]) -> set[str]:
+    return {token for token in scope if is_reserved(token)}
+
+
+def _check_reserved(
+    scope: tuple[str, ...], expires_at: int | None, may_reserve: bool | frozenset[str], not_after: int | None
+) -> None:
+    reserved = _reserved(scope)
+    if not reserved:
+        return
+    if may_reserve is not True and (not may_reserve or not reserved <= may_reserve):
+        raise OAuthError(
+            "insufficient_scope", "A scope over this server can be given only by who holds it.", field="scope"
+        )
+    if not_after is not None and (expires_at is None or expires_at > not_after):
+        raise OAuthError(
+            "insufficient_scope", "Such a token cannot outlive the one that makes it.", field="expires_in"
+        )
 
 
 async def narrow(runtime: Runtime, parent: ApiToken, given: NarrowInput, *, actor: str) -> Issued:

@@ -1,0 +1,41 @@
+"""What the documents promise must exist: the specification map and the attack map name real tests."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+REFERENCE = re.compile(r"`(tests/[A-Za-z0-9_./-]+\.py)(?:::([A-Za-z0-9_]+))?`")
+MAPS = ("docs/specs.md", "docs/attacks.md")
+
+
+def references() -> list[tuple[str, str, str | None]]:
+    """Return every test that a map names."""
+    found = []
+    for document in MAPS:
+        text = (ROOT / document).read_text("utf-8")
+        found += [(document, path, function or None) for path, function in REFERENCE.findall(text)]
+    return found
+
+
+@pytest.mark.parametrize("document", MAPS)
+def test_a_map_names_tests(document: str) -> None:
+    assert any(found == document for found, _, _ in references())
+
+
+@pytest.mark.parametrize(("document", "path", "function"), references(), ids=lambda value: str(value))
+def test_a_test_that_a_map_names_exists(document: str, path: str, function: str | None) -> None:
+    file = ROOT / path
+    assert file.is_file(), f"{document} names {path}"
+    if function is not None:
+        assert re.search(rf"^(async )?def {function}\b", file.read_text("utf-8"), re.MULTILINE), function
+
+
+def test_no_document_names_this_machine_or_a_registry() -> None:
+    forbidden = re.compile(
+        r"(?<![\w./-])/(work|farm|root|tmp/bash_jobs)/|py" + r"pi\.org|pythonhosted|registry\." + "npmjs"
+    )
+    files = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "src").rglob("*.py")]
+    named = [str(file.relative_to(ROOT)) for file in files if forbidden.search(file.read_text("utf-8"))]
+    assert not named

@@ -1,0 +1,196 @@
+"""Hostile input at every address: always a 4xx in the protocol's words, never a 5xx, never a hang, and still serving after."""
+
+from typing import Any
+
+import pytest
+from tests.fixtures.servers import Server, basic
+
+from watchword.app import OPERATIONS, ROUTES
+from watchword.operation import BASE
+
+FORM = {"content-type": "application/x-www-form-urlencoded"}
+JSON = {"content-type": "application/json"}
+FORM_PATHS = ["/token", "/introspect", "/revoke"]
+HOSTILE_FORMS = {
+    "TE-12 two megabytes": b"grant_type=" + b"a" * 2_000_000,
+    "TE-12 20,000 fields": b"&".join(b"f%d=1" % number for number in range(20_000)),
+    "TE-12 5,000 equal names": b"&".join([b"scope=a"] * 5_000),
+    "TE-12 deep brackets": b"a" + b"[" * 10_000 + b"=1",
+    "TE-12 percent signs": b"grant_type=" + b"%" * 100_000,
+    "TE-12 ampersands": b"&" * 300_000,
+    "TE-13 20,000 scopes": b"grant_type=client_credentials&scope="
+    + b"+".join(b"s%d" % n for n in range(20_000)),
+    "AZ-09 bad UTF-8": b"grant_type=%ff%fe&scope=%ed%a0%80",
+    "NUL": b"grant_type=client%00credentials",
+    "TE-14 markup and quotes": b"grant_type=%3Cscript%3E%22%27%5C",
+    "TE-14 line breaks": b"grant_type=a%0d%0aSet-Cookie:x",
+}
+HEADERS = {
+    "TE-10 bad base64": "Basic !!!!",
+    "TE-10 no colon": "Basic bm9jb2xvbg==",
+    "TE-10 not UTF-8": "Basic //79/zo=",
+    "TE-10 NUL": "Basic AGE6AA==",
+    "TE-10 empty": "Basic ",
+    "TE-10 only the scheme": "Basic",
+    "TE-10 20 kB": "Basic " + "QUFB" * 5_000,
+    "TE-10 other scheme": "Digest username=x",
+    "TE-10 negotiate": "Negotiate YII",
+    "TE-10 bad percent encoding": "Basic YSV6ejolemo=",
+    "TE-10 bearer without token": "Bearer ",
+    "TE-10 spaces": "Basic    ",
+    "TE-10 not ASCII": "Basic \u00e9\u00e9",
+}
+HOSTILE_JSON = {
+    "HT-05 100,000 deep": b"[" * 100_000,
+    "HT-05 a million digits": b'{"name":' + b"1" * 1_000_000 + b"}",
+    "HT-05 duplicate members": b'{"name":"a","name":"b"}',
+    "HT-05 NaN": b'{"name":NaN}',
+    "DC-04 lone surrogate": b'{"name":"\\ud800"}',
+    "DC-04 NUL": b'{"name":"a\\u0000b"}',
+    "DC-04 UTF-16": '{"name":"a"}'.encode("utf-16"),
+    "DC-04 wrong type": b"[]",
+    "DC-04 not JSON": b"{",
+    "empty": b"",
+    "DC-04 100,000 members": b"{" + b",".join(b'"m%d":1' % n for n in range(20_000)) + b"}",
+}
+
+
+WITH_BODY = [one for one in OPERATIONS if one.body is not None]
+
+
+async def still_serves(server: Server) -> None:
+    """Show that an honest request is answered."""
+    client = await server.client()
+    assert (await server.grant(client)).status_code == 200
+
+
+@pytest.mark.parametrize("path", FORM_PATHS)
+@pytest.mark.parametrize("name", HOSTILE_FORMS)
+async def test_a_hostile_form_is_refused(server: Server, path: str, name: str) -> None:
+    client = await server.client()
+    headers = FORM | {"authorization": basic(client)}
+    answer = await server.http.post(path, content=HOSTILE_FORMS[name], headers=headers)
+    assert 400 <= answer.status_code < 500, answer.text[:200]
+    assert answer.json()["error"] in {
+        "invalid_request",
+        "invalid_scope",
+        "unsupported_grant_type",
+        "payload_too_large",
+    }
+    assert "<script" not in answer.text
+    assert "\\" not in answer.json()["error_description"]
+    await still_serves(server)
+
+
+@pytest.mark.parametrize("path", FORM_PATHS)
+@pytest.mark.parametrize("name", HEADERS)
+async def test_a_malformed_authorization_header_is_refused(server: Server, path: str, name: str) -> None:
+    form = {"grant_type": "client_credentials", "token": "x"}
+    headers = {"authorization": HEADERS[name].encode("utf-8")}
+    answer = await server.http.post(path, data=form, headers=headers)
+    assert answer.status_code in (400, 401), answer.text[:200]
+    await still_serves(server)
+
+
+@pytest.mark.parametrize("path", FORM_PATHS)
+@pytest.mark.parametrize(
+    "content_type",
+    [
+        "application/json",
+        "multipart/form-data; boundary=x",
+        "text/plain",
+        "text/xml",
+        "",
+        "application/x-www-form-urlencoded-not",
+    ],
+)
+async def test_te_11_a_body_of_another_type_is_refused(server: Server, path: str, content_type: str) -> None:
+    client = await server.client()
+    headers = {"authorization": basic(client), "content-type": content_type}
+    answer = await server.http.post(path, content=b"grant_type=client_credentials&token=x", headers=headers)
+    assert (answer.status_code, answer.json()["error"]) == (400, "invalid_request")
+    await still_serves(server)
+
+
+@pytest.mark.parametrize("operation", WITH_BODY, ids=lambda one: f"{one.method} {one.path}")
+@pytest.mark.parametrize("name", HOSTILE_JSON)
+async def test_hostile_json_is_refused(server: Server, operation: Any, name: str) -> None:
+    admin = await server.token(scope="watchword:admin")
+    path = BASE + operation.path.replace("{id}", "x").replace("{kid}", "x").replace("{secret_id}", "x")
+    headers = JSON | {"authorization": f"Bearer {admin.secret}"}
+    answer = await server.http.request(operation.method, path, content=HOSTILE_JSON[name], headers=headers)
+    assert 400 <= answer.status_code < 500, answer.text[:200]
+    assert answer.json()["error"]
+    await still_serves(server)
+
+
+@pytest.mark.parametrize("operation", OPERATIONS, ids=lambda one: f"{one.method} {one.path}")
+async def test_ad_01_no_operation_answers_without_a_token(server: Server, operation: Any) -> None:
+    plain = await server.token(scope="orders:read")
+    path = BASE + operation.path.replace("{id}", "x").replace("{kid}", "x").replace("{secret_id}", "x")
+    body = b"{}" if operation.body is not None else b""
+    anonymous = await server.http.request(operation.method, path, content=body, headers=JSON)
+    assert anonymous.status_code == 401
+    assert anonymous.headers["www-authenticate"].startswith("Bearer")
+    if operation.scope is not None:
+        headers = JSON | {"authorization": f"Bearer {plain.secret}"}
+        lacking = await server.http.request(operation.method, path, content=body, headers=headers)
+        assert lacking.status_code == 403
+        assert operation.scope in lacking.headers["www-authenticate"]
+
+
+@pytest.mark.parametrize(
+    "host", ["evil:abc", "a/b?c", "[::1", "", "evil.example@localhost", "a b", "local\u00e9"], ids=repr
+)
+async def test_md_05_a_malformed_host_is_refused(server: Server, host: str) -> None:
+    address = "/.well-known/oauth-authorization-server"
+    honest = (await server.http.get(address)).json()
+    headers = {"host": host.encode("utf-8")}
+    answer = await server.http.get(address, headers=headers)
+    assert answer.status_code in (400, 421) or answer.json() == honest
+
+
+async def test_md_05_headers_of_a_proxy_that_nobody_trusts_change_nothing(server: Server) -> None:
+    address = "/.well-known/oauth-authorization-server"
+    honest = (await server.http.get(address)).json()
+    headers = {
+        "host": "evil.example",
+        "x-forwarded-host": "evil.example",
+        "x-forwarded-proto": "gopher",
+        "x-forwarded-prefix": "/evil",
+        "forwarded": "host=evil.example",
+        "x-original-url": "/evil",
+    }
+    assert (await server.http.get(address, headers=headers)).json() == honest
+    assert honest["issuer"] == server.settings.issuer
+
+
+@pytest.mark.parametrize("path", [path for path in ROUTES if "{" not in path])
+async def test_an_unknown_method_is_405_and_names_those_that_work(server: Server, path: str) -> None:
+    answer = await server.http.request("PATCH", path)
+    assert answer.status_code == 405
+    assert answer.headers["allow"]
+
+
+async def test_credential_headers_sent_twice_are_refused(server: Server) -> None:
+    client = await server.client()
+    headers = [("authorization", basic(client)), ("authorization", basic(client))]
+    answer = await server.http.post("/token", data={"grant_type": "client_credentials"}, headers=headers)
+    assert (answer.status_code, answer.json()["error"]) == (400, "invalid_request"), "UI-03"
+    await still_serves(server)
+
+
+async def test_lgx_3_a_failure_inside_says_nothing_of_itself(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = await server.client()
+
+    def broken(*_: object) -> None:
+        raise RuntimeError("secret detail of the inside")
+
+    monkeypatch.setattr(server.runtime.keyring, "signing_key", broken)
+    answer = await server.grant(client)
+    assert answer.status_code == 500
+    assert answer.json()["error"] == "server_error"
+    assert "secret detail" not in answer.text
+    assert "reference" in answer.json()["error_description"]

@@ -1,0 +1,254 @@
+"""API tokens: made once shown, verified with a reason, narrowed without gain, rotated with overlap, revoked for good."""
+
+from typing import Any
+
+import httpx
+import pytest
+from tests.fixtures.servers import Server
+
+from watchword.flows import api_tokens
+from watchword.flows.api_tokens import Issued, Use
+from watchword.jobs import flush_usage, housekeeping
+from watchword.oauth import token_format
+from watchword.oauth.errors import OAuthError
+
+DAY = 86_400
+
+
+def bearer(token: Issued) -> dict[str, str]:
+    """Return the header that presents a token."""
+    return {"authorization": f"Bearer {token.secret}"}
+
+
+async def reason(server: Server, token: Issued, **use: Any) -> str:
+    """Return why a token is accepted or refused."""
+    return (await api_tokens.verify(server.runtime, token.secret, Use(**use))).reason
+
+
+async def narrow(server: Server, token: Issued, **wanted: Any) -> httpx.Response:
+    """Ask for a narrower token with a token."""
+    return await server.http.post("/api/v1/tokens/self/narrow", json=wanted, headers=bearer(token))
+
+
+async def test_a_token_is_stored_only_as_a_hash(server: Server) -> None:
+    token = await server.token()
+    assert await reason(server, token) == "active"
+    stored = b"".join(path.read_bytes() for path in server_files(server))
+    assert token.secret.encode() not in stored
+    assert token.secret[4:34].encode() not in stored
+
+
+def server_files(server: Server) -> list[Any]:
+    """Return the files of the database."""
+    from pathlib import Path
+
+    path = Path(server.settings.database)
+    return [path, path.with_name(path.name + "-wal")]
+
+
+async def test_a_token_tells_its_kind_and_carries_a_checksum(server: Server) -> None:
+    token = await server.token()
+    assert token_format.kind_of(token.secret, "ww") == "a"
+    assert token.secret.startswith("wwa_")
+    assert len(token.secret) == 40
+    assert await reason(server, token) == "active"
+    last = "0" if token.secret[-1] != "0" else "1"
+    garbled = Issued(token.token, token.secret[:-1] + last, token.secret_id)
+    assert await reason(server, garbled) == "unknown"
+
+
+@pytest.mark.parametrize(
+    ("given", "use", "expected"),
+    [
+        ({}, {}, "active"),
+        ({"scope": "a b"}, {"scope": ("a",)}, "active"),
+        ({"scope": "a b"}, {"scope": ("c",)}, "wrong_scope"),
+        ({"addresses": ["192.0.2.0/24"]}, {"address": "192.0.2.9"}, "active"),
+        ({"addresses": ["192.0.2.0/24"]}, {"address": "::ffff:192.0.2.9"}, "active"),
+        ({"addresses": ["192.0.2.0/24"]}, {"address": "192.0.3.9"}, "wrong_address"),
+        ({"addresses": ["192.0.2.0/24"]}, {}, "wrong_address"),
+        ({"path": "/orders"}, {"path": "/orders/7"}, "active"),
+        ({"path": "/orders"}, {"path": "/orders-of-others"}, "wrong_path"),
+        ({"path": "/orders"}, {}, "wrong_path"),
+        ({"resource": "https://api.example.com"}, {"resource": "https://api.example.com"}, "active"),
+        (
+            {"resource": "https://api.example.com"},
+            {"resource": "https://other.example.com"},
+            "wrong_resource",
+        ),
+        ({"jkt": "A" * 43}, {"jkt": "B" * 43}, "unbound"),
+    ],
+)
+async def test_the_operator_learns_why(server: Server, given: Any, use: Any, expected: str) -> None:
+    token = await server.token(**given)
+    assert await reason(server, token, **use) == expected
+
+
+async def test_a_token_expires_after_90_days_by_default(server: Server) -> None:
+    token = await server.token()
+    server.clock.advance(90 * DAY - 1)
+    assert await reason(server, token) == "active"
+    server.clock.advance(1)
+    assert await reason(server, token) == "expired"
+
+
+@pytest.mark.parametrize(
+    ("expires_in", "field"),
+    [("never", "expires_in"), (366 * DAY, "expires_in")],
+    ids=["never", "beyond the maximum"],
+)
+async def test_a_life_beyond_the_policy_is_refused(server: Server, expires_in: Any, field: str) -> None:
+    with pytest.raises(OAuthError) as refused:
+        await server.token(expires_in=expires_in)
+    assert refused.value.field == field
+    assert "api_token" in refused.value.description
+
+
+async def test_narrowing_gives_less_for_shorter_and_shows_its_chain(server: Server) -> None:
+    token = await server.token(scope="orders:read orders:write")
+    made = await narrow(server, token, scope="orders:read", expires_in=300, path="/orders")
+    assert made.status_code == 201
+    child = made.json()
+    assert child["scope"] == "orders:read"
+    assert child["expires_at"] == int(server.clock()) + 300
+    shown = await server.http.get(
+        "/api/v1/tokens/self", headers={"authorization": f"Bearer {child['token']}"}
+    )
+    assert shown.json()["chain"] == [token.token.id, child["id"]]
+    assert shown.json()["parent"] == token.token.id
+
+
+@pytest.mark.parametrize(
+    ("wanted", "code"),
+    [
+        ({"scope": "orders:read orders:write orders:delete"}, "invalid_scope"),
+        ({"expires_in": 364 * DAY}, "invalid_request"),
+        ({"resource": "https://other.example.com"}, "invalid_target"),
+        ({"addresses": ["0.0.0.0/0"]}, "invalid_request"),
+        ({"addresses": []}, "invalid_request"),
+        ({"path": "/"}, "invalid_request"),
+        ({"owner": "root"}, "invalid_request"),
+        ({"quota": 5}, "invalid_request"),
+    ],
+    ids=lambda value: str(value),
+)
+async def test_nothing_is_gained_by_narrowing(server: Server, wanted: Any, code: str) -> None:
+    token = await server.token(scope="orders:read", addresses=["127.0.0.0/8"], path="/orders")
+    assert (await narrow(server, token, scope="orders:read")).status_code == 201
+    refused = await narrow(server, token, **wanted)
+    assert refused.status_code == 400
+    assert refused.json()["error"] == code
+
+
+async def test_a_narrower_token_dies_with_its_ancestor(server: Server) -> None:
+    token = await server.token(scope="orders:read")
+    child = (await narrow(server, token)).json()
+    grandchild = await server.http.post(
+        "/api/v1/tokens/self/narrow", json={}, headers={"authorization": f"Bearer {child['token']}"}
+    )
+    alive = Use()
+    assert (await api_tokens.verify(server.runtime, grandchild.json()["token"], alive)).active
+    ended = await api_tokens.revoke(server.runtime, token.token.id, actor="test")
+    assert set(ended) == {token.token.id, child["id"], grandchild.json()["id"]}
+    for secret in (token.secret, child["token"], grandchild.json()["token"]):
+        assert (await api_tokens.verify(server.runtime, secret, alive)).reason == "revoked"
+
+
+async def test_rotation_keeps_the_old_secret_for_the_overlap_and_shows_who_uses_it(server: Server) -> None:
+    token = await server.token()
+    rotated = await api_tokens.rotate(server.runtime, token.token.id, overlap=3600, actor="test")
+    assert await reason(server, token, address="10.2.0.4") == "active"
+    assert await reason(server, rotated, address="10.2.0.5") == "active"
+    await flush_usage(server.runtime)
+    shown = await server.http.get("/api/v1/tokens/self", headers=bearer(rotated))
+    used = {secret["hint"]: secret["last_address"] for secret in shown.json()["secrets"]}
+    assert used == {token.secret[-4:]: "10.2.0.4", rotated.secret[-4:]: "10.2.0.5"}
+    server.clock.advance(3600)
+    assert await reason(server, token) == "rotated"
+    assert await reason(server, rotated) == "active"
+
+
+async def test_all_tokens_of_an_owner_end_at_once(server: Server) -> None:
+    mine = [await server.token(owner="reports") for _ in range(3)]
+    other = await server.token(owner="billing")
+    ended = await api_tokens.revoke_all_of(server.runtime, "application:reports", actor="test")
+    assert set(ended) == {token.token.id for token in mine}
+    assert [await reason(server, token) for token in mine] == ["revoked"] * 3
+    assert await reason(server, other) == "active"
+
+
+async def test_compromised_is_an_act_of_its_own(server: Server) -> None:
+    admin = await server.token(scope="watchword:admin")
+    token = await server.token()
+    done = await server.http.post(
+        f"/api/v1/tokens/{token.token.id}/revoke", json={"reason": "compromised"}, headers=bearer(admin)
+    )
+    assert done.json() == {"ended": [token.token.id]}
+    events = await server.http.get("/api/v1/events", params={"target": token.token.id}, headers=bearer(admin))
+    assert [event["name"] for event in events.json()["events"]] == ["token.compromised", "token.created"]
+
+
+async def test_a_quota_ends_after_so_many_uses(server: Server) -> None:
+    token = await server.token(quota=3)
+    assert [await reason(server, token) for _ in range(4)] == ["active"] * 3 + ["quota_exhausted"]
+    await flush_usage(server.runtime)
+    assert await reason(server, token) == "quota_exhausted"
+
+
+async def test_a_rate_limit_opens_again_after_a_minute(server: Server) -> None:
+    token = await server.token(rate_limit=2)
+    assert [await reason(server, token) for _ in range(3)] == ["active", "active", "rate_limited"]
+    server.clock.advance(60)
+    assert await reason(server, token) == "active"
+
+
+async def test_a_notice_precedes_the_expiry_once(server: Server) -> None:
+    admin = await server.token(scope="watchword:admin", expires_in=300 * DAY)
+    token = await server.token(expires_in=10 * DAY)
+    server.clock.advance(4 * DAY)
+    await housekeeping(server.runtime)
+    await housekeeping(server.runtime)
+    events = await server.http.get("/api/v1/events", params={"name": "token.expiring"}, headers=bearer(admin))
+    assert [event["target"] for event in events.json()["events"]] == [token.token.id]
+
+
+async def test_the_tokens_of_a_disabled_client_are_dead(server: Server) -> None:
+    client = await server.client()
+    token = await server.token(owner=client.client.client_id)
+    assert await reason(server, token) == "active"
+    admin = await server.token(scope="watchword:admin")
+    url = f"/api/v1/clients/{client.client.client_id}"
+    body = {"client": {"name": "a client"}, "version": 1, "disabled": True}
+    assert (await server.http.put(url, json=body, headers=bearer(admin))).status_code == 200
+    assert await reason(server, token) == "owner_disabled", "AP-04"
+
+
+async def test_a_token_without_management_scope_cannot_make_another(server: Server) -> None:
+    admin = await server.token(scope="watchword:tokens:write")
+    plain = await server.token(scope="orders:read")
+    wanted = {"name": "x", "owner": "reports", "scope": "orders:read"}
+    assert (await server.http.post("/api/v1/tokens", json=wanted, headers=bearer(admin))).status_code == 201
+    refused = await server.http.post("/api/v1/tokens", json=wanted, headers=bearer(plain))
+    assert refused.status_code == 403, "AP-05"
+    assert 'scope="watchword:tokens:write"' in refused.headers["www-authenticate"]
+
+
+@pytest.mark.parametrize("scope", ["watchword:admin", "watchword:keys:write", "introspect"])
+async def test_a_token_gives_no_power_that_it_lacks(server: Server, scope: str) -> None:
+    writer = await server.token(scope="watchword:tokens:write")
+    wanted = {"name": "x", "owner": "reports", "scope": scope}
+    refused = await server.http.post("/api/v1/tokens", json=wanted, headers=bearer(writer))
+    assert refused.status_code == 403, "AP-05"
+    admin = await server.token(scope="watchword:admin introspect")
+    assert (await server.http.post("/api/v1/tokens", json=wanted, headers=bearer(admin))).status_code == 201
+
+
+async def test_a_token_with_power_outlives_nobody(server: Server) -> None:
+    admin = await server.token(scope="watchword:admin", expires_in=DAY)
+    wanted = {"name": "x", "owner": "reports", "scope": "watchword:admin"}
+    refused = await server.http.post(
+        "/api/v1/tokens", json=wanted | {"expires_in": 2 * DAY}, headers=bearer(admin)
+    )
+    assert refused.status_code == 403, "AP-05"
+    kept = await server.http.post("/api/v1/tokens", json=wanted | {"expires_in": 3600}, headers=bearer(admin))
+    assert kept.status_code == 201

@@ -1,0 +1,110 @@
+"""Introspection and revocation: told to whom it concerns, plain to everybody else, final everywhere."""
+
+import pytest
+from tests.fixtures.servers import Server
+
+from watchword.flows import client_registry
+
+INACTIVE = {"active": False}
+
+
+@pytest.mark.parametrize("token_format", ["jwt", "opaque"])
+async def test_a_revoked_token_is_dead_at_once(server: Server, token_format: str) -> None:
+    client = await server.client(access_token_format=token_format)
+    token = (await server.grant(client)).json()["access_token"]
+    assert (await server.post("/introspect", client, token=token)).json()["active"] is True
+    for hint in ("", "refresh_token", "no such kind"):
+        revoked = await server.post("/revoke", client, token=token, token_type_hint=hint)
+        assert (revoked.status_code, revoked.content) == (200, b""), "RV-03"
+    assert "content-type" not in revoked.headers
+    assert (await server.post("/introspect", client, token=token)).json() == INACTIVE, "IN-04"
+
+
+@pytest.mark.parametrize("token_format", ["jwt", "opaque"])
+async def test_a_client_cannot_revoke_what_is_not_its_own(server: Server, token_format: str) -> None:
+    owner, thief = await server.client(access_token_format=token_format), await server.client()
+    token = (await server.grant(owner)).json()["access_token"]
+    assert (await server.post("/revoke", thief, token=token)).status_code == 200
+    assert (await server.post("/introspect", owner, token=token)).json()["active"] is True
+    await server.post("/revoke", owner, token=token)
+    assert (await server.post("/introspect", owner, token=token)).json() == INACTIVE
+
+
+async def test_only_the_resource_server_of_an_audience_learns_of_a_token(server: Server) -> None:
+    issued = await server.client(resources=["https://api.example.com"])
+    token = (await server.grant(issued)).json()["access_token"]
+    right = await server.client(scope="introspect", resources=["https://api.example.com"])
+    wrong = await server.client(scope="introspect", resources=["https://other.example.com"])
+    plain = await server.client()
+    assert (await server.post("/introspect", right, token=token)).json()["active"] is True
+    assert (await server.post("/introspect", wrong, token=token)).json() == INACTIVE
+    assert (await server.post("/introspect", plain, token=token)).json() == INACTIVE
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [{}, {"authorization": "Bearer bogus"}, {"authorization": "Basic bm9ib2R5OndoYXRldmVy"}],
+    ids=["no credentials", "bogus bearer", "unknown client"],
+)
+async def test_in_01_an_unknown_caller_learns_nothing(server: Server, headers: dict[str, str]) -> None:
+    client = await server.client()
+    token = (await server.grant(client)).json()["access_token"]
+    assert (await server.post("/introspect", client, token=token)).status_code == 200
+    refused = await server.http.post("/introspect", data={"token": token}, headers=headers)
+    assert refused.status_code == 401
+
+
+@pytest.mark.parametrize("token", ["garbage", "a.b.c", "wwa_" + "0" * 36, "x" * 5000, "é"])
+async def test_in_02_what_is_no_token_is_inactive_and_nothing_else(server: Server, token: str) -> None:
+    client = await server.client(scope="introspect")
+    answer = await server.post("/introspect", client, token=token)
+    assert (answer.status_code, answer.json()) == (200, INACTIVE)
+
+
+async def test_rv_01_revoking_what_is_no_token_is_no_error(server: Server) -> None:
+    client = await server.client()
+    assert (await server.post("/revoke", client, token="garbage")).status_code == 200
+    missing = await server.post("/revoke", client)
+    assert (missing.status_code, missing.json()["error"]) == (400, "invalid_request")
+
+
+async def test_a_token_may_ask_about_itself(server: Server) -> None:
+    token, other = await server.token(), await server.token()
+    headers = {"authorization": f"Bearer {token.secret}"}
+    said = await server.http.post("/introspect", data={"token": token.secret}, headers=headers)
+    assert said.json()["scope"] == "orders:read"
+    refused = await server.http.post("/introspect", data={"token": other.secret}, headers=headers)
+    assert refused.status_code == 403
+
+
+@pytest.mark.parametrize("token_format", ["jwt", "opaque"])
+async def test_the_tokens_of_a_deleted_client_are_dead(server: Server, token_format: str) -> None:
+    client = await server.client(access_token_format=token_format)
+    judge = await server.client(scope="introspect")
+    token = (await server.grant(client)).json()["access_token"]
+    assert (await server.post("/introspect", judge, token=token)).json()["active"] is True
+    await client_registry.delete(server.runtime, client.client.client_id, actor="test")
+    assert (await server.post("/introspect", judge, token=token)).json() == INACTIVE, "AD-07"
+
+
+async def test_an_expired_token_is_inactive(server: Server) -> None:
+    client = await server.client()
+    token = (await server.grant(client)).json()["access_token"]
+    server.clock.advance(599)
+    assert (await server.post("/introspect", client, token=token)).json()["active"] is True
+    server.clock.advance(1)
+    assert (await server.post("/introspect", client, token=token)).json() == INACTIVE
+
+
+async def test_a_revoked_signing_key_kills_what_it_signed(server: Server) -> None:
+    client = await server.client()
+    token = (await server.grant(client)).json()["access_token"]
+    assert (await server.post("/introspect", client, token=token)).json()["active"] is True
+    keyring = server.runtime.keyring
+    current = next(
+        key.kid for key, state in keyring.states() if state == "current" and key.algorithm == "ES256"
+    )
+    assert await keyring.revoke(current, actor="test")
+    assert (await server.post("/introspect", client, token=token)).json() == INACTIVE, "KR-03"
+    fresh = (await server.grant(client)).json()["access_token"]
+    assert (await server.post("/introspect", client, token=fresh)).json()["active"] is True

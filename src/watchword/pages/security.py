@@ -11,6 +11,7 @@ _HOST = re.compile(
     r"(https?)://([a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?)(:[0-9]{1,5})?(?:[/?#].*)?",
     re.IGNORECASE | re.DOTALL,
 )
+_LITERAL = re.compile(r"https?://\[[0-9a-f:.]{2,45}\](:[0-9]{1,5})?(?:[/?#].*)?", re.IGNORECASE | re.DOTALL)
 _SCHEME = re.compile(r"([a-z][a-z0-9+.-]{0,60}):.*", re.IGNORECASE | re.DOTALL)
 _NONCE = re.compile(r"[A-Za-z0-9+/_-]{16,64}={0,2}")
 _NEVER = frozenset({"javascript", "data", "vbscript", "blob", "file", "filesystem", "about"})
@@ -47,6 +48,7 @@ def source(uri: str) -> str:
     if match := _HOST.fullmatch(uri):
         return f"{match[1]}://{match[2]}{match[3] or ''}".lower()
     match = _SCHEME.fullmatch(uri)
-    if match is None or match[1].lower() in _NEVER:
+    web = match is not None and match[1].lower() in ("http", "https")
+    if match is None or match[1].lower() in _NEVER or (web and not _LITERAL.fullmatch(uri)):
         raise ValueError("a page can't lead to this address")
     return match[1].lower() + ":"

@@ -43,7 +43,7 @@ API = [{"name": "Invoices API", "uri": "https://api.example.com/invoices"}]
 
 
 def scope(name: str, sentence: str | None = None, risk: str = "low", **more: bool) -> dict[str, object]:
-    return {"name": name, "sentence": sentence, "risk": risk, "optional": False, "granted": True} | more
+    return {"name": name, "sentence": sentence, "risk": risk, "optional": False, "granted": True, **more}
 
 
 SCOPES = [

@@ -23,7 +23,6 @@ def test_nothing_is_allowed_but_what_the_pages_need() -> None:
         ("http://127.0.0.1:51004/cb", "http://127.0.0.1:51004"),
         ("http://[::1]:51004/cb", "http:"),
         ("com.example.app:/cb", "com.example.app:"),
-        ("https://user@evil.example/", "https:"),
     ],
 )
 def test_a_form_may_lead_to_the_origin_it_was_checked_for(uri: str, expected: str) -> None:
@@ -32,20 +31,26 @@ def test_a_form_may_lead_to_the_origin_it_was_checked_for(uri: str, expected: st
 
 
 @pytest.mark.parametrize(
-    "uri", ["", "app.example", "javascript:alert(1)", "data:text/html,x", "/relative", "https:"[:5]]
+    "uri",
+    [
+        "",
+        "app.example",
+        "/relative",
+        "javascript:alert(1)",
+        "data:text/html,x",
+        "https:",
+        "https://user@evil.example/",
+        "https://a.example; script-src *",
+        "https://a.example, default-src *",
+        "https://a.example\nx: y",
+    ],
 )
-def test_an_address_that_is_no_source_is_refused(uri: str) -> None:
+def test_an_address_that_is_no_source_cannot_widen_or_add_to_the_policy(uri: str) -> None:
+    assert source("https://a.example/cb") == "https://a.example"
     with pytest.raises(ValueError):
         source(uri)
-
-
-@pytest.mark.parametrize(
-    "uri", ["https://a.example; script-src *", "https://a.example, default-src *", "https://a.example\nx: y"]
-)
-def test_an_address_cannot_add_to_the_policy(uri: str) -> None:
-    policy = content_security_policy(form_action=[uri])
-    assert policy.count(";") == content_security_policy().count(";")
-    assert not {"*", ",", "\n"} & set(policy)
+    with pytest.raises(ValueError):
+        content_security_policy(form_action=[uri])
 
 
 def test_a_nonce_is_base64_or_refused() -> None:

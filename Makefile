@@ -48,7 +48,7 @@ bench: $(READY) ## Measure against the peers that install here, and write docs/p
 	$(BIN)/python -m bench
 
 docs: $(READY) ## Build the documentation into site/
-	$(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 lock: $(READY) ## Pin every dependency again, with hashes
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv

@@ -124,7 +124,7 @@ def test_every_exception_from_a_rule_has_its_reason_beside_it() -> None:
             continue
         for number, line in enumerate(path.read_text("utf-8").splitlines(), 1):
             if re.search(r"#\s*(type: ignore|noqa)", line) and not re.search(
-                r"(\]|[A-Z]\d+) +[-#] *\w", line
+                r"(\]|[A-Z]\d+)\s+\S", line
             ):
                 bare.append(f"{path.relative_to(ROOT)}:{number}: {line.strip()[:80]}")
     assert not bare, "\n".join(bare)

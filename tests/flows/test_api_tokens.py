@@ -6,8 +6,9 @@ import httpx
 import pytest
 from tests.fixtures.servers import Server
 
-from watchword.flows import api_tokens
-from watchword.flows.api_tokens import Issued, Use
+from watchword.flows import api_tokens, token_verification
+from watchword.flows.api_tokens import Issued
+from watchword.flows.token_verification import Use
 from watchword.jobs import flush_usage, housekeeping
 from watchword.oauth import token_format
 from watchword.oauth.errors import OAuthError
@@ -22,7 +23,7 @@ def bearer(token: Issued) -> dict[str, str]:
 
 async def reason(server: Server, token: Issued, **use: Any) -> str:
     """Return why a token is accepted or refused."""
-    return (await api_tokens.verify(server.runtime, token.secret, Use(**use))).reason
+    return (await token_verification.verify(server.runtime, token.secret, Use(**use))).reason
 
 
 async def narrow(server: Server, token: Issued, **wanted: Any) -> httpx.Response:
@@ -147,11 +148,11 @@ async def test_a_narrower_token_dies_with_its_ancestor(server: Server) -> None:
         "/api/v1/tokens/self/narrow", json={}, headers={"authorization": f"Bearer {child['token']}"}
     )
     alive = Use()
-    assert (await api_tokens.verify(server.runtime, grandchild.json()["token"], alive)).active
+    assert (await token_verification.verify(server.runtime, grandchild.json()["token"], alive)).active
     ended = await api_tokens.revoke(server.runtime, token.token.id, actor="test")
     assert set(ended) == {token.token.id, child["id"], grandchild.json()["id"]}
     for secret in (token.secret, child["token"], grandchild.json()["token"]):
-        assert (await api_tokens.verify(server.runtime, secret, alive)).reason == "revoked"
+        assert (await token_verification.verify(server.runtime, secret, alive)).reason == "revoked"
 
 
 async def test_rotation_keeps_the_old_secret_for_the_overlap_and_shows_who_uses_it(server: Server) -> None:

@@ -12,9 +12,10 @@ import typer
 from watchword.cli import session
 from watchword.cli.session import ACTOR, Config, Database, Json
 from watchword.endpoints import admin_tokens
-from watchword.flows import api_tokens, scanner
-from watchword.flows.api_tokens import Issued, TokenInput, Use
+from watchword.flows import api_tokens, scanner, token_verification
+from watchword.flows.api_tokens import Issued, TokenInput
 from watchword.flows.runtime import Runtime
+from watchword.flows.token_verification import Use
 from watchword.oauth import token_format
 from watchword.oauth.errors import OAuthError
 from watchword.oauth.scopes import parse_scope
@@ -202,9 +203,9 @@ def verify(
     """Verify a token and say why it is refused; from WATCHWORD_TOKEN or standard input it stays out of the process list."""
     secret = _read_secret(token)
 
-    async def work(runtime: Runtime) -> tuple[api_tokens.Verdict, int]:
+    async def work(runtime: Runtime) -> tuple[token_verification.Verdict, int]:
         use = Use(address, path, resource, parse_scope(scope))
-        return await api_tokens.verify(runtime, secret, use), runtime.now()
+        return await token_verification.verify(runtime, secret, use), runtime.now()
 
     verdict, now = session.run(work, database=database, config=config, as_json=as_json)
     shown = admin_tokens.view(verdict.token, now) if verdict.token else None

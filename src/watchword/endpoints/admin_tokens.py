@@ -4,8 +4,9 @@ from typing import Annotated, Literal
 
 import msgspec
 
-from watchword.flows import api_tokens, paging
-from watchword.flows.api_tokens import Issued, NarrowInput, TokenInput, Use
+from watchword.flows import api_tokens, paging, token_verification
+from watchword.flows.api_tokens import Issued, NarrowInput, TokenInput
+from watchword.flows.token_verification import Use
 from watchword.oauth.errors import OAuthError
 from watchword.oauth.scopes import parse_scope
 from watchword.operation import Call, Operation
@@ -250,7 +251,7 @@ async def verify_token(call: Call) -> Verified:
     """Verify a token and say why it is refused."""
     runtime, given = call.request.runtime, call.body
     use = Use(given.address, given.path, given.resource, parse_scope(given.scope), given.jkt)
-    verdict = await api_tokens.verify(runtime, given.token, use)
+    verdict = await token_verification.verify(runtime, given.token, use)
     shown = view(verdict.token, runtime.now()) if verdict.token else None
     return Verified(verdict.active, verdict.reason, shown)
 

@@ -3,8 +3,8 @@
 import msgspec
 
 from watchword.flows import client_auth, introspection
-from watchword.flows.api_tokens import Use
 from watchword.flows.introspection import INACTIVE, Answer
+from watchword.flows.token_verification import Use
 from watchword.http import Form, Request, Response, json_response
 from watchword.oauth.errors import OAuthError
 from watchword.oauth.scopes import parse_scope

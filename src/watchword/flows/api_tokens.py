@@ -1,8 +1,7 @@
-"""API tokens: made, narrowed, verified, rotated, revoked.
+"""API tokens: made, narrowed, rotated, revoked.
 
 Theory of operation. A token is what may be done; a secret is how that is proven, and a token may have several during a
-rotation. A narrower token names its parent: it can do no more and live no longer, and it dies with any ancestor. Verification
-reads and never writes; what it learns is counted in memory.
+rotation. A narrower token names its parent: it can do no more and live no longer, and it dies with any ancestor.
 """
 
 import ipaddress
@@ -16,18 +15,18 @@ from watchword.credentials.names import NameRefused, canonical_username
 from watchword.flows.client_registry import check_resource, check_text, is_reserved
 from watchword.flows.identifiers import new_id
 from watchword.flows.runtime import Runtime
+from watchword.flows.token_verification import is_below
 from watchword.oauth import token_format
 from watchword.oauth.errors import OAuthError
 from watchword.oauth.scopes import format_scope, parse_scope
 from watchword.store import api_tokens as store
 from watchword.store import clients, users
-from watchword.store.api_tokens import ApiToken, FoundToken
+from watchword.store.api_tokens import ApiToken
 
 MAX_DEPTH = 8
 DEFAULT_OVERLAP = 86_400
 MAX_OVERLAP = 30 * 86_400
 NEVER = "never"
-WINDOW = 60
 
 Text = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
 Lifetime = Annotated[int, msgspec.Meta(ge=1, le=3650 * 86_400)]
@@ -71,30 +70,6 @@ class Issued:
     token: ApiToken
     secret: str
     secret_id: str
-
-
-class Use(msgspec.Struct, frozen=True):
-    """The circumstances in which a token is presented; None means "not told"."""
-
-    address: str | None = None
-    path: str | None = None
-    resource: str | None = None
-    scope: tuple[str, ...] = ()
-    jkt: str | None = None
-    any_path: bool = False
-
-
-class Verdict(msgspec.Struct, frozen=True):
-    """Whether a token may be used; `reason` is for the operator, never for the caller."""
-
-    reason: str
-    token: ApiToken | None = None
-    secret_id: str = ""
-
-    @property
-    def active(self) -> bool:
-        """Whether the token is accepted."""
-        return self.reason == "active"
 
 
 async def resolve_owner(runtime: Runtime, who: str) -> tuple[str, str]:
@@ -315,101 +290,6 @@ def _narrow_path(parent: ApiToken, path: str | None) -> str | None:
     if parent.path is not None and not is_below(path, parent.path):
         raise OAuthError("invalid_request", "A narrower token cannot reach more paths.", field="path")
     return checked
-
-
-def is_below(path: str, prefix: str) -> bool:
-    """Whether a path is the prefix or lies below it, by whole segments."""
-    return path == prefix or path.startswith(prefix if prefix.endswith("/") else prefix + "/")
-
-
-async def lookup(runtime: Runtime, secret: str) -> FoundToken | None:
-    """Return the token of a secret, dead or alive; a garbled one is refused without a look-up."""
-    if not token_format.is_well_formed(secret, runtime.settings.brand, "a"):
-        return None
-    version = runtime.database.version()
-    key = ("token", token_format.digest(secret))
-    cached = runtime.cache.get(key)
-    if cached is not None and cached[0] == version:
-        remembered: FoundToken = cached[1]
-        return remembered
-    found = await runtime.database.read(store.find_token_by_digest, key[1])
-    if found is not None and found.token.quota is None and found.token.rate_limit is None:
-        runtime.remember(key, version, found)
-    return found
-
-
-async def verify(runtime: Runtime, secret: str, use: Use) -> Verdict:
-    """Decide whether a token may be used so, and count the outcome."""
-    found = await lookup(runtime, secret)
-    if found is None:
-        return Verdict("unknown")
-    now = runtime.now()
-    verdict = Verdict(_decide(runtime, found, use, now), found.token, found.secret_id)
-    runtime.usage.count(found.secret_id, found.token.id, verdict.reason, now, use.address or "")
-    return verdict
-
-
-def _decide(runtime: Runtime, found: FoundToken, use: Use, now: int) -> str:
-    token = found.token
-    if token.revoked_at is not None:
-        return "revoked"
-    if token.expires_at is not None and now >= token.expires_at:
-        return "expired"
-    if found.secret_expires_at is not None and now >= found.secret_expires_at:
-        return "rotated"
-    if found.owner_disabled:
-        return "owner_disabled"
-    if token.addresses and not _is_allowed(use.address, token.addresses):
-        return "wrong_address"
-    if (
-        token.path is not None
-        and not use.any_path
-        and (use.path is None or not is_below(use.path, token.path))
-    ):
-        return "wrong_path"
-    if use.resource is not None and use.resource != token.resource:
-        return "wrong_resource"
-    if token.jkt is not None and use.jkt is not None and use.jkt != token.jkt:
-        return "unbound"
-    if use.scope and not set(use.scope) <= set(token.scope.split()):
-        return "wrong_scope"
-    return _within_limits(runtime, found, now)
-
-
-def _is_allowed(address: str | None, networks: tuple[str, ...]) -> bool:
-    if address is None:
-        return False
-    try:
-        parsed = ipaddress.ip_address(address)
-    except ValueError:
-        return False
-    if isinstance(parsed, ipaddress.IPv6Address) and parsed.ipv4_mapped:
-        parsed = parsed.ipv4_mapped
-    return any(parsed in ipaddress.ip_network(network) for network in networks)
-
-
-def _within_limits(runtime: Runtime, found: FoundToken, now: int) -> str:
-    token = found.token
-    if token.quota is None and token.rate_limit is None:
-        return "active"
-    total = found.used + runtime.usage.pending(found.secret_id)
-    if token.quota is not None and total >= token.quota:
-        return "quota_exhausted"
-    if token.rate_limit is not None and not _within_rate(runtime, token, total, now):
-        return "rate_limited"
-    return "active"
-
-
-def _within_rate(runtime: Runtime, token: ApiToken, total: int, now: int) -> bool:
-    # A window starts at the total then; what other processes add shows in the total once they have flushed it.
-    key = ("window", token.id)
-    started: int
-    base: int
-    started, base = runtime.cache.get(key, (0, 0))
-    if now >= started + WINDOW:
-        started, base = now, total
-        runtime.remember(key, started, base)
-    return total - base < (token.rate_limit or 0)
 
 
 async def rotate(runtime: Runtime, token_id: str, *, overlap: int = DEFAULT_OVERLAP, actor: str) -> Issued:

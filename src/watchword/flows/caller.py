@@ -4,9 +4,9 @@ import hashlib
 from dataclasses import dataclass
 
 from watchword.flows import introspection
-from watchword.flows.api_tokens import Use
 from watchword.flows.client_auth import Credentials
 from watchword.flows.runtime import Runtime
+from watchword.flows.token_verification import Use
 from watchword.oauth import dpop
 from watchword.oauth.errors import OAuthError
 from watchword.store import tokens

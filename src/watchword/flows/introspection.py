@@ -8,9 +8,9 @@ from collections.abc import Awaitable, Callable, Mapping
 
 import msgspec
 
-from watchword.flows import api_tokens, client_registry
-from watchword.flows.api_tokens import Use
+from watchword.flows import client_registry, token_verification
 from watchword.flows.runtime import Runtime
+from watchword.flows.token_verification import Use
 from watchword.jose import JoseError, jwt
 from watchword.oauth import token_format
 from watchword.store import tokens, users
@@ -52,7 +52,7 @@ async def introspect(runtime: Runtime, token: str, use: Use) -> Answer:
 
 
 async def _api_token(runtime: Runtime, token: str, use: Use) -> Answer:
-    verdict = await api_tokens.verify(runtime, token, use)
+    verdict = await token_verification.verify(runtime, token, use)
     if verdict.token is None or not verdict.active:
         return Answer(verdict.reason, INACTIVE)
     claims = _describe(runtime, verdict.token)

@@ -7,8 +7,8 @@ revocation by any process is noticed at once.
 from collections.abc import Mapping
 
 from watchword.flows import introspection
-from watchword.flows.api_tokens import Use
 from watchword.flows.runtime import Runtime
+from watchword.flows.token_verification import Use
 
 MAX_SEEN = 10_000
 FOREVER = 2**62

@@ -1,31 +1,53 @@
-"""NIST SP 800-63B-4 §3.1.1.2 and RFC 9106: passwords.
+"""NIST SP 800-63B-4 §3.1.1.2, RFC 8265 §4.2 and RFC 9106: passwords.
 
-Owns the rules for new passwords and their Argon2id hashes. Length counts, composition does not; nothing is truncated.
+Owns what may become a password and its Argon2id hash. Length counts, composition does not; nothing is truncated. Which passwords
+everybody guesses is in `guessable`, which have leaked is in `breach_list`; when to ask for a new one is decided in `flows`.
 """
 
+import hashlib
+import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
-from argon2 import Parameters, Type, extract_parameters
-from argon2.exceptions import InvalidHashError, VerificationError
+from argon2 import Type
+from argon2.exceptions import HashingError, VerificationError
 from argon2.low_level import hash_secret, verify_secret
+
+from watchword.credentials import guessable
 
 MIN_SINGLE_FACTOR = 15
 MIN_WITH_SECOND_FACTOR = 8
 MAX_BYTES = 1024
+# No character of three bytes decomposes into more than four: what is longer than this cannot fit after composition either.
+MAX_TYPED = 4 * MAX_BYTES // 3
 
 # OWASP's minimum for Argon2id: 19 MiB, two passes, one lane.
-MEMORY_KIB, PASSES, LANES, HASH_LENGTH = 19_456, 2, 1, 32
-MAX_MEMORY_KIB, MAX_PASSES = 262_144, 10
+MEMORY_KIB, PASSES, LANES, HASH_LENGTH, SALT_LENGTH = 19_456, 2, 1, 32, 16
+# What an imported hash may cost at most: 256 MiB at a time, 1 GiB written in all.
+MAX_MEMORY_KIB, MAX_PASSES, MAX_LANES, MAX_WORK_KIB = 262_144, 32, 8, 1_048_576
 
-COMMON = frozenset(
-    "password passwort qwerty qwertz letmein welcome iloveyou dragon monkey football baseball master sunshine princess "
-    "admin administrator changeme secret trustno1 superman batman starwars whatever computer internet".split()
+_HASH = re.compile(
+    r"\$argon2(?P<type>id|i|d)\$v=(?P<version>16|19)\$m=(?P<m>[1-9][0-9]{0,8}),t=(?P<t>[1-9][0-9]{0,3}),p=(?P<p>[1-9][0-9]?)"
+    r"\$(?P<salt>[A-Za-z0-9+/]{11,86})\$(?P<tag>[A-Za-z0-9+/]{16,86})"
 )
+_TYPES = {"id": Type.ID, "i": Type.I, "d": Type.D}
+_SPACES = dict.fromkeys((0xA0, 0x1680, *range(0x2000, 0x200B), 0x202F, 0x205F, 0x3000), " ")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+
+# For an account that does not exist: costs what a real verification costs, and the tag is nobody's password.
+DUMMY_HASH = (
+    f"$argon2id$v=19$m={MEMORY_KIB},t={PASSES},p={LANES}"
+    "$d2F0Y2h3b3JkIGR1bW15IQ$tVPZ5mGC1BjyNkaAv2q18/ozC1XK9e6DmmRmNQaDceE"
+)
+
+REMEDIES = {
+    "common": "This is too easy to guess: do not build it from common passwords, keys in a row or repetition.",
+    "context": "This is too easy to guess: do not build it from your own name, your address or the name of this service.",
+}
 
 
 class PasswordRefused(ValueError):
-    """A new password that is not acceptable; `remedy` says what to change."""
+    """A password that is not acceptable; `code` is stable, `remedy` says what to change and never repeats it."""
 
     def __init__(self, code: str, remedy: str) -> None:
         super().__init__(remedy)
@@ -34,54 +56,92 @@ class PasswordRefused(ValueError):
 
 
 def normalise(password: str) -> bytes:
-    """Return the bytes that are hashed: NFC, never truncated; raise PasswordRefused for what no person types."""
-    if len(password) > MAX_BYTES:
-        raise PasswordRefused("too_long", f"Use at most {MAX_BYTES} bytes.")
-    try:
-        raw = unicodedata.normalize("NFC", password).encode("utf-8")
-    except UnicodeEncodeError:
-        raise PasswordRefused("characters", "Use characters that can be typed.") from None
-    if len(raw) > MAX_BYTES:
-        raise PasswordRefused("too_long", f"Use at most {MAX_BYTES} bytes.")
-    if b"\x00" in raw:
+    """Return the bytes that are hashed: one kind of space, NFC, never truncated; raise PasswordRefused."""
+    if len(password) > MAX_TYPED:  # before NFC, so that a flood of combining marks costs nothing (SE-08)
+        raise _too_long()
+    if _CONTROL.search(password):
         raise PasswordRefused("characters", "Use characters that can be typed.")
+    raw = _compose(password).encode("utf-8")
+    if len(raw) > MAX_BYTES:
+        raise _too_long()
     return raw
 
 
-def check_new_password(password: str, *, context_words: Iterable[str], single_factor: bool) -> None:
-    """Check a password that a person wants to set; raise PasswordRefused."""
-    normalise(password)
+def _compose(password: str) -> str:
+    return unicodedata.normalize("NFC", password.translate(_SPACES))  # RFC 8265 §4.2.2
+
+
+def _too_long() -> PasswordRefused:
+    return PasswordRefused("too_long", f"Use at most {MAX_BYTES} bytes.")
+
+
+def check_new_password(
+    password: str,
+    *,
+    context_words: Iterable[str],
+    single_factor: bool,
+    breached: Callable[[bytes], bool] | None = None,
+) -> None:
+    """Check a password that a person wants to set; `breached` is asked about its SHA-1 digest. Raise PasswordRefused."""
+    raw = normalise(password)
+    text = raw.decode("utf-8")
     least = MIN_SINGLE_FACTOR if single_factor else MIN_WITH_SECOND_FACTOR
-    if len(unicodedata.normalize("NFC", password)) < least:
+    if len(text) < least:  # in code points
         raise PasswordRefused("too_short", f"Use at least {least} characters; several words make a good one.")
-    folded = password.casefold()
-    words = {word.casefold() for word in context_words if len(word) >= 4} | COMMON
-    rest = folded
-    for word in words:
-        rest = rest.replace(word, "")
-    if len(set(rest)) < 5 and (rest != folded or len(set(folded)) < 5):
-        raise PasswordRefused(
-            "guessable", "This is too easy to guess: do not build it from a name or a common password."
-        )
+    why = guessable.reason(text, context_words)
+    if why is not None:
+        raise PasswordRefused(why, REMEDIES[why])
+    if breached is not None and breached(hashlib.sha1(raw, usedforsecurity=False).digest()):
+        raise PasswordRefused("breached", "This password is known from a leak: choose another.")
 
 
 def hash_password(password: str, salt: bytes) -> str:
-    """Return the Argon2id hash; `salt` is 16 random bytes."""
+    """Return the Argon2id hash; `salt` is 16 random bytes. Raise PasswordRefused for what cannot be a password."""
+    if len(salt) != SALT_LENGTH:
+        raise ValueError("the salt must have 16 bytes")
     raw = normalise(password)
     return hash_secret(raw, salt, PASSES, MEMORY_KIB, LANES, HASH_LENGTH, Type.ID).decode("ascii")
 
 
+def is_acceptable_hash(stored: str) -> bool:
+    """Whether a hash from elsewhere is one that this server can verify at a bounded cost (LG-10)."""
+    return _read(stored) is not None
+
+
 def verify_password(stored: str, password: str) -> bool:
-    """Whether a password is the one of a stored hash; a hash with absurd parameters is never computed (LG-10)."""
+    """Whether a password is the one of a stored hash.
+
+    A hash that is malformed or asks for absurd work is never computed (LG-10); it costs what a wrong password costs.
+    """
     try:
-        parameters = extract_parameters(stored)
-        if parameters.memory_cost > MAX_MEMORY_KIB or parameters.time_cost > MAX_PASSES:
-            return False
-        return bool(verify_secret(stored.encode("ascii"), normalise(password), Type.ID))
-    except (VerificationError, InvalidHashError, PasswordRefused, UnicodeEncodeError):
+        raw = normalise(password)
+    except PasswordRefused:
+        return False
+    known = _read(stored)
+    right = _matches(stored if known else DUMMY_HASH, raw, _TYPES[known["type"]] if known else Type.ID)
+    return right and known is not None
+
+
+def _matches(stored: str, raw: bytes, kind: Type) -> bool:
+    try:
+        return bool(verify_secret(stored.encode("ascii"), raw, kind))
+    except (VerificationError, HashingError):
         return False
 
 
+def _read(stored: str) -> re.Match[str] | None:
+    found = _HASH.fullmatch(stored)
+    if found is None:
+        return None
+    memory, passes, lanes = int(found["m"]), int(found["t"]), int(found["p"])
+    bounded = memory <= MAX_MEMORY_KIB and passes <= MAX_PASSES and lanes <= MAX_LANES
+    return found if bounded and memory * passes <= MAX_WORK_KIB and memory >= 8 * lanes else None
+
+
 def needs_rehash(stored: str) -> bool:
-    """Whether a hash was made with weaker parameters than today's."""
-    return extract_parameters(stored) != Parameters(Type.ID, 19, 16, HASH_LENGTH, PASSES, MEMORY_KIB, LANES)
+    """Whether a hash is weaker than one made today; one that is stronger stays."""
+    found = _read(stored)
+    if found is None or (found["type"], found["version"]) != ("id", "19"):
+        return True
+    weak = int(found["m"]) < MEMORY_KIB or int(found["t"]) < PASSES
+    return weak or len(found["salt"]) * 3 // 4 < SALT_LENGTH or len(found["tag"]) * 3 // 4 < HASH_LENGTH

@@ -2,17 +2,28 @@
 # Install what some tests need from the system, where that is possible; otherwise those tests are skipped and say why.
 set -eu
 
+found() {
+	for program in "$@"; do command -v "$program" >/dev/null 2>&1 && return 0; done
+	return 1
+}
+
 missing=""
-command -v chromium >/dev/null 2>&1 || command -v chromium-browser >/dev/null 2>&1 || command -v google-chrome >/dev/null 2>&1 || missing="$missing chromium"
-ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 || command -v postgres >/dev/null 2>&1 || missing="$missing postgresql"
-command -v node >/dev/null 2>&1 || missing="$missing nodejs npm"
+found chromium chromium-browser google-chrome || missing="$missing chromium"
+found initdb || ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || missing="$missing postgresql"
+found node && found npm || missing="$missing nodejs npm"
 [ -n "$missing" ] || exit 0
 
-if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then
-	echo "installing for the tests:$missing"
-	export DEBIAN_FRONTEND=noninteractive
-	{ apt-get update -qq && apt-get install -y -qq --no-install-recommends $missing; } >/dev/null 2>&1 ||
-		echo "could not install$missing; the tests that need them are skipped"
-else
+if [ "$(id -u)" != 0 ] || ! found apt-get; then
 	echo "not installed:$missing; the tests that need them are skipped (on Debian: apt-get install$missing)"
+	exit 0
 fi
+echo "installing for the tests:$missing"
+export DEBIAN_FRONTEND=noninteractive
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+apt-get update -qq >"$log" 2>&1 || tail -n 5 "$log"
+# One by one, so that a package that cannot be had takes no other with it.
+for package in $missing; do
+	apt-get install -y -qq --no-install-recommends "$package" >"$log" 2>&1 ||
+		{ echo "could not install $package; the tests that need it are skipped"; tail -n 5 "$log"; }
+done

@@ -54,9 +54,10 @@ class SecretUse(msgspec.Struct, frozen=True, kw_only=True):
     outcomes: dict[str, int] = {}
 
 
+# Each touches the row, so that disabling an owner and making it a token wait for one another.
 OWNERS = {
-    "user": "SELECT 1 AS found FROM users WHERE id = $1 AND disabled_at IS NULL",
-    "client": "SELECT 1 AS found FROM clients WHERE client_id = $1 AND disabled_at IS NULL",
+    "user": "UPDATE users SET valid_from = valid_from WHERE id = $1 AND disabled_at IS NULL",
+    "client": "UPDATE clients SET updated_at = updated_at WHERE client_id = $1 AND disabled_at IS NULL",
 }
 COLUMNS = (
     "id, name, owner_kind, owner_id, scope, resource, created_at, created_by, expires_at, parent_id, depth, revoked_at, "
@@ -84,12 +85,15 @@ async def create_token(
     tx: Transaction, token: ApiToken, *, secret_id: str, digest: bytes, hint: str, actor: str
 ) -> str:
     """Store a new token with its first secret; return "created", or why not: "owner" is gone or "parent" is dead."""
-    if token.owner_kind in OWNERS and await tx.one(OWNERS[token.owner_kind], token.owner_id) is None:
+    if token.owner_kind in OWNERS and not await tx.run(OWNERS[token.owner_kind], token.owner_id):
         return "owner"
     if token.parent_id is not None:
         # The touch makes a concurrent revocation of the parent wait, so that no child outlives it (MN-04).
         parent = await tx.run(
-            "UPDATE api_tokens SET depth = depth WHERE id = $1 AND revoked_at IS NULL", token.parent_id
+            "UPDATE api_tokens SET depth = depth WHERE id = $1 AND revoked_at IS NULL "
+            "AND (expires_at IS NULL OR expires_at > $2)",
+            token.parent_id,
+            token.created_at,
         )
         if not parent:
             return "parent"
@@ -273,31 +277,37 @@ _DESCENDANTS = (
 
 async def revoke_token(tx: Transaction, token_id: str, *, reason: str, actor: str, now: int) -> list[str]:
     """Revoke a token and everything narrowed from it; return what was ended by this act."""
-    rows = await tx.all(_DESCENDANTS.format(condition="id = $1"), token_id, now, reason)
-    await _record_revoked(tx, rows, reason, actor, now)
-    return [row["id"] for row in rows]
+    return await _revoke(tx, _DESCENDANTS.format(condition="id = $1"), token_id, reason, actor, now)
 
 
 async def revoke_tokens_of(tx: Transaction, owner_id: str, *, reason: str, actor: str, now: int) -> list[str]:
     """Revoke every token of an owner, a user or a client, and everything narrowed from them."""
-    rows = await tx.all(_DESCENDANTS.format(condition="owner_id = $1"), owner_id, now, reason)
-    await _record_revoked(tx, rows, reason, actor, now)
-    return [row["id"] for row in rows]
+    return await _revoke(tx, _DESCENDANTS.format(condition="owner_id = $1"), owner_id, reason, actor, now)
 
 
-async def _record_revoked(tx: Transaction, rows: list[Row], reason: str, actor: str, now: int) -> None:
+async def _revoke(tx: Transaction, sql: str, root: str, reason: str, actor: str, now: int) -> list[str]:
+    # The statement may have waited for a child that was being made and that it cannot see: look again until nothing is left (MN-04).
+    ended: list[str] = []
+    while rows := await tx.all(sql, root, now, reason):
+        ended += [row["id"] for row in rows]
     name = "token.compromised" if reason == "compromised" else "token.revoked"
-    for row in rows:
-        await tx.record(name, actor=actor, target=row["id"], at=now, reason=reason)
+    for token_id in ended:
+        await tx.record(name, actor=actor, target=token_id, at=now, reason=reason)
+    return ended
 
 
 async def flush_usage(tx: Transaction, uses: list[tuple[str, str, str, int, int, int, str]]) -> None:
-    """Add collected counts: secret, token, outcome, count, first and last moment, last address."""
-    for secret_id, token_id, outcome, count, first_at, last_at, address in uses:
+    """Add collected counts: secret, token, outcome, count, first and last moment, last address.
+
+    In one order everywhere, so that nodes never block each other.
+    """
+    for secret_id, token_id, outcome, count, first_at, last_at, address in sorted(uses):
         await tx.run(
             "INSERT INTO token_usage (secret_id, token_id, outcome, count, first_at, last_at, last_address) "
             "VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (secret_id, outcome) DO UPDATE SET "
-            "count = token_usage.count + excluded.count, last_at = excluded.last_at, last_address = excluded.last_address",
+            "count = token_usage.count + excluded.count, "
+            "last_address = CASE WHEN excluded.last_at < token_usage.last_at THEN token_usage.last_address ELSE excluded.last_address END, "
+            "last_at = CASE WHEN excluded.last_at < token_usage.last_at THEN token_usage.last_at ELSE excluded.last_at END",
             secret_id,
             token_id,
             outcome,

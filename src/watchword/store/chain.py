@@ -4,18 +4,21 @@ Theory of operation. Every writer (a process on SQLite, a connection on PostgreS
 auditing never serialises writers. An event's hash is an HMAC over its content and its predecessor's hash, under a key that
 lives outside the database: who can write to the database cannot forge an event. The first event of a chain and every
 `LINK_EVERY`-th after it carries a link to the newest event of another chain, so that cutting the end off one chain shows in
-another. Removing, reordering or editing an event breaks its chain.
+another. Removing, reordering or editing an event breaks its chain. A writer never goes on with a chain that was idle for long, so
+that the last trace of a chain can be forgotten once all its events are.
 """
 
 import hashlib
 import hmac
-from dataclasses import dataclass
+import secrets
+from dataclasses import dataclass, field, replace
 
 import msgspec
 
 from watchword.store.database import Transaction
 
 LINK_EVERY = 16
+RENEW_AFTER = 86_400  # seconds without an event after which a writer begins a new chain
 GENESIS = bytes(32)
 
 _encode = msgspec.json.Encoder(order="deterministic").encode
@@ -23,23 +26,20 @@ _encode = msgspec.json.Encoder(order="deterministic").encode
 
 @dataclass(slots=True)
 class Chain:
-    """The head of one writer's chain; a rolled-back transaction restores the head it began with."""
+    """The head of one writer's chain; when a transaction is rolled back, a copy made before takes its place."""
 
-    name: str
+    name: str = field(default_factory=lambda: secrets.token_hex(8))
     seq: int = 0
     head: bytes = GENESIS
+    at: int = 0
 
     def copy(self) -> "Chain":
         """Return the same chain at the same head, to be advanced apart."""
-        return Chain(self.name, self.seq, self.head)
+        return replace(self)
 
-    def save(self) -> tuple[int, bytes]:
-        """Return the head, to be restored when the transaction fails."""
-        return self.seq, self.head
-
-    def restore(self, saved: tuple[int, bytes]) -> None:
-        """Go back to a saved head."""
-        self.seq, self.head = saved
+    def renew(self) -> None:
+        """Begin a new chain."""
+        self.name, self.seq, self.head = secrets.token_hex(8), 0, GENESIS
 
 
 def encode_data(data: dict[str, object]) -> str:
@@ -63,6 +63,8 @@ async def append_event(
     data: dict[str, object],
 ) -> None:
     """Write an event as the next of a chain, and advance the chain's head."""
+    if at - chain.at > RENEW_AFTER:
+        chain.renew()
     link = await _newest_elsewhere(tx, chain.name) if chain.seq % LINK_EVERY == 0 else ""
     seq = chain.seq + 1
     fields = (chain.name, seq, at, name, actor, target, encode_data(data), link)
@@ -74,7 +76,7 @@ async def append_event(
         chain.head,
         digest,
     )
-    chain.seq, chain.head = seq, digest
+    chain.seq, chain.head, chain.at = seq, digest, at
 
 
 async def _newest_elsewhere(tx: Transaction, chain: str) -> str:

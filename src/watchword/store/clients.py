@@ -153,7 +153,8 @@ async def add_secret(
     now: int,
 ) -> bool:
     """Add a secret; with `overlap_until` every older one ends then. Return False when the client is gone."""
-    if await tx.one("SELECT client_id FROM clients WHERE client_id = $1", client_id) is None:
+    # The touch makes rotations of one client, and its deletion, wait for one another.
+    if not await tx.run("UPDATE clients SET updated_at = updated_at WHERE client_id = $1", client_id):
         return False
     if overlap_until is not None:
         await tx.run(
@@ -215,13 +216,20 @@ async def live_digests(tx: Transaction, client_id: str, now: int) -> list[tuple[
 async def flush_client_usage(
     tx: Transaction, secrets: list[tuple[str, int, str]], clients: list[tuple[str, int]]
 ) -> None:
-    """Note when and from where secrets and clients were last used."""
-    for secret_id, at, address in secrets:
+    """Note when and from where secrets and clients were last used; another node may have noted something later already."""
+    for secret_id, at, address in sorted(
+        secrets
+    ):  # in one order everywhere, so that nodes never block each other
         await tx.run(
-            "UPDATE client_secrets SET last_used_at = $1, last_address = $2 WHERE id = $3",
+            "UPDATE client_secrets SET last_used_at = $1, last_address = $2 "
+            "WHERE id = $3 AND (last_used_at IS NULL OR last_used_at < $1)",
             at,
             address,
             secret_id,
         )
-    for client_id, at in clients:
-        await tx.run("UPDATE clients SET last_used_at = $1 WHERE client_id = $2", at, client_id)
+    for client_id, at in sorted(clients):
+        await tx.run(
+            "UPDATE clients SET last_used_at = $1 WHERE client_id = $2 AND (last_used_at IS NULL OR last_used_at < $1)",
+            at,
+            client_id,
+        )

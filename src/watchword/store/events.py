@@ -2,10 +2,11 @@
 
 import hmac
 from dataclasses import dataclass
+from itertools import takewhile
 
 import msgspec
 
-from watchword.store.chain import GENESIS, event_hash
+from watchword.store.chain import GENESIS, RENEW_AFTER, event_hash
 from watchword.store.database import Row, Transaction
 
 
@@ -80,58 +81,100 @@ async def list_events_after(tx: Transaction, seen: dict[str, int], limit: int = 
                 limit,
             )
             found += [_event(row) for row in rows]
-            seen[head["chain"]] = rows[-1]["seq"]
+            if rows:  # they may have been purged between the two statements
+                seen[head["chain"]] = rows[-1]["seq"]
     return sorted(found, key=lambda event: event.at)
+
+
+@dataclass(frozen=True, slots=True)
+class _Purged:
+    """Where a chain goes on after its purged beginning: the last event that was purged, and the newest event of that time."""
+
+    seq: int
+    head: bytes
+    newest: int
+    seal: str
+
+    @classmethod
+    def parse(cls, value: str) -> "_Purged | None":
+        """Read the value of a fact; None when it was tampered with."""
+        try:
+            seq, head, newest, seal = value.split(":")
+            return cls(int(seq), bytes.fromhex(head), int(newest), seal)
+        except ValueError:
+            return None
+
+    def is_sealed(self, key: bytes, chain: str) -> bool:
+        """Whether somebody with the key wrote this."""
+        expected = event_hash(key, self.head, ("purged", chain, self.seq, self.newest)).hex()
+        return hmac.compare_digest(expected.encode(), self.seal.encode())
+
+
+async def _purged_chains(tx: Transaction) -> dict[str, _Purged | None]:
+    rows = await tx.all("SELECT name, value FROM facts WHERE name LIKE 'purged %'")
+    return {row["name"].removeprefix("purged "): _Purged.parse(row["value"]) for row in rows}
 
 
 async def verify_trail(tx: Transaction, key: bytes) -> ChainReport:
     """Check every chain and every link between chains; name each break."""
+    purged = await _purged_chains(tx)
     rows = await tx.all(
         "SELECT chain, seq, at, name, actor, target, data, link, previous, hash FROM events ORDER BY chain, seq"
     )
-    purged = {
-        row["name"].removeprefix("purged "): row["value"]
-        for row in await tx.all("SELECT name, value FROM facts WHERE name LIKE 'purged %'")
-    }
-    hashes = {(row["chain"], row["seq"]): bytes(row["hash"]) for row in rows}
-    breaks: list[str] = []
-    previous: tuple[str, int, bytes] = ("", 0, GENESIS)
+    purged |= await _purged_chains(tx)  # what was purged while the events were read is known as purged, too
+    breaks = [
+        f"{chain}: the record of its purged beginning was changed"
+        for chain, start in purged.items()
+        if start is None or not start.is_sealed(key, chain)
+    ]
+    by_chain: dict[str, list[Row]] = {}
     for row in rows:
+        by_chain.setdefault(row["chain"], []).append(row)
+    for chain, events in by_chain.items():
+        breaks += _check_chain(events, purged.get(chain), key)
+    hashes = {(row["chain"], row["seq"]): bytes(row["hash"]) for row in rows}
+    for row in rows:
+        breaks += _check_link(f"{row['chain']}:{row['seq']}", row["link"], hashes, purged)
+    return ChainReport(len(rows), len(by_chain), breaks)
+
+
+def _check_chain(events: list[Row], purged: _Purged | None, key: bytes) -> list[str]:
+    breaks: list[str] = []
+    seq, head = (purged.seq, purged.head) if purged else (0, GENESIS)
+    if events[0]["seq"] <= seq:  # its beginning was purged just now
+        seq, head = events[0]["seq"] - 1, bytes(events[0]["previous"])
+    for row in events:
         place = f"{row['chain']}:{row['seq']}"
-        if row["chain"] != previous[0]:
-            previous = (row["chain"], *_start(purged.get(row["chain"]), key, row["chain"], breaks))
-        if row["seq"] != previous[1] + 1:
-            breaks.append(f"{place}: {row['seq'] - previous[1] - 1} event(s) before this one are missing")
-        elif not hmac.compare_digest(bytes(row["previous"]), previous[2]):
+        if row["seq"] != seq + 1:
+            breaks.append(f"{place}: {row['seq'] - seq - 1} event(s) before this one are missing")
+        elif not hmac.compare_digest(bytes(row["previous"]), head):
             breaks.append(f"{place}: does not follow from the event before it")
-        fields = tuple(
-            row[column] for column in ("chain", "seq", "at", "name", "actor", "target", "data", "link")
-        )
-        if not hmac.compare_digest(event_hash(key, bytes(row["previous"]), fields), bytes(row["hash"])):
+        if not hmac.compare_digest(event_hash(key, bytes(row["previous"]), _fields(row)), bytes(row["hash"])):
             breaks.append(f"{place}: was changed after it was written")
-        breaks += _check_link(place, row["link"], hashes, purged)
-        previous = (row["chain"], row["seq"], bytes(row["hash"]))
-    return ChainReport(len(rows), len({row["chain"] for row in rows}), breaks)
+        if purged and row["seq"] == purged.seq and bytes(row["hash"]) != purged.head:
+            breaks.append(f"{place}: is not the event that was purged")
+        seq, head = row["seq"], bytes(row["hash"])
+    return breaks
 
 
-def _start(purged: str | None, key: bytes, chain: str, breaks: list[str]) -> tuple[int, bytes]:
-    if purged is None:
-        return 0, GENESIS
-    seq, head, seal = purged.split(":")
-    if not hmac.compare_digest(event_hash(key, bytes.fromhex(head), ("purged", chain, int(seq))).hex(), seal):
-        breaks.append(f"{chain}: the record of its purged beginning was changed")
-    return int(seq), bytes.fromhex(head)
+def _fields(row: Row) -> tuple[object, ...]:
+    return tuple(row[column] for column in ("chain", "seq", "at", "name", "actor", "target", "data", "link"))
 
 
 def _check_link(
-    place: str, link: str, hashes: dict[tuple[str, int], bytes], purged: dict[str, str]
+    place: str, link: str, hashes: dict[tuple[str, int], bytes], purged: dict[str, _Purged | None]
 ) -> list[str]:
     if not link:
         return []
-    chain, seq, digest = link.split(":")
-    if chain in purged and int(seq) <= int(purged[chain].split(":")[0]):
+    try:
+        chain, number, digest = link.split(":")
+        seq = int(number)
+    except ValueError:
+        return [f"{place}: its link was changed"]
+    start = purged.get(chain)
+    if start is not None and seq <= start.seq:
         return []
-    found = hashes.get((chain, int(seq)))
+    found = hashes.get((chain, seq))
     if found is None:
         return [f"{chain}:{seq}: is missing, though {place} saw it"]
     return [] if found.hex() == digest else [f"{chain}:{seq}: is not the event that {place} saw"]
@@ -139,27 +182,43 @@ def _check_link(
 
 async def purge_events(tx: Transaction, before: int, key: bytes, limit: int = 500) -> int:
     """Forget the beginning of one chain that is older than the retention, and seal where the chain goes on."""
-    row = await tx.one("SELECT chain FROM events WHERE at < $1 ORDER BY at LIMIT 1", before)
-    if row is None:
-        return 0
-    chain = row["chain"]
-    last = await tx.one(
-        "SELECT seq, hash FROM (SELECT seq, hash, at FROM events WHERE chain = $1 ORDER BY seq LIMIT $2) AS oldest "
-        "WHERE at < $3 ORDER BY seq DESC LIMIT 1",
-        chain,
-        limit,
+    # One purge at a time over all nodes: a slower one must not put the seal of a faster one back.
+    await tx.run("UPDATE facts SET value = value WHERE name = 'changes'")
+    first = await tx.one(
+        "SELECT chain FROM events e WHERE at < $1 AND NOT EXISTS "
+        "(SELECT 1 FROM events p WHERE p.chain = e.chain AND p.seq < e.seq AND p.at >= $1) ORDER BY at LIMIT 1",
         before,
     )
-    if last is None:
+    if first is None:
+        await _forget_chains(tx, before)
         return 0
-    head = bytes(last["hash"])
-    seal = event_hash(key, head, ("purged", chain, last["seq"])).hex()
+    chain = first["chain"]
+    oldest = await tx.all(
+        "SELECT seq, hash, at FROM events WHERE chain = $1 ORDER BY seq LIMIT $2", chain, limit
+    )
+    last = list(takewhile(lambda row: row["at"] < before, oldest))[-1]
+    await _seal(tx, chain, last, key)
+    return await tx.run("DELETE FROM events WHERE chain = $1 AND seq <= $2", chain, last["seq"])
+
+
+async def _seal(tx: Transaction, chain: str, last: Row, key: bytes) -> None:
+    newest = await tx.one("SELECT MAX(at) AS at FROM events")
+    at, head = newest["at"] if newest else 0, bytes(last["hash"])
+    seal = event_hash(key, head, ("purged", chain, last["seq"], at)).hex()
     await tx.run(
         "INSERT INTO facts (name, value) VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SET value = excluded.value",
         f"purged {chain}",
-        f"{last['seq']}:{head.hex()}:{seal}",
+        f"{last['seq']}:{head.hex()}:{at}:{seal}",
     )
-    return await tx.run("DELETE FROM events WHERE chain = $1 AND seq <= $2", chain, last["seq"])
+
+
+async def _forget_chains(tx: Transaction, before: int) -> None:
+    """Forget chains of which nothing is left, once whatever may link to them or continue them is gone as well."""
+    for chain, purged in (await _purged_chains(tx)).items():
+        if purged is None or purged.newest + 2 * RENEW_AFTER >= before:
+            continue
+        if await tx.one("SELECT seq FROM events WHERE chain = $1 LIMIT 1", chain) is None:
+            await tx.run("DELETE FROM facts WHERE name = $1", f"purged {chain}")
 
 
 async def heads(tx: Transaction, seen: dict[str, int]) -> None:

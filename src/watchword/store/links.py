@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from watchword.store.database import Transaction
+from watchword.store.database import Row, Transaction
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,12 +28,7 @@ async def create_link(
     now: int,
 ) -> None:
     """Store a link; an older one for the same purpose and subject ends."""
-    await tx.run(
-        "UPDATE one_time_links SET used_at = $1 WHERE purpose = $2 AND subject = $3 AND used_at IS NULL",
-        now,
-        purpose,
-        subject,
-    )
+    await _end_links(tx, purpose, subject, now)
     await tx.run(
         "INSERT INTO one_time_links (digest, purpose, subject, data, created_at, expires_at) VALUES ($1, $2, $3, $4, $5, $6)",
         digest,
@@ -42,6 +37,15 @@ async def create_link(
         msgspec.json.encode(data).decode(),
         now,
         expires_at,
+    )
+
+
+async def _end_links(tx: Transaction, purpose: str, subject: str, now: int) -> None:
+    await tx.run(
+        "UPDATE one_time_links SET used_at = $1 WHERE purpose = $2 AND subject = $3 AND used_at IS NULL",
+        now,
+        purpose,
+        subject,
     )
 
 
@@ -54,18 +58,16 @@ async def peek_link(tx: Transaction, digest: bytes, purpose: str, now: int) -> L
         purpose,
         now,
     )
-    if row is None:
-        return None
-    return Link(
-        row["purpose"],
-        row["subject"],
-        msgspec.json.decode(row["data"], type=dict[str, object]),
-        row["expires_at"],
-    )
+    return _link(row) if row else None
+
+
+def _link(row: Row) -> Link:
+    data = msgspec.json.decode(row["data"], type=dict[str, object])
+    return Link(row["purpose"], row["subject"], data, row["expires_at"])
 
 
 async def use_link(tx: Transaction, digest: bytes, purpose: str, now: int) -> Link | None:
-    """Use a live link up and return it; of two concurrent uses one gets None."""
+    """Use a live link up and return it; of two concurrent uses one gets None. Its siblings end."""
     row = await tx.one(
         "UPDATE one_time_links SET used_at = $1 WHERE digest = $2 AND purpose = $3 AND used_at IS NULL AND expires_at > $1 "
         "RETURNING purpose, subject, data, expires_at",
@@ -75,9 +77,6 @@ async def use_link(tx: Transaction, digest: bytes, purpose: str, now: int) -> Li
     )
     if row is None:
         return None
-    return Link(
-        row["purpose"],
-        row["subject"],
-        msgspec.json.decode(row["data"], type=dict[str, object]),
-        row["expires_at"],
-    )
+    # Two links that were made at the same moment did not see each other: the use of one ends the other.
+    await _end_links(tx, row["purpose"], row["subject"], now)
+    return _link(row)

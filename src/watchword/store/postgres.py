@@ -13,15 +13,15 @@ import random
 import secrets
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import Any, Concatenate, NoReturn, ParamSpec, TypeVar
 from urllib.parse import urlsplit
 
 import asyncpg  # type: ignore[import-untyped]  # the driver ships no types
 
 from watchword.store import migrate
-from watchword.store.chain import Chain, append_event
+from watchword.store.chain import Chain
 from watchword.store.changes import Changes
-from watchword.store.database import Row, StorageUnavailable, check_values
+from watchword.store.database import StorageUnavailable, check_values
 from watchword.store.postgres_errors import (
     FAILURES,
     is_conflict,
@@ -30,6 +30,7 @@ from watchword.store.postgres_errors import (
     is_unavailable,
     unavailable,
 )
+from watchword.store.postgres_transaction import Audit, PostgresTransaction
 from watchword.store.quiet import QUIET, SINGLE
 
 P = ParamSpec("P")
@@ -46,72 +47,6 @@ BEGIN = "BEGIN ISOLATION LEVEL READ COMMITTED"
 DURABLE = (
     "SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'"
 )
-
-
-class PostgresTransaction:
-    """The statements of one operation on one connection."""
-
-    __slots__ = ("_audit", "_connection")
-
-    def __init__(self, connection: Any, audit: "_Audit | None") -> None:
-        self._connection = connection
-        self._audit = audit
-
-    async def one(self, sql: str, *values: object) -> Row | None:
-        """Return the first row, or None."""
-        check_values(values)
-        row: Row | None = await self._connection.fetchrow(sql, *values)
-        return row
-
-    async def all(self, sql: str, *values: object) -> list[Row]:
-        """Return every row."""
-        check_values(values)
-        return list(await self._connection.fetch(sql, *values))
-
-    async def run(self, sql: str, *values: object) -> int:
-        """Execute a statement and return how many rows it touched."""
-        check_values(values)
-        status: str = await self._connection.execute(sql, *values)
-        return int(count) if (count := status.rpartition(" ")[2]).isdigit() else 0
-
-    async def many(self, sql: str, rows: list[tuple[object, ...]]) -> None:
-        """Execute a statement once for each row of values."""
-        await self._connection.executemany(sql, rows)
-
-    async def record(self, name: str, /, *, actor: str, target: str, at: int, **data: object) -> None:
-        """Append an audit event to a chain that no other transaction uses meanwhile."""
-        if self._audit is None:
-            raise RuntimeError("a read cannot record an event")
-        await append_event(self, self._audit.chain(), self._audit.key, name, actor, target, at, data)
-
-
-class _Audit:
-    """The chain that one transaction borrows: its head advances only when the transaction is committed."""
-
-    __slots__ = ("_chain", "_free", "_saved", "key")
-
-    def __init__(self, free: list[Chain], key: bytes) -> None:
-        self._free = free
-        self._chain: Chain | None = None
-        self._saved: Chain | None = None
-        self.key = key
-
-    def chain(self) -> Chain:
-        """Return the borrowed chain; the one used last is borrowed first, so that there are as few as possible."""
-        if self._chain is None:
-            self._saved = self._free.pop() if self._free else Chain(secrets.token_hex(8))
-            self._chain = self._saved.copy()
-        return self._chain
-
-    def committed(self) -> None:
-        """Give the chain back with its new head."""
-        if self._chain is not None:
-            self._free.append(self._chain)
-
-    def rolled_back(self) -> None:
-        """Give the chain back as it was. After a COMMIT of unknown outcome neither is called, and the chain ends."""
-        if self._saved is not None:
-            self._free.append(self._saved)
 
 
 class _Again(Exception):
@@ -224,7 +159,7 @@ class PostgresDatabase:
                 try:
                     return await operation(PostgresTransaction(connection, None), *args, **kwargs)
                 except FAILURES as error:
-                    raise await self._judged(connection, error) from error
+                    await self._fail(connection, error)
 
         return await _repeated(attempt)
 
@@ -270,7 +205,7 @@ class PostgresDatabase:
             try:
                 result = await operation(PostgresTransaction(connection, None), *args, **kwargs)
             except FAILURES as error:
-                raise await self._judged(connection, error, sent=True) from error
+                await self._fail(connection, error, sent=True)
         if warnings:
             raise StorageUnavailable(warnings[0], unknown=True)
         return result
@@ -282,25 +217,25 @@ class PostgresDatabase:
         *args: P.args,
         **kwargs: P.kwargs,
     ) -> T:
-        audit = _Audit(self._chains, self._audit_key)
+        audit = Audit(self._chains, self._audit_key)
         try:
             await connection.execute(BEGIN)
             result = await operation(PostgresTransaction(connection, audit), *args, **kwargs)
         except BaseException as error:
             audit.rolled_back()
             await _roll_back(connection, error)
-            raise await self._judged(connection, error) from error
+            await self._fail(connection, error)
         await self._commit(connection, audit)
         return result
 
-    async def _commit(self, connection: Any, audit: _Audit) -> None:
+    async def _commit(self, connection: Any, audit: Audit) -> None:
         with _warnings(connection) as warnings:
             try:
                 status = await connection.execute("COMMIT")
             except FAILURES as error:
                 if is_definite(error):
                     audit.rolled_back()
-                raise await self._judged(connection, error, sent=not is_definite(error)) from error
+                await self._fail(connection, error, sent=not is_definite(error))
         if status != "COMMIT":
             audit.rolled_back()
             raise StorageUnavailable("the database server rolled the transaction back")
@@ -308,16 +243,18 @@ class PostgresDatabase:
             raise StorageUnavailable(warnings[0], unknown=True)
         audit.committed()
 
-    async def _judged(self, connection: Any, error: BaseException, *, sent: bool = False) -> BaseException:
-        """Return what to raise for a failure; `sent` when the server may have committed before it."""
+    async def _fail(self, connection: Any, error: BaseException, *, sent: bool = False) -> NoReturn:
+        """Raise what a failure means; `sent` when the server may have committed before it."""
         if isinstance(error, TimeoutError):
             connection.terminate()
         lost = is_lost(error)
         if lost and self._pool is not None:
             await self._pool.expire_connections()
         if is_conflict(error) or (lost and not sent):
-            return _Again(unavailable(error))
-        return unavailable(error, unknown=sent) if is_unavailable(error) else error
+            raise _Again(unavailable(error)) from error
+        if is_unavailable(error):
+            raise unavailable(error, unknown=sent) from error
+        raise error
 
     async def append(self, sql: str, *values: object) -> None:
         """Insert one row, together with the other rows that are appended at this moment."""

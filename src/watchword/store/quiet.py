@@ -20,5 +20,5 @@ QUIET: frozenset[Callable[..., Any]] = frozenset(
         limits.purge_buckets,
     }
 )
-# One statement is atomic by itself and needs no savepoint to be undone alone.
-SINGLE: frozenset[Callable[..., Any]] = frozenset({tokens.use_identifier})
+# What changes something by one statement only is atomic by itself, and needs no savepoint or transaction to be undone alone.
+SINGLE: frozenset[Callable[..., Any]] = frozenset({tokens.use_identifier, limits.take})

@@ -9,7 +9,6 @@ import asyncio
 import contextlib
 import os
 import queue
-import secrets
 import sqlite3
 import threading
 import time
@@ -30,6 +29,7 @@ MAX_BATCH = 256
 VERSION_INTERVAL = 0.0002  # seconds for which another process's commit may go unnoticed by `version`
 COUNT_CHANGE = "UPDATE facts SET value = CAST(CAST(value AS INTEGER) + 1 AS TEXT) WHERE name = 'changes'"
 LAST_CHANGE = "SELECT value FROM facts WHERE name = 'changes'"
+STATEMENT_ERRORS = (sqlite3.IntegrityError, sqlite3.ProgrammingError, sqlite3.DataError)
 PRAGMAS = (
     "PRAGMA journal_mode=WAL",
     "PRAGMA synchronous=FULL",
@@ -112,7 +112,7 @@ class SqliteDatabase:
         self._local = threading.local()
         self._readers: list[sqlite3.Connection] = []
         self._thread: threading.Thread | None = None
-        self._chain = Chain(secrets.token_hex(8))
+        self._chain = Chain()
         self._checked = 0.0
         self._version = 0
         self._commits = -1
@@ -191,20 +191,26 @@ class SqliteDatabase:
         """Like `read`, for callers that are not coroutines: reading the embedded database never waits."""
         try:
             return drive(operation(SqliteTransaction(self._reader(), None, b""), *args, **kwargs))
-        except sqlite3.DatabaseError as error:
+        except sqlite3.Error as error:
             raise StorageUnavailable(str(error)) from error
 
     def version(self) -> int:
         """Return the number of the last change that is not QUIET, by any process; asked at most every `VERSION_INTERVAL`."""
         now = time.monotonic()
         if now - self._checked > VERSION_INTERVAL:
-            reader = self._reader()
-            commits = reader.execute("PRAGMA data_version").fetchone()[0]
-            if commits != self._commits:
-                self._version = int(reader.execute(LAST_CHANGE).fetchone()[0])
-                self._commits = commits
+            try:
+                self._look()
+            except sqlite3.Error as error:
+                raise StorageUnavailable(str(error)) from error
             self._checked = now
         return self._version
+
+    def _look(self) -> None:
+        reader = self._reader()
+        commits = reader.execute("PRAGMA data_version").fetchone()[0]
+        if commits != self._commits:
+            self._version = int(reader.execute(LAST_CHANGE).fetchone()[0])
+            self._commits = commits
 
     async def write(
         self,
@@ -256,7 +262,7 @@ class SqliteDatabase:
         return batch, True
 
     def _commit(self, batch: list[_Job]) -> None:
-        saved = self._chain.save()
+        saved, committing = self._chain.copy(), False
         try:
             self._writer.execute("BEGIN IMMEDIATE")
             self._append([job for job in batch if isinstance(job.operation, str)])
@@ -265,11 +271,13 @@ class SqliteDatabase:
                 self._run(job)
             if any(job.operation not in QUIET for job in operations):
                 self._writer.execute(COUNT_CHANGE)
+            committing = True
             self._writer.execute("COMMIT")
-        except sqlite3.DatabaseError as error:
-            self._chain.restore(saved)
+        except Exception as error:  # whatever it is, the writer goes on and nobody is left waiting
+            self._chain = saved
             self._roll_back()
-            unavailable = StorageUnavailable(str(error))
+            # A COMMIT that could not be synced may still be found in the file after a crash.
+            unavailable = StorageUnavailable(str(error), unknown=committing)
             for job in batch:
                 job.result, job.error = None, unavailable
 
@@ -277,31 +285,45 @@ class SqliteDatabase:
         try:
             if self._writer.in_transaction:
                 self._writer.execute("ROLLBACK")
-        except sqlite3.DatabaseError:
-            # The connection itself is unusable (the file was replaced, say): the next batch starts on a new one.
-            self._writer = self._connect()
+        except sqlite3.Error:
+            # The connection itself is unusable: the next batch starts on a new one, or learns why there is none.
+            with contextlib.suppress(sqlite3.Error):
+                self._writer = self._connect()
 
     def _append(self, jobs: list[_Job]) -> None:
-        rows: dict[str, list[tuple[Any, ...]]] = {}
+        groups: dict[str, list[_Job]] = {}
         for job in jobs:
-            rows.setdefault(str(job.operation), []).append(job.args)
-        for sql, values in rows.items():
-            self._writer.executemany(_placeholders(sql), values)
+            groups.setdefault(str(job.operation), []).append(job)
+        for sql, group in groups.items():
+            self._insert(_placeholders(sql), group)
+
+    def _insert(self, sql: str, jobs: list[_Job]) -> None:
+        self._writer.execute("SAVEPOINT rows")
+        try:
+            self._writer.executemany(sql, [job.args for job in jobs])
+        except STATEMENT_ERRORS as error:
+            self._writer.execute("ROLLBACK TO rows")
+            if len(jobs) == 1:
+                jobs[0].error = error
+            else:  # one row is at fault, and the others shall not pay for it
+                for job in jobs:
+                    self._insert(sql, [job])
+        self._writer.execute("RELEASE rows")
 
     def _run(self, job: _Job) -> None:
         assert not isinstance(job.operation, str)
         tx = SqliteTransaction(self._writer, self._chain, self._audit_key)
-        saved = self._chain.save()
+        saved = self._chain.copy()
         single = job.operation in SINGLE
         if not single:
             self._writer.execute("SAVEPOINT job")
         try:
             job.result = drive(job.operation(tx, *job.args, **job.kwargs))
-        except sqlite3.OperationalError:
-            raise  # the disk or the file is at fault, not the operation: nothing of the batch may be acknowledged
         except BaseException as error:
+            if isinstance(error, sqlite3.Error) and not isinstance(error, STATEMENT_ERRORS):
+                raise  # the disk or the file is at fault, not the operation: nothing of the batch may be acknowledged
             job.error = error
-            self._chain.restore(saved)
+            self._chain = saved
             if not single:
                 self._writer.execute("ROLLBACK TO job")
         if not single:

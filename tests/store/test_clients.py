@@ -1,0 +1,168 @@
+"""Clients: one winner of every conflict, and nothing of a deleted client lives on (AD-09)."""
+
+import msgspec
+from tests.fixtures.postgres import race
+from tests.store.made import NOW, access_token, client, count, digest
+
+from watchword.oauth.clients import Client
+from watchword.store import clients, tokens
+from watchword.store.database import Database
+
+Nodes = tuple[Database, Database]
+
+
+async def create(database: Database, made: Client) -> bool:
+    return await database.write(clients.create_client, made, actor="test", now=NOW)
+
+
+async def update(database: Database, made: Client, version: int, *, kill: bool = False) -> Client | None:
+    return await database.write(
+        clients.update_client,
+        made,
+        expected_version=version,
+        disabled_at=None,
+        kill=kill,
+        actor="test",
+        now=NOW,
+    )
+
+
+async def add_secret(database: Database, id: str, overlap_until: int | None = None) -> bool:
+    return await database.write(
+        clients.add_secret,
+        "cl_1",
+        id=id,
+        digest=digest(id),
+        expires_at=None,
+        overlap_until=overlap_until,
+        actor="test",
+        now=NOW,
+    )
+
+
+async def live(database: Database, now: int) -> list[str]:
+    return sorted(id for _, id, _ in await database.read(clients.live_digests, "cl_1", now))
+
+
+async def test_a_client_is_read_as_it_was_stored(database: Database) -> None:
+    made = client(redirect_uris=("https://app.example/callback",), scope=("a", "b"), owner="u_1")
+    assert await create(database, made)
+    found = await database.read(clients.find_client, "cl_1")
+    assert found is not None
+    assert found.client == msgspec.structs.replace(made, created_at=NOW)
+    assert (found.valid_from, found.last_used_at) == (0, None)
+    assert await database.read(clients.find_client, "cl_2") is None
+
+
+async def test_of_several_nodes_that_create_one_client_one_succeeds(nodes: Nodes) -> None:
+    outcomes = await race(*(create(nodes[n % 2], client(name=f"n{n}")) for n in range(8)))
+    assert sorted(outcomes) == [False] * 7 + [True]
+    found = await nodes[0].read(clients.find_client, "cl_1")
+    assert found is not None
+    assert found.client.name == f"n{outcomes.index(True)}"
+
+
+async def test_of_two_administrators_who_edit_at_once_one_is_told_so(nodes: Nodes) -> None:
+    await create(nodes[0], client())
+    outcomes = await race(*(update(nodes[n % 2], client(name=f"n{n}"), 1) for n in range(6)))
+    winners = [outcome for outcome in outcomes if outcome is not None]
+    assert len(winners) == 1
+    assert (winners[0].version, await update(nodes[0], client(), 1)) == (2, None)
+    assert await update(nodes[0], client(), 2) is not None
+
+
+async def test_a_kill_ends_the_tokens_issued_before_and_an_edit_does_not(database: Database) -> None:
+    await create(database, client())
+    for kill, valid_from in ((False, 0), (True, NOW + 1)):
+        found = await database.read(clients.find_client, "cl_1")
+        assert found is not None
+        await update(database, client(), found.client.version, kill=kill)
+        after = await database.read(clients.find_client, "cl_1")
+        assert after is not None
+        assert after.valid_from == valid_from
+
+
+async def test_deleting_a_client_ends_its_secrets_and_its_access_tokens(database: Database) -> None:
+    await create(database, client())
+    await create(database, client("cl_2"))
+    await add_secret(database, "s1")
+    for owner in ("cl_1", "cl_2"):
+        await tokens.insert_access_token(database, digest(owner), access_token(owner))
+    assert await database.write(clients.delete_client, "cl_1", actor="test", now=NOW)
+    ended = await database.read(tokens.find_access_token, digest("cl_1"))
+    other = await database.read(tokens.find_access_token, digest("cl_2"))
+    assert ended is not None
+    assert other is not None
+    assert (ended.revoked_at, other.revoked_at) == (NOW, None)
+    assert await live(database, NOW) == []
+    assert await count(database, "client_secrets") == 0
+    assert await database.write(clients.delete_client, "cl_1", actor="test", now=NOW) is False
+    assert await add_secret(database, "s2") is False
+
+
+async def test_a_secret_and_the_deletion_of_its_client_do_not_meet_in_an_error(nodes: Nodes) -> None:
+    await create(nodes[0], client())
+    outcomes = await race(
+        *(add_secret(nodes[n % 2], f"s{n}") for n in range(4)),
+        nodes[1].write(clients.delete_client, "cl_1", actor="test", now=NOW),
+        *(add_secret(nodes[n % 2], f"t{n}") for n in range(4)),
+    )
+    assert all(isinstance(outcome, bool) for outcome in outcomes)
+    assert await count(nodes[0], "client_secrets") == 0
+
+
+async def test_the_older_secret_lives_until_the_overlap_ends(database: Database) -> None:
+    await create(database, client())
+    await add_secret(database, "old")
+    assert await add_secret(database, "new", overlap_until=NOW + 60)
+    assert await live(database, NOW + 59) == ["new", "old"]
+    assert await live(database, NOW + 60) == ["new"]
+    listed = await database.read(clients.list_secrets, "cl_1")
+    assert {secret.id: secret.expires_at for secret in listed} == {"old": NOW + 60, "new": None}
+
+
+async def test_of_several_rotations_at_once_one_secret_survives_the_overlap(nodes: Nodes) -> None:
+    await create(nodes[0], client())
+    assert all(await race(*(add_secret(nodes[n % 2], f"s{n}", NOW + 60) for n in range(8))))
+    assert len(await live(nodes[0], NOW)) == 8
+    assert len(await live(nodes[0], NOW + 60)) == 1
+
+
+async def test_a_deleted_secret_ends_at_once(database: Database) -> None:
+    await create(database, client())
+    await add_secret(database, "s1")
+    assert await database.write(clients.delete_secret, "cl_1", "s1", actor="test", now=NOW)
+    assert await live(database, NOW) == []
+    assert await database.write(clients.delete_secret, "cl_1", "s1", actor="test", now=NOW) is False
+
+
+async def test_clients_are_listed_in_pages_ordered_byte_by_byte(database: Database) -> None:
+    names = ["A", "B", "Z", "_", "a", "b"]
+    for name in reversed(names):
+        await create(database, client(name))
+    found: list[str] = []
+    while page := await database.read(clients.list_clients, after=found[-1] if found else "", limit=2):
+        found += [facts.client.client_id for facts in page]
+    assert found == names
+
+
+async def test_a_search_takes_wildcards_literally_and_ignores_case(database: Database) -> None:
+    for id, name in (("1", "100% Sure"), ("2", "100 percent"), ("3", "under_score")):
+        await create(database, client(id, name=name))
+    for search, expected in (("100%", ["1"]), ("SURE", ["1"]), ("_", ["3"]), ("!", []), ("100", ["1", "2"])):
+        page = await database.read(clients.list_clients, after="", limit=10, search=search)
+        assert [facts.client.client_id for facts in page] == expected, search
+
+
+async def test_the_latest_use_stays_whatever_order_nodes_report_in(database: Database) -> None:
+    await create(database, client())
+    await add_secret(database, "s1")
+    for at in (NOW + 5, NOW + 2):
+        await database.write(
+            clients.flush_client_usage, [("s1", at, f"address at {at}")], [("cl_1", at), ("gone", at)]
+        )
+    secret = (await database.read(clients.list_secrets, "cl_1"))[0]
+    assert (secret.last_used_at, secret.last_address) == (NOW + 5, f"address at {NOW + 5}")
+    found = await database.read(clients.find_client, "cl_1")
+    assert found is not None
+    assert found.last_used_at == NOW + 5

@@ -105,12 +105,23 @@ def printable(text: str | None) -> str:
     return re.sub(r"[^\x20-\x21\x23-\x5b\x5d-\x7e]", "?", text or "")[:300]
 
 
+def _components(kinds: Sequence[type]) -> tuple[tuple[dict[str, Any], ...], dict[str, Any]]:
+    schemas, components = msgspec.json.schema_components(
+        kinds, schema_hook=_any_value, ref_template="#/components/schemas/{name}"
+    )
+    return tuple(schemas), components
+
+
+def _any_value(kind: type) -> dict[str, Any]:
+    if kind is object:
+        return {"description": "Any JSON value."}
+    raise NotImplementedError(kind)  # msgspec asks to be told so
+
+
 def openapi(operations: Sequence[Operation], issuer: str) -> dict[str, object]:
     """Return the OpenAPI 3.1 document of the operations."""
     types = [kind for one in operations for kind in (one.body, one.query, one.answer) if kind is not None]
-    _, components = msgspec.json.schema_components(
-        [*types, Problem], ref_template="#/components/schemas/{name}"
-    )
+    _, components = _components([*types, Problem])
     paths: dict[str, dict[str, object]] = {}
     for one in operations:
         paths.setdefault(BASE + one.path, {})[one.method.lower()] = _describe_operation(one)
@@ -128,7 +139,7 @@ def openapi(operations: Sequence[Operation], issuer: str) -> dict[str, object]:
 
 
 def _schema(kind: type) -> dict[str, Any]:
-    (schema,), _ = msgspec.json.schema_components([kind], ref_template="#/components/schemas/{name}")
+    (schema,), _ = _components([kind])
     return schema
 
 
@@ -184,9 +195,7 @@ def _describe_operation(one: Operation) -> dict[str, object]:
 
 
 def _query_parameters(kind: type) -> list[dict[str, Any]]:
-    (_reference,), components = msgspec.json.schema_components(
-        [kind], ref_template="#/components/schemas/{name}"
-    )
+    (_reference,), components = _components([kind])
     schema = components[kind.__name__]
     return [
         {"name": name, "in": "query", "required": name in schema.get("required", ()), "schema": value}

@@ -47,7 +47,8 @@ format: $(READY) ## Format and sort what can be
 bench: $(READY) ## Measure against the peers that install here, and write docs/performance.md
 	$(BIN)/python -m bench
 
-docs: $(READY) ## Build the documentation into site/
+docs: $(READY) ## Build the documentation into site/, its reference from the code
+	$(BIN)/python tools/reference.py
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 lock: $(READY) ## Pin every dependency again, with hashes

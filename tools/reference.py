@@ -98,7 +98,8 @@ def kind_text(kind: Any) -> str:
     if kind is settings.Seconds:
         return "seconds"
     origin, arguments = getattr(kind, "__origin__", kind), getattr(kind, "__args__", ())
-    if metadata := getattr(kind, "__metadata__", ()):
+    metadata: tuple[Any, ...] = getattr(kind, "__metadata__", ())
+    if metadata:
         limit = metadata[0]
         return f"{kind_text(origin)}, {limit.ge} to {limit.le}"
     if origin is tuple:

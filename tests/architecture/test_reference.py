@@ -1,0 +1,46 @@
+"""The reference says what the code says: generated pages are fresh, every event is named, every link leads somewhere."""
+
+import ast
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+DOCUMENTS = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
+LINK = re.compile(r"\]\(([^)\s#]+)(?:#[^)]*)?\)")
+
+
+def test_the_generated_pages_are_what_the_code_says() -> None:
+    done = subprocess.run(
+        [sys.executable, "tools/reference.py", "--check"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_every_audit_event_is_in_the_reference() -> None:
+    page = (ROOT / "docs" / "reference" / "events.md").read_text("utf-8")
+    recorded = {
+        call.args[0].value
+        for path in (ROOT / "src" / "watchword").rglob("*.py")
+        for call in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute) and call.func.attr == "record"
+        if call.args and isinstance(call.args[0], ast.Constant)
+    }
+    assert len(recorded) > 5
+    assert not {name for name in recorded if f"`{name}`" not in page}
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_every_link_within_the_repository_leads_somewhere(document: Path) -> None:
+    text = re.sub(r"```.*?```", "", document.read_text("utf-8"), flags=re.DOTALL)
+    targets = [
+        target for target in LINK.findall(text) if "://" not in target and not target.startswith("mailto:")
+    ]
+    assert not [target for target in targets if not (document.parent / target).exists()]

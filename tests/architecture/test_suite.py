@@ -1,0 +1,55 @@
+"""The tests themselves: nothing is skipped silently, and what CI requires is there to be run."""
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+TESTS = [path for path in sorted((ROOT / "tests").rglob("*.py")) if path != Path(__file__)]
+MARKS = {"skip", "skipif", "xfail"}
+
+
+def called(path: Path) -> list[tuple[str, ast.Call]]:
+    """Return every call in a file with the dotted name of what is called."""
+    nodes = ast.walk(ast.parse(path.read_text("utf-8")))
+    return [(ast.unparse(node.func), node) for node in nodes if isinstance(node, ast.Call)]
+
+
+@pytest.mark.parametrize("path", TESTS, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_what_is_skipped_says_why(path: Path) -> None:
+    bare = [
+        node.lineno
+        for name, node in called(path)
+        if (name in ("pytest.skip", "pytest.xfail") and not node.args and not node.keywords)
+        or (
+            name.removeprefix("pytest.mark.") in MARKS
+            and name.startswith("pytest.mark.")
+            and not any(keyword.arg == "reason" for keyword in node.keywords)
+        )
+    ]
+    source = path.read_text("utf-8")
+    bare += [match.start() for match in re.finditer(r"pytest\.mark\.(skip|xfail)\b(?!\()", source)]
+    assert not bare
+
+
+@pytest.mark.parametrize("path", TESTS, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_no_file_is_skipped_as_a_whole(path: Path) -> None:
+    # Such a skip happens while tests are collected, where WATCHWORD_REQUIRE cannot turn it into a failure.
+    names = {name for name, _ in called(path)}
+    assert "pytest.importorskip" not in names
+    assert "allow_module_level" not in path.read_text("utf-8")
+
+
+def test_ci_runs_what_a_newcomer_runs_and_requires_the_system_packages() -> None:
+    text = (ROOT / ".ci" / "run").read_text("utf-8")
+    assert re.search(r"^exec make test$", text, re.MULTILINE)
+    required = re.search(r"^export WATCHWORD_REQUIRE=(\S+)$", text, re.MULTILINE)
+    assert required
+    assert {"postgres", "browser"} <= set(required[1].split(","))
+
+
+@pytest.mark.parametrize("mark", ["postgres", "browser"])
+def test_there_are_tests_for_what_ci_requires(mark: str) -> None:
+    assert any(f"pytest.mark.{mark}" in path.read_text("utf-8") for path in TESTS)

@@ -1,21 +1,29 @@
-"""RFC 8265: user names, and addresses, that cannot be mistaken for one another.
+"""RFC 8265 and RFC 5321: user names and addresses that cannot be mistaken for one another.
 
-Owns normalisation: what two people could confuse is one name here. Nothing is looked up.
+Owns the forms under which a name or an address is unique: what two people could confuse is one name here. `canonical_username`
+is what an account is found by, `skeleton` (Unicode TR 39 §4) is only ever compared when a name is given out. Nothing is looked
+up. Domains are in `addresses`; look-alike letters are in `look_alikes`.
 """
 
 import re
 import unicodedata
 
-MAX_NAME = 64
-MAX_EMAIL = 254
+from watchword.credentials import look_alikes
+from watchword.credentials.addresses import AddressRefused, canonical_address, mail_address
 
-# Letters of other scripts that look like Latin ones (a subset of Unicode TR 39 that covers Cyrillic and Greek).
-_LOOK_ALIKE = str.maketrans(
-    "аеорсухіјѕԁһӏкмтвнгαοριυνκτε",
-    "aeopcyxijsdhlkmtbhraopiuvkte",
+MAX_NAME = 64
+MAX_DISPLAY = 128
+MAX_MARKS = 3
+SIGNS = "._-+"
+
+_LETTER_DIGITS = frozenset({"Ll", "Lu", "Lo", "Nd", "Lm", "Mn", "Mc"})  # RFC 8264 §9.1
+_IDENTIFIER = re.compile(r"[a-z]+_[0-9a-f]{32}")
+# Letters and marks that show nothing: Hangul fillers, joiners, variation selectors (Default_Ignorable_Code_Point).
+_INVISIBLE = re.compile(
+    "[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f\u3164\ufe00-\ufe0f"
+    "\ufeff\uffa0\ufff0-\ufff8\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff]"
 )
-_LOCAL = re.compile(r"[a-z0-9!#$%&'*+/=?^_`{|}~-]+(?:\.[a-z0-9!#$%&'*+/=?^_`{|}~-]+)*")
-_LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
+_JOINERS = "\u200c\u200d\ufe0e\ufe0f"  # within words of some scripts, and within emoji
 
 
 class NameRefused(ValueError):
@@ -27,44 +35,99 @@ class NameRefused(ValueError):
         self.remedy = remedy
 
 
-def canonical_username(name: str) -> str:
-    """Return the form under which a user name is unique: width, compatibility and case folded; raise NameRefused."""
-    if not 0 < len(name) <= MAX_NAME:
-        raise NameRefused("username", f"The user name must have 1 to {MAX_NAME} characters.")
-    folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold())
-    for character in folded:
-        category = unicodedata.category(character)
-        if category[0] not in "LN" and category != "Mn" and character not in "._-+@":
-            raise NameRefused("username", "The user name may have letters, digits and . _ - + @ only.")
-    if not 0 < len(folded) <= MAX_NAME or folded[0] in ".-@" or unicodedata.category(folded[0]) == "Mn":
-        raise NameRefused("username", "The user name must begin with a letter or digit.")
-    if len({_script(character) for character in folded if character.isalpha()}) > 1:
-        raise NameRefused("username", "The user name must not mix alphabets.")
+def canonical_username(name: str, *, email: str | None = None) -> str:
+    """Return the form under which a user name is unique: width, compatibility and case folded; raise NameRefused.
+
+    A name with @ is one only where it is the account's own `email`: else it could be taken for somebody else's address.
+    """
+    if not 0 < len(name) <= MAX_NAME and "@" not in name:
+        raise _refused(f"The user name must have 1 to {MAX_NAME} characters.")
+    if "@" in name:
+        return _own_address(name, email)
+    folded = _fold(name)
+    _check_characters(folded)
+    _check_form(folded)
+    look = look_alikes.problem(folded)
+    if look is not None:
+        raise _refused(look)
     return folded
 
 
-def _script(character: str) -> str:
-    return unicodedata.name(character, "UNKNOWN").split(" ")[0]
+def _own_address(name: str, email: str | None) -> str:
+    if email is None or canonical_email(name) != canonical_email(email):
+        raise _refused("The user name must not contain @ unless it is the account's own e-mail address.")
+    return canonical_email(email)
 
 
-def skeleton(name: str) -> str:
-    """Return a form that is equal for names which look alike; raise NameRefused."""
-    plain = unicodedata.normalize("NFD", canonical_username(name))
-    return "".join(character for character in plain if unicodedata.category(character) != "Mn").translate(
-        _LOOK_ALIKE
+def _fold(name: str) -> str:
+    folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold())
+    if (
+        unicodedata.normalize("NFKC", folded.casefold()) != folded
+    ):  # RFC 8265 §3.3.3: the rules must be idempotent
+        raise _refused("The user name may have letters, digits and . _ - + only.")
+    return folded
+
+
+def _check_characters(folded: str) -> None:
+    allowed = all(c in SIGNS or unicodedata.category(c) in _LETTER_DIGITS for c in folded)
+    if not allowed or _INVISIBLE.search(folded):
+        raise _refused("The user name may have letters, digits and . _ - + only.")
+
+
+def _check_form(folded: str) -> None:
+    if not 0 < len(folded) <= MAX_NAME:
+        raise _refused(f"The user name must have 1 to {MAX_NAME} characters.")
+    if unicodedata.category(folded[0])[0] not in "LN":
+        raise _refused("The user name must begin with a letter or digit.")
+    if folded[-1] == "." or ".." in folded:  # a path segment, or a name at the end of a sentence
+        raise _refused("The user name must not end with a dot or have two in a row.")
+    marks = "".join(
+        "m" if unicodedata.category(c)[0] == "M" else " " for c in unicodedata.normalize("NFD", folded)
     )
+    if "m" * (MAX_MARKS + 1) in marks:
+        raise _refused("The user name has too many marks on one letter.")
+    if _IDENTIFIER.fullmatch(folded):  # what an account's or a client's identifier looks like
+        raise _refused("The user name must not look like an identifier of this service.")
+
+
+def _refused(remedy: str) -> NameRefused:
+    return NameRefused("username", remedy)
+
+
+def skeleton(name: str, *, email: str | None = None) -> str:
+    """Return a form that is equal for names which look alike; raise NameRefused."""
+    canonical_username(name, email=email)
+    return look_alikes.skeleton(name)
 
 
 def canonical_email(email: str) -> str:
     """Return the form under which an address is unique: case folded, domain in A-labels; raise NameRefused (LG-15)."""
-    local, at, domain = unicodedata.normalize("NFKC", email).casefold().partition("@")
     try:
-        ascii_domain = domain.encode("idna").decode("ascii")
-    except UnicodeError:
-        ascii_domain = ""
-    labels = ascii_domain.split(".")
-    if not at or len(email) > MAX_EMAIL or not _LOCAL.fullmatch(local) or len(local) > 64:
-        raise NameRefused("email", "This is not an e-mail address such as name@example.com.")
-    if len(labels) < 2 or not all(_LABEL.fullmatch(label) for label in labels):
-        raise NameRefused("email", "This is not an e-mail address such as name@example.com.")
-    return f"{local}@{ascii_domain}"
+        return canonical_address(email)
+    except AddressRefused as error:
+        raise NameRefused("email", str(error)) from None
+
+
+def deliverable_email(email: str) -> str:
+    """Return the address that mail is sent to: the local part as it was typed, the domain in A-labels; raise NameRefused."""
+    try:
+        return mail_address(email)
+    except AddressRefused as error:
+        raise NameRefused("email", str(error)) from None
+
+
+def display(text: str) -> str:
+    """RFC 8266: return a free name as it is shown: NFC, single spaces, nothing that reorders or hides; raise NameRefused."""
+    if len(text) > 4 * MAX_DISPLAY:
+        raise NameRefused("name", f"The name must have 1 to {MAX_DISPLAY} characters.")
+    shown = " ".join(unicodedata.normalize("NFC", text).split())
+    if not 0 < len(shown) <= MAX_DISPLAY:
+        raise NameRefused("name", f"The name must have 1 to {MAX_DISPLAY} characters.")
+    visible = shown.translate(dict.fromkeys(map(ord, _JOINERS)))
+    if (
+        not visible.strip()
+        or any(unicodedata.category(c)[0] == "C" for c in visible)
+        or _INVISIBLE.search(visible)
+    ):
+        raise NameRefused("name", "The name has characters that cannot be shown.")
+    return shown

@@ -97,7 +97,8 @@ def kind_text(kind: Any) -> str:
     """Return a type in words."""
     if kind is settings.Seconds:
         return "seconds"
-    origin, arguments = getattr(kind, "__origin__", kind), getattr(kind, "__args__", ())
+    origin = getattr(kind, "__origin__", kind)
+    arguments: tuple[Any, ...] = getattr(kind, "__args__", ())
     metadata: tuple[Any, ...] = getattr(kind, "__metadata__", ())
     if metadata:
         limit = metadata[0]

@@ -35,14 +35,35 @@ def read_authorization(headers: Sequence[str]) -> PresentedToken | None:
     scheme, _, token = headers[0].partition(" ")
     if scheme.lower() not in ("bearer", "dpop"):
         return None
-    if len(token) > MAX_TOKEN or not _TOKEN.fullmatch(token.strip()):
+    return PresentedToken(scheme.lower(), _checked(token.strip(" ")))
+
+
+def read_request(
+    headers: Sequence[str], *, body_token: str | None = None, query_token: str | None = None
+) -> PresentedToken | None:
+    """Return the token of a request that may also carry it in its body (§2.2), None when there is none.
+
+    `body_token` and `query_token` are the parameters `access_token` of body and query, None where absent. Raise
+    `invalid_request` for a token in the query or in several places, and what `read_authorization` raises.
+    """
+    if query_token is not None:  # OAuth 2.1 §5.1.1, RFC 9700 §4.3.2
+        raise OAuthError("invalid_request", "An access token must not be sent in the query.")
+    if headers and body_token is not None:  # §2
+        raise OAuthError("invalid_request", "Send the access token in one way, once.")
+    if body_token is not None:
+        return PresentedToken("bearer", _checked(body_token))
+    return read_authorization(headers)
+
+
+def _checked(token: str) -> str:
+    if len(token) > MAX_TOKEN or not _TOKEN.fullmatch(token):
         raise OAuthError("invalid_token", "The access token is malformed.")
-    return PresentedToken(scheme.lower(), token.strip())
+    return token
 
 
 def challenge(scheme: str, parameters: Mapping[str, str | None]) -> str:
     """Return a `WWW-Authenticate` value: a scheme and its parameters, those that are None left out."""
     given = [
         f'{name}="{_UNQUOTABLE.sub("?", value)}"' for name, value in parameters.items() if value is not None
-    ]
+    ]  # §3: neither quote nor backslash nor control character can end the quotes
     return f"{scheme} {', '.join(given)}" if given else scheme

@@ -2,8 +2,9 @@
 
 import secrets
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache, partial
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -24,10 +25,11 @@ from watchword.endpoints import (
 from watchword.flows import start
 from watchword.flows.local import LocalVerifier
 from watchword.flows.runtime import Runtime
-from watchword.http import Endpoint, Receive, Request, Response, Scope, Send
+from watchword.http import Endpoint, Headers, Receive, Request, Response, Scope, Send
 from watchword.oauth.errors import OAuthError
 from watchword.operation import Operation
 from watchword.pages import account, browser, setup, sign_in
+from watchword.protocol_exchange import Respond, field_lines
 from watchword.settings import Settings, with_issuer
 from watchword.store.database import StorageUnavailable
 from watchword.telemetry import count, log
@@ -97,7 +99,7 @@ class App:
         for path, method, route in _all_routes():
             self._add(path, method, route)
         self.hot = frozenset((method, self._prefix + path) for method, path in HOT)
-        self._extra = [*http.SECURITY, *([http.HSTS] if settings.secure else [])]
+        self._extra = (*http.SECURITY, *((http.HSTS,) if settings.secure else ()))
 
     def _add(self, path: str, method: str, route: Route) -> None:
         if "{" not in path:
@@ -195,34 +197,42 @@ class App:
             return path[: -len(self._prefix)]
         return "" if path != self._prefix else "/"
 
+    def prepare(self, scope: Scope) -> Respond | None:
+        """Return what answers hot requests with this head, one body after the other; None when its head is refused."""
+        path, methods, params = self._find(scope["path"])
+        route = methods.get(scope["method"]) if methods else None
+        if route is None:
+            return None
+        try:
+            request = self._request(scope, path, params)
+            request.credentials()
+        except (OAuthError, StorageUnavailable):
+            return None
+        return partial(self._respond, route, request)
+
+    async def _respond(self, route: Route, prepared: Request, body: bytes) -> tuple[int, bytes, bytes]:
+        request = prepared.with_body(body)
+        try:
+            if len(body) > http.MAX_BODY:
+                raise _too_large()
+            if request.runtime is not self.runtime:
+                raise StorageUnavailable("the server is not open")
+            response = await route.endpoint(request)
+        except Exception as error:
+            response = _refusal(error, request.path)
+        return response.status, _lines(response.headers, self._extra, route.cors), response.body
+
     async def _answer(
         self, scope: Scope, receive: Receive, path: str, params: dict[str, str], route: Route
     ) -> Response:
         try:
-            request = await self._request(scope, receive, path, params)
+            request = self._request(scope, path, params)
+            request.body = await _body(receive)
             return await route.endpoint(request)
-        except OAuthError as error:
-            count("refusals", path if not params else "", error.code)
-            if error.detail:
-                log.info("request.refused", path=path, error=error.code, detail=error.detail)
-            return http.error_response(error)
-        except StorageUnavailable as error:
-            count("storage_unavailable")
-            log.error("storage.unavailable", path=path, reason=error.reason)
-            return http.error_response(http.UNAVAILABLE)
-        except Exception as error:  # nothing of it may reach the caller (LGX-3)
-            reference = secrets.token_hex(6)
-            count("failures", path if not params else "")
-            log.error(
-                "request.failed", path=path, reference=reference, error=type(error).__name__, at=_place(error)
-            )
-            return http.error_response(
-                OAuthError(
-                    "server_error", f"The server failed to answer this request; reference {reference}."
-                )
-            )
+        except Exception as error:
+            return _refusal(error, path if not params else "")
 
-    async def _request(self, scope: Scope, receive: Receive, path: str, params: dict[str, str]) -> Request:
+    def _request(self, scope: Scope, path: str, params: dict[str, str]) -> Request:
         if self.runtime is None:
             raise StorageUnavailable("the server is not open")
         headers: dict[bytes, bytes] = {}
@@ -252,7 +262,7 @@ class App:
             query_string=scope["query_string"],
             headers=headers,
             duplicates=frozenset(duplicates) if duplicates else NONE,
-            body=await _body(receive),
+            body=b"",
             address=address,
             secure=secure,
             path_params=params,
@@ -272,7 +282,8 @@ class App:
         return headers.get(b"x-forwarded-proto", b"https").rpartition(b",")[2].strip().lower() == b"https"
 
     async def _send(self, response: Response, cors: bool, head: bool, send: Send) -> None:
-        headers = [*response.headers, *self._extra, (b"content-length", str(len(response.body)).encode())]
+        length = (b"content-length", str(len(response.body)).encode())
+        headers = [*response.headers, *self._extra, length]
         if cors:
             headers += CORS
         await send({"type": "http.response.start", "status": response.status, "headers": headers})
@@ -280,10 +291,34 @@ class App:
 
 
 NONE: frozenset[bytes] = frozenset()
-CORS: Sequence[tuple[bytes, bytes]] = (
+CORS: Headers = (
     (b"access-control-allow-origin", b"*"),
     (b"access-control-expose-headers", b"WWW-Authenticate, DPoP-Nonce, Retry-After"),
 )
+
+
+@lru_cache(maxsize=256)
+def _lines(headers: Headers, extra: Headers, cors: bool) -> bytes:
+    return field_lines((*headers, *extra, *(CORS if cors else ())))
+
+
+def _refusal(error: Exception, path: str) -> Response:
+    if isinstance(error, OAuthError):
+        count("refusals", path, error.code)
+        if error.detail:
+            log.info("request.refused", path=path, error=error.code, detail=error.detail)
+        return http.error_response(error)
+    if isinstance(error, StorageUnavailable):
+        count("storage_unavailable")
+        log.error("storage.unavailable", path=path, reason=error.reason)
+        return http.error_response(http.UNAVAILABLE)
+    # Nothing of any other error may reach the caller (LGX-3).
+    reference = secrets.token_hex(6)
+    count("failures", path)
+    log.error("request.failed", path=path, reference=reference, error=type(error).__name__, at=_place(error))
+    return http.error_response(
+        OAuthError("server_error", f"The server failed to answer this request; reference {reference}.")
+    )
 
 
 def _no_route(method: str, methods: dict[str, Route] | None) -> Response:
@@ -308,12 +343,16 @@ async def _unreachable(_request: object) -> None:
     """Stand in for an endpoint: these routes are only matched, never called."""
 
 
+def _too_large() -> OAuthError:
+    return OAuthError("payload_too_large", "The body is too large.")
+
+
 async def _body(receive: Receive) -> bytes:
     message = await receive()
     body: bytes = message.get("body", b"")
     if not message.get("more_body"):
         if len(body) > http.MAX_BODY:
-            raise OAuthError("payload_too_large", "The body is too large.")
+            raise _too_large()
         return body
     parts = [body]
     size = len(body)
@@ -322,7 +361,7 @@ async def _body(receive: Receive) -> bytes:
         parts.append(message.get("body", b""))
         size += len(parts[-1])
         if size > http.MAX_BODY:
-            raise OAuthError("payload_too_large", "The body is too large.")
+            raise _too_large()
     return b"".join(parts)
 
 

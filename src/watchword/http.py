@@ -7,6 +7,7 @@ duplicate parameters, wrong content types, bad encodings, over-large bodies.
 import ipaddress
 import re
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
+from copy import copy
 from functools import lru_cache
 from typing import Any
 from urllib.parse import unquote_to_bytes
@@ -149,6 +150,13 @@ class Request(msgspec.Struct):
     secure: bool
     path_params: Mapping[str, str] = {}
     client_certificate: bytes | None = None
+    _credentials: Credentials | None = None
+
+    def with_body(self, body: bytes) -> "Request":
+        """Return another request with the same head."""
+        request = copy(self)
+        request.body = body
+        return request
 
     def header(self, name: bytes) -> str | None:
         """Return a header as Latin-1 text, or None."""
@@ -157,15 +165,18 @@ class Request(msgspec.Struct):
 
     def credentials(self) -> Credentials:
         """Return what of the request can prove who sends it; raise when a credential header repeats (RFC 6750 §2)."""
+        if self._credentials is not None:
+            return self._credentials
         if self.duplicates and self.duplicates & CREDENTIAL_HEADERS:
             raise OAuthError("invalid_request", "A credential header was sent more than once.")
-        return Credentials(
+        self._credentials = Credentials(
             self.header(b"authorization"),
             self.header(b"dpop"),
             self.client_certificate,
             self.address,
             self.method,
         )
+        return self._credentials
 
     def query(self) -> Form:
         """Return the query parameters."""

@@ -14,17 +14,28 @@ stays unparsed in the buffer, so answers are sequential, and a refused request e
 in `protocol_syntax`, the ASGI side in `protocol_exchange`. HTTP/2, WebSockets and access logs are not here.
 
 Applications name their hot handlers in an attribute `hot`, a set of (method, path). A hot handler runs in no
-task: it may await plain futures of the running loop, and nothing that needs a current task.
+task: it may await plain futures of the running loop, and nothing that needs a current task. An application may also
+have a method `prepare`: from the scope of a hot request, whose head clients repeat byte for byte on a connection, to a
+function that answers one body after the other; or None, and the request goes the way of ASGI.
 """
 
 import asyncio
 import math
+from collections.abc import Callable
 from typing import Any, ClassVar, Final, cast
 
 from uvicorn import Config
 from uvicorn.server import ServerState
 
-from watchword.protocol_exchange import Application, Exchange, plain_answer, run_hot
+from watchword.protocol_exchange import (
+    Application,
+    DirectExchange,
+    Exchange,
+    Respond,
+    Scope,
+    plain_answer,
+    run_hot,
+)
 from watchword.protocol_pulse import Pulse
 from watchword.protocol_syntax import (
     BODY_LIMIT,
@@ -68,6 +79,7 @@ class LeanProtocol(asyncio.Protocol):
         self.app_state = app_state
         self.app: Application = config.loaded_app
         self.hot: frozenset[tuple[str, str]] = getattr(self.app, "hot", HOT_NOTHING)
+        self.prepare: Callable[[Scope], Respond | None] = getattr(self.app, "prepare", unprepared)
         self.loop = _loop or asyncio.get_running_loop()
         pulse = Pulse.of.get(server_state)
         if pulse is None:
@@ -80,7 +92,10 @@ class LeanProtocol(asyncio.Protocol):
         self.known_raw = b""
         self.known_head: Head
         self.chunked: ChunkedBody | None = None
-        self.exchange: Exchange | None = None
+        self.exchange: Exchange | DirectExchange | None = None
+        self.met_head: Head | None = None
+        self.is_hot = False
+        self.respond: Respond | None = None
         self.writable: asyncio.Event | None = None
         self.reading = True
         self.lost = False
@@ -279,15 +294,27 @@ class LeanProtocol(asyncio.Protocol):
     def run(self, head: Head, body: bytes) -> None:
         """Hand a complete request to the application."""
         self.enter("running")
-        exchange = Exchange(self, self.scope(head), body, head.keep_alive and not self.stopping)
-        self.exchange = exchange
+        if head is not self.met_head:
+            self.meet(head)
+        keep_alive = head.keep_alive and not self.stopping
+        if self.respond is not None:
+            direct = self.exchange = DirectExchange(self, keep_alive)
+            run_hot(direct.serve(self.respond, body), self.loop, self.state.tasks)
+            return
+        exchange = self.exchange = Exchange(self, self.scope(head), body, keep_alive)
         coroutine = exchange.serve(self.app)
-        if (head.method, head.path) in self.hot:
+        if self.is_hot:
             run_hot(coroutine, self.loop, self.state.tasks)
         else:
             task = self.loop.create_task(coroutine)
             self.state.tasks.add(task)
             task.add_done_callback(self.state.tasks.discard)
+
+    def meet(self, head: Head) -> None:
+        """Find out once how requests with this head are answered."""
+        self.met_head = head
+        self.is_hot = (head.method, head.path) in self.hot
+        self.respond = self.prepare(self.scope(head)) if self.is_hot and head.method != "HEAD" else None
 
     def scope(self, head: Head) -> dict[str, Any]:
         """The ASGI scope of a request."""
@@ -338,6 +365,10 @@ class LeanProtocol(asyncio.Protocol):
         """Close after the last byte has left."""
         self.enter("closing")
         self.transport.close()
+
+
+def unprepared(_scope: Scope) -> None:
+    """Stand in for the `prepare` of an application that has none."""
 
 
 def address(name: object) -> tuple[str, int | None] | None:

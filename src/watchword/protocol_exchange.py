@@ -4,12 +4,14 @@ Owns `receive` and `send`, the framing of the answer (RFC 9112 §6) and the two 
 an asyncio task, or, for hot handlers, directly from the socket callback. Does not read from the socket, parse,
 or time anything: that is `protocol`. The request is complete before the application is called, so `receive`
 yields one message, and a second call waits for the end of the exchange.
+
+`DirectExchange` is the short way for applications that offer it: no messages, from the body to the whole answer.
 """
 
 import asyncio
 import logging
 import traceback
-from collections.abc import Awaitable, Callable, Coroutine, MutableMapping
+from collections.abc import Awaitable, Callable, Coroutine, MutableMapping, Sequence
 from contextvars import Context, copy_context
 from http import HTTPStatus
 from typing import Any, Final, Protocol, cast
@@ -19,6 +21,8 @@ Scope = MutableMapping[str, Any]
 Application = Callable[
     [Scope, Callable[[], Awaitable[Message]], Callable[[Message], Awaitable[None]]], Awaitable[None]
 ]
+# From the body of a request to status, header lines (see `field_lines`) and body of its answer.
+Respond = Callable[[bytes], Awaitable[tuple[int, bytes, bytes]]]
 
 LOGGER: Final = logging.getLogger("watchword.http")
 PHRASES: Final = {status.value: status.phrase for status in HTTPStatus}
@@ -183,12 +187,56 @@ class Exchange:
         self.end()
 
 
+class DirectExchange:
+    """One request being answered without ASGI messages: what arrived with it is known, its answer comes whole."""
+
+    __slots__ = ("connection", "keep_alive")
+
+    def __init__(self, connection: Connection, keep_alive: bool) -> None:
+        self.connection = connection
+        self.keep_alive = keep_alive
+
+    async def serve(self, respond: Respond, body: bytes) -> None:
+        """Answer; whatever the application does, the client gets an answer or the end of the connection."""
+        connection = self.connection
+        try:
+            status, lines, answer = await respond(body)
+            if connection.writable is not None:
+                await connection.writable.wait()
+        except Exception as error:
+            LOGGER.error("Unhandled fault in the application: %s", trace(error))
+            self.keep_alive = False
+            self.write(plain_answer(500, connection.common_headers()))
+        except asyncio.CancelledError:
+            connection.transport.abort()
+            raise
+        else:
+            end = b"\r\n" if self.keep_alive else b"connection: close\r\n\r\n"
+            self.write(
+                b"%b%b%bcontent-length: %d\r\n%b%b"
+                % (STATUS_LINES[status], connection.common_headers(), lines, len(answer), end, answer)
+            )
+
+    def write(self, answer: bytes) -> None:
+        """Send a whole answer and hand the connection on."""
+        if not self.connection.lost:
+            self.connection.transport.write(answer)
+            self.connection.finished(self.keep_alive)
+
+    def pending(self) -> bool:
+        """Whether the answer has still to begin: always, since it leaves in one piece."""
+        return True
+
+    def disconnected(self) -> None:
+        """Nobody waits for that here."""
+
+
 def trace(error: BaseException) -> str:
     """The kind of an exception and the way it took, without its text: that may quote the request."""
     return f"{type(error).__qualname__}\n{''.join(traceback.format_tb(error.__traceback__))}"
 
 
-def field_lines(fields: list[tuple[bytes, bytes]]) -> bytes:
+def field_lines(fields: Sequence[tuple[bytes, bytes]]) -> bytes:
     """Header lines of an answer; RuntimeError when a field would break out of its line."""
     lines = b"".join([b"%b: %b\r\n" % field for field in fields])
     count = len(fields)

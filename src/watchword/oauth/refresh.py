@@ -1,0 +1,135 @@
+"""RFC 9700 §4.14: the family of refresh tokens that grows from one grant.
+
+Theory of operation. A grant owns at most one *family*. A family is a chain of generations; each generation is one token.
+What is kept of a family is two numbers and three times: `generation` of the newest token, `rotated_at` when it was made from
+its predecessor, `started_at`, `last_used_at`, and `burned_at` once it is over. A presented token is known by its digest, which
+the store resolves to the family and the token's own generation.
+
+    state     is when
+    live      not burned, not expired
+    expired   `last_used_at` + idle or `started_at` + lifetime is reached; tokens are refused, nothing is revoked
+    burned    `burned_at` is set: reuse was seen, or somebody revoked the grant; nothing leaves this state
+
+    event in state live: the presented token is …          outcome
+    of the newest generation                                `rotate`: a successor is made, all else stays
+    its predecessor, within `grace` seconds of rotation      `replay`: *the same* successor is handed out once more
+    anything else: older, or the predecessor later           `burn`: the family and all its access tokens die
+
+`replay` is what makes an honest race and a lost answer harmless (RT-02, TK-06): two tabs that refresh at once, or a phone that
+lost the answer, get one and the same successor, so there are never two live descendants. The successor can only be handed out
+again if its text is there: the store keeps it, encrypted under the predecessor's own text, until the grace is over. As soon as
+the successor itself has been used the predecessor is two generations old, and its use burns the family, grace or not (TK-07).
+
+Invariants, which the tests check against every sequence of events:
+1. At most one token of a family can be rotated at any time.
+2. After `burn` nothing of the family is ever accepted again.
+3. No token is accepted at or after `started_at` + lifetime (TK-04), nor after idle seconds without use.
+4. A clock that steps back makes nothing live longer than its own dates allow, and nothing burned live.
+
+The decision is pure. The store runs it and its effect in one transaction, so that of twenty parallel refreshes with one token
+one rotates and the others find its successor. Binding to client, key and certificate is checked before, by `check_binding`:
+a token shown by the wrong party must not burn the family of the right one (RT-03).
+"""
+
+import hmac
+from dataclasses import dataclass
+from typing import Literal
+
+from watchword.oauth.errors import OAuthError
+
+Outcome = Literal["rotate", "replay", "burn", "burned", "idle", "ended"]
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """The limits of a family in seconds; a grace of 0 switches replay off."""
+
+    idle: int
+    lifetime: int
+    grace: int
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """What is kept of a family; times are Unix seconds. `generation` is that of its newest token."""
+
+    generation: int
+    started_at: int
+    last_used_at: int
+    rotated_at: int | None = None
+    burned_at: int | None = None
+
+
+def decide(family: Family, generation: int, limits: Limits, now: int) -> Outcome:
+    """Decide what becomes of a family when its token of a generation is presented."""
+    if family.burned_at is not None:
+        return "burned"
+    if generation != family.generation and not _is_honest_race(family, generation, limits, now):
+        return "burn"  # RFC 9700 §4.14.2: reuse is told before expiry, so that an expired family dies as well
+    if now >= family.started_at + limits.lifetime:
+        return "ended"
+    if now >= family.last_used_at + limits.idle:
+        return "idle"
+    return "rotate" if generation == family.generation else "replay"
+
+
+def _is_honest_race(family: Family, generation: int, limits: Limits, now: int) -> bool:
+    if generation != family.generation - 1 or family.rotated_at is None:
+        return False
+    return abs(now - family.rotated_at) < limits.grace
+
+
+def rotated(family: Family, now: int) -> Family:
+    """Return the family after `rotate`."""
+    return Family(
+        generation=family.generation + 1,
+        started_at=family.started_at,
+        last_used_at=max(now, family.last_used_at),
+        rotated_at=now,
+    )
+
+
+def burned(family: Family, now: int) -> Family:
+    """Return the family after `burn`."""
+    return Family(family.generation, family.started_at, family.last_used_at, family.rotated_at, now)
+
+
+_DESCRIPTIONS: dict[Outcome, str] = {
+    "burn": "The refresh token was used before: everything issued from its grant has been revoked.",
+    "burned": "The refresh token has been revoked.",
+    "idle": "The refresh token was not used for too long.",
+    "ended": "The refresh token has reached the end of its life: ask the person again.",
+}
+
+
+def refusal(outcome: Outcome) -> OAuthError | None:
+    """Return the error that answers an outcome, None for the two that succeed."""
+    description = _DESCRIPTIONS.get(outcome)
+    return OAuthError("invalid_grant", description, detail=f"refresh: {outcome}") if description else None
+
+
+def check_binding(
+    *,
+    owner: str,
+    client_id: str,
+    jkt: str | None,
+    proven_jkt: str | None,
+    x5t: str | None,
+    proven_x5t: str | None,
+) -> None:
+    """Raise `invalid_grant` unless the client that a token belongs to presents it with the key it is bound to.
+
+    `jkt` and `x5t` are what the token is bound to (RFC 9449 §5, RFC 8705 §4), the others what the request proved.
+    """
+    if owner != client_id:  # RFC 6749 §6
+        raise OAuthError("invalid_grant", "The refresh token was not issued to this client.")
+    for wanted, proven in ((jkt, proven_jkt), (x5t, proven_x5t)):
+        if wanted is not None and not (proven and hmac.compare_digest(wanted.encode(), proven.encode())):
+            raise OAuthError("invalid_grant", "The refresh token is bound to another key or certificate.")
+
+
+def narrow_scope(requested: tuple[str, ...], granted: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the scope of the new access token; the refresh token keeps all that was granted. Raise `invalid_scope`."""
+    if any(scope not in granted for scope in requested):  # RFC 6749 §6
+        raise OAuthError("invalid_scope", "The scope exceeds what was granted.", field="scope")
+    return requested or granted

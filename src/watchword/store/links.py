@@ -1,4 +1,4 @@
-"""One-time links: made for one purpose, found by digest, used once."""
+"""One-time links: made for one purpose, found by digest, used once; a subject has one live link for each purpose."""
 
 from dataclasses import dataclass
 
@@ -27,25 +27,17 @@ async def create_link(
     expires_at: int,
     now: int,
 ) -> None:
-    """Store a link; an older one for the same purpose and subject ends."""
-    await _end_links(tx, purpose, subject, now)
+    """Store a link in the place of an older one for the same purpose and subject."""
     await tx.run(
-        "INSERT INTO one_time_links (digest, purpose, subject, data, created_at, expires_at) VALUES ($1, $2, $3, $4, $5, $6)",
+        "INSERT INTO one_time_links (digest, purpose, subject, data, created_at, expires_at) VALUES ($1, $2, $3, $4, $5, $6) "
+        "ON CONFLICT (subject, purpose) WHERE used_at IS NULL DO UPDATE SET digest = excluded.digest, data = excluded.data, "
+        "created_at = excluded.created_at, expires_at = excluded.expires_at",
         digest,
         purpose,
         subject,
         msgspec.json.encode(data).decode(),
         now,
         expires_at,
-    )
-
-
-async def _end_links(tx: Transaction, purpose: str, subject: str, now: int) -> None:
-    await tx.run(
-        "UPDATE one_time_links SET used_at = $1 WHERE purpose = $2 AND subject = $3 AND used_at IS NULL",
-        now,
-        purpose,
-        subject,
     )
 
 
@@ -67,7 +59,7 @@ def _link(row: Row) -> Link:
 
 
 async def use_link(tx: Transaction, digest: bytes, purpose: str, now: int) -> Link | None:
-    """Use a live link up and return it; of two concurrent uses one gets None. Its siblings end."""
+    """Use a live link up and return it; of two concurrent uses one gets None."""
     row = await tx.one(
         "UPDATE one_time_links SET used_at = $1 WHERE digest = $2 AND purpose = $3 AND used_at IS NULL AND expires_at > $1 "
         "RETURNING purpose, subject, data, expires_at",
@@ -75,8 +67,4 @@ async def use_link(tx: Transaction, digest: bytes, purpose: str, now: int) -> Li
         digest,
         purpose,
     )
-    if row is None:
-        return None
-    # Two links that were made at the same moment did not see each other: the use of one ends the other.
-    await _end_links(tx, row["purpose"], row["subject"], now)
-    return _link(row)
+    return _link(row) if row else None

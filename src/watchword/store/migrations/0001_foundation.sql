@@ -153,7 +153,7 @@ CREATE TABLE one_time_links (
   used_at BIGINT
 );
 CREATE INDEX one_time_links_expiry ON one_time_links (expires_at);
-CREATE INDEX one_time_links_subject ON one_time_links (subject, purpose);
+CREATE UNIQUE INDEX one_time_links_live ON one_time_links (subject, purpose) WHERE used_at IS NULL;
 
 CREATE TABLE buckets (
   name TEXT PRIMARY KEY,

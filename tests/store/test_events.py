@@ -1,0 +1,248 @@
+"""The audit trail: every tampering without the key shows, and honest operation never does."""
+
+from collections.abc import Awaitable, Callable
+
+import pytest
+from tests.fixtures.postgres import AUDIT_KEY, Store, race
+from tests.store.made import DAY, NOW, breaks, count, execute, note, select
+
+from watchword.store import events
+from watchword.store.chain import LINK_EVERY, RENEW_AFTER, event_hash
+from watchword.store.database import Database
+
+Nodes = tuple[Database, Database]
+
+
+async def write_trail(nodes: Nodes, each: int = LINK_EVERY + 4) -> list[str]:
+    """Write two linked chains and return their names, the one written first."""
+    names: list[str] = []
+    for number, node in enumerate(nodes):
+        for n in range(each):
+            await node.write(note, f"target {number} {n}", NOW + 2 * n + number)
+        chains = {row["chain"] for row in await node.read(select, "SELECT DISTINCT chain FROM events")}
+        names += sorted(chains - set(names))
+    assert len(names) == 2
+    return names
+
+
+async def test_events_are_read_as_they_were_recorded_and_the_trail_is_sound(nodes: Nodes) -> None:
+    await write_trail(nodes)
+    report = await nodes[0].read(events.verify_trail, AUDIT_KEY)
+    assert (report.events, report.chains, report.breaks) == (2 * (LINK_EVERY + 4), 2, [])
+    newest = (await nodes[1].read(events.list_events, limit=1))[0]
+    last = LINK_EVERY + 3
+    assert (newest.name, newest.actor, newest.target) == ("test.noted", "test", f"target 1 {last}")
+    assert (newest.at, newest.data) == (NOW + 2 * last + 1, {})
+
+
+async def test_many_writers_at_once_leave_a_sound_trail(nodes: Nodes) -> None:
+    await race(*(nodes[n % 2].write(note, f"target {n}") for n in range(200)))
+    report = await nodes[0].read(events.verify_trail, AUDIT_KEY)
+    assert (report.events, report.breaks) == (200, [])
+
+
+async def edit(database: Database, chain: str) -> None:
+    await database.write(execute, "UPDATE events SET actor = 'x' WHERE chain = $1 AND seq = 3", chain)
+
+
+async def delete(database: Database, chain: str) -> None:
+    await database.write(execute, "DELETE FROM events WHERE chain = $1 AND seq = 3", chain)
+
+
+async def reorder(database: Database, chain: str) -> None:
+    for before, after in ((3, 1000), (4, 3), (1000, 4)):
+        await database.write(
+            execute, "UPDATE events SET seq = $1 WHERE chain = $2 AND seq = $3", after, chain, before
+        )
+
+
+async def cut_off(database: Database, chain: str) -> None:
+    await database.write(execute, "DELETE FROM events WHERE chain = $1 AND seq > 3", chain)
+
+
+async def cut_beginning(database: Database, chain: str) -> None:
+    await database.write(execute, "DELETE FROM events WHERE chain = $1 AND seq <= 3", chain)
+
+
+async def remove_chain(database: Database, chain: str) -> None:
+    await database.write(execute, "DELETE FROM events WHERE chain = $1", chain)
+
+
+async def forge(database: Database, chain: str) -> None:
+    """Append an event as somebody would who knows everything but the key."""
+    last = (await database.read(select, "SELECT * FROM events WHERE chain = $1 ORDER BY seq DESC", chain))[0]
+    fields = (chain, last["seq"] + 1, NOW, "token.created", "admin", "tok", "{}", "")
+    await database.write(
+        execute,
+        "INSERT INTO events (chain, seq, at, name, actor, target, data, link, previous, hash) "
+        "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
+        *fields,
+        bytes(last["hash"]),
+        event_hash(b"another key", bytes(last["hash"]), fields),
+    )
+
+
+async def pretend_purge(database: Database, chain: str) -> None:
+    """Remove the beginning of a chain and say, without the key, that it was purged."""
+    row = (await database.read(select, "SELECT * FROM events WHERE chain = $1 AND seq = 3", chain))[0]
+    head = bytes(row["hash"])
+    seal = event_hash(b"another key", head, ("purged", chain, 3, NOW)).hex()
+    await database.write(
+        execute,
+        "INSERT INTO facts (name, value) VALUES ($1, $2)",
+        f"purged {chain}",
+        f"3:{head.hex()}:{NOW}:{seal}",
+    )
+    await cut_beginning(database, chain)
+
+
+async def spoil_seal(database: Database, chain: str) -> None:
+    await database.write(execute, "INSERT INTO facts VALUES ($1, 'nonsense')", f"purged {chain}")
+
+
+async def spoil_link(database: Database, chain: str) -> None:
+    await database.write(execute, "UPDATE events SET link = 'nonsense' WHERE link <> ''")
+
+
+@pytest.mark.parametrize(
+    ("tamper", "found"),
+    [
+        pytest.param(edit, "{0}:3: was changed after it was written", id="an edited event"),
+        pytest.param(delete, "{0}:4: 1 event(s) before this one are missing", id="a deleted event"),
+        pytest.param(reorder, "{0}:3: does not follow from the event before it", id="events reordered"),
+        pytest.param(
+            cut_off, "{0}:20: is missing, though {1}:1 saw it", id="a chain cut off, which another saw"
+        ),
+        pytest.param(
+            cut_beginning, "{0}:4: 3 event(s) before this one are missing", id="a chain without beginning"
+        ),
+        pytest.param(remove_chain, "{0}:20: is missing, though {1}:1 saw it", id="a chain removed wholly"),
+        pytest.param(forge, "{0}:21: was changed after it was written", id="an event forged without the key"),
+        pytest.param(
+            pretend_purge, "{0}: the record of its purged beginning was changed", id="a purge without the key"
+        ),
+        pytest.param(spoil_seal, "{0}: the record of its purged beginning was changed", id="a spoilt seal"),
+        pytest.param(spoil_link, "{1}:1: its link was changed", id="a spoilt link"),
+    ],
+)
+async def test_tampering_is_named(
+    nodes: Nodes, tamper: Callable[[Database, str], Awaitable[None]], found: str
+) -> None:
+    chains = await write_trail(nodes)
+    assert await breaks(nodes[1], AUDIT_KEY) == []
+    await tamper(nodes[1], chains[0])
+    assert found.format(*chains) in await breaks(nodes[1], AUDIT_KEY)
+
+
+async def test_another_key_finds_every_event_forged(nodes: Nodes) -> None:
+    await write_trail(nodes, 2)
+    assert len(await breaks(nodes[0], b"another key")) == 4
+
+
+async def purge(database: Database, before: int, limit: int = 500) -> int:
+    return await database.write(events.purge_events, before, AUDIT_KEY, limit)
+
+
+async def test_purging_step_by_step_keeps_the_trail_sound(nodes: Nodes) -> None:
+    await write_trail(nodes)
+    for before in (NOW + 1, NOW + 21, NOW + 33, NOW + 1000):
+        while await purge(nodes[0], before, limit=7):
+            assert await breaks(nodes[1], AUDIT_KEY) == []
+        remaining = await nodes[0].read(events.list_events, limit=100)
+        assert [event for event in remaining if event.at < before] == []
+        assert await breaks(nodes[1], AUDIT_KEY) == []
+    assert await count(nodes[0], "events") == 0
+    for node in nodes:
+        await node.write(note, "afterwards", NOW + 500)
+    assert await breaks(nodes[1], AUDIT_KEY) == []
+
+
+async def test_nodes_that_purge_and_verify_at_once_see_a_sound_trail(nodes: Nodes) -> None:
+    await write_trail(nodes, 40)
+    outcomes = await race(
+        *(purge(nodes[n % 2], NOW + 8 * (n % 5), limit=3 + n % 4) for n in range(30)),
+        *(breaks(nodes[n % 2], AUDIT_KEY) for n in range(10)),
+    )
+    assert not [outcome for outcome in outcomes if isinstance(outcome, BaseException)]
+    assert outcomes[30:] == [[]] * 10
+    assert await breaks(nodes[0], AUDIT_KEY) == []
+
+
+async def test_an_old_event_behind_a_younger_one_stays_until_both_are_old(database: Database) -> None:
+    for at in (NOW, NOW + DAY // 2, NOW + 1):  # the clock was wrong for a moment
+        await database.write(note, f"at {at}", at)
+    assert [await purge(database, NOW + 10), await purge(database, NOW + 10)] == [1, 0]
+    assert await purge(database, NOW + DAY) == 2
+    assert await breaks(database, AUDIT_KEY) == []
+
+
+async def test_a_young_event_at_the_head_of_one_chain_holds_no_other_chain_up(nodes: Nodes) -> None:
+    await nodes[0].write(note, "young", NOW + DAY // 2)
+    await nodes[0].write(note, "old behind it", NOW)
+    await nodes[1].write(note, "old elsewhere", NOW + 1)
+    assert [await purge(nodes[0], NOW + 10) for _ in range(2)] == [1, 0]
+    assert [
+        event.target for event in await nodes[0].read(events.list_events, limit=9, target="old elsewhere")
+    ] == []
+
+
+async def test_nothing_is_left_of_chains_that_ended_long_ago(store: Store) -> None:
+    database = await store.node()
+    facts = await count(database, "facts")
+    for year in range(4):
+        for _ in range(3):  # restarts
+            await database.write(note, "something", NOW + year * 365 * DAY)
+            await store.close()
+            database = await store.node()
+        while await purge(database, NOW + (year * 365 - 10) * DAY):
+            pass
+        assert await breaks(database, AUDIT_KEY) == []
+    assert await count(database, "events") == 3
+    assert await count(database, "facts") <= facts + 3
+    await store.close()
+
+
+async def test_a_chain_that_was_idle_for_long_is_not_continued(database: Database) -> None:
+    for at in (NOW, NOW + RENEW_AFTER, NOW + 2 * RENEW_AFTER + 1):
+        await database.write(note, "something", at)
+    report = await database.read(events.verify_trail, AUDIT_KEY)
+    assert (report.events, report.chains, report.breaks) == (3, 2, [])
+
+
+@pytest.mark.parametrize(
+    ("asked", "expected"),
+    [
+        pytest.param({}, ["c", "b", "a"], id="newest first"),
+        pytest.param({"target": "b"}, ["b"], id="by target"),
+        pytest.param({"actor": "test"}, ["c", "b", "a"], id="by actor"),
+        pytest.param({"name": "test.other"}, [], id="by name"),
+    ],
+)
+async def test_events_are_filtered(database: Database, asked: dict[str, str], expected: list[str]) -> None:
+    for n, target in enumerate("abc"):
+        await database.write(note, target, NOW + n)
+    found = await database.read(events.list_events, limit=10, **asked)
+    assert [event.target for event in found] == expected
+
+
+async def test_pages_show_every_event_once(nodes: Nodes) -> None:
+    await race(*(nodes[n % 2].write(note, f"{n}", NOW + n % 3) for n in range(20)))
+    seen: list[str] = []
+    before: tuple[int, str, int] | None = None
+    while page := await nodes[0].read(events.list_events, limit=6, before=before):
+        seen += [event.target for event in page]
+        chain, seq = page[-1].id.split(":")
+        before = (page[-1].at, chain, int(seq))
+    assert sorted(seen, key=int) == [str(n) for n in range(20)]
+
+
+async def test_following_shows_every_event_once_and_none_of_before(nodes: Nodes) -> None:
+    await nodes[0].write(note, "before")
+    seen: dict[str, int] = {}
+    await nodes[0].read(events.heads, seen)
+    shown: list[str] = []
+    for round in range(3):
+        await race(*(nodes[n % 2].write(note, f"{round} {n}") for n in range(6)))
+        while found := await nodes[0].read(events.list_events_after, seen, 4):
+            shown += [event.target for event in found]
+    assert sorted(shown) == sorted(f"{round} {n}" for round in range(3) for n in range(6))

@@ -1,0 +1,77 @@
+"""Token buckets that nodes share: never more than the capacity, whoever asks (RL)."""
+
+import pytest
+from tests.fixtures.postgres import race
+from tests.store.made import NOW
+
+from watchword.store import limits
+from watchword.store.database import Database
+
+Nodes = tuple[Database, Database]
+
+
+async def take(
+    database: Database, *, now: float = NOW, capacity: float = 5, per_second: float = 1, cost: float = 1
+) -> float:
+    return await database.write(
+        limits.take, "bucket", capacity=capacity, per_second=per_second, now=now, cost=cost
+    )
+
+
+async def test_a_bucket_gives_its_capacity_and_then_says_how_long_to_wait(database: Database) -> None:
+    assert [await take(database) for _ in range(5)] == [0.0] * 5
+    assert await take(database) == pytest.approx(1.0)
+    assert await take(database, now=NOW + 0.25) == pytest.approx(0.75)
+
+
+async def test_of_many_takers_no_more_than_the_capacity_are_served(nodes: Nodes) -> None:
+    for round in range(3):
+        outcomes = await race(*(take(nodes[n % 2], now=NOW + round * 100) for n in range(30)))
+        assert sorted(outcomes)[:6] == [0.0] * 5 + [pytest.approx(1.0)]
+
+
+@pytest.mark.parametrize(
+    ("later", "served"),
+    [
+        pytest.param(0, 0, id="at once nothing has come back"),
+        pytest.param(2.5, 2, id="it refills steadily"),
+        pytest.param(1000, 5, id="it never holds more than its capacity"),
+        pytest.param(-1000, 0, id="a clock that is behind gives nothing back"),
+    ],
+)
+async def test_a_bucket_refills(database: Database, later: float, served: int) -> None:
+    for _ in range(5):
+        assert await take(database) == 0
+    assert [await take(database, now=NOW + later) == 0 for _ in range(6)].count(True) == served
+
+
+async def test_a_clock_that_is_behind_does_not_refill_for_the_others(nodes: Nodes) -> None:
+    for _ in range(5):
+        await take(nodes[0])
+    await take(nodes[1], now=NOW - 100)
+    assert await take(nodes[0]) > 0
+    assert await take(nodes[0], now=NOW + 1) == 0
+    assert await take(nodes[0], now=NOW + 1) > 0
+
+
+@pytest.mark.parametrize(
+    ("cost", "waits"),
+    [
+        pytest.param(2.5, [0, 0, 2.5], id="a dear request takes more"),
+        pytest.param(5, [0, 5, 5], id="one may take all"),
+        pytest.param(6, [1, 1, 1], id="more than the capacity is never given"),
+    ],
+)
+async def test_costs(database: Database, cost: float, waits: list[float]) -> None:
+    assert [await take(database, cost=cost) for _ in range(3)] == pytest.approx(waits)
+
+
+async def test_a_refusal_takes_nothing(database: Database) -> None:
+    assert await take(database, cost=4) == 0
+    assert await take(database, cost=2) == pytest.approx(1)
+    assert await take(database, cost=1) == 0
+
+
+async def test_a_smaller_capacity_holds_at_once(database: Database) -> None:
+    await take(database, capacity=100)
+    assert [await take(database, capacity=2) == 0 for _ in range(3)] == [True, True, False]

@@ -1,0 +1,79 @@
+"""One-time links: one use, one purpose, one live link."""
+
+import pytest
+from tests.fixtures.postgres import race
+from tests.store.made import NOW, digest
+
+from watchword.store import links
+from watchword.store.database import Database
+from watchword.store.links import Link
+
+Nodes = tuple[Database, Database]
+MADE = Link("invitation", "ada@example", {"admin": True}, NOW + 60)
+
+
+async def create(database: Database, secret: str, subject: str = MADE.subject) -> None:
+    await database.write(
+        links.create_link,
+        digest(secret),
+        purpose=MADE.purpose,
+        subject=subject,
+        data=dict(MADE.data),
+        expires_at=MADE.expires_at,
+        now=NOW,
+    )
+
+
+async def use(database: Database, secret: str, purpose: str = MADE.purpose, now: int = NOW) -> Link | None:
+    return await database.write(links.use_link, digest(secret), purpose, now)
+
+
+async def peek(database: Database, secret: str, purpose: str = MADE.purpose, now: int = NOW) -> Link | None:
+    return await database.read(links.peek_link, digest(secret), purpose, now)
+
+
+async def test_a_link_may_be_looked_at_often_and_used_once(database: Database) -> None:
+    await create(database, "link")
+    assert [await peek(database, "link"), await peek(database, "link"), await use(database, "link")] == [
+        MADE
+    ] * 3
+    assert [await use(database, "link"), await peek(database, "link")] == [None, None]
+
+
+@pytest.mark.parametrize(
+    ("secret", "purpose", "now"),
+    [
+        pytest.param("other", "invitation", NOW, id="not by another secret"),
+        pytest.param("link", "reset", NOW, id="not for another purpose"),
+        pytest.param("link", "invitation", NOW + 60, id="not from the moment of its end"),
+    ],
+)
+async def test_a_link_is_refused(database: Database, secret: str, purpose: str, now: int) -> None:
+    await create(database, "link")
+    assert await peek(database, secret, purpose, now) is None
+    assert await use(database, secret, purpose, now) is None
+    assert await use(database, "link", now=NOW + 59) == MADE
+
+
+async def test_a_new_link_ends_the_older_one_of_the_same_subject_only(database: Database) -> None:
+    await create(database, "other", "grace@example")
+    await create(database, "old")
+    await create(database, "new")
+    assert await use(database, "old") is None
+    assert await use(database, "new") == MADE
+    assert await use(database, "other") is not None
+
+
+async def test_of_many_uses_of_one_link_exactly_one_wins(nodes: Nodes) -> None:
+    for number in range(5):
+        await create(nodes[0], f"link {number}")
+        outcomes = await race(*(use(nodes[n % 2], f"link {number}") for n in range(20)))
+        assert [outcome for outcome in outcomes if outcome is not None] == [MADE]
+
+
+async def test_of_links_made_at_once_for_one_subject_exactly_one_is_used(nodes: Nodes) -> None:
+    for number in range(5):
+        names = [f"{number} {n}" for n in range(8)]
+        await race(*(create(nodes[n % 2], name) for n, name in enumerate(names)))
+        outcomes = await race(*(use(nodes[n % 2], name) for n, name in enumerate(names * 2)))
+        assert [outcome for outcome in outcomes if outcome is not None] == [MADE]

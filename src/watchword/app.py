@@ -21,6 +21,7 @@ from watchword.endpoints import (
     introspection,
     revocation,
     token,
+    zero,
 )
 from watchword.flows import start
 from watchword.flows.local import LocalVerifier
@@ -65,6 +66,10 @@ ROUTES: dict[str, dict[str, Route]] = {
     "/readyz": {"GET": Route(health.readyz)},
     "/api/v1/openapi.json": {"GET": Route(openapi)},
     "/assets/{name}": {"GET": Route(browser.asset)},
+    "/zero/challenge": {"POST": Route(zero.challenge, cors=True)},
+    "/zero/sign-in": {"POST": Route(zero.sign_in)},
+    "/zero/renew": {"POST": Route(zero.renew, cors=True)},
+    "/zero/revoke": {"POST": Route(zero.revoke, cors=True)},
     "/setup": {"GET": Route(setup.show), "POST": Route(setup.create)},
     "/sign-in": {"GET": Route(sign_in.show), "POST": Route(sign_in.submit)},
     "/sign-out": {"GET": Route(sign_in.show_sign_out), "POST": Route(sign_in.sign_out)},

@@ -6,7 +6,7 @@ Exit codes: 0 done, 1 refused or not found, 2 wrong usage. With `--json` every c
 import typer
 
 from watchword import __version__
-from watchword.cli import audit, clients, keys, serving, tokens, users
+from watchword.cli import audit, clients, keys, serving, tokens, users, zero
 
 app = typer.Typer(
     name="watchword",
@@ -19,6 +19,7 @@ app.add_typer(tokens.app, name="token")
 app.add_typer(clients.app, name="client")
 app.add_typer(users.app, name="user")
 app.add_typer(keys.app, name="key")
+app.add_typer(zero.app, name="zero")
 app.command("audit")(audit.audit)
 app.command("dev")(serving.dev)
 app.command("serve")(serving.serve)

@@ -30,7 +30,7 @@ async def introspect(request: Request) -> Response:
     if answer.active and not _may_see(caller, answer):
         answer = introspection.UNKNOWN
     count("introspections", outcome=answer.reason)
-    return json_response(200, answer.claims if answer.active else INACTIVE)
+    return Response(200, answer.encoded(), JSON_NO_STORE)
 
 
 def _use(form: Form) -> Use:
@@ -49,7 +49,7 @@ def _may_see(caller: Caller, answer: Answer) -> bool:
 
 
 async def _caller(request: Request, form: Form, token: str) -> Caller:
-    authorization = request.header(b"authorization")
+    authorization = request.credentials().authorization
     if authorization is not None and authorization[:7].lower() == "bearer ":
         return await _bearer(request, authorization[7:].strip(), token)
     client = await client_auth.authenticate(request.runtime, request.credentials(), form.single())

@@ -12,15 +12,18 @@ from collections.abc import Awaitable, Callable, Mapping
 
 import msgspec
 
-from watchword.flows import client_keys, client_registry
+from watchword.credentials.zkproof import ZeroError
+from watchword.flows import client_keys, client_registry, identities
 from watchword.flows.runtime import Runtime
-from watchword.oauth import assertion, mtls, token_format
+from watchword.oauth import assertion, dpop, mtls, token_format
 from watchword.oauth.clients import Client
 from watchword.oauth.errors import OAuthError
 from watchword.ratelimit import LocalBuckets
 from watchword.store import clients, tokens
+from watchword.zero.proof import dpop_channel
 
 ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
+ZERO_TYPE = "urn:watchword:params:oauth:client-assertion-type:zero-proof"
 BODY_CREDENTIALS = frozenset({"client_id", "client_secret", "client_assertion", "client_assertion_type"})
 FOREVER = 2**62
 BASIC_CHALLENGE = 'Basic realm="watchword", charset="UTF-8"'
@@ -38,6 +41,7 @@ class Presented(msgspec.Struct, frozen=True):
     certificate: bytes | None = None
     address: str = ""
     basic: bool = False
+    dpop: str | None = None
 
 
 class Credentials(msgspec.Struct, frozen=True):
@@ -68,6 +72,8 @@ def extract(credentials: Credentials, parameters: Mapping[str, str]) -> Presente
                 "invalid_request", "client_id differs from the authenticated client.", field="client_id"
             )
         return Presented(basic[0], "client_secret_basic", basic[1], certificate, address, basic=True)
+    if client_assertion is not None and parameters.get("client_assertion_type") == ZERO_TYPE:
+        return Presented(body_id, "zero_proof", client_assertion, certificate, address, dpop=credentials.dpop)
     if client_assertion is not None:
         return _asserted(parameters, client_assertion, body_id, certificate, address)
     if not body_id:
@@ -139,8 +145,9 @@ async def authenticate(runtime: Runtime, credentials: Credentials, parameters: M
     if known is not None and known[0] == version and parameters.keys().isdisjoint(BODY_CREDENTIALS):
         remembered: tuple[Client, str | None, int] = known[1]
         client, secret_id, until = remembered
-        if runtime.clock() < until:
-            runtime.usage.note_client(client.client_id, secret_id, runtime.now(), credentials.address)
+        now = runtime.now()
+        if now < until:
+            runtime.usage.note_client(client.client_id, secret_id, now, credentials.address)
             return client
     presented = extract(credentials, parameters)
     found, secret_id = await _authenticate(runtime, presented)
@@ -242,6 +249,21 @@ async def _check_certificate(runtime: Runtime, client: Client, presented: Presen
     return None
 
 
+async def _check_zero(runtime: Runtime, client: Client, presented: Presented) -> str | None:
+    # The proof names the DPoP key; that the request holds that key is checked with its proof afterwards.
+    jkt = dpop.peek_jkt(presented.dpop) if presented.dpop else None
+    if jkt is None:
+        raise refused("a zero-knowledge proof without a DPoP proof", basic=False)
+    try:
+        given = identities.read_proof(presented.credential)
+        proven = await identities.check_proof(runtime, given, identities.CLIENT, dpop_channel(jkt))
+    except ZeroError as error:
+        raise refused(f"zero-knowledge proof: {error.reason}", basic=False) from None
+    if (proven.identity.owner_kind, proven.identity.owner_id) != ("client", client.client_id):
+        raise refused("the identity is another's", basic=False)
+    return None
+
+
 async def _check_none(runtime: Runtime, client: Client, presented: Presented) -> str | None:
     return None
 
@@ -252,5 +274,6 @@ CLIENT_AUTH: dict[str, Callable[[Runtime, Client, Presented], Awaitable[str | No
     "private_key_jwt": _check_assertion,
     "tls_client_auth": _check_certificate,
     "self_signed_tls_client_auth": _check_certificate,
+    "zero_proof": _check_zero,
     "none": _check_none,
 }

@@ -31,11 +31,13 @@ GRANT_TYPES = (
     "urn:ietf:params:oauth:grant-type:device_code",
     "urn:ietf:params:oauth:grant-type:token-exchange",
     "urn:ietf:params:oauth:grant-type:jwt-bearer",
+    "urn:watchword:params:oauth:grant-type:zero-proof",
 )
 SHORT_GRANTS = {
     "device_code": GRANT_TYPES[3],
     "token_exchange": GRANT_TYPES[4],
     "jwt_bearer": GRANT_TYPES[5],
+    "zero_proof": GRANT_TYPES[6],
 }
 SECRET_METHODS = ("client_secret_basic", "client_secret_post")
 # Scopes over this server itself: never granted by default, never to a public or a self-registered client.

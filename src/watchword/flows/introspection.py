@@ -17,22 +17,36 @@ from watchword.store import tokens, users
 from watchword.store.api_tokens import ApiToken
 
 INACTIVE: dict[str, object] = {"active": False}
+INACTIVE_DOCUMENT = b'{"active":false}'
 AT_JWT = ("at+jwt",)
+FOREVER = 2**62
+
+_encode = msgspec.json.Encoder().encode
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """What introspection found; `reason` is "active" or why not, for the operator only."""
+    """What introspection found; `reason` is "active" or why not, for the operator only.
+
+    `expires_at` is in Unix seconds; `document` is the claims as JSON, where they were written before.
+    """
 
     reason: str
     claims: Mapping[str, object]
     client_id: str | None = None
     audience: tuple[str, ...] = ()
     secret_id: str = ""
+    expires_at: int = FOREVER
+    document: bytes = b""
 
     @property
     def active(self) -> bool:
         """Whether the token may be used."""
         return self.reason == "active"
+
+
+    def encoded(self) -> bytes:
+        """Return what the caller is told, as JSON."""
+        return (self.document or _encode(self.claims)) if self.active else INACTIVE_DOCUMENT
 
 
 UNKNOWN = Answer("unknown", INACTIVE)
@@ -41,13 +55,17 @@ Resolve = Callable[[Runtime, str], Awaitable[Answer]]
 
 async def introspect(runtime: Runtime, token: str, use: Use) -> Answer:
     """Find out what a token is; every kind of token has its own look-up, and no other kind passes for it (CO-08)."""
+    key = ("introspection", token_format.digest(token))
+    cached = runtime.cache.get(key)
+    if cached is not None and cached[0] == runtime.database.version():
+        return _unless_expired(cached[1], runtime.now())
     kind = token_format.kind_of(token, runtime.settings.brand) if len(token) < 64 else None
     if kind == "a":
         return await _api_token(runtime, token, use)
     if kind == "o":
-        return await _remembered(runtime, token, _opaque)
+        return await _resolved(runtime, token, key, _opaque)
     if kind is None and token.count(".") == 2:
-        return await _remembered(runtime, token, _self_contained)
+        return await _resolved(runtime, token, key, _self_contained)
     return UNKNOWN
 
 
@@ -84,22 +102,24 @@ def _describe(runtime: Runtime, token: ApiToken) -> dict[str, object]:
     return claims
 
 
-async def _remembered(runtime: Runtime, token: str, resolve: Resolve) -> Answer:
+async def _resolved(runtime: Runtime, token: str, key: tuple[str, bytes], resolve: Resolve) -> Answer:
     version = runtime.database.version()
-    key = ("introspection", token_format.digest(token))
-    cached = runtime.cache.get(key)
-    answer: Answer
-    if cached is not None and cached[0] == version:
-        answer = cached[1]
-    else:
-        await runtime.keyring.refresh()
-        answer = await resolve(runtime, token)
-        if answer.reason != "unknown":
-            runtime.remember(key, version, answer)
+    await runtime.keyring.refresh()
+    answer = await resolve(runtime, token)
+    if answer.reason == "unknown":
+        return answer
     exp = answer.claims.get("exp")
-    if isinstance(exp, int) and runtime.now() >= exp:
-        return Answer("expired", INACTIVE, answer.client_id, answer.audience)
-    return answer
+    answer = msgspec.structs.replace(
+        answer, expires_at=exp if isinstance(exp, int) else FOREVER, document=_encode(answer.claims)
+    )
+    runtime.remember(key, version, answer)
+    return _unless_expired(answer, runtime.now())
+
+
+def _unless_expired(answer: Answer, now: int) -> Answer:
+    if now < answer.expires_at:
+        return answer
+    return Answer("expired", INACTIVE, answer.client_id, answer.audience)
 
 
 async def _opaque(runtime: Runtime, token: str) -> Answer:

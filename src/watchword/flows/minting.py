@@ -1,6 +1,5 @@
 """Making access tokens: self-contained ones (RFC 9068) and opaque ones, by what the client is registered for."""
 
-import base64
 import os
 from collections.abc import Mapping
 
@@ -43,7 +42,7 @@ def lifetime_of(runtime: Runtime, client: Client) -> int:
 
 def mint(runtime: Runtime, grant: AccessGrant, now: int) -> Minted:
     """Make an access token; an opaque one works only after its row is stored."""
-    token_type = "DPoP" if "jkt" in _confirmation(grant.claims) else "Bearer"
+    token_type = "DPoP" if grant.claims and "jkt" in _confirmation(grant.claims) else "Bearer"
     if grant.client.access_token_format == "opaque":
         token = runtime.new_secret("o")
         return Minted(token, token_type, grant.lifetime, (token_format.digest(token), _row(grant, now)))
@@ -60,18 +59,21 @@ def _confirmation(claims: Mapping[str, object]) -> Mapping[str, object]:
 
 def _claims(runtime: Runtime, grant: AccessGrant, now: int) -> dict[str, object]:
     # RFC 9068 §2.2
-    return {
+    claims: dict[str, object] = {
         "iss": runtime.settings.issuer,
         "sub": grant.subject,
         "aud": _audience(grant.audience),
         "exp": now + grant.lifetime,
         "iat": now,
-        "jti": base64.urlsafe_b64encode(os.urandom(18)).decode(),
+        "jti": os.urandom(16).hex(),
         "client_id": grant.client.client_id,
         "scope": format_scope(grant.scope),
-        **({"sid_grant": grant.grant_id} if grant.grant_id else {}),
-        **grant.claims,
     }
+    if grant.grant_id:
+        claims["sid_grant"] = grant.grant_id
+    if grant.claims:
+        claims.update(grant.claims)
+    return claims
 
 
 def _audience(audience: tuple[str, ...]) -> str | list[str]:

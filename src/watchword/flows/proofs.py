@@ -2,7 +2,7 @@
 
 import hashlib
 
-from watchword.flows.binding import Binding
+from watchword.flows.binding import UNBOUND, Binding
 from watchword.flows.client_auth import Credentials
 from watchword.flows.runtime import Runtime
 from watchword.jose.jwk import certificate_thumbprint
@@ -14,6 +14,8 @@ from watchword.store import tokens
 
 async def prove(runtime: Runtime, client: Client, credentials: Credentials, path: str) -> Binding:
     """Check the proofs that came with a token request and return what they bind to."""
+    if credentials.dpop is None and credentials.certificate is None:
+        return UNBOUND
     x5t = certificate_thumbprint(credentials.certificate) if credentials.certificate is not None else None
     if credentials.dpop is None:
         return Binding(None, x5t)

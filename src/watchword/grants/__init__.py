@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable, Mapping
 
 from watchword.flows.binding import Binding
 from watchword.flows.runtime import Runtime
-from watchword.grants import client_credentials
+from watchword.grants import client_credentials, zero_proof
 from watchword.oauth.clients import Client
 from watchword.oauth.parameters import Parameters
 
@@ -12,4 +12,5 @@ Handle = Callable[[Runtime, Client, Parameters, Binding], Awaitable[Mapping[str,
 
 GRANTS: dict[str, Handle] = {
     "client_credentials": client_credentials.handle,
+    zero_proof.GRANT_TYPE: zero_proof.handle,
 }

@@ -10,7 +10,7 @@ import msgspec
 
 from watchword.jose import jws, strict_json
 from watchword.jose.errors import JoseError
-from watchword.jose.jwk import Key
+from watchword.jose.jwk import Key, public_document
 from watchword.jose.strict_json import StrictJSONError
 
 MAX_DATE = 2**53
@@ -22,6 +22,12 @@ _encode = msgspec.json.Encoder().encode
 def encode(key: Key, claims: Mapping[str, object], typ: str | None = "JWT") -> str:
     """Sign claims as a JWT."""
     return jws.sign(key, {"typ": typ} if typ else {}, _encode(claims))
+
+
+def encode_with_key(key: Key, claims: Mapping[str, object], typ: str) -> str:
+    """Sign claims as a JWT that carries its own public key in the header, as proofs of possession do (RFC 9449 §4.2)."""
+    public = {name: value for name, value in public_document(key).items() if name not in ("kid", "alg")}
+    return jws.sign(key, {"typ": typ, "jwk": public}, _encode(claims))
 
 
 def decode(

@@ -20,6 +20,7 @@ AUTH_METHODS = (
     "private_key_jwt",
     "tls_client_auth",
     "self_signed_tls_client_auth",
+    "zero_proof",
     "none",
 )
 

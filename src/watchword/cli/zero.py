@@ -1,0 +1,177 @@
+"""`watchword zero …` with a server: register an identity, sign in with it, get a token with it; the rest is the library's own."""
+
+import json
+import os
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import httpx
+import typer
+
+from watchword.cli import session
+from watchword.cli.session import ACTOR, Config, Database
+from watchword.credentials.zkproof import ZeroError
+from watchword.flows import api_tokens, identities
+from watchword.flows.runtime import Runtime
+from watchword.jose import JoseError, jwk, jwt
+from watchword.jose.jwk import Key
+from watchword.oauth.errors import OAuthError
+from watchword.store.identities import RegisteredIdentity
+from watchword.zero import agent as agents
+from watchword.zero import files
+from watchword.zero.commands import Json, PassphraseFile, SecretFile, zero_app
+from watchword.zero.proof import dpop_channel
+from watchword.zero.records import Challenge, Identity, Proof, Secret, from_json, to_json
+from watchword.zero.sealing import unseal
+from watchword.zero.terminal import exits, passphrase, required
+
+app: typer.Typer = zero_app
+
+GRANT_TYPE = "urn:watchword:params:oauth:grant-type:zero-proof"
+CLIENT_ASSERTION_TYPE = "urn:watchword:params:oauth:client-assertion-type:zero-proof"
+TIMEOUT = 15.0
+
+Server = Annotated[str, typer.Argument(help="The server's address, such as https://auth.example.com.")]
+
+
+@zero_app.command()
+def register(
+    identity: Annotated[str, typer.Argument(help="The public identity's file, - for standard input.")],
+    owner: Annotated[str, typer.Option(help="User name or client identifier that it proves.")],
+    name: Annotated[str, typer.Option(help="How the owner calls it.")] = "command line",
+    database: Database = None,
+    config: Config = None,
+    as_json: Json = False,
+) -> None:
+    """Register an identity for a user or client of this machine's server."""
+    with exits(as_json):
+        document = files.read_record(identity, Identity)
+
+        async def work(runtime: Runtime) -> RegisteredIdentity:
+            kind, owner_id = await api_tokens.resolve_owner(runtime, owner)
+            if kind == "application":
+                raise OAuthError("invalid_request", "There is no such user or client.", field="owner")
+            return await identities.register(
+                runtime, document, owner=(kind, owner_id), name=name, actor=ACTOR, given=None
+            )
+
+        registered = session.run(work, database=database, config=config, as_json=as_json)
+        if as_json:
+            session.print_json(
+                {"id": registered.id, "owner": registered.owner_id, "expires_at": registered.expires_at}
+            )
+        else:
+            session.out.print(f"registered {registered.id} for {registered.owner_id}", markup=False)
+
+
+@zero_app.command("sign-in")
+def sign_in(
+    server: Server,
+    secret: SecretFile = None,
+    passphrase_file: PassphraseFile = None,
+    client_id: Annotated[
+        str | None, typer.Option(help="Get an access token for this client instead of a session.")
+    ] = None,
+    as_client: Annotated[
+        bool,
+        typer.Option("--as-client", help="The identity is the client's own: client credentials by proof."),
+    ] = False,
+    scope: Annotated[str, typer.Option(help="Scopes to ask for.")] = "",
+    dpop_key: Annotated[
+        str, typer.Option(help="File of the key that the token is bound to; made if absent.")
+    ] = "dpop-key.json",
+    as_json: Json = False,
+) -> None:
+    """Sign in to a server with an identity, in one step: challenge, proof, and a session or a token bound to a key."""
+    with exits(as_json):
+        holder = unseal(
+            files.read_sealed(required(secret, "--secret", "Secret file")), passphrase(passphrase_file)
+        )
+        with httpx.Client(base_url=_address(server), timeout=TIMEOUT) as http:
+            if client_id is None:
+                answer = _session(http, holder)
+            else:
+                answer = _token(http, holder, client_id, as_client, scope, _key(Path(dpop_key)))
+        if as_json:
+            session.print_json(answer)
+            return
+        session.print_fields(list(answer.items()))
+
+
+def _address(server: str) -> str:
+    address = server.rstrip("/")
+    if not address.startswith(("https://", "http://localhost", "http://127.0.0.1", "http://[::1]")):
+        raise ZeroError("server", "give an https address; http is for this machine only")
+    return address
+
+
+def _prove(http: httpx.Client, holder: Secret, purpose: str, channel: bytes | None) -> Proof:
+    given = _post(http, "/zero/challenge", json={"purpose": purpose}).json()
+    challenge = from_json(given, Challenge)
+    if challenge.verifier != str(http.base_url).rstrip("/") or challenge.purpose != purpose:
+        raise ZeroError("verifier", f"the challenge comes from {challenge.verifier}, for {challenge.purpose}")
+    order = agents.Order(challenge, channel, (), None)
+    return agents.fulfil(holder, order, int(time.time()), os.urandom(32))
+
+
+def _post(http: httpx.Client, path: str, **content: Any) -> httpx.Response:
+    try:
+        answer = http.post(path, **content)
+    except httpx.HTTPError as error:
+        raise ZeroError("server", f"{http.base_url} does not answer ({type(error).__name__})") from None
+    if answer.status_code >= 400:
+        problem = answer.json() if "json" in answer.headers.get("content-type", "") else {}
+        raise ZeroError(
+            problem.get("error", "server"), problem.get("error_description", f"answered {answer.status_code}")
+        )
+    return answer
+
+
+def _session(http: httpx.Client, holder: Secret) -> dict[str, object]:
+    proof = _prove(http, holder, identities.SIGN_IN, None)
+    answer = _post(http, "/zero/sign-in", json=to_json(proof))
+    document: dict[str, object] = answer.json()
+    return document | {"cookie": answer.headers["set-cookie"].partition(";")[0]}
+
+
+def _token(
+    http: httpx.Client, holder: Secret, client_id: str, as_client: bool, scope: str, key: Key
+) -> dict[str, object]:
+    purpose = identities.CLIENT if as_client else identities.TOKEN
+    proof = json.dumps(to_json(_prove(http, holder, purpose, dpop_channel(key.thumbprint))))
+    form = {"client_id": client_id} | ({"scope": scope} if scope else {})
+    if as_client:
+        form |= {
+            "grant_type": "client_credentials",
+            "client_assertion_type": CLIENT_ASSERTION_TYPE,
+            "client_assertion": proof,
+        }
+    else:
+        form |= {"grant_type": GRANT_TYPE, "proof": proof}
+    headers = {"dpop": _dpop(http, key)}
+    document: dict[str, object] = _post(http, "/token", data=form, headers=headers).json()
+    return document
+
+
+def _dpop(http: httpx.Client, key: Key) -> str:
+    claims = {
+        "jti": os.urandom(16).hex(),
+        "htm": "POST",
+        "htu": str(http.base_url).rstrip("/") + "/token",
+        "iat": int(time.time()),
+    }
+    return jwt.encode_with_key(key, claims, "dpop+jwt")
+
+
+def _key(path: Path) -> Key:
+    try:
+        if path.exists():
+            return jwk.parse(json.loads(files.read_private(str(path))), "ES256")
+        key = jwk.generate("ES256")
+        descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+        with os.fdopen(descriptor, "w") as file:
+            json.dump(jwk.private_document(key), file)
+    except (OSError, JoseError, ValueError) as error:
+        raise ZeroError("dpop-key", f"{path}: {error}") from None
+    return key

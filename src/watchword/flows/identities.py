@@ -1,0 +1,188 @@
+"""Zero-knowledge identities in the server: registered, proven, renewed, revoked.
+
+Theory of operation. A challenge carries its own seal (the purpose and the moment under a key of this server), so that giving
+challenges out costs no row and no node needs to remember them; that one is answered once is kept in the database, for all
+nodes. A proof names the identity's public point, this issuer, the purpose, the challenge, and the key of the channel where the
+credential that it buys is bound to one. The database holds public documents only: a leak of it lets nobody sign in.
+"""
+
+import hashlib
+import hmac
+import json
+import os
+from dataclasses import dataclass
+
+from watchword.credentials.zkproof import ZeroError
+from watchword.flows.runtime import Runtime
+from watchword.oauth.errors import OAuthError
+from watchword.store import identities as store
+from watchword.store.identities import RegisteredIdentity
+from watchword.zero import files, identity, proof, records, revocation
+from watchword.zero.proof import Verified
+from watchword.zero.records import Challenge, Identity, Proof, Revocation
+
+CHALLENGE_LIFETIME = 120
+LEEWAY = 5
+NONCE = 16
+MAX_DOCUMENT = 64 * 1024
+
+SIGN_IN, TOKEN, CLIENT, REGISTER = "sign-in", "token", "client", "register"
+PURPOSES = (SIGN_IN, TOKEN, CLIENT)
+
+
+@dataclass(frozen=True, slots=True)
+class Proven:
+    """A registered identity and what its holder proved."""
+
+    identity: RegisteredIdentity
+    verified: Verified
+
+
+def make_challenge(runtime: Runtime, purpose: str) -> Challenge:
+    """Return a fresh challenge for a purpose, to be answered once within two minutes."""
+    now = runtime.now()
+    nonce = os.urandom(NONCE) + now.to_bytes(8, "big")
+    randomness = nonce + _seal(runtime, purpose, nonce)
+    return proof.issue_challenge(runtime.settings.issuer, purpose, randomness, now, CHALLENGE_LIFETIME)
+
+
+def _seal(runtime: Runtime, purpose: str, nonce: bytes) -> bytes:
+    return hmac.new(
+        runtime.master.derive("zero challenges"), purpose.encode() + b"\n" + nonce, hashlib.sha256
+    ).digest()
+
+
+def _check_challenge(runtime: Runtime, challenge: bytes, purpose: str) -> None:
+    nonce, seal = challenge[: NONCE + 8], challenge[NONCE + 8 :]
+    if not hmac.compare_digest(seal, _seal(runtime, purpose, nonce)):
+        raise ZeroError("challenge", "the challenge is not one that this server gave for this purpose")
+    issued = int.from_bytes(nonce[NONCE:], "big")
+    if not issued - LEEWAY <= runtime.now() < issued + CHALLENGE_LIFETIME + LEEWAY:
+        raise ZeroError("expired", "the challenge has expired")
+
+
+def read_proof(data: str | bytes) -> Proof:
+    """Read a proof in any of its formats; raise ZeroError."""
+    raw = data.encode("utf-8", "replace") if isinstance(data, str) else data
+    if len(raw) > MAX_DOCUMENT:
+        raise ZeroError("malformed", "the proof is too large")
+    return files.load(raw, Proof)
+
+
+async def check_proof(runtime: Runtime, given: Proof, purpose: str, channel: bytes | None) -> Proven:
+    """Verify a proof against a registered identity and use its challenge up; raise ZeroError naming what is wrong."""
+    _check_challenge(runtime, given.challenge, purpose)
+    registered = await runtime.database.read(store.find_identity, given.public)
+    if registered is None:
+        raise ZeroError("identity", "the identity is not registered here")
+    if registered.revoked_at is not None:
+        raise ZeroError("revoked", "the identity was revoked")
+    known = read_identity(registered.document)
+    now = runtime.now()
+    identity.check_identity(known, now=now, leeway=LEEWAY)
+    verified = proof.verify_proof(
+        given,
+        identity_public=known.public,
+        verifier=runtime.settings.issuer,
+        purpose=purpose,
+        challenge=given.challenge,
+        channel=channel,
+        now=now,
+        leeway=LEEWAY,
+        commitments=known.commitments,
+    )
+    used = hashlib.sha256(b"zero challenge\n" + given.challenge).digest()
+    expires_at = now + 2 * CHALLENGE_LIFETIME
+    if not await runtime.database.write(store.use_identity, used, expires_at, known.public, now):
+        raise ZeroError("replayed", "the challenge was answered before")
+    return Proven(registered, verified)
+
+
+def read_identity(data: str | bytes) -> Identity:
+    """Read a public identity document in any of its formats; raise ZeroError."""
+    raw = data.encode("utf-8", "replace") if isinstance(data, str) else data
+    if len(raw) > MAX_DOCUMENT:
+        raise ZeroError("malformed", "the identity is too large")
+    return files.load(raw, Identity)
+
+
+def register_purpose(owner_id: str) -> str:
+    """Return the purpose of a proof that registers an identity for one owner and nobody else."""
+    return f"{REGISTER} {owner_id}"
+
+
+async def register(
+    runtime: Runtime,
+    document: Identity,
+    *,
+    owner: tuple[str, str],
+    name: str,
+    actor: str,
+    given: Proof | None,
+) -> RegisteredIdentity:
+    """Register an identity for a user or client. `given` is the holder's proof for this owner; only the operator at the
+    console may do without it. Raise ZeroError, or `conflict` when the point is registered already."""
+    now = runtime.now()
+    identity.check_identity(document, now=now, leeway=LEEWAY)
+    if given is not None:
+        await _check_registration(runtime, document, given, owner[1])
+    registered = RegisteredIdentity(
+        id=identity.identity_id(document.public),
+        owner_kind=owner[0],
+        owner_id=owner[1],
+        name=name,
+        document=_text(document),
+        registered_at=now,
+        expires_at=document.expires,
+    )
+    if not await runtime.database.write(store.register_identity, registered, document.public, actor=actor):
+        raise OAuthError("conflict", "This identity is registered already.", field="identity")
+    return registered
+
+
+async def _check_registration(runtime: Runtime, document: Identity, given: Proof, owner_id: str) -> None:
+    purpose = register_purpose(owner_id)
+    _check_challenge(runtime, given.challenge, purpose)
+    proof.verify_proof(
+        given,
+        identity_public=document.public,
+        verifier=runtime.settings.issuer,
+        purpose=purpose,
+        challenge=given.challenge,
+        channel=None,
+        now=runtime.now(),
+        leeway=LEEWAY,
+        commitments=document.commitments,
+    )
+
+
+def _text(document: Identity) -> str:
+    return json.dumps(records.to_json(document), separators=(",", ":"))
+
+
+async def renew(runtime: Runtime, renewed: Identity) -> RegisteredIdentity:
+    """Accept a renewal that its holder made; raise ZeroError when it is none, or not of a living identity."""
+    registered = await runtime.database.read(store.find_identity, renewed.public)
+    if registered is None or registered.revoked_at is not None:
+        raise ZeroError("identity", "no such identity is registered here, or it was revoked")
+    identity.check_renewal(read_identity(registered.document), renewed, now=runtime.now(), leeway=LEEWAY)
+    stored = await runtime.database.write(
+        store.renew_identity,
+        renewed.public,
+        known=registered.document,
+        document=_text(renewed),
+        expires_at=renewed.expires,
+        now=runtime.now(),
+    )
+    if not stored:
+        raise ZeroError("renewal", "the identity was changed meanwhile")
+    return registered
+
+
+async def revoke(runtime: Runtime, statement: Revocation) -> None:
+    """Accept a revocation that its holder made, now or long ago; revoking what is revoked is no error. Raise ZeroError."""
+    point = revocation.check_revocation(statement)
+    registered = await runtime.database.read(store.find_identity, point)
+    if registered is None:
+        raise ZeroError("identity", "no such identity is registered here")
+    await runtime.database.write(store.revoke_identity, point, actor=registered.id, now=runtime.now())

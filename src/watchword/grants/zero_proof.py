@@ -1,0 +1,53 @@
+"""docs/zero.md §10: a zero-knowledge proof as a grant: a person's program proves an identity and gets a DPoP-bound token.
+
+An extension grant in the sense of RFC 6749 §4.5. The proof is bound to the thumbprint of the key that the token is bound to, so
+that neither is worth anything to who relays or steals them.
+"""
+
+from collections.abc import Mapping
+
+from watchword.credentials.zkproof import ZeroError
+from watchword.flows import identities, minting
+from watchword.flows.binding import Binding
+from watchword.flows.minting import AccessGrant
+from watchword.flows.runtime import Runtime
+from watchword.oauth.clients import Client
+from watchword.oauth.errors import OAuthError
+from watchword.oauth.parameters import Parameters
+from watchword.oauth.scopes import narrow, parse_scope
+from watchword.oauth.targets import resolve_audience
+from watchword.store import users
+from watchword.zero.proof import dpop_channel
+
+GRANT_TYPE = "urn:watchword:params:oauth:grant-type:zero-proof"
+
+
+async def handle(
+    runtime: Runtime, client: Client, form: Parameters, binding: Binding
+) -> Mapping[str, object]:
+    """Issue an access token to the person whose identity was proven; raise `invalid_grant` when it was not."""
+    given = form.require("proof")
+    if binding.jkt is None:
+        raise OAuthError(
+            "invalid_dpop_proof", "This grant needs a DPoP proof: the token is bound to its key."
+        )
+    scope = narrow(parse_scope(form.get("scope") or ""), client.scope)
+    audience = resolve_audience(form.all("resource"), client.resources, runtime.settings.resource)
+    try:
+        proven = await identities.check_proof(
+            runtime, identities.read_proof(given), identities.TOKEN, dpop_channel(binding.jkt)
+        )
+    except ZeroError as error:
+        raise OAuthError("invalid_grant", "The proof is not valid here.", detail=error.reason) from None
+    user = await runtime.database.read(users.get_user, proven.identity.owner_id)
+    if proven.identity.owner_kind != "user" or user is None or user.disabled_at is not None:
+        raise OAuthError("invalid_grant", "The proof is not valid here.", detail="owner is no active user")
+    grant = AccessGrant(
+        client=client,
+        subject=user.id,
+        scope=scope,
+        audience=audience,
+        lifetime=minting.lifetime_of(runtime, client),
+        claims={"cnf": {"jkt": binding.jkt}, "auth_time": runtime.now(), "amr": ["pop"]},
+    )
+    return minting.token_response(await minting.issue(runtime, grant), scope)

@@ -1,0 +1,124 @@
+"""Zero-knowledge identities registered for users and clients: the public documents, and whether they were revoked."""
+
+import msgspec
+
+from watchword.store.database import Row, Transaction
+
+
+class RegisteredIdentity(msgspec.Struct, frozen=True, kw_only=True):
+    """An identity as registered; `document` is its public document as JSON, times are Unix seconds."""
+
+    id: str
+    owner_kind: str
+    owner_id: str
+    name: str
+    document: str
+    registered_at: int
+    expires_at: int
+    revoked_at: int | None = None
+    last_used_at: int | None = None
+
+
+_NAMES = RegisteredIdentity.__struct_fields__
+_COLUMNS = ", ".join(_NAMES)
+
+
+def _identity(row: Row) -> RegisteredIdentity:
+    return RegisteredIdentity(**{name: row[name] for name in _NAMES})
+
+
+async def register_identity(
+    tx: Transaction, identity: RegisteredIdentity, public_point: bytes, *, actor: str
+) -> bool:
+    """Store an identity; return False when its point is registered already, for whomever."""
+    row = await tx.one(
+        "INSERT INTO identities (id, public_point, owner_kind, owner_id, name, document, registered_at, expires_at) "
+        "VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT DO NOTHING RETURNING id",
+        identity.id,
+        public_point,
+        identity.owner_kind,
+        identity.owner_id,
+        identity.name,
+        identity.document,
+        identity.registered_at,
+        identity.expires_at,
+    )
+    if row is None:
+        return False
+    await tx.record(
+        "identity.registered",
+        actor=actor,
+        target=identity.id,
+        at=identity.registered_at,
+        owner=identity.owner_id,
+    )
+    return True
+
+
+async def find_identity(tx: Transaction, public_point: bytes) -> RegisteredIdentity | None:
+    """Return the identity of a public point, whatever its state."""
+    row = await tx.one(f"SELECT {_COLUMNS} FROM identities WHERE public_point = $1", public_point)  # noqa: S608 - literals
+    return _identity(row) if row else None
+
+
+async def list_identities(tx: Transaction, owner_id: str) -> list[RegisteredIdentity]:
+    """Return an owner's identities, the newest first."""
+    rows = await tx.all(
+        f"SELECT {_COLUMNS} FROM identities WHERE owner_id = $1 ORDER BY registered_at DESC, id",  # noqa: S608 - literals
+        owner_id,
+    )
+    return [_identity(row) for row in rows]
+
+
+async def renew_identity(
+    tx: Transaction, public_point: bytes, *, known: str, document: str, expires_at: int, now: int
+) -> bool:
+    """Replace an identity's document by its renewal, unless it changed or was revoked meanwhile."""
+    row = await tx.one(
+        "UPDATE identities SET document = $1, expires_at = $2 "
+        "WHERE public_point = $3 AND document = $4 AND revoked_at IS NULL RETURNING id",
+        document,
+        expires_at,
+        public_point,
+        known,
+    )
+    if row is None:
+        return False
+    await tx.record("identity.renewed", actor=row["id"], target=row["id"], at=now, expires_at=expires_at)
+    return True
+
+
+async def revoke_identity(
+    tx: Transaction, public_point: bytes, *, owner_id: str = "", actor: str, now: int
+) -> bool:
+    """Revoke an identity, of one owner if named; return False when there is none alive."""
+    row = await tx.one(
+        "UPDATE identities SET revoked_at = $1 WHERE public_point = $2 AND ($3 = '' OR owner_id = $3) "
+        "AND revoked_at IS NULL RETURNING id",
+        now,
+        public_point,
+        owner_id,
+    )
+    if row is None:
+        return False
+    await tx.record("identity.revoked", actor=actor, target=row["id"], at=now)
+    return True
+
+
+async def use_identity(
+    tx: Transaction, challenge: bytes, expires_at: int, public_point: bytes, now: int
+) -> bool:
+    """Use a challenge up and note the identity's use; False when the challenge was used before or the identity revoked."""
+    fresh = await tx.one(
+        "INSERT INTO used_identifiers (digest, expires_at) VALUES ($1, $2) ON CONFLICT (digest) DO NOTHING RETURNING expires_at",
+        challenge,
+        expires_at,
+    )
+    if fresh is None:
+        return False
+    row = await tx.one(
+        "UPDATE identities SET last_used_at = $1 WHERE public_point = $2 AND revoked_at IS NULL AND expires_at > $1 RETURNING id",
+        now,
+        public_point,
+    )
+    return row is not None

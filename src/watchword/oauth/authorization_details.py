@@ -1,0 +1,90 @@
+"""RFC 9396: rich authorization requests.
+
+Owns the reading of `authorization_details` and the check against the types that this server knows and the client may use.
+What a detail means is the business of the API that defined its type.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from watchword.jose.strict_json import StrictJSONError, loads
+from watchword.oauth.errors import OAuthError
+
+MAX_LENGTH = 8192
+MAX_DETAILS = 20
+LIST_FIELDS = ("locations", "actions", "datatypes", "privileges")  # §2.2
+
+Detail = dict[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class DetailType:
+    """A type as an API defines it: its own members, and of the common list fields the values that it knows.
+
+    A common field that is not named in `allowed` may not be used; `identifier` is one of `members` where it is wanted.
+    """
+
+    members: frozenset[str] = frozenset()
+    required: frozenset[str] = frozenset()
+    allowed: Mapping[str, frozenset[str]] = field(default_factory=dict)
+
+
+def parse(text: str, types: Mapping[str, DetailType], registered: tuple[str, ...]) -> tuple[Detail, ...]:
+    """Read and check `authorization_details`; raise `invalid_authorization_details` (§5)."""
+    if len(text) > MAX_LENGTH:
+        raise _invalid("is too long")
+    try:
+        details = loads(text, max_depth=8)
+    except StrictJSONError:
+        raise _invalid("is not JSON") from None
+    if not isinstance(details, list) or not 0 < len(details) <= MAX_DETAILS:  # §2
+        raise _invalid(f"must be a list of 1 to {MAX_DETAILS} objects")
+    return tuple(_checked(detail, types, registered) for detail in details)
+
+
+def _checked(detail: object, types: Mapping[str, DetailType], registered: tuple[str, ...]) -> Detail:
+    name = detail.get("type") if isinstance(detail, dict) else None
+    if not isinstance(detail, dict) or not isinstance(name, str):
+        raise _invalid("holds an entry without a type")
+    known = types.get(name)
+    if known is None or name not in registered:  # §5: unknown type, or one that the client may not use
+        raise _invalid("holds a type that is not known here or not registered for this client")
+    if not known.required <= detail.keys():
+        raise _invalid("lacks a member that its type demands")
+    for member, value in detail.items():
+        if member in known.allowed:
+            _check_list(value, known.allowed[member])
+        elif member != "type" and (member not in known.members or member in LIST_FIELDS):
+            raise _invalid("holds a member that its type does not have")
+    return detail
+
+
+def _check_list(value: object, allowed: frozenset[str]) -> None:
+    if not isinstance(value, list) or not value or any(not isinstance(one, str) for one in value):
+        raise _invalid("holds a field that must be a list of texts")
+    if not allowed.issuperset(value):
+        raise _invalid("holds a value that its type does not have")
+
+
+def is_within(requested: tuple[Detail, ...], granted: tuple[Detail, ...]) -> bool:
+    """Whether each requested detail is one of the granted, with the same or fewer values in its list fields (§6.1)."""
+    return all(any(_fits(one, other) for other in granted) for one in requested)
+
+
+def _fits(requested: Detail, granted: Detail) -> bool:
+    if requested.keys() != granted.keys():
+        return False
+    for member, value in requested.items():
+        other = granted[member]
+        if member in LIST_FIELDS and isinstance(value, list) and isinstance(other, list):
+            if not value or any(one not in other for one in value):
+                return False
+        elif value != other:
+            return False
+    return True
+
+
+def _invalid(problem: str) -> OAuthError:
+    return OAuthError(
+        "invalid_authorization_details", f"authorization_details {problem}.", field="authorization_details"
+    )

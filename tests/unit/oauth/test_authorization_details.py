@@ -1,0 +1,84 @@
+"""Rich authorization requests hold only what an API defined and the client may use (AZ-58)."""
+
+import json
+
+import pytest
+
+from watchword.oauth import authorization_details as rar
+from watchword.oauth.authorization_details import DetailType
+from watchword.oauth.errors import OAuthError
+
+TYPES = {
+    "account_information": DetailType(
+        allowed={
+            "actions": frozenset({"list_accounts", "read_balances"}),
+            "locations": frozenset({"https://a.example"}),
+        }
+    ),
+    "payment": DetailType(members=frozenset({"amount", "creditor"}), required=frozenset({"amount"})),
+    "secret": DetailType(),
+}
+REGISTERED = ("account_information", "payment")
+ACCOUNT: rar.Detail = {
+    "type": "account_information",
+    "actions": ["list_accounts"],
+    "locations": ["https://a.example"],
+}
+PAYMENT: rar.Detail = {"type": "payment", "amount": {"currency": "EUR", "value": "1.00"}, "creditor": "x"}
+
+
+def test_the_honest_request_is_kept_as_sent() -> None:
+    assert rar.parse(json.dumps([ACCOUNT, PAYMENT]), TYPES, REGISTERED) == (ACCOUNT, PAYMENT)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param("", id="nothing"),
+        pytest.param("[", id="no JSON"),
+        pytest.param("[]", id="an empty list"),
+        pytest.param(json.dumps(ACCOUNT), id="an object in place of a list"),
+        pytest.param('["payment"]', id="an entry that is no object"),
+        pytest.param("[{}]", id="an entry without type"),
+        pytest.param('[{"type": 1}]', id="a type that is a number"),
+        pytest.param('[{"type": ["payment"]}]', id="a type that is a list"),
+        pytest.param('[{"type": "unknown"}]', id="AZ-58 an unknown type"),
+        pytest.param('[{"type": "secret"}]', id="AZ-58 a type that the client may not use"),
+        pytest.param(json.dumps([{**ACCOUNT, "extra": 1}]), id="AZ-58 an unknown member"),
+        pytest.param(
+            json.dumps([{**ACCOUNT, "privileges": ["admin"]}]), id="a common field that the type lacks"
+        ),
+        pytest.param(json.dumps([{**ACCOUNT, "actions": ["delete"]}]), id="an unknown action"),
+        pytest.param(json.dumps([{**ACCOUNT, "actions": "list_accounts"}]), id="an action that is no list"),
+        pytest.param(json.dumps([{**ACCOUNT, "actions": []}]), id="no action"),
+        pytest.param(json.dumps([{**ACCOUNT, "actions": [["x"]]}]), id="a nested action"),
+        pytest.param('[{"type": "payment"}]', id="a missing member"),
+        pytest.param('[{"type": "payment", "amount": 1, "amount": 2}]', id="a member twice"),
+        pytest.param(json.dumps([PAYMENT] * 21), id="too many entries"),
+        pytest.param("[" * 100_000, id="a deep text"),
+        pytest.param('[{"type": "payment", "amount": NaN}]', id="NaN"),
+        pytest.param('[{"type": "payment", "amount": "\\ud800"}]', id="a lone surrogate"),
+        pytest.param("[" + " " * 9000 + "]", id="a long text"),
+    ],
+)
+def test_a_request_is_refused_that_holds(text: str) -> None:
+    with pytest.raises(OAuthError) as caught:
+        rar.parse(text, TYPES, REGISTERED)
+    assert caught.value.code == "invalid_authorization_details"
+
+
+@pytest.mark.parametrize(
+    ("requested", "within"),
+    [
+        ((ACCOUNT,), True),
+        ((), True),
+        (({**ACCOUNT, "actions": ["list_accounts"]},), True),
+        (({**ACCOUNT, "actions": ["list_accounts", "read_balances"]},), False),
+        (({**ACCOUNT, "actions": []},), False),
+        (({"type": "account_information"},), False),
+        (({**PAYMENT, "amount": {"currency": "EUR", "value": "9.00"}},), False),
+        ((ACCOUNT, {"type": "secret"}), False),
+    ],
+)
+def test_a_token_request_only_narrows(requested: tuple[rar.Detail, ...], within: bool) -> None:
+    assert rar.is_within(requested, (ACCOUNT, PAYMENT)) is within

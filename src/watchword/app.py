@@ -29,7 +29,7 @@ from watchword.flows.runtime import Runtime
 from watchword.http import Endpoint, Headers, Receive, Request, Response, Scope, Send
 from watchword.oauth.errors import OAuthError
 from watchword.operation import Operation
-from watchword.pages import account, browser, setup, sign_in
+from watchword.pages import account, browser, identities, setup, sign_in
 from watchword.protocol_exchange import Respond, field_lines
 from watchword.settings import Settings, with_issuer
 from watchword.store.database import StorageUnavailable
@@ -72,6 +72,8 @@ ROUTES: dict[str, dict[str, Route]] = {
     "/zero/revoke": {"POST": Route(zero.revoke, cors=True)},
     "/setup": {"GET": Route(setup.show), "POST": Route(setup.create)},
     "/sign-in": {"GET": Route(sign_in.show), "POST": Route(sign_in.submit)},
+    "/sign-in/identity": {"GET": Route(identities.show_sign_in), "POST": Route(identities.sign_in)},
+    "/account/identities": {"GET": Route(identities.show), "POST": Route(identities.change)},
     "/sign-out": {"GET": Route(sign_in.show_sign_out), "POST": Route(sign_in.sign_out)},
     "/account": {"GET": Route(account.overview), "POST": Route(account.save_profile)},
 }

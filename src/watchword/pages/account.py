@@ -41,7 +41,7 @@ def page(
             "switch_url": f"{issuer}/sign-out",
         },
         "section": section,
-        "sections": ["overview"],
+        "sections": ["overview", "identities"],
         "root": f"{issuer}/account",
         "links": {"sign_out": f"{issuer}/sign-out"},
     }

@@ -9,7 +9,6 @@ from watchword.pages.render import Problem
 from watchword.store import links
 from watchword.store.links import Link
 
-
 PROBLEMS = {
     "too_short": "password_short",
     "too_long": "password_long",

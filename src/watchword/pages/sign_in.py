@@ -148,6 +148,10 @@ async def sign_out(request: Request) -> Response:
 
 def _signed_out(request: Request) -> Response:
     settings = request.runtime.settings
-    context: dict[str, object] = {"frames": [], "continue": None, "links": {"sign_in": f"{settings.issuer}/sign-in"}}
+    context: dict[str, object] = {
+        "frames": [],
+        "continue": None,
+        "links": {"sign_in": f"{settings.issuer}/sign-in"},
+    }
     gone = browser.set_cookie(settings, SESSION_COOKIE, "", 0)
     return browser.page(request, "signed_out", context, headers=(gone,))

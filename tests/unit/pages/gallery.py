@@ -71,7 +71,7 @@ def reading(context: Context) -> dict[str, object]:
 
 
 def account(section: str, **more: object) -> dict[str, object]:
-    sections = ["overview", "passkeys", "second_factors", "sessions", "applications", "tokens", "password"]
+    sections = ["overview", "passkeys", "second_factors", "sessions", "applications", "tokens", "identities", "password"]
     links = {"sign_out": "/sign-out", "back": f"/account/{section}"}
     person = {"name": ACCOUNT["name"], "identifier": "mara"}
     return form(root="/account", section=section, sections=sections, account=person, links=links, **more)
@@ -222,6 +222,8 @@ PAGES: Mapping[str, Context] = {
     "form_post": {"redirect_uri": "/callback", "host": "app.ledgerline.example", "fields": {"code": "wwc_1", "state": "x"}},
     "dev_mail": {"messages": [{"to": "mara@example.com", "subject": "Set a new password", "at": NOW, "link": "/reset?k=1",
                                "body": "Hello,\n\nset it here:\n\n/reset?k=1\n"}]},
+    "identity_sign_in": form(challenge='{"type": "challenge"}', command="watchword zero prove …",
+                             links={"sign_in": "/sign-in"}, errors={"proof": "proof_refused"}),
     "dev_mail:none": {"messages": []},
     "account/overview": account(
         "overview", values={"name": "Mara Lindqvist"}, advice=["add_passkey", "save_recovery_codes"], may=["change_email", "delete"],
@@ -254,6 +256,15 @@ PAGES: Mapping[str, Context] = {
         "tokens", made="rotated", token=TOKEN, secret="wwa_7Fk2mPq9LxVt3RzYc8HnBw5JdGs1KaE6uQx9Qz", old_until=NOW + DAY,
         example='curl -H "Authorization: Bearer $TOKEN" https://api.example.com/invoices')),
     "account/token_secret:created": reading(account("tokens", made="created", token=TOKEN, secret="wwa_1", old_until=None, example=None)),
+    "account/identities": account(
+        "identities", challenge='{"type": "challenge"}', command="watchword zero prove …", identities=[
+            {"id": "zid_Tue", "name": "work laptop", "registered_at": NOW - DAY, "last_used_at": NOW,
+             "expires_at": NOW + 300 * DAY, "state": "active"},
+            {"id": "zid_Old", "name": "old laptop", "registered_at": NOW - 400 * DAY, "last_used_at": None,
+             "expires_at": NOW - DAY, "state": "expired"}]),
+    "account/identities:none": account(
+        "identities", challenge="{}", command="watchword zero prove …", identities=[],
+        errors={"proof": "proof_refused"}),
     "account/password": account("password", has_password=True, changed_at=NOW - 200 * DAY, password_minimum=15),
     "account/password:wrong": account("password", has_password=True, changed_at=None, password_minimum=15,
                                       errors={"password": "password_wrong", "new_password": "password_common"}),

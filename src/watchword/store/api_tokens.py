@@ -340,7 +340,7 @@ async def note_expiring(tx: Transaction, *, before: int, now: int) -> list[ApiTo
 
 
 async def purge_dead_tokens(tx: Transaction, before: int, limit: int = 200) -> int:
-    """Forget tokens that ended before a moment, with their secrets and counters; return how many."""
+    """Forget tokens and secrets that ended before a moment, children first; return how many, so that 0 says all."""
     rows = await tx.all(
         "SELECT id FROM api_tokens WHERE (expires_at < $1 OR revoked_at < $1) AND id NOT IN "
         "(SELECT parent_id FROM api_tokens WHERE parent_id IS NOT NULL) ORDER BY id LIMIT $2",
@@ -350,4 +350,25 @@ async def purge_dead_tokens(tx: Transaction, before: int, limit: int = 200) -> i
     for row in rows:
         await tx.run("DELETE FROM token_usage WHERE token_id = $1", row["id"])
         await tx.run("DELETE FROM api_tokens WHERE id = $1", row["id"])
-    return len(rows)
+    return len(rows) + await _forget_secrets(tx, before, limit)
+
+
+async def _forget_secrets(tx: Transaction, before: int, limit: int) -> int:
+    """Forget secrets that were rotated out; what they were used counts on under the token itself, for its quota."""
+    ended = await tx.all(
+        "SELECT id, token_id FROM api_token_secrets WHERE expires_at < $1 ORDER BY expires_at, id LIMIT $2",
+        before,
+        limit,
+    )
+    for row in ended:
+        uses = await tx.all(
+            "DELETE FROM token_usage WHERE secret_id = $1 RETURNING outcome, count, first_at, last_at, last_address",
+            row["id"],
+        )
+        await flush_usage(tx, [(row["token_id"], row["token_id"], *_use(use)) for use in uses])
+        await tx.run("DELETE FROM api_token_secrets WHERE id = $1", row["id"])
+    return len(ended)
+
+
+def _use(row: Row) -> tuple[str, int, int, int, str]:
+    return row["outcome"], row["count"], row["first_at"], row["last_at"], row["last_address"]

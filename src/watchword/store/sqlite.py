@@ -125,7 +125,7 @@ class SqliteDatabase:
             check = self._writer.execute("PRAGMA quick_check(1)").fetchone()[0]
             if check != "ok":
                 raise StorageUnavailable(
-                    f"the database file {self.path} is damaged ({check}): restore it from a backup"
+                    f"the database file {self.path} is damaged ({' '.join(check.split())}): restore it from a backup"
                 )
             migrate.apply_sqlite(self._writer)
         except sqlite3.DatabaseError as error:

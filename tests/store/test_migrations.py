@@ -1,0 +1,85 @@
+"""Migrations: applied once by whoever comes first, and a schema from the future is refused (F-19)."""
+
+import pytest
+from tests.fixtures.postgres import Cluster, Store, race
+from tests.store.made import execute, select
+
+from watchword.flows.start import schema_version
+from watchword.store import migrate
+from watchword.store.database import StorageUnavailable
+
+NEWEST = migrate.migrations()[-1][0]
+
+
+async def test_opening_again_changes_nothing(store: Store) -> None:
+    applied = []
+    for _ in range(2):
+        database = await store.node()
+        applied.append([tuple(row) for row in await database.read(select, "SELECT * FROM schema_versions")])
+        assert await database.read(schema_version) == NEWEST
+        await store.close()
+    assert applied[0] == applied[1]
+    assert len(applied[0]) == len(migrate.migrations())
+
+
+async def test_nodes_that_start_at_once_on_a_new_database_migrate_it_once(store: Store) -> None:
+    outcomes = await race(*(store.node() for _ in range(6)))
+    assert not [outcome for outcome in outcomes if isinstance(outcome, BaseException)]
+    rows = await store.opened[0].read(select, "SELECT version FROM schema_versions")
+    assert len(rows) == len(migrate.migrations())
+    await store.close()
+
+
+async def test_a_schema_newer_than_the_program_is_refused_and_left_alone(store: Store) -> None:
+    database = await store.node()
+    await database.write(execute, "INSERT INTO schema_versions VALUES ($1, 'from the future', 1)", NEWEST + 1)
+    await store.close()
+    with pytest.raises(StorageUnavailable, match=f"schema version {NEWEST + 1}, newer than this release"):
+        await store.make().open()
+
+
+async def test_a_migration_that_was_interrupted_is_done_wholly_the_next_time(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sound = migrate.migrations()
+    broken = [
+        *sound,
+        (NEWEST + 1, "broken", ["CREATE TABLE half (a BIGINT)", "INSERT INTO nowhere VALUES (1)"]),
+    ]
+    await store.node()
+    await store.close()
+    monkeypatch.setattr(migrate, "migrations", lambda: broken)
+    with pytest.raises(StorageUnavailable):
+        await store.make().open()
+    monkeypatch.setattr(migrate, "migrations", lambda: [*sound, (NEWEST + 1, "mended", broken[-1][2][:1])])
+    database = await store.node()
+    assert await database.read(schema_version) == NEWEST + 1
+    assert await database.read(select, "SELECT a FROM half") == []
+    await store.close()
+
+
+@pytest.mark.postgres
+async def test_a_database_that_does_not_keep_unicode_is_refused(postgres_cluster: Cluster) -> None:
+    postgres_cluster.sql(
+        "CREATE DATABASE latin ENCODING 'LATIN1' LOCALE_PROVIDER libc LOCALE 'C' TEMPLATE template0"
+    )
+    with pytest.raises(StorageUnavailable, match="encoding is LATIN1: create it anew"):
+        await Store("postgres", postgres_cluster.address("latin")).make().open()
+    postgres_cluster.sql("DROP DATABASE latin")
+
+
+@pytest.mark.postgres
+async def test_a_node_needs_no_right_to_create_tables_once_they_are_there(postgres_store: Store) -> None:
+    await postgres_store.node()
+    await postgres_store.close()
+    cluster = postgres_store.cluster
+    assert cluster is not None
+    name = postgres_store.address.rpartition("/")[2]
+    cluster.sql(f"CREATE ROLE {name}_node LOGIN PASSWORD 'node'")
+    cluster.sql(f"GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO {name}_node", name)
+    address = f"postgresql://{name}_node:node@127.0.0.1:{cluster.port}/{name}"
+    limited = Store("postgres", address)
+    assert await (await limited.node()).read(schema_version) == NEWEST
+    await limited.close()
+    cluster.sql(f"DROP OWNED BY {name}_node", name)
+    cluster.sql(f"DROP ROLE {name}_node")

@@ -1,0 +1,147 @@
+"""Several nodes on one database: what one changes the others learn, and one operation never harms another (ST)."""
+
+import asyncio
+import time
+
+import pytest
+from tests.fixtures.postgres import AUDIT_KEY, Store, race
+from tests.store.made import NOW, breaks, count, digest, execute, note
+
+from watchword.oauth.errors import OAuthError
+from watchword.store import clients, keys, tokens
+from watchword.store.database import Database, Transaction
+
+Nodes = tuple[Database, Database]
+PATIENCE = 1.0  # seconds by which a node may be late at most
+
+
+async def moved(database: Database, before: int) -> float:
+    """Wait until a node's version differs and return after how many seconds it did."""
+    begun = time.monotonic()
+    while database.version() == before:
+        assert time.monotonic() - begun < PATIENCE, "the node did not notice in time"
+        await asyncio.sleep(0.001)
+    return time.monotonic() - begun
+
+
+async def test_what_one_node_has_written_the_other_reads_at_once(nodes: Nodes) -> None:
+    for n in range(20):
+        await nodes[n % 2].write(keys.set_fact, "turn", str(n))
+        assert await nodes[1 - n % 2].read(keys.get_fact, "turn") == str(n)
+
+
+async def test_the_version_moves_on_the_node_itself_before_the_write_returns(database: Database) -> None:
+    for n in range(10):
+        before = database.version()
+        await database.write(keys.set_fact, "turn", str(n))
+        assert database.version() != before
+
+
+async def test_the_version_moves_on_the_other_node(nodes: Nodes) -> None:
+    for n in range(5):
+        before = nodes[1].version()
+        await nodes[0].write(keys.set_fact, "turn", str(n))
+        await moved(nodes[1], before)
+
+
+async def test_the_version_never_goes_back(nodes: Nodes) -> None:
+    seen = []
+    for n in range(20):
+        await nodes[n % 2].write(keys.set_fact, "turn", str(n))
+        seen.append(nodes[0].version())
+    assert seen == sorted(seen)
+
+
+class Refused(Exception):
+    """What an operation raises of its own accord."""
+
+
+async def fail_late(tx: Transaction, name: str) -> None:
+    await keys.set_fact(tx, name, "half done")
+    await note(tx, name)
+    raise Refused
+
+
+async def set_and_note(tx: Transaction, name: str) -> None:
+    await keys.set_fact(tx, name, "done")
+    await note(tx, name)
+
+
+async def test_an_operation_that_fails_leaves_no_trace_and_harms_no_other(nodes: Nodes) -> None:
+    outcomes = await race(
+        *(nodes[n % 2].write(fail_late if n % 3 == 0 else set_and_note, f"fact {n}") for n in range(60))
+    )
+    for n, outcome in enumerate(outcomes):
+        assert isinstance(outcome, Refused) if n % 3 == 0 else outcome is None
+        found = await nodes[0].read(keys.get_fact, f"fact {n}")
+        assert found == (None if n % 3 == 0 else "done")
+    assert await count(nodes[0], "events") == 40
+    assert await breaks(nodes[1], AUDIT_KEY) == []
+
+
+async def test_a_statement_that_fails_undoes_its_whole_operation(database: Database) -> None:
+    async def insert_twice(tx: Transaction) -> None:
+        for _ in range(2):
+            await tx.run("INSERT INTO facts (name, value) VALUES ('twice', '')")
+
+    outcomes = await race(
+        database.write(set_and_note, "before"),
+        database.write(insert_twice),
+        database.write(set_and_note, "after"),
+    )
+    assert [outcome is None for outcome in outcomes] == [True, False, True]
+    assert await database.read(keys.get_fact, "twice") is None
+    assert await breaks(database, AUDIT_KEY) == []
+
+
+async def test_a_caller_that_goes_away_leaves_its_operation_done_or_not_done(database: Database) -> None:
+    calls = [asyncio.ensure_future(database.write(set_and_note, f"fact {n}")) for n in range(20)]
+    await asyncio.sleep(0)
+    for call in calls[::2]:
+        call.cancel()
+    await asyncio.gather(*calls, return_exceptions=True)
+    await database.write(set_and_note, "last")
+    done = [n for n in range(20) if await database.read(keys.get_fact, f"fact {n}") == "done"]
+    assert set(range(1, 20, 2)) <= set(done)
+    assert await count(database, "events") == len(done) + 1
+    assert await breaks(database, AUDIT_KEY) == []
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        pytest.param("a\0b", id="a NUL in a text"),
+        pytest.param("a\ud800b", id="half a surrogate pair"),
+        pytest.param(2**63, id="an integer beyond 64 bits"),
+        pytest.param(-(2**63) - 1, id="an integer beyond 64 bits below"),
+    ],
+)
+async def test_what_cannot_be_stored_is_refused_and_not_an_error_of_the_server(
+    database: Database, value: object
+) -> None:
+    for call in (
+        database.read(clients.find_client, value),  # type: ignore[arg-type]  # as it came from outside
+        database.write(execute, "UPDATE facts SET value = CAST($1 AS TEXT)", value),
+        database.append("INSERT INTO revoked_tokens (jti, expires_at) VALUES ($1, $2)", value, value),
+    ):
+        with pytest.raises(OAuthError) as refused:
+            await call
+        assert refused.value.code == "invalid_request"
+    await database.write(keys.set_fact, "alive", "ä€😀")
+    assert await database.read(keys.get_fact, "alive") == "ä€😀"
+
+
+async def test_closing_finishes_what_was_accepted(store: Store) -> None:
+    database = await store.node()
+    calls = [asyncio.ensure_future(database.write(set_and_note, f"fact {n}")) for n in range(30)]
+    rows = [
+        asyncio.ensure_future(database.write(tokens.use_identifier, digest(f"{n}"), NOW)) for n in range(30)
+    ]
+    await asyncio.sleep(0)
+    await store.close()
+    assert await asyncio.gather(*calls) == [None] * 30
+    assert await asyncio.gather(*rows) == [True] * 30
+    again = await store.node()
+    assert await count(again, "events") == 30
+    assert await count(again, "used_identifiers") == 30
+    await store.close()

@@ -1,0 +1,155 @@
+"""Every table that grows has an end: day after day of the same work, no table holds more than at first."""
+
+import re
+from collections.abc import Awaitable, Callable
+
+import pytest
+from tests.fixtures.postgres import AUDIT_KEY, Store
+from tests.store.made import DAY, NOW, access_token, add_token, breaks, client, count, digest, select
+
+from watchword.store import api_tokens, clients, events, limits, links, migrate, tokens
+from watchword.store.database import Database
+
+# What grows with what an organisation has, and not with time.
+STEADY = {"facts", "signing_keys", "users", "clients", "schema_versions"}
+
+
+async def work(database: Database, day: int) -> None:
+    """Do what happens on one day."""
+    now = NOW + day * DAY
+    await tokens.insert_access_token(database, digest(f"t{day}"), access_token(expires_at=now + 600))
+    await database.write(tokens.revoke_jti, f"jti {day}", now + 600, client_id="c", actor="a", now=now)
+    await database.write(tokens.use_identifier, digest(f"p{day}"), now + 600)
+    await database.write(limits.take, f"address {day}", capacity=5, per_second=1, now=float(now))
+    await database.write(
+        links.create_link,
+        digest(f"l{day}"),
+        purpose="reset",
+        subject=f"person {day}",
+        data={},
+        expires_at=now + 600,
+        now=now,
+    )
+    await database.write(
+        clients.add_secret,
+        "cl_1",
+        id=f"s{day}",
+        digest=digest(f"s{day}"),
+        expires_at=None,
+        overlap_until=now + 600,
+        actor="a",
+        now=now,
+    )
+    await add_token(database, f"tok{day}", created_at=now, expires_at=now + 600)
+    await add_token(
+        database, f"kid{day}", created_at=now, expires_at=now + 600, parent_id=f"tok{day}", depth=1
+    )
+    await database.write(
+        api_tokens.flush_usage, [(f"sec_tok{day}", f"tok{day}", "active", 1, now, now, "10.0.0.1")]
+    )
+    await database.write(
+        api_tokens.rotate_token,
+        "lasting",
+        secret_id=f"lasting {day}",
+        digest=digest(f"lasting {day}"),
+        hint="…",
+        overlap_until=now + 600,
+        actor="a",
+        now=now,
+    )
+    await database.write(
+        api_tokens.flush_usage, [(f"lasting {day}", "lasting", "active", 1, now, now, "10.0.0.1")]
+    )
+
+
+async def housekeeping(database: Database, day: int) -> None:
+    """Do what the server does by itself at the end of a day."""
+    now = NOW + (day + 1) * DAY
+    steps: list[Callable[[], Awaitable[int]]] = [
+        *(lambda table=table: database.write(limits.purge, table, now) for table in limits.PURGED),
+        lambda: database.write(limits.purge_buckets, float(now)),
+        lambda: database.write(api_tokens.purge_dead_tokens, now),
+        lambda: database.write(events.purge_events, now, AUDIT_KEY),
+    ]
+    for step in steps:
+        while await step():
+            pass
+
+
+async def sizes(database: Database) -> dict[str, int]:
+    named = {
+        name
+        for _, _, body in migrate.migrations()
+        for statement in body
+        for name in re.findall(r"^CREATE TABLE (\w+)", statement)
+    }
+    return {name: await count(database, name) for name in named - STEADY}
+
+
+async def test_no_table_grows_with_time(store: Store) -> None:
+    database = await store.node()
+    await database.write(clients.create_client, client(), actor="a", now=NOW)
+    await add_token(database, "lasting", expires_at=None)
+    after: list[dict[str, int]] = []
+    for day in range(8):
+        await work(database, day)
+        await housekeeping(database, day)
+        after.append(await sizes(database) | {"facts": await count(database, "facts")})
+        await store.close()
+        database = await store.node()
+    for table, size in after[-1].items():
+        assert size <= after[3][table], f"{table} grew from {after[3][table]} to {size}"
+    found = await database.read(api_tokens.find_token_by_digest, digest("lasting 7"))
+    assert found is not None
+    assert await breaks(database, AUDIT_KEY) == []
+    await store.close()
+
+
+async def test_a_secret_that_ended_is_forgotten_and_its_uses_still_count(database: Database) -> None:
+    await add_token(database, "lasting", expires_at=None, quota=100)
+    for day in range(3):
+        await work_on_lasting(database, day)
+    assert await database.write(api_tokens.purge_dead_tokens, NOW + 3 * DAY) == 3
+    assert await count(database, "api_token_secrets") == 1
+    found = await database.read(api_tokens.find_token_by_digest, digest("lasting 2"))
+    assert found is not None
+    assert found.used == 6
+    rows = await database.read(select, "SELECT first_at, last_at FROM token_usage ORDER BY last_at")
+    assert len(rows) == 2
+    assert (rows[0]["first_at"], rows[0]["last_at"]) == (NOW, NOW + DAY)
+
+
+async def work_on_lasting(database: Database, day: int) -> None:
+    now = NOW + day * DAY
+    await database.write(
+        api_tokens.rotate_token,
+        "lasting",
+        secret_id=f"lasting {day}",
+        digest=digest(f"lasting {day}"),
+        hint="…",
+        overlap_until=now + 600,
+        actor="a",
+        now=now,
+    )
+    await database.write(
+        api_tokens.flush_usage, [(f"lasting {day}", "lasting", "active", day + 1, now, now, "10.0.0.1")]
+    )
+
+
+@pytest.mark.parametrize("table", limits.PURGED)
+async def test_a_purge_takes_what_has_ended_and_nothing_else(database: Database, table: str) -> None:
+    await database.write(clients.create_client, client(), actor="a", now=NOW)
+    await add_token(database, "lasting", expires_at=None)
+    for day in (0, 15, 30):
+        await work(database, day)
+    ended = 1 if table == "client_secrets" else 2  # a secret ends when the next one was made
+    assert await database.write(limits.purge, table, NOW) == 0
+    assert await database.write(limits.purge, table, NOW + 29 * DAY) == ended
+    assert await count(database, table) == 3 - ended
+
+
+async def test_a_purge_goes_in_steps(database: Database) -> None:
+    for n in range(limits.STEP + 5):
+        await database.write(tokens.use_identifier, digest(f"{n}"), NOW + n)
+    steps = [await database.write(limits.purge, "used_identifiers", NOW + DAY) for _ in range(3)]
+    assert steps == [limits.STEP, 5, 0]

@@ -1,0 +1,283 @@
+"""The embedded database in trouble: it refuses honestly, promises nothing it cannot keep, and heals by itself (F-04 to F-06)."""
+
+import asyncio
+import contextlib
+import os
+import resource
+import sqlite3
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from tests.fixtures.postgres import AUDIT_KEY, Store, race
+from tests.store.made import access_token, breaks, count, digest, note
+
+from watchword.store import keys, tokens
+from watchword.store.database import Database, StorageUnavailable, Transaction
+from watchword.store.sqlite import SqliteDatabase
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Store:
+    return Store("sqlite", str(tmp_path / "watchword.db"))
+
+
+async def pragma(tx: Transaction, text: str) -> None:
+    await tx.one(f"PRAGMA {text}")
+
+
+async def fill(tx: Transaction, name: str) -> None:
+    await keys.set_fact(tx, name, "x" * 20_000)
+    await note(tx, name)
+
+
+async def assert_heals(database: Database, written: int) -> None:
+    """Check that writes work again and that the trail is sound over the whole time."""
+    await database.write(note, "healed")
+    assert await count(database, "events") == written + 1
+    assert await breaks(database, AUDIT_KEY) == []
+
+
+async def test_a_full_disk_refuses_writes_serves_reads_and_heals(file: Store) -> None:
+    database = await file.node()
+    await tokens.insert_access_token(database, digest("t"), access_token())
+    pages = (await database.read(lambda tx: tx.one("PRAGMA page_count")))["page_count"]  # type: ignore[index]
+    await database.write(pragma, f"max_page_count = {pages + 20}")
+    outcomes = [(await race(database.write(fill, f"fact {n}")))[0] for n in range(10)]
+    written = outcomes.count(None)
+    assert 0 < written < 10
+    refused = [outcome for outcome in outcomes if outcome is not None]
+    assert all(isinstance(outcome, StorageUnavailable) for outcome in refused)
+    for n, outcome in enumerate(outcomes):
+        found = await database.read(keys.get_fact, f"fact {n}")
+        assert (found is not None) is (outcome is None)
+    assert await database.read(tokens.find_access_token, digest("t")) is not None
+    await database.write(pragma, "max_page_count = 1000000")
+    await assert_heals(database, written)
+    await file.close()
+
+
+async def test_on_a_full_disk_a_whole_batch_is_refused_and_none_of_it_is_there(file: Store) -> None:
+    database = await file.node()
+    pages = (await database.read(lambda tx: tx.one("PRAGMA page_count")))["page_count"]  # type: ignore[index]
+    await database.write(pragma, f"max_page_count = {pages + 3}")
+    outcomes = await race(
+        *(database.write(fill, f"fact {n}") for n in range(20)),
+        *(tokens.insert_access_token(database, digest(f"t{n}"), access_token()) for n in range(20)),
+    )
+    for n in range(20):
+        assert (outcomes[n] is None) is (await database.read(keys.get_fact, f"fact {n}") is not None)
+    assert await count(database, "access_tokens") == outcomes[20:].count(None)
+    await database.write(pragma, "max_page_count = 1000000")
+    await assert_heals(database, outcomes[:20].count(None))
+    await file.close()
+
+
+@contextlib.contextmanager
+def no_file_may_grow_beyond(size: int) -> Iterator[None]:
+    """Let the operating system itself refuse to write."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+async def test_writes_that_the_system_refuses_are_not_acknowledged(file: Store) -> None:
+    database = await file.node()
+    await database.write(note, "before")
+    size = os.path.getsize(file.address + "-wal") + 4096
+    with no_file_may_grow_beyond(size):
+        outcomes = await race(*(database.write(fill, f"fact {n}") for n in range(3)))
+    assert all(isinstance(outcome, StorageUnavailable) for outcome in outcomes)
+    await assert_heals(database, 1)
+    await file.close()
+    again = await file.node()
+    assert [await again.read(keys.get_fact, f"fact {n}") for n in range(3)] == [None] * 3
+    await file.close()
+
+
+@contextlib.contextmanager
+def without_privileges() -> Iterator[None]:
+    """Be a user whom file permissions bind."""
+    superuser = os.geteuid() == 0
+    if superuser:
+        os.seteuid(65_534)
+    try:
+        yield
+    finally:
+        if superuser:
+            os.seteuid(0)
+
+
+async def test_opening_a_file_that_may_only_be_read_says_so_and_does_no_harm() -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        os.chmod(folder, 0o777)
+        file = Store("sqlite", f"{folder}/watchword.db")
+        with without_privileges():
+            await (await file.node()).write(note, "before")
+            await file.close()
+            os.chmod(file.address, 0o400)
+            with pytest.raises(
+                StorageUnavailable, match=f"cannot use the database file {file.address}: .*readonly"
+            ):
+                await file.make().open()
+            os.chmod(file.address, 0o600)
+            await assert_heals(await file.node(), 1)
+            await file.close()
+
+
+async def test_opening_in_a_folder_that_is_not_there_says_so(tmp_path: Path) -> None:
+    with pytest.raises(StorageUnavailable, match=r"cannot open the database file .*: No such file"):
+        await SqliteDatabase(str(tmp_path / "nowhere" / "watchword.db"), AUDIT_KEY).open()
+
+
+async def test_a_new_file_is_its_owners_alone(file: Store) -> None:
+    await file.node()
+    assert os.stat(file.address).st_mode & 0o077 == 0
+    await file.close()
+
+
+def zero_a_page(path: Path) -> None:
+    with path.open("r+b") as stream:
+        stream.seek(4096 * 3)
+        stream.write(bytes(4096))
+
+
+def flip_the_header(path: Path) -> None:
+    with path.open("r+b") as stream:
+        stream.write(b"not a database at all")
+
+
+def cut_off(path: Path) -> None:
+    os.truncate(path, 4096 * 5)
+
+
+def write_text(path: Path) -> None:
+    path.write_text("somebody's notes\n" * 1000)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        pytest.param(zero_a_page, id="a page is lost"),
+        pytest.param(flip_the_header, id="the header is lost"),
+        pytest.param(cut_off, id="the end is lost"),
+        pytest.param(write_text, id="it is no database"),
+    ],
+)
+async def test_a_damaged_file_is_refused_with_a_clear_message(
+    file: Store, damage: Callable[[Path], None]
+) -> None:
+    database = await file.node()
+    for n in range(20):
+        await database.write(fill, f"fact {n}")
+    await file.close()
+    path = Path(file.address)
+    sound = path.read_bytes()
+    damage(path)
+    with pytest.raises(
+        StorageUnavailable, match=r"(is damaged .*restore it from a backup|cannot use the database file)"
+    ):
+        await file.make().open()
+    path.write_bytes(sound)
+    assert await breaks(await file.node(), AUDIT_KEY) == []
+    await file.close()
+
+
+async def test_damage_found_while_serving_is_not_an_error_of_the_request(file: Store) -> None:
+    database = await file.node()
+    for n in range(20):
+        await database.write(fill, f"fact {n}")
+    await file.close()
+    database = await file.node()
+    with Path(file.address).open("r+b") as stream:
+        stream.seek(4096)
+        stream.write(os.urandom(4096 * 100))
+    for outcome in await race(
+        *(database.read(keys.get_fact, f"fact {n}") for n in range(20)),
+        *(database.write(keys.set_fact, f"fact {n}", "") for n in range(5)),
+    ):
+        assert not isinstance(outcome, BaseException) or isinstance(outcome, StorageUnavailable)
+    for opened in file.opened:
+        await opened.close()
+
+
+async def test_another_writer_that_holds_the_file_makes_writes_wait_and_then_refuse(file: Store) -> None:
+    database = await file.node(timeout=1)
+    other = sqlite3.connect(file.address, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    with pytest.raises(StorageUnavailable, match="locked"):
+        await database.write(note, "refused")
+    assert await database.read(keys.get_fact, "changes") is not None
+    waiting = asyncio.ensure_future(database.write(note, "waits"))
+    await asyncio.sleep(0)
+    other.execute("COMMIT")
+    await waiting
+    other.close()
+    await assert_heals(database, 1)
+    await file.close()
+
+
+async def test_a_closed_database_refuses(file: Store) -> None:
+    database = await file.node()
+    await file.close()
+    with pytest.raises(StorageUnavailable, match="closed"):
+        await database.write(note, "refused")
+    with pytest.raises(StorageUnavailable, match="closed"):
+        await tokens.insert_access_token(database, digest("t"), access_token())
+
+
+WRITER = """
+import asyncio, sys
+from watchword.store import tokens
+from watchword.store.sqlite import SqliteDatabase
+
+async def main(path, first):
+    database = SqliteDatabase(path, bytes(range(32)))
+    await database.open()
+    async def use(n):
+        won = await database.write(tokens.use_identifier, n.to_bytes(32, "big"), 1_900_000_000)
+        print(("won" if won else "lost"), n, flush=True)
+    async def revoke(n):
+        await database.write(tokens.revoke_jti, f"{first} {n}", 1_900_000_000, client_id="c", actor="a", now=1)
+        print("revoked", f"{first} {n}", flush=True)
+    for n in range(0, 100_000, 20):
+        await asyncio.gather(*(use(m) for m in range(n, n + 20)), *(revoke(m) for m in range(n, n + 20)))
+
+asyncio.run(main(sys.argv[1], sys.argv[2]))
+"""
+
+
+async def test_processes_that_are_killed_lose_nothing_acknowledged_and_win_nothing_twice(file: Store) -> None:
+    said: list[str] = []
+    for round in range(2):
+        processes = [
+            subprocess.Popen(
+                [sys.executable, "-c", WRITER, file.address, f"{round}{n}"], stdout=subprocess.PIPE
+            )
+            for n in range(2)
+        ]
+        for process in processes:
+            assert process.stdout is not None
+            said += [process.stdout.readline().decode() for _ in range(100)]
+        for process in processes:
+            process.kill()
+            assert process.stdout is not None
+            said += process.stdout.read().decode().splitlines()
+            process.wait()
+            process.stdout.close()
+    words = [line.split(maxsplit=1) for line in said if line.endswith("\n") or " " in line]
+    won = [number for word, number in words if word == "won"]
+    assert len(won) == len(set(won))
+    database = await file.node()
+    for word, name in words:
+        if word == "revoked":
+            assert await database.read(tokens.is_jti_revoked, name.strip())
+    assert len([word for word, _ in words if word == "revoked"]) > 50
+    assert await breaks(database, AUDIT_KEY) == []
+    await file.close()

@@ -112,8 +112,8 @@ def parse_pairs(data: bytes) -> list[tuple[str, str]]:
         and b"\x00" not in data
         and len(data) <= MAX_VALUE
     ):
-        plain = data.decode("ascii").split("&")
-        return [(name, value) for name, _, value in (part.partition("=") for part in plain if part)]
+        plain = [part.partition("=") for part in data.decode("ascii").split("&") if part]
+        return [(name, value) for name, _, value in plain]
     pairs = []
     for part in data.split(b"&"):
         if part:

@@ -3,9 +3,9 @@
 import msgspec
 
 from watchword.flows import client_auth, introspection
-from watchword.flows.introspection import INACTIVE, Answer
+from watchword.flows.introspection import Answer
 from watchword.flows.token_verification import Use
-from watchword.http import Form, Request, Response, json_response
+from watchword.http import JSON_NO_STORE, Form, Request, Response
 from watchword.oauth.errors import OAuthError
 from watchword.oauth.scopes import parse_scope
 from watchword.telemetry import count

@@ -43,7 +43,6 @@ class Answer(msgspec.Struct, frozen=True):
         """Whether the token may be used."""
         return self.reason == "active"
 
-
     def encoded(self) -> bytes:
         """Return what the caller is told, as JSON."""
         return (self.document or _encode(self.claims)) if self.active else INACTIVE_DOCUMENT

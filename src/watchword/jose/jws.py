@@ -102,8 +102,8 @@ def sign(key: Key, header: Mapping[str, object], payload: bytes) -> str:
     """Sign a payload; `alg` and `kid` come from the key and win over the header. Raise JoseError without a private key."""
     if key.private is None:
         raise JoseError("key")
-    if header.keys() <= {"typ"}:
-        typ = header.get("typ")
+    typ = header.get("typ")
+    if len(header) == (typ is not None):
         start = _plain_header(key.alg, key.kid, typ if isinstance(typ, str) else None)
     else:
         members = {**header, "alg": key.alg, **({"kid": key.kid} if key.kid else {})}

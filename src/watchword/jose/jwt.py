@@ -15,6 +15,9 @@ from watchword.jose.strict_json import StrictJSONError
 
 MAX_DATE = 2**53
 TEXT_CLAIMS = ("iss", "sub", "jti")
+DATES = ("exp", "nbf", "iat")
+NUMBER = (int, float)
+SEQUENCE = (list, tuple)
 
 _encode = msgspec.json.Encoder().encode
 
@@ -65,20 +68,22 @@ def read_claims(payload: bytes) -> dict[str, Any]:
         raise JoseError("malformed") from None
     if not isinstance(claims, dict):
         raise JoseError("malformed")
-    if any(not isinstance(claims.get(name, ""), str) for name in TEXT_CLAIMS):
-        raise JoseError("malformed")
+    for name in TEXT_CLAIMS:
+        if not isinstance(claims.get(name, ""), str):
+            raise JoseError("malformed")
     _audiences(claims)
-    for name in ("exp", "nbf", "iat"):
-        _date(claims, name)
+    for name in DATES:
+        if name in claims:
+            _check_date(claims[name])
     return claims
 
 
 def _check_type(found: str | None, wanted: str | Collection[str] | None) -> None:
     if wanted is None:
         return
-    accepted = {wanted} if isinstance(wanted, str) else set(wanted)
+    accepted = (wanted,) if isinstance(wanted, str) else wanted
     given = (found or "").lower().removeprefix("application/")  # RFC 7515 §4.1.9
-    if given not in {name.lower() for name in accepted}:  # RFC 8725 §3.11
+    if given not in [name.lower() for name in accepted]:  # RFC 8725 §3.11
         raise JoseError("type")
 
 
@@ -86,22 +91,18 @@ def _audiences(claims: Mapping[str, Any]) -> tuple[str, ...]:
     aud = claims.get("aud", ())
     if isinstance(aud, str):
         return (aud,)
-    if isinstance(aud, list | tuple) and all(isinstance(name, str) for name in aud):
+    if isinstance(aud, SEQUENCE) and all(isinstance(name, str) for name in aud):
         return tuple(aud)
     raise JoseError("malformed")
 
 
-def _date(claims: Mapping[str, Any], name: str) -> float | None:
-    value = claims.get(name)
-    if name not in claims:
-        return None
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= MAX_DATE:
+def _check_date(value: object) -> None:
+    if isinstance(value, bool) or not isinstance(value, NUMBER) or not 0 <= value <= MAX_DATE:
         raise JoseError("malformed")
-    return value
 
 
 def _check_times(claims: Mapping[str, Any], now: int, leeway: int) -> None:
-    exp, nbf, iat = (_date(claims, name) for name in ("exp", "nbf", "iat"))
+    exp, nbf, iat = claims.get("exp"), claims.get("nbf"), claims.get("iat")
     if exp is not None and now >= exp + leeway:  # §4.1.4: "on or after which the JWT MUST NOT be accepted"
         raise JoseError("expired")
     if nbf is not None and now + leeway < nbf:  # §4.1.5

@@ -7,7 +7,7 @@ surrogates and NUL. Owns nothing but that: what a document says is for its reade
 import json
 import re
 from collections.abc import Iterable
-from typing import NoReturn
+from typing import Final, NoReturn
 
 import msgspec
 
@@ -23,6 +23,10 @@ class StrictJSONError(ValueError):
     """The text is not acceptable JSON; the message never repeats it."""
 
 
+_decode = msgspec.json.Decoder().decode
+UNSURE: Final = object()
+
+
 def loads(data: bytes | str, *, max_bytes: int = MAX_BYTES, max_depth: int = MAX_DEPTH) -> object:
     """Parse a JSON text; raise StrictJSONError."""
     try:
@@ -31,6 +35,40 @@ def loads(data: bytes | str, *, max_bytes: int = MAX_BYTES, max_depth: int = MAX
         raise StrictJSONError("not UTF-8") from None
     if len(raw) > max_bytes:
         raise StrictJSONError("too large")
+    value = _plain(raw, max_depth)
+    return value if value is not UNSURE else _parse(raw, max_depth)
+
+
+def _plain(raw: bytes, max_depth: int) -> object:
+    """Parse what is beyond doubt, many times as fast as `_parse`; UNSURE about everything else.
+
+    Without a backslash every quotation mark begins or ends a string. When a member is there twice, its name or value is
+    missing from what was parsed: then the text has more strings than the value.
+    """
+    if not raw.isascii() or b"\\" in raw or raw.count(b"[") + raw.count(b"{") > max_depth:
+        return UNSURE
+    try:
+        value = _decode(raw)
+    except (ValueError, RecursionError):
+        return UNSURE
+    return value if 2 * _strings(value) == raw.count(b'"') else UNSURE
+
+
+def _strings(value: object) -> int:
+    """Count the strings in a value, names included; a number that needs a closer look makes the count impossible."""
+    kind = type(value)
+    if kind is str:
+        return 1
+    if isinstance(value, dict):
+        return len(value) + sum([1 if type(item) is str else _strings(item) for item in value.values()])
+    if isinstance(value, list):
+        return sum([_strings(item) for item in value])
+    if kind is float or (isinstance(value, int) and not -MAX_INTEGER <= value < MAX_INTEGER):
+        return -MAX_BYTES
+    return 0
+
+
+def _parse(raw: bytes, max_depth: int) -> object:
     if _is_too_deep(raw, max_depth):
         raise StrictJSONError("too deep")
     try:

@@ -1,0 +1,108 @@
+"""OpenID Connect Core §3.1.2.1 and §3.1.2.3: what the person has to do before an authorization request is answered.
+
+Owns the decision between signing in, choosing an account, consenting and answering, and the errors of `prompt=none`. It is
+asked again after each step: the facts have changed then, and `done` names the steps that were taken for this very request.
+"""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Literal
+
+from watchword.oauth.authorization import AuthorizationRequest
+from watchword.oauth.errors import OAuthError
+
+Step = Literal["sign_in", "select_account", "step_up", "consent", "answer"]
+
+
+@dataclass(frozen=True, slots=True)
+class SignedIn:
+    """The facts of a live session: `subject` as this client knows it, time in Unix seconds, the acr values it fulfils."""
+
+    subject: str
+    auth_time: int
+    acr: tuple[str, ...] = ()
+
+
+def next_step(
+    request: AuthorizationRequest,
+    session: SignedIn | None,
+    *,
+    consented: bool,
+    hinted_subject: str | None,
+    supported_acr: Collection[str],
+    done: Collection[Step] = (),
+    now: int,
+) -> Step:
+    """Return what comes next; raise the error that `prompt=none` or an impossible wish asks for.
+
+    `consented` says that an earlier consent covers client, scope, resource and details; `hinted_subject` is the `sub` of a
+    verified `id_token_hint`.
+    """
+    step = _decide(request, session, consented, hinted_subject, supported_acr, done, now)
+    if step != "answer" and "none" in request.prompt:  # §3.1.2.6
+        raise OAuthError(_SILENT[step], "The person would have to act, but prompt=none forbids it.")
+    return step
+
+
+_SILENT = {
+    "sign_in": "login_required",
+    "select_account": "account_selection_required",
+    "step_up": "interaction_required",
+    "consent": "consent_required",
+}
+
+
+def _decide(
+    request: AuthorizationRequest,
+    session: SignedIn | None,
+    consented: bool,
+    hinted_subject: str | None,
+    supported_acr: Collection[str],
+    done: Collection[Step],
+    now: int,
+) -> Step:
+    if session is None or _is_stale(request, session, done, now):
+        return "sign_in"
+    if "select_account" in request.prompt and not {"select_account", "sign_in"} & set(done):
+        return "select_account"
+    if not _is_wanted(request, session, hinted_subject):  # §3.1.2.2
+        if "sign_in" in done or "none" in request.prompt:
+            raise OAuthError("login_required", "Another person is signed in than the one asked for.")
+        return "sign_in"
+    if not _has_acr(request, session, supported_acr, done):
+        return "step_up"
+    if "consent" not in done and ("consent" in request.prompt or not consented):
+        return "consent"
+    return "answer"
+
+
+def _is_stale(request: AuthorizationRequest, session: SignedIn, done: Collection[Step], now: int) -> bool:
+    if "sign_in" in done:
+        return False
+    if "login" in request.prompt or request.max_age == 0:
+        return True
+    return request.max_age is not None and now - session.auth_time > request.max_age
+
+
+def _is_wanted(request: AuthorizationRequest, session: SignedIn, hinted_subject: str | None) -> bool:
+    if hinted_subject is not None and hinted_subject != session.subject:
+        return False
+    wish = request.claims.id_token.get("sub")  # §5.5.1
+    return wish is None or not wish.values or session.subject in wish.values
+
+
+def _has_acr(
+    request: AuthorizationRequest, session: SignedIn, supported: Collection[str], done: Collection[Step]
+) -> bool:
+    wish = request.claims.id_token.get("acr")
+    essential = wish is not None and wish.essential and bool(wish.values)
+    wanted = [str(value) for value in wish.values] if wish and wish.values else list(request.acr_values)
+    if not wanted or any(value in session.acr for value in wanted):
+        return True
+    reachable = any(value in supported for value in wanted) and "step_up" not in done
+    if essential and not reachable:  # §5.5.1.1
+        raise OAuthError(
+            "unmet_authentication_requirements", "The wanted way to sign in is not possible here."
+        )
+    # A voluntary wish that cannot be met, or not silently, is answered honestly with the acr there is.
+    return not reachable or (not essential and "none" in request.prompt)

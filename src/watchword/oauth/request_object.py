@@ -1,0 +1,141 @@
+"""RFC 9101: authorization requests inside a signed object, and references to pushed ones (RFC 9126).
+
+Owns the verification of a request object and its translation into parameters. Only what is inside counts (§6.3): a parameter
+beside the object could have been added by anybody. `client_id` and, where it was sent, `response_type` must agree.
+Encrypted objects and objects behind a foreign address are refused; nothing is ever fetched (§10.4).
+"""
+
+import re
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+from watchword.jose import JoseError, jws, jwt
+from watchword.jose.jwk import Key
+from watchword.jose.strict_json import encode
+from watchword.oauth.errors import OAuthError
+
+MAX_LIFETIME = 3600
+LEEWAY = 30
+REQUEST_URI_PREFIX = "urn:ietf:params:oauth:request_uri:"
+
+TYPES = ("oauth-authz-req+jwt", "JWT", "")
+JWT_CLAIMS = frozenset({"iss", "aud", "exp", "nbf", "iat", "jti"})
+JSON_PARAMETERS = frozenset({"claims", "authorization_details"})
+
+_REFERENCE = re.compile(re.escape(REQUEST_URI_PREFIX) + r"([A-Za-z0-9_-]{20,128})")
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """The parameters of a verified request object, and the values of `resource`, which may be several."""
+
+    parameters: Mapping[str, str]
+    resources: tuple[str, ...]
+
+
+def reference_of(request_uri: str) -> str:
+    """Return what names a pushed request; raise `invalid_request_uri` for anything else (PA-02, PA-04)."""
+    match = _REFERENCE.fullmatch(request_uri) if len(request_uri) <= 200 else None
+    if match is None:
+        raise OAuthError(
+            "invalid_request_uri", "The request_uri is not one of a pushed request.", field="request_uri"
+        )
+    return match[1]
+
+
+def open_request_object(
+    token: str,
+    outer: Mapping[str, str],
+    *,
+    client_id: str,
+    keys: Sequence[Key],
+    issuer: str,
+    algorithms: Collection[str],
+    fapi: bool = False,
+    now: int,
+) -> Opened:
+    """Verify a request object against the keys of its client; `outer` are the parameters beside it.
+
+    With `fapi` it must have `nbf` and `exp` at most an hour apart, and `nbf` at most an hour ago. Raise
+    `invalid_request_object`, or `request_not_supported` when it is encrypted or unsigned.
+    """
+    if token.count(".") == 4:
+        raise OAuthError("request_not_supported", "Encrypted request objects are not supported.")
+    claims = _verified(token, keys, issuer, algorithms, now)
+    if fapi:
+        _check_window(claims, now)
+    if claims.get("iss", client_id) != client_id or claims.get("client_id") != client_id:  # §5, §6.3
+        raise _invalid("names another client")
+    if "sub" in claims and claims["sub"] == client_id:  # §10.8: this would pass for a client assertion
+        raise _invalid("has the client as its subject")
+    if "request" in claims or "request_uri" in claims:  # §4
+        raise _invalid("holds another request")
+    for name in ("client_id", "response_type"):
+        if outer.get(name) and outer[name] != claims.get(name):
+            raise _invalid(f"has another {name} than the request around it")
+    return _translate(claims)
+
+
+def _verified(
+    token: str, keys: Sequence[Key], issuer: str, algorithms: Collection[str], now: int
+) -> Mapping[str, object]:
+    try:
+        if jws.peek(token).alg.lower() == "none":
+            raise OAuthError("request_not_supported", "Request objects must be signed.")
+        # §5.2: meant for this server; several audiences are allowed, and the certification plans send them.
+        return jwt.decode(
+            token,
+            keys,
+            algorithms=algorithms,
+            typ=TYPES,
+            audience=issuer,
+            now=now,
+            leeway=LEEWAY,
+            required=("aud",),
+        )
+    except JoseError as error:
+        raise _invalid("is not valid", detail=error.reason) from None
+
+
+def _check_window(claims: Mapping[str, object], now: int) -> None:
+    # FAPI 2.0 Message Signing §5.3.1
+    exp, nbf = claims.get("exp"), claims.get("nbf")
+    if not isinstance(exp, int | float) or not isinstance(nbf, int | float):
+        raise _invalid("lacks exp or nbf")
+    if exp - nbf > MAX_LIFETIME or nbf < now - MAX_LIFETIME - LEEWAY:
+        raise _invalid("lives too long")
+
+
+def _translate(claims: Mapping[str, object]) -> Opened:
+    parameters: dict[str, str] = {}
+    resources: tuple[str, ...] = ()
+    for name, value in claims.items():
+        if name == "resource":
+            resources = _resources(value)
+        elif name not in JWT_CLAIMS and value is not None:
+            parameters[name] = _text(name, value)
+    return Opened(parameters, resources)
+
+
+def _resources(value: object) -> tuple[str, ...]:
+    values = value if isinstance(value, list) else [value]
+    if any(not isinstance(one, str) for one in values):
+        raise _invalid("has a resource that is no text")
+    return tuple(values)
+
+
+def _text(name: str, value: object) -> str:
+    # §4: "parameter names and string values … numeric values … as JSON numbers"
+    if isinstance(value, str):
+        return value
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    if name in JSON_PARAMETERS and isinstance(value, dict | list):
+        return encode(value).decode("utf-8")
+    raise _invalid("has a parameter of the wrong type")
+
+
+def _invalid(problem: str, *, detail: str | None = None) -> OAuthError:
+    return OAuthError(
+        "invalid_request_object", f"The request object {problem}.", detail=detail, field="request"
+    )

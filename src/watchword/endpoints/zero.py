@@ -1,4 +1,4 @@
-"""docs/zero.md §10: challenges, sign-in, renewal and revocation with zero-knowledge identities, for programs."""
+"""docs/zero.md §12: challenges, sign-in, renewal and revocation with zero-knowledge identities, for programs."""
 
 import msgspec
 

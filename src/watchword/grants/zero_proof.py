@@ -1,4 +1,4 @@
-"""docs/zero.md §10: a zero-knowledge proof as a grant: a person's program proves an identity and gets a DPoP-bound token.
+"""docs/zero.md §12: a zero-knowledge proof as a grant: a person's program proves an identity and gets a DPoP-bound token.
 
 An extension grant in the sense of RFC 6749 §4.5. The proof is bound to the thumbprint of the key that the token is bound to, so
 that neither is worth anything to who relays or steals them.

@@ -32,6 +32,37 @@ def test_a_test_that_a_map_names_exists(document: str, path: str, function: str 
         assert re.search(rf"^(async )?def {function}\b", file.read_text("utf-8"), re.MULTILINE), function
 
 
+def rows(document: str) -> list[list[str]]:
+    """Return the rows of every table of a document without their heads."""
+    lines = [line for line in (ROOT / document).read_text("utf-8").splitlines() if line.startswith("|")]
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    rules = {index for index, row in enumerate(cells) if set("".join(row)) <= set("-: ")}
+    return [row for index, row in enumerate(cells) if index not in rules and index + 1 not in rules]
+
+
+@pytest.mark.parametrize("row", rows("docs/specs.md"), ids=lambda row: row[0])
+def test_a_specification_is_proven_by_a_test_or_said_to_be_untested(row: list[str]) -> None:
+    _, done, proof, missing = row
+    assert done
+    assert REFERENCE.search(proof) or "not tested" in missing
+
+
+@pytest.mark.parametrize("row", rows("docs/attacks.md"), ids=lambda row: row[0][:60])
+def test_an_attack_has_a_test_or_a_reason(row: list[str]) -> None:
+    attack, answer = row
+    assert attack
+    assert REFERENCE.search(answer) or len(answer.split()) > 3
+
+
+def test_no_attack_is_both_tested_and_untested() -> None:
+    identifier = re.compile(r"\b[A-Z]{2,3}-\d+\b")
+    tested, untested = set[str](), set[str]()
+    for attack, answer in rows("docs/attacks.md"):
+        (tested if REFERENCE.search(answer) else untested).update(identifier.findall(attack))
+    assert tested
+    assert not tested & untested
+
+
 def test_no_document_names_this_machine_or_a_registry() -> None:
     forbidden = re.compile(
         r"(?<![\w./-])/(work|farm|root|tmp/bash_jobs)/|py" + r"pi\.org|pythonhosted|registry\." + "npmjs"

@@ -5,6 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 DEMO_READY := $(VENV)/.demo-ready
+CODE := $(wildcard src tests bench examples tools)
 
 .PHONY: help demo test check format bench docs lock clean
 .DEFAULT_GOAL := help
@@ -34,15 +35,15 @@ test: $(READY) ## Run every test; installs what they need where it may
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 check: $(READY) ## Format, lint, types, import contracts, unit tests: under a minute
-	$(BIN)/ruff format --check src tests bench examples tools
-	$(BIN)/ruff check src tests bench examples tools
+	$(BIN)/ruff format --check $(CODE)
+	$(BIN)/ruff check $(CODE)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest -n 2 tests/unit tests/architecture
 
 format: $(READY) ## Format and sort what can be
-	$(BIN)/ruff check --fix-only --quiet src tests bench examples tools
-	$(BIN)/ruff format --quiet src tests bench examples tools
+	$(BIN)/ruff check --fix-only --quiet $(CODE)
+	$(BIN)/ruff format --quiet $(CODE)
 
 bench: $(READY) ## Measure against the peers that install here, and write docs/performance.md
 	$(BIN)/python -m bench

@@ -1,0 +1,500 @@
+"""WebAuthn: honest passkeys work, every lie about one is refused. Rows PS-01 to PS-04, PS-06, PS-07."""
+
+import dataclasses
+import json
+from typing import Any
+
+import cbor2
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tests.unit.credentials.software_authenticator import (
+    BACKED_UP,
+    BACKUP_ELIGIBLE,
+    USER_PRESENT,
+    USER_VERIFIED,
+    SoftwareAuthenticator,
+    decode,
+    encode,
+)
+
+from watchword.credentials import passkey as passkeys
+from watchword.credentials.methods import Method
+from watchword.credentials.passkey import Assertion, Passkey, PasskeyRefused, Verification
+
+ORIGIN = "https://auth.example.com"
+PARTY = passkeys.relying_party(ORIGIN, "Example")
+CHALLENGE = bytes(range(32))
+HANDLE = b"ada's handle"
+CREATE: Any = passkeys.registration_options(
+    PARTY,
+    user_handle=HANDLE,
+    username="ada",
+    display_name="Ada",
+    challenge=CHALLENGE,
+    verification="required",
+)
+GET: Any = passkeys.authentication_options(PARTY, challenge=CHALLENGE, verification="required")
+LOCAL_KEY = USER_PRESENT | USER_VERIFIED
+
+
+def register(
+    response: str, *, challenge: bytes = CHALLENGE, verification: Verification = "required"
+) -> Passkey:
+    return passkeys.verify_registration(
+        PARTY, response, challenge=challenge, user_handle=HANDLE, verification=verification
+    )
+
+
+def sign_in(
+    response: str,
+    stored: Passkey,
+    *,
+    challenge: bytes = CHALLENGE,
+    verification: Verification = "required",
+    named: bytes | None = None,
+    refuse_regressed: bool = True,
+) -> Assertion:
+    return passkeys.verify_assertion(
+        PARTY,
+        passkeys.read_assertion(response),
+        stored,
+        challenge=challenge,
+        verification=verification,
+        named=named,
+        refuse_regressed=refuse_regressed,
+    )
+
+
+def reason_of_registration(response: str, **options: Any) -> str:
+    with pytest.raises(PasskeyRefused) as caught:
+        register(response, **options)
+    return caught.value.reason
+
+
+def reason_of_assertion(response: str, stored: Passkey, **options: Any) -> str:
+    with pytest.raises(PasskeyRefused) as caught:
+        sign_in(response, stored, **options)
+    return caught.value.reason
+
+
+@pytest.mark.parametrize("alg", [-7, -8, -257], ids=["ES256", "EdDSA", "RS256"])
+@pytest.mark.parametrize("fmt", ["none", "packed"], ids=["no attestation", "self attestation"])
+def test_a_passkey_is_registered_and_signs_in(alg: int, fmt: str) -> None:
+    device = SoftwareAuthenticator(alg)
+    stored = register(device.create(CREATE, origin=ORIGIN, fmt=fmt))
+    assert stored.credential_id == device.credential_id
+    assert stored.user_handle == HANDLE
+    assert stored.transports == ("hybrid", "internal")
+    assert (stored.backup_eligible, stored.backed_up, stored.user_verified) == (True, True, True)
+    done = sign_in(device.get(GET, origin=ORIGIN), stored)
+    assert done == Assertion(sign_count=0, backed_up=True, user_verified=True, regressed=False)
+    assert done.method is Method.PASSKEY_VERIFIED
+
+
+def test_the_browser_is_asked_for_a_discoverable_credential_without_attestation() -> None:
+    assert CREATE["rp"] == {"id": "auth.example.com", "name": "Example"}
+    assert CREATE["user"] == {"id": encode(HANDLE), "name": "ada", "displayName": "Ada"}
+    assert [entry["alg"] for entry in CREATE["pubKeyCredParams"]] == [-7, -8, -257]
+    assert CREATE["authenticatorSelection"]["residentKey"] == "required"
+    assert CREATE["authenticatorSelection"]["userVerification"] == "required"
+    assert CREATE["attestation"] == "none"
+    assert (GET["rpId"], GET["allowCredentials"], GET["userVerification"]) == (
+        "auth.example.com",
+        [],
+        "required",
+    )
+    assert CREATE["timeout"] == GET["timeout"] == 300_000
+
+
+def test_a_browser_is_told_which_passkeys_there_are() -> None:
+    stored = register(SoftwareAuthenticator().create(CREATE, origin=ORIGIN))
+    options: Any = passkeys.registration_options(
+        PARTY,
+        user_handle=HANDLE,
+        username="ada",
+        display_name="",
+        challenge=CHALLENGE,
+        verification="preferred",
+        existing=[stored],
+    )
+    entry = {"type": "public-key", "id": encode(stored.credential_id), "transports": ["hybrid", "internal"]}
+    assert options["excludeCredentials"] == [entry]
+    named: Any = passkeys.authentication_options(
+        PARTY, challenge=CHALLENGE, verification="preferred", allowed=[stored]
+    )
+    assert named["allowCredentials"] == [entry]
+
+
+@pytest.mark.parametrize("short", [b"", b"x" * 31])
+def test_a_short_challenge_is_a_mistake(short: bytes) -> None:
+    with pytest.raises(ValueError, match="32"):
+        passkeys.authentication_options(PARTY, challenge=short, verification="required")
+
+
+LIES = [
+    pytest.param({"origin": "https://evil.example"}, "origin", id="another origin"),
+    pytest.param({"origin": "https://evil.auth.example.com"}, "origin", id="a subdomain of ours"),
+    pytest.param({"origin": "http://auth.example.com"}, "origin", id="our host without TLS"),
+    pytest.param({"origin": "https://auth.example.com:8443"}, "origin", id="another port"),
+    pytest.param({"origin": "https://auth.example.com/"}, "origin", id="a slash after the origin"),
+    pytest.param({"origin": ""}, "origin", id="no origin"),
+    pytest.param({"client_data": {"origin": ["https://auth.example.com"]}}, "origin", id="a list of origins"),
+    pytest.param({"client_data": {"crossOrigin": True}}, "origin", id="a frame in another page"),
+    pytest.param({"client_data": {"topOrigin": "https://evil.example"}}, "origin", id="a top origin"),
+    pytest.param({"rp_id": "evil.example"}, "refused", id="another domain's credential"),
+    pytest.param({"kind": "payment.get"}, "type", id="another type"),
+    pytest.param({"client_data": {"challenge": encode(bytes(32))}}, "challenge", id="another challenge"),
+    pytest.param(
+        {"client_data": {"challenge": encode(CHALLENGE) + "="}}, "challenge", id="a padded challenge"
+    ),
+    pytest.param({"client_data": {"challenge": 5}}, "challenge", id="a number for a challenge"),
+    pytest.param({"client_data": {"challenge": "\u00e9"}}, "challenge", id="a challenge that is not ASCII"),
+    pytest.param({"flags": USER_VERIFIED | BACKUP_ELIGIBLE}, "refused", id="nobody was present"),
+    pytest.param({"flags": USER_PRESENT | BACKUP_ELIGIBLE}, "refused", id="nobody was verified"),
+]
+
+
+@pytest.mark.parametrize(("lie", "reason"), LIES)
+def test_a_lie_at_registration_is_refused(lie: dict[str, Any], reason: str) -> None:
+    """PS-01, PS-07."""
+    assert register(SoftwareAuthenticator().create(CREATE, origin=ORIGIN))
+    response = SoftwareAuthenticator().create(CREATE, **{"origin": ORIGIN, **lie})
+    assert reason_of_registration(response) == reason
+
+
+@pytest.mark.parametrize(("lie", "reason"), LIES)
+def test_a_lie_at_sign_in_is_refused(lie: dict[str, Any], reason: str) -> None:
+    """PS-01, PS-07."""
+    device = SoftwareAuthenticator()
+    stored = register(device.create(CREATE, origin=ORIGIN))
+    assert sign_in(device.get(GET, origin=ORIGIN), stored)
+    response = device.get(GET, **{"origin": ORIGIN, **lie})
+    assert reason_of_assertion(response, stored) == reason
+
+
+def test_registration_and_sign_in_are_not_taken_for_one_another() -> None:
+    """PS-01."""
+    device = SoftwareAuthenticator()
+    stored = register(device.create(CREATE, origin=ORIGIN))
+    assert reason_of_registration(device.create(CREATE, origin=ORIGIN, kind="webauthn.get")) == "type"
+    assert reason_of_assertion(device.get(GET, origin=ORIGIN, kind="webauthn.create"), stored) == "type"
+
+
+def test_a_challenge_answers_one_visit() -> None:
+    """PS-01: replayed into a visit with another challenge."""
+    device = SoftwareAuthenticator()
+    response = device.create(CREATE, origin=ORIGIN)
+    stored = register(response)
+    assert reason_of_registration(response, challenge=b"n" * 32) == "challenge"
+    assert reason_of_assertion(device.get(GET, origin=ORIGIN), stored, challenge=b"n" * 32) == "challenge"
+
+
+def test_without_verification_a_passkey_is_one_factor() -> None:
+    device = SoftwareAuthenticator(flags=USER_PRESENT)
+    stored = register(device.create(CREATE, origin=ORIGIN), verification="preferred")
+    done = sign_in(device.get(GET, origin=ORIGIN), stored, verification="preferred")
+    assert done.method is Method.PASSKEY
+
+
+@pytest.mark.parametrize(
+    "signature", [b"", b"\x00" * 70, b"\x30\x06\x02\x01\x01\x02\x01\x01", b"x" * 1024, b"x" * 1025]
+)
+def test_a_signature_that_is_not_the_keys_is_refused(signature: bytes) -> None:
+    """PS-01."""
+    device = SoftwareAuthenticator()
+    stored = register(device.create(CREATE, origin=ORIGIN))
+    assert sign_in(device.get(GET, origin=ORIGIN), stored)
+    response = device.get(GET, origin=ORIGIN, signature=signature)
+    assert reason_of_assertion(response, stored) in {"refused", "malformed"}
+
+
+def test_the_signature_of_another_authenticator_is_refused() -> None:
+    """PS-01."""
+    device, thief = SoftwareAuthenticator(), SoftwareAuthenticator()
+    stored = register(device.create(CREATE, origin=ORIGIN))
+    thief.create(CREATE, origin=ORIGIN)
+    thief.credential_id = device.credential_id
+    assert reason_of_assertion(thief.get(GET, origin=ORIGIN), stored) == "refused"
+
+
+POINT = SoftwareAuthenticator().cose_key()
+RSA = {1: 3, 3: -257, -1: b"\xff" * 256, -2: b"\x01\x00\x01"}
+
+
+@pytest.mark.parametrize(
+    ("key", "reason"),
+    [
+        pytest.param({1: 3, 3: -65535, -1: b"\xff" * 256, -2: b"\x01\x00\x01"}, "algorithm", id="RS1"),
+        pytest.param({**POINT, 3: -35, -1: 2}, "algorithm", id="ES384"),
+        pytest.param({**POINT, 3: -47, -1: 8}, "algorithm", id="ES256K"),
+        pytest.param({**RSA, 3: -37}, "algorithm", id="PS256"),
+        pytest.param({1: 7, 3: -48, -1: bytes(1312)}, "algorithm", id="ML-DSA, which was not offered"),
+        pytest.param({1: 4, 3: 5, -1: bytes(32)}, "algorithm", id="a symmetric key"),
+        pytest.param({}, "algorithm", id="an empty key"),
+        pytest.param([], "key", id="a list"),
+        pytest.param({**POINT, -3: True}, "key", id="a compressed point"),
+        pytest.param({**POINT, -3: bytes(32)}, "key", id="a point off the curve"),
+        pytest.param({**POINT, -2: bytes(32), -3: bytes(32)}, "key", id="the point at infinity"),
+        pytest.param({**POINT, -2: POINT[-2] + b"\x00"}, "key", id="a coordinate that is too long"),
+        pytest.param({**POINT, -1: 2}, "key", id="ES256 on another curve"),
+        pytest.param({**POINT, 1: 1}, "key", id="ES256 with another kind of key"),
+        pytest.param({**POINT, -4: b"secret"}, "key", id="a key with a private part"),
+        pytest.param({**RSA, -1: b"\xff" * 128}, "key", id="RSA of 1024 bits"),
+        pytest.param({**RSA, -1: b"\xff" * 2048}, "key", id="RSA of 16384 bits"),
+        pytest.param({**RSA, -2: b"\x03"}, "key", id="RSA with a small exponent"),
+        pytest.param({1: 1, 3: -8, -1: 6, -2: bytes(31)}, "key", id="an Ed25519 key that is too short"),
+        pytest.param({1: 1, 3: -8, -1: 7, -2: bytes(57)}, "key", id="Ed448 as EdDSA"),
+    ],
+)
+def test_a_key_that_was_not_asked_for_is_refused(key: Any, reason: str) -> None:
+    """PS-06."""
+    assert register(SoftwareAuthenticator().create(CREATE, origin=ORIGIN, cose_key=POINT))
+    response = SoftwareAuthenticator().create(CREATE, origin=ORIGIN, cose_key=cbor2.dumps(key))
+    assert reason_of_registration(response) == reason
+
+
+@pytest.mark.parametrize(
+    ("lie", "reasons"),
+    [
+        pytest.param({"att_stmt": {"sig": b"x"}}, {"attestation"}, id="none with a statement"),
+        pytest.param({"fmt": "garbage"}, {"attestation"}, id="a format that nobody knows"),
+        pytest.param(
+            {"fmt": "tpm", "att_stmt": {"ver": "2.0"}}, {"attestation"}, id="a format that was not asked for"
+        ),
+        pytest.param(
+            {"fmt": "packed", "att_stmt": {"alg": -7, "sig": b"x"}},
+            {"refused"},
+            id="a wrong self attestation",
+        ),
+        pytest.param(
+            {"fmt": "packed", "att_stmt": {"alg": -7, "sig": 5}}, {"refused"}, id="a number for a signature"
+        ),
+        pytest.param(
+            {"fmt": "packed", "att_stmt": {"alg": -7, "sig": b"x", "x5c": [b"x"]}},
+            {"refused"},
+            id="a garbage certificate",
+        ),
+        pytest.param({"att_stmt": []}, {"attestation"}, id="a list for a statement"),
+        pytest.param({"cose_key": b""}, {"malformed"}, id="no key"),
+        pytest.param({"cose_key": cbor2.dumps(POINT) + b"\x00"}, {"malformed"}, id="bytes after the key"),
+        pytest.param({"flags": 0xC5}, {"malformed"}, id="extensions promised and missing"),
+        pytest.param(
+            {"flags": USER_PRESENT | USER_VERIFIED | BACKED_UP}, {"refused"}, id="backed up, but not eligible"
+        ),
+        pytest.param({"attestation": b"\x81" * 5000 + b"\x00"}, {"malformed"}, id="5,000 nested lists"),
+        pytest.param({"attestation": b"\xa1\x00" * 5000 + b"\x00"}, {"malformed"}, id="5,000 nested maps"),
+        pytest.param({"attestation": b"\x9b" + b"\xff" * 8}, {"malformed"}, id="a list of 2^64 items"),
+        pytest.param({"attestation": b"\x5b" + b"\xff" * 8}, {"malformed"}, id="2^64 bytes"),
+        pytest.param({"attestation": b"\xbf\xff"}, {"malformed"}, id="an indefinite map"),
+        pytest.param({"attestation": b"\xc2\x41\x01"}, {"malformed"}, id="a tag"),
+        pytest.param({"attestation": b"\xfb" + bytes(8)}, {"malformed"}, id="a float"),
+        pytest.param({"attestation": b"\xa2\x63fmt\x60\x63fmt\x60"}, {"malformed"}, id="a name twice"),
+        pytest.param({"attestation": b"\xa0"}, {"malformed"}, id="an empty map"),
+        pytest.param({"attestation": b"\x61\xff"}, {"malformed"}, id="text that is not UTF-8"),
+        pytest.param({"attestation": b"\x00" * 16_385}, {"malformed"}, id="more than 16 kB"),
+        pytest.param({"attestation": b"\x00" * 10_000_000}, {"malformed"}, id="10 MB"),
+    ],
+)
+def test_a_garbled_attestation_is_refused(lie: dict[str, Any], reasons: set[str]) -> None:
+    """PS-02."""
+    assert register(SoftwareAuthenticator().create(CREATE, origin=ORIGIN))
+    assert reason_of_registration(SoftwareAuthenticator().create(CREATE, origin=ORIGIN, **lie)) in reasons
+
+
+def test_a_credential_id_of_somebody_else_is_not_smuggled_in() -> None:
+    """PS-02: the identifier beside the attestation must be the one within."""
+    device = SoftwareAuthenticator()
+    document = json.loads(device.create(CREATE, origin=ORIGIN))
+    assert register(json.dumps(document))
+    document["id"] = document["rawId"] = encode(b"another credential")
+    assert reason_of_registration(json.dumps(document)) == "malformed"
+
+
+@pytest.mark.parametrize(
+    "path", ["id", "rawId", "type", "response", "response.clientDataJSON", "response.attestationObject"]
+)
+@pytest.mark.parametrize(
+    "value", [None, 5, True, "", "=", "a", "é", "A" * 100_000, [], {}, "\x00"], ids=ascii
+)
+def test_a_member_of_another_kind_is_refused(path: str, value: object) -> None:
+    """PS-02."""
+    document = json.loads(SoftwareAuthenticator().create(CREATE, origin=ORIGIN))
+    assert register(json.dumps(document))
+    holder, _, name = path.rpartition(".")
+    (document[holder] if holder else document)[name] = value
+    assert reason_of_registration(json.dumps(document)) == "malformed"
+    with pytest.raises(PasskeyRefused):
+        passkeys.read_assertion(json.dumps(document["response"]))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "null",
+        "[]",
+        "{}",
+        '"x"',
+        "{",
+        "[" * 100_000,
+        "9" * 5000,
+        '{"id":NaN}',
+        '{"id":"a","id":"b"}',
+        "\ud800",
+        b"\xff\xfe",
+    ],
+    ids=lambda value: ascii(value)[:20],
+)
+def test_what_is_no_response_is_refused(text: str | bytes) -> None:
+    """PS-02."""
+    with pytest.raises(PasskeyRefused):
+        passkeys.read_assertion(text)
+    with pytest.raises(PasskeyRefused):
+        passkeys.verify_registration(
+            PARTY, text, challenge=CHALLENGE, user_handle=HANDLE, verification="required"
+        )
+
+
+@pytest.mark.parametrize(
+    ("before", "said", "regressed"),
+    [
+        pytest.param(0, 0, False, id="a synced passkey does not count"),
+        pytest.param(4, 5, False, id="one more"),
+        pytest.param(4, 900, False, id="many more"),
+        pytest.param(4, 4, True, id="the same again"),
+        pytest.param(4, 3, True, id="less"),
+        pytest.param(4, 0, True, id="none any more"),
+    ],
+)
+def test_a_counter_that_goes_back_is_refused_or_flagged(before: int, said: int, regressed: bool) -> None:
+    """PS-03."""
+    device = SoftwareAuthenticator(flags=LOCAL_KEY)
+    stored = dataclasses.replace(register(device.create(CREATE, origin=ORIGIN)), sign_count=before)
+    response = device.get(GET, origin=ORIGIN, sign_count=said)
+    flagged = sign_in(response, stored, refuse_regressed=False)
+    assert (flagged.regressed, flagged.sign_count) == (regressed, said)
+    if regressed:
+        assert reason_of_assertion(response, stored) == "sign_count"
+    else:
+        assert not sign_in(response, stored).regressed
+
+
+def test_a_counting_authenticator_signs_in_again_and_again() -> None:
+    """PS-03."""
+    device = SoftwareAuthenticator(flags=LOCAL_KEY, sign_count=0)
+    stored = register(device.create(CREATE, origin=ORIGIN))
+    for _ in range(3):
+        done = sign_in(device.get(GET, origin=ORIGIN), stored)
+        stored = dataclasses.replace(stored, sign_count=done.sign_count)
+    assert stored.sign_count == 4
+
+
+@pytest.mark.parametrize(
+    ("handle", "named", "reason"),
+    [
+        pytest.param(HANDLE, None, None, id="the credential says whose it is"),
+        pytest.param(HANDLE, HANDLE, None, id="as does the name that was typed"),
+        pytest.param(b"", HANDLE, None, id="the name alone will do"),
+        pytest.param(b"", None, "user", id="neither says whose it is"),
+        pytest.param(b"bob's handle", None, "user", id="the credential says it is another's"),
+        pytest.param(HANDLE, b"bob's handle", "user", id="the name that was typed is another's"),
+        pytest.param(b"", b"bob's handle", "user", id="another's name without a handle"),
+        pytest.param(b"bob's handle", b"bob's handle", "user", id="another's name and handle"),
+        pytest.param(b"x" * 65, None, "malformed", id="a handle that is too long"),
+    ],
+)
+def test_a_passkey_is_its_owners_alone(handle: bytes, named: bytes | None, reason: str | None) -> None:
+    """PS-04."""
+    device = SoftwareAuthenticator()
+    stored = register(device.create(CREATE, origin=ORIGIN))
+    response = device.get(GET, origin=ORIGIN, user_handle=handle)
+    if reason is None:
+        assert sign_in(response, stored, named=named)
+    else:
+        assert reason_of_assertion(response, stored, named=named) == reason
+
+
+def test_an_assertion_is_held_against_its_own_credential() -> None:
+    """PS-04."""
+    device, other = SoftwareAuthenticator(), SoftwareAuthenticator()
+    stored = register(device.create(CREATE, origin=ORIGIN))
+    register(other.create(CREATE, origin=ORIGIN))
+    assert sign_in(device.get(GET, origin=ORIGIN), stored)
+    assert reason_of_assertion(other.get(GET, origin=ORIGIN), stored) == "credential"
+
+
+def test_backup_state_may_change_and_eligibility_may_not() -> None:
+    flags = USER_PRESENT | USER_VERIFIED | BACKUP_ELIGIBLE
+    device = SoftwareAuthenticator(flags=flags)
+    stored = register(device.create(CREATE, origin=ORIGIN))
+    assert (stored.backup_eligible, stored.backed_up) == (True, False)
+    assert sign_in(device.get(GET, origin=ORIGIN, flags=flags | BACKED_UP), stored).backed_up
+    assert (
+        reason_of_assertion(device.get(GET, origin=ORIGIN, flags=LOCAL_KEY), stored) == "backup_eligibility"
+    )
+
+
+@pytest.mark.parametrize(
+    ("issuer", "origins", "accepted"),
+    [
+        pytest.param("https://auth.example.com", (), "https://auth.example.com", id="an issuer"),
+        pytest.param(
+            "https://auth.example.com/tenant", (), "https://auth.example.com", id="an issuer with a path"
+        ),
+        pytest.param(
+            "https://auth.example.com:443", (), "https://auth.example.com", id="the default port is not said"
+        ),
+        pytest.param(
+            "https://auth.example.com:8443", (), "https://auth.example.com:8443", id="another port is"
+        ),
+        pytest.param("http://localhost:8000", (), "http://localhost:8000", id="localhost in development"),
+        pytest.param(
+            "https://example.com", ("https://app.example.com",), "https://example.com", id="a subdomain"
+        ),
+        pytest.param("http://auth.example.com", (), None, id="no TLS"),
+        pytest.param("https://127.0.0.1:8443", (), None, id="an IP address, which browsers refuse"),
+        pytest.param("https://example.com", ("https://evil.example",), None, id="an origin elsewhere"),
+        pytest.param(
+            "https://example.com", ("https://evilexample.com",), None, id="a name that ends like ours"
+        ),
+        pytest.param("https://example.com", ("http://app.example.com",), None, id="a subdomain without TLS"),
+        pytest.param("https://example.com", ("https://app.example.com/x",), None, id="an origin with a path"),
+        pytest.param("https://a@example.com", (), None, id="user information"),
+        pytest.param("", (), None, id="nothing"),
+        pytest.param("https://exa\nmple.com", (), None, id="a line break"),
+    ],
+)
+def test_origins_are_on_the_issuers_domain(
+    issuer: str, origins: tuple[str, ...], accepted: str | None
+) -> None:
+    """PS-07."""
+    if accepted is None:
+        with pytest.raises(PasskeyRefused):
+            passkeys.relying_party(issuer, "Example", origins)
+    else:
+        assert passkeys.relying_party(issuer, "Example", origins).origins == (accepted, *origins)
+
+
+HONEST = SoftwareAuthenticator().create(CREATE, origin=ORIGIN)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.binary(max_size=300), st.sampled_from(["attestationObject", "clientDataJSON"]))
+def test_whatever_is_sent_is_refused_in_one_way(raw: bytes, member: str) -> None:
+    document = json.loads(HONEST)
+    document["response"][member] = encode(raw)
+    assert reason_of_registration(json.dumps(document))
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.integers(0, 150), st.integers(0, 255))
+def test_a_changed_byte_never_gives_another_error(position: int, value: int) -> None:
+    document = json.loads(HONEST)
+    raw = bytearray(decode(document["response"]["attestationObject"]))
+    raw[position % len(raw)] = value
+    document["response"]["attestationObject"] = encode(bytes(raw))
+    try:
+        register(json.dumps(document))
+    except PasskeyRefused:
+        return

@@ -1,0 +1,199 @@
+"""OpenID Connect Core §2, §5 and RFC 9068: what tokens and userinfo say.
+
+Owns the claims of ID tokens, access tokens and userinfo answers, and the names that no custom mapping may touch. Values about a
+person come in as a mapping; signing is the business of `jose`, subjects of `subject`.
+"""
+
+import hashlib
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+
+from watchword.jose.jwk import b64encode
+from watchword.oauth.claims_request import ClaimWish
+from watchword.oauth.errors import OAuthError
+from watchword.oauth.scopes import format_scope
+
+# OpenID Connect Core §5.4
+SCOPE_CLAIMS: dict[str, tuple[str, ...]] = {
+    "profile": (
+        "name",
+        "family_name",
+        "given_name",
+        "middle_name",
+        "nickname",
+        "preferred_username",
+        "profile",
+        "picture",
+        "website",
+        "gender",
+        "birthdate",
+        "zoneinfo",
+        "locale",
+        "updated_at",
+    ),
+    "email": ("email", "email_verified"),
+    "address": ("address",),
+    "phone": ("phone_number", "phone_number_verified"),
+}
+STANDARD = frozenset(name for names in SCOPE_CLAIMS.values() for name in names)
+
+# What the protocols themselves say in a token: whoever could set one of these could be anybody (AD-06).
+RESERVED = frozenset(
+    {
+        *("iss", "sub", "aud", "exp", "nbf", "iat", "jti", "typ", "alg", "kid"),
+        *("azp", "nonce", "auth_time", "acr", "amr", "at_hash", "c_hash", "s_hash", "sid", "sub_jwk"),
+        *(
+            "client_id",
+            "scope",
+            "scp",
+            "cnf",
+            "act",
+            "may_act",
+            "events",
+            "toe",
+            "txn",
+            "active",
+            "token_type",
+        ),
+        *("authorization_details", "status", "token_kind", "limited", "grant_id", "sid_grant", "username"),
+        *("roles", "groups", "entitlements", "permissions", "email_verified", "phone_number_verified"),
+        *("_claim_names", "_claim_sources", "_sd", "_sd_alg", "vct", "is_admin", "tenant", "organization"),
+    }
+)
+MAX_NAME_LENGTH = 200
+
+# §3.1.3.6: the hash of the signature's algorithm; Ed25519 signs with SHA-512.
+_HASHES = {"256": hashlib.sha256, "384": hashlib.sha384, "512": hashlib.sha512, "DSA": hashlib.sha512}
+
+
+def check_custom_name(name: str) -> str:
+    """Return the name of a claim that a mapping may set; raise `invalid_request` for reserved and malformed ones."""
+    if not 0 < len(name) <= MAX_NAME_LENGTH or not name.isascii() or not name.isprintable() or " " in name:
+        raise OAuthError(
+            "invalid_request", "The name of a claim is printable ASCII without spaces.", field="claim"
+        )
+    if name in RESERVED or name in STANDARD:
+        raise OAuthError(
+            "invalid_request", "This claim belongs to the protocol: choose another name.", field="claim"
+        )
+    return name
+
+
+def half_hash(value: str, alg: str) -> str:
+    """Return `at_hash` or `c_hash` of a token or code for a signature algorithm (§3.1.3.6, §3.3.2.11)."""
+    digest = _HASHES[alg[-3:]](value.encode("ascii")).digest()
+    return b64encode(digest[: len(digest) // 2])
+
+
+@dataclass(frozen=True, slots=True)
+class Authentication:
+    """How and when a person was authenticated; times are Unix seconds, `sid` names the session to this client."""
+
+    subject: str
+    auth_time: int
+    acr: str | None = None
+    amr: tuple[str, ...] = ()
+    sid: str | None = None
+
+
+def id_token_claims(
+    authentication: Authentication,
+    *,
+    issuer: str,
+    client_id: str,
+    nonce: str | None,
+    now: int,
+    lifetime: int,
+    alg: str,
+    access_token: str | None = None,
+    code: str | None = None,
+    person: Mapping[str, object] | None = None,
+    wishes: Mapping[str, ClaimWish] | None = None,
+    permitted: Collection[str] = (),
+) -> dict[str, object]:
+    """Return the claims of an ID token (§2); `person`, `wishes` and `permitted` as in `person_claims`.
+
+    `access_token` and `code` are those that travel beside it: they become `at_hash` and `c_hash` for the signature `alg`.
+    """
+    claims: dict[str, object] = {
+        "iss": issuer,
+        "sub": authentication.subject,
+        "aud": client_id,
+        "exp": now + lifetime,
+        "iat": now,
+        "auth_time": authentication.auth_time,
+        "nonce": nonce,
+        "acr": authentication.acr,
+        "amr": list(authentication.amr) or None,
+        "sid": authentication.sid,
+        "at_hash": half_hash(access_token, alg) if access_token is not None else None,
+        "c_hash": half_hash(code, alg) if code is not None else None,
+    }
+    # §5.4: with a code, what scopes ask for is had from userinfo; here is only what was asked for by name.
+    asked = person_claims(person or {}, (), wishes or {}, permitted)
+    return {**asked, **{name: value for name, value in claims.items() if value is not None}}
+
+
+def userinfo_claims(
+    subject: str,
+    person: Mapping[str, object],
+    scope: Collection[str],
+    wishes: Mapping[str, ClaimWish],
+    permitted: Collection[str],
+) -> dict[str, object]:
+    """Return the claims of a userinfo answer (§5.3.2); raise `insufficient_scope` without `openid` (UI-04)."""
+    if "openid" not in scope:  # §5.3.1
+        raise OAuthError("insufficient_scope", "The access token lacks the scope openid.")
+    return {**person_claims(person, scope, wishes, permitted), "sub": subject}
+
+
+def person_claims(
+    person: Mapping[str, object],
+    scope: Collection[str],
+    wishes: Mapping[str, ClaimWish],
+    permitted: Collection[str],
+) -> dict[str, object]:
+    """Return what is told about a person: by scope, and by name where the client is permitted to ask.
+
+    `person` holds standard and custom claims; `wishes` were asked for by name; `permitted` is the scope that the client is
+    registered for, and custom claims by their own name. What is unknown is left out, never null.
+    """
+    by_scope = {name for granted in scope for name in SCOPE_CLAIMS.get(granted, ())}
+    may_ask = {name for one in permitted for name in SCOPE_CLAIMS.get(one, (one,))}
+    wanted = by_scope | (wishes.keys() & may_ask)
+    return {
+        name: value
+        for name, value in person.items()
+        if name in wanted and (name in STANDARD or name not in RESERVED) and value not in (None, "", {})
+    }
+
+
+def access_token_claims(
+    *,
+    issuer: str,
+    subject: str,
+    audience: tuple[str, ...],
+    client_id: str,
+    scope: tuple[str, ...],
+    jti: str,
+    now: int,
+    lifetime: int,
+    extra: Mapping[str, object] | None = None,
+) -> dict[str, object]:
+    """Return the claims of a self-contained access token (RFC 9068 §2.2); `extra` holds `cnf`, `act`, `acr` and the like.
+
+    An audience is never empty and never the client: an ID token must not pass for this (RFC 9068 §4).
+    """
+    if not audience or client_id in audience:
+        raise ValueError("an access token needs an audience other than its client")
+    own: dict[str, object] = {
+        "iss": issuer,
+        "sub": subject,
+        "aud": audience[0] if len(audience) == 1 else list(audience),
+        "exp": now + lifetime,
+        "iat": now,
+        "jti": jti,
+        "client_id": client_id,
+        "scope": format_scope(scope),
+    }
+    return {**(extra or {}), **own}

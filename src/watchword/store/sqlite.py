@@ -36,6 +36,7 @@ PRAGMAS = (
     "PRAGMA foreign_keys=ON",
     "PRAGMA temp_store=MEMORY",
     "PRAGMA cache_size=-2048",
+    "PRAGMA wal_autocheckpoint=4000",
     "PRAGMA trusted_schema=OFF",
 )
 
@@ -108,7 +109,9 @@ class SqliteDatabase:
         self.path = path
         self._audit_key = audit_key
         self._timeout = timeout
-        self._queue: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[list[_Job] | None] = queue.SimpleQueue()
+        # What was accepted in this turn of a loop: handed over together, so that one commit holds all of it.
+        self._accepted: dict[asyncio.AbstractEventLoop, list[_Job]] = {}
         self._local = threading.local()
         self._readers: list[sqlite3.Connection] = []
         self._thread: threading.Thread | None = None
@@ -155,6 +158,7 @@ class SqliteDatabase:
         """Commit what was accepted, then close."""
         if self._thread is None:
             return
+        self._hand_over(asyncio.get_running_loop())
         self._queue.put(None)
         await asyncio.get_running_loop().run_in_executor(None, self._thread.join)
         self._thread = None
@@ -223,7 +227,7 @@ class SqliteDatabase:
             raise StorageUnavailable("the database is closed")
         loop = asyncio.get_running_loop()
         future: asyncio.Future[T] = loop.create_future()
-        self._queue.put(_Job(operation, args, kwargs, loop, future))
+        self._accept(_Job(operation, args, kwargs, loop, future))
         result = await future
         if operation not in QUIET:
             self._checked = 0.0
@@ -236,8 +240,21 @@ class SqliteDatabase:
         check_values(values)
         loop = asyncio.get_running_loop()
         future: asyncio.Future[None] = loop.create_future()
-        self._queue.put(_Job(sql, values, {}, loop, future))
+        self._accept(_Job(sql, values, {}, loop, future))
         await future
+
+    def _accept(self, job: _Job) -> None:
+        accepted = self._accepted.get(job.loop)
+        if accepted is None:
+            self._accepted[job.loop] = [job]
+            job.loop.call_soon(self._hand_over, job.loop)
+        else:
+            accepted.append(job)
+
+    def _hand_over(self, loop: asyncio.AbstractEventLoop) -> None:
+        accepted = self._accepted.pop(loop, None)
+        if accepted is not None:
+            self._queue.put(accepted)
 
     def _write_loop(self) -> None:
         while True:
@@ -250,13 +267,13 @@ class SqliteDatabase:
 
     def _collect(self) -> tuple[list[_Job], bool]:
         batch: list[_Job] = []
-        job = self._queue.get()
-        while job is not None:
-            batch.append(job)
-            if len(batch) == MAX_BATCH:
+        jobs = self._queue.get()
+        while jobs is not None:
+            batch += jobs
+            if len(batch) >= MAX_BATCH:
                 return batch, False
             try:
-                job = self._queue.get_nowait()
+                jobs = self._queue.get_nowait()
             except queue.Empty:
                 return batch, False
         return batch, True
@@ -275,20 +292,23 @@ class SqliteDatabase:
             self._writer.execute("COMMIT")
         except Exception as error:  # whatever it is, the writer goes on and nobody is left waiting
             self._chain = saved
-            self._roll_back()
+            self._recover(error)
             # A COMMIT that could not be synced may still be found in the file after a crash.
             unavailable = StorageUnavailable(str(error), unknown=committing)
             for job in batch:
                 job.result, job.error = None, unavailable
 
-    def _roll_back(self) -> None:
+    def _recover(self, error: Exception) -> None:
+        usable = getattr(error, "sqlite_errorcode", 0) & 0xFF != sqlite3.SQLITE_READONLY
         try:
             if self._writer.in_transaction:
                 self._writer.execute("ROLLBACK")
         except sqlite3.Error:
-            # The connection itself is unusable: the next batch starts on a new one, or learns why there is none.
+            usable = False
+        if not usable:  # the next batch starts on a new connection, or learns why there is none
             with contextlib.suppress(sqlite3.Error):
-                self._writer = self._connect()
+                writer, self._writer = self._writer, self._connect()
+                writer.close()
 
     def _append(self, jobs: list[_Job]) -> None:
         groups: dict[str, list[_Job]] = {}

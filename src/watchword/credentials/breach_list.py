@@ -4,8 +4,8 @@ Owns the search in a sorted file of SHA-1 digests: the text that haveibeenpwned.
 records. The caller opens the file; a look-up reads a few hundred bytes of it, whatever its size, and sends nothing anywhere.
 """
 
-import os
 import re
+from io import SEEK_END
 from typing import Protocol
 
 DIGEST = 20
@@ -28,7 +28,7 @@ class Reader(Protocol):
 
 def contains(file: Reader, digest: bytes) -> bool:
     """Whether a SHA-1 digest is in the list; raise BreachListError, and OSError where the file cannot be read."""
-    size = file.seek(0, os.SEEK_END)
+    size = file.seek(0, SEEK_END)
     file.seek(0)
     if _LINE.fullmatch(file.read(MAX_LINE).split(b"\n")[0]):
         return _search_text(file, size, digest.hex().upper().encode())

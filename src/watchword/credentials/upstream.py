@@ -1,0 +1,323 @@
+"""OpenID Connect Core §3.1, Discovery §4.3 and RFC 9207: signing in with another provider.
+
+Theory of operation: `begin` makes an `Attempt` (state, nonce, verifier), which `flows` keeps with the visit of one browser and takes
+out once. The provider sends the browser back; `check_callback` holds what it brought against the attempt and returns the code;
+`token_request` redeems it with the verifier; `check_id_token` returns the `Identity`. Nothing in between is trusted: the answer
+must come from the provider that was asked (mix-up), to the browser that asked (state), for this attempt (nonce, PKCE).
+
+Owns these checks and who an identity is: the pair (issuer, sub), and nothing else. An address is passed on only when the provider
+has verified it, and links no accounts (FD-01). GitHub is in `upstream_github`, discovery documents in `upstream_discovery`.
+"""
+
+import base64
+import hashlib
+import hmac
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Literal
+from urllib.parse import urlencode
+
+from watchword.credentials.addresses import AddressRefused, mail_address
+from watchword.jose import jwt, strict_json
+from watchword.jose.errors import JoseError
+from watchword.jose.jwk import Key
+from watchword.jose.strict_json import StrictJSONError
+
+LIFETIME = 600
+RANDOM_BYTES = 96
+MAX_ANSWER = 64 * 1024
+MAX_SUBJECT = 255
+MAX_CODE = 4096
+MAX_AGE_OF_TOKEN = 600
+LEEWAY = 60
+
+_CODE = re.compile(r"[\x20-\x7e]+")
+_SUBJECT = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?")
+
+
+class UpstreamRefused(ValueError):
+    """An answer of a provider that is not acceptable; `reason` is stable, `detail` is for the log only."""
+
+    def __init__(self, reason: str, detail: str = "") -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.detail = detail
+
+
+@dataclass(frozen=True, slots=True)
+class Provider:
+    """A provider that was configured: what its discovery document says, checked, and who we are to it."""
+
+    issuer: str
+    client_id: str
+    authorization_endpoint: str
+    token_endpoint: str
+    jwks_uri: str | None = None
+    userinfo_endpoint: str | None = None
+    algorithms: tuple[str, ...] = ("RS256",)
+    says_iss: bool = False
+    scopes: tuple[str, ...] = ("openid", "profile", "email")
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One sign-in under way, kept with one browser's visit; every value is a secret until it is used."""
+
+    issuer: str
+    state: str
+    nonce: str
+    code_verifier: str
+    redirect_uri: str
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Who somebody is to a provider; `key` alone says which account that is."""
+
+    issuer: str
+    sub: str
+    verified_email: str | None = None
+    name: str | None = None
+    preferred_username: str | None = None
+    auth_time: int | None = None
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """The pair under which an account is linked; the same sub of another issuer is somebody else (FD-01)."""
+        return self.issuer, self.sub
+
+
+@dataclass(frozen=True, slots=True)
+class TokenAnswer:
+    """What the token endpoint gave."""
+
+    access_token: str
+    id_token: str | None
+
+
+def begin(
+    provider: Provider,
+    *,
+    redirect_uri: str,
+    random: bytes,
+    login_hint: str | None = None,
+    prompt: str | None = None,
+    max_age: int | None = None,
+) -> tuple[str, Attempt]:
+    """Return the address to send a browser to, and the attempt to keep; `random` is 96 bytes, `max_age` in seconds.
+
+    The redirect URI must be the provider's own (one per provider), so that an answer says by its address who was asked.
+    """
+    if len(random) != RANDOM_BYTES:
+        raise ValueError("an attempt is made of 96 random bytes")
+    state, nonce, verifier = (_text(random[start : start + 32]) for start in (0, 32, 64))
+    attempt = Attempt(provider.issuer, state, nonce, verifier, redirect_uri)
+    asked: dict[str, object] = {
+        "response_type": "code",
+        "client_id": provider.client_id,
+        "redirect_uri": redirect_uri,
+        "scope": " ".join(provider.scopes),
+        "state": state,
+        "code_challenge": _text(hashlib.sha256(verifier.encode()).digest()),
+        "code_challenge_method": "S256",
+    }
+    if "openid" in provider.scopes:
+        asked["nonce"] = nonce
+    wishes = {"login_hint": login_hint, "prompt": prompt, "max_age": max_age}
+    asked |= {name: value for name, value in wishes.items() if value is not None}
+    joint = "&" if "?" in provider.authorization_endpoint else "?"
+    return provider.authorization_endpoint + joint + urlencode(asked, errors="replace"), attempt
+
+
+def _text(raw: bytes) -> str:
+    return base64.urlsafe_b64encode(raw).rstrip(b"=").decode("ascii")
+
+
+def check_callback(provider: Provider, attempt: Attempt | None, parameters: Mapping[str, str]) -> str:
+    """Return the code that a browser brought back; raise UpstreamRefused (FD-02). No parameter may have come twice."""
+    if attempt is None or not _same(parameters.get("state", ""), attempt.state):
+        raise UpstreamRefused("state")
+    if attempt.issuer != provider.issuer:  # another provider's redirect URI was called
+        raise UpstreamRefused("issuer")
+    said = parameters.get("iss")
+    if said is None and provider.says_iss:  # RFC 9207 §2.4
+        raise UpstreamRefused("issuer", "iss is missing")
+    if said is not None and said != provider.issuer:
+        raise UpstreamRefused("issuer", "iss is another provider's")
+    if "error" in parameters:
+        denied = parameters["error"] == "access_denied"
+        raise UpstreamRefused("denied" if denied else "error", ascii(parameters["error"])[:100])
+    code = parameters.get("code", "")
+    if len(code) > MAX_CODE or not _CODE.fullmatch(code):
+        raise UpstreamRefused("code")
+    return code
+
+
+def _same(sent: str, kept: str) -> bool:
+    return hmac.compare_digest(sent.encode("utf-8", "surrogatepass"), kept.encode())
+
+
+def token_request(
+    provider: Provider, attempt: Attempt, code: str, client_secret: str | None = None
+) -> dict[str, str]:
+    """Return the form for the provider's token endpoint; the secret, if there is one, goes into the form."""
+    form = {
+        "grant_type": "authorization_code",
+        "code": code,
+        "redirect_uri": attempt.redirect_uri,
+        "client_id": provider.client_id,
+        "code_verifier": attempt.code_verifier,
+    }
+    return form if client_secret is None else form | {"client_secret": client_secret}
+
+
+def read_token_answer(body: bytes) -> TokenAnswer:
+    """Read the answer of a token endpoint; raise UpstreamRefused."""
+    answer = read_json(body)
+    if not isinstance(answer, dict):
+        raise UpstreamRefused("answer")
+    if "error" in answer:  # GitHub says so with status 200
+        raise UpstreamRefused("error", ascii(answer["error"])[:100])
+    access_token, id_token = answer.get("access_token"), answer.get("id_token")
+    if not isinstance(access_token, str) or not access_token or not isinstance(id_token, str | None):
+        raise UpstreamRefused("answer")
+    if str(answer.get("token_type", "")).lower() != "bearer":  # RFC 6749 §5.1
+        raise UpstreamRefused("answer", "token_type")
+    return TokenAnswer(access_token, id_token)
+
+
+def read_json(body: bytes) -> object:
+    """Parse an answer of a provider; raise UpstreamRefused."""
+    try:
+        return strict_json.loads(body, max_bytes=MAX_ANSWER)
+    except StrictJSONError:
+        raise UpstreamRefused("answer", "not JSON") from None
+
+
+def check_id_token(
+    provider: Provider,
+    attempt: Attempt,
+    answer: TokenAnswer,
+    keys: Iterable[Key],
+    *,
+    now: int,
+    max_age: int | None = None,
+) -> Identity:
+    """Return who signed in, by an ID token that is the provider's, for us, and of this attempt; raise UpstreamRefused."""
+    if answer.id_token is None or attempt.issuer != provider.issuer:
+        raise UpstreamRefused("id_token", "missing, or of another provider")
+    try:
+        claims = jwt.decode(
+            answer.id_token,
+            keys,
+            algorithms=provider.algorithms,
+            typ=("JWT", ""),  # a token of another kind is none, but many providers say nothing
+            issuer=provider.issuer,
+            audience=provider.client_id,
+            now=now,
+            leeway=LEEWAY,
+            required=("iss", "sub", "aud", "exp", "iat", "nonce"),
+        )
+    except JoseError as error:
+        raise UpstreamRefused("id_token", error.reason) from None
+    _check_claims(provider, attempt, answer, claims, now)
+    auth_time = _check_auth_time(claims, now, max_age)
+    return identity(provider.issuer, claims, auth_time)
+
+
+def _check_claims(
+    provider: Provider, attempt: Attempt, answer: TokenAnswer, claims: Mapping[str, object], now: int
+) -> None:
+    nonce, audience, issued_at = claims["nonce"], claims["aud"], claims["iat"]
+    if not isinstance(nonce, str) or not _same(nonce, attempt.nonce):  # §3.1.3.7 step 11
+        raise UpstreamRefused("nonce")
+    if isinstance(audience, list | tuple) and len(audience) > 1 and "azp" not in claims:  # step 4
+        raise UpstreamRefused("id_token", "azp")
+    if claims.get("azp", provider.client_id) != provider.client_id:  # step 5
+        raise UpstreamRefused("id_token", "azp")
+    if not isinstance(issued_at, int | float) or issued_at < now - MAX_AGE_OF_TOKEN - LEEWAY:  # step 10
+        raise UpstreamRefused("id_token", "iat")
+    if "at_hash" in claims and not _is_hash_of(claims["at_hash"], answer.access_token):  # §3.1.3.8
+        raise UpstreamRefused("id_token", "at_hash")
+
+
+def _is_hash_of(at_hash: object, access_token: str) -> bool:
+    raw = access_token.encode("utf-8", "replace")
+    halves = (hashlib.new(name, raw).digest() for name in ("sha256", "sha384", "sha512"))
+    return at_hash in [_text(digest[: len(digest) // 2]) for digest in halves]
+
+
+def _check_auth_time(claims: Mapping[str, object], now: int, max_age: int | None) -> int | None:
+    auth_time = claims.get("auth_time")
+    if auth_time is not None and (isinstance(auth_time, bool) or not isinstance(auth_time, int)):
+        raise UpstreamRefused("id_token", "auth_time")
+    if max_age is not None and (auth_time is None or auth_time < now - max_age - LEEWAY):  # step 13
+        raise UpstreamRefused("id_token", "auth_time")
+    return auth_time
+
+
+def identity(issuer: str, claims: Mapping[str, object], auth_time: int | None = None) -> Identity:
+    """Return who claims are about; an address only when `email_verified` is true; raise UpstreamRefused."""
+    sub = claims.get("sub")
+    if not isinstance(sub, str) or len(sub) > MAX_SUBJECT or not _SUBJECT.fullmatch(sub):  # Core §2
+        raise UpstreamRefused("subject")
+    verified = claims.get("email_verified") is True  # not "true", not 1
+    return Identity(
+        issuer=issuer,
+        sub=sub,
+        verified_email=_email(claims.get("email")) if verified else None,
+        name=_short(claims.get("name")),
+        preferred_username=_short(claims.get("preferred_username")),
+        auth_time=auth_time,
+    )
+
+
+def read_userinfo(body: bytes, known: Identity) -> Identity:
+    """Return an identity with what the UserInfo endpoint adds; raise UpstreamRefused when it speaks of somebody else."""
+    claims = read_json(body)
+    if not isinstance(claims, dict) or claims.get("sub") != known.sub:  # Core §5.3.2
+        raise UpstreamRefused("subject", "userinfo is about somebody else")
+    return identity(known.issuer, claims, known.auth_time)
+
+
+def _email(value: object) -> str | None:
+    try:
+        return mail_address(value) if isinstance(value, str) else None
+    except AddressRefused:
+        return None
+
+
+def _short(value: object) -> str | None:
+    return value if isinstance(value, str) and 0 < len(value) <= MAX_SUBJECT else None
+
+
+Outcome = Literal[
+    "sign_in", "link", "register", "refused_disabled", "refused_taken", "refused_proof", "refused_unknown"
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Linked:
+    """The account that an identity's key is linked to."""
+
+    user_id: str
+    disabled: bool
+
+
+def decide(
+    linked: Linked | None, *, current_user: str | None, current_is_fresh: bool, may_register: bool
+) -> Outcome:
+    """Return what a proved identity leads to (FD-01, FD-03); `current_user` is who is signed in in this browser and asked to link.
+
+    An account is found by the identity's key alone. Linking takes both proofs: the identity's, and a fresh one of the account.
+    """
+    if linked is not None and linked.disabled:  # an upstream enables nobody
+        return "refused_disabled"
+    if current_user is None:
+        if linked is not None:
+            return "sign_in"
+        return "register" if may_register else "refused_unknown"
+    if linked is not None:
+        return "sign_in" if linked.user_id == current_user else "refused_taken"
+    return "link" if current_is_fresh else "refused_proof"

@@ -1,0 +1,95 @@
+"""OpenID Connect Discovery §3 and §4.3, RFC 8414 §3.3: what a provider's metadata may say.
+
+Owns the checks of a document that was fetched: its issuer is the one that was configured, its addresses are https and on the
+issuer's host or on one that the operator named (SS-02). Fetching is in `fetch`.
+"""
+
+import re
+from collections.abc import Collection, Iterable
+
+from watchword.credentials.upstream import Provider, UpstreamRefused, read_json
+
+WELL_KNOWN = "/.well-known/openid-configuration"
+# Asymmetric ones only; the order is ours, not the provider's.
+ALGORITHMS = ("ES256", "EdDSA", "PS256", "RS256", "ES384", "PS384", "RS384", "ES512", "PS512", "RS512")
+# Providers that are known to serve from hosts beside their issuer's.
+KNOWN_HOSTS: dict[str, frozenset[str]] = {
+    "https://accounts.google.com": frozenset(
+        {"oauth2.googleapis.com", "www.googleapis.com", "openidconnect.googleapis.com"}
+    ),
+}
+MICROSOFT = re.compile(r"https://login\.microsoftonline\.com/[0-9a-f-]{36}/v2\.0")
+_LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
+_URL = re.compile(
+    rf"(?P<scheme>https?)://(?P<host>{_LABEL}(?:\.{_LABEL})*)(?P<port>:[1-9][0-9]{{0,4}})?"
+    r"(?P<path>/[A-Za-z0-9\-._~!$&'()*+,;=:@%/]*)?(?P<query>\?[A-Za-z0-9\-._~!$&'()*+,;=:@%/?]*)?"
+)
+_LOOPBACK = frozenset({"localhost", "127.0.0.1"})
+
+
+def discovery_url(issuer: str, *, allow_loopback: bool = False) -> str:
+    """Return where a provider's metadata is; raise UpstreamRefused for what cannot be an issuer."""
+    found = _address(issuer, allow_loopback)
+    if found is None or found["query"]:  # Discovery §3: no query, no fragment
+        raise UpstreamRefused("issuer", "an issuer is an https address without a query")
+    return issuer.removesuffix("/") + WELL_KNOWN
+
+
+def check_discovery(
+    document: bytes,
+    *,
+    issuer: str,
+    client_id: str,
+    extra_hosts: Collection[str] = (),
+    allow_loopback: bool = False,
+) -> Provider:
+    """Return the provider that a fetched document describes; raise UpstreamRefused."""
+    discovery_url(issuer, allow_loopback=allow_loopback)
+    metadata = read_json(document)
+    if not isinstance(metadata, dict):
+        raise UpstreamRefused("discovery", "not an object")
+    if metadata.get("issuer") != issuer:  # §4.3: exactly
+        raise UpstreamRefused("issuer", "the document is another issuer's")
+    hosts = _hosts(issuer, extra_hosts)
+
+    def endpoint(name: str) -> str:
+        found = _address(metadata.get(name), allow_loopback)
+        if found is None or found["host"] not in hosts:
+            raise UpstreamRefused("endpoint", name)
+        return found[0]
+
+    return Provider(
+        issuer=issuer,
+        client_id=client_id,
+        authorization_endpoint=endpoint("authorization_endpoint"),
+        token_endpoint=endpoint("token_endpoint"),
+        jwks_uri=endpoint("jwks_uri"),
+        userinfo_endpoint=endpoint("userinfo_endpoint") if "userinfo_endpoint" in metadata else None,
+        algorithms=_algorithms(metadata.get("id_token_signing_alg_values_supported", ["RS256"])),
+        says_iss=metadata.get("authorization_response_iss_parameter_supported") is True,
+    )
+
+
+def _hosts(issuer: str, extra_hosts: Iterable[str]) -> frozenset[str]:
+    own = issuer.split("/")[2].partition(":")[0]
+    known = KNOWN_HOSTS.get(issuer, frozenset())
+    if MICROSOFT.fullmatch(issuer):
+        known = frozenset({"graph.microsoft.com"})
+    return frozenset({own, *extra_hosts}) | known
+
+
+def _address(value: object, allow_loopback: bool) -> re.Match[str] | None:
+    found = _URL.fullmatch(value) if isinstance(value, str) and len(value) <= 2000 else None
+    if found is None or int((found["port"] or ":443")[1:]) > 65535:
+        return None
+    plain = found["scheme"] == "http"
+    return None if plain and not (allow_loopback and found["host"] in _LOOPBACK) else found
+
+
+def _algorithms(offered: object) -> tuple[str, ...]:
+    if not isinstance(offered, list):
+        raise UpstreamRefused("discovery", "id_token_signing_alg_values_supported")
+    common = tuple(name for name in ALGORITHMS if name in offered)
+    if not common:  # never "none", never with a shared secret
+        raise UpstreamRefused("discovery", "no algorithm in common")
+    return common

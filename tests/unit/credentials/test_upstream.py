@@ -1,0 +1,449 @@
+"""Signing in elsewhere: the answer must be the asked provider's, for this browser and attempt. Rows FD-01 to FD-03, SS-02."""
+
+import hashlib
+import json
+from functools import partial
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from watchword.credentials import upstream, upstream_discovery, upstream_github
+from watchword.credentials.upstream import Attempt, Identity, Linked, Provider, TokenAnswer, UpstreamRefused
+from watchword.jose import jwk, jws, jwt
+from watchword.oauth import pkce
+
+ISSUER = "https://login.example.com"
+NOW = 1_800_000_000
+KEY = jwk.generate("ES256")
+THIEF = jwk.generate("ES256", KEY.kid)
+CALLBACK = "https://auth.example.org/upstream/example/callback"
+METADATA: dict[str, object] = {
+    "issuer": ISSUER,
+    "authorization_endpoint": f"{ISSUER}/authorize",
+    "token_endpoint": f"{ISSUER}/token",
+    "jwks_uri": f"{ISSUER}/jwks",
+    "userinfo_endpoint": f"{ISSUER}/userinfo",
+    "id_token_signing_alg_values_supported": ["HS256", "none", "ES256", "RS256"],
+    "authorization_response_iss_parameter_supported": True,
+}
+PROVIDER = upstream_discovery.check_discovery(json.dumps(METADATA).encode(), issuer=ISSUER, client_id="us")
+URL, ATTEMPT = upstream.begin(PROVIDER, redirect_uri=CALLBACK, random=bytes(range(96)))
+OTHER_ATTEMPT = upstream.begin(PROVIDER, redirect_uri=CALLBACK, random=bytes(96))[1]
+CLAIMS: dict[str, object] = {
+    "iss": ISSUER,
+    "sub": "248289761001",
+    "aud": "us",
+    "exp": NOW + 300,
+    "iat": NOW,
+    "nonce": ATTEMPT.nonce,
+    "email": "Ada@example.com",
+    "email_verified": True,
+    "name": "Ada",
+}
+HONEST = {"state": ATTEMPT.state, "code": "a code", "iss": ISSUER}
+
+
+def reason(call: Any) -> str:
+    with pytest.raises(UpstreamRefused) as caught:
+        call()
+    return caught.value.reason
+
+
+def id_token(*, key: jwk.Key = KEY, typ: str | None = "JWT", **changes: object) -> str:
+    claims = {name: value for name, value in (CLAIMS | changes).items() if value is not ...}
+    return jwt.encode(key, claims, typ=typ)
+
+
+def check(token: str | None, *, attempt: Attempt = ATTEMPT, max_age: int | None = None) -> Identity:
+    answer = TokenAnswer("access", token)
+    return upstream.check_id_token(PROVIDER, attempt, answer, [KEY], now=NOW, max_age=max_age)
+
+
+def test_the_browser_is_sent_with_state_nonce_and_pkce() -> None:
+    query = {name: values[0] for name, values in parse_qs(urlsplit(URL).query, strict_parsing=True).items()}
+    assert URL.startswith(f"{ISSUER}/authorize?")
+    assert query == {
+        "response_type": "code",
+        "client_id": "us",
+        "redirect_uri": CALLBACK,
+        "scope": "openid profile email",
+        "state": ATTEMPT.state,
+        "nonce": ATTEMPT.nonce,
+        "code_challenge": pkce.challenge_of(ATTEMPT.code_verifier),
+        "code_challenge_method": "S256",
+    }
+    assert len({ATTEMPT.state, ATTEMPT.nonce, ATTEMPT.code_verifier}) == 3
+    form = upstream.token_request(PROVIDER, ATTEMPT, "a code")
+    pkce.verify(form["code_verifier"], query["code_challenge"])
+    assert form["redirect_uri"] == CALLBACK
+    assert "client_secret" not in form
+    assert upstream.token_request(PROVIDER, ATTEMPT, "a code", "s")["client_secret"] == "s"
+
+
+def test_wishes_are_passed_on() -> None:
+    url, _ = upstream.begin(
+        PROVIDER,
+        redirect_uri=CALLBACK,
+        random=bytes(96),
+        login_hint="ada&state=x\r\n\ud800",
+        prompt="login",
+        max_age=0,
+    )
+    query = parse_qs(urlsplit(url).query)
+    assert (query["login_hint"], query["prompt"], query["max_age"]) == (
+        ["ada&state=x\r\n?"],
+        ["login"],
+        ["0"],
+    )
+    assert len(query["state"]) == 1
+    with pytest.raises(ValueError, match="96"):
+        upstream.begin(PROVIDER, redirect_uri=CALLBACK, random=b"little")
+
+
+@pytest.mark.parametrize(
+    ("attempt", "changes", "expected"),
+    [
+        pytest.param(None, {}, "state", id="nobody began here"),
+        pytest.param(OTHER_ATTEMPT, {}, "state", id="another browser began it"),
+        pytest.param(ATTEMPT, {"state": ...}, "state", id="no state"),
+        pytest.param(ATTEMPT, {"state": ""}, "state", id="an empty state"),
+        pytest.param(ATTEMPT, {"state": ATTEMPT.state + "\x00"}, "state", id="a state with NUL"),
+        pytest.param(ATTEMPT, {"state": "é\ud800"}, "state", id="a state that is not ASCII"),
+        pytest.param(ATTEMPT, {"iss": "https://evil.example"}, "issuer", id="another issuer's answer"),
+        pytest.param(ATTEMPT, {"iss": ISSUER + "/"}, "issuer", id="almost the issuer"),
+        pytest.param(ATTEMPT, {"iss": ...}, "issuer", id="no issuer from one that says it names itself"),
+        pytest.param(ATTEMPT, {"error": "access_denied"}, "denied", id="the person said no"),
+        pytest.param(ATTEMPT, {"error": "server_error\r\n"}, "error", id="the provider failed"),
+        pytest.param(
+            ATTEMPT,
+            {"error": "server_error", "iss": "https://evil.example"},
+            "issuer",
+            id="an error of another",
+        ),
+        pytest.param(ATTEMPT, {"code": ...}, "code", id="no code"),
+        pytest.param(ATTEMPT, {"code": "a\r\nb"}, "code", id="a code with a line break"),
+        pytest.param(ATTEMPT, {"code": "é"}, "code", id="a code that is not ASCII"),
+        pytest.param(ATTEMPT, {"code": "x" * 4097}, "code", id="an endless code"),
+    ],
+)
+def test_an_answer_that_was_not_asked_for_is_refused(
+    attempt: Attempt | None, changes: dict[str, object], expected: str
+) -> None:
+    """FD-02."""
+    assert upstream.check_callback(PROVIDER, ATTEMPT, HONEST) == "a code"
+    sent: Any = {name: value for name, value in (HONEST | changes).items() if value is not ...}
+    assert reason(lambda: upstream.check_callback(PROVIDER, attempt, sent)) == expected
+
+
+def test_an_answer_at_another_providers_address_is_refused() -> None:
+    """FD-02: mix-up without `iss`."""
+    other = Provider("https://other.example", "us", "https://other.example/a", "https://other.example/t")
+    sent = {"state": ATTEMPT.state, "code": "a code"}
+    assert reason(lambda: upstream.check_callback(other, ATTEMPT, sent)) == "issuer"
+    assert (
+        reason(lambda: upstream.check_id_token(other, ATTEMPT, TokenAnswer("a", id_token()), [KEY], now=NOW))
+        == "id_token"
+    )
+
+
+@pytest.mark.parametrize("typ", ["JWT", "jwt", None])
+def test_an_id_token_says_who_it_was(typ: str | None) -> None:
+    found = check(id_token(typ=typ, auth_time=NOW - 5))
+    assert found.key == (ISSUER, "248289761001")
+    assert found.verified_email == "Ada@example.com"
+    assert (found.name, found.auth_time) == ("Ada", NOW - 5)
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        pytest.param({"nonce": OTHER_ATTEMPT.nonce}, "nonce", id="of another attempt"),
+        pytest.param({"nonce": ...}, "id_token", id="without a nonce"),
+        pytest.param({"nonce": ["x"]}, "nonce", id="with a list of nonces"),
+        pytest.param({"iss": "https://evil.example"}, "id_token", id="of another issuer"),
+        pytest.param({"aud": "them"}, "id_token", id="for another client"),
+        pytest.param({"aud": ["us", "them"]}, "id_token", id="for several without azp"),
+        pytest.param({"aud": ["us", "them"], "azp": "them"}, "id_token", id="presented by another"),
+        pytest.param({"exp": NOW - 61}, "id_token", id="expired"),
+        pytest.param({"exp": ...}, "id_token", id="without an end"),
+        pytest.param({"iat": NOW - 3600}, "id_token", id="of an hour ago"),
+        pytest.param({"iat": NOW + 3600}, "id_token", id="of the future"),
+        pytest.param({"at_hash": "AAAAAAAAAAAAAAAAAAAAAA"}, "id_token", id="beside another access token"),
+        pytest.param({"at_hash": 5}, "id_token", id="with a number for a hash"),
+        pytest.param({"auth_time": "yesterday"}, "id_token", id="with a text for a time"),
+        pytest.param({"sub": ...}, "id_token", id="about nobody"),
+        pytest.param({"sub": ""}, "subject", id="about an empty subject"),
+        pytest.param({"sub": 5}, "id_token", id="about a number"),
+        pytest.param({"sub": "x" * 256}, "subject", id="about an endless subject"),
+        pytest.param({"sub": "ädä"}, "subject", id="about a subject that is not ASCII"),
+        pytest.param({"key": THIEF}, "id_token", id="signed by another key of the same name"),
+        pytest.param({"typ": "logout+jwt"}, "id_token", id="that is a logout token"),
+        pytest.param({"typ": "at+jwt"}, "id_token", id="that is an access token"),
+    ],
+)
+def test_an_id_token_that_is_not_this_sign_ins_is_refused(changes: dict[str, Any], expected: str) -> None:
+    """FD-02."""
+    assert check(id_token())
+    assert reason(lambda: check(id_token(**changes))) == expected
+
+
+@pytest.mark.parametrize("token", [None, "", "a.b.c", "é", "\ud800", "x" * 1_000_000])
+def test_what_is_no_id_token_is_refused(token: str | None) -> None:
+    assert reason(lambda: check(token)) == "id_token"
+
+
+def test_an_id_token_under_a_shared_secret_or_none_is_refused() -> None:
+    """FD-02, CA-03."""
+    assert not {"none", "HS256"} & set(PROVIDER.algorithms)
+    header, payload, signature = id_token().split(".")
+    for alg in ("none", "HS256"):
+        forged = jwk.b64encode(json.dumps({"alg": alg, "typ": "JWT", "kid": KEY.kid}).encode())
+        assert reason(lambda forged=forged: check(f"{forged}.{payload}.{signature}")) == "id_token"
+        assert reason(lambda forged=forged: check(f"{forged}.{payload}.")) == "id_token"
+    assert jws.peek(f"{header}.{payload}.{signature}").alg == "ES256"
+
+
+def test_an_access_token_is_bound_to_its_id_token() -> None:
+    assert check(id_token(at_hash=jwk.b64encode(hashlib.sha256(b"access").digest()[:16])))
+
+
+def test_a_fresh_sign_in_can_be_demanded() -> None:
+    assert check(id_token(auth_time=NOW - 10), max_age=60)
+    assert reason(lambda: check(id_token(auth_time=NOW - 600), max_age=60)) == "id_token"
+    assert reason(lambda: check(id_token(), max_age=60)) == "id_token"
+
+
+@pytest.mark.parametrize(
+    ("changes", "email"),
+    [
+        pytest.param({}, "Ada@example.com", id="verified"),
+        pytest.param({"email_verified": False}, None, id="not verified"),
+        pytest.param({"email_verified": ...}, None, id="nothing said"),
+        pytest.param({"email_verified": "true"}, None, id="a text"),
+        pytest.param({"email_verified": 1}, None, id="a number"),
+        pytest.param({"email": "a@b@example.com"}, None, id="no address"),
+        pytest.param({"email": "a@example.com\r\nBcc: b@evil.com"}, None, id="an address with a header"),
+        pytest.param({"email": ["ada@example.com"]}, None, id="a list"),
+    ],
+)
+def test_an_address_is_passed_on_only_when_verified(changes: dict[str, Any], email: str | None) -> None:
+    """FD-01."""
+    assert check(id_token(**changes)).verified_email == email
+
+
+def test_the_same_subject_of_another_issuer_is_somebody_else() -> None:
+    """FD-01."""
+    assert Identity(ISSUER, "1").key != Identity("https://other.example", "1").key
+
+
+def test_userinfo_adds_to_the_same_person_only() -> None:
+    known = check(id_token(email=..., email_verified=...))
+    body = {"sub": known.sub, "email": "ada@example.com", "email_verified": True}
+    assert upstream.read_userinfo(json.dumps(body).encode(), known).verified_email == "ada@example.com"
+    others: list[object] = [{**body, "sub": "somebody else"}, {"email": "x"}, []]
+    for other in others:
+        assert reason(partial(upstream.read_userinfo, json.dumps(other).encode(), known)) == "subject"
+
+
+DISABLED, ADA = Linked("user_ada", disabled=True), Linked("user_ada", disabled=False)
+
+
+@pytest.mark.parametrize(
+    ("linked", "current", "fresh", "may_register", "outcome"),
+    [
+        pytest.param(ADA, None, False, False, "sign_in", id="a linked identity signs in"),
+        pytest.param(
+            None, None, False, True, "register", id="an unknown one registers where that is allowed"
+        ),
+        pytest.param(None, None, False, False, "refused_unknown", id="and is refused where not"),
+        pytest.param(DISABLED, None, False, True, "refused_disabled", id="a disabled account stays disabled"),
+        pytest.param(DISABLED, "user_ada", True, True, "refused_disabled", id="also for who was signed in"),
+        pytest.param(
+            None, "user_ada", True, False, "link", id="with a fresh proof of the account it is linked"
+        ),
+        pytest.param(None, "user_ada", False, True, "refused_proof", id="without one it is not"),
+        pytest.param(ADA, "user_bob", True, True, "refused_taken", id="another's identity is not taken over"),
+        pytest.param(ADA, "user_ada", False, False, "sign_in", id="an own one proves the person again"),
+    ],
+)
+def test_an_identity_leads_to_an_account_by_its_key_and_by_proof(
+    linked: Linked | None, current: str | None, fresh: bool, may_register: bool, outcome: str
+) -> None:
+    """FD-01, FD-03."""
+    found = upstream.decide(linked, current_user=current, current_is_fresh=fresh, may_register=may_register)
+    assert found == outcome
+
+
+def discover(changes: dict[str, object], **options: Any) -> Provider:
+    document = {name: value for name, value in (METADATA | changes).items() if value is not ...}
+    return upstream_discovery.check_discovery(
+        json.dumps(document).encode(), **{"issuer": ISSUER, "client_id": "us", **options}
+    )
+
+
+def test_a_discovery_document_describes_its_issuer() -> None:
+    assert upstream_discovery.discovery_url(ISSUER) == f"{ISSUER}/.well-known/openid-configuration"
+    assert (
+        upstream_discovery.discovery_url("https://x.example/a/")
+        == "https://x.example/a/.well-known/openid-configuration"
+    )
+    assert PROVIDER.algorithms == ("ES256", "RS256")
+    assert PROVIDER.says_iss
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        pytest.param({"issuer": "https://evil.example"}, "issuer", id="another issuer"),
+        pytest.param({"issuer": ISSUER + "/"}, "issuer", id="a slash more"),
+        pytest.param({"issuer": ...}, "issuer", id="no issuer"),
+        pytest.param({"token_endpoint": "https://evil.example/token"}, "endpoint", id="another host"),
+        pytest.param(
+            {"token_endpoint": f"{ISSUER}.evil.example/token"}, "endpoint", id="a host that begins like it"
+        ),
+        pytest.param(
+            {"token_endpoint": "https://login.example.com@evil.example/"}, "endpoint", id="user information"
+        ),
+        pytest.param(
+            {"token_endpoint": "https://login.example.com\\@evil.example/"}, "endpoint", id="a backslash"
+        ),
+        pytest.param({"jwks_uri": "http://login.example.com/jwks"}, "endpoint", id="no TLS"),
+        pytest.param({"jwks_uri": "https://169.254.169.254/"}, "endpoint", id="a metadata service"),
+        pytest.param({"jwks_uri": "file:///etc/passwd"}, "endpoint", id="a file"),
+        pytest.param({"jwks_uri": ...}, "endpoint", id="no keys"),
+        pytest.param({"jwks_uri": 5}, "endpoint", id="a number"),
+        pytest.param({"jwks_uri": f"{ISSUER}:99999/jwks"}, "endpoint", id="a port that does not exist"),
+        pytest.param({"userinfo_endpoint": "https://evil.example/"}, "endpoint", id="userinfo elsewhere"),
+        pytest.param({"authorization_endpoint": "javascript:alert(1)"}, "endpoint", id="a script"),
+        pytest.param(
+            {"authorization_endpoint": f"{ISSUER}/a\r\nSet-Cookie: x"}, "endpoint", id="a line break"
+        ),
+        pytest.param({"authorization_endpoint": f"{ISSUER}/a#b"}, "endpoint", id="a fragment"),
+        pytest.param(
+            {"id_token_signing_alg_values_supported": ["none", "HS256"]}, "discovery", id="no signature"
+        ),
+        pytest.param(
+            {"id_token_signing_alg_values_supported": "ES256"}, "discovery", id="a text of algorithms"
+        ),
+    ],
+)
+def test_a_discovery_document_that_leads_elsewhere_is_refused(
+    changes: dict[str, object], expected: str
+) -> None:
+    """SS-02."""
+    assert discover({})
+    assert reason(lambda: discover(changes)) == expected
+
+
+@pytest.mark.parametrize(
+    "document", [b"", b"[]", b"null", b"\xff", b"{" * 100_000, b'{"issuer":1,"issuer":2}', b" " * 70_000]
+)
+def test_what_is_no_discovery_document_is_refused(document: bytes) -> None:
+    """SS-02."""
+    found = reason(lambda: upstream_discovery.check_discovery(document, issuer=ISSUER, client_id="us"))
+    assert found in {"answer", "discovery"}
+
+
+def test_further_hosts_are_the_operators_to_name() -> None:
+    elsewhere: dict[str, object] = {"jwks_uri": "https://keys.example.net/jwks"}
+    assert reason(lambda: discover(elsewhere)) == "endpoint"
+    assert discover(elsewhere, extra_hosts={"keys.example.net"}).jwks_uri == "https://keys.example.net/jwks"
+    google: dict[str, object] = {
+        "issuer": "https://accounts.google.com",
+        "authorization_endpoint": "https://accounts.google.com/o/oauth2/v2/auth",
+        "token_endpoint": "https://oauth2.googleapis.com/token",
+        "userinfo_endpoint": "https://openidconnect.googleapis.com/v1/userinfo",
+        "jwks_uri": "https://www.googleapis.com/oauth2/v3/certs",
+    }
+    assert discover(google, issuer="https://accounts.google.com")
+
+
+def test_loopback_is_for_tests_alone() -> None:
+    local = "http://127.0.0.1:9000"
+    moved: dict[str, object] = {
+        name: value.replace(ISSUER, local) if isinstance(value, str) else value
+        for name, value in METADATA.items()
+    }
+    assert discover(moved, issuer=local, allow_loopback=True).jwks_uri == f"{local}/jwks"
+    assert reason(lambda: discover(moved, issuer=local)) == "issuer"
+
+
+GITHUB_USER = {"id": 583231, "login": "octocat", "name": "The Octocat", "email": "public@example.com"}
+GITHUB_EMAILS = [
+    {"email": "other@example.com", "primary": False, "verified": True},
+    {"email": "octocat@example.com", "primary": True, "verified": True},
+]
+
+
+def github(user: object, emails: object = None) -> Identity:
+    return upstream_github.read_identity(
+        json.dumps(user).encode(), None if emails is None else json.dumps(emails).encode()
+    )
+
+
+def test_github_signs_in_by_number_with_pkce_and_state() -> None:
+    provider = upstream_github.provider("us")
+    url, attempt = upstream.begin(provider, redirect_uri=CALLBACK, random=bytes(range(96)))
+    query = parse_qs(urlsplit(url).query)
+    assert query["code_challenge_method"] == ["S256"]
+    assert "nonce" not in query
+    assert upstream.check_callback(provider, attempt, {"state": attempt.state, "code": "c"}) == "c"
+    found = github(GITHUB_USER, GITHUB_EMAILS)
+    assert found.key == ("https://github.com/login/oauth", "583231")
+    assert (found.verified_email, found.preferred_username) == ("octocat@example.com", "octocat")
+    assert github({**GITHUB_USER, "login": "renamed"}).key == found.key
+
+
+@pytest.mark.parametrize(
+    "emails",
+    [
+        None,
+        [],
+        [{"email": "octocat@example.com", "primary": True, "verified": False}],
+        [{"email": "octocat@example.com", "primary": True, "verified": "yes"}],
+        [{"email": ["x"], "primary": True, "verified": True}],
+        [None, 5],
+    ],
+)
+def test_github_gives_no_address_that_it_has_not_verified(emails: object) -> None:
+    """FD-01: the address of the profile is not verified."""
+    assert github(GITHUB_USER, GITHUB_EMAILS).verified_email
+    assert github(GITHUB_USER, emails).verified_email is None
+
+
+@pytest.mark.parametrize("number", [None, "583231", True, 0, -1, 1.5, [1]])
+def test_a_github_account_without_its_number_is_refused(number: object) -> None:
+    """FD-01."""
+    assert reason(lambda: github({**GITHUB_USER, "id": number})) == "subject"
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        (b'{"error":"bad_verification_code"}', "error"),
+        (b'{"access_token":"a"}', "answer"),
+        (b'{"access_token":"a","token_type":"mac"}', "answer"),
+        (b'{"access_token":5,"token_type":"bearer"}', "answer"),
+        (b'{"access_token":"a","token_type":"bearer","id_token":5}', "answer"),
+        (b"access_token=a&token_type=bearer", "answer"),
+        (b"", "answer"),
+        (b"[]", "answer"),
+        (b"9" * 5000, "answer"),
+    ],
+)
+def test_an_answer_without_a_token_is_refused(body: bytes, expected: str) -> None:
+    good = b'{"access_token":"a","token_type":"Bearer","id_token":"x.y.z"}'
+    assert upstream.read_token_answer(good) == TokenAnswer("a", "x.y.z")
+    assert reason(lambda: upstream.read_token_answer(body)) == expected
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from(["state", "code", "iss", "error"]), st.text(st.characters(exclude_categories=()))
+    )
+)
+def test_whatever_a_browser_brings_is_refused_in_one_way(parameters: dict[str, str]) -> None:
+    assert reason(lambda: upstream.check_callback(PROVIDER, ATTEMPT, parameters))

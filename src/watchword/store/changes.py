@@ -85,16 +85,15 @@ class Changes:
                 await asyncio.sleep(RETRY)
 
     async def _listen(self, connection: Any) -> None:
+        connection.add_termination_listener(lambda _connection: self._unsent.set())
         await connection.add_listener(CHANNEL, self._heard)
         self._move()
-        while True:
+        while not self._closing or self._unsent.is_set():
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._unsent.wait(), PING)
-            announce = self._unsent.is_set()
             self._unsent.clear()
-            if announce:
+            try:
                 await connection.execute("SELECT pg_notify($1, $2)", CHANNEL, self._node)
-            else:
-                await connection.execute("SELECT 1")
-            if self._closing:
-                return
+            except BaseException:
+                self._unsent.set()
+                raise

@@ -40,7 +40,8 @@ POOL_SIZE = 10
 POOL_WAIT = 1.0
 ATTEMPTS = 6
 MAX_BATCH = 256
-OPENING: tuple[type[Exception], ...] = (*FAILURES, ValueError)  # of an address that cannot be understood
+# What an address that cannot be understood raises counts as well.
+OPENING: tuple[type[Exception], ...] = (*FAILURES, ValueError, OverflowError)
 MAX_APPENDING = 20_000
 BEGIN = "BEGIN ISOLATION LEVEL READ COMMITTED"
 # An administrator may ask for more than `on`; less would acknowledge what a power loss can undo.
@@ -246,7 +247,7 @@ class PostgresDatabase:
     async def _fail(self, connection: Any, error: BaseException, *, sent: bool = False) -> NoReturn:
         """Raise what a failure means; `sent` when the server may have committed before it."""
         if isinstance(error, TimeoutError):
-            connection.terminate()
+            _terminate(connection)
         lost = is_lost(error)
         if lost and self._pool is not None:
             await self._pool.expire_connections()
@@ -313,11 +314,17 @@ async def _repeated(attempt: Callable[[], Awaitable[T]]) -> T:
 
 
 async def _roll_back(connection: Any, error: BaseException) -> None:
-    if connection.is_closed() or isinstance(error, TimeoutError):
-        return
+    if isinstance(error, TimeoutError):
+        return  # the connection is given up anyway
     try:
         await connection.execute("ROLLBACK")
     except FAILURES:
+        _terminate(connection)
+
+
+def _terminate(connection: Any) -> None:
+    """Cut a connection; the driver has taken one that was lost out of our hands already."""
+    with contextlib.suppress(asyncpg.InterfaceError):
         connection.terminate()
 
 
@@ -334,7 +341,7 @@ def _warnings(connection: Any) -> Iterator[list[str]]:
     try:
         yield found
     finally:
-        if not connection.is_closed():
+        with contextlib.suppress(asyncpg.InterfaceError):
             connection.remove_log_listener(note)
 
 

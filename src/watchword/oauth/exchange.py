@@ -1,0 +1,207 @@
+"""RFC 8693: token exchange.
+
+Owns every rule about who may exchange which token for what. Looking tokens up, checking that they are alive and proving
+possession happen before; what comes in here are facts. Without an actor the client acts as the subject (impersonation); with
+one the new token says so in `act` (delegation). An exchange can only take rights away: scope, audience and life never grow.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from watchword.oauth.errors import OAuthError
+
+ACCESS_TOKEN = "urn:ietf:params:oauth:token-type:access_token"
+JWT = "urn:ietf:params:oauth:token-type:jwt"
+ID_TOKEN = "urn:ietf:params:oauth:token-type:id_token"
+# What may be presented, and what may be asked for: never a refresh token, never a token of unknown kind.
+SUBJECT_TYPES = (ACCESS_TOKEN, JWT)
+REQUESTED_TYPES = (ACCESS_TOKEN, JWT)
+
+MAX_ACTORS = 4
+MAX_TARGETS = 10
+
+Claims = Mapping[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class LiveToken:
+    """A token that was just found alive; `kind` is "access_token" or "api_token", `expires_at` in Unix seconds.
+
+    `act` and `may_act` are its claims of that name, `jkt` and `x5t` what it is bound to.
+    """
+
+    kind: str
+    subject: str
+    client_id: str | None
+    scope: tuple[str, ...]
+    audience: tuple[str, ...]
+    expires_at: int | None
+    act: Claims | None = None
+    may_act: Claims | None = None
+    jkt: str | None = None
+    x5t: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ExchangePolicy:
+    """What a client may do by exchange: for which audiences and scopes, acting as or for somebody, for how many seconds.
+
+    `resources` are the audiences that the client itself serves: tokens sent to it may be exchanged by it.
+    """
+
+    audiences: tuple[str, ...]
+    scope: tuple[str, ...]
+    resources: tuple[str, ...] = ()
+    may_impersonate: bool = False
+    may_delegate: bool = True
+    max_lifetime: int = 300
+
+
+@dataclass(frozen=True, slots=True)
+class ExchangeRequest:
+    """The parameters of an exchange, decoded; `targets` are all values of `audience` and `resource`."""
+
+    subject_token_type: str
+    actor_token_type: str | None = None
+    requested_token_type: str | None = None
+    targets: tuple[str, ...] = ()
+    scope: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Exchanged:
+    """What the new token is to say; `act` is None for impersonation."""
+
+    subject: str
+    audience: tuple[str, ...]
+    scope: tuple[str, ...]
+    expires_at: int
+    issued_token_type: str
+    act: Claims | None = field(default=None)
+
+
+def check_types(request: ExchangeRequest, *, has_actor_token: bool) -> None:
+    """Raise `invalid_request` for token types that are not exchanged here (§2.1)."""
+    if request.subject_token_type not in SUBJECT_TYPES:
+        raise _bad("This subject_token_type is not accepted.", "subject_token_type")
+    if has_actor_token != (request.actor_token_type is not None):
+        raise _bad("actor_token and actor_token_type go together.", "actor_token_type")
+    if request.actor_token_type is not None and request.actor_token_type not in SUBJECT_TYPES:
+        raise _bad("This actor_token_type is not accepted.", "actor_token_type")
+    if request.requested_token_type not in (None, *REQUESTED_TYPES):
+        raise _bad("This requested_token_type is not issued.", "requested_token_type")
+
+
+def decide(
+    request: ExchangeRequest,
+    subject: LiveToken | None,
+    actor: LiveToken | None,
+    policy: ExchangePolicy | None,
+    *,
+    client_id: str,
+    actor_sent: bool,
+    proven_jkt: str | None = None,
+    proven_x5t: str | None = None,
+    now: int,
+) -> Exchanged:
+    """Decide an exchange; `subject` and `actor` are None when such a token was not alive, `policy` when there is none.
+
+    Raise `unauthorized_client`, `invalid_request`, `invalid_target` or `invalid_scope` (§2.2.2).
+    """
+    if policy is None:
+        raise OAuthError("unauthorized_client", "This client may not exchange tokens.")
+    check_types(request, has_actor_token=actor_sent)
+    if subject is None or (subject.expires_at is not None and subject.expires_at <= now):
+        raise _bad("The subject_token is not valid.", "subject_token")
+    if actor_sent and (actor is None or (actor.expires_at is not None and actor.expires_at <= now)):
+        raise _bad("The actor_token is not valid.", "actor_token")
+    _check_holder(subject, policy, client_id, "subject_token")
+    _check_possession(subject, client_id, proven_jkt, proven_x5t)
+    if actor is not None:
+        _check_holder(actor, policy, client_id, "actor_token")
+        _check_possession(actor, client_id, proven_jkt, proven_x5t)
+    act = _act(subject, actor, policy, client_id)
+    expires_at = now + policy.max_lifetime
+    return Exchanged(
+        subject=subject.subject,
+        audience=_audience(request, policy),
+        scope=_scope(request, subject, policy),
+        expires_at=min(
+            expires_at, subject.expires_at or expires_at, (actor and actor.expires_at) or expires_at
+        ),
+        issued_token_type=request.requested_token_type or ACCESS_TOKEN,
+        act=act,
+    )
+
+
+def _check_holder(token: LiveToken, policy: ExchangePolicy, client_id: str, name: str) -> None:
+    # A token may be exchanged by the client it was issued to and by the service it was sent to, by nobody who found it.
+    if token.client_id != client_id and not set(token.audience) & set(policy.resources):
+        raise _bad(f"The {name} was neither issued to this client nor meant for it.", name)
+
+
+def _check_possession(token: LiveToken, client_id: str, jkt: str | None, x5t: str | None) -> None:
+    # Exchanging must not be a way to strip a token of its binding. A service cannot prove its caller's key; it has checked it.
+    if token.client_id != client_id:
+        return
+    if (token.jkt is not None and token.jkt != jkt) or (token.x5t is not None and token.x5t != x5t):
+        raise _bad("The token is bound to a key: prove its possession.", "subject_token")
+
+
+def _act(
+    subject: LiveToken, actor: LiveToken | None, policy: ExchangePolicy, client_id: str
+) -> Claims | None:
+    if actor is None:
+        if not policy.may_impersonate or not _may_act(subject, client_id, client_id):
+            raise _bad("This client must say who acts: send an actor_token.", "actor_token")
+        return subject.act  # §4.1: who acted before stays in the record
+    if not policy.may_delegate or not _may_act(subject, actor.subject, actor.client_id):
+        raise _bad("The actor may not act for this subject.", "actor_token")
+    act: dict[str, object] = {"sub": actor.subject}
+    if actor.client_id is not None and actor.client_id != actor.subject:
+        act["client_id"] = actor.client_id
+    if subject.act is not None:
+        act["act"] = subject.act
+    if depth(act) > MAX_ACTORS:  # TK-14
+        raise _bad("The chain of actors is too long.", "subject_token")
+    return act
+
+
+def _may_act(subject: LiveToken, actor_subject: str, actor_client: str | None) -> bool:
+    if subject.may_act is None:
+        return True
+    named = subject.may_act  # §4.4: every member it has must be true of the actor
+    known = {"sub": actor_subject, "client_id": actor_client}
+    return bool(named) and all(name in known and known[name] == value for name, value in named.items())
+
+
+def depth(act: object) -> int:
+    """Return how many actors a claim `act` names, nested ones included; stops counting one beyond the bound."""
+    count = 0
+    while isinstance(act, Mapping) and count <= MAX_ACTORS:
+        count, act = count + 1, act.get("act")
+    return count
+
+
+def _audience(request: ExchangeRequest, policy: ExchangePolicy) -> tuple[str, ...]:
+    wanted = tuple(dict.fromkeys(request.targets))
+    if not wanted and len(policy.audiences) == 1:
+        return policy.audiences
+    if not wanted or len(wanted) > MAX_TARGETS or any(target not in policy.audiences for target in wanted):
+        raise OAuthError(
+            "invalid_target", "This client may not exchange tokens for that audience.", field="audience"
+        )
+    return wanted
+
+
+def _scope(request: ExchangeRequest, subject: LiveToken, policy: ExchangePolicy) -> tuple[str, ...]:
+    available = tuple(scope for scope in subject.scope if scope in policy.scope)
+    if not available or any(scope not in available for scope in request.scope):
+        raise OAuthError(
+            "invalid_scope", "The scope exceeds the subject_token or this client's policy.", field="scope"
+        )
+    return request.scope or available
+
+
+def _bad(description: str, field: str) -> OAuthError:
+    return OAuthError("invalid_request", description, field=field)

@@ -1,0 +1,202 @@
+"""An exchange takes rights away and never adds any (MC-03, TK-13, TK-14)."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from watchword.oauth import exchange
+from watchword.oauth.errors import OAuthError
+from watchword.oauth.exchange import Exchanged, ExchangePolicy, ExchangeRequest, LiveToken
+
+NOW = 1_800_000_000
+API, DOWN = "https://api.example", "https://down.example"
+REQUEST = ExchangeRequest(exchange.ACCESS_TOKEN, exchange.ACCESS_TOKEN, targets=(DOWN,), scope=("read",))
+SUBJECT = LiveToken("access_token", "alice", "spa", ("read", "write"), (API,), NOW + 600)
+ACTOR = LiveToken("access_token", "api", "api", ("act",), (DOWN,), NOW + 600)
+POLICY = ExchangePolicy((DOWN, "https://other.example"), ("read", "list"), resources=(API,))
+
+
+def decide(**change: Any) -> Exchanged:
+    """Decide the honest exchange with some facts changed."""
+    facts: dict[str, Any] = {
+        "request": REQUEST,
+        "subject": SUBJECT,
+        "actor": ACTOR,
+        "policy": POLICY,
+        "client_id": "api",
+        "actor_sent": True,
+        "now": NOW,
+        **change,
+    }
+    request, subject, actor, policy = (facts.pop(name) for name in ("request", "subject", "actor", "policy"))
+    return exchange.decide(request, subject, actor, policy, **facts)
+
+
+def test_an_api_acts_for_its_caller_with_less_and_shorter() -> None:
+    assert decide() == Exchanged(
+        "alice", (DOWN,), ("read",), NOW + 300, exchange.ACCESS_TOKEN, {"sub": "api"}
+    )
+
+
+def test_the_new_token_never_outlives_what_it_came_from() -> None:
+    assert decide(subject=replace(SUBJECT, expires_at=NOW + 10)).expires_at == NOW + 10
+    assert decide(actor=replace(ACTOR, expires_at=NOW + 20)).expires_at == NOW + 20
+    assert decide(subject=replace(SUBJECT, kind="api_token", expires_at=None)).expires_at == NOW + 300
+
+
+def test_a_client_narrows_its_own_api_token() -> None:
+    own = LiveToken("api_token", "api", "api", ("read", "write"), (API,), None)
+    found = decide(
+        subject=own,
+        actor=None,
+        actor_sent=False,
+        request=replace(REQUEST, actor_token_type=None),
+        policy=replace(POLICY, may_impersonate=True),
+    )
+    assert (found.subject, found.scope, found.act) == ("api", ("read",), None)
+
+
+def test_without_scope_the_new_token_has_what_both_sides_allow() -> None:
+    assert decide(request=replace(REQUEST, scope=())).scope == ("read",)
+
+
+def test_a_single_audience_need_not_be_named() -> None:
+    assert decide(
+        request=replace(REQUEST, targets=()), policy=replace(POLICY, audiences=(DOWN,))
+    ).audience == (DOWN,)
+
+
+def test_who_acted_before_stays_in_the_record() -> None:
+    found = decide(subject=replace(SUBJECT, act={"sub": "gateway"}))
+    assert found.act == {"sub": "api", "act": {"sub": "gateway"}}
+
+
+NO_ACTOR = {"actor": None, "actor_sent": False, "request": replace(REQUEST, actor_token_type=None)}
+
+
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [
+        pytest.param({"policy": None}, "unauthorized_client", id="MC-03 by a client without the right"),
+        pytest.param({"subject": None}, "invalid_request", id="MC-03 TK-13 of a forged or revoked token"),
+        pytest.param(
+            {"subject": replace(SUBJECT, expires_at=NOW)}, "invalid_request", id="TK-13 of an expired token"
+        ),
+        pytest.param({"actor": None}, "invalid_request", id="by an actor whose token is dead"),
+        pytest.param(
+            {"actor": replace(ACTOR, expires_at=NOW - 1)}, "invalid_request", id="by an expired actor"
+        ),
+        pytest.param(
+            {"subject": replace(SUBJECT, audience=(DOWN,))},
+            "invalid_request",
+            id="TK-13 of a token for another audience",
+        ),
+        pytest.param(
+            {"actor": replace(ACTOR, client_id="other")},
+            "invalid_request",
+            id="TK-13 by an actor token of others",
+        ),
+        pytest.param(
+            {"subject": replace(SUBJECT, may_act={"sub": "other"})},
+            "invalid_request",
+            id="TK-13 actor is not may_act",
+        ),
+        pytest.param({"subject": replace(SUBJECT, may_act={})}, "invalid_request", id="an empty may_act"),
+        pytest.param(
+            {"subject": replace(SUBJECT, may_act={"sub": "api", "iss": "x"})},
+            "invalid_request",
+            id="may_act with more",
+        ),
+        pytest.param(
+            {"policy": replace(POLICY, may_delegate=False)}, "invalid_request", id="delegation not allowed"
+        ),
+        pytest.param(NO_ACTOR, "invalid_request", id="impersonation not allowed"),
+        pytest.param(
+            {
+                **NO_ACTOR,
+                "policy": replace(POLICY, may_impersonate=True),
+                "subject": replace(SUBJECT, may_act={"sub": "x"}),
+            },
+            "invalid_request",
+            id="impersonation against may_act",
+        ),
+        pytest.param(
+            {"request": replace(REQUEST, scope=("read", "list"))},
+            "invalid_scope",
+            id="TK-13 scope wider than the subject",
+        ),
+        pytest.param(
+            {"request": replace(REQUEST, scope=("write",))}, "invalid_scope", id="scope wider than the policy"
+        ),
+        pytest.param(
+            {"subject": replace(SUBJECT, scope=("write",)), "request": replace(REQUEST, scope=())},
+            "invalid_scope",
+            id="nothing in common",
+        ),
+        pytest.param(
+            {"request": replace(REQUEST, targets=(API,))}, "invalid_target", id="TK-13 another target"
+        ),
+        pytest.param(
+            {"request": replace(REQUEST, targets=(DOWN + "/",))}, "invalid_target", id="nearly the target"
+        ),
+        pytest.param(
+            {"request": replace(REQUEST, targets=())}, "invalid_target", id="no target among several"
+        ),
+        pytest.param(
+            {"request": replace(REQUEST, subject_token_type=exchange.ID_TOKEN)},
+            "invalid_request",
+            id="of an ID token",
+        ),
+        pytest.param(
+            {
+                "request": replace(
+                    REQUEST, requested_token_type="urn:ietf:params:oauth:token-type:refresh_token"
+                )
+            },
+            "invalid_request",
+            id="for a refresh token",
+        ),
+        pytest.param(
+            {"request": replace(REQUEST, actor_token_type=None)},
+            "invalid_request",
+            id="an actor token without type",
+        ),
+        pytest.param(
+            {"actor_sent": False, "actor": None}, "invalid_request", id="an actor type without token"
+        ),
+        pytest.param(
+            {"subject": replace(SUBJECT, client_id="api", jkt="J")},
+            "invalid_request",
+            id="of its bound token unproven",
+        ),
+        pytest.param(
+            {"subject": replace(SUBJECT, client_id="api", x5t="X"), "proven_x5t": "Y"},
+            "invalid_request",
+            id="of its bound token with another certificate",
+        ),
+    ],
+)
+def test_an_exchange_is_refused(change: dict[str, Any], code: str) -> None:
+    decide()
+    with pytest.raises(OAuthError) as caught:
+        decide(**change)
+    assert caught.value.code == code
+
+
+def test_a_bound_token_is_exchanged_by_its_holder_with_the_key() -> None:
+    assert decide(subject=replace(SUBJECT, client_id="api", jkt="J"), proven_jkt="J").subject == "alice"
+
+
+def test_may_act_names_the_actor() -> None:
+    for may_act in ({"sub": "api"}, {"client_id": "api"}, {"sub": "api", "client_id": "api"}):
+        assert decide(subject=replace(SUBJECT, may_act=may_act)).act == {"sub": "api"}
+
+
+def test_tk_14_a_chain_of_exchanges_ends() -> None:
+    subject = SUBJECT
+    for _ in range(exchange.MAX_ACTORS):
+        subject = replace(subject, act=decide(subject=subject).act)
+    assert exchange.depth(subject.act) == exchange.MAX_ACTORS
+    with pytest.raises(OAuthError, match="invalid_request"):
+        decide(subject=subject)

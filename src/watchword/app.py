@@ -19,8 +19,10 @@ from watchword.endpoints import (
     discovery,
     health,
     introspection,
+    par,
     revocation,
     token,
+    userinfo,
     zero,
 )
 from watchword.flows import start
@@ -29,7 +31,7 @@ from watchword.flows.runtime import Runtime
 from watchword.http import Endpoint, Headers, Receive, Request, Response, Scope, Send
 from watchword.oauth.errors import OAuthError
 from watchword.operation import Operation
-from watchword.pages import account, browser, identities, setup, sign_in
+from watchword.pages import account, authorize, browser, identities, setup, sign_in
 from watchword.protocol_exchange import Respond, field_lines
 from watchword.settings import Settings, with_issuer
 from watchword.store.database import StorageUnavailable
@@ -57,6 +59,11 @@ async def openapi(request: Request) -> Response:
 
 ROUTES: dict[str, dict[str, Route]] = {
     "/token": {"POST": Route(token.token, cors=True)},
+    "/par": {"POST": Route(par.push, cors=True)},
+    "/authorize": {"GET": Route(authorize.authorize), "POST": Route(authorize.authorize)},
+    "/authorize/resume": {"GET": Route(authorize.resume)},
+    "/authorize/consent": {"POST": Route(authorize.consent)},
+    "/userinfo": {"GET": Route(userinfo.userinfo, cors=True), "POST": Route(userinfo.userinfo, cors=True)},
     "/introspect": {"POST": Route(introspection.introspect)},
     "/revoke": {"POST": Route(revocation.revoke, cors=True)},
     "/.well-known/oauth-authorization-server": {"GET": Route(discovery.discover, cors=True)},
@@ -67,7 +74,7 @@ ROUTES: dict[str, dict[str, Route]] = {
     "/api/v1/openapi.json": {"GET": Route(openapi)},
     "/assets/{name}": {"GET": Route(browser.asset)},
     "/zero/challenge": {"POST": Route(zero.challenge, cors=True)},
-    "/zero/sign-in": {"POST": Route(zero.sign_in)},
+    "/zero/sign-in": {"POST": Route(identities.sign_in_by_program)},
     "/zero/renew": {"POST": Route(zero.renew, cors=True)},
     "/zero/revoke": {"POST": Route(zero.revoke, cors=True)},
     "/setup": {"GET": Route(setup.show), "POST": Route(setup.create)},

@@ -1,5 +1,6 @@
 """RFC 8414 and OpenID Connect Discovery: the server's metadata, and its public keys (RFC 7517)."""
 
+from watchword.credentials.methods import LEVELS
 from watchword.flows.client_auth import CLIENT_AUTH
 from watchword.flows.keyring import JWKS_MAX_AGE
 from watchword.grants import GRANTS
@@ -16,12 +17,41 @@ def metadata(settings: Settings) -> dict[str, object]:
     methods = list(CLIENT_AUTH)
     return {
         "issuer": issuer,
+        "authorization_endpoint": f"{issuer}/authorize",
+        "pushed_authorization_request_endpoint": f"{issuer}/par",
         "token_endpoint": f"{issuer}/token",
+        "userinfo_endpoint": f"{issuer}/userinfo",
         "introspection_endpoint": f"{issuer}/introspect",
         "revocation_endpoint": f"{issuer}/revoke",
         "jwks_uri": f"{issuer}/.well-known/jwks.json",
         "grant_types_supported": list(GRANTS),
-        "response_types_supported": [],
+        "response_types_supported": ["code"],
+        "response_modes_supported": ["query", "form_post"],
+        "code_challenge_methods_supported": ["S256"],
+        "authorization_response_iss_parameter_supported": True,
+        "scopes_supported": ["openid", "profile", "email", "offline_access"],
+        "subject_types_supported": ["public"],
+        "id_token_signing_alg_values_supported": list(settings.signing_algorithms),
+        "claims_supported": [
+            "sub",
+            "iss",
+            "aud",
+            "exp",
+            "iat",
+            "auth_time",
+            "nonce",
+            "acr",
+            "amr",
+            "name",
+            "preferred_username",
+            "email",
+            "email_verified",
+        ],
+        "claims_parameter_supported": True,
+        "request_parameter_supported": False,
+        "request_uri_parameter_supported": False,
+        "acr_values_supported": list(LEVELS[1:3]),
+        "ui_locales_supported": ["en", "de"],
         "token_endpoint_auth_methods_supported": methods,
         "token_endpoint_auth_signing_alg_values_supported": list(ALGORITHMS),
         "introspection_endpoint_auth_methods_supported": [method for method in methods if method != "none"],

@@ -31,7 +31,12 @@ class Caller:
 
 
 async def authenticate(
-    runtime: Runtime, credentials: Credentials, path: str, *, about_itself: bool = False
+    runtime: Runtime,
+    credentials: Credentials,
+    path: str,
+    *,
+    about_itself: bool = False,
+    any_audience: bool = False,
 ) -> Caller:
     """Return the caller; raise `invalid_token` with the right challenge (RFC 6750 §3).
 
@@ -44,7 +49,7 @@ async def authenticate(
         runtime, token.strip(), Use(credentials.address, path, any_path=about_itself)
     )
     claims = answer.claims
-    if not answer.active or not (about_itself or _is_for(runtime, answer.audience)):
+    if not answer.active or not (about_itself or any_audience or _is_for(runtime, answer.audience)):
         raise _refused(f"not active or not for this server: {answer.reason}")
     cnf = claims.get("cnf")
     if isinstance(cnf, dict):

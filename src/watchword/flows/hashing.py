@@ -22,7 +22,7 @@ _waiting = 0
 
 async def run(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     """Run a slow hash off the event loop; raise `temporarily_unavailable` when too many wait."""
-    global _waiting  # noqa: PLW0603 - the pool is the process's, and so is its queue
+    global _waiting
     if _waiting >= MAX_WAITING:
         raise OAuthError(
             "temporarily_unavailable", "Too many sign-ins at this moment; try again shortly.", retry_after=2

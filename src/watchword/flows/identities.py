@@ -12,11 +12,15 @@ import json
 import os
 from dataclasses import dataclass
 
+from watchword.credentials.methods import PROOF_OF_POSSESSION
 from watchword.credentials.zkproof import ZeroError
+from watchword.flows import sessions
 from watchword.flows.runtime import Runtime
 from watchword.oauth.errors import OAuthError
 from watchword.store import identities as store
+from watchword.store import limits, users
 from watchword.store.identities import RegisteredIdentity
+from watchword.store.sessions import Session
 from watchword.zero import files, identity, proof, records, revocation
 from watchword.zero.proof import Verified
 from watchword.zero.records import Challenge, Identity, Proof, Revocation
@@ -28,6 +32,8 @@ MAX_DOCUMENT = 64 * 1024
 
 SIGN_IN, TOKEN, CLIENT, REGISTER = "sign-in", "token", "client", "register"
 PURPOSES = (SIGN_IN, TOKEN, CLIENT)
+# Attempts by one address: so many at once, then four a second.
+CAPACITY, PER_SECOND = 120.0, 4.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,3 +192,24 @@ async def revoke(runtime: Runtime, statement: Revocation) -> None:
     if registered is None:
         raise ZeroError("identity", "no such identity is registered here")
     await runtime.database.write(store.revoke_identity, point, actor=registered.id, now=runtime.now())
+
+
+async def throttle(runtime: Runtime, address: str) -> None:
+    """Take one attempt from an address; raise `too_many_requests` when it made too many (LG-06)."""
+    wait = await runtime.database.write(
+        limits.take, f"zero address {address}", capacity=CAPACITY, per_second=PER_SECOND, now=runtime.clock()
+    )
+    if wait:
+        raise OAuthError(
+            "too_many_requests", "Too many attempts from this address.", retry_after=max(1, int(wait))
+        )
+
+
+async def sign_in(runtime: Runtime, given: Proof, *, user_agent: str, address: str) -> tuple[Session, str]:
+    """Begin a session for the person whose identity is proven; return it and its cookie's value. Raise ZeroError."""
+    proven = await check_proof(runtime, given, SIGN_IN, None)
+    user = await runtime.database.read(users.get_user, proven.identity.owner_id)
+    if proven.identity.owner_kind != "user" or user is None or user.disabled_at is not None:
+        raise ZeroError("identity", "the identity belongs to no active account")
+    acr, amr = PROOF_OF_POSSESSION
+    return await sessions.begin(runtime, user.id, acr=acr, amr=amr, user_agent=user_agent, address=address)

@@ -13,7 +13,7 @@ from watchword.flows.runtime import Runtime
 from watchword.flows.token_verification import Use
 from watchword.jose import JoseError, jwt
 from watchword.oauth import token_format
-from watchword.store import tokens, users
+from watchword.store import grants, tokens, users
 from watchword.store.api_tokens import ApiToken
 
 INACTIVE: dict[str, object] = {"active": False}
@@ -129,7 +129,7 @@ async def _opaque(runtime: Runtime, token: str) -> Answer:
     audience = tuple(row.audience.split())
     if row.revoked_at is not None:
         return Answer("revoked", INACTIVE, row.client_id, audience)
-    reason = await _still_stands(runtime, row.client_id, row.subject, row.issued_at)
+    reason = await _still_stands(runtime, row.client_id, row.subject, row.issued_at, row.grant_id)
     if reason != "active":
         return Answer(reason, INACTIVE, row.client_id, audience)
     extra = msgspec.json.decode(row.claims, type=dict[str, object])
@@ -166,7 +166,9 @@ async def _self_contained(runtime: Runtime, token: str) -> Answer:
     if await runtime.database.read(tokens.is_jti_revoked, jti):
         return Answer("revoked", INACTIVE, client_id, audience)
     issued_at = claims["iat"]
-    reason = await _still_stands(runtime, client_id, subject, issued_at if isinstance(issued_at, int) else 0)
+    grant_id = claims.pop("grant_id", None)
+    moment = issued_at if isinstance(issued_at, int) else 0
+    reason = await _still_stands(runtime, client_id, subject, moment, str(grant_id) if grant_id else None)
     if reason != "active":
         return Answer(reason, INACTIVE, client_id, audience)
     answer = {"active": True, **claims, "token_type": _token_type(claims), "token_kind": "access_token"}
@@ -186,7 +188,9 @@ def decode(runtime: Runtime, token: str) -> dict[str, object]:
     )
 
 
-async def _still_stands(runtime: Runtime, client_id: str, subject: str, issued_at: int) -> str:
+async def _still_stands(
+    runtime: Runtime, client_id: str, subject: str, issued_at: int, grant_id: str | None
+) -> str:
     facts = await client_registry.find_facts(runtime, client_id)
     if facts is None or facts.client.disabled_at is not None or issued_at < facts.valid_from:
         return "client_ended"
@@ -194,6 +198,8 @@ async def _still_stands(runtime: Runtime, client_id: str, subject: str, issued_a
         user = await runtime.database.read(users.get_user, subject)
         if user is None or user.disabled_at is not None or issued_at < user.valid_from:
             return "subject_ended"
+    if grant_id is not None and not await runtime.database.read(grants.is_grant_alive, grant_id):
+        return "grant_ended"
     return "active"
 
 

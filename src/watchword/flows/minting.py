@@ -70,7 +70,7 @@ def _claims(runtime: Runtime, grant: AccessGrant, now: int) -> dict[str, object]
         "scope": format_scope(grant.scope),
     }
     if grant.grant_id:
-        claims["sid_grant"] = grant.grant_id
+        claims["grant_id"] = grant.grant_id
     if grant.claims:
         claims.update(grant.claims)
     return claims

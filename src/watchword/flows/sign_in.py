@@ -4,6 +4,8 @@ The answer and its time are the same for a name that exists and one that does no
 address in the database, so that it holds over all processes; it slows and never locks out for ever (LG-01, LG-02).
 """
 
+import os
+
 from watchword.credentials import names
 from watchword.credentials import password as passwords
 from watchword.credentials.names import NameRefused
@@ -16,7 +18,6 @@ from watchword.store.users import User
 # By account: ten at once, then one a minute. By address: fifty at once, then one every two seconds.
 ACCOUNT_CAPACITY, ACCOUNT_PER_SECOND = 10.0, 1 / 60
 ADDRESS_CAPACITY, ADDRESS_PER_SECOND = 50.0, 0.5
-DUMMY = "$argon2id$v=19$m=19456,t=2,p=1$d2F0Y2h3b3JkIGR1bW15IQ$tVPZ5mGC1BjyNkaAv2q18/ozC1XK9e6DmmRmNQaDceE"
 
 
 class SignInRefused(Exception):
@@ -31,13 +32,18 @@ class SignInRefused(Exception):
 async def by_password(runtime: Runtime, identifier: str, password: str, address: str) -> User:
     """Return the person whose name and password these are; raise SignInRefused."""
     canonical, email = _canonical(identifier)
-    await _throttle(runtime, f"sign-in account {canonical}", ACCOUNT_CAPACITY, ACCOUNT_PER_SECOND)
     await _throttle(runtime, f"sign-in address {address}", ADDRESS_CAPACITY, ADDRESS_PER_SECOND)
     found = await runtime.database.read(store.find_for_sign_in, canonical, email)
     user, stored = found if found is not None else (None, None)
-    right = await hashing.run(passwords.verify_password, stored or DUMMY, password)
+    # By account where there is one, so that its name and its address share one counter (LG-04).
+    account = user.id if user is not None else canonical
+    await _throttle(runtime, f"sign-in account {account}", ACCOUNT_CAPACITY, ACCOUNT_PER_SECOND)
+    right = await hashing.run(passwords.verify_password, stored or passwords.DUMMY_HASH, password)
     if user is None or stored is None or not right or user.disabled_at is not None:
         raise SignInRefused("credentials")
+    if passwords.needs_rehash(stored):
+        renewed = await hashing.run(passwords.hash_password, password, os.urandom(16))
+        await runtime.database.write(store.rehash_password, user.id, old=stored, new=renewed)
     return user
 
 
@@ -48,7 +54,7 @@ def _canonical(identifier: str) -> tuple[str, str | None]:
     except NameRefused:
         email = None
     try:
-        return names.canonical_username(identifier), email
+        return names.canonical_username(identifier, email=identifier if email else None), email
     except NameRefused:
         return f"\x1f{email or ''}", email
 

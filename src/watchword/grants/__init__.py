@@ -4,13 +4,15 @@ from collections.abc import Awaitable, Callable, Mapping
 
 from watchword.flows.binding import Binding
 from watchword.flows.runtime import Runtime
-from watchword.grants import client_credentials, zero_proof
+from watchword.grants import authorization_code, client_credentials, refresh_token, zero_proof
 from watchword.oauth.clients import Client
 from watchword.oauth.parameters import Parameters
 
 Handle = Callable[[Runtime, Client, Parameters, Binding], Awaitable[Mapping[str, object]]]
 
 GRANTS: dict[str, Handle] = {
+    "authorization_code": authorization_code.handle,
+    "refresh_token": refresh_token.handle,
     "client_credentials": client_credentials.handle,
     zero_proof.GRANT_TYPE: zero_proof.handle,
 }

@@ -24,6 +24,7 @@ KINDS: dict[str, str] = {
     "d": "device code",
     "u": "one-time link",
     "n": "session",
+    "p": "pushed request",
     "g": "registration access token",
 }
 

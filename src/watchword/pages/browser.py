@@ -56,6 +56,15 @@ def browser_of(request: Request) -> str | None:
     return found if found and len(found) == 43 and found.isascii() else None
 
 
+def ensure_browser(request: Request) -> tuple[str, tuple[bytes, bytes] | None]:
+    """Return the browser's own value, and the header that gives it one if it had none."""
+    known = browser_of(request)
+    if known is not None:
+        return known, None
+    made = secrets.token_urlsafe(32)
+    return made, set_cookie(request.runtime.settings, BROWSER_COOKIE, made, BROWSER_LIFETIME)
+
+
 def csrf_value(request: Request, browser: str) -> str:
     """Return the anti-forgery value of a browser's forms."""
     return hmac.new(request.runtime.master.derive("csrf"), browser.encode(), hashlib.sha256).hexdigest()
@@ -63,17 +72,23 @@ def csrf_value(request: Request, browser: str) -> str:
 
 def check_csrf(request: Request, sent: str | None) -> None:
     """Refuse a form that another site or another browser made (SE-09, SE-10); raise `access_denied`."""
-    origin = request.header(b"origin")
-    site = request.header(b"sec-fetch-site")
+    check_same_site(request)
     browser = browser_of(request)
     own = browser is not None and hmac.compare_digest(
         csrf_value(request, browser).encode(), (sent or "").encode()
     )
-    foreign = site not in (None, "same-origin", "none") or (
-        origin is not None and origin != own_origin(request.runtime.settings)
-    )
-    if foreign or not own:
+    if not own:
         raise OAuthError("access_denied", "This form was not made for this browser: open the page again.")
+
+
+def check_same_site(request: Request) -> None:
+    """Refuse a request that the browser itself says another site made; raise `access_denied`."""
+    origin, site = request.header(b"origin"), request.header(b"sec-fetch-site")
+    if site not in (None, "same-origin", "none") or origin not in (
+        None,
+        own_origin(request.runtime.settings),
+    ):
+        raise OAuthError("access_denied", "This request was not made by a page of this server.")
 
 
 def own_origin(settings: Settings) -> str:
@@ -102,11 +117,8 @@ def page(
 ) -> Response:
     """Answer a page, giving the browser its own value if it has none."""
     settings = request.runtime.settings
-    browser = browser_of(request)
-    extra = list(headers)
-    if browser is None:
-        browser = secrets.token_urlsafe(32)
-        extra.append(set_cookie(settings, BROWSER_COOKIE, browser, BROWSER_LIFETIME))
+    browser, fresh = ensure_browser(request)
+    extra = [*headers, *([fresh] if fresh else [])]
     brand = branding(settings.service_name, settings.template_directory)
     html = render.render(
         template,

@@ -2,24 +2,20 @@
 
 import json
 
-from watchword.credentials.methods import PROOF_OF_POSSESSION
 from watchword.credentials.zkproof import ZeroError
 from watchword.flows import identities as flow
-from watchword.flows import sessions
 from watchword.flows.client_registry import check_text
-from watchword.http import Form, Request, Response, redirect
+from watchword.http import NO_STORE, Form, Request, Response, json_response, redirect
 from watchword.oauth.errors import OAuthError
 from watchword.pages import account, browser
 from watchword.pages.sign_in import SESSION_COOKIE
 from watchword.store import identities as store
-from watchword.store import limits, users
 from watchword.store.identities import RegisteredIdentity
 from watchword.store.sessions import Session
 from watchword.store.users import User
-from watchword.zero.records import to_json
+from watchword.zero.records import Proof, from_json, to_json
 
 SECTION = "identities"
-CAPACITY, PER_SECOND = 60.0, 1.0
 MAX_NAME = 80
 
 
@@ -52,30 +48,35 @@ async def sign_in(request: Request) -> Response:
     """Check the answer and begin a session."""
     form = request.form()
     browser.check_csrf(request, form.get("csrf"))
-    runtime = request.runtime
-    name = f"zero address {request.address}"
-    if await runtime.database.write(
-        limits.take, name, capacity=CAPACITY, per_second=PER_SECOND, now=runtime.clock()
-    ):
-        return _sign_in_page(request, "proof_refused", 429)
     try:
-        proven = await flow.check_proof(runtime, flow.read_proof(form.get("proof") or ""), flow.SIGN_IN, None)
+        await flow.throttle(request.runtime, request.address)
+        _session, cookie = await _begin(request, flow.read_proof(form.get("proof") or ""))
+    except OAuthError:
+        return _sign_in_page(request, "proof_refused", 429)
     except ZeroError:
         return _sign_in_page(request, "proof_refused", 401)
-    user = await runtime.database.read(users.get_user, proven.identity.owner_id)
-    if proven.identity.owner_kind != "user" or user is None or user.disabled_at is not None:
-        return _sign_in_page(request, "proof_refused", 401)
-    acr, amr = PROOF_OF_POSSESSION
-    _session, cookie = await sessions.begin(
-        runtime,
-        user.id,
-        acr=acr,
-        amr=amr,
-        user_agent=request.header(b"user-agent") or "",
-        address=request.address,
+    settings = request.runtime.settings
+    return redirect(
+        f"{settings.issuer}/account", (browser.set_cookie(settings, SESSION_COOKIE, cookie, None),)
     )
-    headers = (browser.set_cookie(runtime.settings, SESSION_COOKIE, cookie, None),)
-    return redirect(f"{runtime.settings.issuer}/account", headers)
+
+
+async def _begin(request: Request, given: Proof) -> tuple[Session, str]:
+    agent = request.header(b"user-agent") or ""
+    return await flow.sign_in(request.runtime, given, user_agent=agent, address=request.address)
+
+
+async def sign_in_by_program(request: Request) -> Response:
+    """Begin a session by a proof sent as JSON; the session is the cookie of the answer."""
+    browser.check_same_site(request)
+    await flow.throttle(request.runtime, request.address)
+    try:
+        session, cookie = await _begin(request, from_json(request.json(), Proof))
+    except ZeroError as error:
+        raise OAuthError("invalid_grant", "The proof is not valid here.", detail=error.reason) from None
+    document = {"session": session.id, "sub": session.user_id, "acr": session.acr, "amr": session.amr}
+    headers = (*NO_STORE, browser.set_cookie(request.runtime.settings, SESSION_COOKIE, cookie, None))
+    return json_response(200, document, headers)
 
 
 async def show(request: Request) -> Response:

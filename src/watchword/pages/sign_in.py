@@ -6,7 +6,7 @@ import hmac
 import re
 
 from watchword.credentials.methods import PASSWORD_ONLY
-from watchword.flows import sessions, sign_in
+from watchword.flows import authorization, sessions, sign_in
 from watchword.flows.runtime import Runtime
 from watchword.flows.sign_in import SignInRefused
 from watchword.http import Request, Response, redirect
@@ -52,10 +52,10 @@ async def show(request: Request) -> Response:
     sealed = request.query().get("return")
     if await current(request) is not None and sealed is None:
         return redirect(f"{request.runtime.settings.issuer}/account")
-    return _form(request, sealed, notice=request.query().get("notice"))
+    return await _form(request, sealed, notice=request.query().get("notice"))
 
 
-def _form(
+async def _form(
     request: Request,
     sealed: str | None,
     *,
@@ -79,7 +79,18 @@ def _form(
         "notice": notice if notice in ("registered", "password_changed", "password_reset") else None,
         "hidden": {"return": sealed} if sealed else {},
     }
-    return browser.page(request, "sign_in", context, status=status)
+    leads_to = await _leads_to(request, sealed)
+    return browser.page(request, "sign_in", context, status=status, form_action=leads_to)
+
+
+async def _leads_to(request: Request, sealed: str | None) -> list[str]:
+    """Return where a sign-in may lead besides this server: browsers check the redirects that follow a form as well."""
+    path, _, interaction = open_return(request.runtime, sealed).partition("?interaction=")
+    value = browser.browser_of(request)
+    if path != "/authorize/resume" or value is None:
+        return []
+    found = await authorization.resume(request.runtime, interaction, value)
+    return [found[1].redirect_uri] if found else []
 
 
 async def submit(request: Request) -> Response:
@@ -94,7 +105,7 @@ async def submit(request: Request) -> Response:
     except SignInRefused as refused:
         minutes = -(-refused.wait // 60)
         problem = Problem("throttled", {"minutes": minutes}) if refused.wait else refused.problem
-        return _form(
+        return await _form(
             request, sealed, identifier=identifier, problem=problem, status=429 if refused.wait else 401
         )
     acr, amr = PASSWORD_ONLY

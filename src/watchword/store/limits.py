@@ -9,6 +9,10 @@ PURGED: dict[str, str] = {
     "used_identifiers": "expires_at",
     "one_time_links": "expires_at",
     "client_secrets": "expires_at",
+    "interactions": "expires_at",
+    "codes": "expires_at",
+    "refresh_tokens": "expires_at",
+    "pushed_requests": "expires_at",
 }
 STEP = 500
 _REFILLED = (

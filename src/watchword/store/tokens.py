@@ -41,6 +41,22 @@ async def insert_access_token(database: Database, digest: bytes, token: AccessTo
     )
 
 
+async def store_access_token(tx: Transaction, digest: bytes, token: AccessToken) -> None:
+    """Store a new opaque access token together with what else an operation changes."""
+    await tx.run(
+        INSERT_ACCESS_TOKEN,
+        digest,
+        token.client_id,
+        token.subject,
+        token.scope,
+        token.audience,
+        token.issued_at,
+        token.expires_at,
+        token.grant_id,
+        token.claims,
+    )
+
+
 def token_id(digest: bytes) -> str:
     """Return the identifier of an opaque access token: a part of its digest, which reveals nothing of the token."""
     return f"ot_{digest[:12].hex()}"

@@ -71,7 +71,16 @@ def reading(context: Context) -> dict[str, object]:
 
 
 def account(section: str, **more: object) -> dict[str, object]:
-    sections = ["overview", "passkeys", "second_factors", "sessions", "applications", "tokens", "identities", "password"]
+    sections = [
+        "overview",
+        "passkeys",
+        "second_factors",
+        "sessions",
+        "applications",
+        "tokens",
+        "identities",
+        "password",
+    ]
     links = {"sign_out": "/sign-out", "back": f"/account/{section}"}
     person = {"name": ACCOUNT["name"], "identifier": "mara"}
     return form(root="/account", section=section, sections=sections, account=person, links=links, **more)

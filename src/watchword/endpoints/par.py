@@ -1,0 +1,21 @@
+"""RFC 9126: pushed authorization requests."""
+
+from watchword.flows import authorization, client_auth, proofs
+from watchword.http import Request, Response, json_response
+from watchword.oauth.errors import OAuthError
+
+
+async def push(request: Request) -> Response:
+    """Check an authorization request of an authenticated client and answer the reference to it (§2.2)."""
+    form = request.form()
+    runtime = request.runtime
+    client = await client_auth.authenticate(runtime, request.credentials(), form.single())
+    if form.get("client_id") not in (None, client.client_id):
+        raise OAuthError(
+            "invalid_request", "client_id differs from the authenticated client.", field="client_id"
+        )
+    binding = await proofs.prove(runtime, client, request.credentials(), "/par")
+    parameters = {**form.single(), "client_id": client.client_id}
+    request_uri = await authorization.push(runtime, client, parameters, form.all("resource"), binding.jkt)
+    lifetime = runtime.settings.pushed_request_lifetime
+    return json_response(201, {"request_uri": request_uri, "expires_in": lifetime})

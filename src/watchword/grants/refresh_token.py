@@ -1,0 +1,94 @@
+"""RFC 6749 §6 and RFC 9700 §4.14: the refresh token grant, rotating with every use.
+
+The state machine is in `oauth.refresh`. The successor is kept sealed under the predecessor's own text, so that the loser of an
+honest race gets the very same one and nobody who reads the database gets any.
+"""
+
+import hashlib
+import os
+from collections.abc import Mapping
+
+from watchword.flows import issuing
+from watchword.flows.binding import Binding
+from watchword.flows.master_key import MasterKey
+from watchword.flows.runtime import Runtime
+from watchword.oauth import refresh, token_format
+from watchword.oauth.clients import Client
+from watchword.oauth.errors import OAuthError
+from watchword.oauth.parameters import Parameters
+from watchword.oauth.refresh import Limits
+from watchword.oauth.scopes import parse_scope
+from watchword.store import grants as store
+from watchword.store.grants import Grant
+
+PURPOSE = "refresh successor"
+
+
+def _limits(runtime: Runtime) -> Limits:
+    settings = runtime.settings
+    return Limits(settings.refresh_token_idle, settings.refresh_token_lifetime, settings.refresh_token_grace)
+
+
+def _seal(token: str) -> MasterKey:
+    return MasterKey(hashlib.sha256(b"refresh successor\n" + token.encode()).digest())
+
+
+def decide(
+    form: Parameters, client: Client, grant: Grant, binding: Binding
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Check who presents a refresh token and what for, before anything changes; return scope and audience."""
+    refresh.check_binding(
+        owner=grant.client_id,
+        client_id=client.client_id,
+        jkt=grant.jkt,
+        proven_jkt=binding.jkt,
+        x5t=grant.x5t,
+        proven_x5t=binding.x5t,
+    )
+    granted = tuple(scope for scope in grant.scope.split() if scope in client.scope or scope in OPENID_SCOPES)
+    scope = refresh.narrow_scope(parse_scope(form.get("scope") or ""), granted)
+    audience = tuple(grant.audience.split())
+    if any(resource not in audience for resource in form.all("resource")):
+        raise OAuthError("invalid_target", "The resource was not granted.", field="resource")
+    return scope, form.all("resource") or audience
+
+
+OPENID_SCOPES = frozenset({"openid", "profile", "email", "address", "phone", "offline_access"})
+
+
+async def handle(
+    runtime: Runtime, client: Client, form: Parameters, binding: Binding
+) -> Mapping[str, object]:
+    """Rotate a refresh token, or hand out its successor once more, or end the family: as the state machine says."""
+    token = form.require("refresh_token")
+    digest = token_format.digest(token)
+    grant = await runtime.database.read(store.find_refresh_token, digest)
+    if grant is None:
+        raise OAuthError("invalid_grant", "The refresh token is not valid.")
+    scope, audience = decide(form, client, grant, binding)
+    await issuing.owner_of(runtime, grant)
+    minted = issuing.access_token(runtime, client, grant, scope, audience, binding)
+    successor = runtime.new_secret("r")
+    sealed = _seal(token).seal(PURPOSE, grant.id, successor.encode(), os.urandom(12))
+    refreshed = await runtime.database.write(
+        store.rotate_refresh_token,
+        digest,
+        successor=token_format.digest(successor),
+        sealed_successor=sealed,
+        limits=_limits(runtime),
+        now=runtime.now(),
+        access_token=minted.row,
+    )
+    if refreshed is None:
+        raise OAuthError("invalid_grant", "The refresh token is not valid.")
+    if (refused := refresh.refusal(refreshed.outcome)) is not None:
+        raise refused
+    if refreshed.outcome == "replay":
+        successor = _opened(token, refreshed.sealed_successor, grant.id)
+    return issuing.answer(runtime, client, refreshed.grant, minted, scope=scope, refresh_token=successor)
+
+
+def _opened(token: str, sealed: bytes | None, grant_id: str) -> str:
+    if sealed is None:
+        raise OAuthError("invalid_grant", "The refresh token is not valid.")
+    return _seal(token).open(PURPOSE, grant_id, sealed).decode()

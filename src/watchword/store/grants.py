@@ -1,0 +1,265 @@
+"""Grants: codes that are redeemed once, refresh-token families that rotate, and the end of both with all that came from them."""
+
+import msgspec
+
+from watchword.oauth import refresh
+from watchword.oauth.refresh import Family, Limits, Outcome
+from watchword.store.database import Row, Transaction
+from watchword.store.tokens import AccessToken, store_access_token
+
+
+class Grant(msgspec.Struct, frozen=True, kw_only=True):
+    """What a person granted to a client in a session; `claims` is JSON (`auth_time`, `acr`, `amr`), times are Unix seconds."""
+
+    id: str
+    client_id: str
+    user_id: str
+    session_id: str
+    scope: str
+    audience: str
+    claims: str
+    created_at: int
+    started_at: int
+    last_used_at: int
+    generation: int = 0
+    rotated_at: int | None = None
+    ended_at: int | None = None
+    jkt: str | None = None
+    x5t: str | None = None
+
+
+class Bought(msgspec.Struct, frozen=True, kw_only=True):
+    """What is stored when a code is redeemed: digests, and what a public client's refresh tokens are bound to."""
+
+    access_token: tuple[bytes, AccessToken] | None = None
+    refresh_token: bytes | None = None
+    refresh_expires_at: int = 0
+    jkt: str | None = None
+    x5t: str | None = None
+
+
+class Redeemed(msgspec.Struct, frozen=True):
+    """What came of presenting a code: "redeemed", "unknown", "expired", "ended", or "replayed" (then the grant has ended)."""
+
+    outcome: str
+    grant: Grant | None = None
+    request: str = ""
+
+
+class Refreshed(msgspec.Struct, frozen=True):
+    """What came of presenting a refresh token; `sealed_successor` is there for a replay within the grace."""
+
+    outcome: Outcome
+    grant: Grant
+    sealed_successor: bytes | None = None
+
+
+_NAMES = Grant.__struct_fields__
+_COLUMNS = ", ".join(_NAMES)
+
+
+def _grant(row: Row) -> Grant:
+    return Grant(**{name: row[name] for name in _NAMES})
+
+
+async def create_grant(tx: Transaction, grant: Grant, *, code: bytes, request: str, expires_at: int) -> None:
+    """Store a grant with the code that redeems it."""
+    await tx.run(
+        f"INSERT INTO grants ({_COLUMNS}) "  # noqa: S608 - literals
+        "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)",
+        *(getattr(grant, name) for name in _NAMES),
+    )
+    await tx.run(
+        "INSERT INTO codes (digest, grant_id, request, expires_at) VALUES ($1, $2, $3, $4)",
+        code,
+        grant.id,
+        request,
+        expires_at,
+    )
+    await tx.record(
+        "grant.created",
+        actor=grant.user_id,
+        target=grant.id,
+        at=grant.created_at,
+        client=grant.client_id,
+        scope=grant.scope,
+    )
+
+
+async def find_code(tx: Transaction, digest: bytes) -> Redeemed:
+    """Return what a code is for without using it up."""
+    row = await tx.one("SELECT grant_id, request FROM codes WHERE digest = $1", digest)
+    if row is None:
+        return Redeemed("unknown")
+    return Redeemed("found", await get_grant(tx, row["grant_id"]), row["request"])
+
+
+async def redeem_code(tx: Transaction, digest: bytes, bought: Bought, now: int) -> Redeemed:
+    """Use a code up and store what it buys, both or neither; of concurrent redemptions one wins, and any after it ends
+    the grant (RFC 6749 §4.1.2)."""
+    row = await tx.one(
+        "UPDATE codes SET used_at = $1 WHERE digest = $2 AND used_at IS NULL RETURNING grant_id, request, expires_at",
+        now,
+        digest,
+    )
+    if row is None:
+        return await _replayed(tx, digest, now)
+    grant = await get_grant(tx, row["grant_id"])
+    if grant is None or grant.ended_at is not None:
+        return Redeemed("ended")
+    if now >= row["expires_at"]:
+        return Redeemed("expired")
+    if bought.access_token is not None:
+        await store_access_token(tx, *bought.access_token)
+    if bought.refresh_token is not None:
+        await tx.run(
+            "INSERT INTO refresh_tokens (digest, grant_id, generation, expires_at) VALUES ($1, $2, 0, $3)",
+            bought.refresh_token,
+            grant.id,
+            bought.refresh_expires_at,
+        )
+    if bought.jkt is not None or bought.x5t is not None:
+        await tx.run("UPDATE grants SET jkt = $1, x5t = $2 WHERE id = $3", bought.jkt, bought.x5t, grant.id)
+    return Redeemed("redeemed", grant, row["request"])
+
+
+async def _replayed(tx: Transaction, digest: bytes, now: int) -> Redeemed:
+    row = await tx.one("SELECT grant_id FROM codes WHERE digest = $1", digest)
+    if row is None:
+        return Redeemed("unknown")
+    await tx.record("code.replayed", actor="unknown", target=row["grant_id"], at=now)
+    await end_grant(tx, row["grant_id"], reason="code replayed", actor="system", now=now)
+    return Redeemed("replayed")
+
+
+async def get_grant(tx: Transaction, grant_id: str) -> Grant | None:
+    """Return a grant by its identifier."""
+    row = await tx.one(f"SELECT {_COLUMNS} FROM grants WHERE id = $1", grant_id)  # noqa: S608 - literals
+    return _grant(row) if row else None
+
+
+async def find_refresh_token(tx: Transaction, digest: bytes) -> Grant | None:
+    """Return the grant of a refresh token, whatever its state."""
+    row = await tx.one("SELECT grant_id FROM refresh_tokens WHERE digest = $1", digest)
+    return await get_grant(tx, row["grant_id"]) if row else None
+
+
+async def rotate_refresh_token(
+    tx: Transaction,
+    digest: bytes,
+    *,
+    successor: bytes,
+    sealed_successor: bytes,
+    limits: Limits,
+    now: int,
+    access_token: tuple[bytes, AccessToken] | None,
+) -> Refreshed | None:
+    """Decide on a presented refresh token and do what was decided, in one transaction; None when it is unknown."""
+    row = await tx.one(
+        "SELECT grant_id, generation, sealed_successor FROM refresh_tokens WHERE digest = $1", digest
+    )
+    if row is None:
+        return None
+    # The write takes the grant's lock before the decision reads it: concurrent refreshes decide one after the other.
+    locked = await tx.one(f"UPDATE grants SET id = id WHERE id = $1 RETURNING {_COLUMNS}", row["grant_id"])  # noqa: S608 - literals
+    if locked is None:
+        return None
+    grant = _grant(locked)
+    fresh = await tx.one("SELECT sealed_successor FROM refresh_tokens WHERE digest = $1", digest)
+    family = Family(grant.generation, grant.started_at, grant.last_used_at, grant.rotated_at, grant.ended_at)
+    outcome = refresh.decide(family, row["generation"], limits, now)
+    if outcome == "rotate":
+        await _rotate(tx, grant, digest, successor, sealed_successor, limits, now)
+    elif outcome == "burn":
+        await tx.record(
+            "refresh_token.reused",
+            actor=grant.client_id,
+            target=grant.id,
+            at=now,
+            generation=row["generation"],
+        )
+        await end_grant(tx, grant.id, reason="refresh token reused", actor="system", now=now)
+    elif outcome == "replay":
+        await tx.record("refresh_token.replayed", actor=grant.client_id, target=grant.id, at=now)
+    if access_token is not None and outcome in ("rotate", "replay"):
+        await store_access_token(tx, *access_token)
+    sealed = fresh["sealed_successor"] if fresh else None
+    return Refreshed(outcome, grant, bytes(sealed) if sealed is not None else None)
+
+
+async def _rotate(
+    tx: Transaction, grant: Grant, digest: bytes, successor: bytes, sealed: bytes, limits: Limits, now: int
+) -> None:
+    await tx.run(
+        "UPDATE grants SET generation = generation + 1, rotated_at = $1, last_used_at = $1 WHERE id = $2",
+        now,
+        grant.id,
+    )
+    await tx.run("UPDATE refresh_tokens SET sealed_successor = $1 WHERE digest = $2", sealed, digest)
+    await tx.run(
+        "UPDATE refresh_tokens SET sealed_successor = NULL WHERE grant_id = $1 AND generation < $2",
+        grant.id,
+        grant.generation,
+    )
+    await tx.run(
+        "INSERT INTO refresh_tokens (digest, grant_id, generation, expires_at) VALUES ($1, $2, $3, $4)",
+        successor,
+        grant.id,
+        grant.generation + 1,
+        grant.started_at + limits.lifetime,
+    )
+    await tx.record(
+        "refresh_token.rotated",
+        actor=grant.client_id,
+        target=grant.id,
+        at=now,
+        generation=grant.generation + 1,
+    )
+
+
+async def end_grant(tx: Transaction, grant_id: str, *, reason: str, actor: str, now: int) -> bool:
+    """End a grant and every token that came from it; return whether it was alive."""
+    row = await tx.one(
+        "UPDATE grants SET ended_at = $1 WHERE id = $2 AND ended_at IS NULL RETURNING id", now, grant_id
+    )
+    await tx.run(
+        "UPDATE access_tokens SET revoked_at = $1 WHERE grant_id = $2 AND revoked_at IS NULL", now, grant_id
+    )
+    if row is None:
+        return False
+    await tx.record("grant.ended", actor=actor, target=grant_id, at=now, reason=reason)
+    return True
+
+
+async def is_grant_alive(tx: Transaction, grant_id: str) -> bool:
+    """Whether a grant has not ended."""
+    return (
+        await tx.one("SELECT 1 AS found FROM grants WHERE id = $1 AND ended_at IS NULL", grant_id) is not None
+    )
+
+
+async def find_consent(tx: Transaction, user_id: str, client_id: str, audience: str) -> str | None:
+    """Return the scope that a person agreed to for a client and audience."""
+    row = await tx.one(
+        "SELECT scope FROM consents WHERE user_id = $1 AND client_id = $2 AND audience = $3",
+        user_id,
+        client_id,
+        audience,
+    )
+    return str(row["scope"]) if row else None
+
+
+async def remember_consent(
+    tx: Transaction, user_id: str, client_id: str, audience: str, scope: str, now: int
+) -> None:
+    """Keep what a person agreed to."""
+    await tx.run(
+        "INSERT INTO consents (user_id, client_id, audience, scope, granted_at) VALUES ($1, $2, $3, $4, $5) "
+        "ON CONFLICT (user_id, client_id, audience) DO UPDATE SET scope = excluded.scope, granted_at = excluded.granted_at",
+        user_id,
+        client_id,
+        audience,
+        scope,
+        now,
+    )
+    await tx.record("consent.given", actor=user_id, target=client_id, at=now, scope=scope, audience=audience)

@@ -12,10 +12,11 @@ NEWEST = migrate.migrations()[-1][0]
 
 
 async def test_opening_again_changes_nothing(store: Store) -> None:
-    applied = []
+    applied: list[list[tuple[object, ...]]] = []
     for _ in range(2):
         database = await store.node()
-        applied.append([tuple(row) for row in await database.read(select, "SELECT * FROM schema_versions")])
+        rows = await database.read(select, "SELECT * FROM schema_versions ORDER BY version")
+        applied.append([(row["version"], row["name"], row["applied_at"]) for row in rows])
         assert await database.read(schema_version) == NEWEST
         await store.close()
     assert applied[0] == applied[1]

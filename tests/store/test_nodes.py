@@ -8,6 +8,7 @@ from tests.fixtures.postgres import AUDIT_KEY, Store, race
 from tests.store.made import NOW, breaks, count, digest, execute, note
 
 from watchword.oauth.errors import OAuthError
+from watchword.protocol_exchange import run_hot
 from watchword.store import clients, keys, tokens
 from watchword.store.database import Database, Transaction
 
@@ -129,6 +130,25 @@ async def test_what_cannot_be_stored_is_refused_and_not_an_error_of_the_server(
         assert refused.value.code == "invalid_request"
     await database.write(keys.set_fact, "alive", "ä€😀")
     assert await database.read(keys.get_fact, "alive") == "ä€😀"
+
+
+async def test_a_handler_that_runs_outside_of_any_task_is_served(database: Database) -> None:
+    """The protocol drives the hot endpoints itself, without a task."""
+    loop, outcomes = asyncio.get_running_loop(), []
+
+    async def handle(n: int) -> None:
+        outcomes.append(await database.write(tokens.use_identifier, digest(f"{n}"), NOW))
+        await database.append("INSERT INTO revoked_tokens (jti, expires_at) VALUES ($1, $2)", f"{n}", NOW)
+        outcomes.append(await database.read(tokens.is_jti_revoked, f"{n}"))
+        await database.write(set_and_note, f"{n}")
+
+    running: set[asyncio.Task[None]] = set()
+    for n in range(20):
+        loop.call_soon(run_hot, handle(n), loop, running)
+    while len(outcomes) < 40 or running:
+        await asyncio.sleep(0.001)
+    assert outcomes == [True] * 40
+    assert await count(database, "events") == 20
 
 
 async def test_closing_finishes_what_was_accepted(store: Store) -> None:

@@ -5,7 +5,7 @@ import re
 import time
 from collections.abc import AsyncIterator, Callable
 
-import asyncpg
+import asyncpg  # type: ignore[import-untyped]  # the driver ships no types
 import pytest
 import pytest_asyncio
 from tests.fixtures.postgres import AUDIT_KEY, Cluster, Store, race

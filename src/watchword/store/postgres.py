@@ -84,7 +84,7 @@ class PostgresDatabase:
             finally:
                 await connection.close(timeout=self._timeout)
             self._pool = await asyncpg.create_pool(
-                min_size=1, max_size=self._pool_size, init=_prepare, reset=_keep, **self._options()
+                min_size=0, max_size=self._pool_size, init=_prepare, reset=_keep, **self._options()
             )
         except OPENING as error:
             raise StorageUnavailable(f"cannot use the PostgreSQL server: {unavailable(error)}") from error
@@ -162,7 +162,9 @@ class PostgresDatabase:
                 except FAILURES as error:
                     await self._fail(connection, error)
 
-        return await _repeated(attempt)
+        # The hot handlers run outside of any task, where the driver's time limits cannot work.
+        work = _repeated(attempt)
+        return await (work if asyncio.current_task() else asyncio.create_task(work))
 
     async def write(
         self,

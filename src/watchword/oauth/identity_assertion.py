@@ -1,0 +1,103 @@
+"""Identity Assertion JWT Authorization Grant (draft-ietf-oauth-identity-assertion-authz-grant, "ID-JAG").
+
+Owns the checks of an assertion by which an enterprise's identity provider authorizes one client to act for one person at this
+server, as the enterprise-managed authorization of the Model Context Protocol uses it. Which provider is trusted for which
+organization, its keys and the single use of the `jti` are the caller's business.
+"""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+from watchword.jose import JoseError, jwt
+from watchword.jose.jwk import Key
+from watchword.oauth.errors import OAuthError
+from watchword.oauth.scopes import parse_scope
+
+TYPE = "oauth-id-jag+jwt"
+MAX_LIFETIME = 600
+LEEWAY = 30
+MAX_TEXT = 256
+
+
+@dataclass(frozen=True, slots=True)
+class IdentityAssertion:
+    """A person as a trusted provider knows them: (`issuer`, `subject`) is the key, `email` only a hint; times in Unix seconds."""
+
+    issuer: str
+    subject: str
+    jti: str
+    scope: tuple[str, ...]
+    resources: tuple[str, ...]
+    expires_at: int
+    auth_time: int | None = None
+    acr: str | None = None
+    email: str | None = None
+
+
+def check(
+    assertion: str,
+    *,
+    keys: Sequence[Key],
+    provider: str,
+    issuer: str,
+    client_id: str,
+    algorithms: Collection[str],
+    now: int,
+) -> IdentityAssertion:
+    """Check an assertion of a trusted `provider` for us, the `issuer`, and an authenticated client; raise `invalid_grant`."""
+    try:
+        claims = jwt.decode(
+            assertion,
+            keys,
+            algorithms=algorithms,
+            typ=TYPE,
+            issuer=provider,
+            now=now,
+            leeway=LEEWAY,
+            required=("iss", "sub", "aud", "client_id", "jti", "exp", "iat"),
+        )
+    except JoseError as error:
+        raise _refused(error.reason) from None
+    if claims["aud"] not in (issuer, [issuer]):
+        raise _refused("not meant for this server")
+    if claims["client_id"] != client_id:  # the authenticated client, nobody else
+        raise _refused("made for another client")
+    if claims["exp"] > now + MAX_LIFETIME + LEEWAY:
+        raise _refused("lives too long")
+    if not 0 < len(claims["jti"]) <= MAX_TEXT or not 0 < len(claims["sub"]) <= MAX_TEXT:
+        raise _refused("jti or sub out of bounds")
+    auth_time = claims.get("auth_time")
+    return IdentityAssertion(
+        issuer=provider,
+        subject=claims["sub"],
+        jti=claims["jti"],
+        scope=_scope(claims.get("scope", "")),
+        resources=_resources(claims.get("resource", [])),
+        expires_at=int(claims["exp"]) + LEEWAY,
+        auth_time=auth_time if type(auth_time) is int else None,
+        acr=_text(claims.get("acr")),
+        email=_text(claims.get("email")),
+    )
+
+
+def _scope(value: object) -> tuple[str, ...]:
+    if not isinstance(value, str):
+        raise _refused("a scope that is no text")
+    return parse_scope(value)
+
+
+def _resources(value: object) -> tuple[str, ...]:
+    values = value if isinstance(value, list) else [value]
+    if len(values) > 10 or any(not isinstance(one, str) for one in values):
+        raise _refused("a malformed resource")
+    return tuple(values)
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) and 0 < len(value) <= MAX_TEXT else None
+
+
+def _refused(reason: str) -> OAuthError:
+    return OAuthError(
+        "invalid_grant", "The assertion is not accepted.", detail=f"identity assertion: {reason}"
+    )

@@ -1,0 +1,230 @@
+"""RFC 7523 §2.1 and §3: assertions of others as grants, by rules of trust.
+
+Owns the rules that turn somebody else's identity token (a CI job's, a workload's) into a short-lived scoped token here, and the
+checks that such an assertion must pass. Fetching the issuer's keys and using the `jti` up are the caller's business; a rule
+without a pattern for any claim beside the issuer matches nobody, for a public CI issuer signs for the whole world.
+
+Patterns: `*` stands for any run of characters except `/`, `**` for any run at all, everything else for itself. A claim that is a
+number or a truth value is compared in its JSON spelling; of a list one element must match.
+"""
+
+import re
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+from watchword.jose import JoseError, jws, jwt
+from watchword.jose.jwk import Key, b64decode
+from watchword.oauth.errors import OAuthError
+
+LEEWAY = 30
+MAX_VALUE = 1000
+MAX_SUBJECT = 255
+MAX_PATTERN = 256
+MAX_JTI = 256
+ALGORITHMS = ("ES256", "ES384", "ES512", "EdDSA", "PS256", "PS384", "PS512", "RS256", "RS384", "RS512")
+
+_WILDCARD = re.compile(r"(\*\*|\*)")
+_PLACEHOLDER = re.compile(r"\{([A-Za-z0-9_.:/-]{1,100})\}")
+_SUBJECT = re.compile(r"[!-~]+")
+
+
+@dataclass(frozen=True, slots=True)
+class TrustRule:
+    """Whom to believe, about whom, for what.
+
+    `issuer` and `audience` are compared letter by letter; every pattern of `claims` must match; `scope` is what may be granted;
+    `subject` is a template such as `ci:{repository}`; `max_lifetime` of an assertion and `token_lifetime` in seconds.
+    """
+
+    name: str
+    issuer: str
+    audience: str
+    claims: Mapping[str, str]
+    scope: tuple[str, ...]
+    subject: str
+    resources: tuple[str, ...] = ()
+    max_lifetime: int = 3600
+    token_lifetime: int = 600
+    algorithms: tuple[str, ...] = ALGORITHMS
+
+
+@dataclass(frozen=True, slots=True)
+class Trusted:
+    """An assertion that a rule accepts; `used_until` is how long its identifier must be remembered (Unix seconds)."""
+
+    rule: TrustRule
+    subject: str
+    scope: tuple[str, ...]
+    jti: str | None
+    used_until: int
+    claims: Mapping[str, object]
+
+
+def check_rule(rule: TrustRule) -> TrustRule:
+    """Return a rule that is safe to keep; raise `invalid_request`."""
+    if not rule.claims or all(set(pattern) <= {"*"} for pattern in rule.claims.values()):
+        raise _unsafe("A trust rule needs a pattern that says more than that a claim exists.")
+    if "iss" in rule.claims or "aud" in rule.claims:
+        raise _unsafe("Issuer and audience of a trust rule are exact, not patterns.")
+    if any(
+        not pattern or len(_WILDCARD.findall(pattern)) > MAX_WILDCARDS for pattern in rule.claims.values()
+    ):
+        raise _unsafe(f"A pattern is not empty and has at most {MAX_WILDCARDS} wildcards.")
+    if not rule.scope or not rule.issuer or not rule.audience or not 0 < rule.max_lifetime <= 86_400:
+        raise _unsafe("A trust rule needs issuer, audience, scope and a life of at most a day.")
+    if "{" in _PLACEHOLDER.sub("", rule.subject) or not _SUBJECT.fullmatch(
+        _PLACEHOLDER.sub("x", rule.subject)
+    ):
+        raise _unsafe("The subject is printable text with placeholders such as {repository}.")
+    if not rule.algorithms or not set(rule.algorithms) <= set(ALGORITHMS):
+        raise _unsafe("A trust rule names signature algorithms that are known here.")
+    return rule
+
+
+def peek_issuer(assertion: str) -> str | None:
+    """Return the issuer that an unverified assertion names, to find rules and keys by; None when malformed."""
+    try:
+        jws.peek(assertion)
+        issuer = jwt.read_claims(b64decode(assertion.split(".")[1])).get("iss")
+    except JoseError:
+        return None
+    return issuer if isinstance(issuer, str) and issuer else None
+
+
+def check_assertion(
+    assertion: str,
+    rules: Sequence[TrustRule],
+    keys: Sequence[Key],
+    *,
+    requested: tuple[str, ...] = (),
+    replay_refused: bool = True,
+    now: int,
+) -> Trusted:
+    """Check an assertion against the rules for its issuer; the first that matches counts.
+
+    With `replay_refused` it must have a `jti`. Raise `invalid_grant` or, beyond the rule's scope, `invalid_scope`.
+    """
+    issuer = peek_issuer(assertion)
+    candidates = [rule for rule in rules if rule.issuer == issuer]
+    if not candidates:  # TK-15
+        raise _refused("unknown issuer")
+    algorithms = {name for rule in candidates for name in rule.algorithms}
+    claims = _verified(assertion, keys, algorithms, replay_refused, now)
+    alg = jws.peek(assertion).alg
+    rule = next((rule for rule in candidates if alg in rule.algorithms and _accepts(rule, claims, now)), None)
+    if rule is None:
+        raise _refused("no trust rule matches")
+    if any(scope not in rule.scope for scope in requested):
+        raise OAuthError(
+            "invalid_scope", "The scope exceeds what is granted to this assertion.", field="scope"
+        )
+    expires_at = claims["exp"]
+    jti = claims.get("jti")
+    return Trusted(
+        rule=rule,
+        subject=_subject(rule.subject, claims),
+        scope=requested or rule.scope,
+        jti=jti if isinstance(jti, str) else None,
+        used_until=int(expires_at if isinstance(expires_at, int | float) else now) + LEEWAY + 1,
+        claims=claims,
+    )
+
+
+def _verified(
+    assertion: str, keys: Sequence[Key], algorithms: Collection[str], needs_jti: bool, now: int
+) -> Mapping[str, object]:
+    required = ("iss", "sub", "aud", "exp", *(("jti",) if needs_jti else ()))  # §3 (1)–(4), (7)
+    try:
+        claims = jwt.decode(
+            assertion,
+            keys,
+            algorithms=algorithms,
+            typ=("JWT", ""),  # RFC 8725 §3.11: neither an access token nor a proof of another kind
+            now=now,
+            leeway=LEEWAY,
+            required=required,
+        )
+    except JoseError as error:
+        raise _refused(error.reason) from None
+    if needs_jti and not 0 < len(str(claims["jti"])) <= MAX_JTI:
+        raise _refused("jti is empty or too long")
+    return claims
+
+
+def _accepts(rule: TrustRule, claims: Mapping[str, object], now: int) -> bool:
+    aud, exp = claims["aud"], claims["exp"]
+    if aud != rule.audience and aud != [rule.audience]:  # §3 (3): for us and for nobody else
+        return False
+    if not isinstance(exp, int | float) or exp > now + rule.max_lifetime + LEEWAY:
+        return False
+    return all(_matches(claims.get(name), pattern) for name, pattern in rule.claims.items())
+
+
+def _matches(value: object, pattern: str) -> bool:
+    if isinstance(value, list):
+        return any(_matches(one, pattern) for one in value[:100] if not isinstance(one, list))
+    text = _spelling(value)
+    return text is not None and len(text) <= MAX_VALUE and _fits(_tokens(pattern), text)
+
+
+def _spelling(value: object) -> str | None:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, str):
+        return value
+    return str(value) if isinstance(value, int) else None
+
+
+@lru_cache(maxsize=512)
+def _tokens(pattern: str) -> tuple[str, ...]:
+    found: list[str] = []
+    for part in _WILDCARD.split(pattern):
+        found.extend([part] if part in ("*", "**") else part)
+    return tuple(found)
+
+
+def _fits(tokens: tuple[str, ...], text: str) -> bool:
+    # Follows every possible position at once: a regular expression would take hours for a text made to make it backtrack.
+    positions = _skip_wildcards(tokens, {0})
+    for character in text:
+        reached = set()
+        for position in positions:
+            token = tokens[position] if position < len(tokens) else ""
+            if token == "**" or (token == "*" and character != "/"):
+                reached.add(position)
+            elif token == character:
+                reached.add(position + 1)
+        positions = _skip_wildcards(tokens, reached)
+    return len(tokens) in positions
+
+
+def _skip_wildcards(tokens: tuple[str, ...], positions: set[int]) -> set[int]:
+    found = set(positions)
+    for start in positions:
+        position = start
+        while position < len(tokens) and tokens[position] in ("*", "**"):
+            position += 1
+            found.add(position)
+    return found
+
+
+def _subject(template: str, claims: Mapping[str, object]) -> str:
+    def fill(match: re.Match[str]) -> str:
+        text = _spelling(claims.get(match[1]))
+        if not text or not _SUBJECT.fullmatch(text):
+            raise _refused(f"the claim {match[1]} cannot stand in a subject")
+        return text
+
+    subject = _PLACEHOLDER.sub(fill, template)
+    if len(subject) > MAX_SUBJECT:
+        raise _refused("the subject is too long")
+    return subject
+
+
+def _unsafe(description: str) -> OAuthError:
+    return OAuthError("invalid_request", description, field="trust_rule")
+
+
+def _refused(reason: str) -> OAuthError:
+    return OAuthError("invalid_grant", "The assertion is not accepted.", detail=f"assertion: {reason}")

@@ -10,10 +10,10 @@ import uvicorn
 from uvicorn.supervisors import Multiprocess
 
 from watchword import settings as settings_module
-from watchword import telemetry
 from watchword.app import App
 from watchword.protocol import LeanProtocol
 from watchword.settings import Settings
+from watchword.telemetry import log
 
 GRACE = 20
 
@@ -21,7 +21,7 @@ GRACE = 20
 def create_app() -> App:
     """Make the application of one worker from the environment."""
     settings = settings_module.with_issuer(settings_module.load())
-    telemetry.configure(settings.log_format, settings.log_level)
+    log.configure(settings.log_format, settings.log_level)
     return App(settings)
 
 

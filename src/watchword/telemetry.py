@@ -5,22 +5,20 @@ are escaped by the renderer, so that no value can forge a line (ASVS 16.4.1). Co
 Prometheus metrics only when they are scraped, because the hot endpoints count every request.
 """
 
-import logging
+import contextlib
+import json
 import re
 import sys
-from collections.abc import Iterator, MutableMapping
-from typing import Any
-
-import structlog
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
 
 MAX_VALUE = 400
+LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 _CREDENTIAL = re.compile(
     r"\b([a-z][a-z0-9]{1,9}[a-z]_)[0-9A-Za-z]{20,}|\b(eyJ)[0-9A-Za-z_-]{8,}\.[0-9A-Za-z_.-]*"
 )
 
 _counts: dict[tuple[str, str, str], int] = {}
-
-log: structlog.stdlib.BoundLogger = structlog.get_logger("watchword")
 
 
 def count(name: str, operation: str = "", outcome: str = "") -> None:
@@ -41,31 +39,54 @@ def clean(value: str) -> str:
     return shown if len(shown) <= MAX_VALUE else f"{shown[:MAX_VALUE]}… ({len(value)} characters)"
 
 
-def _clean_values(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    for key, value in event.items():
-        if isinstance(value, str):
-            event[key] = clean(value)
-        elif not isinstance(value, int | float | bool | None):
-            event[key] = clean(repr(value))
-    return event
+class Log:
+    """Writes events to standard error, one line each."""
+
+    def __init__(self) -> None:
+        self._least = LEVELS["info"]
+        self._render = _as_json
+
+    def configure(self, log_format: str, level: str) -> None:
+        """Write JSON lines or lines for reading at a console, from a level on."""
+        self._least = LEVELS[level]
+        self._render = _as_json if log_format == "json" else _as_text
+
+    def info(self, event: str, **fields: object) -> None:
+        """Note what an operator may want to look up."""
+        self._write("info", event, fields)
+
+    def warning(self, event: str, **fields: object) -> None:
+        """Note what an operator should look at."""
+        self._write("warning", event, fields)
+
+    def error(self, event: str, **fields: object) -> None:
+        """Note what keeps the server from its work."""
+        self._write("error", event, fields)
+
+    def _write(self, level: str, event: str, fields: Mapping[str, object]) -> None:
+        if LEVELS[level] < self._least:
+            return
+        timestamp = datetime.now(UTC).isoformat().replace("+00:00", "Z")
+        shown = {name: _clean_value(value) for name, value in fields.items()}
+        line = self._render({**shown, "event": event, "level": level, "timestamp": timestamp})
+        with contextlib.suppress(OSError, ValueError):  # a closed standard error must not fail a request
+            sys.stderr.write(line + "\n")
+            sys.stderr.flush()
 
 
-def configure(log_format: str, level: str) -> None:
-    """Send logs to standard error, as JSON lines or for reading at a console."""
-    renderer: Any = (
-        structlog.processors.JSONRenderer()
-        if log_format == "json"
-        else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
-    )
-    structlog.configure(
-        processors=[
-            structlog.contextvars.merge_contextvars,
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            _clean_values,
-            renderer,
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-        cache_logger_on_first_use=True,
-    )
+def _clean_value(value: object) -> object:
+    if isinstance(value, str):
+        return clean(value)
+    return value if isinstance(value, int | float | None) else clean(repr(value))
+
+
+def _as_json(event: Mapping[str, object]) -> str:
+    return json.dumps(event)  # escapes everything but printable ASCII
+
+
+def _as_text(event: Mapping[str, object]) -> str:
+    fields = " ".join(f"{name}={json.dumps(value)}" for name, value in list(event.items())[:-3])
+    return f"{event['timestamp']} {event['level']:7} {event['event']} {fields}".rstrip()
+
+
+log = Log()

@@ -3,45 +3,16 @@
 Exit codes: 0 done, 1 refused or not found, 2 wrong usage. With `--json` every command prints one JSON document.
 """
 
-import typer
-
-from watchword import __version__
-from watchword.cli import audit, clients, keys, serving, tokens, users, zero
-
-app = typer.Typer(
-    name="watchword",
-    help="Authentication for APIs: API tokens, sessions, OAuth 2.1 and OpenID Connect.",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
-app.add_typer(tokens.app, name="token")
-app.add_typer(clients.app, name="client")
-app.add_typer(users.app, name="user")
-app.add_typer(keys.app, name="key")
-app.add_typer(zero.app, name="zero")
-app.command("audit")(audit.audit)
-app.command("dev")(serving.dev)
-app.command("serve")(serving.serve)
-app.command("migrate")(serving.migrate)
-app.command("demo")(serving.demo)
-
-
-def _version(value: bool) -> None:
-    if value:
-        typer.echo(f"watchword {__version__}")
-        raise typer.Exit
-
-
-@app.callback()
-def root(
-    version: bool = typer.Option(
-        False, "--version", callback=_version, is_eager=True, help="Print the version."
-    ),
-) -> None:
-    """Authentication for APIs: API tokens, sessions, OAuth 2.1 and OpenID Connect."""
+import sys
 
 
 def main() -> None:
-    """Run the command line."""
+    """Run the command line; `serve` without the modules that only the other commands need."""
+    from watchword.cli import launch
+
+    options = launch.read(sys.argv[2:]) if sys.argv[1:2] == ["serve"] else None
+    if options is not None:
+        sys.exit(launch.serve(options))
+    from watchword.cli.application import app
+
     app()

@@ -1,18 +1,17 @@
 """`watchword serve`, `dev`, `migrate`, `demo`: running the server."""
 
 import asyncio
-import os
 import socket
 from typing import Annotated
 
 import typer
 
-from watchword.cli import session
+from watchword.cli import launch, session
 from watchword.cli.session import ACTOR, Config, Database, Json
 from watchword.flows import api_tokens, start
 from watchword.flows.api_tokens import TokenInput
 from watchword.flows.runtime import Runtime
-from watchword.settings import PREFIX, Settings, SettingsError, check_exposure, with_issuer
+from watchword.settings import Settings, SettingsError, with_issuer
 from watchword.store.database import StorageUnavailable
 
 DEV_DATABASE = "watchword-dev.db"
@@ -20,18 +19,8 @@ DEV_TOKEN = "development"
 
 
 def _prepare(settings: Settings) -> str | None:
-    """Open the data once before any worker does: migrate it, make the keys; return the owner's link where it is needed."""
-
-    async def prepare() -> str | None:
-        runtime = await start.open_runtime(settings)
-        try:
-            await start.remember_issuer(runtime)
-            return await start.setup_link(runtime)
-        finally:
-            await start.close_runtime(runtime)
-
     try:
-        return asyncio.run(prepare())
+        return launch.prepare(settings)
     except StorageUnavailable as error:
         session.err.print("[red]error:[/]", error.reason)
         raise typer.Exit(1) from None
@@ -56,61 +45,18 @@ def serve(
     config: Config = None,
 ) -> None:
     """Serve in production: TLS itself, or behind a proxy that ends it."""
-    settings = session.load(
-        config,
-        host=host,
-        port=port,
-        issuer=issuer,
-        database=database,
-        workers=workers,
-        tls_cert=tls_cert,
-        tls_key=tls_key,
-        behind_tls_proxy=behind_tls_proxy,
-    )
-    if settings.mode == "development":
-        session.usage("mode is development: use `watchword dev`, or remove the setting for production")
-    try:
-        check_exposure(settings)
-        settings = with_issuer(settings)
-    except SettingsError as error:
-        session.usage(str(error))
-    if settings.fetch_allow_loopback:
-        session.err.print(
-            "[bold red]WARNING:[/] fetch_allow_loopback is set: anyone who can name an address to fetch reaches this machine. "
-            "Never use it outside tests."
-        )
-    link = _prepare(settings)
-    if link:
-        session.err.print(
-            f"No owner yet. Open this link within a day to make the first account:\n  {link}", markup=False
-        )
-    session.err.print(f"watchword serves {settings.issuer}", markup=False)
-    _run_server(settings)
-
-
-def _run_server(settings: Settings) -> None:
-    from watchword import serving
-
-    os.environ |= _environment(settings)
-    serving.run(settings)
-
-
-def _environment(settings: Settings) -> dict[str, str]:
-    # Worker processes read the same options; what the command line said is said to them in the environment.
-    variables = {}
-    for name in Settings.__struct_fields__:
-        value = getattr(settings, name)
-        if value is None:
-            continue
-        text = (
-            " ".join(value)
-            if isinstance(value, tuple)
-            else str(value).lower()
-            if isinstance(value, bool)
-            else str(value)
-        )
-        variables[PREFIX + name.upper()] = text
-    return variables
+    options = {
+        "host": host,
+        "port": port,
+        "issuer": issuer,
+        "database": database,
+        "workers": workers,
+        "tls_cert": tls_cert,
+        "tls_key": tls_key,
+        "behind_tls_proxy": behind_tls_proxy,
+        "config": config,
+    }
+    raise typer.Exit(launch.serve(options))
 
 
 def dev(
@@ -137,7 +83,7 @@ def dev(
     link = _prepare(settings)
     token = asyncio.run(_dev_token(settings))
     _greet(settings, link, token)
-    _run_server(settings)
+    raise typer.Exit(launch.run(settings))
 
 
 def _check_port(port: int) -> None:

@@ -1,0 +1,63 @@
+"""`serve` started the short way understands exactly what the command line documents, and leaves the rest to it."""
+
+import subprocess
+import sys
+
+import pytest
+import typer
+
+from watchword.cli import launch
+from watchword.cli.application import app
+
+
+def test_the_short_way_knows_every_option_of_the_command_and_no_other() -> None:
+    command = typer.main.get_command(app).commands["serve"]  # type: ignore[attr-defined]  # a group has commands
+    documented = {name for parameter in command.params for name in parameter.opts if name.startswith("--")}
+    assert documented - {"--help"} == launch.OPTIONS.keys()
+
+
+@pytest.mark.parametrize(
+    ("line", "options"),
+    [
+        pytest.param("", {}, id="nothing"),
+        pytest.param(
+            "--port 9000 --issuer http://a", {"port": 9000, "issuer": "http://a"}, id="values that follow"
+        ),
+        pytest.param(
+            "--port=9000 --tls-cert=a=b", {"port": 9000, "tls_cert": "a=b"}, id="values after equals"
+        ),
+        pytest.param("--behind-tls-proxy --workers 2", {"behind_tls_proxy": True, "workers": 2}, id="a flag"),
+    ],
+)
+def test_plain_options_are_read(line: str, options: dict[str, object]) -> None:
+    assert launch.read(line.split()) == options
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        pytest.param("--help", id="help"),
+        pytest.param("-h", id="short help"),
+        pytest.param("--prot 9000", id="an unknown option"),
+        pytest.param("9000", id="an argument"),
+        pytest.param("--port", id="no value"),
+        pytest.param("--port=", id="an empty value"),
+        pytest.param("--port nine", id="no number"),
+        pytest.param("--port 9_000", id="a number of another spelling"),
+        pytest.param("--port ٣", id="digits of another script"),
+        pytest.param("--host --port 9000", id="an option where a value belongs"),
+        pytest.param("--port 1 --port 2", id="an option twice"),
+        pytest.param("--behind-tls-proxy=yes", id="a flag with a value"),
+    ],
+)
+def test_whatever_is_not_plain_is_left_to_the_whole_command_line(line: str) -> None:
+    assert launch.read(["--port", "9000", "--host", "::1"]) is not None
+    assert launch.read(line.split()) is None
+
+
+def test_a_server_does_not_carry_the_rest_of_the_command_line_with_it() -> None:
+    program = "import sys, watchword.cli.launch, watchword.serving; print(*sorted(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    loaded = {name.partition(".")[0] for name in done.stdout.split()}
+    assert {"watchword", "uvicorn"} <= loaded
+    assert not loaded & {"typer", "rich", "httpx", "pydantic", "pygments"}

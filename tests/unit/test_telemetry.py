@@ -1,0 +1,55 @@
+"""Log lines: one event, one line, no credential, nothing that could be taken for another line."""
+
+import json
+
+import pytest
+
+from watchword.telemetry import Log
+
+
+@pytest.fixture
+def log(capsys: pytest.CaptureFixture[str]) -> Log:
+    return Log()
+
+
+def test_an_event_is_one_json_line(log: Log, capsys: pytest.CaptureFixture[str]) -> None:
+    log.info("request.refused", path="/token", count=3, absent=None)
+    written = capsys.readouterr()
+    event = json.loads(written.err)
+    assert written.out == ""
+    assert event.pop("timestamp").endswith("Z")
+    expected = {"path": "/token", "count": 3, "absent": None, "event": "request.refused", "level": "info"}
+    assert event == expected
+
+
+@pytest.mark.parametrize("form", ["json", "console"])
+@pytest.mark.parametrize(
+    ("value", "never"),
+    [
+        pytest.param("a\nlevel=error", "\nlevel", id="a line break"),
+        pytest.param("a\x1b[31m", "\x1b", id="an escape sequence"),
+        pytest.param("a\x7f\u202eb\u2028c", "\u2028", id="separators and directions"),
+        pytest.param("wwo_E3R7oZevjWQ26qiDGgV4SucWQdZd4R43RpCx", "E3R7oZ", id="a token"),
+        pytest.param("Bearer eyJhbGciOiJFUzI1NiJ9.eyJzdWIiOiJhIn0.c2ln", "OiJFUzI1", id="a JWT"),
+        pytest.param("x" * 5000, "x" * 500, id="a text without end"),
+    ],
+)
+def test_a_value_can_forge_nothing_and_give_nothing_away(
+    log: Log, capsys: pytest.CaptureFixture[str], form: str, value: str, never: str
+) -> None:
+    log.configure(form, "info")
+    log.info("seen", value="harmless")
+    assert "harmless" in capsys.readouterr().err
+    log.info("seen", value=value, other=[value])
+    line = capsys.readouterr().err
+    assert line.count("\n") == 1
+    assert never not in line
+    assert line.isascii() or never == "x" * 500
+
+
+def test_less_than_the_level_is_not_written(log: Log, capsys: pytest.CaptureFixture[str]) -> None:
+    log.configure("json", "warning")
+    log.info("quiet")
+    log.warning("loud")
+    log.error("louder")
+    assert [json.loads(line)["event"] for line in capsys.readouterr().err.splitlines()] == ["loud", "louder"]

@@ -6,7 +6,8 @@ Owns what a proof must say. Using its `jti` up, so that it works once, is the ca
 import base64
 import hashlib
 import hmac
-from collections.abc import Collection
+import re
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from urllib.parse import SplitResult, urlsplit
 
@@ -14,11 +15,17 @@ from watchword.jose import JoseError, jwk, jws, jwt
 from watchword.oauth.errors import OAuthError
 
 ALGORITHMS = tuple(jws.ALGORITHMS)
-MAX_AGE = 60
-LEEWAY = 5
+# A proof lives from `iat` - LEEWAY to `iat` + MAX_AGE; a replay must be remembered for the sum of both. Certification sends proofs
+# from up to ten seconds ahead, and clocks of real clients are off by more than the sixty seconds of a single minute at times.
+MAX_AGE = 120
+LEEWAY = 30
 MAX_JTI = 256
 MAX_PROOF = 8192
 NONCE_LIFETIME = 300
+PRIVATE_MEMBERS = frozenset({"d", "p", "q", "dp", "dq", "qi", "oth", "k"})
+
+_ESCAPE = re.compile(r"%([0-9A-Fa-f]{2})")
+_UNRESERVED = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,14 +47,19 @@ def check_proof(
     access_token: str | None = None,
     expected_jkt: str | None = None,
     algorithms: Collection[str] = ALGORITHMS,
+    nonce_check: Callable[[str], bool] | None = None,
 ) -> DPoPProof:
-    """Check a proof for a request (§4.3); raise `invalid_dpop_proof`."""
+    """Check a proof for a request (§4.3); raise `invalid_dpop_proof`.
+
+    `access_token` is the token that came with it and `expected_jkt` the key it is bound to. With `nonce_check` the proof must
+    hold a nonce that it accepts: raise `use_dpop_nonce` otherwise, which the caller answers with a fresh one (§8).
+    """
     if len(proof) > MAX_PROOF:
         raise _refused("too long")
     try:
         header = jws.peek(proof)
-        if header.jwk is None or "d" in header.jwk or "k" in header.jwk:  # §4.3 (7)
-            raise _refused("no public key in the header")
+        if header.jwk is None or PRIVATE_MEMBERS & header.jwk.keys():  # §4.3 (7)
+            raise _refused("no public key in the header, or a private one")
         key = jwk.parse(
             {name: value for name, value in header.jwk.items() if name not in ("kid", "use")}, header.alg
         )
@@ -57,6 +69,7 @@ def check_proof(
             algorithms=algorithms,
             typ="dpop+jwt",
             now=now,
+            leeway=LEEWAY,
             required=("jti", "htm", "htu", "iat"),
         )
     except JoseError as error:
@@ -74,9 +87,11 @@ def check_proof(
     if expected_jkt is not None and not _same(key.thumbprint, expected_jkt):
         raise _refused("made with another key")
     nonce = claims.get("nonce")
-    return DPoPProof(
-        key.thumbprint, claims["jti"], int(claims["iat"]), nonce if isinstance(nonce, str) else None
-    )
+    if not isinstance(nonce, str | None):
+        raise _refused("a nonce that is no text")
+    if nonce_check is not None and (nonce is None or not nonce_check(nonce)):  # §4.3 (10)
+        raise OAuthError("use_dpop_nonce", "Repeat the request with the nonce that comes with this answer.")
+    return DPoPProof(key.thumbprint, claims["jti"], int(claims["iat"]), nonce)
 
 
 def peek_jkt(proof: str) -> str | None:
@@ -110,7 +125,13 @@ def _normal(parts: SplitResult) -> tuple[str, str, int | None, str]:
     port = parts.port or {"https": 443, "http": 80}.get(scheme)
     if "@" in parts.netloc:
         raise ValueError
-    return scheme, (parts.hostname or "").lower(), port, parts.path or "/"
+    return scheme, (parts.hostname or "").lower(), port, _ESCAPE.sub(_normal_escape, parts.path) or "/"
+
+
+def _normal_escape(match: re.Match[str]) -> str:
+    # RFC 3986 §6.2.2: case of the digits, and characters that needed no escape. Dot segments stay as they are.
+    character = chr(int(match[1], 16))
+    return character if character in _UNRESERVED else match[0].upper()
 
 
 def make_nonce(key: bytes, now: int) -> str:

@@ -1,5 +1,6 @@
 """The composition root: which path is answered by which endpoint, and the one ASGI application made of it."""
 
+import re
 import secrets
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -7,9 +8,6 @@ from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import Any
 from urllib.parse import urlsplit
-
-from starlette.routing import Match
-from starlette.routing import Route as PathRoute
 
 from watchword import http, jobs, operation
 from watchword.endpoints import (
@@ -31,7 +29,7 @@ from watchword.flows.runtime import Runtime
 from watchword.http import Endpoint, Headers, Receive, Request, Response, Scope, Send
 from watchword.oauth.errors import OAuthError
 from watchword.operation import Operation
-from watchword.pages import account, authorize, browser, identities, setup, sign_in
+from watchword.pages import account, authorize, browser, errors, identities, setup, sign_in
 from watchword.protocol_exchange import Respond, field_lines
 from watchword.settings import Settings, with_issuer
 from watchword.store.database import StorageUnavailable
@@ -46,10 +44,12 @@ OPERATIONS: tuple[Operation, ...] = (
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """How one method of one path is answered; `cors` opens it to scripts of any origin, without credentials."""
+    """How one method of one path is answered; `cors` opens it to scripts of any origin, without credentials;
+    the refusals of a `page` are pages."""
 
     endpoint: Endpoint
     cors: bool = False
+    page: bool = False
 
 
 async def openapi(request: Request) -> Response:
@@ -60,9 +60,12 @@ async def openapi(request: Request) -> Response:
 ROUTES: dict[str, dict[str, Route]] = {
     "/token": {"POST": Route(token.token, cors=True)},
     "/par": {"POST": Route(par.push, cors=True)},
-    "/authorize": {"GET": Route(authorize.authorize), "POST": Route(authorize.authorize)},
-    "/authorize/resume": {"GET": Route(authorize.resume)},
-    "/authorize/consent": {"POST": Route(authorize.consent)},
+    "/authorize": {
+        "GET": Route(authorize.authorize, page=True),
+        "POST": Route(authorize.authorize, page=True),
+    },
+    "/authorize/resume": {"GET": Route(authorize.resume, page=True)},
+    "/authorize/consent": {"POST": Route(authorize.consent, page=True)},
     "/userinfo": {"GET": Route(userinfo.userinfo, cors=True), "POST": Route(userinfo.userinfo, cors=True)},
     "/introspect": {"POST": Route(introspection.introspect)},
     "/revoke": {"POST": Route(revocation.revoke, cors=True)},
@@ -77,12 +80,18 @@ ROUTES: dict[str, dict[str, Route]] = {
     "/zero/sign-in": {"POST": Route(identities.sign_in_by_program)},
     "/zero/renew": {"POST": Route(zero.renew, cors=True)},
     "/zero/revoke": {"POST": Route(zero.revoke, cors=True)},
-    "/setup": {"GET": Route(setup.show), "POST": Route(setup.create)},
-    "/sign-in": {"GET": Route(sign_in.show), "POST": Route(sign_in.submit)},
-    "/sign-in/identity": {"GET": Route(identities.show_sign_in), "POST": Route(identities.sign_in)},
-    "/account/identities": {"GET": Route(identities.show), "POST": Route(identities.change)},
-    "/sign-out": {"GET": Route(sign_in.show_sign_out), "POST": Route(sign_in.sign_out)},
-    "/account": {"GET": Route(account.overview), "POST": Route(account.save_profile)},
+    "/setup": {"GET": Route(setup.show, page=True), "POST": Route(setup.create, page=True)},
+    "/sign-in": {"GET": Route(sign_in.show, page=True), "POST": Route(sign_in.submit, page=True)},
+    "/sign-in/identity": {
+        "GET": Route(identities.show_sign_in, page=True),
+        "POST": Route(identities.sign_in, page=True),
+    },
+    "/account/identities": {
+        "GET": Route(identities.show, page=True),
+        "POST": Route(identities.change, page=True),
+    },
+    "/sign-out": {"GET": Route(sign_in.show_sign_out, page=True), "POST": Route(sign_in.sign_out, page=True)},
+    "/account": {"GET": Route(account.overview, page=True), "POST": Route(account.save_profile, page=True)},
 }
 WELL_KNOWN = "/.well-known/"
 # The paths whose requests are answered without a task of their own; see `protocol`.
@@ -109,21 +118,17 @@ class App:
         self._trusted = settings.trusted_proxies
         self._prefix = urlsplit(settings.issuer).path
         self._exact: dict[str, dict[str, Route]] = {}
-        self._patterns: list[tuple[PathRoute, dict[str, Route]]] = []
+        self._patterns: dict[re.Pattern[str], dict[str, Route]] = {}
         for path, method, route in _all_routes():
             self._add(path, method, route)
         self.hot = frozenset((method, self._prefix + path) for method, path in HOT)
         self._extra = (*http.SECURITY, *((http.HSTS,) if settings.secure else ()))
 
     def _add(self, path: str, method: str, route: Route) -> None:
-        if "{" not in path:
+        if "{" in path:
+            self._patterns.setdefault(_pattern(path), {})[method] = route
+        else:
             self._exact.setdefault(path, {})[method] = route
-            return
-        known = next((methods for pattern, methods in self._patterns if pattern.path == path), None)
-        if known is None:
-            known = {}
-            self._patterns.append((PathRoute(path, endpoint=_unreachable), known))
-        known[method] = route
 
     async def open(self) -> Runtime:
         """Open the database and the keys, and start the jobs."""
@@ -195,11 +200,10 @@ class App:
         methods = self._exact.get(path)
         if methods is not None:
             return path, methods, {}
-        scope = {"type": "http", "path": path, "method": "GET"}
-        for pattern, found in self._patterns:
-            match, child = pattern.matches(scope)
-            if match is not Match.NONE:
-                return path, found, child["path_params"]
+        for pattern, found in self._patterns.items():
+            match = pattern.fullmatch(path)
+            if match is not None:
+                return path, found, match.groupdict()
         return path, None, {}
 
     def _without_prefix(self, path: str) -> str:
@@ -239,11 +243,14 @@ class App:
     async def _answer(
         self, scope: Scope, receive: Receive, path: str, params: dict[str, str], route: Route
     ) -> Response:
+        request: Request | None = None
         try:
             request = self._request(scope, path, params)
             request.body = await _body(receive)
             return await route.endpoint(request)
         except Exception as error:
+            if route.page and request is not None and isinstance(error, OAuthError):
+                return errors.page(request, error)
             return _refusal(error, path if not params else "")
 
     def _request(self, scope: Scope, path: str, params: dict[str, str]) -> Request:
@@ -353,8 +360,8 @@ def _no_route(method: str, methods: dict[str, Route] | None) -> Response:
     )
 
 
-async def _unreachable(_request: object) -> None:
-    """Stand in for an endpoint: these routes are only matched, never called."""
+def _pattern(path: str) -> re.Pattern[str]:
+    return re.compile(re.sub(r"\\{(\w+)\\}", r"(?P<\1>[^/]+)", re.escape(path)))
 
 
 def _too_large() -> OAuthError:

@@ -33,12 +33,8 @@ JSON_TYPE = (b"content-type", b"application/json")
 JSON_NO_STORE = (JSON_TYPE, *NO_STORE)
 FORM_TYPE = b"application/x-www-form-urlencoded"
 HTML_TYPE = (b"content-type", b"text/html; charset=utf-8")
-SECURITY: Headers = (
-    (b"x-content-type-options", b"nosniff"),
-    (b"referrer-policy", b"no-referrer"),
-    (b"cross-origin-opener-policy", b"same-origin"),
-    (b"cross-origin-resource-policy", b"same-site"),
-)
+# On every answer; what matters for pages alone is added where pages are made.
+SECURITY: Headers = ((b"x-content-type-options", b"nosniff"),)
 HSTS = (b"strict-transport-security", b"max-age=63072000; includeSubDomains")
 
 _encode = msgspec.json.Encoder().encode

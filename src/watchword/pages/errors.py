@@ -1,0 +1,31 @@
+"""Refusals that a person sees: a page instead of a JSON document."""
+
+from watchword.http import Request, Response
+from watchword.oauth.errors import OAuthError
+from watchword.pages import browser
+from watchword.telemetry import log
+
+PROBLEMS = {
+    "access_denied": "forbidden",
+    "not_found": "not_found",
+    "too_many_requests": "throttled",
+    "temporarily_unavailable": "unavailable",
+}
+
+
+def page(request: Request, error: OAuthError) -> Response:
+    """Answer a refusal as a page; in development it says what to change."""
+    if error.detail:
+        log.info("request.refused", path=request.path, error=error.code, detail=error.detail)
+    issuer = request.runtime.settings.issuer
+    developer = None
+    if request.runtime.settings.mode == "development":
+        developer = {"code": error.code, "summary": error.description, "changes": [], "differences": []}
+    context = {
+        "problem_name": PROBLEMS.get(error.code, "general"),
+        "reference": error.code,
+        "links": {"home": f"{issuer}/sign-in"},
+        "developer": developer,
+    }
+    headers = ((b"retry-after", str(error.retry_after).encode()),) if error.retry_after is not None else ()
+    return browser.page(request, "error", context, status=error.rule.status, headers=headers)

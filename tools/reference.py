@@ -15,7 +15,7 @@ import typer
 
 from watchword import settings
 from watchword.app import OPERATIONS
-from watchword.cli import app
+from watchword.cli.application import app
 from watchword.operation import BASE, Operation
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -36,7 +36,6 @@ FOREIGN = frozenset(
 
 DAY = 86_400
 Seconds = Annotated[int, msgspec.Meta(ge=1, le=3650 * DAY)]
-Count = Annotated[int, msgspec.Meta(ge=1, le=1_000_000)]
 
 
 class SettingsError(ValueError):
@@ -59,7 +58,6 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     tls_client_ca: str | None = None
     behind_tls_proxy: bool = False
     trusted_proxies: tuple[str, ...] = ()
-    client_certificate_header: str | None = None
 
     # What it keeps
     database: str = "watchword.db"
@@ -83,27 +81,18 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     session_idle: Seconds = 12 * 3600
     session_lifetime: Seconds = 7 * DAY
     session_remembered: Seconds = 30 * DAY
-    registration: Literal["closed", "open", "invited"] = "closed"
 
     # OAuth
     authorization_code_lifetime: Annotated[int, msgspec.Meta(ge=1, le=60)] = 60
     refresh_token_idle: Seconds = 30 * DAY
     refresh_token_lifetime: Seconds = 180 * DAY
     refresh_token_grace: Annotated[int, msgspec.Meta(ge=0, le=60)] = 10
-    device_code_lifetime: Annotated[int, msgspec.Meta(ge=60, le=1800)] = 600
     pushed_request_lifetime: Annotated[int, msgspec.Meta(ge=5, le=600)] = 60
-    dynamic_registration: Literal["off", "token", "open"] = "off"
-    client_id_documents: bool = True
     fetch_allow_loopback: bool = False
-
-    # Mail
-    smtp_url: str | None = None
-    mail_from: str = "Watchword <no-reply@localhost>"
 
     # Operation
     log_format: Literal["json", "console"] = "json"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
-    rate_limit_client_failures: Count = 60
     jobs: bool = True
 
     @property
@@ -192,10 +181,6 @@ def check(settings: Settings) -> Settings:
             ipaddress.ip_network(network)
         except ValueError:
             raise SettingsError(f"trusted_proxies: {network!r} is not an IP address or network") from None
-    if settings.client_certificate_header and not settings.trusted_proxies:
-        raise SettingsError(
-            "client_certificate_header needs trusted_proxies: name the proxy that sets the header"
-        )
     return settings
 
 

@@ -12,7 +12,6 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 import httpx
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
-
 from tests.browser.test_gallery import ARGUMENTS
 from tests.fixtures.servers import Process, run_cli, serve
 

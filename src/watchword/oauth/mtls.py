@@ -1,37 +1,84 @@
 """RFC 8705: mutual TLS: clients that authenticate with a certificate, and tokens bound to one."""
 
+import base64
+import binascii
 import hmac
+import ipaddress
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
 from cryptography import x509
-from cryptography.x509.oid import ExtensionOID
+from cryptography.x509.oid import ExtensionOID, NameOID
 
 from watchword.jose import JoseError, jwk
 from watchword.oauth.clients import Client
 from watchword.oauth.errors import OAuthError
 
+MAX_CERTIFICATE = 16 * 1024
 
-def check_certificate(der: bytes, client: Client, *, now: int) -> None:
-    """Check the certificate that authenticates a client, by the method it is registered for; raise `invalid_client`."""
+# RFC 4514 §3 names the short forms that every reader knows; these two are written by many tools as well.
+_MORE_NAMES = {"emailAddress": NameOID.EMAIL_ADDRESS, "serialNumber": NameOID.SERIAL_NUMBER}
+_SAN_TYPES: dict[str, type[x509.GeneralName]] = {
+    "san_dns": x509.DNSName,
+    "san_uri": x509.UniformResourceIdentifier,
+    "san_ip": x509.IPAddress,
+    "san_email": x509.RFC822Name,
+}
+_UNREADABLE = (
+    ValueError,
+    TypeError,
+    OverflowError,
+    JoseError,
+    x509.InvalidVersion,
+    x509.DuplicateExtension,
+    x509.UnsupportedGeneralNameType,
+)
+
+Documents = Sequence[Mapping[str, object]]
+
+
+def check_certificate(der: bytes, client: Client, *, now: int, documents: Documents | None = None) -> None:
+    """Check the certificate that authenticates a client, by the method it is registered for; raise `invalid_client`.
+
+    `documents` are the client's keys where they were fetched from its `jwks_uri`, else its registered ones are used. That a
+    certificate for `tls_client_auth` was issued by a trusted authority has been checked where TLS ended (§2.1).
+    """
+    if len(der) > MAX_CERTIFICATE:
+        raise _refused("too large")
     try:
         certificate = x509.load_der_x509_certificate(der)
         moment = datetime.fromtimestamp(now, UTC)
         if not certificate.not_valid_before_utc <= moment <= certificate.not_valid_after_utc:
             raise _refused("not valid now")
         if client.token_endpoint_auth_method == "self_signed_tls_client_auth":
-            accepted = _is_registered(certificate, client)
+            accepted = _is_registered(certificate, der, client.jwks if documents is None else documents)
         else:
             accepted = _names_subject(certificate, client)
-    except (ValueError, JoseError):
+    except _UNREADABLE:
         raise _refused("unreadable") from None
     if not accepted:
         raise _refused("not the registered one")
 
 
-def _is_registered(certificate: x509.Certificate, client: Client) -> bool:
-    # §2.2: the client's key, registered by value; the chain means nothing here.
+def _is_registered(certificate: x509.Certificate, der: bytes, documents: Documents | None) -> bool:
+    # §2.2: the certificate itself, or its key, registered by the client; the chain means nothing here.
     presented = certificate.public_key()
-    return any(key.public == presented for key in jwk.parse_set({"keys": list(client.jwks or ())}))
+    known = list(documents or ())
+    if any(_first_certificate(document) == der for document in known):
+        return True
+    return any(key.public == presented for key in jwk.parse_set({"keys": known}))
+
+
+def _first_certificate(document: Mapping[str, object]) -> bytes | None:
+    chain = document.get("x5c")
+    if not isinstance(chain, Sequence) or not chain or not isinstance(chain[0], str):
+        return None
+    try:
+        return base64.b64decode(
+            chain[0].encode("ascii"), validate=True
+        )  # RFC 7517 §4.7: base64, not base64url
+    except (ValueError, binascii.Error):
+        return None
 
 
 def _names_subject(certificate: x509.Certificate, client: Client) -> bool:
@@ -39,25 +86,42 @@ def _names_subject(certificate: x509.Certificate, client: Client) -> bool:
         return False
     kind, wanted = client.tls_client_auth_subject
     if kind == "subject_dn":
-        return certificate.subject.rfc4514_string() == wanted
+        return _same_name(certificate.subject, wanted)
+    if kind not in _SAN_TYPES:
+        return False
     try:
         names = certificate.extensions.get_extension_for_oid(ExtensionOID.SUBJECT_ALTERNATIVE_NAME).value
     except x509.ExtensionNotFound:
         return False
-    types: dict[str, type[x509.GeneralName]] = {
-        "san_dns": x509.DNSName,
-        "san_uri": x509.UniformResourceIdentifier,
-        "san_ip": x509.IPAddress,
-        "san_email": x509.RFC822Name,
-    }
-    found = [str(name.value) for name in names if isinstance(name, types[kind])]  # type: ignore[attr-defined]  # a SubjectAlternativeName
-    return wanted in found
+    if not isinstance(names, x509.SubjectAlternativeName):
+        return False
+    return any(
+        _same_value(kind, str(name.value), wanted) for name in names if isinstance(name, _SAN_TYPES[kind])
+    )
+
+
+def _same_name(subject: x509.Name, wanted: str) -> bool:
+    # §2.1.2: parsed, so that spaces, escapes and names of attributes may be written in any of the ways of RFC 4514.
+    if subject.rfc4514_string() == wanted:
+        return True
+    try:
+        return subject == x509.Name.from_rfc4514_string(wanted, _MORE_NAMES)
+    except ValueError:
+        return False
+
+
+def _same_value(kind: str, found: str, wanted: str) -> bool:
+    if kind == "san_dns":
+        return found.lower() == wanted.lower()
+    if kind == "san_ip":
+        return ipaddress.ip_address(found) == ipaddress.ip_address(wanted)
+    return found == wanted
 
 
 def is_bound(der: bytes | None, thumbprint: str) -> bool:
     """Whether a certificate is the one that a token is bound to (§3)."""
     return der is not None and hmac.compare_digest(
-        jwk.certificate_thumbprint(der).encode(), thumbprint.encode()
+        jwk.certificate_thumbprint(der).encode(), thumbprint.encode("utf-8", "replace")
     )
 
 

@@ -1,32 +1,26 @@
 """HTML Living Standard: pages and mails made from templates, texts and a context.
 
-Owns the template environment and the contract between a template and its caller: a template's first comment names
+Owns the contract between a template and its caller: a template's first comment names
 everything it needs, and whatever is missing is an error, never an empty place. A service's own templates
 (`Branding.template_directory`) extend `watchword/<page>.html`, replace single blocks, and name the contract's version
 in their first line.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from jinja2 import (
-    BaseLoader,
-    ChoiceLoader,
-    Environment,
-    FileSystemLoader,
-    PrefixLoader,
-    StrictUndefined,
-    select_autoescape,
-)
 from markupsafe import Markup, escape
 
 from watchword.pages import assets, languages
 from watchword.pages.branding import Branding
 from watchword.pages.languages import Language
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
 
 CONTRACT = 1
 TEMPLATES = Path(__file__).parent / "templates"
@@ -65,16 +59,6 @@ class Sparse(dict[str, object]):
 
     def __missing__(self, name: str) -> None:
         return None
-
-
-class OwnTemplates(FileSystemLoader):
-    """A service's own templates; each declares the version of the contract in its first line."""
-
-    def get_source(self, environment: Environment, template: str) -> tuple[str, str, Callable[[], bool]]:
-        source, path, fresh = super().get_source(environment, template)
-        if not source.lstrip("\ufeff").startswith(DECLARATION):
-            raise ContractError(f"{template}: the first line of an own template is {DECLARATION}")
-        return source, path, fresh
 
 
 def render(
@@ -129,20 +113,10 @@ def check_own_templates(branding: Branding) -> None:
 
 
 @lru_cache(maxsize=16)
-def _environment(own: Path | None) -> Environment:
-    packaged = FileSystemLoader(TEMPLATES)
-    loaders: list[BaseLoader] = [packaged, PrefixLoader({"watchword": packaged})]
-    if own is not None:
-        loaders.insert(0, OwnTemplates(own))
-    return Environment(
-        loader=ChoiceLoader(loaders),
-        autoescape=select_autoescape(disabled_extensions=("txt",), default=True, default_for_string=True),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-        auto_reload=False,
-    )
+def _environment(own: Path | None) -> "Environment":
+    from watchword.pages import environment  # with the first page: a server of tokens alone never needs it
+
+    return environment.make(own)
 
 
 def _language(branding: Branding, locale: str) -> Language:

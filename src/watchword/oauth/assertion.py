@@ -52,9 +52,8 @@ def check_client_assertion(
         raise _refused(error.reason) from None
     if claims["iss"] != client_id or claims["sub"] != client_id:  # §3 (1), (2)
         raise _refused("issuer or subject is not the client")
-    if (
-        claims["aud"] != issuer
-    ):  # the issuer as a string, nothing else: an address or a list could be meant for another server
+    # §3 (3) as of 2025: the issuer as a string, nothing else. An endpoint or a list could be meant for another server (CL-06).
+    if claims["aud"] != issuer:
         raise _refused("audience is not the issuer")
     if claims["exp"] > now + MAX_LIFETIME + LEEWAY:
         raise _refused("lives too long")

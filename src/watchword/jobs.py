@@ -4,12 +4,14 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 from watchword.flows.runtime import Runtime
-from watchword.store import api_tokens, events, limits
+from watchword.store import api_tokens, events, grants, limits
 from watchword.store.database import StorageUnavailable
 from watchword.telemetry import count, log
 
 FLUSH_INTERVAL = 1.0
 HOUSEKEEPING_INTERVAL = 60.0
+# Longer than any access token lives: a grant that is gone counts as ended.
+GRANT_RETENTION = 2 * 86_400
 DEAD_TOKEN_RETENTION = 90 * 86_400
 PAUSE = 0.05
 
@@ -22,10 +24,15 @@ async def flush_usage(runtime: Runtime) -> None:
 async def housekeeping(runtime: Runtime) -> None:
     """Purge in small steps, rotate keys that are due, announce tokens that expire soon."""
     for table in limits.PURGED:
-        while await runtime.database.write(limits.purge, table, runtime.now() - 60) >= limits.STEP:
+        while (
+            await runtime.database.write(limits.purge, table, runtime.now() - 60 - limits.KEPT.get(table, 0))
+            >= limits.STEP
+        ):
             await asyncio.sleep(PAUSE)
     await runtime.database.write(limits.purge_buckets, runtime.now() - 86_400)
     while await runtime.database.write(api_tokens.purge_dead_tokens, runtime.now() - DEAD_TOKEN_RETENTION):
+        await asyncio.sleep(PAUSE)
+    while await runtime.database.write(grants.purge_grants, runtime.now() - GRANT_RETENTION):
         await asyncio.sleep(PAUSE)
     retention = runtime.now() - runtime.settings.audit_retention
     while await runtime.database.write(events.purge_events, retention, runtime.master.derive("audit")):

@@ -7,11 +7,27 @@ import pytest
 from tests.fixtures.postgres import AUDIT_KEY, Store
 from tests.store.made import DAY, NOW, access_token, add_token, breaks, client, count, digest, select
 
-from watchword.store import api_tokens, clients, events, limits, links, migrate, tokens
+from watchword.store import (
+    api_tokens,
+    clients,
+    events,
+    grants,
+    interactions,
+    limits,
+    links,
+    migrate,
+    sessions,
+    tokens,
+    users,
+)
 from watchword.store.database import Database
+from watchword.store.grants import Bought, Grant
+from watchword.store.interactions import Interaction
+from watchword.store.sessions import Session
+from watchword.store.users import User
 
 # What grows with what an organisation has, and not with time.
-STEADY = {"facts", "signing_keys", "users", "clients", "schema_versions"}
+STEADY = {"facts", "signing_keys", "users", "clients", "schema_versions", "identities", "consents"}
 
 
 async def work(database: Database, day: int) -> None:
@@ -61,6 +77,31 @@ async def work(database: Database, day: int) -> None:
         api_tokens.flush_usage, [(f"lasting {day}", "lasting", "active", 1, now, now, "10.0.0.1")]
     )
 
+    await grant_something(database, day, now)
+
+
+async def grant_something(database: Database, day: int, now: int) -> None:
+    """Do what happens when a person grants something to a client."""
+    user = User(id=f"u{day}", username=f"u{day}", created_at=now)
+    names = {"canonical_username": f"u{day}", "skeleton": f"u{day}", "canonical_email": None}
+    await database.write(users.create_user, user, **names, password_hash=None, actor="a")
+    session = Session(
+        id=f"session {day}", user_id=f"u{day}", created_at=now, authenticated_at=now, last_seen_at=now,
+        idle_expires_at=now + 600, expires_at=now + 600, acr="x", amr=("pwd",), user_agent="", address="",
+    )  # fmt: skip
+    await database.write(sessions.create_session, session, digest(f"session {day}"), limit=10, actor="a")
+    grant = Grant(
+        id=f"grant {day}", client_id="cl_1", user_id=f"u{day}", session_id="", scope="a", audience="b", claims="{}",
+        created_at=now, started_at=now, last_used_at=now,
+    )  # fmt: skip
+    code = digest(f"code {day}")
+    await database.write(grants.create_grant, grant, code=code, request="{}", expires_at=now + 60)
+    bought = Bought(refresh_token=digest(f"refresh {day}"), refresh_expires_at=now + 600)
+    await database.write(grants.redeem_code, code, bought, now)
+    interaction = Interaction(id=f"i{day}", client_id="cl_1", request="{}")
+    await database.write(interactions.create_interaction, interaction, digest("browser"), now + 600)
+    await database.write(interactions.push_request, digest(f"pushed {day}"), "cl_1", "{}", now + 60)
+
 
 async def housekeeping(database: Database, day: int) -> None:
     """Do what the server does by itself at the end of a day."""
@@ -69,6 +110,7 @@ async def housekeeping(database: Database, day: int) -> None:
         *(lambda table=table: database.write(limits.purge, table, now) for table in limits.PURGED),
         lambda: database.write(limits.purge_buckets, float(now)),
         lambda: database.write(api_tokens.purge_dead_tokens, now),
+        lambda: database.write(grants.purge_grants, now),
         lambda: database.write(events.purge_events, now, AUDIT_KEY),
     ]
     for step in steps:

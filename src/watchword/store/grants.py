@@ -231,6 +231,17 @@ async def end_grant(tx: Transaction, grant_id: str, *, reason: str, actor: str, 
     return True
 
 
+async def purge_grants(tx: Transaction, before: int, limit: int = 200) -> int:
+    """Forget grants made before a moment that have neither a code nor a refresh token left; return how many."""
+    return await tx.run(
+        "DELETE FROM grants WHERE id IN (SELECT g.id FROM grants g WHERE g.created_at < $1 "
+        "AND NOT EXISTS (SELECT 1 FROM codes c WHERE c.grant_id = g.id) "
+        "AND NOT EXISTS (SELECT 1 FROM refresh_tokens r WHERE r.grant_id = g.id) ORDER BY g.id LIMIT $2)",
+        before,
+        limit,
+    )
+
+
 async def is_grant_alive(tx: Transaction, grant_id: str) -> bool:
     """Whether a grant has not ended."""
     return (

@@ -3,7 +3,7 @@
 import asyncio
 import re
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Awaitable, Callable
 
 import asyncpg  # type: ignore[import-untyped]  # the driver ships no types
 import pytest
@@ -12,7 +12,7 @@ from tests.fixtures.postgres import AUDIT_KEY, Cluster, Store, race
 from tests.fixtures.servers import free_port
 from tests.store.made import NOW, access_token, add_token, breaks, count, digest, execute, note, select, token
 
-from watchword.store import api_tokens, keys, tokens
+from watchword.store import api_tokens, changes, keys, tokens
 from watchword.store.database import Database, StorageUnavailable, Transaction
 from watchword.store.postgres import PostgresDatabase
 
@@ -20,12 +20,9 @@ pytestmark = pytest.mark.postgres
 
 
 @pytest_asyncio.fixture
-async def node(postgres_store: Store) -> AsyncIterator[Database]:
+async def node(postgres_store: Store) -> Database:
     """A node that is patient for one second only."""
-    try:
-        yield await postgres_store.node(timeout=1)
-    finally:
-        await postgres_store.close()
+    return await postgres_store.node(timeout=1)
 
 
 def cluster_of(store: Store) -> Cluster:
@@ -105,7 +102,6 @@ async def test_a_child_that_is_being_made_when_its_ancestor_is_revoked_ends_as_w
     found = await nodes[0].read(api_tokens.get_token, "child")
     assert found is not None
     assert found.revoked_at == NOW
-    await postgres_store.close()
 
 
 async def test_a_token_that_is_being_made_when_its_owner_is_disabled_ends_as_well(
@@ -137,7 +133,6 @@ async def test_a_token_that_is_being_made_when_its_owner_is_disabled_ends_as_wel
     await until_blocked(postgres_store)
     go.set()
     assert (await making, await disabling) == ("created", ["tok_1"])
-    await postgres_store.close()
 
 
 async def test_two_that_wait_for_each_other_are_parted_and_both_succeed(postgres_store: Store) -> None:
@@ -157,7 +152,6 @@ async def test_two_that_wait_for_each_other_are_parted_and_both_succeed(postgres
     assert await database.read(keys.get_fact, "a") == await database.read(keys.get_fact, "b")
     assert await count(database, "events") == 2
     assert await breaks(database, AUDIT_KEY) == []
-    await postgres_store.close()
 
 
 async def test_when_every_connection_is_busy_the_next_is_refused_within_two_seconds(
@@ -178,14 +172,12 @@ async def test_when_every_connection_is_busy_the_next_is_refused_within_two_seco
     go.set()
     assert await asyncio.gather(*holding) == [None, None]
     assert await database.read(keys.get_fact, "a") == "done"
-    await postgres_store.close()
 
 
 async def test_many_more_requests_than_connections_are_all_served(postgres_store: Store) -> None:
     database = await postgres_store.node(pool_size=2)
     outcomes = await race(*(database.write(tokens.use_identifier, digest(f"{n}"), NOW) for n in range(200)))
     assert outcomes == [True] * 200
-    await postgres_store.close()
 
 
 async def test_who_waits_too_long_for_a_lock_is_refused(node: Database, postgres_store: Store) -> None:
@@ -293,13 +285,41 @@ async def test_a_commit_that_no_standby_confirms_is_unknown(node: Database, post
     assert await breaks(node, AUDIT_KEY) == []
 
 
+@pytest.mark.parametrize(
+    "call",
+    [
+        pytest.param(lambda node: node.write(note, "event"), id="a transaction"),
+        pytest.param(lambda node: node.write(tokens.use_identifier, digest("p"), NOW), id="one statement"),
+        pytest.param(
+            lambda node: tokens.insert_access_token(node, digest("t"), access_token()), id="rows appended"
+        ),
+    ],
+)
+async def test_a_commit_whose_wait_for_a_standby_was_cancelled_is_unknown_though_the_server_reports_success(
+    postgres_store: Store, call: Callable[[Database], Awaitable[object]]
+) -> None:
+    node, cluster = await postgres_store.node(timeout=60), cluster_of(postgres_store)
+    cluster.sql("ALTER SYSTEM SET synchronous_standby_names = 'nobody'")
+    cluster.sql("SELECT pg_reload_conf()")
+    try:
+        waiting = asyncio.ensure_future(call(node))
+        while not (found := await backends(postgres_store, "wait_event = 'SyncRep'")):
+            await asyncio.sleep(0.01)
+        cluster.sql(f"SELECT pg_cancel_backend({found[0]['pid']})")
+        with pytest.raises(StorageUnavailable, match="canceling wait for synchronous replication") as refused:
+            await waiting
+        assert refused.value.unknown
+    finally:
+        cluster.sql("ALTER SYSTEM RESET synchronous_standby_names")
+        cluster.sql("SELECT pg_reload_conf()")
+
+
 async def test_a_server_without_durable_commits_is_made_to_commit_durably(postgres_store: Store) -> None:
     name = name_of(postgres_store)
     for configured, used in (("off", "on"), ("local", "local"), ("remote_apply", "remote_apply")):
         cluster_of(postgres_store).sql(f"ALTER DATABASE {name} SET synchronous_commit = {configured}")
         database = await postgres_store.node()
         assert (await database.read(select, "SHOW synchronous_commit"))[0]["synchronous_commit"] == used
-        await postgres_store.close()
 
 
 async def test_a_server_that_takes_no_writes_serves_reads_and_heals(
@@ -370,30 +390,46 @@ async def test_a_node_that_hears_nothing_is_late_by_less_than_a_second(postgres_
     assert time.monotonic() - begun < 1
     assert other.version() >= 0
     await outside.close()
-    await postgres_store.close()
+
+
+async def test_a_node_learns_of_a_change_from_its_announcement(
+    postgres_store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(changes, "MAX_AGE", 3600.0)
+    writer, reader = [await postgres_store.node() for _ in range(2)]
+    while len(await listening(postgres_store)) < 2:
+        await asyncio.sleep(0.01)
+    for n in range(3):
+        before = reader.version()
+        await writer.write(keys.set_fact, "turn", str(n))
+        while reader.version() == before:
+            await asyncio.sleep(0.001)
+    before = writer.version()
+    await writer.write(tokens.use_identifier, digest("p"), NOW)
+    await tokens.insert_access_token(writer, digest("t"), access_token())
+    assert writer.version() == before  # nobody remembers anything of these
+
+
+async def listening(store: Store) -> list[int]:
+    rows = await backends(store, "query ILIKE 'LISTEN%' OR query LIKE '%pg_notify%'")
+    return [row["pid"] for row in rows]
 
 
 async def test_a_node_hears_again_after_its_listening_connection_was_cut(postgres_store: Store) -> None:
     nodes = [await postgres_store.node() for _ in range(2)]
     connection = await asyncpg.connect(postgres_store.address)
-
-    async def listeners() -> list[int]:
-        rows = await backends(postgres_store, "query ILIKE 'LISTEN%' OR query LIKE '%pg_notify%'")
-        return [row["pid"] for row in rows]
-
-    while len(await listeners()) < 2:
+    while len(await listening(postgres_store)) < 2:
         await asyncio.sleep(0.01)
-    cut = await listeners()
+    cut = await listening(postgres_store)
     for pid in cut:
         await connection.execute("SELECT pg_terminate_backend($1)", pid)
-    while len(set(await listeners()) - set(cut)) < 2:
+    while len(set(await listening(postgres_store)) - set(cut)) < 2:
         await asyncio.sleep(0.01)
     heard: list[str] = []
     await connection.add_listener("watchword_changes", lambda *event: heard.append(event[3]))
     await nodes[0].write(keys.set_fact, "a", "b")
     await until(lambda: heard)
     await connection.close()
-    await postgres_store.close()
 
 
 async def test_what_a_command_wrote_is_announced_before_it_ends(postgres_store: Store) -> None:

@@ -183,7 +183,7 @@ class PostgresDatabase:
         try:
             return await self._finished(_repeated(attempt))
         finally:
-            if operation not in QUIET:
+            if operation not in QUIET and operation is not _insert_rows:
                 self._changes.changed()
 
     async def _finished(self, work: Coroutine[Any, Any, T]) -> T:

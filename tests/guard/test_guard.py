@@ -1,0 +1,254 @@
+"""The guard in front of a real API and the real server: what it accepts, what it refuses, and in which words."""
+
+import os
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import httpx
+import pytest
+import pytest_asyncio
+from fastapi import FastAPI
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+from starlette.routing import Route
+from tests.fixtures.servers import Process, Server, free_port, run_cli, serve
+
+from watchword.flows import api_tokens
+from watchword.guard import Policy
+from watchword.guard.asgi import GuardMiddleware
+from watchword.guard.fastapi import Guard, Principal
+from watchword.guard.starlette import Guard as StarletteGuard
+from watchword.jose import jwk, jwt
+
+
+def make_api(guard: Guard) -> FastAPI:
+    """Return an API with an endpoint that reads and one that writes."""
+    api = FastAPI()
+
+    @api.get("/orders")
+    async def read(who: Principal = guard.require("orders:read")) -> dict[str, str]:
+        return {"sub": who.subject, "kind": who.kind}
+
+    @api.post("/orders")
+    async def write(
+        who: Principal = guard.require("orders:read", "orders:write", "orders:delete"),
+    ) -> dict[str, str]:
+        return {"sub": who.subject}
+
+    return api
+
+
+@pytest_asyncio.fixture
+async def api(server: Server) -> AsyncIterator[httpx.AsyncClient]:
+    """The API, guarded by the server in the same process."""
+    guard = Guard(server.app, clock=server.clock)
+    transport = httpx.ASGITransport(app=make_api(guard), client=("127.0.0.1", 5000))
+    async with httpx.AsyncClient(transport=transport, base_url="http://api.test") as client:
+        yield client
+
+
+def bearer(token: str) -> dict[str, str]:
+    """Return the header that presents a token."""
+    return {"authorization": f"Bearer {token}"}
+
+
+async def test_every_kind_of_token_becomes_one_principal(server: Server, api: httpx.AsyncClient) -> None:
+    token = (await server.token()).secret
+    client = await server.client()
+    opaque = await server.client(access_token_format="opaque")
+    tokens = {
+        token: "api_token",
+        (await server.grant(client)).json()["access_token"]: "access_token",
+        (await server.grant(opaque)).json()["access_token"]: "access_token",
+    }
+    for presented, kind in tokens.items():
+        answer = await api.get("/orders", headers=bearer(presented))
+        assert (answer.status_code, answer.json()["kind"]) == (200, kind)
+
+
+async def test_all_missing_scopes_are_named_at_once(server: Server, api: httpx.AsyncClient) -> None:
+    token = (await server.token(scope="orders:read")).secret
+    assert (await api.get("/orders", headers=bearer(token))).status_code == 200
+    refused = await api.post("/orders", headers=bearer(token))
+    assert refused.status_code == 403
+    challenge = refused.headers["www-authenticate"]
+    assert challenge.startswith('Bearer error="insufficient_scope"')
+    assert 'scope="orders:read orders:write orders:delete"' in challenge
+
+
+async def test_without_a_token_no_error_code_is_given(api: httpx.AsyncClient) -> None:
+    refused = await api.get("/orders")
+    assert refused.status_code == 401
+    assert refused.headers["www-authenticate"] == 'Bearer scope="orders:read"'  # RFC 6750 §3.1
+
+
+@pytest.mark.parametrize(
+    "token", ["garbage", "wwa_" + "0" * 36, "a.b.c", "eyJhbGciOiJub25lIn0.e30.", "wwr_" + "0" * 30 + "0g1Jua"]
+)
+async def test_what_is_no_token_is_refused(api: httpx.AsyncClient, token: str) -> None:
+    refused = await api.get("/orders", headers=bearer(token))
+    assert refused.status_code == 401
+    assert 'error="invalid_token"' in refused.headers["www-authenticate"]
+
+
+async def test_a_token_in_the_address_is_not_seen(server: Server, api: httpx.AsyncClient) -> None:
+    token = (await server.token()).secret
+    assert (await api.get("/orders", headers=bearer(token))).status_code == 200
+    assert (await api.get(f"/orders?access_token={token}")).status_code == 401, "UI-02"
+
+
+async def test_several_authorization_headers_are_refused(server: Server, api: httpx.AsyncClient) -> None:
+    token = (await server.token()).secret
+    headers = [("authorization", f"Bearer {token}"), ("authorization", "Bearer other")]
+    assert (await api.get("/orders", headers=headers)).status_code == 400, "UI-03"
+
+
+async def test_a_revocation_is_noticed_at_once_in_the_same_process(
+    server: Server, api: httpx.AsyncClient
+) -> None:
+    token = await server.token()
+    for _ in range(3):
+        assert (await api.get("/orders", headers=bearer(token.secret))).status_code == 200
+    await api_tokens.revoke(server.runtime, token.token.id, actor="test")
+    assert (await api.get("/orders", headers=bearer(token.secret))).status_code == 401
+
+
+async def test_a_token_for_another_api_is_refused(server: Server, api: httpx.AsyncClient) -> None:
+    token = await server.token(resource="https://other.example.com")
+    refused = await api.get("/orders", headers=bearer(token.secret))
+    assert refused.status_code == 401
+    guard = Guard(server.app, audience="https://other.example.com")
+    transport = httpx.ASGITransport(app=make_api(guard))
+    async with httpx.AsyncClient(transport=transport, base_url="http://api.test") as other:
+        assert (await other.get("/orders", headers=bearer(token.secret))).status_code == 200
+
+
+async def test_a_limited_token_is_checked_with_every_request(server: Server, api: httpx.AsyncClient) -> None:
+    here = await server.token(addresses=["127.0.0.0/8"], path="/orders")
+    elsewhere = await server.token(addresses=["192.0.2.0/24"])
+    twice = await server.token(quota=2)
+    assert (await api.get("/orders", headers=bearer(here.secret))).status_code == 200
+    assert (await api.get("/orders", headers=bearer(elsewhere.secret))).status_code == 401
+    statuses = [(await api.get("/orders", headers=bearer(twice.secret))).status_code for _ in range(3)]
+    assert statuses == [200, 200, 401]
+
+
+def dpop(key: jwk.Key, token: str, now: float, **changes: object) -> dict[str, str]:
+    """Return the headers of a bound token with its proof, some claims changed."""
+    import hashlib
+
+    ath = jwk.b64encode(hashlib.sha256(token.encode()).digest())
+    claims: dict[str, object] = {
+        "jti": os.urandom(8).hex(),
+        "htm": "GET",
+        "htu": "http://api.test/orders",
+        "iat": int(now),
+        "ath": ath,
+    }
+    return {"authorization": f"DPoP {token}", "dpop": jwt.encode_with_key(key, claims | changes, "dpop+jwt")}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"htm": "POST"},
+        {"htu": "http://evil.test/orders"},
+        {"iat": 1},
+        {"ath": "x"},
+        {"jti": ""},
+    ],
+    ids=lambda changes: ", ".join(changes),
+)
+async def test_a_bound_token_needs_its_own_fresh_proof(
+    server: Server, api: httpx.AsyncClient, changes: dict[str, object]
+) -> None:
+    key, other = jwk.generate("ES256"), jwk.generate("ES256")
+    token = (await server.token(jkt=key.thumbprint)).secret
+    now = server.clock()
+    honest = dpop(key, token, now)
+    assert (await api.get("/orders", headers=honest)).status_code == 200
+    assert (await api.get("/orders", headers=honest)).status_code == 401, "a proof works once"
+    assert (await api.get("/orders", headers=bearer(token))).status_code == 401, "without a proof"
+    assert (await api.get("/orders", headers=dpop(other, token, now))).status_code == 401, "another key"
+    refused = await api.get("/orders", headers=dpop(key, token, now, **changes))
+    assert refused.status_code == 401
+    assert refused.headers["www-authenticate"].startswith("DPoP")
+
+
+async def test_the_openapi_document_names_the_scheme(api: httpx.AsyncClient) -> None:
+    document = (await api.get("/openapi.json")).json()
+    scheme = document["components"]["securitySchemes"]["Watchword"]
+    assert (scheme["type"], scheme["scheme"]) == ("http", "bearer")
+    assert document["paths"]["/orders"]["get"]["security"] == [{"Watchword": ["orders:read"]}]
+
+
+async def test_starlette_and_plain_asgi_are_guarded_alike(server: Server) -> None:
+    guard = StarletteGuard(server.app, clock=server.clock)
+
+    @guard.require("orders:read")
+    async def endpoint(request: Request) -> JSONResponse:
+        return JSONResponse({"sub": request.state.principal.subject})
+
+    async def plain(scope: dict[str, object], _receive: object, send: object) -> None:
+        await JSONResponse({"sub": scope["principal"].subject})(scope, _receive, send)  # type: ignore[attr-defined,arg-type]  # plain ASGI
+
+    applications = (
+        Starlette(routes=[Route("/orders", endpoint)]),
+        GuardMiddleware(plain, guard, Policy(scopes=("orders:read",))),  # type: ignore[arg-type]  # plain ASGI
+    )
+    token = (await server.token()).secret
+    for application in applications:
+        transport = httpx.ASGITransport(app=application)  # type: ignore[arg-type]  # either is an ASGI application
+        async with httpx.AsyncClient(transport=transport, base_url="http://api.test") as client:
+            accepted = await client.get("/orders", headers=bearer(token))
+            assert (accepted.status_code, accepted.json()["sub"]) == (200, "application:reports")
+            refused = await client.get("/orders")
+            assert refused.status_code == 401
+            assert refused.headers["www-authenticate"].startswith("Bearer")
+
+
+def token_of(process: Process, *options: str) -> tuple[str, str]:
+    """Create a token by the command line; return its identifier and secret."""
+    import json
+
+    done = run_cli(
+        process.folder, "token", "create", "t", "--owner", "o", "--scope", "orders:read", *options, "--json"
+    )
+    document = json.loads(done.stdout)
+    return document["id"], document["token"]
+
+
+async def test_a_remote_server_is_asked_and_its_revocation_noticed_within_the_bound(tmp_path: Path) -> None:
+    with serve(tmp_path) as process:
+        token_id, token = token_of(process)
+        guard = Guard(process.issuer)
+        transport = httpx.ASGITransport(app=make_api(guard), client=("127.0.0.1", 5000))
+        async with httpx.AsyncClient(transport=transport, base_url="http://api.test") as client:
+            assert (await client.get("/orders", headers=bearer(token))).status_code == 200
+            run_cli(tmp_path, "token", "revoke", token_id)
+            revoked = time.monotonic()
+            while (await client.get("/orders", headers=bearer(token))).status_code == 200:
+                assert time.monotonic() - revoked < 5, "the answer is remembered for one second only"
+        await guard.close()
+
+
+async def test_an_issuer_out_of_reach_is_503_and_never_401() -> None:
+    guard = Guard(f"http://localhost:{free_port()}")
+    transport = httpx.ASGITransport(app=make_api(guard))
+    async with httpx.AsyncClient(transport=transport, base_url="http://api.test") as client:
+        key = jwk.generate("ES256")
+        token = jwt.encode(key, {"iss": guard.issuer, "sub": "x"}, "at+jwt")
+        answer = await client.get("/orders", headers=bearer(token))
+        assert (answer.status_code, answer.headers["retry-after"]) == (503, "2")
+        garbled = "wwa_" + "0" * 36
+        assert (await client.get("/orders", headers=bearer(garbled))).status_code == 401, (
+            "nobody had to be asked"
+        )
+    await guard.close()
+
+
+def test_an_issuer_in_the_clear_is_refused_at_once() -> None:
+    with pytest.raises(ValueError, match="https"):
+        Guard("http://auth.example.com")

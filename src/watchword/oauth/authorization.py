@@ -174,8 +174,8 @@ def _check_shape(parameters: Mapping[str, str], sent: Mapping[str, str]) -> None
     for name in ("code_challenge", "code_challenge_method"):
         if parameters.get(name) == "":  # what is meant to protect must not vanish (PK-06)
             raise OAuthError("invalid_request", f"The parameter {name} is empty.", field=name)
-    if "request" in sent:
-        raise OAuthError("invalid_request_object", "A request object must not hold another.", field="request")
+    if "request" in sent:  # one that is opened arrives as its parameters, and never holds another
+        raise OAuthError("request_not_supported", "A request object is not accepted here.", field="request")
     if "request_uri" in sent:  # RFC 9126 §2.1
         raise OAuthError("invalid_request", "request_uri does not belong here.", field="request_uri")
     if "registration" in sent:

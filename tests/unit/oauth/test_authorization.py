@@ -195,7 +195,7 @@ CASES = [
         "invalid_authorization_details",
     ),
     ("a dpop_jkt that is no thumbprint", {"dpop_jkt": "a" * 42}, "invalid_request"),
-    ("a request object inside", {"request": "x"}, "invalid_request_object"),
+    ("a request object that nobody opened", {"request": "x"}, "request_not_supported"),
     ("PA-04 a request_uri", {"request_uri": "http://127.0.0.1/"}, "invalid_request"),
     ("registration", {"registration": "{}"}, "registration_not_supported"),
 ]

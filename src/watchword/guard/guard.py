@@ -135,13 +135,16 @@ class Guard:
         if remembered is not None and now < remembered[1]:
             return remembered[0], None
         is_jwt = token.count(".") == 2
-        if not is_jwt and not _may_be_ours(token):
+        if not is_jwt and self._local is None and not _may_be_ours(token):
             raise self._invalid()
         if is_jwt and not self._live:
             principal = await self._verify_jwt(token, now)
             _remember(self._tokens, token, (principal, float(principal.expires_at or 0)))
             return principal, None
-        claims = await self._ask(token, presented, now)
+        if self._local is not None:
+            claims = await self._local.introspect(token, address=presented.address, path=presented.path)
+        else:
+            claims = await self._ask(token, presented, now)
         if claims.get("active") is not True:
             raise self._invalid()
         principal = from_claims(claims, self.issuer)

@@ -7,6 +7,7 @@ from typing import Literal
 
 Kind = Literal["api_token", "access_token"]
 NOTHING: Mapping[str, object] = MappingProxyType({})
+NUMBER = (int, float)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,42 +37,42 @@ class Principal:
 
 def from_claims(claims: Mapping[str, object], issuer: str) -> Principal:
     """Make a principal of verified claims, of a JWT (RFC 9068) or an introspection answer (RFC 7662)."""
-    cnf = claims.get("cnf")
-    binding = cnf if isinstance(cnf, Mapping) else NOTHING
-    aud = claims.get("aud", ())
+    cnf, aud = claims.get("cnf"), claims.get("aud")
+    if cnf is None:
+        jkt = x5t = None
+    else:
+        binding = cnf if isinstance(cnf, Mapping) else NOTHING
+        jkt, x5t = _text(binding.get("jkt")), _text(binding.get("x5t#S256"))
     return Principal(
         subject=str(claims.get("sub", "")),
         kind="api_token" if claims.get("token_kind") == "api_token" else "access_token",
         issuer=issuer,
         scopes=frozenset(str(claims.get("scope", "")).split()),
-        audience=(aud,)
-        if isinstance(aud, str)
-        else tuple(str(item) for item in aud)
-        if isinstance(aud, list)
-        else (),
-        token_id=_text(claims, "jti"),
-        client_id=_text(claims, "client_id"),
-        expires_at=_moment(claims, "exp"),
-        issued_at=_moment(claims, "iat"),
-        auth_time=_moment(claims, "auth_time"),
-        acr=_text(claims, "acr"),
-        amr=_texts(claims, "amr"),
-        jkt=_text(binding, "jkt"),
-        x5t=_text(binding, "x5t#S256"),
+        audience=(aud,) if isinstance(aud, str) else _audience(aud),
+        token_id=_text(claims.get("jti")),
+        client_id=_text(claims.get("client_id")),
+        expires_at=_moment(claims.get("exp")),
+        issued_at=_moment(claims.get("iat")),
+        auth_time=_moment(claims.get("auth_time")),
+        acr=_text(claims.get("acr")),
+        amr=_texts(claims.get("amr")),
+        jkt=jkt,
+        x5t=x5t,
         claims=MappingProxyType(dict(claims)),
     )
 
 
-def _text(claims: Mapping[str, object], name: str) -> str | None:
-    value = claims.get(name)
+def _audience(value: object) -> tuple[str, ...]:
+    return tuple(str(item) for item in value) if isinstance(value, list) else ()
+
+
+def _text(value: object) -> str | None:
     return value if isinstance(value, str) else None
 
 
-def _texts(claims: Mapping[str, object], name: str) -> tuple[str, ...]:
-    value = claims.get(name)
+def _texts(value: object) -> tuple[str, ...]:
     return tuple(item for item in value if isinstance(item, str)) if isinstance(value, list) else ()
 
 
-def _moment(claims: Mapping[str, object], name: str) -> int | None:
-    value = claims.get(name)
-    return int(value) if isinstance(value, int | float) else None
+def _moment(value: object) -> int | None:
+    return int(value) if isinstance(value, NUMBER) else None

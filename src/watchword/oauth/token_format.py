@@ -73,10 +73,10 @@ def is_well_formed(token: str, brand: str, kind: str) -> bool:
     prefix = f"{brand}{kind}_"
     if len(token) != len(prefix) + BODY_LENGTH + CHECKSUM_LENGTH or not token.startswith(prefix):
         return False
-    if not token.isascii() or not token[len(prefix) :].isalnum():
+    rest = token[len(prefix) :]
+    if not rest.isascii() or not rest.isalnum():
         return False
-    body = token[len(prefix) : -CHECKSUM_LENGTH]
-    return checksum(body) == token[-CHECKSUM_LENGTH:]
+    return checksum(rest[:BODY_LENGTH]) == rest[BODY_LENGTH:]
 
 
 def kind_of(token: str, brand: str) -> str | None:

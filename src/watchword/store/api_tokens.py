@@ -72,6 +72,11 @@ _OWNER_DISABLED = (
     "WHEN 'client' THEN COALESCE((SELECT CASE WHEN c.disabled_at IS NULL THEN 0 ELSE 1 END FROM clients c WHERE c.client_id = t.owner_id), 1) "
     "ELSE 0 END"
 )
+_FIND = (
+    f"SELECT {_T_COLUMNS}, s.id AS secret_id, s.expires_at AS secret_expires_at, {_OWNER_DISABLED} AS owner_disabled, "  # noqa: S608 - literals
+    "CASE WHEN t.quota IS NULL AND t.rate_limit IS NULL THEN 0 ELSE (SELECT COALESCE(SUM(count), 0) FROM token_usage x WHERE x.token_id = t.id AND x.outcome = 'active') END AS used "
+    "FROM api_token_secrets s JOIN api_tokens t ON t.id = s.token_id WHERE s.digest = $1"
+)
 
 
 def _token(row: Row) -> ApiToken:
@@ -151,12 +156,7 @@ async def _add_secret(
 
 async def find_token_by_digest(tx: Transaction, digest: bytes) -> FoundToken | None:
     """Return the token that a secret belongs to, dead or alive, or None."""
-    row = await tx.one(
-        f"SELECT {_T_COLUMNS}, s.id AS secret_id, s.expires_at AS secret_expires_at, {_OWNER_DISABLED} AS owner_disabled, "  # noqa: S608 - literals
-        "CASE WHEN t.quota IS NULL AND t.rate_limit IS NULL THEN 0 ELSE (SELECT COALESCE(SUM(count), 0) FROM token_usage x WHERE x.token_id = t.id AND x.outcome = 'active') END AS used "
-        "FROM api_token_secrets s JOIN api_tokens t ON t.id = s.token_id WHERE s.digest = $1",
-        digest,
-    )
+    row = await tx.one(_FIND, digest)
     if row is None:
         return None
     token = _token(row)

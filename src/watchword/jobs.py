@@ -17,7 +17,9 @@ PAUSE = 0.05
 
 
 async def flush_usage(runtime: Runtime) -> None:
-    """Write the counters collected since the last time."""
+    """Write the counters collected since the last time, and log what was issued."""
+    for client_id, times in runtime.usage.take_issues().items():
+        log.info("tokens.issued", client=client_id, times=times)
     await runtime.usage.flush(runtime.database)
 
 

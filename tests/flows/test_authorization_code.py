@@ -15,6 +15,7 @@ from watchword.flows import accounts
 from watchword.flows.client_registry import Registered
 from watchword.jose import jwk, jwt
 from watchword.oauth import pkce
+from watchword.store.database import Transaction
 
 REDIRECT = "https://app.example.com/cb"
 VERIFIER = "a" * 43
@@ -141,10 +142,24 @@ async def test_az_11_prompt_login_asks_for_credentials_again(server: Server) -> 
     begun = await server.http.get("/authorize", params=request(client, prompt="login"))
     assert "/sign-in?return=" in begun.headers["location"]
     server.clock.advance(5)
+    for interaction in await under_way(server):
+        resumed = await server.http.get(f"/authorize/resume?interaction={interaction}")
+        assert resumed.status_code != 303 or "code=" not in resumed.headers["location"], (
+            "the old session is not enough"
+        )
     shown = await server.http.get(begun.headers["location"])
     assert 'type="password"' in shown.text
     back = await sign_in(server, begun)
     assert "code" in answer_of(await server.http.get(back.headers["location"]))
+
+
+async def under_way(server: Server) -> list[str]:
+    """Return the identifiers of the requests under way."""
+
+    async def listed(tx: Transaction) -> list[str]:
+        return [row["id"] for row in await tx.all("SELECT id FROM interactions WHERE used_at IS NULL")]
+
+    return await server.runtime.database.read(listed)
 
 
 async def test_az_22_denying_says_so_to_the_client(server: Server) -> None:

@@ -20,4 +20,5 @@ async def token(request: Request) -> Response:
     binding = await proofs.prove(request.runtime, client, request.credentials(), "/token")
     answer = await handle(request.runtime, client, form, binding)
     count("tokens_issued", grant_type)
+    request.runtime.usage.note_issue(client.client_id)
     return json_response(200, answer)

@@ -27,6 +27,7 @@ class Usage:
         self._tokens: dict[tuple[str, str], _Count] = {}
         self._secrets: dict[str, tuple[int, str]] = {}
         self._clients: dict[str, int] = {}
+        self._issues: dict[str, int] = {}
 
     def count(self, secret_id: str, token_id: str, outcome: str, now: int, address: str) -> None:
         """Count one verification of an API token."""
@@ -49,6 +50,16 @@ class Usage:
             self._clients[client_id] = now
             if secret_id is not None:
                 self._secrets[secret_id] = (now, address)
+
+    def note_issue(self, client_id: str) -> None:
+        """Note that a client was issued tokens: this is counted and logged, and never a synchronous row."""
+        if len(self._issues) < MAX_PENDING:
+            self._issues[client_id] = self._issues.get(client_id, 0) + 1
+
+    def take_issues(self) -> dict[str, int]:
+        """Return how often tokens were issued to each client since the last time."""
+        issues, self._issues = self._issues, {}
+        return issues
 
     async def flush(self, database: Database) -> None:
         """Write everything collected so far; what cannot be written is kept for the next time."""

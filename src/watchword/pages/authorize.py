@@ -21,6 +21,7 @@ from watchword.store import grants, interactions
 from watchword.store.interactions import Interaction
 from watchword.store.sessions import Session
 
+ASKED_OF = "sign-in asked of "
 HIGH_RISK = ("write", "delete", "admin", "manage")
 
 
@@ -66,12 +67,7 @@ async def _proceed(
     runtime = request.runtime
     session = await sign_in.current(request)
     done = interaction.done if interaction else ()
-    if (
-        interaction
-        and session
-        and interaction.shown_to == "sign_in"
-        and session.authenticated_at >= runtime.now() - 600
-    ):
+    if interaction and session and _signed_in_since(interaction, session):
         done = (*done, "sign_in")
     try:
         hinted = authorization.hinted_subject(runtime, asked)
@@ -94,6 +90,12 @@ async def _proceed(
     return await _ask(request, asked, client, session, interaction, step)
 
 
+def _signed_in_since(interaction: Interaction, session: Session) -> bool:
+    """Whether the session is another one than the person had when the sign-in page was asked for (AZ-11)."""
+    asked_of = interaction.shown_to or ""
+    return asked_of.startswith(ASKED_OF) and asked_of != ASKED_OF + session.id
+
+
 async def _ask(
     request: Request,
     asked: AuthorizationRequest,
@@ -110,7 +112,8 @@ async def _ask(
     if step == "consent" and session is not None:
         await runtime.database.write(interactions.note_interaction, interaction_id, done, session.user_id)
         return await _consent_page(request, asked, client, session, interaction_id)
-    await runtime.database.write(interactions.note_interaction, interaction_id, done, "sign_in")
+    sent_as = ASKED_OF + (session.id if session else "")
+    await runtime.database.write(interactions.note_interaction, interaction_id, done, sent_as)
     back = sign_in.seal_return(runtime, f"/authorize/resume?interaction={interaction_id}")
     return redirect(f"{runtime.settings.issuer}/sign-in?return={back}", headers)
 

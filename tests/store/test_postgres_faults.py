@@ -1,9 +1,10 @@
 """PostgreSQL in trouble: honest refusals within bounded time, retries that are safe, and recovery by itself (F-03, F-08, F-11, F-21)."""
 
 import asyncio
+import inspect
 import re
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 
 import asyncpg  # type: ignore[import-untyped]  # the driver ships no types
 import pytest
@@ -35,9 +36,12 @@ def name_of(store: Store) -> str:
 
 
 async def until(condition: Callable[[], object], patience: float = 20.0) -> None:
-    """Wait until something is so."""
+    """Wait until something is so; the condition may have to be awaited."""
     deadline = time.monotonic() + patience
-    while not condition():
+    while True:
+        found = condition()
+        if await found if inspect.isawaitable(found) else found:
+            return
         assert time.monotonic() < deadline, "it did not happen in time"
         await asyncio.sleep(0.005)
 
@@ -47,7 +51,7 @@ async def backends(store: Store, condition: str) -> list[asyncpg.Record]:
     try:
         return list(
             await connection.fetch(
-                "SELECT pid, pg_blocking_pids(pid) AS blockers FROM pg_stat_activity WHERE datname = current_database() "
+                "SELECT pid FROM pg_stat_activity WHERE datname = current_database() "
                 f"AND pid <> pg_backend_pid() AND {condition}"
             )
         )
@@ -55,12 +59,14 @@ async def backends(store: Store, condition: str) -> list[asyncpg.Record]:
         await connection.close()
 
 
-async def until_blocked(store: Store, how_many: int = 1) -> None:
-    """Wait until so many transactions wait for the lock of another."""
-    while (
-        len([row for row in await backends(store, "wait_event_type = 'Lock'") if row["blockers"]]) < how_many
-    ):
-        await asyncio.sleep(0.005)
+async def until_blocked(store: Store) -> None:
+    """Wait until a transaction waits for the lock of another."""
+    await until(lambda: backends(store, "wait_event_type = 'Lock'"))
+
+
+async def gone(store: Store, condition: str) -> bool:
+    """Whether no connection is like this."""
+    return not await backends(store, condition)
 
 
 async def hold(tx: Transaction, reached: asyncio.Event, go: asyncio.Event, name: str) -> None:
@@ -198,8 +204,7 @@ async def test_a_node_that_stalls_inside_a_transaction_does_not_block_the_others
     reached, never = asyncio.Event(), asyncio.Event()
     stalled = asyncio.ensure_future(node.write(hold, reached, never, "fact"))
     await reached.wait()
-    while await backends(postgres_store, "state = 'idle in transaction'"):
-        await asyncio.sleep(0.05)
+    await until(lambda: gone(postgres_store, "state = 'idle in transaction'"))
     other = await postgres_store.node()
     await other.write(keys.set_fact, "fact", "by the other")
     never.set()
@@ -303,9 +308,8 @@ async def test_a_commit_whose_wait_for_a_standby_was_cancelled_is_unknown_though
     cluster.sql("SELECT pg_reload_conf()")
     try:
         waiting = asyncio.ensure_future(call(node))
-        while not (found := await backends(postgres_store, "wait_event = 'SyncRep'")):
-            await asyncio.sleep(0.01)
-        cluster.sql(f"SELECT pg_cancel_backend({found[0]['pid']})")
+        await until(lambda: backends(postgres_store, "wait_event = 'SyncRep'"))
+        cluster.sql("SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE wait_event = 'SyncRep'")
         with pytest.raises(StorageUnavailable, match="canceling wait for synchronous replication") as refused:
             await waiting
         assert refused.value.unknown
@@ -385,8 +389,7 @@ async def test_a_node_that_hears_nothing_is_late_by_less_than_a_second(postgres_
     before, begun = deaf.version(), time.monotonic()
     outside = await asyncpg.connect(postgres_store.address)
     await outside.execute("UPDATE facts SET value = 'changed without an announcement'")
-    while deaf.version() == before:
-        await asyncio.sleep(0.01)
+    await until(lambda: deaf.version() != before)
     assert time.monotonic() - begun < 1
     assert other.version() >= 0
     await outside.close()
@@ -397,34 +400,38 @@ async def test_a_node_learns_of_a_change_from_its_announcement(
 ) -> None:
     monkeypatch.setattr(changes, "MAX_AGE", 3600.0)
     writer, reader = [await postgres_store.node() for _ in range(2)]
-    while len(await listening(postgres_store)) < 2:
-        await asyncio.sleep(0.01)
+    await until(lambda: both_listen(postgres_store))
     for n in range(3):
         before = reader.version()
         await writer.write(keys.set_fact, "turn", str(n))
-        while reader.version() == before:
-            await asyncio.sleep(0.001)
+        await moves(reader, before)
     before = writer.version()
     await writer.write(tokens.use_identifier, digest("p"), NOW)
     await tokens.insert_access_token(writer, digest("t"), access_token())
     assert writer.version() == before  # nobody remembers anything of these
 
 
-async def listening(store: Store) -> list[int]:
-    rows = await backends(store, "query ILIKE 'LISTEN%' OR query LIKE '%pg_notify%'")
-    return [row["pid"] for row in rows]
+async def moves(node: Database, before: int) -> None:
+    await until(lambda: node.version() != before)
+
+
+async def listening(store: Store) -> set[int]:
+    rows = await backends(store, "(query ILIKE 'LISTEN%' OR query LIKE '%pg_notify%')")
+    return {row["pid"] for row in rows}
+
+
+async def both_listen(store: Store, but_not: Collection[int] = ()) -> bool:
+    return len(await listening(store) - set(but_not)) == 2
 
 
 async def test_a_node_hears_again_after_its_listening_connection_was_cut(postgres_store: Store) -> None:
     nodes = [await postgres_store.node() for _ in range(2)]
     connection = await asyncpg.connect(postgres_store.address)
-    while len(await listening(postgres_store)) < 2:
-        await asyncio.sleep(0.01)
+    await until(lambda: both_listen(postgres_store))
     cut = await listening(postgres_store)
     for pid in cut:
         await connection.execute("SELECT pg_terminate_backend($1)", pid)
-    while len(set(await listening(postgres_store)) - set(cut)) < 2:
-        await asyncio.sleep(0.01)
+    await until(lambda: both_listen(postgres_store, but_not=cut))
     heard: list[str] = []
     await connection.add_listener("watchword_changes", lambda *event: heard.append(event[3]))
     await nodes[0].write(keys.set_fact, "a", "b")
@@ -463,8 +470,7 @@ async def test_no_connection_is_left_after_closing_and_none_is_lost_by_failures(
     await race(*calls)
     assert await race(*(database.write(note, f"{n}") for n in range(20))) == [None] * 20
     await postgres_store.close()
-    while await backends(postgres_store, "backend_type = 'client backend'"):
-        await asyncio.sleep(0.01)
+    await until(lambda: gone(postgres_store, "backend_type = 'client backend'"))
 
 
 @pytest.mark.parametrize(

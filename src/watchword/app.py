@@ -234,7 +234,7 @@ class App:
         request = prepared.with_body(body)
         try:
             if len(body) > http.MAX_BODY:
-                raise _too_large()
+                raise http.too_large()
             if request.runtime is not self.runtime:
                 raise StorageUnavailable("the server is not open")
             response = await route.endpoint(request)
@@ -248,7 +248,7 @@ class App:
         request: Request | None = None
         try:
             request = self._request(scope, path, params)
-            request.body = await _body(receive)
+            request.body = await http.read_body(receive)
             return await route.endpoint(request)
         except Exception as error:
             if route.page and request is not None and isinstance(error, OAuthError):
@@ -364,28 +364,6 @@ def _no_route(method: str, methods: dict[str, Route] | None) -> Response:
 
 def _pattern(path: str) -> re.Pattern[str]:
     return re.compile(re.sub(r"\\{(\w+)\\}", r"(?P<\1>[^/]+)", re.escape(path)))
-
-
-def _too_large() -> OAuthError:
-    return OAuthError("payload_too_large", "The body is too large.")
-
-
-async def _body(receive: Receive) -> bytes:
-    message = await receive()
-    body: bytes = message.get("body", b"")
-    if not message.get("more_body"):
-        if len(body) > http.MAX_BODY:
-            raise _too_large()
-        return body
-    parts = [body]
-    size = len(body)
-    while message.get("more_body"):
-        message = await receive()
-        parts.append(message.get("body", b""))
-        size += len(parts[-1])
-        if size > http.MAX_BODY:
-            raise _too_large()
-    return b"".join(parts)
 
 
 def _certificate(scope: Scope) -> bytes | None:

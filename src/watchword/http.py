@@ -291,3 +291,27 @@ def _within(address: str, networks: Sequence[ipaddress.IPv4Network | ipaddress.I
 def is_valid_host(host: bytes) -> bool:
     """Whether a Host header is a host and optional port, and nothing that an address could be built from wrongly (MD-05)."""
     return _HOST.fullmatch(host) is not None
+
+
+def too_large() -> OAuthError:
+    """Return the refusal of a body over the limit."""
+    return OAuthError("payload_too_large", "The body is too large.")
+
+
+async def read_body(receive: Receive) -> bytes:
+    """Return the whole body of a request; raise `payload_too_large` as soon as it is over the limit."""
+    message = await receive()
+    body: bytes = message.get("body", b"")
+    if not message.get("more_body"):
+        if len(body) > MAX_BODY:
+            raise too_large()
+        return body
+    parts = [body]
+    size = len(body)
+    while message.get("more_body"):
+        message = await receive()
+        parts.append(message.get("body", b""))
+        size += len(parts[-1])
+        if size > MAX_BODY:
+            raise too_large()
+    return b"".join(parts)

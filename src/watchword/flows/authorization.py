@@ -12,8 +12,7 @@ from watchword.credentials import methods
 from watchword.flows import client_registry
 from watchword.flows.identifiers import new_id
 from watchword.flows.runtime import Runtime
-from watchword.jose import JoseError, jws, jwt
-from watchword.oauth import authorization, token_format
+from watchword.oauth import authorization, logout, token_format
 from watchword.oauth.authorization import AuthorizationRequest, Rules
 from watchword.oauth.clients import Client
 from watchword.oauth.errors import OAuthError
@@ -142,16 +141,15 @@ def hinted_subject(runtime: Runtime, request: AuthorizationRequest) -> str | Non
     """Return the subject of the request's `id_token_hint`, one of our own ID tokens, however old (OIDC Core §3.1.2.1)."""
     if request.id_token_hint is None:
         return None
-    try:
-        _, payload = jws.verify(
-            request.id_token_hint, runtime.keyring.verification_keys(), runtime.settings.signing_algorithms
-        )
-        claims = jwt.read_claims(payload)
-    except JoseError:
-        raise OAuthError("invalid_request", "The id_token_hint is not an ID token of this server.") from None
-    if claims.get("iss") != runtime.settings.issuer or not isinstance(claims.get("sub"), str):
-        raise OAuthError("invalid_request", "The id_token_hint is not an ID token of this server.")
-    return str(claims["sub"])
+    hint = logout.read_hint(
+        request.id_token_hint,
+        keys=runtime.keyring.verification_keys(),
+        issuer=runtime.settings.issuer,
+        algorithms=runtime.settings.signing_algorithms,
+    )
+    if hint is None or hint.client_id != request.client_id:
+        raise OAuthError("invalid_request", "The id_token_hint is not an ID token of this client.")
+    return hint.subject
 
 
 async def has_consented(
@@ -159,6 +157,8 @@ async def has_consented(
 ) -> bool:
     """Whether an earlier consent covers a request; one to a client that nobody registered is asked for every time."""
     if client.origin != "registered" or (client.is_public and client.application_type == "native"):
+        return False
+    if request.authorization_details:
         return False
     audience = " ".join(request.audience)
     agreed = await runtime.database.read(store.find_consent, user_id, client.client_id, audience)

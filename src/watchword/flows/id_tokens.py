@@ -10,18 +10,6 @@ from watchword.oauth.clients import Client
 
 LIFETIME = 600
 HASHES = {"ES256": hashlib.sha256, "RS256": hashlib.sha256, "EdDSA": hashlib.sha512}
-# OpenID Connect Core §5.4
-PROFILE = (
-    "name",
-    "preferred_username",
-    "given_name",
-    "family_name",
-    "locale",
-    "zoneinfo",
-    "picture",
-    "website",
-    "updated_at",
-)
 
 
 def make(
@@ -39,6 +27,7 @@ def make(
     algorithm = client.id_token_signed_response_alg or runtime.settings.signing_algorithms[0]
     key = runtime.keyring.signing_key(algorithm)
     members: dict[str, object] = {
+        **claims,
         "iss": runtime.settings.issuer,
         "sub": subject,
         "aud": client.client_id,
@@ -46,7 +35,6 @@ def make(
         "iat": now,
         "sid": session_id,
         "at_hash": _half_hash(key.alg, access_token),
-        **claims,
     }
     if nonce is not None:
         members["nonce"] = nonce

@@ -112,6 +112,8 @@ async def _ask(
     if step == "consent" and session is not None:
         await runtime.database.write(interactions.note_interaction, interaction_id, done, session.user_id)
         return await _consent_page(request, asked, client, session, interaction_id)
+    if step in ("step_up", "select_account"):  # asked once: what cannot be reached is answered honestly
+        done = (*done, step)
     sent_as = ASKED_OF + (session.id if session else "")
     await runtime.database.write(interactions.note_interaction, interaction_id, done, sent_as)
     back = sign_in.seal_return(runtime, f"/authorize/resume?interaction={interaction_id}")

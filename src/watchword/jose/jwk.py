@@ -106,6 +106,8 @@ def parse(document: Mapping[str, object], alg: str | None = None) -> Key:
     kid = document.get("kid")
     if kid is not None and (not isinstance(kid, str) or not 0 < len(kid) <= MAX_KID):
         raise JoseError("malformed")
+    if not _is_for_signatures(document):
+        raise JoseError("use")
     try:
         public, private, default = _READERS[_text(document, "kty")](document)
     except KeyError:
@@ -118,6 +120,15 @@ def parse(document: Mapping[str, object], alg: str | None = None) -> Key:
         raise JoseError("algorithm")
     key = _make(public, private, chosen, None)
     return Key(kid if isinstance(kid, str) else None, key.alg, key.kty, public, private, key.thumbprint)
+
+
+def _is_for_signatures(document: Mapping[str, object]) -> bool:
+    # RFC 7517 §4.2, §4.3: a key for something else signs and verifies nothing
+    operations = document.get("key_ops")
+    if operations is None:
+        return document.get("use") in (None, "sig")
+    usable = isinstance(operations, list) and ("verify" in operations or "sign" in operations)
+    return usable and document.get("use") in (None, "sig")
 
 
 def _fits(public: PublicKey, alg: str, default: str) -> bool:
@@ -194,7 +205,7 @@ def parse_set(document: object) -> list[Key]:
     for member in keys:
         if not isinstance(member, Mapping):
             raise JoseError("malformed")
-        if member.get("use") in (None, "sig") and member.get("kty") in _READERS and _is_known(member):
+        if _is_for_signatures(member) and member.get("kty") in _READERS and _is_known(member):
             found.append(parse(member))
     return found
 

@@ -155,5 +155,6 @@ def verify(token: str, keys: Iterable[Key], algorithms: Collection[str]) -> tupl
                 algorithm.verify(key, signature, data)
             except (InvalidSignature, ValueError, OverflowError):
                 continue
-            return header, b64decode(signing_input.partition(".")[2])
+            payload = signing_input.partition(".")[2]
+            return header, b64decode(payload) if payload else b""
     raise JoseError("signature")

@@ -104,7 +104,7 @@ def test_ca_03_no_other_algorithm_is_accepted(alg: str) -> None:
         {"crit": []},
         {"b64": False, "crit": ["b64"]},
     ],
-    ids=str,
+    ids=lambda header: ", ".join(header),
 )
 def test_ca_04_ca_05_a_key_or_demand_in_the_header_changes_nothing(header: dict[str, object]) -> None:
     with pytest.raises(OAuthError, match="invalid_client"):

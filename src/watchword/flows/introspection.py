@@ -122,7 +122,7 @@ def _unless_expired(answer: Answer, now: int) -> Answer:
 
 
 async def _opaque(runtime: Runtime, token: str) -> Answer:
-    digest = token_format.digest(token)
+    digest = token_format.ordered_digest(token)
     row = await runtime.database.read(tokens.find_access_token, digest)
     if row is None:
         return UNKNOWN

@@ -45,7 +45,9 @@ def mint(runtime: Runtime, grant: AccessGrant, now: int) -> Minted:
     token_type = "DPoP" if grant.claims and "jkt" in _confirmation(grant.claims) else "Bearer"
     if grant.client.access_token_format == "opaque":
         token = runtime.new_secret("o")
-        return Minted(token, token_type, grant.lifetime, (token_format.digest(token), _row(grant, now)))
+        return Minted(
+            token, token_type, grant.lifetime, (token_format.ordered_digest(token), _row(grant, now))
+        )
     key = runtime.keyring.signing_key(runtime.settings.signing_algorithms[0])
     return Minted(
         jwt.encode(key, _claims(runtime, grant, now), typ="at+jwt"), token_type, grant.lifetime, None

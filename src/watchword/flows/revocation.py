@@ -14,7 +14,11 @@ async def revoke(runtime: Runtime, client: Client, token: str) -> None:
     now, actor = runtime.now(), client.client_id
     if kind == "o":
         await runtime.database.write(
-            tokens.revoke_access_token, token_format.digest(token), client.client_id, actor=actor, now=now
+            tokens.revoke_access_token,
+            token_format.ordered_digest(token),
+            client.client_id,
+            actor=actor,
+            now=now,
         )
     elif kind == "a":
         await _api_token(runtime, client, token)

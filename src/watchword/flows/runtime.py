@@ -38,7 +38,8 @@ class Runtime:
 
     def new_secret(self, kind: str) -> str:
         """Return a fresh credential of a kind of `token_format.KINDS`."""
-        return token_format.make(self.settings.brand, kind, os.urandom(token_format.ENTROPY_BYTES))
+        start = token_format.time_mark(self.clock()) if kind == "o" else ""
+        return token_format.make(self.settings.brand, kind, os.urandom(token_format.ENTROPY_BYTES), start)
 
     def remember(self, key: Any, version: int, value: Any) -> None:
         """Keep a decoded row for as long as the database does not change; the cache is bounded."""

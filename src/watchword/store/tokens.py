@@ -1,5 +1,7 @@
 """OAuth access tokens: the opaque ones by digest, and the self-contained ones that were revoked."""
 
+from collections.abc import Awaitable
+
 import msgspec
 
 from watchword.store.database import Database, Transaction
@@ -25,9 +27,9 @@ INSERT_ACCESS_TOKEN = (
 )
 
 
-async def insert_access_token(database: Database, digest: bytes, token: AccessToken) -> None:
-    """Store a new opaque access token under its digest; it is durable when this returns."""
-    await database.append(
+def insert_access_token(database: Database, digest: bytes, token: AccessToken) -> Awaitable[None]:
+    """Store a new opaque access token under its digest; it is durable when what this returns is awaited."""
+    return database.append(
         INSERT_ACCESS_TOKEN,
         digest,
         token.client_id,
@@ -59,7 +61,7 @@ async def store_access_token(tx: Transaction, digest: bytes, token: AccessToken)
 
 def token_id(digest: bytes) -> str:
     """Return the identifier of an opaque access token: a part of its digest, which reveals nothing of the token."""
-    return f"ot_{digest[:12].hex()}"
+    return f"ot_{digest[-12:].hex()}"
 
 
 async def find_access_token(tx: Transaction, digest: bytes) -> AccessToken | None:

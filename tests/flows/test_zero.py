@@ -232,6 +232,18 @@ async def test_attack_relay_to_another_channel(server: Server) -> None:
     assert (relayed.status_code, relayed.json()["error"]) == (400, "invalid_grant")
 
 
+async def test_lg_06_guessing_at_the_token_endpoint_is_throttled(server: Server) -> None:
+    holder, client_id, key = await make_holder(server), await public_client(server), jwk.generate("ES256")
+    form = {"grant_type": GRANT, "client_id": client_id, "proof": "{}"}
+    errors = [
+        (await server.http.post("/token", data=form, headers=dpop(server, key))).json()["error"]
+        for _ in range(125)
+    ]
+    assert set(errors[:100]) == {"invalid_grant"}
+    assert errors[-1] == "too_many_requests"
+    assert (await token(holder, client_id, key)).status_code == 200, "who can prove it is never shut out"
+
+
 @pytest.mark.parametrize("change", ["purpose", "verifier", "challenge", "time", "expired", "tampered"])
 async def test_attack_with_what_the_proof_is_bound_to(server: Server, change: str) -> None:
     holder = await make_holder(server)

@@ -38,6 +38,9 @@ async def handle(
             runtime, identities.read_proof(given), identities.TOKEN, dpop_channel(binding.jkt)
         )
     except ZeroError as error:
+        await identities.throttle(
+            runtime, f"client {client.client_id}"
+        )  # only failures count: guessing slows down
         raise OAuthError("invalid_grant", "The proof is not valid here.", detail=error.reason) from None
     user = await runtime.database.read(users.get_user, proven.identity.owner_id)
     if proven.identity.owner_kind != "user" or user is None or user.disabled_at is not None:

@@ -4,6 +4,7 @@ import pytest
 from tests.fixtures.servers import Server
 
 from watchword.flows import client_registry
+from watchword.flows.client_registry import ClientInput
 
 INACTIVE = {"active": False}
 
@@ -108,3 +109,14 @@ async def test_a_revoked_signing_key_kills_what_it_signed(server: Server) -> Non
     assert (await server.post("/introspect", client, token=token)).json() == INACTIVE, "KR-03"
     fresh = (await server.grant(client)).json()["access_token"]
     assert (await server.post("/introspect", client, token=fresh)).json()["active"] is True
+
+
+async def test_ap_09_a_client_made_again_under_the_same_identifier_inherits_nothing(server: Server) -> None:
+    given = ClientInput(name="first", scope="orders:read")
+    await client_registry.register(server.runtime, given, actor="test", client_id="again")
+    token = await server.token(owner="again")
+    headers = {"authorization": f"Bearer {token.secret}"}
+    assert (await server.http.get("/api/v1/tokens/self", headers=headers)).status_code == 200
+    await client_registry.delete(server.runtime, "again", actor="test")
+    await client_registry.register(server.runtime, given, actor="test", client_id="again")
+    assert (await server.http.get("/api/v1/tokens/self", headers=headers)).status_code == 401

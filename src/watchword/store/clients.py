@@ -129,6 +129,14 @@ async def update_client(
     return _client(row)
 
 
+ENDED_WITH_CLIENT = (
+    "UPDATE api_tokens SET revoked_at = $1, revoked_reason = 'owner deleted' "
+    "WHERE owner_kind = 'client' AND owner_id = $2 AND revoked_at IS NULL",
+    "UPDATE grants SET ended_at = $1 WHERE client_id = $2 AND ended_at IS NULL",
+    "UPDATE identities SET revoked_at = $1 WHERE owner_kind = 'client' AND owner_id = $2 AND revoked_at IS NULL",
+)
+
+
 async def delete_client(tx: Transaction, client_id: str, *, actor: str, now: int) -> bool:
     """Delete a client, its secrets, and with it everything that it was issued."""
     row = await tx.one("DELETE FROM clients WHERE client_id = $1 RETURNING client_id", client_id)
@@ -137,6 +145,9 @@ async def delete_client(tx: Transaction, client_id: str, *, actor: str, now: int
     await tx.run(
         "UPDATE access_tokens SET revoked_at = $1 WHERE client_id = $2 AND revoked_at IS NULL", now, client_id
     )
+    # A client that is made later under the same identifier inherits nothing (AP-09).
+    for statement in ENDED_WITH_CLIENT:
+        await tx.run(statement, now, client_id)
     await tx.record("client.deleted", actor=actor, target=client_id, at=now)
     return True
 

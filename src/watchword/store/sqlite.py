@@ -26,7 +26,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 MAX_BATCH = 256
-VERSION_INTERVAL = 0.0002  # seconds for which another process's commit may go unnoticed by `version`
+LONGEST_TURN = 0.005  # seconds after which `version` looks again within one turn of the event loop
 COUNT_CHANGE = "UPDATE facts SET value = CAST(CAST(value AS INTEGER) + 1 AS TEXT) WHERE name = 'changes'"
 LAST_CHANGE = "SELECT value FROM facts WHERE name = 'changes'"
 STATEMENT_ERRORS = (sqlite3.IntegrityError, sqlite3.ProgrammingError, sqlite3.DataError)
@@ -102,6 +102,32 @@ class _Job:
     error: BaseException | None = None
 
 
+@dataclass(slots=True)
+class _Reader:
+    """A thread's connection for reading, and what it last saw of the database's changes."""
+
+    connection: sqlite3.Connection
+    commits: int = -1
+    version: int = 0
+    until: float = 0.0
+
+    def look(self) -> None:
+        """Notice what any process committed; that holds to the end of this turn of the event loop."""
+        commits = self.connection.execute("PRAGMA data_version").fetchone()[0]
+        if commits != self.commits:
+            self.version = int(self.connection.execute(LAST_CHANGE).fetchone()[0])
+            self.commits = commits
+        with contextlib.suppress(
+            RuntimeError
+        ):  # without an event loop there are no turns: then every call looks
+            asyncio.get_running_loop().call_soon(self.forget)
+            self.until = time.monotonic() + LONGEST_TURN
+
+    def forget(self) -> None:
+        """Look again when asked next."""
+        self.until = 0.0
+
+
 class SqliteDatabase:
     """An open SQLite file."""
 
@@ -113,12 +139,9 @@ class SqliteDatabase:
         # What was accepted in this turn of a loop: handed over together, so that one commit holds all of it.
         self._accepted: dict[asyncio.AbstractEventLoop, list[_Job]] = {}
         self._local = threading.local()
-        self._readers: list[sqlite3.Connection] = []
+        self._readers: list[_Reader] = []
         self._thread: threading.Thread | None = None
         self._chain = Chain()
-        self._checked = 0.0
-        self._version = 0
-        self._commits = -1
 
     async def open(self) -> None:
         """Open or create the file, bring its schema up to date and start the writer thread."""
@@ -163,17 +186,17 @@ class SqliteDatabase:
         await asyncio.get_running_loop().run_in_executor(None, self._thread.join)
         self._thread = None
         for reader in self._readers:
-            reader.close()
+            reader.connection.close()
         self._readers.clear()
         self._local = threading.local()
         self._writer.close()
 
-    def _reader(self) -> sqlite3.Connection:
-        reader: sqlite3.Connection | None = getattr(self._local, "connection", None)
+    def _reader(self) -> "_Reader":
+        reader: _Reader | None = getattr(self._local, "reader", None)
         if reader is None:
-            reader = self._connect()
-            reader.execute("PRAGMA query_only=ON")
-            self._local.connection = reader
+            connection = self._connect()
+            connection.execute("PRAGMA query_only=ON")
+            reader = self._local.reader = _Reader(connection)
             self._readers.append(reader)
         return reader
 
@@ -194,27 +217,23 @@ class SqliteDatabase:
     ) -> T:
         """Like `read`, for callers that are not coroutines: reading the embedded database never waits."""
         try:
-            return drive(operation(SqliteTransaction(self._reader(), None, b""), *args, **kwargs))
+            return drive(operation(SqliteTransaction(self._reader().connection, None, b""), *args, **kwargs))
         except sqlite3.Error as error:
             raise StorageUnavailable(str(error)) from error
 
     def version(self) -> int:
-        """Return the number of the last change that is not QUIET, by any process; asked at most every `VERSION_INTERVAL`."""
-        now = time.monotonic()
-        if now - self._checked > VERSION_INTERVAL:
+        """Return the number of the last change that is not QUIET, by any process.
+
+        The database is asked once in a turn of the event loop. Whatever a turn answers had arrived before it began, so no
+        request is judged by less than what was committed when it was sent.
+        """
+        reader = self._reader()
+        if time.monotonic() >= reader.until:
             try:
-                self._look()
+                reader.look()
             except sqlite3.Error as error:
                 raise StorageUnavailable(str(error)) from error
-            self._checked = now
-        return self._version
-
-    def _look(self) -> None:
-        reader = self._reader()
-        commits = reader.execute("PRAGMA data_version").fetchone()[0]
-        if commits != self._commits:
-            self._version = int(reader.execute(LAST_CHANGE).fetchone()[0])
-            self._commits = commits
+        return reader.version
 
     async def write(
         self,
@@ -230,7 +249,7 @@ class SqliteDatabase:
         self._accept(_Job(operation, args, kwargs, loop, future))
         result = await future
         if operation not in QUIET:
-            self._checked = 0.0
+            self._reader().forget()
         return result
 
     async def append(self, sql: str, *values: object) -> None:

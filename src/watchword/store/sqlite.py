@@ -227,12 +227,12 @@ class SqliteDatabase:
         The database is asked once in a turn of the event loop. Whatever a turn answers had arrived before it began, so no
         request is judged by less than what was committed when it was sent.
         """
-        reader = self._reader()
-        if time.monotonic() >= reader.until:
-            try:
+        try:
+            reader = self._reader()
+            if time.monotonic() >= reader.until:
                 reader.look()
-            except sqlite3.Error as error:
-                raise StorageUnavailable(str(error)) from error
+        except sqlite3.Error as error:
+            raise StorageUnavailable(str(error)) from error
         return reader.version
 
     async def write(
@@ -249,8 +249,13 @@ class SqliteDatabase:
         self._accept(_Job(operation, args, kwargs, loop, future))
         result = await future
         if operation not in QUIET:
-            self._reader().forget()
+            self._forget()
         return result
+
+    def _forget(self) -> None:
+        reader: _Reader | None = getattr(self._local, "reader", None)
+        if reader is not None:
+            reader.forget()
 
     async def append(self, sql: str, *values: object) -> None:
         """Insert one row, together with the other rows that are appended at this moment."""

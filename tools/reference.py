@@ -14,7 +14,7 @@ from typing import Any
 import typer
 
 from watchword import settings
-from watchword.app import OPERATIONS
+from watchword.routes import OPERATIONS
 from watchword.cli.application import app
 from watchword.operation import BASE, Operation
 

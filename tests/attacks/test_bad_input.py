@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 from tests.fixtures.servers import Server, basic
 
-from watchword.app import OPERATIONS, ROUTES
 from watchword.operation import BASE
+from watchword.routes import OPERATIONS, ROUTES
 
 FORM = {"content-type": "application/x-www-form-urlencoded"}
 JSON = {"content-type": "application/json"}

@@ -20,8 +20,8 @@ from schemathesis.specs.openapi.checks import (
 )
 from tests.fixtures.servers import ISSUER, Server, open_server
 
-from watchword.app import OPERATIONS
 from watchword.operation import openapi
+from watchword.routes import OPERATIONS
 
 
 class Running:

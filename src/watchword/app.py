@@ -27,11 +27,14 @@ WELL_KNOWN = "/.well-known/"
 class App:
     """Watchword as an ASGI application; `runtime` is set while it is open."""
 
-    def __init__(self, settings: Settings, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, settings: Settings, clock: Callable[[], float] = time.time, *, durable: bool = True
+    ) -> None:
         self.settings = settings = with_issuer(settings)
         self.runtime: Runtime | None = None
         self._local: LocalVerifier | None = None
         self._clock = clock
+        self._durable = durable
         self._jobs: list[Any] = []
         self._trusted = settings.trusted_proxies
         self._prefix = urlsplit(settings.issuer).path
@@ -50,7 +53,7 @@ class App:
 
     async def open(self) -> Runtime:
         """Open the database and the keys, and start the jobs."""
-        self.runtime = await start.open_runtime(self.settings, self._clock)
+        self.runtime = await start.open_runtime(self.settings, self._clock, durable=self._durable)
         self._local = LocalVerifier(self.runtime)
         if self.settings.jobs:
             self._jobs = jobs.start(self.runtime)

@@ -17,19 +17,23 @@ SETUP = "setup"
 SETUP_LIFETIME = 86_400
 
 
-def make_database(settings: Settings, master: MasterKey) -> Database:
-    """Return the database that the settings name, not opened yet."""
+def make_database(settings: Settings, master: MasterKey, *, durable: bool = True) -> Database:
+    """Return the database that the settings name, not opened yet; one that a test throws away need not be durable."""
     if settings.is_postgres:  # imported here, because the driver is an extra that only this choice needs
         from watchword.store.postgres import PostgresDatabase
 
         return PostgresDatabase(settings.database, master.derive("audit"), settings.database_timeout)
-    return SqliteDatabase(settings.database, master.derive("audit"), settings.database_timeout)
+    return SqliteDatabase(
+        settings.database, master.derive("audit"), settings.database_timeout, durable=durable
+    )
 
 
-async def open_runtime(settings: Settings, clock: Callable[[], float] = time.time) -> Runtime:
+async def open_runtime(
+    settings: Settings, clock: Callable[[], float] = time.time, *, durable: bool = True
+) -> Runtime:
     """Open everything; raise SettingsError or StorageUnavailable with what to do about it."""
     master = load_master_key(settings)
-    database = make_database(settings, master)
+    database = make_database(settings, master, durable=durable)
     await database.open()
     try:
         settings = with_issuer(settings, await database.read(keys.get_fact, ISSUER))

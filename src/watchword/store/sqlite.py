@@ -131,8 +131,10 @@ class _Reader:
 class SqliteDatabase:
     """An open SQLite file."""
 
-    def __init__(self, path: str, audit_key: bytes, timeout: int = 5) -> None:
+    def __init__(self, path: str, audit_key: bytes, timeout: int = 5, *, durable: bool = True) -> None:
+        """Name the file; `durable=False` leaves out every wait for the disk, for databases that a test throws away."""
         self.path = path
+        self._durable = durable
         self._audit_key = audit_key
         self._timeout = timeout
         self._queue: queue.SimpleQueue[list[_Job] | None] = queue.SimpleQueue()
@@ -175,6 +177,8 @@ class SqliteDatabase:
         connection.row_factory = sqlite3.Row
         for pragma in PRAGMAS:
             connection.execute(pragma)
+        if not self._durable:
+            connection.execute("PRAGMA synchronous=OFF")
         return connection
 
     async def close(self) -> None:

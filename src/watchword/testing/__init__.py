@@ -1,0 +1,39 @@
+"""The testing kit, a pytest plugin: the fixture `auth` is the real server in this process, without a port, with a clock to move.
+
+Owns the fixtures only, and imports the server when a test first asks for it: a test run that does not use `auth` pays nothing.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from watchword.testing.kit import Auth
+    from watchword.testing.worker import Worker
+
+__all__ = ["auth", "auth_settings", "auth_worker"]
+
+
+@pytest.fixture(scope="session")
+def auth_worker() -> "Iterator[Worker]":
+    """The thread in which the server works, so that tests with and without an event loop may call it alike."""
+    from watchword.testing.worker import Worker
+
+    with Worker() as worker:
+        yield worker
+
+
+@pytest.fixture
+def auth_settings() -> Mapping[str, object]:
+    """Options of the server under test; override this fixture to change them."""
+    return {}
+
+
+@pytest.fixture
+def auth(auth_worker: "Worker", auth_settings: Mapping[str, object]) -> "Iterator[Auth]":
+    """The real server with a fresh database, for one test."""
+    from watchword.testing.kit import open_auth
+
+    with open_auth(auth_worker, auth_settings) as opened:
+        yield opened

@@ -1,0 +1,18 @@
+"""The virtual clock of tests: it stands still until it is moved."""
+
+import time
+
+
+class Clock:
+    """A clock that starts at the present second and moves only when told."""
+
+    def __init__(self) -> None:
+        self.now = float(int(time.time()))
+
+    def __call__(self) -> float:
+        """Return the time in Unix seconds."""
+        return self.now
+
+    def advance(self, seconds: float) -> None:
+        """Move on by a number of seconds."""
+        self.now += seconds

@@ -1,0 +1,28 @@
+"""Letting the guard of an application trust the server under test for a while, whatever issuer it was made for."""
+
+import contextlib
+from collections.abc import Iterator
+from typing import TypeVar
+
+from watchword.app import App
+from watchword.guard import Guard
+from watchword.testing.clock import Clock
+
+G = TypeVar("G", bound=Guard)
+
+
+@contextlib.contextmanager
+def connected(guard: G, app: App, clock: Clock) -> Iterator[G]:
+    """Turn a guard to a server in this process; what it was, it is again when the block ends.
+
+    Its own options stay. An audience that was never named follows the issuer, as it does in production.
+    """
+    before = dict(vars(guard))
+    audience = app.issuer if guard.audience == guard.issuer else guard.audience
+    fresh = Guard(app, audience=audience, resource_metadata=guard.resource_metadata, clock=clock)
+    vars(guard).update(vars(fresh))
+    try:
+        yield guard
+    finally:
+        vars(guard).clear()
+        vars(guard).update(before)

@@ -1,0 +1,246 @@
+"""The testing kit's server: everything that a test of a guarded API needs, made by the flows that the real server uses.
+
+Whatever comes from here is real: tokens are signed with the server's keys, revocations are in its database, and a guard that is
+connected asks the server itself. Nothing is imitated, so nothing can differ from what the API meets in production.
+"""
+
+import contextlib
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import httpx
+
+from watchword.app import App
+from watchword.flows import accounts, api_tokens, client_registry, minting, revocation, sessions
+from watchword.flows.api_tokens import TokenInput
+from watchword.flows.client_registry import ClientInput, Registered
+from watchword.flows.minting import AccessGrant
+from watchword.flows.runtime import Runtime
+from watchword.guard import Guard
+from watchword.jose import jwk, jws
+from watchword.oauth import token_format
+from watchword.oauth.clients import Client
+from watchword.oauth.scopes import format_scope, parse_scope
+from watchword.settings import Settings
+from watchword.store.tokens import token_id
+from watchword.store.users import User
+from watchword.testing.clock import Clock
+from watchword.testing.connect import connected
+from watchword.testing.credentials import SignedIn, Token
+from watchword.testing.worker import Worker, WorkerTransport
+
+ISSUER = "https://auth.test"
+ELSEWHERE = "https://another-api.test"
+LONG_AGO = 7 * 86_400
+
+Kind = Literal["jwt", "opaque", "api_token"]
+Scopes = str | Sequence[str]
+G = TypeVar("G", bound=Guard)
+
+
+@dataclass(slots=True)
+class Auth:
+    """The server under test; `http` asks it, `clock` is its time, `app` is the server as an ASGI application."""
+
+    app: App
+    clock: Clock
+    http: httpx.Client
+    worker: Worker
+    cleanup: contextlib.ExitStack
+    _clients: dict[str, Registered] = field(default_factory=dict)
+    _person: User | None = None
+
+    @property
+    def issuer(self) -> str:
+        """The server's issuer identifier, and the audience of tokens for which none is named."""
+        return self.app.issuer
+
+    @property
+    def runtime(self) -> Runtime:
+        """What the server's own flows work on."""
+        if self.app.runtime is None:
+            raise RuntimeError("the server under test is closed")
+        return self.app.runtime
+
+    def async_http(self) -> httpx.AsyncClient:
+        """Return a client of the server for `async with`."""
+        return httpx.AsyncClient(transport=_transport(self.app), base_url=self.issuer)
+
+    def guard(self, kind: type[G] | G | None = None, **options: Any) -> Any:
+        """Return a guard that trusts this server and lives by its clock: of a framework's class, or the very guard of an
+        application, which goes back to its own issuer when the test ends."""
+        if isinstance(kind, Guard):
+            return self.cleanup.enter_context(connected(kind, self.app, self.clock))
+        return (kind or Guard)(self.app, clock=self.clock, **options)
+
+    def user(self, username: str = "tester", *, password: str | None = None, admin: bool = False) -> User:
+        """Make a person's account; a password costs the time of its hash."""
+        made = accounts.create(
+            self.runtime, username=username, password=password, is_admin=admin, actor="test"
+        )
+        return self.worker.run(made)
+
+    def client(self, **given: Any) -> Registered:
+        """Register an OAuth client with the options of `watchword client create`."""
+        given.setdefault("name", "a client under test")
+        wanted = ClientInput(**given)
+        return self.worker.run(client_registry.register(self.runtime, wanted, actor="test"))
+
+    def session(
+        self, user: User | None = None, *, acr: str = "1", amr: tuple[str, ...] = ("pwd",)
+    ) -> SignedIn:
+        """Sign a person in (a new one unless given) and return the session with its cookie."""
+        from watchword.pages.browser import cookie_name  # the pages cost an import that only sessions need
+        from watchword.pages.sign_in import SESSION_COOKIE
+
+        person = user or self._default_person()
+        begun = sessions.begin(
+            self.runtime, person.id, acr=acr, amr=amr, user_agent="test", address="127.0.0.1"
+        )
+        session, value = self.worker.run(begun)
+        return SignedIn(session, cookie_name(self.app.settings, SESSION_COOKIE), value)
+
+    def token(self, scopes: Scopes = (), **given: Any) -> Token:
+        """Return a good token; `given` are the fields of `Wanted`: user, client, kind, audience, lifetime, claims, dpop."""
+        return self.worker.run(self._make(Wanted(scopes=scopes, **given), self.runtime))
+
+    def expired(self, scopes: Scopes = (), **given: Any) -> Token:
+        """Return a token whose time is over."""
+        given.setdefault("lifetime", 60)
+        # Made by the same flows, a week ago.
+        then = replace(self.runtime, clock=lambda: self.clock() - LONG_AGO, cache={})
+        return self.worker.run(self._make(Wanted(scopes=scopes, **given), then))
+
+    def wrong_audience(self, scopes: Scopes = (), **given: Any) -> Token:
+        """Return a token that is good at another API only."""
+        return self.token(scopes, audience=ELSEWHERE, **given)
+
+    def revoked(self, scopes: Scopes = (), **given: Any) -> Token:
+        """Return a token that was good and has been revoked."""
+        token = self.token(scopes, **given)
+        self.revoke(token)
+        return token
+
+    def revoke(self, token: Token) -> None:
+        """Revoke a token of this kit, now."""
+        self.worker.run(self._revoke(token))
+
+    def forged(self, scopes: Scopes = (), **given: Any) -> Token:
+        """Return a token that says all the right things and is signed by somebody else."""
+        honest = self.token(scopes, **given | {"kind": "jwt"})
+        head = jws.peek(honest)
+        stranger = jwk.generate(head.alg, kid=head.kid)
+        forged = jws.sign(stranger, {"typ": "at+jwt"}, jwk.b64decode(honest.split(".")[1]))
+        return Token.make(forged, honest.id, honest.key, self.clock)
+
+    async def _revoke(self, token: Token) -> None:
+        if token_format.kind_of(token, self.app.settings.brand) == "a":
+            await api_tokens.revoke(self.runtime, token.id, actor="test")
+            return
+        for registered in self._clients.values():
+            await revocation.revoke(self.runtime, registered.client, token)
+
+    def _default_person(self) -> User:
+        if self._person is None:
+            self._person = self.user("tester")
+        return self._person
+
+    async def _make(self, wanted: "Wanted", runtime: Runtime) -> Token:
+        key = jwk.generate("ES256") if wanted.dpop else None
+        subject = wanted.user
+        if subject is None and wanted.client is None:
+            subject = self._person = self._person or await accounts.create(
+                self.runtime, username="tester", actor="test"
+            )
+        if wanted.kind == "api_token":
+            return await self._api_token(wanted, runtime, subject, key)
+        client = await self._client(wanted)
+        claims = dict(wanted.claims) | ({"cnf": {"jkt": key.thumbprint}} if key else {})
+        grant = AccessGrant(
+            client=client,
+            subject=subject.id if subject else client.client_id,
+            scope=_scope(wanted.scopes),
+            audience=(wanted.audience or runtime.settings.resource,),
+            lifetime=wanted.lifetime or minting.lifetime_of(runtime, client),
+            claims=claims,
+        )
+        minted = await minting.issue(runtime, grant)
+        identifier = token_id(minted.row[0]) if minted.row else ""
+        return Token.make(minted.token, identifier, key, self.clock)
+
+    async def _api_token(
+        self, wanted: "Wanted", runtime: Runtime, subject: User | None, key: jwk.Key | None
+    ) -> Token:
+        client = wanted.client.client.client_id if wanted.client else ""
+        given = TokenInput(
+            name="a token under test",
+            scope=format_scope(_scope(wanted.scopes)) or "test",
+            resource=wanted.audience,
+            expires_in=wanted.lifetime,
+            jkt=key.thumbprint if key else None,
+        )
+        owner = ("user", subject.id) if subject else ("client", client)
+        issued = await api_tokens.create(runtime, given, owner=owner, actor="test", may_reserve=True)
+        return Token.make(issued.secret, issued.token.id, key, self.clock)
+
+    async def _client(self, wanted: "Wanted") -> Client:
+        if wanted.client is not None:
+            self._clients[wanted.client.client.client_id] = wanted.client
+            return wanted.client.client
+        known = self._clients.get(wanted.kind)
+        if known is None:
+            given = ClientInput(
+                name="the client under test",
+                access_token_format="opaque" if wanted.kind == "opaque" else "jwt",
+            )
+            known = await client_registry.register(self.runtime, given, actor="test")
+            self._clients[wanted.kind] = known
+        return known.client
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """What a token is to be: of a person (a new one by default) or, with a client alone, of the client itself.
+
+    `lifetime` is in seconds; `claims` is for what a sign-in leaves behind (`acr`, `amr`, `auth_time`); `dpop` binds it to a key.
+    """
+
+    scopes: Scopes = ()
+    user: User | None = None
+    client: Registered | None = None
+    kind: Kind = "jwt"
+    audience: str | None = None
+    lifetime: int | None = None
+    claims: Mapping[str, object] = field(default_factory=dict)
+    dpop: bool = False
+
+
+def _scope(scopes: Scopes) -> tuple[str, ...]:
+    return parse_scope(scopes if isinstance(scopes, str) else " ".join(scopes))
+
+
+def _transport(app: App) -> httpx.ASGITransport:
+    return httpx.ASGITransport(app=app, client=("127.0.0.1", 50_000))
+
+
+@contextlib.contextmanager
+def open_auth(worker: Worker, options: Mapping[str, object] | None = None) -> Iterator[Auth]:
+    """Open a server on a database of its own that is thrown away in the end."""
+    with tempfile.TemporaryDirectory(prefix="watchword-test-") as folder, contextlib.ExitStack() as cleanup:
+        given: dict[str, Any] = {
+            "issuer": ISSUER,
+            "database": str(Path(folder) / "watchword.db"),
+            "jobs": False,
+        }
+        clock = Clock()
+        app = App(Settings(**(given | dict(options or {}))), clock, durable=False)
+        worker.run(app.open())
+        try:
+            transport = WorkerTransport(worker, _transport(app))
+            with httpx.Client(transport=transport, base_url=app.issuer) as http:
+                yield Auth(app, clock, http, worker, cleanup)
+        finally:
+            worker.run(app.close())

@@ -1,0 +1,178 @@
+"""The testing kit as its users meet it: a plugin, one fixture, tests with and without an event loop."""
+
+import re
+import threading
+from pathlib import Path
+
+import httpx
+import pytest
+from fastapi import FastAPI
+from starlette.testclient import TestClient
+
+from watchword.guard import Guard, Policy
+from watchword.guard.fastapi import Guard as FastAPIGuard
+from watchword.guard.fastapi import Principal
+from watchword.testing.kit import Auth, Kind
+
+GUIDE = Path(__file__).resolve().parents[2] / "docs" / "how-to" / "test-your-api.md"
+KINDS: tuple[Kind, ...] = ("jwt", "opaque", "api_token")
+
+
+def make_api(guard: FastAPIGuard) -> FastAPI:
+    """Return an API with one guarded endpoint, one that only bound tokens reach, and one that needs a fresh sign-in."""
+    api = FastAPI()
+
+    @api.get("/orders")
+    def orders(who: Principal = guard.require("orders:read")) -> dict[str, str]:
+        return {"for": who.subject}
+
+    @api.get("/vault")
+    async def vault(who: Principal = guard.require(policy=Policy(bound=True))) -> dict[str, str]:
+        return {"for": who.subject}
+
+    @api.get("/pay")
+    async def pay(who: Principal = guard.require(policy=Policy(acr=("2",), max_age=60))) -> dict[str, str]:
+        return {"for": who.subject}
+
+    return api
+
+
+@pytest.fixture
+def api(auth: Auth) -> TestClient:
+    """The API in front of the server under test."""
+    return TestClient(make_api(auth.guard(FastAPIGuard)))
+
+
+def status(api: TestClient, headers: dict[str, str], path: str = "/orders") -> int:
+    """Return how the API answers."""
+    return api.get(path, headers=headers).status_code
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_token_of_each_kind_is_good_and_each_flaw_is_refused(
+    auth: Auth, api: TestClient, kind: Kind
+) -> None:
+    assert status(api, auth.token("orders:read", kind=kind).headers) == 200
+    assert status(api, auth.token(["orders:read", "x"], kind=kind).headers) == 200
+    assert status(api, auth.token("other", kind=kind).headers) == 403
+    for flaw in (auth.expired, auth.revoked, auth.wrong_audience, auth.forged):
+        assert status(api, flaw("orders:read", kind=kind).headers) == 401, flaw
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_clock_ends_tokens_and_a_revocation_is_seen_at_once(
+    auth: Auth, api: TestClient, kind: Kind
+) -> None:
+    token, other = (auth.token("orders:read", kind=kind, lifetime=300) for _ in range(2))
+    assert (status(api, token.headers), status(api, other.headers)) == (200, 200)
+    auth.revoke(other)
+    assert (status(api, token.headers), status(api, other.headers)) == (200, 401)
+    auth.clock.advance(306)
+    assert status(api, token.headers) == 401
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_token_says_whose_it_is(auth: Auth, api: TestClient, kind: Kind) -> None:
+    alice, machine = auth.user("alice"), auth.client(name="reports", scope="orders:read")
+    token = auth.token("orders:read", user=alice, kind=kind)
+    assert api.get("/orders", headers=token.headers).json() == {"for": alice.id}
+    own = auth.token("orders:read", client=machine, kind=kind)
+    assert api.get("/orders", headers=own.headers).json() == {"for": machine.client.client_id}
+    auth.revoke(own)
+    assert status(api, own.headers) == 401
+
+
+def test_a_bound_token_proves_its_key_with_each_request(auth: Auth, api: TestClient) -> None:
+    token = auth.token("orders:read", dpop=True)
+    proof = token.proof("GET", "http://testserver/vault?page=2")
+    assert status(api, proof, "/vault") == 200
+    assert status(api, proof, "/vault") == 401, "a proof works once"
+    assert status(api, token.headers, "/vault") == 401
+    with pytest.raises(ValueError, match="dpop=True"):
+        auth.token().proof("GET", "http://testserver/vault")
+
+
+def test_claims_of_a_sign_in_can_be_given(auth: Auth, api: TestClient) -> None:
+    strong = {"acr": "2", "auth_time": int(auth.clock())}
+    token = auth.token(claims=strong)
+    assert status(api, token.headers, "/pay") == 200
+    assert status(api, auth.token().headers, "/pay") == 401
+    auth.clock.advance(61)
+    assert status(api, token.headers, "/pay") == 401
+
+
+async def test_a_coroutine_uses_it_in_the_same_way(auth: Auth) -> None:
+    transport = httpx.ASGITransport(app=make_api(auth.guard(FastAPIGuard)))
+    async with httpx.AsyncClient(transport=transport, base_url="http://api.test") as client:
+        token = auth.token("orders:read")
+        assert (await client.get("/orders", headers=token.headers)).status_code == 200
+        auth.revoke(token)
+        assert (await client.get("/orders", headers=token.headers)).status_code == 401
+    async with auth.async_http() as server:
+        assert (await server.get("/healthz")).status_code == 200
+
+
+def test_the_server_answers_like_the_real_one(auth: Auth) -> None:
+    client = auth.client(scope="orders:read")
+    credentials = (client.client.client_id, client.client_secret or "")
+    answer = auth.http.post("/token", data={"grant_type": "client_credentials"}, auth=credentials)
+    assert answer.status_code == 200
+    seen = auth.http.post("/introspect", data={"token": answer.json()["access_token"]}, auth=credentials)
+    assert seen.json()["active"] is True
+    assert auth.http.get("/.well-known/oauth-authorization-server").json()["issuer"] == auth.issuer
+
+
+def test_a_session_is_signed_in(auth: Auth) -> None:
+    alice = auth.user("alice")
+    session = auth.session(alice)
+    assert session.user_id == alice.id
+    page = auth.http.get("/account", headers=session.headers)
+    assert (page.status_code, "alice" in page.text) == (200, True)
+    assert auth.http.get("/account").status_code != 200
+    assert auth.session().user_id == auth.session().user_id, "one person unless another is given"
+
+
+def test_an_applications_own_guard_goes_back_to_its_issuer(auth: Auth) -> None:
+    guard = FastAPIGuard("https://auth.example.com")
+    named = FastAPIGuard("https://auth.example.com", audience="https://api.example.com")
+    before = dict(vars(guard))
+    assert auth.guard(guard) is guard
+    assert (guard.issuer, guard.audience) == (auth.issuer, auth.issuer)
+    assert auth.guard(named).audience == "https://api.example.com"
+    assert status(TestClient(make_api(guard)), auth.token("orders:read").headers) == 200
+    auth.cleanup.close()
+    assert vars(guard) == before
+
+
+def test_each_test_has_a_server_of_its_own(auth: Auth, request: pytest.FixtureRequest) -> None:
+    assert isinstance(auth.guard(), Guard)
+    auth.user("alice")  # the name was used in other tests
+    assert threading.current_thread().name != "watchword-testing"
+
+
+def blocks() -> dict[str, str]:
+    """Return the programs of the guide by their file names."""
+    text = GUIDE.read_text("utf-8")
+    return dict(re.findall(r'```python title="(\S+)"\n(.*?)```', text, re.DOTALL))
+
+
+def test_the_guide_works_as_it_stands(pytester: pytest.Pytester) -> None:
+    programs = blocks()
+    assert set(programs) == {"shop.py", "test_shop.py", "conftest.py"}
+    pytester.makepyfile(**{name.removesuffix(".py"): text for name, text in programs.items()})
+    done = pytester.runpytest_subprocess("-p", "watchword.testing", "-p", "no:cacheprovider", "-q")
+    done.assert_outcomes(passed=7)
+
+
+def test_a_run_that_does_not_ask_for_it_imports_no_server(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(
+        """
+        import sys
+
+        def test_nothing():
+            assert "watchword.testing" in sys.modules
+            assert "watchword.app" not in sys.modules
+        """
+    )
+    done = pytester.runpytest_subprocess("-p", "watchword.testing", "-p", "no:cacheprovider", "-q")
+    done.assert_outcomes(passed=1)

@@ -6,4 +6,5 @@ pytest_plugins = (
     "tests.fixtures.system",
     "tests.fixtures.servers",
     "tests.fixtures.postgres",
+    "tests.fixtures.documents",
 )

@@ -90,6 +90,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     pushed_request_lifetime: Annotated[int, msgspec.Meta(ge=5, le=600)] = 60
     fetch_allow_loopback: bool = False
 
+    # Clients that nobody registered by hand: by metadata document, or by dynamic registration
+    client_documents: bool = True
+    client_document_hosts: tuple[str, ...] = ()
+    self_registered_scopes: tuple[str, ...] = ("openid", "profile", "email", "offline_access")
+    self_registered_grants: tuple[
+        Literal["authorization_code", "refresh_token", "client_credentials", "device_code"], ...
+    ] = ("authorization_code", "refresh_token")
+    self_registered_resources: tuple[str, ...] = ()
+
     # Operation
     log_format: Literal["json", "console"] = "json"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
@@ -176,6 +185,12 @@ def check(settings: Settings) -> Settings:
         raise SettingsError("api_token_lifetime must not exceed api_token_max_lifetime")
     if not settings.signing_algorithms:
         raise SettingsError("signing_algorithms must name at least one algorithm")
+    if reserved := [
+        scope
+        for scope in settings.self_registered_scopes
+        if scope.startswith("watchword:") or scope == "introspect"
+    ]:
+        raise SettingsError(f"self_registered_scopes: {reserved[0]!r} gives power over this server")
     for network in settings.trusted_proxies:
         try:
             ipaddress.ip_network(network)

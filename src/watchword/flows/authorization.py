@@ -9,7 +9,7 @@ from collections.abc import Mapping
 import msgspec
 
 from watchword.credentials import methods
-from watchword.flows import client_registry
+from watchword.flows import client_documents
 from watchword.flows.identifiers import new_id
 from watchword.flows.runtime import Runtime
 from watchword.oauth import authorization, logout, token_format
@@ -33,7 +33,7 @@ _decode_pushed = msgspec.json.Decoder(tuple[dict[str, str], tuple[str, ...], str
 
 async def client_of(runtime: Runtime, client_id: str | None) -> Client:
     """Return the client of a request; raise `invalid_request`, to be shown and never sent (RFC 6749 §4.1.2.1)."""
-    client = await client_registry.find(runtime, client_id) if client_id else None
+    client = await client_documents.find(runtime, client_id) if client_id else None
     if client is None or client.disabled_at is not None:
         raise OAuthError("invalid_request", "The client is not known here.", field="client_id")
     if not client.may("authorization_code"):

@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Mapping
 import msgspec
 
 from watchword.credentials.zkproof import ZeroError
-from watchword.flows import client_keys, client_registry, identities
+from watchword.flows import client_documents, client_keys, identities
 from watchword.flows.runtime import Runtime
 from watchword.oauth import assertion, dpop, mtls, token_format
 from watchword.oauth.clients import Client
@@ -163,7 +163,7 @@ async def _secret_end(runtime: Runtime, client_id: str, secret_id: str) -> int:
 
 
 async def _authenticate(runtime: Runtime, presented: Presented) -> tuple[Client, str | None]:
-    client = await client_registry.find(runtime, presented.client_id)
+    client = await client_documents.find(runtime, presented.client_id)
     try:
         if client is None or client.disabled_at is not None:
             _check_dummy(presented.credential)

@@ -1,6 +1,6 @@
 """A client's public keys: registered by value, or fetched from its `jwks_uri` and kept for five minutes (CL-07, CL-08)."""
 
-from watchword.fetch import FetchError, fetch
+from watchword.fetch import FetchError
 from watchword.flows.runtime import Runtime
 from watchword.jose import JoseError, jwk
 from watchword.jose.jwk import Key
@@ -9,8 +9,8 @@ from watchword.oauth.clients import Client
 from watchword.oauth.errors import OAuthError
 
 MAX_AGE = 300
-RETRY_AFTER = 10
 MAX_BYTES = 64 * 1024
+MAX_KEPT = 1000
 
 _fetched: dict[str, tuple[int, list[Key]]] = {}
 
@@ -24,13 +24,19 @@ async def keys_of(runtime: Runtime, client: Client) -> list[Key]:
     cached = _fetched.get(client.jwks_uri)
     if cached is not None and runtime.now() < cached[0]:
         return cached[1]
-    try:
-        answer = await fetch(
-            client.jwks_uri, max_bytes=MAX_BYTES, allow_loopback=runtime.settings.fetch_allow_loopback
-        )
-        keys = jwk.parse_set(loads(answer.body))
-    except (FetchError, JoseError, StrictJSONError) as error:
-        _fetched[client.jwks_uri] = (runtime.now() + RETRY_AFTER, [])
-        raise OAuthError("invalid_client", "The client's keys cannot be read.", detail=str(error)) from None
+    keys = await _fetch(runtime, client.jwks_uri)
+    if len(_fetched) >= MAX_KEPT:
+        _fetched.clear()
     _fetched[client.jwks_uri] = (runtime.now() + MAX_AGE, keys)
     return keys
+
+
+async def _fetch(runtime: Runtime, jwks_uri: str) -> list[Key]:
+    loopback, now = runtime.settings.fetch_allow_loopback, runtime.clock()
+    try:
+        answer = await runtime.outbound.get(jwks_uri, max_bytes=MAX_BYTES, allow_loopback=loopback, now=now)
+        return jwk.parse_set(loads(answer.body))
+    except (FetchError, JoseError, StrictJSONError) as error:
+        if not isinstance(error, FetchError):
+            runtime.outbound.fail(jwks_uri, "not a set of keys", now)
+        raise OAuthError("invalid_client", "The client's keys cannot be read.", detail=str(error)) from None

@@ -11,6 +11,7 @@ from typing import Any
 
 from watchword.flows.keyring import Keyring
 from watchword.flows.master_key import MasterKey
+from watchword.flows.outbound import Outbound
 from watchword.flows.usage import Usage
 from watchword.oauth import token_format
 from watchword.settings import Settings
@@ -29,6 +30,7 @@ class Runtime:
     keyring: Keyring
     clock: Callable[[], float] = time.time
     usage: Usage = field(default_factory=Usage)
+    outbound: Outbound = field(default_factory=Outbound)
     # Decoded rows by kind and key, each with the database version that it was read at.
     cache: dict[Any, tuple[int, Any]] = field(default_factory=dict)
 

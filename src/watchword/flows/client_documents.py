@@ -1,0 +1,119 @@
+"""draft-ietf-oauth-client-id-metadata-document: clients whose identifier is the address of their own description.
+
+Theory of operation. A document is fetched when a client is first seen and again when its last good reading is no longer fresh.
+Readings live in the database, so that every node knows them, an administrator sees and can disable such clients, and checking a
+token never fetches anything. Freshness is what the document's server says, at least five minutes and at most a day. A document
+that cannot be reached is used as last read for another day; one that is there and no longer valid ends the client's requests at
+once. Failures are remembered in `outbound`; whoever asks learns the same of each: the client is not known here.
+"""
+
+import re
+
+from watchword.fetch import FetchError
+from watchword.flows import client_registry, stated_clients
+from watchword.flows.runtime import Runtime
+from watchword.jose.strict_json import StrictJSONError, loads
+from watchword.oauth.clients import Client
+from watchword.oauth.errors import OAuthError
+from watchword.settings import Settings, is_loopback
+from watchword.store import document_clients
+from watchword.store.document_clients import Reading
+from watchword.telemetry import log
+
+METHODS = ("none", "private_key_jwt")
+MAX_BYTES = 16 * 1024
+MIN_FRESH = 300
+STALE = 86_400
+# The document of a moment ago is as good as one that is fetched anew when its server is in trouble.
+UNREACHABLE = (
+    "timed out",
+    "no connection",
+    "no answer",
+    "host not found",
+    "too many",
+    "answered 5",
+    "answered 429",
+)
+
+# §3: https, a path, no fragment, no user information, no dot segments; a query is refused as well ("SHOULD NOT").
+_CLIENT_ID = re.compile(
+    r"(?P<scheme>https?)://(?P<host>[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?)(?::[1-9][0-9]{0,4})?"
+    r"/(?!\.{1,2}(?:/|$))[A-Za-z0-9\-._~!$&'()*+,;=:@%/]{1,500}"
+)
+_DOTS = re.compile(r"/\.{1,2}(?:/|$)|%2[eEfF]|%5[cC]|%[01]|%7[fF]")
+
+
+async def find(runtime: Runtime, client_id: str) -> Client | None:
+    """Return a client by its identifier, reading its document when that is due; None when there is no such client."""
+    if not client_id.startswith(("https://", "http://")):
+        return await client_registry.find(runtime, client_id)
+    if not is_allowed(runtime.settings, client_id):
+        return None
+    known = await _last_reading(runtime, client_id)
+    if known is not None and runtime.now() < known.fresh_until:
+        return known.client
+    return await _read_again(runtime, client_id, known)
+
+
+def is_allowed(settings: Settings, client_id: str) -> bool:
+    """Whether an address can be a client's identifier here at all; nothing else is ever fetched."""
+    match = _CLIENT_ID.fullmatch(client_id)
+    if not settings.client_documents or match is None or _DOTS.search(client_id):
+        return False
+    if match["scheme"] == "http" and not (settings.fetch_allow_loopback and is_loopback(match["host"])):
+        return False
+    return not settings.client_document_hosts or match["host"] in settings.client_document_hosts
+
+
+async def _last_reading(runtime: Runtime, client_id: str) -> Reading | None:
+    version = runtime.database.version()
+    cached = runtime.cache.get(("document", client_id))
+    if cached is not None and cached[0] == version:
+        known: Reading = cached[1]
+        return known
+    found = await runtime.database.read(document_clients.find_reading, client_id)
+    if found is not None:
+        runtime.remember(("document", client_id), version, found)
+    return found
+
+
+async def _read_again(runtime: Runtime, client_id: str, known: Reading | None) -> Client | None:
+    settings, now = runtime.settings, runtime.now()
+    try:
+        answer = await runtime.outbound.get(
+            client_id, max_bytes=MAX_BYTES, allow_loopback=settings.fetch_allow_loopback, now=runtime.clock()
+        )
+        client = check_document(settings, client_id, answer.body)
+    except FetchError as error:
+        log.info("client_document.unread", client=client_id, reason=error.reason)
+        usable = known is not None and now < known.fresh_until + STALE
+        return known.client if known is not None and usable and error.reason.startswith(UNREACHABLE) else None
+    except OAuthError as error:
+        runtime.outbound.fail(client_id, "not valid", runtime.clock())
+        log.info("client_document.refused", client=client_id, reason=error.description, detail=error.detail)
+        return None
+    fresh_until = now + max(answer.max_age, MIN_FRESH)
+    kept = await runtime.database.write(
+        document_clients.keep_reading, client, fresh_until=fresh_until, now=now
+    )
+    return kept.client if kept is not None else None
+
+
+def check_document(settings: Settings, client_id: str, body: bytes) -> Client:
+    """Make a client of a document found at its identifier; raise OAuthError."""
+    try:
+        document = loads(body, max_bytes=MAX_BYTES)
+    except StrictJSONError as error:
+        raise OAuthError(
+            "invalid_client_metadata", "The document is not valid JSON.", detail=str(error)
+        ) from None
+    if not isinstance(document, dict) or document.get("client_id") != client_id:  # §4.1: "MUST match"
+        raise OAuthError("invalid_client_metadata", "The document names another client_id than its address.")
+    if (
+        "client_secret" in document or "client_secret_expires_at" in document
+    ):  # §4.1: there is nothing to keep secret
+        raise OAuthError("invalid_client_metadata", "The document holds a client secret.")
+    host = client_id.split("/")[2]
+    return stated_clients.read(
+        settings, document, client_id, origin="document", methods=METHODS, fallback_name=host
+    )

@@ -1,0 +1,69 @@
+"""Outbound requests that strangers cause: one at a time for an address, few for a host, and a failure is remembered.
+
+Owns the discipline, not the hardening, which is `fetch`'s, nor what is done with an answer. A request runs in a task of its own,
+so that whoever waits for it may be a handler without a task, and nobody who gives up takes it from the others.
+"""
+
+import asyncio
+
+from watchword.fetch import Fetched, FetchError, fetch, parse_target
+from watchword.ratelimit import LocalBuckets
+
+RETRY_AFTER = 30
+FRESH = 1.0  # an answer of this second also serves who looked for it before it was stored
+MAX_FLIGHTS = 32
+MAX_FAILURES = 2000
+HOST_BURST, HOST_PER_SECOND = 20, 0.5
+
+
+class Outbound:
+    """Requests under way and failures remembered, of one process."""
+
+    def __init__(self) -> None:
+        self._flights: dict[str, tuple[float, asyncio.Task[Fetched | FetchError]]] = {}
+        self._failures: dict[str, tuple[float, str]] = {}
+        self._hosts = LocalBuckets(HOST_BURST, HOST_PER_SECOND)
+
+    @property
+    def under_way(self) -> int:
+        """How many requests are under way."""
+        return sum(not flight.done() for _, flight in self._flights.values())
+
+    async def get(self, url: str, *, max_bytes: int, allow_loopback: bool, now: float) -> Fetched:
+        """Fetch a JSON document, or wait for the fetch that is under way; raise FetchError, remembered for half a minute."""
+        until, reason = self._failures.get(url, (0.0, ""))
+        if now < until:
+            raise FetchError(reason)
+        started, flight = self._flights.get(url, (0.0, None))
+        if flight is None or (flight.done() and now - started >= FRESH):
+            flight = self._start(url, max_bytes, allow_loopback, now)
+        answer = await asyncio.shield(flight)
+        if isinstance(answer, FetchError):
+            raise FetchError(answer.reason)
+        return answer
+
+    def fail(self, url: str, reason: str, now: float) -> None:
+        """Remember that what an address answers is of no use."""
+        if len(self._failures) >= MAX_FAILURES:
+            self._failures.clear()
+        self._failures[url] = (now + RETRY_AFTER, reason)
+
+    def _start(
+        self, url: str, max_bytes: int, allow_loopback: bool, now: float
+    ) -> asyncio.Task[Fetched | FetchError]:
+        if len(self._flights) >= MAX_FLIGHTS:
+            self._flights = {url: known for url, known in self._flights.items() if not known[1].done()}
+        if len(self._flights) >= MAX_FLIGHTS or self._hosts.take(parse_target(url).host, now):
+            raise FetchError("too many requests to fetch")
+        flight = asyncio.create_task(self._fetch(url, max_bytes, allow_loopback, now))
+        self._flights[url] = (now, flight)
+        return flight
+
+    async def _fetch(
+        self, url: str, max_bytes: int, allow_loopback: bool, now: float
+    ) -> Fetched | FetchError:
+        try:
+            return await fetch(url, max_bytes=max_bytes, allow_loopback=allow_loopback)
+        except FetchError as error:
+            self.fail(url, error.reason, now)
+            return error

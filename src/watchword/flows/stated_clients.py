@@ -1,0 +1,165 @@
+"""RFC 7591 §2: metadata that a client states of itself, held to what the operator allows such clients.
+
+Owns the way from a stranger's JSON to a `Client`, for documents and for dynamic registration alike. Members that the server does
+not use are ignored, and so is what the policy does not allow; the answer to a registration says what is left. Nothing that a
+client states makes this server fetch anything here, and no address that it states is shown as a link.
+"""
+
+from collections.abc import Mapping
+from typing import Annotated
+
+import msgspec
+
+from watchword.flows.client_registry import (
+    GRANT_TYPES,
+    SHORT_GRANTS,
+    ClientInput,
+    Text,
+    Uri,
+    is_reserved,
+    to_client,
+)
+from watchword.oauth.clients import ApplicationType, Client, Origin
+from watchword.oauth.errors import OAuthError
+from watchword.oauth.scopes import parse_scope
+from watchword.settings import Settings
+
+CERTIFICATE_SUBJECTS = {
+    "tls_client_auth_subject_dn": "subject_dn",
+    "tls_client_auth_san_dns": "san_dns",
+    "tls_client_auth_san_uri": "san_uri",
+    "tls_client_auth_san_ip": "san_ip",
+    "tls_client_auth_san_email": "san_email",
+}
+Uris = Annotated[list[Uri], msgspec.Meta(max_length=50)]
+Names = Annotated[list[Annotated[str, msgspec.Meta(max_length=200)]], msgspec.Meta(max_length=50)]
+
+
+class Stated(msgspec.Struct, frozen=True, kw_only=True):
+    """What of the metadata is understood; everything else is ignored (RFC 7591 §2)."""
+
+    client_name: Text | None = None
+    redirect_uris: Uris = []
+    post_logout_redirect_uris: Uris = []
+    grant_types: Names = msgspec.field(default_factory=lambda: ["authorization_code"])
+    response_types: Names = msgspec.field(default_factory=lambda: ["code"])
+    token_endpoint_auth_method: Annotated[str, msgspec.Meta(max_length=100)] | None = None
+    scope: Annotated[str, msgspec.Meta(max_length=4096)] = ""
+    application_type: ApplicationType | None = None
+    jwks: dict[str, object] | None = None
+    jwks_uri: Uri | None = None
+    dpop_bound_access_tokens: bool = False
+    tls_client_certificate_bound_access_tokens: bool = False
+    require_pushed_authorization_requests: bool = False
+    subject_type: str | None = None
+    id_token_signed_response_alg: str | None = None
+    tls_client_auth_subject_dn: Text | None = None
+    tls_client_auth_san_dns: Text | None = None
+    tls_client_auth_san_uri: Text | None = None
+    tls_client_auth_san_ip: Text | None = None
+    tls_client_auth_san_email: Text | None = None
+    backchannel_logout_uri: Uri | None = None
+    frontchannel_logout_uri: Uri | None = None
+
+
+def read(
+    settings: Settings,
+    document: object,
+    client_id: str,
+    *,
+    origin: Origin,
+    methods: tuple[str, ...],
+    fallback_name: str,
+) -> Client:
+    """Make a client of what it states, its method one of `methods`, of which the first is the default.
+
+    Raise `invalid_client_metadata`, `invalid_redirect_uri` or `invalid_software_statement`.
+    """
+    if not isinstance(document, Mapping):
+        raise _bad("client_metadata", "The metadata must be a JSON object.")
+    if document.get("software_statement") is not None:  # RFC 7591 §3.1.1: trusting none is the server's right
+        raise OAuthError("invalid_software_statement", "Software statements are not accepted here.")
+    stated = _convert(document)
+    _check_understood(settings, stated)
+    method = stated.token_endpoint_auth_method or methods[0]
+    if method not in methods:
+        raise _bad("token_endpoint_auth_method", f"The methods are {', '.join(methods)}.")
+    given = ClientInput(
+        name=stated.client_name or fallback_name,
+        redirect_uris=stated.redirect_uris,
+        post_logout_redirect_uris=stated.post_logout_redirect_uris,
+        grant_types=_grants(settings, stated),
+        token_endpoint_auth_method=method,
+        scope=_scope(settings, stated),
+        resources=list(settings.self_registered_resources),
+        application_type=stated.application_type or _application_type(stated.redirect_uris),
+        jwks=stated.jwks,
+        jwks_uri=stated.jwks_uri,
+        require_pushed_authorization_requests=stated.require_pushed_authorization_requests,
+        dpop_bound_access_tokens=stated.dpop_bound_access_tokens,
+        tls_client_certificate_bound_access_tokens=stated.tls_client_certificate_bound_access_tokens,
+        tls_client_auth_subject=_subject(stated),
+        backchannel_logout_uri=stated.backchannel_logout_uri,
+        frontchannel_logout_uri=stated.frontchannel_logout_uri,
+    )
+    client = to_client(given, client_id, origin=origin)
+    return msgspec.structs.replace(client, id_token_signed_response_alg=stated.id_token_signed_response_alg)
+
+
+def _bad(field: str, description: str) -> OAuthError:
+    return OAuthError("invalid_client_metadata", description, field=field)
+
+
+def _convert(document: Mapping[str, object]) -> Stated:
+    try:
+        # A member that is null is as good as absent: many programs write all that they know.
+        return msgspec.convert({name: value for name, value in document.items() if value is not None}, Stated)
+    except msgspec.ValidationError as error:
+        raise OAuthError(
+            "invalid_client_metadata", "A member of the metadata is not valid.", detail=str(error)[:200]
+        ) from None
+
+
+def _check_understood(settings: Settings, stated: Stated) -> None:
+    if "code" not in stated.response_types:  # OAuth 2.1 §4
+        raise _bad("response_types", "The only response type is code.")
+    if stated.subject_type not in (None, "public"):  # asked for privacy, it must not be given less
+        raise _bad("subject_type", "The only subject type for such a client is public.")
+    algorithm = stated.id_token_signed_response_alg
+    if algorithm is not None and algorithm not in settings.signing_algorithms:
+        raise _bad(
+            "id_token_signed_response_alg", f"The algorithms are {', '.join(settings.signing_algorithms)}."
+        )
+
+
+def _grants(settings: Settings, stated: Stated) -> list[str]:
+    allowed = [SHORT_GRANTS.get(grant, grant) for grant in settings.self_registered_grants]
+    grants = [grant for grant in GRANT_TYPES if grant in stated.grant_types and grant in allowed]
+    if not grants:
+        raise _bad("grant_types", "A client that registers itself can have none of these grant types.")
+    return grants
+
+
+def _scope(settings: Settings, stated: Stated) -> str:
+    allowed = [scope for scope in settings.self_registered_scopes if not is_reserved(scope)]
+    wanted = parse_scope(stated.scope)
+    scope = [token for token in allowed if token in wanted] if wanted else allowed
+    if wanted and not scope:
+        raise _bad("scope", "A client that registers itself can have none of these scopes.")
+    return " ".join(scope)
+
+
+def _application_type(redirect_uris: list[str]) -> ApplicationType:
+    is_native = any(not uri.startswith("https://") for uri in redirect_uris)
+    return "native" if is_native else "web"
+
+
+def _subject(stated: Stated) -> list[str] | None:
+    named = [
+        [kind, value]
+        for name, kind in CERTIFICATE_SUBJECTS.items()
+        if (value := getattr(stated, name)) is not None
+    ]
+    if len(named) > 1:  # RFC 8705 §2.1.2: "exactly one"
+        raise _bad("tls_client_auth_subject", "Name one subject of the certificate, not several.")
+    return named[0] if named else None

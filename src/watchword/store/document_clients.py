@@ -1,0 +1,67 @@
+"""Clients by metadata document: the last good reading of each document, shared by every node, and until when it holds."""
+
+import msgspec
+
+from watchword.oauth.clients import Client
+from watchword.store.clients import find_client
+from watchword.store.database import Transaction
+
+_encode = msgspec.json.Encoder(order="deterministic").encode
+
+
+class Reading(msgspec.Struct, frozen=True):
+    """A client as its document described it, and until when that needs no new look (Unix seconds)."""
+
+    client: Client
+    fresh_until: int
+
+
+async def find_reading(tx: Transaction, client_id: str) -> Reading | None:
+    """Return the last good reading of a document, or None; a disabled client is returned as such."""
+    row = await tx.one(
+        "SELECT fresh_until FROM clients WHERE client_id = $1 AND origin = 'document'", client_id
+    )
+    facts = await find_client(tx, client_id) if row is not None else None
+    return Reading(facts.client, row["fresh_until"] or 0) if row is not None and facts is not None else None
+
+
+async def keep_reading(tx: Transaction, client: Client, *, fresh_until: int, now: int) -> Reading | None:
+    """Store a reading and return it with what else is known of the client; None when the identifier is another kind's.
+
+    An event is written only when the document says something new; whether the client is disabled stays as it is.
+    """
+    document = _encode(client).decode()
+    added = await tx.run(
+        "INSERT INTO clients (client_id, document, name, origin, created_at, updated_at, fresh_until) "
+        "VALUES ($1, $2, $3, 'document', $4, $4, $5) ON CONFLICT (client_id) DO NOTHING",
+        client.client_id,
+        document,
+        client.name,
+        now,
+        fresh_until,
+    )
+    if added:
+        await _record(tx, "client.created", client, now)
+        return await find_reading(tx, client.client_id)
+    changed = await tx.run(
+        "UPDATE clients SET document = $1, name = $2, updated_at = $3, version = version + 1 "
+        "WHERE client_id = $4 AND origin = 'document' AND document <> $1",
+        document,
+        client.name,
+        now,
+        client.client_id,
+    )
+    if changed:
+        await _record(tx, "client.updated", client, now)
+    await tx.run(
+        "UPDATE clients SET fresh_until = $1 WHERE client_id = $2 AND origin = 'document'",
+        fresh_until,
+        client.client_id,
+    )
+    return await find_reading(tx, client.client_id)
+
+
+async def _record(tx: Transaction, event: str, client: Client, now: int) -> None:
+    await tx.record(
+        event, actor=client.client_id, target=client.client_id, at=now, name=client.name, origin="document"
+    )

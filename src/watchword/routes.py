@@ -8,6 +8,7 @@ from watchword.endpoints import (
     admin_clients,
     admin_keys,
     admin_tokens,
+    device_authorization,
     discovery,
     health,
     introspection,
@@ -20,7 +21,7 @@ from watchword.endpoints import (
 )
 from watchword.http import Endpoint, Request, Response
 from watchword.operation import Operation
-from watchword.pages import account, authorize, browser, identities, setup, sign_in
+from watchword.pages import account, authorize, browser, device, identities, setup, sign_in
 
 OPERATIONS: tuple[Operation, ...] = (
     *admin_tokens.OPERATIONS,
@@ -53,6 +54,9 @@ ROUTES: dict[str, dict[str, Route]] = {
     },
     "/authorize/resume": {"GET": Route(authorize.resume, page=True)},
     "/authorize/consent": {"POST": Route(authorize.consent, page=True)},
+    "/device_authorization": {"POST": Route(device_authorization.begin, cors=True)},
+    "/device": {"GET": Route(device.show, page=True), "POST": Route(device.enter, page=True)},
+    "/device/confirm": {"POST": Route(device.confirm, page=True)},
     "/userinfo": {"GET": Route(userinfo.userinfo, cors=True), "POST": Route(userinfo.userinfo, cors=True)},
     "/introspect": {"POST": Route(introspection.introspect)},
     "/revoke": {"POST": Route(revocation.revoke, cors=True)},

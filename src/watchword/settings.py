@@ -88,6 +88,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     refresh_token_lifetime: Seconds = 180 * DAY
     refresh_token_grace: Annotated[int, msgspec.Meta(ge=0, le=60)] = 10
     pushed_request_lifetime: Annotated[int, msgspec.Meta(ge=5, le=600)] = 60
+    device_code_lifetime: Annotated[int, msgspec.Meta(ge=60, le=1800)] = 600
+    device_poll_interval: Annotated[int, msgspec.Meta(ge=1, le=60)] = 5
     fetch_allow_loopback: bool = False
 
     # Clients that nobody registered by hand: by metadata document, or by dynamic registration

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Awaitable, Callable
 
+import msgspec
 import pytest
 from tests.fixtures.postgres import AUDIT_KEY, Store
 from tests.store.made import DAY, NOW, access_token, add_token, breaks, client, count, digest, select
@@ -10,6 +11,7 @@ from tests.store.made import DAY, NOW, access_token, add_token, breaks, client, 
 from watchword.store import (
     api_tokens,
     clients,
+    devices,
     events,
     grants,
     interactions,
@@ -21,6 +23,7 @@ from watchword.store import (
     users,
 )
 from watchword.store.database import Database
+from watchword.store.devices import DeviceCode
 from watchword.store.grants import Bought, Grant
 from watchword.store.interactions import Interaction
 from watchword.store.sessions import Session
@@ -101,6 +104,19 @@ async def grant_something(database: Database, day: int, now: int) -> None:
     interaction = Interaction(id=f"i{day}", client_id="cl_1", request="{}")
     await database.write(interactions.create_interaction, interaction, digest("browser"), now + 600)
     await database.write(interactions.push_request, digest(f"pushed {day}"), "cl_1", "{}", now + 60)
+    device_code = DeviceCode(
+        client_id="cl_1", scope="a", audience="b", address="", user_agent="",
+        created_at=now, expires_at=now + 60, poll_interval=5,
+    )  # fmt: skip
+    name = f"device {day}"
+    await database.write(
+        devices.create_device_code, device_code, digest=digest(name), user_code=digest(f"user {name}")
+    )
+    entered = {"browser": digest("browser"), "now": now}
+    await database.write(devices.show_device_code, digest(f"user {name}"), user_id=f"u{day}", **entered)
+    connected = msgspec.structs.replace(grant, id=f"device grant {day}")
+    assert await database.write(devices.approve_device_code, digest(f"user {name}"), connected, **entered)
+    await database.write(devices.redeem_device_code, digest(name), "cl_1", Bought(), now)
 
 
 async def housekeeping(database: Database, day: int) -> None:

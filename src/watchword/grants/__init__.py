@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable, Mapping
 
 from watchword.flows.binding import Binding
 from watchword.flows.runtime import Runtime
-from watchword.grants import authorization_code, client_credentials, refresh_token, zero_proof
+from watchword.grants import authorization_code, client_credentials, device_code, refresh_token, zero_proof
 from watchword.oauth.clients import Client
 from watchword.oauth.parameters import Parameters
 
@@ -14,5 +14,6 @@ GRANTS: dict[str, Handle] = {
     "authorization_code": authorization_code.handle,
     "refresh_token": refresh_token.handle,
     "client_credentials": client_credentials.handle,
+    device_code.GRANT_TYPE: device_code.handle,
     zero_proof.GRANT_TYPE: zero_proof.handle,
 }

@@ -125,10 +125,10 @@ async def _consent_page(
 ) -> Response:
     context = {
         "action": f"{request.runtime.settings.issuer}/authorize/consent",
-        "client": _described(client),
+        "client": described(client),
         "redirect": _target(asked.redirect_uri),
         "account": await sign_in.person(request, session),
-        "scopes": [_scope(scope) for scope in asked.scope],
+        "scopes": [described_scope(scope) for scope in asked.scope],
         "resources": [{"name": resource, "uri": resource} for resource in asked.audience],
         "details": [],
         "offline": "offline_access" in asked.scope,
@@ -139,7 +139,8 @@ async def _consent_page(
     return browser.page(request, "consent", context, form_action=[asked.redirect_uri], ui_locales=locale)
 
 
-def _described(client: Client) -> dict[str, str | None]:
+def described(client: Client) -> dict[str, str | None]:
+    """Return how the pages name a client, and where that name comes from."""
     origin = {"registered": "registered", "dynamic": "self_registered", "document": "metadata_document"}[
         client.origin
     ]
@@ -155,7 +156,8 @@ def _target(uri: str) -> dict[str, str]:
     return {"kind": kind, "host": rest.partition("/")[0].partition("?")[0]}
 
 
-def _scope(scope: str) -> dict[str, object]:
+def described_scope(scope: str) -> dict[str, object]:
+    """Return how the pages speak of a scope."""
     risk = "high" if any(word in scope for word in HIGH_RISK) else "low"
     return {"name": scope, "sentence": None, "risk": risk, "optional": False, "granted": True}
 

@@ -133,6 +133,7 @@ ENDED_WITH_CLIENT = (
     "UPDATE api_tokens SET revoked_at = $1, revoked_reason = 'owner deleted' "
     "WHERE owner_kind = 'client' AND owner_id = $2 AND revoked_at IS NULL",
     "UPDATE grants SET ended_at = $1 WHERE client_id = $2 AND ended_at IS NULL",
+    "UPDATE device_codes SET expires_at = $1 WHERE client_id = $2 AND expires_at > $1",
     "UPDATE identities SET revoked_at = $1 WHERE owner_kind = 'client' AND owner_id = $2 AND revoked_at IS NULL",
 )
 

@@ -64,17 +64,22 @@ def _grant(row: Row) -> Grant:
 
 async def create_grant(tx: Transaction, grant: Grant, *, code: bytes, request: str, expires_at: int) -> None:
     """Store a grant with the code that redeems it."""
-    await tx.run(
-        f"INSERT INTO grants ({_COLUMNS}) "  # noqa: S608 - literals
-        "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)",
-        *(getattr(grant, name) for name in _NAMES),
-    )
+    await store_grant(tx, grant)
     await tx.run(
         "INSERT INTO codes (digest, grant_id, request, expires_at) VALUES ($1, $2, $3, $4)",
         code,
         grant.id,
         request,
         expires_at,
+    )
+
+
+async def store_grant(tx: Transaction, grant: Grant) -> None:
+    """Store a grant as a part of an operation that makes it redeemable."""
+    await tx.run(
+        f"INSERT INTO grants ({_COLUMNS}) "  # noqa: S608 - literals
+        "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)",
+        *(getattr(grant, name) for name in _NAMES),
     )
     await tx.record(
         "grant.created",
@@ -109,6 +114,12 @@ async def redeem_code(tx: Transaction, digest: bytes, bought: Bought, now: int) 
         return Redeemed("ended")
     if now >= row["expires_at"]:
         return Redeemed("expired")
+    await store_bought(tx, grant, bought)
+    return Redeemed("redeemed", grant, row["request"])
+
+
+async def store_bought(tx: Transaction, grant: Grant, bought: Bought) -> None:
+    """Store what the redemption of a grant buys."""
     if bought.access_token is not None:
         await store_access_token(tx, *bought.access_token)
     if bought.refresh_token is not None:
@@ -120,7 +131,6 @@ async def redeem_code(tx: Transaction, digest: bytes, bought: Bought, now: int) 
         )
     if bought.jkt is not None or bought.x5t is not None:
         await tx.run("UPDATE grants SET jkt = $1, x5t = $2 WHERE id = $3", bought.jkt, bought.x5t, grant.id)
-    return Redeemed("redeemed", grant, row["request"])
 
 
 async def _replayed(tx: Transaction, digest: bytes, now: int) -> Redeemed:

@@ -14,6 +14,7 @@ PURGED: dict[str, str] = {
     "codes": "expires_at",
     "refresh_tokens": "expires_at",
     "pushed_requests": "expires_at",
+    "device_codes": "expires_at",
 }
 # Seconds for which a row is kept after its end: a code that comes back within a day still ends what it bought.
 KEPT: dict[str, int] = {"codes": 86_400}

@@ -1,0 +1,187 @@
+"""RFC 8628: a device asks, a person answers somewhere else.
+
+Owns the making of both codes, the throttling of guesses (§5.1) and what an approval grants. Who may decide is who entered the code,
+in the browser where they entered it. Scopes over this server itself are never granted to a device: a code can be relayed, and
+whoever is talked into typing one must not hand over the keys (§5.4).
+"""
+
+import hashlib
+import hmac
+import os
+from dataclasses import dataclass
+
+import msgspec
+
+from watchword.flows import client_registry
+from watchword.flows.authorization import browser_digest
+from watchword.flows.identifiers import new_id
+from watchword.flows.runtime import Runtime
+from watchword.oauth import device, token_format
+from watchword.oauth.clients import Client
+from watchword.oauth.errors import OAuthError
+from watchword.oauth.parameters import Parameters
+from watchword.oauth.scopes import narrow, parse_scope
+from watchword.oauth.targets import resolve_audience
+from watchword.ratelimit import LocalBuckets
+from watchword.store import devices as store
+from watchword.store import limits
+from watchword.store.devices import DeviceCode
+from watchword.store.grants import Grant
+from watchword.store.sessions import Session
+
+GRANT_TYPE = "urn:ietf:params:oauth:grant-type:device_code"
+MAX_USER_AGENT = 200
+ATTEMPTS = 3
+# Entered codes. By person: ten at once, then one a minute. By address: thirty at once, then one every ten seconds (§5.1, LG-06).
+PERSON_CAPACITY, PERSON_PER_SECOND = 10.0, 1 / 60
+ADDRESS_CAPACITY, ADDRESS_PER_SECOND = 30.0, 0.1
+# Codes asked for, by address: anybody may ask in the name of a public client.
+ASKED = LocalBuckets(capacity=120, per_second=1.0)
+
+_encode = msgspec.json.Encoder().encode
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """What a device is told (§3.2)."""
+
+    device_code: str
+    user_code: str
+
+
+@dataclass(frozen=True, slots=True)
+class Entered:
+    """A live code as a person entered it, and who asks."""
+
+    user_code: str
+    code: DeviceCode
+    client: Client
+
+
+def _keyed(runtime: Runtime, user_code: str) -> bytes:
+    # 34 bits are guessed at once from a plain hash: without the key, a stolen database tells no user code.
+    return hmac.new(runtime.master.derive("user code"), user_code.encode(), hashlib.sha256).digest()
+
+
+def decide(runtime: Runtime, form: Parameters, client: Client) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return scope and audience that a device may ask a person for; raise OAuthError (§3.1)."""
+    if not client.may(GRANT_TYPE):
+        raise OAuthError("unauthorized_client", "The client is not registered for this grant type.")
+    allowed = tuple(scope for scope in client.scope if not client_registry.is_reserved(scope))
+    scope = narrow(parse_scope(form.get("scope") or ""), allowed)
+    return scope, resolve_audience(form.all("resource"), client.resources, runtime.settings.resource)
+
+
+async def begin(
+    runtime: Runtime, client: Client, form: Parameters, *, jkt: str | None, address: str, user_agent: str
+) -> Begun:
+    """Make a device code and its user code; raise OAuthError."""
+    scope, audience = decide(runtime, form, client)
+    if wait := ASKED.take(address, runtime.clock()):
+        raise OAuthError("too_many_requests", "Too many codes for this address.", retry_after=wait)
+    settings, now = runtime.settings, runtime.now()
+    code = DeviceCode(
+        client_id=client.client_id,
+        scope=" ".join(scope),
+        audience=" ".join(audience),
+        jkt=jkt,
+        address=address,
+        user_agent=_readable(user_agent),
+        created_at=now,
+        expires_at=now + settings.device_code_lifetime,
+        poll_interval=settings.device_poll_interval,
+    )
+    for _ in range(ATTEMPTS):
+        device_code = runtime.new_secret("d")
+        user_code = device.make_user_code(os.urandom(device.ENTROPY_BYTES))
+        digest = token_format.digest(device_code)
+        keyed = _keyed(runtime, user_code)
+        if await runtime.database.write(store.create_device_code, code, digest=digest, user_code=keyed):
+            return Begun(device_code, user_code)
+    raise OAuthError("temporarily_unavailable", "No user code is free; try again.", retry_after=5)
+
+
+def _readable(user_agent: str) -> str:
+    return "".join(character for character in user_agent if character.isprintable())[:MAX_USER_AGENT].strip()
+
+
+async def enter(
+    runtime: Runtime, typed: str, session: Session, *, browser: str, address: str
+) -> Entered | None:
+    """Return the request of a code that a person typed; None when there is none. Raise `too_many_requests`."""
+    now = runtime.clock()
+    for name, capacity, per_second in (
+        (f"user code person {session.user_id}", PERSON_CAPACITY, PERSON_PER_SECOND),
+        (f"user code address {address}", ADDRESS_CAPACITY, ADDRESS_PER_SECOND),
+    ):
+        wait = await runtime.database.write(
+            limits.take, name, capacity=capacity, per_second=per_second, now=now
+        )
+        if wait:
+            raise OAuthError("too_many_requests", "Too many codes.", retry_after=max(1, int(wait)))
+    user_code = device.normalise_user_code(typed)
+    if user_code is None:
+        return None
+    code = await runtime.database.write(
+        store.show_device_code,
+        _keyed(runtime, user_code),
+        browser=browser_digest(browser),
+        user_id=session.user_id,
+        now=runtime.now(),
+    )
+    return await _entered(runtime, user_code, code)
+
+
+async def _entered(runtime: Runtime, user_code: str, code: DeviceCode | None) -> Entered | None:
+    client = await client_registry.find(runtime, code.client_id) if code else None
+    if code is None or client is None or client.disabled_at is not None or not client.may(GRANT_TYPE):
+        return None
+    return Entered(user_code, code, client)
+
+
+async def shown(runtime: Runtime, sent: str, session: Session, *, browser: str) -> Entered | None:
+    """Return the request whose code this person entered in this browser; None for anybody else."""
+    user_code = device.normalise_user_code(sent)
+    if user_code is None:
+        return None
+    code = await runtime.database.read(
+        store.find_shown,
+        _keyed(runtime, user_code),
+        browser=browser_digest(browser),
+        user_id=session.user_id,
+        now=runtime.now(),
+    )
+    return await _entered(runtime, user_code, code)
+
+
+async def approve(runtime: Runtime, entered: Entered, session: Session, *, browser: str) -> bool:
+    """Grant what the device asked for; return False when it was decided or ended meanwhile."""
+    now = runtime.now()
+    claims = {"auth_time": session.authenticated_at, "acr": session.acr, "amr": list(session.amr)}
+    grant = Grant(
+        id=new_id("grant"),
+        client_id=entered.client.client_id,
+        user_id=session.user_id,
+        session_id=session.id,
+        scope=entered.code.scope,
+        audience=entered.code.audience,
+        claims=_encode(claims).decode(),
+        created_at=now,
+        started_at=now,
+        last_used_at=now,
+    )
+    keyed = _keyed(runtime, entered.user_code)
+    return await runtime.database.write(
+        store.approve_device_code, keyed, grant, browser=browser_digest(browser), now=now
+    )
+
+
+async def deny(runtime: Runtime, entered: Entered, session: Session, *, browser: str) -> bool:
+    """Refuse what the device asked for; return False when it was decided or ended meanwhile."""
+    return await runtime.database.write(
+        store.deny_device_code,
+        _keyed(runtime, entered.user_code),
+        browser=browser_digest(browser),
+        user_id=session.user_id,
+        now=runtime.now(),
+    )

@@ -1,0 +1,104 @@
+"""RFC 8628 §3.3: the pages of a person who connects a device: enter its code, compare, decide.
+
+Following a link never decides anything (§3.3.1, DV-04): the code is entered by a form of this server, shown once more beside who asks
+from where, and decided by the person who entered it, in the browser where they did.
+"""
+
+from watchword.flows import devices
+from watchword.flows.devices import Entered
+from watchword.http import Request, Response, redirect
+from watchword.oauth import device
+from watchword.oauth.errors import OAuthError
+from watchword.pages import authorize, browser, sign_in
+from watchword.pages.render import Problem
+from watchword.store.sessions import Session
+
+
+async def show(request: Request) -> Response:
+    """Ask for the code; a link may bring it along, to be looked at and sent by the person."""
+    typed = _clean(request.query().get("user_code"))
+    if await sign_in.current(request) is None:
+        return _to_sign_in(request, typed)
+    return _form(request, typed)
+
+
+def _clean(typed: str | None) -> str:
+    code = device.normalise_user_code(typed or "")
+    return device.format_user_code(code) if code else ""
+
+
+def _to_sign_in(request: Request, typed: str) -> Response:
+    back = sign_in.seal_return(request.runtime, f"/device?user_code={typed}" if typed else "/device")
+    return redirect(f"{request.runtime.settings.issuer}/sign-in?return={back}")
+
+
+def _form(request: Request, typed: str, problem: str | Problem | None = None, status: int = 200) -> Response:
+    context = {
+        "action": f"{request.runtime.settings.issuer}/device",
+        "values": {"user_code": typed},
+        "errors": {"user_code": problem} if problem else {},
+    }
+    return browser.page(request, "device", context, status=status)
+
+
+async def enter(request: Request) -> Response:
+    """Look the code up and show what it would allow."""
+    form = request.form()
+    browser.check_csrf(request, form.get("csrf"))
+    typed = form.get("user_code") or ""
+    session, own = await sign_in.current(request), browser.browser_of(request)
+    if session is None or own is None:
+        return _to_sign_in(request, _clean(typed))
+    try:
+        entered = await devices.enter(request.runtime, typed, session, browser=own, address=request.address)
+    except OAuthError as error:
+        if error.code != "too_many_requests":
+            raise
+        minutes = -(-(error.retry_after or 60) // 60)
+        return _form(request, "", Problem("throttled", {"minutes": minutes}), 429)
+    if entered is None:
+        return _wrong(request)
+    return await _confirm_page(request, entered, session)
+
+
+def _wrong(request: Request) -> Response:
+    return _form(request, "", "user_code_wrong", 400)
+
+
+async def _confirm_page(request: Request, entered: Entered, session: Session) -> Response:
+    code = entered.code
+    asked = {
+        "place": None,
+        "address": code.address,
+        "device": code.user_agent or None,
+        "at": code.created_at,
+    }
+    context = {
+        "action": f"{request.runtime.settings.issuer}/device/confirm",
+        "client": authorize.described(entered.client),
+        "user_code": device.format_user_code(entered.user_code),
+        "request": asked,
+        "account": await sign_in.person(request, session),
+        "scopes": [authorize.described_scope(scope) for scope in code.scope.split()],
+        "resources": [{"name": resource, "uri": resource} for resource in code.audience.split()],
+        "hidden": {"user_code": entered.user_code},
+    }
+    return browser.page(request, "device_confirm", context)
+
+
+async def confirm(request: Request) -> Response:
+    """Take the decision of the person who entered the code in this browser."""
+    form = request.form()
+    browser.check_csrf(request, form.get("csrf"))
+    session, own = await sign_in.current(request), browser.browser_of(request)
+    if session is None or own is None:
+        return _to_sign_in(request, _clean(form.get("user_code")))
+    entered = await devices.shown(request.runtime, form.get("user_code") or "", session, browser=own)
+    if entered is None:
+        return _wrong(request)
+    approved = form.get("decision") == "approve"
+    act = devices.approve if approved else devices.deny
+    if not await act(request.runtime, entered, session, browser=own):
+        return _wrong(request)
+    context = {"outcome": "approved" if approved else "denied", "client": {"name": entered.client.name}}
+    return browser.page(request, "device_done", context)

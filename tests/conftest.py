@@ -5,6 +5,7 @@ pytest_plugins = (
     "watchword.testing",
     "tests.fixtures.system",
     "tests.fixtures.servers",
+    "tests.fixtures.live",
     "tests.fixtures.postgres",
     "tests.fixtures.documents",
 )

@@ -28,10 +28,12 @@ class LoopbackServer:
         timeout_keep_alive: int = 75,
         timeout_graceful_shutdown: int = 5,
         tls: ssl.SSLContext | None = None,
+        port: int = 0,
     ) -> None:
+        """Serve on a port of the system's choice, or on the one that addresses already name."""
         config = uvicorn.Config(
             application,
-            port=0,
+            port=port,
             http=protocol,
             ws="none",
             log_config=None,

@@ -1,0 +1,74 @@
+"""The guard for FastMCP: an auth provider that verifies tokens and publishes where they come from.
+
+FastMCP itself serves the metadata (RFC 9728) and writes the challenges. The audience is the address that clients connect to,
+which FastMCP makes of `base_url` and its own path.
+"""
+
+from collections.abc import Sequence
+
+from fastmcp.server.auth import AccessToken, RemoteAuthProvider, TokenVerificationError, TokenVerifier
+from pydantic import AnyHttpUrl, ConfigDict, TypeAdapter
+
+from watchword.guard.issuer import Local
+from watchword.guard.mcp import check_resource, resource_guard
+from watchword.guard.mcp_sdk import GuardVerifier
+from watchword.guard.policy import Refused
+
+__all__ = ["WatchwordAuth"]
+
+
+class _Verifier(TokenVerifier):
+    """FastMCP's `TokenVerifier`, answered by a guard that is made when the server's address is known."""
+
+    def __init__(self, issuer: str | Local, scopes: Sequence[str]) -> None:
+        super().__init__(required_scopes=list(scopes))
+        self._issuer = issuer
+        self._verifier: GuardVerifier | None = None
+
+    def serve(self, resource: str) -> None:
+        """Accept tokens for a resource from now on."""
+        self._verifier = GuardVerifier(resource_guard(self._issuer, resource))
+
+    async def verify_token(self, token: str) -> AccessToken | None:
+        """Return what a bearer token says, or None; raise TokenVerificationError when that cannot be told now."""
+        if self._verifier is None:
+            raise TokenVerificationError("the server does not know its own address yet")
+        try:
+            found = await self._verifier.verify_token(token)
+        except Refused as refused:
+            raise TokenVerificationError(refused.description) from None
+        return AccessToken(**found.model_dump()) if found else None
+
+
+class WatchwordAuth(RemoteAuthProvider):
+    """Accepts the tokens of an issuer in a FastMCP server: `FastMCP(name, auth=WatchwordAuth(issuer, base_url=…))`.
+
+    `base_url` is where clients reach the server, without its path; `scopes` are what every call needs.
+    """
+
+    def __init__(
+        self, issuer: str | Local, *, base_url: str, scopes: Sequence[str] = (), name: str | None = None
+    ) -> None:
+        verifier = _Verifier(issuer, scopes)
+        address = issuer if isinstance(issuer, str) else issuer.issuer
+        super().__init__(
+            token_verifier=verifier,
+            authorization_servers=[_exact(address)],
+            base_url=_exact(check_resource(base_url)),
+            resource_name=name,
+        )
+        self._verifier = verifier
+
+    def set_mcp_path(self, mcp_path: str | None) -> None:
+        """Learn the path of the MCP endpoint: the audience of tokens is the whole address."""
+        super().set_mcp_path(mcp_path)
+        if self._resource_url is not None:
+            self._verifier.serve(str(self._resource_url).rstrip("/"))
+
+
+_ADDRESS = TypeAdapter(AnyHttpUrl, config=ConfigDict(url_preserve_empty_path=True))
+
+
+def _exact(address: str) -> AnyHttpUrl:
+    # Kept letter by letter: a slash that a parser adds makes another issuer of it (RFC 8414 §3.3).
+    return _ADDRESS.validate_python(address)

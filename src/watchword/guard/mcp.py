@@ -1,0 +1,144 @@
+"""RFC 9728 and MCP authorization (2026-07-28): a guarded MCP server tells its clients where and how to get a token.
+
+Owns the protected-resource metadata, its address, and an ASGI application around an MCP server that answers both. Every refusal
+carries the two hints by which a client that knows nothing finds its way: `resource_metadata` and `scope`. Knows no SDK: what the MCP
+Python SDK and FastMCP want to be given is made by `watchword.guard.mcp_sdk` and `watchword.guard.fastmcp`.
+"""
+
+import json
+from collections.abc import Sequence
+from urllib.parse import urlsplit
+
+from watchword.guard import asgi
+from watchword.guard.asgi import Application, Receive, Scope, Send
+from watchword.guard.guard import Guard
+from watchword.guard.issuer import Local, check_issuer
+from watchword.guard.policy import Policy, Refused
+from watchword.guard.principal import Principal
+
+WELL_KNOWN = "/.well-known/oauth-protected-resource"
+CORS = (
+    (b"access-control-allow-origin", b"*"),
+    (b"access-control-expose-headers", b"WWW-Authenticate, Mcp-Session-Id"),
+)
+
+__all__ = ["McpGuard", "Principal", "metadata", "metadata_address", "resource_guard"]
+
+
+def metadata_address(resource: str) -> str:
+    """Return where the metadata of a resource is: inserted between host and path (RFC 9728 §3.1)."""
+    parts = urlsplit(resource)
+    path = "" if parts.path == "/" else parts.path
+    query = f"?{parts.query}" if parts.query else ""
+    return f"{parts.scheme}://{parts.netloc}{WELL_KNOWN}{path}{query}"
+
+
+def metadata(resource: str, issuers: Sequence[str], scopes: Sequence[str] = (), name: str = "") -> bytes:
+    """Return the metadata of a resource as JSON (RFC 9728 §2); `scopes` are the least that its basic use needs."""
+    document: dict[str, object] = {
+        "resource": resource,
+        "authorization_servers": list(issuers),
+        "bearer_methods_supported": ["header"],  # MCP: never in the query
+    }
+    if scopes:  # RFC 9728 §3.2: a member without a value is left out
+        document["scopes_supported"] = list(scopes)
+    if name:
+        document["resource_name"] = name
+    return json.dumps(document).encode()
+
+
+def check_resource(resource: str) -> str:
+    """Return the canonical address of an MCP server; raise ValueError for one that no client could name (RFC 8707 §2)."""
+    parts = urlsplit(resource)
+    if "#" in resource or parts.query or "@" in parts.netloc:
+        raise ValueError(
+            f"the resource must have no fragment, query or user information: {resource!r} (RFC 8707 section 2)"
+        )
+    check_issuer(resource)
+    if resource.endswith("/"):
+        raise ValueError(
+            f"the resource must not end with a slash, clients compare it letter by letter: use {resource.rstrip('/')!r}"
+        )
+    return resource
+
+
+def resource_guard(issuer: str | Local | Guard, resource: str) -> Guard:
+    """Return the guard of an MCP server: only tokens that were issued for it are accepted (RFC 8707 §2)."""
+    check_resource(resource)
+    if isinstance(issuer, Guard):
+        if issuer.audience != resource:
+            raise ValueError(f"the guard's audience is {issuer.audience!r}, not the resource {resource!r}")
+        issuer.resource_metadata = issuer.resource_metadata or metadata_address(resource)
+        return issuer
+    return Guard(issuer, audience=resource, resource_metadata=metadata_address(resource))
+
+
+class McpGuard:
+    """An MCP server as an ASGI application that only callers with a token for it reach.
+
+    `app` is what `streamable_http_app()` or `http_app()` returned, `issuer` the authorization server's address or a guard,
+    `resource` the address that clients connect to, letter by letter, and `scopes` what every call needs.
+    """
+
+    def __init__(
+        self,
+        app: Application,
+        issuer: str | Local | Guard,
+        *,
+        resource: str,
+        scopes: Sequence[str] = (),
+        name: str = "",
+    ) -> None:
+        self._app = app
+        self.guard = resource_guard(issuer, resource)
+        self._policy = Policy(scopes=tuple(scopes))
+        self._path = urlsplit(metadata_address(resource)).path
+        self._document = metadata(resource, (self.guard.issuer,), scopes, name)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one connection."""
+        if scope["type"] not in ("http", "websocket"):
+            await self._app(scope, receive, send)
+        elif scope["path"] == self._path:
+            await self._answer_metadata(scope["method"], send)
+        elif scope.get("method") == "OPTIONS":  # a preflight never carries a credential
+            await self._app(scope, receive, send)
+        else:
+            await self._guarded(scope, receive, send)
+
+    async def _guarded(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            principal = await self.guard.authenticate(asgi.presented(scope), self._policy)
+        except Refused as refused:
+            await asgi.answer(self._hinted(refused), scope, send)
+            return
+        scope["principal"] = principal
+        await self._app(scope, receive, send)
+
+    def _hinted(self, refused: Refused) -> Refused:
+        # MCP, scope selection: the challenge names what this server needs, whatever it was that was wrong.
+        needed = " ".join(self._policy.scopes)
+        headers = [
+            (name, f'{value}, scope="{needed}"')
+            if name == "WWW-Authenticate" and needed and "scope=" not in value
+            else (name, value)
+            for name, value in refused.headers
+        ]
+        headers += [(name.decode(), value.decode()) for name, value in CORS]
+        return Refused(refused.status, refused.error, refused.description, tuple(headers))
+
+    async def _answer_metadata(self, method: str, send: Send) -> None:
+        allowed = method in ("GET", "HEAD", "OPTIONS")
+        body = self._document if method == "GET" else b""
+        status = 200 if method in ("GET", "HEAD") else 204 if allowed else 405
+        headers = [
+            *CORS,
+            (b"content-type", b"application/json"),
+            (b"cache-control", b"max-age=300"),
+            (b"content-length", str(len(body)).encode()),
+        ]
+        if status != 200:
+            headers += [(b"allow", b"GET, HEAD, OPTIONS"), (b"access-control-allow-headers", b"*")]
+            headers = [pair for pair in headers if status != 204 or pair[0] != b"content-length"]
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": body})

@@ -1,0 +1,106 @@
+"""The guard for the MCP Python SDK: its own server classes, given a verifier and settings, or wrapped as a whole.
+
+`protected` wraps the application and answers in full what the MCP authorization specification asks for. `mcp_auth` fills the
+SDK's own hooks, for servers that are started by `server.run()`; the SDK then writes the challenges, without a `scope`.
+"""
+
+from collections.abc import Sequence
+from typing import TypedDict
+
+from mcp.server.auth.middleware.auth_context import AuthContextMiddleware
+from mcp.server.auth.middleware.bearer_auth import AuthenticatedUser
+from mcp.server.auth.provider import AccessToken
+from mcp.server.auth.settings import AuthSettings
+
+from watchword.guard.asgi import Application, Receive, Scope, Send
+from watchword.guard.guard import Guard, Presented
+from watchword.guard.issuer import Local
+from watchword.guard.mcp import McpGuard, resource_guard
+from watchword.guard.policy import Refused
+from watchword.guard.principal import Principal
+
+__all__ = ["GuardVerifier", "McpAuth", "access_token", "mcp_auth", "protected"]
+
+
+class McpAuth(TypedDict):
+    """The two arguments by which an `MCPServer` learns of an authorization server."""
+
+    auth: AuthSettings
+    token_verifier: "GuardVerifier"
+
+
+class GuardVerifier:
+    """The SDK's `TokenVerifier`, answered by a guard."""
+
+    def __init__(self, guard: Guard) -> None:
+        self.guard = guard
+
+    async def verify_token(self, token: str) -> AccessToken | None:
+        """Return what a bearer token says; None when it is not good; raise Refused when that cannot be told now."""
+        presented = Presented(authorization=(f"Bearer {token}",), method="POST")
+        try:
+            principal = await self.guard.authenticate(presented)
+        except Refused as refused:
+            if refused.status >= 500:
+                raise  # not None: a client would throw a good token away
+            return None
+        return access_token(principal, token, self.guard.audience)
+
+
+def access_token(principal: Principal, token: str, resource: str) -> AccessToken:
+    """Return a caller in the SDK's words; its session is bound to client, issuer and subject (MC-53)."""
+    return AccessToken(
+        token=token,
+        client_id=principal.client_id or principal.subject,
+        scopes=sorted(principal.scopes),
+        expires_at=principal.expires_at,
+        resource=resource,
+        subject=principal.subject,
+        claims={**principal.claims, "iss": principal.issuer},
+    )
+
+
+def mcp_auth(issuer: str | Local | Guard, *, resource: str, scopes: Sequence[str] = ()) -> McpAuth:
+    """Return the arguments of `MCPServer(name, **mcp_auth(…))` for tokens of an issuer that are meant for this server."""
+    guard = resource_guard(issuer, resource)
+    # As texts: the model then keeps the addresses letter by letter, where a parsed one has gained a slash.
+    settings = AuthSettings.model_validate(
+        {
+            "issuer_url": guard.issuer,
+            "resource_server_url": resource,
+            "required_scopes": list(scopes),
+            "validate_token_resource": False,  # the guard has compared the audience
+        }
+    )
+    return McpAuth(auth=settings, token_verifier=GuardVerifier(guard))
+
+
+def protected(
+    app: Application,
+    issuer: str | Local | Guard,
+    *,
+    resource: str,
+    scopes: Sequence[str] = (),
+    name: str = "",
+) -> McpGuard:
+    """Return an MCP server that only callers with a token for it reach; tools read it by the SDK's `get_access_token`."""
+    return McpGuard(_WithUser(app, resource), issuer, resource=resource, scopes=scopes, name=name)
+
+
+class _WithUser:
+    """Tells the SDK who calls, in the way that its own middleware does."""
+
+    def __init__(self, app: Application, resource: str) -> None:
+        self._plain = app
+        self._app = AuthContextMiddleware(app)
+        self._resource = resource
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        principal = scope.get("principal")
+        if not isinstance(principal, Principal):
+            await self._plain(scope, receive, send)
+            return
+        presented = next(value for name, value in scope["headers"] if name.lower() == b"authorization")
+        token = presented.decode("latin-1").partition(" ")[2].strip()
+        scope["user"] = AuthenticatedUser(access_token(principal, token, self._resource))
+        await self._app(scope, receive, send)

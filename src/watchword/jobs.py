@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 from watchword.flows.runtime import Runtime
-from watchword.store import api_tokens, events, grants, limits
+from watchword.store import api_tokens, events, grants, limits, registrations
 from watchword.store.database import StorageUnavailable
 from watchword.telemetry import count, log
 
@@ -33,6 +33,9 @@ async def housekeeping(runtime: Runtime) -> None:
             await asyncio.sleep(PAUSE)
     await runtime.database.write(limits.purge_buckets, runtime.now() - 86_400)
     while await runtime.database.write(api_tokens.purge_dead_tokens, runtime.now() - DEAD_TOKEN_RETENTION):
+        await asyncio.sleep(PAUSE)
+    unused = runtime.now() - runtime.settings.self_registered_unused
+    while await runtime.database.write(registrations.purge_unused_clients, unused, now=runtime.now()):
         await asyncio.sleep(PAUSE)
     while await runtime.database.write(grants.purge_grants, runtime.now() - GRANT_RETENTION):
         await asyncio.sleep(PAUSE)

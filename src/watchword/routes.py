@@ -14,6 +14,7 @@ from watchword.endpoints import (
     introspection,
     metrics,
     par,
+    registration,
     revocation,
     token,
     userinfo,
@@ -48,6 +49,12 @@ async def openapi(request: Request) -> Response:
 ROUTES: dict[str, dict[str, Route]] = {
     "/token": {"POST": Route(token.token, cors=True)},
     "/par": {"POST": Route(par.push, cors=True)},
+    "/register": {"POST": Route(registration.register, cors=True)},
+    "/register/{client_id}": {
+        "GET": Route(registration.show, cors=True),
+        "PUT": Route(registration.replace, cors=True),
+        "DELETE": Route(registration.delete, cors=True),
+    },
     "/authorize": {
         "GET": Route(authorize.authorize, page=True),
         "POST": Route(authorize.authorize, page=True),

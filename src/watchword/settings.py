@@ -100,6 +100,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         Literal["authorization_code", "refresh_token", "client_credentials", "device_code"], ...
     ] = ("authorization_code", "refresh_token")
     self_registered_resources: tuple[str, ...] = ()
+    self_registered_unused: Seconds = 30 * DAY
+    registration: Literal["off", "token", "open"] = "off"
+    registrations_per_hour: Annotated[int, msgspec.Meta(ge=1, le=100_000)] = 200
 
     # Operation
     log_format: Literal["json", "console"] = "json"

@@ -61,6 +61,7 @@ def metadata(settings: Settings) -> dict[str, object]:
         "revocation_endpoint_auth_signing_alg_values_supported": list(ALGORITHMS),
         "dpop_signing_alg_values_supported": list(ALGORITHMS),
         "client_id_metadata_document_supported": settings.client_documents,
+        **({"registration_endpoint": f"{issuer}/register"} if settings.registration != "off" else {}),
     }
 
 

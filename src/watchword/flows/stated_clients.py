@@ -163,3 +163,31 @@ def _subject(stated: Stated) -> list[str] | None:
     if len(named) > 1:  # RFC 8705 §2.1.2: "exactly one"
         raise _bad("tls_client_auth_subject", "Name one subject of the certificate, not several.")
     return named[0] if named else None
+
+
+def describe(client: Client) -> dict[str, object]:
+    """Return a client's metadata by the names of RFC 7591 §2, without what it leaves open."""
+    named: dict[str, object] = {
+        "client_name": client.name,
+        "redirect_uris": client.redirect_uris,
+        "post_logout_redirect_uris": client.post_logout_redirect_uris,
+        "grant_types": client.grant_types,
+        "response_types": client.response_types,
+        "token_endpoint_auth_method": client.token_endpoint_auth_method,
+        "scope": " ".join(client.scope),
+        "application_type": client.application_type,
+        "subject_type": client.subject_type,
+        "jwks": {"keys": client.jwks} if client.jwks is not None else None,
+        "jwks_uri": client.jwks_uri,
+        "id_token_signed_response_alg": client.id_token_signed_response_alg,
+        "require_pushed_authorization_requests": client.require_pushed_authorization_requests or None,
+        "dpop_bound_access_tokens": client.dpop_bound_access_tokens or None,
+        "tls_client_certificate_bound_access_tokens": client.tls_client_certificate_bound_access_tokens
+        or None,
+        "backchannel_logout_uri": client.backchannel_logout_uri,
+        "frontchannel_logout_uri": client.frontchannel_logout_uri,
+    }
+    if client.tls_client_auth_subject is not None:
+        kind, value = client.tls_client_auth_subject
+        named |= {name: value for name, known in CERTIFICATE_SUBJECTS.items() if known == kind}
+    return {name: value for name, value in named.items() if value not in (None, ())}

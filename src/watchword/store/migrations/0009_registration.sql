@@ -6,3 +6,5 @@ ALTER TABLE clients ADD COLUMN fresh_until BIGINT;
 ALTER TABLE clients ADD COLUMN registration_digest BYTEA;
 
 CREATE INDEX clients_origin ON clients (origin, created_at);
+
+CREATE INDEX consents_client ON consents (client_id);

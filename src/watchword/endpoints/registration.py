@@ -1,0 +1,44 @@
+"""RFC 7591 and RFC 7592: the client registration endpoint and each client's configuration endpoint."""
+
+from watchword.flows import registration
+from watchword.http import Request, Response, json_response
+from watchword.oauth.errors import OAuthError
+from watchword.telemetry import count
+
+
+async def register(request: Request) -> Response:
+    """Register a client that describes itself (RFC 7591 §3)."""
+    runtime = request.runtime
+    made = await registration.register(runtime, request.credentials(), _metadata(request))
+    count("clients_registered")
+    return json_response(201, registration.describe(made, runtime.settings.issuer))
+
+
+async def show(request: Request) -> Response:
+    """Answer a client what it registered (RFC 7592 §2.1)."""
+    found = await registration.find(request.runtime, request.credentials(), request.path_params["client_id"])
+    return json_response(200, registration.describe(found, request.runtime.settings.issuer))
+
+
+async def replace(request: Request) -> Response:
+    """Replace what a client registered (RFC 7592 §2.2)."""
+    runtime, client_id = request.runtime, request.path_params["client_id"]
+    made = await registration.replace(runtime, request.credentials(), client_id, _metadata(request))
+    return json_response(200, registration.describe(made, runtime.settings.issuer))
+
+
+async def delete(request: Request) -> Response:
+    """Delete a client at its own wish (RFC 7592 §2.3)."""
+    await registration.delete(request.runtime, request.credentials(), request.path_params["client_id"])
+    return Response(204)
+
+
+def _metadata(request: Request) -> object:
+    try:
+        return request.json()
+    except OAuthError as error:
+        if error.code != "invalid_request":
+            raise
+        raise OAuthError(  # RFC 7591 §3.2.2
+            "invalid_client_metadata", "The metadata is not valid JSON.", detail=error.detail
+        ) from None

@@ -1,0 +1,193 @@
+"""RFC 7591 and RFC 7592: clients that register themselves and manage what they registered.
+
+Owns who may (nobody, holders of an initial access token, everybody), how often, and the answers. What a client may say of itself is
+`stated_clients`' business. The registration access token is kept as a hash and told once; so is the secret.
+"""
+
+import hmac
+from dataclasses import dataclass
+
+from watchword.flows import caller, client_registry, stated_clients
+from watchword.flows.client_auth import Credentials
+from watchword.flows.client_registry import SECRET_METHODS
+from watchword.flows.identifiers import new_id
+from watchword.flows.runtime import Runtime
+from watchword.oauth import token_format
+from watchword.oauth.clients import Client
+from watchword.oauth.errors import OAuthError
+from watchword.store import clients, limits, registrations
+
+SCOPE = "watchword:register"
+PATH = "/register"
+METHODS = (
+    "client_secret_basic",  # RFC 7591 §2: the default
+    "client_secret_post",
+    "private_key_jwt",
+    "tls_client_auth",
+    "self_signed_tls_client_auth",
+    "none",
+)
+# RFC 7592 §2.2: "MUST NOT include" in a replacement
+NOT_THE_CLIENTS = (
+    "registration_access_token",
+    "registration_client_uri",
+    "client_secret_expires_at",
+    "client_id_issued_at",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Registration:
+    """A client that registered itself, with its secret where it was just made, and its registration access token."""
+
+    client: Client
+    client_secret: str | None
+    token: str
+
+
+async def register(runtime: Runtime, credentials: Credentials, document: object) -> Registration:
+    """Register a client that describes itself; raise as the policy and RFC 7591 §3.2.2 say."""
+    actor = await _admit(runtime, credentials)
+    client = _read(runtime, document, new_id("client"))
+    token = runtime.new_secret("g")
+    secret = _new_secret(runtime, client)
+    await runtime.database.write(
+        registrations.register_client,
+        client,
+        registration_digest=token_format.digest(token),
+        secret=(secret[0], token_format.digest(secret[1])) if secret else None,
+        actor=actor,
+        now=runtime.now(),
+    )
+    kept = await client_registry.find(runtime, client.client_id)
+    return Registration(kept or client, secret[1] if secret else None, token)
+
+
+async def _admit(runtime: Runtime, credentials: Credentials) -> str:
+    policy = runtime.settings.registration
+    if policy == "off":
+        raise OAuthError("not_found", "There is nothing at this address.")
+    actor = "self-registration"
+    if policy == "token":  # RFC 7591 §3: the initial access token
+        who = await caller.authenticate(runtime, credentials, PATH)
+        if not who.may(SCOPE):
+            raise OAuthError(
+                "insufficient_scope",
+                f"This needs the scope {SCOPE}.",
+                challenge=f'Bearer error="insufficient_scope", scope="{SCOPE}"',
+            )
+        actor = who.actor
+    per_hour = runtime.settings.registrations_per_hour
+    await _take(runtime, f"register from {_network(credentials.address)}", max(1, per_hour // 4))
+    await _take(runtime, "register", per_hour)
+    return actor
+
+
+def _network(address: str) -> str:
+    # Whoever has one address of version 6 has the other 2^64 of its network.
+    return ":".join(address.split(":")[:4]) if ":" in address else address
+
+
+async def _take(runtime: Runtime, name: str, per_hour: int) -> None:
+    wait = await runtime.database.write(
+        limits.take, name, capacity=per_hour, per_second=per_hour / 3600, now=runtime.clock()
+    )
+    if wait:
+        raise OAuthError("too_many_requests", "Too many registrations.", retry_after=int(wait) + 1)
+
+
+def _read(runtime: Runtime, document: object, client_id: str) -> Client:
+    return stated_clients.read(
+        runtime.settings,
+        document,
+        client_id,
+        origin="dynamic",
+        methods=METHODS,
+        fallback_name=client_id,
+    )
+
+
+def _new_secret(runtime: Runtime, client: Client) -> tuple[str, str] | None:
+    if client.token_endpoint_auth_method not in SECRET_METHODS:
+        return None
+    return new_id("secret"), runtime.new_secret("s")
+
+
+async def find(runtime: Runtime, credentials: Credentials, client_id: str) -> Registration:
+    """Return the registration that a registration access token is for; raise `invalid_token` (RFC 7592 §2.1)."""
+    scheme, _, token = (credentials.authorization or "").partition(" ")
+    token = token.strip()
+    well_formed = token_format.is_well_formed(token, runtime.settings.brand, "g")
+    known = None
+    if scheme.lower() == "bearer" and well_formed and client_id.isascii() and client_id.isprintable():
+        known = await runtime.database.read(registrations.registration_digest_of, client_id)
+    if known is None or not hmac.compare_digest(known, token_format.digest(token)):
+        raise OAuthError(
+            "invalid_token",
+            "The registration access token is not valid for this client.",
+            challenge='Bearer error="invalid_token"' if token else "Bearer",
+        )
+    client = await client_registry.find(runtime, client_id)
+    if client is None:  # deleted in between
+        raise OAuthError("invalid_token", "The client is gone.", challenge='Bearer error="invalid_token"')
+    return Registration(client, None, token)
+
+
+async def replace(
+    runtime: Runtime, credentials: Credentials, client_id: str, document: object
+) -> Registration:
+    """Replace everything that a client registered (RFC 7592 §2.2), by the rules of a first registration."""
+    found = await find(runtime, credentials, client_id)
+    await _check_replacement(runtime, found.client, document)
+    client = _read(runtime, document, client_id)
+    keeps = client.token_endpoint_auth_method in SECRET_METHODS
+    had = found.client.token_endpoint_auth_method in SECRET_METHODS
+    secret = _new_secret(runtime, client) if keeps and not had else None
+    changed = await runtime.database.write(
+        registrations.replace_registration,
+        client,
+        expected_version=found.client.version,
+        secret=(secret[0], token_format.digest(secret[1])) if secret else None,
+        keeps_secrets=keeps,
+        now=runtime.now(),
+    )
+    if changed is None:
+        raise OAuthError("conflict", "The client was changed meanwhile: read it again, then repeat.")
+    return Registration(changed, secret[1] if secret else None, found.token)
+
+
+async def _check_replacement(runtime: Runtime, client: Client, document: object) -> None:
+    if not isinstance(document, dict) or document.get("client_id") != client.client_id:
+        raise OAuthError("invalid_client_metadata", "Name the client's own client_id.", field="client_id")
+    if any(name in document for name in NOT_THE_CLIENTS):
+        raise OAuthError("invalid_client_metadata", "The metadata has members that only the server may set.")
+    secret = document.get("client_secret")
+    if secret is None:
+        return
+    digest = token_format.digest(secret) if isinstance(secret, str) else b""
+    live = await runtime.database.read(clients.live_digests, client.client_id, runtime.now())
+    if not any(hmac.compare_digest(known, digest) for known, _, _ in live):
+        raise OAuthError(
+            "invalid_client_metadata", "A client cannot choose its secret.", field="client_secret"
+        )
+
+
+async def delete(runtime: Runtime, credentials: Credentials, client_id: str) -> None:
+    """Delete a client and end all that it was issued (RFC 7592 §2.3)."""
+    found = await find(runtime, credentials, client_id)
+    await client_registry.delete(runtime, found.client.client_id, actor=client_id)
+
+
+def describe(registration: Registration, issuer: str) -> dict[str, object]:
+    """Return the client information response (RFC 7591 §3.2.1, RFC 7592 §3): what was registered, in its own words."""
+    client = registration.client
+    document: dict[str, object] = {
+        "client_id": client.client_id,
+        "client_id_issued_at": client.created_at,
+        "registration_access_token": registration.token,
+        "registration_client_uri": f"{issuer}{PATH}/{client.client_id}",
+        **stated_clients.describe(client),
+    }
+    if registration.client_secret is not None:
+        document |= {"client_secret": registration.client_secret, "client_secret_expires_at": 0}
+    return document

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 from watchword.flows.runtime import Runtime
-from watchword.store import api_tokens, events, grants, limits, registrations
+from watchword.store import api_tokens, events, grants, keys, limits, registrations
 from watchword.store.database import StorageUnavailable
 from watchword.telemetry import count, log
 
@@ -12,6 +12,8 @@ FLUSH_INTERVAL = 1.0
 HOUSEKEEPING_INTERVAL = 60.0
 # Longer than any access token lives: a grant that is gone counts as ended.
 GRANT_RETENTION = 2 * 86_400
+# A key that is published no more is kept for a while, so that who asks what signed an old token can be answered.
+KEY_RETENTION = 90 * 86_400
 DEAD_TOKEN_RETENTION = 90 * 86_400
 PAUSE = 0.05
 
@@ -31,7 +33,10 @@ async def housekeeping(runtime: Runtime) -> None:
             >= limits.STEP
         ):
             await asyncio.sleep(PAUSE)
-    await runtime.database.write(limits.purge_buckets, runtime.now() - 86_400)
+    while await runtime.database.write(limits.purge_buckets, runtime.now() - 86_400) >= limits.STEP:
+        await asyncio.sleep(PAUSE)
+    while await runtime.database.write(keys.purge_keys, runtime.now() - KEY_RETENTION) >= keys.STEP:
+        await asyncio.sleep(PAUSE)
     while await runtime.database.write(api_tokens.purge_dead_tokens, runtime.now() - DEAD_TOKEN_RETENTION):
         await asyncio.sleep(PAUSE)
     unused = runtime.now() - runtime.settings.self_registered_unused

@@ -265,3 +265,27 @@ def test_dev_prints_a_token_that_works(tmp_path: Path) -> None:
     finally:
         process.terminate()
         process.wait(30)
+
+
+def test_a_backup_is_made_while_serving_and_restored_elsewhere(tmp_path: Path) -> None:
+    made = document(tmp_path, "token", "create", "ci", "--owner", "builds", "--scope", "orders:read")
+    with serve(tmp_path):
+        report = document(tmp_path, "backup", "all.gz")
+    assert report["tables"]["api_tokens"] == 1
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    refused = run_cli(elsewhere, "restore", "../all.gz")
+    assert refused.returncode == 2
+    assert "master key" in refused.stderr
+    (tmp_path / "watchword.db.key").rename(elsewhere / "watchword.db.key")
+    document(elsewhere, "restore", "../all.gz")
+    assert document(elsewhere, "token", "verify", made["token"])["reason"] == "active"
+    assert document(elsewhere, "restore", "../all.gz", code=1)["error"] == "conflict"
+    assert document(elsewhere, "audit", "--verify")["sound"] is True
+
+
+def test_pending_migrations_are_told_without_making_anything(tmp_path: Path) -> None:
+    assert run_cli(tmp_path, "migrate", "--status").returncode == 1
+    assert not (tmp_path / "watchword.db").exists()
+    run_cli(tmp_path, "migrate")
+    assert document(tmp_path, "migrate", "--status")["pending"] == []

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 import msgspec
 import pytest
 from tests.fixtures.postgres import AUDIT_KEY, Store
-from tests.store.made import DAY, NOW, access_token, add_token, breaks, client, count, digest, select
+from tests.store.made import DAY, NOW, access_token, add_token, breaks, client, count, digest, key, select
 
 from watchword.store import (
     api_tokens,
@@ -15,6 +15,7 @@ from watchword.store import (
     events,
     grants,
     interactions,
+    keys,
     limits,
     links,
     migrate,
@@ -30,7 +31,7 @@ from watchword.store.sessions import Session
 from watchword.store.users import User
 
 # What grows with what an organisation has, and not with time.
-STEADY = {"facts", "signing_keys", "users", "clients", "schema_versions", "identities", "consents"}
+STEADY = {"facts", "users", "clients", "schema_versions", "identities", "consents"}
 
 
 async def work(database: Database, day: int) -> None:
@@ -80,6 +81,10 @@ async def work(database: Database, day: int) -> None:
         api_tokens.flush_usage, [(f"lasting {day}", "lasting", "active", 1, now, now, "10.0.0.1")]
     )
 
+    await database.write(
+        keys.rotate_key, f"key {day}", key(f"key {day + 1}", None),
+        activates_at=now, retires_at=now + 2 * DAY, actor="a", now=now,
+    )  # fmt: skip
     await grant_something(database, day, now)
 
 
@@ -125,6 +130,7 @@ async def housekeeping(database: Database, day: int) -> None:
     steps: list[Callable[[], Awaitable[int]]] = [
         *(lambda table=table: database.write(limits.purge, table, now) for table in limits.PURGED),
         lambda: database.write(limits.purge_buckets, float(now)),
+        lambda: database.write(keys.purge_keys, now),
         lambda: database.write(api_tokens.purge_dead_tokens, now),
         lambda: database.write(grants.purge_grants, now),
         lambda: database.write(events.purge_events, now, AUDIT_KEY),
@@ -148,6 +154,7 @@ async def test_no_table_grows_with_time(store: Store) -> None:
     database = await store.node()
     await database.write(clients.create_client, client(), actor="a", now=NOW)
     await add_token(database, "lasting", expires_at=None)
+    await database.write(keys.create_keys, "ES256", [key("key 0", None)], actor="a", now=NOW)
     after: list[dict[str, int]] = []
     for day in range(8):
         await work(database, day)
@@ -211,3 +218,22 @@ async def test_a_purge_goes_in_steps(database: Database) -> None:
         await database.write(tokens.use_identifier, digest(f"{n}"), NOW + n)
     steps = [await database.write(limits.purge, "used_identifiers", NOW + DAY) for _ in range(3)]
     assert steps == [limits.STEP, 5, 0]
+
+
+async def test_full_buckets_are_forgotten_in_steps(database: Database) -> None:
+    for n in range(limits.STEP + 5):
+        await database.write(limits.take, f"address {n}", capacity=5, per_second=1, now=float(NOW))
+    steps = [await database.write(limits.purge_buckets, NOW + 1.0) for _ in range(3)]
+    assert steps == [limits.STEP, 5, 0]
+
+
+async def test_a_key_is_forgotten_when_nothing_that_it_signed_can_be_alive(database: Database) -> None:
+    made = [key("retired", NOW), key("withdrawn", None), key("current", None)]
+    await database.write(keys.create_keys, "ES256", made, actor="a", now=NOW)
+    ends = {"activates_at": NOW, "retires_at": NOW + DAY, "actor": "a", "now": NOW}
+    await database.write(keys.rotate_key, "current", key("next", None), **ends)  # type: ignore[arg-type]
+    await database.write(keys.revoke_key, "withdrawn", actor="a", now=NOW)
+    assert await database.write(keys.purge_keys, NOW) == 0
+    assert await database.write(keys.purge_keys, NOW + 1) == 1
+    assert await database.write(keys.purge_keys, NOW + DAY + 1) == 1
+    assert {stored.kid for stored in await database.read(keys.list_keys, NOW)} == {"current", "next"}

@@ -3,7 +3,7 @@
 import typer
 
 from watchword import __version__
-from watchword.cli import audit, clients, keys, serving, tokens, users, zero
+from watchword.cli import audit, backup, clients, keys, serving, tokens, users, zero
 
 app = typer.Typer(
     name="watchword",
@@ -20,7 +20,9 @@ app.add_typer(zero.app, name="zero")
 app.command("audit")(audit.audit)
 app.command("dev")(serving.dev)
 app.command("serve")(serving.serve)
-app.command("migrate")(serving.migrate)
+app.command("migrate")(backup.migrate)
+app.command("backup")(backup.backup)
+app.command("restore")(backup.restore)
 app.command("demo")(serving.demo)
 
 

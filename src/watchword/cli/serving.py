@@ -1,4 +1,4 @@
-"""`watchword serve`, `dev`, `migrate`, `demo`: running the server."""
+"""`watchword serve`, `dev`, `demo`: running the server."""
 
 import asyncio
 import socket
@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from watchword.cli import launch, session
-from watchword.cli.session import ACTOR, Config, Database, Json
+from watchword.cli.session import ACTOR, Config, Database
 from watchword.flows import api_tokens, start
 from watchword.flows.api_tokens import TokenInput
 from watchword.flows.runtime import Runtime
@@ -126,19 +126,6 @@ def _greet(settings: Settings, link: str | None, token: str) -> None:
     out.print(
         f"  curl -H 'Authorization: Bearer {token}' {settings.issuer}/api/v1/tokens/self\n", markup=False
     )
-
-
-def migrate(database: Database = None, config: Config = None, as_json: Json = False) -> None:
-    """Bring the database's schema up to date; `serve` does so as well when it starts."""
-
-    async def work(runtime: Runtime) -> int:
-        return await runtime.database.read(start.schema_version)
-
-    version = session.run(work, database=database, config=config, as_json=as_json)
-    if as_json:
-        session.print_json({"schema_version": version})
-    else:
-        session.out.print(f"schema version {version}")
 
 
 def demo(

@@ -52,6 +52,18 @@ def key_path(settings: Settings) -> Path:
     return Path("watchword.key" if settings.is_postgres else f"{settings.database}.key")
 
 
+def existing_master_key(settings: Settings) -> MasterKey:
+    """Return the master key that is there already, whether the database is or not; raise SettingsError with the remedy."""
+    if os.environ.get("WATCHWORD_MASTER_KEY") is not None:
+        return load_master_key(settings)
+    path = key_path(settings)
+    if not path.exists():
+        raise SettingsError(
+            f"the master key {path} is not there, and it is not part of a backup: put the key file in its place first"
+        )
+    return _read(path)
+
+
 def load_master_key(settings: Settings) -> MasterKey:
     """Return the master key, making its file at the first start; raise SettingsError with the remedy."""
     given = os.environ.get("WATCHWORD_MASTER_KEY")

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 from watchword.store.database import Row, Transaction
 
+STEP = 100
+
 
 @dataclass(frozen=True, slots=True)
 class StoredKey:
@@ -116,6 +118,15 @@ async def revoke_key(tx: Transaction, kid: str, *, actor: str, now: int) -> bool
         return False
     await tx.record("key.revoked", actor=actor, target=kid, at=now)
     return True
+
+
+async def purge_keys(tx: Transaction, before: int) -> int:
+    """Forget keys that were withdrawn, or whose last token ended, before a moment; return how many."""
+    return await tx.run(
+        "DELETE FROM signing_keys WHERE kid IN (SELECT kid FROM signing_keys "  # noqa: S608 - a literal number
+        f"WHERE revoked_at < $1 OR retires_at < $1 ORDER BY kid LIMIT {STEP})",
+        before,
+    )
 
 
 async def get_fact(tx: Transaction, name: str) -> str | None:

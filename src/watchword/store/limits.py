@@ -59,5 +59,9 @@ async def purge(tx: Transaction, table: str, before: int) -> int:
 
 
 async def purge_buckets(tx: Transaction, before: float) -> int:
-    """Forget buckets that have been full for long."""
-    return await tx.run("DELETE FROM buckets WHERE updated_at < $1", before)
+    """Forget one step's worth of buckets that have been full for long; return how many."""
+    return await tx.run(
+        "DELETE FROM buckets WHERE updated_at < $1 AND name IN "  # noqa: S608 - a literal number
+        f"(SELECT name FROM buckets WHERE updated_at < $1 ORDER BY updated_at LIMIT {STEP})",
+        before,
+    )

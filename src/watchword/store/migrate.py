@@ -39,6 +39,11 @@ def statements(text: str) -> list[str]:
     return [part.strip() for part in "\n".join(lines).split(";\n") if part.strip().rstrip(";")]
 
 
+def for_postgres(statement: str) -> str:
+    """Return a statement whose text columns PostgreSQL compares byte by byte."""
+    return _TEXT_COLUMN.sub(r'\1 TEXT COLLATE "C"', statement)
+
+
 def refuse_newer(current: int) -> None:
     """Raise StorageUnavailable when the database was written by a newer release."""
     newest = migrations()[-1][0]
@@ -86,7 +91,7 @@ async def apply_postgres(connection: Any) -> None:
         for number, name, body in migrations():
             if number > current:
                 for statement in body:
-                    await connection.execute(_TEXT_COLUMN.sub(r'\1 TEXT COLLATE "C"', statement))
+                    await connection.execute(for_postgres(statement))
                 await connection.execute(
                     "INSERT INTO schema_versions VALUES ($1, $2, $3)", number, name, int(time.time())
                 )

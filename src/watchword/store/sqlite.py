@@ -83,7 +83,7 @@ class SqliteTransaction:
         await append_event(self, chain, self._key, name, actor, target, at, data)
 
 
-def _create(path: str) -> None:
+def create_file(path: str) -> None:
     """Create the file for its owner alone; a file that may only be read is refused later, by what it cannot do."""
     with contextlib.suppress(FileExistsError):
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
@@ -148,7 +148,7 @@ class SqliteDatabase:
     async def open(self) -> None:
         """Open or create the file, bring its schema up to date and start the writer thread."""
         try:
-            _create(self.path)
+            create_file(self.path)
             self._writer = self._connect()
             check = self._writer.execute("PRAGMA quick_check(1)").fetchone()[0]
             if check != "ok":

@@ -1,0 +1,106 @@
+"""`watchword backup`, `restore`, `migrate`: the database as a whole."""
+
+import asyncio
+import time
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Annotated, TypeVar
+
+import typer
+
+from watchword.cli import session
+from watchword.cli.session import Config, Database, Json
+from watchword.flows import backup as flow
+from watchword.flows import schema_state
+from watchword.flows.backup import Report
+from watchword.oauth.errors import OAuthError
+from watchword.settings import SettingsError
+from watchword.store.database import StorageUnavailable
+
+T = TypeVar("T")
+File = Annotated[Path, typer.Argument(help="The backup's file.")]
+
+
+def done(work: Coroutine[object, object, T], as_json: bool) -> T:
+    """Run what needs no open server to its end; leave with 1 or 2 and the reason when it is refused."""
+    try:
+        return asyncio.run(work)
+    except OAuthError as error:
+        session.refuse(error.code, error.description, as_json, error.field)
+    except StorageUnavailable as error:
+        session.refuse("temporarily_unavailable", error.reason, as_json)
+    except SettingsError as error:
+        session.usage(str(error))
+
+
+def backup(file: File, database: Database = None, config: Config = None, as_json: Json = False) -> None:
+    """Write the whole database into one file while the server serves; the master key is not in it: keep that apart."""
+    settings = session.load(config, database=database)
+    report = done(flow.write_backup(settings, file, int(time.time())), as_json)
+    _show(report, file, "backed up", as_json)
+    if not as_json:
+        session.out.print("The master key is not in it: keep the key file in another place.")
+
+
+def restore(
+    file: File,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Remove what the database holds now, in the same transaction.")
+    ] = False,
+    exact: Annotated[
+        bool,
+        typer.Option("--exact", help="Leave sessions, grants and access tokens alive that were alive then."),
+    ] = False,
+    end_api_tokens: Annotated[
+        bool, typer.Option("--end-api-tokens", help="Revoke every API token as well.")
+    ] = False,
+    database: Database = None,
+    config: Config = None,
+    as_json: Json = False,
+) -> None:
+    """Check a backup and put it in the database's place, wholly or not at all; stop the server before.
+
+    What may have been revoked after the backup is ended: sessions, grants, access tokens, links.
+    """
+    if exact and end_api_tokens:
+        session.usage("--exact and --end-api-tokens exclude each other")
+    settings = session.load(config, database=database)
+    work = flow.restore_backup(
+        settings, file, int(time.time()), replace=replace, exact=exact, end_api_tokens=end_api_tokens
+    )
+    _show(done(work, as_json), file, "restored", as_json)
+    if not as_json and not exact:
+        session.out.print("Sessions, grants and access tokens were ended: people sign in again.")
+
+
+def _show(report: Report, file: Path, word: str, as_json: bool) -> None:
+    if as_json:
+        session.print_json({"file": str(file), **{name: getattr(report, name) for name in _FIELDS}})
+        return
+    session.out.print(f"{word} {report.rows} rows of {len(report.tables)} tables, schema version", end=" ")
+    session.out.print(f"{report.schema_version}, as of {session.when(report.created_at)}")
+
+
+_FIELDS = ("schema_version", "created_at", "tables", "rows")
+
+
+def migrate(
+    status: Annotated[
+        bool, typer.Option("--status", help="Only say what would be done; exits 1 when something would.")
+    ] = False,
+    database: Database = None,
+    config: Config = None,
+    as_json: Json = False,
+) -> None:
+    """Bring the database's schema up to date; `serve` does so as well when it starts."""
+    settings = session.load(config, database=database)
+    work = schema_state.status(settings) if status else schema_state.apply(settings)
+    state = done(work, as_json)
+    if as_json:
+        session.print_json({"schema_version": state.version, "pending": list(state.pending)})
+    else:
+        session.out.print(f"schema version {state.version}")
+        for name in state.pending:
+            session.out.print(f"pending: {name}", markup=False)
+    if state.pending:
+        raise typer.Exit(1)

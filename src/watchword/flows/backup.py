@@ -1,0 +1,313 @@
+"""Backup and restore: the whole database as one portable, checksummed file, the same for SQLite and PostgreSQL.
+
+Theory of operation. A backup is one snapshot of all tables, so that it is a state which really was, taken while others write. The
+file is gzip-compressed JSON lines: a head, the rows of each table in the order of its key, and an end with the number and SHA-256
+of the rows of every table and an HMAC over everything under a key derived from the master key. So a damaged, cut or forged file is
+known before anything of the database is touched. A restore is one transaction, the making of the tables included.
+
+A restore brings back the past: what was revoked after the backup would live again. It therefore ends what may have been: sessions,
+grants with their refresh tokens, access tokens, codes, links. API tokens stay unless it is asked to end them too.
+"""
+
+import gzip
+import hashlib
+import hmac
+import os
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+import msgspec
+
+from watchword import __version__
+from watchword.flows.master_key import MasterKey, existing_master_key
+from watchword.oauth.errors import OAuthError
+from watchword.settings import Settings
+from watchword.store import bulk as store
+from watchword.store import schema
+from watchword.store.bulk import Bulk
+from watchword.store.database import StorageUnavailable, Transaction
+
+FORMAT = 1
+PURPOSE = "backup"
+MAX_LINE = 64 << 20
+
+
+class Head(msgspec.Struct, frozen=True, kw_only=True):
+    """The first line: what this file is."""
+
+    watchword_backup: int
+    schema_version: int
+    created_at: int
+    version: str
+
+
+class TableEnd(msgspec.Struct, frozen=True):
+    """The line after the last row of a table."""
+
+    table: str
+    rows: int
+    sha256: str
+
+
+class End(msgspec.Struct, frozen=True, kw_only=True):
+    """The last line: everything above it was meant to be there, and nothing else."""
+
+    tables: int
+    rows: int
+    hmac: str
+
+
+class Report(msgspec.Struct, frozen=True, kw_only=True):
+    """What a backup holds; times are Unix seconds."""
+
+    schema_version: int
+    created_at: int
+    tables: dict[str, int]
+    rows: int
+
+
+class _Writer:
+    """Lines into a compressed file, with a running hash of everything."""
+
+    def __init__(self, stream: gzip.GzipFile) -> None:
+        self._stream = stream
+        self.digest = hashlib.sha256()
+
+    def line(self, data: bytes) -> None:
+        self.digest.update(data + b"\n")
+        self._stream.write(data + b"\n")
+
+
+async def write_backup(settings: Settings, path: Path, now: int) -> Report:
+    """Write a backup of the database, for its owner alone; nothing is at `path` until it is complete and on disk."""
+    master = existing_master_key(settings)
+    bulk = await store.open_bulk(settings.database, master.derive("audit"))
+    try:
+        with _fresh(path) as file, gzip.GzipFile(fileobj=file, mode="wb", mtime=0, compresslevel=6) as stream:
+            await bulk.begin(snapshot=True)
+            report = await _write(bulk, _Writer(stream), master, now)
+            await bulk.rollback()
+        _publish(path)
+        await bulk.begin()
+        await bulk.record("database.backed_up", actor="console", target=path.name, at=now, rows=report.rows)
+        await bulk.commit()
+    finally:
+        _partial(path).unlink(missing_ok=True)
+        await bulk.close()
+    return report
+
+
+async def _write(bulk: Bulk, out: _Writer, master: MasterKey, now: int) -> Report:
+    version = await store.schema_version(bulk)
+    if not version:
+        raise OAuthError("not_found", "There is no database of Watchword to back up.")
+    out.line(
+        _encode(Head(watchword_backup=FORMAT, schema_version=version, created_at=now, version=__version__))
+    )
+    counts: dict[str, int] = {}
+    for table in schema.tables(version):
+        digest, counts[table.name] = hashlib.sha256(), 0
+        async for rows in store.walk(bulk, table):
+            for row in rows:
+                line = store.encode_row(row)
+                digest.update(line + b"\n")
+                out.line(line)
+            counts[table.name] += len(rows)
+        out.line(_encode(TableEnd(table.name, counts[table.name], digest.hexdigest())))
+    total = sum(counts.values())
+    out.line(_encode(End(tables=len(counts), rows=total, hmac=_hmac(master, out.digest.digest()))))
+    return Report(schema_version=version, created_at=now, tables=counts, rows=total)
+
+
+def read_backup(path: Path, master: MasterKey) -> Report:
+    """Check every line of a backup and return what it holds; raise OAuthError when it is damaged, cut or another's."""
+    try:
+        return _read(path, master)
+    except (OSError, EOFError, zlib.error, ValueError) as error:  # msgspec's errors are ValueErrors
+        raise _damaged(str(error) or type(error).__name__) from error
+
+
+def _read(path: Path, master: MasterKey) -> Report:
+    digest = hashlib.sha256()
+    lines = _lines(path)
+    first = next(lines, b"")
+    digest.update(first + b"\n")
+    head = _head(first)
+    counts: dict[str, int] = {}
+    for table in schema.tables(head.schema_version):
+        rows = hashlib.sha256()
+        n = 0
+        for line in lines:
+            digest.update(line + b"\n")
+            if line.startswith(b"{"):
+                break
+            rows.update(line + b"\n")
+            n += 1
+        else:
+            raise _damaged("it is cut off")
+        if msgspec.json.decode(line, type=TableEnd) != TableEnd(table.name, n, rows.hexdigest()):
+            raise _damaged(f"the rows of {table.name} are not what was written")
+        counts[table.name] = n
+    end = msgspec.json.decode(next(lines, b""), type=End)
+    if not hmac.compare_digest(end.hmac.encode(), _hmac(master, digest.digest()).encode()):
+        raise _damaged("it was changed, or the master key is not the one that it was made with")
+    if (end.tables, end.rows) != (len(counts), sum(counts.values())) or next(lines, None) is not None:
+        raise _damaged("its end is not where it should be")
+    return Report(
+        schema_version=head.schema_version, created_at=head.created_at, tables=counts, rows=end.rows
+    )
+
+
+def _head(line: bytes) -> Head:
+    head = msgspec.json.decode(line, type=Head)
+    if head.watchword_backup != FORMAT:
+        raise _damaged("its format is of another release")
+    if not 1 <= head.schema_version <= schema.newest():
+        raise _damaged(
+            f"its schema version is {head.schema_version}, newer than this release knows ({schema.newest()})"
+        )
+    return head
+
+
+async def restore_backup(
+    settings: Settings,
+    path: Path,
+    now: int,
+    *,
+    replace: bool = False,
+    exact: bool = False,
+    end_api_tokens: bool = False,
+) -> Report:
+    """Put a backup in the place of the database, wholly or not at all; `exact` leaves alive what was alive then.
+
+    Raise OAuthError when the file is not sound, or when something is in the database and `replace` is not given.
+    """
+    master = existing_master_key(settings)
+    report = read_backup(path, master)
+    was_there = _is_there(settings)
+    bulk = await store.open_bulk(settings.database, master.derive("audit"), create=True)
+    done = False
+    try:
+        await bulk.begin()
+        await _fill(bulk, path, report, now, replace=replace)
+        if not exact:
+            await _end_the_uncertain(bulk, now, end_api_tokens=end_api_tokens)
+        await bulk.record("database.restored", actor="console", target=path.name, at=now, rows=report.rows)
+        await bulk.commit()
+        done = True
+    finally:
+        await bulk.close()
+        if not done and not was_there:
+            _remove(settings.database)
+    return report
+
+
+async def _fill(bulk: Bulk, path: Path, report: Report, now: int, *, replace: bool) -> None:
+    changes = 0
+    if await store.schema_version(bulk):
+        if not replace:
+            raise OAuthError(
+                "conflict", "The database is not empty: give --replace to put the backup in its place."
+            )
+        row = await bulk.one("SELECT value FROM facts WHERE name = 'changes'")
+        changes = int(row["value"]) if row else 0
+    await store.drop_tables(bulk)
+    await store.make_tables(bulk, report.schema_version, now)
+    await bulk.run("DELETE FROM facts")
+    await _insert(bulk, path, report)
+    await store.make_tables(bulk, schema.newest(), now)
+    # A server that has this database open must notice that everything it remembers is of another time.
+    await bulk.run(
+        "UPDATE facts SET value = CAST(CAST(value AS BIGINT) + $1 AS TEXT) WHERE name = 'changes'",
+        changes + 1,
+    )
+
+
+async def _insert(bulk: Bulk, path: Path, report: Report) -> None:
+    lines = _lines(path)
+    next(lines)
+    for table in schema.tables(report.schema_version):
+        batch: list[store.Values] = []
+        for line in lines:
+            if line.startswith(b"{"):
+                break
+            batch.append(store.decode_row(table, line))
+            if len(batch) == store.BATCH:
+                await bulk.many(store.insert_statement(table), batch)
+                batch = []
+        await bulk.many(store.insert_statement(table), batch)
+        row = await bulk.one(f"SELECT COUNT(*) AS n FROM {table.name}")  # noqa: S608 - from the schema
+        if row is None or row["n"] != report.tables[table.name]:
+            raise StorageUnavailable(f"not every row of {table.name} arrived: nothing was restored")
+
+
+async def _end_the_uncertain(tx: Transaction, now: int, *, end_api_tokens: bool) -> None:
+    for statement in (
+        "UPDATE users SET valid_from = $1",
+        "UPDATE clients SET valid_from = $1",
+        "UPDATE sessions SET ended_at = $1 WHERE ended_at IS NULL",
+        "UPDATE grants SET ended_at = $1 WHERE ended_at IS NULL",
+        "UPDATE access_tokens SET revoked_at = $1 WHERE revoked_at IS NULL",
+        "UPDATE one_time_links SET used_at = $1 WHERE used_at IS NULL",
+    ):
+        await tx.run(statement, now)
+    for table in ("codes", "interactions", "pushed_requests"):
+        await tx.run(f"DELETE FROM {table}")  # noqa: S608 - literals
+    if end_api_tokens:
+        await tx.run(
+            "UPDATE api_tokens SET revoked_at = $1, revoked_reason = 'restored' WHERE revoked_at IS NULL", now
+        )
+
+
+def _lines(path: Path) -> Iterator[bytes]:
+    with gzip.open(path, "rb") as stream:
+        while line := stream.readline(MAX_LINE):
+            if not line.endswith(b"\n"):
+                raise _damaged("it is cut off")
+            yield line[:-1]
+
+
+def _hmac(master: MasterKey, digest: bytes) -> str:
+    return hmac.new(master.derive(PURPOSE), digest, hashlib.sha256).hexdigest()
+
+
+def _damaged(why: str) -> OAuthError:
+    return OAuthError("invalid_request", f"This backup cannot be used: {why}. Nothing was changed.")
+
+
+def _encode(value: object) -> bytes:
+    return msgspec.json.encode(value)
+
+
+def _partial(path: Path) -> Path:
+    return path.with_name(f"{path.name}.{os.getpid()}.partial")
+
+
+def _fresh(path: Path) -> IO[bytes]:
+    if path.exists():
+        raise OAuthError("conflict", f"{path} exists: name a file that is not there yet.")
+    try:
+        return os.fdopen(os.open(_partial(path), os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "wb")
+    except OSError as error:
+        raise StorageUnavailable(f"cannot write {path}: {error.strerror}") from error
+
+
+def _publish(path: Path) -> None:
+    """Sync the finished file and give it its name; never over one that appeared meanwhile."""
+    try:
+        with _partial(path).open("rb") as file:
+            os.fsync(file.fileno())
+        os.link(_partial(path), path)
+    except OSError as error:
+        raise StorageUnavailable(f"cannot write {path}: {error.strerror}") from error
+
+
+def _is_there(settings: Settings) -> bool:
+    return settings.is_postgres or Path(settings.database).exists()
+
+
+def _remove(database: str) -> None:
+    for name in (database, database + "-wal", database + "-shm"):
+        Path(name).unlink(missing_ok=True)

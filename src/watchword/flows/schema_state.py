@@ -1,0 +1,36 @@
+"""Which migrations a database has, and applying the others by hand instead of at the next start."""
+
+from dataclasses import dataclass
+
+from watchword.flows import start
+from watchword.settings import Settings
+from watchword.store import bulk as store
+from watchword.store import migrate
+
+
+@dataclass(frozen=True, slots=True)
+class SchemaState:
+    """The schema version of a database and the migrations that it lacks."""
+
+    version: int
+    pending: tuple[str, ...] = ()
+
+
+async def status(settings: Settings) -> SchemaState:
+    """Return what `apply` would do; changes nothing, and makes no database."""
+    bulk = await store.open_bulk(settings.database, b"")
+    try:
+        version = await store.schema_version(bulk)
+    finally:
+        await bulk.close()
+    known = migrate.migrations()
+    return SchemaState(version, tuple(f"{n:04}_{name}" for n, name, _ in known if n > version))
+
+
+async def apply(settings: Settings) -> SchemaState:
+    """Bring the schema up to date, as the start of a server does; the master key is made when there is no database yet."""
+    runtime = await start.open_runtime(settings)
+    try:
+        return SchemaState(await runtime.database.read(start.schema_version))
+    finally:
+        await start.close_runtime(runtime)

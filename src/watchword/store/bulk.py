@@ -1,0 +1,171 @@
+"""One connection for copying whole tables, beside the one by which the server works: snapshots, batches, schema.
+
+Owns no rules: what is copied, checked and told is decided in `flows`. A snapshot sees one committed state of the whole database
+while others go on writing; that is one transaction on either database.
+"""
+
+import hashlib
+from collections.abc import AsyncIterator, Iterable, Sequence
+from typing import Protocol
+
+import msgspec
+
+from watchword.store import migrate, schema
+from watchword.store.chain import Chain
+from watchword.store.database import StorageUnavailable, Transaction
+from watchword.store.schema import Table
+
+BATCH = 1000
+Values = tuple[object, ...]
+
+_encode = msgspec.json.Encoder().encode
+
+
+class Bulk(Transaction, Protocol):
+    """A connection of its own; nothing of it is shared with the running server."""
+
+    async def many(self, sql: str, rows: Sequence[Values]) -> None:
+        """Execute a statement once for each row of values."""
+
+    async def begin(self, *, snapshot: bool = False) -> None:
+        """Begin a transaction: to write, or to read one committed state."""
+
+    async def commit(self) -> None:
+        """Commit; durable when it returns."""
+
+    async def rollback(self) -> None:
+        """Undo everything since `begin`."""
+
+    async def has_table(self, name: str) -> bool:
+        """Whether a table of this name is there."""
+
+    def adapt(self, statement: str) -> str:
+        """Return a statement of a migration as this database needs it."""
+
+    async def close(self) -> None:
+        """Disconnect; what was not committed is undone."""
+
+
+async def open_bulk(address: str, audit_key: bytes, *, create: bool = False) -> Bulk:
+    """Open a database for copying; raise StorageUnavailable with what to do about it."""
+    if address.startswith(("postgresql://", "postgres://")):
+        from watchword.store.bulk_postgres import (
+            connect,
+        )  # the driver is an extra that only this choice needs
+
+        return await connect(address, audit_key)
+    from watchword.store.bulk_sqlite import SqliteBulk
+
+    return SqliteBulk.connect(address.removeprefix("sqlite:///"), Chain(), audit_key, create=create)
+
+
+async def schema_version(bulk: Bulk) -> int:
+    """Return the schema version of a database, 0 when it holds nothing of ours; refuse one that is newer than this program."""
+    if not await bulk.has_table(schema.VERSIONS):
+        return 0
+    row = await bulk.one(f"SELECT COALESCE(MAX(version), 0) AS version FROM {schema.VERSIONS}")  # noqa: S608 - a literal
+    version = int(row["version"]) if row else 0
+    migrate.refuse_newer(version)
+    return version
+
+
+async def make_tables(bulk: Bulk, upto: int, now: int) -> None:
+    """Apply the migrations up to a version that are not applied yet, within the transaction that is open."""
+    await bulk.run(migrate.TABLE)
+    current = await schema_version(bulk)
+    for number, name, body in migrate.migrations():
+        if current < number <= upto:
+            for statement in body:
+                await bulk.run(bulk.adapt(statement))
+            await bulk.run(f"INSERT INTO {schema.VERSIONS} VALUES ($1, $2, $3)", number, name, now)  # noqa: S608 - a literal
+
+
+async def drop_tables(bulk: Bulk) -> None:
+    """Remove every table of ours, within the transaction that is open."""
+    for table in reversed(schema.tables(schema.newest())):
+        await bulk.run(f"DROP TABLE IF EXISTS {table.name}")
+    await bulk.run(f"DROP TABLE IF EXISTS {schema.VERSIONS}")
+
+
+async def next_rows(bulk: Bulk, table: Table, after: Values, limit: int = BATCH) -> list[Values]:
+    """Return the rows that follow a place in a table's order; an empty place is its beginning."""
+    if table.level is None:
+        return await _following(bulk, table, "", after, limit)
+    level = after[0] if after else 0
+    while True:
+        rows = await _following(bulk, table, f"{table.level} = {level}", after[1:], limit)
+        if rows:
+            return rows
+        upper = await bulk.one(
+            f"SELECT MIN({table.level}) AS level FROM {table.name} WHERE {table.level} > $1",  # noqa: S608 - from the schema
+            level,
+        )
+        if upper is None or upper["level"] is None:
+            return []
+        level, after = upper["level"], ()
+
+
+async def _following(bulk: Bulk, table: Table, where: str, after: Values, limit: int) -> list[Values]:
+    places = ", ".join(f"${n + 1}" for n in range(len(after)))
+    conditions = [where] if where else []
+    conditions += [f"({', '.join(table.key)}) > ({places})"] if after else []
+    found = await bulk.all(
+        f"SELECT {', '.join(table.columns)} FROM {table.name} "  # noqa: S608 - names come from the schema
+        + (f"WHERE {' AND '.join(conditions)} " if conditions else "")
+        + f"ORDER BY {', '.join(table.key)} LIMIT {limit}",
+        *after,
+    )
+    return [tuple(row[column] for column in table.columns) for row in found]
+
+
+def place(table: Table, row: Values) -> Values:
+    """Return where in its table's order a row stands."""
+    return tuple(row[table.columns.index(column)] for column in table.order)
+
+
+async def walk(bulk: Bulk, table: Table) -> AsyncIterator[list[Values]]:
+    """Return every row of a table in its order, batch by batch."""
+    after: Values = ()
+    while rows := await next_rows(bulk, table, after):
+        yield rows
+        after = place(table, rows[-1])
+
+
+def insert_statement(table: Table) -> str:
+    """Return the statement that inserts one row, or puts it in the place of the one with its key."""
+    places = ", ".join(f"${n + 1}" for n in range(len(table.columns)))
+    others = [column for column in table.columns if column not in table.key]
+    change = ", ".join(f"{column} = excluded.{column}" for column in others)
+    return (
+        f"INSERT INTO {table.name} ({', '.join(table.columns)}) VALUES ({places}) "  # noqa: S608 - names come from the schema
+        f"ON CONFLICT ({', '.join(table.key)}) DO {f'UPDATE SET {change}' if others else 'NOTHING'}"
+    )
+
+
+def encode_row(row: Iterable[object]) -> bytes:
+    """Return a row as one line of JSON, the same for the same row of either database; bytes are base64."""
+    return _encode(tuple(row))
+
+
+def decode_row(table: Table, line: bytes) -> Values:
+    """Return the row of a line; raise ValueError when it is none of this table."""
+    values: list[object] = msgspec.json.decode(line, type=list[object])
+    if len(values) != len(table.columns):
+        raise ValueError(f"a row of {table.name} has {len(values)} values")
+    return tuple(
+        msgspec.convert(value, bytes) if n in table.binary and value is not None else value
+        for n, value in enumerate(values)
+    )
+
+
+def checksum(rows: Iterable[Values]) -> str:
+    """Return the SHA-256 of rows in their order."""
+    digest = hashlib.sha256()
+    for row in rows:
+        digest.update(encode_row(row) + b"\n")
+    return digest.hexdigest()
+
+
+def not_there(path: str) -> StorageUnavailable:
+    """Return the refusal of a database file that does not exist."""
+    return StorageUnavailable(f"there is no database file {path}")

@@ -1,0 +1,96 @@
+"""Copying to and from PostgreSQL: a connection of its own without time limits, and REPEATABLE READ as the snapshot."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import asyncpg  # type: ignore[import-untyped]  # the driver ships no types
+
+from watchword.store import migrate
+from watchword.store.bulk import Values
+from watchword.store.changes import CHANNEL
+from watchword.store.database import Row, StorageUnavailable, check_values
+from watchword.store.postgres_errors import FAILURES, unavailable
+from watchword.store.postgres_transaction import Audit, PostgresTransaction
+
+OPENING: tuple[type[Exception], ...] = (*FAILURES, ValueError, OverflowError)
+SNAPSHOT = "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY"
+UNLIMITED = {"statement_timeout": "0", "idle_in_transaction_session_timeout": "0", "lock_timeout": "60s"}
+
+
+async def connect(address: str, audit_key: bytes) -> "PostgresBulk":
+    """Open a database; raise StorageUnavailable with what to do about it, without the address."""
+    try:
+        connection = await asyncpg.connect(
+            address, server_settings={"application_name": "watchword copy", **UNLIMITED}
+        )
+    except OPENING as error:
+        raise StorageUnavailable(f"cannot use the PostgreSQL server: {unavailable(error)}") from error
+    return PostgresBulk(connection, Audit([], audit_key))
+
+
+class PostgresBulk(PostgresTransaction):
+    """A connection for copying; transactions are begun and ended by hand."""
+
+    __slots__ = ()
+
+    async def one(self, sql: str, *values: object) -> Row | None:
+        """Return the first row, or None."""
+        try:
+            return await super().one(sql, *values)
+        except FAILURES as error:
+            raise _failed(error) from error
+
+    async def all(self, sql: str, *values: object) -> list[Row]:
+        """Return every row."""
+        try:
+            return await super().all(sql, *values)
+        except FAILURES as error:
+            raise _failed(error) from error
+
+    async def run(self, sql: str, *values: object) -> int:
+        """Execute a statement and return how many rows it touched."""
+        try:
+            return await super().run(sql, *values)
+        except FAILURES as error:
+            raise _failed(error) from error
+
+    async def many(self, sql: str, rows: Sequence[Values]) -> None:
+        """Execute a statement once for each row of values."""
+        for row in rows:
+            check_values(row)
+        try:
+            await self._connection.executemany(sql, rows)
+        except FAILURES as error:
+            raise _failed(error) from error
+
+    async def begin(self, *, snapshot: bool = False) -> None:
+        """Begin a transaction; a snapshot is taken by the first statement that reads, which is the one here."""
+        await self.run(SNAPSHOT if snapshot else "BEGIN ISOLATION LEVEL READ COMMITTED")
+        await self.all("SELECT 1 AS one")
+
+    async def commit(self) -> None:
+        """Commit, durable when it returns, and tell the nodes that what they remember may be wrong."""
+        await self.run("SELECT pg_notify($1, 'copied')", CHANNEL)
+        await self.run("COMMIT")
+
+    async def rollback(self) -> None:
+        """Undo everything since `begin`."""
+        await self.run("ROLLBACK")
+
+    async def has_table(self, name: str) -> bool:
+        """Whether a table of this name is there."""
+        row = await self.one("SELECT to_regclass($1) AS found", name)
+        return row is not None and row["found"] is not None
+
+    def adapt(self, statement: str) -> str:
+        """Return a statement of a migration whose text columns are compared byte by byte."""
+        return migrate.for_postgres(statement)
+
+    async def close(self) -> None:
+        """Disconnect; what was not committed is undone."""
+        connection: Any = self._connection
+        connection.terminate()
+
+
+def _failed(error: BaseException) -> StorageUnavailable:
+    return StorageUnavailable(f"the PostgreSQL server failed: {unavailable(error)}")

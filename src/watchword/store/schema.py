@@ -1,0 +1,70 @@
+"""The tables that the migrations make, described once for both databases: columns, keys, and who refers to whom.
+
+Read from the migrations themselves, so that whatever walks over every table (backup, move) cannot forget one.
+"""
+
+import sqlite3
+from dataclasses import dataclass
+from functools import lru_cache
+
+from watchword.store import migrate
+
+VERSIONS = "schema_versions"
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """One table; `level` names the column that puts a row after the row of the same table that it refers to."""
+
+    name: str
+    columns: tuple[str, ...]
+    binary: frozenset[int]
+    key: tuple[str, ...]
+    parents: frozenset[str]
+    level: str | None = None
+
+    @property
+    def order(self) -> tuple[str, ...]:
+        """The columns by which its rows are walked."""
+        return (self.level, *self.key) if self.level else self.key
+
+
+def newest() -> int:
+    """Return the schema version of this program."""
+    return migrate.migrations()[-1][0]
+
+
+@lru_cache(maxsize=8)
+def tables(version: int) -> tuple[Table, ...]:
+    """Return the tables of a schema version, each after those that it refers to."""
+    connection = sqlite3.connect(":memory:")
+    try:
+        for number, _, body in migrate.migrations():
+            for statement in body if number <= version else ():
+                connection.execute(statement)
+        names = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name")
+        return _sorted([_table(connection, name) for (name,) in names if not name.startswith("sqlite_")])
+    finally:
+        connection.close()
+
+
+def _table(connection: sqlite3.Connection, name: str) -> Table:
+    columns = connection.execute(f"PRAGMA table_info({name})").fetchall()
+    parents = {row[2] for row in connection.execute(f"PRAGMA foreign_key_list({name})")}
+    return Table(
+        name=name,
+        columns=tuple(column[1] for column in columns),
+        binary=frozenset(n for n, column in enumerate(columns) if column[2] == "BYTEA"),
+        key=tuple(column[1] for column in sorted(columns, key=lambda column: column[5]) if column[5]),
+        parents=frozenset(parents - {name}),
+        level="depth" if name in parents else None,
+    )
+
+
+def _sorted(found: list[Table]) -> tuple[Table, ...]:
+    done: list[Table] = []
+    while found:
+        ready = [table for table in found if table.parents <= {known.name for known in done}]
+        done += ready
+        found = [table for table in found if table not in ready]
+    return tuple(done)

@@ -22,7 +22,7 @@ NOW = 1_900_000_000
 
 def settings_of(server: Server, **changed: object) -> Settings:
     return Settings(
-        **{"issuer": ISSUER, "database": server.settings.database, "key_file": server.settings.key_file}  # type: ignore[arg-type]
+        **{"issuer": ISSUER, "database": server.settings.database, "key_file": server.settings.key_file}
         | changed
     )
 
@@ -48,7 +48,7 @@ async def fill(server: Server) -> tuple[str, str]:
     return alive.secret, dead.secret
 
 
-async def _revoke(tx, token_id: str) -> None:  # type: ignore[no-untyped-def]
+async def _revoke(tx, token_id: str) -> None:
     await tx.run("UPDATE api_tokens SET revoked_at = 1 WHERE id = $1", token_id)
 
 

@@ -231,7 +231,7 @@ async def test_a_key_is_forgotten_when_nothing_that_it_signed_can_be_alive(datab
     made = [key("retired", NOW), key("withdrawn", None), key("current", None)]
     await database.write(keys.create_keys, "ES256", made, actor="a", now=NOW)
     ends = {"activates_at": NOW, "retires_at": NOW + DAY, "actor": "a", "now": NOW}
-    await database.write(keys.rotate_key, "current", key("next", None), **ends)  # type: ignore[arg-type]
+    await database.write(keys.rotate_key, "current", key("next", None), **ends)
     await database.write(keys.revoke_key, "withdrawn", actor="a", now=NOW)
     assert await database.write(keys.purge_keys, NOW) == 0
     assert await database.write(keys.purge_keys, NOW + 1) == 1

@@ -34,6 +34,13 @@ def _jwks(value: str | None) -> dict[str, object]:
         session.usage(f"--jwks takes a readable JSON file or an https address, not {value!r}")
 
 
+def _exchange(serves: list[str] | None, audiences: list[str] | None, impersonate: bool) -> dict[str, object]:
+    if not serves and not audiences and not impersonate:
+        return {}
+    rules = {"serves": serves or [], "audiences": audiences or [], "impersonate": impersonate}
+    return {"token_exchange": rules}
+
+
 @app.command()
 def create(
     name: Annotated[str, typer.Argument(help="What people see as the client's name.")],
@@ -67,6 +74,19 @@ def create(
     ] = False,
     dpop: Annotated[bool, typer.Option("--dpop", help="Its access tokens must be bound to a key.")] = False,
     profile: Annotated[Literal["default", "fapi2"], typer.Option(help="Security profile.")] = "default",
+    exchange_from: Annotated[
+        list[str] | None,
+        typer.Option(help="An API that the client is: it may exchange tokens sent there; repeatable."),
+    ] = None,
+    exchange_for: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="An API that it may get tokens for by exchange; repeatable (default: its resources)."
+        ),
+    ] = None,
+    impersonate: Annotated[
+        bool, typer.Option("--impersonate", help="It may exchange tokens without naming itself as the actor.")
+    ] = False,
     client_id: Annotated[
         str | None, typer.Option(help="Choose the identifier instead of having one made.")
     ] = None,
@@ -91,6 +111,7 @@ def create(
         "dpop_bound_access_tokens": dpop,
         "security_profile": profile,
         **_jwks(jwks),
+        **_exchange(exchange_from, exchange_for, impersonate),
     }
 
     async def work(runtime: Runtime) -> Registered:

@@ -6,7 +6,7 @@ import msgspec
 
 from watchword.flows import client_registry, paging
 from watchword.flows.client_registry import ClientInput, Registered
-from watchword.oauth.clients import Client
+from watchword.oauth.clients import Client, ExchangeRules
 from watchword.oauth.errors import OAuthError
 from watchword.operation import Call, Operation
 from watchword.store import clients as store
@@ -40,6 +40,7 @@ class ClientView(msgspec.Struct, frozen=True, omit_defaults=True):
     subject_type: str = "public"
     jwks: dict[str, object] | None = None
     jwks_uri: str | None = None
+    token_exchange: ExchangeRules | None = None
     disabled_at: int | None = None
     last_used_at: int | None = None
     secrets: list[ClientSecret] | None = None
@@ -125,6 +126,7 @@ def view(
         subject_type=client.subject_type,
         jwks={"keys": [dict(key) for key in client.jwks]} if client.jwks else None,
         jwks_uri=client.jwks_uri,
+        token_exchange=client.token_exchange,
         disabled_at=client.disabled_at,
         last_used_at=last_used_at,
         secrets=secrets,

@@ -14,6 +14,7 @@ from watchword.oauth.clients import (
     AUTH_METHODS,
     ApplicationType,
     Client,
+    ExchangeRules,
     Origin,
     SecurityProfile,
     SubjectType,
@@ -75,6 +76,7 @@ class ClientInput(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     subject_type: SubjectType = "public"
     backchannel_logout_uri: Uri | None = None
     frontchannel_logout_uri: Uri | None = None
+    token_exchange: ExchangeRules | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +148,7 @@ def to_client(
         subject_type=given.subject_type,
         backchannel_logout_uri=given.backchannel_logout_uri,
         frontchannel_logout_uri=given.frontchannel_logout_uri,
+        token_exchange=_exchange(given, grants),
         origin=origin,
         owner=owner,
     )
@@ -240,6 +243,19 @@ def _keys(jwks: dict[str, object] | None) -> tuple[dict[str, object], ...] | Non
     ):
         raise _bad("jwks", "jwks holds a private key: register public keys only, and replace that key.")
     return tuple(document for document in documents if isinstance(document, dict))
+
+
+def _exchange(given: ClientInput, grants: tuple[str, ...]) -> ExchangeRules | None:
+    rules = given.token_exchange
+    if rules is None:
+        return None
+    if given.token_endpoint_auth_method == "none" or SHORT_GRANTS["token_exchange"] not in grants:
+        raise _bad("token_exchange", "Rules of exchange need the grant, and a client that can authenticate.")
+    if len(rules.serves) + len(rules.audiences) > 50:
+        raise _bad("token_exchange", "Rules of exchange name at most 50 APIs.")
+    for resource in (*rules.serves, *rules.audiences):
+        check_resource(resource)
+    return rules
 
 
 def _subject(given: ClientInput) -> tuple[str, str] | None:

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping
 
 import msgspec
 
-from watchword.flows import client_registry, token_verification
+from watchword.flows import client_registry, lineage, token_verification
 from watchword.flows.runtime import Runtime
 from watchword.flows.token_verification import Use
 from watchword.jose import JoseError, jwt
@@ -37,6 +37,8 @@ class Answer(msgspec.Struct, frozen=True):
     secret_id: str = ""
     expires_at: int = FOREVER
     document: bytes = b""
+    grant_id: str | None = None
+    parents: tuple[str, ...] = ()
 
     @property
     def active(self) -> bool:
@@ -129,10 +131,12 @@ async def _opaque(runtime: Runtime, token: str) -> Answer:
     audience = tuple(row.audience.split())
     if row.revoked_at is not None:
         return Answer("revoked", INACTIVE, row.client_id, audience)
-    reason = await _still_stands(runtime, row.client_id, row.subject, row.issued_at, row.grant_id)
+    extra = msgspec.json.decode(row.claims, type=dict[str, object])
+    reason = await _still_stands(runtime, row.client_id, row.subject, row.issued_at, row.grant_id, extra)
     if reason != "active":
         return Answer(reason, INACTIVE, row.client_id, audience)
-    extra = msgspec.json.decode(row.claims, type=dict[str, object])
+    parents = lineage.parents_of(extra)
+    extra.pop("parents", None)
     claims: dict[str, object] = {
         "active": True,
         "iss": runtime.settings.issuer,
@@ -147,7 +151,7 @@ async def _opaque(runtime: Runtime, token: str) -> Answer:
         "token_kind": "access_token",
         **extra,
     }
-    return Answer("active", claims, row.client_id, audience)
+    return Answer("active", claims, row.client_id, audience, grant_id=row.grant_id, parents=parents)
 
 
 def _token_type(claims: Mapping[str, object]) -> str:
@@ -168,11 +172,14 @@ async def _self_contained(runtime: Runtime, token: str) -> Answer:
     issued_at = claims["iat"]
     grant_id = claims.pop("grant_id", None)
     moment = issued_at if isinstance(issued_at, int) else 0
-    reason = await _still_stands(runtime, client_id, subject, moment, str(grant_id) if grant_id else None)
+    grant = str(grant_id) if grant_id else None
+    reason = await _still_stands(runtime, client_id, subject, moment, grant, claims)
+    parents = lineage.parents_of(claims)
+    claims.pop("parents", None)
     if reason != "active":
         return Answer(reason, INACTIVE, client_id, audience)
     answer = {"active": True, **claims, "token_type": _token_type(claims), "token_kind": "access_token"}
-    return Answer("active", answer, client_id, audience)
+    return Answer("active", answer, client_id, audience, grant_id=grant, parents=parents)
 
 
 def decode(runtime: Runtime, token: str) -> dict[str, object]:
@@ -189,18 +196,24 @@ def decode(runtime: Runtime, token: str) -> dict[str, object]:
 
 
 async def _still_stands(
-    runtime: Runtime, client_id: str, subject: str, issued_at: int, grant_id: str | None
+    runtime: Runtime,
+    client_id: str,
+    subject: str,
+    issued_at: int,
+    grant_id: str | None,
+    claims: Mapping[str, object],
 ) -> str:
     facts = await client_registry.find_facts(runtime, client_id)
     if facts is None or facts.client.disabled_at is not None or issued_at < facts.valid_from:
         return "client_ended"
-    if subject != client_id:
+    # Whose account can end is a person; clients and applications end with what a token came from, and others are not ours.
+    if subject != client_id and claims.get("subject_kind", "user") == "user":
         user = await runtime.database.read(users.get_user, subject)
         if user is None or user.disabled_at is not None or issued_at < user.valid_from:
             return "subject_ended"
     if grant_id is not None and not await runtime.database.read(grants.is_grant_alive, grant_id):
         return "grant_ended"
-    return "active"
+    return "active" if await lineage.stand(runtime, lineage.parents_of(claims)) else "parent_ended"
 
 
 def may_see(answer: Answer, *, resources: tuple[str, ...], client_id: str | None) -> bool:

@@ -4,7 +4,14 @@ from collections.abc import Awaitable, Callable, Mapping
 
 from watchword.flows.binding import Binding
 from watchword.flows.runtime import Runtime
-from watchword.grants import authorization_code, client_credentials, device_code, refresh_token, zero_proof
+from watchword.grants import (
+    authorization_code,
+    client_credentials,
+    device_code,
+    refresh_token,
+    token_exchange,
+    zero_proof,
+)
 from watchword.oauth.clients import Client
 from watchword.oauth.parameters import Parameters
 
@@ -15,5 +22,6 @@ GRANTS: dict[str, Handle] = {
     "refresh_token": refresh_token.handle,
     "client_credentials": client_credentials.handle,
     device_code.GRANT_TYPE: device_code.handle,
+    token_exchange.GRANT_TYPE: token_exchange.handle,
     zero_proof.GRANT_TYPE: zero_proof.handle,
 }

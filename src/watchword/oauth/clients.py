@@ -4,7 +4,7 @@ Owns the frozen value `Client` and what may be asked of it. Storing, fetching an
 """
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
 
@@ -23,6 +23,20 @@ AUTH_METHODS = (
     "zero_proof",
     "none",
 )
+
+
+class ExchangeRules(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a client may do by token exchange (RFC 8693) beyond narrowing its own tokens.
+
+    `serves` are the APIs that it is: tokens sent to them may be exchanged by it. `audiences` are the APIs that it may get tokens
+    for, none named: its resources. `impersonate` without, `delegate` with an actor token. `max_lifetime` in seconds.
+    """
+
+    serves: tuple[str, ...] = ()
+    audiences: tuple[str, ...] = ()
+    impersonate: bool = False
+    delegate: bool = True
+    max_lifetime: Annotated[int, msgspec.Meta(ge=5, le=3600)] = 300
 
 
 class Client(msgspec.Struct, frozen=True, kw_only=True):
@@ -53,6 +67,7 @@ class Client(msgspec.Struct, frozen=True, kw_only=True):
     default_acr_values: tuple[str, ...] = ()
     default_max_age: int | None = None
     tls_client_auth_subject: tuple[str, str] | None = None
+    token_exchange: ExchangeRules | None = None
     authorization_details_types: tuple[str, ...] = ()
     backchannel_logout_uri: str | None = None
     frontchannel_logout_uri: str | None = None

@@ -12,6 +12,7 @@ from watchword.store import api_tokens, clients, devices, keys, limits, tokens
 QUIET: frozenset[Callable[..., Any]] = frozenset(
     {
         tokens.use_identifier,
+        tokens.store_exchanged,
         api_tokens.flush_usage,
         clients.flush_client_usage,
         devices.note_poll,

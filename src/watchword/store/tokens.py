@@ -59,6 +59,21 @@ async def store_access_token(tx: Transaction, digest: bytes, token: AccessToken)
     )
 
 
+async def store_exchanged(
+    tx: Transaction,
+    row: tuple[bytes, AccessToken] | None,
+    *,
+    client_id: str,
+    subject: str,
+    details: dict[str, object],
+    now: int,
+) -> None:
+    """Record an exchange, and store the new token where it is an opaque one."""
+    if row is not None:
+        await store_access_token(tx, *row)
+    await tx.record("access_token.exchanged", actor=client_id, target=subject, at=now, **details)
+
+
 def token_id(digest: bytes) -> str:
     """Return the identifier of an opaque access token: a part of its digest, which reveals nothing of the token."""
     return f"ot_{digest[-12:].hex()}"

@@ -1,0 +1,141 @@
+"""RFC 8693: what is presented for an exchange, as the rules in `oauth.exchange` look at it, and what a client may do by exchange.
+
+Theory. A client that is registered for the grant and nothing else may narrow what is its own: a token that was issued to it, or an
+API token in its hands, for the same audience. Other people's tokens and other audiences need rules that an administrator gave it
+(`Client.token_exchange`). A token whose use is limited by address, path or number is never exchanged: the new one would be free
+of the limit.
+"""
+
+from dataclasses import dataclass, replace
+
+from watchword.flows import introspection, lineage
+from watchword.flows.introspection import Answer
+from watchword.flows.runtime import Runtime
+from watchword.flows.token_verification import Use
+from watchword.oauth import exchange, token_format
+from watchword.oauth.clients import Client
+from watchword.oauth.errors import OAuthError
+from watchword.oauth.exchange import ExchangePolicy, ExchangeRequest, LiveToken
+from watchword.oauth.scopes import parse_scope
+
+KEPT_CLAIMS = ("auth_time", "acr", "amr")
+DEFAULT_LIFETIME = 300
+
+
+@dataclass(frozen=True, slots=True)
+class Presented:
+    """A live token that was presented; `kind` says what its subject is, `parents` are its own and itself."""
+
+    facts: LiveToken
+    kind: str
+    grant_id: str | None
+    parents: tuple[str, ...]
+    kept: dict[str, object]
+
+
+async def read(runtime: Runtime, client: Client, token: str, token_type: str | None) -> Presented | None:
+    """Return a presented token as facts; None when it is not alive, limited, or not of the type that was said."""
+    if token_type == exchange.JWT and token.count(".") != 2:
+        return None
+    answer = await introspection.introspect(runtime, token, Use(resource=None))
+    if not answer.active or "limited" in answer.claims:
+        return None
+    return Presented(
+        facts=_facts(runtime, client, answer),
+        kind=_kind(answer),
+        grant_id=answer.grant_id,
+        parents=_parents(answer, token),
+        kept={name: answer.claims[name] for name in KEPT_CLAIMS if name in answer.claims},
+    )
+
+
+def _facts(runtime: Runtime, client: Client, answer: Answer) -> LiveToken:
+    claims = answer.claims
+    cnf, exp = claims.get("cnf"), claims.get("exp")
+    bound = cnf if isinstance(cnf, dict) else {}
+    act, may_act = claims.get("act"), claims.get("may_act")
+    client_id = claims.get("client_id")
+    kind = str(claims["token_kind"])
+    mine = set(client.resources or (runtime.settings.resource,))
+    if kind == "api_token" and set(answer.audience) <= mine:  # it is whoever's hands it is in
+        client_id = client.client_id
+    return LiveToken(
+        kind=kind,
+        subject=str(claims["sub"]),
+        client_id=str(client_id) if client_id is not None else None,
+        scope=parse_scope(str(claims.get("scope", ""))),
+        audience=answer.audience,
+        expires_at=exp if isinstance(exp, int) else None,
+        act=act if isinstance(act, dict) else None,
+        may_act=may_act if isinstance(may_act, dict) else None,
+        jkt=bound.get("jkt"),
+        x5t=bound.get("x5t#S256"),
+    )
+
+
+def _kind(answer: Answer) -> str:
+    subject = str(answer.claims["sub"])
+    if "subject_kind" in answer.claims:
+        return str(answer.claims["subject_kind"])
+    if subject == answer.claims.get("client_id"):
+        return "client"
+    return "application" if subject.startswith("application:") else "user"
+
+
+def _parents(answer: Answer, token: str) -> tuple[str, ...]:
+    claims = answer.claims
+    if claims["token_kind"] == "api_token":
+        own = f"token:{claims['jti']}"
+    elif "." in token:
+        own = f"jti:{claims['jti']}"
+    else:
+        own = f"digest:{token_format.ordered_digest(token).hex()}"
+    holder = claims.get("client_id")
+    named = (*answer.parents, own, *((f"client:{holder}",) if holder else ()))
+    return tuple(dict.fromkeys(named))
+
+
+def policy_of(runtime: Runtime, client: Client, subject: LiveToken | None, narrowing: bool) -> ExchangePolicy:
+    """Return what a client may do with a subject token; `narrowing` is an exchange of its own for the same audience."""
+    rules = client.token_exchange
+    if narrowing and subject is not None:
+        lifetime = rules.max_lifetime if rules else DEFAULT_LIFETIME
+        return ExchangePolicy(
+            subject.audience, client.scope, may_impersonate=True, may_delegate=False, max_lifetime=lifetime
+        )
+    if rules is None:  # only what is its own gets as far as the question for whom: for nobody else
+        return ExchangePolicy((), client.scope, may_impersonate=True, may_delegate=False)
+    return ExchangePolicy(
+        rules.audiences or client.resources or (runtime.settings.resource,),
+        client.scope,
+        resources=rules.serves,
+        may_impersonate=rules.impersonate,
+        may_delegate=rules.delegate,
+        max_lifetime=rules.max_lifetime,
+    )
+
+
+def is_narrowing(request: ExchangeRequest, subject: LiveToken | None, client: Client) -> bool:
+    """Whether a client only asks for less of what is its own."""
+    return (
+        subject is not None
+        and subject.client_id == client.client_id
+        and request.actor_token_type is None
+        and set(request.targets) <= set(subject.audience)
+    )
+
+
+def with_targets(request: ExchangeRequest, subject: LiveToken | None, narrowing: bool) -> ExchangeRequest:
+    """Return a request that names its targets: what is narrowed stays for the audience that it was for."""
+    if narrowing and subject is not None and not request.targets:
+        return replace(request, targets=subject.audience)
+    return request
+
+
+def check_depth(parents: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the parents of a new token; raise `invalid_request` when the chain is too long (TK-14)."""
+    if len(parents) > lineage.MAX_PARENTS:
+        raise OAuthError(
+            "invalid_request", "This token was exchanged too often already.", field="subject_token"
+        )
+    return parents

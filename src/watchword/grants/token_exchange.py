@@ -1,0 +1,111 @@
+"""RFC 8693: the token exchange grant: a token for a narrower one, as its subject or on the subject's behalf."""
+
+from collections.abc import Mapping
+
+import msgspec
+
+from watchword.flows import exchanges, minting
+from watchword.flows.binding import Binding
+from watchword.flows.exchanges import Presented
+from watchword.flows.minting import AccessGrant
+from watchword.flows.runtime import Runtime
+from watchword.oauth import exchange
+from watchword.oauth.clients import Client
+from watchword.oauth.errors import OAuthError
+from watchword.oauth.exchange import Exchanged, ExchangeRequest
+from watchword.oauth.parameters import Parameters
+from watchword.oauth.scopes import parse_scope
+from watchword.store import tokens
+
+GRANT_TYPE = "urn:ietf:params:oauth:grant-type:token-exchange"
+
+
+def read(form: Parameters) -> ExchangeRequest:
+    """Return the parameters of an exchange (§2.1); raise `invalid_request` or `invalid_scope`."""
+    request = ExchangeRequest(
+        subject_token_type=form.require("subject_token_type"),
+        actor_token_type=form.get("actor_token_type"),
+        requested_token_type=form.get("requested_token_type"),
+        targets=(*form.all("resource"), *form.all("audience")),
+        scope=parse_scope(form.get("scope") or ""),
+    )
+    exchange.check_types(request, has_actor_token=form.get("actor_token") is not None)
+    return request
+
+
+async def handle(
+    runtime: Runtime, client: Client, form: Parameters, binding: Binding
+) -> Mapping[str, object]:
+    """Issue a token that can do no more and lives no longer than the one it is made of."""
+    subject_token, actor_token = form.require("subject_token"), form.get("actor_token")
+    request = read(form)
+    subject = await exchanges.read(runtime, client, subject_token, request.subject_token_type)
+    actor = (
+        await exchanges.read(runtime, client, actor_token, request.actor_token_type) if actor_token else None
+    )
+    exchanged = decide(runtime, client, request, subject, actor, binding)
+    if subject is None:
+        raise OAuthError("invalid_request", "The subject_token is not valid.", field="subject_token")
+    return await _issue(runtime, client, exchanged, subject, binding)
+
+
+def decide(
+    runtime: Runtime,
+    client: Client,
+    request: ExchangeRequest,
+    subject: Presented | None,
+    actor: Presented | None,
+    binding: Binding,
+) -> Exchanged:
+    """Apply the rules of the exchange to what was presented."""
+    facts = subject.facts if subject else None
+    narrowing = exchanges.is_narrowing(request, facts, client)
+    return exchange.decide(
+        exchanges.with_targets(request, facts, narrowing),
+        facts,
+        actor.facts if actor else None,
+        exchanges.policy_of(runtime, client, facts, narrowing),
+        client_id=client.client_id,
+        actor_sent=request.actor_token_type is not None,
+        proven_jkt=binding.jkt,
+        proven_x5t=binding.x5t,
+        now=runtime.now(),
+    )
+
+
+async def _issue(
+    runtime: Runtime, client: Client, exchanged: Exchanged, subject: Presented, binding: Binding
+) -> Mapping[str, object]:
+    now = runtime.now()
+    claims: dict[str, object] = {**subject.kept, **binding.confirmation(client)}
+    claims["parents"] = exchanges.check_depth(subject.parents)
+    if exchanged.act is not None:
+        claims["act"] = exchanged.act
+    if subject.kind != "user":
+        claims["subject_kind"] = subject.kind
+    wants_jwt = exchanged.issued_token_type == exchange.JWT
+    grant = AccessGrant(
+        client=msgspec.structs.replace(client, access_token_format="jwt") if wants_jwt else client,
+        subject=exchanged.subject,
+        scope=exchanged.scope,
+        audience=exchanged.audience,
+        lifetime=min(exchanged.expires_at - now, minting.lifetime_of(runtime, client)),
+        grant_id=subject.grant_id,
+        claims=claims,
+    )
+    minted = minting.mint(runtime, grant, now)
+    await runtime.database.write(
+        tokens.store_exchanged,
+        minted.row,
+        client_id=client.client_id,
+        subject=exchanged.subject,
+        details={
+            "scope": " ".join(exchanged.scope),
+            "audience": " ".join(exchanged.audience),
+            "parent": subject.parents[-1],
+            "delegated": exchanged.act is not None,
+        },
+        now=now,
+    )
+    answer = minting.token_response(minted, exchanged.scope)
+    return {**answer, "issued_token_type": exchanged.issued_token_type}  # §2.2.1

@@ -1,0 +1,34 @@
+"""The client: keeps a program supplied with tokens of any OAuth authorization server, and presents them to one API.
+
+    source = TokenSource("https://auth.example.com", ClientSecret("app", "…"), ClientCredentials("orders:read"),
+                         api="https://api.example.com")
+    httpx.Client(auth=HttpxAuth(source))
+
+Needs the base install only; `watchword.client.requests_auth` is for requests.
+"""
+
+from watchword.client.errors import ClientError, Refused, SignInNeeded, Unreachable, WrongAddress
+from watchword.client.grants import ClientCredentials, RefreshToken, TokenExchange
+from watchword.client.httpx_auth import HttpxAuth
+from watchword.client.identity import ClientSecret, PrivateKey, PublicClient
+from watchword.client.source import ApiToken, TokenSource
+from watchword.client.store import FileStore, MemoryStore
+
+__all__ = [
+    "ApiToken",
+    "ClientCredentials",
+    "ClientError",
+    "ClientSecret",
+    "FileStore",
+    "HttpxAuth",
+    "MemoryStore",
+    "PrivateKey",
+    "PublicClient",
+    "RefreshToken",
+    "Refused",
+    "SignInNeeded",
+    "TokenExchange",
+    "TokenSource",
+    "Unreachable",
+    "WrongAddress",
+]

@@ -1,0 +1,33 @@
+"""Where a credential may go: to one origin, over https, or over plain http to this very machine."""
+
+import ipaddress
+from urllib.parse import urlsplit
+
+from watchword.client.errors import WrongAddress
+
+Origin = tuple[str, str, int]
+PORTS = {"https": 443, "http": 80}
+
+
+def origin_of(address: str) -> Origin:
+    """Return scheme, host and port of an address; raise WrongAddress for one that credentials must not go to."""
+    try:
+        parts = urlsplit(address)
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        raise WrongAddress("the address is not valid") from None
+    if parts.scheme not in PORTS or not host or "@" in parts.netloc:
+        raise WrongAddress("the address must be https://host, without user information")
+    if parts.scheme == "http" and not is_loopback(host):
+        raise WrongAddress(f"no credential is sent over plain http to {host}: use https")
+    return parts.scheme, host.rstrip(".").lower(), port or PORTS[parts.scheme]
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host can only be this machine."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

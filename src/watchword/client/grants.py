@@ -1,0 +1,105 @@
+"""What a client asks the token endpoint for: values that become forms (RFC 6749 §4.4 and §6, RFC 8693 §2.1)."""
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+ACCESS_TOKEN = "urn:ietf:params:oauth:token-type:access_token"
+
+
+class Grant(Protocol):
+    """A way to a token."""
+
+    def begin(self) -> dict[str, str] | None:
+        """Return the form that asks for the first token; None when only a person can begin."""
+
+    def identity(self) -> str:
+        """Return what tells this grant from others in a shared store, without any secret."""
+
+    def targets(self) -> dict[str, str]:
+        """Return what a refresh repeats."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClientCredentials:
+    """The client acts for itself."""
+
+    scope: str = ""
+    resource: str = ""
+
+    def begin(self) -> dict[str, str] | None:
+        """Ask anew."""
+        return {"grant_type": "client_credentials", **_given(scope=self.scope, resource=self.resource)}
+
+    def identity(self) -> str:
+        """Name scope and resource."""
+        return f"client_credentials {self.resource} {self.scope}"
+
+    def targets(self) -> dict[str, str]:
+        """Repeat the resource."""
+        return _given(resource=self.resource)
+
+
+@dataclass(frozen=True, slots=True)
+class RefreshToken:
+    """A person signed in before: `token` is where it begins, and the store keeps what it was rotated to.
+
+    An empty `token` means that the store has one already.
+    """
+
+    token: str = field(default="", repr=False)
+    scope: str = ""
+    resource: str = ""
+
+    def begin(self) -> dict[str, str] | None:
+        """Use the first refresh token."""
+        if not self.token:
+            return None
+        return {"grant_type": "refresh_token", "refresh_token": self.token, **self.targets()}
+
+    def identity(self) -> str:
+        """Name the first token by its digest: another sign-in is another grant."""
+        begun = hashlib.sha256(self.token.encode()).hexdigest()[:16] if self.token else ""
+        return f"refresh_token {self.resource} {self.scope} {begun}"
+
+    def targets(self) -> dict[str, str]:
+        """Repeat scope and resource."""
+        return _given(scope=self.scope, resource=self.resource)
+
+
+@dataclass(frozen=True, slots=True)
+class TokenExchange:
+    """A token of somebody else is exchanged for one that is good elsewhere; `subject_token` is asked for each time."""
+
+    subject_token: Callable[[], str] = field(repr=False)
+    subject_token_type: str = ACCESS_TOKEN
+    scope: str = ""
+    resource: str = ""
+    audience: str = ""
+    actor_token: Callable[[], str] | None = field(default=None, repr=False)
+    name: str = ""  # tells exchanges apart that share a store
+
+    def begin(self) -> dict[str, str] | None:
+        """Exchange what the subject's token is now."""
+        form = {
+            "grant_type": "urn:ietf:params:oauth:grant-type:token-exchange",
+            "subject_token": self.subject_token(),
+            "subject_token_type": self.subject_token_type,
+            **_given(scope=self.scope, resource=self.resource, audience=self.audience),
+        }
+        if self.actor_token is not None:
+            form |= {"actor_token": self.actor_token(), "actor_token_type": ACCESS_TOKEN}
+        return form
+
+    def identity(self) -> str:
+        """Name what is asked for."""
+        return f"token-exchange {self.name} {self.resource} {self.audience} {self.scope}"
+
+    def targets(self) -> dict[str, str]:
+        """Repeat the resource."""
+        return _given(resource=self.resource)
+
+
+def _given(**values: str) -> dict[str, str]:
+    return {name: value for name, value in values.items() if value}

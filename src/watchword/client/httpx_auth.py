@@ -1,0 +1,56 @@
+"""A source of tokens as the `auth` of httpx clients, synchronous and asynchronous."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Generator
+from weakref import WeakKeyDictionary
+
+import httpx
+
+from watchword.client.source import Source
+
+TRIES = 3  # as sent, with a nonce, with another token
+
+
+class HttpxAuth(httpx.Auth):
+    """Presents tokens of a source with every request to its API; any other address raises WrongAddress."""
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+        self._locks: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = WeakKeyDictionary()
+
+    def sync_auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
+        """Present a token; once more where the answer says how it could fare better."""
+        for left in reversed(range(TRIES)):
+            request.headers.update(self._source.present(request.method, str(request.url)))
+            response = yield request
+            if not self._heard(request, response) or not left:
+                return
+
+    async def async_auth_flow(self, request: httpx.Request) -> AsyncGenerator[httpx.Request, httpx.Response]:
+        """The same, waiting for the authorization server in a thread, one task for all."""
+        for left in reversed(range(TRIES)):
+            request.headers.update(await self._presented(request))
+            response = yield request
+            if response.status_code == 401:
+                again = await asyncio.to_thread(self._heard, request, response)
+            else:
+                again = self._heard(request, response)
+            if not again or not left:
+                return
+
+    async def _presented(self, request: httpx.Request) -> dict[str, str]:
+        method, address = request.method, str(request.url)
+        self._source.check(address)
+        if self._source.is_ready():
+            return self._source.present(method, address)
+        lock = self._locks.setdefault(asyncio.get_running_loop(), asyncio.Lock())
+        async with lock:
+            return await asyncio.to_thread(self._source.present, method, address)
+
+    def _heard(self, request: httpx.Request, response: httpx.Response) -> bool:
+        # The answer may come from the end of a redirect: what counts is who gave it.
+        address = str(response.request.url)
+        better = self._source.heard(
+            address, response.status_code, response.headers, request.headers["authorization"]
+        )
+        return better and isinstance(request.stream, httpx.ByteStream)  # a stream cannot be sent again

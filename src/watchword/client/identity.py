@@ -1,0 +1,76 @@
+"""RFC 6749 §2.3, RFC 7523 §2.2: who the client is, and how it proves that at the token endpoint."""
+
+import base64
+import os
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
+from urllib.parse import quote_plus
+
+from watchword.jose import jwt
+from watchword.jose.jwk import Key
+
+ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
+ASSERTION_LIFETIME = 60
+
+
+class Identity(Protocol):
+    """A client and its proof; a value."""
+
+    @property
+    def client_id(self) -> str:
+        """The client's identifier."""
+
+    def prove(self, form: dict[str, str], headers: dict[str, str], *, issuer: str, now: int) -> None:
+        """Add the proof to a request."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClientSecret:
+    """A client with a secret, sent in the header (`basic`, the default) or in the form (`post`)."""
+
+    client_id: str
+    secret: str = field(repr=False)
+    method: Literal["basic", "post"] = "basic"
+
+    def prove(self, form: dict[str, str], headers: dict[str, str], *, issuer: str, now: int) -> None:
+        """Add the secret."""
+        if self.method == "post":
+            form |= {"client_id": self.client_id, "client_secret": self.secret}
+            return
+        pair = f"{quote_plus(self.client_id)}:{quote_plus(self.secret)}"  # §2.3.1: form-encoded first
+        headers["authorization"] = "Basic " + base64.b64encode(pair.encode()).decode()
+
+
+@dataclass(frozen=True, slots=True)
+class PrivateKey:
+    """A client that signs an assertion with a key of its own (`private_key_jwt`); no secret ever leaves it."""
+
+    client_id: str
+    key: Key = field(repr=False)
+
+    def prove(self, form: dict[str, str], headers: dict[str, str], *, issuer: str, now: int) -> None:
+        """Add a fresh assertion for this issuer alone."""
+        claims: dict[str, object] = {
+            "iss": self.client_id,
+            "sub": self.client_id,
+            "aud": issuer,
+            "jti": os.urandom(16).hex(),
+            "iat": now,
+            "exp": now + ASSERTION_LIFETIME,
+        }
+        form |= {
+            "client_id": self.client_id,
+            "client_assertion_type": ASSERTION_TYPE,
+            "client_assertion": jwt.encode(self.key, claims),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class PublicClient:
+    """A client that can keep no secret."""
+
+    client_id: str
+
+    def prove(self, form: dict[str, str], headers: dict[str, str], *, issuer: str, now: int) -> None:
+        """Name the client."""
+        form["client_id"] = self.client_id

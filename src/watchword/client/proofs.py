@@ -1,0 +1,73 @@
+"""RFC 9449: proofs of possession for requests, with the nonces and clocks of the servers that they go to."""
+
+import hashlib
+import os
+import time
+from collections.abc import Callable, Mapping
+from email.utils import parsedate_to_datetime
+from urllib.parse import urlsplit
+
+from watchword.client.addresses import Origin, origin_of
+from watchword.jose import jwk, jwt
+from watchword.jose.jwk import Key
+
+TOLERATED = 5  # seconds by which a clock may be off before it is allowed for
+
+
+class Clocks:
+    """The time, and how far each server's is from it: what a server must judge by its own clock is dated by that."""
+
+    def __init__(self, clock: Callable[[], float] = time.time) -> None:
+        self._clock = clock
+        self._offsets: dict[Origin, int] = {}
+
+    def __call__(self) -> float:
+        """Return the time here, in Unix seconds."""
+        return self._clock()
+
+    def at(self, origin: Origin) -> int:
+        """Return the time at a server, as far as it is known."""
+        return int(self._clock()) + self._offsets.get(origin, 0)
+
+    def heard(self, origin: Origin, headers: Mapping[str, str]) -> bool:
+        """Learn from an answer's Date; return whether this changed what is known."""
+        try:
+            there = parsedate_to_datetime(headers.get("date", "")).timestamp()
+        except ValueError:
+            return False
+        offset = int(there - self._clock())
+        offset = offset if abs(offset) > TOLERATED else 0
+        known, self._offsets[origin] = self._offsets.get(origin, 0), offset
+        return abs(offset - known) > TOLERATED
+
+
+class Prover:
+    """A key, and the latest nonce of each server."""
+
+    def __init__(self, key: Key, clocks: Clocks) -> None:
+        self.key = key
+        self._clocks = clocks
+        self._nonces: dict[Origin, str] = {}
+
+    def proof(self, method: str, address: str, token: str | None = None) -> str:
+        """Return a fresh proof for one request, with a token where one goes along."""
+        origin, parts = origin_of(address), urlsplit(address)
+        claims: dict[str, object] = {
+            "jti": os.urandom(16).hex(),
+            "htm": method,
+            "htu": f"{parts.scheme}://{parts.netloc}{parts.path or '/'}",  # §4.2: without query and fragment
+            "iat": self._clocks.at(origin),
+        }
+        if token is not None:
+            claims["ath"] = jwk.b64encode(hashlib.sha256(token.encode()).digest())
+        if origin in self._nonces:
+            claims["nonce"] = self._nonces[origin]
+        return jwt.encode_with_key(self.key, claims, "dpop+jwt")
+
+    def heard(self, origin: Origin, headers: Mapping[str, str]) -> bool:
+        """Keep the nonce of an answer (§8.2); return whether it is a new one."""
+        nonce = headers.get("dpop-nonce")
+        if not nonce or self._nonces.get(origin) == nonce:
+            return False
+        self._nonces[origin] = nonce
+        return True

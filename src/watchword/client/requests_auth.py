@@ -1,0 +1,48 @@
+"""A source of tokens as the `auth` of requests; needs the package `requests`."""
+
+from typing import Any
+
+from requests import PreparedRequest, Response
+from requests.auth import AuthBase
+
+from watchword.client.source import Source
+
+TRIES = 3
+
+
+class RequestsAuth(AuthBase):
+    """Presents tokens of a source with every request to its API; any other address raises WrongAddress."""
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+
+    def __call__(self, request: PreparedRequest) -> PreparedRequest:
+        """Present a token, and listen to the answer."""
+        self._present(request)
+        request.register_hook("response", self._answered)  # type: ignore[no-untyped-call]  # requests is typed in part
+        return request
+
+    def _present(self, request: PreparedRequest) -> None:
+        request.headers.update(self._source.present(str(request.method), str(request.url)))
+
+    def _answered(self, response: Response, **options: Any) -> Response:
+        for _ in range(TRIES - 1):
+            request = response.request
+            sent = request.headers.get("authorization")
+            if sent is None:  # a redirect took the request elsewhere, and requests took the token off it
+                return response
+            better = self._source.heard(str(request.url), response.status_code, response.headers, str(sent))
+            if not better or not isinstance(request.body, str | bytes | None):
+                return response
+            response = self._again(response, request, options)
+        return response
+
+    def _again(self, response: Response, request: PreparedRequest, options: dict[str, Any]) -> Response:
+        _ = response.content  # read to its end, so that the connection can be used again
+        response.close()
+        anew = request.copy()
+        self._present(anew)
+        answer: Response = response.connection.send(anew, **options)
+        answer.history.append(response)
+        answer.request = anew
+        return answer

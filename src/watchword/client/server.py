@@ -1,0 +1,115 @@
+"""The authorization server as a client sees it: metadata (RFC 8414) and requests to its endpoints, answers judged strictly.
+
+No redirect is followed, an answer is read up to a limit, and nothing goes over plain http to another machine.
+"""
+
+from collections.abc import Mapping
+from urllib.parse import urlsplit
+
+import httpx
+
+from watchword.client.addresses import origin_of
+from watchword.client.errors import Refused, Unreachable
+from watchword.client.identity import Identity
+from watchword.client.proofs import Clocks, Prover
+from watchword.jose.strict_json import StrictJSONError, loads
+
+TIMEOUT = 10.0
+MAX_ANSWER = 256 * 1024
+Form = Mapping[str, str]
+Document = Mapping[str, object]
+
+
+class AuthorizationServer:
+    """One issuer; `http` is for programs that reach it by other means, as tests do."""
+
+    def __init__(self, issuer: str, clocks: Clocks, http: httpx.Client | None = None) -> None:
+        origin_of(issuer)
+        self.issuer = issuer
+        self._clocks = clocks
+        self._http = http or httpx.Client(timeout=TIMEOUT, follow_redirects=False)
+        self._metadata: Document | None = None
+
+    def metadata(self) -> Document:
+        """Return the metadata, asked for once; raise Unreachable."""
+        if self._metadata is None:
+            parts = urlsplit(self.issuer)
+            inserted = f"{parts.scheme}://{parts.netloc}/.well-known/oauth-authorization-server{parts.path}"
+            found = self._first(inserted.rstrip("/"), f"{self.issuer}/.well-known/openid-configuration")
+            if found.get("issuer") != self.issuer:  # RFC 8414 §3.3: letter by letter
+                raise Unreachable(f"the metadata of {self.issuer} names another issuer")
+            self._metadata = found
+        return self._metadata
+
+    def _first(self, *addresses: str) -> Document:
+        for address in addresses:
+            status, _, document = self._send("GET", address)
+            if status == 200 and document is not None:
+                return document
+        raise Unreachable(f"{self.issuer} publishes no metadata")
+
+    def endpoint(self, name: str) -> str:
+        """Return the address of an endpoint by its name in the metadata; raise Unreachable when there is none."""
+        address = self.metadata().get(name)
+        if not isinstance(address, str):
+            raise Unreachable(f"{self.issuer} has no {name}")
+        origin_of(address)
+        return address
+
+    def ask(self, name: str, form: Form, identity: Identity, prover: Prover | None = None) -> Document:
+        """Send a form to an endpoint as a client and return its answer; raise Refused or Unreachable."""
+        address = self.endpoint(name)
+        origin = origin_of(address)
+        for last in (False, True):
+            headers: dict[str, str] = {}
+            sent = dict(form)
+            identity.prove(sent, headers, issuer=self.issuer, now=self._clocks.at(origin))
+            if prover is not None:
+                headers["dpop"] = prover.proof("POST", address)
+            status, answered, document = self._send("POST", address, sent, headers)
+            fresh_nonce = prover is not None and prover.heard(origin, answered)
+            fresh_clock = self._clocks.heard(origin, answered)
+            if status == 200:
+                return document or {}
+            code = document.get("error") if document else None
+            # RFC 9449 §8: once more with the nonce; and once more when only the clocks differed.
+            again = (code == "use_dpop_nonce" and fresh_nonce) or (
+                code in ("invalid_client", "invalid_dpop_proof") and fresh_clock
+            )
+            if last or not again:
+                raise _refusal(status, document)
+        raise AssertionError("unreachable")
+
+    def _send(
+        self, method: str, address: str, form: Form | None = None, headers: Mapping[str, str] | None = None
+    ) -> tuple[int, Mapping[str, str], Document | None]:
+        try:
+            with self._http.stream(method, address, data=form, headers=headers) as answer:
+                body = b""
+                for part in answer.iter_bytes():
+                    body += part
+                    if len(body) > MAX_ANSWER:
+                        raise Unreachable(f"the answer of {self.issuer} is too long")
+                return answer.status_code, answer.headers, _document(body)
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            raise Unreachable(f"{self.issuer} did not answer ({type(error).__name__})") from None
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+
+def _document(body: bytes) -> Document | None:
+    try:
+        document = loads(body)
+    except StrictJSONError:
+        return None
+    return document if isinstance(document, dict) else None
+
+
+def _refusal(status: int, document: Document | None) -> Exception:
+    code = document.get("error") if document else None
+    if not isinstance(code, str) or status >= 500:
+        return Unreachable(f"the authorization server answered {status}")
+    described = document.get("error_description") if document else None
+    return Refused(code, described if isinstance(described, str) else "")

@@ -1,0 +1,271 @@
+"""A token that is always good: fetched when it is needed, refreshed before it ends, by one caller for all.
+
+Theory of operation. A token in memory is used until shortly before its end. Then the first caller takes the store's lock and asks;
+all others wait for the lock and find the new token. An API that refuses a token makes it be forgotten and asked for once more.
+When the authorization server cannot be reached, a token that has not ended yet is used still.
+"""
+
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import httpx
+import msgspec
+
+from watchword.client.addresses import Origin, origin_of
+from watchword.client.errors import Refused, SignInNeeded, Unreachable, WrongAddress
+from watchword.client.grants import Grant
+from watchword.client.identity import Identity
+from watchword.client.proofs import Clocks, Prover
+from watchword.client.server import AuthorizationServer, Document
+from watchword.client.store import MemoryStore, Record, Store
+from watchword.jose import jwk
+
+MARGIN = 30.0  # seconds before its end at which a token is renewed, at most a quarter of its life
+YOUNG = 1.0  # seconds: a token that is refused when it was only just issued will not be mended by another one
+
+
+class Source(Protocol):
+    """Where tokens for an API come from."""
+
+    def check(self, address: str) -> None:
+        """Raise WrongAddress when the credential does not belong at an address."""
+
+    def is_ready(self) -> bool:
+        """Whether `present` would answer without waiting for anybody."""
+
+    def present(self, method: str, address: str) -> dict[str, str]:
+        """Return the headers that present a good token with one request; raise ClientError."""
+
+    def heard(self, address: str, status: int, headers: Mapping[str, str], sent: str) -> bool:
+        """Learn from an answer; return whether the same request, presented anew, may fare better."""
+
+
+class Destination:
+    """The API that credentials are for: one origin, or several that belong together."""
+
+    def __init__(self, api: str | Iterable[str]) -> None:
+        self.origins: frozenset[Origin] = frozenset(map(origin_of, (api,) if isinstance(api, str) else api))
+
+    def check(self, address: str) -> None:
+        """Raise WrongAddress for any other origin."""
+        if origin_of(address) not in self.origins:
+            raise WrongAddress("this address is not of the API that the token is for; nothing was sent")
+
+
+class TokenSource:
+    """Tokens of an authorization server for one API.
+
+    `issuer` is the server's issuer identifier, `client` who asks, `grant` what for, `api` the only address that tokens go to.
+    With `dpop` tokens are bound to a key, which the store keeps. A `FileStore` shares them between processes.
+    """
+
+    def __init__(
+        self,
+        issuer: str,
+        client: Identity,
+        grant: Grant,
+        *,
+        api: str | Iterable[str],
+        dpop: bool = False,
+        store: Store | None = None,
+        http: httpx.Client | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._destination = Destination(api)
+        self._clocks = Clocks(clock)
+        self.server = AuthorizationServer(issuer, self._clocks, http)
+        self._client = client
+        self._grant = grant
+        self._store: Store = store or MemoryStore()
+        self._dpop = dpop
+        self._prover: Prover | None = None
+        self._known: Record | None = None
+        self.owner = f"{issuer} {client.client_id} {grant.identity()}{' dpop' if dpop else ''}"
+
+    def check(self, address: str) -> None:
+        """Raise WrongAddress when the token does not belong at an address."""
+        self._destination.check(address)
+
+    def is_ready(self) -> bool:
+        """Whether a token is at hand."""
+        return self._known is not None and self._is_fresh(self._known)
+
+    def token(self) -> str:
+        """Return a good access token; raise ClientError."""
+        return self.record().access_token
+
+    def record(self) -> Record:
+        """Return a good access token with what is known of it; raise ClientError."""
+        known = self._known
+        if known is not None and self._is_fresh(known):
+            return known
+        with self._store.lock():
+            stored = self._load()
+            if stored is not None and self._is_fresh(stored):
+                self._known = stored
+                return stored
+            self._known = self._renewed(stored)
+            return self._known
+
+    def present(self, method: str, address: str) -> dict[str, str]:
+        """Return the headers that present a good token with one request."""
+        self.check(address)
+        record = self.record()
+        if self._prover is None:
+            return {"authorization": f"Bearer {record.access_token}"}
+        proof = self._prover.proof(method, address, record.access_token)
+        return {"authorization": f"{record.token_type} {record.access_token}", "dpop": proof}
+
+    def heard(self, address: str, status: int, headers: Mapping[str, str], sent: str) -> bool:
+        """Learn from an API's answer to what was `sent` as Authorization."""
+        try:
+            self.check(address)
+        except WrongAddress:  # the end of a redirect: nothing that it says concerns us
+            return False
+        origin = origin_of(address)
+        fresh_nonce = self._prover is not None and self._prover.heard(origin, headers)
+        fresh_clock = self._clocks.heard(origin, headers)
+        if status != 401:
+            return False
+        challenge = headers.get("www-authenticate", "")
+        if "use_dpop_nonce" in challenge or "invalid_dpop_proof" in challenge:
+            return fresh_nonce or fresh_clock
+        return self._forget(sent.partition(" ")[2])
+
+    def _forget(self, token: str) -> bool:
+        worthwhile = True
+        with self._store.lock():
+            stored = self._load()
+            if stored is not None and stored.access_token == token:
+                worthwhile = self._clocks() - stored.obtained_at >= YOUNG
+                self._store.save(msgspec.structs.replace(stored, access_token="", expires_at=0.0))
+        if self._known is not None and self._known.access_token == token:
+            self._known = None
+        return worthwhile
+
+    def _load(self) -> Record | None:
+        stored = self._store.load()
+        if stored is not None and stored.owner != self.owner:
+            stored = None
+        if self._dpop and self._prover is None:
+            key = jwk.parse(stored.key) if stored and stored.key else jwk.generate("ES256")
+            self._prover = Prover(key, self._clocks)
+        return stored
+
+    def _is_fresh(self, record: Record) -> bool:
+        if not record.access_token:
+            return False
+        if record.expires_at is None:
+            return True
+        margin = min(MARGIN, (record.expires_at - record.obtained_at) / 4)
+        return self._clocks() < record.expires_at - margin
+
+    def _renewed(self, stored: Record | None) -> Record:
+        try:
+            renewed = self._ask(stored)
+        except Unreachable:
+            if stored and stored.access_token and self._clocks() < (stored.expires_at or 0.0):
+                return stored
+            raise
+        self._store.save(renewed)
+        return renewed
+
+    def _ask(self, stored: Record | None) -> Record:
+        if stored is not None and stored.refresh_token:
+            form = {"grant_type": "refresh_token", "refresh_token": stored.refresh_token}
+            try:
+                return self._record(self._send(form | self._grant.targets()), stored)
+            except Refused as refused:
+                if refused.code != "invalid_grant":
+                    raise
+                self._store.save(None)
+        begun = self._grant.begin()
+        if begun is None or (stored is not None and begun.get("grant_type") == "refresh_token"):
+            raise SignInNeeded("invalid_grant", "the refresh token is no longer good: sign in again")
+        try:
+            return self._record(self._send(begun), None)
+        except Refused as refused:
+            if begun["grant_type"] == "refresh_token" and refused.code == "invalid_grant":
+                raise SignInNeeded(refused.code, refused.description) from None
+            raise
+
+    def _send(self, form: Mapping[str, str]) -> tuple[float, Document]:
+        asked_at = self._clocks()  # before asking: a slow answer must not lengthen the token's life
+        return asked_at, self.server.ask("token_endpoint", form, self._client, self._prover)
+
+    def _record(self, answered: tuple[float, Document], before: Record | None) -> Record:
+        asked_at, answer = answered
+        record = record_of(self.owner, answer, asked_at, self._prover)
+        if not record.refresh_token and before is not None:
+            record = msgspec.structs.replace(record, refresh_token=before.refresh_token)
+        return record
+
+
+def record_of(owner: str, answer: Document, asked_at: float, prover: Prover | None) -> Record:
+    """Make a record of a token response (RFC 6749 §5.1); raise Unreachable when it is none."""
+    token, kind, lifetime = answer.get("access_token"), answer.get("token_type"), answer.get("expires_in")
+    if (
+        not isinstance(token, str)
+        or not token.isascii()
+        or not token.isprintable()
+        or " " in token
+        or not token
+    ):
+        raise Unreachable("the authorization server answered without an access token")
+    wanted = "dpop" if prover else "bearer"
+    if not isinstance(kind, str) or kind.lower() != wanted:
+        raise Unreachable(f"the authorization server gave a token of another type than {wanted}")
+    refresh, scope, id_token = answer.get("refresh_token"), answer.get("scope"), answer.get("id_token")
+    return Record(
+        owner=owner,
+        access_token=token,
+        token_type="DPoP" if prover else "Bearer",
+        expires_at=asked_at + lifetime if isinstance(lifetime, int) else None,
+        obtained_at=asked_at,
+        refresh_token=refresh if isinstance(refresh, str) else "",
+        scope=scope if isinstance(scope, str) else "",
+        id_token=id_token if isinstance(id_token, str) else "",
+        key=jwk.private_document(prover.key) if prover else None,
+    )
+
+
+@dataclass(slots=True)
+class ApiToken:
+    """An API token, presented to one API only; with `key`, the key that it is bound to, each request carries a proof."""
+
+    token: str = field(repr=False)
+    api: str | Iterable[str]
+    key: jwk.Key | None = field(default=None, repr=False)
+    _destination: Destination = field(init=False, repr=False)
+    _prover: Prover | None = field(init=False, default=None, repr=False)
+    _clocks: Clocks = field(init=False, repr=False, default_factory=Clocks)
+
+    def __post_init__(self) -> None:
+        """Check the address."""
+        self._destination = Destination(self.api)
+        self._prover = Prover(self.key, self._clocks) if self.key else None
+
+    def check(self, address: str) -> None:
+        """Raise WrongAddress when the token does not belong at an address."""
+        self._destination.check(address)
+
+    def is_ready(self) -> bool:
+        """It always is."""
+        return True
+
+    def present(self, method: str, address: str) -> dict[str, str]:
+        """Return the headers that present the token with one request."""
+        self.check(address)
+        if self._prover is None:
+            return {"authorization": f"Bearer {self.token}"}
+        proof = self._prover.proof(method, address, self.token)
+        return {"authorization": f"DPoP {self.token}", "dpop": proof}
+
+    def heard(self, address: str, status: int, headers: Mapping[str, str], sent: str) -> bool:
+        """Learn a nonce or a clock; a token that is refused is refused."""
+        if self._prover is None or origin_of(address) not in self._destination.origins:
+            return False
+        fresh = self._prover.heard(origin_of(address), headers)
+        return (self._clocks.heard(origin_of(address), headers) or fresh) and status == 401

@@ -1,0 +1,119 @@
+"""Where a client keeps its tokens, so that threads and processes use one refresh token between them.
+
+Theory of operation. A refresh token that rotates may be used once. Whoever wants to use it takes the store's lock, reads the store
+again, and finds either that somebody else has refreshed meanwhile or that it is its turn; what it gets is written before the lock
+is given back. A process that dies in between leaves the old record: the server's grace for repeated refreshes covers that.
+"""
+
+import contextlib
+import fcntl
+import os
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Protocol
+
+import msgspec
+
+
+class Record(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What is kept; `owner` says for whom, times are Unix seconds, `key` is the private JWK of bound tokens."""
+
+    owner: str
+    access_token: str = ""
+    token_type: str = "Bearer"
+    expires_at: float | None = None
+    obtained_at: float = 0.0
+    refresh_token: str = ""
+    id_token: str = ""
+    scope: str = ""
+    key: dict[str, str] | None = None
+
+    def __repr__(self) -> str:
+        """Show no secret."""
+        return f"Record(owner={self.owner!r}, expires_at={self.expires_at!r})"
+
+
+class Store(Protocol):
+    """One record, and a lock over everybody who uses it."""
+
+    def lock(self) -> contextlib.AbstractContextManager[None]:
+        """Hold everybody else off while the block runs."""
+
+    def load(self) -> Record | None:
+        """Return the record, or None."""
+
+    def save(self, record: Record | None) -> None:
+        """Replace the record, wholly or not at all; None removes it."""
+
+
+class MemoryStore:
+    """A record for the threads of this process."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._record: Record | None = None
+
+    @contextlib.contextmanager
+    def lock(self) -> Iterator[None]:
+        """Hold other threads off."""
+        with self._lock:
+            yield
+
+    def load(self) -> Record | None:
+        """Return the record."""
+        return self._record
+
+    def save(self, record: Record | None) -> None:
+        """Replace the record."""
+        self._record = record
+
+
+@contextlib.contextmanager
+def file_lock(path: Path) -> Iterator[None]:
+    """Hold off every other thread and process that locks the same path; the file itself stays empty."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+class FileStore:
+    """A record in a file that only its owner can read, shared by processes."""
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path)
+
+    def lock(self) -> contextlib.AbstractContextManager[None]:
+        """Hold other threads and processes off."""
+        return file_lock(self.path.with_name(self.path.name + ".lock"))
+
+    def load(self) -> Record | None:
+        """Return the record; one that others can read, or that is damaged, is none."""
+        try:
+            if self.path.stat().st_mode & 0o077:
+                raise PermissionError(f"{self.path} can be read by others: chmod 600 {self.path}")
+            return msgspec.json.decode(self.path.read_bytes(), type=Record)
+        except (FileNotFoundError, msgspec.DecodeError):
+            return None
+
+    def save(self, record: Record | None) -> None:
+        """Write a new file and put it in the old one's place."""
+        if record is None:
+            self.path.unlink(missing_ok=True)
+            return
+        self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        temporary = self.path.with_name(f"{self.path.name}.{os.getpid()}.{threading.get_ident()}")
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(msgspec.json.encode(record))
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(self.path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise

@@ -1,0 +1,454 @@
+"""The client against the real server and a guarded API: tokens that are there when needed, and go nowhere else."""
+
+import asyncio
+import json
+import stat
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlencode, urlsplit
+
+import httpx
+import pytest
+import requests
+from tests.client.conftest import Api, Foreign
+from tests.fixtures.live import Browser, Live
+from tests.fixtures.servers import free_port
+
+from watchword.client import (
+    ApiToken,
+    ClientCredentials,
+    ClientSecret,
+    FileStore,
+    HttpxAuth,
+    PrivateKey,
+    PublicClient,
+    RefreshToken,
+    Refused,
+    SignInNeeded,
+    TokenExchange,
+    TokenSource,
+    Unreachable,
+    WrongAddress,
+)
+from watchword.client.requests_auth import RequestsAuth
+from watchword.client.source import Source
+from watchword.flows import api_tokens
+from watchword.flows.api_tokens import TokenInput
+from watchword.jose import jwk
+from watchword.oauth import pkce
+
+CALLBACK = "http://localhost:7777/cb"
+READ = ClientCredentials("orders:read")
+
+
+def secret_of(live: Live, **given: Any) -> ClientSecret:
+    """Register a client with a secret."""
+    registered = live.client(scope="orders:read", **given)
+    return ClientSecret(registered.client.client_id, registered.client_secret or "")
+
+
+def by_httpx(source: Source, address: str, **given: Any) -> int:
+    """Ask with httpx; return the status."""
+    with httpx.Client(auth=HttpxAuth(source), follow_redirects=True) as client:
+        return client.request("POST", address, **given).status_code
+
+
+def by_async_httpx(source: Source, address: str, **given: Any) -> int:
+    """Ask with httpx in an event loop."""
+
+    async def ask() -> int:
+        async with httpx.AsyncClient(auth=HttpxAuth(source), follow_redirects=True) as client:
+            return (await client.request("POST", address, **given)).status_code
+
+    return asyncio.run(ask())
+
+
+def by_requests(source: Source, address: str, **given: Any) -> int:
+    """Ask with requests."""
+    given = {("data" if name == "content" else name): value for name, value in given.items()}
+    return requests.request("POST", address, auth=RequestsAuth(source), timeout=10, **given).status_code
+
+
+WAYS = pytest.mark.parametrize(
+    "ask", [by_httpx, by_async_httpx, by_requests], ids=["httpx", "async httpx", "requests"]
+)
+Ask = Callable[..., int]
+
+
+@WAYS
+@pytest.mark.parametrize("dpop", [False, True], ids=["bearer", "DPoP"])
+def test_a_request_carries_a_token_that_the_api_accepts(live: Live, api: Api, ask: Ask, dpop: bool) -> None:
+    source = TokenSource(live.issuer, secret_of(live), READ, api=api.address, dpop=dpop)
+    for _ in range(2):
+        assert ask(source, f"{api.address}/orders?page=2", content=b"text") == 200
+    scheme = "DPoP" if dpop else "Bearer"
+    presented = [seen["authorization"] for seen in api.seen]
+    assert presented == [f"{scheme} {source.token()}"] * 2, "one token for both"
+
+
+@pytest.mark.parametrize("method", ["basic", "post", "private key", "secret with every character"])
+def test_a_client_proves_who_it_is_by_each_method(live: Live, api: Api, method: str) -> None:
+    key = jwk.generate("ES256")
+    if method == "private key":
+        jwks = {"keys": [jwk.public_document(key)]}
+        client = live.client(token_endpoint_auth_method="private_key_jwt", jwks=jwks, scope="orders:read")
+        source = TokenSource(live.issuer, PrivateKey(client.client.client_id, key), READ, api=api.address)
+    else:
+        given = {"token_endpoint_auth_method": "client_secret_post"} if method == "post" else {}
+        secret = secret_of(live, **given)
+        identity = ClientSecret(secret.client_id, secret.secret, "post" if method == "post" else "basic")
+        source = TokenSource(live.issuer, identity, READ, api=api.address)
+    assert by_httpx(source, f"{api.address}/orders") == 200
+    assert "secret" not in repr(source).lower()
+
+
+def test_a_wrong_secret_is_told_apart_from_a_server_out_of_reach(live: Live, api: Api) -> None:
+    good = secret_of(live)
+    assert TokenSource(live.issuer, good, READ, api=api.address).token()
+    wrong = TokenSource(live.issuer, ClientSecret(good.client_id, "wrong"), READ, api=api.address)
+    with pytest.raises(Refused, match="invalid_client"):
+        wrong.token()
+    nowhere = TokenSource(f"http://localhost:{free_port()}", good, READ, api=api.address)
+    with pytest.raises(Unreachable):
+        nowhere.token()
+
+
+class Counting(httpx.HTTPTransport):
+    """Counts the requests for tokens; while it is `down`, none gets through."""
+
+    tokens = 0
+    down = False
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        """Count, and send on."""
+        if self.down:
+            raise httpx.ConnectError("down")
+        self.tokens += request.url.path == "/token"
+        return super().handle_request(request)
+
+
+def counted(live: Live, api: Api, **given: Any) -> tuple[TokenSource, Counting]:
+    """A source that lives by the server's clock, and the counter of its requests."""
+    counting = Counting()
+    http = httpx.Client(transport=counting)
+    wanted = {"api": api.address, "http": http, "clock": live.clock} | given
+    return TokenSource(live.issuer, wanted.pop("client", None) or secret_of(live), READ, **wanted), counting
+
+
+def test_of_many_threads_one_asks(live: Live, api: Api) -> None:
+    source, counting = counted(live, api)
+    with ThreadPoolExecutor(20) as pool:
+        assert len(set(pool.map(lambda _: source.token(), range(40)))) == 1
+    assert counting.tokens == 1
+
+
+async def test_of_many_tasks_one_asks(live: Live, api: Api) -> None:
+    source, counting = counted(live, api)
+    async with httpx.AsyncClient(auth=HttpxAuth(source)) as client:
+        answers = await asyncio.gather(*(client.get(f"{api.address}/orders") for _ in range(20)))
+    assert {answer.status_code for answer in answers} == {200}
+    assert counting.tokens == 1
+
+
+def test_a_token_is_renewed_before_its_end_and_kept_while_nobody_answers(live: Live, api: Api) -> None:
+    source, counting = counted(live, api)
+    first = source.token()
+    live.clock.advance(live.app.settings.access_token_lifetime - 31)
+    assert source.token() == first
+    live.clock.advance(2)
+    counting.down = True
+    assert source.token() == first, "still good, and nobody has another"
+    counting.down = False
+    second = source.token()
+    assert second != first
+    counting.down = True
+    live.clock.advance(live.app.settings.access_token_lifetime)
+    with pytest.raises(Unreachable):
+        source.token()
+
+
+@WAYS
+def test_a_refused_token_is_replaced_once_and_the_request_repeated(live: Live, api: Api, ask: Ask) -> None:
+    secret = secret_of(live)
+    source, counting = counted(live, api, client=secret)
+    assert ask(source, f"{api.address}/orders", content=b"text") == 200
+    first = source.token()
+    httpx.post(
+        f"{live.issuer}/revoke", data={"token": first}, auth=(secret.client_id, secret.secret)
+    ).raise_for_status()
+    live.clock.advance(2)
+    assert ask(source, f"{api.address}/orders", content=b"text") == 200
+    assert (source.token() != first, counting.tokens) == (True, 2)
+    live.clock.advance(2)
+    assert ask(source, f"{api.address}/free", content=b"text") == 401
+    assert counting.tokens == 3, "an API that refuses everything costs one more token, not a loop"
+
+
+def test_a_body_that_streams_is_not_sent_twice(live: Live, api: Api) -> None:
+    source, counting = counted(live, api)
+    source.token()
+    live.clock.advance(2)
+    assert by_httpx(source, f"{api.address}/free", content=iter([b"a", b"b"])) == 401
+    assert counting.tokens == 1
+
+
+@WAYS
+@pytest.mark.parametrize("dpop", [False, True], ids=["bearer", "DPoP"])
+def test_no_credential_follows_a_redirect_to_another_origin(
+    live: Live, api: Api, foreign: Foreign, ask: Ask, dpop: bool
+) -> None:
+    source = TokenSource(live.issuer, secret_of(live), READ, api=api.address, dpop=dpop)
+    api.elsewhere = f"{api.address}/orders"
+    if not dpop:  # a proof is for one address, so a redirect needs another one
+        assert ask(source, f"{api.address}/away", content=b"") == 200
+    api.elsewhere = f"{foreign.issuer}/token"
+    ask(source, f"{api.address}/away", content=b"")
+    assert foreign.headers
+    assert not [sent for sent in foreign.headers if "authorization" in sent]
+
+
+@WAYS
+@pytest.mark.parametrize(
+    "address",
+    [
+        "http://api.example.com/orders",
+        "https://evil.example.com/",
+        "http://localhost:1/",
+        "https://a@localhost/",
+        "ftp://x/",
+    ],
+)
+def test_a_credential_goes_to_its_api_only(live: Live, api: Api, ask: Ask, address: str) -> None:
+    sources: list[Source] = [
+        TokenSource(live.issuer, secret_of(live), READ, api=api.address),
+        ApiToken("wwa_x", api.address),
+    ]
+    for source in sources:
+        with pytest.raises((WrongAddress, httpx.UnsupportedProtocol, requests.exceptions.InvalidSchema)):
+            ask(source, address)
+
+
+@pytest.mark.parametrize(
+    "address", ["http://auth.example.com", "http://10.0.0.1", "localhost", "https://u:p@a.example"]
+)
+def test_an_issuer_or_an_api_in_the_clear_is_refused_at_once(address: str) -> None:
+    good = "https://a.example"
+    assert TokenSource(good, PublicClient("x"), READ, api=good)
+    with pytest.raises(WrongAddress):
+        TokenSource(address, PublicClient("x"), READ, api=good)
+    with pytest.raises(WrongAddress):
+        TokenSource(good, PublicClient("x"), READ, api=address)
+    with pytest.raises(WrongAddress):
+        ApiToken("wwa_x", address)
+
+
+HOSTILE: dict[str, tuple[dict[str, Any], Any, int]] = {
+    "names another issuer": ({"issuer": "https://evil.example.com"}, None, 200),
+    "names no token endpoint": ({"token_endpoint": 5}, None, 200),
+    "sends its clients into the clear": ({"token_endpoint": "http://evil.example.com/token"}, None, 200),
+    "has an endpoint that is no address": ({"token_endpoint": "http://["}, None, 200),
+    "answers with something else than JSON": ({}, b"<html>", 200),
+    "answers with a list": ({}, [], 200),
+    "answers without end": ({}, b"[" * 300_000, 200),
+    "nests without end": ({}, b"[" * 100_000, 200),
+    "gives no token": ({}, {"token_type": "Bearer"}, 200),
+    "gives a token that breaks out of its header": (
+        {},
+        {"access_token": "a\r\nx: y", "token_type": "Bearer"},
+        200,
+    ),
+    "gives a token of a type that is not understood": ({}, {"access_token": "a", "token_type": "mac"}, 200),
+    "fails": ({}, {"error": "server_error"}, 500),
+}
+
+
+@pytest.mark.parametrize("case", HOSTILE)
+def test_an_issuer_is_not_believed_that(foreign: Foreign, case: str) -> None:
+    api = "https://api.example.com"
+    assert TokenSource(foreign.issuer, ClientSecret("a", "b"), READ, api=api).token() == "token-1"
+    foreign.metadata, foreign.answer, foreign.status = HOSTILE[case]
+    with pytest.raises((Unreachable, WrongAddress)):
+        TokenSource(foreign.issuer, ClientSecret("a", "b"), READ, api=api).token()
+
+
+def test_nonces_are_learned_from_both_servers(live: Live, api: Api, foreign: Foreign) -> None:
+    foreign.needs_nonce = True
+    source = TokenSource(foreign.issuer, PublicClient("a"), READ, api=api.address, dpop=True)
+    assert source.token() == "token-2", "the first was refused for want of a nonce (RFC 9449 §8)"
+    with httpx.Client(auth=HttpxAuth(source)) as client:
+        assert client.get(f"{api.address}/nonce").status_code == 200
+        assert client.get(f"{api.address}/nonce").status_code == 200
+    assert len(api.seen) == 3, "refused once for want of a nonce (RFC 9449 §9), then known"
+
+
+@pytest.mark.parametrize("minutes", [-10, 10])
+def test_a_clock_that_is_wrong_does_not_matter(live: Live, api: Api, minutes: int) -> None:
+    key = jwk.generate("ES256")
+    jwks = {"keys": [jwk.public_document(key)]}
+    client = live.client(token_endpoint_auth_method="private_key_jwt", jwks=jwks, scope="orders:read")
+    source = TokenSource(
+        live.issuer,
+        PrivateKey(client.client.client_id, key),
+        READ,
+        api=api.address,
+        dpop=True,
+        clock=lambda: time.time() + 60 * minutes,
+    )
+    assert by_httpx(source, f"{api.address}/orders") == 200
+
+
+def test_an_api_token_is_presented_and_bound_where_it_has_a_key(live: Live, api: Api) -> None:
+    key = jwk.generate("ES256")
+    for jkt, held in ((None, None), (key.thumbprint, key)):
+        given = TokenInput(name="t", scope="orders:read", jkt=jkt)
+        issued = live.run(
+            api_tokens.create(live.runtime, given, owner=("application", "application:x"), actor="test")
+        )
+        assert by_httpx(ApiToken(issued.secret, api.address, held), f"{api.address}/orders") == 200
+        assert issued.secret not in repr(ApiToken(issued.secret, api.address, held))
+
+
+def test_a_token_exchange_asks_with_what_the_subject_has_now(foreign: Foreign) -> None:
+    subjects = iter(["first", "second"])
+    grant = TokenExchange(lambda: next(subjects), resource="https://b.example", actor_token=lambda: "me")
+    source = TokenSource(foreign.issuer, ClientSecret("a", "b"), grant, api="https://b.example")
+    assert source.token() == "token-1"
+    assert foreign.forms[0] == {
+        "grant_type": "urn:ietf:params:oauth:grant-type:token-exchange",
+        "subject_token": "first",
+        "subject_token_type": "urn:ietf:params:oauth:token-type:access_token",
+        "resource": "https://b.example",
+        "actor_token": "me",
+        "actor_token_type": "urn:ietf:params:oauth:token-type:access_token",
+    }
+
+
+def signed_in(live: Live, client_id: str) -> str:
+    """Walk a person through the code flow; return the refresh token."""
+    live.user("ada")
+    verifier = "v" * 43
+    request = {
+        "client_id": client_id,
+        "redirect_uri": CALLBACK,
+        "response_type": "code",
+        "scope": "orders:read offline_access",
+        "code_challenge": pkce.challenge_of(verifier),
+        "code_challenge_method": "S256",
+        "prompt": "consent",
+    }
+    ended = Browser(live.issuer).visit(f"{live.issuer}/authorize?{urlencode(request)}")
+    form = {
+        "grant_type": "authorization_code",
+        "code": parse_qs(urlsplit(ended).query)["code"][0],
+        "redirect_uri": CALLBACK,
+        "code_verifier": verifier,
+        "client_id": client_id,
+    }
+    return str(httpx.post(f"{live.issuer}/token", data=form).json()["refresh_token"])
+
+
+def public_client(live: Live) -> str:
+    """Register a public client of the code flow."""
+    registered = live.client(
+        redirect_uris=[CALLBACK],
+        grant_types=["authorization_code", "refresh_token"],
+        token_endpoint_auth_method="none",
+        scope="orders:read offline_access",
+    )
+    return str(registered.client.client_id)
+
+
+def test_a_refresh_token_rotates_in_its_file_and_its_end_needs_a_person(
+    live: Live, api: Api, tmp_path: Path
+) -> None:
+    client_id = public_client(live)
+    first = signed_in(live, client_id)
+    store = FileStore(tmp_path / "kept" / "token.json")
+
+    def source() -> TokenSource:
+        return TokenSource(
+            live.issuer,
+            PublicClient(client_id),
+            RefreshToken(first),
+            api=api.address,
+            store=store,
+            clock=live.clock,
+        )
+
+    seen = set()
+    for _ in range(3):
+        assert by_httpx(source(), f"{api.address}/orders") == 200
+        kept = store.load()
+        assert kept is not None
+        seen.add(kept.refresh_token)
+        live.clock.advance(live.app.settings.access_token_lifetime)
+    assert len(seen) == 3
+    assert stat.S_IMODE(store.path.stat().st_mode) == 0o600
+    kept = store.load()
+    assert kept is not None
+    assert kept.refresh_token not in repr(kept)
+    httpx.post(f"{live.issuer}/revoke", data={"token": kept.refresh_token, "client_id": client_id})
+    live.clock.advance(live.app.settings.refresh_token_lifetime)
+    with pytest.raises(SignInNeeded):
+        source().token()
+
+
+RACER = """
+import sys
+from watchword.client import FileStore, PublicClient, RefreshToken, TokenSource
+issuer, client_id, first, path = sys.argv[1:]
+store = FileStore(path)
+sys.stdin.readline()
+source = TokenSource(issuer, PublicClient(client_id), RefreshToken(first), api="https://a.example", store=store)
+print(source.token())
+"""
+
+
+def test_processes_share_one_rotating_refresh_token(live: Live, tmp_path: Path) -> None:
+    client_id = public_client(live)
+    arguments = [live.issuer, client_id, signed_in(live, client_id), str(tmp_path / "token.json")]
+    racers = [
+        subprocess.Popen(
+            [sys.executable, "-c", RACER, *arguments],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(4)
+    ]
+    for racer in racers:
+        assert racer.stdin is not None
+        racer.stdin.write("\n")
+        racer.stdin.flush()
+    tokens = {racer.communicate(timeout=60)[0].strip() for racer in racers}
+    assert len(tokens) == 1, "one refreshed, the others found what it got"
+    assert len(tokens.pop()) > 20
+
+
+def test_a_file_that_others_can_read_or_that_is_damaged_is_not_used(
+    live: Live, api: Api, tmp_path: Path
+) -> None:
+    store = FileStore(tmp_path / "token.json")
+    secret = secret_of(live)
+    first = TokenSource(live.issuer, secret, READ, api=api.address, store=store).token()
+    assert TokenSource(live.issuer, secret, READ, api=api.address, store=store).token() == first
+    other = TokenSource(live.issuer, secret_of(live), READ, api=api.address, store=store)
+    assert other.token() != first, "a record is good for whom it was made only"
+    store.path.write_bytes(b"\xff{")
+    assert TokenSource(live.issuer, secret, READ, api=api.address, store=store).token()
+    store.path.chmod(0o644)
+    with pytest.raises(PermissionError, match="chmod 600"):
+        TokenSource(live.issuer, secret, READ, api=api.address, store=store).token()
+
+
+def test_the_client_needs_the_base_install_only() -> None:
+    program = "import sys, json, watchword.client; print(json.dumps(sorted({m.partition('.')[0] for m in sys.modules})))"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert not {"starlette", "requests", "typer", "argon2", "sqlite3", "keyring"} & set(
+        json.loads(done.stdout)
+    )

@@ -10,8 +10,9 @@ from urllib.parse import urlsplit
 
 from watchword import http, jobs
 from watchword.flows import start
+from watchword.flows.client_certificates import Certificates
 from watchword.flows.local import LocalVerifier
-from watchword.flows.runtime import Runtime
+from watchword.flows.runtime import Runtime, Trust
 from watchword.http import Headers, Receive, Request, Response, Scope, Send
 from watchword.oauth.errors import OAuthError
 from watchword.pages import errors
@@ -37,6 +38,8 @@ class App:
         self._durable = durable
         self._jobs: list[Any] = []
         self._trusted = settings.trusted_proxies
+        self._certificates = Certificates(settings)
+        self.trust_certificate: Trust | None = None
         self._prefix = urlsplit(settings.issuer).path
         self._exact: dict[str, dict[str, Route]] = {}
         self._patterns: dict[re.Pattern[str], dict[str, Route]] = {}
@@ -55,6 +58,7 @@ class App:
         """Open the database and the keys, and start the jobs."""
         self.runtime = await start.open_runtime(self.settings, self._clock, durable=self._durable)
         self._local = LocalVerifier(self.runtime)
+        self.runtime.trust_certificate = self.trust_certificate
         if self.settings.jobs:
             self._jobs = jobs.start(self.runtime)
         return self.runtime
@@ -197,6 +201,7 @@ class App:
             self.settings.secure and not secure and (b"authorization" in headers or scope["method"] == "POST")
         ):  # HT-01
             raise OAuthError("invalid_request", "Use https: what was sent here has travelled in the clear.")
+        certificate, issued = self._certificates.of(scope, headers, duplicates or NONE, proxied)
         return Request(
             runtime=self.runtime,
             method=scope["method"],
@@ -208,7 +213,8 @@ class App:
             address=address,
             secure=secure,
             path_params=params,
-            client_certificate=_certificate(scope),
+            client_certificate=certificate,
+            certificate_issued=issued,
         )
 
     def _check_host(self, headers: dict[bytes, bytes], duplicates: set[bytes] | None) -> None:
@@ -283,12 +289,6 @@ def _no_route(method: str, methods: dict[str, Route] | None) -> Response:
 
 def _pattern(path: str) -> re.Pattern[str]:
     return re.compile(re.sub(r"\\{(\w+)\\}", r"(?P<\1>[^/]+)", re.escape(path)))
-
-
-def _certificate(scope: Scope) -> bytes | None:
-    tls = scope.get("extensions", {}).get("watchword.tls") if scope.get("extensions") else None
-    certificate: bytes | None = tls.get("client_certificate") if tls else None
-    return certificate
 
 
 def _place(error: BaseException) -> str:

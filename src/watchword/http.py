@@ -146,6 +146,7 @@ class Request(msgspec.Struct):
     secure: bool
     path_params: Mapping[str, str] = {}
     client_certificate: bytes | None = None
+    certificate_issued: bool = False
     _credentials: Credentials | None = None
 
     def with_body(self, body: bytes) -> "Request":
@@ -171,6 +172,7 @@ class Request(msgspec.Struct):
             self.client_certificate,
             self.address,
             self.method,
+            self.certificate_issued,
         )
         return self._credentials
 

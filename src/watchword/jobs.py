@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 
+from watchword.flows import client_certificates
 from watchword.flows.runtime import Runtime
 from watchword.store import api_tokens, events, grants, keys, limits, registrations
 from watchword.store.database import StorageUnavailable
@@ -54,9 +55,12 @@ async def housekeeping(runtime: Runtime) -> None:
         log.info("token.expiring", token=token.id, owner=token.owner_id, expires_at=token.expires_at)
 
 
+TRUST_INTERVAL = 1.0
+
 JOBS: tuple[tuple[str, float, Callable[[Runtime], Awaitable[None]]], ...] = (
     ("flush_usage", FLUSH_INTERVAL, flush_usage),
     ("housekeeping", HOUSEKEEPING_INTERVAL, housekeeping),
+    ("trust_certificates", TRUST_INTERVAL, client_certificates.trust_registered),
 )
 
 

@@ -21,6 +21,8 @@ function that answers one body after the other; or None, and the request goes th
 
 import asyncio
 import math
+import ssl
+import sys
 from collections.abc import Callable
 from typing import Any, ClassVar, Final, cast
 
@@ -120,7 +122,7 @@ class LeanProtocol(asyncio.Protocol):
         self.client = address(transport.get_extra_info("peername"))
         self.server = address(transport.get_extra_info("sockname"))
         session = transport.get_extra_info("ssl_object")
-        self.tls = None if session is None else {"client_certificate": session.getpeercert(binary_form=True)}
+        self.tls = None if session is None else tls_facts(session)
         self.pulse.start()
         self.enter("head")
 
@@ -369,6 +371,25 @@ class LeanProtocol(asyncio.Protocol):
 
 def unprepared(_scope: Scope) -> None:
     """Stand in for the `prepare` of an application that has none."""
+
+
+def tls_facts(session: ssl.SSLObject) -> dict[str, Any]:
+    """What applications learn of a handshake: the peer's certificate, and on what its verification hung."""
+    chain = peer_chain(session)
+    return {"client_certificate": chain[0] if chain else None, "client_certificate_chain": chain}
+
+
+def peer_chain(session: ssl.SSLObject) -> tuple[bytes, ...]:
+    """Return the peer's certificate and those on which its verification hung, as DER; empty when it showed none."""
+    certificate = session.getpeercert(binary_form=True)
+    if certificate is None:
+        return ()
+    if sys.version_info >= (3, 13):
+        chain = list(session.get_verified_chain())
+    else:  # the same, before it got a public name
+        found = session._sslobj.get_verified_chain() or ()  # type: ignore[attr-defined]
+        chain = [ssl.PEM_cert_to_DER_cert(one.public_bytes()) for one in found]
+    return tuple(chain) or (certificate,)
 
 
 def address(name: object) -> tuple[str, int | None] | None:

@@ -5,6 +5,7 @@ that corrupts (SQLite) or mixes answers (PostgreSQL).
 """
 
 import ssl
+from collections.abc import Callable
 
 import uvicorn
 from uvicorn.supervisors import Multiprocess
@@ -18,11 +19,28 @@ from watchword.telemetry import log
 GRACE = 20
 
 
+_contexts: list[ssl.SSLContext] = []  # of this process: uvicorn makes it just before the application
+
+
+def tls_context(_config: uvicorn.Config, make: Callable[[], ssl.SSLContext]) -> ssl.SSLContext:
+    """Make the TLS context of one worker; a resumed handshake would not tell who issued a client's certificate."""
+    context = make()
+    if context.verify_mode != ssl.CERT_NONE:
+        context.options |= ssl.OP_NO_TICKET
+        context.num_tickets = 0
+    _contexts[:] = [context]
+    return context
+
+
 def create_app() -> App:
     """Make the application of one worker from the environment."""
     settings = settings_module.with_issuer(settings_module.load())
     log.configure(settings.log_format, settings.log_level)
-    return App(settings)
+    app = App(settings)
+    if _contexts and settings.tls_client_self_signed:
+        context = _contexts[0]
+        app.trust_certificate = lambda der: context.load_verify_locations(cadata=der)
+    return app
 
 
 def configuration(settings: Settings) -> uvicorn.Config:
@@ -46,7 +64,8 @@ def configuration(settings: Settings) -> uvicorn.Config:
         ssl_certfile=settings.tls_cert,
         ssl_keyfile=settings.tls_key,
         ssl_ca_certs=settings.tls_client_ca,
-        ssl_cert_reqs=ssl.CERT_OPTIONAL if settings.tls_client_ca else ssl.CERT_NONE,
+        ssl_cert_reqs=ssl.CERT_OPTIONAL if settings.asks_for_certificates else ssl.CERT_NONE,
+        ssl_context_factory=tls_context if settings.tls_cert else None,
         ssl_ciphers="ECDHE+AESGCM:ECDHE+CHACHA20",
     )
 

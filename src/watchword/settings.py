@@ -56,6 +56,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     tls_cert: str | None = None
     tls_key: str | None = None
     tls_client_ca: str | None = None
+    tls_client_self_signed: bool = False
+    client_certificate_header: str | None = None
+    client_certificate_verified_header: str | None = None
+    mtls_address: str | None = None
     behind_tls_proxy: bool = False
     trusted_proxies: tuple[str, ...] = ()
 
@@ -113,6 +117,16 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     def secure(self) -> bool:
         """Whether people and clients reach the server over TLS."""
         return self.issuer.startswith("https://")
+
+    @property
+    def asks_for_certificates(self) -> bool:
+        """Whether the server itself asks for clients' certificates in the handshake (RFC 8705)."""
+        return bool(self.tls_client_ca) or self.tls_client_self_signed
+
+    @property
+    def takes_certificates(self) -> bool:
+        """Whether a client's certificate can reach the server at all, by its own handshake or by a proxy's word."""
+        return self.asks_for_certificates or bool(self.client_certificate_header)
 
     @property
     def resource(self) -> str:
@@ -184,6 +198,7 @@ def check(settings: Settings) -> Settings:
         _check_issuer(settings.issuer)
     if bool(settings.tls_cert) != bool(settings.tls_key):
         raise SettingsError("tls_cert and tls_key belong together: give both or neither")
+    _check_certificates(settings)
     if not re.fullmatch(r"[a-z][a-z0-9]{1,9}", settings.brand):
         raise SettingsError("brand must be 2 to 10 lower-case letters or digits and start with a letter")
     if settings.api_token_lifetime > settings.api_token_max_lifetime:
@@ -202,6 +217,21 @@ def check(settings: Settings) -> Settings:
         except ValueError:
             raise SettingsError(f"trusted_proxies: {network!r} is not an IP address or network") from None
     return settings
+
+
+def _check_certificates(settings: Settings) -> None:
+    if settings.asks_for_certificates and not settings.tls_cert:
+        raise SettingsError(
+            "tls_client_ca and tls_client_self_signed need tls_cert: clients' certificates come over TLS"
+        )
+    if settings.client_certificate_header and not settings.trusted_proxies:
+        raise SettingsError(
+            "client_certificate_header needs trusted_proxies: from anyone else such a header proves nothing"
+        )
+    if settings.mtls_address is not None and not re.fullmatch(
+        r"https://[A-Za-z0-9.\-\[\]:]+(?:/[A-Za-z0-9._~/-]*[A-Za-z0-9._~-])?", settings.mtls_address
+    ):
+        raise SettingsError("mtls_address must be an https address without a slash at its end")
 
 
 def with_issuer(settings: Settings, remembered: str | None = None) -> Settings:

@@ -525,7 +525,9 @@ def test_tls_requests_say_so_and_carry_the_client_certificate(tmp_path: Path, pr
         connection.sendall(get("/scope"))
         scope = eval(read_answer_tls(connection))  # a repr of literals that the test's own application made
         assert scope["scheme"] == "https"
-        assert scope["extensions"] == {"watchword.tls": {"client_certificate": der if presents else None}}
+        shown = {"client_certificate": der, "client_certificate_chain": (der,)}
+        nothing = {"client_certificate": None, "client_certificate_chain": ()}
+        assert scope["extensions"] == {"watchword.tls": shown if presents else nothing}
         connection.sendall(post("/hot/echo", b"a" * 300_000, "Connection: close"))
         assert read_to_end(connection).endswith(b"a" * 300_000)
 

@@ -23,6 +23,8 @@ OPTIONS: Mapping[str, type] = {
     "--workers": int,
     "--tls-cert": str,
     "--tls-key": str,
+    "--tls-client-ca": str,
+    "--tls-client-self-signed": bool,
     "--behind-tls-proxy": bool,
     "--config": str,
 }

@@ -38,6 +38,16 @@ def serve(
     workers: Annotated[int | None, typer.Option(help="Worker processes.")] = None,
     tls_cert: Annotated[str | None, typer.Option(help="Certificate chain (PEM), to serve TLS.")] = None,
     tls_key: Annotated[str | None, typer.Option(help="Private key of the certificate (PEM).")] = None,
+    tls_client_ca: Annotated[
+        str | None,
+        typer.Option(help="Authorities (PEM) of clients' certificates; the handshake then asks for one."),
+    ] = None,
+    tls_client_self_signed: Annotated[
+        bool | None,
+        typer.Option(
+            "--tls-client-self-signed", help="Accept certificates that clients registered themselves."
+        ),
+    ] = None,
     behind_tls_proxy: Annotated[
         bool | None,
         typer.Option("--behind-tls-proxy", help="A proxy in front ends TLS; plain HTTP is served to it."),
@@ -53,6 +63,8 @@ def serve(
         "workers": workers,
         "tls_cert": tls_cert,
         "tls_key": tls_key,
+        "tls_client_ca": tls_client_ca,
+        "tls_client_self_signed": tls_client_self_signed,
         "behind_tls_proxy": behind_tls_proxy,
         "config": config,
     }

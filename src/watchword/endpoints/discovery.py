@@ -14,7 +14,7 @@ CACHED = ((b"cache-control", f"public, max-age={JWKS_MAX_AGE}".encode()),)
 def metadata(settings: Settings) -> dict[str, object]:
     """Return the metadata document; whatever it names is really there."""
     issuer = settings.issuer
-    methods = list(CLIENT_AUTH)
+    methods = [name for name in CLIENT_AUTH if settings.takes_certificates or "tls_client" not in name]
     return {
         "issuer": issuer,
         "authorization_endpoint": f"{issuer}/authorize",
@@ -61,8 +61,25 @@ def metadata(settings: Settings) -> dict[str, object]:
         "revocation_endpoint_auth_signing_alg_values_supported": list(ALGORITHMS),
         "dpop_signing_alg_values_supported": list(ALGORITHMS),
         "client_id_metadata_document_supported": settings.client_documents,
+        "tls_client_certificate_bound_access_tokens": settings.takes_certificates,
+        **_aliases(settings),
         **({"registration_endpoint": f"{issuer}/register"} if settings.registration != "off" else {}),
     }
+
+
+def _aliases(settings: Settings) -> dict[str, object]:
+    # RFC 8705 §5: where clients with certificates go when people's browsers are not to be asked for one
+    if settings.mtls_address is None or not settings.takes_certificates:
+        return {}
+    paths = {
+        "token_endpoint": "/token",
+        "pushed_authorization_request_endpoint": "/par",
+        "device_authorization_endpoint": "/device_authorization",
+        "introspection_endpoint": "/introspect",
+        "revocation_endpoint": "/revoke",
+        "userinfo_endpoint": "/userinfo",
+    }
+    return {"mtls_endpoint_aliases": {name: settings.mtls_address + path for name, path in paths.items()}}
 
 
 async def discover(request: Request) -> Response:

@@ -7,7 +7,7 @@ from watchword.flows import introspection
 from watchword.flows.client_auth import Credentials
 from watchword.flows.runtime import Runtime
 from watchword.flows.token_verification import Use
-from watchword.oauth import dpop
+from watchword.oauth import dpop, mtls
 from watchword.oauth.errors import OAuthError
 from watchword.store import tokens
 
@@ -74,7 +74,12 @@ def _is_for(runtime: Runtime, audience: tuple[str, ...]) -> bool:
 async def _check_possession(
     runtime: Runtime, credentials: Credentials, scheme: str, token: str, path: str, cnf: dict[str, object]
 ) -> None:
+    x5t = cnf.get("x5t#S256")
+    if isinstance(x5t, str) and not mtls.is_bound(credentials.certificate, x5t):  # RFC 8705 §3
+        raise _refused("another certificate, or none")
     jkt = cnf.get("jkt")
+    if isinstance(x5t, str) and jkt is None:
+        return
     if not isinstance(jkt, str) or scheme.lower() != "dpop" or credentials.dpop is None:  # RFC 9449 §7.1
         raise _refused("a bound token without its proof")
     proof = dpop.check_proof(

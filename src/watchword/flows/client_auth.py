@@ -42,6 +42,7 @@ class Presented(msgspec.Struct, frozen=True):
     address: str = ""
     basic: bool = False
     dpop: str | None = None
+    issued: bool = False
 
 
 class Credentials(msgspec.Struct, frozen=True):
@@ -52,6 +53,7 @@ class Credentials(msgspec.Struct, frozen=True):
     certificate: bytes | None = None
     address: str = ""
     method: str = "POST"
+    certificate_issued: bool = False
 
 
 def extract(credentials: Credentials, parameters: Mapping[str, str]) -> Presented:
@@ -79,7 +81,9 @@ def extract(credentials: Credentials, parameters: Mapping[str, str]) -> Presente
     if not body_id:
         raise refused("no client credentials", basic=False)
     method = "client_secret_post" if secret is not None else "none"
-    return Presented(body_id, method, secret or "", certificate, address)
+    return Presented(
+        body_id, method, secret or "", certificate, address, issued=credentials.certificate_issued
+    )
 
 
 def _asserted(
@@ -245,7 +249,12 @@ async def _check_assertion(runtime: Runtime, client: Client, presented: Presente
 async def _check_certificate(runtime: Runtime, client: Client, presented: Presented) -> str | None:
     if presented.certificate is None:
         raise refused("no client certificate", basic=False)
-    mtls.check_certificate(presented.certificate, client, now=runtime.now())
+    if client.token_endpoint_auth_method == "tls_client_auth" and not presented.issued:  # RFC 8705 §2.1
+        raise refused("no trusted authority issued the certificate", basic=False)
+    documents = None
+    if client.token_endpoint_auth_method == "self_signed_tls_client_auth":
+        documents = await client_keys.documents_of(runtime, client)
+    mtls.check_certificate(presented.certificate, client, now=runtime.now(), documents=documents)
     return None
 
 

@@ -7,36 +7,49 @@ from watchword.jose.jwk import Key
 from watchword.jose.strict_json import StrictJSONError, loads
 from watchword.oauth.clients import Client
 from watchword.oauth.errors import OAuthError
+from watchword.oauth.mtls import Documents
 
 MAX_AGE = 300
 MAX_BYTES = 64 * 1024
 MAX_KEPT = 1000
 
-_fetched: dict[str, tuple[int, list[Key]]] = {}
+_fetched: dict[str, tuple[int, list[Key], Documents]] = {}
 
 
 async def keys_of(runtime: Runtime, client: Client) -> list[Key]:
     """Return a client's public keys; raise `invalid_client` when they cannot be had."""
     if client.jwks is not None:
         return jwk.parse_set({"keys": list(client.jwks)})
-    if client.jwks_uri is None:
-        return []
-    cached = _fetched.get(client.jwks_uri)
+    return (await _known(runtime, client.jwks_uri))[1] if client.jwks_uri is not None else []
+
+
+async def documents_of(runtime: Runtime, client: Client) -> Documents:
+    """Return a client's public keys as they were registered, certificates included; raise as `keys_of`."""
+    if client.jwks is not None:
+        return client.jwks
+    return (await _known(runtime, client.jwks_uri))[2] if client.jwks_uri is not None else ()
+
+
+async def _known(runtime: Runtime, jwks_uri: str) -> tuple[int, list[Key], Documents]:
+    cached = _fetched.get(jwks_uri)
     if cached is not None and runtime.now() < cached[0]:
-        return cached[1]
-    keys = await _fetch(runtime, client.jwks_uri)
+        return cached
+    keys, documents = await _fetch(runtime, jwks_uri)
     if len(_fetched) >= MAX_KEPT:
         _fetched.clear()
-    _fetched[client.jwks_uri] = (runtime.now() + MAX_AGE, keys)
-    return keys
+    known = _fetched[jwks_uri] = (runtime.now() + MAX_AGE, keys, documents)
+    return known
 
 
-async def _fetch(runtime: Runtime, jwks_uri: str) -> list[Key]:
+async def _fetch(runtime: Runtime, jwks_uri: str) -> tuple[list[Key], Documents]:
     loopback, now = runtime.settings.fetch_allow_loopback, runtime.clock()
     try:
         answer = await runtime.outbound.get(jwks_uri, max_bytes=MAX_BYTES, allow_loopback=loopback, now=now)
-        return jwk.parse_set(loads(answer.body))
+        read = loads(answer.body)
+        keys = jwk.parse_set(read)
     except (FetchError, JoseError, StrictJSONError) as error:
         if not isinstance(error, FetchError):
             runtime.outbound.fail(jwks_uri, "not a set of keys", now)
         raise OAuthError("invalid_client", "The client's keys cannot be read.", detail=str(error)) from None
+    listed = read.get("keys") if isinstance(read, dict) else None
+    return keys, tuple(one for one in listed if isinstance(one, dict)) if isinstance(listed, list) else ()

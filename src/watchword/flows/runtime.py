@@ -18,6 +18,7 @@ from watchword.settings import Settings
 from watchword.store.database import Database
 
 MAX_CACHED = 20_000
+Trust = Callable[[bytes], None]
 
 
 @dataclass(slots=True)
@@ -31,6 +32,8 @@ class Runtime:
     clock: Callable[[], float] = time.time
     usage: Usage = field(default_factory=Usage)
     outbound: Outbound = field(default_factory=Outbound)
+    # Makes the server's own handshake accept a certificate; None where it asks for none.
+    trust_certificate: Trust | None = None
     # Decoded rows by kind and key, each with the database version that it was read at.
     cache: dict[Any, tuple[int, Any]] = field(default_factory=dict)
 

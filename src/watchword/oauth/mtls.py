@@ -4,10 +4,14 @@ import base64
 import binascii
 import hmac
 import ipaddress
+import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from urllib.parse import unquote
 
 from cryptography import x509
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtensionOID, NameOID
 
 from watchword.jose import JoseError, jwk
@@ -15,6 +19,7 @@ from watchword.oauth.clients import Client
 from watchword.oauth.errors import OAuthError
 
 MAX_CERTIFICATE = 16 * 1024
+_ARMOUR = re.compile(r"-----BEGIN CERTIFICATE-----|\s")
 
 # RFC 4514 §3 names the short forms that every reader knows; these two are written by many tools as well.
 _MORE_NAMES = {"emailAddress": NameOID.EMAIL_ADDRESS, "serialNumber": NameOID.SERIAL_NUMBER}
@@ -60,16 +65,56 @@ def check_certificate(der: bytes, client: Client, *, now: int, documents: Docume
         raise _refused("not the registered one")
 
 
+def read_header(value: str) -> bytes:
+    """Return the certificate in a header that a proxy wrote: `:base64:` (RFC 9440 §2.1), escaped PEM, or base64.
+
+    Of a chain the first one counts. Raise `invalid_request`.
+    """
+    text = unquote(value) if "%" in value else value
+    text = text.partition("-----END")[0].partition(",")[0].strip().strip(":")
+    try:
+        der = base64.b64decode(_ARMOUR.sub("", text).encode("ascii"), validate=True)
+        if not der or len(der) > MAX_CERTIFICATE:
+            raise ValueError
+        x509.load_der_x509_certificate(der)
+    except _UNREADABLE:
+        raise OAuthError(
+            "invalid_request", "The certificate that the proxy passed on cannot be read."
+        ) from None
+    return der
+
+
+def is_issued(chain: Sequence[bytes], authorities: Sequence[x509.Certificate]) -> bool:
+    """Whether a certificate, verified in a handshake, hangs on a trusted authority and not on another registered one (§2.1).
+
+    `chain` begins with the certificate; a resumed handshake tells no more than that.
+    """
+    known = {authority.public_bytes(Encoding.DER) for authority in authorities}
+    if len(chain) > 1 or not chain:
+        return bool(chain) and chain[-1] in known
+    leaf = x509.load_der_x509_certificate(chain[0])
+    return any(_issued_by(leaf, authority) for authority in authorities)
+
+
+def _issued_by(leaf: x509.Certificate, authority: x509.Certificate) -> bool:
+    try:
+        leaf.verify_directly_issued_by(authority)
+    except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm):
+        return False
+    return True
+
+
 def _is_registered(certificate: x509.Certificate, der: bytes, documents: Documents | None) -> bool:
     # §2.2: the certificate itself, or its key, registered by the client; the chain means nothing here.
     presented = certificate.public_key()
     known = list(documents or ())
-    if any(_first_certificate(document) == der for document in known):
+    if any(first_certificate(document) == der for document in known):
         return True
     return any(key.public == presented for key in jwk.parse_set({"keys": known}))
 
 
-def _first_certificate(document: Mapping[str, object]) -> bytes | None:
+def first_certificate(document: Mapping[str, object]) -> bytes | None:
+    """Return the certificate that a registered key carries (RFC 7517 §4.7), or None."""
     chain = document.get("x5c")
     if not isinstance(chain, Sequence) or not chain or not isinstance(chain[0], str):
         return None

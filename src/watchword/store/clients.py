@@ -85,6 +85,15 @@ async def list_clients(
     return [ClientFacts(_client(row), row["valid_from"], row["last_used_at"]) for row in rows]
 
 
+async def list_self_signed(tx: Transaction) -> list[Client]:
+    """Return the clients that authenticate with certificates which they registered themselves (RFC 8705 §2.2)."""
+    rows = await tx.all(
+        "SELECT document, created_at, disabled_at, version FROM clients "
+        "WHERE disabled_at IS NULL AND document LIKE '%\"self_signed_tls_client_auth\"%'"
+    )
+    return [_client(row) for row in rows]
+
+
 def like_pattern(search: str) -> str:
     """Turn a literal text into a LIKE pattern in which nothing is a wildcard but the ends; empty stays empty."""
     if not search:

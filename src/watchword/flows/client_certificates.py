@@ -1,0 +1,87 @@
+"""RFC 8705: how a client's certificate reaches the server: in its own handshake, or by the word of a trusted proxy.
+
+Owns which header counts and from whom (MT-04, MT-06), whether an authority issued the certificate, and what the handshake trusts.
+OpenSSL ends a handshake with a certificate that it cannot verify. So that self-signed ones get through, those which clients
+registered are added to what it trusts; only the configured authorities count for `tls_client_auth`.
+"""
+
+from collections.abc import Mapping, Set
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from cryptography import x509
+
+from watchword.flows.runtime import Runtime
+from watchword.oauth import mtls
+from watchword.oauth.errors import OAuthError
+from watchword.settings import Settings, SettingsError
+from watchword.store import clients
+
+TLS = "watchword.tls"
+VERIFIED = frozenset({"SUCCESS", "0"})  # as nginx and HAProxy write it
+
+
+class Certificates:
+    """How this server learns of clients' certificates, by its settings."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._authorities = _read_authorities(settings.tls_client_ca)
+        self._header = _name(settings.client_certificate_header)
+        self._verified = _name(settings.client_certificate_verified_header)
+        self._is_issued = lru_cache(maxsize=256)(self._hangs_on_authority)
+
+    def of(
+        self, scope: Mapping[str, Any], headers: Mapping[bytes, bytes], duplicates: Set[bytes], proxied: bool
+    ) -> tuple[bytes | None, bool]:
+        """Return the certificate of a request and whether a trusted authority issued it; raise `invalid_request`."""
+        if proxied and self._header is not None:
+            return self._passed_on(headers, duplicates)
+        tls = (scope.get("extensions") or {}).get(TLS)
+        chain: tuple[bytes, ...] = tls.get("client_certificate_chain", ()) if tls else ()
+        return (chain[0], self._is_issued(chain)) if chain else (None, False)
+
+    def _hangs_on_authority(self, chain: tuple[bytes, ...]) -> bool:
+        return mtls.is_issued(chain, self._authorities)
+
+    def _passed_on(self, headers: Mapping[bytes, bytes], duplicates: Set[bytes]) -> tuple[bytes | None, bool]:
+        if self._header in duplicates or self._verified in duplicates:  # MT-06
+            raise OAuthError("invalid_request", "The certificate was passed on more than once.")
+        value = headers.get(self._header or b"", b"").decode("latin-1")
+        verified = headers.get(self._verified or b"", b"").decode("latin-1")
+        return (mtls.read_header(value), verified in VERIFIED) if value else (None, False)
+
+
+def _name(header: str | None) -> bytes | None:
+    return header.lower().encode("latin-1", "replace") if header else None
+
+
+def _read_authorities(path: str | None) -> list[x509.Certificate]:
+    if path is None:
+        return []
+    try:
+        return x509.load_pem_x509_certificates(Path(path).read_bytes())
+    except (OSError, ValueError) as error:
+        raise SettingsError(f"tls_client_ca: cannot read certificates from {path}: {error}") from None
+
+
+async def trust_registered(runtime: Runtime) -> None:
+    """Make the handshake accept every self-signed certificate that a client registered by value."""
+    if runtime.trust_certificate is None or not runtime.settings.tls_client_self_signed:
+        return
+    version = runtime.database.version()
+    if runtime.cache.get("trusted certificates", (None,))[0] == version:
+        return
+    for client in await runtime.database.read(clients.list_self_signed):
+        for document in client.jwks or ():
+            certificate = mtls.first_certificate(document)
+            if certificate is not None and _is_readable(certificate):
+                runtime.trust_certificate(certificate)
+    runtime.remember("trusted certificates", version, None)
+
+
+def _is_readable(der: bytes) -> bool:
+    try:  # one certificate, and nothing behind it
+        return len(der) <= mtls.MAX_CERTIFICATE and bool(x509.load_der_x509_certificate(der))
+    except ValueError:
+        return False

@@ -387,7 +387,7 @@ def peer_chain(session: ssl.SSLObject) -> tuple[bytes, ...]:
     if sys.version_info >= (3, 13):
         chain = list(session.get_verified_chain())
     else:  # the same, before it got a public name
-        found = session._sslobj.get_verified_chain() or ()  # type: ignore[attr-defined]
+        found = session._sslobj.get_verified_chain() or ()  # type: ignore[attr-defined] # not in the stubs
         chain = [ssl.PEM_cert_to_DER_cert(one.public_bytes()) for one in found]
     return tuple(chain) or (certificate,)
 

@@ -11,12 +11,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import typer
 
 from watchword import settings
-from watchword.routes import OPERATIONS
 from watchword.cli.application import app
 from watchword.operation import BASE, Operation
+from watchword.routes import OPERATIONS
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = ROOT / "docs" / "reference"
@@ -107,13 +108,17 @@ def kind_text(kind: Any) -> str:
         return f"list of {kind_text(arguments[0])}"
     if arguments and all(isinstance(argument, str) for argument in arguments):
         return " or ".join(f"`{argument}`" for argument in arguments)
+    if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
+        return "tables of " + " ".join(f"`{field}`" for field in kind.__struct_fields__)
+    if origin is dict:
+        return "table of " + kind_text(arguments[1]).removeprefix("tables of ")
     names = {str: "text", int: "number", bool: "`true` or `false`"}
     return names.get(kind) or " or ".join(names[part] for part in arguments if part in names)
 
 
 def default_text(name: str, value: object) -> str:
     """Return a default as it is written in the file, and a long duration in its largest unit."""
-    if value is None or value == "" or value == ():
+    if value is None or value == "" or value == () or value == {}:
         return "none"
     if isinstance(value, bool):
         return f"`{str(value).lower()}`"

@@ -16,6 +16,7 @@ from watchword.flows.runtime import Runtime, Trust
 from watchword.http import Headers, Receive, Request, Response, Scope, Send
 from watchword.oauth.errors import OAuthError
 from watchword.pages import errors
+from watchword.pages.branding import branding_of
 from watchword.protocol_exchange import Respond, field_lines
 from watchword.routes import HOT, Route, every_route
 from watchword.settings import Settings, with_issuer
@@ -37,6 +38,7 @@ class App:
         self._clock = clock
         self._durable = durable
         self._jobs: list[Any] = []
+        branding_of(settings)  # what cannot be shown is refused at the start
         self._trusted = settings.trusted_proxies
         self._certificates = Certificates(settings)
         self.trust_certificate: Trust | None = None

@@ -90,9 +90,10 @@ async def fetch(
     timeout: float = TIMEOUT,
     resolver: Resolver = resolve,
     tls: ssl.SSLContext | None = None,
+    bearer: str | None = None,
 ) -> Fetched:
     """Fetch a document over HTTPS that answers 200 with one of the types, or any `+json`; raise FetchError."""
-    order = _Order("GET", url, None, max_bytes, content_types, tls)
+    order = _Order("GET", url, None, max_bytes, content_types, tls, bearer)
     return await _within(timeout, order, allow_loopback, resolver)
 
 
@@ -118,6 +119,17 @@ class _Order:
     max_bytes: int
     content_types: tuple[str, ...]
     tls: ssl.SSLContext | None
+    bearer: str | None = None
+
+    def headers(self, host: str) -> dict[str, str]:
+        """Return what is sent: who asks for what, and nothing about this server."""
+        sent = {
+            "host": host,
+            "accept": "application/json",
+            "accept-encoding": "identity",
+            "user-agent": "watchword",
+        }
+        return sent | ({"authorization": f"Bearer {self.bearer}"} if self.bearer else {})
 
 
 async def _within(timeout: float, order: _Order, allow_loopback: bool, resolver: Resolver) -> Fetched:
@@ -244,7 +256,7 @@ async def _request(order: _Order, target: Target, address: Address) -> Fetched:
                 order.method,
                 f"{target.scheme}://{literal}:{target.port}{target.rest}",
                 data=order.form,
-                headers={"host": target.header, "accept-encoding": "identity", "user-agent": "watchword"},
+                headers=order.headers(target.header),
                 extensions={"sni_hostname": target.host},
             ) as answer,
         ):

@@ -180,14 +180,14 @@ class Request(msgspec.Struct):
         """Return the query parameters."""
         return Form(parse_pairs(self.query_string), repeatable=REPEATABLE)
 
-    def form(self) -> Form:
+    def form(self, repeatable: frozenset[str] = REPEATABLE) -> Form:
         """Return the parameters of a form body; raise when the body is anything else (RFC 6749 §3.2, appendix B)."""
         stated = self.headers.get(b"content-type", b"")
         if stated != FORM_TYPE and stated.partition(b";")[0].strip().lower() != FORM_TYPE:
             raise OAuthError(
                 "invalid_request", "The body must be application/x-www-form-urlencoded.", field="content-type"
             )
-        return Form(parse_pairs(self.body), repeatable=REPEATABLE)
+        return Form(parse_pairs(self.body), repeatable=repeatable)
 
     def json(self) -> object:
         """Return a JSON body; raise `invalid_request` or `unsupported_media_type`."""

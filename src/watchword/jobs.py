@@ -3,10 +3,15 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 
-from watchword.flows import client_certificates
+from watchword import smtp
+from watchword.flows import client_certificates, mail, recovery, sign_up
+from watchword.flows.mail import Message
 from watchword.flows.runtime import Runtime
-from watchword.store import api_tokens, events, grants, keys, limits, registrations
+from watchword.pages import render
+from watchword.pages.branding import branding_of
+from watchword.store import api_tokens, browsers, events, grants, keys, limits, outbox, registrations
 from watchword.store.database import StorageUnavailable
+from watchword.store.outbox import Outgoing
 from watchword.telemetry import count, log
 
 FLUSH_INTERVAL = 1.0
@@ -16,6 +21,7 @@ GRANT_RETENTION = 2 * 86_400
 # A key that is published no more is kept for a while, so that who asks what signed an old token can be answered.
 KEY_RETENTION = 90 * 86_400
 DEAD_TOKEN_RETENTION = 90 * 86_400
+BROWSER_RETENTION = 400 * 86_400
 PAUSE = 0.05
 
 
@@ -24,6 +30,44 @@ async def flush_usage(runtime: Runtime) -> None:
     for client_id, times in runtime.usage.take_issues().items():
         log.info("tokens.issued", client=client_id, times=times)
     await runtime.usage.flush(runtime.database)
+
+
+async def deliver_mail(runtime: Runtime) -> None:
+    """Send what is due in the outbox; what a server does not take now is tried again later."""
+    if not runtime.settings.mails or not await runtime.database.read(outbox.is_mail_due, runtime.now()):
+        return
+    while (outgoing := await runtime.database.write(outbox.claim_mail, runtime.now())) is not None:
+        message = await _resolve(runtime, mail.read(runtime, outgoing))
+        try:
+            if message is None or await _send(runtime, outgoing, message):
+                await runtime.database.write(outbox.note_delivered, outgoing.id)
+        except smtp.MailError as error:
+            log.warning("mail.postponed", mail=outgoing.id, attempts=outgoing.attempts, reason=error.reason)
+
+
+async def _resolve(runtime: Runtime, message: Message) -> Message | None:
+    if message.template == recovery.ASKED:
+        return await recovery.resolve(runtime, message)
+    if message.template == sign_up.ASKED:
+        return await sign_up.resolve(runtime, message)
+    return message
+
+
+async def _send(runtime: Runtime, outgoing: Outgoing, message: Message) -> bool:
+    """Send a mail; in development, without a server, show it in the log and keep it for the page (then False)."""
+    settings = runtime.settings
+    brand = branding_of(settings)
+    rendered = render.render_mail(message.template, message.context, locale=message.locale, branding=brand)
+    if settings.smtp_url and settings.mail_from:
+        letter = smtp.Letter(
+            message.to, rendered.subject, rendered.body, settings.mail_from, outgoing.created_at
+        )
+        await smtp.send(settings.smtp_url, letter)
+        return True
+    sealed = mail.seal(runtime, outgoing.id, message)
+    await runtime.database.write(outbox.keep_delivered, outgoing.id, sealed, runtime.now())
+    log.info("mail.shown", to=message.to, subject=rendered.subject, page=f"{settings.issuer}/dev/mail")
+    return False
 
 
 async def housekeeping(runtime: Runtime) -> None:
@@ -43,6 +87,8 @@ async def housekeeping(runtime: Runtime) -> None:
     unused = runtime.now() - runtime.settings.self_registered_unused
     while await runtime.database.write(registrations.purge_unused_clients, unused, now=runtime.now()):
         await asyncio.sleep(PAUSE)
+    while await runtime.database.write(browsers.purge_browsers, runtime.now() - BROWSER_RETENTION):
+        await asyncio.sleep(PAUSE)
     while await runtime.database.write(grants.purge_grants, runtime.now() - GRANT_RETENTION):
         await asyncio.sleep(PAUSE)
     retention = runtime.now() - runtime.settings.audit_retention
@@ -59,6 +105,7 @@ TRUST_INTERVAL = 1.0
 
 JOBS: tuple[tuple[str, float, Callable[[Runtime], Awaitable[None]]], ...] = (
     ("flush_usage", FLUSH_INTERVAL, flush_usage),
+    ("deliver_mail", FLUSH_INTERVAL, deliver_mail),
     ("housekeeping", HOUSEKEEPING_INTERVAL, housekeeping),
     ("trust_certificates", TRUST_INTERVAL, client_certificates.trust_registered),
 )

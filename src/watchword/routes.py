@@ -22,7 +22,24 @@ from watchword.endpoints import (
 )
 from watchword.http import Endpoint, Request, Response
 from watchword.operation import Operation
-from watchword.pages import account, authorize, browser, device, identities, setup, sign_in
+from watchword.pages import (
+    account,
+    account_access,
+    account_security,
+    account_tokens,
+    authorize,
+    browser,
+    dev_mail,
+    device,
+    identities,
+    recover,
+    second_factor,
+    setup,
+    sign_in,
+    sign_up,
+    step_up,
+    upstream,
+)
 
 OPERATIONS: tuple[Operation, ...] = (
     *admin_tokens.OPERATIONS,
@@ -88,6 +105,69 @@ ROUTES: dict[str, dict[str, Route]] = {
     "/account/identities": {
         "GET": Route(identities.show, page=True),
         "POST": Route(identities.change, page=True),
+    },
+    "/sign-in/second-factor": {
+        "GET": Route(second_factor.show, page=True),
+        "POST": Route(second_factor.submit, page=True),
+    },
+    "/step-up": {"GET": Route(step_up.show, page=True), "POST": Route(step_up.submit, page=True)},
+    "/recover": {"GET": Route(recover.show, page=True), "POST": Route(recover.submit, page=True)},
+    "/reset-password": {
+        "GET": Route(recover.show_reset, page=True),
+        "POST": Route(recover.reset, page=True),
+    },
+    "/sign-up": {"GET": Route(sign_up.show, page=True), "POST": Route(sign_up.submit, page=True)},
+    "/verify-email": {
+        "GET": Route(sign_up.show_verify, page=True),
+        "POST": Route(sign_up.verify, page=True),
+    },
+    "/upstream/link": {
+        "GET": Route(upstream.show_link, page=True),
+        "POST": Route(upstream.link, page=True),
+    },
+    "/upstream/{name}": {"GET": Route(upstream.begin, page=True)},
+    "/upstream/{name}/callback": {"GET": Route(upstream.callback, page=True)},
+    "/dev/mail": {"GET": Route(dev_mail.show, page=True)},
+    "/.well-known/change-password": {"GET": Route(account.well_known_change_password)},
+    "/account/email": {
+        "GET": Route(account.show_email, page=True),
+        "POST": Route(account.change_email, page=True),
+    },
+    "/account/delete": {
+        "GET": Route(account.show_delete, page=True),
+        "POST": Route(account.delete, page=True),
+    },
+    "/account/password": {
+        "GET": Route(account_security.show_password, page=True),
+        "POST": Route(account_security.change_password, page=True),
+    },
+    "/account/passkeys": {
+        "GET": Route(account_security.show_passkeys, page=True),
+        "POST": Route(account_security.change_passkeys, page=True),
+    },
+    "/account/second_factors": {
+        "GET": Route(account_security.show_factors, page=True),
+        "POST": Route(account_security.change_factors, page=True),
+    },
+    "/account/second_factors/totp": {
+        "GET": Route(account_security.show_totp, page=True),
+        "POST": Route(account_security.add_totp, page=True),
+    },
+    "/account/sessions": {
+        "GET": Route(account_access.show_sessions, page=True),
+        "POST": Route(account_access.end_sessions, page=True),
+    },
+    "/account/applications": {
+        "GET": Route(account_access.show_applications, page=True),
+        "POST": Route(account_access.revoke_application, page=True),
+    },
+    "/account/tokens": {
+        "GET": Route(account_tokens.show, page=True),
+        "POST": Route(account_tokens.change, page=True),
+    },
+    "/account/tokens/new": {
+        "GET": Route(account_tokens.show_new, page=True),
+        "POST": Route(account_tokens.create, page=True),
     },
     "/sign-out": {"GET": Route(sign_in.show_sign_out, page=True), "POST": Route(sign_in.sign_out, page=True)},
     "/account": {"GET": Route(account.overview, page=True), "POST": Route(account.save_profile, page=True)},

@@ -42,6 +42,30 @@ class SettingsError(ValueError):
     """An option is unknown, malformed or dangerous; the message says which and what to change."""
 
 
+class Upstream(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Another provider that people may sign in with: any OpenID provider by its issuer, or GitHub."""
+
+    name: Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9][a-z0-9-]{0,30}$")]
+    title: str
+    client_id: str
+    client_secret: str | None = None
+    kind: Literal["openid", "github"] = "openid"
+    issuer: str | None = None
+    scopes: tuple[str, ...] = ("openid", "profile", "email")
+
+
+class ScopeText(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a scope means to people: a sentence (or one for each language), how much it can do, and who may have it.
+
+    A `personal` scope is one that people may give to API tokens of their own; an `optional` one may be unticked at consent.
+    """
+
+    sentence: str | dict[str, str] | None = None
+    risk: Literal["low", "elevated", "high"] = "low"
+    personal: bool = False
+    optional: bool = False
+
+
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The checked options; durations are in seconds."""
 
@@ -51,6 +75,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     port: Annotated[int, msgspec.Meta(ge=0, le=65535)] = 8000
     service_name: str = "Watchword"
     template_directory: str | None = None
+    logo: str | None = None
+    logo_dark: str | None = None
+    accent_colour: str = "#0d6b5e"
+    accent_colour_dark: str | None = None
+    privacy_url: str | None = None
+    terms_url: str | None = None
+    help_url: str | None = None
     mode: Literal["production", "development"] = "production"
     workers: Annotated[int, msgspec.Meta(ge=1, le=256)] = 1
     tls_cert: str | None = None
@@ -80,8 +111,28 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     api_token_allow_never: bool = False
     token_expiry_notice: Seconds = 7 * DAY
     default_resource: str | None = None
+    scopes: dict[str, ScopeText] = {}
+    resources: dict[str, str] = {}
 
     # People
+    sign_in_methods: tuple[Literal["password", "passkey", "identity"], ...] = (
+        "password",
+        "passkey",
+        "identity",
+    )
+    second_factors: tuple[Literal["passkey", "totp", "recovery_code", "email_code"], ...] = (
+        "passkey",
+        "totp",
+        "recovery_code",
+        "email_code",
+    )
+    second_factor_required: Literal["never", "administrators", "always"] = "never"
+    second_factor_trusted: Annotated[int, msgspec.Meta(ge=0, le=400 * DAY)] = 30 * DAY
+    sign_up: Literal["invited", "open"] = "invited"
+    breach_list: str | None = None
+    upstream: tuple[Upstream, ...] = ()
+    smtp_url: str | None = None
+    mail_from: str | None = None
     session_idle: Seconds = 12 * 3600
     session_lifetime: Seconds = 7 * DAY
     session_remembered: Seconds = 30 * DAY
@@ -127,6 +178,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     def takes_certificates(self) -> bool:
         """Whether a client's certificate can reach the server at all, by its own handshake or by a proxy's word."""
         return self.asks_for_certificates or bool(self.client_certificate_header)
+
+    @property
+    def mails(self) -> bool:
+        """Whether mail can be sent, or is shown in its place (development)."""
+        return self.smtp_url is not None or self.mode == "development"
 
     @property
     def resource(self) -> str:
@@ -211,6 +267,7 @@ def check(settings: Settings) -> Settings:
         if scope.startswith("watchword:") or scope == "introspect"
     ]:
         raise SettingsError(f"self_registered_scopes: {reserved[0]!r} gives power over this server")
+    _check_people(settings)
     for network in settings.trusted_proxies:
         try:
             ipaddress.ip_network(network)
@@ -232,6 +289,25 @@ def _check_certificates(settings: Settings) -> None:
         r"https://[A-Za-z0-9.\-\[\]:]+(?:/[A-Za-z0-9._~/-]*[A-Za-z0-9._~-])?", settings.mtls_address
     ):
         raise SettingsError("mtls_address must be an https address without a slash at its end")
+
+
+def _check_people(settings: Settings) -> None:
+    if bool(settings.smtp_url) != bool(settings.mail_from):
+        raise SettingsError("smtp_url and mail_from belong together: give both or neither")
+    if settings.smtp_url and urlsplit(settings.smtp_url).scheme not in ("smtp", "smtps"):
+        raise SettingsError("smtp_url must be smtp://… (STARTTLS) or smtps://… (TLS from the start)")
+    if not settings.sign_in_methods and not settings.upstream:
+        raise SettingsError("sign_in_methods must leave people a way to sign in")
+    if settings.sign_up == "open" and not settings.mails:
+        raise SettingsError("open sign-up confirms addresses by mail: give smtp_url and mail_from")
+    names = [provider.name for provider in settings.upstream]
+    if len(set(names)) != len(names):
+        raise SettingsError("upstream: every provider needs a name of its own")
+    for provider in settings.upstream:
+        if (provider.kind == "openid") != (provider.issuer is not None):
+            raise SettingsError(
+                f"upstream {provider.name!r}: an OpenID provider needs its issuer, GitHub has none"
+            )
 
 
 def with_issuer(settings: Settings, remembered: str | None = None) -> Settings:

@@ -31,6 +31,7 @@ class Method(StrEnum):
     RECOVERY_CODE = "recovery_code"
     EMAIL_CODE = "email_code"
     UPSTREAM = "upstream"
+    IDENTITY = "identity"  # a zero-knowledge identity's secret
 
 
 # RFC 8176 §2; "pop" from OpenID EAP; "fed", "recovery" and "email" are ours, where the registry has no name that is true.
@@ -42,6 +43,7 @@ AMR: dict[Method, tuple[str, ...]] = {
     Method.RECOVERY_CODE: ("recovery",),
     Method.EMAIL_CODE: ("email",),
     Method.UPSTREAM: ("fed",),
+    Method.IDENTITY: ("pop",),
 }
 
 # The first row whose methods were all used gives the level.
@@ -58,10 +60,8 @@ ACR: tuple[tuple[frozenset[Method], str], ...] = (
     (frozenset({Method.TOTP}), AAL1),
     (frozenset({Method.RECOVERY_CODE}), AAL1),
     (frozenset({Method.UPSTREAM}), AAL1),
+    (frozenset({Method.IDENTITY}), AAL1),
 )
-
-PASSWORD_ONLY = (AAL1, ("pwd",))
-PROOF_OF_POSSESSION = (AAL1, ("pop",))
 
 
 def assurance(methods: Iterable[Method]) -> tuple[str, tuple[str, ...]]:
@@ -78,7 +78,10 @@ def methods_of(amr: Iterable[str]) -> frozenset[Method]:
     """Return the methods that a recorded `amr` stands for; names that are not ours are passed over."""
     names = set(amr)
     plain = {method for method in Method if len(AMR[method]) == 1 and AMR[method][0] in names}
-    if "pop" in names:
+    plain.discard(Method.IDENTITY)
+    if "pop" in names and "user" not in names:
+        plain.add(Method.IDENTITY)
+    elif "pop" in names:
         # Beside a password "mfa" may come from the two of them; alone it says that the device checked the person.
         alone = "mfa" in names and not plain & {Method.PASSWORD, Method.UPSTREAM}
         plain.add(Method.PASSKEY_VERIFIED if alone else Method.PASSKEY)

@@ -2,9 +2,13 @@
 
 import os
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
-from watchword.credentials import names
+import msgspec
+
+from watchword.credentials import breach_list, names
 from watchword.credentials import password as passwords
 from watchword.credentials.names import NameRefused
 from watchword.credentials.password import PasswordRefused
@@ -37,6 +41,18 @@ def check_names(username: str, email: str | None) -> Names:
         )
     except NameRefused as error:
         raise OAuthError("invalid_request", str(error), field=getattr(error, "field", "username")) from None
+
+
+def _breached(runtime: Runtime) -> Callable[[bytes], bool] | None:
+    path = runtime.settings.breach_list
+    if path is None:
+        return None
+
+    def look_up(digest: bytes) -> bool:
+        with Path(path).open("rb") as file:
+            return breach_list.contains(file, digest)
+
+    return look_up
 
 
 def _new_user(runtime: Runtime, username: str, email: str | None, *, is_admin: bool) -> User:
@@ -99,11 +115,74 @@ async def create_owner(
     return user if outcome == "created" else None
 
 
+async def create_by_link(
+    runtime: Runtime,
+    *,
+    link: bytes,
+    purpose: str,
+    email: str,
+    is_admin: bool,
+    password: str,
+    name: str | None,
+) -> User | None:
+    """Make the account of a proved address, which is its user name; None when the link is spent or the address taken."""
+    unique = _names_of(email)
+    password_hash = await hash_new_password(runtime, password, email, email)
+    user = _verified_user(runtime, email, name, is_admin=is_admin)
+    outcome = await runtime.database.write(
+        store.create_by_link,
+        link,
+        purpose,
+        user,
+        canonical_username=unique.username,
+        skeleton=unique.skeleton,
+        canonical_email=unique.email or "",
+        password_hash=password_hash,
+    )
+    return user if outcome == "created" else None
+
+
+async def create_verified(runtime: Runtime, *, email: str, name: str | None) -> User:
+    """Make an account without a password for an address that another provider has verified; raise `conflict`."""
+    unique = _names_of(email)
+    user = _verified_user(runtime, email, name, is_admin=False)
+    created = await runtime.database.write(
+        store.create_user,
+        user,
+        canonical_username=unique.username,
+        skeleton=unique.skeleton,
+        canonical_email=unique.email,
+        password_hash=None,
+        actor=user.id,
+    )
+    if not created:
+        raise OAuthError("conflict", TAKEN, field="email")
+    return user
+
+
+def _names_of(email: str) -> Names:
+    try:
+        return Names(
+            names.canonical_username(email, email=email),
+            names.skeleton(email, email=email),
+            names.canonical_email(email),
+        )
+    except NameRefused as error:
+        raise OAuthError("invalid_request", str(error), field="email") from None
+
+
+def _verified_user(runtime: Runtime, email: str, name: str | None, *, is_admin: bool) -> User:
+    fresh = _new_user(runtime, email, email, is_admin=is_admin)
+    return msgspec.structs.replace(fresh, email_verified_at=fresh.created_at, display_name=name)
+
+
 async def hash_new_password(runtime: Runtime, password: str, username: str, email: str | None) -> str:
     """Check a new password against the rules and return its hash; raise `invalid_request` with the remedy."""
     context = [runtime.settings.service_name, username, *(email or "").split("@")]
     try:
-        passwords.check_new_password(password, context_words=context, single_factor=True)
+        passwords.check_new_password(
+            password, context_words=context, breached=_breached(runtime), single_factor=True
+        )
     except PasswordRefused as error:
         raise OAuthError("invalid_request", error.remedy, detail=error.code, field="password") from None
     return await hashing.run(passwords.hash_password, password, os.urandom(16))

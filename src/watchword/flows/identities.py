@@ -12,15 +12,13 @@ import json
 import os
 from dataclasses import dataclass
 
-from watchword.credentials.methods import PROOF_OF_POSSESSION
 from watchword.credentials.zkproof import ZeroError
-from watchword.flows import sessions
 from watchword.flows.runtime import Runtime
 from watchword.oauth.errors import OAuthError
 from watchword.store import identities as store
 from watchword.store import limits, users
 from watchword.store.identities import RegisteredIdentity
-from watchword.store.sessions import Session
+from watchword.store.users import User
 from watchword.zero import files, identity, proof, records, revocation
 from watchword.zero.proof import Verified
 from watchword.zero.records import Challenge, Identity, Proof, Revocation
@@ -205,11 +203,10 @@ async def throttle(runtime: Runtime, address: str) -> None:
         )
 
 
-async def sign_in(runtime: Runtime, given: Proof, *, user_agent: str, address: str) -> tuple[Session, str]:
-    """Begin a session for the person whose identity is proven; return it and its cookie's value. Raise ZeroError."""
+async def sign_in(runtime: Runtime, given: Proof) -> User:
+    """Return the person whose identity is proven; the session is made by who asked. Raise ZeroError."""
     proven = await check_proof(runtime, given, SIGN_IN, None)
     user = await runtime.database.read(users.get_user, proven.identity.owner_id)
     if proven.identity.owner_kind != "user" or user is None or user.disabled_at is not None:
         raise ZeroError("identity", "the identity belongs to no active account")
-    acr, amr = PROOF_OF_POSSESSION
-    return await sessions.begin(runtime, user.id, acr=acr, amr=amr, user_agent=user_agent, address=address)
+    return user

@@ -37,6 +37,9 @@ class Runtime:
     # Decoded rows by kind and key, each with the database version that it was read at.
     cache: dict[Any, tuple[int, Any]] = field(default_factory=dict)
 
+    # What other servers said of themselves, by address, until when it holds (Unix seconds).
+    documents: dict[str, tuple[float, bytes]] = field(default_factory=dict)
+
     def now(self) -> int:
         """Return the time in Unix seconds."""
         return int(self.clock())

@@ -25,8 +25,19 @@ async def begin(
     user_agent: str,
     address: str,
     remember: bool = False,
+    instead_of: Session | None = None,
 ) -> tuple[Session, str]:
-    """Begin a session for a person who has just been authenticated; return it and its cookie's value."""
+    """Begin a session for a person who has just been authenticated; return it and its cookie's value.
+
+    `instead_of` is the session that the browser had: the same person goes on in it, under a new cookie (so that what was issued
+    from it lives on); another person's ends (SE-01).
+    """
+    if instead_of is not None and instead_of.user_id == user_id:
+        renewed = await elevate(runtime, instead_of, acr=acr, amr=amr, remember=remember)
+        if renewed is not None:
+            return instead_of, renewed
+    elif instead_of is not None:
+        await end(runtime, instead_of)
     settings, now = runtime.settings, runtime.now()
     lifetime = settings.session_remembered if remember else settings.session_lifetime
     secret = runtime.new_secret("n")
@@ -67,17 +78,28 @@ async def current(runtime: Runtime, cookie: str | None, address: str = "") -> Se
     return session
 
 
-async def elevate(runtime: Runtime, session: Session, *, acr: str, amr: tuple[str, ...]) -> str | None:
-    """Give a session a new cookie after a further proof; return the cookie's value, None when it ended meanwhile."""
-    secret = runtime.new_secret("n")
+async def elevate(
+    runtime: Runtime, session: Session, *, acr: str, amr: tuple[str, ...], remember: bool | None = None
+) -> str | None:
+    """Give a session a new cookie after a further proof; return the cookie's value, None when it ended meanwhile.
+
+    With `remember` the person signed in anew, and the session's limits begin anew as well.
+    """
+    secret, now = runtime.new_secret("n"), runtime.now()
+    limits: tuple[bool, int, int] | None = None
+    if remember is not None:
+        settings = runtime.settings
+        lifetime = settings.session_remembered if remember else settings.session_lifetime
+        limits = (remember, now + _idle(runtime, remember), now + lifetime)
     elevated = await runtime.database.write(
         store.elevate_session,
         session.id,
         token_format.digest(secret),
         acr=acr,
         amr=amr,
+        limits=limits,
         actor=session.user_id,
-        now=runtime.now(),
+        now=now,
     )
     return secret if elevated else None
 

@@ -11,7 +11,7 @@ from watchword.credentials import password as passwords
 from watchword.credentials.names import NameRefused
 from watchword.flows import hashing
 from watchword.flows.runtime import Runtime
-from watchword.store import limits
+from watchword.flows.throttle import throttle
 from watchword.store import users as store
 from watchword.store.users import User
 
@@ -21,33 +21,29 @@ ADDRESS_CAPACITY, ADDRESS_PER_SECOND = 50.0, 0.5
 
 
 class SignInRefused(Exception):
-    """The proof was not accepted; `problem` names a text of the pages, `wait` is in seconds."""
-
-    def __init__(self, problem: str, wait: int = 0) -> None:
-        super().__init__(problem)
-        self.problem = problem
-        self.wait = wait
+    """The proof was not accepted."""
 
 
 async def by_password(runtime: Runtime, identifier: str, password: str, address: str) -> User:
-    """Return the person whose name and password these are; raise SignInRefused."""
-    canonical, email = _canonical(identifier)
-    await _throttle(runtime, f"sign-in address {address}", ADDRESS_CAPACITY, ADDRESS_PER_SECOND)
-    found = await runtime.database.read(store.find_for_sign_in, canonical, email)
+    """Return the person whose name and password these are; raise SignInRefused or Throttled."""
+    name, email = canonical(identifier)
+    await throttle(runtime, f"sign-in address {address}", ADDRESS_CAPACITY, ADDRESS_PER_SECOND)
+    found = await runtime.database.read(store.find_for_sign_in, name, email)
     user, stored = found if found is not None else (None, None)
     # By account where there is one, so that its name and its address share one counter (LG-04).
-    account = user.id if user is not None else canonical
-    await _throttle(runtime, f"sign-in account {account}", ACCOUNT_CAPACITY, ACCOUNT_PER_SECOND)
+    account = user.id if user is not None else name
+    await throttle(runtime, f"sign-in account {account}", ACCOUNT_CAPACITY, ACCOUNT_PER_SECOND)
     right = await hashing.run(passwords.verify_password, stored or passwords.DUMMY_HASH, password)
     if user is None or stored is None or not right or user.disabled_at is not None:
-        raise SignInRefused("credentials")
+        raise SignInRefused
     if passwords.needs_rehash(stored):
         renewed = await hashing.run(passwords.hash_password, password, os.urandom(16))
         await runtime.database.write(store.rehash_password, user.id, old=stored, new=renewed)
     return user
 
 
-def _canonical(identifier: str) -> tuple[str, str | None]:
+def canonical(identifier: str) -> tuple[str, str | None]:
+    """Return the forms under which what was typed is looked up: as a user name, and as an address if it is one."""
     identifier = identifier.strip()
     try:
         email = names.canonical_email(identifier) if "@" in identifier else None
@@ -57,11 +53,3 @@ def _canonical(identifier: str) -> tuple[str, str | None]:
         return names.canonical_username(identifier, email=identifier if email else None), email
     except NameRefused:
         return f"\x1f{email or ''}", email
-
-
-async def _throttle(runtime: Runtime, name: str, capacity: float, per_second: float) -> None:
-    wait = await runtime.database.write(
-        limits.take, name, capacity=capacity, per_second=per_second, now=runtime.clock()
-    )
-    if wait:
-        raise SignInRefused("throttled", max(1, int(wait)))

@@ -1,39 +1,76 @@
-"""My account: what a person sees and changes of their own; everything needs a live session."""
+"""My account: the frame of its pages, who may see them, and the profile; everything needs a live session."""
 
 from collections.abc import Mapping
 
+from watchword.credentials.names import NameRefused, display
+from watchword.flows import account_changes, factors
+from watchword.flows.throttle import Throttled
 from watchword.http import Request, Response, redirect
 from watchword.oauth.errors import OAuthError
-from watchword.pages import browser, sign_in
-from watchword.store import users
+from watchword.pages import browser, returning, second_factor, step_up, visit
+from watchword.store import user_changes, users
+from watchword.store.factors import Enrolled, enrolled
 from watchword.store.sessions import Session
 from watchword.store.users import User
 
-MAX_NAME = 120
+SECTIONS = (
+    "overview",
+    "passkeys",
+    "second_factors",
+    "sessions",
+    "applications",
+    "tokens",
+    "identities",
+    "password",
+)
+NOTICES = frozenset(
+    {
+        "profile_saved", "email_verified", "password_changed", "passkey_added", "passkey_renamed", "passkey_removed",
+        "totp_added", "totp_removed", "email_code_on", "email_code_off", "session_ended", "others_ended",
+        "application_revoked", "token_revoked", "upstream_linked",
+    }
+)  # fmt: skip
+Person = tuple[Session, User]
 
 
-async def require(request: Request) -> tuple[Session, User] | Response:
+async def require(request: Request) -> Person | Response:
     """Return the session and its person, or the way to the sign-in page and back."""
     runtime = request.runtime
-    session = await sign_in.current(request)
+    session = await visit.current(request)
     user = await runtime.database.read(users.get_user, session.user_id) if session else None
     if session is None or user is None:
-        back = sign_in.seal_return(runtime, request.path)
+        back = returning.seal_return(runtime, request.path)
         return redirect(f"{runtime.settings.issuer}/sign-in?return={back}")
     return session, user
 
 
+async def require_fresh(request: Request) -> Person | Response:
+    """Return the session and its person when they proved lately who they are; else the way to prove it and back (SE-02)."""
+    found = await require(request)
+    if isinstance(found, Response) or step_up.is_fresh(found[0], request.runtime.now()):
+        return found
+    return step_up.ask(request, request.path)
+
+
+def sections(request: Request) -> list[str]:
+    """Return the sections that this service offers."""
+    allowed = request.runtime.settings.sign_in_methods
+    methods = {"passkeys": "passkey", "identities": "identity", "password": "password"}
+    return [name for name in SECTIONS if methods.get(name, "password") in allowed or name not in methods]
+
+
 def page(
     request: Request,
-    session: Session,
-    user: User,
+    person: Person,
     section: str,
     context: Mapping[str, object],
     *,
+    template: str | None = None,
     status: int = 200,
 ) -> Response:
-    """Answer a page of the account."""
-    issuer = request.runtime.settings.issuer
+    """Answer a page of the account; `template` is the section's own unless it is named."""
+    issuer, user = request.runtime.settings.issuer, person[1]
+    notice = request.query().get("notice") if request.method == "GET" else None
     shared = {
         "account": {
             "name": user.display_name or user.username,
@@ -41,34 +78,63 @@ def page(
             "switch_url": f"{issuer}/sign-out",
         },
         "section": section,
-        "sections": ["overview", "identities"],
+        "sections": sections(request),
         "root": f"{issuer}/account",
-        "links": {"sign_out": f"{issuer}/sign-out"},
+        "links": {"sign_out": f"{issuer}/sign-out", "back": _address(issuer, section)},
+        "notice": notice if notice in NOTICES else None,
     }
-    return browser.page(request, f"account/{section}", {**shared, **context}, status=status)
+    return browser.page(request, f"account/{template or section}", {**shared, **context}, status=status)
+
+
+def _address(issuer: str, section: str) -> str:
+    return f"{issuer}/account" if section == "overview" else f"{issuer}/account/{section}"
+
+
+def done(request: Request, section: str, notice: str) -> Response:
+    """Go back to a section after a change and say what was done."""
+    return redirect(f"{_address(request.runtime.settings.issuer, section)}?notice={notice}")
 
 
 async def overview(request: Request) -> Response:
     """Show the profile."""
     found = await require(request)
-    if isinstance(found, Response):
-        return found
-    session, user = found
+    return found if isinstance(found, Response) else await _overview(request, found)
+
+
+async def _overview(request: Request, person: Person, problem: str | None = None) -> Response:
+    runtime, user = request.runtime, person[1]
+    have = await runtime.database.read(enrolled, user.id)
     profile = {
         "username": user.username,
         "email": user.email,
         "email_verified": user.email_verified_at is not None,
-        "pending_email": None,
+        "pending_email": await account_changes.pending_email(runtime, user.id),
         "created_at": user.created_at,
     }
     context = {
-        "action": f"{request.runtime.settings.issuer}/account",
+        "action": f"{runtime.settings.issuer}/account",
         "profile": profile,
-        "advice": [],
-        "may": [],
+        "advice": _advice(request, user, have),
+        "may": [*(["change_email"] if runtime.settings.mails else []), "delete"],
         "values": {"name": user.display_name or ""},
+        "errors": {"name": problem} if problem else {},
     }
-    return page(request, session, user, "overview", context)
+    return page(request, person, "overview", context, status=400 if problem else 200)
+
+
+def _advice(request: Request, user: User, have: Enrolled) -> list[str]:
+    settings = request.runtime.settings
+    offered = factors.usable(settings, have)
+    advice = []
+    if "passkey" in settings.sign_in_methods and not have.passkeys:
+        advice.append("add_passkey")
+    if settings.second_factors and not offered:
+        advice.append("add_second_factor")
+    if offered and not have.recovery_codes and "recovery_code" in settings.second_factors:
+        advice.append("save_recovery_codes")
+    if user.email and user.email_verified_at is None and settings.mails:
+        advice.append("verify_email")
+    return advice
 
 
 async def save_profile(request: Request) -> Response:
@@ -76,15 +142,93 @@ async def save_profile(request: Request) -> Response:
     found = await require(request)
     if isinstance(found, Response):
         return found
-    session, user = found
     form = request.form()
     browser.check_csrf(request, form.get("csrf"))
-    name = (form.get("name") or "").strip()
-    if len(name) > MAX_NAME or not name.isprintable():
-        raise OAuthError(
-            "invalid_request", "The name must be at most 120 printable characters.", field="name"
-        )
+    typed = (form.get("name") or "").strip()
+    try:
+        name = display(typed) if typed else None
+    except NameRefused:
+        return await _overview(request, found, "invalid")
+    user = found[1]
     await request.runtime.database.write(
-        users.set_display_name, user.id, name or None, actor=session.user_id, now=request.runtime.now()
+        users.set_display_name, user.id, name, actor=user.id, now=request.runtime.now()
     )
-    return redirect(f"{request.runtime.settings.issuer}/account")
+    return done(request, "overview", "profile_saved")
+
+
+async def show_email(request: Request) -> Response:
+    """Show the form for another address."""
+    found = await require_fresh(request)
+    return found if isinstance(found, Response) else _email(request, found)
+
+
+def _email(request: Request, person: Person, typed: str = "", problem: object = None) -> Response:
+    context = {
+        "action": f"{request.runtime.settings.issuer}/account/email",
+        "email": person[1].email,
+        "values": {"email": typed},
+        "errors": {"email": problem} if problem else {},
+    }
+    return page(request, person, "overview", context, template="email", status=400 if problem else 200)
+
+
+async def change_email(request: Request) -> Response:
+    """Send a link to the new address; it counts once it is confirmed."""
+    found = await require_fresh(request)
+    if isinstance(found, Response):
+        return found
+    form = request.form()
+    browser.check_csrf(request, form.get("csrf"))
+    email = (form.get("email") or "").strip()[:320]
+    runtime = request.runtime
+    try:
+        await account_changes.request_email(runtime, found[1], email, visit.origin_of(request))
+    except OAuthError:
+        return _email(request, found, email, "email_invalid")
+    except Throttled as refused:
+        return _email(request, found, email, second_factor.throttled(refused))
+    context = {
+        "purpose": "change",
+        "email": email,
+        "minutes": account_changes.VERIFY_LIFETIME // 60,
+        "links": {"again": f"{runtime.settings.issuer}/account/email", "sign_in": None},
+    }
+    return browser.page(request, "email_sent", context)
+
+
+async def show_delete(request: Request) -> Response:
+    """Say what ends with the account and ask for its name."""
+    found = await require_fresh(request)
+    return found if isinstance(found, Response) else await _delete(request, found)
+
+
+async def _delete(request: Request, person: Person, problem: str | None = None) -> Response:
+    runtime = request.runtime
+    ends = await runtime.database.read(user_changes.count_ends, person[1].id, runtime.now())
+    context = {
+        "action": f"{runtime.settings.issuer}/account/delete",
+        "ends": dict(zip(("sessions", "applications", "tokens"), ends, strict=True)),
+        "errors": {"identifier": problem} if problem else {},
+    }
+    return page(request, person, "overview", context, template="delete", status=400 if problem else 200)
+
+
+async def delete(request: Request) -> Response:
+    """Delete the account when its name was typed."""
+    found = await require_fresh(request)
+    if isinstance(found, Response):
+        return found
+    form = request.form()
+    browser.check_csrf(request, form.get("csrf"))
+    user = found[1]
+    if (form.get("identifier") or "").strip() != user.username:
+        return await _delete(request, found, "confirmation_wrong")
+    await account_changes.delete(request.runtime, user.id, actor=user.id)
+    settings = request.runtime.settings
+    gone = browser.set_cookie(settings, visit.SESSION_COOKIE, "", 0)
+    return redirect(f"{settings.issuer}/sign-in?notice=account_deleted", (gone,))
+
+
+async def well_known_change_password(request: Request) -> Response:
+    """W3C "A Well-Known URL for Changing Passwords": send password managers to the page."""
+    return redirect(f"{request.runtime.settings.issuer}/account/password")

@@ -16,13 +16,10 @@ from watchword.oauth.authorization_response import response_location, response_p
 from watchword.oauth.clients import Client
 from watchword.oauth.errors import OAuthError
 from watchword.oauth.interaction import next_step
-from watchword.pages import browser, sign_in
+from watchword.pages import browser, returning, scopes, sign_in, visit
 from watchword.store import grants, interactions
 from watchword.store.interactions import Interaction
 from watchword.store.sessions import Session
-
-ASKED_OF = "sign-in asked of "
-HIGH_RISK = ("write", "delete", "admin", "manage")
 
 
 async def authorize(request: Request) -> Response:
@@ -65,10 +62,8 @@ async def _proceed(
     request: Request, asked: AuthorizationRequest, client: Client, interaction: Interaction | None
 ) -> Response:
     runtime = request.runtime
-    session = await sign_in.current(request)
+    session = await visit.current(request)
     done = interaction.done if interaction else ()
-    if interaction and session and _signed_in_since(interaction, session):
-        done = (*done, "sign_in")
     try:
         hinted = authorization.hinted_subject(runtime, asked)
         consented = session is not None and await authorization.has_consented(
@@ -79,7 +74,7 @@ async def _proceed(
             authorization.signed_in(session) if session else None,
             consented=consented,
             hinted_subject=hinted,
-            supported_acr=LEVELS[:2],
+            supported_acr=LEVELS,
             done=done,  # type: ignore[arg-type]  # steps are kept as text
             now=runtime.now(),
         )
@@ -88,12 +83,6 @@ async def _proceed(
     if step == "answer" and session is not None:
         return await _answer(request, asked, session, interaction)
     return await _ask(request, asked, client, session, interaction, step)
-
-
-def _signed_in_since(interaction: Interaction, session: Session) -> bool:
-    """Whether the session is another one than the person had when the sign-in page was asked for (AZ-11)."""
-    asked_of = interaction.shown_to or ""
-    return asked_of.startswith(ASKED_OF) and asked_of != ASKED_OF + session.id
 
 
 async def _ask(
@@ -114,10 +103,10 @@ async def _ask(
         return await _consent_page(request, asked, client, session, interaction_id)
     if step in ("step_up", "select_account"):  # asked once: what cannot be reached is answered honestly
         done = (*done, step)
-    sent_as = ASKED_OF + (session.id if session else "")
-    await runtime.database.write(interactions.note_interaction, interaction_id, done, sent_as)
-    back = sign_in.seal_return(runtime, f"/authorize/resume?interaction={interaction_id}")
-    return redirect(f"{runtime.settings.issuer}/sign-in?return={back}", headers)
+    await runtime.database.write(interactions.note_interaction, interaction_id, done, None)
+    back = returning.seal_return(runtime, f"/authorize/resume?interaction={interaction_id}")
+    page = "step-up" if step == "step_up" else "sign-in"
+    return redirect(f"{runtime.settings.issuer}/{page}?return={back}", headers)
 
 
 async def _consent_page(
@@ -128,8 +117,8 @@ async def _consent_page(
         "client": described(client),
         "redirect": _target(asked.redirect_uri),
         "account": await sign_in.person(request, session),
-        "scopes": [described_scope(scope) for scope in asked.scope],
-        "resources": [{"name": resource, "uri": resource} for resource in asked.audience],
+        "scopes": [scopes.described(request, scope) for scope in asked.scope],
+        "resources": [scopes.resource(request, uri) for uri in asked.audience],
         "details": [],
         "offline": "offline_access" in asked.scope,
         "remember": None,
@@ -140,7 +129,7 @@ async def _consent_page(
 
 
 def described(client: Client) -> dict[str, str | None]:
-    """Return how the pages name a client, and where that name comes from."""
+    """Return how the pages show an application, and where its name comes from."""
     origin = {"registered": "registered", "dynamic": "self_registered", "document": "metadata_document"}[
         client.origin
     ]
@@ -156,18 +145,12 @@ def _target(uri: str) -> dict[str, str]:
     return {"kind": kind, "host": rest.partition("/")[0].partition("?")[0]}
 
 
-def described_scope(scope: str) -> dict[str, object]:
-    """Return how the pages speak of a scope."""
-    risk = "high" if any(word in scope for word in HIGH_RISK) else "low"
-    return {"name": scope, "sentence": None, "risk": risk, "optional": False, "granted": True}
-
-
 async def consent(request: Request) -> Response:
     """Take the decision of the person to whom the consent page was shown."""
     form = request.form()
     browser.check_csrf(request, form.get("csrf"))
     found = await _under_way(request, form)
-    session = await sign_in.current(request)
+    session = await visit.current(request)
     if found is None:
         return _gone(request)
     interaction, asked = found

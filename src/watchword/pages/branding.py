@@ -3,10 +3,15 @@
 Owns the values an operator sets and the style sheet made of them. Knows nothing of templates.
 """
 
+import base64
 import colorsys
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
+from urllib.parse import urlsplit
+
+from watchword.settings import Settings, SettingsError
 
 MIN_CONTRAST = 4.5
 DARK_CONTRAST = 7.0
@@ -18,6 +23,7 @@ _LOGO = re.compile(
     r"/[A-Za-z0-9._~/-]{1,200}|data:image/(?:svg\+xml|png|webp);base64,[A-Za-z0-9+/=]{1,200000}"
 )
 _ADDRESS = re.compile(r"https?://[^\s\"'<>\\]{1,500}|/[^\s\"'<>\\]{0,500}|mailto:[^\s\"'<>\\]{1,200}")
+_IMAGES = {".svg": "svg+xml", ".png": "png", ".webp": "webp"}
 _PATH = re.compile(r"(?:/[A-Za-z0-9._~-]{1,60}){1,8}")
 
 
@@ -54,6 +60,54 @@ class Branding:
                 raise ValueError("a link is an http(s) or mailto address, or a path on this server")
         if not _PATH.fullmatch(self.asset_path):
             raise ValueError("the asset path starts with a slash and doesn't end with one")
+
+
+def branding_of(settings: Settings) -> Branding:
+    """Return how the pages present the service; raise SettingsError for a value that can't be shown safely."""
+    return _branding(
+        settings.service_name,
+        (settings.logo, settings.logo_dark),
+        (settings.accent_colour, settings.accent_colour_dark),
+        (settings.privacy_url, settings.terms_url, settings.help_url),
+        settings.template_directory,
+        urlsplit(settings.issuer).path + "/assets",
+    )
+
+
+@lru_cache(maxsize=8)
+def _branding(
+    name: str,
+    logos: tuple[str | None, str | None],
+    accents: tuple[str, str | None],
+    links: tuple[str | None, str | None, str | None],
+    directory: str | None,
+    asset_path: str,
+) -> Branding:
+    try:
+        return Branding(
+            name=name,
+            logo=_image(logos[0]),
+            logo_dark=_image(logos[1]),
+            accent=accents[0],
+            accent_dark=accents[1],
+            privacy_url=links[0],
+            terms_url=links[1],
+            help_url=links[2],
+            template_directory=Path(directory) if directory else None,
+            asset_path=asset_path,
+        )
+    except (ValueError, OSError) as error:
+        raise SettingsError(f"branding: {error}") from None
+
+
+def _image(path: str | None) -> str | None:
+    """Return a picture's file as a `data:` image; a path on the server stays what it is."""
+    if path is None or path.startswith("data:"):
+        return path
+    kind = _IMAGES.get(Path(path).suffix.lower())
+    if kind is None:
+        raise ValueError("a logo is a file that ends with .svg, .png or .webp")
+    return f"data:image/{kind};base64,{base64.b64encode(Path(path).read_bytes()).decode('ascii')}"
 
 
 def stylesheet(branding: Branding) -> str:

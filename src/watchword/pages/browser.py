@@ -9,13 +9,11 @@ import hashlib
 import hmac
 import secrets
 from collections.abc import Iterable, Mapping
-from functools import lru_cache
-from pathlib import Path
 
 from watchword.http import HTML_TYPE, NO_STORE, Request, Response
 from watchword.oauth.errors import OAuthError
 from watchword.pages import assets, languages, render, security
-from watchword.pages.branding import Branding
+from watchword.pages.branding import branding_of
 from watchword.settings import Settings
 
 BROWSER_COOKIE = "ww-browser"
@@ -27,12 +25,6 @@ HEADERS = (
     (b"x-frame-options", b"DENY"),
     (b"permissions-policy", b"camera=(), geolocation=(), microphone=()"),
 )
-
-
-@lru_cache(maxsize=8)
-def branding(name: str, directory: str | None) -> Branding:
-    """Return how the pages present the service."""
-    return Branding(name=name, template_directory=Path(directory) if directory else None)
 
 
 def cookie_name(settings: Settings, name: str) -> str:
@@ -63,6 +55,11 @@ def ensure_browser(request: Request) -> tuple[str, tuple[bytes, bytes] | None]:
         return known, None
     made = secrets.token_urlsafe(32)
     return made, set_cookie(request.runtime.settings, BROWSER_COOKIE, made, BROWSER_LIFETIME)
+
+
+def digest_of(browser: str) -> bytes:
+    """Return under what a browser is kept as a device of a person."""
+    return hashlib.sha256(b"device\n" + browser.encode()).digest()
 
 
 def csrf_value(request: Request, browser: str) -> str:
@@ -100,7 +97,7 @@ def own_origin(settings: Settings) -> str:
 def locale_of(request: Request, ui_locales: str | None = None) -> str:
     """Return the language to speak: asked for by a parameter, else by the browser."""
     settings = request.runtime.settings
-    known = render.locales(branding(settings.service_name, settings.template_directory))
+    known = render.locales(branding_of(settings))
     return languages.choose(known, ui_locales, request.header(b"accept-language"))
 
 
@@ -114,12 +111,13 @@ def page(
     form_action: Iterable[str] = (),
     frame_src: Iterable[str] = (),
     ui_locales: str | None = None,
+    known: tuple[str, tuple[bytes, bytes] | None] | None = None,
 ) -> Response:
-    """Answer a page, giving the browser its own value if it has none."""
+    """Answer a page, giving the browser its own value if it has none; `known` is what `ensure_browser` returned before."""
     settings = request.runtime.settings
-    browser, fresh = ensure_browser(request)
+    browser, fresh = known or ensure_browser(request)
     extra = [*headers, *([fresh] if fresh else [])]
-    brand = branding(settings.service_name, settings.template_directory)
+    brand = branding_of(settings)
     html = render.render(
         template,
         {"csrf": csrf_value(request, browser), **context},
@@ -137,9 +135,7 @@ def page(
 async def asset(request: Request) -> Response:
     """Answer a static file of the pages."""
     settings = request.runtime.settings
-    found = assets.find(
-        request.path_params["name"], branding(settings.service_name, settings.template_directory)
-    )
+    found = assets.find(request.path_params["name"], branding_of(settings))
     if found is None:
         raise OAuthError("not_found", "There is nothing at this address.")
     return Response(

@@ -9,7 +9,7 @@ from watchword.flows.devices import Entered
 from watchword.http import Request, Response, redirect
 from watchword.oauth import device
 from watchword.oauth.errors import OAuthError
-from watchword.pages import authorize, browser, sign_in
+from watchword.pages import authorize, browser, returning, scopes, sign_in, visit
 from watchword.pages.render import Problem
 from watchword.store.sessions import Session
 
@@ -17,7 +17,7 @@ from watchword.store.sessions import Session
 async def show(request: Request) -> Response:
     """Ask for the code; a link may bring it along, to be looked at and sent by the person."""
     typed = _clean(request.query().get("user_code"))
-    if await sign_in.current(request) is None:
+    if await visit.current(request) is None:
         return _to_sign_in(request, typed)
     return _form(request, typed)
 
@@ -28,7 +28,7 @@ def _clean(typed: str | None) -> str:
 
 
 def _to_sign_in(request: Request, typed: str) -> Response:
-    back = sign_in.seal_return(request.runtime, f"/device?user_code={typed}" if typed else "/device")
+    back = returning.seal_return(request.runtime, f"/device?user_code={typed}" if typed else "/device")
     return redirect(f"{request.runtime.settings.issuer}/sign-in?return={back}")
 
 
@@ -46,7 +46,7 @@ async def enter(request: Request) -> Response:
     form = request.form()
     browser.check_csrf(request, form.get("csrf"))
     typed = form.get("user_code") or ""
-    session, own = await sign_in.current(request), browser.browser_of(request)
+    session, own = await visit.current(request), browser.browser_of(request)
     if session is None or own is None:
         return _to_sign_in(request, _clean(typed))
     try:
@@ -79,8 +79,8 @@ async def _confirm_page(request: Request, entered: Entered, session: Session) ->
         "user_code": device.format_user_code(entered.user_code),
         "request": asked,
         "account": await sign_in.person(request, session),
-        "scopes": [authorize.described_scope(scope) for scope in code.scope.split()],
-        "resources": [{"name": resource, "uri": resource} for resource in code.audience.split()],
+        "scopes": [scopes.described(request, scope) for scope in code.scope.split()],
+        "resources": [scopes.resource(request, uri) for uri in code.audience.split()],
         "hidden": {"user_code": entered.user_code},
     }
     return browser.page(request, "device_confirm", context)
@@ -90,7 +90,7 @@ async def confirm(request: Request) -> Response:
     """Take the decision of the person who entered the code in this browser."""
     form = request.form()
     browser.check_csrf(request, form.get("csrf"))
-    session, own = await sign_in.current(request), browser.browser_of(request)
+    session, own = await visit.current(request), browser.browser_of(request)
     if session is None or own is None:
         return _to_sign_in(request, _clean(form.get("user_code")))
     entered = await devices.shown(request.runtime, form.get("user_code") or "", session, browser=own)

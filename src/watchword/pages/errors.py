@@ -29,3 +29,15 @@ def page(request: Request, error: OAuthError) -> Response:
     }
     headers = ((b"retry-after", str(error.retry_after).encode()),) if error.retry_after is not None else ()
     return browser.page(request, "error", context, status=error.rule.status, headers=headers)
+
+
+def expired(request: Request) -> Response:
+    """Say that a link or a step has run out or was used."""
+    issuer = request.runtime.settings.issuer
+    context = {
+        "problem_name": "already_used",
+        "reference": "link",
+        "links": {"home": f"{issuer}/sign-in"},
+        "developer": None,
+    }
+    return browser.page(request, "error", context, status=404)

@@ -1,15 +1,19 @@
 """Zero-knowledge identities on the pages: sign in by answering a challenge, register and revoke one's own."""
 
 import json
+from urllib.parse import quote
 
+from watchword.credentials import methods
+from watchword.credentials.methods import Method
 from watchword.credentials.zkproof import ZeroError
+from watchword.flows import factors, sessions
 from watchword.flows import identities as flow
 from watchword.flows.client_registry import check_text
 from watchword.http import NO_STORE, Form, Request, Response, json_response, redirect
 from watchword.oauth.errors import OAuthError
-from watchword.pages import account, browser
-from watchword.pages.sign_in import SESSION_COOKIE
+from watchword.pages import account, browser, visit
 from watchword.store import identities as store
+from watchword.store.factors import enrolled
 from watchword.store.identities import RegisteredIdentity
 from watchword.store.sessions import Session
 from watchword.store.users import User
@@ -21,17 +25,20 @@ MAX_NAME = 80
 
 async def show_sign_in(request: Request) -> Response:
     """Show a fresh challenge and the form for its answer."""
-    return _sign_in_page(request)
+    return _sign_in_page(request, request.query().get("return"))
 
 
-def _sign_in_page(request: Request, problem: str | None = None, status: int = 200) -> Response:
+def _sign_in_page(
+    request: Request, sealed: str | None, problem: str | None = None, status: int = 200
+) -> Response:
     issuer = request.runtime.settings.issuer
     context = {
         "action": f"{issuer}/sign-in/identity",
         "challenge": _challenge(request, flow.SIGN_IN),
         "command": _command(issuer),
-        "links": {"sign_in": f"{issuer}/sign-in"},
+        "links": {"sign_in": f"{issuer}/sign-in" + (f"?return={quote(sealed)}" if sealed else "")},
         "errors": {"proof": problem} if problem else {},
+        "hidden": {"return": sealed} if sealed else {},
     }
     return browser.page(request, "identity_sign_in", context, status=status)
 
@@ -44,38 +51,48 @@ def _command(issuer: str) -> str:
     return f"watchword zero prove --challenge challenge.json --verifier {issuer} --secret FILE"
 
 
+def _check_allowed(request: Request) -> None:
+    if "identity" not in request.runtime.settings.sign_in_methods:
+        raise OAuthError("access_denied", "This service does not take identities for signing in.")
+
+
 async def sign_in(request: Request) -> Response:
-    """Check the answer and begin a session."""
+    """Check the answer and go on: to a second factor where one is needed, else into the session."""
+    _check_allowed(request)
     form = request.form()
     browser.check_csrf(request, form.get("csrf"))
+    sealed = form.get("return")
     try:
         await flow.throttle(request.runtime, request.address)
-        _session, cookie = await _begin(request, flow.read_proof(form.get("proof") or ""))
+        user = await flow.sign_in(request.runtime, flow.read_proof(form.get("proof") or ""))
     except OAuthError:
-        return _sign_in_page(request, "proof_refused", 429)
+        return _sign_in_page(request, sealed, "proof_refused", 429)
     except ZeroError:
-        return _sign_in_page(request, "proof_refused", 401)
-    settings = request.runtime.settings
-    return redirect(
-        f"{settings.issuer}/account", (browser.set_cookie(settings, SESSION_COOKIE, cookie, None),)
-    )
-
-
-async def _begin(request: Request, given: Proof) -> tuple[Session, str]:
-    agent = request.header(b"user-agent") or ""
-    return await flow.sign_in(request.runtime, given, user_agent=agent, address=request.address)
+        return _sign_in_page(request, sealed, "proof_refused", 401)
+    return await visit.proceed(request, user, (Method.IDENTITY,), remember=False, back=sealed or "")
 
 
 async def sign_in_by_program(request: Request) -> Response:
     """Begin a session by a proof sent as JSON; the session is the cookie of the answer."""
+    _check_allowed(request)
     browser.check_same_site(request)
-    await flow.throttle(request.runtime, request.address)
+    runtime = request.runtime
+    await flow.throttle(runtime, request.address)
     try:
-        session, cookie = await _begin(request, from_json(request.json(), Proof))
+        user = await flow.sign_in(runtime, from_json(request.json(), Proof))
     except ZeroError as error:
         raise OAuthError("invalid_grant", "The proof is not valid here.", detail=error.reason) from None
+    if factors.demanded(runtime.settings, user, await runtime.database.read(enrolled, user.id)):
+        raise OAuthError(
+            "access_denied", "This account needs a second factor: sign in at /sign-in/identity in a browser."
+        )
+    acr, amr = methods.assurance((Method.IDENTITY,))
+    agent = request.header(b"user-agent") or ""
+    session, cookie = await sessions.begin(
+        runtime, user.id, acr=acr, amr=amr, user_agent=agent, address=request.address
+    )
     document = {"session": session.id, "sub": session.user_id, "acr": session.acr, "amr": session.amr}
-    headers = (*NO_STORE, browser.set_cookie(request.runtime.settings, SESSION_COOKIE, cookie, None))
+    headers = (*NO_STORE, browser.set_cookie(runtime.settings, visit.SESSION_COOKIE, cookie, None))
     return json_response(200, document, headers)
 
 
@@ -105,7 +122,7 @@ async def _page(
         "values": {"name": (form.get("name") or "") if form else ""},
         "errors": errors or {},
     }
-    return account.page(request, session, user, SECTION, context, status=400 if errors else 200)
+    return account.page(request, (session, user), SECTION, context, status=400 if errors else 200)
 
 
 def _view(identity: RegisteredIdentity, now: int) -> dict[str, object]:

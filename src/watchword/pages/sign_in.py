@@ -1,133 +1,161 @@
 """Sign in and out: forms that work without scripts, a session only after the proof, and a way back that stays on this server."""
 
-import base64
-import hashlib
-import hmac
-import re
+from urllib.parse import quote
 
-from watchword.credentials.methods import PASSWORD_ONLY
-from watchword.flows import authorization, sessions, sign_in
-from watchword.flows.runtime import Runtime
+from watchword.credentials.methods import Method
+from watchword.credentials.passkey import PasskeyRefused
+from watchword.flows import authorization, passkeys, sessions, sign_in
 from watchword.flows.sign_in import SignInRefused
-from watchword.http import Request, Response, redirect
-from watchword.pages import browser
+from watchword.flows.throttle import Throttled, throttle
+from watchword.http import Form, Request, Response, redirect
+from watchword.pages import browser, returning, visit
 from watchword.pages.render import Problem
 from watchword.store import users
 from watchword.store.sessions import Session
+from watchword.store.users import User
+from watchword.telemetry import log
 
-SESSION_COOKIE = "ww-session"
-_PATH = re.compile(r"/[A-Za-z0-9._~!$&'()*+,;=:@%/?-]{0,12000}")
-
-
-async def current(request: Request) -> Session | None:
-    """Return the session of a request's cookie, or None."""
-    name = browser.cookie_name(request.runtime.settings, SESSION_COOKIE)
-    return await sessions.current(request.runtime, request.cookie(name), request.address)
-
-
-def seal_return(runtime: Runtime, path: str) -> str:
-    """Return a path of this server as a text that only this server can have made (SE-12)."""
-    raw = path.encode("ascii")
-    seal = hmac.new(runtime.master.derive("return path"), raw, hashlib.sha256).digest()[:16]
-    return base64.urlsafe_b64encode(seal + raw).decode().rstrip("=")
-
-
-def open_return(runtime: Runtime, sealed: str | None) -> str:
-    """Return the path of a sealed text, or the account page for anything else."""
-    if sealed:
-        try:
-            raw = base64.b64decode(sealed + "=" * (-len(sealed) % 4), altchars=b"-_", validate=True)
-            path = raw[16:].decode("ascii")
-        except ValueError:
-            return "/account"
-        if hmac.compare_digest(seal_return(runtime, path).encode(), sealed.encode()) and _PATH.fullmatch(
-            path
-        ):
-            return path
-    return "/account"
+PURPOSE = "sign-in"
+NOTICES = ("registered", "password_changed", "password_reset", "account_deleted", "email_verified")
 
 
 async def show(request: Request) -> Response:
     """Show the sign-in form, or go on when somebody is signed in already."""
-    sealed = request.query().get("return")
-    if await current(request) is not None and sealed is None:
+    query = request.query()
+    sealed = query.get("return")
+    if await visit.current(request) is not None and sealed is None:
         return redirect(f"{request.runtime.settings.issuer}/account")
-    return await _form(request, sealed, notice=request.query().get("notice"))
+    return await form_page(request, sealed, notice=query.get("notice"))
 
 
-async def _form(
+async def form_page(
     request: Request,
     sealed: str | None,
     *,
-    identifier: str = "",
+    values: dict[str, str] | None = None,
     problem: object = None,
     notice: str | None = None,
     status: int = 200,
-    client: str | None = None,
 ) -> Response:
+    """Answer the sign-in form."""
     settings = request.runtime.settings
+    value, fresh = browser.ensure_browser(request)
+    methods, options, hidden = await _methods(request, value)
+    if sealed:
+        hidden["return"] = sealed
+    interaction = await _interaction(request, sealed)
     context = {
         "action": f"{settings.issuer}/sign-in",
-        "client": {"name": client} if client else None,
-        "methods": ["password"],
-        "passkey_options": "",
-        "providers": [],
+        "client": {"name": interaction[0]} if interaction else None,
+        "methods": methods,
+        "passkey_options": options,
+        "providers": providers(request, sealed),
         "remember_days": settings.session_remembered // 86_400,
-        "links": {"recover": None, "register": None},
-        "values": {"identifier": identifier},
+        "links": {
+            "recover": f"{settings.issuer}/recover" if settings.mails and "password" in methods else None,
+            "register": f"{settings.issuer}/sign-up" if settings.sign_up == "open" else None,
+        },
+        "values": values or {},
         "errors": {"form": problem} if problem else {},
-        "notice": notice if notice in ("registered", "password_changed", "password_reset") else None,
-        "hidden": {"return": sealed} if sealed else {},
+        "notice": notice if notice in NOTICES else None,
+        "hidden": hidden,
     }
-    leads_to = await _leads_to(request, sealed)
-    return browser.page(request, "sign_in", context, status=status, form_action=leads_to)
+    targets = [interaction[1]] if interaction else []
+    return browser.page(request, "sign_in", context, status=status, form_action=targets, known=(value, fresh))
 
 
-async def _leads_to(request: Request, sealed: str | None) -> list[str]:
-    """Return where a sign-in may lead besides this server: browsers check the redirects that follow a form as well."""
-    path, _, interaction = open_return(request.runtime, sealed).partition("?interaction=")
-    value = browser.browser_of(request)
-    if path != "/authorize/resume" or value is None:
-        return []
-    found = await authorization.resume(request.runtime, interaction, value)
-    return [found[1].redirect_uri] if found else []
+async def _methods(request: Request, value: str) -> tuple[list[str], str, dict[str, str]]:
+    """Return the methods offered, the options for a passkey, and the fields that the form brings back."""
+    allowed = request.runtime.settings.sign_in_methods
+    offered = ["password"] if "password" in allowed else []
+    asked = await passkeys.request_options(request.runtime, value, PURPOSE) if "passkey" in allowed else None
+    if asked is None:
+        return offered, "", {}
+    return [*offered, "passkey"], asked[0], {"challenge": asked[1]}
+
+
+def providers(request: Request, sealed: str | None) -> list[dict[str, str]]:
+    """Return the providers that people may sign in with, each with the address that begins it."""
+    issuer = request.runtime.settings.issuer
+    back = f"?return={quote(sealed)}" if sealed else ""
+    return [
+        {"name": provider.title, "url": f"{issuer}/upstream/{provider.name}{back}"}
+        for provider in request.runtime.settings.upstream
+    ]
+
+
+async def _interaction(request: Request, sealed: str | None) -> tuple[str, str] | None:
+    """Return the name and redirect URI of the application that asked: browsers check redirects that follow a form as well."""
+    runtime, value = request.runtime, browser.browser_of(request)
+    interaction = returning.interaction_of(returning.open_return(runtime, sealed))
+    if interaction is None or value is None:
+        return None
+    found = await authorization.resume(runtime, interaction, value)
+    if found is None:
+        return None
+    client = await authorization.client_of(runtime, found[1].client_id)
+    return client.name, found[1].redirect_uri
 
 
 async def submit(request: Request) -> Response:
-    """Check name and password and begin a session."""
+    """Check a passkey, or name and password, and go on."""
     form = request.form()
     browser.check_csrf(request, form.get("csrf"))
-    identifier, sealed = (form.get("identifier") or "")[:320], form.get("return")
+    sealed, values = form.get("return"), _values(form)
+    allowed = request.runtime.settings.sign_in_methods
     try:
-        user = await sign_in.by_password(
-            request.runtime, identifier, form.get("password") or "", request.address
-        )
-    except SignInRefused as refused:
-        minutes = -(-refused.wait // 60)
-        problem = Problem("throttled", {"minutes": minutes}) if refused.wait else refused.problem
-        return await _form(
-            request, sealed, identifier=identifier, problem=problem, status=429 if refused.wait else 401
-        )
-    acr, amr = PASSWORD_ONLY
+        if form.get("credential") and "passkey" in allowed:
+            user, method = await _by_passkey(request, form)
+        elif "password" in allowed:
+            user, method = await _by_password(request, form), Method.PASSWORD
+        else:
+            raise SignInRefused
+    except Throttled as refused:
+        problem = Problem("throttled", {"minutes": -(-refused.wait // 60)})
+        return await form_page(request, sealed, values=values, problem=problem, status=429)
+    except SignInRefused:
+        return await form_page(request, sealed, values=values, problem="credentials", status=401)
+    except PasskeyRefused as refused_passkey:
+        log.info("passkey.refused", reason=refused_passkey.reason, detail=refused_passkey.detail)
+        name = "passkey_unknown" if refused_passkey.reason == "unknown" else "passkey_refused"
+        return await form_page(request, sealed, values=values, problem=name, status=401)
     remember = form.get("remember") == "yes"
-    _session, cookie = await sessions.begin(
-        request.runtime,
-        user.id,
-        acr=acr,
-        amr=amr,
-        user_agent=request.header(b"user-agent") or "",
-        address=request.address,
-        remember=remember,
+    return await visit.proceed(request, user, (method,), remember=remember, back=sealed or "")
+
+
+def _values(form: Form) -> dict[str, str]:
+    return {
+        "identifier": (form.get("identifier") or "")[:320],
+        "remember": "yes" if form.get("remember") == "yes" else "",
+    }
+
+
+async def _by_password(request: Request, form: Form) -> User:
+    identifier, password = (form.get("identifier") or "")[:320], form.get("password") or ""
+    return await sign_in.by_password(request.runtime, identifier, password, request.address)
+
+
+async def _by_passkey(request: Request, form: Form) -> tuple[User, Method]:
+    runtime = request.runtime
+    await throttle(
+        runtime, f"sign-in address {request.address}", sign_in.ADDRESS_CAPACITY, sign_in.ADDRESS_PER_SECOND
     )
-    settings = request.runtime.settings
-    max_age = settings.session_remembered if remember else None
-    location = settings.issuer + open_return(request.runtime, sealed)
-    return redirect(location, (browser.set_cookie(settings, SESSION_COOKIE, cookie, max_age),))
+    user_id, method = await passkeys.prove(
+        runtime,
+        browser=browser.browser_of(request) or "",
+        purpose=PURPOSE,
+        challenge=form.get("challenge") or "",
+        credential=form.get("credential") or "",
+    )
+    user = await runtime.database.read(users.get_user, user_id)
+    if user is None or user.disabled_at is not None:
+        raise SignInRefused
+    return user, method
 
 
 async def show_sign_out(request: Request) -> Response:
     """Ask whether to sign out."""
-    session = await current(request)
+    session = await visit.current(request)
     if session is None:
         return _signed_out(request)
     issuer = request.runtime.settings.issuer
@@ -138,6 +166,11 @@ async def show_sign_out(request: Request) -> Response:
 async def person(request: Request, session: Session) -> dict[str, str]:
     """Return how the pages name the person of a session."""
     user = await request.runtime.database.read(users.get_user, session.user_id)
+    return describe(request, user)
+
+
+def describe(request: Request, user: User | None) -> dict[str, str]:
+    """Return how the pages name a person."""
     name = user.username if user else ""
     switch = f"{request.runtime.settings.issuer}/sign-out"
     return {"name": (user.display_name if user else None) or name, "identifier": name, "switch_url": switch}
@@ -147,7 +180,7 @@ async def sign_out(request: Request) -> Response:
     """End the session: its cookie, and every copy of it, is dead."""
     form = request.form()
     browser.check_csrf(request, form.get("csrf"))
-    session = await current(request)
+    session = await visit.current(request)
     if form.get("decision") == "stay":
         return redirect(f"{request.runtime.settings.issuer}/account")
     if session is not None and form.get("everywhere") == "yes":
@@ -164,5 +197,5 @@ def _signed_out(request: Request) -> Response:
         "continue": None,
         "links": {"sign_in": f"{settings.issuer}/sign-in"},
     }
-    gone = browser.set_cookie(settings, SESSION_COOKIE, "", 0)
+    gone = browser.set_cookie(settings, visit.SESSION_COOKIE, "", 0)
     return browser.page(request, "signed_out", context, headers=(gone,))

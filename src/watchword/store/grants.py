@@ -270,6 +270,17 @@ async def find_consent(tx: Transaction, user_id: str, client_id: str, audience: 
     return str(row["scope"]) if row else None
 
 
+async def list_granted(tx: Transaction, user_id: str) -> list[tuple[str, str, str, int, int | None]]:
+    """Return what a person agreed to and what is alive of it: client, scope, audience, since when, last used."""
+    rows = await tx.all(
+        "SELECT client_id, scope, audience, granted_at AS since, NULL AS used FROM consents WHERE user_id = $1 "
+        "UNION ALL SELECT client_id, scope, audience, created_at, last_used_at FROM grants "
+        "WHERE user_id = $1 AND ended_at IS NULL LIMIT 2000",
+        user_id,
+    )
+    return [(row["client_id"], row["scope"], row["audience"], row["since"], row["used"]) for row in rows]
+
+
 async def remember_consent(
     tx: Transaction, user_id: str, client_id: str, audience: str, scope: str, now: int
 ) -> None:

@@ -68,6 +68,13 @@ async def note_interaction(
     )
 
 
+async def note_step(tx: Transaction, interaction_id: str, browser: bytes, step: str, now: int) -> None:
+    """Note a step that the person took for a request, in the browser that began it."""
+    found = await find_interaction(tx, interaction_id, browser, now)
+    if found is not None and step not in found.done:
+        await note_interaction(tx, found.id, (*found.done, step), found.shown_to)
+
+
 async def finish_interaction(tx: Transaction, interaction_id: str, now: int) -> bool:
     """Use a request up; return False when it was answered before."""
     row = await tx.one(

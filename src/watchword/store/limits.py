@@ -15,6 +15,8 @@ PURGED: dict[str, str] = {
     "refresh_tokens": "expires_at",
     "pushed_requests": "expires_at",
     "device_codes": "expires_at",
+    "email_codes": "expires_at",
+    "outbox": "expires_at",
 }
 # Seconds for which a row is kept after its end: a code that comes back within a day still ends what it bought.
 KEPT: dict[str, int] = {"codes": 86_400}

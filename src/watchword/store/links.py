@@ -53,6 +53,18 @@ async def peek_link(tx: Transaction, digest: bytes, purpose: str, now: int) -> L
     return _link(row) if row else None
 
 
+async def find_live_link(tx: Transaction, subject: str, purpose: str, now: int) -> Link | None:
+    """Return what a live link of a subject is for; the link itself is known to its holder only."""
+    row = await tx.one(
+        "SELECT purpose, subject, data, expires_at FROM one_time_links "
+        "WHERE subject = $1 AND purpose = $2 AND used_at IS NULL AND expires_at > $3",
+        subject,
+        purpose,
+        now,
+    )
+    return _link(row) if row else None
+
+
 def _link(row: Row) -> Link:
     data = msgspec.json.decode(row["data"], type=dict[str, object])
     return Link(row["purpose"], row["subject"], data, row["expires_at"])

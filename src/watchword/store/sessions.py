@@ -124,9 +124,20 @@ async def touch_session(
 
 
 async def elevate_session(
-    tx: Transaction, session_id: str, digest: bytes, *, acr: str, amr: tuple[str, ...], actor: str, now: int
+    tx: Transaction,
+    session_id: str,
+    digest: bytes,
+    *,
+    acr: str,
+    amr: tuple[str, ...],
+    limits: tuple[bool, int, int] | None,
+    actor: str,
+    now: int,
 ) -> bool:
-    """Give a session a new cookie and what was proven now; the old cookie is dead. False when the session ended."""
+    """Give a session a new cookie and what was proven now; the old cookie is dead. False when the session ended.
+
+    `limits` are new ones: whether it is remembered, its idle and its absolute end.
+    """
     row = await tx.one(
         "UPDATE sessions SET digest = $1, acr = $2, amr = $3, authenticated_at = $4 WHERE id = $5 AND ended_at IS NULL RETURNING id",
         digest,
@@ -137,6 +148,14 @@ async def elevate_session(
     )
     if row is None:
         return False
+    if limits is not None:
+        await tx.run(
+            "UPDATE sessions SET remembered = $1, idle_expires_at = $2, expires_at = $3 WHERE id = $4",
+            int(limits[0]),
+            limits[1],
+            limits[2],
+            session_id,
+        )
     await tx.record("session.elevated", actor=actor, target=session_id, at=now, acr=acr)
     return True
 

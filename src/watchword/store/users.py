@@ -125,6 +125,20 @@ async def find_for_sign_in(
     return (to_user(row), row["password_hash"]) if row else None
 
 
+async def find_password(tx: Transaction, user_id: str) -> str | None:
+    """Return the hash of an account's password, or None when it has none."""
+    row = await tx.one("SELECT password_hash FROM users WHERE id = $1", user_id)
+    return row["password_hash"] if row else None
+
+
+async def is_email_taken(tx: Transaction, canonical_email: str) -> bool:
+    """Whether an address belongs to an account, or is somebody's user name."""
+    row = await tx.one(
+        "SELECT 1 AS taken FROM users WHERE canonical_email = $1 OR canonical_username = $1", canonical_email
+    )
+    return row is not None
+
+
 async def set_password(tx: Transaction, user_id: str, password_hash: str, *, actor: str, now: int) -> bool:
     """Set an account's password; return False when there is no such account."""
     row = await tx.one(
@@ -173,6 +187,35 @@ async def create_owner(
     if not created:
         return "taken"
     await use_link(tx, link, "setup", user.created_at)
+    return "created"
+
+
+async def create_by_link(
+    tx: Transaction,
+    link: bytes,
+    purpose: str,
+    user: User,
+    *,
+    canonical_username: str,
+    skeleton: str,
+    canonical_email: str,
+    password_hash: str,
+) -> str:
+    """Use a link up and make the account that it allows, both or neither: "created", "link" or "taken"."""
+    if await peek_link(tx, link, purpose, user.created_at) is None:
+        return "link"
+    created = await create_user(
+        tx,
+        user,
+        canonical_username=canonical_username,
+        skeleton=skeleton,
+        canonical_email=canonical_email,
+        password_hash=password_hash,
+        actor=user.id,
+    )
+    if not created:
+        return "taken"
+    await use_link(tx, link, purpose, user.created_at)
     return "created"
 
 

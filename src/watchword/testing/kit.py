@@ -94,7 +94,7 @@ class Auth:
     ) -> SignedIn:
         """Sign a person in (a new one unless given) and return the session with its cookie."""
         from watchword.pages.browser import cookie_name  # the pages cost an import that only sessions need
-        from watchword.pages.sign_in import SESSION_COOKIE
+        from watchword.pages.visit import SESSION_COOKIE
 
         person = user or self._default_person()
         begun = sessions.begin(

@@ -39,7 +39,7 @@ def test_methods_give_their_assurance(used: set[Method], acr: str, amr: tuple[st
 
 
 def test_the_constant_for_passwords_is_the_tables() -> None:
-    assert methods.assurance({M.PASSWORD}) == methods.PASSWORD_ONLY
+    assert methods.assurance({M.PASSWORD}) == (methods.AAL1, ("pwd",))
 
 
 @pytest.mark.parametrize("size", range(len(Method) + 1))

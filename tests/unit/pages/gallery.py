@@ -100,7 +100,7 @@ STEP_UP = form(reason="client", client=REGISTERED, account=ACCOUNT, method="pass
                others=[{"method": "passkey", "url": "?m=p"}], passkey_options=REQUEST, cancel_url="/account")  # fmt: skip
 REGISTER = form(
     invitation=None,
-    asks=["name", "email", "username"],
+    asks=["name", "email", "username", "password"],
     password_minimum=15,
     providers=[],
     links={"sign_in": "/"},
@@ -207,6 +207,7 @@ PAGES: Mapping[str, Context] = {
     "register:invited": {**REGISTER, "invitation": {"email": "mara@example.com"}, "providers": PROVIDERS,
                          "errors": {"username": "username_taken", "new_password": Problem("password_short", {"minimum": 15})},
                          "values": {"username": "admın"}},
+    "register:address": {**REGISTER, "asks": ["email"]},
     "verify_email": form(by="link", email="mara@example.com", resend_url=None),
     "verify_email:code": form(by="code", email="mara@example.com", resend_url="/again"),
     "email_sent": reading(form(purpose="verify", email="mara@example.com", minutes=30, links={"again": "/again", "sign_in": "/"})),

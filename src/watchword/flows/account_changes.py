@@ -1,0 +1,128 @@
+"""Changes to an account: password, address, switching off, deletion; the owner is told of each at the verified address."""
+
+from watchword.credentials import names
+from watchword.credentials import password as passwords
+from watchword.credentials.names import NameRefused
+from watchword.flows import accounts, hashing, mail, one_time
+from watchword.flows.mail import Message, Origin
+from watchword.flows.runtime import Runtime
+from watchword.flows.throttle import throttle
+from watchword.oauth.errors import OAuthError
+from watchword.store import links, user_changes, users
+from watchword.store.users import User
+
+VERIFY, VERIFY_LIFETIME = "verify_email", 1800
+MAIL_CAPACITY, MAIL_PER_SECOND = 6.0, 1 / 600
+
+
+class PasswordWrong(Exception):
+    """The present password is another one."""
+
+
+async def change_password(
+    runtime: Runtime,
+    user: User,
+    *,
+    old: str | None,
+    new: str,
+    keep_session: str,
+    end_others: bool,
+    origin: Origin,
+) -> None:
+    """Change one's own password; raise PasswordWrong, Throttled, or `invalid_request` naming what is wrong with the new one."""
+    found = await runtime.database.read(users.find_password, user.id)
+    if found is not None:
+        await throttle(runtime, f"sign-in account {user.id}", 10.0, 1 / 60)
+        if not await hashing.run(passwords.verify_password, found, old or ""):
+            raise PasswordWrong
+    if found is not None and old == new:
+        raise OAuthError(
+            "invalid_request", "This is the password you have now.", detail="same", field="password"
+        )
+    hashed = await accounts.hash_new_password(runtime, new, user.username, user.email)
+    but = keep_session if end_others else None
+    await runtime.database.write(
+        user_changes.change_password, user.id, hashed, but=but, actor=user.id, now=runtime.now()
+    )
+    await mail.notify(runtime, user, "password_changed", origin, "/recover")
+
+
+async def request_email(runtime: Runtime, user: User, email: str, origin: Origin) -> None:
+    """Send a link that confirms an address; raise `invalid_request` for what is none, Throttled for too many."""
+    try:
+        canonical = names.canonical_email(email)
+    except NameRefused as error:
+        raise OAuthError("invalid_request", str(error), field="email") from None
+    for whom in (f"mail to {user.id}", f"mail to {canonical}"):
+        await throttle(runtime, whom, MAIL_CAPACITY, MAIL_PER_SECOND)
+    link = await one_time.make(
+        runtime,
+        purpose=VERIFY,
+        subject=user.id,
+        data={"email": names.deliverable_email(email)},
+        lifetime=VERIFY_LIFETIME,
+    )
+    context: dict[str, object] = {
+        "link": f"{runtime.settings.issuer}/verify-email?link={link}",
+        "code": None,
+        "minutes": VERIFY_LIFETIME // 60,
+    }
+    await mail.send(
+        runtime, Message(names.deliverable_email(email), "verify", origin.locale, context), VERIFY_LIFETIME
+    )
+
+
+async def email_of_link(runtime: Runtime, link: str | None) -> str | None:
+    """Return the address that a live link confirms."""
+    found = await one_time.peek(runtime, link, VERIFY)
+    return str(found.data.get("email")) if found else None
+
+
+async def confirm_email(runtime: Runtime, link: str, origin: Origin) -> str:
+    """Set the address that a link confirms: "changed", "taken", "unknown" or "gone"."""
+    found = await one_time.peek(runtime, link, VERIFY)
+    user = await runtime.database.read(users.get_user, found.subject) if found else None
+    if found is None or user is None:
+        return "gone"
+    email = str(found.data.get("email"))
+    outcome = await runtime.database.write(
+        user_changes.verify_email,
+        one_time.digest(link),
+        user.id,
+        email,
+        names.canonical_email(email),
+        runtime.now(),
+    )
+    if outcome == "changed" and user.email != email:
+        await mail.notify(runtime, user, "email_changed", origin, "/recover", new_email=masked(email))
+    return outcome
+
+
+def masked(email: str) -> str:
+    """Return an address that its owner recognises and nobody learns: `m…a@example.com`."""
+    local, _, domain = email.rpartition("@")
+    return f"{local[:1]}…{local[-1:] if len(local) > 2 else ''}@{domain}"
+
+
+async def pending_email(runtime: Runtime, user_id: str) -> str | None:
+    """Return the address that still waits for its confirmation."""
+    found = await runtime.database.read(links.find_live_link, user_id, VERIFY, runtime.now())
+    return str(found.data.get("email")) if found else None
+
+
+async def set_disabled(runtime: Runtime, user_id: str, disabled: bool, *, actor: str) -> None:
+    """Switch an account off or on; raise `not_found`."""
+    if not await runtime.database.write(
+        user_changes.set_disabled, user_id, disabled, actor=actor, now=runtime.now()
+    ):
+        raise OAuthError("not_found", "There is no such account.")
+
+
+async def delete(runtime: Runtime, user_id: str, *, actor: str) -> None:
+    """Delete an account with all that it was issued; raise `not_found`, or `conflict` for the last administrator."""
+    user = await runtime.database.read(users.get_user, user_id)
+    if user is None:
+        raise OAuthError("not_found", "There is no such account.")
+    if user.is_admin and await runtime.database.read(users.count_admins) <= 1:
+        raise OAuthError("conflict", "This is the last administrator: make another one first.")
+    await runtime.database.write(user_changes.delete_user, user_id, actor=actor, now=runtime.now())

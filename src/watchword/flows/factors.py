@@ -1,0 +1,187 @@
+"""Second factors: setting them up, checking a code, and which of them a sign-in still needs.
+
+A code by authenticator application is good once (LG-09, RFC 6238 §5.2); a recovery code once for ever; a code by mail a few attempts.
+Attempts are throttled by account, and only who has given the first factor gets here, so that no stranger can use the throttle up.
+"""
+
+import os
+from collections.abc import Collection
+
+from watchword.credentials import email_code, methods, recovery_codes, totp
+from watchword.credentials.methods import AAL2, LEVELS, Method
+from watchword.credentials.recovery_codes import RecoveryCodeRefused
+from watchword.flows import mail
+from watchword.flows.mail import Message, Origin
+from watchword.flows.runtime import Runtime
+from watchword.flows.throttle import throttle
+from watchword.settings import Settings
+from watchword.store import factors as store
+from watchword.store.factors import Enrolled
+from watchword.store.users import User
+
+KEY_PURPOSE, SETUP_PURPOSE = "totp", "totp set-up"
+SETUP_LIFETIME = 900
+SIGN_IN = "sign-in"
+# By account: ten attempts at once, then one a minute; six mails at once, then one every ten minutes.
+CAPACITY, PER_SECOND = 10.0, 1 / 60
+MAIL_CAPACITY, MAIL_PER_SECOND = 6.0, 1 / 600
+# What is offered first.
+ORDER = ("passkey", "totp", "email_code", "recovery_code")
+
+
+class FactorRefused(Exception):
+    """A code that was not accepted; `problem` names a text of the pages."""
+
+    def __init__(self, problem: str) -> None:
+        super().__init__(problem)
+        self.problem = problem
+
+
+def usable(settings: Settings, have: Enrolled) -> tuple[str, ...]:
+    """Return which second factors a person can use here, the strongest first; recovery codes only beside another."""
+    found = {
+        "passkey": have.passkeys > 0,
+        "totp": have.totp,
+        "email_code": have.email_code and settings.mails,
+        "recovery_code": have.recovery_codes > 0,
+    }
+    allowed = tuple(name for name in ORDER if found[name] and name in settings.second_factors)
+    return () if allowed == ("recovery_code",) else allowed
+
+
+def is_required(settings: Settings, user: User) -> bool:
+    """Whether policy demands a second factor of a person."""
+    wanted = settings.second_factor_required
+    return wanted == "always" or (wanted == "administrators" and user.is_admin)
+
+
+def demanded(settings: Settings, user: User, have: Enrolled) -> tuple[str, ...]:
+    """Return the second factors of which one follows a first; a passkey alone demands nothing of who types a password."""
+    offered = usable(settings, have)
+    switched_on = not {"totp", "email_code"}.isdisjoint(offered)
+    return offered if switched_on or is_required(settings, user) else ()
+
+
+def still_needed(used: Collection[Method], offered: tuple[str, ...], trusted: bool) -> tuple[str, ...]:
+    """Return the second factors of which one is still needed after the methods used; nothing when they are enough."""
+    acr, _amr = methods.assurance(used)
+    if trusted or LEVELS.index(acr) >= LEVELS.index(AAL2):
+        return ()
+    return offered
+
+
+async def check_totp(runtime: Runtime, user_id: str, code: str) -> Method:
+    """Check a code of an authenticator application and use it up; raise FactorRefused."""
+    await throttle(runtime, f"second factor {user_id}", CAPACITY, PER_SECOND)
+    found = await runtime.database.read(store.find_totp, user_id)
+    if found is None:
+        raise FactorRefused("code_wrong")
+    key = runtime.master.open(KEY_PURPOSE, user_id, found.sealed_key)
+    now = runtime.now()
+    step = totp.verify(key, code, now=now)
+    if step is None:
+        raise FactorRefused("code_wrong")
+    if not await runtime.database.write(store.use_totp_step, user_id, step, now):
+        raise FactorRefused("code_used")
+    return Method.TOTP
+
+
+async def check_recovery_code(runtime: Runtime, user_id: str, code: str) -> Method:
+    """Check a recovery code and use it up; raise FactorRefused."""
+    await throttle(runtime, f"second factor {user_id}", CAPACITY, PER_SECOND)
+    try:
+        digest = recovery_codes.digest(code)
+    except RecoveryCodeRefused:
+        raise FactorRefused("code_wrong") from None
+    if not await runtime.database.write(store.use_recovery_code, user_id, digest, runtime.now()):
+        raise FactorRefused("code_wrong")
+    return Method.RECOVERY_CODE
+
+
+async def send_email_code(runtime: Runtime, user: User, origin: Origin, *, again: bool) -> bool:
+    """Send a code to a person's verified address unless one is on its way; return whether one was sent."""
+    if user.email is None or user.email_verified_at is None:
+        return False
+    now = runtime.now()
+    if not again and await runtime.database.read(store.has_live_email_code, user.id, SIGN_IN, now):
+        return False
+    await throttle(runtime, f"mail to {user.id}", MAIL_CAPACITY, MAIL_PER_SECOND)
+    code = email_code.generate(os.urandom(email_code.RANDOM_BYTES))
+    digest = _email_digest(runtime, user.id, code)
+    await runtime.database.write(
+        store.keep_email_code, user.id, SIGN_IN, digest, expires_at=now + email_code.LIFETIME
+    )
+    context: dict[str, object] = {
+        "code": email_code.grouped(code),
+        "minutes": email_code.LIFETIME // 60,
+        "at": now,
+        "address": origin.address,
+        "place": None,
+    }
+    await mail.send(runtime, Message(user.email, "code", origin.locale, context), email_code.LIFETIME)
+    return True
+
+
+def _email_digest(runtime: Runtime, user_id: str, code: str) -> bytes:
+    return email_code.digest(runtime.master.derive("email codes"), code, purpose=SIGN_IN, subject=user_id)
+
+
+async def check_email_code(runtime: Runtime, user_id: str, code: str) -> Method:
+    """Check a code that was sent by mail and use it up; raise FactorRefused."""
+    await throttle(runtime, f"second factor {user_id}", CAPACITY, PER_SECOND)
+    presented, now = _email_digest(runtime, user_id, code), runtime.now()
+    challenge = await runtime.database.write(store.try_email_code, user_id, SIGN_IN)
+    outcome = email_code.decide(challenge, presented, now)
+    if outcome != "accepted":
+        problems = {"wrong": "code_wrong", "used": "code_used"}
+        raise FactorRefused(problems.get(outcome, "code_expired"))
+    if not await runtime.database.write(store.use_email_code, user_id, SIGN_IN, presented, now):
+        raise FactorRefused("code_used")
+    return Method.EMAIL_CODE
+
+
+CHECKS = {"totp": check_totp, "recovery_code": check_recovery_code, "email_code": check_email_code}
+
+
+def begin_totp(runtime: Runtime, user: User) -> tuple[bytes, str]:
+    """Return a new key and its sealed text for the set-up form; nothing is kept until a code of it was right."""
+    key = totp.secret_from(os.urandom(totp.SECRET_BYTES))
+    return key, seal_totp(runtime, user, key)
+
+
+def seal_totp(runtime: Runtime, user: User, key: bytes) -> str:
+    """Seal a key for the set-up form of one person."""
+    moment = runtime.now().to_bytes(8, "big")
+    return runtime.master.seal(SETUP_PURPOSE, user.id, moment + key, os.urandom(12)).hex()
+
+
+def open_totp(runtime: Runtime, user: User, sealed: str) -> bytes | None:
+    """Return the key of a set-up form, or None when it is another person's, made up, or too old."""
+    try:
+        opened = runtime.master.open(SETUP_PURPOSE, user.id, bytes.fromhex(sealed))
+    except ValueError:
+        return None
+    fresh = 0 <= runtime.now() - int.from_bytes(opened[:8], "big") < SETUP_LIFETIME
+    return opened[8:] if fresh else None
+
+
+async def confirm_totp(runtime: Runtime, user: User, key: bytes, code: str) -> None:
+    """Keep an authenticator application whose code is right; raise FactorRefused."""
+    await throttle(runtime, f"second factor {user.id}", CAPACITY, PER_SECOND)
+    now = runtime.now()
+    step = totp.verify(key, code, now=now)
+    if step is None:
+        raise FactorRefused("code_wrong")
+    sealed = runtime.master.seal(KEY_PURPOSE, user.id, key, os.urandom(12))
+    if not await runtime.database.write(store.add_totp, user.id, sealed, step=step, actor=user.id, now=now):
+        raise FactorRefused("code_used")
+
+
+async def make_recovery_codes(runtime: Runtime, user: User) -> tuple[str, ...]:
+    """Return a new set of recovery codes, shown this once; the old set is dead."""
+    codes = recovery_codes.generate(os.urandom(recovery_codes.RANDOM_BYTES))
+    digests = [recovery_codes.digest(code) for code in codes]
+    await runtime.database.write(
+        store.replace_recovery_codes, user.id, digests, actor=user.id, now=runtime.now()
+    )
+    return codes

@@ -1,0 +1,73 @@
+"""Mail to people: put into the outbox sealed, because it may hold a one-time link; rendered when it is sent."""
+
+import os
+
+import msgspec
+
+from watchword.flows.identifiers import new_id
+from watchword.flows.runtime import Runtime
+from watchword.store import outbox
+from watchword.store.outbox import Outgoing
+from watchword.store.users import User
+from watchword.telemetry import log
+
+PURPOSE = "outbox"
+LIFETIME = 86_400
+
+
+class Message(msgspec.Struct, frozen=True):
+    """A mail before it is rendered."""
+
+    to: str
+    template: str
+    locale: str
+    context: dict[str, object]
+
+
+class Origin(msgspec.Struct, frozen=True):
+    """From where a request came, as a notice tells it."""
+
+    address: str
+    device: str
+    locale: str = "en"
+
+
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder(Message).decode
+
+
+async def send(runtime: Runtime, message: Message, lifetime: int = LIFETIME) -> None:
+    """Put a mail on its way; it is tried again until `lifetime` seconds have passed. Without a mail server nothing is sent."""
+    if not runtime.settings.mails:
+        return
+    mail_id, now = new_id("mail"), runtime.now()
+    sealed = seal(runtime, mail_id, message)
+    if not await runtime.database.write(outbox.add_mail, mail_id, sealed, expires_at=now + lifetime, now=now):
+        log.error("mail.outbox_full")
+
+
+def seal(runtime: Runtime, mail_id: str, message: Message) -> bytes:
+    """Return a mail as the outbox keeps it."""
+    return runtime.master.seal(PURPOSE, mail_id, _encode(message), os.urandom(12))
+
+
+def read(runtime: Runtime, outgoing: Outgoing) -> Message:
+    """Open a mail of the outbox."""
+    return _decode(runtime.master.open(PURPOSE, outgoing.id, outgoing.sealed))
+
+
+async def notify(
+    runtime: Runtime, user: User, template: str, origin: Origin, page: str, **more: object
+) -> None:
+    """Tell the owner of an account what happened to it, at the verified address; nothing without one."""
+    if user.email is None or user.email_verified_at is None:
+        return
+    context = {
+        "at": runtime.now(),
+        "address": origin.address,
+        "device": origin.device,
+        "place": None,
+        "link": runtime.settings.issuer + page,
+        **more,
+    }
+    await send(runtime, Message(user.email, template, origin.locale, context))

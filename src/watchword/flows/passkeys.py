@@ -1,0 +1,188 @@
+"""Passkeys in the server: options for a browser, registration, sign-in.
+
+Theory of operation. A challenge carries its own seal (browser, purpose and moment under a key of this server), so that showing a
+page costs no row; that it is answered once is kept in the database, for all nodes (PS-03). The page sends it back beside the answer.
+"""
+
+import base64
+import hashlib
+import hmac
+import json
+import os
+
+from watchword.credentials import passkey
+from watchword.credentials.methods import Method
+from watchword.credentials.passkey import LIFETIME, PasskeyRefused, RelyingParty, Verification
+from watchword.flows.identifiers import new_id
+from watchword.flows.runtime import Runtime
+from watchword.store import passkeys as store
+from watchword.store.passkeys import StoredPasskey
+from watchword.store.users import User
+from watchword.telemetry import log
+
+NONCE = 24
+MAX_NAME = 60
+
+
+def party(runtime: Runtime) -> RelyingParty | None:
+    """Return who asks for passkeys, or None where browsers would refuse (an issuer without a domain)."""
+    try:
+        return passkey.relying_party(runtime.settings.issuer, runtime.settings.service_name)
+    except PasskeyRefused:
+        return None
+
+
+def _seal(runtime: Runtime, browser: str, purpose: str, nonce: bytes) -> bytes:
+    text = f"{browser}\n{purpose}\n".encode() + nonce
+    return hmac.new(runtime.master.derive("passkey challenges"), text, hashlib.sha256).digest()
+
+
+def new_challenge(runtime: Runtime, browser: str, purpose: str) -> bytes:
+    """Return a challenge for one browser and purpose, good for five minutes and once."""
+    nonce = os.urandom(NONCE) + runtime.now().to_bytes(8, "big")
+    return nonce + _seal(runtime, browser, purpose, nonce)
+
+
+def _read_challenge(runtime: Runtime, browser: str, purpose: str, sent: str) -> bytes:
+    try:
+        challenge = base64.urlsafe_b64decode(sent + "=" * (-len(sent) % 4))
+    except ValueError:
+        raise PasskeyRefused("challenge") from None
+    nonce, seal = challenge[: NONCE + 8], challenge[NONCE + 8 :]
+    if not hmac.compare_digest(seal, _seal(runtime, browser, purpose, nonce)):
+        raise PasskeyRefused("challenge")
+    issued = int.from_bytes(nonce[NONCE:], "big")
+    if not 0 <= runtime.now() - issued < LIFETIME:
+        raise PasskeyRefused("challenge", "expired")
+    return challenge
+
+
+def _used(challenge: bytes) -> bytes:
+    return hashlib.sha256(b"passkey challenge\n" + challenge).digest()
+
+
+def user_handle(runtime: Runtime, user_id: str) -> bytes:
+    """Return what names an account to authenticators and to nobody else (WebAuthn §14.6.1)."""
+    return hmac.new(runtime.master.derive("passkey user handle"), user_id.encode(), hashlib.sha256).digest()
+
+
+async def request_options(
+    runtime: Runtime, browser: str, purpose: str, user_id: str | None = None
+) -> tuple[str, str] | None:
+    """Return request options as JSON and the challenge to send back; None where there can be no passkeys."""
+    asking = party(runtime)
+    if asking is None:
+        return None
+    allowed = await runtime.database.read(store.list_passkeys, user_id) if user_id else []
+    challenge = new_challenge(runtime, browser, purpose)
+    options = passkey.authentication_options(
+        asking,
+        challenge=challenge,
+        verification=_verification(user_id),
+        allowed=[one.passkey for one in allowed],
+    )
+    return json.dumps(options), passkey.encode(challenge)
+
+
+def _verification(user_id: str | None) -> Verification:
+    # Alone a passkey is both factors, so the device checks the person; beside a password its possession is enough.
+    return "preferred" if user_id else "required"
+
+
+async def creation_options(runtime: Runtime, browser: str, user: User) -> tuple[str, str] | None:
+    """Return creation options as JSON and the challenge to send back; None where there can be no passkeys."""
+    asking = party(runtime)
+    if asking is None:
+        return None
+    existing = await runtime.database.read(store.list_passkeys, user.id)
+    challenge = new_challenge(runtime, browser, f"register {user.id}")
+    options = passkey.registration_options(
+        asking,
+        user_handle=user_handle(runtime, user.id),
+        username=user.username,
+        display_name=user.display_name or user.username,
+        challenge=challenge,
+        verification="preferred",
+        existing=[one.passkey for one in existing],
+    )
+    return json.dumps(options), passkey.encode(challenge)
+
+
+async def register(
+    runtime: Runtime, user: User, *, browser: str, challenge: str, credential: str, name: str
+) -> StoredPasskey:
+    """Keep the passkey that a person's browser made; raise PasskeyRefused."""
+    asking = _require_party(runtime)
+    raw = _read_challenge(runtime, browser, f"register {user.id}", challenge)
+    made = passkey.verify_registration(
+        asking,
+        credential,
+        challenge=raw,
+        user_handle=user_handle(runtime, user.id),
+        verification="preferred",
+    )
+    now = runtime.now()
+    stored = StoredPasskey(
+        id=new_id("passkey"),
+        user_id=user.id,
+        name=name,
+        created_at=now,
+        last_used_at=None,
+        passkey=made,
+    )
+    if not await runtime.database.write(
+        store.add_passkey, stored, challenge=_used(raw), challenge_until=now + LIFETIME, actor=user.id
+    ):
+        raise PasskeyRefused("known")
+    return stored
+
+
+def _require_party(runtime: Runtime) -> RelyingParty:
+    asking = party(runtime)
+    if asking is None:
+        raise PasskeyRefused("rp_id")
+    return asking
+
+
+async def prove(
+    runtime: Runtime,
+    *,
+    browser: str,
+    purpose: str,
+    challenge: str,
+    credential: str,
+    user_id: str | None = None,
+) -> tuple[str, Method]:
+    """Return whose passkey answered a challenge and what that proves; `user_id` is who must have. Raise PasskeyRefused."""
+    asking = _require_party(runtime)
+    raw = _read_challenge(runtime, browser, purpose, challenge)
+    presented = passkey.read_assertion(credential)
+    found = await runtime.database.read(store.find_passkey, presented.credential_id)
+    if found is None or (user_id is not None and found.user_id != user_id):
+        raise PasskeyRefused("unknown")
+    assertion = passkey.verify_assertion(
+        asking,
+        presented,
+        found.passkey,
+        challenge=raw,
+        verification=_verification(user_id),
+        named=user_handle(runtime, user_id) if user_id else None,
+        refuse_regressed=False,
+    )
+    now = runtime.now()
+    if assertion.regressed:
+        await runtime.database.write(store.note_copied_passkey, found.id, user_id=found.user_id, now=now)
+        log.warning("passkey.counter_regressed", user=found.user_id, passkey=found.id)
+        raise PasskeyRefused("sign_count")
+    used = await runtime.database.write(
+        store.use_passkey,
+        found.id,
+        sign_count=assertion.sign_count,
+        backed_up=assertion.backed_up,
+        challenge=_used(raw),
+        challenge_until=now + LIFETIME,
+        now=now,
+    )
+    if not used:
+        raise PasskeyRefused("challenge", "used")
+    return found.user_id, assertion.method

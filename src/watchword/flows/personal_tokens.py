@@ -1,0 +1,56 @@
+"""API tokens that people make for their own scripts: only scopes that the operator opened to people, and only one's own tokens."""
+
+from watchword.flows import api_tokens, client_registry
+from watchword.flows.api_tokens import Issued, TokenInput
+from watchword.flows.runtime import Runtime
+from watchword.oauth.errors import OAuthError
+from watchword.store import api_tokens as store
+from watchword.store import clients
+from watchword.store.api_tokens import ApiToken, SecretUse
+from watchword.store.users import User
+
+MAX_LISTED = 200
+
+
+async def scopes_for(runtime: Runtime, user: User) -> list[str]:
+    """Return the scopes that a person may give to a token; administrators may give whatever a client here may have.
+
+    A scope is open to people only when the operator says so (AP-05): else anybody could write themselves any right.
+    """
+    known = runtime.settings.scopes
+    found = dict.fromkeys(name for name, text in known.items() if text.personal or user.is_admin)
+    if user.is_admin:
+        for facts in await runtime.database.read(clients.list_clients, after="", limit=MAX_LISTED):
+            found |= dict.fromkeys(facts.client.scope)
+    return [name for name in found if not client_registry.is_reserved(name)]
+
+
+async def create(
+    runtime: Runtime, user: User, *, name: str, scopes: tuple[str, ...], resource: str | None, days: int
+) -> Issued:
+    """Make a token for a person; raise `invalid_scope` for a scope that is not open to them."""
+    allowed = await scopes_for(runtime, user)
+    if not set(scopes) <= set(allowed):
+        raise OAuthError("invalid_scope", "This scope is not open to people.", field="scope")
+    given = TokenInput(name=name, scope=" ".join(scopes), resource=resource, expires_in=days * 86_400)
+    return await api_tokens.create(runtime, given, owner=("user", user.id), actor=user.id)
+
+
+async def own(runtime: Runtime, user: User) -> list[tuple[ApiToken, list[SecretUse]]]:
+    """Return a person's tokens, newest first, each with its secrets and their use."""
+    listed = await runtime.database.read(
+        store.list_tokens, after="", limit=MAX_LISTED, owner=user.id, now=runtime.now()
+    )
+    return [
+        (token, await runtime.database.read(store.list_secret_uses, token.id))
+        for token in listed
+        if token.owner_kind == "user"
+    ]
+
+
+async def find_own(runtime: Runtime, user: User, token_id: str) -> ApiToken:
+    """Return one of a person's tokens; raise `not_found` for anybody else's (AP-01)."""
+    token = await runtime.database.read(store.get_token, token_id)
+    if token is None or token.owner_kind != "user" or token.owner_id != user.id:
+        raise OAuthError("not_found", "There is no such token.")
+    return token

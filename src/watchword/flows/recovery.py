@@ -1,0 +1,77 @@
+"""A forgotten password: the page answers the same for every name, at once; whether there is an account is found out afterwards.
+
+What is asked for goes into the outbox sealed, whatever it is; the job that sends mail looks the account up and makes the link. So
+neither the answer nor its time tells whether a name is known (LG-05).
+"""
+
+from watchword.flows import accounts, mail, one_time
+from watchword.flows.mail import Message, Origin
+from watchword.flows.runtime import Runtime
+from watchword.flows.sign_in import canonical
+from watchword.flows.throttle import Throttled, throttle
+from watchword.store import user_changes, users
+from watchword.store.users import User
+
+RESET, LIFETIME = "reset_password", 1800
+ASKED = "recover"
+ADDRESS_CAPACITY, ADDRESS_PER_SECOND = 20.0, 1 / 60
+ACCOUNT_CAPACITY, ACCOUNT_PER_SECOND = 4.0, 1 / 900
+
+
+async def request(runtime: Runtime, identifier: str, origin: Origin) -> None:
+    """Take a wish for a new password; raise Throttled when an address asks too often."""
+    await throttle(runtime, f"recover address {origin.address}", ADDRESS_CAPACITY, ADDRESS_PER_SECOND)
+    context: dict[str, object] = {
+        "identifier": identifier[:320],
+        "at": runtime.now(),
+        "address": origin.address,
+    }
+    await mail.send(runtime, Message("", ASKED, origin.locale, context), LIFETIME)
+
+
+async def resolve(runtime: Runtime, message: Message) -> Message | None:
+    """Return the mail that answers a wish: a link, or word that there is no account; None when there is nobody to write to."""
+    typed = str(message.context["identifier"])
+    name, email = canonical(typed)
+    found = await runtime.database.read(users.find_user, name, email)
+    try:
+        whom = found.id if found else (email or name)
+        await throttle(runtime, f"recover {whom}", ACCOUNT_CAPACITY, ACCOUNT_PER_SECOND)
+    except Throttled:
+        return None
+    shared = {"at": message.context["at"], "address": message.context["address"], "place": None}
+    if found is None or found.disabled_at is not None:
+        return Message(email, "reset_unknown", message.locale, shared) if email and not found else None
+    if found.email is None or found.email_verified_at is None:
+        return None
+    link = await make_link(runtime, found)
+    return Message(found.email, "reset", message.locale, {**shared, "link": link, "minutes": LIFETIME // 60})
+
+
+async def make_link(runtime: Runtime, user: User, lifetime: int = LIFETIME) -> str:
+    """Return the address where an account's password can be set once."""
+    link = await one_time.make(
+        runtime, purpose=RESET, subject=user.id, data={"email": user.email}, lifetime=lifetime
+    )
+    return f"{runtime.settings.issuer}/reset-password?link={link}"
+
+
+async def whose(runtime: Runtime, link: str | None) -> User | None:
+    """Return whose password a live link sets."""
+    found = await one_time.peek(runtime, link, RESET)
+    user = await runtime.database.read(users.get_user, found.subject) if found else None
+    return user if user is not None and user.disabled_at is None else None
+
+
+async def reset(
+    runtime: Runtime, user: User, link: str, password: str, *, end_all: bool, origin: Origin
+) -> bool:
+    """Set a password by a link and use it up; False when it is gone. Raise `invalid_request` naming what is wrong."""
+    hashed = await accounts.hash_new_password(runtime, password, user.username, user.email)
+    done = await runtime.database.write(
+        user_changes.reset_password, one_time.digest(link), hashed, end_all=end_all, now=runtime.now()
+    )
+    if done is None:
+        return False
+    await mail.notify(runtime, user, "password_changed", origin, "/recover")
+    return True

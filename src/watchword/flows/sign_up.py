@@ -1,0 +1,117 @@
+"""New accounts: the address is proved first, by a mailed link; the user name is the address, so that no page tells who has an account.
+
+An invitation is the same link, made by an administrator. What a stranger types is answered the same whether or not the address has
+an account: who owns the address is told by mail (LG-05).
+"""
+
+from dataclasses import dataclass
+
+from watchword.credentials import names
+from watchword.credentials.names import NameRefused
+from watchword.flows import accounts, mail, one_time
+from watchword.flows.mail import Message, Origin
+from watchword.flows.runtime import Runtime
+from watchword.flows.throttle import Throttled, throttle
+from watchword.oauth.errors import OAuthError
+from watchword.store import users
+from watchword.store.users import User
+
+REGISTER, INVITE = "register", "invite"
+REGISTER_LIFETIME, INVITE_LIFETIME = 1800, 72 * 3600
+ASKED = "register"
+ADDRESS_CAPACITY, ADDRESS_PER_SECOND = 20.0, 1 / 60
+MAIL_CAPACITY, MAIL_PER_SECOND = 4.0, 1 / 900
+
+
+@dataclass(frozen=True, slots=True)
+class Invitation:
+    """A proved address for which there is no account yet."""
+
+    email: str
+    is_admin: bool
+    invited: bool
+
+
+def check_email(email: str) -> str:
+    """Return the canonical form of an address; raise `invalid_request`."""
+    try:
+        return names.canonical_email(email)
+    except NameRefused as error:
+        raise OAuthError("invalid_request", str(error), field="email") from None
+
+
+async def request(runtime: Runtime, email: str, origin: Origin) -> None:
+    """Take a wish to register; raise `invalid_request` for what is no address, Throttled when somebody asks too often."""
+    check_email(email)
+    await throttle(runtime, f"register address {origin.address}", ADDRESS_CAPACITY, ADDRESS_PER_SECOND)
+    await mail.send(
+        runtime, Message(names.deliverable_email(email), ASKED, origin.locale, {}), REGISTER_LIFETIME
+    )
+
+
+async def resolve(runtime: Runtime, message: Message) -> Message | None:
+    """Return the mail that answers a wish to register; None when too many were sent to the address."""
+    canonical = check_email(message.to)
+    try:
+        await throttle(runtime, f"mail to {canonical}", MAIL_CAPACITY, MAIL_PER_SECOND)
+    except Throttled:
+        return None
+    if await runtime.database.read(users.is_email_taken, canonical):
+        known: dict[str, object] = {"link": f"{runtime.settings.issuer}/sign-in"}
+        return Message(message.to, "already_registered", message.locale, known)
+    link = await one_time.make(
+        runtime, purpose=REGISTER, subject=canonical, data={"email": message.to}, lifetime=REGISTER_LIFETIME
+    )
+    context: dict[str, object] = {
+        "link": f"{runtime.settings.issuer}/sign-up?link={link}",
+        "code": None,
+        "minutes": REGISTER_LIFETIME // 60,
+    }
+    return Message(message.to, "verify", message.locale, context)
+
+
+async def invite(
+    runtime: Runtime, email: str, *, is_admin: bool, inviter: str | None, actor: str, locale: str = "en"
+) -> str:
+    """Invite somebody by mail and return the link, which an operator may also hand over; raise `invalid_request` or `conflict`."""
+    canonical = check_email(email)
+    if await runtime.database.read(users.is_email_taken, canonical):
+        raise OAuthError("conflict", "This address has an account already.", field="email")
+    data: dict[str, object] = {"email": names.deliverable_email(email), "is_admin": is_admin, "actor": actor}
+    link = await one_time.make(
+        runtime, purpose=INVITE, subject=canonical, data=data, lifetime=INVITE_LIFETIME
+    )
+    address = f"{runtime.settings.issuer}/sign-up?link={link}"
+    context: dict[str, object] = {"link": address, "inviter": inviter, "hours": INVITE_LIFETIME // 3600}
+    await mail.send(
+        runtime, Message(names.deliverable_email(email), "invite", locale, context), INVITE_LIFETIME
+    )
+    return address
+
+
+async def read(runtime: Runtime, link: str | None) -> Invitation | None:
+    """Return the address that a live link proves."""
+    found = await one_time.peek(runtime, link, INVITE)
+    if found is not None:
+        return Invitation(str(found.data["email"]), bool(found.data.get("is_admin")), True)
+    found = await one_time.peek(runtime, link, REGISTER)
+    if found is None or runtime.settings.sign_up != "open":
+        return None
+    return Invitation(str(found.data["email"]), False, False)
+
+
+async def accept(runtime: Runtime, link: str, *, password: str, name: str | None) -> User | None:
+    """Make the account of a proved address and use the link up; None when the link is gone or the address taken meanwhile."""
+    invitation = await read(runtime, link)
+    if invitation is None:
+        return None
+    purpose = INVITE if invitation.invited else REGISTER
+    return await accounts.create_by_link(
+        runtime,
+        link=one_time.digest(link),
+        purpose=purpose,
+        email=invitation.email,
+        is_admin=invitation.is_admin,
+        password=password,
+        name=name,
+    )

@@ -1,0 +1,228 @@
+"""Signing in with another provider: the attempt, what the provider says, and whose account that is here.
+
+Theory of operation. The attempt (state, nonce, verifier) is sealed into a cookie of the browser that began it, for one provider and ten
+minutes, and its state is used up in the database, so that an answer counts once over all nodes. An account is found by issuer and
+subject alone; an address that the provider has verified only ever leads to a question, never to an account (FD-01, FD-03).
+"""
+
+import dataclasses
+import hashlib
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import msgspec
+
+from watchword import fetch
+from watchword.credentials import upstream as rules
+from watchword.credentials import upstream_discovery, upstream_github
+from watchword.credentials.names import NameRefused, canonical_email
+from watchword.credentials.upstream import Attempt, Identity, Linked, Provider, UpstreamRefused
+from watchword.flows import accounts
+from watchword.flows.runtime import Runtime
+from watchword.jose import jwk, strict_json
+from watchword.jose.errors import JoseError
+from watchword.oauth.errors import OAuthError
+from watchword.settings import Upstream
+from watchword.store import passkeys, upstream_accounts, users
+from watchword.store.upstream_accounts import UpstreamAccount
+from watchword.store.users import User
+
+MAX_DOCUMENTS = 100
+MIN_KEPT, MAX_KEPT = 60, 3600
+
+
+class Begun(msgspec.Struct, frozen=True):
+    """An attempt under way and where its person wants to go; times are Unix seconds."""
+
+    name: str
+    attempt: Attempt
+    back: str
+    began_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a proved identity leads to, and whose account it concerns."""
+
+    outcome: rules.Outcome
+    identity: Identity
+    user: User | None
+    back: str
+
+
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder(Begun).decode
+
+
+def configured(runtime: Runtime, name: str) -> Upstream:
+    """Return a provider's configuration; raise `not_found`."""
+    for one in runtime.settings.upstream:
+        if one.name == name:
+            return one
+    raise OAuthError("not_found", "There is no such provider here.")
+
+
+async def _provider(runtime: Runtime, settings: Upstream) -> Provider:
+    if settings.kind == "github" or settings.issuer is None:
+        return upstream_github.provider(settings.client_id)
+    loopback = runtime.settings.fetch_allow_loopback
+    url = upstream_discovery.discovery_url(settings.issuer, allow_loopback=loopback)
+    found = upstream_discovery.check_discovery(
+        await _document(runtime, url),
+        issuer=settings.issuer,
+        client_id=settings.client_id,
+        allow_loopback=loopback,
+    )
+    return dataclasses.replace(found, scopes=settings.scopes)
+
+
+async def _document(runtime: Runtime, url: str, *, fresh: bool = False) -> bytes:
+    """Return a provider's document, fetched at most once in a while; raise UpstreamRefused."""
+    until, body = runtime.documents.get(url, (0.0, b""))
+    if not fresh and runtime.clock() < until:
+        return body
+    try:
+        fetched = await fetch.fetch(url, allow_loopback=runtime.settings.fetch_allow_loopback)
+    except fetch.FetchError as error:
+        raise UpstreamRefused("unreachable", error.reason) from None
+    if len(runtime.documents) >= MAX_DOCUMENTS:
+        runtime.documents.clear()
+    kept = min(max(fetched.max_age, MIN_KEPT), MAX_KEPT)
+    runtime.documents[url] = (runtime.clock() + kept, fetched.body)
+    return fetched.body
+
+
+async def begin(runtime: Runtime, name: str, browser: str, back: str) -> tuple[str, bytes]:
+    """Return the address to send a browser to, and the sealed attempt for its cookie; raise UpstreamRefused."""
+    settings = configured(runtime, name)
+    provider = await _provider(runtime, settings)
+    address, attempt = rules.begin(
+        provider,
+        redirect_uri=f"{runtime.settings.issuer}/upstream/{name}/callback",
+        random=os.urandom(rules.RANDOM_BYTES),
+    )
+    begun = Begun(name, attempt, back, runtime.now())
+    return address, runtime.master.seal("upstream", browser, _encode(begun), os.urandom(12))
+
+
+def _open(runtime: Runtime, name: str, browser: str, sealed: bytes) -> Begun | None:
+    try:
+        begun = _decode(runtime.master.open("upstream", browser, sealed))
+    except ValueError:
+        return None
+    fresh = 0 <= runtime.now() - begun.began_at < rules.LIFETIME
+    return begun if fresh and begun.name == name else None
+
+
+async def finish(
+    runtime: Runtime,
+    name: str,
+    browser: str,
+    sealed: bytes,
+    parameters: Mapping[str, str],
+    *,
+    current_user: str | None,
+    current_is_fresh: bool,
+) -> Found:
+    """Return what a provider's answer leads to; raise UpstreamRefused."""
+    settings = configured(runtime, name)
+    begun = _open(runtime, name, browser, sealed)
+    provider = await _provider(runtime, settings)
+    code = rules.check_callback(provider, begun.attempt if begun else None, parameters)
+    if begun is None or not await _use(runtime, begun.attempt):
+        raise UpstreamRefused("state", "used")
+    identity = await _identify(runtime, settings, provider, begun.attempt, code)
+    found = await runtime.database.read(upstream_accounts.find_upstream, *identity.key)
+    user = await runtime.database.read(users.get_user, found.user_id) if found else None
+    linked = Linked(user.id, user.disabled_at is not None) if user else None
+    outcome = rules.decide(
+        linked,
+        current_user=current_user,
+        current_is_fresh=current_is_fresh,
+        may_register=runtime.settings.sign_up == "open" and identity.verified_email is not None,
+    )
+    if outcome == "sign_in":
+        await runtime.database.write(upstream_accounts.note_upstream_use, *identity.key, runtime.now())
+    if outcome in ("register", "refused_unknown"):
+        user = await _owner_of_address(runtime, identity)
+    return Found(outcome, identity, user, begun.back)
+
+
+async def _use(runtime: Runtime, attempt: Attempt) -> bool:
+    digest = hashlib.sha256(b"upstream state\n" + attempt.state.encode()).digest()
+    return await runtime.database.write(passkeys.use_challenge, digest, runtime.now() + rules.LIFETIME)
+
+
+async def _identify(
+    runtime: Runtime, settings: Upstream, provider: Provider, attempt: Attempt, code: str
+) -> Identity:
+    form = rules.token_request(provider, attempt, code, settings.client_secret)
+    loopback = runtime.settings.fetch_allow_loopback
+    try:
+        answered = await fetch.post_form(provider.token_endpoint, form, allow_loopback=loopback)
+        answer = rules.read_token_answer(answered.body)
+        if settings.kind == "github":
+            return await _github(answer.access_token)
+    except fetch.FetchError as error:
+        raise UpstreamRefused("unreachable", error.reason) from None
+    try:
+        return rules.check_id_token(
+            provider, attempt, answer, await _keys(runtime, provider), now=runtime.now()
+        )
+    except UpstreamRefused as refused:
+        if refused.detail not in ("key", "signature"):
+            raise
+    keys = await _keys(runtime, provider, fresh=True)  # rotated since they were fetched
+    return rules.check_id_token(provider, attempt, answer, keys, now=runtime.now())
+
+
+async def _keys(runtime: Runtime, provider: Provider, *, fresh: bool = False) -> list[jwk.Key]:
+    if provider.jwks_uri is None:
+        raise UpstreamRefused("discovery", "jwks_uri")
+    document = await _document(runtime, provider.jwks_uri, fresh=fresh)
+    try:
+        return jwk.parse_set(strict_json.loads(document))
+    except (JoseError, strict_json.StrictJSONError):
+        raise UpstreamRefused("keys") from None
+
+
+async def _github(access_token: str) -> Identity:
+    user = await fetch.fetch(upstream_github.USER_URL, bearer=access_token)
+    emails = await fetch.fetch(upstream_github.EMAILS_URL, bearer=access_token)
+    return upstream_github.read_identity(user.body, emails.body)
+
+
+async def _owner_of_address(runtime: Runtime, identity: Identity) -> User | None:
+    """Return whose verified address the provider's is; they are asked to prove the account here before it is linked."""
+    if identity.verified_email is None:
+        return None
+    try:
+        email = canonical_email(identity.verified_email)
+    except NameRefused:
+        return None
+    return await runtime.database.read(users.find_user, "\x1f", email)
+
+
+async def link(runtime: Runtime, user: User, identity: Identity) -> bool:
+    """Link a proved identity to a proved account; return False when it is linked to anybody already."""
+    account = UpstreamAccount(
+        identity.issuer,
+        identity.sub,
+        user.id,
+        identity.preferred_username or identity.verified_email or identity.sub,
+        runtime.now(),
+    )
+    return await runtime.database.write(upstream_accounts.link_upstream, account, actor=user.id)
+
+
+async def register(runtime: Runtime, identity: Identity) -> User | None:
+    """Make an account for a proved identity with a verified address, and link the two; None when the address is taken."""
+    if identity.verified_email is None:
+        return None
+    try:
+        user = await accounts.create_verified(runtime, email=identity.verified_email, name=identity.name)
+    except OAuthError:
+        return None
+    await link(runtime, user, identity)
+    return user

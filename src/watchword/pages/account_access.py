@@ -1,0 +1,94 @@
+"""My account: where I am signed in, and which applications may act for me; each can be ended here."""
+
+from watchword.flows import account_access, sessions
+from watchword.http import Request, Response, redirect
+from watchword.pages import account, authorize, browser, scopes, user_agents
+from watchword.store import sessions as store
+from watchword.store.sessions import Session
+
+
+async def show_sessions(request: Request) -> Response:
+    """List one's own sessions, this one first."""
+    found = await account.require(request)
+    if isinstance(found, Response):
+        return found
+    current, user = found
+    runtime = request.runtime
+    listed = await runtime.database.read(store.list_sessions, user_id=user.id, now=runtime.now())
+    ordered = sorted(listed, key=lambda one: (one.id != current.id, -one.last_seen_at))
+    context = {
+        "action": f"{runtime.settings.issuer}/account/sessions",
+        "visits": [_visit(one, current) for one in ordered],
+    }
+    return account.page(request, found, "sessions", context)
+
+
+def _visit(session: Session, current: Session) -> dict[str, object]:
+    device = user_agents.describe(session.user_agent)
+    return {
+        "id": session.id,
+        "device": device.name,
+        "kind": device.kind,
+        "place": None,
+        "address": session.address,
+        "started_at": session.created_at,
+        "last_used_at": session.last_seen_at,
+        "current": session.id == current.id,
+        "remembered": session.remembered,
+    }
+
+
+async def end_sessions(request: Request) -> Response:
+    """End one of one's own sessions, or all others."""
+    found = await account.require(request)
+    if isinstance(found, Response):
+        return found
+    form = request.form()
+    browser.check_csrf(request, form.get("csrf"))
+    current, user = found
+    runtime = request.runtime
+    if form.get("do") == "end_others":
+        await sessions.end_all(runtime, user.id, but=current.id, actor=user.id)
+        return account.done(request, "sessions", "others_ended")
+    target = form.get("session") or ""
+    if target == current.id:
+        return redirect(f"{runtime.settings.issuer}/sign-out")
+    await runtime.database.write(store.end_session, target, user_id=user.id, actor=user.id, now=runtime.now())
+    return account.done(request, "sessions", "session_ended")
+
+
+async def show_applications(request: Request) -> Response:
+    """List the applications that may act for the person."""
+    found = await account.require(request)
+    if isinstance(found, Response):
+        return found
+    runtime = request.runtime
+    granted = await account_access.applications(runtime, found[1].id)
+    context = {
+        "action": f"{runtime.settings.issuer}/account/applications",
+        "granted": [
+            {
+                "id": one.client.client_id,
+                "client": authorize.described(one.client),
+                "scopes": [scopes.described(request, scope) for scope in one.scopes],
+                "resources": [scopes.resource(request, uri) for uri in one.resources],
+                "granted_at": one.granted_at,
+                "last_used_at": one.last_used_at,
+                "expires_at": None,
+                "offline": "offline_access" in one.scopes,
+            }
+            for one in granted
+        ],
+    }
+    return account.page(request, found, "applications", context)
+
+
+async def revoke_application(request: Request) -> Response:
+    """Withdraw what was granted to an application: its grants end, and the consent is asked for again."""
+    found = await account.require(request)
+    if isinstance(found, Response):
+        return found
+    form = request.form()
+    browser.check_csrf(request, form.get("csrf"))
+    await account_access.withdraw(request.runtime, found[1].id, form.get("application") or "")
+    return account.done(request, "applications", "application_revoked")

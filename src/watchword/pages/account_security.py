@@ -1,0 +1,276 @@
+"""My account: password, passkeys and second factors. A change needs a fresh proof, and the owner is told of it by mail."""
+
+from watchword.credentials import totp
+from watchword.credentials.methods import Method
+from watchword.credentials.names import NameRefused, display
+from watchword.credentials.passkey import PasskeyRefused
+from watchword.flows import account_changes, accounts, factors, mail, passkeys
+from watchword.flows.account_changes import PasswordWrong
+from watchword.flows.factors import FactorRefused
+from watchword.flows.throttle import Throttled
+from watchword.http import Form, Request, Response
+from watchword.oauth.errors import OAuthError
+from watchword.pages import account, browser, passwords, second_factor, step_up, visit
+from watchword.pages.account import Person
+from watchword.pages.qr import qr_image
+from watchword.store import factors as store
+from watchword.store import passkeys as passkey_store
+from watchword.store import upstream_accounts, users
+
+DEFAULT_NAME = "Passkey"
+
+
+async def _tell(request: Request, person: Person, change: str) -> None:
+    origin = visit.origin_of(request)
+    await mail.notify(
+        request.runtime, person[1], "new_factor", origin, "/account/second_factors", change=change
+    )
+
+
+async def show_password(request: Request) -> Response:
+    """Show the form for another password."""
+    found = await account.require(request)
+    return found if isinstance(found, Response) else await _password(request, found)
+
+
+async def _password(
+    request: Request, person: Person, errors: dict[str, object] | None = None, status: int = 200
+) -> Response:
+    stored = await request.runtime.database.read(users.find_password, person[1].id)
+    context = {
+        "action": f"{request.runtime.settings.issuer}/account/password",
+        "has_password": stored is not None,
+        "changed_at": person[1].password_changed_at,
+        "password_minimum": accounts.MIN_PASSWORD,
+        "errors": errors or {},
+    }
+    return account.page(request, person, "password", context, status=status)
+
+
+async def change_password(request: Request) -> Response:
+    """Change the password; other sessions end if wished. Without a present password a fresh proof is needed."""
+    found = await account.require(request)
+    if isinstance(found, Response):
+        return found
+    session, user = found
+    form = request.form()
+    browser.check_csrf(request, form.get("csrf"))
+    runtime = request.runtime
+    has_password = await runtime.database.read(users.find_password, user.id) is not None
+    if not has_password and not step_up.is_fresh(session, runtime.now()):
+        return step_up.ask(request, request.path)
+    try:
+        await account_changes.change_password(
+            runtime,
+            user,
+            old=form.get("password"),
+            new=form.get("new_password") or "",
+            keep_session=session.id,
+            end_others=form.get("end_others") == "yes",
+            origin=visit.origin_of(request),
+        )
+    except PasswordWrong:
+        return await _password(request, found, {"password": "password_wrong"}, 400)
+    except Throttled as refused:
+        return await _password(request, found, {"form": second_factor.throttled(refused)}, 429)
+    except OAuthError as error:
+        return await _password(request, found, {"new_password": passwords.problem(error)}, 400)
+    # A new cookie at a change of credentials: a copy of the old one is dead (SE-02).
+    return await step_up.raise_session(
+        request, session, Method.PASSWORD, "/account/password?notice=password_changed"
+    )
+
+
+async def show_passkeys(request: Request) -> Response:
+    """List one's own passkeys, with the form for another."""
+    found = await account.require_fresh(request)
+    return found if isinstance(found, Response) else await _passkeys(request, found)
+
+
+async def _passkeys(request: Request, person: Person, errors: dict[str, str] | None = None) -> Response:
+    runtime, user = request.runtime, person[1]
+    value = browser.browser_of(request) or ""
+    asked = await passkeys.creation_options(runtime, value, user)
+    listed = await runtime.database.read(passkey_store.list_passkeys, user.id)
+    context = {
+        "action": f"{runtime.settings.issuer}/account/passkeys",
+        "passkeys": [
+            {
+                "id": one.id,
+                "name": one.name,
+                "created_at": one.created_at,
+                "last_used_at": one.last_used_at,
+                "backed_up": one.passkey.backed_up,
+                "this_device": False,
+            }
+            for one in listed
+        ],
+        "passkey_options": asked[0] if asked else "{}",
+        "may_remove": await _has_another_way(request, user.id, len(listed)),
+        "hidden": {"challenge": asked[1]} if asked else {},
+        "errors": errors or {},
+    }
+    return account.page(request, person, "passkeys", context, status=400 if errors else 200)
+
+
+async def _has_another_way(request: Request, user_id: str, passkey_count: int) -> bool:
+    database = request.runtime.database
+    if passkey_count > 1 or await database.read(users.find_password, user_id) is not None:
+        return True
+    return bool(await database.read(upstream_accounts.list_upstream, user_id))
+
+
+async def change_passkeys(request: Request) -> Response:
+    """Add, rename or remove a passkey."""
+    found = await account.require_fresh(request)
+    if isinstance(found, Response):
+        return found
+    form = request.form()
+    browser.check_csrf(request, form.get("csrf"))
+    what = form.get("do")
+    if what == "add":
+        return await _add_passkey(request, found, form)
+    runtime, user = request.runtime, found[1]
+    passkey_id = form.get("passkey") or ""
+    if what == "rename":
+        name = _name(form)
+        if name is None:
+            return await _passkeys(request, found, {"form": "invalid"})
+        await runtime.database.write(passkey_store.rename_passkey, passkey_id, user.id, name)
+        return account.done(request, "passkeys", "passkey_renamed")
+    listed = await runtime.database.read(passkey_store.list_passkeys, user.id)
+    if not await _has_another_way(request, user.id, len(listed)):
+        return await _passkeys(request, found, {"form": "passkey_last"})
+    if await runtime.database.write(
+        passkey_store.remove_passkey, passkey_id, user.id, actor=user.id, now=runtime.now()
+    ):
+        await _tell(request, found, "passkey_removed")
+    return account.done(request, "passkeys", "passkey_removed")
+
+
+def _name(form: Form) -> str | None:
+    try:
+        return display((form.get("name") or "").strip() or DEFAULT_NAME)[: passkeys.MAX_NAME]
+    except NameRefused:
+        return None
+
+
+async def _add_passkey(request: Request, person: Person, form: Form) -> Response:
+    name = _name(form)
+    if name is None:
+        return await _passkeys(request, person, {"name": "invalid"})
+    try:
+        await passkeys.register(
+            request.runtime,
+            person[1],
+            browser=browser.browser_of(request) or "",
+            challenge=form.get("challenge") or "",
+            credential=form.get("credential") or "",
+            name=name,
+        )
+    except PasskeyRefused as refused:
+        second_factor.problem_of(refused)
+        return await _passkeys(request, person, {"form": "passkey_refused"})
+    await _tell(request, person, "passkey_added")
+    return account.done(request, "passkeys", "passkey_added")
+
+
+async def show_factors(request: Request) -> Response:
+    """Show which second factors there are."""
+    found = await account.require(request)
+    if isinstance(found, Response):
+        return found
+    runtime, user = request.runtime, found[1]
+    settings = runtime.settings
+    have = await runtime.database.read(store.enrolled, user.id)
+    application = await runtime.database.read(store.find_totp, user.id)
+    mails = "email_code" in settings.second_factors and settings.mails and user.email_verified_at is not None
+    context = {
+        "action": f"{settings.issuer}/account/second_factors",
+        "totp": {"added_at": application.created_at, "last_used_at": application.last_used_at}
+        if application
+        else None,
+        "email_code": {"on": have.email_code, "address": account_changes.masked(user.email or "")}
+        if mails
+        else None,
+        "recovery_codes": {"left": have.recovery_codes, "made_at": have.recovery_made_at}
+        if have.recovery_made_at
+        else None,
+        "passkeys": have.passkeys,
+        "required": factors.is_required(settings, user),
+    }
+    return account.page(request, found, "second_factors", context)
+
+
+async def change_factors(request: Request) -> Response:
+    """Remove the application, switch codes by mail, make recovery codes."""
+    found = await account.require_fresh(request)
+    if isinstance(found, Response):
+        return found
+    form = request.form()
+    browser.check_csrf(request, form.get("csrf"))
+    runtime, user = request.runtime, found[1]
+    now, what = runtime.now(), form.get("do") or ""
+    if what == "new_recovery_codes":
+        codes = await factors.make_recovery_codes(runtime, user)
+        await _tell(request, found, "recovery_codes_made")
+        return account.page(
+            request, found, "second_factors", {"codes": list(codes)}, template="recovery_codes"
+        )
+    if what == "remove_totp" and await runtime.database.write(
+        store.remove_totp, user.id, actor=user.id, now=now
+    ):
+        await _tell(request, found, "totp_removed")
+        return account.done(request, "second_factors", "totp_removed")
+    if what in ("email_code_on", "email_code_off"):
+        on = what == "email_code_on"
+        await runtime.database.write(store.set_email_code, user.id, on, actor=user.id, now=now)
+        if on:
+            await _tell(request, found, what)
+        return account.done(request, "second_factors", what)
+    return account.done(request, "second_factors", "")
+
+
+async def show_totp(request: Request) -> Response:
+    """Show a fresh key for an authenticator application; nothing is kept until its first code was right."""
+    found = await account.require_fresh(request)
+    if isinstance(found, Response):
+        return found
+    key, sealed = factors.begin_totp(request.runtime, found[1])
+    return _totp(request, found, key, sealed)
+
+
+def _totp(request: Request, person: Person, key: bytes, sealed: str, problem: object = None) -> Response:
+    settings = request.runtime.settings
+    uri = totp.otpauth_uri(key, issuer=settings.service_name, account=person[1].username)
+    context = {
+        "action": f"{settings.issuer}/account/second_factors/totp",
+        "qr": qr_image(uri),
+        "secret": totp.secret_text(key),
+        "hidden": {"key": sealed},
+        "errors": {"code": problem} if problem else {},
+    }
+    return account.page(
+        request, person, "second_factors", context, template="totp", status=400 if problem else 200
+    )
+
+
+async def add_totp(request: Request) -> Response:
+    """Keep the application when its code is right; the session is worth more then."""
+    found = await account.require_fresh(request)
+    if isinstance(found, Response):
+        return found
+    form = request.form()
+    browser.check_csrf(request, form.get("csrf"))
+    sealed = form.get("key") or ""
+    key = factors.open_totp(request.runtime, found[1], sealed)
+    if key is None:
+        return await show_totp(request)
+    try:
+        await factors.confirm_totp(request.runtime, found[1], key, form.get("code") or "")
+    except (FactorRefused, Throttled) as refused:
+        return _totp(request, found, key, sealed, second_factor.problem_of(refused))
+    await _tell(request, found, "totp_added")
+    return await step_up.raise_session(
+        request, found[0], Method.TOTP, "/account/second_factors?notice=totp_added"
+    )

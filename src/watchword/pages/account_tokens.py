@@ -1,0 +1,151 @@
+"""My account: API tokens of one's own: made, seen once, rotated with overlap, revoked."""
+
+from watchword.flows import api_tokens, personal_tokens
+from watchword.flows.api_tokens import Issued
+from watchword.http import Form, Request, Response
+from watchword.oauth.errors import OAuthError
+from watchword.pages import account, browser, scopes
+from watchword.pages.account import Person
+from watchword.store.api_tokens import ApiToken, SecretUse
+
+DAYS = (7, 30, 90, 180, 365)
+OVERLAPS = (86_400, 3_600, 604_800, 0)
+MAX_NAME = 80
+
+
+async def show(request: Request) -> Response:
+    """List one's own tokens."""
+    found = await account.require(request)
+    if isinstance(found, Response):
+        return found
+    runtime, user = request.runtime, found[1]
+    listed = await personal_tokens.own(runtime, user)
+    root = f"{runtime.settings.issuer}/account/tokens"
+    context = {
+        "action": root,
+        "new_url": f"{root}/new",
+        "tokens": [_view(request, token, uses) for token, uses in listed],
+        "overlaps": list(OVERLAPS),
+    }
+    return account.page(request, found, "tokens", context)
+
+
+def _view(request: Request, token: ApiToken, uses: list[SecretUse]) -> dict[str, object]:
+    runtime = request.runtime
+    last = max(uses, key=lambda use: use.last_used_at or 0, default=None)
+    hint = uses[0].hint if uses else ""
+    return {
+        "id": token.id,
+        "name": token.name,
+        "hint": f"{runtime.settings.brand}a_…{hint}",
+        "scopes": token.scope.split(),
+        "resources": [scopes.resource(request, token.resource)],
+        "created_at": token.created_at,
+        "last_used_at": last.last_used_at if last else None,
+        "last_address": last.last_address if last else None,
+        "expires_at": token.expires_at,
+        "state": _state(token, runtime.now(), runtime.settings.token_expiry_notice),
+    }
+
+
+def _state(token: ApiToken, now: int, notice: int) -> str:
+    if token.revoked_at is not None:
+        return "revoked"
+    if token.expires_at is None or token.expires_at - now > notice:
+        return "active"
+    return "expired" if token.expires_at <= now else "expiring"
+
+
+async def change(request: Request) -> Response:
+    """Rotate or revoke one of one's own tokens."""
+    found = await account.require_fresh(request)
+    if isinstance(found, Response):
+        return found
+    form = request.form()
+    browser.check_csrf(request, form.get("csrf"))
+    runtime, user = request.runtime, found[1]
+    token = await personal_tokens.find_own(runtime, user, form.get("token") or "")
+    if form.get("do") == "rotate":
+        chosen = form.get("overlap") or ""
+        overlap = int(chosen) if chosen in {str(one) for one in OVERLAPS} else OVERLAPS[0]
+        issued = await api_tokens.rotate(runtime, token.id, overlap=overlap, actor=user.id)
+        return _secret(request, found, issued, "rotated", runtime.now() + overlap if overlap else None)
+    await api_tokens.revoke(runtime, token.id, reason="revoked by its owner", actor=user.id)
+    return account.done(request, "tokens", "token_revoked")
+
+
+def _secret(request: Request, person: Person, issued: Issued, made: str, old_until: int | None) -> Response:
+    resource = issued.token.resource
+    example = (
+        f'curl -H "Authorization: Bearer $TOKEN" {resource}' if resource.startswith("https://") else None
+    )
+    context = {
+        "made": made,
+        "token": {"name": issued.token.name, "expires_at": issued.token.expires_at},
+        "secret": issued.secret,
+        "old_until": old_until,
+        "example": example,
+    }
+    return account.page(request, person, "tokens", context, template="token_secret")
+
+
+async def show_new(request: Request) -> Response:
+    """Show the form for a token."""
+    found = await account.require_fresh(request)
+    return found if isinstance(found, Response) else await _new(request, found)
+
+
+async def _new(
+    request: Request, person: Person, form: Form | None = None, errors: dict[str, str] | None = None
+) -> Response:
+    runtime = request.runtime
+    settings = runtime.settings
+    chosen = form.all("scope") if form else ()
+    offered = await personal_tokens.scopes_for(runtime, person[1])
+    most = settings.api_token_max_lifetime // 86_400
+    usual = settings.api_token_lifetime // 86_400
+    context = {
+        "action": f"{settings.issuer}/account/tokens/new",
+        "scopes": [{**scopes.described(request, name), "granted": name in chosen} for name in offered],
+        "resources": [{"uri": uri, "name": name} for uri, name in settings.resources.items()],
+        "days": [count for count in DAYS if count <= most],
+        "values": {
+            "name": (form.get("name") or "")[:MAX_NAME] if form else "",
+            "resource": form.get("resource") if form else None,
+            "days": _days(form) if form else usual,
+        },
+        "errors": errors or {},
+    }
+    return account.page(
+        request, person, "tokens", context, template="token_new", status=400 if errors else 200
+    )
+
+
+def _days(form: Form) -> int:
+    chosen = form.get("days") or ""
+    return int(chosen) if chosen in {str(count) for count in DAYS} else DAYS[1]
+
+
+async def create(request: Request) -> Response:
+    """Make a token and show it this once."""
+    found = await account.require_fresh(request)
+    if isinstance(found, Response):
+        return found
+    form = request.form(frozenset({"scope"}))
+    browser.check_csrf(request, form.get("csrf"))
+    chosen, resource = form.all("scope"), form.get("resource") or None
+    if not chosen:
+        return await _new(request, found, form, {"scope": "scope_missing"})
+    if resource is not None and resource not in request.runtime.settings.resources:
+        return await _new(request, found, form, {"resource": "invalid"})
+    name = (form.get("name") or "").strip()
+    if not 0 < len(name) <= MAX_NAME:
+        return await _new(request, found, form, {"name": "invalid" if name else "required"})
+    try:
+        issued = await personal_tokens.create(
+            request.runtime, found[1], name=name, scopes=chosen, resource=resource, days=_days(form)
+        )
+    except OAuthError as error:
+        field = error.field if error.field in ("name", "scope") else "form"
+        return await _new(request, found, form, {field: "invalid"})
+    return _secret(request, found, issued, "created", None)

@@ -1,0 +1,38 @@
+"""Where a person goes on after a sign-in: a path of this server that only this server can have written (SE-12)."""
+
+import base64
+import hashlib
+import hmac
+import re
+
+from watchword.flows.runtime import Runtime
+
+DEFAULT = "/account"
+RESUME = "/authorize/resume?interaction="
+_PATH = re.compile(r"/[A-Za-z0-9._~!$&'()*+,;=:@%/?-]{0,12000}")
+
+
+def seal_return(runtime: Runtime, path: str) -> str:
+    """Return a path of this server as a text that only this server can have made."""
+    raw = path.encode("ascii")
+    seal = hmac.new(runtime.master.derive("return path"), raw, hashlib.sha256).digest()[:16]
+    return base64.urlsafe_b64encode(seal + raw).decode().rstrip("=")
+
+
+def open_return(runtime: Runtime, sealed: str | None) -> str:
+    """Return the path of a sealed text, or the account page for anything else."""
+    if sealed:
+        try:
+            raw = base64.b64decode(sealed + "=" * (-len(sealed) % 4), altchars=b"-_", validate=True)
+            path = raw[16:].decode("ascii")
+        except ValueError:
+            return DEFAULT
+        same = hmac.compare_digest(seal_return(runtime, path).encode(), sealed.encode())
+        if same and _PATH.fullmatch(path):
+            return path
+    return DEFAULT
+
+
+def interaction_of(path: str) -> str | None:
+    """Return the authorization request under way that a path goes back to."""
+    return path.removeprefix(RESUME) if path.startswith(RESUME) else None

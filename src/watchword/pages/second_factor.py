@@ -1,0 +1,154 @@
+"""The second factor after a first: whichever a person has, the strongest first; only then is anybody signed in."""
+
+from collections.abc import Mapping
+
+from watchword.credentials.methods import Method
+from watchword.credentials.passkey import PasskeyRefused
+from watchword.flows import account_changes, factors, mail, passkeys
+from watchword.flows.factors import FactorRefused
+from watchword.flows.throttle import Throttled
+from watchword.http import Form, Request, Response, redirect
+from watchword.pages import browser, sign_in, visit
+from watchword.pages.render import Problem
+from watchword.pages.visit import Visit
+from watchword.store.factors import enrolled
+from watchword.store.users import User
+from watchword.telemetry import log
+
+PURPOSE = "second factor"
+
+
+async def show(request: Request) -> Response:
+    """Show the form for a second factor, sending a code where it comes by mail."""
+    found = await visit.read(request)
+    if found is None:
+        return redirect(f"{request.runtime.settings.issuer}/sign-in")
+    query = request.query()
+    return await _page(request, *found, method=query.get("method"), again=query.get("again") == "yes")
+
+
+async def _page(
+    request: Request,
+    current: Visit,
+    user: User,
+    *,
+    method: str | None = None,
+    problem: object = None,
+    again: bool = False,
+    status: int = 200,
+) -> Response:
+    runtime = request.runtime
+    settings = runtime.settings
+    offered = factors.usable(settings, await runtime.database.read(enrolled, user.id))
+    if not offered:
+        return redirect(f"{settings.issuer}/sign-in")
+    method = method if method in offered else offered[0]
+    context, errors = await _method(request, user, method, again)
+    here = f"{settings.issuer}/sign-in/second-factor"
+    if problem is not None:
+        errors = {"form" if method == "passkey" else "code": problem}
+    context |= {
+        "action": here,
+        "method": method,
+        "others": [
+            {"method": other, "url": f"{here}?method={other}"} for other in offered if other != method
+        ],
+        "account": sign_in.describe(request, user),
+        "resend_url": f"{here}?method=email_code&again=yes" if method == "email_code" else None,
+        "remember_days": settings.second_factor_trusted // 86_400,
+        "errors": errors,
+    }
+    return browser.page(request, "second_factor", context, status=status)
+
+
+async def _method(
+    request: Request, user: User, method: str, again: bool
+) -> tuple[dict[str, object], dict[str, object]]:
+    """Return what the page needs for a method, and what went wrong with getting it ready."""
+    context: dict[str, object] = {"passkey_options": "", "email_hint": "", "hidden": {}}
+    if method == "passkey":
+        value = browser.browser_of(request) or ""
+        asked = await passkeys.request_options(request.runtime, value, PURPOSE, user.id)
+        if asked is not None:
+            context |= {"passkey_options": asked[0], "hidden": {"challenge": asked[1]}}
+    if method == "email_code":
+        context["email_hint"] = account_changes.masked(user.email or "")
+        try:
+            sent = await factors.send_email_code(request.runtime, user, visit.origin_of(request), again=again)
+        except Throttled as refused:
+            return context, {"form": throttled(refused)}
+        if sent:
+            context["notice"] = "code_sent"
+    return context, {}
+
+
+def throttled(refused: Throttled) -> Problem:
+    """Return how a page says that somebody has to wait."""
+    return Problem("throttled", {"minutes": -(-refused.wait // 60)})
+
+
+async def submit(request: Request) -> Response:
+    """Check the second factor and begin the session."""
+    form = request.form()
+    browser.check_csrf(request, form.get("csrf"))
+    found = await visit.read(request)
+    if found is None:
+        return redirect(f"{request.runtime.settings.issuer}/sign-in")
+    current, user = found
+    chosen = form.get("method") or ""
+    offered = factors.usable(request.runtime.settings, await request.runtime.database.read(enrolled, user.id))
+    if chosen not in offered:
+        return await _page(request, current, user)
+    try:
+        proved = await prove(request, user, chosen, form, PURPOSE)
+    except (FactorRefused, PasskeyRefused, Throttled) as refused:
+        status = 429 if isinstance(refused, Throttled) else 401
+        problem = problem_of(refused)
+        return await _page(request, current, user, method=chosen, problem=problem, status=status)
+    if proved is Method.RECOVERY_CODE:
+        origin = visit.origin_of(request)
+        await mail.notify(
+            request.runtime,
+            user,
+            "new_factor",
+            origin,
+            "/account/second_factors",
+            change="recovery_code_used",
+        )
+    return await visit.complete(
+        request,
+        user,
+        (*current.methods, proved),
+        remember=current.remember,
+        back=current.back,
+        trust=form.get("remember") == "yes",
+    )
+
+
+async def prove(request: Request, user: User, method: str, form: Form, purpose: str) -> Method:
+    """Check what a form proves by a method; raise FactorRefused, PasskeyRefused or Throttled."""
+    runtime = request.runtime
+    if method == "passkey":
+        _user_id, proved = await passkeys.prove(
+            runtime,
+            browser=browser.browser_of(request) or "",
+            purpose=purpose,
+            challenge=form.get("challenge") or "",
+            credential=form.get("credential") or "",
+            user_id=user.id,
+        )
+        return proved
+    return await factors.CHECKS[method](runtime, user.id, form.get("code") or "")
+
+
+_PASSKEY_PROBLEMS: Mapping[str, str] = {"unknown": "passkey_unknown", "known": "passkey_refused"}
+
+
+def problem_of(refused: Exception) -> str | Problem:
+    """Return how a page says why a proof was refused."""
+    if isinstance(refused, Throttled):
+        return throttled(refused)
+    if isinstance(refused, PasskeyRefused):
+        log.info("passkey.refused", reason=refused.reason, detail=refused.detail)
+        return _PASSKEY_PROBLEMS.get(refused.reason, "passkey_refused")
+    return refused.problem if isinstance(refused, FactorRefused) else "invalid"

@@ -1,0 +1,142 @@
+"""A new account: the address first, then, by the mailed link or an invitation, name and password (LG-05)."""
+
+from watchword.credentials.names import NameRefused, display
+from watchword.flows import account_changes, accounts
+from watchword.flows import sign_up as sign_up_flow
+from watchword.flows.sign_up import Invitation
+from watchword.flows.throttle import Throttled
+from watchword.http import Form, Request, Response, redirect
+from watchword.oauth.errors import OAuthError
+from watchword.pages import browser, errors, passwords, second_factor, sign_in, visit
+from watchword.store import users
+
+
+async def show(request: Request) -> Response:
+    """Show the form for an address, or, with a live link, the one for the account."""
+    link = request.query().get("link")
+    if link is not None:
+        invitation = await sign_up_flow.read(request.runtime, link)
+        return errors.expired(request) if invitation is None else _account(request, link, invitation)
+    _check_open(request)
+    return _address(request)
+
+
+def _check_open(request: Request) -> None:
+    if request.runtime.settings.sign_up != "open":
+        raise OAuthError("not_found", "Accounts are made by invitation here.")
+
+
+def _address(request: Request, email: str = "", problems: dict[str, object] | None = None) -> Response:
+    issuer = request.runtime.settings.issuer
+    throttled = problems is not None and "form" in problems
+    context = {
+        "action": f"{issuer}/sign-up",
+        "invitation": None,
+        "asks": ["email"],
+        "password_minimum": accounts.MIN_PASSWORD,
+        "providers": sign_in.providers(request, None),
+        "links": {"sign_in": f"{issuer}/sign-in"},
+        "values": {"email": email},
+        "errors": problems or {},
+    }
+    status = 429 if throttled else 400 if problems else 200
+    return browser.page(request, "register", context, status=status)
+
+
+def _account(
+    request: Request,
+    link: str,
+    invitation: Invitation,
+    form: Form | None = None,
+    problems: dict[str, object] | None = None,
+) -> Response:
+    issuer = request.runtime.settings.issuer
+    context = {
+        "action": f"{issuer}/sign-up",
+        "invitation": {"email": invitation.email},
+        "asks": ["name", "password"],
+        "password_minimum": accounts.MIN_PASSWORD,
+        "providers": [],
+        "links": {"sign_in": f"{issuer}/sign-in"},
+        "values": {"name": (form.get("name") or "") if form else ""},
+        "errors": problems or {},
+        "hidden": {"link": link},
+    }
+    return browser.page(request, "register", context, status=400 if problems else 200)
+
+
+async def submit(request: Request) -> Response:
+    """Take an address, or make the account of a live link."""
+    form = request.form()
+    browser.check_csrf(request, form.get("csrf"))
+    link = form.get("link")
+    if link is not None:
+        return await _accept(request, form, link)
+    _check_open(request)
+    email = (form.get("email") or "").strip()[:320]
+    try:
+        await sign_up_flow.request(request.runtime, email, visit.origin_of(request))
+    except OAuthError:
+        return _address(request, email, {"email": "email_invalid"})
+    except Throttled as refused:
+        return _address(request, email, {"form": second_factor.throttled(refused)})
+    issuer = request.runtime.settings.issuer
+    context = {
+        "purpose": "verify",
+        "email": email,
+        "minutes": sign_up_flow.REGISTER_LIFETIME // 60,
+        "links": {"again": f"{issuer}/sign-up", "sign_in": f"{issuer}/sign-in"},
+    }
+    return browser.page(request, "email_sent", context)
+
+
+async def _accept(request: Request, form: Form, link: str) -> Response:
+    invitation = await sign_up_flow.read(request.runtime, link)
+    if invitation is None:
+        return errors.expired(request)
+    typed = (form.get("name") or "").strip()
+    try:
+        name = display(typed) if typed else None
+    except NameRefused:
+        return _account(request, link, invitation, form, {"name": "invalid"})
+    try:
+        user = await sign_up_flow.accept(
+            request.runtime, link, password=form.get("new_password") or "", name=name
+        )
+    except OAuthError as error:
+        if error.field != "password":
+            raise
+        return _account(request, link, invitation, form, {"new_password": passwords.problem(error)})
+    if user is None:
+        return errors.expired(request)
+    return redirect(f"{request.runtime.settings.issuer}/sign-in?notice=registered")
+
+
+async def show_verify(request: Request) -> Response:
+    """Ask for the button: a mail scanner that follows the link confirms nothing."""
+    link = request.query().get("link")
+    email = await account_changes.email_of_link(request.runtime, link)
+    if email is None:
+        return errors.expired(request)
+    context = {
+        "action": f"{request.runtime.settings.issuer}/verify-email",
+        "by": "link",
+        "email": email,
+        "resend_url": None,
+        "hidden": {"link": link},
+    }
+    return browser.page(request, "verify_email", context)
+
+
+async def verify(request: Request) -> Response:
+    """Confirm the address of a link."""
+    form = request.form()
+    browser.check_csrf(request, form.get("csrf"))
+    link = form.get("link") or ""
+    outcome = await account_changes.confirm_email(request.runtime, link, visit.origin_of(request))
+    if outcome != "changed":
+        return errors.expired(request)
+    session = await visit.current(request)
+    user = await request.runtime.database.read(users.get_user, session.user_id) if session else None
+    page = "account" if user else "sign-in"
+    return redirect(f"{request.runtime.settings.issuer}/{page}?notice=email_verified")

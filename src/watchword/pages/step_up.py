@@ -1,0 +1,171 @@
+"""RFC 9470: confirm who is there, without losing the place: for an application that asks for more, or before a change to the account.
+
+The session stays; it gets a new cookie, the time of this proof, and the methods that were used for it (SE-02).
+"""
+
+from urllib.parse import quote
+
+from watchword.credentials import methods
+from watchword.credentials import password as passwords
+from watchword.credentials.methods import Method
+from watchword.credentials.passkey import PasskeyRefused
+from watchword.flows import account_changes, authorization, factors, hashing, passkeys, sessions
+from watchword.flows.factors import FactorRefused
+from watchword.flows.throttle import Throttled, throttle
+from watchword.http import Form, Request, Response, redirect
+from watchword.pages import browser, returning, second_factor, sign_in, visit
+from watchword.store import users
+from watchword.store.factors import enrolled
+from watchword.store.sessions import Session
+from watchword.store.users import User
+
+PURPOSE = "step up"
+FRESH = 600  # seconds for which a proof is good enough for a change to the account
+ORDER = ("passkey", "totp", "password", "email_code")
+
+
+def is_fresh(session: Session, now: int) -> bool:
+    """Whether a session's last proof is recent enough for a change to the account."""
+    return now - session.authenticated_at < FRESH
+
+
+def ask(request: Request, path: str) -> Response:
+    """Send a person to this page and back to a path of the account."""
+    runtime = request.runtime
+    back = quote(returning.seal_return(runtime, path))
+    return redirect(f"{runtime.settings.issuer}/step-up?return={back}")
+
+
+async def show(request: Request) -> Response:
+    """Show the form for a further proof."""
+    query = request.query()
+    return await _page(request, query.get("return") or "", query.get("method"))
+
+
+async def _page(
+    request: Request, sealed: str, method: str | None = None, problem: object = None, status: int = 200
+) -> Response:
+    runtime = request.runtime
+    settings = runtime.settings
+    session, user, offered = await _situation(request, sealed)
+    if session is None or user is None:
+        return redirect(f"{settings.issuer}/sign-in?return={quote(sealed)}")
+    if not offered:  # nothing more can be proved: what asked for it answers with what there is
+        return redirect(settings.issuer + returning.open_return(runtime, sealed))
+    method = method if method in offered else offered[0]
+    here = f"{settings.issuer}/step-up"
+    client = await _client(request, sealed)
+    options, hidden = "", {"return": sealed}
+    if method == "passkey":
+        asked = await passkeys.request_options(runtime, browser.browser_of(request) or "", PURPOSE, user.id)
+        options, hidden = (asked[0], {**hidden, "challenge": asked[1]}) if asked else ("", hidden)
+    errors: dict[str, object] = {}
+    if method == "email_code":
+        try:
+            await factors.send_email_code(runtime, user, visit.origin_of(request), again=False)
+        except Throttled as refused:
+            errors["form"] = second_factor.throttled(refused)
+    if problem is not None:
+        errors[{"passkey": "form", "password": "password"}.get(method, "code")] = problem
+    context = {
+        "action": here,
+        "reason": "client" if client else "settings",
+        "client": {"name": client[0]} if client else None,
+        "account": sign_in.describe(request, user),
+        "method": method,
+        "others": [
+            {"method": other, "url": f"{here}?return={quote(sealed)}&method={other}"}
+            for other in offered
+            if other != method
+        ],
+        "passkey_options": options,
+        "cancel_url": None if client else f"{settings.issuer}/account",
+        "errors": errors,
+        "hidden": hidden,
+    }
+    targets = [client[1]] if client else []
+    return browser.page(request, "step_up", context, status=status, form_action=targets)
+
+
+async def _client(request: Request, sealed: str) -> tuple[str, str] | None:
+    """Return the name and redirect URI of the application that asked for more."""
+    runtime, value = request.runtime, browser.browser_of(request)
+    interaction = returning.interaction_of(returning.open_return(runtime, sealed))
+    if interaction is None or value is None:
+        return None
+    found = await authorization.resume(runtime, interaction, value)
+    if found is None:
+        return None
+    return (await authorization.client_of(runtime, found[1].client_id)).name, found[1].redirect_uri
+
+
+async def _situation(request: Request, sealed: str) -> tuple[Session | None, User | None, tuple[str, ...]]:
+    """Return who is signed in and what they can prove now; for an application only what raises the assurance."""
+    runtime = request.runtime
+    session = await visit.current(request)
+    if session is None:
+        return None, None, ()
+    user = await runtime.database.read(users.get_user, session.user_id)
+    if user is None:
+        return None, None, ()
+    have = factors.usable(runtime.settings, await runtime.database.read(enrolled, user.id))
+    has_password = await runtime.database.read(users.find_password, user.id) is not None
+    possible = [name for name in ORDER if name in have or (name == "password" and has_password)]
+    if returning.interaction_of(returning.open_return(runtime, sealed)):
+        level = methods.LEVELS.index(session.acr) if session.acr in methods.LEVELS else 0
+        possible = [name for name in possible if _level(session, name) > level]
+    return session, user, tuple(possible)
+
+
+_METHODS = {
+    "passkey": Method.PASSKEY,
+    "totp": Method.TOTP,
+    "password": Method.PASSWORD,
+    "email_code": Method.EMAIL_CODE,
+}
+
+
+def _level(session: Session, name: str) -> int:
+    acr, _amr = methods.step_up(session.amr, _METHODS[name])
+    return methods.LEVELS.index(acr)
+
+
+async def submit(request: Request) -> Response:
+    """Check the proof and raise the session."""
+    form = request.form()
+    browser.check_csrf(request, form.get("csrf"))
+    sealed, chosen = form.get("return") or "", form.get("method") or ""
+    session, user, offered = await _situation(request, sealed)
+    if session is None or user is None or chosen not in offered:
+        return await _page(request, sealed)
+    try:
+        proved = await _prove(request, user, chosen, form)
+    except (FactorRefused, PasskeyRefused, Throttled, account_changes.PasswordWrong) as refused:
+        wrong = isinstance(refused, account_changes.PasswordWrong)
+        problem = "password_wrong" if wrong else second_factor.problem_of(refused)
+        status = 429 if isinstance(refused, Throttled) else 401
+        return await _page(request, sealed, chosen, problem, status)
+    return await raise_session(request, session, proved, returning.open_return(request.runtime, sealed))
+
+
+async def _prove(request: Request, user: User, method: str, form: Form) -> Method:
+    if method != "password":
+        return await second_factor.prove(request, user, method, form, PURPOSE)
+    runtime = request.runtime
+    await throttle(runtime, f"sign-in account {user.id}", 10.0, 1 / 60)
+    stored = await runtime.database.read(users.find_password, user.id)
+    if stored is None or not await hashing.run(passwords.verify_password, stored, form.get("password") or ""):
+        raise account_changes.PasswordWrong
+    return Method.PASSWORD
+
+
+async def raise_session(request: Request, session: Session, proved: Method, path: str) -> Response:
+    """Record a further proof in a session, under a new cookie, and go on to a path of this server."""
+    runtime = request.runtime
+    acr, amr = methods.step_up(session.amr, proved)
+    cookie = await sessions.elevate(runtime, session, acr=acr, amr=amr)
+    if cookie is None:
+        return redirect(f"{runtime.settings.issuer}/sign-in")
+    max_age = session.expires_at - runtime.now() if session.remembered else None
+    header = browser.set_cookie(runtime.settings, visit.SESSION_COOKIE, cookie, max_age)
+    return redirect(runtime.settings.issuer + path, (header,))

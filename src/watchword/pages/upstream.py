@@ -1,0 +1,199 @@
+"""Sign in with another provider: there, back again, and the question of whose account that is here (FD-01, FD-02, FD-03)."""
+
+import base64
+import os
+
+import msgspec
+
+from watchword.credentials.methods import Method
+from watchword.credentials.passkey import PasskeyRefused
+from watchword.credentials.upstream import Identity, UpstreamRefused
+from watchword.flows import mail, passkeys, sign_in, upstream
+from watchword.flows.sign_in import SignInRefused
+from watchword.flows.throttle import Throttled
+from watchword.http import Request, Response, redirect
+from watchword.pages import browser, errors, returning, second_factor, step_up, visit
+from watchword.pages import sign_in as sign_in_page
+from watchword.pages.render import Problem
+from watchword.store import users
+from watchword.store.users import User
+from watchword.telemetry import log
+
+ATTEMPT_COOKIE, LINK_COOKIE = "ww-upstream", "ww-link"
+PURPOSE = "link"
+LIFETIME = 600
+
+
+class Pending(msgspec.Struct, frozen=True):
+    """A proved identity whose address belongs to an account that is not proved yet; times are Unix seconds."""
+
+    provider: str
+    identity: Identity
+    user_id: str
+    back: str
+    at: int
+
+
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder(Pending).decode
+
+
+async def begin(request: Request) -> Response:
+    """Send the browser to a provider."""
+    runtime = request.runtime
+    value, fresh = browser.ensure_browser(request)
+    name, back = request.path_params["name"], request.query().get("return") or ""
+    try:
+        address, sealed = await upstream.begin(runtime, name, value, back)
+    except UpstreamRefused as refused:
+        return await _failed(request, name, refused, back)
+    cookie = browser.set_cookie(runtime.settings, ATTEMPT_COOKIE, _text(sealed), LIFETIME)
+    return redirect(address, (cookie, *((fresh,) if fresh else ())))
+
+
+def _text(sealed: bytes) -> str:
+    return base64.urlsafe_b64encode(sealed).decode().rstrip("=")
+
+
+def _bytes(text: str | None) -> bytes:
+    try:
+        return base64.urlsafe_b64decode((text or "") + "=" * (-len(text or "") % 4))
+    except ValueError:
+        return b""
+
+
+async def _failed(request: Request, name: str, refused: UpstreamRefused, back: str) -> Response:
+    log.info("upstream.refused", provider=name, reason=refused.reason, detail=refused.detail)
+    title = upstream.configured(request.runtime, name).title
+    problem = Problem("upstream_failed", {"provider": title})
+    return await sign_in_page.form_page(request, back or None, problem=problem, status=400)
+
+
+async def callback(request: Request) -> Response:
+    """Take the provider's answer and go on with whoever it proves."""
+    runtime = request.runtime
+    name = request.path_params["name"]
+    cookie = request.cookie(browser.cookie_name(runtime.settings, ATTEMPT_COOKIE))
+    session = await visit.current(request)
+    try:
+        found = await upstream.finish(
+            runtime,
+            name,
+            browser.browser_of(request) or "",
+            _bytes(cookie),
+            request.query().single(),
+            current_user=session.user_id if session else None,
+            current_is_fresh=session is not None and step_up.is_fresh(session, runtime.now()),
+        )
+    except UpstreamRefused as refused:
+        return await _failed(request, name, refused, "")
+    return await _go_on(request, name, found)
+
+
+async def _go_on(request: Request, name: str, found: upstream.Found) -> Response:
+    runtime = request.runtime
+    if found.outcome == "sign_in" and found.user is not None:
+        return await _signed_in(request, found.user, found.back)
+    if found.outcome == "link":
+        session = await visit.current(request)
+        user = await runtime.database.read(users.get_user, session.user_id) if session else None
+        if user is not None and await upstream.link(runtime, user, found.identity):
+            await _tell(request, user)
+            return redirect(f"{runtime.settings.issuer}/account?notice=upstream_linked")
+    if found.outcome in ("register", "refused_unknown") and found.user is not None:
+        return _ask_to_link(request, name, found, found.user)
+    if found.outcome == "register":
+        made = await upstream.register(runtime, found.identity)
+        if made is not None:
+            return await _signed_in(request, made, found.back)
+    return await _failed(request, name, UpstreamRefused(found.outcome), found.back)
+
+
+async def _signed_in(request: Request, user: User, back: str) -> Response:
+    return await visit.proceed(request, user, (Method.UPSTREAM,), remember=False, back=back)
+
+
+async def _tell(request: Request, user: User) -> None:
+    origin = visit.origin_of(request)
+    await mail.notify(request.runtime, user, "new_factor", origin, "/account", change="upstream_linked")
+
+
+def _ask_to_link(request: Request, name: str, found: upstream.Found, user: User) -> Response:
+    runtime = request.runtime
+    pending = Pending(name, found.identity, user.id, found.back, runtime.now())
+    context = browser.browser_of(request) or ""
+    sealed = runtime.master.seal("link", context, _encode(pending), os.urandom(12))
+    cookie = browser.set_cookie(runtime.settings, LINK_COOKIE, _text(sealed), LIFETIME)
+    return redirect(f"{runtime.settings.issuer}/upstream/link", (cookie,))
+
+
+async def _pending(request: Request) -> tuple[Pending, User] | None:
+    runtime = request.runtime
+    text = request.cookie(browser.cookie_name(runtime.settings, LINK_COOKIE))
+    try:
+        pending = _decode(runtime.master.open("link", browser.browser_of(request) or "", _bytes(text)))
+    except ValueError:
+        return None
+    user = await runtime.database.read(users.get_user, pending.user_id)
+    fresh = 0 <= runtime.now() - pending.at < LIFETIME
+    return (pending, user) if fresh and user is not None and user.disabled_at is None else None
+
+
+async def show_link(request: Request) -> Response:
+    """Ask for a proof of the account here, before the two are linked."""
+    found = await _pending(request)
+    return errors.expired(request) if found is None else await _link_page(request, *found)
+
+
+async def _link_page(
+    request: Request, pending: Pending, user: User, problem: object = None, status: int = 200
+) -> Response:
+    runtime = request.runtime
+    allowed = runtime.settings.sign_in_methods
+    value = browser.browser_of(request) or ""
+    asked = await passkeys.request_options(runtime, value, PURPOSE, user.id) if "passkey" in allowed else None
+    identity = pending.identity
+    context = {
+        "action": f"{runtime.settings.issuer}/upstream/link",
+        "provider": {"name": upstream.configured(runtime, pending.provider).title},
+        "upstream": {"identifier": identity.verified_email or identity.preferred_username or identity.sub},
+        "account": sign_in_page.describe(request, user),
+        "methods": [*(["password"] if "password" in allowed else []), *(["passkey"] if asked else [])],
+        "passkey_options": asked[0] if asked else "",
+        "errors": {"form": problem} if problem else {},
+        "hidden": {"challenge": asked[1]} if asked else {},
+    }
+    return browser.page(request, "link_account", context, status=status)
+
+
+async def link(request: Request) -> Response:
+    """Link the two when the account here is proved as well, or leave them apart."""
+    form = request.form()
+    browser.check_csrf(request, form.get("csrf"))
+    found = await _pending(request)
+    if found is None:
+        return errors.expired(request)
+    pending, user = found
+    runtime = request.runtime
+    gone = browser.set_cookie(runtime.settings, LINK_COOKIE, "", 0)
+    if form.get("decision") == "cancel":
+        return redirect(f"{runtime.settings.issuer}/sign-in", (gone,))
+    try:
+        if form.get("credential"):
+            method = await second_factor.prove(request, user, "passkey", form, PURPOSE)
+        else:
+            password = form.get("password") or ""
+            proved = await sign_in.by_password(runtime, user.username, password, request.address)
+            method = Method.PASSWORD
+            if proved.id != user.id:
+                raise SignInRefused
+    except SignInRefused:
+        return await _link_page(request, pending, user, "password_wrong", 401)
+    except (PasskeyRefused, Throttled) as refused:
+        status = 429 if isinstance(refused, Throttled) else 401
+        return await _link_page(request, pending, user, second_factor.problem_of(refused), status)
+    if not await upstream.link(runtime, user, pending.identity):
+        return errors.expired(request)
+    await _tell(request, user)
+    back = pending.back or returning.seal_return(runtime, returning.DEFAULT)
+    return await visit.proceed(request, user, (method, Method.UPSTREAM), remember=False, back=back)

@@ -1,0 +1,165 @@
+"""A visit that becomes a session: what was proved so far, kept sealed with the browser, and the session when it is enough.
+
+Theory of operation. After the first factor nobody is signed in yet: the browser gets a cookie in which the server has sealed who gave
+which factor and where they wanted to go. It is worth nothing in another browser, for ten minutes at most, and nothing without the
+second factor. When the factors are enough `complete` begins the session: a new cookie, the old one dead (SE-01).
+"""
+
+import base64
+import os
+
+import msgspec
+
+from watchword.credentials import methods
+from watchword.credentials.methods import Method
+from watchword.flows import authorization, factors, mail, sessions
+from watchword.flows.mail import Origin
+from watchword.http import Request, Response, redirect
+from watchword.pages import browser, returning, user_agents
+from watchword.store import browsers, interactions, users
+from watchword.store import factors as factor_store
+from watchword.store.sessions import Session
+from watchword.store.users import User
+
+SESSION_COOKIE, VISIT_COOKIE = "ww-session", "ww-visit"
+LIFETIME = 600
+
+
+class Visit(msgspec.Struct, frozen=True):
+    """Somebody who has given a first factor and not yet a second; times are Unix seconds."""
+
+    user_id: str
+    methods: tuple[Method, ...]
+    remember: bool
+    back: str
+    began_at: int
+
+
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder(Visit).decode
+
+
+async def current(request: Request) -> Session | None:
+    """Return the session of a request's cookie, or None."""
+    name = browser.cookie_name(request.runtime.settings, SESSION_COOKIE)
+    return await sessions.current(request.runtime, request.cookie(name), request.address)
+
+
+def origin_of(request: Request) -> Origin:
+    """Return from where a request comes, for notices."""
+    agent = request.header(b"user-agent") or ""
+    return Origin(request.address, user_agents.describe(agent).name, browser.locale_of(request))
+
+
+async def proceed(
+    request: Request, user: User, used: tuple[Method, ...], *, remember: bool, back: str
+) -> Response:
+    """Go on after a proof: to the second factor where one is needed, else into the session."""
+    runtime = request.runtime
+    have = await runtime.database.read(factor_store.enrolled, user.id)
+    offered = factors.demanded(runtime.settings, user, have)
+    trusted = await _is_trusted(request, user)
+    if not factors.still_needed(used, offered, trusted):
+        return await complete(request, user, used, remember=remember, back=back)
+    visit = Visit(user.id, used, remember, back, runtime.now())
+    return redirect(f"{runtime.settings.issuer}/sign-in/second-factor", (_set(request, visit),))
+
+
+async def _is_trusted(request: Request, user: User) -> bool:
+    value, runtime = browser.browser_of(request), request.runtime
+    if value is None or not runtime.settings.second_factor_trusted:
+        return False
+    digest = browser.digest_of(value)
+    return await runtime.database.read(browsers.find_trust, user.id, digest, runtime.now())
+
+
+def _set(request: Request, visit: Visit) -> tuple[bytes, bytes]:
+    context = browser.browser_of(request) or ""
+    sealed = request.runtime.master.seal("visit", context, _encode(visit), os.urandom(12))
+    text = base64.urlsafe_b64encode(sealed).decode().rstrip("=")
+    return browser.set_cookie(request.runtime.settings, VISIT_COOKIE, text, LIFETIME)
+
+
+def gone(request: Request) -> tuple[bytes, bytes]:
+    """Return the header that ends a visit."""
+    return browser.set_cookie(request.runtime.settings, VISIT_COOKIE, "", 0)
+
+
+async def read(request: Request) -> tuple[Visit, User] | None:
+    """Return the visit of this browser and its person, or None when there is none that is fresh."""
+    runtime = request.runtime
+    text = request.cookie(browser.cookie_name(runtime.settings, VISIT_COOKIE)) or ""
+    try:
+        sealed = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
+        visit = _decode(runtime.master.open("visit", browser.browser_of(request) or "", sealed))
+    except ValueError:
+        return None
+    if not 0 <= runtime.now() - visit.began_at < LIFETIME:
+        return None
+    user = await runtime.database.read(users.get_user, visit.user_id)
+    changed = user is not None and (user.password_changed_at or 0) > visit.began_at
+    return (visit, user) if user is not None and user.disabled_at is None and not changed else None
+
+
+async def complete(
+    request: Request,
+    user: User,
+    used: tuple[Method, ...],
+    *,
+    remember: bool,
+    back: str,
+    trust: bool = False,
+    proven: tuple[str, tuple[str, ...]] | None = None,
+) -> Response:
+    """Begin the session and go where the person wanted; `proven` is `acr` and `amr` where `used` does not say it."""
+    runtime = request.runtime
+    settings = runtime.settings
+    acr, amr = proven or methods.assurance(used)
+    old = await current(request)
+    _session, cookie = await sessions.begin(
+        runtime,
+        user.id,
+        acr=acr,
+        amr=amr,
+        user_agent=request.header(b"user-agent") or "",
+        address=request.address,
+        remember=remember,
+        instead_of=old,
+    )
+    await _note_browser(request, user, trust)
+    path = returning.open_return(runtime, back)
+    await _note_interaction(request, path)
+    max_age = settings.session_remembered if remember else None
+    cookies = (browser.set_cookie(settings, SESSION_COOKIE, cookie, max_age), gone(request))
+    return redirect(settings.issuer + path, cookies)
+
+
+async def _note_browser(request: Request, user: User, trust: bool) -> None:
+    runtime = request.runtime
+    value = browser.browser_of(request)
+    if value is None:
+        return
+    now, lasts = runtime.now(), runtime.settings.second_factor_trusted
+    seen = await runtime.database.write(
+        browsers.note_browser,
+        user.id,
+        browser.digest_of(value),
+        trusted_until=now + lasts if trust and lasts else None,
+        now=now,
+    )
+    if seen.others and not seen.known:
+        await mail.notify(runtime, user, "new_device", origin_of(request), "/account/sessions")
+
+
+async def _note_interaction(request: Request, path: str) -> None:
+    """Note for the authorization request that this sign-in was for that the person has signed in (AZ-11)."""
+    interaction = returning.interaction_of(path)
+    value = browser.browser_of(request)
+    if interaction is not None and value is not None:
+        await request.runtime.database.write(
+            interactions.note_step,
+            interaction,
+            authorization.browser_digest(value),
+            "sign_in",
+            request.runtime.now(),
+        )

@@ -1,0 +1,73 @@
+"""RFC 5321: sending a mail through the operator's server, over TLS.
+
+Owns the connection: `smtps://` speaks TLS from the start, `smtp://` demands STARTTLS unless the server is on this machine. What a
+mail says and when it is tried again is decided elsewhere.
+"""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.message import EmailMessage
+from email.utils import format_datetime, make_msgid
+from urllib.parse import unquote, urlsplit
+
+from watchword.settings import is_loopback
+
+TIMEOUT = 20.0
+
+
+class MailError(Exception):
+    """The server did not take the mail; `reason` names no content."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """One mail to one address; `sent_at` in Unix seconds."""
+
+    to: str
+    subject: str
+    body: str
+    sender: str
+    sent_at: int
+
+
+def compose(letter: Letter) -> EmailMessage:
+    """Return the message; raise MailError when an address cannot be one (a line break would add headers)."""
+    message = EmailMessage()
+    try:
+        message["From"] = letter.sender
+        message["To"] = letter.to
+        message["Subject"] = letter.subject
+    except ValueError:
+        raise MailError("an address or the subject cannot be written into a header") from None
+    message["Date"] = format_datetime(datetime.fromtimestamp(letter.sent_at, UTC))
+    message["Message-ID"] = make_msgid(domain=letter.sender.rpartition("@")[2].rstrip("> ") or "localhost")
+    message["Auto-Submitted"] = "auto-generated"  # RFC 3834 §5: no machine answers it
+    message.set_content(letter.body)
+    return message
+
+
+async def send(url: str, letter: Letter) -> None:
+    """Hand a mail to the server of an `smtp://` or `smtps://` address; raise MailError."""
+    import aiosmtplib  # with the first mail: a server of tokens alone never needs it
+
+    parts = urlsplit(url)
+    host, secure = parts.hostname or "localhost", parts.scheme == "smtps"
+    user = unquote(parts.username) if parts.username else None
+    password = unquote(parts.password) if parts.password else None
+    try:
+        await aiosmtplib.send(
+            compose(letter),
+            hostname=host,
+            port=parts.port or (465 if secure else 587),
+            username=user,
+            password=password,
+            use_tls=secure,
+            start_tls=False if secure else (None if is_loopback(host) else True),
+            timeout=TIMEOUT,
+        )
+    except (aiosmtplib.SMTPException, OSError) as error:
+        raise MailError(type(error).__name__) from None

@@ -1,0 +1,60 @@
+"""Browsers that a person was seen with, by digest of the browser's own value; some are trusted for a while."""
+
+from dataclasses import dataclass
+
+from watchword.store.database import Transaction
+
+
+@dataclass(frozen=True, slots=True)
+class Sighting:
+    """What was known of a device before this sign-in."""
+
+    known: bool
+    others: bool
+
+
+async def find_trust(tx: Transaction, user_id: str, browser: bytes, now: int) -> bool:
+    """Whether a person's second factor is spared with this browser."""
+    row = await tx.one(
+        "SELECT 1 AS trusted FROM browsers WHERE user_id = $1 AND browser = $2 AND trusted_until > $3",
+        user_id,
+        browser,
+        now,
+    )
+    return row is not None
+
+
+async def note_browser(
+    tx: Transaction, user_id: str, browser: bytes, *, trusted_until: int | None, now: int
+) -> Sighting:
+    """Note that a person signed in with a browser; return whether this one, and whether any other, was known."""
+    row = await tx.one(
+        "SELECT COALESCE(SUM(CASE WHEN browser = $2 THEN 1 ELSE 0 END), 0) AS known, COUNT(*) AS devices FROM browsers WHERE user_id = $1",
+        user_id,
+        browser,
+    )
+    await tx.run(
+        "INSERT INTO browsers (user_id, browser, first_seen_at, last_seen_at, trusted_until) VALUES ($1, $2, $3, $3, $4) "
+        "ON CONFLICT (user_id, browser) DO UPDATE SET last_seen_at = excluded.last_seen_at, "
+        "trusted_until = COALESCE(excluded.trusted_until, browsers.trusted_until)",
+        user_id,
+        browser,
+        now,
+        trusted_until,
+    )
+    known, devices = (int(row["known"]), int(row["devices"])) if row else (0, 0)
+    return Sighting(known > 0, devices > known)
+
+
+async def forget_trust(tx: Transaction, user_id: str) -> None:
+    """Ask for the second factor again with every browser of a person."""
+    await tx.run("UPDATE browsers SET trusted_until = NULL WHERE user_id = $1", user_id)
+
+
+async def purge_browsers(tx: Transaction, before: int) -> int:
+    """Forget browsers that were not seen for long."""
+    return await tx.run(
+        "DELETE FROM browsers WHERE last_seen_at < $1 AND (user_id, browser) IN "
+        "(SELECT user_id, browser FROM browsers WHERE last_seen_at < $1 LIMIT 500)",
+        before,
+    )

@@ -1,0 +1,70 @@
+"""Mail on its way: sealed, tried until it is delivered or has expired, by whichever node comes first."""
+
+from dataclasses import dataclass
+
+from watchword.store.database import Transaction
+
+RETRY_SECONDS = 60
+MAX_PENDING = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """A mail that is to be sent; `sealed` holds address, template and context."""
+
+    id: str
+    sealed: bytes
+    attempts: int
+    created_at: int
+
+
+async def add_mail(tx: Transaction, mail_id: str, sealed: bytes, *, expires_at: int, now: int) -> bool:
+    """Put a mail into the outbox; return False when it is full."""
+    row = await tx.one(
+        "INSERT INTO outbox (id, sealed, created_at, next_at, expires_at) SELECT $1, $2, $3, $3, $4 "  # noqa: S608 - a literal
+        f"WHERE (SELECT COUNT(*) FROM outbox WHERE delivered_at IS NULL) < {MAX_PENDING} RETURNING id",
+        mail_id,
+        sealed,
+        now,
+        expires_at,
+    )
+    return row is not None
+
+
+async def is_mail_due(tx: Transaction, now: int) -> bool:
+    """Whether there is anything to send."""
+    row = await tx.one(
+        "SELECT 1 AS due FROM outbox WHERE next_at <= $1 AND delivered_at IS NULL AND expires_at > $1 LIMIT 1",
+        now,
+    )
+    return row is not None
+
+
+async def claim_mail(tx: Transaction, now: int) -> Outgoing | None:
+    """Take a mail that is due; it comes back, later each time, unless it is reported delivered."""
+    row = await tx.one(
+        f"UPDATE outbox SET attempts = attempts + 1, next_at = $1 + {RETRY_SECONDS} * (attempts + 1) * (attempts + 1) "  # noqa: S608 - a literal
+        "WHERE delivered_at IS NULL AND id = (SELECT id FROM outbox WHERE next_at <= $1 AND delivered_at IS NULL AND expires_at > $1 "
+        "ORDER BY next_at, id LIMIT 1) AND next_at <= $1 RETURNING id, sealed, attempts, created_at",
+        now,
+    )
+    return Outgoing(row["id"], bytes(row["sealed"]), row["attempts"], row["created_at"]) if row else None
+
+
+async def note_delivered(tx: Transaction, mail_id: str) -> None:
+    """Forget a mail that was delivered, or that there is nobody to send to."""
+    await tx.run("DELETE FROM outbox WHERE id = $1", mail_id)
+
+
+async def keep_delivered(tx: Transaction, mail_id: str, sealed: bytes, now: int) -> None:
+    """Keep a mail as it was delivered, to be shown (development)."""
+    await tx.run("UPDATE outbox SET delivered_at = $1, sealed = $2 WHERE id = $3", now, sealed, mail_id)
+
+
+async def list_mail(tx: Transaction, limit: int = 50) -> list[Outgoing]:
+    """Return the newest delivered mails, newest first."""
+    rows = await tx.all(
+        "SELECT id, sealed, attempts, created_at FROM outbox WHERE delivered_at IS NOT NULL ORDER BY created_at DESC, id DESC LIMIT $1",
+        limit,
+    )
+    return [Outgoing(row["id"], bytes(row["sealed"]), row["attempts"], row["created_at"]) for row in rows]

@@ -1,0 +1,127 @@
+"""What changes about an account after it was made: address, password with the sessions that end, switching off, deletion."""
+
+from watchword.store.api_tokens import revoke_tokens_of
+from watchword.store.browsers import forget_trust
+from watchword.store.database import Transaction
+from watchword.store.grants import end_grant
+from watchword.store.links import use_link
+from watchword.store.sessions import end_sessions_of
+from watchword.store.users import get_user, set_password
+
+
+async def set_email(
+    tx: Transaction, user_id: str, email: str, canonical_email: str, *, verified: bool, actor: str, now: int
+) -> str:
+    """Set an account's address: "changed", "taken" by another account, or "unknown" account."""
+    taken = await tx.one(
+        "SELECT id FROM users WHERE canonical_email = $1 AND id <> $2", canonical_email, user_id
+    )
+    if taken is not None:
+        return "taken"
+    row = await tx.one(
+        "UPDATE users SET email = $1, canonical_email = $2, email_verified_at = $3 WHERE id = $4 RETURNING id",
+        email,
+        canonical_email,
+        now if verified else None,
+        user_id,
+    )
+    if row is None:
+        return "unknown"
+    await tx.record("user.email_changed", actor=actor, target=user_id, at=now, verified=verified)
+    return "changed"
+
+
+async def verify_email(
+    tx: Transaction, link: bytes, user_id: str, email: str, canonical_email: str, now: int
+) -> str:
+    """Use a link up and set the address that it confirms: "changed", "taken", "unknown", or "gone" link."""
+    if await use_link(tx, link, "verify_email", now) is None:
+        return "gone"
+    return await set_email(tx, user_id, email, canonical_email, verified=True, actor=user_id, now=now)
+
+
+async def change_password(
+    tx: Transaction, user_id: str, password_hash: str, *, but: str | None, actor: str, now: int
+) -> list[str]:
+    """Set a password; with `but`, end every other session than that one. Trust in devices ends. Return the ended sessions."""
+    if not await set_password(tx, user_id, password_hash, actor=actor, now=now):
+        return []
+    await forget_trust(tx, user_id)
+    return [] if but is None else await end_sessions_of(tx, user_id, but=but, actor=actor, now=now)
+
+
+async def reset_password(
+    tx: Transaction, link: bytes, password_hash: str, *, end_all: bool, now: int
+) -> str | None:
+    """Use a reset link up and set the password; return the account's identifier, or None when the link is gone."""
+    used = await use_link(tx, link, "reset_password", now)
+    if used is None:
+        return None
+    user = await get_user(tx, used.subject)
+    if user is None or user.disabled_at is not None:
+        return None
+    if user.email is not None and used.data.get("email") == user.email and user.email_verified_at is None:
+        await tx.run("UPDATE users SET email_verified_at = $1 WHERE id = $2", now, user.id)
+    but = "" if end_all else None
+    await change_password(tx, user.id, password_hash, but=but, actor=user.id, now=now)
+    return user.id
+
+
+async def set_disabled(tx: Transaction, user_id: str, disabled: bool, *, actor: str, now: int) -> bool:
+    """Switch an account off, ending its sessions and grants, or on again; return False when there is none."""
+    row = await tx.one(
+        "UPDATE users SET disabled_at = $1 WHERE id = $2 RETURNING id", now if disabled else None, user_id
+    )
+    if row is None:
+        return False
+    await tx.record("user.disabled" if disabled else "user.enabled", actor=actor, target=user_id, at=now)
+    if disabled:
+        await end_sessions_of(tx, user_id, actor=actor, now=now)
+        await end_grants_of(tx, user_id, reason="account disabled", actor=actor, now=now)
+    return True
+
+
+async def end_grants_of(
+    tx: Transaction, user_id: str, *, reason: str, actor: str, now: int, client_id: str = ""
+) -> int:
+    """End every grant of a person, or only those to one client, with the consent; return how many were alive."""
+    rows = await tx.all(
+        "SELECT id FROM grants WHERE user_id = $1 AND ($2 = '' OR client_id = $2) AND ended_at IS NULL",
+        user_id,
+        client_id,
+    )
+    for row in rows:
+        await end_grant(tx, row["id"], reason=reason, actor=actor, now=now)
+    await tx.run(
+        "DELETE FROM consents WHERE user_id = $1 AND ($2 = '' OR client_id = $2)", user_id, client_id
+    )
+    return len(rows)
+
+
+async def delete_user(tx: Transaction, user_id: str, *, actor: str, now: int) -> bool:
+    """Delete an account and end everything that it was issued; the audit trail keeps the identifier only."""
+    if await get_user(tx, user_id) is None:
+        return False
+    await end_sessions_of(tx, user_id, actor=actor, now=now)
+    await end_grants_of(tx, user_id, reason="account deleted", actor=actor, now=now)
+    await revoke_tokens_of(tx, user_id, reason="account deleted", actor=actor, now=now)
+    await tx.run(
+        "UPDATE identities SET revoked_at = $1 WHERE owner_id = $2 AND revoked_at IS NULL", now, user_id
+    )
+    await tx.run("DELETE FROM one_time_links WHERE subject = $1", user_id)
+    await tx.run("DELETE FROM users WHERE id = $1", user_id)
+    await tx.record("user.deleted", actor=actor, target=user_id, at=now)
+    return True
+
+
+async def count_ends(tx: Transaction, user_id: str, now: int) -> tuple[int, int, int]:
+    """Return how many sessions, applications and API tokens end with an account."""
+    row = await tx.one(
+        "SELECT (SELECT COUNT(*) FROM sessions WHERE user_id = $1 AND ended_at IS NULL AND expires_at > $2) AS sessions, "
+        "(SELECT COUNT(DISTINCT client_id) FROM grants WHERE user_id = $1 AND ended_at IS NULL) AS applications, "
+        "(SELECT COUNT(*) FROM api_tokens WHERE owner_id = $1 AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > $2)) AS tokens",
+        user_id,
+        now,
+    )
+    assert row is not None
+    return row["sessions"], row["applications"], row["tokens"]

@@ -395,3 +395,17 @@ async def test_form_post_sends_the_same_by_a_form(server: Server) -> None:
     assert f'action="{REDIRECT}"' in page.text
     assert "<script>" not in page.text.replace("<script src", ""), "AZ-15"
     assert 'name="code"' in page.text
+
+
+async def test_a_revoked_refresh_token_ends_its_grant(server: Server) -> None:
+    client, other = await register(server), await register(server)
+    answer = await obtain_code(server, client)
+    tokens = (await redeem(server, client, answer["code"])).json()
+    await server.post("/revoke", other, token=tokens["refresh_token"])
+    renewed = (await refresh(server, client, tokens["refresh_token"])).json()
+    assert "access_token" in renewed, "another client ends nothing"
+    assert (await server.post("/revoke", client, token=renewed["refresh_token"])).status_code == 200
+    assert (await refresh(server, client, renewed["refresh_token"])).json()["error"] == "invalid_grant"
+    for token in (tokens["access_token"], renewed["access_token"]):
+        seen = await server.post("/introspect", client, token=token)
+        assert seen.json() == {"active": False}, "RFC 7009 §2.1"

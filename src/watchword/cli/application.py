@@ -3,7 +3,7 @@
 import typer
 
 from watchword import __version__
-from watchword.cli import audit, backup, clients, keys, serving, tokens, users, zero
+from watchword.cli import audit, backup, clients, keys, login, serving, tokens, users, zero
 
 app = typer.Typer(
     name="watchword",
@@ -17,6 +17,9 @@ app.add_typer(clients.app, name="client")
 app.add_typer(users.app, name="user")
 app.add_typer(keys.app, name="key")
 app.add_typer(zero.app, name="zero")
+app.command("login")(login.login)
+app.command("logout")(login.logout)
+tokens.app.command("print")(login.print_token)
 app.command("audit")(audit.audit)
 app.command("dev")(serving.dev)
 app.command("serve")(serving.serve)

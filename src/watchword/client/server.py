@@ -69,7 +69,7 @@ class AuthorizationServer:
             status, answered, document = self._send("POST", address, sent, headers)
             fresh_nonce = prover is not None and prover.heard(origin, answered)
             fresh_clock = self._clocks.heard(origin, answered)
-            if status == 200:
+            if status in (200, 201):  # RFC 9126 §2.2: a pushed request is created
                 return document or {}
             code = document.get("error") if document else None
             # RFC 9449 §8: once more with the nonce; and once more when only the clocks differed.

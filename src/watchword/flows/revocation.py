@@ -5,7 +5,7 @@ from watchword.flows.runtime import Runtime
 from watchword.jose import JoseError
 from watchword.oauth import token_format
 from watchword.oauth.clients import Client
-from watchword.store import api_tokens, tokens
+from watchword.store import api_tokens, grants, tokens
 
 
 async def revoke(runtime: Runtime, client: Client, token: str) -> None:
@@ -20,10 +20,21 @@ async def revoke(runtime: Runtime, client: Client, token: str) -> None:
             actor=actor,
             now=now,
         )
+    elif kind == "r":
+        await _refresh_token(runtime, client, token)
     elif kind == "a":
         await _api_token(runtime, client, token)
     elif kind is None and token.count(".") == 2:
         await _self_contained(runtime, client, token)
+
+
+async def _refresh_token(runtime: Runtime, client: Client, token: str) -> None:
+    # §2.1: the grant ends, and with it the access tokens that it gave
+    found = await runtime.database.read(grants.find_refresh_token, token_format.digest(token))
+    if found is not None and found.client_id == client.client_id:
+        await runtime.database.write(
+            grants.end_grant, found.id, reason="revoked", actor=client.client_id, now=runtime.now()
+        )
 
 
 async def _api_token(runtime: Runtime, client: Client, token: str) -> None:

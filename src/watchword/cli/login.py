@@ -1,0 +1,171 @@
+"""`watchword login`, `logout`, `token print`: signing in at any authorization server, and a fresh token for scripts.
+
+These three touch no database of this server: they are a client of one, ours or another's.
+"""
+
+import sys
+import time
+from typing import Annotated
+from urllib.parse import urlsplit
+
+import typer
+
+from watchword.cli import session
+from watchword.cli.session import Json
+from watchword.client import logins, sign_in
+from watchword.client.callback import DEFAULT
+from watchword.client.errors import ClientError, Refused
+from watchword.client.identity import PublicClient
+from watchword.client.logins import Login
+from watchword.client.proofs import Clocks, Prover
+from watchword.client.server import AuthorizationServer, Document
+from watchword.client.sign_in import Wanted
+from watchword.client.source import record_of
+from watchword.jose import jwk
+
+Name = Annotated[str | None, typer.Argument(help="Name of the sign-in (default: the latest).")]
+
+
+def login(
+    issuer: Annotated[
+        str, typer.Argument(help="The authorization server, such as https://auth.example.com.")
+    ],
+    client_id: Annotated[
+        str, typer.Option(envvar="WATCHWORD_CLIENT_ID", help="A public client registered there.")
+    ],
+    scope: Annotated[str, typer.Option(help="Scopes, separated by spaces.")] = "",
+    resource: Annotated[str, typer.Option(help="The API that the tokens are for.")] = "",
+    device: Annotated[bool, typer.Option("--device", help="Sign in on another device.")] = False,
+    dpop: Annotated[
+        bool, typer.Option("--dpop", help="Bind the tokens to a key that is kept with them.")
+    ] = False,
+    redirect_uri: Annotated[
+        str, typer.Option(help="The loopback address registered there; without a port, any.")
+    ] = DEFAULT,
+    name: Annotated[str | None, typer.Option(help="Name of the sign-in (default: the server's).")] = None,
+    file_store: Annotated[
+        bool,
+        typer.Option(
+            "--file-store", help="Keep secrets in a file that only you can read, not in the key ring."
+        ),
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Sign in at an authorization server, in a browser or on another device, and stay signed in."""
+    parts = urlsplit(issuer)
+    made = Login(
+        name=name or parts.netloc + parts.path,
+        issuer=issuer,
+        client_id=client_id,
+        scope=scope,
+        resource=resource,
+        dpop=dpop,
+        kept_in="file" if file_store else "keyring",
+        since=int(time.time()),
+    )
+    try:
+        expires_at = _sign_in(made, device, redirect_uri)
+    except Refused as refused:
+        session.refuse(refused.code, refused.description or "The server refused.", as_json)
+    except (ClientError, OSError) as error:
+        session.refuse("unavailable", _hint(error), as_json)
+    except ValueError as error:
+        session.usage(str(error))
+    document = {"name": made.name, "issuer": issuer, "client_id": client_id, "expires_at": expires_at}
+    if as_json:
+        session.print_json({**document, "kept_in": made.kept_in})
+    else:
+        session.out.print(
+            f"Signed in at {made.name}. `watchword token print` hands a token to scripts.", markup=False
+        )
+
+
+def _hint(error: Exception) -> str:
+    if type(error).__name__ == "NoKeyring":
+        return f"{error}: use --file-store to keep the secrets in a file that only you can read ({logins.folder()})"
+    return str(error)
+
+
+def _sign_in(login: Login, device: bool, redirect_uri: str) -> int | None:
+    store = logins.store_of(login)
+    with store.lock():
+        store.load()  # a key ring that does not open is noticed before anybody signs in
+    clocks = Clocks()
+    server = AuthorizationServer(login.issuer, clocks)
+    prover = Prover(jwk.generate("ES256"), clocks) if login.dpop else None
+    wanted = Wanted(PublicClient(login.client_id), login.scope, login.resource)
+    asked_at = clocks()
+    answer = _answer(server, wanted, prover, device, redirect_uri)
+    record = record_of(logins.source_of(login).owner, answer, min(asked_at, clocks()), prover)
+    with store.lock():
+        store.save(record)
+    logins.save(login)
+    return None if record.expires_at is None else int(record.expires_at)
+
+
+def _answer(
+    server: AuthorizationServer, wanted: Wanted, prover: Prover | None, device: bool, redirect_uri: str
+) -> Document:
+    can_device = "device_authorization_endpoint" in server.metadata()
+    if device or (can_device and not sign_in.has_browser()):
+        return sign_in.by_device(server, wanted, prover, show=_show_code)
+    return sign_in.by_browser(server, wanted, prover, redirect_uri=redirect_uri, show=_show_address)
+
+
+def _show_address(address: str) -> None:
+    session.err.print("Sign in with your browser. If it does not open, go to:")
+    session.err.print(f"  {address}", markup=False)
+
+
+def _show_code(address: str, code: str) -> None:
+    session.err.print(f"On any device, open {address}\nand type the code {code}", markup=False)
+
+
+def print_token(name: Name = None, as_json: Json = False) -> None:
+    """Print a fresh access token of a sign-in, for scripts."""
+    try:
+        found = logins.find(name)
+        record = logins.source_of(found).record()
+    except Refused as refused:
+        session.refuse(refused.code, refused.description or "The server refused.", as_json)
+    except (ClientError, OSError) as error:
+        session.refuse(
+            "not_signed_in" if isinstance(error, logins.NotSignedIn) else "unavailable", str(error), as_json
+        )
+    if as_json:
+        expires_at = None if record.expires_at is None else int(record.expires_at)
+        shown = {"access_token": record.access_token, "token_type": record.token_type}
+        session.print_json({**shown, "expires_at": expires_at, "scope": record.scope, "issuer": found.issuer})
+    else:
+        sys.stdout.write(record.access_token + "\n")
+
+
+def logout(name: Name = None, as_json: Json = False) -> None:
+    """Sign out: the tokens are revoked at the server and forgotten here."""
+    try:
+        found = logins.find(name)
+        problem = _revoke(found)
+        logins.forget(found)
+    except (ClientError, OSError) as error:
+        session.refuse(
+            "not_signed_in" if isinstance(error, logins.NotSignedIn) else "unavailable", str(error), as_json
+        )
+    if problem:
+        session.refuse("unavailable", f"Forgotten here, but not revoked there: {problem}", as_json)
+    if as_json:
+        session.print_json({"name": found.name, "revoked": True})
+    else:
+        session.out.print(f"Signed out at {found.name}.", markup=False)
+
+
+def _revoke(login: Login) -> str:
+    record = logins.store_of(login).load()
+    token = record and (record.refresh_token or record.access_token)
+    if not token:
+        return ""
+    server = AuthorizationServer(login.issuer, Clocks())
+    try:
+        server.ask("revocation_endpoint", {"token": token}, PublicClient(login.client_id))
+    except ClientError as error:
+        return str(error)
+    return ""

@@ -1,0 +1,56 @@
+"""A person's tokens in the key ring of their operating system; needs the package `keyring`."""
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import keyring
+import msgspec
+from keyring.errors import KeyringError, PasswordDeleteError
+
+from watchword.client.errors import ClientError
+from watchword.client.store import Record, file_lock
+
+SERVICE = "watchword"
+
+
+class NoKeyring(ClientError):
+    """There is no key ring here, or it does not open."""
+
+
+class KeyringStore:
+    """A record in the key ring under a name; `lock` is a file, because key rings have no locks."""
+
+    def __init__(self, name: str, lock: Path) -> None:
+        self._name = name
+        self._lock = lock
+
+    def lock(self) -> contextlib.AbstractContextManager[None]:
+        """Hold other threads and processes off."""
+        return file_lock(self._lock)
+
+    def load(self) -> Record | None:
+        """Return the record; raise NoKeyring."""
+        with _opened():
+            text = keyring.get_password(SERVICE, self._name)
+        try:
+            return msgspec.json.decode(text, type=Record) if text else None
+        except msgspec.DecodeError:
+            return None
+
+    def save(self, record: Record | None) -> None:
+        """Replace the record; raise NoKeyring."""
+        with _opened():
+            if record is not None:
+                keyring.set_password(SERVICE, self._name, msgspec.json.encode(record).decode())
+                return
+            with contextlib.suppress(PasswordDeleteError):  # there was none
+                keyring.delete_password(SERVICE, self._name)
+
+
+@contextlib.contextmanager
+def _opened() -> Iterator[None]:
+    try:
+        yield
+    except KeyringError as error:
+        raise NoKeyring(f"the key ring cannot be used ({type(error).__name__})") from None

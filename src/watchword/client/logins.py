@@ -1,0 +1,102 @@
+"""Who this person is signed in as, and where: a file without secrets for each sign-in, the secrets in the key ring.
+
+Owns the folder `watchword` in the user's state directory (XDG_STATE_HOME, or ~/.local/state).
+"""
+
+import hashlib
+import os
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from watchword.client.errors import ClientError
+from watchword.client.grants import RefreshToken
+from watchword.client.identity import PublicClient
+from watchword.client.source import TokenSource
+from watchword.client.store import FileStore, Store
+
+
+class Login(msgspec.Struct, frozen=True, kw_only=True):
+    """A sign-in; no secret is in it."""
+
+    name: str
+    issuer: str
+    client_id: str
+    scope: str = ""
+    resource: str = ""
+    dpop: bool = False
+    kept_in: Literal["keyring", "file"] = "keyring"
+    since: int = 0
+
+
+class NotSignedIn(ClientError):
+    """There is no such sign-in."""
+
+
+def folder() -> Path:
+    """Return the folder of the sign-ins."""
+    state = os.environ.get("XDG_STATE_HOME")
+    return (Path(state) if state else Path.home() / ".local" / "state") / "watchword"
+
+
+def _path(name: str, suffix: str) -> Path:
+    return folder() / (hashlib.sha256(name.encode("utf-8", "replace")).hexdigest()[:24] + suffix)
+
+
+def store_of(login: Login) -> Store:
+    """Return where the secrets of a sign-in are."""
+    if login.kept_in == "file":
+        return FileStore(_path(login.name, ".secret"))
+    from watchword.client.keyring_store import KeyringStore  # its package is not in the base install
+
+    return KeyringStore(login.name, _path(login.name, ".lock"))
+
+
+def source_of(login: Login) -> TokenSource:
+    """Return the tokens of a sign-in, renewed as they are needed."""
+    grant = RefreshToken(resource=login.resource)
+    return TokenSource(
+        login.issuer,
+        PublicClient(login.client_id),
+        grant,
+        api=login.issuer,
+        dpop=login.dpop,
+        store=store_of(login),
+    )
+
+
+def save(login: Login) -> None:
+    """Remember a sign-in."""
+    path = _path(login.name, ".json")
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    temporary = path.with_name(f"{path.name}.{os.getpid()}")
+    temporary.write_bytes(msgspec.json.encode(login))
+    temporary.replace(path)
+
+
+def everyone() -> list[Login]:
+    """Return every sign-in, the latest first."""
+    found = []
+    for path in folder().glob("*.json"):
+        try:
+            found.append(msgspec.json.decode(path.read_bytes(), type=Login))
+        except (OSError, msgspec.DecodeError):
+            continue
+    return sorted(found, key=lambda login: (-login.since, login.name))
+
+
+def find(name: str | None) -> Login:
+    """Return a sign-in by its name, the latest without one; raise NotSignedIn."""
+    for login in everyone():
+        if name is None or login.name == name:
+            return login
+    raise NotSignedIn("you are not signed in" if name is None else f"you are not signed in at {name!r}")
+
+
+def forget(login: Login) -> None:
+    """Remove a sign-in with its secrets."""
+    store = store_of(login)
+    with store.lock():
+        store.save(None)
+    _path(login.name, ".json").unlink(missing_ok=True)

@@ -1,0 +1,139 @@
+"""Signing a person in at any authorization server: in a browser here (RFC 8252), or on another device (RFC 8628)."""
+
+import hashlib
+import secrets
+import time
+import webbrowser
+from collections.abc import Callable
+from dataclasses import dataclass
+from urllib.parse import urlencode
+
+from watchword.client.callback import DEFAULT, Callback
+from watchword.client.errors import Refused, Unreachable
+from watchword.client.identity import Identity
+from watchword.client.proofs import Prover
+from watchword.client.server import AuthorizationServer, Document
+from watchword.jose import jwk
+
+DEVICE_GRANT = "urn:ietf:params:oauth:grant-type:device_code"
+OFFLINE = "offline_access"
+PATIENCE = 300.0
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What a person is asked to allow; `client` is the program's own identity."""
+
+    client: Identity
+    scope: str = ""
+    resource: str = ""
+
+
+def full_scope(server: AuthorizationServer, scope: str) -> str:
+    """Return the scopes to ask for: with `offline_access` where the server has it, or there would be no refresh token."""
+    supported = server.metadata().get("scopes_supported")
+    offered = isinstance(supported, list) and OFFLINE in supported
+    return scope if OFFLINE in scope.split() or not offered else f"{scope} {OFFLINE}".strip()
+
+
+def has_browser() -> bool:
+    """Whether a browser can be opened here."""
+    try:
+        webbrowser.get()
+    except webbrowser.Error:
+        return False
+    return True
+
+
+def by_browser(
+    server: AuthorizationServer,
+    wanted: Wanted,
+    prover: Prover | None = None,
+    *,
+    redirect_uri: str = DEFAULT,
+    show: Callable[[str], object],
+    open_browser: Callable[[str], object] = webbrowser.open,
+    patience: float = PATIENCE,
+) -> Document:
+    """Return the token response of a sign-in in a browser (RFC 8252, with PKCE); `show` prints the address as well."""
+    state, verifier = secrets.token_urlsafe(32), secrets.token_urlsafe(48)
+    metadata = server.metadata()
+    has_iss = metadata.get("authorization_response_iss_parameter_supported") is True
+    with Callback(redirect_uri, state, server.issuer, has_iss=has_iss) as callback:
+        request = {
+            "response_type": "code",
+            "client_id": wanted.client.client_id,
+            "redirect_uri": callback.redirect_uri,
+            "state": state,
+            "code_challenge": jwk.b64encode(hashlib.sha256(verifier.encode()).digest()),  # RFC 7636 §4.2
+            "code_challenge_method": "S256",
+            **_asked(server, wanted),
+        }
+        if OFFLINE in request.get("scope", "").split():  # OpenID Connect Core §11
+            request["prompt"] = "consent"
+        if prover is not None:
+            request["dpop_jkt"] = prover.key.thumbprint  # RFC 9449 §10
+        address = _address(server, wanted, request)
+        show(address)
+        open_browser(address)
+        code = callback.wait(patience)
+    form = {
+        "grant_type": "authorization_code",
+        "code": code,
+        "redirect_uri": callback.redirect_uri,
+        "code_verifier": verifier,
+    }
+    return server.ask("token_endpoint", form | _resource(wanted), wanted.client, prover)
+
+
+def _asked(server: AuthorizationServer, wanted: Wanted) -> dict[str, str]:
+    scope = full_scope(server, wanted.scope)
+    return ({"scope": scope} if scope else {}) | _resource(wanted)
+
+
+def _resource(wanted: Wanted) -> dict[str, str]:
+    return {"resource": wanted.resource} if wanted.resource else {}
+
+
+def _address(server: AuthorizationServer, wanted: Wanted, request: dict[str, str]) -> str:
+    endpoint = server.endpoint("authorization_endpoint")
+    if server.metadata().get("require_pushed_authorization_requests") is True:  # RFC 9126 §5
+        pushed = server.ask("pushed_authorization_request_endpoint", request, wanted.client)
+        request = {"client_id": wanted.client.client_id, "request_uri": str(pushed.get("request_uri"))}
+    return f"{endpoint}{'&' if '?' in endpoint else '?'}{urlencode(request)}"
+
+
+def by_device(
+    server: AuthorizationServer,
+    wanted: Wanted,
+    prover: Prover | None = None,
+    *,
+    show: Callable[[str, str], object],
+    sleep: Callable[[float], object] = time.sleep,
+    clock: Callable[[], float] = time.time,
+) -> Document:
+    """Return the token response of a sign-in on another device; `show` is given the address and the code to type there."""
+    begun = server.ask("device_authorization_endpoint", _asked(server, wanted), wanted.client, prover)
+    device_code, user_code = begun.get("device_code"), begun.get("user_code")
+    page = begun.get("verification_uri_complete") or begun.get("verification_uri")
+    if not (isinstance(device_code, str) and isinstance(user_code, str) and isinstance(page, str)):
+        raise Unreachable("the authorization server answered without a code for the device")
+    show(page, user_code)
+    form = {"grant_type": DEVICE_GRANT, "device_code": device_code} | _resource(wanted)
+    wait, end = _seconds(begun.get("interval"), 5), clock() + _seconds(begun.get("expires_in"), 300)
+    while clock() < end:
+        sleep(wait)
+        try:
+            return server.ask("token_endpoint", form, wanted.client, prover)
+        except Refused as refused:
+            if refused.code == "slow_down":  # RFC 8628 §3.5
+                wait += 5
+            elif refused.code != "authorization_pending":
+                raise
+        except Unreachable:  # §3.5: back off and go on, the person may be typing
+            wait = min(wait * 2, 60)
+    raise Refused("expired_token", "nobody typed the code within the time")
+
+
+def _seconds(value: object, default: int) -> int:
+    return min(max(value, 1), 1800) if isinstance(value, int) else default

@@ -8,6 +8,7 @@ from watchword.endpoints import (
     admin_clients,
     admin_keys,
     admin_tokens,
+    admin_trust,
     device_authorization,
     discovery,
     health,
@@ -45,6 +46,7 @@ OPERATIONS: tuple[Operation, ...] = (
     *admin_tokens.OPERATIONS,
     *admin_clients.OPERATIONS,
     *admin_keys.OPERATIONS,
+    *admin_trust.OPERATIONS,
 )
 
 

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 from tests.cli.test_commands import document
+from tests.fixtures.servers import run_cli
 
 URN = "urn:ietf:params:oauth:grant-type:"
 
@@ -23,3 +24,19 @@ def test_rules_of_exchange_are_given_and_shown(tmp_path: Path) -> None:
     assert (shown["serves"], shown["audiences"]) == (["https://a.example"], ["https://b.example"])
     assert shown["impersonate"] is True
     document(tmp_path, "client", "create", "x", "--grant", "client_credentials", *options, code=1)
+
+
+def test_a_rule_of_trust_from_creation_to_deletion(tmp_path: Path) -> None:
+    options = ("--issuer", "https://ci.example", "--scope", "deploy", "--subject", "ci:{repository}")
+    made = document(tmp_path, "trust", "create", "deploy", *options, "--claim", "repository=acme/*")
+    assert made["claims"] == {"repository": "acme/*"}
+    assert document(tmp_path, "trust", "show", "deploy") == document(tmp_path, "trust", "show", made["id"])
+    assert [rule["name"] for rule in document(tmp_path, "trust", "list")["rules"]] == ["deploy"]
+    taken = document(tmp_path, "trust", "create", "deploy", *options, "--claim", "repository=x", code=1)
+    assert taken["error"] == "conflict"
+    assert document(tmp_path, "trust", "create", "all", *options, code=1)["error"] == "invalid_request"
+    wrong = run_cli(tmp_path, "trust", "create", "x", *options, "--claim", "repository")
+    assert wrong.returncode == 2
+    assert document(tmp_path, "trust", "delete", "deploy")["deleted"] == made["id"]
+    assert document(tmp_path, "trust", "show", "deploy", code=1)["error"] == "not_found"
+    assert "deploy" in run_cli(tmp_path, "trust", "create", "deploy", *options, "--claim", "a=b").stdout

@@ -31,7 +31,16 @@ from watchword.store.sessions import Session
 from watchword.store.users import User
 
 # What grows with what an organisation has, and not with time.
-STEADY = {"facts", "users", "clients", "schema_versions", "identities", "consents"}
+STEADY = {
+    "facts",
+    "users",
+    "clients",
+    "schema_versions",
+    "identities",
+    "consents",
+    "trust_rules",
+    "asserted_people",
+}
 
 
 async def work(database: Database, day: int) -> None:

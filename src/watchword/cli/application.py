@@ -3,7 +3,7 @@
 import typer
 
 from watchword import __version__
-from watchword.cli import audit, backup, clients, keys, login, serving, tokens, users, zero
+from watchword.cli import audit, backup, clients, keys, login, serving, tokens, trust, users, zero
 
 app = typer.Typer(
     name="watchword",
@@ -16,6 +16,7 @@ app.add_typer(tokens.app, name="token")
 app.add_typer(clients.app, name="client")
 app.add_typer(users.app, name="user")
 app.add_typer(keys.app, name="key")
+app.add_typer(trust.app, name="trust")
 app.add_typer(zero.app, name="zero")
 app.command("login")(login.login)
 app.command("logout")(login.logout)

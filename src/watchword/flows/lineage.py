@@ -1,7 +1,7 @@
 """What an access token came from, so that the end of its parents is its own end.
 
 A token made of another names its parents in the claim `parents`: an API token by its identifier, a self-contained access token by
-its `jti`, an opaque one by its digest, and the client that held it. Introspection asks whether they all stand; who verifies offline
+its `jti`, an opaque one by its digest, and the client that held it; a token made of an outside assertion names the rule of trust. Introspection asks whether they all stand; who verifies offline
 is bounded by the short life that such tokens have.
 """
 
@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 from watchword.flows import client_registry
 from watchword.flows.runtime import Runtime
-from watchword.store import api_tokens, tokens
+from watchword.store import api_tokens, tokens, trust
 
 MAX_PARENTS = 8
 
@@ -38,5 +38,7 @@ async def _stands(runtime: Runtime, kind: str, identifier: str) -> bool:
     if kind == "digest":
         row = await runtime.database.read(tokens.find_access_token, bytes.fromhex(identifier))
         return row is not None and row.revoked_at is None
+    if kind == "trust":
+        return await runtime.database.read(trust.find_rule, identifier) is not None
     facts = await client_registry.find_facts(runtime, identifier) if kind == "client" else None
     return facts is not None and facts.client.disabled_at is None

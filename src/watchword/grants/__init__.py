@@ -8,6 +8,7 @@ from watchword.grants import (
     authorization_code,
     client_credentials,
     device_code,
+    jwt_bearer,
     refresh_token,
     token_exchange,
     zero_proof,
@@ -23,5 +24,6 @@ GRANTS: dict[str, Handle] = {
     "client_credentials": client_credentials.handle,
     device_code.GRANT_TYPE: device_code.handle,
     token_exchange.GRANT_TYPE: token_exchange.handle,
+    jwt_bearer.GRANT_TYPE: jwt_bearer.handle,
     zero_proof.GRANT_TYPE: zero_proof.handle,
 }

@@ -7,12 +7,14 @@ they write is only ever read afresh. An operation that is not named moves it: fo
 from collections.abc import Callable
 from typing import Any
 
-from watchword.store import api_tokens, clients, devices, keys, limits, tokens
+from watchword.store import api_tokens, clients, devices, keys, limits, tokens, trust
 
 QUIET: frozenset[Callable[..., Any]] = frozenset(
     {
         tokens.use_identifier,
         tokens.store_exchanged,
+        trust.use_assertion,
+        trust.note_refusal,
         api_tokens.flush_usage,
         clients.flush_client_usage,
         devices.note_poll,

@@ -1,0 +1,167 @@
+"""`watchword trust …`: whose assertions become tokens here, for what."""
+
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+import typer
+
+from watchword.cli import session
+from watchword.cli.session import ACTOR, Config, Database, Json
+from watchword.endpoints import admin_trust
+from watchword.endpoints.admin_trust import TrustView
+from watchword.flows import trust_rules
+from watchword.flows.runtime import Runtime
+from watchword.flows.trust_rules import TrustInput
+from watchword.operation import convert
+from watchword.store import trust as store
+from watchword.store.trust import Rule
+
+app = typer.Typer(
+    help="Trust the assertions of outside issuers, such as CI systems (RFC 7523).", no_args_is_help=True
+)
+
+RuleName = Annotated[str, typer.Argument(help="The rule's identifier or name.")]
+
+
+def _claims(given: list[str]) -> dict[str, str]:
+    claims = {}
+    for text in given:
+        name, equals, pattern = text.partition("=")
+        if not equals or not name or not pattern:
+            session.usage(f"--claim takes name=pattern, not {text!r}")
+        claims[name] = pattern
+    return claims
+
+
+def _jwks(value: str | None) -> dict[str, object]:
+    if value is None:
+        return {}
+    if value.startswith(("https://", "http://")):
+        return {"jwks_uri": value}
+    try:
+        return {"jwks": msgspec.json.decode(Path(value).read_bytes())}
+    except (OSError, msgspec.DecodeError):
+        session.usage(f"--jwks takes a readable JSON file or an https address, not {value!r}")
+
+
+@app.command()
+def create(
+    name: Annotated[str, typer.Argument(help="What the rule is called.")],
+    issuer: Annotated[str, typer.Option(help="Whom to believe: the `iss` of the assertions, exactly.")],
+    scope: Annotated[str, typer.Option(help="Scopes that may be granted, separated by spaces.")],
+    claim: Annotated[
+        list[str] | None,
+        typer.Option(help="name=pattern that a claim must match; * is any text but /, ** any; repeatable."),
+    ] = None,
+    subject: Annotated[
+        str | None, typer.Option(help="Subject of the tokens, such as ci:{repository}.")
+    ] = None,
+    audience: Annotated[
+        str | None, typer.Option(help="The `aud` of the assertions (default: this issuer).")
+    ] = None,
+    resource: Annotated[
+        list[str] | None, typer.Option(help="An API that the tokens may be for; repeatable.")
+    ] = None,
+    client: Annotated[
+        list[str] | None, typer.Option(help="A client that may use it; repeatable (default: any).")
+    ] = None,
+    people: Annotated[
+        bool, typer.Option("--people", help="For identity assertions of an enterprise's provider (ID-JAG).")
+    ] = False,
+    email_domain: Annotated[
+        list[str] | None,
+        typer.Option(help="People with an address there are those who have it here; repeatable."),
+    ] = None,
+    jwks: Annotated[
+        str | None, typer.Option(help="The issuer's keys: a file or an address (default: its metadata).")
+    ] = None,
+    max_lifetime: Annotated[str, typer.Option(help="The longest that an assertion may be valid.")] = "1h",
+    token_lifetime: Annotated[str, typer.Option(help="Life of the tokens.")] = "10m",
+    database: Database = None,
+    config: Config = None,
+    as_json: Json = False,
+) -> None:
+    """Trust an issuer's assertions for a scope."""
+    given = {
+        "name": name,
+        "issuer": issuer,
+        "scope": scope,
+        "kind": "people" if people else "workload",
+        "claims": _claims(claim or []),
+        "subject": subject,
+        "audience": audience,
+        "resources": resource or [],
+        "clients": client or [],
+        "email_domains": email_domain or [],
+        "max_lifetime": session.duration(max_lifetime, "--max-lifetime"),
+        "token_lifetime": session.duration(token_lifetime, "--token-lifetime"),
+        **_jwks(jwks),
+    }
+
+    async def work(runtime: Runtime) -> Rule:
+        return await trust_rules.create(runtime, convert(given, TrustInput), actor=ACTOR)
+
+    _print(session.run(work, database=database, config=config, as_json=as_json), as_json)
+
+
+def _print(rule: Rule, as_json: bool) -> None:
+    shown = admin_trust.view(rule)
+    if as_json:
+        session.print_json(shown)
+        return
+    fields = msgspec.structs.asdict(shown)
+    fields["claims"] = [f"{name}={pattern}" for name, pattern in shown.claims.items()]
+    session.print_fields(
+        [
+            (name, " ".join(value) if isinstance(value, tuple | list) else value)
+            for name, value in fields.items()
+            if name != "jwks"
+        ]
+    )
+
+
+@app.command("list")
+def list_(
+    limit: Annotated[int, typer.Option(min=1, max=1000)] = 100,
+    after: Annotated[str, typer.Option(help="Identifier of the last rule of the page before.")] = "",
+    database: Database = None,
+    config: Config = None,
+    as_json: Json = False,
+) -> None:
+    """List the rules of trust."""
+
+    async def work(runtime: Runtime) -> list[TrustView]:
+        found = await runtime.database.read(store.list_rules, after=after, limit=limit)
+        return [admin_trust.view(rule) for rule in found]
+
+    rules = session.run(work, database=database, config=config, as_json=as_json)
+    if as_json:
+        session.print_json({"rules": rules})
+        return
+    rows = [(rule.id, rule.name, rule.kind, rule.issuer, rule.scope) for rule in rules]
+    session.print_table(("id", "name", "kind", "issuer", "scope"), rows)
+
+
+@app.command()
+def show(rule: RuleName, database: Database = None, config: Config = None, as_json: Json = False) -> None:
+    """Show a rule of trust."""
+
+    async def work(runtime: Runtime) -> Rule:
+        return await trust_rules.show(runtime, rule)
+
+    _print(session.run(work, database=database, config=config, as_json=as_json), as_json)
+
+
+@app.command()
+def delete(rule: RuleName, database: Database = None, config: Config = None, as_json: Json = False) -> None:
+    """Trust no longer; what the rule gave ends with it."""
+
+    async def work(runtime: Runtime) -> Rule:
+        return await trust_rules.delete(runtime, rule, actor=ACTOR)
+
+    gone = session.run(work, database=database, config=config, as_json=as_json)
+    if as_json:
+        session.print_json({"deleted": gone.id})
+    else:
+        session.out.print(f"deleted {gone.id}", markup=False)

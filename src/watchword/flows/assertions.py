@@ -1,0 +1,204 @@
+"""RFC 7523 §2.1: what an outside issuer's assertion is worth here, by the rules of trust.
+
+Two kinds. A workload's own identity token is matched by patterns and gets a subject made of its claims. An identity assertion
+(ID-JAG) speaks of a person to one confidential client: who that is here is known by (issuer, subject) once it was linked, and is
+found by a verified address in a domain of the rule the first time. The single use of both is the store's.
+"""
+
+import hashlib
+from dataclasses import dataclass, field
+
+from watchword.credentials.names import NameRefused, canonical_email
+from watchword.flows import foreign_keys, trust_rules
+from watchword.flows.runtime import Runtime
+from watchword.jose import JoseError, jws
+from watchword.oauth import identity_assertion, trust
+from watchword.oauth.clients import Client
+from watchword.oauth.errors import OAuthError
+from watchword.oauth.identity_assertion import IdentityAssertion
+from watchword.oauth.scopes import narrow
+from watchword.oauth.targets import resolve_audience
+from watchword.ratelimit import LocalBuckets
+from watchword.store import trust as store
+from watchword.store import users
+from watchword.store.trust import Link, Rule
+
+# Refusals that are written down, by client; more are counted and logged like any other refusal.
+RECORDED = LocalBuckets(capacity=60, per_second=0.2)
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """An assertion that a rule accepts; `mark` is used up once, `claims` go into the token."""
+
+    rule: Rule
+    subject: str
+    scope: tuple[str, ...]
+    audience: tuple[str, ...]
+    mark: bytes
+    used_until: int
+    claims: dict[str, object] = field(default_factory=dict)
+    link: Link | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a client asks for with an assertion."""
+
+    assertion: str
+    scope: tuple[str, ...]
+    resources: tuple[str, ...]
+
+
+async def check(runtime: Runtime, client: Client, asked: Asked) -> Accepted:
+    """Return what an assertion is worth; raise `invalid_grant`, `invalid_scope`, `invalid_target` and the like."""
+    try:
+        header = jws.peek(asked.assertion)
+    except JoseError as error:
+        raise refused(error.reason) from None
+    is_person = (header.typ or "").lower().removeprefix("application/") == identity_assertion.TYPE
+    rules = [
+        rule
+        for rule in await _rules(runtime, asked.assertion)
+        if rule.kind == ("people" if is_person else "workload")
+        and (not rule.clients or client.client_id in rule.clients)
+    ]
+    if not rules:  # TK-15
+        raise refused("no rule trusts this issuer for this client")
+    if is_person and client.is_public:
+        raise OAuthError("unauthorized_client", "Identity assertions are for clients that authenticate.")
+    decide = _person if is_person else _workload
+    return await decide(runtime, client, asked, rules, header.kid)
+
+
+async def _rules(runtime: Runtime, assertion: str) -> list[Rule]:
+    issuer = trust.peek_issuer(assertion)
+    if issuer is None or len(issuer) > 2000 or not issuer.isprintable():
+        return []
+    return await trust_rules.of_issuer(runtime, issuer)
+
+
+async def _workload(
+    runtime: Runtime, client: Client, asked: Asked, rules: list[Rule], kid: str | None
+) -> Accepted:
+    last = refused("no rule")
+    for source in dict.fromkeys(map(_source, rules)):
+        # Rules that take the issuer's keys from elsewhere are asked apart: no rule is satisfied with the keys of another.
+        group = [rule for rule in rules if _source(rule) == source]
+        keys = await foreign_keys.keys_of(runtime, group[0], kid)
+        try:
+            found = trust.check_assertion(
+                asked.assertion, [trust_rules.pure(rule) for rule in group], keys, now=runtime.now()
+            )
+        except OAuthError as error:
+            last = error
+            continue
+        rule = next(rule for rule in group if rule.id == found.rule.name)
+        return Accepted(
+            rule=rule,
+            subject=found.subject,
+            scope=_scope(client, asked, found.scope),
+            audience=_audience(runtime, client, asked, rule, ()),
+            mark=_mark(rule.issuer, found.jti or ""),
+            used_until=found.used_until,
+            claims={"subject_kind": "external"},
+        )
+    raise last
+
+
+def _source(rule: Rule) -> tuple[str | None, str | None]:
+    return rule.jwks_uri, rule.id if rule.jwks is not None else None
+
+
+async def _person(
+    runtime: Runtime, client: Client, asked: Asked, rules: list[Rule], kid: str | None
+) -> Accepted:
+    rule = rules[0]
+    found = identity_assertion.check(
+        asked.assertion,
+        keys=await foreign_keys.keys_of(runtime, rule, kid),
+        provider=rule.issuer,
+        issuer=runtime.settings.issuer,
+        client_id=client.client_id,
+        algorithms=rule.algorithms,
+        now=runtime.now(),
+    )
+    granted = tuple(scope for scope in found.scope or rule.scope if scope in rule.scope)
+    link = await _link(runtime, rule, found) if rule.email_domains else None
+    claims: dict[str, object] = {} if link else {"subject_kind": "external"}
+    if found.auth_time is not None:
+        claims["auth_time"] = found.auth_time
+    return Accepted(
+        rule=rule,
+        subject=link.user_id if link else rule.subject.replace("{sub}", found.subject),
+        scope=_scope(client, asked, granted),
+        audience=_audience(runtime, client, asked, rule, found.resources),
+        mark=_mark(rule.issuer, found.jti),
+        used_until=found.expires_at + 1,
+        claims=claims,
+        link=link,
+    )
+
+
+async def _link(runtime: Runtime, rule: Rule, found: IdentityAssertion) -> Link:
+    known = await runtime.database.read(store.find_asserted, found.issuer, found.subject)
+    user = await runtime.database.read(users.get_user, known) if known else None
+    if known is None:
+        address = _address(rule, found.email)
+        user = await runtime.database.read(store.find_by_address, address)
+    if user is None or user.disabled_at is not None:  # TK-15
+        raise refused("nobody here, or a disabled account")
+    return Link(found.issuer, found.subject, user.id)
+
+
+def _address(rule: Rule, email: str | None) -> str:
+    try:
+        address = canonical_email(email or "")
+    except NameRefused:
+        raise refused("no address to find the person by") from None
+    if address.rpartition("@")[2] not in rule.email_domains:
+        raise refused("an address of a domain that the provider does not speak for")
+    return address
+
+
+def _scope(client: Client, asked: Asked, granted: tuple[str, ...]) -> tuple[str, ...]:
+    allowed = tuple(scope for scope in granted if scope in client.scope)
+    if not allowed:
+        raise OAuthError(
+            "invalid_scope", "Nothing of what the assertion is worth may be granted to this client."
+        )
+    return narrow(asked.scope, allowed)
+
+
+def _audience(
+    runtime: Runtime, client: Client, asked: Asked, rule: Rule, named: tuple[str, ...]
+) -> tuple[str, ...]:
+    allowed = rule.resources or client.resources or (runtime.settings.resource,)
+    if named:  # the assertion says for which resources it is
+        allowed = tuple(resource for resource in named if resource in allowed)
+        if not allowed:
+            raise OAuthError("invalid_target", "The assertion is for resources that are not granted here.")
+    return resolve_audience(asked.resources, allowed, runtime.settings.resource)
+
+
+def _mark(issuer: str, jti: str) -> bytes:
+    return hashlib.sha256(f"assertion\n{issuer}\n{jti}".encode()).digest()
+
+
+def refused(reason: str) -> OAuthError:
+    """Return the one answer to every assertion that is not accepted."""
+    return OAuthError("invalid_grant", "The assertion is not accepted.", detail=f"assertion: {reason}")
+
+
+async def note_refusal(runtime: Runtime, client: Client, assertion: str, error: OAuthError) -> None:
+    """Write a refusal down, unless this client has had too many."""
+    if RECORDED.take(client.client_id[:64], runtime.clock()):
+        return
+    rules = await _rules(runtime, assertion)
+    await runtime.database.write(
+        store.note_refusal,
+        client_id=client.client_id,
+        target=rules[0].issuer if rules else "unknown issuer",
+        reason=(error.detail or error.code)[:200],
+        now=runtime.now(),
+    )

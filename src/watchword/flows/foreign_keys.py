@@ -1,0 +1,71 @@
+"""The public keys of outside issuers that an administrator trusts: given by value, or fetched and kept for ten minutes.
+
+Only addresses that a rule of trust names are ever fetched, through `outbound`. A key that is not known is looked for once a minute
+at most, so that a rotation is noticed and a flood of invented `kid` fetches nothing. An issuer that cannot be reached is believed by
+its last keys for a day.
+"""
+
+from watchword.fetch import FetchError
+from watchword.flows.runtime import Runtime
+from watchword.jose import JoseError, jwk
+from watchword.jose.jwk import Key
+from watchword.jose.strict_json import StrictJSONError, loads
+from watchword.oauth.errors import OAuthError
+from watchword.store.trust import Rule
+
+MAX_AGE = 600
+RECHECK = 60
+STALE = 86_400
+MAX_BYTES = 128 * 1024
+MAX_KEPT = 500
+DISCOVERY = "/.well-known/openid-configuration"
+
+_fetched: dict[str, tuple[int, list[Key]]] = {}
+
+
+async def keys_of(runtime: Runtime, rule: Rule, kid: str | None) -> list[Key]:
+    """Return the keys of a rule's issuer; raise `temporarily_unavailable` when they cannot be had."""
+    if rule.jwks is not None:
+        return jwk.parse_set(dict(rule.jwks))
+    source = rule.jwks_uri or rule.issuer.rstrip("/") + DISCOVERY
+    at, keys = _fetched.get(source, (0, []))
+    age = runtime.now() - at
+    known = kid is None or any(key.kid == kid for key in keys)
+    if age < RECHECK or (age < MAX_AGE and known):
+        return keys
+    try:
+        keys = await _read(runtime, rule)
+    except (FetchError, JoseError, StrictJSONError) as error:
+        if keys and age < STALE:
+            return keys
+        raise OAuthError(
+            "temporarily_unavailable",
+            "The keys of the assertion's issuer cannot be read.",
+            detail=f"keys of {rule.issuer}: {error}",
+            retry_after=30,
+        ) from None
+    if len(_fetched) >= MAX_KEPT:
+        _fetched.clear()
+    _fetched[source] = (runtime.now(), keys)
+    return keys
+
+
+async def _read(runtime: Runtime, rule: Rule) -> list[Key]:
+    address = rule.jwks_uri
+    if address is None:
+        found = await _document(runtime, rule.issuer.rstrip("/") + DISCOVERY)
+        address = found.get("jwks_uri") if isinstance(found, dict) else None
+        # RFC 8414 §3.3: metadata that speak of another issuer are not this one's.
+        if not isinstance(found, dict) or found.get("issuer") != rule.issuer or not isinstance(address, str):
+            raise JoseError("metadata of another issuer")
+    return jwk.parse_set(await _document(runtime, address))
+
+
+async def _document(runtime: Runtime, url: str) -> object:
+    answer = await runtime.outbound.get(
+        url,
+        max_bytes=MAX_BYTES,
+        allow_loopback=runtime.settings.fetch_allow_loopback,
+        now=runtime.clock(),
+    )
+    return loads(answer.body, max_bytes=MAX_BYTES)

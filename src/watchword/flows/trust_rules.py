@@ -1,0 +1,190 @@
+"""RFC 7523: rules of trust as administrators make them: checked once when they are made, found fast when they are used."""
+
+import re
+from typing import Annotated, Literal
+
+import msgspec
+
+from watchword.fetch import FetchError, parse_target
+from watchword.flows.client_registry import Text, Uri, check_resource, check_text
+from watchword.flows.identifiers import new_id
+from watchword.flows.runtime import Runtime
+from watchword.jose import JoseError, jwk
+from watchword.oauth import trust
+from watchword.oauth.errors import OAuthError
+from watchword.oauth.scopes import parse_scope
+from watchword.oauth.trust import ALGORITHMS, TrustRule
+from watchword.settings import is_loopback
+from watchword.store import trust as store
+from watchword.store.trust import Rule
+
+MAX_LIFETIME = 3600
+# What our own subjects begin with: an outside issuer must not be able to name one of ours.
+OURS = ("application:", "http:", "https:", "user_", "cl_")
+_PREFIX = re.compile(r"[A-Za-z0-9._-]{1,64}:")
+_DOMAIN = re.compile(r"(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z0-9-]{2,63}")
+
+Pattern = Annotated[str, msgspec.Meta(min_length=1, max_length=trust.MAX_PATTERN)]
+ClaimName = Annotated[str, msgspec.Meta(min_length=1, max_length=100)]
+
+
+class TrustInput(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Whom to believe, about whom, for what. Of a "workload" every pattern of `claims` must match; "people" are for
+    identity assertions (ID-JAG). Without `jwks` or `jwks_uri` the issuer's own metadata are asked. Durations in seconds.
+    """
+
+    name: Text
+    issuer: Uri
+    kind: Literal["workload", "people"] = "workload"
+    scope: Annotated[str, msgspec.Meta(max_length=4096)]
+    subject: Annotated[str, msgspec.Meta(min_length=1, max_length=200)] | None = None
+    audience: Uri | None = None
+    claims: Annotated[dict[ClaimName, Pattern], msgspec.Meta(max_length=20)] = {}
+    resources: Annotated[list[Uri], msgspec.Meta(max_length=50)] = []
+    clients: Annotated[list[Text], msgspec.Meta(max_length=50)] = []
+    email_domains: Annotated[list[Text], msgspec.Meta(max_length=50)] = []
+    algorithms: Annotated[list[str], msgspec.Meta(max_length=20)] = []
+    max_lifetime: Annotated[int, msgspec.Meta(ge=30, le=86_400)] = 3600
+    token_lifetime: Annotated[int, msgspec.Meta(ge=5, le=MAX_LIFETIME)] = 600
+    jwks: dict[str, object] | None = None
+    jwks_uri: Uri | None = None
+
+
+def to_rule(runtime: Runtime, given: TrustInput, *, actor: str) -> Rule:
+    """Check what was given and make a rule of it; raise OAuthError."""
+    _check_source(runtime, given)
+    rule = Rule(
+        id=new_id("trust"),
+        name=check_text("name", given.name),
+        kind=given.kind,
+        issuer=given.issuer,
+        audience=given.audience or runtime.settings.issuer,
+        scope=parse_scope(given.scope),
+        subject=given.subject or "",
+        created_at=runtime.now(),
+        created_by=actor,
+        claims=given.claims,
+        resources=tuple(check_resource(resource) for resource in given.resources),
+        clients=tuple(given.clients),
+        email_domains=tuple(domain.lower() for domain in given.email_domains),
+        algorithms=tuple(given.algorithms) or ALGORITHMS,
+        max_lifetime=given.max_lifetime,
+        token_lifetime=given.token_lifetime,
+        jwks=given.jwks,
+        jwks_uri=given.jwks_uri,
+    )
+    return _check_workload(rule) if rule.kind == "workload" else _check_people(runtime, rule)
+
+
+def _check_workload(rule: Rule) -> Rule:
+    if rule.email_domains:
+        raise _bad("email_domains", "People are found by address by rules for people only.")
+    _check_subject(rule.subject)
+    trust.check_rule(pure(rule))
+    return rule
+
+
+def _check_people(runtime: Runtime, rule: Rule) -> Rule:
+    if rule.claims or rule.audience != runtime.settings.issuer:
+        raise _bad("claims", "An identity assertion is for this server, and is not matched by patterns.")
+    if bool(rule.email_domains) == bool(rule.subject):
+        raise _bad("subject", "Give email_domains to find people here, or a subject such as acme:{sub}.")
+    if rule.subject:
+        _check_subject(rule.subject)
+        if "{sub}" not in rule.subject or rule.subject.count("{") != 1:
+            raise _bad("subject", "The subject of people has the one placeholder {sub}.")
+    if any(not _DOMAIN.fullmatch(domain) for domain in rule.email_domains):
+        raise _bad("email_domains", "Name domains such as example.com.")
+    if not rule.scope or not set(rule.algorithms) <= set(ALGORITHMS):
+        raise _bad("scope", "A rule names scopes, and signature algorithms that are known here.")
+    return rule
+
+
+def _check_subject(subject: str) -> None:
+    # Nothing that an outside issuer puts in can then be taken for a person, client or application of this server.
+    literal = _PREFIX.match(subject)
+    if literal is None or literal[0].lower().startswith(OURS):
+        raise _bad(
+            "subject", "The subject begins with a name of its own and a colon, such as ci:{repository}."
+        )
+
+
+def _check_source(runtime: Runtime, given: TrustInput) -> None:
+    if given.jwks is not None and given.jwks_uri is not None:
+        raise _bad("jwks", "Give jwks or jwks_uri, not both.")
+    if given.issuer == runtime.settings.issuer:
+        raise _bad("issuer", "This server need not trust itself.")
+    if given.jwks is not None:
+        try:
+            keys = jwk.parse_set(given.jwks)
+        except JoseError as error:
+            raise _bad("jwks", f"jwks is not a set of public keys ({error.reason}).") from None
+        if not keys or any(key.private is not None for key in keys):
+            raise _bad("jwks", "jwks must hold public keys that can verify a signature.")
+        return
+    try:
+        target = parse_target(given.jwks_uri or given.issuer)
+    except FetchError:
+        raise _bad(
+            "issuer", "Keys are fetched from https addresses; give jwks for any other issuer."
+        ) from None
+    loopback = runtime.settings.fetch_allow_loopback and is_loopback(target.host)
+    if target.scheme != "https" and not loopback:
+        raise _bad("issuer", "Keys are fetched from https addresses; give jwks for any other issuer.")
+
+
+def _bad(field: str, description: str) -> OAuthError:
+    return OAuthError("invalid_request", description, field=field)
+
+
+def pure(rule: Rule) -> TrustRule:
+    """Return a rule as `oauth.trust` applies it."""
+    return TrustRule(
+        name=rule.id,
+        issuer=rule.issuer,
+        audience=rule.audience,
+        claims=rule.claims,
+        scope=rule.scope,
+        subject=rule.subject,
+        resources=rule.resources,
+        max_lifetime=rule.max_lifetime,
+        token_lifetime=rule.token_lifetime,
+        algorithms=rule.algorithms,
+    )
+
+
+async def create(runtime: Runtime, given: TrustInput, *, actor: str) -> Rule:
+    """Make a rule; raise `invalid_request`, or `conflict` when its name is taken."""
+    rule = to_rule(runtime, given, actor=actor)
+    if not await runtime.database.write(store.create_rule, rule):
+        raise OAuthError("conflict", "There is a rule of this name.", field="name")
+    return rule
+
+
+async def show(runtime: Runtime, name: str) -> Rule:
+    """Return a rule by identifier or name; raise `not_found`."""
+    found = await runtime.database.read(store.find_rule, name)
+    if found is None:
+        raise OAuthError("not_found", "There is no such rule.")
+    return found
+
+
+async def delete(runtime: Runtime, name: str, *, actor: str) -> Rule:
+    """Forget a rule, and with it what it gave; raise `not_found`."""
+    rule = await show(runtime, name)
+    if not await runtime.database.write(store.delete_rule, rule.id, actor=actor, now=runtime.now()):
+        raise OAuthError("not_found", "There is no such rule.")
+    return rule
+
+
+async def of_issuer(runtime: Runtime, issuer: str) -> list[Rule]:
+    """Return the rules for an issuer; remembered while nothing changed."""
+    version, key = runtime.database.version(), ("trust", issuer)
+    cached = runtime.cache.get(key)
+    if cached is not None and cached[0] == version:
+        known: list[Rule] = cached[1]
+        return known
+    found = await runtime.database.read(store.rules_of, issuer)
+    if found:
+        runtime.remember(key, version, found)
+    return found

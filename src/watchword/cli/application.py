@@ -3,7 +3,7 @@
 import typer
 
 from watchword import __version__
-from watchword.cli import audit, backup, clients, keys, login, serving, tokens, trust, users, zero
+from watchword.cli import audit, backup, clients, keys, login, move, serving, tokens, trust, users, zero
 
 app = typer.Typer(
     name="watchword",
@@ -27,6 +27,7 @@ app.command("serve")(serving.serve)
 app.command("migrate")(backup.migrate)
 app.command("backup")(backup.backup)
 app.command("restore")(backup.restore)
+app.command("move")(move.move)
 app.command("demo")(serving.demo)
 
 

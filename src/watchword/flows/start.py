@@ -9,8 +9,9 @@ from watchword.flows.runtime import Runtime
 from watchword.oauth import token_format
 from watchword.settings import Settings, with_issuer
 from watchword.store import keys, links, users
-from watchword.store.database import Database, Transaction
+from watchword.store.database import Database, StorageUnavailable, Transaction
 from watchword.store.sqlite import SqliteDatabase
+from watchword.telemetry import log
 
 ISSUER = "issuer"
 SETUP = "setup"
@@ -54,6 +55,8 @@ async def close_runtime(runtime: Runtime) -> None:
     """Write what was counted, then close the database."""
     try:
         await runtime.usage.flush(runtime.database)
+    except StorageUnavailable as error:  # counters are worth no failed stop
+        log.warning("usage.lost", reason=error.reason)
     finally:
         await runtime.database.close()
 

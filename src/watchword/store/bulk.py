@@ -87,8 +87,9 @@ async def drop_tables(bulk: Bulk) -> None:
     await bulk.run(f"DROP TABLE IF EXISTS {schema.VERSIONS}")
 
 
-async def next_rows(bulk: Bulk, table: Table, after: Values, limit: int = BATCH) -> list[Values]:
+async def next_rows(bulk: Bulk, table: Table, after: Values, limit: int | None = None) -> list[Values]:
     """Return the rows that follow a place in a table's order; an empty place is its beginning."""
+    limit = limit or BATCH
     if table.level is None:
         return await _following(bulk, table, "", after, limit)
     level = after[0] if after else 0
@@ -103,6 +104,19 @@ async def next_rows(bulk: Bulk, table: Table, after: Values, limit: int = BATCH)
         if upper is None or upper["level"] is None:
             return []
         level, after = upper["level"], ()
+
+
+async def is_last(bulk: Bulk, table: Table, rows: list[Values]) -> bool:
+    """Whether nothing followed these rows when they were read; where rows are added all the time, an end is never seen twice."""
+    if not rows:
+        return True
+    if len(rows) >= BATCH:
+        return False
+    if table.level is None:
+        return True
+    level = rows[-1][table.columns.index(table.level)]
+    above = f"SELECT 1 AS found FROM {table.name} WHERE {table.level} > $1 LIMIT 1"  # noqa: S608 - from the schema
+    return await bulk.one(above, level) is None
 
 
 async def _following(bulk: Bulk, table: Table, where: str, after: Values, limit: int) -> list[Values]:

@@ -16,6 +16,14 @@ TABLE = (
     "(version BIGINT PRIMARY KEY, name TEXT NOT NULL, applied_at BIGINT NOT NULL)"
 )
 
+# Versions that no release knows: a node does not open a database that is being filled, or that was moved away.
+FILLING = 2**31
+MOVED = FILLING + 1
+_ASIDE = {
+    FILLING: "the database is being filled by `watchword move`: let it finish first",
+    MOVED: "the database was moved away by `watchword move`: use the one that it was moved to",
+}
+
 LOCK = 0x77617463  # of the advisory lock under which one node migrates and the others wait
 # Text is compared byte by byte, as SQLite does: the order of identifiers must not depend on a server's locale, nor an index
 # break when the locale's rules change with an update of the operating system.
@@ -47,6 +55,8 @@ def for_postgres(statement: str) -> str:
 def refuse_newer(current: int) -> None:
     """Raise StorageUnavailable when the database was written by a newer release."""
     newest = migrations()[-1][0]
+    if current in _ASIDE:
+        raise StorageUnavailable(_ASIDE[current])
     if current > newest:
         raise StorageUnavailable(
             f"the database has schema version {current}, newer than this release knows ({newest}): install the newer release"

@@ -19,6 +19,7 @@ class Table:
     name: str
     columns: tuple[str, ...]
     binary: frozenset[int]
+    whole: frozenset[int]
     key: tuple[str, ...]
     parents: frozenset[str]
     level: str | None = None
@@ -55,6 +56,7 @@ def _table(connection: sqlite3.Connection, name: str) -> Table:
         name=name,
         columns=tuple(column[1] for column in columns),
         binary=frozenset(n for n, column in enumerate(columns) if column[2] == "BYTEA"),
+        whole=frozenset(n for n, column in enumerate(columns) if column[2] == "BIGINT"),
         key=tuple(column[1] for column in sorted(columns, key=lambda column: column[5]) if column[5]),
         parents=frozenset(parents - {name}),
         level="depth" if name in parents else None,

@@ -350,6 +350,8 @@ class SqliteDatabase:
         try:
             self._writer.executemany(sql, [job.args for job in jobs])
         except STATEMENT_ERRORS as error:
+            if getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_CONSTRAINT_TRIGGER:
+                raise
             self._writer.execute("ROLLBACK TO rows")
             if len(jobs) == 1:
                 jobs[0].error = error
@@ -370,6 +372,8 @@ class SqliteDatabase:
         except BaseException as error:
             if isinstance(error, sqlite3.Error) and not isinstance(error, STATEMENT_ERRORS):
                 raise  # the disk or the file is at fault, not the operation: nothing of the batch may be acknowledged
+            if getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_CONSTRAINT_TRIGGER:
+                raise  # the fence of a database that was moved away
             job.error = error
             self._chain = saved
             if not single:

@@ -1,0 +1,59 @@
+"""`watchword move`: from SQLite to PostgreSQL and back while the source serves."""
+
+from collections.abc import Callable
+from typing import Annotated
+
+import msgspec
+import typer
+
+from watchword.cli import session
+from watchword.cli.backup import done
+from watchword.cli.session import Config, Json
+from watchword.flows import master_key
+from watchword.flows import move as flow
+from watchword.flows.move import Progress
+from watchword.settings import SettingsError
+
+
+def move(
+    source: Annotated[str, typer.Argument(help="What is there: sqlite:///FILE or postgresql://….")],
+    target: Annotated[str, typer.Argument(help="Where it goes: sqlite:///FILE or postgresql://….")] = "",
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Remove what is in the target and begin anew.")
+    ] = False,
+    abandon: Annotated[
+        bool, typer.Option("--abandon", help="Give up a move that was begun: the source is as before.")
+    ] = False,
+    config: Config = None,
+    as_json: Json = False,
+) -> None:
+    """Copy a database to another kind while the source serves, switch over, and fence the source.
+
+    Interrupted, call it again: it goes on. Writes wait only during the switch; its length is printed.
+    """
+    if abandon:
+        done(flow.abandon(source), as_json)
+        return
+    if not target:
+        session.usage("move needs a source and a target")
+    settings = session.load(config, database=source.removeprefix("sqlite:///"))
+    try:
+        master = master_key.existing_master_key(settings)
+    except SettingsError as error:
+        session.usage(str(error))
+    moved = done(flow.move(source, target, master, replace=replace, report=_report(as_json)), as_json)
+    if as_json:
+        session.print_json(msgspec.to_builtins(moved))
+        return
+    session.out.print(f"moved {moved.rows} rows; writes waited for {moved.fenced:g} s")
+    session.out.print("Stop what serves the source, which refuses writes from now on. Serve the target with")
+    session.out.print(f"the same master key: key_file = {master_key.key_path(settings)}", markup=False)
+
+
+def _report(as_json: bool) -> Callable[[Progress], None]:
+    def show(progress: Progress) -> None:
+        if not as_json:
+            rows = f" {progress.rows} rows" if progress.table else ""
+            session.err.print(f"{progress.phase} {progress.table}{rows}".rstrip(), markup=False)
+
+    return show

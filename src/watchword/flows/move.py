@@ -1,0 +1,199 @@
+"""Moving a database to the other kind while the source serves: `watchword move`.
+
+Theory of operation.
+1. Triggers in the source begin to note the keys of changed rows; the target's tables are made, marked as not to be opened.
+2. Table after table is copied in the order of its key, batch by batch; each batch carries over what changed since the last one.
+3. Both sides are compared row by row by SHA-256; rows that are just changing are left out, for their change is noted.
+4. Changes are carried over until few are left. Then the switch: every other writer of the source waits, the last changes and the
+   facts are carried over, the numbers of rows compared, and the target is committed, still marked. Then the fence is committed in
+   the source: it refuses every change from now on, and every start of a server. Then the mark is taken from the target.
+Whenever it is killed, what was committed says where to go on. At no time do both accept writes.
+"""
+
+import secrets
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import msgspec
+
+from watchword.flows.master_key import MasterKey
+from watchword.oauth.errors import OAuthError
+from watchword.store import bulk as store
+from watchword.store import capture, copying, schema
+from watchword.store.bulk import Bulk
+from watchword.store.copying import Place
+from watchword.store.schema import Table
+
+FEW = 200  # changes at which the switch begins
+ROUNDS = 50
+
+
+class Progress(msgspec.Struct, frozen=True):
+    """One step that is done: its phase, the table it was about, and how many rows so far."""
+
+    phase: str
+    table: str = ""
+    rows: int = 0
+
+
+class Copied(msgspec.Struct, frozen=True):
+    """What both sides hold of a table."""
+
+    rows: int
+    sha256: str
+
+
+class Moved(msgspec.Struct, frozen=True):
+    """What was moved; `fenced` is for how many seconds writes had to wait."""
+
+    tables: dict[str, Copied]
+    rows: int
+    fenced: float
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """Both databases, and what the move is called in both."""
+
+    source: Bulk
+    target: Bulk
+    tables: tuple[Table, ...]
+    identity: str
+    postgres: bool
+    report: Callable[[Progress], None]
+    now: int
+
+
+def is_postgres(address: str) -> bool:
+    """Whether an address names a PostgreSQL server."""
+    return address.startswith(("postgresql://", "postgres://"))
+
+
+async def move(
+    source: str,
+    target: str,
+    master: MasterKey,
+    *,
+    replace: bool = False,
+    report: Callable[[Progress], None] = lambda _: None,
+) -> Moved:
+    """Copy a database, switch over, and fence the source; called again after an interruption, it goes on.
+
+    Raise OAuthError when the target is in use, StorageUnavailable when either side fails.
+    """
+    if source == target:
+        raise OAuthError("invalid_request", "Source and target are the same.")
+    key = master.derive("audit")
+    ours = await store.open_bulk(source, key)
+    try:
+        theirs = await store.open_bulk(target, key, create=True)
+        try:
+            return await _move(ours, theirs, is_postgres(source), replace, report)
+        finally:
+            await theirs.close()
+    finally:
+        await ours.close()
+
+
+async def abandon(source: str) -> None:
+    """Stop noting changes in a source whose move shall not go on."""
+    bulk = await store.open_bulk(source, b"")
+    try:
+        await bulk.begin()
+        await capture.end_capture(bulk, schema.tables(schema.newest()), postgres=is_postgres(source))
+        await bulk.commit()
+    finally:
+        await bulk.close()
+
+
+async def _move(
+    source: Bulk, target: Bulk, postgres: bool, replace: bool, report: Callable[[Progress], None]
+) -> Moved:
+    moved, fills = await capture.moved(source), await copying.filling(target)
+    if moved is not None:
+        if fills != moved:
+            raise OAuthError("conflict", "This database was moved away already.")
+        return await _finish(target, report, {}, 0.0)
+    version = await store.schema_version(source)
+    if not version:
+        raise OAuthError("not_found", "There is no database of Watchword to move.")
+    now, tables = int(time.time()), schema.tables(version)
+    identity = await _begin(source, target, tables, replace, postgres, now)
+    going = Move(source, target, tables, identity, postgres, report, now)
+    for table in capture.captured(tables):
+        await _copy(going, table)
+    compared = await _compare(going)
+    for _ in range(ROUNDS):
+        if await copying.catch_up(source, target, tables) <= FEW:
+            break
+    fenced = await _switch(going)
+    return await _finish(target, report, compared, fenced)
+
+
+async def _begin(
+    source: Bulk, target: Bulk, tables: tuple[Table, ...], replace: bool, postgres: bool, now: int
+) -> str:
+    """Return the identifier of the move that goes on, or of a new one whose target is empty."""
+    begun, fills = await capture.identity(source), await copying.filling(target)
+    if begun is not None and begun == fills and not replace:
+        return begun
+    if not replace and await target.has_table(schema.VERSIONS):
+        raise OAuthError("conflict", "The target is not empty: give --replace to remove what is there.")
+    identity = secrets.token_hex(8)
+    await source.begin()
+    await capture.end_capture(source, tables, postgres=postgres)
+    await capture.begin_capture(source, tables, identity, postgres=postgres)
+    await source.commit()
+    await target.begin()
+    await store.drop_tables(target)
+    await target.run(f"DROP TABLE IF EXISTS {copying.PROGRESS}")
+    await copying.prepare(target, await store.schema_version(source), identity, now)
+    await target.commit()
+    return identity
+
+
+async def _copy(going: Move, table: Table) -> None:
+    place: Place = await copying.place_of(going.target, table)
+    while not place.done:
+        place = await copying.step(going.source, going.target, going.tables, table, place)
+        going.report(Progress("copying", table.name, place.rows))
+
+
+async def _compare(going: Move) -> dict[str, Copied]:
+    compared = {}
+    for table in capture.captured(going.tables):
+        await copying.catch_up(going.source, going.target, going.tables)
+        rows, checksum = await copying.compare(going.source, going.target, going.tables, table)
+        compared[table.name] = Copied(rows, checksum)
+        going.report(Progress("comparing", table.name, rows))
+    return compared
+
+
+async def _switch(going: Move) -> float:
+    """Carry over the last changes while every writer waits, and fence the source; return for how many seconds they waited."""
+    source, target = going.source, going.target
+    going.report(Progress("switching"))
+    begun = time.monotonic()
+    await source.begin()
+    await capture.lock(source, going.tables, postgres=going.postgres)
+    await target.begin()
+    await copying.carry_last(source, target, going.tables)
+    await target.commit()
+    going.report(Progress("carried"))
+    await capture.end_capture(source, going.tables, postgres=going.postgres)
+    await capture.fence(source, going.tables, going.identity, going.now, postgres=going.postgres)
+    await source.commit()
+    going.report(Progress("fenced"))
+    return time.monotonic() - begun
+
+
+async def _finish(
+    target: Bulk, report: Callable[[Progress], None], compared: dict[str, Copied], fenced: float
+) -> Moved:
+    await target.begin()
+    await target.record("database.moved", actor="console", target="database", at=int(time.time()))
+    await copying.release(target)
+    await target.commit()
+    report(Progress("done"))
+    return Moved(compared, sum(table.rows for table in compared.values()), round(fenced, 3))

@@ -1,0 +1,218 @@
+"""Carrying rows from one database into another: batches, changes since, how far it came, and whether both hold the same.
+
+Every step reads one snapshot of the source: all changes that were noted, and the next batch. After it, what was copied so far is
+exactly that state, so references hold and nothing that changed meanwhile is lost. Each step is one transaction in the target,
+together with how far it came.
+"""
+
+import json
+from dataclasses import dataclass
+
+from watchword.store import bulk as store
+from watchword.store import capture
+from watchword.store.bulk import Bulk, Values
+from watchword.store.capture import Change
+from watchword.store.database import StorageUnavailable
+from watchword.store.migrate import FILLING
+from watchword.store.schema import VERSIONS, Table
+
+PROGRESS = "moving_progress"
+Current = dict[str, dict[Values, Values | None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """How far a table was copied."""
+
+    after: Values = ()
+    rows: int = 0
+    done: bool = False
+
+
+async def prepare(target: Bulk, version: int, identity: str, now: int) -> None:
+    """Make the tables of a target, marked as not to be opened yet, within the open transaction."""
+    await store.make_tables(target, version, now)
+    await target.run(f"INSERT INTO {VERSIONS} VALUES ($1, 'filling', $2)", FILLING, now)  # noqa: S608 - a literal
+    await target.run(
+        f"CREATE TABLE {PROGRESS} (name TEXT PRIMARY KEY, place TEXT NOT NULL, copied BIGINT NOT NULL, done BIGINT NOT NULL)"
+    )
+    await target.run(f"INSERT INTO {PROGRESS} VALUES ('', $1, 0, 0)", identity)  # noqa: S608 - a literal
+
+
+async def filling(target: Bulk) -> str | None:
+    """Return the identifier of the move that fills a target, or None."""
+    if not await target.has_table(PROGRESS):
+        return None
+    row = await target.one(f"SELECT place FROM {PROGRESS} WHERE name = ''")  # noqa: S608 - a literal
+    return str(row["place"]) if row else None
+
+
+async def release(target: Bulk) -> None:
+    """Let nodes open the target."""
+    await target.run(f"DELETE FROM {VERSIONS} WHERE version = $1", FILLING)  # noqa: S608 - a literal
+    await target.run(f"DROP TABLE IF EXISTS {PROGRESS}")
+
+
+async def place_of(target: Bulk, table: Table) -> Place:
+    """Return how far a table was copied."""
+    row = await target.one(f"SELECT place, copied, done FROM {PROGRESS} WHERE name = $1", table.name)  # noqa: S608 - a literal
+    if row is None:
+        return Place()
+    after = tuple(
+        bytes.fromhex(value) if table.columns.index(column) in table.binary else value
+        for column, value in zip(table.order, json.loads(row["place"]), strict=False)
+    )
+    return Place(after, row["copied"], bool(row["done"]))
+
+
+async def _note_place(target: Bulk, table: Table, place: Place) -> None:
+    after = [value.hex() if isinstance(value, bytes) else value for value in place.after]
+    await target.run(
+        f"INSERT INTO {PROGRESS} VALUES ($1, $2, $3, $4) ON CONFLICT (name) DO UPDATE SET "  # noqa: S608 - a literal
+        "place = excluded.place, copied = excluded.copied, done = excluded.done",
+        table.name,
+        json.dumps(after),
+        place.rows,
+        int(place.done),
+    )
+
+
+async def step(source: Bulk, target: Bulk, tables: tuple[Table, ...], table: Table, place: Place) -> Place:
+    """Copy the next batch of a table and every change that was noted before; return how far it came."""
+    await source.begin(snapshot=True)
+    changes = await capture.changes(source, tables)
+    current = await _current(source, tables, changes)
+    rows = await store.next_rows(source, table, place.after)
+    done = await store.is_last(source, table, rows)
+    await source.rollback()
+    place = Place(store.place(table, rows[-1]) if rows else place.after, place.rows + len(rows), done)
+    await target.begin()
+    await _apply(target, tables, current)
+    await target.many(store.insert_statement(table), rows)
+    await _note_place(target, table, place)
+    await target.commit()
+    await _forget(source, changes)
+    return place
+
+
+async def catch_up(source: Bulk, target: Bulk, tables: tuple[Table, ...]) -> int:
+    """Carry over every change that was noted; return how many notes there were."""
+    await source.begin(snapshot=True)
+    changes = await capture.changes(source, tables)
+    current = await _current(source, tables, changes)
+    await source.rollback()
+    await target.begin()
+    await _apply(target, tables, current)
+    await target.commit()
+    await _forget(source, changes)
+    return len(changes)
+
+
+async def carry_last(source: Bulk, target: Bulk, tables: tuple[Table, ...]) -> None:
+    """Carry over the last changes and the facts; the source is locked, and both transactions are the caller's."""
+    await _apply(target, tables, await _current(source, tables, await capture.changes(source, tables)))
+    facts = next(table for table in tables if table.name == "facts")
+    await target.run("DELETE FROM facts")
+    await target.many(store.insert_statement(facts), await store.next_rows(source, facts, (), 10**6))
+    for table in tables:
+        count = f"SELECT COUNT(*) AS n FROM {table.name}"  # noqa: S608 - from the schema
+        ours, theirs = await source.one(count), await target.one(count)
+        if ours is None or theirs is None or ours["n"] != theirs["n"]:
+            raise StorageUnavailable(f"not every row of {table.name} arrived: the source goes on as it was")
+
+
+async def _forget(source: Bulk, changes: list[Change]) -> None:
+    if changes:
+        await source.begin()
+        await capture.forget(source, changes)
+        await source.commit()
+
+
+async def _current(source: Bulk, tables: tuple[Table, ...], changes: list[Change]) -> Current:
+    """Return the present row, or None, of everything that changed."""
+    by_name = {table.name: table for table in tables}
+    found: Current = {}
+    for change in changes:
+        rows = found.setdefault(change.table, {})
+        if change.key not in rows:
+            rows[change.key] = await _row(source, by_name[change.table], change.key)
+    return found
+
+
+async def _row(source: Bulk, table: Table, key: Values) -> Values | None:
+    row = await source.one(
+        f"SELECT {', '.join(table.columns)} FROM {table.name} WHERE {_where(table)}",  # noqa: S608 - from the schema
+        *key,
+    )
+    return tuple(row[column] for column in table.columns) if row is not None else None
+
+
+def _where(table: Table) -> str:
+    return " AND ".join(f"{column} = ${n + 1}" for n, column in enumerate(table.key))
+
+
+async def _apply(target: Bulk, tables: tuple[Table, ...], current: Current) -> None:
+    parents = {name for table in tables for name in table.parents}
+    for table in reversed(tables):
+        changed = current.get(table.name, {})
+        # Nothing refers to a row of such a table, so all that changed may go before any of it comes back: two rows may have
+        # exchanged what must be unique.
+        leaf = table.name not in parents and table.level is None
+        gone = [key for key, row in changed.items() if row is None or leaf]
+        await target.many(f"DELETE FROM {table.name} WHERE {_where(table)}", gone)  # noqa: S608 - from the schema
+    for table in tables:
+        rows = [row for row in current.get(table.name, {}).values() if row is not None]
+        await _put(target, table, sorted(rows, key=lambda row: store.place(table, row)))
+
+
+async def _put(target: Bulk, table: Table, rows: list[Values]) -> None:
+    """Put rows in their places; one that must wait until another has given up a unique value is tried again."""
+    while rows:
+        waiting: list[Values] = []
+        for row in rows:
+            await target.run("SAVEPOINT one_row")
+            try:
+                await target.many(store.insert_statement(table), [row])
+            except StorageUnavailable:
+                await target.run("ROLLBACK TO one_row")
+                waiting.append(row)
+            await target.run("RELEASE SAVEPOINT one_row")
+        if len(waiting) == len(rows):
+            await target.many(store.insert_statement(table), rows)  # fails, and says why
+        rows = waiting
+
+
+async def compare(source: Bulk, target: Bulk, tables: tuple[Table, ...], table: Table) -> tuple[int, str]:
+    """Return the number and SHA-256 of the rows that both hold; raise StorageUnavailable when a row differs.
+
+    A row whose change is noted and not carried over yet is left out.
+    """
+    after: Values = ()
+    count, sums = 0, list[str]()
+    while True:
+        await source.begin(snapshot=True)
+        rows = await store.next_rows(source, table, after)
+        last = await store.is_last(source, table, rows)
+        changed = {
+            change.key for change in await capture.changes(source, tables) if change.table == table.name
+        }
+        await source.rollback()
+        until = None if last else store.place(table, rows[-1])
+        found = await store.next_rows(target, table, after, store.BATCH + len(changed))
+        # Places are values of one kind in each column, which the type of a row cannot say.
+        theirs = [row for row in found if until is None or store.place(table, row) <= until]
+        ours, theirs = _settled(table, rows, changed), _settled(table, theirs, changed)
+        if (sum_ := store.checksum(ours)) != store.checksum(theirs):
+            raise StorageUnavailable(
+                f"the rows of {table.name} differ between both databases: begin anew with --replace"
+            )
+        count += len(ours)
+        sums.append(sum_)
+        if until is None:
+            return count, store.checksum([(part,) for part in sums])
+        after = until
+
+
+def _settled(table: Table, rows: list[Values], changed: set[Values]) -> list[Values]:
+    places = [table.columns.index(column) for column in table.key]
+    return [row for row in rows if tuple(row[n] for n in places) not in changed]

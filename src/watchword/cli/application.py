@@ -3,7 +3,20 @@
 import typer
 
 from watchword import __version__
-from watchword.cli import audit, backup, clients, keys, login, move, serving, tokens, trust, users, zero
+from watchword.cli import (
+    audit,
+    backup,
+    clients,
+    doctor,
+    keys,
+    login,
+    move,
+    serving,
+    tokens,
+    trust,
+    users,
+    zero,
+)
 
 app = typer.Typer(
     name="watchword",
@@ -21,6 +34,7 @@ app.add_typer(zero.app, name="zero")
 app.command("login")(login.login)
 app.command("logout")(login.logout)
 tokens.app.command("print")(login.print_token)
+app.command("doctor")(doctor.doctor)
 app.command("audit")(audit.audit)
 app.command("dev")(serving.dev)
 app.command("serve")(serving.serve)

@@ -62,7 +62,7 @@ def run(
     """Open the server's data, run an operation, close; leave with 1 or 2 and the reason when that fails."""
     settings = load(config, database=database)
     try:
-        return asyncio.run(_run(settings, operation))
+        return asyncio.run(with_runtime(settings, operation))
     except OAuthError as error:
         refuse(error.code, error.description, as_json, error.field)
     except StorageUnavailable as error:
@@ -71,7 +71,8 @@ def run(
         usage(str(error))
 
 
-async def _run(settings: Settings, operation: Callable[[Runtime], Awaitable[T]]) -> T:
+async def with_runtime(settings: Settings, operation: Callable[[Runtime], Awaitable[T]]) -> T:
+    """Open the server's data, run an operation, close."""
     runtime = await start.open_runtime(settings)
     try:
         return await operation(runtime)

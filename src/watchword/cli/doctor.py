@@ -1,0 +1,124 @@
+"""`watchword doctor`: what is wrong with a server as its clients see it, or with this installation, and the line to change."""
+
+import asyncio
+import os
+import stat
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from watchword import settings as settings_module
+from watchword.cli import session
+from watchword.cli.session import Config, Database, Json
+from watchword.client.doctor import Report, examine
+from watchword.flows import master_key
+from watchword.flows.runtime import Runtime
+from watchword.settings import Settings, SettingsError
+from watchword.store.database import StorageUnavailable
+
+MARKS = {"ok": "[green]ok[/]     ", "warning": "[yellow]warning[/]", "broken": "[red]broken[/] "}
+
+
+def doctor(
+    url: Annotated[
+        str | None,
+        typer.Argument(
+            help="An authorization server's issuer or an MCP server; without it, this installation."
+        ),
+    ] = None,
+    database: Database = None,
+    config: Config = None,
+    as_json: Json = False,
+) -> None:
+    """Walk discovery as OpenID and MCP clients do, or check this installation; exit with 1 when something is broken."""
+    try:
+        report = examine(url) if url is not None else _installation(database, config)
+    except ValueError as error:
+        session.usage(str(error))
+    if as_json:
+        findings = [asdict(finding) for finding in report.findings]
+        session.print_json({"url": url, "kind": report.kind, "broken": report.broken, "findings": findings})
+    else:
+        _print(report)
+    if report.broken:
+        raise typer.Exit(1)
+
+
+def _print(report: Report) -> None:
+    session.out.print(f"{report.url} ({report.kind})\n", markup=False)
+    for finding in report.findings:
+        session.out.print(MARKS[finding.level] + "  ", end="")
+        session.out.print(f"{finding.message}  [{finding.at}]", markup=False)
+        if finding.change:
+            session.out.print(f"           change: {finding.change}", markup=False)
+
+
+def _installation(database: str | None, config: str | None) -> Report:
+    report = Report("this installation", "settings, database and keys")
+    try:
+        settings = settings_module.load({"database": database}, config=config)
+    except SettingsError as error:
+        report.fail("settings", "settings", str(error), "correct the option that is named")
+        return report
+    report.ok("settings", "settings", "the options are valid together")
+    _exposure(settings, report)
+    _files(settings, report)
+    if not settings.is_postgres and not Path(settings.database).exists():
+        report.warn(
+            "no-database",
+            settings.database,
+            "there is no database yet",
+            "watchword serve or watchword dev makes it",
+        )
+        return report
+    try:
+        asyncio.run(session.with_runtime(settings, lambda runtime: _opened(runtime, report)))
+    except (StorageUnavailable, SettingsError) as error:
+        report.fail("database", settings.database, str(error), "see the message")
+    return report
+
+
+def _exposure(settings: Settings, report: Report) -> None:
+    try:
+        settings_module.check_exposure(settings)
+    except SettingsError as error:
+        report.fail("exposure", f"{settings.host}:{settings.port}", str(error), "see the message")
+    if settings.behind_tls_proxy and not settings.trusted_proxies:
+        report.warn(
+            "trusted-proxies",
+            "settings",
+            "every client has the proxy's address: throttling and address limits count the proxy",
+            "trusted_proxies = [the proxy's address]",
+        )
+    if settings.fetch_allow_loopback:
+        report.warn(
+            "fetch", "settings", "outbound requests may reach this machine", "remove fetch_allow_loopback"
+        )
+
+
+def _files(settings: Settings, report: Report) -> None:
+    paths = [] if settings.is_postgres else [Path(settings.database)]
+    if "WATCHWORD_MASTER_KEY" not in os.environ:
+        paths.append(master_key.key_path(settings))
+    for path in paths:
+        if path.exists() and path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+            report.fail("file-mode", str(path), "others on this machine can read it", f"chmod 600 {path}")
+
+
+async def _opened(runtime: Runtime, report: Report) -> None:
+    report.ok("database", "database", "it opens, and its schema is of this release")
+    current = {key.algorithm: key for key, state in runtime.keyring.states() if state == "current"}
+    for algorithm in runtime.settings.signing_algorithms:
+        key = current[algorithm]
+        age = runtime.now() - (key.activates_at or key.created_at)
+        if age > 2 * runtime.settings.signing_key_lifetime:
+            report.warn(
+                "key-age",
+                key.kid,
+                f"the {algorithm} key signs for {age // 86_400} days already",
+                "watchword key rotate",
+            )
+        else:
+            report.ok("key", key.kid, f"{algorithm} signs, its successor is published")

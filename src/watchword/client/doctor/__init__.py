@@ -1,0 +1,32 @@
+"""What OpenID and MCP clients stumble over, found by walking the way that they walk: `examine(url)`.
+
+Owns the choice of the walk; `issuer` walks an authorization server, `resource` an MCP server and then the servers that it names.
+"""
+
+from watchword.client.doctor.findings import Finding, Report
+from watchword.client.doctor.issuer import walk_issuer
+from watchword.client.doctor.resource import walk_resource
+from watchword.client.doctor.web import Seen, Web, is_address, well_known
+
+__all__ = ["Finding", "Report", "examine"]
+
+
+def examine(url: str, web: Web | None = None) -> Report:
+    """Walk discovery from an address, an issuer's or an MCP server's; raise ValueError when it is no web address."""
+    if not is_address(url):
+        raise ValueError(f"give an address such as https://auth.example.com, not {url!r}")
+    web = web or Web()
+    report = Report(url)
+    if any(_is_metadata(web.get(address)) for address in well_known(url).values()):
+        report.kind = "authorization server"
+        walk_issuer(url, web, report)
+    else:
+        report.kind = "MCP server"
+        walk_resource(url, web, report)
+    return report
+
+
+def _is_metadata(seen: Seen) -> bool:
+    # A redirect of the metadata itself tells an issuer too; one to somewhere else is what any site may answer.
+    redirected = seen.is_redirect and "/.well-known/" in seen.location
+    return redirected or (seen.status == 200 and "issuer" in (seen.document or {}))

@@ -1,0 +1,248 @@
+"""RFC 8414 and OpenID Connect Discovery, as clients read them: an authorization server from its name to its endpoints."""
+
+import time
+from collections.abc import Mapping
+from email.utils import parsedate_to_datetime
+from urllib.parse import urlsplit
+
+from watchword.client.doctor.findings import Report
+from watchword.client.doctor.keys import check_keys
+from watchword.client.doctor.web import ORIGIN, Seen, Web, is_address, is_exposed, well_known
+
+Document = Mapping[str, object]
+# What an endpoint says to an empty request when it is there; anything else is no endpoint.
+ALIVE = (200, 400, 401, 403, 405, 415, 422, 429)
+FORMS = (
+    "token_endpoint",
+    "revocation_endpoint",
+    "introspection_endpoint",
+    "pushed_authorization_request_endpoint",
+    "device_authorization_endpoint",
+    "registration_endpoint",
+)
+SKEW = 60
+
+
+def walk_issuer(issuer: str, web: Web, report: Report) -> None:
+    """Walk an authorization server by its issuer identifier."""
+    if is_exposed(issuer):
+        report.fail(
+            "plain-http",
+            issuer,
+            "tokens and passwords travel in the clear",
+            "serve with --tls-cert and --tls-key, or behind a proxy that ends TLS, and --issuer https://…",
+        )
+    document = _metadata(issuer, web, report)
+    if document is None:
+        return
+    _name(issuer, document, report)
+    _promises(issuer, document, report)
+    _endpoints(issuer, document, web, report)
+    _browsers(document, web, report)
+    check_keys(document, web, report)
+
+
+def _metadata(issuer: str, web: Web, report: Report) -> Document | None:
+    found: dict[str, Document] = {}
+    for rule, address in well_known(issuer).items():
+        seen = web.get(address)
+        if seen.is_redirect:
+            report.fail(
+                "metadata-redirect",
+                address,
+                f"the metadata redirects ({seen.said()}); many clients do not follow",
+                f"answer at {address} itself, or name clients the issuer that {seen.location} belongs to",
+            )
+        elif seen.status == 200 and seen.document is not None:
+            found[address] = seen.document
+            report.ok("metadata", address, f"the metadata is here ({rule})")
+            _dated(seen, address, report)
+        else:
+            report.warn(
+                "metadata-missing",
+                address,
+                f"no metadata here ({rule}): {seen.said()}",
+                f"route {urlsplit(address).path} to the authorization server",
+            )
+    if not found:
+        report.fail(
+            "no-metadata", issuer, "no client finds the endpoints", "route /.well-known/ to the server"
+        )
+        return None
+    first, *others = found.values()
+    if any(other.get("issuer") != first.get("issuer") for other in others):
+        report.fail(
+            "metadata-differ",
+            issuer,
+            "the well-known addresses name different issuers",
+            "serve one document at all",
+        )
+    return first
+
+
+def _dated(seen: Seen, address: str, report: Report) -> None:
+    try:
+        there = parsedate_to_datetime(seen.headers.get("date", "")).timestamp()
+    except ValueError:
+        return
+    if abs(there - time.time()) > SKEW:
+        report.warn(
+            "clock",
+            address,
+            f"the server's clock is {int(there - time.time())} seconds from this one",
+            "synchronise the clocks: timedatectl set-ntp true",
+        )
+
+
+def _name(issuer: str, document: Document, report: Report) -> None:
+    named = document.get("issuer")
+    if named == issuer:
+        report.ok("issuer", issuer, "the issuer is named letter by letter (RFC 8414 section 3.3)")
+    elif isinstance(named, str) and named.rstrip("/") == issuer.rstrip("/"):
+        report.fail(
+            "issuer-slash",
+            issuer,
+            f"the metadata says {named!r}: clients compare letter by letter and refuse",
+            f"in the client: issuer = {named!r}; or at the server: --issuer {issuer}",
+        )
+    elif isinstance(named, str) and named == issuer.replace("https://", "http://", 1):
+        report.fail(
+            "proxy-scheme",
+            issuer,
+            f"behind the proxy the server takes itself for {named!r}",
+            f"--issuer {issuer} --behind-tls-proxy; and at the proxy: proxy_set_header X-Forwarded-Proto $scheme;",
+        )
+    else:
+        report.fail(
+            "issuer",
+            issuer,
+            f"the metadata names the issuer {str(named)[:200]!r}",
+            f"--issuer {issuer}; or in the client: issuer = {str(named)[:200]!r}",
+        )
+
+
+def _texts(document: Document, member: str) -> list[str]:
+    value = document.get(member)
+    return [item for item in value if isinstance(item, str)] if isinstance(value, list) else []
+
+
+def _promises(issuer: str, document: Document, report: Report) -> None:
+    if "S256" in _texts(document, "code_challenge_methods_supported"):
+        report.ok("pkce", issuer, "S256 is announced")
+    else:
+        report.fail(
+            "pkce",
+            issuer,
+            "code_challenge_methods_supported lacks S256: MCP clients must refuse",
+            '"code_challenge_methods_supported": ["S256"]',
+        )
+    for member in (
+        "id_token_signing_alg_values_supported",
+        "token_endpoint_auth_signing_alg_values_supported",
+    ):
+        if "none" in _texts(document, member):
+            report.fail(
+                "alg-none", issuer, f"{member} lists 'none': unsigned tokens pass", f"remove it from {member}"
+            )
+    if "none" not in _texts(document, "token_endpoint_auth_methods_supported"):
+        report.warn(
+            "public-clients",
+            issuer,
+            "token_endpoint_auth_methods_supported lacks 'none': some clients then take public clients for unsupported",
+            '"token_endpoint_auth_methods_supported": ["none", …]',
+        )
+    if document.get("authorization_response_iss_parameter_supported") is not True:
+        report.warn(
+            "iss",
+            issuer,
+            "answers do not name the issuer (RFC 9207): MCP clients will demand it",
+            '"authorization_response_iss_parameter_supported": true',
+        )
+    by_document = document.get("client_id_metadata_document_supported") is True
+    if not by_document and "registration_endpoint" not in document:
+        report.warn(
+            "unknown-clients",
+            issuer,
+            "only clients that somebody registered can come; stock MCP clients cannot",
+            "client_documents = true",
+        )
+    if "code" not in _texts(document, "response_types_supported"):
+        report.fail(
+            "code-flow",
+            issuer,
+            "response_types_supported lacks 'code'",
+            '"response_types_supported": ["code"]',
+        )
+
+
+def _endpoints(issuer: str, document: Document, web: Web, report: Report) -> None:
+    for member in ("authorization_endpoint", *FORMS, "userinfo_endpoint", "jwks_uri"):
+        address = document.get(member)
+        if address is None:
+            continue
+        if not is_address(address) or not isinstance(address, str):
+            report.fail("endpoint-address", issuer, f"{member} is no web address", f"correct {member}")
+        elif issuer.startswith("https://") and address.startswith("http://"):
+            report.fail(
+                "proxy-scheme",
+                address,
+                f"{member} is plain http under an https issuer",
+                f"--issuer {issuer} --behind-tls-proxy; and at the proxy: proxy_set_header X-Forwarded-Proto $scheme;",
+            )
+        elif member != "jwks_uri":
+            _is_there(member, address, web, report)
+    for member in ("authorization_endpoint", "token_endpoint"):
+        if member not in document:
+            report.fail(
+                "endpoint-missing", issuer, f"the metadata names no {member}", f'"{member}": "{issuer}/…"'
+            )
+
+
+def _is_there(member: str, address: str, web: Web, report: Report) -> None:
+    if member == "registration_endpoint":
+        seen = web.ask(
+            "POST", address, json={"redirect_uris": "none: this is a check"}
+        )  # nobody registers that
+    elif member in FORMS:
+        seen = web.ask("POST", address, form={})
+    else:
+        seen = web.ask("GET", address)
+    leads_on = member == "authorization_endpoint" and seen.is_redirect  # to a page of the server's own
+    if seen.status in ALIVE or leads_on:
+        report.ok("endpoint", address, f"{member} answers")
+    elif seen.is_redirect:
+        report.fail(
+            "redirect-on-post",
+            address,
+            f"{member} redirects ({seen.said()}): clients lose the form or do not follow",
+            f'"{member}": "{seen.location}"',
+        )
+    else:
+        report.fail(
+            "endpoint",
+            address,
+            f"{member} is announced and does not answer: {seen.said()}",
+            f"route {urlsplit(address).path} to the server, or take {member} out of the metadata",
+        )
+
+
+def _browsers(document: Document, web: Web, report: Report) -> None:
+    address = document.get("token_endpoint")
+    if not is_address(address) or not isinstance(address, str):
+        return
+    asked = {
+        "origin": ORIGIN,
+        "access-control-request-method": "POST",
+        "access-control-request-headers": "content-type",
+    }
+    seen = web.ask("OPTIONS", address, headers=asked)
+    allowed = seen.headers.get("access-control-allow-origin", "")
+    if 200 <= seen.status < 300 and allowed in ("*", ORIGIN):
+        report.ok("cors", address, "clients in browsers may ask for tokens")
+    else:
+        report.warn(
+            "cors",
+            address,
+            f"a browser's preflight is refused ({seen.said()}): clients that run in browsers fail, the MCP inspector among them",
+            "let OPTIONS through the proxy and answer Access-Control-Allow-Origin: *",
+        )

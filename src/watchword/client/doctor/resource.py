@@ -1,0 +1,173 @@
+"""RFC 9728 and MCP authorization (2026-07-28), as clients walk them: from a refused call to the authorization servers."""
+
+import re
+from urllib.parse import urlsplit
+
+from watchword.client.doctor.findings import Report
+from watchword.client.doctor.issuer import walk_issuer
+from watchword.client.doctor.web import Seen, Web, is_address, is_exposed
+
+WELL_KNOWN = "/.well-known/oauth-protected-resource"
+CALL = {
+    "jsonrpc": "2.0",
+    "id": 1,
+    "method": "initialize",
+    "params": {
+        "protocolVersion": "2025-11-25",
+        "capabilities": {},
+        "clientInfo": {"name": "watchword doctor", "version": "1"},
+    },
+}
+HEADERS = {"accept": "application/json, text/event-stream"}
+MAX_SERVERS = 5
+
+
+def walk_resource(url: str, web: Web, report: Report) -> None:
+    """Walk an MCP server by the address that people give to their clients."""
+    if is_exposed(url):
+        report.fail("plain-http", url, "tokens travel in the clear", "serve it over https")
+    challenge = _call(url, web, report)
+    if challenge is None:
+        return
+    _other_slash(url, web, report)
+    document, address = _metadata(url, challenge, web, report)
+    if document is None:
+        return
+    _resource(url, document.document or {}, address, report)
+    servers = (document.document or {}).get("authorization_servers")
+    found = [server for server in servers if is_address(server)] if isinstance(servers, list) else []
+    if not found:
+        report.fail(
+            "no-authorization-server",
+            address,
+            "the metadata names no authorization server",
+            '"authorization_servers": ["https://auth.example.com"]',
+        )
+    for server in found[:MAX_SERVERS]:
+        walk_issuer(server, web, report)
+
+
+def _call(url: str, web: Web, report: Report) -> str | None:
+    seen = web.ask("POST", url, json=CALL, headers=HEADERS)
+    if seen.is_redirect:
+        _redirected(url, seen, report)
+    elif seen.status == 401:
+        challenge = seen.headers.get("www-authenticate", "")
+        if challenge.lower().startswith(("bearer", "dpop")):
+            report.ok("challenge", url, "without a token it answers 401 with a challenge")
+            return challenge
+        report.fail(
+            "challenge",
+            url,
+            "401 without a Bearer challenge: clients do not know that a token would help",
+            f'WWW-Authenticate: Bearer resource_metadata="{_inserted(url)}"',
+        )
+        return challenge
+    elif seen.status == 200:
+        report.fail(
+            "not-guarded",
+            url,
+            "it answers without a token",
+            "put the guard in front: protected(app, issuer, …)",
+        )
+    else:
+        report.fail(
+            "not-mcp",
+            url,
+            f"neither an authorization server nor an MCP server: {seen.said()}",
+            "check the address, its path above all (/mcp)",
+        )
+    return None
+
+
+def _redirected(url: str, seen: Seen, report: Report) -> None:
+    if url.startswith("https://") and seen.location.startswith("http://"):
+        report.fail(
+            "proxy-scheme",
+            url,
+            f"the server takes itself for plain http and redirects to {seen.location}",
+            "uvicorn --proxy-headers --forwarded-allow-ips=<the proxy>; at the proxy: proxy_set_header X-Forwarded-Proto $scheme;",
+        )
+    else:
+        report.fail(
+            "redirect-on-post",
+            url,
+            f"a call is redirected ({seen.said()}): clients lose the call or the token on the way",
+            f"in the client: {seen.location or 'the address that it redirects to'}; or mount the server at exactly {url}",
+        )
+
+
+def _other_slash(url: str, web: Web, report: Report) -> None:
+    other = url.removesuffix("/") if url.endswith("/") else url + "/"
+    seen = web.ask("POST", other, json=CALL, headers=HEADERS)
+    if seen.is_redirect and url.startswith("https://") and seen.location.startswith("http://"):
+        _redirected(other, seen, report)
+
+
+def _inserted(url: str) -> str:
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc}{WELL_KNOWN}{'' if parts.path == '/' else parts.path}"
+
+
+def _metadata(url: str, challenge: str, web: Web, report: Report) -> tuple[Seen | None, str]:
+    named = re.search(r'resource_metadata="?([^",\s]+)', challenge)
+    if named is None:
+        report.warn(
+            "resource-metadata",
+            url,
+            "the challenge does not say where the metadata is; clients have to guess",
+            f'WWW-Authenticate: Bearer resource_metadata="{_inserted(url)}"',
+        )
+    if "scope=" not in challenge:
+        report.warn(
+            "scope",
+            url,
+            "the challenge names no scope; clients then ask for everything that the metadata lists",
+            'WWW-Authenticate: Bearer …, scope="…"',
+        )
+    root = f"{urlsplit(url).scheme}://{urlsplit(url).netloc}{WELL_KNOWN}"
+    for address in dict.fromkeys([*([named[1]] if named else []), _inserted(url), root]):
+        seen = web.get(address)
+        if seen.status == 200 and seen.document is not None:
+            report.ok("resource-metadata", address, "the metadata is here (RFC 9728)")
+            if seen.headers.get("access-control-allow-origin") is None:
+                report.warn(
+                    "cors", address, "clients in browsers cannot read it", "Access-Control-Allow-Origin: *"
+                )
+            return seen, address
+        report.warn(
+            "resource-metadata", address, f"no metadata here: {seen.said()}", f"serve it at {_inserted(url)}"
+        )
+    report.fail(
+        "no-resource-metadata",
+        url,
+        "no client finds the authorization server",
+        f"serve the metadata at {_inserted(url)}",
+    )
+    return None, ""
+
+
+def _resource(url: str, document: object, address: str, report: Report) -> None:
+    named = document.get("resource") if isinstance(document, dict) else None
+    if named == url:
+        report.ok("resource", address, "the resource is named letter by letter (RFC 9728 section 3.3)")
+    elif isinstance(named, str) and is_address(named) and _covers(named, url):
+        report.warn(
+            "resource",
+            address,
+            f"the metadata is of {named!r}, not of {url!r}: strict clients refuse, and tokens are for {named!r}",
+            f"in the client: {named}; or resource={url!r}",
+        )
+    else:
+        report.fail(
+            "resource",
+            address,
+            f"the metadata is of {str(named)[:200]!r}, which is not this server: clients must refuse",
+            f"resource={url!r}",
+        )
+
+
+def _covers(named: str, url: str) -> bool:
+    one, other = urlsplit(named), urlsplit(url)
+    same = (one.scheme, one.netloc.lower()) == (other.scheme, other.netloc.lower())
+    return same and (other.path.rstrip("/") + "/").startswith(one.path.rstrip("/") + "/")

@@ -1,0 +1,115 @@
+"""Requests as clients make them: no redirect followed, answers read up to a limit, nothing raised."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from urllib.parse import urlsplit
+
+import httpx
+
+from watchword.client.addresses import is_loopback
+from watchword.jose.strict_json import StrictJSONError, loads
+
+TIMEOUT = 10.0
+MAX_ANSWER = 512 * 1024
+ORIGIN = "https://client.example.com"
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """An answer, or why there was none: then `status` is 0."""
+
+    status: int
+    headers: Mapping[str, str] = field(default_factory=dict)
+    document: Mapping[str, object] | None = None
+    problem: str = ""
+
+    @property
+    def is_redirect(self) -> bool:
+        """Whether the answer leads elsewhere."""
+        return self.status in (301, 302, 303, 307, 308)
+
+    @property
+    def location(self) -> str:
+        """Where to."""
+        return self.headers.get("location", "")
+
+    def said(self) -> str:
+        """Return the answer in words."""
+        if not self.status:
+            return f"no answer ({self.problem})"
+        return f"{self.status} to {self.location}" if self.is_redirect else str(self.status)
+
+
+class Web:
+    """Asks, and remembers what it was answered to the same question."""
+
+    def __init__(self, http: httpx.Client | None = None) -> None:
+        self._http = http or httpx.Client(timeout=TIMEOUT, follow_redirects=False)
+        self._known: dict[str, Seen] = {}
+
+    def get(self, address: str) -> Seen:
+        """Return the answer to a GET of a script of another origin."""
+        if address not in self._known:
+            headers = {"accept": "application/json", "origin": ORIGIN}
+            self._known[address] = self.ask("GET", address, headers=headers)
+        return self._known[address]
+
+    def ask(
+        self,
+        method: str,
+        address: str,
+        *,
+        form: Mapping[str, str] | None = None,
+        json: object = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Seen:
+        """Return the answer to a request."""
+        if not is_address(address):
+            return Seen(0, problem="not a web address")
+        try:
+            with self._http.stream(method, address, data=form, json=json, headers=headers) as answer:
+                body = b""
+                if "text/event-stream" not in answer.headers.get("content-type", ""):
+                    for part in answer.iter_bytes():
+                        body += part
+                        if len(body) > MAX_ANSWER:
+                            return Seen(0, problem="the answer is too long")
+                return Seen(answer.status_code, answer.headers, _document(body))
+        except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:
+            return Seen(0, problem=f"{type(error).__name__} {error}".strip()[:200])
+
+
+def _document(body: bytes) -> Mapping[str, object] | None:
+    try:
+        found = loads(body)
+    except StrictJSONError:
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def is_address(text: object) -> bool:
+    """Whether a text is a web address that a client could use."""
+    if not isinstance(text, str) or not text.isascii() or any(character <= " " for character in text):
+        return False
+    try:
+        parts = urlsplit(text)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
+
+
+def is_exposed(address: str) -> bool:
+    """Whether an address is plain http to another machine."""
+    parts = urlsplit(address)
+    return parts.scheme == "http" and not is_loopback(parts.hostname or "")
+
+
+def well_known(issuer: str) -> dict[str, str]:
+    """Return where clients look for an issuer's metadata, in the order of MCP clients, by the rule that says so."""
+    parts = urlsplit(issuer)
+    origin, path = f"{parts.scheme}://{parts.netloc}", parts.path.rstrip("/")
+    return {
+        "RFC 8414": f"{origin}/.well-known/oauth-authorization-server{path}",
+        **({"OpenID, path inserted": f"{origin}/.well-known/openid-configuration{path}"} if path else {}),
+        "OpenID": f"{origin}{path}/.well-known/openid-configuration",
+    }

@@ -1,0 +1,329 @@
+"""`watchword doctor`: a sound server has nothing broken; each thing that clients stumble over is found by its name."""
+
+import json
+from collections.abc import Callable, Iterator, MutableMapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+from tests.fixtures.live import Live
+from tests.fixtures.servers import free_port, run_cli
+from tests.guard.mcp_servers import by_fastmcp, by_sdk_hooks, by_wrapping
+
+from watchword.client.doctor import Report, examine
+from watchword.jose import jwk
+from watchword.protocol_exchange import Application
+from watchword.testing.loopback import LoopbackServer
+
+Document = dict[str, Any]
+Message = MutableMapping[str, Any]
+
+
+def broken(report: Report) -> set[str]:
+    """Return the names of what is broken."""
+    return {finding.code for finding in report.findings if finding.level == "broken"}
+
+
+def names(report: Report) -> set[str]:
+    """Return the names of everything that is not right."""
+    return {finding.code for finding in report.findings if finding.level != "ok"}
+
+
+@dataclass(slots=True)
+class Twisted:
+    """A server in front of which something changes documents, answers and headers."""
+
+    inner: Application
+    documents: Callable[[str, Document], Document] = lambda _path, document: document
+    answers: dict[str, tuple[int, list[tuple[bytes, bytes]]]] = field(default_factory=dict)
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "http" and scope["path"] in self.answers:
+            status, headers = self.answers[scope["path"]]
+            await send({"type": "http.response.start", "status": status, "headers": headers})
+            await send({"type": "http.response.body", "body": b""})
+            return
+        if scope["type"] != "http" or "/.well-known/" not in scope["path"]:
+            await self.inner(scope, receive, send)
+            return
+        start: list[Message] = []
+
+        async def change(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                start.append(message)
+                return
+            if start[0]["status"] == 200:
+                message["body"] = json.dumps(
+                    self.documents(scope["path"], json.loads(message["body"]))
+                ).encode()
+                kept = [pair for pair in start[0]["headers"] if pair[0] != b"content-length"]
+                start[0]["headers"] = [*kept, (b"content-length", str(len(message["body"])).encode())]
+            await send(start[0])
+            await send(message)
+
+        await self.inner(scope, receive, change)
+
+
+@pytest.fixture
+def twisted(live: Live) -> Iterator[tuple[str, Twisted]]:
+    """The live server's own documents at another port, told to be its issuer."""
+    app = Twisted(cast(Application, live.app))
+    with LoopbackServer(cast(Application, app)) as server:
+        issuer = f"http://localhost:{server.port}"
+
+        def renamed(document: Document) -> Document:
+            renewed: Document = json.loads(json.dumps(document).replace(live.issuer, issuer))
+            return renewed
+
+        app.documents = lambda _path, document: renamed(document)
+        yield issuer, app
+
+
+def change(app: Twisted, **members: Any) -> None:
+    """Change members of the metadata; None removes one."""
+    before = app.documents
+
+    def changed(path: str, document: Document) -> Document:
+        document = before(path, document)
+        if "issuer" in document:
+            document |= members
+        return {name: value for name, value in document.items() if value is not None}
+
+    app.documents = changed
+
+
+def test_a_sound_server_has_nothing_broken(live: Live, twisted: tuple[str, Twisted]) -> None:
+    for issuer in (live.issuer, twisted[0]):
+        report = examine(issuer)
+        assert report.kind == "authorization server"
+        assert broken(report) == set(), report
+        assert {finding.code for finding in report.findings} >= {
+            "issuer",
+            "pkce",
+            "endpoint",
+            "jwks-key",
+            "cors",
+        }
+
+
+CASES: dict[str, tuple[dict[str, Any], str]] = {
+    "an issuer with a slash": ({"issuer": "{issuer}/"}, "issuer-slash"),
+    "another issuer": ({"issuer": "https://evil.example.com"}, "issuer"),
+    "an issuer that is no text": ({"issuer": 5}, "issuer"),
+    "no PKCE": ({"code_challenge_methods_supported": None}, "pkce"),
+    "plain PKCE only": ({"code_challenge_methods_supported": ["plain"]}, "pkce"),
+    "unsigned ID tokens": ({"id_token_signing_alg_values_supported": ["none", "ES256"]}, "alg-none"),
+    "no public clients": (
+        {"token_endpoint_auth_methods_supported": ["client_secret_basic"]},
+        "public-clients",
+    ),
+    "no issuer in answers": ({"authorization_response_iss_parameter_supported": False}, "iss"),
+    "no way for unknown clients": (
+        {"client_id_metadata_document_supported": False, "registration_endpoint": None},
+        "unknown-clients",
+    ),
+    "no code flow": ({"response_types_supported": ["token"]}, "code-flow"),
+    "an endpoint that is not there": ({"revocation_endpoint": "{issuer}/nowhere"}, "endpoint"),
+    "an endpoint that is no address": ({"token_endpoint": "http://["}, "endpoint-address"),
+    "an endpoint of another kind": ({"token_endpoint": ["x"]}, "endpoint-address"),
+    "no token endpoint": ({"token_endpoint": None}, "endpoint-missing"),
+    "no keys": ({"jwks_uri": "{issuer}/nowhere"}, "jwks"),
+    "no key set": ({"jwks_uri": None}, "jwks"),
+    "an algorithm without a key": ({"id_token_signing_alg_values_supported": ["ES512"]}, "jwks-alg"),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_it_finds(twisted: tuple[str, Twisted], case: str) -> None:
+    issuer, app = twisted
+    members, code = CASES[case]
+    assert code not in names(examine(issuer))
+    change(app, **json.loads(json.dumps(members).replace("{issuer}", issuer)))
+    report = examine(issuer)
+    assert code in names(report)
+    assert all(finding.change for finding in report.findings if finding.level != "ok"), "each names a change"
+
+
+def test_it_finds_redirects(twisted: tuple[str, Twisted]) -> None:
+    issuer, app = twisted
+    elsewhere = [(b"location", f"{issuer}/token/".encode())]
+    app.answers["/token"] = (307, elsewhere)
+    assert "redirect-on-post" in broken(examine(issuer))
+    app.answers["/.well-known/oauth-authorization-server"] = (301, elsewhere)
+    assert "metadata-redirect" in broken(examine(issuer))
+
+
+def test_it_finds_missing_and_refused_addresses(twisted: tuple[str, Twisted]) -> None:
+    issuer, app = twisted
+    app.answers["/.well-known/openid-configuration"] = (404, [])
+    assert "metadata-missing" in names(examine(issuer))
+
+
+KEYS: dict[str, tuple[Callable[[], list[Any]], str]] = {
+    "a private key": (lambda: [jwk.private_document(jwk.generate("ES256"))], "jwks-private"),
+    "two keys of one name": (
+        lambda: [{**jwk.public_document(jwk.generate("ES256")), "kid": "a"} for _ in range(2)],
+        "jwks-kid",
+    ),
+    "a symmetric key": (lambda: [{"kty": "oct", "kid": "a"}], "jwks-key"),
+    "no key at all": (list, "jwks"),
+    "things that are no keys": (lambda: [1, "x", None, {"kty": []}], "jwks-key"),
+}
+
+
+@pytest.mark.parametrize("case", KEYS)
+def test_it_finds_among_the_keys(twisted: tuple[str, Twisted], case: str) -> None:
+    issuer, app = twisted
+    before, (make, code) = app.documents, KEYS[case]
+
+    def changed(path: str, document: Document) -> Document:
+        return {"keys": make()} if "keys" in document else before(path, document)
+
+    app.documents = changed
+    assert code in names(examine(issuer))
+
+
+@pytest.fixture(params=[by_wrapping, by_sdk_hooks, by_fastmcp], ids=["wrapped", "SDK hooks", "FastMCP"])
+def mcp_server(request: pytest.FixtureRequest, live: Live) -> Iterator[str]:
+    """An MCP server of each kind."""
+    port = free_port()
+    resource = f"http://localhost:{port}/mcp"
+    with LoopbackServer(cast(Any, request.param)(live.issuer, resource), port=port):
+        yield resource
+
+
+def test_a_sound_mcp_server_is_walked_to_its_issuer(live: Live, mcp_server: str) -> None:
+    report = examine(mcp_server)
+    assert report.kind == "MCP server"
+    assert broken(report) == set(), report
+    reached = {finding.code: finding.at for finding in report.findings if finding.level == "ok"}
+    assert reached["resource"].endswith("/.well-known/oauth-protected-resource/mcp")
+    assert reached["issuer"] == live.issuer
+
+
+@dataclass(slots=True)
+class Server:
+    """An MCP server that answers as it is told."""
+
+    status: int = 401
+    headers: list[tuple[bytes, bytes]] = field(default_factory=list)
+    documents: dict[str, Any] = field(default_factory=dict)
+
+    async def __call__(self, scope: Any, _receive: Any, send: Any) -> None:
+        if scope["type"] != "http":
+            return
+        if scope["path"].startswith("/.well-known/"):
+            found = self.documents.get(scope["path"])
+            status, headers, body = (200 if found is not None else 404), [], json.dumps(found).encode()
+        else:
+            status, headers, body = self.status, self.headers, b""
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+
+
+INSERTED = "/.well-known/oauth-protected-resource/mcp"
+
+
+@pytest.mark.parametrize(
+    ("server", "code"),
+    [
+        pytest.param(Server(200), "not-guarded", id="no guard"),
+        pytest.param(Server(404), "not-mcp", id="nothing"),
+        pytest.param(Server(307, [(b"location", b"/mcp/")]), "redirect-on-post", id="a redirect of the call"),
+        pytest.param(Server(401), "challenge", id="no challenge"),
+        pytest.param(Server(401, [(b"www-authenticate", b"Bearer")]), "resource-metadata", id="no hint"),
+        pytest.param(Server(401, [(b"www-authenticate", b"Bearer")]), "scope", id="no scope"),
+        pytest.param(
+            Server(401, [(b"www-authenticate", b"Bearer")]), "no-resource-metadata", id="no metadata"
+        ),
+        pytest.param(
+            Server(
+                401,
+                [(b"www-authenticate", b"Bearer")],
+                {INSERTED: {"resource": "https://other.example.com/mcp", "authorization_servers": []}},
+            ),
+            "resource",
+            id="metadata of another server (MC-52)",
+        ),
+        pytest.param(
+            Server(
+                401, [(b"www-authenticate", b"Bearer")], {INSERTED: {"authorization_servers": ["http://["]}}
+            ),
+            "no-authorization-server",
+            id="no authorization server",
+        ),
+        pytest.param(
+            Server(
+                401,
+                [(b"www-authenticate", b"Bearer")],
+                {INSERTED: {"authorization_servers": ["http://localhost:1"]}},
+            ),
+            "no-metadata",
+            id="an authorization server that does not answer",
+        ),
+    ],
+)
+def test_it_finds_at_an_mcp_server(server: Server, code: str) -> None:
+    with LoopbackServer(cast(Application, server)) as loopback:
+        report = examine(f"http://localhost:{loopback.port}/mcp")
+    assert report.kind == "MCP server"
+    assert code in names(report)
+
+
+def test_a_parent_of_the_address_is_a_warning() -> None:
+    with LoopbackServer(
+        cast(Application, server := Server(401, [(b"www-authenticate", b"Bearer")]))
+    ) as loopback:
+        url = f"http://localhost:{loopback.port}"
+        server.documents[INSERTED] = {"resource": url, "authorization_servers": []}
+        report = examine(f"{url}/mcp")
+        assert ("warning", "resource") in {(found.level, found.code) for found in report.findings}
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        "localhost",
+        "ftp://a.example",
+        "http://[",
+        "https://a b",
+        "file:///etc/passwd",
+        "https://ä.example",
+    ],
+)
+def test_what_is_no_address_is_wrong_usage(url: str) -> None:
+    with pytest.raises(ValueError, match="address"):
+        examine(url)
+
+
+def test_the_command_prints_lines_to_change_and_exits_with_1(live: Live, tmp_path: Path) -> None:
+    sound = run_cli(tmp_path, "doctor", live.issuer, "--json")
+    assert (sound.returncode, json.loads(sound.stdout)["broken"]) == (0, False)
+    wrong = run_cli(tmp_path, "doctor", f"{live.issuer}/")
+    assert wrong.returncode == 1
+    assert f"issuer = '{live.issuer}'" in wrong.stdout
+    assert run_cli(tmp_path, "doctor", "nonsense").returncode == 2
+
+
+def test_the_own_installation_is_checked(tmp_path: Path) -> None:
+    def check(*arguments: str) -> tuple[int, set[str]]:
+        done = run_cli(tmp_path, "doctor", "--json", *arguments)
+        found = json.loads(done.stdout)["findings"]
+        return done.returncode, {finding["code"] for finding in found if finding["level"] != "ok"}
+
+    assert check() == (0, {"no-database"})
+    assert run_cli(tmp_path, "token", "list").returncode == 0
+    assert check() == (0, set())
+    (tmp_path / "watchword.toml").write_text('host = "0.0.0.0"')
+    code, found = check()
+    assert (code, "exposure" in found) == (1, True)
+    (tmp_path / "watchword.toml").write_text('issuers = "x"')
+    assert check() == (1, {"settings"})
+    (tmp_path / "watchword.toml").unlink()
+    (tmp_path / "watchword.db").chmod(0o644)
+    assert check() == (1, {"file-mode"})
+    (tmp_path / "watchword.db").chmod(0o600)
+    (tmp_path / "watchword.db.key").rename(tmp_path / "gone")
+    assert check() == (1, {"database"})

@@ -73,7 +73,16 @@ def create(
         bool, typer.Option("--native", help="An app on a person's machine (RFC 8252).")
     ] = False,
     dpop: Annotated[bool, typer.Option("--dpop", help="Its access tokens must be bound to a key.")] = False,
-    profile: Annotated[Literal["default", "fapi2"], typer.Option(help="Security profile.")] = "default",
+    certificate_bound: Annotated[
+        bool, typer.Option("--certificate-bound", help="Its access tokens must be bound to a certificate.")
+    ] = False,
+    certificate_subject: Annotated[
+        str | None, typer.Option(help="Its certificate's subject, such as san_dns=client.example.com.")
+    ] = None,
+    profile: Annotated[
+        Literal["default", "fapi2"],
+        typer.Option(help="Security profile: fapi2 asks for everything that FAPI 2.0 does."),
+    ] = "default",
     exchange_from: Annotated[
         list[str] | None,
         typer.Option(help="An API that the client is: it may exchange tokens sent there; repeatable."),
@@ -109,6 +118,8 @@ def create(
         "access_token_lifetime": session.duration(lifetime, "--lifetime"),
         "application_type": "native" if native else "web",
         "dpop_bound_access_tokens": dpop,
+        "tls_client_certificate_bound_access_tokens": certificate_bound,
+        "tls_client_auth_subject": certificate_subject.partition("=")[::2] if certificate_subject else None,
         "security_profile": profile,
         **_jwks(jwks),
         **_exchange(exchange_from, exchange_for, impersonate),

@@ -9,6 +9,7 @@ import msgspec
 from watchword.flows.identifiers import new_id
 from watchword.flows.runtime import Runtime
 from watchword.jose import JoseError, jwk
+from watchword.oauth import fapi as fapi_rules
 from watchword.oauth import redirect_uri, token_format
 from watchword.oauth.clients import (
     AUTH_METHODS,
@@ -114,6 +115,10 @@ def to_client(
 ) -> Client:
     """Check what was given and make a client of it; raise `invalid_client_metadata` or `invalid_redirect_uri`."""
     fapi = given.security_profile == "fapi2"
+    chosen = fapi_rules.Binds(
+        given.dpop_bound_access_tokens, given.tls_client_certificate_bound_access_tokens
+    )
+    binds = fapi_rules.binds(given.token_endpoint_auth_method, **chosen._asdict()) if fapi else chosen
     grants = tuple(SHORT_GRANTS.get(grant, grant) for grant in given.grant_types)
     _check_name(given.name)
     _check_grants(given, grants)
@@ -140,9 +145,8 @@ def to_client(
         access_token_lifetime=given.access_token_lifetime,
         require_pkce=given.require_pkce or fapi,
         require_pushed_authorization_requests=given.require_pushed_authorization_requests or fapi,
-        dpop_bound_access_tokens=given.dpop_bound_access_tokens
-        or (fapi and not given.tls_client_certificate_bound_access_tokens),
-        tls_client_certificate_bound_access_tokens=given.tls_client_certificate_bound_access_tokens,
+        dpop_bound_access_tokens=binds.dpop,
+        tls_client_certificate_bound_access_tokens=binds.certificate,
         tls_client_auth_subject=_subject(given),
         security_profile=given.security_profile,
         subject_type=given.subject_type,
@@ -207,8 +211,8 @@ def _check_method(given: ClientInput, fapi: bool) -> None:
     method = given.token_endpoint_auth_method
     if method not in AUTH_METHODS:
         raise _bad("token_endpoint_auth_method", f"The methods are {', '.join(AUTH_METHODS)}.")
-    if fapi and method not in ("private_key_jwt", "tls_client_auth", "self_signed_tls_client_auth"):
-        raise _bad("token_endpoint_auth_method", "FAPI 2.0 asks for private_key_jwt or mutual TLS.")
+    if fapi:
+        fapi_rules.check_client(method, given.redirect_uris)
     if given.jwks is not None and given.jwks_uri is not None:  # RFC 7591 §2
         raise _bad("jwks", "Give jwks or jwks_uri, not both.")
     if (
@@ -280,6 +284,7 @@ async def register(
 ) -> Registered:
     """Register a client and make its secret where its method uses one."""
     client = to_client(given, client_id or new_id("client"), origin=origin)
+    fapi_rules.check_signing(client, runtime.settings.signing_algorithms)
     now = runtime.now()
     if not await runtime.database.write(store.create_client, client, actor=actor, now=now):
         raise OAuthError("conflict", "A client with this identifier exists.", field="client_id")
@@ -342,6 +347,7 @@ async def change(
         raise OAuthError("not_found", "There is no such client.")
     now = runtime.now()
     client = to_client(given, client_id, origin=existing.origin, owner=existing.owner)
+    fapi_rules.check_signing(client, runtime.settings.signing_algorithms)
     is_disabled = existing.disabled_at is not None if disabled is None else disabled
     changed = await runtime.database.write(
         store.update_client,

@@ -24,7 +24,9 @@ def make(
 ) -> str:
     """Return an ID token for a client; `claims` holds `auth_time`, `acr` and `amr` of the sign-in."""
     now = runtime.now()
-    algorithm = client.id_token_signed_response_alg or runtime.settings.signing_algorithms[0]
+    algorithm = client.id_token_signed_response_alg or client.signing_algorithm(
+        runtime.settings.signing_algorithms
+    )
     key = runtime.keyring.signing_key(algorithm)
     members: dict[str, object] = {
         **claims,

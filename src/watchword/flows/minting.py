@@ -48,7 +48,7 @@ def mint(runtime: Runtime, grant: AccessGrant, now: int) -> Minted:
         return Minted(
             token, token_type, grant.lifetime, (token_format.ordered_digest(token), _row(grant, now))
         )
-    key = runtime.keyring.signing_key(runtime.settings.signing_algorithms[0])
+    key = runtime.keyring.signing_key(grant.client.signing_algorithm(runtime.settings.signing_algorithms))
     return Minted(
         jwt.encode(key, _claims(runtime, grant, now), typ="at+jwt"), token_type, grant.lifetime, None
     )

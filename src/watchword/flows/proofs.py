@@ -6,8 +6,9 @@ from watchword.flows.binding import UNBOUND, Binding
 from watchword.flows.client_auth import Credentials
 from watchword.flows.runtime import Runtime
 from watchword.jose.jwk import certificate_thumbprint
+from watchword.jose.jws import ALGORITHMS
 from watchword.oauth import dpop
-from watchword.oauth.clients import Client
+from watchword.oauth.clients import FAPI_ALGORITHMS, Client
 from watchword.oauth.errors import OAuthError
 from watchword.store import tokens
 
@@ -23,6 +24,7 @@ async def prove(runtime: Runtime, client: Client, credentials: Credentials, path
         credentials.dpop,
         method=credentials.method,
         uri=runtime.settings.issuer + path,
+        algorithms=FAPI_ALGORITHMS if client.security_profile == "fapi2" else tuple(ALGORITHMS),
         now=runtime.now(),
     )
     used = hashlib.sha256(f"dpop\n{proof.jkt}\n{proof.jti}".encode()).digest()

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 
 from watchword.jose import JoseError, jws, jwt
 from watchword.jose.jwk import Key, b64decode
+from watchword.oauth.clients import FAPI_ALGORITHMS
 from watchword.oauth.errors import OAuthError
 
 MAX_LIFETIME = 600
 LEEWAY = 30
 MAX_JTI = 256
-FAPI_ALGORITHMS = ("PS256", "ES256", "EdDSA")  # FAPI 2.0 §5.4
 
 
 @dataclass(frozen=True, slots=True)

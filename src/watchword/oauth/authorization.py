@@ -122,7 +122,7 @@ def decide(
     """
     sent = {name: value for name, value in parameters.items() if value}  # §3.1: empty means omitted
     _check_authority(sent, client)
-    target = redirect_uri.check_requested(_redirect_of(sent), client.redirect_uris)
+    target = redirect_uri.check_requested(_redirect_of(sent, client), client.redirect_uris)
     state, mode = _state_of(sent), _mode_for_errors(sent)
     try:
         _check_shape(parameters, sent)
@@ -144,9 +144,11 @@ def _check_authority(sent: Mapping[str, str], client: Client) -> None:
         )
 
 
-def _redirect_of(sent: Mapping[str, str]) -> str | None:
+def _redirect_of(sent: Mapping[str, str], client: Client) -> str | None:
     requested = sent.get("redirect_uri")
-    if requested is None and "openid" in sent.get("scope", "").split(" "):  # OpenID Connect Core §3.1.2.1
+    is_named = "openid" in sent.get("scope", "").split(" ")  # OpenID Connect Core §3.1.2.1
+    is_named = is_named or client.security_profile == "fapi2"  # FAPI 2.0 §5.3.2.2
+    if requested is None and is_named:
         raise OAuthError("invalid_request", "The parameter redirect_uri is missing.", field="redirect_uri")
     return requested
 

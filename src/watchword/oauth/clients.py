@@ -3,7 +3,7 @@
 Owns the frozen value `Client` and what may be asked of it. Storing, fetching and authenticating clients is done elsewhere.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Literal
 
 import msgspec
@@ -37,6 +37,10 @@ class ExchangeRules(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     impersonate: bool = False
     delegate: bool = True
     max_lifetime: Annotated[int, msgspec.Meta(ge=5, le=3600)] = 300
+
+
+# FAPI 2.0 Security Profile §5.4.1
+FAPI_ALGORITHMS = ("PS256", "ES256", "EdDSA")
 
 
 class Client(msgspec.Struct, frozen=True, kw_only=True):
@@ -87,6 +91,11 @@ class Client(msgspec.Struct, frozen=True, kw_only=True):
     def is_public(self) -> bool:
         """Whether the client can keep no secret (RFC 6749 §2.1)."""
         return self.token_endpoint_auth_method == "none"
+
+    def signing_algorithm(self, available: Sequence[str]) -> str:
+        """Return the algorithm that signs this client's tokens, of those that the server has keys for."""
+        fapi = self.security_profile == "fapi2"
+        return next((name for name in available if not fapi or name in FAPI_ALGORITHMS), available[0])
 
     def may(self, grant_type: str) -> bool:
         """Whether the client is registered for a grant type."""

@@ -1,0 +1,52 @@
+"""FAPI 2.0 Security Profile: what a client of the profile `fapi2` must be, beyond what everybody must be here.
+
+Everybody gets codes of a minute at most, `iss` in every response, PKCE by S256 and `request_uri` values that work once. A client
+of this profile must besides push its requests (`authorization`), authenticate by key or certificate with an assertion for the
+issuer alone (`assertion`), and have its tokens bound; its signatures and those for it are of three algorithms.
+"""
+
+from typing import NamedTuple
+
+from watchword.oauth.clients import FAPI_ALGORITHMS, Client
+from watchword.oauth.errors import OAuthError
+
+METHODS = ("private_key_jwt", "tls_client_auth", "self_signed_tls_client_auth")
+
+
+class Binds(NamedTuple):
+    """To what a client's access tokens must be bound."""
+
+    dpop: bool
+    certificate: bool
+
+
+def check_client(method: str, redirect_uris: list[str]) -> None:
+    """Check how a client authenticates (§5.3.2.1) and where its answers go (§5.3.2.2); raise as RFC 7591 §3.2.2."""
+    if method not in METHODS:
+        raise OAuthError(
+            "invalid_client_metadata",
+            "FAPI 2.0 asks for private_key_jwt or mutual TLS.",
+            field="token_endpoint_auth_method",
+        )
+    if not all(uri.startswith("https://") for uri in redirect_uris):
+        raise OAuthError(
+            "invalid_redirect_uri", "FAPI 2.0 asks for https redirect URIs.", field="redirect_uris"
+        )
+
+
+def binds(method: str, *, dpop: bool, certificate: bool) -> Binds:
+    """Return to what tokens are bound (§5.3.2.1): as chosen, else to the certificate that authenticates, else by DPoP."""
+    if not dpop and not certificate:
+        certificate = method != "private_key_jwt"
+        dpop = not certificate
+    return Binds(dpop, certificate)
+
+
+def check_signing(client: Client, available: tuple[str, ...]) -> None:
+    """Check that the server can sign for a client (§5.4.1); raise `invalid_client_metadata`."""
+    if client.security_profile == "fapi2" and client.signing_algorithm(available) not in FAPI_ALGORITHMS:
+        raise OAuthError(
+            "invalid_client_metadata",
+            "FAPI 2.0 needs ES256 or EdDSA among the server's signing_algorithms.",
+            field="security_profile",
+        )

@@ -244,8 +244,18 @@ def _from_environment(environ: Mapping[str, str]) -> dict[str, object]:
         if name == variable or name in FOREIGN or name.startswith("GUARD_"):
             continue
         key = name.lower()
-        found[key] = tuple(value.replace(",", " ").split()) if key in lists else value
+        if value[:1] in ("[", "{"):  # what is no plain list, such as `scopes`
+            found[key] = _from_json(variable, value)
+        else:
+            found[key] = tuple(value.replace(",", " ").split()) if key in lists else value
     return found
+
+
+def _from_json(variable: str, value: str) -> object:
+    try:
+        return msgspec.json.decode(value)
+    except msgspec.DecodeError as error:
+        raise SettingsError(f"{variable} is not valid JSON: {error}") from None
 
 
 def check(settings: Settings) -> Settings:

@@ -10,6 +10,8 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 
+import msgspec
+
 from watchword import settings as settings_module
 from watchword.flows import start
 from watchword.settings import PREFIX, Settings, SettingsError, check_exposure, with_issuer
@@ -118,17 +120,17 @@ def _environment(settings: Settings) -> dict[str, str]:
     variables = {}
     for name in Settings.__struct_fields__:
         value = getattr(settings, name)
-        if value is None:
-            continue
-        text = (
-            " ".join(value)
-            if isinstance(value, tuple)
-            else str(value).lower()
-            if isinstance(value, bool)
-            else str(value)
-        )
-        variables[PREFIX + name.upper()] = text
+        if value is not None:
+            variables[PREFIX + name.upper()] = _text(value)
     return variables
+
+
+def _text(value: object) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, tuple) and all(isinstance(one, str) for one in value):
+        return " ".join(value)
+    return str(value) if isinstance(value, str | int) else msgspec.json.encode(value).decode()
 
 
 def say(line: str) -> None:

@@ -6,6 +6,7 @@ import sys
 import pytest
 import typer
 
+from watchword import settings
 from watchword.cli import launch
 from watchword.cli.application import app
 
@@ -61,3 +62,18 @@ def test_a_server_does_not_carry_the_rest_of_the_command_line_with_it() -> None:
     loaded = {name.partition(".")[0] for name in done.stdout.split()}
     assert {"watchword", "uvicorn"} <= loaded
     assert not loaded & {"typer", "rich", "httpx", "pydantic", "pygments"}
+
+
+def test_worker_processes_read_exactly_the_settings_that_the_server_was_started_with() -> None:
+    upstream = {"name": "acme", "title": "Acme", "client_id": "x", "issuer": "https://acme.example"}
+    given = {
+        "workers": 3,
+        "behind_tls_proxy": True,
+        "trusted_proxies": ["10.0.0.0/8", "::1"],
+        "scopes": {"orders:read": {"sentence": {"en": 'See "orders", all', "de": "Bestellungen sehen"}}},
+        "upstream": [upstream],
+    }
+    started = settings.load(given, {})
+    assert settings.load({}, launch._environment(started)) == started
+    with pytest.raises(settings.SettingsError, match="WATCHWORD_SCOPES"):
+        settings.load({}, {"WATCHWORD_SCOPES": "{nothing"})

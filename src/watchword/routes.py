@@ -9,6 +9,7 @@ from watchword.endpoints import (
     admin_keys,
     admin_tokens,
     admin_trust,
+    admin_users,
     device_authorization,
     discovery,
     health,
@@ -47,6 +48,7 @@ OPERATIONS: tuple[Operation, ...] = (
     *admin_clients.OPERATIONS,
     *admin_keys.OPERATIONS,
     *admin_trust.OPERATIONS,
+    *admin_users.OPERATIONS,
 )
 
 

@@ -254,7 +254,7 @@ def _from_environment(environ: Mapping[str, str]) -> dict[str, object]:
 def _from_json(variable: str, value: str) -> object:
     try:
         return msgspec.json.decode(value)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, ValueError) as error:
         raise SettingsError(f"{variable} is not valid JSON: {error}") from None
 
 

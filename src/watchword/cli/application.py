@@ -12,6 +12,7 @@ from watchword.cli import (
     login,
     move,
     serving,
+    sessions,
     tokens,
     trust,
     users,
@@ -28,6 +29,7 @@ app = typer.Typer(
 app.add_typer(tokens.app, name="token")
 app.add_typer(clients.app, name="client")
 app.add_typer(users.app, name="user")
+app.add_typer(sessions.app, name="session")
 app.add_typer(keys.app, name="key")
 app.add_typer(trust.app, name="trust")
 app.add_typer(zero.app, name="zero")

@@ -1,13 +1,17 @@
 """`watchword user …`: people."""
 
 import sys
+from collections.abc import Awaitable, Callable
 from typing import Annotated
 
+import msgspec
 import typer
 
 from watchword.cli import session
 from watchword.cli.session import ACTOR, Config, Database, Json
-from watchword.flows import accounts
+from watchword.endpoints.admin_users import UserView, view
+from watchword.flows import account_changes, accounts, people, sign_up
+from watchword.flows.people import Changes
 from watchword.flows.runtime import Runtime
 from watchword.store import users
 from watchword.store.clients import like_pattern
@@ -16,12 +20,16 @@ from watchword.store.users import User
 app = typer.Typer(help="Manage people's accounts.", no_args_is_help=True)
 
 MAX_PASSWORD = 4096
+Who = Annotated[str, typer.Argument(help="User name, verified address, or identifier.")]
 
 
 @app.command()
 def create(
     name: Annotated[str, typer.Argument(help="The user name.")],
-    email: Annotated[str | None, typer.Option(help="The e-mail address, not verified yet.")] = None,
+    email: Annotated[str | None, typer.Option(help="The e-mail address.")] = None,
+    email_verified: Annotated[
+        bool, typer.Option("--email-verified", help="The address is known to be the person's.")
+    ] = False,
     admin: Annotated[bool, typer.Option("--admin", help="The account may administer the server.")] = False,
     password_stdin: Annotated[
         bool, typer.Option("--password-stdin", help="Read the password from standard input.")
@@ -30,13 +38,18 @@ def create(
     config: Config = None,
     as_json: Json = False,
 ) -> None:
-    """Create an account; without a password it can only be signed in to by an invitation or a passkey."""
+    """Create an account; without a password it needs a link (`user reset-link`) to be signed in to."""
     password = sys.stdin.readline(MAX_PASSWORD).rstrip("\r\n") if password_stdin else None
+    if email_verified and not email:
+        session.usage("--email-verified needs --email")
 
     async def work(runtime: Runtime) -> User:
-        return await accounts.create(
+        user = await accounts.create(
             runtime, username=name, email=email, password=password, is_admin=admin, actor=ACTOR
         )
+        if email_verified:
+            user = await people.change(runtime, user, Changes(email_verified=True), actor=ACTOR)
+        return user
 
     user = session.run(work, database=database, config=config, as_json=as_json)
     if as_json:
@@ -68,15 +81,173 @@ def list_(
         session.print_json({"users": found})
         return
     session.print_table(
-        ("id", "username", "email", "admin", "created"),
+        ("id", "username", "email", "admin", "state", "created"),
         [
             (
                 user.id,
                 user.username,
                 user.email,
                 "yes" if user.is_admin else "",
+                "disabled" if user.disabled_at else "active",
                 session.when(user.created_at),
             )
             for user in found
         ],
     )
+
+
+def _one(
+    who: str,
+    act: Callable[[Runtime, User], Awaitable[object]],
+    database: str | None,
+    config: str | None,
+    as_json: bool,
+) -> None:
+    """Find an account, do something with it, and show it as it is then."""
+
+    async def work(runtime: Runtime) -> UserView:
+        user = await people.find(runtime, who)
+        await act(runtime, user)
+        user = await people.find(runtime, user.id)
+        return view(user, await people.factors_of(runtime, user))
+
+    _print(session.run(work, database=database, config=config, as_json=as_json), as_json)
+
+
+def _print(shown: UserView, as_json: bool) -> None:
+    if as_json:
+        session.print_json(shown)
+        return
+    times = ("created_at", "email_verified_at", "disabled_at", "password_changed_at")
+    fields = msgspec.structs.asdict(shown)
+    session.print_fields(
+        [
+            (name.removesuffix("_at"), session.when(value) if name in times and value else value)
+            for name, value in fields.items()
+        ]
+    )
+
+
+@app.command()
+def show(who: Who, database: Database = None, config: Config = None, as_json: Json = False) -> None:
+    """Show an account and what its person has set up."""
+
+    async def nothing(runtime: Runtime, user: User) -> None:
+        return None
+
+    _one(who, nothing, database, config, as_json)
+
+
+@app.command()
+def update(
+    who: Who,
+    name: Annotated[str | None, typer.Option(help="The name that people see; empty removes it.")] = None,
+    email: Annotated[str | None, typer.Option(help="The e-mail address.")] = None,
+    email_verified: Annotated[
+        bool | None,
+        typer.Option("--email-verified/--email-unverified", help="Whether the address is proved."),
+    ] = None,
+    admin: Annotated[
+        bool | None, typer.Option("--admin/--no-admin", help="Whether it may administer.")
+    ] = None,
+    attributes: Annotated[
+        str | None, typer.Option(help="A JSON object: claims about the person, such as given_name.")
+    ] = None,
+    database: Database = None,
+    config: Config = None,
+    as_json: Json = False,
+) -> None:
+    """Change an account."""
+    try:
+        claims = msgspec.json.decode(attributes, type=dict[str, object]) if attributes is not None else None
+    except (msgspec.DecodeError, ValueError):
+        session.usage("--attributes takes a JSON object")
+    changes = Changes(name, email, email_verified, claims, admin)
+
+    async def change(runtime: Runtime, user: User) -> object:
+        return await people.change(runtime, user, changes, actor=ACTOR)
+
+    _one(who, change, database, config, as_json)
+
+
+@app.command()
+def disable(who: Who, database: Database = None, config: Config = None, as_json: Json = False) -> None:
+    """Switch an account off: its sessions and grants end, its tokens are refused."""
+
+    async def act(runtime: Runtime, user: User) -> None:
+        await account_changes.set_disabled(runtime, user.id, True, actor=ACTOR)
+
+    _one(who, act, database, config, as_json)
+
+
+@app.command()
+def enable(who: Who, database: Database = None, config: Config = None, as_json: Json = False) -> None:
+    """Switch an account on again."""
+
+    async def act(runtime: Runtime, user: User) -> None:
+        await account_changes.set_disabled(runtime, user.id, False, actor=ACTOR)
+
+    _one(who, act, database, config, as_json)
+
+
+@app.command("remove-factors")
+def remove_factors(who: Who, database: Database = None, config: Config = None, as_json: Json = False) -> None:
+    """Remove every second factor of a person who lost them."""
+
+    async def act(runtime: Runtime, user: User) -> None:
+        await people.remove_factors(runtime, user, actor=ACTOR)
+
+    _one(who, act, database, config, as_json)
+
+
+@app.command()
+def delete(who: Who, database: Database = None, config: Config = None, as_json: Json = False) -> None:
+    """Delete an account and end everything that it was issued."""
+
+    async def work(runtime: Runtime) -> str:
+        user = await people.find(runtime, who)
+        await account_changes.delete(runtime, user.id, actor=ACTOR)
+        return user.id
+
+    deleted = session.run(work, database=database, config=config, as_json=as_json)
+    if as_json:
+        session.print_json({"deleted": deleted})
+    else:
+        session.print_fields([("deleted", deleted)])
+
+
+@app.command()
+def invite(
+    email: Annotated[str, typer.Argument(help="The address to invite.")],
+    admin: Annotated[bool, typer.Option("--admin", help="The account may administer the server.")] = False,
+    database: Database = None,
+    config: Config = None,
+    as_json: Json = False,
+) -> None:
+    """Invite somebody by mail, and print the link, which may also be handed over."""
+
+    async def work(runtime: Runtime) -> str:
+        return await sign_up.invite(runtime, email, is_admin=admin, inviter=None, actor=ACTOR)
+
+    _print_link(
+        session.run(work, database=database, config=config, as_json=as_json), sign_up.INVITE_LIFETIME, as_json
+    )
+
+
+@app.command("reset-link")
+def reset_link(who: Who, database: Database = None, config: Config = None, as_json: Json = False) -> None:
+    """Print a link that sets the account's password once."""
+
+    async def work(runtime: Runtime) -> str:
+        return await people.reset_link(runtime, await people.find(runtime, who))
+
+    _print_link(
+        session.run(work, database=database, config=config, as_json=as_json), people.RESET_LIFETIME, as_json
+    )
+
+
+def _print_link(link: str, lifetime: int, as_json: bool) -> None:
+    if as_json:
+        session.print_json({"link": link, "expires_in": lifetime})
+    else:
+        session.print_fields([("link", link), ("works for", f"{lifetime // 3600} hours, once")])

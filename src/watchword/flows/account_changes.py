@@ -110,6 +110,11 @@ async def pending_email(runtime: Runtime, user_id: str) -> str | None:
     return str(found.data.get("email")) if found else None
 
 
+async def tell_factors_removed(runtime: Runtime, user: User, origin: Origin) -> None:
+    """Tell the owner that somebody with the right to do so removed the second factors."""
+    await mail.notify(runtime, user, "new_factor", origin, "/account/second_factors", change="totp_removed")
+
+
 async def set_disabled(runtime: Runtime, user_id: str, disabled: bool, *, actor: str) -> None:
     """Switch an account off or on; raise `not_found`."""
     if not await runtime.database.write(

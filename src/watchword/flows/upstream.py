@@ -166,15 +166,35 @@ async def _identify(
             return await _github(answer.access_token)
     except fetch.FetchError as error:
         raise UpstreamRefused("unreachable", error.reason) from None
+    identity = await _check(runtime, provider, attempt, answer)
+    if identity.verified_email is not None or provider.userinfo_endpoint is None:
+        return identity
+    return await _completed(runtime, provider.userinfo_endpoint, answer, identity)
+
+
+async def _check(
+    runtime: Runtime, provider: Provider, attempt: Attempt, answer: rules.TokenAnswer
+) -> Identity:
     try:
-        return rules.check_id_token(
-            provider, attempt, answer, await _keys(runtime, provider), now=runtime.now()
-        )
+        keys = await _keys(runtime, provider)
+        return rules.check_id_token(provider, attempt, answer, keys, now=runtime.now())
     except UpstreamRefused as refused:
         if refused.detail not in ("key", "signature"):
             raise
     keys = await _keys(runtime, provider, fresh=True)  # rotated since they were fetched
     return rules.check_id_token(provider, attempt, answer, keys, now=runtime.now())
+
+
+async def _completed(
+    runtime: Runtime, endpoint: str, answer: rules.TokenAnswer, identity: Identity
+) -> Identity:
+    """Return an identity with what the UserInfo endpoint adds; a provider that does not answer there proved it all the same."""
+    loopback = runtime.settings.fetch_allow_loopback
+    try:
+        fetched = await fetch.fetch(endpoint, bearer=answer.access_token, allow_loopback=loopback)
+    except fetch.FetchError:
+        return identity
+    return rules.read_userinfo(fetched.body, identity)
 
 
 async def _keys(runtime: Runtime, provider: Provider, *, fresh: bool = False) -> list[jwk.Key]:

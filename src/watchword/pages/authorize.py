@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from urllib.parse import urlsplit
 
 from watchword.credentials.methods import LEVELS
-from watchword.flows import authorization
+from watchword.flows import authorization, factors
 from watchword.http import Form, Request, Response, redirect
 from watchword.oauth import redirect_uri
 from watchword.oauth.authorization import AuthorizationRequest, RedirectError
@@ -17,7 +17,8 @@ from watchword.oauth.clients import Client
 from watchword.oauth.errors import OAuthError
 from watchword.oauth.interaction import next_step
 from watchword.pages import browser, returning, scopes, sign_in, visit
-from watchword.store import grants, interactions
+from watchword.store import grants, interactions, users
+from watchword.store.factors import enrolled
 from watchword.store.interactions import Interaction
 from watchword.store.sessions import Session
 
@@ -80,9 +81,21 @@ async def _proceed(
         )
     except OAuthError as error:
         return await _answer_error(request, asked, interaction, error)
+    if session is not None and step in ("consent", "answer") and await _must_enrol(request, session):
+        return redirect(f"{runtime.settings.issuer}/account/second_factors")
     if step == "answer" and session is not None:
         return await _answer(request, asked, session, interaction)
     return await _ask(request, asked, client, session, interaction, step)
+
+
+async def _must_enrol(request: Request, session: Session) -> bool:
+    """Whether policy demands a second factor of a person who has none yet: no application is answered before."""
+    runtime = request.runtime
+    user = await runtime.database.read(users.get_user, session.user_id)
+    if user is None or not factors.is_required(runtime.settings, user):
+        return False
+    have = await runtime.database.read(enrolled, user.id)
+    return not factors.usable(runtime.settings, have)
 
 
 async def _ask(

@@ -1,5 +1,7 @@
 """What changes about an account after it was made: address, password with the sessions that end, switching off, deletion."""
 
+import msgspec
+
 from watchword.store.api_tokens import revoke_tokens_of
 from watchword.store.browsers import forget_trust
 from watchword.store.database import Transaction
@@ -125,3 +127,33 @@ async def count_ends(tx: Transaction, user_id: str, now: int) -> tuple[int, int,
     )
     assert row is not None
     return row["sessions"], row["applications"], row["tokens"]
+
+
+async def update_profile(
+    tx: Transaction,
+    user_id: str,
+    *,
+    display_name: str | None,
+    attributes: dict[str, object],
+    is_admin: bool,
+    actor: str,
+    now: int,
+) -> None:
+    """Set what an operator may set about an account."""
+    await tx.run(
+        "UPDATE users SET display_name = $1, attributes = $2, is_admin = $3 WHERE id = $4",
+        display_name,
+        msgspec.json.encode(attributes).decode(),
+        int(is_admin),
+        user_id,
+    )
+    await tx.record("user.updated", actor=actor, target=user_id, at=now, admin=is_admin)
+
+
+async def remove_factors(tx: Transaction, user_id: str, *, actor: str, now: int) -> None:
+    """Remove every second factor of an account."""
+    for table in ("passkeys", "totp_keys", "recovery_codes", "email_codes"):
+        await tx.run(f"DELETE FROM {table} WHERE user_id = $1", user_id)  # noqa: S608 - literals
+    await tx.run("UPDATE users SET email_code_on = 0 WHERE id = $1", user_id)
+    await forget_trust(tx, user_id)
+    await tx.record("user.factors_removed", actor=actor, target=user_id, at=now)

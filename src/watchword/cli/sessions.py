@@ -1,0 +1,80 @@
+"""`watchword session …`: who is signed in."""
+
+from typing import Annotated
+
+import typer
+
+from watchword.cli import session
+from watchword.cli.session import ACTOR, Config, Database, Json
+from watchword.endpoints.admin_users import session_view
+from watchword.flows import people
+from watchword.flows.runtime import Runtime
+from watchword.pages import user_agents
+from watchword.store.sessions import Session
+
+app = typer.Typer(help="See who is signed in and end sessions.", no_args_is_help=True)
+
+
+@app.command("list")
+def list_(
+    user: Annotated[
+        str, typer.Option(help="Only this person's: user name, verified address, or identifier.")
+    ] = "",
+    limit: Annotated[int, typer.Option(min=1, max=1000)] = 100,
+    after: Annotated[str, typer.Option(help="Identifier of the last session of the page before.")] = "",
+    database: Database = None,
+    config: Config = None,
+    as_json: Json = False,
+) -> None:
+    """List live sessions, newest first."""
+
+    async def work(runtime: Runtime) -> list[Session]:
+        whose = (await people.find(runtime, user)).id if user else ""
+        return await people.live_sessions(runtime, whose, after=after, limit=limit)
+
+    found = session.run(work, database=database, config=config, as_json=as_json)
+    if as_json:
+        session.print_json({"sessions": [session_view(one) for one in found]})
+        return
+    session.print_table(
+        ("id", "user", "device", "address", "last seen", "methods"),
+        [
+            (
+                one.id,
+                one.user_id,
+                user_agents.describe(one.user_agent).name,
+                one.address,
+                session.when(one.last_seen_at),
+                " ".join(one.amr),
+            )
+            for one in found
+        ],
+    )
+
+
+@app.command()
+def end(
+    session_id: Annotated[str | None, typer.Argument(help="The session's identifier.")] = None,
+    user: Annotated[
+        str,
+        typer.Option(help="End every session of this person: user name, verified address, or identifier."),
+    ] = "",
+    database: Database = None,
+    config: Config = None,
+    as_json: Json = False,
+) -> None:
+    """End one session, or all of a person: every copy of the cookie is dead at once."""
+    if (session_id is None) == (not user):
+        session.usage("name a session, or a person with --user")
+
+    async def work(runtime: Runtime) -> list[str]:
+        if session_id is not None:
+            await people.end_session(runtime, session_id, actor=ACTOR)
+            return [session_id]
+        return await people.end_sessions(runtime, await people.find(runtime, user), actor=ACTOR)
+
+    ended = session.run(work, database=database, config=config, as_json=as_json)
+    if as_json:
+        session.print_json({"ended": ended})
+    else:
+        session.print_fields([("ended", len(ended))])

@@ -1,0 +1,305 @@
+"""The JSON API of people and their sessions.
+
+Who may manage people may not make themselves an administrator by it: what concerns an administrator's account, or makes one, needs
+`watchword:admin` (AP-05).
+"""
+
+from typing import Annotated
+
+import msgspec
+
+from watchword.flows import account_changes, accounts, paging, people, sign_up
+from watchword.flows.people import Changes
+from watchword.oauth.errors import OAuthError
+from watchword.operation import Call, Operation
+from watchword.store import users
+from watchword.store.clients import like_pattern
+from watchword.store.factors import Enrolled
+from watchword.store.sessions import Session
+from watchword.store.users import User
+
+READ, WRITE, ADMIN = "watchword:users:read", "watchword:users:write", "watchword:admin"
+SESSIONS_READ, SESSIONS_WRITE = "watchword:sessions:read", "watchword:sessions:write"
+
+Name = Annotated[str, msgspec.Meta(min_length=1, max_length=320)]
+Password = Annotated[str, msgspec.Meta(min_length=1, max_length=4096)]
+
+
+class UserView(msgspec.Struct, frozen=True, omit_defaults=True):
+    """An account; times are Unix seconds."""
+
+    id: str
+    username: str
+    created_at: int
+    email: str | None = None
+    email_verified_at: int | None = None
+    display_name: str | None = None
+    attributes: dict[str, object] = {}
+    is_admin: bool = False
+    disabled_at: int | None = None
+    password_changed_at: int | None = None
+    passkeys: int | None = None
+    totp: bool | None = None
+    recovery_codes: int | None = None
+
+
+class UserPage(msgspec.Struct, frozen=True):
+    """A page of accounts ordered by identifier; `next` is the cursor of the page after it."""
+
+    users: list[UserView]
+    next: str | None
+
+
+class UserQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How to search and page through accounts."""
+
+    search: Annotated[str, msgspec.Meta(max_length=200)] = ""
+    limit: Annotated[int, msgspec.Meta(ge=1, le=200)] = 50
+    cursor: Annotated[str, msgspec.Meta(max_length=200)] = ""
+
+
+class UserInput(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A new account; without a password it needs a reset link, or a passkey, to be signed in to."""
+
+    username: Name
+    email: Name | None = None
+    email_verified: bool = False
+    password: Password | None = None
+    is_admin: bool = False
+
+
+class UserChanges(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What to change about an account; what is not named stays as it is."""
+
+    display_name: Annotated[str, msgspec.Meta(max_length=500)] | None = None
+    email: Name | None = None
+    email_verified: bool | None = None
+    attributes: dict[str, object] | None = None
+    is_admin: bool | None = None
+
+
+class InviteInput(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Whom to invite."""
+
+    email: Name
+    is_admin: bool = False
+
+
+class OneTimeLink(msgspec.Struct, frozen=True):
+    """An address that works once; `expires_in` is in seconds."""
+
+    link: str
+    expires_in: int
+
+
+class SessionView(msgspec.Struct, frozen=True):
+    """A live session; times are Unix seconds."""
+
+    id: str
+    user_id: str
+    created_at: int
+    authenticated_at: int
+    last_seen_at: int
+    expires_at: int
+    acr: str
+    amr: tuple[str, ...]
+    user_agent: str
+    address: str
+
+
+class SessionPage(msgspec.Struct, frozen=True):
+    """A page of live sessions, newest first; `next` is the cursor of the page after it."""
+
+    sessions: list[SessionView]
+    next: str | None
+
+
+class SessionQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Whose sessions to list; `user` is an identifier, a name or a verified address."""
+
+    user: Annotated[str, msgspec.Meta(max_length=320)] = ""
+    limit: Annotated[int, msgspec.Meta(ge=1, le=200)] = 50
+    cursor: Annotated[str, msgspec.Meta(max_length=200)] = ""
+
+
+class Ended(msgspec.Struct, frozen=True):
+    """Which sessions were ended."""
+
+    ended: list[str]
+
+
+def view(user: User, have: Enrolled | None = None) -> UserView:
+    """Return an account as operators and programs see it."""
+    return UserView(
+        id=user.id,
+        username=user.username,
+        created_at=user.created_at,
+        email=user.email,
+        email_verified_at=user.email_verified_at,
+        display_name=user.display_name,
+        attributes=user.attributes,
+        is_admin=user.is_admin,
+        disabled_at=user.disabled_at,
+        password_changed_at=user.password_changed_at,
+        passkeys=have.passkeys if have else None,
+        totp=have.totp if have else None,
+        recovery_codes=have.recovery_codes if have else None,
+    )
+
+
+def session_view(session: Session) -> SessionView:
+    """Return a session as operators and programs see it."""
+    return SessionView(**{name: getattr(session, name) for name in SessionView.__struct_fields__})
+
+
+def _check_power(call: Call, concerns_admin: bool) -> None:
+    if concerns_admin and not call.caller.may(ADMIN):
+        raise OAuthError(
+            "insufficient_scope",
+            f"What concerns an administrator needs the scope {ADMIN}.",
+            challenge=f'Bearer error="insufficient_scope", scope="{ADMIN}"',
+        )
+
+
+async def _subject(call: Call) -> User:
+    user = await people.find(call.request.runtime, call.path("id"))
+    _check_power(call, user.is_admin)
+    return user
+
+
+async def list_users(call: Call) -> UserPage:
+    """List accounts."""
+    runtime, query = call.request.runtime, call.query
+    found = await runtime.database.read(
+        users.list_users,
+        after=paging.open_cursor(runtime, "users", query.cursor),
+        limit=query.limit + 1,
+        search=like_pattern(query.search),
+    )
+    page, following = paging.page(runtime, "users", found, query.limit, lambda user: user.id)
+    return UserPage([view(user) for user in page], following)
+
+
+async def create_user(call: Call) -> UserView:
+    """Create an account."""
+    body, runtime = call.body, call.request.runtime
+    _check_power(call, body.is_admin)
+    user = await accounts.create(
+        runtime,
+        username=body.username,
+        email=body.email,
+        password=body.password,
+        is_admin=body.is_admin,
+        actor=call.caller.actor,
+    )
+    if body.email_verified and user.email:
+        user = await people.change(runtime, user, Changes(email_verified=True), actor=call.caller.actor)
+    return view(user)
+
+
+async def show_user(call: Call) -> UserView:
+    """Show one account with what its person has set up."""
+    runtime = call.request.runtime
+    user = await people.find(runtime, call.path("id"))
+    return view(user, await people.factors_of(runtime, user))
+
+
+async def change_user(call: Call) -> UserView:
+    """Change an account."""
+    user, body = await _subject(call), call.body
+    _check_power(call, bool(body.is_admin))
+    changes = Changes(body.display_name, body.email, body.email_verified, body.attributes, body.is_admin)
+    return view(await people.change(call.request.runtime, user, changes, actor=call.caller.actor))
+
+
+async def delete_user(call: Call) -> None:
+    """Delete an account and end everything that it was issued."""
+    user = await _subject(call)
+    await account_changes.delete(call.request.runtime, user.id, actor=call.caller.actor)
+
+
+async def disable_user(call: Call) -> UserView:
+    """Switch an account off: its sessions and grants end, its tokens are refused."""
+    return await _switch(call, True)
+
+
+async def enable_user(call: Call) -> UserView:
+    """Switch an account on again."""
+    return await _switch(call, False)
+
+
+async def _switch(call: Call, disabled: bool) -> UserView:
+    user, runtime = await _subject(call), call.request.runtime
+    await account_changes.set_disabled(runtime, user.id, disabled, actor=call.caller.actor)
+    return view(await people.find(runtime, user.id))
+
+
+async def invite_user(call: Call) -> OneTimeLink:
+    """Invite somebody by mail; the link may also be handed over."""
+    _check_power(call, call.body.is_admin)
+    link = await sign_up.invite(
+        call.request.runtime,
+        call.body.email,
+        is_admin=call.body.is_admin,
+        inviter=None,
+        actor=call.caller.actor,
+    )
+    return OneTimeLink(link, sign_up.INVITE_LIFETIME)
+
+
+async def make_reset_link(call: Call) -> OneTimeLink:
+    """Make a link that sets the account's password once, to be handed to its person."""
+    user = await _subject(call)
+    return OneTimeLink(await people.reset_link(call.request.runtime, user), people.RESET_LIFETIME)
+
+
+async def remove_factors(call: Call) -> UserView:
+    """Remove every second factor of a person who lost them."""
+    user, runtime = await _subject(call), call.request.runtime
+    await people.remove_factors(runtime, user, actor=call.caller.actor)
+    return view(user, await people.factors_of(runtime, user))
+
+
+async def list_sessions(call: Call) -> SessionPage:
+    """List live sessions, newest first."""
+    runtime, query = call.request.runtime, call.query
+    whose = (await people.find(runtime, query.user)).id if query.user else ""
+    after = paging.open_cursor(runtime, "sessions", query.cursor)
+    found = await people.live_sessions(runtime, whose, after=after, limit=query.limit + 1)
+    page, following = paging.page(runtime, "sessions", found, query.limit, lambda session: session.id)
+    return SessionPage([session_view(session) for session in page], following)
+
+
+async def end_session(call: Call) -> None:
+    """End one session."""
+    await people.end_session(call.request.runtime, call.path("id"), actor=call.caller.actor)
+
+
+async def end_sessions(call: Call) -> Ended:
+    """End every session of a person."""
+    runtime = call.request.runtime
+    user = await people.find(runtime, call.path("id"))
+    return Ended(await people.end_sessions(runtime, user, actor=call.caller.actor))
+
+
+OPERATIONS = (
+    Operation("GET", "/users", list_users, "List accounts", READ, None, UserQuery, UserPage),
+    Operation("POST", "/users", create_user, "Create an account", WRITE, UserInput, None, UserView, 201),
+    Operation("POST", "/users/invite", invite_user, "Invite somebody", WRITE, InviteInput, None, OneTimeLink, 201),
+    Operation("GET", "/users/{id}", show_user, "Show an account", READ, None, None, UserView),
+    Operation("PATCH", "/users/{id}", change_user, "Change an account", WRITE, UserChanges, None, UserView),
+    Operation("DELETE", "/users/{id}", delete_user, "Delete an account", WRITE),
+    Operation("POST", "/users/{id}/disable", disable_user, "Switch an account off", WRITE, None, None, UserView),
+    Operation("POST", "/users/{id}/enable", enable_user, "Switch an account on", WRITE, None, None, UserView),
+    Operation(
+        "POST", "/users/{id}/reset-link", make_reset_link, "Make a password link", WRITE, None, None, OneTimeLink, 201
+    ),
+    Operation(
+        "DELETE", "/users/{id}/factors", remove_factors, "Remove second factors", WRITE, None, None, UserView
+    ),
+    Operation("GET", "/sessions", list_sessions, "List sessions", SESSIONS_READ, None, SessionQuery, SessionPage),
+    Operation("DELETE", "/sessions/{id}", end_session, "End a session", SESSIONS_WRITE),
+    Operation(
+        "POST", "/users/{id}/sessions/end", end_sessions, "End a person's sessions", SESSIONS_WRITE, None, None, Ended
+    ),
+)  # fmt: skip

@@ -1,0 +1,148 @@
+"""People as operators manage them: found by name, address or identifier, changed, invited, switched off, helped back in.
+
+The same functions serve the command line and the JSON API.
+"""
+
+from dataclasses import dataclass
+
+from watchword.credentials import names
+from watchword.credentials.names import NameRefused
+from watchword.flows import account_changes, recovery
+from watchword.flows.mail import Origin
+from watchword.flows.runtime import Runtime
+from watchword.flows.sign_in import canonical
+from watchword.oauth.errors import OAuthError
+from watchword.store import factors, sessions, user_changes, users
+from watchword.store.factors import Enrolled
+from watchword.store.sessions import Session
+from watchword.store.users import User
+
+MAX_ATTRIBUTES, MAX_ATTRIBUTE = 50, 2000
+RESET_LIFETIME = 24 * 3600
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """What is to be changed about an account; None leaves a field as it is, an empty text removes it."""
+
+    display_name: str | None = None
+    email: str | None = None
+    email_verified: bool | None = None
+    attributes: dict[str, object] | None = None
+    is_admin: bool | None = None
+
+
+async def find(runtime: Runtime, who: str) -> User:
+    """Return an account by identifier, user name or verified address; raise `not_found`."""
+    user = await runtime.database.read(users.get_user, who) if who.startswith("user_") else None
+    if user is None:
+        user = await runtime.database.read(users.find_user, *canonical(who))
+    if user is None:
+        raise OAuthError("not_found", "There is no such account.", field="user")
+    return user
+
+
+async def factors_of(runtime: Runtime, user: User) -> Enrolled:
+    """Return which second factors a person has set up."""
+    return await runtime.database.read(factors.enrolled, user.id)
+
+
+async def change(runtime: Runtime, user: User, changes: Changes, *, actor: str) -> User:
+    """Change an account; raise `invalid_request` naming the field, or `conflict`."""
+    if changes.is_admin is False and user.is_admin and await runtime.database.read(users.count_admins) <= 1:
+        raise OAuthError(
+            "conflict", "This is the last administrator: make another one first.", field="is_admin"
+        )
+    name = _display_name(changes.display_name)
+    if changes.attributes is not None:
+        _check_attributes(changes.attributes)
+    if changes.email is not None or changes.email_verified is not None:
+        await _set_email(runtime, user, changes, actor)
+    await runtime.database.write(
+        user_changes.update_profile,
+        user.id,
+        display_name=user.display_name if changes.display_name is None else name,
+        attributes=user.attributes if changes.attributes is None else changes.attributes,
+        is_admin=user.is_admin if changes.is_admin is None else changes.is_admin,
+        actor=actor,
+        now=runtime.now(),
+    )
+    return await find(runtime, user.id)
+
+
+def _display_name(given: str | None) -> str | None:
+    if not given:
+        return None
+    try:
+        return names.display(given)
+    except NameRefused as error:
+        raise OAuthError("invalid_request", str(error), field="display_name") from None
+
+
+def _check_attributes(attributes: dict[str, object]) -> None:
+    if len(attributes) > MAX_ATTRIBUTES:
+        raise OAuthError("invalid_request", f"At most {MAX_ATTRIBUTES} attributes.", field="attributes")
+    for name, value in attributes.items():
+        if (
+            not name.isascii()
+            or not name.isprintable()
+            or not 0 < len(name) <= 64
+            or len(repr(value)) > MAX_ATTRIBUTE
+        ):
+            raise OAuthError(
+                "invalid_request",
+                "An attribute has a short ASCII name and a value of moderate length.",
+                field="attributes",
+            )
+
+
+async def _set_email(runtime: Runtime, user: User, changes: Changes, actor: str) -> None:
+    email = changes.email if changes.email is not None else user.email
+    if not email:
+        raise OAuthError("invalid_request", "There is no address to verify.", field="email")
+    try:
+        address, unique = names.deliverable_email(email), names.canonical_email(email)
+    except NameRefused as error:
+        raise OAuthError("invalid_request", str(error), field="email") from None
+    outcome = await runtime.database.write(
+        user_changes.set_email,
+        user.id,
+        address,
+        unique,
+        verified=bool(changes.email_verified),
+        actor=actor,
+        now=runtime.now(),
+    )
+    if outcome == "taken":
+        raise OAuthError("conflict", "This address belongs to another account.", field="email")
+
+
+async def reset_link(runtime: Runtime, user: User) -> str:
+    """Return an address where the person can set a password once, for who helps them; good for a day."""
+    return await recovery.make_link(runtime, user, RESET_LIFETIME)
+
+
+async def remove_factors(runtime: Runtime, user: User, *, actor: str) -> None:
+    """Remove every second factor of a person who lost them; the owner is told."""
+    await runtime.database.write(user_changes.remove_factors, user.id, actor=actor, now=runtime.now())
+    await account_changes.tell_factors_removed(runtime, user, Origin("", actor))
+
+
+async def live_sessions(
+    runtime: Runtime, user_id: str, *, after: str = "", limit: int = 100
+) -> list[Session]:
+    """Return live sessions, newest first, of one person or of all (an empty identifier)."""
+    return await runtime.database.read(
+        sessions.list_sessions, user_id=user_id, now=runtime.now(), after=after, limit=limit
+    )
+
+
+async def end_session(runtime: Runtime, session_id: str, *, actor: str) -> None:
+    """End anybody's session; raise `not_found` when none lives by that identifier."""
+    if not await runtime.database.write(sessions.end_session, session_id, actor=actor, now=runtime.now()):
+        raise OAuthError("not_found", "There is no such live session.")
+
+
+async def end_sessions(runtime: Runtime, user: User, *, actor: str) -> list[str]:
+    """End every session of a person; return which."""
+    return await runtime.database.write(sessions.end_sessions_of, user.id, actor=actor, now=runtime.now())

@@ -1,0 +1,225 @@
+"""People by the JSON API and by what applications ask of their sign-in."""
+
+import base64
+from collections.abc import AsyncIterator
+from pathlib import Path
+from urllib.parse import urlencode
+
+import pytest
+import pytest_asyncio
+from tests.fixtures.people import PASSWORD, Person
+from tests.fixtures.postgres import Store
+from tests.fixtures.servers import Server, open_server
+from tests.flows.test_authorization_code import answer_of, redeem, register, request
+from tests.flows.test_people import add_totp, another, code_of, make
+
+from watchword.jose import strict_json
+from watchword.settings import Upstream
+
+
+async def headers(server: Server, scope: str) -> dict[str, str]:
+    """Return the header of a token for this server's API."""
+    issued = await server.token(scope)
+    return {"authorization": f"Bearer {issued.secret}"}
+
+
+async def test_an_account_lives_its_life_by_the_api(server: Server) -> None:
+    own = await headers(server, "watchword:users:read watchword:users:write")
+    given = {"username": "Kim", "email": "kim@example.com", "email_verified": True, "password": PASSWORD}
+    made = await server.http.post("/api/v1/users", json=given, headers=own)
+    assert made.status_code == 201, made.text
+    address = f"/api/v1/users/{made.json()['id']}"
+    assert PASSWORD not in made.text
+    assert "argon2" not in made.text
+    changed = await server.http.patch(
+        address, json={"display_name": "Kim L", "attributes": {"given_name": "Kim"}}, headers=own
+    )
+    assert changed.json()["attributes"] == {"given_name": "Kim"}
+    assert (await server.http.get("/api/v1/users?search=kim", headers=own)).json()["users"][0][
+        "username"
+    ] == "Kim"
+    async with another(server) as browser:
+        person = Person(server, browser)
+        await person.sign_in("kim@example.com")
+        assert person.path == "/account"
+        assert (await server.http.post(f"{address}/disable", json={}, headers=own)).status_code == 200
+        assert (await person.open("/account")).url.path == "/sign-in"
+        assert (await person.sign_in("kim")).status_code == 401
+        await server.http.post(f"{address}/enable", json={}, headers=own)
+        link = (await server.http.post(f"{address}/reset-link", json={}, headers=own)).json()["link"]
+        await person.open(link)
+        await person.send({"new_password": "another set of words entirely"}, having="link")
+        await person.sign_in("kim", "another set of words entirely")
+        assert person.path == "/account"
+    assert (await server.http.delete(address, headers=own)).status_code == 204
+    assert (await server.http.get(address, headers=own)).status_code == 404
+
+
+async def test_who_manages_people_makes_nobody_an_administrator_by_it(server: Server) -> None:
+    low = await headers(server, "watchword:users:read watchword:users:write watchword:sessions:write")
+    high = await headers(server, "watchword:admin")
+    admin = {"username": "root", "email": "root@example.com", "is_admin": True}
+    assert (await server.http.post("/api/v1/users", json=admin, headers=low)).status_code == 403, "AP-05"
+    made = await server.http.post("/api/v1/users", json=admin, headers=high)
+    assert made.status_code == 201
+    address = f"/api/v1/users/{made.json()['id']}"
+    for method, path, body in (
+        ("POST", "/reset-link", {}),
+        ("PATCH", "", {"email": "thief@example.com"}),
+        ("DELETE", "/factors", None),
+        ("POST", "/disable", {}),
+        ("DELETE", "", None),
+    ):
+        refused = await server.http.request(method, address + path, json=body, headers=low)
+        assert refused.status_code == 403, (method, path)
+    plain = await server.http.post("/api/v1/users", json={"username": "eve"}, headers=low)
+    promoted = await server.http.patch(
+        f"/api/v1/users/{plain.json()['id']}", json={"is_admin": True}, headers=low
+    )
+    assert promoted.status_code == 403
+    invited = {"email": "other@example.com", "is_admin": True}
+    assert (await server.http.post("/api/v1/users/invite", json=invited, headers=low)).status_code == 403
+
+
+async def test_sessions_are_listed_and_ended_by_the_api(server: Server) -> None:
+    await make(server)
+    own = await headers(server, "watchword:sessions:read watchword:sessions:write")
+    async with another(server) as first, another(server) as second:
+        people = [Person(server, first), Person(server, second)]
+        for person in people:
+            await person.sign_in()
+        listed = (await server.http.get("/api/v1/sessions?user=ada", headers=own)).json()["sessions"]
+        assert len(listed) == 2
+        for_all = (await server.http.get("/api/v1/sessions?limit=1", headers=own)).json()
+        rest = (await server.http.get(f"/api/v1/sessions?cursor={for_all['next']}", headers=own)).json()
+        assert {for_all["sessions"][0]["id"], rest["sessions"][0]["id"]} == {one["id"] for one in listed}
+        gone = await server.http.delete(f"/api/v1/sessions/{listed[0]['id']}", headers=own)
+        assert gone.status_code == 204
+        assert sorted([(await person.open("/account")).url.path for person in people]) == [
+            "/account",
+            "/sign-in",
+        ]
+        ended = await server.http.post("/api/v1/users/ada/sessions/end", json={}, headers=own)
+        assert ended.json()["ended"] == [listed[1]["id"]]
+        assert {(await person.open("/account")).url.path for person in people} == {"/sign-in"}
+
+
+async def test_an_application_asks_for_more_and_gets_it_without_losing_the_place(server: Server) -> None:
+    await make(server)
+    client = await register(server)
+    async with another(server) as phone:
+        person = Person(server, phone)
+        await person.sign_in()
+        key = await add_totp(person)
+    server.clock.advance(31)
+    async with another(server) as browser:
+        person = Person(server, browser)
+        await _trust(person, key)
+        await browser.get("/sign-out")
+        await person.sign_in()
+        assert person.path == "/account", "this browser is spared the second factor"
+        wanted = request(client, acr_values="urn:watchword:aal2", scope="openid")
+        await person.open(f"/authorize?{urlencode(wanted)}")
+        assert person.path == "/step-up"
+        assert client.client.name in person.text
+        server.clock.advance(31)
+        await person.send({"code": code_of(server, key)}, having="method")
+        assert person.path == "/authorize/resume"
+        await person.send({"decision": "approve"}, having="interaction")
+        assert person.page is not None
+        answer = answer_of(person.page)
+        tokens = (await redeem(server, client, answer["code"])).json()
+        claims = _claims(tokens["id_token"])
+        assert claims["acr"] == "urn:watchword:aal2"
+        assert claims["auth_time"] == server.runtime.now(), "RFC 9470: the time of the step-up"
+
+
+async def _trust(person: Person, key: bytes) -> None:
+    await person.sign_in()
+    await person.send({"code": code_of(person.server, key), "remember": "yes"}, having="method")
+    await person.open("/sign-out")
+    await person.send({"decision": "sign_out"})
+
+
+def _claims(token: str) -> dict[str, object]:
+    body = token.split(".")[1]
+    claims = strict_json.loads(base64.urlsafe_b64decode(body + "=" * (-len(body) % 4)))
+    assert isinstance(claims, dict)
+    return claims
+
+
+async def test_who_can_prove_no_more_is_answered_with_what_there_is(server: Server) -> None:
+    await make(server)
+    client = await register(server)
+    async with another(server) as browser:
+        person = Person(server, browser)
+        await person.sign_in()
+        await person.open(
+            f"/authorize?{urlencode(request(client, acr_values='urn:watchword:aal2', scope='openid'))}"
+        )
+        assert person.path == "/authorize/resume", "nothing more can be proved, so nobody is held up"
+        await person.send({"decision": "approve"}, having="interaction")
+        assert person.page is not None
+        tokens = (await redeem(server, client, answer_of(person.page)["code"])).json()
+        assert _claims(tokens["id_token"])["acr"] == "urn:watchword:aal1"
+
+
+@pytest_asyncio.fixture
+async def strict(store: Store, tmp_path: Path) -> AsyncIterator[Server]:
+    """A server that demands a second factor of everybody and takes passwords only."""
+    async with open_server(
+        tmp_path,
+        database=store.address,
+        key_file=str(tmp_path / "key"),
+        sign_in_methods=("password",),
+        second_factor_required="always",
+        upstream=(Upstream(name="hub", title="The Hub", client_id="c", kind="github"),),
+    ) as opened:
+        yield opened
+
+
+async def test_policy_decides_what_is_offered(strict: Server) -> None:
+    await make(strict)
+    async with another(strict) as browser:
+        person = Person(strict, browser)
+        await person.open("/sign-in")
+        assert person.page is not None
+        assert "data-passkey" not in person.page.text
+        assert "The Hub" in person.text
+        refused = await browser.post("/zero/sign-in", json={})
+        assert refused.json()["error"] == "access_denied"
+        begun = await browser.get("/upstream/hub")
+        assert begun.status_code == 303
+        location = begun.headers["location"]
+        assert location.startswith("https://github.com/login/oauth/authorize?")
+        assert "code_challenge_method=S256" in location
+
+
+async def test_who_must_have_a_second_factor_sets_one_up_before_any_application_is_answered(
+    strict: Server,
+) -> None:
+    await make(strict)
+    client = await register(strict)
+    async with another(strict) as browser:
+        person = Person(strict, browser)
+        await person.sign_in()
+        await person.open(f"/authorize?{urlencode(request(client, scope='openid'))}")
+        assert person.path == "/account/second_factors"
+        assert "needs a second" in person.text or "second" in person.text
+        await add_totp(person)
+        await person.open(f"/authorize?{urlencode(request(client, scope='openid'))}")
+        assert person.path == "/authorize"
+        assert client.client.name in person.text
+
+
+@pytest.mark.parametrize("address", ["https://evil.example/", "//evil.example", "/\\evil.example"])
+async def test_a_sign_in_leads_to_no_other_server(server: Server, address: str) -> None:
+    await make(server)
+    async with another(server) as browser:
+        person = Person(server, browser)
+        await person.open(
+            f"/sign-in?return={base64.urlsafe_b64encode(b'x' * 16 + address.encode()).decode()}"
+        )
+        await person.send({"identifier": "ada", "password": PASSWORD})
+        assert person.path == "/account", "SE-12"
+        assert str(person.page.url).startswith(server.settings.issuer) if person.page else False

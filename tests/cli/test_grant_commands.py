@@ -23,6 +23,11 @@ def test_rules_of_exchange_are_given_and_shown(tmp_path: Path) -> None:
     shown = document(tmp_path, "client", "show", made["client_id"])["token_exchange"]
     assert (shown["serves"], shown["audiences"]) == (["https://a.example"], ["https://b.example"])
     assert shown["impersonate"] is True
+    more = ("--assert-to", "https://c.example/?t=1=agent")
+    made = document(tmp_path, "client", "create", "x", "--grant", "token_exchange", *more)
+    (target,) = document(tmp_path, "client", "show", made["client_id"])["token_exchange"]["assertions"]
+    assert (target["issuer"], target["client_id"]) == ("https://c.example/?t=1", "agent")
+    assert run_cli(tmp_path, "client", "create", "x", "--assert-to", "https://c.example").returncode == 2
     document(tmp_path, "client", "create", "x", "--grant", "client_credentials", *options, code=1)
 
 

@@ -34,11 +34,19 @@ def _jwks(value: str | None) -> dict[str, object]:
         session.usage(f"--jwks takes a readable JSON file or an https address, not {value!r}")
 
 
-def _exchange(serves: list[str] | None, audiences: list[str] | None, impersonate: bool) -> dict[str, object]:
-    if not serves and not audiences and not impersonate:
+def _exchange(
+    serves: list[str] | None, audiences: list[str] | None, impersonate: bool, assert_to: list[str] | None
+) -> dict[str, object]:
+    if not serves and not audiences and not impersonate and not assert_to:
         return {}
+    targets = []
+    for text in assert_to or []:
+        issuer, equals, client_id = text.rpartition("=")
+        if not equals or not issuer or not client_id:
+            session.usage(f"--assert-to takes ISSUER=CLIENT_ID, not {text!r}")
+        targets.append({"issuer": issuer, "client_id": client_id})
     rules = {"serves": serves or [], "audiences": audiences or [], "impersonate": impersonate}
-    return {"token_exchange": rules}
+    return {"token_exchange": rules | {"assertions": targets}}
 
 
 @app.command()
@@ -96,6 +104,10 @@ def create(
     impersonate: Annotated[
         bool, typer.Option("--impersonate", help="It may exchange tokens without naming itself as the actor.")
     ] = False,
+    assert_to: Annotated[
+        list[str] | None,
+        typer.Option(help="ISSUER=CLIENT_ID: another server for which it may get identity assertions."),
+    ] = None,
     client_id: Annotated[
         str | None, typer.Option(help="Choose the identifier instead of having one made.")
     ] = None,
@@ -122,7 +134,7 @@ def create(
         "tls_client_auth_subject": certificate_subject.partition("=")[::2] if certificate_subject else None,
         "security_profile": profile,
         **_jwks(jwks),
-        **_exchange(exchange_from, exchange_for, impersonate),
+        **_exchange(exchange_from, exchange_for, impersonate, assert_to),
     }
 
     async def work(runtime: Runtime) -> Registered:

@@ -6,6 +6,7 @@ from watchword.flows.keyring import JWKS_MAX_AGE
 from watchword.grants import GRANTS
 from watchword.http import Request, Response, json_response
 from watchword.jose.jws import ALGORITHMS
+from watchword.oauth import identity_assertion
 from watchword.settings import Settings
 
 CACHED = ((b"cache-control", f"public, max-age={JWKS_MAX_AGE}".encode()),)
@@ -26,6 +27,7 @@ def metadata(settings: Settings) -> dict[str, object]:
         "revocation_endpoint": f"{issuer}/revoke",
         "jwks_uri": f"{issuer}/.well-known/jwks.json",
         "grant_types_supported": list(GRANTS),
+        "identity_chaining_requested_token_types_supported": [identity_assertion.TOKEN_TYPE],
         "authorization_grant_profiles_supported": ["urn:ietf:params:oauth:grant-profile:id-jag"],
         "response_types_supported": ["code"],
         "response_modes_supported": ["query", "form_post"],

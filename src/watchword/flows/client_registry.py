@@ -255,9 +255,15 @@ def _exchange(given: ClientInput, grants: tuple[str, ...]) -> ExchangeRules | No
         return None
     if given.token_endpoint_auth_method == "none" or SHORT_GRANTS["token_exchange"] not in grants:
         raise _bad("token_exchange", "Rules of exchange need the grant, and a client that can authenticate.")
-    if len(rules.serves) + len(rules.audiences) > 50:
-        raise _bad("token_exchange", "Rules of exchange name at most 50 APIs.")
-    for resource in (*rules.serves, *rules.audiences):
+    named = [*rules.serves, *rules.audiences]
+    for target in rules.assertions:
+        named += [target.issuer, *target.resources]
+        parse_scope(" ".join(target.scope))
+        if not 0 < len(target.client_id) <= 200 or not target.client_id.isprintable():
+            raise _bad("token_exchange", "Name the client as the other server knows it.")
+    if len(named) > 50:
+        raise _bad("token_exchange", "Rules of exchange name at most 50 APIs and servers.")
+    for resource in named:
         check_resource(resource)
     return rules
 

@@ -4,12 +4,12 @@ from collections.abc import Mapping
 
 import msgspec
 
-from watchword.flows import exchanges, minting
+from watchword.flows import exchanges, identity_assertions, minting
 from watchword.flows.binding import Binding
 from watchword.flows.exchanges import Presented
 from watchword.flows.minting import AccessGrant
 from watchword.flows.runtime import Runtime
-from watchword.oauth import exchange
+from watchword.oauth import exchange, identity_assertion
 from watchword.oauth.clients import Client
 from watchword.oauth.errors import OAuthError
 from watchword.oauth.exchange import Exchanged, ExchangeRequest
@@ -37,6 +37,8 @@ async def handle(
     runtime: Runtime, client: Client, form: Parameters, binding: Binding
 ) -> Mapping[str, object]:
     """Issue a token that can do no more and lives no longer than the one it is made of."""
+    if form.get("requested_token_type") == identity_assertion.TOKEN_TYPE:
+        return await identity_assertions.issue(runtime, client, form)
     subject_token, actor_token = form.require("subject_token"), form.get("actor_token")
     request = read(form)
     subject = await exchanges.read(runtime, client, subject_token, request.subject_token_type)

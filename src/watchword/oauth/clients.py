@@ -25,6 +25,19 @@ AUTH_METHODS = (
 )
 
 
+class AssertionTarget(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Another authorization server for which a client may get identity assertions (ID-JAG), and the client's name there.
+
+    `scope` and `resources` are those of the other server; none named: the client's own. `tell_email` adds a verified address.
+    """
+
+    issuer: str
+    client_id: str
+    scope: tuple[str, ...] = ()
+    resources: tuple[str, ...] = ()
+    tell_email: bool = False
+
+
 class ExchangeRules(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What a client may do by token exchange (RFC 8693) beyond narrowing its own tokens.
 
@@ -37,6 +50,7 @@ class ExchangeRules(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     impersonate: bool = False
     delegate: bool = True
     max_lifetime: Annotated[int, msgspec.Meta(ge=5, le=3600)] = 300
+    assertions: tuple[AssertionTarget, ...] = ()
 
 
 # FAPI 2.0 Security Profile §5.4.1

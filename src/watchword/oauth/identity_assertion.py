@@ -1,11 +1,12 @@
 """Identity Assertion JWT Authorization Grant (draft-ietf-oauth-identity-assertion-authz-grant, "ID-JAG").
 
 Owns the checks of an assertion by which an enterprise's identity provider authorizes one client to act for one person at this
-server, as the enterprise-managed authorization of the Model Context Protocol uses it. Which provider is trusted for which
-organization, its keys and the single use of the `jti` are the caller's business.
+server, as the enterprise-managed authorization of the Model Context Protocol uses it, and what an assertion says that we make as
+such a provider. Which provider is trusted for which organization, its keys, the single use of the `jti` and whom we make assertions
+for are the caller's business.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from watchword.jose import JoseError, jwt
@@ -14,6 +15,8 @@ from watchword.oauth.errors import OAuthError
 from watchword.oauth.scopes import parse_scope
 
 TYPE = "oauth-id-jag+jwt"
+TOKEN_TYPE = "urn:ietf:params:oauth:token-type:id-jag"
+ISSUED_LIFETIME = 300
 MAX_LIFETIME = 600
 LEEWAY = 30
 MAX_TEXT = 256
@@ -78,6 +81,40 @@ def check(
         acr=_text(claims.get("acr")),
         email=_text(claims.get("email")),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """What we say of a person to another server; `sign_in` holds `auth_time`, `acr` and `amr` as the ID token has them."""
+
+    audience: str
+    client_id: str
+    subject: str
+    scope: tuple[str, ...]
+    resources: tuple[str, ...]
+    sign_in: Mapping[str, object]
+    email: str | None = None
+
+
+def make_claims(said: Statement, *, issuer: str, jti: str, now: int) -> dict[str, object]:
+    """Return the claims of an assertion that we make; `client_id` is the client's name at the other server."""
+    claims: dict[str, object] = {
+        **said.sign_in,
+        "iss": issuer,
+        "sub": said.subject,
+        "aud": said.audience,
+        "client_id": said.client_id,
+        "jti": jti,
+        "iat": now,
+        "exp": now + ISSUED_LIFETIME,
+    }
+    if said.scope:
+        claims["scope"] = " ".join(said.scope)
+    if said.resources:
+        claims["resource"] = said.resources[0] if len(said.resources) == 1 else list(said.resources)
+    if said.email is not None:
+        claims["email"] = said.email
+    return claims
 
 
 def _scope(value: object) -> tuple[str, ...]:

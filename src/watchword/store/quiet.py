@@ -13,6 +13,7 @@ QUIET: frozenset[Callable[..., Any]] = frozenset(
     {
         tokens.use_identifier,
         tokens.store_exchanged,
+        tokens.record_assertion,
         trust.use_assertion,
         trust.note_refusal,
         api_tokens.flush_usage,

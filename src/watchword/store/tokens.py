@@ -74,6 +74,13 @@ async def store_exchanged(
     await tx.record("access_token.exchanged", actor=client_id, target=subject, at=now, **details)
 
 
+async def record_assertion(
+    tx: Transaction, *, client_id: str, user_id: str, details: dict[str, object], now: int
+) -> None:
+    """Record that we made an identity assertion about a person for another server."""
+    await tx.record("identity_assertion.issued", actor=client_id, target=user_id, at=now, **details)
+
+
 def token_id(digest: bytes) -> str:
     """Return the identifier of an opaque access token: a part of its digest, which reveals nothing of the token."""
     return f"ot_{digest[-12:].hex()}"

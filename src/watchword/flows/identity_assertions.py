@@ -1,0 +1,115 @@
+"""Identity assertions (ID-JAG) that we make, as the provider of an enterprise: for a person's own client, at servers that an
+administrator named.
+
+What is exchanged is an ID token that this server made for the very client that presents it, while the person's session lives.
+"""
+
+import os
+from collections.abc import Mapping
+
+from watchword.flows.runtime import Runtime
+from watchword.jose import JoseError, jwt
+from watchword.oauth import exchange, identity_assertion
+from watchword.oauth.clients import AssertionTarget, Client
+from watchword.oauth.errors import OAuthError
+from watchword.oauth.identity_assertion import Statement
+from watchword.oauth.parameters import Parameters
+from watchword.oauth.scopes import format_scope, narrow, parse_scope
+from watchword.store import sessions, tokens, users
+from watchword.store.users import User
+
+SIGN_IN = ("auth_time", "acr", "amr")
+
+
+async def issue(runtime: Runtime, client: Client, form: Parameters) -> Mapping[str, object]:
+    """Return the answer to an exchange of an ID token for an identity assertion; raise OAuthError."""
+    target = _target(runtime, client, form)
+    claims = _id_token(runtime, client, form)
+    user = await _person(runtime, claims)
+    scope = narrow(parse_scope(form.get("scope") or ""), target.scope or client.scope)
+    said = Statement(
+        audience=target.issuer,
+        client_id=target.client_id,
+        subject=str(claims["sub"]),
+        scope=scope,
+        resources=_resources(client, target, form),
+        sign_in={name: claims[name] for name in SIGN_IN if name in claims},
+        email=user.email if target.tell_email and user.email_verified_at is not None else None,
+    )
+    return await _sign(runtime, client, user, said)
+
+
+async def _sign(runtime: Runtime, client: Client, user: User, said: Statement) -> Mapping[str, object]:
+    now, jti = runtime.now(), os.urandom(16).hex()
+    members = identity_assertion.make_claims(said, issuer=runtime.settings.issuer, jti=jti, now=now)
+    key = runtime.keyring.signing_key(runtime.settings.signing_algorithms[0])
+    details: dict[str, object] = {"audience": said.audience, "scope": format_scope(said.scope), "jti": jti}
+    await runtime.database.write(
+        tokens.record_assertion, client_id=client.client_id, user_id=user.id, details=details, now=now
+    )
+    return {
+        "access_token": jwt.encode(key, members, typ=identity_assertion.TYPE),
+        "issued_token_type": identity_assertion.TOKEN_TYPE,
+        "token_type": "N_A",  # RFC 8693 §2.2.1: it is no access token
+        "expires_in": identity_assertion.ISSUED_LIFETIME,
+        "scope": format_scope(said.scope),
+    }
+
+
+def _target(runtime: Runtime, client: Client, form: Parameters) -> AssertionTarget:
+    rules = client.token_exchange
+    if client.is_public or rules is None or not rules.assertions:
+        raise OAuthError("unauthorized_client", "This client may not get identity assertions.")
+    named = form.all("audience")
+    for target in rules.assertions:
+        if named == (target.issuer,) and target.issuer != runtime.settings.issuer:
+            return target
+    raise OAuthError(
+        "invalid_target", "This client may not get identity assertions for that server.", field="audience"
+    )
+
+
+def _id_token(runtime: Runtime, client: Client, form: Parameters) -> Mapping[str, object]:
+    if form.get("subject_token_type") != exchange.ID_TOKEN or form.get("actor_token") is not None:
+        raise OAuthError(
+            "invalid_request", "An identity assertion is made of an ID token.", field="subject_token_type"
+        )
+    try:
+        claims = jwt.decode(
+            form.require("subject_token"),
+            runtime.keyring.verification_keys(),
+            algorithms=runtime.settings.signing_algorithms,
+            typ="JWT",
+            issuer=runtime.settings.issuer,
+            now=runtime.now(),
+            required=("sub", "aud", "exp", "sid"),
+        )
+    except JoseError as error:
+        raise _not_valid(error.reason) from None
+    if claims["aud"] != client.client_id:
+        raise _not_valid("another client's")
+    return claims
+
+
+async def _person(runtime: Runtime, claims: Mapping[str, object]) -> User:
+    session = await runtime.database.read(sessions.get_session, str(claims["sid"]), runtime.now())
+    user = await runtime.database.read(users.get_user, session.user_id) if session else None
+    if user is None or user.disabled_at is not None:
+        raise _not_valid("session or account has ended")
+    return user
+
+
+def _resources(client: Client, target: AssertionTarget, form: Parameters) -> tuple[str, ...]:
+    allowed, wanted = target.resources or client.resources, tuple(dict.fromkeys(form.all("resource")))
+    if any(resource not in allowed for resource in wanted):
+        raise OAuthError("invalid_target", "The resource is not one that was named.", field="resource")
+    return wanted or allowed
+
+
+def _not_valid(detail: str) -> OAuthError:
+    return OAuthError(
+        "invalid_request",
+        "The subject_token is not valid.",
+        detail=f"ID token: {detail}",
+        field="subject_token",
+    )

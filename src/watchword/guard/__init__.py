@@ -1,6 +1,7 @@
 """The guard: what an API needs to accept API tokens and OAuth access tokens, and nothing of the server.
 
-`Guard` verifies; `watchword.guard.fastapi`, `watchword.guard.starlette` and `watchword.guard.asgi` fit it to a framework.
+`Guard` verifies. Each framework has a module of its own here that fits the guard to it: asgi, wsgi, starlette, fastapi,
+litestar, flask, django, drf, ninja, falcon, aiohttp, grpc, mcp_sdk, fastmcp. None of them is imported unless it is used.
 """
 
 from watchword.guard.guard import Guard

@@ -13,10 +13,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
+from watchword.guard import background
 from watchword.guard.issuer import Issuer, IssuerUnavailable, Local
 from watchword.guard.policy import OPEN, Policy, Refused, check, refuse
 from watchword.guard.principal import Principal, from_claims
 from watchword.jose import JoseError, jws, jwt
+from watchword.jose.jwk import Key
 from watchword.oauth import dpop, mtls, token_format
 from watchword.oauth.bearer import PresentedToken, read_authorization
 from watchword.oauth.errors import OAuthError
@@ -40,6 +42,10 @@ class Presented:
     path: str = "/"
     address: str | None = None
     certificate: bytes | None = None
+
+
+class _Use(float):
+    """When one use of a proof may be forgotten, in Unix seconds; each use is an object of its own."""
 
 
 class Guard:
@@ -79,9 +85,10 @@ class Guard:
         self._clock = clock
         self._tokens: dict[str, tuple[Principal, float]] = {}
         self._answers: dict[str, tuple[Mapping[str, object], float]] = {}
-        self._asking: dict[tuple[str, str | None, str | None], asyncio.Future[Mapping[str, object]]] = {}
+        self._asking: dict[tuple[int, str, str | None, str | None], asyncio.Future[Mapping[str, object]]] = {}
         self._recognised: dict[str, tuple[str, Mapping[str, object] | None, Principal]] = {}
-        self._proofs: dict[str, float] = {}
+        self._proofs: dict[str, _Use] = {}
+        self._proofs_limit = MAX_REMEMBERED
 
     async def authenticate(self, presented: Presented, policy: Policy = OPEN) -> Principal:
         """Return the caller of a request when it meets the policy; raise Refused with the answer to give."""
@@ -90,6 +97,34 @@ class Guard:
             if policy is not OPEN:
                 check(policy, known, now=self._clock(), scheme="Bearer", metadata=self.resource_metadata)
             return known
+        found = self._read(presented, policy)
+        principal, claims = await self._principal(found.token, presented)
+        return self._admit(found, presented, principal, claims, policy)
+
+    def authenticate_sync(self, presented: Presented, policy: Policy = OPEN) -> Principal:
+        """Do as `authenticate` does, for code without an event loop; never call it on a thread that runs one.
+
+        A token seen before, and a JWT whose key is known, are verified in the calling thread. Only what needs the issuer
+        is handed to the process's background loop.
+        """
+        known = self._recall(presented)
+        if known is not None:
+            self.demand(known, policy)
+            return known
+        found = self._read(presented, policy)
+        settled = self._verify_offline(found.token)
+        if settled is not None:
+            return self._admit(found, presented, settled, None, policy)
+        principal, claims = background.run(self._principal(found.token, presented))
+        return self._admit(found, presented, principal, claims, policy)
+
+    def demand(self, principal: Principal, policy: Policy) -> None:
+        """Raise Refused when a caller that was authenticated before does not meet a policy."""
+        if policy is not OPEN:
+            scheme = "Bearer" if principal.jkt is None else "DPoP"
+            check(policy, principal, now=self._clock(), scheme=scheme, metadata=self.resource_metadata)
+
+    def _read(self, presented: Presented, policy: Policy) -> PresentedToken:
         try:
             found = read_authorization(presented.authorization)
         except OAuthError as error:
@@ -100,12 +135,34 @@ class Guard:
             scope = " ".join(policy.scopes) or None
             scheme = "DPoP" if policy.bound else "Bearer"
             raise refuse(401, None, "Send an access token.", scheme, self.resource_metadata, scope=scope)
-        principal, claims = await self._principal(found.token, presented)
+        return found
+
+    def _admit(
+        self,
+        found: PresentedToken,
+        presented: Presented,
+        principal: Principal,
+        claims: Mapping[str, object] | None,
+        policy: Policy,
+    ) -> Principal:
         self._check_possession(principal, found, presented)
         self._recognise(presented.authorization[0], found.token, claims, principal)
         scheme = "DPoP" if found.scheme == "dpop" else "Bearer"
         check(policy, principal, now=self._clock(), scheme=scheme, metadata=self.resource_metadata)
         return principal
+
+    def _verify_offline(self, token: str) -> Principal | None:
+        """Return what a JWT says when its key is at hand, None when the issuer must be asked."""
+        if self._live or token.count(".") != 2 or not isinstance(self._issuer, Issuer):
+            return None
+        remembered = self._tokens.get(token)
+        if remembered is not None and self._clock() < remembered[1]:
+            return remembered[0]
+        try:
+            keys = self._issuer.keys_at_hand(jws.peek(token).kid)
+        except JoseError:
+            raise self._invalid() from None
+        return None if keys is None else self._verified(token, keys, self._clock())
 
     def _recall(self, presented: Presented) -> Principal | None:
         """Return the caller of a bearer token that was verified before and still holds, without verifying it again."""
@@ -138,9 +195,7 @@ class Guard:
         if not is_jwt and self._local is None and not _may_be_ours(token):
             raise self._invalid()
         if is_jwt and not self._live:
-            principal = await self._verify_jwt(token, now)
-            _remember(self._tokens, token, (principal, float(principal.expires_at or 0)))
-            return principal, None
+            return await self._verify_jwt(token, now), None
         if self._local is not None:
             claims = await self._local.introspect(token, address=presented.address, path=presented.path)
         else:
@@ -155,10 +210,18 @@ class Guard:
         if not isinstance(self._issuer, Issuer):
             raise self._invalid()
         try:
-            kid = jws.peek(token).kid
+            keys = await self._issuer.keys(jws.peek(token).kid)
+        except JoseError:
+            raise self._invalid() from None
+        except IssuerUnavailable:
+            raise _unavailable() from None
+        return self._verified(token, keys, now)
+
+    def _verified(self, token: str, keys: Sequence[Key], now: float) -> Principal:
+        try:
             claims = jwt.decode(
                 token,
-                await self._issuer.keys(kid),
+                keys,
                 algorithms=ALGORITHMS,
                 typ="at+jwt",  # RFC 9068 §4: an ID token is no access token
                 issuer=self.issuer,
@@ -168,10 +231,9 @@ class Guard:
             )
         except JoseError:
             raise self._invalid() from None
-        except IssuerUnavailable:
-            raise _unavailable() from None
         principal = from_claims(claims, self.issuer)
         self._check_claims(principal, now)
+        _remember(self._tokens, token, (principal, float(principal.expires_at or 0)))
         return principal
 
     def _check_claims(self, principal: Principal, now: float) -> None:
@@ -184,7 +246,8 @@ class Guard:
         cached = self._answers.get(token)
         if cached is not None and now < cached[1]:
             return cached[0]
-        key = (token, presented.address, presented.path)
+        # A task belongs to one event loop: another loop of this process asks for itself.
+        key = (id(asyncio.get_running_loop()), token, presented.address, presented.path)
         pending = self._asking.get(key)
         if pending is None:
             pending = asyncio.ensure_future(self._ask_issuer(token, presented))
@@ -229,11 +292,15 @@ class Guard:
 
     def _use_proof(self, identifier: str) -> None:
         now = self._clock()
-        if self._proofs.get(identifier, 0.0) > now:  # RFC 9449 §11.1
+        if len(self._proofs) >= self._proofs_limit:
+            for known, until in list(self._proofs.items()):
+                if until <= now:
+                    self._proofs.pop(known, None)
+            self._proofs_limit = max(MAX_REMEMBERED, 2 * len(self._proofs))
+        use = _Use(now + dpop.MAX_AGE + dpop.LEEWAY + 1)
+        # RFC 9449 §11.1: of several threads, one alone finds its own use in the dictionary.
+        if self._proofs.setdefault(identifier, use) is not use:
             raise self._proof_refused("invalid_dpop_proof", "The DPoP proof was used before.")
-        if len(self._proofs) >= MAX_REMEMBERED:
-            self._proofs = {known: until for known, until in self._proofs.items() if until > now}
-        self._proofs[identifier] = now + dpop.MAX_AGE + dpop.LEEWAY + 1
 
     def _proof_refused(self, error: str, description: str) -> Refused:
         return refuse(401, error, description, "DPoP", self.resource_metadata, algs=" ".join(dpop.ALGORITHMS))
@@ -242,7 +309,7 @@ class Guard:
         return refuse(401, "invalid_token", description, "Bearer", self.resource_metadata)
 
     async def close(self) -> None:
-        """Close the connections to the issuer."""
+        """Close the connections of this event loop to the issuer."""
         if isinstance(self._issuer, Issuer):
             await self._issuer.close()
 
@@ -265,5 +332,5 @@ def _may_be_ours(token: str) -> bool:
 def _remember(cache: dict[K, V], key: K, value: V) -> None:
     if len(cache) >= MAX_REMEMBERED:
         for oldest in list(cache)[: MAX_REMEMBERED // 4]:
-            del cache[oldest]
+            cache.pop(oldest, None)  # another thread may have been faster
     cache[key] = value

@@ -8,8 +8,10 @@ import asyncio
 import ipaddress
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Protocol
 from urllib.parse import quote_plus, urlsplit
+from weakref import WeakKeyDictionary
 
 import httpx
 
@@ -43,6 +45,14 @@ class Local(Protocol):
         """Return the very same answer as before while it still holds; None when the token must be asked about."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Connection:
+    """What an event loop needs to ask the server."""
+
+    http: httpx.AsyncClient
+    lock: asyncio.Lock
+
+
 class Issuer:
     """One authorization server, reached over HTTP."""
 
@@ -50,28 +60,26 @@ class Issuer:
         check_issuer(issuer)
         self.issuer = issuer
         self._credentials = (client_id, client_secret) if client_id and client_secret else None
-        self._client: httpx.AsyncClient | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._lock = asyncio.Lock()
+        # A connection and a lock belong to one event loop; a process may have several.
+        self._loops: WeakKeyDictionary[asyncio.AbstractEventLoop, _Connection] = WeakKeyDictionary()
         self._metadata: Mapping[str, object] | None = None
         self._keys: list[Key] = []
         self._fetched = 0.0
         self._tried = 0.0
 
-    def _http(self) -> httpx.AsyncClient:
+    def _connection(self) -> "_Connection":
         loop = asyncio.get_running_loop()
-        if self._client is None or self._loop is not loop:
-            # A client belongs to one event loop; tests and command-line tools may come with several.
-            self._client = httpx.AsyncClient(timeout=TIMEOUT, follow_redirects=False)
-            self._loop = loop
-            self._lock = asyncio.Lock()
-        return self._client
+        found = self._loops.get(loop)
+        if found is None:
+            found = _Connection(httpx.AsyncClient(timeout=TIMEOUT, follow_redirects=False), asyncio.Lock())
+            self._loops[loop] = found
+        return found
 
     async def close(self) -> None:
-        """Close the connections."""
-        if self._client is not None:
-            await self._client.aclose()
-            self._client = None
+        """Close the connections of this event loop."""
+        found = self._loops.pop(asyncio.get_running_loop(), None)
+        if found is not None:
+            await found.http.aclose()
 
     async def metadata(self) -> Mapping[str, object]:
         """Return the server's metadata, fetched once; raise IssuerUnavailable."""
@@ -86,7 +94,7 @@ class Issuer:
 
     async def keys(self, kid: str | None) -> list[Key]:
         """Return the server's keys, asking again when they are old or none has this identifier."""
-        async with self._lock:
+        async with self._connection().lock:
             now = time.monotonic()
             known = any(key.kid == kid for key in self._keys) if kid else bool(self._keys)
             interval = RETRY_INTERVAL if not self._keys else UNKNOWN_KEY_INTERVAL
@@ -97,6 +105,12 @@ class Issuer:
             if self._keys and now - self._fetched > KEYS_MAX_AGE + STALE:
                 raise IssuerUnavailable("the keys are too old")
             return self._keys
+
+    def keys_at_hand(self, kid: str | None) -> list[Key] | None:
+        """Return the server's keys if they are fresh and one has this identifier, None when they must be asked for."""
+        fresh = time.monotonic() - self._fetched <= KEYS_MAX_AGE
+        known = any(key.kid == kid for key in self._keys) if kid else bool(self._keys)
+        return self._keys if fresh and known else None
 
     async def _fetch_keys(self, now: float) -> None:
         try:
@@ -122,7 +136,7 @@ class Issuer:
             else httpx.USE_CLIENT_DEFAULT
         )
         try:
-            answer = await self._http().post(uri, data=form, headers=headers, auth=auth)
+            answer = await self._connection().http.post(uri, data=form, headers=headers, auth=auth)
         except httpx.HTTPError as error:
             raise IssuerUnavailable(type(error).__name__) from None
         if answer.status_code == 401 and self._credentials is None:
@@ -134,7 +148,7 @@ class Issuer:
     async def _get(self, *addresses: str) -> Mapping[str, object]:
         for address in addresses:
             try:
-                answer = await self._http().get(address)
+                answer = await self._connection().http.get(address)
             except httpx.HTTPError as error:
                 raise IssuerUnavailable(type(error).__name__) from None
             if answer.status_code == 200 and len(answer.content) <= MAX_ANSWER:

@@ -12,6 +12,7 @@ from watchword.oauth.errors import OAuthError
 MAX_TOKEN = 16 * 1024
 
 _TOKEN = re.compile(r"[A-Za-z0-9._~+/-]+=*")  # RFC 6750 §2.1, b64token
+_ANOTHER = re.compile(r",\s*[A-Za-z]+ ")
 _UNQUOTABLE = re.compile(r"[^\x20-\x21\x23-\x5b\x5d-\x7e]")
 
 
@@ -35,6 +36,8 @@ def read_authorization(headers: Sequence[str]) -> PresentedToken | None:
     scheme, _, token = headers[0].partition(" ")
     if scheme.lower() not in ("bearer", "dpop"):
         return None
+    if _ANOTHER.search(token):  # §2: gateways for CGI and WSGI join equal headers by a comma (RFC 9110 §5.3)
+        raise OAuthError("invalid_request", "The Authorization header was sent more than once.")
     return PresentedToken(scheme.lower(), _checked(token.strip(" ")))
 
 

@@ -1,0 +1,41 @@
+"""A shop's API in plain ASGI: WATCHWORD_URL=https://auth.example.com API_URL=https://api.example.com uvicorn asgi_app:app"""
+
+import json
+import os
+
+from watchword.guard import Guard, Policy, Principal
+from watchword.guard.asgi import Application, GuardMiddleware, Receive, Scope, Send
+
+issuer = os.environ.get("WATCHWORD_URL", "http://localhost:8000")
+audience = os.environ.get("API_URL", "http://localhost:8001")
+guard = Guard(issuer, audience=audience)
+STEP_UP = Policy(acr=("2",), max_age=300)  # a second factor, used within five minutes
+
+
+async def public(scope: Scope, receive: Receive, send: Send) -> None:
+    await _answer(send, {"hello": "world"})
+
+
+async def whoami(scope: Scope, receive: Receive, send: Send) -> None:
+    who: Principal = scope["principal"]
+    await _answer(send, {"sub": who.subject, "kind": who.kind})
+
+
+ROUTES: dict[str, Application] = {
+    "/public": public,
+    "/whoami": GuardMiddleware(whoami, guard),
+    "/orders": GuardMiddleware(whoami, guard, Policy(scopes=("orders:read",))),
+    "/reports": GuardMiddleware(whoami, guard, Policy(scopes=("orders:read", "reports:read"))),
+    "/transfer": GuardMiddleware(whoami, guard, STEP_UP),
+}
+
+
+async def app(scope: Scope, receive: Receive, send: Send) -> None:
+    if scope["type"] in ("http", "websocket"):
+        await ROUTES[scope["path"]](scope, receive, send)
+
+
+async def _answer(send: Send, document: object) -> None:
+    headers = [(b"content-type", b"application/json")]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": json.dumps(document).encode()})

@@ -1,0 +1,62 @@
+"""A shop's API with Falcon: WATCHWORD_URL=https://auth.example.com API_URL=https://api.example.com gunicorn falcon_app:app
+
+The same on ASGI, with `arequire`, is `falcon_app:async_app` for uvicorn.
+"""
+
+import os
+from typing import Any
+
+import falcon
+import falcon.asgi
+
+from watchword.guard.falcon import Guard, Policy
+
+issuer = os.environ.get("WATCHWORD_URL", "http://localhost:8000")
+audience = os.environ.get("API_URL", "http://localhost:8001")
+guard = Guard(issuer, audience=audience)
+STEP_UP = Policy(acr=("2",), max_age=300)  # a second factor, used within five minutes
+NEEDS: dict[str, Policy] = {
+    "/whoami": Policy(),
+    "/orders": Policy(scopes=("orders:read",)),
+    "/reports": Policy(scopes=("orders:read", "reports:read")),
+    "/transfer": STEP_UP,
+}
+
+
+def resource(policy: Policy) -> object:
+    class Resource:
+        @falcon.before(guard.require(policy=policy))
+        def on_get(self, req: Any, resp: Any) -> None:
+            who = req.context.principal
+            resp.media = {"sub": who.subject, "kind": who.kind}
+
+    return Resource()
+
+
+def async_resource(policy: Policy) -> object:
+    class Resource:
+        @falcon.before(guard.arequire(policy=policy))
+        async def on_get(self, req: Any, resp: Any) -> None:
+            who = req.context.principal
+            resp.media = {"sub": who.subject, "kind": who.kind}
+
+    return Resource()
+
+
+class Public:
+    def on_get(self, req: Any, resp: Any) -> None:
+        resp.media = {"hello": "world"}
+
+
+class AsyncPublic:
+    async def on_get(self, req: Any, resp: Any) -> None:
+        resp.media = {"hello": "world"}
+
+
+app = falcon.App()
+app.add_route("/public", Public())
+async_app = falcon.asgi.App()
+async_app.add_route("/public", AsyncPublic())
+for path, needed in NEEDS.items():
+    app.add_route(path, resource(needed))
+    async_app.add_route(path, async_resource(needed))

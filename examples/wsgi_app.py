@@ -1,0 +1,40 @@
+"""A shop's API in plain WSGI: WATCHWORD_URL=https://auth.example.com API_URL=https://api.example.com gunicorn wsgi_app:app"""
+
+import json
+import os
+from collections.abc import Iterable
+
+from watchword.guard import Guard, Policy, Principal
+from watchword.guard.wsgi import Application, Environ, GuardMiddleware, StartResponse
+
+issuer = os.environ.get("WATCHWORD_URL", "http://localhost:8000")
+audience = os.environ.get("API_URL", "http://localhost:8001")
+guard = Guard(issuer, audience=audience)
+STEP_UP = Policy(acr=("2",), max_age=300)  # a second factor, used within five minutes
+
+
+def public(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+    return _answer(start_response, {"hello": "world"})
+
+
+def whoami(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+    who: Principal = environ["watchword.principal"]
+    return _answer(start_response, {"sub": who.subject, "kind": who.kind})
+
+
+ROUTES: dict[str, Application] = {
+    "/public": public,
+    "/whoami": GuardMiddleware(whoami, guard),
+    "/orders": GuardMiddleware(whoami, guard, Policy(scopes=("orders:read",))),
+    "/reports": GuardMiddleware(whoami, guard, Policy(scopes=("orders:read", "reports:read"))),
+    "/transfer": GuardMiddleware(whoami, guard, STEP_UP),
+}
+
+
+def app(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+    return ROUTES[environ["PATH_INFO"]](environ, start_response)
+
+
+def _answer(start_response: StartResponse, document: object) -> list[bytes]:
+    start_response("200 OK", [("Content-Type", "application/json")])
+    return [json.dumps(document).encode()]

@@ -1,0 +1,58 @@
+"""The guard for aiohttp's server: a decorator for handlers."""
+
+import functools
+import ssl
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from aiohttp import web
+
+from watchword.guard.guard import Guard as BaseGuard
+from watchword.guard.guard import Presented
+from watchword.guard.policy import Policy, Refused
+from watchword.guard.principal import Principal
+
+__all__ = ["Guard", "Policy", "Principal"]
+
+Handler = Callable[..., Awaitable[web.StreamResponse]]
+
+
+class Guard(BaseGuard):
+    """Accepts the credentials of one issuer in an aiohttp application."""
+
+    def require(self, *scopes: str, policy: Policy | None = None) -> Callable[[Handler], Handler]:
+        """Guard a handler, a method of a `View`, or a method that takes the request; the caller is `request["principal"]`."""
+        wanted = policy or Policy(scopes=scopes)
+
+        def guard(handler: Handler) -> Handler:
+            @functools.wraps(handler)
+            async def guarded(*args: Any) -> web.StreamResponse:
+                request = args[-1] if isinstance(args[-1], web.Request) else args[-1].request
+                try:
+                    request["principal"] = await self.authenticate(presented(request), wanted)
+                except Refused as refused:
+                    headers = dict(refused.headers) | {"Cache-Control": "no-store"}
+                    return web.json_response(refused.document(), status=refused.status, headers=headers)
+                return await handler(*args)
+
+            return guarded
+
+        return guard
+
+
+def presented(request: web.Request) -> Presented:
+    """Return what a request presented."""
+    return Presented(
+        authorization=request.headers.getall("Authorization", ()),
+        dpop=request.headers.getall("DPoP", ()),
+        method=request.method,
+        uri=f"{request.scheme}://{request.host}{request.rel_url.raw_path}",
+        path=request.path,
+        address=request.remote,
+        certificate=_certificate(request),
+    )
+
+
+def _certificate(request: web.Request) -> bytes | None:
+    secured = request.get_extra_info("ssl_object")
+    return secured.getpeercert(binary_form=True) if isinstance(secured, ssl.SSLObject) else None

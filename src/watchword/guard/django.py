@@ -1,0 +1,86 @@
+"""The guard for Django: a decorator for views and a middleware, both synchronous or asynchronous as the project is."""
+
+import functools
+from collections.abc import Callable
+from inspect import iscoroutinefunction
+from typing import Any
+
+from django.http import HttpRequest, HttpResponseBase, JsonResponse
+from django.utils.decorators import sync_and_async_middleware
+from django.utils.encoding import escape_uri_path
+
+from watchword.guard.guard import Guard as BaseGuard
+from watchword.guard.guard import Presented
+from watchword.guard.policy import OPEN, Policy, Refused
+from watchword.guard.principal import Principal
+
+__all__ = ["Guard", "Policy", "Principal", "answer", "presented"]
+
+View = Callable[..., Any]
+
+
+class Guard(BaseGuard):
+    """Accepts the credentials of one issuer in a Django project."""
+
+    def require(self, *scopes: str, policy: Policy | None = None) -> Callable[[View], View]:
+        """Guard a view function; the caller is `request.principal`.
+
+        The view needs no CSRF token: a browser adds no `Authorization` header of its own accord.
+        """
+        wanted = policy or Policy(scopes=scopes)
+
+        def guard(view: View) -> View:
+            guarded = functools.wraps(view)(self._around(view, wanted))
+            guarded.csrf_exempt = True  # type: ignore[attr-defined]  # how Django marks views
+            return guarded
+
+        return guard
+
+    def middleware(self, policy: Policy = OPEN, *, exclude: tuple[str, ...] = ()) -> Callable[[View], View]:
+        """Return a middleware, for a line in `MIDDLEWARE`, that guards every path but those excluded."""
+
+        def middleware(get_response: View) -> View:
+            return self._around(get_response, policy, frozenset(exclude))
+
+        marked: Callable[[View], View] = sync_and_async_middleware(middleware)
+        return marked
+
+    def _around(self, view: View, policy: Policy, exclude: frozenset[str] = frozenset()) -> View:
+        async def guarded_async(request: HttpRequest, *args: object, **named: object) -> HttpResponseBase:
+            if request.path not in exclude:
+                try:
+                    request.principal = await self.authenticate(presented(request), policy)
+                except Refused as refused:
+                    return answer(refused)
+            return await view(request, *args, **named)
+
+        def guarded(request: HttpRequest, *args: object, **named: object) -> HttpResponseBase:
+            if request.path not in exclude:
+                try:
+                    request.principal = self.authenticate_sync(presented(request), policy)
+                except Refused as refused:
+                    return answer(refused)
+            return view(request, *args, **named)
+
+        return guarded_async if iscoroutinefunction(view) else guarded
+
+
+def presented(request: HttpRequest) -> Presented:
+    """Return what a request presented; its address is what Django's own settings for proxies say."""
+    meta = request.META
+    authorization, proof = meta.get("HTTP_AUTHORIZATION"), meta.get("HTTP_DPOP")
+    uri = f"{request.scheme}://{request.get_host()}{escape_uri_path(request.path)}" if proof else ""
+    return Presented(
+        authorization=() if authorization is None else (authorization,),
+        dpop=() if proof is None else tuple(part.strip() for part in proof.split(",")),
+        method=request.method or "GET",
+        uri=uri,
+        path=request.path,
+        address=meta.get("REMOTE_ADDR") or None,
+    )
+
+
+def answer(refused: Refused) -> JsonResponse:
+    """Return a refusal."""
+    headers = dict(refused.headers) | {"Cache-Control": "no-store"}
+    return JsonResponse(refused.document(), status=refused.status, headers=headers)

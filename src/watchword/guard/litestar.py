@@ -1,0 +1,39 @@
+"""The guard for Litestar: guards of routes, HTTP and WebSocket alike."""
+
+from collections.abc import Awaitable, Callable
+from typing import Any, cast
+
+from litestar.connection import ASGIConnection
+from litestar.exceptions import HTTPException
+from litestar.handlers import BaseRouteHandler
+
+from watchword.guard import asgi
+from watchword.guard.guard import Guard as BaseGuard
+from watchword.guard.policy import Policy, Refused
+from watchword.guard.principal import Principal
+
+__all__ = ["Guard", "Policy", "Principal"]
+
+RouteGuard = Callable[[ASGIConnection[Any, Any, Any, Any], BaseRouteHandler], Awaitable[None]]
+
+
+class Guard(BaseGuard):
+    """Accepts the credentials of one issuer in a Litestar application."""
+
+    def require(self, *scopes: str, policy: Policy | None = None) -> RouteGuard:
+        """Return one of the `guards` of a handler, controller or application; the caller is `request.state.principal`."""
+        wanted = policy or Policy(scopes=scopes)
+
+        async def guard(connection: ASGIConnection[Any, Any, Any, Any], _handler: BaseRouteHandler) -> None:
+            try:
+                shown = asgi.presented(cast(asgi.Scope, connection.scope))
+                connection.state.principal = await self.authenticate(shown, wanted)
+            except Refused as refused:
+                raise HTTPException(
+                    refused.description,
+                    status_code=refused.status,
+                    headers=dict(refused.headers),
+                    extra=dict(refused.document()),
+                ) from None
+
+        return guard

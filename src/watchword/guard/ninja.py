@@ -1,0 +1,56 @@
+"""The guard for Django Ninja: values for `auth=`, which are also the security scheme of the OpenAPI document."""
+
+from typing import Any
+
+from django.http import HttpRequest, HttpResponseBase
+from ninja import NinjaAPI
+from ninja.security.base import AuthBase
+
+from watchword.guard.django import answer, presented
+from watchword.guard.guard import Guard as BaseGuard
+from watchword.guard.policy import Policy, Refused
+from watchword.guard.principal import Principal
+
+__all__ = ["Guard", "Policy", "Principal"]
+
+
+class _Requirement(AuthBase):
+    """A policy as a value for `auth=`."""
+
+    openapi_type = "http"
+    openapi_scheme = "bearer"
+
+    def __init__(self, guard: BaseGuard, policy: Policy) -> None:
+        super().__init__()
+        self._guard = guard
+        self._policy = policy
+
+    def __call__(self, request: HttpRequest) -> Any:
+        return self._guard.authenticate_sync(presented(request), self._policy)
+
+
+class _AsyncRequirement(_Requirement):
+    async def __call__(self, request: HttpRequest) -> Principal:
+        return await self._guard.authenticate(presented(request), self._policy)
+
+
+class Guard(BaseGuard):
+    """Accepts the credentials of one issuer in a Ninja API."""
+
+    def install(self, api: NinjaAPI) -> None:
+        """Let an API answer refusals with their challenge."""
+        api.add_exception_handler(Refused, _refuse)
+
+    def require(self, *scopes: str, policy: Policy | None = None) -> AuthBase:
+        """Return the `auth=` of an operation; the caller is `request.auth`."""
+        return _Requirement(self, policy or Policy(scopes=scopes))
+
+    def arequire(self, *scopes: str, policy: Policy | None = None) -> AuthBase:
+        """Return the `auth=` of an asynchronous operation; the caller is `request.auth`."""
+        return _AsyncRequirement(self, policy or Policy(scopes=scopes))
+
+
+def _refuse(request: HttpRequest, refused: Refused | type[Refused]) -> HttpResponseBase:
+    if isinstance(refused, type):
+        raise TypeError("an exception was expected, not its class")
+    return answer(refused)

@@ -1,0 +1,65 @@
+"""The guard for plain WSGI applications (PEP 3333), and what the other WSGI frameworks share."""
+
+import json
+from collections.abc import Callable, Iterable, Mapping
+from http import HTTPStatus
+from typing import Any
+from wsgiref.util import request_uri
+
+from watchword.guard.guard import Guard, Presented
+from watchword.guard.policy import OPEN, Policy, Refused
+
+__all__ = ["GuardMiddleware", "answer", "presented"]
+
+Environ = dict[str, Any]
+StartResponse = Callable[..., Any]
+Application = Callable[[Environ, StartResponse], Iterable[bytes]]
+
+PRINCIPAL = "watchword.principal"
+
+
+class GuardMiddleware:
+    """Lets a request through to an application when its caller meets the policy; the caller is `environ["watchword.principal"]`."""
+
+    def __init__(
+        self, app: Application, guard: Guard, policy: Policy = OPEN, *, exclude: tuple[str, ...] = ()
+    ) -> None:
+        self._app = app
+        self._guard = guard
+        self._policy = policy
+        self._exclude = frozenset(exclude)
+
+    def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        """Answer one request."""
+        if environ.get("PATH_INFO", "") not in self._exclude:
+            try:
+                environ[PRINCIPAL] = self._guard.authenticate_sync(presented(environ), self._policy)
+            except Refused as refused:
+                return answer(refused, environ, start_response)
+        return self._app(environ, start_response)
+
+
+def presented(environ: Mapping[str, Any]) -> Presented:
+    """Return what a request presented."""
+    authorization, proof = environ.get("HTTP_AUTHORIZATION"), environ.get("HTTP_DPOP")
+    return Presented(
+        authorization=() if authorization is None else (authorization,),
+        dpop=() if proof is None else tuple(part.strip() for part in proof.split(",")),
+        method=environ["REQUEST_METHOD"],
+        uri="" if proof is None else request_uri(dict(environ), include_query=False),
+        path=environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", "") or "/",
+        address=environ.get("REMOTE_ADDR") or None,
+    )
+
+
+def answer(refused: Refused, environ: Environ, start_response: StartResponse) -> list[bytes]:
+    """Send a refusal."""
+    body = json.dumps(refused.document()).encode()
+    headers = [
+        *refused.headers,
+        ("Content-Type", "application/json"),
+        ("Cache-Control", "no-store"),
+        ("Content-Length", str(len(body))),
+    ]
+    start_response(f"{refused.status} {HTTPStatus(refused.status).phrase}", headers)
+    return [] if environ["REQUEST_METHOD"] == "HEAD" else [body]

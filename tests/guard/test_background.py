@@ -1,0 +1,80 @@
+"""The guard in code without an event loop: many threads, several loops and forked children share one guard and its answers."""
+
+import asyncio
+import os
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from tests.fixtures.servers import Process, run_cli, serve
+
+from watchword.guard import Guard, Refused, background
+from watchword.guard.guard import Presented
+from watchword.jose import jwk, jwt
+
+
+def token_of(process: Process) -> Presented:
+    """Return what a request with a new API token presents."""
+    import json
+
+    given = ("token", "create", "t", "--owner", "o", "--scope", "orders:read", "--json")
+    done = run_cli(process.folder, *given)
+    return Presented(authorization=(f"Bearer {json.loads(done.stdout)['token']}",))
+
+
+def test_threads_loops_and_forked_children_share_a_guard(tmp_path: Path) -> None:
+    with serve(tmp_path) as process:
+        guard = Guard(process.issuer, cache_seconds=0)
+        shown = token_of(process)
+        with ThreadPoolExecutor(8) as threads:
+            found = list(threads.map(lambda _: guard.authenticate_sync(shown).subject, range(40)))
+        assert set(found) == {"application:o"}
+
+        async def in_a_loop() -> str:
+            return (await guard.authenticate(shown)).subject
+
+        assert {asyncio.run(in_a_loop()) for _ in range(2)} == {"application:o"}
+        assert guard.authenticate_sync(shown).subject == "application:o"
+        assert len([thread for thread in threading.enumerate() if thread.name == "watchword-guard"]) == 1
+        child = os.fork()
+        if child == 0:  # pragma: no cover  the child leaves no trace in the parent's measurement
+            os._exit(0 if guard.authenticate_sync(shown).subject == "application:o" else 1)
+        assert os.waitpid(child, 0)[1] == 0, "a forked child starts a thread of its own"
+        background.run(guard.close())
+
+
+def test_a_jwt_whose_key_is_known_needs_no_other_thread() -> None:
+    guard = Guard("https://auth.example.com")
+    key = jwk.generate("ES256", kid="k")
+    guard._issuer._keys = [key]  # type: ignore[union-attr]  # the state after the first request
+    guard._issuer._fetched = float("inf")  # type: ignore[union-attr]  # and it stays fresh
+    now = int(guard._clock())
+    claims: dict[str, object] = {
+        "iss": guard.issuer, "sub": "me", "aud": guard.issuer, "exp": now + 60,
+        "iat": now, "jti": "1", "client_id": "c",
+    }  # fmt: skip
+
+    def shown(**changes: object) -> Presented:
+        return Presented(authorization=(f"Bearer {jwt.encode_with_key(key, claims | changes, 'at+jwt')}",))
+
+    assert guard.authenticate_sync(shown()).subject == "me"
+    for changes in ({"aud": "https://other"}, {"exp": now - 60}, {"iss": "https://other"}):
+        with pytest.raises(Refused):
+            guard.authenticate_sync(shown(**changes))
+
+
+def test_of_many_threads_with_one_proof_a_single_one_is_let_through() -> None:
+    guard = Guard("https://auth.example.com")
+    start = threading.Barrier(8)
+
+    def use(_: int) -> bool:
+        start.wait()
+        try:
+            guard._use_proof("key 1")
+        except Refused:
+            return False
+        return True
+
+    with ThreadPoolExecutor(8) as threads:
+        assert sum(threads.map(use, range(8))) == 1

@@ -1,0 +1,167 @@
+"""One table of requests and answers for every framework: the adapters under `examples/` differ in nothing that a caller sees."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import pytest
+from tests.guard.example_apps import APPLICATIONS, BASE, Answer, Call, Headers, load
+
+from watchword.oauth import dpop
+from watchword.testing.credentials import Token
+from watchword.testing.kit import Auth
+
+METADATA = f"{BASE}/.well-known/oauth-protected-resource"
+WHERE = f'resource_metadata="{METADATA}"'
+NOT_VALID = f'Bearer error="invalid_token", error_description="The access token is not valid.", {WHERE}'
+MALFORMED = f'Bearer error="invalid_token", error_description="The access token is malformed.", {WHERE}'
+ANONYMOUS = f'Bearer scope="orders:read", {WHERE}'
+STEP_UP = (
+    'Bearer error="insufficient_user_authentication", '
+    'error_description="A stronger or more recent sign-in is needed.", acr_values="2", max_age="300", '
+    + WHERE
+)
+ALGS = f'algs="{" ".join(dpop.ALGORITHMS)}"'
+ORDERS = ("orders:read",)
+
+
+def bearer(token: str) -> Headers:
+    """Return the header that presents a token."""
+    return [("authorization", f"Bearer {token}")]
+
+
+def proven(auth: Auth, name: str) -> Headers:
+    """Return a bound token with its proof, for the address that the framework's requests have."""
+    token: Token = auth.token(ORDERS, audience=BASE, dpop=True)
+    if name.startswith("grpc"):
+        return list(token.proof("POST", f"{BASE}/shop.Shop/orders").items())
+    return list(token.proof("GET", f"{BASE}/orders").items())
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """A request and its answer; `headers` are made of the server and the application's name."""
+
+    says: str
+    headers: Callable[[Auth, str], Headers]
+    status: int
+    challenge: str | None = None
+    path: str = "/orders"
+    twice: bool = False
+
+
+CASES = (
+    Case("a public endpoint asks for nothing", lambda a, n: [], 200, path="/public"),
+    Case("no credential: no error code, the scope is named", lambda a, n: [], 401, ANONYMOUS),
+    Case("another scheme is no credential", lambda a, n: [("authorization", "Basic eDp5")], 401, ANONYMOUS),
+    Case("a garbled token", lambda a, n: bearer("wwa_" + "0" * 36), 401, NOT_VALID),
+    Case("what can be no token at all", lambda a, n: bearer("a b\\"), 401, MALFORMED),
+    Case("an empty credential", lambda a, n: [("authorization", "Bearer")], 401, MALFORMED),
+    Case("an expired token", lambda a, n: bearer(a.expired(ORDERS, audience=BASE)), 401, NOT_VALID),
+    Case("a forged token", lambda a, n: bearer(a.forged(ORDERS, audience=BASE)), 401, NOT_VALID),
+    Case("a revoked API token", lambda a, n: bearer(a.revoked(ORDERS, audience=BASE, kind="api_token")), 401, NOT_VALID),
+    Case(
+        "a token for another API",
+        lambda a, n: bearer(a.wrong_audience(ORDERS)),
+        401,
+        f'Bearer error="invalid_token", error_description="The token is meant for another API.", {WHERE}',
+    ),
+    Case(
+        "all missing scopes are named at once",
+        lambda a, n: bearer(a.token("profile", audience=BASE)),
+        403,
+        'Bearer error="insufficient_scope", error_description="The token lacks a scope that this needs.", '
+        f'scope="orders:read reports:read", {WHERE}',
+        path="/reports",
+    ),
+    Case("a good JWT", lambda a, n: bearer(a.token(ORDERS, audience=BASE)), 200),
+    Case("a good API token", lambda a, n: bearer(a.token(ORDERS, audience=BASE, kind="api_token")), 200),
+    Case("a good opaque token", lambda a, n: bearer(a.token(ORDERS, audience=BASE, kind="opaque")), 200),
+    Case("a good token, seen before", lambda a, n: bearer(a.token(ORDERS, audience=BASE)), 200, twice=True),
+    Case("both scopes", lambda a, n: bearer(a.token("orders:read reports:read", audience=BASE)), 200, path="/reports"),
+    Case("any caller may ask who it is", lambda a, n: bearer(a.token("profile", audience=BASE)), 200, path="/whoami"),
+    Case("the scheme in lower case", lambda a, n: [("authorization", f"bearer {a.token(ORDERS, audience=BASE)}")], 200),
+    Case(
+        "two Authorization headers (UI-03)",
+        lambda a, n: [*bearer(a.token(ORDERS, audience=BASE)), ("authorization", "Bearer other")],
+        400,
+        'Bearer error="invalid_request", '
+        f'error_description="The Authorization header was sent more than once.", {WHERE}',
+    ),
+    Case("a bound token with its proof", proven, 200),
+    Case(
+        "a proof used before (DP-51)",
+        proven,
+        401,
+        'DPoP error="invalid_dpop_proof", error_description="The DPoP proof was used before.", '
+        f'{ALGS}, {WHERE}',
+        twice=True,
+    ),
+    Case(
+        "a bound token without a proof",
+        lambda a, n: bearer(a.token(ORDERS, audience=BASE, dpop=True)),
+        401,
+        'DPoP error="invalid_token", error_description="The token is bound to a key: send it with a DPoP proof.", '
+        f'{ALGS}, {WHERE}',
+    ),
+    Case("a weak sign-in", lambda a, n: bearer(a.token(ORDERS, audience=BASE)), 401, STEP_UP, path="/transfer"),
+    Case(
+        "an old sign-in",
+        lambda a, n: bearer(a.token(audience=BASE, claims={"acr": "2", "auth_time": int(a.clock()) - 301})),
+        401,
+        STEP_UP,
+        path="/transfer",
+    ),
+    Case(
+        "a strong and recent sign-in",
+        lambda a, n: bearer(a.token(audience=BASE, claims={"acr": "2", "auth_time": int(a.clock())})),
+        200,
+        path="/transfer",
+    ),
+)  # fmt: skip
+
+
+@pytest.fixture(params=APPLICATIONS)
+def application(request: pytest.FixtureRequest, auth: Auth) -> Iterator[tuple[str, Call]]:
+    """An example application that trusts the server under test, and its name."""
+    name: str = request.param
+    module, opened = APPLICATIONS[name]
+    with opened() as call:
+        guard = auth.guard(load(module).guard)
+        guard.resource_metadata = METADATA
+        yield name, call
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.says)
+def test_every_framework_answers_alike(application: tuple[str, Call], auth: Auth, case: Case) -> None:
+    name, call = application
+    headers = case.headers(auth, name)
+    if case.twice:
+        assert call("GET", case.path, headers).status == 200
+    answer = call("GET", case.path, headers)
+    assert (answer.status, answer.challenge) == (case.status, case.challenge), answer.body
+    if case.status == 200 and case.path != "/public":
+        assert answer.says("sub")
+
+
+def test_no_method_and_no_place_gets_around_the_guard(application: tuple[str, Call], auth: Auth) -> None:
+    name, call = application
+    token = auth.token(ORDERS, audience=BASE)
+    honest = call("GET", "/orders", bearer(token))
+    assert honest.says("sub"), "the honest request"
+    refused = [call("GET", "/orders", bearer("a" * 20_000))]  # its server may already refuse so long a header
+    assert refused[0].status in (400, 401, 431)
+    if not name.startswith("grpc"):
+        refused += [call(method, "/orders", []) for method in ("HEAD", "OPTIONS", "POST", "PUT", "TRACE")]
+        in_query = call("GET", f"/orders?access_token={token}", [])
+        assert (in_query.status, in_query.challenge) == (401, ANONYMOUS), "UI-02"
+        assert call("HEAD", "/orders", []).status in (401, 405)
+    assert not any(answer.says("sub") for answer in refused)
+
+
+def test_a_revocation_is_noticed_with_the_next_request(application: tuple[str, Call], auth: Auth) -> None:
+    _, call = application
+    token = auth.token(ORDERS, audience=BASE, kind="api_token")
+    answers: list[Answer] = [call("GET", "/orders", bearer(token)) for _ in range(2)]
+    assert [answer.status for answer in answers] == [200, 200]
+    auth.revoke(token)
+    assert call("GET", "/orders", bearer(token)).challenge == NOT_VALID

@@ -9,7 +9,7 @@ from aiohttp import web
 
 from watchword.guard.guard import Guard as BaseGuard
 from watchword.guard.guard import Presented
-from watchword.guard.policy import Policy, Refused
+from watchword.guard.policy import Policy, Refused, demanded
 from watchword.guard.principal import Principal
 
 __all__ = ["Guard", "Policy", "Principal"]
@@ -22,7 +22,7 @@ class Guard(BaseGuard):
 
     def require(self, *scopes: str, policy: Policy | None = None) -> Callable[[Handler], Handler]:
         """Guard a handler, a method of a `View`, or a method that takes the request; the caller is `request["principal"]`."""
-        wanted = policy or Policy(scopes=scopes)
+        wanted = demanded(scopes, policy)
 
         def guard(handler: Handler) -> Handler:
             @functools.wraps(handler)

@@ -58,13 +58,18 @@ def presented(scope: Scope) -> Presented:
 
 
 async def answer(refused: Refused, scope: Scope, send: Send) -> None:
-    """Send a refusal."""
+    """Send a refusal; a WebSocket is refused before it is accepted, with the whole answer where the server can send one."""
+    prefix = ""
     if scope["type"] == "websocket":
-        await send({"type": "websocket.close", "code": 1008, "reason": refused.error or "unauthorized"})
-        return
+        if "websocket.http.response" not in (scope.get("extensions") or {}):
+            await send({"type": "websocket.close", "code": 1008, "reason": refused.error or "unauthorized"})
+            return
+        prefix = "websocket."
     body = json.dumps(refused.document()).encode()
     headers = [(name.lower().encode(), value.encode("ascii", "replace")) for name, value in refused.headers]
     headers += [(b"content-type", b"application/json"), (b"cache-control", b"no-store")]
     headers.append((b"content-length", str(len(body)).encode()))
-    await send({"type": "http.response.start", "status": refused.status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
+    await send({"type": f"{prefix}http.response.start", "status": refused.status, "headers": headers})
+    await send(
+        {"type": f"{prefix}http.response.body", "body": b"" if scope.get("method") == "HEAD" else body}
+    )

@@ -11,7 +11,7 @@ from django.utils.encoding import escape_uri_path
 
 from watchword.guard.guard import Guard as BaseGuard
 from watchword.guard.guard import Presented
-from watchword.guard.policy import OPEN, Policy, Refused
+from watchword.guard.policy import OPEN, Policy, Refused, demanded
 from watchword.guard.principal import Principal
 
 __all__ = ["Guard", "Policy", "Principal", "answer", "presented"]
@@ -27,7 +27,7 @@ class Guard(BaseGuard):
 
         The view needs no CSRF token: a browser adds no `Authorization` header of its own accord.
         """
-        wanted = policy or Policy(scopes=scopes)
+        wanted = demanded(scopes, policy)
 
         def guard(view: View) -> View:
             guarded = functools.wraps(view)(self._around(view, wanted))

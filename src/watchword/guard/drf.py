@@ -13,7 +13,7 @@ from rest_framework.request import Request
 
 from watchword.guard.django import presented
 from watchword.guard.guard import Guard as BaseGuard
-from watchword.guard.policy import Policy, Refused
+from watchword.guard.policy import Policy, Refused, demanded
 from watchword.guard.principal import Principal
 
 __all__ = ["Caller", "Guard", "Policy", "Principal"]
@@ -72,7 +72,7 @@ class Guard(BaseGuard):
 
     def require(self, *scopes: str, policy: Policy | None = None) -> type[BasePermission]:
         """Return a class for `permission_classes`; the caller is `request.principal`."""
-        guard, wanted = self, policy or Policy(scopes=scopes)
+        guard, wanted = self, demanded(scopes, policy)
 
         class Permission(BasePermission):
             def has_permission(self, request: Request, view: Any) -> bool:

@@ -7,7 +7,7 @@ from falcon import HTTPError
 
 from watchword.guard import asgi, wsgi
 from watchword.guard.guard import Guard as BaseGuard
-from watchword.guard.policy import Policy, Refused
+from watchword.guard.policy import Policy, Refused, demanded
 from watchword.guard.principal import Principal
 
 __all__ = ["Guard", "Policy", "Principal"]
@@ -33,7 +33,7 @@ class Guard(BaseGuard):
 
     def require(self, *scopes: str, policy: Policy | None = None) -> Hook:
         """Return a hook for `@falcon.before` of `falcon.App`; the caller is `req.context.principal`."""
-        wanted = policy or Policy(scopes=scopes)
+        wanted = demanded(scopes, policy)
 
         def hook(req: Any, resp: Any, resource: Any, params: dict[str, Any]) -> None:
             try:
@@ -45,7 +45,7 @@ class Guard(BaseGuard):
 
     def arequire(self, *scopes: str, policy: Policy | None = None) -> AsyncHook:
         """Return a hook for `@falcon.before` of `falcon.asgi.App`; the caller is `req.context.principal`."""
-        wanted = policy or Policy(scopes=scopes)
+        wanted = demanded(scopes, policy)
 
         async def hook(req: Any, resp: Any, resource: Any, params: dict[str, Any]) -> None:
             try:

@@ -1,15 +1,18 @@
-"""The guard for FastAPI: a dependency that is also the security scheme of the OpenAPI document."""
+"""The guard for FastAPI: a dependency that is also the security scheme of the OpenAPI document.
+
+A WebSocket is refused before it is accepted.
+"""
 
 from typing import Any
 
-from fastapi import HTTPException, Security
+from fastapi import HTTPException, Security, WebSocketException
 from fastapi.openapi.models import HTTPBearer
 from fastapi.security.base import SecurityBase
 from starlette.requests import HTTPConnection
 
 from watchword.guard import asgi
 from watchword.guard.guard import Guard as BaseGuard
-from watchword.guard.policy import Policy, Refused
+from watchword.guard.policy import Policy, Refused, demanded
 from watchword.guard.principal import Principal
 
 __all__ = ["Guard", "Policy", "Principal"]
@@ -28,6 +31,9 @@ class _Requirement(SecurityBase):
         try:
             return await self._guard.authenticate(asgi.presented(connection.scope), self._policy)
         except Refused as refused:
+            extensions = connection.scope.get("extensions") or {}
+            if connection.scope["type"] == "websocket" and "websocket.http.response" not in extensions:
+                raise WebSocketException(1008, refused.error or "unauthorized") from None
             raise HTTPException(refused.status, refused.document(), dict(refused.headers)) from None
 
 
@@ -36,5 +42,5 @@ class Guard(BaseGuard):
 
     def require(self, *scopes: str, policy: Policy | None = None) -> Any:
         """Return the default of a parameter that receives the `Principal`: `who: Principal = guard.require("orders:read")`."""
-        wanted = policy or Policy(scopes=scopes)
+        wanted = demanded(scopes, policy)
         return Security(_Requirement(self, wanted), scopes=[*wanted.scopes, *wanted.any_scopes])

@@ -9,7 +9,7 @@ from flask import current_app, g, request
 
 from watchword.guard import wsgi
 from watchword.guard.guard import Guard as BaseGuard
-from watchword.guard.policy import Policy, Refused
+from watchword.guard.policy import Policy, Refused, demanded
 from watchword.guard.principal import Principal
 
 __all__ = ["Guard", "Policy", "Principal"]
@@ -22,7 +22,7 @@ class Guard(BaseGuard):
 
     def require(self, *scopes: str, policy: Policy | None = None) -> Callable[[View], View]:
         """Guard a view; the caller is `flask.g.principal`. Put it below `@app.route`."""
-        wanted = policy or Policy(scopes=scopes)
+        wanted = demanded(scopes, policy)
 
         def guard(view: View) -> View:
             @functools.wraps(view)

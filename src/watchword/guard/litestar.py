@@ -3,13 +3,13 @@
 from collections.abc import Awaitable, Callable
 from typing import Any, cast
 
-from litestar.connection import ASGIConnection
-from litestar.exceptions import HTTPException
+from litestar.connection import ASGIConnection, WebSocket
+from litestar.exceptions import HTTPException, LitestarException, WebSocketException
 from litestar.handlers import BaseRouteHandler
 
 from watchword.guard import asgi
 from watchword.guard.guard import Guard as BaseGuard
-from watchword.guard.policy import Policy, Refused
+from watchword.guard.policy import Policy, Refused, demanded
 from watchword.guard.principal import Principal
 
 __all__ = ["Guard", "Policy", "Principal"]
@@ -22,18 +22,24 @@ class Guard(BaseGuard):
 
     def require(self, *scopes: str, policy: Policy | None = None) -> RouteGuard:
         """Return one of the `guards` of a handler, controller or application; the caller is `request.state.principal`."""
-        wanted = policy or Policy(scopes=scopes)
+        wanted = demanded(scopes, policy)
 
         async def guard(connection: ASGIConnection[Any, Any, Any, Any], _handler: BaseRouteHandler) -> None:
             try:
                 shown = asgi.presented(cast(asgi.Scope, connection.scope))
                 connection.state.principal = await self.authenticate(shown, wanted)
             except Refused as refused:
-                raise HTTPException(
-                    refused.description,
-                    status_code=refused.status,
-                    headers=dict(refused.headers),
-                    extra=dict(refused.document()),
-                ) from None
+                raise _refusal(refused, isinstance(connection, WebSocket)) from None
 
         return guard
+
+
+def _refusal(refused: Refused, websocket: bool) -> LitestarException:
+    if websocket:
+        return WebSocketException(detail=refused.description, code=4000 + refused.status)
+    return HTTPException(
+        refused.description,
+        status_code=refused.status,
+        headers=dict(refused.headers),
+        extra=dict(refused.document()),
+    )

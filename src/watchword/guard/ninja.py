@@ -8,7 +8,7 @@ from ninja.security.base import AuthBase
 
 from watchword.guard.django import answer, presented
 from watchword.guard.guard import Guard as BaseGuard
-from watchword.guard.policy import Policy, Refused
+from watchword.guard.policy import Policy, Refused, demanded
 from watchword.guard.principal import Principal
 
 __all__ = ["Guard", "Policy", "Principal"]
@@ -43,11 +43,11 @@ class Guard(BaseGuard):
 
     def require(self, *scopes: str, policy: Policy | None = None) -> AuthBase:
         """Return the `auth=` of an operation; the caller is `request.auth`."""
-        return _Requirement(self, policy or Policy(scopes=scopes))
+        return _Requirement(self, demanded(scopes, policy))
 
     def arequire(self, *scopes: str, policy: Policy | None = None) -> AuthBase:
         """Return the `auth=` of an asynchronous operation; the caller is `request.auth`."""
-        return _AsyncRequirement(self, policy or Policy(scopes=scopes))
+        return _AsyncRequirement(self, demanded(scopes, policy))
 
 
 def _refuse(request: HttpRequest, refused: Refused | type[Refused]) -> HttpResponseBase:

@@ -1,7 +1,7 @@
 """What an endpoint demands of its callers, as plain values, and the refusal when they lack it."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from watchword.guard.principal import Kind, Principal
 from watchword.oauth.bearer import challenge
@@ -31,11 +31,13 @@ class Refused(Exception):
 class Policy:
     """What a caller must hold; every field narrows, none widens.
 
-    `scopes` are all needed; of `any_scopes` one is enough. `max_age` is in seconds since the person authenticated.
+    `scopes` are all needed; of `any_scopes`, `audience`, `kinds` and `acr` one is enough. `max_age` is in seconds since the
+    person authenticated. `bound` accepts tokens only that are bound to a key or a certificate.
     """
 
     scopes: tuple[str, ...] = ()
     any_scopes: tuple[str, ...] = ()
+    audience: tuple[str, ...] = ()
     kinds: tuple[Kind, ...] = ()
     acr: tuple[str, ...] = ()
     max_age: int | None = None
@@ -46,8 +48,15 @@ class Policy:
 OPEN = Policy()
 
 
+def demanded(scopes: tuple[str, ...], policy: Policy | None) -> Policy:
+    """Return the policy of `require(*scopes, policy=…)`: the scopes are needed in addition to what the policy demands."""
+    return Policy(scopes=scopes) if policy is None else replace(policy, scopes=(*policy.scopes, *scopes))
+
+
 def check(policy: Policy, principal: Principal, *, now: float, scheme: str, metadata: str | None) -> None:
     """Raise Refused when a caller does not meet a policy; all missing scopes are named at once."""
+    if policy.audience and not set(policy.audience).intersection(principal.audience):
+        raise refuse(401, "invalid_token", "The token is meant for another API.", scheme, metadata)
     missing = [scope for scope in policy.scopes if scope not in principal.scopes]
     lacks_any = bool(policy.any_scopes) and not principal.scopes.intersection(policy.any_scopes)
     if missing or lacks_any:

@@ -1,0 +1,98 @@
+"""WebSockets: refused before they are accepted, by the same rules, in every ASGI framework that has them."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from fastapi import FastAPI, WebSocket
+from litestar import Litestar
+from litestar import WebSocket as LitestarSocket
+from litestar import websocket as litestar_websocket
+from starlette.applications import Starlette
+from starlette.routing import WebSocketRoute
+from starlette.testclient import TestClient, WebSocketDenialResponse
+from starlette.websockets import WebSocketDisconnect
+
+from watchword.guard import Guard, Policy, Principal
+from watchword.guard.asgi import Application, GuardMiddleware, Receive, Scope, Send
+from watchword.guard.fastapi import Guard as FastAPIGuard
+from watchword.guard.litestar import Guard as LitestarGuard
+from watchword.guard.starlette import Guard as StarletteGuard
+from watchword.testing.kit import Auth
+
+SCOPE = "orders:read"
+
+
+def plain(auth: Auth) -> Any:
+    async def feed(scope: Scope, receive: Receive, send: Send) -> None:
+        await receive()
+        await send({"type": "websocket.accept"})
+        await send({"type": "websocket.send", "text": scope["principal"].subject})
+
+    return GuardMiddleware(feed, auth.guard(Guard), Policy(scopes=(SCOPE,)))
+
+
+def starlette(auth: Auth) -> Any:
+    guard = auth.guard(StarletteGuard)
+
+    async def feed(websocket: WebSocket) -> None:
+        await websocket.accept()
+        await websocket.send_text(websocket.state.principal.subject)
+
+    return Starlette(routes=[WebSocketRoute("/feed", guard.require(SCOPE)(feed))])
+
+
+def fastapi(auth: Auth) -> Any:
+    guard = auth.guard(FastAPIGuard)
+    app = FastAPI()
+
+    @app.websocket("/feed")
+    async def feed(websocket: WebSocket, who: Principal = guard.require(SCOPE)) -> None:
+        await websocket.accept()
+        await websocket.send_text(who.subject)
+
+    return app
+
+
+def litestar(auth: Auth) -> Any:
+    guard = auth.guard(LitestarGuard)
+
+    @litestar_websocket("/feed", guards=[guard.require(SCOPE)])
+    async def feed(socket: LitestarSocket[Any, Any, Any]) -> None:
+        await socket.accept()
+        await socket.send_text(socket.state.principal.subject)
+
+    return Litestar([feed])
+
+
+@pytest.mark.parametrize("make", [plain, starlette, fastapi, litestar])
+@pytest.mark.parametrize("denial", [True, False], ids=["with a whole answer", "by closing"])
+def test_a_websocket_is_refused_before_it_is_accepted(
+    auth: Auth, make: Callable[[Auth], Any], denial: bool
+) -> None:
+    client = TestClient(make(auth) if denial else _without_denial(make(auth)))
+    token = auth.token(SCOPE)
+    with client.websocket_connect("/feed", headers=token.headers) as socket:
+        assert socket.receive_text(), "the honest connection"
+    wrong = (
+        ("/feed", auth.token("profile").headers, 403),
+        (f"/feed?access_token={token}", {}, 401),  # UI-02
+    )
+    for address, headers, status in wrong:
+        with (
+            pytest.raises((WebSocketDenialResponse, WebSocketDisconnect)) as refused,
+            client.websocket_connect(address, headers=headers),
+        ):
+            pass
+        if isinstance(refused.value, WebSocketDenialResponse):
+            assert refused.value.status_code == status
+            assert f'scope="{SCOPE}"' in refused.value.headers["www-authenticate"]
+        else:
+            assert refused.value.code in (1008, 4000 + status)
+
+
+def _without_denial(app: Application) -> Application:
+    async def older_server(scope: Scope, receive: Receive, send: Send) -> None:
+        await app({**scope, "extensions": {}}, receive, send)
+
+    return older_server

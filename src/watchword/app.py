@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from watchword import http, jobs
-from watchword.flows import start
+from watchword.flows import exposure, start
 from watchword.flows.client_certificates import Certificates
 from watchword.flows.local import LocalVerifier
 from watchword.flows.runtime import Runtime, Trust
@@ -83,6 +83,11 @@ class App:
         if self._local is None:
             raise StorageUnavailable("the server is not open")
         return await self._local.introspect(token, address=address, path=path)
+
+    async def report_exposed(self, token: str) -> None:
+        """Take the report of a guard in the same process that a token travelled in the clear."""
+        if self.runtime is not None:
+            await exposure.report(self.runtime, token)
 
     def recall(self, token: str, address: str) -> Mapping[str, object] | None:
         """Return the answer given before about a token while it still holds; None when it must be asked about."""

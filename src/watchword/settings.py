@@ -110,6 +110,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     api_token_max_lifetime: Seconds = 365 * DAY
     api_token_allow_never: bool = False
     token_expiry_notice: Seconds = 7 * DAY
+    exposed_tokens: Literal["record", "revoke"] = "record"
     default_resource: str | None = None
     scopes: dict[str, ScopeText] = {}
     resources: dict[str, str] = {}

@@ -24,6 +24,7 @@ def metadata(settings: Settings) -> dict[str, object]:
         "token_endpoint": f"{issuer}/token",
         "userinfo_endpoint": f"{issuer}/userinfo",
         "introspection_endpoint": f"{issuer}/introspect",
+        "watchword_exposure_endpoint": f"{issuer}/exposed",
         "revocation_endpoint": f"{issuer}/revoke",
         "jwks_uri": f"{issuer}/.well-known/jwks.json",
         "grant_types_supported": list(GRANTS),

@@ -49,6 +49,7 @@ def presented(request: web.Request) -> Presented:
         uri=f"{request.scheme}://{request.host}{request.rel_url.raw_path}",
         path=request.path,
         address=request.remote,
+        secure=request.secure,
         certificate=_certificate(request),
     )
 

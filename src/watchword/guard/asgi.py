@@ -54,6 +54,7 @@ def presented(scope: Scope) -> Presented:
         path=scope["path"],
         address=client[0] if client else None,
         certificate=tls.get("client_certificate"),
+        secure=scheme == "https",
     )
 
 

@@ -77,6 +77,7 @@ def presented(request: HttpRequest) -> Presented:
         uri=uri,
         path=request.path,
         address=meta.get("REMOTE_ADDR") or None,
+        secure=request.is_secure(),
     )
 
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from watchword.guard import background
+from watchword.guard import background, transport
 from watchword.guard.issuer import Issuer, IssuerUnavailable, Local
 from watchword.guard.policy import OPEN, Policy, Refused, check, refuse
 from watchword.guard.principal import Principal, from_claims
@@ -33,7 +33,10 @@ V = TypeVar("V")
 
 @dataclass(frozen=True, slots=True)
 class Presented:
-    """What of a request matters to the guard; `uri` is the whole address as the caller sees it, for DPoP."""
+    """What of a request matters to the guard; `uri` is the whole address as the caller sees it, for DPoP.
+
+    `secure` is False when the request came over unencrypted HTTP.
+    """
 
     authorization: Sequence[str] = ()
     dpop: Sequence[str] = ()
@@ -42,6 +45,7 @@ class Presented:
     path: str = "/"
     address: str | None = None
     certificate: bytes | None = None
+    secure: bool = True
 
 
 class _Use(float):
@@ -55,6 +59,8 @@ class Guard:
     that tokens must be meant for (default: the issuer, for APIs that share its name). `client_id` and `client_secret` (or
     `WATCHWORD_CLIENT_ID`, `WATCHWORD_CLIENT_SECRET`) authenticate introspection; without them every token is asked about
     with itself as the credential. `live` asks the issuer about JWTs too, so that their revocation is noticed as well.
+    `plain_http` says whose credentials are refused, and reported to the issuer as exposed, when they come over unencrypted HTTP:
+    those from public addresses, those from anywhere but this machine ("refuse"), or nobody's ("allow").
     """
 
     def __init__(
@@ -67,6 +73,7 @@ class Guard:
         cache_seconds: float = 1.0,
         live: bool = False,
         resource_metadata: str | None = None,
+        plain_http: transport.PlainHttp = "refuse-public",
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._issuer: Issuer | Local
@@ -82,6 +89,8 @@ class Guard:
         self._local = None if isinstance(self._issuer, Issuer) else self._issuer
         self._live = live or not isinstance(self._issuer, Issuer)
         self._cache_seconds = cache_seconds if isinstance(self._issuer, Issuer) else 0.0
+        self.plain_http = plain_http
+        self._exposed: dict[bytes, bool] = {}
         self._clock = clock
         self._tokens: dict[str, tuple[Principal, float]] = {}
         self._answers: dict[str, tuple[Mapping[str, object], float]] = {}
@@ -99,6 +108,8 @@ class Guard:
             return known
         found = self._read(presented, policy)
         principal, claims = await self._principal(found.token, presented)
+        if self._is_exposed(presented):
+            raise await self._tripped(found.token)
         return self._admit(found, presented, principal, claims, policy)
 
     def authenticate_sync(self, presented: Presented, policy: Policy = OPEN) -> Principal:
@@ -112,10 +123,12 @@ class Guard:
             self.demand(known, policy)
             return known
         found = self._read(presented, policy)
-        settled = self._verify_offline(found.token)
+        settled = None if self._is_exposed(presented) else self._verify_offline(found.token)
         if settled is not None:
             return self._admit(found, presented, settled, None, policy)
         principal, claims = background.run(self._principal(found.token, presented))
+        if self._is_exposed(presented):
+            raise background.run(self._tripped(found.token))
         return self._admit(found, presented, principal, claims, policy)
 
     def demand(self, principal: Principal, policy: Policy) -> None:
@@ -151,6 +164,24 @@ class Guard:
         check(policy, principal, now=self._clock(), scheme=scheme, metadata=self.resource_metadata)
         return principal
 
+    def _is_exposed(self, presented: Presented) -> bool:
+        return not presented.secure and (
+            not transport.is_loopback(presented.address)
+            if self.plain_http == "refuse"
+            else self.plain_http == "refuse-public" and transport.is_public(presented.address)
+        )
+
+    async def _tripped(self, token: str) -> Refused:
+        """Report a good token that travelled in the clear, once, and return the refusal."""
+        digest = token_format.digest(token)
+        if digest not in self._exposed:
+            try:
+                await self._issuer.report_exposed(token)
+                _remember(self._exposed, digest, True)
+            except IssuerUnavailable:
+                pass  # reported with the next request; refused in any case
+        return refuse(400, "invalid_request", transport.EXPLANATION, "Bearer", self.resource_metadata)
+
     def _verify_offline(self, token: str) -> Principal | None:
         """Return what a JWT says when its key is at hand, None when the issuer must be asked."""
         if self._live or token.count(".") != 2 or not isinstance(self._issuer, Issuer):
@@ -166,7 +197,7 @@ class Guard:
 
     def _recall(self, presented: Presented) -> Principal | None:
         """Return the caller of a bearer token that was verified before and still holds, without verifying it again."""
-        if len(presented.authorization) != 1:
+        if len(presented.authorization) != 1 or (not presented.secure and self._is_exposed(presented)):
             return None
         known = self._recognised.get(presented.authorization[0])
         if known is None:

@@ -41,6 +41,9 @@ class Local(Protocol):
     async def introspect(self, token: str, *, address: str | None, path: str | None) -> Mapping[str, object]:
         """Answer what a token says, as RFC 7662 does, without a network in between."""
 
+    async def report_exposed(self, token: str) -> None:
+        """Take note that a token travelled in the clear."""
+
     def recall(self, token: str, address: str) -> Mapping[str, object] | None:
         """Return the very same answer as before while it still holds; None when the token must be asked about."""
 
@@ -144,6 +147,16 @@ class Issuer:
         if answer.status_code != 200:
             raise IssuerUnavailable(f"introspection answered {answer.status_code}")
         return _document(answer.content)
+
+    async def report_exposed(self, token: str) -> None:
+        """Tell the server that a token travelled in the clear, if it wants to know; raise IssuerUnavailable."""
+        uri = (await self.metadata()).get("watchword_exposure_endpoint")
+        if not isinstance(uri, str):
+            return
+        try:
+            await self._connection().http.post(uri, data={"token": token})
+        except httpx.HTTPError as error:
+            raise IssuerUnavailable(type(error).__name__) from None
 
     async def _get(self, *addresses: str) -> Mapping[str, object]:
         for address in addresses:

@@ -49,6 +49,7 @@ def presented(environ: Mapping[str, Any]) -> Presented:
         uri="" if proof is None else request_uri(dict(environ), include_query=False),
         path=environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", "") or "/",
         address=environ.get("REMOTE_ADDR") or None,
+        secure=environ.get("wsgi.url_scheme") == "https",
     )
 
 

@@ -127,6 +127,14 @@ async def revoke_jti(
     return True
 
 
+async def note_exposed(tx: Transaction, digest: bytes, target: str, *, actor: str, now: int) -> bool:
+    """Record that a token travelled in the clear, once a day; return whether this was the first report."""
+    if not await use_identifier(tx, digest, now + 86_400):
+        return False
+    await tx.record("token.exposed", actor=actor, target=target, at=now)
+    return True
+
+
 async def is_jti_revoked(tx: Transaction, jti: str) -> bool:
     """Say whether a self-contained token was revoked."""
     return await tx.one("SELECT 1 AS found FROM revoked_tokens WHERE jti = $1", jti) is not None

@@ -19,7 +19,13 @@ def connected(guard: G, app: App, clock: Clock) -> Iterator[G]:
     """
     before = dict(vars(guard))
     audience = app.issuer if guard.audience == guard.issuer else guard.audience
-    fresh = Guard(app, audience=audience, resource_metadata=guard.resource_metadata, clock=clock)
+    fresh = Guard(
+        app,
+        audience=audience,
+        resource_metadata=guard.resource_metadata,
+        plain_http=guard.plain_http,
+        clock=clock,
+    )
     vars(guard).update(vars(fresh))
     try:
         yield guard

@@ -1,0 +1,52 @@
+"""A token that travelled in the clear: noted once a day, and revoked at once where the operator wants it so.
+
+Possession of the token is enough to report it, as it is enough to use it. Whoever reports learns nothing about it.
+"""
+
+from watchword.flows import api_tokens, introspection, token_verification
+from watchword.flows.runtime import Runtime
+from watchword.flows.token_verification import Use
+from watchword.oauth import token_format
+from watchword.store import tokens
+
+ACTOR = "guard"
+
+
+async def report(runtime: Runtime, token: str) -> None:
+    """Note that a token was exposed; what is no token of this server is no error."""
+    if token_format.kind_of(token, runtime.settings.brand) == "a":
+        await _api_token(runtime, token)
+        return
+    answer = await introspection.introspect(runtime, token, Use())
+    if not answer.active:
+        return
+    await _note(runtime, str(answer.claims["jti"]))
+    if runtime.settings.exposed_tokens == "revoke":
+        await _revoke(runtime, token, answer)
+
+
+async def _api_token(runtime: Runtime, token: str) -> None:
+    found = await token_verification.lookup(runtime, token)
+    if found is None:
+        return
+    await _note(runtime, found.token.id)
+    if runtime.settings.exposed_tokens == "revoke":
+        await api_tokens.revoke(runtime, found.token.id, reason="compromised", actor=ACTOR)
+
+
+async def _note(runtime: Runtime, target: str) -> None:
+    digest = token_format.digest(f"exposed {target}")
+    await runtime.database.write(tokens.note_exposed, digest, target, actor=ACTOR, now=runtime.now())
+
+
+async def _revoke(runtime: Runtime, token: str, answer: introspection.Answer) -> None:
+    client_id, now = str(answer.claims["client_id"]), runtime.now()
+    if token.count(".") != 2:
+        digest = token_format.ordered_digest(token)
+        await runtime.database.write(tokens.revoke_access_token, digest, client_id, actor=ACTOR, now=now)
+        return
+    jti, expires_at = str(answer.claims["jti"]), answer.claims["exp"]
+    if isinstance(expires_at, int):
+        await runtime.database.write(
+            tokens.revoke_jti, jti, expires_at, client_id=client_id, actor=ACTOR, now=now
+        )

@@ -1,0 +1,28 @@
+"""Unencrypted HTTP: from whom a credential may come that way. Owns the rule; the guard acts on it."""
+
+import ipaddress
+from typing import Literal
+
+PlainHttp = Literal["refuse-public", "refuse", "allow"]
+EXPLANATION = "The token came over unencrypted HTTP, so others may have read it: it counts as exposed. Replace it, and use https."
+
+
+def is_public(address: str | None) -> bool:
+    """Whether an address is one of the public Internet; an unknown one is not."""
+    found = _parsed(address)
+    return found is not None and found.is_global
+
+
+def is_loopback(address: str | None) -> bool:
+    """Whether an address is this machine's own."""
+    found = _parsed(address)
+    return found is not None and found.is_loopback
+
+
+def _parsed(address: str | None) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    try:
+        found = ipaddress.ip_address(address or "")
+    except ValueError:
+        return None
+    mapped = found.ipv4_mapped if isinstance(found, ipaddress.IPv6Address) else None
+    return mapped or found

@@ -1,0 +1,124 @@
+"""Sessions of an application's own people: what the cookie is worth, when it ends, and who can make it act."""
+
+import pytest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+from starlette.routing import Route
+from starlette.testclient import TestClient
+
+from watchword.guard.sessions import COOKIE, MemoryStore, SessionMiddleware
+from watchword.testing.clock import Clock
+
+BASE = "https://shop.test"
+OWN = {"origin": BASE}
+
+
+async def sign_in(request: Request) -> JSONResponse:
+    request.session.sign_in("alice")  # type: ignore[attr-defined]  # ours, not Starlette's
+    return JSONResponse({})
+
+
+async def elevate(request: Request) -> JSONResponse:
+    request.session.elevate()  # type: ignore[attr-defined]  # ours, not Starlette's
+    return JSONResponse({})
+
+
+async def sign_out(request: Request) -> JSONResponse:
+    request.session.sign_out()  # type: ignore[attr-defined]  # ours, not Starlette's
+    return JSONResponse({})
+
+
+async def show(request: Request) -> JSONResponse:
+    return JSONResponse({"subject": request.session.subject})  # type: ignore[attr-defined]  # ours
+
+
+async def ended_meanwhile(request: Request) -> JSONResponse:
+    await request.app.state.store.remove_of("alice")
+    request.session.data["cart"] = ["book"]  # type: ignore[attr-defined]  # ours, not Starlette's
+    return JSONResponse({})
+
+
+class Shop:
+    """An application with sessions, its store and its clock."""
+
+    def __init__(self) -> None:
+        self.clock = Clock()
+        self.store = MemoryStore(self.clock)
+        endpoints = (sign_in, elevate, sign_out, show, ended_meanwhile)
+        app = Starlette(routes=[Route(f"/{e.__name__}", e, methods=["GET", "POST"]) for e in endpoints])
+        app.state.store = self.store
+        wrapped = SessionMiddleware(app, self.store, idle=600, absolute=3600, clock=self.clock)  # type: ignore[arg-type]  # ASGI
+        self.http = TestClient(wrapped, base_url=BASE)  # type: ignore[arg-type]  # ASGI
+
+    def who(self, value: str | None = None) -> str:
+        """Return whom the application sees, with the browser's cookie or a given one."""
+        if value is None:
+            return str(self.http.get("/show").json()["subject"])
+        other = TestClient(self.http.app, base_url=BASE)
+        return str(other.get("/show", headers={"cookie": f"{COOKIE}={value}"}).json()["subject"])
+
+    def cookie(self) -> str:
+        """Return the browser's cookie."""
+        return self.http.cookies.get(COOKIE) or ""
+
+
+@pytest.fixture
+def shop() -> Shop:
+    """A shop in which alice has signed in."""
+    made = Shop()
+    assert "set-cookie" not in made.http.get("/show").headers, "nobody gets a cookie for nothing"
+    answer = made.http.post("/sign_in", headers=OWN)
+    for attribute in (f"{COOKIE}=", "Path=/", "Secure", "HttpOnly", "SameSite=Lax"):
+        assert attribute in answer.headers["set-cookie"]
+    assert made.who() == "alice"
+    return made
+
+
+@pytest.mark.parametrize("change", ["sign_in", "elevate"])
+def test_an_identifier_known_before_is_worth_nothing_after(shop: Shop, change: str) -> None:
+    before = shop.cookie()
+    assert shop.who(before) == "alice"
+    shop.http.post(f"/{change}", headers=OWN)
+    assert (shop.who(), shop.who(before)) == ("alice", "")
+    assert shop.who("planted") == ""
+
+
+def test_a_session_ends_idle_and_ends_for_good_at_its_limit(shop: Shop) -> None:
+    for _ in range(7):
+        shop.clock.advance(500)
+        assert shop.who() == "alice", "visits keep it alive"
+    shop.clock.advance(101)
+    assert shop.who() == "", "an hour is over"
+    shop.http.post("/sign_in", headers=OWN)
+    shop.clock.advance(600)
+    assert shop.who() == "", "ten minutes without a visit"
+
+
+def test_signing_out_ends_it_on_the_server(shop: Shop) -> None:
+    kept = shop.cookie()
+    shop.http.post("/sign_out", headers=OWN)
+    assert (shop.who(), shop.who(kept)) == ("", "")
+
+
+def test_a_request_that_runs_does_not_bring_an_ended_session_back(shop: Shop) -> None:
+    kept = shop.cookie()
+    shop.http.post("/ended_meanwhile", headers=OWN)
+    assert shop.who(kept) == ""
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [{"origin": "https://evil.test"}, {"sec-fetch-site": "cross-site"}, {"sec-fetch-site": "same-site"}, {"origin": "null"}, {}],
+    ids=["another origin", "cross-site", "a sibling site", "a hidden origin", "a cookie and no word of where it comes from"],
+)  # fmt: skip
+def test_other_sites_cannot_make_the_session_act(shop: Shop, headers: dict[str, str]) -> None:
+    assert shop.http.post("/elevate", headers={"sec-fetch-site": "same-origin"}).status_code == 200
+    assert shop.http.post("/sign_out", headers=headers).status_code == 403
+    assert shop.who() == "alice"
+
+
+def test_a_second_cookie_of_the_same_name_makes_both_worthless(shop: Shop) -> None:
+    value = shop.cookie()
+    assert shop.who(value) == "alice"
+    assert shop.who(f"{value}; {COOKIE}=other") == ""

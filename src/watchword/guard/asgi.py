@@ -1,9 +1,10 @@
 """The guard for plain ASGI applications, and what the other ASGI frameworks share."""
 
 import json
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any
 
+from watchword.guard import transport
 from watchword.guard.guard import Guard, Presented
 from watchword.guard.policy import OPEN, Policy, Refused
 
@@ -45,7 +46,6 @@ def presented(scope: Scope) -> Presented:
     host = (headers.get(b"host") or ["localhost"])[0]
     scheme = {"ws": "http", "wss": "https"}.get(scope.get("scheme", "http"), scope.get("scheme", "http"))
     client = scope.get("client")
-    tls = (scope.get("extensions") or {}).get("watchword.tls") or {}
     return Presented(
         authorization=headers.get(b"authorization", ()),
         dpop=headers.get(b"dpop", ()),
@@ -53,9 +53,18 @@ def presented(scope: Scope) -> Presented:
         uri=f"{scheme}://{host}{scope.get('raw_path', b'').decode('latin-1') or scope['path']}",
         path=scope["path"],
         address=client[0] if client else None,
-        certificate=tls.get("client_certificate"),
+        certificate=_certificate(scope.get("extensions") or {}),
         secure=scheme == "https",
     )
+
+
+def _certificate(extensions: Mapping[str, Any]) -> bytes | None:
+    """Return the caller's certificate: by the ASGI TLS extension, or as this package's own server hands it over."""
+    own = (extensions.get("watchword.tls") or {}).get("client_certificate")
+    if isinstance(own, bytes):
+        return own
+    chain = (extensions.get("tls") or {}).get("client_cert_chain") or ()
+    return transport.der_certificate(next(iter(chain), None))
 
 
 async def answer(refused: Refused, scope: Scope, send: Send) -> None:

@@ -9,6 +9,7 @@ from django.http import HttpRequest, HttpResponseBase, JsonResponse
 from django.utils.decorators import sync_and_async_middleware
 from django.utils.encoding import escape_uri_path
 
+from watchword.guard import transport
 from watchword.guard.guard import Guard as BaseGuard
 from watchword.guard.guard import Presented
 from watchword.guard.policy import OPEN, Policy, Refused, demanded
@@ -77,6 +78,7 @@ def presented(request: HttpRequest) -> Presented:
         uri=uri,
         path=request.path,
         address=meta.get("REMOTE_ADDR") or None,
+        certificate=transport.der_certificate(meta.get("SSL_CLIENT_CERT")),
         secure=request.is_secure(),
     )
 

@@ -1,6 +1,7 @@
-"""Unencrypted HTTP: from whom a credential may come that way. Owns the rule; the guard acts on it."""
+"""The connection beneath a request: from whom a credential may come unencrypted, and the caller's certificate."""
 
 import ipaddress
+import ssl
 from typing import Literal
 
 PlainHttp = Literal["refuse-public", "refuse", "allow"]
@@ -17,6 +18,14 @@ def is_loopback(address: str | None) -> bool:
     """Whether an address is this machine's own."""
     found = _parsed(address)
     return found is not None and found.is_loopback
+
+
+def der_certificate(pem: object) -> bytes | None:
+    """Return a certificate that a server hands over as PEM text, None when there is none."""
+    try:
+        return ssl.PEM_cert_to_DER_cert(pem) if isinstance(pem, str) else None
+    except ValueError:
+        return None
 
 
 def _parsed(address: str | None) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:

@@ -6,6 +6,7 @@ from http import HTTPStatus
 from typing import Any
 from wsgiref.util import request_uri
 
+from watchword.guard import transport
 from watchword.guard.guard import Guard, Presented
 from watchword.guard.policy import OPEN, Policy, Refused
 
@@ -49,6 +50,7 @@ def presented(environ: Mapping[str, Any]) -> Presented:
         uri="" if proof is None else request_uri(dict(environ), include_query=False),
         path=environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", "") or "/",
         address=environ.get("REMOTE_ADDR") or None,
+        certificate=transport.der_certificate(environ.get("SSL_CLIENT_CERT")),  # Apache's ExportCertData
         secure=environ.get("wsgi.url_scheme") == "https",
     )
 

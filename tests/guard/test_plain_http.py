@@ -3,8 +3,9 @@
 from collections.abc import Mapping
 
 import pytest
+from tests.guard.example_apps import load
 
-from watchword.guard import Guard, Refused
+from watchword.guard import Guard, Refused, asgi, django, wsgi
 from watchword.guard.guard import Presented
 from watchword.store import events
 from watchword.testing.kit import Auth
@@ -92,3 +93,16 @@ def test_the_endpoint_tells_nothing_about_what_is_reported(auth: Auth) -> None:
     assert len(exposed(auth)) == 1
     for malformed in ({}, {"token": "\x00"}):
         assert auth.http.post("/exposed", data=malformed).status_code == 400
+
+
+@pytest.mark.parametrize("scheme", ["http", "https", "ws", "wss"])
+def test_adapters_tell_how_a_request_came(scheme: str) -> None:
+    encrypted = scheme in ("https", "wss")
+    scope = {"scheme": scheme, "headers": [], "path": "/", "client": (PUBLIC, 1)}
+    assert asgi.presented(scope).secure is encrypted
+    environ = {"REQUEST_METHOD": "GET", "wsgi.url_scheme": scheme, "REMOTE_ADDR": PUBLIC}
+    assert wsgi.presented(environ).secure is (scheme == "https")
+    load("drf_app")  # configures Django
+    from django.test import RequestFactory
+
+    assert django.presented(RequestFactory().get("/", secure=encrypted)).secure is encrypted

@@ -31,7 +31,7 @@ spaces or commas in a variable and are arrays in the file. Durations are in seco
 options that are dangerous together stop the start with what to change. `WATCHWORD_CONFIG` names another file.
 `WATCHWORD_MASTER_KEY` replaces the key file.
 
-This page is generated from `settings.py` by `tools/reference.py`."""
+This page is generated from `watchword.settings` by `tools/reference.py`."""
 COMMANDS_HEAD = """\
 # Commands
 
@@ -46,11 +46,14 @@ Inputs and answers are described in the OpenAPI document at `/api/v1/openapi.jso
 
 
 def used_settings() -> set[str]:
-    """Return the options that the package reads, the checks of `settings.py` left aside."""
+    """Return the options that the package reads, the checks of the settings themselves left aside."""
     read = set()
+    folder = Path(inspect.getfile(settings)).parent
     for path in (ROOT / "src" / "watchword").rglob("*.py"):
         tree: ast.AST = ast.parse(path.read_text("utf-8"))
-        if path == Path(inspect.getfile(settings)):
+        if path == folder / "checks.py":
+            continue
+        if path == folder / "options.py":
             tree = next(
                 node for node in ast.walk(tree) if isinstance(node, ast.ClassDef) and node.name == "Settings"
             )

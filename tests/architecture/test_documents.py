@@ -48,19 +48,15 @@ def test_a_specification_is_proven_by_a_test_or_said_to_be_untested(row: list[st
 
 
 @pytest.mark.parametrize("row", rows("docs/attacks.md"), ids=lambda row: row[0][:60])
-def test_an_attack_has_a_test_or_a_reason(row: list[str]) -> None:
-    attack, answer = row
-    assert attack
-    assert REFERENCE.search(answer) or len(answer.split()) > 3
+def test_an_attack_has_a_test_or_a_reason_or_says_that_it_has_neither(row: list[str]) -> None:
+    answer = row[-1]
+    assert all(row)
+    assert REFERENCE.search(answer) or answer == "not shown" or len(answer.split()) > 3
 
 
-def test_no_attack_is_both_tested_and_untested() -> None:
-    identifier = re.compile(r"\b[A-Z]{2,3}-\d+\b")
-    tested, untested = set[str](), set[str]()
-    for attack, answer in rows("docs/attacks.md"):
-        (tested if REFERENCE.search(answer) else untested).update(identifier.findall(attack))
-    assert tested
-    assert not tested & untested
+def test_an_attack_has_one_row() -> None:
+    named = [row[0] for row in rows("docs/attacks.md")]
+    assert len(named) == len(set(named)) > 200
 
 
 def test_no_document_names_this_machine_or_a_registry() -> None:

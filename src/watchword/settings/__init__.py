@@ -1,0 +1,20 @@
+"""Every option of the server: typed, defaulted, checked once at start; unknown keys fail."""
+
+from watchword.settings.checks import check, check_exposure, is_loopback, with_issuer
+from watchword.settings.loading import PREFIX, load
+from watchword.settings.options import DAY, ScopeText, Seconds, Settings, SettingsError, Upstream
+
+__all__ = [
+    "DAY",
+    "PREFIX",
+    "ScopeText",
+    "Seconds",
+    "Settings",
+    "SettingsError",
+    "Upstream",
+    "check",
+    "check_exposure",
+    "is_loopback",
+    "load",
+    "with_issuer",
+]

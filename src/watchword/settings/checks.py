@@ -1,0 +1,134 @@
+"""Whether options are safe together, and what the issuer is when none was given: checked once, at start."""
+
+import ipaddress
+import re
+from urllib.parse import urlsplit
+
+import msgspec
+
+from watchword.settings.options import Settings, SettingsError
+
+
+def check(settings: Settings) -> Settings:
+    """Return the settings when they are safe together; raise SettingsError otherwise."""
+    if settings.issuer:
+        _check_issuer(settings.issuer)
+    if bool(settings.tls_cert) != bool(settings.tls_key):
+        raise SettingsError("tls_cert and tls_key belong together: give both or neither")
+    _check_certificates(settings)
+    if not re.fullmatch(r"[a-z][a-z0-9]{1,9}", settings.brand):
+        raise SettingsError("brand must be 2 to 10 lower-case letters or digits and start with a letter")
+    if settings.api_token_lifetime > settings.api_token_max_lifetime:
+        raise SettingsError("api_token_lifetime must not exceed api_token_max_lifetime")
+    if not settings.signing_algorithms:
+        raise SettingsError("signing_algorithms must name at least one algorithm")
+    if reserved := [
+        scope
+        for scope in settings.self_registered_scopes
+        if scope.startswith("watchword:") or scope == "introspect"
+    ]:
+        raise SettingsError(f"self_registered_scopes: {reserved[0]!r} gives power over this server")
+    _check_people(settings)
+    for network in settings.trusted_proxies:
+        try:
+            ipaddress.ip_network(network)
+        except ValueError:
+            raise SettingsError(f"trusted_proxies: {network!r} is not an IP address or network") from None
+    return settings
+
+
+def _check_certificates(settings: Settings) -> None:
+    if settings.asks_for_certificates and not settings.tls_cert:
+        raise SettingsError(
+            "tls_client_ca and tls_client_self_signed need tls_cert: clients' certificates come over TLS"
+        )
+    if settings.client_certificate_header and not settings.trusted_proxies:
+        raise SettingsError(
+            "client_certificate_header needs trusted_proxies: from anyone else such a header proves nothing"
+        )
+    if settings.mtls_address is not None and not re.fullmatch(
+        r"https://[A-Za-z0-9.\-\[\]:]+(?:/[A-Za-z0-9._~/-]*[A-Za-z0-9._~-])?", settings.mtls_address
+    ):
+        raise SettingsError("mtls_address must be an https address without a slash at its end")
+
+
+def _check_people(settings: Settings) -> None:
+    if bool(settings.smtp_url) != bool(settings.mail_from):
+        raise SettingsError("smtp_url and mail_from belong together: give both or neither")
+    if settings.smtp_url and urlsplit(settings.smtp_url).scheme not in ("smtp", "smtps"):
+        raise SettingsError("smtp_url must be smtp://… (STARTTLS) or smtps://… (TLS from the start)")
+    if not settings.sign_in_methods and not settings.upstream:
+        raise SettingsError("sign_in_methods must leave people a way to sign in")
+    if settings.sign_up == "open" and not settings.mails:
+        raise SettingsError("open sign-up confirms addresses by mail: give smtp_url and mail_from")
+    names = [provider.name for provider in settings.upstream]
+    if len(set(names)) != len(names):
+        raise SettingsError("upstream: every provider needs a name of its own")
+    for provider in settings.upstream:
+        if (provider.kind == "openid") != (provider.issuer is not None):
+            raise SettingsError(
+                f"upstream {provider.name!r}: an OpenID provider needs its issuer, GitHub has none"
+            )
+
+
+def with_issuer(settings: Settings, remembered: str | None = None) -> Settings:
+    """Return the settings with an issuer: the one given, else the one remembered, else where the server listens."""
+    if settings.issuer:
+        return settings
+    issuer = remembered or _default_issuer(settings)
+    _check_issuer(issuer)
+    return msgspec.structs.replace(settings, issuer=issuer)
+
+
+def _default_issuer(settings: Settings) -> str:
+    scheme = "https" if settings.tls_cert else "http"
+    host = "localhost" if is_loopback(settings.host) else settings.host
+    return f"{scheme}://{f'[{host}]' if ':' in host else host}:{settings.port}"
+
+
+def _check_issuer(issuer: str) -> None:
+    if not issuer.isascii() or any(character <= " " or character in '\\"<>' for character in issuer):
+        raise SettingsError("issuer has a character that no issuer may have")
+    try:
+        parts = urlsplit(issuer)
+        host, _port = parts.hostname, parts.port
+    except ValueError:
+        raise SettingsError("issuer is not a valid address") from None
+    if parts.scheme not in ("https", "http") or not host:
+        raise SettingsError("issuer must be an address such as https://auth.example.com")
+    if parts.query or parts.fragment or "@" in parts.netloc or "?" in issuer or "#" in issuer:  # RFC 8414 §2
+        raise SettingsError("issuer must have no query, fragment or user information (RFC 8414 section 2)")
+    if issuer.endswith("/"):
+        raise SettingsError(
+            f"issuer must not end with a slash: clients compare it letter by letter; use {issuer.rstrip('/')!r}"
+        )
+    if parts.scheme == "http" and not is_loopback(host):
+        raise SettingsError("issuer must use https unless it is on a loopback address")
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host name or address can only be this machine."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def check_exposure(settings: Settings) -> None:
+    """Refuse to serve plain HTTP where others can reach it; raise SettingsError with the ways out."""
+    if settings.tls_cert or is_loopback(settings.host):
+        return
+    if settings.mode == "development":
+        raise SettingsError(
+            "development mode serves loopback addresses only: use `watchword serve` for anything else"
+        )
+    if not settings.behind_tls_proxy:
+        raise SettingsError(
+            f"refusing plain HTTP on {settings.host}: give --tls-cert and --tls-key, or --behind-tls-proxy when a proxy ends TLS"
+        )
+    if not settings.secure:
+        raise SettingsError(
+            "behind a proxy that ends TLS the issuer is an https address: give --issuer https://…"
+        )

@@ -1,0 +1,96 @@
+"""Where options come from: the command line, then `WATCHWORD_*` variables, then `watchword.toml`; the first that names one wins.
+
+Nothing else in the package reads the environment or a configuration file.
+"""
+
+import difflib
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+
+import msgspec
+
+from watchword.settings.checks import check
+from watchword.settings.options import Settings, SettingsError
+
+PREFIX = "WATCHWORD_"
+# Variables of the same prefix that belong to the guard, the client, the tests or the command line itself.
+FOREIGN = frozenset(
+    {
+        "CONFIG",
+        "URL",
+        "CLIENT_ID",
+        "CLIENT_SECRET",
+        "TOKEN",
+        "AUDIENCE",
+        "VECTORS",
+        "REQUIRE",
+        "FAULT",
+        "MASTER_KEY",
+        "ZERO_PASSPHRASE",
+    }
+)
+
+
+def load(
+    overrides: Mapping[str, object] | None = None,
+    environ: Mapping[str, str] | None = None,
+    config: str | None = None,
+) -> Settings:
+    """Merge file, environment and overrides (None means "not given") into checked settings; raise SettingsError."""
+    environ = os.environ if environ is None else environ
+    config = config or environ.get(PREFIX + "CONFIG")
+    merged: dict[str, object] = {}
+    merged |= _from_file(Path(config) if config else Path("watchword.toml"), required=config is not None)
+    merged |= _from_environment(environ)
+    merged |= {name: value for name, value in (overrides or {}).items() if value is not None}
+    return check(_convert(merged))
+
+
+def _convert(merged: dict[str, object]) -> Settings:
+    for name in merged:
+        if name not in Settings.__struct_fields__:
+            raise SettingsError(f"unknown option {name!r}{_suggest(name)}")
+    try:
+        return msgspec.convert(merged, Settings, strict=False)
+    except msgspec.ValidationError as error:
+        raise SettingsError(f"an option is not valid: {error}") from None
+
+
+def _suggest(name: str) -> str:
+    near = difflib.get_close_matches(name, Settings.__struct_fields__, n=1)
+    return f": did you mean {near[0]!r}?" if near else ""
+
+
+def _from_file(path: Path, *, required: bool) -> dict[str, object]:
+    if not required and not path.exists():
+        return {}
+    try:
+        return tomllib.loads(path.read_text("utf-8"))
+    except OSError as error:
+        raise SettingsError(f"cannot read the configuration file {path}: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingsError(f"the configuration file {path} is not valid TOML: {error}") from None
+
+
+def _from_environment(environ: Mapping[str, str]) -> dict[str, object]:
+    lists = {name for name, hint in Settings.__annotations__.items() if str(hint).startswith("tuple")}
+    found: dict[str, object] = {}
+    for variable, value in environ.items():
+        name = variable.removeprefix(PREFIX)
+        if name == variable or name in FOREIGN or name.startswith("GUARD_"):
+            continue
+        key = name.lower()
+        if value[:1] in ("[", "{"):  # what is no plain list, such as `scopes`
+            found[key] = _from_json(variable, value)
+        else:
+            found[key] = tuple(value.replace(",", " ").split()) if key in lists else value
+    return found
+
+
+def _from_json(variable: str, value: str) -> object:
+    try:
+        return msgspec.json.decode(value)
+    except (msgspec.DecodeError, ValueError) as error:
+        raise SettingsError(f"{variable} is not valid JSON: {error}") from None

@@ -10,15 +10,18 @@ from tests.store.made import DAY, NOW, access_token, add_token, breaks, client, 
 
 from watchword.store import (
     api_tokens,
+    browsers,
     clients,
     devices,
     events,
+    factors,
     grants,
     interactions,
     keys,
     limits,
     links,
     migrate,
+    outbox,
     sessions,
     tokens,
     users,
@@ -95,6 +98,20 @@ async def work(database: Database, day: int) -> None:
         activates_at=now, retires_at=now + 2 * DAY, actor="a", now=now,
     )  # fmt: skip
     await grant_something(database, day, now)
+    await sign_in(database, f"u{day}", now)
+
+
+async def sign_in(database: Database, user_id: str, now: int) -> None:
+    """Do what happens when a person signs in with a new browser and a code sent by mail."""
+    await database.write(
+        factors.keep_email_code, user_id, "sign-in", digest(f"code of {user_id}"), expires_at=now + 600
+    )
+    assert await database.write(
+        outbox.add_mail, f"mail to {user_id}", b"sealed", expires_at=now + 600, now=now
+    )
+    await database.write(
+        browsers.note_browser, user_id, digest(f"browser of {user_id}"), trusted_until=None, now=now
+    )
 
 
 async def grant_something(database: Database, day: int, now: int) -> None:
@@ -142,6 +159,7 @@ async def housekeeping(database: Database, day: int) -> None:
         lambda: database.write(keys.purge_keys, now),
         lambda: database.write(api_tokens.purge_dead_tokens, now),
         lambda: database.write(grants.purge_grants, now),
+        lambda: database.write(browsers.purge_browsers, now),
         lambda: database.write(events.purge_events, now, AUDIT_KEY),
     ]
     for step in steps:

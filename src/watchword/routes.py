@@ -86,7 +86,7 @@ ROUTES: dict[str, dict[str, Route]] = {
     "/device_authorization": {"POST": Route(device_authorization.begin, cors=True)},
     "/device": {"GET": Route(device.show, page=True), "POST": Route(device.enter, page=True)},
     "/device/confirm": {"POST": Route(device.confirm, page=True)},
-    "/userinfo": {"GET": Route(userinfo.userinfo, cors=True), "POST": Route(userinfo.userinfo, cors=True)},
+    "/userinfo": {"GET": Route(userinfo.answer, cors=True), "POST": Route(userinfo.answer, cors=True)},
     "/introspect": {"POST": Route(introspection.introspect)},
     "/exposed": {"POST": Route(exposure.report)},
     "/revoke": {"POST": Route(revocation.revoke, cors=True)},

@@ -9,11 +9,12 @@ from collections.abc import Mapping
 import msgspec
 
 from watchword.credentials import methods
-from watchword.flows import client_documents
+from watchword.flows import client_documents, subjects
 from watchword.flows.identifiers import new_id
 from watchword.flows.runtime import Runtime
 from watchword.oauth import authorization, logout, token_format
 from watchword.oauth.authorization import AuthorizationRequest, Rules
+from watchword.oauth.claims_request import NOTHING
 from watchword.oauth.clients import Client
 from watchword.oauth.errors import OAuthError
 from watchword.oauth.interaction import SignedIn
@@ -149,7 +150,7 @@ def hinted_subject(runtime: Runtime, request: AuthorizationRequest) -> str | Non
     )
     if hint is None or hint.client_id != request.client_id:
         raise OAuthError("invalid_request", "The id_token_hint is not an ID token of this client.")
-    return hint.subject
+    return subjects.person_of(runtime, hint.subject)
 
 
 async def has_consented(
@@ -183,6 +184,7 @@ async def issue_code(
         created_at=now,
         started_at=now,
         last_used_at=now,
+        wishes=_encode(request.claims).decode() if request.claims != NOTHING else "",
     )
     await runtime.database.write(
         store.create_grant,

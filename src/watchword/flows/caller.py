@@ -16,7 +16,10 @@ ALL = "watchword:admin"
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """An authenticated caller; `actor` names it in the audit trail; `expires_at` in Unix seconds."""
+    """An authenticated caller; `actor` names it in the audit trail; `expires_at` in Unix seconds.
+
+    `subject` is the server's own identifier; `client_id` and `grant_id` are those of an OAuth access token.
+    """
 
     actor: str
     subject: str
@@ -24,6 +27,8 @@ class Caller:
     token_id: str
     token_kind: str
     expires_at: int | None
+    client_id: str | None = None
+    grant_id: str | None = None
 
     def may(self, scope: str) -> bool:
         """Whether the caller holds a scope, or all of them."""
@@ -59,7 +64,9 @@ async def authenticate(
     exp = claims.get("exp")
     return Caller(
         actor=str(claims["jti"]),
-        subject=str(claims["sub"]),
+        subject=answer.subject,
+        client_id=answer.client_id,
+        grant_id=answer.grant_id,
         scope=frozenset(str(claims.get("scope", "")).split()),
         token_id=str(claims["jti"]),
         token_kind=str(claims["token_kind"]),

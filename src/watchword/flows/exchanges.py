@@ -61,7 +61,7 @@ def _facts(runtime: Runtime, client: Client, answer: Answer) -> LiveToken:
         client_id = client.client_id
     return LiveToken(
         kind=kind,
-        subject=str(claims["sub"]),
+        subject=answer.subject,
         client_id=str(client_id) if client_id is not None else None,
         scope=parse_scope(str(claims.get("scope", ""))),
         audience=answer.audience,
@@ -74,12 +74,11 @@ def _facts(runtime: Runtime, client: Client, answer: Answer) -> LiveToken:
 
 
 def _kind(answer: Answer) -> str:
-    subject = str(answer.claims["sub"])
     if "subject_kind" in answer.claims:
         return str(answer.claims["subject_kind"])
-    if subject == answer.claims.get("client_id"):
+    if answer.subject == answer.claims.get("client_id"):
         return "client"
-    return "application" if subject.startswith("application:") else "user"
+    return "application" if answer.subject.startswith("application:") else "user"
 
 
 def _parents(answer: Answer, token: str) -> tuple[str, ...]:

@@ -1,49 +1,68 @@
-"""OpenID Connect Core §2: ID tokens, with exactly the claims that the flow calls for."""
+"""OpenID Connect Core §2: ID tokens, signed by the algorithm that the client registered, with the claims that the flow calls for."""
 
-import base64
-import hashlib
-from collections.abc import Mapping
+import msgspec
 
+from watchword.flows import profiles, subjects
 from watchword.flows.runtime import Runtime
 from watchword.jose import jwt
+from watchword.oauth import claims, claims_request
+from watchword.oauth.claims import Authentication
 from watchword.oauth.clients import Client
+from watchword.store.grants import Grant
+from watchword.store.users import User
 
 LIFETIME = 600
-HASHES = {"ES256": hashlib.sha256, "RS256": hashlib.sha256, "EdDSA": hashlib.sha512}
+
+
+class _SignIn(msgspec.Struct, frozen=True):
+    """How a person had signed in when a grant was made."""
+
+    auth_time: int
+    acr: str | None = None
+    amr: tuple[str, ...] = ()
+
+
+_decode = msgspec.json.Decoder(_SignIn).decode
 
 
 def make(
     runtime: Runtime,
     client: Client,
+    grant: Grant,
+    user: User,
     *,
-    subject: str,
+    scope: tuple[str, ...],
     nonce: str | None,
     access_token: str,
-    claims: Mapping[str, object],
-    session_id: str,
 ) -> str:
-    """Return an ID token for a client; `claims` holds `auth_time`, `acr` and `amr` of the sign-in."""
-    now = runtime.now()
+    """Return an ID token about the person of a grant, for its client."""
     algorithm = client.id_token_signed_response_alg or client.signing_algorithm(
         runtime.settings.signing_algorithms
     )
     key = runtime.keyring.signing_key(algorithm)
-    members: dict[str, object] = {
-        **claims,
-        "iss": runtime.settings.issuer,
-        "sub": subject,
-        "aud": client.client_id,
-        "exp": now + LIFETIME,
-        "iat": now,
-        "sid": session_id,
-        "at_hash": _half_hash(key.alg, access_token),
-    }
-    if nonce is not None:
-        members["nonce"] = nonce
-    return jwt.encode(key, members, "JWT")
+    members = claims.id_token_claims(
+        _authentication(runtime, client, grant),
+        issuer=runtime.settings.issuer,
+        client_id=client.client_id,
+        nonce=nonce,
+        now=runtime.now(),
+        lifetime=LIFETIME,
+        alg=key.alg,
+        access_token=access_token,
+        person=profiles.of(user),
+        wishes=claims_request.read(grant.wishes).id_token,
+        permitted=profiles.permitted(client, scope),
+        known=profiles.scope_claims(runtime.settings),
+    )
+    return jwt.encode(key, members)
 
 
-def _half_hash(algorithm: str, text: str) -> str:
-    # §3.1.3.6: the left half of the hash that belongs to the signature's algorithm
-    digest = HASHES[algorithm](text.encode("ascii")).digest()
-    return base64.urlsafe_b64encode(digest[: len(digest) // 2]).rstrip(b"=").decode()
+def _authentication(runtime: Runtime, client: Client, grant: Grant) -> Authentication:
+    proven = _decode(grant.claims)
+    return Authentication(
+        subject=subjects.subject_for(runtime, client, grant.user_id),
+        auth_time=proven.auth_time,
+        acr=proven.acr,
+        amr=proven.amr,
+        sid=subjects.session_for(runtime, client, grant.session_id),
+    )

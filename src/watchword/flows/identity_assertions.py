@@ -7,6 +7,7 @@ What is exchanged is an ID token that this server made for the very client that 
 import os
 from collections.abc import Mapping
 
+from watchword.flows import subjects
 from watchword.flows.runtime import Runtime
 from watchword.jose import JoseError, jwt
 from watchword.oauth import exchange, identity_assertion
@@ -92,7 +93,8 @@ def _id_token(runtime: Runtime, client: Client, form: Parameters) -> Mapping[str
 
 
 async def _person(runtime: Runtime, claims: Mapping[str, object]) -> User:
-    session = await runtime.database.read(sessions.get_session, str(claims["sid"]), runtime.now())
+    sid = subjects.session_of(runtime, str(claims["sid"]))
+    session = await runtime.database.read(sessions.get_session, sid, runtime.now())
     user = await runtime.database.read(users.get_user, session.user_id) if session else None
     if user is None or user.disabled_at is not None:
         raise _not_valid("session or account has ended")

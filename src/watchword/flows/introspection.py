@@ -8,11 +8,12 @@ from collections.abc import Awaitable, Callable, Mapping
 
 import msgspec
 
-from watchword.flows import client_registry, lineage, token_verification
+from watchword.flows import client_registry, lineage, subjects, token_verification
 from watchword.flows.runtime import Runtime
 from watchword.flows.token_verification import Use
 from watchword.jose import JoseError, jwt
 from watchword.oauth import token_format
+from watchword.oauth.clients import Client
 from watchword.store import grants, tokens, users
 from watchword.store.api_tokens import ApiToken
 
@@ -27,7 +28,8 @@ _encode = msgspec.json.Encoder().encode
 class Answer(msgspec.Struct, frozen=True):
     """What introspection found; `reason` is "active" or why not, for the operator only.
 
-    `expires_at` is in Unix seconds; `document` is the claims as JSON, where they were written before.
+    `expires_at` is in Unix seconds; `document` is the claims as JSON, where they were written before; `subject` is the server's own
+    identifier, whatever the claims call it.
     """
 
     reason: str
@@ -39,6 +41,7 @@ class Answer(msgspec.Struct, frozen=True):
     document: bytes = b""
     grant_id: str | None = None
     parents: tuple[str, ...] = ()
+    subject: str = ""
 
     @property
     def active(self) -> bool:
@@ -75,7 +78,13 @@ async def _api_token(runtime: Runtime, token: str, use: Use) -> Answer:
     if verdict.token is None or not verdict.active:
         return Answer(verdict.reason, INACTIVE)
     claims = _describe(runtime, verdict.token)
-    return Answer("active", claims, audience=(verdict.token.resource,), secret_id=verdict.secret_id)
+    return Answer(
+        "active",
+        claims,
+        audience=(verdict.token.resource,),
+        secret_id=verdict.secret_id,
+        subject=verdict.token.owner_id,
+    )
 
 
 def _describe(runtime: Runtime, token: ApiToken) -> dict[str, object]:
@@ -132,15 +141,17 @@ async def _opaque(runtime: Runtime, token: str) -> Answer:
     if row.revoked_at is not None:
         return Answer("revoked", INACTIVE, row.client_id, audience)
     extra = msgspec.json.decode(row.claims, type=dict[str, object])
-    reason = await _still_stands(runtime, row.client_id, row.subject, row.issued_at, row.grant_id, extra)
-    if reason != "active":
+    reason, client = await _still_stands(
+        runtime, row.client_id, row.subject, row.issued_at, row.grant_id, extra
+    )
+    if client is None:
         return Answer(reason, INACTIVE, row.client_id, audience)
     parents = lineage.parents_of(extra)
     extra.pop("parents", None)
     claims: dict[str, object] = {
         "active": True,
         "iss": runtime.settings.issuer,
-        "sub": row.subject,
+        "sub": subjects.shown(runtime, client, row.subject, extra),
         "aud": audience[0] if len(audience) == 1 else list(audience),
         "client_id": row.client_id,
         "scope": row.scope,
@@ -151,7 +162,15 @@ async def _opaque(runtime: Runtime, token: str) -> Answer:
         "token_kind": "access_token",
         **extra,
     }
-    return Answer("active", claims, row.client_id, audience, grant_id=row.grant_id, parents=parents)
+    return Answer(
+        "active",
+        claims,
+        row.client_id,
+        audience,
+        grant_id=row.grant_id,
+        parents=parents,
+        subject=row.subject,
+    )
 
 
 def _token_type(claims: Mapping[str, object]) -> str:
@@ -164,7 +183,8 @@ async def _self_contained(runtime: Runtime, token: str) -> Answer:
         claims = decode(runtime, token)
     except JoseError:
         return UNKNOWN
-    client_id, subject, jti = str(claims["client_id"]), str(claims["sub"]), str(claims["jti"])
+    client_id, jti = str(claims["client_id"]), str(claims["jti"])
+    subject = subjects.person_of(runtime, str(claims["sub"]))
     aud = claims["aud"]
     audience = (aud,) if isinstance(aud, str) else tuple(aud) if isinstance(aud, list) else ()
     if await runtime.database.read(tokens.is_jti_revoked, jti):
@@ -173,13 +193,13 @@ async def _self_contained(runtime: Runtime, token: str) -> Answer:
     grant_id = claims.pop("grant_id", None)
     moment = issued_at if isinstance(issued_at, int) else 0
     grant = str(grant_id) if grant_id else None
-    reason = await _still_stands(runtime, client_id, subject, moment, grant, claims)
+    reason, client = await _still_stands(runtime, client_id, subject, moment, grant, claims)
     parents = lineage.parents_of(claims)
     claims.pop("parents", None)
-    if reason != "active":
+    if client is None:
         return Answer(reason, INACTIVE, client_id, audience)
     answer = {"active": True, **claims, "token_type": _token_type(claims), "token_kind": "access_token"}
-    return Answer("active", answer, client_id, audience, grant_id=grant, parents=parents)
+    return Answer("active", answer, client_id, audience, grant_id=grant, parents=parents, subject=subject)
 
 
 def decode(runtime: Runtime, token: str) -> dict[str, object]:
@@ -202,18 +222,21 @@ async def _still_stands(
     issued_at: int,
     grant_id: str | None,
     claims: Mapping[str, object],
-) -> str:
+) -> tuple[str, Client | None]:
+    """Return "active" with the client of a token, or why it has ended and None."""
     facts = await client_registry.find_facts(runtime, client_id)
     if facts is None or facts.client.disabled_at is not None or issued_at < facts.valid_from:
-        return "client_ended"
+        return "client_ended", None
     # Whose account can end is a person; clients and applications end with what a token came from, and others are not ours.
-    if subject != client_id and claims.get("subject_kind", "user") == "user":
+    if subjects.is_person(subject, client_id, claims):
         user = await runtime.database.read(users.get_user, subject)
         if user is None or user.disabled_at is not None or issued_at < user.valid_from:
-            return "subject_ended"
+            return "subject_ended", None
     if grant_id is not None and not await runtime.database.read(grants.is_grant_alive, grant_id):
-        return "grant_ended"
-    return "active" if await lineage.stand(runtime, lineage.parents_of(claims)) else "parent_ended"
+        return "grant_ended", None
+    if not await lineage.stand(runtime, lineage.parents_of(claims)):
+        return "parent_ended", None
+    return "active", facts.client
 
 
 def may_see(answer: Answer, *, resources: tuple[str, ...], client_id: str | None) -> bool:

@@ -1,6 +1,7 @@
 """What a grant buys: an access token, an ID token where one was asked for, a refresh token where the client may have one."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import msgspec
 
@@ -17,7 +18,36 @@ from watchword.store.users import User
 _decode_claims = msgspec.json.Decoder(dict[str, object]).decode
 
 
-async def owner_of(runtime: Runtime, grant: Grant) -> User:
+@dataclass(frozen=True, slots=True)
+class Issued:
+    """What a grant is about to buy: nothing of it holds or leaves before the store has said so."""
+
+    access_token: Minted
+    id_token: str | None
+
+
+async def make(
+    runtime: Runtime,
+    client: Client,
+    grant: Grant,
+    *,
+    scope: tuple[str, ...],
+    audience: tuple[str, ...],
+    binding: Binding,
+    nonce: str | None = None,
+) -> Issued:
+    """Make the tokens of a grant, before it is redeemed: what fails here costs nobody a code; raise OAuthError."""
+    user = await _owner_of(runtime, grant)
+    minted = _access_token(runtime, client, grant, scope, audience, binding)
+    if "openid" not in scope:
+        return Issued(minted, None)
+    id_token = id_tokens.make(
+        runtime, client, grant, user, scope=scope, nonce=nonce, access_token=minted.token
+    )
+    return Issued(minted, id_token)
+
+
+async def _owner_of(runtime: Runtime, grant: Grant) -> User:
     """Return the person of a grant who may still be acted for; raise `invalid_grant` (AZ-51)."""
     user = await runtime.database.read(users.get_user, grant.user_id)
     if user is None or user.disabled_at is not None or grant.created_at < user.valid_from:
@@ -29,7 +59,7 @@ async def owner_of(runtime: Runtime, grant: Grant) -> User:
     return user
 
 
-def access_token(
+def _access_token(
     runtime: Runtime,
     client: Client,
     grant: Grant,
@@ -37,7 +67,6 @@ def access_token(
     audience: tuple[str, ...],
     binding: Binding,
 ) -> Minted:
-    """Make an access token of a grant; an opaque one works once its row is stored."""
     claims = _decode_claims(grant.claims)
     return minting.mint(
         runtime,
@@ -54,28 +83,11 @@ def access_token(
     )
 
 
-def answer(
-    runtime: Runtime,
-    client: Client,
-    grant: Grant,
-    minted: Minted,
-    *,
-    scope: tuple[str, ...],
-    nonce: str | None = None,
-    refresh_token: str | None = None,
-) -> Mapping[str, object]:
-    """Return the members of the token response."""
-    document = minting.token_response(minted, scope)
-    if "openid" in scope:
-        document["id_token"] = id_tokens.make(
-            runtime,
-            client,
-            subject=grant.user_id,
-            nonce=nonce,
-            access_token=minted.token,
-            claims=_decode_claims(grant.claims),
-            session_id=grant.session_id,
-        )
+def answer(issued: Issued, scope: tuple[str, ...], refresh_token: str | None) -> Mapping[str, object]:
+    """Return the members of the token response (OpenID Connect Core §3.1.3.3)."""
+    document = minting.token_response(issued.access_token, scope)
+    if issued.id_token is not None:
+        document["id_token"] = issued.id_token
     if refresh_token is not None:
         document["refresh_token"] = refresh_token
     return document

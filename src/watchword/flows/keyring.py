@@ -22,6 +22,10 @@ from watchword.store.keys import StoredKey
 JWKS_MAX_AGE = 300
 RELOAD_INTERVAL = 0.05
 PURPOSE = "signing keys"
+# Secrets of the server's own, which every node reads from the database: they are made once and never change.
+SECRET_PURPOSE = "secrets"
+PAIRWISE_KEY, NONCE_KEY = "pairwise subjects", "dpop nonces"
+SECRET_BYTES = 64
 
 
 class Keyring:
@@ -37,6 +41,7 @@ class Keyring:
         self._stored: list[StoredKey] = []
         self._keys: dict[str, Key] = {}
         self._signing: dict[str, tuple[Key, int]] = {}
+        self._secrets: dict[str, bytes] = {}
         self._version = -1
         self._loaded = 0.0
 
@@ -44,7 +49,20 @@ class Keyring:
         """Make the first keys where there are none, and load what is published."""
         for algorithm in self._settings.signing_algorithms:
             await self._create_first(algorithm)
+        for name in (PAIRWISE_KEY, NONCE_KEY):
+            self._secrets[name] = await self._kept(name)
         await self.reload()
+
+    async def _kept(self, name: str) -> bytes:
+        sealed = await self._database.read(store.find_secret, name)
+        if sealed is None:
+            fresh = self._master.seal(SECRET_PURPOSE, name, os.urandom(SECRET_BYTES), os.urandom(12))
+            sealed = await self._database.write(store.keep_secret, name, fresh, int(self._clock()))
+        return self._master.open(SECRET_PURPOSE, name, sealed)
+
+    def secret(self, name: str) -> bytes:
+        """Return one of the server's own secrets."""
+        return self._secrets[name]
 
     async def _create_first(self, algorithm: str) -> None:
         now = int(self._clock())

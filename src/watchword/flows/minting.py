@@ -1,21 +1,25 @@
-"""Making access tokens: self-contained ones (RFC 9068) and opaque ones, by what the client is registered for."""
+"""Making access tokens: self-contained ones (RFC 9068) and opaque ones, by what the API or else the client is set up for."""
 
 import os
 from collections.abc import Mapping
 
 import msgspec
 
+from watchword.flows import subjects
 from watchword.flows.runtime import Runtime
 from watchword.jose import jwt
-from watchword.oauth import token_format
-from watchword.oauth.clients import Client
+from watchword.oauth import claims, targets, token_format
+from watchword.oauth.clients import Client, TokenFormat
 from watchword.oauth.scopes import format_scope
 from watchword.store import tokens
 from watchword.store.tokens import AccessToken
 
 
 class AccessGrant(msgspec.Struct, frozen=True):
-    """What an access token is to say; `claims` holds `cnf`, `act`, `auth_time`, `acr` and the like."""
+    """What an access token is to say; `subject` is the server's own identifier, `claims` holds `cnf`, `act`, `auth_time` and the like.
+
+    `format` is what the request itself demands, None where API and client decide.
+    """
 
     client: Client
     subject: str
@@ -24,6 +28,7 @@ class AccessGrant(msgspec.Struct, frozen=True):
     lifetime: int
     grant_id: str | None = None
     claims: Mapping[str, object] = {}
+    format: TokenFormat | None = None
 
 
 class Minted(msgspec.Struct, frozen=True):
@@ -41,9 +46,13 @@ def lifetime_of(runtime: Runtime, client: Client) -> int:
 
 
 def mint(runtime: Runtime, grant: AccessGrant, now: int) -> Minted:
-    """Make an access token; an opaque one works only after its row is stored."""
+    """Make an access token; an opaque one works only after its row is stored. Raise `invalid_target`."""
+    claims.check_audience(grant.audience, grant.client.client_id)
     token_type = "DPoP" if grant.claims and "jkt" in _confirmation(grant.claims) else "Bearer"
-    if grant.client.access_token_format == "opaque":
+    formats = runtime.settings.token_formats
+    if (
+        grant.format or targets.format_for(grant.audience, formats, grant.client.access_token_format)
+    ) == "opaque":
         token = runtime.new_secret("o")
         return Minted(
             token, token_type, grant.lifetime, (token_format.ordered_digest(token), _row(grant, now))
@@ -60,26 +69,18 @@ def _confirmation(claims: Mapping[str, object]) -> Mapping[str, object]:
 
 
 def _claims(runtime: Runtime, grant: AccessGrant, now: int) -> dict[str, object]:
-    # RFC 9068 §2.2
-    claims: dict[str, object] = {
-        "iss": runtime.settings.issuer,
-        "sub": grant.subject,
-        "aud": _audience(grant.audience),
-        "exp": now + grant.lifetime,
-        "iat": now,
-        "jti": os.urandom(16).hex(),
-        "client_id": grant.client.client_id,
-        "scope": format_scope(grant.scope),
-    }
-    if grant.grant_id:
-        claims["grant_id"] = grant.grant_id
-    if grant.claims:
-        claims.update(grant.claims)
-    return claims
-
-
-def _audience(audience: tuple[str, ...]) -> str | list[str]:
-    return audience[0] if len(audience) == 1 else list(audience)
+    extra = {**grant.claims, "grant_id": grant.grant_id} if grant.grant_id else grant.claims
+    return claims.access_token_claims(
+        issuer=runtime.settings.issuer,
+        subject=subjects.shown(runtime, grant.client, grant.subject, grant.claims),
+        audience=grant.audience,
+        client_id=grant.client.client_id,
+        scope=grant.scope,
+        jti=os.urandom(16).hex(),
+        now=now,
+        lifetime=grant.lifetime,
+        extra=extra,
+    )
 
 
 def _row(grant: AccessGrant, now: int) -> AccessToken:

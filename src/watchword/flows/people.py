@@ -11,6 +11,7 @@ from watchword.flows import account_changes, recovery
 from watchword.flows.mail import Origin
 from watchword.flows.runtime import Runtime
 from watchword.flows.sign_in import canonical
+from watchword.oauth import claims
 from watchword.oauth.errors import OAuthError
 from watchword.store import factors, sessions, user_changes, users
 from watchword.store.factors import Enrolled
@@ -83,17 +84,12 @@ def _check_attributes(attributes: dict[str, object]) -> None:
     if len(attributes) > MAX_ATTRIBUTES:
         raise OAuthError("invalid_request", f"At most {MAX_ATTRIBUTES} attributes.", field="attributes")
     for name, value in attributes.items():
-        if (
-            not name.isascii()
-            or not name.isprintable()
-            or not 0 < len(name) <= 64
-            or len(repr(value)) > MAX_ATTRIBUTE
-        ):
-            raise OAuthError(
-                "invalid_request",
-                "An attribute has a short ASCII name and a value of moderate length.",
-                field="attributes",
-            )
+        try:
+            claims.check_custom_name(name)  # AD-06
+        except OAuthError as error:
+            raise OAuthError("invalid_request", error.description, field="attributes") from None
+        if len(repr(value)) > MAX_ATTRIBUTE:
+            raise OAuthError("invalid_request", "The value of an attribute is too long.", field="attributes")
 
 
 async def _set_email(runtime: Runtime, user: User, changes: Changes, actor: str) -> None:

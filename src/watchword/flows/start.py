@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 
+from watchword.flows import profiles
 from watchword.flows.keyring import Keyring
 from watchword.flows.master_key import MasterKey, load_master_key
 from watchword.flows.runtime import Runtime
@@ -33,6 +34,7 @@ async def open_runtime(
     settings: Settings, clock: Callable[[], float] = time.time, *, durable: bool = True
 ) -> Runtime:
     """Open everything; raise SettingsError or StorageUnavailable with what to do about it."""
+    profiles.check(settings)
     master = load_master_key(settings)
     database = make_database(settings, master, durable=durable)
     await database.open()

@@ -52,13 +52,14 @@ async def handle(
         raise OAuthError("invalid_grant", UNKNOWN)
     request = authorization.read_stored(found.request)
     decide(form, client, found.grant, request, binding)
-    await issuing.owner_of(runtime, found.grant)
     scope = tuple(found.grant.scope.split())
     audience = form.all("resource") or tuple(found.grant.audience.split())
-    minted = issuing.access_token(runtime, client, found.grant, scope, audience, binding)
+    issued = await issuing.make(
+        runtime, client, found.grant, scope=scope, audience=audience, binding=binding, nonce=request.nonce
+    )
     refresh_token = runtime.new_secret("r") if client.may("refresh_token") else None
     bought = Bought(
-        access_token=minted.row,
+        access_token=issued.access_token.row,
         refresh_token=token_format.digest(refresh_token) if refresh_token else None,
         refresh_expires_at=found.grant.started_at + runtime.settings.refresh_token_lifetime,
         # RFC 9449 §5 and RFC 8705 §4: what binds a public client's refresh tokens
@@ -68,6 +69,4 @@ async def handle(
     redeemed = await runtime.database.write(store.redeem_code, digest, bought, runtime.now())
     if redeemed.outcome != "redeemed" or redeemed.grant is None:
         raise OAuthError("invalid_grant", REASONS.get(redeemed.outcome, UNKNOWN), detail=redeemed.outcome)
-    return issuing.answer(
-        runtime, client, redeemed.grant, minted, scope=scope, nonce=request.nonce, refresh_token=refresh_token
-    )
+    return issuing.answer(issued, scope, refresh_token)

@@ -51,13 +51,12 @@ async def _redeem(
     grant = await runtime.database.read(grants.get_grant, code.grant_id or "")
     if grant is None:
         raise _unknown()
-    await issuing.owner_of(runtime, grant)
     scope = tuple(grant.scope.split())
     audience = form.all("resource") or tuple(grant.audience.split())
-    minted = issuing.access_token(runtime, client, grant, scope, audience, binding)
+    issued = await issuing.make(runtime, client, grant, scope=scope, audience=audience, binding=binding)
     refresh_token = runtime.new_secret("r") if client.may("refresh_token") else None
     bought = Bought(
-        access_token=minted.row,
+        access_token=issued.access_token.row,
         refresh_token=token_format.digest(refresh_token) if refresh_token else None,
         refresh_expires_at=grant.started_at + runtime.settings.refresh_token_lifetime,
         # RFC 9449 §5 and RFC 8705 §4: what binds a public client's refresh tokens
@@ -69,4 +68,4 @@ async def _redeem(
     )
     if polled.error is not None or polled.grant is None:
         raise polled.error or _unknown()
-    return issuing.answer(runtime, client, polled.grant, minted, scope=scope, refresh_token=refresh_token)
+    return issuing.answer(issued, scope, refresh_token)

@@ -66,8 +66,7 @@ async def handle(
     if grant is None:
         raise OAuthError("invalid_grant", "The refresh token is not valid.")
     scope, audience = decide(form, client, grant, binding)
-    await issuing.owner_of(runtime, grant)
-    minted = issuing.access_token(runtime, client, grant, scope, audience, binding)
+    issued = await issuing.make(runtime, client, grant, scope=scope, audience=audience, binding=binding)
     successor = runtime.new_secret("r")
     sealed = _seal(token).seal(PURPOSE, grant.id, successor.encode(), os.urandom(12))
     refreshed = await runtime.database.write(
@@ -77,7 +76,7 @@ async def handle(
         sealed_successor=sealed,
         limits=_limits(runtime),
         now=runtime.now(),
-        access_token=minted.row,
+        access_token=issued.access_token.row,
     )
     if refreshed is None:
         raise OAuthError("invalid_grant", "The refresh token is not valid.")
@@ -85,7 +84,7 @@ async def handle(
         raise refused
     if refreshed.outcome == "replay":
         successor = _opened(token, refreshed.sealed_successor, grant.id)
-    return issuing.answer(runtime, client, refreshed.grant, minted, scope=scope, refresh_token=successor)
+    return issuing.answer(issued, scope, successor)
 
 
 def _opened(token: str, sealed: bytes | None, grant_id: str) -> str:

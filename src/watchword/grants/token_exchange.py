@@ -1,10 +1,9 @@
 """RFC 8693: the token exchange grant: a token for a narrower one, as its subject or on the subject's behalf."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 
-import msgspec
-
-from watchword.flows import exchanges, identity_assertions, minting
+from watchword.flows import exchanges, identity_assertions, minting, subjects
 from watchword.flows.binding import Binding
 from watchword.flows.exchanges import Presented
 from watchword.flows.minting import AccessGrant
@@ -48,6 +47,9 @@ async def handle(
     exchanged = decide(runtime, client, request, subject, actor, binding)
     if subject is None:
         raise OAuthError("invalid_request", "The subject_token is not valid.", field="subject_token")
+    if exchanged.act is not None and actor is not None and actor.kind == "user":
+        named = subjects.subject_for(runtime, client, actor.facts.subject)  # OpenID Connect Core §8
+        exchanged = replace(exchanged, act={**exchanged.act, "sub": named})
     return await _issue(runtime, client, exchanged, subject, binding)
 
 
@@ -85,9 +87,9 @@ async def _issue(
         claims["act"] = exchanged.act
     if subject.kind != "user":
         claims["subject_kind"] = subject.kind
-    wants_jwt = exchanged.issued_token_type == exchange.JWT
     grant = AccessGrant(
-        client=msgspec.structs.replace(client, access_token_format="jwt") if wants_jwt else client,
+        client=client,
+        format="jwt" if exchanged.issued_token_type == exchange.JWT else None,
         subject=exchanged.subject,
         scope=exchanged.scope,
         audience=exchanged.audience,

@@ -35,7 +35,10 @@ SCOPE_CLAIMS: dict[str, tuple[str, ...]] = {
     "address": ("address",),
     "phone": ("phone_number", "phone_number_verified"),
 }
+ScopeClaims = Mapping[str, Collection[str]]
 STANDARD = frozenset(name for names in SCOPE_CLAIMS.values() for name in names)
+# What the account itself says: an attribute of the same name would be a second truth.
+OF_THE_ACCOUNT = frozenset({"name", "preferred_username", "email", "email_verified", "updated_at"})
 
 # What the protocols themselves say in a token: whoever could set one of these could be anybody (AD-06).
 RESERVED = frozenset(
@@ -67,12 +70,12 @@ _HASHES = {"256": hashlib.sha256, "384": hashlib.sha384, "512": hashlib.sha512, 
 
 
 def check_custom_name(name: str) -> str:
-    """Return the name of a claim that a mapping may set; raise `invalid_request` for reserved and malformed ones."""
+    """Return the name of a claim that an attribute or a mapping may set; raise `invalid_request` for any other."""
     if not 0 < len(name) <= MAX_NAME_LENGTH or not name.isascii() or not name.isprintable() or " " in name:
         raise OAuthError(
             "invalid_request", "The name of a claim is printable ASCII without spaces.", field="claim"
         )
-    if name in RESERVED or name in STANDARD:
+    if name in RESERVED or name in OF_THE_ACCOUNT:
         raise OAuthError(
             "invalid_request", "This claim belongs to the protocol: choose another name.", field="claim"
         )
@@ -110,8 +113,9 @@ def id_token_claims(
     person: Mapping[str, object] | None = None,
     wishes: Mapping[str, ClaimWish] | None = None,
     permitted: Collection[str] = (),
+    known: ScopeClaims = SCOPE_CLAIMS,
 ) -> dict[str, object]:
-    """Return the claims of an ID token (§2); `person`, `wishes` and `permitted` as in `person_claims`.
+    """Return the claims of an ID token (§2); `person`, `wishes`, `permitted` and `known` as in `person_claims`.
 
     `access_token` and `code` are those that travel beside it: they become `at_hash` and `c_hash` for the signature `alg`.
     """
@@ -130,8 +134,18 @@ def id_token_claims(
         "c_hash": half_hash(code, alg) if code is not None else None,
     }
     # §5.4: with a code, what scopes ask for is had from userinfo; here is only what was asked for by name.
-    asked = person_claims(person or {}, (), wishes or {}, permitted)
+    asked = person_claims(person or {}, (), wishes or {}, permitted, known)
     return {**asked, **{name: value for name, value in claims.items() if value is not None}}
+
+
+def check_openid(scope: Collection[str]) -> None:
+    """Raise `insufficient_scope` unless an access token is good for the userinfo endpoint (§5.3.1, UI-04)."""
+    if "openid" not in scope:
+        raise OAuthError(
+            "insufficient_scope",
+            "The access token lacks the scope openid.",
+            challenge='Bearer error="insufficient_scope", scope="openid"',
+        )
 
 
 def userinfo_claims(
@@ -140,11 +154,10 @@ def userinfo_claims(
     scope: Collection[str],
     wishes: Mapping[str, ClaimWish],
     permitted: Collection[str],
+    known: ScopeClaims = SCOPE_CLAIMS,
 ) -> dict[str, object]:
-    """Return the claims of a userinfo answer (§5.3.2); raise `insufficient_scope` without `openid` (UI-04)."""
-    if "openid" not in scope:  # §5.3.1
-        raise OAuthError("insufficient_scope", "The access token lacks the scope openid.")
-    return {**person_claims(person, scope, wishes, permitted), "sub": subject}
+    """Return the claims of a userinfo answer (§5.3.2); the scope holds `openid`."""
+    return {**person_claims(person, scope, wishes, permitted, known), "sub": subject}
 
 
 def person_claims(
@@ -152,20 +165,29 @@ def person_claims(
     scope: Collection[str],
     wishes: Mapping[str, ClaimWish],
     permitted: Collection[str],
+    known: ScopeClaims = SCOPE_CLAIMS,
 ) -> dict[str, object]:
     """Return what is told about a person: by scope, and by name where the client is permitted to ask.
 
-    `person` holds standard and custom claims; `wishes` were asked for by name; `permitted` is the scope that the client is
-    registered for, and custom claims by their own name. What is unknown is left out, never null.
+    `person` holds standard and custom claims; `wishes` were asked for by name; `permitted` are the scopes whose claims may be;
+    `known` says which claims belong to which scope. What is unknown is left out, never null.
     """
-    by_scope = {name for granted in scope for name in SCOPE_CLAIMS.get(granted, ())}
-    may_ask = {name for one in permitted for name in SCOPE_CLAIMS.get(one, (one,))}
+    by_scope = {name for granted in scope for name in known.get(granted, ())}
+    may_ask = {name for one in permitted for name in known.get(one, ())}
     wanted = by_scope | (wishes.keys() & may_ask)
     return {
         name: value
         for name, value in person.items()
         if name in wanted and (name in STANDARD or name not in RESERVED) and value not in (None, "", {})
     }
+
+
+def check_audience(audience: Collection[str], client_id: str) -> None:
+    """Raise `invalid_target` for an empty audience and for the client itself: an ID token must not pass for this (RFC 9068 §4)."""
+    if not audience or client_id in audience:
+        raise OAuthError(
+            "invalid_target", "An access token cannot be meant for its own client.", field="resource"
+        )
 
 
 def access_token_claims(
@@ -182,10 +204,9 @@ def access_token_claims(
 ) -> dict[str, object]:
     """Return the claims of a self-contained access token (RFC 9068 §2.2); `extra` holds `cnf`, `act`, `acr` and the like.
 
-    An audience is never empty and never the client: an ID token must not pass for this (RFC 9068 §4).
+    Raise as `check_audience`.
     """
-    if not audience or client_id in audience:
-        raise ValueError("an access token needs an audience other than its client")
+    check_audience(audience, client_id)
     own: dict[str, object] = {
         "iss": issuer,
         "sub": subject,

@@ -34,6 +34,14 @@ class ClaimsRequest(msgspec.Struct, frozen=True):
 NOTHING = ClaimsRequest()
 
 
+_decode = msgspec.json.Decoder(ClaimsRequest).decode
+
+
+def read(stored: str) -> ClaimsRequest:
+    """Return a request as it was kept with a grant; an empty text asks for nothing."""
+    return _decode(stored) if stored else NOTHING
+
+
 def parse(text: str | None) -> ClaimsRequest:
     """Read the `claims` parameter; raise `invalid_request` when it is malformed."""
     if text is None:

@@ -81,7 +81,7 @@ class Client(msgspec.Struct, frozen=True, kw_only=True):
     tls_client_certificate_bound_access_tokens: bool = False
     security_profile: SecurityProfile = "default"
     subject_type: SubjectType = "public"
-    sector_identifier: str | None = None
+    sector_identifier_uri: str | None = None
     default_acr_values: tuple[str, ...] = ()
     default_max_age: int | None = None
     tls_client_auth_subject: tuple[str, str] | None = None

@@ -1,5 +1,8 @@
-"""RFC 8707: resource indicators: for whom an access token is meant."""
+"""RFC 8707: resource indicators: for whom an access token is meant, and the format that suits whom it is meant for."""
 
+from collections.abc import Mapping
+
+from watchword.oauth.clients import TokenFormat
 from watchword.oauth.errors import OAuthError
 
 
@@ -18,3 +21,13 @@ def resolve_audience(requested: tuple[str, ...], allowed: tuple[str, ...], defau
                 field="resource",
             )
     return tuple(dict.fromkeys(requested)) or known[:1]
+
+
+def format_for(
+    audience: tuple[str, ...], formats: Mapping[str, TokenFormat], default: TokenFormat
+) -> TokenFormat:
+    """Return the format of a token: what the APIs that it is meant for are set up for, opaque if one of them is, else `default`."""
+    wanted = {formats[resource] for resource in audience if resource in formats} if formats else set()
+    if not wanted:
+        return default
+    return "opaque" if "opaque" in wanted else "jwt"

@@ -28,12 +28,14 @@ class ScopeText(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     """What a scope means to people: a sentence (or one for each language), how much it can do, and who may have it.
 
     A `personal` scope is one that people may give to API tokens of their own; an `optional` one may be unticked at consent.
+    `claims` are the attributes of a person that it tells, besides those of OpenID Connect.
     """
 
     sentence: str | dict[str, str] | None = None
     risk: Literal["low", "elevated", "high"] = "low"
     personal: bool = False
     optional: bool = False
+    claims: tuple[str, ...] = ()
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -84,6 +86,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     default_resource: str | None = None
     scopes: dict[str, ScopeText] = {}
     resources: dict[str, str] = {}
+    token_formats: dict[str, Literal["jwt", "opaque"]] = {}
 
     # People
     sign_in_methods: tuple[Literal["password", "passkey", "identity"], ...] = (

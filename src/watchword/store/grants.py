@@ -9,7 +9,10 @@ from watchword.store.tokens import AccessToken, store_access_token
 
 
 class Grant(msgspec.Struct, frozen=True, kw_only=True):
-    """What a person granted to a client in a session; `claims` is JSON (`auth_time`, `acr`, `amr`), times are Unix seconds."""
+    """What a person granted to a client in a session; `claims` is JSON (`auth_time`, `acr`, `amr`), times are Unix seconds.
+
+    `wishes` is JSON too: the claims that were asked for by name; empty when there were none.
+    """
 
     id: str
     client_id: str
@@ -26,6 +29,7 @@ class Grant(msgspec.Struct, frozen=True, kw_only=True):
     ended_at: int | None = None
     jkt: str | None = None
     x5t: str | None = None
+    wishes: str = ""
 
 
 class Bought(msgspec.Struct, frozen=True, kw_only=True):
@@ -56,6 +60,7 @@ class Refreshed(msgspec.Struct, frozen=True):
 
 _NAMES = Grant.__struct_fields__
 _COLUMNS = ", ".join(_NAMES)
+_PLACES = ", ".join(f"${number}" for number in range(1, len(_NAMES) + 1))
 
 
 def _grant(row: Row) -> Grant:
@@ -77,8 +82,7 @@ async def create_grant(tx: Transaction, grant: Grant, *, code: bytes, request: s
 async def store_grant(tx: Transaction, grant: Grant) -> None:
     """Store a grant as a part of an operation that makes it redeemable."""
     await tx.run(
-        f"INSERT INTO grants ({_COLUMNS}) "  # noqa: S608 - literals
-        "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)",
+        f"INSERT INTO grants ({_COLUMNS}) VALUES ({_PLACES})",  # noqa: S608 - literals
         *(getattr(grant, name) for name in _NAMES),
     )
     await tx.record(

@@ -129,6 +129,26 @@ async def purge_keys(tx: Transaction, before: int) -> int:
     )
 
 
+async def find_secret(tx: Transaction, name: str) -> bytes | None:
+    """Return a sealed secret of the server's own, or None."""
+    row = await tx.one("SELECT sealed FROM secrets WHERE name = $1", name)
+    return bytes(row["sealed"]) if row else None
+
+
+async def keep_secret(tx: Transaction, name: str, sealed: bytes, now: int) -> bytes:
+    """Keep a sealed secret unless another node was first; return the one that counts."""
+    claimed = await tx.run(
+        "INSERT INTO secrets (name, sealed, created_at) VALUES ($1, $2, $3) ON CONFLICT (name) DO NOTHING",
+        name,
+        sealed,
+        now,
+    )
+    if claimed:
+        await tx.record("key.created", actor="system", target=name, at=now)
+        return sealed
+    return await find_secret(tx, name) or sealed
+
+
 async def get_fact(tx: Transaction, name: str) -> str | None:
     """Return a fact about this database, or None."""
     row = await tx.one("SELECT value FROM facts WHERE name = $1", name)

@@ -20,6 +20,7 @@ PERSON: dict[str, object] = {
     "sub": "admin",
     "roles": ["admin"],
 }
+KNOWN = {**claims.SCOPE_CLAIMS, "staff": ("department", "roles", "sub")}
 ALICE = Authentication("alice", NOW - 10, "mfa", ("pwd", "otp"), "s1")
 
 
@@ -62,7 +63,8 @@ def test_an_id_token_holds_only_what_was_asked_for_by_name() -> None:
         alg="ES256",
         person=PERSON,
         wishes=wishes,
-        permitted=("email", "department"),
+        permitted=("email", "staff"),
+        known=KNOWN,
     )
     assert found["email"] == "a@example.com"
     assert found["department"] == "R&D"
@@ -108,7 +110,13 @@ def test_hashes_follow_the_algorithm(alg: str, size: int) -> None:
         pytest.param(("openid", "address", "phone"), (), set(), id="what is not known is left out"),
         pytest.param(("openid",), ("email",), {"email"}, id="by name, permitted by its scope"),
         pytest.param(("openid",), ("name",), set(), id="by name, not permitted"),
-        pytest.param(("openid",), ("department",), {"department"}, id="a custom claim"),
+        pytest.param(("openid",), ("department",), {"department"}, id="a custom claim, by name"),
+        pytest.param(
+            ("openid", "staff"),
+            (),
+            {"department"},
+            id="AD-06 a custom claim by its scope, reserved ones never",
+        ),
         pytest.param(
             ("openid",), ("roles", "sub"), set(), id="AD-06 a reserved name is never a person's claim"
         ),
@@ -116,18 +124,19 @@ def test_hashes_follow_the_algorithm(alg: str, size: int) -> None:
 )
 def test_userinfo_tells(scope: tuple[str, ...], wishes: tuple[str, ...], expected: set[str]) -> None:
     found = claims.userinfo_claims(
-        "alice", PERSON, scope, dict.fromkeys(wishes, ClaimWish()), ("email", "department", "roles", "sub")
+        "alice", PERSON, scope, dict.fromkeys(wishes, ClaimWish()), ("email", "staff"), KNOWN
     )
     assert found.pop("sub") == "alice"
     assert set(found) == expected
 
 
 def test_ui_04_userinfo_needs_openid() -> None:
+    claims.check_openid(("openid",))
     with pytest.raises(OAuthError, match="insufficient_scope"):
-        claims.userinfo_claims("alice", PERSON, ("profile",), {}, ())
+        claims.check_openid(("profile",))
 
 
-@pytest.mark.parametrize("name", ["department", "https://example.com/claims/level", "x-team"])
+@pytest.mark.parametrize("name", ["department", "given_name", "https://example.com/claims/level", "x-team"])
 def test_a_mapping_may_set(name: str) -> None:
     assert claims.check_custom_name(name) == name
 
@@ -193,5 +202,5 @@ def test_ad_06_nothing_extra_overwrites_the_protocols_own() -> None:
 
 @pytest.mark.parametrize("audience", [(), ("app",), ("https://api.example", "app")])
 def test_id_03_an_access_token_is_never_meant_for_its_client(audience: tuple[str, ...]) -> None:
-    with pytest.raises(ValueError):
+    with pytest.raises(OAuthError, match="invalid_target"):
         access_token(audience=audience)

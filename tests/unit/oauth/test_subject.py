@@ -7,7 +7,7 @@ from watchword.oauth import subject
 from watchword.oauth.clients import Client
 from watchword.oauth.errors import OAuthError
 
-KEY = bytes(32)
+KEY = bytes(64)
 PAIRWISE = Client(
     client_id="app",
     name="App",
@@ -32,16 +32,38 @@ def test_a_pairwise_subject_is_stable_within_a_sector_and_different_beyond() -> 
     others = {
         subject.subject_for(with_uris("https://other.example/cb"), "u1", KEY),
         subject.subject_for(PAIRWISE, "u2", KEY),
-        subject.subject_for(PAIRWISE, "u1", bytes(31) + b"x"),
-        subject.subject_for(msgspec.structs.replace(PAIRWISE, sector_identifier="s.example"), "u1", KEY),
+        subject.subject_for(PAIRWISE, "u1", bytes(63) + b"x"),
+        subject.subject_for(
+            msgspec.structs.replace(PAIRWISE, sector_identifier_uri="https://S.example/sector.json"),
+            "u1",
+            KEY,
+        ),
     }
     assert len({own, *others}) == 5
-    assert len(own) == 43
+    assert "u1" not in own
+    assert len(own) <= 255, "OpenID Connect Core §2"
 
 
-def test_a_boundary_between_sector_and_person_cannot_be_moved() -> None:
-    first = subject.subject_for(msgspec.structs.replace(PAIRWISE, sector_identifier="a"), "bc", KEY)
-    assert first != subject.subject_for(msgspec.structs.replace(PAIRWISE, sector_identifier="ab"), "c", KEY)
+def test_the_server_alone_turns_a_pairwise_subject_back() -> None:
+    own = subject.subject_for(PAIRWISE, "u1", KEY)
+    assert subject.identifier_in(own, subject.PERSON, KEY) == "u1"
+    for name, key in (
+        (own, bytes(63) + b"x"),
+        (own[:-2] + "AA", KEY),
+        ("u1", KEY),
+        ("", KEY),
+        ("é" * 500, KEY),
+    ):
+        assert subject.identifier_in(name, subject.PERSON, key) is None
+    assert subject.identifier_in(own, subject.SESSION, KEY) is None
+
+
+def test_sessions_cannot_be_joined_across_pairwise_clients() -> None:
+    other = msgspec.structs.replace(PAIRWISE, client_id="other")
+    own = subject.session_for(PAIRWISE, "s1", KEY)
+    assert subject.identifier_in(own, subject.SESSION, KEY) == "s1"
+    assert len({own, subject.session_for(other, "s1", KEY), "s1"}) == 3
+    assert subject.session_for(msgspec.structs.replace(PAIRWISE, subject_type="public"), "s1", KEY) == "s1"
 
 
 def test_a_short_key_is_refused() -> None:
@@ -51,8 +73,12 @@ def test_a_short_key_is_refused() -> None:
 
 def test_several_hosts_need_a_sector() -> None:
     assert subject.sector_of(PAIRWISE) == "rp.example"
-    assert subject.sector_of(with_uris("http://[::1]:80/a", "http://[::1]:90/b")) == "[::1]"
+    assert (
+        subject.sector_of(with_uris("https://[2001:db8::1]:80/a", "https://[2001:db8::1]/b"))
+        == "[2001:db8::1]"
+    )
     assert subject.sector_of(with_uris()) == "app"
+    assert subject.sector_of(with_uris("http://127.0.0.1/cb", "http://localhost/cb")) == "app"
     with pytest.raises(OAuthError, match="invalid_client_metadata"):
         subject.sector_of(with_uris("https://a.example/cb", "https://b.example/cb"))
 

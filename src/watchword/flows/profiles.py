@@ -1,0 +1,50 @@
+"""What the server knows to tell of a person: the account's own claims and its attributes, and which scope tells which of them.
+
+The claims of OpenID Connect Core §5.4 belong to their scopes; an operator adds attributes of their own to scopes by `scopes.….claims`.
+What a token or answer then says is decided in `oauth.claims`.
+"""
+
+from collections.abc import Collection
+
+from watchword.oauth import claims
+from watchword.oauth.claims import SCOPE_CLAIMS, ScopeClaims
+from watchword.oauth.clients import Client
+from watchword.oauth.errors import OAuthError
+from watchword.settings import Settings, SettingsError
+from watchword.store.users import User
+
+
+def of(user: User) -> dict[str, object]:
+    """Return the claims of a person; what the account itself says wins over an attribute."""
+    told: dict[str, object] = {
+        **user.attributes,
+        "name": user.display_name or user.username,
+        "preferred_username": user.username,
+    }
+    if user.email is not None:
+        told |= {"email": user.email, "email_verified": user.email_verified_at is not None}
+    return told
+
+
+def scope_claims(settings: Settings) -> ScopeClaims:
+    """Return which claims belong to which scope."""
+    added = {name: text.claims for name, text in settings.scopes.items() if text.claims}
+    return {
+        **SCOPE_CLAIMS,
+        **{name: (*SCOPE_CLAIMS.get(name, ()), *names) for name, names in added.items()},
+    }
+
+
+def check(settings: Settings) -> None:
+    """Refuse scopes that would tell what belongs to the protocols (AD-06); raise SettingsError."""
+    for scope, text in settings.scopes.items():
+        for name in text.claims:
+            try:
+                claims.check_custom_name(name)
+            except OAuthError as error:
+                raise SettingsError(f"scopes.{scope}.claims: {name!r}: {error.description}") from None
+
+
+def permitted(client: Client, granted: Collection[str]) -> tuple[str, ...]:
+    """Return the scopes whose claims a client may ask for by name: those that it is registered for and the person agreed to."""
+    return tuple(scope for scope in client.scope if scope in granted)

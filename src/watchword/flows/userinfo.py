@@ -1,0 +1,34 @@
+"""OpenID Connect Core §5.3: what a userinfo answer says of the person whose access token it was asked with."""
+
+from watchword.flows import client_registry, profiles, subjects
+from watchword.flows.caller import Caller
+from watchword.flows.runtime import Runtime
+from watchword.oauth import claims, claims_request
+from watchword.oauth.clients import Client
+from watchword.oauth.errors import OAuthError
+from watchword.store import grants, users
+
+
+async def claims_for(runtime: Runtime, who: Caller) -> tuple[Client, dict[str, object]]:
+    """Return the client of a token and what it may know; raise `invalid_token` or `insufficient_scope`."""
+    if who.token_kind != "access_token":  # AP-06: an API token is no proof that a person agreed to anything
+        raise _refused("This needs an OAuth access token.")
+    claims.check_openid(who.scope)
+    client = await client_registry.find(runtime, who.client_id or "")
+    user = await runtime.database.read(users.get_user, who.subject)
+    if client is None or user is None:
+        raise _refused("The token is not valid.")
+    grant = await runtime.database.read(grants.get_grant, who.grant_id) if who.grant_id else None
+    told = claims.userinfo_claims(
+        subjects.subject_for(runtime, client, user.id),
+        profiles.of(user),
+        who.scope,
+        claims_request.read(grant.wishes).userinfo if grant else {},
+        profiles.permitted(client, who.scope),
+        profiles.scope_claims(runtime.settings),
+    )
+    return client, told
+
+
+def _refused(description: str) -> OAuthError:
+    return OAuthError("invalid_token", description, challenge='Bearer error="invalid_token"')

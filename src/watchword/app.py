@@ -20,6 +20,7 @@ from watchword.pages.branding import branding_of
 from watchword.protocol_exchange import Respond, field_lines
 from watchword.routes import HOT, Route, every_route
 from watchword.settings import Settings, with_issuer
+from watchword.store import faults
 from watchword.store.database import StorageUnavailable
 from watchword.telemetry import count, log
 
@@ -168,6 +169,7 @@ class App:
             if request.runtime is not self.runtime:
                 raise StorageUnavailable("the server is not open")
             response = await route.endpoint(request)
+            faults.reach("answer.made", request.path)
         except Exception as error:
             response = _refusal(error, request.path)
         return response.status, _lines(response.headers, self._extra, route.cors), response.body
@@ -179,7 +181,9 @@ class App:
         try:
             request = self._request(scope, path, params)
             request.body = await http.read_body(receive)
-            return await route.endpoint(request)
+            response = await route.endpoint(request)
+            faults.reach("answer.made", path)
+            return response
         except Exception as error:
             if route.page and request is not None and isinstance(error, OAuthError):
                 return errors.page(request, error)

@@ -93,6 +93,7 @@ ROUTES: dict[str, dict[str, Route]] = {
     "/.well-known/oauth-authorization-server": {"GET": Route(discovery.discover, cors=True)},
     "/.well-known/openid-configuration": {"GET": Route(discovery.discover, cors=True)},
     "/.well-known/jwks.json": {"GET": Route(discovery.jwks, cors=True)},
+    "/livez": {"GET": Route(health.healthz)},
     "/healthz": {"GET": Route(health.healthz)},
     "/readyz": {"GET": Route(health.readyz)},
     "/metrics": {"GET": Route(metrics.metrics)},

@@ -4,6 +4,7 @@ Worker processes are made by import string, so that each opens the database itse
 that corrupts (SQLite) or mixes answers (PostgreSQL).
 """
 
+import os
 import ssl
 from collections.abc import Callable
 
@@ -13,7 +14,8 @@ from uvicorn.supervisors import Multiprocess
 from watchword import settings as settings_module
 from watchword.app import App
 from watchword.protocol import LeanProtocol
-from watchword.settings import Settings
+from watchword.settings import PREFIX, Settings
+from watchword.store import faults
 from watchword.telemetry import log
 
 GRACE = 20
@@ -36,6 +38,7 @@ def create_app() -> App:
     """Make the application of one worker from the environment."""
     settings = settings_module.with_issuer(settings_module.load())
     log.configure(settings.log_format, settings.log_level)
+    faults.arm(os.environ.get(PREFIX + "FAULT"))
     app = App(settings)
     if _contexts and settings.tls_client_self_signed:
         context = _contexts[0]

@@ -1,6 +1,7 @@
 """`watchword doctor`: a sound server has nothing broken; each thing that clients stumble over is found by its name."""
 
 import json
+import sqlite3
 from collections.abc import Callable, Iterator, MutableMapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -316,6 +317,15 @@ def test_the_own_installation_is_checked(tmp_path: Path) -> None:
     assert check() == (0, {"no-database"})
     assert run_cli(tmp_path, "token", "list").returncode == 0
     assert check() == (0, set())
+    assert check("--data") == (0, set())
+    with sqlite3.connect(tmp_path / "watchword.db") as connection:
+        connection.execute("UPDATE signing_keys SET public_jwk = sealed_private, sealed_private = x'00'")
+    assert check("--data") == (1, {"database"})
+    with sqlite3.connect(tmp_path / "watchword.db") as connection:
+        connection.execute("DELETE FROM signing_keys")
+        connection.execute("DELETE FROM facts WHERE name LIKE 'first key%'")
+        connection.execute("DELETE FROM events WHERE seq = 1")
+    assert check("--data") == (1, {"audit"})
     (tmp_path / "watchword.toml").write_text('host = "0.0.0.0"')
     code, found = check()
     assert (code, "exposure" in found) == (1, True)

@@ -16,6 +16,7 @@ from watchword.client.doctor import Report, examine
 from watchword.flows import master_key
 from watchword.flows.runtime import Runtime
 from watchword.settings import Settings, SettingsError
+from watchword.store import events, soundness
 from watchword.store.database import StorageUnavailable
 
 MARKS = {"ok": "[green]ok[/]     ", "warning": "[yellow]warning[/]", "broken": "[red]broken[/] "}
@@ -28,13 +29,21 @@ def doctor(
             help="An authorization server's issuer or an MCP server; without it, this installation."
         ),
     ] = None,
+    data: Annotated[
+        bool,
+        typer.Option(
+            "--data", help="Read everything that is kept, and check that it fits together (takes a while)."
+        ),
+    ] = False,
     database: Database = None,
     config: Config = None,
     as_json: Json = False,
 ) -> None:
     """Walk discovery as OpenID and MCP clients do, or check this installation; exit with 1 when something is broken."""
+    if data and url is not None:
+        session.usage("--data checks what this installation keeps: leave the address out")
     try:
-        report = examine(url) if url is not None else _installation(database, config)
+        report = examine(url) if url is not None else _installation(database, config, data)
     except ValueError as error:
         session.usage(str(error))
     if as_json:
@@ -55,7 +64,7 @@ def _print(report: Report) -> None:
             session.out.print(f"           change: {finding.change}", markup=False)
 
 
-def _installation(database: str | None, config: str | None) -> Report:
+def _installation(database: str | None, config: str | None, data: bool) -> Report:
     report = Report("this installation", "settings, database and keys")
     try:
         settings = settings_module.load({"database": database}, config=config)
@@ -74,7 +83,7 @@ def _installation(database: str | None, config: str | None) -> Report:
         )
         return report
     try:
-        asyncio.run(session.with_runtime(settings, lambda runtime: _opened(runtime, report)))
+        asyncio.run(session.with_runtime(settings, lambda runtime: _opened(runtime, report, data)))
     except (StorageUnavailable, SettingsError) as error:
         report.fail("database", settings.database, str(error), "see the message")
     return report
@@ -107,7 +116,7 @@ def _files(settings: Settings, report: Report) -> None:
             report.fail("file-mode", str(path), "others on this machine can read it", f"chmod 600 {path}")
 
 
-async def _opened(runtime: Runtime, report: Report) -> None:
+async def _opened(runtime: Runtime, report: Report, data: bool) -> None:
     report.ok("database", "database", "it opens, and its schema is of this release")
     current = {key.algorithm: key for key, state in runtime.keyring.states() if state == "current"}
     for algorithm in runtime.settings.signing_algorithms:
@@ -122,3 +131,21 @@ async def _opened(runtime: Runtime, report: Report) -> None:
             )
         else:
             report.ok("key", key.kid, f"{algorithm} signs, its successor is published")
+    if data:
+        await _data(runtime, report)
+
+
+async def _data(runtime: Runtime, report: Report) -> None:
+    """Check what is kept, row by row, and the audit trail."""
+    flaws = await runtime.database.read(soundness.find_flaws, runtime.settings.brand)
+    for flaw in flaws:
+        report.fail("data", ", ".join(flaw.places), flaw.check, "restore a backup, or end what is named here")
+    if not flaws:
+        report.ok("data", "database", "what is kept fits together, and no credential lies in it")
+    trail = await runtime.database.read(events.verify_trail, runtime.master.derive("audit"))
+    for found in trail.breaks:
+        report.fail("audit", found.partition(": ")[0], found, "watchword audit --verify")
+    if not trail.breaks:
+        report.ok(
+            "audit", "audit trail", f"{trail.events} events in {trail.chains} chains, none changed or missing"
+        )

@@ -36,6 +36,9 @@ LOOPBACK_WARNING = (
 )
 
 
+FAULT_WARNING = "WATCHWORD_FAULT is set: the server will fail on purpose. Never use it outside drills."
+
+
 def read(arguments: Sequence[str]) -> dict[str, object] | None:
     """Return the options of `serve` by name when they are plain: each known, once, with a value; None otherwise."""
     found: dict[str, object] = {}
@@ -70,6 +73,8 @@ def serve(options: Mapping[str, object]) -> int:
         settings = with_issuer(settings)
         if settings.fetch_allow_loopback:
             say(f"{_red('WARNING:')} {LOOPBACK_WARNING}")
+        if PREFIX + "FAULT" in os.environ:
+            say(f"{_red('WARNING:')} {FAULT_WARNING}")
         link = prepare(settings)
     except SettingsError as error:
         return _failed(2, str(error))

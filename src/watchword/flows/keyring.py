@@ -114,9 +114,9 @@ class Keyring:
         if cached is not None and now < cached[1]:
             return cached[0]
         active = [key for key in self._stored if key.algorithm == algorithm and key.activates_at is not None]
-        current = max(
-            (key for key in active if (key.activates_at or 0) <= now), key=lambda key: key.activates_at or 0
-        )
+        # Where the clock is behind that of whoever made the first key, that key signs all the same (CK-02).
+        begun = [key for key in active if (key.activates_at or 0) <= now] or sorted(active, key=_begin)[:1]
+        current = max(begun, key=_begin)
         upcoming = [key.activates_at for key in active if (key.activates_at or 0) > now]
         self._signing[algorithm] = (
             self._keys[current.kid],
@@ -208,6 +208,10 @@ class Keyring:
             if state == "current" and (key.activates_at or now) + self._settings.signing_key_lifetime <= now:
                 due.append(key.algorithm)
         return [algorithm for algorithm in due if await self.rotate(algorithm, actor="system")]
+
+
+def _begin(key: StoredKey) -> int:
+    return key.activates_at or 0
 
 
 def _state(key: StoredKey, is_current: bool) -> str:

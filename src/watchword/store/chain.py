@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 
 import msgspec
 
+from watchword.store import faults
 from watchword.store.database import Transaction
 
 LINK_EVERY = 16
@@ -63,6 +64,7 @@ async def append_event(
     data: dict[str, object],
 ) -> None:
     """Write an event as the next of a chain, and advance the chain's head."""
+    faults.reach("audit.begun", name)
     if at - chain.at > RENEW_AFTER:
         chain.renew()
     link = await _newest_elsewhere(tx, chain.name) if chain.seq % LINK_EVERY == 0 else ""
@@ -76,6 +78,7 @@ async def append_event(
         chain.head,
         digest,
     )
+    faults.reach("audit.written", name)
     chain.seq, chain.head, chain.at = seq, digest, at
 
 

@@ -4,6 +4,7 @@ import msgspec
 
 from watchword.oauth import refresh
 from watchword.oauth.refresh import Family, Limits, Outcome
+from watchword.store import faults
 from watchword.store.database import Row, Transaction
 from watchword.store.tokens import AccessToken, store_access_token
 
@@ -113,12 +114,14 @@ async def redeem_code(tx: Transaction, digest: bytes, bought: Bought, now: int) 
     )
     if row is None:
         return await _replayed(tx, digest, now)
+    faults.reach("code.consumed")
     grant = await get_grant(tx, row["grant_id"])
     if grant is None or grant.ended_at is not None:
         return Redeemed("ended")
     if now >= row["expires_at"]:
         return Redeemed("expired")
     await store_bought(tx, grant, bought)
+    faults.reach("code.stored")
     return Redeemed("redeemed", grant, row["request"])
 
 
@@ -209,6 +212,7 @@ async def _rotate(
         now,
         grant.id,
     )
+    faults.reach("refresh.rotated")
     await tx.run("UPDATE refresh_tokens SET sealed_successor = $1 WHERE digest = $2", sealed, digest)
     await tx.run(
         "UPDATE refresh_tokens SET sealed_successor = NULL WHERE grant_id = $1 AND generation < $2",
@@ -222,6 +226,7 @@ async def _rotate(
         grant.generation + 1,
         grant.started_at + limits.lifetime,
     )
+    faults.reach("refresh.stored")
     await tx.record(
         "refresh_token.rotated",
         actor=grant.client_id,
@@ -236,6 +241,7 @@ async def end_grant(tx: Transaction, grant_id: str, *, reason: str, actor: str, 
     row = await tx.one(
         "UPDATE grants SET ended_at = $1 WHERE id = $2 AND ended_at IS NULL RETURNING id", now, grant_id
     )
+    faults.reach("grant.ended")
     await tx.run(
         "UPDATE access_tokens SET revoked_at = $1 WHERE grant_id = $2 AND revoked_at IS NULL", now, grant_id
     )

@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 
 import asyncpg  # type: ignore[import-untyped]  # the driver ships no types
 
-from watchword.store import migrate
+from watchword.store import faults, migrate
 from watchword.store.chain import Chain
 from watchword.store.changes import Changes
 from watchword.store.database import StorageUnavailable, check_values
@@ -228,12 +228,13 @@ class PostgresDatabase:
             audit.rolled_back()
             await _roll_back(connection, error)
             await self._fail(connection, error)
-        await self._commit(connection, audit)
+        await self._commit(connection, audit, operation)
         return result
 
-    async def _commit(self, connection: Any, audit: Audit) -> None:
+    async def _commit(self, connection: Any, audit: Audit, operation: object) -> None:
         with _warnings(connection) as warnings:
             try:
+                faults.reach("commit.begun", operation)
                 status = await connection.execute("COMMIT")
             except FAILURES as error:
                 if is_definite(error):
@@ -245,6 +246,7 @@ class PostgresDatabase:
         if warnings:
             raise StorageUnavailable(warnings[0], unknown=True)
         audit.committed()
+        faults.reach("commit.done", operation)
 
     async def _fail(self, connection: Any, error: BaseException, *, sent: bool = False) -> NoReturn:
         """Raise what a failure means; `sent` when the server may have committed before it."""

@@ -14,13 +14,13 @@ import threading
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
-from watchword.store import migrate
-from watchword.store.chain import Chain, append_event
-from watchword.store.database import Row, StorageUnavailable, check_values, drive
+from watchword.store import faults, migrate
+from watchword.store.chain import Chain
+from watchword.store.database import StorageUnavailable, check_values, drive
 from watchword.store.quiet import QUIET, SINGLE
+from watchword.store.sqlite_transaction import SqliteTransaction, placeholders
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -39,48 +39,6 @@ PRAGMAS = (
     "PRAGMA wal_autocheckpoint=4000",
     "PRAGMA trusted_schema=OFF",
 )
-
-
-@lru_cache(maxsize=1024)
-def _placeholders(sql: str) -> str:
-    return sql.replace("$", "?")
-
-
-class SqliteTransaction:
-    """The statements of one operation on one connection."""
-
-    __slots__ = ("_chain", "_connection", "_key")
-
-    def __init__(self, connection: sqlite3.Connection, chain: Chain | None, key: bytes) -> None:
-        self._connection = connection
-        self._chain = chain
-        self._key = key
-
-    async def one(self, sql: str, *values: object) -> Row | None:
-        """Return the first row, or None."""
-        check_values(values)
-        cursor = self._connection.execute(_placeholders(sql), values)
-        row: Row | None = cursor.fetchone()
-        # A RETURNING statement takes effect only when it is stepped to its end.
-        cursor.close()
-        return row
-
-    async def all(self, sql: str, *values: object) -> list[Row]:
-        """Return every row."""
-        check_values(values)
-        return list(self._connection.execute(_placeholders(sql), values).fetchall())
-
-    async def run(self, sql: str, *values: object) -> int:
-        """Execute a statement and return how many rows it touched."""
-        check_values(values)
-        return self._connection.execute(_placeholders(sql), values).rowcount
-
-    async def record(self, name: str, /, *, actor: str, target: str, at: int, **data: object) -> None:
-        """Append an audit event to this process's chain."""
-        chain = self._chain
-        if chain is None:
-            raise RuntimeError("a read cannot record an event")
-        await append_event(self, chain, self._key, name, actor, target, at, data)
 
 
 def create_file(path: str) -> None:
@@ -254,6 +212,7 @@ class SqliteDatabase:
         result = await future
         if operation not in QUIET:
             self._forget()
+            faults.reach("cache.moved", operation)
         return result
 
     def _forget(self) -> None:
@@ -316,12 +275,14 @@ class SqliteDatabase:
                 self._run(job)
             if any(job.operation not in QUIET for job in operations):
                 self._writer.execute(COUNT_CHANGE)
+            _reach("commit.begun", operations)
             committing = True
             self._writer.execute("COMMIT")
+            _reach("commit.done", operations)
         except Exception as error:  # whatever it is, the writer goes on and nobody is left waiting
-            self._chain = saved
+            # A COMMIT that failed may still be found in the file: then nobody must go on where its chain was before.
+            self._chain = Chain() if committing else saved
             self._recover(error)
-            # A COMMIT that could not be synced may still be found in the file after a crash.
             unavailable = StorageUnavailable(str(error), unknown=committing)
             for job in batch:
                 job.result, job.error = None, unavailable
@@ -343,7 +304,7 @@ class SqliteDatabase:
         for job in jobs:
             groups.setdefault(str(job.operation), []).append(job)
         for sql, group in groups.items():
-            self._insert(_placeholders(sql), group)
+            self._insert(placeholders(sql), group)
 
     def _insert(self, sql: str, jobs: list[_Job]) -> None:
         self._writer.execute("SAVEPOINT rows")
@@ -388,6 +349,11 @@ class SqliteDatabase:
         for loop, jobs in by_loop.items():
             if not loop.is_closed():
                 loop.call_soon_threadsafe(_deliver, jobs)
+
+
+def _reach(step: str, jobs: list[_Job]) -> None:
+    for job in jobs:
+        faults.reach(step, job.operation)
 
 
 def _deliver(jobs: list[_Job]) -> None:

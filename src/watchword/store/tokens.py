@@ -4,6 +4,7 @@ from collections.abc import Awaitable
 
 import msgspec
 
+from watchword.store import faults
 from watchword.store.database import Database, Transaction
 
 
@@ -108,6 +109,7 @@ async def revoke_access_token(
     )
     if row is None:
         return False
+    faults.reach("token.revoked")
     await tx.record("access_token.revoked", actor=actor, target=token_id(digest), at=now, client=client_id)
     return True
 

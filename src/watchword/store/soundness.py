@@ -1,0 +1,111 @@
+"""Whether what the database keeps fits together: one live refresh token in a family, nothing orphaned, no secret in the clear.
+
+Owns the checks, one query each, and says which rows break one; it repairs nothing. A check reads a whole table, so an operator asks
+for it after a restore, after a fault or now and then, and no server does by itself.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from watchword.oauth import token_format
+from watchword.store import schema
+from watchword.store.database import Transaction
+from watchword.store.schema import Table
+
+SHOWN = 20
+CHECKS: dict[str, str] = {
+    "a family has two refresh tokens of one generation": (
+        "SELECT grant_id AS place FROM refresh_tokens GROUP BY grant_id, generation HAVING COUNT(*) > 1"
+    ),
+    "a refresh token is newer than its family": (
+        "SELECT g.id AS place FROM refresh_tokens r JOIN grants g ON g.id = r.grant_id WHERE r.generation > g.generation"
+    ),
+    "the newest refresh token of a live family is missing": (
+        "SELECT g.id AS place FROM grants g WHERE g.ended_at IS NULL "
+        "AND EXISTS (SELECT 1 FROM refresh_tokens r WHERE r.grant_id = g.id) "
+        "AND NOT EXISTS (SELECT 1 FROM refresh_tokens r WHERE r.grant_id = g.id AND r.generation = g.generation)"
+    ),
+    "a code that was never used has bought a refresh token": (
+        "SELECT c.grant_id AS place FROM codes c JOIN refresh_tokens r ON r.grant_id = c.grant_id WHERE c.used_at IS NULL"
+    ),
+    "an access token has lost its grant": (
+        "SELECT t.client_id AS place FROM access_tokens t WHERE t.grant_id IS NOT NULL AND t.revoked_at IS NULL "
+        "AND NOT EXISTS (SELECT 1 FROM grants g WHERE g.id = t.grant_id)"
+    ),
+    "a code has lost its grant": (
+        "SELECT grant_id AS place FROM codes c WHERE NOT EXISTS (SELECT 1 FROM grants g WHERE g.id = c.grant_id)"
+    ),
+    "a refresh token has lost its grant": (
+        "SELECT grant_id AS place FROM refresh_tokens r WHERE NOT EXISTS (SELECT 1 FROM grants g WHERE g.id = r.grant_id)"
+    ),
+    "a session has lost its person": (
+        "SELECT id AS place FROM sessions s WHERE NOT EXISTS (SELECT 1 FROM users u WHERE u.id = s.user_id)"
+    ),
+    "an API token lives on after the token that it was narrowed from": (
+        "SELECT t.id AS place FROM api_tokens t JOIN api_tokens p ON p.id = t.parent_id "
+        "WHERE t.revoked_at IS NULL AND p.revoked_at IS NOT NULL"
+    ),
+    "an API token has no secret and lives": (
+        "SELECT t.id AS place FROM api_tokens t WHERE t.revoked_at IS NULL AND t.expires_at IS NULL "
+        "AND NOT EXISTS (SELECT 1 FROM api_token_secrets s WHERE s.token_id = t.id)"
+    ),
+    "a signing key lies open": (
+        "SELECT kid AS place FROM signing_keys WHERE public_jwk LIKE '%\"d\"%' OR LENGTH(sealed_private) < 60"
+    ),
+    "a password is not kept as Argon2": (
+        "SELECT id AS place FROM users WHERE password_hash IS NOT NULL AND password_hash NOT LIKE '_argon2%'"
+    ),
+}
+# What is kept of a credential is a SHA-256 (or an HMAC of the same length), and nothing that is longer or shorter.
+DIGESTS = (
+    "client_secrets", "api_token_secrets", "access_tokens", "used_identifiers", "one_time_links", "sessions", "codes",
+    "refresh_tokens", "pushed_requests", "device_codes", "recovery_codes",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Flaw:
+    """One check that rows break, and some of their identifiers."""
+
+    check: str
+    places: tuple[str, ...]
+
+
+def checks() -> Iterator[tuple[str, str]]:
+    """Return every check that is one query, as its name and SQL."""
+    yield from CHECKS.items()
+    for table in DIGESTS:
+        yield (
+            f"what is kept of a secret in {table} is no digest",
+            f"SELECT '{table}' AS place FROM {table} WHERE LENGTH(digest) <> 32",  # noqa: S608 - a literal of the table above
+        )
+
+
+async def find_flaws(tx: Transaction, brand: str) -> list[Flaw]:
+    """Return what does not fit together; empty when all is well."""
+    flaws = []
+    for name, sql in checks():
+        rows = await tx.all(f"{sql} LIMIT {SHOWN}")
+        if rows:
+            flaws.append(Flaw(name, tuple(str(row["place"]) for row in rows)))
+    for table in schema.tables(schema.newest()):
+        flaws += await _in_the_clear(tx, table, brand)
+    return flaws
+
+
+async def _in_the_clear(tx: Transaction, table: Table, brand: str) -> list[Flaw]:
+    """Look through every text of a table for well-formed credentials of ours."""
+    texts = [name for n, name in enumerate(table.columns) if n not in table.binary | table.whole]
+    credential = re.compile(token_format.pattern(brand))
+    flaws = []
+    for column in texts:
+        sql = f"SELECT {column} AS found FROM {table.name} WHERE CAST({column} AS TEXT) LIKE $1 ESCAPE '!' LIMIT 10000"  # noqa: S608 - names of the schema
+        rows = await tx.all(sql, f"%{brand}_!_%")
+        if any(_holds_credential(str(row["found"]), credential, brand) for row in rows):
+            flaws.append(Flaw("a credential is kept in the clear", (f"{table.name}.{column}",)))
+    return flaws
+
+
+def _holds_credential(text: str, credential: re.Pattern[str], brand: str) -> bool:
+    return any(token_format.kind_of(found, brand) for found in credential.findall(text))

@@ -1,0 +1,401 @@
+"""MN, CK, KR: several nodes on one database, with clocks that differ and announcements that get lost, and nobody notices."""
+
+import asyncio
+import base64
+import contextlib
+import itertools
+import json
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+
+import asyncpg  # type: ignore[import-untyped]  # the driver ships no types
+import httpx
+import pytest
+import pytest_asyncio
+from tests.fixtures.people import PASSWORD, Person
+from tests.fixtures.postgres import Store
+from tests.fixtures.servers import Server, open_server, together
+from tests.flows.test_authorization_code import obtain_code, redeem, refresh, register
+from tests.flows.test_people import add_totp, another, code_of
+
+from watchword.flows import accounts, client_registry, one_time
+from watchword.jose import jwk, jwt
+from watchword.oauth.errors import OAuthError
+from watchword.store import keys, links
+
+Pair = tuple[Server, Server]
+LATE = 1.0  # seconds by which a revocation may be late on a node that hears nothing
+
+
+@contextlib.asynccontextmanager
+async def open_pair(first: str, second: str, folder: Path) -> AsyncIterator[Pair]:
+    """Two nodes on one database, each with a clock of its own."""
+    same = {"key_file": str(folder / "key"), "mode": "development"}
+    async with (
+        open_server(folder, database=first, **same) as a,
+        open_server(folder, database=second, **same) as b,
+    ):
+        yield a, b
+
+
+@pytest_asyncio.fixture
+async def pair(store: Store, tmp_path: Path) -> AsyncIterator[Pair]:
+    """Two nodes on one database of each kind."""
+    async with open_pair(store.address, store.address, tmp_path) as opened:
+        yield opened
+
+
+class Alternating(httpx.AsyncBaseTransport):
+    """A balancer without sticky sessions: every request goes to the other node."""
+
+    def __init__(self, *servers: Server) -> None:
+        self._next = itertools.cycle(
+            [httpx.ASGITransport(app=server.app, client=("127.0.0.1", 50_000)) for server in servers]
+        )
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Hand a request to whoever is next."""
+        return await next(self._next).handle_async_request(request)
+
+
+def balanced(pair: Pair) -> Server:
+    """Return the two nodes as one server behind a balancer."""
+    http = httpx.AsyncClient(transport=Alternating(*pair), base_url=pair[0].settings.issuer)
+    return Server(pair[0].app, pair[0].clock, http, pair[0].settings)
+
+
+async def lateness(is_so: Callable[[], Awaitable[bool]]) -> float:
+    """Return after how many seconds something is so; fail when that is later than may be."""
+    begun = time.monotonic()
+    while not await is_so():
+        assert time.monotonic() - begun <= LATE, "a revocation was late"
+        await asyncio.sleep(0.005)
+    return time.monotonic() - begun
+
+
+@pytest.mark.parametrize("token_format", ["opaque", "jwt"])
+async def test_mn_01_what_one_node_revokes_the_other_refuses(pair: Pair, token_format: str) -> None:
+    a, b = pair
+    client = await a.client(access_token_format=token_format, scope="introspect")
+    await lateness(lambda: knows(b, client.client.client_id))
+    for _ in range(3):
+        token = (await a.grant(client)).json()["access_token"]
+        assert (await b.post("/introspect", client, token=token)).json()["active"] is True
+        assert (await a.post("/revoke", client, token=token)).status_code == 200
+        await lateness(lambda token=token: is_dead(b, client, token))  # type: ignore[misc]  # bound at once
+
+
+async def knows(server: Server, client_id: str) -> bool:
+    """Whether a node knows a client."""
+    return await client_registry.find(server.runtime, client_id) is not None
+
+
+async def is_dead(server: Server, client: client_registry.Registered, token: str) -> bool:
+    """Whether a node says that a token is not active."""
+    return not (await server.post("/introspect", client, token=token)).json()["active"]
+
+
+async def test_mn_01_a_revoked_api_token_is_refused_by_the_other_node(pair: Pair) -> None:
+    a, b = pair
+    issued = await a.token()
+    headers = {"authorization": f"Bearer {issued.secret}"}
+    assert (await b.http.get("/api/v1/tokens/self", headers=headers)).status_code == 200
+    assert (await a.http.post("/api/v1/tokens/self/revoke", headers=headers, json={})).status_code == 200
+
+    async def is_refused() -> bool:
+        return (await b.http.get("/api/v1/tokens/self", headers=headers)).status_code == 401
+
+    await lateness(is_refused)
+
+
+@pytest.mark.postgres
+async def test_mn_01_a_node_whose_announcements_are_cut_off_is_late_by_less_than_a_second(
+    postgres_store: Store, tmp_path: Path
+) -> None:
+    cluster = postgres_store.cluster
+    assert cluster is not None
+    name = postgres_store.address.rpartition("/")[2]
+    cluster.sql(f"CREATE ROLE {name}_deaf SUPERUSER LOGIN PASSWORD 'deaf'")
+    deaf_address = f"postgresql://{name}_deaf:deaf@127.0.0.1:{cluster.port}/{name}"
+    async with open_pair(postgres_store.address, deaf_address, tmp_path) as (a, deaf):
+        knife = await asyncpg.connect(postgres_store.address)
+        cutting = asyncio.create_task(keep_cutting(knife, f"{name}_deaf"))
+        client = await a.client(access_token_format="opaque", scope="introspect")
+        await lateness(lambda: knows(deaf, client.client.client_id))
+        measured = []
+        for _ in range(4):
+            token = (await a.grant(client)).json()["access_token"]
+            assert (await deaf.post("/introspect", client, token=token)).json()["active"] is True
+            assert (await a.post("/revoke", client, token=token)).status_code == 200
+            measured.append(await lateness(lambda token=token: is_dead(deaf, client, token)))  # type: ignore[misc]  # bound at once
+        assert max(measured) <= LATE
+        cutting.cancel()
+        await knife.close()
+    await postgres_store.close()
+    cluster.sql(f"DROP OWNED BY {name}_deaf; DROP ROLE {name}_deaf", name)
+
+
+async def keep_cutting(knife: asyncpg.Connection, role: str) -> None:
+    """End whatever connection of a node listens for announcements, again and again."""
+    while True:
+        await knife.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+            "WHERE usename = $1 AND (query ILIKE 'LISTEN%' OR query LIKE '%pg_notify%')",
+            role,
+        )
+        await asyncio.sleep(0.02)
+
+
+async def test_mn_02_a_flow_needs_no_sticky_sessions(pair: Pair) -> None:
+    server = balanced(pair)
+    client = await register(server, access_token_format="opaque")
+    await lateness(lambda: knows(pair[1], client.client.client_id))
+    answer = await obtain_code(server, client)
+    tokens = (await redeem(server, client, answer["code"])).json()
+    for _ in range(4):
+        tokens = (await refresh(server, client, tokens["refresh_token"])).json()
+        asked = await server.post("/introspect", client, token=tokens["access_token"])
+        assert asked.json()["active"] is True
+    headers = {"authorization": f"Bearer {tokens['access_token']}"}
+    assert (await server.http.get("/userinfo", headers=headers)).status_code == 200
+
+
+async def test_mn_03_of_twenty_registrations_of_one_name_one_succeeds(pair: Pair) -> None:
+    async def create(server: Server) -> str:
+        try:
+            await accounts.create(server.runtime, username="grace", password=None, actor="test")
+        except OAuthError as refused:
+            return refused.code
+        return "created"
+
+    outcomes = await together(*(create(pair[n % 2]) for n in range(20)))
+    assert outcomes.count("created") == 1
+    assert set(outcomes) <= {"created", "conflict", "invalid_request"}
+
+
+async def test_mn_04_a_code_redeemed_while_its_grant_is_revoked_buys_nothing_that_lives(pair: Pair) -> None:
+    a, b = pair
+    client = await register(a, access_token_format="opaque")
+    await obtain_code(a, client)
+    await lateness(lambda: knows(b, client.client.client_id))
+    bought = 0
+    for _ in range(6):
+        code = await silent_code(a, client)
+        grant = await newest_grant(a)
+        got, _ = await together(
+            redeem(a, client, code), b.runtime.database.write(end, grant, b.runtime.now())
+        )
+        assert got.status_code in (200, 400), got.text
+        bought += got.status_code == 200
+        if got.status_code == 200:
+            token = got.json()["access_token"]
+            for server in pair:
+                await lateness(lambda s=server, t=token: is_dead(s, client, t))  # type: ignore[misc]  # bound at once
+            assert (await refresh(a, client, got.json()["refresh_token"])).json()["error"] == "invalid_grant"
+        else:
+            assert got.json()["error"] == "invalid_grant"
+    assert (await redeem(a, client, await silent_code(a, client))).status_code == 200, "the honest one works"
+
+
+async def end(tx: object, grant: str, now: int) -> bool:
+    """Revoke a grant."""
+    from watchword.store import grants
+
+    return await grants.end_grant(tx, grant, reason="revoked", actor="test", now=now)  # type: ignore[arg-type]  # a transaction
+
+
+async def silent_code(server: Server, client: client_registry.Registered) -> str:
+    """Return another code for the session."""
+    from tests.flows.test_authorization_code import answer_of, request
+
+    got = await server.http.get("/authorize", params=request(client, prompt="none"))
+    return answer_of(got)["code"]
+
+
+async def newest_grant(server: Server) -> str:
+    """Return the grant that was made last."""
+
+    async def newest(tx: object) -> str:
+        rows = await tx.all("SELECT grant_id FROM codes WHERE used_at IS NULL")  # type: ignore[attr-defined]  # a transaction
+        return str(rows[-1]["grant_id"])
+
+    return await server.runtime.database.read(newest)
+
+
+async def test_mn_06_one_time_password_over_two_nodes_is_good_once(pair: Pair) -> None:
+    a, b = pair
+    await accounts.create(a.runtime, username="ada", password=PASSWORD, actor="test")
+    async with another(a) as home:
+        owner = Person(a, home)
+        await owner.sign_in()
+        key = await add_totp(owner)
+    a.clock.advance(31)
+    b.clock.now = a.clock.now
+    async with another(a) as first, another(b) as second:
+        people = [Person(a, first), Person(b, second)]
+        for person in people:
+            await person.sign_in()
+            assert person.path == "/sign-in/second-factor"
+        code = code_of(a, key)
+        await together(*(person.send({"code": code}, having="method") for person in people))
+        assert sorted(person.path for person in people) == ["/account", "/sign-in/second-factor"]
+
+
+async def test_mn_06_a_one_time_link_over_two_nodes_is_good_once(pair: Pair) -> None:
+    secret = await one_time.make(
+        pair[0].runtime, purpose="invite", subject="x@example.com", data={}, lifetime=60
+    )
+    assert await one_time.peek(pair[1].runtime, secret, "invite") is not None
+    outcomes = await together(
+        *(
+            pair[n % 2].runtime.database.write(
+                links.use_link, one_time.digest(secret), "invite", pair[n % 2].runtime.now()
+            )
+            for n in range(10)
+        )
+    )
+    assert len([outcome for outcome in outcomes if outcome is not None]) == 1
+
+
+@pytest.mark.postgres
+@pytest.mark.parametrize("state", ["40001", "40P01"], ids=["a serialization failure", "a deadlock"])
+async def test_mn_07_a_conflict_is_tried_again_inside(
+    postgres_store: Store, tmp_path: Path, state: str
+) -> None:
+    cluster = postgres_store.cluster
+    assert cluster is not None
+    name = postgres_store.address.rpartition("/")[2]
+    async with open_pair(postgres_store.address, postgres_store.address, tmp_path) as (a, _):
+        client = await register(a)
+        answer = await obtain_code(a, client)
+        # A sequence is not rolled back: the first three attempts fail, as when others are in the way.
+        cluster.sql(
+            "CREATE SEQUENCE attempts; CREATE FUNCTION conflict() RETURNS trigger AS $$ BEGIN "
+            f"IF nextval('attempts') <= 3 THEN RAISE EXCEPTION 'conflict' USING ERRCODE = '{state}'; END IF; "
+            "RETURN NEW; END $$ LANGUAGE plpgsql; "
+            "CREATE TRIGGER conflict BEFORE INSERT ON refresh_tokens FOR EACH ROW EXECUTE FUNCTION conflict()",
+            name,
+        )
+        tokens = (await redeem(a, client, answer["code"])).json()
+        assert "refresh_token" in tokens, tokens
+        cluster.sql("ALTER SEQUENCE attempts RESTART", name)
+        assert (await refresh(a, client, tokens["refresh_token"])).status_code == 200
+        # When it never ends the client hears so, and loses nothing.
+        tokens = (await redeem(a, client, await silent_code(a, client))).json()
+        cluster.sql("ALTER SEQUENCE attempts RESTART WITH -1000000 MINVALUE -1000000", name)
+        refused = await refresh(a, client, tokens["refresh_token"])
+        assert (refused.status_code, refused.json()["error"]) == (503, "temporarily_unavailable")
+        assert "retry-after" in refused.headers
+        cluster.sql("DROP TRIGGER conflict ON refresh_tokens", name)
+        assert (await refresh(a, client, tokens["refresh_token"])).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "ahead", [3600, -3600, -600, 30 * 86_400], ids=["1 h on", "1 h back", "10 min back", "30 d on"]
+)
+async def test_ck_01_a_clock_that_jumps_gives_nothing_life_and_breaks_nothing(pair: Pair, ahead: int) -> None:
+    a, b = pair
+    client = await a.client(access_token_format="opaque", scope="introspect")
+    await lateness(lambda: knows(b, client.client.client_id))
+    dead, alive = [(await a.grant(client)).json()["access_token"] for _ in range(2)]
+    assert (await a.post("/revoke", client, token=dead)).status_code == 200
+    a.clock.advance(ahead)
+    for server in pair:
+        await lateness(lambda s=server: is_dead(s, client, dead))  # type: ignore[misc]  # bound at once
+    assert (await b.post("/introspect", client, token=alive)).json()["active"] is True, (
+        "the other clock is right"
+    )
+    if ahead > 0:
+        assert await is_dead(a, client, alive), "what has expired stays so"
+    a.clock.advance(-ahead)
+    assert await is_dead(a, client, dead)
+    for path in ("/readyz", "/.well-known/jwks.json", "/.well-known/openid-configuration"):
+        assert (await a.http.get(path)).status_code == 200
+    assert (await a.grant(client)).status_code == 200
+
+
+async def test_ck_01_a_code_used_before_a_step_back_stays_used(pair: Pair) -> None:
+    a, b = pair
+    client = await register(a)
+    answer = await obtain_code(a, client)
+    assert (await redeem(a, client, answer["code"])).status_code == 200
+    for server in pair:
+        server.clock.advance(-600)
+        assert (await redeem(server, client, answer["code"])).json()["error"] == "invalid_grant"
+    assert b.clock() == a.clock()
+
+
+@pytest.mark.parametrize("apart", [5, -5, 30, -30], ids=lambda apart: f"{apart} s apart")
+async def test_ck_02_nodes_whose_clocks_differ_work_together(pair: Pair, apart: int) -> None:
+    a, b = pair
+    b.clock.advance(apart)
+    client = await register(a)
+    answer = await obtain_code(a, client)
+    await lateness(lambda: knows(b, client.client.client_id))
+    tokens = (await redeem(b, client, answer["code"])).json()
+    assert tokens["token_type"] == "Bearer", tokens
+    published = jwk.parse_set((await a.http.get("/.well-known/jwks.json")).json())
+    claims = jwt.decode(
+        tokens["id_token"], published, algorithms=("ES256",), typ="JWT", issuer=a.settings.issuer,
+        audience=client.client.client_id, now=int(b.clock()),
+    )  # fmt: skip
+    assert abs(int(str(claims["iat"])) - a.clock()) <= abs(apart) + 1
+    refreshed = await refresh(a, client, tokens["refresh_token"])
+    assert refreshed.status_code == 200, "a family is no older on a node whose clock is behind"
+
+
+async def test_ck_02_a_code_is_not_good_for_longer_than_its_minute_and_the_difference(pair: Pair) -> None:
+    a, b = pair
+    client = await register(a)
+    answer = await obtain_code(a, client)
+    await lateness(lambda: knows(b, client.client.client_id))
+    b.clock.advance(61)
+    assert (await redeem(b, client, answer["code"])).json()["error"] == "invalid_grant"
+
+
+async def test_kr_01_while_keys_rotate_every_token_verifies_on_every_node(pair: Pair) -> None:
+    a, b = pair
+    client = await a.client(scope="introspect")
+    await lateness(lambda: knows(b, client.client.client_id))
+    published = {key["kid"] for key in (await b.http.get("/.well-known/jwks.json")).json()["keys"]}
+    for _ in range(3):
+        assert await a.runtime.keyring.rotate("ES256", actor="test")
+        for server in pair:
+            for _ in range(2):
+                token = (await server.grant(client)).json()["access_token"]
+                assert jwt_kid(token) in published, "a key signs only once it was published for long"
+                for verifier in pair:
+                    asked = await verifier.post("/introspect", client, token=token)
+                    assert asked.json()["active"] is True
+        for server in pair:
+            server.clock.advance(301)
+        more = len(published) + 1
+        await lateness(lambda more=more: has_keys(b, more))  # type: ignore[misc]  # bound at once
+        published = {key["kid"] for key in (await b.http.get("/.well-known/jwks.json")).json()["keys"]}
+
+
+def jwt_kid(token: str) -> str:
+    """Return which key a token says that it was signed with."""
+    return str(json.loads(base64.urlsafe_b64decode(token.partition(".")[0] + "=="))["kid"])
+
+
+async def has_keys(server: Server, number: int) -> bool:
+    """Whether a node publishes that many keys."""
+    return len((await server.http.get("/.well-known/jwks.json")).json()["keys"]) >= number
+
+
+async def test_kr_02_two_nodes_that_rotate_at_once_make_one_new_key(pair: Pair) -> None:
+    a, b = pair
+    before = len(await a.runtime.database.read(keys.list_keys, a.runtime.now()))
+    outcomes = await together(*(server.runtime.keyring.rotate("ES256", actor="test") for server in pair))
+    assert outcomes.count(True) >= 1
+    after = await a.runtime.database.read(keys.list_keys, a.runtime.now())
+    assert len(after) == before + outcomes.count(True)
+    client = await a.client(scope="introspect")
+    await lateness(lambda: knows(b, client.client.client_id))
+    for server in pair:
+        server.clock.advance(301)
+    for server in pair:
+        token = (await server.grant(client)).json()["access_token"]
+        assert all([(await one.post("/introspect", client, token=token)).json()["active"] for one in pair])

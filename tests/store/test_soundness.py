@@ -1,0 +1,128 @@
+"""`watchword doctor --data`: what does not fit together is named, on both databases, and what does is not."""
+
+import asyncpg  # type: ignore[import-untyped]  # the driver ships no types
+import pytest
+from tests.fixtures.postgres import Store
+from tests.store.made import NOW, access_token, add_token, client, digest, execute, user
+from tests.store.test_purge import work
+
+from watchword.oauth import token_format
+from watchword.store import clients, keys, soundness, tokens, users
+from watchword.store.database import Database
+from watchword.store.keys import StoredKey
+
+SECRET = token_format.make("ww", "a", bytes(range(32)))
+GRANT = (
+    "INSERT INTO grants (id, client_id, user_id, session_id, scope, audience, claims, created_at, started_at, last_used_at, generation) "
+    "VALUES ('g', 'c', 'u', '', '', '', '{}', 1, 1, 1, 3)"
+)
+
+
+def refresh_token(name: str, generation: int) -> str:
+    return (
+        "INSERT INTO refresh_tokens (digest, grant_id, generation, expires_at) "
+        f"VALUES (CAST('{digest(name).hex()[:32]}' AS BYTEA), 'g', {generation}, 2)"
+    )
+
+
+async def prepared(store: Store) -> Database:
+    database = await store.node()
+    await database.write(clients.create_client, client(), actor="a", now=NOW)
+    await add_token(database, "lasting", expires_at=None)
+    made = [StoredKey("key 0", "ES256", "{}", bytes(100), NOW, None)]
+    await database.write(keys.create_keys, "ES256", made, actor="a", now=NOW)
+    return database
+
+
+async def flaws(database: Database) -> set[str]:
+    return {flaw.check for flaw in await database.read(soundness.find_flaws, "ww")}
+
+
+async def test_what_operations_leave_behind_fits_together(store: Store) -> None:
+    database = await prepared(store)
+    await work(database, 0)
+    found = await flaws(database)
+    assert found <= {"a signing key lies open"}, "the tests' own keys are no real ones"
+    await store.close()
+
+
+@pytest.mark.parametrize(
+    ("statements", "expected"),
+    [
+        pytest.param(
+            [GRANT, refresh_token("a", 3), refresh_token("b", 3)],
+            "a family has two refresh tokens of one generation",
+            id="two refresh tokens of one generation",
+        ),
+        pytest.param(
+            [GRANT, refresh_token("a", 3), refresh_token("b", 4)],
+            "a refresh token is newer than its family",
+            id="a refresh token of a generation to come",
+        ),
+        pytest.param(
+            [GRANT, refresh_token("a", 2)],
+            "the newest refresh token of a live family is missing",
+            id="a rotation that was done by half",
+        ),
+        pytest.param(
+            [
+                GRANT,
+                refresh_token("a", 3),
+                "INSERT INTO codes (digest, grant_id, request, expires_at) "
+                f"VALUES (CAST('{'c' * 32}' AS BYTEA), 'g', '', 1)",
+            ],
+            "a code that was never used has bought a refresh token",
+            id="a redemption that was done by half",
+        ),
+        pytest.param(
+            [f"UPDATE api_tokens SET name = 'see {SECRET}'"],
+            "a credential is kept in the clear",
+            id="a credential in a text",
+        ),
+        pytest.param(
+            ["UPDATE api_tokens SET expires_at = NULL", "DELETE FROM api_token_secrets"],
+            "an API token has no secret and lives",
+            id="a token that nobody can present",
+        ),
+        pytest.param(
+            ["UPDATE users SET password_hash = 'hunter2'"],
+            "a password is not kept as Argon2",
+            id="a password in the clear",
+        ),
+    ],
+)
+async def test_what_does_not_fit_together_is_named(
+    store: Store, statements: list[str], expected: str
+) -> None:
+    database = await prepared(store)
+    names = {"canonical_username": "u", "skeleton": "u", "canonical_email": None}
+    await database.write(users.create_user, user("u"), **names, password_hash=None, actor="a")
+    assert expected not in await flaws(database)
+    for statement in statements:
+        await database.write(execute, statement)
+    assert expected in await flaws(database)
+    await store.close()
+
+
+async def test_an_access_token_without_its_grant_is_named(store: Store) -> None:
+    database = await prepared(store)
+    await tokens.insert_access_token(database, digest("t"), access_token())
+    assert await flaws(database) == set()
+    await database.write(execute, "UPDATE access_tokens SET grant_id = 'gone'")
+    assert await flaws(database) == {"an access token has lost its grant"}
+    await store.close()
+
+
+@pytest.mark.postgres
+async def test_it_only_reads(postgres_store: Store) -> None:
+    """An operator may run it with a role that can change nothing."""
+    await prepared(postgres_store)
+    connection = await asyncpg.connect(postgres_store.address)
+    await connection.execute(
+        f"ALTER DATABASE {postgres_store.address.rpartition('/')[2]} SET default_transaction_read_only = on"
+    )
+    await connection.close()
+    await postgres_store.close()
+    reader = await postgres_store.node()
+    assert await flaws(reader) == set()
+    await postgres_store.close()

@@ -10,7 +10,7 @@ from watchword.oauth.clients import Client, ExchangeRules
 from watchword.oauth.errors import OAuthError
 from watchword.operation import Call, Operation
 from watchword.store import clients as store
-from watchword.store.clients import ClientSecret, like_pattern
+from watchword.store.clients import ClientSecret
 
 READ, WRITE = "watchword:clients:read", "watchword:clients:write"
 
@@ -152,21 +152,8 @@ def issued(registered: Registered) -> ClientIssued:
 
 async def create_client(call: Call) -> ClientIssued:
     """Register a client."""
-    _check_reserved(call, call.body)
+    call.caller.check_may_give(call.body.scope.split())
     return issued(await client_registry.register(call.request.runtime, call.body, actor=call.caller.actor))
-
-
-def _check_reserved(call: Call, given: ClientInput) -> None:
-    # Nobody gives a client power over this server that they do not hold themselves (AP-05).
-    for scope in given.scope.split():
-        if client_registry.is_reserved(scope) and not (
-            call.caller.may(scope) or call.caller.may("watchword:admin")
-        ):
-            raise OAuthError(
-                "insufficient_scope",
-                "A scope over this server can be given only by who holds it.",
-                field="scope",
-            )
 
 
 async def list_clients(call: Call) -> ClientPage:
@@ -176,7 +163,7 @@ async def list_clients(call: Call) -> ClientPage:
         store.list_clients,
         after=paging.open_cursor(runtime, "clients", query.cursor),
         limit=query.limit + 1,
-        search=like_pattern(query.search),
+        search=query.search,
     )
     page, following = paging.page(
         runtime, "clients", found, query.limit, lambda facts: facts.client.client_id
@@ -200,7 +187,7 @@ async def describe(call: Call, client_id: str) -> ClientView:
 
 async def update_client(call: Call) -> ClientView:
     """Replace a client's metadata, or disable it, unless it changed meanwhile."""
-    _check_reserved(call, call.body.client)
+    call.caller.check_may_give(call.body.client.scope.split())
     changed = await client_registry.change(
         call.request.runtime,
         call.path("id"),
@@ -214,6 +201,8 @@ async def update_client(call: Call) -> ClientView:
 
 async def rotate_client_secret(call: Call) -> SecretIssued:
     """Add a secret; the older ones work on during the overlap."""
+    known = await client_registry.find(call.request.runtime, call.path("id"))
+    call.caller.check_may_give(known.scope if known else ())
     secret, secret_id = await client_registry.add_secret(
         call.request.runtime,
         call.path("id"),

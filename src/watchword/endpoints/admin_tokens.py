@@ -223,6 +223,8 @@ async def describe(call: Call, token_id: str) -> TokenView:
 
 async def rotate_token(call: Call) -> TokenIssued:
     """Give a token a new secret; the older ones work on during the overlap."""
+    token = await call.request.runtime.database.read(store.get_token, call.path("id"))
+    call.caller.check_may_give(token.scope.split() if token else ())
     return issued(
         await api_tokens.rotate(
             call.request.runtime, call.path("id"), overlap=call.body.overlap, actor=call.caller.actor

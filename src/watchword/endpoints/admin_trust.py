@@ -4,9 +4,8 @@ from typing import Annotated
 
 import msgspec
 
-from watchword.flows import client_registry, paging, trust_rules
+from watchword.flows import paging, trust_rules
 from watchword.flows.trust_rules import TrustInput
-from watchword.oauth.errors import OAuthError
 from watchword.operation import Call, Operation
 from watchword.store import trust as store
 from watchword.store.trust import Rule
@@ -62,14 +61,7 @@ def view(rule: Rule) -> TrustView:
 
 async def create_trust(call: Call) -> TrustView:
     """Trust an issuer's assertions for a scope."""
-    for scope in call.body.scope.split():
-        # Nobody gives a workload power over this server that they do not hold themselves (AP-05).
-        if client_registry.is_reserved(scope) and not call.caller.may(scope):
-            raise OAuthError(
-                "insufficient_scope",
-                "A scope over this server can be given only by who holds it.",
-                field="scope",
-            )
+    call.caller.check_may_give(call.body.scope.split())
     return view(await trust_rules.create(call.request.runtime, call.body, actor=call.caller.actor))
 
 

@@ -12,13 +12,13 @@ from typing import Annotated
 import msgspec
 
 from watchword.credentials.names import NameRefused, canonical_username
-from watchword.flows.client_registry import check_resource, check_text, is_reserved
+from watchword.flows.client_registry import check_resource, check_text
 from watchword.flows.identifiers import new_id
 from watchword.flows.runtime import Runtime
 from watchword.flows.token_verification import is_below
 from watchword.oauth import token_format
 from watchword.oauth.errors import OAuthError
-from watchword.oauth.scopes import format_scope, parse_scope
+from watchword.oauth.scopes import format_scope, is_reserved, parse_scope
 from watchword.store import api_tokens as store
 from watchword.store import clients, users
 from watchword.store.api_tokens import ApiToken

@@ -1,6 +1,7 @@
 """Who calls this server's own API: an access token of any kind that is meant for this server (RFC 6750, RFC 9449)."""
 
 import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from watchword.flows import introspection
@@ -9,6 +10,7 @@ from watchword.flows.runtime import Runtime
 from watchword.flows.token_verification import Use
 from watchword.oauth import dpop, mtls
 from watchword.oauth.errors import OAuthError
+from watchword.oauth.scopes import is_reserved
 from watchword.store import tokens
 
 ALL = "watchword:admin"
@@ -32,7 +34,16 @@ class Caller:
 
     def may(self, scope: str) -> bool:
         """Whether the caller holds a scope, or all of them."""
-        return scope in self.scope or (scope.startswith("watchword:") and ALL in self.scope)
+        return scope in self.scope or (is_reserved(scope) and ALL in self.scope)
+
+    def check_may_give(self, scope: Iterable[str]) -> None:
+        """Raise `insufficient_scope` when something would get power over this server that the caller lacks (AP-05)."""
+        if not all(self.may(token) for token in scope if is_reserved(token)):
+            raise OAuthError(
+                "insufficient_scope",
+                "A scope over this server can be given only by who holds it.",
+                field="scope",
+            )
 
 
 async def authenticate(

@@ -22,7 +22,7 @@ from watchword.oauth.clients import (
     TokenFormat,
 )
 from watchword.oauth.errors import OAuthError
-from watchword.oauth.scopes import parse_scope
+from watchword.oauth.scopes import is_reserved, parse_scope
 from watchword.store import clients as store
 from watchword.store.clients import ClientFacts, ClientSecret
 
@@ -43,8 +43,6 @@ SHORT_GRANTS = {
 }
 SECRET_METHODS = ("client_secret_basic", "client_secret_post")
 # Scopes over this server itself: never granted by default, never to a public or a self-registered client.
-MANAGEMENT_PREFIX = "watchword:"
-RESERVED_SCOPES = ("introspect",)
 
 Text = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
 Uri = Annotated[str, msgspec.Meta(min_length=1, max_length=2000)]
@@ -156,11 +154,6 @@ def to_client(
         origin=origin,
         owner=owner,
     )
-
-
-def is_reserved(scope: str) -> bool:
-    """Whether a scope gives power over this server rather than over an API."""
-    return scope.startswith(MANAGEMENT_PREFIX) or scope in RESERVED_SCOPES
 
 
 def check_resource(resource: str) -> str:

@@ -20,7 +20,7 @@ from watchword.oauth import device, token_format
 from watchword.oauth.clients import Client
 from watchword.oauth.errors import OAuthError
 from watchword.oauth.parameters import Parameters
-from watchword.oauth.scopes import narrow, parse_scope
+from watchword.oauth.scopes import for_people, narrow, parse_scope
 from watchword.oauth.targets import resolve_audience
 from watchword.ratelimit import LocalBuckets
 from watchword.store import devices as store
@@ -67,8 +67,7 @@ def decide(runtime: Runtime, form: Parameters, client: Client) -> tuple[tuple[st
     """Return scope and audience that a device may ask a person for; raise OAuthError (§3.1)."""
     if not client.may(GRANT_TYPE):
         raise OAuthError("unauthorized_client", "The client is not registered for this grant type.")
-    allowed = tuple(scope for scope in client.scope if not client_registry.is_reserved(scope))
-    scope = narrow(parse_scope(form.get("scope") or ""), allowed)
+    scope = narrow(parse_scope(form.get("scope") or ""), for_people(client.scope))
     return scope, resolve_audience(form.all("resource"), client.resources, runtime.settings.resource)
 
 

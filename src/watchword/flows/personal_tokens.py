@@ -1,9 +1,10 @@
 """API tokens that people make for their own scripts: only scopes that the operator opened to people, and only one's own tokens."""
 
-from watchword.flows import api_tokens, client_registry
+from watchword.flows import api_tokens
 from watchword.flows.api_tokens import Issued, TokenInput
 from watchword.flows.runtime import Runtime
 from watchword.oauth.errors import OAuthError
+from watchword.oauth.scopes import is_reserved
 from watchword.store import api_tokens as store
 from watchword.store import clients
 from watchword.store.api_tokens import ApiToken, SecretUse
@@ -22,7 +23,7 @@ async def scopes_for(runtime: Runtime, user: User) -> list[str]:
     if user.is_admin:
         for facts in await runtime.database.read(clients.list_clients, after="", limit=MAX_LISTED):
             found |= dict.fromkeys(facts.client.scope)
-    return [name for name in found if not client_registry.is_reserved(name)]
+    return [name for name in found if not is_reserved(name)]
 
 
 async def create(

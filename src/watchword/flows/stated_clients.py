@@ -16,12 +16,11 @@ from watchword.flows.client_registry import (
     ClientInput,
     Text,
     Uri,
-    is_reserved,
     to_client,
 )
 from watchword.oauth.clients import ApplicationType, Client, Origin
 from watchword.oauth.errors import OAuthError
-from watchword.oauth.scopes import parse_scope
+from watchword.oauth.scopes import is_reserved, parse_scope
 from watchword.settings import Settings
 
 CERTIFICATE_SUBJECTS = {

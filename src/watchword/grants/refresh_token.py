@@ -17,7 +17,7 @@ from watchword.oauth.clients import Client
 from watchword.oauth.errors import OAuthError
 from watchword.oauth.parameters import Parameters
 from watchword.oauth.refresh import Limits
-from watchword.oauth.scopes import parse_scope
+from watchword.oauth.scopes import for_people, parse_scope
 from watchword.store import grants as store
 from watchword.store.grants import Grant
 
@@ -45,7 +45,9 @@ def decide(
         x5t=grant.x5t,
         proven_x5t=binding.x5t,
     )
-    granted = tuple(scope for scope in grant.scope.split() if scope in client.scope or scope in OPENID_SCOPES)
+    granted = tuple(
+        scope for scope in grant.scope.split() if scope in for_people(client.scope) or scope in OPENID_SCOPES
+    )
     scope = refresh.narrow_scope(parse_scope(form.get("scope") or ""), granted)
     audience = tuple(grant.audience.split())
     if any(resource not in audience for resource in form.all("resource")):

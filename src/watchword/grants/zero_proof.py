@@ -14,7 +14,7 @@ from watchword.flows.runtime import Runtime
 from watchword.oauth.clients import Client
 from watchword.oauth.errors import OAuthError
 from watchword.oauth.parameters import Parameters
-from watchword.oauth.scopes import narrow, parse_scope
+from watchword.oauth.scopes import for_people, narrow, parse_scope
 from watchword.oauth.targets import resolve_audience
 from watchword.store import users
 from watchword.zero.proof import dpop_channel
@@ -31,7 +31,7 @@ async def handle(
         raise OAuthError(
             "invalid_dpop_proof", "This grant needs a DPoP proof: the token is bound to its key."
         )
-    scope = narrow(parse_scope(form.get("scope") or ""), client.scope)
+    scope = narrow(parse_scope(form.get("scope") or ""), for_people(client.scope))
     audience = resolve_audience(form.all("resource"), client.resources, runtime.settings.resource)
     try:
         proven = await identities.check_proof(

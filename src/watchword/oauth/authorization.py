@@ -20,7 +20,7 @@ from watchword.oauth.authorization_details import DetailType
 from watchword.oauth.claims_request import NOTHING, ClaimsRequest
 from watchword.oauth.clients import Client
 from watchword.oauth.errors import OAuthError
-from watchword.oauth.scopes import parse_scope
+from watchword.oauth.scopes import for_people, parse_scope
 from watchword.oauth.targets import resolve_audience
 
 ResponseMode = Literal["query", "form_post"]
@@ -252,9 +252,10 @@ def _check_channel(client: Client, pushed: bool, signed: bool) -> None:
 
 def _scope(sent: Mapping[str, str], client: Client) -> tuple[str, ...]:
     requested = parse_scope(sent.get("scope", ""))
+    allowed = for_people(client.scope)
     if not requested:  # RFC 6749 §3.3: the registered default
-        return client.scope
-    known = tuple(scope for scope in requested if scope in client.scope)
+        return allowed
+    known = tuple(scope for scope in requested if scope in allowed)
     # OpenID Connect Core §3.1.2.1: what is not understood is ignored; the answer says what was granted.
     if not known or (known != requested and "openid" not in known):
         raise OAuthError(

@@ -11,6 +11,8 @@ from watchword.oauth.errors import OAuthError
 
 MAX_SCOPES = 100
 MAX_SCOPE_LENGTH = 4096
+MANAGEMENT_PREFIX = "watchword:"
+RESERVED_SCOPES = ("introspect",)
 
 _TOKEN = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]{1,128}")
 
@@ -28,6 +30,19 @@ def parse_scope(text: str) -> tuple[str, ...]:
             "invalid_scope", "The scope parameter has a character that is not allowed.", field="scope"
         )
     return tokens
+
+
+def is_reserved(scope: str) -> bool:
+    """Whether a scope gives power over this server rather than over an API."""
+    return scope.startswith(MANAGEMENT_PREFIX) or scope in RESERVED_SCOPES
+
+
+def for_people(scope: tuple[str, ...]) -> tuple[str, ...]:
+    """Return what a person may grant to a client out of what it is registered for.
+
+    Power over this server is held by a client or a token of its own: nobody comes to it by signing in to one that holds it.
+    """
+    return tuple(token for token in scope if not is_reserved(token))
 
 
 def format_scope(scope: Iterable[str]) -> str:

@@ -305,3 +305,13 @@ def test_az_09_no_text_raises_anything_but_a_protocol_error(change: dict[str, st
     else:
         assert request.redirect_uri == REDIRECT
         assert request.code_challenge is not None
+
+
+def test_a_person_cannot_grant_power_over_this_server() -> None:
+    powerful = msgspec.structs.replace(
+        CONFIDENTIAL, scope=("openid", "read", "watchword:admin", "introspect")
+    )
+    assert decide(powerful, scope="openid read").scope == ("openid", "read")
+    assert decide(powerful, scope="openid watchword:admin").scope == ("openid",)
+    assert decide(powerful, scope=None).scope == ("openid", "read")
+    assert redirected(powerful, scope="watchword:admin").code == "invalid_scope"

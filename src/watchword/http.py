@@ -173,6 +173,7 @@ class Request(msgspec.Struct):
             self.address,
             self.method,
             self.certificate_issued,
+            self.path,
         )
         return self._credentials
 

@@ -3,6 +3,7 @@
 import json
 import os
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import httpx
@@ -14,6 +15,8 @@ from tests.flows.test_first_sign_in import PASSWORD, csrf_of
 from watchword.flows import accounts, identities
 from watchword.jose import jwk, jwt
 from watchword.jose.jwk import Key
+from watchword.oauth.errors import OAuthError
+from watchword.store import factors
 from watchword.store.users import User
 from watchword.zero import agent, identity, revocation
 from watchword.zero.proof import dpop_channel
@@ -68,12 +71,12 @@ async def make_holder(server: Server, owner: tuple[str, str] | None = None) -> H
     return Holder(server, secret, document, owner[1])
 
 
-def dpop(server: Server, key: Key) -> dict[str, str]:
-    """Return the header of a DPoP proof for the token endpoint."""
+def dpop(server: Server, key: Key, path: str = "/token") -> dict[str, str]:
+    """Return the header of a DPoP proof for the token endpoint, or another one."""
     claims = {
         "jti": os.urandom(8).hex(),
         "htm": "POST",
-        "htu": server.settings.issuer + "/token",
+        "htu": server.settings.issuer + path,
         "iat": int(server.clock()),
     }
     return {"dpop": jwt.encode_with_key(key, claims, "dpop+jwt")}
@@ -200,6 +203,34 @@ async def test_a_thousand_sign_ins_at_once_lose_none(server: Server) -> None:
     assert len(proven) == 1000
 
 
+async def test_a_proof_with_a_dpop_proof_beside_it_is_bound_to_that_key(server: Server) -> None:
+    holder, key = await make_holder(server), jwk.generate("ES256")
+    for channel_key, status in ((key, 200), (jwk.generate("ES256"), 400), (None, 400)):
+        channel = dpop_channel(channel_key.thumbprint) if channel_key else None
+        proof = holder.answer(await holder.challenge("sign-in"), channel)
+        answer = await server.http.post(
+            "/zero/sign-in", json=to_json(proof), headers=dpop(server, key, "/zero/sign-in")
+        )
+        assert answer.status_code == status, channel_key
+    bound = holder.answer(await holder.challenge("sign-in"), dpop_channel(key.thumbprint))
+    assert await refused(holder, bound), "and a bound proof is nothing without its key"
+
+
+async def test_who_has_a_second_factor_needs_it_whatever_way_the_proof_takes(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    holder, client_id, key = await make_holder(server), await public_client(server), jwk.generate("ES256")
+    assert (await token(holder, client_id, key)).status_code == 200
+    await server.runtime.database.write(
+        factors.add_totp, holder.owner_id, b"sealed", step=1, actor="test", now=int(server.clock())
+    )
+    granted = await token(holder, client_id, key)
+    assert (granted.status_code, granted.json()["error"]) == (400, "invalid_grant")
+    assert "second factor" in granted.json()["error_description"]
+    by_program = await holder.sign_in(holder.answer(await holder.challenge("sign-in")))
+    assert by_program.json()["error"] == "access_denied"
+
+
 async def refused(holder: Holder, proof: Proof) -> bool:
     """Whether a proof is refused at sign-in, in plain words that say nothing of why."""
     answer = await holder.sign_in(proof)
@@ -242,6 +273,39 @@ async def test_lg_06_guessing_at_the_token_endpoint_is_throttled(server: Server)
     assert set(errors[:100]) == {"invalid_grant"}
     assert errors[-1] == "too_many_requests"
     assert (await token(holder, client_id, key)).status_code == 200, "who can prove it is never shut out"
+
+
+@pytest.mark.parametrize("path", ["/token", "/introspect", "/revoke", "/par"])
+async def test_attack_relaying_a_clients_proof_with_its_key_named_but_not_held(
+    server: Server, path: str
+) -> None:
+    registered = await server.client(token_endpoint_auth_method="zero_proof", scope="introspect orders:read")
+    client_id, key, thief = registered.client.client_id, jwk.generate("ES256"), jwk.generate("ES256")
+    holder = await make_holder(server, ("client", client_id))
+    form = {
+        "grant_type": "client_credentials",
+        "token": "anything",
+        "client_id": client_id,
+        "client_assertion_type": ASSERTION,
+    }
+    honest, forged = dpop(server, key, path)["dpop"], dpop(server, thief, path)["dpop"]
+    # The header names the holder's key; signature and claims are the thief's.
+    relayed = honest.split(".")[0] + "." + ".".join(forged.split(".")[1:])
+    other = dpop(server, key, "/elsewhere")["dpop"]
+    for header, accepted in ((relayed, False), (other, False), (honest, True)):
+        proof = holder.answer(await holder.challenge("client"), dpop_channel(key.thumbprint))
+        body = form | {"client_assertion": json.dumps(to_json(proof))}
+        answer = await server.http.post(path, data=body, headers={"dpop": header})
+        failed = answer.json().get("error") if answer.content else None
+        assert (failed in ("invalid_client", "invalid_dpop_proof")) is not accepted, answer.text
+
+
+async def test_lg_06_failed_sign_ins_are_throttled_and_honest_ones_never(server: Server) -> None:
+    holder = await make_holder(server)
+    wrong = holder.answer(identities.make_challenge(server.runtime, "token"))
+    statuses = [(await holder.sign_in(wrong)).status_code for _ in range(125)]
+    assert (statuses[0], statuses[-1]) == (400, 429)
+    assert not await refused(holder, holder.answer(await holder.challenge("sign-in")))
 
 
 @pytest.mark.parametrize("change", ["purpose", "verifier", "challenge", "time", "expired", "tampered"])
@@ -297,6 +361,15 @@ async def test_attack_registering_the_identity_of_another(server: Server) -> Non
     stolen = victim.answer(
         identities.make_challenge(server.runtime, identities.register_purpose(victim.owner_id))
     )
+    mine = identities.make_challenge(server.runtime, identities.register_purpose(victim.owner_id))
+    secret, document = new_secret(server)
+    proof = Holder(server, secret, document, "").answer(mine)
+    register = partial(
+        identities.register, server.runtime, document, owner=("user", victim.owner_id), name="x", actor="test"
+    )
+    await register(given=proof)
+    with pytest.raises(OAuthError, match="conflict"):
+        await register(given=proof)
     for given in (stolen, None):
         with pytest.raises(Exception, match=r"challenge|registered"):
             await identities.register(

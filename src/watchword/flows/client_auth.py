@@ -42,6 +42,7 @@ class Presented(msgspec.Struct, frozen=True):
     address: str = ""
     basic: bool = False
     dpop: str | None = None
+    path: str = ""
     issued: bool = False
 
 
@@ -54,6 +55,7 @@ class Credentials(msgspec.Struct, frozen=True):
     address: str = ""
     method: str = "POST"
     certificate_issued: bool = False
+    path: str = ""
 
 
 def extract(credentials: Credentials, parameters: Mapping[str, str]) -> Presented:
@@ -75,7 +77,15 @@ def extract(credentials: Credentials, parameters: Mapping[str, str]) -> Presente
             )
         return Presented(basic[0], "client_secret_basic", basic[1], certificate, address, basic=True)
     if client_assertion is not None and parameters.get("client_assertion_type") == ZERO_TYPE:
-        return Presented(body_id, "zero_proof", client_assertion, certificate, address, dpop=credentials.dpop)
+        return Presented(
+            body_id,
+            "zero_proof",
+            client_assertion,
+            certificate,
+            address,
+            dpop=credentials.dpop,
+            path=credentials.path,
+        )
     if client_assertion is not None:
         return _asserted(parameters, client_assertion, body_id, certificate, address)
     if not body_id:
@@ -259,10 +269,12 @@ async def _check_certificate(runtime: Runtime, client: Client, presented: Presen
 
 
 async def _check_zero(runtime: Runtime, client: Client, presented: Presented) -> str | None:
-    # The proof names the DPoP key; that the request holds that key is checked with its proof afterwards.
-    jkt = dpop.peek_jkt(presented.dpop) if presented.dpop else None
-    if jkt is None:
+    # The proof names the DPoP key. That the request holds that key is checked here, for not every endpoint binds what it gives;
+    # that the DPoP proof works once follows from the challenge, which does.
+    if presented.dpop is None:
         raise refused("a zero-knowledge proof without a DPoP proof", basic=False)
+    address = runtime.settings.issuer + presented.path
+    jkt = dpop.check_proof(presented.dpop, method="POST", uri=address, now=runtime.now()).jkt
     try:
         given = identities.read_proof(presented.credential)
         proven = await identities.check_proof(runtime, given, identities.CLIENT, dpop_channel(jkt))

@@ -13,10 +13,12 @@ import os
 from dataclasses import dataclass
 
 from watchword.credentials.zkproof import ZeroError
+from watchword.flows import factors
 from watchword.flows.runtime import Runtime
 from watchword.oauth.errors import OAuthError
 from watchword.store import identities as store
 from watchword.store import limits, users
+from watchword.store.factors import enrolled
 from watchword.store.identities import RegisteredIdentity
 from watchword.store.users import User
 from watchword.zero import files, identity, proof, records, revocation
@@ -95,11 +97,16 @@ async def check_proof(runtime: Runtime, given: Proof, purpose: str, channel: byt
         leeway=LEEWAY,
         commitments=known.commitments,
     )
-    used = hashlib.sha256(b"zero challenge\n" + given.challenge).digest()
-    expires_at = now + 2 * CHALLENGE_LIFETIME
-    if not await runtime.database.write(store.use_identity, used, expires_at, known.public, now):
+    used = _used(runtime, given)
+    if not await runtime.database.write(store.use_identity, used, known.public, now):
         raise ZeroError("replayed", "the challenge was answered before")
     return Proven(registered, verified)
+
+
+def _used(runtime: Runtime, given: Proof) -> tuple[bytes, int]:
+    """Return the mark of an answered challenge, and until when it has to be remembered."""
+    digest = hashlib.sha256(b"zero challenge\n" + given.challenge).digest()
+    return digest, runtime.now() + 2 * CHALLENGE_LIFETIME
 
 
 def read_identity(data: str | bytes) -> Identity:
@@ -139,7 +146,10 @@ async def register(
         registered_at=now,
         expires_at=document.expires,
     )
-    if not await runtime.database.write(store.register_identity, registered, document.public, actor=actor):
+    used = _used(runtime, given) if given is not None else None
+    if not await runtime.database.write(
+        store.register_identity, registered, document.public, actor=actor, used=used
+    ):
         raise OAuthError("conflict", "This identity is registered already.", field="identity")
     return registered
 
@@ -193,7 +203,10 @@ async def revoke(runtime: Runtime, statement: Revocation) -> None:
 
 
 async def throttle(runtime: Runtime, address: str) -> None:
-    """Take one attempt from an address; raise `too_many_requests` when it made too many (LG-06)."""
+    """Note a failed attempt from an address; raise `too_many_requests` when it made too many (LG-06).
+
+    Only failures count, so that who can prove an identity is never shut out, however many sign in from one address.
+    """
     wait = await runtime.database.write(
         limits.take, f"zero address {address}", capacity=CAPACITY, per_second=PER_SECOND, now=runtime.clock()
     )
@@ -203,10 +216,18 @@ async def throttle(runtime: Runtime, address: str) -> None:
         )
 
 
-async def sign_in(runtime: Runtime, given: Proof) -> User:
-    """Return the person whose identity is proven; the session is made by who asked. Raise ZeroError."""
-    proven = await check_proof(runtime, given, SIGN_IN, None)
+async def sign_in(
+    runtime: Runtime, given: Proof, purpose: str = SIGN_IN, channel: bytes | None = None
+) -> User:
+    """Return the person whose identity is proven; the session or token is made by who asked. Raise ZeroError."""
+    proven = await check_proof(runtime, given, purpose, channel)
     user = await runtime.database.read(users.get_user, proven.identity.owner_id)
     if proven.identity.owner_kind != "user" or user is None or user.disabled_at is not None:
         raise ZeroError("identity", "the identity belongs to no active account")
     return user
+
+
+async def needs_second_factor(runtime: Runtime, user: User) -> bool:
+    """Whether a proof alone does not sign a person in: programs cannot give a second factor."""
+    have = await runtime.database.read(enrolled, user.id)
+    return bool(factors.demanded(runtime.settings, user, have))

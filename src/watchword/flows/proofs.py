@@ -1,6 +1,7 @@
 """RFC 9449 and RFC 8705: checking what a request proves possession of, once (DP-51)."""
 
 import hashlib
+from collections.abc import Collection
 
 from watchword.flows.binding import UNBOUND, Binding
 from watchword.flows.client_auth import Credentials
@@ -18,16 +19,24 @@ async def prove(runtime: Runtime, client: Client, credentials: Credentials, path
     if credentials.dpop is None and credentials.certificate is None:
         return UNBOUND
     x5t = certificate_thumbprint(credentials.certificate) if credentials.certificate is not None else None
+    algorithms = FAPI_ALGORITHMS if client.security_profile == "fapi2" else tuple(ALGORITHMS)
+    return Binding(await prove_key(runtime, credentials, path, algorithms), x5t)
+
+
+async def prove_key(
+    runtime: Runtime, credentials: Credentials, path: str, algorithms: Collection[str] = tuple(ALGORITHMS)
+) -> str | None:
+    """Check the DPoP proof of a request, use it up, and return its key's thumbprint; None when there is no proof."""
     if credentials.dpop is None:
-        return Binding(None, x5t)
+        return None
     proof = dpop.check_proof(
         credentials.dpop,
         method=credentials.method,
         uri=runtime.settings.issuer + path,
-        algorithms=FAPI_ALGORITHMS if client.security_profile == "fapi2" else tuple(ALGORITHMS),
+        algorithms=algorithms,
         now=runtime.now(),
     )
     used = hashlib.sha256(f"dpop\n{proof.jkt}\n{proof.jti}".encode()).digest()
     if not await runtime.database.write(tokens.use_identifier, used, proof.iat + 600):  # RFC 9449 §11.1
         raise OAuthError("invalid_dpop_proof", "The DPoP proof was used before.")
-    return Binding(proof.jkt, x5t)
+    return proof.jkt

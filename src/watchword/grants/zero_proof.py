@@ -16,7 +16,6 @@ from watchword.oauth.errors import OAuthError
 from watchword.oauth.parameters import Parameters
 from watchword.oauth.scopes import for_people, narrow, parse_scope
 from watchword.oauth.targets import resolve_audience
-from watchword.store import users
 from watchword.zero.proof import dpop_channel
 
 GRANT_TYPE = "urn:watchword:params:oauth:grant-type:zero-proof"
@@ -33,18 +32,14 @@ async def handle(
         )
     scope = narrow(parse_scope(form.get("scope") or ""), for_people(client.scope))
     audience = resolve_audience(form.all("resource"), client.resources, runtime.settings.resource)
+    channel = dpop_channel(binding.jkt)
     try:
-        proven = await identities.check_proof(
-            runtime, identities.read_proof(given), identities.TOKEN, dpop_channel(binding.jkt)
-        )
+        user = await identities.sign_in(runtime, identities.read_proof(given), identities.TOKEN, channel)
     except ZeroError as error:
-        await identities.throttle(
-            runtime, f"client {client.client_id}"
-        )  # only failures count: guessing slows down
+        await identities.throttle(runtime, f"client {client.client_id}")
         raise OAuthError("invalid_grant", "The proof is not valid here.", detail=error.reason) from None
-    user = await runtime.database.read(users.get_user, proven.identity.owner_id)
-    if proven.identity.owner_kind != "user" or user is None or user.disabled_at is not None:
-        raise OAuthError("invalid_grant", "The proof is not valid here.", detail="owner is no active user")
+    if await identities.needs_second_factor(runtime, user):
+        raise OAuthError("invalid_grant", "This account needs a second factor: sign in with a browser.")
     grant = AccessGrant(
         client=client,
         subject=user.id,

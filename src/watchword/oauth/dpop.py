@@ -94,15 +94,6 @@ def check_proof(
     return DPoPProof(key.thumbprint, claims["jti"], int(claims["iat"]), nonce)
 
 
-def peek_jkt(proof: str) -> str | None:
-    """Return the thumbprint of the key that a proof names, without verifying anything; None when it names none."""
-    try:
-        header = jws.peek(proof)
-        return jwk.thumbprint(header.jwk) if header.jwk is not None else None
-    except JoseError:
-        return None
-
-
 def _hash(token: str) -> str:
     return jwk.b64encode(hashlib.sha256(token.encode("utf-8", "replace")).digest())
 

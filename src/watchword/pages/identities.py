@@ -6,17 +6,17 @@ from urllib.parse import quote
 from watchword.credentials import methods
 from watchword.credentials.methods import Method
 from watchword.credentials.zkproof import ZeroError
-from watchword.flows import factors, sessions
 from watchword.flows import identities as flow
+from watchword.flows import proofs, sessions
 from watchword.flows.client_registry import check_text
 from watchword.http import NO_STORE, Form, Request, Response, json_response, redirect
 from watchword.oauth.errors import OAuthError
 from watchword.pages import account, browser, visit
 from watchword.store import identities as store
-from watchword.store.factors import enrolled
 from watchword.store.identities import RegisteredIdentity
 from watchword.store.sessions import Session
 from watchword.store.users import User
+from watchword.zero.proof import dpop_channel
 from watchword.zero.records import Proof, from_json, to_json
 
 SECTION = "identities"
@@ -63,26 +63,34 @@ async def sign_in(request: Request) -> Response:
     browser.check_csrf(request, form.get("csrf"))
     sealed = form.get("return")
     try:
-        await flow.throttle(request.runtime, request.address)
         user = await flow.sign_in(request.runtime, flow.read_proof(form.get("proof") or ""))
-    except OAuthError:
-        return _sign_in_page(request, sealed, "proof_refused", 429)
     except ZeroError:
-        return _sign_in_page(request, sealed, "proof_refused", 401)
+        return await _refused(request, sealed)
     return await visit.proceed(request, user, (Method.IDENTITY,), remember=False, back=sealed or "")
 
 
+async def _refused(request: Request, sealed: str | None) -> Response:
+    try:
+        await flow.throttle(request.runtime, request.address)
+    except OAuthError:
+        return _sign_in_page(request, sealed, "proof_refused", 429)
+    return _sign_in_page(request, sealed, "proof_refused", 401)
+
+
 async def sign_in_by_program(request: Request) -> Response:
-    """Begin a session by a proof sent as JSON; the session is the cookie of the answer."""
+    """Begin a session by a proof sent as JSON; the session is the cookie of the answer. With a DPoP proof beside it, its key is
+    the channel that the proof has to be bound to."""
     _check_allowed(request)
     browser.check_same_site(request)
     runtime = request.runtime
-    await flow.throttle(runtime, request.address)
+    jkt = await proofs.prove_key(runtime, request.credentials(), request.path)
+    channel = dpop_channel(jkt) if jkt is not None else None
     try:
-        user = await flow.sign_in(runtime, from_json(request.json(), Proof))
+        user = await flow.sign_in(runtime, from_json(request.json(), Proof), channel=channel)
     except ZeroError as error:
+        await flow.throttle(runtime, request.address)
         raise OAuthError("invalid_grant", "The proof is not valid here.", detail=error.reason) from None
-    if factors.demanded(runtime.settings, user, await runtime.database.read(enrolled, user.id)):
+    if await flow.needs_second_factor(runtime, user):
         raise OAuthError(
             "access_denied", "This account needs a second factor: sign in at /sign-in/identity in a browser."
         )

@@ -54,6 +54,7 @@ async def form_page(
         "links": {
             "recover": f"{settings.issuer}/recover" if settings.mails and "password" in methods else None,
             "register": f"{settings.issuer}/sign-up" if settings.sign_up == "open" else None,
+            "identity": _identity_page(request, sealed),
         },
         "values": values or {},
         "errors": {"form": problem} if problem else {},
@@ -62,6 +63,13 @@ async def form_page(
     }
     targets = [interaction[1]] if interaction else []
     return browser.page(request, "sign_in", context, status=status, form_action=targets, known=(value, fresh))
+
+
+def _identity_page(request: Request, sealed: str | None) -> str | None:
+    settings = request.runtime.settings
+    if "identity" not in settings.sign_in_methods:
+        return None
+    return f"{settings.issuer}/sign-in/identity" + (f"?return={quote(sealed)}" if sealed else "")
 
 
 async def _methods(request: Request, value: str) -> tuple[list[str], str, dict[str, str]]:

@@ -3,6 +3,7 @@
 import msgspec
 
 from watchword.store.database import Row, Transaction
+from watchword.store.tokens import use_identifier
 
 
 class RegisteredIdentity(msgspec.Struct, frozen=True, kw_only=True):
@@ -28,9 +29,16 @@ def _identity(row: Row) -> RegisteredIdentity:
 
 
 async def register_identity(
-    tx: Transaction, identity: RegisteredIdentity, public_point: bytes, *, actor: str
+    tx: Transaction,
+    identity: RegisteredIdentity,
+    public_point: bytes,
+    *,
+    actor: str,
+    used: tuple[bytes, int] | None = None,
 ) -> bool:
-    """Store an identity; return False when its point is registered already, for whomever."""
+    """Store an identity and use its challenge up; return False when its point is registered already, for whomever."""
+    if used is not None and not await use_identifier(tx, *used):
+        return False
     row = await tx.one(
         "INSERT INTO identities (id, public_point, owner_kind, owner_id, name, document, registered_at, expires_at) "
         "VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT DO NOTHING RETURNING id",
@@ -105,16 +113,9 @@ async def revoke_identity(
     return True
 
 
-async def use_identity(
-    tx: Transaction, challenge: bytes, expires_at: int, public_point: bytes, now: int
-) -> bool:
+async def use_identity(tx: Transaction, used: tuple[bytes, int], public_point: bytes, now: int) -> bool:
     """Use a challenge up and note the identity's use; False when the challenge was used before or the identity revoked."""
-    fresh = await tx.one(
-        "INSERT INTO used_identifiers (digest, expires_at) VALUES ($1, $2) ON CONFLICT (digest) DO NOTHING RETURNING expires_at",
-        challenge,
-        expires_at,
-    )
-    if fresh is None:
+    if not await use_identifier(tx, *used):
         return False
     row = await tx.one(
         "UPDATE identities SET last_used_at = $1 WHERE public_point = $2 AND revoked_at IS NULL AND expires_at > $1 RETURNING id",

@@ -92,7 +92,7 @@ SIGN_IN = form(
     passkey_options=REQUEST,
     providers=PROVIDERS,
     remember_days=30,
-    links={"recover": "/recover", "register": "/register"},
+    links={"recover": "/recover", "register": "/register", "identity": "/sign-in/identity"},
 )
 SECOND = form(method="totp", others=[{"method": "recovery_code", "url": "?m=r"}, {"method": "email_code", "url": "?m=e"}],
               account=ACCOUNT, passkey_options=REQUEST, email_hint="m…a@example.com", resend_url=None, remember_days=30)  # fmt: skip
@@ -187,7 +187,7 @@ PAGES: Mapping[str, Context] = {
     "sign_in": SIGN_IN,
     "sign_in:wrong": {**SIGN_IN, "errors": {"password": "credentials"}, "values": {"identifier": "mara", "remember": "yes"}},
     "sign_in:password_only": {**SIGN_IN, "client": None, "methods": ["password"], "providers": [], "remember_days": 0,
-                              "notice": "password_reset", "links": {"recover": None, "register": None}},
+                              "notice": "password_reset", "links": {"recover": None, "register": None, "identity": None}},
     "sign_in:passkey_only": {**SIGN_IN, "methods": ["passkey"], "providers": []},
     "sign_in:throttled": {**SIGN_IN, "errors": {"form": Problem("throttled", {"minutes": 3})}},
     "select_account": form(client=REGISTERED, links={"other": "/other"}, accounts=[

@@ -146,6 +146,40 @@ def test_a_derived_identity_proves_without_its_own_secret_file(ada: Run) -> None
     assert base["id"] != pair["id"]
 
 
+def test_an_sd_jwt_in_the_place_of_a_proof(ada: Run, tmp_path: Path) -> None:
+    sd_jwt, known = ("--format", "sd-jwt"), VERIFY[2:]
+    assert ada(*PROVE, "--channel", JKT, "--disclose", "age", *sd_jwt, "--out", "shown").code == 0
+    accepted = ada("verify-proof", "shown", *known, "--channel", JKT, "--json")
+    assert accepted.json["attributes"] == {"age": 33}
+    refused = ada("verify-proof", "shown", *known)
+    assert (refused.code, refused.err) == (1, "error: shown: the key-binding JWT has another channel\n")
+    piped = ada(*PROVE, *sd_jwt).out
+    assert ada("verify-proof", "-", *known, stdin=piped).code == 0
+
+
+def test_an_issuer_attests_and_the_holder_shows_it_elsewhere(ada: Run, tmp_path: Path) -> None:
+    issuer, known = ("--issuer", "https://registry.example"), VERIFY[2:]
+    assert ada(*PROVE, "--disclose", "age", "--format", "sd-jwt", "--out", "shown").code == 0
+    assert ada("attest", "shown", *known, *issuer, "--key", "key", "--out", "credential").code == 0
+    assert (tmp_path / "key").stat().st_mode & 0o777 == 0o600
+    assert "d" not in json.loads((tmp_path / "key.pub").read_text())
+    assert ada(*PROVE, "--credential", "credential", "--disclose", "email", "--out", "answer").code == 0
+    trusting = ("verify-proof", "answer", *known, *issuer, "--issuer-key", "key.pub", "--json")
+    assert ada(*trusting).json["attributes"] == {"email": "ada@example.org"}
+    assert ada(*VERIFY, "--json").json["error"] == "sd_jwt", "the holder's own word is not the issuer's"
+    other = ada("attest", "shown", *known, *issuer, "--key", "other", "--out", "x")
+    assert other.code == 0
+    assert ada(*trusting[:-2], "other.pub", "--json").json["error"] == "sd_jwt"
+    assert ada("attest", "answer", *known, *issuer, "--key", "key").code == 1
+    plain = ada(*PROVE, "--out", "plain")
+    assert plain.code == 0
+    refused = ada("verify-proof", "plain", *trusting[2:])
+    assert refused.json == {
+        "error": "malformed",
+        "message": "plain: not an SD-JWT: nothing else has an issuer",
+    }
+
+
 # arguments, exit code, what standard error says
 REFUSALS: dict[str, tuple[tuple[str, ...], int, str]] = {
     "another channel": (
@@ -209,6 +243,9 @@ def test_passphrases(ada: Run, tmp_path: Path) -> None:
     assert (open_to_all.code, "word: others have access" in open_to_all.err) == (1, True)
     word.chmod(0o600)
     assert ada(*PROVE, "--passphrase-file", "word", WATCHWORD_ZERO_PASSPHRASE=None).code == 0
+    word.write_bytes(b"\xff\xfe")
+    no_text = ada(*PROVE, "--passphrase-file", "word", WATCHWORD_ZERO_PASSPHRASE=None)
+    assert (no_text.code, no_text.err) == (1, "error: word: the passphrase is not text\n")
 
 
 def test_a_terminal_is_asked_for_what_is_missing(tmp_path: Path) -> None:

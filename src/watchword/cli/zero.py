@@ -1,8 +1,9 @@
-"""`watchword zero …` with a server: register an identity, sign in with it, get a token with it; the rest is the library's own."""
+"""`watchword zero …` with a server: register an identity, sign in with it, get a token with it, hand a renewal or revocation in."""
 
 import json
 import os
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -20,9 +21,11 @@ from watchword.oauth.errors import OAuthError
 from watchword.store.identities import RegisteredIdentity
 from watchword.zero import agent as agents
 from watchword.zero import files
-from watchword.zero.commands import Json, PassphraseFile, SecretFile, zero_app
+from watchword.zero.commands import zero_app
+from watchword.zero.identity import identity_id as identity_id_of
+from watchword.zero.options import AgentSocket, DeriveFor, IdentityId, Json, PassphraseFile, SecretFile
 from watchword.zero.proof import dpop_channel
-from watchword.zero.records import Challenge, Identity, Proof, Secret, from_json, to_json
+from watchword.zero.records import Challenge, Identity, Proof, Revocation, Secret, from_json, to_json
 from watchword.zero.sealing import unseal
 from watchword.zero.terminal import exits, passphrase, required
 
@@ -31,6 +34,24 @@ app: typer.Typer = zero_app
 GRANT_TYPE = "urn:watchword:params:oauth:grant-type:zero-proof"
 CLIENT_ASSERTION_TYPE = "urn:watchword:params:oauth:client-assertion-type:zero-proof"
 TIMEOUT = 15.0
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """Who proves: a secret that was opened, or an agent that holds one."""
+
+    secret: Secret | None
+    agent: str | None
+    identity_id: str | None
+    derive_for: str | None
+
+    def prove(self, challenge: Challenge, channel: bytes) -> Proof:
+        """Answer a challenge over a channel."""
+        order = agents.Order(challenge, channel, (), self.derive_for)
+        if self.secret is not None:
+            return agents.fulfil(self.secret, order, int(time.time()), os.urandom(32))
+        return agents.ask_proof(self.agent or "", order, self.identity_id)
+
 
 Server = Annotated[str, typer.Argument(help="The server's address, such as https://auth.example.com.")]
 
@@ -69,6 +90,9 @@ def register(
 def sign_in(
     server: Server,
     secret: SecretFile = None,
+    agent: AgentSocket = None,
+    identity_id: IdentityId = None,
+    derive_for: DeriveFor = None,
     passphrase_file: PassphraseFile = None,
     client_id: Annotated[
         str | None, typer.Option(help="Get an access token for this client instead of a session.")
@@ -85,9 +109,10 @@ def sign_in(
 ) -> None:
     """Sign in to a server with an identity, in one step: challenge, proof, and a session or a token bound to a key."""
     with exits(as_json):
-        holder = unseal(
-            files.read_sealed(required(secret, "--secret", "Secret file")), passphrase(passphrase_file)
-        )
+        opened = None
+        if secret is not None or agent is None:
+            opened = _open(required(secret, "--secret", "Secret file"), passphrase_file)
+        holder = Holder(opened, agent, identity_id, derive_for)
         with httpx.Client(base_url=_address(server), timeout=TIMEOUT) as http:
             if client_id is None:
                 answer = _session(http, holder)
@@ -99,6 +124,38 @@ def sign_in(
         session.print_fields(list(answer.items()))
 
 
+@zero_app.command()
+def submit(
+    server: Server,
+    file: Annotated[str, typer.Argument(help="A renewed identity, or a revocation; - for standard input.")],
+    as_json: Json = False,
+) -> None:
+    """Hand a renewed identity or a revocation in at a server where the identity is registered."""
+    with exits(as_json):
+        with files.named(file):
+            record = files.load_any(files.read_bytes(file))
+        if not isinstance(record, Identity | Revocation):
+            raise ZeroError("malformed", f"{file}: neither an identity nor a revocation")
+        with httpx.Client(base_url=_address(server), timeout=TIMEOUT) as http:
+            path = "/zero/renew" if isinstance(record, Identity) else "/zero/revoke"
+            _post(http, path, json=to_json(record))
+        answer: dict[str, object] = {"id": identity_id_of(record.public)}
+        if isinstance(record, Identity):
+            answer["expires"] = record.expires
+        else:
+            answer["revoked"] = True
+        if as_json:
+            session.print_json(answer)
+        else:
+            session.print_fields(list(answer.items()))
+
+
+def _open(path: str, passphrase_file: str | None) -> Secret:
+    sealed = files.read_sealed(path)
+    with files.named(path):
+        return unseal(sealed, passphrase(passphrase_file))
+
+
 def _address(server: str) -> str:
     address = server.rstrip("/")
     if not address.startswith(("https://", "http://localhost", "http://127.0.0.1", "http://[::1]")):
@@ -106,13 +163,12 @@ def _address(server: str) -> str:
     return address
 
 
-def _prove(http: httpx.Client, holder: Secret, purpose: str, channel: bytes | None) -> Proof:
+def _prove(http: httpx.Client, holder: Holder, purpose: str, key: Key) -> Proof:
     given = _post(http, "/zero/challenge", json={"purpose": purpose}).json()
     challenge = from_json(given, Challenge)
     if challenge.verifier != str(http.base_url).rstrip("/") or challenge.purpose != purpose:
         raise ZeroError("verifier", f"the challenge comes from {challenge.verifier}, for {challenge.purpose}")
-    order = agents.Order(challenge, channel, (), None)
-    return agents.fulfil(holder, order, int(time.time()), os.urandom(32))
+    return holder.prove(challenge, dpop_channel(key.thumbprint))
 
 
 def _post(http: httpx.Client, path: str, **content: Any) -> httpx.Response:
@@ -128,18 +184,22 @@ def _post(http: httpx.Client, path: str, **content: Any) -> httpx.Response:
     return answer
 
 
-def _session(http: httpx.Client, holder: Secret) -> dict[str, object]:
-    proof = _prove(http, holder, identities.SIGN_IN, None)
-    answer = _post(http, "/zero/sign-in", json=to_json(proof))
+def _session(http: httpx.Client, holder: Holder) -> dict[str, object]:
+    key = jwk.generate(
+        "ES256"
+    )  # for this one request: a proof that somebody copies on its way is of no use to them
+    proof = _prove(http, holder, identities.SIGN_IN, key)
+    headers = {"dpop": _dpop(http, key, "/zero/sign-in")}
+    answer = _post(http, "/zero/sign-in", json=to_json(proof), headers=headers)
     document: dict[str, object] = answer.json()
     return document | {"cookie": answer.headers["set-cookie"].partition(";")[0]}
 
 
 def _token(
-    http: httpx.Client, holder: Secret, client_id: str, as_client: bool, scope: str, key: Key
+    http: httpx.Client, holder: Holder, client_id: str, as_client: bool, scope: str, key: Key
 ) -> dict[str, object]:
     purpose = identities.CLIENT if as_client else identities.TOKEN
-    proof = json.dumps(to_json(_prove(http, holder, purpose, dpop_channel(key.thumbprint))))
+    proof = json.dumps(to_json(_prove(http, holder, purpose, key)))
     form = {"client_id": client_id} | ({"scope": scope} if scope else {})
     if as_client:
         form |= {
@@ -149,16 +209,16 @@ def _token(
         }
     else:
         form |= {"grant_type": GRANT_TYPE, "proof": proof}
-    headers = {"dpop": _dpop(http, key)}
+    headers = {"dpop": _dpop(http, key, "/token")}
     document: dict[str, object] = _post(http, "/token", data=form, headers=headers).json()
     return document
 
 
-def _dpop(http: httpx.Client, key: Key) -> str:
+def _dpop(http: httpx.Client, key: Key, path: str) -> str:
     claims = {
         "jti": os.urandom(16).hex(),
         "htm": "POST",
-        "htu": str(http.base_url).rstrip("/") + "/token",
+        "htu": str(http.base_url).rstrip("/") + path,
         "iat": int(time.time()),
     }
     return jwt.encode_with_key(key, claims, "dpop+jwt")

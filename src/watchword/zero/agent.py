@@ -48,18 +48,22 @@ class Order:
 
 def fulfil(secret: Secret, order: Order, now: int, randomness: bytes) -> Proof:
     """Prove with a secret, or with what derives from it for the challenge's verifier; raise ZeroError."""
-    holder = secret
-    if order.derive_for is not None:
-        kept = select(secret, order.disclose)
-        holder = derive(secret, order.challenge.verifier, order.derive_for, kept)
     return prove(
-        holder,
+        acting(secret, order),
         order.challenge,
         channel=order.channel,
         disclose=order.disclose,
         now=now,
         randomness=randomness,
     )
+
+
+def acting(secret: Secret, order: Order) -> Secret:
+    """Return the secret itself, or what derives from it for the challenge's verifier where the order says so."""
+    if order.derive_for is None:
+        return secret
+    kept = select(secret, order.disclose)
+    return derive(secret, order.challenge.verifier, order.derive_for, kept)
 
 
 class Agent:

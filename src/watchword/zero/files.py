@@ -128,7 +128,11 @@ def write_record(path: str, record: Record, form: Format) -> None:
         sys.stdout.buffer.write(data)
         sys.stdout.buffer.flush()
         return
-    private = isinstance(record, Sealed)
+    write_bytes(path, data, private=isinstance(record, Sealed))
+
+
+def write_bytes(path: str, data: bytes, *, private: bool = False) -> None:
+    """Write a file durably; a private one is new and mode 0600. Raises ZeroError naming the file."""
     with named(path):
         _write(path, data, os.O_EXCL if private else os.O_TRUNC, 0o600 if private else 0o644)
 
@@ -160,10 +164,14 @@ def _unarmour(data: bytes, kind: str) -> bytes:
     title = _title(kind)
     if lines[0] != f"-----BEGIN {title}-----".encode() or lines[-1] != f"-----END {title}-----".encode():
         raise ZeroError("malformed", f"not {'an' if kind[0] in 'aio' else 'a'} {kind}")
+    body = b"".join(lines[1:-1])
     try:
-        return base64.b64decode(b"".join(lines[1:-1]), validate=True)
+        data = base64.b64decode(body, validate=True)
     except (binascii.Error, ValueError):
         raise ZeroError("malformed", "damaged text") from None
+    if base64.b64encode(data) != body:  # one record has one text: no stray bits behind the last byte
+        raise ZeroError("malformed", "damaged text")
+    return data
 
 
 @contextlib.contextmanager

@@ -12,8 +12,10 @@ from dataclasses import dataclass
 
 from watchword.credentials.zkproof import ZeroError
 from watchword.jose import JoseError, jwk, jwt
-from watchword.zero.derivation import binding_jwk
-from watchword.zero.disclosure import Value, check_opened, open_attributes
+from watchword.zero.derivation import binding_jwk, public_of
+from watchword.zero.disclosure import Value, check_opened, commitments, open_attributes
+from watchword.zero.identity import identity_id
+from watchword.zero.proof import LIFETIME
 from watchword.zero.records import Identity, Secret, encode_base64url
 
 TYPE = "zero+sd-jwt"
@@ -25,11 +27,13 @@ MAX_AGE = 600
 
 @dataclass(frozen=True, slots=True)
 class Presented:
-    """What a verified presentation says: the issuer's claims, the attributes opened, the identity's public point."""
+    """What a verified presentation says: the issuer's claims, the attributes opened, the identity's public point, and every
+    digest that was signed, opened or not."""
 
     claims: dict[str, object]
     attributes: dict[str, Value]
     public: str
+    committed: frozenset[str]
 
 
 def binding_key(secret: Secret) -> jwk.Key:
@@ -39,24 +43,51 @@ def binding_key(secret: Secret) -> jwk.Key:
 
 def issue(issuer_key: jwk.Key, issuer: str, identity: Identity, holder_key: jwk.Key, now: int) -> str:
     """Sign an identity's commitments as an SD-JWT bound to the holder's key; no disclosures in it yet."""
-    claims = {
-        "iss": issuer,
-        "iat": now,
-        "exp": identity.expires,
+    claims = {"iss": issuer, "iat": now, "exp": identity.expires}
+    return _sign(issuer_key, claims, holder_key, identity.public, identity.commitments)
+
+
+def issue_own(secret: Secret, now: int) -> str:
+    """Sign one's own commitments, where no issuer has: the issuer is the identity's short name, its key the binding key."""
+    key, public = binding_key(secret), public_of(secret.seed)
+    claims = {"iss": identity_id(public), "iat": now, "exp": now + LIFETIME}
+    return _sign(key, claims, key, public, commitments(secret))
+
+
+def _sign(
+    issuer_key: jwk.Key,
+    claims: Mapping[str, object],
+    holder_key: jwk.Key,
+    public: bytes,
+    digests: Iterable[str],
+) -> str:
+    whole = {
+        **claims,
         "cnf": {"jwk": jwk.public_document(holder_key)},  # §4.1.2
-        "zero": {"group": "edwards25519", "public": encode_base64url(identity.public)},
-        "_sd": list(identity.commitments),
+        "zero": {"group": "edwards25519", "public": encode_base64url(public)},
+        "_sd": list(digests),
         "_sd_alg": "sha-256",
     }
-    return jwt.encode(issuer_key, claims, typ=TYPE) + "~"
+    return jwt.encode(issuer_key, whole, typ=TYPE) + "~"
 
 
 def present(
-    sd_jwt: str, secret: Secret, names: Iterable[str], key: jwk.Key, *, audience: str, nonce: str, now: int
+    sd_jwt: str,
+    secret: Secret,
+    names: Iterable[str],
+    key: jwk.Key,
+    *,
+    audience: str,
+    nonce: str,
+    now: int,
+    bound: Mapping[str, str] | None = None,
 ) -> str:
-    """Open the named attributes for one audience and nonce; raise ZeroError for an unknown one."""
+    """Open the named attributes for one audience and nonce; raise ZeroError for an unknown one.
+
+    `bound` are further claims of the key-binding JWT, such as the purpose; who does not know them passes them over (§4.3).
+    """
     shown = sd_jwt + "".join(f"{disclosure}~" for disclosure in open_attributes(secret, names))
-    claims = {"iat": now, "aud": audience, "nonce": nonce, "sd_hash": _sd_hash(shown)}  # §4.3
+    claims = {**(bound or {}), "iat": now, "aud": audience, "nonce": nonce, "sd_hash": _sd_hash(shown)}
     return shown + jwt.encode(key, claims, typ=KEY_BINDING_TYPE)
 
 
@@ -69,8 +100,12 @@ def verify(
     nonce: str,
     now: int,
     leeway: int = 0,
+    bound: Mapping[str, str] | None = None,
 ) -> Presented:
-    """Verify a presentation: the issuer's signature, the disclosures, the key binding (§7); raise ZeroError."""
+    """Verify a presentation: the issuer's signature, the disclosures, the key binding (§7); raise ZeroError.
+
+    `bound` are further claims that the key-binding JWT must hold, as given to `present`.
+    """
     if len(presentation) > MAX_PRESENTATION or presentation.count("~") < 1:
         raise ZeroError("malformed", "not an SD-JWT with a key-binding JWT")
     signed, *disclosures, binding = presentation.split("~")
@@ -85,7 +120,7 @@ def verify(
             leeway=leeway,
             required=("exp", "cnf"),
         )
-        bound = jwt.decode(
+        binding_claims = jwt.decode(
             binding,
             [_confirmed(claims)],
             algorithms=ALGORITHMS,
@@ -97,7 +132,12 @@ def verify(
         )
     except JoseError as error:
         raise ZeroError("sd_jwt", f"the signature or its claims: {error.reason}") from None
-    _check_binding(bound, presentation[: len(presentation) - len(binding)], nonce, now, leeway)
+    wanted = {
+        **(bound or {}),
+        "nonce": nonce,
+        "sd_hash": _sd_hash(presentation[: len(presentation) - len(binding)]),
+    }
+    _check_binding(binding_claims, wanted, now, leeway)
     return _presented(claims, disclosures)
 
 
@@ -114,7 +154,16 @@ def _presented(claims: dict[str, object], disclosures: list[str]) -> Presented:
         raise ZeroError("disclosure", "an attribute has the name of a claim")
     zero = claims.get("zero")
     public = zero.get("public") if isinstance(zero, Mapping) else None
-    return Presented(own, attributes, public if isinstance(public, str) else "")
+    return Presented(own, attributes, public if isinstance(public, str) else "", frozenset(committed))
+
+
+def peek_key(presentation: str) -> jwk.Key:
+    """Return the key that a presentation says is its holder's, without verifying anything; raise ZeroError."""
+    try:
+        claims = jwt.read_claims(jwk.b64decode(presentation.partition("~")[0].split(".")[1]))
+        return _confirmed({"cnf": claims.get("cnf")})
+    except (IndexError, JoseError):
+        raise ZeroError("malformed", "not an SD-JWT") from None
 
 
 def _confirmed(claims: Mapping[str, object]) -> jwk.Key:
@@ -125,14 +174,14 @@ def _confirmed(claims: Mapping[str, object]) -> jwk.Key:
     return jwk.parse(document)
 
 
-def _check_binding(bound: Mapping[str, object], shown: str, nonce: str, now: int, leeway: int) -> None:
-    for name, wanted in (("nonce", nonce), ("sd_hash", _sd_hash(shown))):  # §7.3
-        got = bound[name]
+def _check_binding(claims: Mapping[str, object], wanted: Mapping[str, str], now: int, leeway: int) -> None:
+    for name, value in wanted.items():  # §7.3
+        got = claims.get(name)
         if not isinstance(got, str) or not hmac.compare_digest(
-            got.encode(errors="replace"), wanted.encode(errors="replace")
+            got.encode(errors="replace"), value.encode(errors="replace")
         ):
             raise ZeroError(name, f"the key-binding JWT has another {name}")
-    issued = bound["iat"]
+    issued = claims["iat"]
     if not isinstance(issued, int | float) or not -leeway <= now - issued <= MAX_AGE + leeway:
         raise ZeroError("expired", "the key-binding JWT is not of now")
 

@@ -9,13 +9,16 @@ import json
 import os
 import re
 import sys
+import time
 from collections.abc import Iterator, Mapping
 
 import typer
 
 from watchword.credentials.zkproof import ZeroError
-from watchword.zero.files import named, read_private
+from watchword.zero.description import describe
+from watchword.zero.files import STREAM, Format, named, read_private, write_record
 from watchword.zero.proof import tls_channel
+from watchword.zero.records import Record
 
 ENVIRONMENT_VARIABLE = "WATCHWORD_ZERO_PASSPHRASE"
 
@@ -50,13 +53,20 @@ def passphrase(file: str | None, *, confirm: bool = False) -> str:
     """Return the passphrase from a private file, the environment or a prompt; else wrong usage."""
     if file is not None:
         with named(file):
-            return read_private(file).decode().removesuffix("\n").removesuffix("\r")
+            return _without_newline(read_private(file))
     if ENVIRONMENT_VARIABLE in os.environ:
         return os.environ[ENVIRONMENT_VARIABLE]
     if not sys.stdin.isatty():
         raise typer.BadParameter(f"Missing option '--passphrase-file' (or {ENVIRONMENT_VARIABLE}).")
     answer: str = typer.prompt("Passphrase", hide_input=True, confirmation_prompt=confirm, err=True)
     return answer
+
+
+def _without_newline(data: bytes) -> str:
+    try:
+        return data.decode().removesuffix("\n").removesuffix("\r")
+    except UnicodeDecodeError:
+        raise ZeroError("passphrase", "the passphrase is not text") from None
 
 
 def seconds(text: str) -> int:
@@ -94,6 +104,18 @@ def show(document: Mapping[str, object], as_json: bool) -> None:
     width = max(len(name) for name in document)
     for name, value in document.items():
         typer.echo(f"{name:<{width}}  {printable(_plain(value))}")
+
+
+def give(record: Record, out: str, form: Format, as_json: bool) -> None:
+    """Write the record where it is wanted; when that is a file, say so on standard output."""
+    write_record(out, record, "json" if as_json and out == STREAM else form)
+    if out != STREAM:
+        show({"file": out, **describe(record)}, as_json)
+
+
+def now_seconds() -> int:
+    """Return the time in Unix seconds."""
+    return int(time.time())
 
 
 def printable(text: str) -> str:

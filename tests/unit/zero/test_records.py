@@ -1,7 +1,9 @@
 """Decoders: whatever arrives, they return a well-formed record or raise ZeroError."""
 
+import base64
 import contextlib
 import json
+import string
 from collections.abc import Callable
 from typing import Any
 
@@ -165,6 +167,14 @@ def test_hostile_binary(data: bytes) -> None:
     assert refused(lambda: files.load(data, Challenge)) == "malformed"
 
 
+def _stray_bits(text: str) -> str:
+    """The same bytes in base64 that no encoder writes."""
+    letters = string.ascii_uppercase + string.ascii_lowercase + string.digits + "+/"
+    position = text.index("=") - 1
+    assert base64.b64decode("QQ==") == base64.b64decode("QR==")
+    return text[:position] + letters[letters.index(text[position]) + 1] + text[position + 1 :]
+
+
 @pytest.mark.parametrize(
     "change",
     [
@@ -172,6 +182,8 @@ def test_hostile_binary(data: bytes) -> None:
         pytest.param(lambda text: text.replace("END WATCHWORD ZERO CHALLENGE", "END"), id="another end"),
         pytest.param(lambda text: text.replace("V1daMUM", "V1daMU!"), id="a letter that is not base64"),
         pytest.param(lambda text: "\n".join(text.split("\n")[1:]), id="no title"),
+        pytest.param(lambda text: text.replace("=\n", "=\n\n="), id="more padding"),
+        pytest.param(_stray_bits, id="stray bits behind the last byte"),
         pytest.param(lambda text: "", id="nothing"),
     ],
 )

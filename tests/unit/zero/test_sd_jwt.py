@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import json
+import time
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -10,10 +11,14 @@ from typing import Any
 import pytest
 from joserfc import jwt as other_jwt
 from joserfc.jwk import import_key
+from jwcrypto.jwk import JWK
+from jwcrypto.jws import InvalidJWSSignature
+from sd_jwt.holder import SDJWTHolder
+from sd_jwt.verifier import SDJWTVerifier
 
 from watchword.credentials.zkproof import ZeroError
 from watchword.jose import jwk, jwt
-from watchword.zero import derivation, disclosure, sd_jwt
+from watchword.zero import derivation, disclosure, identity, presentation, proof, sd_jwt
 from watchword.zero.records import Secret, encode_base64url
 
 ISSUER = jwk.generate("ES256")
@@ -66,6 +71,47 @@ def test_a_verifier_that_knows_only_the_rfc_reads_it(holder: Any) -> None:
     assert bound.header["typ"] == "kb+jwt"
     hashed = hashlib.sha256(f"{signed}~{shown}~".encode()).digest()
     assert bound.claims["sd_hash"] == encode_base64url(hashed)
+
+
+class OtherVerifier(SDJWTVerifier):  # type: ignore[misc]  # it comes without types
+    """The reference implementation of the SD-JWT specification, for either algorithm of the key binding."""
+
+    def _verify_key_binding_jwt(self, aud: str, nonce: str, sign_alg: str | None = None) -> None:
+        alg = JWK.from_json(json.dumps(self._holder_public_key_payload["jwk"])).get("kty")
+        super()._verify_key_binding_jwt(aud, nonce, "EdDSA" if alg == "OKP" else "ES256")
+
+
+def other(presentation: str, issuer: jwk.Key, audience: str = AUDIENCE, nonce: str = "n-1") -> dict[str, Any]:
+    public = JWK.from_json(json.dumps(jwk.public_document(issuer)))
+    seen = OtherVerifier(presentation, lambda *_: public, audience, nonce).get_verified_payload()
+    return {name: seen[name] for name in ("iss", "age", "email") if name in seen}
+
+
+@pytest.mark.parametrize("holder_key", ["EdDSA", "ES256"])
+def test_the_reference_implementation_reads_what_we_show(holder: Any, holder_key: str) -> None:
+    key = sd_jwt.binding_key(holder.secret) if holder_key == "EdDSA" else jwk.generate("ES256")
+    signed = sd_jwt.issue(ISSUER, "https://issuer.example", holder.identity, key, holder.now)
+    shown = sd_jwt.present(
+        signed, holder.secret, ["age"], key, audience=AUDIENCE, nonce="n-1", now=holder.now
+    )
+    assert other(shown, ISSUER) == {"iss": "https://issuer.example", "age": 33}
+    with pytest.raises(ValueError, match="nonce"):
+        other(shown, ISSUER, nonce="n-2")
+    with pytest.raises(InvalidJWSSignature):
+        other(shown, jwk.generate("ES256"))
+
+
+def test_we_read_what_the_reference_implementation_shows(holder: Any) -> None:
+    key = jwk.generate("ES256")
+    signed = sd_jwt.issue(ISSUER, "https://issuer.example", holder.identity, key, holder.now)
+    opened = disclosure.open_attributes(holder.secret, ["age", "email"])
+    theirs = SDJWTHolder(signed + "".join(f"{text}~" for text in opened))
+    private = JWK.from_json(json.dumps(jwk.private_document(key)))
+    theirs.create_presentation({"email": True}, nonce="n-1", aud=AUDIENCE, holder_key=private)
+    now = int(time.time())
+    keys = {"issuer": "https://issuer.example", "audience": AUDIENCE, "nonce": "n-1"}
+    seen = sd_jwt.verify(theirs.sd_jwt_presentation, [ISSUER], **keys, now=now, leeway=10**9)
+    assert seen.attributes == {"email": "ada@example.org"}
 
 
 def test_the_key_binding_key_is_the_one_that_the_identity_names(holder: Any) -> None:
@@ -153,3 +199,74 @@ def test_rubbish(holder: Any, text: str) -> None:
 def test_derived_identities_have_unlinkable_binding_keys(holder: Any) -> None:
     child = derivation.derive(holder.secret, AUDIENCE, "login")
     assert sd_jwt.binding_key(child).thumbprint != sd_jwt.binding_key(holder.secret).thumbprint
+
+
+def own(holder: Any, **changes: Any) -> str:
+    arguments = {"channel": b"jkt:x", "disclose": ["age"], "now": holder.now + 1, **changes}
+    return presentation.answer(holder.secret, holder.challenge, **arguments)
+
+
+def check(holder: Any, shown: str, **changes: Any) -> sd_jwt.Presented:
+    known, asked = changes.pop("known", holder.identity), changes.pop("asked", holder.challenge)
+    arguments = {"channel": b"jkt:x", "now": holder.now + 2, "leeway": 0, **changes}
+    return presentation.verify_own(shown, known, asked, **arguments)
+
+
+def test_a_holder_answers_a_challenge_by_its_own_word(holder: Any) -> None:
+    shown = own(holder)
+    assert check(holder, shown).attributes == {"age": 33}
+    nonce = encode_base64url(holder.challenge.challenge)
+    zid = identity.identity_id(holder.identity.public)
+    assert other(shown, sd_jwt.binding_key(holder.secret), nonce=nonce) == {"iss": zid, "age": 33}
+
+
+def stranger(holder: Any) -> Any:
+    secret = Secret(bytes(32), holder.secret.attributes)
+    return identity.create(secret, holder.now, holder.now + 86_400, b"r" * 32)
+
+
+def poorer(holder: Any) -> Any:
+    """The holder's point and keys, registered with other attributes."""
+    secret = Secret(holder.secret.seed, disclosure.pack_attributes({"age": 12}))
+    return identity.create(secret, holder.now, holder.now + 86_400, b"r" * 32)
+
+
+def asked(verifier: str = AUDIENCE, purpose: str = "login", challenge: bytes = b"c" * 32) -> Any:
+    return proof.issue_challenge(verifier, purpose, challenge, 1_800_000_000, 120)
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        pytest.param(lambda h: {"asked": asked(challenge=b"d" * 32)}, "nonce", id="replay"),
+        pytest.param(
+            lambda h: {"asked": asked(verifier="https://evil.example")}, "sd_jwt", id="wrong verifier"
+        ),
+        pytest.param(lambda h: {"asked": asked(purpose="payment")}, "purpose", id="wrong purpose"),
+        pytest.param(lambda h: {"channel": b"jkt:y"}, "channel", id="relay over another channel"),
+        pytest.param(lambda h: {"channel": None}, "channel", id="a bound answer where no channel is known"),
+        pytest.param(lambda h: {"now": h.now + 122}, "sd_jwt", id="expired"),
+        pytest.param(lambda h: {"known": stranger(h)}, "identity", id="another identity"),
+        pytest.param(
+            lambda h: {"known": poorer(h)}, "disclosure", id="other attributes than the registered ones"
+        ),
+    ],
+)
+def test_attacks_on_the_holders_own_word(
+    holder: Any, changes: Callable[[Any], dict[str, Any]], reason: str
+) -> None:
+    shown = own(holder)
+    assert check(holder, shown)
+    assert refused(lambda: check(holder, shown, **changes(holder))) == reason
+
+
+def test_a_challenge_that_has_expired_is_not_answered(holder: Any) -> None:
+    assert own(holder)
+    assert refused(lambda: own(holder, now=holder.now + 1000)) == "expired"
+
+
+@pytest.mark.parametrize(
+    "text", ["", "eyJ", "eyJ.e30.", "eyJ.!.~", "eyJhIjoxfQ.eyJjbmYiOnsiandrIjp7fX19.AA~", "é"]
+)
+def test_rubbish_in_the_place_of_ones_own_word(holder: Any, text: str) -> None:
+    assert refused(lambda: check(holder, text)) in ("malformed", "sd_jwt")

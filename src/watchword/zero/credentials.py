@@ -1,0 +1,94 @@
+"""docs/zero.md §6: SD-JWTs in files and at the command line: what a holder shows, what an issuer signs, and with which key."""
+
+import json
+import os
+from collections.abc import Sequence
+
+import typer
+
+from watchword.credentials.zkproof import ZeroError
+from watchword.jose import JoseError, jwk
+from watchword.jose.jwk import Key
+from watchword.zero import presentation, sd_jwt
+from watchword.zero.disclosure import Value
+from watchword.zero.files import STREAM, named, read_bytes, read_private, write_bytes
+from watchword.zero.records import Challenge, Identity, parse_json
+
+Trusted = tuple[str, Sequence[Key]]
+
+
+def read(path: str) -> str:
+    """Read an SD-JWT from a file, or from standard input for `-`; raise ZeroError naming the file."""
+    with named(path):
+        return as_text(read_bytes(path))
+
+
+def as_text(data: bytes) -> str:
+    """Return an SD-JWT as text; raise ZeroError when it cannot be one."""
+    if not data.startswith(presentation.START) or not data.isascii():
+        raise ZeroError("malformed", "not an SD-JWT")
+    return data.decode().strip()
+
+
+def give(text: str, out: str, as_json: bool) -> None:
+    """Write an SD-JWT to a file or to standard output, there as a JSON document when that is wanted."""
+    if out != STREAM:
+        write_bytes(out, text.encode() + b"\n")
+        typer.echo(json.dumps({"file": out, "kind": "sd-jwt"}) if as_json else f"file  {out}\nkind  sd-jwt")
+        return
+    typer.echo(json.dumps({"sd_jwt": text}) if as_json else text)
+
+
+def verify(
+    shown: str,
+    known: Identity,
+    asked: Challenge,
+    trusted: Trusted | None,
+    channel: bytes | None,
+    now: int,
+    leeway: int,
+) -> dict[str, Value]:
+    """Return the attributes that an SD-JWT opens: one that a trusted issuer signed, or the holder's own word without one."""
+    if trusted is None:
+        own = presentation.verify_own(shown, known, asked, channel=channel, now=now, leeway=leeway)
+        return own.attributes
+    issuer, keys = trusted
+    issued = presentation.verify_issued(shown, issuer, keys, asked, channel=channel, now=now, leeway=leeway)
+    presentation.check_same(issued, known)
+    return issued.attributes
+
+
+def attest(shown: str, known: Identity, issuer: str, key: Key, now: int) -> str:
+    """Sign the commitments of an identity whose holder has just shown them, bound to the key that it showed them with."""
+    return sd_jwt.issue(key, issuer, known, sd_jwt.peek_key(shown), now)
+
+
+def private_key(path: str) -> Key:
+    """Read an issuer's private JWK; where there is none, make one, with its public half beside it in `PATH.pub`."""
+    with named(path):
+        if not os.path.lexists(path):
+            return _new_key(path)
+        return _parse(read_private(path))[0]
+
+
+def public_keys(path: str) -> Sequence[Key]:
+    """Read an issuer's public JWK or JWK set; raise ZeroError naming the file."""
+    with named(path):
+        return _parse(read_bytes(path))
+
+
+def _new_key(path: str) -> Key:
+    key = jwk.generate("ES256")
+    write_bytes(path, json.dumps(jwk.private_document(key)).encode() + b"\n", private=True)
+    write_bytes(f"{path}.pub", json.dumps(jwk.public_document(key)).encode() + b"\n")
+    return key
+
+
+def _parse(data: bytes) -> Sequence[Key]:
+    document = parse_json(data)
+    try:
+        if isinstance(document, dict) and "keys" in document:
+            return jwk.parse_set(document)
+        return [jwk.parse(document if isinstance(document, dict) else {})]
+    except JoseError as error:
+        raise ZeroError("malformed", f"not a JWK: {error.reason}") from None

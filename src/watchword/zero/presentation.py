@@ -1,0 +1,96 @@
+"""docs/zero.md §6: a challenge answered with an SD-JWT, for verifiers that speak JOSE rather than Schnorr.
+
+The key-binding JWT carries what a proof is bound to: the verifier as `aud`, the challenge as `nonce`, and purpose and channel as
+claims of their own, which other verifiers pass over. What was signed is either the holder's own word (`sd_jwt.issue_own`) or a
+credential that an issuer made of the identity (`sd_jwt.issue`).
+"""
+
+import hmac
+from collections.abc import Iterable
+
+from watchword.credentials.zkproof import ZeroError
+from watchword.jose import jwk
+from watchword.zero import sd_jwt
+from watchword.zero.identity import identity_id
+from watchword.zero.proof import LIFETIME, check_challenge
+from watchword.zero.records import Challenge, Identity, Secret, encode_base64url
+from watchword.zero.sd_jwt import Presented
+
+START = b"eyJ"
+
+
+def answer(
+    secret: Secret,
+    challenge: Challenge,
+    *,
+    channel: bytes | None,
+    disclose: Iterable[str],
+    now: int,
+    credential: str | None = None,
+) -> str:
+    """Answer a challenge with an SD-JWT: an issuer's credential, or the holder's own word without one. Raise ZeroError."""
+    check_challenge(challenge, now=now, leeway=LIFETIME)
+    return sd_jwt.present(
+        credential or sd_jwt.issue_own(secret, now),
+        secret,
+        disclose,
+        sd_jwt.binding_key(secret),
+        audience=challenge.verifier,
+        nonce=encode_base64url(challenge.challenge),
+        now=now,
+        bound=_bound(challenge, channel),
+    )
+
+
+def verify_own(
+    presentation: str,
+    identity: Identity,
+    challenge: Challenge,
+    *,
+    channel: bytes | None,
+    now: int,
+    leeway: int,
+) -> Presented:
+    """Verify the holder's own word against its registered identity; raise ZeroError."""
+    key = sd_jwt.peek_key(presentation)
+    if not hmac.compare_digest(key.thumbprint.encode(), identity.jkt.encode()):
+        raise ZeroError("identity", "the SD-JWT is signed with a key that is not the identity's")
+    issuer = identity_id(identity.public)
+    presented = verify_issued(presentation, issuer, [key], challenge, channel=channel, now=now, leeway=leeway)
+    check_same(presented, identity)
+    return presented
+
+
+def verify_issued(
+    presentation: str,
+    issuer: str,
+    issuer_keys: Iterable[jwk.Key],
+    challenge: Challenge,
+    *,
+    channel: bytes | None,
+    now: int,
+    leeway: int,
+) -> Presented:
+    """Verify a credential that an issuer made, as the answer to a challenge. Raise ZeroError."""
+    return sd_jwt.verify(
+        presentation,
+        issuer_keys,
+        issuer=issuer,
+        audience=challenge.verifier,
+        nonce=encode_base64url(challenge.challenge),
+        now=now,
+        leeway=leeway,
+        bound=_bound(challenge, channel),
+    )
+
+
+def check_same(presented: Presented, identity: Identity) -> None:
+    """Raise ZeroError unless a presentation is of this identity and of the attributes that it commits to."""
+    if not hmac.compare_digest(presented.public.encode(), encode_base64url(identity.public).encode()):
+        raise ZeroError("identity", "the SD-JWT is of another identity")
+    if presented.committed != frozenset(identity.commitments):
+        raise ZeroError("disclosure", "the SD-JWT commits to other attributes than the identity")
+
+
+def _bound(challenge: Challenge, channel: bytes | None) -> dict[str, str]:
+    return {"purpose": challenge.purpose, "channel": encode_base64url(channel or b"")}

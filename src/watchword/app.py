@@ -9,17 +9,17 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from watchword import http, jobs
-from watchword.flows import exposure, start
+from watchword.flows import accounts, exposure, places, start
 from watchword.flows.client_certificates import Certificates
 from watchword.flows.local import LocalVerifier
 from watchword.flows.runtime import Runtime, Trust
 from watchword.http import Headers, Receive, Request, Response, Scope, Send
 from watchword.oauth.errors import OAuthError
-from watchword.pages import errors
+from watchword.pages import errors, render
 from watchword.pages.branding import branding_of
 from watchword.protocol_exchange import Respond, field_lines
 from watchword.routes import HOT, Route, every_route
-from watchword.settings import Settings, with_issuer
+from watchword.settings import Settings, SettingsError, with_issuer
 from watchword.store import faults
 from watchword.store.database import StorageUnavailable
 from watchword.telemetry import count, log
@@ -39,7 +39,7 @@ class App:
         self._clock = clock
         self._durable = durable
         self._jobs: list[Any] = []
-        branding_of(settings)  # what cannot be shown is refused at the start
+        _check_files(settings)
         self._trusted = settings.trusted_proxies
         self._certificates = Certificates(settings)
         self.trust_certificate: Trust | None = None
@@ -296,6 +296,18 @@ def _no_route(method: str, methods: dict[str, Route] | None) -> Response:
     return http.error_response(
         OAuthError("method_not_allowed", "This address does not answer this method."), ((b"allow", allow),)
     )
+
+
+def _check_files(settings: Settings) -> None:
+    """Refuse at the start what could only fail later: files of the operator that cannot be read or shown."""
+    places.check(settings)
+    accounts.check(settings)
+    brand = branding_of(settings)
+    if settings.template_directory is not None:
+        try:
+            render.check_own_templates(brand)
+        except ValueError as error:
+            raise SettingsError(f"template_directory: {error}") from None
 
 
 def _pattern(path: str) -> re.Pattern[str]:

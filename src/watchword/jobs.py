@@ -66,7 +66,13 @@ async def _send(runtime: Runtime, outgoing: Outgoing, message: Message) -> bool:
         return True
     sealed = mail.seal(runtime, outgoing.id, message)
     await runtime.database.write(outbox.keep_delivered, outgoing.id, sealed, runtime.now())
-    log.info("mail.shown", to=message.to, subject=rendered.subject, page=f"{settings.issuer}/dev/mail")
+    log.warning(
+        "mail.shown",
+        to=message.to,
+        subject=rendered.subject,
+        text=rendered.body,
+        page=f"{settings.issuer}/dev/mail",
+    )
     return False
 
 

@@ -37,6 +37,7 @@ from watchword.pages import (
     identities,
     recover,
     second_factor,
+    select_account,
     setup,
     sign_in,
     sign_up,
@@ -117,6 +118,10 @@ ROUTES: dict[str, dict[str, Route]] = {
         "GET": Route(second_factor.show, page=True),
         "POST": Route(second_factor.submit, page=True),
     },
+    "/select-account": {
+        "GET": Route(select_account.show, page=True),
+        "POST": Route(select_account.choose, page=True),
+    },
     "/step-up": {"GET": Route(step_up.show, page=True), "POST": Route(step_up.submit, page=True)},
     "/recover": {"GET": Route(recover.show, page=True), "POST": Route(recover.submit, page=True)},
     "/reset-password": {
@@ -132,6 +137,7 @@ ROUTES: dict[str, dict[str, Route]] = {
         "GET": Route(upstream.show_link, page=True),
         "POST": Route(upstream.link, page=True),
     },
+    "/account/upstream": {"POST": Route(upstream.unlink, page=True)},
     "/upstream/{name}": {"GET": Route(upstream.begin, page=True)},
     "/upstream/{name}/callback": {"GET": Route(upstream.callback, page=True)},
     "/dev/mail": {"GET": Route(dev_mail.show, page=True)},

@@ -134,6 +134,8 @@ def _greet(settings: Settings, link: str | None, token: str) -> None:
         out.print(f"  {link}\n", markup=False)
     out.print("A token that works for the next day; a restart makes a new one:")
     out.print(f"  {token}\n", markup=False)
+    out.print("What would be mailed to people is shown instead:")
+    out.print(f"  {settings.issuer}/dev/mail\n", markup=False)
     out.print("Try it:")
     out.print(
         f"  curl -H 'Authorization: Bearer {token}' {settings.issuer}/api/v1/tokens/self\n", markup=False

@@ -1,9 +1,8 @@
 """Changes to an account: password, address, switching off, deletion; the owner is told of each at the verified address."""
 
 from watchword.credentials import names
-from watchword.credentials import password as passwords
 from watchword.credentials.names import NameRefused
-from watchword.flows import accounts, hashing, mail, one_time
+from watchword.flows import accounts, mail, one_time, sign_in
 from watchword.flows.mail import Message, Origin
 from watchword.flows.runtime import Runtime
 from watchword.flows.throttle import throttle
@@ -31,10 +30,8 @@ async def change_password(
 ) -> None:
     """Change one's own password; raise PasswordWrong, Throttled, or `invalid_request` naming what is wrong with the new one."""
     found = await runtime.database.read(users.find_password, user.id)
-    if found is not None:
-        await throttle(runtime, f"sign-in account {user.id}", 10.0, 1 / 60)
-        if not await hashing.run(passwords.verify_password, found, old or ""):
-            raise PasswordWrong
+    if found is not None and not await sign_in.confirm_password(runtime, user, old or ""):
+        raise PasswordWrong
     if found is not None and old == new:
         raise OAuthError(
             "invalid_request", "This is the password you have now.", detail="same", field="password"
@@ -112,7 +109,9 @@ async def pending_email(runtime: Runtime, user_id: str) -> str | None:
 
 async def tell_factors_removed(runtime: Runtime, user: User, origin: Origin) -> None:
     """Tell the owner that somebody with the right to do so removed the second factors."""
-    await mail.notify(runtime, user, "new_factor", origin, "/account/second_factors", change="totp_removed")
+    await mail.notify(
+        runtime, user, "new_factor", origin, "/account/second_factors", change="factors_removed"
+    )
 
 
 async def set_disabled(runtime: Runtime, user_id: str, disabled: bool, *, actor: str) -> None:

@@ -10,11 +10,13 @@ import msgspec
 
 from watchword.credentials import breach_list, names
 from watchword.credentials import password as passwords
+from watchword.credentials.breach_list import BreachListError
 from watchword.credentials.names import NameRefused
 from watchword.credentials.password import PasswordRefused
 from watchword.flows import hashing
 from watchword.flows.runtime import Runtime
 from watchword.oauth.errors import OAuthError
+from watchword.settings import Settings, SettingsError
 from watchword.store import users as store
 from watchword.store.users import User
 
@@ -41,6 +43,17 @@ def check_names(username: str, email: str | None) -> Names:
         )
     except NameRefused as error:
         raise OAuthError("invalid_request", str(error), field=getattr(error, "field", "username")) from None
+
+
+def check(settings: Settings) -> None:
+    """Refuse to start with a breach list that cannot be searched; raise SettingsError."""
+    if settings.breach_list is None:
+        return
+    try:
+        with Path(settings.breach_list).open("rb") as file:
+            breach_list.contains(file, bytes(breach_list.DIGEST))
+    except (OSError, BreachListError) as error:
+        raise SettingsError(f"breach_list: {settings.breach_list}: {error}") from None
 
 
 def _breached(runtime: Runtime) -> Callable[[bytes], bool] | None:

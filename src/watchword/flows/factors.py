@@ -1,7 +1,9 @@
 """Second factors: setting them up, checking a code, and which of them a sign-in still needs.
 
 A code by authenticator application is good once (LG-09, RFC 6238 §5.2); a recovery code once for ever; a code by mail a few attempts.
-Attempts are throttled by account, and only who has given the first factor gets here, so that no stranger can use the throttle up.
+Only who has given the first factor gets here. Attempts are counted by account, over all sign-ins under way (MF-02), and by each
+browser that the person was signed in with before: whoever knows the password and guesses codes keeps its owner out of nothing, and
+the owner is told of it.
 """
 
 import os
@@ -13,8 +15,9 @@ from watchword.credentials.recovery_codes import RecoveryCodeRefused
 from watchword.flows import mail
 from watchword.flows.mail import Message, Origin
 from watchword.flows.runtime import Runtime
-from watchword.flows.throttle import throttle
+from watchword.flows.throttle import Source, Throttled, throttle
 from watchword.settings import Settings
+from watchword.store import browsers
 from watchword.store import factors as store
 from watchword.store.factors import Enrolled
 from watchword.store.users import User
@@ -22,8 +25,9 @@ from watchword.store.users import User
 KEY_PURPOSE, SETUP_PURPOSE = "totp", "totp set-up"
 SETUP_LIFETIME = 900
 SIGN_IN = "sign-in"
-# By account: ten attempts at once, then one a minute; six mails at once, then one every ten minutes.
-CAPACITY, PER_SECOND = 10.0, 1 / 60
+# By account: ten attempts at once, then one every ten minutes; six mails at once, then one every ten minutes.
+CAPACITY, PER_SECOND = 10.0, 1 / 600
+WARNING = (1.0, 1 / 86_400)
 MAIL_CAPACITY, MAIL_PER_SECOND = 6.0, 1 / 600
 # What is offered first.
 ORDER = ("passkey", "totp", "email_code", "recovery_code")
@@ -70,9 +74,39 @@ def still_needed(used: Collection[Method], offered: tuple[str, ...], trusted: bo
     return offered
 
 
+# What a session must hold when somebody with second factors changes how the account is protected (MF-06).
+SECOND = frozenset(
+    {Method.PASSKEY, Method.PASSKEY_VERIFIED, Method.TOTP, Method.RECOVERY_CODE, Method.EMAIL_CODE}
+)
+
+
+def holds_second(amr: Collection[str]) -> bool:
+    """Whether the methods recorded for a session include a second factor."""
+    return not SECOND.isdisjoint(methods.methods_of(amr))
+
+
+async def admit(runtime: Runtime, user: User, source: Source, origin: Origin) -> None:
+    """Take one attempt at a second factor; raise Throttled, having warned the owner of guesses from elsewhere."""
+    known = await runtime.database.read(browsers.is_known, user.id, source.browser)
+    name = f"second factor {user.id}{f' {source.browser.hex()[:32]}' if known else ''}"
+    try:
+        await throttle(runtime, name, CAPACITY, PER_SECOND)
+    except Throttled:
+        if not known:
+            await _warn(runtime, user, origin)
+        raise
+
+
+async def _warn(runtime: Runtime, user: User, origin: Origin) -> None:
+    try:
+        await throttle(runtime, f"second factor warning {user.id}", *WARNING)
+    except Throttled:
+        return
+    await mail.notify(runtime, user, "second_factor_guessed", origin, "/account/password")
+
+
 async def check_totp(runtime: Runtime, user_id: str, code: str) -> Method:
     """Check a code of an authenticator application and use it up; raise FactorRefused."""
-    await throttle(runtime, f"second factor {user_id}", CAPACITY, PER_SECOND)
     found = await runtime.database.read(store.find_totp, user_id)
     if found is None:
         raise FactorRefused("code_wrong")
@@ -88,7 +122,6 @@ async def check_totp(runtime: Runtime, user_id: str, code: str) -> Method:
 
 async def check_recovery_code(runtime: Runtime, user_id: str, code: str) -> Method:
     """Check a recovery code and use it up; raise FactorRefused."""
-    await throttle(runtime, f"second factor {user_id}", CAPACITY, PER_SECOND)
     try:
         digest = recovery_codes.digest(code)
     except RecoveryCodeRefused:
@@ -116,7 +149,7 @@ async def send_email_code(runtime: Runtime, user: User, origin: Origin, *, again
         "minutes": email_code.LIFETIME // 60,
         "at": now,
         "address": origin.address,
-        "place": None,
+        "place": origin.place,
     }
     await mail.send(runtime, Message(user.email, "code", origin.locale, context), email_code.LIFETIME)
     return True
@@ -128,7 +161,6 @@ def _email_digest(runtime: Runtime, user_id: str, code: str) -> bytes:
 
 async def check_email_code(runtime: Runtime, user_id: str, code: str) -> Method:
     """Check a code that was sent by mail and use it up; raise FactorRefused."""
-    await throttle(runtime, f"second factor {user_id}", CAPACITY, PER_SECOND)
     presented, now = _email_digest(runtime, user_id, code), runtime.now()
     challenge = await runtime.database.write(store.try_email_code, user_id, SIGN_IN)
     outcome = email_code.decide(challenge, presented, now)
@@ -167,7 +199,7 @@ def open_totp(runtime: Runtime, user: User, sealed: str) -> bytes | None:
 
 async def confirm_totp(runtime: Runtime, user: User, key: bytes, code: str) -> None:
     """Keep an authenticator application whose code is right; raise FactorRefused."""
-    await throttle(runtime, f"second factor {user.id}", CAPACITY, PER_SECOND)
+    await throttle(runtime, f"confirm second factor {user.id}", CAPACITY, PER_SECOND)
     now = runtime.now()
     step = totp.verify(key, code, now=now)
     if step is None:

@@ -1,10 +1,14 @@
 """A bounded pool for password hashes: a flood of sign-ins can stop neither the token endpoint nor the machine (LG-09).
 
-One thread hashes, so that at most one lane of memory and half of a small machine is ever taken; a bounded number may wait, and who
-comes after that is told to try again.
+One thread of each process hashes, so that at most one lane of memory and one processor is ever taken, and it steps back behind
+every other thread that wants to run. A bounded number may wait, and who comes after that is told to try again.
 """
 
 import asyncio
+import contextlib
+import os
+import sys
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import ParamSpec, TypeVar
@@ -15,8 +19,17 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 MAX_WAITING = 100
+NICENESS = 10
 
-_pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="watchword-hash")
+
+def _step_back() -> None:
+    """Lower this thread's priority; where threads have none of their own (all but Linux) it stays as it is."""
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)
+
+
+_pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="watchword-hash", initializer=_step_back)
 _waiting = 0
 
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from watchword.credentials.zkproof import ZeroError
 from watchword.flows import factors
 from watchword.flows.runtime import Runtime
+from watchword.flows.throttle import network
 from watchword.oauth.errors import OAuthError
 from watchword.store import identities as store
 from watchword.store import limits, users
@@ -208,7 +209,11 @@ async def throttle(runtime: Runtime, address: str) -> None:
     Only failures count, so that who can prove an identity is never shut out, however many sign in from one address.
     """
     wait = await runtime.database.write(
-        limits.take, f"zero address {address}", capacity=CAPACITY, per_second=PER_SECOND, now=runtime.clock()
+        limits.take,
+        f"zero address {network(address)}",
+        capacity=CAPACITY,
+        per_second=PER_SECOND,
+        now=runtime.clock(),
     )
     if wait:
         raise OAuthError(

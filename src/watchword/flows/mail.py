@@ -30,6 +30,7 @@ class Origin(msgspec.Struct, frozen=True):
     address: str
     device: str
     locale: str = "en"
+    place: str | None = None
 
 
 _encode = msgspec.json.Encoder().encode
@@ -66,7 +67,7 @@ async def notify(
         "at": runtime.now(),
         "address": origin.address,
         "device": origin.device,
-        "place": None,
+        "place": origin.place,
         "link": runtime.settings.issuer + page,
         **more,
     }

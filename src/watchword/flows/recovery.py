@@ -8,7 +8,7 @@ from watchword.flows import accounts, mail, one_time
 from watchword.flows.mail import Message, Origin
 from watchword.flows.runtime import Runtime
 from watchword.flows.sign_in import canonical
-from watchword.flows.throttle import Throttled, throttle
+from watchword.flows.throttle import Throttled, network, throttle
 from watchword.store import user_changes, users
 from watchword.store.users import User
 
@@ -20,11 +20,14 @@ ACCOUNT_CAPACITY, ACCOUNT_PER_SECOND = 4.0, 1 / 900
 
 async def request(runtime: Runtime, identifier: str, origin: Origin) -> None:
     """Take a wish for a new password; raise Throttled when an address asks too often."""
-    await throttle(runtime, f"recover address {origin.address}", ADDRESS_CAPACITY, ADDRESS_PER_SECOND)
+    await throttle(
+        runtime, f"recover address {network(origin.address)}", ADDRESS_CAPACITY, ADDRESS_PER_SECOND
+    )
     context: dict[str, object] = {
         "identifier": identifier[:320],
         "at": runtime.now(),
         "address": origin.address,
+        "place": origin.place,
     }
     await mail.send(runtime, Message("", ASKED, origin.locale, context), LIFETIME)
 
@@ -39,7 +42,7 @@ async def resolve(runtime: Runtime, message: Message) -> Message | None:
         await throttle(runtime, f"recover {whom}", ACCOUNT_CAPACITY, ACCOUNT_PER_SECOND)
     except Throttled:
         return None
-    shared = {"at": message.context["at"], "address": message.context["address"], "place": None}
+    shared = {name: message.context.get(name) for name in ("at", "address", "place")}
     if found is None or found.disabled_at is not None:
         return Message(email, "reset_unknown", message.locale, shared) if email and not found else None
     if found.email is None or found.email_verified_at is None:

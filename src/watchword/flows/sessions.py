@@ -104,6 +104,19 @@ async def elevate(
     return secret if elevated else None
 
 
+async def renew(runtime: Runtime, session: Session) -> str | None:
+    """Give a session a new cookie at a change of credentials; what was proved, and when, stays. None when it ended meanwhile."""
+    secret = runtime.new_secret("n")
+    renewed = await runtime.database.write(
+        store.renew_session,
+        session.id,
+        token_format.digest(secret),
+        actor=session.user_id,
+        now=runtime.now(),
+    )
+    return secret if renewed else None
+
+
 async def end(runtime: Runtime, session: Session) -> None:
     """Sign out: the cookie and every copy of it are dead."""
     await runtime.database.write(store.end_session, session.id, actor=session.user_id, now=runtime.now())

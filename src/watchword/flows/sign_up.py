@@ -11,7 +11,7 @@ from watchword.credentials.names import NameRefused
 from watchword.flows import accounts, mail, one_time
 from watchword.flows.mail import Message, Origin
 from watchword.flows.runtime import Runtime
-from watchword.flows.throttle import Throttled, throttle
+from watchword.flows.throttle import Throttled, network, throttle
 from watchword.oauth.errors import OAuthError
 from watchword.store import users
 from watchword.store.users import User
@@ -43,7 +43,9 @@ def check_email(email: str) -> str:
 async def request(runtime: Runtime, email: str, origin: Origin) -> None:
     """Take a wish to register; raise `invalid_request` for what is no address, Throttled when somebody asks too often."""
     check_email(email)
-    await throttle(runtime, f"register address {origin.address}", ADDRESS_CAPACITY, ADDRESS_PER_SECOND)
+    await throttle(
+        runtime, f"register address {network(origin.address)}", ADDRESS_CAPACITY, ADDRESS_PER_SECOND
+    )
     await mail.send(
         runtime, Message(names.deliverable_email(email), ASKED, origin.locale, {}), REGISTER_LIFETIME
     )

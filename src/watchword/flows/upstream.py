@@ -2,11 +2,14 @@
 
 Theory of operation. The attempt (state, nonce, verifier) is sealed into a cookie of the browser that began it, for one provider and ten
 minutes, and its state is used up in the database, so that an answer counts once over all nodes. An account is found by issuer and
-subject alone; an address that the provider has verified only ever leads to a question, never to an account (FD-01, FD-03).
+subject alone; an address that the provider has verified only ever leads to a question, never to an account (FD-01, FD-03). An
+account is linked in a running session only when the attempt was begun for that by a form of the account page: else whoever sends a
+browser here, signed in with the provider as themselves, would open the account of whoever sits there.
 """
 
 import dataclasses
 import hashlib
+import hmac
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -39,6 +42,7 @@ class Begun(msgspec.Struct, frozen=True):
     attempt: Attempt
     back: str
     began_at: int
+    link_to: str = ""  # who asked on the account page to link; "" for a sign-in
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,8 +97,13 @@ async def _document(runtime: Runtime, url: str, *, fresh: bool = False) -> bytes
     return fetched.body
 
 
-async def begin(runtime: Runtime, name: str, browser: str, back: str) -> tuple[str, bytes]:
-    """Return the address to send a browser to, and the sealed attempt for its cookie; raise UpstreamRefused."""
+async def begin(
+    runtime: Runtime, name: str, browser: str, back: str, *, link_to: str = ""
+) -> tuple[str, bytes]:
+    """Return the address to send a browser to, and the sealed attempt for its cookie; `link_to` is whose account is to be linked.
+
+    Raise UpstreamRefused.
+    """
     settings = configured(runtime, name)
     provider = await _provider(runtime, settings)
     address, attempt = rules.begin(
@@ -102,7 +111,7 @@ async def begin(runtime: Runtime, name: str, browser: str, back: str) -> tuple[s
         redirect_uri=f"{runtime.settings.issuer}/upstream/{name}/callback",
         random=os.urandom(rules.RANDOM_BYTES),
     )
-    begun = Begun(name, attempt, back, runtime.now())
+    begun = Begun(name, attempt, back, runtime.now(), link_to)
     return address, runtime.master.seal("upstream", browser, _encode(begun), os.urandom(12))
 
 
@@ -136,9 +145,11 @@ async def finish(
     found = await runtime.database.read(upstream_accounts.find_upstream, *identity.key)
     user = await runtime.database.read(users.get_user, found.user_id) if found else None
     linked = Linked(user.id, user.disabled_at is not None) if user else None
+    if begun.link_to and begun.link_to != current_user:  # signed out, or somebody else, meanwhile
+        raise UpstreamRefused("session")
     outcome = rules.decide(
         linked,
-        current_user=current_user,
+        current_user=begun.link_to or None,
         current_is_fresh=current_is_fresh,
         may_register=runtime.settings.sign_up == "open" and identity.verified_email is not None,
     )
@@ -234,6 +245,37 @@ async def link(runtime: Runtime, user: User, identity: Identity) -> bool:
         runtime.now(),
     )
     return await runtime.database.write(upstream_accounts.link_upstream, account, actor=user.id)
+
+
+def ticket(runtime: Runtime, session_id: str, name: str) -> str:
+    """Return what a session's own account page brings to begin linking a provider; nobody else can make it."""
+    text = f"{session_id}\n{name}".encode()
+    return hmac.new(runtime.master.derive("upstream linking"), text, hashlib.sha256).hexdigest()
+
+
+def check_ticket(runtime: Runtime, session_id: str, name: str, sent: str) -> None:
+    """Refuse to begin linking what no account page of this session asked for; raise `access_denied`."""
+    if not hmac.compare_digest(ticket(runtime, session_id, name).encode(), sent.encode("utf-8", "replace")):
+        raise OAuthError("access_denied", "This was not asked for on the account page: open it again.")
+
+
+async def linked(runtime: Runtime, user: User) -> list[tuple[Upstream, UpstreamAccount | None]]:
+    """Return every provider that is offered, each with the account that a person linked there."""
+    accounts_there = await runtime.database.read(upstream_accounts.list_upstream, user.id)
+    by_issuer = {one.issuer: one for one in accounts_there}
+    return [(one, by_issuer.get(_issuer(one))) for one in runtime.settings.upstream]
+
+
+def _issuer(settings: Upstream) -> str:
+    return upstream_github.ISSUER if settings.kind == "github" else settings.issuer or ""
+
+
+async def unlink(runtime: Runtime, user: User, name: str) -> bool:
+    """Unlink a person's account with a provider; False when nothing else would be left to sign in with."""
+    issuer = _issuer(configured(runtime, name))
+    return await runtime.database.write(
+        upstream_accounts.unlink_upstream, user.id, issuer, actor=user.id, now=runtime.now()
+    )
 
 
 async def register(runtime: Runtime, identity: Identity) -> User | None:

@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 
 from watchword.credentials.names import NameRefused, display
-from watchword.flows import account_changes, factors
+from watchword.flows import account_changes, factors, sessions, upstream
 from watchword.flows.throttle import Throttled
-from watchword.http import Request, Response, redirect
+from watchword.http import Form, Request, Response, redirect
 from watchword.oauth.errors import OAuthError
 from watchword.pages import browser, returning, second_factor, step_up, visit
 from watchword.store import user_changes, users
@@ -27,7 +27,7 @@ NOTICES = frozenset(
     {
         "profile_saved", "email_verified", "password_changed", "passkey_added", "passkey_renamed", "passkey_removed",
         "totp_added", "totp_removed", "email_code_on", "email_code_off", "session_ended", "others_ended",
-        "application_revoked", "token_revoked", "upstream_linked",
+        "application_revoked", "token_revoked", "upstream_linked", "upstream_unlinked",
     }
 )  # fmt: skip
 Person = tuple[Session, User]
@@ -44,12 +44,12 @@ async def require(request: Request) -> Person | Response:
     return session, user
 
 
-async def require_fresh(request: Request) -> Person | Response:
+async def require_fresh(request: Request, back: str | None = None) -> Person | Response:
     """Return the session and its person when they proved lately who they are; else the way to prove it and back (SE-02)."""
     found = await require(request)
-    if isinstance(found, Response) or step_up.is_fresh(found[0], request.runtime.now()):
+    if isinstance(found, Response) or await step_up.is_proved(request, *found):
         return found
-    return step_up.ask(request, request.path)
+    return step_up.ask(request, back or request.path)
 
 
 def sections(request: Request) -> list[str]:
@@ -67,6 +67,7 @@ def page(
     *,
     template: str | None = None,
     status: int = 200,
+    headers: tuple[tuple[bytes, bytes], ...] = (),
 ) -> Response:
     """Answer a page of the account; `template` is the section's own unless it is named."""
     issuer, user = request.runtime.settings.issuer, person[1]
@@ -83,25 +84,46 @@ def page(
         "links": {"sign_out": f"{issuer}/sign-out", "back": _address(issuer, section)},
         "notice": notice if notice in NOTICES else None,
     }
-    return browser.page(request, f"account/{template or section}", {**shared, **context}, status=status)
+    return browser.page(
+        request, f"account/{template or section}", {**shared, **context}, status=status, headers=headers
+    )
 
 
 def _address(issuer: str, section: str) -> str:
     return f"{issuer}/account" if section == "overview" else f"{issuer}/account/{section}"
 
 
-def done(request: Request, section: str, notice: str) -> Response:
+def done(
+    request: Request, section: str, notice: str, headers: tuple[tuple[bytes, bytes], ...] = ()
+) -> Response:
     """Go back to a section after a change and say what was done."""
-    return redirect(f"{_address(request.runtime.settings.issuer, section)}?notice={notice}")
+    return redirect(f"{_address(request.runtime.settings.issuer, section)}?notice={notice}", headers)
+
+
+async def changed(request: Request, person: Person, form: Form) -> tuple[tuple[bytes, bytes], ...]:
+    """Return the headers after a change of credentials: a new cookie (SE-01); elsewhere everything ends if that is wished (LG-16)."""
+    if form.get("end_others") == "yes":
+        await end_elsewhere(request, person)
+    cookie = await sessions.renew(request.runtime, person[0])
+    return (visit.session_cookie(request, person[0], cookie),) if cookie is not None else ()
+
+
+async def end_elsewhere(request: Request, person: Person) -> None:
+    """End every other session, and what applications were granted in them."""
+    session, user = person
+    await request.runtime.database.write(
+        user_changes.end_elsewhere, user.id, but=session.id, actor=user.id, now=request.runtime.now()
+    )
 
 
 async def overview(request: Request) -> Response:
     """Show the profile."""
     found = await require(request)
-    return found if isinstance(found, Response) else await _overview(request, found)
+    return found if isinstance(found, Response) else await show_overview(request, found)
 
 
-async def _overview(request: Request, person: Person, problem: str | None = None) -> Response:
+async def show_overview(request: Request, person: Person, errors: dict[str, str] | None = None) -> Response:
+    """Answer the profile, with what was wrong about a change to it."""
     runtime, user = request.runtime, person[1]
     have = await runtime.database.read(enrolled, user.id)
     profile = {
@@ -116,10 +138,26 @@ async def _overview(request: Request, person: Person, problem: str | None = None
         "profile": profile,
         "advice": _advice(request, user, have),
         "may": [*(["change_email"] if runtime.settings.mails else []), "delete"],
+        "providers": await _providers(request, person),
         "values": {"name": user.display_name or ""},
-        "errors": {"name": problem} if problem else {},
+        "errors": errors or {},
     }
-    return page(request, person, "overview", context, status=400 if problem else 200)
+    return page(request, person, "overview", context, status=400 if errors else 200)
+
+
+async def _providers(request: Request, person: Person) -> list[dict[str, object]]:
+    runtime, (session, user) = request.runtime, person
+    return [
+        {
+            "id": provider.name,
+            "name": provider.title,
+            "account": linked.name if linked else None,
+            "linked_at": linked.linked_at if linked else None,
+            "link_url": f"{runtime.settings.issuer}/upstream/{provider.name}"
+            f"?link={upstream.ticket(runtime, session.id, provider.name)}",
+        }
+        for provider, linked in await upstream.linked(runtime, user)
+    ]
 
 
 def _advice(request: Request, user: User, have: Enrolled) -> list[str]:
@@ -148,7 +186,7 @@ async def save_profile(request: Request) -> Response:
     try:
         name = display(typed) if typed else None
     except NameRefused:
-        return await _overview(request, found, "invalid")
+        return await show_overview(request, found, {"name": "invalid"})
     user = found[1]
     await request.runtime.database.write(
         users.set_display_name, user.id, name, actor=user.id, now=request.runtime.now()

@@ -1,6 +1,6 @@
 """My account: where I am signed in, and which applications may act for me; each can be ended here."""
 
-from watchword.flows import account_access, sessions
+from watchword.flows import account_access, places, sessions
 from watchword.http import Request, Response, redirect
 from watchword.pages import account, authorize, browser, scopes, user_agents
 from watchword.store import sessions as store
@@ -18,18 +18,18 @@ async def show_sessions(request: Request) -> Response:
     ordered = sorted(listed, key=lambda one: (one.id != current.id, -one.last_seen_at))
     context = {
         "action": f"{runtime.settings.issuer}/account/sessions",
-        "visits": [_visit(one, current) for one in ordered],
+        "visits": [_visit(request, one, current) for one in ordered],
     }
     return account.page(request, found, "sessions", context)
 
 
-def _visit(session: Session, current: Session) -> dict[str, object]:
+def _visit(request: Request, session: Session, current: Session) -> dict[str, object]:
     device = user_agents.describe(session.user_agent)
     return {
         "id": session.id,
         "device": device.name,
         "kind": device.kind,
-        "place": None,
+        "place": places.place_of(request.runtime, session.address, browser.locale_of(request)),
         "address": session.address,
         "started_at": session.created_at,
         "last_used_at": session.last_seen_at,

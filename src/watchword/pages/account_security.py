@@ -138,14 +138,19 @@ async def change_passkeys(request: Request) -> Response:
             return await _passkeys(request, found, {"form": "invalid"})
         await runtime.database.write(passkey_store.rename_passkey, passkey_id, user.id, name)
         return account.done(request, "passkeys", "passkey_renamed")
+    return await _remove_passkey(request, found, form, passkey_id)
+
+
+async def _remove_passkey(request: Request, person: Person, form: Form, passkey_id: str) -> Response:
+    runtime, user = request.runtime, person[1]
     listed = await runtime.database.read(passkey_store.list_passkeys, user.id)
     if not await _has_another_way(request, user.id, len(listed)):
-        return await _passkeys(request, found, {"form": "passkey_last"})
+        return await _passkeys(request, person, {"form": "passkey_last"})
     if await runtime.database.write(
         passkey_store.remove_passkey, passkey_id, user.id, actor=user.id, now=runtime.now()
     ):
-        await _tell(request, found, "passkey_removed")
-    return account.done(request, "passkeys", "passkey_removed")
+        await _tell(request, person, "passkey_removed")
+    return account.done(request, "passkeys", "passkey_removed", await account.changed(request, person, form))
 
 
 def _name(form: Form) -> str | None:
@@ -172,7 +177,7 @@ async def _add_passkey(request: Request, person: Person, form: Form) -> Response
         second_factor.problem_of(refused)
         return await _passkeys(request, person, {"form": "passkey_refused"})
     await _tell(request, person, "passkey_added")
-    return account.done(request, "passkeys", "passkey_added")
+    return account.done(request, "passkeys", "passkey_added", await account.changed(request, person, form))
 
 
 async def show_factors(request: Request) -> Response:
@@ -215,19 +220,25 @@ async def change_factors(request: Request) -> Response:
         codes = await factors.make_recovery_codes(runtime, user)
         await _tell(request, found, "recovery_codes_made")
         return account.page(
-            request, found, "second_factors", {"codes": list(codes)}, template="recovery_codes"
+            request,
+            found,
+            "second_factors",
+            {"codes": list(codes)},
+            template="recovery_codes",
+            headers=await account.changed(request, found, form),
         )
     if what == "remove_totp" and await runtime.database.write(
         store.remove_totp, user.id, actor=user.id, now=now
     ):
         await _tell(request, found, "totp_removed")
-        return account.done(request, "second_factors", "totp_removed")
+        return account.done(
+            request, "second_factors", "totp_removed", await account.changed(request, found, form)
+        )
     if what in ("email_code_on", "email_code_off"):
         on = what == "email_code_on"
         await runtime.database.write(store.set_email_code, user.id, on, actor=user.id, now=now)
-        if on:
-            await _tell(request, found, what)
-        return account.done(request, "second_factors", what)
+        await _tell(request, found, what)
+        return account.done(request, "second_factors", what, await account.changed(request, found, form))
     return account.done(request, "second_factors", "")
 
 
@@ -271,6 +282,8 @@ async def add_totp(request: Request) -> Response:
     except (FactorRefused, Throttled) as refused:
         return _totp(request, found, key, sealed, second_factor.problem_of(refused))
     await _tell(request, found, "totp_added")
+    if form.get("end_others") == "yes":
+        await account.end_elsewhere(request, found)
     return await step_up.raise_session(
         request, found[0], Method.TOTP, "/account/second_factors?notice=totp_added"
     )

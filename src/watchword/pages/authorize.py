@@ -16,7 +16,7 @@ from watchword.oauth.authorization_response import response_location, response_p
 from watchword.oauth.clients import Client
 from watchword.oauth.errors import OAuthError
 from watchword.oauth.interaction import next_step
-from watchword.pages import browser, returning, scopes, sign_in, visit
+from watchword.pages import browser, developer, returning, scopes, sign_in, visit
 from watchword.store import grants, interactions, users
 from watchword.store.factors import enrolled
 from watchword.store.interactions import Interaction
@@ -32,7 +32,7 @@ async def authorize(request: Request) -> Response:
     except RedirectError as error:
         return _send(request, error.redirect_uri, error.response_mode, error.state, error=error)
     except OAuthError as error:
-        return _show(request, error)
+        return await _show(request, error)
 
 
 async def resume(request: Request) -> Response:
@@ -48,7 +48,7 @@ async def _go_on(request: Request, interaction: Interaction, asked: Authorizatio
     try:
         client = await authorization.client_of(request.runtime, asked.client_id)
     except OAuthError as error:
-        return _show(request, error)
+        return await _show(request, error)
     return await _proceed(request, asked, client, interaction)
 
 
@@ -118,8 +118,9 @@ async def _ask(
         done = (*done, step)
     await runtime.database.write(interactions.note_interaction, interaction_id, done, None)
     back = returning.seal_return(runtime, f"/authorize/resume?interaction={interaction_id}")
-    page = "step-up" if step == "step_up" else "sign-in"
-    return redirect(f"{runtime.settings.issuer}/{page}?return={back}", headers)
+    page = {"step_up": "step-up", "select_account": "select-account"}.get(step, "sign-in")
+    wish = browser.language_wish(request, asked.ui_locales)
+    return redirect(f"{runtime.settings.issuer}/{page}?return={back}{wish}", headers)
 
 
 async def _consent_page(
@@ -227,17 +228,14 @@ def _form_post(request: Request, target: str, parameters: Mapping[str, str]) -> 
     return browser.page(request, "form_post", context, form_action=[target])
 
 
-def _show(request: Request, error: OAuthError) -> Response:
+async def _show(request: Request, error: OAuthError) -> Response:
     """Show a refusal that must not be sent anywhere, because the address to send it to is not verified."""
     names = {"redirect_uri": "redirect_mismatch", "client_id": "unknown_client"}
-    developer = None
-    if request.runtime.settings.mode == "development":
-        developer = {"code": error.code, "summary": error.description, "changes": [], "differences": []}
     context = {
         "problem_name": names.get(error.field or "", "general"),
         "reference": error.code,
         "links": {"home": None},
-        "developer": developer,
+        "developer": await developer.explain(request, error),
     }
     return browser.page(request, "error", context, status=400)
 

@@ -9,14 +9,16 @@ import hashlib
 import hmac
 import secrets
 from collections.abc import Iterable, Mapping
+from urllib.parse import urlencode
 
+from watchword.flows.throttle import Source
 from watchword.http import HTML_TYPE, NO_STORE, Request, Response
 from watchword.oauth.errors import OAuthError
 from watchword.pages import assets, languages, render, security
 from watchword.pages.branding import branding_of
 from watchword.settings import Settings
 
-BROWSER_COOKIE = "ww-browser"
+BROWSER_COOKIE, LANGUAGE_COOKIE = "ww-browser", "ww-language"
 BROWSER_LIFETIME = 400 * 86_400
 HEADERS = (
     (b"referrer-policy", b"same-origin"),
@@ -62,6 +64,12 @@ def digest_of(browser: str) -> bytes:
     return hashlib.sha256(b"device\n" + browser.encode()).digest()
 
 
+def source_of(request: Request) -> Source:
+    """Return from where a request comes, as attempts are counted."""
+    value = browser_of(request)
+    return Source(request.address, digest_of(value) if value else b"")
+
+
 def csrf_value(request: Request, browser: str) -> str:
     """Return the anti-forgery value of a browser's forms."""
     return hmac.new(request.runtime.master.derive("csrf"), browser.encode(), hashlib.sha256).hexdigest()
@@ -95,10 +103,46 @@ def own_origin(settings: Settings) -> str:
 
 
 def locale_of(request: Request, ui_locales: str | None = None) -> str:
-    """Return the language to speak: asked for by a parameter, else by the browser."""
+    """Return the language to speak: chosen on a page, now or before, else wished by the application, else by the browser."""
     settings = request.runtime.settings
     known = render.locales(branding_of(settings))
+    chosen = _chosen(request) or request.cookie(cookie_name(settings, LANGUAGE_COOKIE))
+    if chosen is not None and chosen in known:
+        return chosen
     return languages.choose(known, ui_locales, request.header(b"accept-language"))
+
+
+def _chosen(request: Request) -> str | None:
+    return _query(request).get("lang")
+
+
+def _query(request: Request) -> dict[str, str]:
+    try:
+        return request.query().single()
+    except OAuthError:  # what cannot be read was refused already, and this is the page that says so
+        return {}
+
+
+def _languages(request: Request, locale: str) -> list[dict[str, str]]:
+    """Return the other languages of a page that was opened by its address; an answer to a form has none to go to."""
+    settings = request.runtime.settings
+    if request.method != "GET":
+        return []
+    others = {name: value for name, value in _query(request).items() if name not in ("lang", "notice")}
+    here = settings.issuer + request.path
+    return [
+        {"code": code, "name": language.name, "url": f"{here}?{urlencode({**others, 'lang': code})}"}
+        for code, language in render.locales(branding_of(settings)).items()
+        if code != locale
+    ]
+
+
+def language_wish(request: Request, ui_locales: Iterable[str]) -> str:
+    """Return the parameter that carries an application's wish to the next page; nothing when the person has chosen."""
+    if request.cookie(cookie_name(request.runtime.settings, LANGUAGE_COOKIE)) is not None:
+        return ""
+    wished = " ".join(ui_locales)
+    return f"&lang={locale_of(request, wished)}" if wished else ""
 
 
 def page(
@@ -117,11 +161,13 @@ def page(
     settings = request.runtime.settings
     browser, fresh = known or ensure_browser(request)
     extra = [*headers, *([fresh] if fresh else [])]
-    brand = branding_of(settings)
+    brand, locale = branding_of(settings), locale_of(request, ui_locales)
+    if _chosen(request) == locale:
+        extra.append(set_cookie(settings, LANGUAGE_COOKIE, locale, BROWSER_LIFETIME))
     html = render.render(
         template,
-        {"csrf": csrf_value(request, browser), **context},
-        locale=locale_of(request, ui_locales),
+        {"csrf": csrf_value(request, browser), "languages": _languages(request, locale), **context},
+        locale=locale,
         branding=brand,
     )
     policy = security.content_security_policy(form_action=form_action, frame_src=frame_src)

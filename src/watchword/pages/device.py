@@ -4,7 +4,7 @@ Following a link never decides anything (§3.3.1, DV-04): the code is entered by
 from where, and decided by the person who entered it, in the browser where they did.
 """
 
-from watchword.flows import devices
+from watchword.flows import devices, places
 from watchword.flows.devices import Entered
 from watchword.http import Request, Response, redirect
 from watchword.oauth import device
@@ -68,7 +68,7 @@ def _wrong(request: Request) -> Response:
 async def _confirm_page(request: Request, entered: Entered, session: Session) -> Response:
     code = entered.code
     asked = {
-        "place": None,
+        "place": places.place_of(request.runtime, code.address, browser.locale_of(request)),
         "address": code.address,
         "device": code.user_agent or None,
         "at": code.created_at,

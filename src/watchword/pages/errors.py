@@ -2,7 +2,7 @@
 
 from watchword.http import Request, Response
 from watchword.oauth.errors import OAuthError
-from watchword.pages import browser
+from watchword.pages import browser, developer
 from watchword.telemetry import log
 
 PROBLEMS = {
@@ -18,14 +18,11 @@ def page(request: Request, error: OAuthError) -> Response:
     if error.detail:
         log.info("request.refused", path=request.path, error=error.code, detail=error.detail)
     issuer = request.runtime.settings.issuer
-    developer = None
-    if request.runtime.settings.mode == "development":
-        developer = {"code": error.code, "summary": error.description, "changes": [], "differences": []}
     context = {
         "problem_name": PROBLEMS.get(error.code, "general"),
         "reference": error.code,
         "links": {"home": f"{issuer}/sign-in"},
-        "developer": developer,
+        "developer": developer.explain_shortly(request, error),
     }
     headers = ((b"retry-after", str(error.retry_after).encode()),) if error.retry_after is not None else ()
     return browser.page(request, "error", context, status=error.rule.status, headers=headers)

@@ -7,7 +7,7 @@ from watchword.credentials import methods
 from watchword.credentials.methods import Method
 from watchword.credentials.zkproof import ZeroError
 from watchword.flows import identities as flow
-from watchword.flows import proofs, sessions
+from watchword.flows import mail, proofs, sessions
 from watchword.flows.client_registry import check_text
 from watchword.http import NO_STORE, Form, Request, Response, json_response, redirect
 from watchword.oauth.errors import OAuthError
@@ -106,7 +106,7 @@ async def sign_in_by_program(request: Request) -> Response:
 
 async def show(request: Request) -> Response:
     """List one's own identities, with the form for another."""
-    found = await account.require(request)
+    found = await account.require_fresh(request)
     if isinstance(found, Response):
         return found
     return await _page(request, *found)
@@ -147,7 +147,7 @@ def _view(identity: RegisteredIdentity, now: int) -> dict[str, object]:
 
 async def change(request: Request) -> Response:
     """Register an identity by its holder's proof, or revoke one of one's own."""
-    found = await account.require(request)
+    found = await account.require_fresh(request)
     if isinstance(found, Response):
         return found
     session, user = found
@@ -157,7 +157,14 @@ async def change(request: Request) -> Response:
         await _revoke(request, user, form.get("identity_id") or "")
     elif errors := await _register(request, user, form):
         return await _page(request, session, user, form, errors)
-    return redirect(f"{request.runtime.settings.issuer}/account/identities")
+    else:
+        origin = visit.origin_of(request)
+        page = "/account/identities"
+        await mail.notify(request.runtime, user, "new_factor", origin, page, change="identity_added")
+    return redirect(
+        f"{request.runtime.settings.issuer}/account/identities",
+        await account.changed(request, (session, user), form),
+    )
 
 
 async def _revoke(request: Request, user: User, identity_id: str) -> None:

@@ -35,7 +35,7 @@ DEFAULTS: Mapping[str, object] = {
 
 
 class ContractError(ValueError):
-    """A service's own template doesn't name the contract's version that it was written for."""
+    """A service's own template can't be read, or doesn't name the contract's version that it was written for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,10 +106,16 @@ def locales(branding: Branding) -> Mapping[str, Language]:
 
 
 def check_own_templates(branding: Branding) -> None:
-    """Load every template of the service's own directory; raises ContractError or jinja2.TemplateError at start."""
+    """Load every template and catalogue of the service's own directory at start; raises ContractError naming the file."""
+    from jinja2 import TemplateError
+
     environment = _environment(branding.template_directory)
+    locales(branding)
     for name in environment.list_templates(extensions=["html", "txt"]):
-        environment.get_template(name)
+        try:
+            environment.get_template(name)
+        except TemplateError as error:
+            raise ContractError(f"{name}: {error}") from None
 
 
 @lru_cache(maxsize=16)

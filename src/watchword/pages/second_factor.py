@@ -128,6 +128,7 @@ async def submit(request: Request) -> Response:
 async def prove(request: Request, user: User, method: str, form: Form, purpose: str) -> Method:
     """Check what a form proves by a method; raise FactorRefused, PasskeyRefused or Throttled."""
     runtime = request.runtime
+    await factors.admit(runtime, user, browser.source_of(request), visit.origin_of(request))
     if method == "passkey":
         _user_id, proved = await passkeys.prove(
             runtime,

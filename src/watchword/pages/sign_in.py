@@ -4,9 +4,9 @@ from urllib.parse import quote
 
 from watchword.credentials.methods import Method
 from watchword.credentials.passkey import PasskeyRefused
-from watchword.flows import authorization, passkeys, sessions, sign_in
+from watchword.flows import authorization, passkeys, sessions, sign_in, throttle
 from watchword.flows.sign_in import SignInRefused
-from watchword.flows.throttle import Throttled, throttle
+from watchword.flows.throttle import Throttled
 from watchword.http import Form, Request, Response, redirect
 from watchword.pages import browser, returning, visit
 from watchword.pages.render import Problem
@@ -43,7 +43,7 @@ async def form_page(
     methods, options, hidden = await _methods(request, value)
     if sealed:
         hidden["return"] = sealed
-    interaction = await _interaction(request, sealed)
+    interaction = await asking(request, sealed)
     context = {
         "action": f"{settings.issuer}/sign-in",
         "client": {"name": interaction[0]} if interaction else None,
@@ -92,7 +92,7 @@ def providers(request: Request, sealed: str | None) -> list[dict[str, str]]:
     ]
 
 
-async def _interaction(request: Request, sealed: str | None) -> tuple[str, str] | None:
+async def asking(request: Request, sealed: str | None) -> tuple[str, str] | None:
     """Return the name and redirect URI of the application that asked: browsers check redirects that follow a form as well."""
     runtime, value = request.runtime, browser.browser_of(request)
     interaction = returning.interaction_of(returning.open_return(runtime, sealed))
@@ -140,14 +140,12 @@ def _values(form: Form) -> dict[str, str]:
 
 async def _by_password(request: Request, form: Form) -> User:
     identifier, password = (form.get("identifier") or "")[:320], form.get("password") or ""
-    return await sign_in.by_password(request.runtime, identifier, password, request.address)
+    return await sign_in.by_password(request.runtime, identifier, password, browser.source_of(request))
 
 
 async def _by_passkey(request: Request, form: Form) -> tuple[User, Method]:
     runtime = request.runtime
-    await throttle(
-        runtime, f"sign-in address {request.address}", sign_in.ADDRESS_CAPACITY, sign_in.ADDRESS_PER_SECOND
-    )
+    await throttle.admit(runtime, browser.source_of(request))
     user_id, method = await passkeys.prove(
         runtime,
         browser=browser.browser_of(request) or "",

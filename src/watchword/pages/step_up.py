@@ -6,12 +6,12 @@ The session stays; it gets a new cookie, the time of this proof, and the methods
 from urllib.parse import quote
 
 from watchword.credentials import methods
-from watchword.credentials import password as passwords
 from watchword.credentials.methods import Method
 from watchword.credentials.passkey import PasskeyRefused
-from watchword.flows import account_changes, authorization, factors, hashing, passkeys, sessions
+from watchword.flows import account_changes, factors, passkeys, sessions
+from watchword.flows import sign_in as sign_in_flow
 from watchword.flows.factors import FactorRefused
-from watchword.flows.throttle import Throttled, throttle
+from watchword.flows.throttle import Throttled
 from watchword.http import Form, Request, Response, redirect
 from watchword.pages import browser, returning, second_factor, sign_in, visit
 from watchword.store import users
@@ -21,12 +21,20 @@ from watchword.store.users import User
 
 PURPOSE = "step up"
 FRESH = 600  # seconds for which a proof is good enough for a change to the account
-ORDER = ("passkey", "totp", "password", "email_code")
+ORDER = ("passkey", "totp", "password", "email_code", "recovery_code")
 
 
 def is_fresh(session: Session, now: int) -> bool:
     """Whether a session's last proof is recent enough for a change to the account."""
     return now - session.authenticated_at < FRESH
+
+
+async def is_proved(request: Request, session: Session, user: User) -> bool:
+    """Whether a session proves enough for a change to the account: lately, and by a second factor of who has one (MF-06)."""
+    if not is_fresh(session, request.runtime.now()):
+        return False
+    have = await request.runtime.database.read(enrolled, user.id)
+    return factors.holds_second(session.amr) or not factors.demanded(request.runtime.settings, user, have)
 
 
 def ask(request: Request, path: str) -> Response:
@@ -54,7 +62,7 @@ async def _page(
         return redirect(settings.issuer + returning.open_return(runtime, sealed))
     method = method if method in offered else offered[0]
     here = f"{settings.issuer}/step-up"
-    client = await _client(request, sealed)
+    client = await sign_in.asking(request, sealed)
     options, hidden = "", {"return": sealed}
     if method == "passkey":
         asked = await passkeys.request_options(runtime, browser.browser_of(request) or "", PURPOSE, user.id)
@@ -87,18 +95,6 @@ async def _page(
     return browser.page(request, "step_up", context, status=status, form_action=targets)
 
 
-async def _client(request: Request, sealed: str) -> tuple[str, str] | None:
-    """Return the name and redirect URI of the application that asked for more."""
-    runtime, value = request.runtime, browser.browser_of(request)
-    interaction = returning.interaction_of(returning.open_return(runtime, sealed))
-    if interaction is None or value is None:
-        return None
-    found = await authorization.resume(runtime, interaction, value)
-    if found is None:
-        return None
-    return (await authorization.client_of(runtime, found[1].client_id)).name, found[1].redirect_uri
-
-
 async def _situation(request: Request, sealed: str) -> tuple[Session | None, User | None, tuple[str, ...]]:
     """Return who is signed in and what they can prove now; for an application only what raises the assurance."""
     runtime = request.runtime
@@ -108,9 +104,12 @@ async def _situation(request: Request, sealed: str) -> tuple[Session | None, Use
     user = await runtime.database.read(users.get_user, session.user_id)
     if user is None:
         return None, None, ()
-    have = factors.usable(runtime.settings, await runtime.database.read(enrolled, user.id))
+    enlisted = await runtime.database.read(enrolled, user.id)
+    have = factors.usable(runtime.settings, enlisted)
     has_password = await runtime.database.read(users.find_password, user.id) is not None
     possible = [name for name in ORDER if name in have or (name == "password" and has_password)]
+    if factors.demanded(runtime.settings, user, enlisted):  # MF-06: a password alone removes no second factor
+        possible = [name for name in possible if name != "password"]
     if returning.interaction_of(returning.open_return(runtime, sealed)):
         level = methods.LEVELS.index(session.acr) if session.acr in methods.LEVELS else 0
         possible = [name for name in possible if _level(session, name) > level]
@@ -122,6 +121,7 @@ _METHODS = {
     "totp": Method.TOTP,
     "password": Method.PASSWORD,
     "email_code": Method.EMAIL_CODE,
+    "recovery_code": Method.RECOVERY_CODE,
 }
 
 
@@ -151,10 +151,7 @@ async def submit(request: Request) -> Response:
 async def _prove(request: Request, user: User, method: str, form: Form) -> Method:
     if method != "password":
         return await second_factor.prove(request, user, method, form, PURPOSE)
-    runtime = request.runtime
-    await throttle(runtime, f"sign-in account {user.id}", 10.0, 1 / 60)
-    stored = await runtime.database.read(users.find_password, user.id)
-    if stored is None or not await hashing.run(passwords.verify_password, stored, form.get("password") or ""):
+    if not await sign_in_flow.confirm_password(request.runtime, user, form.get("password") or ""):
         raise account_changes.PasswordWrong
     return Method.PASSWORD
 
@@ -166,6 +163,4 @@ async def raise_session(request: Request, session: Session, proved: Method, path
     cookie = await sessions.elevate(runtime, session, acr=acr, amr=amr)
     if cookie is None:
         return redirect(f"{runtime.settings.issuer}/sign-in")
-    max_age = session.expires_at - runtime.now() if session.remembered else None
-    header = browser.set_cookie(runtime.settings, visit.SESSION_COOKIE, cookie, max_age)
-    return redirect(runtime.settings.issuer + path, (header,))
+    return redirect(runtime.settings.issuer + path, (visit.session_cookie(request, session, cookie),))

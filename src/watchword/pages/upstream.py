@@ -8,11 +8,11 @@ import msgspec
 from watchword.credentials.methods import Method
 from watchword.credentials.passkey import PasskeyRefused
 from watchword.credentials.upstream import Identity, UpstreamRefused
-from watchword.flows import mail, passkeys, sign_in, upstream
+from watchword.flows import mail, passkeys, sessions, sign_in, upstream
 from watchword.flows.sign_in import SignInRefused
 from watchword.flows.throttle import Throttled
 from watchword.http import Request, Response, redirect
-from watchword.pages import browser, errors, returning, second_factor, step_up, visit
+from watchword.pages import account, browser, errors, returning, second_factor, step_up, visit
 from watchword.pages import sign_in as sign_in_page
 from watchword.pages.render import Problem
 from watchword.store import users
@@ -39,12 +39,37 @@ _decode = msgspec.json.Decoder(Pending).decode
 
 
 async def begin(request: Request) -> Response:
-    """Send the browser to a provider."""
+    """Send the browser to a provider, to sign in or, with the account page's ticket, to link."""
+    name, ticket = request.path_params["name"], request.query().get("link")
+    if ticket is None:
+        return await _send(request, name, request.query().get("return") or "")
+    found = await account.require_fresh(request, back=returning.DEFAULT)
+    if isinstance(found, Response):
+        return found
+    upstream.check_ticket(request.runtime, found[0].id, name, ticket)
+    back = returning.seal_return(request.runtime, returning.DEFAULT)
+    return await _send(request, name, back, link_to=found[1].id)
+
+
+async def unlink(request: Request) -> Response:
+    """My account: unlink a provider."""
+    found = await account.require_fresh(request, back=returning.DEFAULT)
+    if isinstance(found, Response):
+        return found
+    form = request.form()
+    browser.check_csrf(request, form.get("csrf"))
+    name, user = form.get("provider") or "", found[1]
+    if not await upstream.unlink(request.runtime, user, name):
+        return await account.show_overview(request, found, {"form": "passkey_last"})
+    await _tell(request, user, "upstream_unlinked")
+    return account.done(request, "overview", "upstream_unlinked", await account.changed(request, found, form))
+
+
+async def _send(request: Request, name: str, back: str, *, link_to: str = "") -> Response:
     runtime = request.runtime
     value, fresh = browser.ensure_browser(request)
-    name, back = request.path_params["name"], request.query().get("return") or ""
     try:
-        address, sealed = await upstream.begin(runtime, name, value, back)
+        address, sealed = await upstream.begin(runtime, name, value, back, link_to=link_to)
     except UpstreamRefused as refused:
         return await _failed(request, name, refused, back)
     cookie = browser.set_cookie(runtime.settings, ATTEMPT_COOKIE, _text(sealed), LIFETIME)
@@ -98,8 +123,8 @@ async def _go_on(request: Request, name: str, found: upstream.Found) -> Response
         session = await visit.current(request)
         user = await runtime.database.read(users.get_user, session.user_id) if session else None
         if user is not None and await upstream.link(runtime, user, found.identity):
-            await _tell(request, user)
-            return redirect(f"{runtime.settings.issuer}/account?notice=upstream_linked")
+            await _tell(request, user, "upstream_linked")
+            return account.done(request, "overview", "upstream_linked", await _renewed(request))
     if found.outcome in ("register", "refused_unknown") and found.user is not None:
         return _ask_to_link(request, name, found, found.user)
     if found.outcome == "register":
@@ -113,9 +138,17 @@ async def _signed_in(request: Request, user: User, back: str) -> Response:
     return await visit.proceed(request, user, (Method.UPSTREAM,), remember=False, back=back)
 
 
-async def _tell(request: Request, user: User) -> None:
+async def _renewed(request: Request) -> tuple[tuple[bytes, bytes], ...]:
+    session = await visit.current(request)
+    cookie = await sessions.renew(request.runtime, session) if session is not None else None
+    if session is None or cookie is None:
+        return ()
+    return (visit.session_cookie(request, session, cookie),)
+
+
+async def _tell(request: Request, user: User, change: str) -> None:
     origin = visit.origin_of(request)
-    await mail.notify(request.runtime, user, "new_factor", origin, "/account", change="upstream_linked")
+    await mail.notify(request.runtime, user, "new_factor", origin, "/account", change=change)
 
 
 def _ask_to_link(request: Request, name: str, found: upstream.Found, user: User) -> Response:
@@ -183,7 +216,7 @@ async def link(request: Request) -> Response:
             method = await second_factor.prove(request, user, "passkey", form, PURPOSE)
         else:
             password = form.get("password") or ""
-            proved = await sign_in.by_password(runtime, user.username, password, request.address)
+            proved = await sign_in.by_password(runtime, user.username, password, browser.source_of(request))
             method = Method.PASSWORD
             if proved.id != user.id:
                 raise SignInRefused
@@ -194,6 +227,6 @@ async def link(request: Request) -> Response:
         return await _link_page(request, pending, user, second_factor.problem_of(refused), status)
     if not await upstream.link(runtime, user, pending.identity):
         return errors.expired(request)
-    await _tell(request, user)
+    await _tell(request, user, "upstream_linked")
     back = pending.back or returning.seal_return(runtime, returning.DEFAULT)
     return await visit.proceed(request, user, (method, Method.UPSTREAM), remember=False, back=back)

@@ -12,7 +12,7 @@ import msgspec
 
 from watchword.credentials import methods
 from watchword.credentials.methods import Method
-from watchword.flows import authorization, factors, mail, sessions
+from watchword.flows import authorization, factors, mail, places, sessions
 from watchword.flows.mail import Origin
 from watchword.http import Request, Response, redirect
 from watchword.pages import browser, returning, user_agents
@@ -48,7 +48,9 @@ async def current(request: Request) -> Session | None:
 def origin_of(request: Request) -> Origin:
     """Return from where a request comes, for notices."""
     agent = request.header(b"user-agent") or ""
-    return Origin(request.address, user_agents.describe(agent).name, browser.locale_of(request))
+    locale = browser.locale_of(request)
+    place = places.place_of(request.runtime, request.address, locale)
+    return Origin(request.address, user_agents.describe(agent).name, locale, place)
 
 
 async def proceed(
@@ -99,6 +101,13 @@ async def read(request: Request) -> tuple[Visit, User] | None:
     user = await runtime.database.read(users.get_user, visit.user_id)
     changed = user is not None and (user.password_changed_at or 0) > visit.began_at
     return (visit, user) if user is not None and user.disabled_at is None and not changed else None
+
+
+def session_cookie(request: Request, session: Session, value: str) -> tuple[bytes, bytes]:
+    """Return the header of a running session's new cookie: it lasts as long as the one before."""
+    runtime = request.runtime
+    max_age = session.expires_at - runtime.now() if session.remembered else None
+    return browser.set_cookie(runtime.settings, SESSION_COOKIE, value, max_age)
 
 
 async def complete(

@@ -104,6 +104,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     second_factor_trusted: Annotated[int, msgspec.Meta(ge=0, le=400 * DAY)] = 30 * DAY
     sign_up: Literal["invited", "open"] = "invited"
     breach_list: str | None = None
+    place_database: str | None = None
     upstream: tuple[Upstream, ...] = ()
     smtp_url: str | None = None
     mail_from: str | None = None

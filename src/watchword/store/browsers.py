@@ -24,6 +24,14 @@ async def find_trust(tx: Transaction, user_id: str, browser: bytes, now: int) ->
     return row is not None
 
 
+async def is_known(tx: Transaction, user_id: str, browser: bytes) -> bool:
+    """Whether a person was signed in with a browser before."""
+    row = await tx.one(
+        "SELECT 1 AS known FROM browsers WHERE user_id = $1 AND browser = $2", user_id, browser
+    )
+    return row is not None
+
+
 async def note_browser(
     tx: Transaction, user_id: str, browser: bytes, *, trusted_until: int | None, now: int
 ) -> Sighting:

@@ -50,6 +50,12 @@ async def take(
     return max(missing / per_second, 0.001)  # refused is refused, even when it was refilled meanwhile
 
 
+async def is_drained(tx: Transaction, name: str, per_second: float, now: float) -> bool:
+    """Whether there is less than one left in a bucket; nothing is taken."""
+    row = await tx.one("SELECT level, updated_at FROM buckets WHERE name = $1", name)
+    return row is not None and row["level"] + max(0.0, now - row["updated_at"]) * per_second < 1
+
+
 async def purge(tx: Transaction, table: str, before: int) -> int:
     """Remove one step's worth of rows of a table that ended before a moment; return how many."""
     column = PURGED[table]

@@ -7,7 +7,7 @@ they write is only ever read afresh. An operation that is not named moves it: fo
 from collections.abc import Callable
 from typing import Any
 
-from watchword.store import api_tokens, clients, devices, keys, limits, tokens, trust
+from watchword.store import api_tokens, attempts, clients, devices, keys, limits, tokens, trust
 
 QUIET: frozenset[Callable[..., Any]] = frozenset(
     {
@@ -20,10 +20,13 @@ QUIET: frozenset[Callable[..., Any]] = frozenset(
         clients.flush_client_usage,
         devices.note_poll,
         keys.touch,
+        attempts.admit,
+        attempts.note_refused,
+        attempts.give_back,
         limits.take,
         limits.purge,
         limits.purge_buckets,
     }
 )
 # What changes something by one statement only is atomic by itself, and needs no savepoint or transaction to be undone alone.
-SINGLE: frozenset[Callable[..., Any]] = frozenset({tokens.use_identifier, limits.take})
+SINGLE: frozenset[Callable[..., Any]] = frozenset({tokens.use_identifier, limits.take, attempts.give_back})

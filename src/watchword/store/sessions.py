@@ -160,6 +160,16 @@ async def elevate_session(
     return True
 
 
+async def renew_session(tx: Transaction, session_id: str, digest: bytes, *, actor: str, now: int) -> bool:
+    """Give a session a new cookie; the old one is dead. False when the session ended."""
+    row = await tx.one(
+        "UPDATE sessions SET digest = $1 WHERE id = $2 AND ended_at IS NULL RETURNING id", digest, session_id
+    )
+    if row is not None:
+        await tx.record("session.renewed", actor=actor, target=session_id, at=now)
+    return row is not None
+
+
 async def end_session(tx: Transaction, session_id: str, *, user_id: str = "", actor: str, now: int) -> bool:
     """End one session, of one person if named (LG-18); return whether it was alive."""
     row = await tx.one(

@@ -49,7 +49,17 @@ async def change_password(
     if not await set_password(tx, user_id, password_hash, actor=actor, now=now):
         return []
     await forget_trust(tx, user_id)
-    return [] if but is None else await end_sessions_of(tx, user_id, but=but, actor=actor, now=now)
+    return [] if but is None else await end_elsewhere(tx, user_id, but=but, actor=actor, now=now)
+
+
+async def end_elsewhere(tx: Transaction, user_id: str, *, but: str, actor: str, now: int) -> list[str]:
+    """End every session of a person but one, and what applications were granted in others (LG-16); return the ended sessions."""
+    rows = await tx.all(
+        "SELECT id FROM grants WHERE user_id = $1 AND session_id <> $2 AND ended_at IS NULL", user_id, but
+    )
+    for row in rows:
+        await end_grant(tx, row["id"], reason="ended with other sessions", actor=actor, now=now)
+    return await end_sessions_of(tx, user_id, but=but, actor=actor, now=now)
 
 
 async def reset_password(

@@ -27,6 +27,16 @@ CREATION = json.dumps(
         "authenticatorSelection": {"residentKey": "required", "requireResidentKey": True},
     }
 )
+LINKABLE = [
+    {
+        "id": "github",
+        "name": "GitHub",
+        "account": "mara-l",
+        "linked_at": NOW - 20 * DAY,
+        "link_url": "/upstream/github",
+    },
+    {"id": "sso", "name": "Northwind SSO", "account": None, "linked_at": None, "link_url": "/upstream/sso"},
+]
 PROVIDERS = [
     {"name": "GitHub", "url": "/upstream/github?i=7Q2"},
     {"name": "Northwind SSO", "url": "/upstream/nw?i=7Q2"},
@@ -200,6 +210,7 @@ PAGES: Mapping[str, Context] = {
     "step_up": STEP_UP,
     "step_up:totp": {**STEP_UP, "method": "totp", "reason": "settings", "others": [], "cancel_url": None},
     "step_up:passkey": {**STEP_UP, "method": "passkey", "reason": "age", "others": [{"method": "password", "url": "?m=w"}]},
+    "step_up:recovery": {**STEP_UP, "method": "recovery_code", "reason": "settings", "others": []},
     "recover": form(links={"sign_in": "/"}),
     "recover_sent": reading(form(identifier="mara@example.com", minutes=30, links={"sign_in": "/", "again": "/recover"})),
     "reset_password": form(identifier="mara", password_minimum=15, errors={"new_password": "password_breached"}),
@@ -236,11 +247,11 @@ PAGES: Mapping[str, Context] = {
                              links={"sign_in": "/sign-in"}, errors={"proof": "proof_refused"}),
     "dev_mail:none": {"messages": []},
     "account/overview": account(
-        "overview", values={"name": "Mara Lindqvist"}, advice=["add_passkey", "save_recovery_codes"], may=["change_email", "delete"],
+        "overview", providers=LINKABLE, values={"name": "Mara Lindqvist"}, advice=["add_passkey", "save_recovery_codes"], may=["change_email", "delete"],
         profile={"username": "mara", "email": "mara@example.com", "email_verified": True, "pending_email": None,
                  "created_at": NOW - 400 * DAY}),
     "account/overview:bare": account(
-        "overview", advice=[], may=[], notice="profile_saved",
+        "overview", providers=[], advice=[], may=[], notice="profile_saved",
         profile={"username": "mara", "email": None, "email_verified": False, "pending_email": "m@example.net",
                  "created_at": NOW}),
     "account/passkeys": account("passkeys", passkeys=PASSKEYS, passkey_options=CREATION, may_remove=True),
@@ -295,6 +306,7 @@ MAILS: Mapping[str, Context] = {
     "code": {**ASKED, "code": "482913", "minutes": 10},
     "new_device": {**LINK, **ORIGIN},
     "new_factor": {**LINK, **ORIGIN, "change": "passkey_added"},
+    "second_factor_guessed": {**LINK, **ORIGIN},
     "password_changed": {**LINK, **ORIGIN},
     "email_changed": {**LINK, "at": NOW, "new_email": "m…@example.net"},
     "invite": {**LINK, "inviter": "ops", "hours": 72},

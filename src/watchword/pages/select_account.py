@@ -1,0 +1,37 @@
+"""OpenID Connect Core §3.1.2.1, prompt=select_account: go on as who is signed in, or sign in as somebody else."""
+
+from urllib.parse import quote
+
+from watchword.http import Request, Response, redirect
+from watchword.pages import browser, returning, sign_in, visit
+
+
+async def show(request: Request) -> Response:
+    """Show who is signed in here, for the application that asked to choose."""
+    sealed = request.query().get("return") or ""
+    settings = request.runtime.settings
+    session = await visit.current(request)
+    elsewhere = f"{settings.issuer}/sign-in?return={quote(sealed)}"
+    if session is None:
+        return redirect(elsewhere)
+    person = await sign_in.person(request, session)
+    asking = await sign_in.asking(request, sealed)
+    context = {
+        "action": f"{settings.issuer}/select-account",
+        "client": {"name": asking[0]} if asking else None,
+        "accounts": [{"id": session.user_id, "name": person["name"], "identifier": person["identifier"]}],
+        "links": {"other": elsewhere},
+        "hidden": {"return": sealed},
+    }
+    return browser.page(request, "select_account", context, form_action=[asking[1]] if asking else [])
+
+
+async def choose(request: Request) -> Response:
+    """Go on as the account that was chosen, if it is still the one signed in."""
+    form = request.form()
+    browser.check_csrf(request, form.get("csrf"))
+    sealed, runtime = form.get("return") or "", request.runtime
+    session = await visit.current(request)
+    if session is None or form.get("account") != session.user_id:
+        return redirect(f"{runtime.settings.issuer}/sign-in?return={quote(sealed)}")
+    return redirect(runtime.settings.issuer + returning.open_return(runtime, sealed))

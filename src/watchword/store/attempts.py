@@ -1,0 +1,42 @@
+"""Attempts to sign in: several buckets taken from at once, refusals counted and recorded, right proofs given back."""
+
+from dataclasses import dataclass
+
+from watchword.store.database import Transaction
+from watchword.store.limits import take
+
+
+@dataclass(frozen=True, slots=True)
+class Bucket:
+    """A bucket by its name, with what it holds and what it regains."""
+
+    name: str
+    capacity: float
+    per_second: float
+
+
+async def admit(tx: Transaction, buckets: tuple[Bucket, ...], now: float) -> float:
+    """Take one from each bucket; return 0, or the seconds to wait for the first that is empty."""
+    for bucket in buckets:
+        wait = await take(tx, bucket.name, capacity=bucket.capacity, per_second=bucket.per_second, now=now)
+        if wait:
+            return wait
+    return 0.0
+
+
+async def note_refused(
+    tx: Transaction, overall: Bucket, user_id: str | None, address: str, *, now: float
+) -> None:
+    """Count a refused proof, and record it for the account that it concerned."""
+    await take(tx, overall.name, capacity=overall.capacity, per_second=overall.per_second, now=now)
+    if user_id is not None:
+        await tx.record("sign_in.refused", actor="anonymous", target=user_id, at=int(now), address=address)
+
+
+async def give_back(tx: Transaction, bucket: Bucket) -> None:
+    """Put one back into a bucket, up to what it holds."""
+    await tx.run(
+        "UPDATE buckets SET level = CASE WHEN level + 1 > $2 THEN $2 ELSE level + 1 END WHERE name = $1",
+        bucket.name,
+        bucket.capacity,
+    )

@@ -262,6 +262,10 @@ def test_dev_prints_a_token_that_works(tmp_path: Path) -> None:
                 f"http://localhost:{port}/api/v1/tokens/self", headers={"authorization": f"Bearer {token}"}
             )
         assert shown.status_code == 200
+        listed = run_cli(tmp_path, "token", "list", "--json")
+        assert [one["name"] for one in json.loads(listed.stdout)["tokens"]] == ["development"]
+        assert "watchword-dev.db" in listed.stderr, "the other commands find the database of dev, and say so"
+        assert not (tmp_path / "watchword.db").exists()
     finally:
         process.terminate()
         process.wait(30)

@@ -14,7 +14,6 @@ from watchword.flows.runtime import Runtime
 from watchword.settings import Settings, SettingsError, with_issuer
 from watchword.store.database import StorageUnavailable
 
-DEV_DATABASE = "watchword-dev.db"
 DEV_TOKEN = "development"
 
 
@@ -73,7 +72,7 @@ def serve(
 
 def dev(
     port: Annotated[int, typer.Option(help="Port to listen on.")] = 8000,
-    database: Annotated[str, typer.Option(help="SQLite file, kept between runs.")] = DEV_DATABASE,
+    database: Annotated[str, typer.Option(help="SQLite file, kept between runs.")] = session.DEV_DATABASE,
     config: Config = None,
 ) -> None:
     """Serve on this machine for development: a database file, a link for the owner, and one working token."""

@@ -4,6 +4,7 @@ import asyncio
 import sys
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Annotated, NoReturn, TypeVar
 
 import msgspec
@@ -27,6 +28,7 @@ Config = Annotated[
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
 
 ACTOR = "console"
+DEV_DATABASE = "watchword-dev.db"
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 
 out = Console(highlight=False, soft_wrap=True)
@@ -56,11 +58,21 @@ def load(config: str | None, **overrides: object) -> Settings:
         usage(str(error))
 
 
+def development_database(config: str | None) -> str | None:
+    """Return the file of `watchword dev` where it is the only one in this folder and no option names another."""
+    settings = load(config)
+    is_only = not Path(settings.database).exists() and Path(DEV_DATABASE).exists()
+    if settings.database != Settings().database or not is_only:
+        return None
+    err.print(f"[dim]using {DEV_DATABASE}, the database of `watchword dev`; --database names another[/]")
+    return DEV_DATABASE
+
+
 def run(
     operation: Callable[[Runtime], Awaitable[T]], *, database: str | None, config: str | None, as_json: bool
 ) -> T:
     """Open the server's data, run an operation, close; leave with 1 or 2 and the reason when that fails."""
-    settings = load(config, database=database)
+    settings = load(config, database=database or development_database(config))
     try:
         return asyncio.run(with_runtime(settings, operation))
     except OAuthError as error:

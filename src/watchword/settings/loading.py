@@ -29,6 +29,7 @@ FOREIGN = frozenset(
         "FAULT",
         "MASTER_KEY",
         "ZERO_PASSPHRASE",
+        "ZERO_AGENT",
     }
 )
 

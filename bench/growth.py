@@ -1,0 +1,243 @@
+"""`python -m bench.growth`: what each operation costs with ten thousand, one million and ten million live tokens; `docs/growth.md`.
+
+    python -m bench.growth [--sizes 10000,1000000,10000000] [--postgres-sizes 10000,1000000] [--directory DIR] [--write]
+
+The database grows in place and is measured at each size. Ten million take about 7 GB of disk and a quarter of an hour.
+"""
+
+import argparse
+import asyncio
+import os
+import platform
+import statistics
+import tempfile
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bench import population, postgres
+from bench.population import CLIENT, Known
+from bench.report import number, table
+from watchword.app import App
+from watchword.flows import (
+    api_tokens,
+    client_registry,
+    introspection,
+    minting,
+    revocation,
+    token_verification,
+)
+from watchword.flows.api_tokens import TokenInput
+from watchword.flows.binding import UNBOUND
+from watchword.flows.minting import AccessGrant
+from watchword.flows.runtime import Runtime
+from watchword.flows.token_verification import Use
+from watchword.grants import refresh_token
+from watchword.http import Form
+from watchword.oauth.clients import Client
+from watchword.store import limits
+
+PAGE = Path(__file__).parent.parent / "docs" / "growth.md"
+GOAL = 1.5
+BLOCKS = 5
+CALLS = 250  # in a block
+TOGETHER = 32  # at once, so that writes share commits as they do in the server
+PURGE_STEPS = 2  # in a block
+NAMES = {
+    "verify": "verify an API token that this process never saw",
+    "introspect": "introspect an opaque access token, never seen",
+    "issue": "issue an opaque access token, durable",
+    "create": "create an API token, durable",
+    "refresh": "rotate a refresh token, durable",
+    "revoke": "revoke an access token, durable",
+    "purge": "purge 500 expired access tokens, a row",
+}
+PREAMBLE = """# Growth
+
+What an operation costs our process as the database grows: microseconds of CPU, all threads counted, system time too. The goal is that
+it grows at most {goal:g} times from ten thousand to ten million live tokens. This page is written by `python -m bench.growth --write`.
+"""
+METHOD = """## What was measured
+
+- *Live tokens* are a third each API tokens, opaque access tokens and refresh-token families, with the people and grants behind them,
+  in the server's own tables with every index (`bench/population.py`). The same database grows from size to size.
+- Each figure is the median of {blocks} blocks of {calls} calls, {together} at a time so that writes share commits as they do in the server,
+  each with a secret that no call used before and chosen from all over the database: nothing is answered from memory.
+- The calls are those that the endpoints make (`flows`, `grants`) without HTTP around them, which costs the same at any size and
+  would flatter the factor. SQLite is durable (WAL, `synchronous=FULL`); so is PostgreSQL, on the same machine, where what the
+  database server itself spends is not counted.
+- *Open* is the time until a server that starts on this database could serve. SQLite's file is checked for damage before that.
+- *A purge step* removes at most 500 rows of one table in a transaction of its own, so that nobody waits for more than one step.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """One database at one size: microseconds of CPU by operation, bytes, seconds to open, milliseconds of the longest purge step."""
+
+    size: int
+    costs: Mapping[str, float]
+    opened: float
+    step: float
+    size_on_disk: float
+
+
+async def measure(database: str, size: int, known: Known) -> Measured:
+    """Open a filled database and measure every operation."""
+    app = App(population.settings_for(database))
+    started = time.perf_counter()
+    runtime = await app.open()
+    opened = time.perf_counter() - started
+    client = await client_registry.find(runtime, CLIENT)
+    assert client is not None
+    taken: dict[str, list[float]] = {name: [] for name in NAMES}
+    steps: list[float] = []
+    for _ in range(BLOCKS):
+        for name, calls in _operations(runtime, client, known).items():
+            taken[name].append(await _time(calls))
+        taken["purge"].append(await _purge(runtime, steps))
+    await app.close()
+    costs = {name: statistics.median(values) for name, values in taken.items()}
+    return Measured(size, costs, opened, max(steps), _gigabytes(database))
+
+
+def _gigabytes(database: str) -> float:
+    return 0.0 if database.startswith("postgresql://") else Path(database).stat().st_size / 1e9
+
+
+Call = Callable[[], Awaitable[object]]
+
+
+def _operations(runtime: Runtime, client: Client, known: Known) -> dict[str, Sequence[Call]]:
+    """Return the calls of one block by operation; each uses secrets of its own up."""
+    api = [known.api.pop() for _ in range(CALLS)]
+    access = [known.access.pop() for _ in range(CALLS)]
+    ended = [known.access.pop() for _ in range(CALLS)]
+    families = [known.refresh.pop() for _ in range(CALLS)]
+    grant = AccessGrant(client, client.client_id, ("orders:read",), (population.ISSUER,), 600)
+    given = TokenInput(name="report", scope="orders:read")
+    owner = ("application", "application:bench")
+    return {
+        "verify": [lambda s=s: token_verification.verify(runtime, s, Use()) for s in api],  # type: ignore[misc]
+        "introspect": [lambda s=s: introspection.introspect(runtime, s, Use()) for s in access],  # type: ignore[misc]
+        "issue": [lambda: minting.issue(runtime, grant)] * CALLS,
+        "create": [lambda: api_tokens.create(runtime, given, owner=owner, actor="bench")] * CALLS,
+        "refresh": [lambda s=s: _refresh(runtime, client, s) for s in families],  # type: ignore[misc]
+        "revoke": [lambda s=s: revocation.revoke(runtime, client, s) for s in ended],  # type: ignore[misc]
+    }
+
+
+async def _refresh(runtime: Runtime, client: Client, token: str) -> object:
+    form = Form([("grant_type", "refresh_token"), ("refresh_token", token)])
+    return await refresh_token.handle(runtime, client, form, UNBOUND)
+
+
+async def _time(calls: Sequence[Call]) -> float:
+    started = time.process_time()
+    for start in range(0, len(calls), TOGETHER):
+        await asyncio.gather(*(call() for call in calls[start : start + TOGETHER]))
+    return (time.process_time() - started) / len(calls) * 1e6
+
+
+async def _purge(runtime: Runtime, steps: list[float]) -> float:
+    removed, started = 0, time.process_time()
+    for _ in range(PURGE_STEPS):
+        begun = time.perf_counter()
+        removed += await runtime.database.write(limits.purge, "access_tokens", runtime.now() - 60)
+        steps.append((time.perf_counter() - begun) * 1e3)
+    return (time.process_time() - started) / max(1, removed) * 1e6
+
+
+async def _grow(database: str, sizes: Sequence[int]) -> list[Measured]:
+    await population.prepare(database)
+    measured: list[Measured] = []
+    filled = 0
+    for size in sizes:
+        started = time.perf_counter()
+        known = await population.fill(database, filled, size)
+        filled = size
+        print(f"{size:12,} live tokens after {time.perf_counter() - started:.0f} s", flush=True)
+        measured.append(await measure(database, size, known))
+        print("  ".join(f"{name} {cost:.0f}" for name, cost in measured[-1].costs.items()), flush=True)
+    return measured
+
+
+def growth(measured: Sequence[Measured], name: str) -> float:
+    """Return how many times more an operation costs at the last size than at the first."""
+    return measured[-1].costs[name] / measured[0].costs[name]
+
+
+def costs_table(measured: Sequence[Measured]) -> str:
+    """Return the curve, the factor and the verdict for each operation."""
+    head = ["µs of CPU", *(f"{one.size:,}" for one in measured), "growth", f"≤ {GOAL:g} ×"]
+    rows = [
+        [
+            NAMES[name],
+            *(number(one.costs[name]) for one in measured),
+            f"{growth(measured, name):.2f} ×",
+            "yes" if growth(measured, name) <= GOAL else "**no**",
+        ]
+        for name in NAMES
+    ]
+    return table(head, rows) + "\n" + _facts(measured)
+
+
+def _facts(measured: Sequence[Measured]) -> str:
+    head = ["", *(f"{one.size:,}" for one in measured)]
+    rows = [
+        ["open, s", *(number(one.opened) for one in measured)],
+        ["longest purge step, ms", *(number(one.step) for one in measured)],
+    ]
+    if measured[-1].size_on_disk:
+        rows.append(["file, GB", *(number(one.size_on_disk) for one in measured)])
+    return table(head, rows)
+
+
+def page(sqlite: Sequence[Measured], other: Sequence[Measured]) -> str:
+    """Return the whole of `docs/growth.md`."""
+    parts = [PREAMBLE.format(goal=GOAL), "## SQLite\n", costs_table(sqlite)]
+    if other:
+        parts += ["## PostgreSQL\n", costs_table(other)]
+    parts.append(METHOD.format(blocks=BLOCKS, calls=CALLS, together=TOGETHER))
+    where = f"{os.cpu_count()} shared cores ({platform.machine()}, {platform.system()}), Python {platform.python_version()}"
+    return "\n".join([*parts, f"Measured on a virtual machine with {where}.\n"])
+
+
+def _sizes(text: str) -> list[int]:
+    return [int(part) for part in text.split(",") if part]
+
+
+def _options() -> Any:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--sizes", type=_sizes, default=[10_000, 1_000_000, 10_000_000])
+    parser.add_argument("--postgres-sizes", type=_sizes, default=[10_000, 1_000_000])
+    parser.add_argument("--directory", help="where the files are made (they are removed)")
+    parser.add_argument("--write", action="store_true", help="write docs/growth.md")
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Grow, measure, print, and write the page when asked to."""
+    options = _options()
+    with tempfile.TemporaryDirectory(dir=options.directory) as folder:
+        sqlite = asyncio.run(_grow(str(Path(folder) / "growth.db"), options.sizes)) if options.sizes else []
+    other: list[Measured] = []
+    binaries = postgres.find_binaries()
+    if options.postgres_sizes and binaries is None:
+        print("PostgreSQL is not installed: only SQLite is measured.")
+    elif options.postgres_sizes and binaries is not None:
+        with postgres.running(binaries, directory=options.directory) as address:
+            other = asyncio.run(_grow(address, options.postgres_sizes))
+    for measured in (sqlite, other):
+        if measured:
+            print(costs_table(measured))
+    if options.write and sqlite:
+        PAGE.write_text(page(sqlite, other), "utf-8")
+
+
+if __name__ == "__main__":
+    main()

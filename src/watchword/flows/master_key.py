@@ -1,7 +1,9 @@
 """The master key: the one secret that lives outside the database.
 
 Everything at rest that must be read back is sealed under a key derived from it, and the audit trail is chained under
-another. It comes from `WATCHWORD_MASTER_KEY` (64 hexadecimal digits) or from a file that only its owner can read.
+another. It comes from `WATCHWORD_MASTER_KEY` (64 hexadecimal digits) or from a file that only its owner can read. A file in
+systemd's credentials directory counts as given from outside, like the variable: it is never made here, and may be there before the
+database is.
 """
 
 import os
@@ -72,6 +74,8 @@ def load_master_key(settings: Settings) -> MasterKey:
             raise SettingsError("WATCHWORD_MASTER_KEY must be 64 hexadecimal digits")
         return MasterKey(bytes.fromhex(given))
     path = key_path(settings)
+    if _is_credential(path):
+        return _read(path)
     database = None if settings.is_postgres else Path(settings.database)
     if database is not None and database.exists() != path.exists():
         missing, present = (path, database) if database.exists() else (database, path)
@@ -83,13 +87,19 @@ def load_master_key(settings: Settings) -> MasterKey:
     return _read(path) if path.exists() else _make(path)
 
 
+def _is_credential(path: Path) -> bool:
+    folder = os.environ.get("CREDENTIALS_DIRECTORY")
+    return bool(folder) and path.parent == Path(folder or "")
+
+
 def _read(path: Path) -> MasterKey:
     try:
         mode = path.stat().st_mode
         text = path.read_text("ascii").strip()
     except (OSError, UnicodeDecodeError):
         raise SettingsError(f"cannot read the key file {path}") from None
-    if mode & (stat.S_IRWXG | stat.S_IRWXO):
+    # systemd lets the service's user in by an access list, whose mask shows as the right of a group to read.
+    if mode & (stat.S_IRWXO | (stat.S_IWGRP if _is_credential(path) else stat.S_IRWXG)):
         raise SettingsError(f"the key file {path} can be read by others: chmod 600 {path}")
     if not _HEX.fullmatch(text):
         raise SettingsError(f"the key file {path} must hold 64 hexadecimal digits")

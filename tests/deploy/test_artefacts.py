@@ -1,0 +1,212 @@
+"""The systemd unit, the container file and the Helm chart: what they promise, read from what they say.
+
+Where `systemd-analyze` and `helm` are installed they judge as well; nothing here needs a container engine or a cluster.
+"""
+
+import json
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+import yaml
+
+from watchword.settings import Settings
+
+ROOT = Path(__file__).parents[2]
+UNIT = ROOT / "deploy" / "systemd" / "watchword.service"
+IMAGE = ROOT / "deploy" / "container" / "Containerfile"
+CHART = ROOT / "deploy" / "helm" / "watchword"
+VALUES = yaml.safe_load((CHART / "values.yaml").read_text())
+SCHEMA = json.loads((CHART / "values.schema.json").read_text())
+GIVEN = {"issuer": "https://auth.example.com", "existingSecret": "watchword"}
+
+
+def unit_options() -> dict[str, list[str]]:
+    options: dict[str, list[str]] = {}
+    for line in UNIT.read_text().splitlines():
+        name, equals, value = line.partition("=")
+        if equals and not line.startswith("#"):
+            options.setdefault(name, []).append(value)
+    return options
+
+
+def test_the_unit_keeps_the_service_to_itself() -> None:
+    options = unit_options()
+    for name in ("NoNewPrivileges", "PrivateTmp", "PrivateDevices", "PrivateUsers", "ProtectHome", "DynamicUser",
+                 "ProtectKernelModules", "MemoryDenyWriteExecute", "RestrictNamespaces", "LockPersonality"):  # fmt: skip
+        assert options[name] == ["yes"], name
+    assert options["ProtectSystem"] == ["strict"]
+    assert options["CapabilityBoundingSet"] == [""]
+    assert options["RestrictAddressFamilies"] == ["AF_UNIX AF_INET AF_INET6"]
+
+
+def test_the_unit_hands_the_master_key_over_as_a_credential_and_in_no_variable() -> None:
+    options = unit_options()
+    assert options["LoadCredential"] == ["master-key:/etc/watchword/master-key"]
+    assert options["Environment"] == ["WATCHWORD_KEY_FILE=%d/master-key"]
+    assert "key_file" in Settings.__struct_fields__
+
+
+def test_systemd_finds_little_to_attack() -> None:
+    program = shutil.which("systemd-analyze")
+    if program is None:
+        pytest.skip("systemd-analyze is not installed")
+    command = [program, "security", "--offline=yes", "--threshold=20", "--no-pager", str(UNIT)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    if "Unknown option" in done.stderr or "unrecognized option" in done.stderr:
+        pytest.skip("this systemd-analyze cannot judge a file")
+    assert done.returncode == 0, done.stdout[-300:] + done.stderr
+
+
+def instructions() -> list[tuple[str, str]]:
+    """The instructions of the container file, continuation lines joined."""
+    text = re.sub(r"^#.*\n", "", IMAGE.read_text(), flags=re.MULTILINE)
+    joined = text.replace("\\\n", " ")
+    return [(line.split(None, 1)[0], line.split(None, 1)[1]) for line in joined.splitlines() if line.strip()]
+
+
+def test_the_image_is_made_in_stages_and_the_last_is_nobodys() -> None:
+    found = instructions()
+    starts = [number for number, (name, _) in enumerate(found) if name == "FROM"]
+    assert len(starts) == 2
+    last = found[starts[-1] :]
+    users = [value for name, value in last if name == "USER"]
+    assert users == ["10001:10001"]
+    assert not [value for name, value in last if name == "RUN" and re.search(r"\b(pip|apt|curl)\b", value)]
+    assert [name for name, _ in last].index("USER") < [name for name, _ in last].index("ENTRYPOINT")
+    assert {"HEALTHCHECK", "VOLUME", "EXPOSE", "STOPSIGNAL"} <= {name for name, _ in last}
+
+
+def test_the_image_holds_no_secret_and_installs_only_what_is_locked() -> None:
+    for name, value in instructions():
+        if name in ("ENV", "ARG", "LABEL"):
+            assert not re.search(r"KEY|SECRET|PASSWORD|TOKEN", value), value
+        if name == "RUN" and "-r requirements" in value:
+            assert value.count("--require-hashes") == value.count("-r requirements")
+    ignored = (IMAGE.with_name("Containerfile.dockerignore")).read_text().split()
+    assert ignored[ignored.index("*") :][0] == "*", "only what is named goes to the builder"
+
+
+def test_what_the_image_copies_is_there() -> None:
+    ignored = IMAGE.with_name("Containerfile.dockerignore").read_text().split()
+    for name, value in instructions():
+        if name == "COPY" and not value.startswith("--from"):
+            for source in value.split()[:-1]:
+                assert (ROOT / source).exists(), source
+                assert f"!{source.split('/')[0]}" in ignored, f"{source} does not reach the builder"
+
+
+def test_the_image_asks_its_own_health_where_the_server_answers() -> None:
+    checks = [value for name, value in instructions() if name == "HEALTHCHECK"]
+    assert len(checks) == 1
+    assert "/readyz" in checks[0]
+    program = json.loads(checks[0].partition("CMD ")[2])
+    assert program[:2] == ["python", "-c"]
+    compile(program[2], "healthcheck", "exec")
+
+
+def test_the_chart_checks_its_values() -> None:
+    check = jsonschema.Draft7Validator(SCHEMA)
+    check.check_schema(SCHEMA)
+    check.validate(VALUES | GIVEN)
+    for wrong in (
+        {},
+        GIVEN | {"issuer": "http://auth.example.com"},
+        GIVEN | {"issuer": "https://auth.example.com/"},
+        GIVEN | {"existingSecret": ""},
+        GIVEN | {"masterKey": "in the values"},
+        GIVEN | {"ingress": {"enabled": True, "tlsSecret": ""}},
+    ):
+        assert not check.is_valid(VALUES | wrong), wrong
+
+
+def templates() -> Iterator[tuple[str, str]]:
+    for path in sorted((CHART / "templates").iterdir()):
+        yield path.name, path.read_text()
+
+
+def test_every_value_that_a_template_uses_is_there_and_every_value_is_used() -> None:
+    used = {
+        tuple(path.split(".")) for _, text in templates() for path in re.findall(r"\.Values\.([\w.]+)", text)
+    }
+    used |= {("image", name) for name in ("repository", "tag", "digest")}  # within a `with`
+    for path in used:
+        known: Any = VALUES
+        for part in path:
+            assert part in known, ".".join(path)
+            known = known[part]
+    for name in VALUES:
+        assert any(path[0] == name for path in used), f"{name} is used by no template"
+        assert name in SCHEMA["properties"], name
+
+
+def test_the_chart_keeps_secrets_in_the_secret_that_exists() -> None:
+    text = "\n".join(text for _, text in templates())
+    assert "kind: Secret" not in text
+    for variable in ("WATCHWORD_MASTER_KEY", "WATCHWORD_DATABASE"):
+        assert re.search(rf"name: {variable}\n\s+valueFrom:\n\s+secretKeyRef:", text), variable
+
+
+@pytest.fixture(scope="module")
+def rendered() -> dict[str, dict[str, Any]]:
+    """What the chart makes of everything switched on, by kind."""
+    helm = shutil.which("helm")
+    if helm is None:
+        pytest.skip("helm is not installed")
+    more = {
+        **{f"ingress.{name}": value for name, value in (("enabled", "true"), ("tlsSecret", "tls"))},
+        "serviceMonitor.enabled": "true",
+        "serviceMonitor.tokenSecret": "metrics",
+        "trustedProxies": "{10.0.0.0/8}",
+    }
+    given = [part for name, value in (GIVEN | more).items() for part in ("--set", f"{name}={value}")]
+    command = [helm, "template", "auth", str(CHART), "--kube-version", "1.31.0", *given]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    return {document["kind"]: document for document in yaml.safe_load_all(done.stdout)}
+
+
+def test_the_rendered_chart_is_whole(rendered: dict[str, dict[str, Any]]) -> None:
+    assert set(rendered) == {
+        "ConfigMap", "Deployment", "HorizontalPodAutoscaler", "Ingress", "Job", "NetworkPolicy", "PodDisruptionBudget",
+        "Service", "ServiceMonitor",
+    }  # fmt: skip
+    selector = rendered["Deployment"]["spec"]["selector"]["matchLabels"]
+    assert rendered["Service"]["spec"]["selector"] == selector
+    assert rendered["PodDisruptionBudget"]["spec"]["selector"]["matchLabels"] == selector
+    assert rendered["NetworkPolicy"]["spec"]["podSelector"]["matchLabels"] == selector
+    labels = rendered["Job"]["spec"]["template"]["metadata"]["labels"]
+    assert not selector.items() <= labels.items(), "the job gets no requests"
+
+
+@pytest.mark.parametrize("kind", ["Deployment", "Job"])
+def test_rendered_pods_may_do_nothing_beyond_serving(rendered: dict[str, dict[str, Any]], kind: str) -> None:
+    pod = rendered[kind]["spec"]["template"]["spec"]
+    assert pod["automountServiceAccountToken"] is False
+    assert pod["securityContext"]["runAsNonRoot"] is True
+    for container in pod["containers"]:
+        held = container["securityContext"]
+        assert held["readOnlyRootFilesystem"] is True
+        assert held["allowPrivilegeEscalation"] is False
+        assert held["capabilities"] == {"drop": ["ALL"]}
+        assert container["resources"]["limits"]["memory"]
+
+
+def test_the_rendered_configuration_is_one_that_the_server_takes(rendered: dict[str, dict[str, Any]]) -> None:
+    import tomllib
+
+    options = tomllib.loads(rendered["ConfigMap"]["data"]["watchword.toml"])
+    assert Settings(**options | {"trusted_proxies": tuple(options["trusted_proxies"])}).behind_tls_proxy
+    container = rendered["Deployment"]["spec"]["template"]["spec"]["containers"][0]
+    known = {f"WATCHWORD_{name.upper()}" for name in Settings.__struct_fields__}
+    assert {variable["name"] for variable in container["env"]} <= known | {
+        "WATCHWORD_CONFIG",
+        "WATCHWORD_MASTER_KEY",
+    }
+    assert container["readinessProbe"]["httpGet"]["path"] == "/readyz"
+    assert container["livenessProbe"]["httpGet"]["path"] == "/healthz"

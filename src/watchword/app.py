@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from watchword import http, jobs
-from watchword.flows import accounts, exposure, places, start
+from watchword.flows import accounts, exposure, places, proofs, start
 from watchword.flows.client_certificates import Certificates
 from watchword.flows.local import LocalVerifier
 from watchword.flows.runtime import Runtime, Trust
@@ -172,7 +172,8 @@ class App:
             faults.reach("answer.made", request.path)
         except Exception as error:
             response = _refusal(error, request.path)
-        return response.status, _lines(response.headers, self._extra, route.cors), response.body
+        headers = (*response.headers, *self._nonce(request))
+        return response.status, _lines(headers, self._extra, route.cors), response.body
 
     async def _answer(
         self, scope: Scope, receive: Receive, path: str, params: dict[str, str], route: Route
@@ -183,11 +184,19 @@ class App:
             request.body = await http.read_body(receive)
             response = await route.endpoint(request)
             faults.reach("answer.made", path)
-            return response
         except Exception as error:
             if route.page and request is not None and isinstance(error, OAuthError):
                 return errors.page(request, error)
-            return _refusal(error, path if not params else "")
+            response = _refusal(error, path if not params else "")
+        if request is not None and (nonce := self._nonce(request)):
+            response.headers = (*response.headers, *nonce)
+        return response
+
+    def _nonce(self, request: Request) -> Headers:
+        """Return the header with the nonce for the next proof of who sent one (RFC 9449 §8.2)."""
+        if self.settings.dpop_nonce == "off" or b"dpop" not in request.headers or self.runtime is None:
+            return ()
+        return ((b"dpop-nonce", proofs.nonce(self.runtime).encode()),)
 
     def _request(self, scope: Scope, path: str, params: dict[str, str]) -> Request:
         if self.runtime is None:

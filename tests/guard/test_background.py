@@ -3,6 +3,7 @@
 import asyncio
 import os
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from tests.fixtures.servers import Process, run_cli, serve
 
 from watchword.guard import Guard, Refused, background
 from watchword.guard.guard import Presented
+from watchword.guard.possession import NotProven, Possession
 from watchword.jose import jwk, jwt
 
 
@@ -65,14 +67,14 @@ def test_a_jwt_whose_key_is_known_needs_no_other_thread() -> None:
 
 
 def test_of_many_threads_with_one_proof_a_single_one_is_let_through() -> None:
-    guard = Guard("https://auth.example.com")
+    possession = Possession(time.time, None, None)
     start = threading.Barrier(8)
 
     def use(_: int) -> bool:
         start.wait()
         try:
-            guard._use_proof("key 1")
-        except Refused:
+            possession._use("key 1")
+        except NotProven:
             return False
         return True
 

@@ -1,17 +1,16 @@
 """Who calls this server's own API: an access token of any kind that is meant for this server (RFC 6750, RFC 9449)."""
 
-import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from watchword.flows import introspection
+from watchword.flows import introspection, proofs
 from watchword.flows.client_auth import Credentials
 from watchword.flows.runtime import Runtime
 from watchword.flows.token_verification import Use
 from watchword.oauth import dpop, mtls
+from watchword.oauth.bearer import challenge
 from watchword.oauth.errors import OAuthError
 from watchword.oauth.scopes import is_reserved
-from watchword.store import tokens
 
 ALL = "watchword:admin"
 
@@ -99,18 +98,29 @@ async def _check_possession(
     if isinstance(x5t, str) and jkt is None:
         return
     if not isinstance(jkt, str) or scheme.lower() != "dpop" or credentials.dpop is None:  # RFC 9449 §7.1
-        raise _refused("a bound token without its proof")
-    proof = dpop.check_proof(
-        credentials.dpop,
-        method=credentials.method,
-        uri=runtime.settings.issuer + path,
-        now=runtime.now(),
-        access_token=token,
-        expected_jkt=jkt,
+        raise _proof_refused(OAuthError("invalid_token", "The token is bound to a key: send a DPoP proof."))
+    try:
+        await proofs.check(
+            runtime, credentials.dpop, credentials.method, path, access_token=token, expected_jkt=jkt
+        )
+    except OAuthError as error:
+        raise _proof_refused(error) from None
+
+
+def _proof_refused(error: OAuthError) -> OAuthError:
+    # RFC 9449 §7.1 and §9: a resource answers 401 with a challenge, unlike the token endpoint
+    parameters = {
+        "error": error.code,
+        "error_description": error.description,
+        "algs": " ".join(dpop.ALGORITHMS),
+    }
+    return OAuthError(
+        error.code,
+        error.description,
+        detail=error.detail,
+        challenge=challenge("DPoP", parameters),
+        status=401,
     )
-    used = hashlib.sha256(f"dpop\n{proof.jkt}\n{proof.jti}".encode()).digest()
-    if not await runtime.database.write(tokens.use_identifier, used, proof.iat + 600):
-        raise _refused("the proof was used before")
 
 
 def _refused(detail: str) -> OAuthError:

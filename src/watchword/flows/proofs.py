@@ -1,15 +1,20 @@
-"""RFC 9449 and RFC 8705: checking what a request proves possession of, once (DP-51)."""
+"""RFC 9449 and RFC 8705: checking what a request proves possession of, once (DP-51), with a nonce of ours where that is asked for.
+
+A nonce is a moment and its HMAC under a key that all nodes share: nobody stores one, and every node knows those of the others
+(DP-50). It is the same for a minute and good for five, and every answer to a request with a proof carries the latest.
+"""
 
 import hashlib
 from collections.abc import Collection
 
 from watchword.flows.binding import UNBOUND, Binding
 from watchword.flows.client_auth import Credentials
+from watchword.flows.keyring import NONCE_KEY
 from watchword.flows.runtime import Runtime
 from watchword.jose.jwk import certificate_thumbprint
-from watchword.jose.jws import ALGORITHMS
 from watchword.oauth import dpop
 from watchword.oauth.clients import FAPI_ALGORITHMS, Client
+from watchword.oauth.dpop import DPoPProof
 from watchword.oauth.errors import OAuthError
 from watchword.store import tokens
 
@@ -19,24 +24,52 @@ async def prove(runtime: Runtime, client: Client, credentials: Credentials, path
     if credentials.dpop is None and credentials.certificate is None:
         return UNBOUND
     x5t = certificate_thumbprint(credentials.certificate) if credentials.certificate is not None else None
-    algorithms = FAPI_ALGORITHMS if client.security_profile == "fapi2" else tuple(ALGORITHMS)
+    algorithms = FAPI_ALGORITHMS if client.security_profile == "fapi2" else dpop.ALGORITHMS
     return Binding(await prove_key(runtime, credentials, path, algorithms), x5t)
 
 
 async def prove_key(
-    runtime: Runtime, credentials: Credentials, path: str, algorithms: Collection[str] = tuple(ALGORITHMS)
+    runtime: Runtime, credentials: Credentials, path: str, algorithms: Collection[str] = dpop.ALGORITHMS
 ) -> str | None:
     """Check the DPoP proof of a request, use it up, and return its key's thumbprint; None when there is no proof."""
     if credentials.dpop is None:
         return None
-    proof = dpop.check_proof(
-        credentials.dpop,
-        method=credentials.method,
-        uri=runtime.settings.issuer + path,
-        algorithms=algorithms,
+    return (await check(runtime, credentials.dpop, credentials.method, path, algorithms=algorithms)).jkt
+
+
+async def check(
+    runtime: Runtime,
+    proof: str,
+    method: str,
+    path: str,
+    *,
+    access_token: str | None = None,
+    expected_jkt: str | None = None,
+    algorithms: Collection[str] = dpop.ALGORITHMS,
+) -> DPoPProof:
+    """Check a proof for a path of this server and use it up; raise `invalid_dpop_proof` or `use_dpop_nonce`."""
+    settings = runtime.settings
+    checked = dpop.check_proof(
+        proof,
+        method=method,
+        uri=settings.issuer + path,
+        alias=settings.mtls_address and settings.mtls_address + path,  # RFC 8705 §5
         now=runtime.now(),
+        access_token=access_token,
+        expected_jkt=expected_jkt,
+        algorithms=algorithms,
+        nonce_check=None if settings.dpop_nonce == "off" else lambda sent: _is_fresh(runtime, sent),
     )
-    used = hashlib.sha256(f"dpop\n{proof.jkt}\n{proof.jti}".encode()).digest()
-    if not await runtime.database.write(tokens.use_identifier, used, proof.iat + 600):  # RFC 9449 §11.1
+    used = hashlib.sha256(f"dpop\n{checked.jkt}\n{checked.jti}".encode()).digest()
+    if not await runtime.database.write(tokens.use_identifier, used, checked.iat + 600):  # RFC 9449 §11.1
         raise OAuthError("invalid_dpop_proof", "The DPoP proof was used before.")
-    return proof.jkt
+    return checked
+
+
+def nonce(runtime: Runtime) -> str:
+    """Return the nonce that proofs are to hold from now on (RFC 9449 §8.2)."""
+    return dpop.make_nonce(runtime.keyring.secret(NONCE_KEY), runtime.now())
+
+
+def _is_fresh(runtime: Runtime, sent: str) -> bool:
+    return dpop.is_fresh_nonce(runtime.keyring.secret(NONCE_KEY), sent, runtime.now())

@@ -35,7 +35,19 @@ class GuardMiddleware:
         except Refused as refused:
             await answer(refused, scope, send)
             return
-        await self._app(scope, receive, send)
+        nonce = self._guard.fresh_nonce(scope["principal"])
+        await self._app(scope, receive, send if nonce is None else with_nonce(send, nonce))
+
+
+def with_nonce(send: Send, nonce: str) -> Send:
+    """Return a `send` that tells the caller the nonce for its next proof (RFC 9449 §9)."""
+
+    async def sending(message: MutableMapping[str, Any]) -> None:
+        if message["type"] in ("http.response.start", "websocket.accept"):
+            message["headers"] = [*message.get("headers", ()), (b"dpop-nonce", nonce.encode())]
+        await send(message)
+
+    return sending
 
 
 def presented(scope: Scope) -> Presented:

@@ -16,10 +16,11 @@ from typing import TypeVar
 from watchword.guard import background, transport
 from watchword.guard.issuer import Issuer, IssuerUnavailable, Local
 from watchword.guard.policy import OPEN, Policy, Refused, check, refuse
+from watchword.guard.possession import NotProven, Possession, read_nonce_key
 from watchword.guard.principal import Principal, from_claims
 from watchword.jose import JoseError, jws, jwt
 from watchword.jose.jwk import Key
-from watchword.oauth import dpop, mtls, token_format
+from watchword.oauth import dpop, token_format
 from watchword.oauth.bearer import PresentedToken, read_authorization
 from watchword.oauth.errors import OAuthError
 
@@ -48,10 +49,6 @@ class Presented:
     secure: bool = True
 
 
-class _Use(float):
-    """When one use of a proof may be forgotten, in Unix seconds; each use is an object of its own."""
-
-
 class Guard:
     """Accepts the credentials of one issuer for one API.
 
@@ -61,6 +58,8 @@ class Guard:
     with itself as the credential. `live` asks the issuer about JWTs too, so that their revocation is noticed as well.
     `plain_http` says whose credentials are refused, and reported to the issuer as exposed, when they come over unencrypted HTTP:
     those from public addresses, those from anywhere but this machine ("refuse"), or nobody's ("allow").
+    With `dpop_nonce_key` (or `WATCHWORD_GUARD_DPOP_NONCE_KEY`), the same in every process of the API, proofs of possession must hold
+    a nonce of this API. `api_address` is the API's own address as callers see it, where a proxy shows another one.
     """
 
     def __init__(
@@ -74,6 +73,8 @@ class Guard:
         live: bool = False,
         resource_metadata: str | None = None,
         plain_http: transport.PlainHttp = "refuse-public",
+        dpop_nonce_key: str | bytes | None = None,
+        api_address: str | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._issuer: Issuer | Local
@@ -96,8 +97,7 @@ class Guard:
         self._answers: dict[str, tuple[Mapping[str, object], float]] = {}
         self._asking: dict[tuple[int, str, str | None, str | None], asyncio.Future[Mapping[str, object]]] = {}
         self._recognised: dict[str, tuple[str, Mapping[str, object] | None, Principal]] = {}
-        self._proofs: dict[str, _Use] = {}
-        self._proofs_limit = MAX_REMEMBERED
+        self._possession = Possession(clock, read_nonce_key(dpop_nonce_key), api_address)
 
     async def authenticate(self, presented: Presented, policy: Policy = OPEN) -> Principal:
         """Return the caller of a request when it meets the policy; raise Refused with the answer to give."""
@@ -158,7 +158,12 @@ class Guard:
         claims: Mapping[str, object] | None,
         policy: Policy,
     ) -> Principal:
-        self._check_possession(principal, found, presented)
+        try:
+            self._possession.check(
+                principal, found, presented.dpop, presented.method, presented.uri, presented.certificate
+            )
+        except NotProven as refused:
+            raise self._not_proven(refused) from None
         self._recognise(presented.authorization[0], found.token, claims, principal)
         scheme = "DPoP" if found.scheme == "dpop" else "Bearer"
         check(policy, principal, now=self._clock(), scheme=scheme, metadata=self.resource_metadata)
@@ -295,46 +300,17 @@ class Guard:
     async def _ask_issuer(self, token: str, presented: Presented) -> Mapping[str, object]:
         return await self._issuer.introspect(token, address=presented.address, path=presented.path)
 
-    def _check_possession(self, principal: Principal, found: PresentedToken, presented: Presented) -> None:
-        if principal.x5t is not None and not mtls.is_bound(
-            presented.certificate, principal.x5t
-        ):  # RFC 8705 §3
-            raise self._invalid("The token is bound to another certificate.")
-        if principal.jkt is None:
-            if found.scheme == "dpop":
-                raise self._invalid("The token is not bound to a key.")
-            return
-        if found.scheme != "dpop" or len(presented.dpop) != 1:  # RFC 9449 §7.1
-            raise self._proof_refused(
-                "invalid_token", "The token is bound to a key: send it with a DPoP proof."
-            )
-        try:
-            proof = dpop.check_proof(
-                presented.dpop[0],
-                method=presented.method,
-                uri=presented.uri,
-                now=int(self._clock()),
-                access_token=found.token,
-                expected_jkt=principal.jkt,
-            )
-        except OAuthError as error:
-            raise self._proof_refused("invalid_dpop_proof", error.description) from None
-        self._use_proof(f"{proof.jkt} {proof.jti}")
+    def _not_proven(self, refused: NotProven) -> Refused:
+        algs = " ".join(dpop.ALGORITHMS) if refused.scheme == "DPoP" else None
+        answer = refuse(401, refused.error, str(refused), refused.scheme, self.resource_metadata, algs=algs)
+        nonce = self._possession.nonce() if refused.scheme == "DPoP" else None
+        if nonce is not None:  # RFC 9449 §9
+            answer.headers = (*answer.headers, ("DPoP-Nonce", nonce))
+        return answer
 
-    def _use_proof(self, identifier: str) -> None:
-        now = self._clock()
-        if len(self._proofs) >= self._proofs_limit:
-            for known, until in list(self._proofs.items()):
-                if until <= now:
-                    self._proofs.pop(known, None)
-            self._proofs_limit = max(MAX_REMEMBERED, 2 * len(self._proofs))
-        use = _Use(now + dpop.MAX_AGE + dpop.LEEWAY + 1)
-        # RFC 9449 §11.1: of several threads, one alone finds its own use in the dictionary.
-        if self._proofs.setdefault(identifier, use) is not use:
-            raise self._proof_refused("invalid_dpop_proof", "The DPoP proof was used before.")
-
-    def _proof_refused(self, error: str, description: str) -> Refused:
-        return refuse(401, error, description, "DPoP", self.resource_metadata, algs=" ".join(dpop.ALGORITHMS))
+    def fresh_nonce(self, principal: Principal) -> str | None:
+        """Return the nonce to send as `DPoP-Nonce` with the answer to a caller, None where none is asked for (RFC 9449 §9)."""
+        return self._possession.nonce() if principal.jkt is not None else None
 
     def _invalid(self, description: str = "The access token is not valid.") -> Refused:
         return refuse(401, "invalid_token", description, "Bearer", self.resource_metadata)

@@ -37,7 +37,19 @@ class GuardMiddleware:
                 environ[PRINCIPAL] = self._guard.authenticate_sync(presented(environ), self._policy)
             except Refused as refused:
                 return answer(refused, environ, start_response)
+            nonce = self._guard.fresh_nonce(environ[PRINCIPAL])
+            if nonce is not None:
+                start_response = with_nonce(start_response, nonce)
         return self._app(environ, start_response)
+
+
+def with_nonce(start_response: StartResponse, nonce: str) -> StartResponse:
+    """Return a `start_response` that tells the caller the nonce for its next proof (RFC 9449 §9)."""
+
+    def starting(status: str, headers: list[tuple[str, str]], *rest: object) -> object:
+        return start_response(status, [*headers, ("DPoP-Nonce", nonce)], *rest)
+
+    return starting
 
 
 def presented(environ: Mapping[str, Any]) -> Presented:

@@ -21,7 +21,10 @@ MAX_AGE = 120
 LEEWAY = 30
 MAX_JTI = 256
 MAX_PROOF = 8192
+# A nonce is good for as long as this; it changes so often, so that a fresh one is at hand long before.
 NONCE_LIFETIME = 300
+NONCE_STEP = 60
+MAX_NONCE = 64
 PRIVATE_MEMBERS = frozenset({"d", "p", "q", "dp", "dq", "qi", "oth", "k"})
 
 _ESCAPE = re.compile(r"%([0-9A-Fa-f]{2})")
@@ -43,6 +46,7 @@ def check_proof(
     *,
     method: str,
     uri: str,
+    alias: str | None = None,
     now: int,
     access_token: str | None = None,
     expected_jkt: str | None = None,
@@ -51,7 +55,8 @@ def check_proof(
 ) -> DPoPProof:
     """Check a proof for a request (§4.3); raise `invalid_dpop_proof`.
 
-    `access_token` is the token that came with it and `expected_jkt` the key it is bound to. With `nonce_check` the proof must
+    `alias` is another address of the same target. `access_token` is the token that came with it and `expected_jkt` the key it is bound
+    to. With `nonce_check` the proof must
     hold a nonce that it accepts: raise `use_dpop_nonce` otherwise, which the caller answers with a fresh one (§8).
     """
     if len(proof) > MAX_PROOF:
@@ -76,7 +81,9 @@ def check_proof(
         raise _refused(error.reason) from None
     if claims["htm"] != method:  # §4.3 (8)
         raise _refused("made for another method")
-    if not _same_target(claims["htu"], uri):  # §4.3 (9)
+    if not _same_target(claims["htu"], uri) and not (
+        alias and _same_target(claims["htu"], alias)
+    ):  # §4.3 (9)
         raise _refused("made for another address")
     if not now - MAX_AGE <= claims["iat"] <= now + LEEWAY:  # §4.3 (11)
         raise _refused("too old or from the future")
@@ -126,8 +133,8 @@ def _normal_escape(match: re.Match[str]) -> str:
 
 
 def make_nonce(key: bytes, now: int) -> str:
-    """Return a nonce that any node with the same key recognises (§8)."""
-    moment = now.to_bytes(6, "big")
+    """Return the nonce of a moment, which any node with the same key recognises (§8)."""
+    moment = (now - now % NONCE_STEP).to_bytes(6, "big")
     return base64.urlsafe_b64encode(
         moment + hmac.new(key, b"dpop nonce" + moment, hashlib.sha256).digest()[:18]
     ).decode()
@@ -135,6 +142,8 @@ def make_nonce(key: bytes, now: int) -> str:
 
 def is_fresh_nonce(key: bytes, nonce: str, now: int) -> bool:
     """Whether a nonce is one of ours and not too old."""
+    if len(nonce) > MAX_NONCE:
+        return False
     try:
         raw = base64.urlsafe_b64decode(nonce.encode("ascii"))
     except ValueError:

@@ -76,7 +76,8 @@ class OAuthError(Exception):
 
     `code` is a key of `ERRORS`; `description` is for the developer at the other end and never repeats what was sent
     (RFC 6749 §5.2 restricts its characters); `detail` reaches only the log; `field` names the input at fault;
-    `retry_after` is in seconds; `challenge` is the value of `WWW-Authenticate` where the protocol wants one.
+    `retry_after` is in seconds; `challenge` is the value of `WWW-Authenticate` where the protocol wants one; `status` stands for the
+    table's where a resource answers otherwise than the token endpoint.
     """
 
     def __init__(
@@ -88,9 +89,10 @@ class OAuthError(Exception):
         field: str | None = None,
         retry_after: int | None = None,
         challenge: str | None = None,
+        status: int | None = None,
     ) -> None:
         super().__init__(code, description)
-        self.rule = ERRORS[code]
+        self.rule = ERRORS[code] if status is None else ErrorRule(status)
         self.code = code
         self.description = description
         self.detail = detail

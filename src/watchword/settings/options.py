@@ -118,6 +118,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     refresh_token_lifetime: Seconds = 180 * DAY
     refresh_token_grace: Annotated[int, msgspec.Meta(ge=0, le=60)] = 10
     pushed_request_lifetime: Annotated[int, msgspec.Meta(ge=5, le=600)] = 60
+    dpop_nonce: Literal["off", "required"] = "off"
     device_code_lifetime: Annotated[int, msgspec.Meta(ge=60, le=1800)] = 600
     device_poll_interval: Annotated[int, msgspec.Meta(ge=1, le=60)] = 5
     fetch_allow_loopback: bool = False

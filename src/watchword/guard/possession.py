@@ -1,0 +1,127 @@
+"""RFC 9449 §7 and RFC 8705 §3 at an API: whether a caller holds the key or the certificate that a token is bound to.
+
+A proof works once in a process: its identifier is remembered for as long as the proof is good, two and a half minutes at most. With
+`nonce_key` proofs must hold a nonce of this API (§9): a moment and its HMAC, which every process with the same key recognises and
+nobody stores.
+"""
+
+import os
+from collections.abc import Callable, Sequence
+from urllib.parse import urlsplit
+
+from watchword.guard.principal import Principal
+from watchword.oauth import dpop, mtls
+from watchword.oauth.bearer import PresentedToken
+from watchword.oauth.errors import OAuthError
+
+MAX_REMEMBERED = 10_000
+MIN_KEY_BYTES = 32
+VARIABLE = "WATCHWORD_GUARD_DPOP_NONCE_KEY"
+
+
+class _Use(float):
+    """When one use of a proof may be forgotten, in Unix seconds; each use is an object of its own."""
+
+
+class NotProven(Exception):
+    """A caller did not prove what its token is bound to; `error` and `scheme` go into the challenge."""
+
+    def __init__(self, error: str, description: str, scheme: str = "DPoP") -> None:
+        super().__init__(description)
+        self.error = error
+        self.scheme = scheme
+
+
+class Possession:
+    """The proofs of one API; `address` is its origin as callers see it, None where the request itself tells it rightly."""
+
+    def __init__(self, clock: Callable[[], float], nonce_key: bytes | None, address: str | None) -> None:
+        self._clock = clock
+        self._nonce_key = nonce_key
+        self._origin = origin(address) if address else None
+        self._used: dict[str, _Use] = {}
+        self._limit = MAX_REMEMBERED
+
+    def nonce(self) -> str | None:
+        """Return the nonce for proofs from now on, None where none is asked for."""
+        return None if self._nonce_key is None else dpop.make_nonce(self._nonce_key, int(self._clock()))
+
+    def check(
+        self,
+        principal: Principal,
+        found: PresentedToken,
+        proofs: Sequence[str],
+        method: str,
+        uri: str,
+        certificate: bytes | None,
+    ) -> None:
+        """Raise NotProven unless a bound token comes with what it is bound to, and an unbound one as an unbound one."""
+        if principal.x5t is not None and not mtls.is_bound(certificate, principal.x5t):  # RFC 8705 §3
+            raise NotProven("invalid_token", "The token is bound to another certificate.", "Bearer")
+        if principal.jkt is None:
+            if found.scheme == "dpop":
+                raise NotProven("invalid_token", "The token is not bound to a key.", "Bearer")
+            return
+        if found.scheme != "dpop" or len(proofs) != 1:  # RFC 9449 §7.1
+            raise NotProven("invalid_token", "The token is bound to a key: send it with a DPoP proof.")
+        self._check_proof(principal.jkt, found.token, proofs[0], method, uri)
+
+    def _check_proof(self, jkt: str, token: str, sent: str, method: str, uri: str) -> None:
+        try:
+            proof = dpop.check_proof(
+                sent,
+                method=method,
+                uri=self._seen_from_outside(uri),
+                now=int(self._clock()),
+                access_token=token,
+                expected_jkt=jkt,
+                nonce_check=None if self._nonce_key is None else self._is_fresh,
+            )
+        except OAuthError as error:
+            raise NotProven(error.code, error.description) from None
+        self._use(f"{proof.jkt} {proof.jti}")
+
+    def _is_fresh(self, nonce: str) -> bool:
+        return dpop.is_fresh_nonce(self._nonce_key or b"", nonce, int(self._clock()))
+
+    def _seen_from_outside(self, uri: str) -> str:
+        # DP-52: behind a proxy a request shows the proxy's view; what the caller signed is the public address.
+        if self._origin is None:
+            return uri
+        return self._origin + "/" + uri.partition("://")[2].partition("/")[2]
+
+    def _use(self, identifier: str) -> None:
+        now = self._clock()
+        if len(self._used) >= self._limit:
+            for known, until in list(self._used.items()):
+                if until <= now:
+                    self._used.pop(known, None)
+            self._limit = max(MAX_REMEMBERED, 2 * len(self._used))
+        use = _Use(now + dpop.MAX_AGE + dpop.LEEWAY + 1)
+        # RFC 9449 §11.1: of several threads, one alone finds its own use in the dictionary.
+        if self._used.setdefault(identifier, use) is not use:
+            raise NotProven("invalid_dpop_proof", "The DPoP proof was used before.")
+
+
+def origin(address: str) -> str:
+    """Return the scheme and host of an address; raise ValueError for anything else."""
+    parts = urlsplit(address)
+    if parts.scheme not in ("https", "http") or not parts.hostname or parts.query or parts.fragment:
+        raise ValueError(f"api_address must be an address such as https://api.example.com, not {address!r}")
+    return f"{parts.scheme}://{parts.netloc}"
+
+
+def read_nonce_key(given: str | bytes | None) -> bytes | None:
+    """Return the key of nonces, given or from the environment, as bytes; raise ValueError when it is too short or no key."""
+    given = given or os.environ.get(VARIABLE)
+    if not given:
+        return None
+    try:
+        key = bytes.fromhex(given) if isinstance(given, str) else given
+    except ValueError:
+        key = b""
+    if len(key) < MIN_KEY_BYTES:
+        raise ValueError(
+            f"the key of DPoP nonces ({VARIABLE}) has at least {2 * MIN_KEY_BYTES} hexadecimal digits, the same in every process"
+        )
+    return key

@@ -33,7 +33,7 @@ def test_the_first_start_makes_it_for_its_owner_alone(tmp_path: Path) -> None:
 
 def test_a_key_without_its_database_is_refused_with_the_remedy(tmp_path: Path) -> None:
     write(tmp_path / "watchword.db.key", 0o600)
-    with pytest.raises(SettingsError, match="restore watchword.db from the backup"):
+    with pytest.raises(SettingsError, match=r"restore watchword\.db from the backup"):
         load_master_key(settings(tmp_path))
 
 

@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 DEMO_READY := $(VENV)/.demo-ready
 CODE := $(wildcard src tests bench examples tools)
 
-.PHONY: help demo test check format bench docs lock clean
+.PHONY: help demo test check format drills bench docs lock clean
 .DEFAULT_GOAL := help
 
 help: ## List the targets
@@ -44,6 +44,9 @@ check: $(READY) ## Format, lint, types, import contracts, unit tests: under a mi
 format: $(READY) ## Format and sort what can be
 	$(BIN)/ruff check --fix-only --quiet $(CODE)
 	$(BIN)/ruff format --quiet $(CODE)
+
+drills: $(READY) ## Break everything that can break, for as long as it takes; docs/reliability.md says what was found
+	WATCHWORD_DRILLS=1 $(BIN)/python -m pytest -n 0 tests/drills --durations=0
 
 bench: $(READY) ## Measure against the peers that install here, and write docs/performance.md
 	$(BIN)/python -m bench

@@ -8,11 +8,13 @@ Prometheus metrics only when they are scraped, because the hot endpoints count e
 import contextlib
 import json
 import re
+import select
 import sys
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 
 MAX_VALUE = 400
+MAX_LINE = select.PIPE_BUF  # what a pipe takes wholly or not at all
 LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 _CREDENTIAL = re.compile(
     r"\b([a-z][a-z0-9]{1,9}[a-z]_)[0-9A-Za-z]{20,}|\b(eyJ)[0-9A-Za-z_-]{8,}\.[0-9A-Za-z_.-]*"
@@ -45,6 +47,7 @@ class Log:
     def __init__(self) -> None:
         self._least = LEVELS["info"]
         self._render = _as_json
+        self._lost = 0  # lines that were not written because nobody took them
 
     def configure(self, log_format: str, level: str) -> None:
         """Write JSON lines or lines for reading at a console, from a level on."""
@@ -66,12 +69,38 @@ class Log:
     def _write(self, level: str, event: str, fields: Mapping[str, object]) -> None:
         if LEVELS[level] < self._least:
             return
-        timestamp = datetime.now(UTC).isoformat().replace("+00:00", "Z")
         shown = {name: _clean_value(value) for name, value in fields.items()}
-        line = self._render({**shown, "event": event, "level": level, "timestamp": timestamp})
+        if not _would_wait():
+            if self._lost:
+                lost, self._lost = self._lost, 0
+                self._emit("warning", "log.lost", {"lines": lost})
+            self._emit(level, event, shown)
+        else:
+            self._lost += 1
+
+    def _emit(self, level: str, event: str, shown: Mapping[str, object]) -> None:
+        timestamp = datetime.now(UTC).isoformat().replace("+00:00", "Z")
+        end = {"event": event, "level": level, "timestamp": timestamp}
+        line = self._render({**shown, **end}) + "\n"
+        if len(line) > MAX_LINE:
+            line = self._render({**{name: str(value)[:60] for name, value in shown.items()}, **end}) + "\n"
         with contextlib.suppress(OSError, ValueError):  # a closed standard error must not fail a request
-            sys.stderr.write(line + "\n")
+            sys.stderr.write(line)
             sys.stderr.flush()
+
+
+def _would_wait() -> bool:
+    """Whether standard error is a pipe that its reader does not empty: a log must never stop a request (F-17)."""
+    try:
+        waiting = select.poll()
+        waiting.register(sys.stderr.fileno(), select.POLLOUT)
+        return not waiting.poll(0)
+    except (
+        OSError,
+        ValueError,
+        AttributeError,
+    ):  # it is no file at all, or there is no such call on this system
+        return False
 
 
 def _clean_value(value: object) -> object:

@@ -1,9 +1,11 @@
 """Drills run on both databases; the heavy ones only where `make drills` asks for them."""
 
+import contextlib
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.drills.checker import check
@@ -12,19 +14,27 @@ from tests.drills.load import Load
 from tests.drills.world import World
 from tests.fixtures.postgres import NUMBERS, Cluster
 
-HEAVY = bool(os.environ.get("WATCHWORD_REQUIRE_DRILLS"))
+HEAVY = "WATCHWORD_DRILLS" in os.environ
 
 
-@pytest.fixture(
-    params=[
-        pytest.param("sqlite", id="sqlite"),
-        pytest.param("postgres", id="postgres", marks=pytest.mark.postgres),
-    ]
-)
-def address(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    """The address of a fresh database of each kind."""
-    if request.param == "sqlite":
-        yield str(tmp_path / "watchword.db")
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Leave the heavy ones out unless they are asked for."""
+    for item in items:
+        if item.get_closest_marker("drill") and not HEAVY:
+            item.add_marker(pytest.mark.skip(reason="a heavy drill: `make drills` runs it"))
+
+
+KINDS = [
+    pytest.param("sqlite", id="sqlite"),
+    pytest.param("postgres", id="postgres", marks=pytest.mark.postgres),
+]
+
+
+@contextlib.contextmanager
+def fresh_address(kind: str, folder: Path, request: pytest.FixtureRequest) -> Iterator[str]:
+    """Give the address of a fresh database of a kind."""
+    if kind == "sqlite":
+        yield str(folder / "watchword.db")
         return
     cluster: Cluster = request.getfixturevalue("postgres_cluster")
     name = f"drill_{next(NUMBERS)}"
@@ -33,29 +43,43 @@ def address(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     cluster.sql(f"DROP DATABASE {name} WITH (FORCE)")
 
 
+@pytest.fixture(params=KINDS)
+def address(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """The address of a fresh database of each kind."""
+    with fresh_address(request.param, tmp_path, request) as made:
+        yield made
+
+
 @dataclass(slots=True)
 class Drill:
     """One drill: its ledger, and what its checks found."""
 
     folder: Path
     ledger: Ledger
+    capture: Any
 
     def load(self, world: World, walkers: int, seed: int) -> Load:
         """Return the load, to be entered."""
         return Load(world, self.ledger, walkers, seed)
 
+    def report(self, **figures: float) -> None:
+        """Say what was done, for docs/reliability.md."""
+        shown = " ".join(f"{name}={value:.4g}" for name, value in (figures | self.ledger.counts()).items())
+        with self.capture.global_and_fixture_disabled():
+            print(f"\ndrill {self.folder.parent.name}: {shown}", flush=True)
+
     def assert_sound(self, world: World, load: Load) -> None:
         """Check every invariant, and that there was something to check."""
         assert self.ledger.counts().get("acked", 0) > 20, self.ledger.counts()
-        found = check(world, load, self.ledger)
+        found = check(world, load, self.ledger, sample=200 if HEAVY else 12)
         assert not found, "\n".join(found[:20])
 
 
 @pytest.fixture
-def drill(tmp_path: Path) -> Iterator[Drill]:
+def drill(tmp_path: Path, pytestconfig: pytest.Config) -> Iterator[Drill]:
     """A drill with an empty ledger, which is kept apart from what is searched for secrets."""
     folder = tmp_path / "drill"
     folder.mkdir()
     ledger = Ledger(folder / "ledger.jsonl")
-    yield Drill(folder, ledger)
+    yield Drill(folder, ledger, pytestconfig.pluginmanager.getplugin("capturemanager"))
     ledger.close()

@@ -4,10 +4,19 @@ import random
 import time
 from pathlib import Path
 
+import pytest
 from tests.drills.conftest import Drill
-from tests.drills.world import new_world
+from tests.drills.world import Node, new_world
 
 RECOVERY = 10.0  # seconds within which a node serves again; on an idle machine it is below two
+
+
+def kill(node: Node, workers: int) -> float:
+    """Kill some workers; return after how many seconds the node serves again."""
+    assert node.kill_workers(workers) == workers
+    begun = time.monotonic()
+    node.wait()
+    return time.monotonic() - begun
 
 
 def test_f_01_killed_workers_lose_nothing(address: str, drill: Drill, tmp_path: Path) -> None:
@@ -17,13 +26,36 @@ def test_f_01_killed_workers_lose_nothing(address: str, drill: Drill, tmp_path: 
         node.start()
         with drill.load(world, 2, seed=1) as load:
             time.sleep(1)
-            for killed in (1, 2):
-                assert node.kill_workers(killed) == killed
-                begun = time.monotonic()
-                node.wait()
-                assert time.monotonic() - begun < RECOVERY, "I7"
-                time.sleep(chance.uniform(0.2, 0.6))
+            for workers in (1, 2):
+                assert kill(node, workers) < RECOVERY, "I7"
+                time.sleep(chance.uniform(0.2, 0.5))
             node.kill()
             node.start()
-            time.sleep(0.5)
+            time.sleep(0.3)
         drill.assert_sound(world, load)
+
+
+@pytest.mark.drill
+@pytest.mark.timeout(1200)
+def test_f_01_two_hundred_kills(address: str, drill: Drill, tmp_path: Path) -> None:
+    """Two nodes of two workers each; one worker or all of them, or a whole node, two hundred times."""
+    chance, killed, recoveries = random.Random(2), 0, []
+    with new_world(tmp_path, address, people=8) as world:
+        nodes = [world.node(workers=2) for _ in range(2)]
+        for node in nodes:
+            node.start()
+        with drill.load(world, 4, seed=3) as load:
+            while killed < 200:
+                node = chance.choice(nodes)
+                if chance.random() < 0.1:
+                    node.kill()
+                    recoveries.append(node.start())
+                    killed += 3
+                else:
+                    workers = chance.choice((1, 1, 2))
+                    recoveries.append(kill(node, workers))
+                    killed += workers
+                time.sleep(chance.uniform(0.1, 0.8))
+        drill.assert_sound(world, load)
+    recoveries.sort()
+    drill.report(kills=killed, median=recoveries[len(recoveries) // 2], longest=recoveries[-1])

@@ -24,7 +24,12 @@ def make_database(settings: Settings, master: MasterKey, *, durable: bool = True
     if settings.is_postgres:  # imported here, because the driver is an extra that only this choice needs
         from watchword.store.postgres import PostgresDatabase
 
-        return PostgresDatabase(settings.database, master.derive("audit"), settings.database_timeout)
+        return PostgresDatabase(
+            settings.database,
+            master.derive("audit"),
+            settings.database_timeout,
+            pool_size=settings.database_pool,
+        )
     return SqliteDatabase(
         settings.database, master.derive("audit"), settings.database_timeout, durable=durable
     )

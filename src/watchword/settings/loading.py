@@ -27,6 +27,7 @@ FOREIGN = frozenset(
         "VECTORS",
         "REQUIRE",
         "FAULT",
+        "DRILLS",
         "MASTER_KEY",
         "ZERO_PASSPHRASE",
         "ZERO_AGENT",

@@ -28,7 +28,7 @@ POINTS: dict[str, str] = {
     "answer.made": "an answer is made; none of it is sent",
     "migration.applied": "a statement of a migration is applied; nothing is committed",
 }
-_SPECIFICATION = re.compile(r"([a-z.]+)(?:/([\w/.]+))?=(exit|error|delay)(?::(\d+(?:\.\d+)?))?(?:@(\d+))?")
+_SPECIFICATION = re.compile(r"([a-z.]+)(?:/([\w/.-]+))?=(exit|error|delay)(?::(\d+(?:\.\d+)?))?(?:@(\d+))?")
 
 
 class Injected(sqlite3.OperationalError, OSError):

@@ -36,6 +36,9 @@ from watchword.store.quiet import QUIET, SINGLE
 P = ParamSpec("P")
 T = TypeVar("T")
 
+Appended = tuple[tuple[object, ...], asyncio.Future[None]]
+Queue = deque[Appended]
+
 POOL_SIZE = 10
 POOL_WAIT = 1.0
 ATTEMPTS = 6
@@ -71,7 +74,7 @@ class PostgresDatabase:
         self._pool: Any = None
         self._chains: list[Chain] = []
         self._tasks: set[asyncio.Task[Any]] = set()
-        self._appending: dict[str, deque[tuple[tuple[object, ...], asyncio.Future[None]]]] = {}
+        self._appending: dict[str, Queue] = {}
         self._waiting = 0
         self._changes = Changes(self._connect, secrets.token_hex(8))
 
@@ -185,6 +188,7 @@ class PostgresDatabase:
         finally:
             if operation not in QUIET and operation is not _insert_rows:
                 self._changes.changed()
+                faults.reach("cache.moved", operation)
 
     async def _finished(self, work: Coroutine[Any, Any, T]) -> T:
         task = asyncio.create_task(work)
@@ -279,14 +283,22 @@ class PostgresDatabase:
         self._waiting += 1
         await future
 
-    async def _drain(self, sql: str, queue: deque[tuple[tuple[object, ...], asyncio.Future[None]]]) -> None:
+    async def _drain(self, sql: str, queue: Queue) -> None:
         while queue:
-            batch = [queue.popleft() for _ in range(min(len(queue), MAX_BATCH))]
-            self._waiting -= len(batch)
-            await self._insert(sql, batch)
+            batch = self._take(queue, MAX_BATCH)
+            inserting = asyncio.create_task(self._insert(sql, batch))
+            while not (await asyncio.wait({inserting}, timeout=POOL_WAIT))[0]:
+                for _, future in self._take(queue, MAX_APPENDING):  # whoever waits so long is told, not kept
+                    if not future.done():
+                        future.set_exception(StorageUnavailable(f"no row was written within {POOL_WAIT:g} s"))
         del self._appending[sql]
 
-    async def _insert(self, sql: str, batch: list[tuple[tuple[object, ...], asyncio.Future[None]]]) -> None:
+    def _take(self, queue: Queue, most: int) -> list[Appended]:
+        taken = [queue.popleft() for _ in range(min(len(queue), most))]
+        self._waiting -= len(taken)
+        return taken
+
+    async def _insert(self, sql: str, batch: list[Appended]) -> None:
         failure: BaseException | None = None
         try:
             await self.write(_insert_rows, sql, [values for values, _ in batch])

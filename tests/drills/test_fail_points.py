@@ -1,0 +1,59 @@
+"""F-02: the process dies exactly between two steps, by name; what it left is done or not done, and clients come through by asking again."""
+
+import random
+import time
+from pathlib import Path
+
+import pytest
+from tests.drills.conftest import Drill
+from tests.drills.world import new_world
+
+from watchword.store import faults
+
+# Every step that tokens pass, for the operations that matter; `migration.applied` has a test of its own.
+STEPS = (
+    "code.consumed", "code.stored", "refresh.rotated", "refresh.stored", "grant.ended", "token.revoked",
+    "audit.begun/refresh_token.rotated", "audit.written/refresh_token.rotated", "audit.begun/grant.ended",
+    "audit.written/grant.ended", "commit.begun/redeem_code", "commit.done/redeem_code", "commit.begun/rotate_refresh_token",
+    "commit.done/rotate_refresh_token", "commit.begun/end_grant", "commit.done/end_grant", "cache.moved/end_grant",
+    "cache.moved/rotate_refresh_token", "answer.made//token", "answer.made//revoke",
+)  # fmt: skip
+QUICK = ("code.stored", "refresh.stored", "commit.done/rotate_refresh_token", "answer.made//token")
+PATIENCE = 30.0
+
+
+def test_every_fail_point_is_covered_by_name() -> None:
+    covered = {step.partition("/")[0] for step in STEPS}
+    assert covered == faults.POINTS.keys() - {"migration.applied"}
+    assert set(QUICK) <= set(STEPS)
+
+
+def die_at(steps: tuple[str, ...], address: str, drill: Drill, folder: Path, seed: int) -> None:
+    """Let the server die at each step in turn while clients go on, then check what is left."""
+    chance = random.Random(seed)
+    with new_world(folder, address) as world:
+        node = world.node(workers=1)
+        node.start()
+        with drill.load(world, 2, seed=seed) as load:
+            time.sleep(1)
+            node.kill()
+            for step in steps:
+                node.start(wait=False, WATCHWORD_FAULT=f"{step}=exit@{chance.randint(1, 3)}")
+                assert node.process is not None
+                assert node.process.wait(PATIENCE) == -9, f"{step} was not met: {node.log.read_text()[-500:]}"
+            node.start()
+            time.sleep(0.5)
+        drill.assert_sound(world, load)
+
+
+def test_f_02_a_process_that_dies_between_two_steps_leaves_no_half_of_anything(
+    address: str, drill: Drill, tmp_path: Path
+) -> None:
+    die_at(QUICK, address, drill, tmp_path, seed=2)
+
+
+@pytest.mark.drill
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("seed", range(3))
+def test_f_02_every_fail_point(address: str, drill: Drill, tmp_path: Path, seed: int) -> None:
+    die_at(STEPS, address, drill, tmp_path, seed=10 + seed)

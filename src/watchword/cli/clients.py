@@ -91,6 +91,14 @@ def create(
         Literal["default", "fapi2"],
         typer.Option(help="Security profile: fapi2 asks for everything that FAPI 2.0 does."),
     ] = "default",
+    signed_requests: Annotated[
+        str | None,
+        typer.Option(help="It must sign its authorization requests, by this algorithm, such as ES256."),
+    ] = None,
+    details: Annotated[
+        list[str] | None,
+        typer.Option(help="A type of authorization_details that it may ask for; repeatable."),
+    ] = None,
     exchange_from: Annotated[
         list[str] | None,
         typer.Option(help="An API that the client is: it may exchange tokens sent there; repeatable."),
@@ -133,6 +141,9 @@ def create(
         "tls_client_certificate_bound_access_tokens": certificate_bound,
         "tls_client_auth_subject": certificate_subject.partition("=")[::2] if certificate_subject else None,
         "security_profile": profile,
+        "require_signed_request_object": signed_requests is not None,
+        "request_object_signing_alg": signed_requests,
+        "authorization_details_types": details or [],
         **_jwks(jwks),
         **_exchange(exchange_from, exchange_for, impersonate, assert_to),
     }

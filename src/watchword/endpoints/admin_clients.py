@@ -34,6 +34,9 @@ class ClientView(msgspec.Struct, frozen=True, omit_defaults=True):
     access_token_lifetime: int | None = None
     require_pkce: bool = True
     require_pushed_authorization_requests: bool = False
+    require_signed_request_object: bool = False
+    request_object_signing_alg: str | None = None
+    authorization_details_types: tuple[str, ...] = ()
     dpop_bound_access_tokens: bool = False
     tls_client_certificate_bound_access_tokens: bool = False
     security_profile: str = "default"
@@ -120,6 +123,9 @@ def view(
         access_token_lifetime=client.access_token_lifetime,
         require_pkce=client.require_pkce,
         require_pushed_authorization_requests=client.require_pushed_authorization_requests,
+        require_signed_request_object=client.require_signed_request_object,
+        request_object_signing_alg=client.request_object_signing_alg,
+        authorization_details_types=client.authorization_details_types,
         dpop_bound_access_tokens=client.dpop_bound_access_tokens,
         tls_client_certificate_bound_access_tokens=client.tls_client_certificate_bound_access_tokens,
         security_profile=client.security_profile,

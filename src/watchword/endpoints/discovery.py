@@ -53,8 +53,7 @@ def metadata(settings: Settings) -> dict[str, object]:
             "email_verified",
         ],
         "claims_parameter_supported": True,
-        "request_parameter_supported": False,
-        "request_uri_parameter_supported": False,
+        **_requests(settings),
         "acr_values_supported": list(LEVELS[1:3]),
         "ui_locales_supported": ["en", "de"],
         "token_endpoint_auth_methods_supported": methods,
@@ -68,6 +67,19 @@ def metadata(settings: Settings) -> dict[str, object]:
         "tls_client_certificate_bound_access_tokens": settings.takes_certificates,
         **_aliases(settings),
         **({"registration_endpoint": f"{issuer}/register"} if settings.registration != "off" else {}),
+    }
+
+
+def _requests(settings: Settings) -> dict[str, object]:
+    """Return how authorization requests may come in: signed (RFC 9101), pushed (RFC 9126), rich (RFC 9396)."""
+    return {
+        "request_parameter_supported": True,
+        "request_object_signing_alg_values_supported": list(ALGORITHMS),
+        "request_uri_parameter_supported": False,  # only those of pushed requests (RFC 9126 §5)
+        "require_request_uri_registration": False,
+        "require_pushed_authorization_requests": False,
+        "require_signed_request_object": False,
+        "authorization_details_types_supported": list(settings.authorization_details),
     }
 
 

@@ -1,6 +1,6 @@
 """RFC 9126: pushed authorization requests."""
 
-from watchword.flows import authorization, client_auth, proofs
+from watchword.flows import authorization_requests, client_auth, proofs
 from watchword.http import Request, Response, json_response
 from watchword.oauth.errors import OAuthError
 
@@ -16,6 +16,8 @@ async def push(request: Request) -> Response:
         )
     binding = await proofs.prove(runtime, client, request.credentials(), "/par")
     parameters = {**form.single(), "client_id": client.client_id}
-    request_uri = await authorization.push(runtime, client, parameters, form.all("resource"), binding.jkt)
+    request_uri = await authorization_requests.push(
+        runtime, client, parameters, form.all("resource"), binding.jkt
+    )
     lifetime = runtime.settings.pushed_request_lifetime
     return json_response(201, {"request_uri": request_uri, "expires_in": lifetime})

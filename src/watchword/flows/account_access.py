@@ -6,7 +6,7 @@ from watchword.flows import client_registry
 from watchword.flows.runtime import Runtime
 from watchword.oauth.clients import Client
 from watchword.store import user_changes
-from watchword.store.grants import list_granted
+from watchword.store.consents import list_granted
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,21 +1,21 @@
-"""The authorization endpoint's work: what a request is, what was granted, and the code that stands for it.
+"""The authorization endpoint's work: requests under way, whose person was hinted at, what was granted, and the code that stands for it.
 
-Rules are pure functions in `oauth.authorization` and `oauth.interaction`; pages decide nothing.
+How a request comes in is the business of `authorization_requests`, what a person agreed to that of `consents`. Rules are pure
+functions in `oauth.interaction`; pages decide nothing.
 """
 
 import hashlib
-from collections.abc import Mapping
 
 import msgspec
 
 from watchword.credentials import methods
-from watchword.flows import client_documents, subjects
+from watchword.flows import detail_types, subjects
+from watchword.flows.consents import Agreed
 from watchword.flows.identifiers import new_id
 from watchword.flows.runtime import Runtime
-from watchword.oauth import authorization, logout, token_format
-from watchword.oauth.authorization import AuthorizationRequest, Rules
+from watchword.oauth import logout, token_format
+from watchword.oauth.authorization import AuthorizationRequest
 from watchword.oauth.claims_request import NOTHING
-from watchword.oauth.clients import Client
 from watchword.oauth.errors import OAuthError
 from watchword.oauth.interaction import SignedIn
 from watchword.store import grants as store
@@ -25,82 +25,9 @@ from watchword.store.interactions import Interaction
 from watchword.store.sessions import Session
 
 INTERACTION_LIFETIME = 1800
-PUSHED_PREFIX = "urn:ietf:params:oauth:request_uri:"
 
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(AuthorizationRequest).decode
-_decode_pushed = msgspec.json.Decoder(tuple[dict[str, str], tuple[str, ...], str | None]).decode
-
-
-async def client_of(runtime: Runtime, client_id: str | None) -> Client:
-    """Return the client of a request; raise `invalid_request`, to be shown and never sent (RFC 6749 §4.1.2.1)."""
-    client = await client_documents.find(runtime, client_id) if client_id else None
-    if client is None or client.disabled_at is not None:
-        raise OAuthError("invalid_request", "The client is not known here.", field="client_id")
-    if not client.may("authorization_code"):
-        raise OAuthError("unauthorized_client", "The client is not registered for this.", field="client_id")
-    return client
-
-
-async def read_request(
-    runtime: Runtime, parameters: Mapping[str, str], resources: tuple[str, ...]
-) -> tuple[AuthorizationRequest, Client]:
-    """Check an authorization request, pushed before or sent by the browser; raise OAuthError to show, RedirectError to send."""
-    client = await client_of(runtime, parameters.get("client_id"))
-    request_uri = parameters.get("request_uri")
-    if not request_uri:
-        return decide(runtime, parameters, client, resources), client
-    if not request_uri.startswith(PUSHED_PREFIX):
-        raise OAuthError("invalid_request_uri", "Only request_uri values of this server are accepted.")
-    digest = token_format.digest(request_uri)
-    stored = await runtime.database.write(
-        interactions.use_pushed_request, digest, client.client_id, runtime.now()
-    )
-    if stored is None:
-        raise OAuthError(
-            "invalid_request_uri", "The request_uri is unknown, used, expired, or another client's."
-        )
-    pushed, pushed_resources, jkt = _decode_pushed(stored)
-    return decide(runtime, pushed, client, pushed_resources, pushed=True, proven_jkt=jkt), client
-
-
-def decide(
-    runtime: Runtime,
-    parameters: Mapping[str, str],
-    client: Client,
-    resources: tuple[str, ...],
-    *,
-    pushed: bool = False,
-    proven_jkt: str | None = None,
-) -> AuthorizationRequest:
-    """Check the parameters of a request; raise OAuthError to show, RedirectError to send."""
-    rules = Rules(runtime.settings.resource)
-    return authorization.decide(
-        parameters, client, rules, resources=resources, pushed=pushed, proven_jkt=proven_jkt
-    )
-
-
-async def push(
-    runtime: Runtime,
-    client: Client,
-    parameters: Mapping[str, str],
-    resources: tuple[str, ...],
-    jkt: str | None,
-) -> str:
-    """Check and keep a pushed request; return its `request_uri` (RFC 9126 §2.2)."""
-    if "request_uri" in parameters:  # §2.1
-        raise OAuthError("invalid_request", "A pushed request cannot refer to another.", field="request_uri")
-    decide(runtime, parameters, client, resources, pushed=True, proven_jkt=jkt)
-    request_uri = PUSHED_PREFIX + runtime.new_secret("p")
-    kept = {
-        name: value for name, value in parameters.items() if name not in ("client_secret", "client_assertion")
-    }
-    document = _encode((kept, resources, jkt)).decode()
-    expires_at = runtime.now() + runtime.settings.pushed_request_lifetime
-    await runtime.database.write(
-        interactions.push_request, token_format.digest(request_uri), client.client_id, document, expires_at
-    )
-    return request_uri
 
 
 def browser_digest(browser: str) -> bytes:
@@ -153,21 +80,8 @@ def hinted_subject(runtime: Runtime, request: AuthorizationRequest) -> str | Non
     return subjects.person_of(runtime, hint.subject)
 
 
-async def has_consented(
-    runtime: Runtime, request: AuthorizationRequest, client: Client, user_id: str
-) -> bool:
-    """Whether an earlier consent covers a request; one to a client that nobody registered is asked for every time."""
-    if client.origin != "registered" or (client.is_public and client.application_type == "native"):
-        return False
-    if request.authorization_details:
-        return False
-    audience = " ".join(request.audience)
-    agreed = await runtime.database.read(store.find_consent, user_id, client.client_id, audience)
-    return agreed is not None and set(request.scope) <= set(agreed.split())
-
-
 async def issue_code(
-    runtime: Runtime, request: AuthorizationRequest, session: Session, scope: tuple[str, ...]
+    runtime: Runtime, request: AuthorizationRequest, session: Session, agreed: Agreed
 ) -> str:
     """Grant what a person agreed to and return the code for it."""
     now = runtime.now()
@@ -178,8 +92,9 @@ async def issue_code(
         client_id=request.client_id,
         user_id=session.user_id,
         session_id=session.id,
-        scope=" ".join(scope),
+        scope=" ".join(agreed.scope),
         audience=" ".join(request.audience),
+        authorization_details=detail_types.stored(agreed.details),
         claims=_encode(claims).decode(),
         created_at=now,
         started_at=now,

@@ -16,6 +16,31 @@ MAX_KEPT = 1000
 _fetched: dict[str, tuple[int, list[Key], Documents]] = {}
 
 
+def registered(jwks: dict[str, object] | None) -> tuple[dict[str, object], ...] | None:
+    """Return keys that a client registers by value; raise `invalid_client_metadata` unless they are public and usable."""
+    if jwks is None:
+        return None
+    try:
+        parsed = jwk.parse_set(jwks)
+    except JoseError as error:
+        raise _bad(f"jwks is not a set of public keys ({error.reason}).") from None
+    if not parsed:
+        raise _bad("jwks holds no key that can verify a signature.")
+    documents = jwks["keys"]
+    if not isinstance(documents, list) or any(
+        member in document
+        for document in documents
+        if isinstance(document, dict)
+        for member in ("d", "p", "k")
+    ):
+        raise _bad("jwks holds a private key: register public keys only, and replace that key.")
+    return tuple(document for document in documents if isinstance(document, dict))
+
+
+def _bad(description: str) -> OAuthError:
+    return OAuthError("invalid_client_metadata", description, field="jwks")
+
+
 async def keys_of(runtime: Runtime, client: Client) -> list[Key]:
     """Return a client's public keys; raise `invalid_client` when they cannot be had."""
     if client.jwks is not None:

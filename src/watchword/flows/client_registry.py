@@ -6,11 +6,11 @@ from typing import Annotated
 
 import msgspec
 
+from watchword.flows import client_keys, detail_types
 from watchword.flows.identifiers import new_id
 from watchword.flows.runtime import Runtime
-from watchword.jose import JoseError, jwk
+from watchword.oauth import authorization_details, redirect_uri, request_object, token_format
 from watchword.oauth import fapi as fapi_rules
-from watchword.oauth import redirect_uri, token_format
 from watchword.oauth.clients import (
     AUTH_METHODS,
     ApplicationType,
@@ -68,6 +68,9 @@ class ClientInput(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     access_token_lifetime: Annotated[int, msgspec.Meta(ge=5, le=86_400)] | None = None
     require_pkce: bool = True
     require_pushed_authorization_requests: bool = False
+    require_signed_request_object: bool = False
+    request_object_signing_alg: Annotated[str, msgspec.Meta(max_length=10)] | None = None
+    authorization_details_types: Annotated[list[Text], msgspec.Meta(max_length=50)] = []
     dpop_bound_access_tokens: bool = False
     tls_client_certificate_bound_access_tokens: bool = False
     tls_client_auth_subject: Annotated[list[Text], msgspec.Meta(min_length=2, max_length=2)] | None = None
@@ -137,12 +140,16 @@ def to_client(
         scope=scope,
         resources=tuple(check_resource(resource) for resource in given.resources),
         application_type=given.application_type,
-        jwks=_keys(given.jwks),
+        jwks=client_keys.registered(given.jwks),
         jwks_uri=given.jwks_uri,
         access_token_format=given.access_token_format,
         access_token_lifetime=given.access_token_lifetime,
         require_pkce=given.require_pkce or fapi,
         require_pushed_authorization_requests=given.require_pushed_authorization_requests or fapi,
+        require_signed_request_object=request_object.is_required(given.request_object_signing_alg, fapi)
+        or given.require_signed_request_object,
+        request_object_signing_alg=given.request_object_signing_alg,
+        authorization_details_types=tuple(given.authorization_details_types),
         dpop_bound_access_tokens=binds.dpop,
         tls_client_certificate_bound_access_tokens=binds.certificate,
         tls_client_auth_subject=_subject(given),
@@ -204,6 +211,7 @@ def _check_method(given: ClientInput, fapi: bool) -> None:
     method = given.token_endpoint_auth_method
     if method not in AUTH_METHODS:
         raise _bad("token_endpoint_auth_method", f"The methods are {', '.join(AUTH_METHODS)}.")
+    request_object.check_registered(given.request_object_signing_alg, fapi=fapi)
     if fapi:
         fapi_rules.check_client(method, given.redirect_uris)
     if given.jwks is not None and given.jwks_uri is not None:  # RFC 7591 §2
@@ -220,26 +228,6 @@ def _check_method(given: ClientInput, fapi: bool) -> None:
         raise _bad("jwks_uri", "jwks_uri must be an https address.")
     if method == "tls_client_auth" and given.tls_client_auth_subject is None:
         raise _bad("tls_client_auth_subject", "tls_client_auth needs the certificate's subject.")
-
-
-def _keys(jwks: dict[str, object] | None) -> tuple[dict[str, object], ...] | None:
-    if jwks is None:
-        return None
-    try:
-        parsed = jwk.parse_set(jwks)
-    except JoseError as error:
-        raise _bad("jwks", f"jwks is not a set of public keys ({error.reason}).") from None
-    if not parsed:
-        raise _bad("jwks", "jwks holds no key that can verify a signature.")
-    documents = jwks["keys"]
-    if not isinstance(documents, list) or any(
-        member in document
-        for document in documents
-        if isinstance(document, dict)
-        for member in ("d", "p", "k")
-    ):
-        raise _bad("jwks", "jwks holds a private key: register public keys only, and replace that key.")
-    return tuple(document for document in documents if isinstance(document, dict))
 
 
 def _exchange(given: ClientInput, grants: tuple[str, ...]) -> ExchangeRules | None:
@@ -273,6 +261,14 @@ def _subject(given: ClientInput) -> tuple[str, str] | None:
     return kind, value
 
 
+def _check_abilities(runtime: Runtime, client: Client) -> None:
+    """Check that this server can do what a client's metadata ask of it."""
+    fapi_rules.check_signing(client, runtime.settings.signing_algorithms)
+    authorization_details.check_registered(
+        client.authorization_details_types, detail_types.of(runtime.settings)
+    )
+
+
 async def register(
     runtime: Runtime,
     given: ClientInput,
@@ -283,7 +279,7 @@ async def register(
 ) -> Registered:
     """Register a client and make its secret where its method uses one."""
     client = to_client(given, client_id or new_id("client"), origin=origin)
-    fapi_rules.check_signing(client, runtime.settings.signing_algorithms)
+    _check_abilities(runtime, client)
     now = runtime.now()
     if not await runtime.database.write(store.create_client, client, actor=actor, now=now):
         raise OAuthError("conflict", "A client with this identifier exists.", field="client_id")
@@ -346,7 +342,7 @@ async def change(
         raise OAuthError("not_found", "There is no such client.")
     now = runtime.now()
     client = to_client(given, client_id, origin=existing.origin, owner=existing.owner)
-    fapi_rules.check_signing(client, runtime.settings.signing_algorithms)
+    _check_abilities(runtime, client)
     is_disabled = existing.disabled_at is not None if disabled is None else disabled
     changed = await runtime.database.write(
         store.update_client,

@@ -5,15 +5,29 @@ from dataclasses import dataclass
 
 import msgspec
 
-from watchword.flows import id_tokens, minting
+from watchword.flows import detail_types, id_tokens, minting
 from watchword.flows.binding import Binding
 from watchword.flows.minting import AccessGrant, Minted
 from watchword.flows.runtime import Runtime
+from watchword.oauth import authorization_details, refresh
+from watchword.oauth.authorization_details import Detail
 from watchword.oauth.clients import Client
 from watchword.oauth.errors import OAuthError
+from watchword.oauth.parameters import Parameters
+from watchword.oauth.scopes import for_people, parse_scope
 from watchword.store import sessions, users
 from watchword.store.grants import Grant
 from watchword.store.users import User
+
+
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """How far a token reaches: scope, audience and details (RFC 9396)."""
+
+    scope: tuple[str, ...]
+    audience: tuple[str, ...]
+    details: tuple[Detail, ...] = ()
+
 
 _decode_claims = msgspec.json.Decoder(dict[str, object]).decode
 
@@ -22,6 +36,7 @@ _decode_claims = msgspec.json.Decoder(dict[str, object]).decode
 class Issued:
     """What a grant is about to buy: nothing of it holds or leaves before the store has said so."""
 
+    extent: Extent
     access_token: Minted
     id_token: str | None
 
@@ -30,21 +45,25 @@ async def make(
     runtime: Runtime,
     client: Client,
     grant: Grant,
-    *,
-    scope: tuple[str, ...],
-    audience: tuple[str, ...],
+    form: Parameters,
     binding: Binding,
+    *,
+    scope: str | None = None,
     nonce: str | None = None,
 ) -> Issued:
-    """Make the tokens of a grant, before it is redeemed: what fails here costs nobody a code; raise OAuthError."""
+    """Make the tokens of a grant, before it is redeemed: what fails here costs nobody a code; raise OAuthError.
+
+    `form` may ask for less than was granted; `scope` is what a refresh asks for.
+    """
     user = await _owner_of(runtime, grant)
-    minted = _access_token(runtime, client, grant, scope, audience, binding)
-    if "openid" not in scope:
-        return Issued(minted, None)
+    extent = _narrowed(runtime, client, form, _remaining(runtime, client, grant), scope)
+    minted = _access_token(runtime, client, grant, extent, binding)
+    if "openid" not in extent.scope:
+        return Issued(extent, minted, None)
     id_token = id_tokens.make(
-        runtime, client, grant, user, scope=scope, nonce=nonce, access_token=minted.token
+        runtime, client, grant, user, scope=extent.scope, nonce=nonce, access_token=minted.token
     )
-    return Issued(minted, id_token)
+    return Issued(extent, minted, id_token)
 
 
 async def _owner_of(runtime: Runtime, grant: Grant) -> User:
@@ -59,22 +78,50 @@ async def _owner_of(runtime: Runtime, grant: Grant) -> User:
     return user
 
 
-def _access_token(
-    runtime: Runtime,
-    client: Client,
-    grant: Grant,
-    scope: tuple[str, ...],
-    audience: tuple[str, ...],
-    binding: Binding,
-) -> Minted:
+def _remaining(runtime: Runtime, client: Client, grant: Grant) -> Extent:
+    """Return what is left of a grant; raise `invalid_grant` when that is less than it stands on (TK-03).
+
+    A client may have lost scopes and types since, and the operator may have given types up.
+    """
+    granted = tuple(grant.scope.split())
+    scope = for_people(tuple(one for one in granted if one in client.scope))
+    stored = detail_types.read(grant.authorization_details)
+    details = authorization_details.remaining(
+        stored, detail_types.of(runtime.settings), client.authorization_details_types
+    )
+    lost = {"openid", "offline_access"} & (set(granted) - set(scope))
+    if lost or (not scope and not details and (granted or stored)):
+        raise OAuthError("invalid_grant", "The grant has ended.", detail="the client may no longer have it")
+    return Extent(scope, tuple(grant.audience.split()), details)
+
+
+def _narrowed(runtime: Runtime, client: Client, form: Parameters, left: Extent, scope: str | None) -> Extent:
+    """Return what of a grant a token request asks for; raise `invalid_scope`, `invalid_target` (RFC 8707 §2.2) or
+    `invalid_authorization_details` (RFC 9396 §6) beyond it. Only a refresh may name a `scope` (RFC 6749 §6)."""
+    resources = form.all("resource")
+    if any(resource not in left.audience for resource in resources):
+        raise OAuthError("invalid_target", "The resource was not granted.", field="resource")
+    details = authorization_details.narrow(
+        form.get("authorization_details"),
+        left.details,
+        detail_types.of(runtime.settings),
+        client.authorization_details_types,
+    )
+    narrower = refresh.narrow_scope(parse_scope(scope or ""), left.scope)
+    return Extent(narrower, resources or left.audience, details)
+
+
+def _access_token(runtime: Runtime, client: Client, grant: Grant, extent: Extent, binding: Binding) -> Minted:
     claims = _decode_claims(grant.claims)
+    if extent.details:  # RFC 9396 §9
+        claims["authorization_details"] = extent.details
     return minting.mint(
         runtime,
         AccessGrant(
             client=client,
             subject=grant.user_id,
-            scope=scope,
-            audience=audience,
+            scope=extent.scope,
+            audience=extent.audience,
             lifetime=minting.lifetime_of(runtime, client),
             grant_id=grant.id,
             claims={**claims, **binding.confirmation(client)},
@@ -83,9 +130,11 @@ def _access_token(
     )
 
 
-def answer(issued: Issued, scope: tuple[str, ...], refresh_token: str | None) -> Mapping[str, object]:
+def answer(issued: Issued, refresh_token: str | None) -> Mapping[str, object]:
     """Return the members of the token response (OpenID Connect Core §3.1.3.3)."""
-    document = minting.token_response(issued.access_token, scope)
+    document = minting.token_response(issued.access_token, issued.extent.scope)
+    if issued.extent.details:  # RFC 9396 §7
+        document["authorization_details"] = issued.extent.details
     if issued.id_token is not None:
         document["id_token"] = issued.id_token
     if refresh_token is not None:

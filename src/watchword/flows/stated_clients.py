@@ -50,6 +50,9 @@ class Stated(msgspec.Struct, frozen=True, kw_only=True):
     dpop_bound_access_tokens: bool = False
     tls_client_certificate_bound_access_tokens: bool = False
     require_pushed_authorization_requests: bool = False
+    require_signed_request_object: bool = False
+    request_object_signing_alg: Annotated[str, msgspec.Meta(max_length=10)] | None = None
+    authorization_details_types: Names = []
     subject_type: str | None = None
     id_token_signed_response_alg: str | None = None
     tls_client_auth_subject_dn: Text | None = None
@@ -95,6 +98,13 @@ def read(
         jwks=stated.jwks,
         jwks_uri=stated.jwks_uri,
         require_pushed_authorization_requests=stated.require_pushed_authorization_requests,
+        require_signed_request_object=stated.require_signed_request_object,
+        request_object_signing_alg=stated.request_object_signing_alg,
+        authorization_details_types=[
+            name
+            for name in stated.authorization_details_types
+            if name in settings.self_registered_authorization_details
+        ],
         dpop_bound_access_tokens=stated.dpop_bound_access_tokens,
         tls_client_certificate_bound_access_tokens=stated.tls_client_certificate_bound_access_tokens,
         tls_client_auth_subject=_subject(stated),
@@ -180,6 +190,9 @@ def describe(client: Client) -> dict[str, object]:
         "jwks_uri": client.jwks_uri,
         "id_token_signed_response_alg": client.id_token_signed_response_alg,
         "require_pushed_authorization_requests": client.require_pushed_authorization_requests or None,
+        "require_signed_request_object": client.require_signed_request_object or None,
+        "request_object_signing_alg": client.request_object_signing_alg,
+        "authorization_details_types": client.authorization_details_types,
         "dpop_bound_access_tokens": client.dpop_bound_access_tokens or None,
         "tls_client_certificate_bound_access_tokens": client.tls_client_certificate_bound_access_tokens
         or None,

@@ -38,8 +38,6 @@ def decide(
     wanted = request.dpop_jkt
     if wanted is not None and not (binding.jkt and hmac.compare_digest(wanted, binding.jkt)):  # RFC 9449 §10
         raise OAuthError("invalid_grant", "The code is bound to another DPoP key.")
-    if any(resource not in request.audience for resource in form.all("resource")):  # RFC 8707 §2.2
-        raise OAuthError("invalid_target", "The resource was not granted.", field="resource")
 
 
 async def handle(
@@ -52,11 +50,7 @@ async def handle(
         raise OAuthError("invalid_grant", UNKNOWN)
     request = authorization.read_stored(found.request)
     decide(form, client, found.grant, request, binding)
-    scope = tuple(found.grant.scope.split())
-    audience = form.all("resource") or tuple(found.grant.audience.split())
-    issued = await issuing.make(
-        runtime, client, found.grant, scope=scope, audience=audience, binding=binding, nonce=request.nonce
-    )
+    issued = await issuing.make(runtime, client, found.grant, form, binding, nonce=request.nonce)
     refresh_token = runtime.new_secret("r") if client.may("refresh_token") else None
     bought = Bought(
         access_token=issued.access_token.row,
@@ -69,4 +63,4 @@ async def handle(
     redeemed = await runtime.database.write(store.redeem_code, digest, bought, runtime.now())
     if redeemed.outcome != "redeemed" or redeemed.grant is None:
         raise OAuthError("invalid_grant", REASONS.get(redeemed.outcome, UNKNOWN), detail=redeemed.outcome)
-    return issuing.answer(issued, scope, refresh_token)
+    return issuing.answer(issued, refresh_token)

@@ -4,10 +4,13 @@ from collections.abc import Mapping
 
 import msgspec
 
-from watchword.flows import minting
+from watchword.flows import detail_types, minting
 from watchword.flows.binding import Binding
+from watchword.flows.issuing import Extent
 from watchword.flows.minting import AccessGrant
 from watchword.flows.runtime import Runtime
+from watchword.oauth import authorization_details
+from watchword.oauth.authorization import Rules
 from watchword.oauth.clients import Client
 from watchword.oauth.errors import OAuthError
 from watchword.oauth.parameters import Parameters
@@ -20,31 +23,46 @@ class Request(msgspec.Struct, frozen=True):
 
     scope: tuple[str, ...]
     resource: tuple[str, ...]
+    authorization_details: str | None = None
 
 
-def decide(
-    request: Request, client: Client, default_resource: str
-) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return the scope and audience to grant; hold every check of this grant."""
+def decide(request: Request, client: Client, rules: Rules) -> Extent:
+    """Return the scope, audience and details to grant; hold every check of this grant."""
     if client.is_public:  # §4.4: "MUST only be used by confidential clients"
         raise OAuthError("unauthorized_client", "A public client cannot use this grant.")
-    return narrow(request.scope, client.scope), resolve_audience(
-        request.resource, client.resources, default_resource
+    audience = resolve_audience(request.resource, client.resources, rules.default_resource)
+    if request.authorization_details is None:
+        return Extent(narrow(request.scope, client.scope), audience)
+    details = authorization_details.parse(
+        request.authorization_details, rules.detail_types, client.authorization_details_types
     )
+    # RFC 9396 §3.1: a rich request says itself what it wants, and no default scope comes with it
+    scope = narrow(request.scope, client.scope) if request.scope else ()
+    return Extent(scope, audience, details)
 
 
 async def handle(
     runtime: Runtime, client: Client, form: Parameters, binding: Binding
 ) -> Mapping[str, object]:
     """Issue an access token to the client itself; never a refresh token (§4.4.3)."""
-    request = Request(parse_scope(form.get("scope") or ""), form.all("resource"))
-    scope, audience = decide(request, client, runtime.settings.resource)
+    request = Request(
+        parse_scope(form.get("scope") or ""), form.all("resource"), form.get("authorization_details")
+    )
+    rules = Rules(
+        runtime.settings.resource,
+        detail_types.of(runtime.settings) if request.authorization_details is not None else {},
+    )
+    extent = decide(request, client, rules)
+    claims = binding.confirmation(client)
+    if extent.details:
+        claims["authorization_details"] = extent.details
     grant = AccessGrant(
         client=client,
         subject=client.client_id,
-        scope=scope,
-        audience=audience,
+        scope=extent.scope,
+        audience=extent.audience,
         lifetime=minting.lifetime_of(runtime, client),
-        claims=binding.confirmation(client),
+        claims=claims,
     )
-    return minting.token_response(await minting.issue(runtime, grant), scope)
+    document = minting.token_response(await minting.issue(runtime, grant), extent.scope)
+    return document | ({"authorization_details": extent.details} if extent.details else {})

@@ -28,8 +28,6 @@ def decide(form: Parameters, client: Client, code: DeviceCode | None, binding: B
         raise _unknown()
     if code.jkt is not None and not (binding.jkt and hmac.compare_digest(code.jkt, binding.jkt)):
         raise OAuthError("invalid_grant", "The device code is bound to another DPoP key.")
-    if any(resource not in code.audience.split() for resource in form.all("resource")):  # RFC 8707 §2.2
-        raise OAuthError("invalid_target", "The resource was not granted.", field="resource")
     return code
 
 
@@ -51,9 +49,7 @@ async def _redeem(
     grant = await runtime.database.read(grants.get_grant, code.grant_id or "")
     if grant is None:
         raise _unknown()
-    scope = tuple(grant.scope.split())
-    audience = form.all("resource") or tuple(grant.audience.split())
-    issued = await issuing.make(runtime, client, grant, scope=scope, audience=audience, binding=binding)
+    issued = await issuing.make(runtime, client, grant, form, binding)
     refresh_token = runtime.new_secret("r") if client.may("refresh_token") else None
     bought = Bought(
         access_token=issued.access_token.row,
@@ -68,4 +64,4 @@ async def _redeem(
     )
     if polled.error is not None or polled.grant is None:
         raise polled.error or _unknown()
-    return issuing.answer(issued, scope, refresh_token)
+    return issuing.answer(issued, refresh_token)

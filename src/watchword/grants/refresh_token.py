@@ -17,7 +17,6 @@ from watchword.oauth.clients import Client
 from watchword.oauth.errors import OAuthError
 from watchword.oauth.parameters import Parameters
 from watchword.oauth.refresh import Limits
-from watchword.oauth.scopes import for_people, parse_scope
 from watchword.store import grants as store
 from watchword.store.grants import Grant
 
@@ -33,10 +32,8 @@ def _seal(token: str) -> MasterKey:
     return MasterKey(hashlib.sha256(b"refresh successor\n" + token.encode()).digest())
 
 
-def decide(
-    form: Parameters, client: Client, grant: Grant, binding: Binding
-) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Check who presents a refresh token and what for, before anything changes; return scope and audience."""
+def decide(client: Client, grant: Grant, binding: Binding) -> None:
+    """Check who presents a refresh token, before anything changes; raise `invalid_grant`."""
     refresh.check_binding(
         owner=grant.client_id,
         client_id=client.client_id,
@@ -45,17 +42,6 @@ def decide(
         x5t=grant.x5t,
         proven_x5t=binding.x5t,
     )
-    granted = tuple(
-        scope for scope in grant.scope.split() if scope in for_people(client.scope) or scope in OPENID_SCOPES
-    )
-    scope = refresh.narrow_scope(parse_scope(form.get("scope") or ""), granted)
-    audience = tuple(grant.audience.split())
-    if any(resource not in audience for resource in form.all("resource")):
-        raise OAuthError("invalid_target", "The resource was not granted.", field="resource")
-    return scope, form.all("resource") or audience
-
-
-OPENID_SCOPES = frozenset({"openid", "profile", "email", "address", "phone", "offline_access"})
 
 
 async def handle(
@@ -67,8 +53,8 @@ async def handle(
     grant = await runtime.database.read(store.find_refresh_token, digest)
     if grant is None:
         raise OAuthError("invalid_grant", "The refresh token is not valid.")
-    scope, audience = decide(form, client, grant, binding)
-    issued = await issuing.make(runtime, client, grant, scope=scope, audience=audience, binding=binding)
+    decide(client, grant, binding)
+    issued = await issuing.make(runtime, client, grant, form, binding, scope=form.get("scope"))
     successor = runtime.new_secret("r")
     sealed = _seal(token).seal(PURPOSE, grant.id, successor.encode(), os.urandom(12))
     refreshed = await runtime.database.write(
@@ -86,7 +72,7 @@ async def handle(
         raise refused
     if refreshed.outcome == "replay":
         successor = _opened(token, refreshed.sealed_successor, grant.id)
-    return issuing.answer(issued, scope, successor)
+    return issuing.answer(issued, successor)
 
 
 def _opened(token: str, sealed: bytes | None, grant_id: str) -> str:

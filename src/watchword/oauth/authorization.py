@@ -133,6 +133,20 @@ def decide(
         raise RedirectError(error, target, mode, state) from None
 
 
+def answerable(error: OAuthError, parameters: Mapping[str, str], client: Client) -> OAuthError:
+    """Return a refusal of a request that cannot be read: sent where the parameters beside it lead when that is verified, else shown.
+
+    What stands beside a signed object could have been added by anybody, but the address is one of the client's own.
+    """
+    sent = {name: value for name, value in parameters.items() if value}
+    try:
+        target = redirect_uri.check_requested(sent.get("redirect_uri"), client.redirect_uris)
+        state = _state_of(sent)
+    except OAuthError:
+        return error
+    return RedirectError(error, target, _mode_for_errors(sent), state) if error.rule.redirectable else error
+
+
 def _check_authority(sent: Mapping[str, str], client: Client) -> None:
     if sent.get("client_id", client.client_id) != client.client_id:
         raise OAuthError(
@@ -253,8 +267,8 @@ def _check_channel(client: Client, pushed: bool, signed: bool) -> None:
 def _scope(sent: Mapping[str, str], client: Client) -> tuple[str, ...]:
     requested = parse_scope(sent.get("scope", ""))
     allowed = for_people(client.scope)
-    if not requested:  # RFC 6749 §3.3: the registered default
-        return allowed
+    if not requested:  # RFC 6749 §3.3: the registered default, unless a rich request says itself what it wants (RFC 9396 §3.1)
+        return () if "authorization_details" in sent else allowed
     known = tuple(scope for scope in requested if scope in allowed)
     # OpenID Connect Core §3.1.2.1: what is not understood is ignored; the answer says what was granted.
     if not known or (known != requested and "openid" not in known):

@@ -1,10 +1,10 @@
 """RFC 9396: rich authorization requests.
 
-Owns the reading of `authorization_details` and the check against the types that this server knows and the client may use.
-What a detail means is the business of the API that defined its type.
+Owns the reading of `authorization_details`, the check against the types that this server knows and the client may use, and what of
+a grant is left when a token is asked for with less. What a detail means is the business of the API that defined its type.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from watchword.jose.strict_json import StrictJSONError, loads
@@ -15,16 +15,25 @@ MAX_DETAILS = 20
 LIST_FIELDS = ("locations", "actions", "datatypes", "privileges")  # §2.2
 
 Detail = dict[str, object]
+# What a member may be: the name of a JSON type, a list of one shape, or the members of an object.
+Shape = str | list["Shape"] | dict[str, "Shape"]
+JSON_TYPES: Mapping[str, tuple[type, ...]] = {
+    "string": (str,),
+    "integer": (int,),
+    "number": (int, float),
+    "boolean": (bool,),
+}
 
 
 @dataclass(frozen=True, slots=True)
 class DetailType:
-    """A type as an API defines it: its own members, and of the common list fields the values that it knows.
+    """A type as an API defines it: its own members with their shapes, and of the common list fields the values that it knows.
 
-    A common field that is not named in `allowed` may not be used; `identifier` is one of `members` where it is wanted.
+    A common field that is not named in `allowed` may not be used; `identifier` is one of `members` where it is wanted. An
+    object has at most the members of its shape.
     """
 
-    members: frozenset[str] = frozenset()
+    members: Mapping[str, Shape] = field(default_factory=dict)
     required: frozenset[str] = frozenset()
     allowed: Mapping[str, frozenset[str]] = field(default_factory=dict)
 
@@ -54,9 +63,23 @@ def _checked(detail: object, types: Mapping[str, DetailType], registered: tuple[
     for member, value in detail.items():
         if member in known.allowed:
             _check_list(value, known.allowed[member])
-        elif member != "type" and (member not in known.members or member in LIST_FIELDS):
-            raise _invalid("holds a member that its type does not have")
+        elif member != "type":
+            if member not in known.members or member in LIST_FIELDS:
+                raise _invalid("holds a member that its type does not have")
+            if not has_shape(value, known.members[member]):
+                raise _invalid("holds a member of another shape than its type defines")
     return detail
+
+
+def has_shape(value: object, shape: Shape) -> bool:
+    """Whether a value is what a shape describes; a truth value is no number."""
+    if isinstance(shape, str):
+        return isinstance(value, JSON_TYPES[shape]) and (shape == "boolean" or not isinstance(value, bool))
+    if isinstance(shape, list):
+        return isinstance(value, list) and all(has_shape(one, shape[0]) for one in value)
+    return isinstance(value, dict) and all(
+        name in shape and has_shape(one, shape[name]) for name, one in value.items()
+    )
 
 
 def _check_list(value: object, allowed: frozenset[str]) -> None:
@@ -69,6 +92,38 @@ def _check_list(value: object, allowed: frozenset[str]) -> None:
 def is_within(requested: tuple[Detail, ...], granted: tuple[Detail, ...]) -> bool:
     """Whether each requested detail is one of the granted, with the same or fewer values in its list fields (§6.1)."""
     return all(any(_fits(one, other) for other in granted) for one in requested)
+
+
+def narrow(
+    text: str | None,
+    granted: tuple[Detail, ...],
+    types: Mapping[str, DetailType],
+    registered: tuple[str, ...],
+) -> tuple[Detail, ...]:
+    """Return the details of a token: all that is granted, or what a token request names of it; raise as `parse` (§6)."""
+    if text is None:
+        return granted
+    requested = parse(text, types, registered)
+    if not is_within(requested, granted):
+        raise _invalid("exceeds what was granted")
+    return requested
+
+
+def remaining(
+    granted: tuple[Detail, ...], types: Mapping[str, DetailType], registered: tuple[str, ...]
+) -> tuple[Detail, ...]:
+    """Return what is left of a grant whose client or operator may have given up types since."""
+    return tuple(detail for detail in granted if detail["type"] in types and detail["type"] in registered)
+
+
+def check_registered(names: Sequence[str], types: Mapping[str, DetailType]) -> None:
+    """Check the types that a client registers (§10); raise `invalid_client_metadata`."""
+    if not set(names) <= types.keys():
+        raise OAuthError(
+            "invalid_client_metadata",
+            "authorization_details_types names a type that is not among the server's authorization_details.",
+            field="authorization_details_types",
+        )
 
 
 def _fits(requested: Detail, granted: Detail) -> bool:

@@ -77,6 +77,7 @@ class Client(msgspec.Struct, frozen=True, kw_only=True):
     require_pkce: bool = True
     require_pushed_authorization_requests: bool = False
     require_signed_request_object: bool = False
+    request_object_signing_alg: str | None = None
     dpop_bound_access_tokens: bool = False
     tls_client_certificate_bound_access_tokens: bool = False
     security_profile: SecurityProfile = "default"

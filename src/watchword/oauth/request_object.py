@@ -2,7 +2,8 @@
 
 Owns the verification of a request object and its translation into parameters. Only what is inside counts (§6.3): a parameter
 beside the object could have been added by anybody. `client_id` and, where it was sent, `response_type` must agree.
-Encrypted objects and objects behind a foreign address are refused; nothing is ever fetched (§10.4).
+Encrypted objects are refused before anything of them is opened, and objects behind a foreign address: nothing is ever fetched
+(§10.4).
 """
 
 import re
@@ -12,6 +13,7 @@ from dataclasses import dataclass
 from watchword.jose import JoseError, jws, jwt
 from watchword.jose.jwk import Key
 from watchword.jose.strict_json import encode
+from watchword.oauth.clients import FAPI_ALGORITHMS, Client
 from watchword.oauth.errors import OAuthError
 
 MAX_LIFETIME = 3600
@@ -43,6 +45,45 @@ def reference_of(request_uri: str) -> str:
     return match[1]
 
 
+def algorithms_of(client: Client) -> tuple[str, ...]:
+    """Return the algorithms that a client may sign its requests with: the registered one, else all that its profile allows."""
+    allowed = FAPI_ALGORITHMS if client.security_profile == "fapi2" else tuple(jws.ALGORITHMS)
+    chosen = client.request_object_signing_alg
+    return allowed if chosen is None else tuple(name for name in allowed if name == chosen)
+
+
+def is_required(algorithm: str | None, fapi: bool) -> bool:
+    """Whether a client must sign its requests: one of FAPI that registers an algorithm does message signing (§5.3.1)."""
+    return fapi and algorithm is not None
+
+
+def check_registered(algorithm: str | None, *, fapi: bool) -> None:
+    """Check the algorithm that a client registers for its requests; raise `invalid_client_metadata`."""
+    allowed = FAPI_ALGORITHMS if fapi else tuple(jws.ALGORITHMS)
+    if algorithm is not None and algorithm not in allowed:
+        raise OAuthError(
+            "invalid_client_metadata",
+            f"request_object_signing_alg is one of {', '.join(allowed)}.",
+            field="request_object_signing_alg",
+        )
+
+
+def check_form(token: str, algorithms: Collection[str], *, fapi: bool = False) -> None:
+    """Refuse by its look alone what cannot be a request object: before keys are fetched, before anything is computed (PA-50)."""
+    if token.count(".") == 4:
+        raise _invalid("is encrypted: sign it, and send it over TLS")
+    try:
+        algorithm = jws.peek(token).alg
+    except JoseError as error:
+        raise _invalid("is not a signed JWT", detail=error.reason) from None
+    if algorithm.lower() == "none":
+        if fapi:
+            raise _invalid("is not signed")
+        raise OAuthError("request_not_supported", "Request objects must be signed.", field="request")
+    if algorithm not in algorithms:
+        raise _invalid("is signed by an algorithm that is not registered for this client")
+
+
 def open_request_object(
     token: str,
     outer: Mapping[str, str],
@@ -57,10 +98,9 @@ def open_request_object(
     """Verify a request object against the keys of its client; `outer` are the parameters beside it.
 
     With `fapi` it must have `nbf` and `exp` at most an hour apart, and `nbf` at most an hour ago. Raise
-    `invalid_request_object`, or `request_not_supported` when it is encrypted or unsigned.
+    `invalid_request_object`, or `request_not_supported` when it is unsigned.
     """
-    if token.count(".") == 4:
-        raise OAuthError("request_not_supported", "Encrypted request objects are not supported.")
+    check_form(token, algorithms, fapi=fapi)
     claims = _verified(token, keys, issuer, algorithms, now)
     if fapi:
         _check_window(claims, now)
@@ -80,8 +120,6 @@ def _verified(
     token: str, keys: Sequence[Key], issuer: str, algorithms: Collection[str], now: int
 ) -> Mapping[str, object]:
     try:
-        if jws.peek(token).alg.lower() == "none":
-            raise OAuthError("request_not_supported", "Request objects must be signed.")
         # §5.2: meant for this server; several audiences are allowed, and the certification plans send them.
         return jwt.decode(
             token,

@@ -2,7 +2,7 @@
 
 from watchword.flows import account_access, places, sessions
 from watchword.http import Request, Response, redirect
-from watchword.pages import account, authorize, browser, scopes, user_agents
+from watchword.pages import account, browser, consent, scopes, user_agents
 from watchword.store import sessions as store
 from watchword.store.sessions import Session
 
@@ -69,7 +69,7 @@ async def show_applications(request: Request) -> Response:
         "granted": [
             {
                 "id": one.client.client_id,
-                "client": authorize.described(one.client),
+                "client": consent.described(one.client),
                 "scopes": [scopes.described(request, scope) for scope in one.scopes],
                 "resources": [scopes.resource(request, uri) for uri in one.resources],
                 "granted_at": one.granted_at,

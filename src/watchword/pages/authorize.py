@@ -5,34 +5,57 @@ consent to the person to whom it was shown (AZ-55).
 """
 
 from collections.abc import Mapping
-from urllib.parse import urlsplit
+from urllib.parse import quote
 
 from watchword.credentials.methods import LEVELS
-from watchword.flows import authorization, factors
-from watchword.http import Form, Request, Response, redirect
-from watchword.oauth import redirect_uri
+from watchword.flows import authorization, authorization_requests, consents, factors
+from watchword.flows.consents import Agreed
+from watchword.http import REPEATABLE, Form, Request, Response, redirect
 from watchword.oauth.authorization import AuthorizationRequest, RedirectError
 from watchword.oauth.authorization_response import response_location, response_parameters
 from watchword.oauth.clients import Client
 from watchword.oauth.errors import OAuthError
 from watchword.oauth.interaction import next_step
-from watchword.pages import browser, developer, returning, scopes, sign_in, visit
-from watchword.store import grants, interactions, users
+from watchword.pages import browser, developer, returning, visit
+from watchword.pages import consent as consent_page
+from watchword.store import interactions, users
 from watchword.store.factors import enrolled
 from watchword.store.interactions import Interaction
 from watchword.store.sessions import Session
+from watchword.store.users import User
+
+MAX_QUERY = 6000
+SELECTING = (
+    "select "  # before the person to whom the choice of an account was shown, and not yet the consent page
+)
 
 
 async def authorize(request: Request) -> Response:
     """Take an authorization request, by GET or POST (OIDC Core §3.1.2.1)."""
+    if (again := _again_by_get(request)) is not None:
+        return again
     form = request.form() if request.method == "POST" else request.query()
     try:
-        asked, client = await authorization.read_request(request.runtime, form.single(), form.all("resource"))
+        asked, client = await authorization_requests.read(
+            request.runtime, form.single(), form.all("resource")
+        )
         return await _proceed(request, asked, client, None)
     except RedirectError as error:
         return _send(request, error.redirect_uri, error.response_mode, error.state, error=error)
     except OAuthError as error:
         return await _show(request, error)
+
+
+def _again_by_get(request: Request) -> Response | None:
+    """Have another site's form come again as a link: with such a form browsers send no `SameSite=Lax` cookies (AZ-59)."""
+    foreign = request.header(b"sec-fetch-site") in ("cross-site", "same-site")
+    if request.method != "POST" or not foreign or browser.browser_of(request) is not None:
+        return None
+    request.form()
+    query = quote(request.body, safe="=&+%")
+    if len(query) > MAX_QUERY:
+        return None
+    return redirect(f"{request.runtime.settings.issuer}/authorize?{query}")
 
 
 async def resume(request: Request) -> Response:
@@ -46,7 +69,7 @@ async def resume(request: Request) -> Response:
 
 async def _go_on(request: Request, interaction: Interaction, asked: AuthorizationRequest) -> Response:
     try:
-        client = await authorization.client_of(request.runtime, asked.client_id)
+        client = await authorization_requests.client_of(request.runtime, asked.client_id)
     except OAuthError as error:
         return await _show(request, error)
     return await _proceed(request, asked, client, interaction)
@@ -63,17 +86,15 @@ async def _proceed(
     request: Request, asked: AuthorizationRequest, client: Client, interaction: Interaction | None
 ) -> Response:
     runtime = request.runtime
-    session = await visit.current(request)
+    session, user = await _who(request)
     done = interaction.done if interaction else ()
     try:
         hinted = authorization.hinted_subject(runtime, asked)
-        consented = session is not None and await authorization.has_consented(
-            runtime, asked, client, session.user_id
-        )
+        earlier = await consents.earlier(runtime, asked, client, user.id) if user else None
         step = next_step(
             asked,
             authorization.signed_in(session) if session else None,
-            consented=consented,
+            consented=earlier is not None,
             hinted_subject=hinted,
             supported_acr=LEVELS,
             done=done,  # type: ignore[arg-type]  # steps are kept as text
@@ -81,18 +102,24 @@ async def _proceed(
         )
     except OAuthError as error:
         return await _answer_error(request, asked, interaction, error)
-    if session is not None and step in ("consent", "answer") and await _must_enrol(request, session):
+    if user is not None and step in ("consent", "answer") and await _must_enrol(request, user):
         return redirect(f"{runtime.settings.issuer}/account/second_factors")
-    if step == "answer" and session is not None:
-        return await _answer(request, asked, session, interaction)
-    return await _ask(request, asked, client, session, interaction, step)
+    if step == "answer" and session is not None and earlier is not None:
+        return await _answer(request, asked, session, interaction, earlier)
+    return await _ask(request, asked, client, user, interaction, step)
 
 
-async def _must_enrol(request: Request, session: Session) -> bool:
+async def _who(request: Request) -> tuple[Session | None, User | None]:
+    """Return the live session of the browser and its person, or neither."""
+    session = await visit.current(request)
+    user = await request.runtime.database.read(users.get_user, session.user_id) if session else None
+    return (session, user) if user is not None else (None, None)
+
+
+async def _must_enrol(request: Request, user: User) -> bool:
     """Whether policy demands a second factor of a person who has none yet: no application is answered before."""
     runtime = request.runtime
-    user = await runtime.database.read(users.get_user, session.user_id)
-    if user is None or not factors.is_required(runtime.settings, user):
+    if not factors.is_required(runtime.settings, user):
         return False
     have = await runtime.database.read(enrolled, user.id)
     return not factors.usable(runtime.settings, have)
@@ -102,7 +129,7 @@ async def _ask(
     request: Request,
     asked: AuthorizationRequest,
     client: Client,
-    session: Session | None,
+    user: User | None,
     interaction: Interaction | None,
     step: str,
 ) -> Response:
@@ -111,88 +138,54 @@ async def _ask(
     done = interaction.done if interaction else ()
     interaction_id = interaction.id if interaction else await authorization.begin(runtime, asked, value)
     headers = (fresh,) if fresh else ()
-    if step == "consent" and session is not None:
-        await runtime.database.write(interactions.note_interaction, interaction_id, done, session.user_id)
-        return await _consent_page(request, asked, client, session, interaction_id)
+    if step == "consent" and user is not None:
+        if interaction is None and request.query().get("request_uri"):
+            # That reference is used up: the page must be at an address that can be opened again.
+            return redirect(f"{runtime.settings.issuer}{returning.RESUME}{interaction_id}", headers)
+        await runtime.database.write(interactions.note_interaction, interaction_id, done, user.id)
+        return consent_page.page(request, asked, client, user, interaction_id)
     if step in ("step_up", "select_account"):  # asked once: what cannot be reached is answered honestly
         done = (*done, step)
     await runtime.database.write(interactions.note_interaction, interaction_id, done, None)
-    back = returning.seal_return(runtime, f"/authorize/resume?interaction={interaction_id}")
+    back = returning.seal_return(runtime, returning.RESUME + interaction_id)
     page = {"step_up": "step-up", "select_account": "select-account"}.get(step, "sign-in")
     wish = browser.language_wish(request, asked.ui_locales)
     return redirect(f"{runtime.settings.issuer}/{page}?return={back}{wish}", headers)
 
 
-async def _consent_page(
-    request: Request, asked: AuthorizationRequest, client: Client, session: Session, interaction_id: str
-) -> Response:
-    context = {
-        "action": f"{request.runtime.settings.issuer}/authorize/consent",
-        "client": described(client),
-        "redirect": _target(asked.redirect_uri),
-        "account": await sign_in.person(request, session),
-        "scopes": [scopes.described(request, scope) for scope in asked.scope],
-        "resources": [scopes.resource(request, uri) for uri in asked.audience],
-        "details": [],
-        "offline": "offline_access" in asked.scope,
-        "remember": None,
-        "hidden": {"interaction": interaction_id},
-    }
-    locale = asked.ui_locales[0] if asked.ui_locales else None
-    return browser.page(request, "consent", context, form_action=[asked.redirect_uri], ui_locales=locale)
-
-
-def described(client: Client) -> dict[str, str | None]:
-    """Return how the pages show an application, and where its name comes from."""
-    origin = {"registered": "registered", "dynamic": "self_registered", "document": "metadata_document"}[
-        client.origin
-    ]
-    host = urlsplit(client.client_id).netloc if client.origin == "document" else None
-    return {"name": client.name, "origin": origin, "host": host, "logo": None, "home_url": client.client_uri}
-
-
-def _target(uri: str) -> dict[str, str]:
-    scheme, _, rest = uri.partition("://")
-    if scheme not in ("https", "http"):
-        return {"kind": "app", "host": uri.partition(":")[0] + ":"}
-    kind = "loopback" if redirect_uri.is_loopback(uri) else "web"
-    return {"kind": kind, "host": rest.partition("/")[0].partition("?")[0]}
-
-
 async def consent(request: Request) -> Response:
     """Take the decision of the person to whom the consent page was shown."""
-    form = request.form()
+    form = request.form(REPEATABLE | {"scope"})
     browser.check_csrf(request, form.get("csrf"))
     found = await _under_way(request, form)
-    session = await visit.current(request)
+    session, user = await _who(request)
     if found is None:
         return _gone(request)
     interaction, asked = found
-    if session is None or interaction.shown_to != session.user_id:  # AZ-55
+    if session is None or user is None or interaction.shown_to != user.id:  # AZ-55
         return await _go_on(request, interaction, asked)
-    if form.get("decision") != "approve":
+    runtime = request.runtime
+    agreed = consents.chosen(runtime.settings, asked, form.all("scope"))
+    if form.get("decision") != "approve" or not agreed.answers(asked):
         denied = OAuthError("access_denied", "The person did not agree.")
         return await _answer_error(request, asked, interaction, denied)
-    await request.runtime.database.write(
-        grants.remember_consent,
-        session.user_id,
-        asked.client_id,
-        " ".join(asked.audience),
-        " ".join(asked.scope),
-        request.runtime.now(),
-    )
-    return await _answer(request, asked, session, interaction)
+    await consents.remember(runtime, asked, user.id, agreed)
+    return await _answer(request, asked, session, interaction, agreed)
 
 
 async def _answer(
-    request: Request, asked: AuthorizationRequest, session: Session, interaction: Interaction | None
+    request: Request,
+    asked: AuthorizationRequest,
+    session: Session,
+    interaction: Interaction | None,
+    agreed: Agreed,
 ) -> Response:
     runtime = request.runtime
     if interaction is not None and not await runtime.database.write(
         interactions.finish_interaction, interaction.id, runtime.now()
     ):
         return _gone(request)
-    code = await authorization.issue_code(runtime, asked, session, asked.scope)
+    code = await authorization.issue_code(runtime, asked, session, agreed)
     return _send(request, asked.redirect_uri, asked.response_mode, asked.state, code=code)
 
 
@@ -224,7 +217,11 @@ def _send(
 
 
 def _form_post(request: Request, target: str, parameters: Mapping[str, str]) -> Response:
-    context = {"redirect_uri": target, "host": _target(target)["host"], "fields": dict(parameters)}
+    context = {
+        "redirect_uri": target,
+        "host": consent_page.target(target)["host"],
+        "fields": dict(parameters),
+    }
     return browser.page(request, "form_post", context, form_action=[target])
 
 

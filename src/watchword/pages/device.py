@@ -9,7 +9,7 @@ from watchword.flows.devices import Entered
 from watchword.http import Request, Response, redirect
 from watchword.oauth import device
 from watchword.oauth.errors import OAuthError
-from watchword.pages import authorize, browser, returning, scopes, sign_in, visit
+from watchword.pages import browser, consent, returning, scopes, sign_in, visit
 from watchword.pages.render import Problem
 from watchword.store.sessions import Session
 
@@ -75,11 +75,15 @@ async def _confirm_page(request: Request, entered: Entered, session: Session) ->
     }
     context = {
         "action": f"{request.runtime.settings.issuer}/device/confirm",
-        "client": authorize.described(entered.client),
+        "client": consent.described(entered.client),
         "user_code": device.format_user_code(entered.user_code),
         "request": asked,
         "account": await sign_in.person(request, session),
-        "scopes": [scopes.described(request, scope) for scope in code.scope.split()],
+        # All or nothing: a device cannot be told what was left out before it has asked.
+        "scopes": [
+            {**scopes.described(request, scope), "optional": False, "granted": True}
+            for scope in code.scope.split()
+        ],
         "resources": [scopes.resource(request, uri) for uri in code.audience.split()],
         "hidden": {"user_code": entered.user_code},
     }

@@ -1,27 +1,31 @@
 """Scopes and resources in plain words, as the operator described them; one that nobody described shows its name and a guess at its risk."""
 
+from watchword.flows import consents
 from watchword.http import Request
-from watchword.pages import browser
+from watchword.pages import browser, details
 
 # A scope that was not described is shown as risky when its name says that it changes something.
 TELLING = ("write", "delete", "admin", "manage", "create", "update", "send")
 
 
-def described(request: Request, scope: str) -> dict[str, object]:
-    """Return how the pages show a scope: its sentence in the reader's language, its risk, and whether it may be left out."""
+def described(request: Request, scope: str, locale: str | None = None) -> dict[str, object]:
+    """Return how the pages show a scope: its sentence in the reader's language, its risk, and whether it may be left out.
+
+    An optional scope of high risk is not ticked beforehand.
+    """
     known = request.runtime.settings.scopes.get(scope)
     if known is None:
         risk = "elevated" if any(word in scope for word in TELLING) else "low"
         return {"name": scope, "sentence": None, "risk": risk, "optional": False, "granted": True}
     sentence = known.sentence
     if isinstance(sentence, dict):
-        sentence = sentence.get(browser.locale_of(request)) or next(iter(sentence.values()), None)
+        sentence = details.in_language(sentence, locale or browser.locale_of(request))
     return {
         "name": scope,
-        "sentence": sentence,
+        "sentence": sentence or None,
         "risk": known.risk,
-        "optional": known.optional,
-        "granted": True,
+        "optional": consents.is_optional(request.runtime.settings, scope),
+        "granted": known.risk != "high",
     }
 
 

@@ -8,7 +8,7 @@ from watchword.flows import account_changes, factors, mail, passkeys
 from watchword.flows.factors import FactorRefused
 from watchword.flows.throttle import Throttled
 from watchword.http import Form, Request, Response, redirect
-from watchword.pages import browser, sign_in, visit
+from watchword.pages import asking, browser, sign_in, visit
 from watchword.pages.render import Problem
 from watchword.pages.visit import Visit
 from watchword.store.factors import enrolled
@@ -58,7 +58,15 @@ async def _page(
         "remember_days": settings.second_factor_trusted // 86_400,
         "errors": errors,
     }
-    return browser.page(request, "second_factor", context, status=status)
+    asker = await asking.find(request, current.back)
+    return browser.page(
+        request,
+        "second_factor",
+        context,
+        status=status,
+        form_action=asker.form_action if asker else (),
+        ui_locales=asker.ui_locales if asker else None,
+    )
 
 
 async def _method(

@@ -3,7 +3,7 @@
 from urllib.parse import quote
 
 from watchword.http import Request, Response, redirect
-from watchword.pages import browser, returning, sign_in, visit
+from watchword.pages import asking, browser, returning, sign_in, visit
 
 
 async def show(request: Request) -> Response:
@@ -15,15 +15,15 @@ async def show(request: Request) -> Response:
     if session is None:
         return redirect(elsewhere)
     person = await sign_in.person(request, session)
-    asking = await sign_in.asking(request, sealed)
+    asker = await asking.find(request, sealed)
     context = {
         "action": f"{settings.issuer}/select-account",
-        "client": {"name": asking[0]} if asking else None,
+        "client": {"name": asker.name} if asker else None,
         "accounts": [{"id": session.user_id, "name": person["name"], "identifier": person["identifier"]}],
         "links": {"other": elsewhere},
         "hidden": {"return": sealed},
     }
-    return browser.page(request, "select_account", context, form_action=[asking[1]] if asking else [])
+    return browser.page(request, "select_account", context, form_action=asker.form_action if asker else ())
 
 
 async def choose(request: Request) -> Response:

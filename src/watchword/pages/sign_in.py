@@ -4,11 +4,11 @@ from urllib.parse import quote
 
 from watchword.credentials.methods import Method
 from watchword.credentials.passkey import PasskeyRefused
-from watchword.flows import authorization, passkeys, sessions, sign_in, throttle
+from watchword.flows import passkeys, sessions, sign_in, throttle
 from watchword.flows.sign_in import SignInRefused
 from watchword.flows.throttle import Throttled
 from watchword.http import Form, Request, Response, redirect
-from watchword.pages import browser, returning, visit
+from watchword.pages import asking, browser, visit
 from watchword.pages.render import Problem
 from watchword.store import users
 from watchword.store.sessions import Session
@@ -43,10 +43,12 @@ async def form_page(
     methods, options, hidden = await _methods(request, value)
     if sealed:
         hidden["return"] = sealed
-    interaction = await asking(request, sealed)
+    asker = await asking.find(request, sealed)
+    if values is None and asker is not None and asker.login_hint:
+        values = {"identifier": asker.login_hint}
     context = {
         "action": f"{settings.issuer}/sign-in",
-        "client": {"name": interaction[0]} if interaction else None,
+        "client": {"name": asker.name} if asker else None,
         "methods": methods,
         "passkey_options": options,
         "providers": providers(request, sealed),
@@ -61,8 +63,15 @@ async def form_page(
         "notice": notice if notice in NOTICES else None,
         "hidden": hidden,
     }
-    targets = [interaction[1]] if interaction else []
-    return browser.page(request, "sign_in", context, status=status, form_action=targets, known=(value, fresh))
+    return browser.page(
+        request,
+        "sign_in",
+        context,
+        status=status,
+        form_action=asker.form_action if asker else (),
+        ui_locales=asker.ui_locales if asker else None,
+        known=(value, fresh),
+    )
 
 
 def _identity_page(request: Request, sealed: str | None) -> str | None:
@@ -90,19 +99,6 @@ def providers(request: Request, sealed: str | None) -> list[dict[str, str]]:
         {"name": provider.title, "url": f"{issuer}/upstream/{provider.name}{back}"}
         for provider in request.runtime.settings.upstream
     ]
-
-
-async def asking(request: Request, sealed: str | None) -> tuple[str, str] | None:
-    """Return the name and redirect URI of the application that asked: browsers check redirects that follow a form as well."""
-    runtime, value = request.runtime, browser.browser_of(request)
-    interaction = returning.interaction_of(returning.open_return(runtime, sealed))
-    if interaction is None or value is None:
-        return None
-    found = await authorization.resume(runtime, interaction, value)
-    if found is None:
-        return None
-    client = await authorization.client_of(runtime, found[1].client_id)
-    return client.name, found[1].redirect_uri
 
 
 async def submit(request: Request) -> Response:

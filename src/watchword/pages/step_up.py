@@ -13,7 +13,7 @@ from watchword.flows import sign_in as sign_in_flow
 from watchword.flows.factors import FactorRefused
 from watchword.flows.throttle import Throttled
 from watchword.http import Form, Request, Response, redirect
-from watchword.pages import browser, returning, second_factor, sign_in, visit
+from watchword.pages import asking, browser, returning, second_factor, sign_in, visit
 from watchword.store import users
 from watchword.store.factors import enrolled
 from watchword.store.sessions import Session
@@ -62,7 +62,7 @@ async def _page(
         return redirect(settings.issuer + returning.open_return(runtime, sealed))
     method = method if method in offered else offered[0]
     here = f"{settings.issuer}/step-up"
-    client = await sign_in.asking(request, sealed)
+    asker = await asking.find(request, sealed)
     options, hidden = "", {"return": sealed}
     if method == "passkey":
         asked = await passkeys.request_options(runtime, browser.browser_of(request) or "", PURPOSE, user.id)
@@ -77,8 +77,8 @@ async def _page(
         errors[{"passkey": "form", "password": "password"}.get(method, "code")] = problem
     context = {
         "action": here,
-        "reason": "client" if client else "settings",
-        "client": {"name": client[0]} if client else None,
+        "reason": "client" if asker else "settings",
+        "client": {"name": asker.name} if asker else None,
         "account": sign_in.describe(request, user),
         "method": method,
         "others": [
@@ -87,12 +87,18 @@ async def _page(
             if other != method
         ],
         "passkey_options": options,
-        "cancel_url": None if client else f"{settings.issuer}/account",
+        "cancel_url": None if asker else f"{settings.issuer}/account",
         "errors": errors,
         "hidden": hidden,
     }
-    targets = [client[1]] if client else []
-    return browser.page(request, "step_up", context, status=status, form_action=targets)
+    return browser.page(
+        request,
+        "step_up",
+        context,
+        status=status,
+        form_action=asker.form_action if asker else (),
+        ui_locales=asker.ui_locales if asker else None,
+    )
 
 
 async def _situation(request: Request, sealed: str) -> tuple[Session | None, User | None, tuple[str, ...]]:

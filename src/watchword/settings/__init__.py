@@ -2,11 +2,12 @@
 
 from watchword.settings.checks import check, check_exposure, is_loopback, with_issuer
 from watchword.settings.loading import PREFIX, load
-from watchword.settings.options import DAY, ScopeText, Seconds, Settings, SettingsError, Upstream
+from watchword.settings.options import DAY, DetailText, ScopeText, Seconds, Settings, SettingsError, Upstream
 
 __all__ = [
     "DAY",
     "PREFIX",
+    "DetailText",
     "ScopeText",
     "Seconds",
     "Settings",

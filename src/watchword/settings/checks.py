@@ -29,12 +29,43 @@ def check(settings: Settings) -> Settings:
     ]:
         raise SettingsError(f"self_registered_scopes: {reserved[0]!r} gives power over this server")
     _check_people(settings)
+    _check_details(settings)
     for network in settings.trusted_proxies:
         try:
             ipaddress.ip_network(network)
         except ValueError:
             raise SettingsError(f"trusted_proxies: {network!r} is not an IP address or network") from None
     return settings
+
+
+SHAPES = ("string", "integer", "number", "boolean")
+
+
+def _check_details(settings: Settings) -> None:
+    for name, known in settings.authorization_details.items():
+        for member, shape in known.members.items():
+            if not _is_shape(shape):
+                raise SettingsError(
+                    f"authorization_details.{name}.members.{member} must be one of {', '.join(SHAPES)}, "
+                    "a list of one of them, or a table of members"
+                )
+        if missing := set(known.required) - known.members.keys() - set(known.allowed):
+            raise SettingsError(
+                f"authorization_details.{name}.required names {min(missing)!r}, which is no member of it"
+            )
+    unknown = set(settings.self_registered_authorization_details) - settings.authorization_details.keys()
+    if unknown:
+        raise SettingsError(
+            f"self_registered_authorization_details names {min(unknown)!r}, which authorization_details lacks"
+        )
+
+
+def _is_shape(shape: object) -> bool:
+    if isinstance(shape, list):
+        return len(shape) == 1 and _is_shape(shape[0])
+    if isinstance(shape, dict):
+        return all(_is_shape(one) for one in shape.values())
+    return shape in SHAPES
 
 
 def _check_certificates(settings: Settings) -> None:

@@ -38,6 +38,23 @@ class ScopeText(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     claims: tuple[str, ...] = ()
 
 
+class DetailText(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A type of rich authorization request (RFC 9396): what it means to people, and what its objects may hold.
+
+    `members` maps each member to its shape: "string", "integer", "number", "boolean", a list of one shape, or a table of members.
+    `allowed` names the values of `actions`, `locations`, `datatypes` and `privileges`. `labels` are what people read beside a
+    member's value. What is asked for `once` is never remembered.
+    """
+
+    sentence: str | dict[str, str]
+    risk: Literal["low", "elevated", "high"] = "elevated"
+    members: dict[str, object] = {}
+    required: tuple[str, ...] = ()
+    allowed: dict[Literal["locations", "actions", "datatypes", "privileges"], tuple[str, ...]] = {}
+    labels: dict[str, str | dict[str, str]] = {}
+    once: bool = False
+
+
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The checked options; durations are in seconds."""
 
@@ -88,6 +105,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     scopes: dict[str, ScopeText] = {}
     resources: dict[str, str] = {}
     token_formats: dict[str, Literal["jwt", "opaque"]] = {}
+    authorization_details: dict[str, DetailText] = {}
 
     # People
     sign_in_methods: tuple[Literal["password", "passkey", "identity"], ...] = (
@@ -132,6 +150,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         Literal["authorization_code", "refresh_token", "client_credentials", "device_code"], ...
     ] = ("authorization_code", "refresh_token")
     self_registered_resources: tuple[str, ...] = ()
+    self_registered_authorization_details: tuple[str, ...] = ()
     self_registered_unused: Seconds = 30 * DAY
     registration: Literal["off", "token", "open"] = "off"
     registrations_per_hour: Annotated[int, msgspec.Meta(ge=1, le=100_000)] = 200

@@ -9,7 +9,7 @@ import msgspec
 from watchword.oauth import device
 from watchword.oauth.device import Poll, Status
 from watchword.oauth.errors import OAuthError
-from watchword.store import grants
+from watchword.store import consents, grants
 from watchword.store.database import Row, Transaction
 from watchword.store.grants import Bought, Grant
 
@@ -118,7 +118,9 @@ async def approve_device_code(
     if decided is None:
         return False
     await grants.store_grant(tx, grant)
-    await grants.remember_consent(tx, grant.user_id, grant.client_id, grant.audience, grant.scope, now)
+    await consents.remember_consent(
+        tx, grant.user_id, grant.client_id, grant.audience, scope=tuple(grant.scope.split()), now=now
+    )
     await tx.record(
         "device_code.approved", actor=grant.user_id, target=grant.id, at=now, client=grant.client_id
     )

@@ -12,7 +12,7 @@ from watchword.store.tokens import AccessToken, store_access_token
 class Grant(msgspec.Struct, frozen=True, kw_only=True):
     """What a person granted to a client in a session; `claims` is JSON (`auth_time`, `acr`, `amr`), times are Unix seconds.
 
-    `wishes` is JSON too: the claims that were asked for by name; empty when there were none.
+    `wishes` is JSON too: the claims that were asked for by name; empty when there were none. So are the `authorization_details`.
     """
 
     id: str
@@ -31,6 +31,7 @@ class Grant(msgspec.Struct, frozen=True, kw_only=True):
     jkt: str | None = None
     x5t: str | None = None
     wishes: str = ""
+    authorization_details: str = "[]"
 
 
 class Bought(msgspec.Struct, frozen=True, kw_only=True):
@@ -267,41 +268,3 @@ async def is_grant_alive(tx: Transaction, grant_id: str) -> bool:
     return (
         await tx.one("SELECT 1 AS found FROM grants WHERE id = $1 AND ended_at IS NULL", grant_id) is not None
     )
-
-
-async def find_consent(tx: Transaction, user_id: str, client_id: str, audience: str) -> str | None:
-    """Return the scope that a person agreed to for a client and audience."""
-    row = await tx.one(
-        "SELECT scope FROM consents WHERE user_id = $1 AND client_id = $2 AND audience = $3",
-        user_id,
-        client_id,
-        audience,
-    )
-    return str(row["scope"]) if row else None
-
-
-async def list_granted(tx: Transaction, user_id: str) -> list[tuple[str, str, str, int, int | None]]:
-    """Return what a person agreed to and what is alive of it: client, scope, audience, since when, last used."""
-    rows = await tx.all(
-        "SELECT client_id, scope, audience, granted_at AS since, NULL AS used FROM consents WHERE user_id = $1 "
-        "UNION ALL SELECT client_id, scope, audience, created_at, last_used_at FROM grants "
-        "WHERE user_id = $1 AND ended_at IS NULL LIMIT 2000",
-        user_id,
-    )
-    return [(row["client_id"], row["scope"], row["audience"], row["since"], row["used"]) for row in rows]
-
-
-async def remember_consent(
-    tx: Transaction, user_id: str, client_id: str, audience: str, scope: str, now: int
-) -> None:
-    """Keep what a person agreed to."""
-    await tx.run(
-        "INSERT INTO consents (user_id, client_id, audience, scope, granted_at) VALUES ($1, $2, $3, $4, $5) "
-        "ON CONFLICT (user_id, client_id, audience) DO UPDATE SET scope = excluded.scope, granted_at = excluded.granted_at",
-        user_id,
-        client_id,
-        audience,
-        scope,
-        now,
-    )
-    await tx.record("consent.given", actor=user_id, target=client_id, at=now, scope=scope, audience=audience)

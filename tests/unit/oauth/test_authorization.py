@@ -16,7 +16,7 @@ from watchword.oauth.errors import OAuthError
 CHALLENGE = "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM"
 REDIRECT = "https://rp.example/cb"
 API = "https://api.example"
-RULES = Rules(API, {"payment": DetailType(members=frozenset({"amount"}))})
+RULES = Rules(API, {"payment": DetailType(members={"amount": "string"})})
 PUBLIC = Client(
     client_id="app",
     name="App",

@@ -15,7 +15,16 @@ TYPES = {
             "locations": frozenset({"https://a.example"}),
         }
     ),
-    "payment": DetailType(members=frozenset({"amount", "creditor"}), required=frozenset({"amount"})),
+    "payment": DetailType(
+        members={
+            "amount": {"currency": "string", "value": "string"},
+            "creditor": "string",
+            "parts": ["integer"],
+            "share": "number",
+            "urgent": "boolean",
+        },
+        required=frozenset({"amount"}),
+    ),
     "secret": DetailType(),
 }
 REGISTERED = ("account_information", "payment")
@@ -29,6 +38,8 @@ PAYMENT: rar.Detail = {"type": "payment", "amount": {"currency": "EUR", "value":
 
 def test_the_honest_request_is_kept_as_sent() -> None:
     assert rar.parse(json.dumps([ACCOUNT, PAYMENT]), TYPES, REGISTERED) == (ACCOUNT, PAYMENT)
+    more = {**PAYMENT, "parts": [1, 2], "share": 0.5, "urgent": False}
+    assert rar.parse(json.dumps([more]), TYPES, REGISTERED) == (more,)
 
 
 @pytest.mark.parametrize(
@@ -54,6 +65,15 @@ def test_the_honest_request_is_kept_as_sent() -> None:
         pytest.param(json.dumps([{**ACCOUNT, "actions": [["x"]]}]), id="a nested action"),
         pytest.param('[{"type": "payment"}]', id="a missing member"),
         pytest.param('[{"type": "payment", "amount": 1, "amount": 2}]', id="a member twice"),
+        pytest.param(json.dumps([{**PAYMENT, "amount": "1.00"}]), id="AZ-58 a text for an object"),
+        pytest.param(json.dumps([{**PAYMENT, "amount": {"fee": "1"}}]), id="AZ-58 an unknown member inside"),
+        pytest.param(json.dumps([{**PAYMENT, "creditor": {}}]), id="an object for a text"),
+        pytest.param(json.dumps([{**PAYMENT, "parts": 1}]), id="a number for a list"),
+        pytest.param(json.dumps([{**PAYMENT, "parts": [1, "2"]}]), id="a text in a list of numbers"),
+        pytest.param(json.dumps([{**PAYMENT, "parts": [1.5]}]), id="a fraction for a whole number"),
+        pytest.param(json.dumps([{**PAYMENT, "share": True}]), id="a truth value for a number"),
+        pytest.param(json.dumps([{**PAYMENT, "urgent": 1}]), id="a number for a truth value"),
+        pytest.param(json.dumps([{**PAYMENT, "creditor": None}]), id="null"),
         pytest.param(json.dumps([PAYMENT] * 21), id="too many entries"),
         pytest.param("[" * 100_000, id="a deep text"),
         pytest.param('[{"type": "payment", "amount": NaN}]', id="NaN"),
@@ -82,3 +102,23 @@ def test_a_request_is_refused_that_holds(text: str) -> None:
 )
 def test_a_token_request_only_narrows(requested: tuple[rar.Detail, ...], within: bool) -> None:
     assert rar.is_within(requested, (ACCOUNT, PAYMENT)) is within
+
+
+def test_a_token_request_names_what_was_granted_or_takes_it_all() -> None:
+    granted = (ACCOUNT, PAYMENT)
+    assert rar.narrow(None, granted, TYPES, REGISTERED) == granted
+    assert rar.narrow(json.dumps([ACCOUNT]), granted, TYPES, REGISTERED) == (ACCOUNT,)
+    dearer = {**PAYMENT, "amount": {"currency": "EUR", "value": "9.00"}}
+    with pytest.raises(OAuthError, match="invalid_authorization_details"):
+        rar.narrow(json.dumps([dearer]), granted, TYPES, REGISTERED)
+
+
+def test_a_type_that_was_given_up_is_gone_from_older_grants() -> None:
+    assert rar.remaining((ACCOUNT, PAYMENT), TYPES, ("payment",)) == (PAYMENT,)
+    assert rar.remaining((ACCOUNT, PAYMENT), {"payment": TYPES["payment"]}, REGISTERED) == (PAYMENT,)
+
+
+def test_a_client_registers_types_of_this_server() -> None:
+    rar.check_registered(REGISTERED, TYPES)
+    with pytest.raises(OAuthError, match="invalid_client_metadata"):
+        rar.check_registered(("payment", "unknown"), TYPES)

@@ -8,6 +8,7 @@ import pytest
 from watchword.jose import jwk, jws, jwt
 from watchword.jose.strict_json import encode
 from watchword.oauth import request_object
+from watchword.oauth.clients import Client
 from watchword.oauth.errors import OAuthError
 from watchword.oauth.request_object import Opened
 
@@ -126,12 +127,15 @@ def test_ca_03_it_must_be_signed_by_the_clients_own_key() -> None:
     refused("invalid_request_object", jwt.encode(KEY, CLAIMS, typ="at+jwt"))
     unsigned = jwk.b64encode(b'{"alg":"none"}') + "." + jwk.b64encode(encode(CLAIMS)) + "."
     refused("request_not_supported", unsigned)
+    refused("invalid_request_object", unsigned, fapi=True)
     embedded = jws.sign(OTHER, {"jwk": jwk.public_document(OTHER)}, encode(CLAIMS))
     refused("invalid_request_object", embedded)
 
 
 def test_pa_50_an_encrypted_object_is_refused_unopened() -> None:
-    refused("request_not_supported", "a.b.c.d.e")
+    refused("invalid_request_object", "a.b.c.d.e")
+    header = jwk.b64encode(b'{"alg":"PBES2-HS256+A128KW","enc":"A128GCM","p2c":100000000,"zip":"DEF"}')
+    refused("invalid_request_object", header + ".AA.AA.AA.AA")
 
 
 @pytest.mark.parametrize("token", ["x", "..", "a.b.c", "\ud800.a.b", "." * 99, "a" * 100_000])
@@ -172,3 +176,34 @@ def test_a_reference_is_one_of_ours(request_uri: str) -> None:
     assert request_object.reference_of(GOOD_REFERENCE) == "a" * 43
     with pytest.raises(OAuthError, match="invalid_request_uri"):
         request_object.reference_of(request_uri)
+
+
+@pytest.mark.parametrize(
+    ("registered", "profile", "allowed"),
+    [
+        (None, "default", tuple(jws.ALGORITHMS)),
+        ("ES384", "default", ("ES384",)),
+        (None, "fapi2", ("PS256", "ES256", "EdDSA")),
+        ("PS256", "fapi2", ("PS256",)),
+    ],
+)
+def test_a_client_signs_by_its_registered_algorithm_and_within_its_profile(
+    registered: str | None, profile: Any, allowed: tuple[str, ...]
+) -> None:
+    client = Client(
+        client_id="app",
+        name="App",
+        token_endpoint_auth_method="private_key_jwt",
+        security_profile=profile,
+        request_object_signing_alg=registered,
+    )
+    assert request_object.algorithms_of(client) == allowed
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "fapi"), [("none", False), ("HS256", False), ("RS256", True), ("", False)]
+)
+def test_an_algorithm_that_no_request_may_have_is_not_registered(algorithm: str, fapi: bool) -> None:
+    request_object.check_registered("ES256", fapi=fapi)
+    with pytest.raises(OAuthError, match="invalid_client_metadata"):
+        request_object.check_registered(algorithm, fapi=fapi)

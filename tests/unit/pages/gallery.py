@@ -228,7 +228,7 @@ PAGES: Mapping[str, Context] = {
     "consent:loopback": {**CONSENT, "client": STRANGER, "redirect": {"kind": "loopback", "host": "127.0.0.1:51004"},
                          "scopes": SCOPES[:3], "offline": False, "remember": None},
     "consent:document": {**CONSENT, "client": DOCUMENT, "redirect": {"kind": "web", "host": "agent.inkwell.example:8443"},
-                         "details": [{"title": "Payment", "rows": [("Amount", "120.00 EUR"), ("To", "Northwind AB")]}]},
+                         "details": [{"title": "Pay from your account", "risk": "high", "rows": [("Amount", "120.00 EUR"), ("To", "Northwind AB")]}]},
     "consent:app": {**CONSENT, "client": STRANGER, "redirect": {"kind": "app", "host": "com.example.ledgerline:"}},
     "device": form(),
     "device:wrong": form(errors={"user_code": "user_code_wrong"}, values={"user_code": "WDJB-MJH"}),

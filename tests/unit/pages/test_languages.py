@@ -15,7 +15,16 @@ OTHERS = sorted(set(KNOWN) - {"en"})
 SOURCES = "\n".join(path.read_text("utf-8") for path in render.TEMPLATES.rglob("*.*"))
 CALL = re.compile(r"""\b(?:t|has_text)\(["']([a-z_.]+)["'](\s*~)?""")
 # Read by code: dates, language names, and texts found by a failure's, a notice's or a mail's name.
-BY_NAME = ("format.", "language.", "problem.", "notice.", "advice.", "error_page.", "scope.")
+BY_NAME = (
+    "format.",
+    "language.",
+    "problem.",
+    "notice.",
+    "advice.",
+    "error_page.",
+    "scope.",
+    "consent.detail_",
+)
 
 
 def places(text: str) -> set[str]:

@@ -1,0 +1,156 @@
+"""RFC 9126 and RFC 9101: how an authorization request comes in: by the browser, pushed before, or inside an object that the client signed.
+
+Owns the way from decoded parameters to a checked request. Its rules are pure functions in `oauth.authorization` and
+`oauth.request_object`; keys of clients are fetched through `client_keys` and nothing else is.
+"""
+
+from collections.abc import Mapping
+
+import msgspec
+
+from watchword.flows import client_documents, client_keys, detail_types
+from watchword.flows.runtime import Runtime
+from watchword.jose.jwk import Key
+from watchword.oauth import authorization, request_object, token_format
+from watchword.oauth.authorization import AuthorizationRequest, Rules
+from watchword.oauth.clients import Client
+from watchword.oauth.errors import OAuthError
+from watchword.oauth.request_object import REQUEST_URI_PREFIX, Opened
+from watchword.store import interactions
+
+
+class Pushed(msgspec.Struct, frozen=True, array_like=True):
+    """A pushed request as it is kept: its parameters, the key that was proven with it, whether the client signed it."""
+
+    parameters: Mapping[str, str]
+    resources: tuple[str, ...]
+    jkt: str | None = None
+    signed: bool = False
+
+
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder(Pushed).decode
+
+
+async def client_of(runtime: Runtime, client_id: str | None) -> Client:
+    """Return the client of a request; raise `invalid_request`, to be shown and never sent (RFC 6749 §4.1.2.1)."""
+    client = await client_documents.find(runtime, client_id) if client_id else None
+    if client is None or client.disabled_at is not None:
+        raise OAuthError("invalid_request", "The client is not known here.", field="client_id")
+    if not client.may("authorization_code"):
+        raise OAuthError("unauthorized_client", "The client is not registered for this.", field="client_id")
+    return client
+
+
+async def read(
+    runtime: Runtime, parameters: Mapping[str, str], resources: tuple[str, ...]
+) -> tuple[AuthorizationRequest, Client]:
+    """Check a request that the browser brought, or refers to; raise OAuthError to show, RedirectError to send."""
+    client = await client_of(runtime, parameters.get("client_id"))
+    if parameters.get("request_uri"):
+        return await _pushed(runtime, parameters, client), client
+    opened = await _opened(runtime, parameters, resources, client)
+    if opened is not None:
+        return _decide(runtime, client, Pushed(opened.parameters, opened.resources, signed=True)), client
+    return _decide(runtime, client, Pushed(parameters, resources)), client
+
+
+async def _pushed(runtime: Runtime, parameters: Mapping[str, str], client: Client) -> AuthorizationRequest:
+    if parameters.get("request"):  # RFC 9101 §5
+        raise OAuthError("invalid_request", "Send request or request_uri, not both.", field="request")
+    request_uri = parameters["request_uri"]
+    request_object.reference_of(request_uri)
+    stored = await runtime.database.write(
+        interactions.use_pushed_request, token_format.digest(request_uri), client.client_id, runtime.now()
+    )
+    if stored is None:
+        raise OAuthError(
+            "invalid_request_uri",
+            "The request_uri is unknown, used, expired, or another client's.",
+            field="request_uri",
+        )
+    return _decide(runtime, client, _decode(stored), pushed=True)
+
+
+async def push(
+    runtime: Runtime,
+    client: Client,
+    parameters: Mapping[str, str],
+    resources: tuple[str, ...],
+    jkt: str | None,
+) -> str:
+    """Check and keep a pushed request; return its `request_uri` (RFC 9126 §2.2)."""
+    if "request_uri" in parameters:  # §2.1
+        raise OAuthError("invalid_request", "A pushed request cannot refer to another.", field="request_uri")
+    try:
+        opened = await _opened(runtime, parameters, resources, client)
+    except authorization.RedirectError as error:  # §2.3: whoever pushes gets the answer
+        raise OAuthError(error.code, error.description, detail=error.detail, field=error.field) from None
+    if opened is not None:
+        pushed = Pushed(opened.parameters, opened.resources, jkt, signed=True)
+    else:
+        kept = {name: value for name, value in parameters.items() if name not in CREDENTIALS}
+        pushed = Pushed(kept, resources, jkt)
+    _decide(runtime, client, pushed, pushed=True)
+    request_uri = REQUEST_URI_PREFIX + runtime.new_secret("p")
+    expires_at = runtime.now() + runtime.settings.pushed_request_lifetime
+    await runtime.database.write(
+        interactions.push_request,
+        token_format.digest(request_uri),
+        client.client_id,
+        _encode(pushed).decode(),
+        expires_at,
+    )
+    return request_uri
+
+
+CREDENTIALS = frozenset({"client_secret", "client_assertion"})
+
+
+def _decide(runtime: Runtime, client: Client, asked: Pushed, *, pushed: bool = False) -> AuthorizationRequest:
+    return authorization.decide(
+        asked.parameters,
+        client,
+        Rules(runtime.settings.resource, detail_types.of(runtime.settings)),
+        resources=asked.resources,
+        pushed=pushed,
+        signed=asked.signed,
+        proven_jkt=asked.jkt,
+    )
+
+
+async def _opened(
+    runtime: Runtime, parameters: Mapping[str, str], resources: tuple[str, ...], client: Client
+) -> Opened | None:
+    """Return what a client signed (RFC 9101), None when it sent plain parameters."""
+    token = parameters.get("request")
+    if not token:
+        return None
+    fapi = client.security_profile == "fapi2"
+    algorithms = request_object.algorithms_of(client)
+    try:
+        request_object.check_form(token, algorithms, fapi=fapi)
+        return request_object.open_request_object(
+            token,
+            parameters,
+            client_id=client.client_id,
+            keys=await _keys(runtime, client),
+            issuer=runtime.settings.issuer,
+            algorithms=algorithms,
+            fapi=fapi,
+            now=runtime.now(),
+        )
+    except OAuthError as error:
+        raise authorization.answerable(error, parameters, client) from None
+
+
+async def _keys(runtime: Runtime, client: Client) -> list[Key]:
+    try:
+        return await client_keys.keys_of(runtime, client)
+    except OAuthError as error:
+        raise OAuthError(
+            "invalid_request_object",
+            "The keys that would verify the request object cannot be read.",
+            detail=error.detail,
+            field="request",
+        ) from None

@@ -1,0 +1,92 @@
+"""What people agreed to give to applications: on the page, before, and what is remembered of their answer.
+
+An answer is remembered for person, client and audience: which scopes were allowed, which optional ones left out, which details
+agreed to. A client that anybody can pretend to be is asked about every time (RFC 6749 §10.2, RFC 8252 §8.6).
+"""
+
+from dataclasses import dataclass
+
+from watchword.flows import detail_types
+from watchword.flows.runtime import Runtime
+from watchword.oauth.authorization import AuthorizationRequest
+from watchword.oauth.authorization_details import Detail, is_within
+from watchword.oauth.clients import Client
+from watchword.settings import Settings
+from watchword.store import consents as store
+
+MAX_REMEMBERED = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Agreed:
+    """What a person gives to an application."""
+
+    scope: tuple[str, ...]
+    details: tuple[Detail, ...]
+
+    def answers(self, request: AuthorizationRequest) -> bool:
+        """Whether it is anything at all of what was asked for."""
+        asked_nothing = not request.scope and not request.authorization_details
+        return bool(self.scope or self.details or asked_nothing)
+
+
+def is_optional(settings: Settings, scope: str) -> bool:
+    """Whether a person may leave a scope out; `openid` makes the request what it is."""
+    known = settings.scopes.get(scope)
+    return known is not None and known.optional and scope != "openid"
+
+
+def chosen(settings: Settings, request: AuthorizationRequest, ticked: tuple[str, ...]) -> Agreed:
+    """Return what a person agreed to on the page: all that was shown but the optional scopes that they left out (AZ-54)."""
+    return Agreed(
+        tuple(one for one in request.scope if not is_optional(settings, one) or one in ticked),
+        request.authorization_details,
+    )
+
+
+async def earlier(
+    runtime: Runtime, request: AuthorizationRequest, client: Client, user_id: str
+) -> Agreed | None:
+    """Return what an earlier answer gives to a request; None when the person has to be asked."""
+    if client.origin != "registered" or (client.is_public and client.application_type == "native"):
+        return None
+    found = await runtime.database.read(
+        store.find_consent, user_id, client.client_id, " ".join(request.audience)
+    )
+    if found is None:
+        return None
+    agreed = set(found.scope.split())
+    left_out = {one for one in found.declined.split() if is_optional(runtime.settings, one)}
+    if not set(request.scope) <= agreed | left_out or not _covers(runtime, request, found):
+        return None
+    given = Agreed(tuple(one for one in request.scope if one in agreed), request.authorization_details)
+    return given if given.answers(request) else None
+
+
+def _covers(runtime: Runtime, request: AuthorizationRequest, found: store.Consent) -> bool:
+    if any(_is_once(runtime.settings, detail) for detail in request.authorization_details):
+        return False
+    return is_within(request.authorization_details, detail_types.read(found.authorization_details))
+
+
+def _is_once(settings: Settings, detail: Detail) -> bool:
+    known = settings.authorization_details.get(str(detail["type"]))
+    return known is None or known.once
+
+
+async def remember(runtime: Runtime, request: AuthorizationRequest, user_id: str, agreed: Agreed) -> None:
+    """Keep what a person agreed to on the page."""
+    audience = " ".join(request.audience)
+    before = await runtime.database.read(store.find_consent, user_id, request.client_id, audience)
+    kept = list(detail_types.read(before.authorization_details)) if before else []
+    kept += [one for one in agreed.details if one not in kept and not _is_once(runtime.settings, one)]
+    await runtime.database.write(
+        store.remember_consent,
+        user_id,
+        request.client_id,
+        audience,
+        scope=agreed.scope,
+        declined=tuple(one for one in request.scope if one not in agreed.scope),
+        authorization_details=detail_types.stored(tuple(kept[-MAX_REMEMBERED:])),
+        now=runtime.now(),
+    )

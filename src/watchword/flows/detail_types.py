@@ -1,0 +1,35 @@
+"""RFC 9396: the types of rich authorization requests that the operator declared, as the rules read them."""
+
+from collections.abc import Mapping
+from typing import cast
+
+import msgspec
+
+from watchword.oauth.authorization_details import Detail, DetailType, Shape
+from watchword.settings import DetailText, Settings
+
+_decode = msgspec.json.Decoder(tuple[Detail, ...]).decode
+_encode = msgspec.json.Encoder(order="deterministic").encode
+
+
+def of(settings: Settings) -> Mapping[str, DetailType]:
+    """Return every type that the server knows."""
+    return {name: _type(text) for name, text in settings.authorization_details.items()}
+
+
+def _type(text: DetailText) -> DetailType:
+    allowed: dict[str, frozenset[str]] = {
+        member: frozenset(values) for member, values in text.allowed.items()
+    }
+    # The settings were checked at the start to hold nothing but shapes.
+    return DetailType(cast(Mapping[str, Shape], text.members), frozenset(text.required), allowed)
+
+
+def stored(details: tuple[Detail, ...]) -> str:
+    """Return details as they are kept."""
+    return _encode(details).decode()
+
+
+def read(text: str) -> tuple[Detail, ...]:
+    """Return details as they were kept."""
+    return _decode(text)

@@ -1,0 +1,55 @@
+"""What the consent page says: who asks and where that name comes from, where the answer goes, and what is asked for in plain words."""
+
+from collections.abc import Mapping
+from urllib.parse import urlsplit
+
+from watchword.http import Request, Response
+from watchword.oauth import redirect_uri
+from watchword.oauth.authorization import AuthorizationRequest
+from watchword.oauth.clients import Client
+from watchword.pages import browser, details, scopes, sign_in
+from watchword.store.users import User
+
+ORIGINS = {"registered": "registered", "dynamic": "self_registered", "document": "metadata_document"}
+
+
+def page(
+    request: Request, asked: AuthorizationRequest, client: Client, user: User, interaction_id: str
+) -> Response:
+    """Answer the page that asks a person whether an application may have what it asks for."""
+    locales = " ".join(asked.ui_locales) or None
+    locale = browser.locale_of(request, locales)
+    context = {
+        "action": f"{request.runtime.settings.issuer}/authorize/consent",
+        "client": described(client),
+        "redirect": target(asked.redirect_uri),
+        "account": sign_in.describe(request, user),
+        "scopes": [scopes.described(request, scope, locale) for scope in asked.scope],
+        "resources": [scopes.resource(request, uri) for uri in asked.audience],
+        "details": [details.described(request, detail, locale) for detail in asked.authorization_details],
+        "offline": "offline_access" in asked.scope,
+        "remember": None,
+        "hidden": {"interaction": interaction_id},
+    }
+    return browser.page(request, "consent", context, form_action=[asked.redirect_uri], ui_locales=locales)
+
+
+def described(client: Client) -> dict[str, str | None]:
+    """Return how the pages show an application, and where its name comes from."""
+    host = urlsplit(client.client_id).netloc if client.origin == "document" else None
+    return {
+        "name": client.name,
+        "origin": ORIGINS[client.origin],
+        "host": host,
+        "logo": None,
+        "home_url": client.client_uri,
+    }
+
+
+def target(uri: str) -> Mapping[str, str]:
+    """Return how the pages show where an answer goes: the full host, or the scheme of an app."""
+    scheme, _, rest = uri.partition("://")
+    if scheme not in ("https", "http"):
+        return {"kind": "app", "host": uri.partition(":")[0] + ":"}
+    kind = "loopback" if redirect_uri.is_loopback(uri) else "web"
+    return {"kind": kind, "host": rest.partition("/")[0].partition("?")[0]}

@@ -1,0 +1,75 @@
+"""What people agreed to: one row for each person, client and audience, with the scopes, the optional ones left out, and the details."""
+
+import msgspec
+
+from watchword.store.database import Transaction
+
+
+class Consent(msgspec.Struct, frozen=True):
+    """What a person answered so far; scopes are separated by spaces, `authorization_details` is JSON."""
+
+    scope: str
+    declined: str = ""
+    authorization_details: str = "[]"
+
+
+async def find_consent(tx: Transaction, user_id: str, client_id: str, audience: str) -> Consent | None:
+    """Return what a person answered to a client for an audience."""
+    row = await tx.one(
+        "SELECT scope, declined, authorization_details FROM consents "
+        "WHERE user_id = $1 AND client_id = $2 AND audience = $3",
+        user_id,
+        client_id,
+        audience,
+    )
+    return Consent(row["scope"], row["declined"], row["authorization_details"]) if row else None
+
+
+async def remember_consent(
+    tx: Transaction,
+    user_id: str,
+    client_id: str,
+    audience: str,
+    *,
+    scope: tuple[str, ...],
+    declined: tuple[str, ...] = (),
+    authorization_details: str | None = None,
+    now: int,
+) -> None:
+    """Keep what a person answered beside what they answered before; details that are None stay as they were."""
+    before = await find_consent(tx, user_id, client_id, audience) or Consent("")
+    answered = {*scope, *declined}
+    agreed = [*(old for old in before.scope.split() if old not in answered), *scope]
+    left_out = [*(old for old in before.declined.split() if old not in answered), *declined]
+    await tx.run(
+        "INSERT INTO consents (user_id, client_id, audience, scope, declined, authorization_details, granted_at) "
+        "VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (user_id, client_id, audience) DO UPDATE SET scope = excluded.scope, "
+        "declined = excluded.declined, authorization_details = excluded.authorization_details, granted_at = excluded.granted_at",
+        user_id,
+        client_id,
+        audience,
+        " ".join(agreed),
+        " ".join(left_out),
+        authorization_details or before.authorization_details,
+        now,
+    )
+    await tx.record(
+        "consent.given",
+        actor=user_id,
+        target=client_id,
+        at=now,
+        scope=" ".join(scope),
+        audience=audience,
+        declined=" ".join(declined),
+    )
+
+
+async def list_granted(tx: Transaction, user_id: str) -> list[tuple[str, str, str, int, int | None]]:
+    """Return what a person agreed to and what is alive of it: client, scope, audience, since when, last used."""
+    rows = await tx.all(
+        "SELECT client_id, scope, audience, granted_at AS since, NULL AS used FROM consents WHERE user_id = $1 "
+        "UNION ALL SELECT client_id, scope, audience, created_at, last_used_at FROM grants "
+        "WHERE user_id = $1 AND ended_at IS NULL LIMIT 2000",
+        user_id,
+    )
+    return [(row["client_id"], row["scope"], row["audience"], row["since"], row["used"]) for row in rows]

@@ -17,6 +17,8 @@ from watchword.http import Headers, Receive, Request, Response, Scope, Send
 from watchword.oauth.errors import OAuthError
 from watchword.pages import errors, render
 from watchword.pages.branding import branding_of
+from watchword.pages.browser import cookie_name
+from watchword.pages.visit import SESSION_COOKIE
 from watchword.protocol_exchange import Respond, field_lines
 from watchword.routes import HOT, Route, every_route
 from watchword.settings import Settings, SettingsError, with_issuer
@@ -85,6 +87,12 @@ class App:
             raise StorageUnavailable("the server is not open")
         return await self._local.introspect(token, address=address, path=path)
 
+    async def session(self, cookies: str) -> Mapping[str, object]:
+        """Answer a guard in the same process whose session a Cookie header brings, in the words of introspection."""
+        if self._local is None:
+            raise StorageUnavailable("the server is not open")
+        return await self._local.session(cookies, cookie_name(self.settings, SESSION_COOKIE))
+
     async def report_exposed(self, token: str) -> None:
         """Take the report of a guard in the same process that a token travelled in the clear."""
         if self.runtime is not None:
@@ -125,7 +133,13 @@ class App:
         else:
             response = _no_route(method, methods)
         cors = route.cors if route else any(known.cors for known in (methods or {}).values())
-        await self._send(response, cors, method == "HEAD", send)
+        headers = [*response.headers, *self._extra, *(CORS if cors else ())]
+        if response.stream is not None:
+            await _send_stream(response, response.stream, headers, method == "HEAD", receive, send)
+            return
+        headers.append((b"content-length", str(len(response.body)).encode()))
+        await send({"type": "http.response.start", "status": response.status, "headers": headers})
+        await send({"type": "http.response.body", "body": b"" if method == "HEAD" else response.body})
 
     def _find(self, path: str) -> tuple[str, dict[str, Route] | None, dict[str, str]]:
         if self._prefix:
@@ -249,14 +263,6 @@ class App:
             return False
         return headers.get(b"x-forwarded-proto", b"https").rpartition(b",")[2].strip().lower() == b"https"
 
-    async def _send(self, response: Response, cors: bool, head: bool, send: Send) -> None:
-        length = (b"content-length", str(len(response.body)).encode())
-        headers = [*response.headers, *self._extra, length]
-        if cors:
-            headers += CORS
-        await send({"type": "http.response.start", "status": response.status, "headers": headers})
-        await send({"type": "http.response.body", "body": b"" if head else response.body})
-
 
 NONE: frozenset[bytes] = frozenset()
 CORS: Headers = (
@@ -268,6 +274,24 @@ CORS: Headers = (
 @lru_cache(maxsize=256)
 def _lines(headers: Headers, extra: Headers, cors: bool) -> bytes:
     return field_lines((*headers, *extra, *(CORS if cors else ())))
+
+
+async def _send_stream(
+    response: Response,
+    stream: http.Stream,
+    headers: list[tuple[bytes, bytes]],
+    head: bool,
+    receive: Receive,
+    send: Send,
+) -> None:
+    try:
+        await send({"type": "http.response.start", "status": response.status, "headers": headers})
+        if head:
+            await send({"type": "http.response.body", "body": b""})
+        else:
+            await http.send_stream(stream, receive, send)
+    finally:
+        stream.closed()
 
 
 def _refusal(error: Exception, path: str) -> Response:

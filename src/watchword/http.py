@@ -4,9 +4,11 @@ Endpoints are functions from a `Request` to a `Response`. Everything that arrive
 duplicate parameters, wrong content types, bad encodings, over-large bodies.
 """
 
+import asyncio
+import contextlib
 import ipaddress
 import re
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, MutableMapping, Sequence
 from copy import copy
 from functools import lru_cache
 from typing import Any
@@ -215,12 +217,20 @@ class Request(msgspec.Struct):
         return found[0].decode("latin-1") if len(found) == 1 else None
 
 
+class Stream(msgspec.Struct):
+    """A body that goes on until its parts end or nobody reads them any more; then, and in any case, `closed` is called."""
+
+    parts: AsyncIterator[bytes]
+    closed: Callable[[], None]
+
+
 class Response(msgspec.Struct):
-    """What is answered; header names are lower-case bytes."""
+    """What is answered; header names are lower-case bytes. A `stream` takes the place of the body."""
 
     status: int
     body: bytes = b""
     headers: tuple[tuple[bytes, bytes], ...] = ()
+    stream: Stream | None = None
 
 
 Endpoint = Callable[[Request], Awaitable[Response]]
@@ -231,6 +241,24 @@ def json_response(status: int, document: object, headers: Headers = NO_STORE) ->
     return Response(
         status, _encode(document), JSON_NO_STORE if headers is NO_STORE else (JSON_TYPE, *headers)
     )
+
+
+async def send_stream(stream: Stream, receive: Receive, send: Send) -> None:
+    """Send the parts of a body one by one, until they end, the client has left, or the server is to stop."""
+
+    async def write() -> None:
+        async for part in stream.parts:
+            await send({"type": "http.response.body", "body": part, "more_body": True})
+
+    writing, leaving = asyncio.ensure_future(write()), asyncio.ensure_future(receive())
+    try:
+        await asyncio.wait({writing, leaving}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        leaving.cancel()
+        writing.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await writing
+    await send({"type": "http.response.body", "body": b""})
 
 
 def html_response(status: int, html: str, headers: Headers = NO_STORE) -> Response:

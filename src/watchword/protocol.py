@@ -177,7 +177,7 @@ class LeanProtocol(asyncio.Protocol):
         """Finish the request in hand, if there is one or the beginning of one, and close."""
         self.stopping = True
         if self.exchange is not None:
-            self.exchange.keep_alive = False
+            self.exchange.wind_up()
         elif self.head is None and not self.buffer:
             self.close()
 

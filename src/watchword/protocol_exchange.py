@@ -163,6 +163,12 @@ class Exchange:
             if not self.complete and not self.connection.lost:
                 self.incomplete()
 
+    def wind_up(self) -> None:
+        """The server is to stop: this is the last answer here, and one that has begun without an end in sight may end."""
+        self.keep_alive = False
+        if self.phase in ("chunked", "close"):
+            self.disconnected()
+
     def pending(self) -> bool:
         """Whether the answer has still to begin, and the application does not watch for a disconnect."""
         return not self.phase and self.ended is None
@@ -222,6 +228,10 @@ class DirectExchange:
         if not self.connection.lost:
             self.connection.transport.write(answer)
             self.connection.finished(self.keep_alive)
+
+    def wind_up(self) -> None:
+        """The server is to stop: this is the last answer here."""
+        self.keep_alive = False
 
     def pending(self) -> bool:
         """Whether the answer has still to begin: always, since it leaves in one piece."""

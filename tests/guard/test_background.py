@@ -47,10 +47,10 @@ def test_threads_loops_and_forked_children_share_a_guard(tmp_path: Path) -> None
 
 
 def test_a_jwt_whose_key_is_known_needs_no_other_thread() -> None:
-    guard = Guard("https://auth.example.com")
+    guard = Guard("https://auth.example.com", revocation_feed=False)
     key = jwk.generate("ES256", kid="k")
-    guard._issuer._keys = [key]  # type: ignore[union-attr]  # the state after the first request
-    guard._issuer._fetched = float("inf")  # type: ignore[union-attr]  # and it stays fresh
+    keys = guard._only._keys  # type: ignore[union-attr]  # the state after the first request
+    keys._keys, keys._fetched = [key], float("inf")  # and it stays fresh
     now = int(guard._clock())
     claims: dict[str, object] = {
         "iss": guard.issuer, "sub": "me", "aud": guard.issuer, "exp": now + 60,

@@ -25,6 +25,7 @@ def metadata(settings: Settings) -> dict[str, object]:
         "userinfo_endpoint": f"{issuer}/userinfo",
         "introspection_endpoint": f"{issuer}/introspect",
         "watchword_exposure_endpoint": f"{issuer}/exposed",
+        "watchword_revocations_endpoint": f"{issuer}/revocations",
         "revocation_endpoint": f"{issuer}/revoke",
         "jwks_uri": f"{issuer}/.well-known/jwks.json",
         "grant_types_supported": list(GRANTS),

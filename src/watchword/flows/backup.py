@@ -25,7 +25,7 @@ from watchword.flows.master_key import MasterKey, existing_master_key
 from watchword.oauth.errors import OAuthError
 from watchword.settings import Settings
 from watchword.store import bulk as store
-from watchword.store import schema
+from watchword.store import ended, schema
 from watchword.store.bulk import Bulk
 from watchword.store.database import StorageUnavailable, Transaction
 
@@ -253,6 +253,7 @@ async def _end_the_uncertain(tx: Transaction, now: int, *, end_api_tokens: bool)
         "UPDATE one_time_links SET used_at = $1 WHERE used_at IS NULL",
     ):
         await tx.run(statement, now)
+    await ended.note_everything(tx, now)
     for table in ("codes", "interactions", "pushed_requests"):
         await tx.run(f"DELETE FROM {table}")  # noqa: S608 - literals
     if end_api_tokens:

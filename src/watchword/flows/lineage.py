@@ -1,8 +1,9 @@
 """What an access token came from, so that the end of its parents is its own end.
 
 A token made of another names its parents in the claim `parents`: an API token by its identifier, a self-contained access token by
-its `jti`, an opaque one by its digest, and the client that held it; a token made of an outside assertion names the rule of trust. Introspection asks whether they all stand; who verifies offline
-is bounded by the short life that such tokens have.
+its `jti`, an opaque one by its digest, and the client that held it; a token made of an outside assertion names the rule of trust, and
+one of a person that comes from no grant the account. Introspection asks whether they all stand; who verifies offline learns of
+their end by the revocation feed.
 """
 
 from collections.abc import Mapping
@@ -38,6 +39,8 @@ async def _stands(runtime: Runtime, kind: str, identifier: str) -> bool:
     if kind == "digest":
         row = await runtime.database.read(tokens.find_access_token, bytes.fromhex(identifier))
         return row is not None and row.revoked_at is None
+    if kind == "account":  # named for those who cannot look up the subject, as introspection has done before
+        return True
     if kind == "trust":
         return await runtime.database.read(trust.find_rule, identifier) is not None
     facts = await client_registry.find_facts(runtime, identifier) if kind == "client" else None

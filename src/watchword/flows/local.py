@@ -6,7 +6,7 @@ revocation by any process is noticed at once.
 
 from collections.abc import Mapping
 
-from watchword.flows import introspection
+from watchword.flows import introspection, sessions
 from watchword.flows.runtime import Runtime
 from watchword.flows.token_verification import Use
 
@@ -46,6 +46,27 @@ class LocalVerifier:
         if answer.active and not answer.claims.get("limited"):
             self._remember(token, version, answer.claims, answer.secret_id)
         return answer.claims if answer.active else introspection.INACTIVE
+
+    async def session(self, cookies: str, name: str) -> Mapping[str, object]:
+        """Answer whose live session a Cookie header brings under a name; several cookies of that name are as good as none."""
+        pairs = [part.strip().partition("=") for part in cookies.split(";")]
+        found = [value for given, _, value in pairs if given == name]
+        session = await sessions.current(self._runtime, found[0]) if len(found) == 1 else None
+        if session is None:
+            return introspection.INACTIVE
+        return {
+            "active": True,
+            "iss": self._runtime.settings.issuer,
+            "sub": session.user_id,
+            "sid": session.id,
+            "jti": session.id,
+            "auth_time": session.authenticated_at,
+            "acr": session.acr,
+            "amr": list(session.amr),
+            "iat": session.created_at,
+            "exp": session.expires_at,
+            "token_kind": "session",
+        }
 
     def _remember(self, token: str, version: int, claims: Mapping[str, object], secret_id: str) -> None:
         if len(self._seen) >= MAX_SEEN:

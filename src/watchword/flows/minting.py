@@ -5,10 +5,10 @@ from collections.abc import Mapping
 
 import msgspec
 
-from watchword.flows import subjects
+from watchword.flows import lineage, subjects
 from watchword.flows.runtime import Runtime
 from watchword.jose import jwt
-from watchword.oauth import claims, targets, token_format
+from watchword.oauth import claims, ended, targets, token_format
 from watchword.oauth.clients import Client, TokenFormat
 from watchword.oauth.scopes import format_scope
 from watchword.store import tokens
@@ -69,7 +69,11 @@ def _confirmation(claims: Mapping[str, object]) -> Mapping[str, object]:
 
 
 def _claims(runtime: Runtime, grant: AccessGrant, now: int) -> dict[str, object]:
-    extra = {**grant.claims, "grant_id": grant.grant_id} if grant.grant_id else grant.claims
+    extra = dict(grant.claims)
+    if grant.grant_id:
+        extra["grant_id"] = grant.grant_id
+    elif subjects.is_person(grant.subject, grant.client.client_id, grant.claims):
+        extra["parents"] = (*lineage.parents_of(grant.claims), _account(runtime, grant.subject))
     return claims.access_token_claims(
         issuer=runtime.settings.issuer,
         subject=subjects.shown(runtime, grant.client, grant.subject, grant.claims),
@@ -81,6 +85,11 @@ def _claims(runtime: Runtime, grant: AccessGrant, now: int) -> dict[str, object]
         lifetime=grant.lifetime,
         extra=extra,
     )
+
+
+def _account(runtime: Runtime, user_id: str) -> str:
+    # The end of an account ends its grants; a token that comes from none has to name the account.
+    return f"account:{ended.account_handle(runtime.master.derive('audit'), user_id)}"
 
 
 def _row(grant: AccessGrant, now: int) -> AccessToken:

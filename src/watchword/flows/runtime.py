@@ -12,6 +12,7 @@ from typing import Any
 from watchword.flows.keyring import Keyring
 from watchword.flows.master_key import MasterKey
 from watchword.flows.outbound import Outbound
+from watchword.flows.revocation_feed import RevocationFeed
 from watchword.flows.usage import Usage
 from watchword.oauth import token_format
 from watchword.settings import Settings
@@ -39,6 +40,11 @@ class Runtime:
 
     # What other servers said of themselves, by address, until when it holds (Unix seconds).
     documents: dict[str, tuple[float, bytes]] = field(default_factory=dict)
+
+    feed: RevocationFeed = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.feed = RevocationFeed(self.settings, self.database, self.keyring, self.clock)
 
     def now(self) -> int:
         """Return the time in Unix seconds."""

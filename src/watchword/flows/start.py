@@ -60,6 +60,7 @@ async def remember_issuer(runtime: Runtime) -> None:
 
 async def close_runtime(runtime: Runtime) -> None:
     """Write what was counted, then close the database."""
+    await runtime.feed.close()
     try:
         await runtime.usage.flush(runtime.database)
     except StorageUnavailable as error:  # counters are worth no failed stop

@@ -2,15 +2,17 @@
 
 import functools
 import ssl
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from aiohttp import web
 
+from watchword.guard import resource
 from watchword.guard.guard import Guard as BaseGuard
 from watchword.guard.guard import Presented
 from watchword.guard.policy import Policy, Refused, demanded
 from watchword.guard.principal import Principal
+from watchword.guard.resource import Metadata
 
 __all__ = ["Guard", "Policy", "Principal"]
 
@@ -39,6 +41,17 @@ class Guard(BaseGuard):
 
         return guard
 
+    def publish(self, app: web.Application, scopes: Sequence[str] = (), name: str = "") -> None:
+        """Answer the metadata of the resource (RFC 9728), and name it in challenges; `scopes` are what basic use needs."""
+        metadata = Metadata(self, scopes, name)
+
+        async def show(_: web.Request) -> web.Response:
+            return web.Response(
+                body=metadata.body(), content_type=resource.CONTENT_TYPE, headers=resource.HEADERS
+            )
+
+        app.router.add_get(metadata.path, show)
+
 
 def presented(request: web.Request) -> Presented:
     """Return what a request presented."""
@@ -51,6 +64,9 @@ def presented(request: web.Request) -> Presented:
         address=request.remote,
         secure=request.secure,
         certificate=_certificate(request),
+        cookies=request.headers.getall("Cookie", ()),
+        site=request.headers.get("Sec-Fetch-Site"),
+        origin=request.headers.get("Origin"),
     )
 
 

@@ -1,12 +1,13 @@
 """The guard for plain ASGI applications, and what the other ASGI frameworks share."""
 
 import json
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
 from typing import Any
 
-from watchword.guard import transport
+from watchword.guard import resource, transport
 from watchword.guard.guard import Guard, Presented
 from watchword.guard.policy import OPEN, Policy, Refused
+from watchword.guard.resource import Metadata
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -50,24 +51,69 @@ def with_nonce(send: Send, nonce: str) -> Send:
     return sending
 
 
+class MetadataMiddleware:
+    """Answers the metadata of the resource (RFC 9728) in front of an application; `scopes` are what its basic use needs."""
+
+    def __init__(self, app: Application, guard: Guard, scopes: Sequence[str] = (), name: str = "") -> None:
+        self._app = app
+        self._metadata = Metadata(guard, scopes, name)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one connection."""
+        here = scope["type"] == "http" and scope["path"] == self._metadata.path
+        if not here or scope["method"] not in ("GET", "HEAD"):
+            await self._app(scope, receive, send)
+            return
+        body = self._metadata.body()
+        headers = [(name.lower().encode(), value.encode()) for name, value in resource.HEADERS.items()]
+        headers.append((b"content-type", resource.CONTENT_TYPE.encode()))
+        headers.append((b"content-length", str(len(body)).encode()))
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})
+
+
+WANTED = frozenset({b"authorization", b"dpop", b"host", b"cookie", b"origin", b"sec-fetch-site"})
+SECURE = frozenset({"https", "wss"})
+SESSION = "watchword.session"  # where `watchword.guard.sessions` puts the session of the application itself
+
+
 def presented(scope: Scope) -> Presented:
     """Return what a connection presented."""
     headers: dict[bytes, list[str]] = {}
     for name, value in scope["headers"]:
-        headers.setdefault(name.lower(), []).append(value.decode("latin-1"))
-    host = (headers.get(b"host") or ["localhost"])[0]
-    scheme = {"ws": "http", "wss": "https"}.get(scope.get("scheme", "http"), scope.get("scheme", "http"))
-    client = scope.get("client")
+        if name in WANTED:
+            headers.setdefault(name, []).append(value.decode("latin-1"))
+    client, extensions = scope.get("client"), scope.get("extensions")
+    secure = scope.get("scheme") in SECURE
+    if len(headers) == 2 and b"authorization" in headers and b"host" in headers and not extensions:
+        return Presented(
+            authorization=headers[b"authorization"],
+            method=scope.get("method", "GET"),
+            path=scope["path"],
+            address=client[0] if client else None,
+            secure=secure,
+        )
+    session = scope.get(SESSION)
     return Presented(
         authorization=headers.get(b"authorization", ()),
         dpop=headers.get(b"dpop", ()),
         method=scope.get("method", "GET"),
-        uri=f"{scheme}://{host}{scope.get('raw_path', b'').decode('latin-1') or scope['path']}",
+        uri=_uri(scope, headers, secure),
         path=scope["path"],
         address=client[0] if client else None,
-        certificate=_certificate(scope.get("extensions") or {}),
-        secure=scheme == "https",
+        certificate=_certificate(extensions) if extensions else None,
+        secure=secure,
+        cookies=headers.get(b"cookie", ()),
+        subject=session.subject if session is not None else "",
+        site=headers.get(b"sec-fetch-site", (None,))[0],
+        origin=headers.get(b"origin", (None,))[0],
     )
+
+
+def _uri(scope: Scope, headers: Mapping[bytes, Sequence[str]], secure: bool) -> str:
+    host = headers.get(b"host", ("localhost",))[0]
+    path = scope.get("raw_path", b"").decode("latin-1") or scope["path"]
+    return f"{'https' if secure else 'http'}://{host}{path}"
 
 
 def _certificate(extensions: Mapping[str, Any]) -> bytes | None:

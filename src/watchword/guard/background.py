@@ -1,14 +1,16 @@
-"""One event loop on a thread of its own, for frameworks without one.
+"""One event loop on a thread of its own: for frameworks without one, and for what goes on between requests.
 
 Owns that thread: one for the process, however many guards there are, started when it is first needed. A forked child (gunicorn,
 uWSGI, multiprocessing) starts its own, because a thread doesn't survive a fork. Knows nothing of tokens.
 """
 
 import asyncio
+import concurrent.futures
 import os
 import threading
+import weakref
 from collections.abc import Coroutine
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 T = TypeVar("T")
 
@@ -31,19 +33,39 @@ class _Thread:
         return self.loop
 
 
+class Heir(Protocol):
+    """What has to know that it finds itself in a forked child."""
+
+    def forked(self) -> None:
+        """Forget what only the parent goes on with."""
+
+
+heirs: weakref.WeakSet[Heir] = weakref.WeakSet()
 _current = _Thread()
 _parents: list[_Thread] = []  # kept, so that no finaliser in a child touches what the parent still uses
 
 
 def run(work: Coroutine[Any, Any, T]) -> T:
     """Return the result of a coroutine that ran on the background loop, or raise what it raised."""
-    return asyncio.run_coroutine_threadsafe(work, _current.started()).result()
+    return begin(work).result()
+
+
+def begin(work: Coroutine[Any, Any, T]) -> concurrent.futures.Future[T]:
+    """Start a coroutine on the background loop and return what becomes of it."""
+    return asyncio.run_coroutine_threadsafe(work, _current.started())
+
+
+def home() -> object:
+    """Return what stands for the background loop: another object after a fork, whose child has begun nothing yet."""
+    return _current
 
 
 def _start_anew() -> None:
     global _current
     _parents.append(_current)
     _current = _Thread()
+    for heir in tuple(heirs):
+        heir.forked()
 
 
 if hasattr(os, "register_at_fork"):

@@ -1,21 +1,23 @@
 """The guard for Django: a decorator for views and a middleware, both synchronous or asynchronous as the project is."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from inspect import iscoroutinefunction
 from typing import Any
 
-from django.http import HttpRequest, HttpResponseBase, JsonResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseBase, JsonResponse
+from django.urls import URLPattern, path
 from django.utils.decorators import sync_and_async_middleware
 from django.utils.encoding import escape_uri_path
 
-from watchword.guard import transport
+from watchword.guard import resource, transport
 from watchword.guard.guard import Guard as BaseGuard
 from watchword.guard.guard import Presented
 from watchword.guard.policy import OPEN, Policy, Refused, demanded
 from watchword.guard.principal import Principal
+from watchword.guard.resource import Metadata
 
-__all__ = ["Guard", "Policy", "Principal", "answer", "presented"]
+__all__ = ["Guard", "Policy", "Principal", "answer", "metadata_path", "presented"]
 
 View = Callable[..., Any]
 
@@ -66,11 +68,27 @@ class Guard(BaseGuard):
         return guarded_async if iscoroutinefunction(view) else guarded
 
 
+def metadata_path(guard: BaseGuard, scopes: Sequence[str] = (), name: str = "") -> URLPattern:
+    """Return the line of `urlpatterns` that answers the resource's metadata (RFC 9728), and name it in the guard's challenges.
+
+    It belongs into the project's own patterns, for guards of Django REST framework and Ninja as well.
+    """
+    metadata = Metadata(guard, scopes, name)
+
+    def show(_: HttpRequest) -> HttpResponse:
+        return HttpResponse(metadata.body(), content_type=resource.CONTENT_TYPE, headers=resource.HEADERS)
+
+    found: URLPattern = path(metadata.path.lstrip("/"), show)
+    return found
+
+
 def presented(request: HttpRequest) -> Presented:
     """Return what a request presented; its address is what Django's own settings for proxies say."""
     meta = request.META
     authorization, proof = meta.get("HTTP_AUTHORIZATION"), meta.get("HTTP_DPOP")
-    uri = f"{request.scheme}://{request.get_host()}{escape_uri_path(request.path)}" if proof else ""
+    cookie, origin = meta.get("HTTP_COOKIE"), meta.get("HTTP_ORIGIN")
+    named = proof or origin
+    uri = f"{request.scheme}://{request.get_host()}{escape_uri_path(request.path)}" if named else ""
     return Presented(
         authorization=() if authorization is None else (authorization,),
         dpop=() if proof is None else tuple(part.strip() for part in proof.split(",")),
@@ -80,6 +98,9 @@ def presented(request: HttpRequest) -> Presented:
         address=meta.get("REMOTE_ADDR") or None,
         certificate=transport.der_certificate(meta.get("SSL_CLIENT_CERT")),
         secure=request.is_secure(),
+        cookies=() if cookie is None else (cookie,),
+        site=meta.get("HTTP_SEC_FETCH_SITE"),
+        origin=origin,
     )
 
 

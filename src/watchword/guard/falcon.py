@@ -1,14 +1,16 @@
 """The guard for Falcon, WSGI and ASGI: hooks for responders."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
+import falcon.asgi
 from falcon import HTTPError
 
-from watchword.guard import asgi, wsgi
+from watchword.guard import asgi, resource, wsgi
 from watchword.guard.guard import Guard as BaseGuard
 from watchword.guard.policy import Policy, Refused, demanded
 from watchword.guard.principal import Principal
+from watchword.guard.resource import Metadata
 
 __all__ = ["Guard", "Policy", "Principal"]
 
@@ -54,3 +56,27 @@ class Guard(BaseGuard):
                 raise Refusal(refused) from None
 
         return hook
+
+    def publish(self, app: Any, scopes: Sequence[str] = (), name: str = "") -> None:
+        """Answer the metadata of the resource (RFC 9728), and name it in challenges; `scopes` are what basic use needs."""
+        metadata = Metadata(self, scopes, name)
+        on_asgi = isinstance(app, falcon.asgi.App)
+        app.add_route(metadata.path, (_AsyncShow if on_asgi else _Show)(metadata))
+
+
+class _Show:
+    """The responder of the metadata for `falcon.App`."""
+
+    def __init__(self, metadata: Metadata) -> None:
+        self._metadata = metadata
+
+    def on_get(self, _req: Any, resp: Any) -> None:
+        resp.data, resp.content_type = self._metadata.body(), resource.CONTENT_TYPE
+        resp.set_headers(resource.HEADERS)
+
+
+class _AsyncShow(_Show):
+    """The responder of the metadata for `falcon.asgi.App`."""
+
+    async def on_get(self, req: Any, resp: Any) -> None:  # type: ignore[override]  # Falcon tells the two kinds of app apart
+        super().on_get(req, resp)

@@ -3,9 +3,10 @@
 A WebSocket is refused before it is accepted.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
-from fastapi import HTTPException, Security, WebSocketException
+from fastapi import FastAPI, HTTPException, Security, WebSocketException
 from fastapi.openapi.models import HTTPBearer
 from fastapi.security.base import SecurityBase
 from starlette.requests import HTTPConnection
@@ -14,6 +15,7 @@ from watchword.guard import asgi
 from watchword.guard.guard import Guard as BaseGuard
 from watchword.guard.policy import Policy, Refused, demanded
 from watchword.guard.principal import Principal
+from watchword.guard.starlette import metadata_route
 
 __all__ = ["Guard", "Policy", "Principal"]
 
@@ -44,3 +46,7 @@ class Guard(BaseGuard):
         """Return the default of a parameter that receives the `Principal`: `who: Principal = guard.require("orders:read")`."""
         wanted = demanded(scopes, policy)
         return Security(_Requirement(self, wanted), scopes=[*wanted.scopes, *wanted.any_scopes])
+
+    def publish(self, app: FastAPI, scopes: Sequence[str] = (), name: str = "") -> None:
+        """Answer the metadata of the resource (RFC 9728), and name it in challenges; `scopes` are what basic use needs."""
+        app.router.routes.append(metadata_route(self, scopes, name))

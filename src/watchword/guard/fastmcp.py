@@ -10,9 +10,10 @@ from fastmcp.server.auth import AccessToken, RemoteAuthProvider, TokenVerificati
 from pydantic import AnyHttpUrl, ConfigDict, TypeAdapter
 
 from watchword.guard.issuer import Local
-from watchword.guard.mcp import check_resource, resource_guard
+from watchword.guard.mcp import resource_guard
 from watchword.guard.mcp_sdk import GuardVerifier
 from watchword.guard.policy import Refused
+from watchword.guard.resource import check_resource
 
 __all__ = ["WatchwordAuth"]
 

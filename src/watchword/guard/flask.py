@@ -2,15 +2,16 @@
 
 import functools
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from flask import current_app, g, request
+from flask import Flask, Response, current_app, g, request
 
-from watchword.guard import wsgi
+from watchword.guard import resource, wsgi
 from watchword.guard.guard import Guard as BaseGuard
 from watchword.guard.policy import Policy, Refused, demanded
 from watchword.guard.principal import Principal
+from watchword.guard.resource import Metadata
 
 __all__ = ["Guard", "Policy", "Principal"]
 
@@ -36,6 +37,15 @@ class Guard(BaseGuard):
             return guarded
 
         return guard
+
+    def publish(self, app: Flask, scopes: Sequence[str] = (), name: str = "") -> None:
+        """Answer the metadata of the resource (RFC 9728), and name it in challenges; `scopes` are what basic use needs."""
+        metadata = Metadata(self, scopes, name)
+
+        def show() -> Response:
+            return Response(metadata.body(), 200, resource.HEADERS, mimetype=resource.CONTENT_TYPE)
+
+        app.add_url_rule(metadata.path, "watchword_resource_metadata", show)
 
 
 def _answer(refused: Refused) -> Any:

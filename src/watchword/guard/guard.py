@@ -1,103 +1,121 @@
-"""The verifier: from what a request presented to a `Principal`, or to the right refusal.
+"""The guard: from what a request presented to a `Principal`, or to the right refusal.
 
-Theory of operation. A text that cannot be a token is refused offline. A JWT is verified with the issuer's keys and remembered
-until it expires. Anything else is asked about at the issuer, and the answer is remembered for `cache_seconds`: that, and nothing
-more, is how late a revocation can be noticed. An answer that holds for one request only (a token limited to paths, addresses or a
-number of uses) is never remembered.
+Theory of operation. A credential is read, verified by the issuer's verifier (see `verifier`), and must be its bearer's own where it
+is bound to a key or certificate; then the policy is checked. A bearer token that was verified before is found by the very header
+that brought it, and costs two look-ups and the question whether it still stands.
 """
 
-import asyncio
-import os
+import dataclasses
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TypeVar
+from collections.abc import Callable, Collection, Mapping, Sequence
 
-from watchword.guard import background, transport
-from watchword.guard.issuer import Issuer, IssuerUnavailable, Local
+from watchword.guard import background, cookies, transport
+from watchword.guard.issuer import IssuerUnavailable, Local
 from watchword.guard.policy import OPEN, Policy, Refused, check, refuse
 from watchword.guard.possession import NotProven, Possession, read_nonce_key
-from watchword.guard.principal import Principal, from_claims
-from watchword.jose import JoseError, jws, jwt
-from watchword.jose.jwk import Key
+from watchword.guard.presented import Presented
+from watchword.guard.principal import Principal
+from watchword.guard.resource import metadata_address
+from watchword.guard.trusted import Trusted, from_environment
+from watchword.guard.verifier import (
+    Invalid,
+    Known,
+    LocalVerifier,
+    Rules,
+    Verifier,
+    WhenSilent,
+    remember,
+)
+from watchword.jose import JoseError, jwt
+from watchword.jose.jwk import b64decode
 from watchword.oauth import dpop, token_format
 from watchword.oauth.bearer import PresentedToken, read_authorization
 from watchword.oauth.errors import OAuthError
 
-ALGORITHMS = ("ES256", "EdDSA", "RS256", "PS256", "ES384", "ES512")
-LEEWAY = 5
-MAX_REMEMBERED = 10_000
+__all__ = ["Guard", "Presented"]
 
-K = TypeVar("K")
-V = TypeVar("V")
-
-
-@dataclass(frozen=True, slots=True)
-class Presented:
-    """What of a request matters to the guard; `uri` is the whole address as the caller sees it, for DPoP.
-
-    `secure` is False when the request came over unencrypted HTTP.
-    """
-
-    authorization: Sequence[str] = ()
-    dpop: Sequence[str] = ()
-    method: str = "GET"
-    uri: str = ""
-    path: str = "/"
-    address: str | None = None
-    certificate: bytes | None = None
-    secure: bool = True
+AnyVerifier = Verifier | LocalVerifier
+AnyIssuer = str | Local | Trusted
 
 
 class Guard:
-    """Accepts the credentials of one issuer for one API.
+    """Accepts the credentials of one issuer, or several, for one API.
 
-    `issuer` is its address, or the authorization server itself when it runs in this process. `audience` is the resource
-    that tokens must be meant for (default: the issuer, for APIs that share its name). `client_id` and `client_secret` (or
-    `WATCHWORD_CLIENT_ID`, `WATCHWORD_CLIENT_SECRET`) authenticate introspection; without them every token is asked about
-    with itself as the credential. `live` asks the issuer about JWTs too, so that their revocation is noticed as well.
-    `plain_http` says whose credentials are refused, and reported to the issuer as exposed, when they come over unencrypted HTTP:
-    those from public addresses, those from anywhere but this machine ("refuse"), or nobody's ("allow").
+    `issuer` is its address, a `Trusted` with all that can be said of it, the authorization server itself when it runs in this
+    process, or a sequence of these. `audience` is the resource that tokens must be meant for (default: the issuer, for APIs that
+    share its name). `client_id` and `client_secret` (or `WATCHWORD_CLIENT_ID`, `WATCHWORD_CLIENT_SECRET`) authenticate introspection;
+    without them every token is asked about with itself as the credential.
+
+    JWTs are verified here, and their revocation is learned from the issuer's revocation feed, where it has one: within a second.
+    When the feed says nothing for `silence` seconds, JWTs are asked about, or refused with 503 (`when_silent="refuse"`).
+    `revocation_feed=False` goes without. `live` asks about every JWT. `status_lists` looks up the status of tokens that have one.
+
+    `sessions` are the scopes that a signed-in person's session stands for; None (the default) accepts no sessions.
+    `resource_metadata` is the address of the resource's metadata (RFC 9728) for challenges. `plain_http` says whose credentials are
+    refused, and reported to the issuer as exposed, when they come over unencrypted HTTP: those from public addresses, those from
+    anywhere but this machine ("refuse"), or nobody's ("allow").
+
     With `dpop_nonce_key` (or `WATCHWORD_GUARD_DPOP_NONCE_KEY`), the same in every process of the API, proofs of possession must hold
     a nonce of this API. `api_address` is the API's own address as callers see it, where a proxy shows another one.
     """
 
     def __init__(
         self,
-        issuer: str | Local,
+        issuer: AnyIssuer | Sequence[AnyIssuer],
         *,
         audience: str | None = None,
         client_id: str | None = None,
         client_secret: str | None = None,
         cache_seconds: float = 1.0,
         live: bool = False,
+        revocation_feed: bool = True,
+        silence: float = 5.0,
+        when_silent: WhenSilent = "introspect",
+        status_lists: bool = False,
+        sessions: Collection[str] | None = None,
         resource_metadata: str | None = None,
         plain_http: transport.PlainHttp = "refuse-public",
         dpop_nonce_key: str | bytes | None = None,
         api_address: str | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self._issuer: Issuer | Local
-        if isinstance(issuer, str):
-            client_id = client_id or os.environ.get("WATCHWORD_CLIENT_ID")
-            client_secret = client_secret or os.environ.get("WATCHWORD_CLIENT_SECRET")
-            self._issuer = Issuer(issuer, client_id, client_secret)
-        else:
-            self._issuer = issuer
-        self.issuer = self._issuer.issuer
+        given = [
+            from_environment(one, client_id, client_secret) if isinstance(one, str) else one
+            for one in ([issuer] if isinstance(issuer, str) or not isinstance(issuer, Sequence) else issuer)
+        ]
+        self.issuer = given[0].issuer
         self.audience = audience or self.issuer
         self.resource_metadata = resource_metadata
-        self._local = None if isinstance(self._issuer, Issuer) else self._issuer
-        self._live = live or not isinstance(self._issuer, Issuer)
-        self._cache_seconds = cache_seconds if isinstance(self._issuer, Issuer) else 0.0
         self.plain_http = plain_http
-        self._exposed: dict[bytes, bool] = {}
+        self._rules = Rules(
+            audience=self.audience,
+            clock=clock,
+            cache_seconds=cache_seconds,
+            live=live,
+            follow=revocation_feed,
+            silence=silence,
+            when_silent=when_silent,
+            status_lists=status_lists,
+        )
+        self.sessions = None if sessions is None else frozenset(sessions)
+        self._verifiers = {one.issuer: self._verifier(one) for one in given}
+        self._only = next(iter(self._verifiers.values())) if len(self._verifiers) == 1 else None
         self._clock = clock
-        self._tokens: dict[str, tuple[Principal, float]] = {}
-        self._answers: dict[str, tuple[Mapping[str, object], float]] = {}
-        self._asking: dict[tuple[int, str, str | None, str | None], asyncio.Future[Mapping[str, object]]] = {}
-        self._recognised: dict[str, tuple[str, Mapping[str, object] | None, Principal]] = {}
+        self._exposed: dict[bytes, bool] = {}
+        self._recognised: dict[str, tuple[AnyVerifier, str, Known]] = {}
         self._possession = Possession(clock, read_nonce_key(dpop_nonce_key), api_address)
+
+    def _verifier(self, one: Local | Trusted) -> AnyVerifier:
+        return Verifier(one, self._rules) if isinstance(one, Trusted) else LocalVerifier(one, self._rules)
+
+    @property
+    def issuers(self) -> tuple[str, ...]:
+        """Every issuer that is trusted."""
+        return tuple(self._verifiers)
+
+    def publish_metadata(self) -> None:
+        """Name the address of the resource's metadata in challenges, for who publishes it; the audience is the resource."""
+        self.resource_metadata = self.resource_metadata or metadata_address(self.audience)
 
     async def authenticate(self, presented: Presented, policy: Policy = OPEN) -> Principal:
         """Return the caller of a request when it meets the policy; raise Refused with the answer to give."""
@@ -106,11 +124,19 @@ class Guard:
             if policy is not OPEN:
                 check(policy, known, now=self._clock(), scheme="Bearer", metadata=self.resource_metadata)
             return known
+        signed_in = await self._signed_in(presented)
+        if signed_in is not None:
+            self.demand(signed_in, policy)
+            return signed_in
         found = self._read(presented, policy)
-        principal, claims = await self._principal(found.token, presented)
+        try:
+            verifier = self._verifier_of(found.token)
+            known_token = await verifier.verify(found.token, presented)
+        except (Invalid, IssuerUnavailable) as error:
+            raise self._refusal(error) from None
         if self._is_exposed(presented):
-            raise await self._tripped(found.token)
-        return self._admit(found, presented, principal, claims, policy)
+            raise await self._tripped(verifier, found.token)
+        return self._admit(found, presented, verifier, known_token, policy)
 
     def authenticate_sync(self, presented: Presented, policy: Policy = OPEN) -> Principal:
         """Do as `authenticate` does, for code without an event loop; never call it on a thread that runs one.
@@ -122,14 +148,23 @@ class Guard:
         if known is not None:
             self.demand(known, policy)
             return known
-        found = self._read(presented, policy)
-        settled = None if self._is_exposed(presented) else self._verify_offline(found.token)
+        settled = self._verify_now(presented, policy)
         if settled is not None:
-            return self._admit(found, presented, settled, None, policy)
-        principal, claims = background.run(self._principal(found.token, presented))
+            return settled
+        return background.run(self.authenticate(presented, policy))
+
+    def _verify_now(self, presented: Presented, policy: Policy) -> Principal | None:
+        if not presented.authorization and self.sessions is not None:
+            return None
+        found = self._read(presented, policy)
         if self._is_exposed(presented):
-            raise background.run(self._tripped(found.token))
-        return self._admit(found, presented, principal, claims, policy)
+            return None
+        try:
+            verifier = self._verifier_of(found.token)
+            known = verifier.verify_now(found.token)
+        except Invalid as error:
+            raise self._refusal(error) from None
+        return None if known is None else self._admit(found, presented, verifier, known, policy)
 
     def demand(self, principal: Principal, policy: Policy) -> None:
         """Raise Refused when a caller that was authenticated before does not meet a policy."""
@@ -150,24 +185,71 @@ class Guard:
             raise refuse(401, None, "Send an access token.", scheme, self.resource_metadata, scope=scope)
         return found
 
+    def _verifier_of(self, token: str) -> AnyVerifier:
+        """Return the verifier of a token's issuer; an opaque token is shown to one issuer only, whatever happens."""
+        if self._only is not None:
+            return self._only
+        if token.count(".") == 2:
+            found = self._verifiers.get(_stated_issuer(token))
+            if found is None:
+                raise Invalid("The access token is not valid.")
+            return found
+        unclaimed = []
+        for verifier in self._verifiers.values():
+            prefixes = verifier.trusted.opaque_prefixes if isinstance(verifier, Verifier) else ()
+            if token.startswith(prefixes) and prefixes:
+                return verifier
+            unclaimed += [verifier] if not prefixes else []
+        if not unclaimed:
+            raise Invalid("The access token is not valid.")
+        return unclaimed[0]
+
     def _admit(
         self,
         found: PresentedToken,
         presented: Presented,
-        principal: Principal,
-        claims: Mapping[str, object] | None,
+        verifier: AnyVerifier,
+        known: Known,
         policy: Policy,
     ) -> Principal:
+        principal = known.principal
         try:
             self._possession.check(
                 principal, found, presented.dpop, presented.method, presented.uri, presented.certificate
             )
         except NotProven as refused:
             raise self._not_proven(refused) from None
-        self._recognise(presented.authorization[0], found.token, claims, principal)
+        # A bound token must prove possession with every request, a limited one is good for one request only.
+        if principal.jkt is None and principal.x5t is None and not known.limited:
+            remember(self._recognised, presented.authorization[0], (verifier, found.token, known))
         scheme = "DPoP" if found.scheme == "dpop" else "Bearer"
         check(policy, principal, now=self._clock(), scheme=scheme, metadata=self.resource_metadata)
         return principal
+
+    def _recall(self, presented: Presented) -> Principal | None:
+        """Return the caller of a bearer token that was verified before and still holds, without verifying it again."""
+        headers = presented.authorization
+        if len(headers) != 1:
+            return None
+        known = self._recognised.get(headers[0])
+        if known is None or (not presented.secure and self._is_exposed(presented)):
+            return None
+        verifier, token, facts = known
+        return facts.principal if verifier.holds(facts, token, presented.address) else None
+
+    async def _signed_in(self, presented: Presented) -> Principal | None:
+        """Return who is signed in, where sessions are accepted and no token was sent."""
+        if self.sessions is None or presented.authorization or not cookies.is_from_here(presented):
+            return None
+        own = cookies.own_session(presented, self.issuer, self.audience, self.sessions)
+        if own is not None or not presented.cookies:
+            return own
+        for verifier in self._verifiers.values():
+            found = await verifier.session("; ".join(presented.cookies))
+            if found is not None:
+                audience = (self.audience,)
+                return dataclasses.replace(found.principal, scopes=self.sessions, audience=audience)
+        return None
 
     def _is_exposed(self, presented: Presented) -> bool:
         return not presented.secure and (
@@ -176,129 +258,24 @@ class Guard:
             else self.plain_http == "refuse-public" and transport.is_public(presented.address)
         )
 
-    async def _tripped(self, token: str) -> Refused:
+    async def _tripped(self, verifier: AnyVerifier, token: str) -> Refused:
         """Report a good token that travelled in the clear, once, and return the refusal."""
         digest = token_format.digest(token)
         if digest not in self._exposed:
             try:
-                await self._issuer.report_exposed(token)
-                _remember(self._exposed, digest, True)
+                await verifier.report_exposed(token)
+                remember(self._exposed, digest, True)
             except IssuerUnavailable:
                 pass  # reported with the next request; refused in any case
         return refuse(400, "invalid_request", transport.EXPLANATION, "Bearer", self.resource_metadata)
 
-    def _verify_offline(self, token: str) -> Principal | None:
-        """Return what a JWT says when its key is at hand, None when the issuer must be asked."""
-        if self._live or token.count(".") != 2 or not isinstance(self._issuer, Issuer):
-            return None
-        remembered = self._tokens.get(token)
-        if remembered is not None and self._clock() < remembered[1]:
-            return remembered[0]
-        try:
-            keys = self._issuer.keys_at_hand(jws.peek(token).kid)
-        except JoseError:
-            raise self._invalid() from None
-        return None if keys is None else self._verified(token, keys, self._clock())
-
-    def _recall(self, presented: Presented) -> Principal | None:
-        """Return the caller of a bearer token that was verified before and still holds, without verifying it again."""
-        if len(presented.authorization) != 1 or (not presented.secure and self._is_exposed(presented)):
-            return None
-        known = self._recognised.get(presented.authorization[0])
-        if known is None:
-            return None
-        token, claims, principal = known
-        if self._local is not None:
-            return principal if self._local.recall(token, presented.address or "") is claims else None
-        remembered = self._tokens.get(token)
-        return principal if remembered is not None and self._clock() < remembered[1] else None
-
-    def _recognise(
-        self, header: str, token: str, claims: Mapping[str, object] | None, principal: Principal
-    ) -> None:
-        # A bound token must prove possession with every request, a limited one is good for one request only.
-        if principal.jkt is None and principal.x5t is None and (claims is None or not claims.get("limited")):
-            _remember(self._recognised, header, (token, claims, principal))
-
-    async def _principal(
-        self, token: str, presented: Presented
-    ) -> tuple[Principal, Mapping[str, object] | None]:
-        now = self._clock()
-        remembered = self._tokens.get(token)
-        if remembered is not None and now < remembered[1]:
-            return remembered[0], None
-        is_jwt = token.count(".") == 2
-        if not is_jwt and self._local is None and not _may_be_ours(token):
-            raise self._invalid()
-        if is_jwt and not self._live:
-            return await self._verify_jwt(token, now), None
-        if self._local is not None:
-            claims = await self._local.introspect(token, address=presented.address, path=presented.path)
-        else:
-            claims = await self._ask(token, presented, now)
-        if claims.get("active") is not True:
-            raise self._invalid()
-        principal = from_claims(claims, self.issuer)
-        self._check_claims(principal, now)
-        return principal, claims
-
-    async def _verify_jwt(self, token: str, now: float) -> Principal:
-        if not isinstance(self._issuer, Issuer):
-            raise self._invalid()
-        try:
-            keys = await self._issuer.keys(jws.peek(token).kid)
-        except JoseError:
-            raise self._invalid() from None
-        except IssuerUnavailable:
-            raise _unavailable() from None
-        return self._verified(token, keys, now)
-
-    def _verified(self, token: str, keys: Sequence[Key], now: float) -> Principal:
-        try:
-            claims = jwt.decode(
-                token,
-                keys,
-                algorithms=ALGORITHMS,
-                typ="at+jwt",  # RFC 9068 §4: an ID token is no access token
-                issuer=self.issuer,
-                now=int(now),
-                leeway=LEEWAY,
-                required=("sub", "aud", "exp", "iat", "jti", "client_id"),
-            )
-        except JoseError:
-            raise self._invalid() from None
-        principal = from_claims(claims, self.issuer)
-        self._check_claims(principal, now)
-        _remember(self._tokens, token, (principal, float(principal.expires_at or 0)))
-        return principal
-
-    def _check_claims(self, principal: Principal, now: float) -> None:
-        if self.audience not in principal.audience:
-            raise self._invalid("The token is meant for another API.")
-        if principal.expires_at is not None and now >= principal.expires_at + LEEWAY:
-            raise self._invalid("The token has expired.")
-
-    async def _ask(self, token: str, presented: Presented, now: float) -> Mapping[str, object]:
-        cached = self._answers.get(token)
-        if cached is not None and now < cached[1]:
-            return cached[0]
-        # A task belongs to one event loop: another loop of this process asks for itself.
-        key = (id(asyncio.get_running_loop()), token, presented.address, presented.path)
-        pending = self._asking.get(key)
-        if pending is None:
-            pending = asyncio.ensure_future(self._ask_issuer(token, presented))
-            self._asking[key] = pending
-            pending.add_done_callback(lambda _: self._asking.pop(key, None))
-        try:
-            claims = await asyncio.shield(pending)
-        except IssuerUnavailable:
-            raise _unavailable() from None
-        if self._cache_seconds and not claims.get("limited"):
-            _remember(self._answers, token, (claims, now + self._cache_seconds))
-        return claims
-
-    async def _ask_issuer(self, token: str, presented: Presented) -> Mapping[str, object]:
-        return await self._issuer.introspect(token, address=presented.address, path=presented.path)
+    def _refusal(self, error: Invalid | IssuerUnavailable) -> Refused:
+        if isinstance(error, Invalid):
+            return refuse(401, "invalid_token", str(error), "Bearer", self.resource_metadata)
+        # Not a 401: a client would throw a good token away because the issuer was out of reach for a moment.
+        return Refused(
+            503, "temporarily_unavailable", "The token cannot be checked right now.", (("Retry-After", "2"),)
+        )
 
     def _not_proven(self, refused: NotProven) -> Refused:
         algs = " ".join(dpop.ALGORITHMS) if refused.scheme == "DPoP" else None
@@ -312,32 +289,16 @@ class Guard:
         """Return the nonce to send as `DPoP-Nonce` with the answer to a caller, None where none is asked for (RFC 9449 §9)."""
         return self._possession.nonce() if principal.jkt is not None else None
 
-    def _invalid(self, description: str = "The access token is not valid.") -> Refused:
-        return refuse(401, "invalid_token", description, "Bearer", self.resource_metadata)
-
     async def close(self) -> None:
-        """Close the connections of this event loop to the issuer."""
-        if isinstance(self._issuer, Issuer):
-            await self._issuer.close()
+        """Follow no revocation feed any longer, and close the connections of this event loop to the issuers."""
+        for verifier in self._verifiers.values():
+            await verifier.close()
 
 
-def _unavailable() -> Refused:
-    # Not a 401: a client would throw a good token away because the issuer was out of reach for a moment.
-    return Refused(
-        503, "temporarily_unavailable", "The token cannot be checked right now.", (("Retry-After", "2"),)
-    )
-
-
-def _may_be_ours(token: str) -> bool:
-    prefix, underscore, rest = token.partition("_")
-    if not underscore or len(rest) != token_format.BODY_LENGTH + token_format.CHECKSUM_LENGTH:
-        # Another issuer's opaque token may look like anything.
-        return not underscore and len(token) >= 16
-    return token_format.is_well_formed(token, prefix[:-1], prefix[-1:])
-
-
-def _remember(cache: dict[K, V], key: K, value: V) -> None:
-    if len(cache) >= MAX_REMEMBERED:
-        for oldest in list(cache)[: MAX_REMEMBERED // 4]:
-            cache.pop(oldest, None)  # another thread may have been faster
-    cache[key] = value
+def _stated_issuer(token: str) -> str:
+    """Return the issuer that a JWT names, not verified: it says whose keys must have signed it."""
+    try:
+        claims: Mapping[str, object] = jwt.read_claims(b64decode(token.split(".")[1]))
+    except JoseError:
+        raise Invalid("The access token is not valid.") from None
+    return str(claims.get("iss", ""))

@@ -1,16 +1,18 @@
 """The guard for Litestar: guards of routes, HTTP and WebSocket alike."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, cast
 
+from litestar import Response, get
 from litestar.connection import ASGIConnection, WebSocket
 from litestar.exceptions import HTTPException, LitestarException, WebSocketException
-from litestar.handlers import BaseRouteHandler
+from litestar.handlers import BaseRouteHandler, HTTPRouteHandler
 
-from watchword.guard import asgi
+from watchword.guard import asgi, resource
 from watchword.guard.guard import Guard as BaseGuard
 from watchword.guard.policy import Policy, Refused, demanded
 from watchword.guard.principal import Principal
+from watchword.guard.resource import Metadata
 
 __all__ = ["Guard", "Policy", "Principal"]
 
@@ -32,6 +34,16 @@ class Guard(BaseGuard):
                 raise _refusal(refused, isinstance(connection, WebSocket)) from None
 
         return guard
+
+    def metadata_handler(self, scopes: Sequence[str] = (), name: str = "") -> HTTPRouteHandler:
+        """Return the handler of the resource's metadata (RFC 9728), and name it in challenges; `scopes` are what basic use needs."""
+        metadata = Metadata(self, scopes, name)
+
+        @get(metadata.path, include_in_schema=False, opt={"exclude_from_auth": True}, sync_to_thread=False)
+        def show() -> Response[bytes]:
+            return Response(metadata.body(), headers=resource.HEADERS, media_type=resource.CONTENT_TYPE)
+
+        return show
 
 
 def _refusal(refused: Refused, websocket: bool) -> LitestarException:

@@ -1,65 +1,27 @@
 """RFC 9728 and MCP authorization (2026-07-28): a guarded MCP server tells its clients where and how to get a token.
 
-Owns the protected-resource metadata, its address, and an ASGI application around an MCP server that answers both. Every refusal
+Owns an ASGI application around an MCP server that answers the resource's metadata and writes the challenges. Every refusal
 carries the two hints by which a client that knows nothing finds its way: `resource_metadata` and `scope`. Knows no SDK: what the MCP
 Python SDK and FastMCP want to be given is made by `watchword.guard.mcp_sdk` and `watchword.guard.fastmcp`.
 """
 
-import json
 from collections.abc import Sequence
 from urllib.parse import urlsplit
 
 from watchword.guard import asgi
 from watchword.guard.asgi import Application, Receive, Scope, Send
 from watchword.guard.guard import Guard
-from watchword.guard.issuer import Local, check_issuer
+from watchword.guard.issuer import Local
 from watchword.guard.policy import Policy, Refused
 from watchword.guard.principal import Principal
+from watchword.guard.resource import check_resource, metadata, metadata_address
 
-WELL_KNOWN = "/.well-known/oauth-protected-resource"
 CORS = (
     (b"access-control-allow-origin", b"*"),
     (b"access-control-expose-headers", b"WWW-Authenticate, Mcp-Session-Id"),
 )
 
-__all__ = ["McpGuard", "Principal", "metadata", "metadata_address", "resource_guard"]
-
-
-def metadata_address(resource: str) -> str:
-    """Return where the metadata of a resource is: inserted between host and path (RFC 9728 §3.1)."""
-    parts = urlsplit(resource)
-    path = "" if parts.path == "/" else parts.path
-    query = f"?{parts.query}" if parts.query else ""
-    return f"{parts.scheme}://{parts.netloc}{WELL_KNOWN}{path}{query}"
-
-
-def metadata(resource: str, issuers: Sequence[str], scopes: Sequence[str] = (), name: str = "") -> bytes:
-    """Return the metadata of a resource as JSON (RFC 9728 §2); `scopes` are the least that its basic use needs."""
-    document: dict[str, object] = {
-        "resource": resource,
-        "authorization_servers": list(issuers),
-        "bearer_methods_supported": ["header"],  # MCP: never in the query
-    }
-    if scopes:  # RFC 9728 §3.2: a member without a value is left out
-        document["scopes_supported"] = list(scopes)
-    if name:
-        document["resource_name"] = name
-    return json.dumps(document).encode()
-
-
-def check_resource(resource: str) -> str:
-    """Return the canonical address of an MCP server; raise ValueError for one that no client could name (RFC 8707 §2)."""
-    parts = urlsplit(resource)
-    if "#" in resource or parts.query or "@" in parts.netloc:
-        raise ValueError(
-            f"the resource must have no fragment, query or user information: {resource!r} (RFC 8707 section 2)"
-        )
-    check_issuer(resource)
-    if resource.endswith("/"):
-        raise ValueError(
-            f"the resource must not end with a slash, clients compare it letter by letter: use {resource.rstrip('/')!r}"
-        )
-    return resource
+__all__ = ["McpGuard", "Principal", "resource_guard"]
 
 
 def resource_guard(issuer: str | Local | Guard, resource: str) -> Guard:
@@ -93,7 +55,7 @@ class McpGuard:
         self.guard = resource_guard(issuer, resource)
         self._policy = Policy(scopes=tuple(scopes))
         self._path = urlsplit(metadata_address(resource)).path
-        self._document = metadata(resource, (self.guard.issuer,), scopes, name)
+        self._document = metadata(resource, self.guard.issuers, scopes, name)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one connection."""

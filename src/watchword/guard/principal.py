@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Literal
 
-Kind = Literal["api_token", "access_token"]
+Kind = Literal["api_token", "access_token", "session"]
+KINDS: tuple[Kind, ...] = ("api_token", "access_token", "session")
 NOTHING: Mapping[str, object] = MappingProxyType({})
 NUMBER = (int, float)
 
@@ -45,12 +46,12 @@ def from_claims(claims: Mapping[str, object], issuer: str) -> Principal:
         jkt, x5t = _text(binding.get("jkt")), _text(binding.get("x5t#S256"))
     return Principal(
         subject=str(claims.get("sub", "")),
-        kind="api_token" if claims.get("token_kind") == "api_token" else "access_token",
+        kind=_kind(claims.get("token_kind")),
         issuer=issuer,
-        scopes=frozenset(str(claims.get("scope", "")).split()),
+        scopes=_scopes(claims),
         audience=(aud,) if isinstance(aud, str) else _audience(aud),
         token_id=_text(claims.get("jti")),
-        client_id=_text(claims.get("client_id")),
+        client_id=_text(claims.get("client_id", claims.get("azp"))),
         expires_at=_moment(claims.get("exp")),
         issued_at=_moment(claims.get("iat")),
         auth_time=_moment(claims.get("auth_time")),
@@ -60,6 +61,15 @@ def from_claims(claims: Mapping[str, object], issuer: str) -> Principal:
         x5t=x5t,
         claims=MappingProxyType(dict(claims)),
     )
+
+
+def _kind(value: object) -> Kind:
+    return next((kind for kind in KINDS if kind == value), "access_token")
+
+
+def _scopes(claims: Mapping[str, object]) -> frozenset[str]:
+    given = claims.get("scope", claims.get("scp"))  # some issuers say `scp`, and a list
+    return frozenset(given.split() if isinstance(given, str) else _texts(given))
 
 
 def _audience(value: object) -> tuple[str, ...]:

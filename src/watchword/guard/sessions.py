@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping, MutableMapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
-from watchword.guard.asgi import Application, Receive, Scope, Send
+from watchword.guard.asgi import SESSION, Application, Receive, Scope, Send
 
 __all__ = ["MemoryStore", "Record", "Session", "SessionMiddleware", "SessionStore"]
 
@@ -162,7 +162,7 @@ class SessionMiddleware:
         digest = hashlib.sha256(cookie.encode("latin-1")).digest()
         record = await self._load(digest) if cookie else None
         session = Session(record.subject, json.loads(json.dumps(record.data))) if record else Session()
-        scope["session"] = session
+        scope["session"] = scope[SESSION] = session
 
         async def answer(message: MutableMapping[str, Any]) -> None:
             if message["type"] in ("http.response.start", "websocket.accept") and not session._answered:

@@ -1,17 +1,19 @@
 """The guard for Starlette: a decorator for endpoints, HTTP and WebSocket alike."""
 
 import functools
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from starlette.requests import Request
-from starlette.responses import JSONResponse
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
 from starlette.websockets import WebSocket
 
-from watchword.guard import asgi
+from watchword.guard import asgi, resource
 from watchword.guard.guard import Guard as BaseGuard
 from watchword.guard.policy import Policy, Refused, demanded
 from watchword.guard.principal import Principal
+from watchword.guard.resource import Metadata
 
 __all__ = ["Guard", "Policy", "Principal"]
 
@@ -38,6 +40,20 @@ class Guard(BaseGuard):
             return guarded
 
         return guard
+
+    def metadata_route(self, scopes: Sequence[str] = (), name: str = "") -> Route:
+        """Answer the metadata of the resource (RFC 9728), and name it in challenges; `scopes` are what basic use needs."""
+        return metadata_route(self, scopes, name)
+
+
+def metadata_route(guard: BaseGuard, scopes: Sequence[str], name: str) -> Route:
+    """Return the route of a resource's metadata."""
+    metadata = Metadata(guard, scopes, name)
+
+    async def show(_: Request) -> Response:
+        return Response(metadata.body(), 200, resource.HEADERS, resource.CONTENT_TYPE)
+
+    return Route(metadata.path, show)
 
 
 async def _answer(refused: Refused, connection: Request | WebSocket) -> JSONResponse | None:

@@ -1,16 +1,17 @@
 """The guard for plain WSGI applications (PEP 3333), and what the other WSGI frameworks share."""
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 from wsgiref.util import request_uri
 
-from watchword.guard import transport
+from watchword.guard import resource, transport
 from watchword.guard.guard import Guard, Presented
 from watchword.guard.policy import OPEN, Policy, Refused
+from watchword.guard.resource import Metadata
 
-__all__ = ["GuardMiddleware", "answer", "presented"]
+__all__ = ["GuardMiddleware", "MetadataMiddleware", "answer", "presented"]
 
 Environ = dict[str, Any]
 StartResponse = Callable[..., Any]
@@ -52,19 +53,49 @@ def with_nonce(start_response: StartResponse, nonce: str) -> StartResponse:
     return starting
 
 
+class MetadataMiddleware:
+    """Answers the metadata of the resource (RFC 9728) in front of an application; `scopes` are what its basic use needs."""
+
+    def __init__(self, app: Application, guard: Guard, scopes: Sequence[str] = (), name: str = "") -> None:
+        self._app = app
+        self._metadata = Metadata(guard, scopes, name)
+
+    def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        """Answer one request."""
+        path = environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", "")
+        if path != self._metadata.path or environ["REQUEST_METHOD"] not in ("GET", "HEAD"):
+            return self._app(environ, start_response)
+        body = self._metadata.body()
+        headers = {
+            **resource.HEADERS,
+            "Content-Type": resource.CONTENT_TYPE,
+            "Content-Length": str(len(body)),
+        }
+        start_response("200 OK", list(headers.items()))
+        return [] if environ["REQUEST_METHOD"] == "HEAD" else [body]
+
+
 def presented(environ: Mapping[str, Any]) -> Presented:
     """Return what a request presented."""
     authorization, proof = environ.get("HTTP_AUTHORIZATION"), environ.get("HTTP_DPOP")
+    origin = environ.get("HTTP_ORIGIN")
     return Presented(
-        authorization=() if authorization is None else (authorization,),
+        authorization=_one(authorization),
         dpop=() if proof is None else tuple(part.strip() for part in proof.split(",")),
         method=environ["REQUEST_METHOD"],
-        uri="" if proof is None else request_uri(dict(environ), include_query=False),
+        uri="" if proof is None and origin is None else request_uri(dict(environ), include_query=False),
         path=environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", "") or "/",
         address=environ.get("REMOTE_ADDR") or None,
         certificate=transport.der_certificate(environ.get("SSL_CLIENT_CERT")),  # Apache's ExportCertData
         secure=environ.get("wsgi.url_scheme") == "https",
+        cookies=_one(environ.get("HTTP_COOKIE")),
+        site=environ.get("HTTP_SEC_FETCH_SITE"),
+        origin=origin,
     )
+
+
+def _one(value: str | None) -> tuple[str, ...]:
+    return () if value is None else (value,)
 
 
 def answer(refused: Refused, environ: Environ, start_response: StartResponse) -> list[bytes]:

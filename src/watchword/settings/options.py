@@ -95,7 +95,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     signing_algorithms: tuple[Literal["ES256", "EdDSA", "RS256"], ...] = ("ES256", "EdDSA")
     signing_key_lifetime: Seconds = 90 * DAY
     signing_key_overlap: Seconds = 2 * DAY
-    access_token_lifetime: Seconds = 600
+    access_token_lifetime: Annotated[int, msgspec.Meta(ge=1, le=DAY)] = 600
     api_token_lifetime: Seconds = 90 * DAY
     api_token_max_lifetime: Seconds = 365 * DAY
     api_token_allow_never: bool = False
@@ -141,6 +141,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     device_code_lifetime: Annotated[int, msgspec.Meta(ge=60, le=1800)] = 600
     device_poll_interval: Annotated[int, msgspec.Meta(ge=1, le=60)] = 5
     fetch_allow_loopback: bool = False
+    revocation_streams: Annotated[int, msgspec.Meta(ge=0, le=10_000)] = 500
 
     # Clients that nobody registered by hand: by metadata document, or by dynamic registration
     client_documents: bool = True

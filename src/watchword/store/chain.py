@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 
 import msgspec
 
-from watchword.store import faults
+from watchword.store import ended, faults
 from watchword.store.database import Transaction
 
 LINK_EVERY = 16
@@ -63,8 +63,9 @@ async def append_event(
     at: int,
     data: dict[str, object],
 ) -> None:
-    """Write an event as the next of a chain, and advance the chain's head."""
+    """Write an event as the next of a chain, advance the chain's head, and keep what the event says has ended."""
     faults.reach("audit.begun", name)
+    await ended.note(tx, key, name, target, at, data)
     if at - chain.at > RENEW_AFTER:
         chain.renew()
     link = await _newest_elsewhere(tx, chain.name) if chain.seq % LINK_EVERY == 0 else ""

@@ -133,7 +133,12 @@ async def update_client(
     if row is None:
         return None
     await tx.record(
-        "client.updated", actor=actor, target=client.client_id, at=now, disabled=disabled_at is not None
+        "client.updated",
+        actor=actor,
+        target=client.client_id,
+        at=now,
+        disabled=disabled_at is not None,
+        ended_tokens=kill,
     )
     return _client(row)
 

@@ -6,6 +6,7 @@ from watchword.store.database import Transaction
 PURGED: dict[str, str] = {
     "access_tokens": "expires_at",
     "revoked_tokens": "expires_at",
+    "ended": "expires_at",
     "used_identifiers": "expires_at",
     "one_time_links": "expires_at",
     "client_secrets": "expires_at",

@@ -7,7 +7,7 @@ they write is only ever read afresh. An operation that is not named moves it: fo
 from collections.abc import Callable
 from typing import Any
 
-from watchword.store import api_tokens, attempts, clients, devices, keys, limits, tokens, trust
+from watchword.store import api_tokens, attempts, clients, devices, ended, keys, limits, tokens, trust
 
 QUIET: frozenset[Callable[..., Any]] = frozenset(
     {
@@ -19,6 +19,7 @@ QUIET: frozenset[Callable[..., Any]] = frozenset(
         api_tokens.flush_usage,
         clients.flush_client_usage,
         devices.note_poll,
+        ended.number_next,
         keys.touch,
         attempts.admit,
         attempts.note_refused,

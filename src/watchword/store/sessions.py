@@ -55,13 +55,16 @@ async def create_session(tx: Transaction, session: Session, digest: bytes, *, li
         int(session.remembered),
         None,
     )
-    await tx.run(
+    surplus = await tx.all(
         "UPDATE sessions SET ended_at = $1 WHERE user_id = $2 AND ended_at IS NULL AND id NOT IN "
-        "(SELECT id FROM sessions WHERE user_id = $2 AND ended_at IS NULL ORDER BY last_seen_at DESC, id DESC LIMIT $3)",
+        "(SELECT id FROM sessions WHERE user_id = $2 AND ended_at IS NULL ORDER BY last_seen_at DESC, id DESC LIMIT $3) "
+        "RETURNING id",
         session.created_at,
         session.user_id,
         limit,
     )
+    for row in surplus:
+        await tx.record("session.ended", actor="system", target=row["id"], at=session.created_at)
     await tx.record(
         "session.created",
         actor=actor,
@@ -93,6 +96,12 @@ async def get_session(tx: Transaction, session_id: str, now: int) -> Session | N
         now,
     )
     return _session(row) if row else None
+
+
+async def has_ended(tx: Transaction, session_id: str) -> bool:
+    """Whether a session was ended by somebody; one whose time is over was not."""
+    sql = "SELECT 1 AS found FROM sessions WHERE id = $1 AND ended_at IS NOT NULL"
+    return await tx.one(sql, session_id) is not None
 
 
 async def list_sessions(

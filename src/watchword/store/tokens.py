@@ -125,7 +125,9 @@ async def revoke_jti(
     )
     if row is None:
         return False
-    await tx.record("access_token.revoked", actor=actor, target=jti, at=now, client=client_id)
+    await tx.record(
+        "access_token.revoked", actor=actor, target=jti, at=now, client=client_id, expires_at=expires_at
+    )
     return True
 
 

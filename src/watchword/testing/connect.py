@@ -24,6 +24,7 @@ def connected(guard: G, app: App, clock: Clock) -> Iterator[G]:
         audience=audience,
         resource_metadata=guard.resource_metadata,
         plain_http=guard.plain_http,
+        sessions=guard.sessions,
         clock=clock,
     )
     vars(guard).update(vars(fresh))

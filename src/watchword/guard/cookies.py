@@ -1,0 +1,30 @@
+"""Sessions as credentials at the guard: who is signed in, by a cookie that the browser adds to requests by itself.
+
+Because it does so also to requests that another site makes, a session counts only where the request provably comes from the same
+origin, or changes nothing (the rules of `watchword.guard.sessions`).
+"""
+
+from watchword.guard.presented import Presented
+from watchword.guard.principal import Principal
+
+SAFE = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
+
+
+def is_from_here(presented: Presented) -> bool:
+    """Whether a request may act by a cookie: it changes nothing, or the browser says that no other site made it."""
+    if presented.site is not None:
+        same = presented.site in ("same-origin", "none")
+        return same or (presented.method in SAFE and presented.site != "cross-site")
+    if presented.method in SAFE:
+        return True
+    scheme, _, rest = presented.uri.partition("://")
+    return presented.origin is not None and presented.origin == f"{scheme}://{rest.partition('/')[0]}"
+
+
+def own_session(presented: Presented, issuer: str, audience: str, scopes: frozenset[str]) -> Principal | None:
+    """Return the person of a session that the application itself keeps, None when nobody is signed in."""
+    if not presented.subject:
+        return None
+    return Principal(
+        subject=presented.subject, kind="session", issuer=issuer, scopes=scopes, audience=(audience,)
+    )

@@ -1,0 +1,69 @@
+"""What ended, as this process knows it: asked with every request, changed by the revocation feed alone.
+
+Owns the question whether a verified token still stands, and until when the answer may be trusted. Threads ask without a lock: what
+they read is one dictionary and two numbers, each replaced as a whole.
+"""
+
+import time
+from collections.abc import Sequence
+
+from watchword.oauth.ended import EndedError, Page
+
+MAX_ENTRIES = 500_000
+PURGE_INTERVAL = 60.0
+CLOCKS_APART = 60  # seconds by which the issuer's clock may differ from ours
+
+
+class Ended:
+    """The marks of what ended. `offered` is None until it is known whether the issuer has a feed at all."""
+
+    def __init__(self, silence: float) -> None:
+        self._silence = silence
+        self._entries: dict[str, tuple[int | None, int]] = {}
+        self._purge_at = 0.0
+        self._issued_at = 0
+        self.offered: bool | None = None
+        self.position = ""
+        self.changes = 0
+        self.trusted_until = 0.0
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether too much time has passed since the issuer last said that we know everything."""
+        return self.offered is not False and time.monotonic() >= self.trusted_until
+
+    def concerns(self, marks: Sequence[str], issued_at: int | None) -> bool:
+        """Whether a token with these marks has ended."""
+        for mark in marks:
+            found = self._entries.get(mark)
+            if found is not None and (found[0] is None or issued_at is None or issued_at < found[0]):
+                return True
+        return False
+
+    def apply(self, page: Page, now: float) -> None:
+        """Take in a page that the issuer signed; raise EndedError for one that does not follow on what we know, or is old."""
+        if page.after not in ("", self.position):
+            raise EndedError("pages are missing")
+        if page.issued_at < max(self._issued_at, int(now)) - CLOCKS_APART - self._silence:
+            raise EndedError("the page is old")
+        entries = self._entries
+        for one in page.entries:
+            entries[one.mark] = (one.before, one.until)
+        self.position, self._issued_at = page.position, max(self._issued_at, page.issued_at)
+        if page.entries:
+            self.changes += 1
+        if now >= self._purge_at:
+            self._entries = {mark: kept for mark, kept in entries.items() if kept[1] > now}
+            self._purge_at = now + PURGE_INTERVAL
+        # Who cannot keep everything must not say that a token stands.
+        if not page.more and len(self._entries) <= MAX_ENTRIES:
+            self.trusted_until = time.monotonic() + self._silence
+
+    def distrust(self) -> None:
+        """Know no longer whether anything has ended since, or whether there is a feed, unless it is known that there is none."""
+        self.trusted_until = 0.0
+        self.offered = None if self.offered else self.offered
+
+    def absent(self) -> None:
+        """Note that the issuer has no feed."""
+        self.offered = False

@@ -1,0 +1,181 @@
+"""Following an issuer's revocation feed in the background: pushed by server-sent events, polled where that cannot be.
+
+Theory of operation. One task on the background loop follows the feed for as long as its guard exists. It asks for everything after
+the position that it knows, so that a connection which was cut leaves no gap. A stream that says nothing for `QUIET` seconds is
+given up. Where streams are refused, or held back by a proxy in between, the task asks for pages every `POLL` seconds for a while and
+then tries a stream again. After a failure it waits, each time twice as long, with some chance in it.
+"""
+
+import asyncio
+import logging
+import random
+import threading
+import time
+import weakref
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+
+import httpx
+
+from watchword.guard import background
+from watchword.guard.ended import Ended
+from watchword.guard.issuer import Issuer, IssuerUnavailable
+from watchword.guard.keys import KeySet
+from watchword.jose import jws, jwt
+from watchword.oauth import ended as pages
+from watchword.oauth.ended import EndedError, Page
+
+CONNECT = 5.0
+QUIET = 3.0
+POLL = 0.5
+POLLS = 60
+FIRST_PAUSE = 0.1
+LONGEST_PAUSE = 5.0
+ASK_AGAIN = 300.0  # whether an issuer without a feed has one now
+MAX_EVENT = 64 * 1024
+
+LOG = logging.getLogger("watchword.guard")
+
+
+class _NoStream(Exception):
+    """The feed cannot be pushed to us, at least not now."""
+
+
+@dataclass(slots=True)
+class _Source:
+    """What following needs; it knows nothing of the guard, which may go away meanwhile."""
+
+    issuer: Issuer
+    keys: KeySet
+    ended: Ended
+    clock: Callable[[], float]
+
+
+class Feed:
+    """The feed of one issuer; it is followed from the first use until this object is gone."""
+
+    def __init__(self, issuer: Issuer, keys: KeySet, silence: float, clock: Callable[[], float]) -> None:
+        self.ended = Ended(silence)
+        self._source = _Source(issuer, keys, self.ended, clock)
+        self._lock = threading.Lock()
+        self._home: object = None
+        self._stop: weakref.finalize[[], Feed] | None = None
+        background.heirs.add(self)
+
+    def forked(self) -> None:
+        """Trust nothing any longer: nobody follows the feed in a child until it is started there."""
+        self._lock = threading.Lock()
+        self.ended.distrust()
+
+    def start(self) -> None:
+        """Begin to follow, in this process, unless that has begun."""
+        if self._home is not background.home():
+            with self._lock:
+                if self._home is not background.home():
+                    following = background.begin(_follow(self._source))
+                    self._stop = weakref.finalize(self, following.cancel)
+                    self._home = background.home()
+
+    async def settled(self, patience: float) -> bool:
+        """Wait until the feed can be trusted, or there is none; return False when that takes longer."""
+        until = time.monotonic() + patience
+        while self.ended.is_silent:
+            if time.monotonic() >= until:
+                return False
+            await asyncio.sleep(0.01)
+        return True
+
+    def stop(self) -> None:
+        """Follow no longer."""
+        if self._stop is not None:
+            self._stop()
+
+
+async def _follow(source: _Source) -> None:
+    failures = 0
+    while True:
+        trusted_until = source.ended.trusted_until
+        try:
+            await _listen(source)
+            failures = 0
+        except Exception as error:  # whatever it is, following must go on
+            failures = 0 if source.ended.trusted_until > trusted_until else failures + 1
+            if failures <= 1:
+                reason = str(error) or type(error).__name__
+                LOG.warning("the revocation feed of %s was cut off: %s", source.issuer.issuer, reason)
+        pause = min(FIRST_PAUSE * 2.0 ** min(failures, 10), LONGEST_PAUSE)
+        await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - only to part the many
+
+
+async def _listen(source: _Source) -> None:
+    uri = await source.issuer.address("watchword_revocations_endpoint")
+    if uri is None:
+        source.ended.absent()
+        await asyncio.sleep(ASK_AGAIN)
+        return
+    source.ended.offered = True
+    try:
+        await _stream(source, uri)
+    except _NoStream:
+        for _ in range(POLLS):
+            await _poll(source, uri)
+            await asyncio.sleep(POLL)
+
+
+async def _stream(source: _Source, uri: str) -> None:
+    headers = {"accept": "text/event-stream", "cache-control": "no-store"}
+    asked = {"after": source.ended.position} if source.ended.position else {}
+    timeout = httpx.Timeout(CONNECT, read=QUIET)
+    heard = False
+    try:
+        async with source.issuer.http().stream(
+            "GET", uri, params=asked, headers=headers, timeout=timeout
+        ) as answer:
+            kind = answer.headers.get("content-type", "")
+            if answer.status_code != 200 or not kind.startswith("text/event-stream"):
+                raise _NoStream
+            async for data in _events(answer.aiter_bytes()):
+                await _apply(source, data)
+                heard = True
+    except httpx.ReadTimeout:
+        if not heard:  # something in between collects what should be passed on
+            raise _NoStream from None
+        raise
+
+
+async def _poll(source: _Source, uri: str) -> None:
+    more = True
+    while more:
+        asked = {"after": source.ended.position} if source.ended.position else {}
+        answer = await source.issuer.http().get(uri, params=asked, headers={"accept": "application/jwt"})
+        if answer.status_code != 200 or len(answer.content) > MAX_EVENT:
+            raise IssuerUnavailable(f"the revocation feed answered {answer.status_code}")
+        more = (await _apply(source, answer.text.strip())).more
+
+
+async def _events(chunks: AsyncIterator[bytes]) -> AsyncIterator[str]:
+    """Read the data of server-sent events, of which this feed sends one line each."""
+    rest = b""
+    async for chunk in chunks:
+        *lines, rest = (rest + chunk).split(b"\n")
+        if len(rest) > MAX_EVENT:
+            raise EndedError("an event is too long")
+        for line in lines:
+            if line.startswith(b"data: "):
+                yield line[6:].strip().decode("ascii")
+
+
+async def _apply(source: _Source, token: str) -> Page:
+    trusted = source.issuer.trusted
+    claims = jwt.decode(
+        token,
+        await source.keys.find(jws.peek(token).kid),
+        algorithms=trusted.algorithms,
+        typ=pages.TOKEN_TYPE,
+        issuer=trusted.issuer,
+        now=int(source.clock()),
+        required=("iat", "after", "position", "ended"),
+    )
+    page = pages.read_page(claims)
+    source.ended.apply(page, source.clock())
+    return page

@@ -1,0 +1,27 @@
+"""What of a request matters to the guard, in the words of no framework."""
+
+from collections.abc import Sequence
+
+import msgspec
+
+
+class Presented(msgspec.Struct, frozen=True, kw_only=True):
+    """What a request presented; `uri` is the whole address as the caller sees it, for DPoP.
+
+    `secure` is False when the request came over unencrypted HTTP. `cookies` are the values of `Cookie` headers; `subject` is whom a
+    session of the application itself is for, where `watchword.guard.sessions` keeps one; `site` and `origin` are what a
+    browser says of where the request comes from.
+    """
+
+    authorization: Sequence[str] = ()
+    dpop: Sequence[str] = ()
+    method: str = "GET"
+    uri: str = ""
+    path: str = "/"
+    address: str | None = None
+    certificate: bytes | None = None
+    secure: bool = True
+    cookies: Sequence[str] = ()
+    subject: str = ""
+    site: str | None = None
+    origin: str | None = None

@@ -1,0 +1,125 @@
+"""Token Status List (draft-ietf-oauth-status-list) as a guard uses it: lists fetched, verified, and kept until their `ttl`.
+
+A list is fetched once for all that ask at the same time, on the background loop. One that cannot be fetched is used on for as long
+as its signature says (`exp`); after that the status cannot be told, and no token in it is accepted.
+"""
+
+import asyncio
+import concurrent.futures
+import math
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import httpx
+
+from watchword.guard import background
+from watchword.guard.issuer import Issuer, IssuerUnavailable
+from watchword.guard.keys import KeySet
+from watchword.guard.trusted import check_issuer
+from watchword.jose import JoseError, jws, jwt
+from watchword.oauth import status_list
+from watchword.oauth.status_list import StatusList, StatusListError
+
+DEFAULT_TTL = 60.0
+TTL_BOUNDS = (1.0, 3600.0)
+RETRY = 1.0
+MAX_LISTS = 200
+MAX_TOKEN = status_list.MAX_BYTES
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """A list; fresh until `fresh_until` (monotonic), usable until `exp` (Unix seconds)."""
+
+    statuses: StatusList
+    fresh_until: float
+    exp: float
+
+
+class Statuses:
+    """The status lists of one issuer."""
+
+    def __init__(self, issuer: Issuer, keys: KeySet, clock: Callable[[], float]) -> None:
+        self._issuer = issuer
+        self._keys = keys
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._kept: dict[str, _Kept] = {}
+        self._fetching: dict[str, concurrent.futures.Future[None]] = {}
+        self._next_try: dict[str, float] = {}
+        self._home: object = None
+
+    async def valid_for(self, claims: Mapping[str, object]) -> float | None:
+        """Return for how many seconds a verified token's status may be taken for "valid", None when it is anything else.
+
+        Raise IssuerUnavailable when that cannot be told.
+        """
+        try:
+            reference = status_list.read_reference(claims)
+            if reference is None:
+                return math.inf
+            kept = await self._list(reference[0])
+            valid = kept.statuses.get(reference[1]) == status_list.VALID
+        except StatusListError:
+            return None
+        return max(kept.fresh_until - time.monotonic(), RETRY) if valid else None
+
+    async def _list(self, uri: str) -> _Kept:
+        kept = self._kept.get(uri)
+        if kept is None or time.monotonic() >= kept.fresh_until:
+            fetching = self._fetch(uri)
+            if fetching is not None:
+                await asyncio.shield(asyncio.wrap_future(fetching))
+            kept = self._kept.get(uri)
+        if kept is None or self._clock() >= kept.exp:
+            raise IssuerUnavailable("the status list cannot be fetched")
+        return kept
+
+    def _fetch(self, uri: str) -> concurrent.futures.Future[None] | None:
+        with self._lock:
+            if self._home is not background.home():  # a fork leaves the parent's behind, which never end
+                self._fetching, self._home = {}, background.home()
+            if uri in self._fetching:
+                return self._fetching[uri]
+            if time.monotonic() < self._next_try.get(uri, 0.0):
+                return None
+            self._fetching[uri] = background.begin(self._refresh(uri))
+            return self._fetching[uri]
+
+    async def _refresh(self, uri: str) -> None:
+        try:
+            kept = await self._get(uri)
+            if len(self._kept) >= MAX_LISTS:
+                self._kept.clear()
+                self._next_try.clear()
+            self._kept[uri] = kept
+        except (IssuerUnavailable, JoseError, StatusListError, httpx.HTTPError, ValueError):
+            self._next_try[uri] = time.monotonic() + RETRY
+        finally:
+            with self._lock:
+                self._fetching.pop(uri, None)
+
+    async def _get(self, uri: str) -> _Kept:
+        check_issuer(uri)
+        answer = await self._issuer.http().get(uri, headers={"accept": status_list.MEDIA_TYPE})
+        if answer.status_code != 200 or len(answer.content) > MAX_TOKEN:
+            raise IssuerUnavailable(f"the status list answered {answer.status_code}")
+        token = answer.text.strip()
+        claims = jwt.decode(
+            token,
+            await self._keys.find(jws.peek(token).kid),
+            algorithms=self._issuer.trusted.algorithms,
+            typ=status_list.TOKEN_TYPE,
+            now=int(self._clock()),
+            leeway=5,
+            required=("sub", "iat", "status_list"),
+        )
+        if claims["sub"] != uri:  # §8.3: the list of that very address
+            raise StatusListError("the list is another one")
+        ttl, exp = claims.get("ttl"), claims.get("exp")
+        lasts = float(ttl) if isinstance(ttl, int | float) and not isinstance(ttl, bool) else DEFAULT_TTL
+        lasts = min(max(lasts, TTL_BOUNDS[0]), TTL_BOUNDS[1])
+        expires = float(exp) if isinstance(exp, int | float) else self._clock() + lasts
+        return _Kept(status_list.from_claim(claims["status_list"]), time.monotonic() + lasts, expires)

@@ -1,0 +1,288 @@
+"""Verifying the tokens of one issuer: JWTs with its keys, all others by asking it; and whether what was verified still stands.
+
+Theory of operation. A text that cannot be a token is refused offline. A JWT is verified once and remembered until it expires; with
+every further use it is asked whether it has ended meanwhile, which costs a comparison unless the revocation feed has told
+something new. Anything else is asked about at the issuer, and the answer is remembered for `cache_seconds`. An answer that holds for
+one request only (a token limited to paths, addresses or a number of uses) is never remembered. When the feed is silent, JWTs are
+asked about like anything else, or refused.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, TypeVar
+
+from watchword.guard.feed import Feed
+from watchword.guard.issuer import Issuer, IssuerUnavailable, Local
+from watchword.guard.keys import KeySet
+from watchword.guard.presented import Presented
+from watchword.guard.principal import Principal, from_claims
+from watchword.guard.statuses import Statuses
+from watchword.guard.trusted import AT_JWT, Trusted
+from watchword.jose import JoseError, jws, jwt
+from watchword.jose.jwk import Key
+from watchword.oauth import ended, token_format
+
+LEEWAY = 5
+MAX_REMEMBERED = 10_000
+PATIENCE = 2.0  # seconds for which the first request waits until the revocation feed is followed
+
+WhenSilent = Literal["introspect", "refuse"]
+K = TypeVar("K")
+V = TypeVar("V")
+
+
+class Invalid(Exception):
+    """The token is not to be accepted; the text may be told."""
+
+
+NOT_VALID = "The access token is not valid."
+
+
+@dataclass(slots=True)
+class Known:
+    """A token that was verified; good until `until` (Unix seconds) unless it ends before.
+
+    `changes` is up to which change of the feed that was asked; `asked` is True for what the issuer itself said of the token, which
+    needs no feed; `answer` is what a server in this process said.
+    """
+
+    principal: Principal
+    until: float
+    marks: tuple[str, ...] = ()
+    changes: int = -1
+    asked: bool = False
+    answer: Mapping[str, object] | None = None
+    limited: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rules:
+    """How a guard verifies, whatever the issuer."""
+
+    audience: str
+    clock: Callable[[], float] = time.time
+    cache_seconds: float = 1.0
+    live: bool = False
+    follow: bool = True
+    silence: float = 5.0
+    when_silent: WhenSilent = "introspect"
+    status_lists: bool = False
+
+
+class Verifier:
+    """Verifies the tokens of one issuer that is reached over HTTP."""
+
+    def __init__(self, trusted: Trusted, rules: Rules) -> None:
+        self.trusted = trusted
+        self.issuer = trusted.issuer
+        self.audience = trusted.audience or rules.audience
+        self._rules = rules
+        self._clock = rules.clock
+        self._issuer = Issuer(trusted)
+        self._keys = KeySet(self._issuer)
+        self._feed = Feed(self._issuer, self._keys, rules.silence, rules.clock)
+        self._ended = self._feed.ended
+        if rules.live or not rules.follow or trusted.jwks_uri is not None:
+            self._ended.absent()
+        self._statuses = Statuses(self._issuer, self._keys, rules.clock) if rules.status_lists else None
+        self._known: dict[str, Known] = {}
+        self._asking: dict[tuple[int, str, str | None, str | None], asyncio.Future[Mapping[str, object]]] = {}
+
+    def holds(self, known: Known, _token: str, _address: str | None) -> bool:
+        """Whether a token that was verified before is good without being looked at again."""
+        facts = self._ended
+        if self._clock() >= known.until or (facts.is_silent and not known.asked):
+            return False
+        return known.changes == facts.changes or self._still_stands(known)
+
+    def _still_stands(self, known: Known) -> bool:
+        changes = self._ended.changes
+        if self._ended.concerns(known.marks, known.principal.issued_at):
+            return False
+        known.changes = changes
+        return True
+
+    async def verify(self, token: str, presented: Presented) -> Known:
+        """Return a verified token; raise Invalid, or IssuerUnavailable when that cannot be told now."""
+        known = self._known.get(token)
+        if known is not None and self.holds(known, token, presented.address):
+            return known
+        is_jwt = token.count(".") == 2
+        if not is_jwt and not _may_be_ours(token):
+            raise Invalid(NOT_VALID)
+        if is_jwt and not self._rules.live:
+            return await self._verify_jwt(token, presented)
+        return await self._verify_by_asking(token, presented)
+
+    def verify_now(self, token: str) -> Known | None:
+        """Return what can be told of a token without asking anybody, None when somebody must be asked; raise Invalid."""
+        known = self._known.get(token)
+        if known is not None and self.holds(known, token, None):
+            return known
+        if self._rules.live or token.count(".") != 2:
+            return None
+        keys = self._keys.at_hand(_kid(token))
+        if keys is None or self._ended.is_silent or self._statuses is not None:
+            return None
+        found = self._verified(token, keys)
+        remember(self._known, token, found)
+        return found
+
+    async def _verify_jwt(self, token: str, presented: Presented) -> Known:
+        keys = self._keys.at_hand(kid := _kid(token)) or await self._keys.find(kid)
+        known = self._verified(token, keys)
+        if self._ended.is_silent:
+            self._feed.start()
+            if not await self._feed.settled(PATIENCE if self._ended.offered is None else 0):
+                return await self._verify_in_silence(token, presented)
+            if not self._still_stands(known):
+                raise Invalid(NOT_VALID)
+        if self._statuses is not None:
+            known.until = min(known.until, await self._valid_until(self._statuses, known.principal))
+        remember(self._known, token, known)
+        return known
+
+    async def _valid_until(self, statuses: Statuses, principal: Principal) -> float:
+        seconds = await statuses.valid_for(principal.claims)
+        if seconds is None:
+            raise Invalid(NOT_VALID)
+        return self._clock() + seconds
+
+    async def _verify_in_silence(self, token: str, presented: Presented) -> Known:
+        if self._rules.when_silent == "refuse":
+            raise IssuerUnavailable("the revocation feed is silent")
+        return await self._verify_by_asking(token, presented)
+
+    def _verified(self, token: str, keys: Sequence[Key]) -> Known:
+        trusted, now = self.trusted, self._clock()
+        try:
+            claims = jwt.decode(
+                token,
+                keys,
+                algorithms=trusted.algorithms,
+                typ=trusted.types,  # RFC 9068 §4: an ID token is no access token
+                issuer=self.issuer,
+                now=int(now),
+                leeway=LEEWAY,
+                required=trusted.required,
+            )
+        except JoseError:
+            raise Invalid(NOT_VALID) from None
+        if trusted.types != AT_JWT and ("nonce" in claims or "at_hash" in claims):
+            raise Invalid(NOT_VALID)  # an ID token all the same
+        principal = from_claims(claims, self.issuer)
+        self._check(principal, now)
+        known = Known(principal, float(principal.expires_at or 0), ended.marks_of(claims, _kid(token)))
+        if not self._still_stands(known):
+            raise Invalid(NOT_VALID)
+        return known
+
+    async def _verify_by_asking(self, token: str, presented: Presented) -> Known:
+        claims = await self._ask(token, presented)
+        if claims.get("active") is not True:
+            self._known.pop(token, None)
+            raise Invalid(NOT_VALID)
+        now = self._clock()
+        principal = from_claims(claims, self.issuer)
+        self._check(principal, now)
+        limited = bool(claims.get("limited"))
+        until = now + self._rules.cache_seconds
+        marks = ended.marks_of(claims, None)
+        known = Known(principal, until, marks, self._ended.changes, asked=True, limited=limited)
+        if self._rules.cache_seconds and not limited:
+            remember(self._known, token, known)
+        return known
+
+    def _check(self, principal: Principal, now: float) -> None:
+        if self.audience not in principal.audience:
+            raise Invalid("The token is meant for another API.")
+        if principal.expires_at is not None and now >= principal.expires_at + LEEWAY:
+            raise Invalid("The token has expired.")
+
+    async def _ask(self, token: str, presented: Presented) -> Mapping[str, object]:
+        # A task belongs to one event loop: another loop of this process asks for itself.
+        key = (id(asyncio.get_running_loop()), token, presented.address, presented.path)
+        pending = self._asking.get(key)
+        if pending is None:
+            asked = self._issuer.introspect(token, address=presented.address, path=presented.path)
+            pending = self._asking[key] = asyncio.ensure_future(asked)
+            pending.add_done_callback(lambda _: self._asking.pop(key, None))
+        return await asyncio.shield(pending)
+
+    async def report_exposed(self, token: str) -> None:
+        """Tell the issuer that a token travelled in the clear; raise IssuerUnavailable."""
+        await self._issuer.report_exposed(token)
+
+    async def session(self, _cookies: str) -> Known | None:
+        """Sessions of a server elsewhere are nothing to this API: its cookies are for another origin."""
+        return None
+
+    async def close(self) -> None:
+        """Follow no longer, and close the connections of this event loop."""
+        self._feed.stop()
+        await self._issuer.close()
+
+
+class LocalVerifier:
+    """Verifies the tokens of an authorization server in this process, by asking it: nothing is ever late."""
+
+    def __init__(self, server: Local, rules: Rules) -> None:
+        self.issuer = server.issuer
+        self.audience = rules.audience
+        self._server = server
+        self._clock = rules.clock
+
+    def holds(self, known: Known, token: str, address: str | None) -> bool:
+        """Whether the server would answer the very same about a token as before."""
+        return self._server.recall(token, address or "") is known.answer
+
+    async def verify(self, token: str, presented: Presented) -> Known:
+        """Return a verified token; raise Invalid."""
+        claims = await self._server.introspect(token, address=presented.address, path=presented.path)
+        if claims.get("active") is not True:
+            raise Invalid(NOT_VALID)
+        principal = from_claims(claims, self.issuer)
+        if self.audience not in principal.audience:
+            raise Invalid("The token is meant for another API.")
+        return Known(principal, 0.0, answer=claims, limited=bool(claims.get("limited")))
+
+    def verify_now(self, _token: str) -> Known | None:
+        """Return nothing: the server has to be asked."""
+        return None
+
+    async def report_exposed(self, token: str) -> None:
+        """Tell the server that a token travelled in the clear."""
+        await self._server.report_exposed(token)
+
+    async def session(self, cookies: str) -> Known | None:
+        """Return the session that cookies of the server itself bring, None when there is none."""
+        claims = await self._server.session(cookies)
+        return Known(from_claims(claims, self.issuer), 0.0) if claims.get("active") is True else None
+
+    async def close(self) -> None:
+        """Nothing was opened."""
+
+
+def _kid(token: str) -> str | None:
+    try:
+        return jws.peek(token).kid
+    except JoseError:
+        raise Invalid(NOT_VALID) from None
+
+
+def _may_be_ours(token: str) -> bool:
+    prefix, underscore, rest = token.partition("_")
+    if not underscore or len(rest) != token_format.BODY_LENGTH + token_format.CHECKSUM_LENGTH:
+        # Another issuer's opaque token may look like anything.
+        return not underscore and len(token) >= 16
+    return token_format.is_well_formed(token, prefix[:-1], prefix[-1:])
+
+
+def remember(cache: dict[K, V], key: K, value: V) -> None:
+    """Keep a value; when there are too many, a quarter of the oldest goes."""
+    if len(cache) >= MAX_REMEMBERED:
+        for oldest in list(cache)[: MAX_REMEMBERED // 4]:
+            cache.pop(oldest, None)  # another thread may have been faster
+    cache[key] = value

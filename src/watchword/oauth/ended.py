@@ -1,0 +1,113 @@
+"""What ended, as those learn of it who verify tokens by themselves: marks, and the signed pages of the revocation feed.
+
+A mark is a digest of what can end (a token, a grant, a session, a client, an account, a rule of trust, a signing key): who holds a
+token can compute its marks, and nobody learns from a mark what it stands for. Marks that hold for a stretch of time say before
+which moment a token must have been issued to be concerned.
+
+Owns the form of marks and pages on both sides; where they are kept and how they travel is decided elsewhere.
+"""
+
+import hashlib
+import hmac
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from watchword.jose.jwk import b64encode
+
+TOKEN_TYPE = "ended+jwt"
+# Seconds for which the longest-lived access token may be used after something that it depends on has ended.
+LONGEST = 86_400 + 60
+PAGE = 200
+MARK_BYTES = 16
+EVERYTHING = ("all", "")
+
+
+class EndedError(ValueError):
+    """A page of the feed is malformed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """Something that ended: tokens with this mark are dead, only those issued before `before` where that is said.
+
+    After `until` none of them could be used anyway. Times are Unix seconds.
+    """
+
+    mark: str
+    until: int
+    before: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Everything that ended after one position of the feed and up to another; `more` says that it goes on from there."""
+
+    after: str
+    position: str
+    more: bool
+    entries: tuple[Entry, ...]
+    issued_at: int
+
+
+def digest(kind: str, identifier: str) -> bytes:
+    """Return the bytes of a mark."""
+    return hashlib.sha256(f"{kind}:{identifier}".encode()).digest()[:MARK_BYTES]
+
+
+def mark(kind: str, identifier: str) -> str:
+    """Return the mark of something that can end."""
+    return b64encode(digest(kind, identifier))
+
+
+def account_handle(key: bytes, user_id: str) -> str:
+    """Return the name of an account that only its tokens tell: who knows the account alone cannot look it up in the feed."""
+    return hmac.new(key, f"account:{user_id}".encode(), hashlib.sha256).hexdigest()[:32]
+
+
+def marks_of(claims: Mapping[str, object], kid: str | None) -> tuple[str, ...]:
+    """Return the marks of a verified token: of itself and of everything that it depends on."""
+    named = [EVERYTHING, ("key", kid), ("token", claims.get("jti")), ("grant", claims.get("grant_id"))]
+    named += [("session", claims.get("sid")), ("client", claims.get("client_id"))]
+    parents = claims.get("parents")
+    named += [_parent(str(one)) for one in parents] if isinstance(parents, Sequence) else []
+    return tuple(mark(kind, value) for kind, value in named if isinstance(value, str))
+
+
+def _parent(text: str) -> tuple[str, str]:
+    kind, _, identifier = text.partition(":")
+    if kind == "digest":  # of an opaque token, whose identifier is the end of its digest
+        return "token", f"ot_{identifier[-24:]}"
+    return ("token" if kind == "jti" else kind), identifier
+
+
+def page_claims(issuer: str, page: Page) -> dict[str, object]:
+    """Return the claims of a signed page."""
+    entries = [[one.mark, one.until, *(() if one.before is None else (one.before,))] for one in page.entries]
+    return {
+        "iss": issuer,
+        "iat": page.issued_at,
+        "after": page.after,
+        "position": page.position,
+        "more": page.more,
+        "ended": entries,
+    }
+
+
+def read_page(claims: Mapping[str, object]) -> Page:
+    """Read a page whose signature was verified; raise EndedError."""
+    after, position, more = claims.get("after"), claims.get("position"), claims.get("more")
+    entries, issued_at = claims.get("ended"), claims.get("iat")
+    if not isinstance(after, str) or not isinstance(position, str) or not isinstance(more, bool):
+        raise EndedError("malformed position")
+    if not isinstance(entries, list) or type(issued_at) is not int:
+        raise EndedError("malformed entries")
+    return Page(after, position, more, tuple(_entries(entries)), issued_at)
+
+
+def _entries(given: list[object]) -> Iterable[Entry]:
+    for one in given:
+        if not isinstance(one, list) or len(one) not in (2, 3) or not isinstance(one[0], str):
+            raise EndedError("malformed entry")
+        if any(type(moment) is not int for moment in one[1:]):
+            raise EndedError("malformed entry")
+        yield Entry(one[0], one[1], one[2] if len(one) == 3 else None)

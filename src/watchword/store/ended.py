@@ -1,0 +1,112 @@
+"""What ended, kept for the revocation feed until no token can depend on it any more.
+
+Theory of operation. An audit event that says that something ended puts it here too, in the same transaction: `ENDS` names them.
+The rows are numbered afterwards by whoever reads the feed first, one after the other under a lock that is held for nothing else.
+So no two revocations wait for one another, numbers appear in order, and a reader that knows everything up to one has missed
+nothing (a number given inside the transaction could become visible after a later one).
+
+Rows carry a digest of what ended and nothing else of it.
+"""
+
+from watchword.jose.jwk import b64encode
+from watchword.oauth import ended
+from watchword.oauth.ended import LONGEST, Entry
+from watchword.store.database import Transaction
+
+POSITION = "ended"
+STEP = 500
+# Audit events that end what they name, and what that is.
+ENDS: dict[str, str] = {
+    "access_token.revoked": "token",
+    "token.revoked": "token",
+    "token.compromised": "token",
+    "grant.ended": "grant",
+    "session.ended": "session",
+    "client.updated": "client",
+    "client.deleted": "client",
+    "user.disabled": "account",
+    "user.deleted": "account",
+    "trust.deleted": "trust",
+    "key.revoked": "key",
+}
+# Of these, only what was issued before; a later token is good again.
+FOR_A_TIME = frozenset({"client", "account"})
+
+
+async def note(tx: Transaction, key: bytes, name: str, target: str, at: int, data: dict[str, object]) -> None:
+    """Keep what an audit event says has ended; `key` makes the names of accounts unguessable."""
+    kind = ENDS.get(name)
+    if kind is None or (name == "client.updated" and not (data.get("disabled") or data.get("ended_tokens"))):
+        return
+    identifier = ended.account_handle(key, target) if kind == "account" else target
+    expires_at = data.get("expires_at")
+    await _keep(
+        tx,
+        ended.digest(kind, identifier),
+        at + 1 if kind in FOR_A_TIME else None,
+        expires_at if isinstance(expires_at, int) else at + LONGEST,
+    )
+
+
+async def note_everything(tx: Transaction, at: int) -> None:
+    """Keep that every token issued before a moment has ended, and begin the feed anew (after a restore)."""
+    await tx.run("DELETE FROM facts WHERE name = $1", POSITION)
+    await tx.run("UPDATE ended SET number = NULL")
+    await _keep(tx, ended.digest(*ended.EVERYTHING), at, at + LONGEST)
+
+
+async def _keep(tx: Transaction, digest: bytes, before: int | None, expires_at: int) -> None:
+    await tx.run(
+        "INSERT INTO ended (digest, before, expires_at) VALUES ($1, $2, $3) "
+        "ON CONFLICT (digest) DO UPDATE SET before = excluded.before, number = NULL, "
+        "expires_at = CASE WHEN excluded.expires_at > ended.expires_at THEN excluded.expires_at ELSE ended.expires_at END",
+        digest,
+        before,
+        expires_at,
+    )
+
+
+async def has_unnumbered(tx: Transaction) -> bool:
+    """Whether something ended that has no number yet."""
+    return await tx.one("SELECT 1 AS found FROM ended WHERE number IS NULL LIMIT 1") is not None
+
+
+async def number_next(tx: Transaction, name: str) -> int:
+    """Number what ended meanwhile, one step of it; a feed that is new is called `name`. Return how many there were."""
+    await tx.run(
+        "INSERT INTO facts (name, value) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING", POSITION, f"{name}.0"
+    )
+    # The write takes the lock; only then is it looked for what has no number.
+    row = await tx.one("UPDATE facts SET value = value WHERE name = $1 RETURNING value", POSITION)
+    feed, _, last = str(row["value"] if row else f"{name}.0").partition(".")
+    rows = await tx.all(
+        f"SELECT digest FROM ended WHERE number IS NULL ORDER BY expires_at, digest LIMIT {STEP}"  # noqa: S608 - a literal number
+    )
+    for number, found in enumerate(rows, int(last) + 1):
+        await tx.run(
+            "UPDATE ended SET number = $1 WHERE digest = $2 AND number IS NULL",
+            number,
+            bytes(found["digest"]),
+        )
+    await tx.run("UPDATE facts SET value = $1 WHERE name = $2", f"{feed}.{int(last) + len(rows)}", POSITION)
+    return len(rows)
+
+
+async def position(tx: Transaction) -> str:
+    """Return how far the feed has come, "" when it has not begun."""
+    row = await tx.one("SELECT value FROM facts WHERE name = $1", POSITION)
+    return str(row["value"]) if row else ""
+
+
+async def after(tx: Transaction, number: int, now: int, limit: int) -> list[tuple[int, Entry]]:
+    """Return what ended after a number and still matters, in order, each with its number."""
+    rows = await tx.all(
+        "SELECT number, digest, before, expires_at FROM ended WHERE number > $1 AND expires_at > $2 ORDER BY number LIMIT $3",
+        number,
+        now,
+        limit,
+    )
+    return [
+        (row["number"], Entry(b64encode(bytes(row["digest"])), row["expires_at"], row["before"]))
+        for row in rows
+    ]

@@ -5,7 +5,7 @@ from watchword.flows.client_auth import CLIENT_AUTH
 from watchword.flows.keyring import JWKS_MAX_AGE
 from watchword.grants import GRANTS
 from watchword.http import Request, Response, json_response
-from watchword.jose.jws import ALGORITHMS
+from watchword.jose.jws import NAMES
 from watchword.oauth import identity_assertion
 from watchword.settings import Settings
 
@@ -58,12 +58,12 @@ def metadata(settings: Settings) -> dict[str, object]:
         "acr_values_supported": list(LEVELS[1:3]),
         "ui_locales_supported": ["en", "de"],
         "token_endpoint_auth_methods_supported": methods,
-        "token_endpoint_auth_signing_alg_values_supported": list(ALGORITHMS),
+        "token_endpoint_auth_signing_alg_values_supported": list(NAMES),
         "introspection_endpoint_auth_methods_supported": [method for method in methods if method != "none"],
-        "introspection_endpoint_auth_signing_alg_values_supported": list(ALGORITHMS),
+        "introspection_endpoint_auth_signing_alg_values_supported": list(NAMES),
         "revocation_endpoint_auth_methods_supported": methods,
-        "revocation_endpoint_auth_signing_alg_values_supported": list(ALGORITHMS),
-        "dpop_signing_alg_values_supported": list(ALGORITHMS),
+        "revocation_endpoint_auth_signing_alg_values_supported": list(NAMES),
+        "dpop_signing_alg_values_supported": list(NAMES),
         "client_id_metadata_document_supported": settings.client_documents,
         "tls_client_certificate_bound_access_tokens": settings.takes_certificates,
         **_aliases(settings),

@@ -1,4 +1,4 @@
-"""RFC 7517, 7518 §6, 7638, 8037: JSON Web Keys for signatures.
+"""RFC 7517, 7518 §6, 7638, 8037, 9864: JSON Web Keys for signatures.
 
 Owns parsing, generating and naming of asymmetric keys. Symmetric keys do not exist here: a public key that is taken for an HMAC
 secret is the oldest attack on JWT (RFC 8725 §3.1).
@@ -24,6 +24,8 @@ CURVES: dict[str, tuple[ec.EllipticCurve, int, str]] = {
     "P-384": (ec.SECP384R1(), 48, "ES384"),
     "P-521": (ec.SECP521R1(), 66, "ES512"),
 }
+# RFC 9864 §2.2: the name that says which curve; with the only keys that EdDSA has here, the very same algorithm.
+FULLY_SPECIFIED = {"Ed25519": "EdDSA"}
 RSA_ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512")
 MIN_RSA_BITS = 2048
 MAX_RSA_BITS = 8192
@@ -115,6 +117,8 @@ def parse(document: Mapping[str, object], alg: str | None = None) -> Key:
     except (ValueError, TypeError, OverflowError, UnsupportedAlgorithm):
         raise JoseError("key") from None
     stated = document.get("alg")
+    if isinstance(stated, str):
+        stated = FULLY_SPECIFIED.get(stated, stated)
     chosen = alg or (stated if isinstance(stated, str) else default)
     if not _fits(public, chosen, default) or (alg and stated not in (None, alg)):
         raise JoseError("algorithm")

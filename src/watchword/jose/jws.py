@@ -1,4 +1,4 @@
-"""RFC 7515: JSON Web Signature, compact serialisation only.
+"""RFC 7515 and RFC 9864: JSON Web Signature, compact serialisation only.
 
 Owns the table ALGORITHMS and the rules of the protected header. A key is used for its own algorithm and for no other
 (RFC 8725 §3.1); keys named inside a token are never fetched or believed (§3.10).
@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 
 from watchword.jose import strict_json
 from watchword.jose.errors import JoseError
-from watchword.jose.jwk import Key, b64decode, b64encode
+from watchword.jose.jwk import FULLY_SPECIFIED, Key, b64decode, b64encode
 from watchword.jose.strict_json import StrictJSONError
 
 MAX_TOKEN = 16 * 1024
@@ -25,7 +25,10 @@ MAX_HEADER = 4096
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """A protected header as it was sent: nothing in it is believed before the signature is verified."""
+    """A protected header: nothing in it is believed before the signature is verified.
+
+    `alg` is the algorithm by the one name that it has here, `members` is what was sent.
+    """
 
     alg: str
     kid: str | None
@@ -92,6 +95,10 @@ ALGORITHMS: dict[str, Algorithm] = {
 }
 
 
+# Every name by which a signature may say how it was made
+NAMES = (*ALGORITHMS, *FULLY_SPECIFIED)
+
+
 @lru_cache(maxsize=256)
 def _plain_header(alg: str, kid: str | None, typ: str | None) -> str:
     members = {"alg": alg, **({"kid": kid} if kid else {}), **({"typ": typ} if typ else {})}
@@ -137,6 +144,7 @@ def _header(segment: str) -> Header:
         raise JoseError("malformed")
     if "crit" in members or "b64" in members:  # §4.1.11: no extension is understood here; RFC 7797
         raise JoseError("critical")
+    alg = FULLY_SPECIFIED.get(alg, alg)
     return Header(alg, members.get("kid"), members.get("typ"), members.get("cty"), key, members)
 
 

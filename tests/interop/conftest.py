@@ -102,8 +102,8 @@ def installation(
     (folder / "watchword.toml").write_text(settings)
     made = run_cli(folder, "token", "create", "operator", "--owner", "operator", "--scope", ADMIN, "--json")
     assert made.returncode == 0, made.stdout + made.stderr
-    switch = {"WATCHWORD_FETCH_ALLOW_LOOPBACK": "1"}
-    with serve(folder, port=port, tls=trusts, variables=switch) as process:
+    variables = {"WATCHWORD_FETCH_ALLOW_LOOPBACK": "1", "SSL_CERT_FILE": str(authority[1])}
+    with serve(folder, port=port, tls=trusts, variables=variables) as process:
         bearer = {"authorization": f"Bearer {json.loads(made.stdout)['token']}"}
         with (
             httpx.Client(base_url=process.issuer, verify=trusts) as http,

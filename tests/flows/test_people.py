@@ -501,6 +501,26 @@ async def test_password_managers_find_the_page_that_changes_a_password(server: S
     assert answer.headers["location"].endswith("/account/password")
 
 
+async def sign_in_elsewhere(server: Server) -> str:
+    """Sign in with a browser of its own; return where that led."""
+    async with another(server) as browser:
+        person = Person(server, browser)
+        await person.sign_in()
+        return person.path
+
+
+async def test_whoever_signs_in_often_is_not_slowed(ada: Person) -> None:
+    assert {await sign_in_elsewhere(ada.server) for _ in range(12)} == {"/account"}
+
+
+async def test_lg_03_a_success_hides_no_guess(ada: Person) -> None:
+    for round in range(10):
+        assert (await ada.sign_in(password="wrong wrong wrong wrong")).status_code == 401
+        if round < 9:
+            assert await sign_in_elsewhere(ada.server) == "/account", "the honest variant"
+    assert (await ada.sign_in()).status_code == 429, "ten wrong ones, whatever came between"
+
+
 async def test_guessing_is_slowed_and_nobody_is_locked_out_for_ever(ada: Person) -> None:
     for _ in range(10):
         await ada.sign_in(password="wrong wrong wrong wrong")

@@ -15,6 +15,7 @@ import msgspec
 from watchword.credentials.zkproof import ZeroError
 from watchword.flows import client_documents, client_keys, identities
 from watchword.flows.runtime import Runtime
+from watchword.jose import jws
 from watchword.oauth import assertion, dpop, mtls, token_format
 from watchword.oauth.clients import Client
 from watchword.oauth.errors import OAuthError
@@ -241,7 +242,7 @@ async def _live_digests(runtime: Runtime, client_id: str) -> list[tuple[bytes, s
 
 async def _check_assertion(runtime: Runtime, client: Client, presented: Presented) -> str | None:
     now = runtime.now()
-    keys = await client_keys.keys_of(runtime, client)
+    keys = await client_keys.keys_of(runtime, client, jws.peek(presented.credential).kid)
     checked = assertion.check_client_assertion(
         presented.credential,
         keys=keys,

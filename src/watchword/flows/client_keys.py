@@ -1,4 +1,8 @@
-"""A client's public keys: registered by value, or fetched from its `jwks_uri` and kept for five minutes (CL-07, CL-08)."""
+"""A client's public keys: registered by value, or fetched from its `jwks_uri` and kept for five minutes (CL-07, CL-08).
+
+A key that is not known is looked for at once, every half minute at most: a client that rotates its keys need not wait, and a flood of
+invented `kid` fetches nothing (OpenID Connect Core §10.1.1).
+"""
 
 from watchword.fetch import FetchError
 from watchword.flows.runtime import Runtime
@@ -10,6 +14,7 @@ from watchword.oauth.errors import OAuthError
 from watchword.oauth.mtls import Documents
 
 MAX_AGE = 300
+RECHECK = 30
 MAX_BYTES = 64 * 1024
 MAX_KEPT = 1000
 
@@ -41,11 +46,11 @@ def _bad(description: str) -> OAuthError:
     return OAuthError("invalid_client_metadata", description, field="jwks")
 
 
-async def keys_of(runtime: Runtime, client: Client) -> list[Key]:
-    """Return a client's public keys; raise `invalid_client` when they cannot be had."""
+async def keys_of(runtime: Runtime, client: Client, kid: str | None = None) -> list[Key]:
+    """Return a client's public keys, `kid` among them if it has it; raise `invalid_client` when they cannot be had."""
     if client.jwks is not None:
         return jwk.parse_set({"keys": list(client.jwks)})
-    return (await _known(runtime, client.jwks_uri))[1] if client.jwks_uri is not None else []
+    return (await _known(runtime, client.jwks_uri, kid))[1] if client.jwks_uri is not None else []
 
 
 async def documents_of(runtime: Runtime, client: Client) -> Documents:
@@ -55,10 +60,12 @@ async def documents_of(runtime: Runtime, client: Client) -> Documents:
     return (await _known(runtime, client.jwks_uri))[2] if client.jwks_uri is not None else ()
 
 
-async def _known(runtime: Runtime, jwks_uri: str) -> tuple[int, list[Key], Documents]:
+async def _known(runtime: Runtime, jwks_uri: str, kid: str | None = None) -> tuple[int, list[Key], Documents]:
     cached = _fetched.get(jwks_uri)
-    if cached is not None and runtime.now() < cached[0]:
-        return cached
+    if cached is not None and (left := cached[0] - runtime.now()) > 0:
+        is_there = kid is None or any(key.kid == kid for key in cached[1])
+        if is_there or left > MAX_AGE - RECHECK:
+            return cached
     keys, documents = await _fetch(runtime, jwks_uri)
     if len(_fetched) >= MAX_KEPT:
         _fetched.clear()

@@ -30,7 +30,7 @@ async def by_password(runtime: Runtime, identifier: str, password: str, source: 
     if user is None or stored is None or not right or user.disabled_at is not None:
         await throttle.refused(runtime, source, user.id if user is not None else None)
         raise SignInRefused
-    await throttle.accepted(runtime, source)
+    await throttle.accepted(runtime, source, user.id)
     if passwords.needs_rehash(stored):
         renewed = await hashing.run(passwords.hash_password, password, os.urandom(16))
         await runtime.database.write(store.rehash_password, user.id, old=stored, new=renewed)

@@ -97,6 +97,7 @@ def read(
         application_type=stated.application_type or _application_type(stated.redirect_uris),
         jwks=stated.jwks,
         jwks_uri=stated.jwks_uri,
+        require_pkce=settings.self_registered_pkce or method == "none",
         require_pushed_authorization_requests=stated.require_pushed_authorization_requests,
         require_signed_request_object=stated.require_signed_request_object,
         request_object_signing_alg=stated.request_object_signing_alg,
@@ -112,7 +113,7 @@ def read(
         frontchannel_logout_uri=stated.frontchannel_logout_uri,
     )
     client = to_client(given, client_id, origin=origin)
-    return msgspec.structs.replace(client, id_token_signed_response_alg=stated.id_token_signed_response_alg)
+    return msgspec.structs.replace(client, id_token_signed_response_alg=_id_token_algorithm(settings, stated))
 
 
 def _bad(field: str, description: str) -> OAuthError:
@@ -139,6 +140,12 @@ def _check_understood(settings: Settings, stated: Stated) -> None:
         raise _bad(
             "id_token_signed_response_alg", f"The algorithms are {', '.join(settings.signing_algorithms)}."
         )
+
+
+def _id_token_algorithm(settings: Settings, stated: Stated) -> str | None:
+    # OpenID Connect Registration §2: RS256 where nothing is said, if there is such a key
+    default = "RS256" if "RS256" in settings.signing_algorithms else None
+    return stated.id_token_signed_response_alg or default
 
 
 def _grants(settings: Settings, stated: Stated) -> list[str]:

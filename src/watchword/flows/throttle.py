@@ -3,8 +3,8 @@
 Theory of operation. An attempt takes from the bucket of its source and from that of its account. A browser that the person was
 signed in with before has a bucket of its own: whoever uses up the account's from outside keeps only other strangers away from it
 (LG-02). Refused attempts take from one bucket for the whole deployment as well; while that is empty, somebody tries many names
-from many places, and every source is held short. A proof that was right gives its source back what it took, and nothing more
-(LG-03), so that a crowd behind one address can sign in in the morning.
+from many places, and every source is held short. A proof that was right gives back what it took from source and account, and
+nothing more (LG-03): a crowd behind one address can sign in in the morning, and whoever signs in often is not slowed.
 """
 
 import ipaddress
@@ -91,7 +91,11 @@ async def refused(runtime: Runtime, source: Source, user_id: str | None) -> None
     await runtime.database.write(attempts.note_refused, OVERALL, user_id, source.address, now=runtime.clock())
 
 
-async def accepted(runtime: Runtime, source: Source) -> None:
-    """Give back to a source what a right proof took from it."""
+async def accepted(runtime: Runtime, source: Source, account: str) -> None:
+    """Give back what a right proof took from its source and its account."""
     count("sign_ins", "password", "accepted")
+    known = await runtime.database.read(browsers.is_known, account, source.browser)
     await runtime.database.write(attempts.give_back, _source_bucket(source, held=False))
+    await runtime.database.write(
+        attempts.give_back, _account_bucket("sign-in", account, source, known=known)
+    )

@@ -152,6 +152,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     ] = ("authorization_code", "refresh_token")
     self_registered_resources: tuple[str, ...] = ()
     self_registered_authorization_details: tuple[str, ...] = ()
+    self_registered_pkce: bool = True
     self_registered_unused: Seconds = 30 * DAY
     registration: Literal["off", "token", "open"] = "off"
     registrations_per_hour: Annotated[int, msgspec.Meta(ge=1, le=100_000)] = 200

@@ -1,0 +1,55 @@
+"""The OpenID Foundation's conformance plans for providers, transcribed: every case is a module of the suite, by its name.
+
+The suite itself is a Java program with a database and a browser of its own. What it sends and what it demands is here; plain
+forms are walked like its HtmlUnit does. Modules that a server may leave out are skipped where the suite skips them.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests.fixtures.certificates import Pair
+from tests.interop import dynamic_modules, openid_modules
+from tests.interop.openid_provider import Provider, provider
+
+from watchword.testing.worker import Worker
+
+REFRESH = {"grant_types": ["authorization_code", "refresh_token"]}
+METADATA = {
+    "oidcc-refresh-token": REFRESH,
+    "oidcc-server-client-secret-post": {"token_endpoint_auth_method": "client_secret_post"},
+}
+
+
+@pytest.fixture(scope="module")
+def op(
+    tmp_path_factory: pytest.TempPathFactory, authority: tuple[Pair, Path], auth_worker: Worker
+) -> Iterator[Provider]:
+    """The provider."""
+    with provider(tmp_path_factory.mktemp("provider"), authority[0], auth_worker) as opened:
+        yield opened
+
+
+@pytest.mark.parametrize("response_mode", [None, "form_post"], ids=["basic", "form-post"])
+@pytest.mark.parametrize("module", openid_modules.BASIC)
+def test_basic_and_form_post(op: Provider, module: str, response_mode: str | None) -> None:
+    rp = op.relying_party(response_mode=response_mode, **METADATA.get(module, {}))
+    if module == "oidcc-refresh-token":
+        rp.other = op.relying_party(**REFRESH)
+    openid_modules.BASIC[module](rp)
+    assert rp.unregister() == 204
+
+
+@pytest.mark.parametrize("module", dynamic_modules.DYNAMIC)
+def test_dynamic(op: Provider, module: str) -> None:
+    dynamic_modules.DYNAMIC[module](op)
+
+
+def test_consent_to_a_stranger_whom_anybody_could_pretend_to_be_is_asked_for_every_time(op: Provider) -> None:
+    proven, public = op.relying_party(), op.relying_party(token_endpoint_auth_method="none")
+    _, challenge = proven.pkce()
+    pkce = {"code_challenge": challenge, "code_challenge_method": "S256"}
+    for rp in (proven, public):
+        rp.code(rp.request(**pkce))
+    proven.code(proven.request(prompt="none"))
+    public.error(public.request(prompt="none", **pkce), "consent_required")

@@ -11,6 +11,8 @@ missing=""
 found chromium chromium-browser google-chrome || missing="$missing chromium"
 found initdb || ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || missing="$missing postgresql"
 found node && found npm || missing="$missing nodejs npm"
+# The server and the module alone: no service that would start by itself.
+found apache2 && [ -e /usr/lib/apache2/modules/mod_auth_openidc.so ] || missing="$missing apache2-bin libapache2-mod-auth-openidc"
 [ -n "$missing" ] || exit 0
 
 if [ "$(id -u)" != 0 ] || ! found apt-get; then

@@ -96,6 +96,4 @@ async def accepted(runtime: Runtime, source: Source, account: str) -> None:
     count("sign_ins", "password", "accepted")
     known = await runtime.database.read(browsers.is_known, account, source.browser)
     await runtime.database.write(attempts.give_back, _source_bucket(source, held=False))
-    await runtime.database.write(
-        attempts.give_back, _account_bucket("sign-in", account, source, known=known)
-    )
+    await runtime.database.write(attempts.give_back, _account_bucket("sign-in", account, source, known=known))

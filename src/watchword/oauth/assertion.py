@@ -11,7 +11,8 @@ from watchword.jose.jwk import Key, b64decode
 from watchword.oauth.clients import FAPI_ALGORITHMS
 from watchword.oauth.errors import OAuthError
 
-MAX_LIFETIME = 600
+# Seconds. Libraries in wide use make assertions for an hour; each is good once, whatever it says.
+MAX_LIFETIME, MAX_LIFETIME_FAPI = 3600, 600
 LEEWAY = 30
 MAX_JTI = 256
 
@@ -55,7 +56,7 @@ def check_client_assertion(
     # §3 (3) as of 2025: the issuer as a string, nothing else. An endpoint or a list could be meant for another server (CL-06).
     if claims["aud"] != issuer:
         raise _refused("audience is not the issuer")
-    if claims["exp"] > now + MAX_LIFETIME + LEEWAY:
+    if claims["exp"] > now + (MAX_LIFETIME_FAPI if fapi else MAX_LIFETIME) + LEEWAY:
         raise _refused("lives too long")
     if not 0 < len(claims["jti"]) <= MAX_JTI:
         raise _refused("jti is empty or too long")

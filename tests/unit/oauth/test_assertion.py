@@ -86,6 +86,13 @@ def test_an_assertion_is_refused(change: dict[str, Any]) -> None:
     assert caught.value.description == "Client authentication failed."
 
 
+def test_an_assertion_lives_an_hour_at_most_and_ten_minutes_by_fapi() -> None:
+    assert check(made(exp=NOW + 3600)).expires_at > NOW + 3600, "as libraries in wide use make them"
+    for token, fapi in ((made(exp=NOW + 3700), False), (made(exp=NOW + 3600), True)):
+        with pytest.raises(OAuthError, match="invalid_client"):
+            check(token, fapi=fapi)
+
+
 @pytest.mark.parametrize("alg", ["none", "None", "NONE", "nOnE", "", "HS256", "HS512"])
 def test_ca_03_no_other_algorithm_is_accepted(alg: str) -> None:
     header = jwk.b64encode(encode({"alg": alg, "typ": "JWT"}))

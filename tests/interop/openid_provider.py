@@ -1,6 +1,7 @@
 """A provider for the suite's modules: the real server over TLS in this process, so that waiting is moving its clock."""
 
 import json
+import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -55,7 +56,8 @@ class Provider:
     live: Live
     http: httpx.Client
     browser: Visitor
-    documents: "Documents"
+    documents: Documents
+    tls: ssl.SSLContext
 
     def register(self, **metadata: Any) -> httpx.Response:
         """Send a registration as the suite does."""
@@ -112,4 +114,4 @@ def provider(folder: Path, authority: Pair, worker: Worker, **options: Any) -> I
         documents.base = f"http://localhost:{published.port}"
         who = people.Changes(display_name="Ada Lovelace", email="ada@example.com", email_verified=True)
         live.run(people.change(live.runtime, live.user("ada"), who, actor="test"))
-        yield Provider(live, http, Visitor(live.issuer, tls=trusts), documents)
+        yield Provider(live, http, Visitor(live.issuer, tls=trusts), documents, trusts)

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 from tests.fixtures.certificates import Pair
-from tests.interop import dynamic_modules, openid_modules
+from tests.interop import dynamic_modules, fapi_modules, openid_modules
+from tests.interop.fapi_party import fapi_party
 from tests.interop.openid_provider import Provider, provider
 
 from watchword.testing.worker import Worker
@@ -53,3 +54,8 @@ def test_consent_to_a_stranger_whom_anybody_could_pretend_to_be_is_asked_for_eve
         rp.code(rp.request(**pkce))
     proven.code(proven.request(prompt="none"))
     public.error(public.request(prompt="none", **pkce), "consent_required")
+
+
+@pytest.mark.parametrize("module", fapi_modules.FAPI2)
+def test_fapi2_security_profile_final(op: Provider, module: str) -> None:
+    fapi_modules.FAPI2[module](fapi_party(op))

@@ -75,7 +75,7 @@ def _requests(settings: Settings) -> dict[str, object]:
     """Return how authorization requests may come in: signed (RFC 9101), pushed (RFC 9126), rich (RFC 9396)."""
     return {
         "request_parameter_supported": True,
-        "request_object_signing_alg_values_supported": list(ALGORITHMS),
+        "request_object_signing_alg_values_supported": list(NAMES),
         "request_uri_parameter_supported": False,  # only those of pushed requests (RFC 9126 §5)
         "require_request_uri_registration": False,
         "require_pushed_authorization_requests": False,

@@ -47,8 +47,13 @@ def chosen(settings: Settings, request: AuthorizationRequest, ticked: tuple[str,
 async def earlier(
     runtime: Runtime, request: AuthorizationRequest, client: Client, user_id: str
 ) -> Agreed | None:
-    """Return what an earlier answer gives to a request; None when the person has to be asked."""
-    if client.origin != "registered" or (client.is_public and client.application_type == "native"):
+    """Return what an earlier answer gives to a request; None when the person has to be asked.
+
+    About a client that anybody could pretend to be, the person is asked every time.
+    """
+    is_proven = not client.is_public and client.origin != "document"
+    is_known = client.origin == "registered" and client.application_type != "native"  # RFC 8252 §8.6
+    if not is_proven and not is_known:
         return None
     found = await runtime.database.read(
         store.find_consent, user_id, client.client_id, " ".join(request.audience)

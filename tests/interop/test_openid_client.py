@@ -69,6 +69,18 @@ def test_it_authenticates_by_its_own_key(
     assert found["type"] == "bearer"
 
 
+def test_it_signs_its_requests(openid_client: NodeProgram, installation: Installation) -> None:
+    key = jwk.generate("ES256")
+    client = installation.web_application(
+        token_endpoint_auth_method="private_key_jwt",
+        jwks={"keys": [{**jwk.public_document(key), "kid": "k"}]},
+        require_signed_request_object=True,
+    )
+    private = {**jwk.private_document(key), "kid": "k", "alg": "ES256"}
+    found = openid_client.run("signed_request", **known(client), key=private)
+    assert found == {"signed": "bearer", "pushed": "bearer"}
+
+
 def test_it_gets_tokens_of_its_own(openid_client: NodeProgram, installation: Installation) -> None:
     client = installation.client(
         scope="orders:read orders:write", token_endpoint_auth_method="client_secret_post"

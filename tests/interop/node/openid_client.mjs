@@ -84,6 +84,29 @@ await run({
     return { subject: tokens.claims().sub, type: fresh.token_type }
   },
 
+  async signed_request(given) {
+    const key = await importJWK(given.key, given.key.alg)
+    const config = await discover(given, client.PrivateKeyJwt({ key, kid: given.key.kid }))
+    const verifier = client.randomPKCECodeVerifier()
+    const checks = { expectedNonce: client.randomNonce(), expectedState: client.randomState(), idTokenExpected: true }
+    const request = {
+      redirect_uri: REDIRECT,
+      scope: 'openid',
+      nonce: checks.expectedNonce,
+      state: checks.expectedState,
+      code_challenge: await client.calculatePKCECodeChallenge(verifier),
+      code_challenge_method: 'S256',
+    }
+    const signed = await client.buildAuthorizationUrlWithJAR(config, request, { key, kid: given.key.kid })
+    const pushed = await client.buildAuthorizationUrlWithPAR(config, signed.searchParams)
+    const found = {}
+    for (const [how, address] of Object.entries({ signed, pushed })) {
+      const tokens = await client.authorizationCodeGrant(config, await visit(address), { ...checks, pkceCodeVerifier: verifier })
+      found[how] = tokens.token_type
+    }
+    return found
+  },
+
   async client_credentials(given) {
     const config = await discover(given, client.ClientSecretPost(given.secret), 'oauth2')
     const tokens = await client.clientCredentialsGrant(config, { scope: 'orders:read' })

@@ -180,7 +180,35 @@ async def test_it_can_be_left_to_holders_of_an_initial_access_token(tmp_path: Pa
         pytest.param(
             {"jwks_uri": "http://10.0.0.1/"}, "invalid_client_metadata", id="DC-03 a private jwks_uri"
         ),
-        pytest.param({"subject_type": "pairwise"}, "invalid_client_metadata", id="pairwise subjects"),
+        pytest.param({"subject_type": "anonymous"}, "invalid_client_metadata", id="unknown subject types"),
+        pytest.param(
+            {
+                "subject_type": "pairwise",
+                "redirect_uris": ["https://a.example.com/cb", "https://b.example.com/cb"],
+            },
+            "invalid_client_metadata",
+            id="pairwise subjects over several hosts without a sector",
+        ),
+        pytest.param(
+            {"subject_type": "pairwise", "sector_identifier_uri": "https://127.0.0.1/sector"},
+            "invalid_client_metadata",
+            id="SS-01 a private sector_identifier_uri",
+        ),
+        pytest.param(
+            {"id_token_encrypted_response_alg": "RSA1_5", "jwks_uri": "https://a.example.com/keys"},
+            "invalid_client_metadata",
+            id="outdated encryption",
+        ),
+        pytest.param(
+            {"userinfo_encrypted_response_enc": "A128GCM"},
+            "invalid_client_metadata",
+            id="content encryption without an algorithm",
+        ),
+        pytest.param(
+            {"userinfo_encrypted_response_alg": "ECDH-ES"},
+            "invalid_client_metadata",
+            id="encryption without a key",
+        ),
         pytest.param(
             {"id_token_signed_response_alg": "none"}, "invalid_client_metadata", id="unsigned ID tokens"
         ),

@@ -12,6 +12,7 @@ from watchword.endpoints import admin_clients
 from watchword.flows import client_registry
 from watchword.flows.client_registry import ClientInput, Registered
 from watchword.flows.runtime import Runtime
+from watchword.oauth.answers import KINDS
 from watchword.oauth.clients import Client
 from watchword.oauth.errors import OAuthError
 from watchword.operation import convert
@@ -20,6 +21,10 @@ from watchword.store.clients import like_pattern
 
 app = typer.Typer(help="Register and manage OAuth clients.", no_args_is_help=True)
 
+SIGN_HELP = (
+    "How answers for it are signed: id_token, userinfo or introspection, such as userinfo=ES256; repeatable."
+)
+ENCRYPT_HELP = "How they are encrypted to its key, such as id_token=RSA-OAEP-256 or userinfo=ECDH-ES/A256GCM; repeatable."
 ClientId = Annotated[str, typer.Argument(help="The client's identifier.")]
 
 
@@ -32,6 +37,25 @@ def _jwks(value: str | None) -> dict[str, object]:
         return {"jwks": msgspec.json.decode(Path(value).read_bytes())}
     except (OSError, msgspec.DecodeError):
         session.usage(f"--jwks takes a readable JSON file or an https address, not {value!r}")
+
+
+def _answers(sign: list[str] | None, encrypt: list[str] | None) -> dict[str, object]:
+    named: dict[str, object] = {}
+    for text in sign or []:
+        kind, alg = _kind(text, "--sign")
+        named[f"{kind}_signed_response_alg"] = alg
+    for text in encrypt or []:
+        kind, algorithms = _kind(text, "--encrypt")
+        alg, _, enc = algorithms.partition("/")
+        named |= {f"{kind}_encrypted_response_alg": alg, f"{kind}_encrypted_response_enc": enc or None}
+    return named
+
+
+def _kind(text: str, option: str) -> tuple[str, str]:
+    kind, _, value = text.partition("=")
+    if kind not in KINDS or not value:
+        session.usage(f"{option} takes {', '.join(KINDS)}, then = and the algorithm, not {text!r}")
+    return kind, value
 
 
 def _exchange(
@@ -116,6 +140,15 @@ def create(
         list[str] | None,
         typer.Option(help="ISSUER=CLIENT_ID: another server for which it may get identity assertions."),
     ] = None,
+    pairwise: Annotated[
+        bool, typer.Option("--pairwise", help="It knows people by names that no other client can join.")
+    ] = False,
+    sector: Annotated[
+        str | None,
+        typer.Option(help="The sector_identifier_uri, where its redirect URIs have several hosts."),
+    ] = None,
+    sign: Annotated[list[str] | None, typer.Option(help=SIGN_HELP)] = None,
+    encrypt: Annotated[list[str] | None, typer.Option(help=ENCRYPT_HELP)] = None,
     client_id: Annotated[
         str | None, typer.Option(help="Choose the identifier instead of having one made.")
     ] = None,
@@ -144,6 +177,9 @@ def create(
         "require_signed_request_object": signed_requests is not None,
         "request_object_signing_alg": signed_requests,
         "authorization_details_types": details or [],
+        "subject_type": "pairwise" if pairwise else "public",
+        "sector_identifier_uri": sector,
+        **_answers(sign, encrypt),
         **_jwks(jwks),
         **_exchange(exchange_from, exchange_for, impersonate, assert_to),
     }
@@ -257,6 +293,8 @@ def update(
     ] = None,
     token_format: Annotated[Literal["jwt", "opaque"] | None, typer.Option()] = None,
     lifetime: Annotated[str | None, typer.Option()] = None,
+    sign: Annotated[list[str] | None, typer.Option(help=SIGN_HELP)] = None,
+    encrypt: Annotated[list[str] | None, typer.Option(help=ENCRYPT_HELP)] = None,
     disable: Annotated[
         bool | None, typer.Option("--disable/--enable", help="Disabling ends its tokens.")
     ] = None,
@@ -274,7 +312,8 @@ def update(
         "access_token_format": token_format,
         "access_token_lifetime": session.duration(lifetime, "--lifetime"),
     }
-    wanted = {key: value for key, value in changes.items() if value not in (None, [])} | _jwks(jwks)
+    wanted = {key: value for key, value in changes.items() if value not in (None, [])}
+    wanted |= _answers(sign, encrypt) | _jwks(jwks)
 
     async def work(runtime: Runtime) -> Client:
         existing = await client_registry.find(runtime, client_id)

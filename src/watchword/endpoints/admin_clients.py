@@ -6,6 +6,7 @@ import msgspec
 
 from watchword.flows import client_registry, paging
 from watchword.flows.client_registry import ClientInput, Registered
+from watchword.oauth.answers import AnswersInput, fields_of
 from watchword.oauth.clients import Client, ExchangeRules
 from watchword.oauth.errors import OAuthError
 from watchword.operation import Call, Operation
@@ -15,7 +16,7 @@ from watchword.store.clients import ClientSecret
 READ, WRITE = "watchword:clients:read", "watchword:clients:write"
 
 
-class ClientView(msgspec.Struct, frozen=True, omit_defaults=True):
+class ClientView(AnswersInput, frozen=True, kw_only=True, omit_defaults=True):
     """A client without its secrets; times are Unix seconds. `version` guards against lost updates."""
 
     client_id: str
@@ -40,7 +41,6 @@ class ClientView(msgspec.Struct, frozen=True, omit_defaults=True):
     dpop_bound_access_tokens: bool = False
     tls_client_certificate_bound_access_tokens: bool = False
     security_profile: str = "default"
-    subject_type: str = "public"
     jwks: dict[str, object] | None = None
     jwks_uri: str | None = None
     token_exchange: ExchangeRules | None = None
@@ -129,7 +129,7 @@ def view(
         dpop_bound_access_tokens=client.dpop_bound_access_tokens,
         tls_client_certificate_bound_access_tokens=client.tls_client_certificate_bound_access_tokens,
         security_profile=client.security_profile,
-        subject_type=client.subject_type,
+        **fields_of(client),
         jwks={"keys": [dict(key) for key in client.jwks]} if client.jwks else None,
         jwks_uri=client.jwks_uri,
         token_exchange=client.token_exchange,

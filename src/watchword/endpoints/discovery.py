@@ -1,14 +1,22 @@
 """RFC 8414 and OpenID Connect Discovery: the server's metadata, and its public keys (RFC 7517)."""
 
+import hashlib
+
 from watchword.credentials.methods import LEVELS
+from watchword.flows import profiles
 from watchword.flows.client_auth import CLIENT_AUTH
 from watchword.flows.keyring import JWKS_MAX_AGE
 from watchword.grants import GRANTS
 from watchword.http import Request, Response, json_response
+from watchword.jose import jwe
 from watchword.jose.jws import NAMES
 from watchword.oauth import identity_assertion
+from watchword.oauth.answers import KINDS
+from watchword.oauth.claims import SCOPE_CLAIMS
+from watchword.oauth.scopes import is_reserved
 from watchword.settings import Settings
 
+PROTOCOL_CLAIMS = ("sub", "iss", "aud", "exp", "iat", "auth_time", "nonce", "acr", "amr", "sid", "at_hash")
 CACHED = ((b"cache-control", f"public, max-age={JWKS_MAX_AGE}".encode()),)
 
 
@@ -35,24 +43,10 @@ def metadata(settings: Settings) -> dict[str, object]:
         "response_modes_supported": ["query", "form_post"],
         "code_challenge_methods_supported": ["S256"],
         "authorization_response_iss_parameter_supported": True,
-        "scopes_supported": ["openid", "profile", "email", "offline_access"],
-        "subject_types_supported": ["public"],
-        "id_token_signing_alg_values_supported": list(settings.signing_algorithms),
-        "claims_supported": [
-            "sub",
-            "iss",
-            "aud",
-            "exp",
-            "iat",
-            "auth_time",
-            "nonce",
-            "acr",
-            "amr",
-            "name",
-            "preferred_username",
-            "email",
-            "email_verified",
-        ],
+        "scopes_supported": _scopes(settings),
+        "subject_types_supported": ["public", "pairwise"],
+        **_protections(settings),
+        "claims_supported": _claims(settings),
         "claims_parameter_supported": True,
         **_requests(settings),
         "acr_values_supported": list(LEVELS[1:3]),
@@ -99,12 +93,43 @@ def _aliases(settings: Settings) -> dict[str, object]:
     return {"mtls_endpoint_aliases": {name: settings.mtls_address + path for name, path in paths.items()}}
 
 
+def _protections(settings: Settings) -> dict[str, object]:
+    # OpenID Connect Discovery §3, RFC 9701 §7: the same for each kind of answer
+    supported: dict[str, object] = {}
+    for kind in KINDS:
+        supported[f"{kind}_signing_alg_values_supported"] = list(settings.signing_algorithms)
+        supported[f"{kind}_encryption_alg_values_supported"] = list(jwe.ALGORITHMS)
+        supported[f"{kind}_encryption_enc_values_supported"] = list(jwe.ENCODINGS)
+    return supported
+
+
+def _scopes(settings: Settings) -> list[str]:
+    described = [scope for scope in settings.scopes if not is_reserved(scope)]
+    return list(dict.fromkeys(["openid", *SCOPE_CLAIMS, "offline_access", *described]))
+
+
+def _claims(settings: Settings) -> list[str]:
+    told = [name for names in profiles.scope_claims(settings).values() for name in names]
+    return list(dict.fromkeys([*PROTOCOL_CLAIMS, *told]))
+
+
 async def discover(request: Request) -> Response:
     """Answer the metadata; the same document at every well-known address."""
-    return json_response(200, metadata(request.runtime.settings), CACHED)
+    return _cached(request, metadata(request.runtime.settings))
 
 
 async def jwks(request: Request) -> Response:
     """Answer the public keys: current, next and retiring."""
     await request.runtime.keyring.refresh()
-    return json_response(200, request.runtime.keyring.jwks(), CACHED)
+    return _cached(request, request.runtime.keyring.jwks())
+
+
+def _cached(request: Request, document: object) -> Response:
+    """Answer a document that may be kept, or that what the caller keeps is still it (RFC 9110 §8.8.3, KR-05)."""
+    answer = json_response(200, document, CACHED)
+    tag = f'"{hashlib.sha256(answer.body).hexdigest()[:32]}"'
+    answer.headers = (*answer.headers, (b"etag", tag.encode()))
+    known = [one.strip().removeprefix("W/") for one in (request.header(b"if-none-match") or "").split(",")]
+    if tag in known or known == ["*"]:
+        return Response(304, b"", (*CACHED, (b"etag", tag.encode())))
+    return answer

@@ -1,24 +1,26 @@
-"""RFC 7662: the introspection endpoint, for resource servers and their guards."""
+"""RFC 7662 and RFC 9701: the introspection endpoint, for resource servers and their guards."""
 
 import msgspec
 
 from watchword.flows import client_auth, introspection
 from watchword.flows.introspection import Answer
 from watchword.flows.token_verification import Use
-from watchword.http import JSON_NO_STORE, Form, Request, Response
+from watchword.http import JSON_NO_STORE, NO_STORE, Form, Request, Response
+from watchword.oauth.clients import Client
 from watchword.oauth.errors import OAuthError
 from watchword.oauth.scopes import parse_scope
 from watchword.telemetry import count
 
 SCOPE = "introspect"
+SIGNED = "application/token-introspection+jwt"
 
 
 class Caller(msgspec.Struct, frozen=True):
-    """Who asks: the resources that it answers for, and its client identifier if it is a client."""
+    """Who asks: the resources that it answers for, and itself if it is a client."""
 
     resources: tuple[str, ...]
-    client_id: str | None = None
     sees_all: bool = False
+    client: Client | None = None
 
 
 async def introspect(request: Request) -> Response:
@@ -30,7 +32,16 @@ async def introspect(request: Request) -> Response:
     if answer.active and not _may_see(caller, answer):
         answer = introspection.UNKNOWN
     count("introspections", outcome=answer.reason)
+    if caller.client is not None and _wants_jwt(request):
+        signed = await introspection.signed(request.runtime, caller.client, answer)
+        return Response(200, signed.encode(), ((b"content-type", SIGNED.encode()), *NO_STORE))
     return Response(200, answer.encoded(), JSON_NO_STORE)
+
+
+def _wants_jwt(request: Request) -> bool:
+    # RFC 9701 §4: asked for by name; a wildcard is content with JSON
+    accepted = (request.header(b"accept") or "").lower()
+    return SIGNED in accepted and SIGNED in [kind.partition(";")[0].strip() for kind in accepted.split(",")]
 
 
 def _use(form: Form) -> Use:
@@ -44,7 +55,7 @@ def _use(form: Form) -> Use:
 
 def _may_see(caller: Caller, answer: Answer) -> bool:
     return caller.sees_all or introspection.may_see(
-        answer, resources=caller.resources, client_id=caller.client_id
+        answer, resources=caller.resources, client_id=caller.client.client_id if caller.client else None
     )
 
 
@@ -56,8 +67,8 @@ async def _caller(request: Request, form: Form, token: str) -> Caller:
     if client.is_public:  # §4: the endpoint must not be open to whoever can guess
         raise client_auth.refused("a public client cannot introspect", basic=False)
     if SCOPE not in client.scope:
-        return Caller((), client.client_id)
-    return Caller(client.resources or (request.runtime.settings.resource,), client.client_id)
+        return Caller((), client=client)
+    return Caller(client.resources or (request.runtime.settings.resource,), client=client)
 
 
 async def _bearer(request: Request, credential: str, token: str) -> Caller:

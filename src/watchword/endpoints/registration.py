@@ -11,20 +11,20 @@ async def register(request: Request) -> Response:
     runtime = request.runtime
     made = await registration.register(runtime, request.credentials(), _metadata(request))
     count("clients_registered")
-    return json_response(201, registration.describe(made, runtime.settings.issuer))
+    return json_response(201, registration.describe(made, runtime.settings))
 
 
 async def show(request: Request) -> Response:
     """Answer a client what it registered (RFC 7592 §2.1)."""
     found = await registration.find(request.runtime, request.credentials(), request.path_params["client_id"])
-    return json_response(200, registration.describe(found, request.runtime.settings.issuer))
+    return json_response(200, registration.describe(found, request.runtime.settings))
 
 
 async def replace(request: Request) -> Response:
     """Replace what a client registered (RFC 7592 §2.2)."""
     runtime, client_id = request.runtime, request.path_params["client_id"]
     made = await registration.replace(runtime, request.credentials(), client_id, _metadata(request))
-    return json_response(200, registration.describe(made, runtime.settings.issuer))
+    return json_response(200, registration.describe(made, runtime.settings))
 
 
 async def delete(request: Request) -> Response:

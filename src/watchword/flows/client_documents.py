@@ -10,7 +10,7 @@ once. Failures are remembered in `outbound`; whoever asks learns the same of eac
 import re
 
 from watchword.fetch import FetchError
-from watchword.flows import client_registry, stated_clients
+from watchword.flows import client_checks, client_registry, stated_clients
 from watchword.flows.runtime import Runtime
 from watchword.jose.strict_json import StrictJSONError, loads
 from watchword.oauth.clients import Client
@@ -84,6 +84,7 @@ async def _read_again(runtime: Runtime, client_id: str, known: Reading | None) -
             client_id, max_bytes=MAX_BYTES, allow_loopback=settings.fetch_allow_loopback, now=runtime.clock()
         )
         client = check_document(settings, client_id, answer.body)
+        await client_checks.check(runtime, client)
     except FetchError as error:
         log.info("client_document.unread", client=client_id, reason=error.reason)
         usable = known is not None and now < known.fresh_until + STALE

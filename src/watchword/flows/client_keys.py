@@ -6,7 +6,7 @@ invented `kid` fetches nothing (OpenID Connect Core §10.1.1).
 
 from watchword.fetch import FetchError
 from watchword.flows.runtime import Runtime
-from watchword.jose import JoseError, jwk
+from watchword.jose import JoseError, jwe, jwk
 from watchword.jose.jwk import Key
 from watchword.jose.strict_json import StrictJSONError, loads
 from watchword.oauth.clients import Client
@@ -21,25 +21,24 @@ MAX_KEPT = 1000
 _fetched: dict[str, tuple[int, list[Key], Documents]] = {}
 
 
-def registered(jwks: dict[str, object] | None) -> tuple[dict[str, object], ...] | None:
-    """Return keys that a client registers by value; raise `invalid_client_metadata` unless they are public and usable."""
+def registered(jwks: dict[str, object] | None, *, signs: bool) -> tuple[dict[str, object], ...] | None:
+    """Return keys that a client registers by value; raise `invalid_client_metadata` unless they are public and usable.
+
+    A client that proves itself by its key needs one that `signs`; of any other, one that can be encrypted to is enough.
+    """
     if jwks is None:
         return None
     try:
         parsed = jwk.parse_set(jwks)
     except JoseError as error:
         raise _bad(f"jwks is not a set of public keys ({error.reason}).") from None
-    if not parsed:
-        raise _bad("jwks holds no key that can verify a signature.")
-    documents = jwks["keys"]
-    if not isinstance(documents, list) or any(
-        member in document
-        for document in documents
-        if isinstance(document, dict)
-        for member in ("d", "p", "k")
-    ):
+    listed = jwks["keys"]
+    documents = [one for one in listed if isinstance(one, dict)] if isinstance(listed, list) else []
+    if any(member in document for document in documents for member in ("d", "p", "k")):
         raise _bad("jwks holds a private key: register public keys only, and replace that key.")
-    return tuple(document for document in documents if isinstance(document, dict))
+    if not parsed and (signs or not any(jwe.find_key(documents, alg) for alg in jwe.ALGORITHMS)):
+        raise _bad("jwks holds no key that can verify a signature.")
+    return tuple(documents)
 
 
 def _bad(description: str) -> OAuthError:

@@ -6,11 +6,12 @@ from typing import Annotated
 
 import msgspec
 
-from watchword.flows import client_keys, detail_types
+from watchword.flows import client_checks, client_keys
 from watchword.flows.identifiers import new_id
 from watchword.flows.runtime import Runtime
-from watchword.oauth import authorization_details, redirect_uri, request_object, token_format
 from watchword.oauth import fapi as fapi_rules
+from watchword.oauth import redirect_uri, request_object, token_format
+from watchword.oauth.answers import AnswersInput, fields_of
 from watchword.oauth.clients import (
     AUTH_METHODS,
     ApplicationType,
@@ -18,7 +19,6 @@ from watchword.oauth.clients import (
     ExchangeRules,
     Origin,
     SecurityProfile,
-    SubjectType,
     TokenFormat,
 )
 from watchword.oauth.errors import OAuthError
@@ -41,6 +41,7 @@ SHORT_GRANTS = {
     "jwt_bearer": GRANT_TYPES[5],
     "zero_proof": GRANT_TYPES[6],
 }
+SIGNING_METHODS = ("private_key_jwt", "self_signed_tls_client_auth")
 SECRET_METHODS = ("client_secret_basic", "client_secret_post")
 # Scopes over this server itself: never granted by default, never to a public or a self-registered client.
 
@@ -49,18 +50,20 @@ Uri = Annotated[str, msgspec.Meta(min_length=1, max_length=2000)]
 _PRINTABLE = re.compile(r"[^\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]*")
 
 
-class ClientInput(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class ClientInput(AnswersInput, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What an administrator may say of a client; times in seconds."""
 
     name: Text
-    redirect_uris: Annotated[list[Uri], msgspec.Meta(max_length=50)] = []
-    post_logout_redirect_uris: Annotated[list[Uri], msgspec.Meta(max_length=50)] = []
+    redirect_uris: Annotated[list[Uri], msgspec.Meta(max_length=50)] = msgspec.field(default_factory=list)
+    post_logout_redirect_uris: Annotated[list[Uri], msgspec.Meta(max_length=50)] = msgspec.field(
+        default_factory=list
+    )
     grant_types: Annotated[list[str], msgspec.Meta(max_length=10)] = msgspec.field(
         default_factory=lambda: ["client_credentials"]
     )
     token_endpoint_auth_method: str = "client_secret_basic"
     scope: Annotated[str, msgspec.Meta(max_length=4096)] = ""
-    resources: Annotated[list[Uri], msgspec.Meta(max_length=50)] = []
+    resources: Annotated[list[Uri], msgspec.Meta(max_length=50)] = msgspec.field(default_factory=list)
     application_type: ApplicationType = "web"
     jwks: dict[str, object] | None = None
     jwks_uri: Uri | None = None
@@ -70,12 +73,13 @@ class ClientInput(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     require_pushed_authorization_requests: bool = False
     require_signed_request_object: bool = False
     request_object_signing_alg: Annotated[str, msgspec.Meta(max_length=10)] | None = None
-    authorization_details_types: Annotated[list[Text], msgspec.Meta(max_length=50)] = []
+    authorization_details_types: Annotated[list[Text], msgspec.Meta(max_length=50)] = msgspec.field(
+        default_factory=list
+    )
     dpop_bound_access_tokens: bool = False
     tls_client_certificate_bound_access_tokens: bool = False
     tls_client_auth_subject: Annotated[list[Text], msgspec.Meta(min_length=2, max_length=2)] | None = None
     security_profile: SecurityProfile = "default"
-    subject_type: SubjectType = "public"
     backchannel_logout_uri: Uri | None = None
     frontchannel_logout_uri: Uri | None = None
     token_exchange: ExchangeRules | None = None
@@ -140,7 +144,7 @@ def to_client(
         scope=scope,
         resources=tuple(check_resource(resource) for resource in given.resources),
         application_type=given.application_type,
-        jwks=client_keys.registered(given.jwks),
+        jwks=client_keys.registered(given.jwks, signs=given.token_endpoint_auth_method in SIGNING_METHODS),
         jwks_uri=given.jwks_uri,
         access_token_format=given.access_token_format,
         access_token_lifetime=given.access_token_lifetime,
@@ -154,7 +158,7 @@ def to_client(
         tls_client_certificate_bound_access_tokens=binds.certificate,
         tls_client_auth_subject=_subject(given),
         security_profile=given.security_profile,
-        subject_type=given.subject_type,
+        **fields_of(given),
         backchannel_logout_uri=given.backchannel_logout_uri,
         frontchannel_logout_uri=given.frontchannel_logout_uri,
         token_exchange=_exchange(given, grants),
@@ -216,11 +220,7 @@ def _check_method(given: ClientInput, fapi: bool) -> None:
         fapi_rules.check_client(method, given.redirect_uris)
     if given.jwks is not None and given.jwks_uri is not None:  # RFC 7591 §2
         raise _bad("jwks", "Give jwks or jwks_uri, not both.")
-    if (
-        method in ("private_key_jwt", "self_signed_tls_client_auth")
-        and given.jwks is None
-        and given.jwks_uri is None
-    ):
+    if method in SIGNING_METHODS and given.jwks is None and given.jwks_uri is None:
         raise _bad("jwks", f"{method} needs the client's public keys: give jwks or jwks_uri.")
     if given.jwks_uri is not None and not given.jwks_uri.startswith(
         ("https://", "http://localhost", "http://127.0.0.1")
@@ -261,14 +261,6 @@ def _subject(given: ClientInput) -> tuple[str, str] | None:
     return kind, value
 
 
-def _check_abilities(runtime: Runtime, client: Client) -> None:
-    """Check that this server can do what a client's metadata ask of it."""
-    fapi_rules.check_signing(client, runtime.settings.signing_algorithms)
-    authorization_details.check_registered(
-        client.authorization_details_types, detail_types.of(runtime.settings)
-    )
-
-
 async def register(
     runtime: Runtime,
     given: ClientInput,
@@ -279,7 +271,7 @@ async def register(
 ) -> Registered:
     """Register a client and make its secret where its method uses one."""
     client = to_client(given, client_id or new_id("client"), origin=origin)
-    _check_abilities(runtime, client)
+    await client_checks.check(runtime, client)
     now = runtime.now()
     if not await runtime.database.write(store.create_client, client, actor=actor, now=now):
         raise OAuthError("conflict", "A client with this identifier exists.", field="client_id")
@@ -342,7 +334,7 @@ async def change(
         raise OAuthError("not_found", "There is no such client.")
     now = runtime.now()
     client = to_client(given, client_id, origin=existing.origin, owner=existing.owner)
-    _check_abilities(runtime, client)
+    await client_checks.check(runtime, client)
     is_disabled = existing.disabled_at is not None if disabled is None else disabled
     changed = await runtime.database.write(
         store.update_client,

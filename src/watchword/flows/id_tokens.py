@@ -2,9 +2,8 @@
 
 import msgspec
 
-from watchword.flows import profiles, subjects
+from watchword.flows import client_answers, profiles, subjects
 from watchword.flows.runtime import Runtime
-from watchword.jose import jwt
 from watchword.oauth import claims, claims_request
 from watchword.oauth.claims import Authentication
 from watchword.oauth.clients import Client
@@ -25,7 +24,7 @@ class _SignIn(msgspec.Struct, frozen=True):
 _decode = msgspec.json.Decoder(_SignIn).decode
 
 
-def make(
+async def make(
     runtime: Runtime,
     client: Client,
     grant: Grant,
@@ -35,11 +34,8 @@ def make(
     nonce: str | None,
     access_token: str,
 ) -> str:
-    """Return an ID token about the person of a grant, for its client."""
-    algorithm = client.id_token_signed_response_alg or client.signing_algorithm(
-        runtime.settings.signing_algorithms
-    )
-    key = runtime.keyring.signing_key(algorithm)
+    """Return an ID token about the person of a grant, for its client; raise `invalid_request` when it cannot be encrypted."""
+    key = client_answers.signing_key(runtime, client, "id_token")
     members = claims.id_token_claims(
         _authentication(runtime, client, grant),
         issuer=runtime.settings.issuer,
@@ -54,7 +50,7 @@ def make(
         permitted=profiles.permitted(client, scope),
         known=profiles.scope_claims(runtime.settings),
     )
-    return jwt.encode(key, members)
+    return await client_answers.signed(runtime, client, "id_token", members, "JWT", key)
 
 
 def _authentication(runtime: Runtime, client: Client, grant: Grant) -> Authentication:

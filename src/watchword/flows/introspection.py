@@ -8,10 +8,11 @@ from collections.abc import Awaitable, Callable, Mapping
 
 import msgspec
 
-from watchword.flows import client_registry, lineage, subjects, token_verification
+from watchword.flows import client_answers, client_registry, lineage, subjects, token_verification
 from watchword.flows.runtime import Runtime
 from watchword.flows.token_verification import Use
 from watchword.jose import JoseError, jwt
+from watchword.oauth import claims as token_claims
 from watchword.oauth import token_format
 from watchword.oauth.clients import Client
 from watchword.store import grants, sessions, tokens, users
@@ -240,6 +241,17 @@ async def _still_stands(
     if not await lineage.stand(runtime, lineage.parents_of(claims)):
         return "parent_ended", None
     return "active", facts.client
+
+
+async def signed(runtime: Runtime, client: Client, answer: Answer) -> str:
+    """Return an answer as a token for the client that asked (RFC 9701 §5); raise `invalid_request` when it cannot be encrypted."""
+    said = token_claims.introspection_claims(
+        answer.claims if answer.active else INACTIVE,
+        issuer=runtime.settings.issuer,
+        client_id=client.client_id,
+        now=runtime.now(),
+    )
+    return await client_answers.signed(runtime, client, "introspection", said, "token-introspection+jwt")
 
 
 def may_see(answer: Answer, *, resources: tuple[str, ...], client_id: str | None) -> bool:

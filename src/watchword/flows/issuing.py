@@ -60,7 +60,7 @@ async def make(
     minted = _access_token(runtime, client, grant, extent, binding)
     if "openid" not in extent.scope:
         return Issued(extent, minted, None)
-    id_token = id_tokens.make(
+    id_token = await id_tokens.make(
         runtime, client, grant, user, scope=extent.scope, nonce=nonce, access_token=minted.token
     )
     return Issued(extent, minted, id_token)

@@ -7,14 +7,16 @@ Owns who may (nobody, holders of an initial access token, everybody), how often,
 import hmac
 from dataclasses import dataclass
 
-from watchword.flows import caller, client_registry, stated_clients
+from watchword.flows import caller, client_checks, client_registry, stated_clients
 from watchword.flows.client_auth import Credentials
 from watchword.flows.client_registry import SECRET_METHODS
 from watchword.flows.identifiers import new_id
 from watchword.flows.runtime import Runtime
 from watchword.oauth import token_format
+from watchword.oauth.answers import signing_algorithm
 from watchword.oauth.clients import Client
 from watchword.oauth.errors import OAuthError
+from watchword.settings import Settings
 from watchword.store import clients, limits, registrations
 
 SCOPE = "watchword:register"
@@ -48,7 +50,7 @@ class Registration:
 async def register(runtime: Runtime, credentials: Credentials, document: object) -> Registration:
     """Register a client that describes itself; raise as the policy and RFC 7591 §3.2.2 say."""
     actor = await _admit(runtime, credentials)
-    client = _read(runtime, document, new_id("client"))
+    client = await _read(runtime, document, new_id("client"))
     token = runtime.new_secret("g")
     secret = _new_secret(runtime, client)
     await runtime.database.write(
@@ -96,8 +98,8 @@ async def _take(runtime: Runtime, name: str, per_hour: int) -> None:
         raise OAuthError("too_many_requests", "Too many registrations.", retry_after=int(wait) + 1)
 
 
-def _read(runtime: Runtime, document: object, client_id: str) -> Client:
-    return stated_clients.read(
+async def _read(runtime: Runtime, document: object, client_id: str) -> Client:
+    client = stated_clients.read(
         runtime.settings,
         document,
         client_id,
@@ -105,6 +107,8 @@ def _read(runtime: Runtime, document: object, client_id: str) -> Client:
         methods=METHODS,
         fallback_name=client_id,
     )
+    await client_checks.check(runtime, client)
+    return client
 
 
 def _new_secret(runtime: Runtime, client: Client) -> tuple[str, str] | None:
@@ -139,7 +143,7 @@ async def replace(
     """Replace everything that a client registered (RFC 7592 §2.2), by the rules of a first registration."""
     found = await find(runtime, credentials, client_id)
     await _check_replacement(runtime, found.client, document)
-    client = _read(runtime, document, client_id)
+    client = await _read(runtime, document, client_id)
     keeps = client.token_endpoint_auth_method in SECRET_METHODS
     had = found.client.token_endpoint_auth_method in SECRET_METHODS
     secret = _new_secret(runtime, client) if keeps and not had else None
@@ -178,15 +182,17 @@ async def delete(runtime: Runtime, credentials: Credentials, client_id: str) -> 
     await client_registry.delete(runtime, found.client.client_id, actor=client_id)
 
 
-def describe(registration: Registration, issuer: str) -> dict[str, object]:
+def describe(registration: Registration, settings: Settings) -> dict[str, object]:
     """Return the client information response (RFC 7591 §3.2.1, RFC 7592 §3): what was registered, in its own words."""
     client = registration.client
     document: dict[str, object] = {
         "client_id": client.client_id,
         "client_id_issued_at": client.created_at,
         "registration_access_token": registration.token,
-        "registration_client_uri": f"{issuer}{PATH}/{client.client_id}",
+        "registration_client_uri": f"{settings.issuer}{PATH}/{client.client_id}",
         **stated_clients.describe(client),
+        # RFC 7591 §3.2.1: what holds, also where the client left it open
+        "id_token_signed_response_alg": signing_algorithm(client, "id_token", settings.signing_algorithms),
     }
     if registration.client_secret is not None:
         document |= {"client_secret": registration.client_secret, "client_secret_expires_at": 0}

@@ -18,6 +18,7 @@ from watchword.flows.client_registry import (
     Uri,
     to_client,
 )
+from watchword.oauth.answers import AnswersInput, fields_of
 from watchword.oauth.clients import ApplicationType, Client, Origin
 from watchword.oauth.errors import OAuthError
 from watchword.oauth.scopes import is_reserved, parse_scope
@@ -34,12 +35,12 @@ Uris = Annotated[list[Uri], msgspec.Meta(max_length=50)]
 Names = Annotated[list[Annotated[str, msgspec.Meta(max_length=200)]], msgspec.Meta(max_length=50)]
 
 
-class Stated(msgspec.Struct, frozen=True, kw_only=True):
+class Stated(AnswersInput, frozen=True, kw_only=True):
     """What of the metadata is understood; everything else is ignored (RFC 7591 §2)."""
 
     client_name: Text | None = None
-    redirect_uris: Uris = []
-    post_logout_redirect_uris: Uris = []
+    redirect_uris: Uris = msgspec.field(default_factory=list)
+    post_logout_redirect_uris: Uris = msgspec.field(default_factory=list)
     grant_types: Names = msgspec.field(default_factory=lambda: ["authorization_code"])
     response_types: Names = msgspec.field(default_factory=lambda: ["code"])
     token_endpoint_auth_method: Annotated[str, msgspec.Meta(max_length=100)] | None = None
@@ -52,9 +53,7 @@ class Stated(msgspec.Struct, frozen=True, kw_only=True):
     require_pushed_authorization_requests: bool = False
     require_signed_request_object: bool = False
     request_object_signing_alg: Annotated[str, msgspec.Meta(max_length=10)] | None = None
-    authorization_details_types: Names = []
-    subject_type: str | None = None
-    id_token_signed_response_alg: str | None = None
+    authorization_details_types: Names = msgspec.field(default_factory=list)
     tls_client_auth_subject_dn: Text | None = None
     tls_client_auth_san_dns: Text | None = None
     tls_client_auth_san_uri: Text | None = None
@@ -82,7 +81,8 @@ def read(
     if document.get("software_statement") is not None:  # RFC 7591 §3.1.1: trusting none is the server's right
         raise OAuthError("invalid_software_statement", "Software statements are not accepted here.")
     stated = _convert(document)
-    _check_understood(settings, stated)
+    if "code" not in stated.response_types:  # OAuth 2.1 §4
+        raise _bad("response_types", "The only response type is code.")
     method = stated.token_endpoint_auth_method or methods[0]
     if method not in methods:
         raise _bad("token_endpoint_auth_method", f"The methods are {', '.join(methods)}.")
@@ -111,6 +111,7 @@ def read(
         tls_client_auth_subject=_subject(stated),
         backchannel_logout_uri=stated.backchannel_logout_uri,
         frontchannel_logout_uri=stated.frontchannel_logout_uri,
+        **fields_of(stated),
     )
     client = to_client(given, client_id, origin=origin)
     return msgspec.structs.replace(client, id_token_signed_response_alg=_id_token_algorithm(settings, stated))
@@ -128,18 +129,6 @@ def _convert(document: Mapping[str, object]) -> Stated:
         raise OAuthError(
             "invalid_client_metadata", "A member of the metadata is not valid.", detail=str(error)[:200]
         ) from None
-
-
-def _check_understood(settings: Settings, stated: Stated) -> None:
-    if "code" not in stated.response_types:  # OAuth 2.1 §4
-        raise _bad("response_types", "The only response type is code.")
-    if stated.subject_type not in (None, "public"):  # asked for privacy, it must not be given less
-        raise _bad("subject_type", "The only subject type for such a client is public.")
-    algorithm = stated.id_token_signed_response_alg
-    if algorithm is not None and algorithm not in settings.signing_algorithms:
-        raise _bad(
-            "id_token_signed_response_alg", f"The algorithms are {', '.join(settings.signing_algorithms)}."
-        )
 
 
 def _id_token_algorithm(settings: Settings, stated: Stated) -> str | None:
@@ -192,10 +181,9 @@ def describe(client: Client) -> dict[str, object]:
         "token_endpoint_auth_method": client.token_endpoint_auth_method,
         "scope": " ".join(client.scope),
         "application_type": client.application_type,
-        "subject_type": client.subject_type,
+        **fields_of(client),
         "jwks": {"keys": client.jwks} if client.jwks is not None else None,
         "jwks_uri": client.jwks_uri,
-        "id_token_signed_response_alg": client.id_token_signed_response_alg,
         "require_pushed_authorization_requests": client.require_pushed_authorization_requests or None,
         "require_signed_request_object": client.require_signed_request_object or None,
         "request_object_signing_alg": client.request_object_signing_alg,

@@ -1,12 +1,14 @@
 """OpenID Connect Core §5.3: what a userinfo answer says of the person whose access token it was asked with."""
 
-from watchword.flows import client_registry, profiles, subjects
+from watchword.flows import client_answers, client_registry, profiles, subjects
 from watchword.flows.caller import Caller
 from watchword.flows.runtime import Runtime
-from watchword.oauth import claims, claims_request
+from watchword.oauth import answers, claims, claims_request
 from watchword.oauth.clients import Client
 from watchword.oauth.errors import OAuthError
 from watchword.store import grants, users
+
+JWT = "application/jwt"
 
 
 async def claims_for(runtime: Runtime, who: Caller) -> tuple[Client, dict[str, object]]:
@@ -32,3 +34,15 @@ async def claims_for(runtime: Runtime, who: Caller) -> tuple[Client, dict[str, o
 
 def _refused(description: str) -> OAuthError:
     return OAuthError("invalid_token", description, challenge='Bearer error="invalid_token"')
+
+
+async def as_wanted(runtime: Runtime, client: Client, told: dict[str, object]) -> tuple[bytes, str]:
+    """Return an answer in the form that its client registered (§5.3.2), and its media type; raise `invalid_request`."""
+    wanted = answers.protection_of(client, "userinfo")
+    if wanted.signed is not None:
+        said = claims.for_client(told, issuer=runtime.settings.issuer, client_id=client.client_id)
+        return (await client_answers.signed(runtime, client, "userinfo", said, "JWT")).encode(), JWT
+    if wanted.alg is not None:
+        plain = client_answers.json(told)
+        return (await client_answers.encrypted(runtime, client, "userinfo", plain, None)).encode(), JWT
+    return client_answers.json(told), "application/json"

@@ -160,6 +160,18 @@ def userinfo_claims(
     return {**person_claims(person, scope, wishes, permitted, known), "sub": subject}
 
 
+def for_client(claims: Mapping[str, object], *, issuer: str, client_id: str) -> dict[str, object]:
+    """Return the claims of a signed userinfo answer (§5.3.2): also who says it, to whom."""
+    return {**claims, "iss": issuer, "aud": client_id}
+
+
+def introspection_claims(
+    answer: Mapping[str, object], *, issuer: str, client_id: str, now: int
+) -> dict[str, object]:
+    """Return the claims of a signed introspection answer (RFC 9701 §5), which is no token: neither `sub` nor `exp`."""
+    return {"iss": issuer, "aud": client_id, "iat": now, "token_introspection": dict(answer)}
+
+
 def person_claims(
     person: Mapping[str, object],
     scope: Collection[str],

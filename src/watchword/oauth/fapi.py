@@ -44,6 +44,13 @@ def binds(method: str, *, dpop: bool, certificate: bool) -> Binds:
 
 def check_signing(client: Client, available: tuple[str, ...]) -> None:
     """Check that the server can sign for a client (§5.4.1); raise `invalid_client_metadata`."""
+    chosen = client.id_token_signed_response_alg, client.userinfo_signed_response_alg
+    if client.security_profile == "fapi2" and any(alg not in (None, *FAPI_ALGORITHMS) for alg in chosen):
+        raise OAuthError(
+            "invalid_client_metadata",
+            "FAPI 2.0 allows PS256, ES256 and EdDSA only.",
+            field="id_token_signed_response_alg",
+        )
     if client.security_profile == "fapi2" and client.signing_algorithm(available) not in FAPI_ALGORITHMS:
         raise OAuthError(
             "invalid_client_metadata",

@@ -1,0 +1,43 @@
+"""What only the running server can check of a client: whether it can do as the client wants, and the sector that it names (OpenID
+Connect Core §8.1)."""
+
+from watchword.fetch import FetchError
+from watchword.flows import detail_types
+from watchword.flows.runtime import Runtime
+from watchword.jose.strict_json import StrictJSONError, loads
+from watchword.oauth import answers, authorization_details, fapi, subject
+from watchword.oauth.clients import Client
+from watchword.oauth.errors import OAuthError
+
+MAX_BYTES = 64 * 1024
+
+
+async def check(runtime: Runtime, client: Client) -> None:
+    """Check a client before it is registered or changed; raise `invalid_client_metadata`."""
+    fapi.check_signing(client, runtime.settings.signing_algorithms)
+    answers.check(client, runtime.settings.signing_algorithms)
+    authorization_details.check_registered(
+        client.authorization_details_types, detail_types.of(runtime.settings)
+    )
+    await _check_sector(runtime, client)
+
+
+async def _check_sector(runtime: Runtime, client: Client) -> None:
+    if client.sector_identifier_uri is None:
+        return
+    try:
+        answer = await runtime.outbound.get(
+            client.sector_identifier_uri,
+            max_bytes=MAX_BYTES,
+            allow_loopback=runtime.settings.fetch_allow_loopback,
+            now=runtime.clock(),
+        )
+        document = loads(answer.body, max_bytes=MAX_BYTES)
+    except (FetchError, StrictJSONError) as error:
+        raise OAuthError(
+            "invalid_client_metadata",
+            "The sector_identifier_uri cannot be read.",
+            detail=str(error)[:200],
+            field="sector_identifier_uri",
+        ) from None
+    subject.check_sector(document, client.redirect_uris)

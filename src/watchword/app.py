@@ -1,14 +1,16 @@
 """The composition root: settings, database, jobs and routes made into one ASGI application."""
 
+import asyncio
 import re
 import secrets
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import lru_cache, partial
 from typing import Any
 from urllib.parse import urlsplit
 
-from watchword import http, jobs
+from watchword import __version__, http, jobs, siblings, tracing
 from watchword.flows import accounts, exposure, places, proofs, start
 from watchword.flows.client_certificates import Certificates
 from watchword.flows.local import LocalVerifier
@@ -24,7 +26,7 @@ from watchword.routes import HOT, Route, every_route
 from watchword.settings import Settings, SettingsError, with_issuer
 from watchword.store import faults
 from watchword.store.database import StorageUnavailable
-from watchword.telemetry import count, log
+from watchword.telemetry import count, log, observe
 
 WELL_KNOWN = "/.well-known/"
 
@@ -45,11 +47,12 @@ class App:
         self._trusted = settings.trusted_proxies
         self._certificates = Certificates(settings)
         self.trust_certificate: Trust | None = None
+        self.shared: str | None = None
         self._prefix = urlsplit(settings.issuer).path
         self._exact: dict[str, dict[str, Route]] = {}
         self._patterns: dict[re.Pattern[str], dict[str, Route]] = {}
         for path, method, route in every_route():
-            self._add(path, method, route)
+            self._add(path, method, replace(route, path=path))
         self.hot = frozenset((method, self._prefix + path) for method, path in HOT)
         self._extra = (*http.SECURITY, *((http.HSTS,) if settings.secure else ()))
 
@@ -64,14 +67,22 @@ class App:
         self.runtime = await start.open_runtime(self.settings, self._clock, durable=self._durable)
         self._local = LocalVerifier(self.runtime)
         self.runtime.trust_certificate = self.trust_certificate
+        self.runtime.shared = self.shared
+        if self.shared is not None:
+            self._jobs.append(asyncio.create_task(_publish(self.shared), name="publish_counters"))
+        if self.settings.tracing:
+            tracing.start(__version__)
         if self.settings.jobs:
-            self._jobs = jobs.start(self.runtime)
+            self._jobs += jobs.start(self.runtime)
         return self.runtime
 
     async def close(self) -> None:
         """Stop the jobs, write what was counted, close the database."""
         for job in self._jobs:
             job.cancel()
+        self._jobs.clear()
+        if self.shared is not None:
+            siblings.publish(self.shared)
         if self.runtime is not None:
             await start.close_runtime(self.runtime)
             self.runtime = self._local = None
@@ -128,10 +139,18 @@ class App:
         path, methods, params = self._find(scope["path"])
         wanted = "GET" if method == "HEAD" and methods and "HEAD" not in methods else method
         route = methods.get(wanted) if methods else None
-        if route is not None:
+        begun = time.perf_counter()
+        if route is not None and tracing.is_on():
+            answer = partial(self._answer, scope, receive, path, params, route)
+            response = await tracing.traced(wanted, route.path, dict(scope["headers"]), answer, _outcome)
+        elif route is not None:
             response = await self._answer(scope, receive, path, params, route)
         else:
             response = _no_route(method, methods)
+        known = (
+            (route.path, wanted) if route is not None else ("unknown", "any")
+        )  # what callers invent is no label
+        observe(*known, response.status, time.perf_counter() - begun)
         cors = route.cors if route else any(known.cors for known in (methods or {}).values())
         headers = [*response.headers, *self._extra, *(CORS if cors else ())]
         if response.stream is not None:
@@ -176,6 +195,17 @@ class App:
         return partial(self._respond, route, request)
 
     async def _respond(self, route: Route, prepared: Request, body: bytes) -> tuple[int, bytes, bytes]:
+        begun = time.perf_counter()
+        if tracing.is_on():
+            answer = partial(self._response, route, prepared, body)
+            response = await tracing.traced(prepared.method, route.path, prepared.headers, answer, _outcome)
+        else:
+            response = await self._response(route, prepared, body)
+        observe(route.path, prepared.method, response.status, time.perf_counter() - begun)
+        headers = (*response.headers, *self._nonce(prepared))
+        return response.status, _lines(headers, self._extra, route.cors), response.body
+
+    async def _response(self, route: Route, prepared: Request, body: bytes) -> Response:
         request = prepared.with_body(body)
         try:
             if len(body) > http.MAX_BODY:
@@ -184,10 +214,9 @@ class App:
                 raise StorageUnavailable("the server is not open")
             response = await route.endpoint(request)
             faults.reach("answer.made", request.path)
+            return response
         except Exception as error:
-            response = _refusal(error, request.path)
-        headers = (*response.headers, *self._nonce(request))
-        return response.status, _lines(headers, self._extra, route.cors), response.body
+            return _refusal(error, request.path)
 
     async def _answer(
         self, scope: Scope, receive: Receive, path: str, params: dict[str, str], route: Route
@@ -311,6 +340,17 @@ def _refusal(error: Exception, path: str) -> Response:
     return http.error_response(
         OAuthError("server_error", f"The server failed to answer this request; reference {reference}.")
     )
+
+
+def _outcome(response: Response) -> tuple[int, str]:
+    """Return what a trace says of an answer: its status and, when it is an outage or a defect, that."""
+    return response.status, str(response.status) if response.status >= 500 else ""
+
+
+async def _publish(shared: str) -> None:
+    while True:
+        siblings.publish(shared)
+        await asyncio.sleep(siblings.INTERVAL)
 
 
 def _no_route(method: str, methods: dict[str, Route] | None) -> Response:

@@ -58,11 +58,12 @@ OPERATIONS: tuple[Operation, ...] = (
 @dataclass(frozen=True, slots=True)
 class Route:
     """How one method of one path is answered; `cors` opens it to scripts of any origin, without credentials;
-    the refusals of a `page` are pages."""
+    the refusals of a `page` are pages; `path` is the template, once the route is in use."""
 
     endpoint: Endpoint
     cors: bool = False
     page: bool = False
+    path: str = ""
 
 
 async def openapi(request: Request) -> Response:

@@ -12,6 +12,7 @@ import uvicorn
 from uvicorn.supervisors import Multiprocess
 
 from watchword import settings as settings_module
+from watchword import siblings
 from watchword.app import App
 from watchword.protocol import LeanProtocol
 from watchword.settings import PREFIX, Settings
@@ -40,6 +41,7 @@ def create_app() -> App:
     log.configure(settings.log_format, settings.log_level)
     faults.arm(os.environ.get(PREFIX + "FAULT"))
     app = App(settings)
+    app.shared = os.environ.get(PREFIX + "WORKERS_FOLDER")
     if _contexts and settings.tls_client_self_signed:
         context = _contexts[0]
         app.trust_certificate = lambda der: context.load_verify_locations(cadata=der)
@@ -79,4 +81,6 @@ def run(settings: Settings) -> None:
     if settings.workers == 1:
         uvicorn.Server(config).run()
         return
-    Multiprocess(config, sockets=[config.bind_socket()]).run()
+    with siblings.folder() as shared:
+        os.environ[PREFIX + "WORKERS_FOLDER"] = shared
+        Multiprocess(config, sockets=[config.bind_socket()]).run()

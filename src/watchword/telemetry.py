@@ -10,8 +10,11 @@ import json
 import re
 import select
 import sys
-from collections.abc import Iterator, Mapping
+from bisect import bisect_left
+from collections.abc import Mapping
 from datetime import UTC, datetime
+
+import msgspec
 
 MAX_VALUE = 400
 MAX_LINE = select.PIPE_BUF  # what a pipe takes wholly or not at all
@@ -20,7 +23,11 @@ _CREDENTIAL = re.compile(
     r"\b([a-z][a-z0-9]{1,9}[a-z]_)[0-9A-Za-z]{20,}|\b(eyJ)[0-9A-Za-z_-]{8,}\.[0-9A-Za-z_.-]*"
 )
 
+# Upper bounds in seconds of what a request may take; the last bucket has none.
+BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
+
 _counts: dict[tuple[str, str, str], int] = {}
+_durations: dict[tuple[str, str, int], list[float]] = {}
 
 
 def count(name: str, operation: str = "", outcome: str = "") -> None:
@@ -29,10 +36,41 @@ def count(name: str, operation: str = "", outcome: str = "") -> None:
     _counts[key] = _counts.get(key, 0) + 1
 
 
-def counts() -> Iterator[tuple[str, str, str, int]]:
-    """Return every counter: name, operation, outcome, value."""
-    for (name, operation, outcome), value in list(_counts.items()):
-        yield name, operation, outcome, value
+def observe(route: str, method: str, status: int, seconds: float) -> None:
+    """Note how long the answer to one request took: the sum, then how many fell into each bucket."""
+    key = (route, method, status)
+    found = _durations.get(key)
+    if found is None:
+        found = _durations[key] = [0.0] * (len(BUCKETS) + 2)
+    found[0] += seconds
+    found[bisect_left(BUCKETS, seconds) + 1] += 1
+
+
+class Tally(msgspec.Struct):
+    """What was counted: by name, operation and outcome; and durations by route, method and status, in the order of `observe`."""
+
+    counts: list[tuple[str, str, str, int]]
+    durations: list[tuple[str, str, int, list[float]]]
+
+    def add(self, other: "Tally") -> None:
+        """Add what another process has counted."""
+        counted = {key[:3]: key[3] for key in self.counts}
+        for name, operation, outcome, value in other.counts:
+            counted[name, operation, outcome] = counted.get((name, operation, outcome), 0) + value
+        self.counts = [(*key, value) for key, value in counted.items()]
+        took = {entry[:3]: entry[3] for entry in self.durations}
+        for route, method, status, values in other.durations:
+            known = took.get((route, method, status), [0.0] * len(values))
+            took[route, method, status] = [one + more for one, more in zip(known, values, strict=True)]
+        self.durations = [(*key, values) for key, values in took.items()]
+
+
+def own_tally() -> Tally:
+    """Return what this process has counted so far."""
+    return Tally(
+        [(*key, value) for key, value in list(_counts.items())],
+        [(*key, list(values)) for key, values in list(_durations.items())],
+    )
 
 
 def clean(value: str) -> str:
@@ -73,6 +111,7 @@ class Log:
         if not _would_wait():
             if self._lost:
                 lost, self._lost = self._lost, 0
+                _counts["log_lines_lost", "", ""] = _counts.get(("log_lines_lost", "", ""), 0) + lost
                 self._emit("warning", "log.lost", {"lines": lost})
             self._emit(level, event, shown)
         else:

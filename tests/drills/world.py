@@ -133,6 +133,7 @@ class World:
     people: list[str] = field(default_factory=list)
     nodes: list[Node] = field(default_factory=list)
     options: dict[str, str] = field(default_factory=dict)
+    grace: float = 8.0  # seconds within which a repeated refresh is answered alike; the server's grace is a little longer
 
     @property
     def variables(self) -> dict[str, str]:

@@ -1,40 +1,77 @@
-"""Prometheus metrics of this process, for who holds the scope; the counters themselves are plain integers."""
+"""Prometheus metrics of this server, all of its workers together, for who holds the scope; what is counted is plain numbers."""
 
 from collections.abc import Iterator
+from itertools import accumulate
+from typing import TYPE_CHECKING
 
+from watchword import siblings
 from watchword.flows import caller
+from watchword.flows.runtime import Runtime
 from watchword.http import Request, Response
 from watchword.oauth.errors import OAuthError
-from watchword.telemetry import counts
+from watchword.telemetry import BUCKETS, Tally
+
+if TYPE_CHECKING:
+    from prometheus_client import Metric
 
 SCOPE = "watchword:metrics:read"
 
 
 async def metrics(request: Request) -> Response:
-    """Answer the counters in Prometheus' text format."""
+    """Answer counters and durations in Prometheus' text format."""
     who = await caller.authenticate(request.runtime, request.credentials(), request.path)
     if not who.may(SCOPE):
         challenge = f'Bearer error="insufficient_scope", scope="{SCOPE}"'
         raise OAuthError("insufficient_scope", f"This needs the scope {SCOPE}.", challenge=challenge)
+    return Response(200, _exposition(request.runtime), ((b"content-type", CONTENT_TYPE),))
+
+
+# What `generate_latest` of the library below writes.
+CONTENT_TYPE = b"text/plain; version=1.0.0; charset=utf-8"
+
+
+def _exposition(runtime: Runtime) -> bytes:
     # Here, because a server that nobody scrapes does not need the library.
-    from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
-    from prometheus_client.core import CounterMetricFamily
+    from prometheus_client import CollectorRegistry, generate_latest
 
-    class Counters:
-        """The counters of this process as metric families."""
+    class Counted:
+        """What all workers have counted, as metric families."""
 
-        def collect(self) -> Iterator[CounterMetricFamily]:
-            """Return every counter."""
-            families: dict[str, CounterMetricFamily] = {}
-            for name, operation, outcome, value in counts():
-                family = families.get(name)
-                if family is None:
-                    text = f"How often: {name.replace('_', ' ')}."
-                    family = CounterMetricFamily(f"watchword_{name}", text, labels=("operation", "outcome"))
-                    families[name] = family
-                family.add_metric((operation, outcome), value)
-            yield from families.values()
+        def collect(self) -> Iterator["Metric"]:
+            """Return every family."""
+            tally = siblings.total(runtime.shared)
+            yield from _counters(tally)
+            yield _durations(tally)
 
     registry = CollectorRegistry()
-    registry.register(Counters())
-    return Response(200, generate_latest(registry), ((b"content-type", CONTENT_TYPE_LATEST.encode()),))
+    registry.register(Counted())
+    return generate_latest(registry)
+
+
+def _counters(tally: Tally) -> Iterator["Metric"]:
+    from prometheus_client.core import CounterMetricFamily
+
+    families: dict[str, CounterMetricFamily] = {}
+    for name, operation, outcome, value in tally.counts:
+        family = families.get(name)
+        if family is None:
+            text = f"How often: {name.replace('_', ' ')}."
+            family = CounterMetricFamily(f"watchword_{name}", text, labels=("operation", "outcome"))
+            families[name] = family
+        family.add_metric((operation, outcome), value)
+    yield from families.values()
+
+
+def _durations(tally: Tally) -> "Metric":
+    from prometheus_client.core import HistogramMetricFamily
+
+    family = HistogramMetricFamily(
+        "watchword_request_duration_seconds",
+        "How long answers took, from the whole request to the answer made.",
+        labels=("route", "method", "status"),
+    )
+    bounds = [*(f"{bound:g}" for bound in BUCKETS), "+Inf"]
+    for route, method, status, (total, *buckets) in tally.durations:
+        levels = list(zip(bounds, accumulate(buckets), strict=True))
+        family.add_metric((route, method, str(status)), levels, total)
+    return family

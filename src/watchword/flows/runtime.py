@@ -35,6 +35,8 @@ class Runtime:
     outbound: Outbound = field(default_factory=Outbound)
     # Makes the server's own handshake accept a certificate; None where it asks for none.
     trust_certificate: Trust | None = None
+    # The folder where the workers of this server leave what they count; None where there is one process.
+    shared: str | None = None
     # Decoded rows by kind and key, each with the database version that it was read at.
     cache: dict[Any, tuple[int, Any]] = field(default_factory=dict)
 

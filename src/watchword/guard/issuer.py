@@ -12,6 +12,7 @@ from weakref import WeakKeyDictionary
 
 import httpx
 
+from watchword.guard import tracing
 from watchword.guard.trusted import Trusted, check_issuer
 from watchword.jose.strict_json import StrictJSONError, loads
 
@@ -111,7 +112,8 @@ class Issuer:
         headers = {} if credentials else {"authorization": f"Bearer {token}"}
         auth = httpx.BasicAuth(*_form_encoded(credentials)) if credentials else httpx.USE_CLIENT_DEFAULT
         try:
-            answer = await self.http().post(uri, data=form, headers=headers, auth=auth)
+            with tracing.asking("watchword.introspect", headers):
+                answer = await self.http().post(uri, data=form, headers=headers, auth=auth)
         except httpx.HTTPError as error:
             raise IssuerUnavailable(type(error).__name__) from None
         if answer.status_code == 401 and credentials is None:

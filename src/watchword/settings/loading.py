@@ -27,6 +27,7 @@ FOREIGN = frozenset(
         "VECTORS",
         "REQUIRE",
         "FAULT",
+        "WORKERS_FOLDER",
         "DRILLS",
         "MASTER_KEY",
         "ZERO_PASSPHRASE",

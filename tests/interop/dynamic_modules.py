@@ -3,7 +3,8 @@
 from collections.abc import Callable
 from urllib.parse import urlsplit
 
-from joserfc.jwk import RSAKey
+from joserfc import jwt
+from joserfc.jwk import KeySet, RSAKey
 from tests.interop import openid_modules
 from tests.interop.openid_provider import Provider
 from tests.interop.relying_party import CALLBACK
@@ -20,6 +21,35 @@ def id_token_rs256(op: Provider) -> None:
 def id_token_unsigned(op: Provider) -> None:
     refused = op.register(id_token_signed_response_alg="none")
     assert (refused.status_code, refused.json()["error"]) == (400, "invalid_client_metadata")
+
+
+def userinfo_rs256(op: Provider) -> None:
+    rp = op.relying_party(userinfo_signed_response_alg="RS256")
+    assert "RS256" in rp.server["userinfo_signing_alg_values_supported"]
+    tokens, claims = rp.sign_in()
+    headers = {"authorization": f"Bearer {tokens['access_token']}"}
+    answer = op.http.get(rp.server["userinfo_endpoint"], headers=headers)
+    assert answer.headers["content-type"] == "application/jwt"
+    keys = KeySet.import_key_set(op.http.get(rp.server["jwks_uri"]).json())
+    told = jwt.decode(answer.text, keys, algorithms=["RS256"]).claims
+    assert (told["sub"], told["iss"], told["aud"]) == (claims["sub"], op.live.issuer, rp.client["client_id"])
+    assert "nonce" not in told
+
+
+def sector(op: Provider) -> None:
+    uris = ["https://one.example.com/cb", "https://two.example.com/cb"]
+    address = op.documents.publish("/redirect_uris.json", uris)
+    pairwise = {"subject_type": "pairwise", "sector_identifier_uri": address, "redirect_uris": uris}
+    first, second = op.relying_party(**pairwise), op.relying_party(**pairwise)
+    subjects = {rp.sign_in()[1]["sub"] for rp in (first, second, op.relying_party())}
+    assert len(subjects) == 2, "one name within the sector, another outside"
+
+
+def sector_bad(op: Provider) -> None:
+    address = op.documents.publish("/other_uris.json", ["https://other.example.com/cb"])
+    refused = op.register(subject_type="pairwise", sector_identifier_uri=address)
+    assert refused.status_code == 400
+    assert refused.json()["error"] in ("invalid_client_metadata", "invalid_redirect_uri")
 
 
 def missing_redirect_uri(op: Provider) -> None:
@@ -124,6 +154,7 @@ def assertion_for_the_issuer(op: Provider) -> None:
 DYNAMIC: dict[str, Module] = {
     "oidcc-idtoken-rs256": id_token_rs256,
     "oidcc-idtoken-unsigned": id_token_unsigned,
+    "oidcc-userinfo-rs256": userinfo_rs256,
     "oidcc-ensure-redirect-uri-in-authorization-request": missing_redirect_uri,
     "oidcc-redirect-uri-query-OK": query_ok,
     "oidcc-redirect-uri-query-mismatch": query_mismatch,
@@ -135,6 +166,8 @@ DYNAMIC: dict[str, Module] = {
     "oidcc-registration-policy-uri": registration(policy_uri="https://rp.example.com/policy"),
     "oidcc-registration-tos-uri": registration(tos_uri="https://rp.example.com/tos"),
     "oidcc-registration-jwks-uri": jwks_uri,
+    "oidcc-registration-sector-uri": sector,
+    "oidcc-registration-sector-bad": sector_bad,
     "oidcc-server-rotate-keys": rotated_server_keys,
     "oidcc-refresh-token-rp-key-rotation": rotated_client_key,
     "oidcc-refresh-token": refresh,

@@ -100,6 +100,26 @@ class FapiParty:
         told = {name: value for name, value in members.items() if value is not None}
         return jwt.encode({"typ": "dpop+jwt", "alg": "ES256", "jwk": public} | (header or {}), told, with_key)
 
+    def signed(self, parameters: Form, *, key: Any = None, alg: str = "ES256", **claims: object) -> Form:
+        """Return the parameters of a request as a request object, some claims changed; None leaves one out."""
+        now = self.now()
+        members: dict[str, object] = {
+            "iss": self.client_id,
+            "aud": self.issuer,
+            "nbf": now,
+            "iat": now,
+            "exp": now + 300,
+        }
+        told = {name: value for name, value in (members | parameters | claims).items() if value is not None}
+        with_key = key or (self.key if alg == "ES256" else self.weak_key)
+        header = {
+            "alg": alg,
+            "typ": "oauth-authz-req+jwt",
+            "kid": self.key.kid if alg == "ES256" else self.weak_key.kid,
+        }
+        made = jwt.encode(header, told, "" if alg == "none" else with_key, algorithms=[alg])
+        return {"client_id": self.client_id, "request": made}
+
     def push(self, parameters: Form, *, proof: str | None = None, **claims: object) -> httpx.Response:
         """Push a request."""
         headers = {"dpop": proof} if proof else {}
@@ -171,7 +191,7 @@ class FapiParty:
         return self.op.http.get(address, headers={"authorization": f"{scheme} {token}"} | shown)
 
 
-def fapi_party(op: Provider) -> FapiParty:
+def fapi_party(op: Provider, **given: Any) -> FapiParty:
     """Register a client of the profile as the operator would."""
     key, weak = new_key("k"), RSAKey.generate_key(2048, {"kid": "rs", "use": "sig"})
     registered = op.live.client(
@@ -182,5 +202,6 @@ def fapi_party(op: Provider) -> FapiParty:
         jwks={"keys": [key.as_dict(private=False), weak.as_dict(private=False)]},
         scope="openid profile email offline_access",
         security_profile="fapi2",
+        **given,
     )
     return FapiParty(op, registered.client.client_id, key, weak)

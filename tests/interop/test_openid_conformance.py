@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from tests.fixtures.certificates import Pair
-from tests.interop import dynamic_modules, fapi_modules, openid_modules
+from tests.interop import dynamic_modules, fapi_modules, fapi_signed_modules, openid_modules
 from tests.interop.fapi_party import fapi_party
 from tests.interop.openid_provider import Provider, provider
 
@@ -59,3 +59,8 @@ def test_consent_to_a_stranger_whom_anybody_could_pretend_to_be_is_asked_for_eve
 @pytest.mark.parametrize("module", fapi_modules.FAPI2)
 def test_fapi2_security_profile_final(op: Provider, module: str) -> None:
     fapi_modules.FAPI2[module](fapi_party(op))
+
+
+@pytest.mark.parametrize("module", fapi_signed_modules.SIGNED_REQUESTS)
+def test_fapi2_message_signing_of_requests(op: Provider, module: str) -> None:
+    fapi_signed_modules.SIGNED_REQUESTS[module](fapi_party(op, request_object_signing_alg="ES256"))

@@ -57,8 +57,8 @@ docs: $(READY) ## Build the documentation into site/, its reference from the cod
 
 lock: $(READY) ## Pin every dependency again, with hashes
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
-	for name in dev server demo; do $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
+	for name in dev server demo bench; do $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
 		--no-header --no-emit-index-url --no-emit-find-links requirements/$$name.in -o requirements/$$name.txt; done
 
 clean: ## Remove everything that was made
-	rm -rf $(VENV) site dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache node_modules
+	rm -rf $(VENV) site dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache node_modules bench/peers/.venv

@@ -88,7 +88,7 @@ def measure(protocol: str, factory: load.RequestFactory, port: int, connections:
         process.cpu_affinity([0])
         time.sleep(1.5)
         before, own = cpu(process), cpu(psutil.Process())
-        result = load.run("127.0.0.1", port, factory, connections, seconds)
+        result = load.run("127.0.0.1", port, load.always(factory), connections, seconds)
         spent, own = cpu(process) - before, cpu(psutil.Process()) - own
         total = seconds + 0.5
         assert set(result.statuses) == {200}, result.statuses

@@ -1,7 +1,8 @@
 """A load generator for HTTP/1.1 on keep-alive connections, far cheaper than any server that it drives.
 
-Each connection sends a request, waits for the whole answer and sends the next; the bytes of a request come from
-a factory, so that proofs and assertions can be made fresh. Answers need a Content-Length or chunked framing.
+Each connection sends a request, waits for the whole answer and sends the next. The bytes of a request come from a factory, so that
+proofs and assertions can be made fresh; or from a conversation, in which a request is made from the answer before it, as a code is
+redeemed and a refresh token used that the answer before has brought. Answers need a Content-Length or chunked framing.
 """
 
 import asyncio
@@ -15,6 +16,8 @@ from typing import cast
 import uvloop
 
 RequestFactory = Callable[[], bytes]
+# Given the answer before (nothing at first), the next request; one for each connection.
+Conversation = Callable[[bytes], bytes]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +40,7 @@ class Load:
 class Tally:
     """What all connections of one run share."""
 
-    request: RequestFactory
+    begin: Callable[[], Conversation]
     running: bool = True
     counting: bool = False
     failures: int = 0
@@ -50,6 +53,7 @@ class Client(asyncio.Protocol):
 
     def __init__(self, tally: Tally) -> None:
         self.tally = tally
+        self.converse = tally.begin()
         self.received = b""
         self.closed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.transport: asyncio.Transport
@@ -57,11 +61,11 @@ class Client(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast("asyncio.Transport", transport)
-        self.ask()
+        self.ask(b"")
 
-    def ask(self) -> None:
+    def ask(self, answer: bytes) -> None:
         """Send the next request."""
-        request = self.tally.request()
+        request = self.converse(answer)
         self.started = time.perf_counter()
         self.transport.write(request)
 
@@ -77,8 +81,9 @@ class Client(asyncio.Protocol):
             tally.latencies.append(time.perf_counter() - self.started)
             tally.statuses[int(data[9:12])] += 1
         if tally.running:
-            self.ask()
+            self.ask(data)
         else:
+            self.converse(data)  # what the last answer brought is not lost for the next run
             self.transport.close()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -119,16 +124,21 @@ async def drive(
     return elapsed
 
 
+def always(request: RequestFactory) -> Callable[[], Conversation]:
+    """Return conversations in which no request depends on an answer."""
+    return lambda: lambda _answer: request()
+
+
 def run(
     host: str,
     port: int,
-    request: RequestFactory,
+    begin: Callable[[], Conversation],
     connections: int = 32,
     seconds: float = 5.0,
     warm_up: float = 0.5,
 ) -> Load:
     """Load a server for so many seconds after a warm-up; connections that broke are counted as failures."""
-    tally = Tally(request)
+    tally = Tally(begin)
     elapsed = uvloop.run(drive(host, port, tally, connections, seconds, warm_up))
     return Load(len(tally.latencies) / elapsed, tally.latencies, tally.statuses, elapsed, tally.failures)
 

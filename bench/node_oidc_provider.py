@@ -1,35 +1,27 @@
-"""oidc-provider (Node.js) as a peer: start it, load it, and read the CPU that it used.
-
-    npm ci --prefix bench/peers/oidc_provider          # once; brings Node.js 22, which has SQLite
-    python -m bench.node_oidc_provider [--seconds 5] [--connections 32]
+"""oidc-provider (Node.js) as a peer: install it, start it, sign people in, and read the CPU that it used.
 
 Modes: `jwt` (ES256 access tokens), `memory` (opaque, lost at a restart), `sqlite` (opaque, durable before the answer).
 Requests per CPU second of the Node.js process, all its threads counted, are what one core gives.
 """
 
-import argparse
 import base64
+import http.client
 import json
 import os
 import subprocess
 import tempfile
-import urllib.parse
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import cast
 
 import psutil
 
-from bench import load
+from bench.conversations import CALLBACK, Server, authorization_request
 
 HOME = Path(__file__).parent / "peers" / "oidc_provider"
 MODES = ("jwt", "memory", "sqlite")
 CREDENTIALS = base64.b64encode(b"bench:bench-secret-bench-secret-bench-secret").decode()
-WARM_UP = 2.0  # seconds: V8 compiles its hot code in them
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +29,7 @@ class Peer:
     """A running oidc-provider."""
 
     mode: str
-    port: int
+    server: Server
     process: psutil.Process
 
     def cpu(self) -> float:
@@ -45,31 +37,29 @@ class Peer:
         times = self.process.cpu_times()
         return float(times.user + times.system)
 
-    def request(self, path: str, **fields: str) -> bytes:
-        """The bytes of a form POST with the client's credentials."""
-        body = urllib.parse.urlencode(fields).encode()
-        return (
-            f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1:{self.port}\r\nAuthorization: Basic {CREDENTIALS}\r\n"
-            f"Accept: application/json\r\nContent-Type: application/x-www-form-urlencoded\r\n"
-            f"Content-Length: {len(body)}\r\n\r\n"
-        ).encode() + body
+    def sign_in(self, people: int) -> list[str]:
+        """Sign so many people in and return the cookies of their sessions."""
+        return [_signed_in(self.server) for _ in range(people)]
 
-    def token_request(self) -> bytes:
-        """A client_credentials request."""
-        return self.request("/token", grant_type="client_credentials", scope="read")
 
-    def introspection_request(self, token: str) -> bytes:
-        """An introspection request for a token."""
-        return self.request("/token/introspection", token=token)
-
-    def token(self) -> str:
-        """One fresh access token."""
-        form = urllib.parse.urlencode({"grant_type": "client_credentials", "scope": "read"}).encode()
-        request = urllib.request.Request(
-            f"http://127.0.0.1:{self.port}/token", form, {"Authorization": f"Basic {CREDENTIALS}"}
+def _signed_in(server: Server) -> str:
+    cookies: dict[str, str] = {}
+    target = authorization_request(server, "").split(b" ", 2)[1].decode()
+    for _ in range(6):
+        connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=10)
+        connection.request(
+            "GET", target, headers={"Cookie": "; ".join(f"{n}={v}" for n, v in cookies.items())}
         )
-        with urllib.request.urlopen(request, timeout=10) as answer:
-            return cast("str", json.load(answer)["access_token"])
+        answer = connection.getresponse()
+        for line in answer.headers.get_all("set-cookie") or []:
+            name, _, value = line.partition(";")[0].partition("=")
+            cookies[name] = value
+        target = answer.headers["location"] or ""
+        connection.close()
+        if target.startswith(CALLBACK):
+            return "; ".join(f"{name}={value}" for name, value in cookies.items() if "session" in name)
+        target = target.removeprefix(f"http://127.0.0.1:{server.port}")
+    raise RuntimeError("oidc-provider did not sign anybody in")
 
 
 @contextmanager
@@ -92,45 +82,12 @@ def running(mode: str, core: int | None = None) -> Iterator[Peer]:
             line = node.stdout.readline()
             if not line:
                 raise RuntimeError(f"oidc-provider did not start: is `npm ci` done in {HOME.name}?")
-            yield Peer(mode, json.loads(line)["port"], process)
+            port = json.loads(line)["port"]
+            yield Peer(
+                mode,
+                Server(port, CREDENTIALS, authorize="/auth", introspect="/token/introspection"),
+                process,
+            )
         finally:
             node.terminate()
             node.wait(10)
-
-
-def measure(peer: Peer, request: load.RequestFactory, connections: int, seconds: float) -> str:
-    """One row of the report."""
-    load.run("127.0.0.1", peer.port, request, connections, WARM_UP, 0.0)
-    before = peer.cpu()
-    result = load.run("127.0.0.1", peer.port, request, connections, seconds, 0.0)
-    spent = peer.cpu() - before
-    if set(result.statuses) != {200} or result.failures:
-        raise RuntimeError(f"not every answer was 200: {dict(result.statuses)}, {result.failures} broken")
-    count = len(result.latencies)
-    return (
-        f"{result.rate:7.0f}/s  {count / spent:7.0f} per CPU second  p50 {result.percentile(0.5) * 1e3:6.2f} ms  "
-        f"p99 {result.percentile(0.99) * 1e3:6.2f} ms  CPU {spent / result.seconds:.0%}"
-    )
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--seconds", type=float, default=5.0)
-    parser.add_argument("--connections", type=int, default=32)
-    parser.add_argument("--mode", choices=MODES, action="append")
-    options = parser.parse_args()
-    os.sched_setaffinity(0, {(os.cpu_count() or 1) - 1})
-    for mode in options.mode or MODES:
-        with running(mode, core=0) as peer:
-            requests = {"token": peer.token_request()}
-            if mode != "jwt":
-                requests["introspection"] = peer.introspection_request(peer.token())
-            for name, request in requests.items():
-                row = measure(peer, partial(bytes, request), options.connections, options.seconds)
-                print(f"{mode:7} {name:14} {row}", flush=True)
-
-
-if __name__ == "__main__":
-    main()

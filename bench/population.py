@@ -61,18 +61,17 @@ async def prepare(database: str) -> None:
     await app.close()
 
 
-async def fill(database: str, begin: int, end: int) -> Known:
-    """Add live tokens number `begin` to `end`, a third of each kind, and return the secrets that are known."""
+async def fill(database: str, count: int) -> Known:
+    """Add live tokens, a third of each kind, and return the secrets that are known."""
     bulk = await open_bulk(database, os.urandom(32))
     known = Known()
     await _hurry(bulk, database)
     indexes = await _drop_indexes(bulk, database)
-    thirds = (begin // 3, end // 3)
-    now = int(time.time())
-    for start in range(*thirds, BATCH):
-        numbers = range(start, min(start + BATCH, thirds[1]))
+    third, now = count // 3, int(time.time())
+    for start in range(0, third, BATCH):
+        numbers = range(start, min(start + BATCH, third))
         await bulk.begin()
-        for statement, rows in _batch(numbers, thirds, now, known):
+        for statement, rows in _batch(numbers, third, now, known):
             await bulk.many(statement, rows)
         await bulk.commit()
     await bulk.begin()
@@ -114,13 +113,13 @@ async def _drop_indexes(bulk: Bulk, database: str) -> list[str]:
 Rows = Sequence[Values]
 
 
-def _batch(numbers: range, thirds: tuple[int, int], now: int, known: Known) -> Iterator[tuple[str, Rows]]:
+def _batch(numbers: range, third: int, now: int, known: Known) -> Iterator[tuple[str, Rows]]:
     """Return the rows of every table for some numbers, each in the order of its key."""
-    chosen = set(range(*thirds, max(1, (thirds[1] - thirds[0]) // KNOWN)))
+    chosen = range(0, third, max(1, third // KNOWN))
     yield USER, [_user(number, now) for number in numbers if number % FAMILIES_OF_ONE == 0]
     yield API_TOKEN, [_api_token(number, now) for number in numbers]
     yield SECRET, sorted(_secrets(numbers, chosen, now, known.api))
-    yield ACCESS_TOKEN, sorted(_access_tokens(numbers, chosen, thirds, now, known.access))
+    yield ACCESS_TOKEN, sorted(_access_tokens(numbers, chosen, third, now, known.access))
     yield GRANT, [_grant(number, now) for number in numbers]
     yield REFRESH_TOKEN, sorted(_refresh_tokens(numbers, chosen, now, known.refresh))
 
@@ -170,19 +169,16 @@ def _api_token(number: int, now: int) -> Values:
     )
 
 
-def _secrets(numbers: range, chosen: set[int], now: int, known: list[str]) -> Iterator[Values]:
+def _secrets(numbers: range, chosen: range, now: int, known: list[str]) -> Iterator[Values]:
     for number in numbers:
         digest = _digest(number in chosen, "a", known)
         yield digest, f"secret_{number:026d}", f"token_{number:026d}", "wwa_…", now - 86_400
 
 
-def _access_tokens(
-    numbers: range, chosen: set[int], thirds: tuple[int, int], now: int, known: list[str]
-) -> Iterator[Values]:
+def _access_tokens(numbers: range, chosen: range, third: int, now: int, known: list[str]) -> Iterator[Values]:
     # As many as were issued in the last ten minutes, in the order of their issue; they live on while they are measured.
-    span = max(1, thirds[1] - thirds[0])
     for number in numbers:
-        mark = token_format.time_mark(now - 600 + 600 * (number - thirds[0]) / span)
+        mark = token_format.time_mark(now - 600 + 600 * number / third)
         if number in chosen:
             token = token_format.make("ww", "o", os.urandom(32), mark)
             known.append(token)
@@ -221,7 +217,7 @@ def _grant(number: int, now: int) -> Values:
     )
 
 
-def _refresh_tokens(numbers: range, chosen: set[int], now: int, known: list[str]) -> Iterator[Values]:
+def _refresh_tokens(numbers: range, chosen: range, now: int, known: list[str]) -> Iterator[Values]:
     for number in numbers:
         yield _digest(number in chosen, "r", known), f"grant_{number:026d}", 0, now + YEAR
 
@@ -244,7 +240,7 @@ def main() -> None:
     options = parser.parse_args()
     started = time.perf_counter()
     asyncio.run(prepare(options.database))
-    asyncio.run(fill(options.database, 0, options.count))
+    asyncio.run(fill(options.database, options.count))
     print(f"{options.count:,} live tokens in {time.perf_counter() - started:.0f} s")
 
 

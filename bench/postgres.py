@@ -5,7 +5,7 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from bench.load import free_port
@@ -49,6 +49,13 @@ def running(binaries: Path, *, memory: str = "256MB", directory: str | None = No
             yield f"postgresql://{OWNER}@127.0.0.1:{port}/postgres"
         finally:
             _run(binaries, "pg_ctl", "stop", "-m", "immediate", "-D", f"{folder}/data")
+
+
+def create(binaries: Path, address: str, names: Sequence[str]) -> list[str]:
+    """Make databases in a cluster and return their addresses."""
+    for name in names:
+        _run(binaries, "psql", "-q", "-d", address, "-c", f"CREATE DATABASE {name}")
+    return [f"{address.rpartition('/')[0]}/{name}" for name in names]
 
 
 def _run(binaries: Path, program: str, *arguments: str) -> None:

@@ -1,8 +1,8 @@
-"""Watchword as it is measured: one worker on a fresh SQLite file, durable, bound to a core."""
+"""Starts `watchword serve` on a fresh database for the benchmark, with its clients and people in it, and reads the CPU that it used."""
 
+import asyncio
 import base64
 import contextlib
-import json
 import os
 import subprocess
 import sys
@@ -10,23 +10,38 @@ import tempfile
 import time
 import urllib.parse
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import psutil
 
+from bench.conversations import CALLBACK, SCOPE, WITHOUT_ID_TOKEN, Server
 from bench.load import free_port
+from watchword.app import App
+from watchword.flows import accounts, client_registry, sessions
+from watchword.flows.client_registry import ClientInput
+from watchword.flows.runtime import Runtime
+from watchword.settings import Settings
+from watchword.store import grants
 
 PATIENCE = 20.0
+MASTER_KEY = "WATCHWORD_MASTER_KEY"
 
 
 @dataclass(frozen=True, slots=True)
 class Watchword:
-    """A running server with one client for each token format; `started` is how many seconds the first token took."""
+    """A running server; `started` is how many seconds the first token took.
 
-    port: int
+    `jwt` and `opaque` are its clients for machines by token format, `people` the one by which people come; each of `cookies` is
+    somebody's live session.
+    """
+
     process: psutil.Process
-    credentials: dict[str, str]
+    jwt: Server
+    opaque: Server
+    people: Server
+    cookies: Sequence[str]
     first_token: float
 
     def cpu(self) -> float:
@@ -34,82 +49,95 @@ class Watchword:
         times = self.process.cpu_times()
         return float(times.user + times.system)
 
-    def request(self, path: str, client: str, **fields: str) -> bytes:
-        """The bytes of a form POST with a client's credentials."""
-        body = urllib.parse.urlencode(fields).encode()
-        return (
-            f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1:{self.port}\r\nAuthorization: Basic {self.credentials[client]}\r\n"
-            f"Accept: application/json\r\nContent-Type: application/x-www-form-urlencoded\r\n"
-            f"Content-Length: {len(body)}\r\n\r\n"
-        ).encode() + body
-
-    def token_request(self, client: str) -> bytes:
-        """A client_credentials request."""
-        return self.request("/token", client, grant_type="client_credentials", scope="read")
-
-    def token(self, client: str) -> str:
-        """One fresh access token."""
-        return fetch_token(self.port, self.credentials[client])
-
-
-def fetch_token(port: int, credentials: str) -> str:
-    """Ask for one token."""
-    form = urllib.parse.urlencode({"grant_type": "client_credentials", "scope": "read"}).encode()
-    request = urllib.request.Request(
-        f"http://127.0.0.1:{port}/token", form, {"Authorization": f"Basic {credentials}"}
-    )
-    with urllib.request.urlopen(request, timeout=10) as answer:
-        token: str = json.load(answer)["access_token"]
-        return token
+    def memory(self) -> float:
+        """Resident bytes now."""
+        return float(self.process.memory_info().rss)
 
 
 @contextlib.contextmanager
-def running(core: int | None = None) -> Iterator[Watchword]:
-    """Start a server with a client each for JWT and opaque tokens; stop it at the end."""
+def running(core: int | None = None, database: str = "watchword.db", people: int = 0) -> Iterator[Watchword]:
+    """Start a server with its clients and so many people signed in; stop it at the end."""
     with tempfile.TemporaryDirectory() as directory:
         port = free_port()
-        issuer = ("--issuer", f"http://127.0.0.1:{port}")
-        credentials = {kind: _client(directory, kind) for kind in ("jwt", "opaque")}
-        started = time.perf_counter()
-        server = subprocess.Popen(
-            [sys.executable, "-m", "watchword", "serve", "--port", str(port), *issuer],
-            cwd=directory,
-            stderr=subprocess.DEVNULL,
-            env=_environment(),
+        environment = _environment()
+        settings = Settings(
+            database=_placed(database, directory), issuer=f"http://127.0.0.1:{port}", jobs=False
         )
+        credentials, cookies = asyncio.run(_prepare(settings, environment[MASTER_KEY], people))
+        started = time.perf_counter()
+        options = ("--port", str(port), "--issuer", settings.issuer, "--database", settings.database)
+        server = subprocess.Popen(
+            [sys.executable, "-m", "watchword", "serve", *options],
+            cwd=directory,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            env=environment,
+        )
+        clients = {name: Server(port, pair) for name, pair in credentials.items()}
         try:
-            first = _first_token(port, credentials["opaque"], started)
+            first = _first_token(clients["opaque"], started)
             process = psutil.Process(server.pid)
             if core is not None:
                 process.cpu_affinity([core])
-            yield Watchword(port, process, credentials, first)
+            yield Watchword(process, **clients, cookies=cookies, first_token=first)
         finally:
             server.terminate()
             server.wait(30)
 
 
+def _placed(database: str, directory: str) -> str:
+    return database if database.startswith("postgresql://") else str(Path(directory) / database)
+
+
 def _environment() -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith("WATCHWORD_")}
-    return kept | {"WATCHWORD_LOG_LEVEL": "error"}
+    return kept | {"WATCHWORD_LOG_LEVEL": "error", MASTER_KEY: os.urandom(32).hex()}
 
 
-def _client(directory: str, kind: str) -> str:
-    command = [sys.executable, "-m", "watchword", "client", "create", kind, "--scope", "read introspect"]
-    made = subprocess.run(
-        [*command, "--token-format", kind, "--json"],
-        cwd=directory,
-        capture_output=True,
-        check=True,
-        env=_environment(),
+async def _prepare(settings: Settings, master_key: str, people: int) -> tuple[dict[str, str], list[str]]:
+    """Make clients, people, consents and sessions in the database; return credentials by client, and cookies."""
+    os.environ[MASTER_KEY] = master_key
+    app = App(settings)
+    runtime = await app.open()
+    machine = {"scope": "read introspect"}
+    person = {
+        "scope": f"{SCOPE} {WITHOUT_ID_TOKEN}",
+        "redirect_uris": [CALLBACK],
+        "grant_types": ["authorization_code", "refresh_token"],
+        "access_token_format": "opaque",
+    }
+    credentials = {
+        "jwt": await _client(runtime, **machine),
+        "opaque": await _client(runtime, **machine, access_token_format="opaque"),
+        "people": await _client(runtime, **person),
+    }
+    client_id = base64.b64decode(credentials["people"]).decode().partition(":")[0]
+    cookies = [await _signed_in(runtime, number, client_id) for number in range(people)]
+    await app.close()
+    del os.environ[MASTER_KEY]
+    return credentials, cookies
+
+
+async def _client(runtime: Runtime, **given: object) -> str:
+    made = await client_registry.register(runtime, ClientInput(name="bench", **given), actor="bench")  # type: ignore[arg-type]
+    return base64.b64encode(f"{made.client.client_id}:{made.client_secret}".encode()).decode()
+
+
+async def _signed_in(runtime: Runtime, number: int, client_id: str) -> str:
+    user = await accounts.create(runtime, username=f"person{number}", password=None, actor="bench")
+    now, audience = runtime.now(), runtime.settings.resource
+    agreed = f"{SCOPE} {WITHOUT_ID_TOKEN}"
+    await runtime.database.write(grants.remember_consent, user.id, client_id, audience, agreed, now)
+    _, cookie = await sessions.begin(
+        runtime, user.id, acr="aal1", amr=("pwd",), user_agent="bench", address="127.0.0.1"
     )
-    client = json.loads(made.stdout)
-    return base64.b64encode(f"{client['client_id']}:{client['client_secret']}".encode()).decode()
+    return f"ww-session={urllib.parse.quote(cookie)}"
 
 
-def _first_token(port: int, credentials: str, started: float) -> float:
+def _first_token(server: Server, started: float) -> float:
     while time.perf_counter() - started < PATIENCE:
         with contextlib.suppress(OSError):
-            fetch_token(port, credentials)
+            server.fetch(grant_type="client_credentials", scope="read")
             return time.perf_counter() - started
         time.sleep(0.005)
     raise RuntimeError("the server did not issue a token in time")

@@ -1,4 +1,5 @@
-// A peer to measure against: oidc-provider with one confidential client, client_credentials and introspection.
+// A peer to measure against: oidc-provider with one confidential client: client_credentials, introspection, refresh tokens that rotate,
+// and the code flow of people who are signed in.
 //
 //   node server.mjs jwt|memory|sqlite [DATABASE]
 //
@@ -6,7 +7,8 @@
 // memory: opaque access tokens in oidc-provider's own in-memory adapter: nothing survives a restart.
 // sqlite: opaque access tokens in SQLite, each answer after a durable commit (WAL, synchronous=FULL).
 //
-// Prints {"port": …} when it listens. Settings follow oidc-provider's documentation; what is not needed stays at
+// GET /bench/sign-in?id=… of the interaction signs somebody in and grants everything, so that what is measured afterwards is the flow on
+// a live session. Prints {"port": …} when it listens. Settings follow oidc-provider's documentation; what is not needed stays at
 // its default.
 import { generateKeyPairSync } from "node:crypto";
 import { createServer } from "node:http";
@@ -68,15 +70,32 @@ server.listen(0, "127.0.0.1", () => {
     clients: [{
       client_id: "bench",
       client_secret: "bench-secret-bench-secret-bench-secret",
-      grant_types: ["client_credentials"],
-      redirect_uris: [],
-      response_types: [],
+      grant_types: ["client_credentials", "authorization_code", "refresh_token"],
+      redirect_uris: ["https://app.example/cb"],
+      response_types: ["code"],
       token_endpoint_auth_method: "client_secret_basic",
       id_token_signed_response_alg: "ES256",
     }],
     jwks: { keys: [{ ...key, alg: "ES256", use: "sig", kid: "bench" }] },
-    scopes: ["read", "write"],
-    ttl: { ClientCredentials: SECONDS },
+    scopes: ["openid", "offline_access", "read", "write"],
+    ttl: { ClientCredentials: SECONDS, AccessToken: SECONDS, IdToken: SECONDS, AuthorizationCode: 60, RefreshToken: 86400,
+           Session: 86400, Grant: 86400, Interaction: 600 },
+    findAccount: (_, id) => ({ accountId: id, claims: () => ({ sub: id }) }),
+    interactions: { url: (_, interaction) => `/bench/interaction/${interaction.uid}` },
+    pkce: { required: () => true },
+    issueRefreshToken: async () => true,
+    rotateRefreshToken: true,
+    cookies: { keys: ["bench-cookie-key"] },
+    loadExistingGrant: async (ctx) => {
+      const known = ctx.oidc.result?.consent?.grantId ?? ctx.oidc.session.grantIdFor(ctx.oidc.client.clientId);
+      if (known) return ctx.oidc.provider.Grant.find(known);
+      const grant = new ctx.oidc.provider.Grant({
+        clientId: ctx.oidc.client.clientId, accountId: ctx.oidc.session.accountId });
+      grant.addOIDCScope("openid offline_access");
+      grant.addResourceScope(RESOURCE, "read write");
+      await grant.save();
+      return grant;
+    },
     features: {
       devInteractions: { enabled: false },
       clientCredentials: { enabled: true },
@@ -94,7 +113,13 @@ server.listen(0, "127.0.0.1", () => {
       },
     },
   });
-  server.on("request", provider.callback());
+  const answer = provider.callback();
+  let people = 0;
+  server.on("request", async (req, res) => {
+    if (!req.url.startsWith("/bench/interaction/")) return answer(req, res);
+    people += 1;
+    await provider.interactionFinished(req, res, { login: { accountId: `person${people}` } });
+  });
   console.log(JSON.stringify({ port }));
 });
 process.on("SIGTERM", () => process.exit(0));

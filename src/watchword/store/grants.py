@@ -178,8 +178,10 @@ async def rotate_refresh_token(
     )
     if row is None:
         return None
-    # The write takes the grant's lock before the decision reads it: concurrent refreshes decide one after the other.
-    locked = await tx.one(f"UPDATE grants SET id = id WHERE id = $1 RETURNING {_COLUMNS}", row["grant_id"])  # noqa: S608 - literals
+    # The write takes the grant's lock before the decision reads it: concurrent refreshes decide one after the other. No index holds
+    # the column, so that none is written for it.
+    lock = f"UPDATE grants SET generation = generation WHERE id = $1 RETURNING {_COLUMNS}"  # noqa: S608 - literals
+    locked = await tx.one(lock, row["grant_id"])
     if locked is None:
         return None
     grant = _grant(locked)
@@ -216,9 +218,10 @@ async def _rotate(
     faults.reach("refresh.rotated")
     await tx.run("UPDATE refresh_tokens SET sealed_successor = $1 WHERE digest = $2", sealed, digest)
     await tx.run(
-        "UPDATE refresh_tokens SET sealed_successor = NULL WHERE grant_id = $1 AND generation < $2",
+        # Those before have none: each was cleared by the second rotation after its own. A family may be thousands of tokens long.
+        "UPDATE refresh_tokens SET sealed_successor = NULL WHERE grant_id = $1 AND generation = $2",
         grant.id,
-        grant.generation,
+        grant.generation - 1,
     )
     await tx.run(
         "INSERT INTO refresh_tokens (digest, grant_id, generation, expires_at) VALUES ($1, $2, $3, $4)",

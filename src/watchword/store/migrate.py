@@ -1,14 +1,21 @@
 """The schema's versions: numbered SQL files, applied in order, each once, each in one transaction.
 
-Owns the table `schema_versions`. A database whose schema is newer than this program is refused, not guessed at.
+Owns the table `schema_versions`. Theory of operation. A migration *expands*: it adds tables, indexes, and columns that may be left out, so
+that nodes of the release before go on serving beside it. What is used no more is taken away by a migration named `contract_…`, in a
+release after the one that stopped using it. A node may therefore start on a schema that is newer by expansions alone, for `ROLLING`
+seconds after they were applied: that is what an update of one node after the other, or the way back from it, needs. Any other newer
+schema is refused, not guessed at.
 """
 
+import asyncio
 import re
 import sqlite3
 import time
+from collections.abc import Sequence
 from importlib import resources
 from typing import Any
 
+from watchword.store import faults
 from watchword.store.database import StorageUnavailable
 
 TABLE = (
@@ -24,7 +31,14 @@ _ASIDE = {
     MOVED: "the database was moved away by `watchword move`: use the one that it was moved to",
 }
 
-LOCK = 0x77617463  # of the advisory lock under which one node migrates and the others wait
+CONTRACT = "contract_"
+ROLLING = 86_400
+# One node migrates and the others wait for the lock of this row, which any database has; it is gone when the migration is committed.
+CLAIM = "INSERT INTO schema_versions VALUES (-1, 'migrating', 0) ON CONFLICT (version) DO UPDATE SET name = excluded.name"
+UNCLAIM = "DELETE FROM schema_versions WHERE version = -1"
+VERSIONS = "SELECT version, name, applied_at FROM schema_versions ORDER BY version"
+ATTEMPTS = 5
+Applied = Sequence[tuple[int, str, int]]
 # Text is compared byte by byte, as SQLite does: the order of identifiers must not depend on a server's locale, nor an index
 # break when the locale's rules change with an update of the operating system.
 _TEXT_COLUMN = re.compile(r"(?m)^(\s*\w+|ALTER TABLE \w+ ADD COLUMN \w+) TEXT\b")
@@ -63,18 +77,27 @@ def refuse_newer(current: int) -> None:
         )
 
 
+def check_applied(applied: Applied, now: float) -> int:
+    """Return the version of a schema on which a node of this release may run, or raise StorageUnavailable."""
+    current, newest = max((row[0] for row in applied), default=0), migrations()[-1][0]
+    unknown = [row for row in applied if row[0] > newest]
+    if current in _ASIDE or any(name.startswith(CONTRACT) or now - at > ROLLING for _, name, at in unknown):
+        refuse_newer(current)
+    return current
+
+
 def apply_sqlite(connection: sqlite3.Connection) -> None:
     """Bring an SQLite database up to date; concurrent processes wait for one another."""
     connection.execute("BEGIN IMMEDIATE")
     try:
         connection.execute(TABLE)
-        current = connection.execute("SELECT COALESCE(MAX(version), 0) FROM schema_versions").fetchone()[0]
-        refuse_newer(current)
+        current = check_applied([tuple(row) for row in connection.execute(VERSIONS)], time.time())
         for number, name, body in migrations():
             if number <= current:
                 continue
             for statement in body:
                 connection.execute(statement)
+                faults.reach("migration.applied")
             connection.execute(
                 "INSERT INTO schema_versions VALUES (?1, ?2, ?3)", (number, name, int(time.time()))
             )
@@ -91,17 +114,39 @@ async def apply_postgres(connection: Any) -> None:
         raise StorageUnavailable(
             f"the database's encoding is {encoding}: create it anew with CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0"
         )
+    for attempt in range(ATTEMPTS):
+        try:
+            await _expand(connection)
+            return
+        except Exception as error:
+            # Somebody made the first table at the same moment, or a database that does not wait for locks wants another attempt.
+            if (
+                getattr(error, "sqlstate", None) not in ("23505", "42P07", "40001", "40P01")
+                or attempt == ATTEMPTS - 1
+            ):
+                raise
+            await asyncio.sleep(0.05 * 2**attempt)
+
+
+async def _expand(connection: Any) -> None:
+    if await connection.fetchval("SELECT to_regclass('schema_versions')") is None:
+        await connection.execute(TABLE)
+    elif check_applied(await _applied(connection), time.time()) >= migrations()[-1][0]:
+        return
     async with connection.transaction(isolation="read_committed"):
         await connection.execute("SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = '60s'")
-        await connection.execute("SELECT pg_advisory_xact_lock($1)", LOCK)
-        if await connection.fetchval("SELECT to_regclass('schema_versions')") is None:
-            await connection.execute(TABLE)
-        current = await connection.fetchval("SELECT COALESCE(MAX(version), 0) FROM schema_versions")
-        refuse_newer(current)
+        await connection.execute(CLAIM)
+        current = check_applied(await _applied(connection), time.time())
         for number, name, body in migrations():
+            for statement in body if number > current else ():
+                await connection.execute(for_postgres(statement))
+                faults.reach("migration.applied")
             if number > current:
-                for statement in body:
-                    await connection.execute(for_postgres(statement))
                 await connection.execute(
                     "INSERT INTO schema_versions VALUES ($1, $2, $3)", number, name, int(time.time())
                 )
+        await connection.execute(UNCLAIM)
+
+
+async def _applied(connection: Any) -> Applied:
+    return [tuple(row) for row in await connection.fetch(VERSIONS)]

@@ -7,8 +7,8 @@ from watchword.flows import introspection, proofs
 from watchword.flows.client_auth import Credentials
 from watchword.flows.runtime import Runtime
 from watchword.flows.token_verification import Use
-from watchword.oauth import dpop, mtls
-from watchword.oauth.bearer import challenge
+from watchword.oauth import bearer, dpop, mtls
+from watchword.oauth.bearer import PresentedToken
 from watchword.oauth.errors import OAuthError
 from watchword.oauth.scopes import is_reserved
 
@@ -57,19 +57,17 @@ async def authenticate(
 
     A call in which a token only speaks `about_itself` is open to tokens for any resource and path.
     """
-    scheme, _, token = (credentials.authorization or "").partition(" ")
-    if scheme.lower() not in ("bearer", "dpop") or not token.strip():
-        raise OAuthError("invalid_token", "Send an access token: Authorization: Bearer …", challenge="Bearer")
+    presented = read(credentials.authorization)
     answer = await introspection.introspect(
-        runtime, token.strip(), Use(credentials.address, path, any_path=about_itself)
+        runtime, presented.token, Use(credentials.address, path, any_path=about_itself)
     )
     claims = answer.claims
     if not answer.active or not (about_itself or any_audience or _is_for(runtime, answer.audience)):
         raise _refused(f"not active or not for this server: {answer.reason}")
     cnf = claims.get("cnf")
     if isinstance(cnf, dict):
-        await _check_possession(runtime, credentials, scheme, token.strip(), path, cnf)
-    elif scheme.lower() == "dpop":
+        await _check_possession(runtime, credentials, presented, path, cnf)
+    elif presented.scheme == "dpop":
         raise _refused("the token is not bound to a key")
     exp = claims.get("exp")
     return Caller(
@@ -84,12 +82,32 @@ async def authenticate(
     )
 
 
+def read(
+    authorization: str | None, body_token: str | None = None, query_token: str | None = None
+) -> PresentedToken:
+    """Return the one token of a request; raise `invalid_token` or `invalid_request` with the challenge (RFC 6750 §3.1)."""
+    headers = () if authorization is None else (authorization,)
+    try:
+        found = bearer.read_request(headers, body_token=body_token, query_token=query_token)
+    except OAuthError as error:
+        raise OAuthError(
+            error.code,
+            error.description,
+            challenge=bearer.challenge(
+                "Bearer", {"error": error.code, "error_description": error.description}
+            ),
+        ) from None
+    if found is None:  # §3.1: no error code when nothing was presented
+        raise OAuthError("invalid_token", "Send an access token: Authorization: Bearer …", challenge="Bearer")
+    return found
+
+
 def _is_for(runtime: Runtime, audience: tuple[str, ...]) -> bool:
     return runtime.settings.issuer in audience or runtime.settings.resource in audience
 
 
 async def _check_possession(
-    runtime: Runtime, credentials: Credentials, scheme: str, token: str, path: str, cnf: dict[str, object]
+    runtime: Runtime, credentials: Credentials, presented: PresentedToken, path: str, cnf: dict[str, object]
 ) -> None:
     x5t = cnf.get("x5t#S256")
     if isinstance(x5t, str) and not mtls.is_bound(credentials.certificate, x5t):  # RFC 8705 §3
@@ -97,11 +115,16 @@ async def _check_possession(
     jkt = cnf.get("jkt")
     if isinstance(x5t, str) and jkt is None:
         return
-    if not isinstance(jkt, str) or scheme.lower() != "dpop" or credentials.dpop is None:  # RFC 9449 §7.1
+    if not isinstance(jkt, str) or presented.scheme != "dpop" or credentials.dpop is None:  # RFC 9449 §7.1
         raise _proof_refused(OAuthError("invalid_token", "The token is bound to a key: send a DPoP proof."))
     try:
         await proofs.check(
-            runtime, credentials.dpop, credentials.method, path, access_token=token, expected_jkt=jkt
+            runtime,
+            credentials.dpop,
+            credentials.method,
+            path,
+            access_token=presented.token,
+            expected_jkt=jkt,
         )
     except OAuthError as error:
         raise _proof_refused(error) from None
@@ -118,7 +141,7 @@ def _proof_refused(error: OAuthError) -> OAuthError:
         error.code,
         error.description,
         detail=error.detail,
-        challenge=challenge("DPoP", parameters),
+        challenge=bearer.challenge("DPoP", parameters),
         status=401,
     )
 

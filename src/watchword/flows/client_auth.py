@@ -136,7 +136,9 @@ def _form_decode(text: str) -> str:
     pieces = raw.split(b"%")
     decoded = bytearray(pieces[0])
     for piece in pieces[1:]:
-        decoded += bytes((int(piece[:2].decode("ascii"), 16),)) + piece[2:]
+        if len(piece) < 2:
+            raise ValueError
+        decoded += binascii.unhexlify(piece[:2]) + piece[2:]
     return decoded.decode("utf-8")
 
 
@@ -185,6 +187,7 @@ async def _authenticate(runtime: Runtime, presented: Presented) -> tuple[Client,
             raise refused("unknown or disabled client", basic=presented.basic)
         check = CLIENT_AUTH[client.token_endpoint_auth_method]
         if presented.method != client.token_endpoint_auth_method and not _by_certificate(client, presented):
+            _check_dummy(presented.credential)
             raise refused(
                 f"client is registered for {client.token_endpoint_auth_method}", basic=presented.basic
             )
@@ -212,7 +215,7 @@ def _by_certificate(client: Client, presented: Presented) -> bool:
 
 
 def _check_dummy(credential: str) -> None:
-    # An unknown client costs what a known one does (CL-03).
+    # An unknown client, or one that authenticates otherwise, costs what a known one does (CL-03).
     hmac.compare_digest(token_format.digest(credential), bytes(32))
 
 

@@ -7,17 +7,19 @@ What a token or answer then says is decided in `oauth.claims`.
 from collections.abc import Collection
 
 from watchword.oauth import claims
-from watchword.oauth.claims import SCOPE_CLAIMS, ScopeClaims
+from watchword.oauth.claims import OF_THE_ACCOUNT, RESERVED, SCOPE_CLAIMS, ScopeClaims
 from watchword.oauth.clients import Client
 from watchword.oauth.errors import OAuthError
 from watchword.settings import Settings, SettingsError
 from watchword.store.users import User
 
+NEVER_ATTRIBUTES = RESERVED | OF_THE_ACCOUNT
+
 
 def of(user: User) -> dict[str, object]:
-    """Return the claims of a person; what the account itself says wins over an attribute."""
+    """Return the claims of a person; what belongs to the account or to the protocols is never an attribute (AD-06)."""
     told: dict[str, object] = {
-        **user.attributes,
+        **{name: value for name, value in user.attributes.items() if name not in NEVER_ATTRIBUTES},
         "name": user.display_name or user.username,
         "preferred_username": user.username,
     }

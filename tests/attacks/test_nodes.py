@@ -5,8 +5,11 @@ import base64
 import contextlib
 import itertools
 import json
+import os
+import shutil
+import tempfile
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 
 import asyncpg  # type: ignore[import-untyped]  # the driver ships no types
@@ -14,8 +17,8 @@ import httpx
 import pytest
 import pytest_asyncio
 from tests.fixtures.people import PASSWORD, Person
-from tests.fixtures.postgres import Store
-from tests.fixtures.servers import Server, open_server, together
+from tests.fixtures.postgres import Cluster, Store
+from tests.fixtures.servers import Server, free_port, open_server, together
 from tests.flows.test_authorization_code import obtain_code, redeem, refresh, register
 from tests.flows.test_people import add_totp, another, code_of
 
@@ -289,6 +292,59 @@ async def test_mn_07_a_conflict_is_tried_again_inside(
         assert "retry-after" in refused.headers
         cluster.sql("DROP TRIGGER conflict ON refresh_tokens", name)
         assert (await refresh(a, client, tokens["refresh_token"])).status_code == 200
+
+
+@contextlib.contextmanager
+def standby(store: Store, delay: str) -> Iterator[tuple[str, Cluster]]:
+    """Run a standby of the cluster that is behind by a while."""
+    cluster = store.cluster
+    assert cluster is not None
+    folder = Path(tempfile.mkdtemp(prefix="watchword-standby-"))
+    if os.geteuid() == 0:
+        shutil.chown(folder, "postgres", "postgres")
+    copy = Cluster(folder, cluster.binaries, free_port(), cluster.password)
+    try:
+        source = f"host=127.0.0.1 port={cluster.port} user=watchword password={cluster.password}"
+        cluster.run("pg_basebackup", "-D", str(copy.data), "-d", source, "-R", "-c", "fast")
+        with (copy.data / "postgresql.auto.conf").open("a") as stream:
+            stream.write(f"recovery_min_apply_delay = '{delay}'\n")
+        copy.start()
+        yield copy.address(store.address.rpartition("/")[2]), copy
+    finally:
+        with contextlib.suppress(RuntimeError):
+            copy.stop()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.mark.postgres
+async def test_mn_08_a_standby_that_is_behind_answers_lists_and_never_whether_a_token_lives(
+    postgres_store: Store, tmp_path: Path
+) -> None:
+    await postgres_store.node()
+    await postgres_store.close()
+    with standby(postgres_store, "2s") as (address, copy):
+        options = {"key_file": str(tmp_path / "key"), "database": postgres_store.address}
+        async with open_server(tmp_path, database_replica=address, **options) as server:
+            client = await server.client(access_token_format="opaque", scope="introspect")
+            admin = await server.token(scope="watchword:tokens:read")
+            headers = {"authorization": f"Bearer {admin.secret}"}
+
+            async def listed() -> bool:
+                answer = await server.http.get("/api/v1/tokens", headers=headers)
+                assert answer.status_code == 200
+                return admin.token.id in answer.text
+
+            assert not await listed(), "the list is answered by the standby, which is behind"
+            token = (await server.grant(client)).json()["access_token"]
+            assert (await server.post("/introspect", client, token=token)).json()["active"] is True
+            assert (await server.post("/revoke", client, token=token)).status_code == 200
+            assert await is_dead(server, client, token), "introspection asks the primary"
+            begun = time.monotonic()
+            while not await listed():
+                assert time.monotonic() - begun < 15
+                await asyncio.sleep(0.05)
+            copy.stop()
+            assert await listed(), "without the standby the primary answers"
 
 
 @pytest.mark.parametrize(

@@ -171,7 +171,8 @@ class Patroni:
             if primary is not None and named and running and self.has_standby(primary):
                 return primary
             time.sleep(0.5)
-        raise AssertionError(f"no safe cluster: {[member.state() for member in self.members]}")
+        said = [(self.folder / f"{member.name}.log").read_text()[-1500:] for member in self.members]
+        raise AssertionError("no safe cluster:\n" + "\n\n".join(said))
 
     def has_standby(self, primary: Member) -> bool:
         """Whether somebody confirms the primary's commits."""

@@ -101,9 +101,9 @@ def test_f_08_the_primary_is_lost_under_load(drill: Drill, tmp_path: Path) -> No
         with drill.load(world, 3, seed=8) as load, Probe(world) as probe:
             for n in range(FAILOVERS):
                 time.sleep(chance.uniform(1, 3))
-                primary = cluster.wait_until_safe(90)
+                primary = cluster.wait_until_safe(180)
                 faults[n % len(faults)](cluster, primary)
-                cluster.wait_until_safe(90)
+                cluster.wait_until_safe(180)
             for node in world.nodes:
                 node.wait()
             time.sleep(2)

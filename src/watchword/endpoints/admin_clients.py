@@ -165,7 +165,7 @@ async def create_client(call: Call) -> ClientIssued:
 async def list_clients(call: Call) -> ClientPage:
     """List clients."""
     runtime, query = call.request.runtime, call.query
-    found = await runtime.database.read(
+    found = await runtime.lists.read(
         store.list_clients,
         after=paging.open_cursor(runtime, "clients", query.cursor),
         limit=query.limit + 1,

@@ -86,7 +86,7 @@ async def revoke_key(call: Call) -> KeyList:
 async def list_events(call: Call) -> EventPage:
     """List audit events, newest first."""
     runtime, query = call.request.runtime, call.query
-    found = await runtime.database.read(
+    found = await runtime.lists.read(
         events.list_events,
         limit=query.limit + 1,
         before=position_of(paging.open_cursor(runtime, "events", query.cursor)),

@@ -192,7 +192,7 @@ async def list_tokens(call: Call) -> TokenPage:
     """List API tokens, newest first."""
     runtime, query = call.request.runtime, call.query
     owner = (await api_tokens.resolve_owner(runtime, query.owner))[1] if query.owner else ""
-    found = await runtime.database.read(
+    found = await runtime.lists.read(
         store.list_tokens,
         after=paging.open_cursor(runtime, "tokens", query.cursor),
         limit=query.limit + 1,

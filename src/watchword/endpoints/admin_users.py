@@ -170,7 +170,7 @@ async def _subject(call: Call) -> User:
 async def list_users(call: Call) -> UserPage:
     """List accounts."""
     runtime, query = call.request.runtime, call.query
-    found = await runtime.database.read(
+    found = await runtime.lists.read(
         users.list_users,
         after=paging.open_cursor(runtime, "users", query.cursor),
         limit=query.limit + 1,

@@ -128,7 +128,7 @@ async def live_sessions(
     runtime: Runtime, user_id: str, *, after: str = "", limit: int = 100
 ) -> list[Session]:
     """Return live sessions, newest first, of one person or of all (an empty identifier)."""
-    return await runtime.database.read(
+    return await runtime.lists.read(
         sessions.list_sessions, user_id=user_id, now=runtime.now(), after=after, limit=limit
     )
 

@@ -16,7 +16,7 @@ from watchword.flows.revocation_feed import RevocationFeed
 from watchword.flows.usage import Usage
 from watchword.oauth import token_format
 from watchword.settings import Settings
-from watchword.store.database import Database
+from watchword.store.database import Database, Reader
 
 MAX_CACHED = 20_000
 Trust = Callable[[bytes], None]
@@ -35,6 +35,8 @@ class Runtime:
     outbound: Outbound = field(default_factory=Outbound)
     # Makes the server's own handshake accept a certificate; None where it asks for none.
     trust_certificate: Trust | None = None
+    # A copy for lists that may be behind; None where the database answers them.
+    replica: Reader | None = None
     # The folder where the workers of this server leave what they count; None where there is one process.
     shared: str | None = None
     # Decoded rows by kind and key, each with the database version that it was read at.
@@ -47,6 +49,11 @@ class Runtime:
 
     def __post_init__(self) -> None:
         self.feed = RevocationFeed(self.settings, self.database, self.keyring, self.clock)
+
+    @property
+    def lists(self) -> Reader:
+        """What answers lists for administrators; never ask it about the life of a token (MN-08)."""
+        return self.replica or self.database
 
     def now(self) -> int:
         """Return the time in Unix seconds."""

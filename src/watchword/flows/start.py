@@ -50,7 +50,13 @@ async def open_runtime(
     except BaseException:
         await database.close()
         raise
-    return Runtime(settings, database, master, keyring, clock)
+    runtime = Runtime(settings, database, master, keyring, clock)
+    if settings.database_replica:
+        from watchword.store.postgres_replica import Replica
+
+        runtime.replica = replica = Replica(settings.database_replica, database, settings.database_timeout)
+        await replica.open()
+    return runtime
 
 
 async def remember_issuer(runtime: Runtime) -> None:
@@ -66,6 +72,8 @@ async def close_runtime(runtime: Runtime) -> None:
     except StorageUnavailable as error:  # counters are worth no failed stop
         log.warning("usage.lost", reason=error.reason)
     finally:
+        if runtime.replica is not None:
+            await runtime.replica.close()
         await runtime.database.close()
 
 

@@ -18,6 +18,10 @@ def check(settings: Settings) -> Settings:
     _check_certificates(settings)
     if not re.fullmatch(r"[a-z][a-z0-9]{1,9}", settings.brand):
         raise SettingsError("brand must be 2 to 10 lower-case letters or digits and start with a letter")
+    if settings.database_replica and not (
+        settings.is_postgres and settings.database_replica.startswith(("postgresql://", "postgres://"))
+    ):
+        raise SettingsError("database_replica names a standby of the PostgreSQL server that database names")
     if settings.api_token_lifetime > settings.api_token_max_lifetime:
         raise SettingsError("api_token_lifetime must not exceed api_token_max_lifetime")
     if not settings.signing_algorithms:

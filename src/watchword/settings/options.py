@@ -88,6 +88,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     key_file: str | None = None
     audit_retention: Seconds = 400 * DAY
     database_timeout: Seconds = 5
+    database_replica: str | None = None
     database_pool: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 10
 
     # What it issues

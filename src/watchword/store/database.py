@@ -76,6 +76,21 @@ class Database(Protocol):
         """Finish what was accepted, then disconnect."""
 
 
+class Reader(Protocol):
+    """What answers reads: the database itself, or a copy that may be behind."""
+
+    async def read(
+        self,
+        operation: Callable[Concatenate[Transaction, P], Awaitable[T]],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> T:
+        """Run an operation that changes nothing."""
+
+    async def close(self) -> None:
+        """Disconnect."""
+
+
 class StorageUnavailable(Exception):
     """The database cannot keep the promise now. `unknown` says that a commit may have happened all the same."""
 

@@ -24,6 +24,7 @@ from watchword.store.changes import Changes
 from watchword.store.database import StorageUnavailable, check_values
 from watchword.store.postgres_errors import (
     FAILURES,
+    OPENING,
     is_conflict,
     is_definite,
     is_lost,
@@ -43,8 +44,6 @@ POOL_SIZE = 10
 POOL_WAIT = 1.0
 ATTEMPTS = 6
 MAX_BATCH = 256
-# What an address that cannot be understood raises counts as well.
-OPENING: tuple[type[Exception], ...] = (*FAILURES, ValueError, OverflowError)
 MAX_APPENDING = 20_000
 BEGIN = "BEGIN ISOLATION LEVEL READ COMMITTED"
 # An administrator may ask for more than `on`; less would acknowledge what a power loss can undo.

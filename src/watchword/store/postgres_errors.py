@@ -13,6 +13,8 @@ FAILURES: tuple[type[Exception], ...] = (
     asyncpg.InterfaceError,
     asyncpg.InternalClientError,
 )
+# While connecting, what an address that cannot be understood raises counts as well.
+OPENING: tuple[type[Exception], ...] = (*FAILURES, ValueError, OverflowError)
 # Classes of SQLSTATE that say something about the server, not about the statement: connection, read-only or ended transaction,
 # authorization, catalogue, resources, locks, intervention, system, damage.
 _SERVER_CLASSES = frozenset({"08", "25", "28", "3D", "53", "55", "57", "58", "XX"})

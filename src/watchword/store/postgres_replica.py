@@ -1,0 +1,70 @@
+"""A PostgreSQL standby for reads that may be behind: lists for administrators, and nothing that the life of a token hangs on (MN-08).
+
+Owns its own few connections and the way back to the primary: what the standby does not answer the primary does, and a standby that
+failed is left alone for a while.
+"""
+
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any, Concatenate, ParamSpec, TypeVar
+
+import asyncpg  # type: ignore[import-untyped]  # the driver ships no types
+
+from watchword.store.database import Database, StorageUnavailable, Transaction
+from watchword.store.postgres_errors import FAILURES, OPENING
+from watchword.store.postgres_transaction import PostgresTransaction
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+CONNECTIONS = 3
+PATIENCE = 1.0  # seconds for a connection
+LEFT_ALONE = 5.0
+
+
+class Replica:
+    """Reads from a standby, or from the primary in its place."""
+
+    def __init__(self, address: str, primary: Database, timeout: int) -> None:
+        self._address = address
+        self._primary = primary
+        self._timeout = timeout
+        self._pool: Any = None
+        self._until = 0.0
+
+    async def open(self) -> None:
+        """Prepare; the standby is first spoken to when it is needed."""
+        try:
+            self._pool = await asyncpg.create_pool(
+                self._address,
+                min_size=0,
+                max_size=CONNECTIONS,
+                timeout=PATIENCE,
+                command_timeout=self._timeout,
+                server_settings={
+                    "application_name": "watchword-lists",
+                    "default_transaction_read_only": "on",
+                },
+            )
+        except OPENING as error:
+            raise StorageUnavailable("database_replica is not a valid address") from error
+
+    async def close(self) -> None:
+        """Disconnect."""
+        if self._pool is not None:
+            self._pool.terminate()
+
+    async def read(
+        self,
+        operation: Callable[Concatenate[Transaction, P], Awaitable[T]],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> T:
+        """Run an operation that changes nothing and may be answered with what was so a while ago."""
+        if time.monotonic() >= self._until:
+            try:
+                async with self._pool.acquire(timeout=PATIENCE) as connection:
+                    return await operation(PostgresTransaction(connection, None), *args, **kwargs)
+            except FAILURES:
+                self._until = time.monotonic() + LEFT_ALONE
+        return await self._primary.read(operation, *args, **kwargs)

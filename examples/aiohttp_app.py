@@ -48,6 +48,7 @@ def make_app() -> web.Application:
     made.router.add_get("/orders", orders)
     made.router.add_view("/reports", Reports)
     made.router.add_get("/transfer", transfer)
+    guard.publish(made, ("orders:read",))
     return made
 
 

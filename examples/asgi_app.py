@@ -4,7 +4,7 @@ import json
 import os
 
 from watchword.guard import Guard, Policy, Principal
-from watchword.guard.asgi import Application, GuardMiddleware, Receive, Scope, Send
+from watchword.guard.asgi import Application, GuardMiddleware, MetadataMiddleware, Receive, Scope, Send
 
 issuer = os.environ.get("WATCHWORD_URL", "http://localhost:8000")
 audience = os.environ.get("API_URL", "http://localhost:8001")
@@ -30,9 +30,12 @@ ROUTES: dict[str, Application] = {
 }
 
 
-async def app(scope: Scope, receive: Receive, send: Send) -> None:
+async def shop(scope: Scope, receive: Receive, send: Send) -> None:
     if scope["type"] in ("http", "websocket"):
         await ROUTES[scope["path"]](scope, receive, send)
+
+
+app = MetadataMiddleware(shop, guard, ("orders:read",))
 
 
 async def _answer(send: Send, document: object) -> None:

@@ -22,7 +22,7 @@ if not settings.configured:
     settings.configure(**SETTINGS)
     django.setup()
 
-from watchword.guard.django import Guard, Policy  # noqa: E402  settings come first
+from watchword.guard.django import Guard, Policy, metadata_path  # noqa: E402  settings come first
 
 issuer = os.environ.get("WATCHWORD_URL", "http://localhost:8000")
 audience = os.environ.get("API_URL", "http://localhost:8001")
@@ -60,6 +60,7 @@ urlpatterns = [
     path("orders", orders),
     path("reports", reports),
     path("transfer", transfer),
+    metadata_path(guard, ("orders:read",)),
 ]
 app = get_wsgi_application()
 async_app = get_asgi_application()

@@ -25,6 +25,7 @@ if not settings.configured:
 from rest_framework.response import Response  # noqa: E402  settings come first
 from rest_framework.views import APIView  # noqa: E402  settings come first
 
+from watchword.guard.django import metadata_path  # noqa: E402  settings come first
 from watchword.guard.drf import Guard, Policy  # noqa: E402  settings come first
 
 issuer = os.environ.get("WATCHWORD_URL", "http://localhost:8000")
@@ -65,5 +66,6 @@ urlpatterns = [
     path("orders", Orders.as_view()),
     path("reports", Reports.as_view()),
     path("transfer", Transfer.as_view()),
+    metadata_path(guard, ("orders:read",)),
 ]
 app = get_wsgi_application()

@@ -55,8 +55,10 @@ class AsyncPublic:
 
 app = falcon.App()
 app.add_route("/public", Public())
+guard.publish(app, ("orders:read",))
 async_app = falcon.asgi.App()
 async_app.add_route("/public", AsyncPublic())
+guard.publish(async_app, ("orders:read",))
 for path, needed in NEEDS.items():
     app.add_route(path, resource(needed))
     async_app.add_route(path, async_resource(needed))

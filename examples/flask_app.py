@@ -11,6 +11,7 @@ audience = os.environ.get("API_URL", "http://localhost:8001")
 guard = Guard(issuer, audience=audience)
 STEP_UP = Policy(acr=("2",), max_age=300)  # a second factor, used within five minutes
 app = Flask(__name__)
+guard.publish(app, ("orders:read",))
 
 
 @app.get("/public")

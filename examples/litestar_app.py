@@ -42,4 +42,4 @@ async def transfer(request: Request[Any, Any, Any]) -> dict[str, str]:
     return {"sub": who.subject, "kind": who.kind}
 
 
-app = Litestar([public, whoami, orders, reports, transfer])
+app = Litestar([public, whoami, orders, reports, transfer, guard.metadata_handler(("orders:read",))])

@@ -19,6 +19,7 @@ if not settings.configured:
 
 from ninja import NinjaAPI  # noqa: E402  settings come first
 
+from watchword.guard.django import metadata_path  # noqa: E402  settings come first
 from watchword.guard.ninja import Guard, Policy  # noqa: E402  settings come first
 
 issuer = os.environ.get("WATCHWORD_URL", "http://localhost:8000")
@@ -54,5 +55,5 @@ def transfer(request: Any) -> dict[str, str]:
     return {"sub": request.auth.subject, "kind": request.auth.kind}
 
 
-urlpatterns = [path("", api.urls)]
+urlpatterns = [path("", api.urls), metadata_path(guard, ("orders:read",))]
 app = get_asgi_application()

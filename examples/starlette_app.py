@@ -31,5 +31,6 @@ app = Starlette(
         Route("/orders", guard.require("orders:read")(whoami)),
         Route("/reports", guard.require("orders:read", "reports:read")(whoami)),
         Route("/transfer", guard.require(policy=STEP_UP)(whoami)),
+        guard.metadata_route(("orders:read",)),
     ]
 )

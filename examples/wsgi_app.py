@@ -5,7 +5,7 @@ import os
 from collections.abc import Iterable
 
 from watchword.guard import Guard, Policy, Principal
-from watchword.guard.wsgi import Application, Environ, GuardMiddleware, StartResponse
+from watchword.guard.wsgi import Application, Environ, GuardMiddleware, MetadataMiddleware, StartResponse
 
 issuer = os.environ.get("WATCHWORD_URL", "http://localhost:8000")
 audience = os.environ.get("API_URL", "http://localhost:8001")
@@ -31,8 +31,11 @@ ROUTES: dict[str, Application] = {
 }
 
 
-def app(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+def shop(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
     return ROUTES[environ["PATH_INFO"]](environ, start_response)
+
+
+app = MetadataMiddleware(shop, guard, ("orders:read",))
 
 
 def _answer(start_response: StartResponse, document: object) -> list[bytes]:

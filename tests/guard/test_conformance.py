@@ -127,7 +127,8 @@ def application(request: pytest.FixtureRequest, auth: Auth) -> Iterator[tuple[st
     module, opened = APPLICATIONS[name]
     with opened() as call:
         guard = auth.guard(load(module).guard)
-        guard.resource_metadata = METADATA
+        if name.startswith("grpc"):  # which publishes no metadata itself
+            guard.resource_metadata = METADATA
         yield name, call
 
 
@@ -156,6 +157,19 @@ def test_no_method_and_no_place_gets_around_the_guard(application: tuple[str, Ca
         assert (in_query.status, in_query.challenge) == (401, ANONYMOUS), "UI-02"
         assert call("HEAD", "/orders", []).status in (401, 405)
     assert not any(answer.says("sub") for answer in refused)
+
+
+def test_the_challenge_leads_to_the_metadata_and_they_to_the_issuer(
+    application: tuple[str, Call], auth: Auth
+) -> None:
+    name, call = application
+    if name.startswith("grpc"):
+        return
+    assert WHERE in str(call("GET", "/orders", []).challenge)
+    answer = call("GET", METADATA.removeprefix(BASE), [])
+    assert (answer.status, answer.says("resource")) == (200, BASE), "RFC 9728 section 3.3"
+    assert answer.says("authorization_servers") == [auth.issuer]
+    assert answer.says("scopes_supported") == ["orders:read"]
 
 
 def test_a_revocation_is_noticed_with_the_next_request(application: tuple[str, Call], auth: Auth) -> None:

@@ -1,0 +1,158 @@
+"""Issuers that are not Watchword, and several in one guard: keys through rotation and outage, and nobody's word for another's."""
+
+import asyncio
+from collections.abc import Iterator
+
+import pytest
+from tests.fixtures.other_issuer import OtherIssuer
+
+from watchword.guard import Guard, Principal, Refused, Trusted, keys
+from watchword.guard.presented import Presented
+from watchword.jose import jwk
+
+API = "https://api.example.com"
+
+
+@pytest.fixture
+def other() -> Iterator[OtherIssuer]:
+    """An issuer that is not Watchword."""
+    with OtherIssuer() as issuer:
+        yield issuer
+
+
+async def ask(guard: Guard, token: str) -> Principal:
+    """Present a token."""
+    return await guard.authenticate(Presented(authorization=(f"Bearer {token}",)))
+
+
+async def refusal(guard: Guard, token: str) -> int:
+    """Return the status with which a token is refused."""
+    with pytest.raises(Refused) as refused:
+        await ask(guard, token)
+    return refused.value.status
+
+
+async def test_tokens_of_any_issuer_are_verified_by_its_published_keys(other: OtherIssuer) -> None:
+    guard = Guard(other.issuer, audience=API)
+    who = await ask(guard, other.token())
+    assert (who.subject, who.issuer, who.scopes) == ("them", other.issuer, {"orders:read"})
+    stranger = jwk.generate("ES256", "first")
+    for bad in (
+        other.token(stranger),
+        other.token(iss="https://elsewhere.example.com"),
+        other.token(aud="x"),
+    ):
+        assert await refusal(guard, bad) == 401
+    await guard.close()
+
+
+async def test_an_issuer_with_a_style_of_its_own_is_described(other: OtherIssuer) -> None:
+    described = Trusted(issuer=other.issuer, types=("at+jwt", "JWT"), algorithms=("RS256", "ES256"))
+    guard, strict = Guard(described, audience=API), Guard(other.issuer, audience=API)
+    token = other.token(typ="JWT", client_id=None, azp="web", jti=None, scope=None, scp=["orders:read"])
+    who = await ask(guard, token)
+    assert (who.client_id, who.scopes) == ("web", {"orders:read"})
+    assert await refusal(strict, token) == 401, "what is not said is expected as RFC 9068 has it"
+    assert await refusal(guard, other.token(typ="JWT", nonce="n")) == 401, "an ID token is no access token"
+    for one in (guard, strict):
+        await one.close()
+
+
+async def test_a_key_signs_by_its_own_algorithm_and_only_by_one_that_is_trusted(other: OtherIssuer) -> None:
+    other.keys = [jwk.generate("RS256", "rsa"), jwk.generate("EdDSA", "ed")]
+    guard = Guard(Trusted(issuer=other.issuer, algorithms=("RS256",)), audience=API)
+    assert (await ask(guard, other.token())).subject == "them"
+    assert await refusal(guard, other.token(other.keys[1])) == 401, "EdDSA is not trusted here"
+    confused = jwk.Key("rsa", "PS256", "RSA", other.keys[0].public, other.keys[0].private, "t")
+    assert await refusal(guard, other.token(confused)) == 401, "the key is for RS256"
+    with pytest.raises(ValueError, match="algorithms"):
+        Trusted(issuer=other.issuer, algorithms=("HS256",))
+    await guard.close()
+
+
+async def test_of_several_issuers_each_speaks_for_itself() -> None:
+    with OtherIssuer() as one, OtherIssuer() as two:
+        guard = Guard(
+            [one.issuer, Trusted(issuer=two.issuer, audience="orders", opaque_prefixes=("two-",))],
+            audience=API,
+        )
+        assert (await ask(guard, one.token())).issuer == one.issuer
+        assert (await ask(guard, two.token(aud="orders"))).issuer == two.issuer
+        assert guard.issuers == (one.issuer, two.issuer)
+        for bad in (
+            one.token(two.keys[0]),
+            two.token(),
+            one.token(iss=two.issuer),
+            one.token(iss="https://x.example.com"),
+        ):
+            assert await refusal(guard, bad) == 401
+        assert await refusal(guard, "two-" + "a" * 30) == 401
+        assert (one.asked["/introspect"], two.asked["/introspect"]) == (0, 1), (
+            "one issuer does not see another's tokens"
+        )
+        assert await refusal(guard, "b" * 30) == 401
+        assert (one.asked["/introspect"], two.asked["/introspect"]) == (1, 1)
+        await guard.close()
+
+
+async def test_a_new_key_is_fetched_once_for_all_who_need_it(other: OtherIssuer) -> None:
+    guard = Guard(other.issuer, audience=API)
+    other.delay = 0.1
+    found = await asyncio.gather(*(ask(guard, other.token(jti=str(n))) for n in range(50)))
+    assert {who.subject for who in found} == {"them"}
+    assert other.asked["/keys"] == 1, "no stampede"
+    await guard.close()
+
+
+async def test_kr_05_unknown_keys_make_no_flood_of_requests(
+    other: OtherIssuer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    guard = Guard(other.issuer, audience=API)
+    assert (await ask(guard, other.token())).subject == "them"
+    for n in range(300):
+        assert await refusal(guard, other.token(jwk.generate("EdDSA", f"invented {n}"))) == 401
+    assert other.asked["/keys"] == 1, "the keys had been fetched a moment before"
+    assert (await ask(guard, other.token(jti="2"))).subject == "them"
+    other.keys.append(jwk.generate("ES256", "second"))
+    monkeypatch.setattr(keys, "UNKNOWN_KEY_INTERVAL", 0.0)
+    guard._only._keys._next_try = 0.0  # type: ignore[union-attr]  # the interval has passed
+    assert (await ask(guard, other.token(other.keys[1]))).subject == "them", "a rotation is noticed"
+    assert other.asked["/keys"] == 2
+    await guard.close()
+
+
+async def test_old_keys_are_used_on_while_the_issuer_is_out_of_reach(
+    other: OtherIssuer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    guard = Guard(other.issuer, audience=API)
+    assert (await ask(guard, other.token())).subject == "them"
+    kept = guard._only._keys  # type: ignore[union-attr]  # to let time pass
+    other.up = False
+    kept._fetched -= kept._max_age + 1
+    kept._next_try = 0.0
+    assert (await ask(guard, other.token(jti="2"))).subject == "them", "stale keys are served"
+    for n in range(50):
+        await ask(guard, other.token(jti=f"again {n}"))
+    assert other.asked["/keys"] <= 3, "failures make the pause longer"
+    kept._fetched -= keys.STALE
+    assert await refusal(guard, other.token(jti="3")) == 503, (
+        "but not for ever, and that is not the token's fault"
+    )
+    other.up = True
+    kept._next_try = 0.0
+    assert (await ask(guard, other.token(jti="4"))).subject == "them"
+    await guard.close()
+
+
+async def test_metadata_that_name_an_address_in_the_clear_are_not_believed(other: OtherIssuer) -> None:
+    other.documents["/.well-known/openid-configuration"]["jwks_uri"] = "http://keys.example.com/jwks"
+    guard = Guard(other.issuer, audience=API)
+    assert await refusal(guard, other.token()) == 503
+    await guard.close()
+
+
+async def test_keys_can_be_named_where_there_are_no_metadata(other: OtherIssuer) -> None:
+    other.documents.clear()
+    guard = Guard(Trusted(issuer=other.issuer, jwks_uri=f"{other.issuer}/keys"), audience=API)
+    assert (await ask(guard, other.token())).subject == "them"
+    await guard.close()

@@ -1,0 +1,118 @@
+"""Sessions as credentials: one endpoint takes a person's session and a program's token, and no other site makes either act."""
+
+from typing import Any
+
+import httpx
+import pytest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+from starlette.routing import Route
+
+from watchword.flows import sessions
+from watchword.guard import Policy
+from watchword.guard.sessions import MemoryStore, SessionMiddleware
+from watchword.guard.starlette import Guard
+from watchword.testing.kit import Auth
+
+SAME, CROSS = {"sec-fetch-site": "same-origin"}, {"sec-fetch-site": "cross-site"}
+NONE: dict[str, str] = {}
+
+
+def api(auth: Auth, **options: Any) -> Starlette:
+    """Return an API that takes sessions for the scope `orders:read`."""
+    guard: Guard = auth.guard(Guard, **{"sessions": ("orders:read",)} | options)
+
+    async def show(request: Request) -> JSONResponse:
+        who = request.state.principal
+        return JSONResponse({"sub": who.subject, "kind": who.kind, "acr": who.acr})
+
+    async def sign_in(request: Request) -> JSONResponse:
+        request.session.sign_in("ada")
+        return JSONResponse({})
+
+    read = guard.require("orders:read")(show)
+    strong = guard.require(policy=Policy(acr=("2",)))(show)
+    tokens = guard.require(policy=Policy(kinds=("api_token", "access_token")))(show)
+    return Starlette(
+        routes=[
+            Route("/orders", read, methods=["GET", "POST"]),
+            Route("/strong", strong),
+            Route("/reports", guard.require("reports:read")(show)),
+            Route("/programs", tokens),
+            Route("/sign-in", sign_in, methods=["POST"]),
+        ]
+    )
+
+
+def browser(app: Any) -> httpx.AsyncClient:
+    """Return what sends requests to an application."""
+    return httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url="https://api.test")
+
+
+async def test_a_session_of_the_server_in_this_process_is_a_credential(auth: Auth) -> None:
+    signed_in = auth.session()
+    cookie = {"cookie": "theme=dark; " + signed_in.headers["cookie"]}
+    async with browser(api(auth)) as http:
+        answer = await http.get("/orders", headers=cookie)
+        assert answer.json() == {"sub": signed_in.user_id, "kind": "session", "acr": "1"}
+        assert (await http.get("/strong", headers=cookie)).status_code == 401, "step-up (RFC 9470)"
+        assert (await http.get("/reports", headers=cookie)).status_code == 403, "only the scopes of sessions"
+        assert (await http.get("/programs", headers=cookie)).status_code == 403, "programs only"
+        token = auth.token("orders:read")
+        both = cookie | {"authorization": f"Bearer {token}"}
+        assert (await http.get("/orders", headers=both)).json()["kind"] == "access_token"
+        wrong = cookie | {"authorization": "Bearer wwa_" + "0" * 36}
+        assert (await http.get("/orders", headers=wrong)).status_code == 401, (
+            "a bad token is never made up for"
+        )
+    async with browser(api(auth, sessions=None)) as http:
+        assert (await http.get("/orders", headers=cookie)).status_code == 401, (
+            "only where sessions are wanted"
+        )
+
+
+@pytest.mark.parametrize(
+    ("method", "headers", "status"),
+    [
+        pytest.param("GET", NONE, 200, id="reading, from a browser that says nothing"),
+        pytest.param("GET", CROSS, 401, id="reading, by a script of another site"),
+        pytest.param("POST", SAME, 200, id="changing, from the same origin"),
+        pytest.param("POST", CROSS, 401, id="changing, from another site"),
+        pytest.param("POST", {"sec-fetch-site": "same-site"}, 401, id="changing, from a sister site"),
+        pytest.param("POST", {"origin": "https://api.test"}, 200, id="changing, from the same origin by an old browser"),
+        pytest.param("POST", {"origin": "https://evil.example"}, 401, id="changing, from elsewhere by an old browser"),
+        pytest.param("POST", {"origin": "null"}, 401, id="changing, from an origin that is hidden"),
+        pytest.param("POST", NONE, 401, id="changing, without a word of where it comes from"),
+    ],
+)  # fmt: skip
+async def test_a_session_counts_only_from_the_same_origin(
+    auth: Auth, method: str, headers: dict[str, str], status: int
+) -> None:
+    signed_in = auth.session()
+    cookie = signed_in.headers
+    async with browser(api(auth)) as http:
+        assert (await http.get("/orders", headers=cookie)).status_code == 200
+        assert (await http.request(method, "/orders", headers=cookie | headers)).status_code == status
+
+
+async def test_a_session_that_ended_is_no_credential_any_more(auth: Auth) -> None:
+    signed_in = auth.session()
+    cookie = signed_in.headers
+    async with browser(api(auth)) as http:
+        assert (await http.get("/orders", headers=cookie)).status_code == 200
+        auth.worker.run(sessions.end_all(auth.runtime, signed_in.user_id, actor="test"))
+        assert (await http.get("/orders", headers=cookie)).status_code == 401
+        other = auth.session().headers
+        assert (await http.get("/orders", headers=other)).status_code == 200
+        twice = {"cookie": f"{other['cookie']}; {other['cookie'].partition('=')[0]}=x"}
+        assert (await http.get("/orders", headers=twice)).status_code == 401
+
+
+async def test_a_session_of_the_application_itself_is_a_credential(auth: Auth) -> None:
+    async with browser(SessionMiddleware(api(auth), MemoryStore())) as http:
+        assert (await http.get("/orders", headers=SAME)).status_code == 401
+        await http.post("/sign-in", headers=SAME)
+        assert (await http.get("/orders", headers=SAME)).json()["kind"] == "session"
+        assert (await http.get("/orders", headers=SAME)).json()["sub"] == "ada"
+        assert (await http.post("/orders", headers=CROSS)).status_code == 403

@@ -23,6 +23,7 @@ from watchword.store import (
     migrate,
     outbox,
     sessions,
+    statuses,
     tokens,
     users,
 )
@@ -31,6 +32,7 @@ from watchword.store.devices import DeviceCode
 from watchword.store.grants import Bought, Grant
 from watchword.store.interactions import Interaction
 from watchword.store.sessions import Session
+from watchword.store.statuses import StatusListRow, StatusMarks
 from watchword.store.users import User
 
 # What grows with what an organisation has, and not with time.
@@ -56,6 +58,9 @@ async def work(database: Database, day: int) -> None:
     now = NOW + day * DAY
     await tokens.insert_access_token(database, digest(f"t{day}"), access_token(expires_at=now + 600))
     await database.write(tokens.revoke_jti, f"jti {day}", now + 600, client_id="c", actor="a", now=now)
+    await database.write(statuses.create_list, f"list {day}", StatusListRow("cl_1", now, now + 600))
+    place = StatusMarks(f"list {day}", 7, now, now + 600, (digest("grant"),))
+    await database.write(statuses.store_marks, place)
     await database.write(tokens.use_identifier, digest(f"p{day}"), now + 600)
     await database.write(limits.take, f"address {day}", capacity=5, per_second=1, now=float(now))
     await database.write(

@@ -101,6 +101,9 @@ def create(
         Literal["jwt", "opaque"], typer.Option(help="Format of its access tokens.")
     ] = "jwt",
     lifetime: Annotated[str | None, typer.Option(help="Life of its access tokens, such as 10m.")] = None,
+    token_status: Annotated[
+        bool, typer.Option("--token-status", help="Its JWT access tokens name their place in a status list.")
+    ] = False,
     native: Annotated[
         bool, typer.Option("--native", help="An app on a person's machine (RFC 8252).")
     ] = False,
@@ -169,6 +172,7 @@ def create(
         "require_pkce": not no_pkce,
         "access_token_format": token_format,
         "access_token_lifetime": session.duration(lifetime, "--lifetime"),
+        "access_token_status": token_status,
         "application_type": "native" if native else "web",
         "dpop_bound_access_tokens": dpop,
         "tls_client_certificate_bound_access_tokens": certificate_bound,
@@ -293,6 +297,7 @@ def update(
     ] = None,
     token_format: Annotated[Literal["jwt", "opaque"] | None, typer.Option()] = None,
     lifetime: Annotated[str | None, typer.Option()] = None,
+    token_status: Annotated[bool | None, typer.Option("--token-status/--no-token-status")] = None,
     sign: Annotated[list[str] | None, typer.Option(help=SIGN_HELP)] = None,
     encrypt: Annotated[list[str] | None, typer.Option(help=ENCRYPT_HELP)] = None,
     disable: Annotated[
@@ -311,6 +316,7 @@ def update(
         "resources": resource,
         "access_token_format": token_format,
         "access_token_lifetime": session.duration(lifetime, "--lifetime"),
+        "access_token_status": token_status,
     }
     wanted = {key: value for key, value in changes.items() if value not in (None, [])}
     wanted |= _answers(sign, encrypt) | _jwks(jwks)

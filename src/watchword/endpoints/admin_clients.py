@@ -33,6 +33,7 @@ class ClientView(AnswersInput, frozen=True, kw_only=True, omit_defaults=True):
     version: int
     post_logout_redirect_uris: tuple[str, ...] = ()
     access_token_lifetime: int | None = None
+    access_token_status: bool = False
     require_pkce: bool = True
     require_pushed_authorization_requests: bool = False
     require_signed_request_object: bool = False
@@ -121,6 +122,7 @@ def view(
         version=client.version,
         post_logout_redirect_uris=client.post_logout_redirect_uris,
         access_token_lifetime=client.access_token_lifetime,
+        access_token_status=client.access_token_status,
         require_pkce=client.require_pkce,
         require_pushed_authorization_requests=client.require_pushed_authorization_requests,
         require_signed_request_object=client.require_signed_request_object,

@@ -18,6 +18,8 @@ async def token(request: Request) -> Response:
     if not client.may(grant_type):
         raise OAuthError("unauthorized_client", "The client is not registered for this grant type.")
     binding = await proofs.prove(request.runtime, client, request.credentials(), "/token")
+    if request.runtime.statuses.concern(client):
+        await request.runtime.statuses.prepare(client)
     answer = await handle(request.runtime, client, form, binding)
     count("tokens_issued", grant_type)
     request.runtime.usage.note_issue(client.client_id)

@@ -69,6 +69,7 @@ class ClientInput(AnswersInput, frozen=True, kw_only=True, forbid_unknown_fields
     jwks_uri: Uri | None = None
     access_token_format: TokenFormat = "jwt"
     access_token_lifetime: Annotated[int, msgspec.Meta(ge=5, le=86_400)] | None = None
+    access_token_status: bool = False
     require_pkce: bool = True
     require_pushed_authorization_requests: bool = False
     require_signed_request_object: bool = False
@@ -148,6 +149,7 @@ def to_client(
         jwks_uri=given.jwks_uri,
         access_token_format=given.access_token_format,
         access_token_lifetime=given.access_token_lifetime,
+        access_token_status=given.access_token_status,
         require_pkce=given.require_pkce or fapi,
         require_pushed_authorization_requests=given.require_pushed_authorization_requests or fapi,
         require_signed_request_object=request_object.is_required(given.request_object_signing_alg, fapi)

@@ -3,7 +3,7 @@
 Possession of the token is enough to report it, as it is enough to use it. Whoever reports learns nothing about it.
 """
 
-from watchword.flows import api_tokens, introspection, token_verification
+from watchword.flows import api_tokens, introspection, revocation, token_verification
 from watchword.flows.runtime import Runtime
 from watchword.flows.token_verification import Use
 from watchword.oauth import token_format
@@ -48,5 +48,11 @@ async def _revoke(runtime: Runtime, token: str, answer: introspection.Answer) ->
     jti, expires_at = str(answer.claims["jti"]), answer.claims["exp"]
     if isinstance(expires_at, int):
         await runtime.database.write(
-            tokens.revoke_jti, jti, expires_at, client_id=client_id, actor=ACTOR, now=now
+            tokens.revoke_jti,
+            jti,
+            expires_at,
+            client_id=client_id,
+            actor=ACTOR,
+            now=now,
+            status=revocation.place_of(answer.claims, expires_at),
         )

@@ -8,11 +8,12 @@ import msgspec
 from watchword.flows import lineage, subjects
 from watchword.flows.runtime import Runtime
 from watchword.jose import jwt
-from watchword.oauth import claims, ended, targets, token_format
+from watchword.oauth import claims, ended, status_list, targets, token_format
 from watchword.oauth.clients import Client, TokenFormat
 from watchword.oauth.scopes import format_scope
 from watchword.store import tokens
-from watchword.store.tokens import AccessToken
+from watchword.store.statuses import StatusMarks, append_marks
+from watchword.store.tokens import AccessToken, StoredToken
 
 
 class AccessGrant(msgspec.Struct, frozen=True):
@@ -37,7 +38,7 @@ class Minted(msgspec.Struct, frozen=True):
     token: str
     token_type: str
     expires_in: int
-    row: tuple[bytes, AccessToken] | None
+    row: StoredToken | None
 
 
 def lifetime_of(runtime: Runtime, client: Client) -> int:
@@ -58,9 +59,21 @@ def mint(runtime: Runtime, grant: AccessGrant, now: int) -> Minted:
             token, token_type, grant.lifetime, (token_format.ordered_digest(token), _row(grant, now))
         )
     key = runtime.keyring.signing_key(grant.client.signing_algorithm(runtime.settings.signing_algorithms))
-    return Minted(
-        jwt.encode(key, _claims(runtime, grant, now), typ="at+jwt"), token_type, grant.lifetime, None
-    )
+    said = _claims(runtime, grant, now)
+    row = None
+    if runtime.statuses.concern(grant.client, grant.audience):
+        row = _with_status(runtime, grant, said, now)
+    return Minted(jwt.encode(key, said, typ="at+jwt"), token_type, grant.lifetime, row)
+
+
+def _with_status(
+    runtime: Runtime, grant: AccessGrant, said: dict[str, object], now: int
+) -> StatusMarks | None:
+    """Give a token its place in a status list; return what to store of it, None when it depends on its client alone."""
+    list_id, index = runtime.statuses.allot(grant.client)
+    said["status"] = status_list.reference_claim(runtime.statuses.address(list_id), index)
+    digests = ended.dependencies(said)
+    return StatusMarks(list_id, index, now, now + grant.lifetime, digests) if digests else None
 
 
 def _confirmation(claims: Mapping[str, object]) -> Mapping[str, object]:
@@ -107,8 +120,12 @@ def _row(grant: AccessGrant, now: int) -> AccessToken:
 
 async def issue(runtime: Runtime, grant: AccessGrant) -> Minted:
     """Make an access token and store what has to be stored; it is durable when this returns."""
+    if runtime.statuses.concern(grant.client, grant.audience):
+        await runtime.statuses.prepare(grant.client)
     minted = mint(runtime, grant, runtime.now())
-    if minted.row is not None:
+    if isinstance(minted.row, StatusMarks):
+        await append_marks(runtime.database, minted.row)
+    elif minted.row is not None:
         await tokens.insert_access_token(runtime.database, *minted.row)
     return minted
 

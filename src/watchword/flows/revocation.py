@@ -1,11 +1,14 @@
 """RFC 7009: revoking a token that its holder no longer wants, whatever its kind and whatever the hint says (RV-03)."""
 
+from collections.abc import Mapping
+
 from watchword.flows import introspection
 from watchword.flows.runtime import Runtime
 from watchword.jose import JoseError
-from watchword.oauth import token_format
+from watchword.oauth import ended, status_list, token_format
 from watchword.oauth.clients import Client
 from watchword.store import api_tokens, grants, tokens
+from watchword.store.statuses import StatusMarks
 
 
 async def revoke(runtime: Runtime, client: Client, token: str) -> None:
@@ -63,4 +66,16 @@ async def _self_contained(runtime: Runtime, client: Client, token: str) -> None:
             client_id=client.client_id,
             actor=client.client_id,
             now=runtime.now(),
+            status=place_of(claims, exp),
         )
+
+
+def place_of(claims: Mapping[str, object], expires_at: int) -> StatusMarks | None:
+    """Return what flips a token's bit in its status list, None when it is in none."""
+    reference, issued_at = status_list.read_reference(claims), claims["iat"]
+    if reference is None or not isinstance(issued_at, int):
+        return None
+    list_id = reference[0].rpartition("/")[2]
+    return StatusMarks(
+        list_id, reference[1], issued_at, expires_at, (ended.digest("token", str(claims["jti"])),)
+    )

@@ -13,6 +13,7 @@ from watchword.flows.keyring import Keyring
 from watchword.flows.master_key import MasterKey
 from watchword.flows.outbound import Outbound
 from watchword.flows.revocation_feed import RevocationFeed
+from watchword.flows.statuses import StatusLists
 from watchword.flows.usage import Usage
 from watchword.oauth import token_format
 from watchword.settings import Settings
@@ -46,9 +47,11 @@ class Runtime:
     documents: dict[str, tuple[float, bytes]] = field(default_factory=dict)
 
     feed: RevocationFeed = field(init=False)
+    statuses: StatusLists = field(init=False)
 
     def __post_init__(self) -> None:
         self.feed = RevocationFeed(self.settings, self.database, self.keyring, self.clock)
+        self.statuses = StatusLists(self.settings, self.database, self.keyring, self.clock)
 
     @property
     def lists(self) -> Reader:

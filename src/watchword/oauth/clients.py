@@ -74,6 +74,7 @@ class Client(msgspec.Struct, frozen=True, kw_only=True):
     jwks_uri: str | None = None
     access_token_format: TokenFormat = "jwt"
     access_token_lifetime: int | None = None
+    access_token_status: bool = False
     require_pkce: bool = True
     require_pushed_authorization_requests: bool = False
     require_signed_request_object: bool = False

@@ -66,11 +66,17 @@ def account_handle(key: bytes, user_id: str) -> str:
 
 def marks_of(claims: Mapping[str, object], kid: str | None) -> tuple[str, ...]:
     """Return the marks of a verified token: of itself and of everything that it depends on."""
-    named = [EVERYTHING, ("key", kid), ("token", claims.get("jti")), ("grant", claims.get("grant_id"))]
-    named += [("session", claims.get("sid")), ("client", claims.get("client_id"))]
+    named = [EVERYTHING, ("key", kid), ("token", claims.get("jti")), ("client", claims.get("client_id"))]
+    own = [mark(kind, value) for kind, value in named if isinstance(value, str)]
+    return (*own, *(b64encode(one) for one in dependencies(claims)))
+
+
+def dependencies(claims: Mapping[str, object]) -> tuple[bytes, ...]:
+    """Return the digests of what a token depends on besides its client and the key that signed it."""
+    named = [("grant", claims.get("grant_id")), ("session", claims.get("sid"))]
     parents = claims.get("parents")
     named += [_parent(str(one)) for one in parents] if isinstance(parents, Sequence) else []
-    return tuple(mark(kind, value) for kind, value in named if isinstance(value, str))
+    return tuple(digest(kind, value) for kind, value in named if isinstance(value, str))
 
 
 def _parent(text: str) -> tuple[str, str]:

@@ -62,6 +62,7 @@ ERRORS: dict[str, ErrorRule] = {
     # The admin API's own
     "not_found": ErrorRule(404),
     "method_not_allowed": ErrorRule(405),
+    "not_acceptable": ErrorRule(406),
     "conflict": ErrorRule(409),
     "precondition_failed": ErrorRule(412),
     "payload_too_large": ErrorRule(413),

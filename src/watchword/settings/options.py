@@ -105,6 +105,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     default_resource: str | None = None
     scopes: dict[str, ScopeText] = {}
     resources: dict[str, str] = {}
+    status_lists: tuple[str, ...] = ()
+    status_list_ttl: Annotated[int, msgspec.Meta(ge=2, le=3600)] = 30
     token_formats: dict[str, Literal["jwt", "opaque"]] = {}
     authorization_details: dict[str, DetailText] = {}
 

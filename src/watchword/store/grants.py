@@ -6,7 +6,7 @@ from watchword.oauth import refresh
 from watchword.oauth.refresh import Family, Limits, Outcome
 from watchword.store import faults
 from watchword.store.database import Row, Transaction
-from watchword.store.tokens import AccessToken, store_access_token
+from watchword.store.tokens import StoredToken, store_token
 
 
 class Grant(msgspec.Struct, frozen=True, kw_only=True):
@@ -37,7 +37,7 @@ class Grant(msgspec.Struct, frozen=True, kw_only=True):
 class Bought(msgspec.Struct, frozen=True, kw_only=True):
     """What is stored when a code is redeemed: digests, and what a public client's refresh tokens are bound to."""
 
-    access_token: tuple[bytes, AccessToken] | None = None
+    access_token: StoredToken | None = None
     refresh_token: bytes | None = None
     refresh_expires_at: int = 0
     jkt: str | None = None
@@ -129,7 +129,7 @@ async def redeem_code(tx: Transaction, digest: bytes, bought: Bought, now: int) 
 async def store_bought(tx: Transaction, grant: Grant, bought: Bought) -> None:
     """Store what the redemption of a grant buys."""
     if bought.access_token is not None:
-        await store_access_token(tx, *bought.access_token)
+        await store_token(tx, bought.access_token)
     if bought.refresh_token is not None:
         await tx.run(
             "INSERT INTO refresh_tokens (digest, grant_id, generation, expires_at) VALUES ($1, $2, 0, $3)",
@@ -170,7 +170,7 @@ async def rotate_refresh_token(
     sealed_successor: bytes,
     limits: Limits,
     now: int,
-    access_token: tuple[bytes, AccessToken] | None,
+    access_token: StoredToken | None,
 ) -> Refreshed | None:
     """Decide on a presented refresh token and do what was decided, in one transaction; None when it is unknown."""
     row = await tx.one(
@@ -202,7 +202,7 @@ async def rotate_refresh_token(
     elif outcome == "replay":
         await tx.record("refresh_token.replayed", actor=grant.client_id, target=grant.id, at=now)
     if access_token is not None and outcome in ("rotate", "replay"):
-        await store_access_token(tx, *access_token)
+        await store_token(tx, access_token)
     sealed = fresh["sealed_successor"] if fresh else None
     return Refreshed(outcome, grant, bytes(sealed) if sealed is not None else None)
 

@@ -7,6 +7,8 @@ PURGED: dict[str, str] = {
     "access_tokens": "expires_at",
     "revoked_tokens": "expires_at",
     "ended": "expires_at",
+    "status_lists": "expires_at",
+    "status_marks": "expires_at",
     "used_identifiers": "expires_at",
     "one_time_links": "expires_at",
     "client_secrets": "expires_at",

@@ -6,6 +6,7 @@ import msgspec
 
 from watchword.store import faults
 from watchword.store.database import Database, Transaction
+from watchword.store.statuses import StatusMarks, store_marks
 
 
 class AccessToken(msgspec.Struct, frozen=True):
@@ -21,6 +22,9 @@ class AccessToken(msgspec.Struct, frozen=True):
     claims: str
     revoked_at: int | None = None
 
+
+# What is kept of a new access token: an opaque one itself, of a self-contained one with a status what it depends on.
+StoredToken = tuple[bytes, AccessToken] | StatusMarks
 
 INSERT_ACCESS_TOKEN = (
     "INSERT INTO access_tokens (digest, client_id, subject, scope, audience, issued_at, expires_at, grant_id, claims) "
@@ -44,8 +48,12 @@ def insert_access_token(database: Database, digest: bytes, token: AccessToken) -
     )
 
 
-async def store_access_token(tx: Transaction, digest: bytes, token: AccessToken) -> None:
-    """Store a new opaque access token together with what else an operation changes."""
+async def store_token(tx: Transaction, row: StoredToken) -> None:
+    """Store what is to be kept of a new access token, together with what else an operation changes."""
+    if isinstance(row, StatusMarks):
+        await store_marks(tx, row)
+        return
+    digest, token = row
     await tx.run(
         INSERT_ACCESS_TOKEN,
         digest,
@@ -62,16 +70,16 @@ async def store_access_token(tx: Transaction, digest: bytes, token: AccessToken)
 
 async def store_exchanged(
     tx: Transaction,
-    row: tuple[bytes, AccessToken] | None,
+    row: StoredToken | None,
     *,
     client_id: str,
     subject: str,
     details: dict[str, object],
     now: int,
 ) -> None:
-    """Record an exchange, and store the new token where it is an opaque one."""
+    """Record an exchange, and store what is to be kept of the new token."""
     if row is not None:
-        await store_access_token(tx, *row)
+        await store_token(tx, row)
     await tx.record("access_token.exchanged", actor=client_id, target=subject, at=now, **details)
 
 
@@ -115,9 +123,19 @@ async def revoke_access_token(
 
 
 async def revoke_jti(
-    tx: Transaction, jti: str, expires_at: int, *, client_id: str, actor: str, now: int
+    tx: Transaction,
+    jti: str,
+    expires_at: int,
+    *,
+    client_id: str,
+    actor: str,
+    now: int,
+    status: StatusMarks | None = None,
 ) -> bool:
-    """Revoke a self-contained access token by its identifier; return False when it was revoked before."""
+    """Revoke a self-contained access token by its identifier; return False when it was revoked before.
+
+    `status` is its place in a status list, where it has one.
+    """
     row = await tx.one(
         "INSERT INTO revoked_tokens (jti, expires_at) VALUES ($1, $2) ON CONFLICT (jti) DO NOTHING RETURNING jti",
         jti,
@@ -125,6 +143,8 @@ async def revoke_jti(
     )
     if row is None:
         return False
+    if status is not None:
+        await store_marks(tx, status)
     await tx.record(
         "access_token.revoked", actor=actor, target=jti, at=now, client=client_id, expires_at=expires_at
     )

@@ -6,7 +6,7 @@ from typing import Literal
 import msgspec
 
 from watchword.store.database import Transaction
-from watchword.store.tokens import AccessToken, store_access_token, use_identifier
+from watchword.store.tokens import StoredToken, store_token, use_identifier
 from watchword.store.users import COLUMNS, User, to_user
 
 
@@ -49,7 +49,7 @@ class Use(msgspec.Struct, frozen=True, kw_only=True):
 
     mark: bytes
     used_until: int
-    row: tuple[bytes, AccessToken] | None
+    row: StoredToken | None
     link: Link | None
     client_id: str
     subject: str
@@ -146,7 +146,7 @@ async def use_assertion(tx: Transaction, use: Use, now: int) -> str:
         )
         return "linked"
     if use.row is not None:
-        await store_access_token(tx, *use.row)
+        await store_token(tx, use.row)
     await tx.record(
         "assertion.accepted",
         actor=use.client_id,

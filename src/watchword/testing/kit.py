@@ -168,7 +168,7 @@ class Auth:
             claims=claims,
         )
         minted = await minting.issue(runtime, grant)
-        identifier = token_id(minted.row[0]) if minted.row else ""
+        identifier = token_id(minted.row[0]) if isinstance(minted.row, tuple) else ""
         return Token.make(minted.token, identifier, key, self.clock)
 
     async def _api_token(

@@ -11,3 +11,24 @@ CREATE TABLE ended (
 CREATE INDEX ended_number ON ended (number);
 CREATE INDEX ended_unnumbered ON ended (expires_at) WHERE number IS NULL;
 CREATE INDEX ended_expiry ON ended (expires_at);
+
+-- Token status lists: each for tokens of one client, made by one process for an hour. `status_marks` says what the token at an index
+-- depends on besides its client, in the digests of `ended`; tokens that depend on nothing else have no row until they are revoked.
+
+CREATE TABLE status_lists (
+  id TEXT PRIMARY KEY,
+  client_id TEXT NOT NULL,
+  created_at BIGINT NOT NULL,
+  expires_at BIGINT NOT NULL
+);
+CREATE INDEX status_lists_expiry ON status_lists (expires_at);
+
+CREATE TABLE status_marks (
+  list_id TEXT NOT NULL,
+  idx BIGINT NOT NULL,
+  digest BYTEA NOT NULL,
+  issued_at BIGINT NOT NULL,
+  expires_at BIGINT NOT NULL,
+  PRIMARY KEY (list_id, idx, digest)
+);
+CREATE INDEX status_marks_expiry ON status_marks (expires_at);

@@ -1,0 +1,100 @@
+"""Token status lists at the guard: kept until their time is over, one request for all, and no token accepted whose status is unknown."""
+
+import asyncio
+import json
+import time
+from typing import Any
+
+import httpx
+import pytest
+from tests.fixtures.live import Live
+from tests.fixtures.other_issuer import OtherIssuer
+from tests.fixtures.servers import basic
+
+from watchword.guard import Guard, Refused, background, statuses
+from watchword.guard.presented import Presented
+from watchword.jose import jws
+from watchword.oauth import status_list
+
+API = "https://api.example.com"
+
+
+async def ask(guard: Guard, token: str) -> int:
+    """Return the status with which a token is answered."""
+    try:
+        await guard.authenticate(Presented(authorization=(f"Bearer {token}",)))
+    except Refused as refused:
+        return refused.status
+    return 200
+
+
+def test_a_guard_that_looks_at_lists_learns_of_a_revocation(
+    live: Live, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(statuses, "TTL_BOUNDS", (0.0, 0.05))
+    monkeypatch.setattr(statuses, "RETRY", 0.05)
+    registered = live.client(scope="orders:read", access_token_status=True)
+    headers = {"authorization": basic(registered)}
+    asked = {"grant_type": "client_credentials"}
+    token = httpx.post(f"{live.issuer}/token", data=asked, headers=headers).json()["access_token"]
+    guard = Guard(live.issuer, revocation_feed=False, status_lists=True, clock=live.clock)
+    blind = Guard(live.issuer, revocation_feed=False, clock=live.clock)
+    assert [background.run(ask(one, token)) for one in (guard, blind)] == [200, 200]
+    httpx.post(f"{live.issuer}/revoke", data={"token": token}, headers=headers)
+    live.clock.advance(1)
+    background.run(asyncio.sleep(0.1))
+    assert [background.run(ask(one, token)) for one in (guard, blind)] == [401, 200]
+    for one in (guard, blind):
+        background.run(one.close())
+
+
+def serve_list(other: OtherIssuer, *invalid: int, **changes: Any) -> None:
+    """Let an issuer serve a list, signed by its first key."""
+    uri = f"{other.issuer}/list"
+    built = status_list.build(64, ((index, status_list.INVALID) for index in invalid))
+    now = int(time.time())
+    claims = status_list.token_claims(uri, built, now=now, lifetime=60, ttl=30) | changes
+    token = jws.sign(other.keys[0], {"typ": status_list.TOKEN_TYPE}, json.dumps(claims).encode())
+    other.documents["/list"] = token.encode()
+
+
+def place(other: OtherIssuer, index: object) -> dict[str, object]:
+    """Return the claim of a token at an index of the list."""
+    return {"status_list": {"idx": index, "uri": f"{other.issuer}/list"}}
+
+
+async def test_lists_of_any_issuer_are_fetched_once_and_believed_when_signed() -> None:
+    with OtherIssuer() as other:
+        guard = Guard(other.issuer, audience=API, status_lists=True)
+        serve_list(other, 7)
+        other.delay = 0.05
+        found = await asyncio.gather(
+            *(ask(guard, other.token(status=place(other, n), jti=str(n))) for n in range(20))
+        )
+        assert found == [401 if n == 7 else 200 for n in range(20)]
+        assert other.asked["/list"] == 1
+        assert await ask(guard, other.token()) == 200, "a token without a status has none to look at"
+        for bad in (64, -1, "7", True, None):
+            assert await ask(guard, other.token(status=place(other, bad))) == 401
+        await guard.close()
+
+
+@pytest.mark.parametrize("trouble", ["gone", "another's", "unsigned", "over"])
+async def test_a_token_whose_status_cannot_be_told_is_not_accepted(trouble: str) -> None:
+    with OtherIssuer() as other, OtherIssuer() as stranger:
+        guard = Guard(other.issuer, audience=API, status_lists=True)
+        serve_list(other)
+        assert await ask(guard, other.token(status=place(other, 1))) == 200
+        await guard.close()
+        if trouble == "gone":
+            del other.documents["/list"]
+        elif trouble == "another's":
+            serve_list(other, sub=f"{other.issuer}/other-list")
+        elif trouble == "over":
+            serve_list(other, exp=1)
+        else:
+            serve_list(stranger, sub=f"{other.issuer}/list")
+            other.documents["/list"] = stranger.documents["/list"]
+        afresh = Guard(other.issuer, audience=API, status_lists=True)
+        assert await ask(afresh, other.token(status=place(other, 1))) == 503
+        await afresh.close()

@@ -12,7 +12,17 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from bench import in_process, load, node_oidc_provider, ratios, report, targets, watchword_server, zero
+from bench import (
+    in_process,
+    load,
+    node_oidc_provider,
+    ratios,
+    report,
+    sign_in,
+    targets,
+    watchword_server,
+    zero,
+)
 from bench.report import Goal, Results
 from bench.targets import STEPS, Target
 
@@ -127,15 +137,33 @@ def main() -> None:
     rates, resident = measure_servers(options)
     goals = list(ratios.goals({(one.server, one.operation): values for one, values in rates.items()}))
     measured: Mapping[str, in_process.Cost] = {}
+    crowd = None
     if not options.only:
+        crowd = sign_in.measure(options.rounds, options.seconds)
         measured = in_process.measure(3 if options.quick else 7, 500)
         goals += [*costs(measured), *proofs(1.0), *_limits(resident, first_tokens(2 if options.quick else 5))]
+        goals.append(Goal(sign_in.NAME, crowd.ratios(), 2, at_most=True))
     named = {target.name: values for target, values in rates.items()}
     minutes = (time.perf_counter() - started) / 60
     results = Results(
-        named, goals, measured, options.connections, options.rounds, options.seconds, minutes, versions()
+        named,
+        goals,
+        measured,
+        crowd,
+        options.connections,
+        options.rounds,
+        options.seconds,
+        minutes,
+        versions(),
     )
-    print("", report.goals_table(results), report.rates_table(results), report.costs_table(results), sep="\n")
+    print(
+        "",
+        report.goals_table(results),
+        report.rates_table(results),
+        report.costs_table(results),
+        report.sign_in_table(results),
+        sep="\n",
+    )
     everything = len({target.server for target in rates}) == len(targets.SERVERS)
     if not options.quick and not options.only and everything:
         PAGE.write_text(report.page(results), "utf-8")

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from bench.in_process import NAMES, Cost
+from bench.sign_in import AT_ONCE, PEOPLE, SignIns, cost
 
 PREAMBLE = """# Performance
 
@@ -34,6 +35,9 @@ METHOD = """## What was measured
   redemption of its code with PKCE, for an access token, an ID token and a refresh token; the two count as one.
 - In-process figures are microseconds of CPU per call, median and extremes of several blocks. *Seen before* is a token that this
   process verified before; *first time* a token that it never saw. Proofs: median and 99th percentile, decoding included.
+- People sign in by the form, each with a browser and an address of their own, {people} of them in turn, at the cost of one hash
+  each ({hash}); one thread of low priority hashes, so that a crowd waits for itself and not the other endpoints. Server and load
+  generator share the machine's cores here, as they do where one machine does everything.
 - Time to the first token runs from the start of `watchword serve` on an existing database until a client holds a token.
   Resident memory is that of the one worker after all the load of the run.
 
@@ -82,6 +86,7 @@ class Results:
     rates: Mapping[str, Sequence[float]]
     goals: Sequence[Goal]
     in_process: Mapping[str, Cost]
+    sign_ins: SignIns | None
     connections: int
     rounds: int
     seconds: float
@@ -128,6 +133,23 @@ def costs_table(results: Results) -> str:
     return table(("µs of CPU per verification", "median", "spread"), rows)
 
 
+def sign_in_table(results: Results) -> str:
+    """The token endpoint beside a crowd that signs in."""
+    found = results.sign_ins
+    if found is None:
+        return ""
+    rows = [
+        [name, number(statistics.median(values)), f"{number(min(values))} to {number(max(values))}"]
+        for name, values in (
+            ("token endpoint, median latency, idle (ms)", found.idle),
+            (f"the same while {AT_ONCE} people sign in at once (ms)", found.busy),
+            ("sign-ins per second meanwhile", found.rates),
+            ("memory that they add at most (MB)", [found.memory]),
+        )
+    ]
+    return table(("people who sign in", "median", "spread"), rows)
+
+
 def page(results: Results) -> str:
     """The whole of `docs/performance.md`."""
     method = METHOD.format(
@@ -135,9 +157,18 @@ def page(results: Results) -> str:
         rounds=results.rounds,
         seconds=results.seconds,
         minutes=max(1, round(results.minutes)),
+        people=PEOPLE,
+        hash=cost(),
     )
     parts = [PREAMBLE, "## Goals\n", goals_table(results), *_missed(results)]
-    parts += ["## Figures\n", rates_table(results), costs_table(results), method, _machine(results)]
+    parts += [
+        "## Figures\n",
+        rates_table(results),
+        costs_table(results),
+        sign_in_table(results),
+        method,
+        _machine(results),
+    ]
     return "\n".join(parts)
 
 

@@ -10,7 +10,7 @@ import tempfile
 import time
 import urllib.parse
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,7 +23,7 @@ from watchword.flows import accounts, client_registry, sessions
 from watchword.flows.client_registry import ClientInput
 from watchword.flows.runtime import Runtime
 from watchword.settings import Settings
-from watchword.store import grants
+from watchword.store import consents
 
 PATIENCE = 20.0
 MASTER_KEY = "WATCHWORD_MASTER_KEY"
@@ -55,15 +55,22 @@ class Watchword:
 
 
 @contextlib.contextmanager
-def running(core: int | None = None, database: str = "watchword.db", people: int = 0) -> Iterator[Watchword]:
-    """Start a server with its clients and so many people signed in; stop it at the end."""
+def running(
+    core: int | None = None,
+    database: str = "watchword.db",
+    people: int = 0,
+    *,
+    password: str | None = None,
+    variables: Mapping[str, str] | None = None,
+) -> Iterator[Watchword]:
+    """Start a server with its clients and so many people signed in, who have a password if one is given; stop it at the end."""
     with tempfile.TemporaryDirectory() as directory:
         port = free_port()
         environment = _environment()
         settings = Settings(
             database=_placed(database, directory), issuer=f"http://127.0.0.1:{port}", jobs=False
         )
-        credentials, cookies = asyncio.run(_prepare(settings, environment[MASTER_KEY], people))
+        credentials, cookies = asyncio.run(_prepare(settings, environment[MASTER_KEY], people, password))
         started = time.perf_counter()
         options = ("--port", str(port), "--issuer", settings.issuer, "--database", settings.database)
         server = subprocess.Popen(
@@ -71,7 +78,7 @@ def running(core: int | None = None, database: str = "watchword.db", people: int
             cwd=directory,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
-            env=environment,
+            env=environment | dict(variables or {}),
         )
         clients = {name: Server(port, pair) for name, pair in credentials.items()}
         try:
@@ -94,7 +101,9 @@ def _environment() -> dict[str, str]:
     return kept | {"WATCHWORD_LOG_LEVEL": "error", MASTER_KEY: os.urandom(32).hex()}
 
 
-async def _prepare(settings: Settings, master_key: str, people: int) -> tuple[dict[str, str], list[str]]:
+async def _prepare(
+    settings: Settings, master_key: str, people: int, password: str | None
+) -> tuple[dict[str, str], list[str]]:
     """Make clients, people, consents and sessions in the database; return credentials by client, and cookies."""
     os.environ[MASTER_KEY] = master_key
     app = App(settings)
@@ -112,7 +121,7 @@ async def _prepare(settings: Settings, master_key: str, people: int) -> tuple[di
         "people": await _client(runtime, **person),
     }
     client_id = base64.b64decode(credentials["people"]).decode().partition(":")[0]
-    cookies = [await _signed_in(runtime, number, client_id) for number in range(people)]
+    cookies = [await _signed_in(runtime, number, client_id, password) for number in range(people)]
     await app.close()
     del os.environ[MASTER_KEY]
     return credentials, cookies
@@ -123,11 +132,13 @@ async def _client(runtime: Runtime, **given: object) -> str:
     return base64.b64encode(f"{made.client.client_id}:{made.client_secret}".encode()).decode()
 
 
-async def _signed_in(runtime: Runtime, number: int, client_id: str) -> str:
-    user = await accounts.create(runtime, username=f"person{number}", password=None, actor="bench")
+async def _signed_in(runtime: Runtime, number: int, client_id: str, password: str | None) -> str:
+    user = await accounts.create(runtime, username=f"person{number}", password=password, actor="bench")
     now, audience = runtime.now(), runtime.settings.resource
     agreed = f"{SCOPE} {WITHOUT_ID_TOKEN}"
-    await runtime.database.write(grants.remember_consent, user.id, client_id, audience, agreed, now)
+    await runtime.database.write(
+        consents.remember_consent, user.id, client_id, audience, scope=tuple(agreed.split()), now=now
+    )
     _, cookie = await sessions.begin(
         runtime, user.id, acr="aal1", amr=("pwd",), user_agent="bench", address="127.0.0.1"
     )

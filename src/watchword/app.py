@@ -145,6 +145,8 @@ class App:
             response = await tracing.traced(wanted, route.path, dict(scope["headers"]), answer, _outcome)
         elif route is not None:
             response = await self._answer(scope, receive, path, params, route)
+        elif methods is None and method in ("GET", "HEAD") and _wants_page(scope):
+            response = await self._answer(scope, receive, path, {}, NOWHERE)
         else:
             response = _no_route(method, methods)
         known = (
@@ -228,9 +230,10 @@ class App:
             response = await route.endpoint(request)
             faults.reach("answer.made", path)
         except Exception as error:
-            if route.page and request is not None and isinstance(error, OAuthError):
-                return errors.page(request, error)
-            response = _refusal(error, path if not params else "")
+            described, reference = _described(error, path if not params else "")
+            if route.page and request is not None:
+                return errors.page(request, described, reference)
+            response = http.error_response(described)
         if request is not None and (nonce := self._nonce(request)):
             response.headers = (*response.headers, *nonce)
         return response
@@ -324,22 +327,38 @@ async def _send_stream(
 
 
 def _refusal(error: Exception, path: str) -> Response:
+    return http.error_response(_described(error, path)[0])
+
+
+def _described(error: Exception, path: str) -> tuple[OAuthError, str]:
+    """Return how an error is told to the caller and by what support finds it in the log, where it is noted."""
     if isinstance(error, OAuthError):
         count("refusals", path, error.code)
         if error.detail:
             log.info("request.refused", path=path, error=error.code, detail=error.detail)
-        return http.error_response(error)
+        return error, error.code
     if isinstance(error, StorageUnavailable):
         count("storage_unavailable")
         log.error("storage.unavailable", path=path, reason=error.reason)
-        return http.error_response(http.UNAVAILABLE)
+        return http.UNAVAILABLE, http.UNAVAILABLE.code
     # Nothing of any other error may reach the caller (LGX-3).
     reference = secrets.token_hex(6)
     count("failures", path)
     log.error("request.failed", path=path, reference=reference, error=type(error).__name__, at=_place(error))
-    return http.error_response(
-        OAuthError("server_error", f"The server failed to answer this request; reference {reference}.")
-    )
+    failure = f"The server failed to answer this request; reference {reference}."
+    return OAuthError("server_error", failure), reference
+
+
+def _wants_page(scope: Scope) -> bool:
+    """Whether a person's browser asks: what no programs do, it says that it would like HTML."""
+    return any(name == b"accept" and b"text/html" in value for name, value in scope["headers"])
+
+
+async def _nowhere(_request: Request) -> Response:
+    raise OAuthError("not_found", "There is nothing at this address.")
+
+
+NOWHERE = Route(_nowhere, page=True)
 
 
 def _outcome(response: Response) -> tuple[int, str]:

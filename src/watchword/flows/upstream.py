@@ -76,6 +76,7 @@ async def _provider(runtime: Runtime, settings: Upstream) -> Provider:
         await _document(runtime, url),
         issuer=settings.issuer,
         client_id=settings.client_id,
+        extra_hosts=settings.hosts,
         allow_loopback=loopback,
     )
     return dataclasses.replace(found, scopes=settings.scopes)

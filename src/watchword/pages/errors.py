@@ -3,7 +3,6 @@
 from watchword.http import Request, Response
 from watchword.oauth.errors import OAuthError
 from watchword.pages import browser, developer
-from watchword.telemetry import log
 
 PROBLEMS = {
     "access_denied": "forbidden",
@@ -13,14 +12,12 @@ PROBLEMS = {
 }
 
 
-def page(request: Request, error: OAuthError) -> Response:
-    """Answer a refusal as a page; in development it says what to change."""
-    if error.detail:
-        log.info("request.refused", path=request.path, error=error.code, detail=error.detail)
+def page(request: Request, error: OAuthError, reference: str) -> Response:
+    """Answer a refusal as a page, with what support finds it by; in development it says what to change."""
     issuer = request.runtime.settings.issuer
     context = {
         "problem_name": PROBLEMS.get(error.code, "general"),
-        "reference": error.code,
+        "reference": reference,
         "links": {"home": f"{issuer}/sign-in"},
         "developer": developer.explain_shortly(request, error),
     }

@@ -5,6 +5,7 @@ from watchword.flows.throttle import Throttled
 from watchword.http import Request, Response, redirect
 from watchword.oauth.errors import OAuthError
 from watchword.pages import browser, errors, passwords, second_factor, visit
+from watchword.store import browsers
 from watchword.store.users import User
 
 
@@ -94,4 +95,12 @@ async def reset(request: Request) -> Response:
         return _reset(request, user, link, error)
     if not done:
         return errors.expired(request)
+    # Who holds the link is at home in this browser: guesses from elsewhere do not keep them out of it (LG-02).
+    await request.runtime.database.write(
+        browsers.note_browser,
+        user.id,
+        browser.source_of(request).browser,
+        trusted_until=None,
+        now=request.runtime.now(),
+    )
     return redirect(f"{request.runtime.settings.issuer}/sign-in?notice=password_reset")

@@ -22,7 +22,8 @@ async def show(request: Request) -> Response:
 
 
 def _check_open(request: Request) -> None:
-    if request.runtime.settings.sign_up != "open":
+    settings = request.runtime.settings
+    if settings.sign_up != "open" or not settings.mails:
         raise OAuthError("not_found", "Accounts are made by invitation here.")
 
 

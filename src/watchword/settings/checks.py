@@ -94,8 +94,6 @@ def _check_people(settings: Settings) -> None:
         raise SettingsError("smtp_url must be smtp://… (STARTTLS) or smtps://… (TLS from the start)")
     if not settings.sign_in_methods and not settings.upstream:
         raise SettingsError("sign_in_methods must leave people a way to sign in")
-    if settings.sign_up == "open" and not settings.mails:
-        raise SettingsError("open sign-up confirms addresses by mail: give smtp_url and mail_from")
     names = [provider.name for provider in settings.upstream]
     if len(set(names)) != len(names):
         raise SettingsError("upstream: every provider needs a name of its own")
@@ -152,7 +150,9 @@ def is_loopback(host: str) -> bool:
 
 
 def check_exposure(settings: Settings) -> None:
-    """Refuse to serve plain HTTP where others can reach it; raise SettingsError with the ways out."""
+    """Refuse to serve plain HTTP where others can reach it, or pages that mail nobody; raise SettingsError with the ways out."""
+    if settings.sign_up == "open" and not settings.mails:
+        raise SettingsError("open sign-up confirms addresses by mail: give smtp_url and mail_from")
     if settings.tls_cert or is_loopback(settings.host):
         return
     if settings.mode == "development":

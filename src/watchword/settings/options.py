@@ -22,6 +22,8 @@ class Upstream(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     kind: Literal["openid", "github"] = "openid"
     issuer: str | None = None
     scopes: tuple[str, ...] = ("openid", "profile", "email")
+    # Where its endpoints may be besides the issuer's own host
+    hosts: tuple[str, ...] = ()
 
 
 class ScopeText(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -80,3 +80,10 @@ async def use_link(tx: Transaction, digest: bytes, purpose: str, now: int) -> Li
         purpose,
     )
     return _link(row) if row else None
+
+
+async def forget_links(tx: Transaction, subject: str, purpose: str) -> None:
+    """End what is still live of a subject's links for a purpose."""
+    await tx.run(
+        "DELETE FROM one_time_links WHERE subject = $1 AND purpose = $2 AND used_at IS NULL", subject, purpose
+    )

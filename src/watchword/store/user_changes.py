@@ -6,7 +6,7 @@ from watchword.store.api_tokens import revoke_tokens_of
 from watchword.store.browsers import forget_trust
 from watchword.store.database import Transaction
 from watchword.store.grants import end_grant
-from watchword.store.links import use_link
+from watchword.store.links import forget_links, use_link
 from watchword.store.sessions import end_sessions_of
 from watchword.store.users import get_user, set_password
 
@@ -29,6 +29,7 @@ async def set_email(
     )
     if row is None:
         return "unknown"
+    await forget_links(tx, user_id, "reset_password")  # it was mailed to the address before (LG-21)
     await tx.record("user.email_changed", actor=actor, target=user_id, at=now, verified=verified)
     return "changed"
 
@@ -49,6 +50,7 @@ async def change_password(
     if not await set_password(tx, user_id, password_hash, actor=actor, now=now):
         return []
     await forget_trust(tx, user_id)
+    await forget_links(tx, user_id, "reset_password")
     return [] if but is None else await end_elsewhere(tx, user_id, but=but, actor=actor, now=now)
 
 

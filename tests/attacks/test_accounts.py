@@ -1,0 +1,263 @@
+"""LG-12 to LG-15, LG-21 to LG-24: names that look like others, passwords that are guessed first, links that are stolen or replayed."""
+
+import re
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import httpx
+import pytest
+import pytest_asyncio
+from tests.fixtures.people import PASSWORD, Person, letters, link_in
+from tests.fixtures.postgres import Store
+from tests.fixtures.servers import Server, open_server, together
+from tests.flows.test_people import EMAIL, OTHER, another, change_password, make, user_of
+
+from watchword.flows import account_changes, accounts, people, sign_up
+from watchword.flows.mail import Origin
+from watchword.oauth.errors import OAuthError
+
+HERE = Origin("192.0.2.1", "Firefox on Linux")
+
+
+@pytest_asyncio.fixture
+async def server(store: Store, tmp_path: Path) -> AsyncIterator[Server]:
+    """The application with a person in it, where anybody may register."""
+    async with open_server(
+        tmp_path,
+        database=store.address,
+        key_file=str(tmp_path / "key"),
+        mode="development",
+        sign_up="open",
+    ) as opened:
+        await make(opened)
+        yield opened
+
+
+@pytest_asyncio.fixture
+async def ada(server: Server) -> AsyncIterator[Person]:
+    """A person at a browser, not signed in."""
+    async with another(server) as browser:
+        yield Person(server, browser)
+
+
+async def mailed(server: Server, to: str, page: str) -> str:
+    """Return the newest link that was mailed to an address."""
+    return next(link_in(text) for whom, text in await letters(server) if whom == to and page in text)
+
+
+async def reset_link(server: Server, email: str = EMAIL) -> str:
+    """Ask for a link and return it."""
+    person = Person(server, another(server))
+    await person.open("/recover")
+    await person.send({"identifier": email})
+    return await mailed(server, email, "/reset-password")
+
+
+async def set_password(server: Server, link: str, password: str = OTHER) -> httpx.Response:
+    """Set a password by a link at a fresh browser."""
+    person = Person(server, another(server))
+    opened = await person.open(link)
+    if opened.status_code != 200:
+        return opened
+    return await person.send({"new_password": password, "end_others": "yes"})
+
+
+@pytest.mark.parametrize(
+    "name", ["Ada", "ADA", "ａｄａ", "аda", "ada\u200b", "ada.", " ada", "ada" + "\u0301" * 5]
+)
+async def test_lg_14_a_name_that_could_be_taken_for_another_is_not_given_out(
+    server: Server, name: str
+) -> None:
+    with pytest.raises(OAuthError) as refused:
+        await accounts.create(server.runtime, username=name, password=PASSWORD, actor="test")
+    assert refused.value.code in ("conflict", "invalid_request")
+    made = await accounts.create(server.runtime, username="adam", password=PASSWORD, actor="test")
+    assert made.username == "adam", "the honest variant"
+
+
+@pytest.mark.parametrize(
+    "password",
+    ["fourteen chars", "passwordpassword", "qwertyuiopasdfgh", "ada@example.com ada",
+     "watchwordwatchword", "111111111111111", "123456789012345"],
+)  # fmt: skip
+async def test_lg_12_a_password_that_is_guessed_first_is_refused_beside_its_field(
+    ada: Person, password: str
+) -> None:
+    await ada.sign_in()
+    await ada.open("/account/password")
+    answer = await ada.send({"password": PASSWORD, "new_password": password})
+    assert answer.status_code == 400
+    assert re.search(r'id="new_password"[^>]*aria-invalid="true"', answer.text)
+    if len(password) > 8:
+        assert password not in answer.text, "it is not sent back"
+
+
+@pytest.mark.parametrize(
+    "password",
+    [
+        "lowercase words only here",
+        "🦉🐙🌵🚲🧭🎻🥨🪁🦔🍋🧶🎲🪐🦚🛶",
+        "we drank cold tea on a slow ferry while it rained on the harbour of Bergen",
+        "1 lone digit amid the words",
+    ],
+)
+async def test_lg_12_length_counts_and_composition_does_not(ada: Person, password: str) -> None:
+    await ada.sign_in()
+    await change_password(ada, PASSWORD, password)
+    assert "Your password is changed." in ada.text
+    await ada.open("/sign-out")
+    await ada.send({"decision": "sign_out"})
+    await ada.sign_in(password=password)
+    assert ada.path == "/account", "whole and untruncated"
+
+
+ADDRESSES = ["a@b@c", '"a b"@example.com', "a@example.com\r\nBcc: eve@example.com", "a@", "@example.com", "a@exa mple.com",
+             "a@[127.0.0.1]", "a\x00@example.com", "a@example..com"]  # fmt: skip
+
+
+@pytest.mark.parametrize("address", ADDRESSES)
+async def test_lg_15_what_is_no_address_is_refused_and_mails_nobody(ada: Person, address: str) -> None:
+    await ada.open("/sign-up")
+    answer = await ada.send({"email": address})
+    assert answer.status_code == 400
+    with pytest.raises(OAuthError):
+        await sign_up.invite(ada.server.runtime, address, is_admin=False, inviter=None, actor="test")
+    assert await letters(ada.server) == []
+    await ada.open("/sign-up")
+    await ada.send({"email": "gruss@bücher.example"})
+    assert (await letters(ada.server))[0][0] == "gruss@xn--bcher-kva.example", "the honest variant"
+
+
+async def test_lg_21_a_reset_link_works_once(server: Server) -> None:
+    link = await reset_link(server)
+    assert (await set_password(server, link)).url.path == "/sign-in"
+    assert (await set_password(server, link)).status_code == 404
+
+
+async def test_lg_21_of_two_uses_at_once_one_counts(server: Server) -> None:
+    link = await reset_link(server)
+    answers = await together(set_password(server, link), set_password(server, link, "other words than those"))
+    assert sorted(answer.url.path for answer in answers) == ["/reset-password", "/sign-in"]
+
+
+async def test_lg_21_a_reset_link_lives_half_an_hour(server: Server) -> None:
+    link = await reset_link(server)
+    server.clock.advance(1801)
+    assert (await set_password(server, link)).status_code == 404
+    assert (await set_password(server, await reset_link(server))).url.path == "/sign-in"
+
+
+@pytest.mark.parametrize(
+    "change", ["another link", "another password", "another address", "the account disabled"]
+)
+async def test_lg_21_a_link_ends_with_what_it_was_made_for(ada: Person, change: str) -> None:
+    server = ada.server
+    link = await reset_link(server)
+    user = await user_of(server)
+    if change == "another link":
+        await reset_link(server)
+    elif change == "another password":
+        await ada.sign_in()
+        await change_password(ada, PASSWORD, "some entirely new words here")
+    elif change == "another address":
+        changes = people.Changes(email="ada@example.org", email_verified=True)
+        await people.change(server.runtime, user, changes, actor="test")
+    else:
+        await account_changes.set_disabled(server.runtime, user.id, True, actor="test")
+    assert (await set_password(server, link)).status_code == 404
+
+
+async def test_lg_21_a_link_names_the_issuer_whatever_the_host_header_says(server: Server) -> None:
+    person = Person(server, another(server))
+    await person.open("/recover")
+    form = person.form()
+    headers = {"host": "evil.example", "x-forwarded-host": "evil.example"}
+    await person.http.post("/recover", data={"csrf": form["csrf"], "identifier": EMAIL}, headers=headers)
+    link = await mailed(server, EMAIL, "/reset-password")
+    assert link.startswith(f"{server.settings.issuer}/reset-password?link=")
+    page = await server.http.get(link)
+    assert page.headers["referrer-policy"] == "same-origin", "the link leaves by no Referer"
+    assert not re.search(r'(?:href|src)="https?://(?!localhost)', page.text)
+
+
+async def test_lg_21_a_link_sets_the_password_of_its_own_account_only(server: Server) -> None:
+    await make(server, "eve", "eve@example.com")
+    link = await reset_link(server, "eve@example.com")
+    person = Person(server, another(server))
+    await person.open(link)
+    await person.send({"new_password": OTHER, "end_others": "yes", "identifier": "ada", "user": "ada"})
+    assert (await Person(server, another(server)).sign_in("ada", OTHER)).status_code == 401
+    assert (await Person(server, another(server)).sign_in("eve", OTHER)).status_code == 200
+
+
+async def test_lg_22_no_step_is_skipped(server: Server) -> None:
+    person = Person(server, another(server))
+    await person.open("/sign-in")
+    csrf = person.form()["csrf"]
+    wishes = await reset_link(server)
+    verify = wishes.replace("/reset-password", "/verify-email")
+    for address, fields in {
+        "/reset-password": {"new_password": OTHER},
+        "/reset-password?link=x": {"new_password": OTHER, "link": "x"},
+        "/sign-up": {"new_password": PASSWORD, "name": "Eve", "link": "wwu_" + "0" * 36},
+        "/verify-email": {"link": wishes.partition("link=")[2]},
+        "/sign-in/second-factor": {"method": "totp", "code": "000000"},
+        "/upstream/link": {"password": PASSWORD},
+        "/setup": {"username": "eve", "new_password": PASSWORD},
+    }.items():
+        answer = await person.http.post(address, data={"csrf": csrf, **fields})
+        assert answer.status_code in (303, 400, 404), address
+        assert "/account" not in answer.headers.get("location", "")
+        assert not any("session" in name for name in person.http.cookies), address
+    assert (await server.http.get(verify)).status_code == 404, "a link for one thing is none for another"
+    assert (await set_password(server, wishes)).url.path == "/sign-in", "the honest variant"
+
+
+async def test_lg_23_only_the_confirmed_address_counts_and_the_newest_wish(ada: Person) -> None:
+    server = ada.server
+    await ada.sign_in()
+    links = []
+    for address in ("first@example.com", "second@example.com"):
+        await ada.open("/account/email")
+        await ada.send({"email": address})
+        links.append(await mailed(server, address, "/verify-email"))
+    assert (await ada.open(links[0])).status_code == 404, "the older wish is dead"
+    await ada.open(links[1])
+    await ada.send({}, having="link")
+    assert (await user_of(server)).email == "second@example.com"
+    assert (await ada.open(links[1])).status_code == 404
+
+
+async def test_lg_23_an_address_goes_to_one_of_two_that_confirm_it_at_once(server: Server) -> None:
+    await make(server, "eve", "eve@example.com")
+    calls = []
+    for name in ("ada", "eve"):
+        user = await user_of(server, name)
+        await account_changes.request_email(server.runtime, user, "shared@example.com", HERE)
+        link = (await mailed(server, "shared@example.com", "/verify-email")).partition("link=")[2]
+        calls.append(account_changes.confirm_email(server.runtime, link, HERE))
+    assert sorted(await together(*calls)) == ["changed", "taken"]
+
+
+async def test_lg_23_nobody_verifies_an_address_by_saying_so(ada: Person) -> None:
+    server = ada.server
+    await ada.sign_in()
+    await ada.open("/account/email")
+    await ada.send({"email": "victim@example.com", "email_verified": "true", "verified": "1"})
+    user = await user_of(server)
+    assert user.email == EMAIL
+    await ada.open("/account")
+    await ada.send(
+        {"name": "Ada", "email": "victim@example.com", "email_verified": "true", "is_admin": "true"}
+    )
+    user = await user_of(server)
+    assert (user.email, user.is_admin, user.display_name) == (EMAIL, False, "Ada")
+
+
+async def test_lg_24_there_is_no_account_that_nobody_made(tmp_path: Path) -> None:
+    async with open_server(tmp_path) as empty:
+        person = Person(empty, another(empty))
+        for name, password in (("admin", "admin"), ("admin", "password"), ("root", ""), ("admin", "")):
+            assert (await person.sign_in(name, password)).status_code == 401
+        assert (await empty.http.get("/setup")).status_code == 404
+        assert (await empty.http.get("/setup?link=wwu_" + "0" * 36)).status_code == 404

@@ -1,0 +1,409 @@
+"""SE, LG: guessing, spraying, finding out who has an account, and flooding the sign-in; the honest person still gets in."""
+
+import asyncio
+import re
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import httpx
+import pytest
+import pytest_asyncio
+from tests.fixtures.people import PASSWORD, Person, letters, link_in
+from tests.fixtures.postgres import Store
+from tests.fixtures.servers import Server, open_server, together
+from tests.flows.test_people import EMAIL, OTHER, make, user_of
+
+from watchword.credentials import password as passwords
+from watchword.flows import hashing
+from watchword.store import events
+from watchword.store import users as user_store
+
+WRONG = "wrong wrong wrong wrong"
+
+
+@pytest_asyncio.fixture
+async def server(store: Store, tmp_path: Path) -> AsyncIterator[Server]:
+    """The application with a person in it."""
+    async with open_server(
+        tmp_path,
+        database=store.address,
+        key_file=str(tmp_path / "key"),
+        mode="development",
+        sign_up="open",
+    ) as opened:
+        await make(opened)
+        yield opened
+
+
+def at(server: Server, address: str) -> Person:
+    """Return somebody at a fresh browser behind an address."""
+    transport = httpx.ASGITransport(app=server.app, client=(address, 50_000))
+    return Person(server, httpx.AsyncClient(transport=transport, base_url=server.settings.issuer))
+
+
+async def known(server: Server) -> Person:
+    """Return the person at a browser that she was signed in with before."""
+    person = at(server, "192.0.2.1")
+    await person.sign_in()
+    assert person.path == "/account"
+    await person.open("/sign-out")
+    await person.send({"decision": "sign_out"})
+    return person
+
+
+async def guess(person: Person, name: str = "ada", password: str = WRONG) -> int:
+    """Try a password; return the status."""
+    return (await person.sign_in(name, password)).status_code
+
+
+async def test_lg_01_one_account_is_guessed_at_from_a_hundred_addresses(server: Server) -> None:
+    assert await guess(at(server, "192.0.2.1"), password=PASSWORD) == 200, "the honest variant"
+    answers = [await guess(at(server, f"198.51.100.{n}")) for n in range(30)]
+    assert answers.count(401) <= 10, "ten guesses, whoever makes them"
+    assert answers[-1] == 429
+
+
+async def test_lg_01_one_password_is_sprayed_over_many_names(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cheap(monkeypatch)
+    sprayer = at(server, "198.51.100.7")
+    await sprayer.open("/sign-in")
+    form = sprayer.form()
+    answers = []
+    for n in range(60):
+        filled = {**form, "identifier": f"person{n}", "password": WRONG}
+        answers.append((await sprayer.http.post(filled.pop(""), data=filled)).status_code)
+    assert answers.count(401) <= 51
+    assert answers[-1] == 429
+    assert await guess(at(server, "192.0.2.1"), password=PASSWORD) == 200, "others are not held up by it"
+
+
+def cheap(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a wrong password cost nothing, where many are tried and their cost is not the matter."""
+    real = passwords.verify_password
+    monkeypatch.setattr(
+        passwords, "verify_password", lambda stored, given: given != WRONG and real(stored, given)
+    )
+
+
+async def test_lg_01_a_network_of_ipv6_is_one_source(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    cheap(monkeypatch)
+    answers = []
+    for n in range(60):
+        person = at(server, f"2001:db8:1:2::{n:x}")
+        answers.append(await guess(person, f"person{n}"))
+    assert answers[-1] == 429
+    assert await guess(at(server, "2001:db8:1:3::1"), password=PASSWORD) == 200
+
+
+async def test_lg_01_while_the_whole_deployment_is_under_attack_a_source_has_five_attempts(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cheap(monkeypatch)
+    for network in range(7):
+        for n in range(50):
+            await guess(at(server, f"198.51.{network}.1"), f"person{network}x{n}")
+    stranger = at(server, "192.0.2.99")
+    answers = [await guess(stranger, f"stranger{n}") for n in range(7)]
+    assert answers == [401] * 5 + [429] * 2
+    assert await guess(at(server, "192.0.2.1"), password=PASSWORD) == 200, (
+        "nobody is kept out who knows her password"
+    )
+
+
+async def test_lg_02_under_attack_the_owner_signs_in_from_a_browser_she_was_known_with(
+    server: Server,
+) -> None:
+    owner = await known(server)
+    while await guess(at(server, "198.51.100.7")) != 429:
+        pass
+    assert await guess(at(server, "192.0.2.50"), password=PASSWORD) == 429, (
+        "from elsewhere the account is held"
+    )
+    await owner.sign_in()
+    assert owner.path == "/account"
+
+
+async def test_lg_02_who_is_held_off_gets_back_in_by_the_mailed_link(server: Server) -> None:
+    while await guess(at(server, "198.51.100.7")) != 429:
+        pass
+    person = at(server, "192.0.2.50")
+    await person.open("/recover")
+    await person.send({"identifier": EMAIL})
+    link = next(link_in(text) for to, text in await letters(server) if to == EMAIL)
+    await person.open(link)
+    await person.send({"new_password": OTHER, "end_others": "yes"})
+    await person.sign_in(password=OTHER)
+    assert person.path == "/account"
+
+
+async def test_lg_03_ones_own_success_clears_nobody_elses_counter(server: Server) -> None:
+    await make(server, "eve", "eve@example.com")
+    answers = []
+    for _ in range(12):
+        answers.append(await guess(at(server, "198.51.100.7")))
+        await guess(at(server, "198.51.100.7"), "eve", PASSWORD)
+    assert answers.count(401) <= 10
+    assert answers[-1] == 429
+
+
+async def test_lg_04_every_spelling_of_a_name_has_the_same_counter(server: Server) -> None:
+    spellings = ("ada", "ADA", "Ada", " ada ", "ａｄａ", EMAIL, EMAIL.upper())
+    answers = [await guess(at(server, f"198.51.100.{n}"), spellings[n % 7]) for n in range(14)]
+    assert answers == [401] * 10 + [429] * 4
+
+
+async def test_lg_05_two_nodes_count_together(server: Server, tmp_path: Path) -> None:
+    async with open_server(
+        tmp_path, database=server.settings.database, key_file=server.settings.key_file, mode="development"
+    ) as second:
+        answers = [await guess(at((server, second)[n % 2], "198.51.100.7")) for n in range(12)]
+    assert answers.count(401) == 10
+    assert answers[-1] == 429
+
+
+@pytest.mark.parametrize("way", ["password", "step-up"])
+async def test_lg_06_a_password_is_guessed_no_faster_inside_a_session(server: Server, way: str) -> None:
+    person = at(server, "192.0.2.1")
+    await person.sign_in()
+    server.clock.advance(700)
+    answers = []
+    for _ in range(13):
+        if way == "password":
+            await person.open("/account/password")
+            answer = await person.send({"password": WRONG, "new_password": OTHER})
+        else:
+            await person.open("/account/passkeys")
+            answer = await person.send({"password": WRONG}, having="method")
+        answers.append(answer.status_code)
+    assert answers[-1] == 429
+    assert len([status for status in answers if status != 429]) == 10
+    server.clock.advance(120)
+    await person.open("/account/passkeys")
+    await person.send({"password": PASSWORD}, having="method")
+    assert person.path == "/account/passkeys", "it slows and locks nobody out"
+
+
+async def test_lg_06_basic_credentials_of_a_person_open_nothing(server: Server) -> None:
+    basic = httpx.BasicAuth("ada", PASSWORD)
+    for path in ("/api/v1/tokens/self", "/userinfo", "/account"):
+        answer = await server.http.get(path, auth=basic)
+        assert answer.status_code in (401, 303), path
+    form = {"grant_type": "password", "username": "ada", "password": PASSWORD}
+    assert (await server.http.post("/token", data=form)).json()["error"] == "invalid_client"
+    client = await server.client()
+    refused = await server.post("/token", client, **form)
+    assert refused.json()["error"] == "unsupported_grant_type"
+
+
+def parts(answer: httpx.Response, name: str) -> tuple[int, list[str], str]:
+    """Return what of an answer could tell two names apart."""
+    masked = re.sub(r'(csrf|challenge)" value="[^"]+"|data-options="[^"]+"', "", answer.text)
+    return answer.status_code, sorted(answer.headers), masked.replace(name, "NAME")
+
+
+async def test_se_05_a_wrong_password_tells_nothing_of_the_name(server: Server) -> None:
+    assert await guess(at(server, "192.0.2.1"), password=PASSWORD) == 200
+    seen = []
+    for name in ("ada", "nobody", "ghost-1", EMAIL, "nobody@example.com"):
+        person = at(server, "192.0.2.9")
+        seen.append(parts(await person.sign_in(name, WRONG), name))
+    assert all(one == seen[0] for one in seen)
+
+
+async def test_lg_07_known_and_unknown_names_cost_the_same_work(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    work: dict[str, list[str]] = {}
+    real_run, real_write = hashing.run, type(server.runtime.database).write
+    current: list[str] = []
+
+    async def run(function, *args, **kwargs):  # type: ignore[no-untyped-def]  # as hashing.run
+        current.append(function.__name__)
+        return await real_run(function, *args, **kwargs)
+
+    async def write(self, operation, *args, **kwargs):  # type: ignore[no-untyped-def]  # as Database.write
+        current.append(operation.__name__)
+        return await real_write(self, operation, *args, **kwargs)
+
+    monkeypatch.setattr(hashing, "run", run)
+    monkeypatch.setattr(type(server.runtime.database), "write", write)
+    for name in ("ada", "nobody"):
+        current.clear()
+        await guess(at(server, "192.0.2.9"), name)
+        work[name] = list(current)
+    assert work["ada"] == work["nobody"], "one hash and the same writes"
+    assert "verify_password" in work["ada"]
+
+
+@pytest.mark.parametrize("page", ["recover", "sign-up"])
+async def test_lg_07_a_link_that_is_asked_for_tells_nothing_of_the_address(server: Server, page: str) -> None:
+    seen = []
+    for address in (EMAIL, "nobody@example.com"):
+        person = at(server, "192.0.2.9")
+        await person.open(f"/{page}")
+        field = "identifier" if page == "recover" else "email"
+        seen.append(parts(await person.send({field: address}), address))
+    assert seen[0] == seen[1]
+    sent = dict(await letters(server))
+    assert set(sent) == {EMAIL, "nobody@example.com"}, "each owner is told by mail, sent after the answer"
+
+
+async def test_lg_08_nothing_else_tells_who_has_an_account(server: Server) -> None:
+    for path in ("/.well-known/webfinger?resource=acct:ada@localhost", "/users/ada", "/api/v1/users/ada"):
+        for name in ("ada", "nobody"):
+            answer = await server.http.get(path.replace("ada", name))
+            assert answer.status_code in (401, 404), path
+    await server.http.get("/sign-in")
+    pages = [await server.http.get(f"/sign-in?login_hint={name}") for name in ("ada", "nobody")]
+    assert parts(pages[0], "ada") == parts(pages[1], "nobody")
+    made = await make(server, "grace", "grace@example.com")
+    assert re.fullmatch(r"user_[0-9a-f]{32}", made.id), "an identifier counts nothing"
+
+
+async def test_lg_09_a_flood_of_sign_ins_is_answered_in_part_and_others_are_served(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hashing, "MAX_WAITING", 8)
+    people = [at(server, f"198.51.{n}.1") for n in range(40)]
+    for person in people:
+        await person.open("/sign-in")
+
+    async def attempt(person: Person) -> httpx.Response:
+        form = person.form()
+        return await person.http.post(
+            form.pop(""), data={**form, "identifier": f"{id(person)}", "password": WRONG}
+        )
+
+    async def meanwhile() -> list[int]:
+        found = []
+        for _ in range(5):
+            found.append((await server.http.get("/.well-known/jwks.json")).status_code)
+            await asyncio.sleep(0)
+        return found
+
+    *answers, others = await together(*(attempt(person) for person in people), meanwhile())
+    assert others == [200] * 5
+    refused = [answer for answer in answers if answer.status_code == 503]
+    assert refused, "who comes too many is told to come back"
+    assert all("retry-after" in answer.headers for answer in refused)
+    assert {answer.status_code for answer in answers} == {401, 503}
+    await people[0].sign_in()
+    assert people[0].path == "/account", "once it is over"
+
+
+async def test_lg_10_a_hash_that_asks_for_absurd_work_is_never_computed(server: Server) -> None:
+    user = await user_of(server)
+    absurd = passwords.DUMMY_HASH.replace("m=19456,t=2", "m=4194304,t=1000000000"[:22])
+    assert absurd != passwords.DUMMY_HASH
+    await server.runtime.database.write(
+        user_store.set_password, user.id, absurd, actor="test", now=server.runtime.now()
+    )
+    begun = time.monotonic()
+    assert await guess(at(server, "192.0.2.1"), password=PASSWORD) == 401
+    assert time.monotonic() - begun < 10
+
+
+async def test_lg_11_an_older_hash_is_renewed_once_by_the_sign_in(server: Server) -> None:
+    from argon2 import PasswordHasher
+
+    user = await user_of(server)
+    old = PasswordHasher(time_cost=1, memory_cost=8192, parallelism=1).hash(PASSWORD)
+    await server.runtime.database.write(
+        user_store.set_password, user.id, old, actor="test", now=server.runtime.now()
+    )
+    assert await guess(at(server, "192.0.2.1"), password=PASSWORD) == 200
+    renewed = await server.runtime.database.read(user_store.find_password, user.id)
+    assert renewed is not None
+    assert renewed != old
+    assert not passwords.needs_rehash(renewed)
+    assert await guess(at(server, "192.0.2.1"), password=PASSWORD) == 200
+    assert await server.runtime.database.read(user_store.find_password, user.id) == renewed
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "//evil.example",
+        "/\\evil.example",
+        "https:evil.example",
+        "https://id@evil.example",
+        "javascript:alert(1)",
+        "/account",
+    ],
+)
+async def test_se_12_nobody_is_sent_to_another_server_after_signing_in(server: Server, address: str) -> None:
+    for parameter in ("return", "next", "return_to", "redirect_uri"):
+        person = at(server, "192.0.2.1")
+        await person.open(httpx.URL("/sign-in", params={parameter: address}).raw_path.decode())
+        answer = await person.send({"identifier": "ada", "password": PASSWORD, parameter: address})
+        assert answer.status_code == 200
+        assert str(answer.url).startswith(f"{server.settings.issuer}/account")
+
+
+async def test_se_13_credentials_in_an_address_sign_nobody_in(server: Server) -> None:
+    person = at(server, "192.0.2.1")
+    await person.open(f"/sign-in?identifier=ada&password={PASSWORD.replace(' ', '+')}")
+    assert not any("session" in name for name in person.http.cookies)
+    assert person.page is not None
+    assert PASSWORD not in person.page.text
+    assert '<form method="post"' in person.page.text
+    assert re.search(r'name="password" type="password"', person.page.text)
+    await person.send({"identifier": "ada", "password": PASSWORD})
+    assert person.path == "/account", "by the form it works"
+
+
+async def test_se_10_a_form_that_another_site_made_is_refused(server: Server) -> None:
+    person = at(server, "192.0.2.1")
+    await person.open("/sign-in")
+    form = person.form()
+    address = form.pop("")
+    filled = {**form, "identifier": "ada", "password": PASSWORD}
+    for headers in (
+        {"origin": "https://evil.example"},
+        {"origin": "null"},
+        {"sec-fetch-site": "cross-site"},
+        {"sec-fetch-site": "same-site"},
+    ):
+        assert (await person.http.post(address, data=filled, headers=headers)).status_code == 400
+    for lie in ({"csrf": ""}, {"csrf": "0" * 64}):
+        assert (await person.http.post(address, data=filled | lie)).status_code == 400
+    honest = {"origin": server.settings.issuer, "sec-fetch-site": "same-origin"}
+    assert (await person.http.post(address, data=filled, headers=honest)).status_code == 303
+
+
+async def test_ht_03_pages_are_kept_apart_from_other_sites(server: Server) -> None:
+    page = await server.http.get("/sign-in")
+    assert page.headers["cross-origin-opener-policy"] == "same-origin"
+    assert page.headers["cross-origin-resource-policy"] == "same-origin"
+    assert "frame-ancestors 'none'" in page.headers["content-security-policy"]
+
+
+@pytest.mark.parametrize("path", ["/token", "/sign-in", "/introspect"])
+async def test_ht_01_what_travelled_in_the_clear_is_refused_where_https_is_served(
+    tmp_path: Path, path: str
+) -> None:
+    options = {"issuer": "https://id.example.com", "trusted_proxies": ("127.0.0.1/32",)}
+    async with open_server(tmp_path, **options) as secure:
+        client = await secure.client()
+        form = {"grant_type": "client_credentials", "token": "x"}
+        auth = httpx.BasicAuth(client.client.client_id, client.client_secret or "")
+        address = f"http://id.example.com{path}"
+        plain = await secure.http.post(address, data=form, auth=auth, headers={"x-forwarded-proto": "http"})
+        assert plain.status_code == 400
+        assert "location" not in plain.headers, (
+            "no silent way on to https, after the secret was shown to everybody"
+        )
+        honest = await secure.http.post(
+            "/token", data=form, auth=auth, headers={"x-forwarded-proto": "https"}
+        )
+        assert honest.status_code == 200
+
+
+async def test_a_refused_password_is_in_the_audit_trail_of_the_account(server: Server) -> None:
+    await guess(at(server, "198.51.100.7"))
+    found = await server.runtime.database.read(events.list_events, limit=100)
+    names = [(event.name, event.target) for event in found]
+    assert ("sign_in.refused", (await user_of(server)).id) in names

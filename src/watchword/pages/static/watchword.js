@@ -95,6 +95,19 @@
     input.form.addEventListener("submit", () => show(false));
   };
 
+  // A form that was sent says so and is not sent twice; going back finds it as it was.
+  const busy = (form) => {
+    form.addEventListener("submit", (event) => {
+      if (form.dataset.sent) { event.preventDefault(); return; }
+      form.dataset.sent = "yes";
+      event.submitter?.setAttribute("aria-busy", "true");
+    });
+  };
+  window.addEventListener("pageshow", () => {
+    all("form[data-sent]").forEach((form) => { delete form.dataset.sent; });
+    all("[aria-busy]").forEach((button) => button.removeAttribute("aria-busy"));
+  });
+
   const copy = (button) => {
     if (!navigator.clipboard) return;
     const label = button.querySelector("span");
@@ -123,6 +136,7 @@
   };
 
   all("[data-reveal]").forEach(reveal);
+  all("form[method=post]").forEach(busy);
   all("[data-copy]").forEach(copy);
   all("time[data-local]").forEach(local);
   all("[data-continue]").forEach(continueAfterFrames);

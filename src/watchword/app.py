@@ -2,7 +2,6 @@
 
 import asyncio
 import re
-import secrets
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -10,7 +9,7 @@ from functools import lru_cache, partial
 from typing import Any
 from urllib.parse import urlsplit
 
-from watchword import __version__, http, jobs, siblings, tracing
+from watchword import __version__, http, jobs, refusals, siblings, tracing
 from watchword.flows import accounts, exposure, places, proofs, start
 from watchword.flows.client_certificates import Certificates
 from watchword.flows.local import LocalVerifier
@@ -26,7 +25,7 @@ from watchword.routes import HOT, Route, every_route
 from watchword.settings import Settings, SettingsError, with_issuer
 from watchword.store import faults
 from watchword.store.database import StorageUnavailable
-from watchword.telemetry import count, log, observe
+from watchword.telemetry import observe
 
 WELL_KNOWN = "/.well-known/"
 
@@ -145,10 +144,10 @@ class App:
             response = await tracing.traced(wanted, route.path, dict(scope["headers"]), answer, _outcome)
         elif route is not None:
             response = await self._answer(scope, receive, path, params, route)
-        elif methods is None and method in ("GET", "HEAD") and _wants_page(scope):
-            response = await self._answer(scope, receive, path, {}, NOWHERE)
+        elif methods is None and method in ("GET", "HEAD") and refusals.wants_page(scope):
+            response = await self._answer(scope, receive, path, {}, refusals.NOWHERE)
         else:
-            response = _no_route(method, methods)
+            response = refusals.no_route(method, methods)
         known = (
             (route.path, wanted) if route is not None else ("unknown", "any")
         )  # what callers invent is no label
@@ -218,7 +217,7 @@ class App:
             faults.reach("answer.made", request.path)
             return response
         except Exception as error:
-            return _refusal(error, request.path)
+            return refusals.refusal(error, request.path)
 
     async def _answer(
         self, scope: Scope, receive: Receive, path: str, params: dict[str, str], route: Route
@@ -230,7 +229,7 @@ class App:
             response = await route.endpoint(request)
             faults.reach("answer.made", path)
         except Exception as error:
-            described, reference = _described(error, path if not params else "")
+            described, reference = refusals.described(error, path if not params else "")
             if route.page and request is not None:
                 return errors.page(request, described, reference)
             response = http.error_response(described)
@@ -326,41 +325,6 @@ async def _send_stream(
         stream.closed()
 
 
-def _refusal(error: Exception, path: str) -> Response:
-    return http.error_response(_described(error, path)[0])
-
-
-def _described(error: Exception, path: str) -> tuple[OAuthError, str]:
-    """Return how an error is told to the caller and by what support finds it in the log, where it is noted."""
-    if isinstance(error, OAuthError):
-        count("refusals", path, error.code)
-        if error.detail:
-            log.info("request.refused", path=path, error=error.code, detail=error.detail)
-        return error, error.code
-    if isinstance(error, StorageUnavailable):
-        count("storage_unavailable")
-        log.error("storage.unavailable", path=path, reason=error.reason)
-        return http.UNAVAILABLE, http.UNAVAILABLE.code
-    # Nothing of any other error may reach the caller (LGX-3).
-    reference = secrets.token_hex(6)
-    count("failures", path)
-    log.error("request.failed", path=path, reference=reference, error=type(error).__name__, at=_place(error))
-    failure = f"The server failed to answer this request; reference {reference}."
-    return OAuthError("server_error", failure), reference
-
-
-def _wants_page(scope: Scope) -> bool:
-    """Whether a person's browser asks: what no programs do, it says that it would like HTML."""
-    return any(name == b"accept" and b"text/html" in value for name, value in scope["headers"])
-
-
-async def _nowhere(_request: Request) -> Response:
-    raise OAuthError("not_found", "There is nothing at this address.")
-
-
-NOWHERE = Route(_nowhere, page=True)
-
-
 def _outcome(response: Response) -> tuple[int, str]:
     """Return what a trace says of an answer: its status and, when it is an outage or a defect, that."""
     return response.status, str(response.status) if response.status >= 500 else ""
@@ -370,24 +334,6 @@ async def _publish(shared: str) -> None:
     while True:
         siblings.publish(shared)
         await asyncio.sleep(siblings.INTERVAL)
-
-
-def _no_route(method: str, methods: dict[str, Route] | None) -> Response:
-    if methods is None:
-        return http.error_response(OAuthError("not_found", "There is nothing at this address."))
-    allow = ", ".join(sorted({*methods, *(["HEAD"] if "GET" in methods else []), "OPTIONS"})).encode()
-    if method == "OPTIONS":
-        extra: tuple[tuple[bytes, bytes], ...] = ((b"allow", allow),)
-        if any(route.cors for route in methods.values()):
-            extra += (
-                (b"access-control-allow-methods", allow),
-                (b"access-control-allow-headers", b"Authorization, Content-Type, DPoP"),
-                (b"access-control-max-age", b"7200"),
-            )
-        return Response(204, b"", extra)
-    return http.error_response(
-        OAuthError("method_not_allowed", "This address does not answer this method."), ((b"allow", allow),)
-    )
 
 
 def _check_files(settings: Settings) -> None:
@@ -404,10 +350,3 @@ def _check_files(settings: Settings) -> None:
 
 def _pattern(path: str) -> re.Pattern[str]:
     return re.compile(re.sub(r"\\{(\w+)\\}", r"(?P<\1>[^/]+)", re.escape(path)))
-
-
-def _place(error: BaseException) -> str:
-    trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    return f"{trace.tb_frame.f_code.co_name}:{trace.tb_lineno}" if trace is not None else ""

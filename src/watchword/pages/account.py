@@ -81,12 +81,24 @@ def page(
         "section": section,
         "sections": sections(request),
         "root": f"{issuer}/account",
-        "links": {"sign_out": f"{issuer}/sign-out", "back": _address(issuer, section)},
+        "links": {
+            "sign_out": f"{issuer}/sign-out",
+            "back": _address(issuer, section),
+            "go_on": _waiting(request),
+        },
         "notice": notice if notice in NOTICES else None,
     }
     return browser.page(
         request, f"account/{template or section}", {**shared, **context}, status=status, headers=headers
     )
+
+
+def _waiting(request: Request) -> str | None:
+    """Return the way back to an application that waits for a second factor to be set up."""
+    settings = request.runtime.settings
+    sealed = request.cookie(browser.cookie_name(settings, returning.WAITING_COOKIE))
+    path = returning.open_return(request.runtime, sealed)
+    return settings.issuer + path if returning.interaction_of(path) else None
 
 
 def _address(issuer: str, section: str) -> str:

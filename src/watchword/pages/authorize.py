@@ -64,7 +64,11 @@ async def resume(request: Request) -> Response:
     if found is None:
         return _gone(request)
     interaction, asked = found
-    return await _go_on(request, interaction, asked)
+    response = await _go_on(request, interaction, asked)
+    if request.cookie(browser.cookie_name(request.runtime.settings, returning.WAITING_COOKIE)):
+        gone = browser.set_cookie(request.runtime.settings, returning.WAITING_COOKIE, "", 0)
+        response.headers = (gone, *response.headers)
+    return response
 
 
 async def _go_on(request: Request, interaction: Interaction, asked: AuthorizationRequest) -> Response:
@@ -103,7 +107,7 @@ async def _proceed(
     except OAuthError as error:
         return await _answer_error(request, asked, interaction, error)
     if user is not None and step in ("consent", "answer") and await _must_enrol(request, user):
-        return redirect(f"{runtime.settings.issuer}/account/second_factors")
+        return await _enrol(request, asked, interaction)
     if step == "answer" and session is not None and earlier is not None:
         return await _answer(request, asked, session, interaction, earlier)
     return await _ask(request, asked, client, user, interaction, step)
@@ -114,6 +118,19 @@ async def _who(request: Request) -> tuple[Session | None, User | None]:
     session = await visit.current(request)
     user = await request.runtime.database.read(users.get_user, session.user_id) if session else None
     return (session, user) if user is not None else (None, None)
+
+
+async def _enrol(request: Request, asked: AuthorizationRequest, interaction: Interaction | None) -> Response:
+    """Send a person to set a second factor up; the pages of the account show the way back to the application."""
+    runtime = request.runtime
+    value, fresh = browser.ensure_browser(request)
+    interaction_id = interaction.id if interaction else await authorization.begin(runtime, asked, value)
+    sealed = returning.seal_return(runtime, returning.RESUME + interaction_id)
+    waiting = browser.set_cookie(
+        runtime.settings, returning.WAITING_COOKIE, sealed, authorization.INTERACTION_LIFETIME
+    )
+    headers = (waiting, *((fresh,) if fresh else ()))
+    return redirect(f"{runtime.settings.issuer}/account/second_factors", headers)
 
 
 async def _must_enrol(request: Request, user: User) -> bool:

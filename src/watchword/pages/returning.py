@@ -9,6 +9,7 @@ from watchword.flows.runtime import Runtime
 
 DEFAULT = "/account"
 RESUME = "/authorize/resume?interaction="
+WAITING_COOKIE = "ww-waiting"  # an application that waits until a second factor is set up
 _PATH = re.compile(r"/[A-Za-z0-9._~!$&'()*+,;=:@%/?-]{0,12000}")
 
 

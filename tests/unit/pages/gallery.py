@@ -91,7 +91,8 @@ def account(section: str, **more: object) -> dict[str, object]:
         "identities",
         "password",
     ]
-    links = {"sign_out": "/sign-out", "back": f"/account/{section}"}
+    waiting = "/authorize/resume" if section == "second_factors" else None
+    links = {"sign_out": "/sign-out", "back": f"/account/{section}", "go_on": waiting}
     person = {"name": ACCOUNT["name"], "identifier": "mara"}
     return form(root="/account", section=section, sections=sections, account=person, links=links, **more)
 

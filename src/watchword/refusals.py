@@ -1,0 +1,72 @@
+"""How the server refuses: one description of every error for callers and for the log, and what answers an address that is not there."""
+
+import secrets
+
+from watchword import http
+from watchword.http import Request, Response, Scope
+from watchword.oauth.errors import OAuthError
+from watchword.routes import Route
+from watchword.store.database import StorageUnavailable
+from watchword.telemetry import count, log
+
+
+def refusal(error: Exception, path: str) -> Response:
+    """Answer an error to a program."""
+    return http.error_response(described(error, path)[0])
+
+
+def described(error: Exception, path: str) -> tuple[OAuthError, str]:
+    """Return how an error is told to the caller and by what support finds it in the log, where it is noted."""
+    if isinstance(error, OAuthError):
+        count("refusals", path, error.code)
+        if error.detail:
+            log.info("request.refused", path=path, error=error.code, detail=error.detail)
+        return error, error.code
+    if isinstance(error, StorageUnavailable):
+        count("storage_unavailable")
+        log.error("storage.unavailable", path=path, reason=error.reason)
+        return http.UNAVAILABLE, http.UNAVAILABLE.code
+    # Nothing of any other error may reach the caller (LGX-3).
+    reference = secrets.token_hex(6)
+    count("failures", path)
+    log.error("request.failed", path=path, reference=reference, error=type(error).__name__, at=_place(error))
+    failure = f"The server failed to answer this request; reference {reference}."
+    return OAuthError("server_error", failure), reference
+
+
+def wants_page(scope: Scope) -> bool:
+    """Whether a person's browser asks: what no programs do, it says that it would like HTML."""
+    return any(name == b"accept" and b"text/html" in value for name, value in scope["headers"])
+
+
+async def _nowhere(_request: Request) -> Response:
+    raise OAuthError("not_found", "There is nothing at this address.")
+
+
+NOWHERE = Route(_nowhere, page=True)
+
+
+def no_route(method: str, methods: dict[str, Route] | None) -> Response:
+    """Answer an address that is not there, or a method that it does not take."""
+    if methods is None:
+        return http.error_response(OAuthError("not_found", "There is nothing at this address."))
+    allow = ", ".join(sorted({*methods, *(["HEAD"] if "GET" in methods else []), "OPTIONS"})).encode()
+    if method == "OPTIONS":
+        extra: tuple[tuple[bytes, bytes], ...] = ((b"allow", allow),)
+        if any(route.cors for route in methods.values()):
+            extra += (
+                (b"access-control-allow-methods", allow),
+                (b"access-control-allow-headers", b"Authorization, Content-Type, DPoP"),
+                (b"access-control-max-age", b"7200"),
+            )
+        return Response(204, b"", extra)
+    return http.error_response(
+        OAuthError("method_not_allowed", "This address does not answer this method."), ((b"allow", allow),)
+    )
+
+
+def _place(error: BaseException) -> str:
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return f"{trace.tb_frame.f_code.co_name}:{trace.tb_lineno}" if trace is not None else ""

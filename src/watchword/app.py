@@ -229,7 +229,8 @@ class App:
             response = await route.endpoint(request)
             faults.reach("answer.made", path)
         except Exception as error:
-            described, reference = refusals.described(error, path if not params else "")
+            invented = bool(params) or route is refusals.NOWHERE  # what callers invent is no label
+            described, reference = refusals.described(error, "" if invented else path)
             if route.page and request is not None:
                 return errors.page(request, described, reference)
             response = http.error_response(described)

@@ -1,0 +1,241 @@
+"""Metadata and keys: whatever they name is there and works, whatever is not named does not, and nobody can make them say more."""
+
+import json
+import os
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import pytest_asyncio
+from joserfc.jwk import ECKey, RSAKey
+from tests.attacks.test_dpop import everything, proof, send
+from tests.fixtures.servers import Process, Server, open_server
+
+from watchword.flows import client_registry
+from watchword.guard.guard import Guard, Presented
+from watchword.guard.policy import Refused
+from watchword.jose import jwe, jwk, jws, jwt
+from watchword.oauth.errors import OAuthError
+from watchword.testing.loopback import LoopbackServer
+
+WELL_KNOWN = ("/.well-known/openid-configuration", "/.well-known/oauth-authorization-server")
+FORM = {"content-type": "application/x-www-form-urlencoded"}
+
+
+@pytest_asyncio.fixture
+async def server(tmp_path: Path) -> AsyncIterator[Server]:
+    """A server that does all that it can, below a path."""
+    async with open_server(
+        tmp_path,
+        issuer="http://localhost/tenant",
+        registration="open",
+        signing_algorithms=("ES256", "EdDSA", "RS256"),
+    ) as opened:
+        yield opened
+
+
+ALIASES = {"Ed25519": "EdDSA"}  # RFC 9864: the same signature by its own name
+
+
+def signed(key: jwk.Key, alg: str, claims: dict[str, Any]) -> str:
+    """Return a token whose header names an algorithm by exactly this name."""
+    start = f"{jwk.b64encode(json.dumps({'alg': alg}).encode())}.{jwk.b64encode(json.dumps(claims).encode())}"
+    return f"{start}.{jwk.b64encode(jws.ALGORITHMS[key.alg].sign(key, start.encode()))}"
+
+
+async def metadata(server: Server) -> dict[str, Any]:
+    """Return what the server says of itself."""
+    found: dict[str, Any] = (await server.http.get(WELL_KNOWN[0])).json()
+    return found
+
+
+async def test_md_01_the_metadata_are_of_this_issuer_alone(server: Server) -> None:
+    answer = await server.http.get(WELL_KNOWN[0])
+    assert (answer.status_code, answer.headers["content-type"]) == (200, "application/json")
+    said = answer.json()
+    assert said["issuer"] == server.settings.issuer
+    addresses = {name: uri for name, uri in said.items() if name.endswith(("_endpoint", "_uri"))}
+    assert len(addresses) >= 9
+    for name, uri in addresses.items():
+        assert uri.startswith(server.settings.issuer + "/"), name
+        assert not {"?", "#"} & set(uri), name
+
+
+async def test_md_01_every_address_that_is_named_answers(server: Server) -> None:
+    for name, uri in (await metadata(server)).items():
+        if not name.endswith(("_endpoint", "_uri")):
+            continue
+        answers = [await server.http.get(uri), await server.http.post(uri, content=b"x=y", headers=FORM)]
+        assert any(answer.status_code not in (404, 405) for answer in answers), name
+        assert all(answer.status_code < 500 for answer in answers), name
+
+
+async def test_md_07_both_documents_are_where_either_specification_puts_them(server: Server) -> None:
+    host = "http://localhost"
+    places = [f"{host}{kind}/tenant" for kind in WELL_KNOWN] + [f"{host}/tenant{kind}" for kind in WELL_KNOWN]
+    found = [await server.http.get(place) for place in places]
+    assert {answer.status_code for answer in found} == {200}
+    assert len({answer.text for answer in found}) == 1
+    for elsewhere in (
+        f"{host}/.well-known/openid-configuration/other",
+        f"{host}/other/.well-known/openid-configuration",
+    ):
+        assert (await server.http.get(elsewhere)).status_code == 404
+
+
+async def test_md_01_each_grant_and_method_that_is_named_is_known_and_no_other(server: Server) -> None:
+    said = await metadata(server)
+    grants = said["grant_types_supported"]
+    client = await server.client(
+        grant_types=grants,
+        redirect_uris=["https://app.example.com/cb"],
+        token_endpoint_auth_method="client_secret_basic",
+    )
+    for grant in [*grants, "password", "implicit", "urn:example:other"]:
+        refusal = (await server.post("/token", client, grant_type=grant)).json().get("error")
+        assert (refusal == "unsupported_grant_type") is (grant not in grants), grant
+    assert set(grants) == set(client_registry.GRANT_TYPES)
+    assert "client_secret_jwt" not in said["token_endpoint_auth_methods_supported"], "CL-05"
+    assert "none" not in said["introspection_endpoint_auth_methods_supported"]
+    assert not {"tls_client_auth", "self_signed_tls_client_auth"} & set(
+        said["token_endpoint_auth_methods_supported"]
+    )
+    assert said["response_types_supported"] == ["code"]
+    assert said["code_challenge_methods_supported"] == ["S256"]
+
+
+async def test_md_01_each_algorithm_of_answers_that_is_named_can_be_registered_and_no_other(
+    server: Server,
+) -> None:
+    said = await metadata(server)
+    keys = {
+        "keys": [
+            ECKey.generate_key("P-256").as_dict(private=False),
+            RSAKey.generate_key(2048).as_dict(private=False),
+        ]
+    }
+
+    async def registers(**given: Any) -> bool:
+        try:
+            await server.client(jwks=keys, **given)
+        except OAuthError as error:
+            return error.code != "invalid_client_metadata"
+        return True
+
+    for kind in ("id_token", "userinfo", "introspection"):
+        named = said[f"{kind}_signing_alg_values_supported"]
+        for alg in ("ES256", "EdDSA", "RS256", "PS256", "ES384", "HS256", "none"):
+            assert await registers(**{f"{kind}_signed_response_alg": alg}) is (alg in named), (kind, alg)
+        algs = said[f"{kind}_encryption_alg_values_supported"]
+        for alg in (*jwe.ALGORITHMS, "RSA1_5", "RSA-OAEP", "A128KW", "dir"):
+            assert await registers(**{f"{kind}_encrypted_response_alg": alg}) is (alg in algs), (kind, alg)
+        encs = said[f"{kind}_encryption_enc_values_supported"]
+        for enc in (*jwe.ENCODINGS, "A192GCM", "none"):
+            wanted = {f"{kind}_encrypted_response_alg": "ECDH-ES", f"{kind}_encrypted_response_enc": enc}
+            assert await registers(**wanted) is (enc in encs), (kind, enc)
+    for subject_type in ("public", "pairwise"):
+        assert subject_type in said["subject_types_supported"]
+        assert await registers(subject_type=subject_type)
+
+
+async def test_md_01_each_algorithm_of_proofs_and_assertions_that_is_named_works(tmp_path: Path) -> None:
+    async with open_server(tmp_path) as server:
+        said = await metadata(server)
+        client = await everything(server)
+        for alg in said["dpop_signing_alg_values_supported"]:
+            given = proof(server, jwk.generate(ALIASES.get(alg, alg)), "/token")["dpop"]
+            answer = await send(server, client, "/token", {"dpop": given})
+            assert (answer.status_code, answer.json()["token_type"]) == (200, "DPoP"), alg
+        for alg in said["token_endpoint_auth_signing_alg_values_supported"]:
+            key = jwk.generate(ALIASES.get(alg, alg))
+            public = {"keys": [jwk.public_document(key)]}
+            by_key = (await server.client(token_endpoint_auth_method="private_key_jwt", jwks=public)).client
+            claims = {"iss": by_key.client_id, "sub": by_key.client_id, "aud": server.settings.issuer}
+            claims |= {"exp": int(server.clock()) + 60, "jti": alg}
+            form = {"grant_type": "client_credentials", "client_assertion": signed(key, alg, claims)}
+            form["client_assertion_type"] = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
+            assert (await server.http.post("/token", data=form)).status_code == 200, alg
+
+
+async def test_md_01_id_tokens_are_signed_by_what_is_named_and_published(server: Server) -> None:
+    said = await metadata(server)
+    published = (await server.http.get(said["jwks_uri"])).json()["keys"]
+    assert {key["alg"] for key in published} == set(said["id_token_signing_alg_values_supported"])
+    assert all(key["use"] == "sig" and key["kid"] for key in published)
+    assert not any(member in key for key in published for member in ("d", "p", "q", "k"))
+
+
+async def test_te_18_answers_carry_nosniff_and_no_banner(server_process: Process) -> None:
+    with httpx.Client(base_url=server_process.issuer) as http:
+        answers = [
+            http.get("/.well-known/jwks.json"),
+            http.get(WELL_KNOWN[0]),
+            http.post("/token", data={"grant_type": "x"}),
+            http.post("/introspect", data={"token": "x"}),
+            http.get("/userinfo"),
+            http.get("/nowhere"),
+            http.get("/sign-in"),
+        ]
+    for answer in answers:
+        assert answer.headers["x-content-type-options"] == "nosniff", answer.url
+        assert not {"server", "x-powered-by", "via"} & answer.headers.keys(), answer.url
+        assert "watchword/" not in answer.text.lower()
+
+
+async def test_kr_05_keys_are_kept_by_who_reads_them_and_asked_for_again_cheaply(server: Server) -> None:
+    path = "/.well-known/jwks.json"
+    first = await server.http.get(path)
+    assert first.headers["cache-control"] == "public, max-age=300"
+    tag = first.headers["etag"]
+    for known in (tag, f'"other", {tag}', f"W/{tag}", "*"):
+        again = await server.http.get(path, headers={"if-none-match": known})
+        assert (again.status_code, again.content, again.headers["etag"]) == (304, b"", tag)
+    assert (await server.http.get(path, headers={"if-none-match": '"other"'})).status_code == 200
+    await server.runtime.keyring.rotate("ES256", actor="test")
+    changed = await server.http.get(path, headers={"if-none-match": tag})
+    assert changed.status_code == 200
+    assert changed.headers["etag"] != tag
+
+
+def test_kr_05_a_flood_of_unknown_keys_makes_a_guard_ask_hardly_ever() -> None:
+    key = jwk.generate("ES256", kid="known")
+    asked: list[str] = []
+
+    async def issuer(scope: Any, _receive: Any, send_: Any) -> None:
+        if scope["type"] != "http":
+            return
+        asked.append(scope["path"])
+        document: dict[str, Any] = {"keys": [jwk.public_document(key)]}
+        if scope["path"] != "/keys":
+            document = {"issuer": address, "jwks_uri": f"{address}/keys"}
+        headers = [(b"content-type", b"application/json")]
+        await send_({"type": "http.response.start", "status": 200, "headers": headers})
+        await send_({"type": "http.response.body", "body": json.dumps(document).encode()})
+
+    with LoopbackServer(issuer) as listening:
+        address = f"http://localhost:{listening.port}"
+        guard = Guard(address)
+        now = int(guard._clock())
+        claims = {
+            "iss": address,
+            "sub": "me",
+            "aud": address,
+            "exp": now + 60,
+            "iat": now,
+            "jti": "j",
+            "client_id": "c",
+        }
+
+        def present(kid: str, signer: jwk.Key = key) -> Presented:
+            named = jwk.Key(kid, "ES256", signer.kty, signer.public, signer.private, signer.thumbprint)
+            return Presented(authorization=(f"Bearer {jwt.encode(named, claims, 'at+jwt')}",))
+
+        assert guard.authenticate_sync(present("known")).subject == "me"
+        before = asked.count("/keys")
+        for _ in range(200):
+            with pytest.raises(Refused):
+                guard.authenticate_sync(present(os.urandom(4).hex()))
+        assert asked.count("/keys") - before <= 1
+        assert guard.authenticate_sync(present("known")).subject == "me"

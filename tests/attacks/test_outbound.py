@@ -1,0 +1,143 @@
+"""Addresses that somebody else names (SS-01): whatever makes this server fetch something, nothing private is ever asked."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from tests.fixtures.documents import Documents
+from tests.fixtures.servers import Server, open_server
+from tests.flows.test_client_credentials import assertion
+from tests.flows.test_jwt_bearer import KEY, identity
+
+from watchword import fetch
+from watchword.fetch import FetchError
+from watchword.flows import trust_rules
+from watchword.flows.trust_rules import TrustInput
+from watchword.jose import jwk
+from watchword.oauth.errors import OAuthError
+
+PUBLIC = "93.184.215.14"
+PRIVATE = [
+    "https://127.0.0.1/x",
+    "https://[::1]/x",
+    "https://0.0.0.0/x",
+    "https://10.0.0.1/x",
+    "https://172.16.0.1/x",
+    "https://192.168.1.1/x",
+    "https://169.254.169.254/latest/meta-data",
+    "https://168.63.129.16/x",
+    "https://100.64.0.1/x",
+    "https://2130706433/x",
+    "https://0x7f.1/x",
+    "https://127.1/x",
+    "https://[::ffff:127.0.0.1]/x",
+    "https://[::ffff:169.254.169.254]/x",
+    "https://[64:ff9b::7f00:1]/x",
+    "https://[2002:7f00:1::]/x",
+    "https://[fd00::1]/x",
+    "https://[fe80::1%25eth0]/x",
+    "https://localhost/x",
+    "https://localhost:22/x",
+    "https://user@93.184.215.14/x",
+    "https://93.184.215.14:22/x",
+    "http://93.184.215.14/x",
+    "file:///etc/passwd",
+    "gopher://127.0.0.1/x",
+]
+
+
+@pytest_asyncio.fixture
+async def server(tmp_path: Path) -> AsyncIterator[Server]:
+    """A server as it is in production: loopback is as closed as any private network."""
+    async with open_server(tmp_path, registration="open", registrations_per_hour=10_000) as opened:
+        yield opened
+
+
+class Network:
+    """What is listening on this machine, and every address that the server tries to reach."""
+
+    def __init__(self, documents: Documents) -> None:
+        self.documents = documents
+        self.reached: list[str] = []
+
+    async def request(self, _order: Any, target: Any, address: Any) -> Any:
+        """Note where a request would go, without sending it."""
+        self.reached.append(str(address))
+        raise FetchError("nobody sends anything in this test")
+
+
+@pytest.fixture
+def network(documents: Documents, monkeypatch: pytest.MonkeyPatch) -> Network:
+    """The network, so that nothing leaves this machine whatever the outcome."""
+    made = Network(documents)
+    monkeypatch.setattr(fetch, "_request", made.request)
+    return made
+
+
+async def by_jwks_uri(server: Server, address: str) -> None:
+    """Make the server look for a client's keys."""
+    key = jwk.generate("ES256")
+    try:
+        made = await server.client(token_endpoint_auth_method="private_key_jwt", jwks_uri=address)
+    except OAuthError as error:
+        assert error.code == "invalid_client_metadata"  # noqa: PT017 - refused even earlier
+        return
+    answer = await server.http.post("/token", data=assertion(server, key, made.client.client_id))
+    assert (answer.status_code, answer.json()["error"]) == (401, "invalid_client")
+
+
+async def by_sector(server: Server, address: str) -> None:
+    """Make the server look for a sector document."""
+    given = {"redirect_uris": ["https://app.example.com/cb"], "subject_type": "pairwise"}
+    answer = await server.http.post("/register", json=given | {"sector_identifier_uri": address})
+    assert (answer.status_code, answer.json()["error"]) == (400, "invalid_client_metadata")
+
+
+async def by_client_document(server: Server, address: str) -> None:
+    """Make the server look for a client's own description."""
+    parameters = {"client_id": address, "response_type": "code", "redirect_uri": "https://app.example.com/cb"}
+    assert (await server.http.get("/authorize", params=parameters)).status_code == 400
+
+
+async def by_trust_rule(server: Server, address: str) -> None:
+    """Make the server look for an outside issuer's keys."""
+    client = await server.client(grant_types=["jwt_bearer"])
+    given = {"name": f"ci {address}"[:100], "scope": "orders:read", "claims": {"repository": "acme/app"}}
+    try:
+        rule = TrustInput(**given, issuer="https://ci.example", subject="ci:{sub}", jwks_uri=address)  # type: ignore[arg-type]  # a table
+        await trust_rules.create(server.runtime, rule, actor="test")
+    except OAuthError:
+        return
+    form = {
+        "grant_type": "urn:ietf:params:oauth:grant-type:jwt-bearer",
+        "assertion": identity(server, key=KEY),
+    }
+    answer = await server.post("/token", client, **form)
+    await trust_rules.delete(server.runtime, str(given["name"]), actor="test")
+    assert answer.status_code in (400, 503)
+    assert "access_token" not in answer.text
+
+
+WAYS = {
+    "jwks_uri": by_jwks_uri,
+    "sector_identifier_uri": by_sector,
+    "client document": by_client_document,
+    "trust rule": by_trust_rule,
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_ss_01_no_address_that_a_stranger_names_leads_inside(
+    server: Server, network: Network, way: str
+) -> None:
+    listening = network.documents.publish("/keys", {"keys": []})
+    inside = listening.replace("http://", "https://")
+    for address in (*PRIVATE, listening, inside, inside.replace("localhost", "127.0.0.1")):
+        await WAYS[way](server, address)
+    assert network.reached == [], "nothing was even connected to"
+    assert not network.documents.asked
+    if way != "client document":
+        await WAYS[way](server, f"https://{PUBLIC}/keys")
+        assert network.reached == [PUBLIC], "an honest address is asked"

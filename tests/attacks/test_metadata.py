@@ -1,24 +1,19 @@
 """Metadata and keys: whatever they name is there and works, whatever is not named does not, and nobody can make them say more."""
 
 import json
-import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import httpx
-import pytest
 import pytest_asyncio
 from joserfc.jwk import ECKey, RSAKey
 from tests.attacks.test_dpop import everything, proof, send
 from tests.fixtures.servers import Process, Server, open_server
 
 from watchword.flows import client_registry
-from watchword.guard.guard import Guard, Presented
-from watchword.guard.policy import Refused
-from watchword.jose import jwe, jwk, jws, jwt
+from watchword.jose import jwe, jwk, jws
 from watchword.oauth.errors import OAuthError
-from watchword.testing.loopback import LoopbackServer
 
 WELL_KNOWN = ("/.well-known/openid-configuration", "/.well-known/oauth-authorization-server")
 FORM = {"content-type": "application/x-www-form-urlencoded"}
@@ -197,45 +192,3 @@ async def test_kr_05_keys_are_kept_by_who_reads_them_and_asked_for_again_cheaply
     changed = await server.http.get(path, headers={"if-none-match": tag})
     assert changed.status_code == 200
     assert changed.headers["etag"] != tag
-
-
-def test_kr_05_a_flood_of_unknown_keys_makes_a_guard_ask_hardly_ever() -> None:
-    key = jwk.generate("ES256", kid="known")
-    asked: list[str] = []
-
-    async def issuer(scope: Any, _receive: Any, send_: Any) -> None:
-        if scope["type"] != "http":
-            return
-        asked.append(scope["path"])
-        document: dict[str, Any] = {"keys": [jwk.public_document(key)]}
-        if scope["path"] != "/keys":
-            document = {"issuer": address, "jwks_uri": f"{address}/keys"}
-        headers = [(b"content-type", b"application/json")]
-        await send_({"type": "http.response.start", "status": 200, "headers": headers})
-        await send_({"type": "http.response.body", "body": json.dumps(document).encode()})
-
-    with LoopbackServer(issuer) as listening:
-        address = f"http://localhost:{listening.port}"
-        guard = Guard(address)
-        now = int(guard._clock())
-        claims = {
-            "iss": address,
-            "sub": "me",
-            "aud": address,
-            "exp": now + 60,
-            "iat": now,
-            "jti": "j",
-            "client_id": "c",
-        }
-
-        def present(kid: str, signer: jwk.Key = key) -> Presented:
-            named = jwk.Key(kid, "ES256", signer.kty, signer.public, signer.private, signer.thumbprint)
-            return Presented(authorization=(f"Bearer {jwt.encode(named, claims, 'at+jwt')}",))
-
-        assert guard.authenticate_sync(present("known")).subject == "me"
-        before = asked.count("/keys")
-        for _ in range(200):
-            with pytest.raises(Refused):
-                guard.authenticate_sync(present(os.urandom(4).hex()))
-        assert asked.count("/keys") - before <= 1
-        assert guard.authenticate_sync(present("known")).subject == "me"

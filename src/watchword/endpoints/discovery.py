@@ -110,7 +110,7 @@ def _scopes(settings: Settings) -> list[str]:
 
 def _claims(settings: Settings) -> list[str]:
     told = [name for names in profiles.scope_claims(settings).values() for name in names]
-    return list(dict.fromkeys([*PROTOCOL_CLAIMS, *told]))
+    return list(dict.fromkeys([*PROTOCOL_CLAIMS, *filter(profiles.can_be_told, told)]))
 
 
 async def discover(request: Request) -> Response:

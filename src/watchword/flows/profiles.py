@@ -13,6 +13,7 @@ from watchword.oauth.errors import OAuthError
 from watchword.settings import Settings, SettingsError
 from watchword.store.users import User
 
+OF_EVERY_ACCOUNT = ("name", "preferred_username", "email", "email_verified")
 NEVER_ATTRIBUTES = RESERVED | OF_THE_ACCOUNT
 
 
@@ -26,6 +27,11 @@ def of(user: User) -> dict[str, object]:
     if user.email is not None:
         told |= {"email": user.email, "email_verified": user.email_verified_at is not None}
     return told
+
+
+def can_be_told(name: str) -> bool:
+    """Whether a claim of a scope is ever told: the account says it, or an attribute may."""
+    return name in OF_EVERY_ACCOUNT or name not in NEVER_ATTRIBUTES
 
 
 def scope_claims(settings: Settings) -> ScopeClaims:

@@ -20,6 +20,9 @@ from watchword.store import faults
 from watchword.telemetry import log
 
 GRACE = 20
+# A worker that is still starting does not answer yet: on a machine under load that takes longer than the library's five seconds,
+# and a supervisor that kills it then never gets one (F-01).
+HEALTHCHECK = 30
 
 
 _contexts: list[ssl.SSLContext] = []  # of this process: uvicorn makes it just before the application
@@ -66,6 +69,7 @@ def configuration(settings: Settings) -> uvicorn.Config:
         proxy_headers=False,
         log_level="warning",
         timeout_graceful_shutdown=GRACE,
+        timeout_worker_healthcheck=HEALTHCHECK,
         ssl_certfile=settings.tls_cert,
         ssl_keyfile=settings.tls_key,
         ssl_ca_certs=settings.tls_client_ca,

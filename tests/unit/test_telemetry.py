@@ -47,6 +47,11 @@ def test_a_value_can_forge_nothing_and_give_nothing_away(
     assert line.isascii() or never == "x" * 500
 
 
+def test_identifiers_can_be_looked_for(log: Log, capsys: pytest.CaptureFixture[str]) -> None:
+    log.info("seen", client="client_" + "0f" * 16)
+    assert "client_" + "0f" * 16 in capsys.readouterr().err
+
+
 def test_less_than_the_level_is_not_written(log: Log, capsys: pytest.CaptureFixture[str]) -> None:
     log.configure("json", "warning")
     log.info("quiet")

@@ -53,3 +53,15 @@ def test_ci_runs_what_a_newcomer_runs_and_requires_the_system_packages() -> None
 @pytest.mark.parametrize("mark", ["postgres", "browser"])
 def test_there_are_tests_for_what_ci_requires(mark: str) -> None:
     assert any(f"pytest.mark.{mark}" in path.read_text("utf-8") for path in TESTS)
+
+
+FLOWS = [path for path in TESTS if path.parent.name == "flows"]
+
+
+@pytest.mark.parametrize("path", FLOWS, ids=lambda path: path.name)
+def test_flows_run_on_both_databases(path: Path) -> None:
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name == "server":
+            assert "store" in {argument.arg for argument in node.args.args}, (
+                "a server of flows is opened on a `store`"
+            )

@@ -212,6 +212,12 @@ class Patroni:
         for pid in self.processes_of(member):
             send(pid, signal.SIGKILL)
 
+    def restart(self, member: Member) -> None:
+        """Start a member's Patroni anew; its PostgreSQL goes on."""
+        for pid in self.processes_of(member)[-2:]:
+            send(pid, signal.SIGKILL)
+        self.run(member)
+
     def freeze(self, member: Member) -> list[int]:
         """Stop every process of a member; return them, to be woken."""
         pids = self.processes_of(member)

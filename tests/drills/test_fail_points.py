@@ -19,7 +19,7 @@ STEPS = (
     "cache.moved/rotate_refresh_token", "answer.made//token", "answer.made//revoke",
 )  # fmt: skip
 QUICK = ("code.stored", "refresh.stored", "commit.done/rotate_refresh_token", "answer.made//token")
-PATIENCE = 30.0
+PATIENCE = 90.0
 
 
 def test_every_fail_point_is_covered_by_name() -> None:
@@ -53,7 +53,7 @@ def test_f_02_a_process_that_dies_between_two_steps_leaves_no_half_of_anything(
 
 
 @pytest.mark.drill
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1200)
 @pytest.mark.parametrize("seed", range(3))
 def test_f_02_every_fail_point(address: str, drill: Drill, tmp_path: Path, seed: int) -> None:
     die_at(STEPS, address, drill, tmp_path, seed=10 + seed)

@@ -13,7 +13,9 @@ RECOVERY = 10.0  # seconds within which a node serves again; on an idle machine 
 
 def kill(node: Node, workers: int) -> float:
     """Kill some workers; return after how many seconds the node serves again."""
-    assert node.kill_workers(workers) > 0
+    node.wait()
+    while not node.kill_workers(workers):
+        time.sleep(0.02)
     begun = time.monotonic()
     node.wait()
     return time.monotonic() - begun

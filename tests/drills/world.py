@@ -63,7 +63,7 @@ class Node:
             self.wait()
         return time.monotonic() - begun
 
-    def wait(self, patience: float = 30.0) -> None:
+    def wait(self, patience: float = 60.0) -> None:
         """Wait until it can commit a write."""
         deadline = time.monotonic() + patience
         while not self.is_ready():
@@ -108,7 +108,7 @@ class Node:
         if self.process.poll() is None:
             self.process.terminate()
         try:
-            return self.process.wait(30)
+            return self.process.wait(60)
         except subprocess.TimeoutExpired:
             self.kill()
             raise

@@ -9,6 +9,7 @@ import httpx
 import pytest
 import pytest_asyncio
 from tests.fixtures.people import PASSWORD, Person
+from tests.fixtures.postgres import Store
 from tests.fixtures.servers import Process, Server, open_server, run_cli, serve
 from tests.flows.test_people import another, make, session_of, user_of
 
@@ -37,11 +38,13 @@ def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
 
 
 @pytest_asyncio.fixture
-async def server(hub: Process, tmp_path: Path) -> AsyncIterator[Server]:
+async def server(hub: Process, store: Store, tmp_path: Path) -> AsyncIterator[Server]:
     """A server that takes the other one's word."""
     provider = Upstream(name="hub", title="The Hub", client_id="us", issuer=hub.issuer)
     async with open_server(
         tmp_path,
+        database=store.address,
+        key_file=str(tmp_path / "key"),
         mode="development",
         sign_up="open",
         fetch_allow_loopback=True,

@@ -85,6 +85,7 @@ def test_signing_in_printing_tokens_and_signing_out(
     first = run("token", "print").stdout.strip()
     assert whose(live, first) == ada.id
     assert run("token", "print", shown["name"]).stdout.strip() == first, "as long as it is good"
+    assert run("token", "print", live.issuer).stdout.strip() == first, "by the address that was signed in to"
     age(tmp_path, "--file-store" in options)
     second = json.loads(run("token", "print", "--json").stdout)
     assert second["access_token"] != first

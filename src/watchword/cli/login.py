@@ -23,7 +23,7 @@ from watchword.client.sign_in import Wanted
 from watchword.client.source import record_of
 from watchword.jose import jwk
 
-Name = Annotated[str | None, typer.Argument(help="Name of the sign-in (default: the latest).")]
+Name = Annotated[str | None, typer.Argument(help="Name of the sign-in, or its issuer (default: the latest).")]
 
 
 def login(

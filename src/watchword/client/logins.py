@@ -87,9 +87,9 @@ def everyone() -> list[Login]:
 
 
 def find(name: str | None) -> Login:
-    """Return a sign-in by its name, the latest without one; raise NotSignedIn."""
+    """Return a sign-in by its name or its issuer, the latest without one; raise NotSignedIn."""
     for login in everyone():
-        if name is None or login.name == name:
+        if name in (None, login.name, login.issuer):
             return login
     raise NotSignedIn("you are not signed in" if name is None else f"you are not signed in at {name!r}")
 

@@ -150,6 +150,8 @@ def hosts(installation: Installation, ports: list[int]) -> Iterator[tuple[int, s
             redirect_uris=[f"https://localhost:{port}/app/callback"],
             grant_types=["authorization_code"],
             scope="openid email",
+            post_logout_redirect_uris=[f"https://localhost:{port}/orders.txt"],
+            backchannel_logout_uri=f"https://localhost:{port}/app/callback?logout=backchannel",
         )
         credentials = {"id": client["client_id"], "secret": client["client_secret"]}
         yield (

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl
 
 import httpx
 from joserfc.jwk import RSAKey
@@ -27,10 +28,11 @@ SCOPES = ("openid", "profile", "email", "address", "phone", "offline_access")
 
 
 class Documents:
-    """What a relying party publishes: JSON by path."""
+    """What a relying party publishes: JSON by path; and the forms that were posted to it."""
 
     def __init__(self) -> None:
         self.published: dict[str, tuple[str, bytes]] = {}
+        self.received: dict[str, list[dict[str, str]]] = {}
         self.base = ""
 
     def publish(self, path: str, document: object) -> str:
@@ -40,12 +42,16 @@ class Documents:
         self.published[path] = ("application/oauth-authz-req+jwt" if is_text else "application/json", body)
         return self.base + path
 
-    async def __call__(self, scope: Any, _receive: Any, send: Any) -> None:
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] != "http":
             return
         kind, body = self.published.get(scope["path"], ("text/plain", b""))
+        if is_form := scope["method"] == "POST":
+            form = dict(parse_qsl((await receive())["body"].decode()))
+            self.received.setdefault(scope["path"], []).append(form)
         headers = [(b"content-type", kind.encode()), (b"cache-control", b"no-store")]
-        await send({"type": "http.response.start", "status": 200 if body else 404, "headers": headers})
+        status = 200 if body or is_form else 404
+        await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": body})
 
 

@@ -21,11 +21,17 @@ def httpd(installation: Installation, authority: tuple[Pair, Path]) -> Iterator[
         yield running
 
 
-def sign_in(httpd: Apache, installation: Installation, application: str) -> httpx.Response:
+@pytest.fixture
+def person(installation: Installation) -> Visitor:
+    """A person who is not signed in anywhere."""
+    return Visitor(installation.issuer, tls=installation.tls)
+
+
+def sign_in(httpd: Apache, person: Visitor, application: str) -> httpx.Response:
     """Open a page behind mod_auth_openidc, sign in at the server, come back."""
+    httpd.http.cookies.clear()
     asked = httpd.http.get(f"{application}/app/page.txt")
     assert asked.status_code == 302, httpd.log()
-    person = Visitor(installation.issuer, tls=installation.tls)
     answer = person.go(asked.headers["location"])
     assert "code" in answer.parameters, answer
     if answer.method == "POST":
@@ -36,14 +42,14 @@ def sign_in(httpd: Apache, installation: Installation, application: str) -> http
     return httpd.http.get(back.headers["location"])
 
 
-def test_it_signs_a_person_in(httpd: Apache, installation: Installation) -> None:
-    page = sign_in(httpd, installation, httpd.application)
+def test_it_signs_a_person_in(httpd: Apache, person: Visitor) -> None:
+    page = sign_in(httpd, person, httpd.application)
     assert (page.status_code, page.text) == (200, "behind the guard"), httpd.log()
     assert page.headers["x-user"].startswith("ada@example.com")
 
 
-def test_it_signs_a_person_in_by_form_post(httpd: Apache, installation: Installation) -> None:
-    page = sign_in(httpd, installation, httpd.by_form)
+def test_it_signs_a_person_in_by_form_post(httpd: Apache, person: Visitor) -> None:
+    page = sign_in(httpd, person, httpd.by_form)
     assert (page.status_code, page.text) == (200, "behind the guard"), httpd.log()
 
 

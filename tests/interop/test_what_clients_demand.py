@@ -277,3 +277,10 @@ def test_errors_are_told_as_the_protocol_says(installation: Installation) -> Non
     assert wrong.json()["error"] == "invalid_client"
     assert wrong.headers["www-authenticate"].startswith("Basic")
     assert wrong.headers["cache-control"] == "no-store"
+
+
+def test_the_switch_that_lets_the_server_fetch_from_loopback_is_announced_loudly(
+    installation: Installation,
+) -> None:
+    said = installation.process.log.read_text("utf-8")
+    assert "fetch_allow_loopback is set" in said

@@ -1,6 +1,7 @@
 """Clients by metadata document: what a stranger may say of itself, what it can make this server do, and what it cannot."""
 
 import asyncio
+import re
 import os
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -222,8 +223,9 @@ async def test_mc_02_no_address_that_is_private_or_malformed_is_ever_fetched(
 async def test_every_refusal_reads_the_same_so_that_nobody_learns_what_is_where(
     server: Server, documents: Documents
 ) -> None:
+    # The links that change the language lead back to the request itself.
     pages = [
-        (await begin(server, client_id)).text
+        re.sub(r"<nav.*?</nav>", "", (await begin(server, client_id)).text, flags=re.DOTALL)
         for client_id in (
             documents.base + "/nothing",
             documents.publish("/page", b"<html>", "content-type: text/html"),

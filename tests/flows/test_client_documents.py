@@ -1,8 +1,8 @@
 """Clients by metadata document: what a stranger may say of itself, what it can make this server do, and what it cannot."""
 
 import asyncio
-import re
 import os
+import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any

@@ -160,7 +160,7 @@ async def _ask(
             # That reference is used up: the page must be at an address that can be opened again.
             return redirect(f"{runtime.settings.issuer}{returning.RESUME}{interaction_id}", headers)
         await runtime.database.write(interactions.note_interaction, interaction_id, done, user.id)
-        return consent_page.page(request, asked, client, user, interaction_id)
+        return consent_page.page(request, asked, client, user, interaction_id, (value, fresh))
     if step in ("step_up", "select_account"):  # asked once: what cannot be reached is answered honestly
         done = (*done, step)
     await runtime.database.write(interactions.note_interaction, interaction_id, done, None)
@@ -173,7 +173,8 @@ async def _ask(
 async def consent(request: Request) -> Response:
     """Take the decision of the person to whom the consent page was shown."""
     form = request.form(REPEATABLE | {"scope"})
-    browser.check_csrf(request, form.get("csrf"))
+    # A page's form is good for the request that it showed, and for no other that the browser has under way (AZ-53).
+    browser.check_csrf(request, form.get("csrf"), form.get("interaction") or "")
     found = await _under_way(request, form)
     session, user = await _who(request)
     if found is None:

@@ -20,6 +20,8 @@ from watchword.settings import Settings
 
 BROWSER_COOKIE, LANGUAGE_COOKIE = "ww-browser", "ww-language"
 BROWSER_LIFETIME = 400 * 86_400
+# A browser's own value, and the header that gives it one if it had none.
+Known = tuple[str, tuple[bytes, bytes] | None]
 HEADERS = (
     (b"referrer-policy", b"same-origin"),
     (b"cross-origin-opener-policy", b"same-origin"),
@@ -50,7 +52,7 @@ def browser_of(request: Request) -> str | None:
     return found if found and len(found) == 43 and found.isascii() else None
 
 
-def ensure_browser(request: Request) -> tuple[str, tuple[bytes, bytes] | None]:
+def ensure_browser(request: Request) -> Known:
     """Return the browser's own value, and the header that gives it one if it had none."""
     known = browser_of(request)
     if known is not None:
@@ -70,17 +72,18 @@ def source_of(request: Request) -> Source:
     return Source(request.address, digest_of(value) if value else b"")
 
 
-def csrf_value(request: Request, browser: str) -> str:
-    """Return the anti-forgery value of a browser's forms."""
-    return hmac.new(request.runtime.master.derive("csrf"), browser.encode(), hashlib.sha256).hexdigest()
+def csrf_value(request: Request, browser: str, about: str = "") -> str:
+    """Return the anti-forgery value of a browser's forms; with `about` it is good for a form about that alone (AZ-53)."""
+    key, text = request.runtime.master.derive("csrf"), f"{browser}\n{about}" if about else browser
+    return hmac.new(key, text.encode(), hashlib.sha256).hexdigest()
 
 
-def check_csrf(request: Request, sent: str | None) -> None:
-    """Refuse a form that another site or another browser made (SE-09, SE-10); raise `access_denied`."""
+def check_csrf(request: Request, sent: str | None, about: str = "") -> None:
+    """Refuse a form that another site or another browser made (SE-09, SE-10), or one about something else; raise `access_denied`."""
     check_same_site(request)
     browser = browser_of(request)
     own = browser is not None and hmac.compare_digest(
-        csrf_value(request, browser).encode(), (sent or "").encode()
+        csrf_value(request, browser, about).encode(), (sent or "").encode()
     )
     if not own:
         raise OAuthError("access_denied", "This form was not made for this browser: open the page again.")
@@ -155,7 +158,7 @@ def page(
     form_action: Iterable[str] = (),
     frame_src: Iterable[str] = (),
     ui_locales: str | None = None,
-    known: tuple[str, tuple[bytes, bytes] | None] | None = None,
+    known: Known | None = None,
 ) -> Response:
     """Answer a page, giving the browser its own value if it has none; `known` is what `ensure_browser` returned before."""
     settings = request.runtime.settings

@@ -14,7 +14,12 @@ ORIGINS = {"registered": "registered", "dynamic": "self_registered", "document":
 
 
 def page(
-    request: Request, asked: AuthorizationRequest, client: Client, user: User, interaction_id: str
+    request: Request,
+    asked: AuthorizationRequest,
+    client: Client,
+    user: User,
+    interaction_id: str,
+    known: browser.Known,
 ) -> Response:
     """Answer the page that asks a person whether an application may have what it asks for."""
     locales = " ".join(asked.ui_locales) or None
@@ -30,8 +35,11 @@ def page(
         "offline": "offline_access" in asked.scope,
         "remember": None,
         "hidden": {"interaction": interaction_id},
+        "csrf": browser.csrf_value(request, known[0], interaction_id),
     }
-    return browser.page(request, "consent", context, form_action=[asked.redirect_uri], ui_locales=locales)
+    return browser.page(
+        request, "consent", context, form_action=[asked.redirect_uri], ui_locales=locales, known=known
+    )
 
 
 def described(client: Client) -> dict[str, str | None]:

@@ -1,5 +1,7 @@
 """Grants: codes that are redeemed once, refresh-token families that rotate, and the end of both with all that came from them."""
 
+from collections.abc import Mapping
+
 import msgspec
 
 from watchword.oauth import refresh
@@ -60,6 +62,15 @@ class Refreshed(msgspec.Struct, frozen=True):
     sealed_successor: bytes | None = None
 
 
+# What the audit trail says of a refresh token that was presented; a rotation records itself.
+EVENTS: Mapping[Outcome, str] = {
+    "replay": "refresh_token.replayed",
+    "burn": "refresh_token.reused",
+    "burned": "refresh_token.refused",
+    "idle": "refresh_token.expired",
+    "ended": "refresh_token.expired",
+}
+
 _NAMES = Grant.__struct_fields__
 _COLUMNS = ", ".join(_NAMES)
 _PLACES = ", ".join(f"${number}" for number in range(1, len(_NAMES) + 1))
@@ -118,11 +129,14 @@ async def redeem_code(tx: Transaction, digest: bytes, bought: Bought, now: int) 
     faults.reach("code.consumed")
     grant = await get_grant(tx, row["grant_id"])
     if grant is None or grant.ended_at is not None:
+        await tx.record("code.refused", actor="unknown", target=row["grant_id"], at=now, reason="ended")
         return Redeemed("ended")
     if now >= row["expires_at"]:
+        await tx.record("code.refused", actor=grant.client_id, target=grant.id, at=now, reason="expired")
         return Redeemed("expired")
     await store_bought(tx, grant, bought)
     faults.reach("code.stored")
+    await tx.record("code.redeemed", actor=grant.client_id, target=grant.id, at=now)
     return Redeemed("redeemed", grant, row["request"])
 
 
@@ -190,17 +204,17 @@ async def rotate_refresh_token(
     outcome = refresh.decide(family, row["generation"], limits, now)
     if outcome == "rotate":
         await _rotate(tx, grant, digest, successor, sealed_successor, limits, now)
-    elif outcome == "burn":
+    else:
         await tx.record(
-            "refresh_token.reused",
+            EVENTS[outcome],
             actor=grant.client_id,
             target=grant.id,
             at=now,
             generation=row["generation"],
+            outcome=outcome,
         )
+    if outcome == "burn":
         await end_grant(tx, grant.id, reason="refresh token reused", actor="system", now=now)
-    elif outcome == "replay":
-        await tx.record("refresh_token.replayed", actor=grant.client_id, target=grant.id, at=now)
     if access_token is not None and outcome in ("rotate", "replay"):
         await store_token(tx, access_token)
     sealed = fresh["sealed_successor"] if fresh else None

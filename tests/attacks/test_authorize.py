@@ -1,0 +1,423 @@
+"""Attacks on the authorization endpoint and on consent, each beside the request that an honest client makes."""
+
+import html
+import json
+import re
+from typing import Any
+from urllib.parse import urlencode, urlsplit
+
+import httpx
+import pytest
+from tests.fixtures.servers import ISSUER, Server
+from tests.flows.test_authorization_code import (
+    REDIRECT,
+    answer_of,
+    decide,
+    obtain_code,
+    redeem,
+    register,
+    request,
+    sign_in,
+)
+from tests.flows.test_first_sign_in import PASSWORD, csrf_of
+
+from watchword.credentials.methods import AAL1, AAL2
+from watchword.flows import accounts
+from watchword.flows.client_registry import Registered
+from watchword.jose import jwk
+
+EVIL = "https://evil.example"
+
+
+def is_refused_on_a_page(response: httpx.Response) -> bool:
+    """Whether a request was refused without sending anybody anywhere."""
+    return 400 <= response.status_code < 500 and "location" not in response.headers
+
+
+def is_honest(response: httpx.Response) -> bool:
+    """Whether a request was taken: the person is asked to sign in."""
+    return response.status_code == 303 and response.headers["location"].startswith(f"{ISSUER}/sign-in")
+
+
+async def begin(server: Server, client: Registered, **changes: str | None) -> httpx.Response:
+    """Send the browser to the authorization endpoint."""
+    return await server.http.get("/authorize", params=request(client, **changes))
+
+
+async def raw(server: Server, pairs: list[tuple[str, str]]) -> httpx.Response:
+    """Send parameters as they are, in their order."""
+    return await server.http.get("/authorize?" + urlencode(pairs))
+
+
+async def consent_page(
+    server: Server, client: Registered, name: str = "ada", **changes: str | None
+) -> httpx.Response:
+    """Sign in for a request and return the consent page."""
+    back = await sign_in(server, await begin(server, client, **changes), name)
+    return await server.http.get(back.headers["location"])
+
+
+def fields(page: httpx.Response) -> dict[str, str]:
+    """Return the hidden fields of the consent form."""
+    found = re.findall(r'<input type="hidden" name="([^"]+)" value="([^"]*)"', page.text)
+    return {name: html.unescape(value) for name, value in found}
+
+
+def claims_of(token: str) -> Any:
+    """Return what a JWT says."""
+    return json.loads(jwk.b64decode(token.split(".")[1]))
+
+
+async def make_people(server: Server, *names: str) -> dict[str, str]:
+    """Make accounts; return their identifiers by name."""
+    made = {}
+    for name in names:
+        user = await accounts.create(server.runtime, username=name, password=PASSWORD, actor="test")
+        made[name] = user.id
+    return made
+
+
+@pytest.mark.parametrize(
+    "change", [str.upper, lambda it: it + " ", lambda it: it + "\x00", lambda _: "' OR 1=1--", lambda _: "x"]
+)
+async def test_az_01_a_client_that_is_not_known_to_the_letter_gets_nothing(
+    server: Server, change: Any
+) -> None:
+    client = await register(server)
+    assert is_honest(await begin(server, client))
+    assert is_refused_on_a_page(await begin(server, client, client_id=change(client.client.client_id)))
+
+
+async def test_az_02_no_client_no_answer(server: Server) -> None:
+    client = await register(server)
+    assert is_honest(await begin(server, client))
+    for nobody in (None, ""):
+        assert is_refused_on_a_page(await begin(server, client, client_id=nobody))
+
+
+@pytest.mark.parametrize(
+    "name", ["client_id", "scope", "response_type", "code_challenge", "state", "redirect_uri"]
+)
+async def test_az_05_a_parameter_sent_twice_is_refused_in_either_order(server: Server, name: str) -> None:
+    client = await register(server)
+    pairs = list(request(client).items())
+    assert is_honest(await raw(server, pairs))
+    other = (name, EVIL if name == "redirect_uri" else "other")
+    for doubled in ([*pairs, other], [other, *pairs], [*pairs, (name, request(client)[name])]):
+        assert is_refused_on_a_page(await raw(server, doubled))
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        "a b&c=d#e/?:@%41+",
+        "äöü ✓ 漢字",
+        "\"'<script>alert(1)</script>",
+        "x" * 2000,
+        "%0d%0aSet-Cookie: a=b",
+        "{}[]\\|^`~",
+    ],
+)
+async def test_az_07_a_state_comes_back_exactly(server: Server, state: str) -> None:
+    client = await register(server)
+    answer = answer_of(await begin(server, client, state=state, prompt="none"))
+    assert answer["state"] == state
+
+
+@pytest.mark.parametrize("state", ["a\r\nSet-Cookie: a=b", "a\nb", "a\x00", "x" * 2049, "a\x7f"])
+async def test_az_07_a_state_that_could_not_come_back_exactly_is_refused(server: Server, state: str) -> None:
+    client = await register(server)
+    assert is_honest(await begin(server, client))
+    assert is_refused_on_a_page(await begin(server, client, state=state))
+
+
+async def test_az_12_a_sign_in_that_is_too_old_is_made_anew(server: Server) -> None:
+    client = await register(server)
+    await obtain_code(server, client)
+    server.clock.advance(2)
+    assert "code" in answer_of(await begin(server, client, max_age="3600"))
+    for age in ("1", "0"):
+        assert is_honest(await begin(server, client, max_age=age))
+        silent = await begin(server, client, max_age=age, prompt="none")
+        assert answer_of(silent)["error"] == "login_required"
+    back = await sign_in(server, await begin(server, client, max_age="1"))
+    code = answer_of(await server.http.get(back.headers["location"]))["code"]
+    tokens = (await redeem(server, client, code)).json()
+    assert claims_of(tokens["id_token"])["auth_time"] == int(server.clock())
+
+
+@pytest.mark.parametrize("age", ["-1", "abc", "1e9", "9" * 23, "1.5", " 1", "１", "0x1"])
+async def test_az_12_an_age_that_is_no_number_is_refused(server: Server, age: str) -> None:
+    client = await register(server)
+    assert is_honest(await begin(server, client, max_age="60"))
+    assert answer_of(await begin(server, client, max_age=age))["error"] == "invalid_request"
+
+
+@pytest.mark.parametrize(
+    "mode", ["banana", "web_message", "jwt", "query.jwt", "form_post.jwt", "fragment", "QUERY"]
+)
+async def test_az_14_an_answer_comes_only_by_a_mode_that_is_advertised(server: Server, mode: str) -> None:
+    client = await register(server)
+    for honest in ("query", "form_post"):
+        assert is_honest(await begin(server, client, response_mode=honest))
+    told = (await server.http.get("/.well-known/openid-configuration")).json()
+    assert mode not in told["response_modes_supported"]
+    assert answer_of(await begin(server, client, response_mode=mode))["error"] == "invalid_request"
+
+
+async def test_az_19_no_script_of_another_site_reads_the_authorization_endpoint(server: Server) -> None:
+    client = await register(server)
+    foreign = {"origin": EVIL, "access-control-request-method": "GET"}
+    assert (await server.http.options("/token", headers=foreign)).headers[
+        "access-control-allow-origin"
+    ] == "*"
+    for response in (
+        await server.http.options("/authorize", headers=foreign),
+        await server.http.get("/authorize", params=request(client), headers=foreign),
+        await server.http.get("/authorize", params=request(client, prompt="none"), headers=foreign),
+    ):
+        assert not [name for name in response.headers if name.startswith("access-control-")]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"state": "x" * 7000},
+        {"nonce": "x" * 7000},
+        {"acr_values": "x" * 7000},
+        {"code_challenge": "x" * 7000},
+        {"scope": " ".join(f"s{number}" for number in range(1200))},
+        {"ui_locales": " ".join(["de"] * 1000)},
+        {"prompt": " ".join(["login"] * 1000)},
+        {"claims": "{" * 5000},
+        {"claims": '{"userinfo": [}'},
+        {"claims": json.dumps({"id_token": {f"c{number}": None for number in range(500)}})},
+        {"login_hint": "x" * 7000},
+        {"id_token_hint": "x" * 7000},
+        {"dpop_jkt": "x" * 7000},
+        {"max_age": "9" * 7000},
+    ],
+    ids=lambda changes: f"{next(iter(changes))} of {len(next(iter(changes.values())))}",
+)
+async def test_az_21_a_request_of_great_size_is_refused_and_hurts_nobody(
+    server: Server, changes: dict[str, str]
+) -> None:
+    client = await register(server)
+    refused = await begin(server, client, **changes)
+    if refused.status_code == 303:
+        assert answer_of(refused)["error"] in ("invalid_request", "invalid_scope")
+    else:
+        assert is_refused_on_a_page(refused)
+    assert is_honest(await begin(server, client))
+
+
+async def test_az_53_a_consent_form_is_good_for_the_request_that_it_showed(server: Server) -> None:
+    await make_people(server, "ada")
+    modest, greedy = await register(server), await register(server)
+    one = await consent_page(server, modest, scope="openid")
+    other = await begin(server, greedy, scope="openid profile orders:read")
+    mixed = fields(one) | {"interaction": fields(other)["interaction"], "decision": "approve"}
+    refused = await server.http.post("/authorize/consent", data=mixed)
+    assert (refused.status_code, "location" in refused.headers) == (400, False)
+    for page, client in ((one, modest), (other, greedy)):
+        code = answer_of(await decide(server, page))["code"]
+        assert (await redeem(server, client, code)).status_code == 200
+
+
+async def test_az_54_what_a_form_says_beside_the_decision_does_not_count(server: Server) -> None:
+    await make_people(server, "ada")
+    client, other = await register(server), await register(server)
+    page = await consent_page(server, client, scope="openid")
+    edited = fields(page) | {
+        "decision": "approve",
+        "client_id": other.client.client_id,
+        "redirect_uri": EVIL,
+        "scope": "orders:read",
+        "state": "other",
+    }
+    answer = answer_of(await server.http.post("/authorize/consent", data=edited))
+    assert answer["state"] == "st&te=1"
+    assert (await redeem(server, other, answer["code"])).json()["error"] == "invalid_grant"
+    assert (await redeem(server, client, answer["code"])).json()["scope"] == "openid"
+
+
+async def test_az_55_another_person_in_the_same_browser_is_asked_anew(server: Server) -> None:
+    people = await make_people(server, "ada", "grace")
+    client = await register(server)
+    page = await consent_page(server, client)
+    await sign_in(server, await begin(server, client, prompt="login"), "grace")
+    again = await decide(server, page)
+    assert again.status_code == 200
+    assert "grace" in again.text
+    tokens = (await redeem(server, client, answer_of(await decide(server, again))["code"])).json()
+    assert claims_of(tokens["id_token"])["sub"] == people["grace"]
+
+
+async def test_az_56_a_hint_at_another_person_gets_no_code_for_this_one(server: Server) -> None:
+    await make_people(server, "grace")
+    client = await register(server)
+    first = (await redeem(server, client, (await obtain_code(server, client))["code"])).json()["id_token"]
+    assert "code" in answer_of(await begin(server, client, prompt="none", id_token_hint=first))
+    await sign_in(server, await begin(server, client, prompt="login"), "grace")
+    silent = answer_of(await begin(server, client, prompt="none", id_token_hint=first))
+    assert (silent["error"], "code" in silent) == ("login_required", False)
+    for forged in (first[:-4] + "AAAA", "x.y.z", "garbage"):
+        assert (
+            answer_of(await begin(server, client, prompt="none", id_token_hint=forged))["error"]
+            == "invalid_request"
+        )
+    sub = json.dumps({"id_token": {"sub": {"value": claims_of(first)["sub"]}}})
+    assert answer_of(await begin(server, client, prompt="none", claims=sub))["error"] == "login_required"
+
+
+async def test_az_57_an_assurance_that_is_lacking_is_never_claimed(server: Server) -> None:
+    client = await register(server)
+    await obtain_code(server, client)
+
+    def essential(*values: str) -> str:
+        return json.dumps({"id_token": {"acr": {"essential": True, "values": list(values)}}})
+
+    assert "code" in answer_of(await begin(server, client, claims=essential(AAL1)))
+    silent = answer_of(await begin(server, client, claims=essential(AAL2), prompt="none"))
+    assert silent["error"] == "interaction_required"
+    unknown = answer_of(await begin(server, client, claims=essential("urn:other:gold")))
+    assert unknown["error"] == "unmet_authentication_requirements"
+    asked = await begin(server, client, claims=essential(AAL2))
+    assert "/step-up?return=" in asked.headers["location"]
+    nothing_to_prove = await server.http.get(asked.headers["location"])
+    resumed = await server.http.get(nothing_to_prove.headers["location"])
+    assert answer_of(resumed)["error"] == "unmet_authentication_requirements"
+    voluntary = answer_of(await begin(server, client, acr_values=AAL2, prompt="none"))
+    tokens = (await redeem(server, client, voluntary["code"])).json()
+    assert claims_of(tokens["id_token"])["acr"] == AAL1
+
+
+async def test_az_59_a_form_of_another_site_gets_what_a_link_gets(server: Server) -> None:
+    client = await register(server)
+    await obtain_code(server, client)
+    foreign = {"origin": EVIL, "sec-fetch-site": "cross-site"}
+    agreed = await server.http.post("/authorize", data=request(client), headers=foreign)
+    assert "code" in answer_of(agreed), "as by GET, and to the registered address"
+    wider = await server.http.post(
+        "/authorize", data=request(client, scope="openid profile"), headers=foreign
+    )
+    assert wider.status_code == 200
+    assert 'value="approve"' in wider.text
+    cookies = dict(server.http.cookies)
+    server.http.cookies.clear()  # browsers send none that are SameSite=Lax with such a form
+    bounced = await server.http.post("/authorize", data=request(client), headers=foreign)
+    assert bounced.headers["location"].startswith(f"{ISSUER}/authorize?")
+    assert "set-cookie" not in bounced.headers
+    server.http.cookies.update(cookies)
+    assert "code" in answer_of(await server.http.get(bounced.headers["location"]))
+
+
+async def test_az_60_no_page_shows_in_a_frame_and_a_silent_code_goes_to_the_registered_address(
+    server: Server,
+) -> None:
+    await make_people(server, "ada")
+    client = await register(server)
+    begun = await begin(server, client)
+    for page in (await server.http.get(begun.headers["location"]), await consent_page(server, client)):
+        assert "frame-ancestors 'none'" in page.headers["content-security-policy"]
+        assert page.headers["x-frame-options"] == "DENY"
+    answer_of(await decide(server, page))
+    framed = {"sec-fetch-dest": "iframe", "sec-fetch-site": "cross-site", "referer": EVIL}
+    silent = await server.http.get("/authorize", params=request(client, prompt="none"), headers=framed)
+    assert "code" in answer_of(silent)
+    lured = request(client, prompt="none", redirect_uri=EVIL)
+    assert is_refused_on_a_page(await server.http.get("/authorize", params=lured, headers=framed))
+
+
+async def test_az_61_no_page_posts_a_message_to_anybody(server: Server) -> None:
+    await make_people(server, "ada")
+    client = await register(server)
+    page = await consent_page(server, client, response_mode="form_post")
+    posted = await decide(server, page)
+    assert f'action="{REDIRECT}"' in posted.text
+    scripts = set(re.findall(r'src="([^"]+\.js[^"]*)"', posted.text + page.text))
+    assert scripts
+    for script in scripts:
+        assert "postMessage" not in (await server.http.get(urlsplit(script).path)).text
+    for text in (page.text, posted.text):
+        assert "postMessage" not in text
+
+
+async def test_ru_13_an_address_that_hides_in_another_parameter_is_never_used(server: Server) -> None:
+    client = await register(server)
+    pairs = list(request(client).items())
+    without = [pair for pair in pairs if pair[0] != "redirect_uri"]
+    good, evil = ("redirect_uri", REDIRECT), ("redirect_uri", EVIL)
+    assert is_honest(await raw(server, pairs))
+    for twisted in (
+        [*without, good, evil],
+        [*without, evil, good],
+        [*without, ("redirect_uri[]", EVIL)],
+        [*without, ("Redirect_Uri", EVIL)],
+        [*without, ("redirect_uri", f"{REDIRECT},{EVIL}")],
+        [*without, ("redirect_uri", f"{REDIRECT} {EVIL}")],
+    ):
+        assert is_refused_on_a_page(await raw(server, twisted))
+    beside = await raw(server, [*pairs, ("redirect_uri[]", EVIL), ("Redirect_Uri", EVIL), ("prompt", "none")])
+    assert answer_of(beside)["error"] == "login_required"
+
+
+async def test_ru_15_an_openid_request_names_its_address(server: Server) -> None:
+    client = await register(server)
+    assert is_honest(await begin(server, client))
+    for nothing in (None, ""):
+        assert is_refused_on_a_page(await begin(server, client, redirect_uri=nothing))
+    assert is_honest(await begin(server, client, redirect_uri=None, scope="orders:read")), "RFC 6749 §3.1.2.3"
+
+
+async def test_pk_02_a_code_is_protected_by_a_challenge_or_by_a_nonce_of_who_may(server: Server) -> None:
+    strict, relaxed = await register(server), await register(server, require_pkce=False)
+    no_challenge = {"code_challenge": None, "code_challenge_method": None}
+    assert is_honest(await begin(server, strict))
+    assert answer_of(await begin(server, strict, **no_challenge))["error"] == "invalid_request"
+    assert is_honest(await begin(server, relaxed, **no_challenge))
+    for changes in ({"nonce": None}, {"nonce": ""}, {"scope": "orders:read"}):
+        refused = await begin(server, relaxed, **no_challenge, **changes)
+        assert answer_of(refused)["error"] == "invalid_request"
+    half = await begin(server, relaxed, code_challenge=None)
+    assert answer_of(half)["error"] == "invalid_request", "a method without a challenge is a downgrade"
+
+
+@pytest.mark.parametrize("nonce", ["x" * 500, "ä✓ 漢字 \"'<>&=#%41+", None])
+async def test_id_02_a_nonce_comes_back_exactly_or_not_at_all(server: Server, nonce: str | None) -> None:
+    client = await register(server)
+    tokens = (await redeem(server, client, (await obtain_code(server, client, nonce=nonce))["code"])).json()
+    assert claims_of(tokens["id_token"]).get("nonce") == nonce
+
+
+async def test_se_10_consent_is_given_by_the_page_that_showed_it_and_by_no_other(server: Server) -> None:
+    await make_people(server, "ada")
+    client = await register(server)
+    page = await consent_page(server, client)
+    form = fields(page) | {"decision": "approve"}
+    shown = await server.http.get("/sign-in?return=x")
+    for forged, headers in (
+        (form, {"origin": EVIL, "sec-fetch-site": "cross-site"}),
+        (form, {"sec-fetch-site": "same-site"}),
+        (form, {"origin": "null"}),
+        ({name: value for name, value in form.items() if name != "csrf"}, {}),
+        (form | {"csrf": ""}, {}),
+        (form | {"csrf": "0" * 64}, {}),
+        (form | {"csrf": csrf_of(shown.text)}, {}),
+    ):
+        refused = await server.http.post("/authorize/consent", data=forged, headers=headers)
+        assert (refused.status_code in (400, 403), "location" in refused.headers) == (True, False)
+    by_link = await server.http.get("/authorize/consent?" + urlencode(form))
+    assert by_link.status_code == 405
+    honest = await server.http.post(
+        "/authorize/consent", data=form, headers={"origin": ISSUER, "sec-fetch-site": "same-origin"}
+    )
+    assert "code" in answer_of(honest)
+
+
+async def test_every_answer_names_the_issuer(server: Server) -> None:
+    client = await register(server)
+    for changes in ({"prompt": "none"}, {"response_type": "token"}, {"scope": "nothing"}, {"max_age": "x"}):
+        assert answer_of(await begin(server, client, **changes))["iss"] == server.settings.issuer
+    posted = await begin(server, client, prompt="none", response_mode="form_post")
+    assert f'name="iss" value="{server.settings.issuer}"' in posted.text

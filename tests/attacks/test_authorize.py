@@ -3,12 +3,14 @@
 import html
 import json
 import re
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
 import httpx
 import pytest
-from tests.fixtures.servers import ISSUER, Server
+from tests.fixtures.people import Person
+from tests.fixtures.servers import ISSUER, Server, open_server
 from tests.flows.test_authorization_code import (
     REDIRECT,
     answer_of,
@@ -20,11 +22,13 @@ from tests.flows.test_authorization_code import (
     sign_in,
 )
 from tests.flows.test_first_sign_in import PASSWORD, csrf_of
+from tests.flows.test_people import add_totp, code_of, sign_out
 
 from watchword.credentials.methods import AAL1, AAL2
 from watchword.flows import accounts
 from watchword.flows.client_registry import Registered
 from watchword.jose import jwk
+from watchword.settings import ScopeText
 
 EVIL = "https://evil.example"
 
@@ -421,3 +425,87 @@ async def test_every_answer_names_the_issuer(server: Server) -> None:
         assert answer_of(await begin(server, client, **changes))["iss"] == server.settings.issuer
     posted = await begin(server, client, prompt="none", response_mode="form_post")
     assert f'name="iss" value="{server.settings.issuer}"' in posted.text
+
+
+async def test_a_step_up_comes_back_to_the_request_that_asked_for_it(server: Server) -> None:
+    client = await register(server)
+    await obtain_code(server, client)
+    person = Person(server, server.http)
+    key = await add_totp(person)
+    server.clock.advance(31)
+    await sign_out(person)
+    await person.sign_in()
+    await person.send({"code": code_of(server, key), "remember": "yes"}, having="method")
+    essential = json.dumps({"id_token": {"acr": {"essential": True, "values": [AAL2]}}})
+    for asked in ({"claims": essential}, {"acr_values": AAL2}):
+        server.clock.advance(31)
+        await sign_out(person)
+        await (
+            person.sign_in()
+        )  # in a trusted browser the password is enough, and is not called more than it is
+        begun = await begin(server, client, **asked)
+        assert "/step-up?return=" in begun.headers["location"]
+        await person.open(begun.headers["location"])
+        stepped = await person.send({"code": code_of(server, key)}, having="method")
+        answer = answer_of(stepped)
+        assert answer["state"] == "st&te=1", "the request was not lost"
+        tokens = (await redeem(server, client, answer["code"])).json()
+        told = claims_of(tokens["id_token"])
+        assert (told["acr"], told["auth_time"]) == (AAL2, int(server.clock()))
+        assert claims_of(tokens["access_token"])["acr"] == AAL2
+
+
+async def test_prompts_combine(server: Server) -> None:
+    client = await register(server)
+    await obtain_code(server, client)
+    assert "code" in answer_of(await begin(server, client, prompt="none"))
+    again = await sign_in(server, await begin(server, client, prompt="login consent"))
+    page = await server.http.get(again.headers["location"])
+    assert "code" in answer_of(await decide(server, page)), "asked for both, one after the other"
+    asked = await begin(server, client, prompt="consent")
+    assert 'value="approve"' in asked.text, "although it was agreed to before"
+    chosen = await begin(server, client, prompt="select_account")
+    person = Person(server, server.http)
+    await person.open(chosen.headers["location"])
+    form = person.form(having="return")
+    account = re.search(r'name="account" value="([^"]+)"', person.page.text if person.page else "")
+    assert account is not None
+    assert "code" in answer_of(await person.send({**form, "account": account[1]}, having="return"))
+    for wrong in ("none login", "none consent", "banana", "login banana"):
+        assert answer_of(await begin(server, client, prompt=wrong))["error"] == "invalid_request"
+
+
+async def test_wishes_about_the_pages_are_honoured(server: Server) -> None:
+    client = await register(server)
+    begun = await begin(server, client, login_hint="ada@example.com", ui_locales="fr de en", display="touch")
+    page = await server.http.get(begun.headers["location"])
+    assert 'lang="de"' in page.text
+    assert 'value="ada@example.com"' in page.text
+    for unknown in ({"ui_locales": "xx-YY"}, {"display": "hologram"}, {"login_hint": '"><script>'}):
+        plain = await server.http.get((await begin(server, client, **unknown)).headers["location"])
+        assert plain.status_code == 200
+        assert "<script>" not in plain.text.replace("<script ", "")
+
+
+async def test_a_request_without_scope_gets_the_registered_one(server: Server) -> None:
+    client = await register(server)
+    answer = await obtain_code(server, client, scope=None)
+    assert (await redeem(server, client, answer["code"])).json()["scope"] == "openid profile orders:read"
+
+
+async def test_an_optional_scope_can_be_left_out_and_is_not_asked_for_again(tmp_path: Path) -> None:
+    known = {"orders:read": ScopeText(sentence="See your orders", optional=True)}
+    async with open_server(tmp_path, scopes=known) as server:
+        await make_people(server, "ada")
+        client = await register(server)
+        page = await consent_page(server, client, scope="openid orders:read")
+        assert 'type="checkbox"' in page.text
+        form = fields(page) | {"decision": "approve"}
+        answer = answer_of(await server.http.post("/authorize/consent", data=form))
+        assert (await redeem(server, client, answer["code"])).json()["scope"] == "openid"
+        again = answer_of(await begin(server, client, scope="openid orders:read", prompt="none"))
+        assert (await redeem(server, client, again["code"])).json()["scope"] == "openid"
+        page = await begin(server, client, scope="openid orders:read", prompt="consent")
+        form = fields(page) | {"decision": "approve", "scope": "orders:read"}
+        answer = answer_of(await server.http.post("/authorize/consent", data=form))
+        assert (await redeem(server, client, answer["code"])).json()["scope"] == "openid orders:read"

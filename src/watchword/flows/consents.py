@@ -44,16 +44,22 @@ def chosen(settings: Settings, request: AuthorizationRequest, ticked: tuple[str,
     )
 
 
-async def earlier(
-    runtime: Runtime, request: AuthorizationRequest, client: Client, user_id: str
-) -> Agreed | None:
-    """Return what an earlier answer gives to a request; None when the person has to be asked.
+def is_remembered(settings: Settings, request: AuthorizationRequest, client: Client) -> bool:
+    """Whether an answer to a request holds for the next one like it.
 
     About a client that anybody could pretend to be, the person is asked every time.
     """
     is_proven = not client.is_public and client.origin != "document"
     is_known = client.origin == "registered" and client.application_type != "native"  # RFC 8252 §8.6
-    if not is_proven and not is_known:
+    asked_once = any(_is_once(settings, detail) for detail in request.authorization_details)
+    return (is_proven or is_known) and not asked_once
+
+
+async def earlier(
+    runtime: Runtime, request: AuthorizationRequest, client: Client, user_id: str
+) -> Agreed | None:
+    """Return what an earlier answer gives to a request; None when the person has to be asked."""
+    if not is_remembered(runtime.settings, request, client):
         return None
     found = await runtime.database.read(
         store.find_consent, user_id, client.client_id, " ".join(request.audience)
@@ -62,15 +68,13 @@ async def earlier(
         return None
     agreed = set(found.scope.split())
     left_out = {one for one in found.declined.split() if is_optional(runtime.settings, one)}
-    if not set(request.scope) <= agreed | left_out or not _covers(runtime, request, found):
+    if not set(request.scope) <= agreed | left_out or not _covers(request, found):
         return None
     given = Agreed(tuple(one for one in request.scope if one in agreed), request.authorization_details)
     return given if given.answers(request) else None
 
 
-def _covers(runtime: Runtime, request: AuthorizationRequest, found: store.Consent) -> bool:
-    if any(_is_once(runtime.settings, detail) for detail in request.authorization_details):
-        return False
+def _covers(request: AuthorizationRequest, found: store.Consent) -> bool:
     return is_within(request.authorization_details, detail_types.read(found.authorization_details))
 
 

@@ -3,11 +3,12 @@
 from collections.abc import Mapping
 from urllib.parse import urlsplit
 
+from watchword.flows import consents
 from watchword.http import Request, Response
 from watchword.oauth import redirect_uri
 from watchword.oauth.authorization import AuthorizationRequest
 from watchword.oauth.clients import Client
-from watchword.pages import browser, details, scopes, sign_in
+from watchword.pages import browser, details, returning, scopes, sign_in
 from watchword.store.users import User
 
 ORIGINS = {"registered": "registered", "dynamic": "self_registered", "document": "metadata_document"}
@@ -24,15 +25,18 @@ def page(
     """Answer the page that asks a person whether an application may have what it asks for."""
     locales = " ".join(asked.ui_locales) or None
     locale = browser.locale_of(request, locales)
+    issuer = request.runtime.settings.issuer
+    back = returning.seal_return(request.runtime, returning.RESUME + interaction_id)
     context = {
-        "action": f"{request.runtime.settings.issuer}/authorize/consent",
+        "action": f"{issuer}/authorize/consent",
         "client": described(client),
         "redirect": target(asked.redirect_uri),
-        "account": sign_in.describe(request, user),
+        "account": {**sign_in.describe(request, user), "switch_url": f"{issuer}/sign-in?return={back}"},
         "scopes": [scopes.described(request, scope, locale) for scope in asked.scope],
         "resources": [scopes.resource(request, uri) for uri in asked.audience],
         "details": [details.described(request, detail, locale) for detail in asked.authorization_details],
         "offline": "offline_access" in asked.scope,
+        "remembered": consents.is_remembered(request.runtime.settings, asked, client),
         "remember": None,
         "hidden": {"interaction": interaction_id},
         "csrf": browser.csrf_value(request, known[0], interaction_id),

@@ -117,7 +117,7 @@ REGISTER = form(
     links={"sign_in": "/"},
 )
 CONSENT = form(client=REGISTERED, redirect={"kind": "web", "host": "app.ledgerline.example"}, account=ACCOUNT, scopes=SCOPES,
-               resources=API, details=[], offline=True, remember={"days": 30, "checked": False})  # fmt: skip
+               resources=API, details=[], offline=True, remembered=True, remember={"days": 30, "checked": False})  # fmt: skip
 DEVICE = form(client=REGISTERED, user_code="WDJB-MJHT", account=ACCOUNT, scopes=SCOPES[:3], resources=API,
               request={"place": "Gothenburg, Sweden", "address": "203.0.113.7", "device": "Ledgerline CLI on Linux",
                        "at": NOW})  # fmt: skip

@@ -76,11 +76,14 @@ METHOD = """## What was measured
 
 @dataclass(slots=True)
 class Measured:
-    """One database of one size: microseconds of CPU of each block by operation, seconds to open, milliseconds of each purge step."""
+    """One database of one size: microseconds of CPU of each block by operation, ours and where it is a server of its own the
+    database's; seconds to open, milliseconds of each purge step.
+    """
 
     size: int
     taken: dict[str, list[float]] = field(default_factory=lambda: {name: [] for name in NAMES})
     opened: float = 0.0
+    server: dict[str, list[float]] = field(default_factory=lambda: {name: [] for name in NAMES})
     steps: list[float] = field(default_factory=list)
     size_on_disk: float = 0.0
 
@@ -98,20 +101,26 @@ async def measure(databases: Mapping[str, tuple[Measured, Known]]) -> list[Measu
         databases[address][0].opened = time.perf_counter() - started
     for _ in range(BLOCKS):
         for address, app in apps.items():
-            await _block(app, *databases[address])
+            await _block(app, address, *databases[address])
     for app in apps.values():
         await app.close()
     return [measured for measured, _ in databases.values()]
 
 
-async def _block(app: App, measured: Measured, known: Known) -> None:
+async def _block(app: App, address: str, measured: Measured, known: Known) -> None:
     runtime = app.runtime
     assert runtime is not None
     client = await client_registry.find(runtime, CLIENT)
     assert client is not None
     for name, calls in _operations(runtime, client, known).items():
+        before = _server_cpu(address)
         measured.taken[name].append(await _time(calls))
+        measured.server[name].append((_server_cpu(address) - before) / len(calls) * 1e6)
     measured.taken["purge"].append(await _purge(runtime, measured.steps))
+
+
+def _server_cpu(address: str) -> float:
+    return postgres.cpu_of(address) if address.startswith("postgresql://") else 0.0
 
 
 Call = Callable[[], Awaitable[object]]
@@ -190,7 +199,19 @@ def costs_table(measured: Sequence[Measured]) -> str:
         ]
         for name in NAMES
     ]
-    return table(head, rows) + "\n" + _facts(measured)
+    return "\n".join([table(head, rows), *_servers(measured), _facts(measured)])
+
+
+def _servers(measured: Sequence[Measured]) -> list[str]:
+    """Return what the database server itself spends, where there is one."""
+    if not any(measured[0].server["verify"]):
+        return []
+    head = ["µs of CPU of the database server", *(f"{one.size:,}" for one in measured)]
+    operations = [name for name in NAMES if name != "purge"]
+    rows = [
+        [NAMES[name], *(number(statistics.mean(one.server[name])) for one in measured)] for name in operations
+    ]
+    return [table(head, rows)]
 
 
 def _facts(measured: Sequence[Measured]) -> str:

@@ -8,6 +8,8 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import psutil
+
 from bench.load import free_port
 
 OWNER = "watchword"
@@ -49,6 +51,17 @@ def running(binaries: Path, *, memory: str = "256MB", directory: str | None = No
             yield f"postgresql://{OWNER}@127.0.0.1:{port}/postgres"
         finally:
             _run(binaries, "pg_ctl", "stop", "-m", "immediate", "-D", f"{folder}/data")
+
+
+def cpu_of(address: str) -> float:
+    """Return the CPU seconds that the cluster behind an address has used so far, by all its processes."""
+    port = address.rpartition(":")[2].partition("/")[0]
+    for process in psutil.process_iter(["cmdline"]):
+        command = process.info["cmdline"] or []
+        if command and command[0].endswith("postgres") and port in command:
+            found = [process, *process.children(recursive=True)]
+            return sum(float(one.cpu_times().user + one.cpu_times().system) for one in found)
+    return 0.0
 
 
 def create(binaries: Path, address: str, names: Sequence[str]) -> list[str]:

@@ -29,7 +29,8 @@ from bench.targets import STEPS, Target
 PAGE = Path(__file__).parent.parent / "docs" / "performance.md"
 WARM_UP = 2.0  # seconds for each: V8 compiles its hot code in them
 PROOF_GOAL = 1000.0  # microseconds
-STATUSES = {200, 302, 303}
+DONE = (200, 302, 303)
+BUSY = 503  # a server that says so on a machine that others use as well is slow, and not broken
 
 
 def per_cpu_second(target: Target, connections: int, seconds: float) -> float:
@@ -37,9 +38,12 @@ def per_cpu_second(target: Target, connections: int, seconds: float) -> float:
     before = target.cpu()
     result = load.run("127.0.0.1", target.port, target.begin, connections, seconds, 0.0)
     spent = target.cpu() - before
-    if not set(result.statuses) <= STATUSES or not result.latencies or result.failures:
+    done = sum(count for status, count in result.statuses.items() if status in DONE)
+    if not set(result.statuses) <= {*DONE, BUSY} or not done or result.failures:
         raise RuntimeError(f"{target.name}: {dict(result.statuses)}, {result.failures} broken connections")
-    return len(result.latencies) / STEPS.get(target.operation, 1) / spent
+    if BUSY in result.statuses:
+        print(f"{target.name}: {result.statuses[BUSY]} times not in time, which is not counted as done")
+    return done / STEPS.get(target.operation, 1) / spent
 
 
 def in_turns(

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import cache
 
 from bench.report import number, table
-from watchword.flows import keyring, revocation_feed
+from watchword.flows import keyring, revocation_feed, statuses
 from watchword.guard import ended as guard_ended
 from watchword.guard import keys as guard_keys
 from watchword.jose import jwk, jwt
@@ -26,7 +26,7 @@ SEND = 25e-6  # CPU seconds to send one page to one follower
 SIGN = 150e-6  # CPU seconds to read and sign a page
 TLS_RECORD = 90  # bytes around a page on its way
 SHARES = (0.0001, 0.001, 0.01, 0.05)
-LIST_SIZE = 1 << 20
+LIST_SIZE = statuses.SIZE
 BILLION = 1_000_000_000
 
 
@@ -166,8 +166,7 @@ def feed_table() -> str:
 def list_table(found: Sequence[Lists]) -> str:
     """Return what a billion tokens take."""
     rows = [
-        [f"{one.share:.2%}", f"{one.lists:,}", f"{one.one / 1e3:,.0f} kB", f"{one.all / 1e6:,.0f} MB"]
-        for one in found
+        [f"{one.share:.2%}", f"{one.lists:,}", f"{one.one:,} B", f"{one.all / 1e6:,.0f} MB"] for one in found
     ]
     return table(("revoked", "lists", "one list", "all lists"), rows)
 

@@ -1,5 +1,6 @@
 """What docs/scale.md claims of many nodes, checked by simulation and by the product's own sizes and intervals."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -69,7 +70,7 @@ def test_the_model_finds_where_one_database_ends() -> None:
     [simulate_scale.rotation_table, simulate_scale.feed_table, capacity.node_table],
     ids=["rotation", "feed", "capacity"],
 )
-def test_the_page_says_what_the_model_says(made) -> None:  # type: ignore[no-untyped-def]
+def test_the_page_says_what_the_model_says(made: Callable[[], str]) -> None:
     assert squeezed(made()) in squeezed(PAGE)
 
 

@@ -123,7 +123,7 @@ def node_software(node: str) -> Path:
         digest = hashlib.sha256(lock.read()).hexdigest()
         if not stamp.exists() or stamp.read_text() != digest:
             command = ["npm", "ci", "--no-audit", "--no-fund", "--loglevel=error"]
-            done = subprocess.run(command, cwd=NODE, capture_output=True, text=True, check=False, timeout=600)
+            done = subprocess.run(command, cwd=NODE, capture_output=True, text=True, check=False, timeout=300)
             if done.returncode != 0:
                 absent("node", f"could not install tests/interop/node ({done.stderr[-300:].strip()})")
             stamp.write_text(digest)

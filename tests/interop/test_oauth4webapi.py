@@ -8,7 +8,8 @@ from tests.interop.node_program import NodeProgram
 
 from watchword.jose import jwk
 
-pytestmark = pytest.mark.node
+# Whichever comes first installs what it needs.
+pytestmark = [pytest.mark.node, pytest.mark.timeout(400)]
 
 DEVICE = "urn:ietf:params:oauth:grant-type:device_code"
 API = "https://api.example.com"

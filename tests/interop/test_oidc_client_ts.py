@@ -15,7 +15,8 @@ from tests.interop.conftest import Installation
 
 from watchword.testing.loopback import LoopbackServer
 
-pytestmark = [pytest.mark.node, pytest.mark.browser]
+# Whichever comes first installs what it needs.
+pytestmark = [pytest.mark.node, pytest.mark.browser, pytest.mark.timeout(400)]
 
 PAGE = """<!doctype html><title>Application</title><script src="/oidc.js"></script><script>
 const manager = new oidc.UserManager({settings})

@@ -26,6 +26,7 @@ from tests.flows.test_people import (
 
 from watchword.flows import factors
 from watchword.settings import ScopeText
+from watchword.store import events
 from watchword.store import factors as factor_store
 
 
@@ -71,6 +72,8 @@ async def test_mf_02_codes_are_counted_over_every_sign_in_under_way(ada: Person)
         server.clock.advance(61)
     assert answers.count(401) <= 11
     assert answers[-1] == 429
+    trail = await server.runtime.database.read(events.list_events, limit=100, name="second_factor.refused")
+    assert len(trail) == answers.count(401)
     assert any("may know your password" in text for _, text in await letters(server)), "the owner is warned"
     await sign_out(ada)
     await ada.sign_in()

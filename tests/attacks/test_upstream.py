@@ -236,6 +236,22 @@ async def test_a_linked_provider_is_disconnected_unless_it_is_the_last_way_in(
     assert await sign_in(server, provider) == "/account"
 
 
+async def test_who_only_ever_comes_by_a_provider_signs_in_anew_before_a_change(
+    server: Server, provider: Provider
+) -> None:
+    provider.claims = {"sub": "g", "email": "grace@example.com", "email_verified": True}
+    grace = Person(server, another(server))
+    assert await come_back(grace, await begin(grace, provider)) == "/account"
+    assert (await grace.open("/account/passkeys")).status_code == 200
+    server.clock.advance(700)
+    await grace.open("/account/passkeys")
+    assert grace.path == "/sign-in"
+    assert grace.page is not None
+    address = grace.page.text.split('href="')
+    onward = next(part.split('"')[0] for part in address if "/upstream/hub" in part.split('"')[0])
+    assert await come_back(grace, await begin(grace, provider, onward)) == "/account/passkeys"
+
+
 LIES: dict[str, dict[str, Any]] = {
     "another's nonce": {"nonce": "of another sign-in"},
     "no nonce": {"nonce": None},

@@ -17,10 +17,11 @@ from watchword.flows.mail import Message, Origin
 from watchword.flows.runtime import Runtime
 from watchword.flows.throttle import Source, Throttled, throttle
 from watchword.settings import Settings
-from watchword.store import browsers
+from watchword.store import attempts, browsers
 from watchword.store import factors as store
 from watchword.store.factors import Enrolled
 from watchword.store.users import User
+from watchword.telemetry import count
 
 KEY_PURPOSE, SETUP_PURPOSE = "totp", "totp set-up"
 SETUP_LIFETIME = 900
@@ -95,6 +96,12 @@ async def admit(runtime: Runtime, user: User, source: Source, origin: Origin) ->
         if not known:
             await _warn(runtime, user, origin)
         raise
+
+
+async def note_refused(runtime: Runtime, user: User, method: str, address: str) -> None:
+    """Record a second factor that was not accepted."""
+    count("sign_ins", method, "refused")
+    await runtime.database.write(attempts.note_factor_refused, user.id, method, address, now=runtime.now())
 
 
 async def _warn(runtime: Runtime, user: User, origin: Origin) -> None:

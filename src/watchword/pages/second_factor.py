@@ -137,7 +137,9 @@ async def prove(request: Request, user: User, method: str, form: Form, purpose: 
     """Check what a form proves by a method; raise FactorRefused, PasskeyRefused or Throttled."""
     runtime = request.runtime
     await factors.admit(runtime, user, browser.source_of(request), visit.origin_of(request))
-    if method == "passkey":
+    try:
+        if method != "passkey":
+            return await factors.CHECKS[method](runtime, user.id, form.get("code") or "")
         _user_id, proved = await passkeys.prove(
             runtime,
             browser=browser.browser_of(request) or "",
@@ -146,8 +148,10 @@ async def prove(request: Request, user: User, method: str, form: Form, purpose: 
             credential=form.get("credential") or "",
             user_id=user.id,
         )
-        return proved
-    return await factors.CHECKS[method](runtime, user.id, form.get("code") or "")
+    except (FactorRefused, PasskeyRefused):
+        await factors.note_refused(runtime, user, method, request.address)
+        raise
+    return proved
 
 
 _PASSKEY_PROBLEMS: Mapping[str, str] = {"unknown": "passkey_unknown", "known": "passkey_refused"}

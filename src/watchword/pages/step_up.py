@@ -58,8 +58,8 @@ async def _page(
     session, user, offered = await _situation(request, sealed)
     if session is None or user is None:
         return redirect(f"{settings.issuer}/sign-in?return={quote(sealed)}")
-    if not offered:  # nothing more can be proved: what asked for it answers with what there is
-        return redirect(settings.issuer + returning.open_return(runtime, sealed))
+    if not offered:
+        return _without_proof(request, sealed)
     method = method if method in offered else offered[0]
     here = f"{settings.issuer}/step-up"
     asker = await asking.find(request, sealed)
@@ -99,6 +99,15 @@ async def _page(
         form_action=asker.form_action if asker else (),
         ui_locales=asker.ui_locales if asker else None,
     )
+
+
+def _without_proof(request: Request, sealed: str) -> Response:
+    """Go on where nothing can be proved here: an application is answered with what there is; for the account one signs in anew,
+    as somebody does who only ever comes by another provider."""
+    issuer, path = request.runtime.settings.issuer, returning.open_return(request.runtime, sealed)
+    if returning.interaction_of(path):
+        return redirect(issuer + path)
+    return redirect(f"{issuer}/sign-in?return={quote(returning.seal_return(request.runtime, path))}")
 
 
 async def _situation(request: Request, sealed: str) -> tuple[Session | None, User | None, tuple[str, ...]]:

@@ -33,6 +33,13 @@ async def note_refused(
         await tx.record("sign_in.refused", actor="anonymous", target=user_id, at=int(now), address=address)
 
 
+async def note_factor_refused(tx: Transaction, user_id: str, method: str, address: str, now: int) -> None:
+    """Record a second factor that was not accepted."""
+    await tx.record(
+        "second_factor.refused", actor="anonymous", target=user_id, at=now, method=method, address=address
+    )
+
+
 async def give_back(tx: Transaction, bucket: Bucket) -> None:
     """Put one back into a bucket, up to what it holds."""
     await tx.run(

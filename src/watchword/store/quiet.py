@@ -23,6 +23,7 @@ QUIET: frozenset[Callable[..., Any]] = frozenset(
         keys.touch,
         attempts.admit,
         attempts.note_refused,
+        attempts.note_factor_refused,
         attempts.give_back,
         limits.take,
         limits.purge,

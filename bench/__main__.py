@@ -9,11 +9,11 @@ import argparse
 import platform
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from bench import (
-    in_process,
+    guard,
     load,
     node_oidc_provider,
     ratios,
@@ -65,17 +65,6 @@ def by_operation(found: Sequence[Target]) -> list[Target]:
     """All that are asked for the same thing one after the other, so that none of them has the quieter minutes."""
     order = list(targets.OPERATIONS)
     return sorted(found, key=lambda target: order.index(target.operation))
-
-
-def costs(measured: Mapping[str, in_process.Cost]) -> list[Goal]:
-    """The in-process figures that have a goal."""
-    found = []
-    for name, limit in (("token known", 2), ("token fresh", 40)):
-        cost = measured[name]
-        found.append(
-            Goal(in_process.NAMES[name], (cost.low, cost.median, cost.high), limit, "µs", at_most=True)
-        )
-    return found
 
 
 def proofs(seconds: float) -> list[Goal]:
@@ -140,19 +129,22 @@ def main() -> None:
     started = time.perf_counter()
     rates, resident = measure_servers(options)
     goals = list(ratios.goals({(one.server, one.operation): values for one, values in rates.items()}))
-    measured: Mapping[str, in_process.Cost] = {}
+    costs: dict[str, list[float]] = {}
     crowd = None
+    if not options.only or options.only in "guard":
+        taken = guard.measure(3 if options.quick else 7, 500)
+        costs = {guard.NAMES[name]: values for name, values in taken.items()}
+        goals += [*guard.goals(taken), *guard.waits(10 if options.quick else 30)]
     if not options.only:
         crowd = sign_in.measure(options.rounds, options.seconds)
-        measured = in_process.measure(3 if options.quick else 7, 500)
-        goals += [*costs(measured), *proofs(1.0), *_limits(resident, first_tokens(2 if options.quick else 5))]
+        goals += [*proofs(1.0), *_limits(resident, first_tokens(2 if options.quick else 5))]
         goals.append(Goal(sign_in.NAME, crowd.ratios(), 2, at_most=True))
     named = {target.name: values for target, values in rates.items()}
     minutes = (time.perf_counter() - started) / 60
     results = Results(
         named,
         goals,
-        measured,
+        costs,
         crowd,
         options.connections,
         options.rounds,

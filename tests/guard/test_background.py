@@ -50,7 +50,7 @@ def test_a_jwt_whose_key_is_known_needs_no_other_thread() -> None:
     guard = Guard("https://auth.example.com", revocation_feed=False)
     key = jwk.generate("ES256", kid="k")
     keys = guard._only._keys  # type: ignore[union-attr]  # the state after the first request
-    keys._keys, keys._fetched = [key], float("inf")  # and it stays fresh
+    keys.adopt([key])
     now = int(guard._clock())
     claims: dict[str, object] = {
         "iss": guard.issuer, "sub": "me", "aud": guard.issuer, "exp": now + 60,

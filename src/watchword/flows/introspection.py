@@ -60,13 +60,13 @@ Resolve = Callable[[Runtime, str], Awaitable[Answer]]
 
 async def introspect(runtime: Runtime, token: str, use: Use) -> Answer:
     """Find out what a token is; every kind of token has its own look-up, and no other kind passes for it (CO-08)."""
+    if token.startswith(f"{runtime.settings.brand}a_"):
+        return await _api_token(runtime, token, use)
     key = ("introspection", token_format.digest(token))
     cached = runtime.cache.get(key)
     if cached is not None and cached[0] == runtime.database.version():
         return _unless_expired(cached[1], runtime.now())
     kind = token_format.kind_of(token, runtime.settings.brand) if len(token) < 64 else None
-    if kind == "a":
-        return await _api_token(runtime, token, use)
     if kind == "o":
         return await _resolved(runtime, token, key, _opaque)
     if kind is None and token.count(".") == 2:

@@ -7,6 +7,8 @@ they read is one dictionary and two numbers, each replaced as a whole.
 import time
 from collections.abc import Sequence
 
+from watchword.jose import JoseError
+from watchword.jose.jwk import b64decode
 from watchword.oauth.ended import EndedError, Page
 
 MAX_ENTRIES = 500_000
@@ -19,7 +21,7 @@ class Ended:
 
     def __init__(self, silence: float) -> None:
         self._silence = silence
-        self._entries: dict[str, tuple[int | None, int]] = {}
+        self._entries: dict[bytes, tuple[int | None, int]] = {}
         self._purge_at = 0.0
         self._issued_at = 0
         self.offered: bool | None = None
@@ -32,7 +34,7 @@ class Ended:
         """Whether too much time has passed since the issuer last said that we know everything."""
         return self.offered is not False and time.monotonic() >= self.trusted_until
 
-    def concerns(self, marks: Sequence[str], issued_at: int | None) -> bool:
+    def concerns(self, marks: Sequence[bytes], issued_at: int | None) -> bool:
         """Whether a token with these marks has ended."""
         for mark in marks:
             found = self._entries.get(mark)
@@ -48,7 +50,7 @@ class Ended:
             raise EndedError("the page is old")
         entries = self._entries
         for one in page.entries:
-            entries[one.mark] = (one.before, one.until)
+            entries[_digest(one.mark)] = (one.before, one.until)
         self.position, self._issued_at = page.position, max(self._issued_at, page.issued_at)
         if page.entries:
             self.changes += 1
@@ -67,3 +69,10 @@ class Ended:
     def absent(self) -> None:
         """Note that the issuer has no feed."""
         self.offered = False
+
+
+def _digest(mark: str) -> bytes:
+    try:
+        return b64decode(mark)
+    except JoseError:
+        raise EndedError("malformed mark") from None

@@ -124,10 +124,11 @@ class Guard:
             if policy is not OPEN:
                 check(policy, known, now=self._clock(), scheme="Bearer", metadata=self.resource_metadata)
             return known
-        signed_in = await self._signed_in(presented)
-        if signed_in is not None:
-            self.demand(signed_in, policy)
-            return signed_in
+        if self.sessions is not None:
+            signed_in = await self._signed_in(presented, self.sessions)
+            if signed_in is not None:
+                self.demand(signed_in, policy)
+                return signed_in
         found = self._read(presented, policy)
         try:
             verifier = self._verifier_of(found.token)
@@ -222,8 +223,9 @@ class Guard:
         # A bound token must prove possession with every request, a limited one is good for one request only.
         if principal.jkt is None and principal.x5t is None and not known.limited:
             remember(self._recognised, presented.authorization[0], (verifier, found.token, known))
-        scheme = "DPoP" if found.scheme == "dpop" else "Bearer"
-        check(policy, principal, now=self._clock(), scheme=scheme, metadata=self.resource_metadata)
+        if policy is not OPEN:
+            scheme = "DPoP" if found.scheme == "dpop" else "Bearer"
+            check(policy, principal, now=self._clock(), scheme=scheme, metadata=self.resource_metadata)
         return principal
 
     def _recall(self, presented: Presented) -> Principal | None:
@@ -237,18 +239,18 @@ class Guard:
         verifier, token, facts = known
         return facts.principal if verifier.holds(facts, token, presented.address) else None
 
-    async def _signed_in(self, presented: Presented) -> Principal | None:
-        """Return who is signed in, where sessions are accepted and no token was sent."""
-        if self.sessions is None or presented.authorization or not cookies.is_from_here(presented):
+    async def _signed_in(self, presented: Presented, scopes: frozenset[str]) -> Principal | None:
+        """Return who is signed in, where no token was sent."""
+        if presented.authorization or not cookies.is_from_here(presented):
             return None
-        own = cookies.own_session(presented, self.issuer, self.audience, self.sessions)
+        own = cookies.own_session(presented, self.issuer, self.audience, scopes)
         if own is not None or not presented.cookies:
             return own
         for verifier in self._verifiers.values():
             found = await verifier.session("; ".join(presented.cookies))
             if found is not None:
                 audience = (self.audience,)
-                return dataclasses.replace(found.principal, scopes=self.sessions, audience=audience)
+                return dataclasses.replace(found.principal, scopes=scopes, audience=audience)
         return None
 
     def _is_exposed(self, presented: Presented) -> bool:

@@ -35,6 +35,7 @@ class KeySet:
         self._issuer = issuer
         self._lock = threading.Lock()
         self._keys: list[Key] = []
+        self._kids: frozenset[str | None] = frozenset()
         self._fetched = 0.0
         self._max_age = MAX_AGE
         self._next_try = 0.0
@@ -63,8 +64,13 @@ class KeySet:
             raise IssuerUnavailable("the keys cannot be fetched")
         return self._keys
 
+    def adopt(self, keys: list[Key]) -> None:
+        """Use these keys from now on."""
+        self._kids = frozenset(key.kid for key in keys)
+        self._keys, self._fetched = keys, time.monotonic()
+
     def _knows(self, kid: str | None) -> bool:
-        return kid is None or any(key.kid == kid for key in self._keys)
+        return kid is None or kid in self._kids
 
     def _fetch(self) -> concurrent.futures.Future[None] | None:
         """Return the fetch that goes on, begun now if it may be; None when it is too early for another."""
@@ -86,8 +92,7 @@ class KeySet:
             if uri is None:
                 raise IssuerUnavailable("the metadata names no jwks_uri")
             document, headers = await self._issuer.get(uri)
-            self._keys = jwk.parse_set(document)
-            self._fetched = time.monotonic()
+            self.adopt(jwk.parse_set(document))
             self._max_age = _max_age(headers.get("cache-control", ""))
             self._failures = 0
             self._next_try = time.monotonic() + UNKNOWN_KEY_INTERVAL

@@ -6,7 +6,7 @@ from types import MappingProxyType
 from typing import Literal
 
 Kind = Literal["api_token", "access_token", "session"]
-KINDS: tuple[Kind, ...] = ("api_token", "access_token", "session")
+KINDS: dict[str, Kind] = {"api_token": "api_token", "access_token": "access_token", "session": "session"}
 NOTHING: Mapping[str, object] = MappingProxyType({})
 NUMBER = (int, float)
 
@@ -37,34 +37,29 @@ class Principal:
 
 
 def from_claims(claims: Mapping[str, object], issuer: str) -> Principal:
-    """Make a principal of verified claims, of a JWT (RFC 9068) or an introspection answer (RFC 7662)."""
-    cnf, aud = claims.get("cnf"), claims.get("aud")
-    if cnf is None:
-        jkt = x5t = None
-    else:
-        binding = cnf if isinstance(cnf, Mapping) else NOTHING
-        jkt, x5t = _text(binding.get("jkt")), _text(binding.get("x5t#S256"))
+    """Make a principal of verified claims, of a JWT (RFC 9068) or an introspection answer (RFC 7662), which nobody changes."""
+    get = claims.get
+    cnf, aud, kind = get("cnf"), get("aud"), get("token_kind")
+    jkt = x5t = None
+    if cnf is not None and isinstance(cnf, Mapping):
+        jkt, x5t = _text(cnf.get("jkt")), _text(cnf.get("x5t#S256"))
     return Principal(
-        subject=str(claims.get("sub", "")),
-        kind=_kind(claims.get("token_kind")),
+        subject=str(get("sub", "")),
+        kind=KINDS.get(kind, "access_token") if isinstance(kind, str) else "access_token",
         issuer=issuer,
         scopes=_scopes(claims),
         audience=(aud,) if isinstance(aud, str) else _audience(aud),
-        token_id=_text(claims.get("jti")),
-        client_id=_text(claims.get("client_id", claims.get("azp"))),
-        expires_at=_moment(claims.get("exp")),
-        issued_at=_moment(claims.get("iat")),
-        auth_time=_moment(claims.get("auth_time")),
-        acr=_text(claims.get("acr")),
-        amr=_texts(claims.get("amr")),
+        token_id=_text(get("jti")),
+        client_id=_text(get("client_id", get("azp"))),
+        expires_at=_moment(get("exp")),
+        issued_at=_moment(get("iat")),
+        auth_time=_moment(get("auth_time")),
+        acr=_text(get("acr")),
+        amr=_texts(get("amr")),
         jkt=jkt,
         x5t=x5t,
-        claims=MappingProxyType(dict(claims)),
+        claims=MappingProxyType(claims),
     )
-
-
-def _kind(value: object) -> Kind:
-    return next((kind for kind in KINDS if kind == value), "access_token")
 
 
 def _scopes(claims: Mapping[str, object]) -> frozenset[str]:

@@ -26,7 +26,7 @@ from watchword.oauth import ended, token_format
 
 LEEWAY = 5
 MAX_REMEMBERED = 10_000
-PATIENCE = 2.0  # seconds for which the first request waits until the revocation feed is followed
+PATIENCE = 5.0  # seconds for which the first request waits until the revocation feed is followed
 
 WhenSilent = Literal["introspect", "refuse"]
 K = TypeVar("K")
@@ -50,7 +50,7 @@ class Known:
 
     principal: Principal
     until: float
-    marks: tuple[str, ...] = ()
+    marks: tuple[bytes, ...] = ()
     changes: int = -1
     asked: bool = False
     answer: Mapping[str, object] | None = None
@@ -123,16 +123,17 @@ class Verifier:
             return known
         if self._rules.live or token.count(".") != 2:
             return None
-        keys = self._keys.at_hand(_kid(token))
+        kid = _kid(token)
+        keys = self._keys.at_hand(kid)
         if keys is None or self._ended.is_silent or self._statuses is not None:
             return None
-        found = self._verified(token, keys)
+        found = self._verified(token, keys, kid)
         remember(self._known, token, found)
         return found
 
     async def _verify_jwt(self, token: str, presented: Presented) -> Known:
         keys = self._keys.at_hand(kid := _kid(token)) or await self._keys.find(kid)
-        known = self._verified(token, keys)
+        known = self._verified(token, keys, kid)
         if self._ended.is_silent:
             self._feed.start()
             if not await self._feed.settled(PATIENCE if self._ended.offered is None else 0):
@@ -155,7 +156,7 @@ class Verifier:
             raise IssuerUnavailable("the revocation feed is silent")
         return await self._verify_by_asking(token, presented)
 
-    def _verified(self, token: str, keys: Sequence[Key]) -> Known:
+    def _verified(self, token: str, keys: Sequence[Key], kid: str | None) -> Known:
         trusted, now = self.trusted, self._clock()
         try:
             claims = jwt.decode(
@@ -174,7 +175,7 @@ class Verifier:
             raise Invalid(NOT_VALID)  # an ID token all the same
         principal = from_claims(claims, self.issuer)
         self._check(principal, now)
-        known = Known(principal, float(principal.expires_at or 0), ended.marks_of(claims, _kid(token)))
+        known = Known(principal, float(principal.expires_at or 0), ended.marks_of(claims, kid))
         if not self._still_stands(known):
             raise Invalid(NOT_VALID)
         return known

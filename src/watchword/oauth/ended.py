@@ -11,6 +11,7 @@ import hashlib
 import hmac
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from watchword.jose.jwk import b64encode
 
@@ -54,6 +55,9 @@ def digest(kind: str, identifier: str) -> bytes:
     return hashlib.sha256(f"{kind}:{identifier}".encode()).digest()[:MARK_BYTES]
 
 
+_repeated = lru_cache(maxsize=4096)(digest)  # of what many tokens share
+
+
 def mark(kind: str, identifier: str) -> str:
     """Return the mark of something that can end."""
     return b64encode(digest(kind, identifier))
@@ -64,19 +68,28 @@ def account_handle(key: bytes, user_id: str) -> str:
     return hmac.new(key, f"account:{user_id}".encode(), hashlib.sha256).hexdigest()[:32]
 
 
-def marks_of(claims: Mapping[str, object], kid: str | None) -> tuple[str, ...]:
-    """Return the marks of a verified token: of itself and of everything that it depends on."""
-    named = [EVERYTHING, ("key", kid), ("token", claims.get("jti")), ("client", claims.get("client_id"))]
-    own = [mark(kind, value) for kind, value in named if isinstance(value, str)]
-    return (*own, *(b64encode(one) for one in dependencies(claims)))
+def marks_of(claims: Mapping[str, object], kid: str | None) -> tuple[bytes, ...]:
+    """Return the digests of a verified token: of itself and of everything that it depends on."""
+    jti, client_id = claims.get("jti"), claims.get("client_id")
+    found = [_repeated(*EVERYTHING)]
+    if kid is not None:
+        found.append(_repeated("key", kid))
+    if isinstance(jti, str):
+        found.append(digest("token", jti))
+    if isinstance(client_id, str):
+        found.append(_repeated("client", client_id))
+    return (*found, *dependencies(claims))
 
 
 def dependencies(claims: Mapping[str, object]) -> tuple[bytes, ...]:
     """Return the digests of what a token depends on besides its client and the key that signed it."""
-    named = [("grant", claims.get("grant_id")), ("session", claims.get("sid"))]
-    parents = claims.get("parents")
-    named += [_parent(str(one)) for one in parents] if isinstance(parents, Sequence) else []
-    return tuple(digest(kind, value) for kind, value in named if isinstance(value, str))
+    grant_id, sid, parents = claims.get("grant_id"), claims.get("sid"), claims.get("parents")
+    found = [_repeated("grant", grant_id)] if isinstance(grant_id, str) else []
+    if isinstance(sid, str):
+        found.append(_repeated("session", sid))
+    if parents is not None and isinstance(parents, Sequence):
+        found += [digest(*_parent(str(one))) for one in parents]
+    return tuple(found)
 
 
 def _parent(text: str) -> tuple[str, str]:

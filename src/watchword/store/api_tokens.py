@@ -1,6 +1,8 @@
 """API tokens: what each may do, its secrets, its narrower descendants, and who used it."""
 
 from dataclasses import dataclass
+from operator import itemgetter
+from typing import Any
 
 import msgspec
 
@@ -64,6 +66,7 @@ COLUMNS = (
     "revoked_reason, addresses, path, rate_limit, quota, jkt, metadata"
 )
 _NAMES = tuple(column.strip() for column in COLUMNS.split(","))
+_values = itemgetter(*_NAMES)
 _T_COLUMNS = ", ".join(f"t.{name}" for name in _NAMES)
 _decode_addresses = msgspec.json.Decoder(tuple[str, ...]).decode
 _decode_metadata = msgspec.json.Decoder(dict[str, str]).decode
@@ -80,7 +83,7 @@ _FIND = (
 
 
 def _token(row: Row) -> ApiToken:
-    values = {name: row[name] for name in _NAMES}
+    values: dict[str, Any] = dict(zip(_NAMES, _values(row), strict=True))
     values["addresses"] = _decode_addresses(values["addresses"]) if values["addresses"] != "[]" else ()
     values["metadata"] = _decode_metadata(values["metadata"]) if values["metadata"] != "{}" else {}
     return ApiToken(**values)

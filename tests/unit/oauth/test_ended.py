@@ -29,8 +29,8 @@ CLAIMS: dict[str, object] = {
     ],
 )
 def test_a_token_ends_with(kind: str, identifier: str) -> None:
-    assert mark(kind, identifier) in marks_of(CLAIMS, "k1")
-    assert mark(kind, identifier + "x") not in marks_of(CLAIMS, "k1")
+    assert ended.digest(kind, identifier) in marks_of(CLAIMS, "k1")
+    assert ended.digest(kind, identifier + "x") not in marks_of(CLAIMS, "k1")
 
 
 def test_who_knows_an_account_cannot_look_it_up() -> None:

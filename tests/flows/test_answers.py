@@ -23,14 +23,17 @@ from tests.flows.test_authorization_code import (
     request,
 )
 
-from watchword.flows import account_changes, client_keys, people, subjects
+from watchword.flows import account_changes, client_keys, minting, people, subjects
 from watchword.flows.client_registry import Registered
+from watchword.flows.minting import AccessGrant
 from watchword.flows.people import Changes
 from watchword.jose import jwk, jwt
+from watchword.oauth.clients import Client, ExchangeRules
 from watchword.oauth.errors import OAuthError
 from watchword.settings.options import ScopeText
 from watchword.store import users
 
+EXCHANGE = "urn:ietf:params:oauth:grant-type:token-exchange"
 SIGNED = "application/token-introspection+jwt"
 
 
@@ -356,3 +359,44 @@ async def test_the_format_of_a_token_follows_the_api_that_it_is_for(store: Store
                 about = await server.post("/introspect", client, token=token)
                 assert about.json()["aud"] == resource
             assert found == {**apis, "https://other.example.com": default}
+
+
+async def test_an_exchanged_token_names_a_person_as_its_own_client_knows_them(server: Server) -> None:
+    api, down = "https://api.example", "https://down.example"
+    shop = await register(server, subject_type="pairwise", resources=[api])
+    tokens = (await redeem(server, shop, (await obtain_code(server, shop))["code"])).json()
+    known_to_shop = claims_of(server, tokens["id_token"])["sub"]
+    person = await account(server)
+    rules = ExchangeRules(serves=(api,), audiences=(down,), impersonate=True)
+    given: dict[str, Any] = {"grant_types": ["token_exchange"], "scope": "orders:read", "resources": [down]}
+    named = {}
+    for subject_type in ("public", "pairwise"):
+        service = await server.client(
+            name=subject_type, subject_type=subject_type, token_exchange=rules, **given
+        )
+        form = {"grant_type": EXCHANGE, "subject_token_type": "urn:ietf:params:oauth:token-type:access_token"}
+        answer = await server.post("/token", service, **form, subject_token=tokens["access_token"])
+        assert answer.status_code == 200, answer.text
+        about = (await server.post("/introspect", service, token=answer.json()["access_token"])).json()
+        named[subject_type] = about["sub"]
+    assert named["public"] == person
+    assert len({known_to_shop, *named.values()}) == 3
+    assert subjects.person_of(server.runtime, named["pairwise"]) == person
+
+
+async def test_no_token_of_a_pairwise_client_carries_a_mark_that_joins_people(server: Server) -> None:
+    def grant(client: Client, **more: Any) -> AccessGrant:
+        return AccessGrant(client, "user_1", ("a",), ("https://api.example",), 60, **more)
+
+    public = (await register(server)).client
+    pairwise = [(await register(server, name=str(n), subject_type="pairwise")).client for n in range(2)]
+    now = server.runtime.now()
+    openly = minting.mint(server.runtime, grant(public), now).token
+    assert claims_of(server, openly, "at+jwt")["parents"], "how the end of the account is noticed offline"
+    for client in pairwise:
+        assert minting.mint(server.runtime, grant(client), now).token.count(".") == 0, "asked about instead"
+    demanded = [minting.mint(server.runtime, grant(client, format="jwt"), now).token for client in pairwise]
+    said = [claims_of(server, token, "at+jwt") for token in demanded]
+    said[1] |= {"client_id": said[0]["client_id"]}
+    shared = {name for name in said[0] if said[0][name] == said[1].get(name)}
+    assert shared <= {"iss", "aud", "exp", "iat", "client_id", "scope", "sub"}, "nothing else is the same"

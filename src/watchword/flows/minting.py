@@ -50,10 +50,7 @@ def mint(runtime: Runtime, grant: AccessGrant, now: int) -> Minted:
     """Make an access token; an opaque one works only after its row is stored. Raise `invalid_target`."""
     claims.check_audience(grant.audience, grant.client.client_id)
     token_type = "DPoP" if grant.claims and "jkt" in _confirmation(grant.claims) else "Bearer"
-    formats = runtime.settings.token_formats
-    if (
-        grant.format or targets.format_for(grant.audience, formats, grant.client.access_token_format)
-    ) == "opaque":
+    if _format(runtime, grant) == "opaque":
         token = runtime.new_secret("o")
         return Minted(
             token, token_type, grant.lifetime, (token_format.ordered_digest(token), _row(grant, now))
@@ -64,6 +61,20 @@ def mint(runtime: Runtime, grant: AccessGrant, now: int) -> Minted:
     if runtime.statuses.concern(grant.client, grant.audience):
         row = _with_status(runtime, grant, said, now)
     return Minted(jwt.encode(key, said, typ="at+jwt"), token_type, grant.lifetime, row)
+
+
+def _format(runtime: Runtime, grant: AccessGrant) -> TokenFormat:
+    if grant.format is not None:
+        return grant.format
+    if _names_account(grant) and grant.client.subject_type == "pairwise":
+        return "opaque"  # a JWT would have to name the account for its end to be noticed
+    default = grant.client.access_token_format
+    return targets.format_for(grant.audience, runtime.settings.token_formats, default)
+
+
+def _names_account(grant: AccessGrant) -> bool:
+    # The end of an account ends its grants; a token that comes from none has to name the account.
+    return not grant.grant_id and subjects.is_person(grant.subject, grant.client.client_id, grant.claims)
 
 
 def _with_status(
@@ -85,7 +96,7 @@ def _claims(runtime: Runtime, grant: AccessGrant, now: int) -> dict[str, object]
     extra = dict(grant.claims)
     if grant.grant_id:
         extra["grant_id"] = grant.grant_id
-    elif subjects.is_person(grant.subject, grant.client.client_id, grant.claims):
+    elif _names_account(grant) and grant.client.subject_type == "public":
         extra["parents"] = (*lineage.parents_of(grant.claims), _account(runtime, grant.subject))
     return claims.access_token_claims(
         issuer=runtime.settings.issuer,
@@ -101,7 +112,6 @@ def _claims(runtime: Runtime, grant: AccessGrant, now: int) -> dict[str, object]
 
 
 def _account(runtime: Runtime, user_id: str) -> str:
-    # The end of an account ends its grants; a token that comes from none has to name the account.
     return f"account:{ended.account_handle(runtime.master.derive('audit'), user_id)}"
 
 

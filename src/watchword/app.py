@@ -16,7 +16,7 @@ from watchword.flows.local import LocalVerifier
 from watchword.flows.runtime import Runtime, Trust
 from watchword.http import Headers, Receive, Request, Response, Scope, Send
 from watchword.oauth.errors import OAuthError
-from watchword.pages import errors, render
+from watchword.pages import browser, errors, render
 from watchword.pages.branding import branding_of
 from watchword.pages.browser import cookie_name
 from watchword.pages.visit import SESSION_COOKIE
@@ -226,7 +226,8 @@ class App:
         try:
             request = self._request(scope, path, params)
             request.body = await http.read_body(receive)
-            response = await route.endpoint(request)
+            home = browser.homeward(request) if route.page else None
+            response = home or await route.endpoint(request)
             faults.reach("answer.made", path)
         except Exception as error:
             invented = bool(params) or route is refusals.NOWHERE  # what callers invent is no label

@@ -178,3 +178,27 @@ async def test_whoever_is_asked_to_choose_goes_on_or_signs_in_as_somebody_else(t
         await person.open(f"/sign-in?return={shown['return']}")
         await person.send({"identifier": "grace", "password": PASSWORD})
         assert "grace" in person.text
+
+
+async def test_in_development_a_browser_at_another_name_of_the_machine_is_sent_to_the_issuers(
+    tmp_path: Path,
+) -> None:
+    async with open_server(tmp_path, mode="development", issuer="http://localhost:8000") as server:
+        for host in ("127.0.0.1:8000", "[::1]:8000"):
+            answer = await server.http.get("/sign-in?notice=registered", headers={"host": host})
+            assert answer.headers["location"] == "http://localhost:8000/sign-in?notice=registered"
+        for host in ("localhost:8000", "evil.example:8000", "127.0.0.1:9000"):
+            assert (await server.http.get("/sign-in", headers={"host": host})).status_code == 200
+    async with open_server(tmp_path, issuer="http://localhost:8000") as server:
+        assert (await server.http.get("/sign-in", headers={"host": "127.0.0.1:8000"})).status_code == 200
+
+
+async def test_a_wrong_password_is_said_beside_its_field(tmp_path: Path) -> None:
+    async with open_server(tmp_path) as server:
+        await make(server)
+        person = Person(server, another(server))
+        page = await person.sign_in(password="wrong wrong wrong wrong")
+        field = page.text.split('id="password"')[1].split(">")[0]
+        assert 'aria-invalid="true"' in field
+        assert "autofocus" in field
+        assert "That name and password don’t match." in person.text

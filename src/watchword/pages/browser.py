@@ -9,14 +9,14 @@ import hashlib
 import hmac
 import secrets
 from collections.abc import Iterable, Mapping
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode, urlsplit
 
 from watchword.flows.throttle import Source
-from watchword.http import HTML_TYPE, NO_STORE, Request, Response
+from watchword.http import HTML_TYPE, NO_STORE, Request, Response, redirect
 from watchword.oauth.errors import OAuthError
 from watchword.pages import assets, languages, render, security
 from watchword.pages.branding import branding_of
-from watchword.settings import Settings
+from watchword.settings import Settings, is_loopback
 
 BROWSER_COOKIE, LANGUAGE_COOKIE = "ww-browser", "ww-language"
 BROWSER_LIFETIME = 400 * 86_400
@@ -103,6 +103,19 @@ def own_origin(settings: Settings) -> str:
     """Return the origin of the server's pages."""
     scheme, _, rest = settings.issuer.partition("://")
     return f"{scheme}://{rest.partition('/')[0]}"
+
+
+def homeward(request: Request) -> Response | None:
+    """In development, send a browser that came by another name of this machine to the issuer's: forms and cookies work there only."""
+    settings = request.runtime.settings
+    if settings.mode != "development" or request.method != "GET":
+        return None
+    host, own = request.header(b"host") or "", urlsplit(settings.issuer).netloc
+    name, _, port = host.rpartition(":")
+    if host == own or port != own.rpartition(":")[2] or not is_loopback(name.strip("[]")):
+        return None
+    query = f"?{quote(request.query_string, safe='=&%+/:;,@')}" if request.query_string else ""
+    return redirect(settings.issuer + quote(request.path) + query)
 
 
 def locale_of(request: Request, ui_locales: str | None = None) -> str:

@@ -59,7 +59,8 @@ async def form_page(
             "identity": _identity_page(request, sealed),
         },
         "values": values or {},
-        "errors": {"form": problem} if problem else {},
+        # Beside the field that is to be typed again, where the cursor waits.
+        "errors": {"password" if problem == "credentials" else "form": problem} if problem else {},
         "notice": notice if notice in NOTICES else None,
         "hidden": hidden,
     }

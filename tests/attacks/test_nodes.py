@@ -20,6 +20,7 @@ from tests.fixtures.people import PASSWORD, Person
 from tests.fixtures.postgres import Cluster, Store
 from tests.fixtures.servers import Server, free_port, open_server, together
 from tests.flows.test_authorization_code import obtain_code, redeem, refresh, register
+from tests.flows.test_first_sign_in import csrf_of
 from tests.flows.test_people import add_totp, another, code_of
 
 from watchword.flows import accounts, client_registry, one_time
@@ -224,6 +225,34 @@ async def newest_grant(server: Server) -> str:
         return str(rows[-1]["grant_id"])
 
     return await server.runtime.database.read(newest)
+
+
+async def test_mn_05_after_sign_out_on_one_node_no_refresh_on_the_other_gives_life(pair: Pair) -> None:
+    a, b = pair
+    client = await register(a, access_token_format="opaque")
+    answer = await obtain_code(a, client)
+    tokens = (await redeem(a, client, answer["code"])).json()
+    await lateness(lambda: knows(b, client.client.client_id))
+    assert (await refresh(b, client, tokens["refresh_token"])).status_code == 200, "the honest one works"
+    answer = {"code": await silent_code(a, client)}
+    tokens = (await redeem(a, client, answer["code"])).json()
+
+    async def sign_out() -> httpx.Response:
+        page = await a.http.get("/sign-out")
+        return await a.http.post("/sign-out", data={"csrf": csrf_of(page.text), "decision": "sign_out"})
+
+    gone, *refreshed = await together(
+        sign_out(), *(refresh(b, client, tokens["refresh_token"]) for _ in range(5))
+    )
+    assert gone.status_code in (200, 303)
+    made = [got.json() for got in refreshed if got.status_code == 200]
+    assert all(got.status_code in (200, 400) for got in refreshed)
+    for token in [tokens["access_token"], *(one["access_token"] for one in made)]:
+        for server in pair:
+            await lateness(lambda s=server, t=token: is_dead(s, client, t))  # type: ignore[misc]  # bound at once
+    for token in {tokens["refresh_token"], *(one["refresh_token"] for one in made)}:
+        for server in pair:
+            assert (await refresh(server, client, token)).json()["error"] == "invalid_grant"
 
 
 async def test_mn_06_one_time_password_over_two_nodes_is_good_once(pair: Pair) -> None:

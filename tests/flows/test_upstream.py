@@ -55,7 +55,7 @@ async def server(hub: Process, store: Store, tmp_path: Path) -> AsyncIterator[Se
 
 def walk(address: str, name: str) -> str:
     """Sign in at the other provider as a person would and return where it sends the browser back to."""
-    with httpx.Client() as browser:
+    with httpx.Client(timeout=30) as browser:
         response = browser.get(address)
         for _ in range(12):
             location = response.headers.get("location")

@@ -1,0 +1,82 @@
+"""AD-10: whatever changes who may do what leaves an event with who, what and when; and where none can be written, nothing happens."""
+
+import contextlib
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+from tests.fixtures.people import PASSWORD, Person
+from tests.fixtures.postgres import Store
+from tests.fixtures.servers import Server, open_server
+from tests.flows.test_authorization_code import obtain_code, redeem, refresh, register
+
+from watchword.flows import accounts, api_tokens
+from watchword.store import events, faults
+from watchword.store.events import Event
+
+
+@pytest_asyncio.fixture
+async def server(store: Store, tmp_path: Path) -> AsyncIterator[Server]:
+    """The application on a fresh database of each kind."""
+    async with open_server(tmp_path, database=store.address, key_file=str(tmp_path / "key")) as opened:
+        yield opened
+        faults.arm(None)
+
+
+async def recorded(server: Server) -> list[Event]:
+    """Return every event, newest first."""
+    found = await server.runtime.database.read(events.list_events, limit=500)
+    return list(found)
+
+
+async def test_ad_10_every_change_of_power_is_recorded_with_who_what_and_when(server: Server) -> None:
+    client = await register(server, access_token_format="opaque")
+    answer = await obtain_code(server, client)
+    tokens = (await redeem(server, client, answer["code"])).json()
+    fresh = (await refresh(server, client, tokens["refresh_token"])).json()
+    await server.post("/revoke", client, token=fresh["refresh_token"])
+    issued = await server.token()
+    await api_tokens.revoke(server.runtime, issued.token.id, reason="leaked", actor="ada")
+    await server.runtime.keyring.rotate("ES256", actor="ada")
+    found = await recorded(server)
+    expected = {
+        "user.created", "client.created", "session.created", "consent.given", "grant.created", "refresh_token.rotated",
+        "grant.ended", "token.created", "token.revoked", "key.rotated",
+    }  # fmt: skip
+    assert expected <= {event.name for event in found}
+    for event in found:
+        assert event.actor, event
+        assert event.target, event
+        assert abs(event.at - server.clock()) < 60, event
+
+
+async def test_ad_10_a_wrong_password_is_counted_and_says_nothing_of_the_account(server: Server) -> None:
+    await accounts.create(server.runtime, username="ada", password=PASSWORD, actor="test")
+    person = Person(server, server.http)
+    await person.sign_in(password="something else entirely")
+    assert person.path == "/sign-in"
+    await person.sign_in()
+    assert person.path == "/account"
+
+
+@pytest.mark.parametrize(
+    "name", ["session.created", "grant.created", "token.created", "client.created", "user.created"]
+)
+async def test_ad_10_without_its_event_nothing_happens(server: Server, name: str) -> None:
+    client = await register(server)
+    before = len(await recorded(server))
+    faults.arm(f"audit.begun/{name}=error")
+    for attempt in (obtain_code(server, client), server.token(), register(server)):
+        with contextlib.suppress(Exception):  # in whatever words each way puts that it did not happen
+            await attempt
+    faults.arm(None)
+    assert name not in {event.name for event in (await recorded(server))[: -before or None]}
+    admin = await server.token(scope="watchword:admin")
+    faults.arm("audit.begun=error")
+    headers = {"authorization": f"Bearer {admin.secret}"}
+    given = {"name": "x", "owner": "y", "scope": "orders:read"}
+    refused = await server.http.post("/api/v1/tokens", headers=headers, json=given)
+    assert (refused.status_code, refused.json()["error"]) == (503, "temporarily_unavailable")
+    faults.arm(None)
+    assert (await server.http.post("/api/v1/tokens", headers=headers, json=given)).status_code in (200, 201)

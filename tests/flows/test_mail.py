@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 from tests.fixtures.people import Person, link_in
+from tests.fixtures.postgres import Store
 from tests.fixtures.servers import Server, free_port, open_server
 from tests.flows.test_people import EMAIL, another, make
 
@@ -66,9 +67,11 @@ async def mailbox() -> AsyncIterator[Mailbox]:
 
 
 @pytest_asyncio.fixture
-async def server(mailbox: Mailbox, tmp_path: Path) -> AsyncIterator[Server]:
+async def server(mailbox: Mailbox, store: Store, tmp_path: Path) -> AsyncIterator[Server]:
     """The application in production, with a mail server on this machine."""
     options = {
+        "database": store.address,
+        "key_file": str(tmp_path / "key"),
         "smtp_url": f"smtp://127.0.0.1:{mailbox.port}",
         "mail_from": "Northwind <no-reply@example.com>",
     }

@@ -12,6 +12,7 @@ import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from tests.fixtures.documents import Documents
 from tests.fixtures.servers import Server, basic, open_server
+from tests.flows.test_authorization_code import REDIRECT, VERIFIER, obtain_code, redeem, register
 from tests.flows.test_client_credentials import ASSERTION, assertion
 
 from watchword.flows import client_auth, client_registry
@@ -44,15 +45,19 @@ async def is_refused(server: Server, form: dict[str, str], *statuses: int) -> No
 
 
 async def test_te_02_an_identifier_alone_proves_nothing(server: Server) -> None:
-    client = await server.client(
-        grant_types=["authorization_code", "client_credentials"], redirect_uris=["https://app.example.com/cb"]
-    )
-    assert (await server.grant(client)).status_code == 200
+    client = await register(server, grant_types=["authorization_code", "client_credentials"])
+    live = {
+        "grant_type": "authorization_code",
+        "code": (await obtain_code(server, client))["code"],
+        "redirect_uri": REDIRECT,
+        "code_verifier": VERIFIER,
+    }
     alone = {"client_id": client.client.client_id}
-    code = {"grant_type": "authorization_code", "code": server.runtime.new_secret("c")}
-    for form in (FORM | alone, FORM, code | alone, code, alone | {"client_secret": ""} | FORM):
+    for form in (FORM | alone, FORM, live | alone, live, live | alone | {"client_secret": ""}):
         answer = await server.http.post("/token", data=form)
         assert (answer.status_code, answer.json()["error"]) == (401, "invalid_client"), form
+    assert (await server.grant(client)).status_code == 200
+    assert (await redeem(server, client, live["code"])).status_code == 200, "the code was not touched"
 
 
 async def test_te_04_one_client_never_speaks_for_another(server: Server) -> None:

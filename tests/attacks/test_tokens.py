@@ -93,16 +93,6 @@ async def test_tk_11_an_answer_is_remembered_for_the_very_token_and_not_beyond_i
     assert await introspect(server, client, second) == {"active": False}
 
 
-async def test_tk_11_another_node_forgets_at_once(server: Server, tmp_path: Path) -> None:
-    options = {"database": server.settings.database, "key_file": server.settings.key_file}
-    client = await server.client(scope="orders:read introspect")
-    token = (await server.grant(client)).json()["access_token"]
-    async with open_server(tmp_path, **options) as node:
-        assert (await introspect(node, client, token))["active"]
-        await server.post("/revoke", client, token=token)
-        assert await introspect(node, client, token) == {"active": False}
-
-
 # Userinfo
 
 MALFORMED = {

@@ -46,6 +46,10 @@ def read_hint(token: str, *, keys: Sequence[Key], issuer: str, algorithms: Colle
     typ = (header.typ or "JWT").lower().removeprefix("application/")
     if typ != "jwt" or claims.get("iss") != issuer or "events" in claims:  # neither at+jwt nor logout+jwt
         return None
+    if (
+        "exp" not in claims
+    ):  # a signed userinfo answer says who somebody is, not that they signed in (RFC 8725 §3.11)
+        return None
     aud, sub, sid = claims.get("aud"), claims.get("sub"), claims.get("sid")
     if not isinstance(aud, str) or not isinstance(sub, str):
         return None

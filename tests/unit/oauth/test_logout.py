@@ -22,6 +22,8 @@ CLIENT = Client(
 HINT = Hint("app", "alice", "s1")
 ID_TOKEN: dict[str, object] = {"iss": ISSUER, "sub": "alice", "aud": "app", "sid": "s1", "exp": NOW - 10_000}
 
+NO_EXPIRY = {name: value for name, value in ID_TOKEN.items() if name != "exp"}
+
 
 def read(token: str) -> Hint | None:
     """Read a hint as this issuer does."""
@@ -41,7 +43,8 @@ def test_an_expired_id_token_of_ours_is_a_hint() -> None:
         pytest.param(jwt.encode(KEY, ID_TOKEN, typ="at+jwt"), id="that is an access token"),
         pytest.param(jwt.encode(KEY, {**ID_TOKEN, "events": {}}), id="that is a logout token"),
         pytest.param(jwt.encode(KEY, {**ID_TOKEN, "aud": ["app"]}), id="for a list of clients"),
-        pytest.param(jwt.encode(KEY, {"iss": ISSUER, "aud": "app"}), id="about nobody"),
+        pytest.param(jwt.encode(KEY, {**NO_EXPIRY}), id="that is a userinfo answer"),
+        pytest.param(jwt.encode(KEY, {"iss": ISSUER, "aud": "app", "exp": NOW}), id="about nobody"),
         pytest.param("", id="empty"),
         pytest.param("a.b.c", id="garbage"),
         pytest.param("\ud800.\ud800.\ud800", id="surrogates"),

@@ -172,8 +172,11 @@ async def get_grant(tx: Transaction, grant_id: str) -> Grant | None:
 
 async def find_refresh_token(tx: Transaction, digest: bytes) -> Grant | None:
     """Return the grant of a refresh token, whatever its state."""
-    row = await tx.one("SELECT grant_id FROM refresh_tokens WHERE digest = $1", digest)
-    return await get_grant(tx, row["grant_id"]) if row else None
+    row = await tx.one(
+        f"SELECT {_COLUMNS} FROM grants WHERE id = (SELECT grant_id FROM refresh_tokens WHERE digest = $1)",  # noqa: S608 - literals
+        digest,
+    )
+    return _grant(row) if row else None
 
 
 async def rotate_refresh_token(
@@ -187,19 +190,17 @@ async def rotate_refresh_token(
     access_token: StoredToken | None,
 ) -> Refreshed | None:
     """Decide on a presented refresh token and do what was decided, in one transaction; None when it is unknown."""
-    row = await tx.one(
-        "SELECT grant_id, generation, sealed_successor FROM refresh_tokens WHERE digest = $1", digest
-    )
-    if row is None:
-        return None
     # The write takes the grant's lock before the decision reads it: concurrent refreshes decide one after the other. No index holds
     # the column, so that none is written for it.
-    lock = f"UPDATE grants SET generation = generation WHERE id = $1 RETURNING {_COLUMNS}"  # noqa: S608 - literals
-    locked = await tx.one(lock, row["grant_id"])
-    if locked is None:
+    locked = await tx.one(
+        "UPDATE grants SET generation = generation "  # noqa: S608 - literals
+        f"WHERE id = (SELECT grant_id FROM refresh_tokens WHERE digest = $1) RETURNING {_COLUMNS}",
+        digest,
+    )
+    row = await tx.one("SELECT generation, sealed_successor FROM refresh_tokens WHERE digest = $1", digest)
+    if locked is None or row is None:
         return None
     grant = _grant(locked)
-    fresh = await tx.one("SELECT sealed_successor FROM refresh_tokens WHERE digest = $1", digest)
     family = Family(grant.generation, grant.started_at, grant.last_used_at, grant.rotated_at, grant.ended_at)
     outcome = refresh.decide(family, row["generation"], limits, now)
     if outcome == "rotate":
@@ -217,7 +218,7 @@ async def rotate_refresh_token(
         await end_grant(tx, grant.id, reason="refresh token reused", actor="system", now=now)
     if access_token is not None and outcome in ("rotate", "replay"):
         await store_token(tx, access_token)
-    sealed = fresh["sealed_successor"] if fresh else None
+    sealed = row["sealed_successor"]
     return Refreshed(outcome, grant, bytes(sealed) if sealed is not None else None)
 
 

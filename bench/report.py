@@ -23,7 +23,8 @@ METHOD = """## What was measured
   fsync, and an answer leaves after it. Security headers, audit, counters and all checks are on. *On PostgreSQL* the database is on
   the same machine with `fsync` on; what the database server itself spends is not counted, and the goal is for our own process.
 - npm `oidc-provider` (Node.js, one process) has the same kind of clients, `client_secret_basic` over loopback HTTP: ES256 JWT; opaque
-  tokens in its in-memory adapter, lost at a restart; opaque tokens in SQLite, durable before the answer.
+  tokens in memory, lost at a restart (in maps: its own adapter forgets all but the last thousand); opaque tokens in SQLite, durable
+  before the answer.
 - `django-oauth-toolkit` and Authlib's server (Flask, SQLAlchemy) run under gunicorn with one worker process of four threads, on SQLite
   with WAL and `synchronous=FULL`. In their favour no middleware is on that these endpoints do not need, and client secrets are kept
   in plain text: hashed, as django-oauth-toolkit does by default, they would cost more than everything else.

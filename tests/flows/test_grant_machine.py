@@ -133,6 +133,11 @@ class Machine(RuleBasedStateMachine):
     def an_older_refresh_token_is_presented(self, family: Family, back: int, narrower: bool) -> None:
         self.present(family, back, narrower)
 
+    @rule(family=families)
+    def a_thief_replays_and_the_client_goes_on(self, family: Family) -> None:
+        self.present(family, 1, False)
+        self.present(family, 0, False)
+
     def present(self, family: Family, back: int, narrower: bool) -> None:
         """Present a token so many generations old, and compare what comes of it with the table."""
         if len(family.tokens) <= back:

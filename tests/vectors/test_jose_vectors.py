@@ -9,6 +9,8 @@ from cryptography.hazmat.primitives.serialization import load_der_public_key
 
 from watchword.jose import JoseError, jwk, jws
 from watchword.jose.jwk import Key
+from watchword.oauth import request_object
+from watchword.oauth.errors import OAuthError
 
 
 def load(vectors: Path, *names: str) -> dict[str, Any]:
@@ -51,6 +53,35 @@ def test_wycheproof_jws(vectors: Path) -> None:
     assert checked > 200
     assert not [entry for entry in wrong if entry[0] == "accepted"], wrong
     assert len(wrong) <= 3, wrong
+
+
+PRIVATE = ("d", "p", "q", "dp", "dq", "qi")
+
+
+def test_wycheproof_keys(vectors: Path) -> None:
+    for group in load(vectors, "wycheproof", "json_web_key_test.json")["testGroups"]:
+        given = group.get("public") or group["private"]
+        listed = given.get("keys", [given])
+        public = [{name: key[name] for name in key if name not in PRIVATE} for key in listed]
+        is_symmetric = any(key["kty"] == "oct" for key in public)
+        for case in group["tests"]:
+            try:
+                keys = jwk.parse_set({"keys": public})
+                accepted = any(verifies(case["jws"], key) for key in keys)
+            except JoseError:
+                accepted = False
+            wanted = case["result"] == "valid" and not is_symmetric  # symmetric keys do not exist here
+            assert accepted == wanted, (case["tcId"], case["comment"])
+
+
+def test_wycheproof_encrypted_tokens_are_refused_as_requests_unopened(vectors: Path) -> None:
+    checked = 0
+    for group in load(vectors, "wycheproof", "json_web_encryption_test.json")["testGroups"]:
+        for case in group["tests"]:
+            with pytest.raises(OAuthError, match="invalid_request_object"):
+                request_object.check_form(case["jwe"], tuple(jws.ALGORITHMS))
+            checked += 1
+    assert checked > 100
 
 
 @pytest.mark.parametrize(

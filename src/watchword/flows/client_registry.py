@@ -152,8 +152,12 @@ def to_client(
         access_token_status=given.access_token_status,
         require_pkce=given.require_pkce or fapi,
         require_pushed_authorization_requests=given.require_pushed_authorization_requests or fapi,
-        require_signed_request_object=request_object.is_required(given.request_object_signing_alg, fapi)
-        or given.require_signed_request_object,
+        require_signed_request_object=request_object.must_sign(
+            given.request_object_signing_alg,
+            required=given.require_signed_request_object,
+            fapi=fapi,
+            has_keys=given.jwks is not None or given.jwks_uri is not None,
+        ),
         request_object_signing_alg=given.request_object_signing_alg,
         authorization_details_types=tuple(given.authorization_details_types),
         dpop_bound_access_tokens=binds.dpop,
@@ -217,7 +221,6 @@ def _check_method(given: ClientInput, fapi: bool) -> None:
     method = given.token_endpoint_auth_method
     if method not in AUTH_METHODS:
         raise _bad("token_endpoint_auth_method", f"The methods are {', '.join(AUTH_METHODS)}.")
-    request_object.check_registered(given.request_object_signing_alg, fapi=fapi)
     if fapi:
         fapi_rules.check_client(method, given.redirect_uris)
     if given.jwks is not None and given.jwks_uri is not None:  # RFC 7591 §2

@@ -14,6 +14,7 @@ from typing import Any
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
+from watchword.jose import weak_keys
 from watchword.jose.errors import JoseError
 
 PublicKey = ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey | rsa.RSAPublicKey
@@ -188,6 +189,8 @@ def _read_okp(document: Mapping[str, object]) -> tuple[PublicKey, PrivateKey | N
 def _read_rsa(document: Mapping[str, object]) -> tuple[PublicKey, PrivateKey | None, str]:
     n, e = _number(document, "n"), _number(document, "e")
     if not MIN_RSA_BITS <= n.bit_length() <= MAX_RSA_BITS or e < 3 or e % 2 == 0 or e.bit_length() > 64:
+        raise JoseError("key")
+    if weak_keys.is_factorable(n):
         raise JoseError("key")
     numbers = rsa.RSAPublicNumbers(e, n)
     if "d" not in document:

@@ -52,20 +52,24 @@ def algorithms_of(client: Client) -> tuple[str, ...]:
     return allowed if chosen is None else tuple(name for name in allowed if name == chosen)
 
 
-def is_required(algorithm: str | None, fapi: bool) -> bool:
-    """Whether a client must sign its requests: one of FAPI that registers an algorithm does message signing (§5.3.1)."""
-    return fapi and algorithm is not None
+def must_sign(algorithm: str | None, *, required: bool, fapi: bool, has_keys: bool) -> bool:
+    """Check what a client registers about its requests and return whether it must sign them; raise `invalid_client_metadata`.
 
-
-def check_registered(algorithm: str | None, *, fapi: bool) -> None:
-    """Check the algorithm that a client registers for its requests; raise `invalid_client_metadata`."""
+    A client of FAPI 2.0 that registers an algorithm does message signing (FAPI 2.0 Message Signing §5.3.1).
+    """
     allowed = FAPI_ALGORITHMS if fapi else tuple(jws.ALGORITHMS)
     if algorithm is not None and algorithm not in allowed:
-        raise OAuthError(
-            "invalid_client_metadata",
-            f"request_object_signing_alg is one of {', '.join(allowed)}.",
-            field="request_object_signing_alg",
+        raise _bad_metadata("request_object_signing_alg", f"The algorithm is one of {', '.join(allowed)}.")
+    signs = required or (fapi and algorithm is not None)
+    if signs and not has_keys:
+        raise _bad_metadata(
+            "jwks", "A client that signs its requests needs public keys: give jwks or jwks_uri."
         )
+    return signs
+
+
+def _bad_metadata(field: str, description: str) -> OAuthError:
+    return OAuthError("invalid_client_metadata", description, field=field)
 
 
 def check_form(token: str, algorithms: Collection[str], *, fapi: bool = False) -> None:

@@ -201,9 +201,22 @@ def test_a_client_signs_by_its_registered_algorithm_and_within_its_profile(
 
 
 @pytest.mark.parametrize(
-    ("algorithm", "fapi"), [("none", False), ("HS256", False), ("RS256", True), ("", False)]
+    ("algorithm", "fapi", "has_keys"),
+    [
+        pytest.param("none", False, True, id="none"),
+        pytest.param("HS256", False, True, id="a symmetric algorithm"),
+        pytest.param("RS256", True, True, id="one that FAPI does not have"),
+        pytest.param("", False, True, id="an empty one"),
+        pytest.param("ES256", False, False, id="one without keys"),
+    ],
 )
-def test_an_algorithm_that_no_request_may_have_is_not_registered(algorithm: str, fapi: bool) -> None:
-    request_object.check_registered("ES256", fapi=fapi)
+def test_a_client_cannot_be_made_to_sign_by(algorithm: str, fapi: bool, has_keys: bool) -> None:
+    assert request_object.must_sign("ES256", required=True, fapi=fapi, has_keys=True)
     with pytest.raises(OAuthError, match="invalid_client_metadata"):
-        request_object.check_registered(algorithm, fapi=fapi)
+        request_object.must_sign(algorithm, required=True, fapi=fapi, has_keys=has_keys)
+
+
+def test_an_algorithm_alone_makes_a_duty_for_clients_of_fapi() -> None:
+    assert not request_object.must_sign("ES256", required=False, fapi=False, has_keys=False)
+    assert not request_object.must_sign(None, required=False, fapi=True, has_keys=True)
+    assert request_object.must_sign("ES256", required=False, fapi=True, has_keys=True)

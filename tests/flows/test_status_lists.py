@@ -48,7 +48,7 @@ async def granted(server: Server, client: Client, number: int = 0) -> str:
     )
     wanted = AccessGrant(
         client=client, subject="user_1", scope=("a",), audience=("https://api.example.com",), lifetime=300,
-        grant_id=grant.id, claims={"sid": "session_1"},
+        grant_id=grant.id,
     )  # fmt: skip
     return (await minting.issue(server.runtime, wanted)).token
 
@@ -59,18 +59,11 @@ async def end_grant(server: Server, client: Client) -> None:
     )
 
 
-async def end_session(server: Server, client: Client) -> None:
-    async def end(tx: Any) -> None:
-        await tx.record("session.ended", actor="test", target="session_1", at=server.runtime.now())
-
-    await server.runtime.database.write(end)
-
-
 async def end_client(server: Server, client: Client) -> None:
     await client_registry.delete(server.runtime, client.client_id, actor="test")
 
 
-@pytest.mark.parametrize("end", [end_grant, end_session, end_client])
+@pytest.mark.parametrize("end", [end_grant, end_client])
 async def test_the_bit_flips_with_the_end_of(
     server: Server, end: Callable[[Server, Client], Awaitable[None]]
 ) -> None:

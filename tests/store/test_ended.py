@@ -56,25 +56,36 @@ async def made(database: Database) -> None:
 
 async def test_everything_that_ends_is_kept(database: Database) -> None:
     await made(database)
-    assert await numbered(database) == {mark("session", "s0"): None}, "one session too many ended the oldest"
+    assert await numbered(database) == {}
     await add_token(database, "t1")
     await database.write(api_tokens.revoke_token, "t1", reason="revoked", actor="a", now=NOW)
     await database.write(tokens.revoke_jti, "j1", NOW + 300, client_id="cl_1", actor="a", now=NOW)
-    await database.write(sessions.end_session, "s2", actor="a", now=NOW)
     await database.write(user_changes.set_disabled, "u1", True, actor="a", now=NOW)
     await database.write(
         clients.update_client, client(), expected_version=1, disabled_at=None, kill=True, actor="a", now=NOW
     )
     await database.write(keys.revoke_key, "no such key", actor="a", now=NOW)
-    assert await numbered(database, after=1) == {
+    assert await numbered(database) == {
         mark("token", "t1"): None,
         mark("token", "j1"): None,
-        mark("session", "s2"): None,
-        mark("session", "s1"): None,
         mark("grant", "g1"): None,
         mark("account", account_handle(AUDIT_KEY, "u1")): NOW + 1,
         mark("client", "cl_1"): NOW + 1,
     }
+
+
+async def test_a_session_takes_the_grants_with_it_that_live_in_it(database: Database) -> None:
+    await made(database)
+    lasting = Grant(
+        id="g2", client_id="cl_1", user_id="u1", session_id="s1", scope="a offline_access b", audience="b", claims="{}",
+        created_at=NOW, started_at=NOW, last_used_at=NOW,
+    )  # fmt: skip
+    await database.write(grants.create_grant, lasting, code=b"c2", request="{}", expires_at=NOW + 60)
+    await database.write(sessions.end_session, "s2", actor="a", now=NOW)
+    assert await numbered(database) == {}, "another session"
+    await database.write(sessions.end_session, "s1", actor="a", now=NOW)
+    assert await numbered(database) == {mark("grant", "g1"): None}
+    assert await database.read(grants.is_grant_alive, "g2")
 
 
 async def test_a_change_that_ends_nothing_is_not_kept(database: Database) -> None:
@@ -88,7 +99,7 @@ async def test_a_change_that_ends_nothing_is_not_kept(database: Database) -> Non
 
 
 async def end(tx: Transaction, name: str, *, fail: bool = False) -> None:
-    await tx.record("session.ended", actor="a", target=name, at=NOW)
+    await tx.record("grant.ended", actor="a", target=name, at=NOW)
     if fail:
         raise RuntimeError(name)
 
@@ -117,7 +128,7 @@ async def test_a_reader_misses_nothing_that_other_nodes_end_meanwhile(nodes: Nod
     done.set()
     await asyncio.gather(*reading)
     assert sorted(seen) == sorted(2 * [(n, m) for n, m in set(seen)]), "both readers saw the same, each once"
-    assert {m for _, m in seen} == {mark("session", f"s{n}") for n in range(120)}
+    assert {m for _, m in seen} == {mark("grant", f"s{n}") for n in range(120)}
     assert sorted({n for n, _ in seen}) == list(range(1, 121)), "numbers have no gaps"
 
 
@@ -128,9 +139,9 @@ async def ahead(database: Database, last: int) -> bool:
 
 async def test_what_ended_again_is_told_again(database: Database) -> None:
     await database.write(end, "s1")
-    assert list(await numbered(database)) == [mark("session", "s1")]
+    assert list(await numbered(database)) == [mark("grant", "s1")]
     await database.write(end, "s1")
-    assert list(await numbered(database, after=1)) == [mark("session", "s1")]
+    assert list(await numbered(database, after=1)) == [mark("grant", "s1")]
 
 
 async def test_a_restore_begins_the_feed_anew_and_ends_everything_before(database: Database) -> None:

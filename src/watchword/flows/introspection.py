@@ -15,7 +15,7 @@ from watchword.jose import JoseError, jwt
 from watchword.oauth import claims as token_claims
 from watchword.oauth import token_format
 from watchword.oauth.clients import Client
-from watchword.store import grants, sessions, tokens, users
+from watchword.store import grants, tokens, users
 from watchword.store.api_tokens import ApiToken
 
 INACTIVE: dict[str, object] = {"active": False}
@@ -235,9 +235,6 @@ async def _still_stands(
             return "subject_ended", None
     if grant_id is not None and not await runtime.database.read(grants.is_grant_alive, grant_id):
         return "grant_ended", None
-    session_id = claims.get("sid")
-    if isinstance(session_id, str) and await runtime.database.read(sessions.has_ended, session_id):
-        return "session_ended", None
     if not await lineage.stand(runtime, lineage.parents_of(claims)):
         return "parent_ended", None
     return "active", facts.client

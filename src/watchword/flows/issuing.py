@@ -124,16 +124,9 @@ def _access_token(runtime: Runtime, client: Client, grant: Grant, extent: Extent
             audience=extent.audience,
             lifetime=minting.lifetime_of(runtime, client),
             grant_id=grant.id,
-            claims={**claims, **_session_of(grant), **binding.confirmation(client)},
+            claims={**claims, **binding.confirmation(client)},
         ),
         runtime.now(),
-    )
-
-
-def _session_of(grant: Grant) -> dict[str, object]:
-    # Without `offline_access` a grant ends with the session that it was made in, and so do its access tokens (TK-02).
-    return (
-        {} if "offline_access" in grant.scope.split() or not grant.session_id else {"sid": grant.session_id}
     )
 
 

@@ -1,7 +1,6 @@
 """What ended, as those learn of it who verify tokens by themselves: marks, and the signed pages of the revocation feed.
 
-A mark is a digest of what can end (a token, a grant, a session, a client, an account, a rule of trust, a signing key): who holds a
-token can compute its marks, and nobody learns from a mark what it stands for. Marks that hold for a stretch of time say before
+A mark is a digest of what can end (a token, a grant, a client, an account, a rule of trust, a signing key): who holds a token can compute its marks, and nobody learns from a mark what it stands for. Marks that hold for a stretch of time say before
 which moment a token must have been issued to be concerned.
 
 Owns the form of marks and pages on both sides; where they are kept and how they travel is decided elsewhere.
@@ -83,10 +82,8 @@ def marks_of(claims: Mapping[str, object], kid: str | None) -> tuple[bytes, ...]
 
 def dependencies(claims: Mapping[str, object]) -> tuple[bytes, ...]:
     """Return the digests of what a token depends on besides its client and the key that signed it."""
-    grant_id, sid, parents = claims.get("grant_id"), claims.get("sid"), claims.get("parents")
+    grant_id, parents = claims.get("grant_id"), claims.get("parents")
     found = [_repeated("grant", grant_id)] if isinstance(grant_id, str) else []
-    if isinstance(sid, str):
-        found.append(_repeated("session", sid))
     if parents is not None and isinstance(parents, Sequence):
         found += [digest(*_parent(str(one))) for one in parents]
     return tuple(found)

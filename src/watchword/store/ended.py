@@ -21,7 +21,6 @@ ENDS: dict[str, str] = {
     "token.revoked": "token",
     "token.compromised": "token",
     "grant.ended": "grant",
-    "session.ended": "session",
     "client.updated": "client",
     "client.deleted": "client",
     "user.disabled": "account",

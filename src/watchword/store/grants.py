@@ -270,6 +270,17 @@ async def end_grant(tx: Transaction, grant_id: str, *, reason: str, actor: str, 
     return True
 
 
+async def end_grants_in(tx: Transaction, session_id: str, *, actor: str, now: int) -> None:
+    """End the grants that end with the session that they were made in: those without `offline_access`."""
+    rows = await tx.all(
+        "SELECT id FROM grants WHERE session_id = $1 AND ended_at IS NULL "
+        "AND ' ' || scope || ' ' NOT LIKE '% offline_access %' ORDER BY id",
+        session_id,
+    )
+    for row in rows:
+        await end_grant(tx, row["id"], reason="session ended", actor=actor, now=now)
+
+
 async def purge_grants(tx: Transaction, before: int, limit: int = 200) -> int:
     """Forget grants made before a moment that have neither a code nor a refresh token left; return how many."""
     return await tx.run(

@@ -3,6 +3,7 @@
 import msgspec
 
 from watchword.store.database import Row, Transaction
+from watchword.store.grants import end_grants_in
 
 
 class Session(msgspec.Struct, frozen=True, kw_only=True):
@@ -64,7 +65,7 @@ async def create_session(tx: Transaction, session: Session, digest: bytes, *, li
         limit,
     )
     for row in surplus:
-        await tx.record("session.ended", actor="system", target=row["id"], at=session.created_at)
+        await _record_end(tx, row["id"], actor="system", now=session.created_at)
     await tx.record(
         "session.created",
         actor=actor,
@@ -96,12 +97,6 @@ async def get_session(tx: Transaction, session_id: str, now: int) -> Session | N
         now,
     )
     return _session(row) if row else None
-
-
-async def has_ended(tx: Transaction, session_id: str) -> bool:
-    """Whether a session was ended by somebody; one whose time is over was not."""
-    sql = "SELECT 1 AS found FROM sessions WHERE id = $1 AND ended_at IS NOT NULL"
-    return await tx.one(sql, session_id) is not None
 
 
 async def list_sessions(
@@ -189,8 +184,13 @@ async def end_session(tx: Transaction, session_id: str, *, user_id: str = "", ac
     )
     if row is None:
         return False
-    await tx.record("session.ended", actor=actor, target=session_id, at=now)
+    await _record_end(tx, session_id, actor=actor, now=now)
     return True
+
+
+async def _record_end(tx: Transaction, session_id: str, *, actor: str, now: int) -> None:
+    await tx.record("session.ended", actor=actor, target=session_id, at=now)
+    await end_grants_in(tx, session_id, actor=actor, now=now)
 
 
 async def end_sessions_of(tx: Transaction, user_id: str, *, but: str = "", actor: str, now: int) -> list[str]:
@@ -202,5 +202,5 @@ async def end_sessions_of(tx: Transaction, user_id: str, *, but: str = "", actor
         but,
     )
     for row in rows:
-        await tx.record("session.ended", actor=actor, target=row["id"], at=now)
+        await _record_end(tx, row["id"], actor=actor, now=now)
     return [row["id"] for row in rows]

@@ -6,7 +6,7 @@ from watchword.oauth import ended
 from watchword.oauth.ended import EndedError, Entry, Page, mark, marks_of
 
 CLAIMS: dict[str, object] = {
-    "sub": "user_ada", "jti": "j1", "client_id": "c1", "grant_id": "g1", "sid": "s1",
+    "sub": "user_ada", "jti": "j1", "client_id": "c1", "grant_id": "g1",
     "parents": ["token:t1", "jti:j0", f"digest:{'0' * 40}{'ab' * 12}", "client:c0", "trust:r1", "account:h1"],
 }  # fmt: skip
 
@@ -16,7 +16,6 @@ CLAIMS: dict[str, object] = {
     [
         pytest.param("token", "j1", id="the token itself"),
         pytest.param("grant", "g1", id="the grant that it came from"),
-        pytest.param("session", "s1", id="the session that it lives in"),
         pytest.param("client", "c1", id="the client that holds it"),
         pytest.param("key", "k1", id="the key that signed it"),
         pytest.param("token", "t1", id="an API token that it was made of"),

@@ -21,7 +21,8 @@ from watchword.oauth.redirect_uri import destination, is_loopback
 
 KEY_BYTES = 64
 SECTOR_BYTES = 16
-MAX_NAME = 400
+# In characters: what is shorter or longer was not made here, and is not tried.
+MIN_NAME, MAX_NAME = 44, 400
 PERSON, SESSION = "person", "session"
 
 
@@ -73,7 +74,7 @@ def _seal(kind: str, sector: str, identifier: str, key: bytes) -> str:
 
 def identifier_in(name: str, kind: str, key: bytes) -> str | None:
     """Return what a name of a kind stands for; None when it is not one of ours."""
-    if len(name) > MAX_NAME:
+    if not MIN_NAME <= len(name) <= MAX_NAME:
         return None
     try:
         return AESSIV(key).decrypt(b64decode(name), [kind.encode()])[SECTOR_BYTES:].decode("utf-8")

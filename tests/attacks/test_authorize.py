@@ -274,6 +274,18 @@ async def test_az_56_a_hint_at_another_person_gets_no_code_for_this_one(server: 
     assert answer_of(await begin(server, client, prompt="none", claims=sub))["error"] == "login_required"
 
 
+@pytest.mark.parametrize("subject_type", ["public", "pairwise"])
+async def test_az_56_a_person_is_asked_for_by_the_name_that_the_client_knows(
+    server: Server, subject_type: str
+) -> None:
+    client = await register(server, subject_type=subject_type)
+    first = (await redeem(server, client, (await obtain_code(server, client))["code"])).json()["id_token"]
+    for sub, error in ((claims_of(first)["sub"], None), ("somebody-else", "login_required")):
+        asked = json.dumps({"id_token": {"sub": {"value": sub}}})
+        assert answer_of(await begin(server, client, prompt="none", claims=asked)).get("error") == error
+    assert "code" in answer_of(await begin(server, client, prompt="none", id_token_hint=first))
+
+
 async def test_az_57_an_assurance_that_is_lacking_is_never_claimed(server: Server) -> None:
     client = await register(server)
     await obtain_code(server, client)

@@ -16,6 +16,7 @@ from watchword.flows.runtime import Runtime
 from watchword.oauth import logout, token_format
 from watchword.oauth.authorization import AuthorizationRequest
 from watchword.oauth.claims_request import NOTHING
+from watchword.oauth.clients import Client
 from watchword.oauth.errors import OAuthError
 from watchword.oauth.interaction import SignedIn
 from watchword.store import grants as store
@@ -59,13 +60,14 @@ async def resume(
     return (found, _decode(found.request)) if found else None
 
 
-def signed_in(session: Session) -> SignedIn:
-    """Return the facts of a session that decide the next step."""
+def signed_in(runtime: Runtime, client: Client, session: Session) -> SignedIn:
+    """Return the facts of a session that decide the next step; the client asks for people by the names it knows them by."""
     reached = methods.LEVELS[: methods.LEVELS.index(session.acr) + 1] if session.acr in methods.LEVELS else ()
-    return SignedIn(session.user_id, session.authenticated_at, tuple(reached))
+    subject = subjects.subject_for(runtime, client, session.user_id)
+    return SignedIn(subject, session.authenticated_at, tuple(reached))
 
 
-def hinted_subject(runtime: Runtime, request: AuthorizationRequest) -> str | None:
+def hinted_subject(runtime: Runtime, client: Client, request: AuthorizationRequest) -> str | None:
     """Return the subject of the request's `id_token_hint`, one of our own ID tokens, however old (OIDC Core §3.1.2.1)."""
     if request.id_token_hint is None:
         return None
@@ -77,7 +79,7 @@ def hinted_subject(runtime: Runtime, request: AuthorizationRequest) -> str | Non
     )
     if hint is None or hint.client_id != request.client_id:
         raise OAuthError("invalid_request", "The id_token_hint is not an ID token of this client.")
-    return subjects.person_of(runtime, hint.subject)
+    return subjects.subject_for(runtime, client, subjects.person_of(runtime, hint.subject))
 
 
 async def issue_code(

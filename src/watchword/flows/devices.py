@@ -67,6 +67,12 @@ def decide(runtime: Runtime, form: Parameters, client: Client) -> tuple[tuple[st
     """Return scope and audience that a device may ask a person for; raise OAuthError (§3.1)."""
     if not client.may(GRANT_TYPE):
         raise OAuthError("unauthorized_client", "The client is not registered for this grant type.")
+    if form.get("authorization_details"):  # dropped in silence, nobody would be asked about them
+        raise OAuthError(
+            "invalid_authorization_details",
+            "A device cannot ask for authorization_details.",
+            field="authorization_details",
+        )
     scope = narrow(parse_scope(form.get("scope") or ""), for_people(client.scope))
     return scope, resolve_audience(form.all("resource"), client.resources, runtime.settings.resource)
 

@@ -93,11 +93,11 @@ async def _proceed(
     session, user = await _who(request)
     done = interaction.done if interaction else ()
     try:
-        hinted = authorization.hinted_subject(runtime, asked)
+        hinted = authorization.hinted_subject(runtime, client, asked)
         earlier = await consents.earlier(runtime, asked, client, user.id) if user else None
         step = next_step(
             asked,
-            authorization.signed_in(session) if session else None,
+            authorization.signed_in(runtime, client, session) if session else None,
             consented=earlier is not None,
             hinted_subject=hinted,
             supported_acr=LEVELS,

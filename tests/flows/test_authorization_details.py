@@ -237,7 +237,7 @@ async def test_a_type_that_a_client_lost_is_gone_with_the_next_token(server: Ser
 
 async def test_a_device_is_told_that_it_cannot_ask_for_details(server: Server) -> None:
     client = await rich(server, grant_types=["device_code"], redirect_uris=[])
-    assert (await server.post("/device_authorization", client)).status_code == 200
+    assert (await server.post("/device_authorization", client, scope="openid")).status_code == 200
     refused = await server.post("/device_authorization", client, authorization_details=json.dumps([ACCOUNTS]))
     assert (refused.status_code, refused.json()["error"]) == (400, "invalid_authorization_details")
 

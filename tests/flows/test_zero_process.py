@@ -3,11 +3,13 @@
 import asyncio
 import json
 import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 
 import httpx
-from tests.fixtures.servers import Process, run_cli, together
+from tests.fixtures.servers import Process, environment, run_cli, together
 
 from watchword.jose import jwk, jwt
 from watchword.zero import agent, files, identity
@@ -133,3 +135,33 @@ def test_one_command_signs_in_renews_and_revokes(server_process: Process, tmp_pa
         {"error": "invalid_grant", "message": "The proof is not valid here."},
     )
     assert zero("submit", issuer, "word")[0] == 1
+
+
+def test_an_agent_signs_in_and_may_be_named_by_the_environment(server_process: Process) -> None:
+    folder, program = server_process.folder, [sys.executable, "-m", "watchword"]
+    variables = environment() | {"WATCHWORD_ZERO_PASSPHRASE": "open sesame"}
+    create = [*program, "zero", "create", "--secret", "me.zero", "--out", "me.id"]
+    subprocess.run(create, cwd=folder, env=variables, check=True, capture_output=True)
+    assert (
+        run_cli(
+            folder, "user", "create", "ada", "--password-stdin", stdin="correct horse battery staple"
+        ).returncode
+        == 0
+    )
+    assert run_cli(folder, "zero", "register", "me.id", "--owner", "ada").returncode == 0
+    holding = [*program, "zero", "agent", "--socket", "agent", "--secret", "me.zero"]
+    agent_process = subprocess.Popen(holding, cwd=folder, env=variables, stdout=subprocess.PIPE)
+    try:
+        assert agent_process.stdout is not None
+        assert agent_process.stdout.readline().startswith(b"socket")
+        named = environment() | {"WATCHWORD_ZERO_AGENT": str(folder / "agent")}
+        command = [*program, "zero", "sign-in", server_process.issuer, "--json"]
+        done = subprocess.run(command, cwd=folder, env=named, capture_output=True, text=True, check=False)
+        assert (done.returncode, json.loads(done.stdout)["amr"]) == (0, ["pop"]), done.stderr
+        listed = subprocess.run(
+            [*program, "user", "list"], cwd=folder, env=named, capture_output=True, check=False
+        )
+        assert listed.returncode == 0, "the variable is none of the server's options, and known as such"
+    finally:
+        agent_process.terminate()
+        agent_process.communicate(timeout=10)

@@ -66,10 +66,12 @@ async def begin(server: Server, client_id: str, **changes: str) -> httpx.Respons
     return await server.http.get("/authorize", params=parameters | changes)
 
 
-async def sign_in_and_agree(server: Server, client_id: str, **more: str) -> dict[str, Any]:
+async def sign_in_and_agree(
+    server: Server, client_id: str, scope: str = "openid", **more: str
+) -> dict[str, Any]:
     """Walk the whole flow as a new person would; return the tokens."""
     await accounts.create(server.runtime, username="ada", password=PASSWORD, actor="test")
-    back = await sign_in(server, await begin(server, client_id))
+    back = await sign_in(server, await begin(server, client_id, scope=scope))
     page = await server.http.get(back.headers["location"])
     assert "A newcomer" in page.text
     code = answer_of(await decide(server, page))["code"]
@@ -433,9 +435,10 @@ async def test_of_twenty_at_once_no_more_than_allowed_get_through(tmp_path: Path
 
 
 async def test_unused_clients_go_and_one_with_a_live_grant_stays(server: Server) -> None:
-    used, unused, disabled = [(await register(server)).json() for _ in range(3)]
+    offline = "openid offline_access"
+    used, unused, disabled = [(await register(server, scope=offline)).json() for _ in range(3)]
     by_hand = await server.client()
-    await sign_in_and_agree(server, used["client_id"])
+    await sign_in_and_agree(server, used["client_id"], offline)
     await server.runtime.usage.flush(server.runtime.database)
     client = await client_registry.find(server.runtime, disabled["client_id"])
     assert client is not None

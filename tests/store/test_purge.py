@@ -20,6 +20,7 @@ from watchword.store import (
     keys,
     limits,
     links,
+    logout_notices,
     migrate,
     outbox,
     sessions,
@@ -33,6 +34,7 @@ from watchword.store.grants import Bought, Grant
 from watchword.store.interactions import Interaction
 from watchword.store.sessions import Session
 from watchword.store.statuses import StatusListRow, StatusMarks
+from watchword.store.upstream_sessions import UpstreamSession
 from watchword.store.users import User
 
 # What grows with what an organisation has, and not with time.
@@ -133,9 +135,12 @@ async def grant_something(database: Database, day: int, now: int) -> None:
         id=f"session {day}", user_id=f"u{day}", created_at=now, authenticated_at=now, last_seen_at=now,
         idle_expires_at=now + 600, expires_at=now + 600, acr="x", amr=("pwd",), user_agent="", address="",
     )  # fmt: skip
-    await database.write(sessions.create_session, session, digest(f"session {day}"), limit=10, actor="a")
+    came_from = UpstreamSession("https://hub.example", f"u{day}", f"sid {day}")
+    await database.write(
+        sessions.create_session, session, digest(f"session {day}"), limit=10, actor="a", came_from=came_from
+    )
     grant = Grant(
-        id=f"grant {day}", client_id="cl_1", user_id=f"u{day}", session_id="", scope="a", audience="b", claims="{}",
+        id=f"grant {day}", client_id="cl_1", user_id=f"u{day}", session_id=f"session {day}", scope="openid a", audience="b", claims="{}",
         created_at=now, started_at=now, last_used_at=now,
     )  # fmt: skip
     code = digest(f"code {day}")
@@ -164,6 +169,8 @@ async def housekeeping(database: Database, day: int) -> None:
     """Do what the server does by itself at the end of a day."""
     now = NOW + (day + 1) * DAY
     steps: list[Callable[[], Awaitable[int]]] = [
+        lambda: database.write(sessions.end_expired, now),
+        lambda: database.write(logout_notices.give_up_expired, now),
         *(lambda table=table: database.write(limits.purge, table, now) for table in limits.PURGED),
         lambda: database.write(limits.purge_buckets, float(now)),
         lambda: database.write(keys.purge_keys, now),
@@ -189,7 +196,8 @@ async def sizes(database: Database) -> dict[str, int]:
 
 async def test_no_table_grows_with_time(store: Store) -> None:
     database = await store.node()
-    await database.write(clients.create_client, client(), actor="a", now=NOW)
+    told = client(backchannel_logout_uri="https://app.example.com/logout")
+    await database.write(clients.create_client, told, actor="a", now=NOW)
     await add_token(database, "lasting", expires_at=None)
     await database.write(keys.create_keys, "ES256", [key("key 0", None)], actor="a", now=NOW)
     after: list[dict[str, int]] = []

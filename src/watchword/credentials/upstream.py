@@ -14,7 +14,7 @@ import hashlib
 import hmac
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 from urllib.parse import urlencode
 
@@ -81,6 +81,7 @@ class Identity:
     name: str | None = None
     preferred_username: str | None = None
     auth_time: int | None = None
+    sid: str | None = None
 
     @property
     def key(self) -> tuple[str, str]:
@@ -270,6 +271,7 @@ def identity(issuer: str, claims: Mapping[str, object], auth_time: int | None = 
         name=_short(claims.get("name")),
         preferred_username=_short(claims.get("preferred_username")),
         auth_time=auth_time,
+        sid=_short(claims.get("sid")),
     )
 
 
@@ -278,7 +280,7 @@ def read_userinfo(body: bytes, known: Identity) -> Identity:
     claims = read_json(body)
     if not isinstance(claims, dict) or claims.get("sub") != known.sub:  # Core §5.3.2
         raise UpstreamRefused("subject", "userinfo is about somebody else")
-    return identity(known.issuer, claims, known.auth_time)
+    return replace(identity(known.issuer, claims, known.auth_time), sid=known.sid)
 
 
 def _email(value: object) -> str | None:

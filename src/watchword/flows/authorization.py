@@ -84,8 +84,8 @@ def hinted_subject(runtime: Runtime, client: Client, request: AuthorizationReque
 
 async def issue_code(
     runtime: Runtime, request: AuthorizationRequest, session: Session, agreed: Agreed
-) -> str:
-    """Grant what a person agreed to and return the code for it."""
+) -> str | None:
+    """Grant what a person agreed to and return the code for it; None when the session has ended meanwhile."""
     now = runtime.now()
     code = runtime.new_secret("c")
     claims = {"auth_time": session.authenticated_at, "acr": session.acr, "amr": list(session.amr)}
@@ -103,14 +103,14 @@ async def issue_code(
         last_used_at=now,
         wishes=_encode(request.claims).decode() if request.claims != NOTHING else "",
     )
-    await runtime.database.write(
+    granted = await runtime.database.write(
         store.create_grant,
         grant,
         code=token_format.digest(code),
         request=_encode(request).decode(),
         expires_at=now + runtime.settings.authorization_code_lifetime,
     )
-    return code
+    return code if granted else None
 
 
 def read_stored(text: str) -> AuthorizationRequest:

@@ -9,6 +9,7 @@ from watchword.flows.runtime import Runtime
 from watchword.oauth import token_format
 from watchword.store import sessions as store
 from watchword.store.sessions import Session
+from watchword.store.upstream_sessions import UpstreamSession
 from watchword.telemetry import clean
 
 MAX_SESSIONS = 100
@@ -26,14 +27,15 @@ async def begin(
     address: str,
     remember: bool = False,
     instead_of: Session | None = None,
+    came_from: UpstreamSession | None = None,
 ) -> tuple[Session, str]:
     """Begin a session for a person who has just been authenticated; return it and its cookie's value.
 
     `instead_of` is the session that the browser had: the same person goes on in it, under a new cookie (so that what was issued
-    from it lives on); another person's ends (SE-01).
+    from it lives on); another person's ends (SE-01). `came_from` is the session at another provider that proved who it is.
     """
     if instead_of is not None and instead_of.user_id == user_id:
-        renewed = await elevate(runtime, instead_of, acr=acr, amr=amr, remember=remember)
+        renewed = await elevate(runtime, instead_of, acr=acr, amr=amr, remember=remember, came_from=came_from)
         if renewed is not None:
             return instead_of, renewed
     elif instead_of is not None:
@@ -47,7 +49,7 @@ async def begin(
         created_at=now,
         authenticated_at=now,
         last_seen_at=now,
-        idle_expires_at=now + _idle(runtime, remember),
+        idle_expires_at=now + min(_idle(runtime, remember), lifetime),
         expires_at=now + lifetime,
         acr=acr,
         amr=amr,
@@ -56,7 +58,14 @@ async def begin(
         remembered=remember,
     )
     digest = token_format.digest(secret)
-    await runtime.database.write(store.create_session, session, digest, limit=MAX_SESSIONS, actor=user_id)
+    await runtime.database.write(
+        store.create_session,
+        session,
+        digest,
+        limit=MAX_SESSIONS,
+        actor=user_id,
+        came_from=came_from,
+    )
     return session, secret
 
 
@@ -79,7 +88,13 @@ async def current(runtime: Runtime, cookie: str | None, address: str = "") -> Se
 
 
 async def elevate(
-    runtime: Runtime, session: Session, *, acr: str, amr: tuple[str, ...], remember: bool | None = None
+    runtime: Runtime,
+    session: Session,
+    *,
+    acr: str,
+    amr: tuple[str, ...],
+    remember: bool | None = None,
+    came_from: UpstreamSession | None = None,
 ) -> str | None:
     """Give a session a new cookie after a further proof; return the cookie's value, None when it ended meanwhile.
 
@@ -90,7 +105,7 @@ async def elevate(
     if remember is not None:
         settings = runtime.settings
         lifetime = settings.session_remembered if remember else settings.session_lifetime
-        limits = (remember, now + _idle(runtime, remember), now + lifetime)
+        limits = (remember, now + min(_idle(runtime, remember), lifetime), now + lifetime)
     elevated = await runtime.database.write(
         store.elevate_session,
         session.id,
@@ -100,6 +115,7 @@ async def elevate(
         limits=limits,
         actor=session.user_id,
         now=now,
+        came_from=came_from,
     )
     return secret if elevated else None
 

@@ -1,6 +1,6 @@
 """OpenID Connect Core §8: subject identifiers, public and pairwise.
 
-Owns the pairwise name of a person, the name of their session to such a client, and the sector that they belong to. Both names are
+Owns the pairwise name of a person, the name of their session to a client, and the sector that they belong to. Both names are
 encryptions under a key of the server's own (AES-SIV, RFC 5297): the same for the same sector, worth nothing to anybody else, and
 turned back by the server without a table (§8.1: "not reversible by any party other than the OpenID Provider"). Fetching a
 `sector_identifier_uri` is done elsewhere.
@@ -59,10 +59,8 @@ def subject_for(client: Client, user_id: str, key: bytes) -> str:
 
 
 def session_for(client: Client, session_id: str, key: bytes) -> str:
-    """Return the `sid` by which a client knows a session: clients that cannot join people must not join their sessions."""
-    return (
-        session_id if client.subject_type == "public" else _seal(SESSION, client.client_id, session_id, key)
-    )
+    """Return the `sid` by which a client knows a session: its own for every client, so that none can join what it knows by it."""
+    return _seal(SESSION, client.client_id, session_id, key)
 
 
 def _seal(kind: str, sector: str, identifier: str, key: bytes) -> str:

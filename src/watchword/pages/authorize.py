@@ -204,6 +204,8 @@ async def _answer(
     ):
         return _gone(request)
     code = await authorization.issue_code(runtime, asked, session, agreed)
+    if code is None:  # signed out in between
+        return _gone(request)
     return _send(request, asked.redirect_uri, asked.response_mode, asked.state, code=code)
 
 

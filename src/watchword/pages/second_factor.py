@@ -130,6 +130,7 @@ async def submit(request: Request) -> Response:
         remember=current.remember,
         back=current.back,
         trust=form.get("remember") == "yes",
+        came_from=current.came_from,
     )
 
 

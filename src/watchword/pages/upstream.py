@@ -16,6 +16,7 @@ from watchword.pages import account, browser, errors, returning, second_factor, 
 from watchword.pages import sign_in as sign_in_page
 from watchword.pages.render import Problem
 from watchword.store import users
+from watchword.store.upstream_sessions import UpstreamSession
 from watchword.store.users import User
 from watchword.telemetry import log
 
@@ -118,7 +119,7 @@ async def callback(request: Request) -> Response:
 async def _go_on(request: Request, name: str, found: upstream.Found) -> Response:
     runtime = request.runtime
     if found.outcome == "sign_in" and found.user is not None:
-        return await _signed_in(request, found.user, found.back)
+        return await _signed_in(request, found.user, found)
     if found.outcome == "link":
         session = await visit.current(request)
         user = await runtime.database.read(users.get_user, session.user_id) if session else None
@@ -130,12 +131,19 @@ async def _go_on(request: Request, name: str, found: upstream.Found) -> Response
     if found.outcome == "register":
         made = await upstream.register(runtime, found.identity)
         if made is not None:
-            return await _signed_in(request, made, found.back)
+            return await _signed_in(request, made, found)
     return await _failed(request, name, UpstreamRefused(found.outcome), found.back)
 
 
-async def _signed_in(request: Request, user: User, back: str) -> Response:
-    return await visit.proceed(request, user, (Method.UPSTREAM,), remember=False, back=back)
+async def _signed_in(request: Request, user: User, found: upstream.Found) -> Response:
+    came_from = _session_of(found.identity)
+    return await visit.proceed(
+        request, user, (Method.UPSTREAM,), remember=False, back=found.back, came_from=came_from
+    )
+
+
+def _session_of(identity: Identity) -> UpstreamSession:
+    return UpstreamSession(identity.issuer, identity.sub, identity.sid)
 
 
 async def _renewed(request: Request) -> tuple[tuple[bytes, bytes], ...]:
@@ -229,4 +237,6 @@ async def link(request: Request) -> Response:
         return errors.expired(request)
     await _tell(request, user, "upstream_linked")
     back = pending.back or returning.seal_return(runtime, returning.DEFAULT)
-    return await visit.proceed(request, user, (method, Method.UPSTREAM), remember=False, back=back)
+    came_from = _session_of(pending.identity)
+    used = (method, Method.UPSTREAM)
+    return await visit.proceed(request, user, used, remember=False, back=back, came_from=came_from)

@@ -19,6 +19,7 @@ from watchword.pages import browser, returning, user_agents
 from watchword.store import browsers, interactions, users
 from watchword.store import factors as factor_store
 from watchword.store.sessions import Session
+from watchword.store.upstream_sessions import UpstreamSession
 from watchword.store.users import User
 
 SESSION_COOKIE, VISIT_COOKIE = "ww-session", "ww-visit"
@@ -33,6 +34,7 @@ class Visit(msgspec.Struct, frozen=True):
     remember: bool
     back: str
     began_at: int
+    came_from: UpstreamSession | None = None
 
 
 _encode = msgspec.json.Encoder().encode
@@ -54,7 +56,13 @@ def origin_of(request: Request) -> Origin:
 
 
 async def proceed(
-    request: Request, user: User, used: tuple[Method, ...], *, remember: bool, back: str
+    request: Request,
+    user: User,
+    used: tuple[Method, ...],
+    *,
+    remember: bool,
+    back: str,
+    came_from: UpstreamSession | None = None,
 ) -> Response:
     """Go on after a proof: to the second factor where one is needed, else into the session."""
     runtime = request.runtime
@@ -62,8 +70,8 @@ async def proceed(
     offered = factors.demanded(runtime.settings, user, have)
     trusted = await _is_trusted(request, user)
     if not factors.still_needed(used, offered, trusted):
-        return await complete(request, user, used, remember=remember, back=back)
-    visit = Visit(user.id, used, remember, back, runtime.now())
+        return await complete(request, user, used, remember=remember, back=back, came_from=came_from)
+    visit = Visit(user.id, used, remember, back, runtime.now(), came_from)
     return redirect(f"{runtime.settings.issuer}/sign-in/second-factor", (_set(request, visit),))
 
 
@@ -119,8 +127,12 @@ async def complete(
     back: str,
     trust: bool = False,
     proven: tuple[str, tuple[str, ...]] | None = None,
+    came_from: UpstreamSession | None = None,
 ) -> Response:
-    """Begin the session and go where the person wanted; `proven` is `acr` and `amr` where `used` does not say it."""
+    """Begin the session and go where the person wanted; `proven` is `acr` and `amr` where `used` does not say it.
+
+    `came_from` is the session at another provider that signed the person in.
+    """
     runtime = request.runtime
     settings = runtime.settings
     acr, amr = proven or methods.assurance(used)
@@ -134,6 +146,7 @@ async def complete(
         address=request.address,
         remember=remember,
         instead_of=old,
+        came_from=came_from,
     )
     await _note_browser(request, user, trust)
     path = returning.open_return(runtime, back)

@@ -149,6 +149,8 @@ ENDED_WITH_CLIENT = (
     "UPDATE grants SET ended_at = $1 WHERE client_id = $2 AND ended_at IS NULL",
     "UPDATE device_codes SET expires_at = $1 WHERE client_id = $2 AND expires_at > $1",
     "DELETE FROM consents WHERE granted_at <= $1 AND client_id = $2",
+    "DELETE FROM session_clients WHERE since <= $1 AND client_id = $2",
+    "DELETE FROM logout_notices WHERE created_at <= $1 AND client_id = $2",
     "UPDATE identities SET revoked_at = $1 WHERE owner_kind = 'client' AND owner_id = $2 AND revoked_at IS NULL",
 )
 

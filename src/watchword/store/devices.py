@@ -114,6 +114,8 @@ async def approve_device_code(
     tx: Transaction, user_code: bytes, grant: Grant, *, browser: bytes, now: int
 ) -> bool:
     """Approve a code with all that this grants; return False when there is nothing to decide, or not for this person."""
+    if not await grants.hold_session(tx, grant.session_id, now):
+        return False
     decided = await tx.one(_DECIDE, "approved", grant.id, user_code, browser, grant.user_id, now)
     if decided is None:
         return False

@@ -8,6 +8,7 @@ from watchword.oauth import refresh
 from watchword.oauth.refresh import Family, Limits, Outcome
 from watchword.store import faults
 from watchword.store.database import Row, Transaction
+from watchword.store.logout_notices import note_client
 from watchword.store.tokens import StoredToken, store_token
 
 
@@ -80,8 +81,20 @@ def _grant(row: Row) -> Grant:
     return Grant(**{name: row[name] for name in _NAMES})
 
 
-async def create_grant(tx: Transaction, grant: Grant, *, code: bytes, request: str, expires_at: int) -> None:
-    """Store a grant with the code that redeems it."""
+async def hold_session(tx: Transaction, session_id: str, now: int) -> bool:
+    """Lock a live session: its end comes before what is granted in it, and then there is no grant, or after, and ends it."""
+    row = await tx.one(
+        "UPDATE sessions SET acr = acr WHERE id = $1 AND ended_at IS NULL AND idle_expires_at > $2 AND expires_at > $2 RETURNING id",
+        session_id,
+        now,
+    )
+    return row is not None
+
+
+async def create_grant(tx: Transaction, grant: Grant, *, code: bytes, request: str, expires_at: int) -> bool:
+    """Store a grant with the code that redeems it; return False when its session has ended."""
+    if not await hold_session(tx, grant.session_id, grant.created_at):
+        return False
     await store_grant(tx, grant)
     await tx.run(
         "INSERT INTO codes (digest, grant_id, request, expires_at) VALUES ($1, $2, $3, $4)",
@@ -90,10 +103,11 @@ async def create_grant(tx: Transaction, grant: Grant, *, code: bytes, request: s
         request,
         expires_at,
     )
+    return True
 
 
 async def store_grant(tx: Transaction, grant: Grant) -> None:
-    """Store a grant as a part of an operation that makes it redeemable."""
+    """Store a grant as a part of an operation that holds its session and makes it redeemable."""
     await tx.run(
         f"INSERT INTO grants ({_COLUMNS}) VALUES ({_PLACES})",  # noqa: S608 - literals
         *(getattr(grant, name) for name in _NAMES),
@@ -106,6 +120,8 @@ async def store_grant(tx: Transaction, grant: Grant) -> None:
         client=grant.client_id,
         scope=grant.scope,
     )
+    if "openid" in grant.scope.split():
+        await note_client(tx, grant.session_id, grant.client_id, grant.created_at)
 
 
 async def find_code(tx: Transaction, digest: bytes) -> Redeemed:
@@ -261,24 +277,33 @@ async def end_grant(tx: Transaction, grant_id: str, *, reason: str, actor: str, 
         "UPDATE grants SET ended_at = $1 WHERE id = $2 AND ended_at IS NULL RETURNING id", now, grant_id
     )
     faults.reach("grant.ended")
-    await tx.run(
-        "UPDATE access_tokens SET revoked_at = $1 WHERE grant_id = $2 AND revoked_at IS NULL", now, grant_id
-    )
+    await _end_tokens(tx, grant_id, now)
     if row is None:
         return False
     await tx.record("grant.ended", actor=actor, target=grant_id, at=now, reason=reason)
     return True
 
 
-async def end_grants_in(tx: Transaction, session_id: str, *, actor: str, now: int) -> None:
-    """End the grants that end with the session that they were made in: those without `offline_access`."""
+async def end_grants_of_session(tx: Transaction, session_id: str, *, actor: str, now: int) -> int:
+    """End what was granted in a session, except offline access that was taken up; return how many (OIDC Core §11)."""
     rows = await tx.all(
-        "SELECT id FROM grants WHERE session_id = $1 AND ended_at IS NULL "
-        "AND ' ' || scope || ' ' NOT LIKE '% offline_access %' ORDER BY id",
+        "UPDATE grants SET ended_at = $1 WHERE session_id = $2 AND ended_at IS NULL AND "
+        "(' ' || scope || ' ' NOT LIKE '% offline_access %' "
+        "OR EXISTS (SELECT 1 FROM codes c WHERE c.grant_id = grants.id AND c.used_at IS NULL)) RETURNING id",
+        now,
         session_id,
     )
+    faults.reach("grant.ended")
     for row in rows:
-        await end_grant(tx, row["id"], reason="session ended", actor=actor, now=now)
+        await _end_tokens(tx, row["id"], now)
+        await tx.record("grant.ended", actor=actor, target=row["id"], at=now, reason="session ended")
+    return len(rows)
+
+
+async def _end_tokens(tx: Transaction, grant_id: str, now: int) -> None:
+    await tx.run(
+        "UPDATE access_tokens SET revoked_at = $1 WHERE grant_id = $2 AND revoked_at IS NULL", now, grant_id
+    )
 
 
 async def purge_grants(tx: Transaction, before: int, limit: int = 200) -> int:

@@ -41,6 +41,15 @@ async def list_keys(tx: Transaction, now: int) -> list[StoredKey]:
     return [_key(row) for row in rows]
 
 
+async def list_former_keys(tx: Transaction, now: int) -> list[StoredKey]:
+    """Return the keys past the end of their overlap that were not revoked and not forgotten yet."""
+    rows = await tx.all(
+        f"SELECT {_COLUMNS} FROM signing_keys WHERE revoked_at IS NULL AND retires_at <= $1 ORDER BY created_at, kid",  # noqa: S608 - literals
+        now,
+    )
+    return [_key(row) for row in rows]
+
+
 async def create_keys(
     tx: Transaction, algorithm: str, keys: list[StoredKey], *, actor: str, now: int
 ) -> bool:

@@ -1,9 +1,20 @@
-"""Sessions: who is signed in, since when, by what means, and from where."""
+"""Sessions: who is signed in, since when, by what means, and from where; and what ends with them.
+
+However a session ends, the same happens in the same transaction: what was granted in it ends, offline access excepted
+(Back-Channel Logout §2.7), and word to its clients is queued.
+"""
+
+from collections.abc import Sequence
 
 import msgspec
 
 from watchword.store.database import Row, Transaction
-from watchword.store.grants import end_grants_in
+from watchword.store.grants import end_grants_of_session
+from watchword.store.logout_notices import queue_notices
+from watchword.store.tokens import use_identifier
+from watchword.store.upstream_sessions import UpstreamSession, note_upstream_session
+
+STEP = 100
 
 
 class Session(msgspec.Struct, frozen=True, kw_only=True):
@@ -36,7 +47,15 @@ def _session(row: Row) -> Session:
     return Session(**values)
 
 
-async def create_session(tx: Transaction, session: Session, digest: bytes, *, limit: int, actor: str) -> None:
+async def create_session(
+    tx: Transaction,
+    session: Session,
+    digest: bytes,
+    *,
+    limit: int,
+    actor: str,
+    came_from: UpstreamSession | None = None,
+) -> None:
     """Store a new session; a person's oldest sessions beyond `limit` end (LG-19)."""
     await tx.run(
         f"INSERT INTO sessions (digest, {_COLUMNS}) "  # noqa: S608 - literals
@@ -56,16 +75,17 @@ async def create_session(tx: Transaction, session: Session, digest: bytes, *, li
         int(session.remembered),
         None,
     )
-    surplus = await tx.all(
+    if came_from is not None:
+        await note_upstream_session(tx, session.id, came_from)
+    crowded_out = await tx.all(
         "UPDATE sessions SET ended_at = $1 WHERE user_id = $2 AND ended_at IS NULL AND id NOT IN "
         "(SELECT id FROM sessions WHERE user_id = $2 AND ended_at IS NULL ORDER BY last_seen_at DESC, id DESC LIMIT $3) "
-        "RETURNING id",
+        "RETURNING id, user_id",
         session.created_at,
         session.user_id,
         limit,
     )
-    for row in surplus:
-        await _record_end(tx, row["id"], actor="system", now=session.created_at)
+    await _end(tx, crowded_out, actor="system", now=session.created_at, reason="too many sessions")
     await tx.record(
         "session.created",
         actor=actor,
@@ -137,6 +157,7 @@ async def elevate_session(
     limits: tuple[bool, int, int] | None,
     actor: str,
     now: int,
+    came_from: UpstreamSession | None = None,
 ) -> bool:
     """Give a session a new cookie and what was proven now; the old cookie is dead. False when the session ended.
 
@@ -160,6 +181,8 @@ async def elevate_session(
             limits[2],
             session_id,
         )
+    if came_from is not None:
+        await note_upstream_session(tx, session_id, came_from)
     await tx.record("session.elevated", actor=actor, target=session_id, at=now, acr=acr)
     return True
 
@@ -176,31 +199,69 @@ async def renew_session(tx: Transaction, session_id: str, digest: bytes, *, acto
 
 async def end_session(tx: Transaction, session_id: str, *, user_id: str = "", actor: str, now: int) -> bool:
     """End one session, of one person if named (LG-18); return whether it was alive."""
-    row = await tx.one(
-        "UPDATE sessions SET ended_at = $1 WHERE id = $2 AND ($3 = '' OR user_id = $3) AND ended_at IS NULL RETURNING id",
+    rows = await tx.all(
+        "UPDATE sessions SET ended_at = $1 WHERE id = $2 AND ($3 = '' OR user_id = $3) AND ended_at IS NULL RETURNING id, user_id",
         now,
         session_id,
         user_id,
     )
-    if row is None:
-        return False
-    await _record_end(tx, session_id, actor=actor, now=now)
-    return True
-
-
-async def _record_end(tx: Transaction, session_id: str, *, actor: str, now: int) -> None:
-    await tx.record("session.ended", actor=actor, target=session_id, at=now)
-    await end_grants_in(tx, session_id, actor=actor, now=now)
+    await _end(tx, rows, actor=actor, now=now)
+    return bool(rows)
 
 
 async def end_sessions_of(tx: Transaction, user_id: str, *, but: str = "", actor: str, now: int) -> list[str]:
     """End every session of a person but one; return which."""
     rows = await tx.all(
-        "UPDATE sessions SET ended_at = $1 WHERE user_id = $2 AND id <> $3 AND ended_at IS NULL RETURNING id",
+        "UPDATE sessions SET ended_at = $1 WHERE user_id = $2 AND id <> $3 AND ended_at IS NULL RETURNING id, user_id",
         now,
         user_id,
         but,
     )
-    for row in rows:
-        await _record_end(tx, row["id"], actor=actor, now=now)
+    await _end(tx, rows, actor=actor, now=now)
     return [row["id"] for row in rows]
+
+
+async def end_expired(tx: Transaction, now: int) -> int:
+    """End one step's worth of sessions that have run out, as if somebody had; return how many."""
+    rows = await tx.all(
+        "UPDATE sessions SET ended_at = $1 WHERE ended_at IS NULL AND idle_expires_at <= $1 AND id IN "
+        "(SELECT id FROM sessions WHERE ended_at IS NULL AND idle_expires_at <= $1 ORDER BY idle_expires_at LIMIT $2) "
+        "RETURNING id, user_id",
+        now,
+        STEP,
+    )
+    await _end(tx, rows, actor="system", now=now, reason="expired")
+    return len(rows)
+
+
+async def end_sessions_from(
+    tx: Transaction, issuer: str, *, used: bytes, used_until: int, subject: str, sid: str, now: int
+) -> list[str] | None:
+    """Use a provider's logout token up and end the sessions that came from the session, or the person, that it names.
+
+    Return which; None when the token was used before, and then nothing ends by it.
+    """
+    if not await use_identifier(tx, used, used_until):
+        return None
+    rows = await tx.all(
+        "UPDATE sessions SET ended_at = $1 WHERE ended_at IS NULL AND id IN (SELECT session_id FROM upstream_sessions "
+        "WHERE issuer = $2 AND ($3 = '' OR subject = $3) AND ($4 = '' OR sid = $4)) RETURNING id, user_id",
+        now,
+        issuer,
+        subject,
+        sid,
+    )
+    await _end(tx, rows, actor=issuer, now=now, reason="ended at the provider")
+    return [row["id"] for row in rows]
+
+
+async def _end(
+    tx: Transaction, ended: Sequence[Row], *, actor: str, now: int, reason: str | None = None
+) -> None:
+    more = {"reason": reason} if reason else {}
+    for row in ended:
+        grants = await end_grants_of_session(tx, row["id"], actor=actor, now=now)
+        told = await queue_notices(tx, row["id"], row["user_id"], now)
+        await tx.record(
+            "session.ended", actor=actor, target=row["id"], at=now, grants=grants, clients=told, **more
+        )

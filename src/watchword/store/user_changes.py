@@ -55,13 +55,17 @@ async def change_password(
 
 
 async def end_elsewhere(tx: Transaction, user_id: str, *, but: str, actor: str, now: int) -> list[str]:
-    """End every session of a person but one, and what applications were granted in others (LG-16); return the ended sessions."""
+    """End every session of a person but one, and what applications were granted in others (LG-16); return the ended sessions.
+
+    Offline access is granted in a session as well and ends with the others: whoever knew the old password keeps nothing.
+    """
+    ended = await end_sessions_of(tx, user_id, but=but, actor=actor, now=now)
     rows = await tx.all(
         "SELECT id FROM grants WHERE user_id = $1 AND session_id <> $2 AND ended_at IS NULL", user_id, but
     )
     for row in rows:
         await end_grant(tx, row["id"], reason="ended with other sessions", actor=actor, now=now)
-    return await end_sessions_of(tx, user_id, but=but, actor=actor, now=now)
+    return ended
 
 
 async def reset_password(

@@ -1,0 +1,150 @@
+"""Which clients know of a session, and which of them are still to be told that it has ended.
+
+Theory of operation. A client is noted with a session in the transaction that grants it an ID token. The transaction that ends the
+session writes one notice for each noted client that can be told (Back-Channel Logout §2.2), so that neither a crash nor an
+unreachable client loses one, and whoever signs out waits for nobody. A notice is claimed for a while by one worker; delivered it is
+forgotten, otherwise it comes back later each time, and what cannot be delivered ends with an event.
+"""
+
+from dataclasses import dataclass
+
+import msgspec
+
+from watchword.oauth.clients import Client
+from watchword.store.database import Transaction
+
+LIFETIME = 86_400
+LEASE = 60  # seconds for which a claimed notice is left to its worker
+STEP = 100
+# Of one client so many at once, so that a slow one does not keep the others waiting.
+CLAIMED, CLAIMED_OF_ONE = 32, 4
+
+_decode = msgspec.json.Decoder(Client).decode
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """Word to one client that one session has ended; `attempts` counts the present one."""
+
+    session_id: str
+    client_id: str
+    user_id: str
+    attempts: int
+
+
+async def note_client(tx: Transaction, session_id: str, client_id: str, now: int) -> None:
+    """Note that a client gets ID tokens of a session."""
+    await tx.run(
+        "INSERT INTO session_clients (session_id, client_id, since) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING",
+        session_id,
+        client_id,
+        now,
+    )
+
+
+async def list_clients(tx: Transaction, session_id: str) -> list[Client]:
+    """Return the enabled clients that know of a session, ended or not."""
+    rows = await tx.all(
+        "SELECT c.document FROM session_clients n JOIN clients c ON c.client_id = n.client_id "
+        "WHERE n.session_id = $1 AND c.disabled_at IS NULL ORDER BY n.since, n.client_id",
+        session_id,
+    )
+    return [_decode(row["document"]) for row in rows]
+
+
+async def queue_notices(tx: Transaction, session_id: str, user_id: str, now: int) -> int:
+    """Queue word to every client of a session that has an address for it; return to how many."""
+    return await tx.run(
+        "INSERT INTO logout_notices (session_id, client_id, user_id, created_at, next_at, expires_at) "
+        "SELECT n.session_id, n.client_id, $2, $3, $3, $4 FROM session_clients n JOIN clients c ON c.client_id = n.client_id "
+        'WHERE n.session_id = $1 AND c.disabled_at IS NULL AND c.document LIKE \'%"backchannel_logout_uri":"%\' '
+        "ON CONFLICT DO NOTHING",
+        session_id,
+        user_id,
+        now,
+        now + LIFETIME,
+    )
+
+
+async def is_notice_due(tx: Transaction, now: int) -> bool:
+    """Whether there is anything to deliver or to give up."""
+    return (
+        await tx.one(
+            "SELECT 1 AS due FROM logout_notices WHERE next_at <= $1 OR expires_at <= $1 LIMIT 1", now
+        )
+        is not None
+    )
+
+
+async def claim_notices(tx: Transaction, now: int) -> list[Notice]:
+    """Take notices that are due, the clients in turn; no other worker gets them before the lease is over."""
+    rows = await tx.all(
+        "UPDATE logout_notices SET attempts = attempts + 1, next_at = $2 WHERE next_at <= $1 AND (session_id, client_id) IN "
+        "(SELECT session_id, client_id FROM (SELECT session_id, client_id, next_at, ROW_NUMBER() OVER "
+        "(PARTITION BY client_id ORDER BY attempts DESC, next_at, session_id) AS place FROM logout_notices "
+        "WHERE next_at <= $1 AND expires_at > $1) AS due WHERE place <= $3 ORDER BY place, next_at, client_id LIMIT $4) "
+        "RETURNING session_id, client_id, user_id, attempts",
+        now,
+        now + LEASE,
+        CLAIMED_OF_ONE,
+        CLAIMED,
+    )
+    return [Notice(row["session_id"], row["client_id"], row["user_id"], row["attempts"]) for row in rows]
+
+
+async def forget_notice(tx: Transaction, notice: Notice) -> None:
+    """Forget a notice that was delivered, or that there is nobody to send to."""
+    await tx.run(
+        "DELETE FROM logout_notices WHERE session_id = $1 AND client_id = $2",
+        notice.session_id,
+        notice.client_id,
+    )
+
+
+async def postpone_notices(tx: Transaction, notice: Notice, next_at: int) -> None:
+    """Leave a client that did not take a notice alone until a moment, with all that waits for it."""
+    await tx.run(
+        "UPDATE logout_notices SET next_at = $1 WHERE client_id = $2 AND (session_id = $3 OR next_at < $1)",
+        next_at,
+        notice.client_id,
+        notice.session_id,
+    )
+
+
+async def give_up_notice(tx: Transaction, notice: Notice, *, reason: str, now: int) -> None:
+    """Forget a notice that could not be delivered, and record that the client was not told."""
+    row = await tx.one(
+        "DELETE FROM logout_notices WHERE session_id = $1 AND client_id = $2 RETURNING attempts",
+        notice.session_id,
+        notice.client_id,
+    )
+    if row is not None:
+        await _record(tx, notice.session_id, notice.client_id, row["attempts"], reason, now)
+
+
+async def give_up_expired(tx: Transaction, now: int) -> int:
+    """Forget one step's worth of notices whose time is over, recording each; return how many."""
+    rows = await tx.all(
+        "DELETE FROM logout_notices WHERE expires_at <= $1 AND (session_id, client_id) IN "
+        "(SELECT session_id, client_id FROM logout_notices WHERE expires_at <= $1 ORDER BY expires_at LIMIT $2) "
+        "RETURNING session_id, client_id, attempts",
+        now,
+        STEP,
+    )
+    for row in rows:
+        await _record(tx, row["session_id"], row["client_id"], row["attempts"], "expired", now)
+    return len(rows)
+
+
+async def _record(
+    tx: Transaction, session_id: str, client_id: str, attempts: int, reason: str, now: int
+) -> None:
+    await tx.record(
+        "logout.undelivered",
+        actor="system",
+        target=client_id,
+        at=now,
+        session=session_id,
+        attempts=attempts,
+        reason=reason,
+    )

@@ -8,4 +8,5 @@ pytest_plugins = (
     "tests.fixtures.live",
     "tests.fixtures.postgres",
     "tests.fixtures.documents",
+    "tests.fixtures.relying_party",
 )

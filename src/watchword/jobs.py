@@ -4,12 +4,22 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 from watchword import smtp
-from watchword.flows import client_certificates, mail, recovery, sign_up
+from watchword.flows import client_certificates, logout_delivery, mail, recovery, sign_up
 from watchword.flows.mail import Message
 from watchword.flows.runtime import Runtime
 from watchword.pages import render
 from watchword.pages.branding import branding_of
-from watchword.store import api_tokens, browsers, events, grants, keys, limits, outbox, registrations
+from watchword.store import (
+    api_tokens,
+    browsers,
+    events,
+    grants,
+    keys,
+    limits,
+    outbox,
+    registrations,
+    sessions,
+)
 from watchword.store.database import StorageUnavailable
 from watchword.store.outbox import Outgoing
 from watchword.telemetry import count, log
@@ -78,6 +88,8 @@ async def _send(runtime: Runtime, outgoing: Outgoing, message: Message) -> bool:
 
 async def housekeeping(runtime: Runtime) -> None:
     """Purge in small steps, rotate keys that are due, announce tokens that expire soon."""
+    while await runtime.database.write(sessions.end_expired, runtime.now()):
+        await asyncio.sleep(PAUSE)
     for table in limits.PURGED:
         while (
             await runtime.database.write(limits.purge, table, runtime.now() - 60 - limits.KEPT.get(table, 0))
@@ -112,6 +124,7 @@ TRUST_INTERVAL = 1.0
 JOBS: tuple[tuple[str, float, Callable[[Runtime], Awaitable[None]]], ...] = (
     ("flush_usage", FLUSH_INTERVAL, flush_usage),
     ("deliver_mail", FLUSH_INTERVAL, deliver_mail),
+    ("deliver_logouts", FLUSH_INTERVAL, logout_delivery.deliver_due),
     ("housekeeping", HOUSEKEEPING_INTERVAL, housekeeping),
     ("trust_certificates", TRUST_INTERVAL, client_certificates.trust_registered),
 )

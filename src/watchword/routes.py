@@ -22,6 +22,7 @@ from watchword.endpoints import (
     revocations,
     status_lists,
     token,
+    upstream_logout,
     userinfo,
     zero,
 )
@@ -42,6 +43,7 @@ from watchword.pages import (
     select_account,
     setup,
     sign_in,
+    sign_out,
     sign_up,
     step_up,
     upstream,
@@ -144,6 +146,7 @@ ROUTES: dict[str, dict[str, Route]] = {
     },
     "/account/upstream": {"POST": Route(upstream.unlink, page=True)},
     "/upstream/{name}": {"GET": Route(upstream.begin, page=True)},
+    "/upstream/{name}/backchannel-logout": {"POST": Route(upstream_logout.receive)},
     "/upstream/{name}/callback": {"GET": Route(upstream.callback, page=True)},
     "/dev/mail": {"GET": Route(dev_mail.show, page=True)},
     "/.well-known/change-password": {"GET": Route(account.well_known_change_password)},
@@ -187,7 +190,11 @@ ROUTES: dict[str, dict[str, Route]] = {
         "GET": Route(account_tokens.show_new, page=True),
         "POST": Route(account_tokens.create, page=True),
     },
-    "/sign-out": {"GET": Route(sign_in.show_sign_out, page=True), "POST": Route(sign_in.sign_out, page=True)},
+    "/sign-out": {"GET": Route(sign_out.show, page=True), "POST": Route(sign_out.submit, page=True)},
+    "/logout": {
+        "GET": Route(sign_out.end_session, page=True),
+        "POST": Route(sign_out.end_session, page=True),
+    },
     "/account": {"GET": Route(account.overview, page=True), "POST": Route(account.save_profile, page=True)},
 }
 # The paths whose requests are answered without a task of their own; see `protocol`.

@@ -15,7 +15,7 @@ MODULES = sorted(SOURCE.rglob("*.py"))
 MAX_MODULE_LINES = 400
 MAX_FUNCTION_LINES = 60
 # Commands whose signature is their documentation: every option is a parameter with its help.
-LONG_FUNCTIONS = {"cli/clients.py:create", "cli/tokens.py:create"}
+LONG_FUNCTIONS = {"cli/clients.py:create", "cli/clients.py:update", "cli/tokens.py:create"}
 FORBIDDEN_NAMES = {"utils", "helpers", "common", "base", "manager", "misc"}
 
 

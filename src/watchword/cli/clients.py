@@ -1,18 +1,22 @@
 """`watchword client …`: clients and their secrets."""
 
-from pathlib import Path
 from typing import Annotated, Literal
 
 import msgspec
 import typer
 
-from watchword.cli import session
+from watchword.cli import client_options, session
+from watchword.cli.client_options import (
+    BackchannelSession,
+    BackchannelUri,
+    FrontchannelSession,
+    FrontchannelUri,
+)
 from watchword.cli.session import ACTOR, Config, Database, Json
 from watchword.endpoints import admin_clients
 from watchword.flows import client_registry
 from watchword.flows.client_registry import ClientInput, Registered
 from watchword.flows.runtime import Runtime
-from watchword.oauth.answers import KINDS
 from watchword.oauth.clients import Client
 from watchword.oauth.errors import OAuthError
 from watchword.operation import convert
@@ -21,56 +25,7 @@ from watchword.store.clients import like_pattern
 
 app = typer.Typer(help="Register and manage OAuth clients.", no_args_is_help=True)
 
-SIGN_HELP = (
-    "How answers for it are signed: id_token, userinfo or introspection, such as userinfo=ES256; repeatable."
-)
-ENCRYPT_HELP = "How they are encrypted to its key, such as id_token=RSA-OAEP-256 or userinfo=ECDH-ES/A256GCM; repeatable."
 ClientId = Annotated[str, typer.Argument(help="The client's identifier.")]
-
-
-def _jwks(value: str | None) -> dict[str, object]:
-    if value is None:
-        return {}
-    if value.startswith(("https://", "http://")):
-        return {"jwks_uri": value}
-    try:
-        return {"jwks": msgspec.json.decode(Path(value).read_bytes())}
-    except (OSError, msgspec.DecodeError):
-        session.usage(f"--jwks takes a readable JSON file or an https address, not {value!r}")
-
-
-def _answers(sign: list[str] | None, encrypt: list[str] | None) -> dict[str, object]:
-    named: dict[str, object] = {}
-    for text in sign or []:
-        kind, alg = _kind(text, "--sign")
-        named[f"{kind}_signed_response_alg"] = alg
-    for text in encrypt or []:
-        kind, algorithms = _kind(text, "--encrypt")
-        alg, _, enc = algorithms.partition("/")
-        named |= {f"{kind}_encrypted_response_alg": alg, f"{kind}_encrypted_response_enc": enc or None}
-    return named
-
-
-def _kind(text: str, option: str) -> tuple[str, str]:
-    kind, _, value = text.partition("=")
-    if kind not in KINDS or not value:
-        session.usage(f"{option} takes {', '.join(KINDS)}, then = and the algorithm, not {text!r}")
-    return kind, value
-
-
-def _exchange(
-    serves: list[str] | None, audiences: list[str] | None, impersonate: bool, assert_to: list[str] | None
-) -> dict[str, object]:
-    if not serves and not audiences and not impersonate and not assert_to:
-        return {}
-    targets = []
-    for text in assert_to or []:
-        issuer, equals, client_id = text.rpartition("=")
-        if not equals or not issuer or not client_id:
-            session.usage(f"--assert-to takes ISSUER=CLIENT_ID, not {text!r}")
-        targets.append({"issuer": issuer, "client_id": client_id})
-    rules = {"serves": serves or [], "audiences": audiences or [], "impersonate": impersonate}
-    return {"token_exchange": rules | {"assertions": targets}}
 
 
 @app.command()
@@ -88,6 +43,10 @@ def create(
     post_logout_redirect_uri: Annotated[
         list[str] | None, typer.Option(help="Where people return after sign-out.")
     ] = None,
+    backchannel_logout_uri: BackchannelUri = None,
+    backchannel_logout_session_required: BackchannelSession = None,
+    frontchannel_logout_uri: FrontchannelUri = None,
+    frontchannel_logout_session_required: FrontchannelSession = None,
     jwks: Annotated[
         str | None, typer.Option(help="The client's public keys: a file or an https address.")
     ] = None,
@@ -150,8 +109,8 @@ def create(
         str | None,
         typer.Option(help="The sector_identifier_uri, where its redirect URIs have several hosts."),
     ] = None,
-    sign: Annotated[list[str] | None, typer.Option(help=SIGN_HELP)] = None,
-    encrypt: Annotated[list[str] | None, typer.Option(help=ENCRYPT_HELP)] = None,
+    sign: Annotated[list[str] | None, typer.Option(help=client_options.SIGN_HELP)] = None,
+    encrypt: Annotated[list[str] | None, typer.Option(help=client_options.ENCRYPT_HELP)] = None,
     client_id: Annotated[
         str | None, typer.Option(help="Choose the identifier instead of having one made.")
     ] = None,
@@ -183,9 +142,13 @@ def create(
         "authorization_details_types": details or [],
         "subject_type": "pairwise" if pairwise else "public",
         "sector_identifier_uri": sector,
-        **_answers(sign, encrypt),
-        **_jwks(jwks),
-        **_exchange(exchange_from, exchange_for, impersonate, assert_to),
+        **client_options.answers(sign, encrypt),
+        "backchannel_logout_uri": backchannel_logout_uri,
+        "backchannel_logout_session_required": bool(backchannel_logout_session_required),
+        "frontchannel_logout_uri": frontchannel_logout_uri,
+        "frontchannel_logout_session_required": bool(frontchannel_logout_session_required),
+        **client_options.jwks(jwks),
+        **client_options.exchange(exchange_from, exchange_for, impersonate, assert_to),
     }
 
     async def work(runtime: Runtime) -> Registered:
@@ -292,14 +255,21 @@ def update(
     grant: Annotated[list[str] | None, typer.Option(help="Replaces all grant types; repeatable.")] = None,
     scope: Annotated[str | None, typer.Option(help="Replaces the scopes.")] = None,
     resource: Annotated[list[str] | None, typer.Option(help="Replaces the resources; repeatable.")] = None,
+    post_logout_redirect_uri: Annotated[
+        list[str] | None, typer.Option(help="Replaces where people return after sign-out; repeatable.")
+    ] = None,
+    backchannel_logout_uri: BackchannelUri = None,
+    backchannel_logout_session_required: BackchannelSession = None,
+    frontchannel_logout_uri: FrontchannelUri = None,
+    frontchannel_logout_session_required: FrontchannelSession = None,
     jwks: Annotated[
         str | None, typer.Option(help="Replaces the public keys: a file or an https address.")
     ] = None,
     token_format: Annotated[Literal["jwt", "opaque"] | None, typer.Option()] = None,
     lifetime: Annotated[str | None, typer.Option()] = None,
     token_status: Annotated[bool | None, typer.Option("--token-status/--no-token-status")] = None,
-    sign: Annotated[list[str] | None, typer.Option(help=SIGN_HELP)] = None,
-    encrypt: Annotated[list[str] | None, typer.Option(help=ENCRYPT_HELP)] = None,
+    sign: Annotated[list[str] | None, typer.Option(help=client_options.SIGN_HELP)] = None,
+    encrypt: Annotated[list[str] | None, typer.Option(help=client_options.ENCRYPT_HELP)] = None,
     disable: Annotated[
         bool | None, typer.Option("--disable/--enable", help="Disabling ends its tokens.")
     ] = None,
@@ -317,9 +287,15 @@ def update(
         "access_token_format": token_format,
         "access_token_lifetime": session.duration(lifetime, "--lifetime"),
         "access_token_status": token_status,
+        "post_logout_redirect_uris": post_logout_redirect_uri,
+        "backchannel_logout_uri": backchannel_logout_uri,
+        "backchannel_logout_session_required": backchannel_logout_session_required,
+        "frontchannel_logout_uri": frontchannel_logout_uri,
+        "frontchannel_logout_session_required": frontchannel_logout_session_required,
     }
     wanted = {key: value for key, value in changes.items() if value not in (None, [])}
-    wanted |= _answers(sign, encrypt) | _jwks(jwks)
+    wanted |= client_options.answers(sign, encrypt) | client_options.jwks(jwks)
+    wanted |= {name: None for name in client_options.LOGOUT_URIS if changes[name] == ""}
 
     async def work(runtime: Runtime) -> Client:
         existing = await client_registry.find(runtime, client_id)

@@ -44,6 +44,10 @@ class ClientView(AnswersInput, frozen=True, kw_only=True, omit_defaults=True):
     security_profile: str = "default"
     jwks: dict[str, object] | None = None
     jwks_uri: str | None = None
+    backchannel_logout_uri: str | None = None
+    backchannel_logout_session_required: bool = False
+    frontchannel_logout_uri: str | None = None
+    frontchannel_logout_session_required: bool = False
     token_exchange: ExchangeRules | None = None
     disabled_at: int | None = None
     last_used_at: int | None = None
@@ -134,6 +138,10 @@ def view(
         **fields_of(client),
         jwks={"keys": [dict(key) for key in client.jwks]} if client.jwks else None,
         jwks_uri=client.jwks_uri,
+        backchannel_logout_uri=client.backchannel_logout_uri,
+        backchannel_logout_session_required=client.backchannel_logout_session_required,
+        frontchannel_logout_uri=client.frontchannel_logout_uri,
+        frontchannel_logout_session_required=client.frontchannel_logout_session_required,
         token_exchange=client.token_exchange,
         disabled_at=client.disabled_at,
         last_used_at=last_used_at,

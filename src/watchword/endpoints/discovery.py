@@ -60,6 +60,7 @@ def metadata(settings: Settings) -> dict[str, object]:
         "dpop_signing_alg_values_supported": list(NAMES),
         "client_id_metadata_document_supported": settings.client_documents,
         "tls_client_certificate_bound_access_tokens": settings.takes_certificates,
+        **_logout(settings),
         **_aliases(settings),
         **({"registration_endpoint": f"{issuer}/register"} if settings.registration != "off" else {}),
     }
@@ -75,6 +76,16 @@ def _requests(settings: Settings) -> dict[str, object]:
         "require_pushed_authorization_requests": False,
         "require_signed_request_object": False,
         "authorization_details_types_supported": list(settings.authorization_details),
+    }
+
+
+def _logout(settings: Settings) -> dict[str, object]:
+    return {
+        "end_session_endpoint": f"{settings.issuer}/logout",
+        "backchannel_logout_supported": True,
+        "backchannel_logout_session_supported": True,
+        "frontchannel_logout_supported": True,
+        "frontchannel_logout_session_supported": True,
     }
 
 

@@ -10,7 +10,7 @@ from watchword.flows import client_checks, client_keys
 from watchword.flows.identifiers import new_id
 from watchword.flows.runtime import Runtime
 from watchword.oauth import fapi as fapi_rules
-from watchword.oauth import redirect_uri, request_object, token_format
+from watchword.oauth import logout_addresses, redirect_uri, request_object, token_format
 from watchword.oauth.answers import AnswersInput, fields_of
 from watchword.oauth.clients import (
     AUTH_METHODS,
@@ -82,7 +82,9 @@ class ClientInput(AnswersInput, frozen=True, kw_only=True, forbid_unknown_fields
     tls_client_auth_subject: Annotated[list[Text], msgspec.Meta(min_length=2, max_length=2)] | None = None
     security_profile: SecurityProfile = "default"
     backchannel_logout_uri: Uri | None = None
+    backchannel_logout_session_required: bool = False
     frontchannel_logout_uri: Uri | None = None
+    frontchannel_logout_session_required: bool = False
     token_exchange: ExchangeRules | None = None
 
 
@@ -131,6 +133,10 @@ def to_client(
     _check_method(given, fapi)
     for uri in (*given.redirect_uris, *given.post_logout_redirect_uris):
         redirect_uri.check_registered(uri, given.application_type)
+    if given.backchannel_logout_uri is not None:
+        logout_addresses.check_backchannel(given.backchannel_logout_uri)
+    if given.frontchannel_logout_uri is not None:
+        logout_addresses.check_frontchannel(given.frontchannel_logout_uri, given.redirect_uris)
     scope = parse_scope(given.scope)
     if given.token_endpoint_auth_method == "none" and any(is_reserved(token) for token in scope):
         raise _bad("scope", "A public client cannot hold a scope over this server.")
@@ -166,7 +172,9 @@ def to_client(
         security_profile=given.security_profile,
         **fields_of(given),
         backchannel_logout_uri=given.backchannel_logout_uri,
+        backchannel_logout_session_required=given.backchannel_logout_session_required,
         frontchannel_logout_uri=given.frontchannel_logout_uri,
+        frontchannel_logout_session_required=given.frontchannel_logout_session_required,
         token_exchange=_exchange(given, grants),
         origin=origin,
         owner=owner,

@@ -128,6 +128,11 @@ class Keyring:
         """Return every published key."""
         return list(self._keys.values())
 
+    async def former_keys(self) -> list[Key]:
+        """Return the keys that are published no more, unless they were withdrawn: they can verify what is long expired."""
+        stored = await self._database.read(store.list_former_keys, int(self._clock()))
+        return [jwk.parse({**json.loads(key.public_jwk), "kid": key.kid}, key.algorithm) for key in stored]
+
     def find(self, kid: str | None) -> Key | None:
         """Return the published key of an identifier."""
         return self._keys.get(kid) if kid else None

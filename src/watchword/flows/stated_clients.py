@@ -21,6 +21,7 @@ from watchword.flows.client_registry import (
 from watchword.oauth.answers import AnswersInput, fields_of
 from watchword.oauth.clients import ApplicationType, Client, Origin
 from watchword.oauth.errors import OAuthError
+from watchword.oauth.logout_addresses import check_own_host
 from watchword.oauth.scopes import is_reserved, parse_scope
 from watchword.settings import Settings
 
@@ -60,7 +61,9 @@ class Stated(AnswersInput, frozen=True, kw_only=True):
     tls_client_auth_san_ip: Text | None = None
     tls_client_auth_san_email: Text | None = None
     backchannel_logout_uri: Uri | None = None
+    backchannel_logout_session_required: bool = False
     frontchannel_logout_uri: Uri | None = None
+    frontchannel_logout_session_required: bool = False
 
 
 def read(
@@ -86,6 +89,8 @@ def read(
     method = stated.token_endpoint_auth_method or methods[0]
     if method not in methods:
         raise _bad("token_endpoint_auth_method", f"The methods are {', '.join(methods)}.")
+    if stated.backchannel_logout_uri is not None:
+        check_own_host(stated.backchannel_logout_uri, (client_id, *stated.redirect_uris))
     given = ClientInput(
         name=stated.client_name or fallback_name,
         redirect_uris=stated.redirect_uris,
@@ -110,7 +115,9 @@ def read(
         tls_client_certificate_bound_access_tokens=stated.tls_client_certificate_bound_access_tokens,
         tls_client_auth_subject=_subject(stated),
         backchannel_logout_uri=stated.backchannel_logout_uri,
+        backchannel_logout_session_required=stated.backchannel_logout_session_required,
         frontchannel_logout_uri=stated.frontchannel_logout_uri,
+        frontchannel_logout_session_required=stated.frontchannel_logout_session_required,
         **fields_of(stated),
     )
     client = to_client(given, client_id, origin=origin)
@@ -192,7 +199,9 @@ def describe(client: Client) -> dict[str, object]:
         "tls_client_certificate_bound_access_tokens": client.tls_client_certificate_bound_access_tokens
         or None,
         "backchannel_logout_uri": client.backchannel_logout_uri,
+        "backchannel_logout_session_required": client.backchannel_logout_session_required or None,
         "frontchannel_logout_uri": client.frontchannel_logout_uri,
+        "frontchannel_logout_session_required": client.frontchannel_logout_session_required or None,
     }
     if client.tls_client_auth_subject is not None:
         kind, value = client.tls_client_auth_subject

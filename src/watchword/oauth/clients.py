@@ -90,7 +90,9 @@ class Client(msgspec.Struct, frozen=True, kw_only=True):
     token_exchange: ExchangeRules | None = None
     authorization_details_types: tuple[str, ...] = ()
     backchannel_logout_uri: str | None = None
+    backchannel_logout_session_required: bool = False
     frontchannel_logout_uri: str | None = None
+    frontchannel_logout_session_required: bool = False
     id_token_signed_response_alg: str | None = None
     id_token_encrypted_response_alg: str | None = None
     id_token_encrypted_response_enc: str | None = None

@@ -1,10 +1,10 @@
-"""Sign in and out: forms that work without scripts, a session only after the proof, and a way back that stays on this server."""
+"""Sign in: forms that work without scripts, a session only after the proof, and a way back that stays on this server."""
 
 from urllib.parse import quote
 
 from watchword.credentials.methods import Method
 from watchword.credentials.passkey import PasskeyRefused
-from watchword.flows import passkeys, sessions, sign_in, throttle
+from watchword.flows import passkeys, sign_in, throttle
 from watchword.flows.sign_in import SignInRefused
 from watchword.flows.throttle import Throttled
 from watchword.http import Form, Request, Response, redirect
@@ -156,16 +156,6 @@ async def _by_passkey(request: Request, form: Form) -> tuple[User, Method]:
     return user, method
 
 
-async def show_sign_out(request: Request) -> Response:
-    """Ask whether to sign out."""
-    session = await visit.current(request)
-    if session is None:
-        return _signed_out(request)
-    issuer = request.runtime.settings.issuer
-    context = {"action": f"{issuer}/sign-out", "client": None, "account": await person(request, session)}
-    return browser.page(request, "sign_out", context)
-
-
 async def person(request: Request, session: Session) -> dict[str, str]:
     """Return how the pages name the person of a session."""
     user = await request.runtime.database.read(users.get_user, session.user_id)
@@ -177,28 +167,3 @@ def describe(request: Request, user: User | None) -> dict[str, str]:
     name = user.username if user else ""
     switch = f"{request.runtime.settings.issuer}/sign-out"
     return {"name": (user.display_name if user else None) or name, "identifier": name, "switch_url": switch}
-
-
-async def sign_out(request: Request) -> Response:
-    """End the session: its cookie, and every copy of it, is dead."""
-    form = request.form()
-    browser.check_csrf(request, form.get("csrf"))
-    session = await visit.current(request)
-    if form.get("decision") == "stay":
-        return redirect(f"{request.runtime.settings.issuer}/account")
-    if session is not None and form.get("everywhere") == "yes":
-        await sessions.end_all(request.runtime, session.user_id, actor=session.user_id)
-    elif session is not None:
-        await sessions.end(request.runtime, session)
-    return _signed_out(request)
-
-
-def _signed_out(request: Request) -> Response:
-    settings = request.runtime.settings
-    context: dict[str, object] = {
-        "frames": [],
-        "continue": None,
-        "links": {"sign_in": f"{settings.issuer}/sign-in"},
-    }
-    gone = browser.set_cookie(settings, visit.SESSION_COOKIE, "", 0)
-    return browser.page(request, "signed_out", context, headers=(gone,))

@@ -1,0 +1,131 @@
+"""OpenID Connect RP-Initiated Logout 1.0 and Front-Channel Logout 1.0: a client sends a person here to be signed out.
+
+Theory of operation. What a client asks for is read once, and what of it can be verified is kept as `Asked`; sealed, it survives the
+question whether to sign out, and the redirect that brings the cookie along which a browser leaves out of a cross-site POST
+(SameSite). Who is asked, and where people land, is decided by `oauth.logout`. Ending the session ends with it what was granted in it
+and queues word to every client (`logout_notices`); what is left for the browser are the front-channel addresses.
+"""
+
+import base64
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import msgspec
+
+from watchword.flows import client_registry, sessions, subjects
+from watchword.flows.runtime import Runtime
+from watchword.oauth import logout as rules
+from watchword.oauth.clients import Client
+from watchword.oauth.logout import Hint
+from watchword.oauth.logout_addresses import MAX_LENGTH, frontchannel_address
+from watchword.store import logout_notices
+from watchword.store.sessions import Session
+from watchword.telemetry import log
+
+PURPOSE, LIFETIME = "logout", 600
+# What is kept of a request, and how much: one character more than is ever used, so that too long stays too long.
+KEPT = {"post_logout_redirect_uri": MAX_LENGTH + 1, "state": rules.MAX_STATE + 1, "ui_locales": 200}
+MAX_FRAMES = 50
+
+
+class Asked(msgspec.Struct, frozen=True):
+    """What of a logout request is verified or harmless; `at` in Unix seconds."""
+
+    client_id: str | None = None
+    hint: Hint | None = None
+    parameters: dict[str, str] = {}
+    at: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """Whether to ask the person first, where to go afterwards, and who asked."""
+
+    confirm: bool
+    location: str | None
+    client: Client | None
+
+
+NOBODY = Asked()
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder(Asked).decode
+
+
+async def read(runtime: Runtime, parameters: Mapping[str, str]) -> Asked:
+    """Read a logout request (§2); raise `invalid_request` when its hint and its client disagree."""
+    hint = await _hint(runtime, parameters.get("id_token_hint"))
+    client_id = rules.client_of(parameters.get("client_id") or None, hint)
+    kept = {name: parameters[name][:limit] for name, limit in KEPT.items() if parameters.get(name)}
+    return Asked(client_id[:MAX_LENGTH] if client_id else None, hint, kept, runtime.now())
+
+
+async def _hint(runtime: Runtime, token: str | None) -> Hint | None:
+    if not token:
+        return None
+    keyring = runtime.keyring
+    return rules.read_hint(
+        token,
+        keys=[*keyring.verification_keys(), *await keyring.former_keys()],  # "OPs accept [expired] ID Tokens"
+        issuer=runtime.settings.issuer,
+        algorithms=runtime.settings.signing_algorithms,
+    )
+
+
+def seal(runtime: Runtime, asked: Asked) -> str:
+    """Return a request as a text that only this server can read or have made."""
+    sealed = runtime.master.seal(PURPOSE, "", _encode(asked), os.urandom(12))
+    return base64.urlsafe_b64encode(sealed).decode().rstrip("=")
+
+
+def unseal(runtime: Runtime, text: str | None) -> Asked:
+    """Return the request of a sealed text; for anything else, or one of long ago, that of nobody."""
+    try:
+        sealed = base64.urlsafe_b64decode((text or "") + "=" * (-len(text or "") % 4))
+        asked = _decode(runtime.master.open(PURPOSE, "", sealed))
+    except ValueError:
+        return NOBODY
+    return asked if 0 <= runtime.now() - asked.at < LIFETIME else NOBODY
+
+
+async def decide(runtime: Runtime, asked: Asked, session: Session | None) -> Decided:
+    """Decide what a request comes to for the session of a browser."""
+    client = await client_registry.find(runtime, asked.client_id) if asked.client_id else None
+    if client is not None and client.disabled_at is not None:
+        client = None
+    decision = rules.decide(
+        asked.parameters,
+        client,
+        asked.hint,
+        session_sids=(subjects.session_for(runtime, client, session.id),)
+        if session is not None and client is not None
+        else (),
+        session_subject=_subject(runtime, client, session) if session is not None else None,
+    )
+    return Decided(decision.confirm, decision.location, client)
+
+
+def _subject(runtime: Runtime, client: Client | None, session: Session) -> str:
+    return session.user_id if client is None else subjects.subject_for(runtime, client, session.user_id)
+
+
+async def end(runtime: Runtime, session: Session, *, everywhere: bool) -> list[str]:
+    """End a session, or all of its person; return the addresses that its browser is to load (Front-Channel Logout §3)."""
+    if everywhere:
+        await sessions.end_all(runtime, session.user_id, actor=session.user_id)
+    else:
+        await sessions.end(runtime, session)
+    frames = [
+        frontchannel_address(uri, runtime.settings.issuer, _sid(runtime, session, client))
+        for client in await runtime.database.read(logout_notices.list_clients, session.id)
+        if (uri := client.frontchannel_logout_uri) is not None
+    ]
+    if len(frames) > MAX_FRAMES:
+        log.warning("logout.frames_left_out", session=session.id, left_out=len(frames) - MAX_FRAMES)
+    return frames[:MAX_FRAMES]
+
+
+def _sid(runtime: Runtime, session: Session, client: Client) -> str | None:
+    if not client.frontchannel_logout_session_required:
+        return None
+    return subjects.session_for(runtime, client, session.id)

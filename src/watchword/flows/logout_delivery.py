@@ -1,0 +1,85 @@
+"""OpenID Connect Back-Channel Logout 1.0 §2.5: logout tokens on their way to clients.
+
+Theory of operation. The notices are in the database, written by the transaction that ended the session; this takes those that are
+due, makes a fresh token for each and sends it through the hardened fetch: bounded in time and size, no redirects, no private
+networks. A client that does not take one is left alone for longer each time, with all that waits for it, and after the last attempt
+an event says that it was not told. Nobody who signs out waits for any of this.
+"""
+
+import asyncio
+import os
+
+from watchword import fetch
+from watchword.flows import client_registry, subjects
+from watchword.flows.runtime import Runtime
+from watchword.jose import jwt
+from watchword.oauth import logout
+from watchword.oauth.clients import Client
+from watchword.store import logout_notices as store
+from watchword.store.logout_notices import Notice
+from watchword.telemetry import count, log
+
+# Seconds between the attempts; after one more than there are pauses a notice is given up.
+PAUSES = (10, 60, 300, 900, 3600, 3 * 3600, 6 * 3600)
+
+
+async def deliver_due(runtime: Runtime) -> None:
+    """Deliver every notice that is due, some at a time, and give up those whose time is over."""
+    if not await runtime.database.read(store.is_notice_due, runtime.now()):
+        return
+    while claimed := await runtime.database.write(store.claim_notices, runtime.now()):
+        await asyncio.gather(*(_deliver(runtime, notice) for notice in claimed))
+    while await runtime.database.write(store.give_up_expired, runtime.now()):
+        log.warning("logout.expired")
+
+
+async def _deliver(runtime: Runtime, notice: Notice) -> None:
+    client = await client_registry.find(runtime, notice.client_id)
+    if client is None or client.disabled_at is not None or client.backchannel_logout_uri is None:
+        await runtime.database.write(store.forget_notice, notice)
+        return
+    reason = await _send(runtime, client, client.backchannel_logout_uri, notice)
+    if reason is None:
+        count("logout_notices", outcome="delivered")
+        await runtime.database.write(store.forget_notice, notice)
+    else:
+        await _postpone(runtime, notice, reason)
+
+
+async def _send(runtime: Runtime, client: Client, address: str, notice: Notice) -> str | None:
+    """Send a logout token; return None when the client took it, else why not."""
+    form = {"logout_token": make_token(runtime, client, notice)}
+    try:
+        answer = await fetch.post_form(address, form, allow_loopback=runtime.settings.fetch_allow_loopback)
+    except fetch.FetchError as error:
+        return error.reason
+    return None if 200 <= answer.status < 300 else f"answered {answer.status}"  # §2.8
+
+
+def make_token(runtime: Runtime, client: Client, notice: Notice) -> str:
+    """Return the logout token of a notice (§2.4), signed as the client's ID tokens are; each attempt has its own `jti`."""
+    algorithm = client.id_token_signed_response_alg or client.signing_algorithm(
+        runtime.settings.signing_algorithms
+    )
+    claims = logout.logout_token_claims(
+        issuer=runtime.settings.issuer,
+        client_id=client.client_id,
+        subject=subjects.subject_for(runtime, client, notice.user_id),
+        sid=subjects.session_for(runtime, client, notice.session_id),
+        jti=os.urandom(16).hex(),
+        now=runtime.now(),
+    )
+    return jwt.encode(runtime.keyring.signing_key(algorithm), claims, logout.LOGOUT_TOKEN_TYPE)
+
+
+async def _postpone(runtime: Runtime, notice: Notice, reason: str) -> None:
+    final = notice.attempts > len(PAUSES)
+    count("logout_notices", outcome="given up" if final else "postponed")
+    log.warning(
+        "logout.not_taken", client=notice.client_id, attempts=notice.attempts, final=final, reason=reason
+    )
+    if final:
+        await runtime.database.write(store.give_up_notice, notice, reason=reason, now=runtime.now())
+    else:
+        next_at = runtime.now() + PAUSES[notice.attempts - 1]
+        await runtime.database.write(store.postpone_notices, notice, next_at)

@@ -67,7 +67,8 @@ def configured(runtime: Runtime, name: str) -> Upstream:
     raise OAuthError("not_found", "There is no such provider here.")
 
 
-async def _provider(runtime: Runtime, settings: Upstream) -> Provider:
+async def provider_of(runtime: Runtime, settings: Upstream) -> Provider:
+    """Return what a configured provider says of itself; raise UpstreamRefused."""
     if settings.kind == "github" or settings.issuer is None:
         return upstream_github.provider(settings.client_id)
     loopback = runtime.settings.fetch_allow_loopback
@@ -106,7 +107,7 @@ async def begin(
     Raise UpstreamRefused.
     """
     settings = configured(runtime, name)
-    provider = await _provider(runtime, settings)
+    provider = await provider_of(runtime, settings)
     address, attempt = rules.begin(
         provider,
         redirect_uri=f"{runtime.settings.issuer}/upstream/{name}/callback",
@@ -138,7 +139,7 @@ async def finish(
     """Return what a provider's answer leads to; raise UpstreamRefused."""
     settings = configured(runtime, name)
     begun = _open(runtime, name, browser, sealed)
-    provider = await _provider(runtime, settings)
+    provider = await provider_of(runtime, settings)
     code = rules.check_callback(provider, begun.attempt if begun else None, parameters)
     if begun is None or not await _use(runtime, begun.attempt):
         raise UpstreamRefused("state", "used")
@@ -188,12 +189,12 @@ async def _check(
     runtime: Runtime, provider: Provider, attempt: Attempt, answer: rules.TokenAnswer
 ) -> Identity:
     try:
-        keys = await _keys(runtime, provider)
+        keys = await keys_of(runtime, provider)
         return rules.check_id_token(provider, attempt, answer, keys, now=runtime.now())
     except UpstreamRefused as refused:
         if refused.detail not in ("key", "signature"):
             raise
-    keys = await _keys(runtime, provider, fresh=True)  # rotated since they were fetched
+    keys = await keys_of(runtime, provider, fresh=True)  # rotated since they were fetched
     return rules.check_id_token(provider, attempt, answer, keys, now=runtime.now())
 
 
@@ -209,7 +210,8 @@ async def _completed(
     return rules.read_userinfo(fetched.body, identity)
 
 
-async def _keys(runtime: Runtime, provider: Provider, *, fresh: bool = False) -> list[jwk.Key]:
+async def keys_of(runtime: Runtime, provider: Provider, *, fresh: bool = False) -> list[jwk.Key]:
+    """Return a provider's keys, fetched anew if asked to; raise UpstreamRefused."""
     if provider.jwks_uri is None:
         raise UpstreamRefused("discovery", "jwks_uri")
     document = await _document(runtime, provider.jwks_uri, fresh=fresh)

@@ -1,0 +1,71 @@
+"""OpenID Connect Back-Channel Logout 1.0 §2.6, as a relying party: a provider says that somebody has signed out there.
+
+The sessions here that came from that session end, and with them whatever a sign-out would end: our own clients are told in turn. A
+token counts once, over all nodes; its use and the end of the sessions are one transaction.
+"""
+
+import hashlib
+
+from watchword.credentials.upstream import Provider, UpstreamRefused
+from watchword.flows import upstream
+from watchword.flows.runtime import Runtime
+from watchword.jose.jwk import Key
+from watchword.oauth import logout
+from watchword.oauth.errors import OAuthError
+from watchword.oauth.logout import LogoutToken
+from watchword.ratelimit import LocalBuckets
+from watchword.store import sessions
+from watchword.telemetry import count
+
+# Anybody may send a token that names an unknown key: the provider's keys are fetched anew for it twice a minute at most.
+FRESH_KEYS = LocalBuckets(capacity=2, per_second=1 / 30)
+
+
+async def receive(runtime: Runtime, name: str, token: str) -> None:
+    """End the sessions that a provider's logout token speaks of; raise `invalid_request`, or `not_found` for no such provider."""
+    settings = upstream.configured(runtime, name)
+    if settings.kind == "github" or settings.issuer is None:
+        raise OAuthError("not_found", "This provider sends no logout tokens.")
+    try:
+        provider = await upstream.provider_of(runtime, settings)
+        checked = await _check(runtime, name, provider, token)
+    except UpstreamRefused as refused:
+        raise OAuthError(
+            "temporarily_unavailable",
+            "The provider's keys cannot be read: try again.",
+            detail=f"{refused.reason} {refused.detail}",
+            retry_after=30,
+        ) from None
+    ended = await runtime.database.write(
+        sessions.end_sessions_from,
+        provider.issuer,
+        used=hashlib.sha256(f"logout token\n{provider.issuer}\n{checked.jti}".encode()).digest(),
+        used_until=checked.expires_at,
+        subject=checked.subject or "",
+        sid=checked.sid or "",
+        now=runtime.now(),
+    )
+    if ended is None:  # §2.6 (8)
+        raise OAuthError("invalid_request", "The logout token was used before.", field="logout_token")
+    count("upstream_logouts", name)
+
+
+async def _check(runtime: Runtime, name: str, provider: Provider, token: str) -> LogoutToken:
+    try:
+        return _read(runtime, provider, token, await upstream.keys_of(runtime, provider))
+    except OAuthError as error:
+        unknown_key = error.detail in ("logout token: key", "logout token: signature")
+        if not unknown_key or FRESH_KEYS.take(name, runtime.clock()):
+            raise
+    return _read(runtime, provider, token, await upstream.keys_of(runtime, provider, fresh=True))
+
+
+def _read(runtime: Runtime, provider: Provider, token: str, keys: list[Key]) -> LogoutToken:
+    return logout.check_logout_token(
+        token,
+        keys=keys,
+        issuer=provider.issuer,
+        client_id=provider.client_id,
+        algorithms=provider.algorithms,
+        now=runtime.now(),
+    )

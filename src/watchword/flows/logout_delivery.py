@@ -10,11 +10,11 @@ import asyncio
 import os
 
 from watchword import fetch
-from watchword.flows import client_registry, subjects
+from watchword.flows import client_answers, client_registry, subjects
 from watchword.flows.runtime import Runtime
-from watchword.jose import jwt
 from watchword.oauth import logout
 from watchword.oauth.clients import Client
+from watchword.oauth.errors import OAuthError
 from watchword.store import logout_notices as store
 from watchword.store.logout_notices import Notice
 from watchword.telemetry import count, log
@@ -48,19 +48,19 @@ async def _deliver(runtime: Runtime, notice: Notice) -> None:
 
 async def _send(runtime: Runtime, client: Client, address: str, notice: Notice) -> str | None:
     """Send a logout token; return None when the client took it, else why not."""
-    form = {"logout_token": make_token(runtime, client, notice)}
     try:
+        form = {"logout_token": await make_token(runtime, client, notice)}
         answer = await fetch.post_form(address, form, allow_loopback=runtime.settings.fetch_allow_loopback)
     except fetch.FetchError as error:
         return error.reason
+    except OAuthError as error:  # it wants encrypted tokens, and its key cannot be had
+        return error.description
     return None if 200 <= answer.status < 300 else f"answered {answer.status}"  # §2.8
 
 
-def make_token(runtime: Runtime, client: Client, notice: Notice) -> str:
-    """Return the logout token of a notice (§2.4), signed as the client's ID tokens are; each attempt has its own `jti`."""
-    algorithm = client.id_token_signed_response_alg or client.signing_algorithm(
-        runtime.settings.signing_algorithms
-    )
+async def make_token(runtime: Runtime, client: Client, notice: Notice) -> str:
+    """Return the logout token of a notice (§2.4), signed and encrypted as the client's ID tokens are (§2.6); each attempt has
+    its own `jti`. Raise `invalid_request` when it cannot be encrypted."""
     claims = logout.logout_token_claims(
         issuer=runtime.settings.issuer,
         client_id=client.client_id,
@@ -69,7 +69,7 @@ def make_token(runtime: Runtime, client: Client, notice: Notice) -> str:
         jti=os.urandom(16).hex(),
         now=runtime.now(),
     )
-    return jwt.encode(runtime.keyring.signing_key(algorithm), claims, logout.LOGOUT_TOKEN_TYPE)
+    return await client_answers.signed(runtime, client, "id_token", claims, logout.LOGOUT_TOKEN_TYPE)
 
 
 async def _postpone(runtime: Runtime, notice: Notice, reason: str) -> None:

@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import parse_qs, urlencode, urlsplit
 
@@ -39,7 +39,7 @@ def applications() -> Iterator[list[tuple[str, list[str]]]]:
     servers, made = [], []
     for _ in range(2):
         seen: list[str] = []
-        server = HTTPServer(("127.0.0.1", 0), type("Seen", (Application,), {"seen": seen}))
+        server = ThreadingHTTPServer(("127.0.0.1", 0), type("Seen", (Application,), {"seen": seen}))
         threading.Thread(target=server.serve_forever, daemon=True).start()
         servers.append(server)
         made.append((f"http://127.0.0.1:{server.server_port}", seen))

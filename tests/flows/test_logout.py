@@ -432,20 +432,32 @@ async def test_ad_07_a_disabled_or_deleted_person_has_nothing_left_at_once(ada: 
         await application(server, grant_types=[DEVICE], redirect_uris=[]),
     )
     own = await server.token(owner="ada")
-    begun = (await server.post("/device_authorization", device, scope="openid orders:read")).json()
-    await ada.open(f"/device?user_code={begun['user_code']}")
-    await ada.send({}, having="user_code")
-    await ada.send({"decision": "approve"}, having="user_code")
+    honest, pending = await approved(ada, device), await approved(ada, device)
+    assert (await poll(server, device, honest)).status_code == 200
     tokens, code = await connect(ada, client, OFFLINE), await code_for(ada, client, OFFLINE)
-    assert await is_alive(server, client, own.secret)
+    bearer = {"authorization": f"Bearer {own.secret}"}
+    assert (await server.http.get("/api/v1/tokens/self", headers=bearer)).status_code == 200
     await end(ada, how)
     assert not await is_signed_in(ada)
-    assert not await is_alive(server, client, own.secret)
+    assert (await server.http.get("/api/v1/tokens/self", headers=bearer)).status_code == 401
     assert not await is_alive(server, client, tokens["access_token"])
     assert (await refresh(server, client, tokens["refresh_token"])).json()["error"] == "invalid_grant"
     assert (await redeem(server, client, code)).json()["error"] == "invalid_grant"
-    polled = await server.post("/token", device, grant_type=DEVICE, device_code=begun["device_code"])
-    assert polled.json()["error"] == "invalid_grant"
+    assert (await poll(server, device, pending)).json()["error"] == "invalid_grant"
+
+
+async def approved(person: Person, client: Registered) -> str:
+    """Approve a device as a person does; return its device code."""
+    begun = (await person.server.post("/device_authorization", client, scope=OFFLINE)).json()
+    await person.open(f"/device?user_code={begun['user_code']}")
+    await person.send({}, having="user_code")
+    await person.send({"decision": "approve"}, having="user_code")
+    return str(begun["device_code"])
+
+
+async def poll(server: Server, client: Registered, device_code: str) -> httpx.Response:
+    """Ask for the tokens of an approved device code."""
+    return await server.post("/token", client, grant_type=DEVICE, device_code=device_code)
 
 
 async def test_the_last_page_loads_the_applications_that_want_it_and_its_policy_allows_no_other(

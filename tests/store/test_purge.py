@@ -203,6 +203,8 @@ async def test_no_table_grows_with_time(store: Store) -> None:
     after: list[dict[str, int]] = []
     for day in range(8):
         await work(database, day)
+        # leaves word to a client
+        await database.write(sessions.end_session, f"session {day}", actor="a", now=NOW + day * DAY)
         if day == 0:
             idle = {table for table, size in (await sizes(database)).items() if not size}
             assert not idle, (

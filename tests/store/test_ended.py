@@ -20,7 +20,7 @@ from watchword.store import (
     users,
 )
 from watchword.store.database import Database, Transaction
-from watchword.store.grants import Grant
+from watchword.store.grants import Bought, Grant
 from watchword.store.sessions import Session
 from watchword.store.users import User
 
@@ -81,6 +81,7 @@ async def test_a_session_takes_the_grants_with_it_that_live_in_it(database: Data
         created_at=NOW, started_at=NOW, last_used_at=NOW,
     )  # fmt: skip
     await database.write(grants.create_grant, lasting, code=b"c2", request="{}", expires_at=NOW + 60)
+    await database.write(grants.redeem_code, b"c2", Bought(), NOW)  # offline access is one that was taken up
     await database.write(sessions.end_session, "s2", actor="a", now=NOW)
     assert await numbered(database) == {}, "another session"
     await database.write(sessions.end_session, "s1", actor="a", now=NOW)

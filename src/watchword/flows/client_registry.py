@@ -133,10 +133,7 @@ def to_client(
     _check_method(given, fapi)
     for uri in (*given.redirect_uris, *given.post_logout_redirect_uris):
         redirect_uri.check_registered(uri, given.application_type)
-    if given.backchannel_logout_uri is not None:
-        logout_addresses.check_backchannel(given.backchannel_logout_uri)
-    if given.frontchannel_logout_uri is not None:
-        logout_addresses.check_frontchannel(given.frontchannel_logout_uri, given.redirect_uris)
+    _check_logout(given)
     scope = parse_scope(given.scope)
     if given.token_endpoint_auth_method == "none" and any(is_reserved(token) for token in scope):
         raise _bad("scope", "A public client cannot hold a scope over this server.")
@@ -223,6 +220,13 @@ def _check_grants(given: ClientInput, grants: tuple[str, ...]) -> None:
         raise _bad("grant_types", "The client_credentials grant needs a client that can authenticate.")
     if not given.require_pkce and given.token_endpoint_auth_method == "none":  # RFC 9700 §2.1.1
         raise _bad("require_pkce", "PKCE cannot be switched off for a public client.")
+
+
+def _check_logout(given: ClientInput) -> None:
+    if given.backchannel_logout_uri is not None:
+        logout_addresses.check_backchannel(given.backchannel_logout_uri)
+    if given.frontchannel_logout_uri is not None:
+        logout_addresses.check_frontchannel(given.frontchannel_logout_uri, given.redirect_uris)
 
 
 def _check_method(given: ClientInput, fapi: bool) -> None:

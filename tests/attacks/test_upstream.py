@@ -249,6 +249,10 @@ async def test_who_only_ever_comes_by_a_provider_signs_in_anew_before_a_change(
     assert grace.page is not None
     address = grace.page.text.split('href="')
     onward = next(part.split('"')[0] for part in address if "/upstream/hub" in part.split('"')[0])
+    asked = (await grace.http.get(onward)).headers["location"]
+    assert parse_qs(urlsplit(asked).query)["prompt"] == ["login"], (
+        "the provider's own session does not answer"
+    )
     assert await come_back(grace, await begin(grace, provider, onward)) == "/account/passkeys"
 
 

@@ -100,11 +100,11 @@ async def _document(runtime: Runtime, url: str, *, fresh: bool = False) -> bytes
 
 
 async def begin(
-    runtime: Runtime, name: str, browser: str, back: str, *, link_to: str = ""
+    runtime: Runtime, name: str, browser: str, back: str, *, link_to: str = "", anew: bool = False
 ) -> tuple[str, bytes]:
     """Return the address to send a browser to, and the sealed attempt for its cookie; `link_to` is whose account is to be linked.
 
-    Raise UpstreamRefused.
+    With `anew` the provider is asked to prove again who is there. Raise UpstreamRefused.
     """
     settings = configured(runtime, name)
     provider = await provider_of(runtime, settings)
@@ -112,6 +112,7 @@ async def begin(
         provider,
         redirect_uri=f"{runtime.settings.issuer}/upstream/{name}/callback",
         random=os.urandom(rules.RANDOM_BYTES),
+        prompt="login" if anew and settings.kind == "openid" else None,
     )
     begun = Begun(name, attempt, back, runtime.now(), link_to)
     return address, runtime.master.seal("upstream", browser, _encode(begun), os.urandom(12))

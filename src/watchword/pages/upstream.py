@@ -69,8 +69,10 @@ async def unlink(request: Request) -> Response:
 async def _send(request: Request, name: str, back: str, *, link_to: str = "") -> Response:
     runtime = request.runtime
     value, fresh = browser.ensure_browser(request)
+    # Who is signed in already comes to prove it again: a provider's own session must not answer for them.
+    anew = await visit.current(request) is not None
     try:
-        address, sealed = await upstream.begin(runtime, name, value, back, link_to=link_to)
+        address, sealed = await upstream.begin(runtime, name, value, back, link_to=link_to, anew=anew)
     except UpstreamRefused as refused:
         return await _failed(request, name, refused, back)
     cookie = browser.set_cookie(runtime.settings, ATTEMPT_COOKIE, _text(sealed), LIFETIME)

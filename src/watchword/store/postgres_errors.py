@@ -18,7 +18,8 @@ OPENING: tuple[type[Exception], ...] = (*FAILURES, ValueError, OverflowError)
 # Classes of SQLSTATE that say something about the server, not about the statement: connection, read-only or ended transaction,
 # authorization, catalogue, resources, locks, intervention, system, damage.
 _SERVER_CLASSES = frozenset({"08", "25", "28", "3D", "53", "55", "57", "58", "XX"})
-_CONFLICTS = frozenset({"40001", "40P01"})
+# Serialization, deadlock, and a unique value that another transaction wrote after this one had looked: it finds it the next time.
+_CONFLICTS = frozenset({"40001", "40P01", "23505"})
 _WRONG_SERVER = frozenset({"25006", "25P03", "57P01", "57P02", "57P03"})
 # At COMMIT these say for certain that nothing was done.
 _ROLLED_BACK = frozenset({"23", "40"})

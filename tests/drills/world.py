@@ -33,7 +33,6 @@ class Node:
     port: int
     workers: int
     variables: Mapping[str, str] = field(default_factory=dict)
-    prefix: tuple[str, ...] = ()  # a program that runs the server, such as faketime
     process: "subprocess.Popen[bytes] | None" = None
 
     @property
@@ -49,7 +48,7 @@ class Node:
     def start(self, *, wait: bool = True, **variables: str) -> float:
         """Start the node; return after how many seconds it could commit a write."""
         begun = time.monotonic()
-        command = [*self.prefix, sys.executable, "-m", "watchword", "serve", "--port", str(self.port)]
+        command = [sys.executable, "-m", "watchword", "serve", "--port", str(self.port)]
         command += ["--workers", str(self.workers), "--issuer", self.world.issuer]
         with self.log.open("ab") as stream:
             self.process = subprocess.Popen(

@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 import msgspec
 
 MAX_VALUE = 400
-MAX_LINE = select.PIPE_BUF  # what a pipe takes wholly or not at all
+MAX_LINE = 4096  # what a pipe of Linux takes wholly or not at all
 LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 # Identifiers such as `client_` and 32 hexadecimal digits are no secrets, and operators look for them.
 _CREDENTIAL = re.compile(

@@ -1,12 +1,15 @@
 """F-02: the process dies exactly between two steps, by name; what it left is done or not done, and clients come through by asking again."""
 
 import random
+import subprocess
+import sys
 import time
 from pathlib import Path
 
 import pytest
 from tests.drills.conftest import Drill
 from tests.drills.world import new_world
+from tests.fixtures.servers import environment
 
 from watchword.store import faults
 
@@ -26,6 +29,19 @@ def test_every_fail_point_is_covered_by_name() -> None:
     covered = {step.partition("/")[0] for step in STEPS}
     assert covered == faults.POINTS.keys() - {"migration.applied"}
     assert set(QUICK) <= set(STEPS)
+
+
+@pytest.mark.parametrize(
+    "text", ["nonsense=exit", "code.consumed", "code.consumed=explode", "code.consumed=exit@x"]
+)
+def test_what_is_no_fail_point_stops_the_start_and_is_named(tmp_path: Path, text: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "watchword", "serve"],
+        cwd=tmp_path, env=environment() | {"WATCHWORD_FAULT": text}, capture_output=True, text=True, check=False, timeout=60,
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert text in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def die_at(steps: tuple[str, ...], address: str, drill: Drill, folder: Path, seed: int) -> None:

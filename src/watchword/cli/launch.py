@@ -15,6 +15,7 @@ import msgspec
 from watchword import settings as settings_module
 from watchword.flows import start
 from watchword.settings import PREFIX, Settings, SettingsError, check_exposure, with_issuer
+from watchword.store import faults
 from watchword.store.database import StorageUnavailable
 
 OPTIONS: Mapping[str, type] = {
@@ -73,10 +74,10 @@ def serve(options: Mapping[str, object]) -> int:
         settings = with_issuer(settings)
         if settings.fetch_allow_loopback:
             say(f"{_red('WARNING:')} {LOOPBACK_WARNING}")
-        if PREFIX + "FAULT" in os.environ:
+        if faults.parse(os.environ.get(PREFIX + "FAULT")):
             say(f"{_red('WARNING:')} {FAULT_WARNING}")
         link = prepare(settings)
-    except SettingsError as error:
+    except ValueError as error:  # a SettingsError, or fail-points that are none
         return _failed(2, str(error))
     except StorageUnavailable as error:
         return _failed(1, error.reason)

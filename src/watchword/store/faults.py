@@ -46,15 +46,23 @@ class _Fault:
 _armed: dict[str, _Fault] = {}
 
 
-def arm(specification: str | None) -> None:
-    """Arm the fail-points of a specification; raise ValueError when it names none."""
-    _armed.clear()
+def parse(specification: str | None) -> dict[str, _Fault]:
+    """Read a specification; raise ValueError when it names no fail-point."""
+    found = {}
     for part in filter(None, (specification or "").split(",")):
-        found = _SPECIFICATION.fullmatch(part.strip())
-        if found is None or found[1] not in POINTS:
+        read = _SPECIFICATION.fullmatch(part.strip())
+        if read is None or read[1] not in POINTS:
             raise ValueError(f"WATCHWORD_FAULT: {part!r} is no fail-point=action; see watchword.store.faults")
-        name = f"{found[1]}/{found[2]}" if found[2] else found[1]
-        _armed[name] = _Fault(found[3], float(found[4] or 0), int(found[5] or 0))
+        name = f"{read[1]}/{read[2]}" if read[2] else read[1]
+        found[name] = _Fault(read[3], float(read[4] or 0), int(read[5] or 0))
+    return found
+
+
+def arm(specification: str | None) -> None:
+    """Arm the fail-points of a specification, and no others; raise ValueError when it names none."""
+    parsed = parse(specification)
+    _armed.clear()
+    _armed.update(parsed)
 
 
 def reach(name: str, operation: object = "") -> None:

@@ -202,35 +202,15 @@ class Patroni:
             ]
         return pids
 
-    def kill_postgres(self, member: Member) -> None:
-        """Kill the primary's PostgreSQL; its Patroni lives."""
-        for pid in self.processes_of(member)[:-2]:
-            send(pid, signal.SIGKILL)
-
     def kill(self, member: Member) -> None:
         """Kill PostgreSQL and Patroni, as the loss of the machine would."""
         for pid in self.processes_of(member):
             send(pid, signal.SIGKILL)
 
-    def restart(self, member: Member) -> None:
-        """Start a member's Patroni anew; its PostgreSQL goes on."""
-        for pid in self.processes_of(member)[-2:]:
-            send(pid, signal.SIGKILL)
-        self.run(member)
-
-    def freeze(self, member: Member) -> list[int]:
-        """Stop every process of a member; return them, to be woken."""
-        pids = self.processes_of(member)
-        for pid in pids:
-            send(pid, signal.SIGSTOP)
-        return pids
-
     def stop(self) -> None:
         """End everything."""
         for member in self.members:
             pids = self.processes_of(member)
-            for pid in pids:
-                send(pid, signal.SIGCONT)
             for pid in pids:
                 send(pid, signal.SIGKILL)
         import psutil

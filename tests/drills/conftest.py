@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,6 +63,14 @@ class Drill:
         """Return the load, to be entered."""
         return Load(world, self.ledger, walkers, seed)
 
+    def acknowledge(self, number: int = 40, patience: float = 90.0) -> None:
+        """Wait until so many more operations were acknowledged, however slow the machine is."""
+        wanted = self.ledger.counts().get("acked", 0) + number
+        deadline = time.monotonic() + patience
+        while self.ledger.counts().get("acked", 0) < wanted:
+            assert time.monotonic() < deadline, self.ledger.counts()
+            time.sleep(0.05)
+
     def report(self, **figures: float) -> None:
         """Say what was done, for docs/reliability.md."""
         shown = " ".join(f"{name}={value:.4g}" for name, value in (figures | self.ledger.counts()).items())
@@ -70,7 +79,7 @@ class Drill:
 
     def assert_sound(self, world: World, load: Load) -> None:
         """Check every invariant, and that there was something to check."""
-        assert self.ledger.counts().get("acked", 0) > 20, self.ledger.counts()
+        assert self.ledger.counts().get("acked", 0) >= 40, self.ledger.counts()
         found = check(world, load, self.ledger, sample=200 if HEAVY else 12)
         assert not found, "\n".join(found[:20])
 

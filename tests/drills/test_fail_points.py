@@ -3,7 +3,6 @@
 import random
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -51,14 +50,14 @@ def die_at(steps: tuple[str, ...], address: str, drill: Drill, folder: Path, see
         node = world.node(workers=1)
         node.start()
         with drill.load(world, 2, seed=seed) as load:
-            time.sleep(1)
+            drill.acknowledge()
             node.kill()
             for step in steps:
                 node.start(wait=False, WATCHWORD_FAULT=f"{step}=exit@{chance.randint(1, 3)}")
                 assert node.process is not None
                 assert node.process.wait(PATIENCE) == -9, f"{step} was not met: {node.log.read_text()[-500:]}"
             node.start()
-            time.sleep(0.5)
+            drill.acknowledge(10)
         drill.assert_sound(world, load)
 
 

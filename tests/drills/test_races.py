@@ -18,6 +18,7 @@ from tests.drills.world import REDIRECT, Node, World, new_world, send
 ROUNDS = 60 if HEAVY else 4
 AT_ONCE = 16
 LATE = 1.0
+HTTP = httpx.Client(timeout=30)
 
 
 @pytest.fixture(scope="module", params=KINDS)
@@ -40,7 +41,7 @@ def many(world: World, path: str, form: dict[str, str]) -> list[httpx.Response]:
     auth = (world.client_id, world.client_secret)
 
     def one(n: int) -> httpx.Response:
-        return httpx.post(world.nodes[n % 2].address + path, data=form, auth=auth, timeout=30)
+        return HTTP.post(world.nodes[n % 2].address + path, data=form, auth=auth)
 
     with ThreadPoolExecutor(AT_ONCE) as pool:
         return list(pool.map(one, range(AT_ONCE)))
@@ -49,7 +50,7 @@ def many(world: World, path: str, form: dict[str, str]) -> list[httpx.Response]:
 def is_active(world: World, node: Node, token: str) -> bool:
     """Ask one node whether a token is alive."""
     auth = (world.client_id, world.client_secret)
-    answer = httpx.post(f"{node.address}/introspect", data={"token": token}, auth=auth, timeout=30)
+    answer = HTTP.post(f"{node.address}/introspect", data={"token": token}, auth=auth)
     assert answer.status_code == 200, answer.text
     return bool(answer.json()["active"])
 
@@ -102,11 +103,11 @@ def test_f_03_after_a_revocation_no_refresh_gives_life(world: World, drill: Dril
 
         def one(n: int, token: str = known.refresh) -> httpx.Response:
             if n == 3:
-                return httpx.post(
+                return HTTP.post(
                     world.nodes[0].address + "/revoke", data={"token": token}, auth=auth, timeout=30
                 )
             form = {"grant_type": "refresh_token", "refresh_token": token}
-            return httpx.post(world.nodes[n % 2].address + "/token", data=form, auth=auth, timeout=30)
+            return HTTP.post(world.nodes[n % 2].address + "/token", data=form, auth=auth)
 
         with ThreadPoolExecutor(8) as pool:
             answers = list(pool.map(one, range(8)))
@@ -118,7 +119,7 @@ def test_f_03_after_a_revocation_no_refresh_gives_life(world: World, drill: Dril
             assert not any(is_active(world, node, token) for node in world.nodes)
         for token in {known.refresh, *(one["refresh_token"] for one in made)}:
             form = {"grant_type": "refresh_token", "refresh_token": token}
-            assert httpx.post(world.nodes[1].address + "/token", data=form, auth=auth).status_code == 400
+            assert HTTP.post(world.nodes[1].address + "/token", data=form, auth=auth).status_code == 400
 
 
 def test_f_21_a_node_that_wakes_serves_nothing_that_was_revoked_meanwhile(world: World, drill: Drill) -> None:
@@ -131,7 +132,7 @@ def test_f_21_a_node_that_wakes_serves_nothing_that_was_revoked_meanwhile(world:
             assert is_active(world, sleeper, token), "every worker of it remembers the token as good"
         for pid in sleeper.worker_pids():
             send(pid, signal.SIGSTOP)
-        revoked = httpx.post(f"{awake.address}/revoke", data={"token": token}, auth=auth, timeout=30)
+        revoked = HTTP.post(f"{awake.address}/revoke", data={"token": token}, auth=auth)
         assert revoked.status_code == 200
         time.sleep(LATE)
         for pid in sleeper.worker_pids():

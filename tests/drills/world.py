@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import http.client
 import os
 import signal
 import subprocess
@@ -11,7 +12,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import httpx
 import psutil
 from tests.fixtures.browser import PASSWORD
 from tests.fixtures.servers import environment, free_port
@@ -72,8 +72,10 @@ class Node:
 
     def is_ready(self) -> bool:
         """Whether it says that it can commit a write."""
-        with contextlib.suppress(httpx.HTTPError):
-            return httpx.get(f"{self.address}/readyz", timeout=2).status_code == 200
+        connection = http.client.HTTPConnection("localhost", self.port, timeout=2)
+        with contextlib.suppress(OSError, http.client.HTTPException), contextlib.closing(connection):
+            connection.request("GET", "/readyz")
+            return connection.getresponse().status == 200
         return False
 
     def worker_pids(self) -> list[int]:

@@ -18,7 +18,7 @@ from tests.fixtures.servers import free_port
 from tests.interop.relying_party import CALLBACK, RelyingParty, Visitor
 
 from watchword.app import App
-from watchword.flows import people
+from watchword.flows import logout_delivery, people
 from watchword.settings import Settings
 from watchword.testing.clock import Clock
 from watchword.testing.loopback import LoopbackServer
@@ -64,6 +64,10 @@ class Provider:
     browser: Visitor
     documents: Documents
     tls: ssl.SSLContext
+
+    def deliver(self) -> None:
+        """Have the server tell its clients who was signed out, as its jobs do."""
+        self.live.run(logout_delivery.deliver_due(self.live.runtime))
 
     def register(self, **metadata: Any) -> httpx.Response:
         """Send a registration as the suite does."""

@@ -1,5 +1,6 @@
 """Apache with mod_auth_openidc against the server: as the provider that signs people in, and as the issuer of an API's tokens."""
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -101,3 +102,29 @@ def test_it_refuses_what_was_revoked(
     revoked = installation.http.post("/revoke", data={"token": token}, auth=tuple(proof.values()))  # type: ignore[arg-type]  # two of them
     assert revoked.status_code == 200
     assert httpd.http.get(api, headers=bearer(token)).status_code == 401
+
+
+def test_it_takes_a_person_out_of_the_server(httpd: Apache, person: Visitor) -> None:
+    sign_in(httpd, person, httpd.application)
+    left = httpd.http.get(
+        f"{httpd.application}/app/callback", params={"logout": f"{httpd.application}/orders.txt"}
+    )
+    assert left.status_code == 302, httpd.log()
+    person.filled["decision"] = "sign_out"
+    answer = person.go(left.headers["location"])
+    assert answer.target == f"{httpd.application}/orders.txt"
+    assert "/sign-in" in person.http.get("/account").headers["location"], "the session is over"
+    assert httpd.http.get(f"{httpd.application}/app/page.txt").status_code == 302
+
+
+def test_it_hears_by_the_back_channel_that_a_person_left(httpd: Apache, person: Visitor) -> None:
+    sign_in(httpd, person, httpd.application)
+    page = f"{httpd.application}/app/page.txt"
+    assert httpd.http.get(page).status_code == 200
+    person.filled["decision"] = "sign_out"
+    person.walk("/sign-out")
+    for _ in range(100):
+        if httpd.http.get(page).status_code == 302:
+            return
+        time.sleep(0.1)
+    pytest.fail(f"the session at Apache lives on: {httpd.log()}")

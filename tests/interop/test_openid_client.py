@@ -107,6 +107,13 @@ def test_it_registers_itself(openid_client: NodeProgram) -> None:
     assert found["metadata"]["client_name"] == "Newcomer"
 
 
+def test_it_signs_the_person_out(openid_client: NodeProgram, installation: Installation) -> None:
+    bye = "https://rp.example.com/bye"
+    client = installation.web_application(post_logout_redirect_uris=[bye])
+    found = openid_client.run("logout", **known(client), bye=bye)
+    assert found == {"back": f"{bye}?state=s-42", "silent": "login_required"}
+
+
 def test_it_hears_that_the_person_denied(node_software: Path, installation: Installation) -> None:
     denying = NodeProgram(node_software, "openid_client.mjs", installation, decision="deny")
     found = denying.run("denied", **known(installation.web_application()))

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from tests.fixtures.certificates import Pair
-from tests.interop import dynamic_modules, fapi_modules, fapi_signed_modules, openid_modules
+from tests.interop import dynamic_modules, fapi_modules, fapi_signed_modules, logout_modules, openid_modules
 from tests.interop.fapi_party import fapi_party
 from tests.interop.openid_provider import Provider, provider
 
@@ -44,6 +44,11 @@ def test_basic_and_form_post(op: Provider, module: str, response_mode: str | Non
 @pytest.mark.parametrize("module", dynamic_modules.DYNAMIC)
 def test_dynamic(op: Provider, module: str) -> None:
     dynamic_modules.DYNAMIC[module](op)
+
+
+@pytest.mark.parametrize("module", logout_modules.LOGOUT)
+def test_rp_initiated_and_back_channel_logout(op: Provider, module: str) -> None:
+    logout_modules.LOGOUT[module](op)
 
 
 def test_consent_to_a_stranger_whom_anybody_could_pretend_to_be_is_asked_for_every_time(op: Provider) -> None:

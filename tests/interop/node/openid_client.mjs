@@ -135,6 +135,17 @@ await run({
     return { metadata: config.clientMetadata(), subject: tokens.claims().sub }
   },
 
+  async logout(given) {
+    const config = await discover(given, client.ClientSecretBasic(given.secret))
+    const tokens = await signIn(config, 'openid')
+    const back = await visit(client.buildEndSessionUrl(config, {
+      id_token_hint: tokens.id_token,
+      post_logout_redirect_uri: given.bye,
+      state: 's-42',
+    }))
+    return { back: back.href, silent: await refused(signIn(config, 'openid', { parameters: { prompt: 'none' } })) }
+  },
+
   async denied(given) {
     const config = await discover(given, client.ClientSecretBasic(given.secret))
     return { error: await refused(signIn(config, 'openid')) }

@@ -1,14 +1,18 @@
 """Issuers that are not Watchword, and several in one guard: keys through rotation and outage, and nobody's word for another's."""
 
 import asyncio
+import json
+import time
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from tests.fixtures.other_issuer import OtherIssuer
 
-from watchword.guard import Guard, Principal, Refused, Trusted, keys
+from watchword.guard import Guard, Principal, Refused, Trusted, keys, verifier
 from watchword.guard.presented import Presented
-from watchword.jose import jwk
+from watchword.jose import jwk, jws
+from watchword.oauth import ended
 
 API = "https://api.example.com"
 
@@ -155,4 +159,44 @@ async def test_keys_can_be_named_where_there_are_no_metadata(other: OtherIssuer)
     other.documents.clear()
     guard = Guard(Trusted(issuer=other.issuer, jwks_uri=f"{other.issuer}/keys"), audience=API)
     assert (await ask(guard, other.token())).subject == "them"
+    await guard.close()
+
+
+@pytest.mark.parametrize(
+    ("says", "status"),
+    [
+        pytest.param({}, 200, id="a page that the issuer signed"),
+        pytest.param({"iss": "https://elsewhere.example.com"}, 503, id="another issuer's page"),
+        pytest.param({"iat": 1_000_000_000}, 503, id="an old page"),
+        pytest.param({"after": "feed.7"}, 503, id="a page that does not follow on what is known"),
+        pytest.param({"ended": [["not a mark!", 1]]}, 503, id="a malformed page"),
+        pytest.param({"typ": "at+jwt"}, 503, id="another kind of token"),
+        pytest.param({"key": jwk.generate("ES256", "first")}, 503, id="a page that a stranger signed"),
+    ],
+)
+async def test_the_feed_is_believed_only_with(
+    other: OtherIssuer, monkeypatch: pytest.MonkeyPatch, says: dict[str, Any], status: int
+) -> None:
+    other.documents["/.well-known/openid-configuration"]["watchword_revocations_endpoint"] = (
+        f"{other.issuer}/revocations"
+    )
+    page = {
+        "iss": other.issuer,
+        "iat": int(time.time()),
+        "after": "",
+        "position": "feed.1",
+        "more": False,
+        "ended": [],
+    }
+    said = page | {name: value for name, value in says.items() if name not in ("key", "typ")}
+    signed = jws.sign(
+        says.get("key", other.keys[0]), {"typ": says.get("typ", ended.TOKEN_TYPE)}, json.dumps(said).encode()
+    )
+    other.documents["/revocations"] = signed.encode()
+    monkeypatch.setattr(verifier, "PATIENCE", 3.0 if status == 200 else 0.5)
+    guard = Guard(other.issuer, audience=API, when_silent="refuse", silence=60)
+    if status == 200:
+        assert (await ask(guard, other.token())).subject == "them"
+    else:
+        assert await refusal(guard, other.token()) == status
     await guard.close()

@@ -60,6 +60,7 @@ class Feed:
         self._source = _Source(issuer, keys, self.ended, clock)
         self._lock = threading.Lock()
         self._home: object = None
+        self._begun = 0.0
         self._stop: weakref.finalize[[], Feed] | None = None
         background.heirs.add(self)
 
@@ -75,11 +76,11 @@ class Feed:
                 if self._home is not background.home():
                     following = background.begin(_follow(self._source))
                     self._stop = weakref.finalize(self, following.cancel)
-                    self._home = background.home()
+                    self._begun, self._home = time.monotonic(), background.home()
 
     async def settled(self, patience: float) -> bool:
-        """Wait until the feed can be trusted, or there is none; return False when that takes longer."""
-        until = time.monotonic() + patience
+        """Wait until the feed can be trusted, or there is none; return False when that takes longer from its beginning on."""
+        until = self._begun + patience
         while self.ended.is_silent:
             if time.monotonic() >= until:
                 return False

@@ -26,7 +26,7 @@ from watchword.oauth import ended, token_format
 
 LEEWAY = 5
 MAX_REMEMBERED = 10_000
-PATIENCE = 5.0  # seconds for which the first request waits until the revocation feed is followed
+PATIENCE = 5.0  # seconds for which the first requests wait until the revocation feed is followed
 
 WhenSilent = Literal["introspect", "refuse"]
 K = TypeVar("K")
@@ -136,7 +136,7 @@ class Verifier:
         known = self._verified(token, keys, kid)
         if self._ended.is_silent:
             self._feed.start()
-            if not await self._feed.settled(PATIENCE if self._ended.offered is None else 0):
+            if not await self._feed.settled(PATIENCE):
                 return await self._verify_in_silence(token, presented)
             if not self._still_stands(known):
                 raise Invalid(NOT_VALID)

@@ -40,6 +40,11 @@ EXPANDS = re.compile(
     r"ALTER TABLE \w+ ADD COLUMN \w+ (TEXT|BIGINT|BYTEA|DOUBLE PRECISION)( NOT NULL DEFAULT \S+)?(?: REFERENCES .*)?$",
     re.DOTALL,
 )
+# Statements that do more, and why the release before does not mind.
+HARMLESS = {
+    "UPDATE sessions SET idle_expires_at = expires_at WHERE idle_expires_at > expires_at": "a session ends at either date",
+    "DROP INDEX refresh_tokens_grant": "another index of the same migration begins with the same column",
+}
 
 
 @pytest.mark.parametrize(
@@ -52,7 +57,7 @@ def test_a_migration_only_adds_what_the_release_before_need_not_know(
     if name.startswith(migrate.CONTRACT):
         return
     for statement in body:
-        assert EXPANDS.match(statement.rstrip(";")), f"{number:04}: {statement}"
+        assert EXPANDS.match(statement) or statement.rstrip(";") in HARMLESS, f"{number:04}: {statement}"
         made = re.findall(r"CREATE UNIQUE INDEX \w+ ON (\w+)", statement)
         created = {table for one in body for table in re.findall(r"^CREATE TABLE (\w+)", one)}
         assert set(made) <= created, "a unique index on an old table refuses what old nodes write"

@@ -84,7 +84,7 @@ def test_canaries_are_nowhere_to_be_found(tmp_path: Path) -> None:
     assert "request.refused" in log or log
     for canary in canaries:
         assert secret_part(canary).encode() not in written
-        assert all(secret_part(canary) not in body for body in bodies)
+        assert not [body for body in bodies if secret_part(canary) in body]
 
 
 def test_lgx_2_a_hostile_name_is_one_line_in_the_log(tmp_path: Path) -> None:

@@ -36,16 +36,14 @@ async def status_of(server: Server, token: str) -> int:
     return status_list.from_claim(said["status_list"]).get(index)
 
 
-async def granted(server: Server, client: Client, number: int = 0) -> str:
+async def granted(server: Server, client: Client) -> str:
     """Return an access token of a person's grant to a client."""
     now = server.runtime.now()
     grant = Grant(
-        id=f"grant{number}", client_id=client.client_id, user_id="user_1", session_id="session_1", scope="a", audience="b",
+        id="grant0", client_id=client.client_id, user_id="user_1", session_id="session_1", scope="a", audience="b",
         claims="{}", created_at=now, started_at=now, last_used_at=now,
     )  # fmt: skip
-    await server.runtime.database.write(
-        grants.create_grant, grant, code=f"c{number}".encode(), request="{}", expires_at=now + 60
-    )
+    await server.runtime.database.write(grants.store_grant, grant)
     wanted = AccessGrant(
         client=client, subject="user_1", scope=("a",), audience=("https://api.example.com",), lifetime=300,
         grant_id=grant.id,

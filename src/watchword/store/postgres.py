@@ -27,6 +27,7 @@ from watchword.store.postgres_errors import (
     OPENING,
     is_conflict,
     is_definite,
+    is_duplicate,
     is_lost,
     is_unavailable,
     unavailable,
@@ -55,8 +56,8 @@ DURABLE = (
 class _Again(Exception):
     """Nothing was done, and another attempt is worth it."""
 
-    def __init__(self, error: StorageUnavailable) -> None:
-        super().__init__(error.reason)
+    def __init__(self, error: BaseException) -> None:
+        super().__init__(str(error))
         self.error = error
 
 
@@ -259,7 +260,8 @@ class PostgresDatabase:
         if lost and self._pool is not None:
             await self._pool.expire_connections()
         if is_conflict(error) or (lost and not sent):
-            raise _Again(unavailable(error)) from error
+            # A unique value that is there each time is the statement's fault in the end, and not the server's.
+            raise _Again(error if is_duplicate(error) else unavailable(error)) from error
         if is_unavailable(error):
             raise unavailable(error, unknown=sent) from error
         raise error

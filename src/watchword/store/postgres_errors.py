@@ -45,6 +45,11 @@ def is_conflict(error: BaseException) -> bool:
     return sqlstate(error) in _CONFLICTS or isinstance(error, asyncpg.InvalidCachedStatementError)
 
 
+def is_duplicate(error: BaseException) -> bool:
+    """Whether a unique value is there already."""
+    return sqlstate(error) == "23505"
+
+
 def is_lost(error: BaseException) -> bool:
     """Whether the connection ended or leads to a server that takes no writes: another connection may do."""
     if isinstance(error, TimeoutError | ValueError):

@@ -180,9 +180,11 @@ def page(
     brand, locale = branding_of(settings), locale_of(request, ui_locales)
     if _chosen(request) == locale:
         extra.append(set_cookie(settings, LANGUAGE_COOKIE, locale, BROWSER_LIFETIME))
+    # A refusal does not repeat the address that it refuses, nor whatever secret somebody put there (AP-08).
+    languages = [] if template == "error" else _languages(request, locale)
     html = render.render(
         template,
-        {"csrf": csrf_value(request, browser), "languages": _languages(request, locale), **context},
+        {"csrf": csrf_value(request, browser), "languages": languages, **context},
         locale=locale,
         branding=brand,
     )

@@ -12,14 +12,10 @@ PROBLEMS = {
 }
 
 
-# Links to other languages would repeat an address that was refused, and whatever secret somebody put into it (AP-08).
-NOT_REPEATED: dict[str, object] = {"languages": []}
-
-
 def page(request: Request, error: OAuthError, reference: str) -> Response:
     """Answer a refusal as a page, with what support finds it by; in development it says what to change."""
     issuer = request.runtime.settings.issuer
-    context = NOT_REPEATED | {
+    context = {
         "problem_name": PROBLEMS.get(error.code, "general"),
         "reference": reference,
         "links": {"home": f"{issuer}/sign-in"},
@@ -32,7 +28,7 @@ def page(request: Request, error: OAuthError, reference: str) -> Response:
 def expired(request: Request) -> Response:
     """Say that a link or a step has run out or was used."""
     issuer = request.runtime.settings.issuer
-    context = NOT_REPEATED | {
+    context = {
         "problem_name": "already_used",
         "reference": "link",
         "links": {"home": f"{issuer}/sign-in"},

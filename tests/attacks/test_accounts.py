@@ -10,7 +10,7 @@ import pytest_asyncio
 from tests.fixtures.people import PASSWORD, Person, letters, link_in
 from tests.fixtures.postgres import Store
 from tests.fixtures.servers import Server, open_server, together
-from tests.flows.test_people import EMAIL, OTHER, another, change_password, make, user_of
+from tests.flows.test_people import EMAIL, OTHER, add_totp, another, change_password, make, user_of
 
 from watchword.flows import account_changes, accounts, people, sign_up
 from watchword.flows.mail import Origin
@@ -226,6 +226,52 @@ async def test_lg_23_only_the_confirmed_address_counts_and_the_newest_wish(ada: 
     await ada.send({}, having="link")
     assert (await user_of(server)).email == "second@example.com"
     assert (await ada.open(links[1])).status_code == 404
+
+
+@pytest.mark.parametrize(
+    "change",
+    ["another password", "a reset", "the other sessions ended", "another address", "the account disabled"],
+)
+async def test_lg_23_a_wish_for_an_address_ends_with_what_throws_its_author_out(
+    ada: Person, change: str
+) -> None:
+    server, thief = ada.server, Person(ada.server, another(ada.server))
+    await thief.sign_in()
+    await thief.open("/account/email")
+    await thief.send({"email": "eve@example.net"})
+    link = await mailed(server, "eve@example.net", "/verify-email")
+    assert (await server.http.get(link)).status_code == 200, "the honest variant: it could be confirmed"
+    user = await user_of(server)
+    if change == "another password":
+        await ada.sign_in()
+        await change_password(ada, PASSWORD, OTHER)
+    elif change == "a reset":
+        await set_password(server, await reset_link(server))
+    elif change == "the other sessions ended":
+        await ada.sign_in()
+        await add_totp(ada, end_others="yes")
+    elif change == "another address":
+        changes = people.Changes(email="ada@example.org", email_verified=True)
+        await people.change(server.runtime, user, changes, actor="test")
+    else:
+        await account_changes.set_disabled(server.runtime, user.id, True, actor="test")
+    assert await account_changes.confirm_email(server.runtime, link.partition("link=")[2], HERE) == "gone"
+    assert (await user_of(server)).email != "eve@example.net"
+
+
+async def test_lg_23_an_address_that_is_somebodys_name_is_nobody_elses(server: Server) -> None:
+    await sign_up.request(server.runtime, "grace@example.com", HERE)
+    link = await mailed(server, "grace@example.com", "/sign-up")
+    grace = await sign_up.accept(server.runtime, link.partition("link=")[2], password=PASSWORD, name=None)
+    assert grace is not None
+    moved = people.Changes(email="grace@example.net", email_verified=True)
+    await people.change(server.runtime, grace, moved, actor="test")
+    eve = await make(server, "eve", "eve@example.com")
+    for address, outcome in (("grace@example.com", "taken"), ("eve@example.net", "changed")):
+        await account_changes.request_email(server.runtime, eve, address, HERE)
+        link = (await mailed(server, address, "/verify-email")).partition("link=")[2]
+        assert await account_changes.confirm_email(server.runtime, link, HERE) == outcome
+    assert (await Person(server, another(server)).sign_in("grace@example.com")).status_code == 200
 
 
 async def test_lg_23_an_address_goes_to_one_of_two_that_confirm_it_at_once(server: Server) -> None:

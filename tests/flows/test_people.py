@@ -83,7 +83,7 @@ async def session_of(server: Server, name: str = "ada") -> sessions.Session:
     return found[0]
 
 
-async def add_totp(person: Person) -> bytes:
+async def add_totp(person: Person, **more: str) -> bytes:
     """Set up an authenticator application; return its key."""
     await person.open("/account/second_factors/totp")
     assert person.page is not None
@@ -91,7 +91,7 @@ async def add_totp(person: Person) -> bytes:
     assert shown is not None, person.page.text[:3000]
     text = shown[1].replace(" ", "")
     key = base64.b32decode(text + "=" * (-len(text) % 8))
-    page = await person.send({"code": code_of(person.server, key)}, having="key")
+    page = await person.send({"code": code_of(person.server, key), **more}, having="key")
     assert "Your authenticator app is set up." in person.text, page.text[:1500]
     return key
 

@@ -79,7 +79,7 @@ async def confirm_email(runtime: Runtime, link: str, origin: Origin) -> str:
     """Set the address that a link confirms: "changed", "taken", "unknown" or "gone"."""
     found = await one_time.peek(runtime, link, VERIFY)
     user = await runtime.database.read(users.get_user, found.subject) if found else None
-    if found is None or user is None:
+    if found is None or user is None or user.disabled_at is not None:
         return "gone"
     email = str(found.data.get("email"))
     outcome = await runtime.database.write(

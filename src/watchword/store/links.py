@@ -53,6 +53,19 @@ async def peek_link(tx: Transaction, digest: bytes, purpose: str, now: int) -> L
     return _link(row) if row else None
 
 
+async def hold_link(tx: Transaction, digest: bytes, purpose: str, now: int) -> bool:
+    """Whether a link is live; then nobody else uses it up before this transaction has ended."""
+    # The row is written as it is, because a row that was only read is locked on SQLite and not on PostgreSQL.
+    row = await tx.one(
+        "UPDATE one_time_links SET used_at = NULL WHERE digest = $1 AND purpose = $2 AND used_at IS NULL AND expires_at > $3 "
+        "RETURNING digest",
+        digest,
+        purpose,
+        now,
+    )
+    return row is not None
+
+
 async def find_live_link(tx: Transaction, subject: str, purpose: str, now: int) -> Link | None:
     """Return what a live link of a subject is for; the link itself is known to its holder only."""
     row = await tx.one(

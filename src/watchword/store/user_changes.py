@@ -14,9 +14,11 @@ from watchword.store.users import get_user, set_password
 async def set_email(
     tx: Transaction, user_id: str, email: str, canonical_email: str, *, verified: bool, actor: str, now: int
 ) -> str:
-    """Set an account's address: "changed", "taken" by another account, or "unknown" account."""
+    """Set an account's address: "changed", "taken" as the address or the name of another account, or "unknown" account."""
     taken = await tx.one(
-        "SELECT id FROM users WHERE canonical_email = $1 AND id <> $2", canonical_email, user_id
+        "SELECT id FROM users WHERE (canonical_email = $1 OR canonical_username = $1) AND id <> $2",
+        canonical_email,
+        user_id,
     )
     if taken is not None:
         return "taken"
@@ -29,9 +31,16 @@ async def set_email(
     )
     if row is None:
         return "unknown"
-    await forget_links(tx, user_id, "reset_password")  # it was mailed to the address before (LG-21)
+    # What was mailed to the address before, and the wish for another one (LG-21, LG-23).
+    await _forget_mailed(tx, user_id)
+    await tx.run("DELETE FROM email_codes WHERE user_id = $1", user_id)
     await tx.record("user.email_changed", actor=actor, target=user_id, at=now, verified=verified)
     return "changed"
+
+
+async def _forget_mailed(tx: Transaction, user_id: str) -> None:
+    for purpose in ("reset_password", "verify_email"):
+        await forget_links(tx, user_id, purpose)
 
 
 async def verify_email(
@@ -46,19 +55,24 @@ async def verify_email(
 async def change_password(
     tx: Transaction, user_id: str, password_hash: str, *, but: str | None, actor: str, now: int
 ) -> list[str]:
-    """Set a password; with `but`, end every other session than that one. Trust in devices ends. Return the ended sessions."""
+    """Set a password; with `but`, end every other session than that one. Trust in devices ends. Return the ended sessions.
+
+    What was mailed before ends as well: whoever was here with the old password may have asked for an address of theirs (LG-23).
+    """
     if not await set_password(tx, user_id, password_hash, actor=actor, now=now):
         return []
     await forget_trust(tx, user_id)
-    await forget_links(tx, user_id, "reset_password")
+    await _forget_mailed(tx, user_id)
     return [] if but is None else await end_elsewhere(tx, user_id, but=but, actor=actor, now=now)
 
 
 async def end_elsewhere(tx: Transaction, user_id: str, *, but: str, actor: str, now: int) -> list[str]:
     """End every session of a person but one, and what applications were granted in others (LG-16); return the ended sessions.
 
-    Offline access is granted in a session as well and ends with the others: whoever knew the old password keeps nothing.
+    Offline access is granted in a session as well and ends with the others: whoever knew the old password keeps nothing, not even
+    the wish for another address.
     """
+    await forget_links(tx, user_id, "verify_email")
     ended = await end_sessions_of(tx, user_id, but=but, actor=actor, now=now)
     rows = await tx.all(
         "SELECT id FROM grants WHERE user_id = $1 AND session_id <> $2 AND ended_at IS NULL", user_id, but

@@ -3,7 +3,7 @@
 import msgspec
 
 from watchword.store.database import Row, Transaction
-from watchword.store.links import peek_link, use_link
+from watchword.store.links import hold_link, use_link
 
 
 class User(msgspec.Struct, frozen=True, kw_only=True):
@@ -171,9 +171,7 @@ async def create_owner(
     password_hash: str,
 ) -> str:
     """Use the one-time link of the first start up and make the owner, both or neither: "created", "link" or "taken"."""
-    if await count_admins(tx):
-        return "link"
-    if await peek_link(tx, link, "setup", user.created_at) is None:
+    if await count_admins(tx) or not await hold_link(tx, link, "setup", user.created_at):
         return "link"
     created = await create_user(
         tx,
@@ -202,7 +200,7 @@ async def create_by_link(
     password_hash: str,
 ) -> str:
     """Use a link up and make the account that it allows, both or neither: "created", "link" or "taken"."""
-    if await peek_link(tx, link, purpose, user.created_at) is None:
+    if not await hold_link(tx, link, purpose, user.created_at):
         return "link"
     created = await create_user(
         tx,

@@ -164,6 +164,21 @@ async def test_mf_05_a_recovery_code_works_once_and_never_after_new_ones(ada: Pe
     assert not any(code in ada.page.text for code in new), "never shown again"
 
 
+async def test_mf_05_the_owner_is_told_of_a_recovery_code_wherever_it_is_used(ada: Person) -> None:
+    server = ada.server
+    await add_totp(ada)
+    codes = await recovery_codes(ada)
+    assert await use_code(server, codes[0]) == "/account"
+    server.clock.advance(700)
+    await ada.open("/account/email")
+    assert ada.path == "/step-up"
+    await ada.open(f"{ada.page and ada.page.url}&method=recovery_code")
+    await ada.send({"code": codes[1]}, having="method")
+    assert ada.path == "/account/email"
+    told = [text for _, text in await letters(server) if "a recovery code was used" in text]
+    assert len(told) == 2, "at the sign-in and at the further proof"
+
+
 async def test_mf_05_recovery_codes_are_kept_as_digests(ada: Person) -> None:
     await add_totp(ada)
     codes = await recovery_codes(ada)

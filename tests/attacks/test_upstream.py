@@ -12,9 +12,10 @@ import pytest
 import pytest_asyncio
 from tests.fixtures.people import PASSWORD, Person, letters
 from tests.fixtures.servers import Server, open_server
-from tests.flows.test_people import EMAIL, another, make, session_of, user_of
+from tests.flows.test_people import EMAIL, OTHER, add_totp, another, code_of, make, session_of, user_of
 
-from watchword.flows import account_changes
+from watchword.credentials.upstream import Identity
+from watchword.flows import account_changes, upstream
 from watchword.jose import jwk, jwt
 from watchword.settings import Upstream
 
@@ -216,6 +217,73 @@ async def test_fd_01_linking_needs_a_fresh_proof_and_the_same_session(
     server.clock.advance(700)
     stale = await person.http.get(f"/upstream/hub?link={ticket}")
     assert "/step-up" in stale.headers["location"]
+
+
+async def test_mf_06_a_provider_is_linked_after_the_second_factor_only(
+    server: Server, provider: Provider
+) -> None:
+    ada = Person(server, another(server))
+    await ada.sign_in()
+    key = await add_totp(ada)
+    server.clock.advance(31)
+    person = Person(server, another(server))
+    await person.sign_in()
+    await person.send({"code": code_of(server, key), "remember": "yes"}, having="method")
+    await person.open("/sign-out")
+    await person.send({"decision": "sign_out"})
+    assert await come_back(person, await begin(person, provider)) == "/upstream/link"
+    await person.send({"password": PASSWORD}, having="identifier")
+    assert person.path == "/sign-in/second-factor", "that the browser is trusted does not spare it"
+    assert await sign_in(server, provider) == "/upstream/link", "nothing is linked by a password alone"
+    server.clock.advance(31)
+    await person.send({"code": code_of(server, key)}, having="method")
+    assert person.path == "/account", "the honest variant"
+    assert await sign_in(server, provider) == "/sign-in/second-factor", "linked, and no way around it"
+    assert any("another sign-in was connected" in text for _, text in await letters(server))
+
+
+async def test_mf_06_a_first_password_is_set_after_the_second_factor_only(
+    server: Server, provider: Provider
+) -> None:
+    provider.claims = {"sub": "g", "email": "grace@example.com", "email_verified": True}
+    grace = Person(server, another(server))
+    assert await come_back(grace, await begin(grace, provider)) == "/account"
+    key = await add_totp(grace)
+    server.clock.advance(31)
+    await grace.open("/sign-out")
+    await grace.send({"decision": "sign_out"})
+    await come_back(grace, await begin(grace, provider))
+    await grace.send({"code": code_of(server, key), "remember": "yes"}, having="method")
+    await grace.open("/sign-out")
+    await grace.send({"decision": "sign_out"})
+    assert await come_back(grace, await begin(grace, provider)) == "/account", "a trusted browser"
+    await grace.open("/account/password")
+    await grace.send({"new_password": OTHER}, having="csrf", index=-1)
+    assert grace.path == "/step-up"
+    server.clock.advance(31)
+    await grace.send({"code": code_of(server, key)}, having="method")
+    await grace.send({"new_password": OTHER}, having="csrf", index=-1)
+    assert "notice=password_changed" in str(grace.page and grace.page.url), "the honest variant"
+
+
+async def test_a_password_proves_nothing_where_passwords_are_not_taken(
+    provider: Provider, tmp_path: Path
+) -> None:
+    hub = Upstream(name="hub", title="The Hub", client_id="us", issuer=provider.issuer)
+    given: dict[str, Any] = {"mode": "development", "fetch_allow_loopback": True, "upstream": (hub,)}
+    async with open_server(tmp_path, sign_in_methods=(), **given) as server:
+        provider.now = server.clock
+        user = await make(server)
+        person = Person(server, another(server))
+        assert await come_back(person, await begin(person, provider)) == "/upstream/link"
+        fields = {"csrf": person.form()["csrf"], "password": PASSWORD, "decision": "link"}
+        assert (await person.http.post("/upstream/link", data=fields)).status_code == 401
+        identity = Identity(provider.issuer, "248289761001")
+        assert await upstream.link(server.runtime, user, identity)
+        assert await come_back(person, await begin(person, provider)) == "/account", "the honest variant"
+        server.clock.advance(700)
+        await person.open("/account/email")
+        assert person.path == "/sign-in"
 
 
 async def test_a_linked_provider_is_disconnected_unless_it_is_the_last_way_in(

@@ -57,7 +57,7 @@ async def change_password(request: Request) -> Response:
     browser.check_csrf(request, form.get("csrf"))
     runtime = request.runtime
     has_password = await runtime.database.read(users.find_password, user.id) is not None
-    if not has_password and not step_up.is_fresh(session, runtime.now()):
+    if not has_password and not await step_up.is_proved(request, session, user):
         return step_up.ask(request, request.path)
     try:
         await account_changes.change_password(

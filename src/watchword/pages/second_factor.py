@@ -113,16 +113,6 @@ async def submit(request: Request) -> Response:
         status = 429 if isinstance(refused, Throttled) else 401
         problem = problem_of(refused)
         return await _page(request, current, user, method=chosen, problem=problem, status=status)
-    if proved is Method.RECOVERY_CODE:
-        origin = visit.origin_of(request)
-        await mail.notify(
-            request.runtime,
-            user,
-            "new_factor",
-            origin,
-            "/account/second_factors",
-            change="recovery_code_used",
-        )
     return await visit.complete(
         request,
         user,
@@ -131,16 +121,19 @@ async def submit(request: Request) -> Response:
         back=current.back,
         trust=form.get("remember") == "yes",
         came_from=current.came_from,
+        link=current.link,
     )
 
 
 async def prove(request: Request, user: User, method: str, form: Form, purpose: str) -> Method:
-    """Check what a form proves by a method; raise FactorRefused, PasskeyRefused or Throttled."""
+    """Check what a form proves by a method, and tell the owner of a recovery code; raise FactorRefused, PasskeyRefused or Throttled."""
     runtime = request.runtime
     await factors.admit(runtime, user, browser.source_of(request), visit.origin_of(request))
     try:
         if method != "passkey":
-            return await factors.CHECKS[method](runtime, user.id, form.get("code") or "")
+            proved = await factors.CHECKS[method](runtime, user.id, form.get("code") or "")
+            await _tell_recovery(request, user, proved)
+            return proved
         _user_id, proved = await passkeys.prove(
             runtime,
             browser=browser.browser_of(request) or "",
@@ -153,6 +146,12 @@ async def prove(request: Request, user: User, method: str, form: Form, purpose: 
         await factors.note_refused(runtime, user, method, request.address)
         raise
     return proved
+
+
+async def _tell_recovery(request: Request, user: User, proved: Method) -> None:
+    if proved is Method.RECOVERY_CODE:
+        origin, page = visit.origin_of(request), "/account/second_factors"
+        await mail.notify(request.runtime, user, "new_factor", origin, page, change="recovery_code_used")
 
 
 _PASSKEY_PROBLEMS: Mapping[str, str] = {"unknown": "passkey_unknown", "known": "passkey_refused"}

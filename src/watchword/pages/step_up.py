@@ -121,7 +121,8 @@ async def _situation(request: Request, sealed: str) -> tuple[Session | None, Use
         return None, None, ()
     enlisted = await runtime.database.read(enrolled, user.id)
     have = factors.usable(runtime.settings, enlisted)
-    has_password = await runtime.database.read(users.find_password, user.id) is not None
+    by_password = "password" in runtime.settings.sign_in_methods
+    has_password = by_password and await runtime.database.read(users.find_password, user.id) is not None
     possible = [name for name in ORDER if name in have or (name == "password" and has_password)]
     if factors.demanded(runtime.settings, user, enlisted):  # MF-06: a password alone removes no second factor
         possible = [name for name in possible if name != "password"]

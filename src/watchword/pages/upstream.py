@@ -11,7 +11,7 @@ from watchword.credentials.upstream import Identity, UpstreamRefused
 from watchword.flows import mail, passkeys, sessions, sign_in, upstream
 from watchword.flows.sign_in import SignInRefused
 from watchword.flows.throttle import Throttled
-from watchword.http import Request, Response, redirect
+from watchword.http import Form, Request, Response, redirect
 from watchword.pages import account, browser, errors, returning, second_factor, step_up, visit
 from watchword.pages import sign_in as sign_in_page
 from watchword.pages.render import Problem
@@ -210,7 +210,7 @@ async def _link_page(
 
 
 async def link(request: Request) -> Response:
-    """Link the two when the account here is proved as well, or leave them apart."""
+    """Link the two when the account here is proved as well, by all that a sign-in takes, or leave them apart."""
     form = request.form()
     browser.check_csrf(request, form.get("csrf"))
     found = await _pending(request)
@@ -222,23 +222,31 @@ async def link(request: Request) -> Response:
     if form.get("decision") == "cancel":
         return redirect(f"{runtime.settings.issuer}/sign-in", (gone,))
     try:
-        if form.get("credential"):
-            method = await second_factor.prove(request, user, "passkey", form, PURPOSE)
-        else:
-            password = form.get("password") or ""
-            proved = await sign_in.by_password(runtime, user.username, password, browser.source_of(request))
-            method = Method.PASSWORD
-            if proved.id != user.id:
-                raise SignInRefused
+        method = await _prove(request, user, form)
     except SignInRefused:
         return await _link_page(request, pending, user, "password_wrong", 401)
     except (PasskeyRefused, Throttled) as refused:
         status = 429 if isinstance(refused, Throttled) else 401
         return await _link_page(request, pending, user, second_factor.problem_of(refused), status)
-    if not await upstream.link(runtime, user, pending.identity):
-        return errors.expired(request)
-    await _tell(request, user, "upstream_linked")
-    back = pending.back or returning.seal_return(runtime, returning.DEFAULT)
-    came_from = _session_of(pending.identity)
-    used = (method, Method.UPSTREAM)
-    return await visit.proceed(request, user, used, remember=False, back=back, came_from=came_from)
+    return await visit.proceed(
+        request,
+        user,
+        (method, Method.UPSTREAM),
+        remember=False,
+        back=pending.back,
+        came_from=_session_of(pending.identity),
+        link=pending.identity,
+    )
+
+
+async def _prove(request: Request, user: User, form: Form) -> Method:
+    allowed = request.runtime.settings.sign_in_methods
+    if form.get("credential") and "passkey" in allowed:
+        return await second_factor.prove(request, user, "passkey", form, PURPOSE)
+    if "password" not in allowed:
+        raise SignInRefused
+    source, password = browser.source_of(request), form.get("password") or ""
+    proved = await sign_in.by_password(request.runtime, user.username, password, source)
+    if proved.id != user.id:
+        raise SignInRefused
+    return Method.PASSWORD

@@ -2,7 +2,8 @@
 
 Theory of operation. After the first factor nobody is signed in yet: the browser gets a cookie in which the server has sealed who gave
 which factor and where they wanted to go. It is worth nothing in another browser, for ten minutes at most, and nothing without the
-second factor. When the factors are enough `complete` begins the session: a new cookie, the old one dead (SE-01).
+second factor. When the factors are enough `complete` begins the session: a new cookie, the old one dead (SE-01). An account elsewhere
+that is to be linked waits until then as well, whatever the browser is trusted with (MF-06).
 """
 
 import base64
@@ -12,10 +13,11 @@ import msgspec
 
 from watchword.credentials import methods
 from watchword.credentials.methods import Method
-from watchword.flows import authorization, factors, mail, places, sessions
+from watchword.credentials.upstream import Identity
+from watchword.flows import authorization, factors, mail, places, sessions, upstream
 from watchword.flows.mail import Origin
 from watchword.http import Request, Response, redirect
-from watchword.pages import browser, returning, user_agents
+from watchword.pages import browser, errors, returning, user_agents
 from watchword.store import browsers, interactions, users
 from watchword.store import factors as factor_store
 from watchword.store.sessions import Session
@@ -35,6 +37,7 @@ class Visit(msgspec.Struct, frozen=True):
     back: str
     began_at: int
     came_from: UpstreamSession | None = None
+    link: Identity | None = None
 
 
 _encode = msgspec.json.Encoder().encode
@@ -63,15 +66,18 @@ async def proceed(
     remember: bool,
     back: str,
     came_from: UpstreamSession | None = None,
+    link: Identity | None = None,
 ) -> Response:
-    """Go on after a proof: to the second factor where one is needed, else into the session."""
+    """Go on after a proof: to the second factor where one is needed, else into the session, linking `link` to the account."""
     runtime = request.runtime
     have = await runtime.database.read(factor_store.enrolled, user.id)
     offered = factors.demanded(runtime.settings, user, have)
-    trusted = await _is_trusted(request, user)
+    trusted = link is None and await _is_trusted(request, user)
     if not factors.still_needed(used, offered, trusted):
-        return await complete(request, user, used, remember=remember, back=back, came_from=came_from)
-    visit = Visit(user.id, used, remember, back, runtime.now(), came_from)
+        return await complete(
+            request, user, used, remember=remember, back=back, came_from=came_from, link=link
+        )
+    visit = Visit(user.id, used, remember, back, runtime.now(), came_from, link)
     return redirect(f"{runtime.settings.issuer}/sign-in/second-factor", (_set(request, visit),))
 
 
@@ -128,12 +134,15 @@ async def complete(
     trust: bool = False,
     proven: tuple[str, tuple[str, ...]] | None = None,
     came_from: UpstreamSession | None = None,
+    link: Identity | None = None,
 ) -> Response:
     """Begin the session and go where the person wanted; `proven` is `acr` and `amr` where `used` does not say it.
 
-    `came_from` is the session at another provider that signed the person in.
+    `came_from` is the session at another provider that signed the person in, `link` the account there that is linked now.
     """
     runtime = request.runtime
+    if link is not None and not await _link(request, user, link):
+        return errors.expired(request)
     settings = runtime.settings
     acr, amr = proven or methods.assurance(used)
     old = await current(request)
@@ -154,6 +163,14 @@ async def complete(
     max_age = settings.session_remembered if remember else None
     cookies = (browser.set_cookie(settings, SESSION_COOKIE, cookie, max_age), gone(request))
     return redirect(settings.issuer + path, cookies)
+
+
+async def _link(request: Request, user: User, identity: Identity) -> bool:
+    if not await upstream.link(request.runtime, user, identity):
+        return False
+    origin = origin_of(request)
+    await mail.notify(request.runtime, user, "new_factor", origin, "/account", change="upstream_linked")
+    return True
 
 
 async def _note_browser(request: Request, user: User, trust: bool) -> None:

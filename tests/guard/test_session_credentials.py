@@ -7,7 +7,9 @@ import pytest
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse
-from starlette.routing import Route
+from starlette.routing import Route, WebSocketRoute
+from starlette.testclient import TestClient, WebSocketDenialResponse
+from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from watchword.flows import sessions
 from watchword.guard import Policy
@@ -94,6 +96,49 @@ async def test_a_session_counts_only_from_the_same_origin(
     async with browser(api(auth)) as http:
         assert (await http.get("/orders", headers=cookie)).status_code == 200
         assert (await http.request(method, "/orders", headers=cookie | headers)).status_code == status
+
+
+@pytest.mark.parametrize(
+    ("headers", "welcome"),
+    [
+        pytest.param(SAME, True, id="from the same origin"),
+        pytest.param({"origin": "https://api.test"}, True, id="from the same origin by an old browser"),
+        pytest.param({"sec-fetch-site": "same-site"}, False, id="from a sister site, whose requests bring the cookie"),
+        pytest.param(CROSS, False, id="from another site"),
+        pytest.param({"origin": "https://sister.test"}, False, id="from elsewhere by an old browser"),
+        pytest.param({"origin": "null"}, False, id="from an origin that is hidden"),
+        pytest.param(NONE, False, id="without a word of where it comes from"),
+    ],
+)  # fmt: skip
+def test_no_other_site_opens_a_websocket_by_a_session(
+    auth: Auth, headers: dict[str, str], welcome: bool
+) -> None:
+    guard: Guard = auth.guard(Guard, sessions=("orders:read",))
+
+    async def feed(websocket: WebSocket) -> None:
+        await websocket.accept()
+        await websocket.send_text(websocket.state.principal.subject)
+
+    app = Starlette(routes=[WebSocketRoute("/feed", guard.require("orders:read")(feed))])
+    signed_in = auth.session()
+    client = TestClient(app, base_url="https://api.test")
+    sent = signed_in.headers | headers
+    try:
+        with client.websocket_connect("wss://api.test/feed", headers=sent) as socket:
+            assert (welcome, socket.receive_text()) == (True, signed_in.user_id)
+    except (WebSocketDenialResponse, WebSocketDisconnect):
+        assert not welcome
+
+
+async def test_storage_that_cannot_answer_is_no_fault_of_the_api(auth: Auth) -> None:
+    headers, token = auth.session().headers, auth.token("orders:read")
+    guarded = api(auth)
+    async with browser(guarded) as http:
+        assert (await http.get("/orders", headers=headers)).status_code == 200
+        auth.worker.run(auth.app.close())
+        for given in (headers, token.headers):
+            answer = await http.get("/orders", headers=given)
+            assert (answer.status_code, answer.headers["retry-after"]) == (503, "2")
 
 
 async def test_a_session_that_ended_is_no_credential_any_more(auth: Auth) -> None:

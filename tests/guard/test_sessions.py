@@ -39,13 +39,43 @@ async def ended_meanwhile(request: Request) -> JSONResponse:
     return JSONResponse({})
 
 
+async def elevate_meanwhile(request: Request) -> JSONResponse:
+    await request.app.state.store.remove_of("alice")
+    request.session.elevate()  # type: ignore[attr-defined]  # ours, not Starlette's
+    return JSONResponse({})
+
+
+async def fill(request: Request) -> JSONResponse:
+    request.session.data["cart"] = ["book"]  # type: ignore[attr-defined]  # ours, not Starlette's
+    return JSONResponse({})
+
+
+async def sign_in_bob(request: Request) -> JSONResponse:
+    request.session.sign_in("bob")  # type: ignore[attr-defined]  # ours, not Starlette's
+    return JSONResponse({})
+
+
+async def cart(request: Request) -> JSONResponse:
+    return JSONResponse(request.session.data.get("cart"))  # type: ignore[attr-defined]  # ours, not Starlette's
+
+
 class Shop:
     """An application with sessions, its store and its clock."""
 
     def __init__(self) -> None:
         self.clock = Clock()
         self.store = MemoryStore(self.clock)
-        endpoints = (sign_in, elevate, sign_out, show, ended_meanwhile)
+        endpoints = (
+            sign_in,
+            elevate,
+            sign_out,
+            show,
+            ended_meanwhile,
+            elevate_meanwhile,
+            fill,
+            sign_in_bob,
+            cart,
+        )
         app = Starlette(routes=[Route(f"/{e.__name__}", e, methods=["GET", "POST"]) for e in endpoints])
         app.state.store = self.store
         wrapped = SessionMiddleware(app, self.store, idle=600, absolute=3600, clock=self.clock)  # type: ignore[arg-type]  # ASGI
@@ -105,6 +135,21 @@ def test_a_request_that_runs_does_not_bring_an_ended_session_back(shop: Shop) ->
     kept = shop.cookie()
     shop.http.post("/ended_meanwhile", headers=OWN)
     assert shop.who(kept) == ""
+
+
+def test_an_elevation_does_not_bring_an_ended_session_back(shop: Shop) -> None:
+    shop.http.post("/elevate", headers=OWN)
+    assert shop.who() == "alice", "the honest variant"
+    shop.http.post("/elevate_meanwhile", headers=OWN)
+    assert shop.who() == ""
+
+
+def test_who_signs_in_finds_nothing_of_another_person(shop: Shop) -> None:
+    shop.http.post("/fill", headers=OWN)
+    shop.http.post("/sign_in", headers=OWN)
+    assert shop.http.get("/cart").json() == ["book"], "one's own is kept"
+    shop.http.post("/sign_in_bob", headers=OWN)
+    assert (shop.who(), shop.http.get("/cart").json()) == ("bob", None)
 
 
 @pytest.mark.parametrize(

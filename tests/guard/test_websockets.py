@@ -17,6 +17,7 @@ from watchword.guard import Guard, Policy, Principal
 from watchword.guard.asgi import Application, GuardMiddleware, Receive, Scope, Send
 from watchword.guard.fastapi import Guard as FastAPIGuard
 from watchword.guard.litestar import Guard as LitestarGuard
+from watchword.guard.mcp import McpGuard
 from watchword.guard.starlette import Guard as StarletteGuard
 from watchword.testing.kit import Auth
 
@@ -89,6 +90,24 @@ def test_a_websocket_is_refused_before_it_is_accepted(
             assert f'scope="{SCOPE}"' in refused.value.headers["www-authenticate"]
         else:
             assert refused.value.code in (1008, 4000 + status)
+
+
+def test_a_websocket_to_the_metadata_of_an_mcp_server_is_refused_like_any_other(auth: Auth) -> None:
+    async def feed(scope: Scope, receive: Receive, send: Send) -> None:
+        await receive()
+        await send({"type": "websocket.accept"})
+        await send({"type": "websocket.send", "text": scope["principal"].subject})
+
+    resource = "https://mcp.test/mcp"
+    client: Any = TestClient(McpGuard(feed, auth.guard(Guard, audience=resource), resource=resource))  # type: ignore[arg-type]  # ASGI
+    token = auth.token(SCOPE, audience=resource)
+    with client.websocket_connect("/mcp", headers=token.headers) as socket:
+        assert socket.receive_text()
+    with (
+        pytest.raises((WebSocketDenialResponse, WebSocketDisconnect)),
+        client.websocket_connect("/.well-known/oauth-protected-resource/mcp"),
+    ):
+        pass
 
 
 def _without_denial(app: Application) -> Application:

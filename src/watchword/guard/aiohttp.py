@@ -67,6 +67,7 @@ def presented(request: web.Request) -> Presented:
         cookies=request.headers.getall("Cookie", ()),
         site=request.headers.get("Sec-Fetch-Site"),
         origin=request.headers.get("Origin"),
+        websocket=request.headers.get("Upgrade", "").lower() == "websocket",
     )
 
 

@@ -107,6 +107,7 @@ def presented(scope: Scope) -> Presented:
         subject=session.subject if session is not None else "",
         site=headers.get(b"sec-fetch-site", (None,))[0],
         origin=headers.get(b"origin", (None,))[0],
+        websocket=scope.get("type") == "websocket",
     )
 
 

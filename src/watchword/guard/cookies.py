@@ -1,7 +1,8 @@
 """Sessions as credentials at the guard: who is signed in, by a cookie that the browser adds to requests by itself.
 
 Because it does so also to requests that another site makes, a session counts only where the request provably comes from the same
-origin, or changes nothing (the rules of `watchword.guard.sessions`).
+origin, or changes nothing (the rules of `watchword.guard.sessions`). A WebSocket is opened by a GET and changes whatever is then sent
+over it; no rule of browsers keeps other sites from opening one.
 """
 
 from watchword.guard.presented import Presented
@@ -12,10 +13,11 @@ SAFE = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
 
 def is_from_here(presented: Presented) -> bool:
     """Whether a request may act by a cookie: it changes nothing, or the browser says that no other site made it."""
+    is_safe = presented.method in SAFE and not presented.websocket
     if presented.site is not None:
         same = presented.site in ("same-origin", "none")
-        return same or (presented.method in SAFE and presented.site != "cross-site")
-    if presented.method in SAFE:
+        return same or (is_safe and presented.site != "cross-site")
+    if is_safe:
         return True
     scheme, _, rest = presented.uri.partition("://")
     return presented.origin is not None and presented.origin == f"{scheme}://{rest.partition('/')[0]}"

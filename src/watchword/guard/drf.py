@@ -45,6 +45,11 @@ class Refusal(APIException):
         self.wait = headers.get("Retry-After")
 
 
+def _guard_of(request: Request) -> BaseGuard | None:
+    found: BaseGuard | None = getattr(request._request, "guarded_by", None)
+    return found
+
+
 class Guard(BaseGuard):
     """Accepts the credentials of one issuer in the views of Django REST framework."""
 
@@ -62,7 +67,7 @@ class Guard(BaseGuard):
                     principal = guard.authenticate_sync(shown)
                 except Refused as refused:
                     raise Refusal(refused) from None
-                request._request.principal = principal
+                request._request.principal, request._request.guarded_by = principal, guard
                 return Caller(principal), principal
 
             def authenticate_header(self, request: Request) -> str:
@@ -77,8 +82,9 @@ class Guard(BaseGuard):
         class Permission(BasePermission):
             def has_permission(self, request: Request, view: Any) -> bool:
                 try:
-                    if isinstance(request.auth, Principal) and request.auth.issuer == guard.issuer:
-                        guard.demand(request.auth, wanted)  # a proof is good once: not authenticated again
+                    # A proof is good once: not authenticated again, unless it was another guard, of another API, that did it.
+                    if isinstance(request.auth, Principal) and _guard_of(request) is guard:
+                        guard.demand(request.auth, wanted)
                     else:
                         request._request.principal = guard.authenticate_sync(
                             presented(request._request), wanted

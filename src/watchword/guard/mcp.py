@@ -61,7 +61,7 @@ class McpGuard:
         """Answer one connection."""
         if scope["type"] not in ("http", "websocket"):
             await self._app(scope, receive, send)
-        elif scope["path"] == self._path:
+        elif scope["type"] == "http" and scope["path"] == self._path:
             await self._answer_metadata(scope["method"], send)
         elif scope.get("method") == "OPTIONS":  # a preflight never carries a credential
             await self._app(scope, receive, send)

@@ -96,11 +96,13 @@ class _WithUser:
         self._resource = resource
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        principal = scope.get("principal")
-        if not isinstance(principal, Principal):
+        principal, presented = scope.get("principal"), None
+        if isinstance(principal, Principal):
+            presented = next((value for name, value in scope["headers"] if name == b"authorization"), None)
+        if not isinstance(principal, Principal) or presented is None:
+            # Nobody, or somebody by a session: the SDK knows tokens only.
             await self._plain(scope, receive, send)
             return
-        presented = next(value for name, value in scope["headers"] if name.lower() == b"authorization")
         token = presented.decode("latin-1").partition(" ")[2].strip()
         scope["user"] = AuthenticatedUser(access_token(principal, token, self._resource))
         await self._app(scope, receive, send)

@@ -10,7 +10,7 @@ class Presented(msgspec.Struct, frozen=True, kw_only=True):
 
     `secure` is False when the request came over unencrypted HTTP. `cookies` are the values of `Cookie` headers; `subject` is whom a
     session of the application itself is for, where `watchword.guard.sessions` keeps one; `site` and `origin` are what a
-    browser says of where the request comes from.
+    browser says of where the request comes from. `websocket` is True when the request opens a WebSocket.
     """
 
     authorization: Sequence[str] = ()
@@ -25,3 +25,4 @@ class Presented(msgspec.Struct, frozen=True, kw_only=True):
     subject: str = ""
     site: str | None = None
     origin: str | None = None
+    websocket: bool = False

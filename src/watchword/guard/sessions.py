@@ -2,7 +2,7 @@
 
 Theory of operation. The cookie holds 256 random bits, the store only their SHA-256. A session gets a new identifier at sign-in and at
 elevation, so that one planted before is worthless (session fixation). A session that ended while a request ran stays ended: a request
-may replace what is there and never bring it back. Unsafe requests and WebSockets from other sites are refused.
+may replace what is there and never bring it back, unless it signs somebody in. Unsafe requests and WebSockets from other sites are refused.
 
 Owns the middleware, the rules and a store in memory; any other store is a class with the five methods of `SessionStore`. How a
 person proves who they are is not decided here.
@@ -100,14 +100,17 @@ class Session:
 
     subject: str = ""
     data: MutableMapping[str, object] = field(default_factory=dict)
+    _proved: bool = False
     _renewed: bool = False
     _ended: bool = False
     _answered: bool = False
 
     def sign_in(self, subject: str) -> None:
-        """Begin the session of a person, under a new identifier."""
+        """Begin the session of a person, under a new identifier; what another person left in it is gone."""
         self._change()
-        self.subject, self._renewed, self._ended = subject, True, False
+        if self.subject not in ("", subject):
+            self.data.clear()
+        self.subject, self._proved, self._renewed, self._ended = subject, True, True, False
 
     def elevate(self) -> None:
         """Go on under a new identifier, after the person has proven more."""
@@ -117,7 +120,7 @@ class Session:
     def sign_out(self) -> None:
         """End the session."""
         self._change()
-        self.subject, self._ended = "", True
+        self.subject, self._proved, self._ended = "", False, True
         self.data.clear()
 
     def _change(self) -> None:
@@ -204,6 +207,9 @@ class SessionMiddleware:
                 await self._store.remove(digest)
             return _set("", 0) if has_cookie else None
         data = json.loads(json.dumps(dict(session.data)))
+        elevated = session._renewed and not session._proved
+        if elevated and record is not None and not await self._store.replace(digest, record):
+            return _set("", 0)  # it ended while the request ran
         if record is None or session._renewed:
             return await self._renew(session.subject, data, digest if record else None, now)
         changed = data != record.data or session.subject != record.subject

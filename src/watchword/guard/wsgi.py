@@ -91,6 +91,7 @@ def presented(environ: Mapping[str, Any]) -> Presented:
         cookies=_one(environ.get("HTTP_COOKIE")),
         site=environ.get("HTTP_SEC_FETCH_SITE"),
         origin=origin,
+        websocket=environ.get("HTTP_UPGRADE", "").lower() == "websocket",
     )
 
 

@@ -1,0 +1,37 @@
+"""Django REST framework: two guards in one project, each of an API of its own."""
+
+from typing import Any
+
+from tests.guard.example_apps import load
+
+from watchword.testing.kit import Auth
+
+ORDERS, REPORTS = "https://orders.test", "https://reports.test"
+
+
+def test_what_one_guard_authenticated_is_nothing_to_the_guard_of_another_api(auth: Auth) -> None:
+    load("drf_app")  # configures Django
+    from rest_framework.response import Response
+    from rest_framework.test import APIRequestFactory
+    from rest_framework.views import APIView
+
+    from watchword.guard.drf import Guard
+
+    orders, reports = (auth.guard(Guard, audience=audience) for audience in (ORDERS, REPORTS))
+
+    class Show(APIView):
+        authentication_classes = (orders.authentication,)
+
+        def get(self, request: Any) -> Response:
+            return Response({"sub": request.principal.subject})
+
+    class Reports(Show):
+        permission_classes = (reports.require("x"),)
+
+    class Orders(Show):
+        permission_classes = (orders.require("x"),)
+
+    token = auth.token("x", audience=ORDERS)
+    asked = APIRequestFactory().get("/", HTTP_AUTHORIZATION=f"Bearer {token}", secure=True)
+    assert Orders.as_view()(asked).status_code == 200
+    assert Reports.as_view()(asked).status_code == 401

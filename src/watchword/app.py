@@ -3,10 +3,10 @@
 import asyncio
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from functools import lru_cache, partial
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from watchword import __version__, http, jobs, refusals, siblings, tracing
@@ -28,6 +28,7 @@ from watchword.store.database import StorageUnavailable
 from watchword.telemetry import observe
 
 WELL_KNOWN = "/.well-known/"
+T = TypeVar("T")
 
 
 class App:
@@ -94,19 +95,19 @@ class App:
     async def introspect(self, token: str, *, address: str | None, path: str | None) -> Mapping[str, object]:
         """Answer a guard in the same process what a token says (RFC 7662), without a network in between."""
         if self._local is None:
-            raise StorageUnavailable("the server is not open")
-        return await self._local.introspect(token, address=address, path=path)
+            raise ConnectionError("the server is not open")
+        return await _told(self._local.introspect(token, address=address, path=path))
 
     async def session(self, cookies: str) -> Mapping[str, object]:
         """Answer a guard in the same process whose session a Cookie header brings, in the words of introspection."""
         if self._local is None:
-            raise StorageUnavailable("the server is not open")
-        return await self._local.session(cookies, cookie_name(self.settings, SESSION_COOKIE))
+            raise ConnectionError("the server is not open")
+        return await _told(self._local.session(cookies, cookie_name(self.settings, SESSION_COOKIE)))
 
     async def report_exposed(self, token: str) -> None:
         """Take the report of a guard in the same process that a token travelled in the clear."""
         if self.runtime is not None:
-            await exposure.report(self.runtime, token)
+            await _told(exposure.report(self.runtime, token))
 
     def recall(self, token: str, address: str) -> Mapping[str, object] | None:
         """Return the answer given before about a token while it still holds; None when it must be asked about."""
@@ -330,6 +331,14 @@ async def _send_stream(
 def _outcome(response: Response) -> tuple[int, str]:
     """Return what a trace says of an answer: its status and, when it is an outage or a defect, that."""
     return response.status, str(response.status) if response.status >= 500 else ""
+
+
+async def _told(answer: Awaitable[T]) -> T:
+    """Return an answer to a guard in the same process, which knows nothing of our storage, only that it cannot be told now."""
+    try:
+        return await answer
+    except StorageUnavailable as error:
+        raise ConnectionError(error.reason) from None
 
 
 async def _publish(shared: str) -> None:

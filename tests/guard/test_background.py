@@ -2,17 +2,20 @@
 
 import asyncio
 import os
+import signal
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from tests.fixtures.other_issuer import OtherIssuer
 from tests.fixtures.servers import Process, run_cli, serve
 
 from watchword.guard import Guard, Refused, background
 from watchword.guard.guard import Presented
 from watchword.guard.possession import NotProven, Possession
+from watchword.guard.verifier import Verifier
 from watchword.jose import jwk, jwt
 
 
@@ -44,6 +47,21 @@ def test_threads_loops_and_forked_children_share_a_guard(tmp_path: Path) -> None
             os._exit(0 if guard.authenticate_sync(shown).subject == "application:o" else 1)
         assert os.waitpid(child, 0)[1] == 0, "a forked child starts a thread of its own"
         background.run(guard.close())
+
+
+def test_a_forked_child_waits_for_no_thread_of_its_parent() -> None:
+    with OtherIssuer() as issuer:
+        guard = Guard(issuer.issuer, audience="api")
+        shown = Presented(authorization=(f"Bearer {issuer.token(aud='api')}",))
+        verifier = guard._only
+        assert isinstance(verifier, Verifier)
+        with verifier._keys._lock:  # as another thread may hold it at the very moment
+            child = os.fork()
+            if child == 0:  # pragma: no cover  the child leaves no trace in the parent's measurement
+                signal.signal(signal.SIGALRM, signal.SIG_DFL)  # whoever waits for ever is ended
+                signal.alarm(20)
+                os._exit(0 if guard.authenticate_sync(shown).subject == "them" else 1)
+        assert os.waitpid(child, 0)[1] == 0
 
 
 def test_a_jwt_whose_key_is_known_needs_no_other_thread() -> None:

@@ -99,6 +99,22 @@ async def test_of_several_issuers_each_speaks_for_itself() -> None:
         await guard.close()
 
 
+@pytest.mark.parametrize(
+    "token", ["q7Zt_Rb0-kJw1" * 3, "ory_at_" + "x" * 43 + "." + "y" * 43, "glpat-" + "a_" * 20]
+)
+async def test_an_opaque_token_of_another_issuer_may_look_like_anything(
+    other: OtherIssuer, token: str
+) -> None:
+    other.documents["/introspect"] = {"active": True, "sub": "them", "aud": API, "scope": "orders:read"}
+    for trusted in (other.issuer, Trusted(issuer=other.issuer, opaque_prefixes=(token[:4],))):
+        guard = Guard(trusted, audience=API)
+        assert (await ask(guard, token)).subject == "them"
+        assert await refusal(guard, "wwa_" + "0" * 36) == 401
+        assert await refusal(guard, "wwa_" + "0" * 20) == 401
+        await guard.close()
+    assert other.asked["/introspect"] == 2, "a garbled token of ours is refused offline"
+
+
 async def test_a_new_key_is_fetched_once_for_all_who_need_it(other: OtherIssuer) -> None:
     guard = Guard(other.issuer, audience=API)
     other.delay = 0.1

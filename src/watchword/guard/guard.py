@@ -125,7 +125,10 @@ class Guard:
                 check(policy, known, now=self._clock(), scheme="Bearer", metadata=self.resource_metadata)
             return known
         if self.sessions is not None:
-            signed_in = await self._signed_in(presented, self.sessions)
+            try:
+                signed_in = await self._signed_in(presented, self.sessions)
+            except IssuerUnavailable as error:
+                raise self._refusal(error) from None
             if signed_in is not None:
                 self.demand(signed_in, policy)
                 return signed_in

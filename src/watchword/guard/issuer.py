@@ -26,7 +26,7 @@ class IssuerUnavailable(Exception):
 
 
 class Local(Protocol):
-    """An authorization server in the same process."""
+    """An authorization server in the same process; what its storage keeps it from telling now raises ConnectionError."""
 
     @property
     def issuer(self) -> str:

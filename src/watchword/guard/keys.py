@@ -42,6 +42,11 @@ class KeySet:
         self._failures = 0
         self._fetching: concurrent.futures.Future[None] | None = None
         self._home: object = None
+        background.heirs.add(self)
+
+    def forked(self) -> None:
+        """Wait for no thread that only the parent has."""
+        self._lock = threading.Lock()
 
     def at_hand(self, kid: str | None) -> list[Key] | None:
         """Return the keys when one has this identifier and they may be used now, None when they must be waited for."""

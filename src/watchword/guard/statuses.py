@@ -50,6 +50,11 @@ class Statuses:
         self._fetching: dict[str, concurrent.futures.Future[None]] = {}
         self._next_try: dict[str, float] = {}
         self._home: object = None
+        background.heirs.add(self)
+
+    def forked(self) -> None:
+        """Wait for no thread that only the parent has."""
+        self._lock = threading.Lock()
 
     async def valid_for(self, claims: Mapping[str, object]) -> float | None:
         """Return for how many seconds a verified token's status may be taken for "valid", None when it is anything else.

@@ -8,6 +8,7 @@ asked about like anything else, or refused.
 """
 
 import asyncio
+import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -26,7 +27,12 @@ from watchword.oauth import ended, token_format
 
 LEEWAY = 5
 MAX_REMEMBERED = 10_000
+SHORTEST = 16
 PATIENCE = 5.0  # seconds for which the first requests wait until the revocation feed is followed
+
+_OUR_FORM = re.compile(
+    rf"(?P<brand>[a-z][a-z0-9]{{1,9}})(?P<kind>[{''.join(token_format.KINDS)}])_[0-9A-Za-z]*"
+)
 
 WhenSilent = Literal["introspect", "refuse"]
 K = TypeVar("K")
@@ -110,7 +116,7 @@ class Verifier:
         if known is not None and self.holds(known, token, presented.address):
             return known
         is_jwt = token.count(".") == 2
-        if not is_jwt and not _may_be_ours(token):
+        if not is_jwt and not _may_be_ours(token, self.trusted.opaque_prefixes):
             raise Invalid(NOT_VALID)
         if is_jwt and not self._rules.live:
             return await self._verify_jwt(token, presented)
@@ -240,8 +246,11 @@ class LocalVerifier:
         return self._server.recall(token, address or "") is known.answer
 
     async def verify(self, token: str, presented: Presented) -> Known:
-        """Return a verified token; raise Invalid."""
-        claims = await self._server.introspect(token, address=presented.address, path=presented.path)
+        """Return a verified token; raise Invalid, or IssuerUnavailable when that cannot be told now."""
+        try:
+            claims = await self._server.introspect(token, address=presented.address, path=presented.path)
+        except ConnectionError as error:
+            raise IssuerUnavailable(str(error)) from None
         if claims.get("active") is not True:
             raise Invalid(NOT_VALID)
         principal = from_claims(claims, self.issuer)
@@ -254,12 +263,18 @@ class LocalVerifier:
         return None
 
     async def report_exposed(self, token: str) -> None:
-        """Tell the server that a token travelled in the clear."""
-        await self._server.report_exposed(token)
+        """Tell the server that a token travelled in the clear; raise IssuerUnavailable."""
+        try:
+            await self._server.report_exposed(token)
+        except ConnectionError as error:
+            raise IssuerUnavailable(str(error)) from None
 
     async def session(self, cookies: str) -> Known | None:
-        """Return the session that cookies of the server itself bring, None when there is none."""
-        claims = await self._server.session(cookies)
+        """Return the session that cookies of the server itself bring, None when there is none; raise IssuerUnavailable."""
+        try:
+            claims = await self._server.session(cookies)
+        except ConnectionError as error:
+            raise IssuerUnavailable(str(error)) from None
         return Known(from_claims(claims, self.issuer), 0.0) if claims.get("active") is True else None
 
     async def close(self) -> None:
@@ -273,12 +288,13 @@ def _kid(token: str) -> str | None:
         raise Invalid(NOT_VALID) from None
 
 
-def _may_be_ours(token: str) -> bool:
-    prefix, underscore, rest = token.partition("_")
-    if not underscore or len(rest) != token_format.BODY_LENGTH + token_format.CHECKSUM_LENGTH:
-        # Another issuer's opaque token may look like anything.
-        return not underscore and len(token) >= 16
-    return token_format.is_well_formed(token, prefix[:-1], prefix[-1:])
+def _may_be_ours(token: str, prefixes: tuple[str, ...]) -> bool:
+    if prefixes and token.startswith(prefixes):
+        return True
+    found = _OUR_FORM.fullmatch(token)
+    if found is None:  # another issuer's opaque token may look like anything
+        return len(token) >= SHORTEST
+    return token_format.is_well_formed(token, found["brand"], found["kind"])
 
 
 def remember(cache: dict[K, V], key: K, value: V) -> None:

@@ -1,4 +1,4 @@
-"""Changes to an account: password, address, switching off, deletion; the owner is told of each at the verified address."""
+"""Changes to an account: password and address, of which the owner is told at the verified address; switching off, deletion."""
 
 from watchword.credentials import names
 from watchword.credentials.names import NameRefused
@@ -115,18 +115,24 @@ async def tell_factors_removed(runtime: Runtime, user: User, origin: Origin) -> 
 
 
 async def set_disabled(runtime: Runtime, user_id: str, disabled: bool, *, actor: str) -> None:
-    """Switch an account off or on; raise `not_found`."""
-    if not await runtime.database.write(
-        user_changes.set_disabled, user_id, disabled, actor=actor, now=runtime.now()
-    ):
-        raise OAuthError("not_found", "There is no such account.")
+    """Switch an account off or on; raise `not_found`, or `conflict` for the last administrator."""
+    check_outcome(
+        await runtime.database.write(
+            user_changes.set_disabled, user_id, disabled, actor=actor, now=runtime.now()
+        )
+    )
 
 
 async def delete(runtime: Runtime, user_id: str, *, actor: str) -> None:
     """Delete an account with all that it was issued; raise `not_found`, or `conflict` for the last administrator."""
-    user = await runtime.database.read(users.get_user, user_id)
-    if user is None:
+    check_outcome(
+        await runtime.database.write(user_changes.delete_user, user_id, actor=actor, now=runtime.now())
+    )
+
+
+def check_outcome(outcome: str, field: str | None = None) -> None:
+    """Raise what an account's change came to unless it was "changed"."""
+    if outcome == "unknown":
         raise OAuthError("not_found", "There is no such account.")
-    if user.is_admin and await runtime.database.read(users.count_admins) <= 1:
-        raise OAuthError("conflict", "This is the last administrator: make another one first.")
-    await runtime.database.write(user_changes.delete_user, user_id, actor=actor, now=runtime.now())
+    if outcome == "last":
+        raise OAuthError("conflict", "This is the last administrator: make another one first.", field=field)

@@ -50,24 +50,21 @@ async def factors_of(runtime: Runtime, user: User) -> Enrolled:
 
 async def change(runtime: Runtime, user: User, changes: Changes, *, actor: str) -> User:
     """Change an account; raise `invalid_request` naming the field, or `conflict`."""
-    if changes.is_admin is False and user.is_admin and await runtime.database.read(users.count_admins) <= 1:
-        raise OAuthError(
-            "conflict", "This is the last administrator: make another one first.", field="is_admin"
-        )
     name = _display_name(changes.display_name)
     if changes.attributes is not None:
         _check_attributes(changes.attributes)
-    if changes.email is not None or changes.email_verified is not None:
-        await _set_email(runtime, user, changes, actor)
-    await runtime.database.write(
+    outcome = await runtime.database.write(
         user_changes.update_profile,
         user.id,
         display_name=user.display_name if changes.display_name is None else name,
         attributes=user.attributes if changes.attributes is None else changes.attributes,
-        is_admin=user.is_admin if changes.is_admin is None else changes.is_admin,
+        is_admin=changes.is_admin,
         actor=actor,
         now=runtime.now(),
     )
+    account_changes.check_outcome(outcome, "is_admin")
+    if changes.email is not None or changes.email_verified is not None:
+        await _set_email(runtime, user, changes, actor)
     return await find(runtime, user.id)
 
 

@@ -8,7 +8,7 @@ from watchword.store.database import Transaction
 from watchword.store.grants import end_grant
 from watchword.store.links import forget_links, use_link
 from watchword.store.sessions import end_sessions_of
-from watchword.store.users import get_user, set_password
+from watchword.store.users import get_user, is_last_admin, set_password
 
 
 async def set_email(
@@ -99,18 +99,20 @@ async def reset_password(
     return user.id
 
 
-async def set_disabled(tx: Transaction, user_id: str, disabled: bool, *, actor: str, now: int) -> bool:
-    """Switch an account off, ending its sessions and grants, or on again; return False when there is none."""
+async def set_disabled(tx: Transaction, user_id: str, disabled: bool, *, actor: str, now: int) -> str:
+    """Switch an account off, ending its sessions and grants, or on again: "changed", "unknown", or "last" administrator."""
+    if disabled and await is_last_admin(tx, user_id):
+        return "last"
     row = await tx.one(
         "UPDATE users SET disabled_at = $1 WHERE id = $2 RETURNING id", now if disabled else None, user_id
     )
     if row is None:
-        return False
+        return "unknown"
     await tx.record("user.disabled" if disabled else "user.enabled", actor=actor, target=user_id, at=now)
     if disabled:
         await end_sessions_of(tx, user_id, actor=actor, now=now)
         await end_grants_of(tx, user_id, reason="account disabled", actor=actor, now=now)
-    return True
+    return "changed"
 
 
 async def end_grants_of(
@@ -130,10 +132,15 @@ async def end_grants_of(
     return len(rows)
 
 
-async def delete_user(tx: Transaction, user_id: str, *, actor: str, now: int) -> bool:
-    """Delete an account and end everything that it was issued; the audit trail keeps the identifier only."""
+async def delete_user(tx: Transaction, user_id: str, *, actor: str, now: int) -> str:
+    """Delete an account and end everything that it was issued; the audit trail keeps the identifier only.
+
+    Return "changed", "unknown", or "last" for the last administrator.
+    """
     if await get_user(tx, user_id) is None:
-        return False
+        return "unknown"
+    if await is_last_admin(tx, user_id):
+        return "last"
     await end_sessions_of(tx, user_id, actor=actor, now=now)
     await end_grants_of(tx, user_id, reason="account deleted", actor=actor, now=now)
     await revoke_tokens_of(tx, user_id, reason="account deleted", actor=actor, now=now)
@@ -143,7 +150,7 @@ async def delete_user(tx: Transaction, user_id: str, *, actor: str, now: int) ->
     await tx.run("DELETE FROM one_time_links WHERE subject = $1", user_id)
     await tx.run("DELETE FROM users WHERE id = $1", user_id)
     await tx.record("user.deleted", actor=actor, target=user_id, at=now)
-    return True
+    return "changed"
 
 
 async def count_ends(tx: Transaction, user_id: str, now: int) -> tuple[int, int, int]:
@@ -165,19 +172,28 @@ async def update_profile(
     *,
     display_name: str | None,
     attributes: dict[str, object],
-    is_admin: bool,
+    is_admin: bool | None,
     actor: str,
     now: int,
-) -> None:
-    """Set what an operator may set about an account."""
-    await tx.run(
-        "UPDATE users SET display_name = $1, attributes = $2, is_admin = $3 WHERE id = $4",
+) -> str:
+    """Set what an operator may set about an account: "changed", "unknown", or "last" administrator.
+
+    Without a word on `is_admin` it stays as it is by then, whatever the caller read before.
+    """
+    if is_admin is False and await is_last_admin(tx, user_id):
+        return "last"
+    row = await tx.one(
+        "UPDATE users SET display_name = $1, attributes = $2, is_admin = COALESCE(CAST($3 AS BIGINT), is_admin) "
+        "WHERE id = $4 RETURNING is_admin",
         display_name,
         msgspec.json.encode(attributes).decode(),
-        int(is_admin),
+        None if is_admin is None else int(is_admin),
         user_id,
     )
-    await tx.record("user.updated", actor=actor, target=user_id, at=now, admin=is_admin)
+    if row is None:
+        return "unknown"
+    await tx.record("user.updated", actor=actor, target=user_id, at=now, admin=bool(row["is_admin"]))
+    return "changed"
 
 
 async def remove_factors(tx: Transaction, user_id: str, *, actor: str, now: int) -> None:

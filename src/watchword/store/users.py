@@ -100,6 +100,14 @@ async def count_admins(tx: Transaction) -> int:
     return int(row["n"]) if row else 0
 
 
+async def is_last_admin(tx: Transaction, user_id: str) -> bool:
+    """Whether nobody else may administer. Until the transaction ends no administrator is made less by another one."""
+    held = await tx.all(
+        "UPDATE users SET is_admin = is_admin WHERE is_admin = 1 AND disabled_at IS NULL RETURNING id"
+    )
+    return {str(row["id"]) for row in held} == {user_id}
+
+
 async def list_users(tx: Transaction, *, after: str, limit: int, search: str = "") -> list[User]:
     """Return a page of accounts ordered by identifier; `search` is a LIKE pattern for name or address."""
     rows = await tx.all(

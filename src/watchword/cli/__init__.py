@@ -5,9 +5,21 @@ Exit codes: 0 done, 1 refused or not found, 2 wrong usage. With `--json` every c
 
 import sys
 
+from watchword.extras import SERVER, NotInstalled, needing
+
 
 def main() -> None:
-    """Run the command line; `serve` without the modules that only the other commands need."""
+    """Run the command line; where something of it is not installed, say what to install and leave with 2."""
+    try:
+        with needing(f"{SERVER} (in a clone of the repository: pip install '.[server]')"):
+            _run()
+    except NotInstalled as error:
+        sys.stderr.write(f"error: {error}\n")
+        sys.exit(2)
+
+
+def _run() -> None:
+    # `serve` runs without the modules that only the other commands need.
     from watchword.cli import launch
 
     options = launch.read(sys.argv[2:]) if sys.argv[1:2] == ["serve"] else None

@@ -6,6 +6,7 @@ understand (help, a mistake) it leaves to that library, which has the words for 
 """
 
 import asyncio
+import importlib
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -61,6 +62,7 @@ def read(arguments: Sequence[str]) -> dict[str, object] | None:
 
 def serve(options: Mapping[str, object]) -> int:
     """Check everything, prepare the data, serve until told to stop; return the exit code."""
+    importlib.import_module("watchword.serving")  # what is not installed is missed before anything is written
     config = options.get("config")
     try:
         settings = settings_module.load(

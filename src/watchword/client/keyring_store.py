@@ -4,12 +4,15 @@ import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
-import keyring
 import msgspec
-from keyring.errors import KeyringError, PasswordDeleteError
 
 from watchword.client.errors import ClientError
 from watchword.client.store import Record, file_lock
+from watchword.extras import needing
+
+with needing("keyring", "keyring"):
+    import keyring
+    from keyring.errors import KeyringError, PasswordDeleteError
 
 SERVICE = "watchword"
 

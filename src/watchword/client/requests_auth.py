@@ -2,10 +2,12 @@
 
 from typing import Any
 
-from requests import PreparedRequest, Response
-from requests.auth import AuthBase
-
 from watchword.client.source import Source
+from watchword.extras import needing
+
+with needing("requests", "requests"):
+    from requests import PreparedRequest, Response
+    from requests.auth import AuthBase
 
 TRIES = 3
 

@@ -14,8 +14,11 @@ import hmac
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from nacl import bindings
-from nacl.exceptions import CryptoError
+from watchword.extras import SERVER, needing
+
+with needing(SERVER, "nacl"):
+    from nacl import bindings
+    from nacl.exceptions import CryptoError
 
 GROUP = "edwards25519"
 BASE = bytes.fromhex("58" + "66" * 31)

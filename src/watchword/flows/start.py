@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 
+from watchword.extras import POSTGRES, needing
 from watchword.flows import profiles
 from watchword.flows.keyring import Keyring
 from watchword.flows.master_key import MasterKey, load_master_key
@@ -21,8 +22,9 @@ SETUP_LIFETIME = 86_400
 
 def make_database(settings: Settings, master: MasterKey, *, durable: bool = True) -> Database:
     """Return the database that the settings name, not opened yet; one that a test throws away need not be durable."""
-    if settings.is_postgres:  # imported here, because the driver is an extra that only this choice needs
-        from watchword.store.postgres import PostgresDatabase
+    if settings.is_postgres:
+        with needing(POSTGRES, "asyncpg"):  # the driver is an extra that only this choice needs
+            from watchword.store.postgres import PostgresDatabase
 
         return PostgresDatabase(
             settings.database,

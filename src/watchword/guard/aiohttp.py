@@ -5,14 +5,16 @@ import ssl
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
-from aiohttp import web
-
+from watchword.extras import needing
 from watchword.guard import resource
 from watchword.guard.guard import Guard as BaseGuard
 from watchword.guard.guard import Presented
 from watchword.guard.policy import Policy, Refused, demanded
 from watchword.guard.principal import Principal
 from watchword.guard.resource import Metadata
+
+with needing("aiohttp", "aiohttp"):
+    from aiohttp import web
 
 __all__ = ["Guard", "Policy", "Principal"]
 

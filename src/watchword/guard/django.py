@@ -5,17 +5,19 @@ from collections.abc import Callable, Sequence
 from inspect import iscoroutinefunction
 from typing import Any
 
-from django.http import HttpRequest, HttpResponse, HttpResponseBase, JsonResponse
-from django.urls import URLPattern, path
-from django.utils.decorators import sync_and_async_middleware
-from django.utils.encoding import escape_uri_path
-
+from watchword.extras import needing
 from watchword.guard import resource, transport
 from watchword.guard.guard import Guard as BaseGuard
 from watchword.guard.guard import Presented
 from watchword.guard.policy import OPEN, Policy, Refused, demanded
 from watchword.guard.principal import Principal
 from watchword.guard.resource import Metadata
+
+with needing("django", "django"):
+    from django.http import HttpRequest, HttpResponse, HttpResponseBase, JsonResponse
+    from django.urls import URLPattern, path
+    from django.utils.decorators import sync_and_async_middleware
+    from django.utils.encoding import escape_uri_path
 
 __all__ = ["Guard", "Policy", "Principal", "answer", "metadata_path", "presented"]
 

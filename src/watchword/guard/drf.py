@@ -6,15 +6,18 @@ The permission alone is enough. The authentication class is for projects that re
 from dataclasses import dataclass
 from typing import Any
 
-from rest_framework.authentication import BaseAuthentication
-from rest_framework.exceptions import APIException
-from rest_framework.permissions import BasePermission
-from rest_framework.request import Request
-
-from watchword.guard.django import presented
+from watchword.extras import needing
 from watchword.guard.guard import Guard as BaseGuard
 from watchword.guard.policy import Policy, Refused, demanded
 from watchword.guard.principal import Principal
+
+with needing("djangorestframework", "rest_framework", "django"):
+    from rest_framework.authentication import BaseAuthentication
+    from rest_framework.exceptions import APIException
+    from rest_framework.permissions import BasePermission
+    from rest_framework.request import Request
+
+    from watchword.guard.django import presented
 
 __all__ = ["Caller", "Guard", "Policy", "Principal"]
 

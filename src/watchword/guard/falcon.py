@@ -3,14 +3,16 @@
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
-import falcon.asgi
-from falcon import HTTPError
-
+from watchword.extras import needing
 from watchword.guard import asgi, resource, wsgi
 from watchword.guard.guard import Guard as BaseGuard
 from watchword.guard.policy import Policy, Refused, demanded
 from watchword.guard.principal import Principal
 from watchword.guard.resource import Metadata
+
+with needing("falcon", "falcon"):
+    import falcon.asgi
+    from falcon import HTTPError
 
 __all__ = ["Guard", "Policy", "Principal"]
 

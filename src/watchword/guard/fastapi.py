@@ -6,16 +6,19 @@ A WebSocket is refused before it is accepted.
 from collections.abc import Sequence
 from typing import Any
 
-from fastapi import FastAPI, HTTPException, Security, WebSocketException
-from fastapi.openapi.models import HTTPBearer
-from fastapi.security.base import SecurityBase
-from starlette.requests import HTTPConnection
-
+from watchword.extras import needing
 from watchword.guard import asgi
 from watchword.guard.guard import Guard as BaseGuard
 from watchword.guard.policy import Policy, Refused, demanded
 from watchword.guard.principal import Principal
-from watchword.guard.starlette import metadata_route
+
+with needing("fastapi", "fastapi"):
+    from fastapi import FastAPI, HTTPException, Security, WebSocketException
+    from fastapi.openapi.models import HTTPBearer
+    from fastapi.security.base import SecurityBase
+    from starlette.requests import HTTPConnection
+
+    from watchword.guard.starlette import metadata_route
 
 __all__ = ["Guard", "Policy", "Principal"]
 

@@ -6,14 +6,17 @@ which FastMCP makes of `base_url` and its own path.
 
 from collections.abc import Sequence
 
-from fastmcp.server.auth import AccessToken, RemoteAuthProvider, TokenVerificationError, TokenVerifier
-from pydantic import AnyHttpUrl, ConfigDict, TypeAdapter
-
+from watchword.extras import needing
 from watchword.guard.issuer import Local
 from watchword.guard.mcp import resource_guard
-from watchword.guard.mcp_sdk import GuardVerifier
 from watchword.guard.policy import Refused
 from watchword.guard.resource import check_resource
+
+with needing("fastmcp", "fastmcp"):
+    from fastmcp.server.auth import AccessToken, RemoteAuthProvider, TokenVerificationError, TokenVerifier
+    from pydantic import AnyHttpUrl, ConfigDict, TypeAdapter
+
+    from watchword.guard.mcp_sdk import GuardVerifier
 
 __all__ = ["WatchwordAuth"]
 

@@ -5,13 +5,15 @@ import json
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from flask import Flask, Response, current_app, g, request
-
+from watchword.extras import needing
 from watchword.guard import resource, wsgi
 from watchword.guard.guard import Guard as BaseGuard
 from watchword.guard.policy import Policy, Refused, demanded
 from watchword.guard.principal import Principal
 from watchword.guard.resource import Metadata
+
+with needing("flask", "flask"):
+    from flask import Flask, Response, current_app, g, request
 
 __all__ = ["Guard", "Policy", "Principal"]
 

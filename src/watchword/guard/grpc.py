@@ -10,12 +10,14 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mappin
 from contextvars import ContextVar
 from typing import Any
 
-import grpc
-import grpc.aio
-
+from watchword.extras import needing
 from watchword.guard.guard import Guard, Presented
 from watchword.guard.policy import OPEN, Policy, Refused
 from watchword.guard.principal import Principal
+
+with needing("grpcio", "grpc"):
+    import grpc
+    import grpc.aio
 
 __all__ = ["AsyncGuardInterceptor", "GuardInterceptor", "principal"]
 

@@ -3,16 +3,18 @@
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, cast
 
-from litestar import Response, get
-from litestar.connection import ASGIConnection, WebSocket
-from litestar.exceptions import HTTPException, LitestarException, WebSocketException
-from litestar.handlers import BaseRouteHandler, HTTPRouteHandler
-
+from watchword.extras import needing
 from watchword.guard import asgi, resource
 from watchword.guard.guard import Guard as BaseGuard
 from watchword.guard.policy import Policy, Refused, demanded
 from watchword.guard.principal import Principal
 from watchword.guard.resource import Metadata
+
+with needing("litestar", "litestar"):
+    from litestar import Response, get
+    from litestar.connection import ASGIConnection, WebSocket
+    from litestar.exceptions import HTTPException, LitestarException, WebSocketException
+    from litestar.handlers import BaseRouteHandler, HTTPRouteHandler
 
 __all__ = ["Guard", "Policy", "Principal"]
 

@@ -7,17 +7,19 @@ SDK's own hooks, for servers that are started by `server.run()`; the SDK then wr
 from collections.abc import Sequence
 from typing import TypedDict
 
-from mcp.server.auth.middleware.auth_context import AuthContextMiddleware
-from mcp.server.auth.middleware.bearer_auth import AuthenticatedUser
-from mcp.server.auth.provider import AccessToken
-from mcp.server.auth.settings import AuthSettings
-
+from watchword.extras import needing
 from watchword.guard.asgi import Application, Receive, Scope, Send
 from watchword.guard.guard import Guard, Presented
 from watchword.guard.issuer import Local
 from watchword.guard.mcp import McpGuard, resource_guard
 from watchword.guard.policy import Refused
 from watchword.guard.principal import Principal
+
+with needing("mcp", "mcp"):
+    from mcp.server.auth.middleware.auth_context import AuthContextMiddleware
+    from mcp.server.auth.middleware.bearer_auth import AuthenticatedUser
+    from mcp.server.auth.provider import AccessToken
+    from mcp.server.auth.settings import AuthSettings
 
 __all__ = ["GuardVerifier", "McpAuth", "access_token", "mcp_auth", "protected"]
 

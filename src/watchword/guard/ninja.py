@@ -2,14 +2,17 @@
 
 from typing import Any
 
-from django.http import HttpRequest, HttpResponseBase
-from ninja import NinjaAPI
-from ninja.security.base import AuthBase
-
-from watchword.guard.django import answer, presented
+from watchword.extras import needing
 from watchword.guard.guard import Guard as BaseGuard
 from watchword.guard.policy import Policy, Refused, demanded
 from watchword.guard.principal import Principal
+
+with needing("django-ninja", "ninja", "django"):
+    from django.http import HttpRequest, HttpResponseBase
+    from ninja import NinjaAPI
+    from ninja.security.base import AuthBase
+
+    from watchword.guard.django import answer, presented
 
 __all__ = ["Guard", "Policy", "Principal"]
 

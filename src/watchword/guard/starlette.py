@@ -4,16 +4,18 @@ import functools
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
-from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
-from starlette.websockets import WebSocket
-
+from watchword.extras import needing
 from watchword.guard import asgi, resource
 from watchword.guard.guard import Guard as BaseGuard
 from watchword.guard.policy import Policy, Refused, demanded
 from watchword.guard.principal import Principal
 from watchword.guard.resource import Metadata
+
+with needing("starlette", "starlette"):
+    from starlette.requests import Request
+    from starlette.responses import JSONResponse, Response
+    from starlette.routing import Route
+    from starlette.websockets import WebSocket
 
 __all__ = ["Guard", "Policy", "Principal"]
 

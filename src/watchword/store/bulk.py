@@ -10,6 +10,7 @@ from typing import Protocol
 
 import msgspec
 
+from watchword.extras import POSTGRES, needing
 from watchword.store import migrate, schema
 from watchword.store.chain import Chain
 from watchword.store.database import StorageUnavailable, Transaction
@@ -49,9 +50,8 @@ class Bulk(Transaction, Protocol):
 async def open_bulk(address: str, audit_key: bytes, *, create: bool = False) -> Bulk:
     """Open a database for copying; raise StorageUnavailable with what to do about it."""
     if address.startswith(("postgresql://", "postgres://")):
-        from watchword.store.bulk_postgres import (
-            connect,
-        )  # the driver is an extra that only this choice needs
+        with needing(POSTGRES, "asyncpg"):  # the driver is an extra that only this choice needs
+            from watchword.store.bulk_postgres import connect
 
         return await connect(address, audit_key)
     from watchword.store.bulk_sqlite import SqliteBulk

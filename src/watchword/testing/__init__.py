@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from watchword.extras import SERVER, needing
+
 if TYPE_CHECKING:
     from watchword.testing.kit import Auth
     from watchword.testing.worker import Worker
@@ -33,7 +35,8 @@ def auth_settings() -> Mapping[str, object]:
 @pytest.fixture
 def auth(auth_worker: "Worker", auth_settings: Mapping[str, object]) -> "Iterator[Auth]":
     """The real server with a fresh database, for one test."""
-    from watchword.testing.kit import open_auth
+    with needing(SERVER):
+        from watchword.testing.kit import open_auth
 
     with open_auth(auth_worker, auth_settings) as opened:
         yield opened

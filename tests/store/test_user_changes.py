@@ -5,9 +5,13 @@ from typing import Any
 import pytest
 from tests.fixtures.postgres import race
 
-from watchword.store import links, user_changes, users
+from watchword.credentials.passkey import Passkey
+from watchword.store import links, passkeys, upstream_accounts, user_changes, users, ways_in
 from watchword.store.database import Database
+from watchword.store.passkeys import StoredPasskey
+from watchword.store.upstream_accounts import UpstreamAccount
 from watchword.store.users import User
+from watchword.store.ways_in import Taken
 
 NOW = 1_900_000_000
 MANY = 12
@@ -108,3 +112,85 @@ async def test_a_change_that_says_nothing_of_power_gives_none_back(database: Dat
     changed = await database.read(users.get_user, one)
     assert changed is not None
     assert (changed.display_name, changed.is_admin) == ("x", False)
+
+
+ISSUERS = ("https://one.example", "https://two.example")
+
+
+async def make_person(database: Database, *, ways: int, password: str | None = None) -> str:
+    """Make a person with passkeys and linked accounts, as many of each."""
+    user = User(id="user_ways", username="ways", created_at=NOW)
+    unique: dict[str, Any] = {"canonical_username": "ways", "skeleton": "ways", "canonical_email": None}
+    assert await database.write(users.create_user, user, password_hash=password, actor="a", **unique)
+    for number in range(ways):
+        key = Passkey(
+            credential_id=f"credential {number}".encode(),
+            user_handle=b"h",
+            public_key=b"k",
+            sign_count=0,
+            backup_eligible=True,
+            backed_up=True,
+            user_verified=True,
+            transports=(),
+            aaguid="",
+        )
+        stored = StoredPasskey(
+            id=f"passkey_{number}", user_id=user.id, name="x", created_at=NOW, last_used_at=None, passkey=key
+        )
+        challenge = {"challenge": f"challenge {number}".encode(), "challenge_until": NOW + 60}
+        assert await database.write(passkeys.add_passkey, stored, actor="a", **challenge)
+        linked = UpstreamAccount(ISSUERS[number], "sub", user.id, "ways", NOW)
+        assert await database.write(upstream_accounts.link_upstream, linked, actor="a")
+    return user.id
+
+
+@pytest.mark.parametrize("turn", range(4))
+async def test_of_ways_to_sign_in_that_are_all_removed_at_once_one_stays(
+    nodes: tuple[Database, Database], turn: int
+) -> None:
+    person = await make_person(nodes[0], ways=2)
+    taken, by = Taken(True, True, frozenset(ISSUERS)), {"actor": person, "now": NOW}
+    outcomes = await race(
+        nodes[0].write(ways_in.remove_passkey, "passkey_0", person, taken, **by),
+        nodes[1].write(ways_in.unlink_upstream, person, ISSUERS[0], taken, **by),
+        nodes[turn % 2].write(ways_in.remove_passkey, "passkey_1", person, taken, **by),
+        nodes[1 - turn % 2].write(ways_in.unlink_upstream, person, ISSUERS[1], taken, **by),
+    )
+    assert sorted(map(str, outcomes)) == ["last", "removed", "removed", "removed"]
+    left = await nodes[0].read(passkeys.list_passkeys, person)
+    assert len(left) + len(await nodes[0].read(upstream_accounts.list_upstream, person)) == 1
+
+
+@pytest.mark.parametrize(
+    ("taken", "outcome"),
+    [
+        pytest.param(
+            Taken(True, True, frozenset()), "removed", id="a password that signs people in is a way"
+        ),
+        pytest.param(Taken(False, True, frozenset()), "last", id="a password that signs nobody in is none"),
+        pytest.param(
+            Taken(False, True, frozenset(ISSUERS)), "removed", id="an account at a provider is a way"
+        ),
+        pytest.param(
+            Taken(False, True, frozenset({"https://other.example"})),
+            "last",
+            id="an account at a provider that is not offered any more is none",
+        ),
+        pytest.param(
+            Taken(False, False, frozenset()),
+            "removed",
+            id="a passkey that signs nobody in takes no way along",
+        ),
+    ],
+)
+async def test_a_passkey_goes_only_when_another_way_to_sign_in_stays(
+    database: Database, taken: Taken, outcome: str
+) -> None:
+    person = await make_person(database, ways=1, password="x")
+    by: dict[str, Any] = {"actor": person, "now": NOW}
+    assert await database.write(ways_in.remove_passkey, "passkey_0", person, taken, **by) == outcome
+    assert bool(await database.read(passkeys.list_passkeys, person)) is (outcome == "last")
+    assert await database.write(ways_in.remove_passkey, "passkey_9", person, taken, **by) in (
+        "unknown",
+        "last",
+    )

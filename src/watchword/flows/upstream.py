@@ -267,19 +267,12 @@ async def linked(runtime: Runtime, user: User) -> list[tuple[Upstream, UpstreamA
     """Return every provider that is offered, each with the account that a person linked there."""
     accounts_there = await runtime.database.read(upstream_accounts.list_upstream, user.id)
     by_issuer = {one.issuer: one for one in accounts_there}
-    return [(one, by_issuer.get(_issuer(one))) for one in runtime.settings.upstream]
+    return [(one, by_issuer.get(issuer_of(one))) for one in runtime.settings.upstream]
 
 
-def _issuer(settings: Upstream) -> str:
+def issuer_of(settings: Upstream) -> str:
+    """Return the issuer under which a provider's accounts are linked."""
     return upstream_github.ISSUER if settings.kind == "github" else settings.issuer or ""
-
-
-async def unlink(runtime: Runtime, user: User, name: str) -> bool:
-    """Unlink a person's account with a provider; False when nothing else would be left to sign in with."""
-    issuer = _issuer(configured(runtime, name))
-    return await runtime.database.write(
-        upstream_accounts.unlink_upstream, user.id, issuer, actor=user.id, now=runtime.now()
-    )
 
 
 async def register(runtime: Runtime, identity: Identity) -> User | None:

@@ -4,7 +4,7 @@ from watchword.credentials import totp
 from watchword.credentials.methods import Method
 from watchword.credentials.names import NameRefused, display
 from watchword.credentials.passkey import PasskeyRefused
-from watchword.flows import account_changes, accounts, factors, mail, passkeys
+from watchword.flows import account_changes, accounts, factors, mail, passkeys, ways_in
 from watchword.flows.account_changes import PasswordWrong
 from watchword.flows.factors import FactorRefused
 from watchword.flows.throttle import Throttled
@@ -15,7 +15,7 @@ from watchword.pages.account import Person
 from watchword.pages.qr import qr_image
 from watchword.store import factors as store
 from watchword.store import passkeys as passkey_store
-from watchword.store import upstream_accounts, users
+from watchword.store import users
 
 DEFAULT_NAME = "Passkey"
 
@@ -106,18 +106,11 @@ async def _passkeys(request: Request, person: Person, errors: dict[str, str] | N
             for one in listed
         ],
         "passkey_options": asked[0] if asked else "{}",
-        "may_remove": await _has_another_way(request, user.id, len(listed)),
+        "may_remove": bool(listed) and await ways_in.may_lose_passkey(runtime, user, listed[0].id),
         "hidden": {"challenge": asked[1]} if asked else {},
         "errors": errors or {},
     }
     return account.page(request, person, "passkeys", context, status=400 if errors else 200)
-
-
-async def _has_another_way(request: Request, user_id: str, passkey_count: int) -> bool:
-    database = request.runtime.database
-    if passkey_count > 1 or await database.read(users.find_password, user_id) is not None:
-        return True
-    return bool(await database.read(upstream_accounts.list_upstream, user_id))
 
 
 async def change_passkeys(request: Request) -> Response:
@@ -142,13 +135,10 @@ async def change_passkeys(request: Request) -> Response:
 
 
 async def _remove_passkey(request: Request, person: Person, form: Form, passkey_id: str) -> Response:
-    runtime, user = request.runtime, person[1]
-    listed = await runtime.database.read(passkey_store.list_passkeys, user.id)
-    if not await _has_another_way(request, user.id, len(listed)):
+    outcome = await ways_in.remove_passkey(request.runtime, person[1], passkey_id)
+    if outcome == "last":
         return await _passkeys(request, person, {"form": "passkey_last"})
-    if await runtime.database.write(
-        passkey_store.remove_passkey, passkey_id, user.id, actor=user.id, now=runtime.now()
-    ):
+    if outcome == "removed":
         await _tell(request, person, "passkey_removed")
     return account.done(request, "passkeys", "passkey_removed", await account.changed(request, person, form))
 

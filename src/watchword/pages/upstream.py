@@ -8,7 +8,7 @@ import msgspec
 from watchword.credentials.methods import Method
 from watchword.credentials.passkey import PasskeyRefused
 from watchword.credentials.upstream import Identity, UpstreamRefused
-from watchword.flows import mail, passkeys, sessions, sign_in, upstream
+from watchword.flows import mail, passkeys, sessions, sign_in, upstream, ways_in
 from watchword.flows.sign_in import SignInRefused
 from watchword.flows.throttle import Throttled
 from watchword.http import Form, Request, Response, redirect
@@ -60,9 +60,11 @@ async def unlink(request: Request) -> Response:
     form = request.form()
     browser.check_csrf(request, form.get("csrf"))
     name, user = form.get("provider") or "", found[1]
-    if not await upstream.unlink(request.runtime, user, name):
+    outcome = await ways_in.unlink(request.runtime, user, name)
+    if outcome == "last":
         return await account.show_overview(request, found, {"form": "passkey_last"})
-    await _tell(request, user, "upstream_unlinked")
+    if outcome == "removed":
+        await _tell(request, user, "upstream_unlinked")
     return account.done(request, "overview", "upstream_unlinked", await account.changed(request, found, form))
 
 

@@ -139,11 +139,3 @@ async def rename_passkey(tx: Transaction, passkey_id: str, user_id: str, name: s
         )
         > 0
     )
-
-
-async def remove_passkey(tx: Transaction, passkey_id: str, user_id: str, *, actor: str, now: int) -> bool:
-    """Remove one's own passkey; return whether there was one."""
-    removed = await tx.run("DELETE FROM passkeys WHERE id = $1 AND user_id = $2", passkey_id, user_id)
-    if removed:
-        await tx.record("passkey.removed", actor=actor, target=user_id, at=now, passkey=passkey_id)
-    return removed > 0

@@ -62,22 +62,6 @@ async def link_upstream(tx: Transaction, account: UpstreamAccount, *, actor: str
     return row is not None
 
 
-async def unlink_upstream(tx: Transaction, user_id: str, issuer: str, *, actor: str, now: int) -> bool:
-    """Unlink a person's accounts of an issuer; return False, changing nothing, when no other way to sign in is left."""
-    row = await tx.one(
-        "SELECT 1 AS other FROM users u WHERE u.id = $1 AND (u.password_hash IS NOT NULL "
-        "OR EXISTS (SELECT 1 FROM passkeys WHERE user_id = $1) "
-        "OR EXISTS (SELECT 1 FROM upstream_accounts WHERE user_id = $1 AND issuer <> $2))",
-        user_id,
-        issuer,
-    )
-    if row is None:
-        return False
-    if await tx.run("DELETE FROM upstream_accounts WHERE user_id = $1 AND issuer = $2", user_id, issuer):
-        await tx.record("upstream.unlinked", actor=actor, target=user_id, at=now, issuer=issuer)
-    return True
-
-
 async def note_upstream_use(tx: Transaction, issuer: str, subject: str, now: int) -> None:
     """Note that an account elsewhere signed somebody in."""
     await tx.run(

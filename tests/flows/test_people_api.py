@@ -8,14 +8,22 @@ from urllib.parse import urlencode
 
 import pytest
 import pytest_asyncio
-from tests.fixtures.people import PASSWORD, Person
+from tests.fixtures.people import PASSWORD, Person, letters
 from tests.fixtures.postgres import Store
 from tests.fixtures.servers import Server, open_server
 from tests.flows.test_authorization_code import answer_of, redeem, register, request
-from tests.flows.test_people import add_totp, another, code_of, make
+from tests.flows.test_people import EMAIL, add_totp, another, code_of, make
 
 from watchword.jose import strict_json
 from watchword.settings import Upstream
+
+
+@pytest_asyncio.fixture
+async def people(store: Store, tmp_path: Path) -> AsyncIterator[Server]:
+    """The application in development, where mail is kept to be shown."""
+    options = {"database": store.address, "key_file": str(tmp_path / "key"), "mode": "development"}
+    async with open_server(tmp_path, **options) as opened:
+        yield opened
 
 
 async def headers(server: Server, scope: str) -> dict[str, str]:
@@ -54,6 +62,39 @@ async def test_an_account_lives_its_life_by_the_api(server: Server) -> None:
         assert person.path == "/account"
     assert (await server.http.delete(address, headers=own)).status_code == 204
     assert (await server.http.get(address, headers=own)).status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "says"),
+    [("POST", "/disable", "switched your account"), ("DELETE", "", "was deleted")],
+    ids=["switched off", "deleted"],
+)
+async def test_whose_account_an_administrator_ends_is_told_by_mail(
+    people: Server, method: str, path: str, says: str
+) -> None:
+    user = await make(people)
+    own = await headers(people, "watchword:users:write")
+    for _ in range(2):
+        await people.http.request(method, f"/api/v1/users/{user.id}{path}", json={}, headers=own)
+    told = [text for to, text in await letters(people) if to == EMAIL]
+    assert len(told) == 1
+    assert "has ended" in told[0]
+    assert says in told[0]
+    assert "From:" not in told[0], "where an administrator is concerns nobody"
+
+
+async def test_who_deletes_an_account_of_their_own_is_told_from_where_it_was_done(people: Server) -> None:
+    await make(people)
+    async with another(people) as browser:
+        person = Person(people, browser)
+        await person.sign_in()
+        await person.open("/account/delete")
+        await person.send({"identifier": "ada"}, having="identifier")
+        assert person.path == "/sign-in"
+    to, text = (await letters(people))[0]
+    assert to == EMAIL
+    assert "was deleted" in text
+    assert "Device: Firefox" in text
 
 
 async def test_who_manages_people_makes_nobody_an_administrator_by_it(server: Server) -> None:

@@ -4,19 +4,23 @@ import json
 import os
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
-from tests.fixtures.servers import Server, together
+from tests.fixtures.people import Person, letters
+from tests.fixtures.servers import Server, open_server, together
 from tests.flows.conftest import Stored
 from tests.flows.test_first_sign_in import PASSWORD, csrf_of
+from tests.flows.test_people import EMAIL, another, make
 
 from watchword.flows import accounts, identities
 from watchword.jose import jwk, jwt
 from watchword.jose.jwk import Key
 from watchword.oauth.errors import OAuthError
 from watchword.store import factors
+from watchword.store import identities as store
 from watchword.store.users import User
 from watchword.zero import agent, identity, revocation
 from watchword.zero.proof import dpop_channel
@@ -337,6 +341,26 @@ async def test_attack_with_a_revoked_identity(server: Server) -> None:
     statement = revocation.revoke(holder.secret, int(server.clock()), "compromised", os.urandom(32))
     assert (await server.http.post("/zero/revoke", json=to_json(statement))).status_code == 204
     assert await refused(holder, holder.answer(await holder.challenge("sign-in")))
+
+
+@pytest.mark.parametrize("way", ["by its holder's statement", "on the account page"])
+async def test_whose_identity_is_revoked_is_told_by_mail_once(tmp_path: Path, way: str) -> None:
+    async with open_server(tmp_path, mode="development") as server, another(server) as browser:
+        ada, person = await make(server), Person(server, browser)
+        holder = await make_holder(server, ("user", ada.id))
+        statement = revocation.revoke(holder.secret, int(server.clock()), "compromised", os.urandom(32))
+        await person.sign_in()
+        for _ in range(2):
+            if way == "on the account page":
+                await person.open("/account/identities")
+                listed = await server.runtime.database.read(store.list_identities, ada.id)
+                form = {"csrf": person.form()["csrf"], "do": "revoke", "identity_id": listed[0].id}
+                await browser.post("/account/identities", data=form)
+            else:
+                await server.http.post("/zero/revoke", json=to_json(statement))
+        told = [text for to, text in await letters(server) if to == EMAIL and "was revoked" in text]
+        assert len(told) == 1
+        assert ("Device: Firefox" in told[0]) is (way == "on the account page")
 
 
 async def test_attack_with_an_expired_identity(server: Server) -> None:

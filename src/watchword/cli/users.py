@@ -175,7 +175,7 @@ def disable(who: Who, database: Database = None, config: Config = None, as_json:
     """Switch an account off: its sessions and grants end, its tokens are refused."""
 
     async def act(runtime: Runtime, user: User) -> None:
-        await account_changes.set_disabled(runtime, user.id, True, actor=ACTOR)
+        await account_changes.set_disabled(runtime, user, True, actor=ACTOR)
 
     _one(who, act, database, config, as_json)
 
@@ -185,7 +185,7 @@ def enable(who: Who, database: Database = None, config: Config = None, as_json: 
     """Switch an account on again."""
 
     async def act(runtime: Runtime, user: User) -> None:
-        await account_changes.set_disabled(runtime, user.id, False, actor=ACTOR)
+        await account_changes.set_disabled(runtime, user, False, actor=ACTOR)
 
     _one(who, act, database, config, as_json)
 
@@ -206,7 +206,7 @@ def delete(who: Who, database: Database = None, config: Config = None, as_json: 
 
     async def work(runtime: Runtime) -> str:
         user = await people.find(runtime, who)
-        await account_changes.delete(runtime, user.id, actor=ACTOR)
+        await account_changes.delete(runtime, user, actor=ACTOR)
         return user.id
 
     deleted = session.run(work, database=database, config=config, as_json=as_json)

@@ -215,7 +215,7 @@ async def change_user(call: Call) -> UserView:
 async def delete_user(call: Call) -> None:
     """Delete an account and end everything that it was issued."""
     user = await _subject(call)
-    await account_changes.delete(call.request.runtime, user.id, actor=call.caller.actor)
+    await account_changes.delete(call.request.runtime, user, actor=call.caller.actor)
 
 
 async def disable_user(call: Call) -> UserView:
@@ -230,7 +230,7 @@ async def enable_user(call: Call) -> UserView:
 
 async def _switch(call: Call, disabled: bool) -> UserView:
     user, runtime = await _subject(call), call.request.runtime
-    await account_changes.set_disabled(runtime, user.id, disabled, actor=call.caller.actor)
+    await account_changes.set_disabled(runtime, user, disabled, actor=call.caller.actor)
     return view(await people.find(runtime, user.id))
 
 

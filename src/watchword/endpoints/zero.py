@@ -4,6 +4,7 @@ import msgspec
 
 from watchword.credentials.zkproof import ZeroError
 from watchword.flows import identities
+from watchword.flows.mail import Origin
 from watchword.http import Request, Response, json_response
 from watchword.oauth.errors import OAuthError
 from watchword.zero.records import Identity, Revocation, from_json, to_json
@@ -46,7 +47,8 @@ async def revoke(request: Request) -> Response:
     """Accept the revocation of a registered identity by its holder."""
     await identities.throttle(request.runtime, request.address)
     try:
-        await identities.revoke(request.runtime, from_json(request.json(), Revocation))
+        statement = from_json(request.json(), Revocation)
+        await identities.revoke(request.runtime, statement, Origin(request.address, ""))
     except ZeroError as error:
         raise OAuthError("invalid_request", "This revokes no identity here.", detail=error.reason) from None
     return Response(204)

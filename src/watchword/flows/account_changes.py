@@ -11,6 +11,8 @@ from watchword.store import links, user_changes, users
 from watchword.store.users import User
 
 VERIFY, VERIFY_LIFETIME = "verify_email", 1800
+# Of what an administrator did the owner is told that it happened, not from where.
+NOBODYS = Origin("", "")
 MAIL_CAPACITY, MAIL_PER_SECOND = 6.0, 1 / 600
 
 
@@ -114,20 +116,31 @@ async def tell_factors_removed(runtime: Runtime, user: User, origin: Origin) -> 
     )
 
 
-async def set_disabled(runtime: Runtime, user_id: str, disabled: bool, *, actor: str) -> None:
-    """Switch an account off or on; raise `not_found`, or `conflict` for the last administrator."""
+async def set_disabled(runtime: Runtime, user: User, disabled: bool, *, actor: str) -> None:
+    """Switch an account off, of which its owner is told, or on; raise `not_found`, or `conflict` for the last administrator."""
     check_outcome(
         await runtime.database.write(
-            user_changes.set_disabled, user_id, disabled, actor=actor, now=runtime.now()
+            user_changes.set_disabled, user.id, disabled, actor=actor, now=runtime.now()
         )
     )
+    if disabled and user.disabled_at is None:
+        await _tell_ended(runtime, user, "disabled", NOBODYS)
 
 
-async def delete(runtime: Runtime, user_id: str, *, actor: str) -> None:
-    """Delete an account with all that it was issued; raise `not_found`, or `conflict` for the last administrator."""
+async def delete(runtime: Runtime, user: User, *, actor: str, origin: Origin = NOBODYS) -> None:
+    """Delete an account with all that it was issued; its owner is told. `origin` is where they asked for it themselves.
+
+    Raise `not_found`, or `conflict` for the last administrator.
+    """
     check_outcome(
-        await runtime.database.write(user_changes.delete_user, user_id, actor=actor, now=runtime.now())
+        await runtime.database.write(user_changes.delete_user, user.id, actor=actor, now=runtime.now())
     )
+    await _tell_ended(runtime, user, "deleted", origin)
+
+
+async def _tell_ended(runtime: Runtime, user: User, change: str, origin: Origin) -> None:
+    help_page = runtime.settings.help_url or runtime.settings.issuer
+    await mail.notify(runtime, user, "account_ended", origin, "", change=change, link=help_page)
 
 
 def check_outcome(outcome: str, field: str | None = None) -> None:

@@ -13,7 +13,8 @@ import os
 from dataclasses import dataclass
 
 from watchword.credentials.zkproof import ZeroError
-from watchword.flows import factors
+from watchword.flows import factors, mail
+from watchword.flows.mail import Origin
 from watchword.flows.runtime import Runtime
 from watchword.flows.throttle import network
 from watchword.oauth.errors import OAuthError
@@ -194,13 +195,34 @@ async def renew(runtime: Runtime, renewed: Identity) -> RegisteredIdentity:
     return registered
 
 
-async def revoke(runtime: Runtime, statement: Revocation) -> None:
+async def revoke(runtime: Runtime, statement: Revocation, origin: Origin) -> None:
     """Accept a revocation that its holder made, now or long ago; revoking what is revoked is no error. Raise ZeroError."""
     point = revocation.check_revocation(statement)
     registered = await runtime.database.read(store.find_identity, point)
     if registered is None:
         raise ZeroError("identity", "no such identity is registered here")
-    await runtime.database.write(store.revoke_identity, point, actor=registered.id, now=runtime.now())
+    if await runtime.database.write(store.revoke_identity, point, actor=registered.id, now=runtime.now()):
+        await _tell_revoked(runtime, registered, origin)
+
+
+async def revoke_own(runtime: Runtime, user: User, identity_id: str, origin: Origin) -> None:
+    """Revoke one of a person's identities; they are told of it."""
+    for registered in await runtime.database.read(store.list_identities, user.id):
+        if registered.id != identity_id:
+            continue
+        point = read_identity(registered.document).public
+        by = {"owner_id": user.id, "actor": user.id}
+        if await runtime.database.write(store.revoke_identity, point, now=runtime.now(), **by):
+            await _tell_revoked(runtime, registered, origin)
+
+
+async def _tell_revoked(runtime: Runtime, registered: RegisteredIdentity, origin: Origin) -> None:
+    if registered.owner_kind != "user":
+        return
+    owner = await runtime.database.read(users.get_user, registered.owner_id)
+    if owner is not None:
+        page = "/account/identities"
+        await mail.notify(runtime, owner, "new_factor", origin, page, change="identity_revoked")
 
 
 async def throttle(runtime: Runtime, address: str) -> None:

@@ -273,7 +273,8 @@ async def delete(request: Request) -> Response:
     user = found[1]
     if (form.get("identifier") or "").strip() != user.username:
         return await _delete(request, found, "confirmation_wrong")
-    await account_changes.delete(request.runtime, user.id, actor=user.id)
+    origin = visit.origin_of(request)
+    await account_changes.delete(request.runtime, user, actor=user.id, origin=origin)
     settings = request.runtime.settings
     gone = browser.set_cookie(settings, visit.SESSION_COOKIE, "", 0)
     return redirect(f"{settings.issuer}/sign-in?notice=account_deleted", (gone,))

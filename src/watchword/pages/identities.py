@@ -154,7 +154,8 @@ async def change(request: Request) -> Response:
     form = request.form()
     browser.check_csrf(request, form.get("csrf"))
     if form.get("do") == "revoke":
-        await _revoke(request, user, form.get("identity_id") or "")
+        origin = visit.origin_of(request)
+        await flow.revoke_own(request.runtime, user, form.get("identity_id") or "", origin)
     elif errors := await _register(request, user, form):
         return await _page(request, session, user, form, errors)
     else:
@@ -165,15 +166,6 @@ async def change(request: Request) -> Response:
         f"{request.runtime.settings.issuer}/account/identities",
         await account.changed(request, (session, user), form),
     )
-
-
-async def _revoke(request: Request, user: User, identity_id: str) -> None:
-    for identity in await request.runtime.database.read(store.list_identities, user.id):
-        if identity.id == identity_id:
-            point = flow.read_identity(identity.document).public
-            await request.runtime.database.write(
-                store.revoke_identity, point, owner_id=user.id, actor=user.id, now=request.runtime.now()
-            )
 
 
 async def _register(request: Request, user: User, form: Form) -> dict[str, str]:

@@ -309,6 +309,7 @@ MAILS: Mapping[str, Context] = {
     "new_factor": {**LINK, **ORIGIN, "change": "passkey_added"},
     "second_factor_guessed": {**LINK, **ORIGIN},
     "password_changed": {**LINK, **ORIGIN},
+    "account_ended": {**LINK, **ORIGIN, "change": "deleted"},
     "email_changed": {**LINK, "at": NOW, "new_email": "m…@example.net"},
     "invite": {**LINK, "inviter": "ops", "hours": 72},
     "token_expiring": {**LINK, "token": "Nightly backup", "hint": "wwa_7Fk2…x9Qz", "expires_at": NOW + DAY},

@@ -10,9 +10,19 @@ import pytest_asyncio
 from tests.fixtures.people import PASSWORD, Person, letters, link_in
 from tests.fixtures.postgres import Store
 from tests.fixtures.servers import Server, open_server, together
-from tests.flows.test_people import EMAIL, OTHER, add_totp, another, change_password, make, user_of
+from tests.flows.test_people import (
+    EMAIL,
+    OTHER,
+    add_totp,
+    another,
+    change_password,
+    make,
+    session_of,
+    user_of,
+)
 
 from watchword.flows import account_changes, accounts, people, sign_up
+from watchword.flows import sessions as flow_sessions
 from watchword.flows.mail import Origin
 from watchword.oauth.errors import OAuthError
 
@@ -159,11 +169,17 @@ async def test_lg_21_a_link_ends_with_what_it_was_made_for(ada: Person, change: 
     elif change == "another password":
         await ada.sign_in()
         await change_password(ada, PASSWORD, "some entirely new words here")
+    elif change in ("its session ended", "every other session ended"):
+        its = await session_of(server)
+        await ada.sign_in()
+        await ada.open("/account/sessions")
+        one = change == "its session ended"
+        await ada.send({"do": "end", "session": its.id} if one else {"do": "end_others"})
     elif change == "another address":
         changes = people.Changes(email="ada@example.org", email_verified=True)
         await people.change(server.runtime, user, changes, actor="test")
     else:
-        await account_changes.set_disabled(server.runtime, user.id, True, actor="test")
+        await account_changes.set_disabled(server.runtime, user, True, actor="test")
     assert (await set_password(server, link)).status_code == 404
 
 
@@ -230,7 +246,15 @@ async def test_lg_23_only_the_confirmed_address_counts_and_the_newest_wish(ada: 
 
 @pytest.mark.parametrize(
     "change",
-    ["another password", "a reset", "the other sessions ended", "another address", "the account disabled"],
+    [
+        "another password",
+        "a reset",
+        "the other sessions ended",
+        "its session ended",
+        "every other session ended",
+        "another address",
+        "the account disabled",
+    ],
 )
 async def test_lg_23_a_wish_for_an_address_ends_with_what_throws_its_author_out(
     ada: Person, change: str
@@ -250,13 +274,37 @@ async def test_lg_23_a_wish_for_an_address_ends_with_what_throws_its_author_out(
     elif change == "the other sessions ended":
         await ada.sign_in()
         await add_totp(ada, end_others="yes")
+    elif change in ("its session ended", "every other session ended"):
+        its = await session_of(server)
+        await ada.sign_in()
+        await ada.open("/account/sessions")
+        one = change == "its session ended"
+        await ada.send({"do": "end", "session": its.id} if one else {"do": "end_others"})
     elif change == "another address":
         changes = people.Changes(email="ada@example.org", email_verified=True)
         await people.change(server.runtime, user, changes, actor="test")
     else:
-        await account_changes.set_disabled(server.runtime, user.id, True, actor="test")
+        await account_changes.set_disabled(server.runtime, user, True, actor="test")
     assert await account_changes.confirm_email(server.runtime, link.partition("link=")[2], HERE) == "gone"
     assert (await user_of(server)).email != "eve@example.net"
+
+
+async def wish(server: Server, name: str, address: str) -> bool:
+    """Ask for another address in a session of one's own."""
+    await Person(server, another(server)).sign_in(name)
+    user, session = await user_of(server, name), await session_of(server, name)
+    return await account_changes.request_email(server.runtime, user, session.id, address, HERE)
+
+
+async def test_lg_23_nothing_is_wished_in_a_session_that_has_ended(ada: Person) -> None:
+    server = ada.server
+    assert await wish(server, "ada", "first@example.com"), "the honest variant"
+    user, session = await user_of(server), await session_of(server)
+    assert await flow_sessions.end_all(server.runtime, user.id, actor="test")
+    asked = account_changes.request_email(server.runtime, user, session.id, "eve@example.net", HERE)
+    assert not await asked
+    assert await account_changes.pending_email(server.runtime, user.id) is None
+    assert "eve@example.net" not in {to for to, _ in await letters(server)}
 
 
 async def test_lg_23_an_address_that_is_somebodys_name_is_nobody_elses(server: Server) -> None:
@@ -266,9 +314,9 @@ async def test_lg_23_an_address_that_is_somebodys_name_is_nobody_elses(server: S
     assert grace is not None
     moved = people.Changes(email="grace@example.net", email_verified=True)
     await people.change(server.runtime, grace, moved, actor="test")
-    eve = await make(server, "eve", "eve@example.com")
+    await make(server, "eve", "eve@example.com")
     for address, outcome in (("grace@example.com", "taken"), ("eve@example.net", "changed")):
-        await account_changes.request_email(server.runtime, eve, address, HERE)
+        assert await wish(server, "eve", address)
         link = (await mailed(server, address, "/verify-email")).partition("link=")[2]
         assert await account_changes.confirm_email(server.runtime, link, HERE) == outcome
     assert (await Person(server, another(server)).sign_in("grace@example.com")).status_code == 200
@@ -278,8 +326,7 @@ async def test_lg_23_an_address_goes_to_one_of_two_that_confirm_it_at_once(serve
     await make(server, "eve", "eve@example.com")
     calls = []
     for name in ("ada", "eve"):
-        user = await user_of(server, name)
-        await account_changes.request_email(server.runtime, user, "shared@example.com", HERE)
+        assert await wish(server, name, "shared@example.com")
         link = (await mailed(server, "shared@example.com", "/verify-email")).partition("link=")[2]
         calls.append(account_changes.confirm_email(server.runtime, link, HERE))
     assert sorted(await together(*calls)) == ["changed", "taken"]

@@ -106,7 +106,7 @@ async def test_ap_09_a_new_account_of_the_same_name_has_nothing_of_the_old_one(s
     old = await accounts.create(server.runtime, username="robin", password=None, email=None, actor="test")
     token = await server.token(scope="watchword:tokens:read", owner="robin")
     assert (await call(server, token, "GET", "/tokens/self")).status_code == 200
-    await account_changes.delete(server.runtime, old.id, actor="test")
+    await account_changes.delete(server.runtime, old, actor="test")
     new = await accounts.create(server.runtime, username="robin", password=None, email=None, actor="test")
     assert new.id != old.id
     assert (await call(server, token, "GET", "/tokens/self")).status_code == 401

@@ -394,10 +394,10 @@ async def test_fd_03_a_disabled_account_stays_disabled(server: Server, provider:
     await link(server, provider)
     assert await sign_in(server, provider) == "/account"
     user = await user_of(server)
-    await account_changes.set_disabled(server.runtime, user.id, True, actor="test")
+    await account_changes.set_disabled(server.runtime, user, True, actor="test")
     assert await sign_in(server, provider) == PATH
     assert (await user_of(server)).disabled_at is not None
-    await account_changes.set_disabled(server.runtime, user.id, False, actor="test")
+    await account_changes.set_disabled(server.runtime, user, False, actor="test")
     assert await sign_in(server, provider) == "/account"
     assert (await session_of(server)).amr == ("fed",)
 

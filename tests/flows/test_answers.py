@@ -129,7 +129,8 @@ async def test_the_end_of_an_account_ends_the_tokens_that_do_not_name_it(server:
     client = await register(server, subject_type="pairwise")
     tokens = (await redeem(server, client, (await obtain_code(server, client))["code"])).json()
     assert (await server.post("/introspect", client, token=tokens["access_token"])).json()["active"]
-    await account_changes.set_disabled(server.runtime, await account(server), True, actor="test")
+    user = await people.find(server.runtime, await account(server))
+    await account_changes.set_disabled(server.runtime, user, True, actor="test")
     assert not (await server.post("/introspect", client, token=tokens["access_token"])).json()["active"]
 
 

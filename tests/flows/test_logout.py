@@ -276,7 +276,7 @@ async def test_every_client_has_its_own_name_for_a_session_and_it_lasts(ada: Per
         assert claims_of((await connect(elsewhere, client))["id_token"])["sid"] != sid
 
 
-ENDS = ("sign out", "end one", "end others", "administrator", "all of a person", "password", "disable", "delete", "expiry")  # fmt: skip
+ENDS = ("sign out", "end one", "end others", "end others and their access", "administrator", "all of a person", "password", "disable", "delete", "expiry")  # fmt: skip
 
 
 async def end(ada: Person, way: str) -> None:
@@ -285,12 +285,14 @@ async def end(ada: Person, way: str) -> None:
     if way == "sign out":
         await ada.open("/sign-out")
         await ada.send({"decision": "sign_out"})
-    elif way in ("end one", "end others"):
+    elif way.startswith("end"):
         async with another(server) as browser:
             second = Person(server, browser)
             await second.sign_in()
             await second.open("/account/sessions")
-            what = {"do": "end_others"} if way == "end others" else {"do": "end", "session": session.id}
+            what = {"do": "end", "session": session.id} if way == "end one" else {"do": "end_others"}
+            if way == "end others and their access":
+                what["end_access"] = "yes"
             await second.send(what)
     elif way == "administrator":
         await people.end_session(server.runtime, session.id, actor="operator")
@@ -302,9 +304,9 @@ async def end(ada: Person, way: str) -> None:
             end_others=True, origin=Origin("", ""),
         )  # fmt: skip
     elif way == "disable":
-        await account_changes.set_disabled(server.runtime, user.id, True, actor="operator")
+        await account_changes.set_disabled(server.runtime, user, True, actor="operator")
     elif way == "delete":
-        await account_changes.delete(server.runtime, user.id, actor="operator")
+        await account_changes.delete(server.runtime, user, actor="operator")
     else:
         server.clock.advance(server.settings.session_idle)
         await jobs.housekeeping(server.runtime)
@@ -335,7 +337,7 @@ async def test_offline_access_outlives_the_session_but_not_the_account_or_a_chan
     tokens = await connect(ada, client, OFFLINE)
     await end(ada, way)
     answer = await refresh(ada.server, client, tokens["refresh_token"])
-    lives_on = way not in ("password", "disable", "delete")
+    lives_on = way not in ("password", "disable", "delete", "end others and their access")
     assert (answer.status_code == 200) == lives_on, answer.text
 
 

@@ -46,21 +46,28 @@ async def change_password(
     await mail.notify(runtime, user, "password_changed", origin, "/recover")
 
 
-async def request_email(runtime: Runtime, user: User, email: str, origin: Origin) -> None:
-    """Send a link that confirms an address; raise `invalid_request` for what is none, Throttled for too many."""
+async def request_email(runtime: Runtime, user: User, session_id: str, email: str, origin: Origin) -> bool:
+    """Send a link that confirms an address as long as the session lives; False when it has ended.
+
+    Raise `invalid_request` for what is no address, Throttled for too many.
+    """
     try:
         canonical = names.canonical_email(email)
     except NameRefused as error:
         raise OAuthError("invalid_request", str(error), field="email") from None
     for whom in (f"mail to {user.id}", f"mail to {canonical}"):
         await throttle(runtime, whom, MAIL_CAPACITY, MAIL_PER_SECOND)
-    link = await one_time.make(
-        runtime,
-        purpose=VERIFY,
-        subject=user.id,
-        data={"email": names.deliverable_email(email)},
-        lifetime=VERIFY_LIFETIME,
-    )
+    link, now = runtime.new_secret("u"), runtime.now()
+    if not await runtime.database.write(
+        user_changes.wish_email,
+        one_time.digest(link),
+        user.id,
+        session_id,
+        names.deliverable_email(email),
+        expires_at=now + VERIFY_LIFETIME,
+        now=now,
+    ):
+        return False
     context: dict[str, object] = {
         "link": f"{runtime.settings.issuer}/verify-email?link={link}",
         "code": None,
@@ -69,6 +76,7 @@ async def request_email(runtime: Runtime, user: User, email: str, origin: Origin
     await mail.send(
         runtime, Message(names.deliverable_email(email), "verify", origin.locale, context), VERIFY_LIFETIME
     )
+    return True
 
 
 async def email_of_link(runtime: Runtime, link: str | None) -> str | None:

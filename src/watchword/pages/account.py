@@ -230,13 +230,15 @@ async def change_email(request: Request) -> Response:
     form = request.form()
     browser.check_csrf(request, form.get("csrf"))
     email = (form.get("email") or "").strip()[:320]
-    runtime = request.runtime
+    runtime, (session, user) = request.runtime, found
     try:
-        await account_changes.request_email(runtime, found[1], email, visit.origin_of(request))
+        sent = await account_changes.request_email(runtime, user, session.id, email, visit.origin_of(request))
     except OAuthError:
         return _email(request, found, email, "email_invalid")
     except Throttled as refused:
         return _email(request, found, email, second_factor.throttled(refused))
+    if not sent:  # the session was ended from elsewhere just now
+        return redirect(f"{runtime.settings.issuer}/sign-in")
     context = {
         "purpose": "change",
         "email": email,

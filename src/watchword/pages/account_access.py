@@ -48,7 +48,10 @@ async def end_sessions(request: Request) -> Response:
     current, user = found
     runtime = request.runtime
     if form.get("do") == "end_others":
-        await sessions.end_all(runtime, user.id, but=current.id, actor=user.id)
+        if form.get("end_access") == "yes":
+            await account.end_elsewhere(request, found)
+        else:
+            await sessions.end_all(runtime, user.id, but=current.id, actor=user.id)
         return account.done(request, "sessions", "others_ended")
     target = form.get("session") or ""
     if target == current.id:

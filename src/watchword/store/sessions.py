@@ -1,7 +1,7 @@
 """Sessions: who is signed in, since when, by what means, and from where; and what ends with them.
 
 However a session ends, the same happens in the same transaction: what was granted in it ends, offline access excepted
-(Back-Channel Logout §2.7), and word to its clients is queued.
+(Back-Channel Logout §2.7), a change of address that was asked for in it is off, and word to its clients is queued.
 """
 
 from collections.abc import Sequence
@@ -10,6 +10,7 @@ import msgspec
 
 from watchword.store.database import Row, Transaction
 from watchword.store.grants import end_grants_of_session
+from watchword.store.links import find_live_link, forget_links
 from watchword.store.logout_notices import queue_notices
 from watchword.store.tokens import use_identifier
 from watchword.store.upstream_sessions import UpstreamSession, note_upstream_session
@@ -261,7 +262,14 @@ async def _end(
     more = {"reason": reason} if reason else {}
     for row in ended:
         grants = await end_grants_of_session(tx, row["id"], actor=actor, now=now)
+        await _forget_wish(tx, row["id"], row["user_id"], now)
         told = await queue_notices(tx, row["id"], row["user_id"], now)
         await tx.record(
             "session.ended", actor=actor, target=row["id"], at=now, grants=grants, clients=told, **more
         )
+
+
+async def _forget_wish(tx: Transaction, session_id: str, user_id: str, now: int) -> None:
+    wish = await find_live_link(tx, user_id, "verify_email", now)
+    if wish is not None and wish.data.get("session") == session_id:
+        await forget_links(tx, user_id, "verify_email")

@@ -5,8 +5,8 @@ import msgspec
 from watchword.store.api_tokens import revoke_tokens_of
 from watchword.store.browsers import forget_trust
 from watchword.store.database import Transaction
-from watchword.store.grants import end_grant
-from watchword.store.links import forget_links, use_link
+from watchword.store.grants import end_grant, hold_session
+from watchword.store.links import create_link, forget_links, use_link
 from watchword.store.sessions import end_sessions_of
 from watchword.store.users import get_user, is_last_admin, set_password
 
@@ -41,6 +41,24 @@ async def set_email(
 async def _forget_mailed(tx: Transaction, user_id: str) -> None:
     for purpose in ("reset_password", "verify_email"):
         await forget_links(tx, user_id, purpose)
+
+
+async def wish_email(
+    tx: Transaction, link: bytes, user_id: str, session_id: str, email: str, *, expires_at: int, now: int
+) -> bool:
+    """Store the link that confirms another address; it ends with the session that asks. False when that has ended."""
+    if not await hold_session(tx, session_id, now):
+        return False
+    await create_link(
+        tx,
+        link,
+        purpose="verify_email",
+        subject=user_id,
+        data={"email": email, "session": session_id},
+        expires_at=expires_at,
+        now=now,
+    )
+    return True
 
 
 async def verify_email(

@@ -194,3 +194,30 @@ async def test_a_passkey_goes_only_when_another_way_to_sign_in_stays(
         "unknown",
         "last",
     )
+
+
+async def register(database: Database, number: int, subject: str) -> bool:
+    """Register by an account elsewhere, with an address of one's own."""
+    name = f"new{number}@example.com"
+    user = User(id=f"user_{number}", username=name, email=name, email_verified_at=NOW, created_at=NOW)
+    linked = UpstreamAccount(ISSUERS[0], subject, user.id, "new", NOW)
+    unique = {"canonical_username": name, "skeleton": name, "canonical_email": name}
+    return bool(await database.write(upstream_accounts.create_linked, user, linked, **unique))
+
+
+async def test_of_many_accounts_for_one_person_elsewhere_at_once_one_is_made(
+    nodes: tuple[Database, Database],
+) -> None:
+    assert sorted(await race(*(register(nodes[n % 2], n, "one") for n in range(MANY)))) == [
+        *[False] * (MANY - 1),
+        True,
+    ]
+    made = await nodes[0].read(users.list_users, after="", limit=100)
+    linked = await nodes[0].read(upstream_accounts.find_upstream, ISSUERS[0], "one")
+    assert [user.id for user in made] == [linked.user_id if linked else None], "none without a way in"
+
+
+async def test_an_address_that_is_taken_links_nothing(database: Database) -> None:
+    assert await register(database, 1, "one")
+    assert not await register(database, 1, "two")
+    assert await database.read(upstream_accounts.find_upstream, ISSUERS[0], "two") is None

@@ -17,7 +17,9 @@ from watchword.flows import hashing
 from watchword.flows.runtime import Runtime
 from watchword.oauth.errors import OAuthError
 from watchword.settings import Settings, SettingsError
+from watchword.store import upstream_accounts
 from watchword.store import users as store
+from watchword.store.upstream_accounts import UpstreamAccount
 from watchword.store.users import User
 
 MIN_PASSWORD = passwords.MIN_SINGLE_FACTOR
@@ -155,22 +157,22 @@ async def create_by_link(
     return user if outcome == "created" else None
 
 
-async def create_verified(runtime: Runtime, *, email: str, name: str | None) -> User:
-    """Make an account without a password for an address that another provider has verified; raise `conflict`."""
+async def create_linked(
+    runtime: Runtime, *, email: str, name: str | None, issuer: str, subject: str, known_as: str
+) -> User | None:
+    """Make an account without a password for an address that another provider has verified, with the account there that
+    signs it in; None when either is taken. Raise `invalid_request` for an address that can be no user name."""
     unique = _names_of(email)
     user = _verified_user(runtime, email, name, is_admin=False)
     created = await runtime.database.write(
-        store.create_user,
+        upstream_accounts.create_linked,
         user,
+        UpstreamAccount(issuer, subject, user.id, known_as, user.created_at),
         canonical_username=unique.username,
         skeleton=unique.skeleton,
         canonical_email=unique.email,
-        password_hash=None,
-        actor=user.id,
     )
-    if not created:
-        raise OAuthError("conflict", TAKEN, field="email")
-    return user
+    return user if created else None
 
 
 def _names_of(email: str) -> Names:

@@ -245,10 +245,14 @@ async def link(runtime: Runtime, user: User, identity: Identity) -> bool:
         identity.issuer,
         identity.sub,
         user.id,
-        identity.preferred_username or identity.verified_email or identity.sub,
+        _known_as(identity),
         runtime.now(),
     )
     return await runtime.database.write(upstream_accounts.link_upstream, account, actor=user.id)
+
+
+def _known_as(identity: Identity) -> str:
+    return identity.preferred_username or identity.verified_email or identity.sub
 
 
 def ticket(runtime: Runtime, session_id: str, name: str) -> str:
@@ -276,12 +280,17 @@ def issuer_of(settings: Upstream) -> str:
 
 
 async def register(runtime: Runtime, identity: Identity) -> User | None:
-    """Make an account for a proved identity with a verified address, and link the two; None when the address is taken."""
+    """Make an account for a proved identity with a verified address, linked to it; None when either is taken."""
     if identity.verified_email is None:
         return None
     try:
-        user = await accounts.create_verified(runtime, email=identity.verified_email, name=identity.name)
+        return await accounts.create_linked(
+            runtime,
+            email=identity.verified_email,
+            name=identity.name,
+            issuer=identity.issuer,
+            subject=identity.sub,
+            known_as=_known_as(identity),
+        )
     except OAuthError:
         return None
-    await link(runtime, user, identity)
-    return user

@@ -38,6 +38,7 @@ from watchword.pages import (
     dev_mail,
     device,
     identities,
+    passwords,
     recover,
     second_factor,
     select_account,
@@ -130,10 +131,13 @@ ROUTES: dict[str, dict[str, Route]] = {
         "POST": Route(select_account.choose, page=True),
     },
     "/step-up": {"GET": Route(step_up.show, page=True), "POST": Route(step_up.submit, page=True)},
-    "/recover": {"GET": Route(recover.show, page=True), "POST": Route(recover.submit, page=True)},
+    "/recover": {
+        "GET": Route(passwords.if_taken(recover.show), page=True),
+        "POST": Route(passwords.if_taken(recover.submit), page=True),
+    },
     "/reset-password": {
-        "GET": Route(recover.show_reset, page=True),
-        "POST": Route(recover.reset, page=True),
+        "GET": Route(passwords.if_taken(recover.show_reset), page=True),
+        "POST": Route(passwords.if_taken(recover.reset), page=True),
     },
     "/sign-up": {"GET": Route(sign_up.show, page=True), "POST": Route(sign_up.submit, page=True)},
     "/verify-email": {
@@ -149,7 +153,7 @@ ROUTES: dict[str, dict[str, Route]] = {
     "/upstream/{name}/backchannel-logout": {"POST": Route(upstream_logout.receive)},
     "/upstream/{name}/callback": {"GET": Route(upstream.callback, page=True)},
     "/dev/mail": {"GET": Route(dev_mail.show, page=True)},
-    "/.well-known/change-password": {"GET": Route(account.well_known_change_password)},
+    "/.well-known/change-password": {"GET": Route(passwords.if_taken(account.well_known_change_password))},
     "/account/email": {
         "GET": Route(account.show_email, page=True),
         "POST": Route(account.change_email, page=True),
@@ -159,8 +163,8 @@ ROUTES: dict[str, dict[str, Route]] = {
         "POST": Route(account.delete, page=True),
     },
     "/account/password": {
-        "GET": Route(account_security.show_password, page=True),
-        "POST": Route(account_security.change_password, page=True),
+        "GET": Route(passwords.if_taken(account_security.show_password), page=True),
+        "POST": Route(passwords.if_taken(account_security.change_password), page=True),
     },
     "/account/passkeys": {
         "GET": Route(account_security.show_passkeys, page=True),

@@ -14,6 +14,7 @@ from tests.fixtures.servers import Server, open_server
 from tests.flows.test_authorization_code import answer_of, redeem, register, request
 from tests.flows.test_people import EMAIL, add_totp, another, code_of, make
 
+from watchword.flows import sessions
 from watchword.jose import strict_json
 from watchword.settings import Upstream
 
@@ -269,3 +270,46 @@ async def test_a_sign_in_leads_to_no_other_server(server: Server, address: str) 
         await person.send({"identifier": "ada", "password": PASSWORD})
         assert person.path == "/account", "SE-12"
         assert str(person.page.url).startswith(server.settings.issuer) if person.page else False
+
+
+PASSWORD_PAGES = (
+    ("GET", "/recover"),
+    ("POST", "/recover"),
+    ("GET", "/reset-password"),
+    ("POST", "/reset-password"),
+    ("GET", "/account/password"),
+    ("POST", "/account/password"),
+    ("GET", "/.well-known/change-password"),
+    ("GET", "/sign-up"),
+    ("POST", "/sign-up"),
+)
+
+
+@pytest.mark.parametrize("taken", [True, False], ids=["where passwords are taken", "where they are not"])
+async def test_pages_about_passwords_are_there_where_passwords_are_taken(tmp_path: Path, taken: bool) -> None:
+    ways: tuple[str, ...] = ("password", "passkey", "identity") if taken else ("passkey", "identity")
+    given = {"mode": "development", "sign_up": "open", "sign_in_methods": ways}
+    async with open_server(tmp_path, **given) as server, another(server) as browser:
+        user = await make(server)
+        proved = {"acr": "urn:watchword:aal2-phr", "amr": ("pop", "user", "mfa")}
+        _, cookie = await sessions.begin(server.runtime, user.id, **proved, user_agent="", address="")
+        person = Person(server, browser)
+        await person.open("/sign-in")
+        assert person.page is not None
+        assert [name in person.page.text for name in ("/recover", "/sign-up")] == [taken, taken]
+        browser.cookies.set("ww-session", cookie)
+        await person.open("/account")
+        assert person.path == "/account"
+        assert ("/account/password" in person.page.text) is taken
+        form = {"csrf": person.form()["csrf"], "identifier": "ada", "email": "new@example.com"}
+        for method, path in PASSWORD_PAGES:
+            answer = await browser.request(method, path, data=form if method == "POST" else None)
+            if not taken:
+                assert answer.status_code == 404, (method, path)
+            elif path != "/reset-password":  # its honest variant needs a link
+                assert answer.status_code != 404, (method, path)
+        if not taken:
+            assert "There are no passwords here" in (await person.open("/account/password")).text
+        own = await headers(server, "watchword:users:write")
+        made = await server.http.post(f"/api/v1/users/{user.id}/reset-link", json={}, headers=own)
+        assert made.status_code == (201 if taken else 409), made.text

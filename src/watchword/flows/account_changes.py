@@ -101,7 +101,10 @@ async def confirm_email(runtime: Runtime, link: str, origin: Origin) -> str:
         runtime.now(),
     )
     if outcome == "changed" and user.email != email:
-        await mail.notify(runtime, user, "email_changed", origin, "/recover", new_email=masked(email))
+        taken = "password" in runtime.settings.sign_in_methods
+        way_back = f"{runtime.settings.issuer}/recover" if taken else _help_page(runtime)
+        new = {"new_email": masked(email), "link": way_back}
+        await mail.notify(runtime, user, "email_changed", origin, "", **new)
     return outcome
 
 
@@ -147,8 +150,11 @@ async def delete(runtime: Runtime, user: User, *, actor: str, origin: Origin = N
 
 
 async def _tell_ended(runtime: Runtime, user: User, change: str, origin: Origin) -> None:
-    help_page = runtime.settings.help_url or runtime.settings.issuer
-    await mail.notify(runtime, user, "account_ended", origin, "", change=change, link=help_page)
+    await mail.notify(runtime, user, "account_ended", origin, "", change=change, link=_help_page(runtime))
+
+
+def _help_page(runtime: Runtime) -> str:
+    return runtime.settings.help_url or runtime.settings.issuer
 
 
 def check_outcome(outcome: str, field: str | None = None) -> None:

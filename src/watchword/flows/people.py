@@ -111,7 +111,9 @@ async def _set_email(runtime: Runtime, user: User, changes: Changes, actor: str)
 
 
 async def reset_link(runtime: Runtime, user: User) -> str:
-    """Return an address where the person can set a password once, for who helps them; good for a day."""
+    """Return an address where the person can set a password once, for who helps them; good for a day. Raise `conflict`."""
+    if "password" not in runtime.settings.sign_in_methods:
+        raise OAuthError("conflict", "Nobody signs in with a password here: sign_in_methods takes none.")
     return await recovery.make_link(runtime, user, RESET_LIFETIME)
 
 

@@ -27,10 +27,19 @@ def page(request: Request, error: OAuthError, reference: str) -> Response:
 
 def expired(request: Request) -> Response:
     """Say that a link or a step has run out or was used."""
+    return _not_here(request, "already_used", "link")
+
+
+def no_passwords(request: Request) -> Response:
+    """Say that nobody signs in with a password here, and what to do instead."""
+    return _not_here(request, "no_passwords", "passwords")
+
+
+def _not_here(request: Request, problem: str, reference: str) -> Response:
     issuer = request.runtime.settings.issuer
     context = {
-        "problem_name": "already_used",
-        "reference": "link",
+        "problem_name": problem,
+        "reference": reference,
         "links": {"home": f"{issuer}/sign-in"},
         "developer": None,
     }

@@ -1,7 +1,11 @@
-"""How pages say what is wrong with a new password."""
+"""Pages about passwords are there where passwords are taken; how they say what is wrong with a new one."""
+
+from collections.abc import Awaitable, Callable
 
 from watchword.credentials.password import MIN_SINGLE_FACTOR
+from watchword.http import Request, Response
 from watchword.oauth.errors import OAuthError
+from watchword.pages import errors
 from watchword.pages.render import Problem
 
 MAXIMUM = 1024
@@ -20,3 +24,14 @@ def problem(error: OAuthError) -> Problem:
     """Return the text beside the field for a refused password."""
     name = _PROBLEMS.get(error.detail or "", "invalid")
     return Problem(name, {"minimum": MIN_SINGLE_FACTOR, "maximum": MAXIMUM})
+
+
+def if_taken(page: Callable[[Request], Awaitable[Response]]) -> Callable[[Request], Awaitable[Response]]:
+    """Return a page that is not there where policy takes no passwords for signing in."""
+
+    async def answer(request: Request) -> Response:
+        if "password" not in request.runtime.settings.sign_in_methods:
+            return errors.no_passwords(request)
+        return await page(request)
+
+    return answer

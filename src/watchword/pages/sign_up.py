@@ -25,6 +25,8 @@ def _check_open(request: Request) -> None:
     settings = request.runtime.settings
     if settings.sign_up != "open" or not settings.mails:
         raise OAuthError("not_found", "Accounts are made by invitation here.")
+    if "password" not in settings.sign_in_methods:
+        raise OAuthError("not_found", "Accounts with a password are not made here: sign in with a provider.")
 
 
 def _address(request: Request, email: str = "", problems: dict[str, object] | None = None) -> Response:

@@ -12,6 +12,8 @@ import pytest
 import pytest_asyncio
 from tests.fixtures.postgres import Store
 from tests.fixtures.servers import Server, open_server
+from tests.flows import test_device as devices
+from tests.flows import test_token_exchange as exchanging
 from tests.flows.test_authorization_code import (
     answer_of,
     decide,
@@ -21,7 +23,7 @@ from tests.flows.test_authorization_code import (
     request,
     sign_in,
 )
-from tests.flows.test_first_sign_in import PASSWORD
+from tests.flows.test_first_sign_in import PASSWORD, csrf_of
 
 from watchword.flows import accounts
 from watchword.flows.client_registry import Registered, change, to_input
@@ -235,11 +237,118 @@ async def test_a_type_that_a_client_lost_is_gone_with_the_next_token(server: Ser
     assert renewed["authorization_details"] == [ACCOUNTS]
 
 
-async def test_a_device_is_told_that_it_cannot_ask_for_details(server: Server) -> None:
-    client = await rich(server, grant_types=["device_code"], redirect_uris=[])
-    assert (await server.post("/device_authorization", client, scope="openid")).status_code == 200
-    refused = await server.post("/device_authorization", client, authorization_details=json.dumps([ACCOUNTS]))
+async def device(server: Server, **given: Any) -> Registered:
+    """Register a client of the device flow that may use both types."""
+    wanted = {"grant_types": ["device_code", "refresh_token"], "redirect_uris": []}
+    return await rich(server, **wanted | given)
+
+
+@pytest.mark.parametrize("kind", ["jwt", "opaque"])
+async def test_a_person_sees_what_a_device_asks_for_in_detail_and_it_gets_that(
+    server: Server, kind: str
+) -> None:
+    client = await device(server, access_token_format=kind)
+    codes = await devices.begin(
+        server, client, scope="", authorization_details=json.dumps([ACCOUNTS, PAYMENT])
+    )
+    await sign_in(server, await server.http.get("/device"))
+    page = await devices.enter(server, codes["user_code"])
+    for text in (
+        "Make a payment from your account",
+        "High risk",
+        "amount: 123.50, currency: EUR",
+        "Merchant A",
+    ):
+        assert text in page.text
+    assert "orders:read" not in page.text, "a rich request brings no default scope along"
+    await devices.decide(server, page)
+    dearer = {**PAYMENT, "instructedAmount": {"currency": "EUR", "amount": "999.00"}}
+    refused = await devices.poll(server, client, codes, authorization_details=json.dumps([dearer]))
+    assert refused.json()["error"] == "invalid_authorization_details"
+    tokens = (await devices.poll(server, client, codes)).json()
+    assert tokens["authorization_details"] == [ACCOUNTS, PAYMENT]
+    seen = (await server.post("/introspect", client, token=tokens["access_token"])).json()
+    assert seen["authorization_details"] == [ACCOUNTS, PAYMENT]
+    renewed = (await refresh(server, client, tokens["refresh_token"])).json()
+    assert renewed["authorization_details"] == [ACCOUNTS, PAYMENT]
+
+
+async def test_az_58_a_device_asks_for_what_its_types_know_and_nothing_else(server: Server) -> None:
+    client = await device(server, authorization_details_types=["account_information"])
+    for details in ([PAYMENT], [{**ACCOUNTS, "actions": ["delete"]}], [], {"type": "account_information"}):
+        text = json.dumps(details)
+        refused = await server.post("/device_authorization", client, authorization_details=text)
+        assert (refused.status_code, refused.json()["error"]) == (400, "invalid_authorization_details")
+        assert refused.json()["field"] == "authorization_details"
+    good = await server.post("/device_authorization", client, authorization_details=json.dumps([ACCOUNTS]))
+    assert good.status_code == 200, "the honest variant"
+
+
+async def swapped(server: Server, client: Registered, token: str, *asked: Any) -> httpx.Response:
+    """Exchange a token, perhaps for named details."""
+    more = {"authorization_details": json.dumps(list(asked))} if asked else {}
+    return await exchanging.swap(server, client, token, **more)
+
+
+@pytest.mark.parametrize("kind", ["jwt", "opaque"])
+async def test_an_exchange_keeps_or_narrows_details_and_never_widens_them(server: Server, kind: str) -> None:
+    grants = ["authorization_code", "token_exchange"]
+    client = await rich(server, grant_types=grants, access_token_format=kind)
+    tokens = await granted(server, client, ACCOUNTS, PAYMENT, scope=None)
+    kept = (await swapped(server, client, tokens["access_token"])).json()
+    assert kept["authorization_details"] == [ACCOUNTS, PAYMENT]
+    less = {**ACCOUNTS, "actions": ["list_accounts"]}
+    narrowed = (await swapped(server, client, tokens["access_token"], less)).json()
+    assert narrowed["authorization_details"] == [less]
+    seen = (await server.post("/introspect", client, token=narrowed["access_token"])).json()
+    assert seen["authorization_details"] == [less]
+    dearer = {**PAYMENT, "instructedAmount": {"currency": "EUR", "amount": "999.00"}}
+    for token, asked in (
+        (tokens["access_token"], dearer),
+        (tokens["access_token"], {"type": "unknown"}),
+        (narrowed["access_token"], PAYMENT),
+        (narrowed["access_token"], ACCOUNTS),
+    ):
+        refused = await swapped(server, client, token, asked)
+        assert (refused.status_code, refused.json()["error"]) == (400, "invalid_authorization_details")
+
+
+async def test_a_service_gets_of_a_callers_details_what_it_is_registered_for(server: Server) -> None:
+    api, down = exchanging.API, exchanging.DOWN
+    grants = ["client_credentials"]
+    caller = await rich(server, grant_types=grants, redirect_uris=[], resources=[api], scope="orders:read")
+    sent = await server.grant(
+        caller, scope="orders:read", authorization_details=json.dumps([ACCOUNTS, PAYMENT])
+    )
+    token = sent.json()["access_token"]
+    service = await exchanging.service(server, authorization_details_types=["account_information"])
+    got = (await exchanging.swap(server, service, token, audience=down)).json()
+    assert got["authorization_details"] == [ACCOUNTS]
+    refused = await swapped(server, service, token, PAYMENT)
+    assert refused.json()["error"] == "invalid_authorization_details"
+    plain = await exchanging.service(server)
+    assert "authorization_details" not in (await exchanging.swap(server, plain, token, audience=down)).json()
+
+
+async def test_a_grant_that_gives_no_details_says_so(server: Server) -> None:
+    client = await rich(server, grant_types=["jwt_bearer"], redirect_uris=[])
+    form = {"grant_type": "urn:ietf:params:oauth:grant-type:jwt-bearer", "assertion": "a.b.c"}
+    refused = await server.post("/token", client, **form, authorization_details=json.dumps([ACCOUNTS]))
     assert (refused.status_code, refused.json()["error"]) == (400, "invalid_authorization_details")
+
+
+async def test_a_person_reads_under_connected_applications_what_they_agreed_to(server: Server) -> None:
+    client = await rich(server)
+    await granted(server, client, ACCOUNTS, PAYMENT)
+    again = answer_of(await server.http.get("/authorize", params=asking(client, ACCOUNTS)))
+    assert (await redeem(server, client, again["code"])).status_code == 200
+    page = await server.http.get("/account/applications")
+    shown = re.sub(r"\s+", " ", re.sub(r"<[^>]+>", "", page.text))
+    for text in ("See your accounts", "Make a payment from your account", "amount: 123.50, currency: EUR"):
+        assert shown.count(text) == 1, text
+    form = {"csrf": csrf_of(page.text), "do": "revoke", "application": client.client.client_id}
+    await server.http.post("/account/applications", data=form)
+    assert "See your accounts" not in (await server.http.get("/account/applications")).text
 
 
 async def test_a_pushed_rich_request_works(server: Server) -> None:

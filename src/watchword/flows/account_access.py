@@ -2,11 +2,12 @@
 
 from dataclasses import dataclass
 
-from watchword.flows import client_registry
+from watchword.flows import client_registry, detail_types
 from watchword.flows.runtime import Runtime
+from watchword.oauth.authorization_details import Detail
 from watchword.oauth.clients import Client
 from watchword.store import user_changes
-from watchword.store.consents import list_granted
+from watchword.store.consents import Granted, list_granted
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,15 +17,16 @@ class Application:
     client: Client
     scopes: tuple[str, ...]
     resources: tuple[str, ...]
+    details: tuple[Detail, ...]
     granted_at: int
     last_used_at: int | None
 
 
 async def applications(runtime: Runtime, user_id: str) -> list[Application]:
     """Return the applications that a person agreed to or that hold a living grant."""
-    found: dict[str, list[tuple[str, str, int, int | None]]] = {}
-    for client_id, scope, audience, granted_at, used_at in await runtime.database.read(list_granted, user_id):
-        found.setdefault(client_id, []).append((scope, audience, granted_at, used_at))
+    found: dict[str, list[Granted]] = {}
+    for row in await runtime.database.read(list_granted, user_id):
+        found.setdefault(row.client_id, []).append(row)
     listed = []
     for client_id, rows in found.items():
         client = await client_registry.find(runtime, client_id)
@@ -33,12 +35,19 @@ async def applications(runtime: Runtime, user_id: str) -> list[Application]:
     return sorted(listed, key=lambda one: one.client.name.casefold())
 
 
-def _merged(client: Client, rows: list[tuple[str, str, int, int | None]]) -> Application:
-    scopes = dict.fromkeys(scope for row in rows for scope in row[0].split())
-    resources = dict.fromkeys(resource for row in rows for resource in row[1].split())
-    used = [row[3] for row in rows if row[3] is not None]
+def _merged(client: Client, rows: list[Granted]) -> Application:
+    scopes = dict.fromkeys(scope for row in rows for scope in row.scope.split())
+    resources = dict.fromkeys(resource for row in rows for resource in row.audience.split())
+    details: list[Detail] = []
+    for row in rows:
+        details += [one for one in detail_types.read(row.authorization_details) if one not in details]
     return Application(
-        client, tuple(scopes), tuple(resources), min(row[2] for row in rows), max(used, default=None)
+        client,
+        tuple(scopes),
+        tuple(resources),
+        tuple(details),
+        min(row.since for row in rows),
+        max((row.used for row in rows if row.used is not None), default=None),
     )
 
 

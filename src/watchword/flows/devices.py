@@ -12,11 +12,13 @@ from dataclasses import dataclass
 
 import msgspec
 
-from watchword.flows import client_registry
+from watchword.flows import client_registry, detail_types
 from watchword.flows.authorization import browser_digest
 from watchword.flows.identifiers import new_id
+from watchword.flows.issuing import Extent
 from watchword.flows.runtime import Runtime
 from watchword.oauth import device, token_format
+from watchword.oauth.authorization_details import parse
 from watchword.oauth.clients import Client
 from watchword.oauth.errors import OAuthError
 from watchword.oauth.parameters import Parameters
@@ -63,32 +65,33 @@ def _keyed(runtime: Runtime, user_code: str) -> bytes:
     return hmac.new(runtime.master.derive("user code"), user_code.encode(), hashlib.sha256).digest()
 
 
-def decide(runtime: Runtime, form: Parameters, client: Client) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return scope and audience that a device may ask a person for; raise OAuthError (§3.1)."""
+def decide(runtime: Runtime, form: Parameters, client: Client) -> Extent:
+    """Return what a device may ask a person for; raise OAuthError (§3.1)."""
     if not client.may(GRANT_TYPE):
         raise OAuthError("unauthorized_client", "The client is not registered for this grant type.")
-    if form.get("authorization_details"):  # dropped in silence, nobody would be asked about them
-        raise OAuthError(
-            "invalid_authorization_details",
-            "A device cannot ask for authorization_details.",
-            field="authorization_details",
-        )
-    scope = narrow(parse_scope(form.get("scope") or ""), for_people(client.scope))
-    return scope, resolve_audience(form.all("resource"), client.resources, runtime.settings.resource)
+    scope, text = parse_scope(form.get("scope") or ""), form.get("authorization_details")
+    if scope or text is None:  # RFC 9396 §3.1: no default scope comes with a rich request
+        scope = narrow(scope, for_people(client.scope))
+    audience = resolve_audience(form.all("resource"), client.resources, runtime.settings.resource)
+    if text is None:
+        return Extent(scope, audience)
+    types = detail_types.of(runtime.settings)
+    return Extent(scope, audience, parse(text, types, client.authorization_details_types))
 
 
 async def begin(
     runtime: Runtime, client: Client, form: Parameters, *, jkt: str | None, address: str, user_agent: str
 ) -> Begun:
     """Make a device code and its user code; raise OAuthError."""
-    scope, audience = decide(runtime, form, client)
+    asked = decide(runtime, form, client)
     if wait := ASKED.take(address, runtime.clock()):
         raise OAuthError("too_many_requests", "Too many codes for this address.", retry_after=wait)
     settings, now = runtime.settings, runtime.now()
     code = DeviceCode(
         client_id=client.client_id,
-        scope=" ".join(scope),
-        audience=" ".join(audience),
+        scope=" ".join(asked.scope),
+        audience=" ".join(asked.audience),
+        authorization_details=detail_types.stored(asked.details),
         jkt=jkt,
         address=address,
         user_agent=_readable(user_agent),
@@ -170,6 +173,7 @@ async def approve(runtime: Runtime, entered: Entered, session: Session, *, brows
         session_id=session.id,
         scope=entered.code.scope,
         audience=entered.code.audience,
+        authorization_details=entered.code.authorization_details,
         claims=_encode(claims).decode(),
         created_at=now,
         started_at=now,

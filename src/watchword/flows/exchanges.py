@@ -6,13 +6,15 @@ API token in its hands, for the same audience. Other people's tokens and other a
 of the limit.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from watchword.flows import introspection, lineage
+from watchword.flows import detail_types, introspection, lineage
 from watchword.flows.introspection import Answer
 from watchword.flows.runtime import Runtime
 from watchword.flows.token_verification import Use
 from watchword.oauth import exchange, token_format
+from watchword.oauth.authorization_details import Detail
 from watchword.oauth.clients import Client
 from watchword.oauth.errors import OAuthError
 from watchword.oauth.exchange import ExchangePolicy, ExchangeRequest, LiveToken
@@ -70,7 +72,13 @@ def _facts(runtime: Runtime, client: Client, answer: Answer) -> LiveToken:
         may_act=may_act if isinstance(may_act, dict) else None,
         jkt=bound.get("jkt"),
         x5t=bound.get("x5t#S256"),
+        details=_details(claims),
     )
+
+
+def _details(claims: Mapping[str, object]) -> tuple[Detail, ...]:
+    details = claims.get("authorization_details")  # a list, or a tuple until it was written once
+    return tuple(details) if isinstance(details, list | tuple) else ()
 
 
 def _kind(answer: Answer) -> str:
@@ -96,6 +104,16 @@ def _parents(answer: Answer, token: str) -> tuple[str, ...]:
 
 def policy_of(runtime: Runtime, client: Client, subject: LiveToken | None, narrowing: bool) -> ExchangePolicy:
     """Return what a client may do with a subject token; `narrowing` is an exchange of its own for the same audience."""
+    return replace(
+        _policy_of(runtime, client, subject, narrowing),
+        detail_types=detail_types.of(runtime.settings),
+        registered_details=client.authorization_details_types,
+    )
+
+
+def _policy_of(
+    runtime: Runtime, client: Client, subject: LiveToken | None, narrowing: bool
+) -> ExchangePolicy:
     rules = client.token_exchange
     if narrowing and subject is not None:
         lifetime = rules.max_lifetime if rules else DEFAULT_LIFETIME

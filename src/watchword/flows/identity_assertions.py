@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from watchword.flows import subjects
 from watchword.flows.runtime import Runtime
 from watchword.jose import JoseError, jwt
-from watchword.oauth import exchange, identity_assertion
+from watchword.oauth import authorization_details, exchange, identity_assertion
 from watchword.oauth.clients import AssertionTarget, Client
 from watchword.oauth.errors import OAuthError
 from watchword.oauth.identity_assertion import Statement
@@ -25,6 +25,7 @@ SIGN_IN = ("auth_time", "acr", "amr")
 async def issue(runtime: Runtime, client: Client, form: Parameters) -> Mapping[str, object]:
     """Return the answer to an exchange of an ID token for an identity assertion; raise OAuthError."""
     target = _target(runtime, client, form)
+    authorization_details.refuse(form.get("authorization_details"))
     claims = _id_token(runtime, client, form)
     user = await _person(runtime, claims)
     scope = narrow(parse_scope(form.get("scope") or ""), target.scope or client.scope)

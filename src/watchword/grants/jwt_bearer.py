@@ -7,6 +7,7 @@ from watchword.flows.assertions import Accepted, Asked
 from watchword.flows.binding import Binding
 from watchword.flows.minting import AccessGrant
 from watchword.flows.runtime import Runtime
+from watchword.oauth import authorization_details
 from watchword.oauth.clients import Client
 from watchword.oauth.errors import OAuthError
 from watchword.oauth.parameters import Parameters
@@ -21,6 +22,7 @@ async def handle(
     runtime: Runtime, client: Client, form: Parameters, binding: Binding
 ) -> Mapping[str, object]:
     """Issue an access token for an assertion, once; never a refresh token: a new assertion is as good."""
+    authorization_details.refuse(form.get("authorization_details"))
     asked = Asked(form.require("assertion"), parse_scope(form.get("scope") or ""), form.all("resource"))
     try:
         accepted = await assertions.check(runtime, client, asked)

@@ -27,6 +27,7 @@ def read(form: Parameters) -> ExchangeRequest:
         requested_token_type=form.get("requested_token_type"),
         targets=(*form.all("resource"), *form.all("audience")),
         scope=parse_scope(form.get("scope") or ""),
+        details=form.get("authorization_details"),
     )
     exchange.check_types(request, has_actor_token=form.get("actor_token") is not None)
     return request
@@ -85,6 +86,8 @@ async def _issue(
     claims["parents"] = exchanges.check_depth(subject.parents)
     if exchanged.act is not None:
         claims["act"] = exchanged.act
+    if exchanged.details:  # RFC 9396 §9
+        claims["authorization_details"] = exchanged.details
     if subject.kind != "user":
         claims["subject_kind"] = subject.kind
     grant = AccessGrant(
@@ -112,4 +115,6 @@ async def _issue(
         now=now,
     )
     answer = minting.token_response(minted, exchanged.scope)
+    if exchanged.details:  # RFC 9396 §7
+        answer["authorization_details"] = exchanged.details
     return {**answer, "issued_token_type": exchanged.issued_token_type}  # §2.2.1

@@ -11,6 +11,7 @@ from watchword.flows import identities, minting
 from watchword.flows.binding import Binding
 from watchword.flows.minting import AccessGrant
 from watchword.flows.runtime import Runtime
+from watchword.oauth import authorization_details
 from watchword.oauth.clients import Client
 from watchword.oauth.errors import OAuthError
 from watchword.oauth.parameters import Parameters
@@ -26,6 +27,7 @@ async def handle(
 ) -> Mapping[str, object]:
     """Issue an access token to the person whose identity was proven; raise `invalid_grant` when it was not."""
     given = form.require("proof")
+    authorization_details.refuse(form.get("authorization_details"))
     if binding.jkt is None:
         raise OAuthError(
             "invalid_dpop_proof", "This grant needs a DPoP proof: the token is bound to its key."

@@ -116,6 +116,12 @@ def remaining(
     return tuple(detail for detail in granted if detail["type"] in types and detail["type"] in registered)
 
 
+def refuse(text: str | None) -> None:
+    """Refuse details where a grant gives none: dropped in silence, the client would take them for granted (§5)."""
+    if text is not None:
+        raise _invalid("is not given by this grant")
+
+
 def check_registered(names: Sequence[str], types: Mapping[str, DetailType]) -> None:
     """Check the types that a client registers (§10); raise `invalid_client_metadata`."""
     if not set(names) <= types.keys():

@@ -2,12 +2,13 @@
 
 Owns every rule about who may exchange which token for what. Looking tokens up, checking that they are alive and proving
 possession happen before; what comes in here are facts. Without an actor the client acts as the subject (impersonation); with
-one the new token says so in `act` (delegation). An exchange can only take rights away: scope, audience and life never grow.
+one the new token says so in `act` (delegation). An exchange can only take rights away: scope, details, audience and life never grow.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from watchword.oauth.authorization_details import Detail, DetailType, narrow, remaining
 from watchword.oauth.errors import OAuthError
 
 ACCESS_TOKEN = "urn:ietf:params:oauth:token-type:access_token"
@@ -40,13 +41,15 @@ class LiveToken:
     may_act: Claims | None = None
     jkt: str | None = None
     x5t: str | None = None
+    details: tuple[Detail, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class ExchangePolicy:
     """What a client may do by exchange: for which audiences and scopes, acting as or for somebody, for how many seconds.
 
-    `resources` are the audiences that the client itself serves: tokens sent to it may be exchanged by it.
+    `resources` are the audiences that the client itself serves: tokens sent to it may be exchanged by it. `detail_types` are those
+    that the server knows (RFC 9396), `registered_details` what of them the client may have.
     """
 
     audiences: tuple[str, ...]
@@ -55,17 +58,20 @@ class ExchangePolicy:
     may_impersonate: bool = False
     may_delegate: bool = True
     max_lifetime: int = 300
+    detail_types: Mapping[str, DetailType] = field(default_factory=dict)
+    registered_details: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class ExchangeRequest:
-    """The parameters of an exchange, decoded; `targets` are all values of `audience` and `resource`."""
+    """The parameters of an exchange, decoded but for `details`; `targets` are all values of `audience` and `resource`."""
 
     subject_token_type: str
     actor_token_type: str | None = None
     requested_token_type: str | None = None
     targets: tuple[str, ...] = ()
     scope: tuple[str, ...] = ()
+    details: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +83,8 @@ class Exchanged:
     scope: tuple[str, ...]
     expires_at: int
     issued_token_type: str
-    act: Claims | None = field(default=None)
+    act: Claims | None = None
+    details: tuple[Detail, ...] = ()
 
 
 def check_types(request: ExchangeRequest, *, has_actor_token: bool) -> None:
@@ -106,7 +113,7 @@ def decide(
 ) -> Exchanged:
     """Decide an exchange; `subject` and `actor` are None when such a token was not alive, `policy` when there is none.
 
-    Raise `unauthorized_client`, `invalid_request`, `invalid_target` or `invalid_scope` (§2.2.2).
+    Raise `unauthorized_client`, `invalid_request`, `invalid_target`, `invalid_scope` (§2.2.2) or `invalid_authorization_details`.
     """
     if policy is None:
         raise OAuthError("unauthorized_client", "This client may not exchange tokens.")
@@ -121,16 +128,18 @@ def decide(
         _check_holder(actor, policy, client_id, "actor_token")
         _check_possession(actor, client_id, proven_jkt, proven_x5t)
     act = _act(subject, actor, policy, client_id)
+    details = _details(request, subject, policy)
     expires_at = now + policy.max_lifetime
     return Exchanged(
         subject=subject.subject,
         audience=_audience(request, policy),
-        scope=_scope(request, subject, policy),
+        scope=_scope(request, subject, policy, may_be_empty=bool(details)),
         expires_at=min(
             expires_at, subject.expires_at or expires_at, (actor and actor.expires_at) or expires_at
         ),
         issued_token_type=request.requested_token_type or ACCESS_TOKEN,
         act=act,
+        details=details,
     )
 
 
@@ -194,9 +203,17 @@ def _audience(request: ExchangeRequest, policy: ExchangePolicy) -> tuple[str, ..
     return wanted
 
 
-def _scope(request: ExchangeRequest, subject: LiveToken, policy: ExchangePolicy) -> tuple[str, ...]:
+def _details(request: ExchangeRequest, subject: LiveToken, policy: ExchangePolicy) -> tuple[Detail, ...]:
+    # RFC 9396 §6: as with scope, what of the subject's the client may have, or what it names of that.
+    available = remaining(subject.details, policy.detail_types, policy.registered_details)
+    return narrow(request.details, available, policy.detail_types, policy.registered_details)
+
+
+def _scope(
+    request: ExchangeRequest, subject: LiveToken, policy: ExchangePolicy, *, may_be_empty: bool
+) -> tuple[str, ...]:
     available = tuple(scope for scope in subject.scope if scope in policy.scope)
-    if not available or any(scope not in available for scope in request.scope):
+    if not (available or may_be_empty) or any(scope not in available for scope in request.scope):
         raise OAuthError(
             "invalid_scope", "The scope exceeds the subject_token or this client's policy.", field="scope"
         )

@@ -2,7 +2,7 @@
 
 from watchword.flows import account_access, places, sessions
 from watchword.http import Request, Response, redirect
-from watchword.pages import account, browser, consent, scopes, user_agents
+from watchword.pages import account, browser, consent, details, scopes, user_agents
 from watchword.store import sessions as store
 from watchword.store.sessions import Session
 
@@ -75,6 +75,7 @@ async def show_applications(request: Request) -> Response:
                 "client": consent.described(one.client),
                 "scopes": [scopes.described(request, scope) for scope in one.scopes],
                 "resources": [scopes.resource(request, uri) for uri in one.resources],
+                "details": details.of(request, one.details),
                 "granted_at": one.granted_at,
                 "last_used_at": one.last_used_at,
                 "expires_at": None,

@@ -34,7 +34,7 @@ def page(
         "account": {**sign_in.describe(request, user), "switch_url": f"{issuer}/sign-in?return={back}"},
         "scopes": [scopes.described(request, scope, locale) for scope in asked.scope],
         "resources": [scopes.resource(request, uri) for uri in asked.audience],
-        "details": [details.described(request, detail, locale) for detail in asked.authorization_details],
+        "details": details.of(request, asked.authorization_details, locale),
         "offline": "offline_access" in asked.scope,
         "remembered": consents.is_remembered(request.runtime.settings, asked, client),
         "remember": None,

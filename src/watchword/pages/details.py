@@ -4,17 +4,22 @@ Nothing of a detail is left out or cut: what a person does not see is not agreed
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from watchword.http import Request
 from watchword.oauth.authorization_details import LIST_FIELDS, Detail
-from watchword.pages import render
+from watchword.pages import browser, render
 from watchword.pages.branding import branding_of
 from watchword.pages.languages import Language
 from watchword.settings import DetailText
 
 # Characters that are not seen, or that turn the order of others around: a value must read as what it is.
 _UNSEEN = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]")
+
+
+def of(request: Request, asked: Iterable[Detail], locale: str | None = None) -> list[dict[str, object]]:
+    """Return how the pages show details in a language, else in that of the browser."""
+    return [described(request, detail, locale or browser.locale_of(request)) for detail in asked]
 
 
 def described(request: Request, detail: Detail, locale: str) -> dict[str, object]:

@@ -4,12 +4,12 @@ Following a link never decides anything (§3.3.1, DV-04): the code is entered by
 from where, and decided by the person who entered it, in the browser where they did.
 """
 
-from watchword.flows import devices, places
+from watchword.flows import detail_types, devices, places
 from watchword.flows.devices import Entered
 from watchword.http import Request, Response, redirect
 from watchword.oauth import device
 from watchword.oauth.errors import OAuthError
-from watchword.pages import browser, consent, returning, scopes, sign_in, visit
+from watchword.pages import browser, consent, details, returning, scopes, sign_in, visit
 from watchword.pages.render import Problem
 from watchword.store.sessions import Session
 
@@ -85,6 +85,7 @@ async def _confirm_page(request: Request, entered: Entered, session: Session) ->
             for scope in code.scope.split()
         ],
         "resources": [scopes.resource(request, uri) for uri in code.audience.split()],
+        "details": details.of(request, detail_types.read(code.authorization_details)),
         "hidden": {"user_code": entered.user_code},
     }
     return browser.page(request, "device_confirm", context)

@@ -64,12 +64,23 @@ async def remember_consent(
     )
 
 
-async def list_granted(tx: Transaction, user_id: str) -> list[tuple[str, str, str, int, int | None]]:
-    """Return what a person agreed to and what is alive of it: client, scope, audience, since when, last used."""
+class Granted(msgspec.Struct, frozen=True):
+    """What a person agreed to, or a living grant; `authorization_details` is JSON, times are Unix seconds."""
+
+    client_id: str
+    scope: str
+    audience: str
+    authorization_details: str
+    since: int
+    used: int | None
+
+
+async def list_granted(tx: Transaction, user_id: str) -> list[Granted]:
+    """Return what a person agreed to and what is alive of it."""
     rows = await tx.all(
-        "SELECT client_id, scope, audience, granted_at AS since, NULL AS used FROM consents WHERE user_id = $1 "
-        "UNION ALL SELECT client_id, scope, audience, created_at, last_used_at FROM grants "
+        "SELECT client_id, scope, audience, authorization_details, granted_at AS since, NULL AS used FROM consents WHERE user_id = $1 "
+        "UNION ALL SELECT client_id, scope, audience, authorization_details, created_at, last_used_at FROM grants "
         "WHERE user_id = $1 AND ended_at IS NULL LIMIT 2000",
         user_id,
     )
-    return [(row["client_id"], row["scope"], row["audience"], row["since"], row["used"]) for row in rows]
+    return [Granted(*(row[name] for name in Granted.__struct_fields__)) for row in rows]

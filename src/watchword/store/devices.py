@@ -17,7 +17,10 @@ REPLAY_MEMORY = 86_400  # seconds for which a code that was redeemed is remember
 
 
 class DeviceCode(msgspec.Struct, frozen=True, kw_only=True):
-    """A device code; `jkt` is the key that it is bound to, `grant_id` what was approved, times are Unix seconds."""
+    """A device code; `jkt` is the key that it is bound to, `grant_id` what was approved, times are Unix seconds.
+
+    `authorization_details` is JSON.
+    """
 
     client_id: str
     scope: str
@@ -31,6 +34,7 @@ class DeviceCode(msgspec.Struct, frozen=True, kw_only=True):
     last_polled_at: int | None = None
     status: Status = "pending"
     grant_id: str | None = None
+    authorization_details: str = "[]"
 
     @property
     def facts(self) -> device.DeviceCode:
@@ -59,7 +63,7 @@ async def create_device_code(tx: Transaction, code: DeviceCode, *, digest: bytes
     """Keep a new device code; return False when its user code is in use."""
     row = await tx.one(
         f"INSERT INTO device_codes (digest, user_code, {_COLUMNS}) "  # noqa: S608 - literals
-        "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14) "
+        "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15) "
         "ON CONFLICT (user_code) DO NOTHING RETURNING client_id",
         digest,
         user_code,

@@ -116,10 +116,17 @@ REGISTER = form(
     providers=[],
     links={"sign_in": "/"},
 )
+PAYMENT = [
+    {
+        "title": "Pay from your account",
+        "risk": "high",
+        "rows": [("Amount", "120.00 EUR"), ("To", "Northwind AB")],
+    }
+]
 CONSENT = form(client=REGISTERED, redirect={"kind": "web", "host": "app.ledgerline.example"}, account=ACCOUNT, scopes=SCOPES,
                resources=API, details=[], offline=True, remembered=True, remember={"days": 30, "checked": False})  # fmt: skip
 DEVICE = form(client=REGISTERED, user_code="WDJB-MJHT", account=ACCOUNT, scopes=SCOPES[:3], resources=API,
-              request={"place": "Gothenburg, Sweden", "address": "203.0.113.7", "device": "Ledgerline CLI on Linux",
+              details=[], request={"place": "Gothenburg, Sweden", "address": "203.0.113.7", "device": "Ledgerline CLI on Linux",
                        "at": NOW})  # fmt: skip
 ERROR = {
     "problem_name": "general",
@@ -187,9 +194,9 @@ TOKENS = [
     },
 ]
 GRANTS = [
-    {"id": "g1", "client": REGISTERED, "scopes": SCOPES[:4], "resources": API, "granted_at": NOW - 50 * DAY,
+    {"id": "g1", "client": REGISTERED, "scopes": SCOPES[:4], "resources": API, "details": PAYMENT, "granted_at": NOW - 50 * DAY,
      "last_used_at": NOW - DAY, "expires_at": None, "offline": True},
-    {"id": "g2", "client": DOCUMENT, "scopes": SCOPES[2:3], "resources": [], "granted_at": NOW - DAY, "last_used_at": None,
+    {"id": "g2", "client": DOCUMENT, "scopes": SCOPES[2:3], "resources": [], "details": [], "granted_at": NOW - DAY, "last_used_at": None,
      "expires_at": NOW + 29 * DAY, "offline": False},
 ]  # fmt: skip
 
@@ -229,11 +236,12 @@ PAGES: Mapping[str, Context] = {
     "consent:loopback": {**CONSENT, "client": STRANGER, "redirect": {"kind": "loopback", "host": "127.0.0.1:51004"},
                          "scopes": SCOPES[:3], "offline": False, "remember": None},
     "consent:document": {**CONSENT, "client": DOCUMENT, "redirect": {"kind": "web", "host": "agent.inkwell.example:8443"},
-                         "details": [{"title": "Pay from your account", "risk": "high", "rows": [("Amount", "120.00 EUR"), ("To", "Northwind AB")]}]},
+                         "details": PAYMENT},
     "consent:app": {**CONSENT, "client": STRANGER, "redirect": {"kind": "app", "host": "com.example.ledgerline:"}},
     "device": form(),
     "device:wrong": form(errors={"user_code": "user_code_wrong"}, values={"user_code": "WDJB-MJH"}),
     "device_confirm": DEVICE,
+    "device_confirm:details": {**DEVICE, "details": PAYMENT},
     "device_done": reading(form(outcome="approved", client=REGISTERED)),
     "device_done:denied": reading(form(outcome="denied", client=REGISTERED)),
     "setup": form(password_minimum=15),

@@ -154,6 +154,8 @@ async def narrow(runtime: Runtime, parent: ApiToken, given: NarrowInput, *, acto
     now = runtime.now()
     if parent.depth >= MAX_DEPTH:
         raise OAuthError("invalid_request", f"A token can be narrowed {MAX_DEPTH} times at most.")
+    if parent.quota is not None or parent.rate_limit is not None:  # the new one would be counted from nothing
+        raise OAuthError("invalid_request", "A token whose uses are limited in number cannot be narrowed.")
     if given.resource is not None and given.resource != parent.resource:
         raise OAuthError(
             "invalid_target", "A narrower token keeps the resource of its parent.", field="resource"

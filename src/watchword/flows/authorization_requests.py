@@ -11,7 +11,7 @@ import msgspec
 from watchword.flows import client_documents, client_keys, detail_types
 from watchword.flows.runtime import Runtime
 from watchword.jose.jwk import Key
-from watchword.oauth import authorization, request_object, token_format
+from watchword.oauth import authorization, redirect_uri, request_object, token_format
 from watchword.oauth.authorization import AuthorizationRequest, Rules
 from watchword.oauth.clients import Client
 from watchword.oauth.errors import OAuthError
@@ -39,6 +39,13 @@ async def client_of(runtime: Runtime, client_id: str | None) -> Client:
         raise OAuthError("invalid_request", "The client is not known here.", field="client_id")
     if not client.may("authorization_code"):
         raise OAuthError("unauthorized_client", "The client is not registered for this.", field="client_id")
+    return client
+
+
+async def still_of(runtime: Runtime, request: AuthorizationRequest) -> Client:
+    """Return the client of a request under way, which may have ended or given its address up since; raise as `client_of`."""
+    client = await client_of(runtime, request.client_id)
+    redirect_uri.check_requested(request.redirect_uri, client.redirect_uris)
     return client
 
 

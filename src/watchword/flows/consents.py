@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from watchword.flows import detail_types
 from watchword.flows.runtime import Runtime
+from watchword.oauth import redirect_uri
 from watchword.oauth.authorization import AuthorizationRequest
 from watchword.oauth.authorization_details import Detail, is_within
 from watchword.oauth.clients import Client
@@ -47,12 +48,17 @@ def chosen(settings: Settings, request: AuthorizationRequest, ticked: tuple[str,
 def is_remembered(settings: Settings, request: AuthorizationRequest, client: Client) -> bool:
     """Whether an answer to a request holds for the next one like it.
 
-    About a client that anybody could pretend to be, the person is asked every time.
+    About a client that anybody could pretend to be, the person is asked every time; so they are about one that registered itself
+    with several destinations, of which they saw one.
     """
-    is_proven = not client.is_public and client.origin != "document"
+    is_proven = not client.is_public and client.origin != "document" and _has_one_destination(client)
     is_known = client.origin == "registered" and client.application_type != "native"  # RFC 8252 §8.6
     asked_once = any(_is_once(settings, detail) for detail in request.authorization_details)
     return (is_proven or is_known) and not asked_once
+
+
+def _has_one_destination(client: Client) -> bool:
+    return len({redirect_uri.destination(uri).lower() for uri in client.redirect_uris}) == 1
 
 
 async def earlier(

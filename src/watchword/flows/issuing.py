@@ -81,7 +81,7 @@ async def _owner_of(runtime: Runtime, grant: Grant) -> User:
 def _remaining(runtime: Runtime, client: Client, grant: Grant) -> Extent:
     """Return what is left of a grant; raise `invalid_grant` when that is less than it stands on (TK-03).
 
-    A client may have lost scopes and types since, and the operator may have given types up.
+    A client may have lost scopes, resources and types since, and the operator may have given types up.
     """
     granted = tuple(grant.scope.split())
     scope = for_people(tuple(one for one in granted if one in client.scope))
@@ -89,10 +89,12 @@ def _remaining(runtime: Runtime, client: Client, grant: Grant) -> Extent:
     details = authorization_details.remaining(
         stored, detail_types.of(runtime.settings), client.authorization_details_types
     )
+    resources = client.resources or (runtime.settings.resource,)
+    audience = tuple(one for one in grant.audience.split() if one in resources)
     lost = {"openid", "offline_access"} & (set(granted) - set(scope))
-    if lost or (not scope and not details and (granted or stored)):
+    if lost or not audience or (not scope and not details and (granted or stored)):
         raise OAuthError("invalid_grant", "The grant has ended.", detail="the client may no longer have it")
-    return Extent(scope, tuple(grant.audience.split()), details)
+    return Extent(scope, audience, details)
 
 
 def _narrowed(runtime: Runtime, client: Client, form: Parameters, left: Extent, scope: str | None) -> Extent:

@@ -49,6 +49,21 @@ async def own(runtime: Runtime, user: User) -> list[tuple[ApiToken, list[SecretU
     ]
 
 
+async def rotate(runtime: Runtime, user: User, token: ApiToken, *, overlap: int) -> Issued:
+    """Give one of a person's tokens a new secret; raise `insufficient_scope` for power over this server, which nobody comes to
+    by signing in: who holds that power hands it out."""
+    if not can_rotate(token):
+        raise OAuthError(
+            "insufficient_scope", "A token with a scope over this server is rotated by an administrator."
+        )
+    return await api_tokens.rotate(runtime, token.id, overlap=overlap, actor=user.id)
+
+
+def can_rotate(token: ApiToken) -> bool:
+    """Whether a token's owner may give it a new secret."""
+    return not any(is_reserved(scope) for scope in token.scope.split())
+
+
 async def find_own(runtime: Runtime, user: User, token_id: str) -> ApiToken:
     """Return one of a person's tokens; raise `not_found` for anybody else's (AP-01)."""
     token = await runtime.database.read(store.get_token, token_id)

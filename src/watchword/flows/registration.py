@@ -153,6 +153,8 @@ async def replace(
         expected_version=found.client.version,
         secret=(secret[0], token_format.digest(secret[1])) if secret else None,
         keeps_secrets=keeps,
+        # People agreed to what goes where the page said: elsewhere it goes only when they agree again (DC-07).
+        keeps_consents=set(client.redirect_uris) <= set(found.client.redirect_uris),
         now=runtime.now(),
     )
     if changed is None:

@@ -45,6 +45,7 @@ def _view(request: Request, token: ApiToken, uses: list[SecretUse]) -> dict[str,
         "last_address": last.last_address if last else None,
         "expires_at": token.expires_at,
         "state": _state(token, runtime.now(), runtime.settings.token_expiry_notice),
+        "can_rotate": personal_tokens.can_rotate(token),
     }
 
 
@@ -68,7 +69,7 @@ async def change(request: Request) -> Response:
     if form.get("do") == "rotate":
         chosen = form.get("overlap") or ""
         overlap = int(chosen) if chosen in {str(one) for one in OVERLAPS} else OVERLAPS[0]
-        issued = await api_tokens.rotate(runtime, token.id, overlap=overlap, actor=user.id)
+        issued = await personal_tokens.rotate(runtime, user, token, overlap=overlap)
         return _secret(request, found, issued, "rotated", runtime.now() + overlap if overlap else None)
     await api_tokens.revoke(runtime, token.id, reason="revoked by its owner", actor=user.id)
     return account.done(request, "tokens", "token_revoked")

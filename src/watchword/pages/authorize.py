@@ -73,7 +73,7 @@ async def resume(request: Request) -> Response:
 
 async def _go_on(request: Request, interaction: Interaction, asked: AuthorizationRequest) -> Response:
     try:
-        client = await authorization_requests.client_of(request.runtime, asked.client_id)
+        client = await authorization_requests.still_of(request.runtime, asked)
     except OAuthError as error:
         return await _show(request, error)
     return await _proceed(request, asked, client, interaction)
@@ -183,6 +183,10 @@ async def consent(request: Request) -> Response:
     if session is None or user is None or interaction.shown_to != user.id:  # AZ-55
         return await _go_on(request, interaction, asked)
     runtime = request.runtime
+    try:
+        await authorization_requests.still_of(runtime, asked)
+    except OAuthError as error:
+        return await _show(request, error)
     agreed = consents.chosen(runtime.settings, asked, form.all("scope"))
     if form.get("decision") != "approve" or not agreed.answers(asked):
         denied = OAuthError("access_denied", "The person did not agree.")

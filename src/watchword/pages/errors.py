@@ -6,6 +6,7 @@ from watchword.pages import browser, developer
 
 PROBLEMS = {
     "access_denied": "forbidden",
+    "insufficient_scope": "forbidden",
     "not_found": "not_found",
     "too_many_requests": "throttled",
     "temporarily_unavailable": "unavailable",

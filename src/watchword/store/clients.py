@@ -114,7 +114,7 @@ async def update_client(
 ) -> Client | None:
     """Replace a client's metadata; return None when it changed or vanished meanwhile (AD-09).
 
-    `kill` ends every access token that the client holds.
+    `kill` ends what the client was granted: every token, and every code that waits to be redeemed.
     """
     row = await tx.one(
         "UPDATE clients SET document = $1, name = $2, owner = $3, disabled_at = $4, updated_at = $5, version = version + 1, "
@@ -132,6 +132,9 @@ async def update_client(
     )
     if row is None:
         return None
+    if kill:
+        await tx.run(END_GRANTS, now, client.client_id)
+        await tx.run(END_DEVICE_CODES, now, client.client_id)
     await tx.record(
         "client.updated",
         actor=actor,
@@ -143,11 +146,13 @@ async def update_client(
     return _client(row)
 
 
+END_GRANTS = "UPDATE grants SET ended_at = $1 WHERE client_id = $2 AND ended_at IS NULL"
+END_DEVICE_CODES = "UPDATE device_codes SET expires_at = $1 WHERE client_id = $2 AND expires_at > $1"
 ENDED_WITH_CLIENT = (
     "UPDATE api_tokens SET revoked_at = $1, revoked_reason = 'owner deleted' "
     "WHERE owner_kind = 'client' AND owner_id = $2 AND revoked_at IS NULL",
-    "UPDATE grants SET ended_at = $1 WHERE client_id = $2 AND ended_at IS NULL",
-    "UPDATE device_codes SET expires_at = $1 WHERE client_id = $2 AND expires_at > $1",
+    END_GRANTS,
+    END_DEVICE_CODES,
     "DELETE FROM consents WHERE granted_at <= $1 AND client_id = $2",
     "DELETE FROM session_clients WHERE since <= $1 AND client_id = $2",
     "DELETE FROM logout_notices WHERE created_at <= $1 AND client_id = $2",

@@ -69,9 +69,13 @@ async def replace_registration(
     expected_version: int,
     secret: tuple[str, bytes] | None,
     keeps_secrets: bool,
+    keeps_consents: bool,
     now: int,
 ) -> Client | None:
-    """Replace what a client says of itself, give it a secret or take its secrets; None when it changed meanwhile."""
+    """Replace what a client says of itself, give it a secret or take its secrets; None when it changed meanwhile.
+
+    People who agreed to it are asked again unless it `keeps_consents`.
+    """
     changed = await clients.update_client(
         tx,
         client,
@@ -83,6 +87,8 @@ async def replace_registration(
     )
     if changed is None:
         return None
+    if not keeps_consents:
+        await tx.run("DELETE FROM consents WHERE client_id = $1", client.client_id)
     if not keeps_secrets:
         await tx.run("DELETE FROM client_secrets WHERE client_id = $1", client.client_id)
     if secret is not None:

@@ -172,7 +172,7 @@ PASSKEYS = [
 ]
 TOKEN = {"id": "t1", "name": "Nightly backup", "hint": "wwa_7Fk2…x9Qz", "scopes": ["invoices:read", "backup"], "resources": API,
          "created_at": NOW - 60 * DAY, "last_used_at": NOW - 3_600, "last_address": "203.0.113.7",
-         "expires_at": NOW + 30 * DAY, "state": "active"}  # fmt: skip
+         "expires_at": NOW + 30 * DAY, "state": "active", "can_rotate": True}  # fmt: skip
 TOKENS = [
     TOKEN,
     {

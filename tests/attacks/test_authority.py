@@ -1,0 +1,203 @@
+"""Attacks on what was given: power that outgrows or outlives what it came from, and answers that go where nobody agreed to."""
+
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from tests.attacks.test_administration import bearer, call
+from tests.attacks.test_grants import (
+    OFFLINE,
+    another_code,
+    change,
+    is_active,
+    offline_client,
+    tokens_of,
+)
+from tests.fixtures.servers import Server, open_server
+from tests.flows.test_authorization_code import (
+    REDIRECT,
+    answer_of,
+    decide,
+    obtain_code,
+    redeem,
+    refresh,
+    register,
+    request,
+    sign_in,
+)
+from tests.flows.test_first_sign_in import PASSWORD, csrf_of
+
+from watchword.flows import accounts, client_registry
+from watchword.flows.client_registry import Registered
+from watchword.oauth.clients import Client
+from watchword.store.database import Transaction
+
+ELSEWHERE = "https://elsewhere.example.net/cb"
+API, OTHER_API = "https://api.example.com", "https://other-api.example.com"
+
+
+async def test_tk_03_a_resource_that_the_client_lost_is_gone_with_the_next_token(server: Server) -> None:
+    client = await offline_client(server, resources=[API, OTHER_API])
+    answer = await obtain_code(server, client, scope=OFFLINE, resource=OTHER_API)
+    tokens = (await redeem(server, client, answer["code"])).json()
+    renewed = await refresh(server, client, tokens["refresh_token"])
+    assert renewed.status_code == 200
+    waiting = await another_code(server, client, scope=OFFLINE, resource=OTHER_API)
+    await change(server, client, resources=[API])
+    for refused in (
+        await refresh(server, client, renewed.json()["refresh_token"]),
+        await redeem(server, client, waiting),
+    ):
+        assert (refused.status_code, refused.json()["error"]) == (400, "invalid_grant")
+
+
+async def test_ad_07_what_a_client_was_granted_before_it_was_disabled_stays_dead(server: Server) -> None:
+    client = await offline_client(server)
+    tokens = await tokens_of(server, client)
+    code = await another_code(server, client, scope=OFFLINE)
+    assert await is_active(server, client, tokens["access_token"])
+    await change(server, client, disabled=True)
+    assert (await refresh(server, client, tokens["refresh_token"])).status_code == 401
+    server.clock.advance(2)
+    await change(server, client, disabled=False)
+    fresh = await another_code(server, client, scope=OFFLINE)
+    assert (await redeem(server, client, fresh)).status_code == 200, "it may begin anew"
+    assert not await is_active(server, client, tokens["access_token"])
+    assert (await refresh(server, client, tokens["refresh_token"])).json()["error"] == "invalid_grant"
+    assert (await redeem(server, client, code)).json()["error"] == "invalid_grant"
+
+
+async def page_of(server: Server, client: Registered, **changes: str) -> httpx.Response:
+    """Walk up to the consent page."""
+    page = await server.http.get("/authorize", params=request(client, **changes))
+    while page.status_code == 303:
+        to_sign_in = "/sign-in?" in page.headers["location"]
+        page = await sign_in(server, page) if to_sign_in else await server.http.get(page.headers["location"])
+    return page
+
+
+async def consents(server: Server) -> int:
+    """Return how many consents are kept."""
+
+    async def counted(tx: Transaction) -> int:
+        row = await tx.one("SELECT COUNT(*) AS n FROM consents")
+        return int(row["n"]) if row else 0
+
+    return await server.runtime.database.read(counted)
+
+
+@pytest.mark.parametrize("how", ["loses the address", "is disabled", "is deleted"])
+@pytest.mark.parametrize("decision", ["approve", "deny"])
+async def test_az_52_a_client_that_changed_while_a_person_read_gets_no_answer(
+    server: Server, how: str, decision: str
+) -> None:
+    client = await register(server, redirect_uris=[REDIRECT, ELSEWHERE])
+    await accounts.create(server.runtime, username="ada", password=PASSWORD, actor="test")
+    honest = await decide(server, await page_of(server, client, redirect_uri=ELSEWHERE), decision)
+    assert honest.headers["location"].startswith(ELSEWHERE)
+    page, before = await page_of(server, client, prompt="consent"), await consents(server)
+    if how == "is deleted":
+        await client_registry.delete(server.runtime, client.client.client_id, actor="test")
+        before = 0
+    elif how == "is disabled":
+        await change(server, client, disabled=True)
+    else:
+        await change(server, client, redirect_uris=[ELSEWHERE])
+    refused = await decide(server, page, decision)
+    assert refused.status_code == 400
+    assert "location" not in refused.headers
+    assert await consents(server) == before, "nor is an answer to it kept"
+
+
+async def newcomer(server: Server, *redirect_uris: str) -> dict[str, Any]:
+    """Register a confidential client as anybody can where registration is open."""
+    document = {
+        "client_name": "A trusted name",
+        "redirect_uris": list(redirect_uris),
+        "grant_types": ["authorization_code"],
+        "scope": "openid profile",
+    }
+    registered: dict[str, Any] = (await server.http.post("/register", json=document)).json()
+    return registered | {"document": document}
+
+
+def known_as(registered: dict[str, Any]) -> Registered:
+    """Return a client that registered itself as the tests of the code flow name clients."""
+    client = Client(client_id=registered["client_id"], name="", token_endpoint_auth_method="")
+    return Registered(client, registered["client_secret"], None)
+
+
+async def silently(server: Server, client: Registered, redirect_uri: str) -> httpx.Response:
+    """Ask for a code without any page."""
+    asked = request(client, scope="openid", prompt="none", redirect_uri=redirect_uri)
+    return await server.http.get("/authorize", params=asked)
+
+
+async def test_dc_07_a_consent_is_to_the_one_destination_that_was_shown(tmp_path: Path) -> None:
+    async with open_server(tmp_path, registration="open") as server:
+        await accounts.create(server.runtime, username="ada", password=PASSWORD, actor="test")
+        honest = known_as(await newcomer(server, REDIRECT, REDIRECT + "/2"))
+        await decide(server, await page_of(server, honest, scope="openid"))
+        assert "code" in answer_of(await silently(server, honest, REDIRECT))
+        twofold = known_as(await newcomer(server, REDIRECT, ELSEWHERE))
+        page = await page_of(server, twofold, scope="openid")
+        assert "elsewhere" not in page.text, "the person sees the destination that they know"
+        await decide(server, page)
+        answer = (await silently(server, twofold, ELSEWHERE)).headers["location"]
+        assert "error=consent_required" in answer
+        assert "code=" not in answer
+
+
+async def test_dc_07_a_client_that_moves_is_agreed_to_anew(tmp_path: Path) -> None:
+    async with open_server(tmp_path, registration="open") as server:
+        await accounts.create(server.runtime, username="ada", password=PASSWORD, actor="test")
+        registered = await newcomer(server, REDIRECT)
+        client, document = known_as(registered), registered["document"]
+        await decide(server, await page_of(server, client, scope="openid"))
+        where, headers = (
+            registered["registration_client_uri"],
+            bearer(registered["registration_access_token"]),
+        )
+
+        async def move(redirect_uri: str) -> int:
+            changed = document | {"redirect_uris": [redirect_uri], "client_id": registered["client_id"]}
+            return (await server.http.put(where, json=changed, headers=headers)).status_code
+
+        assert await move(REDIRECT) == 200
+        assert "code" in answer_of(await silently(server, client, REDIRECT))
+        assert await move(ELSEWHERE) == 200
+        answer = (await silently(server, client, ELSEWHERE)).headers["location"]
+        assert "error=consent_required" in answer
+        assert "code=" not in answer
+
+
+async def test_ap_05_nobody_comes_to_a_tokens_power_by_signing_in_as_its_owner(server: Server) -> None:
+    await accounts.create(server.runtime, username="kim", password=PASSWORD, actor="test")
+    plain, powerful = (
+        await server.token(scope="orders:read", owner="kim"),
+        await server.token(scope="orders:read watchword:admin", owner="kim"),
+    )
+    await sign_in(server, await server.http.get("/sign-in"), "kim")
+
+    async def press(token_id: str, button: str) -> httpx.Response:
+        csrf = csrf_of((await server.http.get("/account/tokens")).text)
+        form = {"csrf": csrf, "do": button, "token": token_id}
+        return await server.http.post("/account/tokens", data=form)
+
+    assert "wwa_" in (await press(plain.token.id, "rotate")).text
+    refused = await press(powerful.token.id, "rotate")
+    assert refused.status_code == 403
+    assert "wwa_" not in refused.text
+    assert (await call(server, powerful, "GET", "/users")).status_code == 200, "nothing happened to it"
+    await press(powerful.token.id, "revoke")
+    assert (await call(server, powerful, "GET", "/users")).status_code == 401, "to end it is always right"
+
+
+@pytest.mark.parametrize("limit", [{"quota": 3}, {"rate_limit": 3}], ids=["quota", "rate"])
+async def test_ap_05_narrowing_does_not_begin_a_count_anew(server: Server, limit: dict[str, int]) -> None:
+    free = await server.token(scope="orders:read orders:write")
+    assert (await call(server, free, "POST", "/tokens/self/narrow", {})).status_code == 201
+    counted = await server.token(scope="orders:read orders:write", **limit)
+    refused = await call(server, counted, "POST", "/tokens/self/narrow", {"scope": "orders:read"})
+    assert (refused.status_code, refused.json()["error"]) == (400, "invalid_request")

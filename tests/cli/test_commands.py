@@ -56,8 +56,35 @@ def test_a_client_from_creation_to_deletion(tmp_path: Path) -> None:
         document(tmp_path, "client", "update", client_id, "--scope", "orders:read orders:write")["version"]
         == 2
     )
-    assert document(tmp_path, "client", "rotate-secret", client_id)["client_secret"] != made["client_secret"]
-    assert len(document(tmp_path, "client", "show", client_id)["secrets"]) == 2
+    changed = document(
+        tmp_path,
+        "client",
+        "update",
+        client_id,
+        "--pushed",
+        "--request-algorithm",
+        "ES256",
+        "--lifetime",
+        "5m",
+    )
+    assert changed["require_pushed_authorization_requests"] is True
+    assert (changed["request_object_signing_alg"], changed["access_token_lifetime"]) == ("ES256", 300)
+    back = document(tmp_path, "client", "update", client_id, "--no-pushed", "--lifetime", "")
+    assert back["request_object_signing_alg"] == "ES256", "what was not named stays"
+    assert not {"require_pushed_authorization_requests", "access_token_lifetime"} & back.keys()
+    assert (
+        document(tmp_path, "client", "update", client_id, "--details", "none", code=1)["error"]
+        == "invalid_client_metadata"
+    )
+    rotated = document(tmp_path, "client", "rotate-secret", client_id, "--expires", "30d")
+    assert rotated["client_secret"] != made["client_secret"]
+    secrets = document(tmp_path, "client", "show", client_id)["secrets"]
+    assert len(secrets) == 2
+    document(tmp_path, "client", "remove-secret", client_id, rotated["client_secret_id"])
+    left = document(tmp_path, "client", "show", client_id)["secrets"]
+    assert [one["id"] for one in left] == [
+        one["id"] for one in secrets if one["id"] != rotated["client_secret_id"]
+    ]
     assert document(tmp_path, "client", "delete", client_id) == {"deleted": client_id}
     assert document(tmp_path, "client", "show", client_id, code=1)["error"] == "not_found"
 

@@ -1,19 +1,18 @@
-"""Options of `watchword client …` that both its making and its changing have, and what they mean."""
+"""The options of `watchword client create` and `client update`: what can be said of a client, said the same way in both.
 
-from pathlib import Path
-from typing import Annotated
+What the options mean is in `cli.client_metadata`.
+"""
 
-import msgspec
+from typing import Annotated, Literal
+
 import typer
 
-from watchword.cli import session
-from watchword.oauth.answers import KINDS
-
-SIGN_HELP = (
-    "How answers for it are signed: id_token, userinfo or introspection, such as userinfo=ES256; repeatable."
-)
-ENCRYPT_HELP = "How they are encrypted to its key, such as id_token=RSA-OAEP-256 or userinfo=ECDH-ES/A256GCM; repeatable."
-LOGOUT_URIS = ("backchannel_logout_uri", "frontchannel_logout_uri")
+Many = list[str] | None
+RedirectUri = Annotated[Many, typer.Option(help="Where codes are sent; repeatable.")]
+Grant = Annotated[Many, typer.Option(help="Grant type; repeatable (a new client's: client_credentials).")]
+Auth = Annotated[str | None, typer.Option(help="Authentication method at the token endpoint.")]
+Scope = Annotated[str | None, typer.Option(help="Scopes it may be granted, separated by spaces.")]
+PostLogoutRedirectUri = Annotated[Many, typer.Option(help="Where people return after sign-out; repeatable.")]
 BackchannelUri = Annotated[
     str | None, typer.Option(help="Where logout tokens are sent when a session ends (back-channel logout).")
 ]
@@ -34,51 +33,99 @@ FrontchannelSession = Annotated[
         help="The browser loads it with iss and sid.",
     ),
 ]
-
-
-def jwks(value: str | None) -> dict[str, object]:
-    """Return what `--jwks` names: keys of a file, or where they are."""
-    if value is None:
-        return {}
-    if value.startswith(("https://", "http://")):
-        return {"jwks_uri": value}
-    try:
-        return {"jwks": msgspec.json.decode(Path(value).read_bytes())}
-    except (OSError, msgspec.DecodeError):
-        session.usage(f"--jwks takes a readable JSON file or an https address, not {value!r}")
-
-
-def answers(sign: list[str] | None, encrypt: list[str] | None) -> dict[str, object]:
-    """Return what `--sign` and `--encrypt` say of the answers for a client."""
-    named: dict[str, object] = {}
-    for text in sign or []:
-        kind, alg = _kind(text, "--sign")
-        named[f"{kind}_signed_response_alg"] = alg
-    for text in encrypt or []:
-        kind, algorithms = _kind(text, "--encrypt")
-        alg, _, enc = algorithms.partition("/")
-        named |= {f"{kind}_encrypted_response_alg": alg, f"{kind}_encrypted_response_enc": enc or None}
-    return named
-
-
-def _kind(text: str, option: str) -> tuple[str, str]:
-    kind, _, value = text.partition("=")
-    if kind not in KINDS or not value:
-        session.usage(f"{option} takes {', '.join(KINDS)}, then = and the algorithm, not {text!r}")
-    return kind, value
-
-
-def exchange(
-    serves: list[str] | None, audiences: list[str] | None, impersonate: bool, assert_to: list[str] | None
-) -> dict[str, object]:
-    """Return the rules of token exchange that the options make."""
-    if not serves and not audiences and not impersonate and not assert_to:
-        return {}
-    targets = []
-    for text in assert_to or []:
-        issuer, equals, client_id = text.rpartition("=")
-        if not equals or not issuer or not client_id:
-            session.usage(f"--assert-to takes ISSUER=CLIENT_ID, not {text!r}")
-        targets.append({"issuer": issuer, "client_id": client_id})
-    rules = {"serves": serves or [], "audiences": audiences or [], "impersonate": impersonate}
-    return {"token_exchange": rules | {"assertions": targets}}
+Jwks = Annotated[str | None, typer.Option(help="The client's public keys: a file or an https address.")]
+Resource = Annotated[Many, typer.Option(help="An API that it may get tokens for; repeatable.")]
+Pkce = Annotated[
+    bool | None,
+    typer.Option("--pkce/--no-pkce", help="A confidential OpenID client may use nonce instead of PKCE."),
+]
+Pushed = Annotated[
+    bool | None,
+    typer.Option("--pushed/--no-pushed", help="It must push its authorization requests (RFC 9126)."),
+]
+TokenFormat = Annotated[Literal["jwt", "opaque"] | None, typer.Option(help="Format of its access tokens.")]
+Lifetime = Annotated[str | None, typer.Option(help="Life of its access tokens, such as 10m.")]
+TokenStatus = Annotated[
+    bool | None,
+    typer.Option(
+        "--token-status/--no-token-status", help="Its JWT access tokens name their place in a status list."
+    ),
+]
+Native = Annotated[
+    bool | None, typer.Option("--native/--web", help="An app on a person's machine (RFC 8252).")
+]
+Dpop = Annotated[
+    bool | None, typer.Option("--dpop/--no-dpop", help="Its access tokens must be bound to a key.")
+]
+CertificateBound = Annotated[
+    bool | None,
+    typer.Option(
+        "--certificate-bound/--no-certificate-bound", help="Its access tokens must be bound to a certificate."
+    ),
+]
+CertificateSubject = Annotated[
+    str | None, typer.Option(help="Its certificate's subject, such as san_dns=client.example.com.")
+]
+Profile = Annotated[
+    Literal["default", "fapi2"] | None,
+    typer.Option(help="Security profile: fapi2 asks for everything that FAPI 2.0 does."),
+]
+SignedRequests = Annotated[
+    str | None,
+    typer.Option(
+        help="It must sign its authorization requests, by this algorithm, such as ES256, or by any of them."
+    ),
+]
+RequestAlgorithm = Annotated[
+    str | None,
+    typer.Option(help="The algorithm of the authorization requests that it signs, where it need not sign."),
+]
+Details = Annotated[
+    Many, typer.Option(help="A type of authorization_details that it may ask for; repeatable.")
+]
+ExchangeFrom = Annotated[
+    Many, typer.Option(help="An API that the client is: it may exchange tokens sent there; repeatable.")
+]
+ExchangeFor = Annotated[
+    Many,
+    typer.Option(help="An API that it may get tokens for by exchange; repeatable (default: its resources)."),
+]
+Impersonate = Annotated[
+    bool | None,
+    typer.Option(
+        "--impersonate/--no-impersonate", help="It may exchange tokens without naming itself as the actor."
+    ),
+]
+Delegate = Annotated[
+    bool | None,
+    typer.Option("--delegate/--no-delegate", help="It may exchange tokens with an actor (the default)."),
+]
+ExchangeLifetime = Annotated[
+    str | None, typer.Option(help="The longest life of tokens that it gets by exchange, such as 5m.")
+]
+AssertTo = Annotated[
+    Many, typer.Option(help="ISSUER=CLIENT_ID: another server for which it may get identity assertions.")
+]
+ExchangeRules = Annotated[
+    str | None,
+    typer.Option(help="All of its rules of token exchange: a JSON file, or an empty text for none."),
+]
+Pairwise = Annotated[
+    bool | None,
+    typer.Option("--pairwise/--no-pairwise", help="It knows people by names that no other client can join."),
+]
+Sector = Annotated[
+    str | None, typer.Option(help="The sector_identifier_uri, where its redirect URIs have several hosts.")
+]
+Sign = Annotated[
+    Many,
+    typer.Option(
+        help="How answers for it are signed: id_token, userinfo or introspection, such as userinfo=ES256; repeatable."
+    ),
+]
+Encrypt = Annotated[
+    Many,
+    typer.Option(
+        help="How they are encrypted to its key, such as id_token=RSA-OAEP-256 or userinfo=ECDH-ES/A256GCM; repeatable."
+    ),
+]

@@ -1,19 +1,15 @@
 """`watchword client …`: clients and their secrets."""
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 import msgspec
 import typer
 
-from watchword.cli import client_options, session
-from watchword.cli.client_options import (
-    BackchannelSession,
-    BackchannelUri,
-    FrontchannelSession,
-    FrontchannelUri,
-)
+from watchword.cli import client_metadata, session
+from watchword.cli import client_options as options
 from watchword.cli.session import ACTOR, Config, Database, Json
 from watchword.endpoints import admin_clients
+from watchword.endpoints.admin_clients import SecretInput
 from watchword.flows import client_registry
 from watchword.flows.client_registry import ClientInput, Registered
 from watchword.flows.runtime import Runtime
@@ -30,87 +26,46 @@ ClientId = Annotated[str, typer.Argument(help="The client's identifier.")]
 
 @app.command()
 def create(
+    context: typer.Context,
     name: Annotated[str, typer.Argument(help="What people see as the client's name.")],
-    redirect_uri: Annotated[list[str] | None, typer.Option(help="Where codes are sent; repeatable.")] = None,
-    grant: Annotated[
-        list[str] | None, typer.Option(help="Grant type; repeatable (default: client_credentials).")
-    ] = None,
-    auth: Annotated[str | None, typer.Option(help="Authentication method at the token endpoint.")] = None,
-    scope: Annotated[str, typer.Option(help="Scopes it may be granted, separated by spaces.")] = "",
+    redirect_uri: options.RedirectUri = None,
+    grant: options.Grant = None,
+    scope: options.Scope = None,
     public: Annotated[
         bool, typer.Option("--public", help="The client can keep no secret (auth none).")
     ] = False,
-    post_logout_redirect_uri: Annotated[
-        list[str] | None, typer.Option(help="Where people return after sign-out.")
-    ] = None,
-    backchannel_logout_uri: BackchannelUri = None,
-    backchannel_logout_session_required: BackchannelSession = None,
-    frontchannel_logout_uri: FrontchannelUri = None,
-    frontchannel_logout_session_required: FrontchannelSession = None,
-    jwks: Annotated[
-        str | None, typer.Option(help="The client's public keys: a file or an https address.")
-    ] = None,
-    resource: Annotated[
-        list[str] | None, typer.Option(help="An API that it may get tokens for; repeatable.")
-    ] = None,
-    no_pkce: Annotated[
-        bool, typer.Option("--no-pkce", help="A confidential OpenID client that uses nonce instead.")
-    ] = False,
-    token_format: Annotated[
-        Literal["jwt", "opaque"], typer.Option(help="Format of its access tokens.")
-    ] = "jwt",
-    lifetime: Annotated[str | None, typer.Option(help="Life of its access tokens, such as 10m.")] = None,
-    token_status: Annotated[
-        bool, typer.Option("--token-status", help="Its JWT access tokens name their place in a status list.")
-    ] = False,
-    native: Annotated[
-        bool, typer.Option("--native", help="An app on a person's machine (RFC 8252).")
-    ] = False,
-    dpop: Annotated[bool, typer.Option("--dpop", help="Its access tokens must be bound to a key.")] = False,
-    certificate_bound: Annotated[
-        bool, typer.Option("--certificate-bound", help="Its access tokens must be bound to a certificate.")
-    ] = False,
-    certificate_subject: Annotated[
-        str | None, typer.Option(help="Its certificate's subject, such as san_dns=client.example.com.")
-    ] = None,
-    profile: Annotated[
-        Literal["default", "fapi2"],
-        typer.Option(help="Security profile: fapi2 asks for everything that FAPI 2.0 does."),
-    ] = "default",
-    signed_requests: Annotated[
-        str | None,
-        typer.Option(help="It must sign its authorization requests, by this algorithm, such as ES256."),
-    ] = None,
-    details: Annotated[
-        list[str] | None,
-        typer.Option(help="A type of authorization_details that it may ask for; repeatable."),
-    ] = None,
-    exchange_from: Annotated[
-        list[str] | None,
-        typer.Option(help="An API that the client is: it may exchange tokens sent there; repeatable."),
-    ] = None,
-    exchange_for: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="An API that it may get tokens for by exchange; repeatable (default: its resources)."
-        ),
-    ] = None,
-    impersonate: Annotated[
-        bool, typer.Option("--impersonate", help="It may exchange tokens without naming itself as the actor.")
-    ] = False,
-    assert_to: Annotated[
-        list[str] | None,
-        typer.Option(help="ISSUER=CLIENT_ID: another server for which it may get identity assertions."),
-    ] = None,
-    pairwise: Annotated[
-        bool, typer.Option("--pairwise", help="It knows people by names that no other client can join.")
-    ] = False,
-    sector: Annotated[
-        str | None,
-        typer.Option(help="The sector_identifier_uri, where its redirect URIs have several hosts."),
-    ] = None,
-    sign: Annotated[list[str] | None, typer.Option(help=client_options.SIGN_HELP)] = None,
-    encrypt: Annotated[list[str] | None, typer.Option(help=client_options.ENCRYPT_HELP)] = None,
+    auth: options.Auth = None,
+    post_logout_redirect_uri: options.PostLogoutRedirectUri = None,
+    backchannel_logout_uri: options.BackchannelUri = None,
+    backchannel_logout_session_required: options.BackchannelSession = None,
+    frontchannel_logout_uri: options.FrontchannelUri = None,
+    frontchannel_logout_session_required: options.FrontchannelSession = None,
+    jwks: options.Jwks = None,
+    resource: options.Resource = None,
+    pkce: options.Pkce = None,
+    pushed: options.Pushed = None,
+    token_format: options.TokenFormat = None,
+    lifetime: options.Lifetime = None,
+    token_status: options.TokenStatus = None,
+    native: options.Native = None,
+    dpop: options.Dpop = None,
+    certificate_bound: options.CertificateBound = None,
+    certificate_subject: options.CertificateSubject = None,
+    profile: options.Profile = None,
+    signed_requests: options.SignedRequests = None,
+    request_algorithm: options.RequestAlgorithm = None,
+    details: options.Details = None,
+    exchange_from: options.ExchangeFrom = None,
+    exchange_for: options.ExchangeFor = None,
+    impersonate: options.Impersonate = None,
+    delegate: options.Delegate = None,
+    exchange_lifetime: options.ExchangeLifetime = None,
+    assert_to: options.AssertTo = None,
+    exchange_rules: options.ExchangeRules = None,
+    pairwise: options.Pairwise = None,
+    sector: options.Sector = None,
+    sign: options.Sign = None,
+    encrypt: options.Encrypt = None,
     client_id: Annotated[
         str | None, typer.Option(help="Choose the identifier instead of having one made.")
     ] = None,
@@ -119,36 +74,12 @@ def create(
     as_json: Json = False,
 ) -> None:
     """Register a client; its secret is shown this once."""
-    grants = grant or (["authorization_code", "refresh_token"] if redirect_uri else ["client_credentials"])
+    default = ["authorization_code", "refresh_token"] if redirect_uri else ["client_credentials"]
+    method = "none" if public else "client_secret_basic"
     given = {
-        "name": name,
-        "redirect_uris": redirect_uri or [],
-        "grant_types": grants,
-        "token_endpoint_auth_method": auth or ("none" if public else "client_secret_basic"),
-        "scope": scope,
-        "post_logout_redirect_uris": post_logout_redirect_uri or [],
-        "resources": resource or [],
-        "require_pkce": not no_pkce,
-        "access_token_format": token_format,
-        "access_token_lifetime": session.duration(lifetime, "--lifetime"),
-        "access_token_status": token_status,
-        "application_type": "native" if native else "web",
-        "dpop_bound_access_tokens": dpop,
-        "tls_client_certificate_bound_access_tokens": certificate_bound,
-        "tls_client_auth_subject": certificate_subject.partition("=")[::2] if certificate_subject else None,
-        "security_profile": profile,
-        "require_signed_request_object": signed_requests is not None,
-        "request_object_signing_alg": signed_requests,
-        "authorization_details_types": details or [],
-        "subject_type": "pairwise" if pairwise else "public",
-        "sector_identifier_uri": sector,
-        **client_options.answers(sign, encrypt),
-        "backchannel_logout_uri": backchannel_logout_uri,
-        "backchannel_logout_session_required": bool(backchannel_logout_session_required),
-        "frontchannel_logout_uri": frontchannel_logout_uri,
-        "frontchannel_logout_session_required": bool(frontchannel_logout_session_required),
-        **client_options.jwks(jwks),
-        **client_options.exchange(exchange_from, exchange_for, impersonate, assert_to),
+        "grant_types": default,
+        "token_endpoint_auth_method": method,
+        **client_metadata.of(context.params),
     }
 
     async def work(runtime: Runtime) -> Registered:
@@ -247,29 +178,44 @@ def show(
 
 @app.command()
 def update(
+    context: typer.Context,
     client_id: ClientId,
-    name: Annotated[str | None, typer.Option()] = None,
-    redirect_uri: Annotated[
-        list[str] | None, typer.Option(help="Replaces all redirect URIs; repeatable.")
-    ] = None,
-    grant: Annotated[list[str] | None, typer.Option(help="Replaces all grant types; repeatable.")] = None,
-    scope: Annotated[str | None, typer.Option(help="Replaces the scopes.")] = None,
-    resource: Annotated[list[str] | None, typer.Option(help="Replaces the resources; repeatable.")] = None,
-    post_logout_redirect_uri: Annotated[
-        list[str] | None, typer.Option(help="Replaces where people return after sign-out; repeatable.")
-    ] = None,
-    backchannel_logout_uri: BackchannelUri = None,
-    backchannel_logout_session_required: BackchannelSession = None,
-    frontchannel_logout_uri: FrontchannelUri = None,
-    frontchannel_logout_session_required: FrontchannelSession = None,
-    jwks: Annotated[
-        str | None, typer.Option(help="Replaces the public keys: a file or an https address.")
-    ] = None,
-    token_format: Annotated[Literal["jwt", "opaque"] | None, typer.Option()] = None,
-    lifetime: Annotated[str | None, typer.Option()] = None,
-    token_status: Annotated[bool | None, typer.Option("--token-status/--no-token-status")] = None,
-    sign: Annotated[list[str] | None, typer.Option(help=client_options.SIGN_HELP)] = None,
-    encrypt: Annotated[list[str] | None, typer.Option(help=client_options.ENCRYPT_HELP)] = None,
+    name: Annotated[str | None, typer.Option(help="What people see as the client's name.")] = None,
+    redirect_uri: options.RedirectUri = None,
+    grant: options.Grant = None,
+    scope: options.Scope = None,
+    auth: options.Auth = None,
+    post_logout_redirect_uri: options.PostLogoutRedirectUri = None,
+    backchannel_logout_uri: options.BackchannelUri = None,
+    backchannel_logout_session_required: options.BackchannelSession = None,
+    frontchannel_logout_uri: options.FrontchannelUri = None,
+    frontchannel_logout_session_required: options.FrontchannelSession = None,
+    jwks: options.Jwks = None,
+    resource: options.Resource = None,
+    pkce: options.Pkce = None,
+    pushed: options.Pushed = None,
+    token_format: options.TokenFormat = None,
+    lifetime: options.Lifetime = None,
+    token_status: options.TokenStatus = None,
+    native: options.Native = None,
+    dpop: options.Dpop = None,
+    certificate_bound: options.CertificateBound = None,
+    certificate_subject: options.CertificateSubject = None,
+    profile: options.Profile = None,
+    signed_requests: options.SignedRequests = None,
+    request_algorithm: options.RequestAlgorithm = None,
+    details: options.Details = None,
+    exchange_from: options.ExchangeFrom = None,
+    exchange_for: options.ExchangeFor = None,
+    impersonate: options.Impersonate = None,
+    delegate: options.Delegate = None,
+    exchange_lifetime: options.ExchangeLifetime = None,
+    assert_to: options.AssertTo = None,
+    exchange_rules: options.ExchangeRules = None,
+    pairwise: options.Pairwise = None,
+    sector: options.Sector = None,
+    sign: options.Sign = None,
+    encrypt: options.Encrypt = None,
     disable: Annotated[
         bool | None, typer.Option("--disable/--enable", help="Disabling ends its tokens.")
     ] = None,
@@ -277,34 +223,15 @@ def update(
     config: Config = None,
     as_json: Json = False,
 ) -> None:
-    """Change a client; what is not named stays as it is."""
-    changes: dict[str, object] = {
-        "name": name,
-        "redirect_uris": redirect_uri,
-        "grant_types": grant,
-        "scope": scope,
-        "resources": resource,
-        "access_token_format": token_format,
-        "access_token_lifetime": session.duration(lifetime, "--lifetime"),
-        "access_token_status": token_status,
-        "post_logout_redirect_uris": post_logout_redirect_uri,
-        "backchannel_logout_uri": backchannel_logout_uri,
-        "backchannel_logout_session_required": backchannel_logout_session_required,
-        "frontchannel_logout_uri": frontchannel_logout_uri,
-        "frontchannel_logout_session_required": frontchannel_logout_session_required,
-    }
-    wanted = {key: value for key, value in changes.items() if value not in (None, [])}
-    wanted |= client_options.answers(sign, encrypt) | client_options.jwks(jwks)
-    wanted |= {name: None for name in client_options.LOGOUT_URIS if changes[name] == ""}
+    """Change a client; what is not named stays as it is, a list is replaced, an empty text takes a value away."""
 
     async def work(runtime: Runtime) -> Client:
         existing = await client_registry.find(runtime, client_id)
         if existing is None:
             raise OAuthError("not_found", "There is no such client.")
-        before = msgspec.structs.asdict(client_registry.to_input(existing))
-        if "jwks" in wanted or "jwks_uri" in wanted:
-            before |= {"jwks": None, "jwks_uri": None}
-        given = convert(before | wanted, ClientInput)
+        before = client_registry.to_input(existing)
+        wanted = client_metadata.of(context.params, before)
+        given = convert(msgspec.to_builtins(before) | wanted, ClientInput)
         return await client_registry.change(
             runtime, client_id, given, expected_version=existing.version, disabled=disable, actor=ACTOR
         )
@@ -320,15 +247,24 @@ def update(
 def rotate_secret(
     client_id: ClientId,
     overlap: Annotated[str, typer.Option(help="How long the older secrets work on.")] = "24h",
+    expires: Annotated[
+        str | None, typer.Option(help="After how long the new one ends (default: never).")
+    ] = None,
     database: Database = None,
     config: Config = None,
     as_json: Json = False,
 ) -> None:
     """Give a client another secret; the older ones work on during the overlap."""
-    seconds = session.duration(overlap, "--overlap")
+    given = {
+        "overlap": session.duration(overlap, "--overlap"),
+        "expires_in": session.duration(expires, "--expires"),
+    }
 
     async def work(runtime: Runtime) -> tuple[str, str]:
-        return await client_registry.add_secret(runtime, client_id, overlap=seconds, actor=ACTOR)
+        asked = convert(given, SecretInput)
+        return await client_registry.add_secret(
+            runtime, client_id, overlap=asked.overlap, expires_in=asked.expires_in, actor=ACTOR
+        )
 
     secret, secret_id = session.run(work, database=database, config=config, as_json=as_json)
     if as_json:
@@ -336,6 +272,26 @@ def rotate_secret(
         return
     session.out.print("[green]Keep this secret now; it cannot be shown again:[/]\n")
     session.out.print(f"  {secret}", markup=False)
+
+
+@app.command("remove-secret")
+def remove_secret(
+    client_id: ClientId,
+    secret_id: Annotated[str, typer.Argument(help="The secret's identifier, as `client show` lists it.")],
+    database: Database = None,
+    config: Config = None,
+    as_json: Json = False,
+) -> None:
+    """End one of a client's secrets at once."""
+
+    async def work(runtime: Runtime) -> None:
+        await client_registry.remove_secret(runtime, client_id, secret_id, actor=ACTOR)
+
+    session.run(work, database=database, config=config, as_json=as_json)
+    if as_json:
+        session.print_json({"removed": secret_id})
+    else:
+        session.out.print(f"removed {secret_id}", markup=False)
 
 
 @app.command()

@@ -41,6 +41,7 @@ class ClientView(AnswersInput, frozen=True, kw_only=True, omit_defaults=True):
     authorization_details_types: tuple[str, ...] = ()
     dpop_bound_access_tokens: bool = False
     tls_client_certificate_bound_access_tokens: bool = False
+    tls_client_auth_subject: tuple[str, str] | None = None
     security_profile: str = "default"
     jwks: dict[str, object] | None = None
     jwks_uri: str | None = None
@@ -134,6 +135,7 @@ def view(
         authorization_details_types=client.authorization_details_types,
         dpop_bound_access_tokens=client.dpop_bound_access_tokens,
         tls_client_certificate_bound_access_tokens=client.tls_client_certificate_bound_access_tokens,
+        tls_client_auth_subject=client.tls_client_auth_subject,
         security_profile=client.security_profile,
         **fields_of(client),
         jwks={"keys": [dict(key) for key in client.jwks]} if client.jwks else None,

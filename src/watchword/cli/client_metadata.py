@@ -1,0 +1,151 @@
+"""What the options of `watchword client create` and `client update` say of a client, in the words of the admin API.
+
+An option that was not given says nothing; an empty text takes away what was there.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from watchword.cli import session
+from watchword.flows.client_registry import ClientInput
+from watchword.oauth.answers import KINDS
+from watchword.oauth.clients import ExchangeRules
+
+Metadata = dict[str, object]
+Options = Mapping[str, Any]
+# Options whose value is the member's.
+PLAIN = {
+    "name": "name",
+    "auth": "token_endpoint_auth_method",
+    "scope": "scope",
+    "token_format": "access_token_format",
+    "token_status": "access_token_status",
+    "pkce": "require_pkce",
+    "pushed": "require_pushed_authorization_requests",
+    "dpop": "dpop_bound_access_tokens",
+    "certificate_bound": "tls_client_certificate_bound_access_tokens",
+    "profile": "security_profile",
+    "backchannel_logout_session_required": "backchannel_logout_session_required",
+    "frontchannel_logout_session_required": "frontchannel_logout_session_required",
+}
+# Those that may be taken away.
+ADDRESSES = {
+    "sector": "sector_identifier_uri",
+    "backchannel_logout_uri": "backchannel_logout_uri",
+    "frontchannel_logout_uri": "frontchannel_logout_uri",
+}
+LISTS = {
+    "redirect_uri": "redirect_uris",
+    "post_logout_redirect_uri": "post_logout_redirect_uris",
+    "grant": "grant_types",
+    "resource": "resources",
+    "details": "authorization_details_types",
+}
+
+
+def of(options: Options, before: ClientInput | None = None) -> Metadata:
+    """Return what the options say, of a client that is known `before` as what is to be changed about it."""
+    said: Metadata = {
+        member: options[option] for option, member in PLAIN.items() if options.get(option) is not None
+    }
+    for option, member in ADDRESSES.items():
+        if options.get(option) is not None:
+            said[member] = options[option] or None
+    for option, member in LISTS.items():
+        if options.get(option):
+            said[member] = _listed(options[option])
+    if options.get("native") is not None:
+        said["application_type"] = "native" if options["native"] else "web"
+    if options.get("pairwise") is not None:
+        said["subject_type"] = "pairwise" if options["pairwise"] else "public"
+    if (lifetime := options.get("lifetime")) is not None:
+        said["access_token_lifetime"] = session.duration(lifetime, "--lifetime") if lifetime else None
+    return said | _proofs(options) | _answers(options) | _exchange(options, before)
+
+
+def _listed(texts: Sequence[str]) -> list[str]:
+    return [] if list(texts) == [""] else list(texts)
+
+
+def _proofs(options: Options) -> Metadata:
+    """Return by what the client proves itself, and its requests."""
+    said = _jwks(options.get("jwks"))
+    if (subject := options.get("certificate_subject")) is not None:
+        said["tls_client_auth_subject"] = list(subject.partition("=")[::2]) if subject else None
+    signed, algorithm = options.get("signed_requests"), options.get("request_algorithm")
+    if signed and algorithm is not None:
+        session.usage("--signed-requests names the algorithm: leave out --request-algorithm")
+    if signed is not None:
+        said["require_signed_request_object"] = bool(signed)
+        said["request_object_signing_alg"] = None if signed == "any" else signed or None
+    if algorithm is not None:
+        said["request_object_signing_alg"] = algorithm or None
+    return said
+
+
+def _jwks(value: str | None) -> Metadata:
+    if value is None:
+        return {}
+    if value.startswith(("https://", "http://")):
+        return {"jwks": None, "jwks_uri": value}
+    return {"jwks": _json(value, "--jwks", "or an https address") if value else None, "jwks_uri": None}
+
+
+def _json(path: str, option: str, also: str = "") -> object:
+    try:
+        return msgspec.json.decode(Path(path).read_bytes())
+    except (OSError, msgspec.DecodeError):
+        return session.usage(
+            f"{option} takes {' '.join(['a readable JSON file', also]).strip()}, not {path!r}"
+        )
+
+
+def _answers(options: Options) -> Metadata:
+    """Return how answers for the client are signed and encrypted."""
+    said: Metadata = {}
+    for text in options.get("sign") or []:
+        kind, alg = _kind(text, "--sign")
+        said[f"{kind}_signed_response_alg"] = alg or None
+    for text in options.get("encrypt") or []:
+        kind, algorithms = _kind(text, "--encrypt")
+        alg, _, enc = algorithms.partition("/")
+        said |= {f"{kind}_encrypted_response_alg": alg or None, f"{kind}_encrypted_response_enc": enc or None}
+    return said
+
+
+def _kind(text: str, option: str) -> tuple[str, str]:
+    kind, equals, value = text.partition("=")
+    if kind not in KINDS or not equals:
+        session.usage(f"{option} takes {', '.join(KINDS)}, then = and the algorithm, not {text!r}")
+    return kind, value
+
+
+def _exchange(options: Options, before: ClientInput | None) -> Metadata:
+    """Return the rules of token exchange: those that were there with what is said of them now."""
+    if (path := options.get("exchange_rules")) is not None:
+        return {"token_exchange": _json(path, "--exchange-rules") if path else None}
+    said: Metadata = {}
+    for option, member in (("exchange_from", "serves"), ("exchange_for", "audiences")):
+        if options.get(option):
+            said[member] = _listed(options[option])
+    for option in ("impersonate", "delegate"):
+        if options.get(option) is not None:
+            said[option] = options[option]
+    if (lifetime := options.get("exchange_lifetime")) is not None:
+        said["max_lifetime"] = session.duration(lifetime, "--exchange-lifetime")
+    if options.get("assert_to"):
+        said["assertions"] = [_target(text) for text in _listed(options["assert_to"])]
+    if not said:
+        return {}
+    rules = before.token_exchange if before is not None else None
+    return {"token_exchange": msgspec.to_builtins(rules or ExchangeRules()) | said}
+
+
+def _target(text: str) -> dict[str, str]:
+    issuer, equals, client_id = text.rpartition("=")
+    if not equals or not issuer or not client_id:
+        session.usage(f"--assert-to takes ISSUER=CLIENT_ID, not {text!r}")
+    return {"issuer": issuer, "client_id": client_id}

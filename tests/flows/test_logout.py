@@ -144,6 +144,31 @@ async def test_a_hint_of_another_person_or_of_an_older_session_asks_first(ada: P
         assert await is_signed_in(grace), "the hint is of the session before"
 
 
+@pytest.mark.parametrize("named", ["name", "address", "sub", "sid", "nobody", "somebody else", "garbage"])
+async def test_a_name_that_is_not_of_the_signed_in_person_asks_first(ada: Person, named: str) -> None:
+    client = await application(ada.server)
+    await make(ada.server, "grace", "grace@example.com")
+    tokens = await connect(ada, client)
+    claims = claims_of(tokens["id_token"])
+    hint = {
+        "name": "ADA", "address": "ada@example.com", "sub": claims["sub"], "sid": claims["sid"],
+        "nobody": "nobody", "somebody else": "grace@example.com", "garbage": "\u202e😀@",
+    }[named]  # fmt: skip
+    asked = {"logout_hint": hint, "post_logout_redirect_uri": BYE}
+    page = await ada.open(str(httpx.URL("/logout", params={**asked, "client_id": client.client.client_id})))
+    assert page.status_code == 200, "a name alone, which anybody may guess, ends no session"
+    means_ada = named in ("name", "address", "sub", "sid")
+    assert ("another account" in ada.text) is not means_ada
+    answer = await ada.open(str(httpx.URL("/logout", params={**asked, "id_token_hint": tokens["id_token"]})))
+    assert (answer.headers.get("location") == BYE) is means_ada
+    assert await is_signed_in(ada) is not means_ada
+    if not means_ada:
+        assert "another account" in ada.text
+        gone = await ada.send({"decision": "sign_out"})
+        assert gone.headers["location"] == BYE
+        assert not await is_signed_in(ada)
+
+
 async def test_a_hint_counts_after_its_key_was_rotated_out_but_not_after_it_was_withdrawn(
     ada: Person,
 ) -> None:

@@ -15,17 +15,23 @@ import msgspec
 
 from watchword.flows import client_registry, sessions, subjects
 from watchword.flows.runtime import Runtime
+from watchword.flows.sign_in import canonical
 from watchword.oauth import logout as rules
 from watchword.oauth.clients import Client
 from watchword.oauth.logout import Hint
 from watchword.oauth.logout_addresses import MAX_LENGTH, frontchannel_address
-from watchword.store import logout_notices
+from watchword.store import logout_notices, users
 from watchword.store.sessions import Session
 from watchword.telemetry import log
 
 PURPOSE, LIFETIME = "logout", 600
 # What is kept of a request, and how much: one character more than is ever used, so that too long stays too long.
-KEPT = {"post_logout_redirect_uri": MAX_LENGTH + 1, "state": rules.MAX_STATE + 1, "ui_locales": 200}
+KEPT = {
+    "post_logout_redirect_uri": MAX_LENGTH + 1,
+    "state": rules.MAX_STATE + 1,
+    "ui_locales": 200,
+    "logout_hint": 320,
+}
 MAX_FRAMES = 50
 
 
@@ -40,11 +46,12 @@ class Asked(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class Decided:
-    """Whether to ask the person first, where to go afterwards, and who asked."""
+    """Whether to ask the person first, where to go afterwards, who asked, and whether they meant somebody else."""
 
     confirm: bool
     location: str | None
     client: Client | None
+    other: bool
 
 
 NOBODY = Asked()
@@ -101,8 +108,20 @@ async def decide(runtime: Runtime, asked: Asked, session: Session | None) -> Dec
         if session is not None and client is not None
         else (),
         session_subject=_subject(runtime, client, session) if session is not None else None,
+        names_session=session is None or await _is_named(runtime, client, session, asked),
     )
-    return Decided(decision.confirm, decision.location, client)
+    return Decided(decision.confirm, decision.location, client, decision.other)
+
+
+async def _is_named(runtime: Runtime, client: Client | None, session: Session, asked: Asked) -> bool:
+    """Whether the `logout_hint`, if any, names the person of a session: by name, address, `sub` or `sid` (§2)."""
+    named = asked.parameters.get("logout_hint")
+    if named is None or named == _subject(runtime, client, session):
+        return True
+    if client is not None and named == subjects.session_for(runtime, client, session.id):
+        return True
+    found = await runtime.database.read(users.find_user, *canonical(named))
+    return found is not None and found.id == session.user_id
 
 
 def _subject(runtime: Runtime, client: Client | None, session: Session) -> str:

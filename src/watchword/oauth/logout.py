@@ -67,10 +67,12 @@ def client_of(client_id: str | None, hint: Hint | None) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class LogoutDecision:
-    """`confirm` asks the person first; `location` is where to go afterwards, None for our own page."""
+    """`confirm` asks the person first, `other` because somebody else was meant; `location` is where to go afterwards,
+    None for our own page."""
 
     confirm: bool
     location: str | None
+    other: bool = False
 
 
 def decide(
@@ -80,20 +82,23 @@ def decide(
     *,
     session_sids: Collection[str],
     session_subject: str | None,
+    names_session: bool = True,
 ) -> LogoutDecision:
     """Decide a logout request.
 
     `client` is the one that `client_of` named, if it exists and is enabled; `session_sids` are the names of the browser's
-    session to that client and `session_subject` its person as that client knows it, None when nobody is signed in. Nothing
-    here is ever an error: what cannot be verified is a page instead of a redirect (LO-02).
+    session to that client and `session_subject` its person as that client knows it, None when nobody is signed in.
+    `names_session` is False when a `logout_hint` names somebody else: it can only add a question, because anybody may guess it.
+    Nothing here is ever an error: what cannot be verified is a page instead of a redirect (LO-02).
     """
     matches = (
         hint is not None
         and session_subject is not None
         and (hint.sid in session_sids if hint.sid is not None else hint.subject == session_subject)
     )
-    confirm = session_subject is not None and not matches  # §2, §6: a link alone must not end a session
-    return LogoutDecision(confirm, _location(parameters, client))
+    other = session_subject is not None and not names_session
+    confirm = other or (session_subject is not None and not matches)  # §2, §6: a link alone ends no session
+    return LogoutDecision(confirm, _location(parameters, client), other)
 
 
 def _location(parameters: Mapping[str, str], client: Client | None) -> str | None:

@@ -45,6 +45,7 @@ async def _ask(request: Request, asked: Asked, decided: Decided, session: Sessio
         "action": f"{request.runtime.settings.issuer}/sign-out",
         "client": {"name": decided.client.name} if decided.client else None,
         "account": await sign_in.person(request, session),
+        "other": decided.other,
         "hidden": {"request": logout.seal(request.runtime, asked)},
     }
     targets = [decided.location] if decided.location else []

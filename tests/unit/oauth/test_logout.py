@@ -84,6 +84,13 @@ def test_without_a_hint_of_this_session_the_person_is_asked(hint: Hint | None) -
     assert decide(hint=hint).confirm
 
 
+def test_a_session_of_another_person_than_the_one_who_is_named_is_asked_about() -> None:
+    known = {"session_sids": ("s1",), "session_subject": "alice"}
+    assert logout.decide({}, CLIENT, HINT, **known, names_session=False) == LogoutDecision(True, None, True)
+    nobody = logout.decide({}, CLIENT, HINT, session_sids=(), session_subject=None, names_session=False)
+    assert nobody == LogoutDecision(False, None, False)
+
+
 def test_nobody_is_asked_when_nobody_is_signed_in() -> None:
     found = logout.decide({}, CLIENT, HINT, session_sids=(), session_subject=None)
     assert found == LogoutDecision(confirm=False, location=None)

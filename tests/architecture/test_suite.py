@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 import pytest
+from tests.fixtures.system import HOW
 
 ROOT = Path(__file__).resolve().parents[2]
 TESTS = [path for path in sorted((ROOT / "tests").rglob("*.py")) if path != Path(__file__)]
@@ -47,12 +48,55 @@ def test_ci_runs_what_a_newcomer_runs_and_requires_the_system_packages() -> None
     assert re.search(r"^exec make test$", text, re.MULTILINE)
     required = re.search(r"^export WATCHWORD_REQUIRE=(\S+)$", text, re.MULTILINE)
     assert required
-    assert {"postgres", "browser"} <= set(required[1].split(","))
+    assert set(required[1].split(",")) == set(HOW)
+    installs = (ROOT / "tools" / "system_packages.sh").read_text("utf-8")
+    for package in ("postgresql", "chromium", "nodejs npm", "apache2-bin"):
+        assert f"missing {package}" in installs, "what is required is installed by make test"
 
 
-@pytest.mark.parametrize("mark", ["postgres", "browser"])
+@pytest.mark.parametrize("mark", sorted(HOW))
 def test_there_are_tests_for_what_ci_requires(mark: str) -> None:
     assert any(f"pytest.mark.{mark}" in path.read_text("utf-8") for path in TESTS)
+
+
+SUITE = """
+import pytest
+
+@pytest.mark.apache
+def test_apache():
+    {body}
+
+def test_other():
+    assert True
+"""
+
+
+@pytest.mark.parametrize(
+    ("body", "options", "code", "says"),
+    [
+        ("assert True", [], 0, ""),
+        ("pytest.skip('away')", [], 1, "apache is required"),
+        ("assert True", ["-k", "other"], 1, "no test was run that needs apache"),
+        ("assert True", ["-n", "1"], 0, ""),
+        ("assert True", ["-n", "1", "-k", "other"], 1, "no test was run that needs apache"),
+        ("assert True", ["-k", "nothing"], 5, ""),
+    ],
+)
+def test_a_run_is_green_only_when_what_is_required_was_run(
+    pytester: pytest.Pytester,
+    monkeypatch: pytest.MonkeyPatch,
+    body: str,
+    options: list[str],
+    code: int,
+    says: str,
+) -> None:
+    monkeypatch.setenv("WATCHWORD_REQUIRE", "apache")
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    pytester.makeini("[pytest]\nmarkers = apache: x")
+    pytester.makepyfile(SUITE.format(body=body))
+    done = pytester.runpytest_subprocess("-p", "tests.fixtures.system", *options)
+    assert done.ret == code, done.stdout.str()
+    assert says in done.stdout.str()
 
 
 FLOWS = [path for path in TESTS if path.parent.name == "flows"]

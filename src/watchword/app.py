@@ -104,6 +104,12 @@ class App:
             raise ConnectionError("the server is not open")
         return await _told(self._local.session(cookies, cookie_name(self.settings, SESSION_COOKIE)))
 
+    async def use_proof(self, identifier: str, seconds: int) -> bool:
+        """Keep for a guard in the same process that a proof was used; return whether it is the first time, over all nodes."""
+        if self._local is None:
+            raise ConnectionError("the server is not open")
+        return await _told(self._local.use_proof(identifier, seconds))
+
     async def report_exposed(self, token: str) -> None:
         """Take the report of a guard in the same process that a token travelled in the clear."""
         if self.runtime is not None:

@@ -4,11 +4,13 @@ A token that was seen before costs two look-ups in memory: it is remembered whil
 revocation by any process is noticed at once.
 """
 
+import hashlib
 from collections.abc import Mapping
 
 from watchword.flows import introspection, sessions
 from watchword.flows.runtime import Runtime
 from watchword.flows.token_verification import Use
+from watchword.store import tokens
 
 MAX_SEEN = 10_000
 FOREVER = 2**62
@@ -46,6 +48,12 @@ class LocalVerifier:
         if answer.active and not answer.claims.get("limited"):
             self._remember(token, version, answer.claims, answer.secret_id)
         return answer.claims if answer.active else introspection.INACTIVE
+
+    async def use_proof(self, identifier: str, seconds: int) -> bool:
+        """Use the proof of a request to an API up; return whether it was not used yet, over all nodes."""
+        digest = hashlib.sha256(b"api proof\n" + identifier.encode()).digest()
+        until = self._runtime.now() + seconds
+        return await self._runtime.database.write(tokens.use_identifier, digest, until)
 
     async def session(self, cookies: str, name: str) -> Mapping[str, object]:
         """Answer whose live session a Cookie header brings under a name; several cookies of that name are as good as none."""

@@ -10,11 +10,13 @@ import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 
 from watchword.guard import background, cookies, transport
+from watchword.guard import replays as replays_
 from watchword.guard.issuer import IssuerUnavailable, Local
 from watchword.guard.policy import OPEN, Policy, Refused, check, refuse
-from watchword.guard.possession import NotProven, Possession, read_nonce_key
+from watchword.guard.possession import NotProven, Possession, read_nonce_key, used_before
 from watchword.guard.presented import Presented
 from watchword.guard.principal import Principal
+from watchword.guard.replays import Replays
 from watchword.guard.resource import metadata_address
 from watchword.guard.trusted import Trusted, from_environment
 from watchword.guard.verifier import (
@@ -30,6 +32,7 @@ from watchword.jose import JoseError, jwt
 from watchword.jose.jwk import b64decode
 from watchword.oauth import dpop, token_format
 from watchword.oauth.bearer import PresentedToken, read_authorization
+from watchword.oauth.dpop import DPoPProof
 from watchword.oauth.errors import OAuthError
 
 __all__ = ["Guard", "Presented"]
@@ -56,7 +59,8 @@ class Guard:
     anywhere but this machine ("refuse"), or nobody's ("allow").
 
     With `dpop_nonce_key` (or `WATCHWORD_GUARD_DPOP_NONCE_KEY`), the same in every process of the API, proofs of possession must hold
-    a nonce of this API. `api_address` is the API's own address as callers see it, where a proxy shows another one.
+    a nonce of this API. `api_address` is the API's own address as callers see it, where a proxy shows another one. `replays` is the
+    memory of used proofs that all its processes share; a server in this process is one.
     """
 
     def __init__(
@@ -77,6 +81,7 @@ class Guard:
         plain_http: transport.PlainHttp = "refuse-public",
         dpop_nonce_key: str | bytes | None = None,
         api_address: str | None = None,
+        replays: Replays | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         given = [
@@ -104,6 +109,7 @@ class Guard:
         self._exposed: dict[bytes, bool] = {}
         self._recognised: dict[str, tuple[AnyVerifier, str, Known]] = {}
         self._possession = Possession(clock, read_nonce_key(dpop_nonce_key), api_address)
+        self._replays = replays or next((one for one in given if not isinstance(one, Trusted)), None)
 
     def _verifier(self, one: Local | Trusted) -> AnyVerifier:
         return Verifier(one, self._rules) if isinstance(one, Trusted) else LocalVerifier(one, self._rules)
@@ -140,6 +146,7 @@ class Guard:
             raise self._refusal(error) from None
         if self._is_exposed(presented):
             raise await self._tripped(verifier, found.token)
+        await self._use_everywhere(self._prove(found, presented, known_token.principal))
         return self._admit(found, presented, verifier, known_token, policy)
 
     def authenticate_sync(self, presented: Presented, policy: Policy = OPEN) -> Principal:
@@ -168,7 +175,10 @@ class Guard:
             known = verifier.verify_now(found.token)
         except Invalid as error:
             raise self._refusal(error) from None
-        return None if known is None else self._admit(found, presented, verifier, known, policy)
+        if known is None or (known.principal.jkt is not None and self._replays is not None):
+            return None  # somebody has to be asked about the token, or about its proof
+        self._prove(found, presented, known.principal)
+        return self._admit(found, presented, verifier, known, policy)
 
     def demand(self, principal: Principal, policy: Policy) -> None:
         """Raise Refused when a caller that was authenticated before does not meet a policy."""
@@ -208,6 +218,25 @@ class Guard:
             raise Invalid("The access token is not valid.")
         return unclaimed[0]
 
+    def _prove(self, found: PresentedToken, presented: Presented, principal: Principal) -> DPoPProof | None:
+        try:
+            return self._possession.check(
+                principal, found, presented.dpop, presented.method, presented.uri, presented.certificate
+            )
+        except NotProven as refused:
+            raise self._not_proven(refused) from None
+
+    async def _use_everywhere(self, proof: DPoPProof | None) -> None:
+        """Use a proof up for the other processes as well (RFC 9449 §11.1)."""
+        if proof is None or self._replays is None:
+            return
+        try:
+            new = await replays_.use(self._replays, proof.jkt, proof.jti)
+        except IssuerUnavailable as error:
+            raise self._refusal(error) from None
+        if not new:
+            raise self._not_proven(used_before())
+
     def _admit(
         self,
         found: PresentedToken,
@@ -217,12 +246,6 @@ class Guard:
         policy: Policy,
     ) -> Principal:
         principal = known.principal
-        try:
-            self._possession.check(
-                principal, found, presented.dpop, presented.method, presented.uri, presented.certificate
-            )
-        except NotProven as refused:
-            raise self._not_proven(refused) from None
         # A bound token must prove possession with every request, a limited one is good for one request only.
         if principal.jkt is None and principal.x5t is None and not known.limited:
             remember(self._recognised, presented.authorization[0], (verifier, found.token, known))

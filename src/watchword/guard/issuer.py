@@ -41,6 +41,9 @@ class Local(Protocol):
     def recall(self, token: str, address: str) -> Mapping[str, object] | None:
         """Return the very same answer as before while it still holds; None when the token must be asked about."""
 
+    async def use_proof(self, identifier: str, seconds: int) -> bool:
+        """Keep the identifier of a used proof for so many seconds, over all nodes; return whether it was not kept yet."""
+
     async def session(self, cookies: str) -> Mapping[str, object]:
         """Answer whose session a Cookie header brings, in the words of introspection."""
 

@@ -1,6 +1,7 @@
 """RFC 9449 §7 and RFC 8705 §3 at an API: whether a caller holds the key or the certificate that a token is bound to.
 
-A proof works once in a process: its identifier is remembered for as long as the proof is good, two and a half minutes at most. With
+A proof works once in a process: its identifier is remembered for as long as the proof is good, two and a half minutes at most. What
+several processes share is in `replays`. With
 `nonce_key` proofs must hold a nonce of this API (§9): a moment and its HMAC, which every process with the same key recognises and
 nobody stores.
 """
@@ -12,11 +13,17 @@ from urllib.parse import urlsplit
 from watchword.guard.principal import Principal
 from watchword.oauth import dpop, mtls
 from watchword.oauth.bearer import PresentedToken
+from watchword.oauth.dpop import DPoPProof
 from watchword.oauth.errors import OAuthError
 
 MAX_REMEMBERED = 10_000
 MIN_KEY_BYTES = 32
 VARIABLE = "WATCHWORD_GUARD_DPOP_NONCE_KEY"
+
+
+def used_before() -> "NotProven":
+    """Return the refusal of a proof that was used before."""
+    return NotProven("invalid_dpop_proof", "The DPoP proof was used before.")
 
 
 class _Use(float):
@@ -54,19 +61,22 @@ class Possession:
         method: str,
         uri: str,
         certificate: bytes | None,
-    ) -> None:
-        """Raise NotProven unless a bound token comes with what it is bound to, and an unbound one as an unbound one."""
+    ) -> DPoPProof | None:
+        """Return the proof that was used up in this process, None where there is none to send.
+
+        Raise NotProven unless a bound token comes with what it is bound to, and an unbound one as an unbound one.
+        """
         if principal.x5t is not None and not mtls.is_bound(certificate, principal.x5t):  # RFC 8705 §3
             raise NotProven("invalid_token", "The token is bound to another certificate.", "Bearer")
         if principal.jkt is None:
             if found.scheme == "dpop":
                 raise NotProven("invalid_token", "The token is not bound to a key.", "Bearer")
-            return
+            return None
         if found.scheme != "dpop" or len(proofs) != 1:  # RFC 9449 §7.1
             raise NotProven("invalid_token", "The token is bound to a key: send it with a DPoP proof.")
-        self._check_proof(principal.jkt, found.token, proofs[0], method, uri)
+        return self._check_proof(principal.jkt, found.token, proofs[0], method, uri)
 
-    def _check_proof(self, jkt: str, token: str, sent: str, method: str, uri: str) -> None:
+    def _check_proof(self, jkt: str, token: str, sent: str, method: str, uri: str) -> DPoPProof:
         try:
             proof = dpop.check_proof(
                 sent,
@@ -80,6 +90,7 @@ class Possession:
         except OAuthError as error:
             raise NotProven(error.code, error.description) from None
         self._use(f"{proof.jkt} {proof.jti}")
+        return proof
 
     def _is_fresh(self, nonce: str) -> bool:
         return dpop.is_fresh_nonce(self._nonce_key or b"", nonce, int(self._clock()))
@@ -100,7 +111,7 @@ class Possession:
         use = _Use(now + dpop.MAX_AGE + dpop.LEEWAY + 1)
         # RFC 9449 §11.1: of several threads, one alone finds its own use in the dictionary.
         if self._used.setdefault(identifier, use) is not use:
-            raise NotProven("invalid_dpop_proof", "The DPoP proof was used before.")
+            raise used_before()
 
 
 def origin(address: str) -> str:

@@ -37,7 +37,7 @@ This page is generated from `watchword.settings` by `tools/reference.py`."""
 COMMANDS_HEAD = """\
 # Commands
 
-Every command that answers something takes `--json`: one JSON document on standard output, nothing else. Exit codes: 0 done,
+Every command but `serve` takes `--json`: one JSON document on standard output, nothing else. Exit codes: 0 done,
 1 refused or not found, 2 wrong usage. This page is generated from the command line by `tools/reference.py`."""
 OPERATIONS_HEAD = """\
 # Admin API
@@ -168,7 +168,8 @@ def describe_command(command: Any, path: str) -> Iterator[str]:
 def parameter_row(parameter: Any) -> str:
     """Return the row of an argument or option."""
     is_argument = parameter.param_type_name == "argument"
-    shown = f"`{parameter.name.upper()}`" if is_argument else f"`{' '.join(parameter.opts)}`"
+    names = [*parameter.opts, *(f"/ {one}" for one in getattr(parameter, "secondary_opts", ()))]
+    shown = f"`{parameter.name.upper()}`" if is_argument else f"`{' '.join(names)}`"
     if getattr(parameter, "multiple", False) or parameter.nargs == -1:
         shown += " (again for more)"
     help_text = (getattr(parameter, "help", None) or "").replace("|", "\\|")

@@ -110,8 +110,10 @@ class Story:
         raise Differs("the API still accepts a token that was revoked")
 
 
-def tell(*, keep: bool = False) -> int:
-    """Tell the story; return the exit code."""
+def tell(*, keep: bool = False, as_json: bool = False) -> int:
+    """Tell the story, on standard error where standard output is for a document; return the exit code."""
+    if as_json:
+        out.file = sys.stderr
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="watchword-demo-")))
         issuer, api = f"http://localhost:{_free_port()}", f"http://127.0.0.1:{_free_port()}"
@@ -123,11 +125,20 @@ def tell(*, keep: bool = False) -> int:
                 chapter(story)
         except (Differs, httpx.HTTPError) as error:
             out.print(f"\n[bold red]The story went wrong:[/] {escape(str(error))}")
+            if as_json:
+                _document({"as_told": False, "reason": str(error)})
             return 1
         out.print("\n[bold green]Everything went as the story says.[/]")
+        if as_json:
+            _document({"as_told": True, "issuer": issuer, "api": api, "admin_token": story.admin})
         if keep:
             _stay(story)
     return 0
+
+
+def _document(document: dict[str, object]) -> None:
+    sys.stdout.write(json.dumps(document) + "\n")
+    sys.stdout.flush()
 
 
 def _stay(story: Story) -> None:

@@ -5,8 +5,10 @@ that corrupts (SQLite) or mixes answers (PostgreSQL).
 """
 
 import os
+import socket
 import ssl
 from collections.abc import Callable
+from pathlib import Path
 
 import uvicorn
 from uvicorn.supervisors import Multiprocess
@@ -15,7 +17,7 @@ from watchword import settings as settings_module
 from watchword import siblings
 from watchword.app import App
 from watchword.protocol import LeanProtocol
-from watchword.settings import PREFIX, Settings
+from watchword.settings import PREFIX, Settings, SettingsError
 from watchword.store import faults
 from watchword.telemetry import log
 
@@ -49,6 +51,42 @@ def create_app() -> App:
         context = _contexts[0]
         app.trust_certificate = lambda der: context.load_verify_locations(cadata=der)
     return app
+
+
+def check_startable(settings: Settings) -> None:
+    """Raise SettingsError where the certificate cannot be used or the address not be listened on, before anything is made."""
+    _check_files(settings)
+    try:
+        places = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM)
+        for family, kind, _, _, place in places:
+            with socket.socket(family, kind) as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                probe.bind(place)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise SettingsError(
+            f"cannot listen on {settings.host}, port {settings.port}: {reason}; --host and --port name another place"
+        ) from None
+
+
+def _check_files(settings: Settings) -> None:
+    for name in ("tls_cert", "tls_key", "tls_client_ca"):
+        if path := getattr(settings, name):
+            try:
+                Path(path).read_bytes()
+            except OSError as error:
+                raise SettingsError(f"{name}: cannot read {path}: {error.strerror}") from None
+    try:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        if settings.tls_cert:
+            context.load_cert_chain(settings.tls_cert, settings.tls_key, password="")  # asks nobody for one
+        if settings.tls_client_ca:
+            context.load_verify_locations(settings.tls_client_ca)
+    except ssl.SSLError as error:
+        raise SettingsError(
+            "tls_cert, tls_key and tls_client_ca are PEM files: a chain, its own key without a passphrase, "
+            f"and certificates of authorities ({error.reason or error})"
+        ) from None
 
 
 def configuration(settings: Settings) -> uvicorn.Config:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
-from tests.fixtures.servers import environment
+from tests.fixtures.servers import environment, free_port
 
 BLOCKING = """
 import importlib.abc, runpy, sys
@@ -96,7 +96,8 @@ def test_a_command_without_the_server_says_what_to_install(
 def test_postgresql_without_its_driver_says_what_to_install(tmp_path: Path, arguments: list[str]) -> None:
     main = "runpy.run_module('watchword', run_name='__main__')"
     run(tmp_path, set(), main, "migrate", "--database", "a.db")
-    done = run(tmp_path, extra("postgres"), main, *arguments)
+    port = ["--port", str(free_port())] if arguments[0] == "serve" else []
+    done = run(tmp_path, extra("postgres"), main, *arguments, *port)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == "error: asyncpg is not installed: pip install 'watchword[postgres]'\n"
 

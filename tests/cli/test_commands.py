@@ -266,9 +266,10 @@ def test_scanner_rules_are_made_of_the_settings(tmp_path: Path, scanner: str) ->
 
 
 def test_the_demonstration_tells_its_story(tmp_path: Path) -> None:
-    done = run_cli(tmp_path, "demo")
+    done = run_cli(tmp_path, "demo", "--json")
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "Everything went as the story says" in done.stdout
+    assert "Everything went as the story says" in done.stderr
+    assert json.loads(done.stdout)["as_told"] is True
 
 
 def test_dev_prints_a_token_that_works(tmp_path: Path) -> None:

@@ -201,7 +201,17 @@ REFUSALS: dict[str, tuple[tuple[str, ...], int, str]] = {
         1,
         "error: ada.secret: File exists",
     ),
-    "an unknown reason": (("revoke", "--secret", "ada.secret", "--reason", "bored"), 1, "error: "),
+    "a verifier that no challenge can name": (
+        ("derive", "--secret", "ada.secret", "--verifier", "é", "--purpose", "login"),
+        1,
+        "verifier must be",
+    ),
+    "an empty purpose": (
+        ("derive", "--secret", "ada.secret", "--verifier", "https://api.example", "--purpose", ""),
+        1,
+        "purpose must be",
+    ),
+    "an unknown reason": (("revoke", "--secret", "ada.secret", "--reason", "bored"), 2, "is not one of"),
     "no verifier said": (PROVE[:5], 2, "--verifier"),
     "an unknown command": (("bogus",), 2, "No such command"),
     "an unknown option": (("info", "ada.id", "--bogus"), 2, "No such option"),

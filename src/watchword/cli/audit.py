@@ -16,11 +16,16 @@ FOLLOW_INTERVAL = 0.5
 
 
 def audit(
-    follow: Annotated[bool, typer.Option("--follow", help="Go on printing events as they happen.")] = False,
+    follow: Annotated[
+        bool,
+        typer.Option(
+            "--follow", help="Go on printing events as they happen; with --json one document a line."
+        ),
+    ] = False,
     verify: Annotated[
         bool, typer.Option("--verify", help="Check the hash chains and name every break.")
     ] = False,
-    limit: Annotated[int, typer.Option(min=1, max=10_000)] = 50,
+    limit: Annotated[int, typer.Option(min=1, max=10_000, help="The latest of them, up to 10000.")] = 50,
     name: Annotated[str, typer.Option(help="Only events of this name.")] = "",
     target: Annotated[str, typer.Option(help="Only events about this identifier.")] = "",
     database: Database = None,
@@ -28,6 +33,8 @@ def audit(
     as_json: Json = False,
 ) -> None:
     """Print audit events, oldest first; verify that nobody tampered with them; or follow them."""
+    if verify and follow:
+        session.usage("--verify and --follow exclude each other")
     if verify:
         _verify(database, config, as_json)
         return

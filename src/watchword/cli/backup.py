@@ -35,6 +35,7 @@ def done(work: Coroutine[object, object, T], as_json: bool) -> T:
 
 def backup(file: File, database: Database = None, config: Config = None, as_json: Json = False) -> None:
     """Write the whole database into one file while the server serves; the master key is not in it: keep that apart."""
+    _named(file)
     settings = session.load(config, database=database)
     report = done(flow.write_backup(settings, file, int(time.time())), as_json)
     _show(report, file, "backed up", as_json)
@@ -64,6 +65,7 @@ def restore(
     """
     if exact and end_api_tokens:
         session.usage("--exact and --end-api-tokens exclude each other")
+    _named(file)
     settings = session.load(config, database=database)
     work = flow.restore_backup(
         settings, file, int(time.time()), replace=replace, exact=exact, end_api_tokens=end_api_tokens
@@ -71,6 +73,11 @@ def restore(
     _show(done(work, as_json), file, "restored", as_json)
     if not as_json and not exact:
         session.out.print("Sessions, grants and access tokens were ended: people sign in again.")
+
+
+def _named(file: Path) -> None:
+    if not file.name:
+        session.usage("give the name of the backup's file")
 
 
 def _show(report: Report, file: Path, word: str, as_json: bool) -> None:

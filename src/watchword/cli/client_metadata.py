@@ -74,7 +74,7 @@ def _proofs(options: Options) -> Metadata:
     """Return by what the client proves itself, and its requests."""
     said = _jwks(options.get("jwks"))
     if (subject := options.get("certificate_subject")) is not None:
-        said["tls_client_auth_subject"] = list(subject.partition("=")[::2]) if subject else None
+        said["tls_client_auth_subject"] = _subject(subject) if subject else None
     signed, algorithm = options.get("signed_requests"), options.get("request_algorithm")
     if signed and algorithm is not None:
         session.usage("--signed-requests names the algorithm: leave out --request-algorithm")
@@ -84,6 +84,15 @@ def _proofs(options: Options) -> Metadata:
     if algorithm is not None:
         said["request_object_signing_alg"] = algorithm or None
     return said
+
+
+def _subject(text: str) -> list[str]:
+    kind, equals, name = text.partition("=")
+    if not kind or not equals or not name:
+        session.usage(
+            f"--certificate-subject takes KIND=NAME such as san_dns=client.example.com, not {text!r}"
+        )
+    return [kind, name]
 
 
 def _jwks(value: str | None) -> Metadata:

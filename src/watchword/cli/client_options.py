@@ -43,7 +43,9 @@ Pushed = Annotated[
     bool | None,
     typer.Option("--pushed/--no-pushed", help="It must push its authorization requests (RFC 9126)."),
 ]
-TokenFormat = Annotated[Literal["jwt", "opaque"] | None, typer.Option(help="Format of its access tokens.")]
+TokenFormat = Annotated[
+    Literal["jwt", "opaque"] | None, typer.Option(help="Format of its access tokens: jwt or opaque.")
+]
 Lifetime = Annotated[str | None, typer.Option(help="Life of its access tokens, such as 10m.")]
 TokenStatus = Annotated[
     bool | None,

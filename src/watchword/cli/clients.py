@@ -74,6 +74,8 @@ def create(
     as_json: Json = False,
 ) -> None:
     """Register a client; its secret is shown this once."""
+    if public and auth not in (None, "none"):
+        session.usage("--public and --auth exclude each other: a public client has no authentication method")
     default = ["authorization_code", "refresh_token"] if redirect_uri else ["client_credentials"]
     method = "none" if public else "client_secret_basic"
     given = {
@@ -98,20 +100,14 @@ def create(
 
 
 def _print(shown: admin_clients.ClientView) -> None:
-    fields = msgspec.structs.asdict(shown)
-    session.print_fields(
-        [
-            (name, " ".join(value) if isinstance(value, tuple) else value)
-            for name, value in fields.items()
-            if name != "secrets"
-        ]
-    )
+    fields = {"client_id": shown.client_id, "name": shown.name} | msgspec.structs.asdict(shown)
+    session.print_fields([(name, value) for name, value in fields.items() if name != "secrets"])
 
 
 @app.command("list")
 def list_(
     search: Annotated[str, typer.Option(help="Only clients whose name holds this text.")] = "",
-    limit: Annotated[int, typer.Option(min=1, max=1000)] = 100,
+    limit: Annotated[int, typer.Option(min=1, max=1000, help="At most this many, up to 1000.")] = 100,
     after: Annotated[str, typer.Option(help="Identifier of the last client of the page before.")] = "",
     database: Database = None,
     config: Config = None,

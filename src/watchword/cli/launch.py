@@ -6,7 +6,6 @@ understand (help, a mistake) it leaves to that library, which has the words for 
 """
 
 import asyncio
-import importlib
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -62,7 +61,8 @@ def read(arguments: Sequence[str]) -> dict[str, object] | None:
 
 def serve(options: Mapping[str, object]) -> int:
     """Check everything, prepare the data, serve until told to stop; return the exit code."""
-    importlib.import_module("watchword.serving")  # what is not installed is missed before anything is written
+    from watchword import serving  # what is not installed is missed before anything is written
+
     config = options.get("config")
     try:
         settings = settings_module.load(
@@ -78,6 +78,7 @@ def serve(options: Mapping[str, object]) -> int:
             say(f"{_red('WARNING:')} {LOOPBACK_WARNING}")
         if faults.parse(os.environ.get(PREFIX + "FAULT")):
             say(f"{_red('WARNING:')} {FAULT_WARNING}")
+        serving.check_startable(settings)
         link = prepare(settings)
     except ValueError as error:  # a SettingsError, or fail-points that are none
         return _failed(2, str(error))

@@ -1,13 +1,12 @@
 """`watchword serve`, `dev`, `demo`: running the server."""
 
 import asyncio
-import socket
 from typing import Annotated
 
 import typer
 
 from watchword.cli import launch, session
-from watchword.cli.session import ACTOR, Config, Database
+from watchword.cli.session import ACTOR, Config, Database, Json
 from watchword.flows import api_tokens, start
 from watchword.flows.api_tokens import TokenInput
 from watchword.flows.runtime import Runtime
@@ -21,7 +20,7 @@ def _prepare(settings: Settings) -> str | None:
     try:
         return launch.prepare(settings)
     except StorageUnavailable as error:
-        session.err.print("[red]error:[/]", error.reason)
+        session.complain("error", error.reason)
         raise typer.Exit(1) from None
     except SettingsError as error:
         session.usage(str(error))
@@ -74,6 +73,7 @@ def dev(
     port: Annotated[int, typer.Option(help="Port to listen on.")] = 8000,
     database: Annotated[str, typer.Option(help="SQLite file, kept between runs.")] = session.DEV_DATABASE,
     config: Config = None,
+    as_json: Json = False,
 ) -> None:
     """Serve on this machine for development: a database file, a link for the owner, and one working token."""
     settings = session.load(
@@ -86,24 +86,24 @@ def dev(
         log_level="warning",
     )
     settings = with_issuer(settings)
+    from watchword import serving  # here, so that the other commands start without it
+
     if settings.is_postgres or settings.secure or settings.workers > 1 or settings.behind_tls_proxy:
         session.usage(
             "dev is for one process on a loopback address with an SQLite file: use `watchword serve` for production"
         )
-    _check_port(port)
+    try:
+        serving.check_startable(settings)
+    except SettingsError as error:
+        session.usage(str(error))
     link = _prepare(settings)
     token = asyncio.run(_dev_token(settings))
-    _greet(settings, link, token)
+    if as_json:
+        mail = f"{settings.issuer}/dev/mail"
+        session.print_json({"issuer": settings.issuer, "setup_link": link, "token": token, "mail": mail})
+    else:
+        _greet(settings, link, token)
     raise typer.Exit(launch.run(settings))
-
-
-def _check_port(port: int) -> None:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            session.usage(f"port {port} is in use: choose another with --port")
 
 
 async def _dev_token(settings: Settings) -> str:
@@ -145,8 +145,9 @@ def demo(
     keep: Annotated[
         bool, typer.Option("--keep", help="Leave everything running and print the addresses.")
     ] = False,
+    as_json: Json = False,
 ) -> None:
     """Tell the whole story on a throw-away database, step by step; exits 1 if anything differs from the story."""
     from watchword.demo import tell
 
-    raise typer.Exit(tell(keep=keep))
+    raise typer.Exit(tell(keep=keep, as_json=as_json))

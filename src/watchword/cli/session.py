@@ -11,6 +11,7 @@ import msgspec
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from watchword import settings as settings_module
 from watchword.flows import start
@@ -29,15 +30,21 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON document and 
 
 ACTOR = "console"
 DEV_DATABASE = "watchword-dev.db"
+UNFOLDED = 1000  # a file or another program reads a row as one line
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 
 out = Console(highlight=False, soft_wrap=True)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
+def complain(word: str, message: str) -> None:
+    """Say on standard error what went wrong; the message may hold anything, so nothing in it is markup."""
+    err.print(Text.assemble((f"{word}:", "red"), f" {message}"))
+
+
 def usage(message: str) -> NoReturn:
     """Say what is wrong with the call and leave with 2."""
-    err.print(f"[red]error:[/] {message}", markup=True)
+    complain("error", message)
     raise typer.Exit(2)
 
 
@@ -46,7 +53,7 @@ def refuse(code: str, message: str, as_json: bool, field: str | None = None) -> 
     if as_json:
         print_json({"error": code, "error_description": message, **({"field": field} if field else {})})
     else:
-        err.print("[red]refused:[/]", message, f"({code})")
+        complain("refused", f"{message} ({code})")
     raise typer.Exit(1)
 
 
@@ -72,7 +79,9 @@ def run(
     operation: Callable[[Runtime], Awaitable[T]], *, database: str | None, config: str | None, as_json: bool
 ) -> T:
     """Open the server's data, run an operation, close; leave with 1 or 2 and the reason when that fails."""
-    settings = load(config, database=database or development_database(config))
+    settings = load(config, database=development_database(config) if database is None else database)
+    if not settings.is_postgres and not Path(settings.database).exists():
+        err.print(f"{settings.database} was not there and is made now", style="dim", markup=False)
     try:
         return asyncio.run(with_runtime(settings, operation))
     except OAuthError as error:
@@ -95,15 +104,29 @@ async def with_runtime(settings: Settings, operation: Callable[[Runtime], Awaita
 def print_json(document: object) -> None:
     """Print one JSON document on standard output."""
     sys.stdout.write(msgspec.json.format(msgspec.json.encode(document), indent=2).decode() + "\n")
+    sys.stdout.flush()  # `dev` serves on
 
 
 def print_fields(fields: Sequence[tuple[str, object]]) -> None:
-    """Print names and values, one pair a line; what is None or empty is left out."""
-    width = max(len(name) for name, _ in fields)
-    for name, value in fields:
-        if value not in (None, "", (), [], {}):
+    """Print names and values, one pair a line; what is None, empty or not so is left out."""
+    shown = [(name, _text(name, value)) for name, value in fields if value is not False]
+    width = max((len(name) for name, text in shown if text), default=0)
+    for name, text in shown:
+        if text:
             out.print(f"[dim]{name.ljust(width)}[/]  ", end="")
-            out.print(str(value), markup=False)
+            out.print(text, markup=False)
+
+
+def _text(name: str, value: object) -> str:
+    if value is None or value in ("", (), [], {}):
+        return ""
+    if isinstance(value, bool):
+        return "yes"
+    if isinstance(value, int) and name.endswith("_at"):
+        return when(value)
+    if isinstance(value, list | tuple) and all(isinstance(one, str) for one in value):
+        return " ".join(value)
+    return str(value) if isinstance(value, str | int) else msgspec.json.encode(value).decode()
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
@@ -112,11 +135,14 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> Non
         out.print("[dim]none[/]")
         return
     table = Table(box=None, pad_edge=False, header_style="dim")
-    for column in columns:
-        table.add_column(column, overflow="fold")
+    for position, column in enumerate(columns):
+        table.add_column(
+            column, overflow="fold", no_wrap=position == 0
+        )  # what other commands are given stays whole
     for row in rows:
-        table.add_row(*("" if value is None else str(value) for value in row))
-    out.print(table)
+        table.add_row(*(Text("" if value is None else str(value)) for value in row))  # a name is no markup
+    printer = out if out.is_terminal else Console(highlight=False, width=UNFOLDED)
+    printer.print(table)
 
 
 def when(moment: int | None) -> str:

@@ -20,7 +20,7 @@ def list_(
     user: Annotated[
         str, typer.Option(help="Only this person's: user name, verified address, or identifier.")
     ] = "",
-    limit: Annotated[int, typer.Option(min=1, max=1000)] = 100,
+    limit: Annotated[int, typer.Option(min=1, max=1000, help="At most this many, up to 1000.")] = 100,
     after: Annotated[str, typer.Option(help="Identifier of the last session of the page before.")] = "",
     database: Database = None,
     config: Config = None,

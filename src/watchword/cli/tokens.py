@@ -81,7 +81,7 @@ def _pairs(given: list[str]) -> dict[str, str]:
     pairs = {}
     for item in given:
         key, equals, value = item.partition("=")
-        if not equals:
+        if not key or not equals:
             session.usage(f"--metadata takes KEY=VALUE, not {item!r}")
         pairs[key] = value
     return pairs
@@ -108,8 +108,11 @@ def _print_issued(new: Issued, as_json: bool) -> None:
 def list_(
     owner: Annotated[str | None, typer.Option(help="Only tokens of this owner.")] = None,
     search: Annotated[str, typer.Option(help="Only tokens whose name holds this text.")] = "",
-    state: Annotated[Literal["all", "active", "expired", "revoked"], typer.Option()] = "all",
-    limit: Annotated[int, typer.Option(min=1, max=1000)] = 100,
+    state: Annotated[
+        Literal["all", "active", "expired", "revoked"],
+        typer.Option(help="all, or only those active, expired or revoked."),
+    ] = "all",
+    limit: Annotated[int, typer.Option(min=1, max=1000, help="At most this many, up to 1000.")] = 100,
     after: Annotated[str, typer.Option(help="Identifier of the last token of the page before.")] = "",
     database: Database = None,
     config: Config = None,
@@ -165,14 +168,8 @@ def show(
     if as_json:
         session.print_json(shown)
         return
-    moments = ("created_at", "expires_at", "revoked_at")
-    values = msgspec.structs.asdict(shown)
     session.print_fields(
-        [
-            (name, session.when(value) if name in moments and value else value)
-            for name, value in values.items()
-            if name != "secrets"
-        ]
+        [(name, value) for name, value in msgspec.structs.asdict(shown).items() if name != "secrets"]
     )
     session.out.print()
     rows = [
@@ -284,7 +281,8 @@ def scan(
         Path | None, typer.Argument(help="File or folder to search for tokens.", exists=True)
     ] = None,
     rules: Annotated[
-        Literal["github", "gitleaks", "trufflehog"] | None, typer.Option(help="Print scanner rules instead.")
+        Literal["github", "gitleaks", "trufflehog"] | None,
+        typer.Option(help="Print rules for github, gitleaks or trufflehog instead."),
     ] = None,
     config: Config = None,
     as_json: Json = False,
@@ -292,7 +290,11 @@ def scan(
     """Find tokens that lie in files, or print rules for secret scanners; what is found is never printed whole."""
     brand = session.load(config).brand
     if rules is not None:
-        session.out.print(scanner.rules(rules, brand), end="", markup=False)
+        text = scanner.rules(rules, brand)
+        if as_json:
+            session.print_json({"scanner": rules, "rules": text})
+        else:
+            session.out.print(text, end="", markup=False)
         return
     if path is None:
         session.usage("give a file or folder, or --rules")

@@ -112,18 +112,12 @@ def _print(rule: Rule, as_json: bool) -> None:
         return
     fields = msgspec.structs.asdict(shown)
     fields["claims"] = [f"{name}={pattern}" for name, pattern in shown.claims.items()]
-    session.print_fields(
-        [
-            (name, " ".join(value) if isinstance(value, tuple | list) else value)
-            for name, value in fields.items()
-            if name != "jwks"
-        ]
-    )
+    session.print_fields([(name, value) for name, value in fields.items() if name != "jwks"])
 
 
 @app.command("list")
 def list_(
-    limit: Annotated[int, typer.Option(min=1, max=1000)] = 100,
+    limit: Annotated[int, typer.Option(min=1, max=1000, help="At most this many, up to 1000.")] = 100,
     after: Annotated[str, typer.Option(help="Identifier of the last rule of the page before.")] = "",
     database: Database = None,
     config: Config = None,

@@ -63,7 +63,7 @@ def create(
 @app.command("list")
 def list_(
     search: Annotated[str, typer.Option(help="Only accounts whose name or address holds this text.")] = "",
-    limit: Annotated[int, typer.Option(min=1, max=1000)] = 100,
+    limit: Annotated[int, typer.Option(min=1, max=1000, help="At most this many, up to 1000.")] = 100,
     after: Annotated[str, typer.Option(help="Identifier of the last account of the page before.")] = "",
     database: Database = None,
     config: Config = None,

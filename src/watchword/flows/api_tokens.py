@@ -115,7 +115,7 @@ async def create(
         owner_kind=owner[0],
         owner_id=owner[1],
         scope=format_scope(scope),
-        resource=check_resource(given.resource) if given.resource else runtime.settings.resource,
+        resource=runtime.settings.resource if given.resource is None else check_resource(given.resource),
         created_at=now,
         created_by=actor,
         expires_at=expires_at,

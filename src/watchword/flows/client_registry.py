@@ -43,7 +43,7 @@ SHORT_GRANTS = {
 }
 SIGNING_METHODS = ("private_key_jwt", "self_signed_tls_client_auth")
 SECRET_METHODS = ("client_secret_basic", "client_secret_post")
-# Scopes over this server itself: never granted by default, never to a public or a self-registered client.
+CHOSEN_ID = re.compile(r"[\x21-\x7e]{1,200}")  # RFC 6749 §A.1, without the space
 
 Text = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
 Uri = Annotated[str, msgspec.Meta(min_length=1, max_length=2000)]
@@ -287,6 +287,8 @@ async def register(
     origin: Origin = "registered",
 ) -> Registered:
     """Register a client and make its secret where its method uses one."""
+    if client_id is not None and not CHOSEN_ID.fullmatch(client_id):
+        raise OAuthError("invalid_request", "client_id must be 1 to 200 visible ASCII characters.")
     client = to_client(given, client_id or new_id("client"), origin=origin)
     await client_checks.check(runtime, client)
     now = runtime.now()

@@ -13,6 +13,10 @@ def check(settings: Settings) -> Settings:
     """Return the settings when they are safe together; raise SettingsError otherwise."""
     if settings.issuer:
         _check_issuer(settings.issuer)
+    if not settings.host:
+        raise SettingsError("host is empty: name the address to listen on, such as 127.0.0.1 or 0.0.0.0")
+    if not settings.database or ("://" in settings.database and not settings.is_postgres):
+        raise SettingsError("database is the path of an SQLite file, or postgresql://user@host/name")
     if bool(settings.tls_cert) != bool(settings.tls_key):
         raise SettingsError("tls_cert and tls_key belong together: give both or neither")
     _check_certificates(settings)

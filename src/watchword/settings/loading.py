@@ -47,8 +47,15 @@ def load(
     merged: dict[str, object] = {}
     merged |= _from_file(Path(config) if config else Path("watchword.toml"), required=config is not None)
     merged |= _from_environment(environ)
-    merged |= {name: value for name, value in (overrides or {}).items() if value is not None}
+    merged |= {name: _said(name, value) for name, value in (overrides or {}).items() if value is not None}
     return check(_convert(merged))
+
+
+def _said(name: str, value: object) -> object:
+    # An empty value is a variable of a script that was not set: what is meant by it is not the default.
+    if value == "":
+        raise SettingsError(f"{name} is empty: give a value, or leave the option out")
+    return value
 
 
 def _convert(merged: dict[str, object]) -> Settings:
@@ -58,7 +65,9 @@ def _convert(merged: dict[str, object]) -> Settings:
     try:
         return msgspec.convert(merged, Settings, strict=False)
     except msgspec.ValidationError as error:
-        raise SettingsError(f"an option is not valid: {error}") from None
+        what, _, place = str(error).partition(" - at ")
+        name = place.strip("`").removeprefix("$.") or "an option"
+        raise SettingsError(f"{name} is not valid: {what}") from None
 
 
 def _suggest(name: str) -> str:
@@ -79,12 +88,15 @@ def _from_file(path: Path, *, required: bool) -> dict[str, object]:
 
 def _from_environment(environ: Mapping[str, str]) -> dict[str, object]:
     lists = {name for name, hint in Settings.__annotations__.items() if str(hint).startswith("tuple")}
+    optional = {name for name, hint in Settings.__annotations__.items() if hint == str | None}
     found: dict[str, object] = {}
     for variable, value in environ.items():
         name = variable.removeprefix(PREFIX)
         if name == variable or name in FOREIGN or name.startswith("GUARD_"):
             continue
         key = name.lower()
+        if key in optional and not value:  # a file of variables leaves what is not wanted empty
+            continue
         if value[:1] in ("[", "{"):  # what is no plain list, such as `scopes`
             found[key] = _from_json(variable, value)
         else:

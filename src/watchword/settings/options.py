@@ -63,7 +63,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     # Where the server is and what it is called; an empty issuer is filled in when the data is opened
     issuer: str = ""
     host: str = "127.0.0.1"
-    port: Annotated[int, msgspec.Meta(ge=0, le=65535)] = 8000
+    port: Annotated[int, msgspec.Meta(ge=1, le=65535)] = 8000
     service_name: str = "Watchword"
     template_directory: str | None = None
     logo: str | None = None

@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from nacl.bindings import crypto_sign_seed_keypair
 
 from watchword.credentials.zkproof import SIZE, WIDE, frame, public_point, scalar_from
-from watchword.zero.records import Secret, encode_base64url
+from watchword.zero.records import Secret, check_label, encode_base64url
 
 SALT = b"watchword/zero/1"
 SALT_SIZE = 16
@@ -33,6 +33,8 @@ def public_of(seed: bytes) -> bytes:
 
 def derive(secret: Secret, verifier: str, purpose: str, attributes: tuple[str, ...] = ()) -> Secret:
     """Make the identity for one verifier and purpose; it carries only the attributes named, by default none."""
+    check_label("verifier", verifier)
+    check_label("purpose", purpose)
     seed = expand(secret.seed, "derive", SIZE, verifier.encode(), purpose.encode())
     return Secret(seed, attributes)
 

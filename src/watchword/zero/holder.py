@@ -1,7 +1,7 @@
 """docs/zero.md §9: what a holder does: create, derive, prove, renew, revoke, and hold secrets in an agent."""
 
 import os
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -169,7 +169,8 @@ def revoke(
         str | None, typer.Option("--certificate", help="A revocation made in advance.")
     ] = None,
     reason: Annotated[
-        str, typer.Option("--reason", help="unspecified, compromised, superseded or retired.")
+        Literal["unspecified", "compromised", "superseded", "retired"],
+        typer.Option("--reason", help="unspecified, compromised, superseded or retired."),
     ] = "unspecified",
     registry: Annotated[str | None, typer.Option("--registry", help="Registry to add it to.")] = None,
     out: Out = STREAM,

@@ -126,6 +126,14 @@ def checked(record: R) -> R:
     return _convert(msgspec.structs.asdict(record), type(record))
 
 
+def check_label(name: str, text: str) -> None:
+    """Raise ZeroError for the name of a verifier or purpose that no challenge could hold."""
+    try:
+        msgspec.convert(text, Label)
+    except msgspec.ValidationError:
+        raise ZeroError("label", f"{name} must be 1 to 512 printable ASCII characters") from None
+
+
 def encode_base64url(data: bytes) -> str:
     """Write bytes in base64url without padding."""
     return b64encode(data)

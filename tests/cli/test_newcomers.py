@@ -1,0 +1,160 @@
+"""What somebody new to the command line runs into: values that were not meant, names that look like markup, output for programs."""
+
+import json
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+from tests.fixtures.servers import environment, free_port, run_cli
+
+from watchword.cli.application import app
+
+MARKUP = "[/] [red]a[/red] [link=https://evil.example]b"
+
+
+def commands(command: Any, path: tuple[str, ...] = ()) -> list[tuple[str, Any]]:
+    """Return every command that can be called, with its name."""
+    children = getattr(command, "commands", {})
+    if not children:
+        return [(" ".join(path), command)]
+    return [one for name, child in children.items() for one in commands(child, (*path, name))]
+
+
+COMMANDS = dict(commands(typer.main.get_command(app)))
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_option_says_what_it_means_and_every_answer_can_be_json(name: str) -> None:
+    silent = [one.name for one in COMMANDS[name].params if not getattr(one, "help", None)]
+    assert not silent
+    assert name == "serve" or "--json" in {option for one in COMMANDS[name].params for option in one.opts}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["token", "list", "--database", "mysql://host/name"], 2, "SQLite file, or postgresql://"),
+        (["token", "list", "--database", ""], 2, "database is empty"),
+        (["serve", "--issuer", ""], 2, "issuer is empty"),
+        (["serve", "--host", ""], 2, "host is empty"),
+        (["serve", "--port", "0"], 2, "port is not valid"),
+        (["serve", "--port", "65536"], 2, "port is not valid"),
+        (["serve", "--tls-cert", "none.pem", "--tls-key", "none.pem"], 2, "tls_cert: cannot read none.pem"),
+        (["serve", "--tls-cert", "junk", "--tls-key", "junk"], 2, "PEM files"),
+        (["serve", "--host", "192.0.2.1", "--behind-tls-proxy", "--issuer", "https://a.example"], 2, "cannot listen"),
+        (["backup", ""], 2, "name of the backup"),
+        (["restore", ""], 2, "name of the backup"),
+        (["audit", "--verify", "--follow"], 2, "exclude each other"),
+        (["token", "create", "x", "--owner", "me", "--scope", "a", "--resource", ""], 1, "resource"),
+        (["token", "create", "x", "--owner", "me", "--scope", "a", "--metadata", "=x"], 2, "KEY=VALUE"),
+        (["token", "create", "x", "--owner", "me", "--scope", "a", "--metadata", "[/]"], 2, "not '[/]'"),
+        (["client", "create", "x", "--client-id", ""], 1, "client_id"),
+        (["client", "create", "x", "--client-id", "é"], 1, "client_id"),
+        (["client", "create", "x", "--client-id", "x" * 201], 1, "client_id"),
+        (["client", "create", "x", "--public", "--auth", "client_secret_basic"], 2, "exclude each other"),
+        (["client", "create", "x", "--certificate-subject", "example.com"], 2, "KIND=NAME"),
+        (["client", "rotate-secret", "known", "--overlap", "91d"], 1, "overlap"),
+        (["session", "list", "--user", MARKUP], 1, "no such account"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else None,
+)  # fmt: skip
+def test_what_was_not_meant_is_refused_with_the_remedy_and_makes_nothing(
+    tmp_path: Path, arguments: list[str], code: int, words: str
+) -> None:
+    (tmp_path / "junk").write_text("junk")
+    if "known" in arguments:
+        run_cli(tmp_path, "client", "create", "x", "--client-id", "known")
+    done = run_cli(tmp_path, *arguments)
+    assert (done.returncode, done.stdout) == (code, ""), done.stderr
+    assert words.lower() in done.stderr.lower()
+    assert "Traceback" not in done.stderr
+    assert code == 1 or [one.name for one in tmp_path.iterdir()] == ["junk"]
+
+
+def test_serving_where_somebody_listens_already_is_refused_before_anything_is_made(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        for command in (["serve"], ["dev"]):
+            done = run_cli(tmp_path, *command, "--port", port)
+            assert done.returncode == 2
+            assert f"cannot listen on 127.0.0.1, port {port}" in done.stderr
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("make", "show"),
+    [
+        (["token", "create", MARKUP, "--owner", MARKUP, "--scope", "a"], ["token", "list"]),
+        (["client", "create", MARKUP], ["client", "list"]),
+        (
+            ["trust", "create", MARKUP, "--issuer", "https://i.example", "--scope", "a", "--subject", "i:ci", "--claim", "a=b"],
+            ["trust", "list"],
+        ),
+    ],
+    ids=["token", "client", "trust"],
+)  # fmt: skip
+def test_a_name_that_looks_like_markup_is_shown_as_it_is(
+    tmp_path: Path, make: list[str], show: list[str]
+) -> None:
+    assert run_cli(tmp_path, *make).returncode == 0
+    listed = run_cli(tmp_path, *show)
+    assert listed.returncode == 0, listed.stderr
+    assert MARKUP in listed.stdout
+
+
+def test_a_list_for_another_program_has_one_row_a_line_with_whole_identifiers(tmp_path: Path) -> None:
+    made = run_cli(tmp_path, "token", "create", "a b", "--owner", "o" * 100, "--scope", "s" * 100, "--json")
+    token = json.loads(made.stdout)["id"]
+    lines = run_cli(tmp_path, "token", "list").stdout.splitlines()
+    assert len(lines) == 2
+    assert lines[1].split()[0] == token
+
+
+def test_a_database_that_was_not_there_is_made_with_a_word(tmp_path: Path) -> None:
+    first = run_cli(tmp_path, "token", "list", "--json")
+    assert "watchword.db was not there and is made now" in first.stderr
+    assert json.loads(first.stdout) == {"tokens": [], "next": None}
+    assert "was not there" not in run_cli(tmp_path, "token", "list").stderr
+
+
+@pytest.mark.parametrize("scanner", ["github", "gitleaks", "trufflehog"])
+def test_scanner_rules_come_in_a_document_as_well(tmp_path: Path, scanner: str) -> None:
+    shown = json.loads(run_cli(tmp_path, "token", "scan", "--rules", scanner, "--json").stdout)
+    assert shown == {
+        "scanner": scanner,
+        "rules": run_cli(tmp_path, "token", "scan", "--rules", scanner).stdout,
+    }
+
+
+def test_an_empty_variable_is_no_value(tmp_path: Path) -> None:
+    env = environment() | {"WATCHWORD_SMTP_URL": "", "WATCHWORD_MAIL_FROM": "", "WATCHWORD_SIGN_UP": "open"}
+    command = [sys.executable, "-m", "watchword", "serve", "--port", str(free_port())]
+    done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "give smtp_url and mail_from" in done.stderr
+
+
+def test_dev_hands_its_token_over_in_a_document(tmp_path: Path) -> None:
+    port = free_port()
+    command = [sys.executable, "-m", "watchword", "dev", "--port", str(port), "--json"]
+    with subprocess.Popen(
+        command, cwd=tmp_path, env=environment(), stdout=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            assert process.stdout is not None
+            lines = iter(process.stdout.readline, "")
+            text = ""
+            for line in lines:
+                text += line
+                if line == "}\n":
+                    break
+            shown = json.loads(text)
+        finally:
+            process.terminate()
+    assert shown["issuer"] == f"http://localhost:{port}"
+    assert shown["token"].startswith("wwa_")
+    assert shown["setup_link"].startswith(shown["issuer"])

@@ -363,6 +363,28 @@ async def test_whose_identity_is_revoked_is_told_by_mail_once(tmp_path: Path, wa
         assert ("Device: Firefox" in told[0]) is (way == "on the account page")
 
 
+async def test_the_last_way_in_is_revoked_by_its_holder_alone(tmp_path: Path) -> None:
+    given = {"mode": "development", "sign_in_methods": ("identity",)}
+    async with open_server(tmp_path, **given) as server, another(server) as browser:
+        ada, person = await make(server), Person(server, browser)
+        holder = await make_holder(server, ("user", ada.id))
+        signed_in = await browser.post(
+            "/zero/sign-in", json=to_json(holder.answer(await holder.challenge("sign-in")))
+        )
+        assert signed_in.status_code == 200
+        await person.open("/account/identities")
+        assert person.path == "/account/identities"
+        listed = await server.runtime.database.read(store.list_identities, ada.id)
+        form = {"csrf": person.form()["csrf"], "do": "revoke", "identity_id": listed[0].id}
+        answer = await browser.post("/account/identities", data=form)
+        assert answer.status_code == 400
+        assert "last way to sign in" in answer.text
+        assert not await refused(holder, holder.answer(await holder.challenge("sign-in")))
+        statement = revocation.revoke(holder.secret, int(server.clock()), "compromised", os.urandom(32))
+        assert (await server.http.post("/zero/revoke", json=to_json(statement))).status_code == 204
+        assert await refused(holder, holder.answer(await holder.challenge("sign-in")))
+
+
 async def test_attack_with_an_expired_identity(server: Server) -> None:
     holder = await make_holder(server)
     assert not await refused(holder, holder.answer(await holder.challenge("sign-in")))

@@ -6,8 +6,9 @@ import pytest
 from tests.fixtures.postgres import race
 
 from watchword.credentials.passkey import Passkey
-from watchword.store import links, passkeys, upstream_accounts, user_changes, users, ways_in
+from watchword.store import identities, links, passkeys, upstream_accounts, user_changes, users, ways_in
 from watchword.store.database import Database
+from watchword.store.identities import RegisteredIdentity
 from watchword.store.passkeys import StoredPasskey
 from watchword.store.upstream_accounts import UpstreamAccount
 from watchword.store.users import User
@@ -144,40 +145,70 @@ async def make_person(database: Database, *, ways: int, password: str | None = N
     return user.id
 
 
+async def make_identity(database: Database, person: str, expires_at: int = NOW + 60) -> RegisteredIdentity:
+    """Register an identity of a person."""
+    identity = RegisteredIdentity(
+        id="zid_1", owner_kind="user", owner_id=person, name="x", document="{}",
+        registered_at=NOW, expires_at=expires_at,
+    )  # fmt: skip
+    assert await database.write(identities.register_identity, identity, b"point", actor="a")
+    return identity
+
+
+@pytest.mark.parametrize(
+    "expires_at", [NOW + 60, NOW], ids=["that is valid is a way", "that has expired is none"]
+)
+async def test_an_identity(database: Database, expires_at: int) -> None:
+    person = await make_person(database, ways=1)
+    await make_identity(database, person, expires_at)
+    outcome = await database.write(
+        ways_in.remove_passkey,
+        "passkey_0",
+        person,
+        Taken(True, True, True, frozenset()),
+        actor=person,
+        now=NOW,
+    )
+    assert outcome == ("removed" if expires_at > NOW else "last")
+
+
 @pytest.mark.parametrize("turn", range(4))
 async def test_of_ways_to_sign_in_that_are_all_removed_at_once_one_stays(
     nodes: tuple[Database, Database], turn: int
 ) -> None:
     person = await make_person(nodes[0], ways=2)
-    taken, by = Taken(True, True, frozenset(ISSUERS)), {"actor": person, "now": NOW}
+    taken, by = Taken(True, True, True, frozenset(ISSUERS)), {"actor": person, "now": NOW}
+    identity = await make_identity(nodes[0], person)
     outcomes = await race(
+        nodes[1].write(ways_in.revoke_own_identity, identity, b"point", taken, now=NOW),
         nodes[0].write(ways_in.remove_passkey, "passkey_0", person, taken, **by),
         nodes[1].write(ways_in.unlink_upstream, person, ISSUERS[0], taken, **by),
         nodes[turn % 2].write(ways_in.remove_passkey, "passkey_1", person, taken, **by),
         nodes[1 - turn % 2].write(ways_in.unlink_upstream, person, ISSUERS[1], taken, **by),
     )
-    assert sorted(map(str, outcomes)) == ["last", "removed", "removed", "removed"]
-    left = await nodes[0].read(passkeys.list_passkeys, person)
-    assert len(left) + len(await nodes[0].read(upstream_accounts.list_upstream, person)) == 1
+    assert sorted(map(str, outcomes)) == ["last", *["removed"] * 4]
+    assert await nodes[0].read(ways_in.has_other_way, person, taken, NOW)
 
 
 @pytest.mark.parametrize(
     ("taken", "outcome"),
     [
         pytest.param(
-            Taken(True, True, frozenset()), "removed", id="a password that signs people in is a way"
-        ),
-        pytest.param(Taken(False, True, frozenset()), "last", id="a password that signs nobody in is none"),
-        pytest.param(
-            Taken(False, True, frozenset(ISSUERS)), "removed", id="an account at a provider is a way"
+            Taken(True, True, False, frozenset()), "removed", id="a password that signs people in is a way"
         ),
         pytest.param(
-            Taken(False, True, frozenset({"https://other.example"})),
+            Taken(False, True, False, frozenset()), "last", id="a password that signs nobody in is none"
+        ),
+        pytest.param(
+            Taken(False, True, False, frozenset(ISSUERS)), "removed", id="an account at a provider is a way"
+        ),
+        pytest.param(
+            Taken(False, True, False, frozenset({"https://other.example"})),
             "last",
             id="an account at a provider that is not offered any more is none",
         ),
         pytest.param(
-            Taken(False, False, frozenset()),
+            Taken(False, False, False, frozenset()),
             "removed",
             id="a passkey that signs nobody in takes no way along",
         ),

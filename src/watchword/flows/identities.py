@@ -202,21 +202,11 @@ async def revoke(runtime: Runtime, statement: Revocation, origin: Origin) -> Non
     if registered is None:
         raise ZeroError("identity", "no such identity is registered here")
     if await runtime.database.write(store.revoke_identity, point, actor=registered.id, now=runtime.now()):
-        await _tell_revoked(runtime, registered, origin)
+        await tell_revoked(runtime, registered, origin)
 
 
-async def revoke_own(runtime: Runtime, user: User, identity_id: str, origin: Origin) -> None:
-    """Revoke one of a person's identities; they are told of it."""
-    for registered in await runtime.database.read(store.list_identities, user.id):
-        if registered.id != identity_id:
-            continue
-        point = read_identity(registered.document).public
-        by = {"owner_id": user.id, "actor": user.id}
-        if await runtime.database.write(store.revoke_identity, point, now=runtime.now(), **by):
-            await _tell_revoked(runtime, registered, origin)
-
-
-async def _tell_revoked(runtime: Runtime, registered: RegisteredIdentity, origin: Origin) -> None:
+async def tell_revoked(runtime: Runtime, registered: RegisteredIdentity, origin: Origin) -> None:
+    """Tell the person whose identity it was."""
     if registered.owner_kind != "user":
         return
     owner = await runtime.database.read(users.get_user, registered.owner_id)

@@ -1,9 +1,11 @@
-"""Taking a way to sign in from an account, by its owner: a passkey, or the account at another provider; the last one stays."""
+"""Taking a way to sign in from an account, by its owner: passkey, identity or account at another provider; the last one stays."""
 
-from watchword.flows import upstream
+from watchword.flows import identities, upstream
+from watchword.flows.mail import Origin
 from watchword.flows.runtime import Runtime
 from watchword.settings import Settings
 from watchword.store import ways_in as store
+from watchword.store.identities import list_identities
 from watchword.store.users import User
 from watchword.store.ways_in import Taken
 
@@ -12,7 +14,7 @@ def taken(settings: Settings) -> Taken:
     """Return by what people sign in here."""
     methods = settings.sign_in_methods
     issuers = frozenset(upstream.issuer_of(one) for one in settings.upstream)
-    return Taken("password" in methods, "passkey" in methods, issuers)
+    return Taken("password" in methods, "passkey" in methods, "identity" in methods, issuers)
 
 
 async def may_lose_passkey(runtime: Runtime, user: User, passkey_id: str) -> bool:
@@ -20,7 +22,7 @@ async def may_lose_passkey(runtime: Runtime, user: User, passkey_id: str) -> boo
     ways = taken(runtime.settings)
     if not ways.passkey:
         return True
-    return await runtime.database.read(store.has_other_way, user.id, ways, passkey=passkey_id)
+    return await runtime.database.read(store.has_other_way, user.id, ways, runtime.now(), passkey=passkey_id)
 
 
 async def remove_passkey(runtime: Runtime, user: User, passkey_id: str) -> str:
@@ -29,6 +31,21 @@ async def remove_passkey(runtime: Runtime, user: User, passkey_id: str) -> str:
     return await runtime.database.write(
         store.remove_passkey, passkey_id, user.id, ways, actor=user.id, now=runtime.now()
     )
+
+
+async def revoke_identity(runtime: Runtime, user: User, identity_id: str, origin: Origin) -> str:
+    """Revoke one of a person's identities, of which they are told: "removed", "unknown", or "last" when it is the only way in."""
+    for registered in await runtime.database.read(list_identities, user.id):
+        if registered.id != identity_id:
+            continue
+        point, ways = identities.read_identity(registered.document).public, taken(runtime.settings)
+        outcome = await runtime.database.write(
+            store.revoke_own_identity, registered, point, ways, now=runtime.now()
+        )
+        if outcome == "removed":
+            await identities.tell_revoked(runtime, registered, origin)
+        return outcome
+    return "unknown"
 
 
 async def unlink(runtime: Runtime, user: User, name: str) -> str:

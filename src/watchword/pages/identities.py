@@ -7,7 +7,7 @@ from watchword.credentials import methods
 from watchword.credentials.methods import Method
 from watchword.credentials.zkproof import ZeroError
 from watchword.flows import identities as flow
-from watchword.flows import mail, proofs, sessions
+from watchword.flows import mail, proofs, sessions, ways_in
 from watchword.flows.client_registry import check_text
 from watchword.http import NO_STORE, Form, Request, Response, json_response, redirect
 from watchword.oauth.errors import OAuthError
@@ -155,7 +155,9 @@ async def change(request: Request) -> Response:
     browser.check_csrf(request, form.get("csrf"))
     if form.get("do") == "revoke":
         origin = visit.origin_of(request)
-        await flow.revoke_own(request.runtime, user, form.get("identity_id") or "", origin)
+        which = form.get("identity_id") or ""
+        if await ways_in.revoke_identity(request.runtime, user, which, origin) == "last":
+            return await _page(request, session, user, None, {"form": "passkey_last"})
     elif errors := await _register(request, user, form):
         return await _page(request, session, user, form, errors)
     else:

@@ -6,6 +6,7 @@ Theory of operation. Whatever takes a way writes the account's row first: whoeve
 from dataclasses import dataclass
 
 from watchword.store.database import Transaction
+from watchword.store.identities import RegisteredIdentity, revoke_identity
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,21 +15,33 @@ class Taken:
 
     password: bool
     passkey: bool
+    identity: bool
     issuers: frozenset[str]
 
 
 async def has_other_way(
-    tx: Transaction, user_id: str, taken: Taken, *, passkey: str = "", issuer: str = ""
+    tx: Transaction,
+    user_id: str,
+    taken: Taken,
+    now: int,
+    *,
+    passkey: str = "",
+    identity: str = "",
+    issuer: str = "",
 ) -> bool:
-    """Whether a person can sign in without one of their passkeys, or without their accounts at an issuer."""
+    """Whether a person can sign in without a passkey or an identity of theirs, or without their accounts at an issuer."""
     row = await tx.one(
         "SELECT (SELECT COUNT(*) FROM users WHERE id = $1 AND password_hash IS NOT NULL) AS passwords, "
-        "(SELECT COUNT(*) FROM passkeys WHERE user_id = $1 AND id <> $2) AS passkeys",
+        "(SELECT COUNT(*) FROM passkeys WHERE user_id = $1 AND id <> $2) AS passkeys, "
+        "(SELECT COUNT(*) FROM identities WHERE owner_id = $1 AND id <> $3 AND revoked_at IS NULL AND expires_at > $4) AS identities",
         user_id,
         passkey,
+        identity,
+        now,
     )
     assert row is not None
-    if (taken.password and row["passwords"]) or (taken.passkey and row["passkeys"]):
+    have = (taken.password, "passwords"), (taken.passkey, "passkeys"), (taken.identity, "identities")
+    if any(is_taken and row[name] for is_taken, name in have):
         return True
     linked = await tx.all(
         "SELECT issuer FROM upstream_accounts WHERE user_id = $1 AND issuer <> $2", user_id, issuer
@@ -41,7 +54,7 @@ async def remove_passkey(
 ) -> str:
     """Remove one's own passkey: "removed", "unknown", or "last" when it is the only way in."""
     await _hold(tx, user_id)
-    if taken.passkey and not await has_other_way(tx, user_id, taken, passkey=passkey_id):
+    if taken.passkey and not await has_other_way(tx, user_id, taken, now, passkey=passkey_id):
         return "last"
     if not await tx.run("DELETE FROM passkeys WHERE id = $1 AND user_id = $2", passkey_id, user_id):
         return "unknown"
@@ -49,12 +62,27 @@ async def remove_passkey(
     return "removed"
 
 
+async def revoke_own_identity(
+    tx: Transaction, identity: RegisteredIdentity, point: bytes, taken: Taken, *, now: int
+) -> str:
+    """Revoke an identity as its owner who is signed in: "removed", "unknown", or "last" when it is the only way in.
+
+    Its holder's statement revokes it all the same: a secret that was stolen is worse than no way in.
+    """
+    owner = identity.owner_id
+    await _hold(tx, owner)
+    if taken.identity and not await has_other_way(tx, owner, taken, now, identity=identity.id):
+        return "last"
+    revoked = await revoke_identity(tx, point, owner_id=owner, actor=owner, now=now)
+    return "removed" if revoked else "unknown"
+
+
 async def unlink_upstream(
     tx: Transaction, user_id: str, issuer: str, taken: Taken, *, actor: str, now: int
 ) -> str:
     """Unlink a person's accounts of an issuer: "removed", "unknown", or "last" when they are the only way in."""
     await _hold(tx, user_id)
-    if not await has_other_way(tx, user_id, taken, issuer=issuer):
+    if not await has_other_way(tx, user_id, taken, now, issuer=issuer):
         return "last"
     if not await tx.run("DELETE FROM upstream_accounts WHERE user_id = $1 AND issuer = $2", user_id, issuer):
         return "unknown"

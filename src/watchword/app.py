@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from functools import lru_cache, partial
 from typing import Any, TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from watchword import __version__, http, jobs, refusals, siblings, tracing
 from watchword.flows import accounts, exposure, places, proofs, start
@@ -28,6 +28,7 @@ from watchword.store.database import StorageUnavailable
 from watchword.telemetry import observe
 
 WELL_KNOWN = "/.well-known/"
+_SLASH = re.compile("%2f", re.IGNORECASE)
 T = TypeVar("T")
 
 
@@ -142,7 +143,7 @@ class App:
 
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
         method = scope["method"]
-        path, methods, params = self._find(scope["path"])
+        path, methods, params = self._find(scope)
         wanted = "GET" if method == "HEAD" and methods and "HEAD" not in methods else method
         route = methods.get(wanted) if methods else None
         begun = time.perf_counter()
@@ -168,7 +169,10 @@ class App:
         await send({"type": "http.response.start", "status": response.status, "headers": headers})
         await send({"type": "http.response.body", "body": b"" if method == "HEAD" else response.body})
 
-    def _find(self, path: str) -> tuple[str, dict[str, Route] | None, dict[str, str]]:
+    def _find(self, scope: Scope) -> tuple[str, dict[str, Route] | None, dict[str, str]]:
+        path: str = scope["path"]
+        if b"%2f" in (escaped := scope.get("raw_path") or b"").lower():
+            return self._find_escaped(escaped)
         if self._prefix:
             path = self._without_prefix(path)
         methods = self._exact.get(path)
@@ -179,6 +183,19 @@ class App:
             if match is not None:
                 return path, found, match.groupdict()
         return path, None, {}
+
+    def _find_escaped(self, raw: bytes) -> tuple[str, dict[str, Route] | None, dict[str, str]]:
+        """Find a path that has an escaped slash: it belongs to its segment and separates none, here as in the eyes of a proxy."""
+        try:
+            path = unquote(_SLASH.sub("\0", raw.decode("ascii")), errors="strict")
+        except UnicodeDecodeError:
+            return "", None, {}
+        found, methods, params = self._find({"path": path})
+        return (
+            found.replace("\0", "%2F"),
+            methods,
+            {name: one.replace("\0", "/") for name, one in params.items()},
+        )
 
     def _without_prefix(self, path: str) -> str:
         if path.startswith(self._prefix + "/"):
@@ -191,7 +208,7 @@ class App:
 
     def prepare(self, scope: Scope) -> Respond | None:
         """Return what answers hot requests with this head, one body after the other; None when its head is refused."""
-        path, methods, params = self._find(scope["path"])
+        path, methods, params = self._find(scope)
         route = methods.get(scope["method"]) if methods else None
         if route is None:
             return None

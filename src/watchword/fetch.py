@@ -11,8 +11,9 @@ import re
 import socket
 import ssl
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -79,6 +80,20 @@ async def resolve(host: str, port: int) -> Sequence[str]:
     """Return every address of a name; raise OSError."""
     found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
     return [str(info[4][0]) for info in found]
+
+
+class Names:
+    """A resolver with threads of its own: a name whose servers do not answer keeps one of them for half a minute, and none that
+    other names or other work of the process wait for."""
+
+    def __init__(self, threads: int) -> None:
+        self._threads = ThreadPoolExecutor(threads, thread_name_prefix="watchword-names")
+
+    async def __call__(self, host: str, port: int) -> Sequence[str]:
+        """Return every address of a name; raise OSError."""
+        look_up = partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM)
+        found = await asyncio.get_running_loop().run_in_executor(self._threads, look_up)
+        return [str(info[4][0]) for info in found]
 
 
 async def fetch(
@@ -164,17 +179,20 @@ class Target:
 
 def parse_target(url: str) -> Target:
     """Take an address apart; raise FetchError when it may not be fetched whatever its name resolves to."""
+    target = split_address(url)
+    if _NUMERIC.fullmatch(target.host) and _literal(target.host) is None:
+        raise FetchError("not an address that may be fetched")
+    return target
+
+
+def split_address(url: str) -> Target:
+    """Take an address apart; raise FetchError when it is none of http or https that every reader takes apart so."""
     match = _URL.fullmatch(url) if len(url) <= MAX_URL else None
     if match is None:
         raise FetchError("not an address that may be fetched")
     host = match["host"].strip("[]").lower()
     port = int(match["port"] or (443 if match["scheme"] == "https" else 80))
-    is_literal = _literal(host) is not None
-    if (
-        port > 65535
-        or (match["host"].startswith("[") and not is_literal)
-        or (_NUMERIC.fullmatch(host) and not is_literal)
-    ):
+    if port > 65535 or (match["host"].startswith("[") and _literal(host) is None):
         raise FetchError("not an address that may be fetched")
     header = match["host"].lower() + (f":{match['port']}" if match["port"] else "")
     rest = match["rest"] if match["rest"].startswith("/") else "/" + match["rest"]

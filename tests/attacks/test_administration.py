@@ -1,10 +1,13 @@
 """Attacks on the admin API: power that nobody gave, fields that nobody may set, cursors and searches that break out."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 import pytest
+from tests.fixtures.documents import Documents
 from tests.fixtures.servers import Server, open_server
 
 from watchword.flows import account_changes, accounts
@@ -54,6 +57,40 @@ async def test_ap_03_a_token_reaches_nothing_beyond_its_scope(server: Server, op
     refused = await call(server, others, operation.method, place(operation.path), body)
     assert refused.status_code == 403
     assert f'scope="{operation.scope}"' in refused.headers["www-authenticate"]
+
+
+@pytest.mark.parametrize("path", ["/api%2Fv1/clients", "/api%2fv1%2fclients", "/api/v1%2Fclients"])
+async def test_ad_01_an_escaped_slash_separates_nothing(server: Server, path: str) -> None:
+    # A proxy that keeps strangers away from /api/v1 sees another path in these; so must the server.
+    admin = await server.token(scope="watchword:admin")
+    assert (await server.http.get("/api/v1/clients", headers=bearer(admin))).status_code == 200
+    assert (await server.http.get(path, headers=bearer(admin))).status_code == 404
+
+
+async def test_ad_07_a_client_by_document_is_switched_off_like_any_other(
+    tmp_path: Path, documents: Documents
+) -> None:
+    async with open_server(tmp_path, fetch_allow_loopback=True) as server:
+        client_id = documents.describe()
+        asked = {
+            "client_id": client_id,
+            "redirect_uri": "https://app.example.com/cb",
+            "response_type": "code",
+        }
+        asked |= {"scope": "openid", "code_challenge": "A" * 43, "code_challenge_method": "S256"}
+        assert (await server.http.get("/authorize", params=asked)).status_code == 303
+        admin = await server.token(scope="watchword:admin")
+        path = f"/clients/{quote(client_id, safe='')}"
+        shown = (await call(server, admin, "GET", path)).json()
+        assert (shown["client_id"], shown["origin"]) == (client_id, "document")
+        given = {"name": shown["name"], "token_endpoint_auth_method": "none", "grant_types": []}
+        body = {"client": given, "version": shown["version"], "disabled": True}
+        assert (await call(server, admin, "PUT", path, body)).status_code == 200
+        assert (await server.http.get("/authorize", params=asked)).status_code == 400
+        server.clock.advance(90_000)
+        assert (await server.http.get("/authorize", params=asked)).status_code == 400, (
+            "whatever it says later"
+        )
 
 
 async def test_ap_05_rotating_a_token_gives_no_power_that_the_caller_lacks(server: Server) -> None:

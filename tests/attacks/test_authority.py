@@ -201,3 +201,46 @@ async def test_ap_05_narrowing_does_not_begin_a_count_anew(server: Server, limit
     counted = await server.token(scope="orders:read orders:write", **limit)
     refused = await call(server, counted, "POST", "/tokens/self/narrow", {"scope": "orders:read"})
     assert (refused.status_code, refused.json()["error"]) == (400, "invalid_request")
+
+
+@pytest.mark.parametrize(
+    "limit",
+    [{"quota": 50}, {"rate_limit": 50}, {"addresses": ["127.0.0.0/8"]}, {"path": "/api/v1"}],
+    ids=["quota", "rate", "addresses", "path"],
+)
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/tokens", {"name": "x", "owner": "reports"}),
+        ("/clients", {"name": "x"}),
+        ("/trust", {"name": "x", "issuer": "https://ci.example", "claims": {"ref": "main"}, "subject": "ci:{sub}"}),
+    ],
+    ids=["a token", "a client", "a rule of trust"],
+)  # fmt: skip
+async def test_ap_05_a_limited_token_gives_no_power_that_would_be_free_of_its_limits(
+    server: Server, limit: dict[str, Any], path: str, body: dict[str, Any]
+) -> None:
+    power = "watchword:tokens:write watchword:clients:write watchword:trust:write introspect"
+    free, limited = await server.token(scope=power), await server.token(scope=power, **limit)
+    assert (await call(server, free, "POST", path, body | {"scope": "introspect"})).status_code == 201
+    refused = await call(server, limited, "POST", path, body | {"scope": "introspect"})
+    assert (refused.status_code, refused.json()["error"]) == (403, "insufficient_scope")
+    plain = await call(server, limited, "POST", path, body | {"scope": "orders:read", "name": "y"})
+    assert plain.status_code == 201
+    own = await call(server, limited, "POST", f"/tokens/{limited.token.id}/rotate", {})
+    assert own.status_code == 200, "it may renew itself, for that stays as limited"
+
+
+async def test_a_bound_token_is_not_accepted_by_whoever_asks_for_no_proof(server: Server) -> None:
+    jkt = "A" * 43
+    admin, bound = await server.token(scope="watchword:admin"), await server.token(jkt=jkt)
+
+    async def verdict(**told: str) -> tuple[bool, str]:
+        asked = {"token": bound.secret, **told}
+        answer = (await call(server, admin, "POST", "/tokens/verify", asked)).json()
+        return answer["active"], answer["reason"]
+
+    assert await verdict(jkt=jkt) == (True, "active")
+    assert await verdict(jkt="B" * 43) == (False, "unbound")
+    assert await verdict() == (False, "unbound")
+    assert await verdict(jkt="") == (False, "unbound")

@@ -1,5 +1,8 @@
 """Addresses that somebody else names (SS-01): whatever makes this server fetch something, nothing private is ever asked."""
 
+import asyncio
+import socket
+import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +16,7 @@ from tests.flows.test_jwt_bearer import KEY, identity
 
 from watchword import fetch
 from watchword.fetch import FetchError
-from watchword.flows import trust_rules
+from watchword.flows import client_documents, trust_rules
 from watchword.flows.trust_rules import TrustInput
 from watchword.jose import jwk
 from watchword.oauth.errors import OAuthError
@@ -141,3 +144,75 @@ async def test_ss_01_no_address_that_a_stranger_names_leads_inside(
     if way != "client document":
         await WAYS[way](server, f"https://{PUBLIC}/keys")
         assert network.reached == [PUBLIC], "an honest address is asked"
+
+
+async def test_ss_01_names_that_strangers_let_wait_keep_nobody_else_waiting(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    honest, answered = socket.getaddrinfo, threading.Event()
+
+    def look_up(host: str, *rest: Any, **more: Any) -> Any:
+        if host.endswith(".slow.example"):
+            answered.wait(20)  # as a resolver waits for servers that do not answer
+            raise socket.gaierror
+        return honest(host, *rest, **more)
+
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+    try:
+        addresses = [f"https://n{number}.slow.example/client" for number in range(60)]
+        waiting = [asyncio.create_task(by_client_document(server, address)) for address in addresses]
+        while server.runtime.strangers.under_way < 32:
+            await asyncio.sleep(0)
+        # What the server needs for itself and for its own clients still has its turn, threads included.
+        found = await asyncio.wait_for(fetch.resolve("localhost", 443), 5)
+        assert "127.0.0.1" in found
+        with pytest.raises(FetchError) as refused:
+            await server.runtime.outbound.get(
+                "https://localhost/keys", max_bytes=1000, allow_loopback=False, now=server.clock()
+            )
+        assert refused.value.reason == "address not allowed", "it was looked up and decided, not turned away"
+    finally:
+        answered.set()
+    await asyncio.gather(*waiting)
+
+
+async def test_mc_50_nobody_fills_the_table_of_clients_with_documents(
+    tmp_path: Path, documents: Documents
+) -> None:
+    async with open_server(tmp_path, fetch_allow_loopback=True, registrations_per_hour=3) as server:
+        made = [documents.describe(f"/client{number}") for number in range(5)]
+        found = [await client_documents.find(server.runtime, address) is not None for address in made]
+        assert found == [True, True, True, False, False]
+        assert await client_documents.find(server.runtime, made[0]) is not None
+        server.clock.advance(1200)
+        assert await client_documents.find(server.runtime, made[3]) is not None, "there is room again"
+        assert await client_documents.find(server.runtime, made[0]) is not None, (
+            "one that is known needs none"
+        )
+
+
+@pytest.mark.parametrize("field", ["jwks_uri", "sector_identifier_uri", "backchannel_logout_uri"])
+@pytest.mark.parametrize(
+    "address",
+    [
+        "https://[",
+        "https://[::1",
+        "http://[",
+        "https://a b/",
+        "https://app.example.com/x\r\nset-cookie: a=b",
+        "https://user:password@app.example.com/",
+        "https://app.example.com/#x",
+        "http://localhost.evil.example/keys",
+        "http://127.0.0.1.evil.example/keys",
+        "https://app.example.com:99999/",
+        "https://" + "a" * 1900,
+        "https://\u2025/",
+    ],
+)
+async def test_dc_03_what_is_no_address_is_not_registered_as_one(
+    server: Server, field: str, address: str
+) -> None:
+    given: dict[str, Any] = {"redirect_uris": ["https://app.example.com/cb"], "subject_type": "pairwise"}
+    assert (await server.http.post("/register", json=given)).status_code == 201
+    answer = await server.http.post("/register", json=given | {field: address})
+    assert (answer.status_code, answer.json()["error"]) == (400, "invalid_client_metadata")

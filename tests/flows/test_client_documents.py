@@ -217,7 +217,7 @@ async def test_mc_02_no_address_that_is_private_or_malformed_is_ever_fetched(
         shown = await begin(closed, client_id)
         assert shown.status_code == 400
         assert "location" not in shown.headers
-        assert not closed.runtime.outbound.under_way
+        assert not closed.runtime.strangers.under_way
 
 
 async def test_every_refusal_reads_the_same_so_that_nobody_learns_what_is_where(

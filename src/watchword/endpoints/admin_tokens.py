@@ -99,7 +99,7 @@ class Ended(msgspec.Struct, frozen=True):
 
 
 class VerifyInput(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A token and the circumstances in which it was presented."""
+    """A token and the circumstances in which it was presented; `jkt` is the key whose possession was proven with it."""
 
     token: Annotated[str, msgspec.Meta(max_length=500)]
     scope: Annotated[str, msgspec.Meta(max_length=4096)] = ""
@@ -169,6 +169,7 @@ def issued(new: Issued) -> TokenIssued:
 async def create_token(call: Call) -> TokenIssued:
     """Create an API token."""
     runtime, given = call.request.runtime, call.body
+    call.caller.check_may_give(given.scope.split())
     owner = await api_tokens.resolve_owner(runtime, given.owner) if given.owner else await _own(call)
     new = await api_tokens.create(
         runtime,
@@ -224,7 +225,8 @@ async def describe(call: Call, token_id: str) -> TokenView:
 async def rotate_token(call: Call) -> TokenIssued:
     """Give a token a new secret; the older ones work on during the overlap."""
     token = await call.request.runtime.database.read(store.get_token, call.path("id"))
-    call.caller.check_may_give(token.scope.split() if token else ())
+    if token is not None and token.id != call.caller.token_id:  # whoever holds it has its power already
+        call.caller.check_may_give(token.scope.split())
     return issued(
         await api_tokens.rotate(
             call.request.runtime, call.path("id"), overlap=call.body.overlap, actor=call.caller.actor
@@ -252,7 +254,8 @@ async def revoke_tokens(call: Call) -> Ended:
 async def verify_token(call: Call) -> Verified:
     """Verify a token and say why it is refused."""
     runtime, given = call.request.runtime, call.body
-    use = Use(given.address, given.path, given.resource, parse_scope(given.scope), given.jkt)
+    # A token that is bound to a key is not accepted on the word of whoever forgot to ask for the proof.
+    use = Use(given.address, given.path, given.resource, parse_scope(given.scope), given.jkt or "")
     verdict = await token_verification.verify(runtime, given.token, use)
     shown = view(verdict.token, runtime.now()) if verdict.token else None
     return Verified(verdict.active, verdict.reason, shown)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from watchword import siblings
 from watchword.flows import caller
 from watchword.flows.runtime import Runtime
-from watchword.http import Request, Response
+from watchword.http import NO_STORE, Request, Response
 from watchword.oauth.errors import OAuthError
 from watchword.telemetry import BUCKETS, Tally
 
@@ -23,7 +23,7 @@ async def metrics(request: Request) -> Response:
     if not who.may(SCOPE):
         challenge = f'Bearer error="insufficient_scope", scope="{SCOPE}"'
         raise OAuthError("insufficient_scope", f"This needs the scope {SCOPE}.", challenge=challenge)
-    return Response(200, _exposition(request.runtime), ((b"content-type", CONTENT_TYPE),))
+    return Response(200, _exposition(request.runtime), ((b"content-type", CONTENT_TYPE), *NO_STORE))
 
 
 # What `generate_latest` of the library below writes.

@@ -19,7 +19,8 @@ ALL = "watchword:admin"
 class Caller:
     """An authenticated caller; `actor` names it in the audit trail; `expires_at` in Unix seconds.
 
-    `subject` is the server's own identifier; `client_id` and `grant_id` are those of an OAuth access token.
+    `subject` is the server's own identifier; `client_id` and `grant_id` are those of an OAuth access token. `is_limited` says that the
+    token is good from some addresses, for some paths or so many times only.
     """
 
     actor: str
@@ -30,14 +31,23 @@ class Caller:
     expires_at: int | None
     client_id: str | None = None
     grant_id: str | None = None
+    is_limited: bool = False
 
     def may(self, scope: str) -> bool:
         """Whether the caller holds a scope, or all of them."""
         return scope in self.scope or (is_reserved(scope) and ALL in self.scope)
 
     def check_may_give(self, scope: Iterable[str]) -> None:
-        """Raise `insufficient_scope` when something would get power over this server that the caller lacks (AP-05)."""
-        if not all(self.may(token) for token in scope if is_reserved(token)):
+        """Raise `insufficient_scope` when something would get power over this server that the caller lacks (AP-05), or holds within
+        limits that would not bind it."""
+        power = [token for token in scope if is_reserved(token)]
+        if power and self.is_limited:
+            raise OAuthError(
+                "insufficient_scope",
+                "A token whose use is limited gives no scope over this server.",
+                field="scope",
+            )
+        if not all(self.may(token) for token in power):
             raise OAuthError(
                 "insufficient_scope",
                 "A scope over this server can be given only by who holds it.",
@@ -79,6 +89,7 @@ async def authenticate(
         token_id=str(claims["jti"]),
         token_kind=str(claims["token_kind"]),
         expires_at=exp if isinstance(exp, int) else None,
+        is_limited="limited" in claims,
     )
 
 

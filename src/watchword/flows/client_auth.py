@@ -29,8 +29,8 @@ BODY_CREDENTIALS = frozenset({"client_id", "client_secret", "client_assertion", 
 FOREVER = 2**62
 BASIC_CHALLENGE = 'Basic realm="watchword", charset="UTF-8"'
 
-# Wrong credentials a minute for one client; the right secret works all the same, so nobody can lock a client out (CL-04).
-FAILURES = LocalBuckets(capacity=60, per_second=1.0)
+# Wrong credentials for one client: so many at once, then one a second; the right secret works all the same, so nobody can lock a client out (CL-04).
+FAILURES = LocalBuckets(capacity=120, per_second=1.0)
 
 
 class Presented(msgspec.Struct, frozen=True):

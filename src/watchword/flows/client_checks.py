@@ -26,7 +26,7 @@ async def _check_sector(runtime: Runtime, client: Client) -> None:
     if client.sector_identifier_uri is None:
         return
     try:
-        answer = await runtime.outbound.get(
+        answer = await runtime.fetcher_for(client).get(
             client.sector_identifier_uri,
             max_bytes=MAX_BYTES,
             allow_loopback=runtime.settings.fetch_allow_loopback,

@@ -16,7 +16,7 @@ from watchword.jose.strict_json import StrictJSONError, loads
 from watchword.oauth.clients import Client
 from watchword.oauth.errors import OAuthError
 from watchword.settings import Settings, is_loopback
-from watchword.store import document_clients
+from watchword.store import document_clients, limits
 from watchword.store.document_clients import Reading
 from watchword.telemetry import log
 
@@ -80,7 +80,7 @@ async def _last_reading(runtime: Runtime, client_id: str) -> Reading | None:
 async def _read_again(runtime: Runtime, client_id: str, known: Reading | None) -> Client | None:
     settings, now = runtime.settings, runtime.now()
     try:
-        answer = await runtime.outbound.get(
+        answer = await runtime.strangers.get(
             client_id, max_bytes=MAX_BYTES, allow_loopback=settings.fetch_allow_loopback, now=runtime.clock()
         )
         client = check_document(settings, client_id, answer.body)
@@ -90,14 +90,27 @@ async def _read_again(runtime: Runtime, client_id: str, known: Reading | None) -
         usable = known is not None and now < known.fresh_until + STALE
         return known.client if known is not None and usable and error.reason.startswith(UNREACHABLE) else None
     except OAuthError as error:
-        runtime.outbound.fail(client_id, "not valid", runtime.clock())
+        runtime.strangers.fail(client_id, "not valid", runtime.clock())
         log.info("client_document.refused", client=client_id, reason=error.description, detail=error.detail)
+        return None
+    if known is None and not await _may_be_new(runtime):
+        runtime.strangers.fail(client_id, "too many clients", runtime.clock())
+        log.warning("client_document.too_many", client=client_id)
         return None
     fresh_until = now + max(answer.max_age, MIN_FRESH)
     kept = await runtime.database.write(
         document_clients.keep_reading, client, fresh_until=fresh_until, now=now
     )
     return kept.client if kept is not None else None
+
+
+async def _may_be_new(runtime: Runtime) -> bool:
+    """Whether there is room for one more client of this kind: whoever owns a domain has as many addresses as they like."""
+    per_hour = runtime.settings.registrations_per_hour
+    wait = await runtime.database.write(
+        limits.take, "client documents", capacity=per_hour, per_second=per_hour / 3600, now=runtime.clock()
+    )
+    return not wait
 
 
 def check_document(settings: Settings, client_id: str, body: bytes) -> Client:

@@ -49,38 +49,44 @@ async def keys_of(runtime: Runtime, client: Client, kid: str | None = None) -> l
     """Return a client's public keys, `kid` among them if it has it; raise `invalid_client` when they cannot be had."""
     if client.jwks is not None:
         return jwk.parse_set({"keys": list(client.jwks)})
-    return (await _known(runtime, client.jwks_uri, kid))[1] if client.jwks_uri is not None else []
+    return (await _known(runtime, client, client.jwks_uri, kid))[1] if client.jwks_uri is not None else []
 
 
 async def documents_of(runtime: Runtime, client: Client) -> Documents:
     """Return a client's public keys as they were registered, certificates included; raise as `keys_of`."""
     if client.jwks is not None:
         return client.jwks
-    return (await _known(runtime, client.jwks_uri))[2] if client.jwks_uri is not None else ()
+    return (await _known(runtime, client, client.jwks_uri))[2] if client.jwks_uri is not None else ()
 
 
-async def _known(runtime: Runtime, jwks_uri: str, kid: str | None = None) -> tuple[int, list[Key], Documents]:
+async def _known(
+    runtime: Runtime, client: Client, jwks_uri: str, kid: str | None = None
+) -> tuple[int, list[Key], Documents]:
     cached = _fetched.get(jwks_uri)
     if cached is not None and (left := cached[0] - runtime.now()) > 0:
         is_there = kid is None or any(key.kid == kid for key in cached[1])
         if is_there or left > MAX_AGE - RECHECK:
             return cached
-    keys, documents = await _fetch(runtime, jwks_uri)
+    keys, documents = await _fetch(runtime, client, jwks_uri)
     if len(_fetched) >= MAX_KEPT:
         _fetched.clear()
     known = _fetched[jwks_uri] = (runtime.now() + MAX_AGE, keys, documents)
     return known
 
 
-async def _fetch(runtime: Runtime, jwks_uri: str) -> tuple[list[Key], Documents]:
-    loopback, now = runtime.settings.fetch_allow_loopback, runtime.clock()
+async def _fetch(runtime: Runtime, client: Client, jwks_uri: str) -> tuple[list[Key], Documents]:
+    loopback, now, outbound = (
+        runtime.settings.fetch_allow_loopback,
+        runtime.clock(),
+        runtime.fetcher_for(client),
+    )
     try:
-        answer = await runtime.outbound.get(jwks_uri, max_bytes=MAX_BYTES, allow_loopback=loopback, now=now)
+        answer = await outbound.get(jwks_uri, max_bytes=MAX_BYTES, allow_loopback=loopback, now=now)
         read = loads(answer.body)
         keys = jwk.parse_set(read)
     except (FetchError, JoseError, StrictJSONError) as error:
         if not isinstance(error, FetchError):
-            runtime.outbound.fail(jwks_uri, "not a set of keys", now)
+            outbound.fail(jwks_uri, "not a set of keys", now)
         raise OAuthError("invalid_client", "The client's keys cannot be read.", detail=str(error)) from None
     listed = read.get("keys") if isinstance(read, dict) else None
     return keys, tuple(one for one in listed if isinstance(one, dict)) if isinstance(listed, list) else ()

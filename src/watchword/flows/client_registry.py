@@ -6,6 +6,7 @@ from typing import Annotated
 
 import msgspec
 
+from watchword.fetch import FetchError, split_address
 from watchword.flows import client_checks, client_keys
 from watchword.flows.identifiers import new_id
 from watchword.flows.runtime import Runtime
@@ -23,6 +24,7 @@ from watchword.oauth.clients import (
 )
 from watchword.oauth.errors import OAuthError
 from watchword.oauth.scopes import is_reserved, parse_scope
+from watchword.settings import is_loopback
 from watchword.store import clients as store
 from watchword.store.clients import ClientFacts, ClientSecret
 
@@ -239,12 +241,24 @@ def _check_method(given: ClientInput, fapi: bool) -> None:
         raise _bad("jwks", "Give jwks or jwks_uri, not both.")
     if method in SIGNING_METHODS and given.jwks is None and given.jwks_uri is None:
         raise _bad("jwks", f"{method} needs the client's public keys: give jwks or jwks_uri.")
-    if given.jwks_uri is not None and not given.jwks_uri.startswith(
-        ("https://", "http://localhost", "http://127.0.0.1")
-    ):
-        raise _bad("jwks_uri", "jwks_uri must be an https address.")
+    _check_fetched("jwks_uri", given.jwks_uri)
+    _check_fetched("sector_identifier_uri", given.sector_identifier_uri)
     if method == "tls_client_auth" and given.tls_client_auth_subject is None:
         raise _bad("tls_client_auth_subject", "tls_client_auth needs the certificate's subject.")
+
+
+def _check_fetched(field: str, uri: str | None) -> None:
+    """Check an address that this server is to fetch; whether it may be reached is decided when it is (DC-03)."""
+    if uri is None:
+        return
+    try:
+        target = split_address(uri)
+    except FetchError:
+        raise _bad(
+            field, f"{field} must be an https address without user information or a fragment."
+        ) from None
+    if target.scheme != "https" and not is_loopback(target.host):
+        raise _bad(field, f"{field} must be an https address.")
 
 
 def _exchange(given: ClientInput, grants: tuple[str, ...]) -> ExchangeRules | None:

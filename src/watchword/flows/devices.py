@@ -17,6 +17,7 @@ from watchword.flows.authorization import browser_digest
 from watchword.flows.identifiers import new_id
 from watchword.flows.issuing import Extent
 from watchword.flows.runtime import Runtime
+from watchword.flows.throttle import network
 from watchword.oauth import device, token_format
 from watchword.oauth.authorization_details import parse
 from watchword.oauth.clients import Client
@@ -84,7 +85,7 @@ async def begin(
 ) -> Begun:
     """Make a device code and its user code; raise OAuthError."""
     asked = decide(runtime, form, client)
-    if wait := ASKED.take(address, runtime.clock()):
+    if wait := ASKED.take(network(address), runtime.clock()):
         raise OAuthError("too_many_requests", "Too many codes for this address.", retry_after=wait)
     settings, now = runtime.settings, runtime.now()
     code = DeviceCode(
@@ -120,7 +121,7 @@ async def enter(
     now = runtime.clock()
     for name, capacity, per_second in (
         (f"user code person {session.user_id}", PERSON_CAPACITY, PERSON_PER_SECOND),
-        (f"user code address {address}", ADDRESS_CAPACITY, ADDRESS_PER_SECOND),
+        (f"user code address {network(address)}", ADDRESS_CAPACITY, ADDRESS_PER_SECOND),
     ):
         wait = await runtime.database.write(
             limits.take, name, capacity=capacity, per_second=per_second, now=now

@@ -15,7 +15,7 @@ from watchword.oauth.clients import AssertionTarget, Client
 from watchword.oauth.errors import OAuthError
 from watchword.oauth.identity_assertion import Statement
 from watchword.oauth.parameters import Parameters
-from watchword.oauth.scopes import format_scope, narrow, parse_scope
+from watchword.oauth.scopes import for_people, format_scope, narrow, parse_scope
 from watchword.store import sessions, tokens, users
 from watchword.store.users import User
 
@@ -28,7 +28,7 @@ async def issue(runtime: Runtime, client: Client, form: Parameters) -> Mapping[s
     authorization_details.refuse(form.get("authorization_details"))
     claims = _id_token(runtime, client, form)
     user = await _person(runtime, claims)
-    scope = narrow(parse_scope(form.get("scope") or ""), target.scope or client.scope)
+    scope = narrow(parse_scope(form.get("scope") or ""), target.scope or for_people(client.scope))
     said = Statement(
         audience=target.issuer,
         client_id=target.client_id,

@@ -179,6 +179,7 @@ class Keyring:
 
     async def revoke(self, kid: str, *, actor: str) -> bool:
         """Withdraw a key at once; when it was the one that signs, its successor takes over at once."""
+        await self.reload()  # another node may have made it just now
         now = int(self._clock())
         stored = next((key for key in self._stored if key.kid == kid), None)
         if stored is None:

@@ -6,7 +6,7 @@ so that whoever waits for it may be a handler without a task, and nobody who giv
 
 import asyncio
 
-from watchword.fetch import Fetched, FetchError, fetch, parse_target
+from watchword.fetch import Fetched, FetchError, Resolver, fetch, parse_target, resolve
 from watchword.ratelimit import LocalBuckets
 
 RETRY_AFTER = 30
@@ -19,7 +19,8 @@ HOST_BURST, HOST_PER_SECOND = 20, 0.5
 class Outbound:
     """Requests under way and failures remembered, of one process."""
 
-    def __init__(self) -> None:
+    def __init__(self, resolver: Resolver = resolve) -> None:
+        self._resolver = resolver
         self._flights: dict[str, tuple[float, asyncio.Task[Fetched | FetchError]]] = {}
         self._failures: dict[str, tuple[float, str]] = {}
         self._hosts = LocalBuckets(HOST_BURST, HOST_PER_SECOND)
@@ -63,7 +64,9 @@ class Outbound:
         self, url: str, max_bytes: int, allow_loopback: bool, now: float
     ) -> Fetched | FetchError:
         try:
-            return await fetch(url, max_bytes=max_bytes, allow_loopback=allow_loopback)
+            return await fetch(
+                url, max_bytes=max_bytes, allow_loopback=allow_loopback, resolver=self._resolver
+            )
         except FetchError as error:
             self.fail(url, error.reason, now)
             return error

@@ -12,6 +12,7 @@ from watchword.flows.client_auth import Credentials
 from watchword.flows.client_registry import SECRET_METHODS
 from watchword.flows.identifiers import new_id
 from watchword.flows.runtime import Runtime
+from watchword.flows.throttle import network
 from watchword.oauth import token_format
 from watchword.oauth.answers import signing_algorithm
 from watchword.oauth.clients import Client
@@ -80,14 +81,9 @@ async def _admit(runtime: Runtime, credentials: Credentials) -> str:
             )
         actor = who.actor
     per_hour = runtime.settings.registrations_per_hour
-    await _take(runtime, f"register from {_network(credentials.address)}", max(1, per_hour // 4))
+    await _take(runtime, f"register from {network(credentials.address)}", max(1, per_hour // 4))
     await _take(runtime, "register", per_hour)
     return actor
-
-
-def _network(address: str) -> str:
-    # Whoever has one address of version 6 has the other 2^64 of its network.
-    return ":".join(address.split(":")[:4]) if ":" in address else address
 
 
 async def _take(runtime: Runtime, name: str, per_hour: int) -> None:

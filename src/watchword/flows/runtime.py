@@ -7,8 +7,10 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
+from watchword.fetch import Names
 from watchword.flows.keyring import Keyring
 from watchword.flows.master_key import MasterKey
 from watchword.flows.outbound import Outbound
@@ -16,6 +18,7 @@ from watchword.flows.revocation_feed import RevocationFeed
 from watchword.flows.statuses import StatusLists
 from watchword.flows.usage import Usage
 from watchword.oauth import token_format
+from watchword.oauth.clients import Client
 from watchword.settings import Settings
 from watchword.store.database import Database, Reader
 
@@ -34,6 +37,8 @@ class Runtime:
     clock: Callable[[], float] = time.time
     usage: Usage = field(default_factory=Usage)
     outbound: Outbound = field(default_factory=Outbound)
+    # For addresses that strangers name: whatever they keep waiting, what clients and issuers of ours need is still fetched.
+    strangers: Outbound = field(default_factory=partial(Outbound, Names(threads=4)))
     # Makes the server's own handshake accept a certificate; None where it asks for none.
     trust_certificate: Trust | None = None
     # A copy for lists that may be behind; None where the database answers them.
@@ -52,6 +57,10 @@ class Runtime:
     def __post_init__(self) -> None:
         self.feed = RevocationFeed(self.settings, self.database, self.keyring, self.clock)
         self.statuses = StatusLists(self.settings, self.database, self.keyring, self.clock)
+
+    def fetcher_for(self, client: Client) -> Outbound:
+        """Return what fetches the addresses that a client named."""
+        return self.outbound if client.origin == "registered" else self.strangers
 
     @property
     def lists(self) -> Reader:

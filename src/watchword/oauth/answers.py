@@ -71,10 +71,6 @@ def check(client: Client, available: Collection[str]) -> None:
     """Check what a client registered, for the algorithms that the server signs by; raise `invalid_client_metadata`."""
     for kind in KINDS:
         _check_kind(client, kind, available)
-    if client.sector_identifier_uri is not None and not client.sector_identifier_uri.startswith(
-        ("https://", "http://")
-    ):
-        raise _bad("sector_identifier_uri", "sector_identifier_uri must be an https address.")
     if client.subject_type == "pairwise":
         sector_of(client)
 

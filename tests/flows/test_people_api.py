@@ -79,7 +79,7 @@ async def test_whose_account_an_administrator_ends_is_told_by_mail(
         await people.http.request(method, f"/api/v1/users/{user.id}{path}", json={}, headers=own)
     told = [text for to, text in await letters(people) if to == EMAIL]
     assert len(told) == 1
-    assert "has ended" in told[0]
+    assert "can no longer be used" in told[0]
     assert says in told[0]
     assert "From:" not in told[0], "where an administrator is concerns nobody"
 

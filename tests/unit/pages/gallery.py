@@ -242,7 +242,7 @@ PAGES: Mapping[str, Context] = {
     "device": form(),
     "device:wrong": form(errors={"user_code": "user_code_wrong"}, values={"user_code": "WDJB-MJH"}),
     "device_confirm": DEVICE,
-    "device_confirm:details": {**DEVICE, "details": PAYMENT},
+    "device_confirm:details": {**DEVICE, "scopes": [], "details": PAYMENT},
     "device_done": reading(form(outcome="approved", client=REGISTERED)),
     "device_done:denied": reading(form(outcome="denied", client=REGISTERED)),
     "setup": form(password_minimum=15),

@@ -259,8 +259,9 @@ def plain_answer(status: int, headers: bytes) -> bytes:
     """A complete answer with a fixed text that ends the connection."""
     text = PHRASES[status].encode()
     return (
-        b"%bcontent-type: text/plain; charset=utf-8\r\ncache-control: no-store\r\ncontent-length: %d\r\n"
-        b"%bconnection: close\r\n\r\n%b" % (STATUS_LINES[status], len(text), headers, text)
+        b"%bcontent-type: text/plain; charset=utf-8\r\nx-content-type-options: nosniff\r\ncache-control: no-store\r\n"
+        b"content-length: %d\r\n%bconnection: close\r\n\r\n%b"
+        % (STATUS_LINES[status], len(text), headers, text)
     )
 
 

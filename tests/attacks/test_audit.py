@@ -51,6 +51,19 @@ async def test_ad_10_every_change_of_power_is_recorded_with_who_what_and_when(se
         assert abs(event.at - server.clock()) < 60, event
 
 
+async def test_ad_10_who_administers_by_an_access_token_is_named_by_who_it_is(server: Server) -> None:
+    client = await server.client(scope="watchword:tokens:write watchword:clients:write")
+    api_token = await server.token(scope="watchword:tokens:write")
+    access_token = (await server.grant(client)).json()["access_token"]
+    wanted = {"name": "x", "owner": "reports", "scope": "orders:read"}
+    for secret, actor in ((api_token.secret, api_token.token.id), (access_token, client.client.client_id)):
+        headers = {"authorization": f"Bearer {secret}"}
+        made = await server.http.post("/api/v1/tokens", json=wanted, headers=headers)
+        assert made.status_code == 201
+        event = next(one for one in await recorded(server) if one.target == made.json()["id"])
+        assert (event.name, event.actor) == ("token.created", actor)
+
+
 async def test_ad_10_a_wrong_password_is_counted_and_says_nothing_of_the_account(server: Server) -> None:
     await accounts.create(server.runtime, username="ada", password=PASSWORD, actor="test")
     person = Person(server, server.http)

@@ -433,3 +433,18 @@ async def test_cl_08_a_hostile_jwks_uri_gets_nobody_in(
         for _ in range(3):
             await is_refused(server, assertion(server, key, bad))
         assert documents.asked["/keys"] == 1, "a failure is remembered, and nothing is followed"
+
+
+async def test_cl_08_a_client_has_no_more_keys_than_can_be_tried(tmp_path: Any, documents: Documents) -> None:
+    # An assertion that names no key is tried with each: whoever sends it pays nothing.
+    key = jwk.generate("ES256")
+    several = [jwk.public_document(jwk.generate("EdDSA")) for _ in range(20)]
+    async with open_server(tmp_path, fetch_allow_loopback=True, registration="open") as server:
+        for others, status, registered in ((several[:19], 200, 201), (several, 401, 400)):
+            jwks = {"keys": [*others, jwk.public_document(key)]}
+            address = documents.publish(f"/{len(others)}", jwks)
+            client_id = (await by_key(server, key, jwks_uri=address)).client.client_id
+            answer = await server.http.post("/token", data=assertion(server, key, client_id))
+            assert answer.status_code == status
+            stated = {"redirect_uris": ["https://app.example.com/cb"], "jwks": jwks}
+            assert (await server.http.post("/register", json=stated)).status_code == registered

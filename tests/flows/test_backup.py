@@ -5,6 +5,7 @@ import gzip
 import json
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import pytest_asyncio
@@ -14,6 +15,7 @@ from tests.fixtures.servers import ISSUER, Server, open_server
 from watchword.flows import backup, schema_state
 from watchword.oauth.errors import OAuthError
 from watchword.settings import Settings, SettingsError
+from watchword.store import bulk as store
 from watchword.store import schema
 from watchword.store.database import StorageUnavailable
 
@@ -170,6 +172,27 @@ async def test_a_damaged_backup_is_refused_and_nothing_is_made(
             await backup.restore_backup(other, file, NOW)
         assert "cannot be used" in refused.value.description
         assert not (tmp_path / "new.db").exists()
+
+
+async def test_a_backup_that_changes_between_its_check_and_its_use_is_refused(
+    server: Server, target: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await server.token(scope="orders:read")
+    path, settings = tmp_path / "b.gz", settings_of(server, database=target.address)
+    await backup.write_backup(settings_of(server), path, NOW)
+    honest, open_bulk = path.read_bytes(), store.open_bulk
+
+    async def swapped(*args: Any, **more: Any) -> Any:
+        path.write_bytes(gzip.compress(gzip.decompress(honest).replace(b"orders:read", b"watchword:a")))
+        return await open_bulk(*args, **more)
+
+    monkeypatch.setattr(store, "open_bulk", swapped)
+    with pytest.raises(OAuthError) as refused:
+        await backup.restore_backup(settings, path, NOW)
+    assert "changed" in refused.value.description
+    monkeypatch.undo()
+    path.write_bytes(honest)
+    await backup.restore_backup(settings, path, NOW)
 
 
 async def test_another_master_key_is_refused_and_none_is_made(server: Server, tmp_path: Path) -> None:

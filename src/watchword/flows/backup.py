@@ -191,7 +191,7 @@ async def restore_backup(
     done = False
     try:
         await bulk.begin()
-        await _fill(bulk, path, report, now, replace=replace)
+        await _fill(bulk, path, report, master, now, replace=replace)
         if not exact:
             await _end_the_uncertain(bulk, now, end_api_tokens=end_api_tokens)
         await bulk.record("database.restored", actor="console", target=path.name, at=now, rows=report.rows)
@@ -204,7 +204,9 @@ async def restore_backup(
     return report
 
 
-async def _fill(bulk: Bulk, path: Path, report: Report, now: int, *, replace: bool) -> None:
+async def _fill(
+    bulk: Bulk, path: Path, report: Report, master: MasterKey, now: int, *, replace: bool
+) -> None:
     changes = 0
     if await store.schema_version(bulk):
         if not replace:
@@ -216,7 +218,7 @@ async def _fill(bulk: Bulk, path: Path, report: Report, now: int, *, replace: bo
     await store.drop_tables(bulk)
     await store.make_tables(bulk, report.schema_version, now)
     await bulk.run("DELETE FROM facts")
-    await _insert(bulk, path, report)
+    await _insert(bulk, path, report, master)
     await store.make_tables(bulk, schema.newest(), now)
     # A server that has this database open must notice that everything it remembers is of another time.
     await bulk.run(
@@ -225,8 +227,9 @@ async def _fill(bulk: Bulk, path: Path, report: Report, now: int, *, replace: bo
     )
 
 
-async def _insert(bulk: Bulk, path: Path, report: Report) -> None:
-    lines = _lines(path)
+async def _insert(bulk: Bulk, path: Path, report: Report, master: MasterKey) -> None:
+    digest = hashlib.sha256()  # the file may be another by now than the one that was checked
+    lines = _digested(_lines(path), digest)
     next(lines)
     for table in schema.tables(report.schema_version):
         batch: list[store.Values] = []
@@ -241,6 +244,16 @@ async def _insert(bulk: Bulk, path: Path, report: Report) -> None:
         row = await bulk.one(f"SELECT COUNT(*) AS n FROM {table.name}")  # noqa: S608 - from the schema
         if row is None or row["n"] != report.tables[table.name]:
             raise StorageUnavailable(f"not every row of {table.name} arrived: nothing was restored")
+    written = _hmac(master, digest.digest())
+    end = msgspec.json.decode(next(lines, b""), type=End)
+    if not hmac.compare_digest(end.hmac.encode(), written.encode()):
+        raise _damaged("it was changed while it was read")
+
+
+def _digested(lines: Iterator[bytes], digest: "hashlib._Hash") -> Iterator[bytes]:
+    for line in lines:
+        digest.update(line + b"\n")
+        yield line
 
 
 async def _end_the_uncertain(tx: Transaction, now: int, *, end_api_tokens: bool) -> None:

@@ -17,7 +17,8 @@ ALL = "watchword:admin"
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """An authenticated caller; `actor` names it in the audit trail; `expires_at` in Unix seconds.
+    """An authenticated caller; `expires_at` in Unix seconds. `actor` names it in the audit trail: an API token by its identifier, and of
+    an access token, which nobody finds again, whose it is.
 
     `subject` is the server's own identifier; `client_id` and `grant_id` are those of an OAuth access token. `is_limited` says that the
     token is good from some addresses, for some paths or so many times only.
@@ -81,7 +82,7 @@ async def authenticate(
         raise _refused("the token is not bound to a key")
     exp = claims.get("exp")
     return Caller(
-        actor=str(claims["jti"]),
+        actor=str(claims["jti"]) if claims["token_kind"] == "api_token" else answer.subject,
         subject=answer.subject,
         client_id=answer.client_id,
         grant_id=answer.grant_id,

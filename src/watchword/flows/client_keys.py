@@ -16,6 +16,7 @@ from watchword.oauth.mtls import Documents
 MAX_AGE = 300
 RECHECK = 30
 MAX_BYTES = 64 * 1024
+MAX_KEYS = 20  # each may have to be tried for an assertion that anybody sends and that names none
 MAX_KEPT = 1000
 
 _fetched: dict[str, tuple[int, list[Key], Documents]] = {}
@@ -34,6 +35,8 @@ def registered(jwks: dict[str, object] | None, *, signs: bool) -> tuple[dict[str
         raise _bad(f"jwks is not a set of public keys ({error.reason}).") from None
     listed = jwks["keys"]
     documents = [one for one in listed if isinstance(one, dict)] if isinstance(listed, list) else []
+    if len(documents) > MAX_KEYS:
+        raise _bad(f"jwks holds more than {MAX_KEYS} keys.")
     if any(member in document for document in documents for member in ("d", "p", "k")):
         raise _bad("jwks holds a private key: register public keys only, and replace that key.")
     if not parsed and (signs or not any(jwe.find_key(documents, alg) for alg in jwe.ALGORITHMS)):
@@ -84,6 +87,8 @@ async def _fetch(runtime: Runtime, client: Client, jwks_uri: str) -> tuple[list[
         answer = await outbound.get(jwks_uri, max_bytes=MAX_BYTES, allow_loopback=loopback, now=now)
         read = loads(answer.body)
         keys = jwk.parse_set(read)
+        if len(keys) > MAX_KEYS:
+            raise JoseError("more keys than a client needs")
     except (FetchError, JoseError, StrictJSONError) as error:
         if not isinstance(error, FetchError):
             outbound.fail(jwks_uri, "not a set of keys", now)

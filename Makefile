@@ -53,7 +53,7 @@ bench: $(READY) ## Measure against the peers that install here, and write docs/p
 
 docs: $(READY) ## Build the documentation into site/, its reference from the code
 	$(BIN)/python tools/reference.py
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 lock: $(READY) ## Pin every dependency again, with hashes
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv

@@ -44,3 +44,9 @@ def test_every_link_within_the_repository_leads_somewhere(document: Path) -> Non
         target for target in LINK.findall(text) if "://" not in target and not target.startswith("mailto:")
     ]
     assert not [target for target in targets if not (document.parent / target).exists()]
+
+
+def test_every_page_of_the_documentation_can_be_reached_by_its_navigation() -> None:
+    navigation = (ROOT / "mkdocs.yml").read_text("utf-8")
+    pages = [path.relative_to(ROOT / "docs").as_posix() for path in (ROOT / "docs").rglob("*.md")]
+    assert not [page for page in pages if page not in navigation and not page.startswith("decisions/0")]

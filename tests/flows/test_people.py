@@ -408,6 +408,21 @@ async def test_people_make_tokens_of_scopes_that_were_opened_to_them_and_no_othe
     assert (await ada.http.get("/api/v1/tokens/self", headers=headers)).status_code == 401
 
 
+async def test_administrators_are_offered_what_clients_may_have_but_nothing_that_means_a_sign_in(
+    server: Server,
+) -> None:
+    await make(server, is_admin=True)
+    await server.client(scope="openid profile email offline_access orders:read")
+    async with another(server) as browser:
+        ada = Person(server, browser)
+        await ada.sign_in()
+        await ada.open("/account/tokens/new")
+    assert ada.page is not None
+    offered = set(re.findall(r'name="scope"[^>]*value="([^"]*)"', ada.page.text))
+    assert "orders:read" in offered
+    assert not offered & {"openid", "profile", "email", "offline_access"}
+
+
 async def test_a_deleted_account_takes_what_it_was_issued_with_it(ada: Person) -> None:
     await ada.sign_in()
     await ada.open("/account/tokens/new")

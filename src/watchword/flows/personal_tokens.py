@@ -3,6 +3,7 @@
 from watchword.flows import api_tokens
 from watchword.flows.api_tokens import Issued, TokenInput
 from watchword.flows.runtime import Runtime
+from watchword.oauth.claims import SCOPE_CLAIMS
 from watchword.oauth.errors import OAuthError
 from watchword.oauth.scopes import is_reserved
 from watchword.store import api_tokens as store
@@ -11,6 +12,7 @@ from watchword.store.api_tokens import ApiToken, SecretUse
 from watchword.store.users import User
 
 MAX_LISTED = 200
+SIGN_IN_SCOPES = {"openid", "offline_access", *SCOPE_CLAIMS}  # what they mean has no place in an API token
 
 
 async def scopes_for(runtime: Runtime, user: User) -> list[str]:
@@ -22,7 +24,7 @@ async def scopes_for(runtime: Runtime, user: User) -> list[str]:
     found = dict.fromkeys(name for name, text in known.items() if text.personal or user.is_admin)
     if user.is_admin:
         for facts in await runtime.database.read(clients.list_clients, after="", limit=MAX_LISTED):
-            found |= dict.fromkeys(facts.client.scope)
+            found |= dict.fromkeys(one for one in facts.client.scope if one not in SIGN_IN_SCOPES)
     return [name for name in found if not is_reserved(name)]
 
 

@@ -20,7 +20,7 @@ MAX_SHOWN = 300
 # By error and field; a field of "" stands for every other.
 REMEDIES: Mapping[tuple[str, str], tuple[str, ...]] = {
     ("invalid_request", "client_id"): (
-        "Send the client_id that `watchword client list` shows.",
+        "Send the client_id that watchword client list shows.",
         "Or register the client: watchword client create NAME --redirect-uri URI --scope openid",
         "Both must use the database of this server: see --database, WATCHWORD_DATABASE, watchword.toml.",
     ),

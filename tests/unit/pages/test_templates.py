@@ -315,3 +315,13 @@ def _comment(name: str) -> str:
     source = (render.TEMPLATES / Path(name)).read_text("utf-8")
     assert source.startswith("{#")
     return source[: source.index("#}")]
+
+
+@pytest.mark.parametrize("name", ["consent", "sign_out"])
+def test_what_has_no_name_but_its_identifier_is_shown_once(name: str) -> None:
+    account = {"name": "ada", "identifier": "ada", "switch_url": None}
+    resources = [{"name": "https://api.example.com", "uri": "https://api.example.com"}]
+    context = {**PAGES[name], "account": account, "resources": resources}
+    html = render.render(name, context, locale="en", branding=BRANDING)
+    assert len(re.findall(r">ada</bdi>", html)) == 1
+    assert html.count("https://api.example.com") == (name == "consent")

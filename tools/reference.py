@@ -14,6 +14,7 @@ from typing import Any
 
 import msgspec
 import typer
+from meanings import MEANINGS
 
 from watchword import settings
 from watchword.cli.application import app
@@ -80,7 +81,7 @@ def settings_page() -> str:
         rows = [setting_row(name) for name in names if name in used]
         unused += [name for name in names if name not in used]
         if rows:
-            lines += [f"\n## {title}\n", "| Option | Kind | Default |", "|---|---|---|", *rows]
+            lines += [f"\n## {title}\n", "| Option | Meaning | Kind | Default |", "|---|---|---|---|", *rows]
     if unused:
         lines.append("\n## Accepted, without effect in this version\n")
         lines += [f"- `{name}`" for name in unused]
@@ -106,7 +107,7 @@ def setting_row(name: str) -> str:
     """Return the row of an option."""
     default = getattr(settings.Settings(), name)
     kind = inspect.get_annotations(settings.Settings)[name]
-    return f"| `{name}` | {kind_text(kind)} | {default_text(name, default)} |"
+    return f"| `{name}` | {MEANINGS[name]} | {kind_text(kind)} | {default_text(name, default)} |"
 
 
 def kind_text(kind: Any) -> str:

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from watchword.routes import ROUTES
+
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
 LINK = re.compile(r"\]\(([^)\s#]+)(?:#[^)]*)?\)")
@@ -50,3 +52,23 @@ def test_every_page_of_the_documentation_can_be_reached_by_its_navigation() -> N
     navigation = (ROOT / "mkdocs.yml").read_text("utf-8")
     pages = [path.relative_to(ROOT / "docs").as_posix() for path in (ROOT / "docs").rglob("*.md")]
     assert not [page for page in pages if page not in navigation and not page.startswith("decisions/0")]
+
+
+def test_every_address_that_the_server_answers_is_in_the_reference() -> None:
+    page = (ROOT / "docs" / "reference" / "http.md").read_text("utf-8")
+    missing = {path for path in ROUTES if f"`{path}`" not in page and not path.startswith("/api/v1/")}
+    assert not {path for path in missing if not path.startswith("/account/")}
+
+
+def test_every_finding_of_the_doctor_is_explained() -> None:
+    page = (ROOT / "docs" / "how-to" / "doctor.md").read_text("utf-8")
+    package = ROOT / "src" / "watchword"
+    found = {
+        call.args[0].value
+        for path in [*(package / "client" / "doctor").glob("*.py"), package / "cli" / "doctor.py"]
+        for call in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute)
+        if call.func.attr in ("fail", "warn") and call.args and isinstance(call.args[0], ast.Constant)
+    }
+    assert len(found) > 20
+    assert not {code for code in found if f"`{code}`" not in page}

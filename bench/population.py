@@ -28,7 +28,7 @@ KNOWN = 3000  # of each kind, secrets that can be presented
 EXPIRED = 6000  # access tokens beside the living ones, for the purge
 BATCH = 50_000
 YEAR = 365 * 86_400
-TABLES = ("users", "api_tokens", "api_token_secrets", "access_tokens", "grants", "refresh_tokens")
+TABLES = ("users", "api_tokens", "api_token_secrets", "access_tokens", "grants")
 FAMILIES_OF_ONE = 10  # how many API tokens and how many families a person has
 
 
@@ -120,8 +120,7 @@ def _batch(numbers: range, third: int, now: int, known: Known) -> Iterator[tuple
     yield API_TOKEN, [_api_token(number, now) for number in numbers]
     yield SECRET, sorted(_secrets(numbers, chosen, now, known.api))
     yield ACCESS_TOKEN, sorted(_access_tokens(numbers, chosen, third, now, known.access))
-    yield GRANT, [_grant(number, now) for number in numbers]
-    yield REFRESH_TOKEN, sorted(_refresh_tokens(numbers, chosen, now, known.refresh))
+    yield GRANT, [_grant(number, number in chosen, now, known.refresh) for number in numbers]
 
 
 USER = (
@@ -137,11 +136,9 @@ ACCESS_TOKEN = (
     "VALUES ($1, $2, $3, $4, $5, $6, $7, $8)"
 )
 GRANT = (
-    "INSERT INTO grants (id, client_id, user_id, session_id, scope, audience, claims, created_at, started_at, last_used_at) "
-    "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)"
-)
-REFRESH_TOKEN = (
-    "INSERT INTO refresh_tokens (digest, grant_id, generation, expires_at) VALUES ($1, $2, $3, $4)"
+    "INSERT INTO grants (id, client_id, user_id, session_id, scope, audience, claims, created_at, started_at, last_used_at, "
+    "expires_at, code_digest, code_expires_at, code_used_at, family, refresh_digest) "
+    "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)"
 )
 
 
@@ -180,7 +177,7 @@ def _access_tokens(numbers: range, chosen: range, third: int, now: int, known: l
     for number in numbers:
         mark = token_format.time_mark(now - 600 + 600 * number / third)
         if number in chosen:
-            token = token_format.make("ww", "o", os.urandom(32), mark)
+            token = token_format.make("ww", "o", os.urandom(token_format.ENTROPY_BYTES), mark)
             known.append(token)
             digest = token_format.ordered_digest(token)
         else:
@@ -203,8 +200,11 @@ def _expired(now: int) -> Iterator[Values]:
         )
 
 
-def _grant(number: int, now: int) -> Values:
-    times = (now - 86_400,) * 3
+def _grant(number: int, is_known: bool, now: int, known: list[str]) -> Values:
+    began = now - 86_400
+    token = token_format.make("ww", "r", os.urandom(token_format.ENTROPY_BYTES))
+    if is_known:
+        known.append(token)
     return (
         f"grant_{number:026d}",
         CLIENT,
@@ -213,19 +213,17 @@ def _grant(number: int, now: int) -> Values:
         "orders:read offline_access",
         ISSUER,
         "{}",
-        *times,
+        *(began, began, began, now + YEAR),
+        *(os.urandom(32), began + 60, began),
+        token_format.family_mark(token).encode(),
+        token_format.digest(token),
     )
-
-
-def _refresh_tokens(numbers: range, chosen: range, now: int, known: list[str]) -> Iterator[Values]:
-    for number in numbers:
-        yield _digest(number in chosen, "r", known), f"grant_{number:026d}", 0, now + YEAR
 
 
 def _digest(is_known: bool, kind: str, known: list[str]) -> bytes:
     if not is_known:
         return os.urandom(32)
-    token = token_format.make("ww", kind, os.urandom(32))
+    token = token_format.make("ww", kind, os.urandom(token_format.ENTROPY_BYTES))
     known.append(token)
     return token_format.digest(token)
 

@@ -13,7 +13,6 @@ from watchword.store import (
     api_tokens,
     browsers,
     events,
-    grants,
     keys,
     limits,
     outbox,
@@ -27,7 +26,6 @@ from watchword.telemetry import count, log
 FLUSH_INTERVAL = 1.0
 HOUSEKEEPING_INTERVAL = 60.0
 # Longer than any access token lives: a grant that is gone counts as ended.
-GRANT_RETENTION = 2 * 86_400
 # A key that is published no more is kept for a while, so that who asks what signed an old token can be answered.
 KEY_RETENTION = 90 * 86_400
 DEAD_TOKEN_RETENTION = 90 * 86_400
@@ -106,8 +104,6 @@ async def housekeeping(runtime: Runtime) -> None:
     while await runtime.database.write(registrations.purge_unused_clients, unused, now=runtime.now()):
         await asyncio.sleep(PAUSE)
     while await runtime.database.write(browsers.purge_browsers, runtime.now() - BROWSER_RETENTION):
-        await asyncio.sleep(PAUSE)
-    while await runtime.database.write(grants.purge_grants, runtime.now() - GRANT_RETENTION):
         await asyncio.sleep(PAUSE)
     retention = runtime.now() - runtime.settings.audit_retention
     while await runtime.database.write(events.purge_events, retention, runtime.master.derive("audit")):

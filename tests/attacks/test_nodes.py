@@ -221,8 +221,8 @@ async def newest_grant(server: Server) -> str:
     """Return the grant that was made last."""
 
     async def newest(tx: object) -> str:
-        rows = await tx.all("SELECT grant_id FROM codes WHERE used_at IS NULL")  # type: ignore[attr-defined]  # a transaction
-        return str(rows[-1]["grant_id"])
+        rows = await tx.all("SELECT id FROM grants WHERE code_used_at IS NULL")  # type: ignore[attr-defined]  # a transaction
+        return str(rows[-1]["id"])
 
     return await server.runtime.database.read(newest)
 
@@ -306,7 +306,7 @@ async def test_mn_07_a_conflict_is_tried_again_inside(
             "CREATE SEQUENCE attempts; CREATE FUNCTION conflict() RETURNS trigger AS $$ BEGIN "
             f"IF nextval('attempts') <= 3 THEN RAISE EXCEPTION 'conflict' USING ERRCODE = '{state}'; END IF; "
             "RETURN NEW; END $$ LANGUAGE plpgsql; "
-            "CREATE TRIGGER conflict BEFORE INSERT ON refresh_tokens FOR EACH ROW EXECUTE FUNCTION conflict()",
+            "CREATE TRIGGER conflict BEFORE UPDATE ON grants FOR EACH ROW EXECUTE FUNCTION conflict()",
             name,
         )
         tokens = (await redeem(a, client, answer["code"])).json()
@@ -319,7 +319,7 @@ async def test_mn_07_a_conflict_is_tried_again_inside(
         refused = await refresh(a, client, tokens["refresh_token"])
         assert (refused.status_code, refused.json()["error"]) == (503, "temporarily_unavailable")
         assert "retry-after" in refused.headers
-        cluster.sql("DROP TRIGGER conflict ON refresh_tokens", name)
+        cluster.sql("DROP TRIGGER conflict ON grants", name)
         assert (await refresh(a, client, tokens["refresh_token"])).status_code == 200
 
 

@@ -77,7 +77,9 @@ async def flaws(server: Server) -> list[str]:
     return [flaw.check for flaw in found]
 
 
-@pytest.mark.parametrize("step", ["code.consumed", "code.stored", "commit.begun/redeem_code"])
+@pytest.mark.parametrize(
+    "step", ["change.made/redeem_code", "audit.written/code.redeemed", "commit.begun/redeem_code"]
+)
 async def test_st_01_a_code_whose_tokens_cannot_be_stored_is_not_lost(server: Server, step: str) -> None:
     client = await register(server, access_token_format="opaque")
     answer = await obtain_code(server, client)
@@ -90,7 +92,15 @@ async def test_st_01_a_code_whose_tokens_cannot_be_stored_is_not_lost(server: Se
     assert (await redeem(server, client, answer["code"])).json()["error"] == "invalid_grant"
 
 
-@pytest.mark.parametrize("step", ["refresh.rotated", "refresh.stored", "audit.written/refresh_token.rotated"])
+@pytest.mark.parametrize(
+    "step",
+    [
+        "change.made/rotate_refresh_token",
+        "audit.begun/refresh_token.rotated",
+        "audit.written/refresh_token.rotated",
+        "commit.begun/rotate_refresh_token",
+    ],
+)
 async def test_st_01_a_rotation_that_cannot_be_stored_leaves_the_old_token_good(
     server: Server, step: str
 ) -> None:

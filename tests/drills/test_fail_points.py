@@ -14,13 +14,18 @@ from watchword.store import faults
 
 # Every step that tokens pass, for the operations that matter; `migration.applied` has a test of its own.
 STEPS = (
-    "code.consumed", "code.stored", "refresh.rotated", "refresh.stored", "grant.ended", "token.revoked",
+    "change.made/create_grant", "change.made/redeem_code", "change.made/rotate_refresh_token", "grant.ended", "token.revoked",
     "audit.begun/refresh_token.rotated", "audit.written/refresh_token.rotated", "audit.begun/grant.ended",
     "audit.written/grant.ended", "commit.begun/redeem_code", "commit.done/redeem_code", "commit.begun/rotate_refresh_token",
     "commit.done/rotate_refresh_token", "commit.begun/end_grant", "commit.done/end_grant", "cache.moved/end_grant",
-    "cache.moved/rotate_refresh_token", "answer.made//token", "answer.made//revoke",
+    "answer.made//token", "answer.made//revoke",
 )  # fmt: skip
-QUICK = ("code.stored", "refresh.stored", "commit.done/rotate_refresh_token", "answer.made//token")
+QUICK = (
+    "change.made/redeem_code",
+    "change.made/rotate_refresh_token",
+    "commit.done/rotate_refresh_token",
+    "answer.made//token",
+)
 PATIENCE = 90.0
 
 
@@ -31,7 +36,7 @@ def test_every_fail_point_is_covered_by_name() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["nonsense=exit", "code.consumed", "code.consumed=explode", "code.consumed=exit@x"]
+    "text", ["nonsense=exit", "change.made", "change.made=explode", "change.made=exit@x"]
 )
 def test_what_is_no_fail_point_stops_the_start_and_is_named(tmp_path: Path, text: str) -> None:
     done = subprocess.run(

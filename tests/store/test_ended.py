@@ -14,13 +14,15 @@ from watchword.store import (
     grants,
     keys,
     limits,
+    redemption,
     sessions,
     tokens,
     user_changes,
     users,
 )
 from watchword.store.database import Database, Transaction
-from watchword.store.grants import Bought, Grant
+from watchword.store.grants import Grant
+from watchword.store.redemption import Bought
 from watchword.store.sessions import Session
 from watchword.store.users import User
 
@@ -51,7 +53,7 @@ async def made(database: Database) -> None:
         id="g1", client_id="cl_1", user_id="u1", session_id="s1", scope="a", audience="b", claims="{}",
         created_at=NOW, started_at=NOW, last_used_at=NOW,
     )  # fmt: skip
-    await database.write(grants.create_grant, grant, code=b"c", request="{}", expires_at=NOW + 60)
+    await grants.create_grant(database, grant, code=b"c", request="{}", expires_at=NOW + 60)
 
 
 async def test_everything_that_ends_is_kept(database: Database) -> None:
@@ -80,8 +82,10 @@ async def test_a_session_takes_the_grants_with_it_that_live_in_it(database: Data
         id="g2", client_id="cl_1", user_id="u1", session_id="s1", scope="a offline_access b", audience="b", claims="{}",
         created_at=NOW, started_at=NOW, last_used_at=NOW,
     )  # fmt: skip
-    await database.write(grants.create_grant, lasting, code=b"c2", request="{}", expires_at=NOW + 60)
-    await database.write(grants.redeem_code, b"c2", Bought(), NOW)  # offline access is one that was taken up
+    await grants.create_grant(database, lasting, code=b"c2", request="{}", expires_at=NOW + 60)
+    await redemption.redeem_code(
+        database, b"c2", lasting, Bought(), NOW
+    )  # offline access is one that was taken up
     await database.write(sessions.end_session, "s2", actor="a", now=NOW)
     assert await numbered(database) == {}, "another session"
     await database.write(sessions.end_session, "s1", actor="a", now=NOW)

@@ -10,10 +10,12 @@ from tests.store.made import NOW, breaks, count, digest, execute, note
 from watchword.oauth.errors import OAuthError
 from watchword.protocol_exchange import run_hot
 from watchword.store import clients, keys, tokens
-from watchword.store.database import Database, Transaction
+from watchword.store.database import Change, Database, Entry, Transaction
 
 Nodes = tuple[Database, Database]
 PATIENCE = 1.0  # seconds by which a node may be late at most
+# Takes effect once for each name.
+TOUCH = Change("touch", "UPDATE facts SET value = $2 WHERE name = $1 AND value = 'fresh' RETURNING name")
 
 
 async def moved(database: Database, before: int) -> float:
@@ -120,16 +122,63 @@ async def test_a_caller_that_goes_away_leaves_its_operation_done_or_not_done(dat
 async def test_what_cannot_be_stored_is_refused_and_not_an_error_of_the_server(
     database: Database, value: object
 ) -> None:
+    entry = Entry("n", "a", "t", NOW)
     for call in (
-        database.read(clients.find_client, value),  # type: ignore[arg-type]  # as it came from outside
-        database.write(execute, "UPDATE facts SET value = CAST($1 AS TEXT)", value),
-        database.append("INSERT INTO revoked_tokens (jti, expires_at) VALUES ($1, $2)", value, value),
+        lambda: database.read(clients.find_client, value),  # type: ignore[arg-type]  # as it came from outside
+        lambda: database.write(execute, "UPDATE facts SET value = CAST($1 AS TEXT)", value),
+        lambda: database.append("INSERT INTO revoked_tokens (jti, expires_at) VALUES ($1, $2)", value, value),
+        lambda: database.change(TOUCH, ("alive", value), entry),
     ):
         with pytest.raises(OAuthError) as refused:
-            await call
+            await call()
         assert refused.value.code == "invalid_request"
     await database.write(keys.set_fact, "alive", "ä€😀")
     assert await database.read(keys.get_fact, "alive") == "ä€😀"
+
+
+async def test_of_many_who_make_one_change_one_does_and_is_recorded(nodes: Nodes) -> None:
+    for n in range(20):
+        await nodes[0].write(keys.set_fact, f"fact {n}", "fresh")
+    before = await count(nodes[0], "events")
+    outcomes = await race(
+        *(
+            nodes[m % 2].change(
+                TOUCH, (f"fact {n}", f"touched by {m}"), Entry("touched", "a", f"fact {n}", NOW)
+            )
+            for n in range(20)
+            for m in range(6)
+        )
+    )
+    for n in range(20):
+        made = outcomes[6 * n : 6 * n + 6]
+        assert sorted(made) == [False] * 5 + [True]
+        assert await nodes[0].read(keys.get_fact, f"fact {n}") == f"touched by {made.index(True)}"
+    assert await count(nodes[0], "events") == before + 20
+    assert await breaks(nodes[1], AUDIT_KEY) == []
+
+
+async def test_a_change_that_cannot_be_made_harms_no_other(database: Database) -> None:
+    broken = Change("broken", "UPDATE facts SET value = NULL WHERE name = $1 RETURNING name")
+    for name in ("one", "two"):
+        await database.write(keys.set_fact, name, "fresh")
+    outcomes = await race(
+        database.change(TOUCH, ("one", "touched"), Entry("touched", "a", "one", NOW)),
+        database.change(broken, ("one",), Entry("touched", "a", "one", NOW)),
+        database.change(broken, ("nothing",), Entry("touched", "a", "nothing", NOW)),
+        database.change(TOUCH, ("two", "touched"), Entry("touched", "a", "two", NOW)),
+    )
+    assert (outcomes[0], isinstance(outcomes[1], Exception), outcomes[2:]) == (True, True, [False, True])
+    assert await count(database, "events") == 2
+    assert await breaks(database, AUDIT_KEY) == []
+
+
+async def test_whoever_waited_for_a_change_reads_it(database: Database) -> None:
+    for n in range(20):
+        name = f"fact {n}"
+        await database.write(keys.set_fact, name, "fresh")
+        assert await database.read(keys.get_fact, name) == "fresh"
+        assert await database.change(TOUCH, (name, "touched"), Entry("touched", "a", name, NOW))
+        assert await database.read(keys.get_fact, name) == "touched"
 
 
 async def test_a_handler_that_runs_outside_of_any_task_is_served(database: Database) -> None:

@@ -14,15 +14,17 @@ from watchword.store.keys import StoredKey
 SECRET = token_format.make("ww", "a", bytes(range(32)))
 GRANT = (
     "INSERT INTO grants (id, client_id, user_id, session_id, scope, audience, claims, created_at, started_at, last_used_at, generation) "
-    "VALUES ('g', 'c', 'u', '', '', '', '{}', 1, 1, 1, 3)"
+    "VALUES ('{}', 'c', 'u', '', '', '', '{{}}', 1, 1, 1, 0)"
 )
 
 
-def refresh_token(name: str, generation: int) -> str:
-    return (
-        "INSERT INTO refresh_tokens (digest, grant_id, generation, expires_at) "
-        f"VALUES (CAST('{digest(name).hex()[:32]}' AS BYTEA), 'g', {generation}, 2)"
+def family(newest: str = "a", *, id: str = "g", **more: str) -> list[str]:
+    """Return the statements that make a grant with a family of refresh tokens."""
+    digests = {"family": newest, "refresh_digest": newest} | more
+    changes = ", ".join(
+        f"{name} = CAST('{digest(one).hex()[:32]}' AS BYTEA)" for name, one in digests.items()
     )
+    return [GRANT.format(id), f"UPDATE grants SET {changes} WHERE id = '{id}'"]
 
 
 async def prepared(store: Store) -> Database:
@@ -50,29 +52,29 @@ async def test_what_operations_leave_behind_fits_together(store: Store) -> None:
     ("statements", "expected"),
     [
         pytest.param(
-            [GRANT, refresh_token("a", 3), refresh_token("b", 3)],
-            "a family has two refresh tokens of one generation",
-            id="two refresh tokens of one generation",
+            [*family("a"), *family("a", id="h")],
+            "two families share a refresh token",
+            id="two families with one refresh token",
         ),
         pytest.param(
-            [GRANT, refresh_token("a", 3), refresh_token("b", 4)],
-            "a refresh token is newer than its family",
-            id="a refresh token of a generation to come",
-        ),
-        pytest.param(
-            [GRANT, refresh_token("a", 2)],
-            "the newest refresh token of a live family is missing",
+            [*family("a"), "UPDATE grants SET generation = 1"],
+            "a family has moved on without keeping what was before",
             id="a rotation that was done by half",
         ),
         pytest.param(
-            [
-                GRANT,
-                refresh_token("a", 3),
-                "INSERT INTO codes (digest, grant_id, request, expires_at) "
-                f"VALUES (CAST('{'c' * 32}' AS BYTEA), 'g', '', 1)",
-            ],
+            [*family("a"), "UPDATE grants SET refresh_digest = NULL"],
+            "the newest refresh token of a family is missing",
+            id="a family without a token",
+        ),
+        pytest.param(
+            family("a", code_digest="c"),
             "a code that was never used has bought a refresh token",
             id="a redemption that was done by half",
+        ),
+        pytest.param(
+            [*family("a"), "UPDATE grants SET refresh_digest = CAST('short' AS BYTEA)"],
+            "what is kept of a secret in grants.refresh_digest is no digest",
+            id="a secret that is kept as something else",
         ),
         pytest.param(
             [f"UPDATE api_tokens SET name = 'see {SECRET}'"],

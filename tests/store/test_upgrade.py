@@ -126,7 +126,10 @@ async def test_a_database_of_every_earlier_schema_is_brought_up_to_date_and_keep
     await make_at(store, version)
     database = await store.node()
     assert await database.read(schema_version) == NEWEST
+    kept = {table.name for table in schema.tables(NEWEST)}
     for table, values in rows_at(version):
+        if table.name not in kept:
+            continue
         (row,) = await database.read(select, f"SELECT {', '.join(table.columns)} FROM {table.name}")
         found = [bytes(row[name]) if n in table.binary else row[name] for n, name in enumerate(table.columns)]
         assert tuple(found) == values, table.name

@@ -23,6 +23,7 @@ from watchword.store import grants as store
 from watchword.store import interactions
 from watchword.store.grants import Grant
 from watchword.store.interactions import Interaction
+from watchword.store.logout_notices import note_client
 from watchword.store.sessions import Session
 
 INTERACTION_LIFETIME = 1800
@@ -103,8 +104,12 @@ async def issue_code(
         last_used_at=now,
         wishes=_encode(request.claims).decode() if request.claims != NOTHING else "",
     )
-    granted = await runtime.database.write(
-        store.create_grant,
+    if (
+        request.is_openid and not agreed.noted
+    ):  # before the grant: the session may end as soon as that is there
+        await note_client(runtime.database, session.id, request.client_id, now)
+    granted = await store.create_grant(
+        runtime.database,
         grant,
         code=token_format.digest(code),
         request=_encode(request).decode(),

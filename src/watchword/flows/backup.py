@@ -267,7 +267,7 @@ async def _end_the_uncertain(tx: Transaction, now: int, *, end_api_tokens: bool)
     ):
         await tx.run(statement, now)
     await ended.note_everything(tx, now)
-    for table in ("codes", "interactions", "pushed_requests"):
+    for table in ("interactions", "pushed_requests"):
         await tx.run(f"DELETE FROM {table}")  # noqa: S608 - literals
     if end_api_tokens:
         await tx.run(

@@ -20,10 +20,11 @@ MAX_REMEMBERED = 50
 
 @dataclass(frozen=True, slots=True)
 class Agreed:
-    """What a person gives to an application."""
+    """What a person gives to an application; `noted` where the session knows already that it takes part."""
 
     scope: tuple[str, ...]
     details: tuple[Detail, ...]
+    noted: bool = False
 
     def answers(self, request: AuthorizationRequest) -> bool:
         """Whether it is anything at all of what was asked for."""
@@ -62,13 +63,13 @@ def _has_one_destination(client: Client) -> bool:
 
 
 async def earlier(
-    runtime: Runtime, request: AuthorizationRequest, client: Client, user_id: str
+    runtime: Runtime, request: AuthorizationRequest, client: Client, user_id: str, session_id: str
 ) -> Agreed | None:
     """Return what an earlier answer gives to a request; None when the person has to be asked."""
     if not is_remembered(runtime.settings, request, client):
         return None
     found = await runtime.database.read(
-        store.find_consent, user_id, client.client_id, " ".join(request.audience)
+        store.find_consent, user_id, client.client_id, " ".join(request.audience), session_id
     )
     if found is None:
         return None
@@ -76,7 +77,8 @@ async def earlier(
     left_out = {one for one in found.declined.split() if is_optional(runtime.settings, one)}
     if not set(request.scope) <= agreed | left_out or not _covers(request, found):
         return None
-    given = Agreed(tuple(one for one in request.scope if one in agreed), request.authorization_details)
+    scope = tuple(one for one in request.scope if one in agreed)
+    given = Agreed(scope, request.authorization_details, found.noted)
     return given if given.answers(request) else None
 
 

@@ -1,6 +1,6 @@
 """What a grant buys: an access token, an ID token where one was asked for, a refresh token where the client may have one."""
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass
 
 import msgspec
@@ -9,14 +9,15 @@ from watchword.flows import detail_types, id_tokens, minting
 from watchword.flows.binding import Binding
 from watchword.flows.minting import AccessGrant, Minted
 from watchword.flows.runtime import Runtime
-from watchword.oauth import authorization_details, refresh
+from watchword.oauth import authorization_details, refresh, token_format
 from watchword.oauth.authorization_details import Detail
 from watchword.oauth.clients import Client
 from watchword.oauth.errors import OAuthError
 from watchword.oauth.parameters import Parameters
 from watchword.oauth.scopes import for_people, parse_scope
-from watchword.store import sessions, users
-from watchword.store.grants import Grant
+from watchword.store import tokens
+from watchword.store.grants import Grant, Standing
+from watchword.store.redemption import Bought
 from watchword.store.users import User
 
 
@@ -44,7 +45,7 @@ class Issued:
 async def make(
     runtime: Runtime,
     client: Client,
-    grant: Grant,
+    standing: Standing,
     form: Parameters,
     binding: Binding,
     *,
@@ -55,7 +56,7 @@ async def make(
 
     `form` may ask for less than was granted; `scope` is what a refresh asks for.
     """
-    user = await _owner_of(runtime, grant)
+    grant, user = standing.grant, _owner_of(standing)
     extent = _narrowed(runtime, client, form, _remaining(runtime, client, grant), scope)
     minted = _access_token(runtime, client, grant, extent, binding)
     if "openid" not in extent.scope:
@@ -66,15 +67,13 @@ async def make(
     return Issued(extent, minted, id_token)
 
 
-async def _owner_of(runtime: Runtime, grant: Grant) -> User:
+def _owner_of(standing: Standing) -> User:
     """Return the person of a grant who may still be acted for; raise `invalid_grant` (AZ-51)."""
-    user = await runtime.database.read(users.get_user, grant.user_id)
+    grant, user = standing.grant, standing.user
     if user is None or user.disabled_at is not None or grant.created_at < user.valid_from:
         raise OAuthError("invalid_grant", "The grant has ended.", detail="the person's account has ended")
-    if "offline_access" not in grant.scope.split():
-        session = await runtime.database.read(sessions.get_session, grant.session_id, runtime.now())
-        if session is None:
-            raise OAuthError("invalid_grant", "The grant has ended.", detail="the session has ended")
+    if not standing.in_session and "offline_access" not in grant.scope.split():
+        raise OAuthError("invalid_grant", "The grant has ended.", detail="the session has ended")
     return user
 
 
@@ -130,6 +129,46 @@ def _access_token(runtime: Runtime, client: Client, grant: Grant, extent: Extent
         ),
         runtime.now(),
     )
+
+
+class Stored:
+    """What has to be kept of an access token, being stored beside the change that it is made for; durable at the end.
+
+    Where the change does not take effect the token has been stored for nothing: it is known to nobody.
+    """
+
+    __slots__ = ("_storing",)
+
+    def __init__(self, storing: Awaitable[object] | None) -> None:
+        self._storing = storing
+
+    async def __aenter__(self) -> None:
+        return None
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._storing is not None:
+            await self._storing
+
+
+def stored(runtime: Runtime, issued: Issued) -> Stored:
+    """Begin to store what has to be kept of an access token."""
+    row = issued.access_token.row
+    return Stored(tokens.append_token(runtime.database, row) if row is not None else None)
+
+
+def buy(runtime: Runtime, client: Client, grant: Grant, binding: Binding) -> tuple[str | None, Bought]:
+    """Return the first refresh token of a grant, None where the client may have none, and what is kept of it."""
+    token = runtime.new_secret("r") if client.may("refresh_token") else None
+    lasts = runtime.settings.refresh_token_lifetime if token else minting.lifetime_of(runtime, client)
+    bought = Bought(
+        mark=token_format.family_mark(token).encode() if token else None,
+        refresh_digest=token_format.digest(token) if token else None,
+        expires_at=max(grant.started_at, runtime.now()) + lasts,
+        # RFC 9449 §5 and RFC 8705 §4: what binds a public client's refresh tokens
+        jkt=binding.jkt if client.is_public else None,
+        x5t=binding.x5t if client.is_public else None,
+    )
+    return token, bought
 
 
 def answer(issued: Issued, refresh_token: str | None) -> Mapping[str, object]:

@@ -28,10 +28,15 @@ class MasterKey:
         if len(secret) != 32:
             raise ValueError("a master key has 32 bytes")
         self._secret = secret
+        self._derived: dict[str, bytes] = {}
 
     def derive(self, purpose: str) -> bytes:
         """Return the 32-byte key for one purpose (RFC 5869)."""
-        return HKDF(SHA256(), 32, salt=None, info=f"watchword {purpose}".encode()).derive(self._secret)
+        key = self._derived.get(purpose)
+        if key is None:
+            kdf = HKDF(SHA256(), 32, salt=None, info=f"watchword {purpose}".encode())
+            key = self._derived[purpose] = kdf.derive(self._secret)
+        return key
 
     def seal(self, purpose: str, context: str, plaintext: bytes, nonce: bytes) -> bytes:
         """Encrypt under the purpose's key; `context` must be the same when it is opened; `nonce` is 12 fresh random bytes."""

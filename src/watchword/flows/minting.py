@@ -12,7 +12,7 @@ from watchword.oauth import claims, ended, status_list, targets, token_format
 from watchword.oauth.clients import Client, TokenFormat
 from watchword.oauth.scopes import format_scope
 from watchword.store import tokens
-from watchword.store.statuses import StatusMarks, append_marks
+from watchword.store.statuses import StatusMarks
 from watchword.store.tokens import AccessToken, StoredToken
 
 
@@ -133,10 +133,8 @@ async def issue(runtime: Runtime, grant: AccessGrant) -> Minted:
     if runtime.statuses.concern(grant.client, grant.audience):
         await runtime.statuses.prepare(grant.client)
     minted = mint(runtime, grant, runtime.now())
-    if isinstance(minted.row, StatusMarks):
-        await append_marks(runtime.database, minted.row)
-    elif minted.row is not None:
-        await tokens.insert_access_token(runtime.database, *minted.row)
+    if minted.row is not None:
+        await tokens.append_token(runtime.database, minted.row)
     return minted
 
 

@@ -10,6 +10,7 @@ from watchword.oauth import token_format
 from watchword.store import sessions as store
 from watchword.store.sessions import Session
 from watchword.store.upstream_sessions import UpstreamSession
+from watchword.store.users import User
 from watchword.telemetry import clean
 
 MAX_SESSIONS = 100
@@ -75,16 +76,25 @@ def _idle(runtime: Runtime, remembered: bool) -> int:
 
 async def current(runtime: Runtime, cookie: str | None, address: str = "") -> Session | None:
     """Return the live session of a cookie, or None; its idle limit moves on at most once a minute."""
+    found = await visitor(runtime, cookie, address)
+    return found[0] if found else None
+
+
+async def visitor(runtime: Runtime, cookie: str | None, address: str = "") -> tuple[Session, User] | None:
+    """Return the live session of a cookie with its person, or None; its idle limit moves on at most once a minute."""
     if cookie is None or not token_format.is_well_formed(cookie, runtime.settings.brand, "n"):
         return None
     now = runtime.now()
-    session = await runtime.database.read(store.find_session, token_format.digest(cookie), now)
-    if session is not None and now - session.last_seen_at >= TOUCH_INTERVAL:
+    found = await runtime.database.read(store.find_session, token_format.digest(cookie), now)
+    if found is None:
+        return None
+    session = found[0]
+    if now - session.last_seen_at >= TOUCH_INTERVAL:
         idle = min(now + _idle(runtime, session.remembered), session.expires_at)
         await runtime.database.write(
             store.touch_session, session.id, idle_expires_at=idle, now=now, address=address
         )
-    return session
+    return found
 
 
 async def elevate(

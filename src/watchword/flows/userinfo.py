@@ -20,12 +20,13 @@ async def claims_for(runtime: Runtime, who: Caller) -> tuple[Client, dict[str, o
     user = await runtime.database.read(users.get_user, who.subject)
     if client is None or user is None:
         raise _refused("The token is not valid.")
-    grant = await runtime.database.read(grants.get_grant, who.grant_id) if who.grant_id else None
+    now, grant_id = runtime.now(), who.grant_id
+    standing = await runtime.database.read(grants.get_standing, grant_id, now) if grant_id else None
     told = claims.userinfo_claims(
         subjects.subject_for(runtime, client, user.id),
         profiles.of(user),
         who.scope,
-        claims_request.read(grant.wishes).userinfo if grant else {},
+        claims_request.read(standing.grant.wishes).userinfo if standing else {},
         profiles.permitted(client, who.scope),
         profiles.scope_claims(runtime.settings),
     )

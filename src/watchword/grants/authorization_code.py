@@ -11,8 +11,8 @@ from watchword.oauth.authorization import AuthorizationRequest
 from watchword.oauth.clients import Client
 from watchword.oauth.errors import OAuthError
 from watchword.oauth.parameters import Parameters
-from watchword.store import grants as store
-from watchword.store.grants import Bought, Grant
+from watchword.store import redemption as store
+from watchword.store.grants import Grant
 
 UNKNOWN = "The code is not valid."
 REASONS = {
@@ -45,22 +45,22 @@ async def handle(
 ) -> Mapping[str, object]:
     """Redeem a code; of concurrent redemptions one wins, a replay ends everything that the code bought."""
     digest = token_format.digest(form.require("code"))
-    found = await runtime.database.read(store.find_code, digest)
-    if found.grant is None:
+    now = runtime.now()
+    found = await runtime.database.read(store.find_code, digest, now)
+    if found is None or not found.request:
         raise OAuthError("invalid_grant", UNKNOWN)
     request = authorization.read_stored(found.request)
     decide(form, client, found.grant, request, binding)
-    issued = await issuing.make(runtime, client, found.grant, form, binding, nonce=request.nonce)
-    refresh_token = runtime.new_secret("r") if client.may("refresh_token") else None
-    bought = Bought(
-        access_token=issued.access_token.row,
-        refresh_token=token_format.digest(refresh_token) if refresh_token else None,
-        refresh_expires_at=found.grant.started_at + runtime.settings.refresh_token_lifetime,
-        # RFC 9449 §5 and RFC 8705 §4: what binds a public client's refresh tokens
-        jkt=binding.jkt if client.is_public else None,
-        x5t=binding.x5t if client.is_public else None,
-    )
-    redeemed = await runtime.database.write(store.redeem_code, digest, bought, runtime.now())
-    if redeemed.outcome != "redeemed" or redeemed.grant is None:
-        raise OAuthError("invalid_grant", REASONS.get(redeemed.outcome, UNKNOWN), detail=redeemed.outcome)
+    if found.code_used_at is not None:
+        raise await _refusal(runtime, digest)
+    issued = await issuing.make(runtime, client, found, form, binding, nonce=request.nonce)
+    refresh_token, bought = issuing.buy(runtime, client, found.grant, binding)
+    async with issuing.stored(runtime, issued):
+        if not await store.redeem_code(runtime.database, digest, found.grant, bought, now):
+            raise await _refusal(runtime, digest)
     return issuing.answer(issued, refresh_token)
+
+
+async def _refusal(runtime: Runtime, digest: bytes) -> OAuthError:
+    reason = await runtime.database.write(store.refuse_code, digest, runtime.now())
+    return OAuthError("invalid_grant", REASONS.get(reason, UNKNOWN), detail=reason)

@@ -13,7 +13,6 @@ from watchword.oauth.parameters import Parameters
 from watchword.store import devices as store
 from watchword.store import grants
 from watchword.store.devices import DeviceCode
-from watchword.store.grants import Bought
 
 GRANT_TYPE = devices.GRANT_TYPE
 
@@ -46,22 +45,14 @@ async def handle(
 async def _redeem(
     runtime: Runtime, client: Client, form: Parameters, binding: Binding, digest: bytes, code: DeviceCode
 ) -> Mapping[str, object]:
-    grant = await runtime.database.read(grants.get_grant, code.grant_id or "")
-    if grant is None:
+    now = runtime.now()
+    standing = await runtime.database.read(grants.get_standing, code.grant_id or "", now)
+    if standing is None:
         raise _unknown()
-    issued = await issuing.make(runtime, client, grant, form, binding)
-    refresh_token = runtime.new_secret("r") if client.may("refresh_token") else None
-    bought = Bought(
-        access_token=issued.access_token.row,
-        refresh_token=token_format.digest(refresh_token) if refresh_token else None,
-        refresh_expires_at=grant.started_at + runtime.settings.refresh_token_lifetime,
-        # RFC 9449 §5 and RFC 8705 §4: what binds a public client's refresh tokens
-        jkt=binding.jkt if client.is_public else None,
-        x5t=binding.x5t if client.is_public else None,
-    )
-    polled = await runtime.database.write(
-        store.redeem_device_code, digest, client.client_id, bought, runtime.now()
-    )
-    if polled.error is not None or polled.grant is None:
-        raise polled.error or _unknown()
+    issued = await issuing.make(runtime, client, standing, form, binding)
+    refresh_token, bought = issuing.buy(runtime, client, standing.grant, binding)
+    async with issuing.stored(runtime, issued):
+        error = await runtime.database.write(store.redeem_device_code, digest, client.client_id, bought, now)
+    if error is not None:
+        raise error
     return issuing.answer(issued, refresh_token)

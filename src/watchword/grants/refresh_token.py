@@ -1,26 +1,39 @@
 """RFC 6749 §6 and RFC 9700 §4.14: the refresh token grant, rotating with every use.
 
-The state machine is in `oauth.refresh`. The successor is kept sealed under the predecessor's own text, so that the loser of an
-honest race gets the very same one and nobody who reads the database gets any.
+The state machine is in `oauth.refresh`. The successor of a token follows from its text and the master key, so that the loser of an
+honest race gets the very same one, and nobody gets any who has only the one or the other.
 """
 
-import hashlib
-import os
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from watchword.flows import issuing
 from watchword.flows.binding import Binding
-from watchword.flows.master_key import MasterKey
+from watchword.flows.issuing import Issued
 from watchword.flows.runtime import Runtime
 from watchword.oauth import refresh, token_format
 from watchword.oauth.clients import Client
 from watchword.oauth.errors import OAuthError
 from watchword.oauth.parameters import Parameters
 from watchword.oauth.refresh import Limits
-from watchword.store import grants as store
-from watchword.store.grants import Grant
+from watchword.store import redemption as store
+from watchword.store.grants import Grant, Standing
 
 PURPOSE = "refresh successor"
+
+
+@dataclass(frozen=True, slots=True)
+class Presented:
+    """A refresh token as it was presented: its text, what its family is known by, and what it is known by itself."""
+
+    token: str
+    mark: bytes
+    digest: bytes
+
+    @classmethod
+    def of(cls, token: str) -> "Presented":
+        """Read a token, whatever it is."""
+        return cls(token, token_format.family_mark(token).encode(), token_format.digest(token))
 
 
 def _limits(runtime: Runtime) -> Limits:
@@ -28,8 +41,12 @@ def _limits(runtime: Runtime) -> Limits:
     return Limits(settings.refresh_token_idle, settings.refresh_token_lifetime, settings.refresh_token_grace)
 
 
-def _seal(token: str) -> MasterKey:
-    return MasterKey(hashlib.sha256(b"refresh successor\n" + token.encode()).digest())
+def _successor_of(runtime: Runtime, token: str) -> str:
+    return runtime.derived_secret("r", PURPOSE, token, token_format.family_mark(token))
+
+
+def _unknown() -> OAuthError:
+    return OAuthError("invalid_grant", "The refresh token is not valid.")
 
 
 def decide(client: Client, grant: Grant, binding: Binding) -> None:
@@ -48,34 +65,48 @@ async def handle(
     runtime: Runtime, client: Client, form: Parameters, binding: Binding
 ) -> Mapping[str, object]:
     """Rotate a refresh token, or hand out its successor once more, or end the family: as the state machine says."""
-    token = form.require("refresh_token")
-    digest = token_format.digest(token)
-    grant = await runtime.database.read(store.find_refresh_token, digest)
-    if grant is None:
-        raise OAuthError("invalid_grant", "The refresh token is not valid.")
-    decide(client, grant, binding)
-    issued = await issuing.make(runtime, client, grant, form, binding, scope=form.get("scope"))
-    successor = runtime.new_secret("r")
-    sealed = _seal(token).seal(PURPOSE, grant.id, successor.encode(), os.urandom(12))
-    refreshed = await runtime.database.write(
-        store.rotate_refresh_token,
-        digest,
-        successor=token_format.digest(successor),
-        sealed_successor=sealed,
-        limits=_limits(runtime),
-        now=runtime.now(),
-        access_token=issued.access_token.row,
+    shown = Presented.of(form.require("refresh_token"))
+    if token_format.kind_of(shown.token, runtime.settings.brand) != "r":
+        raise _unknown()
+    standing = await runtime.database.read(store.find_refresh_token, shown.mark, shown.digest, runtime.now())
+    if standing is None:
+        raise _unknown()
+    decide(client, standing.grant, binding)
+    issued = await issuing.make(runtime, client, standing, form, binding, scope=form.get("scope"))
+    return issuing.answer(issued, await _successor(runtime, shown, standing, issued))
+
+
+async def _successor(runtime: Runtime, shown: Presented, standing: Standing, issued: Issued) -> str:
+    """Return the refresh token that is to be used next, when it and the access token are stored."""
+    now, generation = runtime.now(), store.generation_of(standing, shown.digest)
+    outcome = refresh.decide(store.family_of(standing.grant), generation, _limits(runtime), now)
+    if outcome not in ("rotate", "replay"):
+        return await _settled(runtime, shown)
+    async with issuing.stored(runtime, issued):
+        if outcome == "rotate":
+            successor = _successor_of(runtime, shown.token)
+            rotating = store.rotate_refresh_token(
+                runtime.database,
+                shown.digest,
+                standing,
+                mark=shown.mark,
+                successor=token_format.digest(successor),
+                now=now,
+            )
+            if await rotating:
+                return successor
+        return await _settled(runtime, shown)
+
+
+async def _settled(runtime: Runtime, shown: Presented) -> str:
+    """Return the successor that a token has already; raise `invalid_grant`, after its family was ended if it was reused."""
+    settled = await runtime.database.write(
+        store.settle_refresh_token, shown.mark, shown.digest, _limits(runtime), runtime.now()
     )
-    if refreshed is None:
-        raise OAuthError("invalid_grant", "The refresh token is not valid.")
-    if (refused := refresh.refusal(refreshed.outcome)) is not None:
+    if settled is None:
+        raise _unknown()
+    if (refused := refresh.refusal(settled)) is not None:
         raise refused
-    if refreshed.outcome == "replay":
-        successor = _opened(token, refreshed.sealed_successor, grant.id)
-    return issuing.answer(issued, successor)
-
-
-def _opened(token: str, sealed: bytes | None, grant_id: str) -> str:
-    if sealed is None:
-        raise OAuthError("invalid_grant", "The refresh token is not valid.")
-    return _seal(token).open(PURPOSE, grant_id, sealed).decode()
+    if settled != "replay":
+        raise _unknown()
+    return _successor_of(runtime, shown.token)

@@ -1,9 +1,9 @@
 """RFC 9700 §4.14: the family of refresh tokens that grows from one grant.
 
 Theory of operation. A grant owns at most one *family*. A family is a chain of generations; each generation is one token.
-What is kept of a family is two numbers and three times: `generation` of the newest token, `rotated_at` when it was made from
-its predecessor, `started_at`, `last_used_at`, and `burned_at` once it is over. A presented token is known by its digest, which
-the store resolves to the family and the token's own generation.
+What is kept of a family is a number and four times: `generation` of the newest token, `rotated_at` when it was made from
+its predecessor, `started_at`, `last_used_at`, and `burned_at` once it is over; and the digests of the newest token and of its
+predecessor. A presented token is known by the mark that it shares with its family, and one that is neither of the two is older.
 
     state     is when
     live      not burned, not expired
@@ -17,7 +17,7 @@ the store resolves to the family and the token's own generation.
 
 `replay` is what makes an honest race and a lost answer harmless (RT-02, TK-06): two tabs that refresh at once, or a phone that
 lost the answer, get one and the same successor, so there are never two live descendants. The successor can only be handed out
-again if its text is there: the store keeps it, encrypted under the predecessor's own text, until the grace is over. As soon as
+again because its text follows from that of its predecessor and the server's master key; it is kept nowhere. As soon as
 the successor itself has been used the predecessor is two generations old, and its use burns the family, grace or not (TK-07).
 
 Invariants, which the tests check against every sequence of events:
@@ -26,8 +26,8 @@ Invariants, which the tests check against every sequence of events:
 3. No token is accepted at or after `started_at` + lifetime (TK-04), nor after idle seconds without use.
 4. A clock that steps back makes nothing live longer than its own dates allow, and nothing burned live.
 
-The decision is pure. The store runs it and its effect in one transaction, so that of twenty parallel refreshes with one token
-one rotates and the others find its successor. Binding to client, key and certificate is checked before, by `check_binding`:
+The decision is pure. Rotation itself is a statement that takes effect on the newest token alone, so that of twenty parallel
+refreshes with one token one rotates and the others find its successor. Binding to client, key and certificate is checked before, by `check_binding`:
 a token shown by the wrong party must not burn the family of the right one (RT-03).
 """
 

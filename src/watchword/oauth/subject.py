@@ -8,6 +8,7 @@ turned back by the server without a table (§8.1: "not reversible by any party o
 
 import hashlib
 from collections.abc import Iterable
+from functools import lru_cache
 from urllib.parse import urlsplit
 
 from cryptography.exceptions import InvalidTag
@@ -67,7 +68,12 @@ def _seal(kind: str, sector: str, identifier: str, key: bytes) -> str:
     if len(key) != KEY_BYTES:
         raise ValueError("the key of pairwise subjects has another length")
     mark = hashlib.sha256(sector.encode("utf-8")).digest()[:SECTOR_BYTES]
-    return b64encode(AESSIV(key).encrypt(mark + identifier.encode("utf-8"), [kind.encode()]))
+    return b64encode(_cipher(key).encrypt(mark + identifier.encode("utf-8"), [kind.encode()]))
+
+
+@lru_cache(maxsize=4)
+def _cipher(key: bytes) -> AESSIV:
+    return AESSIV(key)
 
 
 def identifier_in(name: str, kind: str, key: bytes) -> str | None:
@@ -75,7 +81,7 @@ def identifier_in(name: str, kind: str, key: bytes) -> str | None:
     if not MIN_NAME <= len(name) <= MAX_NAME:
         return None
     try:
-        return AESSIV(key).decrypt(b64decode(name), [kind.encode()])[SECTOR_BYTES:].decode("utf-8")
+        return _cipher(key).decrypt(b64decode(name), [kind.encode()])[SECTOR_BYTES:].decode("utf-8")
     except (JoseError, InvalidTag, ValueError):
         return None
 

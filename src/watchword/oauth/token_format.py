@@ -7,6 +7,9 @@ refused before any hash or look-up. A double click selects the whole of it, and 
 Access tokens are made by the thousand each second, and rows with random keys are scattered over the whole index: every one
 of them costs a page of its own. Their first five characters are therefore the time of issue (`time_mark`), which is told to
 their holders anyway, and come first in the key that they are stored under; the others carry 148 bits.
+
+All refresh tokens of one family begin with the same eight characters, its *mark*, so that one that was used up long ago is known for
+what it is although nothing is kept of it; the others carry 130 bits, and nobody who knows the mark can guess them.
 This module owns the text; what a token may do is kept by the store under its hash.
 """
 
@@ -18,7 +21,8 @@ from zlib import crc32
 ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 BODY_LENGTH = 30
 CHECKSUM_LENGTH = 6
-ENTROPY_BYTES = 32
+# Of which each gives a character unless it is one of the eight values that would favour some: of forty-eight, thirty always are left.
+ENTROPY_BYTES = 48
 
 KINDS: dict[str, str] = {
     "a": "API token",
@@ -34,6 +38,7 @@ KINDS: dict[str, str] = {
 }
 
 TIME_LENGTH = 5
+MARK_LENGTH = 8
 TIME_STEPS = (
     100  # a second; the mark begins anew after a hundred days, and nothing but the order of rows hangs on it
 )
@@ -41,6 +46,8 @@ TIME_STEPS = (
 _BRAND = re.compile(r"[a-z][a-z0-9]{1,9}")
 
 _PAIRS = tuple(first + second for first in ALPHABET for second in ALPHABET)
+_CHARACTERS = bytes(ord(ALPHABET[byte % 62]) for byte in range(256))
+_UNEVEN = bytes(range(4 * 62, 256))
 
 
 def base62(number: int, width: int) -> str:
@@ -62,14 +69,14 @@ def check_brand(brand: str) -> str:
 
 
 def make(brand: str, kind: str, randomness: bytes, start: str = "") -> str:
-    """Make the text of a credential from at least 32 random bytes (the bias of the reduction is below 2^-77).
+    """Make the text of a credential from random bytes, every character as likely as any other.
 
-    `start` takes the place of its first characters: none, or a `time_mark`.
+    `ENTROPY_BYTES` are enough but once in 2^50 times: raise ValueError when they are not. `start` takes the place of its first characters: none, a `time_mark`, or the mark of a family.
     """
-    if kind not in KINDS or len(randomness) < ENTROPY_BYTES or len(start) > TIME_LENGTH:
+    drawn = randomness.translate(_CHARACTERS, _UNEVEN).decode("ascii")
+    body = (start + drawn)[:BODY_LENGTH]
+    if kind not in KINDS or len(start) > MARK_LENGTH or len(body) < BODY_LENGTH:
         raise ValueError("unknown kind of token, or too little randomness")
-    length = BODY_LENGTH - len(start)
-    body = start + base62(int.from_bytes(randomness, "big") % 62**length, length)
     return f"{brand}{kind}_{body}{checksum(body)}"
 
 
@@ -81,6 +88,12 @@ def time_mark(now: float) -> str:
 @lru_cache(maxsize=1)
 def _mark(step: int) -> str:
     return base62(step % 62**TIME_LENGTH, TIME_LENGTH)
+
+
+def family_mark(token: str) -> str:
+    """Return the characters that a refresh token has in common with all others of its family."""
+    begin = token.find("_") + 1
+    return token[begin : begin + MARK_LENGTH]
 
 
 def checksum(body: str) -> str:

@@ -18,7 +18,7 @@ from watchword.oauth.errors import OAuthError
 from watchword.oauth.interaction import next_step
 from watchword.pages import browser, developer, returning, visit
 from watchword.pages import consent as consent_page
-from watchword.store import interactions, users
+from watchword.store import interactions
 from watchword.store.factors import enrolled
 from watchword.store.interactions import Interaction
 from watchword.store.sessions import Session
@@ -94,7 +94,9 @@ async def _proceed(
     done = interaction.done if interaction else ()
     try:
         hinted = authorization.hinted_subject(runtime, client, asked)
-        earlier = await consents.earlier(runtime, asked, client, user.id) if user else None
+        earlier = (
+            await consents.earlier(runtime, asked, client, user.id, session.id) if user and session else None
+        )
         step = next_step(
             asked,
             authorization.signed_in(runtime, client, session) if session else None,
@@ -115,9 +117,7 @@ async def _proceed(
 
 async def _who(request: Request) -> tuple[Session | None, User | None]:
     """Return the live session of the browser and its person, or neither."""
-    session = await visit.current(request)
-    user = await request.runtime.database.read(users.get_user, session.user_id) if session else None
-    return (session, user) if user is not None else (None, None)
+    return await visit.visitor(request) or (None, None)
 
 
 async def _enrol(request: Request, asked: AuthorizationRequest, interaction: Interaction | None) -> Response:

@@ -46,8 +46,14 @@ _decode = msgspec.json.Decoder(Visit).decode
 
 async def current(request: Request) -> Session | None:
     """Return the session of a request's cookie, or None."""
+    found = await visitor(request)
+    return found[0] if found else None
+
+
+async def visitor(request: Request) -> tuple[Session, User] | None:
+    """Return the session of a request's cookie with its person, or None."""
     name = browser.cookie_name(request.runtime.settings, SESSION_COOKIE)
-    return await sessions.current(request.runtime, request.cookie(name), request.address)
+    return await sessions.visitor(request.runtime, request.cookie(name), request.address)
 
 
 def origin_of(request: Request) -> Origin:

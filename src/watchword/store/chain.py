@@ -3,15 +3,17 @@
 Theory of operation. Every writer (a process on SQLite, a connection on PostgreSQL) owns a chain with a random name, so that
 auditing never serialises writers. An event's hash is an HMAC over its content and its predecessor's hash, under a key that
 lives outside the database: who can write to the database cannot forge an event. The first event of a chain and every
-`LINK_EVERY`-th after it carries a link to the newest event of another chain, so that cutting the end off one chain shows in
-another. Removing, reordering or editing an event breaks its chain. A writer never goes on with a chain that was idle for long, so
+`LINK_EVERY`-th after it carries a link to the newest event of another chain, looked for once a second at most, so that cutting the
+end off one chain shows in another. Removing, reordering or editing an event breaks its chain. A writer never goes on with a chain that was idle for long, so
 that the last trace of a chain can be forgotten once all its events are.
 """
 
 import hashlib
 import hmac
 import secrets
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from functools import lru_cache
 
 import msgspec
 
@@ -33,14 +35,17 @@ class Chain:
     seq: int = 0
     head: bytes = GENESIS
     at: int = 0
+    link: str = ""  # to the newest event elsewhere when it was last looked for, and when that was
+    linked_at: int = 0
 
     def copy(self) -> "Chain":
         """Return the same chain at the same head, to be advanced apart."""
-        return replace(self)
+        return Chain(self.name, self.seq, self.head, self.at, self.link, self.linked_at)
 
     def renew(self) -> None:
         """Begin a new chain."""
         self.name, self.seq, self.head = secrets.token_hex(8), 0, GENESIS
+        self.link, self.linked_at = "", 0
 
 
 def encode_data(data: dict[str, object]) -> str:
@@ -50,10 +55,24 @@ def encode_data(data: dict[str, object]) -> str:
 
 def event_hash(key: bytes, previous: bytes, fields: tuple[object, ...]) -> bytes:
     """Return the keyed hash of an event given its fields in the order of the table."""
-    return hmac.new(key, previous + _encode(fields), hashlib.sha256).digest()
+    keyed = _keyed(key).copy()
+    keyed.update(previous)
+    keyed.update(_encode(fields))
+    return keyed.digest()
 
 
-async def append_event(
+@lru_cache(maxsize=4)
+def _keyed(key: bytes) -> hmac.HMAC:
+    return hmac.new(key, digestmod=hashlib.sha256)
+
+
+INSERT_EVENT = (
+    "INSERT INTO events (chain, seq, at, name, actor, target, data, link, previous, hash) "
+    "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)"
+)
+
+
+async def next_event(
     tx: Transaction,
     chain: Chain,
     key: bytes,
@@ -62,30 +81,37 @@ async def append_event(
     target: str,
     at: int,
     data: dict[str, object],
-) -> None:
-    """Write an event as the next of a chain, advance the chain's head, and keep what the event says has ended."""
+) -> tuple[object, ...]:
+    """Return an event as the next row of a chain, advance the chain's head, and keep what the event says has ended."""
     faults.reach("audit.begun", name)
     await ended.note(tx, key, name, target, at, data)
     if at - chain.at > RENEW_AFTER:
         chain.renew()
-    link = await _newest_elsewhere(tx, chain.name) if chain.seq % LINK_EVERY == 0 else ""
+    link = await _link(tx, chain, at) if chain.seq % LINK_EVERY == 0 else ""
     seq = chain.seq + 1
     fields = (chain.name, seq, at, name, actor, target, encode_data(data), link)
     digest = event_hash(key, chain.head, fields)
-    await tx.run(
-        "INSERT INTO events (chain, seq, at, name, actor, target, data, link, previous, hash) "
-        "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
-        *fields,
-        chain.head,
-        digest,
-    )
-    faults.reach("audit.written", name)
+    row = (*fields, chain.head, digest)
     chain.seq, chain.head, chain.at = seq, digest, at
+    return row
 
 
-async def _newest_elsewhere(tx: Transaction, chain: str) -> str:
+def written(rows: Iterable[tuple[object, ...]]) -> None:
+    """Pass the fail-point that comes after events were written."""
+    for row in rows:
+        faults.reach("audit.written", row[3])
+
+
+async def _link(tx: Transaction, chain: Chain, at: int) -> str:
+    if chain.seq and at == chain.linked_at:
+        return chain.link
+    # What is older than the last look is older than what was found by it: a busy chain would else be walked through to its beginning.
     row = await tx.one(
-        "SELECT chain, seq, hash FROM events WHERE chain <> $1 ORDER BY at DESC, chain, seq DESC LIMIT 1",
-        chain,
+        "SELECT chain, seq, hash FROM events WHERE at >= $1 AND chain <> $2 ORDER BY at DESC, chain, seq DESC LIMIT 1",
+        chain.linked_at,
+        chain.name,
     )
-    return f"{row['chain']}:{row['seq']}:{row['hash'].hex()}" if row else ""
+    if row is not None:
+        chain.link = f"{row['chain']}:{row['seq']}:{row['hash'].hex()}"
+    chain.linked_at = at
+    return chain.link

@@ -6,23 +6,35 @@ from watchword.store.database import Transaction
 
 
 class Consent(msgspec.Struct, frozen=True):
-    """What a person answered so far; scopes are separated by spaces, `authorization_details` is JSON."""
+    """What a person answered so far; scopes are separated by spaces, `authorization_details` is JSON.
+
+    `noted` says that the client gets ID tokens of the session already.
+    """
 
     scope: str
     declined: str = ""
     authorization_details: str = "[]"
+    noted: bool = False
 
 
-async def find_consent(tx: Transaction, user_id: str, client_id: str, audience: str) -> Consent | None:
+async def find_consent(
+    tx: Transaction, user_id: str, client_id: str, audience: str, session_id: str = ""
+) -> Consent | None:
     """Return what a person answered to a client for an audience."""
     row = await tx.one(
-        "SELECT scope, declined, authorization_details FROM consents "
+        "SELECT scope, declined, authorization_details, EXISTS (SELECT 1 FROM session_clients n "
+        "WHERE n.session_id = $4 AND n.client_id = $2) AS noted FROM consents "
         "WHERE user_id = $1 AND client_id = $2 AND audience = $3",
         user_id,
         client_id,
         audience,
+        session_id,
     )
-    return Consent(row["scope"], row["declined"], row["authorization_details"]) if row else None
+    return (
+        Consent(row["scope"], row["declined"], row["authorization_details"], bool(row["noted"]))
+        if row
+        else None
+    )
 
 
 async def remember_consent(

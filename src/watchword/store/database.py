@@ -5,7 +5,8 @@ thread drives it to its end; on PostgreSQL it does. SQL uses `$1` placeholders a
 one statement, or tolerates that its statements see successive states.
 """
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 from watchword.oauth.errors import OAuthError
@@ -15,10 +16,13 @@ T = TypeVar("T")
 
 
 class Row(Protocol):
-    """One row: values by column name."""
+    """One row: values by column name, or in the order of the columns."""
 
     def __getitem__(self, column: str) -> Any:
         """Return the value of a column."""
+
+    def __iter__(self) -> Iterator[Any]:
+        """Return the values in order."""
 
 
 class Transaction(Protocol):
@@ -40,6 +44,30 @@ class Transaction(Protocol):
 Operation = Callable[Concatenate[Transaction, P], Awaitable[T]]
 
 
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One statement that takes effect or not, under the name by which fail-points know it. Many make it at once, each on a row of its own.
+
+    Its first value is one that nobody else has, and it returns that value where it took effect. All that it depends on is in its
+    conditions; what they read of other tables it holds with FOR SHARE, which a database with one writer leaves out. What it
+    changes is only ever read afresh: it does not move the database's version.
+    """
+
+    name: str
+    sql: str
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """What the audit trail says of a change that took effect; see `Transaction.record`."""
+
+    name: str
+    actor: str
+    target: str
+    at: int
+    data: dict[str, object] = field(default_factory=dict)
+
+
 class Database(Protocol):
     """An open database."""
 
@@ -55,8 +83,17 @@ class Database(Protocol):
         `unknown`, in which case it either was done wholly or not at all.
         """
 
-    async def append(self, sql: str, *values: object) -> None:
-        """Insert one row that nobody else waits for; rows appended at the same time share a statement and a commit."""
+    def append(self, sql: str, *values: object) -> Awaitable[None]:
+        """Insert one row that nobody else waits for; rows appended at the same time share a statement and a commit.
+
+        It is on its way when this returns, and durable when what this returns has been awaited.
+        """
+
+    def change(self, change: Change, values: tuple[object, ...], entry: Entry) -> Awaitable[bool]:
+        """Make a change and record it, both or neither; changes that come at the same time share a commit.
+
+        What this returns yields whether it took effect, once that is durable.
+        """
 
     async def read(
         self,

@@ -9,9 +9,10 @@ import msgspec
 from watchword.oauth import device
 from watchword.oauth.device import Poll, Status
 from watchword.oauth.errors import OAuthError
-from watchword.store import consents, grants
+from watchword.store import consents, grants, redemption
 from watchword.store.database import Row, Transaction
-from watchword.store.grants import Bought, Grant
+from watchword.store.grants import Grant
+from watchword.store.redemption import Bought
 
 REPLAY_MEMORY = 86_400  # seconds for which a code that was redeemed is remembered, to notice its replay
 
@@ -42,13 +43,6 @@ class DeviceCode(msgspec.Struct, frozen=True, kw_only=True):
         return device.DeviceCode(
             self.client_id, self.status, self.expires_at, self.poll_interval, self.last_polled_at
         )
-
-
-class Polled(msgspec.Struct, frozen=True):
-    """What came of a poll: nothing to complain about when `error` is None; then `grant` is what was redeemed."""
-
-    error: OAuthError | None
-    grant: Grant | None = None
 
 
 _NAMES = DeviceCode.__struct_fields__
@@ -152,26 +146,28 @@ async def note_poll(tx: Transaction, digest: bytes, client_id: str, now: int) ->
 
 async def redeem_device_code(
     tx: Transaction, digest: bytes, client_id: str, bought: Bought, now: int
-) -> Polled:
+) -> OAuthError | None:
     """Use an approved code up and store what it buys, both or neither; presenting it again ends the grant."""
     code, poll = await _poll(tx, digest, client_id, now)
     if code is None or code.grant_id is None:
-        return Polled(poll.error)
+        return poll.error or _ended()
     if code.status == "redeemed" and code.client_id == client_id:
         await tx.record("device_code.replayed", actor=client_id, target=code.grant_id, at=now)
         await grants.end_grant(tx, code.grant_id, reason="device code replayed", actor="system", now=now)
     if poll.error is not None:
-        return Polled(poll.error)
-    grant = await grants.get_grant(tx, code.grant_id)
-    if grant is None or grant.ended_at is not None:
-        return Polled(OAuthError("invalid_grant", "The grant has ended."))
+        return poll.error
+    if not await redemption.store_bought(tx, code.grant_id, bought):
+        return _ended()
     await tx.run(
         "UPDATE device_codes SET status = 'redeemed', expires_at = $1 WHERE digest = $2",
         now + REPLAY_MEMORY,
         digest,
     )
-    await grants.store_bought(tx, grant, bought)
-    return Polled(None, grant)
+    return None
+
+
+def _ended() -> OAuthError:
+    return OAuthError("invalid_grant", "The grant has ended.")
 
 
 async def _poll(tx: Transaction, digest: bytes, client_id: str, now: int) -> tuple[DeviceCode | None, Poll]:

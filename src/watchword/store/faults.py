@@ -14,10 +14,7 @@ import time
 from dataclasses import dataclass
 
 POINTS: dict[str, str] = {
-    "code.consumed": "a code is marked as used; what it buys is not stored",
-    "code.stored": "what a code buys is stored; nothing is committed",
-    "refresh.rotated": "a family has moved on; its new refresh token is not stored",
-    "refresh.stored": "the new refresh token is stored; nothing is committed",
+    "change.made": "a code is used up, or a family of refresh tokens has moved on; that is not recorded",
     "grant.ended": "a grant is ended; its access tokens are not",
     "token.revoked": "an opaque access token is revoked; that is not recorded",
     "audit.begun": "an operation is about to record what it did",

@@ -1,15 +1,22 @@
-"""Grants: codes that are redeemed once, refresh-token families that rotate, and the end of both with all that came from them."""
+"""Grants: what a person gave to a client in a session, whether that stands, and its end with all that came from it.
 
-from collections.abc import Mapping
+A grant begins with a code, or without one where a device was allowed, and goes on as a family of refresh tokens. Both are part of its
+row; `redemption` moves it on.
+"""
+
+from collections.abc import Awaitable
 
 import msgspec
 
-from watchword.oauth import refresh
-from watchword.oauth.refresh import Family, Limits, Outcome
 from watchword.store import faults
-from watchword.store.database import Row, Transaction
-from watchword.store.logout_notices import note_client
-from watchword.store.tokens import StoredToken, store_token
+from watchword.store.database import Change, Database, Entry, Row, Transaction
+from watchword.store.logout_notices import note_client_with
+from watchword.store.users import NAMES as USER
+from watchword.store.users import User, to_user
+
+# Seconds for which a grant is kept after nothing can come of it any more: a code that comes back still ends what it bought, and the
+# last access token is told that its grant has ended.
+KEPT = 172_800
 
 
 class Grant(msgspec.Struct, frozen=True, kw_only=True):
@@ -37,238 +44,99 @@ class Grant(msgspec.Struct, frozen=True, kw_only=True):
     authorization_details: str = "[]"
 
 
-class Bought(msgspec.Struct, frozen=True, kw_only=True):
-    """What is stored when a code is redeemed: digests, and what a public client's refresh tokens are bound to."""
+class Standing(msgspec.Struct, frozen=True):
+    """A grant and what it stands on: its person, and whether the session that it was made in goes on.
 
-    access_token: StoredToken | None = None
-    refresh_token: bytes | None = None
-    refresh_expires_at: int = 0
-    jkt: str | None = None
-    x5t: str | None = None
+    `request` is the authorization request as JSON, for as long as its code may come back; the digests are those of the newest refresh token
+    and of the one before.
+    """
 
-
-class Redeemed(msgspec.Struct, frozen=True):
-    """What came of presenting a code: "redeemed", "unknown", "expired", "ended", or "replayed" (then the grant has ended)."""
-
-    outcome: str
-    grant: Grant | None = None
-    request: str = ""
-
-
-class Refreshed(msgspec.Struct, frozen=True):
-    """What came of presenting a refresh token; `sealed_successor` is there for a replay within the grace."""
-
-    outcome: Outcome
     grant: Grant
-    sealed_successor: bytes | None = None
+    user: User | None
+    in_session: bool
+    request: str
+    code_used_at: int | None
+    code_expires_at: int | None
+    family: bytes | None
+    refresh_digest: bytes | None
+    superseded_digest: bytes | None
 
-
-# What the audit trail says of a refresh token that was presented; a rotation records itself.
-EVENTS: Mapping[Outcome, str] = {
-    "replay": "refresh_token.replayed",
-    "burn": "refresh_token.reused",
-    "burned": "refresh_token.refused",
-    "idle": "refresh_token.expired",
-    "ended": "refresh_token.expired",
-}
 
 _NAMES = Grant.__struct_fields__
-_COLUMNS = ", ".join(_NAMES)
-_PLACES = ", ".join(f"${number}" for number in range(1, len(_NAMES) + 1))
+_FACTS = Standing.__struct_fields__[3:]
+_PERSON, _REST = len(_NAMES), len(_NAMES) + len(USER)
+_LIVE = "ended_at IS NULL AND idle_expires_at > {0} AND expires_at > {0}"
+STANDING = (
+    f"SELECT {', '.join(f'g.{name}' for name in _NAMES)}, {', '.join(f'u.{name}' for name in USER)}, "  # noqa: S608 - literals
+    f"EXISTS (SELECT 1 FROM sessions WHERE id = g.session_id AND {_LIVE.format('$1')}) AS in_session, "
+    f"{', '.join(f'g.{name}' for name in _FACTS)} FROM grants g LEFT JOIN users u ON u.id = g.user_id "
+)
+_BEGINNING = (*_NAMES, "expires_at", "code_digest", "code_expires_at", "request")
+_INSERT = f"INSERT INTO grants ({', '.join(_BEGINNING)})"
+_PLACES = ", ".join(f"${number}" for number in range(1, len(_BEGINNING) + 1))
+# The session's end comes before the grant, and then there is none, or after it, and ends it.
+_CREATE = Change(
+    "create_grant",
+    f"{_INSERT} SELECT {_PLACES} FROM sessions WHERE id = $4 AND {_LIVE.format('$8')} FOR SHARE RETURNING id",  # noqa: S608 - literals
+)
 
 
 def _grant(row: Row) -> Grant:
-    return Grant(**{name: row[name] for name in _NAMES})
+    return Grant(**dict(zip(_NAMES, row, strict=False)))
 
 
-async def hold_session(tx: Transaction, session_id: str, now: int) -> bool:
-    """Lock a live session: its end comes before what is granted in it, and then there is no grant, or after, and ends it."""
-    row = await tx.one(
-        "UPDATE sessions SET acr = acr WHERE id = $1 AND ended_at IS NULL AND idle_expires_at > $2 AND expires_at > $2 RETURNING id",
-        session_id,
-        now,
+def to_standing(row: Row) -> Standing:
+    """Make a Standing of a row that STANDING selects."""
+    values = list(row)
+    person = dict(zip(USER, values[_PERSON:_REST], strict=True))
+    in_session, *facts = values[_REST:]
+    return Standing(
+        _grant(row), to_user(person) if person["id"] is not None else None, bool(in_session), *facts
     )
-    return row is not None
 
 
-async def create_grant(tx: Transaction, grant: Grant, *, code: bytes, request: str, expires_at: int) -> bool:
-    """Store a grant with the code that redeems it; return False when its session has ended."""
-    if not await hold_session(tx, grant.session_id, grant.created_at):
-        return False
-    await store_grant(tx, grant)
-    await tx.run(
-        "INSERT INTO codes (digest, grant_id, request, expires_at) VALUES ($1, $2, $3, $4)",
-        code,
-        grant.id,
-        request,
-        expires_at,
-    )
-    return True
-
-
-async def store_grant(tx: Transaction, grant: Grant) -> None:
-    """Store a grant as a part of an operation that holds its session and makes it redeemable."""
-    await tx.run(
-        f"INSERT INTO grants ({_COLUMNS}) VALUES ({_PLACES})",  # noqa: S608 - literals
-        *(getattr(grant, name) for name in _NAMES),
-    )
-    await tx.record(
+def _created(grant: Grant) -> Entry:
+    return Entry(
         "grant.created",
         actor=grant.user_id,
         target=grant.id,
         at=grant.created_at,
-        client=grant.client_id,
-        scope=grant.scope,
+        data={"client": grant.client_id, "scope": grant.scope},
     )
+
+
+def _values(grant: Grant) -> tuple[object, ...]:
+    return tuple(getattr(grant, name) for name in _NAMES)
+
+
+def create_grant(
+    database: Database, grant: Grant, *, code: bytes, request: str, expires_at: int
+) -> Awaitable[bool]:
+    """Store a grant with the code that redeems it; what this returns yields False when its session has ended."""
+    values = (*_values(grant), expires_at + KEPT, code, expires_at, request)
+    return database.change(_CREATE, values, _created(grant))
+
+
+async def hold_session(tx: Transaction, session_id: str, now: int) -> bool:
+    """Hold a live session: its end comes before what is granted in it, and then there is no grant, or after, and ends it."""
+    held = f"SELECT id FROM sessions WHERE id = $1 AND {_LIVE.format('$2')} FOR SHARE"  # noqa: S608 - literals
+    return await tx.one(held, session_id, now) is not None
+
+
+async def store_grant(tx: Transaction, grant: Grant) -> None:
+    """Store a grant without a code as a part of an operation that holds its session and makes it redeemable."""
+    values = (*_values(grant), grant.created_at + KEPT, None, None, "")
+    await tx.run(f"{_INSERT} VALUES ({_PLACES})", *values)
+    entry = _created(grant)
+    await tx.record(entry.name, actor=entry.actor, target=entry.target, at=entry.at, **entry.data)
     if "openid" in grant.scope.split():
-        await note_client(tx, grant.session_id, grant.client_id, grant.created_at)
+        await note_client_with(tx, grant.session_id, grant.client_id, grant.created_at)
 
 
-async def find_code(tx: Transaction, digest: bytes) -> Redeemed:
-    """Return what a code is for without using it up."""
-    row = await tx.one("SELECT grant_id, request FROM codes WHERE digest = $1", digest)
-    if row is None:
-        return Redeemed("unknown")
-    return Redeemed("found", await get_grant(tx, row["grant_id"]), row["request"])
-
-
-async def redeem_code(tx: Transaction, digest: bytes, bought: Bought, now: int) -> Redeemed:
-    """Use a code up and store what it buys, both or neither; of concurrent redemptions one wins, and any after it ends
-    the grant (RFC 6749 §4.1.2)."""
-    row = await tx.one(
-        "UPDATE codes SET used_at = $1 WHERE digest = $2 AND used_at IS NULL RETURNING grant_id, request, expires_at",
-        now,
-        digest,
-    )
-    if row is None:
-        return await _replayed(tx, digest, now)
-    faults.reach("code.consumed")
-    grant = await get_grant(tx, row["grant_id"])
-    if grant is None or grant.ended_at is not None:
-        await tx.record("code.refused", actor="unknown", target=row["grant_id"], at=now, reason="ended")
-        return Redeemed("ended")
-    if now >= row["expires_at"]:
-        await tx.record("code.refused", actor=grant.client_id, target=grant.id, at=now, reason="expired")
-        return Redeemed("expired")
-    await store_bought(tx, grant, bought)
-    faults.reach("code.stored")
-    await tx.record("code.redeemed", actor=grant.client_id, target=grant.id, at=now)
-    return Redeemed("redeemed", grant, row["request"])
-
-
-async def store_bought(tx: Transaction, grant: Grant, bought: Bought) -> None:
-    """Store what the redemption of a grant buys."""
-    if bought.access_token is not None:
-        await store_token(tx, bought.access_token)
-    if bought.refresh_token is not None:
-        await tx.run(
-            "INSERT INTO refresh_tokens (digest, grant_id, generation, expires_at) VALUES ($1, $2, 0, $3)",
-            bought.refresh_token,
-            grant.id,
-            bought.refresh_expires_at,
-        )
-    if bought.jkt is not None or bought.x5t is not None:
-        await tx.run("UPDATE grants SET jkt = $1, x5t = $2 WHERE id = $3", bought.jkt, bought.x5t, grant.id)
-
-
-async def _replayed(tx: Transaction, digest: bytes, now: int) -> Redeemed:
-    row = await tx.one("SELECT grant_id FROM codes WHERE digest = $1", digest)
-    if row is None:
-        return Redeemed("unknown")
-    await tx.record("code.replayed", actor="unknown", target=row["grant_id"], at=now)
-    await end_grant(tx, row["grant_id"], reason="code replayed", actor="system", now=now)
-    return Redeemed("replayed")
-
-
-async def get_grant(tx: Transaction, grant_id: str) -> Grant | None:
-    """Return a grant by its identifier."""
-    row = await tx.one(f"SELECT {_COLUMNS} FROM grants WHERE id = $1", grant_id)  # noqa: S608 - literals
-    return _grant(row) if row else None
-
-
-async def find_refresh_token(tx: Transaction, digest: bytes) -> Grant | None:
-    """Return the grant of a refresh token, whatever its state."""
-    row = await tx.one(
-        f"SELECT {_COLUMNS} FROM grants WHERE id = (SELECT grant_id FROM refresh_tokens WHERE digest = $1)",  # noqa: S608 - literals
-        digest,
-    )
-    return _grant(row) if row else None
-
-
-async def rotate_refresh_token(
-    tx: Transaction,
-    digest: bytes,
-    *,
-    successor: bytes,
-    sealed_successor: bytes,
-    limits: Limits,
-    now: int,
-    access_token: StoredToken | None,
-) -> Refreshed | None:
-    """Decide on a presented refresh token and do what was decided, in one transaction; None when it is unknown."""
-    # The write takes the grant's lock before the decision reads it: concurrent refreshes decide one after the other. No index holds
-    # the column, so that none is written for it.
-    locked = await tx.one(
-        "UPDATE grants SET generation = generation "  # noqa: S608 - literals
-        f"WHERE id = (SELECT grant_id FROM refresh_tokens WHERE digest = $1) RETURNING {_COLUMNS}",
-        digest,
-    )
-    row = await tx.one("SELECT generation, sealed_successor FROM refresh_tokens WHERE digest = $1", digest)
-    if locked is None or row is None:
-        return None
-    grant = _grant(locked)
-    family = Family(grant.generation, grant.started_at, grant.last_used_at, grant.rotated_at, grant.ended_at)
-    outcome = refresh.decide(family, row["generation"], limits, now)
-    if outcome == "rotate":
-        await _rotate(tx, grant, digest, successor, sealed_successor, limits, now)
-    else:
-        await tx.record(
-            EVENTS[outcome],
-            actor=grant.client_id,
-            target=grant.id,
-            at=now,
-            generation=row["generation"],
-            outcome=outcome,
-        )
-    if outcome == "burn":
-        await end_grant(tx, grant.id, reason="refresh token reused", actor="system", now=now)
-    if access_token is not None and outcome in ("rotate", "replay"):
-        await store_token(tx, access_token)
-    sealed = row["sealed_successor"]
-    return Refreshed(outcome, grant, bytes(sealed) if sealed is not None else None)
-
-
-async def _rotate(
-    tx: Transaction, grant: Grant, digest: bytes, successor: bytes, sealed: bytes, limits: Limits, now: int
-) -> None:
-    await tx.run(
-        "UPDATE grants SET generation = generation + 1, rotated_at = $1, last_used_at = $1 WHERE id = $2",
-        now,
-        grant.id,
-    )
-    faults.reach("refresh.rotated")
-    await tx.run("UPDATE refresh_tokens SET sealed_successor = $1 WHERE digest = $2", sealed, digest)
-    await tx.run(
-        # Those before have none: each was cleared by the second rotation after its own. A family may be thousands of tokens long.
-        "UPDATE refresh_tokens SET sealed_successor = NULL WHERE grant_id = $1 AND generation = $2",
-        grant.id,
-        grant.generation - 1,
-    )
-    await tx.run(
-        "INSERT INTO refresh_tokens (digest, grant_id, generation, expires_at) VALUES ($1, $2, $3, $4)",
-        successor,
-        grant.id,
-        grant.generation + 1,
-        grant.started_at + limits.lifetime,
-    )
-    faults.reach("refresh.stored")
-    await tx.record(
-        "refresh_token.rotated",
-        actor=grant.client_id,
-        target=grant.id,
-        at=now,
-        generation=grant.generation + 1,
-    )
+async def get_standing(tx: Transaction, grant_id: str, now: int) -> Standing | None:
+    """Return a grant by its identifier, with what it stands on."""
+    row = await tx.one(f"{STANDING} WHERE g.id = $2", now, grant_id)
+    return to_standing(row) if row else None
 
 
 async def end_grant(tx: Transaction, grant_id: str, *, reason: str, actor: str, now: int) -> bool:
@@ -288,8 +156,7 @@ async def end_grants_of_session(tx: Transaction, session_id: str, *, actor: str,
     """End what was granted in a session, except offline access that was taken up; return how many (OIDC Core §11)."""
     rows = await tx.all(
         "UPDATE grants SET ended_at = $1 WHERE session_id = $2 AND ended_at IS NULL AND "
-        "(' ' || scope || ' ' NOT LIKE '% offline_access %' "
-        "OR EXISTS (SELECT 1 FROM codes c WHERE c.grant_id = grants.id AND c.used_at IS NULL)) RETURNING id",
+        "(' ' || scope || ' ' NOT LIKE '% offline_access %' OR (code_digest IS NOT NULL AND code_used_at IS NULL)) RETURNING id",
         now,
         session_id,
     )
@@ -303,17 +170,6 @@ async def end_grants_of_session(tx: Transaction, session_id: str, *, actor: str,
 async def _end_tokens(tx: Transaction, grant_id: str, now: int) -> None:
     await tx.run(
         "UPDATE access_tokens SET revoked_at = $1 WHERE grant_id = $2 AND revoked_at IS NULL", now, grant_id
-    )
-
-
-async def purge_grants(tx: Transaction, before: int, limit: int = 200) -> int:
-    """Forget grants made before a moment that have neither a code nor a refresh token left; return how many."""
-    return await tx.run(
-        "DELETE FROM grants WHERE id IN (SELECT g.id FROM grants g WHERE g.created_at < $1 "
-        "AND NOT EXISTS (SELECT 1 FROM codes c WHERE c.grant_id = g.id) "
-        "AND NOT EXISTS (SELECT 1 FROM refresh_tokens r WHERE r.grant_id = g.id) ORDER BY g.id LIMIT $2)",
-        before,
-        limit,
     )
 
 

@@ -14,16 +14,14 @@ PURGED: dict[str, str] = {
     "client_secrets": "expires_at",
     "sessions": "expires_at",
     "interactions": "expires_at",
-    "codes": "expires_at",
-    "refresh_tokens": "expires_at",
+    "grants": "expires_at",
     "pushed_requests": "expires_at",
     "device_codes": "expires_at",
     "email_codes": "expires_at",
     "outbox": "expires_at",
 }
-# Seconds for which a row is kept after its end: a code that comes back within a day still ends what it bought; a session that ran
-# out is ended, and its clients are told, before it is forgotten.
-KEPT: dict[str, int] = {"codes": 86_400, "sessions": 86_400}
+# Seconds for which a row is kept after its end: a session that ran out is ended, and its clients are told, before it is forgotten.
+KEPT: dict[str, int] = {"sessions": 86_400}
 STEP = 500
 _REFILLED = (
     "buckets.level + CAST($3 AS DOUBLE PRECISION) * "

@@ -6,12 +6,13 @@ unreachable client loses one, and whoever signs out waits for nobody. A notice i
 forgotten, otherwise it comes back later each time, and what cannot be delivered ends with an event.
 """
 
+from collections.abc import Awaitable
 from dataclasses import dataclass
 
 import msgspec
 
 from watchword.oauth.clients import Client
-from watchword.store.database import Transaction
+from watchword.store.database import Database, Transaction
 
 LIFETIME = 86_400
 LEASE = 60  # seconds for which a claimed notice is left to its worker
@@ -32,14 +33,19 @@ class Notice:
     attempts: int
 
 
-async def note_client(tx: Transaction, session_id: str, client_id: str, now: int) -> None:
-    """Note that a client gets ID tokens of a session."""
-    await tx.run(
-        "INSERT INTO session_clients (session_id, client_id, since) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING",
-        session_id,
-        client_id,
-        now,
-    )
+_NOTE = (
+    "INSERT INTO session_clients (session_id, client_id, since) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING"
+)
+
+
+def note_client(database: Database, session_id: str, client_id: str, now: int) -> Awaitable[None]:
+    """Note that a client is about to get ID tokens of a session; durable when what this returns is awaited."""
+    return database.append(_NOTE, session_id, client_id, now)
+
+
+async def note_client_with(tx: Transaction, session_id: str, client_id: str, now: int) -> None:
+    """Note that a client gets ID tokens of a session, together with what else an operation changes."""
+    await tx.run(_NOTE, session_id, client_id, now)
 
 
 async def list_clients(tx: Transaction, session_id: str) -> list[Client]:

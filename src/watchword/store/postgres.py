@@ -11,7 +11,6 @@ import asyncio
 import contextlib
 import random
 import secrets
-from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 from typing import Any, Concatenate, NoReturn, ParamSpec, TypeVar
 from urllib.parse import urlsplit
@@ -21,7 +20,8 @@ import asyncpg  # type: ignore[import-untyped]  # the driver ships no types
 from watchword.store import faults, migrate
 from watchword.store.chain import Chain
 from watchword.store.changes import Changes
-from watchword.store.database import StorageUnavailable, check_values
+from watchword.store.database import Change, Entry, StorageUnavailable, check_values
+from watchword.store.postgres_batches import Batches
 from watchword.store.postgres_errors import (
     FAILURES,
     OPENING,
@@ -38,14 +38,10 @@ from watchword.store.quiet import QUIET, SINGLE
 P = ParamSpec("P")
 T = TypeVar("T")
 
-Appended = tuple[tuple[object, ...], asyncio.Future[None]]
-Queue = deque[Appended]
 
 POOL_SIZE = 10
 POOL_WAIT = 1.0
 ATTEMPTS = 6
-MAX_BATCH = 256
-MAX_APPENDING = 20_000
 BEGIN = "BEGIN ISOLATION LEVEL READ COMMITTED"
 # An administrator may ask for more than `on`; less would acknowledge what a power loss can undo.
 DURABLE = (
@@ -74,8 +70,7 @@ class PostgresDatabase:
         self._pool: Any = None
         self._chains: list[Chain] = []
         self._tasks: set[asyncio.Task[Any]] = set()
-        self._appending: dict[str, Queue] = {}
-        self._waiting = 0
+        self._batches = Batches(self._transacted, self._start, POOL_WAIT)
         self._changes = Changes(self._connect, secrets.token_hex(8))
 
     async def open(self) -> None:
@@ -177,24 +172,32 @@ class PostgresDatabase:
     ) -> T:
         """Run an operation in one transaction; it runs to its end even when the caller goes away."""
 
+        try:
+            return await self._transacted(operation, *args, **kwargs)
+        finally:
+            if operation not in QUIET:
+                self._changes.changed()
+                faults.reach("cache.moved", operation)
+
+    async def _transacted(
+        self,
+        operation: Callable[Concatenate[PostgresTransaction, P], Awaitable[T]],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> T:
         async def attempt() -> T:
             async with self._acquired() as connection:
                 if operation in SINGLE:
                     return await self._single(connection, operation, *args, **kwargs)
                 return await self._transact(connection, operation, *args, **kwargs)
 
-        try:
-            return await self._finished(_repeated(attempt))
-        finally:
-            if operation not in QUIET and operation is not _insert_rows:
-                self._changes.changed()
-                faults.reach("cache.moved", operation)
+        return await asyncio.shield(self._start(_repeated(attempt)))
 
-    async def _finished(self, work: Coroutine[Any, Any, T]) -> T:
+    def _start(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._forget)
-        return await asyncio.shield(task)
+        return task
 
     def _forget(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)
@@ -266,56 +269,21 @@ class PostgresDatabase:
             raise unavailable(error, unknown=sent) from error
         raise error
 
-    async def append(self, sql: str, *values: object) -> None:
+    def append(self, sql: str, *values: object) -> asyncio.Future[None]:
         """Insert one row, together with the other rows that are appended at this moment."""
+        return self._submit(sql, values)
+
+    def change(self, change: Change, values: tuple[object, ...], entry: Entry) -> asyncio.Future[bool]:
+        """Make a change and record it, together with the others that are made at this moment."""
+        return self._submit(change, values, entry)
+
+    def _submit(
+        self, statement: Change | str, values: tuple[object, ...], entry: Entry | None = None
+    ) -> asyncio.Future[Any]:
         if self._pool is None:
             raise StorageUnavailable("the database is closed")
-        if self._waiting >= MAX_APPENDING:
-            raise StorageUnavailable("too many rows wait to be written")
         check_values(values)
-        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        queue = self._appending.get(sql)
-        if queue is None:
-            queue = self._appending[sql] = deque()
-            task = asyncio.create_task(self._drain(sql, queue))
-            self._tasks.add(task)
-            task.add_done_callback(self._forget)
-        queue.append((values, future))
-        self._waiting += 1
-        await future
-
-    async def _drain(self, sql: str, queue: Queue) -> None:
-        while queue:
-            batch = self._take(queue, MAX_BATCH)
-            inserting = asyncio.create_task(self._insert(sql, batch))
-            while not (await asyncio.wait({inserting}, timeout=POOL_WAIT))[0]:
-                for _, future in self._take(queue, MAX_APPENDING):  # whoever waits so long is told, not kept
-                    if not future.done():
-                        future.set_exception(StorageUnavailable(f"no row was written within {POOL_WAIT:g} s"))
-        del self._appending[sql]
-
-    def _take(self, queue: Queue, most: int) -> list[Appended]:
-        taken = [queue.popleft() for _ in range(min(len(queue), most))]
-        self._waiting -= len(taken)
-        return taken
-
-    async def _insert(self, sql: str, batch: list[Appended]) -> None:
-        failure: BaseException | None = None
-        try:
-            await self.write(_insert_rows, sql, [values for values, _ in batch])
-        except Exception as error:
-            if len(batch) > 1 and not isinstance(error, StorageUnavailable):
-                for job in batch:  # one row is at fault, and the others shall not pay for it
-                    await self._insert(sql, [job])
-                return
-            failure = error
-        for _, future in batch:
-            if not future.done():
-                future.set_result(None) if failure is None else future.set_exception(failure)
-
-
-async def _insert_rows(tx: PostgresTransaction, sql: str, rows: list[tuple[object, ...]]) -> None:
-    await tx.many(sql, rows)
+        return self._batches.submit(statement, values, entry)
 
 
 async def _repeated(attempt: Callable[[], Awaitable[T]]) -> T:

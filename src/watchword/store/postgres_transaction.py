@@ -5,8 +5,8 @@ Owns neither connections nor commits: who runs the transaction says how it ended
 
 from typing import Any
 
-from watchword.store.chain import Chain, append_event
-from watchword.store.database import Row, check_values
+from watchword.store.chain import INSERT_EVENT, Chain, next_event, written
+from watchword.store.database import Entry, Row, check_values
 
 
 class PostgresTransaction:
@@ -39,11 +39,30 @@ class PostgresTransaction:
         """Execute a statement once for each row of values."""
         await self._connection.executemany(sql, rows)
 
+    async def each(self, sql: str, rows: list[tuple[object, ...]]) -> list[Row]:
+        """Execute a statement once for each row of values and return the rows of all."""
+        return list(await self._connection.fetchmany(sql, rows))
+
     async def record(self, name: str, /, *, actor: str, target: str, at: int, **data: object) -> None:
         """Append an audit event to a chain that no other transaction uses meanwhile."""
+        row = await self._next(Entry(name, actor, target, at, data))
+        await self.run(INSERT_EVENT, *row)
+        written([row])
+
+    async def record_all(self, entries: list[Entry]) -> None:
+        """Append audit events to such a chain, in one go."""
+        rows = [await self._next(entry) for entry in entries]
+        for row in rows:
+            check_values(row)
+        if rows:
+            await self.many(INSERT_EVENT, rows)
+            written(rows)
+
+    async def _next(self, entry: Entry) -> tuple[object, ...]:
         if self._audit is None:
             raise RuntimeError("a read cannot record an event")
-        await append_event(self, self._audit.chain(), self._audit.key, name, actor, target, at, data)
+        chain, key = self._audit.chain(), self._audit.key
+        return await next_event(self, chain, key, entry.name, entry.actor, entry.target, entry.at, entry.data)
 
 
 class Audit:

@@ -7,7 +7,18 @@ they write is only ever read afresh. An operation that is not named moves it: fo
 from collections.abc import Callable
 from typing import Any
 
-from watchword.store import api_tokens, attempts, clients, devices, ended, keys, limits, tokens, trust
+from watchword.store import (
+    api_tokens,
+    attempts,
+    clients,
+    devices,
+    ended,
+    interactions,
+    keys,
+    limits,
+    tokens,
+    trust,
+)
 
 QUIET: frozenset[Callable[..., Any]] = frozenset(
     {
@@ -28,7 +39,24 @@ QUIET: frozenset[Callable[..., Any]] = frozenset(
         limits.take,
         limits.purge,
         limits.purge_buckets,
+        interactions.create_interaction,
+        interactions.note_interaction,
+        interactions.note_step,
+        interactions.finish_interaction,
+        interactions.push_request,
+        interactions.use_pushed_request,
     }
 )
 # What changes something by one statement only is atomic by itself, and needs no savepoint or transaction to be undone alone.
-SINGLE: frozenset[Callable[..., Any]] = frozenset({tokens.use_identifier, limits.take, attempts.give_back})
+SINGLE: frozenset[Callable[..., Any]] = frozenset(
+    {
+        tokens.use_identifier,
+        limits.take,
+        attempts.give_back,
+        interactions.create_interaction,
+        interactions.note_interaction,
+        interactions.finish_interaction,
+        interactions.push_request,
+        interactions.use_pushed_request,
+    }
+)

@@ -14,6 +14,8 @@ from watchword.store.links import find_live_link, forget_links
 from watchword.store.logout_notices import queue_notices
 from watchword.store.tokens import use_identifier
 from watchword.store.upstream_sessions import UpstreamSession, note_upstream_session
+from watchword.store.users import NAMES as USER
+from watchword.store.users import User, to_user
 
 STEP = 100
 
@@ -98,16 +100,22 @@ async def create_session(
     )
 
 
-async def find_session(tx: Transaction, digest: bytes, now: int) -> Session | None:
-    """Return the live session of a cookie, of an account that is not disabled."""
-    row = await tx.one(
-        f"SELECT {', '.join('s.' + name for name in _NAMES)} FROM sessions s JOIN users u ON u.id = s.user_id "  # noqa: S608 - literals
-        "WHERE s.digest = $1 AND s.ended_at IS NULL AND s.expires_at > $2 AND s.idle_expires_at > $2 "
-        "AND u.disabled_at IS NULL AND s.authenticated_at >= u.valid_from",
-        digest,
-        now,
-    )
-    return _session(row) if row else None
+_VISIT = (
+    f"SELECT {', '.join('s.' + name for name in _NAMES)}, {', '.join('u.' + name for name in USER)} "  # noqa: S608 - literals
+    "FROM sessions s JOIN users u ON u.id = s.user_id "
+    "WHERE s.digest = $1 AND s.ended_at IS NULL AND s.expires_at > $2 AND s.idle_expires_at > $2 "
+    "AND u.disabled_at IS NULL AND s.authenticated_at >= u.valid_from"
+)
+
+
+async def find_session(tx: Transaction, digest: bytes, now: int) -> tuple[Session, User] | None:
+    """Return the live session of a cookie, of an account that is not disabled, and that account."""
+    row = await tx.one(_VISIT, digest, now)
+    if row is None:
+        return None
+    values = list(row)
+    session = dict(zip(_NAMES, values[: len(_NAMES)], strict=True))
+    return _session(session), to_user(dict(zip(USER, values[len(_NAMES) :], strict=True)))
 
 
 async def get_session(tx: Transaction, session_id: str, now: int) -> Session | None:

@@ -15,29 +15,21 @@ from watchword.store.schema import Table
 
 SHOWN = 20
 CHECKS: dict[str, str] = {
-    "a family has two refresh tokens of one generation": (
-        "SELECT grant_id AS place FROM refresh_tokens GROUP BY grant_id, generation HAVING COUNT(*) > 1"
+    "two families share a refresh token": (
+        "SELECT MIN(id) AS place FROM grants WHERE refresh_digest IS NOT NULL GROUP BY refresh_digest HAVING COUNT(*) > 1"
     ),
-    "a refresh token is newer than its family": (
-        "SELECT g.id AS place FROM refresh_tokens r JOIN grants g ON g.id = r.grant_id WHERE r.generation > g.generation"
+    "a family has moved on without keeping what was before": (
+        "SELECT id AS place FROM grants WHERE generation > 0 AND family IS NOT NULL AND superseded_digest IS NULL"
     ),
-    "the newest refresh token of a live family is missing": (
-        "SELECT g.id AS place FROM grants g WHERE g.ended_at IS NULL "
-        "AND EXISTS (SELECT 1 FROM refresh_tokens r WHERE r.grant_id = g.id) "
-        "AND NOT EXISTS (SELECT 1 FROM refresh_tokens r WHERE r.grant_id = g.id AND r.generation = g.generation)"
+    "the newest refresh token of a family is missing": (
+        "SELECT id AS place FROM grants WHERE (family IS NULL) <> (refresh_digest IS NULL) OR superseded_digest = refresh_digest"
     ),
     "a code that was never used has bought a refresh token": (
-        "SELECT c.grant_id AS place FROM codes c JOIN refresh_tokens r ON r.grant_id = c.grant_id WHERE c.used_at IS NULL"
+        "SELECT id AS place FROM grants WHERE code_digest IS NOT NULL AND code_used_at IS NULL AND family IS NOT NULL"
     ),
     "an access token has lost its grant": (
         "SELECT t.client_id AS place FROM access_tokens t WHERE t.grant_id IS NOT NULL AND t.revoked_at IS NULL "
         "AND NOT EXISTS (SELECT 1 FROM grants g WHERE g.id = t.grant_id)"
-    ),
-    "a code has lost its grant": (
-        "SELECT grant_id AS place FROM codes c WHERE NOT EXISTS (SELECT 1 FROM grants g WHERE g.id = c.grant_id)"
-    ),
-    "a refresh token has lost its grant": (
-        "SELECT grant_id AS place FROM refresh_tokens r WHERE NOT EXISTS (SELECT 1 FROM grants g WHERE g.id = r.grant_id)"
     ),
     "a session has lost its person": (
         "SELECT id AS place FROM sessions s WHERE NOT EXISTS (SELECT 1 FROM users u WHERE u.id = s.user_id)"
@@ -59,8 +51,9 @@ CHECKS: dict[str, str] = {
 }
 # What is kept of a credential is a SHA-256 (or an HMAC of the same length), and nothing that is longer or shorter.
 DIGESTS = (
-    "client_secrets", "api_token_secrets", "access_tokens", "used_identifiers", "one_time_links", "sessions", "codes",
-    "refresh_tokens", "pushed_requests", "device_codes", "recovery_codes",
+    "client_secrets.digest", "api_token_secrets.digest", "access_tokens.digest", "used_identifiers.digest", "one_time_links.digest",
+    "sessions.digest", "grants.code_digest", "grants.refresh_digest", "grants.superseded_digest", "pushed_requests.digest",
+    "device_codes.digest", "recovery_codes.digest",
 )  # fmt: skip
 
 
@@ -75,10 +68,11 @@ class Flaw:
 def checks() -> Iterator[tuple[str, str]]:
     """Return every check that is one query, as its name and SQL."""
     yield from CHECKS.items()
-    for table in DIGESTS:
+    for name in DIGESTS:
+        table, _, column = name.partition(".")
         yield (
-            f"what is kept of a secret in {table} is no digest",
-            f"SELECT '{table}' AS place FROM {table} WHERE LENGTH(digest) <> 32",  # noqa: S608 - a literal of the table above
+            f"what is kept of a secret in {name} is no digest",
+            f"SELECT '{name}' AS place FROM {table} WHERE LENGTH({column}) <> 32",  # noqa: S608 - a literal of the table above
         )
 
 

@@ -17,18 +17,18 @@ from dataclasses import dataclass
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from watchword.store import faults, migrate
-from watchword.store.chain import Chain
-from watchword.store.database import StorageUnavailable, check_values, drive
+from watchword.store.chain import INSERT_EVENT, Chain, written
+from watchword.store.database import Change, Entry, StorageUnavailable, check_values, drive
 from watchword.store.quiet import QUIET, SINGLE
-from watchword.store.sqlite_transaction import SqliteTransaction, placeholders
+from watchword.store.sqlite_reader import Reader
+from watchword.store.sqlite_transaction import Events, SqliteTransaction, placeholders
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 MAX_BATCH = 256
-LONGEST_TURN = 0.005  # seconds after which `version` looks again within one turn of the event loop
+LONGEST_GATHERING = 0.002  # seconds for which a commit may wait for what comes at the same time
 COUNT_CHANGE = "UPDATE facts SET value = CAST(CAST(value AS INTEGER) + 1 AS TEXT) WHERE name = 'changes'"
-LAST_CHANGE = "SELECT value FROM facts WHERE name = 'changes'"
 STATEMENT_ERRORS = (sqlite3.IntegrityError, sqlite3.ProgrammingError, sqlite3.DataError)
 PRAGMAS = (
     "PRAGMA journal_mode=WAL",
@@ -51,39 +51,14 @@ def create_file(path: str) -> None:
 class _Job:
     """One accepted write and the future that its caller awaits."""
 
-    operation: Callable[..., Awaitable[Any]] | str  # the text of a statement for a row to append
+    operation: Callable[..., Awaitable[Any]] | Change | str  # the text of a statement for a row to append
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
     loop: asyncio.AbstractEventLoop
     future: asyncio.Future[Any]
+    entry: Entry | None = None
     result: Any = None
     error: BaseException | None = None
-
-
-@dataclass(slots=True)
-class _Reader:
-    """A thread's connection for reading, and what it last saw of the database's changes."""
-
-    connection: sqlite3.Connection
-    commits: int = -1
-    version: int = 0
-    until: float = 0.0
-
-    def look(self) -> None:
-        """Notice what any process committed; that holds to the end of this turn of the event loop."""
-        commits = self.connection.execute("PRAGMA data_version").fetchone()[0]
-        if commits != self.commits:
-            self.version = int(self.connection.execute(LAST_CHANGE).fetchone()[0])
-            self.commits = commits
-        with contextlib.suppress(
-            RuntimeError
-        ):  # without an event loop there are no turns: then every call looks
-            asyncio.get_running_loop().call_soon(self.forget)
-            self.until = time.monotonic() + LONGEST_TURN
-
-    def forget(self) -> None:
-        """Look again when asked next."""
-        self.until = 0.0
 
 
 class SqliteDatabase:
@@ -96,12 +71,13 @@ class SqliteDatabase:
         self._audit_key = audit_key
         self._timeout = timeout
         self._queue: queue.SimpleQueue[list[_Job] | None] = queue.SimpleQueue()
-        # What was accepted in this turn of a loop: handed over together, so that one commit holds all of it.
+        # What was accepted in these turns of a loop: handed over together, so that one commit holds all of it.
         self._accepted: dict[asyncio.AbstractEventLoop, list[_Job]] = {}
         self._local = threading.local()
-        self._readers: list[_Reader] = []
+        self._readers: list[Reader] = []
         self._thread: threading.Thread | None = None
         self._chain = Chain()
+        self._events: Events = []  # what the batch in hand records
 
     async def open(self) -> None:
         """Open or create the file, bring its schema up to date and start the writer thread."""
@@ -153,12 +129,12 @@ class SqliteDatabase:
         self._local = threading.local()
         self._writer.close()
 
-    def _reader(self) -> "_Reader":
-        reader: _Reader | None = getattr(self._local, "reader", None)
+    def _reader(self) -> Reader:
+        reader: Reader | None = getattr(self._local, "reader", None)
         if reader is None:
             connection = self._connect()
             connection.execute("PRAGMA query_only=ON")
-            reader = self._local.reader = _Reader(connection)
+            reader = self._local.reader = Reader(connection)
             self._readers.append(reader)
         return reader
 
@@ -179,7 +155,7 @@ class SqliteDatabase:
     ) -> T:
         """Like `read`, for callers that are not coroutines: reading the embedded database never waits."""
         try:
-            return drive(operation(SqliteTransaction(self._reader().connection, None, b""), *args, **kwargs))
+            return drive(operation(SqliteTransaction(self._reader().look(), None, b""), *args, **kwargs))
         except sqlite3.Error as error:
             raise StorageUnavailable(str(error)) from error
 
@@ -190,12 +166,9 @@ class SqliteDatabase:
         request is judged by less than what was committed when it was sent.
         """
         try:
-            reader = self._reader()
-            if time.monotonic() >= reader.until:
-                reader.look()
+            return self._reader().version()
         except sqlite3.Error as error:
             raise StorageUnavailable(str(error)) from error
-        return reader.version
 
     async def write(
         self,
@@ -211,32 +184,43 @@ class SqliteDatabase:
         self._accept(_Job(operation, args, kwargs, loop, future))
         result = await future
         if operation not in QUIET:
-            self._forget()
             faults.reach("cache.moved", operation)
         return result
 
-    def _forget(self) -> None:
-        reader: _Reader | None = getattr(self._local, "reader", None)
-        if reader is not None:
-            reader.forget()
-
-    async def append(self, sql: str, *values: object) -> None:
+    def append(self, sql: str, *values: object) -> asyncio.Future[None]:
         """Insert one row, together with the other rows that are appended at this moment."""
+        return self._submit(sql, values)
+
+    def change(self, change: Change, values: tuple[object, ...], entry: Entry) -> asyncio.Future[bool]:
+        """Make a change and record it, together with the others that are made at this moment."""
+        return self._submit(change, values, entry)
+
+    def _submit(
+        self, statement: Change | str, values: tuple[object, ...], entry: Entry | None = None
+    ) -> asyncio.Future[Any]:
         if self._thread is None:
             raise StorageUnavailable("the database is closed")
         check_values(values)
         loop = asyncio.get_running_loop()
-        future: asyncio.Future[None] = loop.create_future()
-        self._accept(_Job(sql, values, {}, loop, future))
-        await future
+        future: asyncio.Future[Any] = loop.create_future()
+        self._accept(_Job(statement, values, {}, loop, future, entry))
+        return future
 
     def _accept(self, job: _Job) -> None:
         accepted = self._accepted.get(job.loop)
         if accepted is None:
             self._accepted[job.loop] = [job]
-            job.loop.call_soon(self._hand_over, job.loop)
+            job.loop.call_soon(self._gather, job.loop, 0, time.monotonic() + LONGEST_GATHERING)
         else:
             accepted.append(job)
+
+    def _gather(self, loop: asyncio.AbstractEventLoop, known: int, until: float) -> None:
+        """Hand over what was accepted as soon as a turn of the loop brings nothing to go with it."""
+        count = len(self._accepted.get(loop, ()))
+        if known < count < MAX_BATCH and time.monotonic() < until:
+            loop.call_soon(self._gather, loop, count, until)
+        else:
+            self._hand_over(loop)
 
     def _hand_over(self, loop: asyncio.AbstractEventLoop) -> None:
         accepted = self._accepted.pop(loop, None)
@@ -267,18 +251,20 @@ class SqliteDatabase:
 
     def _commit(self, batch: list[_Job]) -> None:
         saved, committing = self._chain.copy(), False
+        self._events = []
         try:
             self._writer.execute("BEGIN IMMEDIATE")
             self._append([job for job in batch if isinstance(job.operation, str)])
-            operations = [job for job in batch if not isinstance(job.operation, str)]
-            for job in operations:
+            named = [job for job in batch if not isinstance(job.operation, str)]
+            for job in named:
                 self._run(job)
-            if any(job.operation not in QUIET for job in operations):
+            self._write_events()
+            if any(job.operation not in QUIET for job in named if not isinstance(job.operation, Change)):
                 self._writer.execute(COUNT_CHANGE)
-            _reach("commit.begun", operations)
+            _reach("commit.begun", named)
             committing = True
             self._writer.execute("COMMIT")
-            _reach("commit.done", operations)
+            _reach("commit.done", named)
         except Exception as error:  # whatever it is, the writer goes on and nobody is left waiting
             # A COMMIT that failed may still be found in the file: then nobody must go on where its chain was before.
             self._chain = Chain() if committing else saved
@@ -321,15 +307,26 @@ class SqliteDatabase:
                     self._insert(sql, [job])
         self._writer.execute("RELEASE rows")
 
+    def _write_events(self) -> None:
+        if self._events:
+            self._writer.executemany(placeholders(INSERT_EVENT), self._events)
+            written(self._events)
+
     def _run(self, job: _Job) -> None:
-        assert not isinstance(job.operation, str)
-        tx = SqliteTransaction(self._writer, self._chain, self._audit_key)
-        saved = self._chain.copy()
-        single = job.operation in SINGLE
+        tx = SqliteTransaction(self._writer, self._chain, self._audit_key, self._events)
+        saved, recorded = self._chain.copy(), len(self._events)
+        single = isinstance(job.operation, Change) or job.operation in SINGLE
         if not single:
             self._writer.execute("SAVEPOINT job")
         try:
-            job.result = drive(job.operation(tx, *job.args, **job.kwargs))
+            if isinstance(job.operation, Change):
+                job.result = drive(_change(tx, job))
+                if not job.result:
+                    self._chain = saved
+                    del self._events[recorded:]
+            else:
+                assert not isinstance(job.operation, str)
+                job.result = drive(job.operation(tx, *job.args, **job.kwargs))
         except BaseException as error:
             if isinstance(error, sqlite3.Error) and not isinstance(error, STATEMENT_ERRORS):
                 raise  # the disk or the file is at fault, not the operation: nothing of the batch may be acknowledged
@@ -337,6 +334,7 @@ class SqliteDatabase:
                 raise  # the fence of a database that was moved away
             job.error = error
             self._chain = saved
+            del self._events[recorded:]
             if not single:
                 self._writer.execute("ROLLBACK TO job")
         if not single:
@@ -348,19 +346,34 @@ class SqliteDatabase:
             by_loop.setdefault(job.loop, []).append(job)
         for loop, jobs in by_loop.items():
             if not loop.is_closed():
-                loop.call_soon_threadsafe(_deliver, jobs)
+                loop.call_soon_threadsafe(self._deliver, jobs)
+
+    def _deliver(self, jobs: list[_Job]) -> None:
+        """Answer those who wait, on their own thread; what they read from here on they read anew."""
+        reader: Reader | None = getattr(self._local, "reader", None)
+        if reader is not None:
+            reader.forget()
+        for job in jobs:
+            if job.future.done():
+                continue  # the caller went away; what it asked for is committed all the same
+            if job.error is not None:
+                job.future.set_exception(job.error)
+            else:
+                job.future.set_result(job.result)
+
+
+async def _change(tx: SqliteTransaction, job: _Job) -> bool:
+    change, entry = job.operation, job.entry
+    assert isinstance(change, Change)
+    assert entry is not None
+    # First the event: once the change has taken effect nothing of it can fail any more.
+    await tx.record(entry.name, actor=entry.actor, target=entry.target, at=entry.at, **entry.data)
+    if await tx.one(change.sql, *job.args) is None:
+        return False
+    faults.reach("change.made", change.name)
+    return True
 
 
 def _reach(step: str, jobs: list[_Job]) -> None:
     for job in jobs:
-        faults.reach(step, job.operation)
-
-
-def _deliver(jobs: list[_Job]) -> None:
-    for job in jobs:
-        if job.future.done():
-            continue  # the caller went away; what it asked for is committed all the same
-        if job.error is not None:
-            job.future.set_exception(job.error)
-        else:
-            job.future.set_result(job.result)
+        faults.reach(step, job.operation.name if isinstance(job.operation, Change) else job.operation)

@@ -6,25 +6,30 @@ Owns neither connections nor commits: who runs the transaction says how it ended
 import sqlite3
 from functools import lru_cache
 
-from watchword.store.chain import Chain, append_event
+from watchword.store.chain import INSERT_EVENT, Chain, next_event, written
 from watchword.store.database import Row, check_values
+
+Events = list[tuple[object, ...]]
 
 
 @lru_cache(maxsize=1024)
 def placeholders(sql: str) -> str:
-    """Return a statement with the placeholders of SQLite."""
-    return sql.replace("$", "?")
+    """Return a statement as SQLite writes it: its placeholders, and no row locks, for there is one writer at a time."""
+    return sql.replace("$", "?").replace(" FOR SHARE", "").replace(" FOR UPDATE", "")
 
 
 class SqliteTransaction:
-    """The statements of one operation on one connection."""
+    """The statements of one operation on one connection; with `events` given, what it records waits there to be written."""
 
-    __slots__ = ("_chain", "_connection", "_key")
+    __slots__ = ("_chain", "_connection", "_events", "_key")
 
-    def __init__(self, connection: sqlite3.Connection, chain: Chain | None, key: bytes) -> None:
+    def __init__(
+        self, connection: sqlite3.Connection, chain: Chain | None, key: bytes, events: Events | None = None
+    ) -> None:
         self._connection = connection
         self._chain = chain
         self._key = key
+        self._events = events
 
     async def one(self, sql: str, *values: object) -> Row | None:
         """Return the first row, or None."""
@@ -50,4 +55,10 @@ class SqliteTransaction:
         chain = self._chain
         if chain is None:
             raise RuntimeError("a read cannot record an event")
-        await append_event(self, chain, self._key, name, actor, target, at, data)
+        row = await next_event(self, chain, self._key, name, actor, target, at, data)
+        if self._events is not None:
+            check_values(row)
+            self._events.append(row)
+            return
+        await self.run(INSERT_EVENT, *row)
+        written([row])

@@ -1,5 +1,8 @@
 """Token status lists at rest: which there are, and what the tokens in them depend on; which of them ended is asked of `ended`."""
 
+import asyncio
+from collections.abc import Awaitable
+
 import msgspec
 
 from watchword.oauth import ended
@@ -61,10 +64,9 @@ async def store_marks(tx: Transaction, marks: StatusMarks) -> None:
         await tx.run(INSERT_MARK, *row)
 
 
-async def append_marks(database: Database, marks: StatusMarks) -> None:
-    """Store what a token depends on; it is durable when this returns."""
-    for row in marks.rows():
-        await database.append(INSERT_MARK, *row)
+def append_marks(database: Database, marks: StatusMarks) -> Awaitable[object]:
+    """Store what a token depends on; it is on its way, and durable when what this returns is awaited."""
+    return asyncio.gather(*[database.append(INSERT_MARK, *row) for row in marks.rows()])
 
 
 async def ended_in(tx: Transaction, list_id: str) -> list[int]:

@@ -6,7 +6,7 @@ import msgspec
 
 from watchword.store import faults
 from watchword.store.database import Database, Transaction
-from watchword.store.statuses import StatusMarks, store_marks
+from watchword.store.statuses import StatusMarks, append_marks, store_marks
 
 
 class AccessToken(msgspec.Struct, frozen=True):
@@ -46,6 +46,13 @@ def insert_access_token(database: Database, digest: bytes, token: AccessToken) -
         token.grant_id,
         token.claims,
     )
+
+
+def append_token(database: Database, row: StoredToken) -> Awaitable[object]:
+    """Store what is to be kept of a new access token; it is on its way, and durable when what this returns is awaited."""
+    if isinstance(row, StatusMarks):
+        return append_marks(database, row)
+    return insert_access_token(database, *row)
 
 
 async def store_token(tx: Transaction, row: StoredToken) -> None:

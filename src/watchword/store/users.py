@@ -25,10 +25,14 @@ class User(msgspec.Struct, frozen=True, kw_only=True):
 COLUMNS = "id, username, email, email_verified_at, display_name, attributes, is_admin, created_at, disabled_at, password_changed_at, valid_from"
 
 
+NAMES = tuple(name.strip() for name in COLUMNS.split(","))
+_decode = msgspec.json.Decoder(dict[str, object]).decode
+
+
 def to_user(row: Row) -> User:
     """Make a User of a row that has all of COLUMNS."""
-    values = {column.strip(): row[column.strip()] for column in COLUMNS.split(",")}
-    values["attributes"] = msgspec.json.decode(values["attributes"], type=dict[str, object])
+    values = {name: row[name] for name in NAMES}
+    values["attributes"] = _decode(values["attributes"])
     values["is_admin"] = bool(values["is_admin"])
     return User(**values)
 

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from watchword.oauth import token_format
 from watchword.oauth.token_format import (
+    ENTROPY_BYTES,
     KINDS,
-    base62,
     digest,
     is_well_formed,
     kind_of,
@@ -19,7 +19,11 @@ from watchword.oauth.token_format import (
     time_mark,
 )
 
-RANDOM = bytes(range(32))
+RANDOM = bytes(range(ENTROPY_BYTES))
+# Bytes of which enough are left when the uneven ones are.
+ENTROPY = st.binary(min_size=ENTROPY_BYTES, max_size=ENTROPY_BYTES).filter(
+    lambda drawn: sum(byte < 248 for byte in drawn) >= 30
+)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -31,7 +35,7 @@ def test_every_kind_is_recognised_and_no_other(kind: str) -> None:
     assert kind_of(token, "wx") is None
 
 
-@given(randomness=st.binary(min_size=32, max_size=32), at=st.integers(0, 35))
+@given(randomness=ENTROPY, at=st.integers(0, 35))
 def test_a_garbled_character_is_noticed(randomness: bytes, at: int) -> None:
     token = make("ww", "a", randomness, "")
     assert is_well_formed(token, "ww", "a")
@@ -40,24 +44,42 @@ def test_a_garbled_character_is_noticed(randomness: bytes, at: int) -> None:
     assert not is_well_formed(token[:place] + other + token[place + 1 :], "ww", "a")
 
 
-@given(randomness=st.binary(min_size=32, max_size=32), now=st.floats(0, 4e9))
+@given(randomness=ENTROPY, now=st.floats(0, 4e9))
 def test_a_time_mark_takes_the_place_of_five_characters_and_of_no_more_randomness(
     randomness: bytes, now: float
 ) -> None:
-    token = make("ww", "o", randomness, time_mark(now))
+    token, whole = make("ww", "o", randomness, time_mark(now)), make("ww", "o", randomness)
     assert is_well_formed(token, "ww", "o")
-    assert len(token) == len(make("ww", "o", randomness))
+    assert len(token) == len(whole)
     assert token[4:9] == time_mark(now)
-    assert token[9:34] == base62(int.from_bytes(randomness, "big") % 62**25, 25)
+    assert token[9:34] == whole[4:29]
     assert 62**25 > 2**148
 
 
+def test_a_refresh_token_shares_the_mark_of_its_family_and_is_else_its_own() -> None:
+    first = make("ww", "r", RANDOM)
+    mark = token_format.family_mark(first)
+    second = make("ww", "r", RANDOM[::-1], mark)
+    assert token_format.family_mark(second) == mark == first[4:12]
+    assert second[12:34] != first[12:34]
+    assert 62 ** (token_format.BODY_LENGTH - token_format.MARK_LENGTH) > 2**128, "RFC 6749 §10.10"
+
+
+def test_no_character_is_likelier_than_another() -> None:
+    drawn = make("ww", "a", bytes(range(30)))[4:34] + make("ww", "a", bytes(range(30, 60)))[4:34]
+    assert set(drawn) == set(token_format.ALPHABET[:60])
+    every = "".join(make("ww", "a", bytes([byte]) * 30)[4] for byte in range(248))
+    assert {every.count(one) for one in token_format.ALPHABET} == {4}
+    with pytest.raises(ValueError, match="randomness"):
+        make("ww", "a", bytes(range(248, 256)) * 40)
+
+
 def test_randomness_cannot_be_traded_for_more_of_a_mark() -> None:
-    assert make("ww", "o", RANDOM, "00000")
+    assert make("ww", "o", RANDOM, "00000000")
     with pytest.raises(ValueError, match="randomness"):
-        make("ww", "o", RANDOM, "000000")
+        make("ww", "o", RANDOM, "000000000")
     with pytest.raises(ValueError, match="randomness"):
-        make("ww", "o", RANDOM[:31])
+        make("ww", "o", RANDOM[:29])
 
 
 def test_marks_sort_as_time_goes_by() -> None:
@@ -66,7 +88,7 @@ def test_marks_sort_as_time_goes_by() -> None:
     assert len(set(marks)) == len(marks)
 
 
-@given(randomness=st.binary(min_size=32, max_size=32))
+@given(randomness=ENTROPY)
 def test_what_is_stored_of_an_access_token_is_its_mark_and_its_hash(randomness: bytes) -> None:
     token = make("ww", "o", randomness, "abcde")
     stored = ordered_digest(token)

@@ -1,0 +1,168 @@
+"""What moves a grant on: its code is redeemed once, its refresh tokens rotate; and what comes of those that were used before.
+
+Each is one statement on the grant's row, whose conditions name the winner of a race. Whoever loses, or presents what is not the newest,
+is dealt with in a transaction that holds the row first. A code or refresh token is known by its digest; a refresh token that is
+neither the newest nor the one before it is known by the mark that its family shares.
+"""
+
+from collections.abc import Awaitable, Mapping
+from dataclasses import dataclass
+
+from watchword.oauth import refresh
+from watchword.oauth.refresh import Family, Limits, Outcome
+from watchword.store.database import Change, Database, Entry, Transaction
+from watchword.store.grants import KEPT, STANDING, Grant, Standing, end_grant, to_standing
+
+OLDER = -1  # the generation of a token of which nothing is kept
+
+
+@dataclass(frozen=True, slots=True)
+class Bought:
+    """What a redemption leaves with a grant: its first refresh token, and what a public client's are bound to."""
+
+    mark: bytes | None = None
+    refresh_digest: bytes | None = None
+    expires_at: int = 0  # of everything that can come of the grant
+    jkt: str | None = None
+    x5t: str | None = None
+
+
+_BUY = "family = $2, refresh_digest = $3, expires_at = $4, jkt = $5, x5t = $6"
+_REDEEM = Change(
+    "redeem_code",
+    f"UPDATE grants SET {_BUY}, code_used_at = $7 WHERE code_digest = $1 AND code_used_at IS NULL "  # noqa: S608 - literals
+    "AND ended_at IS NULL AND code_expires_at > $7 RETURNING code_digest",
+)
+# For a day a code that comes back is still checked against what it was issued for.
+_MOVE_ON = (
+    "generation = generation + 1, superseded_digest = $1, refresh_digest = $2, rotated_at = $3, "
+    "last_used_at = $3, request = CASE WHEN code_expires_at + 86400 < $3 THEN '' ELSE request END"
+)
+_NEWEST = "id = $4 AND refresh_digest = $1 AND ended_at IS NULL RETURNING superseded_digest"
+_ROTATE = Change("rotate_refresh_token", f"UPDATE grants SET {_MOVE_ON} WHERE {_NEWEST}")  # noqa: S608 - literals
+# A token stood in for the mark of its family, which was not known before: see migration 0020.
+_ROTATE_FIRST = Change("rotate_refresh_token", f"UPDATE grants SET {_MOVE_ON}, family = $5 WHERE {_NEWEST}")  # noqa: S608 - literals
+# What the audit trail says of a refresh token that was presented; a rotation records itself.
+EVENTS: Mapping[Outcome, str] = {
+    "replay": "refresh_token.replayed",
+    "burn": "refresh_token.reused",
+    "burned": "refresh_token.refused",
+    "idle": "refresh_token.expired",
+    "ended": "refresh_token.expired",
+}
+
+
+def _bought(bought: Bought) -> tuple[object, ...]:
+    return (
+        bought.mark,
+        bought.refresh_digest,
+        bought.expires_at + KEPT,
+        bought.jkt,
+        bought.x5t,
+    )
+
+
+async def find_code(tx: Transaction, digest: bytes, now: int) -> Standing | None:
+    """Return what a code is for, whatever its state, without using it up."""
+    row = await tx.one(f"{STANDING} WHERE g.code_digest = $2", now, digest)
+    return to_standing(row) if row else None
+
+
+def redeem_code(database: Database, digest: bytes, grant: Grant, bought: Bought, now: int) -> Awaitable[bool]:
+    """Use a code up for what it buys; what this returns yields True for one of all who ever try."""
+    entry = Entry("code.redeemed", grant.client_id, grant.id, now)
+    return database.change(_REDEEM, (digest, *_bought(bought), now), entry)
+
+
+async def refuse_code(tx: Transaction, digest: bytes, now: int) -> str:
+    """Say why a code was not redeemed; one that was used before ends the grant (RFC 6749 §4.1.2)."""
+    held = await tx.one(
+        "SELECT id, client_id, code_used_at, ended_at FROM grants WHERE code_digest = $1 FOR UPDATE", digest
+    )
+    if held is None:
+        return "unknown"
+    if held["code_used_at"] is not None:
+        await tx.record("code.replayed", actor="unknown", target=held["id"], at=now)
+        await end_grant(tx, held["id"], reason="code replayed", actor="system", now=now)
+        return "replayed"
+    reason = "ended" if held["ended_at"] is not None else "expired"
+    await tx.run("UPDATE grants SET code_used_at = $1 WHERE id = $2", now, held["id"])
+    await tx.record("code.refused", actor=held["client_id"], target=held["id"], at=now, reason=reason)
+    return reason
+
+
+async def store_bought(tx: Transaction, grant_id: str, bought: Bought) -> bool:
+    """Store what a redemption leaves with a grant as a part of an operation that decides about it; False when it has ended."""
+    stored = f"UPDATE grants SET {_BUY} WHERE id = $1 AND ended_at IS NULL RETURNING id"  # noqa: S608 - literals
+    return await tx.one(stored, grant_id, *_bought(bought)) is not None
+
+
+async def find_refresh_token(tx: Transaction, mark: bytes, digest: bytes, now: int) -> Standing | None:
+    """Return the grant of a refresh token, whatever its state: by the mark of its family, or by the token that stands in for it."""
+    rows = await tx.all(f"{STANDING} WHERE g.family IN ($2, $3)", now, mark, digest)
+    found = [to_standing(row) for row in rows]
+    # Eight characters may come twice among millions of families, a digest never.
+    exact = [one for one in found if digest in (one.refresh_digest, one.superseded_digest)]
+    return next(iter(exact or found), None)
+
+
+def generation_of(standing: Standing, digest: bytes) -> int:
+    """Return the generation of a presented token of a family."""
+    if digest == standing.refresh_digest:
+        return standing.grant.generation
+    return standing.grant.generation - 1 if digest == standing.superseded_digest else OLDER
+
+
+def family_of(grant: Grant) -> Family:
+    """Return what the rules of rotation need to know."""
+    return Family(grant.generation, grant.started_at, grant.last_used_at, grant.rotated_at, grant.ended_at)
+
+
+def rotate_refresh_token(
+    database: Database,
+    digest: bytes,
+    standing: Standing,
+    *,
+    mark: bytes,
+    successor: bytes,
+    now: int,
+) -> Awaitable[bool]:
+    """Put a successor in the place of a family's newest token; what this returns yields False when it is not the newest any more."""
+    grant = standing.grant
+    data: dict[str, object] = {"generation": grant.generation + 1}
+    entry = Entry("refresh_token.rotated", grant.client_id, grant.id, now, data)
+    values = (digest, successor, now, grant.id)
+    if standing.family == mark:
+        return database.change(_ROTATE, values, entry)
+    return database.change(_ROTATE_FIRST, (*values, mark), entry)
+
+
+async def settle_refresh_token(
+    tx: Transaction, mark: bytes, digest: bytes, limits: Limits, now: int
+) -> Outcome | None:
+    """Decide about a token that is not the newest of a family in order, and do what was decided; None when it is unknown.
+
+    "rotate" says that it is the newest after all: then nothing was done.
+    """
+    standing = await find_refresh_token(tx, mark, digest, now)
+    if standing is None:
+        return None
+    await tx.one("SELECT id FROM grants WHERE id = $1 FOR UPDATE", standing.grant.id)
+    standing = await find_refresh_token(tx, mark, digest, now)  # as it is now that nobody else moves it
+    if standing is None:
+        return None
+    grant, generation = standing.grant, generation_of(standing, digest)
+    outcome = refresh.decide(family_of(grant), generation, limits, now)
+    if outcome == "rotate":
+        return outcome
+    await tx.record(
+        EVENTS[outcome],
+        actor=grant.client_id,
+        target=grant.id,
+        at=now,
+        generation=generation,
+        outcome=outcome,
+    )
+    if outcome == "burn":
+        await end_grant(tx, grant.id, reason="refresh token reused", actor="system", now=now)
+    return outcome

@@ -1,0 +1,52 @@
+"""A thread's connection for reading the embedded database: one look at it for each turn of the event loop.
+
+Theory of operation. Whatever is read in one turn is read from one snapshot, begun in that turn: all that a turn answers had arrived
+before it began, so nothing is judged by less than what was committed when it was sent. It costs the locks and the pages of one
+reading however many requests the turn has. A write that is answered ends the snapshot, so that whoever waited for it sees it. Where
+no event loop runs there are no turns, and every reading looks for itself.
+"""
+
+import asyncio
+import contextlib
+import sqlite3
+import time
+from dataclasses import dataclass
+
+LONGEST_TURN = 0.005  # seconds after which it looks again within one turn
+LAST_CHANGE = "SELECT value FROM facts WHERE name = 'changes'"
+
+
+@dataclass(slots=True)
+class Reader:
+    """A connection, its snapshot, and what it last saw of the changes of all processes."""
+
+    connection: sqlite3.Connection
+    commits: int = -1
+    changes: int = 0
+    until: float = 0.0  # when the snapshot is too old
+
+    def look(self) -> sqlite3.Connection:
+        """Return the connection, in a snapshot of this turn where there are turns."""
+        now = time.monotonic()
+        if now < self.until:
+            return self.connection
+        self.forget()
+        with contextlib.suppress(RuntimeError):
+            asyncio.get_running_loop().call_soon(self.forget)
+            self.connection.execute("BEGIN")
+            self.until = now + LONGEST_TURN
+        return self.connection
+
+    def version(self) -> int:
+        """Return the number of the last change that this turn sees."""
+        commits = self.look().execute("PRAGMA data_version").fetchone()[0]
+        if commits != self.commits:
+            self.changes = int(self.connection.execute(LAST_CHANGE).fetchone()[0])
+            self.commits = commits
+        return self.changes
+
+    def forget(self) -> None:
+        """End the snapshot: the next reading looks again."""
+        self.until = 0.0
+        if self.connection.in_transaction:
+            self.connection.execute("COMMIT")

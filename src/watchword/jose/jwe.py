@@ -1,16 +1,16 @@
 """RFC 7516 and RFC 7518 §4, §5: encrypting for a client's public key, through a library; nothing here decrypts.
 
 Owns which algorithms there are: RSA with OAEP and SHA-256, and elliptic-curve Diffie-Hellman; neither RSAES-PKCS1-v1_5 nor anything
-symmetric. Only servers need this: guards and clients do without the library.
+symmetric. Only servers need this, and of them those whose clients ask for it: the library is loaded with the first encrypted answer.
 """
 
 from collections.abc import Iterable, Mapping
-
-from joserfc import jwe
-from joserfc.errors import JoseError as LibraryError
-from joserfc.jwk import ECKey, OKPKey, RSAKey, import_key
+from typing import TYPE_CHECKING
 
 from watchword.jose.errors import JoseError
+
+if TYPE_CHECKING:
+    from joserfc.jwk import ECKey, OKPKey, RSAKey
 
 ALGORITHMS: dict[str, tuple[str, ...]] = {
     "RSA-OAEP-256": ("RSA",),
@@ -24,8 +24,6 @@ CURVES = ("P-256", "P-384", "P-521", "X25519")
 MIN_RSA_BITS, MAX_RSA_BITS = 2048, 8192
 PUBLIC_MEMBERS = ("kty", "crv", "x", "y", "n", "e")
 OPERATIONS = frozenset({"encrypt", "wrapKey", "deriveKey", "deriveBits"})
-
-_REGISTRY = jwe.JWERegistry(algorithms=[*ALGORITHMS, *ENCODINGS])
 
 
 def find_key(documents: Iterable[Mapping[str, object]], alg: str) -> Mapping[str, object] | None:
@@ -50,7 +48,10 @@ def _fits(document: Mapping[str, object], alg: str) -> bool:
     return True
 
 
-def _read(document: Mapping[str, object]) -> RSAKey | ECKey | OKPKey:
+def _read(document: Mapping[str, object]) -> "RSAKey | ECKey | OKPKey":
+    from joserfc.errors import JoseError as LibraryError
+    from joserfc.jwk import ECKey, OKPKey, RSAKey, import_key
+
     if document.get("kty") != "RSA" and document.get("crv") not in CURVES:
         raise JoseError("key")
     members = {name: document[name] for name in PUBLIC_MEMBERS if name in document}
@@ -72,6 +73,9 @@ def encrypt(
 
     A `cty` of "JWT" says that the payload is one (RFC 7519 §5.2).
     """
+    from joserfc import jwe
+    from joserfc.errors import JoseError as LibraryError
+
     header = {"alg": alg, "enc": enc, "typ": "JWT"}
     kid = document.get("kid")
     if isinstance(kid, str):
@@ -79,6 +83,7 @@ def encrypt(
     if cty is not None:
         header["cty"] = cty
     try:
-        return jwe.encrypt_compact(header, payload, _read(document), registry=_REGISTRY)
+        registry = jwe.JWERegistry(algorithms=[*ALGORITHMS, *ENCODINGS])
+        return jwe.encrypt_compact(header, payload, _read(document), registry=registry)
     except (LibraryError, ValueError):  # a point of small order, which only shows when it is used
         raise JoseError("key") from None

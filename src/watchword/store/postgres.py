@@ -8,10 +8,9 @@ Several hosts may be named in the address; then only a primary is used. A pooler
 """
 
 import asyncio
-import contextlib
 import random
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Concatenate, NoReturn, ParamSpec, TypeVar
 from urllib.parse import urlsplit
 
@@ -32,6 +31,7 @@ from watchword.store.postgres_errors import (
     is_unavailable,
     unavailable,
 )
+from watchword.store.postgres_pool import Connection, Loan, Pool, cut
 from watchword.store.postgres_transaction import Audit, PostgresTransaction
 from watchword.store.quiet import QUIET, SINGLE
 
@@ -67,7 +67,7 @@ class PostgresDatabase:
         self._audit_key = audit_key
         self._timeout = timeout
         self._pool_size = pool_size
-        self._pool: Any = None
+        self._pool: Pool | None = None
         self._chains: list[Chain] = []
         self._tasks: set[asyncio.Task[Any]] = set()
         self._batches = Batches(self._transacted, self._start, POOL_WAIT)
@@ -81,11 +81,9 @@ class PostgresDatabase:
                 await migrate.apply_postgres(connection)
             finally:
                 await connection.close(timeout=self._timeout)
-            self._pool = await asyncpg.create_pool(
-                min_size=0, max_size=self._pool_size, init=_prepare, reset=_keep, **self._options()
-            )
         except OPENING as error:
             raise StorageUnavailable(f"cannot use the PostgreSQL server: {unavailable(error)}") from error
+        self._pool = Pool(self._connect_durably, self._pool_size, POOL_WAIT)
         self._changes.start()
 
     def _options(self) -> dict[str, Any]:
@@ -94,6 +92,8 @@ class PostgresDatabase:
             "dsn": self._address,
             "timeout": self._timeout,
             "command_timeout": self._timeout + 1,
+            "statement_cache_size": 512,
+            "connection_class": Connection,
             "server_settings": {
                 "application_name": "watchword",
                 "statement_timeout": limit,
@@ -109,6 +109,15 @@ class PostgresDatabase:
     async def _connect(self, **changed: Any) -> Any:
         return await asyncpg.connect(**self._options() | changed)
 
+    async def _connect_durably(self) -> Connection:
+        connection: Connection = await self._connect()
+        try:
+            await connection.execute(DURABLE)
+        except BaseException:
+            cut(connection)
+            raise
+        return connection
+
     async def close(self) -> None:
         """Finish what was accepted, announce it, then disconnect."""
         if self._pool is None:
@@ -117,9 +126,7 @@ class PostgresDatabase:
             await asyncio.wait(self._tasks)
         pool, self._pool = self._pool, None
         await self._changes.close()
-        with contextlib.suppress(*FAILURES):
-            await asyncio.wait_for(pool.close(), self._timeout)
-        pool.terminate()
+        await pool.close(self._timeout)
 
     def version(self) -> int:
         """Return a number that moves when another transaction may have changed what was read before.
@@ -129,21 +136,10 @@ class PostgresDatabase:
         """
         return self._changes.version()
 
-    @contextlib.asynccontextmanager
-    async def _acquired(self) -> AsyncIterator[Any]:
+    def _lent(self) -> Loan:
         if self._pool is None:
             raise StorageUnavailable("the database is closed")
-        try:
-            connection = await self._pool.acquire(timeout=POOL_WAIT)
-        except TimeoutError as error:
-            raise StorageUnavailable(f"no database connection was free within {POOL_WAIT:g} s") from error
-        except FAILURES as error:
-            raise unavailable(error) from error
-        try:
-            yield connection
-        finally:
-            with contextlib.suppress(*FAILURES):
-                await self._pool.release(connection, timeout=POOL_WAIT)
+        return self._pool.lend()
 
     async def read(
         self,
@@ -154,7 +150,7 @@ class PostgresDatabase:
         """Run an operation that changes nothing; each of its statements sees the latest committed state."""
 
         async def attempt() -> T:
-            async with self._acquired() as connection:
+            async with self._lent() as connection:
                 try:
                     return await operation(PostgresTransaction(connection, None), *args, **kwargs)
                 except FAILURES as error:
@@ -186,7 +182,7 @@ class PostgresDatabase:
         **kwargs: P.kwargs,
     ) -> T:
         async def attempt() -> T:
-            async with self._acquired() as connection:
+            async with self._lent() as connection:
                 if operation in SINGLE:
                     return await self._single(connection, operation, *args, **kwargs)
                 return await self._transact(connection, operation, *args, **kwargs)
@@ -206,23 +202,23 @@ class PostgresDatabase:
 
     async def _single(
         self,
-        connection: Any,
+        connection: Connection,
         operation: Callable[Concatenate[PostgresTransaction, P], Awaitable[T]],
         *args: P.args,
         **kwargs: P.kwargs,
     ) -> T:
-        with _warnings(connection) as warnings:
-            try:
-                result = await operation(PostgresTransaction(connection, None), *args, **kwargs)
-            except FAILURES as error:
-                await self._fail(connection, error, sent=True)
-        if warnings:
-            raise StorageUnavailable(warnings[0], unknown=True)
+        connection.warnings.clear()
+        try:
+            result = await operation(PostgresTransaction(connection, None), *args, **kwargs)
+        except FAILURES as error:
+            await self._fail(connection, error, sent=True)
+        if connection.warnings:
+            raise StorageUnavailable(connection.warnings[0], unknown=True)
         return result
 
     async def _transact(
         self,
-        connection: Any,
+        connection: Connection,
         operation: Callable[Concatenate[PostgresTransaction, P], Awaitable[T]],
         *args: P.args,
         **kwargs: P.kwargs,
@@ -238,30 +234,31 @@ class PostgresDatabase:
         await self._commit(connection, audit, operation)
         return result
 
-    async def _commit(self, connection: Any, audit: Audit, operation: object) -> None:
-        with _warnings(connection) as warnings:
-            try:
-                faults.reach("commit.begun", operation)
-                status = await connection.execute("COMMIT")
-            except FAILURES as error:
-                if is_definite(error):
-                    audit.rolled_back()
-                await self._fail(connection, error, sent=not is_definite(error))
+    async def _commit(self, connection: Connection, audit: Audit, operation: object) -> None:
+        connection.warnings.clear()
+        try:
+            faults.reach("commit.begun", operation)
+            status = await connection.execute("COMMIT")
+        except FAILURES as error:
+            if is_definite(error):
+                audit.rolled_back()
+            await self._fail(connection, error, sent=not is_definite(error))
         if status != "COMMIT":
             audit.rolled_back()
             raise StorageUnavailable("the database server rolled the transaction back")
-        if warnings:
-            raise StorageUnavailable(warnings[0], unknown=True)
+        # A COMMIT that a standby did not confirm in time is answered with success and a warning.
+        if connection.warnings:
+            raise StorageUnavailable(connection.warnings[0], unknown=True)
         audit.committed()
         faults.reach("commit.done", operation)
 
-    async def _fail(self, connection: Any, error: BaseException, *, sent: bool = False) -> NoReturn:
+    async def _fail(self, connection: Connection, error: BaseException, *, sent: bool = False) -> NoReturn:
         """Raise what a failure means; `sent` when the server may have committed before it."""
         if isinstance(error, TimeoutError):
-            _terminate(connection)
+            cut(connection)
         lost = is_lost(error)
         if lost and self._pool is not None:
-            await self._pool.expire_connections()
+            self._pool.expire()
         if is_conflict(error) or (lost and not sent):
             # A unique value that is there each time is the statement's fault in the end, and not the server's.
             raise _Again(error if is_duplicate(error) else unavailable(error)) from error
@@ -298,41 +295,10 @@ async def _repeated(attempt: Callable[[], Awaitable[T]]) -> T:
         raise again.error from again
 
 
-async def _roll_back(connection: Any, error: BaseException) -> None:
+async def _roll_back(connection: Connection, error: BaseException) -> None:
     if isinstance(error, TimeoutError):
         return  # the connection is given up anyway
     try:
         await connection.execute("ROLLBACK")
     except FAILURES:
-        _terminate(connection)
-
-
-def _terminate(connection: Any) -> None:
-    """Cut a connection; the driver has taken one that was lost out of our hands already."""
-    with contextlib.suppress(asyncpg.InterfaceError):
-        connection.terminate()
-
-
-@contextlib.contextmanager
-def _warnings(connection: Any) -> Iterator[list[str]]:
-    """Collect warnings: a COMMIT that a standby did not confirm in time is answered with success and a warning."""
-    found: list[str] = []
-
-    def note(_connection: object, message: Any) -> None:
-        if getattr(message, "severity_en", None) == "WARNING":
-            found.append(str(message.message))
-
-    connection.add_log_listener(note)
-    try:
-        yield found
-    finally:
-        with contextlib.suppress(asyncpg.InterfaceError):
-            connection.remove_log_listener(note)
-
-
-async def _prepare(connection: Any) -> None:
-    await connection.execute(DURABLE)
-
-
-async def _keep(_connection: Any) -> None:
-    """Nothing of a session is changed by an operation, so nothing needs to be put back."""
+        cut(connection)

@@ -5,6 +5,7 @@ lone row waits for nobody.
 """
 
 import asyncio
+import time
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from watchword.store.postgres_transaction import PostgresTransaction
 
 MAX_BATCH = 256
 MAX_WAITING = 20_000
+LONGEST_GATHERING = 0.002  # seconds for which a batch may wait for what comes at the same time
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +62,7 @@ class Batches:
 
     async def _drain(self, statement: Change | str, queue: deque[_Waiting]) -> None:
         while queue:
+            await _gathered(queue)
             batch = self._take(queue, MAX_BATCH)
             writing = asyncio.create_task(self._together(statement, batch))
             while not (await asyncio.wait({writing}, timeout=self._patience))[0]:
@@ -96,6 +99,14 @@ class Batches:
             known = _insertion(statement) if isinstance(statement, str) else _making(statement)
             self._writes[statement] = known
         return known
+
+
+async def _gathered(queue: deque[_Waiting]) -> None:
+    """Wait until a turn of the loop brings nothing more to go with what waits."""
+    known, until = 0, time.monotonic() + LONGEST_GATHERING
+    while known < len(queue) < MAX_BATCH and time.monotonic() < until:
+        known = len(queue)
+        await asyncio.sleep(0)
 
 
 def _insertion(sql: str) -> Write:

@@ -1,0 +1,169 @@
+"""The connections of one process to PostgreSQL: so many at most, lent one at a time, the one used last first.
+
+The driver's own pool costs three times what a query costs, for things that no operation here needs: nothing of a session is ever
+changed by one, so nothing has to be put back. What was interrupted in the middle is not lent again.
+"""
+
+import asyncio
+import contextlib
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable
+from types import TracebackType
+from typing import Any
+
+import asyncpg  # type: ignore[import-untyped]  # the driver ships no types
+
+from watchword.store.database import StorageUnavailable
+from watchword.store.postgres_errors import FAILURES, unavailable
+
+LONGEST_IDLE = (
+    300.0  # seconds after which something between us and the server may have forgotten a connection
+)
+
+
+class Connection(asyncpg.Connection):  # type: ignore[misc]  # the driver ships no types
+    """A connection that keeps the warnings that came with its last statements, and knows since when it is idle."""
+
+    __slots__ = ("idle_since", "warnings")
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.idle_since = time.monotonic()
+        self.warnings: list[str] = []
+        self.add_log_listener(_note)
+
+
+def _note(connection: Connection, message: Any) -> None:
+    if getattr(message, "severity_en", None) == "WARNING":
+        connection.warnings.append(str(message.message))
+
+
+class Pool:
+    """Connections made by `connect` when they are needed; whoever waits for one longer than `patience` seconds is told."""
+
+    def __init__(self, connect: Callable[[], Awaitable[Connection]], size: int, patience: float) -> None:
+        self._connect = connect
+        self._free = size  # how many more may be made
+        self._patience = patience
+        self._idle: list[Connection] = []
+        self._lent: set[Connection] = set()
+        self._waiting: deque[asyncio.Future[Connection | None]] = deque()
+        self._expired: set[Connection] = set()
+
+    def lend(self) -> "Loan":
+        """Return a context in which a connection is lent; it raises StorageUnavailable when there is none."""
+        return Loan(self)
+
+    async def take(self) -> Connection:
+        """Take a connection, an idle one if there is any."""
+        connection = self._take_idle()
+        if connection is None:
+            try:
+                connection = await asyncio.wait_for(self._wait_or_connect(), self._patience)
+            except TimeoutError as error:
+                reason = f"no database connection was free within {self._patience:g} s"
+                raise StorageUnavailable(reason) from error
+            except FAILURES as error:
+                raise unavailable(error) from error
+        self._lent.add(connection)
+        return connection
+
+    def _take_idle(self) -> Connection | None:
+        while self._idle:
+            connection = self._idle.pop()
+            if not connection.is_closed() and time.monotonic() - connection.idle_since < LONGEST_IDLE:
+                return connection
+            self._discard(connection)
+        return None
+
+    async def _wait_or_connect(self) -> Connection:
+        while not self._free:
+            turn: asyncio.Future[Connection | None] = asyncio.get_running_loop().create_future()
+            self._waiting.append(turn)
+            try:
+                given = await turn
+            except asyncio.CancelledError:
+                if (
+                    turn.done() and not turn.cancelled()
+                ):  # it came at the very moment at which nobody waited any more
+                    self._pass_on(turn.result())
+                raise
+            if given is not None:
+                return given
+        self._free -= 1
+        try:
+            return await self._connect()
+        except BaseException:
+            self._free += 1
+            self._pass_on(None)
+            raise
+
+    def give_back(self, connection: Connection, *, whole: bool) -> None:
+        """Take a connection back; what is not whole any more is closed."""
+        self._lent.discard(connection)
+        if whole and not connection.is_closed() and connection not in self._expired:
+            connection.idle_since = time.monotonic()
+            self._pass_on(connection)
+        else:
+            self._discard(connection)
+
+    def _pass_on(self, connection: Connection | None) -> None:
+        """Give a connection, or leave to make one, to who has waited longest."""
+        while self._waiting:
+            turn = self._waiting.popleft()
+            if not turn.done():
+                turn.set_result(connection)
+                return
+        if connection is not None:
+            self._idle.append(connection)
+
+    def _discard(self, connection: Connection) -> None:
+        self._expired.discard(connection)
+        cut(connection)
+        self._free += 1
+        self._pass_on(None)
+
+    def expire(self) -> None:
+        """Lend no connection again that there is now: they may lead to a server that is none any more."""
+        idle, self._idle = self._idle, []
+        for connection in idle:
+            self._discard(connection)
+        self._expired |= self._lent
+
+    async def close(self, timeout: float) -> None:
+        """Part from the server in good order where it answers in time; else cut the connections."""
+        idle, self._idle = self._idle, []
+        with contextlib.suppress(*FAILURES):
+            await asyncio.wait_for(
+                asyncio.gather(*(connection.close() for connection in idle), return_exceptions=True), timeout
+            )
+        for connection in (*idle, *self._lent):
+            cut(connection)
+
+
+class Loan:
+    """The time for which a connection is lent."""
+
+    __slots__ = ("_connection", "_pool")
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+        self._connection: Connection | None = None
+
+    async def __aenter__(self) -> Connection:
+        self._connection = await self._pool.take()
+        return self._connection
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
+    ) -> None:
+        assert self._connection is not None
+        whole = kind is None or not issubclass(kind, asyncio.CancelledError | TimeoutError)
+        self._pool.give_back(self._connection, whole=whole)
+
+
+def cut(connection: Connection) -> None:
+    """Cut a connection; the driver may have taken one that was lost out of our hands already."""
+    with contextlib.suppress(*FAILURES):
+        connection.terminate()

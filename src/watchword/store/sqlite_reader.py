@@ -24,6 +24,7 @@ class Reader:
     commits: int = -1
     changes: int = 0
     until: float = 0.0  # when the snapshot is too old
+    known: bool = False  # whether `changes` is that of the snapshot
 
     def look(self) -> sqlite3.Connection:
         """Return the connection, in a snapshot of this turn where there are turns."""
@@ -39,14 +40,17 @@ class Reader:
 
     def version(self) -> int:
         """Return the number of the last change that this turn sees."""
-        commits = self.look().execute("PRAGMA data_version").fetchone()[0]
-        if commits != self.commits:
-            self.changes = int(self.connection.execute(LAST_CHANGE).fetchone()[0])
-            self.commits = commits
+        connection = self.look()
+        if not self.known:
+            commits = connection.execute("PRAGMA data_version").fetchone()[0]
+            if commits != self.commits:
+                self.changes = int(connection.execute(LAST_CHANGE).fetchone()[0])
+                self.commits = commits
+            self.known = connection.in_transaction
         return self.changes
 
     def forget(self) -> None:
         """End the snapshot: the next reading looks again."""
-        self.until = 0.0
+        self.until, self.known = 0.0, False
         if self.connection.in_transaction:
             self.connection.execute("COMMIT")

@@ -401,14 +401,13 @@ async def test_ck_01_a_clock_that_jumps_gives_nothing_life_and_breaks_nothing(pa
 
 
 async def test_ck_01_a_code_used_before_a_step_back_stays_used(pair: Pair) -> None:
-    a, b = pair
+    a, _ = pair
     client = await register(a)
     answer = await obtain_code(a, client)
     assert (await redeem(a, client, answer["code"])).status_code == 200
     for server in pair:
         server.clock.advance(-600)
         assert (await redeem(server, client, answer["code"])).json()["error"] == "invalid_grant"
-    assert b.clock() == a.clock()
 
 
 @pytest.mark.parametrize("apart", [5, -5, 30, -30], ids=lambda apart: f"{apart} s apart")

@@ -65,6 +65,8 @@ async def test_ad_01_an_escaped_slash_separates_nothing(server: Server, path: st
     admin = await server.token(scope="watchword:admin")
     assert (await server.http.get("/api/v1/clients", headers=bearer(admin))).status_code == 200
     assert (await server.http.get(path, headers=bearer(admin))).status_code == 404
+    for traversal in ("/assets/..%2F..%2Fapp.py", "/status-lists/..%2Fx", "/api/v1/tokens/..%2Fself"):
+        assert (await server.http.get(traversal, headers=bearer(admin))).status_code == 404
 
 
 async def test_ad_07_a_client_by_document_is_switched_off_like_any_other(

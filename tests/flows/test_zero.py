@@ -15,7 +15,7 @@ from tests.flows.conftest import Stored
 from tests.flows.test_first_sign_in import PASSWORD, csrf_of
 from tests.flows.test_people import EMAIL, another, make
 
-from watchword.flows import accounts, identities
+from watchword.flows import account_changes, accounts, identities
 from watchword.jose import jwk, jwt
 from watchword.jose.jwk import Key
 from watchword.oauth.errors import OAuthError
@@ -121,6 +121,24 @@ async def test_a_proof_becomes_a_token_bound_to_the_key_of_its_channel(server: S
     assert said["sub"] == holder.owner_id
     assert said["cnf"] == {"jkt": key.thumbprint}
     assert said["amr"] == ["pop"]
+
+
+async def test_ad_07_a_token_of_a_disabled_person_stays_dead(server: Server) -> None:
+    ada, client_id, key = await make_user(server), await public_client(server), jwk.generate("ES256")
+    holder = await make_holder(server, ("user", ada.id))
+    judge = await server.client(scope="introspect")
+    before = (await token(holder, client_id, key)).json()["access_token"]
+
+    async def is_alive(access_token: str) -> bool:
+        return bool((await server.post("/introspect", judge, token=access_token)).json()["active"])
+
+    assert await is_alive(before)
+    server.clock.advance(1)
+    await account_changes.set_disabled(server.runtime, ada, True, actor="test")
+    assert not await is_alive(before)
+    await account_changes.set_disabled(server.runtime, ada, False, actor="test")
+    assert not await is_alive(before)
+    assert await is_alive((await token(holder, client_id, key)).json()["access_token"])
 
 
 async def test_a_client_authenticates_with_its_identity(server: Server) -> None:

@@ -122,7 +122,12 @@ async def set_disabled(tx: Transaction, user_id: str, disabled: bool, *, actor: 
     if disabled and await is_last_admin(tx, user_id):
         return "last"
     row = await tx.one(
-        "UPDATE users SET disabled_at = $1 WHERE id = $2 RETURNING id", now if disabled else None, user_id
+        # What was issued before and came from no grant must not come alive with the account either.
+        "UPDATE users SET disabled_at = $1, valid_from = CASE WHEN $2 = 1 THEN $3 ELSE valid_from END WHERE id = $4 RETURNING id",
+        now if disabled else None,
+        int(disabled),
+        now,
+        user_id,
     )
     if row is None:
         return "unknown"

@@ -5,6 +5,8 @@ from typing import Any
 import pytest
 from tests.fixtures.servers import Server, basic
 
+from watchword.flows.client_auth import ASSERTION_TYPE
+from watchword.jose.jwk import b64encode
 from watchword.operation import BASE
 from watchword.routes import OPERATIONS, ROUTES
 
@@ -40,9 +42,12 @@ HEADERS = {
     "TE-10 spaces": "Basic    ",
     "TE-10 not ASCII": "Basic \u00e9\u00e9",
 }
+# Each quotation mark begins a string that goes on to the end: a reader that looked anew from each would take minutes.
+UNCLOSED = b'"' + b'\\"' * 120_000 + b"[" * 20
 HOSTILE_JSON = {
     "HT-05 100,000 deep": b"[" * 100_000,
     "HT-05 a million digits": b'{"name":' + b"1" * 1_000_000 + b"}",
+    "HT-05 a string that nobody closes": UNCLOSED,
     "HT-05 duplicate members": b'{"name":"a","name":"b"}',
     "HT-05 NaN": b'{"name":NaN}',
     "DC-04 lone surrogate": b'{"name":"\\ud800"}',
@@ -121,6 +126,20 @@ async def test_hostile_json_is_refused(server: Server, operation: Any, name: str
     answer = await server.http.request(operation.method, path, content=HOSTILE_JSON[name], headers=headers)
     assert 400 <= answer.status_code < 500, answer.text[:200]
     assert answer.json()["error"]
+    await still_serves(server)
+
+
+async def test_ht_05_what_a_stranger_sends_is_looked_at_once(server: Server) -> None:
+    challenge = await server.http.post("/zero/challenge", content=b'{"purpose":"sign-in"}', headers=JSON)
+    assert challenge.status_code == 200
+    for path in ("/zero/challenge", "/zero/renew", "/zero/revoke"):
+        answer = await server.http.post(path, content=UNCLOSED, headers=JSON)
+        assert answer.status_code == 400, path
+    header = b64encode(b'{"alg":"ES256"}')
+    for _ in range(20):  # read before anybody's key is looked at
+        token = f"{header}.{b64encode(UNCLOSED[:5_900] + b'[' * 20)}.AA"
+        form = {"client_assertion_type": ASSERTION_TYPE, "client_assertion": token, "token": "x"}
+        assert (await server.http.post("/revoke", data=form)).status_code == 401
     await still_serves(server)
 
 

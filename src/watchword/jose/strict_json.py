@@ -15,7 +15,8 @@ MAX_BYTES = 1024 * 1024
 MAX_DEPTH = 16
 MAX_INTEGER = 2**63
 
-_STRUCTURE = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[\]{}]', re.DOTALL)
+# A string that nobody closes goes on to the end: what is looked at once is not looked at again from the next quotation mark on.
+_STRUCTURE = re.compile(rb'"(?:[^"\\]++|\\.)*+"?|[\[\]{}]', re.DOTALL)
 _DIGITS = re.compile(r"-?\d{1,19}")
 
 

@@ -11,6 +11,7 @@ from watchword.guard.issuer import Local
 from watchword.guard.mcp import resource_guard
 from watchword.guard.policy import Refused
 from watchword.guard.resource import check_resource
+from watchword.guard.trusted import check_names
 
 with needing("fastmcp", "fastmcp"):
     from fastmcp.server.auth import AccessToken, RemoteAuthProvider, TokenVerificationError, TokenVerifier
@@ -25,6 +26,7 @@ class _Verifier(TokenVerifier):
     """FastMCP's `TokenVerifier`, answered by a guard that is made when the server's address is known."""
 
     def __init__(self, issuer: str | Local, scopes: Sequence[str]) -> None:
+        check_names("scopes", scopes)
         super().__init__(required_scopes=list(scopes))
         self._issuer = issuer
         self._verifier: GuardVerifier | None = None

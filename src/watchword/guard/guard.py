@@ -8,6 +8,7 @@ that brought it, and costs two look-ups and the question whether it still stands
 import dataclasses
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import get_args
 
 from watchword.guard import background, cookies, transport
 from watchword.guard import replays as replays_
@@ -18,7 +19,7 @@ from watchword.guard.presented import Presented
 from watchword.guard.principal import Principal
 from watchword.guard.replays import Replays
 from watchword.guard.resource import metadata_address
-from watchword.guard.trusted import Trusted, from_environment
+from watchword.guard.trusted import Trusted, check_names, from_environment
 from watchword.guard.verifier import (
     Invalid,
     Known,
@@ -39,6 +40,11 @@ __all__ = ["Guard", "Presented"]
 
 AnyVerifier = Verifier | LocalVerifier
 AnyIssuer = str | Local | Trusted
+
+
+def _check_choice(option: str, given: str, known: tuple[str, ...]) -> None:
+    if given not in known:  # a slip must not switch a protection off
+        raise ValueError(f"{option}: one of {', '.join(known)}, not {given!r}")
 
 
 class Guard:
@@ -88,6 +94,15 @@ class Guard:
             from_environment(one, client_id, client_secret) if isinstance(one, str) else one
             for one in ([issuer] if isinstance(issuer, str) or not isinstance(issuer, Sequence) else issuer)
         ]
+        if not given or not all(hasattr(one, "issuer") for one in given):
+            raise ValueError("issuer: the address of an authorization server, a Trusted, or a list of these")
+        _check_choice("plain_http", plain_http, get_args(transport.PlainHttp))
+        _check_choice("when_silent", when_silent, get_args(WhenSilent))
+        check_names("sessions", () if sessions is None else sessions)
+        if audience == "":
+            raise ValueError(
+                "audience is empty: name the API, or leave it out where it has the issuer's name"
+            )
         self.issuer = given[0].issuer
         self.audience = audience or self.issuer
         self.resource_metadata = resource_metadata

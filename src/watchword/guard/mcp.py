@@ -15,6 +15,7 @@ from watchword.guard.issuer import Local
 from watchword.guard.policy import Policy, Refused
 from watchword.guard.principal import Principal
 from watchword.guard.resource import check_resource, metadata, metadata_address
+from watchword.guard.trusted import check_names
 
 CORS = (
     (b"access-control-allow-origin", b"*"),
@@ -51,6 +52,7 @@ class McpGuard:
         scopes: Sequence[str] = (),
         name: str = "",
     ) -> None:
+        check_names("scopes", scopes)
         self._app = app
         self.guard = resource_guard(issuer, resource)
         self._policy = Policy(scopes=tuple(scopes))

@@ -14,6 +14,7 @@ from watchword.guard.issuer import Local
 from watchword.guard.mcp import McpGuard, resource_guard
 from watchword.guard.policy import Refused
 from watchword.guard.principal import Principal
+from watchword.guard.trusted import check_names
 
 with needing("mcp", "mcp"):
     from mcp.server.auth.middleware.auth_context import AuthContextMiddleware
@@ -64,6 +65,7 @@ def access_token(principal: Principal, token: str, resource: str) -> AccessToken
 
 def mcp_auth(issuer: str | Local | Guard, *, resource: str, scopes: Sequence[str] = ()) -> McpAuth:
     """Return the arguments of `MCPServer(name, **mcp_auth(…))` for tokens of an issuer that are meant for this server."""
+    check_names("scopes", scopes)
     guard = resource_guard(issuer, resource)
     # As texts: the model then keeps the addresses letter by letter, where a parsed one has gained a slash.
     settings = AuthSettings.model_validate(

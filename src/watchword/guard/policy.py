@@ -2,8 +2,10 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import get_args
 
 from watchword.guard.principal import Kind, Principal
+from watchword.guard.trusted import check_names
 from watchword.oauth.bearer import challenge
 
 
@@ -43,6 +45,16 @@ class Policy:
     max_age: int | None = None
     bound: bool = False
     predicate: Callable[[Principal], bool] | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("scopes", "any_scopes", "audience", "kinds", "acr"):
+            check_names(name, getattr(self, name))
+        if unknown := set(self.kinds) - set(get_args(Kind)):
+            raise ValueError(
+                f"kinds: name some of {', '.join(get_args(Kind))}, not {', '.join(sorted(unknown))}"
+            )
+        if self.max_age is not None and self.max_age < 0:
+            raise ValueError("max_age is a number of seconds, not below 0")
 
 
 OPEN = Policy()

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Protocol
 from urllib.parse import urlsplit
 
-from watchword.guard.trusted import check_issuer
+from watchword.guard.trusted import check_issuer, check_names
 
 WELL_KNOWN = "/.well-known/oauth-protected-resource"
 CONTENT_TYPE = "application/json"
@@ -36,6 +36,7 @@ class Metadata:
         self._resource = check_resource(guard.audience)
         guard.publish_metadata()
         self._guard = guard
+        check_names("scopes", scopes)
         self._scopes = tuple(scopes)
         self._name = name
         self.path = urlsplit(metadata_address(self._resource)).path

@@ -2,6 +2,7 @@
 
 import ipaddress
 import os
+from collections.abc import Collection
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -31,6 +32,8 @@ class Trusted:
 
     def __post_init__(self) -> None:
         check_issuer(self.issuer)
+        for name in ("algorithms", "types", "opaque_prefixes"):
+            check_names(name, getattr(self, name))
         unknown = sorted(set(self.algorithms) - set(ALGORITHMS))
         if unknown or not self.algorithms:
             raise ValueError(
@@ -55,6 +58,13 @@ def from_environment(issuer: str, client_id: str | None, client_secret: str | No
         client_id=client_id or os.environ.get("WATCHWORD_CLIENT_ID"),
         client_secret=client_secret or os.environ.get("WATCHWORD_CLIENT_SECRET"),
     )
+
+
+def check_names(field: str, given: object) -> None:
+    """Raise ValueError unless a value is a collection of names: a text would be taken for its characters, or for its parts."""
+    names = tuple(given) if isinstance(given, Collection) and not isinstance(given, str) else ("",)
+    if not all(isinstance(one, str) and one and " " not in one for one in names):
+        raise ValueError(f'{field}: name each by itself, such as {field}=("one", "two"), not {given!r}')
 
 
 def check_issuer(address: str) -> None:

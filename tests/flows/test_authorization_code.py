@@ -14,7 +14,7 @@ from tests.flows.test_first_sign_in import PASSWORD, csrf_of
 from watchword.flows import accounts
 from watchword.flows.client_registry import Registered
 from watchword.jose import jwk, jwt
-from watchword.oauth import pkce
+from watchword.oauth import pkce, token_format
 from watchword.store.database import Transaction
 
 REDIRECT = "https://app.example.com/cb"
@@ -311,6 +311,47 @@ async def test_a_replay_after_the_grace_burns_the_family(server: Server) -> None
     server.clock.advance(11)
     assert (await refresh(server, client, first)).json()["error"] == "invalid_grant"
     assert (await refresh(server, client, second)).json()["error"] == "invalid_grant"
+
+
+async def test_a_token_that_was_used_long_ago_burns_the_family_although_nothing_is_kept_of_it(
+    server: Server,
+) -> None:
+    client = await register(server)
+    tokens = [
+        (await redeem(server, client, (await obtain_code(server, client))["code"])).json()["refresh_token"]
+    ]
+    for _ in range(8):
+        tokens.append((await refresh(server, client, tokens[-1])).json()["refresh_token"])
+    assert len(set(tokens)) == 9
+    assert (await refresh(server, client, tokens[1])).json()["error"] == "invalid_grant"
+    assert (await refresh(server, client, tokens[-1])).json()["error"] == "invalid_grant"
+
+
+async def test_a_made_up_token_with_the_mark_of_a_family_burns_nothing(server: Server) -> None:
+    client = await register(server)
+    token = (await redeem(server, client, (await obtain_code(server, client))["code"])).json()[
+        "refresh_token"
+    ]
+    second = (await refresh(server, client, token)).json()["refresh_token"]
+    mark = token_format.family_mark(token)
+    assert token_format.family_mark(second) == mark
+    for n in range(20):
+        made_up = token_format.make("ww", "r", bytes([n]) * 48, mark)
+        assert (await refresh(server, client, made_up)).json()["error"] == "invalid_grant"
+        assert (await server.post("/revoke", client, token=made_up)).status_code == 200
+    assert (await refresh(server, client, second)).status_code == 200
+
+
+async def test_an_old_token_of_a_family_revokes_it(server: Server) -> None:
+    client = await register(server)
+    token = (await redeem(server, client, (await obtain_code(server, client))["code"])).json()[
+        "refresh_token"
+    ]
+    newest = token
+    for _ in range(3):
+        newest = (await refresh(server, client, newest)).json()["refresh_token"]
+    assert (await server.post("/revoke", client, token=token)).status_code == 200
+    assert (await refresh(server, client, newest)).json()["error"] == "invalid_grant"
 
 
 async def test_rt_05_twenty_refreshes_at_once_leave_one_descendant(server: Server) -> None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from watchword.flows import detail_types, id_tokens, minting
+from watchword.flows import detail_types, id_tokens, minting, refresh_tokens
 from watchword.flows.binding import Binding
 from watchword.flows.minting import AccessGrant, Minted
 from watchword.flows.runtime import Runtime
@@ -158,7 +158,7 @@ def stored(runtime: Runtime, issued: Issued) -> Stored:
 
 def buy(runtime: Runtime, client: Client, grant: Grant, binding: Binding) -> tuple[str | None, Bought]:
     """Return the first refresh token of a grant, None where the client may have none, and what is kept of it."""
-    token = runtime.new_secret("r") if client.may("refresh_token") else None
+    token = refresh_tokens.first(runtime) if client.may("refresh_token") else None
     lasts = runtime.settings.refresh_token_lifetime if token else minting.lifetime_of(runtime, client)
     bought = Bought(
         mark=token_format.family_mark(token).encode() if token else None,

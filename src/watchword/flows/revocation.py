@@ -2,12 +2,12 @@
 
 from collections.abc import Mapping
 
-from watchword.flows import introspection
+from watchword.flows import introspection, refresh_tokens
 from watchword.flows.runtime import Runtime
 from watchword.jose import JoseError
 from watchword.oauth import ended, status_list, token_format
 from watchword.oauth.clients import Client
-from watchword.store import api_tokens, grants, redemption, tokens
+from watchword.store import api_tokens, grants, tokens
 from watchword.store.statuses import StatusMarks
 
 
@@ -33,8 +33,8 @@ async def revoke(runtime: Runtime, client: Client, token: str) -> None:
 
 async def _refresh_token(runtime: Runtime, client: Client, token: str) -> None:
     # §2.1: the grant ends, and with it the access tokens that it gave
-    mark, digest = token_format.family_mark(token).encode(), token_format.digest(token)
-    found = await runtime.database.read(redemption.find_refresh_token, mark, digest, runtime.now())
+    shown = refresh_tokens.read(runtime, token)
+    found = await refresh_tokens.find(runtime, shown) if shown is not None else None
     if found is not None and found.grant.client_id == client.client_id:
         await runtime.database.write(
             grants.end_grant, found.grant.id, reason="revoked", actor=client.client_id, now=runtime.now()

@@ -3,7 +3,6 @@
 One value, made by the composition root and passed down; nothing here reaches for it globally.
 """
 
-import hashlib
 import os
 import time
 from collections.abc import Callable
@@ -72,16 +71,10 @@ class Runtime:
         """Return the time in Unix seconds."""
         return int(self.clock())
 
-    def new_secret(self, kind: str, start: str = "") -> str:
-        """Return a fresh credential of a kind of `token_format.KINDS`; `start` is what it must begin with."""
-        if kind == "o":
-            start = token_format.time_mark(self.clock())
+    def new_secret(self, kind: str) -> str:
+        """Return a fresh credential of a kind of `token_format.KINDS`."""
+        start = token_format.time_mark(self.clock()) if kind == "o" else ""
         return token_format.make(self.settings.brand, kind, os.urandom(token_format.ENTROPY_BYTES), start)
-
-    def derived_secret(self, kind: str, purpose: str, secret: str, start: str = "") -> str:
-        """Return the credential that belongs to another one: always the same, and known to nobody without that and the master key."""
-        derived = hashlib.blake2b(secret.encode(), key=self.master.derive(purpose)).digest()  # RFC 7693 §2.5
-        return token_format.make(self.settings.brand, kind, derived, start)
 
     def remember(self, key: Any, version: int, value: Any) -> None:
         """Keep a decoded row for as long as the database does not change; the cache is bounded."""

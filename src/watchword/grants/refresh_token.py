@@ -5,11 +5,11 @@ honest race gets the very same one, and nobody gets any who has only the one or 
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
-from watchword.flows import issuing
+from watchword.flows import issuing, refresh_tokens
 from watchword.flows.binding import Binding
 from watchword.flows.issuing import Issued
+from watchword.flows.refresh_tokens import Presented
 from watchword.flows.runtime import Runtime
 from watchword.oauth import refresh, token_format
 from watchword.oauth.clients import Client
@@ -19,30 +19,10 @@ from watchword.oauth.refresh import Limits
 from watchword.store import redemption as store
 from watchword.store.grants import Grant, Standing
 
-PURPOSE = "refresh successor"
-
-
-@dataclass(frozen=True, slots=True)
-class Presented:
-    """A refresh token as it was presented: its text, what its family is known by, and what it is known by itself."""
-
-    token: str
-    mark: bytes
-    digest: bytes
-
-    @classmethod
-    def of(cls, token: str) -> "Presented":
-        """Read a token, whatever it is."""
-        return cls(token, token_format.family_mark(token).encode(), token_format.digest(token))
-
 
 def _limits(runtime: Runtime) -> Limits:
     settings = runtime.settings
     return Limits(settings.refresh_token_idle, settings.refresh_token_lifetime, settings.refresh_token_grace)
-
-
-def _successor_of(runtime: Runtime, token: str) -> str:
-    return runtime.derived_secret("r", PURPOSE, token, token_format.family_mark(token))
 
 
 def _unknown() -> OAuthError:
@@ -65,10 +45,10 @@ async def handle(
     runtime: Runtime, client: Client, form: Parameters, binding: Binding
 ) -> Mapping[str, object]:
     """Rotate a refresh token, or hand out its successor once more, or end the family: as the state machine says."""
-    shown = Presented.of(form.require("refresh_token"))
-    if token_format.kind_of(shown.token, runtime.settings.brand) != "r":
+    shown = refresh_tokens.read(runtime, form.require("refresh_token"))
+    if shown is None:
         raise _unknown()
-    standing = await runtime.database.read(store.find_refresh_token, shown.mark, shown.digest, runtime.now())
+    standing = await refresh_tokens.find(runtime, shown)
     if standing is None:
         raise _unknown()
     decide(client, standing.grant, binding)
@@ -84,7 +64,7 @@ async def _successor(runtime: Runtime, shown: Presented, standing: Standing, iss
         return await _settled(runtime, shown)
     async with issuing.stored(runtime, issued):
         if outcome == "rotate":
-            successor = _successor_of(runtime, shown.token)
+            successor = refresh_tokens.successor(runtime, shown.token)
             rotating = store.rotate_refresh_token(
                 runtime.database,
                 shown.digest,
@@ -109,4 +89,4 @@ async def _settled(runtime: Runtime, shown: Presented) -> str:
         raise refused
     if settled != "replay":
         raise _unknown()
-    return _successor_of(runtime, shown.token)
+    return refresh_tokens.successor(runtime, shown.token)

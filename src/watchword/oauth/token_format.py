@@ -9,11 +9,13 @@ of them costs a page of its own. Their first five characters are therefore the t
 their holders anyway, and come first in the key that they are stored under; the others carry 148 bits.
 
 All refresh tokens of one family begin with the same eight characters, its *mark*, so that one that was used up long ago is known for
-what it is although nothing is kept of it; the others carry 130 bits, and nobody who knows the mark can guess them.
+what it is although nothing is kept of it. Their last eight are a *seal*: a keyed hash of the others, by which the server tells one
+that it made from one that somebody made up. Nobody who knows the mark can guess the twenty-two others, which carry 130 bits.
 This module owns the text; what a token may do is kept by the store under its hash.
 """
 
 import hashlib
+import hmac
 import re
 from functools import lru_cache
 from zlib import crc32
@@ -39,6 +41,7 @@ KINDS: dict[str, str] = {
 
 TIME_LENGTH = 5
 MARK_LENGTH = 8
+SEAL_LENGTH = 8
 TIME_STEPS = (
     100  # a second; the mark begins anew after a hundred days, and nothing but the order of rows hangs on it
 )
@@ -73,11 +76,34 @@ def make(brand: str, kind: str, randomness: bytes, start: str = "") -> str:
 
     `ENTROPY_BYTES` are enough but once in 2^50 times: raise ValueError when they are not. `start` takes the place of its first characters: none, a `time_mark`, or the mark of a family.
     """
-    drawn = randomness.translate(_CHARACTERS, _UNEVEN).decode("ascii")
-    body = (start + drawn)[:BODY_LENGTH]
-    if kind not in KINDS or len(start) > MARK_LENGTH or len(body) < BODY_LENGTH:
-        raise ValueError("unknown kind of token, or too little randomness")
+    body = _draw(kind, randomness, start, BODY_LENGTH)
     return f"{brand}{kind}_{body}{checksum(body)}"
+
+
+def make_sealed(brand: str, kind: str, randomness: bytes, key: bytes, mark: str = "") -> str:
+    """Make the text of a credential that ends with a seal under a 32-byte key; `mark` is what it begins with. Raise as `make`."""
+    body = _draw(kind, randomness, mark, BODY_LENGTH - SEAL_LENGTH)
+    body += _seal(body, key)
+    return f"{brand}{kind}_{body}{checksum(body)}"
+
+
+def _draw(kind: str, randomness: bytes, start: str, length: int) -> str:
+    drawn = (start + randomness.translate(_CHARACTERS, _UNEVEN).decode("ascii"))[:length]
+    if kind not in KINDS or len(start) > MARK_LENGTH or len(drawn) < length:
+        raise ValueError("unknown kind of token, or too little randomness")
+    return drawn
+
+
+def is_sealed(token: str, key: bytes) -> bool:
+    """Whether a well-formed credential ends with the seal that belongs to it."""
+    end = len(token) - CHECKSUM_LENGTH
+    start, seal = token[end - BODY_LENGTH : end - SEAL_LENGTH], token[end - SEAL_LENGTH : end]
+    return hmac.compare_digest(_seal(start, key).encode(), seal.encode("utf-8", "surrogatepass"))
+
+
+def _seal(text: str, key: bytes) -> str:
+    hashed = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), key=key).digest()  # RFC 7693 §2.5
+    return hashed.translate(_CHARACTERS, _UNEVEN)[:SEAL_LENGTH].decode("ascii")
 
 
 def time_mark(now: float) -> str:

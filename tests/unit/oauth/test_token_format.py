@@ -65,6 +65,20 @@ def test_a_refresh_token_shares_the_mark_of_its_family_and_is_else_its_own() -> 
     assert 62 ** (token_format.BODY_LENGTH - token_format.MARK_LENGTH) > 2**128, "RFC 6749 §10.10"
 
 
+def test_a_seal_tells_what_was_made_from_what_was_made_up() -> None:
+    key, other = bytes(32), bytes(31) + b"1"
+    token = token_format.make_sealed("ww", "r", RANDOM, key, "markmark")
+    assert is_well_formed(token, "ww", "r")
+    assert token_format.family_mark(token) == "markmark"
+    assert token_format.is_sealed(token, key)
+    assert not token_format.is_sealed(token, other)
+    made_up = make("ww", "r", RANDOM[::-1], "markmark")
+    assert not token_format.is_sealed(made_up, key)
+    for place in range(4, 34):
+        changed = token[:place] + ("1" if token[place] != "1" else "2") + token[place + 1 :]
+        assert not token_format.is_sealed(changed, key)
+
+
 def test_no_character_is_likelier_than_another() -> None:
     drawn = make("ww", "a", bytes(range(30)))[4:34] + make("ww", "a", bytes(range(30, 60)))[4:34]
     assert set(drawn) == set(token_format.ALPHABET[:60])

@@ -108,6 +108,12 @@ def test_a_sound_server_has_nothing_broken(live: Live, twisted: tuple[str, Twist
         }
 
 
+def test_a_slash_that_was_typed_too_much_is_the_clients_to_take_away(live: Live) -> None:
+    report = examine(live.issuer + "/")
+    (slash,) = [finding for finding in report.findings if finding.code == "issuer-slash"]
+    assert slash.change == f"in the client: issuer = {live.issuer!r}"
+
+
 CASES: dict[str, tuple[dict[str, Any], str]] = {
     "an issuer with a slash": ({"issuer": "{issuer}/"}, "issuer-slash"),
     "another issuer": ({"issuer": "https://evil.example.com"}, "issuer"),

@@ -103,7 +103,8 @@ def _name(issuer: str, document: Document, report: Report) -> None:
             "issuer-slash",
             issuer,
             f"the metadata says {named!r}: clients compare letter by letter and refuse",
-            f"in the client: issuer = {named!r}; or at the server: --issuer {issuer}",
+            f"in the client: issuer = {named!r}"  # Watchword itself takes no issuer that ends with a slash
+            + ("" if issuer.endswith("/") else f"; or at the server: --issuer {issuer}"),
         )
     elif isinstance(named, str) and named == issuer.replace("https://", "http://", 1):
         report.fail(

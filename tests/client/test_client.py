@@ -247,6 +247,13 @@ def test_an_issuer_or_an_api_in_the_clear_is_refused_at_once(address: str) -> No
         ApiToken("wwa_x", address)
 
 
+def test_an_issuer_whose_name_ends_with_a_slash_is_found_all_the_same(foreign: Foreign) -> None:
+    named = foreign.issuer + "/"
+    foreign.metadata = {"issuer": named}
+    api = "https://api.example.com"
+    assert TokenSource(named, ClientSecret("a", "b"), READ, api=api).token() == "token-1"
+
+
 HOSTILE: dict[str, tuple[dict[str, Any], Any, int]] = {
     "names another issuer": ({"issuer": "https://evil.example.com"}, None, 200),
     "names no token endpoint": ({"token_endpoint": 5}, None, 200),

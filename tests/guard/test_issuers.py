@@ -50,6 +50,17 @@ async def test_tokens_of_any_issuer_are_verified_by_its_published_keys(other: Ot
     await guard.close()
 
 
+async def test_an_issuer_whose_name_ends_with_a_slash_is_found_all_the_same(other: OtherIssuer) -> None:
+    named = (
+        other.issuer + "/"
+    )  # as Auth0's do; OpenID Connect Discovery §4 takes the slash away before it appends
+    other.documents["/.well-known/openid-configuration"]["issuer"] = named
+    guard = Guard(named, audience=API)
+    assert (await ask(guard, other.token(iss=named))).issuer == named
+    assert await refusal(guard, other.token()) == 401
+    await guard.close()
+
+
 async def test_an_issuer_with_a_style_of_its_own_is_described(other: OtherIssuer) -> None:
     described = Trusted(issuer=other.issuer, types=("at+jwt", "JWT"), algorithms=("RS256", "ES256"))
     guard, strict = Guard(described, audience=API), Guard(other.issuer, audience=API)

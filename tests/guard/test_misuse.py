@@ -1,14 +1,18 @@
-"""What an application can get wrong when it makes a guard: it is refused when the program starts, never read as something else."""
+"""What an application can get wrong when it makes a guard: refused when the program starts, or named in its log; never read as something else."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from fastapi import FastAPI
+from tests.fixtures.live import Live
+from tests.fixtures.servers import free_port
 
-from watchword.guard import Guard, Policy, Trusted
+from watchword.guard import Guard, Policy, Refused, Trusted
 from watchword.guard.fastapi import Guard as FastapiGuard
 from watchword.guard.mcp import McpGuard
+from watchword.guard.presented import Presented
+from watchword.testing.kit import Auth
 
 ISSUER = "https://auth.example.com"
 API = "https://api.example.com/mcp"
@@ -58,3 +62,41 @@ def test_a_guard_refuses_at_start(make: Callable[[Any], object], given: Any, wor
 def test_lists_sets_and_tuples_of_names_are_taken() -> None:
     assert Policy(scopes=("a",), any_scopes=["b"], acr=frozenset({"2"})).acr == {"2"}  # type: ignore[arg-type]  # as callers do
     assert Guard(ISSUER, sessions=["orders:read"]).sessions == {"orders:read"}
+
+
+@pytest.fixture
+def warnings(caplog: pytest.LogCaptureFixture) -> Callable[[], list[str]]:
+    """What the guard has logged."""
+    return lambda: [one.getMessage() for one in caplog.records if one.name == "watchword.guard"]
+
+
+@pytest.mark.parametrize("kind", ["jwt", "opaque"])
+async def test_who_runs_the_api_is_told_why_tokens_cannot_be_checked_and_callers_are_not(
+    auth: Auth, warnings: Callable[[], list[str]], kind: Literal["jwt", "opaque"]
+) -> None:
+    token = auth.token("orders:read", kind=kind)
+    presented = Presented(authorization=(f"Bearer {token}",))
+    assert await auth.guard().authenticate(presented)
+    guard = Guard(f"http://127.0.0.1:{free_port()}")
+    for _ in range(3):
+        with pytest.raises(Refused) as refused:
+            await guard.authenticate(presented)
+        assert (refused.value.status, refused.value.description) == (
+            503,
+            "The token cannot be checked right now.",
+        )
+    (told,) = warnings()
+    assert f"{guard.issuer}/.well-known/" in told
+    assert "does not answer" in told
+    assert token not in told
+
+
+async def test_an_issuer_with_a_slash_too_much_is_named_as_the_reason(
+    live: Live, warnings: Callable[[], list[str]]
+) -> None:
+    guard = Guard(live.issuer + "/")
+    with pytest.raises(Refused):
+        await guard.authenticate(Presented(authorization=("Bearer wwa_" + "0" * 30 + "2C8GjS",)))
+    (told,) = warnings()
+    assert f"{live.issuer + '/'!r}" in told
+    assert "letter by letter" in told

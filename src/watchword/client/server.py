@@ -35,7 +35,8 @@ class AuthorizationServer:
         if self._metadata is None:
             parts = urlsplit(self.issuer)
             inserted = f"{parts.scheme}://{parts.netloc}/.well-known/oauth-authorization-server{parts.path}"
-            found = self._first(inserted.rstrip("/"), f"{self.issuer}/.well-known/openid-configuration")
+            appended = f"{self.issuer.rstrip('/')}/.well-known/openid-configuration"  # Discovery §4
+            found = self._first(inserted.rstrip("/"), appended)
             if found.get("issuer") != self.issuer:  # RFC 8414 §3.3: letter by letter
                 raise Unreachable(f"the metadata of {self.issuer} names another issuer")
             self._metadata = found

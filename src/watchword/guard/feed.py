@@ -35,7 +35,6 @@ ASK_AGAIN = 300.0  # whether an issuer without a feed has one now
 MAX_EVENT = 64 * 1024
 
 LOG = logging.getLogger("watchword.guard")
-LOG.addHandler(logging.NullHandler())  # where the application does not log, neither does its guard
 
 
 class _NoStream(Exception):

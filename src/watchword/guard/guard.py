@@ -6,6 +6,7 @@ that brought it, and costs two look-ups and the question whether it still stands
 """
 
 import dataclasses
+import logging
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import get_args
@@ -38,6 +39,8 @@ from watchword.oauth.errors import OAuthError
 
 __all__ = ["Guard", "Presented"]
 
+QUIET = 60.0  # seconds before the same trouble is logged again
+LOG = logging.getLogger("watchword.guard")
 AnyVerifier = Verifier | LocalVerifier
 AnyIssuer = str | Local | Trusted
 
@@ -123,6 +126,7 @@ class Guard:
         self._clock = clock
         self._exposed: dict[bytes, bool] = {}
         self._recognised: dict[str, tuple[AnyVerifier, str, Known]] = {}
+        self._told = ("", 0.0)
         self._possession = Possession(clock, read_nonce_key(dpop_nonce_key), api_address)
         self._replays = replays or next((one for one in given if not isinstance(one, Trusted)), None)
 
@@ -315,10 +319,18 @@ class Guard:
     def _refusal(self, error: Invalid | IssuerUnavailable) -> Refused:
         if isinstance(error, Invalid):
             return refuse(401, "invalid_token", str(error), "Bearer", self.resource_metadata)
+        self._tell(str(error))
         # Not a 401: a client would throw a good token away because the issuer was out of reach for a moment.
         return Refused(
             503, "temporarily_unavailable", "The token cannot be checked right now.", (("Retry-After", "2"),)
         )
+
+    def _tell(self, trouble: str) -> None:
+        """Log why tokens cannot be checked, the same reason once a minute: callers are not told."""
+        told, at = self._told
+        if trouble != told or time.monotonic() - at > QUIET:
+            self._told = (trouble, time.monotonic())
+            LOG.warning("tokens cannot be checked, and callers get a 503: %s", trouble)
 
     def _not_proven(self, refused: NotProven) -> Refused:
         algs = " ".join(dpop.ALGORITHMS) if refused.scheme == "DPoP" else None

@@ -81,10 +81,13 @@ class Issuer:
         self._fetched = time.monotonic()  # meanwhile others go on with what is known
         try:
             document, _ = await self.get(
-                f"{self.issuer}/.well-known/openid-configuration", well_known_address(self.issuer)
+                f"{self.issuer.rstrip('/')}/.well-known/openid-configuration", well_known_address(self.issuer)
             )
             if document.get("issuer") != self.issuer:  # RFC 8414 §3.3: identical, letter by letter
-                raise IssuerUnavailable("the issuer in the metadata differs from the one configured")
+                named = str(document.get("issuer"))[:200]
+                raise IssuerUnavailable(
+                    f"the guard was given the issuer {self.issuer!r}, its metadata says {named!r}: they are compared letter by letter"
+                )
             self._metadata = document
         except IssuerUnavailable:
             if known is None:
@@ -118,11 +121,11 @@ class Issuer:
             with tracing.asking("watchword.introspect", headers):
                 answer = await self.http().post(uri, data=form, headers=headers, auth=auth)
         except httpx.HTTPError as error:
-            raise IssuerUnavailable(type(error).__name__) from None
+            raise IssuerUnavailable(f"{uri} does not answer ({type(error).__name__})") from None
         if answer.status_code == 401 and credentials is None:
             return {"active": False}
         if answer.status_code != 200:
-            raise IssuerUnavailable(f"introspection answered {answer.status_code}")
+            raise IssuerUnavailable(f"{uri} answered {answer.status_code}")
         return _document(answer.content)
 
     async def report_exposed(self, token: str) -> None:
@@ -133,7 +136,7 @@ class Issuer:
         try:
             await self.http().post(uri, data={"token": token})
         except httpx.HTTPError as error:
-            raise IssuerUnavailable(type(error).__name__) from None
+            raise IssuerUnavailable(f"{uri} does not answer ({type(error).__name__})") from None
 
     async def get(self, *addresses: str) -> tuple[Mapping[str, object], httpx.Headers]:
         """Return the first JSON object that one of the addresses answers, with its headers; raise IssuerUnavailable."""
@@ -141,10 +144,10 @@ class Issuer:
             try:
                 answer = await self.http().get(address)
             except httpx.HTTPError as error:
-                raise IssuerUnavailable(type(error).__name__) from None
+                raise IssuerUnavailable(f"{address} does not answer ({type(error).__name__})") from None
             if answer.status_code == 200 and len(answer.content) <= MAX_ANSWER:
                 return _document(answer.content), answer.headers
-        raise IssuerUnavailable("the server does not answer its metadata or keys")
+        raise IssuerUnavailable(f"{' and '.join(addresses)} answer no document")
 
 
 def _form_encoded(credentials: tuple[str, str]) -> tuple[str, str]:
@@ -164,4 +167,4 @@ def _document(content: bytes) -> Mapping[str, object]:
 def well_known_address(issuer: str) -> str:
     """Return where RFC 8414 §3.1 puts the metadata: inserted between host and path."""
     parts = urlsplit(issuer)
-    return f"{parts.scheme}://{parts.netloc}/.well-known/oauth-authorization-server{parts.path}"
+    return f"{parts.scheme}://{parts.netloc}/.well-known/oauth-authorization-server{parts.path.rstrip('/')}"

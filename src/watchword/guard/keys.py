@@ -40,6 +40,7 @@ class KeySet:
         self._max_age = MAX_AGE
         self._next_try = 0.0
         self._failures = 0
+        self._trouble = "they were not asked for"
         self._fetching: concurrent.futures.Future[None] | None = None
         self._home: object = None
         background.heirs.add(self)
@@ -66,7 +67,7 @@ class KeySet:
         if fetching is not None:
             await asyncio.shield(asyncio.wrap_future(fetching))
         if not self._keys or time.monotonic() - self._fetched > self._max_age + STALE:
-            raise IssuerUnavailable("the keys cannot be fetched")
+            raise IssuerUnavailable(f"the keys of the issuer cannot be fetched: {self._trouble}")
         return self._keys
 
     def adopt(self, keys: list[Key]) -> None:
@@ -101,7 +102,8 @@ class KeySet:
             self._max_age = _max_age(headers.get("cache-control", ""))
             self._failures = 0
             self._next_try = time.monotonic() + UNKNOWN_KEY_INTERVAL
-        except (IssuerUnavailable, JoseError):
+        except (IssuerUnavailable, JoseError) as error:
+            self._trouble = str(error) or "they are no set of keys"
             self._failures += 1
             pause = min(FIRST_PAUSE * 2.0 ** min(self._failures - 1, 10), LONGEST_PAUSE)
             self._next_try = time.monotonic() + pause * random.uniform(0.5, 1.0)  # noqa: S311 - only to part the many

@@ -22,6 +22,7 @@ from watchword.flows.client_registry import Registered
 from watchword.jose import jwk, jwt
 from watchword.oauth import pkce
 from watchword.oauth.errors import OAuthError
+from watchword.store.database import Transaction
 
 ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 
@@ -143,6 +144,21 @@ async def test_pa_51_a_pushed_request_ends_with_its_time(server: Server) -> None
     assert (await bank.begin((await bank.push()).json()["request_uri"])).status_code == 303
     server.clock.advance(pushed["expires_in"])
     assert (await bank.begin(pushed["request_uri"])).status_code == 400
+
+
+async def test_pa_51_of_a_pushed_request_no_more_is_kept_than_it_says(server: Server) -> None:
+    bank = await Bank(server).register()
+    padding = {f"padding{number}": "x" * 20_000 for number in range(10)}
+    pushed = await bank.push(**padding)
+    assert pushed.status_code == 201
+
+    async def kept(tx: Transaction) -> list[str]:
+        return [row["request"] for row in await tx.all("SELECT request FROM pushed_requests")]
+
+    (request,) = await server.runtime.database.read(kept)
+    assert "padding" not in request
+    assert "client_assertion" not in request
+    assert (await bank.begin(pushed.json()["request_uri"])).status_code == 303
 
 
 @pytest.mark.parametrize(

@@ -93,11 +93,11 @@ async def push(
         opened = await _opened(runtime, parameters, resources, client)
     except authorization.RedirectError as error:  # §2.3: whoever pushes gets the answer
         raise OAuthError(error.code, error.description, detail=error.detail, field=error.field) from None
+    signed = opened is not None
     if opened is not None:
-        pushed = Pushed(opened.parameters, opened.resources, jkt, signed=True)
-    else:
-        kept = {name: value for name, value in parameters.items() if name not in CREDENTIALS}
-        pushed = Pushed(kept, resources, jkt)
+        parameters, resources = opened.parameters, opened.resources
+    kept = {name: value for name, value in parameters.items() if name in authorization.PARAMETERS}
+    pushed = Pushed(kept, resources, jkt, signed)
     _decide(runtime, client, pushed, pushed=True)
     request_uri = REQUEST_URI_PREFIX + runtime.new_secret("p")
     expires_at = runtime.now() + runtime.settings.pushed_request_lifetime
@@ -109,9 +109,6 @@ async def push(
         expires_at,
     )
     return request_uri
-
-
-CREDENTIALS = frozenset({"client_secret", "client_assertion"})
 
 
 def _decide(runtime: Runtime, client: Client, asked: Pushed, *, pushed: bool = False) -> AuthorizationRequest:

@@ -47,6 +47,14 @@ MAX_LENGTHS = {
     "dpop_jkt": 43,
     "code_challenge_method": 20,
 }
+# What a request may say: nothing else of it is read, and nothing else is kept of one that was pushed.
+PARAMETERS = frozenset(
+    {
+        *MAX_LENGTHS,
+        *("client_id", "redirect_uri", "scope", "code_challenge", "claims", "authorization_details"),
+        *("request", "request_uri", "registration"),
+    }
+)
 MAX_RESOURCES = 10
 MAX_LISTED = 20
 

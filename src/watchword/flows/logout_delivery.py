@@ -50,7 +50,12 @@ async def _send(runtime: Runtime, client: Client, address: str, notice: Notice) 
     """Send a logout token; return None when the client took it, else why not."""
     try:
         form = {"logout_token": await make_token(runtime, client, notice)}
-        answer = await fetch.post_form(address, form, allow_loopback=runtime.settings.fetch_allow_loopback)
+        answer = await fetch.post_form(
+            address,
+            form,
+            allow_loopback=runtime.settings.fetch_allow_loopback,
+            resolver=runtime.fetcher_for(client).resolver,
+        )
     except fetch.FetchError as error:
         return error.reason
     except OAuthError as error:  # it wants encrypted tokens, and its key cannot be had

@@ -20,7 +20,7 @@ class Outbound:
     """Requests under way and failures remembered, of one process."""
 
     def __init__(self, resolver: Resolver = resolve) -> None:
-        self._resolver = resolver
+        self.resolver = resolver
         self._flights: dict[str, tuple[float, asyncio.Task[Fetched | FetchError]]] = {}
         self._failures: dict[str, tuple[float, str]] = {}
         self._hosts = LocalBuckets(HOST_BURST, HOST_PER_SECOND)
@@ -65,7 +65,7 @@ class Outbound:
     ) -> Fetched | FetchError:
         try:
             return await fetch(
-                url, max_bytes=max_bytes, allow_loopback=allow_loopback, resolver=self._resolver
+                url, max_bytes=max_bytes, allow_loopback=allow_loopback, resolver=self.resolver
             )
         except FetchError as error:
             self.fail(url, error.reason, now)

@@ -1,10 +1,12 @@
 """Attacks on what was given: power that outgrows or outlives what it came from, and answers that go where nobody agreed to."""
 
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+import pytest_asyncio
 from tests.attacks.test_administration import bearer, call
 from tests.attacks.test_grants import (
     OFFLINE,
@@ -14,6 +16,7 @@ from tests.attacks.test_grants import (
     offline_client,
     tokens_of,
 )
+from tests.fixtures.postgres import Store
 from tests.fixtures.servers import Server, open_server
 from tests.flows.test_authorization_code import (
     REDIRECT,
@@ -35,6 +38,14 @@ from watchword.store.database import Transaction
 
 ELSEWHERE = "https://elsewhere.example.net/cb"
 API, OTHER_API = "https://api.example.com", "https://other-api.example.com"
+
+
+@pytest_asyncio.fixture
+async def server(store: Store, tmp_path: Path) -> AsyncIterator[Server]:
+    """The application on a fresh database of each kind, open to clients that register themselves."""
+    options: dict[str, Any] = {"database": store.address, "key_file": str(tmp_path / "key")}
+    async with open_server(tmp_path, registration="open", **options) as opened:
+        yield opened
 
 
 async def test_tk_03_a_resource_that_the_client_lost_is_gone_with_the_next_token(server: Server) -> None:
@@ -134,42 +145,40 @@ async def silently(server: Server, client: Registered, redirect_uri: str) -> htt
     return await server.http.get("/authorize", params=asked)
 
 
-async def test_dc_07_a_consent_is_to_the_one_destination_that_was_shown(tmp_path: Path) -> None:
-    async with open_server(tmp_path, registration="open") as server:
-        await accounts.create(server.runtime, username="ada", password=PASSWORD, actor="test")
-        honest = known_as(await newcomer(server, REDIRECT, REDIRECT + "/2"))
-        await decide(server, await page_of(server, honest, scope="openid"))
-        assert "code" in answer_of(await silently(server, honest, REDIRECT))
-        twofold = known_as(await newcomer(server, REDIRECT, ELSEWHERE))
-        page = await page_of(server, twofold, scope="openid")
-        assert "elsewhere" not in page.text, "the person sees the destination that they know"
-        await decide(server, page)
-        answer = (await silently(server, twofold, ELSEWHERE)).headers["location"]
-        assert "error=consent_required" in answer
-        assert "code=" not in answer
+async def test_dc_07_a_consent_is_to_the_one_destination_that_was_shown(server: Server) -> None:
+    await accounts.create(server.runtime, username="ada", password=PASSWORD, actor="test")
+    honest = known_as(await newcomer(server, REDIRECT, REDIRECT + "/2"))
+    await decide(server, await page_of(server, honest, scope="openid"))
+    assert "code" in answer_of(await silently(server, honest, REDIRECT))
+    twofold = known_as(await newcomer(server, REDIRECT, ELSEWHERE))
+    page = await page_of(server, twofold, scope="openid")
+    assert "elsewhere" not in page.text, "the person sees the destination that they know"
+    await decide(server, page)
+    answer = (await silently(server, twofold, ELSEWHERE)).headers["location"]
+    assert "error=consent_required" in answer
+    assert "code=" not in answer
 
 
-async def test_dc_07_a_client_that_moves_is_agreed_to_anew(tmp_path: Path) -> None:
-    async with open_server(tmp_path, registration="open") as server:
-        await accounts.create(server.runtime, username="ada", password=PASSWORD, actor="test")
-        registered = await newcomer(server, REDIRECT)
-        client, document = known_as(registered), registered["document"]
-        await decide(server, await page_of(server, client, scope="openid"))
-        where, headers = (
-            registered["registration_client_uri"],
-            bearer(registered["registration_access_token"]),
-        )
+async def test_dc_07_a_client_that_moves_is_agreed_to_anew(server: Server) -> None:
+    await accounts.create(server.runtime, username="ada", password=PASSWORD, actor="test")
+    registered = await newcomer(server, REDIRECT)
+    client, document = known_as(registered), registered["document"]
+    await decide(server, await page_of(server, client, scope="openid"))
+    where, headers = (
+        registered["registration_client_uri"],
+        bearer(registered["registration_access_token"]),
+    )
 
-        async def move(redirect_uri: str) -> int:
-            changed = document | {"redirect_uris": [redirect_uri], "client_id": registered["client_id"]}
-            return (await server.http.put(where, json=changed, headers=headers)).status_code
+    async def move(redirect_uri: str) -> int:
+        changed = document | {"redirect_uris": [redirect_uri], "client_id": registered["client_id"]}
+        return (await server.http.put(where, json=changed, headers=headers)).status_code
 
-        assert await move(REDIRECT) == 200
-        assert "code" in answer_of(await silently(server, client, REDIRECT))
-        assert await move(ELSEWHERE) == 200
-        answer = (await silently(server, client, ELSEWHERE)).headers["location"]
-        assert "error=consent_required" in answer
-        assert "code=" not in answer
+    assert await move(REDIRECT) == 200
+    assert "code" in answer_of(await silently(server, client, REDIRECT))
+    assert await move(ELSEWHERE) == 200
+    answer = (await silently(server, client, ELSEWHERE)).headers["location"]
+    assert "error=consent_required" in answer
+    assert "code=" not in answer
 
 
 async def test_ap_05_nobody_comes_to_a_tokens_power_by_signing_in_as_its_owner(server: Server) -> None:

@@ -1,7 +1,9 @@
 """Several nodes on one database: what one changes the others learn, and one operation never harms another (ST)."""
 
 import asyncio
+import threading
 import time
+from pathlib import Path
 
 import pytest
 from tests.fixtures.postgres import AUDIT_KEY, Store, race
@@ -11,6 +13,7 @@ from watchword.oauth.errors import OAuthError
 from watchword.protocol_exchange import run_hot
 from watchword.store import clients, keys, tokens
 from watchword.store.database import Change, Database, Entry, Transaction
+from watchword.store.sqlite import SqliteDatabase
 
 Nodes = tuple[Database, Database]
 PATIENCE = 1.0  # seconds by which a node may be late at most
@@ -179,6 +182,20 @@ async def test_whoever_waited_for_a_change_reads_it(database: Database) -> None:
         assert await database.read(keys.get_fact, name) == "fresh"
         assert await database.change(TOUCH, (name, "touched"), Entry("touched", "a", name, NOW))
         assert await database.read(keys.get_fact, name) == "touched"
+
+
+async def test_what_another_thread_has_written_is_read_within_the_same_turn(tmp_path: Path) -> None:
+    database = SqliteDatabase(str(tmp_path / "shared.db"), AUDIT_KEY, durable=False)
+    await database.open()
+    for n in range(20):
+        await database.read(keys.get_fact, "turn")  # this turn has looked
+        before = database.version()
+        thread = threading.Thread(target=asyncio.run, args=(database.write(keys.set_fact, "turn", str(n)),))
+        thread.start()
+        thread.join()
+        assert await database.read(keys.get_fact, "turn") == str(n)
+        assert database.version() != before
+    await database.close()
 
 
 async def test_a_handler_that_runs_outside_of_any_task_is_served(database: Database) -> None:

@@ -20,7 +20,7 @@ from watchword.store import faults, migrate
 from watchword.store.chain import INSERT_EVENT, Chain, written
 from watchword.store.database import Change, Entry, StorageUnavailable, check_values, drive
 from watchword.store.quiet import QUIET, SINGLE
-from watchword.store.sqlite_reader import Reader
+from watchword.store.sqlite_reader import Commits, Reader
 from watchword.store.sqlite_transaction import Events, SqliteTransaction, placeholders
 
 P = ParamSpec("P")
@@ -75,6 +75,7 @@ class SqliteDatabase:
         self._accepted: dict[asyncio.AbstractEventLoop, list[_Job]] = {}
         self._local = threading.local()
         self._readers: list[Reader] = []
+        self._commits = Commits()
         self._thread: threading.Thread | None = None
         self._chain = Chain()
         self._events: Events = []  # what the batch in hand records
@@ -134,7 +135,7 @@ class SqliteDatabase:
         if reader is None:
             connection = self._connect()
             connection.execute("PRAGMA query_only=ON")
-            reader = self._local.reader = Reader(connection)
+            reader = self._local.reader = Reader(connection, self._commits)
             self._readers.append(reader)
         return reader
 
@@ -264,6 +265,7 @@ class SqliteDatabase:
             _reach("commit.begun", named)
             committing = True
             self._writer.execute("COMMIT")
+            self._commits.count += 1
             _reach("commit.done", named)
         except Exception as error:  # whatever it is, the writer goes on and nobody is left waiting
             # A COMMIT that failed may still be found in the file: then nobody must go on where its chain was before.
@@ -346,20 +348,7 @@ class SqliteDatabase:
             by_loop.setdefault(job.loop, []).append(job)
         for loop, jobs in by_loop.items():
             if not loop.is_closed():
-                loop.call_soon_threadsafe(self._deliver, jobs)
-
-    def _deliver(self, jobs: list[_Job]) -> None:
-        """Answer those who wait, on their own thread; what they read from here on they read anew."""
-        reader: Reader | None = getattr(self._local, "reader", None)
-        if reader is not None:
-            reader.forget()
-        for job in jobs:
-            if job.future.done():
-                continue  # the caller went away; what it asked for is committed all the same
-            if job.error is not None:
-                job.future.set_exception(job.error)
-            else:
-                job.future.set_result(job.result)
+                loop.call_soon_threadsafe(_deliver, jobs)
 
 
 async def _change(tx: SqliteTransaction, job: _Job) -> bool:
@@ -377,3 +366,13 @@ async def _change(tx: SqliteTransaction, job: _Job) -> bool:
 def _reach(step: str, jobs: list[_Job]) -> None:
     for job in jobs:
         faults.reach(step, job.operation.name if isinstance(job.operation, Change) else job.operation)
+
+
+def _deliver(jobs: list[_Job]) -> None:
+    for job in jobs:
+        if job.future.done():
+            continue  # the caller went away; what it asked for is committed all the same
+        if job.error is not None:
+            job.future.set_exception(job.error)
+        else:
+            job.future.set_result(job.result)

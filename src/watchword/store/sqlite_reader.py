@@ -2,8 +2,8 @@
 
 Theory of operation. Whatever is read in one turn is read from one snapshot, begun in that turn: all that a turn answers had arrived
 before it began, so nothing is judged by less than what was committed when it was sent. It costs the locks and the pages of one
-reading however many requests the turn has. A write that is answered ends the snapshot, so that whoever waited for it sees it. Where
-no event loop runs there are no turns, and every reading looks for itself.
+reading however many requests the turn has. A commit of this process, by whatever thread it was asked for, makes a snapshot too old, so
+that whoever waited for it sees it. Where no event loop runs there are no turns, and every reading looks for itself.
 """
 
 import asyncio
@@ -17,10 +17,19 @@ LAST_CHANGE = "SELECT value FROM facts WHERE name = 'changes'"
 
 
 @dataclass(slots=True)
+class Commits:
+    """How many commits the writer of this process has made."""
+
+    count: int = 0
+
+
+@dataclass(slots=True)
 class Reader:
     """A connection, its snapshot, and what it last saw of the changes of all processes."""
 
     connection: sqlite3.Connection
+    own: Commits
+    seen: int = -1  # of our own commits when the snapshot began
     commits: int = -1
     changes: int = 0
     until: float = 0.0  # when the snapshot is too old
@@ -29,11 +38,12 @@ class Reader:
     def look(self) -> sqlite3.Connection:
         """Return the connection, in a snapshot of this turn where there are turns."""
         now = time.monotonic()
-        if now < self.until:
+        if now < self.until and self.seen == self.own.count:
             return self.connection
         self.forget()
         with contextlib.suppress(RuntimeError):
             asyncio.get_running_loop().call_soon(self.forget)
+            self.seen = self.own.count  # before the snapshot: what is committed meanwhile makes it too old
             self.connection.execute("BEGIN")
             self.until = now + LONGEST_TURN
         return self.connection

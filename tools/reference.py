@@ -174,6 +174,8 @@ def parameter_row(parameter: Any) -> str:
     if getattr(parameter, "multiple", False) or parameter.nargs == -1:
         shown += " (again for more)"
     help_text = (getattr(parameter, "help", None) or "").replace("|", "\\|")
+    if variable := getattr(parameter, "envvar", None):
+        help_text += f" Also `{variable}`."
     default = parameter.default
     required = "required" if parameter.required else ""
     plain = isinstance(default, str | int) and not isinstance(default, bool) and default != ""

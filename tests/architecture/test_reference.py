@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from watchword.routes import ROUTES
+from watchword.routes import OPERATIONS, ROUTES
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
@@ -58,6 +58,7 @@ def test_every_address_that_the_server_answers_is_in_the_reference() -> None:
     page = (ROOT / "docs" / "reference" / "http.md").read_text("utf-8")
     missing = {path for path in ROUTES if f"`{path}`" not in page and not path.startswith("/api/v1/")}
     assert not {path for path in missing if not path.startswith("/account/")}
+    assert not {one.scope for one in OPERATIONS if one.scope and f"`{one.scope}`" not in page}
 
 
 def test_every_finding_of_the_doctor_is_explained() -> None:

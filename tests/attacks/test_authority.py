@@ -203,6 +203,27 @@ async def test_ap_05_nobody_comes_to_a_tokens_power_by_signing_in_as_its_owner(s
     assert (await call(server, powerful, "GET", "/users")).status_code == 401, "to end it is always right"
 
 
+async def test_ap_05_a_reset_link_of_before_opens_no_administrators_account(server: Server) -> None:
+    admin = await server.token(scope="watchword:admin")
+    helper = await server.token(scope="watchword:users:write")
+    await accounts.create(server.runtime, username="kim", password=None, actor="test")
+
+    async def link() -> str:
+        made = await call(server, helper, "POST", "/users/kim/reset-link", {})
+        address: str = made.json()["link"]
+        return address
+
+    honest = await link()
+    assert (await call(server, admin, "PATCH", "/users/kim", {"display_name": "Kim"})).status_code == 200
+    assert 'type="password"' in (await server.http.get(honest)).text
+    before = await link()
+    assert (await call(server, admin, "PATCH", "/users/kim", {"is_admin": True})).status_code == 200
+    refused = await server.http.get(before)
+    assert refused.status_code == 404
+    assert 'type="password"' not in refused.text
+    assert (await call(server, helper, "POST", "/users/kim/reset-link", {})).status_code == 403
+
+
 @pytest.mark.parametrize("limit", [{"quota": 3}, {"rate_limit": 3}], ids=["quota", "rate"])
 async def test_ap_05_narrowing_does_not_begin_a_count_anew(server: Server, limit: dict[str, int]) -> None:
     free = await server.token(scope="orders:read orders:write")

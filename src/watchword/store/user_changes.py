@@ -215,6 +215,10 @@ async def update_profile(
     )
     if row is None:
         return "unknown"
+    if (
+        is_admin
+    ):  # a link that somebody without that right could have made must not open an administrator's account
+        await _forget_mailed(tx, user_id)
     await tx.record("user.updated", actor=actor, target=user_id, at=now, admin=bool(row["is_admin"]))
     return "changed"
 

@@ -133,6 +133,14 @@ def everything(folder: Path, but: str = "-") -> str:
     return "\n".join(path.read_text("latin-1") for path in files if "watchword.db" not in path.name)
 
 
+def test_a_client_that_the_server_does_not_know_is_named(live: Live, run: Run) -> None:
+    done = run("login", live.issuer, "--client-id", "nobody", "--device", "--json")
+    assert done.returncode == 1
+    refused = json.loads(done.stdout)
+    assert refused["error"] == "invalid_client"
+    assert "'nobody' has to be registered there as a public client" in refused["error_description"]
+
+
 def test_what_is_wrong_is_said_in_one_line(live: Live, run: Run, tmp_path: Path) -> None:
     live.user("ada")
     client_id = program(live)

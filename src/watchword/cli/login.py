@@ -66,7 +66,10 @@ def login(
     try:
         expires_at = _sign_in(made, device, redirect_uri)
     except Refused as refused:
-        session.refuse(refused.code, refused.description or "The server refused.", as_json)
+        said = refused.description or "The server refused."
+        if refused.code == "invalid_client":
+            said += f" {client_id!r} has to be registered there as a public client."
+        session.refuse(refused.code, said, as_json)
     except (ClientError, OSError) as error:
         session.refuse("unavailable", _hint(error), as_json)
     except ValueError as error:

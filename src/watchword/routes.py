@@ -136,8 +136,8 @@ ROUTES: dict[str, dict[str, Route]] = {
         "POST": Route(passwords.if_taken(recover.submit), page=True),
     },
     "/reset-password": {
-        "GET": Route(passwords.if_taken(recover.show_reset), page=True),
-        "POST": Route(passwords.if_taken(recover.reset), page=True),
+        "GET": Route(recover.show_reset, page=True),
+        "POST": Route(recover.reset, page=True),
     },
     "/sign-up": {"GET": Route(sign_up.show, page=True), "POST": Route(sign_up.submit, page=True)},
     "/verify-email": {

@@ -9,7 +9,7 @@ from watchword.credentials.passkey import Passkey
 from watchword.store import identities, links, passkeys, upstream_accounts, user_changes, users, ways_in
 from watchword.store.database import Database
 from watchword.store.identities import RegisteredIdentity
-from watchword.store.passkeys import StoredPasskey
+from watchword.store.passkeys import MadePasskey, StoredPasskey
 from watchword.store.upstream_accounts import UpstreamAccount
 from watchword.store.users import User
 from watchword.store.ways_in import Taken
@@ -138,8 +138,8 @@ async def make_person(database: Database, *, ways: int, password: str | None = N
         stored = StoredPasskey(
             id=f"passkey_{number}", user_id=user.id, name="x", created_at=NOW, last_used_at=None, passkey=key
         )
-        challenge = {"challenge": f"challenge {number}".encode(), "challenge_until": NOW + 60}
-        assert await database.write(passkeys.add_passkey, stored, actor="a", **challenge)
+        made = MadePasskey(stored=stored, challenge=f"challenge {number}".encode(), challenge_until=NOW + 60)
+        assert await database.write(passkeys.add_passkey, made, actor="a")
         linked = UpstreamAccount(ISSUERS[number], "sub", user.id, "ways", NOW)
         assert await database.write(upstream_accounts.link_upstream, linked, actor="a")
     return user.id

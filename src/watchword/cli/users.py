@@ -236,7 +236,7 @@ def invite(
 
 @app.command("reset-link")
 def reset_link(who: Who, database: Database = None, config: Config = None, as_json: Json = False) -> None:
-    """Print a link that sets the account's password once."""
+    """Print a link that sets the account's password once, or makes a passkey where no passwords are taken."""
 
     async def work(runtime: Runtime) -> str:
         return await people.reset_link(runtime, await people.find(runtime, who))

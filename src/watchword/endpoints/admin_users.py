@@ -248,7 +248,7 @@ async def invite_user(call: Call) -> OneTimeLink:
 
 
 async def make_reset_link(call: Call) -> OneTimeLink:
-    """Make a link that sets the account's password once, to be handed to its person."""
+    """Make a link that sets the account's password once, or a passkey where no passwords are taken, to be handed to its person."""
     user = await _subject(call)
     return OneTimeLink(await people.reset_link(call.request.runtime, user), people.RESET_LIFETIME)
 
@@ -292,7 +292,7 @@ OPERATIONS = (
     Operation("POST", "/users/{id}/disable", disable_user, "Switch an account off", WRITE, None, None, UserView),
     Operation("POST", "/users/{id}/enable", enable_user, "Switch an account on", WRITE, None, None, UserView),
     Operation(
-        "POST", "/users/{id}/reset-link", make_reset_link, "Make a password link", WRITE, None, None, OneTimeLink, 201
+        "POST", "/users/{id}/reset-link", make_reset_link, "Make a recovery link", WRITE, None, None, OneTimeLink, 201
     ),
     Operation(
         "DELETE", "/users/{id}/factors", remove_factors, "Remove second factors", WRITE, None, None, UserView

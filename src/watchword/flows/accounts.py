@@ -1,5 +1,7 @@
 """People's accounts: made with names that cannot be mistaken for one another, and passwords that cost to guess."""
 
+import hashlib
+import hmac
 import os
 import uuid
 from collections.abc import Callable
@@ -12,6 +14,7 @@ from watchword.credentials import breach_list, names
 from watchword.credentials import password as passwords
 from watchword.credentials.breach_list import BreachListError
 from watchword.credentials.names import NameRefused
+from watchword.credentials.passkey import PasskeyRefused
 from watchword.credentials.password import PasswordRefused
 from watchword.flows import hashing
 from watchword.flows.runtime import Runtime
@@ -19,6 +22,7 @@ from watchword.oauth.errors import OAuthError
 from watchword.settings import Settings, SettingsError
 from watchword.store import upstream_accounts
 from watchword.store import users as store
+from watchword.store.passkeys import MadePasskey
 from watchword.store.upstream_accounts import UpstreamAccount
 from watchword.store.users import User
 
@@ -70,9 +74,20 @@ def _breached(runtime: Runtime) -> Callable[[bytes], bool] | None:
     return look_up
 
 
-def _new_user(runtime: Runtime, username: str, email: str | None, *, is_admin: bool) -> User:
+def id_by_link(runtime: Runtime, link: bytes) -> str:
+    """Return the identifier that an account will have which is made by a one-time link, given by its digest.
+
+    It is known before the account is there, so that a browser can make a passkey for it.
+    """
+    key = runtime.master.derive("accounts made by a link")
+    return f"user_{hmac.new(key, link, hashlib.sha256).hexdigest()[:32]}"
+
+
+def _new_user(
+    runtime: Runtime, username: str, email: str | None, *, is_admin: bool, user_id: str | None = None
+) -> User:
     return User(
-        id=f"user_{uuid.uuid4().hex}",
+        id=user_id or f"user_{uuid.uuid4().hex}",
         username=username,
         email=email,
         is_admin=is_admin,
@@ -91,9 +106,7 @@ async def create(
 ) -> User:
     """Create an account; raise `invalid_request` naming what to change, or `conflict` when the name is taken."""
     unique = check_names(username, email)
-    password_hash = (
-        await hash_new_password(runtime, password, username, email) if password is not None else None
-    )
+    password_hash = await _hash(runtime, password, username, email)
     user = _new_user(runtime, username, email, is_admin=is_admin)
     created = await runtime.database.write(
         store.create_user,
@@ -110,12 +123,21 @@ async def create(
 
 
 async def create_owner(
-    runtime: Runtime, *, link: bytes, username: str, email: str | None, password: str
+    runtime: Runtime,
+    *,
+    link: bytes,
+    username: str,
+    email: str | None,
+    password: str | None,
+    passkey: MadePasskey | None = None,
 ) -> User | None:
-    """Make the first owner by the one-time link of the first start; None when the link is spent or there is an owner."""
+    """Make the first owner by the one-time link of the first start; None when the link is spent or there is an owner.
+
+    The owner signs in by the password or the passkey. Raise PasskeyRefused for one that is somebody's or was answered before.
+    """
     unique = check_names(username, email)
-    password_hash = await hash_new_password(runtime, password, username, email)
-    user = _new_user(runtime, username, email, is_admin=True)
+    hashed = await _hash(runtime, password, username, email)
+    user = _new_user(runtime, username, email, is_admin=True, user_id=id_by_link(runtime, link))
     outcome = await runtime.database.write(
         store.create_owner,
         link,
@@ -123,11 +145,18 @@ async def create_owner(
         canonical_username=unique.username,
         skeleton=unique.skeleton,
         canonical_email=unique.email,
-        password_hash=password_hash,
+        password_hash=hashed,
+        passkey=passkey,
     )
     if outcome == "taken":
         raise OAuthError("conflict", TAKEN, field="username")
+    _check_kept(outcome)
     return user if outcome == "created" else None
+
+
+def _check_kept(outcome: str) -> None:
+    if outcome == "passkey":
+        raise PasskeyRefused("known")
 
 
 async def create_by_link(
@@ -137,13 +166,17 @@ async def create_by_link(
     purpose: str,
     email: str,
     is_admin: bool,
-    password: str,
+    password: str | None,
+    passkey: MadePasskey | None = None,
     name: str | None,
 ) -> User | None:
-    """Make the account of a proved address, which is its user name; None when the link is spent or the address taken."""
+    """Make the account of a proved address, which is its user name; None when the link is spent or the address taken.
+
+    It is signed in to by the password or the passkey. Raise PasskeyRefused for one that is somebody's or was answered before.
+    """
     unique = _names_of(email)
-    password_hash = await hash_new_password(runtime, password, email, email)
-    user = _verified_user(runtime, email, name, is_admin=is_admin)
+    hashed = await _hash(runtime, password, email, email)
+    user = _verified_user(runtime, email, name, is_admin=is_admin, user_id=id_by_link(runtime, link))
     outcome = await runtime.database.write(
         store.create_by_link,
         link,
@@ -151,9 +184,11 @@ async def create_by_link(
         user,
         canonical_username=unique.username,
         skeleton=unique.skeleton,
-        canonical_email=unique.email or "",
-        password_hash=password_hash,
+        canonical_email=unique.email,
+        password_hash=hashed,
+        passkey=passkey,
     )
+    _check_kept(outcome)
     return user if outcome == "created" else None
 
 
@@ -186,9 +221,15 @@ def _names_of(email: str) -> Names:
         raise OAuthError("invalid_request", str(error), field="email") from None
 
 
-def _verified_user(runtime: Runtime, email: str, name: str | None, *, is_admin: bool) -> User:
-    fresh = _new_user(runtime, email, email, is_admin=is_admin)
+def _verified_user(
+    runtime: Runtime, email: str, name: str | None, *, is_admin: bool, user_id: str | None = None
+) -> User:
+    fresh = _new_user(runtime, email, email, is_admin=is_admin, user_id=user_id)
     return msgspec.structs.replace(fresh, email_verified_at=fresh.created_at, display_name=name)
+
+
+async def _hash(runtime: Runtime, password: str | None, username: str, email: str | None) -> str | None:
+    return None if password is None else await hash_new_password(runtime, password, username, email)
 
 
 async def hash_new_password(runtime: Runtime, password: str, username: str, email: str | None) -> str:

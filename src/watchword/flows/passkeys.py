@@ -13,15 +13,17 @@ import os
 from watchword.credentials import passkey
 from watchword.credentials.methods import Method
 from watchword.credentials.passkey import LIFETIME, PasskeyRefused, RelyingParty, Verification
+from watchword.flows import one_time
 from watchword.flows.identifiers import new_id
 from watchword.flows.runtime import Runtime
 from watchword.store import passkeys as store
-from watchword.store.passkeys import StoredPasskey
+from watchword.store.passkeys import MadePasskey, StoredPasskey
 from watchword.store.users import User
 from watchword.telemetry import log
 
 NONCE = 24
 MAX_NAME = 60
+DEFAULT_NAME = "Passkey"
 
 
 def party(runtime: Runtime) -> RelyingParty | None:
@@ -89,52 +91,82 @@ def _verification(user_id: str | None) -> Verification:
     return "preferred" if user_id else "required"
 
 
-async def creation_options(runtime: Runtime, browser: str, user: User) -> tuple[str, str] | None:
-    """Return creation options as JSON and the challenge to send back; None where there can be no passkeys."""
+def _creation(user_id: str, link: str | None) -> tuple[str, Verification]:
+    """Return for what a passkey is made, which its challenge is good for alone, and how the device checks the person."""
+    if link is None:
+        return f"register {user_id}", "preferred"
+    # By a one-time link it is made to sign in alone, and at each sign-in the device will have to check the person.
+    return f"register {user_id} {one_time.digest(link).hex()}", "required"
+
+
+async def creation_options(
+    runtime: Runtime, browser: str, user: User, link: str | None = None
+) -> tuple[str, str] | None:
+    """Return creation options as JSON and the challenge to send back; None where there can be no passkeys.
+
+    With a one-time `link` the account may be one that is yet to be made by it.
+    """
     asking = party(runtime)
     if asking is None:
         return None
+    purpose, verification = _creation(user.id, link)
     existing = await runtime.database.read(store.list_passkeys, user.id)
-    challenge = new_challenge(runtime, browser, f"register {user.id}")
+    challenge = new_challenge(runtime, browser, purpose)
     options = passkey.registration_options(
         asking,
         user_handle=user_handle(runtime, user.id),
         username=user.username,
         display_name=user.display_name or user.username,
         challenge=challenge,
-        verification="preferred",
+        verification=verification,
         existing=[one.passkey for one in existing],
     )
     return json.dumps(options), passkey.encode(challenge)
+
+
+def check_made(
+    runtime: Runtime,
+    user_id: str,
+    *,
+    browser: str,
+    challenge: str,
+    credential: str,
+    name: str,
+    link: str | None = None,
+) -> MadePasskey:
+    """Return the passkey that a person's browser made, which is not kept yet; raise PasskeyRefused."""
+    asking = _require_party(runtime)
+    purpose, verification = _creation(user_id, link)
+    raw = _read_challenge(runtime, browser, purpose, challenge)
+    made = passkey.verify_registration(
+        asking,
+        credential,
+        challenge=raw,
+        user_handle=user_handle(runtime, user_id),
+        verification=verification,
+    )
+    now = runtime.now()
+    stored = StoredPasskey(
+        id=new_id("passkey"),
+        user_id=user_id,
+        name=name,
+        created_at=now,
+        last_used_at=None,
+        passkey=made,
+    )
+    return MadePasskey(stored=stored, challenge=_used(raw), challenge_until=now + LIFETIME)
 
 
 async def register(
     runtime: Runtime, user: User, *, browser: str, challenge: str, credential: str, name: str
 ) -> StoredPasskey:
     """Keep the passkey that a person's browser made; raise PasskeyRefused."""
-    asking = _require_party(runtime)
-    raw = _read_challenge(runtime, browser, f"register {user.id}", challenge)
-    made = passkey.verify_registration(
-        asking,
-        credential,
-        challenge=raw,
-        user_handle=user_handle(runtime, user.id),
-        verification="preferred",
+    made = check_made(
+        runtime, user.id, browser=browser, challenge=challenge, credential=credential, name=name
     )
-    now = runtime.now()
-    stored = StoredPasskey(
-        id=new_id("passkey"),
-        user_id=user.id,
-        name=name,
-        created_at=now,
-        last_used_at=None,
-        passkey=made,
-    )
-    if not await runtime.database.write(
-        store.add_passkey, stored, challenge=_used(raw), challenge_until=now + LIFETIME, actor=user.id
-    ):
+    if not await runtime.database.write(store.add_passkey, made, actor=user.id):
         raise PasskeyRefused("known")
-    return stored
+    return made.stored
 
 
 def _require_party(runtime: Runtime) -> RelyingParty:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from watchword.credentials import names
 from watchword.credentials.names import NameRefused
-from watchword.flows import account_changes, recovery
+from watchword.flows import account_changes, enrolment, recovery
 from watchword.flows.mail import Origin
 from watchword.flows.runtime import Runtime
 from watchword.flows.sign_in import canonical
@@ -111,9 +111,15 @@ async def _set_email(runtime: Runtime, user: User, changes: Changes, actor: str)
 
 
 async def reset_link(runtime: Runtime, user: User) -> str:
-    """Return an address where the person can set a password once, for who helps them; good for a day. Raise `conflict`."""
-    if "password" not in runtime.settings.sign_in_methods:
-        raise OAuthError("conflict", "Nobody signs in with a password here: sign_in_methods takes none.")
+    """Return an address where the person sets a password, or a passkey where no passwords are taken, once, for who helps them.
+
+    It is good for a day. Raise `conflict`.
+    """
+    ways = enrolment.taken(runtime)
+    if not ways:
+        raise OAuthError("conflict", enrolment.NOTHING)
+    if "password" not in ways and await runtime.database.read(user_changes.has_factors, user.id):
+        raise OAuthError("conflict", enrolment.FACTORS)
     return await recovery.make_link(runtime, user, RESET_LIFETIME)
 
 

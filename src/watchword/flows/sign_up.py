@@ -8,12 +8,13 @@ from dataclasses import dataclass
 
 from watchword.credentials import names
 from watchword.credentials.names import NameRefused
-from watchword.flows import accounts, mail, one_time
+from watchword.flows import accounts, enrolment, mail, one_time
 from watchword.flows.mail import Message, Origin
 from watchword.flows.runtime import Runtime
 from watchword.flows.throttle import Throttled, network, throttle
 from watchword.oauth.errors import OAuthError
 from watchword.store import users
+from watchword.store.passkeys import MadePasskey
 from watchword.store.users import User
 
 REGISTER, INVITE = "register", "invite"
@@ -77,6 +78,8 @@ async def invite(
 ) -> str:
     """Invite somebody by mail and return the link, which an operator may also hand over; raise `invalid_request` or `conflict`."""
     canonical = check_email(email)
+    if not enrolment.taken(runtime):
+        raise OAuthError("conflict", enrolment.NOTHING, field="email")
     if await runtime.database.read(users.is_email_taken, canonical):
         raise OAuthError("conflict", "This address has an account already.", field="email")
     data: dict[str, object] = {"email": names.deliverable_email(email), "is_admin": is_admin, "actor": actor}
@@ -102,8 +105,18 @@ async def read(runtime: Runtime, link: str | None) -> Invitation | None:
     return Invitation(str(found.data["email"]), False, False)
 
 
-async def accept(runtime: Runtime, link: str, *, password: str, name: str | None) -> User | None:
-    """Make the account of a proved address and use the link up; None when the link is gone or the address taken meanwhile."""
+async def accept(
+    runtime: Runtime,
+    link: str,
+    *,
+    password: str | None,
+    passkey: MadePasskey | None = None,
+    name: str | None,
+) -> User | None:
+    """Make the account of a proved address and use the link up; None when the link is gone or the address taken meanwhile.
+
+    It is signed in to by the password or the passkey. Raise PasskeyRefused for one that is somebody's or was answered before.
+    """
     invitation = await read(runtime, link)
     if invitation is None:
         return None
@@ -115,5 +128,6 @@ async def accept(runtime: Runtime, link: str, *, password: str, name: str | None
         email=invitation.email,
         is_admin=invitation.is_admin,
         password=password,
+        passkey=passkey,
         name=name,
     )

@@ -17,8 +17,6 @@ from watchword.store import factors as store
 from watchword.store import passkeys as passkey_store
 from watchword.store import users
 
-DEFAULT_NAME = "Passkey"
-
 
 async def _tell(request: Request, person: Person, change: str) -> None:
     origin = visit.origin_of(request)
@@ -145,7 +143,7 @@ async def _remove_passkey(request: Request, person: Person, form: Form, passkey_
 
 def _name(form: Form) -> str | None:
     try:
-        return display((form.get("name") or "").strip() or DEFAULT_NAME)[: passkeys.MAX_NAME]
+        return display((form.get("name") or "").strip() or passkeys.DEFAULT_NAME)[: passkeys.MAX_NAME]
     except NameRefused:
         return None
 

@@ -1,10 +1,15 @@
-"""A forgotten password: ask for a link, follow it, set a new one. The answer is the same for every name (LG-05)."""
+"""A forgotten password: ask for a link, follow it, set a new one. The answer is the same for every name (LG-05).
 
-from watchword.flows import accounts, recovery
+Where no passwords are taken nobody asks for a link, and the one that an administrator hands over leads to a new passkey.
+"""
+
+from watchword.credentials.passkey import PasskeyRefused
+from watchword.flows import accounts, enrolment, recovery
 from watchword.flows.throttle import Throttled
-from watchword.http import Request, Response, redirect
+from watchword.http import Form, Request, Response, redirect
 from watchword.oauth.errors import OAuthError
 from watchword.pages import browser, errors, passwords, second_factor, visit
+from watchword.pages import enrolment as pages
 from watchword.store import browsers
 from watchword.store.users import User
 
@@ -53,12 +58,36 @@ async def submit(request: Request) -> Response:
 
 
 async def show_reset(request: Request) -> Response:
-    """Show the form for a new password when the link is live."""
+    """Show the form for a new password, or for a passkey, when the link is live."""
     link = request.query().get("link")
     user = await recovery.whose(request.runtime, link)
     if user is None or link is None:
         return errors.expired(request)
+    if "password" not in enrolment.taken(request.runtime):
+        return await _passkey(request, user, link)
     return _reset(request, user, link)
+
+
+async def _passkey(request: Request, user: User, link: str, problem: object = None) -> Response:
+    context = {
+        "action": f"{request.runtime.settings.issuer}/reset-password",
+        "identifier": user.username,
+        "errors": {"form": problem} if problem else {},
+    }
+    return await pages.page(request, "recover_passkey", context, user, link, status=400 if problem else 200)
+
+
+async def _keep_passkey(request: Request, form: Form, user: User, link: str) -> Response:
+    runtime = request.runtime
+    end_all, origin = form.get("end_others") == "yes", visit.origin_of(request)
+    try:
+        _password, made = pages.chosen(request, form, user, link)
+        done = made is not None and await enrolment.recover(
+            runtime, user, link, made, end_all=end_all, origin=origin
+        )
+    except PasskeyRefused as refused:
+        return await _passkey(request, user, link, second_factor.problem_of(refused))
+    return pages.sign_in(request, "passkey_registered") if done else errors.expired(request)
 
 
 def _reset(request: Request, user: User, link: str, error: OAuthError | None = None) -> Response:
@@ -73,13 +102,15 @@ def _reset(request: Request, user: User, link: str, error: OAuthError | None = N
 
 
 async def reset(request: Request) -> Response:
-    """Set the new password and use the link up; nobody is signed in by it."""
+    """Set the new password, or keep the passkey, and use the link up; nobody is signed in by it."""
     form = request.form()
     browser.check_csrf(request, form.get("csrf"))
     link = form.get("link") or ""
     user = await recovery.whose(request.runtime, link)
     if user is None:
         return errors.expired(request)
+    if "password" not in enrolment.taken(request.runtime):
+        return await _keep_passkey(request, form, user, link)
     try:
         done = await recovery.reset(
             request.runtime,

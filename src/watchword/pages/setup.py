@@ -1,10 +1,11 @@
 """The first owner: a one-time link lets whoever started the server make the first account, and nobody after (LG-24)."""
 
+from watchword.credentials.passkey import PasskeyRefused
 from watchword.flows import accounts, start
-from watchword.http import Form, Request, Response, redirect
+from watchword.http import Form, Request, Response
 from watchword.oauth import token_format
 from watchword.oauth.errors import OAuthError
-from watchword.pages import browser
+from watchword.pages import browser, enrolment, second_factor
 from watchword.pages.render import Problem
 from watchword.store import links
 from watchword.store.links import Link
@@ -27,7 +28,7 @@ async def show(request: Request) -> Response:
     link = request.query().get("link") or ""
     if await _peek(request, link) is None:
         return _gone(request)
-    return _form(request, link)
+    return await _form(request, link)
 
 
 async def create(request: Request) -> Response:
@@ -37,20 +38,24 @@ async def create(request: Request) -> Response:
     link = form.get("link") or ""
     if await _peek(request, link) is None:
         return _gone(request)
-    username, password = form.get("username") or "", form.get("new_password") or ""
+    username = form.get("username") or ""
     try:
+        password, passkey = enrolment.chosen(request, form, enrolment.newcomer(request, link, username), link)
         owner = await accounts.create_owner(
             request.runtime,
             link=token_format.digest(link),
             username=username,
             email=form.get("email"),
             password=password,
+            passkey=passkey,
         )
     except OAuthError as error:
-        return _form(request, link, form, error)
+        return await _form(request, link, form, {_field(error): _problem(error)})
+    except PasskeyRefused as refused:
+        return await _form(request, link, form, {"form": second_factor.problem_of(refused)})
     if owner is None:
         return _gone(request)
-    return redirect(f"{request.runtime.settings.issuer}/sign-in?notice=registered")
+    return enrolment.sign_in(request, "passkey_registered" if passkey else "registered")
 
 
 async def _peek(request: Request, link: str) -> Link | None:
@@ -60,17 +65,20 @@ async def _peek(request: Request, link: str) -> Link | None:
     return await runtime.database.read(links.peek_link, token_format.digest(link), start.SETUP, runtime.now())
 
 
-def _form(request: Request, link: str, form: Form | None = None, error: OAuthError | None = None) -> Response:
+async def _form(
+    request: Request, link: str, form: Form | None = None, errors: dict[str, object] | None = None
+) -> Response:
     values = {name: form.get(name) or "" for name in ("username", "email")} if form else {}
-    errors = {_field(error): _problem(error)} if error else {}
     context = {
         "action": f"{request.runtime.settings.issuer}/setup",
         "password_minimum": accounts.MIN_PASSWORD,
         "values": values,
-        "errors": errors,
-        "hidden": {"link": link},
+        "errors": errors or {},
     }
-    return browser.page(request, "setup", context, status=400 if error else 200)
+    # Until a name is typed, which the page puts into its place, the device is told the name of the service.
+    name = values.get("username") or request.runtime.settings.service_name
+    owner = enrolment.newcomer(request, link, name)
+    return await enrolment.page(request, "setup", context, owner, link, status=400 if errors else 200)
 
 
 def _field(error: OAuthError) -> str:

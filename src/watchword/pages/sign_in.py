@@ -16,16 +16,19 @@ from watchword.store.users import User
 from watchword.telemetry import log
 
 PURPOSE = "sign-in"
-NOTICES = ("registered", "password_changed", "password_reset", "account_deleted", "email_verified")
+SET_UP = ("registered", "passkey_registered")
+NOTICES = (*SET_UP, "password_changed", "password_reset", "account_deleted", "email_verified")
 
 
 async def show(request: Request) -> Response:
     """Show the sign-in form, or go on when somebody is signed in already."""
     query = request.query()
     sealed = query.get("return")
-    if await visit.current(request) is not None and sealed is None:
+    notice = query.get("notice")
+    # What was set up just now signs its person in, whoever else is signed in at this browser.
+    if sealed is None and notice not in SET_UP and await visit.current(request) is not None:
         return redirect(f"{request.runtime.settings.issuer}/account")
-    return await form_page(request, sealed, notice=query.get("notice"))
+    return await form_page(request, sealed, notice=notice)
 
 
 async def form_page(

@@ -1,13 +1,14 @@
 """A new account: the address first, then, by the mailed link or an invitation, name and password (LG-05)."""
 
 from watchword.credentials.names import NameRefused, display
+from watchword.credentials.passkey import PasskeyRefused
 from watchword.flows import account_changes, accounts
 from watchword.flows import sign_up as sign_up_flow
 from watchword.flows.sign_up import Invitation
 from watchword.flows.throttle import Throttled
 from watchword.http import Form, Request, Response, redirect
 from watchword.oauth.errors import OAuthError
-from watchword.pages import browser, errors, passwords, second_factor, sign_in, visit
+from watchword.pages import browser, enrolment, errors, passwords, second_factor, sign_in, visit
 from watchword.store import users
 
 
@@ -16,7 +17,7 @@ async def show(request: Request) -> Response:
     link = request.query().get("link")
     if link is not None:
         invitation = await sign_up_flow.read(request.runtime, link)
-        return errors.expired(request) if invitation is None else _account(request, link, invitation)
+        return errors.expired(request) if invitation is None else await _account(request, link, invitation)
     _check_open(request)
     return _address(request)
 
@@ -36,6 +37,8 @@ def _address(request: Request, email: str = "", problems: dict[str, object] | No
         "action": f"{issuer}/sign-up",
         "invitation": None,
         "asks": ["email"],
+        "methods": [],
+        "passkey_options": "",
         "password_minimum": accounts.MIN_PASSWORD,
         "providers": sign_in.providers(request, None),
         "links": {"sign_in": f"{issuer}/sign-in"},
@@ -46,7 +49,7 @@ def _address(request: Request, email: str = "", problems: dict[str, object] | No
     return browser.page(request, "register", context, status=status)
 
 
-def _account(
+async def _account(
     request: Request,
     link: str,
     invitation: Invitation,
@@ -57,15 +60,16 @@ def _account(
     context = {
         "action": f"{issuer}/sign-up",
         "invitation": {"email": invitation.email},
-        "asks": ["name", "password"],
+        "asks": ["name"],
         "password_minimum": accounts.MIN_PASSWORD,
         "providers": [],
         "links": {"sign_in": f"{issuer}/sign-in"},
         "values": {"name": (form.get("name") or "") if form else ""},
         "errors": problems or {},
-        "hidden": {"link": link},
     }
-    return browser.page(request, "register", context, status=400 if problems else 200)
+    newcomer = enrolment.newcomer(request, link, invitation.email)
+    status = 400 if problems else 200
+    return await enrolment.page(request, "register", context, newcomer, link, status=status)
 
 
 async def submit(request: Request) -> Response:
@@ -101,18 +105,20 @@ async def _accept(request: Request, form: Form, link: str) -> Response:
     try:
         name = display(typed) if typed else None
     except NameRefused:
-        return _account(request, link, invitation, form, {"name": "invalid"})
+        return await _account(request, link, invitation, form, {"name": "invalid"})
+    newcomer = enrolment.newcomer(request, link, invitation.email)
     try:
-        user = await sign_up_flow.accept(
-            request.runtime, link, password=form.get("new_password") or "", name=name
-        )
+        password, passkey = enrolment.chosen(request, form, newcomer, link)
+        user = await sign_up_flow.accept(request.runtime, link, password=password, passkey=passkey, name=name)
     except OAuthError as error:
         if error.field != "password":
             raise
-        return _account(request, link, invitation, form, {"new_password": passwords.problem(error)})
+        return await _account(request, link, invitation, form, {"new_password": passwords.problem(error)})
+    except PasskeyRefused as refused:
+        return await _account(request, link, invitation, form, {"form": second_factor.problem_of(refused)})
     if user is None:
         return errors.expired(request)
-    return redirect(f"{request.runtime.settings.issuer}/sign-in?notice=registered")
+    return enrolment.sign_in(request, "passkey_registered" if passkey else "registered")
 
 
 async def show_verify(request: Request) -> Response:

@@ -19,6 +19,14 @@ class StoredPasskey(msgspec.Struct, frozen=True, kw_only=True):
     passkey: Passkey
 
 
+class MadePasskey(msgspec.Struct, frozen=True, kw_only=True):
+    """A passkey that was checked and is not kept yet, with the challenge that it answers."""
+
+    stored: StoredPasskey
+    challenge: bytes
+    challenge_until: int
+
+
 _COLUMNS = (
     "id, user_id, name, created_at, last_used_at, credential_id, user_handle, public_key, sign_count, backup_eligible, "
     "backed_up, user_verified, transports, aaguid"
@@ -47,12 +55,11 @@ def _stored(row: Row) -> StoredPasskey:
     )
 
 
-async def add_passkey(
-    tx: Transaction, stored: StoredPasskey, *, challenge: bytes, challenge_until: int, actor: str
-) -> bool:
+async def add_passkey(tx: Transaction, made: MadePasskey, *, actor: str) -> bool:
     """Store a new passkey and use its challenge up; return False for a used challenge, a known credential or too many."""
-    if not await use_challenge(tx, challenge, challenge_until):
+    if not await use_challenge(tx, made.challenge, made.challenge_until):
         return False
+    stored = made.stored
     passkey = stored.passkey
     row = await tx.one(
         f"INSERT INTO passkeys ({_COLUMNS}) SELECT $1, $2, $3, $4, NULL, $5, $6, $7, $8, $9, $10, $11, $12, $13 "  # noqa: S608 - literals

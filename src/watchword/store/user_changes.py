@@ -5,8 +5,10 @@ import msgspec
 from watchword.store.api_tokens import revoke_tokens_of
 from watchword.store.browsers import forget_trust
 from watchword.store.database import Transaction
+from watchword.store.factors import enrolled
 from watchword.store.grants import end_grant, hold_session
-from watchword.store.links import create_link, forget_links, use_link
+from watchword.store.links import create_link, forget_links, hold_link, use_link
+from watchword.store.passkeys import MadePasskey, add_passkey
 from watchword.store.sessions import end_sessions_of
 from watchword.store.users import get_user, is_last_admin, set_password
 
@@ -115,6 +117,35 @@ async def reset_password(
     but = "" if end_all else None
     await change_password(tx, user.id, password_hash, but=but, actor=user.id, now=now)
     return user.id
+
+
+async def has_factors(tx: Transaction, user_id: str) -> bool:
+    """Whether a person has anything set up that a link must not stand in for: a passkey or a second factor."""
+    have = await enrolled(tx, user_id)
+    return bool(have.passkeys or have.totp or have.recovery_codes or have.email_code)
+
+
+async def recover_by_passkey(
+    tx: Transaction, link: bytes, made: MadePasskey, *, end_all: bool, now: int
+) -> str:
+    """Use a recovery link up and keep the passkey, both or neither: "kept", "link" that is gone, or "passkey" that was refused.
+
+    A link stands in for no passkey and no second factor: whoever has one is helped once an administrator has removed it (PS-05).
+    """
+    user_id = made.stored.user_id
+    if not await hold_link(tx, link, "reset_password", now):
+        return "link"
+    user = await get_user(tx, user_id)
+    if user is None or user.disabled_at is not None or await has_factors(tx, user_id):
+        return "link"
+    if not await add_passkey(tx, made, actor=user_id):
+        return "passkey"
+    used = await use_link(tx, link, "reset_password", now)
+    assert used is not None  # held above
+    assert used.subject == user_id
+    if end_all:
+        await end_elsewhere(tx, user_id, but="", actor=user_id, now=now)
+    return "kept"
 
 
 async def set_disabled(tx: Transaction, user_id: str, disabled: bool, *, actor: str, now: int) -> str:

@@ -4,6 +4,7 @@ import msgspec
 
 from watchword.store.database import Row, Transaction
 from watchword.store.links import hold_link, use_link
+from watchword.store.passkeys import MadePasskey, add_passkey
 
 
 class User(msgspec.Struct, frozen=True, kw_only=True):
@@ -180,24 +181,23 @@ async def create_owner(
     canonical_username: str,
     skeleton: str,
     canonical_email: str | None,
-    password_hash: str,
+    password_hash: str | None,
+    passkey: MadePasskey | None = None,
 ) -> str:
-    """Use the one-time link of the first start up and make the owner, both or neither: "created", "link" or "taken"."""
-    if await count_admins(tx) or not await hold_link(tx, link, "setup", user.created_at):
+    """Use the one-time link of the first start up and make the owner, both or neither; like `create_by_link`."""
+    if await count_admins(tx):
         return "link"
-    created = await create_user(
+    return await create_by_link(
         tx,
+        link,
+        "setup",
         user,
         canonical_username=canonical_username,
         skeleton=skeleton,
         canonical_email=canonical_email,
         password_hash=password_hash,
-        actor=user.id,
+        passkey=passkey,
     )
-    if not created:
-        return "taken"
-    await use_link(tx, link, "setup", user.created_at)
-    return "created"
 
 
 async def create_by_link(
@@ -208,10 +208,11 @@ async def create_by_link(
     *,
     canonical_username: str,
     skeleton: str,
-    canonical_email: str,
-    password_hash: str,
+    canonical_email: str | None,
+    password_hash: str | None,
+    passkey: MadePasskey | None = None,
 ) -> str:
-    """Use a link up and make the account that it allows, both or neither: "created", "link" or "taken"."""
+    """Use a link up and make the account that it allows with what signs it in, all or nothing: "created", "link", "taken" or "passkey"."""
     if not await hold_link(tx, link, purpose, user.created_at):
         return "link"
     created = await create_user(
@@ -225,8 +226,19 @@ async def create_by_link(
     )
     if not created:
         return "taken"
+    if passkey is not None and not await add_passkey(tx, passkey, actor=user.id):
+        await _take_back(tx, user)
+        return "passkey"
     await use_link(tx, link, purpose, user.created_at)
     return "created"
+
+
+async def _take_back(tx: Transaction, user: User) -> None:
+    # The passkey was answered before or is somebody's: nobody could ever sign in to this account.
+    await tx.run("DELETE FROM users WHERE id = $1", user.id)
+    await tx.record(
+        "user.deleted", actor="system", target=user.id, at=user.created_at, reason="its passkey was refused"
+    )
 
 
 async def set_display_name(tx: Transaction, user_id: str, name: str | None, *, actor: str, now: int) -> None:

@@ -44,10 +44,13 @@
     const controller = new AbortController();
     waiting = mediation ? controller : null;
     const kind = button.dataset.passkey;
-    const request = { publicKey: parse[kind](JSON.parse(button.dataset.options)), signal: controller.signal };
+    const form = button.form;
+    const options = JSON.parse(button.dataset.options);
+    const typed = kind === "create" && form.elements.namedItem("username")?.value;
+    if (typed) options.user.name = options.user.displayName = typed; // by this name the device will offer it
+    const request = { publicKey: parse[kind](options), signal: controller.signal };
     if (mediation) request.mediation = mediation;
     const credential = await navigator.credentials[kind](request);
-    const form = button.form;
     form.elements.namedItem("credential").value = JSON.stringify(plain(credential));
     HTMLFormElement.prototype.submit.call(form); // an empty password field must not hold it up
   };
@@ -71,6 +74,9 @@
         button.form.addEventListener("submit", (event) => { event.preventDefault(); button.click(); }); // Enter in a field
       }
       button.addEventListener("click", async () => {
+        // A name that is missing is asked for before the device makes anything; a password is not what this button is about.
+        const fields = button.dataset.passkey === "create" ? [...button.form.elements] : [];
+        if (!fields.every((field) => field.type === "password" || field.reportValidity())) return;
         button.form.querySelector("[data-passkey-problem]").hidden = true;
         button.setAttribute("aria-busy", "true");
         try { await ask(button); } catch (error) { complain(button, error); } finally { button.removeAttribute("aria-busy"); }

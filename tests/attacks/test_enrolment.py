@@ -1,0 +1,315 @@
+"""PS-05, LG-21, LG-24: one-time links where no passwords are taken; each makes one passkey, for one account, once."""
+
+import html
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from tests.fixtures.people import PASSWORD, Person
+from tests.fixtures.postgres import Store
+from tests.fixtures.servers import Server, open_server, together
+from tests.flows.test_people import another, options_in, session_of
+from tests.unit.credentials.software_authenticator import USER_PRESENT, SoftwareAuthenticator
+
+from watchword.flows import accounts, people, sign_up, start
+from watchword.oauth.errors import OAuthError
+from watchword.store import events, passkeys, users
+from watchword.store.users import User
+
+ORIGIN = "http://localhost"
+NEW = "kim@example.com"
+PROVED = "urn:watchword:aal2-phr"
+Link = Callable[[Server], Awaitable[str]]
+
+
+@pytest_asyncio.fixture
+async def server(store: Store, tmp_path: Path) -> AsyncIterator[Server]:
+    """The application where passkeys are the only way in."""
+    async with open_server(
+        tmp_path,
+        database=store.address,
+        key_file=str(tmp_path / "key"),
+        mode="development",
+        sign_in_methods=("passkey",),
+    ) as opened:
+        yield opened
+
+
+async def owner_link(server: Server) -> str:
+    """Return the link of the first owner."""
+    link = await start.setup_link(server.runtime)
+    assert link is not None
+    return link
+
+
+async def invitation(server: Server, email: str = NEW) -> str:
+    """Return the link of an invitation."""
+    return await sign_up.invite(server.runtime, email, is_admin=False, inviter=None, actor="test")
+
+
+async def recovery(server: Server, name: str = "ada") -> str:
+    """Return an administrator's link for a person, whose account is made if need be."""
+    user = await server.runtime.database.read(users.find_user, name)
+    if user is None:
+        user = await accounts.create(server.runtime, username=name, email=f"{name}@example.com", actor="test")
+    return await people.reset_link(server.runtime, user)
+
+
+LINKS: dict[str, tuple[Link, dict[str, str], str]] = {
+    "the first owner's link": (owner_link, {"username": "ada"}, "ada"),
+    "an invitation": (invitation, {"name": "Kim"}, NEW),
+    "an administrator's link": (recovery, {}, "ada"),
+}
+each_link = pytest.mark.parametrize("kind", LINKS)
+
+
+async def visitor(server: Server, link: str) -> Person:
+    """Return somebody who has opened a link in a browser of their own."""
+    person = Person(server, another(server))
+    await person.open(link)
+    return person
+
+
+async def enrol(person: Person, given: dict[str, str], credential: str, **more: str) -> bool:
+    """Send a passkey; return whether it was kept."""
+    await person.send({**given, "credential": credential, **more}, having="link")
+    return "Your passkey is ready." in person.text
+
+
+async def kept(server: Server, name: str) -> int:
+    """Return how many passkeys an account has, -1 where there is no account."""
+    user = await server.runtime.database.read(users.find_user, name, name if "@" in name else None)
+    return -1 if user is None else len(await server.runtime.database.read(passkeys.list_passkeys, user.id))
+
+
+async def sign_in(person: Person, device: SoftwareAuthenticator) -> str:
+    """Sign in with a passkey; return where that leads."""
+    await person.open("/sign-in")
+    await person.send({"credential": device.get(options_in(person), origin=ORIGIN)}, having="challenge")
+    return person.path
+
+
+@each_link
+async def test_a_link_leads_to_a_passkey_whose_proof_signs_in_and_says_what_it_was(
+    server: Server, kind: str
+) -> None:
+    make, given, name = LINKS[kind]
+    person = await visitor(server, await make(server))
+    assert "new_password" not in (person.page.text if person.page else "")
+    assert "Passkeys need JavaScript" in person.text, "without scripts the page says what is missing"
+    device = SoftwareAuthenticator()
+    assert await enrol(person, given, device.create(options_in(person), origin=ORIGIN))
+    assert person.path == "/sign-in"
+    assert not any("session" in cookie for cookie in person.http.cookies), "the link alone signs nobody in"
+    assert await sign_in(person, device) == "/account"
+    session = await session_of(server, name)
+    assert (session.acr, set(session.amr)) == (PROVED, {"pop", "user", "mfa"})
+    added = await server.runtime.database.read(events.list_events, limit=100, name="passkey.added")
+    assert [(event.actor, event.target) for event in added] == [(session.user_id, session.user_id)]
+
+
+@each_link
+async def test_ps_05_a_link_makes_one_passkey_whoever_opens_it_again(server: Server, kind: str) -> None:
+    make, given, name = LINKS[kind]
+    link = await make(server)
+    first, late = await visitor(server, link), await visitor(server, link)
+    device, other = SoftwareAuthenticator(), SoftwareAuthenticator()
+    asked = options_in(late)
+    assert await enrol(first, given, device.create(options_in(first), origin=ORIGIN)), "the honest variant"
+    assert not await enrol(late, given, other.create(asked, origin=ORIGIN))
+    assert late.page is not None
+    assert late.page.status_code == 404
+    assert (await server.http.get(link)).status_code == 404
+    assert await kept(server, name) == 1
+    assert await sign_in(late, other) == "/sign-in"
+    assert await sign_in(late, device) == "/account"
+
+
+@each_link
+async def test_ps_05_of_two_browsers_with_one_link_at_once_one_gets_the_account(
+    server: Server, kind: str
+) -> None:
+    make, given, name = LINKS[kind]
+    link = await make(server)
+    pair = [await visitor(server, link), await visitor(server, link)]
+    made = [SoftwareAuthenticator(), SoftwareAuthenticator()]
+    answers = await together(
+        *(
+            enrol(person, given, device.create(options_in(person), origin=ORIGIN))
+            for person, device in zip(pair, made, strict=True)
+        )
+    )
+    assert sorted(answers) == [False, True]
+    assert await kept(server, name) == 1
+    winner = answers.index(True)
+    assert await sign_in(pair[1 - winner], made[1 - winner]) == "/sign-in"
+    assert await sign_in(pair[winner], made[winner]) == "/account"
+
+
+@pytest.mark.parametrize(
+    ("kind", "lifetime"),
+    [
+        ("the first owner's link", start.SETUP_LIFETIME),
+        ("an invitation", sign_up.INVITE_LIFETIME),
+        ("an administrator's link", people.RESET_LIFETIME),
+    ],
+)
+async def test_ps_05_a_link_that_ran_out_between_page_and_passkey_is_nothing(
+    server: Server, kind: str, lifetime: int
+) -> None:
+    make, given, name = LINKS[kind]
+    link = await make(server)
+    server.clock.advance(lifetime - 10)
+    person = await visitor(server, link)
+    answer = SoftwareAuthenticator().create(options_in(person), origin=ORIGIN)
+    server.clock.advance(11)
+    assert not await enrol(person, given, answer)
+    assert await kept(server, name) <= 0
+    again = await visitor(server, await make(server))
+    honest = SoftwareAuthenticator().create(options_in(again), origin=ORIGIN)
+    assert await enrol(again, given, honest), "the honest variant"
+
+
+LIES: dict[str, dict[str, Any]] = {
+    "an origin that is not ours": {"origin": "https://evil.example"},
+    "our domain on another port": {"origin": "http://localhost:8080"},
+    "a relying party that is not us": {"rp_id": "evil.example"},
+    "an assertion in the place of a registration": {"kind": "webauthn.get"},
+    "a frame of another site": {"client_data": {"crossOrigin": True, "topOrigin": "https://evil.example"}},
+    "a device that checked nobody, though it is to sign in alone": {"flags": USER_PRESENT},
+    "no challenge of this page": {"client_data": {"challenge": "A" * 86}},
+}
+
+
+@each_link
+@pytest.mark.parametrize("lie", LIES)
+async def test_ps_07_a_lying_answer_makes_nothing_and_leaves_the_link(
+    server: Server, kind: str, lie: str
+) -> None:
+    make, given, name = LINKS[kind]
+    person = await visitor(server, await make(server))
+    said: dict[str, Any] = {"origin": ORIGIN} | LIES[lie]
+    assert not await enrol(person, given, SoftwareAuthenticator().create(options_in(person), **said))
+    assert person.page is not None
+    assert person.page.status_code == 400
+    assert await kept(server, name) <= 0
+    honest = SoftwareAuthenticator().create(options_in(person), origin=ORIGIN)
+    assert await enrol(person, given, honest), "the honest variant, by the same link"
+
+
+async def test_ps_05_a_challenge_is_good_for_its_own_account_link_and_browser(server: Server) -> None:
+    mine, yours = await invitation(server), await invitation(server, "eve@example.com")
+    eve, kim, elsewhere = (
+        await visitor(server, yours),
+        await visitor(server, mine),
+        await visitor(server, mine),
+    )
+    foreign = eve.form(having="challenge")["challenge"]
+    stolen = SoftwareAuthenticator().create(options_in(eve), origin=ORIGIN)
+    assert not await enrol(kim, {}, stolen, challenge=foreign), "another account's"
+    other = elsewhere.form(having="challenge")["challenge"]
+    moved = SoftwareAuthenticator().create(options_in(elsewhere), origin=ORIGIN)
+    assert not await enrol(kim, {}, moved, challenge=other), "another browser's"
+    assert await kept(server, NEW) == -1
+    assert await enrol(kim, {}, SoftwareAuthenticator().create(options_in(kim), origin=ORIGIN))
+    assert await enrol(eve, {}, SoftwareAuthenticator().create(options_in(eve), origin=ORIGIN))
+
+
+async def test_ps_05_a_challenge_of_the_account_page_is_none_of_a_link(server: Server) -> None:
+    person = await visitor(server, await invitation(server))
+    device = SoftwareAuthenticator()
+    assert await enrol(person, {}, device.create(options_in(person), origin=ORIGIN))
+    assert await sign_in(person, device) == "/account"
+    await person.open("/account/passkeys")
+    challenge, asked = person.form(having="challenge")["challenge"], options_in(person)
+    await person.open(await invitation(server, "eve@example.com"))
+    wrong = SoftwareAuthenticator().create(asked, origin=ORIGIN)
+    assert not await enrol(person, {}, wrong, challenge=challenge)
+    assert await kept(server, "eve@example.com") == -1
+    await person.open(await invitation(server, "eve@example.com"))
+    assert await enrol(person, {}, SoftwareAuthenticator().create(options_in(person), origin=ORIGIN))
+
+
+async def test_ps_02_a_credential_that_somebody_has_makes_no_second_account(server: Server) -> None:
+    person = await visitor(server, await invitation(server))
+    device = SoftwareAuthenticator()
+    assert await enrol(person, {}, device.create(options_in(person), origin=ORIGIN))
+    eve = await visitor(server, await invitation(server, "eve@example.com"))
+    copied = SoftwareAuthenticator()
+    copied.credential_id = device.credential_id
+    assert not await enrol(eve, {}, copied.create(options_in(eve), origin=ORIGIN))
+    assert await kept(server, "eve@example.com") == -1
+    assert await enrol(eve, {}, SoftwareAuthenticator().create(options_in(eve), origin=ORIGIN))
+    assert await sign_in(person, device) == "/account", "whose it is keeps it"
+
+
+async def test_ps_05_an_administrators_link_stands_in_for_no_passkey(server: Server) -> None:
+    link = await recovery(server)
+    person = await visitor(server, link)
+    device = SoftwareAuthenticator()
+    assert await enrol(person, {}, device.create(options_in(person), origin=ORIGIN))
+    with pytest.raises(OAuthError, match="remove-factors"):
+        await recovery(server)
+    assert await sign_in(person, device) == "/account"
+    user = await server.runtime.database.read(users.find_user, "ada")
+    assert isinstance(user, User)
+    await people.remove_factors(server.runtime, user, actor="test")
+    lost = await visitor(server, await recovery(server))
+    fresh = SoftwareAuthenticator()
+    assert await enrol(lost, {"end_others": "yes"}, fresh.create(options_in(lost), origin=ORIGIN))
+    await person.open("/account")
+    assert person.path == "/sign-in", "the sessions of before have ended"
+    assert await sign_in(lost, device) == "/sign-in"
+    assert await sign_in(lost, fresh) == "/account"
+
+
+@pytest.mark.parametrize("kind", ["the first owner's link", "an invitation"])
+async def test_a_password_is_no_answer_where_none_is_taken(server: Server, kind: str) -> None:
+    make, given, name = LINKS[kind]
+    person = await visitor(server, await make(server))
+    await person.send({**given, "new_password": PASSWORD}, having="link")
+    assert person.page is not None
+    assert person.page.status_code == 400
+    assert await kept(server, name) == -1
+
+
+@pytest.mark.parametrize("kind", ["the first owner's link", "an invitation"])
+@pytest.mark.parametrize("way", ["passkey", "password"])
+async def test_where_both_are_taken_the_page_offers_both(tmp_path: Path, kind: str, way: str) -> None:
+    make, given, name = LINKS[kind]
+    async with open_server(tmp_path, mode="development") as server:
+        person = await visitor(server, await make(server))
+        assert person.page is not None
+        assert "new_password" in person.page.text
+        device = SoftwareAuthenticator()
+        answer = device.create(options_in(person), origin=ORIGIN)
+        if way == "passkey":
+            assert await enrol(person, given, answer)
+            assert await sign_in(person, device) == "/account"
+        else:
+            await person.send({**given, "new_password": PASSWORD}, having="link")
+            assert "Your account is ready." in person.text
+        assert await kept(server, name) == (1 if way == "passkey" else 0)
+
+
+async def test_where_people_come_from_providers_only_no_link_sets_anything_up(tmp_path: Path) -> None:
+    hub = {"name": "hub", "title": "The Hub", "client_id": "us", "issuer": "http://localhost:9"}
+    given: dict[str, Any] = {"mode": "development", "sign_in_methods": (), "upstream": (hub,)}
+    async with open_server(tmp_path, **given) as server:
+        assert (await server.http.get(await owner_link(server))).status_code == 404
+        for make in (invitation, recovery):
+            with pytest.raises(OAuthError, match="provider"):
+                await make(server)
+
+
+async def test_a_name_that_is_taken_is_said_beside_its_field_and_the_link_lives_on(server: Server) -> None:
+    await accounts.create(server.runtime, username="ada", actor="test")
+    person = await visitor(server, await owner_link(server))
+    device = SoftwareAuthenticator()
+    assert not await enrol(person, {"username": "Ada"}, device.create(options_in(person), origin=ORIGIN))
+    assert re.search(r'id="username"[^>]*value="Ada"', html.unescape(person.page.text if person.page else ""))
+    assert await enrol(person, {"username": "grace"}, device.create(options_in(person), origin=ORIGIN))
+    assert await sign_in(person, device) == "/account"

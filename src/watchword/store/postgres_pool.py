@@ -50,6 +50,7 @@ class Pool:
         self._lent: set[Connection] = set()
         self._waiting: deque[asyncio.Future[Connection | None]] = deque()
         self._expired: set[Connection] = set()
+        self._is_closed = False
 
     def lend(self) -> "Loan":
         """Return a context in which a connection is lent; it raises StorageUnavailable when there is none."""
@@ -70,6 +71,8 @@ class Pool:
         return connection
 
     def _take_idle(self) -> Connection | None:
+        if self._is_closed:
+            raise StorageUnavailable("the database is closed")
         while self._idle:
             connection = self._idle.pop()
             if not connection.is_closed() and time.monotonic() - connection.idle_since < LONGEST_IDLE:
@@ -78,31 +81,41 @@ class Pool:
         return None
 
     async def _wait_or_connect(self) -> Connection:
-        while not self._free:
-            turn: asyncio.Future[Connection | None] = asyncio.get_running_loop().create_future()
-            self._waiting.append(turn)
-            try:
-                given = await turn
-            except asyncio.CancelledError:
-                if (
-                    turn.done() and not turn.cancelled()
-                ):  # it came at the very moment at which nobody waited any more
-                    self._pass_on(turn.result())
-                raise
-            if given is not None:
+        # Looked for once more: on Python 3.11 a turn of the loop has passed, in which one may have come back.
+        while (connection := self._take_idle()) is None and not self._free:
+            if (given := await self._wait()) is not None:
                 return given
+        return connection or await self._make()
+
+    async def _wait(self) -> Connection | None:
+        """Wait for a connection, or for leave to make one: None."""
+        turn: asyncio.Future[Connection | None] = asyncio.get_running_loop().create_future()
+        self._waiting.append(turn)
+        try:
+            return await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled():  # it came when nobody waited any more
+                self._pass_on(turn.result())
+            raise
+
+    async def _make(self) -> Connection:
         self._free -= 1
         try:
-            return await self._connect()
+            connection = await self._connect()
         except BaseException:
             self._free += 1
             self._pass_on(None)
             raise
+        if self._is_closed:
+            self._discard(connection)
+            raise StorageUnavailable("the database is closed")
+        return connection
 
     def give_back(self, connection: Connection, *, whole: bool) -> None:
         """Take a connection back; what is not whole any more is closed."""
         self._lent.discard(connection)
-        if whole and not connection.is_closed() and connection not in self._expired:
+        is_good = not self._is_closed and not connection.is_closed() and connection not in self._expired
+        if whole and is_good:
             connection.idle_since = time.monotonic()
             self._pass_on(connection)
         else:
@@ -132,7 +145,10 @@ class Pool:
         self._expired |= self._lent
 
     async def close(self, timeout: float) -> None:
-        """Part from the server in good order where it answers in time; else cut the connections."""
+        """Lend nothing any more. Part from the server in good order where it answers in time; else cut the connections."""
+        self._is_closed = True
+        while self._waiting:
+            self._pass_on(None)
         idle, self._idle = self._idle, []
         with contextlib.suppress(*FAILURES):
             await asyncio.wait_for(

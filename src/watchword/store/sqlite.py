@@ -71,6 +71,8 @@ class SqliteDatabase:
         self._audit_key = audit_key
         self._timeout = timeout
         self._queue: queue.SimpleQueue[list[_Job] | None] = queue.SimpleQueue()
+        self._gate = threading.Lock()  # nothing is put into the queue behind its end
+        self._is_closing = False
         # What was accepted in these turns of a loop: handed over together, so that one commit holds all of it.
         self._accepted: dict[asyncio.AbstractEventLoop, list[_Job]] = {}
         self._local = threading.local()
@@ -97,6 +99,7 @@ class SqliteDatabase:
             raise StorageUnavailable(
                 f"cannot open the database file {self.path}: {error.strerror}"
             ) from error
+        self._is_closing = False
         self._thread = threading.Thread(target=self._write_loop, name="watchword-writer", daemon=True)
         self._thread.start()
 
@@ -121,7 +124,9 @@ class SqliteDatabase:
         if self._thread is None:
             return
         self._hand_over(asyncio.get_running_loop())
-        self._queue.put(None)
+        with self._gate:
+            self._is_closing = True
+            self._queue.put(None)
         await asyncio.get_running_loop().run_in_executor(None, self._thread.join)
         self._thread = None
         for reader in self._readers:
@@ -225,8 +230,15 @@ class SqliteDatabase:
 
     def _hand_over(self, loop: asyncio.AbstractEventLoop) -> None:
         accepted = self._accepted.pop(loop, None)
-        if accepted is not None:
-            self._queue.put(accepted)
+        if accepted is None:
+            return
+        with self._gate:
+            if not self._is_closing:
+                self._queue.put(accepted)
+                return
+        for job in accepted:
+            job.error = StorageUnavailable("the database is closed")
+        _deliver(accepted)
 
     def _write_loop(self) -> None:
         while True:
@@ -347,7 +359,7 @@ class SqliteDatabase:
         for job in batch:
             by_loop.setdefault(job.loop, []).append(job)
         for loop, jobs in by_loop.items():
-            if not loop.is_closed():
+            with contextlib.suppress(RuntimeError):  # nobody waits any more in a loop that is closed by now
                 loop.call_soon_threadsafe(_deliver, jobs)
 
 

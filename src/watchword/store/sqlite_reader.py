@@ -62,5 +62,6 @@ class Reader:
     def forget(self) -> None:
         """End the snapshot: the next reading looks again."""
         self.until, self.known = 0.0, False
-        if self.connection.in_transaction:
-            self.connection.execute("COMMIT")
+        with contextlib.suppress(sqlite3.ProgrammingError):  # closed meanwhile, and the snapshot with it
+            if self.connection.in_transaction:
+                self.connection.execute("COMMIT")

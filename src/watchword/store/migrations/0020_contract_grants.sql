@@ -13,6 +13,7 @@ CREATE INDEX grants_code ON grants (code_digest) WHERE code_digest IS NOT NULL;
 CREATE INDEX grants_family ON grants (family) WHERE family IS NOT NULL;
 CREATE INDEX grants_expiry ON grants (expires_at);
 
+CREATE INDEX codes_grant ON codes (grant_id);
 UPDATE grants SET
   code_digest = (SELECT digest FROM codes WHERE grant_id = grants.id),
   code_expires_at = (SELECT expires_at FROM codes WHERE grant_id = grants.id),

@@ -1,0 +1,108 @@
+"""The connections of a process: each is with one borrower at a time, none is lost, whoever goes away and whenever."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import asyncpg  # type: ignore[import-untyped]  # the driver ships no types
+import pytest
+from tests.fixtures.postgres import Store
+
+from watchword.store.database import StorageUnavailable
+from watchword.store.postgres_pool import Connection, Pool
+
+pytestmark = pytest.mark.postgres
+
+TURNS = range(6)
+NAME = "pool under test"
+
+
+@pytest.fixture
+def connect(postgres_store: Store) -> Callable[[], Awaitable[Connection]]:
+    async def connect() -> Connection:
+        connection: Connection = await asyncpg.connect(
+            postgres_store.address, connection_class=Connection, server_settings={"application_name": NAME}
+        )
+        return connection
+
+    return connect
+
+
+async def turn(times: int) -> None:
+    for _ in range(times):
+        await asyncio.sleep(0)
+
+
+@pytest.mark.parametrize("turns", TURNS)
+async def test_a_connection_that_comes_back_while_somebody_begins_to_wait_is_lent_to_them(
+    connect: Callable[[], Awaitable[Connection]], turns: int
+) -> None:
+    pool = Pool(connect, 1, 1.0)
+    lent = await pool.take()
+    asking = asyncio.create_task(pool.take())
+    await turn(turns)
+    pool.give_back(lent, whole=True)
+    assert await asking is lent
+    pool.give_back(lent, whole=True)
+    await pool.close(1.0)
+
+
+@pytest.mark.parametrize(
+    "given_back_first", [True, False], ids=["given back, cancelled", "cancelled, given back"]
+)
+@pytest.mark.parametrize("turns", TURNS)
+async def test_whoever_goes_away_while_waiting_takes_no_connection_along(
+    connect: Callable[[], Awaitable[Connection]], turns: int, given_back_first: bool
+) -> None:
+    pool = Pool(connect, 1, 1.0)
+    lent = await pool.take()
+    asking = asyncio.create_task(pool.take())
+    await turn(turns)
+    if given_back_first:
+        pool.give_back(lent, whole=True)
+    asking.cancel()
+    [outcome] = await asyncio.gather(asking, return_exceptions=True)
+    if not given_back_first:
+        pool.give_back(lent, whole=True)
+    if isinstance(outcome, Connection):  # it came first, and is theirs
+        pool.give_back(outcome, whole=True)
+    assert await pool.take() is lent
+    pool.give_back(lent, whole=True)
+    await pool.close(1.0)
+
+
+@pytest.mark.parametrize("turns", [0, 1, 2, 5, 20])
+async def test_whoever_goes_away_while_connecting_leaves_the_place_to_the_next(
+    connect: Callable[[], Awaitable[Connection]], turns: int
+) -> None:
+    pool = Pool(connect, 1, 1.0)
+    asking = asyncio.create_task(pool.take())
+    await turn(turns)
+    asking.cancel()
+    [outcome] = await asyncio.gather(asking, return_exceptions=True)
+    if isinstance(outcome, Connection):
+        pool.give_back(outcome, whole=True)
+    found = await pool.take()
+    assert await found.fetchval("SELECT 1") == 1
+    pool.give_back(found, whole=True)
+    await pool.close(1.0)
+
+
+async def test_a_pool_that_is_closed_lends_nothing_and_keeps_nothing(
+    connect: Callable[[], Awaitable[Connection]],
+) -> None:
+    pool = Pool(connect, 1, 1.0)
+    lent = await pool.take()
+    waiting = asyncio.create_task(pool.take())
+    await turn(3)
+    await pool.close(1.0)
+    pool.give_back(lent, whole=True)
+    for outcome in await asyncio.gather(waiting, pool.take(), return_exceptions=True):
+        assert isinstance(outcome, StorageUnavailable)
+    observer = await connect()
+    left = "SELECT COUNT(*) FROM pg_stat_activity WHERE application_name = $1 AND pid <> pg_backend_pid()"
+    for _ in range(500):
+        if not await observer.fetchval(left, NAME):
+            break
+        await asyncio.sleep(0.01)
+    assert not await observer.fetchval(left, NAME)
+    await observer.close()

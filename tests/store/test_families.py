@@ -8,7 +8,7 @@ from tests.fixtures.postgres import race
 from tests.store.made import DAY, NOW, count, digest, select, user
 
 from watchword.oauth.refresh import Limits
-from watchword.store import grants, redemption, sessions, users
+from watchword.store import grants, limits, redemption, sessions, users
 from watchword.store.database import Database
 from watchword.store.grants import Grant, Standing
 from watchword.store.redemption import Bought
@@ -44,12 +44,14 @@ async def standing(database: Database, token: str, now: int = NOW, mark: bytes =
     return found
 
 
-async def rotate(database: Database, generation: int, name: str = "1", mark: bytes = MARK) -> bool:
+async def rotate(
+    database: Database, generation: int, name: str = "1", mark: bytes = MARK, lasts: int = LIMITS.lifetime
+) -> bool:
     """Rotate the token of a generation, a minute after the one before."""
     now, token = NOW + 60 * generation, f"{name} r{generation}"
-    found = await standing(database, token, now, mark)
+    found, successor = await standing(database, token, now, mark), digest(f"{name} r{generation + 1}")
     return await redemption.rotate_refresh_token(
-        database, digest(token), found, mark=mark, successor=digest(f"{name} r{generation + 1}"), now=now
+        database, digest(token), found, mark=mark, successor=successor, expires_at=NOW + lasts, now=now
     )
 
 
@@ -72,7 +74,13 @@ async def test_of_many_rotations_of_one_token_one_takes_effect(database: Databas
     outcomes = await race(
         *(
             redemption.rotate_refresh_token(
-                database, digest("1 r0"), found, mark=MARK, successor=digest("1 r1"), now=NOW
+                database,
+                digest("1 r0"),
+                found,
+                mark=MARK,
+                successor=digest("1 r1"),
+                expires_at=NOW + LIMITS.lifetime,
+                now=NOW,
             )
             for _ in range(12)
         )
@@ -124,6 +132,24 @@ async def test_a_token_of_before_stands_in_for_the_mark_of_its_family_until_it_i
     assert await settle(database, "1 r0", NOW + 5, mark=b"mark of ") == "replay"
     assert await settle(database, "1 r0", NOW + 3600, mark=b"mark of ") == "burn"
     assert await count(database, "grants") == 1
+
+
+@pytest.mark.parametrize(
+    ("lasts", "until"),
+    [
+        pytest.param(400 * DAY, 402, id="families last longer by now"),
+        pytest.param(90 * DAY, 182, id="they last shorter, and a late reuse is still noticed"),
+    ],
+)
+async def test_a_family_is_kept_as_long_as_it_may_last_by_its_last_rotation(
+    database: Database, lasts: int, until: int
+) -> None:
+    await begin(database)
+    assert await rotate(database, 0, lasts=lasts)
+    await database.write(limits.purge, "grants", NOW + until * DAY)
+    assert (await standing(database, "1 r1")).grant.generation == 1
+    await database.write(limits.purge, "grants", NOW + until * DAY + 1)
+    assert await count(database, "grants") == 0
 
 
 async def test_a_rotation_costs_the_same_however_long_the_family_is(tmp_path: Path) -> None:

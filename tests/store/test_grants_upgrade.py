@@ -73,7 +73,7 @@ async def test_families_of_before_go_on_with_their_newest_token_and_notice_the_o
     mark, newest = b"m rotate", digest("rotated 2")
     standing = await database.read(redemption.find_refresh_token, mark, newest, NOW)
     assert standing is not None
-    again = {"mark": mark, "successor": digest("rotated 3"), "now": NOW + 5}
+    again = {"mark": mark, "successor": digest("rotated 3"), "expires_at": NOW + 180 * DAY, "now": NOW + 5}
     assert await redemption.rotate_refresh_token(database, newest, standing, **again)  # type: ignore[arg-type]  # by name
     assert not await redemption.rotate_refresh_token(database, newest, standing, **again)  # type: ignore[arg-type]  # by name
     assert await presented(database, "rotated", 2, NOW + 6) == "replay"

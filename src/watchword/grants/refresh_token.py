@@ -71,6 +71,7 @@ async def _successor(runtime: Runtime, shown: Presented, standing: Standing, iss
                 standing,
                 mark=shown.mark,
                 successor=token_format.digest(successor),
+                expires_at=standing.grant.started_at + runtime.settings.refresh_token_lifetime,
                 now=now,
             )
             if await rotating:

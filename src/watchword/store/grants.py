@@ -60,6 +60,7 @@ class Standing(msgspec.Struct, frozen=True):
     family: bytes | None
     refresh_digest: bytes | None
     superseded_digest: bytes | None
+    expires_at: int  # when the grant is forgotten
 
 
 _NAMES = Grant.__struct_fields__

@@ -40,8 +40,12 @@ _MOVE_ON = (
 )
 _NEWEST = "id = $4 AND refresh_digest = $1 AND ended_at IS NULL RETURNING superseded_digest"
 _ROTATE = Change("rotate_refresh_token", f"UPDATE grants SET {_MOVE_ON} WHERE {_NEWEST}")  # noqa: S608 - literals
-# A token stood in for the mark of its family, which was not known before: see migration 0020.
-_ROTATE_FIRST = Change("rotate_refresh_token", f"UPDATE grants SET {_MOVE_ON}, family = $5 WHERE {_NEWEST}")  # noqa: S608 - literals
+# A token stood in for the mark of its family, which was not known before (see migration 0020), or families last longer than they
+# did when this one began. Apart from the others, because no index holds what those change.
+_ROTATE_ANEW = Change(
+    "rotate_refresh_token",
+    f"UPDATE grants SET {_MOVE_ON}, family = $5, expires_at = $6 WHERE {_NEWEST}",  # noqa: S608 - literals
+)
 # What the audit trail says of a refresh token that was presented; a rotation records itself.
 EVENTS: Mapping[Outcome, str] = {
     "replay": "refresh_token.replayed",
@@ -125,16 +129,21 @@ def rotate_refresh_token(
     *,
     mark: bytes,
     successor: bytes,
+    expires_at: int,
     now: int,
 ) -> Awaitable[bool]:
-    """Put a successor in the place of a family's newest token; what this returns yields False when it is not the newest any more."""
+    """Put a successor in the place of a family's newest token; what this returns yields False when it is not the newest any more.
+
+    `expires_at` is the end of the family's life.
+    """
     grant = standing.grant
     data: dict[str, object] = {"generation": grant.generation + 1}
     entry = Entry("refresh_token.rotated", grant.client_id, grant.id, now, data)
     values = (digest, successor, now, grant.id)
-    if standing.family == mark:
+    kept_until = max(standing.expires_at, expires_at + KEPT)
+    if (standing.family, standing.expires_at) == (mark, kept_until):
         return database.change(_ROTATE, values, entry)
-    return database.change(_ROTATE_FIRST, (*values, mark), entry)
+    return database.change(_ROTATE_ANEW, (*values, mark, kept_until), entry)
 
 
 async def settle_refresh_token(

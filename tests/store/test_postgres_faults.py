@@ -2,7 +2,9 @@
 
 import asyncio
 import inspect
+import os
 import re
+import signal
 import time
 from collections.abc import Awaitable, Callable, Collection
 
@@ -87,6 +89,32 @@ async def create_and_hold(
     reached.set()
     await go.wait()
     return outcome
+
+
+async def test_a_transaction_that_was_given_up_while_the_server_keeps_it_holds_up_nobody_else(
+    node: Database, postgres_store: Store
+) -> None:
+    """Whoever went on with its chain of audit events would wait for its end."""
+    await node.write(note, "before")
+    reached, go = asyncio.Event(), asyncio.Event()
+
+    async def note_twice(tx: Transaction) -> None:
+        await hold(tx, reached, go, "stuck")
+        await note(tx, "stuck again")
+
+    stuck = asyncio.create_task(node.write(note_twice))
+    await asyncio.wait_for(reached.wait(), 5)
+    [backend] = await backends(postgres_store, "state = 'idle in transaction'")
+    os.kill(backend["pid"], signal.SIGSTOP)
+    try:
+        go.set()
+        [outcome] = await race(stuck)
+        assert isinstance(outcome, StorageUnavailable)
+        assert not outcome.unknown
+        await node.write(note, "after")
+    finally:
+        os.kill(backend["pid"], signal.SIGCONT)
+    assert await breaks(node, AUDIT_KEY) == []
 
 
 async def test_a_child_that_is_being_made_when_its_ancestor_is_revoked_ends_as_well(

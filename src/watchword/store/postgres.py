@@ -228,8 +228,8 @@ class PostgresDatabase:
             await connection.execute(BEGIN)
             result = await operation(PostgresTransaction(connection, audit), *args, **kwargs)
         except BaseException as error:
-            audit.rolled_back()
-            await _roll_back(connection, error)
+            if await _roll_back(connection, error):
+                audit.rolled_back()
             await self._fail(connection, error)
         await self._commit(connection, audit, operation)
         return result
@@ -295,10 +295,13 @@ async def _repeated(attempt: Callable[[], Awaitable[T]]) -> T:
         raise again.error from again
 
 
-async def _roll_back(connection: Connection, error: BaseException) -> None:
+async def _roll_back(connection: Connection, error: BaseException) -> bool:
+    """Roll back; return whether the server said so: else it may still hold the transaction, and who went on with its chain would wait."""
     if isinstance(error, TimeoutError):
-        return  # the connection is given up anyway
+        return False  # the connection is given up anyway
     try:
         await connection.execute("ROLLBACK")
     except FAILURES:
         cut(connection)
+        return False
+    return True

@@ -89,6 +89,6 @@ class Audit:
             self._free.append(self._chain)
 
     def rolled_back(self) -> None:
-        """Give the chain back as it was. After a COMMIT of unknown outcome neither is called, and the chain ends."""
+        """Give the chain back as it was. When nobody knows how the transaction ended neither is called, and the chain ends."""
         if self._saved is not None:
             self._free.append(self._saved)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from tests.fixtures.people import PASSWORD, Person
+from tests.fixtures.people import PASSWORD, Person, letters, link_in
 from tests.fixtures.postgres import Store
 from tests.fixtures.servers import Server, open_server, together
 from tests.flows.test_people import another, options_in, session_of
@@ -293,6 +293,22 @@ async def test_where_both_are_taken_the_page_offers_both(tmp_path: Path, kind: s
             await person.send({**given, "new_password": PASSWORD}, having="link")
             assert "Your account is ready." in person.text
         assert await kept(server, name) == (1 if way == "passkey" else 0)
+
+
+async def test_who_registers_by_an_address_makes_a_passkey_once_it_is_confirmed(tmp_path: Path) -> None:
+    given: dict[str, Any] = {"mode": "development", "sign_in_methods": ("passkey",), "sign_up": "open"}
+    async with open_server(tmp_path, **given) as server:
+        person = await visitor(server, "/sign-in")
+        assert person.page is not None
+        assert "/sign-up" in person.page.text
+        await person.open("/sign-up")
+        await person.send({"email": NEW})
+        link = next(link_in(text) for to, text in await letters(server) if to == NEW)
+        await person.open(link)
+        device = SoftwareAuthenticator()
+        assert await enrol(person, {"name": "Kim"}, device.create(options_in(person), origin=ORIGIN))
+        assert (await server.http.get(link)).status_code == 404
+        assert await sign_in(person, device) == "/account"
 
 
 async def test_where_people_come_from_providers_only_no_link_sets_anything_up(tmp_path: Path) -> None:

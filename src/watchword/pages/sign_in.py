@@ -58,9 +58,7 @@ async def form_page(
         "remember_days": settings.session_remembered // 86_400,
         "links": {
             "recover": f"{settings.issuer}/recover" if settings.mails and "password" in methods else None,
-            "register": f"{settings.issuer}/sign-up"
-            if settings.sign_up == "open" and "password" in methods
-            else None,
+            "register": f"{settings.issuer}/sign-up" if settings.sign_up == "open" and methods else None,
             "identity": _identity_page(request, sealed),
         },
         "values": values or {},

@@ -1,8 +1,9 @@
-"""A new account: the address first, then, by the mailed link or an invitation, name and password (LG-05)."""
+"""A new account: the address first, then, by the mailed link or an invitation, name and passkey or password (LG-05)."""
 
 from watchword.credentials.names import NameRefused, display
 from watchword.credentials.passkey import PasskeyRefused
 from watchword.flows import account_changes, accounts
+from watchword.flows import enrolment as ways
 from watchword.flows import sign_up as sign_up_flow
 from watchword.flows.sign_up import Invitation
 from watchword.flows.throttle import Throttled
@@ -26,8 +27,8 @@ def _check_open(request: Request) -> None:
     settings = request.runtime.settings
     if settings.sign_up != "open" or not settings.mails:
         raise OAuthError("not_found", "Accounts are made by invitation here.")
-    if "password" not in settings.sign_in_methods:
-        raise OAuthError("not_found", "Accounts with a password are not made here: sign in with a provider.")
+    if not ways.taken(request.runtime):
+        raise OAuthError("not_found", "Accounts are not made by an address here: sign in with a provider.")
 
 
 def _address(request: Request, email: str = "", problems: dict[str, object] | None = None) -> Response:

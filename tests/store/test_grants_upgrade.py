@@ -1,12 +1,15 @@
 """Migration 0020 on what there was before: codes and families in every state go on as they were, in a time that grows with their number."""
 
 import sqlite3
+from pathlib import Path
 
 import pytest
 from tests.fixtures.postgres import Store
 from tests.store.made import DAY, NOW, digest, select
 
+from watchword.flows import backup
 from watchword.oauth.refresh import Limits
+from watchword.settings import Settings
 from watchword.store import migrate, redemption, soundness
 from watchword.store.database import Database, Transaction
 
@@ -112,6 +115,25 @@ async def test_a_token_of_before_is_what_it_was_if_it_is_the_newest_and_else_unk
 async def test_a_code_of_before_is_as_used_as_it_was(store: Store, name: str, outcome: str) -> None:
     database = await upgraded(store)
     assert await database.write(redemption.refuse_code, digest(f"code {name}"), NOW + 90) == outcome
+
+
+async def test_a_backup_of_before_takes_the_place_of_a_database_of_before(
+    store: Store, tmp_path: Path
+) -> None:
+    (tmp_path / "key").write_text("ab" * 32)
+    (tmp_path / "key").chmod(0o600)
+    settings = Settings(issuer="https://id.example", database=store.address, key_file=str(tmp_path / "key"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(migrate, "migrations", lambda: BEFORE)
+        await (await store.node()).write(fill)
+        await store.close()
+        made = await backup.write_backup(settings, tmp_path / "b.gz", NOW)
+        assert made.tables["codes"] == 5
+    await backup.restore_backup(settings, tmp_path / "b.gz", NOW, replace=True, exact=True)
+    database = await store.node()
+    assert await presented(database, "rotated", 2) == "rotate"
+    assert await presented(database, "burned", 1) == "burned"
+    assert await database.read(soundness.find_flaws, "ww") == []
 
 
 def test_the_work_grows_with_the_number_of_grants_and_not_with_its_square() -> None:

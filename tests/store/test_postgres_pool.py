@@ -87,6 +87,30 @@ async def test_whoever_goes_away_while_connecting_leaves_the_place_to_the_next(
     await pool.close(1.0)
 
 
+@pytest.mark.parametrize("way", ["cancelled", "closed"])
+async def test_a_connection_that_was_left_in_the_middle_of_a_question_is_not_lent_again(
+    connect: Callable[[], Awaitable[Connection]], way: str
+) -> None:
+    pool = Pool(connect, 1, 1.0)
+
+    async def ask(question: str) -> object:
+        async with pool.lend() as connection:
+            return await connection.fetchval(question)
+
+    assert await ask("SELECT 1") == 1
+    if way == "cancelled":
+        asking = asyncio.create_task(ask("SELECT pg_sleep(60)"))
+        await turn(5)
+        asking.cancel()
+        await asyncio.gather(asking, return_exceptions=True)
+    else:
+        left = ask("SELECT pg_sleep(60)")
+        left.send(None)
+        left.close()
+    assert await ask("SELECT 2") == 2
+    await pool.close(1.0)
+
+
 async def test_a_pool_that_is_closed_lends_nothing_and_keeps_nothing(
     connect: Callable[[], Awaitable[Connection]],
 ) -> None:

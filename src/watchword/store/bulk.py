@@ -81,10 +81,10 @@ async def make_tables(bulk: Bulk, upto: int, now: int) -> None:
 
 
 async def drop_tables(bulk: Bulk) -> None:
-    """Remove every table of ours, within the transaction that is open."""
-    for table in reversed(schema.tables(schema.newest())):
-        await bulk.run(f"DROP TABLE IF EXISTS {table.name}")
-    await bulk.run(f"DROP TABLE IF EXISTS {schema.VERSIONS}")
+    """Remove every table of ours, of this release or of one before, within the transaction that is open."""
+    now = [table.name for table in reversed(schema.tables(schema.newest()))]
+    for name in (*schema.taken_away(), *now, schema.VERSIONS):
+        await bulk.run(f"DROP TABLE IF EXISTS {name}")
 
 
 async def next_rows(bulk: Bulk, table: Table, after: Values, limit: int | None = None) -> list[Values]:

@@ -175,7 +175,8 @@ class Loan:
         self, kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
     ) -> None:
         assert self._connection is not None
-        whole = kind is None or not issubclass(kind, asyncio.CancelledError | TimeoutError)
+        # What is no Exception stopped the borrower wherever it was: a cancelled task, a coroutine that is closed.
+        whole = kind is None or (issubclass(kind, Exception) and not issubclass(kind, TimeoutError))
         self._pool.give_back(self._connection, whole=whole)
 
 

@@ -49,6 +49,13 @@ def tables(version: int) -> tuple[Table, ...]:
         connection.close()
 
 
+def taken_away() -> tuple[str, ...]:
+    """Return the names of the tables that there were before some migration, each before those that it refers to."""
+    kept = {table.name for table in tables(newest())}
+    before = dict.fromkeys(table.name for version in range(newest()) for table in tables(version))
+    return tuple(name for name in reversed(before) if name not in kept)
+
+
 def _table(connection: sqlite3.Connection, name: str) -> Table:
     columns = connection.execute(f"PRAGMA table_info({name})").fetchall()
     parents = {row[2] for row in connection.execute(f"PRAGMA foreign_key_list({name})")}

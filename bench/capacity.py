@@ -25,14 +25,14 @@ class Cost:
 
 COSTS: tuple[Cost, ...] = (
     Cost("issue a JWT to a client", 100),
-    Cost("verify a JWT in an API, first time (guard)", 110),
+    Cost("verify a JWT in an API, first time (guard)", 90),
     Cost("introspect a token that the node has met", 40),
-    Cost("introspect an opaque token, first time", 270, 80),
-    Cost("verify an API token, first time", 290, 130),
-    Cost("issue an opaque token", 110, 40),
-    Cost("create an API token", 600, 540),
-    Cost("rotate a refresh token", 1500, 1350),
-    Cost("revoke a token", 530, 450),
+    Cost("introspect an opaque token, first time", 140, 70),
+    Cost("verify an API token, first time", 170, 80),
+    Cost("issue an opaque token", 110, 20),
+    Cost("create an API token", 420, 420),
+    Cost("rotate a refresh token", 450, 340),
+    Cost("revoke a token", 420, 420),
 )
 
 

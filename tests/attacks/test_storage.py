@@ -114,6 +114,24 @@ async def test_st_01_a_rotation_that_cannot_be_stored_leaves_the_old_token_good(
     assert (await refresh(server, client, tokens["refresh_token"])).status_code == 200
 
 
+@pytest.mark.postgres
+async def test_st_01_nothing_is_used_up_for_an_access_token_that_cannot_be_stored(
+    postgres_store: Store, tmp_path: Path
+) -> None:
+    """On PostgreSQL the token is committed before what it is made for; on SQLite both share one commit."""
+    key = str(tmp_path / "key")
+    async with open_server(tmp_path, database=postgres_store.address, key_file=key) as server:
+        client = await register(server, access_token_format="opaque")
+        code = (await obtain_code(server, client))["code"]
+        with failing("commit.begun/insert_rows=error"):
+            assert (await redeem(server, client, code)).status_code == 503
+        tokens = (await redeem(server, client, code)).json()
+        with failing("commit.begun/insert_rows=error"):
+            assert (await refresh(server, client, tokens["refresh_token"])).status_code == 503
+        server.clock.advance(60)
+        assert (await refresh(server, client, tokens["refresh_token"])).status_code == 200
+
+
 @pytest.mark.parametrize("step", ["grant.ended", "token.revoked", "audit.begun", "commit.begun"])
 async def test_st_02_a_revocation_that_cannot_be_stored_is_not_acknowledged(
     server: Server, step: str

@@ -132,7 +132,7 @@ def _access_token(runtime: Runtime, client: Client, grant: Grant, extent: Extent
 
 
 class Stored:
-    """What has to be kept of an access token, being stored beside the change that it is made for; durable at the end.
+    """What has to be kept of an access token, being stored for a change that is not to be without it; durable at the end.
 
     Where the change does not take effect the token has been stored for nothing: it is known to nobody.
     """
@@ -142,8 +142,8 @@ class Stored:
     def __init__(self, storing: Awaitable[object] | None) -> None:
         self._storing = storing
 
-    async def __aenter__(self) -> None:
-        return None
+    async def __aenter__(self) -> Awaitable[object] | None:
+        return self._storing
 
     async def __aexit__(self, *_: object) -> None:
         if self._storing is not None:

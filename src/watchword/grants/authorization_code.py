@@ -55,8 +55,8 @@ async def handle(
         raise await _refusal(runtime, digest)
     issued = await issuing.make(runtime, client, found, form, binding, nonce=request.nonce)
     refresh_token, bought = issuing.buy(runtime, client, found.grant, binding)
-    async with issuing.stored(runtime, issued):
-        if not await store.redeem_code(runtime.database, digest, found.grant, bought, now):
+    async with issuing.stored(runtime, issued) as storing:
+        if not await store.redeem_code(runtime.database, digest, found.grant, bought, now, after=storing):
             raise await _refusal(runtime, digest)
     return issuing.answer(issued, refresh_token)
 

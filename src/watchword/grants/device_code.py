@@ -51,7 +51,9 @@ async def _redeem(
         raise _unknown()
     issued = await issuing.make(runtime, client, standing, form, binding)
     refresh_token, bought = issuing.buy(runtime, client, standing.grant, binding)
-    async with issuing.stored(runtime, issued):
+    async with issuing.stored(runtime, issued) as storing:
+        if storing is not None:
+            await storing
         error = await runtime.database.write(store.redeem_device_code, digest, client.client_id, bought, now)
     if error is not None:
         raise error

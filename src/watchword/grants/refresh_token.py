@@ -62,7 +62,7 @@ async def _successor(runtime: Runtime, shown: Presented, standing: Standing, iss
     outcome = refresh.decide(store.family_of(standing.grant), generation, _limits(runtime), now)
     if outcome not in ("rotate", "replay"):
         return await _settled(runtime, shown)
-    async with issuing.stored(runtime, issued):
+    async with issuing.stored(runtime, issued) as storing:
         if outcome == "rotate":
             successor = refresh_tokens.successor(runtime, shown.token)
             rotating = store.rotate_refresh_token(
@@ -73,6 +73,7 @@ async def _successor(runtime: Runtime, shown: Presented, standing: Standing, iss
                 successor=token_format.digest(successor),
                 expires_at=standing.grant.started_at + runtime.settings.refresh_token_lifetime,
                 now=now,
+                after=storing,
             )
             if await rotating:
                 return successor

@@ -89,9 +89,17 @@ class Database(Protocol):
         It is on its way when this returns, and durable when what this returns has been awaited.
         """
 
-    def change(self, change: Change, values: tuple[object, ...], entry: Entry) -> Awaitable[bool]:
+    def change(
+        self,
+        change: Change,
+        values: tuple[object, ...],
+        entry: Entry,
+        *,
+        after: Awaitable[object] | None = None,
+    ) -> Awaitable[bool]:
         """Make a change and record it, both or neither; changes that come at the same time share a commit.
 
+        `after` is what `append` returned, in this turn of the loop, for a row that must not be missing when the change is there.
         What this returns yields whether it took effect, once that is durable.
         """
 

@@ -270,9 +270,25 @@ class PostgresDatabase:
         """Insert one row, together with the other rows that are appended at this moment."""
         return self._submit(sql, values)
 
-    def change(self, change: Change, values: tuple[object, ...], entry: Entry) -> asyncio.Future[bool]:
-        """Make a change and record it, together with the others that are made at this moment."""
-        return self._submit(change, values, entry)
+    def change(
+        self,
+        change: Change,
+        values: tuple[object, ...],
+        entry: Entry,
+        *,
+        after: Awaitable[object] | None = None,
+    ) -> asyncio.Future[bool]:
+        """Make a change and record it, together with the others that are made at this moment, after a row that it needs."""
+        if after is None:
+            return self._submit(change, values, entry)
+        return self._start(self._change_after(after, change, values, entry))
+
+    async def _change_after(
+        self, after: Awaitable[object], change: Change, values: tuple[object, ...], entry: Entry
+    ) -> bool:
+        await after
+        made: bool = await self._submit(change, values, entry)
+        return made
 
     def _submit(
         self, statement: Change | str, values: tuple[object, ...], entry: Entry | None = None

@@ -72,10 +72,18 @@ async def find_code(tx: Transaction, digest: bytes, now: int) -> Standing | None
     return to_standing(row) if row else None
 
 
-def redeem_code(database: Database, digest: bytes, grant: Grant, bought: Bought, now: int) -> Awaitable[bool]:
-    """Use a code up for what it buys; what this returns yields True for one of all who ever try."""
+def redeem_code(
+    database: Database,
+    digest: bytes,
+    grant: Grant,
+    bought: Bought,
+    now: int,
+    *,
+    after: Awaitable[object] | None = None,
+) -> Awaitable[bool]:
+    """Use a code up for what it buys; what this returns yields True for one of all who ever try. `after` as in `Database.change`."""
     entry = Entry("code.redeemed", grant.client_id, grant.id, now)
-    return database.change(_REDEEM, (digest, *_bought(bought), now), entry)
+    return database.change(_REDEEM, (digest, *_bought(bought), now), entry, after=after)
 
 
 async def refuse_code(tx: Transaction, digest: bytes, now: int) -> str:
@@ -131,10 +139,11 @@ def rotate_refresh_token(
     successor: bytes,
     expires_at: int,
     now: int,
+    after: Awaitable[object] | None = None,
 ) -> Awaitable[bool]:
     """Put a successor in the place of a family's newest token; what this returns yields False when it is not the newest any more.
 
-    `expires_at` is the end of the family's life.
+    `expires_at` is the end of the family's life, `after` as in `Database.change`.
     """
     grant = standing.grant
     data: dict[str, object] = {"generation": grant.generation + 1}
@@ -142,8 +151,8 @@ def rotate_refresh_token(
     values = (digest, successor, now, grant.id)
     kept_until = max(standing.expires_at, expires_at + KEPT)
     if (standing.family, standing.expires_at) == (mark, kept_until):
-        return database.change(_ROTATE, values, entry)
-    return database.change(_ROTATE_ANEW, (*values, mark, kept_until), entry)
+        return database.change(_ROTATE, values, entry, after=after)
+    return database.change(_ROTATE_ANEW, (*values, mark, kept_until), entry, after=after)
 
 
 async def settle_refresh_token(

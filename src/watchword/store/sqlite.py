@@ -197,8 +197,15 @@ class SqliteDatabase:
         """Insert one row, together with the other rows that are appended at this moment."""
         return self._submit(sql, values)
 
-    def change(self, change: Change, values: tuple[object, ...], entry: Entry) -> asyncio.Future[bool]:
-        """Make a change and record it, together with the others that are made at this moment."""
+    def change(
+        self,
+        change: Change,
+        values: tuple[object, ...],
+        entry: Entry,
+        *,
+        after: Awaitable[object] | None = None,
+    ) -> asyncio.Future[bool]:
+        """Make a change and record it, together with the others that are made at this moment, in one commit with the rows of this turn."""
         return self._submit(change, values, entry)
 
     def _submit(

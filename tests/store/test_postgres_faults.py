@@ -191,7 +191,7 @@ async def test_two_that_wait_for_each_other_are_parted_and_both_succeed(postgres
 async def test_when_every_connection_is_busy_the_next_is_refused_within_two_seconds(
     postgres_store: Store,
 ) -> None:
-    database = await postgres_store.node(pool_size=2)
+    database = await postgres_store.node(pool_size=2, patience=1.0)
     go = asyncio.Event()
     holding = []
     for name in ("a", "b"):
@@ -209,7 +209,7 @@ async def test_when_every_connection_is_busy_the_next_is_refused_within_two_seco
 
 
 async def test_many_more_requests_than_connections_are_all_served(postgres_store: Store) -> None:
-    database = await postgres_store.node(pool_size=2)
+    database = await postgres_store.node(pool_size=2, patience=1.0)
     outcomes = await race(*(database.write(tokens.use_identifier, digest(f"{n}"), NOW) for n in range(200)))
     assert outcomes == [True] * 200
 
@@ -481,7 +481,7 @@ async def test_what_a_command_wrote_is_announced_before_it_ends(postgres_store: 
 async def test_no_connection_is_left_after_closing_and_none_is_lost_by_failures(
     postgres_store: Store,
 ) -> None:
-    database = await postgres_store.node(pool_size=3)
+    database = await postgres_store.node(pool_size=3, patience=1.0)
 
     async def fail(tx: Transaction) -> None:
         await tx.run("INSERT INTO nowhere VALUES (1)")

@@ -40,7 +40,7 @@ T = TypeVar("T")
 
 
 POOL_SIZE = 10
-POOL_WAIT = 1.0
+PATIENCE = 1.0
 ATTEMPTS = 6
 BEGIN = "BEGIN ISOLATION LEVEL READ COMMITTED"
 # An administrator may ask for more than `on`; less would acknowledge what a power loss can undo.
@@ -61,16 +61,24 @@ class PostgresDatabase:
     """An open PostgreSQL database."""
 
     def __init__(
-        self, address: str, audit_key: bytes, timeout: int = 5, *, pool_size: int = POOL_SIZE
+        self,
+        address: str,
+        audit_key: bytes,
+        timeout: int = 5,
+        *,
+        pool_size: int = POOL_SIZE,
+        patience: float = PATIENCE,
     ) -> None:
+        """Name the server; `timeout` bounds a statement, `patience` the wait for a connection, in seconds."""
         self._address = address
         self._audit_key = audit_key
         self._timeout = timeout
         self._pool_size = pool_size
+        self._patience = patience
         self._pool: Pool | None = None
         self._chains: list[Chain] = []
         self._tasks: set[asyncio.Task[Any]] = set()
-        self._batches = Batches(self._transacted, self._start, POOL_WAIT)
+        self._batches = Batches(self._transacted, self._start, patience)
         self._changes = Changes(self._connect, secrets.token_hex(8))
 
     async def open(self) -> None:
@@ -83,7 +91,7 @@ class PostgresDatabase:
                 await connection.close(timeout=self._timeout)
         except OPENING as error:
             raise StorageUnavailable(f"cannot use the PostgreSQL server: {unavailable(error)}") from error
-        self._pool = Pool(self._connect_durably, self._pool_size, POOL_WAIT)
+        self._pool = Pool(self._connect_durably, self._pool_size, self._patience)
         self._changes.start()
 
     def _options(self) -> dict[str, Any]:

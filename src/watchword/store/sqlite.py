@@ -2,7 +2,7 @@
 
 Owns connections, pragmas and durability. `synchronous=FULL`, because in WAL mode anything less can undo a revocation after a
 power loss. Concurrent writes share one transaction and one fsync; each keeps its own savepoint, so that one failing
-operation takes no other with it. Several processes may use the file at once: SQLite's own lock orders them.
+operation takes no other with it. A batch of nothing but changes is filled on the event loop and committed by the thread (`sqlite_errand`). Several processes may use the file at once: SQLite's own lock orders them.
 """
 
 import asyncio
@@ -13,13 +13,15 @@ import sqlite3
 import threading
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from functools import partial
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from watchword.store import faults, migrate
 from watchword.store.chain import INSERT_EVENT, Chain, written
 from watchword.store.database import Change, Entry, StorageUnavailable, check_values, drive
 from watchword.store.quiet import QUIET, SINGLE
+from watchword.store.sqlite_errand import Errand
+from watchword.store.sqlite_job import Job, deliver, reach
 from watchword.store.sqlite_reader import Commits, Reader
 from watchword.store.sqlite_transaction import Events, SqliteTransaction, placeholders
 
@@ -47,20 +49,6 @@ def create_file(path: str) -> None:
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
 
 
-@dataclass(slots=True)
-class _Job:
-    """One accepted write and the future that its caller awaits."""
-
-    operation: Callable[..., Awaitable[Any]] | Change | str  # the text of a statement for a row to append
-    args: tuple[Any, ...]
-    kwargs: dict[str, Any]
-    loop: asyncio.AbstractEventLoop
-    future: asyncio.Future[Any]
-    entry: Entry | None = None
-    result: Any = None
-    error: BaseException | None = None
-
-
 class SqliteDatabase:
     """An open SQLite file."""
 
@@ -70,11 +58,11 @@ class SqliteDatabase:
         self._durable = durable
         self._audit_key = audit_key
         self._timeout = timeout
-        self._queue: queue.SimpleQueue[list[_Job] | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[list[Job] | None] = queue.SimpleQueue()
         self._gate = threading.Lock()  # nothing is put into the queue behind its end
         self._is_closing = False
         # What was accepted in these turns of a loop: handed over together, so that one commit holds all of it.
-        self._accepted: dict[asyncio.AbstractEventLoop, list[_Job]] = {}
+        self._accepted: dict[asyncio.AbstractEventLoop, list[Job]] = {}
         self._local = threading.local()
         self._readers: list[Reader] = []
         self._commits = Commits()
@@ -187,7 +175,7 @@ class SqliteDatabase:
             raise StorageUnavailable("the database is closed")
         loop = asyncio.get_running_loop()
         future: asyncio.Future[T] = loop.create_future()
-        self._accept(_Job(operation, args, kwargs, loop, future))
+        self._accept(Job(operation, args, kwargs, loop, future))
         result = await future
         if operation not in QUIET:
             faults.reach("cache.moved", operation)
@@ -216,10 +204,10 @@ class SqliteDatabase:
         check_values(values)
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Any] = loop.create_future()
-        self._accept(_Job(statement, values, {}, loop, future, entry))
+        self._accept(Job(statement, values, {}, loop, future, entry))
         return future
 
-    def _accept(self, job: _Job) -> None:
+    def _accept(self, job: Job) -> None:
         accepted = self._accepted.get(job.loop)
         if accepted is None:
             self._accepted[job.loop] = [job]
@@ -245,7 +233,7 @@ class SqliteDatabase:
                 return
         for job in accepted:
             job.error = StorageUnavailable("the database is closed")
-        _deliver(accepted)
+        deliver(accepted)
 
     def _write_loop(self) -> None:
         while True:
@@ -256,8 +244,8 @@ class SqliteDatabase:
             if last:
                 return
 
-    def _collect(self) -> tuple[list[_Job], bool]:
-        batch: list[_Job] = []
+    def _collect(self) -> tuple[list[Job], bool]:
+        batch: list[Job] = []
         jobs = self._queue.get()
         while jobs is not None:
             batch += jobs
@@ -269,23 +257,26 @@ class SqliteDatabase:
                 return batch, False
         return batch, True
 
-    def _commit(self, batch: list[_Job]) -> None:
+    def _commit(self, batch: list[Job]) -> None:
         saved, committing = self._chain.copy(), False
         self._events = []
         try:
             self._writer.execute("BEGIN IMMEDIATE")
-            self._append([job for job in batch if isinstance(job.operation, str)])
             named = [job for job in batch if not isinstance(job.operation, str)]
-            for job in named:
-                self._run(job)
-            self._write_events()
+            fill = partial(self._fill, batch, named)
+            if named and all(
+                isinstance(job.operation, Change) and job.loop is batch[0].loop for job in named
+            ):
+                Errand(fill).do(batch[0].loop)  # each is one statement: short enough for a turn of the loop
+            else:
+                fill()
             if any(job.operation not in QUIET for job in named if not isinstance(job.operation, Change)):
                 self._writer.execute(COUNT_CHANGE)
-            _reach("commit.begun", named)
+            reach("commit.begun", named)
             committing = True
             self._writer.execute("COMMIT")
             self._commits.count += 1
-            _reach("commit.done", named)
+            reach("commit.done", named)
         except Exception as error:  # whatever it is, the writer goes on and nobody is left waiting
             # A COMMIT that failed may still be found in the file: then nobody must go on where its chain was before.
             self._chain = Chain() if committing else saved
@@ -293,6 +284,14 @@ class SqliteDatabase:
             unavailable = StorageUnavailable(str(error), unknown=committing)
             for job in batch:
                 job.result, job.error = None, unavailable
+
+    def _fill(self, batch: list[Job], named: list[Job]) -> None:
+        self._append([job for job in batch if isinstance(job.operation, str)])
+        for job in named:
+            self._run(job)
+        if self._events:
+            self._writer.executemany(placeholders(INSERT_EVENT), self._events)
+            written(self._events)
 
     def _recover(self, error: Exception) -> None:
         usable = getattr(error, "sqlite_errorcode", 0) & 0xFF != sqlite3.SQLITE_READONLY
@@ -306,14 +305,14 @@ class SqliteDatabase:
                 writer, self._writer = self._writer, self._connect()
                 writer.close()
 
-    def _append(self, jobs: list[_Job]) -> None:
-        groups: dict[str, list[_Job]] = {}
+    def _append(self, jobs: list[Job]) -> None:
+        groups: dict[str, list[Job]] = {}
         for job in jobs:
             groups.setdefault(str(job.operation), []).append(job)
         for sql, group in groups.items():
             self._insert(placeholders(sql), group)
 
-    def _insert(self, sql: str, jobs: list[_Job]) -> None:
+    def _insert(self, sql: str, jobs: list[Job]) -> None:
         self._writer.execute("SAVEPOINT rows")
         try:
             self._writer.executemany(sql, [job.args for job in jobs])
@@ -328,12 +327,7 @@ class SqliteDatabase:
                     self._insert(sql, [job])
         self._writer.execute("RELEASE rows")
 
-    def _write_events(self) -> None:
-        if self._events:
-            self._writer.executemany(placeholders(INSERT_EVENT), self._events)
-            written(self._events)
-
-    def _run(self, job: _Job) -> None:
+    def _run(self, job: Job) -> None:
         tx = SqliteTransaction(self._writer, self._chain, self._audit_key, self._events)
         saved, recorded = self._chain.copy(), len(self._events)
         single = isinstance(job.operation, Change) or job.operation in SINGLE
@@ -361,16 +355,16 @@ class SqliteDatabase:
         if not single:
             self._writer.execute("RELEASE job")
 
-    def _answer(self, batch: list[_Job]) -> None:
-        by_loop: dict[asyncio.AbstractEventLoop, list[_Job]] = {}
+    def _answer(self, batch: list[Job]) -> None:
+        by_loop: dict[asyncio.AbstractEventLoop, list[Job]] = {}
         for job in batch:
             by_loop.setdefault(job.loop, []).append(job)
         for loop, jobs in by_loop.items():
             with contextlib.suppress(RuntimeError):  # nobody waits any more in a loop that is closed by now
-                loop.call_soon_threadsafe(_deliver, jobs)
+                loop.call_soon_threadsafe(deliver, jobs)
 
 
-async def _change(tx: SqliteTransaction, job: _Job) -> bool:
+async def _change(tx: SqliteTransaction, job: Job) -> bool:
     change, entry = job.operation, job.entry
     assert isinstance(change, Change)
     assert entry is not None
@@ -380,18 +374,3 @@ async def _change(tx: SqliteTransaction, job: _Job) -> bool:
         return False
     faults.reach("change.made", change.name)
     return True
-
-
-def _reach(step: str, jobs: list[_Job]) -> None:
-    for job in jobs:
-        faults.reach(step, job.operation.name if isinstance(job.operation, Change) else job.operation)
-
-
-def _deliver(jobs: list[_Job]) -> None:
-    for job in jobs:
-        if job.future.done():
-            continue  # the caller went away; what it asked for is committed all the same
-        if job.error is not None:
-            job.future.set_exception(job.error)
-        else:
-            job.future.set_result(job.result)

@@ -1,0 +1,40 @@
+"""What the writer of the embedded database was given to do, and how those who wait for it are told."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+from watchword.store import faults
+from watchword.store.database import Change, Entry
+
+
+@dataclass(slots=True)
+class Job:
+    """One accepted write and the future that its caller awaits."""
+
+    operation: Callable[..., Awaitable[Any]] | Change | str  # the text of a statement for a row to append
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    loop: asyncio.AbstractEventLoop
+    future: asyncio.Future[Any]
+    entry: Entry | None = None
+    result: Any = None
+    error: BaseException | None = None
+
+
+def reach(step: str, jobs: list[Job]) -> None:
+    """Pass a fail-point on behalf of every job."""
+    for job in jobs:
+        faults.reach(step, job.operation.name if isinstance(job.operation, Change) else job.operation)
+
+
+def deliver(jobs: list[Job]) -> None:
+    """Tell those who wait what came of their jobs, on their own thread."""
+    for job in jobs:
+        if job.future.done():
+            continue  # the caller went away; what it asked for is committed all the same
+        if job.error is not None:
+            job.future.set_exception(job.error)
+        else:
+            job.future.set_result(job.result)

@@ -37,7 +37,7 @@ PRAGMAS = (
     "PRAGMA synchronous=FULL",
     "PRAGMA foreign_keys=ON",
     "PRAGMA temp_store=MEMORY",
-    "PRAGMA cache_size=-2048",
+    "PRAGMA cache_size=-1024",
     "PRAGMA wal_autocheckpoint=4000",
     "PRAGMA trusted_schema=OFF",
 )

@@ -170,11 +170,7 @@ async def test_lg_21_a_link_ends_with_what_it_was_made_for(ada: Person, change: 
         await ada.sign_in()
         await change_password(ada, PASSWORD, "some entirely new words here")
     elif change in ("its session ended", "every other session ended"):
-        its = await session_of(server)
-        await ada.sign_in()
-        await ada.open("/account/sessions")
-        one = change == "its session ended"
-        await ada.send({"do": "end", "session": its.id} if one else {"do": "end_others"})
+        await end_sessions(server, ada, one=change == "its session ended")
     elif change == "another address":
         changes = people.Changes(email="ada@example.org", email_verified=True)
         await people.change(server.runtime, user, changes, actor="test")
@@ -275,11 +271,7 @@ async def test_lg_23_a_wish_for_an_address_ends_with_what_throws_its_author_out(
         await ada.sign_in()
         await add_totp(ada, end_others="yes")
     elif change in ("its session ended", "every other session ended"):
-        its = await session_of(server)
-        await ada.sign_in()
-        await ada.open("/account/sessions")
-        one = change == "its session ended"
-        await ada.send({"do": "end", "session": its.id} if one else {"do": "end_others"})
+        await end_sessions(server, ada, one=change == "its session ended")
     elif change == "another address":
         changes = people.Changes(email="ada@example.org", email_verified=True)
         await people.change(server.runtime, user, changes, actor="test")
@@ -287,6 +279,14 @@ async def test_lg_23_a_wish_for_an_address_ends_with_what_throws_its_author_out(
         await account_changes.set_disabled(server.runtime, user, True, actor="test")
     assert await account_changes.confirm_email(server.runtime, link.partition("link=")[2], HERE) == "gone"
     assert (await user_of(server)).email != "eve@example.net"
+
+
+async def end_sessions(server: Server, person: Person, *, one: bool) -> None:
+    """Sign in anew and end the session from before, by name or with all others."""
+    before = await session_of(server)
+    await person.sign_in()
+    await person.open("/account/sessions")
+    await person.send({"do": "end", "session": before.id} if one else {"do": "end_others"})
 
 
 async def wish(server: Server, name: str, address: str) -> bool:

@@ -29,7 +29,7 @@ class Provider:
         self.key = jwk.generate("ES256", "k1")
         self.claims: dict[str, Any] = {"sub": "248289761001", "email": EMAIL, "email_verified": True}
         self.metadata: dict[str, Any] = {}
-        self.nonce = ""
+        self.nonces: dict[str, str] = {}
         self.asked: list[str] = []
         provider = self
 
@@ -40,8 +40,9 @@ class Provider:
 
             def do_POST(self) -> None:
                 provider.asked.append(self.path)
-                self.rfile.read(int(self.headers["content-length"]))
-                self._answer({"access_token": "at", "token_type": "Bearer", "id_token": provider.id_token()})
+                form = parse_qs(self.rfile.read(int(self.headers["content-length"])).decode())
+                token = provider.id_token(provider.nonces[form["code"][0]])
+                self._answer({"access_token": "at", "token_type": "Bearer", "id_token": token})
 
             def _answer(self, document: dict[str, Any]) -> None:
                 body = json.dumps(document).encode()
@@ -74,10 +75,10 @@ class Provider:
         """Return the public key."""
         return {"keys": [jwk.public_document(self.key)]}
 
-    def id_token(self) -> str:
-        """Return an ID token for whoever asked last, with what the test changed."""
+    def id_token(self, nonce: str) -> str:
+        """Return an ID token for whoever asked with a nonce, with what the test changed."""
         now = int(self.now())
-        usual = {"iss": self.issuer, "aud": "us", "iat": now, "exp": now + 300, "nonce": self.nonce}
+        usual = {"iss": self.issuer, "aud": "us", "iat": now, "exp": now + 300, "nonce": nonce}
         return jwt.encode(self.key, {**usual, **self.claims})
 
     now: Any = None
@@ -108,8 +109,9 @@ async def begin(person: Person, provider: Provider, address: str = "/upstream/hu
     begun = await person.http.get(address)
     assert begun.status_code == 303, begun.text
     asked = {name: values[0] for name, values in parse_qs(urlsplit(begun.headers["location"]).query).items()}
-    provider.nonce = asked["nonce"]
-    return {"code": "c", "state": asked["state"], "iss": provider.issuer}
+    code = f"code {len(provider.nonces)}"
+    provider.nonces[code] = asked["nonce"]
+    return {"code": code, "state": asked["state"], "iss": provider.issuer}
 
 
 async def come_back(person: Person, answer: dict[str, str]) -> str:

@@ -6,7 +6,16 @@ import pytest
 from tests.fixtures.postgres import race
 
 from watchword.credentials.passkey import Passkey
-from watchword.store import identities, links, passkeys, upstream_accounts, user_changes, users, ways_in
+from watchword.store import (
+    identities,
+    links,
+    new_accounts,
+    passkeys,
+    upstream_accounts,
+    user_changes,
+    users,
+    ways_in,
+)
 from watchword.store.database import Database
 from watchword.store.identities import RegisteredIdentity
 from watchword.store.passkeys import MadePasskey, StoredPasskey
@@ -47,6 +56,16 @@ async def test_of_many_who_confirm_one_address_at_once_one_gets_it(nodes: tuple[
     assert sorted(map(str, outcomes)) == ["changed", *["taken"] * (MANY - 1)]
 
 
+def unique_forms(name: str, **more: str) -> Any:
+    """Return the forms of a name as they are unique."""
+    return {
+        "canonical_username": name,
+        "skeleton": name,
+        "canonical_email": None,
+        "password_hash": None,
+    } | more
+
+
 async def test_lg_24_of_many_owners_by_one_link_at_once_one_is_made(nodes: tuple[Database, Database]) -> None:
     link = b"setup" * 6
     await nodes[0].write(
@@ -55,13 +74,10 @@ async def test_lg_24_of_many_owners_by_one_link_at_once_one_is_made(nodes: tuple
     outcomes = await race(
         *(
             nodes[number % 2].write(
-                users.create_owner,
+                new_accounts.create_owner,
                 link,
                 User(id=f"user_{number}", username=f"owner{number}", is_admin=True, created_at=NOW),
-                canonical_username=f"owner{number}",
-                skeleton=f"owner{number}",
-                canonical_email=None,
-                password_hash="x",
+                unique_forms(f"owner{number}", password_hash="x"),
             )
             for number in range(MANY)
         )
@@ -232,8 +248,8 @@ async def register(database: Database, number: int, subject: str) -> bool:
     name = f"new{number}@example.com"
     user = User(id=f"user_{number}", username=name, email=name, email_verified_at=NOW, created_at=NOW)
     linked = UpstreamAccount(ISSUERS[0], subject, user.id, "new", NOW)
-    unique = {"canonical_username": name, "skeleton": name, "canonical_email": name}
-    return bool(await database.write(upstream_accounts.create_linked, user, linked, **unique))
+    unique = unique_forms(name, canonical_email=name)
+    return await database.write(new_accounts.create_with, user, unique, linked) == "created"
 
 
 async def test_of_many_accounts_for_one_person_elsewhere_at_once_one_is_made(

@@ -295,7 +295,14 @@ def _short(value: object) -> str | None:
 
 
 Outcome = Literal[
-    "sign_in", "link", "register", "refused_disabled", "refused_taken", "refused_proof", "refused_unknown"
+    "sign_in",
+    "link",
+    "register",
+    "enrol",
+    "refused_disabled",
+    "refused_taken",
+    "refused_proof",
+    "refused_unknown",
 ]
 
 
@@ -308,14 +315,22 @@ class Linked:
 
 
 def decide(
-    linked: Linked | None, *, current_user: str | None, current_is_fresh: bool, may_register: bool
+    linked: Linked | None,
+    *,
+    current_user: str | None,
+    current_is_fresh: bool,
+    may_register: bool,
+    by_link: bool = False,
 ) -> Outcome:
     """Return what a proved identity leads to (FD-01, FD-03); `current_user` is who is signed in in this browser and asked to link.
 
     An account is found by the identity's key alone. Linking takes both proofs: the identity's, and a fresh one of the account.
+    `by_link` is an invitation that is being taken: it makes an account for an identity that has none.
     """
     if linked is not None and linked.disabled:  # an upstream enables nobody
         return "refused_disabled"
+    if by_link:
+        return "enrol" if linked is None else "refused_taken"
     if current_user is None:
         if linked is not None:
             return "sign_in"

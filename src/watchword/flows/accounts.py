@@ -16,12 +16,14 @@ from watchword.credentials.breach_list import BreachListError
 from watchword.credentials.names import NameRefused
 from watchword.credentials.passkey import PasskeyRefused
 from watchword.credentials.password import PasswordRefused
+from watchword.credentials.upstream import Identity, UpstreamRefused
 from watchword.flows import hashing
 from watchword.flows.runtime import Runtime
 from watchword.oauth.errors import OAuthError
 from watchword.settings import Settings, SettingsError
-from watchword.store import upstream_accounts
+from watchword.store import new_accounts
 from watchword.store import users as store
+from watchword.store.new_accounts import Unique, WayIn
 from watchword.store.passkeys import MadePasskey
 from watchword.store.upstream_accounts import UpstreamAccount
 from watchword.store.users import User
@@ -39,12 +41,16 @@ class Names:
     email: str | None
 
 
-def check_names(username: str, email: str | None) -> Names:
-    """Return the unique forms of a name and an address; raise `invalid_request` naming what to change."""
+def check_names(username: str, email: str | None, *, own_address: bool = False) -> Names:
+    """Return the unique forms of a name and an address; raise `invalid_request` naming what to change.
+
+    With `own_address` the address is proved, and may be the user name as well.
+    """
+    address = email if own_address else None
     try:
         return Names(
-            names.canonical_username(username),
-            names.skeleton(username),
+            names.canonical_username(username, email=address),
+            names.skeleton(username, email=address),
             names.canonical_email(email) if email else None,
         )
     except NameRefused as error:
@@ -128,35 +134,59 @@ async def create_owner(
     link: bytes,
     username: str,
     email: str | None,
-    password: str | None,
-    passkey: MadePasskey | None = None,
+    email_verified: bool = False,
+    name: str | None = None,
+    password: str | None = None,
+    way: MadePasskey | Identity | None = None,
 ) -> User | None:
     """Make the first owner by the one-time link of the first start; None when the link is spent or there is an owner.
 
-    The owner signs in by the password or the passkey. Raise PasskeyRefused for one that is somebody's or was answered before.
+    The owner signs in by the password or by `way`. Raise as `create_by_link`, and `conflict` for a name that is taken.
     """
-    unique = check_names(username, email)
+    unique = check_names(username, email, own_address=email_verified)
     hashed = await _hash(runtime, password, username, email)
     user = _new_user(runtime, username, email, is_admin=True, user_id=id_by_link(runtime, link))
+    verified_at = user.created_at if email_verified else None
+    user = msgspec.structs.replace(user, email_verified_at=verified_at, display_name=name)
     outcome = await runtime.database.write(
-        store.create_owner,
-        link,
-        user,
-        canonical_username=unique.username,
-        skeleton=unique.skeleton,
-        canonical_email=unique.email,
-        password_hash=hashed,
-        passkey=passkey,
+        new_accounts.create_owner, link, user, _unique(unique, hashed), _way_in(way, user)
     )
     if outcome == "taken":
         raise OAuthError("conflict", TAKEN, field="username")
-    _check_kept(outcome)
+    _check_way(outcome, way)
     return user if outcome == "created" else None
 
 
-def _check_kept(outcome: str) -> None:
-    if outcome == "passkey":
-        raise PasskeyRefused("known")
+def _unique(unique: Names, password_hash: str | None) -> Unique:
+    return {
+        "canonical_username": unique.username,
+        "skeleton": unique.skeleton,
+        "canonical_email": unique.email,
+        "password_hash": password_hash,
+    }
+
+
+def _way_in(way: MadePasskey | Identity | None, user: User) -> WayIn | None:
+    return upstream_account(way, user) if isinstance(way, Identity) else way
+
+
+def upstream_account(identity: Identity, user: User, now: int | None = None) -> UpstreamAccount:
+    """Return a proved identity as an account elsewhere that signs a person in, linked `now` or when the person's was made."""
+    known_as = identity.preferred_username or identity.verified_email or identity.sub
+    return UpstreamAccount(*identity.key, user.id, known_as, user.created_at if now is None else now)
+
+
+def shown_name(identity: Identity) -> str | None:
+    """Return the name that a provider tells of somebody, where it is one that can be shown."""
+    try:
+        return names.display(identity.name) if identity.name else None
+    except NameRefused:
+        return None
+
+
+def _check_way(outcome: str, way: MadePasskey | Identity | None) -> None:
+    if outcome == "way":
+        raise UpstreamRefused("refused_taken") if isinstance(way, Identity) else PasskeyRefused("known")
 
 
 async def create_by_link(
@@ -166,59 +196,34 @@ async def create_by_link(
     purpose: str,
     email: str,
     is_admin: bool,
-    password: str | None,
-    passkey: MadePasskey | None = None,
+    password: str | None = None,
+    way: MadePasskey | Identity | None = None,
     name: str | None,
 ) -> User | None:
     """Make the account of a proved address, which is its user name; None when the link is spent or the address taken.
 
-    It is signed in to by the password or the passkey. Raise PasskeyRefused for one that is somebody's or was answered before.
+    It is signed in to by the password or by `way`: a passkey, or a proved identity at another provider. Raise PasskeyRefused or
+    UpstreamRefused for one that is somebody's or was answered before.
     """
-    unique = _names_of(email)
+    unique = check_names(email, email, own_address=True)
     hashed = await _hash(runtime, password, email, email)
     user = _verified_user(runtime, email, name, is_admin=is_admin, user_id=id_by_link(runtime, link))
     outcome = await runtime.database.write(
-        store.create_by_link,
-        link,
-        purpose,
-        user,
-        canonical_username=unique.username,
-        skeleton=unique.skeleton,
-        canonical_email=unique.email,
-        password_hash=hashed,
-        passkey=passkey,
+        new_accounts.create_by_link, link, purpose, user, _unique(unique, hashed), _way_in(way, user)
     )
-    _check_kept(outcome)
+    _check_way(outcome, way)
     return user if outcome == "created" else None
 
 
-async def create_linked(
-    runtime: Runtime, *, email: str, name: str | None, issuer: str, subject: str, known_as: str
-) -> User | None:
+async def create_linked(runtime: Runtime, email: str, identity: Identity) -> User | None:
     """Make an account without a password for an address that another provider has verified, with the account there that
     signs it in; None when either is taken. Raise `invalid_request` for an address that can be no user name."""
-    unique = _names_of(email)
-    user = _verified_user(runtime, email, name, is_admin=False)
-    created = await runtime.database.write(
-        upstream_accounts.create_linked,
-        user,
-        UpstreamAccount(issuer, subject, user.id, known_as, user.created_at),
-        canonical_username=unique.username,
-        skeleton=unique.skeleton,
-        canonical_email=unique.email,
+    unique = check_names(email, email, own_address=True)
+    user = _verified_user(runtime, email, shown_name(identity), is_admin=False)
+    outcome = await runtime.database.write(
+        new_accounts.create_with, user, _unique(unique, None), upstream_account(identity, user)
     )
-    return user if created else None
-
-
-def _names_of(email: str) -> Names:
-    try:
-        return Names(
-            names.canonical_username(email, email=email),
-            names.skeleton(email, email=email),
-            names.canonical_email(email),
-        )
-    except NameRefused as error:
-        raise OAuthError("invalid_request", str(error), field="email") from None
+    return user if outcome == "created" else None
 
 
 def _verified_user(

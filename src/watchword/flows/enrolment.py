@@ -1,5 +1,7 @@
 """What a one-time link lets somebody set up to sign in with: a passkey, a password, or whichever of the two they choose.
 
+An account is also made with another provider, where there is one (`upstream_enrolment`).
+
 A link that an administrator hands over is no proof of a passkey or a second factor that its person has: where it leads to a new
 passkey, those are removed before, by a decision of its own.
 """
@@ -27,6 +29,22 @@ def taken(runtime: Runtime) -> tuple[str, ...]:
     methods = runtime.settings.sign_in_methods
     possible = {"passkey": passkeys.party(runtime) is not None, "password": True}
     return tuple(name for name, can_be in possible.items() if can_be and name in methods)
+
+
+async def recoverable(runtime: Runtime, user: User) -> tuple[str, ...]:
+    """Return what a recovery link lets a person set up: no passkey beside a password where a passkey or second factor is there already,
+
+    because a link stands in for neither (PS-05), and a password spares neither.
+    """
+    ways = taken(runtime)
+    if "password" in ways and await runtime.database.read(user_changes.has_factors, user.id):
+        return ("password",)
+    return ways
+
+
+def is_possible(runtime: Runtime) -> bool:
+    """Whether a link makes an account here in any way."""
+    return bool(taken(runtime) or runtime.settings.upstream)
 
 
 async def recover(

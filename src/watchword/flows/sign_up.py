@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from watchword.credentials import names
 from watchword.credentials.names import NameRefused
+from watchword.credentials.upstream import Identity
 from watchword.flows import accounts, enrolment, mail, one_time
 from watchword.flows.mail import Message, Origin
 from watchword.flows.runtime import Runtime
@@ -78,7 +79,7 @@ async def invite(
 ) -> str:
     """Invite somebody by mail and return the link, which an operator may also hand over; raise `invalid_request` or `conflict`."""
     canonical = check_email(email)
-    if not enrolment.taken(runtime):
+    if not enrolment.is_possible(runtime):
         raise OAuthError("conflict", enrolment.NOTHING, field="email")
     if await runtime.database.read(users.is_email_taken, canonical):
         raise OAuthError("conflict", "This address has an account already.", field="email")
@@ -109,13 +110,13 @@ async def accept(
     runtime: Runtime,
     link: str,
     *,
-    password: str | None,
-    passkey: MadePasskey | None = None,
+    password: str | None = None,
+    way: MadePasskey | Identity | None = None,
     name: str | None,
 ) -> User | None:
     """Make the account of a proved address and use the link up; None when the link is gone or the address taken meanwhile.
 
-    It is signed in to by the password or the passkey. Raise PasskeyRefused for one that is somebody's or was answered before.
+    It is signed in to by the password or by `way`. Raise as `accounts.create_by_link`.
     """
     invitation = await read(runtime, link)
     if invitation is None:
@@ -128,6 +129,6 @@ async def accept(
         email=invitation.email,
         is_admin=invitation.is_admin,
         password=password,
-        passkey=passkey,
+        way=way,
         name=name,
     )

@@ -43,6 +43,7 @@ class Begun(msgspec.Struct, frozen=True):
     back: str
     began_at: int
     link_to: str = ""  # who asked on the account page to link; "" for a sign-in
+    enrol: str = ""  # the one-time link that is taken with what the provider answers
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,11 +101,19 @@ async def _document(runtime: Runtime, url: str, *, fresh: bool = False) -> bytes
 
 
 async def begin(
-    runtime: Runtime, name: str, browser: str, back: str, *, link_to: str = "", anew: bool = False
+    runtime: Runtime,
+    name: str,
+    browser: str,
+    back: str,
+    *,
+    link_to: str = "",
+    enrol: str = "",
+    anew: bool = False,
 ) -> tuple[str, bytes]:
-    """Return the address to send a browser to, and the sealed attempt for its cookie; `link_to` is whose account is to be linked.
+    """Return the address to send a browser to, and the sealed attempt for its cookie.
 
-    With `anew` the provider is asked to prove again who is there. Raise UpstreamRefused.
+    `link_to` is whose account is to be linked, `enrol` the one-time link to take. With `anew` the provider is asked to prove again
+    who is there. Raise UpstreamRefused.
     """
     settings = configured(runtime, name)
     provider = await provider_of(runtime, settings)
@@ -114,11 +123,12 @@ async def begin(
         random=os.urandom(rules.RANDOM_BYTES),
         prompt="login" if anew and settings.kind == "openid" else None,
     )
-    begun = Begun(name, attempt, back, runtime.now(), link_to)
+    begun = Begun(name, attempt, back, runtime.now(), link_to, enrol)
     return address, runtime.master.seal("upstream", browser, _encode(begun), os.urandom(12))
 
 
-def _open(runtime: Runtime, name: str, browser: str, sealed: bytes) -> Begun | None:
+def open_attempt(runtime: Runtime, name: str, browser: str, sealed: bytes) -> Begun | None:
+    """Return the attempt that a browser began with a provider, or None when it began none or too long ago."""
     try:
         begun = _decode(runtime.master.open("upstream", browser, sealed))
     except ValueError:
@@ -130,8 +140,7 @@ def _open(runtime: Runtime, name: str, browser: str, sealed: bytes) -> Begun | N
 async def finish(
     runtime: Runtime,
     name: str,
-    browser: str,
-    sealed: bytes,
+    begun: Begun | None,
     parameters: Mapping[str, str],
     *,
     current_user: str | None,
@@ -139,7 +148,6 @@ async def finish(
 ) -> Found:
     """Return what a provider's answer leads to; raise UpstreamRefused."""
     settings = configured(runtime, name)
-    begun = _open(runtime, name, browser, sealed)
     provider = await provider_of(runtime, settings)
     code = rules.check_callback(provider, begun.attempt if begun else None, parameters)
     if begun is None or not await _use(runtime, begun.attempt):
@@ -155,6 +163,7 @@ async def finish(
         current_user=begun.link_to or None,
         current_is_fresh=current_is_fresh,
         may_register=runtime.settings.sign_up == "open" and identity.verified_email is not None,
+        by_link=bool(begun.enrol),
     )
     if outcome == "sign_in":
         await runtime.database.write(upstream_accounts.note_upstream_use, *identity.key, runtime.now())
@@ -241,18 +250,8 @@ async def _owner_of_address(runtime: Runtime, identity: Identity) -> User | None
 
 async def link(runtime: Runtime, user: User, identity: Identity) -> bool:
     """Link a proved identity to a proved account; return False when it is linked to anybody already."""
-    account = UpstreamAccount(
-        identity.issuer,
-        identity.sub,
-        user.id,
-        _known_as(identity),
-        runtime.now(),
-    )
+    account = accounts.upstream_account(identity, user, runtime.now())
     return await runtime.database.write(upstream_accounts.link_upstream, account, actor=user.id)
-
-
-def _known_as(identity: Identity) -> str:
-    return identity.preferred_username or identity.verified_email or identity.sub
 
 
 def ticket(runtime: Runtime, session_id: str, name: str) -> str:
@@ -284,13 +283,6 @@ async def register(runtime: Runtime, identity: Identity) -> User | None:
     if identity.verified_email is None:
         return None
     try:
-        return await accounts.create_linked(
-            runtime,
-            email=identity.verified_email,
-            name=identity.name,
-            issuer=identity.issuer,
-            subject=identity.sub,
-            known_as=_known_as(identity),
-        )
+        return await accounts.create_linked(runtime, identity.verified_email, identity)
     except OAuthError:
         return None

@@ -1,9 +1,9 @@
-"""What the pages behind a one-time link share: they offer a passkey, a password, or both, by what people sign in with here."""
+"""What the pages behind a one-time link share: they offer a passkey, a password or a provider, by what people sign in with here."""
 
 from collections.abc import Mapping
 
 from watchword.credentials.passkey import PasskeyRefused
-from watchword.flows import accounts, enrolment, one_time, passkeys
+from watchword.flows import accounts, enrolment, one_time, passkeys, upstream_enrolment
 from watchword.flows.passkeys import DEFAULT_NAME
 from watchword.http import Form, Request, Response, redirect
 from watchword.pages import browser, errors
@@ -23,22 +23,38 @@ async def page(
     user: User,
     link: str,
     *,
+    only: tuple[str, ...] | None = None,
     status: int = 200,
 ) -> Response:
-    """Answer the page of a live link, with what it lets a person set up."""
+    """Answer the page of a live link, with what it lets a person set up: `only` that, or any way in that there is here."""
     runtime = request.runtime
-    ways = enrolment.taken(runtime)
-    if not ways:
-        return errors.no_passwords(request)
+    ways = enrolment.taken(runtime) if only is None else only
     value, fresh = browser.ensure_browser(request)
+    providers = _providers(request, value, link) if only is None else []
+    if not ways and not providers:
+        return errors.no_passwords(request)
     asked = await passkeys.creation_options(runtime, value, user, link) if "passkey" in ways else None
     hidden = {"link": link} | ({"challenge": asked[1]} if asked else {})
     offered = {
         "methods": list(ways),
+        "providers": providers,
         "passkey_options": asked[0] if asked else "",
         "hidden": hidden,
     }
     return browser.page(request, template, {**offered, **context}, status=status, known=(value, fresh))
+
+
+def _providers(request: Request, value: str, link: str) -> list[dict[str, str]]:
+    """Return the providers with which a link can be taken, each with the address that begins it in this browser."""
+    runtime = request.runtime
+    return [
+        {
+            "name": one.title,
+            "url": f"{runtime.settings.issuer}/upstream/{one.name}"
+            f"?enrol={upstream_enrolment.ticket(runtime, value, one.name, link)}",
+        }
+        for one in runtime.settings.upstream
+    ]
 
 
 def chosen(request: Request, form: Form, user: User, link: str) -> tuple[str | None, MadePasskey | None]:

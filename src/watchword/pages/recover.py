@@ -1,16 +1,18 @@
 """A forgotten password: ask for a link, follow it, set a new one. The answer is the same for every name (LG-05).
 
-Where no passwords are taken nobody asks for a link, and the one that an administrator hands over leads to a new passkey.
+Who follows a link may make a passkey instead of the password. Where no passwords are taken nobody asks for a link, and the one that an
+administrator hands over leads to a new passkey.
 """
 
 from watchword.credentials.passkey import PasskeyRefused
 from watchword.flows import accounts, enrolment, recovery
 from watchword.flows.throttle import Throttled
-from watchword.http import Form, Request, Response, redirect
+from watchword.http import Form, Request, Response
 from watchword.oauth.errors import OAuthError
 from watchword.pages import browser, errors, passwords, second_factor, visit
 from watchword.pages import enrolment as pages
 from watchword.store import browsers
+from watchword.store.passkeys import MadePasskey
 from watchword.store.users import User
 
 
@@ -58,47 +60,28 @@ async def submit(request: Request) -> Response:
 
 
 async def show_reset(request: Request) -> Response:
-    """Show the form for a new password, or for a passkey, when the link is live."""
+    """Show the form for a new password or passkey when the link is live."""
     link = request.query().get("link")
     user = await recovery.whose(request.runtime, link)
     if user is None or link is None:
         return errors.expired(request)
-    if "password" not in enrolment.taken(request.runtime):
-        return await _passkey(request, user, link)
-    return _reset(request, user, link)
+    return await _page(request, user, link)
 
 
-async def _passkey(request: Request, user: User, link: str, problem: object = None) -> Response:
-    context = {
-        "action": f"{request.runtime.settings.issuer}/reset-password",
-        "identifier": user.username,
-        "errors": {"form": problem} if problem else {},
-    }
-    return await pages.page(request, "recover_passkey", context, user, link, status=400 if problem else 200)
-
-
-async def _keep_passkey(request: Request, form: Form, user: User, link: str) -> Response:
-    runtime = request.runtime
-    end_all, origin = form.get("end_others") == "yes", visit.origin_of(request)
-    try:
-        _password, made = pages.chosen(request, form, user, link)
-        done = made is not None and await enrolment.recover(
-            runtime, user, link, made, end_all=end_all, origin=origin
-        )
-    except PasskeyRefused as refused:
-        return await _passkey(request, user, link, second_factor.problem_of(refused))
-    return pages.sign_in(request, "passkey_registered") if done else errors.expired(request)
-
-
-def _reset(request: Request, user: User, link: str, error: OAuthError | None = None) -> Response:
+async def _page(
+    request: Request, user: User, link: str, problems: dict[str, object] | None = None
+) -> Response:
+    ways = await enrolment.recoverable(request.runtime, user)
     context = {
         "action": f"{request.runtime.settings.issuer}/reset-password",
         "identifier": user.username,
         "password_minimum": accounts.MIN_PASSWORD,
-        "errors": {"new_password": passwords.problem(error)} if error else {},
-        "hidden": {"link": link},
+        "errors": problems or {},
     }
-    return browser.page(request, "reset_password", context, status=400 if error else 200)
+    template = "reset_password" if "password" in ways else "recover_passkey"
+    return await pages.page(
+        request, template, context, user, link, only=ways, status=400 if problems else 200
+    )
 
 
 async def reset(request: Request) -> Response:
@@ -109,21 +92,15 @@ async def reset(request: Request) -> Response:
     user = await recovery.whose(request.runtime, link)
     if user is None:
         return errors.expired(request)
-    if "password" not in enrolment.taken(request.runtime):
-        return await _keep_passkey(request, form, user, link)
     try:
-        done = await recovery.reset(
-            request.runtime,
-            user,
-            link,
-            form.get("new_password") or "",
-            end_all=form.get("end_others") == "yes",
-            origin=visit.origin_of(request),
-        )
+        password, passkey = pages.chosen(request, form, user, link)
+        done = await _keep(request, user, form, password, passkey)
     except OAuthError as error:
         if error.field != "password":
             raise
-        return _reset(request, user, link, error)
+        return await _page(request, user, link, {"new_password": passwords.problem(error)})
+    except PasskeyRefused as refused:
+        return await _page(request, user, link, {"form": second_factor.problem_of(refused)})
     if not done:
         return errors.expired(request)
     # Who holds the link is at home in this browser: guesses from elsewhere do not keep them out of it (LG-02).
@@ -134,4 +111,14 @@ async def reset(request: Request) -> Response:
         trusted_until=None,
         now=request.runtime.now(),
     )
-    return redirect(f"{request.runtime.settings.issuer}/sign-in?notice=password_reset")
+    return pages.sign_in(request, "passkey_registered" if passkey else "password_reset")
+
+
+async def _keep(
+    request: Request, user: User, form: Form, password: str | None, passkey: MadePasskey | None
+) -> bool:
+    runtime, link = request.runtime, form.get("link") or ""
+    end_all, origin = form.get("end_others") == "yes", visit.origin_of(request)
+    if passkey is not None:
+        return await enrolment.recover(runtime, user, link, passkey, end_all=end_all, origin=origin)
+    return await recovery.reset(runtime, user, link, password or "", end_all=end_all, origin=origin)

@@ -31,6 +31,11 @@ async def show(request: Request) -> Response:
     return await _form(request, link)
 
 
+async def show_again(request: Request, link: str, problem: object) -> Response:
+    """Show the form of a live link again, with what went wrong at a provider."""
+    return await _form(request, link, errors={"form": problem})
+
+
 async def create(request: Request) -> Response:
     """Make the owner's account and use the link up."""
     form = request.form()
@@ -47,7 +52,7 @@ async def create(request: Request) -> Response:
             username=username,
             email=form.get("email"),
             password=password,
-            passkey=passkey,
+            way=passkey,
         )
     except OAuthError as error:
         return await _form(request, link, form, {_field(error): _problem(error)})

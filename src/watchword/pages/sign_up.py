@@ -50,6 +50,14 @@ def _address(request: Request, email: str = "", problems: dict[str, object] | No
     return browser.page(request, "register", context, status=status)
 
 
+async def show_again(request: Request, link: str, problem: object) -> Response:
+    """Show the form of a live link again, with what went wrong at a provider."""
+    invitation = await sign_up_flow.read(request.runtime, link)
+    if invitation is None:
+        return errors.expired(request)
+    return await _account(request, link, invitation, problems={"form": problem})
+
+
 async def _account(
     request: Request,
     link: str,
@@ -61,9 +69,8 @@ async def _account(
     context = {
         "action": f"{issuer}/sign-up",
         "invitation": {"email": invitation.email},
-        "asks": ["name"],
+        "asks": ["name"] if ways.taken(request.runtime) else [],
         "password_minimum": accounts.MIN_PASSWORD,
-        "providers": [],
         "links": {"sign_in": f"{issuer}/sign-in"},
         "values": {"name": (form.get("name") or "") if form else ""},
         "errors": problems or {},
@@ -110,7 +117,7 @@ async def _accept(request: Request, form: Form, link: str) -> Response:
     newcomer = enrolment.newcomer(request, link, invitation.email)
     try:
         password, passkey = enrolment.chosen(request, form, newcomer, link)
-        user = await sign_up_flow.accept(request.runtime, link, password=password, passkey=passkey, name=name)
+        user = await sign_up_flow.accept(request.runtime, link, password=password, way=passkey, name=name)
     except OAuthError as error:
         if error.field != "password":
             raise

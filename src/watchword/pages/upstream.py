@@ -8,11 +8,22 @@ import msgspec
 from watchword.credentials.methods import Method
 from watchword.credentials.passkey import PasskeyRefused
 from watchword.credentials.upstream import Identity, UpstreamRefused
-from watchword.flows import mail, passkeys, sessions, sign_in, upstream, ways_in
+from watchword.flows import mail, passkeys, sessions, sign_in, upstream, upstream_enrolment, ways_in
 from watchword.flows.sign_in import SignInRefused
 from watchword.flows.throttle import Throttled
 from watchword.http import Form, Request, Response, redirect
-from watchword.pages import account, browser, errors, returning, second_factor, step_up, visit
+from watchword.oauth.errors import OAuthError
+from watchword.pages import (
+    account,
+    browser,
+    errors,
+    returning,
+    second_factor,
+    setup,
+    sign_up,
+    step_up,
+    visit,
+)
 from watchword.pages import sign_in as sign_in_page
 from watchword.pages.render import Problem
 from watchword.store import users
@@ -40,16 +51,25 @@ _decode = msgspec.json.Decoder(Pending).decode
 
 
 async def begin(request: Request) -> Response:
-    """Send the browser to a provider, to sign in or, with the account page's ticket, to link."""
-    name, ticket = request.path_params["name"], request.query().get("link")
+    """Send the browser to a provider: to sign in, with the account page's ticket to link, with an invitation's to take it."""
+    name, query = request.path_params["name"], request.query()
+    enrol, ticket = query.get("enrol"), query.get("link")
+    if enrol is not None:
+        return await _enrol(request, name, enrol)
     if ticket is None:
-        return await _send(request, name, request.query().get("return") or "")
+        return await _send(request, name, query.get("return") or "")
     found = await account.require_fresh(request, back=returning.DEFAULT)
     if isinstance(found, Response):
         return found
     upstream.check_ticket(request.runtime, found[0].id, name, ticket)
     back = returning.seal_return(request.runtime, returning.DEFAULT)
     return await _send(request, name, back, link_to=found[1].id)
+
+
+async def _enrol(request: Request, name: str, ticket: str) -> Response:
+    value = browser.browser_of(request) or ""
+    link = await upstream_enrolment.open_ticket(request.runtime, value, name, ticket)
+    return errors.expired(request) if link is None else await _send(request, name, "", enrol=link)
 
 
 async def unlink(request: Request) -> Response:
@@ -68,15 +88,17 @@ async def unlink(request: Request) -> Response:
     return account.done(request, "overview", "upstream_unlinked", await account.changed(request, found, form))
 
 
-async def _send(request: Request, name: str, back: str, *, link_to: str = "") -> Response:
+async def _send(request: Request, name: str, back: str, *, link_to: str = "", enrol: str = "") -> Response:
     runtime = request.runtime
     value, fresh = browser.ensure_browser(request)
     # Who is signed in already comes to prove it again: a provider's own session must not answer for them.
     anew = await visit.current(request) is not None
     try:
-        address, sealed = await upstream.begin(runtime, name, value, back, link_to=link_to, anew=anew)
+        address, sealed = await upstream.begin(
+            runtime, name, value, back, link_to=link_to, enrol=enrol, anew=anew
+        )
     except UpstreamRefused as refused:
-        return await _failed(request, name, refused, back)
+        return await _failed(request, name, refused, back, enrol)
     cookie = browser.set_cookie(runtime.settings, ATTEMPT_COOKIE, _text(sealed), LIFETIME)
     return redirect(address, (cookie, *((fresh,) if fresh else ())))
 
@@ -92,11 +114,24 @@ def _bytes(text: str | None) -> bytes:
         return b""
 
 
-async def _failed(request: Request, name: str, refused: UpstreamRefused, back: str) -> Response:
+async def _failed(
+    request: Request, name: str, refused: UpstreamRefused, back: str, enrol: str = ""
+) -> Response:
+    """Show the page again from which somebody left for the provider."""
     log.info("upstream.refused", provider=name, reason=refused.reason, detail=refused.detail)
     title = upstream.configured(request.runtime, name).title
-    problem = Problem("upstream_failed", {"provider": title})
-    return await sign_in_page.form_page(request, back or None, problem=problem, status=400)
+    if not enrol:
+        problem = Problem("upstream_failed", {"provider": title})
+        return await sign_in_page.form_page(request, back or None, problem=problem, status=400)
+    known = refused.reason in ("refused_taken", "refused_disabled")
+    problem = Problem("upstream_taken" if known else "upstream_failed", {"provider": title})
+    return await _enrol_again(request, enrol, problem)
+
+
+async def _enrol_again(request: Request, link: str, problem: object) -> Response:
+    if await upstream_enrolment.for_owner(request.runtime, link):
+        return await setup.show_again(request, link, problem)
+    return await sign_up.show_again(request, link, problem)
 
 
 async def callback(request: Request) -> Response:
@@ -104,23 +139,35 @@ async def callback(request: Request) -> Response:
     runtime = request.runtime
     name = request.path_params["name"]
     cookie = request.cookie(browser.cookie_name(runtime.settings, ATTEMPT_COOKIE))
+    begun = upstream.open_attempt(runtime, name, browser.browser_of(request) or "", _bytes(cookie))
+    enrol = begun.enrol if begun else ""
     session = await visit.current(request)
     try:
         found = await upstream.finish(
             runtime,
             name,
-            browser.browser_of(request) or "",
-            _bytes(cookie),
+            begun,
             request.query().single(),
             current_user=session.user_id if session else None,
             current_is_fresh=session is not None and step_up.is_fresh(session, runtime.now()),
         )
+        if found.outcome == "enrol":
+            return await _taken(request, found, enrol)
     except UpstreamRefused as refused:
-        return await _failed(request, name, refused, "")
-    return await _go_on(request, name, found)
+        return await _failed(request, name, refused, "", enrol)
+    return await _go_on(request, name, found, enrol)
 
 
-async def _go_on(request: Request, name: str, found: upstream.Found) -> Response:
+async def _taken(request: Request, found: upstream.Found, link: str) -> Response:
+    """Make the account of a link for whom the provider proved, and sign them in."""
+    try:
+        made = await upstream_enrolment.take(request.runtime, link, found.identity)
+    except OAuthError:
+        return await _enrol_again(request, link, "username_taken")
+    return errors.expired(request) if made is None else await _signed_in(request, made, found)
+
+
+async def _go_on(request: Request, name: str, found: upstream.Found, enrol: str) -> Response:
     runtime = request.runtime
     if found.outcome == "sign_in" and found.user is not None:
         return await _signed_in(request, found.user, found)
@@ -136,7 +183,7 @@ async def _go_on(request: Request, name: str, found: upstream.Found) -> Response
         made = await upstream.register(runtime, found.identity)
         if made is not None:
             return await _signed_in(request, made, found)
-    return await _failed(request, name, UpstreamRefused(found.outcome), found.back)
+    return await _failed(request, name, UpstreamRefused(found.outcome), found.back, enrol)
 
 
 async def _signed_in(request: Request, user: User, found: upstream.Found) -> Response:

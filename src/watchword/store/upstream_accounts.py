@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 
 from watchword.store.database import Transaction
-from watchword.store.users import User, create_user
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,41 +60,6 @@ async def link_upstream(tx: Transaction, account: UpstreamAccount, *, actor: str
             issuer=account.issuer,
         )
     return row is not None
-
-
-async def create_linked(
-    tx: Transaction,
-    user: User,
-    account: UpstreamAccount,
-    *,
-    canonical_username: str,
-    skeleton: str,
-    canonical_email: str | None,
-) -> bool:
-    """Make an account and link the one elsewhere that signs it in, both or neither; False when either is taken."""
-    created = await create_user(
-        tx,
-        user,
-        canonical_username=canonical_username,
-        skeleton=skeleton,
-        canonical_email=canonical_email,
-        password_hash=None,
-        actor=user.id,
-    )
-    if not created:
-        return False
-    if await link_upstream(tx, account, actor=user.id):
-        return True
-    # Somebody was faster with another address: nobody could ever sign in to this account.
-    await tx.run("DELETE FROM users WHERE id = $1", user.id)
-    await tx.record(
-        "user.deleted",
-        actor="system",
-        target=user.id,
-        at=user.created_at,
-        reason="linked elsewhere meanwhile",
-    )
-    return False
 
 
 async def note_upstream_use(tx: Transaction, issuer: str, subject: str, now: int) -> None:

@@ -10,7 +10,7 @@ from watchword.store.grants import end_grant, hold_session
 from watchword.store.links import create_link, forget_links, hold_link, use_link
 from watchword.store.passkeys import MadePasskey, add_passkey
 from watchword.store.sessions import end_sessions_of
-from watchword.store.users import get_user, is_last_admin, set_password
+from watchword.store.users import get_user, is_last_admin, remove_password, set_password
 
 
 async def set_email(
@@ -130,7 +130,8 @@ async def recover_by_passkey(
 ) -> str:
     """Use a recovery link up and keep the passkey, both or neither: "kept", "link" that is gone, or "passkey" that was refused.
 
-    A link stands in for no passkey and no second factor: whoever has one is helped once an administrator has removed it (PS-05).
+    A link stands in for no passkey and no second factor: whoever has one is helped once an administrator has removed it (PS-05). The
+    passkey takes the place of a password, which may be why there is something to recover.
     """
     user_id = made.stored.user_id
     if not await hold_link(tx, link, "reset_password", now):
@@ -143,6 +144,9 @@ async def recover_by_passkey(
     used = await use_link(tx, link, "reset_password", now)
     assert used is not None  # held above
     assert used.subject == user_id
+    if await remove_password(tx, user_id, now):
+        await forget_trust(tx, user_id)
+        await _forget_mailed(tx, user_id)
     if end_all:
         await end_elsewhere(tx, user_id, but="", actor=user_id, now=now)
     return "kept"

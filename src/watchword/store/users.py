@@ -3,8 +3,6 @@
 import msgspec
 
 from watchword.store.database import Row, Transaction
-from watchword.store.links import hold_link, use_link
-from watchword.store.passkeys import MadePasskey, add_passkey
 
 
 class User(msgspec.Struct, frozen=True, kw_only=True):
@@ -166,78 +164,23 @@ async def set_password(tx: Transaction, user_id: str, password_hash: str, *, act
     return True
 
 
+async def remove_password(tx: Transaction, user_id: str, now: int) -> bool:
+    """Remove an account's password, in the place of which its person has set up something else; False when there is none."""
+    row = await tx.one(
+        "UPDATE users SET password_hash = NULL, password_changed_at = $1 WHERE id = $2 AND password_hash IS NOT NULL RETURNING id",
+        now,
+        user_id,
+    )
+    if row is None:
+        return False
+    await tx.record("user.password_removed", actor=user_id, target=user_id, at=now)
+    return True
+
+
 async def rehash_password(tx: Transaction, user_id: str, *, old: str, new: str) -> None:
     """Replace a hash by one with today's parameters, unless the password changed meanwhile."""
     await tx.run(
         "UPDATE users SET password_hash = $1 WHERE id = $2 AND password_hash = $3", new, user_id, old
-    )
-
-
-async def create_owner(
-    tx: Transaction,
-    link: bytes,
-    user: User,
-    *,
-    canonical_username: str,
-    skeleton: str,
-    canonical_email: str | None,
-    password_hash: str | None,
-    passkey: MadePasskey | None = None,
-) -> str:
-    """Use the one-time link of the first start up and make the owner, both or neither; like `create_by_link`."""
-    if await count_admins(tx):
-        return "link"
-    return await create_by_link(
-        tx,
-        link,
-        "setup",
-        user,
-        canonical_username=canonical_username,
-        skeleton=skeleton,
-        canonical_email=canonical_email,
-        password_hash=password_hash,
-        passkey=passkey,
-    )
-
-
-async def create_by_link(
-    tx: Transaction,
-    link: bytes,
-    purpose: str,
-    user: User,
-    *,
-    canonical_username: str,
-    skeleton: str,
-    canonical_email: str | None,
-    password_hash: str | None,
-    passkey: MadePasskey | None = None,
-) -> str:
-    """Use a link up and make the account that it allows with what signs it in, all or nothing: "created", "link", "taken" or "passkey"."""
-    if not await hold_link(tx, link, purpose, user.created_at):
-        return "link"
-    created = await create_user(
-        tx,
-        user,
-        canonical_username=canonical_username,
-        skeleton=skeleton,
-        canonical_email=canonical_email,
-        password_hash=password_hash,
-        actor=user.id,
-    )
-    if not created:
-        return "taken"
-    if passkey is not None and not await add_passkey(tx, passkey, actor=user.id):
-        await _take_back(tx, user)
-        return "passkey"
-    await use_link(tx, link, purpose, user.created_at)
-    return "created"
-
-
-async def _take_back(tx: Transaction, user: User) -> None:
-    # The passkey was answered before or is somebody's: nobody could ever sign in to this account.
-    await tx.run("DELETE FROM users WHERE id = $1", user.id)
-    await tx.record(
-        "user.deleted", actor="system", target=user.id, at=user.created_at, reason="its passkey was refused"
     )
 
 

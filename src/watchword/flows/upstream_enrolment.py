@@ -1,0 +1,78 @@
+"""Taking an invitation, or the owner's link of the first start, with another provider.
+
+Theory of operation. The page behind a live link gives its browser a ticket for each provider: the link, sealed for that browser. With
+it an attempt begins that carries the link, sealed again, there and back; nothing is kept before the provider has answered. Then the
+account, the identity that signs it in and the end of the link are one step. Whoever sends a browser here without its own ticket begins
+an ordinary sign-in at most, and an answer counts for the browser and the attempt that asked for it alone: so nobody's identity is
+linked to an account of somebody else's invitation without a button on the page that names it.
+"""
+
+import base64
+import os
+
+from watchword.credentials.upstream import Identity
+from watchword.flows import accounts, one_time, sign_up
+from watchword.flows.runtime import Runtime
+from watchword.flows.start import SETUP
+from watchword.oauth.errors import OAuthError
+from watchword.store.users import User
+
+PURPOSE = "upstream enrolment"
+OWNER = "owner"
+
+
+def ticket(runtime: Runtime, browser: str, name: str, link: str) -> str:
+    """Return what a browser brings to begin taking a link with the provider of a name; it is worth nothing in another browser."""
+    sealed = runtime.master.seal(PURPOSE, f"{browser}\n{name}", link.encode(), os.urandom(12))
+    return base64.urlsafe_b64encode(sealed).decode().rstrip("=")
+
+
+async def open_ticket(runtime: Runtime, browser: str, name: str, sent: str) -> str | None:
+    """Return the link of a ticket that was made for this browser and provider; None where it is another's or the link is gone."""
+    try:
+        sealed = base64.urlsafe_b64decode(sent + "=" * (-len(sent) % 4))
+        link = runtime.master.open(PURPOSE, f"{browser}\n{name}", sealed).decode()
+    except ValueError:
+        return None
+    return link if await is_live(runtime, link) else None
+
+
+async def is_live(runtime: Runtime, link: str) -> bool:
+    """Whether a link is still good for an account."""
+    return await for_owner(runtime, link) or await sign_up.read(runtime, link) is not None
+
+
+async def for_owner(runtime: Runtime, link: str) -> bool:
+    """Whether a live link makes the first owner."""
+    return await one_time.peek(runtime, link, SETUP) is not None
+
+
+async def take(runtime: Runtime, link: str, identity: Identity) -> User | None:
+    """Make the account that a link allows, signed in to by a proved identity, and use the link up; None when it is gone.
+
+    Raise `conflict` for a name that is taken, UpstreamRefused for an identity that signs somebody in already.
+    """
+    if await for_owner(runtime, link):
+        username, email = _owner_names(identity)
+        return await accounts.create_owner(
+            runtime,
+            link=one_time.digest(link),
+            username=username,
+            email=email,
+            email_verified=email is not None,
+            name=accounts.shown_name(identity),
+            way=identity,
+        )
+    return await sign_up.accept(runtime, link, way=identity, name=accounts.shown_name(identity))
+
+
+def _owner_names(identity: Identity) -> tuple[str, str | None]:
+    """Return the owner's user name and address: the one that the provider has verified, else the name that it tells, if it can be one."""
+    if identity.verified_email is not None:
+        return identity.verified_email, identity.verified_email
+    told = identity.preferred_username or OWNER
+    try:
+        accounts.check_names(told, None)
+    except OAuthError:
+        return OWNER, None
+    return told, None

@@ -6,7 +6,7 @@ import msgspec
 
 from watchword.flows import client_keys
 from watchword.flows.runtime import Runtime
-from watchword.jose import JoseError, jwe, jwt
+from watchword.jose import JoseError, jwe
 from watchword.jose.jwk import Key
 from watchword.oauth import answers
 from watchword.oauth.clients import Client
@@ -30,7 +30,8 @@ async def signed(
     key: Key | None = None,
 ) -> str:
     """Return claims as a signed token, inside an encrypted one where the client asked for it; raise `invalid_request`."""
-    token = jwt.encode(key or signing_key(runtime, client, kind), claims, typ)
+    key = key or signing_key(runtime, client, kind)
+    token = await runtime.signatures.sign(key, claims, typ)
     if answers.protection_of(client, kind).alg is None:
         return token
     return await encrypted(runtime, client, kind, token.encode("ascii"), "JWT")

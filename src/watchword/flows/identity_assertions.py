@@ -50,7 +50,7 @@ async def _sign(runtime: Runtime, client: Client, user: User, said: Statement) -
         tokens.record_assertion, client_id=client.client_id, user_id=user.id, details=details, now=now
     )
     return {
-        "access_token": jwt.encode(key, members, typ=identity_assertion.TYPE),
+        "access_token": await runtime.signatures.sign(key, members, identity_assertion.TYPE),
         "issued_token_type": identity_assertion.TOKEN_TYPE,
         "token_type": "N_A",  # RFC 8693 §2.2.1: it is no access token
         "expires_in": identity_assertion.ISSUED_LIFETIME,

@@ -58,7 +58,7 @@ async def make(
     """
     grant, user = standing.grant, _owner_of(standing)
     extent = _narrowed(runtime, client, form, _remaining(runtime, client, grant), scope)
-    minted = _access_token(runtime, client, grant, extent, binding)
+    minted = await _access_token(runtime, client, grant, extent, binding)
     if "openid" not in extent.scope:
         return Issued(extent, minted, None)
     id_token = await id_tokens.make(
@@ -112,11 +112,13 @@ def _narrowed(runtime: Runtime, client: Client, form: Parameters, left: Extent, 
     return Extent(narrower, resources or left.audience, details)
 
 
-def _access_token(runtime: Runtime, client: Client, grant: Grant, extent: Extent, binding: Binding) -> Minted:
+async def _access_token(
+    runtime: Runtime, client: Client, grant: Grant, extent: Extent, binding: Binding
+) -> Minted:
     claims = _decode_claims(grant.claims)
     if extent.details:  # RFC 9396 §9
         claims["authorization_details"] = extent.details
-    return minting.mint(
+    return await minting.mint(
         runtime,
         AccessGrant(
             client=client,

@@ -7,7 +7,6 @@ import msgspec
 
 from watchword.flows import lineage, subjects
 from watchword.flows.runtime import Runtime
-from watchword.jose import jwt
 from watchword.oauth import claims, ended, status_list, targets, token_format
 from watchword.oauth.clients import Client, TokenFormat
 from watchword.oauth.scopes import format_scope
@@ -46,7 +45,7 @@ def lifetime_of(runtime: Runtime, client: Client) -> int:
     return client.access_token_lifetime or runtime.settings.access_token_lifetime
 
 
-def mint(runtime: Runtime, grant: AccessGrant, now: int) -> Minted:
+async def mint(runtime: Runtime, grant: AccessGrant, now: int) -> Minted:
     """Make an access token; an opaque one works only after its row is stored. Raise `invalid_target`."""
     claims.check_audience(grant.audience, grant.client.client_id)
     token_type = "DPoP" if grant.claims and "jkt" in _confirmation(grant.claims) else "Bearer"
@@ -60,7 +59,7 @@ def mint(runtime: Runtime, grant: AccessGrant, now: int) -> Minted:
     row = None
     if runtime.statuses.concern(grant.client, grant.audience):
         row = _with_status(runtime, grant, said, now)
-    return Minted(jwt.encode(key, said, typ="at+jwt"), token_type, grant.lifetime, row)
+    return Minted(await runtime.signatures.sign(key, said, "at+jwt"), token_type, grant.lifetime, row)
 
 
 def _format(runtime: Runtime, grant: AccessGrant) -> TokenFormat:
@@ -132,7 +131,7 @@ async def issue(runtime: Runtime, grant: AccessGrant) -> Minted:
     """Make an access token and store what has to be stored; it is durable when this returns."""
     if runtime.statuses.concern(grant.client, grant.audience):
         await runtime.statuses.prepare(grant.client)
-    minted = mint(runtime, grant, runtime.now())
+    minted = await mint(runtime, grant, runtime.now())
     if minted.row is not None:
         await tokens.append_token(runtime.database, minted.row)
     return minted

@@ -15,6 +15,7 @@ from watchword.flows.keyring import Keyring
 from watchword.flows.master_key import MasterKey
 from watchword.flows.outbound import Outbound
 from watchword.flows.revocation_feed import RevocationFeed
+from watchword.flows.signing import Signatures
 from watchword.flows.statuses import StatusLists
 from watchword.flows.usage import Usage
 from watchword.oauth import token_format
@@ -36,6 +37,7 @@ class Runtime:
     keyring: Keyring
     clock: Callable[[], float] = time.time
     usage: Usage = field(default_factory=Usage)
+    signatures: Signatures = field(default_factory=Signatures)
     outbound: Outbound = field(default_factory=Outbound)
     # For addresses that strangers name: whatever they keep waiting, what clients and issuers of ours need is still fetched.
     strangers: Outbound = field(default_factory=partial(Outbound, Names(threads=4)))

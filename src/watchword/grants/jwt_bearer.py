@@ -45,7 +45,7 @@ async def _issue(
         lifetime=min(rule.token_lifetime, minting.lifetime_of(runtime, client)),
         claims=claims,
     )
-    minted = minting.mint(runtime, grant, now)
+    minted = await minting.mint(runtime, grant, now)
     use = Use(
         mark=accepted.mark,
         used_until=accepted.used_until,

@@ -100,7 +100,7 @@ async def _issue(
         grant_id=subject.grant_id,
         claims=claims,
     )
-    minted = minting.mint(runtime, grant, now)
+    minted = await minting.mint(runtime, grant, now)
     await runtime.database.write(
         tokens.store_exchanged,
         minted.row,

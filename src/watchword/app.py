@@ -4,10 +4,11 @@ import asyncio
 import re
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import replace
 from functools import lru_cache, partial
 from typing import Any, TypeVar
 from urllib.parse import unquote, urlsplit
+
+from msgspec import structs
 
 from watchword import __version__, http, jobs, refusals, siblings, tracing
 from watchword.flows import accounts, exposure, places, proofs, start
@@ -53,7 +54,7 @@ class App:
         self._exact: dict[str, dict[str, Route]] = {}
         self._patterns: dict[re.Pattern[str], dict[str, Route]] = {}
         for path, method, route in every_route():
-            self._add(path, method, replace(route, path=path))
+            self._add(path, method, structs.replace(route, path=path))
         self.hot = frozenset((method, self._prefix + path) for method, path in HOT)
         self._extra = (*http.SECURITY, *((http.HSTS,) if settings.secure else ()))
 

@@ -12,9 +12,10 @@ import socket
 import ssl
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from functools import cache, partial
 from typing import TYPE_CHECKING
+
+import msgspec
 
 if TYPE_CHECKING:
     import httpx
@@ -66,8 +67,7 @@ class FetchError(Exception):
         self.reason = reason
 
 
-@dataclass(frozen=True, slots=True)
-class Fetched:
+class Fetched(msgspec.Struct, frozen=True):
     """A complete answer; `max_age` is the seconds for which it may be kept, as its sender says, at most a day."""
 
     status: int
@@ -126,8 +126,7 @@ async def post_form(
     return await _within(timeout, order, allow_loopback, resolver)
 
 
-@dataclass(frozen=True, slots=True)
-class _Order:
+class _Order(msgspec.Struct, frozen=True):
     method: str
     url: str
     form: dict[str, str] | None
@@ -166,8 +165,7 @@ class _NotConnectedError(FetchError):
     pass
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
+class Target(msgspec.Struct, frozen=True):
     """An address taken apart; `rest` is path and query, `host` without brackets."""
 
     scheme: str

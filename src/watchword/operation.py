@@ -5,7 +5,6 @@ The declaration is what is checked and what is documented, so that the two canno
 
 import re
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -29,8 +28,7 @@ class Problem(msgspec.Struct, frozen=True):
     field: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(msgspec.Struct, frozen=True):
     """A checked call of an operation."""
 
     request: Request
@@ -43,8 +41,7 @@ class Call:
         return self.request.path_params[name]
 
 
-@dataclass(frozen=True, slots=True)
-class Operation:
+class Operation(msgspec.Struct, frozen=True):
     """An operation of the JSON API; `scope` None means that any valid token of this server may call it."""
 
     method: str

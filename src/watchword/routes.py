@@ -1,7 +1,8 @@
 """Every path of the server, the table `ROUTES`: which endpoint answers which method, and who may call it from a browser."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+
+import msgspec
 
 from watchword import http, operation
 from watchword.endpoints import (
@@ -59,8 +60,7 @@ OPERATIONS: tuple[Operation, ...] = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Route:
+class Route(msgspec.Struct, frozen=True):
     """How one method of one path is answered; `cors` opens it to scripts of any origin, without credentials;
     the refusals of a `page` are pages; `path` is the template, once the route is in use."""
 

@@ -4,11 +4,12 @@ Owns the connection: `smtps://` speaks TLS from the start, `smtp://` demands STA
 mail says and when it is tried again is decided elsewhere.
 """
 
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.message import EmailMessage
 from email.utils import format_datetime, make_msgid
 from urllib.parse import unquote, urlsplit
+
+import msgspec
 
 from watchword.settings import is_loopback
 
@@ -23,8 +24,7 @@ class MailError(Exception):
         self.reason = reason
 
 
-@dataclass(frozen=True, slots=True)
-class Letter:
+class Letter(msgspec.Struct, frozen=True):
     """One mail to one address; `sent_at` in Unix seconds."""
 
     to: str

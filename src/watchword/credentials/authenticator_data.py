@@ -4,8 +4,7 @@ Owns the shape of authenticator data, attestation object and public key, so that
 that is over-long, deep, or of an algorithm that was not offered (PS-02, PS-06). Signatures and policy are in `passkey`.
 """
 
-from dataclasses import dataclass
-
+import msgspec
 from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, EllipticCurvePublicNumbers
 
 from watchword.credentials import ctap_cbor
@@ -29,8 +28,7 @@ class MalformedError(ValueError):
         self.reason = reason
 
 
-@dataclass(frozen=True, slots=True)
-class AuthenticatorData:
+class AuthenticatorData(msgspec.Struct, frozen=True):
     """The flags and the counter of authenticator data, and the credential in it when there is one."""
 
     backup_eligible: bool

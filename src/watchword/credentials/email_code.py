@@ -7,8 +7,9 @@ before it is judged, in one conditional update of the store; `decide` judges wha
 
 import hmac
 import re
-from dataclasses import dataclass
 from typing import Literal
+
+import msgspec
 
 DIGITS = 8
 RANDOM_BYTES = 16  # 128 bits, so that the remainder favours no code measurably
@@ -23,8 +24,7 @@ _SEPARATORS = re.compile(r"[\s\-\u2010-\u2015]+")
 Outcome = Literal["accepted", "wrong", "expired", "exhausted", "used"]
 
 
-@dataclass(frozen=True, slots=True)
-class Challenge:
+class Challenge(msgspec.Struct, frozen=True):
     """A code that was sent: its digest, end in Unix seconds, and how often it was tried, the present attempt included."""
 
     digest: bytes

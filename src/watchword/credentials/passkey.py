@@ -11,8 +11,9 @@ import hmac
 import ipaddress
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from typing import Literal, TypeVar
+
+import msgspec
 
 from watchword.credentials import authenticator_data
 from watchword.credentials.authenticator_data import EDDSA, ES256, RS256, MalformedError
@@ -46,8 +47,7 @@ class PasskeyRefused(ValueError):
         self.detail = detail
 
 
-@dataclass(frozen=True, slots=True)
-class RelyingParty:
+class RelyingParty(msgspec.Struct, frozen=True):
     """Who asks: the domain that passkeys are bound to, a name for people, and the origins that may ask."""
 
     id: str
@@ -55,8 +55,7 @@ class RelyingParty:
     origins: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Passkey:
+class Passkey(msgspec.Struct, frozen=True):
     """What is kept of a credential; `credential_id` is unique over all accounts."""
 
     credential_id: bytes
@@ -70,8 +69,7 @@ class Passkey:
     aaguid: str
 
 
-@dataclass(frozen=True, slots=True)
-class Presented:
+class Presented(msgspec.Struct, frozen=True):
     """An assertion that was read and not yet verified: which credential it names, and whose it says that is."""
 
     credential_id: bytes
@@ -79,8 +77,7 @@ class Presented:
     document: Mapping[str, object]
 
 
-@dataclass(frozen=True, slots=True)
-class Assertion:
+class Assertion(msgspec.Struct, frozen=True):
     """What a verified assertion proves; count and backup state are to be stored."""
 
     sign_count: int

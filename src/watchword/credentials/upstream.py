@@ -14,9 +14,11 @@ import hashlib
 import hmac
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
 from typing import Literal
 from urllib.parse import urlencode
+
+import msgspec
+from msgspec import structs
 
 from watchword.credentials.addresses import AddressRefused, mail_address
 from watchword.jose import jwt, strict_json
@@ -45,8 +47,7 @@ class UpstreamRefused(ValueError):
         self.detail = detail
 
 
-@dataclass(frozen=True, slots=True)
-class Provider:
+class Provider(msgspec.Struct, frozen=True):
     """A provider that was configured: what its discovery document says, checked, and who we are to it."""
 
     issuer: str
@@ -60,8 +61,7 @@ class Provider:
     scopes: tuple[str, ...] = ("openid", "profile", "email")
 
 
-@dataclass(frozen=True, slots=True)
-class Attempt:
+class Attempt(msgspec.Struct, frozen=True):
     """One sign-in under way, kept with one browser's visit; every value is a secret until it is used."""
 
     issuer: str
@@ -71,8 +71,7 @@ class Attempt:
     redirect_uri: str
 
 
-@dataclass(frozen=True, slots=True)
-class Identity:
+class Identity(msgspec.Struct, frozen=True):
     """Who somebody is to a provider; `key` alone says which account that is."""
 
     issuer: str
@@ -89,8 +88,7 @@ class Identity:
         return self.issuer, self.sub
 
 
-@dataclass(frozen=True, slots=True)
-class TokenAnswer:
+class TokenAnswer(msgspec.Struct, frozen=True):
     """What the token endpoint gave."""
 
     access_token: str
@@ -280,7 +278,7 @@ def read_userinfo(body: bytes, known: Identity) -> Identity:
     claims = read_json(body)
     if not isinstance(claims, dict) or claims.get("sub") != known.sub:  # Core §5.3.2
         raise UpstreamRefused("subject", "userinfo is about somebody else")
-    return replace(identity(known.issuer, claims, known.auth_time), sid=known.sid)
+    return structs.replace(identity(known.issuer, claims, known.auth_time), sid=known.sid)
 
 
 def _email(value: object) -> str | None:
@@ -306,8 +304,7 @@ Outcome = Literal[
 ]
 
 
-@dataclass(frozen=True, slots=True)
-class Linked:
+class Linked(msgspec.Struct, frozen=True):
     """The account that an identity's key is linked to."""
 
     user_id: str

@@ -12,7 +12,8 @@ being proven or when: contexts, lifetimes and files belong to `watchword.zero`. 
 import hashlib
 import hmac
 from collections.abc import Iterable
-from dataclasses import dataclass
+
+import msgspec
 
 from watchword.extras import SERVER, needing
 
@@ -44,8 +45,7 @@ class ZeroError(ValueError):
         self.reason = reason
 
 
-@dataclass(frozen=True, slots=True)
-class Schnorr:
+class Schnorr(msgspec.Struct, frozen=True):
     """A commitment and the response to the challenge that was hashed over it: 32 bytes each."""
 
     commitment: bytes

@@ -1,6 +1,6 @@
 """What applications may do for a person: their consents and living grants, one entry for each application, and how it ends."""
 
-from dataclasses import dataclass
+import msgspec
 
 from watchword.flows import client_registry, detail_types
 from watchword.flows.runtime import Runtime
@@ -10,8 +10,7 @@ from watchword.store import user_changes
 from watchword.store.consents import Granted, list_granted
 
 
-@dataclass(frozen=True, slots=True)
-class Application:
+class Application(msgspec.Struct, frozen=True):
     """An application with everything that it was granted; times are Unix seconds."""
 
     client: Client

@@ -5,7 +5,6 @@ import hmac
 import os
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
@@ -32,8 +31,7 @@ MIN_PASSWORD = passwords.MIN_SINGLE_FACTOR
 TAKEN = "This name or address, or one that looks like it, is taken."
 
 
-@dataclass(frozen=True, slots=True)
-class Names:
+class Names(msgspec.Struct, frozen=True):
     """A user name and address in the forms under which they are unique."""
 
     username: str

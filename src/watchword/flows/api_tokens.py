@@ -6,7 +6,6 @@ rotation. A narrower token names its parent: it can do no more and live no longe
 
 import ipaddress
 import re
-from dataclasses import dataclass
 from typing import Annotated
 
 import msgspec
@@ -63,8 +62,7 @@ class NarrowInput(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     path: Annotated[str, msgspec.Meta(max_length=500)] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Issued:
+class Issued(msgspec.Struct, frozen=True):
     """A new secret, shown this once, and the token that it proves."""
 
     token: ApiToken

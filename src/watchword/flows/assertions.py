@@ -6,7 +6,8 @@ found by a verified address in a domain of the rule the first time. The single u
 """
 
 import hashlib
-from dataclasses import dataclass, field
+
+import msgspec
 
 from watchword.credentials.names import NameRefused, canonical_email
 from watchword.flows import foreign_keys, trust_rules
@@ -27,8 +28,7 @@ from watchword.store.trust import Link, Rule
 RECORDED = LocalBuckets(capacity=60, per_second=0.2)
 
 
-@dataclass(frozen=True, slots=True)
-class Accepted:
+class Accepted(msgspec.Struct, frozen=True):
     """An assertion that a rule accepts; `mark` is used up once, `claims` go into the token."""
 
     rule: Rule
@@ -37,12 +37,11 @@ class Accepted:
     audience: tuple[str, ...]
     mark: bytes
     used_until: int
-    claims: dict[str, object] = field(default_factory=dict)
+    claims: dict[str, object] = msgspec.field(default_factory=dict)
     link: Link | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
+class Asked(msgspec.Struct, frozen=True):
     """What a client asks for with an assertion."""
 
     assertion: str

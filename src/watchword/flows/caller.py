@@ -1,7 +1,8 @@
 """Who calls this server's own API: an access token of any kind that is meant for this server (RFC 6750, RFC 9449)."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+
+import msgspec
 
 from watchword.flows import introspection, proofs
 from watchword.flows.client_auth import Credentials
@@ -15,8 +16,7 @@ from watchword.oauth.scopes import is_reserved
 ALL = "watchword:admin"
 
 
-@dataclass(frozen=True, slots=True)
-class Caller:
+class Caller(msgspec.Struct, frozen=True):
     """An authenticated caller; `expires_at` in Unix seconds. `actor` names it in the audit trail: an API token by its identifier, and of
     an access token, which nobody finds again, whose it is.
 

@@ -1,7 +1,6 @@
 """Clients: found fast, registered, changed and ended, with every rule re-checked on every change (AD-05)."""
 
 import re
-from dataclasses import dataclass
 from typing import Annotated
 
 import msgspec
@@ -90,8 +89,7 @@ class ClientInput(AnswersInput, frozen=True, kw_only=True, forbid_unknown_fields
     token_exchange: ExchangeRules | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Registered:
+class Registered(msgspec.Struct, frozen=True):
     """A client as registered, with its secret this once."""
 
     client: Client

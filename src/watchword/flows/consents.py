@@ -4,7 +4,7 @@ An answer is remembered for person, client and audience: which scopes were allow
 agreed to. A client that anybody can pretend to be is asked about every time (RFC 6749 §10.2, RFC 8252 §8.6).
 """
 
-from dataclasses import dataclass
+import msgspec
 
 from watchword.flows import detail_types
 from watchword.flows.runtime import Runtime
@@ -18,8 +18,7 @@ from watchword.store import consents as store
 MAX_REMEMBERED = 50
 
 
-@dataclass(frozen=True, slots=True)
-class Agreed:
+class Agreed(msgspec.Struct, frozen=True):
     """What a person gives to an application; `noted` where the session knows already that it takes part."""
 
     scope: tuple[str, ...]

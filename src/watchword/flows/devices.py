@@ -8,7 +8,6 @@ whoever is talked into typing one must not hand over the keys (§5.4).
 import hashlib
 import hmac
 import os
-from dataclasses import dataclass
 
 import msgspec
 
@@ -44,16 +43,14 @@ ASKED = LocalBuckets(capacity=120, per_second=1.0)
 _encode = msgspec.json.Encoder().encode
 
 
-@dataclass(frozen=True, slots=True)
-class Begun:
+class Begun(msgspec.Struct, frozen=True):
     """What a device is told (§3.2)."""
 
     device_code: str
     user_code: str
 
 
-@dataclass(frozen=True, slots=True)
-class Entered:
+class Entered(msgspec.Struct, frozen=True):
     """A live code as a person entered it, and who asks."""
 
     user_code: str

@@ -7,7 +7,9 @@ of the limit.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+
+import msgspec
+from msgspec import structs
 
 from watchword.flows import detail_types, introspection, lineage
 from watchword.flows.introspection import Answer
@@ -24,8 +26,7 @@ KEPT_CLAIMS = ("auth_time", "acr", "amr")
 DEFAULT_LIFETIME = 300
 
 
-@dataclass(frozen=True, slots=True)
-class Presented:
+class Presented(msgspec.Struct, frozen=True):
     """A live token that was presented; `kind` says what its subject is, `parents` are its own and itself."""
 
     facts: LiveToken
@@ -104,7 +105,7 @@ def _parents(answer: Answer, token: str) -> tuple[str, ...]:
 
 def policy_of(runtime: Runtime, client: Client, subject: LiveToken | None, narrowing: bool) -> ExchangePolicy:
     """Return what a client may do with a subject token; `narrowing` is an exchange of its own for the same audience."""
-    return replace(
+    return structs.replace(
         _policy_of(runtime, client, subject, narrowing),
         detail_types=detail_types.of(runtime.settings),
         registered_details=client.authorization_details_types,
@@ -145,7 +146,7 @@ def is_narrowing(request: ExchangeRequest, subject: LiveToken | None, client: Cl
 def with_targets(request: ExchangeRequest, subject: LiveToken | None, narrowing: bool) -> ExchangeRequest:
     """Return a request that names its targets: what is narrowed stays for the audience that it was for."""
     if narrowing and subject is not None and not request.targets:
-        return replace(request, targets=subject.audience)
+        return structs.replace(request, targets=subject.audience)
     return request
 
 

@@ -10,7 +10,8 @@ import hashlib
 import hmac
 import json
 import os
-from dataclasses import dataclass
+
+import msgspec
 
 from watchword.credentials.zkproof import ZeroError
 from watchword.flows import factors, mail
@@ -38,8 +39,7 @@ PURPOSES = (SIGN_IN, TOKEN, CLIENT)
 CAPACITY, PER_SECOND = 120.0, 4.0
 
 
-@dataclass(frozen=True, slots=True)
-class Proven:
+class Proven(msgspec.Struct, frozen=True):
     """A registered identity and what its holder proved."""
 
     identity: RegisteredIdentity

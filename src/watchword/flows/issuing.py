@@ -1,7 +1,6 @@
 """What a grant buys: an access token, an ID token where one was asked for, a refresh token where the client may have one."""
 
 from collections.abc import Awaitable, Mapping
-from dataclasses import dataclass
 
 import msgspec
 
@@ -21,8 +20,7 @@ from watchword.store.redemption import Bought
 from watchword.store.users import User
 
 
-@dataclass(frozen=True, slots=True)
-class Extent:
+class Extent(msgspec.Struct, frozen=True):
     """How far a token reaches: scope, audience and details (RFC 9396)."""
 
     scope: tuple[str, ...]
@@ -33,8 +31,7 @@ class Extent:
 _decode_claims = msgspec.json.Decoder(dict[str, object]).decode
 
 
-@dataclass(frozen=True, slots=True)
-class Issued:
+class Issued(msgspec.Struct, frozen=True):
     """What a grant is about to buy: nothing of it holds or leaves before the store has said so."""
 
     extent: Extent

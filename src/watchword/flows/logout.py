@@ -9,7 +9,6 @@ and queues word to every client (`logout_notices`); what is left for the browser
 import base64
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import msgspec
 
@@ -44,8 +43,7 @@ class Asked(msgspec.Struct, frozen=True):
     at: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Decided:
+class Decided(msgspec.Struct, frozen=True):
     """Whether to ask the person first, where to go afterwards, who asked, and whether they meant somebody else."""
 
     confirm: bool

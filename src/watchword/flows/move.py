@@ -13,7 +13,6 @@ Whenever it is killed, what was committed says where to go on. At no time do bot
 import secrets
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import msgspec
 
@@ -52,8 +51,7 @@ class Moved(msgspec.Struct, frozen=True):
     fenced: float
 
 
-@dataclass(frozen=True, slots=True)
-class Move:
+class Move(msgspec.Struct, frozen=True):
     """Both databases, and what the move is called in both."""
 
     source: Bulk

@@ -3,7 +3,7 @@
 The same functions serve the command line and the JSON API.
 """
 
-from dataclasses import dataclass
+import msgspec
 
 from watchword.credentials import names
 from watchword.credentials.names import NameRefused
@@ -22,8 +22,7 @@ MAX_ATTRIBUTES, MAX_ATTRIBUTE = 50, 2000
 RESET_LIFETIME = 24 * 3600
 
 
-@dataclass(frozen=True, slots=True)
-class Changes:
+class Changes(msgspec.Struct, frozen=True):
     """What is to be changed about an account; None leaves a field as it is, an empty text removes it."""
 
     display_name: str | None = None

@@ -6,7 +6,8 @@ the other. The store keeps digests and the mark.
 
 import hashlib
 import os
-from dataclasses import dataclass
+
+import msgspec
 
 from watchword.flows.runtime import Runtime
 from watchword.oauth import token_format
@@ -16,8 +17,7 @@ from watchword.store.grants import Standing
 SEAL, SUCCESSOR = "refresh token seal", "refresh successor"
 
 
-@dataclass(frozen=True, slots=True)
-class Presented:
+class Presented(msgspec.Struct, frozen=True):
     """A refresh token as it was presented: its text, the mark of its family, its digest, and whether this server made it."""
 
     token: str

@@ -5,7 +5,8 @@ Owns who may (nobody, holders of an initial access token, everybody), how often,
 """
 
 import hmac
-from dataclasses import dataclass
+
+import msgspec
 
 from watchword.flows import caller, client_checks, client_registry, stated_clients
 from watchword.flows.client_auth import Credentials
@@ -39,8 +40,7 @@ NOT_THE_CLIENTS = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Registration:
+class Registration(msgspec.Struct, frozen=True):
     """A client that registered itself, with its secret where it was just made, and its registration access token."""
 
     client: Client

@@ -15,7 +15,8 @@ import secrets
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
+
+import msgspec
 
 from watchword.flows.keyring import Keyring
 from watchword.jose import jwt
@@ -33,8 +34,7 @@ LONGEST_STREAM = 3600.0  # seconds after which a follower has to come again, and
 MAX_PAGES = 64
 
 
-@dataclass(frozen=True, slots=True)
-class Signed:
+class Signed(msgspec.Struct, frozen=True):
     """A page and the same as a JWT; `made` is when, by the monotonic clock."""
 
     page: Page

@@ -1,6 +1,6 @@
 """Which migrations a database has, and applying the others by hand instead of at the next start."""
 
-from dataclasses import dataclass
+import msgspec
 
 from watchword.flows import start
 from watchword.settings import Settings
@@ -8,8 +8,7 @@ from watchword.store import bulk as store
 from watchword.store import migrate
 
 
-@dataclass(frozen=True, slots=True)
-class SchemaState:
+class SchemaState(msgspec.Struct, frozen=True):
     """The schema version of a database and the migrations that it lacks."""
 
     version: int

@@ -4,7 +4,7 @@ An invitation is the same link, made by an administrator. What a stranger types 
 an account: who owns the address is told by mail (LG-05).
 """
 
-from dataclasses import dataclass
+import msgspec
 
 from watchword.credentials import names
 from watchword.credentials.names import NameRefused
@@ -25,8 +25,7 @@ ADDRESS_CAPACITY, ADDRESS_PER_SECOND = 20.0, 1 / 60
 MAIL_CAPACITY, MAIL_PER_SECOND = 4.0, 1 / 900
 
 
-@dataclass(frozen=True, slots=True)
-class Invitation:
+class Invitation(msgspec.Struct, frozen=True):
     """A proved address for which there is no account yet."""
 
     email: str

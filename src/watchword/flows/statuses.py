@@ -13,6 +13,8 @@ import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+import msgspec
+
 from watchword.flows.keyring import Keyring
 from watchword.jose import jwt
 from watchword.oauth import status_list
@@ -52,8 +54,7 @@ class _Open:
         return index
 
 
-@dataclass(frozen=True, slots=True)
-class Served:
+class Served(msgspec.Struct, frozen=True):
     """A signed list; `made_at` in Unix seconds."""
 
     token: bytes

@@ -8,7 +8,8 @@ nothing more (LG-03): a crowd behind one address can sign in in the morning, and
 """
 
 import ipaddress
-from dataclasses import dataclass
+
+import msgspec
 
 from watchword.flows.runtime import Runtime
 from watchword.store import attempts, browsers, limits
@@ -31,8 +32,7 @@ class Throttled(Exception):
         self.wait = max(1, int(wait))
 
 
-@dataclass(frozen=True, slots=True)
-class Source:
+class Source(msgspec.Struct, frozen=True):
     """From where an attempt comes: the address, and the digest of the browser's own value."""
 
     address: str

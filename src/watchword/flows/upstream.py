@@ -7,12 +7,10 @@ account is linked in a running session only when the attempt was begun for that 
 browser here, signed in with the provider as themselves, would open the account of whoever sits there.
 """
 
-import dataclasses
 import hashlib
 import hmac
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import msgspec
 
@@ -46,8 +44,7 @@ class Begun(msgspec.Struct, frozen=True):
     enrol: str = ""  # the one-time link that is taken with what the provider answers
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+class Found(msgspec.Struct, frozen=True):
     """What a proved identity leads to, and whose account it concerns."""
 
     outcome: rules.Outcome
@@ -81,7 +78,7 @@ async def provider_of(runtime: Runtime, settings: Upstream) -> Provider:
         extra_hosts=settings.hosts,
         allow_loopback=loopback,
     )
-    return dataclasses.replace(found, scopes=settings.scopes)
+    return msgspec.structs.replace(found, scopes=settings.scopes)
 
 
 async def _document(runtime: Runtime, url: str, *, fresh: bool = False) -> bytes:

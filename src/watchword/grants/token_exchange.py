@@ -1,7 +1,8 @@
 """RFC 8693: the token exchange grant: a token for a narrower one, as its subject or on the subject's behalf."""
 
 from collections.abc import Mapping
-from dataclasses import replace
+
+from msgspec import structs
 
 from watchword.flows import exchanges, identity_assertions, minting, subjects
 from watchword.flows.binding import Binding
@@ -50,7 +51,7 @@ async def handle(
         raise OAuthError("invalid_request", "The subject_token is not valid.", field="subject_token")
     if exchanged.act is not None and actor is not None and actor.kind == "user":
         named = subjects.subject_for(runtime, client, actor.facts.subject)  # OpenID Connect Core §8
-        exchanged = replace(exchanged, act={**exchanged.act, "sub": named})
+        exchanged = structs.replace(exchanged, act={**exchanged.act, "sub": named})
     return await _issue(runtime, client, exchanged, subject, binding)
 
 

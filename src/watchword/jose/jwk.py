@@ -8,9 +8,9 @@ import hashlib
 import re
 from binascii import a2b_base64, b2a_base64
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
+import msgspec
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
@@ -42,8 +42,7 @@ _FROM_URL = bytes.maketrans(b"-_", b"+/")
 _LAST = {2: "AQgw", 3: "AEIMQUYcgkosw048"}
 
 
-@dataclass(frozen=True, slots=True)
-class Key:
+class Key(msgspec.Struct, frozen=True):
     """A key for exactly one algorithm; `thumbprint` is RFC 7638 with SHA-256."""
 
     kid: str | None

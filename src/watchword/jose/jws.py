@@ -5,10 +5,10 @@ Owns the table ALGORITHMS and the rules of the protected header. A key is used f
 """
 
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import cast
 
+import msgspec
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
@@ -23,8 +23,7 @@ MAX_TOKEN = 16 * 1024
 MAX_HEADER = 4096
 
 
-@dataclass(frozen=True, slots=True)
-class Header:
+class Header(msgspec.Struct, frozen=True):
     """A protected header: nothing in it is believed before the signature is verified.
 
     `alg` is the algorithm by the one name that it has here, `members` is what was sent.
@@ -38,8 +37,7 @@ class Header:
     members: Mapping[str, object]
 
 
-@dataclass(frozen=True, slots=True)
-class Algorithm:
+class Algorithm(msgspec.Struct, frozen=True):
     """How one algorithm signs and verifies."""
 
     sign: Callable[[Key, bytes], bytes]

@@ -5,7 +5,6 @@ signing and encrypting are done elsewhere.
 """
 
 from collections.abc import Collection
-from dataclasses import dataclass
 from typing import Annotated, Any
 
 import msgspec
@@ -42,8 +41,7 @@ def fields_of(source: object) -> dict[str, Any]:
     return {name: getattr(source, name) for name in AnswersInput.__struct_fields__}
 
 
-@dataclass(frozen=True, slots=True)
-class Protection:
+class Protection(msgspec.Struct, frozen=True):
     """What a client registered for one kind of answer; None where it left it open."""
 
     signed: str | None

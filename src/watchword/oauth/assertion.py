@@ -4,7 +4,8 @@ Owns what an assertion must say. Finding the client's keys and using the identif
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+import msgspec
 
 from watchword.jose import JoseError, jws, jwt
 from watchword.jose.jwk import Key, b64decode
@@ -17,8 +18,7 @@ LEEWAY = 30
 MAX_JTI = 256
 
 
-@dataclass(frozen=True, slots=True)
-class CheckedAssertion:
+class CheckedAssertion(msgspec.Struct, frozen=True):
     """An assertion that is in order but for the single use of its `jti`; `expires_at` in Unix seconds."""
 
     jti: str

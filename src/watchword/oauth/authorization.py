@@ -10,7 +10,6 @@ shown on a page. From then on a `RedirectError` is raised, which carries where t
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Literal
 
 import msgspec
@@ -92,12 +91,11 @@ class AuthorizationRequest(msgspec.Struct, frozen=True, kw_only=True):
         return "openid" in self.scope
 
 
-@dataclass(frozen=True, slots=True)
-class Rules:
+class Rules(msgspec.Struct, frozen=True):
     """What the server is set up for: the audience of requests that name none, and the types of rich requests."""
 
     default_resource: str
-    detail_types: Mapping[str, DetailType] = field(default_factory=dict)
+    detail_types: Mapping[str, DetailType] = msgspec.field(default_factory=dict)
 
 
 class RedirectError(OAuthError):

@@ -5,7 +5,8 @@ a grant is left when a token is asked for with less. What a detail means is the 
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+
+import msgspec
 
 from watchword.jose.strict_json import StrictJSONError, loads
 from watchword.oauth.errors import OAuthError
@@ -25,17 +26,16 @@ JSON_TYPES: Mapping[str, tuple[type, ...]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class DetailType:
+class DetailType(msgspec.Struct, frozen=True):
     """A type as an API defines it: its own members with their shapes, and of the common list fields the values that it knows.
 
     A common field that is not named in `allowed` may not be used; `identifier` is one of `members` where it is wanted. An
     object has at most the members of its shape.
     """
 
-    members: Mapping[str, Shape] = field(default_factory=dict)
+    members: Mapping[str, Shape] = msgspec.field(default_factory=dict)
     required: frozenset[str] = frozenset()
-    allowed: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    allowed: Mapping[str, frozenset[str]] = msgspec.field(default_factory=dict)
 
 
 def parse(text: str, types: Mapping[str, DetailType], registered: tuple[str, ...]) -> tuple[Detail, ...]:

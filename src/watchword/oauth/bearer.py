@@ -5,7 +5,8 @@ Owns how a token is presented and how a refusal is worded. Whether a token is go
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+
+import msgspec
 
 from watchword.oauth.errors import OAuthError
 
@@ -16,8 +17,7 @@ _ANOTHER = re.compile(r",\s*[A-Za-z]+ ")
 _UNQUOTABLE = re.compile(r"[^\x20-\x21\x23-\x5b\x5d-\x7e]")
 
 
-@dataclass(frozen=True, slots=True)
-class PresentedToken:
+class PresentedToken(msgspec.Struct, frozen=True):
     """A token as presented; `scheme` is "bearer" or "dpop"."""
 
     scheme: str

@@ -6,7 +6,8 @@ person come in as a mapping; signing is the business of `jose`, subjects of `sub
 
 import hashlib
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+
+import msgspec
 
 from watchword.jose.jwk import b64encode
 from watchword.oauth.claims_request import ClaimWish
@@ -88,8 +89,7 @@ def half_hash(value: str, alg: str) -> str:
     return b64encode(digest[: len(digest) // 2])
 
 
-@dataclass(frozen=True, slots=True)
-class Authentication:
+class Authentication(msgspec.Struct, frozen=True):
     """How and when a person was authenticated; times are Unix seconds, `sid` names the session to this client."""
 
     subject: str

@@ -7,8 +7,9 @@ A user code is eight of twenty consonants, 34 bits: no vowels, so no words, and 
 """
 
 import re
-from dataclasses import dataclass
 from typing import Literal
+
+import msgspec
 
 from watchword.oauth.errors import OAuthError
 
@@ -49,8 +50,7 @@ def normalise_user_code(typed: str) -> str | None:
     return code if _CODE.fullmatch(code) else None
 
 
-@dataclass(frozen=True, slots=True)
-class DeviceCode:
+class DeviceCode(msgspec.Struct, frozen=True):
     """What is kept of a device code; times are Unix seconds, `interval` is in seconds."""
 
     client_id: str
@@ -60,8 +60,7 @@ class DeviceCode:
     last_polled_at: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Poll:
+class Poll(msgspec.Struct, frozen=True):
     """The answer to one poll: redeem the code when `error` is None, and keep `interval` and the time of the poll."""
 
     error: OAuthError | None

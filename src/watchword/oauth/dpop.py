@@ -8,8 +8,9 @@ import hashlib
 import hmac
 import re
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
 from urllib.parse import SplitResult, urlsplit
+
+import msgspec
 
 from watchword.jose import JoseError, jwk, jws, jwt
 from watchword.oauth.errors import OAuthError
@@ -31,8 +32,7 @@ _ESCAPE = re.compile(r"%([0-9A-Fa-f]{2})")
 _UNRESERVED = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
 
 
-@dataclass(frozen=True, slots=True)
-class DPoPProof:
+class DPoPProof(msgspec.Struct, frozen=True):
     """A proof that is in order; `jkt` is the thumbprint of its key, `iat` in Unix seconds."""
 
     jkt: str

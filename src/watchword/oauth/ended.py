@@ -9,8 +9,9 @@ Owns the form of marks and pages on both sides; where they are kept and how they
 import hashlib
 import hmac
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
+
+import msgspec
 
 from watchword.jose.jwk import b64encode
 
@@ -26,8 +27,7 @@ class EndedError(ValueError):
     """A page of the feed is malformed."""
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(msgspec.Struct, frozen=True):
     """Something that ended: tokens with this mark are dead, only those issued before `before` where that is said.
 
     After `until` none of them could be used anyway. Times are Unix seconds.
@@ -38,8 +38,7 @@ class Entry:
     before: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Page:
+class Page(msgspec.Struct, frozen=True):
     """Everything that ended after one position of the feed and up to another; `more` says that it goes on from there."""
 
     after: str

@@ -4,11 +4,10 @@ Owns every error code that leaves the server, its HTTP status and whether an aut
 client's redirect address. Rendering is the business of `http`.
 """
 
-from dataclasses import dataclass
+import msgspec
 
 
-@dataclass(frozen=True, slots=True)
-class ErrorRule:
+class ErrorRule(msgspec.Struct, frozen=True):
     """How one error code is answered: its HTTP status and whether it may travel by redirect."""
 
     status: int

@@ -6,7 +6,8 @@ one the new token says so in `act` (delegation). An exchange can only take right
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+
+import msgspec
 
 from watchword.oauth.authorization_details import Detail, DetailType, narrow, remaining
 from watchword.oauth.errors import OAuthError
@@ -24,8 +25,7 @@ MAX_TARGETS = 10
 Claims = Mapping[str, object]
 
 
-@dataclass(frozen=True, slots=True)
-class LiveToken:
+class LiveToken(msgspec.Struct, frozen=True):
     """A token that was just found alive; `kind` is "access_token" or "api_token", `expires_at` in Unix seconds.
 
     `act` and `may_act` are its claims of that name, `jkt` and `x5t` what it is bound to.
@@ -44,8 +44,7 @@ class LiveToken:
     details: tuple[Detail, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class ExchangePolicy:
+class ExchangePolicy(msgspec.Struct, frozen=True):
     """What a client may do by exchange: for which audiences and scopes, acting as or for somebody, for how many seconds.
 
     `resources` are the audiences that the client itself serves: tokens sent to it may be exchanged by it. `detail_types` are those
@@ -58,12 +57,11 @@ class ExchangePolicy:
     may_impersonate: bool = False
     may_delegate: bool = True
     max_lifetime: int = 300
-    detail_types: Mapping[str, DetailType] = field(default_factory=dict)
+    detail_types: Mapping[str, DetailType] = msgspec.field(default_factory=dict)
     registered_details: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class ExchangeRequest:
+class ExchangeRequest(msgspec.Struct, frozen=True):
     """The parameters of an exchange, decoded but for `details`; `targets` are all values of `audience` and `resource`."""
 
     subject_token_type: str
@@ -74,8 +72,7 @@ class ExchangeRequest:
     details: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Exchanged:
+class Exchanged(msgspec.Struct, frozen=True):
     """What the new token is to say; `act` is None for impersonation."""
 
     subject: str

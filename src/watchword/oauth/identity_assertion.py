@@ -7,7 +7,8 @@ for are the caller's business.
 """
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+
+import msgspec
 
 from watchword.jose import JoseError, jwt
 from watchword.jose.jwk import Key
@@ -22,8 +23,7 @@ LEEWAY = 30
 MAX_TEXT = 256
 
 
-@dataclass(frozen=True, slots=True)
-class IdentityAssertion:
+class IdentityAssertion(msgspec.Struct, frozen=True):
     """A person as a trusted provider knows them: (`issuer`, `subject`) is the key, `email` only a hint; times in Unix seconds."""
 
     issuer: str
@@ -83,8 +83,7 @@ def check(
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Statement:
+class Statement(msgspec.Struct, frozen=True):
     """What we say of a person to another server; `sign_in` holds `auth_time`, `acr` and `amr` as the ID token has them."""
 
     audience: str

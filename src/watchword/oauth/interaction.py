@@ -5,8 +5,9 @@ asked again after each step: the facts have changed then, and `done` names the s
 """
 
 from collections.abc import Collection
-from dataclasses import dataclass
 from typing import Literal
+
+import msgspec
 
 from watchword.oauth.authorization import AuthorizationRequest
 from watchword.oauth.errors import OAuthError
@@ -14,8 +15,7 @@ from watchword.oauth.errors import OAuthError
 Step = Literal["sign_in", "select_account", "step_up", "consent", "answer"]
 
 
-@dataclass(frozen=True, slots=True)
-class SignedIn:
+class SignedIn(msgspec.Struct, frozen=True):
     """The facts of a live session: `subject` as this client knows it, time in Unix seconds, the acr values it fulfils."""
 
     subject: str

@@ -6,9 +6,10 @@ telling the clients is done elsewhere.
 
 import re
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
+
+import msgspec
 
 from watchword.jose import JoseError, jws, jwt
 from watchword.jose.jwk import Key
@@ -25,8 +26,7 @@ LEEWAY = 30
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
-@dataclass(frozen=True, slots=True)
-class Hint:
+class Hint(msgspec.Struct, frozen=True):
     """What a verified ID token of ours says; `sid` names the session to the client, `client_id` is its audience."""
 
     client_id: str
@@ -65,8 +65,7 @@ def client_of(client_id: str | None, hint: Hint | None) -> str | None:
     return client_id or (hint.client_id if hint else None)
 
 
-@dataclass(frozen=True, slots=True)
-class LogoutDecision:
+class LogoutDecision(msgspec.Struct, frozen=True):
     """`confirm` asks the person first, `other` because somebody else was meant; `location` is where to go afterwards,
     None for our own page."""
 
@@ -129,8 +128,7 @@ def logout_token_claims(
     return {**claims, **({"sub": subject} if subject else {}), **({"sid": sid} if sid else {})}
 
 
-@dataclass(frozen=True, slots=True)
-class LogoutToken:
+class LogoutToken(msgspec.Struct, frozen=True):
     """A logout token of an upstream provider that is in order but for the single use of its `jti`."""
 
     jti: str

@@ -32,16 +32,16 @@ a token shown by the wrong party must not burn the family of the right one (RT-0
 """
 
 import hmac
-from dataclasses import dataclass
 from typing import Literal
+
+import msgspec
 
 from watchword.oauth.errors import OAuthError
 
 Outcome = Literal["rotate", "replay", "burn", "burned", "idle", "ended"]
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
+class Limits(msgspec.Struct, frozen=True):
     """The limits of a family in seconds; a grace of 0 switches replay off."""
 
     idle: int
@@ -49,8 +49,7 @@ class Limits:
     grace: int
 
 
-@dataclass(frozen=True, slots=True)
-class Family:
+class Family(msgspec.Struct, frozen=True):
     """What is kept of a family; times are Unix seconds. `generation` is that of its newest token."""
 
     generation: int

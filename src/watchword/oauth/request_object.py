@@ -8,7 +8,8 @@ Encrypted objects are refused before anything of them is opened, and objects beh
 
 import re
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+
+import msgspec
 
 from watchword.jose import JoseError, jws, jwt
 from watchword.jose.jwk import Key
@@ -27,8 +28,7 @@ JSON_PARAMETERS = frozenset({"claims", "authorization_details"})
 _REFERENCE = re.compile(re.escape(REQUEST_URI_PREFIX) + r"([A-Za-z0-9_-]{20,128})")
 
 
-@dataclass(frozen=True, slots=True)
-class Opened:
+class Opened(msgspec.Struct, frozen=True):
     """The parameters of a verified request object, and the values of `resource`, which may be several."""
 
     parameters: Mapping[str, str]

@@ -6,7 +6,8 @@ token was revoked, and the issuer does not learn which one was looked at.
 
 import zlib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+
+import msgspec
 
 from watchword.jose import JoseError
 from watchword.jose.jwk import b64decode, b64encode
@@ -25,8 +26,7 @@ class StatusListError(ValueError):
     """A status list or a reference into one is malformed, or too large."""
 
 
-@dataclass(frozen=True, slots=True)
-class StatusList:
+class StatusList(msgspec.Struct, frozen=True):
     """Statuses of `bits` bits each, packed into bytes from the least significant bit on (§4.1)."""
 
     bits: int

@@ -10,8 +10,9 @@ number or a truth value is compared in its JSON spelling; of a list one element 
 
 import re
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
+
+import msgspec
 
 from watchword.jose import JoseError, jws, jwt
 from watchword.jose.jwk import Key, b64decode
@@ -29,8 +30,7 @@ _PLACEHOLDER = re.compile(r"\{([A-Za-z0-9_.:/-]{1,100})\}")
 _SUBJECT = re.compile(r"[!-~]+")
 
 
-@dataclass(frozen=True, slots=True)
-class TrustRule:
+class TrustRule(msgspec.Struct, frozen=True):
     """Whom to believe, about whom, for what.
 
     `issuer` and `audience` are compared letter by letter; every pattern of `claims` must match; `scope` is what may be granted;
@@ -49,8 +49,7 @@ class TrustRule:
     algorithms: tuple[str, ...] = ALGORITHMS
 
 
-@dataclass(frozen=True, slots=True)
-class Trusted:
+class Trusted(msgspec.Struct, frozen=True):
     """An assertion that a rule accepts; `used_until` is how long its identifier must be remembered (Unix seconds)."""
 
     rule: TrustRule

@@ -1,6 +1,6 @@
 """The application on whose behalf a person is asked something: what the pages on the way back to it need of its request."""
 
-from dataclasses import dataclass
+import msgspec
 
 from watchword.flows import authorization, authorization_requests
 from watchword.http import Request
@@ -8,8 +8,7 @@ from watchword.oauth.errors import OAuthError
 from watchword.pages import browser, returning
 
 
-@dataclass(frozen=True, slots=True)
-class Asking:
+class Asking(msgspec.Struct, frozen=True):
     """Who asks, where the answer goes, and the wishes of the request about the pages (OpenID Connect Core §3.1.2.1)."""
 
     name: str

@@ -4,9 +4,10 @@ Owns which files there are and their addresses. Serving them is the application'
 """
 
 import hashlib
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+
+import msgspec
 
 from watchword.pages.branding import Branding, stylesheet
 
@@ -20,8 +21,7 @@ TYPES = {
 CACHE_CONTROL = "public, max-age=31536000, immutable"
 
 
-@dataclass(frozen=True, slots=True)
-class Asset:
+class Asset(msgspec.Struct, frozen=True):
     """A static file as it is served."""
 
     body: bytes

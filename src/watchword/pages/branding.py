@@ -6,10 +6,11 @@ Owns the values an operator sets and the style sheet made of them. Knows nothing
 import base64
 import colorsys
 import re
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from urllib.parse import urlsplit
+
+import msgspec
 
 from watchword.settings import Settings, SettingsError
 
@@ -27,8 +28,7 @@ _IMAGES = {".svg": "svg+xml", ".png": "png", ".webp": "webp"}
 _PATH = re.compile(r"(?:/[A-Za-z0-9._~-]{1,60}){1,8}")
 
 
-@dataclass(frozen=True, slots=True)
-class Branding:
+class Branding(msgspec.Struct, frozen=True):
     """How the pages present the service; raises ValueError at once for a value that can't be shown safely.
 
     A logo is a path on this server or a `data:` image. `template_directory` may hold templates (by block), a

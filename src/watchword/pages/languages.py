@@ -6,11 +6,11 @@ Owns loading, choosing and filling in texts. A text is plain: it never holds mar
 import re
 import tomllib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
 
+import msgspec
 from markupsafe import Markup, escape
 
 PACKAGED = Path(__file__).parent / "locales"
@@ -25,8 +25,7 @@ _WEIGHT = re.compile(r"[01](?:\.[0-9]{0,3})?")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 
 
-@dataclass(frozen=True, slots=True)
-class Language:
+class Language(msgspec.Struct, frozen=True):
     """One language: its tag, its own name for itself, its direction and its texts by dotted key."""
 
     code: str

@@ -7,12 +7,12 @@ in their first line.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 from markupsafe import Markup, escape
 
 from watchword.pages import assets, languages
@@ -38,16 +38,14 @@ class ContractError(ValueError):
     """A service's own template can't be read, or doesn't name the contract's version that it was written for."""
 
 
-@dataclass(frozen=True, slots=True)
-class Problem:
+class Problem(msgspec.Struct, frozen=True):
     """A named failure beside a field, with what its text mentions; a plain string does where nothing is mentioned."""
 
     name: str
-    values: Mapping[str, str | int] = field(default_factory=dict)
+    values: Mapping[str, str | int] = msgspec.field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class Mail:
+class Mail(msgspec.Struct, frozen=True):
     """A mail's subject (one line) and its plain text."""
 
     subject: str

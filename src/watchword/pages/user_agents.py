@@ -1,7 +1,8 @@
 """User-Agent strings in words: which browser on which system, for lists of sessions and notices; never used to decide anything."""
 
 import re
-from dataclasses import dataclass
+
+import msgspec
 
 _BROWSERS = (
     ("Edge", re.compile(r"Edg(?:e|A|iOS)?/")),
@@ -23,8 +24,7 @@ _SYSTEMS = (
 _PROGRAM = re.compile(r"([A-Za-z][A-Za-z0-9._-]{1,40})/")
 
 
-@dataclass(frozen=True, slots=True)
-class Device:
+class Device(msgspec.Struct, frozen=True):
     """How a device is called, and whether it looks like a phone."""
 
     name: str

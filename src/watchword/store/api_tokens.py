@@ -1,6 +1,5 @@
 """API tokens: what each may do, its secrets, its narrower descendants, and who used it."""
 
-from dataclasses import dataclass
 from operator import itemgetter
 from typing import Any
 
@@ -33,8 +32,7 @@ class ApiToken(msgspec.Struct, frozen=True, kw_only=True):
     metadata: dict[str, str] = {}
 
 
-@dataclass(frozen=True, slots=True)
-class FoundToken:
+class FoundToken(msgspec.Struct, frozen=True):
     """An API token met by one of its secrets, with the facts that decide whether it is alive."""
 
     token: ApiToken

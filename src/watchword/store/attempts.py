@@ -1,13 +1,12 @@
 """Attempts to sign in: several buckets taken from at once, refusals counted and recorded, right proofs given back."""
 
-from dataclasses import dataclass
+import msgspec
 
 from watchword.store.database import Transaction
 from watchword.store.limits import take
 
 
-@dataclass(frozen=True, slots=True)
-class Bucket:
+class Bucket(msgspec.Struct, frozen=True):
     """A bucket by its name, with what it holds and what it regains."""
 
     name: str

@@ -1,12 +1,11 @@
 """Browsers that a person was seen with, by digest of the browser's own value; some are trusted for a while."""
 
-from dataclasses import dataclass
+import msgspec
 
 from watchword.store.database import Transaction
 
 
-@dataclass(frozen=True, slots=True)
-class Sighting:
+class Sighting(msgspec.Struct, frozen=True):
     """What was known of a device before this sign-in."""
 
     known: bool

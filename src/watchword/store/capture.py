@@ -5,7 +5,7 @@ know of it. The fence is a trigger as well: it refuses every change, also of a n
 `facts` is left out: it is small, changes all the time, and is copied whole in the end.
 """
 
-from dataclasses import dataclass
+import msgspec
 
 from watchword.store.bulk import Bulk, Values
 from watchword.store.migrate import MOVED
@@ -17,8 +17,7 @@ FENCE = "this database was moved away by watchword move"
 EVENTS = ("INSERT", "UPDATE", "DELETE")
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
+class Change(msgspec.Struct, frozen=True):
     """A row that was changed: the number of the note, its table and its key."""
 
     seq: int

@@ -1,7 +1,5 @@
 """Clients and their secrets."""
 
-from dataclasses import dataclass
-
 import msgspec
 
 from watchword.oauth.clients import Client
@@ -11,8 +9,7 @@ _decode = msgspec.json.Decoder(Client).decode
 _encode = msgspec.json.Encoder(order="deterministic").encode
 
 
-@dataclass(frozen=True, slots=True)
-class ClientSecret:
+class ClientSecret(msgspec.Struct, frozen=True):
     """One live or expired secret of a client, without the secret."""
 
     id: str
@@ -22,8 +19,7 @@ class ClientSecret:
     last_address: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class ClientFacts:
+class ClientFacts(msgspec.Struct, frozen=True):
     """A client with what its tokens must be checked against."""
 
     client: Client

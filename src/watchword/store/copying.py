@@ -6,7 +6,8 @@ together with how far it came.
 """
 
 import json
-from dataclasses import dataclass
+
+import msgspec
 
 from watchword.store import bulk as store
 from watchword.store import capture
@@ -20,8 +21,7 @@ PROGRESS = "moving_progress"
 Current = dict[str, dict[Values, Values | None]]
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(msgspec.Struct, frozen=True):
     """How far a table was copied."""
 
     after: Values = ()

@@ -6,8 +6,9 @@ one statement, or tolerates that its statements see successive states.
 """
 
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
+
+import msgspec
 
 from watchword.oauth.errors import OAuthError
 
@@ -44,8 +45,7 @@ class Transaction(Protocol):
 Operation = Callable[Concatenate[Transaction, P], Awaitable[T]]
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
+class Change(msgspec.Struct, frozen=True):
     """One statement that takes effect or not, under the name by which fail-points know it. Many make it at once, each on a row of its own.
 
     Its first value is one that nobody else has, and it returns that value where it took effect. All that it depends on is in its
@@ -57,15 +57,14 @@ class Change:
     sql: str
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(msgspec.Struct, frozen=True):
     """What the audit trail says of a change that took effect; see `Transaction.record`."""
 
     name: str
     actor: str
     target: str
     at: int
-    data: dict[str, object] = field(default_factory=dict)
+    data: dict[str, object] = msgspec.field(default_factory=dict)
 
 
 class Database(Protocol):

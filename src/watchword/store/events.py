@@ -1,7 +1,6 @@
 """The audit trail: reading it, checking it, and forgetting what is older than its retention."""
 
 import hmac
-from dataclasses import dataclass
 from itertools import takewhile
 
 import msgspec
@@ -21,8 +20,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
     data: dict[str, object]
 
 
-@dataclass(frozen=True, slots=True)
-class ChainReport:
+class ChainReport(msgspec.Struct, frozen=True):
     """What checking the trail found: how many events and chains are sound, and every break."""
 
     events: int
@@ -86,8 +84,7 @@ async def list_events_after(tx: Transaction, seen: dict[str, int], limit: int = 
     return sorted(found, key=lambda event: event.at)
 
 
-@dataclass(frozen=True, slots=True)
-class _Purged:
+class _Purged(msgspec.Struct, frozen=True):
     """Where a chain goes on after its purged beginning: the last event that was purged, and the newest event of that time."""
 
     seq: int

@@ -1,13 +1,12 @@
 """Second factors: the sealed key of an authenticator application, recovery codes by digest, codes sent by mail by keyed digest."""
 
-from dataclasses import dataclass
+import msgspec
 
 from watchword.credentials.email_code import Challenge
 from watchword.store.database import Transaction
 
 
-@dataclass(frozen=True, slots=True)
-class Totp:
+class Totp(msgspec.Struct, frozen=True):
     """An authenticator application; times are Unix seconds, `last_step` the step of the last code that was used."""
 
     sealed_key: bytes
@@ -16,8 +15,7 @@ class Totp:
     last_used_at: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class Enrolled:
+class Enrolled(msgspec.Struct, frozen=True):
     """What a person has set up."""
 
     passkeys: int

@@ -4,15 +4,14 @@ A key is *next* while it is only published (`activates_at` is NULL), *current* f
 activation of its successor until `retires_at`, when the last token that it signed has expired.
 """
 
-from dataclasses import dataclass
+import msgspec
 
 from watchword.store.database import Row, Transaction
 
 STEP = 100
 
 
-@dataclass(frozen=True, slots=True)
-class StoredKey:
+class StoredKey(msgspec.Struct, frozen=True):
     """One signing key; `sealed_private` is opaque here. Times are Unix seconds."""
 
     kid: str

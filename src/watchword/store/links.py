@@ -1,14 +1,11 @@
 """One-time links: made for one purpose, found by digest, used once; a subject has one live link for each purpose."""
 
-from dataclasses import dataclass
-
 import msgspec
 
 from watchword.store.database import Row, Transaction
 
 
-@dataclass(frozen=True, slots=True)
-class Link:
+class Link(msgspec.Struct, frozen=True):
     """A live one-time link."""
 
     purpose: str

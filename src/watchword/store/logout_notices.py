@@ -7,7 +7,6 @@ forgotten, otherwise it comes back later each time, and what cannot be delivered
 """
 
 from collections.abc import Awaitable
-from dataclasses import dataclass
 
 import msgspec
 
@@ -23,8 +22,7 @@ CLAIMED, CLAIMED_OF_ONE = 32, 4
 _decode = msgspec.json.Decoder(Client).decode
 
 
-@dataclass(frozen=True, slots=True)
-class Notice:
+class Notice(msgspec.Struct, frozen=True):
     """Word to one client that one session has ended; `attempts` counts the present one."""
 
     session_id: str

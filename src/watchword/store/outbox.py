@@ -1,6 +1,6 @@
 """Mail on its way: sealed, tried until it is delivered or has expired, by whichever node comes first."""
 
-from dataclasses import dataclass
+import msgspec
 
 from watchword.store.database import Transaction
 
@@ -8,8 +8,7 @@ RETRY_SECONDS = 60
 MAX_PENDING = 10_000
 
 
-@dataclass(frozen=True, slots=True)
-class Outgoing:
+class Outgoing(msgspec.Struct, frozen=True):
     """A mail that is to be sent; `sealed` holds address, template and context."""
 
     id: str

@@ -8,8 +8,9 @@ import asyncio
 import time
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Coroutine
-from dataclasses import dataclass
 from typing import Any
+
+import msgspec
 
 from watchword.store import faults
 from watchword.store.database import Change, Entry, StorageUnavailable
@@ -20,8 +21,7 @@ MAX_WAITING = 20_000
 LONGEST_GATHERING = 0.002  # seconds for which a batch may wait for what comes at the same time
 
 
-@dataclass(frozen=True, slots=True)
-class _Waiting:
+class _Waiting(msgspec.Struct, frozen=True):
     """A row to append or a change to make, with whoever waits for it."""
 
     values: tuple[Any, ...]

@@ -6,7 +6,8 @@ neither the newest nor the one before it is known by the mark that its family sh
 """
 
 from collections.abc import Awaitable, Mapping
-from dataclasses import dataclass
+
+import msgspec
 
 from watchword.oauth import refresh
 from watchword.oauth.refresh import Family, Limits, Outcome
@@ -16,8 +17,7 @@ from watchword.store.grants import KEPT, STANDING, Grant, Standing, end_grant, t
 OLDER = -1  # the generation of a token of which nothing is kept
 
 
-@dataclass(frozen=True, slots=True)
-class Bought:
+class Bought(msgspec.Struct, frozen=True):
     """What a redemption leaves with a grant: its first refresh token, and what a public client's are bound to."""
 
     mark: bytes | None = None

@@ -4,16 +4,16 @@ Read from the migrations themselves, so that whatever walks over every table (ba
 """
 
 import sqlite3
-from dataclasses import dataclass
 from functools import lru_cache
+
+import msgspec
 
 from watchword.store import migrate
 
 VERSIONS = "schema_versions"
 
 
-@dataclass(frozen=True, slots=True)
-class Table:
+class Table(msgspec.Struct, frozen=True):
     """One table; `level` names the column that puts a row after the row of the same table that it refers to."""
 
     name: str

@@ -6,7 +6,8 @@ for it after a restore, after a fault or now and then, and no server does by its
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+
+import msgspec
 
 from watchword.oauth import token_format
 from watchword.store import schema
@@ -57,8 +58,7 @@ DIGESTS = (
 )  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class Flaw:
+class Flaw(msgspec.Struct, frozen=True):
     """One check that rows break, and some of their identifiers."""
 
     check: str

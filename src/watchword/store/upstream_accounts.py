@@ -1,12 +1,11 @@
 """Accounts elsewhere that sign somebody in here, found by issuer and subject alone (FD-01)."""
 
-from dataclasses import dataclass
+import msgspec
 
 from watchword.store.database import Transaction
 
 
-@dataclass(frozen=True, slots=True)
-class UpstreamAccount:
+class UpstreamAccount(msgspec.Struct, frozen=True):
     """A linked account; times are Unix seconds."""
 
     issuer: str

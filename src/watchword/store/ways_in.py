@@ -3,14 +3,13 @@
 Theory of operation. Whatever takes a way writes the account's row first: whoever takes another one waits, and counts afterwards.
 """
 
-from dataclasses import dataclass
+import msgspec
 
 from watchword.store.database import Transaction
 from watchword.store.identities import RegisteredIdentity, revoke_identity
 
 
-@dataclass(frozen=True, slots=True)
-class Taken:
+class Taken(msgspec.Struct, frozen=True):
     """By what people sign in at this service: what nobody can sign in by is no way that is left."""
 
     password: bool

@@ -13,7 +13,8 @@ import socket
 import stat
 import struct
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass
+
+import msgspec
 
 from watchword.credentials.zkproof import ZeroError
 from watchword.zero.derivation import derive, public_of
@@ -36,8 +37,7 @@ TIMEOUT = 5.0
 _MAX_MESSAGE = 2 * MAX_RECORD
 
 
-@dataclass(frozen=True, slots=True)
-class Order:
+class Order(msgspec.Struct, frozen=True):
     """What a holder is asked to prove, and with which identity; `derive_for` names a derived identity's purpose."""
 
     challenge: Challenge

@@ -9,8 +9,8 @@ challenge is answered once only is for whoever issued it to enforce.
 import hashlib
 import hmac
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
 
+import msgspec
 from msgspec import structs
 
 from watchword.credentials import zkproof
@@ -24,8 +24,7 @@ LIFETIME = 120
 MAX_LIFETIME = 600
 
 
-@dataclass(frozen=True, slots=True)
-class Verified:
+class Verified(msgspec.Struct, frozen=True):
     """What a verified proof says; times in Unix seconds. Attributes are what the holder claims of itself."""
 
     public: bytes

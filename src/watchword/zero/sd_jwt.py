@@ -8,7 +8,8 @@ serves two schemes. Verification accepts what `issue` makes: flat claims, SHA-25
 import hashlib
 import hmac
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+
+import msgspec
 
 from watchword.credentials.zkproof import ZeroError
 from watchword.jose import JoseError, jwk, jwt
@@ -25,8 +26,7 @@ MAX_PRESENTATION = 64 * 1024
 MAX_AGE = 600
 
 
-@dataclass(frozen=True, slots=True)
-class Presented:
+class Presented(msgspec.Struct, frozen=True):
     """What a verified presentation says: the issuer's claims, the attributes opened, the identity's public point, and every
     digest that was signed, opened or not."""
 

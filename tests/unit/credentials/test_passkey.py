@@ -1,6 +1,5 @@
 """WebAuthn: honest passkeys work, every lie about one is refused. Rows PS-01 to PS-04, PS-06, PS-07."""
 
-import dataclasses
 import json
 from typing import Any
 
@@ -8,6 +7,7 @@ import cbor2
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec import structs
 from tests.unit.credentials.software_authenticator import (
     BACKED_UP,
     BACKUP_ELIGIBLE,
@@ -370,7 +370,7 @@ def test_what_is_no_response_is_refused(text: str | bytes) -> None:
 def test_a_counter_that_goes_back_is_refused_or_flagged(before: int, said: int, regressed: bool) -> None:
     """PS-03."""
     device = SoftwareAuthenticator(flags=LOCAL_KEY)
-    stored = dataclasses.replace(register(device.create(CREATE, origin=ORIGIN)), sign_count=before)
+    stored = structs.replace(register(device.create(CREATE, origin=ORIGIN)), sign_count=before)
     response = device.get(GET, origin=ORIGIN, sign_count=said)
     flagged = sign_in(response, stored, refuse_regressed=False)
     assert (flagged.regressed, flagged.sign_count) == (regressed, said)
@@ -386,7 +386,7 @@ def test_a_counting_authenticator_signs_in_again_and_again() -> None:
     stored = register(device.create(CREATE, origin=ORIGIN))
     for _ in range(3):
         done = sign_in(device.get(GET, origin=ORIGIN), stored)
-        stored = dataclasses.replace(stored, sign_count=done.sign_count)
+        stored = structs.replace(stored, sign_count=done.sign_count)
     assert stored.sign_count == 4
 
 

@@ -1,10 +1,9 @@
 """What a polling device is told, and what people may type (DV rows)."""
 
-from dataclasses import replace
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 
 from watchword.oauth import device
 from watchword.oauth.device import DeviceCode
@@ -54,32 +53,47 @@ def test_dv_05_a_hostile_user_code_is_no_user_code(typed: str) -> None:
     ("code", "client_id", "error"),
     [
         pytest.param(PENDING, "tv", "authorization_pending", id="DV-01 before approval"),
-        pytest.param(replace(PENDING, status="approved"), "tv", None, id="after approval"),
+        pytest.param(structs.replace(PENDING, status="approved"), "tv", None, id="after approval"),
         pytest.param(
-            replace(PENDING, status="approved"), "other", "invalid_grant", id="DV-01 by another client"
+            structs.replace(PENDING, status="approved"),
+            "other",
+            "invalid_grant",
+            id="DV-01 by another client",
         ),
-        pytest.param(replace(PENDING, status="redeemed"), "tv", "invalid_grant", id="DV-01 twice"),
+        pytest.param(structs.replace(PENDING, status="redeemed"), "tv", "invalid_grant", id="DV-01 twice"),
         pytest.param(None, "tv", "invalid_grant", id="DV-01 garbage"),
-        pytest.param(replace(PENDING, status="denied"), "tv", "access_denied", id="DV-05 after refusal"),
-        pytest.param(replace(PENDING, expires_at=NOW), "tv", "expired_token", id="at the end of its life"),
         pytest.param(
-            replace(PENDING, status="approved", expires_at=NOW - 1),
+            structs.replace(PENDING, status="denied"), "tv", "access_denied", id="DV-05 after refusal"
+        ),
+        pytest.param(
+            structs.replace(PENDING, expires_at=NOW), "tv", "expired_token", id="at the end of its life"
+        ),
+        pytest.param(
+            structs.replace(PENDING, status="approved", expires_at=NOW - 1),
             "tv",
             "expired_token",
             id="approved but expired",
         ),
         pytest.param(
-            replace(PENDING, last_polled_at=NOW - 5), "tv", "authorization_pending", id="after the interval"
+            structs.replace(PENDING, last_polled_at=NOW - 5),
+            "tv",
+            "authorization_pending",
+            id="after the interval",
         ),
-        pytest.param(replace(PENDING, last_polled_at=NOW - 4), "tv", "slow_down", id="before the interval"),
         pytest.param(
-            replace(PENDING, status="approved", last_polled_at=NOW),
+            structs.replace(PENDING, last_polled_at=NOW - 4), "tv", "slow_down", id="before the interval"
+        ),
+        pytest.param(
+            structs.replace(PENDING, status="approved", last_polled_at=NOW),
             "tv",
             "slow_down",
             id="approved, but hurried",
         ),
         pytest.param(
-            replace(PENDING, last_polled_at=NOW + 60), "tv", "slow_down", id="a clock that stepped back"
+            structs.replace(PENDING, last_polled_at=NOW + 60),
+            "tv",
+            "slow_down",
+            id="a clock that stepped back",
         ),
     ],
 )
@@ -89,10 +103,10 @@ def test_a_poll_is_answered(code: DeviceCode | None, client_id: str, error: str 
 
 
 def test_a_hurried_device_is_slowed_down_for_good_within_bounds() -> None:
-    code, seen = replace(PENDING, last_polled_at=NOW), []
+    code, seen = structs.replace(PENDING, last_polled_at=NOW), []
     for _ in range(15):
         poll = device.decide_poll(code, "tv", NOW)
-        code = replace(code, interval=poll.interval)
+        code = structs.replace(code, interval=poll.interval)
         seen.append(poll.interval)
     assert seen[:3] == [10, 15, 20]
     assert seen[-1] == 60

@@ -1,10 +1,9 @@
 """A family of refresh tokens: rotated, forgiving of honest races, dead after reuse (RT-02, RT-03, TK-04 to TK-07)."""
 
-from dataclasses import replace
-
 import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+from msgspec import structs
 
 from watchword.oauth import refresh
 from watchword.oauth.errors import OAuthError
@@ -32,15 +31,19 @@ TWICE = Family(generation=2, started_at=NOW, last_used_at=NOW, rotated_at=NOW)
         pytest.param(FRESH, 0, 999, "rotate", id="just before idle expiry"),
         pytest.param(FRESH, 0, 1000, "idle", id="at idle expiry"),
         pytest.param(
-            replace(FRESH, last_used_at=NOW + 4999),
+            structs.replace(FRESH, last_used_at=NOW + 4999),
             0,
             5000,
             "ended",
             id="TK-04 at the end of its life though used",
         ),
         pytest.param(TWICE, 0, 6000, "burn", id="reuse of an expired family is still reuse"),
-        pytest.param(replace(ONCE, burned_at=NOW), 1, 0, "burned", id="TK-05 a burned family stays burned"),
-        pytest.param(replace(ONCE, burned_at=NOW), 0, 0, "burned", id="a burned family forgives no race"),
+        pytest.param(
+            structs.replace(ONCE, burned_at=NOW), 1, 0, "burned", id="TK-05 a burned family stays burned"
+        ),
+        pytest.param(
+            structs.replace(ONCE, burned_at=NOW), 0, 0, "burned", id="a burned family forgives no race"
+        ),
     ],
 )
 def test_a_presented_token_has_one_outcome(family: Family, generation: int, after: int, outcome: str) -> None:
@@ -48,7 +51,7 @@ def test_a_presented_token_has_one_outcome(family: Family, generation: int, afte
 
 
 def test_without_grace_there_is_no_second_answer() -> None:
-    limits = replace(LIMITS, grace=0)
+    limits = structs.replace(LIMITS, grace=0)
     assert refresh.decide(ONCE, 1, limits, NOW) == "rotate"
     assert refresh.decide(ONCE, 0, limits, NOW) == "burn"
 

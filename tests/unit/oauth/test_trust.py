@@ -1,9 +1,9 @@
 """Whose word becomes a token, and how exactly it must be given (TK-15)."""
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from watchword.jose import jwk, jwt
 from watchword.oauth import trust
@@ -98,7 +98,7 @@ def test_it_may_ask_for_less_but_not_for_more() -> None:
         pytest.param({"key": OTHER}, id="another key"),
         pytest.param({"rules": ()}, id="no rule"),
         pytest.param(
-            {"rules": (replace(RULE, algorithms=("EdDSA",)),)}, id="an algorithm that is not trusted"
+            {"rules": (structs.replace(RULE, algorithms=("EdDSA",)),)}, id="an algorithm that is not trusted"
         ),
     ],
 )
@@ -114,7 +114,7 @@ def test_garbage_is_refused(token: str) -> None:
 
 
 def test_the_first_rule_that_matches_counts() -> None:
-    narrow = replace(RULE, name="main", claims={"ref": "refs/heads/release"}, scope=("release",))
+    narrow = structs.replace(RULE, name="main", claims={"ref": "refs/heads/release"}, scope=("release",))
     assert check(rules=(narrow, RULE)).rule is RULE
     assert check(rules=(narrow, RULE), ref="refs/heads/release", repository="evil/x").scope == ("release",)
 
@@ -143,7 +143,7 @@ def test_the_first_rule_that_matches_counts() -> None:
     ],
 )
 def test_a_pattern(pattern: str, value: object, matches: bool) -> None:
-    rule = replace(RULE, claims={"c": pattern}, subject="x")
+    rule = structs.replace(RULE, claims={"c": pattern}, subject="x")
     if matches:
         assert check(rules=(rule,), c=value).subject == "x"
     else:
@@ -170,4 +170,4 @@ def test_a_pattern(pattern: str, value: object, matches: bool) -> None:
 def test_no_rule_is_kept(change: dict[str, Any]) -> None:
     assert trust.check_rule(RULE) is RULE
     with pytest.raises(OAuthError, match="invalid_request"):
-        trust.check_rule(replace(RULE, **change))
+        trust.check_rule(structs.replace(RULE, **change))

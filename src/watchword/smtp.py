@@ -5,13 +5,16 @@ mail says and when it is tried again is decided elsewhere.
 """
 
 from datetime import UTC, datetime
-from email.message import EmailMessage
 from email.utils import format_datetime, make_msgid
+from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
 import msgspec
 
 from watchword.settings import is_loopback
+
+if TYPE_CHECKING:
+    from email.message import EmailMessage
 
 TIMEOUT = 20.0
 
@@ -34,8 +37,10 @@ class Letter(msgspec.Struct, frozen=True):
     sent_at: int
 
 
-def compose(letter: Letter) -> EmailMessage:
+def compose(letter: Letter) -> "EmailMessage":
     """Return the message; raise MailError when an address cannot be one (a line break would add headers)."""
+    from email.message import EmailMessage  # with the first mail: a server of tokens alone never needs it
+
     message = EmailMessage()
     try:
         message["From"] = letter.sender
@@ -52,7 +57,7 @@ def compose(letter: Letter) -> EmailMessage:
 
 async def send(url: str, letter: Letter) -> None:
     """Hand a mail to the server of an `smtp://` or `smtps://` address; raise MailError."""
-    import aiosmtplib  # with the first mail: a server of tokens alone never needs it
+    import aiosmtplib  # as above
 
     parts = urlsplit(url)
     host, secure = parts.hostname or "localhost", parts.scheme == "smtps"

@@ -88,7 +88,7 @@ async def _api_tokens(app: App, runtime: Runtime, calls: int, taken: Taken) -> N
 
 
 async def _access_tokens(runtime: Runtime, calls: int, taken: Taken) -> None:
-    tokens = _jwts(runtime, calls)
+    tokens = await _jwts(runtime, calls)
     key = runtime.keyring.signing_key("ES256")
     for name, decode in _libraries(key, runtime.now()).items():
         started = time.process_time()
@@ -158,10 +158,10 @@ async def _requests(app: Application, token: str, calls: int) -> float:
     return (time.process_time() - started) / len(prepared) * 1e6
 
 
-def _jwts(runtime: Runtime, calls: int) -> list[str]:
+async def _jwts(runtime: Runtime, calls: int) -> list[str]:
     client = Client(client_id="bench", name="bench", token_endpoint_auth_method="client_secret_basic")
     grant = minting.AccessGrant(client, "bench", ("read",), (ISSUER,), 600)
-    return [minting.mint(runtime, grant, runtime.now()).token for _ in range(calls)]
+    return [(await minting.mint(runtime, grant, runtime.now())).token for _ in range(calls)]
 
 
 def _libraries(key: Key, now: int) -> Mapping[str, Callable[[str], object]]:

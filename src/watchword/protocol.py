@@ -91,12 +91,11 @@ class LeanProtocol(asyncio.Protocol):
         self.buffer = bytearray()
         self.scanned = 0
         self.head: Head | None = None
-        self.known_raw = b""
-        self.known_head: Head
+        self.raw = b""  # the head in hand, as it arrived
+        self.hot_raw = b""  # the last that was hot
+        self.hot_head: Head | None = None
         self.chunked: ChunkedBody | None = None
         self.exchange: Exchange | DirectExchange | None = None
-        self.met_head: Head | None = None
-        self.is_hot = False
         self.respond: Respond | None = None
         self.writable: asyncio.Event | None = None
         self.reading = True
@@ -261,10 +260,12 @@ class LeanProtocol(asyncio.Protocol):
         raw = bytes(buffer[:end])
         del buffer[:end]
         self.scanned = 0
-        if raw != self.known_raw:  # clients repeat their heads byte for byte
-            self.known_head, self.known_raw = parse_head(raw), raw
-        self.await_body(self.known_head)
-        return self.known_head
+        # Clients repeat the heads of hot requests byte for byte, whatever else they ask for in between.
+        head = self.hot_head if raw == self.hot_raw else None
+        if head is None:
+            head, self.raw = parse_head(raw), raw
+        self.await_body(head)
+        return head
 
     def await_body(self, head: Head) -> None:
         """Prepare for the body that the head announces; raises Refused when it is too long."""
@@ -296,27 +297,29 @@ class LeanProtocol(asyncio.Protocol):
     def run(self, head: Head, body: bytes) -> None:
         """Hand a complete request to the application."""
         self.enter("running")
-        if head is not self.met_head:
-            self.meet(head)
+        respond = self.respond if head is self.hot_head else self.meet(head)
         keep_alive = head.keep_alive and not self.stopping
-        if self.respond is not None:
+        if respond is not None:
             direct = self.exchange = DirectExchange(self, keep_alive)
-            run_hot(direct.serve(self.respond, body), self.loop, self.state.tasks)
+            run_hot(direct.serve(respond, body), self.loop, self.state.tasks)
             return
         exchange = self.exchange = Exchange(self, self.scope(head), body, keep_alive)
         coroutine = exchange.serve(self.app)
-        if self.is_hot:
+        if (head.method, head.path) in self.hot:
             run_hot(coroutine, self.loop, self.state.tasks)
         else:
             task = self.loop.create_task(coroutine)
             self.state.tasks.add(task)
             task.add_done_callback(self.state.tasks.discard)
 
-    def meet(self, head: Head) -> None:
-        """Find out once how requests with this head are answered."""
-        self.met_head = head
-        self.is_hot = (head.method, head.path) in self.hot
-        self.respond = self.prepare(self.scope(head)) if self.is_hot and head.method != "HEAD" else None
+    def meet(self, head: Head) -> Respond | None:
+        """Find out how a request with this head is answered; None for the way of all ASGI applications."""
+        if (head.method, head.path) not in self.hot or head.method == "HEAD":
+            return None
+        respond = self.prepare(self.scope(head))
+        if respond is not None:
+            self.hot_head, self.hot_raw, self.respond = head, self.raw, respond
+        return respond
 
     def scope(self, head: Head) -> dict[str, Any]:
         """The ASGI scope of a request."""

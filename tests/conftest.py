@@ -4,6 +4,7 @@ pytest_plugins = (
     "pytester",
     "watchword.testing",
     "tests.fixtures.system",
+    "tests.fixtures.hashing",
     "tests.fixtures.servers",
     "tests.fixtures.live",
     "tests.fixtures.postgres",

@@ -7,10 +7,7 @@ from pathlib import Path
 import httpx
 import pytest
 import pytest_asyncio
-from tests.fixtures.people import PASSWORD, Person, letters, link_in
-from tests.fixtures.postgres import Store
-from tests.fixtures.servers import Server, open_server, together
-from tests.flows.test_people import (
+from tests.fixtures.accounts import (
     EMAIL,
     OTHER,
     add_totp,
@@ -20,6 +17,9 @@ from tests.flows.test_people import (
     session_of,
     user_of,
 )
+from tests.fixtures.people import PASSWORD, Person, letters, link_in
+from tests.fixtures.postgres import Store
+from tests.fixtures.servers import Server, open_server, together
 
 from watchword.flows import account_changes, accounts, people, sign_up
 from watchword.flows import sessions as flow_sessions

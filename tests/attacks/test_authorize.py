@@ -9,6 +9,7 @@ from urllib.parse import urlencode, urlsplit
 
 import httpx
 import pytest
+from tests.fixtures.accounts import add_totp, code_of, sign_out
 from tests.fixtures.people import Person
 from tests.fixtures.servers import ISSUER, Server, open_server
 from tests.flows.test_authorization_code import (
@@ -22,7 +23,6 @@ from tests.flows.test_authorization_code import (
     sign_in,
 )
 from tests.flows.test_first_sign_in import PASSWORD, csrf_of
-from tests.flows.test_people import add_totp, code_of, sign_out
 
 from watchword.credentials.methods import AAL1, AAL2
 from watchword.flows import accounts

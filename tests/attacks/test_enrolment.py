@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
+from tests.fixtures.accounts import EMAIL, OTHER, add_totp, another, make, options_in, session_of
 from tests.fixtures.people import PASSWORD, Person, letters, link_in
 from tests.fixtures.postgres import Store
 from tests.fixtures.servers import Server, open_server, together
-from tests.flows.test_people import EMAIL, OTHER, add_totp, another, make, options_in, session_of
 from tests.unit.credentials.software_authenticator import USER_PRESENT, SoftwareAuthenticator
 
 from watchword.flows import accounts, people, sign_up, start

@@ -16,12 +16,12 @@ import asyncpg  # type: ignore[import-untyped]  # the driver ships no types
 import httpx
 import pytest
 import pytest_asyncio
+from tests.fixtures.accounts import add_totp, another, code_of
 from tests.fixtures.people import PASSWORD, Person
 from tests.fixtures.postgres import Cluster, Store
 from tests.fixtures.servers import Server, free_port, open_server, together
 from tests.flows.test_authorization_code import obtain_code, redeem, refresh, register
 from tests.flows.test_first_sign_in import csrf_of
-from tests.flows.test_people import add_totp, another, code_of
 
 from watchword.flows import accounts, client_registry, one_time
 from watchword.jose import jwk, jwt

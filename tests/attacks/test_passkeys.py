@@ -10,10 +10,10 @@ from typing import Any
 import cbor2
 import pytest
 import pytest_asyncio
+from tests.fixtures.accounts import add_passkey, another, make, options_in, session_of, user_of
 from tests.fixtures.people import PASSWORD, Person
 from tests.fixtures.postgres import Store
 from tests.fixtures.servers import Server, open_server, together
-from tests.flows.test_people import add_passkey, another, make, options_in, session_of, user_of
 from tests.unit.credentials.software_authenticator import USER_PRESENT, SoftwareAuthenticator
 
 from watchword.flows import people

@@ -7,11 +7,7 @@ from pathlib import Path
 import httpx
 import pytest
 import pytest_asyncio
-from tests.fixtures.people import PASSWORD, Person, letters
-from tests.fixtures.postgres import Store
-from tests.fixtures.servers import Server, open_server, together
-from tests.flows.test_authorization_code import request as authorization
-from tests.flows.test_people import (
+from tests.fixtures.accounts import (
     OTHER,
     add_passkey,
     add_totp,
@@ -23,6 +19,10 @@ from tests.flows.test_people import (
     sign_out,
     user_of,
 )
+from tests.fixtures.people import PASSWORD, Person, letters
+from tests.fixtures.postgres import Store
+from tests.fixtures.servers import Server, open_server, together
+from tests.flows.test_authorization_code import request as authorization
 
 from watchword.flows import factors
 from watchword.settings import ScopeText

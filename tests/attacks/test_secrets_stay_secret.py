@@ -11,7 +11,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
-from tests.fixtures.servers import Process, free_port, run_cli, serve
+from tests.fixtures.commands import run_cli
+from tests.fixtures.servers import Process, free_port, serve
 
 PASSWORD = "canary correct horse battery"
 

@@ -7,10 +7,10 @@ from pathlib import Path
 import httpx
 import pytest
 import pytest_asyncio
+from tests.fixtures.accounts import add_totp, another, make, session_of, sign_out, user_of
 from tests.fixtures.people import Person
 from tests.fixtures.postgres import Store
 from tests.fixtures.servers import Server, open_server
-from tests.flows.test_people import add_totp, another, make, session_of, sign_out, user_of
 
 from watchword.flows import sessions
 from watchword.flows.throttle import Source

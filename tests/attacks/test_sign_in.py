@@ -9,10 +9,10 @@ from pathlib import Path
 import httpx
 import pytest
 import pytest_asyncio
+from tests.fixtures.accounts import EMAIL, OTHER, make, user_of
 from tests.fixtures.people import PASSWORD, Person, letters, link_in
 from tests.fixtures.postgres import Store
 from tests.fixtures.servers import Server, open_server, together
-from tests.flows.test_people import EMAIL, OTHER, make, user_of
 
 from watchword.credentials import password as passwords
 from watchword.flows import hashing
@@ -213,6 +213,7 @@ async def test_se_05_a_wrong_password_tells_nothing_of_the_name(server: Server) 
     assert all(one == seen[0] for one in seen)
 
 
+@pytest.mark.usefixtures("production_cost")
 async def test_lg_07_known_and_unknown_names_cost_the_same_work(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -263,6 +264,7 @@ async def test_lg_08_nothing_else_tells_who_has_an_account(server: Server) -> No
     assert re.fullmatch(r"user_[0-9a-f]{32}", made.id), "an identifier counts nothing"
 
 
+@pytest.mark.usefixtures("production_cost")
 async def test_lg_09_a_flood_of_sign_ins_is_answered_in_part_and_others_are_served(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -294,6 +296,7 @@ async def test_lg_09_a_flood_of_sign_ins_is_answered_in_part_and_others_are_serv
     assert people[0].path == "/account", "once it is over"
 
 
+@pytest.mark.usefixtures("production_cost")
 async def test_lg_10_a_hash_that_asks_for_absurd_work_is_never_computed(server: Server) -> None:
     user = await user_of(server)
     absurd = passwords.DUMMY_HASH.replace("m=19456,t=2", "m=4194304,t=1000000000"[:22])
@@ -306,6 +309,7 @@ async def test_lg_10_a_hash_that_asks_for_absurd_work_is_never_computed(server: 
     assert time.monotonic() - begun < 10
 
 
+@pytest.mark.usefixtures("production_cost")
 async def test_lg_11_an_older_hash_is_renewed_once_by_the_sign_in(server: Server) -> None:
     from argon2 import PasswordHasher
 

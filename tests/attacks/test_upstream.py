@@ -10,9 +10,9 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 
 import pytest
 import pytest_asyncio
+from tests.fixtures.accounts import EMAIL, OTHER, add_totp, another, code_of, make, session_of, user_of
 from tests.fixtures.people import PASSWORD, Person, letters
 from tests.fixtures.servers import Server, open_server
-from tests.flows.test_people import EMAIL, OTHER, add_totp, another, code_of, make, session_of, user_of
 
 from watchword.credentials.upstream import Identity
 from watchword.flows import account_changes, upstream

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 import pytest_asyncio
 from tests.attacks.test_upstream import ANSWERS, LIES, PATH, Provider, begin, come_back, provider
+from tests.fixtures.accounts import another, session_of
 from tests.fixtures.people import PASSWORD, Person
 from tests.fixtures.postgres import Store
 from tests.fixtures.servers import Server, open_server, together
-from tests.flows.test_people import another, session_of
 
 from watchword.flows import account_changes, accounts, sign_up, start
 from watchword.settings import Upstream

@@ -14,7 +14,8 @@ from tests.browser.test_visit import (
     make_owner,
     sign_in,
 )
-from tests.fixtures.servers import Process, run_cli, serve
+from tests.fixtures.commands import run_cli
+from tests.fixtures.servers import Process, serve
 
 pytestmark = pytest.mark.browser
 __all__ = ["application", "browser"]  # fixtures of the first visit

@@ -11,7 +11,8 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 from tests.browser.test_gallery import ARGUMENTS, AXE
 from tests.browser.test_people import DEVICE
-from tests.fixtures.servers import Process, run_cli, serve
+from tests.fixtures.commands import run_cli
+from tests.fixtures.servers import Process, serve
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(180)]
 

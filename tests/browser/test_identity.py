@@ -8,7 +8,8 @@ import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 from tests.browser.test_gallery import ARGUMENTS
 from tests.browser.test_visit import make_owner, sign_in
-from tests.fixtures.servers import Process, run_cli, serve
+from tests.fixtures.commands import run_cli
+from tests.fixtures.servers import Process, serve
 
 pytestmark = pytest.mark.browser
 

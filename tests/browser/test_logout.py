@@ -10,8 +10,9 @@ import httpx
 import pytest
 from playwright.sync_api import Browser, Page
 from tests.browser.test_visit import CHALLENGE, VERIFIER, browser, issuer, make_owner, sign_in  # noqa: F401  # fixtures
+from tests.fixtures.commands import run_cli
 from tests.fixtures.relying_party import claims_of
-from tests.fixtures.servers import Process, run_cli
+from tests.fixtures.servers import Process
 
 pytestmark = pytest.mark.browser
 

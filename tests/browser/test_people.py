@@ -10,7 +10,8 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 from tests.browser.test_gallery import ARGUMENTS, AXE
-from tests.fixtures.servers import Process, run_cli, serve
+from tests.fixtures.commands import run_cli
+from tests.fixtures.servers import Process, serve
 
 from watchword.credentials import totp
 

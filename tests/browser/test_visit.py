@@ -13,7 +13,8 @@ import httpx
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 from tests.browser.test_gallery import ARGUMENTS
-from tests.fixtures.servers import Process, run_cli, serve
+from tests.fixtures.commands import run_cli
+from tests.fixtures.servers import Process, serve
 
 pytestmark = pytest.mark.browser
 

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
-from tests.fixtures.servers import environment, free_port
+from tests.fixtures.commands import environment
+from tests.fixtures.servers import free_port
 
 BLOCKING = """
 import importlib.abc, runpy, sys

@@ -11,7 +11,8 @@ from typing import Any
 import httpx
 import psutil
 import pytest
-from tests.fixtures.servers import Process, environment, free_port, run_cli, serve
+from tests.fixtures.commands import environment, run_cli
+from tests.fixtures.servers import Process, free_port, serve
 
 
 def document(folder: Path, *arguments: str, stdin: str = "", code: int = 0) -> Any:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 from tests.cli.test_commands import document
-from tests.fixtures.servers import run_cli
+from tests.fixtures.commands import run_cli
 
 URN = "urn:ietf:params:oauth:grant-type:"
 

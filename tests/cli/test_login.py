@@ -13,8 +13,8 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 import httpx
 import pytest
 from tests.fixtures.browser import Browser
+from tests.fixtures.commands import environment
 from tests.fixtures.live import Live
-from tests.fixtures.servers import environment
 
 from watchword.client import FileStore, PublicClient, Refused, Unreachable
 from watchword.client.callback import Callback

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 import typer
-from tests.fixtures.servers import environment, free_port, run_cli
+from tests.fixtures.commands import environment, run_cli
+from tests.fixtures.servers import free_port
 
 from watchword.cli.application import app
 

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
+from tests.fixtures.commands import run_cli
 from tests.fixtures.live import Live
-from tests.fixtures.servers import free_port, run_cli
+from tests.fixtures.servers import free_port
 from tests.guard.mcp_servers import by_fastmcp, by_sdk_hooks, by_wrapping
 
 from watchword.client.doctor import Report, examine

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from tests.drills.conftest import Drill
 from tests.drills.world import new_world
-from tests.fixtures.servers import environment
+from tests.fixtures.commands import environment
 
 from watchword.store import faults
 

@@ -14,7 +14,8 @@ from pathlib import Path
 
 import psutil
 from tests.fixtures.browser import PASSWORD
-from tests.fixtures.servers import environment, free_port
+from tests.fixtures.commands import environment
+from tests.fixtures.servers import free_port
 
 from watchword.flows import accounts, api_tokens, client_registry, start
 from watchword.flows.api_tokens import TokenInput

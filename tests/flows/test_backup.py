@@ -36,7 +36,7 @@ async def target(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterato
         yield Store("sqlite", str(tmp_path / "restored.db"))
         return
     cluster: Cluster = request.getfixturevalue("postgres_cluster")
-    async with fresh_postgres(cluster) as made:
+    async with fresh_postgres(cluster, has_tables=False) as made:
         yield made
 
 

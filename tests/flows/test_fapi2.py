@@ -7,7 +7,8 @@ from typing import Any
 import httpx
 import pytest
 from tests.fixtures.certificates import make
-from tests.fixtures.servers import Server, open_server, run_cli
+from tests.fixtures.commands import run_cli
+from tests.fixtures.servers import Server, open_server
 from tests.flows.test_authorization_code import (
     REDIRECT,
     VERIFIER,

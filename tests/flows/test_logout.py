@@ -9,12 +9,12 @@ from typing import Any
 import httpx
 import pytest
 import pytest_asyncio
+from tests.fixtures.accounts import another, make, session_of, user_of
 from tests.fixtures.people import PASSWORD, Person
 from tests.fixtures.postgres import Store
 from tests.fixtures.relying_party import claims_of
 from tests.fixtures.servers import Server, open_server, together
 from tests.flows.test_authorization_code import REDIRECT, redeem, refresh, register, request
-from tests.flows.test_people import another, make, session_of, user_of
 
 from watchword import jobs
 from watchword.flows import account_changes, client_registry, logout, people

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
+from tests.fixtures.accounts import EMAIL, another, make
 from tests.fixtures.people import Person, link_in
 from tests.fixtures.postgres import Store
 from tests.fixtures.servers import Server, free_port, open_server
-from tests.flows.test_people import EMAIL, another, make
 
 from watchword import jobs, smtp
 from watchword.flows import sign_up

@@ -12,8 +12,9 @@ from opentelemetry import trace
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from tests.fixtures.commands import run_cli
 from tests.fixtures.live import Live
-from tests.fixtures.servers import Process, Server, run_cli
+from tests.fixtures.servers import Process, Server
 
 from watchword import tracing
 from watchword.guard import Guard

@@ -31,7 +31,7 @@ async def target(store: Store, postgres_cluster: Cluster, tmp_path: Path) -> Asy
     if store.kind == "postgres":
         yield Store("sqlite", f"sqlite:///{tmp_path}/target.db")
         return
-    async with fresh_postgres(postgres_cluster) as made:
+    async with fresh_postgres(postgres_cluster, has_tables=False) as made:
         yield made
 
 

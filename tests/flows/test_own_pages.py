@@ -7,10 +7,10 @@ from typing import Any
 from urllib.parse import urlencode
 
 import pytest
+from tests.fixtures.accounts import another, make, sign_out
 from tests.fixtures.people import PASSWORD, Person, letters
 from tests.fixtures.servers import Server, open_server
 from tests.flows.test_authorization_code import REDIRECT, register, request
-from tests.flows.test_people import another, make, sign_out
 
 from watchword.pages.render import DECLARATION
 from watchword.settings import SettingsError

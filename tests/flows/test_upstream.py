@@ -8,10 +8,11 @@ from urllib.parse import parse_qs, urljoin, urlsplit
 import httpx
 import pytest
 import pytest_asyncio
+from tests.fixtures.accounts import another, make, session_of, user_of
+from tests.fixtures.commands import run_cli
 from tests.fixtures.people import PASSWORD, Person
 from tests.fixtures.postgres import Store
-from tests.fixtures.servers import Process, Server, open_server, run_cli, serve
-from tests.flows.test_people import another, make, session_of, user_of
+from tests.fixtures.servers import Process, Server, open_server, serve
 
 from watchword.settings import Upstream
 

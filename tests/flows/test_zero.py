@@ -9,11 +9,11 @@ from typing import Any
 
 import httpx
 import pytest
+from tests.fixtures.accounts import EMAIL, another, make
 from tests.fixtures.people import Person, letters
 from tests.fixtures.servers import Server, open_server, together
 from tests.flows.conftest import Stored
 from tests.flows.test_first_sign_in import PASSWORD, csrf_of
-from tests.flows.test_people import EMAIL, another, make
 
 from watchword.flows import account_changes, accounts, identities
 from watchword.jose import jwk, jwt

@@ -9,7 +9,8 @@ import time
 from pathlib import Path
 
 import httpx
-from tests.fixtures.servers import Process, environment, run_cli, together
+from tests.fixtures.commands import environment, run_cli
+from tests.fixtures.servers import Process, together
 
 from watchword.jose import jwk, jwt
 from watchword.zero import agent, files, identity

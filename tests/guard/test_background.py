@@ -9,8 +9,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from tests.fixtures.commands import run_cli
 from tests.fixtures.other_issuer import OtherIssuer
-from tests.fixtures.servers import Process, run_cli, serve
+from tests.fixtures.servers import Process, serve
 
 from watchword.guard import Guard, Refused, background
 from watchword.guard.guard import Presented

@@ -13,7 +13,8 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
-from tests.fixtures.servers import Process, Server, free_port, run_cli, serve
+from tests.fixtures.commands import run_cli
+from tests.fixtures.servers import Process, Server, free_port, serve
 
 from watchword.flows import api_tokens
 from watchword.guard import Policy

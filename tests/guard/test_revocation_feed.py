@@ -19,9 +19,10 @@ import httpx
 import pytest
 from tests.fixtures.browser import Browser
 from tests.fixtures.cable import Cable
+from tests.fixtures.commands import run_cli
 from tests.fixtures.live import Live
 from tests.fixtures.postgres import Store
-from tests.fixtures.servers import basic, free_port, open_server, run_cli, serve
+from tests.fixtures.servers import basic, free_port, open_server, serve
 
 from watchword.flows import api_tokens, client_registry, sessions
 from watchword.guard import Guard, Principal, Refused, background

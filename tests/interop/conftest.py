@@ -16,7 +16,8 @@ import pytest
 from tests.fixtures import certificates
 from tests.fixtures.browser import PASSWORD, Browser
 from tests.fixtures.certificates import Pair
-from tests.fixtures.servers import Process, free_port, run_cli, serve
+from tests.fixtures.commands import run_cli
+from tests.fixtures.servers import Process, free_port, serve
 from tests.fixtures.system import absent
 
 NODE = Path(__file__).parent / "node"

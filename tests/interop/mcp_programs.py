@@ -18,7 +18,7 @@ from mcp.client.auth import AuthorizationCodeResult, OAuthClientProvider
 from mcp.client.streamable_http import streamable_http_client
 from mcp.shared.auth import OAuthClientInformationFull, OAuthClientMetadata, OAuthToken
 from tests.fixtures.browser import Browser
-from tests.fixtures.servers import environment
+from tests.fixtures.commands import environment
 
 ROOT = Path(__file__).resolve().parents[2]
 CALLBACK = "http://localhost:7777/callback"

@@ -13,7 +13,8 @@ from fastmcp import Client as FastMcpClient
 from tests.fixtures import certificates
 from tests.fixtures.browser import PASSWORD, Browser
 from tests.fixtures.certificates import Pair
-from tests.fixtures.servers import free_port, run_cli
+from tests.fixtures.commands import run_cli
+from tests.fixtures.servers import free_port
 from tests.interop.conftest import Installation
 from tests.interop.mcp_programs import (
     CALLBACK,

@@ -33,6 +33,12 @@ FAMILIES: tuple[tuple[str, int, tuple[int, ...], int | None, int | None], ...] =
 )
 
 
+@pytest.fixture
+def has_tables() -> bool:
+    """Databases begin with nothing at all."""
+    return False
+
+
 async def fill(tx: Transaction) -> None:
     for name, generation, kept, ended_at, used_at in FAMILIES:
         await tx.run(GRANT, name, NOW, generation, NOW if generation else None, ended_at)

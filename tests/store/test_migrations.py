@@ -11,6 +11,12 @@ from watchword.store.database import StorageUnavailable
 NEWEST = migrate.migrations()[-1][0]
 
 
+@pytest.fixture
+def has_tables() -> bool:
+    """Databases begin with nothing at all."""
+    return False
+
+
 async def test_opening_again_changes_nothing(store: Store) -> None:
     applied: list[list[tuple[object, ...]]] = []
     for _ in range(2):

@@ -47,6 +47,12 @@ HARMLESS = {
 }
 
 
+@pytest.fixture
+def has_tables() -> bool:
+    """Databases begin with nothing at all."""
+    return False
+
+
 @pytest.mark.parametrize(
     "migration", MIGRATIONS[1:], ids=lambda migration: f"{migration[0]:04}_{migration[1]}"
 )

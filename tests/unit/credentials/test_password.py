@@ -174,6 +174,7 @@ def test_the_longest_password_verifies_however_it_was_composed() -> None:
     assert password.verify_password(stored, unicodedata.normalize("NFD", typed))
 
 
+@pytest.mark.usefixtures("production_cost")
 def test_a_hash_names_owasp_parameters_and_its_salt() -> None:
     assert STORED.startswith("$argon2id$v=19$m=19456,t=2,p=1$")
     assert password.hash_password(GOOD, b"f" * 16) != STORED
@@ -211,6 +212,7 @@ def test_a_hash_with_absurd_or_malformed_parameters_is_never_computed(stored: st
     assert not password.verify_password(stored, GOOD)
 
 
+@pytest.mark.usefixtures("production_cost")
 @pytest.mark.parametrize(
     ("stored", "again"),
     [
@@ -227,6 +229,7 @@ def test_a_hash_weaker_than_todays_is_made_anew(stored: str, again: bool) -> Non
     assert password.needs_rehash(stored) == again
 
 
+@pytest.mark.usefixtures("production_cost")
 def test_a_hash_of_an_older_variant_verifies() -> None:
     """LG-11."""
     from argon2 import PasswordHasher, Type
@@ -238,6 +241,7 @@ def test_a_hash_of_an_older_variant_verifies() -> None:
         assert password.needs_rehash(stored)
 
 
+@pytest.mark.usefixtures("production_cost")
 def test_an_unknown_account_costs_what_a_known_one_costs() -> None:
     """SE-05: the dummy is a hash of today's parameters, and no password's."""
     assert password.is_acceptable_hash(password.DUMMY_HASH)

@@ -1,0 +1,128 @@
+"""How an account begins, gets another address or password, and ends."""
+
+import re
+
+import pytest
+from tests.fixtures.accounts import EMAIL, OTHER, ada, another, server, user_of
+from tests.fixtures.people import PASSWORD, Person, letters, link_in
+from tests.fixtures.servers import Server, together
+
+from watchword.flows import sign_up
+from watchword.store import users
+
+__all__ = ["ada", "server"]
+
+
+async def test_a_forgotten_password_is_set_by_a_link_that_works_once(ada: Person) -> None:
+    await ada.sign_in()
+    async with another(ada.server) as browser:
+        person = Person(ada.server, browser)
+        await person.open("/recover")
+        await person.send({"identifier": EMAIL})
+        assert "ada@example.com" in person.text
+        link = next(link_in(text) for to, text in await letters(ada.server) if to == EMAIL)
+        await person.open(link)
+        await person.send({"new_password": "short", "end_others": "yes"})
+        assert "at least 15" in person.text
+        await person.send({"new_password": OTHER, "end_others": "yes"})
+        assert person.path == "/sign-in"
+        assert "Your password is set" in person.text, "a link signs nobody in"
+        assert (await person.open(link)).status_code == 404, "LG-17: the link is spent"
+        await person.sign_in(password=OTHER)
+        assert person.path == "/account"
+    assert (await ada.open("/account")).url.path == "/sign-in", "other sessions ended"
+    assert any("was changed" in text for _, text in await letters(ada.server))
+
+
+@pytest.mark.parametrize("name", ["ada", "nobody", EMAIL, "nobody@example.com", "not a name at all"])
+async def test_the_answer_to_a_forgotten_password_is_the_same_for_every_name(ada: Person, name: str) -> None:
+    await ada.open("/recover")
+    answer = await ada.send({"identifier": name})
+    assert answer.status_code == 200, "LG-05"
+    assert re.sub(r"\s+", " ", ada.text.replace(name, "NAME")) == re.sub(
+        r"\s+", " ", (await _asked(ada, "somebody-else")).replace("somebody-else", "NAME")
+    )
+
+
+async def _asked(person: Person, name: str) -> str:
+    await person.open("/recover")
+    await person.send({"identifier": name})
+    return person.text
+
+
+async def test_a_stranger_registers_by_an_address_that_they_prove(server: Server) -> None:
+    async with another(server) as browser:
+        person = Person(server, browser)
+        await person.open("/sign-up")
+        await person.send({"email": "grace@example.com"})
+        to, text = (await letters(server))[0]
+        assert to == "grace@example.com"
+        await person.open(link_in(text))
+        await person.send({"name": "Grace Hopper", "new_password": PASSWORD}, having="link")
+        assert "Your account is ready." in person.text
+        await person.sign_in("grace@example.com")
+        assert "Grace Hopper" in person.text
+        assert (await person.open(link_in(text))).status_code == 404
+
+
+async def test_registering_tells_nobody_but_its_owner_that_an_address_is_known(ada: Person) -> None:
+    answers = []
+    for email in (EMAIL, "new@example.com"):
+        await ada.open("/sign-up")
+        await ada.send({"email": email})
+        answers.append(ada.text.replace(email, "ADDRESS"))
+    assert answers[0] == answers[1], "LG-05"
+    mails = dict(await letters(ada.server))
+    assert "already have an account" in mails[EMAIL]
+    assert "/sign-up?link=" in mails["new@example.com"]
+
+
+async def test_an_invitation_makes_one_account(server: Server) -> None:
+    link = await sign_up.invite(server.runtime, "kim@example.com", is_admin=True, inviter="ada", actor="test")
+    async with another(server) as first, another(server) as second:
+        people = [Person(server, first), Person(server, second)]
+        for person in people:
+            await person.open(link)
+        filled = {"new_password": PASSWORD, "name": ""}
+        await together(*(person.send(filled, having="link") for person in people))
+        assert sorted("Your account is ready." in person.text for person in people) == [False, True]
+    assert (await user_of(server, "kim@example.com")).is_admin
+
+
+async def test_another_address_counts_once_it_is_confirmed(ada: Person) -> None:
+    await ada.sign_in()
+    await ada.open("/account/email")
+    await ada.send({"email": "ada@example.net"})
+    assert (await user_of(ada.server)).email == EMAIL
+    link = next(link_in(text) for to, text in await letters(ada.server) if to == "ada@example.net")
+    await ada.open(link)
+    assert (await user_of(ada.server)).email == EMAIL, "a mail scanner that follows the link confirms nothing"
+    await ada.send({}, having="link")
+    assert (await user_of(ada.server)).email == "ada@example.net"
+    told = [text for to, text in await letters(ada.server) if to == EMAIL and "changed" in text]
+    assert told, "the old address is told"
+    assert "ada@example.net" not in told[0]
+
+
+async def test_a_deleted_account_takes_what_it_was_issued_with_it(ada: Person) -> None:
+    await ada.sign_in()
+    await ada.open("/account/tokens/new")
+    await ada.send({"name": "script", "scope": "notes:read", "days": "30"}, having="name")
+    assert ada.page is not None
+    token = re.search(r"\bwwa_[0-9A-Za-z]{36}\b", ada.page.text)
+    assert token is not None
+    await ada.open("/account/delete")
+    await ada.send({"identifier": "somebody"})
+    assert "That isn’t the name of your account." in ada.text
+    await ada.send({"identifier": "ada"})
+    assert ada.path == "/sign-in"
+    assert await ada.server.runtime.database.read(users.find_user, "ada") is None
+    headers = {"authorization": f"Bearer {token[0]}"}
+    assert (await ada.http.get("/api/v1/tokens/self", headers=headers)).status_code == 401
+    assert (await ada.sign_in()).status_code == 401
+
+
+async def test_password_managers_find_the_page_that_changes_a_password(server: Server) -> None:
+    answer = await server.http.get("/.well-known/change-password")
+    assert answer.status_code == 303
+    assert answer.headers["location"].endswith("/account/password")

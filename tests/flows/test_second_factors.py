@@ -1,0 +1,138 @@
+"""What stands between a password and a session: codes of an app, recovery codes, codes by mail, browsers that are trusted."""
+
+import re
+
+from tests.fixtures.accounts import (
+    OTHER,
+    ada,
+    add_totp,
+    another,
+    change_password,
+    code_of,
+    server,
+    session_of,
+    sign_out,
+)
+from tests.fixtures.people import PASSWORD, Person, letters
+from tests.fixtures.servers import Server, together
+
+__all__ = ["ada", "server"]
+
+
+async def test_a_second_factor_stands_between_the_password_and_the_session(ada: Person) -> None:
+    await ada.sign_in()
+    assert ada.path == "/account"
+    key = await add_totp(ada)
+    session = await session_of(ada.server)
+    assert session.acr == "urn:watchword:aal2", "what was proved just now counts"
+    async with another(ada.server) as browser:
+        elsewhere = Person(ada.server, browser)
+        await elsewhere.sign_in()
+        assert elsewhere.path == "/sign-in/second-factor"
+        await elsewhere.open("/account")
+        assert elsewhere.path == "/sign-in", "LG-07: nobody is signed in by one factor of two"
+        await elsewhere.open("/sign-in/second-factor")
+        await elsewhere.send({"code": "000000"}, having="method")
+        assert "That code isn’t right" in elsewhere.text
+        ada.server.clock.advance(31)
+        code = code_of(ada.server, key)
+        await elsewhere.send({"code": code}, having="method")
+        assert elsewhere.path == "/account"
+        session = await session_of(ada.server)
+        assert set(session.amr) == {"pwd", "otp", "mfa"}
+        assert session.acr == "urn:watchword:aal2"
+
+
+async def test_a_code_works_once_even_when_two_browsers_send_it_together(ada: Person) -> None:
+    await ada.sign_in()
+    key = await add_totp(ada)
+    ada.server.clock.advance(31)
+    async with another(ada.server) as first, another(ada.server) as second:
+        people = [Person(ada.server, first), Person(ada.server, second)]
+        for person in people:
+            await person.sign_in()
+        code = code_of(ada.server, key)
+        await together(*(person.send({"code": code}, having="method") for person in people))
+        assert sorted(person.path for person in people) == ["/account", "/sign-in/second-factor"], "LG-09"
+
+
+async def test_the_visit_of_one_browser_is_worth_nothing_in_another(ada: Person) -> None:
+    await ada.sign_in()
+    key = await add_totp(ada)
+    ada.server.clock.advance(31)
+    async with another(ada.server) as victim, another(ada.server) as thief:
+        await Person(ada.server, victim).sign_in()
+        await thief.get("/sign-in")
+        thief.cookies.set("ww-visit", victim.cookies["ww-visit"])
+        stolen = Person(ada.server, thief)
+        await stolen.open("/sign-in/second-factor")
+        assert stolen.path == "/sign-in"
+        honest = Person(ada.server, victim)
+        await honest.open("/sign-in/second-factor")
+        await honest.send({"code": code_of(ada.server, key)}, having="method")
+        assert honest.path == "/account"
+
+
+async def test_a_trusted_browser_is_spared_the_second_factor_until_the_password_changes(ada: Person) -> None:
+    await ada.sign_in()
+    key = await add_totp(ada)
+    ada.server.clock.advance(31)
+    async with another(ada.server) as browser:
+        person = Person(ada.server, browser)
+        await person.sign_in()
+        await person.send({"code": code_of(ada.server, key), "remember": "yes"}, having="method")
+        await sign_out(person)
+        await person.sign_in()
+        assert person.path == "/account"
+        assert (await session_of(ada.server)).acr == "urn:watchword:aal1", (
+            "what was not proved is not claimed"
+        )
+        await change_password(ada, PASSWORD, OTHER)
+        await person.sign_in(password=OTHER)
+        assert person.path == "/sign-in/second-factor"
+
+
+async def test_recovery_codes_are_shown_once_kept_as_digests_and_work_once(ada: Person) -> None:
+    await ada.sign_in()
+    await add_totp(ada)
+    await ada.open("/account/second_factors")
+    await ada.send({"do": "new_recovery_codes"}, having="do", index=-1)
+    assert ada.page is not None
+    codes = re.findall(r"<li><code>([0-9a-z-]{29})</code></li>", ada.page.text)
+    assert len(codes) == 10, ada.page.text[:3000]
+    for attempt, expected in (("first", "/account"), ("second", "/sign-in/second-factor")):
+        async with another(ada.server) as browser:
+            person = Person(ada.server, browser)
+            await person.sign_in()
+            await person.open("/sign-in/second-factor?method=recovery_code")
+            await person.send({"code": codes[0].upper()}, having="method")
+            assert person.path == expected, attempt
+    assert any("recovery code" in text for _, text in await letters(ada.server)), "the owner is told"
+
+
+async def test_a_code_by_mail_is_the_weakest_and_allows_few_attempts(ada: Person) -> None:
+    await ada.sign_in()
+    await ada.open("/account/second_factors")
+    await ada.send({"do": "email_code_on"}, having="do")
+    assert "Codes by email are on." in ada.text
+    async with another(ada.server) as browser:
+        person = Person(ada.server, browser)
+        await person.sign_in()
+        code = await mailed_code(ada.server)
+        for _ in range(5):
+            await person.send({"code": "00000000"}, having="method")
+        await person.send({"code": code}, having="method")
+        assert person.path == "/sign-in/second-factor", "LG-10: too many attempts end the code"
+        await person.open("/sign-in/second-factor?method=email_code&again=yes")
+        await person.send({"code": await mailed_code(ada.server)}, having="method")
+        assert person.path == "/account"
+        assert (await session_of(ada.server)).acr == "urn:watchword:aal1"
+
+
+async def mailed_code(server: Server) -> str:
+    """Return the newest code that was mailed."""
+    for _, text in await letters(server):
+        found = re.search(r"^\s+(\d{4} \d{4})\s*$", text, re.MULTILINE)
+        if found:
+            return found[1]
+    raise AssertionError("no code was mailed")

@@ -121,7 +121,7 @@ async def test_mf_04_no_other_way_spares_the_second_factor(ada: Person) -> None:
 
 async def test_mf_04_a_reset_password_does_not_spare_the_second_factor(ada: Person) -> None:
     from tests.fixtures.people import link_in
-    from tests.flows.test_people import EMAIL
+    from tests.fixtures.accounts import EMAIL
 
     await add_totp(ada)
     person = Person(ada.server, another(ada.server))

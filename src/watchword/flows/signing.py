@@ -16,25 +16,26 @@ _Wanted = tuple[Key, Mapping[str, object], str, asyncio.Future[str]]
 
 
 class Signatures:
-    """What waits to be signed in this turn."""
+    """What waits to be signed in this turn of each event loop."""
 
     __slots__ = ("_wanted",)
 
     def __init__(self) -> None:
-        self._wanted: list[_Wanted] = []
+        self._wanted: dict[asyncio.AbstractEventLoop, list[_Wanted]] = {}
 
     async def sign(self, key: Key, claims: Mapping[str, object], typ: str) -> str:
         """Return claims as a signed JWT, made with the others of this turn; raise JoseError without a private key."""
         loop = asyncio.get_running_loop()
         token: asyncio.Future[str] = loop.create_future()
-        if not self._wanted:
-            loop.call_soon(self._sign_all)
-        self._wanted.append((key, claims, typ, token))
+        wanted = self._wanted.get(loop)
+        if wanted is None:
+            wanted = self._wanted[loop] = []
+            loop.call_soon(self._sign_all, loop)
+        wanted.append((key, claims, typ, token))
         return await token
 
-    def _sign_all(self) -> None:
-        wanted, self._wanted = self._wanted, []
-        for key, claims, typ, token in wanted:
+    def _sign_all(self, loop: asyncio.AbstractEventLoop) -> None:
+        for key, claims, typ, token in self._wanted.pop(loop):
             if token.done():
                 continue  # whoever wanted it has gone
             try:

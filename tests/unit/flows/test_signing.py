@@ -48,3 +48,14 @@ async def test_whoever_goes_away_takes_no_other_along() -> None:
     assert claims_of(await staying)["sub"] == "staying"
     with pytest.raises(asyncio.CancelledError):
         await leaving
+
+
+def test_a_loop_that_ended_early_keeps_nobody_waiting_in_another() -> None:
+    signatures = Signatures()
+    ended = asyncio.new_event_loop()
+    waiting = ended.create_task(signatures.sign(KEY, {"sub": "never"}, "at+jwt"))
+    ended.call_soon(ended.stop)
+    ended.run_forever()
+    waiting.cancel()
+    ended.close()
+    assert claims_of(asyncio.run(signatures.sign(KEY, {"sub": "here"}, "at+jwt")))["sub"] == "here"

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
+from tests.fixtures.code_flow import obtain_code, redeem, refresh, register
 from tests.fixtures.people import PASSWORD, Person
 from tests.fixtures.postgres import Store
 from tests.fixtures.servers import Server, open_server
-from tests.flows.test_authorization_code import obtain_code, redeem, refresh, register
 
 from watchword.flows import accounts, api_tokens
 from watchword.store import events, faults

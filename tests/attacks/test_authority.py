@@ -16,9 +16,7 @@ from tests.attacks.test_grants import (
     offline_client,
     tokens_of,
 )
-from tests.fixtures.postgres import Store
-from tests.fixtures.servers import Server, open_server
-from tests.flows.test_authorization_code import (
+from tests.fixtures.code_flow import (
     REDIRECT,
     answer_of,
     decide,
@@ -29,6 +27,8 @@ from tests.flows.test_authorization_code import (
     request,
     sign_in,
 )
+from tests.fixtures.postgres import Store
+from tests.fixtures.servers import Server, open_server
 from tests.flows.test_first_sign_in import PASSWORD, csrf_of
 
 from watchword.flows import accounts, client_registry

@@ -1,18 +1,15 @@
-"""Attacks on the authorization endpoint and on consent, each beside the request that an honest client makes."""
+"""Attacks on the authorization endpoint, each beside the request that an honest client makes."""
 
-import html
 import json
 import re
-from pathlib import Path
 from typing import Any
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import urlencode
 
 import httpx
 import pytest
+from tests.attacks.authorization import EVIL, begin, claims_of, is_refused_on_a_page
 from tests.fixtures.accounts import add_totp, code_of, sign_out
-from tests.fixtures.people import Person
-from tests.fixtures.servers import ISSUER, Server, open_server
-from tests.flows.test_authorization_code import (
+from tests.fixtures.code_flow import (
     REDIRECT,
     answer_of,
     decide,
@@ -22,20 +19,10 @@ from tests.flows.test_authorization_code import (
     request,
     sign_in,
 )
-from tests.flows.test_first_sign_in import PASSWORD, csrf_of
+from tests.fixtures.people import Person
+from tests.fixtures.servers import ISSUER, Server
 
 from watchword.credentials.methods import AAL1, AAL2
-from watchword.flows import accounts
-from watchword.flows.client_registry import Registered
-from watchword.jose import jwk
-from watchword.settings import ScopeText
-
-EVIL = "https://evil.example"
-
-
-def is_refused_on_a_page(response: httpx.Response) -> bool:
-    """Whether a request was refused without sending anybody anywhere."""
-    return 400 <= response.status_code < 500 and "location" not in response.headers
 
 
 def is_honest(response: httpx.Response) -> bool:
@@ -43,42 +30,9 @@ def is_honest(response: httpx.Response) -> bool:
     return response.status_code == 303 and response.headers["location"].startswith(f"{ISSUER}/sign-in")
 
 
-async def begin(server: Server, client: Registered, **changes: str | None) -> httpx.Response:
-    """Send the browser to the authorization endpoint."""
-    return await server.http.get("/authorize", params=request(client, **changes))
-
-
 async def raw(server: Server, pairs: list[tuple[str, str]]) -> httpx.Response:
     """Send parameters as they are, in their order."""
     return await server.http.get("/authorize?" + urlencode(pairs))
-
-
-async def consent_page(
-    server: Server, client: Registered, name: str = "ada", **changes: str | None
-) -> httpx.Response:
-    """Sign in for a request and return the consent page."""
-    back = await sign_in(server, await begin(server, client, **changes), name)
-    return await server.http.get(back.headers["location"])
-
-
-def fields(page: httpx.Response) -> dict[str, str]:
-    """Return the hidden fields of the consent form."""
-    found = re.findall(r'<input type="hidden" name="([^"]+)" value="([^"]*)"', page.text)
-    return {name: html.unescape(value) for name, value in found}
-
-
-def claims_of(token: str) -> Any:
-    """Return what a JWT says."""
-    return json.loads(jwk.b64decode(token.split(".")[1]))
-
-
-async def make_people(server: Server, *names: str) -> dict[str, str]:
-    """Make accounts; return their identifiers by name."""
-    made = {}
-    for name in names:
-        user = await accounts.create(server.runtime, username=name, password=PASSWORD, actor="test")
-        made[name] = user.id
-    return made
 
 
 @pytest.mark.parametrize(
@@ -215,77 +169,6 @@ async def test_az_21_a_request_of_great_size_is_refused_and_hurts_nobody(
     assert is_honest(await begin(server, client))
 
 
-async def test_az_53_a_consent_form_is_good_for_the_request_that_it_showed(server: Server) -> None:
-    await make_people(server, "ada")
-    modest, greedy = await register(server), await register(server)
-    one = await consent_page(server, modest, scope="openid")
-    other = await begin(server, greedy, scope="openid profile orders:read")
-    mixed = fields(one) | {"interaction": fields(other)["interaction"], "decision": "approve"}
-    refused = await server.http.post("/authorize/consent", data=mixed)
-    assert (refused.status_code, "location" in refused.headers) == (400, False)
-    for page, client in ((one, modest), (other, greedy)):
-        code = answer_of(await decide(server, page))["code"]
-        assert (await redeem(server, client, code)).status_code == 200
-
-
-async def test_az_54_what_a_form_says_beside_the_decision_does_not_count(server: Server) -> None:
-    await make_people(server, "ada")
-    client, other = await register(server), await register(server)
-    page = await consent_page(server, client, scope="openid")
-    edited = fields(page) | {
-        "decision": "approve",
-        "client_id": other.client.client_id,
-        "redirect_uri": EVIL,
-        "scope": "orders:read",
-        "state": "other",
-    }
-    answer = answer_of(await server.http.post("/authorize/consent", data=edited))
-    assert answer["state"] == "st&te=1"
-    assert (await redeem(server, other, answer["code"])).json()["error"] == "invalid_grant"
-    assert (await redeem(server, client, answer["code"])).json()["scope"] == "openid"
-
-
-async def test_az_55_another_person_in_the_same_browser_is_asked_anew(server: Server) -> None:
-    people = await make_people(server, "ada", "grace")
-    client = await register(server)
-    page = await consent_page(server, client)
-    await sign_in(server, await begin(server, client, prompt="login"), "grace")
-    again = await decide(server, page)
-    assert again.status_code == 200
-    assert "grace" in again.text
-    tokens = (await redeem(server, client, answer_of(await decide(server, again))["code"])).json()
-    assert claims_of(tokens["id_token"])["sub"] == people["grace"]
-
-
-async def test_az_56_a_hint_at_another_person_gets_no_code_for_this_one(server: Server) -> None:
-    await make_people(server, "grace")
-    client = await register(server)
-    first = (await redeem(server, client, (await obtain_code(server, client))["code"])).json()["id_token"]
-    assert "code" in answer_of(await begin(server, client, prompt="none", id_token_hint=first))
-    await sign_in(server, await begin(server, client, prompt="login"), "grace")
-    silent = answer_of(await begin(server, client, prompt="none", id_token_hint=first))
-    assert (silent["error"], "code" in silent) == ("login_required", False)
-    for forged in (first[:-4] + "AAAA", "x.y.z", "garbage"):
-        assert (
-            answer_of(await begin(server, client, prompt="none", id_token_hint=forged))["error"]
-            == "invalid_request"
-        )
-    sub = json.dumps({"id_token": {"sub": {"value": claims_of(first)["sub"]}}})
-    assert answer_of(await begin(server, client, prompt="none", claims=sub))["error"] == "login_required"
-
-
-@pytest.mark.parametrize("subject_type", ["public", "pairwise"])
-async def test_az_56_a_person_is_asked_for_by_the_name_that_the_client_knows(
-    server: Server, subject_type: str
-) -> None:
-    client = await register(server, subject_type=subject_type)
-    first = (await redeem(server, client, (await obtain_code(server, client))["code"])).json()["id_token"]
-    for sub, error in ((claims_of(first)["sub"], None), ("somebody-else", "login_required")):
-        asked = json.dumps({"id_token": {"sub": {"value": sub}}})
-        assert answer_of(await begin(server, client, prompt="none", claims=asked)).get("error") == error
-    assert "code" in answer_of(await begin(server, client, prompt="none", id_token_hint=first))
-
-
 async def test_az_57_an_assurance_that_is_lacking_is_never_claimed(server: Server) -> None:
     client = await register(server)
     await obtain_code(server, client)
@@ -306,57 +189,6 @@ async def test_az_57_an_assurance_that_is_lacking_is_never_claimed(server: Serve
     voluntary = answer_of(await begin(server, client, acr_values=AAL2, prompt="none"))
     tokens = (await redeem(server, client, voluntary["code"])).json()
     assert claims_of(tokens["id_token"])["acr"] == AAL1
-
-
-async def test_az_59_a_form_of_another_site_gets_what_a_link_gets(server: Server) -> None:
-    client = await register(server)
-    await obtain_code(server, client)
-    foreign = {"origin": EVIL, "sec-fetch-site": "cross-site"}
-    agreed = await server.http.post("/authorize", data=request(client), headers=foreign)
-    assert "code" in answer_of(agreed), "as by GET, and to the registered address"
-    wider = await server.http.post(
-        "/authorize", data=request(client, scope="openid profile"), headers=foreign
-    )
-    assert wider.status_code == 200
-    assert 'value="approve"' in wider.text
-    cookies = dict(server.http.cookies)
-    server.http.cookies.clear()  # browsers send none that are SameSite=Lax with such a form
-    bounced = await server.http.post("/authorize", data=request(client), headers=foreign)
-    assert bounced.headers["location"].startswith(f"{ISSUER}/authorize?")
-    assert "set-cookie" not in bounced.headers
-    server.http.cookies.update(cookies)
-    assert "code" in answer_of(await server.http.get(bounced.headers["location"]))
-
-
-async def test_az_60_no_page_shows_in_a_frame_and_a_silent_code_goes_to_the_registered_address(
-    server: Server,
-) -> None:
-    await make_people(server, "ada")
-    client = await register(server)
-    begun = await begin(server, client)
-    for page in (await server.http.get(begun.headers["location"]), await consent_page(server, client)):
-        assert "frame-ancestors 'none'" in page.headers["content-security-policy"]
-        assert page.headers["x-frame-options"] == "DENY"
-    answer_of(await decide(server, page))
-    framed = {"sec-fetch-dest": "iframe", "sec-fetch-site": "cross-site", "referer": EVIL}
-    silent = await server.http.get("/authorize", params=request(client, prompt="none"), headers=framed)
-    assert "code" in answer_of(silent)
-    lured = request(client, prompt="none", redirect_uri=EVIL)
-    assert is_refused_on_a_page(await server.http.get("/authorize", params=lured, headers=framed))
-
-
-async def test_az_61_no_page_posts_a_message_to_anybody(server: Server) -> None:
-    await make_people(server, "ada")
-    client = await register(server)
-    page = await consent_page(server, client, response_mode="form_post")
-    posted = await decide(server, page)
-    assert f'action="{REDIRECT}"' in posted.text
-    scripts = set(re.findall(r'src="([^"]+\.js[^"]*)"', posted.text + page.text))
-    assert scripts
-    for script in scripts:
-        assert "postMessage" not in (await server.http.get(urlsplit(script).path)).text
-    for text in (page.text, posted.text):
-        assert "postMessage" not in text
 
 
 async def test_ru_13_an_address_that_hides_in_another_parameter_is_never_used(server: Server) -> None:
@@ -404,31 +236,6 @@ async def test_id_02_a_nonce_comes_back_exactly_or_not_at_all(server: Server, no
     client = await register(server)
     tokens = (await redeem(server, client, (await obtain_code(server, client, nonce=nonce))["code"])).json()
     assert claims_of(tokens["id_token"]).get("nonce") == nonce
-
-
-async def test_se_10_consent_is_given_by_the_page_that_showed_it_and_by_no_other(server: Server) -> None:
-    await make_people(server, "ada")
-    client = await register(server)
-    page = await consent_page(server, client)
-    form = fields(page) | {"decision": "approve"}
-    shown = await server.http.get("/sign-in?return=x")
-    for forged, headers in (
-        (form, {"origin": EVIL, "sec-fetch-site": "cross-site"}),
-        (form, {"sec-fetch-site": "same-site"}),
-        (form, {"origin": "null"}),
-        ({name: value for name, value in form.items() if name != "csrf"}, {}),
-        (form | {"csrf": ""}, {}),
-        (form | {"csrf": "0" * 64}, {}),
-        (form | {"csrf": csrf_of(shown.text)}, {}),
-    ):
-        refused = await server.http.post("/authorize/consent", data=forged, headers=headers)
-        assert (refused.status_code in (400, 403), "location" in refused.headers) == (True, False)
-    by_link = await server.http.get("/authorize/consent?" + urlencode(form))
-    assert by_link.status_code == 405
-    honest = await server.http.post(
-        "/authorize/consent", data=form, headers={"origin": ISSUER, "sec-fetch-site": "same-origin"}
-    )
-    assert "code" in answer_of(honest)
 
 
 async def test_every_answer_names_the_issuer(server: Server) -> None:
@@ -503,21 +310,3 @@ async def test_a_request_without_scope_gets_the_registered_one(server: Server) -
     client = await register(server)
     answer = await obtain_code(server, client, scope=None)
     assert (await redeem(server, client, answer["code"])).json()["scope"] == "openid profile orders:read"
-
-
-async def test_an_optional_scope_can_be_left_out_and_is_not_asked_for_again(tmp_path: Path) -> None:
-    known = {"orders:read": ScopeText(sentence="See your orders", optional=True)}
-    async with open_server(tmp_path, scopes=known) as server:
-        await make_people(server, "ada")
-        client = await register(server)
-        page = await consent_page(server, client, scope="openid orders:read")
-        assert 'type="checkbox"' in page.text
-        form = fields(page) | {"decision": "approve"}
-        answer = answer_of(await server.http.post("/authorize/consent", data=form))
-        assert (await redeem(server, client, answer["code"])).json()["scope"] == "openid"
-        again = answer_of(await begin(server, client, scope="openid orders:read", prompt="none"))
-        assert (await redeem(server, client, again["code"])).json()["scope"] == "openid"
-        page = await begin(server, client, scope="openid orders:read", prompt="consent")
-        form = fields(page) | {"decision": "approve", "scope": "orders:read"}
-        answer = answer_of(await server.http.post("/authorize/consent", data=form))
-        assert (await redeem(server, client, answer["code"])).json()["scope"] == "openid orders:read"

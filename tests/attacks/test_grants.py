@@ -8,9 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 import pytest_asyncio
-from tests.fixtures.postgres import Store
-from tests.fixtures.servers import Server, basic, open_server, together
-from tests.flows.test_authorization_code import (
+from tests.fixtures.code_flow import (
     REDIRECT,
     VERIFIER,
     answer_of,
@@ -21,6 +19,8 @@ from tests.flows.test_authorization_code import (
     register,
     request,
 )
+from tests.fixtures.postgres import Store
+from tests.fixtures.servers import Server, basic, open_server, together
 
 from watchword.flows import account_access, client_registry, sessions
 from watchword.flows.client_registry import Registered

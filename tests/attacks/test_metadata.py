@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest_asyncio
 from joserfc.jwk import ECKey, RSAKey
-from tests.attacks.test_dpop import everything, proof, send
+from tests.attacks.proofs import everything, proof, send
 from tests.fixtures.servers import Process, Server, open_server
 
 from watchword.flows import client_registry

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from tests.fixtures.code_flow import VERIFIER, obtain_code, redeem, refresh, register
 from tests.fixtures.people import PASSWORD, Person
 from tests.fixtures.postgres import Store
 from tests.fixtures.servers import Server, open_server
 from tests.flows.conftest import stored  # noqa: F401 - a fixture
-from tests.flows.test_authorization_code import VERIFIER, obtain_code, redeem, refresh, register
 from tests.flows.test_metrics import spans  # noqa: F401 - a fixture
 
 from watchword.flows import start

@@ -1,53 +1,31 @@
-"""MN, CK, KR: several nodes on one database, with clocks that differ and announcements that get lost, and nobody notices."""
+"""MN: several nodes on one database, with announcements that get lost, and nobody notices."""
 
 import asyncio
-import base64
 import contextlib
 import itertools
-import json
 import os
 import shutil
 import tempfile
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import asyncpg  # type: ignore[import-untyped]  # the driver ships no types
 import httpx
 import pytest
-import pytest_asyncio
+from tests.attacks.pairs import LATE, Pair, is_dead, knows, lateness, open_pair, pair
 from tests.fixtures.accounts import add_totp, another, code_of
+from tests.fixtures.code_flow import obtain_code, redeem, refresh, register
 from tests.fixtures.people import PASSWORD, Person
 from tests.fixtures.postgres import Cluster, Store
 from tests.fixtures.servers import Server, free_port, open_server, together
-from tests.flows.test_authorization_code import obtain_code, redeem, refresh, register
 from tests.flows.test_first_sign_in import csrf_of
 
 from watchword.flows import accounts, client_registry, one_time
-from watchword.jose import jwk, jwt
 from watchword.oauth.errors import OAuthError
-from watchword.store import keys, links
+from watchword.store import links
 
-Pair = tuple[Server, Server]
-LATE = 1.0  # seconds by which a revocation may be late on a node that hears nothing
-
-
-@contextlib.asynccontextmanager
-async def open_pair(first: str, second: str, folder: Path) -> AsyncIterator[Pair]:
-    """Two nodes on one database, each with a clock of its own."""
-    same = {"key_file": str(folder / "key"), "mode": "development"}
-    async with (
-        open_server(folder, database=first, **same) as a,
-        open_server(folder, database=second, **same) as b,
-    ):
-        yield a, b
-
-
-@pytest_asyncio.fixture
-async def pair(store: Store, tmp_path: Path) -> AsyncIterator[Pair]:
-    """Two nodes on one database of each kind."""
-    async with open_pair(store.address, store.address, tmp_path) as opened:
-        yield opened
+__all__ = ["pair"]
 
 
 class Alternating(httpx.AsyncBaseTransport):
@@ -69,15 +47,6 @@ def balanced(pair: Pair) -> Server:
     return Server(pair[0].app, pair[0].clock, http, pair[0].settings)
 
 
-async def lateness(is_so: Callable[[], Awaitable[bool]]) -> float:
-    """Return after how many seconds something is so; fail when that is later than may be."""
-    begun = time.monotonic()
-    while not await is_so():
-        assert time.monotonic() - begun <= LATE, "a revocation was late"
-        await asyncio.sleep(0.005)
-    return time.monotonic() - begun
-
-
 @pytest.mark.parametrize("token_format", ["opaque", "jwt"])
 async def test_mn_01_what_one_node_revokes_the_other_refuses(pair: Pair, token_format: str) -> None:
     a, b = pair
@@ -88,16 +57,6 @@ async def test_mn_01_what_one_node_revokes_the_other_refuses(pair: Pair, token_f
         assert (await b.post("/introspect", client, token=token)).json()["active"] is True
         assert (await a.post("/revoke", client, token=token)).status_code == 200
         await lateness(lambda token=token: is_dead(b, client, token))  # type: ignore[misc]  # bound at once
-
-
-async def knows(server: Server, client_id: str) -> bool:
-    """Whether a node knows a client."""
-    return await client_registry.find(server.runtime, client_id) is not None
-
-
-async def is_dead(server: Server, client: client_registry.Registered, token: str) -> bool:
-    """Whether a node says that a token is not active."""
-    return not (await server.post("/introspect", client, token=token)).json()["active"]
 
 
 async def test_mn_01_a_revoked_api_token_is_refused_by_the_other_node(pair: Pair) -> None:
@@ -374,112 +333,3 @@ async def test_mn_08_a_standby_that_is_behind_answers_lists_and_never_whether_a_
                 await asyncio.sleep(0.05)
             copy.stop()
             assert await listed(), "without the standby the primary answers"
-
-
-@pytest.mark.parametrize(
-    "ahead", [3600, -3600, -600, 30 * 86_400], ids=["1 h on", "1 h back", "10 min back", "30 d on"]
-)
-async def test_ck_01_a_clock_that_jumps_gives_nothing_life_and_breaks_nothing(pair: Pair, ahead: int) -> None:
-    a, b = pair
-    client = await a.client(access_token_format="opaque", scope="introspect")
-    await lateness(lambda: knows(b, client.client.client_id))
-    dead, alive = [(await a.grant(client)).json()["access_token"] for _ in range(2)]
-    assert (await a.post("/revoke", client, token=dead)).status_code == 200
-    a.clock.advance(ahead)
-    for server in pair:
-        await lateness(lambda s=server: is_dead(s, client, dead))  # type: ignore[misc]  # bound at once
-    assert (await b.post("/introspect", client, token=alive)).json()["active"] is True, (
-        "the other clock is right"
-    )
-    if ahead > 0:
-        assert await is_dead(a, client, alive), "what has expired stays so"
-    a.clock.advance(-ahead)
-    assert await is_dead(a, client, dead)
-    for path in ("/readyz", "/.well-known/jwks.json", "/.well-known/openid-configuration"):
-        assert (await a.http.get(path)).status_code == 200
-    assert (await a.grant(client)).status_code == 200
-
-
-async def test_ck_01_a_code_used_before_a_step_back_stays_used(pair: Pair) -> None:
-    a, _ = pair
-    client = await register(a)
-    answer = await obtain_code(a, client)
-    assert (await redeem(a, client, answer["code"])).status_code == 200
-    for server in pair:
-        server.clock.advance(-600)
-        assert (await redeem(server, client, answer["code"])).json()["error"] == "invalid_grant"
-
-
-@pytest.mark.parametrize("apart", [5, -5, 30, -30], ids=lambda apart: f"{apart} s apart")
-async def test_ck_02_nodes_whose_clocks_differ_work_together(pair: Pair, apart: int) -> None:
-    a, b = pair
-    b.clock.advance(apart)
-    client = await register(a)
-    answer = await obtain_code(a, client)
-    await lateness(lambda: knows(b, client.client.client_id))
-    tokens = (await redeem(b, client, answer["code"])).json()
-    assert tokens["token_type"] == "Bearer", tokens
-    published = jwk.parse_set((await a.http.get("/.well-known/jwks.json")).json())
-    claims = jwt.decode(
-        tokens["id_token"], published, algorithms=("ES256",), typ="JWT", issuer=a.settings.issuer,
-        audience=client.client.client_id, now=int(b.clock()),
-    )  # fmt: skip
-    assert abs(int(str(claims["iat"])) - a.clock()) <= abs(apart) + 1
-    refreshed = await refresh(a, client, tokens["refresh_token"])
-    assert refreshed.status_code == 200, "a family is no older on a node whose clock is behind"
-
-
-async def test_ck_02_a_code_is_not_good_for_longer_than_its_minute_and_the_difference(pair: Pair) -> None:
-    a, b = pair
-    client = await register(a)
-    answer = await obtain_code(a, client)
-    await lateness(lambda: knows(b, client.client.client_id))
-    b.clock.advance(61)
-    assert (await redeem(b, client, answer["code"])).json()["error"] == "invalid_grant"
-
-
-async def test_kr_01_while_keys_rotate_every_token_verifies_on_every_node(pair: Pair) -> None:
-    a, b = pair
-    client = await a.client(scope="introspect")
-    await lateness(lambda: knows(b, client.client.client_id))
-    published = {key["kid"] for key in (await b.http.get("/.well-known/jwks.json")).json()["keys"]}
-    for _ in range(3):
-        assert await a.runtime.keyring.rotate("ES256", actor="test")
-        for server in pair:
-            for _ in range(2):
-                token = (await server.grant(client)).json()["access_token"]
-                assert jwt_kid(token) in published, "a key signs only once it was published for long"
-                for verifier in pair:
-                    asked = await verifier.post("/introspect", client, token=token)
-                    assert asked.json()["active"] is True
-        for server in pair:
-            server.clock.advance(301)
-        more = len(published) + 1
-        await lateness(lambda more=more: has_keys(b, more))  # type: ignore[misc]  # bound at once
-        published = {key["kid"] for key in (await b.http.get("/.well-known/jwks.json")).json()["keys"]}
-
-
-def jwt_kid(token: str) -> str:
-    """Return which key a token says that it was signed with."""
-    return str(json.loads(base64.urlsafe_b64decode(token.partition(".")[0] + "=="))["kid"])
-
-
-async def has_keys(server: Server, number: int) -> bool:
-    """Whether a node publishes that many keys."""
-    return len((await server.http.get("/.well-known/jwks.json")).json()["keys"]) >= number
-
-
-async def test_kr_02_two_nodes_that_rotate_at_once_make_one_new_key(pair: Pair) -> None:
-    a, b = pair
-    before = len(await a.runtime.database.read(keys.list_keys, a.runtime.now()))
-    outcomes = await together(*(server.runtime.keyring.rotate("ES256", actor="test") for server in pair))
-    assert outcomes.count(True) >= 1
-    after = await a.runtime.database.read(keys.list_keys, a.runtime.now())
-    assert len(after) == before + outcomes.count(True)
-    client = await a.client(scope="introspect")
-    await lateness(lambda: knows(b, client.client.client_id))
-    for server in pair:
-        server.clock.advance(301)
-    for server in pair:
-        token = (await server.grant(client)).json()["access_token"]
-        assert all([(await one.post("/introspect", client, token=token)).json()["active"] for one in pair])

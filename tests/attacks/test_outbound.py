@@ -11,8 +11,8 @@ import pytest
 import pytest_asyncio
 from tests.fixtures.documents import Documents
 from tests.fixtures.servers import Server, open_server
+from tests.fixtures.trusted_issuers import KEY, identity
 from tests.flows.test_client_credentials import assertion
-from tests.flows.test_jwt_bearer import KEY, identity
 
 from watchword import fetch
 from watchword.fetch import FetchError

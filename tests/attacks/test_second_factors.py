@@ -19,10 +19,10 @@ from tests.fixtures.accounts import (
     sign_out,
     user_of,
 )
+from tests.fixtures.code_flow import request as authorization
 from tests.fixtures.people import PASSWORD, Person, letters
 from tests.fixtures.postgres import Store
 from tests.fixtures.servers import Server, open_server, together
-from tests.flows.test_authorization_code import request as authorization
 
 from watchword.flows import factors
 from watchword.settings import ScopeText
@@ -120,8 +120,8 @@ async def test_mf_04_no_other_way_spares_the_second_factor(ada: Person) -> None:
 
 
 async def test_mf_04_a_reset_password_does_not_spare_the_second_factor(ada: Person) -> None:
-    from tests.fixtures.people import link_in
     from tests.fixtures.accounts import EMAIL
+    from tests.fixtures.people import link_in
 
     await add_totp(ada)
     person = Person(ada.server, another(ada.server))

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 from tests.fixtures.accounts import another
+from tests.fixtures.code_flow import obtain_code, redeem, refresh, register
 from tests.fixtures.people import PASSWORD, Person
 from tests.fixtures.postgres import Store
 from tests.fixtures.servers import Server, open_server, together
-from tests.flows.test_authorization_code import obtain_code, redeem, refresh, register
 from tests.flows.test_first_sign_in import csrf_of
 
 from watchword.flows import accounts

@@ -1,18 +1,16 @@
-"""Tokens under attack: what they say, where they are accepted, how long, and what is left of them when somebody looks."""
+"""Tokens under attack: what they say, how long they live, and what is left of them when somebody looks."""
 
 import json
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote_plus
 
 import httpx
 import pytest
-import pytest_asyncio
-from tests.fixtures.postgres import Store
+from tests.attacks.issued import bearer, server, tokens_of
+from tests.fixtures.code_flow import obtain_code, redeem, register
 from tests.fixtures.servers import Server, basic, open_server
 from tests.flows.conftest import Stored, stored
-from tests.flows.test_authorization_code import obtain_code, redeem, register
 
 from watchword.flows import client_registry, people
 from watchword.flows.client_registry import ClientInput, Registered
@@ -24,29 +22,10 @@ from watchword.settings import SettingsError
 from watchword.settings.options import ScopeText
 from watchword.store import user_changes
 
+__all__ = ["server"]
+
+
 __all__ = ["stored"]
-
-
-@pytest_asyncio.fixture
-async def server(store: Store, tmp_path: Path) -> AsyncIterator[Server]:
-    """The real application on each kind of database."""
-    options: dict[str, Any] = {"database": store.address, "key_file": str(tmp_path / "key")}
-    async with open_server(tmp_path, **options) as opened:
-        yield opened
-
-
-def bearer(token: str) -> dict[str, str]:
-    """Return the header that presents a token."""
-    return {"authorization": f"Bearer {token}"}
-
-
-async def tokens_of(server: Server, client: Registered | None = None, **changes: str) -> dict[str, Any]:
-    """Walk the code flow and return what it gave."""
-    client = client or await register(server)
-    given: dict[str, Any] = (
-        await redeem(server, client, (await obtain_code(server, client, **changes))["code"])
-    ).json()
-    return given
 
 
 async def introspect(server: Server, client: Registered, token: str) -> dict[str, Any]:
@@ -91,89 +70,6 @@ async def test_tk_11_an_answer_is_remembered_for_the_very_token_and_not_beyond_i
     assert (await introspect(server, client, second))["active"]
     server.clock.advance(601)
     assert await introspect(server, client, second) == {"active": False}
-
-
-# Userinfo
-
-MALFORMED = {
-    "empty": "",
-    "scheme alone": "Bearer",
-    "scheme and space": "Bearer ",
-    "two tokens": "Bearer a b",
-    "control character": "Bearer a\x01b",
-    "not ASCII": "Bearer tökén",
-    "another scheme": "Digest username=x",
-    "no scheme": "justatoken",
-    "20 kB": "Bearer " + "a" * 20_000,
-    "quotes": 'Bearer "abc"',
-    "comma": "Bearer abc, Bearer def",
-}
-
-
-@pytest.mark.parametrize("name", MALFORMED)
-async def test_ui_01_what_is_no_token_is_401_with_a_challenge(server: Server, name: str) -> None:
-    given = await tokens_of(server)
-    honest = await server.http.get("/userinfo", headers=bearer(given["access_token"]))
-    assert honest.status_code == 200
-    headers = {"authorization": MALFORMED[name].encode("utf-8")}
-    refused = await server.http.get("/userinfo", headers=headers)
-    assert refused.status_code == (400 if name == "comma" else 401)
-    assert refused.headers["www-authenticate"].startswith("Bearer")
-
-
-async def test_ui_01_an_error_is_named_only_when_a_token_was_sent(server: Server) -> None:
-    given = await tokens_of(server)
-    token = given["access_token"]
-    nothing = await server.http.get("/userinfo")
-    assert (nothing.status_code, nothing.headers["www-authenticate"]) == (401, "Bearer"), "RFC 6750 §3.1"
-    head, body, _ = token.split(".")
-    nears = [token[:-2], token + "x", f"{head}.{body}.", f"{head}.{body}", body, token.swapcase()]
-    nears += [given["id_token"], given["refresh_token"], (await server.token()).secret]
-    for near in nears:
-        refused = await server.http.get("/userinfo", headers=bearer(near))
-        assert refused.status_code == 401, near
-        assert 'error="invalid_token"' in refused.headers["www-authenticate"]
-    for method in ("GET", "POST"):
-        assert (await server.http.request(method, "/userinfo", headers=bearer(token))).status_code == 200
-
-
-async def test_ui_02_a_token_in_the_address_is_refused(server: Server) -> None:
-    token = (await tokens_of(server))["access_token"]
-    assert (await server.http.get("/userinfo", headers=bearer(token))).status_code == 200
-    for headers in ({}, bearer(token)):
-        refused = await server.http.get("/userinfo", params={"access_token": token}, headers=headers)
-        assert (refused.status_code, refused.json()["error"]) == (400, "invalid_request")
-        assert token not in refused.text
-
-
-async def test_ui_03_a_token_is_sent_in_one_way_once(server: Server) -> None:
-    token = (await tokens_of(server))["access_token"]
-    in_body = await server.http.post("/userinfo", data={"access_token": token})
-    assert in_body.status_code == 200, "RFC 6750 §2.2, OpenID Connect Core §5.3.1"
-    both = await server.http.post("/userinfo", data={"access_token": token}, headers=bearer(token))
-    twice = await server.http.get("/userinfo", headers=[("authorization", f"Bearer {token}")] * 2)
-    doubled = await server.http.post(
-        "/userinfo",
-        content=f"access_token={token}&access_token={token}",
-        headers={"content-type": "application/x-www-form-urlencoded"},
-    )
-    for refused in (both, twice, doubled):
-        assert (refused.status_code, refused.json()["error"]) == (400, "invalid_request")
-
-
-async def test_ui_04_userinfo_tells_what_was_granted_and_to_nobody_else(server: Server) -> None:
-    client = await register(server, scope="openid profile email orders:read")
-    given = await tokens_of(server, client, scope="openid")
-    info = await server.http.get("/userinfo", headers=bearer(given["access_token"]))
-    assert info.json().keys() == {"sub"}
-    machine = (await server.grant(await server.client(scope="orders:read"))).json()["access_token"]
-    refused = await server.http.get("/userinfo", headers=bearer(machine))
-    assert (refused.status_code, refused.json()["error"]) == (403, "insufficient_scope")
-    assert 'scope="openid"' in refused.headers["www-authenticate"]
-    posing = (await server.grant(await server.client(scope="openid profile"), scope="openid profile")).json()
-    if "access_token" in posing:
-        nobody = await server.http.get("/userinfo", headers=bearer(posing["access_token"]))
-        assert nobody.status_code == 401, "a client is no person"
 
 
 # Access tokens

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from tests.attacks.test_upstream import ANSWERS, LIES, PATH, Provider, begin, come_back, provider
+from tests.attacks.test_upstream_lies import ANSWERS, LIES
 from tests.fixtures.accounts import another, session_of
+from tests.fixtures.lying_provider import PATH, Provider, begin, come_back, provider
 from tests.fixtures.people import PASSWORD, Person
 from tests.fixtures.postgres import Store
 from tests.fixtures.servers import Server, open_server, together

@@ -2,34 +2,28 @@
 
 import asyncio
 import json
-import stat
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, urlencode, urlsplit
 
 import httpx
 import pytest
 import requests
 from tests.client.conftest import Api, Foreign
-from tests.fixtures.live import Browser, Live
+from tests.client.ways import READ, by_httpx, secret_of
+from tests.fixtures.live import Live
 from tests.fixtures.servers import free_port
 
 from watchword.client import (
     ApiToken,
-    ClientCredentials,
     ClientSecret,
-    FileStore,
     HttpxAuth,
     PrivateKey,
     PublicClient,
-    RefreshToken,
     Refused,
-    SignInNeeded,
     TokenExchange,
     TokenSource,
     Unreachable,
@@ -40,22 +34,6 @@ from watchword.client.source import Source
 from watchword.flows import api_tokens
 from watchword.flows.api_tokens import TokenInput
 from watchword.jose import jwk
-from watchword.oauth import pkce
-
-CALLBACK = "http://localhost:7777/cb"
-READ = ClientCredentials("orders:read")
-
-
-def secret_of(live: Live, **given: Any) -> ClientSecret:
-    """Register a client with a secret."""
-    registered = live.client(scope="orders:read", **given)
-    return ClientSecret(registered.client.client_id, registered.client_secret or "")
-
-
-def by_httpx(source: Source, address: str, **given: Any) -> int:
-    """Ask with httpx; return the status."""
-    with httpx.Client(auth=HttpxAuth(source), follow_redirects=True) as client:
-        return client.request("POST", address, **given).status_code
 
 
 def by_async_httpx(source: Source, address: str, **given: Any) -> int:
@@ -77,6 +55,8 @@ def by_requests(source: Source, address: str, **given: Any) -> int:
 WAYS = pytest.mark.parametrize(
     "ask", [by_httpx, by_async_httpx, by_requests], ids=["httpx", "async httpx", "requests"]
 )
+
+
 Ask = Callable[..., int]
 
 
@@ -333,124 +313,6 @@ def test_a_token_exchange_asks_with_what_the_subject_has_now(foreign: Foreign) -
         "actor_token": "me",
         "actor_token_type": "urn:ietf:params:oauth:token-type:access_token",
     }
-
-
-def signed_in(live: Live, client_id: str) -> str:
-    """Walk a person through the code flow; return the refresh token."""
-    live.user("ada")
-    verifier = "v" * 43
-    request = {
-        "client_id": client_id,
-        "redirect_uri": CALLBACK,
-        "response_type": "code",
-        "scope": "orders:read offline_access",
-        "code_challenge": pkce.challenge_of(verifier),
-        "code_challenge_method": "S256",
-        "prompt": "consent",
-    }
-    ended = Browser(live.issuer).visit(f"{live.issuer}/authorize?{urlencode(request)}")
-    form = {
-        "grant_type": "authorization_code",
-        "code": parse_qs(urlsplit(ended).query)["code"][0],
-        "redirect_uri": CALLBACK,
-        "code_verifier": verifier,
-        "client_id": client_id,
-    }
-    return str(httpx.post(f"{live.issuer}/token", data=form).json()["refresh_token"])
-
-
-def public_client(live: Live) -> str:
-    """Register a public client of the code flow."""
-    registered = live.client(
-        redirect_uris=[CALLBACK],
-        grant_types=["authorization_code", "refresh_token"],
-        token_endpoint_auth_method="none",
-        scope="orders:read offline_access",
-    )
-    return str(registered.client.client_id)
-
-
-def test_a_refresh_token_rotates_in_its_file_and_its_end_needs_a_person(
-    live: Live, api: Api, tmp_path: Path
-) -> None:
-    client_id = public_client(live)
-    first = signed_in(live, client_id)
-    store = FileStore(tmp_path / "kept" / "token.json")
-
-    def source() -> TokenSource:
-        return TokenSource(
-            live.issuer,
-            PublicClient(client_id),
-            RefreshToken(first),
-            api=api.address,
-            store=store,
-            clock=live.clock,
-        )
-
-    seen = set()
-    for _ in range(3):
-        assert by_httpx(source(), f"{api.address}/orders") == 200
-        kept = store.load()
-        assert kept is not None
-        seen.add(kept.refresh_token)
-        live.clock.advance(live.app.settings.access_token_lifetime)
-    assert len(seen) == 3
-    assert stat.S_IMODE(store.path.stat().st_mode) == 0o600
-    kept = store.load()
-    assert kept is not None
-    assert kept.refresh_token not in repr(kept)
-    httpx.post(f"{live.issuer}/revoke", data={"token": kept.refresh_token, "client_id": client_id})
-    live.clock.advance(live.app.settings.refresh_token_lifetime)
-    with pytest.raises(SignInNeeded):
-        source().token()
-
-
-RACER = """
-import sys
-from watchword.client import FileStore, PublicClient, RefreshToken, TokenSource
-issuer, client_id, first, path = sys.argv[1:]
-store = FileStore(path)
-sys.stdin.readline()
-source = TokenSource(issuer, PublicClient(client_id), RefreshToken(first), api="https://a.example", store=store)
-print(source.token())
-"""
-
-
-def test_processes_share_one_rotating_refresh_token(live: Live, tmp_path: Path) -> None:
-    client_id = public_client(live)
-    arguments = [live.issuer, client_id, signed_in(live, client_id), str(tmp_path / "token.json")]
-    racers = [
-        subprocess.Popen(
-            [sys.executable, "-c", RACER, *arguments],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        for _ in range(4)
-    ]
-    for racer in racers:
-        assert racer.stdin is not None
-        racer.stdin.write("\n")
-        racer.stdin.flush()
-    tokens = {racer.communicate(timeout=60)[0].strip() for racer in racers}
-    assert len(tokens) == 1, "one refreshed, the others found what it got"
-    assert len(tokens.pop()) > 20
-
-
-def test_a_file_that_others_can_read_or_that_is_damaged_is_not_used(
-    live: Live, api: Api, tmp_path: Path
-) -> None:
-    store = FileStore(tmp_path / "token.json")
-    secret = secret_of(live)
-    first = TokenSource(live.issuer, secret, READ, api=api.address, store=store).token()
-    assert TokenSource(live.issuer, secret, READ, api=api.address, store=store).token() == first
-    other = TokenSource(live.issuer, secret_of(live), READ, api=api.address, store=store)
-    assert other.token() != first, "a record is good for whom it was made only"
-    store.path.write_bytes(b"\xff{")
-    assert TokenSource(live.issuer, secret, READ, api=api.address, store=store).token()
-    store.path.chmod(0o644)
-    with pytest.raises(PermissionError, match="chmod 600"):
-        TokenSource(live.issuer, secret, READ, api=api.address, store=store).token()
 
 
 def test_the_client_needs_the_base_install_only() -> None:

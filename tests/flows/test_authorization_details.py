@@ -10,19 +10,11 @@ import httpx
 import msgspec
 import pytest
 import pytest_asyncio
+from tests.fixtures.code_flow import answer_of, decide, redeem, refresh, register, request, sign_in
 from tests.fixtures.postgres import Store
 from tests.fixtures.servers import Server, open_server
 from tests.flows import test_device as devices
 from tests.flows import test_token_exchange as exchanging
-from tests.flows.test_authorization_code import (
-    answer_of,
-    decide,
-    redeem,
-    refresh,
-    register,
-    request,
-    sign_in,
-)
 from tests.flows.test_first_sign_in import PASSWORD, csrf_of
 
 from watchword.flows import accounts

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 import pytest_asyncio
 from tests.fixtures.accounts import another, make, session_of
+from tests.fixtures.applications import ENDS, OFFLINE, application, connect, end, is_signed_in
 from tests.fixtures.people import Person
 from tests.fixtures.postgres import Store
 from tests.fixtures.relying_party import RelyingParty, claims_of
 from tests.fixtures.servers import Server, open_server, together
-from tests.flows.test_logout import ENDS, OFFLINE, application, connect, end, is_signed_in
 
 from watchword.flows import client_registry, logout_delivery
 from watchword.flows.client_registry import Registered

@@ -10,10 +10,10 @@ from typing import Any
 import httpx
 import pytest
 import pytest_asyncio
+from tests.fixtures.code_flow import REDIRECT, VERIFIER, answer_of, decide, sign_in
 from tests.fixtures.documents import Documents
 from tests.fixtures.postgres import Store
 from tests.fixtures.servers import Server, open_server, together
-from tests.flows.test_authorization_code import REDIRECT, VERIFIER, answer_of, decide, sign_in
 from tests.flows.test_first_sign_in import PASSWORD
 
 from watchword.flows import accounts, client_registry

@@ -1,86 +1,21 @@
 """RFC 8628: a device asks, a person answers in a browser, the device polls; and what must not work about it."""
 
 import os
-import re
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
-import httpx
 import pytest
+from tests.fixtures.code_flow import refresh, sign_in
+from tests.fixtures.devices import GRANT, begin, decide, enter, person, poll, poll_now, refusal, register
 from tests.fixtures.postgres import Store
 from tests.fixtures.servers import Server, basic, open_server, together
 from tests.flows.conftest import Stored
-from tests.flows.test_authorization_code import refresh, sign_in
-from tests.flows.test_first_sign_in import PASSWORD, csrf_of
+from tests.flows.test_first_sign_in import PASSWORD
 
 from watchword.flows import accounts, client_registry
-from watchword.flows.client_registry import Registered
 from watchword.jose import jwk, jwt
 from watchword.jose.jwk import Key
 from watchword.store.database import Transaction
-
-GRANT = "urn:ietf:params:oauth:grant-type:device_code"
-HOSTILE = [
-    "",
-    "x" * 20_000,
-    "BCDF-GHJ\x00",
-    "ВСDF-GHJK",
-    "' OR 1=1 --",
-    "<script>alert(1)</script>",
-    "\ud800",
-    "BCDF\r\nGHJK",
-    "BCDF-GHJKL",
-]
-
-
-async def register(server: Server, **given: Any) -> Registered:
-    """Register a client of the device flow."""
-    wanted: dict[str, Any] = {
-        "name": "Television",
-        "grant_types": ["device_code", "refresh_token"],
-        "scope": "openid orders:read orders:write offline_access",
-    }
-    return await server.client(**wanted | given)
-
-
-async def begin(server: Server, client: Registered, **form: str) -> dict[str, Any]:
-    """Ask for the two codes."""
-    answer = await server.post("/device_authorization", client, **{"scope": "openid orders:read"} | form)
-    assert answer.status_code == 200, answer.text
-    document: dict[str, Any] = answer.json()
-    return document
-
-
-async def poll(server: Server, client: Registered, codes: dict[str, Any], **form: str) -> httpx.Response:
-    """Poll once, an interval after the last time."""
-    server.clock.advance(codes["interval"])
-    return await poll_now(server, client, codes, **form)
-
-
-async def poll_now(server: Server, client: Registered, codes: dict[str, Any], **form: str) -> httpx.Response:
-    """Poll at once."""
-    return await server.post("/token", client, grant_type=GRANT, device_code=codes["device_code"], **form)
-
-
-async def person(server: Server, name: str = "ada") -> None:
-    """Make an account and sign in with it."""
-    await accounts.create(server.runtime, username=name, password=PASSWORD, actor="test")
-    await sign_in(server, await server.http.get("/device"), name)
-
-
-async def enter(server: Server, user_code: str) -> httpx.Response:
-    """Type a user code."""
-    page = await server.http.get("/device")
-    return await server.http.post("/device", data={"csrf": csrf_of(page.text), "user_code": user_code})
-
-
-async def decide(server: Server, page: httpx.Response, decision: str = "approve") -> httpx.Response:
-    """Answer the page that shows what a code allows."""
-    shown = re.search(r'name="user_code" value="([^"]+)"', page.text)
-    assert shown is not None, page.text[:600]
-    form = {"csrf": csrf_of(page.text), "user_code": shown[1], "decision": decision}
-    return await server.http.post("/device/confirm", data=form)
 
 
 async def approve(server: Server, codes: dict[str, Any]) -> None:
@@ -88,11 +23,6 @@ async def approve(server: Server, codes: dict[str, Any]) -> None:
     await person(server)
     done = await decide(server, await enter(server, codes["user_code"]))
     assert done.status_code == 200
-
-
-def refusal(answer: httpx.Response) -> tuple[int, str]:
-    """Return status and error of a refused poll."""
-    return answer.status_code, answer.json()["error"]
 
 
 async def test_the_whole_flow(server: Server) -> None:
@@ -183,61 +113,6 @@ async def test_dv_03_codes_are_distinct_and_cannot_be_guessed(server: Server, st
         assert codes["user_code"].replace("-", "").encode() not in kept
 
 
-async def test_dv_04_following_the_link_decides_nothing(server: Server) -> None:
-    client = await register(server)
-    codes = await begin(server, client)
-    await person(server)
-    shown = await server.http.get(codes["verification_uri_complete"])
-    assert shown.status_code == 200
-    assert refusal(await poll(server, client, codes)) == (400, "authorization_pending")
-    form = {"csrf": csrf_of(shown.text), "user_code": codes["user_code"], "decision": "approve"}
-    assert (await server.http.post("/device/confirm", data=form)).status_code == 400, (
-        "not shown yet, so not to be approved"
-    )
-    assert refusal(await poll(server, client, codes)) == (400, "authorization_pending")
-    await decide(server, await enter(server, codes["user_code"]))
-    assert (await poll(server, client, codes)).status_code == 200
-
-
-async def test_dv_05_a_refusal_reaches_the_device_and_stays(server: Server) -> None:
-    client = await register(server)
-    codes = await begin(server, client)
-    await person(server)
-    page = await enter(server, codes["user_code"])
-    assert "Device refused" in (await decide(server, page, "deny")).text
-    assert refusal(await poll(server, client, codes)) == (400, "access_denied")
-    assert (await decide(server, page)).status_code == 400, "what was denied cannot be approved later"
-    assert refusal(await poll(server, client, codes)) == (400, "access_denied")
-
-
-@pytest.mark.parametrize("number", range(len(HOSTILE)))
-async def test_dv_05_a_hostile_user_code_is_just_wrong(server: Server, number: int) -> None:
-    await person(server)
-    page = await server.http.get("/device")
-    raw = HOSTILE[number].encode("utf-8", "surrogatepass")
-    body = f"csrf={csrf_of(page.text)}&user_code={quote(raw)}"
-    headers = {"content-type": "application/x-www-form-urlencoded"}
-    for path in ("/device", "/device/confirm"):
-        answer = await server.http.post(path, content=body + "&decision=approve", headers=headers)
-        assert answer.status_code == 400
-        assert "<script>alert" not in answer.text
-    linked = await server.http.get(f"/device?user_code={quote(raw)}")
-    assert linked.status_code in (200, 400)
-    assert "<script>alert" not in linked.text
-
-
-async def test_lg_06_guessing_user_codes_is_throttled_by_person_and_address(server: Server) -> None:
-    client = await register(server)
-    await person(server)
-    for _ in range(10):
-        assert (await enter(server, "BCDF-GHJK")).status_code == 400
-    assert (await enter(server, "BCDF-GHJK")).status_code == 429
-    codes = await begin(server, client)
-    assert (await enter(server, codes["user_code"])).status_code == 429, "the right one as well"
-    server.clock.advance(60)
-    assert (await enter(server, codes["user_code"])).status_code == 200
-
-
 async def test_polling_too_fast_slows_down_for_good(server: Server) -> None:
     client = await register(server)
     codes = await begin(server, client)
@@ -262,56 +137,6 @@ async def test_a_code_expires_whatever_was_decided(server: Server) -> None:
     assert refusal(await poll_now(server, client, approved)) == (400, "expired_token")
     assert (await decide(server, page)).status_code == 400
     assert (await enter(server, codes["user_code"])).status_code == 400
-
-
-async def test_only_who_entered_the_code_in_this_browser_decides(server: Server) -> None:
-    client = await register(server)
-    codes = await begin(server, client)
-    await person(server)
-    page = await enter(server, codes["user_code"])
-    mine = dict(server.http.cookies)
-    server.http.cookies.clear()
-    await person(server, "eve")
-    own = csrf_of((await server.http.get("/device")).text)
-    form = {"csrf": own, "user_code": codes["user_code"], "decision": "approve"}
-    assert (await server.http.post("/device/confirm", data=form)).status_code == 400, "eve did not enter it"
-    server.http.cookies.delete("ww-session")
-    server.http.cookies.set("ww-session", mine["ww-session"])
-    assert (await server.http.post("/device/confirm", data=form)).status_code == 400, (
-        "ada, in another browser"
-    )
-    assert refusal(await poll(server, client, codes)) == (400, "authorization_pending")
-    server.http.cookies.clear()
-    for name, value in mine.items():
-        server.http.cookies.set(name, value)
-    assert "Device connected" in (await decide(server, page)).text
-
-
-@pytest.mark.parametrize("path", ["/device", "/device/confirm"])
-async def test_se_09_another_sites_form_enters_and_decides_nothing(server: Server, path: str) -> None:
-    client = await register(server)
-    codes = await begin(server, client)
-    await person(server)
-    page = await enter(server, codes["user_code"])
-    form = {"csrf": csrf_of(page.text), "user_code": codes["user_code"], "decision": "approve"}
-    refused = [
-        await server.http.post(path, data=form | {"csrf": "0" * 64}),
-        await server.http.post(path, data=form, headers={"origin": "https://evil.example"}),
-        await server.http.post(path, data=form, headers={"sec-fetch-site": "cross-site"}),
-    ]
-    assert all(answer.status_code >= 400 for answer in refused)
-    assert refusal(await poll(server, client, codes)) == (400, "authorization_pending")
-    assert "Device connected" in (await decide(server, page)).text
-
-
-async def test_nobody_decides_without_signing_in(server: Server) -> None:
-    client = await register(server)
-    codes = await begin(server, client)
-    await person(server)
-    page = await enter(server, codes["user_code"])
-    server.http.cookies.delete("ww-session")
-    assert "/sign-in" in (await decide(server, page)).headers["location"]
-    assert refusal(await poll(server, client, codes)) == (400, "authorization_pending")
 
 
 @pytest.mark.parametrize(
@@ -403,18 +228,3 @@ async def test_rc_01_of_fifteen_polls_over_two_nodes_one_gets_the_tokens(
             *((one, two)[n % 2].http.post("/token", data=form, headers=headers) for n in range(15))
         )
         assert sorted(answer.status_code for answer in answers) == [200] + [400] * 14
-
-
-async def test_of_an_approval_and_a_refusal_at_once_one_counts(store: Store, tmp_path: Path) -> None:
-    options = {"database": store.address, "key_file": str(tmp_path / "key")}
-    async with open_server(tmp_path, **options) as one, open_server(tmp_path, **options) as two:
-        client = await register(one)
-        codes = await begin(one, client)
-        await person(one)
-        page = await enter(one, codes["user_code"])
-        for name, value in one.http.cookies.items():
-            two.http.cookies.set(name, value)
-        answers = await together(decide(one, page), decide(two, page, "deny"))
-        assert sorted(answer.status_code for answer in answers) == [200, 400]
-        approved = answers[0].status_code == 200
-        assert (await poll(one, client, codes)).status_code == (200 if approved else 400)

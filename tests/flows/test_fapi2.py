@@ -7,15 +7,9 @@ from typing import Any
 import httpx
 import pytest
 from tests.fixtures.certificates import make
+from tests.fixtures.code_flow import REDIRECT, VERIFIER, answer_of, decide, sign_in
 from tests.fixtures.commands import run_cli
 from tests.fixtures.servers import Server, open_server
-from tests.flows.test_authorization_code import (
-    REDIRECT,
-    VERIFIER,
-    answer_of,
-    decide,
-    sign_in,
-)
 from tests.flows.test_first_sign_in import PASSWORD
 
 from watchword.flows import accounts

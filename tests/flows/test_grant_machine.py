@@ -20,9 +20,9 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
+from tests.fixtures.code_flow import redeem, refresh, register, request
 from tests.fixtures.people import PASSWORD
 from tests.fixtures.servers import Server, open_server
-from tests.flows.test_authorization_code import redeem, refresh, register, request
 
 from watchword.flows import accounts, authorization, sessions
 from watchword.flows.client_registry import Registered

@@ -7,11 +7,12 @@ from typing import Any
 
 import httpx
 import pytest
+from tests.fixtures.code_flow import REDIRECT, obtain_code, redeem
 from tests.fixtures.postgres import Store
 from tests.fixtures.servers import Server, open_server
-from tests.flows.test_authorization_code import REDIRECT, csrf_of, obtain_code, redeem
-from tests.flows.test_jwt_bearer import GRANT as JWT_BEARER
-from tests.flows.test_jwt_bearer import MCP, ada, people
+from tests.fixtures.trusted_issuers import GRANT as JWT_BEARER
+from tests.fixtures.trusted_issuers import MCP, ada, people
+from tests.flows.test_first_sign_in import csrf_of
 
 from watchword.flows.client_registry import Registered
 from watchword.jose import jwt

@@ -1,99 +1,35 @@
 """RFC 7523 §2.1: an outside issuer's assertion becomes a token by rules of trust; and what must not become one."""
 
 import json
-import os
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
-import pytest_asyncio
 from tests.fixtures.documents import Documents
 from tests.fixtures.postgres import Store
 from tests.fixtures.servers import Server, basic, open_server, together
-from tests.flows.test_authorization_code import PASSWORD
+from tests.fixtures.trusted_issuers import (
+    CI,
+    GRANT,
+    JWKS,
+    OTHER,
+    identity,
+    look,
+    present,
+    refusal,
+    register,
+    server,
+    trust,
+)
 
-from watchword.flows import accounts, trust_rules
-from watchword.flows.client_registry import Registered
-from watchword.flows.trust_rules import TrustInput
-from watchword.jose import jwk, jwt
-from watchword.jose.jwk import Key
-from watchword.oauth.errors import OAuthError
+from watchword.flows import trust_rules
+from watchword.jose import jwk
 from watchword.store.database import Transaction
-from watchword.store.trust import Rule
 
-GRANT = "urn:ietf:params:oauth:grant-type:jwt-bearer"
-CI, PROVIDER = "https://ci.example", "https://idp.example"
-MCP = "https://mcp.example"
-KEY, OTHER = jwk.generate("ES256"), jwk.generate("ES256")
-JWKS = {"keys": [jwk.public_document(KEY)]}
+__all__ = ["server"]
+
+
 NONE = "eyJhbGciOiJub25lIn0."
-
-
-@pytest_asyncio.fixture
-async def server(store: Store, tmp_path: Path) -> AsyncIterator[Server]:
-    """The real application that may fetch from loopback addresses."""
-    options: dict[str, Any] = {"database": store.address, "key_file": str(tmp_path / "key")}
-    async with open_server(tmp_path, fetch_allow_loopback=True, **options) as opened:
-        yield opened
-
-
-async def register(server: Server, **given: Any) -> Registered:
-    """Register the client that a CI job's program is."""
-    wanted: dict[str, Any] = {"name": "ci", "grant_types": ["jwt_bearer"], "scope": "deploy read"}
-    return await server.client(**wanted | given)
-
-
-async def trust(server: Server, **given: Any) -> Rule:
-    """Trust the jobs of one repository's main branch."""
-    wanted: dict[str, Any] = {
-        "name": "deploy",
-        "issuer": CI,
-        "scope": "deploy read",
-        "subject": "ci:{repository}",
-        "claims": {"repository": "acme/*", "ref": "refs/heads/main"},
-        "jwks": JWKS,
-    }
-    return await trust_rules.create(server.runtime, TrustInput(**wanted | given), actor="test")
-
-
-def claims_of(server: Server, **changes: Any) -> dict[str, object]:
-    """Return what a job's identity token says, some claims changed or left out where None."""
-    now = int(server.clock())
-    claims: dict[str, object] = {
-        "iss": CI,
-        "sub": "repo:acme/app:ref:refs/heads/main",
-        "aud": server.settings.issuer,
-        "iat": now,
-        "exp": now + 300,
-        "jti": os.urandom(8).hex(),
-        "repository": "acme/app",
-        "ref": "refs/heads/main",
-        "run_id": "17",
-    }
-    return {name: value for name, value in (claims | changes).items() if value is not None}
-
-
-def identity(server: Server, *, key: Key = KEY, typ: str | None = "JWT", **changes: Any) -> str:
-    """Return a job's identity token."""
-    return jwt.encode(key, claims_of(server, **changes), typ=typ)
-
-
-async def present(server: Server, client: Registered, assertion: str, **form: str) -> httpx.Response:
-    """Present an assertion."""
-    return await server.post("/token", client, grant_type=GRANT, assertion=assertion, **form)
-
-
-async def look(server: Server, client: Registered, token: str) -> dict[str, Any]:
-    """Introspect a token as the client that it was issued to."""
-    document: dict[str, Any] = (await server.post("/introspect", client, token=token)).json()
-    return document
-
-
-def refusal(answer: httpx.Response) -> tuple[int, str]:
-    """Return status and error."""
-    return answer.status_code, answer.json()["error"]
 
 
 async def events(server: Server, name: str) -> list[Any]:
@@ -303,243 +239,3 @@ async def test_nothing_is_fetched_for_an_issuer_that_nobody_trusts(
     answer = await present(server, client, identity(server, iss=documents.base))
     assert refusal(answer) == (400, "invalid_grant")
     assert not documents.asked
-
-
-UNSAFE: list[tuple[str, dict[str, Any]]] = [
-    ("that matches everybody", {"claims": {}}),
-    ("that only asks for a claim to exist", {"claims": {"repository": "**"}}),
-    ("whose issuer is a pattern", {"claims": {"iss": "https://*"}}),
-    ("without scope", {"scope": ""}),
-    ("whose subject the issuer chooses", {"subject": "{sub}"}),
-    ("whose subject could be an application of ours", {"subject": "application:{sub}"}),
-    ("whose subject could be an account of ours", {"subject": "user_x:{sub}"}),
-    ("whose subject could be a client by address", {"subject": "https://{sub}"}),
-    ("without subject", {"subject": None}),
-    ("of an algorithm that is none", {"algorithms": ["none"]}),
-    ("of a shared secret", {"algorithms": ["HS256"]}),
-    ("with both ways to keys", {"jwks_uri": "https://ci.example/jwks"}),
-    ("with a private key", {"jwks": {"keys": [{"kty": "oct", "k": "AAAA"}]}}),
-    ("without keys", {"jwks": {"keys": []}}),
-    ("whose keys are on plain HTTP", {"jwks": None, "issuer": "http://ci.example"}),
-    ("whose keys are in a file", {"jwks": None, "jwks_uri": "file:///etc/passwd"}),
-    ("that trusts this server", {"issuer": "http://localhost"}),
-    ("with a hostile name", {"name": "a\nb"}),
-    ("whose resource is no address", {"resources": ["orders"]}),
-    ("with addresses of people", {"email_domains": ["example.com"]}),
-]
-
-
-@pytest.mark.parametrize("number", range(len(UNSAFE)), ids=[name for name, _ in UNSAFE])
-async def test_a_rule_is_refused(server: Server, number: int) -> None:
-    await trust(server, name="sound")
-    with pytest.raises(OAuthError):
-        await trust(server, **UNSAFE[number][1])
-
-
-async def test_a_name_is_given_once(server: Server) -> None:
-    await trust(server)
-    with pytest.raises(OAuthError, match="conflict"):
-        await trust(server)
-
-
-async def people(server: Server, **given: Any) -> Rule:
-    """Trust an enterprise's provider for the people of its domain."""
-    wanted: dict[str, Any] = {
-        "name": "acme",
-        "kind": "people",
-        "issuer": PROVIDER,
-        "scope": "read write",
-        "email_domains": ["acme.example"],
-        "resources": [MCP],
-        "jwks": JWKS,
-    }
-    return await trust_rules.create(server.runtime, TrustInput(**wanted | given), actor="test")
-
-
-async def agent(server: Server, **given: Any) -> Registered:
-    """Register an MCP client."""
-    return await register(
-        server, **{"name": "agent", "scope": "read write admin", "resources": [MCP]} | given
-    )
-
-
-def speaks_of(
-    server: Server, client: Registered, *, key: Key = KEY, typ: str = "oauth-id-jag+jwt", **changes: Any
-) -> str:
-    """Return an identity assertion of the enterprise's provider."""
-    now = int(server.clock())
-    claims: dict[str, object] = {
-        "iss": PROVIDER,
-        "sub": "u1",
-        "aud": server.settings.issuer,
-        "client_id": client.client.client_id,
-        "jti": os.urandom(8).hex(),
-        "iat": now,
-        "exp": now + 300,
-        "scope": "read write",
-        "resource": MCP,
-        "email": "Ada@acme.example",
-    }
-    kept = {name: value for name, value in (claims | changes).items() if value is not None}
-    return jwt.encode(key, kept, typ=typ)
-
-
-async def ada(server: Server, verified: bool = True) -> str:
-    """Make an account whose address is proven; return its identifier."""
-    user = await accounts.create(
-        server.runtime, username="ada", email="ada@acme.example", password=PASSWORD, actor="test"
-    )
-
-    async def verify(tx: Transaction) -> None:
-        await tx.run("UPDATE users SET email_verified_at = $1", 1 if verified else None)
-
-    await server.runtime.database.write(verify)
-    return user.id
-
-
-async def test_an_enterprises_provider_speaks_for_its_people(server: Server) -> None:
-    client, user_id = await agent(server), await ada(server)
-    await people(server)
-    metadata = (await server.http.get("/.well-known/oauth-authorization-server")).json()
-    profile = "urn:ietf:params:oauth:grant-profile:id-jag"
-    assert profile in metadata["authorization_grant_profiles_supported"]
-    document = (await present(server, client, speaks_of(server, client), scope="read")).json()
-    claims = await look(server, client, document["access_token"])
-    assert (claims["sub"], claims["aud"], claims["scope"]) == (user_id, MCP, "read")
-    moved = speaks_of(server, client, email="changed@acme.example")
-    again = (await present(server, client, moved)).json()
-    assert (await look(server, client, again["access_token"]))["sub"] == user_id, (
-        "known by subject from now on"
-    )
-    stolen = speaks_of(server, client, sub="u2")
-    assert refusal(await present(server, client, stolen)) == (400, "invalid_grant"), (
-        "an account that is u1 there is not u2"
-    )
-
-
-PERSON_WRONG: list[tuple[str, dict[str, Any]]] = [
-    ("of another key", {"key": OTHER}),
-    ("of an unknown provider", {"iss": "https://evil.example"}),
-    ("for another server", {"aud": "https://other.example"}),
-    ("for another client", {"client_id": "other"}),
-    ("for no client", {"client_id": None}),
-    ("expired", {"exp": 1_000}),
-    ("that lives for a year", {"exp": 2**40}),
-    ("without jti", {"jti": None}),
-    ("that is no identity assertion", {"typ": "JWT"}),
-    ("of an address elsewhere", {"email": "ada@evil.example"}),
-    ("of an address that only ends alike", {"email": "ada@evilacme.example"}),
-    ("of nobody here", {"email": "eve@acme.example"}),
-    ("without address", {"email": None}),
-]
-
-
-@pytest.mark.parametrize("number", range(len(PERSON_WRONG)), ids=[name for name, _ in PERSON_WRONG])
-async def test_an_identity_assertion_is_refused(server: Server, number: int) -> None:
-    honest, client = await agent(server), await agent(server)
-    await ada(server)
-    await people(server, clients=[honest.client.client_id], name="honest", scope="read")
-    await people(server, clients=[client.client.client_id])
-    elsewhere = speaks_of(server, client, **PERSON_WRONG[number][1])
-    assert refusal(await present(server, client, elsewhere)) == (400, "invalid_grant")
-    assert (await present(server, honest, speaks_of(server, honest))).status_code == 200
-
-
-async def test_tk_15_a_disabled_or_unproven_account_gets_nothing(server: Server) -> None:
-    client = await agent(server)
-    await people(server)
-    await ada(server, verified=False)
-    assert refusal(await present(server, client, speaks_of(server, client))) == (400, "invalid_grant")
-
-    async def change(tx: Transaction, column: str) -> None:
-        await tx.run(f"UPDATE users SET {column} = 1")
-
-    await server.runtime.database.write(change, "email_verified_at")
-    token = (await present(server, client, speaks_of(server, client))).json()["access_token"]
-    await server.runtime.database.write(change, "disabled_at")
-    assert await look(server, client, token) == {"active": False}
-    assert refusal(await present(server, client, speaks_of(server, client))) == (400, "invalid_grant")
-
-
-async def test_an_identity_assertion_works_once(server: Server) -> None:
-    client = await agent(server)
-    await ada(server)
-    await people(server)
-    assertion = speaks_of(server, client)
-    answers = await together(*(present(server, client, assertion) for _ in range(6)))
-    assert sorted(answer.status_code for answer in answers) == [200] + [400] * 5
-
-
-async def test_it_gives_neither_more_scope_nor_another_resource(server: Server) -> None:
-    client = await agent(server)
-    await ada(server)
-    await people(server)
-    wide = await present(server, client, speaks_of(server, client, scope="read admin"))
-    assert wide.json()["scope"] == "read"
-    elsewhere = speaks_of(server, client, resource="https://other.example")
-    assert refusal(await present(server, client, elsewhere)) == (400, "invalid_target")
-    more = await present(server, client, speaks_of(server, client, scope="read"), scope="read write")
-    assert refusal(more) == (400, "invalid_scope")
-
-
-async def test_people_who_have_no_account_here_get_a_subject_of_their_own(server: Server) -> None:
-    client = await agent(server)
-    await people(server, email_domains=[], subject="acme:{sub}")
-    token = (await present(server, client, speaks_of(server, client))).json()["access_token"]
-    assert (await look(server, client, token))["sub"] == "acme:u1"
-
-
-async def test_a_public_client_cannot_present_an_identity_assertion(server: Server) -> None:
-    client = await agent(server, token_endpoint_auth_method="none")
-    await ada(server)
-    await people(server)
-    form = {"client_id": client.client.client_id, "grant_type": GRANT}
-    form |= {"assertion": speaks_of(server, client)}
-    assert refusal(await server.http.post("/token", data=form)) == (400, "unauthorized_client")
-    confidential = await agent(server)
-    assert (await present(server, confidential, speaks_of(server, confidential))).status_code == 200
-
-
-PEOPLE_UNSAFE: list[dict[str, Any]] = [
-    {"email_domains": []},
-    {"subject": "acme:{sub}"},
-    {"email_domains": ["not a domain"]},
-    {"email_domains": [], "subject": "{sub}"},
-    {"email_domains": [], "subject": "acme:{email}"},
-    {"claims": {"a": "b"}},
-    {"audience": "https://other.example"},
-    {"scope": ""},
-]
-
-
-@pytest.mark.parametrize("number", range(len(PEOPLE_UNSAFE)))
-async def test_a_rule_for_people_is_refused(server: Server, number: int) -> None:
-    await people(server, name="sound")
-    with pytest.raises(OAuthError):
-        await people(server, **PEOPLE_UNSAFE[number])
-
-
-async def test_the_admin_api_makes_shows_and_ends_rules(server: Server) -> None:
-    admin = await server.token("watchword:trust:write watchword:trust:read", owner="operator")
-    headers = {"authorization": f"Bearer {admin.secret}"}
-    body = {
-        "name": "deploy",
-        "issuer": CI,
-        "scope": "deploy",
-        "subject": "ci:{repository}",
-        "claims": {"repository": "acme/*"},
-    }
-    made = await server.http.post("/api/v1/trust", json=body, headers=headers)
-    assert made.status_code == 201, made.text
-    path = f"/api/v1/trust/{made.json()['id']}"
-    assert (await server.http.get(path, headers=headers)).json()["claims"] == {"repository": "acme/*"}
-    listed = (await server.http.get("/api/v1/trust", headers=headers)).json()
-    assert [rule["name"] for rule in listed["rules"]] == ["deploy"]
-    reserved = body | {"name": "power", "scope": "watchword:admin"}
-    refused = await server.http.post("/api/v1/trust", json=reserved, headers=headers)
-    assert refusal(refused) == (403, "insufficient_scope")
-    other = await server.token("watchword:clients:write", owner="other")
-    stranger = {"authorization": f"Bearer {other.secret}"}
-    assert (await server.http.delete(path, headers=stranger)).status_code == 403
-    assert (await server.http.delete(path, headers=headers)).status_code == 204
-    assert (await server.http.get(path, headers=headers)).status_code == 404

@@ -1,78 +1,21 @@
-"""Signing out as clients see it: RP-initiated logout, what a session leaves behind, and who may end which session."""
+"""Signing out as clients see it: RP-initiated logout, and the names that clients have for a session."""
 
 import html
-import json
 import re
-from collections.abc import AsyncIterator
-from typing import Any
 
 import httpx
 import pytest
-import pytest_asyncio
-from tests.fixtures.accounts import another, make, session_of, user_of
-from tests.fixtures.people import PASSWORD, Person
-from tests.fixtures.postgres import Store
+from tests.fixtures.accounts import another, make, session_of
+from tests.fixtures.applications import BYE, OFFLINE, ada, application, connect, is_alive, is_signed_in
+from tests.fixtures.code_flow import refresh
+from tests.fixtures.people import Person
 from tests.fixtures.relying_party import claims_of
-from tests.fixtures.servers import Server, open_server, together
-from tests.flows.test_authorization_code import REDIRECT, redeem, refresh, register, request
+from tests.fixtures.servers import Server
 
-from watchword import jobs
-from watchword.flows import account_changes, client_registry, logout, people
-from watchword.flows.client_registry import Registered
-from watchword.flows.mail import Origin
+from watchword.flows import logout
 from watchword.jose import jwk, jwt
-from watchword.store.database import Transaction
 
-BYE = "https://app.example.com/bye"
-OFFLINE = "openid orders:read offline_access"
-DEVICE = "urn:ietf:params:oauth:grant-type:device_code"
-
-
-@pytest_asyncio.fixture
-async def ada(server: Server) -> AsyncIterator[Person]:
-    """A person who is signed in."""
-    await make(server)
-    async with another(server) as browser:
-        person = Person(server, browser)
-        await person.sign_in()
-        yield person
-
-
-async def application(server: Server, **given: Any) -> Registered:
-    """Register an application that people come back to after sign-out."""
-    wanted = {"post_logout_redirect_uris": [BYE], "scope": "openid orders:read offline_access"}
-    return await register(server, **wanted | given)
-
-
-async def connect(person: Person, client: Registered, scope: str = "openid orders:read") -> dict[str, Any]:
-    """Let an application in as a person does; return the tokens that it gets."""
-    code = await code_for(person, client, scope)
-    answer = await redeem(person.server, client, code)
-    assert answer.status_code == 200, answer.text
-    tokens: dict[str, Any] = answer.json()
-    return tokens
-
-
-async def code_for(person: Person, client: Registered, scope: str = "openid orders:read") -> str:
-    """Let an application in and return the code that it gets."""
-    await person.open(str(httpx.URL("/authorize", params=request(client, scope=scope))))
-    if person.page is not None and person.page.status_code == 200:
-        await person.send({"decision": "approve"}, having="interaction")
-    assert person.page is not None
-    location = person.page.headers["location"]
-    assert location.startswith(REDIRECT), location
-    return str(httpx.URL(location).params["code"])
-
-
-async def is_alive(server: Server, client: Registered, token: str) -> bool:
-    """Whether introspection calls a token active."""
-    seen = (await server.post("/introspect", client, token=token)).json()
-    return bool(seen["active"])
-
-
-async def is_signed_in(person: Person) -> bool:
-    """Whether a browser still has a session."""
-    return (await person.http.get("/account")).status_code == 200
+__all__ = ["ada"]
 
 
 async def test_discovery_says_what_is_there(server: Server) -> None:
@@ -299,192 +242,6 @@ async def test_every_client_has_its_own_name_for_a_session_and_it_lasts(ada: Per
         elsewhere = Person(ada.server, browser)
         await elsewhere.sign_in()
         assert claims_of((await connect(elsewhere, client))["id_token"])["sid"] != sid
-
-
-ENDS = ("sign out", "end one", "end others", "end others and their access", "administrator", "all of a person", "password", "disable", "delete", "expiry")  # fmt: skip
-
-
-async def end(ada: Person, way: str) -> None:
-    """End Ada's session in one of the ways there are."""
-    server, user, session = ada.server, await user_of(ada.server), await session_of(ada.server)
-    if way == "sign out":
-        await ada.open("/sign-out")
-        await ada.send({"decision": "sign_out"})
-    elif way.startswith("end"):
-        async with another(server) as browser:
-            second = Person(server, browser)
-            await second.sign_in()
-            await second.open("/account/sessions")
-            what = {"do": "end", "session": session.id} if way == "end one" else {"do": "end_others"}
-            if way == "end others and their access":
-                what["end_access"] = "yes"
-            await second.send(what)
-    elif way == "administrator":
-        await people.end_session(server.runtime, session.id, actor="operator")
-    elif way == "all of a person":
-        await people.end_sessions(server.runtime, user, actor="operator")
-    elif way == "password":
-        await account_changes.change_password(
-            server.runtime, user, old=PASSWORD, new="a different set of words entirely", keep_session="",
-            end_others=True, origin=Origin("", ""),
-        )  # fmt: skip
-    elif way == "disable":
-        await account_changes.set_disabled(server.runtime, user, True, actor="operator")
-    elif way == "delete":
-        await account_changes.delete(server.runtime, user, actor="operator")
-    else:
-        server.clock.advance(server.settings.session_idle)
-        await jobs.housekeeping(server.runtime)
-
-
-@pytest.mark.parametrize("way", ENDS)
-async def test_tk_02_what_was_issued_from_a_session_ends_with_it(ada: Person, way: str) -> None:
-    jwt_client = await application(ada.server, access_token_lifetime=86_400)
-    opaque = await application(ada.server, access_token_format="opaque", access_token_lifetime=86_400)
-    issued = [(client, await connect(ada, client)) for client in (jwt_client, opaque)]
-    pending = await code_for(ada, jwt_client)
-    for client, tokens in issued:
-        assert await is_alive(ada.server, client, tokens["access_token"])
-    await end(ada, way)
-    for client, tokens in issued:
-        assert not await is_alive(ada.server, client, tokens["access_token"])
-        assert (await refresh(ada.server, client, tokens["refresh_token"])).json()["error"] == "invalid_grant"
-    headers = {"authorization": f"Bearer {issued[0][1]['access_token']}"}
-    assert (await ada.server.http.get("/userinfo", headers=headers)).status_code == 401
-    assert (await redeem(ada.server, jwt_client, pending)).json()["error"] == "invalid_grant"
-
-
-@pytest.mark.parametrize("way", ENDS)
-async def test_offline_access_outlives_the_session_but_not_the_account_or_a_changed_password(
-    ada: Person, way: str
-) -> None:
-    client = await application(ada.server)
-    tokens = await connect(ada, client, OFFLINE)
-    await end(ada, way)
-    answer = await refresh(ada.server, client, tokens["refresh_token"])
-    lives_on = way not in ("password", "disable", "delete", "end others and their access")
-    assert (answer.status_code == 200) == lives_on, answer.text
-
-
-async def test_a_code_for_offline_access_is_worth_nothing_once_its_session_has_ended(ada: Person) -> None:
-    client = await application(ada.server)
-    assert (await redeem(ada.server, client, await code_for(ada, client, OFFLINE))).status_code == 200
-    code = await code_for(ada, client, OFFLINE)
-    await end(ada, "sign out")
-    assert (await redeem(ada.server, client, code)).json()["error"] == "invalid_grant"
-
-
-async def test_a_session_that_runs_out_is_ended_and_recorded(ada: Person) -> None:
-    session = await session_of(ada.server)
-    ada.server.clock.advance(ada.server.settings.session_idle - 1)
-    await jobs.housekeeping(ada.server.runtime)
-    assert not await ends_of(ada.server, session.id)
-    ada.server.clock.advance(1)
-    await jobs.housekeeping(ada.server.runtime)
-    assert await ends_of(ada.server, session.id) == ["expired"]
-    await jobs.housekeeping(ada.server.runtime)
-    assert len(await ends_of(ada.server, session.id)) == 1
-
-
-async def ends_of(server: Server, session_id: str) -> list[str | None]:
-    """Return why a session ended, as often as it did."""
-
-    async def read(tx: Transaction) -> list[str | None]:
-        rows = await tx.all(
-            "SELECT data FROM events WHERE name = 'session.ended' AND target = $1", session_id
-        )
-        return [json.loads(row["data"]).get("reason") for row in rows]
-
-    return await server.runtime.database.read(read)
-
-
-async def test_mn_05_after_the_answer_to_a_logout_on_one_node_nothing_that_the_other_refreshed_lives(
-    store: Store, tmp_path: Any
-) -> None:
-    options = {"database": store.address, "key_file": str(tmp_path / "key")}
-    async with open_server(tmp_path, **options) as one, open_server(tmp_path, **options) as two:
-        await make(one)
-        for round_ in range(8):
-            client = await application(one, access_token_format="opaque" if round_ % 2 else "jwt")
-            async with another(one) as browser:
-                ada = Person(one, browser)
-                await ada.sign_in()
-                tokens = await connect(ada, client)
-                if round_ == 0:
-                    honest = await refresh(two, client, tokens["refresh_token"])
-                    assert honest.status_code == 200, "the honest variant: nobody signs out"
-                    assert await is_alive(one, client, honest.json()["access_token"])
-                    tokens |= honest.json()
-                await ada.open("/sign-out")
-                answers = await together(
-                    ada.send({"decision": "sign_out"}),
-                    *(refresh(two, client, tokens["refresh_token"]) for _ in range(3)),
-                )
-            assert answers[0].status_code == 200
-            for answer in (tokens, *(won.json() for won in answers[1:] if won.status_code == 200)):
-                again = await refresh(two, client, answer["refresh_token"])
-                assert again.json()["error"] == "invalid_grant"
-                assert not await is_alive(one, client, answer["access_token"])
-                await two.runtime.keyring.refresh()
-                assert not await is_alive(two, client, answer["access_token"])
-
-
-async def test_ad_07_a_disabled_or_deleted_client_is_worth_nothing_at_once(ada: Person) -> None:
-    server = ada.server
-    observer = await server.client(
-        grant_types=["client_credentials"], scope="introspect", resources=["http://localhost"]
-    )
-    for how in ("disable", "delete"):
-        client = await application(server)
-        tokens, code = await connect(ada, client, OFFLINE), await code_for(ada, client, OFFLINE)
-        assert await is_alive(server, observer, tokens["access_token"])
-        if how == "delete":
-            await client_registry.delete(server.runtime, client.client.client_id, actor="test")
-        else:
-            given = client_registry.to_input(client.client)
-            await client_registry.change(
-                server.runtime, client.client.client_id, given, expected_version=None, disabled=True, actor="test"
-            )  # fmt: skip
-        assert not await is_alive(server, observer, tokens["access_token"]), how
-        assert (await refresh(server, client, tokens["refresh_token"])).status_code == 401
-        assert (await redeem(server, client, code)).status_code == 401
-    assert await is_signed_in(ada), "the person's session is not the client's"
-
-
-@pytest.mark.parametrize("how", ["disable", "delete"])
-async def test_ad_07_a_disabled_or_deleted_person_has_nothing_left_at_once(ada: Person, how: str) -> None:
-    server = ada.server
-    client, device = (
-        await application(server),
-        await application(server, grant_types=[DEVICE], redirect_uris=[]),
-    )
-    own = await server.token(owner="ada")
-    honest, pending = await approved(ada, device), await approved(ada, device)
-    assert (await poll(server, device, honest)).status_code == 200
-    tokens, code = await connect(ada, client, OFFLINE), await code_for(ada, client, OFFLINE)
-    bearer = {"authorization": f"Bearer {own.secret}"}
-    assert (await server.http.get("/api/v1/tokens/self", headers=bearer)).status_code == 200
-    await end(ada, how)
-    assert not await is_signed_in(ada)
-    assert (await server.http.get("/api/v1/tokens/self", headers=bearer)).status_code == 401
-    assert not await is_alive(server, client, tokens["access_token"])
-    assert (await refresh(server, client, tokens["refresh_token"])).json()["error"] == "invalid_grant"
-    assert (await redeem(server, client, code)).json()["error"] == "invalid_grant"
-    assert (await poll(server, device, pending)).json()["error"] == "invalid_grant"
-
-
-async def approved(person: Person, client: Registered) -> str:
-    """Approve a device as a person does; return its device code."""
-    begun = (await person.server.post("/device_authorization", client, scope=OFFLINE)).json()
-    await person.open(f"/device?user_code={begun['user_code']}")
-    await person.send({}, having="user_code")
-    await person.send({"decision": "approve"}, having="user_code")
-    return str(begun["device_code"])
-
-
-async def poll(server: Server, client: Registered, device_code: str) -> httpx.Response:
-    """Ask for the tokens of an approved device code."""
-    return await server.post("/token", client, grant_type=DEVICE, device_code=device_code)
 
 
 async def test_the_last_page_loads_the_applications_that_want_it_and_its_policy_allows_no_other(

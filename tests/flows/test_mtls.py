@@ -16,9 +16,9 @@ import pytest
 import pytest_asyncio
 from cryptography import x509
 from tests.fixtures.certificates import LOCALHOST, Pair, make, trusting
+from tests.fixtures.code_flow import REDIRECT, VERIFIER, obtain_code, register
 from tests.fixtures.postgres import Store
 from tests.fixtures.servers import Process, Server, open_server, serve
-from tests.flows.test_authorization_code import REDIRECT, VERIFIER, obtain_code, register
 
 from watchword.flows import client_registry, start
 from watchword.flows.client_registry import ClientInput, Registered

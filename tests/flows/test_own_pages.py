@@ -8,9 +8,9 @@ from urllib.parse import urlencode
 
 import pytest
 from tests.fixtures.accounts import another, make, sign_out
+from tests.fixtures.code_flow import REDIRECT, register, request
 from tests.fixtures.people import PASSWORD, Person, letters
 from tests.fixtures.servers import Server, open_server
-from tests.flows.test_authorization_code import REDIRECT, register, request
 
 from watchword.pages.render import DECLARATION
 from watchword.settings import SettingsError

@@ -9,10 +9,10 @@ from urllib.parse import urlencode
 import pytest
 import pytest_asyncio
 from tests.fixtures.accounts import EMAIL, add_totp, another, code_of, make
+from tests.fixtures.code_flow import answer_of, redeem, register, request
 from tests.fixtures.people import PASSWORD, Person, letters
 from tests.fixtures.postgres import Store
 from tests.fixtures.servers import Server, open_server
-from tests.flows.test_authorization_code import answer_of, redeem, register, request
 
 from watchword.flows import sessions
 from watchword.jose import strict_json

@@ -1,69 +1,23 @@
-"""Dynamic registration: off unless switched on, gated, never more than policy allows, managed by its own token, cleaned up."""
+"""Dynamic registration: off unless switched on, gated, never more than policy allows, cleaned up."""
 
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
-import pytest_asyncio
-from tests.fixtures.postgres import Store
+from tests.fixtures.code_flow import REDIRECT, VERIFIER, answer_of, decide, sign_in
+from tests.fixtures.registering import bearer, begin, path_of, register, server
 from tests.fixtures.servers import Server, open_server, together
 from tests.flows.conftest import Stored
-from tests.flows.test_authorization_code import REDIRECT, VERIFIER, answer_of, decide, sign_in
 from tests.flows.test_first_sign_in import PASSWORD
 
 from watchword import jobs
 from watchword.flows import accounts, client_registry
 from watchword.jose import jwk, jwt
-from watchword.oauth import pkce
+
+__all__ = ["server"]
+
 
 DAY = 86_400
-HONEST: dict[str, Any] = {
-    "client_name": "A newcomer",
-    "redirect_uris": [REDIRECT],
-    "grant_types": ["authorization_code", "refresh_token"],
-    "token_endpoint_auth_method": "none",
-    "scope": "openid profile",
-}
-
-
-@pytest_asyncio.fixture
-async def server(store: Store, tmp_path: Path) -> AsyncIterator[Server]:
-    """The real application with open registration."""
-    options: dict[str, Any] = {"database": store.address, "key_file": str(tmp_path / "key")}
-    async with open_server(tmp_path, registration="open", **options) as opened:
-        yield opened
-
-
-async def register(server: Server, token: str | None = None, **changes: Any) -> httpx.Response:
-    """Register a client that describes itself honestly, some members changed or, when None, removed."""
-    document = {name: value for name, value in (HONEST | changes).items() if value is not None}
-    headers = {"authorization": f"Bearer {token}"} if token else {}
-    return await server.http.post("/register", json=document, headers=headers)
-
-
-def bearer(registered: dict[str, Any]) -> dict[str, str]:
-    """Return the header of a client that manages itself."""
-    return {"authorization": f"Bearer {registered['registration_access_token']}"}
-
-
-def path_of(registered: dict[str, Any]) -> str:
-    """Return the path of a client's own configuration."""
-    return str(registered["registration_client_uri"])
-
-
-async def begin(server: Server, client_id: str, **changes: str) -> httpx.Response:
-    """Send an authorization request."""
-    parameters = {
-        "client_id": client_id,
-        "redirect_uri": REDIRECT,
-        "response_type": "code",
-        "scope": "openid",
-        "code_challenge": pkce.challenge_of(VERIFIER),
-        "code_challenge_method": "S256",
-    }
-    return await server.http.get("/authorize", params=parameters | changes)
 
 
 async def sign_in_and_agree(
@@ -295,97 +249,6 @@ async def test_dc_06_what_a_client_wishes_beyond_policy_is_left_out(server: Serv
     without = await begin(server, registered["client_id"], code_challenge="", code_challenge_method="")
     assert "code=" not in without.headers.get("location", "")
     assert answer_of(without)["error"] == "invalid_request", "PKCE is required of it"
-
-
-async def test_a_client_reads_changes_and_deletes_itself(server: Server) -> None:
-    registered = (await register(server)).json()
-    path, headers = path_of(registered), bearer(registered)
-    shown = (await server.http.get(path, headers=headers)).json()
-    assert shown == registered
-    moved = HONEST | {"client_id": registered["client_id"], "redirect_uris": ["https://moved.example.com/cb"]}
-    answer = await server.http.put(path, json=moved, headers=headers)
-    assert answer.status_code == 200
-    assert answer.json()["redirect_uris"] == ["https://moved.example.com/cb"]
-    assert (await begin(server, registered["client_id"])).status_code == 400, "the old address is gone"
-    gone = await server.http.delete(path, headers=headers)
-    assert (gone.status_code, gone.content) == (204, b"")
-    assert (await server.http.get(path, headers=headers)).status_code == 401
-    assert (await begin(server, registered["client_id"])).status_code == 400
-
-
-async def test_a_change_of_method_brings_and_takes_the_secret(server: Server) -> None:
-    registered = (await register(server)).json()
-    path, headers = path_of(registered), bearer(registered)
-    wanted = HONEST | {"client_id": registered["client_id"]}
-    confidential = wanted | {"token_endpoint_auth_method": "client_secret_post"}
-    secret = (await server.http.put(path, json=confidential, headers=headers)).json()["client_secret"]
-    again = await server.http.put(path, json=confidential | {"client_secret": secret}, headers=headers)
-    assert (again.status_code, "client_secret" in again.json()) == (200, False)
-    chosen = await server.http.put(path, json=confidential | {"client_secret": "mine"}, headers=headers)
-    assert (chosen.status_code, chosen.json()["error"]) == (400, "invalid_client_metadata")
-    form = {"token": "x", "client_id": registered["client_id"], "client_secret": secret}
-    assert (await server.http.post("/revoke", data=form)).status_code == 200
-    await server.http.put(path, json=wanted, headers=headers)
-    await server.http.put(path, json=confidential, headers=headers)
-    assert (await server.http.post("/revoke", data=form)).status_code == 401, "the old secret is dead"
-
-
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {"client_id": "another"},
-        {"client_id": None},
-        {"registration_access_token": "x"},
-        {"registration_client_uri": "https://x.example"},
-        {"client_secret_expires_at": 0},
-        {"client_id_issued_at": 1},
-        {"scope": "watchword:admin"},
-        {"grant_types": ["client_credentials"]},
-        {"redirect_uris": []},
-    ],
-    ids=str,
-)
-async def test_ad_05_a_replacement_obeys_the_rules_of_a_registration(
-    server: Server, changes: dict[str, Any]
-) -> None:
-    registered = (await register(server)).json()
-    path, headers = path_of(registered), bearer(registered)
-    wanted = HONEST | {"client_id": registered["client_id"]}
-    assert (await server.http.put(path, json=wanted, headers=headers)).status_code == 200
-    bad = {name: value for name, value in (wanted | changes).items() if value is not None}
-    refused = await server.http.put(path, json=bad, headers=headers)
-    assert (refused.status_code, refused.json()["error"]) == (400, "invalid_client_metadata")
-
-
-async def test_dc_05_nobody_else_manages_a_client(server: Server) -> None:
-    registered, other = (await register(server)).json(), (await register(server)).json()
-    path, token = path_of(registered), registered["registration_access_token"]
-    assert (await server.http.get(path, headers=bearer(registered))).status_code == 200
-    admin = await server.token(scope="watchword:admin")
-    values = [
-        None,
-        "Bearer",
-        "Bearer x",
-        f"Bearer {token[:-1]}",
-        f"Bearer {token}x",
-        f"Bearer {other['registration_access_token']}",
-        f"Bearer {admin.secret}",
-        f"DPoP {token}",
-        f"Basic {token}",
-    ]
-    for value in values:
-        headers = {"authorization": value} if value else {}
-        for method in ("GET", "PUT", "DELETE"):
-            refused = await server.http.request(method, path, headers=headers, json=HONEST)
-            assert refused.status_code == 401, (method, value)
-            assert refused.headers["www-authenticate"].startswith("Bearer")
-    for unknown in ("/register/client_x", "/register/%00", "/register/%ff", "/register/" + "a" * 5000):
-        refused = await server.http.get(unknown, headers=bearer(registered))
-        assert refused.status_code in (400, 401, 404), unknown
-    hand_made = await server.client()
-    refused = await server.http.get(f"/register/{hand_made.client.client_id}", headers=bearer(registered))
-    assert refused.status_code == 401
-    assert (await server.http.get(path, headers=bearer(registered))).status_code == 200, "it lives on"
 
 
 async def test_dc_07_a_newcomer_is_shown_as_one_and_asked_about_every_time(server: Server) -> None:

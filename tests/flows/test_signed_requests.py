@@ -7,10 +7,10 @@ from typing import Any
 import httpx
 import pytest
 import pytest_asyncio
+from tests.fixtures.code_flow import REDIRECT, answer_of, obtain_code, redeem, register, request
 from tests.fixtures.documents import Documents
 from tests.fixtures.postgres import Store
 from tests.fixtures.servers import Server, open_server
-from tests.flows.test_authorization_code import REDIRECT, answer_of, obtain_code, redeem, register, request
 from tests.flows.test_fapi2 import Bank
 
 from watchword.flows.client_registry import Registered

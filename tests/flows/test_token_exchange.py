@@ -6,8 +6,9 @@ from typing import Any
 import httpx
 import msgspec
 import pytest
+from tests.fixtures.code_flow import obtain_code, redeem, refresh
 from tests.fixtures.servers import Server, basic
-from tests.flows.test_authorization_code import PASSWORD, obtain_code, redeem, refresh
+from tests.flows.test_first_sign_in import PASSWORD
 
 from watchword.flows import accounts, client_registry, minting
 from watchword.flows.client_registry import Registered, to_input

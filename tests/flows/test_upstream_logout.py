@@ -9,12 +9,12 @@ import httpx
 import pytest
 import pytest_asyncio
 from tests.fixtures.accounts import another, make, session_of, user_of
+from tests.fixtures.applications import application, connect, is_alive, is_signed_in
 from tests.fixtures.documents import Documents
 from tests.fixtures.people import Person
 from tests.fixtures.postgres import Store
 from tests.fixtures.relying_party import RelyingParty
 from tests.fixtures.servers import Server, open_server
-from tests.flows.test_logout import application, connect, is_alive, is_signed_in
 
 from watchword.flows import logout_delivery, sessions, upstream_logout
 from watchword.jose import jwk, jwt

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
-from tests.attacks.test_nodes import Pair, open_pair
+from tests.attacks.pairs import Pair, open_pair
 from tests.fixtures.postgres import Store
 from tests.fixtures.servers import Server
 from tests.guard.test_guard import dpop

@@ -12,9 +12,9 @@ from typing import Any
 
 import asyncpg  # type: ignore[import-untyped]  # the driver ships no types
 import pytest
+from tests.fixtures.code_flow import obtain_code, redeem, refresh, register
 from tests.fixtures.postgres import Store
 from tests.fixtures.servers import Server, open_server
-from tests.flows.test_authorization_code import obtain_code, redeem, refresh, register
 from tests.store.made import select
 
 from watchword.flows.start import schema_version

@@ -1,0 +1,55 @@
+"""Two nodes on one database, and how late one may be to learn what the other did."""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+
+import pytest_asyncio
+from tests.fixtures.postgres import Store
+from tests.fixtures.servers import Server, open_server
+
+from watchword.flows import client_registry
+
+Pair = tuple[Server, Server]
+
+
+LATE = 1.0  # seconds by which a revocation may be late on a node that hears nothing
+
+
+@contextlib.asynccontextmanager
+async def open_pair(first: str, second: str, folder: Path) -> AsyncIterator[Pair]:
+    """Two nodes on one database, each with a clock of its own."""
+    same = {"key_file": str(folder / "key"), "mode": "development"}
+    async with (
+        open_server(folder, database=first, **same) as a,
+        open_server(folder, database=second, **same) as b,
+    ):
+        yield a, b
+
+
+@pytest_asyncio.fixture
+async def pair(store: Store, tmp_path: Path) -> AsyncIterator[Pair]:
+    """Two nodes on one database of each kind."""
+    async with open_pair(store.address, store.address, tmp_path) as opened:
+        yield opened
+
+
+async def lateness(is_so: Callable[[], Awaitable[bool]]) -> float:
+    """Return after how many seconds something is so; fail when that is later than may be."""
+    begun = time.monotonic()
+    while not await is_so():
+        assert time.monotonic() - begun <= LATE, "a revocation was late"
+        await asyncio.sleep(0.005)
+    return time.monotonic() - begun
+
+
+async def knows(server: Server, client_id: str) -> bool:
+    """Whether a node knows a client."""
+    return await client_registry.find(server.runtime, client_id) is not None
+
+
+async def is_dead(server: Server, client: client_registry.Registered, token: str) -> bool:
+    """Whether a node says that a token is not active."""
+    return not (await server.post("/introspect", client, token=token)).json()["active"]

@@ -1,0 +1,118 @@
+"""FD-02, SS-02: a provider that lies, and a browser that brings another's answer."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.fixtures.accounts import another
+from tests.fixtures.lying_provider import PATH, Provider, begin, come_back, link, provider, server, sign_in
+from tests.fixtures.people import Person
+from tests.fixtures.servers import Server, open_server
+
+from watchword.settings import Upstream
+
+__all__ = ["provider", "server"]
+
+
+LIES: dict[str, dict[str, Any]] = {
+    "another's nonce": {"nonce": "of another sign-in"},
+    "no nonce": {"nonce": None},
+    "another issuer": {"iss": "https://evil.example"},
+    "another client's token": {"aud": "somebody else"},
+    "for several, by nobody's name": {"aud": ["us", "them"]},
+    "an expired token": {"exp": 1},
+    "an old token": {"iat": 1},
+    "no subject": {"sub": ""},
+    "a hash of another access token": {"at_hash": "AAAAAAAAAAAAAAAAAAAAAA"},
+}
+
+
+@pytest.mark.parametrize("lie", LIES)
+async def test_fd_02_an_id_token_of_another_sign_in_is_refused(
+    server: Server, provider: Provider, lie: str
+) -> None:
+    await link(server, provider)
+    honest = dict(provider.claims)
+    provider.claims = {**honest, **LIES[lie]}
+    assert await sign_in(server, provider) == PATH
+    provider.claims = honest
+    assert await sign_in(server, provider) == "/account", "the honest variant"
+
+
+ANSWERS: dict[str, dict[str, str | None]] = {
+    "no state": {"state": None},
+    "another state": {"state": "x" * 43},
+    "no issuer from who says that it names it": {"iss": None},
+    "another issuer (mix-up)": {"iss": "https://evil.example"},
+    "no code": {"code": None},
+}
+
+
+@pytest.mark.parametrize("lie", ANSWERS)
+async def test_fd_02_an_answer_that_was_not_asked_for_is_refused(
+    server: Server, provider: Provider, lie: str
+) -> None:
+    await link(server, provider)
+    person = Person(server, another(server))
+    answer = await begin(person, provider)
+    changed = {name: value for name, value in {**answer, **ANSWERS[lie]}.items() if value is not None}
+    asked = len(provider.asked)
+    assert await come_back(person, changed) == PATH
+    assert "/token" not in provider.asked[asked:], "no code was sent anywhere"
+    assert await come_back(person, await begin(person, provider)) == "/account"
+
+
+async def test_fd_02_an_answer_belongs_to_one_browser_and_counts_once(
+    server: Server, provider: Provider
+) -> None:
+    await link(server, provider)
+    person, victim = Person(server, another(server)), Person(server, another(server))
+    answer = await begin(person, provider)
+    assert await come_back(victim, answer) == PATH, "signed in as the attacker by a link (login CSRF)"
+    await begin(victim, provider)
+    assert await come_back(victim, answer) == PATH
+    answer = await begin(person, provider)
+    cookies = dict(person.http.cookies)
+    assert await come_back(person, answer) == "/account"
+    again = Person(server, another(server))
+    for name, value in cookies.items():
+        again.http.cookies.set(name, value)
+    assert await come_back(again, answer) == PATH, "an answer counts once"
+
+
+METADATA: dict[str, dict[str, Any]] = {
+    "another issuer": {"issuer": "https://evil.example"},
+    "an issuer with a slash more": {"issuer": "ISSUER/"},
+    "a token endpoint on another host": {"token_endpoint": "https://evil.example/token"},
+    "keys on another host": {"jwks_uri": "https://evil.example/jwks"},
+    "an authorization endpoint on another host": {"authorization_endpoint": "https://evil.example/authorize"},
+    "an endpoint over plain http": {"token_endpoint": "http://id.example.com/token"},
+    "an endpoint inside the network": {"token_endpoint": "https://169.254.169.254/token"},
+    "a script as an endpoint": {"authorization_endpoint": "javascript:alert(1)"},
+    "no signature": {"id_token_signing_alg_values_supported": ["none"]},
+    "a shared secret": {"id_token_signing_alg_values_supported": ["HS256"]},
+}
+
+
+@pytest.mark.parametrize("lie", METADATA)
+async def test_ss_02_metadata_that_leads_elsewhere_is_refused(
+    server: Server, provider: Provider, lie: str
+) -> None:
+    person = Person(server, another(server))
+    said = {name: str(value).replace("ISSUER", provider.issuer) if isinstance(value, str) else value
+            for name, value in METADATA[lie].items()}  # fmt: skip
+    provider.metadata = said
+    await person.open("/upstream/hub")
+    assert "didn’t sign you in" in person.text
+    provider.metadata = {}
+    server.runtime.documents.clear()
+    assert (await person.http.get("/upstream/hub")).status_code == 303, "the honest variant"
+
+
+async def test_ss_02_an_issuer_inside_the_network_is_not_asked(tmp_path: Path, provider: Provider) -> None:
+    hub = Upstream(name="hub", title="The Hub", client_id="us", issuer=provider.issuer)
+    async with open_server(tmp_path, upstream=(hub,)) as server:
+        person = Person(server, another(server))
+        await person.open("/upstream/hub")
+        assert "didn’t sign you in" in person.text
+    assert provider.asked == []

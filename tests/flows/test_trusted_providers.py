@@ -1,0 +1,159 @@
+"""ID-JAG: a provider that an enterprise trusts speaks for its people; and what it must not say."""
+
+import os
+from typing import Any
+
+import pytest
+from tests.fixtures.servers import Server, together
+from tests.fixtures.trusted_issuers import (
+    GRANT,
+    KEY,
+    MCP,
+    OTHER,
+    PROVIDER,
+    ada,
+    look,
+    people,
+    present,
+    refusal,
+    register,
+    server,
+)
+
+from watchword.flows.client_registry import Registered
+from watchword.jose import jwt
+from watchword.jose.jwk import Key
+from watchword.store.database import Transaction
+
+__all__ = ["server"]
+
+
+async def agent(server: Server, **given: Any) -> Registered:
+    """Register an MCP client."""
+    return await register(
+        server, **{"name": "agent", "scope": "read write admin", "resources": [MCP]} | given
+    )
+
+
+def speaks_of(
+    server: Server, client: Registered, *, key: Key = KEY, typ: str = "oauth-id-jag+jwt", **changes: Any
+) -> str:
+    """Return an identity assertion of the enterprise's provider."""
+    now = int(server.clock())
+    claims: dict[str, object] = {
+        "iss": PROVIDER,
+        "sub": "u1",
+        "aud": server.settings.issuer,
+        "client_id": client.client.client_id,
+        "jti": os.urandom(8).hex(),
+        "iat": now,
+        "exp": now + 300,
+        "scope": "read write",
+        "resource": MCP,
+        "email": "Ada@acme.example",
+    }
+    kept = {name: value for name, value in (claims | changes).items() if value is not None}
+    return jwt.encode(key, kept, typ=typ)
+
+
+async def test_an_enterprises_provider_speaks_for_its_people(server: Server) -> None:
+    client, user_id = await agent(server), await ada(server)
+    await people(server)
+    metadata = (await server.http.get("/.well-known/oauth-authorization-server")).json()
+    profile = "urn:ietf:params:oauth:grant-profile:id-jag"
+    assert profile in metadata["authorization_grant_profiles_supported"]
+    document = (await present(server, client, speaks_of(server, client), scope="read")).json()
+    claims = await look(server, client, document["access_token"])
+    assert (claims["sub"], claims["aud"], claims["scope"]) == (user_id, MCP, "read")
+    moved = speaks_of(server, client, email="changed@acme.example")
+    again = (await present(server, client, moved)).json()
+    assert (await look(server, client, again["access_token"]))["sub"] == user_id, (
+        "known by subject from now on"
+    )
+    stolen = speaks_of(server, client, sub="u2")
+    assert refusal(await present(server, client, stolen)) == (400, "invalid_grant"), (
+        "an account that is u1 there is not u2"
+    )
+
+
+PERSON_WRONG: list[tuple[str, dict[str, Any]]] = [
+    ("of another key", {"key": OTHER}),
+    ("of an unknown provider", {"iss": "https://evil.example"}),
+    ("for another server", {"aud": "https://other.example"}),
+    ("for another client", {"client_id": "other"}),
+    ("for no client", {"client_id": None}),
+    ("expired", {"exp": 1_000}),
+    ("that lives for a year", {"exp": 2**40}),
+    ("without jti", {"jti": None}),
+    ("that is no identity assertion", {"typ": "JWT"}),
+    ("of an address elsewhere", {"email": "ada@evil.example"}),
+    ("of an address that only ends alike", {"email": "ada@evilacme.example"}),
+    ("of nobody here", {"email": "eve@acme.example"}),
+    ("without address", {"email": None}),
+]
+
+
+@pytest.mark.parametrize("number", range(len(PERSON_WRONG)), ids=[name for name, _ in PERSON_WRONG])
+async def test_an_identity_assertion_is_refused(server: Server, number: int) -> None:
+    honest, client = await agent(server), await agent(server)
+    await ada(server)
+    await people(server, clients=[honest.client.client_id], name="honest", scope="read")
+    await people(server, clients=[client.client.client_id])
+    elsewhere = speaks_of(server, client, **PERSON_WRONG[number][1])
+    assert refusal(await present(server, client, elsewhere)) == (400, "invalid_grant")
+    assert (await present(server, honest, speaks_of(server, honest))).status_code == 200
+
+
+async def test_tk_15_a_disabled_or_unproven_account_gets_nothing(server: Server) -> None:
+    client = await agent(server)
+    await people(server)
+    await ada(server, verified=False)
+    assert refusal(await present(server, client, speaks_of(server, client))) == (400, "invalid_grant")
+
+    async def change(tx: Transaction, column: str) -> None:
+        await tx.run(f"UPDATE users SET {column} = 1")
+
+    await server.runtime.database.write(change, "email_verified_at")
+    token = (await present(server, client, speaks_of(server, client))).json()["access_token"]
+    await server.runtime.database.write(change, "disabled_at")
+    assert await look(server, client, token) == {"active": False}
+    assert refusal(await present(server, client, speaks_of(server, client))) == (400, "invalid_grant")
+
+
+async def test_an_identity_assertion_works_once(server: Server) -> None:
+    client = await agent(server)
+    await ada(server)
+    await people(server)
+    assertion = speaks_of(server, client)
+    answers = await together(*(present(server, client, assertion) for _ in range(6)))
+    assert sorted(answer.status_code for answer in answers) == [200] + [400] * 5
+
+
+async def test_it_gives_neither_more_scope_nor_another_resource(server: Server) -> None:
+    client = await agent(server)
+    await ada(server)
+    await people(server)
+    wide = await present(server, client, speaks_of(server, client, scope="read admin"))
+    assert wide.json()["scope"] == "read"
+    elsewhere = speaks_of(server, client, resource="https://other.example")
+    assert refusal(await present(server, client, elsewhere)) == (400, "invalid_target")
+    more = await present(server, client, speaks_of(server, client, scope="read"), scope="read write")
+    assert refusal(more) == (400, "invalid_scope")
+
+
+async def test_people_who_have_no_account_here_get_a_subject_of_their_own(server: Server) -> None:
+    client = await agent(server)
+    await people(server, email_domains=[], subject="acme:{sub}")
+    token = (await present(server, client, speaks_of(server, client))).json()["access_token"]
+    assert (await look(server, client, token))["sub"] == "acme:u1"
+
+
+async def test_a_public_client_cannot_present_an_identity_assertion(server: Server) -> None:
+    client = await agent(server, token_endpoint_auth_method="none")
+    await ada(server)
+    await people(server)
+    form = {"client_id": client.client.client_id, "grant_type": GRANT}
+    form |= {"assertion": speaks_of(server, client)}
+    assert refusal(await server.http.post("/token", data=form)) == (400, "unauthorized_client")
+    confidential = await agent(server)
+    assert (await present(server, confidential, speaks_of(server, confidential))).status_code == 200

@@ -1,0 +1,197 @@
+"""Zero-knowledge identities under attack: replayed, relayed, revoked, expired, guessed, of a stranger."""
+
+import json
+import os
+from functools import partial
+from typing import Any
+
+import pytest
+from tests.fixtures.holders import (
+    ASSERTION,
+    GRANT,
+    Holder,
+    dpop,
+    make_holder,
+    make_user,
+    new_secret,
+    public_client,
+    refused,
+    token,
+)
+from tests.fixtures.servers import Server, together
+from tests.flows.conftest import Stored
+
+from watchword.flows import identities
+from watchword.jose import jwk
+from watchword.oauth.errors import OAuthError
+from watchword.zero import identity, revocation
+from watchword.zero.proof import dpop_channel
+from watchword.zero.records import Challenge, Proof, to_json
+
+
+async def test_attack_replay(server: Server) -> None:
+    holder = await make_holder(server)
+    proof = holder.answer(await holder.challenge("sign-in"))
+    assert not await refused(holder, proof)
+    assert await refused(holder, proof)
+
+
+async def test_attack_of_twenty_at_once_with_one_proof_wins_once(server: Server) -> None:
+    holder = await make_holder(server)
+    proof = holder.answer(await holder.challenge("sign-in"))
+    answers = await together(*(holder.sign_in(proof) for _ in range(20)))
+    assert sorted(answer.status_code for answer in answers) == [200] + [400] * 19
+
+
+async def test_attack_relay_to_another_channel(server: Server) -> None:
+    holder, client_id, key = await make_holder(server), await public_client(server), jwk.generate("ES256")
+    assert (await token(holder, client_id, key)).status_code == 200
+    thief = jwk.generate("ES256")
+    relayed = await token(holder, client_id, thief, channel_key=key)
+    assert (relayed.status_code, relayed.json()["error"]) == (400, "invalid_grant")
+
+
+async def test_lg_06_guessing_at_the_token_endpoint_is_throttled(server: Server) -> None:
+    holder, client_id, key = await make_holder(server), await public_client(server), jwk.generate("ES256")
+    form = {"grant_type": GRANT, "client_id": client_id, "proof": "{}"}
+    errors = [
+        (await server.http.post("/token", data=form, headers=dpop(server, key))).json()["error"]
+        for _ in range(125)
+    ]
+    assert set(errors[:100]) == {"invalid_grant"}
+    assert errors[-1] == "too_many_requests"
+    assert (await token(holder, client_id, key)).status_code == 200, "who can prove it is never shut out"
+
+
+@pytest.mark.parametrize("path", ["/token", "/introspect", "/revoke", "/par"])
+async def test_attack_relaying_a_clients_proof_with_its_key_named_but_not_held(
+    server: Server, path: str
+) -> None:
+    registered = await server.client(token_endpoint_auth_method="zero_proof", scope="introspect orders:read")
+    client_id, key, thief = registered.client.client_id, jwk.generate("ES256"), jwk.generate("ES256")
+    holder = await make_holder(server, ("client", client_id))
+    form = {
+        "grant_type": "client_credentials",
+        "token": "anything",
+        "client_id": client_id,
+        "client_assertion_type": ASSERTION,
+    }
+    honest, forged = dpop(server, key, path)["dpop"], dpop(server, thief, path)["dpop"]
+    # The header names the holder's key; signature and claims are the thief's.
+    relayed = honest.split(".")[0] + "." + ".".join(forged.split(".")[1:])
+    other = dpop(server, key, "/elsewhere")["dpop"]
+    for header, accepted in ((relayed, False), (other, False), (honest, True)):
+        proof = holder.answer(await holder.challenge("client"), dpop_channel(key.thumbprint))
+        body = form | {"client_assertion": json.dumps(to_json(proof))}
+        answer = await server.http.post(path, data=body, headers={"dpop": header})
+        failed = answer.json().get("error") if answer.content else None
+        assert (failed in ("invalid_client", "invalid_dpop_proof")) is not accepted, answer.text
+
+
+async def test_lg_06_failed_sign_ins_are_throttled_and_honest_ones_never(server: Server) -> None:
+    holder = await make_holder(server)
+    wrong = holder.answer(identities.make_challenge(server.runtime, "token"))
+    statuses = [(await holder.sign_in(wrong)).status_code for _ in range(125)]
+    assert (statuses[0], statuses[-1]) == (400, 429)
+    assert not await refused(holder, holder.answer(await holder.challenge("sign-in")))
+
+
+@pytest.mark.parametrize("change", ["purpose", "verifier", "challenge", "time", "expired", "tampered"])
+async def test_attack_with_what_the_proof_is_bound_to(server: Server, change: str) -> None:
+    holder = await make_holder(server)
+    assert not await refused(holder, holder.answer(await holder.challenge("sign-in")))
+    asked = await holder.challenge("token" if change == "purpose" else "sign-in")
+    fields: dict[str, Any] = {name: getattr(asked, name) for name in Challenge.__struct_fields__}
+    if change == "purpose":
+        fields["purpose"] = "sign-in"
+    elif change == "verifier":
+        fields["verifier"] = "https://evil.example"
+    elif change == "challenge":
+        fields["challenge"] = os.urandom(56)
+    elif change == "time":
+        fields["expires"] = asked.expires + 3600
+    proof = holder.answer(Challenge(**fields))
+    if change == "tampered":
+        values = {name: getattr(proof, name) for name in Proof.__struct_fields__}
+        proof = Proof(**values | {"response": bytes([values["response"][0] ^ 1]) + values["response"][1:]})
+    if change in ("time", "expired"):
+        server.clock.advance(126)
+    assert await refused(holder, proof)
+
+
+async def test_attack_with_a_revoked_identity(server: Server) -> None:
+    holder = await make_holder(server)
+    assert not await refused(holder, holder.answer(await holder.challenge("sign-in")))
+    statement = revocation.revoke(holder.secret, int(server.clock()), "compromised", os.urandom(32))
+    assert (await server.http.post("/zero/revoke", json=to_json(statement))).status_code == 204
+    assert await refused(holder, holder.answer(await holder.challenge("sign-in")))
+
+
+async def test_attack_with_an_expired_identity(server: Server) -> None:
+    holder = await make_holder(server)
+    assert not await refused(holder, holder.answer(await holder.challenge("sign-in")))
+    server.clock.advance(86_400 + 10)
+    assert await refused(holder, holder.answer(await holder.challenge("sign-in")))
+
+
+async def test_attack_with_the_identity_of_a_stranger(server: Server) -> None:
+    holder = await make_holder(server)
+    secret, document = new_secret(server)
+    stranger = Holder(server, secret, document, "")
+    assert not await refused(holder, holder.answer(await holder.challenge("sign-in")))
+    assert await refused(stranger, stranger.answer(await stranger.challenge("sign-in")))
+
+
+async def test_attack_registering_the_identity_of_another(server: Server) -> None:
+    victim = await make_holder(server)
+    thief = await make_user(server, "mallory")
+    purpose = identities.register_purpose(thief.id)
+    stolen = victim.answer(
+        identities.make_challenge(server.runtime, identities.register_purpose(victim.owner_id))
+    )
+    mine = identities.make_challenge(server.runtime, identities.register_purpose(victim.owner_id))
+    secret, document = new_secret(server)
+    proof = Holder(server, secret, document, "").answer(mine)
+    register = partial(
+        identities.register, server.runtime, document, owner=("user", victim.owner_id), name="x", actor="test"
+    )
+    await register(given=proof)
+    with pytest.raises(OAuthError, match="conflict"):
+        await register(given=proof)
+    for given in (stolen, None):
+        with pytest.raises(Exception, match=r"challenge|registered"):
+            await identities.register(
+                server.runtime, victim.document, owner=("user", thief.id), name="x", actor="test", given=given
+            )
+    assert purpose != identities.register_purpose(victim.owner_id)
+
+
+async def test_attack_from_a_page_of_another_site(server: Server) -> None:
+    holder = await make_holder(server)
+    proof = holder.answer(await holder.challenge("sign-in"))
+    headers = {"origin": "https://evil.example", "sec-fetch-site": "cross-site"}
+    forged = await server.http.post("/zero/sign-in", json=to_json(proof), headers=headers)
+    assert forged.status_code == 400
+    assert "set-cookie" not in forged.headers
+    assert not await refused(holder, proof)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"", b"[]", b"{}", b"null", b'{"type":"proof"}', b"[" * 50_000, b'{"a":"\\ud800"}', b"\xff\xfe"],
+    ids=repr,
+)
+@pytest.mark.parametrize("path", ["/zero/challenge", "/zero/sign-in", "/zero/renew", "/zero/revoke"])
+async def test_attack_with_what_is_no_document(server: Server, path: str, body: bytes) -> None:
+    headers = {"content-type": "application/json"}
+    answer = await server.http.post(path, content=body, headers=headers)
+    assert 400 <= answer.status_code < 500
+
+
+async def test_a_leaked_database_lets_nobody_sign_in(server: Server, stored: Stored) -> None:
+    holder = await make_holder(server)
+    assert not await refused(holder, holder.answer(await holder.challenge("sign-in")))
+    kept = stored()
+    assert identity.identity_id(holder.document.public).encode() in kept
+    assert holder.secret.seed not in kept
+    assert holder.secret.seed.hex().encode() not in kept

@@ -1,0 +1,87 @@
+"""How a PostgreSQL node learns what the others changed, by announcements and without them."""
+
+import time
+from collections.abc import Collection
+
+import asyncpg  # type: ignore[import-untyped]  # the driver ships no types
+import pytest
+from tests.fixtures.postgres import Store
+from tests.store.backends import backends, cluster_of, name_of, node, until
+from tests.store.made import NOW, access_token, digest
+
+from watchword.store import changes, keys, tokens
+from watchword.store.database import Database
+
+__all__ = ["node"]
+
+
+pytestmark = pytest.mark.postgres
+
+
+async def test_a_node_that_hears_nothing_is_late_by_less_than_a_second(postgres_store: Store) -> None:
+    deaf = await postgres_store.node()
+    cluster = cluster_of(postgres_store)
+    other = await postgres_store.node()
+    cluster.sql(f"REVOKE CONNECT ON DATABASE {name_of(postgres_store)} FROM PUBLIC")
+    before, begun = deaf.version(), time.monotonic()
+    outside = await asyncpg.connect(postgres_store.address)
+    await outside.execute("UPDATE facts SET value = 'changed without an announcement'")
+    await until(lambda: deaf.version() != before)
+    assert time.monotonic() - begun < 1
+    assert other.version() >= 0
+    await outside.close()
+
+
+async def test_a_node_learns_of_a_change_from_its_announcement(
+    postgres_store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(changes, "MAX_AGE", 3600.0)
+    writer, reader = [await postgres_store.node() for _ in range(2)]
+    await until(lambda: both_listen(postgres_store))
+    for n in range(3):
+        before = reader.version()
+        await writer.write(keys.set_fact, "turn", str(n))
+        await moves(reader, before)
+    before = writer.version()
+    await writer.write(tokens.use_identifier, digest("p"), NOW)
+    await tokens.insert_access_token(writer, digest("t"), access_token())
+    assert writer.version() == before  # nobody remembers anything of these
+
+
+async def moves(node: Database, before: int) -> None:
+    await until(lambda: node.version() != before)
+
+
+async def listening(store: Store) -> set[int]:
+    rows = await backends(store, "(query ILIKE 'LISTEN%' OR query LIKE '%pg_notify%')")
+    return {row["pid"] for row in rows}
+
+
+async def both_listen(store: Store, but_not: Collection[int] = ()) -> bool:
+    return len(await listening(store) - set(but_not)) == 2
+
+
+async def test_a_node_hears_again_after_its_listening_connection_was_cut(postgres_store: Store) -> None:
+    nodes = [await postgres_store.node() for _ in range(2)]
+    connection = await asyncpg.connect(postgres_store.address)
+    await until(lambda: both_listen(postgres_store))
+    cut = await listening(postgres_store)
+    for pid in cut:
+        await connection.execute("SELECT pg_terminate_backend($1)", pid)
+    await until(lambda: both_listen(postgres_store, but_not=cut))
+    heard: list[str] = []
+    await connection.add_listener("watchword_changes", lambda *event: heard.append(event[3]))
+    await nodes[0].write(keys.set_fact, "a", "b")
+    await until(lambda: heard)
+    await connection.close()
+
+
+async def test_what_a_command_wrote_is_announced_before_it_ends(postgres_store: Store) -> None:
+    listener = await asyncpg.connect(postgres_store.address)
+    heard: list[str] = []
+    await listener.add_listener("watchword_changes", lambda *event: heard.append(event[3]))
+    database = await postgres_store.node()
+    await database.write(keys.set_fact, "a", "b")
+    await postgres_store.close()
+    await until(lambda: heard)
+    await listener.close()

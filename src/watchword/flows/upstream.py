@@ -260,7 +260,9 @@ def ticket(runtime: Runtime, session_id: str, name: str) -> str:
 def check_ticket(runtime: Runtime, session_id: str, name: str, sent: str) -> None:
     """Refuse to begin linking what no account page of this session asked for; raise `access_denied`."""
     if not hmac.compare_digest(ticket(runtime, session_id, name).encode(), sent.encode("utf-8", "replace")):
-        raise OAuthError("access_denied", "This was not asked for on the account page: open it again.")
+        raise OAuthError(
+            "access_denied", "This was not asked for on the account page: open it again.", field="csrf"
+        )
 
 
 async def linked(runtime: Runtime, user: User) -> list[tuple[Upstream, UpstreamAccount | None]]:

@@ -2,12 +2,13 @@
 
 from collections.abc import Mapping
 
-from watchword.credentials.names import NameRefused, display
+from watchword.credentials.names import MAX_DISPLAY, NameRefused, display
 from watchword.flows import account_changes, factors, sessions, upstream
 from watchword.flows.throttle import Throttled
 from watchword.http import Form, Request, Response, redirect
 from watchword.oauth.errors import OAuthError
 from watchword.pages import browser, returning, second_factor, step_up, visit
+from watchword.pages.render import Problem
 from watchword.store import user_changes, users
 from watchword.store.factors import Enrolled, enrolled
 from watchword.store.sessions import Session
@@ -27,10 +28,11 @@ NOTICES = frozenset(
     {
         "profile_saved", "email_verified", "password_changed", "passkey_added", "passkey_renamed", "passkey_removed",
         "totp_added", "totp_removed", "email_code_on", "email_code_off", "session_ended", "others_ended",
-        "application_revoked", "token_revoked", "upstream_linked", "upstream_unlinked",
+        "application_revoked", "token_revoked", "token_once", "codes_once", "upstream_linked", "upstream_unlinked",
     }
 )  # fmt: skip
 Person = tuple[Session, User]
+NAME_INVALID = Problem("name_invalid", {"maximum": MAX_DISPLAY})
 
 
 async def require(request: Request) -> Person | Response:
@@ -116,8 +118,13 @@ async def changed(request: Request, person: Person, form: Form) -> tuple[tuple[b
     """Return the headers after a change of credentials: a new cookie (SE-01); elsewhere everything ends if that is wished (LG-16)."""
     if form.get("end_others") == "yes":
         await end_elsewhere(request, person)
-    cookie = await sessions.renew(request.runtime, person[0])
-    return (visit.session_cookie(request, person[0], cookie),) if cookie is not None else ()
+    return await renewed(request, person[0])
+
+
+async def renewed(request: Request, session: Session) -> tuple[tuple[bytes, bytes], ...]:
+    """Return the header of a session's new cookie: a copy of the old one is dead (SE-02)."""
+    cookie = await sessions.renew(request.runtime, session)
+    return (visit.session_cookie(request, session, cookie),) if cookie is not None else ()
 
 
 async def end_elsewhere(request: Request, person: Person) -> None:
@@ -134,7 +141,9 @@ async def overview(request: Request) -> Response:
     return found if isinstance(found, Response) else await show_overview(request, found)
 
 
-async def show_overview(request: Request, person: Person, errors: dict[str, str] | None = None) -> Response:
+async def show_overview(
+    request: Request, person: Person, errors: dict[str, object] | None = None
+) -> Response:
     """Answer the profile, with what was wrong about a change to it."""
     runtime, user = request.runtime, person[1]
     have = await runtime.database.read(enrolled, user.id)
@@ -198,7 +207,7 @@ async def save_profile(request: Request) -> Response:
     try:
         name = display(typed) if typed else None
     except NameRefused:
-        return await show_overview(request, found, {"name": "invalid"})
+        return await show_overview(request, found, {"name": NAME_INVALID})
     user = found[1]
     await request.runtime.database.write(
         users.set_display_name, user.id, name, actor=user.id, now=request.runtime.now()

@@ -10,7 +10,7 @@ from watchword.flows.factors import FactorRefused
 from watchword.flows.throttle import Throttled
 from watchword.http import Form, Request, Response
 from watchword.oauth.errors import OAuthError
-from watchword.pages import account, browser, passwords, second_factor, step_up, visit
+from watchword.pages import account, browser, once, passwords, second_factor, step_up, visit
 from watchword.pages.account import Person
 from watchword.pages.qr import qr_image
 from watchword.store import factors as store
@@ -73,10 +73,8 @@ async def change_password(request: Request) -> Response:
         return await _password(request, found, {"form": second_factor.throttled(refused)}, 429)
     except OAuthError as error:
         return await _password(request, found, {"new_password": passwords.problem(error)}, 400)
-    # A new cookie at a change of credentials: a copy of the old one is dead (SE-02).
-    return await step_up.raise_session(
-        request, session, Method.PASSWORD, "/account/password?notice=password_changed"
-    )
+    # The present password is no proof of a second factor, so the session is worth no more by it (MF-06).
+    return account.done(request, "password", "password_changed", await account.renewed(request, session))
 
 
 async def show_passkeys(request: Request) -> Response:
@@ -85,7 +83,7 @@ async def show_passkeys(request: Request) -> Response:
     return found if isinstance(found, Response) else await _passkeys(request, found)
 
 
-async def _passkeys(request: Request, person: Person, errors: dict[str, str] | None = None) -> Response:
+async def _passkeys(request: Request, person: Person, errors: dict[str, object] | None = None) -> Response:
     runtime, user = request.runtime, person[1]
     value = browser.browser_of(request) or ""
     asked = await passkeys.creation_options(runtime, value, user)
@@ -123,10 +121,12 @@ async def change_passkeys(request: Request) -> Response:
         return await _add_passkey(request, found, form)
     runtime, user = request.runtime, found[1]
     passkey_id = form.get("passkey") or ""
+    if what not in ("rename", "remove"):
+        return account.done(request, "passkeys", "")
     if what == "rename":
         name = _name(form)
         if name is None:
-            return await _passkeys(request, found, {"form": "invalid"})
+            return await _passkeys(request, found, {"form": account.NAME_INVALID})
         await runtime.database.write(passkey_store.rename_passkey, passkey_id, user.id, name)
         return account.done(request, "passkeys", "passkey_renamed")
     return await _remove_passkey(request, found, form, passkey_id)
@@ -151,7 +151,7 @@ def _name(form: Form) -> str | None:
 async def _add_passkey(request: Request, person: Person, form: Form) -> Response:
     name = _name(form)
     if name is None:
-        return await _passkeys(request, person, {"name": "invalid"})
+        return await _passkeys(request, person, {"name": account.NAME_INVALID})
     try:
         await passkeys.register(
             request.runtime,
@@ -191,6 +191,7 @@ async def show_factors(request: Request) -> Response:
         else None,
         "passkeys": have.passkeys,
         "required": factors.is_required(settings, user),
+        "hidden": once.field(),
     }
     return account.page(request, found, "second_factors", context)
 
@@ -205,6 +206,8 @@ async def change_factors(request: Request) -> Response:
     runtime, user = request.runtime, found[1]
     now, what = runtime.now(), form.get("do") or ""
     if what == "new_recovery_codes":
+        if not await once.is_first(request, found[0], form):
+            return account.done(request, "second_factors", "codes_once")
         codes = await factors.make_recovery_codes(runtime, user)
         await _tell(request, found, "recovery_codes_made")
         return account.page(

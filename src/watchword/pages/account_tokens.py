@@ -4,13 +4,15 @@ from watchword.flows import api_tokens, personal_tokens
 from watchword.flows.api_tokens import Issued
 from watchword.http import Form, Request, Response
 from watchword.oauth.errors import OAuthError
-from watchword.pages import account, browser, scopes
+from watchword.pages import account, browser, once, scopes
 from watchword.pages.account import Person
+from watchword.pages.render import Problem
 from watchword.store.api_tokens import ApiToken, SecretUse
 
 DAYS = (7, 30, 90, 180, 365)
 OVERLAPS = (86_400, 3_600, 604_800, 0)
 MAX_NAME = 80
+NAME_INVALID = Problem("name_invalid", {"maximum": MAX_NAME})
 
 
 async def show(request: Request) -> Response:
@@ -26,6 +28,7 @@ async def show(request: Request) -> Response:
         "new_url": f"{root}/new",
         "tokens": [_view(request, token, uses) for token, uses in listed],
         "overlaps": list(OVERLAPS),
+        "hidden": once.field(),
     }
     return account.page(request, found, "tokens", context)
 
@@ -67,6 +70,8 @@ async def change(request: Request) -> Response:
     runtime, user = request.runtime, found[1]
     token = await personal_tokens.find_own(runtime, user, form.get("token") or "")
     if form.get("do") == "rotate":
+        if not await once.is_first(request, found[0], form, token.id):
+            return account.done(request, "tokens", "token_once")
         chosen = form.get("overlap") or ""
         overlap = int(chosen) if chosen in {str(one) for one in OVERLAPS} else OVERLAPS[0]
         issued = await personal_tokens.rotate(runtime, user, token, overlap=overlap)
@@ -97,7 +102,7 @@ async def show_new(request: Request) -> Response:
 
 
 async def _new(
-    request: Request, person: Person, form: Form | None = None, errors: dict[str, str] | None = None
+    request: Request, person: Person, form: Form | None = None, errors: dict[str, object] | None = None
 ) -> Response:
     runtime = request.runtime
     settings = runtime.settings
@@ -116,6 +121,7 @@ async def _new(
             "days": _days(form) if form else usual,
         },
         "errors": errors or {},
+        "hidden": once.field(),
     }
     return account.page(
         request, person, "tokens", context, template="token_new", status=400 if errors else 200
@@ -141,12 +147,14 @@ async def create(request: Request) -> Response:
         return await _new(request, found, form, {"resource": "invalid"})
     name = (form.get("name") or "").strip()
     if not 0 < len(name) <= MAX_NAME:
-        return await _new(request, found, form, {"name": "invalid" if name else "required"})
+        return await _new(request, found, form, {"name": NAME_INVALID if name else "required"})
+    if not await once.is_first(request, found[0], form):
+        return account.done(request, "tokens", "token_once")
     try:
         issued = await personal_tokens.create(
             request.runtime, found[1], name=name, scopes=chosen, resource=resource, days=_days(form)
         )
     except OAuthError as error:
         field = error.field if error.field in ("name", "scope") else "form"
-        return await _new(request, found, form, {field: "invalid"})
+        return await _new(request, found, form, {field: NAME_INVALID if field == "name" else "invalid"})
     return _secret(request, found, issued, "created", None)

@@ -14,8 +14,9 @@ from urllib.parse import quote, urlencode, urlsplit
 from watchword.flows.throttle import Source
 from watchword.http import HTML_TYPE, NO_STORE, Request, Response, redirect
 from watchword.oauth.errors import OAuthError
-from watchword.pages import assets, languages, render, security
+from watchword.pages import assets, languages, render, security, user_agents
 from watchword.pages.branding import branding_of
+from watchword.pages.user_agents import Device
 from watchword.settings import Settings, is_loopback
 
 BROWSER_COOKIE, LANGUAGE_COOKIE = "ww-browser", "ww-language"
@@ -86,7 +87,9 @@ def check_csrf(request: Request, sent: str | None, about: str = "") -> None:
         csrf_value(request, browser, about).encode(), (sent or "").encode()
     )
     if not own:
-        raise OAuthError("access_denied", "This form was not made for this browser: open the page again.")
+        raise OAuthError(
+            "access_denied", "This form was not made for this browser: open the page again.", field="csrf"
+        )
 
 
 def check_same_site(request: Request) -> None:
@@ -96,7 +99,7 @@ def check_same_site(request: Request) -> None:
         None,
         own_origin(request.runtime.settings),
     ):
-        raise OAuthError("access_denied", "This request was not made by a page of this server.")
+        raise OAuthError("access_denied", "This request was not made by a page of this server.", field="csrf")
 
 
 def own_origin(settings: Settings) -> str:
@@ -126,6 +129,12 @@ def locale_of(request: Request, ui_locales: str | None = None) -> str:
     if chosen is not None and chosen in known:
         return chosen
     return languages.choose(known, ui_locales, request.header(b"accept-language"))
+
+
+def device_of(request: Request, user_agent: str) -> Device:
+    """Return how a browser is called in the language of the page."""
+    texts = render.locales(branding_of(request.runtime.settings))[locale_of(request)].texts
+    return user_agents.describe(user_agent, texts["user_agent.on"], texts["user_agent.unknown"])
 
 
 def _chosen(request: Request) -> str | None:

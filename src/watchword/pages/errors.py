@@ -17,7 +17,7 @@ def page(request: Request, error: OAuthError, reference: str) -> Response:
     """Answer a refusal as a page, with what support finds it by; in development it says what to change."""
     issuer = request.runtime.settings.issuer
     context = {
-        "problem_name": PROBLEMS.get(error.code, "general"),
+        "problem_name": _problem(error),
         "reference": reference,
         "links": {"home": f"{issuer}/sign-in"},
         "developer": developer.explain_shortly(request, error),
@@ -26,9 +26,24 @@ def page(request: Request, error: OAuthError, reference: str) -> Response:
     return browser.page(request, "error", context, status=error.rule.status, headers=headers)
 
 
+def _problem(error: OAuthError) -> str:
+    if error.field == "csrf":  # nobody is kept out: the form alone is not this browser's
+        return "form"
+    if (
+        error.code == "invalid_request" and error.field is None
+    ):  # what could not be decoded, or is there twice
+        return "unreadable"
+    return PROBLEMS.get(error.code, "general")
+
+
 def expired(request: Request) -> Response:
-    """Say that a link or a step has run out or was used."""
+    """Say that a link has run out or was used."""
     return _not_here(request, "already_used", "link")
+
+
+def too_old(request: Request) -> Response:
+    """Say that a step that a person was in the middle of has run out."""
+    return _not_here(request, "expired", "step")
 
 
 def no_passwords(request: Request) -> Response:

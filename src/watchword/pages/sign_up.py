@@ -9,7 +9,7 @@ from watchword.flows.sign_up import Invitation
 from watchword.flows.throttle import Throttled
 from watchword.http import Form, Request, Response, redirect
 from watchword.oauth.errors import OAuthError
-from watchword.pages import browser, enrolment, errors, passwords, second_factor, sign_in, visit
+from watchword.pages import account, browser, enrolment, errors, passwords, second_factor, sign_in, visit
 from watchword.store import users
 
 
@@ -68,7 +68,7 @@ async def _account(
     issuer = request.runtime.settings.issuer
     context = {
         "action": f"{issuer}/sign-up",
-        "invitation": {"email": invitation.email},
+        "invitation": {"email": invitation.email, "invited": invitation.invited},
         "asks": ["name"] if ways.taken(request.runtime) else [],
         "password_minimum": accounts.MIN_PASSWORD,
         "links": {"sign_in": f"{issuer}/sign-in"},
@@ -113,7 +113,7 @@ async def _accept(request: Request, form: Form, link: str) -> Response:
     try:
         name = display(typed) if typed else None
     except NameRefused:
-        return await _account(request, link, invitation, form, {"name": "invalid"})
+        return await _account(request, link, invitation, form, {"name": account.NAME_INVALID})
     newcomer = enrolment.newcomer(request, link, invitation.email)
     try:
         password, passkey = enrolment.chosen(request, form, newcomer, link)

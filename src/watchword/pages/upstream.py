@@ -8,7 +8,7 @@ import msgspec
 from watchword.credentials.methods import Method
 from watchword.credentials.passkey import PasskeyRefused
 from watchword.credentials.upstream import Identity, UpstreamRefused
-from watchword.flows import mail, passkeys, sessions, sign_in, upstream, upstream_enrolment, ways_in
+from watchword.flows import mail, passkeys, sign_in, upstream, upstream_enrolment, ways_in
 from watchword.flows.sign_in import SignInRefused
 from watchword.flows.throttle import Throttled
 from watchword.http import Form, Request, Response, redirect
@@ -199,10 +199,7 @@ def _session_of(identity: Identity) -> UpstreamSession:
 
 async def _renewed(request: Request) -> tuple[tuple[bytes, bytes], ...]:
     session = await visit.current(request)
-    cookie = await sessions.renew(request.runtime, session) if session is not None else None
-    if session is None or cookie is None:
-        return ()
-    return (visit.session_cookie(request, session, cookie),)
+    return await account.renewed(request, session) if session is not None else ()
 
 
 async def _tell(request: Request, user: User, change: str) -> None:
@@ -234,7 +231,7 @@ async def _pending(request: Request) -> tuple[Pending, User] | None:
 async def show_link(request: Request) -> Response:
     """Ask for a proof of the account here, before the two are linked."""
     found = await _pending(request)
-    return errors.expired(request) if found is None else await _link_page(request, *found)
+    return errors.too_old(request) if found is None else await _link_page(request, *found)
 
 
 async def _link_page(
@@ -264,7 +261,7 @@ async def link(request: Request) -> Response:
     browser.check_csrf(request, form.get("csrf"))
     found = await _pending(request)
     if found is None:
-        return errors.expired(request)
+        return errors.too_old(request)
     pending, user = found
     runtime = request.runtime
     gone = browser.set_cookie(runtime.settings, LINK_COOKIE, "", 0)

@@ -31,15 +31,15 @@ class Device(msgspec.Struct, frozen=True):
     kind: str
 
 
-def describe(user_agent: str) -> Device:
-    """Return how a browser that calls itself so is shown to its owner."""
+def describe(user_agent: str, on: str = "{browser} on {system}", unknown: str = "Unknown program") -> Device:
+    """Return how a browser that calls itself so is shown to its owner; `on` and `unknown` are texts of a language."""
     browser = _first(_BROWSERS, user_agent)
     system = _first(_SYSTEMS, user_agent)
     kind = "phone" if system in ("iPhone", "iPad", "Android") else "computer"
     if browser is None:
         program = _PROGRAM.match(user_agent)
-        browser = program[1] if program else "Unknown program"
-    return Device(f"{browser} on {system}" if system else browser, kind)
+        browser = program[1] if program else unknown
+    return Device(on.format(browser=browser, system=system) if system else browser, kind)
 
 
 def _first(table: tuple[tuple[str, re.Pattern[str]], ...], text: str) -> str | None:

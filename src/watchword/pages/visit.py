@@ -17,7 +17,7 @@ from watchword.credentials.upstream import Identity
 from watchword.flows import authorization, factors, mail, places, sessions, upstream
 from watchword.flows.mail import Origin
 from watchword.http import Request, Response, redirect
-from watchword.pages import browser, errors, returning, user_agents
+from watchword.pages import browser, errors, returning
 from watchword.store import browsers, interactions, users
 from watchword.store import factors as factor_store
 from watchword.store.sessions import Session
@@ -61,7 +61,7 @@ def origin_of(request: Request) -> Origin:
     agent = request.header(b"user-agent") or ""
     locale = browser.locale_of(request)
     place = places.place_of(request.runtime, request.address, locale)
-    return Origin(request.address, user_agents.describe(agent).name, locale, place)
+    return Origin(request.address, browser.device_of(request, agent).name, locale, place)
 
 
 async def proceed(
@@ -148,7 +148,7 @@ async def complete(
     """
     runtime = request.runtime
     if link is not None and not await _link(request, user, link):
-        return errors.expired(request)
+        return errors.too_old(request)
     settings = runtime.settings
     acr, amr = proven or methods.assurance(used)
     old = await current(request)

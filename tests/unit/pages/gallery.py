@@ -150,11 +150,11 @@ DEVELOPER = {
 }
 VISITS = [
     {"id": "s1", "device": "Firefox on Linux", "kind": "computer", "place": "Gothenburg, Sweden", "address": "203.0.113.7",
-     "started_at": NOW - 2 * DAY, "last_used_at": NOW, "current": True, "remembered": True},
+     "started_at": NOW - 2 * DAY, "last_used_at": NOW, "current": True, "remembered": True, "lasting": True},
     {"id": "s2", "device": "Safari on iPhone", "kind": "phone", "place": "Malmö, Sweden", "address": "2001:db8::41",
-     "started_at": NOW - 9 * DAY, "last_used_at": NOW - DAY, "current": False, "remembered": True},
+     "started_at": NOW - 9 * DAY, "last_used_at": NOW - DAY, "current": False, "remembered": True, "lasting": True},
     {"id": "s3", "device": "Chrome on Windows", "kind": "computer", "place": None, "address": "198.51.100.23",
-     "started_at": NOW - 40 * DAY, "last_used_at": NOW - 31 * DAY, "current": False, "remembered": False},
+     "started_at": NOW - 40 * DAY, "last_used_at": NOW - 31 * DAY, "current": False, "remembered": False, "lasting": False},
 ]  # fmt: skip
 PASSKEYS = [
     {
@@ -229,12 +229,12 @@ PAGES: Mapping[str, Context] = {
                            errors={"new_password": "password_breached"}),
     "reset_password:either": form(identifier="mara", methods=["passkey", "password"], passkey_options=CREATION, password_minimum=15),
     "register": REGISTER,
-    "register:invited": {**REGISTER, "invitation": {"email": "mara@example.com"}, "providers": PROVIDERS,
+    "register:invited": {**REGISTER, "invitation": {"email": "mara@example.com", "invited": True}, "providers": PROVIDERS,
                          "errors": {"username": "username_taken", "new_password": Problem("password_short", {"minimum": 15})},
                          "values": {"username": "admın"}},
     "register:address": {**REGISTER, "asks": ["email"], "methods": [], "passkey_options": ""},
-    "register:passkey_only": {**REGISTER, "invitation": {"email": "mara@example.com"}, "asks": ["name"], "methods": ["passkey"]},
-    "register:providers_only": {**REGISTER, "invitation": {"email": "mara@example.com"}, "asks": [], "methods": [],
+    "register:passkey_only": {**REGISTER, "invitation": {"email": "mara@example.com", "invited": False}, "asks": ["name"], "methods": ["passkey"]},
+    "register:providers_only": {**REGISTER, "invitation": {"email": "mara@example.com", "invited": True}, "asks": [], "methods": [],
                                 "passkey_options": "", "providers": PROVIDERS},
     "verify_email": form(by="link", email="mara@example.com", resend_url=None),
     "verify_email:code": form(by="code", email="mara@example.com", resend_url="/again"),

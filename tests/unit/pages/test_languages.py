@@ -21,6 +21,7 @@ BY_NAME = (
     "problem.",
     "notice.",
     "advice.",
+    "user_agent.",
     "error_page.",
     "scope.",
     "consent.detail_",

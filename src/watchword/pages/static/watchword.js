@@ -101,12 +101,13 @@
     input.form.addEventListener("submit", () => show(false));
   };
 
-  // A form that was sent says so and is not sent twice; going back finds it as it was.
+  // A form that was sent says so and is not sent twice; going back, or waiting in vain, finds it as it was.
   const busy = (form) => {
     form.addEventListener("submit", (event) => {
       if (form.dataset.sent) { event.preventDefault(); return; }
       form.dataset.sent = "yes";
       event.submitter?.setAttribute("aria-busy", "true");
+      setTimeout(() => { delete form.dataset.sent; event.submitter?.removeAttribute("aria-busy"); }, 10_000);
     });
   };
   window.addEventListener("pageshow", () => {

@@ -1,0 +1,134 @@
+"""Forms of people's pages: sent again, kept too long, made by another browser, filled in with what cannot be used; and what they say then."""
+
+import html
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+from tests.fixtures.people import PASSWORD, Person, letters, link_in
+from tests.fixtures.postgres import Store
+from tests.fixtures.servers import Server, open_server
+from tests.flows.test_people import EMAIL, add_totp, another, make, user_of
+
+from watchword.flows import personal_tokens
+from watchword.settings import ScopeText
+from watchword.store import factors as factor_store
+
+FIREFOX = "Mozilla/5.0 (X11; Linux) Firefox/140.0"
+
+
+@pytest_asyncio.fixture
+async def server(store: Store, tmp_path: Path) -> AsyncIterator[Server]:
+    """The application in development, with open registration."""
+    async with open_server(
+        tmp_path,
+        database=store.address,
+        key_file=str(tmp_path / "key"),
+        mode="development",
+        sign_up="open",
+        scopes={"notes:read": ScopeText(sentence="Read your notes", personal=True)},
+    ) as opened:
+        yield opened
+
+
+@pytest_asyncio.fixture
+async def ada(server: Server) -> AsyncIterator[Person]:
+    """A person who is signed in."""
+    await make(server)
+    async with another(server) as browser:
+        person = Person(server, browser)
+        await person.sign_in()
+        yield person
+
+
+async def send_twice(person: Person, given: dict[str, str], *, having: str, index: int = 0) -> None:
+    """Send a form and then the same again, as a page that is loaded again does."""
+    fields = {**person.form(having=having, index=index), **given}
+    address = fields.pop("")
+    first = await person.http.post(address, data=fields)
+    assert first.status_code == 200, "the honest variant: it is shown"
+    again = await person.http.post(address, data=fields)
+    assert again.status_code == 303
+    await person.open(again.headers["location"])
+    assert "shown only once" in person.text
+
+
+async def test_a_token_page_that_is_loaded_again_makes_no_second_token(ada: Person) -> None:
+    await ada.open("/account/tokens/new")
+    given = {"name": "my script", "scope": "notes:read", "days": "30"}
+    await send_twice(ada, given, having="once")
+    assert len(await personal_tokens.own(ada.server.runtime, await user_of(ada.server))) == 1
+
+
+async def test_a_rotation_that_is_loaded_again_rotates_once_and_another_token_still(ada: Person) -> None:
+    for name in ("one", "two"):
+        await ada.open("/account/tokens/new")
+        await ada.send({"name": name, "scope": "notes:read", "days": "30"})
+    await ada.open("/account/tokens")
+    one, two = (ada.form(having="do", index=index) for index in (0, 2))
+    assert (one["do"], two["do"]) == ("rotate", "rotate")
+    assert (await ada.http.post(one.pop(""), data=one)).status_code == 200
+    assert (await ada.http.post("/account/tokens", data=one)).status_code == 303
+    assert (await ada.http.post(two.pop(""), data=two)).status_code == 200
+    listed = await personal_tokens.own(ada.server.runtime, await user_of(ada.server))
+    assert [len(uses) for _, uses in listed] == [2, 2]
+
+
+async def test_recovery_codes_that_are_loaded_again_stay_the_same(ada: Person) -> None:
+    await add_totp(ada)
+    await ada.open("/account/second_factors")
+    await send_twice(ada, {"do": "new_recovery_codes"}, having="once", index=-1)
+    mails = [text for _, text in await letters(ada.server) if "recovery codes were made" in text]
+    assert len(mails) == 1
+    have = await ada.server.runtime.database.read(factor_store.enrolled, (await user_of(ada.server)).id)
+    assert have.recovery_codes == 10
+
+
+@pytest.mark.parametrize("path", ["/sign-in", "/sign-up", "/recover"])
+async def test_a_form_of_another_browser_is_refused_with_what_to_do(server: Server, path: str) -> None:
+    async with another(server) as browser:
+        person = Person(server, browser)
+        await person.open(path)
+        browser.cookies.clear()
+        refused = await person.send({"identifier": "ada", "email": EMAIL, "password": PASSWORD})
+        assert refused.status_code == 400
+        assert "reload the page and fill it in again" in person.text
+        await person.open(path)
+        assert (await person.send({"identifier": "ada", "email": EMAIL})).status_code in (200, 401)
+
+
+@pytest.mark.parametrize("body", [b"identifier=a%00b", b"identifier=%ff%fe", b"csrf=1&csrf=2"])
+async def test_what_cannot_be_read_is_said_to_be_that(server: Server, body: bytes) -> None:
+    async with another(server) as browser:
+        answer = await browser.post(
+            "/sign-in", content=body, headers={"content-type": "application/x-www-form-urlencoded"}
+        )
+        assert answer.status_code == 400
+        assert "We couldn’t read that" in html.unescape(answer.text)
+
+
+async def test_who_registers_is_not_told_of_an_invitation(server: Server) -> None:
+    async with another(server) as browser:
+        person = Person(server, browser)
+        await person.open("/sign-up")
+        await person.send({"email": "grace@example.com"})
+        link = next(link_in(text) for to, text in await letters(server) if to == "grace@example.com")
+        await person.open(link)
+        assert "Create your account" in person.text
+        assert "invited" not in person.text
+        assert "grace@example.com" in person.text
+        refused = await person.send({"name": "Grace\u202e", "new_password": PASSWORD})
+        assert refused.status_code == 400
+        assert "letters, digits and signs that can be seen" in person.text
+        server.clock.advance(1801)
+        gone = await person.open(link)
+        assert gone.status_code == 404
+        assert "its time has run out" in person.text
+
+
+async def test_a_device_is_named_in_the_language_of_the_page(ada: Person) -> None:
+    await ada.open("/account/sessions?lang=de")
+    assert "Firefox auf Linux" in ada.text
+    await ada.open("/account/sessions?lang=en")
+    assert "Firefox on Linux" in ada.text

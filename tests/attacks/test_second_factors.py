@@ -15,6 +15,7 @@ from tests.fixtures.accounts import (
     change_password,
     code_of,
     make,
+    options_in,
     session_of,
     sign_out,
     user_of,
@@ -235,6 +236,46 @@ async def test_mf_06_a_session_by_password_alone_changes_nothing_of_who_has_a_se
     ada.server.clock.advance(31)
     await person.send({"code": code_of(ada.server, key)}, having="method")
     assert person.path == path, "the honest variant: a code, and back to the place"
+
+
+async def test_mf_06_the_present_password_is_no_fresh_second_factor(ada: Person) -> None:
+    server = ada.server
+    key = await add_totp(ada)
+    server.clock.advance(31)
+    await sign_out(ada)
+    await ada.sign_in()
+    await ada.send({"code": code_of(server, key)}, having="method")
+    proved = await session_of(server)
+    server.clock.advance(3600)
+    await change_password(ada, PASSWORD, OTHER)
+    assert "Your password is changed." in ada.text, "the honest variant"
+    form = {"csrf": ada.form()["csrf"], "do": "remove_totp"}
+    answer = await ada.http.post("/account/second_factors", data=form)
+    assert "/step-up" in answer.headers["location"]
+    told = await session_of(server)
+    assert (told.acr, told.authenticated_at) == (proved.acr, proved.authenticated_at)
+
+
+async def test_mf_06_a_password_makes_no_older_passkey_fresh(ada: Person) -> None:
+    server = ada.server
+    device = await add_passkey(ada)
+    await sign_out(ada)
+    await ada.open("/sign-in")
+    await ada.send({"credential": device.get(options_in(ada), origin="http://localhost")}, having="challenge")
+    proved = await session_of(server)
+    assert proved.acr == "urn:watchword:aal2-phr", "the honest variant"
+    server.clock.advance(3600)
+    await ada.open("/account/tokens/new")
+    assert ada.path == "/step-up"
+    assert ada.page is not None
+    await ada.open(f"{ada.page.url}&method=password")
+    await ada.send({"password": PASSWORD}, having="method")
+    assert ada.path == "/account/tokens/new", "good enough for a change to the account"
+    told = await session_of(server)
+    assert told.acr == proved.acr
+    assert told.authenticated_at == proved.authenticated_at, (
+        "an application that wants it fresh is not deceived"
+    )
 
 
 @pytest.mark.parametrize("path", CHANGES)

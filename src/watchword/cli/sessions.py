@@ -59,6 +59,12 @@ def end(
         str,
         typer.Option(help="End every session of this person: user name, verified address, or identifier."),
     ] = "",
+    lasting_access: Annotated[
+        bool,
+        typer.Option(
+            "--lasting-access", help="End the lasting access (offline_access) of applications as well."
+        ),
+    ] = False,
     database: Database = None,
     config: Config = None,
     as_json: Json = False,
@@ -69,9 +75,10 @@ def end(
 
     async def work(runtime: Runtime) -> list[str]:
         if session_id is not None:
-            await people.end_session(runtime, session_id, actor=ACTOR)
+            await people.end_session(runtime, session_id, lasting=lasting_access, actor=ACTOR)
             return [session_id]
-        return await people.end_sessions(runtime, await people.find(runtime, user), actor=ACTOR)
+        found = await people.find(runtime, user)
+        return await people.end_sessions(runtime, found, lasting=lasting_access, actor=ACTOR)
 
     ended = session.run(work, database=database, config=config, as_json=as_json)
     if as_json:

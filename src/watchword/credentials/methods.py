@@ -93,6 +93,15 @@ def step_up(amr: Iterable[str], *methods: Method) -> tuple[str, tuple[str, ...]]
     return assurance(methods_of(amr) | set(methods))
 
 
+def renews(acr: str, method: Method) -> bool:
+    """Whether a further proof in a session moves the time at which what its `acr` says was proved: it reaches that level alone.
+
+    A password typed in a session that a passkey opened must not pass for a fresh passkey.
+    """
+    alone, _amr = assurance((method,))
+    return acr not in LEVELS or LEVELS.index(alone) >= LEVELS.index(acr)
+
+
 def satisfies(acr: str, requested: Iterable[str]) -> bool:
     """Whether an assurance is at least one of those requested; an unknown request is never satisfied."""
     known = [LEVELS.index(value) for value in requested if value in LEVELS]

@@ -122,6 +122,12 @@ class SessionQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     cursor: Annotated[str, msgspec.Meta(max_length=200)] = ""
 
 
+class EndQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Whether lasting access (`offline_access`) that applications were given ends as well."""
+
+    lasting_access: bool = False
+
+
 class Ended(msgspec.Struct, frozen=True):
     """Which sessions were ended."""
 
@@ -272,14 +278,17 @@ async def list_sessions(call: Call) -> SessionPage:
 
 async def end_session(call: Call) -> None:
     """End one session."""
-    await people.end_session(call.request.runtime, call.path("id"), actor=call.caller.actor)
+    await people.end_session(
+        call.request.runtime, call.path("id"), lasting=call.query.lasting_access, actor=call.caller.actor
+    )
 
 
 async def end_sessions(call: Call) -> Ended:
     """End every session of a person."""
     runtime = call.request.runtime
     user = await people.find(runtime, call.path("id"))
-    return Ended(await people.end_sessions(runtime, user, actor=call.caller.actor))
+    lasting = call.query.lasting_access
+    return Ended(await people.end_sessions(runtime, user, lasting=lasting, actor=call.caller.actor))
 
 
 OPERATIONS = (
@@ -298,8 +307,8 @@ OPERATIONS = (
         "DELETE", "/users/{id}/factors", remove_factors, "Remove second factors", WRITE, None, None, UserView
     ),
     Operation("GET", "/sessions", list_sessions, "List sessions", SESSIONS_READ, None, SessionQuery, SessionPage),
-    Operation("DELETE", "/sessions/{id}", end_session, "End a session", SESSIONS_WRITE),
+    Operation("DELETE", "/sessions/{id}", end_session, "End a session", SESSIONS_WRITE, None, EndQuery),
     Operation(
-        "POST", "/users/{id}/sessions/end", end_sessions, "End a person's sessions", SESSIONS_WRITE, None, None, Ended
+        "POST", "/users/{id}/sessions/end", end_sessions, "End a person's sessions", SESSIONS_WRITE, None, EndQuery, Ended
     ),
 )  # fmt: skip

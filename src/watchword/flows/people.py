@@ -137,12 +137,18 @@ async def live_sessions(
     )
 
 
-async def end_session(runtime: Runtime, session_id: str, *, actor: str) -> None:
-    """End anybody's session; raise `not_found` when none lives by that identifier."""
-    if not await runtime.database.write(sessions.end_session, session_id, actor=actor, now=runtime.now()):
+async def end_session(runtime: Runtime, session_id: str, *, lasting: bool = False, actor: str) -> None:
+    """End anybody's session, and `lasting` access that was granted in it if wished; raise `not_found` when none lives by that identifier."""
+    ended = await runtime.database.write(
+        sessions.end_session, session_id, lasting=lasting, actor=actor, now=runtime.now()
+    )
+    if not ended:
         raise OAuthError("not_found", "There is no such live session.")
 
 
-async def end_sessions(runtime: Runtime, user: User, *, actor: str) -> list[str]:
-    """End every session of a person; return which."""
-    return await runtime.database.write(sessions.end_sessions_of, user.id, actor=actor, now=runtime.now())
+async def end_sessions(runtime: Runtime, user: User, *, lasting: bool = False, actor: str) -> list[str]:
+    """End every session of a person, and all that applications were granted if `lasting` access is to end; return which."""
+    now = runtime.now()
+    if lasting:
+        return await runtime.database.write(user_changes.end_elsewhere, user.id, but="", actor=actor, now=now)
+    return await runtime.database.write(sessions.end_sessions_of, user.id, actor=actor, now=now)

@@ -57,6 +57,7 @@ async def begin(
         user_agent=clean(user_agent)[:MAX_USER_AGENT],
         address=address,
         remembered=remember,
+        confirmed_at=now,
     )
     digest = token_format.digest(secret)
     await runtime.database.write(
@@ -103,12 +104,14 @@ async def elevate(
     *,
     acr: str,
     amr: tuple[str, ...],
+    authenticated_at: int | None = None,
     remember: bool | None = None,
     came_from: UpstreamSession | None = None,
 ) -> str | None:
     """Give a session a new cookie after a further proof; return the cookie's value, None when it ended meanwhile.
 
-    With `remember` the person signed in anew, and the session's limits begin anew as well.
+    `authenticated_at` is when what `acr` says was proved, in Unix seconds; without it that is now. With `remember` the person signed
+    in anew, and the session's limits begin anew as well.
     """
     secret, now = runtime.new_secret("n"), runtime.now()
     limits: tuple[bool, int, int] | None = None
@@ -122,6 +125,7 @@ async def elevate(
         token_format.digest(secret),
         acr=acr,
         amr=amr,
+        authenticated_at=now if authenticated_at is None else authenticated_at,
         limits=limits,
         actor=session.user_id,
         now=now,

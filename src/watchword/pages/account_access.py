@@ -2,8 +2,9 @@
 
 from watchword.flows import account_access, places, sessions
 from watchword.http import Request, Response, redirect
-from watchword.pages import account, browser, consent, details, scopes, user_agents
+from watchword.pages import account, browser, consent, details, scopes
 from watchword.store import sessions as store
+from watchword.store.grants import sessions_with_lasting_access
 from watchword.store.sessions import Session
 
 
@@ -15,16 +16,17 @@ async def show_sessions(request: Request) -> Response:
     current, user = found
     runtime = request.runtime
     listed = await runtime.database.read(store.list_sessions, user_id=user.id, now=runtime.now())
+    lasting = await runtime.database.read(sessions_with_lasting_access, user.id)
     ordered = sorted(listed, key=lambda one: (one.id != current.id, -one.last_seen_at))
     context = {
         "action": f"{runtime.settings.issuer}/account/sessions",
-        "visits": [_visit(request, one, current) for one in ordered],
+        "visits": [{**_visit(request, one, current), "lasting": one.id in lasting} for one in ordered],
     }
     return account.page(request, found, "sessions", context)
 
 
 def _visit(request: Request, session: Session, current: Session) -> dict[str, object]:
-    device = user_agents.describe(session.user_agent)
+    device = browser.device_of(request, session.user_agent)
     return {
         "id": session.id,
         "device": device.name,
@@ -56,7 +58,14 @@ async def end_sessions(request: Request) -> Response:
     target = form.get("session") or ""
     if target == current.id:
         return redirect(f"{runtime.settings.issuer}/sign-out")
-    await runtime.database.write(store.end_session, target, user_id=user.id, actor=user.id, now=runtime.now())
+    await runtime.database.write(
+        store.end_session,
+        target,
+        user_id=user.id,
+        lasting=form.get("end_access") == "yes",
+        actor=user.id,
+        now=runtime.now(),
+    )
     return account.done(request, "sessions", "session_ended")
 
 

@@ -1,6 +1,7 @@
 """RFC 9470: confirm who is there, without losing the place: for an application that asks for more, or before a change to the account.
 
-The session stays; it gets a new cookie, the time of this proof, and the methods that were used for it (SE-02).
+The session stays; it gets a new cookie, the time of this proof, and the methods that were used for it (SE-02). What applications are told
+as `auth_time` moves only with a proof that raised the level or reaches it alone: an older passkey is not made fresh by a password.
 """
 
 from urllib.parse import quote
@@ -26,7 +27,7 @@ ORDER = ("passkey", "totp", "password", "email_code", "recovery_code")
 
 def is_fresh(session: Session, now: int) -> bool:
     """Whether a session's last proof is recent enough for a change to the account."""
-    return now - session.authenticated_at < FRESH
+    return now - max(session.authenticated_at, session.confirmed_at) < FRESH
 
 
 async def is_proved(request: Request, session: Session, user: User) -> bool:
@@ -176,7 +177,9 @@ async def raise_session(request: Request, session: Session, proved: Method, path
     """Record a further proof in a session, under a new cookie, and go on to a path of this server."""
     runtime = request.runtime
     acr, amr = methods.step_up(session.amr, proved)
-    cookie = await sessions.elevate(runtime, session, acr=acr, amr=amr)
+    moves = acr != session.acr or methods.renews(session.acr, proved)
+    since = runtime.now() if moves else session.authenticated_at
+    cookie = await sessions.elevate(runtime, session, acr=acr, amr=amr, authenticated_at=since)
     if cookie is None:
         return redirect(f"{runtime.settings.issuer}/sign-in")
     return redirect(runtime.settings.issuer + path, (visit.session_cookie(request, session, cookie),))

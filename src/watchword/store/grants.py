@@ -153,19 +153,36 @@ async def end_grant(tx: Transaction, grant_id: str, *, reason: str, actor: str, 
     return True
 
 
-async def end_grants_of_session(tx: Transaction, session_id: str, *, actor: str, now: int) -> int:
-    """End what was granted in a session, except offline access that was taken up; return how many (OIDC Core §11)."""
+_LASTS = (
+    "(' ' || scope || ' ' LIKE '% offline_access %' AND (code_digest IS NULL OR code_used_at IS NOT NULL))"
+)
+
+
+async def end_grants_of_session(
+    tx: Transaction, session_id: str, *, lasting: bool = False, actor: str, now: int
+) -> int:
+    """End what was granted in a session, `lasting` offline access that was taken up only if wished; return how many (OIDC Core §11)."""
     rows = await tx.all(
-        "UPDATE grants SET ended_at = $1 WHERE session_id = $2 AND ended_at IS NULL AND "
-        "(' ' || scope || ' ' NOT LIKE '% offline_access %' OR (code_digest IS NOT NULL AND code_used_at IS NULL)) RETURNING id",
+        "UPDATE grants SET ended_at = $1 WHERE session_id = $2 AND ended_at IS NULL "  # noqa: S608 - literals
+        f"AND ($3 = 1 OR NOT {_LASTS}) RETURNING id",
         now,
         session_id,
+        int(lasting),
     )
     faults.reach("grant.ended")
     for row in rows:
         await _end_tokens(tx, row["id"], now)
         await tx.record("grant.ended", actor=actor, target=row["id"], at=now, reason="session ended")
     return len(rows)
+
+
+async def sessions_with_lasting_access(tx: Transaction, user_id: str) -> frozenset[str]:
+    """Return in which of a person's sessions offline access was granted that lives."""
+    rows = await tx.all(
+        f"SELECT DISTINCT session_id FROM grants WHERE user_id = $1 AND ended_at IS NULL AND {_LASTS}",  # noqa: S608 - literals
+        user_id,
+    )
+    return frozenset(row["session_id"] for row in rows)
 
 
 async def _end_tokens(tx: Transaction, grant_id: str, now: int) -> None:

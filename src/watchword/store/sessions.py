@@ -1,7 +1,7 @@
 """Sessions: who is signed in, since when, by what means, and from where; and what ends with them.
 
-However a session ends, the same happens in the same transaction: what was granted in it ends, offline access excepted
-(Back-Channel Logout §2.7), a change of address that was asked for in it is off, and word to its clients is queued.
+However a session ends, the same happens in the same transaction: what was granted in it ends, offline access excepted unless who ends it
+wishes that as well (Back-Channel Logout §2.7), a change of address that was asked for in it is off, and word to its clients is queued.
 """
 
 from collections.abc import Sequence
@@ -21,7 +21,10 @@ STEP = 100
 
 
 class Session(msgspec.Struct, frozen=True, kw_only=True):
-    """A person's session; times are Unix seconds. The cookie itself is kept nowhere."""
+    """A person's session; times are Unix seconds. The cookie itself is kept nowhere.
+
+    `authenticated_at` is when what `acr` says was proved, `confirmed_at` when anything was proved last in the running session.
+    """
 
     id: str
     user_id: str
@@ -36,6 +39,7 @@ class Session(msgspec.Struct, frozen=True, kw_only=True):
     address: str
     remembered: bool = False
     ended_at: int | None = None
+    confirmed_at: int = 0
 
 
 _NAMES = Session.__struct_fields__
@@ -62,7 +66,7 @@ async def create_session(
     """Store a new session; a person's oldest sessions beyond `limit` end (LG-19)."""
     await tx.run(
         f"INSERT INTO sessions (digest, {_COLUMNS}) "  # noqa: S608 - literals
-        "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)",
+        "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)",
         digest,
         session.id,
         session.user_id,
@@ -77,6 +81,7 @@ async def create_session(
         session.address,
         int(session.remembered),
         None,
+        session.confirmed_at,
     )
     if came_from is not None:
         await note_upstream_session(tx, session.id, came_from)
@@ -163,6 +168,7 @@ async def elevate_session(
     *,
     acr: str,
     amr: tuple[str, ...],
+    authenticated_at: int,
     limits: tuple[bool, int, int] | None,
     actor: str,
     now: int,
@@ -173,10 +179,12 @@ async def elevate_session(
     `limits` are new ones: whether it is remembered, its idle and its absolute end.
     """
     row = await tx.one(
-        "UPDATE sessions SET digest = $1, acr = $2, amr = $3, authenticated_at = $4 WHERE id = $5 AND ended_at IS NULL RETURNING id",
+        "UPDATE sessions SET digest = $1, acr = $2, amr = $3, authenticated_at = $4, confirmed_at = $5 "
+        "WHERE id = $6 AND ended_at IS NULL RETURNING id",
         digest,
         acr,
         msgspec.json.encode(amr).decode(),
+        authenticated_at,
         now,
         session_id,
     )
@@ -206,15 +214,17 @@ async def renew_session(tx: Transaction, session_id: str, digest: bytes, *, acto
     return row is not None
 
 
-async def end_session(tx: Transaction, session_id: str, *, user_id: str = "", actor: str, now: int) -> bool:
-    """End one session, of one person if named (LG-18); return whether it was alive."""
+async def end_session(
+    tx: Transaction, session_id: str, *, user_id: str = "", lasting: bool = False, actor: str, now: int
+) -> bool:
+    """End one session, of one person if named (LG-18), and `lasting` access that was granted in it if wished; return whether it was alive."""
     rows = await tx.all(
         "UPDATE sessions SET ended_at = $1 WHERE id = $2 AND ($3 = '' OR user_id = $3) AND ended_at IS NULL RETURNING id, user_id",
         now,
         session_id,
         user_id,
     )
-    await _end(tx, rows, actor=actor, now=now)
+    await _end(tx, rows, actor=actor, now=now, lasting=lasting)
     return bool(rows)
 
 
@@ -265,11 +275,17 @@ async def end_sessions_from(
 
 
 async def _end(
-    tx: Transaction, ended: Sequence[Row], *, actor: str, now: int, reason: str | None = None
+    tx: Transaction,
+    ended: Sequence[Row],
+    *,
+    actor: str,
+    now: int,
+    reason: str | None = None,
+    lasting: bool = False,
 ) -> None:
     more = {"reason": reason} if reason else {}
     for row in ended:
-        grants = await end_grants_of_session(tx, row["id"], actor=actor, now=now)
+        grants = await end_grants_of_session(tx, row["id"], lasting=lasting, actor=actor, now=now)
         await _forget_wish(tx, row["id"], row["user_id"], now)
         told = await queue_notices(tx, row["id"], row["user_id"], now)
         await tx.record(

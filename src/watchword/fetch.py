@@ -108,7 +108,8 @@ async def fetch(
     bearer: str | None = None,
 ) -> Fetched:
     """Fetch a document over HTTPS that answers 200 with one of the types, or any `+json`; raise FetchError."""
-    order = _Order("GET", url, None, max_bytes, content_types, tls, bearer)
+    authorization = f"Bearer {bearer}" if bearer else None
+    order = _Order("GET", url, None, max_bytes, content_types, tls, authorization)
     return await _within(timeout, order, allow_loopback, resolver)
 
 
@@ -120,9 +121,10 @@ async def post_form(
     timeout: float = TIMEOUT,
     resolver: Resolver = resolve,
     tls: ssl.SSLContext | None = None,
+    authorization: str | None = None,
 ) -> Fetched:
     """Send a form over HTTPS and return the answer, whatever its status and type; raise FetchError."""
-    order = _Order("POST", url, dict(form), MAX_BYTES, (), tls)
+    order = _Order("POST", url, dict(form), MAX_BYTES, (), tls, authorization)
     return await _within(timeout, order, allow_loopback, resolver)
 
 
@@ -133,7 +135,7 @@ class _Order(msgspec.Struct, frozen=True):
     max_bytes: int
     content_types: tuple[str, ...]
     tls: ssl.SSLContext | None
-    bearer: str | None = None
+    authorization: str | None = None
 
     def headers(self, host: str) -> dict[str, str]:
         """Return what is sent: who asks for what, and nothing about this server."""
@@ -143,7 +145,7 @@ class _Order(msgspec.Struct, frozen=True):
             "accept-encoding": "identity",
             "user-agent": "watchword",
         }
-        return sent | ({"authorization": f"Bearer {self.bearer}"} if self.bearer else {})
+        return sent | ({"authorization": self.authorization} if self.authorization else {})
 
 
 async def _within(timeout: float, order: _Order, allow_loopback: bool, resolver: Resolver) -> Fetched:

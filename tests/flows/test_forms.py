@@ -9,7 +9,7 @@ import pytest_asyncio
 from tests.fixtures.people import PASSWORD, Person, letters, link_in
 from tests.fixtures.postgres import Store
 from tests.fixtures.servers import Server, open_server
-from tests.flows.test_people import EMAIL, add_totp, another, make, user_of
+from tests.fixtures.accounts import EMAIL, add_totp, another, code_of, make, user_of
 
 from watchword.flows import personal_tokens
 from watchword.settings import ScopeText
@@ -132,3 +132,32 @@ async def test_a_device_is_named_in_the_language_of_the_page(ada: Person) -> Non
     assert "Firefox auf Linux" in ada.text
     await ada.open("/account/sessions?lang=en")
     assert "Firefox on Linux" in ada.text
+
+
+async def test_who_takes_too_long_over_the_second_factor_still_gets_to_their_place(ada: Person) -> None:
+    server = ada.server
+    key = await add_totp(ada)
+    async with another(server) as browser:
+        person = Person(server, browser)
+        await person.open("/account/tokens")
+        await person.send({"identifier": "ada", "password": PASSWORD})
+        assert person.path == "/sign-in/second-factor"
+        server.clock.advance(601)
+        await person.send({"code": code_of(server, key)}, having="method")
+        assert "open too long" in person.text
+        await person.send({"identifier": "ada", "password": PASSWORD})
+        await person.send({"code": code_of(server, key)}, having="method")
+        assert person.path == "/account/tokens"
+
+
+async def test_who_confirms_before_a_change_is_told_that_it_has_not_been_made(ada: Person) -> None:
+    key = await add_totp(ada)
+    await ada.open("/account/second_factors")
+    ada.server.clock.advance(700)
+    await ada.send({"do": "remove_totp"}, having="do")
+    assert ada.path == "/step-up"
+    await ada.send({"code": code_of(ada.server, key)}, having="method")
+    assert ada.path == "/account/second_factors"
+    assert "Nothing has been changed yet" in ada.text
+    await ada.send({"do": "remove_totp"}, having="do")
+    assert "Authenticator app removed." in ada.text

@@ -10,8 +10,8 @@ import pytest_asyncio
 from tests.fixtures.people import Person
 from tests.fixtures.postgres import Store
 from tests.fixtures.servers import Server, open_server
-from tests.flows.test_authorization_code import answer_of, redeem, refresh, register, request
-from tests.flows.test_people import another, make, session_of, user_of
+from tests.fixtures.code_flow import answer_of, redeem, refresh, register, request
+from tests.fixtures.accounts import another, make, session_of, user_of
 
 from watchword.flows import people
 from watchword.flows.client_registry import Registered

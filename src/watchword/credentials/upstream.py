@@ -15,7 +15,7 @@ import hmac
 import re
 from collections.abc import Iterable, Mapping
 from typing import Literal
-from urllib.parse import urlencode
+from urllib.parse import quote_plus, urlencode
 
 import msgspec
 from msgspec import structs
@@ -59,6 +59,7 @@ class Provider(msgspec.Struct, frozen=True):
     algorithms: tuple[str, ...] = ("RS256",)
     says_iss: bool = False
     scopes: tuple[str, ...] = ("openid", "profile", "email")
+    basic: bool = False  # the client's secret goes into the Authorization header, else into the form
 
 
 class Attempt(msgspec.Struct, frozen=True):
@@ -160,15 +161,25 @@ def _same(sent: str, kept: str) -> bool:
 def token_request(
     provider: Provider, attempt: Attempt, code: str, client_secret: str | None = None
 ) -> dict[str, str]:
-    """Return the form for the provider's token endpoint; the secret, if there is one, goes into the form."""
+    """Return the form for the provider's token endpoint, with the secret where it does not go into a header."""
     form = {
         "grant_type": "authorization_code",
         "code": code,
         "redirect_uri": attempt.redirect_uri,
-        "client_id": provider.client_id,
         "code_verifier": attempt.code_verifier,
     }
-    return form if client_secret is None else form | {"client_secret": client_secret}
+    if client_secret is not None and provider.basic:  # RFC 6749 §2.3: one way to authenticate in each request
+        return form
+    who = {"client_id": provider.client_id}
+    return form | who | ({"client_secret": client_secret} if client_secret is not None else {})
+
+
+def basic_credentials(provider: Provider, client_secret: str | None) -> str | None:
+    """RFC 6749 §2.3.1: return the Authorization header of the token request; None where there is none."""
+    if client_secret is None or not provider.basic:
+        return None
+    pair = f"{quote_plus(provider.client_id)}:{quote_plus(client_secret)}"
+    return "Basic " + base64.b64encode(pair.encode()).decode()
 
 
 def read_token_answer(body: bytes) -> TokenAnswer:

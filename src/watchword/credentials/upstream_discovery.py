@@ -67,7 +67,13 @@ def check_discovery(
         userinfo_endpoint=endpoint("userinfo_endpoint") if "userinfo_endpoint" in metadata else None,
         algorithms=_algorithms(metadata.get("id_token_signing_alg_values_supported", ["RS256"])),
         says_iss=metadata.get("authorization_response_iss_parameter_supported") is True,
+        basic=_takes_basic(metadata.get("token_endpoint_auth_methods_supported", ["client_secret_basic"])),
     )
+
+
+def _takes_basic(methods: object) -> bool:
+    """Discovery §3: a secret goes into a header where that is taken, or nothing is said, because that is how clients are registered."""
+    return isinstance(methods, list) and "client_secret_basic" in methods
 
 
 def _hosts(issuer: str, extra_hosts: Iterable[str]) -> frozenset[str]:

@@ -78,7 +78,8 @@ async def provider_of(runtime: Runtime, settings: Upstream) -> Provider:
         extra_hosts=settings.hosts,
         allow_loopback=loopback,
     )
-    return msgspec.structs.replace(found, scopes=settings.scopes)
+    basic = found.basic if settings.auth is None else settings.auth == "client_secret_basic"
+    return msgspec.structs.replace(found, scopes=settings.scopes, basic=basic)
 
 
 async def _document(runtime: Runtime, url: str, *, fresh: bool = False) -> bytes:
@@ -180,7 +181,12 @@ async def _identify(
     form = rules.token_request(provider, attempt, code, settings.client_secret)
     loopback = runtime.settings.fetch_allow_loopback
     try:
-        answered = await fetch.post_form(provider.token_endpoint, form, allow_loopback=loopback)
+        answered = await fetch.post_form(
+            provider.token_endpoint,
+            form,
+            allow_loopback=loopback,
+            authorization=rules.basic_credentials(provider, settings.client_secret),
+        )
         answer = rules.read_token_answer(answered.body)
         if settings.kind == "github":
             return await _github(answer.access_token)

@@ -28,7 +28,7 @@ NOTICES = frozenset(
     {
         "profile_saved", "email_verified", "password_changed", "passkey_added", "passkey_renamed", "passkey_removed",
         "totp_added", "totp_removed", "email_code_on", "email_code_off", "session_ended", "others_ended",
-        "application_revoked", "token_revoked", "token_once", "codes_once", "upstream_linked", "upstream_unlinked",
+        "application_revoked", "token_revoked", "token_once", "codes_once", "confirmed", "upstream_linked", "upstream_unlinked",
     }
 )  # fmt: skip
 Person = tuple[Session, User]
@@ -51,7 +51,9 @@ async def require_fresh(request: Request, back: str | None = None) -> Person | R
     found = await require(request)
     if isinstance(found, Response) or await step_up.is_proved(request, *found):
         return found
-    return step_up.ask(request, back or request.path)
+    place = back or request.path
+    # What a form carried is gone by then: the page says that nothing has been done yet.
+    return step_up.ask(request, f"{place}?notice=confirmed" if request.method == "POST" else place)
 
 
 def sections(request: Request) -> list[str]:

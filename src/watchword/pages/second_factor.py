@@ -43,7 +43,7 @@ async def _page(
     if not offered:
         return redirect(f"{settings.issuer}/sign-in")
     method = method if method in offered else offered[0]
-    context, errors = await _method(request, user, method, again)
+    context, errors = await _method(request, user, method, again, current.back)
     here = f"{settings.issuer}/sign-in/second-factor"
     if problem is not None:
         errors = {"form" if method == "passkey" else "code": problem}
@@ -70,15 +70,16 @@ async def _page(
 
 
 async def _method(
-    request: Request, user: User, method: str, again: bool
+    request: Request, user: User, method: str, again: bool, back: str
 ) -> tuple[dict[str, object], dict[str, object]]:
     """Return what the page needs for a method, and what went wrong with getting it ready."""
-    context: dict[str, object] = {"passkey_options": "", "email_hint": "", "hidden": {}}
+    hidden = {"return": back} if back else {}  # so that who comes too late still gets there
+    context: dict[str, object] = {"passkey_options": "", "email_hint": "", "hidden": hidden}
     if method == "passkey":
         value = browser.browser_of(request) or ""
         asked = await passkeys.request_options(request.runtime, value, PURPOSE, user.id)
         if asked is not None:
-            context |= {"passkey_options": asked[0], "hidden": {"challenge": asked[1]}}
+            context |= {"passkey_options": asked[0], "hidden": {**hidden, "challenge": asked[1]}}
     if method == "email_code":
         context["email_hint"] = account_changes.masked(user.email or "")
         try:
@@ -101,7 +102,7 @@ async def submit(request: Request) -> Response:
     browser.check_csrf(request, form.get("csrf"))
     found = await visit.read(request)
     if found is None:
-        return redirect(f"{request.runtime.settings.issuer}/sign-in")
+        return await sign_in.form_page(request, form.get("return"), problem="form_expired", status=400)
     current, user = found
     chosen = form.get("method") or ""
     offered = factors.usable(request.runtime.settings, await request.runtime.database.read(enrolled, user.id))

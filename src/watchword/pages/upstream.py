@@ -34,6 +34,10 @@ from watchword.telemetry import log
 ATTEMPT_COOKIE, LINK_COOKIE = "ww-upstream", "ww-link"
 PURPOSE = "link"
 LIFETIME = 600
+# What people bring about themselves; anything else is for the operator to look at.
+ORDINARY = frozenset(
+    {"denied", "state", "session", "refused_unknown", "refused_disabled", "refused_taken", "refused_proof"}
+)
 
 
 class Pending(msgspec.Struct, frozen=True):
@@ -118,10 +122,12 @@ async def _failed(
     request: Request, name: str, refused: UpstreamRefused, back: str, enrol: str = ""
 ) -> Response:
     """Show the page again from which somebody left for the provider."""
-    log.info("upstream.refused", provider=name, reason=refused.reason, detail=refused.detail)
+    note = log.info if refused.reason in ORDINARY else log.warning
+    note("upstream.refused", provider=name, reason=refused.reason, detail=refused.detail)
     title = upstream.configured(request.runtime, name).title
     if not enrol:
-        problem = Problem("upstream_failed", {"provider": title})
+        unknown = refused.reason == "refused_unknown"
+        problem = Problem("upstream_unknown" if unknown else "upstream_failed", {"provider": title})
         return await sign_in_page.form_page(request, back or None, problem=problem, status=400)
     known = refused.reason in ("refused_taken", "refused_disabled")
     problem = Problem("upstream_taken" if known else "upstream_failed", {"provider": title})
@@ -154,7 +160,7 @@ async def callback(request: Request) -> Response:
         if found.outcome == "enrol":
             return await _taken(request, found, enrol)
     except UpstreamRefused as refused:
-        return await _failed(request, name, refused, "", enrol)
+        return await _failed(request, name, refused, begun.back if begun else "", enrol)
     return await _go_on(request, name, found, enrol)
 
 

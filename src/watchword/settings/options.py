@@ -19,6 +19,8 @@ class Upstream(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     title: str
     client_id: str
     client_secret: str | None = None
+    # How the secret is sent; without it, as the provider's discovery document says, in a header where that is taken
+    auth: Literal["client_secret_basic", "client_secret_post"] | None = None
     kind: Literal["openid", "github"] = "openid"
     issuer: str | None = None
     scopes: tuple[str, ...] = ("openid", "profile", "email")

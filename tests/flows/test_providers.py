@@ -1,0 +1,66 @@
+"""Signing in with another provider: the secret where it is taken, and the person's place when it does not work."""
+
+from pathlib import Path
+from typing import Literal
+
+import pytest
+from tests.fixtures.accounts import another
+from tests.fixtures.lying_provider import Provider, begin, come_back, provider, server
+from tests.fixtures.people import PASSWORD, Person
+from tests.fixtures.servers import Server, open_server
+
+from watchword.settings import Upstream
+
+__all__ = ["provider", "server"]
+
+BASIC, POST = "client_secret_basic", "client_secret_post"
+
+
+@pytest.mark.parametrize(
+    ("offered", "auth", "in_header"),
+    [([BASIC, POST], None, True), ([POST], None, False), ([BASIC, POST], "client_secret_post", False)],
+)
+async def test_a_secret_reaches_a_provider_as_it_takes_it(
+    tmp_path: Path,
+    provider: Provider,
+    offered: list[str],
+    auth: Literal["client_secret_post"] | None,
+    in_header: bool,
+) -> None:
+    provider.metadata = {"token_endpoint_auth_methods_supported": offered}
+    hub = Upstream(
+        name="hub", title="The Hub", client_id="us", client_secret="s", issuer=provider.issuer, auth=auth
+    )
+    async with open_server(tmp_path, sign_up="open", fetch_allow_loopback=True, upstream=(hub,)) as opened:
+        provider.now = opened.clock
+        person = Person(opened, another(opened))
+        assert await come_back(person, await begin(person, provider)) == "/account"
+    header, form = provider.presented[0]
+    assert (header == "Basic dXM6cw==") is in_header
+    assert ("client_secret" not in form) is in_header
+
+
+async def test_whom_a_provider_does_not_sign_in_goes_on_to_where_they_wanted(
+    server: Server, provider: Provider
+) -> None:
+    person = Person(server, another(server))
+    await person.open("/account/tokens")
+    assert person.page is not None
+    addresses = [part.split('"')[0] for part in person.page.text.split('href="')]
+    answer = await begin(person, provider, next(one for one in addresses if "/upstream/hub" in one))
+    del answer["code"]
+    await come_back(person, {**answer, "error": "access_denied"})
+    assert "The Hub didn’t sign you in" in person.text
+    await person.send({"identifier": "ada", "password": PASSWORD})
+    assert person.path == "/account/tokens"
+
+
+async def test_whom_a_provider_knows_and_we_do_not_is_told_what_to_do(
+    tmp_path: Path, provider: Provider
+) -> None:
+    hub = Upstream(name="hub", title="The Hub", client_id="us", issuer=provider.issuer)
+    async with open_server(tmp_path, fetch_allow_loopback=True, upstream=(hub,)) as opened:
+        provider.now = opened.clock
+        person = Person(opened, another(opened))
+        await come_back(person, await begin(person, provider))
+        assert "Ask for an invitation" in person.text

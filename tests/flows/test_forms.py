@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
+from tests.fixtures.accounts import EMAIL, add_totp, another, code_of, make, user_of
 from tests.fixtures.people import PASSWORD, Person, letters, link_in
 from tests.fixtures.postgres import Store
 from tests.fixtures.servers import Server, open_server
-from tests.fixtures.accounts import EMAIL, add_totp, another, code_of, make, user_of
 
 from watchword.flows import personal_tokens
 from watchword.settings import ScopeText

@@ -7,11 +7,11 @@ from urllib.parse import urlencode
 
 import pytest
 import pytest_asyncio
+from tests.fixtures.accounts import another, make, session_of, user_of
+from tests.fixtures.code_flow import answer_of, redeem, refresh, register, request
 from tests.fixtures.people import Person
 from tests.fixtures.postgres import Store
 from tests.fixtures.servers import Server, open_server
-from tests.fixtures.code_flow import answer_of, redeem, refresh, register, request
-from tests.fixtures.accounts import another, make, session_of, user_of
 
 from watchword.flows import people
 from watchword.flows.client_registry import Registered

@@ -1,13 +1,13 @@
 """Signing in elsewhere: the answer must be the asked provider's, for this browser and attempt. Rows FD-01 to FD-03."""
 
 import base64
-import dataclasses
 import hashlib
 import json
 from functools import partial
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -77,36 +77,19 @@ def test_the_browser_is_sent_with_state_nonce_and_pkce() -> None:
     pkce.verify(form["code_verifier"], query["code_challenge"])
     assert form["redirect_uri"] == CALLBACK
     assert "client_secret" not in form
-    posting = dataclasses.replace(PROVIDER, basic=False)
+    posting = msgspec.structs.replace(PROVIDER, basic=False)
     assert upstream.token_request(posting, ATTEMPT, "a code", "s")["client_secret"] == "s"
     assert upstream.basic_credentials(posting, "s") is None
 
 
 def test_a_secret_is_sent_once_and_escaped_where_it_goes_into_a_header() -> None:
-    asked = dataclasses.replace(PROVIDER, client_id="a:b c", basic=True)
+    asked = msgspec.structs.replace(PROVIDER, client_id="a:b c", basic=True)
     form = upstream.token_request(asked, ATTEMPT, "a code", "s%s")
     assert not {"client_id", "client_secret"} & form.keys()
     header = upstream.basic_credentials(asked, "s%s")
     assert header == "Basic " + base64.b64encode(b"a%3Ab+c:s%25s").decode()
     assert upstream.basic_credentials(asked, None) is None
     assert upstream.token_request(asked, ATTEMPT, "a code")["client_id"] == "a:b c", "without a secret"
-
-
-@pytest.mark.parametrize(
-    ("offered", "basic"),
-    [
-        pytest.param(
-            None, True, id="nothing said: how clients are registered unless they ask for another way"
-        ),
-        pytest.param(["client_secret_post", "client_secret_basic"], True, id="both"),
-        pytest.param(["client_secret_post"], False, id="the form alone"),
-        pytest.param("client_secret_basic", False, id="no list"),
-    ],
-)
-def test_a_secret_goes_where_the_provider_takes_it(offered: object, basic: bool) -> None:
-    said = {} if offered is None else {"token_endpoint_auth_methods_supported": offered}
-    document = json.dumps({**METADATA, **said}).encode()
-    assert upstream_discovery.check_discovery(document, issuer=ISSUER, client_id="us").basic is basic
 
 
 def test_wishes_are_passed_on() -> None:

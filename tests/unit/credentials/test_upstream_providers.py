@@ -174,3 +174,20 @@ def test_an_answer_without_a_token_is_refused(body: bytes, expected: str) -> Non
     good = b'{"access_token":"a","token_type":"Bearer","id_token":"x.y.z"}'
     assert upstream.read_token_answer(good) == TokenAnswer("a", "x.y.z")
     assert reason(lambda: upstream.read_token_answer(body)) == expected
+
+
+@pytest.mark.parametrize(
+    ("offered", "basic"),
+    [
+        pytest.param(
+            None, True, id="nothing said: how clients are registered unless they ask for another way"
+        ),
+        pytest.param(["client_secret_post", "client_secret_basic"], True, id="both"),
+        pytest.param(["client_secret_post"], False, id="the form alone"),
+        pytest.param("client_secret_basic", False, id="no list"),
+    ],
+)
+def test_a_secret_goes_where_the_provider_takes_it(offered: object, basic: bool) -> None:
+    said = {} if offered is None else {"token_endpoint_auth_methods_supported": offered}
+    document = json.dumps({**METADATA, **said}).encode()
+    assert upstream_discovery.check_discovery(document, issuer=ISSUER, client_id="us").basic is basic

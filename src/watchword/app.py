@@ -57,6 +57,7 @@ class App:
             self._add(path, method, structs.replace(route, path=path))
         self.hot = frozenset((method, self._prefix + path) for method, path in HOT)
         self._extra = (*http.SECURITY, *((http.HSTS,) if settings.secure else ()))
+        self.security_lines = field_lines(self._extra)
 
     def _add(self, path: str, method: str, route: Route) -> None:
         if "{" in path:

@@ -30,6 +30,7 @@ from uvicorn import Config
 from uvicorn.server import ServerState
 
 from watchword.protocol_exchange import (
+    NOSNIFF,
     Application,
     DirectExchange,
     Exchange,
@@ -81,6 +82,7 @@ class LeanProtocol(asyncio.Protocol):
         self.app_state = app_state
         self.app: Application = config.loaded_app
         self.hot: frozenset[tuple[str, str]] = getattr(self.app, "hot", HOT_NOTHING)
+        self.security: bytes = getattr(self.app, "security_lines", NOSNIFF)
         self.prepare: Callable[[Scope], Respond | None] = getattr(self.app, "prepare", unprepared)
         self.loop = _loop or asyncio.get_running_loop()
         pulse = Pulse.of.get(server_state)
@@ -89,7 +91,7 @@ class LeanProtocol(asyncio.Protocol):
         self.pulse = pulse
         self.transport: asyncio.Transport
         self.buffer = bytearray()
-        self.scanned = 0
+        self.scanned = self.unsent = 0
         self.head: Head | None = None
         self.raw = b""  # the head in hand, as it arrived
         self.hot_raw = b""  # the last that was hot
@@ -99,12 +101,8 @@ class LeanProtocol(asyncio.Protocol):
         self.respond: Respond | None = None
         self.writable: asyncio.Event | None = None
         self.reading = True
-        self.lost = False
-        self.stopping = False
-        self.eof = False
-        self.overloaded = False
+        self.lost = self.eof = self.stopping = self.overloaded = False
         self.write_deadline = math.inf
-        self.unsent = 0
         self.enter("head")
 
     # the transport's side
@@ -358,7 +356,7 @@ class LeanProtocol(asyncio.Protocol):
     def refuse(self, refusal: Refused) -> None:
         """Answer what can't be served, and never look at the rest of the input."""
         self.buffer.clear()
-        self.transport.write(plain_answer(refusal.status, self.common_headers() + refusal.headers))
+        self.transport.write(plain_answer(self, refusal.status, refusal.headers))
         self.enter("linger")  # closing with input unread would reset the connection and lose the answer: §9.6
         if self.transport.can_write_eof():
             self.transport.write_eof()

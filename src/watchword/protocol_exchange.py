@@ -30,6 +30,7 @@ STATUS_LINES: Final = {
     status: f"HTTP/1.1 {status} {PHRASES.get(status, '')}\r\n".encode() for status in range(200, 600)
 }
 BODILESS: Final = frozenset({204, 304})
+NOSNIFF: Final = b"x-content-type-options: nosniff\r\n"
 
 
 class Connection(Protocol):
@@ -40,6 +41,7 @@ class Connection(Protocol):
     writable: asyncio.Event | None  # None: write at will
     lost: bool
     eof: bool  # the client sends no more, but may still read
+    security: bytes  # the lines that the application sends with every answer
 
     def common_headers(self) -> bytes: ...
     def finished(self, keep_alive: bool) -> None: ...
@@ -189,7 +191,7 @@ class Exchange:
         if self.phase:
             self.connection.transport.abort()  # nobody shall take the half answer for a whole one
         else:
-            self.connection.transport.write(plain_answer(500, self.connection.common_headers()))
+            self.connection.transport.write(plain_answer(self.connection, 500))
         self.end()
 
 
@@ -212,7 +214,7 @@ class DirectExchange:
         except Exception as error:
             LOGGER.error("Unhandled fault in the application: %s", trace(error))
             self.keep_alive = False
-            self.write(plain_answer(500, connection.common_headers()))
+            self.write(plain_answer(connection, 500))
         except asyncio.CancelledError:
             connection.transport.abort()
             raise
@@ -255,13 +257,14 @@ def field_lines(fields: Sequence[tuple[bytes, bytes]]) -> bytes:
     return lines
 
 
-def plain_answer(status: int, headers: bytes) -> bytes:
-    """A complete answer with a fixed text that ends the connection."""
+def plain_answer(connection: Connection, status: int, headers: bytes = b"") -> bytes:
+    """A complete answer with a fixed text that ends the connection, with what the application sends with every answer."""
     text = PHRASES[status].encode()
+    fields = connection.common_headers() + connection.security + headers
     return (
-        b"%bcontent-type: text/plain; charset=utf-8\r\nx-content-type-options: nosniff\r\ncache-control: no-store\r\n"
+        b"%bcontent-type: text/plain; charset=utf-8\r\ncache-control: no-store\r\n"
         b"content-length: %d\r\n%bconnection: close\r\n\r\n%b"
-        % (STATUS_LINES[status], len(text), headers, text)
+        % (STATUS_LINES[status], len(text), fields, text)
     )
 
 

@@ -4,12 +4,15 @@ import asyncio
 import gzip
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
 
+from watchword.app import App
 from watchword.protocol import LeanProtocol
 from watchword.protocol_exchange import Message, Scope
+from watchword.settings import Settings
 from watchword.testing.loopback import LoopbackServer, read_answer, read_to_end
 
 
@@ -367,3 +370,34 @@ def test_pipelined_requests_without_reader_do_not_fill_the_memory() -> None:
         with server.connect(timeout=0.3) as connection, pytest.raises(TimeoutError):
             connection.sendall(b"GET /first HTTP/1.1\r\nHost: a\r\n\r\n" * 1_000_000)
         assert started == ["/first"]
+
+
+REFUSED: dict[int, bytes] = {
+    400: b"GET / HTTP/1.1\r\n\r\n",
+    408: b"GET / HTTP/1.1\r\nHost: a\r\nX: ",
+    413: post(b"Content-Length: 9999999"),
+    414: b"GET /" + b"a" * 20_000,
+    431: with_header(900_000),
+}
+
+
+@pytest.mark.parametrize("secure", [True, False], ids=["reached over TLS", "on loopback"])
+def test_ht_01_refusals_before_any_request_is_there_bring_the_headers_of_every_answer(
+    tmp_path: Path, secure: bool
+) -> None:
+    issuer = "https://auth.example.com" if secure else "http://localhost"
+    app = App(Settings(issuer=issuer, database=str(tmp_path / "w.db"), jobs=False, behind_tls_proxy=secure))
+    hsts = b"\r\nstrict-transport-security: max-age=63072000; includeSubDomains\r\n"
+    with LoopbackServer(app, Brisk, limit_concurrency=3) as server:
+        answers = {code: server.talk(raw) for code, raw in REFUSED.items()}
+        honest = server.talk(b"GET /healthz HTTP/1.1\r\nHost: auth.example.com\r\nConnection: close\r\n\r\n")
+        kept = [server.connect() for _ in range(3)]
+        answers[503] = server.talk(HONEST_LENGTH)
+        for connection in kept:
+            connection.close()
+    assert {code: status(raw) for code, raw in answers.items()} == {code: code for code in answers}
+    for raw in (*answers.values(), honest):
+        assert raw.count(b"\r\nx-content-type-options: nosniff\r\n") == 1
+        assert raw.count(hsts) == (1 if secure else 0)
+    for raw in answers.values():
+        assert b"\r\ncache-control: no-store\r\n" in raw

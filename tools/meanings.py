@@ -80,6 +80,9 @@ MEANINGS = {
     "self_registered_unused": "How long an unused one is kept.",
     "registration": "Dynamic registration: `off`, with a `token`, or `open`.",
     "registrations_per_hour": "How many clients may register in an hour.",
+    "anonymous_per_minute": "How many requests that are kept (authorization, pushed, device and provider sign-ins under way) one address "
+    "(of IPv6: one /64 network) may begin in a minute, and at once, without being signed in or authenticated; counted by each process and "
+    "kind of request. Then 429 with `Retry-After`.",
     "log_format": "`json`, one document a line, or `console`, for reading.",
     "log_level": "The least that is logged.",
     "tracing": "Send traces by OpenTelemetry; see [Monitor it](../how-to/monitoring.md).",

@@ -1,6 +1,6 @@
 """RFC 8628 §3.1: the device authorization endpoint."""
 
-from watchword.flows import client_auth, devices, proofs
+from watchword.flows import anonymous, client_auth, devices, proofs
 from watchword.http import Request, Response, json_response
 from watchword.oauth.device import format_user_code
 
@@ -9,6 +9,7 @@ async def begin(request: Request) -> Response:
     """Give a device its two codes (§3.2); a DPoP proof binds the device code to its key."""
     form, runtime = request.form(), request.runtime
     client = await client_auth.authenticate(runtime, request.credentials(), form.single())
+    anonymous.admit_client(runtime, client, "device", request.address)
     binding = await proofs.prove(runtime, client, request.credentials(), "/device_authorization")
     begun = await devices.begin(
         runtime,

@@ -1,6 +1,6 @@
 """RFC 9126: pushed authorization requests."""
 
-from watchword.flows import authorization_requests, client_auth, proofs
+from watchword.flows import anonymous, authorization_requests, client_auth, proofs
 from watchword.http import Request, Response, json_response
 from watchword.oauth.errors import OAuthError
 
@@ -14,6 +14,7 @@ async def push(request: Request) -> Response:
         raise OAuthError(
             "invalid_request", "client_id differs from the authenticated client.", field="client_id"
         )
+    anonymous.admit_client(runtime, client, "push", request.address)
     binding = await proofs.prove(runtime, client, request.credentials(), "/par")
     parameters = {**form.single(), "client_id": client.client_id}
     request_uri = await authorization_requests.push(

@@ -24,7 +24,6 @@ from watchword.oauth.errors import OAuthError
 from watchword.oauth.parameters import Parameters
 from watchword.oauth.scopes import for_people, narrow, parse_scope
 from watchword.oauth.targets import resolve_audience
-from watchword.ratelimit import LocalBuckets
 from watchword.store import devices as store
 from watchword.store import limits
 from watchword.store.devices import DeviceCode
@@ -37,8 +36,6 @@ ATTEMPTS = 3
 # Entered codes. By person: ten at once, then one a minute. By address: thirty at once, then one every ten seconds (§5.1, LG-06).
 PERSON_CAPACITY, PERSON_PER_SECOND = 10.0, 1 / 60
 ADDRESS_CAPACITY, ADDRESS_PER_SECOND = 30.0, 0.1
-# Codes asked for, by address: anybody may ask in the name of a public client.
-ASKED = LocalBuckets(capacity=120, per_second=1.0)
 
 _encode = msgspec.json.Encoder().encode
 
@@ -82,8 +79,6 @@ async def begin(
 ) -> Begun:
     """Make a device code and its user code; raise OAuthError."""
     asked = decide(runtime, form, client)
-    if wait := ASKED.take(network(address), runtime.clock()):
-        raise OAuthError("too_many_requests", "Too many codes for this address.", retry_after=wait)
     settings, now = runtime.settings, runtime.now()
     code = DeviceCode(
         client_id=client.client_id,

@@ -20,6 +20,7 @@ from watchword.flows.statuses import StatusLists
 from watchword.flows.usage import Usage
 from watchword.oauth import token_format
 from watchword.oauth.clients import Client
+from watchword.ratelimit import LocalBuckets
 from watchword.settings import Settings
 from watchword.store.database import Database, Reader
 
@@ -53,10 +54,14 @@ class Runtime:
     # What other servers said of themselves, by address, until when it holds (Unix seconds).
     documents: dict[str, tuple[float, bytes]] = field(default_factory=dict)
 
+    # Requests begun without any proof, by address.
+    anonymous: LocalBuckets = field(init=False)
     feed: RevocationFeed = field(init=False)
     statuses: StatusLists = field(init=False)
 
     def __post_init__(self) -> None:
+        per_minute = self.settings.anonymous_per_minute
+        self.anonymous = LocalBuckets(per_minute, per_minute / 60)
         self.feed = RevocationFeed(self.settings, self.database, self.keyring, self.clock)
         self.statuses = StatusLists(self.settings, self.database, self.keyring, self.clock)
 

@@ -8,6 +8,7 @@ nothing more (LG-03): a crowd behind one address can sign in in the morning, and
 """
 
 import ipaddress
+from functools import lru_cache
 
 import msgspec
 
@@ -48,6 +49,7 @@ async def throttle(runtime: Runtime, name: str, capacity: float, per_second: flo
         raise Throttled(wait)
 
 
+@lru_cache(maxsize=4096)
 def network(address: str) -> str:
     """Return under what an address is counted: a network of IPv6 is one source, because its owner has 2^64 addresses."""
     try:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from urllib.parse import quote
 
 from watchword.credentials.methods import LEVELS
-from watchword.flows import authorization, authorization_requests, consents, factors
+from watchword.flows import anonymous, authorization, authorization_requests, consents, factors
 from watchword.flows.consents import Agreed
 from watchword.http import REPEATABLE, Form, Request, Response, redirect
 from watchword.oauth.authorization import AuthorizationRequest, RedirectError
@@ -43,6 +43,8 @@ async def authorize(request: Request) -> Response:
     except RedirectError as error:
         return _send(request, error.redirect_uri, error.response_mode, error.state, error=error)
     except OAuthError as error:
+        if error.code == "too_many_requests":
+            raise
         return await _show(request, error)
 
 
@@ -151,6 +153,8 @@ async def _ask(
     step: str,
 ) -> Response:
     runtime = request.runtime
+    if user is None and interaction is None and not request.query().get("request_uri"):
+        anonymous.admit(runtime, "authorize", request.address)  # what was pushed was counted then
     value, fresh = browser.ensure_browser(request)
     done = interaction.done if interaction else ()
     interaction_id = interaction.id if interaction else await authorization.begin(runtime, asked, value)

@@ -8,7 +8,15 @@ import msgspec
 from watchword.credentials.methods import Method
 from watchword.credentials.passkey import PasskeyRefused
 from watchword.credentials.upstream import Identity, UpstreamRefused
-from watchword.flows import mail, passkeys, sign_in, upstream, upstream_enrolment, ways_in
+from watchword.flows import (
+    anonymous,
+    mail,
+    passkeys,
+    sign_in,
+    upstream,
+    upstream_enrolment,
+    ways_in,
+)
 from watchword.flows.sign_in import SignInRefused
 from watchword.flows.throttle import Throttled
 from watchword.http import Form, Request, Response, redirect
@@ -97,6 +105,8 @@ async def _send(request: Request, name: str, back: str, *, link_to: str = "", en
     value, fresh = browser.ensure_browser(request)
     # Who is signed in already comes to prove it again: a provider's own session must not answer for them.
     anew = await visit.current(request) is not None
+    if not anew:
+        anonymous.admit(runtime, "provider", request.address)
     try:
         address, sealed = await upstream.begin(
             runtime, name, value, back, link_to=link_to, enrol=enrol, anew=anew

@@ -165,6 +165,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     registrations_per_hour: Annotated[int, msgspec.Meta(ge=1, le=100_000)] = 200
 
     # Operation
+    anonymous_per_minute: Annotated[int, msgspec.Meta(ge=10, le=1_000_000)] = 600
     log_format: Literal["json", "console"] = "json"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     tracing: bool = False

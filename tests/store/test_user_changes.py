@@ -154,7 +154,7 @@ async def make_person(database: Database, *, ways: int, password: str | None = N
         stored = StoredPasskey(
             id=f"passkey_{number}", user_id=user.id, name="x", created_at=NOW, last_used_at=None, passkey=key
         )
-        made = MadePasskey(stored=stored, challenge=f"challenge {number}".encode(), challenge_until=NOW + 60)
+        made = MadePasskey(stored=stored, challenge=(f"challenge {number}".encode(), NOW + 60, NOW))
         assert await database.write(passkeys.add_passkey, made, actor="a")
         linked = UpstreamAccount(ISSUERS[number], "sub", user.id, "ways", NOW)
         assert await database.write(upstream_accounts.link_upstream, linked, actor="a")

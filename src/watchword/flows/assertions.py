@@ -22,6 +22,7 @@ from watchword.oauth.targets import resolve_audience
 from watchword.ratelimit import LocalBuckets
 from watchword.store import trust as store
 from watchword.store import users
+from watchword.store.tokens import Used
 from watchword.store.trust import Link, Rule
 
 # Refusals that are written down, by client; more are counted and logged like any other refusal.
@@ -29,14 +30,13 @@ RECORDED = LocalBuckets(capacity=60, per_second=0.2)
 
 
 class Accepted(msgspec.Struct, frozen=True):
-    """An assertion that a rule accepts; `mark` is used up once, `claims` go into the token."""
+    """An assertion that a rule accepts; `used` is its mark, which is used up once, `claims` go into the token."""
 
     rule: Rule
     subject: str
     scope: tuple[str, ...]
     audience: tuple[str, ...]
-    mark: bytes
-    used_until: int
+    used: Used
     claims: dict[str, object] = msgspec.field(default_factory=dict)
     link: Link | None = None
 
@@ -98,8 +98,7 @@ async def _workload(
             subject=found.subject,
             scope=_scope(client, asked, found.scope),
             audience=_audience(runtime, client, asked, rule, ()),
-            mark=_mark(rule.issuer, found.jti or ""),
-            used_until=found.used_until,
+            used=(_mark(rule.issuer, found.jti or ""), found.used_until, found.earliest),
             claims={"subject_kind": "external"},
         )
     raise last
@@ -132,8 +131,7 @@ async def _person(
         subject=link.user_id if link else rule.subject.replace("{sub}", found.subject),
         scope=_scope(client, asked, granted),
         audience=_audience(runtime, client, asked, rule, found.resources),
-        mark=_mark(rule.issuer, found.jti),
-        used_until=found.expires_at + 1,
+        used=(_mark(rule.issuer, found.jti), found.expires_at + 1, found.earliest),
         claims=claims,
         link=link,
     )

@@ -6,7 +6,8 @@ of the rows of every table and an HMAC over everything under a key derived from 
 known before anything of the database is touched. A restore is one transaction, the making of the tables included.
 
 A restore brings back the past: what was revoked after the backup would live again. It therefore ends what may have been: sessions,
-grants with their refresh tokens, access tokens, codes, links. API tokens stay unless it is asked to end them too.
+grants with their refresh tokens, access tokens, codes, links; and what is good once counts as used, if it can have been by then (client
+assertions, proofs, challenges). API tokens stay unless it is asked to end them too.
 """
 
 import gzip
@@ -21,11 +22,12 @@ from typing import IO
 import msgspec
 
 from watchword import __version__
+from watchword.credentials import totp
 from watchword.flows.master_key import MasterKey, existing_master_key
 from watchword.oauth.errors import OAuthError
 from watchword.settings import Settings
 from watchword.store import bulk as store
-from watchword.store import ended, schema
+from watchword.store import ended, schema, tokens
 from watchword.store.bulk import Bulk
 from watchword.store.database import StorageUnavailable, Transaction
 
@@ -267,7 +269,9 @@ async def _end_the_uncertain(tx: Transaction, now: int, *, end_api_tokens: bool)
     ):
         await tx.run(statement, now)
     await ended.note_everything(tx, now)
-    for table in ("interactions", "pushed_requests"):
+    await tokens.note_restored(tx, now)
+    await tx.run("UPDATE totp_keys SET last_step = $1 WHERE last_step < $1", totp.step_at(now))
+    for table in ("interactions", "pushed_requests", "email_codes"):
         await tx.run(f"DELETE FROM {table}")  # noqa: S608 - literals
     if end_api_tokens:
         await tx.run(

@@ -255,8 +255,11 @@ async def _check_assertion(runtime: Runtime, client: Client, presented: Presente
         now=now,
     )
     used = hashlib.sha256(f"client assertion\n{client.client_id}\n{checked.jti}".encode()).digest()
-    if not await runtime.database.write(tokens.use_identifier, used, checked.expires_at + 60):
-        raise refused("the assertion was used before", basic=False)  # RFC 7523 §3 (7)
+    until = checked.expires_at + 60
+    if not await runtime.database.write(tokens.use_identifier, used, until, checked.earliest):
+        raise refused(
+            "the assertion was used before, or may have been before a restore", basic=False
+        )  # RFC 7523 §3 (7)
     return None
 
 

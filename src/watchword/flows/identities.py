@@ -23,6 +23,7 @@ from watchword.store import identities as store
 from watchword.store import limits, users
 from watchword.store.factors import enrolled
 from watchword.store.identities import RegisteredIdentity
+from watchword.store.tokens import Used
 from watchword.store.users import User
 from watchword.zero import files, identity, proof, records, revocation
 from watchword.zero.proof import Verified
@@ -64,7 +65,7 @@ def _check_challenge(runtime: Runtime, challenge: bytes, purpose: str) -> None:
     nonce, seal = challenge[: NONCE + 8], challenge[NONCE + 8 :]
     if not hmac.compare_digest(seal, _seal(runtime, purpose, nonce)):
         raise ZeroError("challenge", "the challenge is not one that this server gave for this purpose")
-    issued = int.from_bytes(nonce[NONCE:], "big")
+    issued = _issued(nonce)
     if not issued - LEEWAY <= runtime.now() < issued + CHALLENGE_LIFETIME + LEEWAY:
         raise ZeroError("expired", "the challenge has expired")
 
@@ -105,10 +106,14 @@ async def check_proof(runtime: Runtime, given: Proof, purpose: str, channel: byt
     return Proven(registered, verified)
 
 
-def _used(runtime: Runtime, given: Proof) -> tuple[bytes, int]:
-    """Return the mark of an answered challenge, and until when it has to be remembered."""
+def _used(runtime: Runtime, given: Proof) -> Used:
+    """Return the mark of an answered challenge, until when it has to be remembered, and when it was given."""
     digest = hashlib.sha256(b"zero challenge\n" + given.challenge).digest()
-    return digest, runtime.now() + 2 * CHALLENGE_LIFETIME
+    return digest, runtime.now() + 2 * CHALLENGE_LIFETIME, _issued(given.challenge)
+
+
+def _issued(challenge: bytes) -> int:
+    return int.from_bytes(challenge[NONCE : NONCE + 8], "big")
 
 
 def read_identity(data: str | bytes) -> Identity:

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from watchword.flows import introspection, sessions
 from watchword.flows.runtime import Runtime
 from watchword.flows.token_verification import Use
+from watchword.oauth import dpop
 from watchword.store import tokens
 
 MAX_SEEN = 10_000
@@ -52,8 +53,9 @@ class LocalVerifier:
     async def use_proof(self, identifier: str, seconds: int) -> bool:
         """Use the proof of a request to an API up; return whether it was not used yet, over all nodes."""
         digest = hashlib.sha256(b"api proof\n" + identifier.encode()).digest()
-        until = self._runtime.now() + seconds
-        return await self._runtime.database.write(tokens.use_identifier, digest, until)
+        now = self._runtime.now()
+        earliest = now - dpop.MAX_AGE - dpop.LEEWAY  # the guard has checked that the proof is no older
+        return await self._runtime.database.write(tokens.use_identifier, digest, now + seconds, earliest)
 
     async def session(self, cookies: str, name: str) -> Mapping[str, object]:
         """Answer whose live session a Cookie header brings under a name; several cookies of that name are as good as none."""

@@ -18,6 +18,7 @@ from watchword.flows.identifiers import new_id
 from watchword.flows.runtime import Runtime
 from watchword.store import passkeys as store
 from watchword.store.passkeys import MadePasskey, StoredPasskey
+from watchword.store.tokens import Used
 from watchword.store.users import User
 from watchword.telemetry import log
 
@@ -53,14 +54,20 @@ def _read_challenge(runtime: Runtime, browser: str, purpose: str, sent: str) -> 
     nonce, seal = challenge[: NONCE + 8], challenge[NONCE + 8 :]
     if not hmac.compare_digest(seal, _seal(runtime, browser, purpose, nonce)):
         raise PasskeyRefused("challenge")
-    issued = int.from_bytes(nonce[NONCE:], "big")
+    issued = _issued(nonce)
     if not 0 <= runtime.now() - issued < LIFETIME:
         raise PasskeyRefused("challenge", "expired")
     return challenge
 
 
-def _used(challenge: bytes) -> bytes:
-    return hashlib.sha256(b"passkey challenge\n" + challenge).digest()
+def _used(challenge: bytes, now: int) -> Used:
+    """Return the mark of an answered challenge, until when it has to be remembered, and when it was given."""
+    digest = hashlib.sha256(b"passkey challenge\n" + challenge).digest()
+    return digest, now + LIFETIME, _issued(challenge)
+
+
+def _issued(challenge: bytes) -> int:
+    return int.from_bytes(challenge[NONCE : NONCE + 8], "big")
 
 
 def user_handle(runtime: Runtime, user_id: str) -> bytes:
@@ -154,7 +161,7 @@ def check_made(
         last_used_at=None,
         passkey=made,
     )
-    return MadePasskey(stored=stored, challenge=_used(raw), challenge_until=now + LIFETIME)
+    return MadePasskey(stored=stored, challenge=_used(raw, now))
 
 
 async def register(
@@ -211,8 +218,7 @@ async def prove(
         found.id,
         sign_count=assertion.sign_count,
         backed_up=assertion.backed_up,
-        challenge=_used(raw),
-        challenge_until=now + LIFETIME,
+        challenge=_used(raw, now),
         now=now,
     )
     if not used:

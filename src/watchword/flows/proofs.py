@@ -61,7 +61,10 @@ async def check(
         nonce_check=None if settings.dpop_nonce == "off" else lambda sent: _is_fresh(runtime, sent),
     )
     used = hashlib.sha256(f"dpop\n{checked.jkt}\n{checked.jti}".encode()).digest()
-    if not await runtime.database.write(tokens.use_identifier, used, checked.iat + 600):  # RFC 9449 §11.1
+    earliest = checked.iat - dpop.LEEWAY
+    if not await runtime.database.write(
+        tokens.use_identifier, used, checked.iat + 600, earliest
+    ):  # RFC 9449 §11.1
         raise OAuthError("invalid_dpop_proof", "The DPoP proof was used before.")
     return checked
 

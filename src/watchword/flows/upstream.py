@@ -25,7 +25,7 @@ from watchword.jose import jwk, strict_json
 from watchword.jose.errors import JoseError
 from watchword.oauth.errors import OAuthError
 from watchword.settings import Upstream
-from watchword.store import passkeys, upstream_accounts, users
+from watchword.store import tokens, upstream_accounts, users
 from watchword.store.upstream_accounts import UpstreamAccount
 from watchword.store.users import User
 
@@ -148,7 +148,7 @@ async def finish(
     settings = configured(runtime, name)
     provider = await provider_of(runtime, settings)
     code = rules.check_callback(provider, begun.attempt if begun else None, parameters)
-    if begun is None or not await _use(runtime, begun.attempt):
+    if begun is None or not await _use(runtime, begun):
         raise UpstreamRefused("state", "used")
     identity = await _identify(runtime, settings, provider, begun.attempt, code)
     found = await runtime.database.read(upstream_accounts.find_upstream, *identity.key)
@@ -170,9 +170,10 @@ async def finish(
     return Found(outcome, identity, user, begun.back)
 
 
-async def _use(runtime: Runtime, attempt: Attempt) -> bool:
-    digest = hashlib.sha256(b"upstream state\n" + attempt.state.encode()).digest()
-    return await runtime.database.write(passkeys.use_challenge, digest, runtime.now() + rules.LIFETIME)
+async def _use(runtime: Runtime, begun: Begun) -> bool:
+    digest = hashlib.sha256(b"upstream state\n" + begun.attempt.state.encode()).digest()
+    until = runtime.now() + rules.LIFETIME
+    return await runtime.database.write(tokens.use_identifier, digest, until, begun.began_at)
 
 
 async def _identify(

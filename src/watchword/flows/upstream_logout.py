@@ -39,8 +39,7 @@ async def receive(runtime: Runtime, name: str, token: str) -> None:
     ended = await runtime.database.write(
         sessions.end_sessions_from,
         provider.issuer,
-        used=hashlib.sha256(f"logout token\n{provider.issuer}\n{checked.jti}".encode()).digest(),
-        used_until=checked.expires_at,
+        used=(_mark(provider.issuer, checked.jti), checked.expires_at, checked.earliest),
         subject=checked.subject or "",
         sid=checked.sid or "",
         now=runtime.now(),
@@ -48,6 +47,10 @@ async def receive(runtime: Runtime, name: str, token: str) -> None:
     if ended is None:  # §2.6 (8)
         raise OAuthError("invalid_request", "The logout token was used before.", field="logout_token")
     count("upstream_logouts", name)
+
+
+def _mark(issuer: str, jti: str) -> bytes:
+    return hashlib.sha256(f"logout token\n{issuer}\n{jti}".encode()).digest()
 
 
 async def _check(runtime: Runtime, name: str, provider: Provider, token: str) -> LogoutToken:

@@ -47,8 +47,7 @@ async def _issue(
     )
     minted = await minting.mint(runtime, grant, now)
     use = Use(
-        mark=accepted.mark,
-        used_until=accepted.used_until,
+        used=accepted.used,
         row=minted.row,
         link=accepted.link,
         client_id=client.client_id,

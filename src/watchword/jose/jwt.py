@@ -14,6 +14,7 @@ from watchword.jose.jwk import Key, public_document
 from watchword.jose.strict_json import StrictJSONError
 
 MAX_DATE = 2**53
+AHEAD = 60  # seconds, beside the leeway, by which the clock of who issues may be ahead
 TEXT_CLAIMS = ("iss", "sub", "jti")
 DATES = ("exp", "nbf", "iat")
 NUMBER = (int, float)
@@ -58,6 +59,19 @@ def decode(
     if audience is not None and audience not in _audiences(claims):
         raise JoseError("audience")
     return claims
+
+
+def earliest(claims: Mapping[str, Any], *, longest: int, leeway: int) -> int:
+    """Return a moment (Unix seconds) before which `decode` cannot have accepted claims with an `exp`.
+
+    `longest` is how many seconds ahead the caller lets `exp` lie, beside the `leeway`.
+    """
+    dates = (
+        claims["exp"] - longest - leeway,
+        claims.get("iat", 0) - leeway - AHEAD,
+        claims.get("nbf", 0) - leeway,
+    )
+    return int(max(dates))
 
 
 def read_claims(payload: bytes) -> dict[str, Any]:
@@ -107,5 +121,5 @@ def _check_times(claims: Mapping[str, Any], now: int, leeway: int) -> None:
         raise JoseError("expired")
     if nbf is not None and now + leeway < nbf:  # §4.1.5
         raise JoseError("not yet valid")
-    if iat is not None and now + leeway + 60 < iat:
+    if iat is not None and now + leeway + AHEAD < iat:
         raise JoseError("issued in the future")

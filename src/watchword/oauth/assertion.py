@@ -19,10 +19,11 @@ MAX_JTI = 256
 
 
 class CheckedAssertion(msgspec.Struct, frozen=True):
-    """An assertion that is in order but for the single use of its `jti`; `expires_at` in Unix seconds."""
+    """An assertion that is in order but for the single use of its `jti`: before `earliest` it cannot have been used (Unix seconds)."""
 
     jti: str
     expires_at: int
+    earliest: int
 
 
 def peek_subject(assertion: str) -> str | None:
@@ -56,11 +57,13 @@ def check_client_assertion(
     # §3 (3) as of 2025: the issuer as a string, nothing else. An endpoint or a list could be meant for another server (CL-06).
     if claims["aud"] != issuer:
         raise _refused("audience is not the issuer")
-    if claims["exp"] > now + (MAX_LIFETIME_FAPI if fapi else MAX_LIFETIME) + LEEWAY:
+    longest = MAX_LIFETIME_FAPI if fapi else MAX_LIFETIME
+    if claims["exp"] > now + longest + LEEWAY:
         raise _refused("lives too long")
     if not 0 < len(claims["jti"]) <= MAX_JTI:
         raise _refused("jti is empty or too long")
-    return CheckedAssertion(claims["jti"], int(claims["exp"]) + LEEWAY)
+    earliest = jwt.earliest(claims, longest=longest, leeway=LEEWAY)
+    return CheckedAssertion(claims["jti"], int(claims["exp"]) + LEEWAY, earliest)
 
 
 def _refused(reason: str) -> OAuthError:

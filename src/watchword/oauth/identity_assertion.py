@@ -32,6 +32,7 @@ class IdentityAssertion(msgspec.Struct, frozen=True):
     scope: tuple[str, ...]
     resources: tuple[str, ...]
     expires_at: int
+    earliest: int  # before it cannot have been used
     auth_time: int | None = None
     acr: str | None = None
     email: str | None = None
@@ -77,6 +78,7 @@ def check(
         scope=_scope(claims.get("scope", "")),
         resources=_resources(claims.get("resource", [])),
         expires_at=int(claims["exp"]) + LEEWAY,
+        earliest=jwt.earliest(claims, longest=MAX_LIFETIME, leeway=LEEWAY),
         auth_time=auth_time if type(auth_time) is int else None,
         acr=_text(claims.get("acr")),
         email=_text(claims.get("email")),

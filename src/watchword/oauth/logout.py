@@ -22,6 +22,7 @@ LOGOUT_TOKEN_LIFETIME = 120
 MAX_HINT = 16_384
 MAX_STATE = 2048
 LEEWAY = 30
+MAX_LIFETIME = 3600
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
@@ -135,6 +136,7 @@ class LogoutToken(msgspec.Struct, frozen=True):
     subject: str | None
     sid: str | None
     expires_at: int
+    earliest: int  # before it cannot have been used
 
 
 def check_logout_token(
@@ -156,7 +158,13 @@ def check_logout_token(
     except JoseError as error:
         raise _invalid(error.reason) from None
     _check_logout_claims(claims, now)
-    return LogoutToken(claims["jti"], claims.get("sub"), claims.get("sid"), int(claims["exp"]) + LEEWAY)
+    return LogoutToken(
+        claims["jti"],
+        claims.get("sub"),
+        claims.get("sid"),
+        int(claims["exp"]) + LEEWAY,
+        jwt.earliest(claims, longest=MAX_LIFETIME, leeway=LEEWAY),
+    )
 
 
 def _check_logout_claims(claims: Mapping[str, Any], now: int) -> None:
@@ -167,7 +175,7 @@ def _check_logout_claims(claims: Mapping[str, Any], now: int) -> None:
         raise _invalid("a nonce")
     if not isinstance(claims.get("sid", ""), str) or not (claims.get("sub") or claims.get("sid")):  # §2.6 (5)
         raise _invalid("neither sub nor sid")
-    if not 0 < len(claims["jti"]) <= 256 or claims["exp"] > now + 3600:
+    if not 0 < len(claims["jti"]) <= 256 or claims["exp"] > now + MAX_LIFETIME:
         raise _invalid("jti or exp out of bounds")
 
 

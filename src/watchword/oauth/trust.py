@@ -50,13 +50,15 @@ class TrustRule(msgspec.Struct, frozen=True):
 
 
 class Trusted(msgspec.Struct, frozen=True):
-    """An assertion that a rule accepts; `used_until` is how long its identifier must be remembered (Unix seconds)."""
+    """An assertion that a rule accepts; `used_until` is how long its identifier must be remembered (Unix seconds), and before
+    `earliest` it cannot have been used."""
 
     rule: TrustRule
     subject: str
     scope: tuple[str, ...]
     jti: str | None
     used_until: int
+    earliest: int
     claims: Mapping[str, object]
 
 
@@ -124,6 +126,7 @@ def check_assertion(
         scope=requested or rule.scope,
         jti=jti if isinstance(jti, str) else None,
         used_until=int(expires_at if isinstance(expires_at, int | float) else now) + LEEWAY + 1,
+        earliest=jwt.earliest(claims, longest=rule.max_lifetime, leeway=LEEWAY),
         claims=claims,
     )
 

@@ -3,7 +3,7 @@
 import msgspec
 
 from watchword.store.database import Row, Transaction
-from watchword.store.tokens import use_identifier
+from watchword.store.tokens import Used, use_identifier
 
 
 class RegisteredIdentity(msgspec.Struct, frozen=True, kw_only=True):
@@ -34,7 +34,7 @@ async def register_identity(
     public_point: bytes,
     *,
     actor: str,
-    used: tuple[bytes, int] | None = None,
+    used: Used | None = None,
 ) -> bool:
     """Store an identity and use its challenge up; return False when its point is registered already, for whomever."""
     if used is not None and not await use_identifier(tx, *used):
@@ -113,7 +113,7 @@ async def revoke_identity(
     return True
 
 
-async def use_identity(tx: Transaction, used: tuple[bytes, int], public_point: bytes, now: int) -> bool:
+async def use_identity(tx: Transaction, used: Used, public_point: bytes, now: int) -> bool:
     """Use a challenge up and note the identity's use; False when the challenge was used before or the identity revoked."""
     if not await use_identifier(tx, *used):
         return False

@@ -4,6 +4,7 @@ import msgspec
 
 from watchword.credentials.passkey import Passkey
 from watchword.store.database import Row, Transaction
+from watchword.store.tokens import Used, use_identifier
 
 MAX_PASSKEYS = 30
 
@@ -23,8 +24,7 @@ class MadePasskey(msgspec.Struct, frozen=True, kw_only=True):
     """A passkey that was checked and is not kept yet, with the challenge that it answers."""
 
     stored: StoredPasskey
-    challenge: bytes
-    challenge_until: int
+    challenge: Used
 
 
 _COLUMNS = (
@@ -57,7 +57,7 @@ def _stored(row: Row) -> StoredPasskey:
 
 async def add_passkey(tx: Transaction, made: MadePasskey, *, actor: str) -> bool:
     """Store a new passkey and use its challenge up; return False for a used challenge, a known credential or too many."""
-    if not await use_challenge(tx, made.challenge, made.challenge_until):
+    if not await use_identifier(tx, *made.challenge):
         return False
     stored = made.stored
     passkey = stored.passkey
@@ -85,16 +85,6 @@ async def add_passkey(tx: Transaction, made: MadePasskey, *, actor: str) -> bool
     return row is not None
 
 
-async def use_challenge(tx: Transaction, challenge: bytes, expires_at: int) -> bool:
-    """Use a challenge up, over all nodes; return False when it was used before."""
-    row = await tx.one(
-        "INSERT INTO used_identifiers (digest, expires_at) VALUES ($1, $2) ON CONFLICT DO NOTHING RETURNING expires_at",
-        challenge,
-        expires_at,
-    )
-    return row is not None
-
-
 async def find_passkey(tx: Transaction, credential_id: bytes) -> StoredPasskey | None:
     """Return a passkey by its credential."""
     row = await tx.one(f"SELECT {_COLUMNS} FROM passkeys WHERE credential_id = $1", credential_id)  # noqa: S608 - literals
@@ -116,12 +106,11 @@ async def use_passkey(
     *,
     sign_count: int,
     backed_up: bool,
-    challenge: bytes,
-    challenge_until: int,
+    challenge: Used,
     now: int,
 ) -> bool:
     """Note an assertion and use its challenge up; False when the challenge was used, or the count is not above the one kept."""
-    if not await use_challenge(tx, challenge, challenge_until):
+    if not await use_identifier(tx, *challenge):
         return False
     row = await tx.one(
         "UPDATE passkeys SET sign_count = $1, backed_up = $2, last_used_at = $3 WHERE id = $4 AND (sign_count < $1 OR $1 = 0) RETURNING id",

@@ -12,7 +12,7 @@ from watchword.store.database import Row, Transaction
 from watchword.store.grants import end_grants_of_session
 from watchword.store.links import find_live_link, forget_links
 from watchword.store.logout_notices import queue_notices
-from watchword.store.tokens import use_identifier
+from watchword.store.tokens import Used, use_identifier
 from watchword.store.upstream_sessions import UpstreamSession, note_upstream_session
 from watchword.store.users import NAMES as USER
 from watchword.store.users import User, to_user
@@ -254,13 +254,13 @@ async def end_expired(tx: Transaction, now: int) -> int:
 
 
 async def end_sessions_from(
-    tx: Transaction, issuer: str, *, used: bytes, used_until: int, subject: str, sid: str, now: int
+    tx: Transaction, issuer: str, *, used: Used, subject: str, sid: str, now: int
 ) -> list[str] | None:
     """Use a provider's logout token up and end the sessions that came from the session, or the person, that it names.
 
     Return which; None when the token was used before, and then nothing ends by it.
     """
-    if not await use_identifier(tx, used, used_until):
+    if not await use_identifier(tx, *used):
         return None
     rows = await tx.all(
         "UPDATE sessions SET ended_at = $1 WHERE ended_at IS NULL AND id IN (SELECT session_id FROM upstream_sessions "

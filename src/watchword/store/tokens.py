@@ -26,6 +26,17 @@ class AccessToken(msgspec.Struct, frozen=True):
 # What is kept of a new access token: an opaque one itself, of a self-contained one with a status what it depends on.
 StoredToken = tuple[bytes, AccessToken] | StatusMarks
 
+# What is good once: its digest, until when its use is remembered, and before when it cannot have been used (Unix seconds).
+Used = tuple[bytes, int, int]
+RESTORED = "restored_at"
+AFTER_ANY_RESTORE = 2**62
+# The text of another fact is never read as a number, in whatever order a database looks at conditions.
+_USE = (
+    "INSERT INTO used_identifiers (digest, expires_at) SELECT $1, $2 WHERE NOT EXISTS (SELECT 1 FROM facts "
+    "WHERE name = 'restored_at' AND CASE WHEN name = 'restored_at' THEN CAST(value AS BIGINT) ELSE 0 END >= $3) "
+    "ON CONFLICT (digest) DO NOTHING RETURNING expires_at"
+)
+
 INSERT_ACCESS_TOKEN = (
     "INSERT INTO access_tokens (digest, client_id, subject, scope, audience, issued_at, expires_at, grant_id, claims) "
     "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)"
@@ -171,13 +182,20 @@ async def is_jti_revoked(tx: Transaction, jti: str) -> bool:
     return await tx.one("SELECT 1 AS found FROM revoked_tokens WHERE jti = $1", jti) is not None
 
 
-async def use_identifier(tx: Transaction, digest: bytes, expires_at: int) -> bool:
-    """Use an identifier up; return True for the first use only, over all processes and nodes."""
-    return (
-        await tx.one(
-            "INSERT INTO used_identifiers (digest, expires_at) VALUES ($1, $2) ON CONFLICT (digest) DO NOTHING RETURNING expires_at",
-            digest,
-            expires_at,
-        )
-        is not None
+async def use_identifier(
+    tx: Transaction, digest: bytes, expires_at: int, earliest: int = AFTER_ANY_RESTORE
+) -> bool:
+    """Use an identifier up; return True for the first use only, over all processes and nodes.
+
+    What was used between a backup and its restore is not remembered: what can have been used by then, `earliest`, counts as used.
+    """
+    return await tx.one(_USE, digest, expires_at, earliest) is not None
+
+
+async def note_restored(tx: Transaction, now: int) -> None:
+    """Remember when the database was restored: until then identifiers were used that it does not know."""
+    await tx.run(
+        "INSERT INTO facts (name, value) VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SET value = excluded.value",
+        RESTORED,
+        str(now),
     )

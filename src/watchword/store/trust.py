@@ -6,7 +6,7 @@ from typing import Literal
 import msgspec
 
 from watchword.store.database import Transaction
-from watchword.store.tokens import StoredToken, store_token, use_identifier
+from watchword.store.tokens import StoredToken, Used, store_token, use_identifier
 from watchword.store.users import COLUMNS, User, to_user
 
 
@@ -47,8 +47,7 @@ class Link(msgspec.Struct, frozen=True):
 class Use(msgspec.Struct, frozen=True, kw_only=True):
     """What is stored when an assertion is used: its mark, the token, who it is about, and what the audit trail says."""
 
-    mark: bytes
-    used_until: int
+    used: Used
     row: StoredToken | None
     link: Link | None
     client_id: str
@@ -135,7 +134,7 @@ async def find_by_address(tx: Transaction, canonical_email: str) -> User | None:
 async def use_assertion(tx: Transaction, use: Use, now: int) -> str:
     """Use an assertion up and store what it buys, both or neither: "accepted", "replayed", or "linked" when the
     account is already somebody else's at that provider."""
-    if not await use_identifier(tx, use.mark, use.used_until):
+    if not await use_identifier(tx, *use.used):
         await tx.record(
             "assertion.replayed", actor=use.client_id, target=use.rule_id, at=now, subject=use.subject
         )

@@ -139,7 +139,7 @@ def check(
 
 def test_a_logout_token_of_ours_passes_the_checks_of_a_client() -> None:
     assert set(GOOD_TOKEN) == {"iss", "aud", "iat", "exp", "jti", "events", "sub", "sid"}
-    assert check(GOOD_TOKEN) == logout.LogoutToken("j", "alice", "s1", NOW + 150)
+    assert check(GOOD_TOKEN) == logout.LogoutToken("j", "alice", "s1", NOW + 150, NOW - 90)
     assert check({**GOOD_TOKEN, "sub": None}).subject is None
     with pytest.raises(ValueError):
         logout.logout_token_claims(issuer=ISSUER, client_id="app", subject=None, sid=None, jti="j", now=NOW)

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 from tests.fixtures.postgres import race
-from tests.store.made import DAY, NOW, count, digest, select, user
+from tests.store.made import DAY, NOW, client, count, digest, select, user
 
 from watchword.oauth.refresh import Limits
-from watchword.store import grants, limits, redemption, sessions, users
+from watchword.store import clients, grants, limits, redemption, sessions, users
 from watchword.store.database import Database
 from watchword.store.grants import Grant, Standing
 from watchword.store.redemption import Bought
@@ -21,6 +21,7 @@ MARK = b"mark0001"
 
 async def begin(database: Database, name: str = "1", mark: bytes = MARK) -> None:
     """Grant something in a session and redeem its code for the first refresh token of a family."""
+    await database.write(clients.create_client, client("cl"), actor="a", now=NOW)
     names = {"canonical_username": name, "skeleton": name, "canonical_email": None}
     await database.write(users.create_user, user(name), **names, password_hash=None, actor="a")
     session = Session(

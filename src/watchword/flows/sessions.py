@@ -7,6 +7,7 @@ elevation, at a change of credentials; the one before is dead.
 from watchword.flows.identifiers import new_id
 from watchword.flows.runtime import Runtime
 from watchword.oauth import token_format
+from watchword.oauth.errors import OAuthError
 from watchword.store import sessions as store
 from watchword.store.sessions import Session
 from watchword.store.upstream_sessions import UpstreamSession
@@ -30,7 +31,7 @@ async def begin(
     instead_of: Session | None = None,
     came_from: UpstreamSession | None = None,
 ) -> tuple[Session, str]:
-    """Begin a session for a person who has just been authenticated; return it and its cookie's value.
+    """Begin a session for a person who has just been authenticated; return it and its cookie's value. Raise `access_denied`.
 
     `instead_of` is the session that the browser had: the same person goes on in it, under a new cookie (so that what was issued
     from it lives on); another person's ends (SE-01). `came_from` is the session at another provider that proved who it is.
@@ -59,15 +60,16 @@ async def begin(
         remembered=remember,
         confirmed_at=now,
     )
-    digest = token_format.digest(secret)
-    await runtime.database.write(
+    begun = await runtime.database.write(
         store.create_session,
         session,
-        digest,
+        token_format.digest(secret),
         limit=MAX_SESSIONS,
         actor=user_id,
         came_from=came_from,
     )
+    if not begun:  # meanwhile
+        raise OAuthError("access_denied", "This account is disabled or was deleted.")
     return session, secret
 
 

@@ -112,6 +112,8 @@ async def update_client(
 
     `kill` ends what the client was granted: every token, and every code that waits to be redeemed.
     """
+    if kill:  # what is being granted at this moment is there before, and ends; see `hold_client`
+        await tx.one("SELECT client_id FROM clients WHERE client_id = $1 FOR UPDATE", client.client_id)
     row = await tx.one(
         "UPDATE clients SET document = $1, name = $2, owner = $3, disabled_at = $4, updated_at = $5, version = version + 1, "
         "valid_from = CASE WHEN $6 = 1 THEN $7 ELSE valid_from END "
@@ -140,6 +142,15 @@ async def update_client(
         ended_tokens=kill,
     )
     return _client(row)
+
+
+async def hold_client(tx: Transaction, client_id: str) -> bool:
+    """Hold a client that is not disabled: its end comes before what it is granted, and then there is nothing, or after, and ends it.
+
+    Many hold it at once, and neither its use nor a change of its metadata waits for them.
+    """
+    held = "SELECT client_id FROM clients WHERE client_id = $1 AND disabled_at IS NULL FOR KEY SHARE"
+    return await tx.one(held, client_id) is not None
 
 
 END_GRANTS = "UPDATE grants SET ended_at = $1 WHERE client_id = $2 AND ended_at IS NULL"

@@ -2,6 +2,7 @@
 
 import msgspec
 
+from watchword.store.clients import hold_client
 from watchword.store.database import Transaction
 
 
@@ -48,7 +49,12 @@ async def remember_consent(
     authorization_details: str | None = None,
     now: int,
 ) -> None:
-    """Keep what a person answered beside what they answered before; details that are None stay as they were."""
+    """Keep what a person answered beside what they answered before; details that are None stay as they were.
+
+    Nothing is kept for a client that is gone: another one under its identifier must inherit nothing (AP-09).
+    """
+    if not await hold_client(tx, client_id):
+        return
     before = await find_consent(tx, user_id, client_id, audience) or Consent("")
     answered = {*scope, *declined}
     agreed = [*(old for old in before.scope.split() if old not in answered), *scope]

@@ -49,7 +49,7 @@ class Change(msgspec.Struct, frozen=True):
     """One statement that takes effect or not, under the name by which fail-points know it. Many make it at once, each on a row of its own.
 
     Its first value is one that nobody else has, and it returns that value where it took effect. All that it depends on is in its
-    conditions; what they read of other tables it holds with FOR SHARE, which a database with one writer leaves out. What it
+    conditions; what they read of other tables it holds with FOR SHARE or FOR KEY SHARE, which a database with one writer leaves out. What it
     changes is only ever read afresh: it does not move the database's version.
     """
 

@@ -10,6 +10,7 @@ from watchword.oauth import device
 from watchword.oauth.device import Poll, Status
 from watchword.oauth.errors import OAuthError
 from watchword.store import consents, grants, redemption
+from watchword.store.clients import hold_client
 from watchword.store.database import Row, Transaction
 from watchword.store.grants import Grant
 from watchword.store.redemption import Bought
@@ -112,7 +113,7 @@ async def approve_device_code(
     tx: Transaction, user_code: bytes, grant: Grant, *, browser: bytes, now: int
 ) -> bool:
     """Approve a code with all that this grants; return False when there is nothing to decide, or not for this person."""
-    if not await grants.hold_session(tx, grant.session_id, now):
+    if not await grants.hold_session(tx, grant.session_id, now) or not await hold_client(tx, grant.client_id):
         return False
     decided = await tx.one(_DECIDE, "approved", grant.id, user_code, browser, grant.user_id, now)
     if decided is None:

@@ -75,10 +75,12 @@ STANDING = (
 _BEGINNING = (*_NAMES, "expires_at", "code_digest", "code_expires_at", "request")
 _INSERT = f"INSERT INTO grants ({', '.join(_BEGINNING)})"
 _PLACES = ", ".join(f"${number}" for number in range(1, len(_BEGINNING) + 1))
-# The session's end comes before the grant, and then there is none, or after it, and ends it.
+# The session's end, and the client's, come before the grant, and then there is none, or after it, and end it.
+_HELD = "FOR SHARE OF sessions FOR KEY SHARE OF clients"
 _CREATE = Change(
     "create_grant",
-    f"{_INSERT} SELECT {_PLACES} FROM sessions WHERE id = $4 AND {_LIVE.format('$8')} FOR SHARE RETURNING id",  # noqa: S608 - literals
+    f"{_INSERT} SELECT {_PLACES} FROM sessions JOIN clients ON clients.client_id = $2 AND clients.disabled_at IS NULL "  # noqa: S608 - literals
+    f"WHERE sessions.id = $4 AND {_LIVE.format('$8')} {_HELD} RETURNING id",
 )
 
 
@@ -113,7 +115,7 @@ def _values(grant: Grant) -> tuple[object, ...]:
 def create_grant(
     database: Database, grant: Grant, *, code: bytes, request: str, expires_at: int
 ) -> Awaitable[bool]:
-    """Store a grant with the code that redeems it; what this returns yields False when its session has ended."""
+    """Store a grant with the code that redeems it; what this returns yields False when its session or client has ended."""
     values = (*_values(grant), expires_at + KEPT, code, expires_at, request)
     return database.change(_CREATE, values, _created(grant))
 
@@ -125,7 +127,7 @@ async def hold_session(tx: Transaction, session_id: str, now: int) -> bool:
 
 
 async def store_grant(tx: Transaction, grant: Grant) -> None:
-    """Store a grant without a code as a part of an operation that holds its session and makes it redeemable."""
+    """Store a grant without a code as a part of an operation that holds its session and client and makes it redeemable."""
     values = (*_values(grant), grant.created_at + KEPT, None, None, "")
     await tx.run(f"{_INSERT} VALUES ({_PLACES})", *values)
     entry = _created(grant)

@@ -2,6 +2,7 @@
 
 import msgspec
 
+from watchword.store.api_tokens import OWNERS
 from watchword.store.database import Row, Transaction
 from watchword.store.tokens import Used, use_identifier
 
@@ -36,7 +37,9 @@ async def register_identity(
     actor: str,
     used: Used | None = None,
 ) -> bool:
-    """Store an identity and use its challenge up; return False when its point is registered already, for whomever."""
+    """Store an identity and use its challenge up; return False when its point is registered already, for whomever, or its owner gone."""
+    if identity.owner_kind in OWNERS and not await tx.run(OWNERS[identity.owner_kind], identity.owner_id):
+        return False
     if used is not None and not await use_identifier(tx, *used):
         return False
     row = await tx.one(

@@ -62,8 +62,12 @@ async def create_session(
     limit: int,
     actor: str,
     came_from: UpstreamSession | None = None,
-) -> None:
-    """Store a new session; a person's oldest sessions beyond `limit` end (LG-19)."""
+) -> bool:
+    """Store a new session; a person's oldest sessions beyond `limit` end (LG-19). False when the account is gone or disabled."""
+    # Held, so that the end of the account comes before the session, and then there is none, or after it, and ends it.
+    held = "SELECT id FROM users WHERE id = $1 AND disabled_at IS NULL FOR SHARE"
+    if await tx.one(held, session.user_id) is None:
+        return False
     await tx.run(
         f"INSERT INTO sessions (digest, {_COLUMNS}) "  # noqa: S608 - literals
         "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)",
@@ -103,6 +107,7 @@ async def create_session(
         acr=session.acr,
         address=session.address,
     )
+    return True
 
 
 _VISIT = (

@@ -3,6 +3,7 @@
 Owns neither connections nor commits: who runs the transaction says how it ended.
 """
 
+import re
 import sqlite3
 from functools import lru_cache
 
@@ -12,10 +13,13 @@ from watchword.store.database import Row, check_values
 Events = list[tuple[object, ...]]
 
 
+_LOCKS = re.compile(r" FOR (?:KEY )?(?:SHARE|UPDATE)(?: OF \w+)?")
+
+
 @lru_cache(maxsize=1024)
 def placeholders(sql: str) -> str:
     """Return a statement as SQLite writes it: its placeholders, and no row locks, for there is one writer at a time."""
-    return sql.replace("$", "?").replace(" FOR SHARE", "").replace(" FOR UPDATE", "")
+    return _LOCKS.sub("", sql).replace("$", "?")
 
 
 class SqliteTransaction:

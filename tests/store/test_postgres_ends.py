@@ -1,0 +1,200 @@
+"""Clients and accounts that end on PostgreSQL while something is being made for them: whichever comes first, nothing of it lives on."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+
+import asyncpg  # type: ignore[import-untyped]  # the driver ships no types
+import pytest
+from tests.fixtures.postgres import Store
+from tests.store.backends import backends, until
+from tests.store.made import DAY, NOW, client, digest, select
+
+from watchword.store import clients, consents, devices, grants, identities, sessions, user_changes, users
+from watchword.store.database import Database
+from watchword.store.devices import DeviceCode
+from watchword.store.grants import Grant
+from watchword.store.identities import RegisteredIdentity
+from watchword.store.sessions import Session
+from watchword.store.users import User
+
+pytestmark = pytest.mark.postgres
+
+GRANT = Grant(
+    id="g", client_id="cl_1", user_id="u", session_id="s", scope="a", audience="b", claims="{}",
+    created_at=NOW, started_at=NOW, last_used_at=NOW,
+)  # fmt: skip
+CODE = DeviceCode(
+    client_id="cl_1", scope="a", audience="b", address="", user_agent="", created_at=NOW, expires_at=NOW + 600, poll_interval=5,
+)  # fmt: skip
+IDENTITY = RegisteredIdentity(
+    id="zid",
+    owner_kind="client",
+    owner_id="cl_1",
+    name="n",
+    document="{}",
+    registered_at=NOW,
+    expires_at=NOW + DAY,
+)
+Work = Callable[[Database], Awaitable[object]]
+
+
+def session(id: str) -> Session:
+    return Session(
+        id=id, user_id="u", created_at=NOW, authenticated_at=NOW, last_seen_at=NOW, idle_expires_at=NOW + DAY, expires_at=NOW + DAY,
+        acr="", amr=(), user_agent="", address="",
+    )  # fmt: skip
+
+
+async def begin_session(database: Database, id: str) -> object:
+    return await database.write(sessions.create_session, session(id), digest(id), limit=9, actor="u")
+
+
+async def prepare(database: Database) -> None:
+    """Make a client, two people of whom one administers, a session, and a device's code that its person has typed."""
+    await database.write(clients.create_client, client(), actor="a", now=NOW)
+    for user in (User(id="u", username="u", created_at=NOW), User(id="root", username="root", is_admin=True)):
+        names = {"canonical_username": user.username, "skeleton": user.username, "canonical_email": None}
+        await database.write(users.create_user, user, **names, password_hash=None, actor="a")
+    await begin_session(database, "s")
+    await database.write(devices.create_device_code, CODE, digest=digest("d"), user_code=digest("u"))
+    shown = {"browser": b"b", "user_id": "u", "now": NOW}
+    await database.write(devices.show_device_code, digest("u"), **shown)
+
+
+async def grant(database: Database) -> object:
+    return await grants.create_grant(database, GRANT, code=digest("c"), request="{}", expires_at=NOW + 60)
+
+
+async def approve(database: Database) -> object:
+    return await database.write(devices.approve_device_code, digest("u"), GRANT, browser=b"b", now=NOW)
+
+
+async def agree(database: Database) -> object:
+    return await database.write(consents.remember_consent, "u", "cl_1", "b", scope=("a",), now=NOW)
+
+
+async def sign_in(database: Database) -> object:
+    return await begin_session(database, "new")
+
+
+async def register(database: Database) -> object:
+    return await database.write(identities.register_identity, IDENTITY, b"point", actor="a")
+
+
+async def delete_client(database: Database) -> object:
+    return await database.write(clients.delete_client, "cl_1", actor="a", now=NOW)
+
+
+async def disable_client(database: Database) -> object:
+    switched_off = {"expected_version": 1, "disabled_at": NOW, "kill": True, "actor": "a", "now": NOW}
+    return await database.write(clients.update_client, client(), **switched_off)
+
+
+async def delete_account(database: Database) -> object:
+    return await database.write(user_changes.delete_user, "u", actor="a", now=NOW)
+
+
+async def disable_account(database: Database) -> object:
+    return await database.write(user_changes.set_disabled, "u", True, actor="a", now=NOW)
+
+
+LIVE_GRANTS = "SELECT id FROM grants WHERE ended_at IS NULL"
+CONSENTS = "SELECT client_id FROM consents"
+LIVE_SESSIONS = "SELECT id FROM sessions WHERE ended_at IS NULL"
+LIVE_IDENTITIES = "SELECT id FROM identities WHERE revoked_at IS NULL"
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """What is being made, what ends meanwhile, and what must not be there afterwards."""
+
+    make: Work
+    end: Work
+    left: str
+
+
+CASES = {
+    "a grant, when its client is deleted": Case(grant, delete_client, LIVE_GRANTS),
+    "a grant, when its client is disabled": Case(grant, disable_client, LIVE_GRANTS),
+    "a grant, when its account is deleted": Case(grant, delete_account, LIVE_GRANTS),
+    "a grant, when its account is disabled": Case(grant, disable_account, LIVE_GRANTS),
+    "a device's grant, when its client is deleted": Case(approve, delete_client, LIVE_GRANTS),
+    "a device's grant, when its client is disabled": Case(approve, disable_client, LIVE_GRANTS),
+    "a device's grant, when its account is disabled": Case(approve, disable_account, LIVE_GRANTS),
+    "a consent, when its client is deleted": Case(agree, delete_client, CONSENTS),
+    "a session, when its account is disabled": Case(sign_in, disable_account, LIVE_SESSIONS),
+    "a session, when its account is deleted": Case(sign_in, delete_account, LIVE_SESSIONS),
+    "an identity, when its client is deleted": Case(register, delete_client, LIVE_IDENTITIES),
+}
+each = pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+
+
+@contextlib.asynccontextmanager
+async def held_trail(store: Store) -> AsyncIterator[None]:
+    """Let nobody commit for now: every change writes an audit event as its last, and waits for it."""
+    other = await asyncpg.connect(store.address)
+    try:
+        await other.execute("BEGIN; LOCK TABLE events IN SHARE MODE")
+        yield
+        await other.execute("COMMIT")
+    finally:
+        await other.close()
+
+
+async def until_waiting(store: Store, number: int) -> None:
+    """Wait until as many transactions wait for locks."""
+
+    async def waiting() -> bool:
+        return len(await backends(store, "wait_event_type = 'Lock'")) == number
+
+    await until(waiting)
+
+
+@each
+async def test_what_is_being_made_ends_as_well(postgres_store: Store, case: Case) -> None:
+    nodes = [await postgres_store.node() for _ in range(2)]
+    await prepare(nodes[0])
+    async with held_trail(postgres_store):
+        making = asyncio.ensure_future(case.make(nodes[0]))
+        await until_waiting(postgres_store, 1)
+        ending = asyncio.ensure_future(case.end(nodes[1]))
+        await until_waiting(postgres_store, 2)
+    assert await making in (True, None), "it was made, and told so"
+    assert await ending
+    assert await nodes[0].read(select, case.left) == []
+
+
+@each
+async def test_what_begins_while_its_client_or_account_is_ending_does_not_outlive_it(
+    postgres_store: Store, case: Case
+) -> None:
+    nodes = [await postgres_store.node() for _ in range(2)]
+    await prepare(nodes[0])
+    async with held_trail(postgres_store):
+        ending = asyncio.ensure_future(case.end(nodes[1]))
+        await until_waiting(postgres_store, 1)
+        making = asyncio.ensure_future(case.make(nodes[0]))
+        await until_waiting(postgres_store, 2)
+    assert await ending
+    await making  # refused, or made in time to be ended
+    assert await nodes[0].read(select, case.left) == []
+
+
+@each
+async def test_the_honest_variant_is_made(postgres_store: Store, case: Case) -> None:
+    database = await postgres_store.node()
+    await prepare(database)
+    assert await case.make(database) in (True, None)
+    assert await database.read(select, case.left) != []
+
+
+async def test_the_use_of_a_client_is_noted_while_something_is_granted_to_it(postgres_store: Store) -> None:
+    nodes = [await postgres_store.node() for _ in range(2)]
+    await prepare(nodes[0])
+    async with held_trail(postgres_store):
+        making = asyncio.ensure_future(grant(nodes[0]))
+        await until_waiting(postgres_store, 1)
+        await asyncio.wait_for(nodes[1].write(clients.flush_client_usage, [], [("cl_1", NOW)]), 5)
+    assert await making is True

@@ -109,6 +109,7 @@ def test_a_user_is_made_with_a_password_from_standard_input(tmp_path: Path) -> N
 
 
 def test_keys_rotate(tmp_path: Path) -> None:
+    document(tmp_path, "migrate")
     before = {key["kid"]: key["state"] for key in document(tmp_path, "key", "list")["keys"]}
     assert sorted(before.values()) == ["current", "current", "next", "next"]
     after = {key["kid"] for key in document(tmp_path, "key", "rotate", "--algorithm", "ES256")["keys"]}
@@ -142,6 +143,8 @@ def test_keys_rotate(tmp_path: Path) -> None:
 def test_what_is_refused_says_what_to_change(
     tmp_path: Path, arguments: list[str], code: int, words: str
 ) -> None:
+    if "token_nothing" in arguments:
+        document(tmp_path, "migrate")
     done = run_cli(tmp_path, *arguments)
     assert done.returncode == code, done.stdout + done.stderr
     assert words.lower() in (done.stdout + done.stderr).lower()

@@ -1,6 +1,7 @@
 """What somebody new to the command line runs into: values that were not meant, names that look like markup, output for programs."""
 
 import json
+import re
 import socket
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 import typer
 from tests.fixtures.commands import environment, run_cli
+from tests.fixtures.postgres import Cluster, fresh_postgres
 from tests.fixtures.servers import free_port
 
 from watchword.cli.application import app
@@ -67,7 +69,7 @@ def test_what_was_not_meant_is_refused_with_the_remedy_and_makes_nothing(
     tmp_path: Path, arguments: list[str], code: int, words: str
 ) -> None:
     (tmp_path / "junk").write_text("junk")
-    if "known" in arguments:
+    if "known" in arguments or "session" in arguments:
         run_cli(tmp_path, "client", "create", "x", "--client-id", "known")
     done = run_cli(tmp_path, *arguments)
     assert (done.returncode, done.stdout) == (code, ""), done.stderr
@@ -115,11 +117,80 @@ def test_a_list_for_another_program_has_one_row_a_line_with_whole_identifiers(tm
     assert lines[1].split()[0] == token
 
 
-def test_a_database_that_was_not_there_is_made_with_a_word(tmp_path: Path) -> None:
-    first = run_cli(tmp_path, "token", "list", "--json")
-    assert "watchword.db was not there and is made now" in first.stderr
-    assert json.loads(first.stdout) == {"tokens": [], "next": None}
-    assert "was not there" not in run_cli(tmp_path, "token", "list").stderr
+@pytest.mark.parametrize(
+    "make",
+    [
+        ["token", "create", "a", "--owner", "o", "--scope", "s"],
+        ["user", "invite", "ada@example.com"],
+        ["client", "create", "a"],
+        ["migrate"],
+    ],
+    ids=["a token", "an invitation", "a client", "migrate"],
+)
+def test_what_makes_something_makes_its_database(tmp_path: Path, make: list[str]) -> None:
+    first = run_cli(tmp_path, *make)
+    assert first.returncode == 0, first.stderr
+    assert ("watchword.db was not there and is made now" in first.stderr) is (make != ["migrate"])
+    assert "was not there" not in run_cli(tmp_path, *make).stderr
+    listed = run_cli(tmp_path, "token", "list", "--json")
+    assert (listed.returncode, listed.stderr) == (0, "")
+
+
+READING = {
+    "token list": [],
+    "token show": ["token_1"],
+    "token revoke": ["token_1"],
+    "client list": [],
+    "client show": ["x"],
+    "user list": [],
+    "user show": ["ada"],
+    "user delete": ["ada"],
+    "session list": [],
+    "key list": [],
+    "key rotate": [],
+    "trust list": [],
+    "audit": [],
+}
+
+
+@pytest.mark.parametrize("command", READING)
+def test_what_reads_or_changes_makes_no_database_and_says_what_does(tmp_path: Path, command: str) -> None:
+    done = run_cli(tmp_path, *command.split(), *READING[command], "--json", "--database", "my data.db")
+    assert done.returncode == 1, done.stderr
+    answer = json.loads(done.stdout)
+    assert answer["error"] == "not_found"
+    assert "`watchword migrate --database 'my data.db'` makes it" in answer["error_description"]
+    assert list(tmp_path.iterdir()) == [], "nothing was made"
+
+
+@pytest.mark.postgres
+async def test_an_empty_postgresql_database_is_left_empty_by_what_reads(
+    tmp_path: Path, postgres_cluster: Cluster
+) -> None:
+    async with fresh_postgres(postgres_cluster, has_tables=False) as empty:
+        address = ["--database", empty.address]
+        done = run_cli(tmp_path, "token", "list", *address)
+        assert done.returncode == 1
+        assert "`watchword migrate` makes its tables" in done.stderr
+        assert run_cli(tmp_path, "migrate", *address).returncode == 0
+        assert run_cli(tmp_path, "token", "list", *address).returncode == 0
+
+
+def test_what_is_not_so_is_said(tmp_path: Path) -> None:
+    made = run_cli(
+        tmp_path, "user", "create", "ada", "--password-stdin", stdin="correct horse battery staple\n"
+    )
+    assert re.search(r"^admin +no$", made.stdout, re.MULTILINE), made.stdout
+    boss = run_cli(
+        tmp_path,
+        "user",
+        "create",
+        "root",
+        "--admin",
+        "--password-stdin",
+        stdin="another battery, another staple\n",
+    )
+    assert re.search(r"^admin +yes$", boss.stdout, re.MULTILINE), boss.stdout
 
 
 @pytest.mark.parametrize("scanner", ["github", "gitleaks", "trufflehog"])

@@ -322,7 +322,7 @@ def test_the_own_installation_is_checked(tmp_path: Path) -> None:
         return done.returncode, {finding["code"] for finding in found if finding["level"] != "ok"}
 
     assert check() == (0, {"no-database"})
-    assert run_cli(tmp_path, "token", "list").returncode == 0
+    assert run_cli(tmp_path, "migrate").returncode == 0
     assert check() == (0, set())
     assert check("--data") == (0, set())
     with sqlite3.connect(tmp_path / "watchword.db") as connection:

@@ -89,7 +89,7 @@ def create(
             runtime, convert(given, ClientInput), actor=ACTOR, client_id=client_id
         )
 
-    registered = session.run(work, database=database, config=config, as_json=as_json)
+    registered = session.run(work, database=database, config=config, as_json=as_json, makes=True)
     if as_json:
         session.print_json(admin_clients.issued(registered))
         return

@@ -15,6 +15,7 @@ from watchword.cli.session import Config, Database, Json
 from watchword.client.doctor import Report, examine
 from watchword.flows import master_key
 from watchword.flows.runtime import Runtime
+from watchword.oauth.errors import OAuthError
 from watchword.settings import Settings, SettingsError
 from watchword.store import events, soundness
 from watchword.store.database import StorageUnavailable
@@ -74,16 +75,12 @@ def _installation(database: str | None, config: str | None, data: bool) -> Repor
     report.ok("settings", "settings", "the options are valid together")
     _exposure(settings, report)
     _files(settings, report)
-    if not settings.is_postgres and not Path(settings.database).exists():
-        report.warn(
-            "no-database",
-            settings.database,
-            "there is no database yet",
-            "watchword serve or watchword dev makes it",
-        )
-        return report
     try:
         asyncio.run(session.with_runtime(settings, lambda runtime: _opened(runtime, report, data)))
+    except OAuthError:
+        report.warn(
+            "no-database", "database", "there is no database yet", "watchword serve or watchword dev makes it"
+        )
     except (StorageUnavailable, SettingsError) as error:
         report.fail("database", settings.database, str(error), "see the message")
     return report

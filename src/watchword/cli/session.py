@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from watchword import settings as settings_module
-from watchword.flows import start
+from watchword.flows import schema_state, start
 from watchword.flows.runtime import Runtime
 from watchword.oauth.errors import OAuthError
 from watchword.settings import Settings, SettingsError
@@ -76,14 +76,22 @@ def development_database(config: str | None) -> str | None:
 
 
 def run(
-    operation: Callable[[Runtime], Awaitable[T]], *, database: str | None, config: str | None, as_json: bool
+    operation: Callable[[Runtime], Awaitable[T]],
+    *,
+    database: str | None,
+    config: str | None,
+    as_json: bool,
+    makes: bool = False,
 ) -> T:
-    """Open the server's data, run an operation, close; leave with 1 or 2 and the reason when that fails."""
+    """Open the server's data, run an operation, close; leave with 1 or 2 and the reason when that fails.
+
+    With `makes` the operation makes something, and a database for it where there is none.
+    """
     settings = load(config, database=development_database(config) if database is None else database)
-    if not settings.is_postgres and not Path(settings.database).exists():
+    if makes and not settings.is_postgres and not Path(settings.database).exists():
         err.print(f"{settings.database} was not there and is made now", style="dim", markup=False)
     try:
-        return asyncio.run(with_runtime(settings, operation))
+        return asyncio.run(with_runtime(settings, operation, makes=makes))
     except OAuthError as error:
         refuse(error.code, error.description, as_json, error.field)
     except StorageUnavailable as error:
@@ -92,8 +100,12 @@ def run(
         usage(str(error))
 
 
-async def with_runtime(settings: Settings, operation: Callable[[Runtime], Awaitable[T]]) -> T:
+async def with_runtime(
+    settings: Settings, operation: Callable[[Runtime], Awaitable[T]], *, makes: bool = False
+) -> T:
     """Open the server's data, run an operation, close."""
+    if not makes:
+        await schema_state.require(settings)
     runtime = await start.open_runtime(settings)
     try:
         return await operation(runtime)
@@ -108,8 +120,8 @@ def print_json(document: object) -> None:
 
 
 def print_fields(fields: Sequence[tuple[str, object]]) -> None:
-    """Print names and values, one pair a line; what is None, empty or not so is left out."""
-    shown = [(name, _text(name, value)) for name, value in fields if value is not False]
+    """Print names and values, one pair a line; what is None or empty is left out."""
+    shown = [(name, _text(name, value)) for name, value in fields]
     width = max((len(name) for name, text in shown if text), default=0)
     for name, text in shown:
         if text:
@@ -121,7 +133,7 @@ def _text(name: str, value: object) -> str:
     if value is None or value in ("", (), [], {}):
         return ""
     if isinstance(value, bool):
-        return "yes"
+        return "yes" if value else "no"
     if isinstance(value, int) and name.endswith("_at"):
         return when(value)
     if isinstance(value, list | tuple) and all(isinstance(one, str) for one in value):

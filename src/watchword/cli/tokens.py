@@ -74,7 +74,7 @@ def create(
         who = await api_tokens.resolve_owner(runtime, owner)
         return await api_tokens.create(runtime, checked, owner=who, actor=ACTOR, may_reserve=True)
 
-    _print_issued(session.run(work, database=database, config=config, as_json=as_json), as_json)
+    _print_issued(session.run(work, database=database, config=config, as_json=as_json, makes=True), as_json)
 
 
 def _pairs(given: list[str]) -> dict[str, str]:

@@ -102,7 +102,7 @@ def create(
     async def work(runtime: Runtime) -> Rule:
         return await trust_rules.create(runtime, convert(given, TrustInput), actor=ACTOR)
 
-    _print(session.run(work, database=database, config=config, as_json=as_json), as_json)
+    _print(session.run(work, database=database, config=config, as_json=as_json, makes=True), as_json)
 
 
 def _print(rule: Rule, as_json: bool) -> None:

@@ -51,7 +51,7 @@ def create(
             user = await people.change(runtime, user, Changes(email_verified=True), actor=ACTOR)
         return user
 
-    user = session.run(work, database=database, config=config, as_json=as_json)
+    user = session.run(work, database=database, config=config, as_json=as_json, makes=True)
     if as_json:
         session.print_json(user)
     else:
@@ -230,7 +230,9 @@ def invite(
         return await sign_up.invite(runtime, email, is_admin=admin, inviter=None, actor=ACTOR)
 
     _print_link(
-        session.run(work, database=database, config=config, as_json=as_json), sign_up.INVITE_LIFETIME, as_json
+        session.run(work, database=database, config=config, as_json=as_json, makes=True),
+        sign_up.INVITE_LIFETIME,
+        as_json,
     )
 
 

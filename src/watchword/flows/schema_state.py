@@ -1,8 +1,12 @@
 """Which migrations a database has, and applying the others by hand instead of at the next start."""
 
+import shlex
+from pathlib import Path
+
 import msgspec
 
 from watchword.flows import start
+from watchword.oauth.errors import OAuthError
 from watchword.settings import Settings
 from watchword.store import bulk as store
 from watchword.store import migrate
@@ -24,6 +28,26 @@ async def status(settings: Settings) -> SchemaState:
         await bulk.close()
     known = migrate.migrations()
     return SchemaState(version, tuple(f"{n:04}_{name}" for n, name, _ in known if n > version))
+
+
+async def require(settings: Settings) -> None:
+    """Raise `not_found` where there is no database yet, with the command that makes one."""
+    if settings.is_postgres:
+        if not (await status(settings)).version:
+            raise OAuthError(
+                "not_found",
+                "The database holds nothing of Watchword yet: `watchword migrate` makes its tables.",
+            )
+    elif _is_missing(settings.database):
+        make = f"watchword migrate --database {shlex.quote(settings.database)}"
+        raise OAuthError(
+            "not_found",
+            f"There is no database {settings.database}: --database names another; `{make}` makes it.",
+        )
+
+
+def _is_missing(file: str) -> bool:
+    return not Path(file).exists()
 
 
 async def apply(settings: Settings) -> SchemaState:

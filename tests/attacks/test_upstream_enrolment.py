@@ -137,10 +137,10 @@ async def test_ps_05_a_link_that_was_taken_is_refused_plainly_and_makes_nothing(
     owned = await whose(server, provider)
     provider.claims = {**provider.claims, "sub": "somebody else", "email": "eve@example.com"}
     await later.open(onward(later))
-    assert (status(later), "already used" in later.text) == (404, True)
+    assert (status(later), "no longer works" in later.text) == (404, True)
     assert await come_back(late, answer) == PATH
     await late.open(link)
-    assert (status(late), "already used" in late.text) == (404, True)
+    assert (status(late), "no longer works" in late.text) == (404, True)
     assert await whose(server, provider) == owned
     assert await whose(server, provider, "somebody else") is None
     assert await account(server, "eve@example.com") is None
@@ -157,7 +157,7 @@ async def test_ps_05_a_link_that_is_taken_while_somebody_is_at_the_provider_is_g
     assert await take(first, provider) == "/account", "the honest variant"
     provider.claims = {"sub": "late", "email": "late@example.com", "email_verified": True}
     assert await come_back(late, answer) == PATH
-    assert (status(late), "already used" in late.text) == (404, True)
+    assert (status(late), "no longer works" in late.text) == (404, True)
     assert await whose(server, provider, "late") is None
 
 
@@ -175,7 +175,7 @@ async def test_ps_05_a_link_that_runs_out_at_the_provider_makes_nothing(
     answer = await begin(person, provider, onward(person))
     server.clock.advance(11)
     assert await come_back(person, answer) == PATH
-    assert (status(person), "already used" in person.text) == (404, True)
+    assert (status(person), "no longer works" in person.text) == (404, True)
     assert await account(server, name) is None
     again = await visitor(server, await make(server))
     assert await take(again, provider) == "/account", "the honest variant"

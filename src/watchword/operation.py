@@ -111,7 +111,7 @@ def _components(kinds: Sequence[type]) -> tuple[tuple[dict[str, Any], ...], dict
 def _any_value(kind: type) -> dict[str, Any]:
     if kind is object:
         return {"description": "Any JSON value."}
-    raise NotImplementedError(kind)  # msgspec asks to be told so
+    raise TypeError(f"no JSON Schema is known for {kind}")
 
 
 def openapi(operations: Sequence[Operation], issuer: str) -> dict[str, object]:

@@ -30,8 +30,7 @@ async def server(store: Store, tmp_path: Path) -> AsyncIterator[Server]:
     """The application where passkeys are the only way in."""
     async with open_server(
         tmp_path,
-        database=store.address,
-        key_file=str(tmp_path / "key"),
+        on=store.address,
         mode="development",
         sign_in_methods=("passkey",),
     ) as opened:

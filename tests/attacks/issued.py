@@ -15,8 +15,7 @@ from watchword.flows.client_registry import Registered
 @pytest_asyncio.fixture
 async def server(store: Store, tmp_path: Path) -> AsyncIterator[Server]:
     """The real application on each kind of database."""
-    options: dict[str, Any] = {"database": store.address, "key_file": str(tmp_path / "key")}
-    async with open_server(tmp_path, **options) as opened:
+    async with open_server(tmp_path, on=store.address) as opened:
         yield opened
 
 

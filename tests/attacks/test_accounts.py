@@ -32,13 +32,7 @@ HERE = Origin("192.0.2.1", "Firefox on Linux")
 @pytest_asyncio.fixture
 async def server(store: Store, tmp_path: Path) -> AsyncIterator[Server]:
     """The application with a person in it, where anybody may register."""
-    async with open_server(
-        tmp_path,
-        database=store.address,
-        key_file=str(tmp_path / "key"),
-        mode="development",
-        sign_up="open",
-    ) as opened:
+    async with open_server(tmp_path, on=store.address, mode="development", sign_up="open") as opened:
         await make(opened)
         yield opened
 

@@ -19,7 +19,7 @@ from watchword.store.events import Event
 @pytest_asyncio.fixture
 async def server(store: Store, tmp_path: Path) -> AsyncIterator[Server]:
     """The application on a fresh database of each kind."""
-    async with open_server(tmp_path, database=store.address, key_file=str(tmp_path / "key")) as opened:
+    async with open_server(tmp_path, on=store.address) as opened:
         yield opened
         faults.arm(None)
 

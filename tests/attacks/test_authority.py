@@ -43,8 +43,7 @@ API, OTHER_API = "https://api.example.com", "https://other-api.example.com"
 @pytest_asyncio.fixture
 async def server(store: Store, tmp_path: Path) -> AsyncIterator[Server]:
     """The application on a fresh database of each kind, open to clients that register themselves."""
-    options: dict[str, Any] = {"database": store.address, "key_file": str(tmp_path / "key")}
-    async with open_server(tmp_path, registration="open", **options) as opened:
+    async with open_server(tmp_path, on=store.address, registration="open") as opened:
         yield opened
 
 

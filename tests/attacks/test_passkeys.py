@@ -25,9 +25,7 @@ ORIGIN = "http://localhost"
 @pytest_asyncio.fixture
 async def server(store: Store, tmp_path: Path) -> AsyncIterator[Server]:
     """The application with two people in it."""
-    async with open_server(
-        tmp_path, database=store.address, key_file=str(tmp_path / "key"), mode="development"
-    ) as opened:
+    async with open_server(tmp_path, on=store.address, mode="development") as opened:
         await make(opened)
         await make(opened, "eve", "eve@example.com")
         yield opened

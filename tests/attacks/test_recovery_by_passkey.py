@@ -52,9 +52,7 @@ async def test_where_both_are_taken_the_page_offers_both(tmp_path: Path, kind: s
 @pytest_asyncio.fixture
 async def either(store: Store, tmp_path: Path) -> AsyncIterator[Server]:
     """The application where people sign in with a password or a passkey, with a person who has a password."""
-    async with open_server(
-        tmp_path, database=store.address, key_file=str(tmp_path / "key"), mode="development"
-    ) as opened:
+    async with open_server(tmp_path, on=store.address, mode="development") as opened:
         await make(opened)
         yield opened
 

@@ -1,64 +1,28 @@
-"""MF, LG-16, LG-20: second factors are guessed, skipped, replayed and taken away; what is issued by another way is not spared them."""
+"""MF: second factors are guessed, skipped, replayed and set up by others; what is issued by another way is not spared them."""
 
 import re
-from collections.abc import AsyncIterator
-from pathlib import Path
 
 import httpx
 import pytest
-import pytest_asyncio
+from tests.attacks.factors import ada, elsewhere, server
 from tests.fixtures.accounts import (
     OTHER,
-    add_passkey,
     add_totp,
     another,
-    change_password,
     code_of,
     make,
-    options_in,
-    session_of,
     sign_out,
     user_of,
 )
 from tests.fixtures.code_flow import request as authorization
 from tests.fixtures.people import PASSWORD, Person, letters
-from tests.fixtures.postgres import Store
-from tests.fixtures.servers import Server, open_server, together
+from tests.fixtures.servers import Server, together
 
 from watchword.flows import factors
-from watchword.settings import ScopeText
 from watchword.store import events
 from watchword.store import factors as factor_store
 
-
-@pytest_asyncio.fixture
-async def server(store: Store, tmp_path: Path) -> AsyncIterator[Server]:
-    """The application with a person in it, whose scripts may have tokens."""
-    async with open_server(
-        tmp_path,
-        database=store.address,
-        key_file=str(tmp_path / "key"),
-        mode="development",
-        scopes={"notes:read": ScopeText(sentence="Read your notes", personal=True)},
-    ) as opened:
-        await make(opened)
-        yield opened
-
-
-@pytest_asyncio.fixture
-async def ada(server: Server) -> AsyncIterator[Person]:
-    """The person, at a browser, signed in."""
-    async with another(server) as browser:
-        person = Person(server, browser)
-        await person.sign_in()
-        yield person
-
-
-async def elsewhere(server: Server) -> Person:
-    """Return somebody at another browser who has given ada's password."""
-    person = Person(server, another(server))
-    await person.sign_in()
-    return person
+__all__ = ["ada", "server"]
 
 
 async def test_mf_02_codes_are_counted_over_every_sign_in_under_way(ada: Person) -> None:
@@ -194,112 +158,6 @@ async def test_mf_05_recovery_codes_are_kept_as_digests(ada: Person) -> None:
     assert not any(code.replace("-", "").encode() in digest for code in codes for digest in digests)
 
 
-async def trusted(ada: Person, key: bytes) -> Person:
-    """Return ada at a browser that spares her the second factor, signed in by the password alone."""
-    person = await elsewhere(ada.server)
-    await person.send({"code": code_of(ada.server, key), "remember": "yes"}, having="method")
-    await sign_out(person)
-    await person.sign_in()
-    assert person.path == "/account"
-    assert (await session_of(ada.server)).amr == ("pwd",)
-    return person
-
-
-CHANGES = {
-    "/account/second_factors": {"do": "remove_totp"},
-    "/account/passkeys": {"do": "remove", "passkey": "x"},
-    "/account/tokens/new": {"name": "x", "scope": "notes:read", "days": "30"},
-    "/account/email": {"email": "eve@example.com"},
-    "/account/delete": {"identifier": "ada"},
-    "/account/identities": {"do": "revoke", "identity_id": "x"},
-}
-
-
-@pytest.mark.parametrize("path", CHANGES)
-async def test_mf_06_a_session_by_password_alone_changes_nothing_of_who_has_a_second_factor(
-    ada: Person, path: str
-) -> None:
-    key = await add_totp(ada)
-    ada.server.clock.advance(31)
-    person = await trusted(ada, key)
-    await person.open("/account")
-    form = {"csrf": person.form()["csrf"], **CHANGES[path]}
-    answer = await person.http.post(path, data=form)
-    assert answer.status_code == 303
-    assert "/step-up" in answer.headers["location"]
-    await person.open(answer.headers["location"])
-    refused = await person.send({"method": "password", "password": PASSWORD}, having="method")
-    assert person.path == "/step-up", "a password proves nothing new"
-    assert refused.status_code == 200
-    have = await ada.server.runtime.database.read(factor_store.enrolled, (await user_of(ada.server)).id)
-    assert have.totp
-    ada.server.clock.advance(31)
-    await person.send({"code": code_of(ada.server, key)}, having="method")
-    assert person.path == path, "the honest variant: a code, and back to the place"
-
-
-async def test_mf_06_the_present_password_is_no_fresh_second_factor(ada: Person) -> None:
-    server = ada.server
-    key = await add_totp(ada)
-    server.clock.advance(31)
-    await sign_out(ada)
-    await ada.sign_in()
-    await ada.send({"code": code_of(server, key)}, having="method")
-    proved = await session_of(server)
-    server.clock.advance(3600)
-    await change_password(ada, PASSWORD, OTHER)
-    assert "Your password is changed." in ada.text, "the honest variant"
-    form = {"csrf": ada.form()["csrf"], "do": "remove_totp"}
-    answer = await ada.http.post("/account/second_factors", data=form)
-    assert "/step-up" in answer.headers["location"]
-    told = await session_of(server)
-    assert (told.acr, told.authenticated_at) == (proved.acr, proved.authenticated_at)
-
-
-async def test_mf_06_a_password_makes_no_older_passkey_fresh(ada: Person) -> None:
-    server = ada.server
-    device = await add_passkey(ada)
-    await sign_out(ada)
-    await ada.open("/sign-in")
-    await ada.send({"credential": device.get(options_in(ada), origin="http://localhost")}, having="challenge")
-    proved = await session_of(server)
-    assert proved.acr == "urn:watchword:aal2-phr", "the honest variant"
-    server.clock.advance(3600)
-    await ada.open("/account/tokens/new")
-    assert ada.path == "/step-up"
-    assert ada.page is not None
-    await ada.open(f"{ada.page.url}&method=password")
-    await ada.send({"password": PASSWORD}, having="method")
-    assert ada.path == "/account/tokens/new", "good enough for a change to the account"
-    told = await session_of(server)
-    assert told.acr == proved.acr
-    assert told.authenticated_at == proved.authenticated_at, (
-        "an application that wants it fresh is not deceived"
-    )
-
-
-@pytest.mark.parametrize("path", CHANGES)
-async def test_lg_20_a_change_needs_a_proof_of_the_last_minutes(ada: Person, path: str) -> None:
-    await ada.open("/account")
-    csrf = ada.form()["csrf"]
-    ada.server.clock.advance(700)
-    answer = await ada.http.post(path, data={"csrf": csrf, **CHANGES[path]})
-    assert answer.status_code == 303
-    assert "/step-up" in answer.headers["location"]
-    assert (await user_of(ada.server)).email == "ada@example.com"
-    await ada.open(answer.headers["location"])
-    await ada.send({"password": PASSWORD}, having="method")
-    assert ada.path == path
-
-
-async def test_lg_20_a_password_is_changed_by_who_knows_it_only(ada: Person) -> None:
-    await ada.open("/account/password")
-    refused = await ada.send({"password": OTHER, "new_password": "some entirely new words here"})
-    assert refused.status_code == 400
-    await change_password(ada, PASSWORD, OTHER)
-    assert "Your password is changed." in ada.text
-
-
 async def test_mf_08_a_key_is_set_up_by_whose_page_showed_it_only(ada: Person) -> None:
     server = ada.server
     await make(server, "eve", "eve@example.com")
@@ -355,69 +213,3 @@ async def test_mf_08_a_key_reaches_no_address_and_no_log(
     assert text not in str(ada.page.url if ada.page else "")
     written = capfd.readouterr()
     assert text not in written.out + written.err
-
-
-@pytest.mark.parametrize("change", ["password", "totp", "passkey"])
-async def test_lg_16_a_change_of_credentials_ends_the_other_sessions_if_wished(
-    ada: Person, change: str
-) -> None:
-    other = Person(ada.server, another(ada.server))
-    await other.sign_in()
-    before = ada.http.cookies["ww-session"]
-    if change == "password":
-        await change_password(ada, PASSWORD, OTHER)
-    elif change == "totp":
-        await ada.open("/account/second_factors/totp")
-        key = factors.open_totp(ada.server.runtime, await user_of(ada.server), ada.form(having="key")["key"])
-        assert key is not None
-        await ada.send({"code": code_of(ada.server, key), "end_others": "yes"}, having="key")
-    else:
-        await add_passkey(ada)
-        await ada.open("/account/passkeys")
-        await ada.send({"do": "rename", "name": "Laptop"}, having="passkey")
-        await ada.open("/account")
-        form = {
-            "csrf": ada.form()["csrf"],
-            "do": "remove",
-            "end_others": "yes",
-            "passkey": await passkey_of(ada),
-        }
-        await ada.http.post("/account/passkeys", data=form)
-    assert (await other.open("/account")).url.path == "/sign-in"
-    assert (await ada.open("/account")).url.path == "/account"
-    assert ada.http.cookies["ww-session"] != before
-    thief = another(ada.server)
-    thief.cookies.set("ww-session", before)
-    assert (await thief.get("/account")).status_code == 303, "a copy of the old cookie is dead"
-    assert await letters(ada.server), "the owner is told"
-
-
-async def passkey_of(person: Person) -> str:
-    """Return the identifier of the person's passkey."""
-    from watchword.store import passkeys
-
-    user = await user_of(person.server)
-    return (await person.server.runtime.database.read(passkeys.list_passkeys, user.id))[0].id
-
-
-async def test_lg_16_what_an_application_was_granted_elsewhere_ends_with_the_old_password(
-    ada: Person,
-) -> None:
-    from tests.flows.test_authorization_code import REDIRECT, answer_of, redeem, refresh, register
-
-    server = ada.server
-    client = await register(server, scope="openid offline_access orders:read")
-    thief = Person(server, another(server))
-    await thief.sign_in()
-    await thief.open(
-        httpx.URL("/authorize", params=authorization(client, scope="openid offline_access")).raw_path.decode()
-    )
-    fields = thief.form(having="interaction")
-    answer = await thief.http.post(fields.pop(""), data={**fields, "decision": "approve"})
-    assert answer.headers["location"].startswith(REDIRECT)
-    tokens = (await redeem(server, client, answer_of(answer)["code"])).json()
-    tokens = (await refresh(server, client, tokens["refresh_token"])).json()
-    assert "refresh_token" in tokens, "the honest variant"
-    await change_password(ada, PASSWORD, OTHER)
-    refused = await refresh(server, client, tokens["refresh_token"])
-    assert refused.json()["error"] == "invalid_grant"

@@ -23,9 +23,7 @@ HOUR, DAY = 3600, 86_400
 @pytest_asyncio.fixture
 async def server(store: Store, tmp_path: Path) -> AsyncIterator[Server]:
     """The application with a person in it."""
-    async with open_server(
-        tmp_path, database=store.address, key_file=str(tmp_path / "key"), mode="development"
-    ) as opened:
+    async with open_server(tmp_path, on=store.address, mode="development") as opened:
         await make(opened)
         yield opened
 

@@ -27,9 +27,7 @@ FAST = 2.0  # seconds within which an outage is said; the wait for a connection 
 @pytest_asyncio.fixture
 async def server(store: Store, tmp_path: Path) -> AsyncIterator[Server]:
     """The application on a fresh database of each kind."""
-    async with open_server(
-        tmp_path, database=store.address, key_file=str(tmp_path / "key"), database_timeout=1
-    ) as opened:
+    async with open_server(tmp_path, on=store.address, database_timeout=1) as opened:
         yield opened
 
 

@@ -32,8 +32,7 @@ async def server(provider: Provider, store: Store, tmp_path: Path) -> AsyncItera
     """A server where a provider is the only way in."""
     async with open_server(
         tmp_path,
-        database=store.address,
-        key_file=str(tmp_path / "key"),
+        on=store.address,
         mode="development",
         fetch_allow_loopback=True,
         sign_in_methods=(),

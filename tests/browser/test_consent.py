@@ -7,18 +7,11 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 
 import pytest
 from playwright.sync_api import Browser, Page
-from tests.browser.test_visit import (
-    CHALLENGE,
-    application,
-    browser,
-    make_owner,
-    sign_in,
-)
+from tests.browser.visiting import CHALLENGE, make_owner, sign_in
 from tests.fixtures.commands import run_cli
 from tests.fixtures.servers import Process, serve
 
 pytestmark = pytest.mark.browser
-__all__ = ["application", "browser"]  # fixtures of the first visit
 
 CONFIG = """
 [scopes."orders:read"]

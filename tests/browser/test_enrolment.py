@@ -8,9 +8,8 @@ from typing import Any
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
-from tests.browser.test_gallery import ARGUMENTS, AXE
-from tests.browser.test_people import DEVICE
+from playwright.sync_api import Browser, BrowserContext, Page, expect
+from tests.fixtures.chromium import AXE, DEVICE
 from tests.fixtures.commands import run_cli
 from tests.fixtures.servers import Process, serve
 
@@ -18,15 +17,6 @@ pytestmark = [pytest.mark.browser, pytest.mark.timeout(180)]
 
 CONFIG = 'sign_in_methods = ["passkey"]\n'
 NEW = "kim@example.com"
-
-
-@pytest.fixture(scope="module")
-def browser(chromium: str) -> Iterator[Browser]:
-    """A running Chromium."""
-    with sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=chromium, args=list(ARGUMENTS))
-        yield opened
-        opened.close()
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,8 @@ from urllib.parse import urlsplit
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Page, Route, sync_playwright
+from playwright.sync_api import Browser, Page, Route
+from tests.fixtures.chromium import AXE
 from tests.unit.pages.gallery import PAGES
 
 from watchword.pages import assets, render
@@ -16,25 +17,8 @@ pytestmark = pytest.mark.browser
 
 ORIGIN = "http://localhost:9"
 BRANDING = Branding(help_url="/help", privacy_url="/privacy", terms_url="/terms")
-ARGUMENTS = (
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--no-first-run",
-)
 SHOWN = [name for name in PAGES if name != "form_post"]  # sends itself at once
 VIEWS = {"desktop": (1280, 800), "phone": (390, 844), "narrow": (320, 640)}
-AXE = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]}
-
-
-@pytest.fixture(scope="module")
-def browser(chromium: str) -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=chromium, args=list(ARGUMENTS))
-        yield opened
-        opened.close()
 
 
 class Visit:

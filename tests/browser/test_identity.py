@@ -5,24 +5,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
-from tests.browser.test_gallery import ARGUMENTS
-from tests.browser.test_visit import make_owner, sign_in
+from playwright.sync_api import Browser, Page
+from tests.browser.visiting import make_owner, sign_in
 from tests.fixtures.commands import run_cli
 from tests.fixtures.servers import Process, serve
 
 pytestmark = pytest.mark.browser
 
 WORD = "open sesame"
-
-
-@pytest.fixture(scope="module")
-def browser(chromium: str) -> Iterator[Browser]:
-    """A running Chromium."""
-    with sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=chromium, args=list(ARGUMENTS))
-        yield opened
-        opened.close()
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 import httpx
 import pytest
 from playwright.sync_api import Browser, Page
-from tests.browser.test_visit import CHALLENGE, VERIFIER, browser, issuer, make_owner, sign_in  # noqa: F401  # fixtures
+from tests.browser.visiting import CHALLENGE, VERIFIER, make_owner, sign_in
 from tests.fixtures.commands import run_cli
 from tests.fixtures.relying_party import claims_of
 from tests.fixtures.servers import Process
@@ -77,8 +77,8 @@ def connect(page: Page, process: Process, name: str, origin: str, seen: list[str
 
 
 def test_the_browser_tells_every_application_and_goes_back_to_the_one_that_asked(
-    browser: Browser,  # noqa: F811  # the fixture
-    issuer: Process,  # noqa: F811  # the fixture
+    browser: Browser,  # the fixture
+    issuer: Process,  # the fixture
     applications: list[tuple[str, list[str]]],
     tmp_path: Path,
 ) -> None:

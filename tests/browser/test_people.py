@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
-from tests.browser.test_gallery import ARGUMENTS, AXE
+from playwright.sync_api import Browser, BrowserContext, Page, expect
+from tests.fixtures.chromium import AXE, DEVICE
 from tests.fixtures.commands import run_cli
 from tests.fixtures.servers import Process, serve
 
@@ -20,14 +20,6 @@ pytestmark = [pytest.mark.browser, pytest.mark.timeout(180)]
 PASSWORD = "correct horse battery staple"
 OTHER = "a different set of words entirely"
 EMAIL = "ada@example.com"
-DEVICE = {
-    "protocol": "ctap2",
-    "transport": "internal",
-    "hasResidentKey": True,
-    "hasUserVerification": True,
-    "isUserVerified": True,
-    "automaticPresenceSimulation": True,
-}
 CONFIG = """\
 sign_up = "open"
 
@@ -53,15 +45,6 @@ OUTSIDE = (
 )
 INSIDE = ("", "/passkeys", "/second_factors", "/second_factors/totp", "/sessions", "/applications", "/tokens", "/tokens/new",
           "/identities", "/password", "/email", "/delete")  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def browser(chromium: str) -> Iterator[Browser]:
-    """A running Chromium."""
-    with sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=chromium, args=list(ARGUMENTS))
-        yield opened
-        opened.close()
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ from tests.fixtures.servers import Server, open_server
 @pytest_asyncio.fixture
 async def server(store: Store, tmp_path: Path) -> AsyncIterator[Server]:
     """The real application on a fresh database of each kind."""
-    async with open_server(tmp_path, database=store.address, key_file=str(tmp_path / "key")) as opened:
+    async with open_server(tmp_path, on=store.address) as opened:
         yield opened
 
 

@@ -136,8 +136,7 @@ async def test_claims_asked_for_by_name_come_within_what_was_agreed_to(server: S
 
 async def test_the_format_of_a_token_follows_the_api_that_it_is_for(store: Store, tmp_path: Path) -> None:
     apis = {"https://bank.example.com": "opaque", "https://wiki.example.com": "jwt"}
-    options: dict[str, Any] = {"database": store.address, "key_file": str(tmp_path / "key")}
-    async with open_server(tmp_path, token_formats=apis, **options) as server:
+    async with open_server(tmp_path, on=store.address, token_formats=apis) as server:
         resources = [*apis, "https://other.example.com"]
         for default in ("jwt", "opaque"):
             client = await server.client(access_token_format=default, resources=resources)

@@ -28,9 +28,7 @@ DAY = 86_400
 @pytest_asyncio.fixture
 async def server(store: Store, tmp_path: Path) -> AsyncIterator[Server]:
     """A server that may reach applications on this machine."""
-    async with open_server(
-        tmp_path, database=store.address, key_file=str(tmp_path / "key"), fetch_allow_loopback=True
-    ) as opened:
+    async with open_server(tmp_path, on=store.address, fetch_allow_loopback=True) as opened:
         yield opened
 
 

@@ -24,8 +24,7 @@ from watchword.oauth import pkce
 @pytest_asyncio.fixture
 async def server(store: Store, tmp_path: Path) -> AsyncIterator[Server]:
     """The real application that may fetch from loopback addresses."""
-    options: dict[str, Any] = {"database": store.address, "key_file": str(tmp_path / "key")}
-    async with open_server(tmp_path, fetch_allow_loopback=True, **options) as opened:
+    async with open_server(tmp_path, on=store.address, fetch_allow_loopback=True) as opened:
         yield opened
 
 

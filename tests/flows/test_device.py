@@ -216,8 +216,7 @@ async def test_ad_07_a_code_dies_with_its_client_and_its_person(server: Server) 
 async def test_rc_01_of_fifteen_polls_over_two_nodes_one_gets_the_tokens(
     store: Store, tmp_path: Path
 ) -> None:
-    options = {"database": store.address, "key_file": str(tmp_path / "key")}
-    async with open_server(tmp_path, **options) as one, open_server(tmp_path, **options) as two:
+    async with open_server(tmp_path, on=store.address) as one, open_server(tmp_path, on=store.address) as two:
         two.clock.now = one.clock.now
         client = await register(one)
         codes = await begin(one, client)

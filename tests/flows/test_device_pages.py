@@ -128,8 +128,7 @@ async def test_nobody_decides_without_signing_in(server: Server) -> None:
 
 
 async def test_of_an_approval_and_a_refusal_at_once_one_counts(store: Store, tmp_path: Path) -> None:
-    options = {"database": store.address, "key_file": str(tmp_path / "key")}
-    async with open_server(tmp_path, **options) as one, open_server(tmp_path, **options) as two:
+    async with open_server(tmp_path, on=store.address) as one, open_server(tmp_path, on=store.address) as two:
         client = await register(one)
         codes = await begin(one, client)
         await person(one)

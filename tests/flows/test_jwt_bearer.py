@@ -85,8 +85,7 @@ async def test_tk_15_an_assertion_works_once(server: Server) -> None:
 
 
 async def test_tk_15_of_ten_uses_over_two_nodes_one_gets_a_token(store: Store, tmp_path: Path) -> None:
-    options = {"database": store.address, "key_file": str(tmp_path / "key")}
-    async with open_server(tmp_path, **options) as one, open_server(tmp_path, **options) as two:
+    async with open_server(tmp_path, on=store.address) as one, open_server(tmp_path, on=store.address) as two:
         client = await register(one, access_token_format="opaque")
         await trust(one)
         form = {"grant_type": GRANT, "assertion": identity(one)}

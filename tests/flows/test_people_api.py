@@ -212,8 +212,7 @@ async def strict(store: Store, tmp_path: Path) -> AsyncIterator[Server]:
     """A server that demands a second factor of everybody and takes passwords only."""
     async with open_server(
         tmp_path,
-        database=store.address,
-        key_file=str(tmp_path / "key"),
+        on=store.address,
         sign_in_methods=("password",),
         second_factor_required="always",
         upstream=(Upstream(name="hub", title="The Hub", client_id="c", kind="github"),),

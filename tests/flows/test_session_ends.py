@@ -97,8 +97,7 @@ async def ends_of(server: Server, session_id: str) -> list[str | None]:
 async def test_mn_05_after_the_answer_to_a_logout_on_one_node_nothing_that_the_other_refreshed_lives(
     store: Store, tmp_path: Any
 ) -> None:
-    options = {"database": store.address, "key_file": str(tmp_path / "key")}
-    async with open_server(tmp_path, **options) as one, open_server(tmp_path, **options) as two:
+    async with open_server(tmp_path, on=store.address) as one, open_server(tmp_path, on=store.address) as two:
         await make(one)
         for round_ in range(8):
             client = await application(one, access_token_format="opaque" if round_ % 2 else "jwt")

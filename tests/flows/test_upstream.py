@@ -44,8 +44,7 @@ async def server(hub: Process, store: Store, tmp_path: Path) -> AsyncIterator[Se
     provider = Upstream(name="hub", title="The Hub", client_id="us", issuer=hub.issuer)
     async with open_server(
         tmp_path,
-        database=store.address,
-        key_file=str(tmp_path / "key"),
+        on=store.address,
         mode="development",
         sign_up="open",
         fetch_allow_loopback=True,

@@ -54,8 +54,7 @@ async def server(store: Store, tmp_path: Path, documents: Documents) -> AsyncIte
     github = Upstream(name="github", title="GitHub", client_id="us", client_secret="secret", kind="github")
     async with open_server(
         tmp_path,
-        database=store.address,
-        key_file=str(tmp_path / "key"),
+        on=store.address,
         fetch_allow_loopback=True,
         upstream=(provider, github),
     ) as opened:

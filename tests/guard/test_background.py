@@ -44,7 +44,7 @@ def test_threads_loops_and_forked_children_share_a_guard(tmp_path: Path) -> None
         assert guard.authenticate_sync(shown).subject == "application:o"
         assert len([thread for thread in threading.enumerate() if thread.name == "watchword-guard"]) == 1
         child = os.fork()
-        if child == 0:  # pragma: no cover  the child leaves no trace in the parent's measurement
+        if child == 0:
             os._exit(0 if guard.authenticate_sync(shown).subject == "application:o" else 1)
         assert os.waitpid(child, 0)[1] == 0, "a forked child starts a thread of its own"
         background.run(guard.close())
@@ -58,7 +58,7 @@ def test_a_forked_child_waits_for_no_thread_of_its_parent() -> None:
         assert isinstance(verifier, Verifier)
         with verifier._keys._lock:  # as another thread may hold it at the very moment
             child = os.fork()
-            if child == 0:  # pragma: no cover  the child leaves no trace in the parent's measurement
+            if child == 0:
                 signal.signal(signal.SIGALRM, signal.SIG_DFL)  # whoever waits for ever is ended
                 signal.alarm(20)
                 os._exit(0 if guard.authenticate_sync(shown).subject == "them" else 1)

@@ -265,7 +265,7 @@ def test_a_forked_child_follows_by_itself(tmp_path: Path) -> None:
         with guarding(process.issuer) as guard:
             assert accepted(guard, token)
             child = os.fork()
-            if child == 0:  # pragma: no cover  the child leaves no trace in the parent's measurement
+            if child == 0:
                 with contextlib.suppress(BaseException):
                     until(lambda: not accepted(guard, token))
                     os._exit(0)
@@ -276,8 +276,10 @@ def test_a_forked_child_follows_by_itself(tmp_path: Path) -> None:
 
 
 async def test_mn_01_what_one_node_ends_the_feed_of_another_tells(store: Store, tmp_path: Path) -> None:
-    options = {"database": store.address, "key_file": str(tmp_path / "key")}
-    async with open_server(tmp_path, **options) as one, open_server(tmp_path, **options) as other:
+    async with (
+        open_server(tmp_path, on=store.address) as one,
+        open_server(tmp_path, on=store.address) as other,
+    ):
         client = await one.client()
         for _ in range(3):
             token = (await one.grant(client)).json()["access_token"]
@@ -292,8 +294,7 @@ async def test_mn_01_what_one_node_ends_the_feed_of_another_tells(store: Store, 
 
 
 async def test_pages_follow_on_one_another_and_tell_nothing_but_marks(store: Store, tmp_path: Path) -> None:
-    options = {"database": store.address, "key_file": str(tmp_path / "key")}
-    async with open_server(tmp_path, **options) as server:
+    async with open_server(tmp_path, on=store.address) as server:
         issued = [await server.token() for _ in range(ended.PAGE + 5)]
         for one in issued:
             await api_tokens.revoke(server.runtime, one.token.id, actor="test")

@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Page, sync_playwright
-from tests.browser.test_gallery import ARGUMENTS
+from playwright.sync_api import Page
 from tests.fixtures import certificates
 from tests.fixtures.browser import PASSWORD
 from tests.fixtures.certificates import Pair
+from tests.fixtures.chromium import launched
 from tests.interop.conftest import Installation
 
 from watchword.testing.loopback import LoopbackServer
@@ -79,10 +79,7 @@ def sign_in_and_agree(page: Page) -> None:
 
 
 def test_it_signs_in_renews_and_revokes_across_origins(chromium: str, application: str) -> None:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=chromium, args=[*ARGUMENTS, "--ignore-certificate-errors"]
-        )
+    with launched(chromium, "--ignore-certificate-errors") as browser:
         page = browser.new_context(ignore_https_errors=True).new_page()
         page.goto(application)
         page.wait_for_url("**/sign-in*")
@@ -90,7 +87,6 @@ def test_it_signs_in_renews_and_revokes_across_origins(chromium: str, applicatio
         page.wait_for_url(f"{application}*")
         page.wait_for_function("document.title.startsWith('{')")
         said = json.loads(page.title())
-        browser.close()
     assert "error" not in said, said
     assert said["result"]["profile"]["email"] == "ada@example.com", "from userinfo, across origins"
     assert said["result"]["renewed"]

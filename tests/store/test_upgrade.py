@@ -142,7 +142,7 @@ async def test_a_database_of_every_earlier_schema_is_brought_up_to_date_and_keep
     await store.close()
     (tmp_path / "key").write_text("ab" * 32)
     (tmp_path / "key").chmod(0o600)
-    async with open_server(tmp_path, database=store.address, key_file=str(tmp_path / "key")) as server:
+    async with open_server(tmp_path, on=store.address) as server:
         client = await register(server, access_token_format="opaque")
         tokens = (await redeem(server, client, (await obtain_code(server, client))["code"])).json()
         assert (await refresh(server, client, tokens["refresh_token"])).status_code == 200
@@ -151,7 +151,7 @@ async def test_a_database_of_every_earlier_schema_is_brought_up_to_date_and_keep
 async def test_a_node_of_the_release_before_serves_while_the_next_migrates_and_after_it(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with open_server(tmp_path, database=store.address, key_file=str(tmp_path / "key")) as old:
+    async with open_server(tmp_path, on=store.address) as old:
         client = await register(old, access_token_format="opaque")
         tokens = (await redeem(old, client, (await obtain_code(old, client))["code"])).json()
         stop = asyncio.Event()
@@ -166,7 +166,7 @@ async def test_a_node_of_the_release_before_serves_while_the_next_migrates_and_a
         assert await serving > 5
         await store.close()
     # The way back, and a node that starts again in the middle of it: the release before opens what was only added to.
-    async with open_server(tmp_path, database=store.address, key_file=str(tmp_path / "key")) as again:
+    async with open_server(tmp_path, on=store.address) as again:
         client = await register(again, access_token_format="opaque")
         assert (await again.http.get("/readyz")).status_code == 200
 

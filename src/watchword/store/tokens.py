@@ -45,8 +45,11 @@ INSERT_ACCESS_TOKEN = (
 
 def insert_access_token(database: Database, digest: bytes, token: AccessToken) -> Awaitable[None]:
     """Store a new opaque access token under its digest; it is durable when what this returns is awaited."""
-    return database.append(
-        INSERT_ACCESS_TOKEN,
+    return database.append(INSERT_ACCESS_TOKEN, *_values(digest, token))
+
+
+def _values(digest: bytes, token: AccessToken) -> tuple[object, ...]:
+    return (
         digest,
         token.client_id,
         token.subject,
@@ -71,19 +74,7 @@ async def store_token(tx: Transaction, row: StoredToken) -> None:
     if isinstance(row, StatusMarks):
         await store_marks(tx, row)
         return
-    digest, token = row
-    await tx.run(
-        INSERT_ACCESS_TOKEN,
-        digest,
-        token.client_id,
-        token.subject,
-        token.scope,
-        token.audience,
-        token.issued_at,
-        token.expires_at,
-        token.grant_id,
-        token.claims,
-    )
+    await tx.run(INSERT_ACCESS_TOKEN, *_values(*row))
 
 
 async def store_exchanged(

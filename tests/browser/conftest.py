@@ -1,0 +1,53 @@
+"""A Chromium for each file, the real server, and an application that people come back to."""
+
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser
+from tests.fixtures.chromium import launched
+from tests.fixtures.servers import Process, serve
+
+
+@pytest.fixture(scope="module")  # not longer: it keeps an event loop running, which no other file may find
+def browser(chromium: str) -> Iterator[Browser]:
+    """A running Chromium."""
+    with launched(chromium) as opened:
+        yield opened
+
+
+@pytest.fixture
+def issuer(tmp_path: Path) -> Iterator[Process]:
+    """The real server."""
+    with serve(tmp_path) as process:
+        yield process
+
+
+class Application(BaseHTTPRequestHandler):
+    """An application that people come back to; it remembers the addresses that were asked for."""
+
+    seen: list[str]
+
+    def do_GET(self) -> None:
+        """Answer a page."""
+        self.seen.append(self.path)
+        self.send_response(200)
+        self.send_header("content-type", "text/plain")
+        self.end_headers()
+        self.wfile.write(b"back in the application")
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture
+def application() -> Iterator[tuple[str, list[str]]]:
+    """An application on loopback: its address and what was asked of it."""
+    seen: list[str] = []
+    handler = type("Seen", (Application,), {"seen": seen})
+    server = HTTPServer(("127.0.0.1", 0), handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}/cb", seen
+    server.shutdown()

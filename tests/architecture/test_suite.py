@@ -92,7 +92,8 @@ def test_a_run_is_green_only_when_what_is_required_was_run(
 ) -> None:
     monkeypatch.setenv("WATCHWORD_REQUIRE", "apache")
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")  # what is installed beside takes longer to load than to run
+    # The other plugins that are installed take longer to load than this to run.
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
     pytester.makeini("[pytest]\nmarkers = apache: x")
     pytester.makepyfile(SUITE.format(body=body))
     done = pytester.runpytest_subprocess("-p", "tests.fixtures.system", "-p", "xdist.plugin", *options)

@@ -4,7 +4,10 @@ Worker processes are made by import string, so that each opens the database itse
 that corrupts (SQLite) or mixes answers (PostgreSQL).
 """
 
+import asyncio
+import multiprocessing
 import os
+import signal
 import socket
 import ssl
 from collections.abc import Callable
@@ -47,10 +50,25 @@ def create_app() -> App:
     faults.arm(os.environ.get(PREFIX + "FAULT"))
     app = App(settings)
     app.shared = os.environ.get(PREFIX + "WORKERS_FOLDER")
+    _end_with_supervisor()
     if _contexts and settings.tls_client_self_signed:
         context = _contexts[0]
         app.trust_certificate = lambda der: context.load_verify_locations(cadata=der)
     return app
+
+
+def _end_with_supervisor() -> None:
+    """Stop when the supervisor of this worker is gone: alone it would hold the port against the next start, and nobody could stop it."""
+    supervisor = multiprocessing.parent_process()
+    if supervisor is not None:
+        loop = asyncio.get_running_loop()
+        loop.add_reader(supervisor.sentinel, _orphaned, loop, supervisor.sentinel)
+
+
+def _orphaned(loop: asyncio.AbstractEventLoop, sentinel: int) -> None:
+    loop.remove_reader(sentinel)
+    log.warning("supervisor.gone")
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def check_startable(settings: Settings) -> None:

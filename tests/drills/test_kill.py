@@ -1,12 +1,14 @@
 """F-01: workers are killed under load; nothing acknowledged is lost, nothing revoked lives, nothing happens twice."""
 
 import random
+import signal
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 from tests.drills.conftest import Drill
-from tests.drills.world import Node, new_world
+from tests.drills.world import Node, new_world, send
 
 
 def kill(node: Node, workers: int) -> float:
@@ -34,8 +36,24 @@ def test_f_01_killed_workers_lose_nothing(address: str, drill: Drill, tmp_path: 
         drill.assert_sound(world, load)
 
 
+def test_f_01_workers_end_with_their_supervisor_and_leave_the_port_to_the_next(
+    address: str, tmp_path: Path
+) -> None:
+    with new_world(tmp_path, address) as world:
+        node = world.node(workers=2)
+        node.start()
+        workers = [psutil.Process(pid) for pid in node.worker_pids()]
+        assert len(workers) == 2
+        assert node.process is not None
+        send(node.process.pid, signal.SIGKILL)
+        node.process.wait(10)
+        _gone, left = psutil.wait_procs(workers, timeout=60)
+        assert not left
+        node.start()
+
+
 @pytest.mark.drill
-@pytest.mark.timeout(1200)
+@pytest.mark.timeout(3600)
 def test_f_01_two_hundred_kills(address: str, drill: Drill, tmp_path: Path) -> None:
     """Two nodes of two workers each; one worker or all of them, or a whole node, two hundred times."""
     chance, killed, recoveries = random.Random(2), 0, []

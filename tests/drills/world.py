@@ -84,10 +84,12 @@ class Node:
         assert self.process is not None
         if self.workers == 1:
             return [self.process.pid]
-        with contextlib.suppress(psutil.Error):
-            children = psutil.Process(self.process.pid).children()
-            return [child.pid for child in children if "resource_tracker" not in " ".join(child.cmdline())]
-        return []
+        found = []
+        for child in psutil.Process(self.process.pid).children():
+            with contextlib.suppress(psutil.Error):  # it has ended, and its supervisor has not looked yet
+                if "resource_tracker" not in " ".join(child.cmdline()):
+                    found.append(child.pid)
+        return found
 
     def kill_workers(self, number: int | None = None) -> int:
         """Kill that many workers, or all of them, with SIGKILL; return how many."""

@@ -15,6 +15,7 @@ from tests.fixtures.postgres import Cluster, fresh_postgres
 from tests.fixtures.servers import free_port
 
 from watchword.cli.application import app
+from watchword.settings import SettingsError, load
 
 MARKUP = "[/] [red]a[/red] [link=https://evil.example]b"
 
@@ -208,6 +209,13 @@ def test_an_empty_variable_is_no_value(tmp_path: Path) -> None:
     done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert "give smtp_url and mail_from" in done.stderr
+
+
+def test_a_variable_may_end_with_the_line_that_it_was_read_from() -> None:
+    env = {"WATCHWORD_ISSUER": "https://auth.example.com", "WATCHWORD_DATABASE": "postgresql://db/auth\n"}
+    assert load(environ=env).database == "postgresql://db/auth"
+    with pytest.raises(SettingsError, match="port"):
+        load(environ=env | {"WATCHWORD_PORT": "80\n80"})
 
 
 def test_dev_hands_its_token_over_in_a_document(tmp_path: Path) -> None:

@@ -77,7 +77,9 @@ def test_the_image_is_made_in_stages_and_the_last_is_nobodys() -> None:
     last = found[starts[-1] :]
     users = [value for name, value in last if name == "USER"]
     assert users == ["10001:10001"]
-    assert not [value for name, value in last if name == "RUN" and re.search(r"\b(pip|apt|curl)\b", value)]
+    commands = " ".join(value for name, value in last if name == "RUN")
+    assert not re.search(r"\b(install|apt|apt-get|curl)\b", commands)
+    assert "pip uninstall" in commands, "what installs packages is of no use to a server"
     assert [name for name, _ in last].index("USER") < [name for name, _ in last].index("ENTRYPOINT")
     assert {"HEALTHCHECK", "VOLUME", "EXPOSE", "STOPSIGNAL"} <= {name for name, _ in last}
 
@@ -90,6 +92,22 @@ def test_the_image_holds_no_secret_and_installs_only_what_is_locked() -> None:
             assert value.count("--require-hashes") == value.count("-r requirements")
     ignored = (IMAGE.with_name("Containerfile.dockerignore")).read_text().split()
     assert ignored[ignored.index("*") :][0] == "*", "only what is named goes to the builder"
+
+
+def test_a_secret_that_the_engine_mounts_is_a_key_from_outside() -> None:
+    given = " ".join(value for name, value in instructions() if name == "ENV")
+    folder = re.search(r"CREDENTIALS_DIRECTORY=(\S+)", given)
+    assert folder
+    guide = (ROOT / "docs" / "how-to" / "container.md").read_text()
+    assert f"WATCHWORD_KEY_FILE={folder[1]}/watchword-master-key" in guide
+    assert "--secret watchword-master-key,uid=10001,mode=0400" in guide
+    assert "target=WATCHWORD_MASTER_KEY" not in guide, "variables are shown by `podman inspect`"
+
+
+def test_the_guide_builds_an_image_that_has_its_health_check() -> None:
+    for path in (IMAGE, ROOT / "docs" / "how-to" / "container.md"):
+        for command in re.findall(r"podman build .*", path.read_text()):
+            assert "--format docker" in command, "Podman's own format has none"
 
 
 def test_what_the_image_copies_is_there() -> None:

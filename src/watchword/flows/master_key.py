@@ -75,6 +75,7 @@ def load_master_key(settings: Settings) -> MasterKey:
     """Return the master key, making its file at the first start; raise SettingsError with the remedy."""
     given = os.environ.get("WATCHWORD_MASTER_KEY")
     if given is not None:
+        given = given.strip()  # a secret of a container engine ends with the line that it was read from
         if not _HEX.fullmatch(given):
             raise SettingsError("WATCHWORD_MASTER_KEY must be 64 hexadecimal digits")
         return MasterKey(bytes.fromhex(given))

@@ -95,6 +95,9 @@ def _from_environment(environ: Mapping[str, str]) -> dict[str, object]:
         if name == variable or name in FOREIGN or name.startswith("GUARD_"):
             continue
         key = name.lower()
+        value = value.rstrip(
+            "\r\n"
+        )  # a secret of a container engine ends with the line that it was read from
         if key in optional and not value:  # a file of variables leaves what is not wanted empty
             continue
         if value[:1] in ("[", "{"):  # what is no plain list, such as `scopes`

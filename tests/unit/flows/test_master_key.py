@@ -56,6 +56,17 @@ def test_a_credential_that_others_reach_is_refused(
         load_master_key(settings(tmp_path, str(write(tmp_path / "master-key", mode))))
 
 
+@pytest.mark.parametrize("end", ["", "\n", "\r\n"])
+def test_a_variable_may_end_with_the_line_that_it_was_read_from(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, end: str
+) -> None:
+    monkeypatch.setenv("WATCHWORD_MASTER_KEY", "ab" * 32 + end)
+    assert load_master_key(settings(tmp_path)).derive("x")
+    monkeypatch.setenv("WATCHWORD_MASTER_KEY", "ab" * 31 + end)
+    with pytest.raises(SettingsError, match="64 hexadecimal digits"):
+        load_master_key(settings(tmp_path))
+
+
 def test_a_credential_that_is_not_there_is_not_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
     with pytest.raises(SettingsError, match="cannot read"):

@@ -37,13 +37,6 @@ async def server(store: Store, tmp_path: Path) -> AsyncIterator[Server]:
         yield opened
 
 
-@pytest_asyncio.fixture
-async def ada(server: Server) -> AsyncIterator[Person]:
-    """A person at a browser, not signed in."""
-    async with another(server) as browser:
-        yield Person(server, browser)
-
-
 async def mailed(server: Server, to: str, page: str) -> str:
     """Return the newest link that was mailed to an address."""
     return next(link_in(text) for whom, text in await letters(server) if whom == to and page in text)

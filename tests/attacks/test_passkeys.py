@@ -31,13 +31,6 @@ async def server(store: Store, tmp_path: Path) -> AsyncIterator[Server]:
         yield opened
 
 
-@pytest_asyncio.fixture
-async def ada(server: Server) -> AsyncIterator[Person]:
-    """A person at a browser."""
-    async with another(server) as browser:
-        yield Person(server, browser)
-
-
 async def stranger(server: Server) -> Person:
     """Return somebody at the sign-in page of another browser."""
     person = Person(server, another(server))

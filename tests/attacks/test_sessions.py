@@ -28,13 +28,6 @@ async def server(store: Store, tmp_path: Path) -> AsyncIterator[Server]:
         yield opened
 
 
-@pytest_asyncio.fixture
-async def ada(server: Server) -> AsyncIterator[Person]:
-    """A person at a browser, not signed in."""
-    async with another(server) as browser:
-        yield Person(server, browser)
-
-
 async def is_in(server: Server, cookie: str) -> bool:
     """Whether a session's cookie is worth anything, in whatever browser."""
     async with another(server) as browser:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 from tests.fixtures.accounts import another, make, session_of
-from tests.fixtures.applications import ENDS, OFFLINE, application, connect, end, is_signed_in
+from tests.fixtures.applications import ENDS, OFFLINE, ada, application, connect, end, is_signed_in
 from tests.fixtures.people import Person
 from tests.fixtures.postgres import Store
 from tests.fixtures.relying_party import RelyingParty, claims_of
@@ -22,6 +22,8 @@ from watchword.store import clients, grants, logout_notices
 from watchword.store.database import Transaction
 from watchword.store.grants import Grant
 
+__all__ = ["ada"]
+
 DAY = 86_400
 
 
@@ -30,16 +32,6 @@ async def server(store: Store, tmp_path: Path) -> AsyncIterator[Server]:
     """A server that may reach applications on this machine."""
     async with open_server(tmp_path, on=store.address, fetch_allow_loopback=True) as opened:
         yield opened
-
-
-@pytest_asyncio.fixture
-async def ada(server: Server) -> AsyncIterator[Person]:
-    """A person who is signed in."""
-    await make(server)
-    async with another(server) as browser:
-        person = Person(server, browser)
-        await person.sign_in()
-        yield person
 
 
 async def told(server: Server, party: RelyingParty, path: str = "/logout", **given: Any) -> Registered:

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
-from tests.fixtures.accounts import EMAIL, add_totp, another, code_of, make, user_of
+from tests.fixtures.accounts import EMAIL, add_totp, another, code_of, user_of
+from tests.fixtures.applications import ada
 from tests.fixtures.people import PASSWORD, Person, letters, link_in
 from tests.fixtures.postgres import Store
 from tests.fixtures.servers import Server, open_server
@@ -14,6 +15,8 @@ from tests.fixtures.servers import Server, open_server
 from watchword.flows import personal_tokens
 from watchword.settings import ScopeText
 from watchword.store import factors as factor_store
+
+__all__ = ["ada"]
 
 FIREFOX = "Mozilla/5.0 (X11; Linux) Firefox/140.0"
 
@@ -23,23 +26,12 @@ async def server(store: Store, tmp_path: Path) -> AsyncIterator[Server]:
     """The application in development, with open registration."""
     async with open_server(
         tmp_path,
-        database=store.address,
-        key_file=str(tmp_path / "key"),
+        on=store.address,
         mode="development",
         sign_up="open",
         scopes={"notes:read": ScopeText(sentence="Read your notes", personal=True)},
     ) as opened:
         yield opened
-
-
-@pytest_asyncio.fixture
-async def ada(server: Server) -> AsyncIterator[Person]:
-    """A person who is signed in."""
-    await make(server)
-    async with another(server) as browser:
-        person = Person(server, browser)
-        await person.sign_in()
-        yield person
 
 
 async def send_twice(person: Person, given: dict[str, str], *, having: str, index: int = 0) -> None:

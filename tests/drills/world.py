@@ -67,9 +67,14 @@ class Node:
         """Wait until it can commit a write."""
         deadline = time.monotonic() + patience
         while not self.is_ready():
-            assert self.process is None or self.process.poll() is None, self.log.read_text()[-2000:]
+            self.assert_running()
             assert time.monotonic() < deadline, f"not ready in time: {self.log.read_text()[-2000:]}"
             time.sleep(0.05)
+        self.assert_running()  # and not somebody else on its port
+
+    def assert_running(self) -> None:
+        """Fail with the end of the log when it has ended."""
+        assert self.process is None or self.process.poll() is None, self.log.read_text()[-2000:]
 
     def is_ready(self) -> bool:
         """Whether it says that it can commit a write."""
@@ -101,6 +106,7 @@ class Node:
     def kill(self) -> None:
         """Kill the node with all of its workers, as a power cut of its machine would."""
         assert self.process is not None
+        send(self.process.pid, signal.SIGSTOP)  # from now on it makes no worker that would be missed
         for pid in {*self.worker_pids(), self.process.pid}:
             send(pid, signal.SIGKILL)
         self.process.wait(10)

@@ -13,7 +13,7 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 import httpx
 import pytest
 from tests.fixtures.browser import Browser
-from tests.fixtures.commands import environment
+from tests.fixtures.commands import run_cli
 from tests.fixtures.live import Live
 
 from watchword.client import FileStore, PublicClient, Refused, Unreachable
@@ -47,22 +47,14 @@ def run(tmp_path: Path) -> Run:
     """The command line with a state of its own, a scripted browser and a key ring in a file."""
 
     def runner(*arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
-        env = environment() | {
+        variables = {
             "XDG_STATE_HOME": str(tmp_path / "state"),
             "BROWSER": f"{sys.executable} -m tests.fixtures.browser %s",
             "PYTHON_KEYRING_BACKEND": "tests.fixtures.file_keyring.FileKeyring",
             "FAKE_KEYRING": str(tmp_path / "ring"),
             "PYTHONPATH": str(ROOT),
         }
-        return subprocess.run(
-            [sys.executable, "-m", "watchword", *arguments],
-            cwd=tmp_path,
-            env=env | more,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=60,
-        )
+        return run_cli(tmp_path, *arguments, variables=variables | more)
 
     return runner
 

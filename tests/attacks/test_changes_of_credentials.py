@@ -1,4 +1,4 @@
-"""MF-06, LG-16, LG-20: what a change of credentials demands, and what it ends."""
+"""MF-04, MF-06, LG-16, LG-20: what a change of credentials demands, and what it ends."""
 
 import httpx
 import pytest
@@ -18,7 +18,7 @@ from tests.fixtures.accounts import (
 from tests.fixtures.code_flow import request as authorization
 from tests.fixtures.people import PASSWORD, Person, letters
 
-from watchword.flows import factors
+from watchword.flows import factors, people
 from watchword.store import factors as factor_store
 
 __all__ = ["ada", "server"]
@@ -106,6 +106,31 @@ async def test_mf_06_a_password_makes_no_older_passkey_fresh(ada: Person) -> Non
     assert told.authenticated_at == proved.authenticated_at, (
         "an application that wants it fresh is not deceived"
     )
+
+
+@pytest.mark.parametrize(
+    "way", ["the page of devices", "signing out", "an administrator", "a changed password"]
+)
+async def test_mf_04_a_lost_device_is_spared_nothing_once_everything_was_signed_out(
+    ada: Person, way: str
+) -> None:
+    server = ada.server
+    key = await add_totp(ada)
+    server.clock.advance(31)
+    lost = await trusted(ada, key)  # the honest variant: it is spared the second factor until then
+    if way == "the page of devices":
+        await ada.open("/account/sessions")
+        await ada.send({"do": "end_others"}, having="do", index=-1)
+    elif way == "signing out":
+        await ada.open("/sign-out")
+        await ada.send({"decision": "sign_out", "everywhere": "yes"})
+    elif way == "an administrator":
+        await people.end_sessions(server.runtime, await user_of(server), actor="operator")
+    else:
+        await change_password(ada, PASSWORD, OTHER)
+    assert (await lost.open("/account")).url.path == "/sign-in"
+    await lost.sign_in(password=OTHER if way == "a changed password" else PASSWORD)
+    assert lost.path == "/sign-in/second-factor"
 
 
 @pytest.mark.parametrize("path", CHANGES)

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import msgspec
 
+from watchword.store.browsers import forget_trust
 from watchword.store.database import Row, Transaction
 from watchword.store.grants import end_grants_of_session
 from watchword.store.links import find_live_link, forget_links
@@ -234,7 +235,8 @@ async def end_session(
 
 
 async def end_sessions_of(tx: Transaction, user_id: str, *, but: str = "", actor: str, now: int) -> list[str]:
-    """End every session of a person but one; return which."""
+    """End every session of a person but one, and the trust in every browser of theirs; return which."""
+    await forget_trust(tx, user_id)
     rows = await tx.all(
         "UPDATE sessions SET ended_at = $1 WHERE user_id = $2 AND id <> $3 AND ended_at IS NULL RETURNING id, user_id",
         now,

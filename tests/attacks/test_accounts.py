@@ -3,6 +3,7 @@
 import re
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -21,10 +22,12 @@ from tests.fixtures.people import PASSWORD, Person, letters, link_in
 from tests.fixtures.postgres import Store
 from tests.fixtures.servers import Server, open_server, together
 
-from watchword.flows import account_changes, accounts, people, sign_up
+from watchword.flows import account_changes, accounts, people, sign_in, sign_up
 from watchword.flows import sessions as flow_sessions
 from watchword.flows.mail import Origin
+from watchword.flows.throttle import Source
 from watchword.oauth.errors import OAuthError
+from watchword.store import sessions
 
 HERE = Origin("192.0.2.1", "Firefox on Linux")
 
@@ -135,6 +138,53 @@ async def test_lg_21_of_two_uses_at_once_one_counts(server: Server) -> None:
     link = await reset_link(server)
     answers = await together(set_password(server, link), set_password(server, link, "other words than those"))
     assert sorted(answer.url.path for answer in answers) == ["/reset-password", "/sign-in"]
+
+
+async def test_lg_16_of_two_who_change_a_password_by_the_old_one_at_once_one_does(ada: Person) -> None:
+    server = ada.server
+    people_here = [ada, Person(server, another(server))]
+    news = ["the first set of other words", "the second set of other words"]
+    for person in people_here:
+        await person.sign_in()
+        await person.open("/account/password")
+    asked = {"password": PASSWORD, "end_others": "yes"}
+    await together(
+        *(
+            person.send({**asked, "new_password": new}, having="csrf", index=-1)
+            for person, new in zip(people_here, news, strict=True)
+        )
+    )
+    changed = ["Your password is changed." in person.text for person in people_here]
+    assert sorted(changed) == [False, True], "whoever was told that it is changed has changed it"
+    for new, is_it in zip(news, changed, strict=True):
+        someone = Person(server, another(server))
+        await someone.sign_in(password=new)
+        assert (someone.path == "/account") is is_it
+
+
+async def test_lg_16_who_proved_the_old_password_before_it_was_changed_is_not_signed_in_afterwards(
+    ada: Person,
+) -> None:
+    server = ada.server
+    await ada.sign_in()
+    server.clock.advance(60)
+    given: dict[str, Any] = {"acr": "", "amr": ("pwd",), "user_agent": "", "address": ""}
+    slow = await sign_in.by_password(server.runtime, "ada", PASSWORD, Source("203.0.113.9"))
+    session, _ = await flow_sessions.begin(server.runtime, slow.id, **given, proved=slow)
+    assert await is_live(server, session.id), "the honest variant"
+    await change_password(ada, PASSWORD, OTHER)
+    assert not await is_live(server, session.id)
+    with pytest.raises(OAuthError) as refused:
+        await flow_sessions.begin(server.runtime, slow.id, **given, proved=slow)
+    assert refused.value.code == "access_denied"
+    fresh = await sign_in.by_password(server.runtime, "ada", OTHER, Source("203.0.113.9"))
+    await flow_sessions.begin(server.runtime, fresh.id, **given, proved=fresh)
+
+
+async def is_live(server: Server, session_id: str) -> bool:
+    """Whether a session goes on."""
+    now = server.runtime.now()
+    return await server.runtime.database.read(sessions.get_session, session_id, now) is not None
 
 
 async def test_lg_21_a_reset_link_lives_half_an_hour(server: Server) -> None:

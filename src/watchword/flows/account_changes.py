@@ -40,9 +40,17 @@ async def change_password(
         )
     hashed = await accounts.hash_new_password(runtime, new, user.username, user.email)
     but = keep_session if end_others else None
-    await runtime.database.write(
-        user_changes.change_password, user.id, hashed, but=but, actor=user.id, now=runtime.now()
+    changed = await runtime.database.write(
+        user_changes.change_own_password,
+        user.id,
+        hashed,
+        known=found,
+        session_id=keep_session,
+        but=but,
+        now=runtime.now(),
     )
+    if not changed:  # somebody was faster: what was proved is not so any more
+        raise PasswordWrong
     await mail.notify(runtime, user, "password_changed", origin, "/recover")
 
 

@@ -30,11 +30,13 @@ async def begin(
     remember: bool = False,
     instead_of: Session | None = None,
     came_from: UpstreamSession | None = None,
+    proved: User | None = None,
 ) -> tuple[Session, str]:
     """Begin a session for a person who has just been authenticated; return it and its cookie's value. Raise `access_denied`.
 
     `instead_of` is the session that the browser had: the same person goes on in it, under a new cookie (so that what was issued
-    from it lives on); another person's ends (SE-01). `came_from` is the session at another provider that proved who it is.
+    from it lives on); another person's ends (SE-01). `came_from` is the session at another provider that proved who it is. `proved` is
+    the account as it was when its password was held against it: whoever changed that meanwhile has locked the old one out.
     """
     if instead_of is not None and instead_of.user_id == user_id:
         renewed = await elevate(runtime, instead_of, acr=acr, amr=amr, remember=remember, came_from=came_from)
@@ -67,9 +69,10 @@ async def begin(
         limit=MAX_SESSIONS,
         actor=user_id,
         came_from=came_from,
+        password_of=(proved.password_changed_at or 0) if proved else None,
     )
     if not begun:  # meanwhile
-        raise OAuthError("access_denied", "This account is disabled or was deleted.")
+        raise OAuthError("access_denied", "This account was changed, disabled or deleted: sign in again.")
     return session, secret
 
 

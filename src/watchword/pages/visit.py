@@ -162,6 +162,7 @@ async def complete(
         remember=remember,
         instead_of=old,
         came_from=came_from,
+        proved=user,
     )
     await _note_browser(request, user, trust)
     path = returning.open_return(runtime, back)

@@ -63,11 +63,14 @@ async def create_session(
     limit: int,
     actor: str,
     came_from: UpstreamSession | None = None,
+    password_of: int | None = None,
 ) -> bool:
-    """Store a new session; a person's oldest sessions beyond `limit` end (LG-19). False when the account is gone or disabled."""
-    # Held, so that the end of the account comes before the session, and then there is none, or after it, and ends it.
-    held = "SELECT id FROM users WHERE id = $1 AND disabled_at IS NULL FOR SHARE"
-    if await tx.one(held, session.user_id) is None:
+    """Store a new session; a person's oldest sessions beyond `limit` end (LG-19). False when the account is gone or disabled.
+
+    `password_of` is when the password was set by which, or beside which, the person proved who they are (0 for none): when it has been
+    changed since, there is no session either.
+    """
+    if not await _hold_person(tx, session.user_id, password_of):
         return False
     await tx.run(
         f"INSERT INTO sessions (digest, {_COLUMNS}) "  # noqa: S608 - literals
@@ -109,6 +112,15 @@ async def create_session(
         address=session.address,
     )
     return True
+
+
+async def _hold_person(tx: Transaction, user_id: str, password_of: int | None) -> bool:
+    # Held, so that the end of the account comes before the session, and then there is none, or after it, and ends it.
+    held = (
+        "SELECT id FROM users WHERE id = $1 AND disabled_at IS NULL "
+        "AND (CAST($2 AS BIGINT) < 0 OR COALESCE(password_changed_at, 0) = $2) FOR SHARE"
+    )
+    return await tx.one(held, user_id, -1 if password_of is None else password_of) is not None
 
 
 _VISIT = (

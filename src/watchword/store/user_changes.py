@@ -86,6 +86,31 @@ async def change_password(
     return [] if but is None else await end_elsewhere(tx, user_id, but=but, actor=actor, now=now)
 
 
+async def change_own_password(
+    tx: Transaction,
+    user_id: str,
+    password_hash: str,
+    *,
+    known: str | None,
+    session_id: str,
+    but: str | None,
+    now: int,
+) -> bool:
+    """Set a person's own password as `change_password` does; False when it is not the `known` one any more, or the session ended.
+
+    Whoever proved the old password before it was changed by somebody else, or before that ended their session, changes nothing.
+    """
+    row = await tx.one(
+        "UPDATE users SET valid_from = valid_from WHERE id = $1 AND COALESCE(password_hash, '') = $2 RETURNING id",
+        user_id,
+        known or "",
+    )
+    if row is None or not await hold_session(tx, session_id, now):
+        return False
+    await change_password(tx, user_id, password_hash, but=but, actor=user_id, now=now)
+    return True
+
+
 async def end_elsewhere(tx: Transaction, user_id: str, *, but: str, actor: str, now: int) -> list[str]:
     """End every session of a person but one, and what applications were granted in others (LG-16); return the ended sessions.
 

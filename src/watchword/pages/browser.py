@@ -81,15 +81,19 @@ def csrf_value(request: Request, browser: str, about: str = "") -> str:
 
 def check_csrf(request: Request, sent: str | None, about: str = "") -> None:
     """Refuse a form that another site or another browser made (SE-09, SE-10), or one about something else; raise `access_denied`."""
-    check_same_site(request)
-    browser = browser_of(request)
-    own = browser is not None and hmac.compare_digest(
-        csrf_value(request, browser, about).encode(), (sent or "").encode()
-    )
-    if not own:
+    if not is_own_form(request, sent, about):
         raise OAuthError(
             "access_denied", "This form was not made for this browser: open the page again.", field="csrf"
         )
+
+
+def is_own_form(request: Request, sent: str | None, about: str = "") -> bool:
+    """Whether a form was made for this browser; raise `access_denied` when the browser itself says that another site made it."""
+    check_same_site(request)
+    browser = browser_of(request)
+    return browser is not None and hmac.compare_digest(
+        csrf_value(request, browser, about).encode(), (sent or "").encode()
+    )
 
 
 def check_same_site(request: Request) -> None:

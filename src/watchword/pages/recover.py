@@ -42,8 +42,9 @@ async def submit(request: Request) -> Response:
     """Take the wish and answer the same whoever it is."""
     _check_possible(request)
     form = request.form()
-    browser.check_csrf(request, form.get("csrf"))
     identifier = (form.get("identifier") or "").strip()[:320]
+    if not browser.is_own_form(request, form.get("csrf")):
+        return _ask(request, identifier, "form_expired", 400)
     if not identifier:
         return _ask(request, problem="required", status=400)
     try:

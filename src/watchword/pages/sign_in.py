@@ -108,8 +108,9 @@ def providers(request: Request, sealed: str | None) -> list[dict[str, str]]:
 async def submit(request: Request) -> Response:
     """Check a passkey, or name and password, and go on."""
     form = request.form()
-    browser.check_csrf(request, form.get("csrf"))
     sealed, values = form.get("return"), _values(form)
+    if not browser.is_own_form(request, form.get("csrf")):  # such as another tab's that was opened first
+        return await form_page(request, sealed, values=values, problem="form_expired", status=400)
     allowed = request.runtime.settings.sign_in_methods
     try:
         if form.get("credential") and "passkey" in allowed:

@@ -181,7 +181,7 @@ async def newest_grant(server: Server) -> str:
     """Return the grant that was made last."""
 
     async def newest(tx: object) -> str:
-        rows = await tx.all("SELECT id FROM grants WHERE code_used_at IS NULL")  # type: ignore[attr-defined]  # a transaction
+        rows = await tx.all("SELECT id FROM grants WHERE code_used_at IS NULL ORDER BY id")  # type: ignore[attr-defined]  # a transaction
         return str(rows[-1]["id"])
 
     return await server.runtime.database.read(newest)

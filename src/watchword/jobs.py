@@ -2,9 +2,11 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from functools import partial
 
 from watchword import smtp
 from watchword.flows import client_certificates, logout_delivery, mail, recovery, sign_up
+from watchword.flows.even_clock import EvenClock
 from watchword.flows.mail import Message
 from watchword.flows.runtime import Runtime
 from watchword.pages import render
@@ -84,6 +86,15 @@ async def _send(runtime: Runtime, outgoing: Outgoing, message: Message) -> bool:
     return False
 
 
+async def housekeeping_by_a_sound_clock(runtime: Runtime, even: EvenClock) -> None:
+    """Keep house where the clock may be believed: what is purged is gone for good, whatever the time is afterwards."""
+    reason = await even.doubt(runtime.database)
+    if reason:
+        log.warning("housekeeping.postponed", reason=reason)
+        return
+    await housekeeping(runtime)
+
+
 async def housekeeping(runtime: Runtime) -> None:
     """Purge in small steps, rotate keys that are due, announce tokens that expire soon."""
     while await runtime.database.write(sessions.end_expired, runtime.now()):
@@ -117,7 +128,8 @@ async def housekeeping(runtime: Runtime) -> None:
 
 TRUST_INTERVAL = 1.0
 
-JOBS: tuple[tuple[str, float, Callable[[Runtime], Awaitable[None]]], ...] = (
+Job = Callable[[Runtime], Awaitable[None]]
+JOBS: tuple[tuple[str, float, Job], ...] = (
     ("flush_usage", FLUSH_INTERVAL, flush_usage),
     ("deliver_mail", FLUSH_INTERVAL, deliver_mail),
     ("deliver_logouts", FLUSH_INTERVAL, logout_delivery.deliver_due),
@@ -128,12 +140,17 @@ JOBS: tuple[tuple[str, float, Callable[[Runtime], Awaitable[None]]], ...] = (
 
 def start(runtime: Runtime) -> list[asyncio.Task[None]]:
     """Start every job; cancel the tasks to stop them."""
-    return [asyncio.create_task(_repeat(runtime, *job), name=job[0]) for job in JOBS]
+    even = EvenClock(runtime.clock)
+    sound: Job = partial(housekeeping_by_a_sound_clock, even=even)
+    return [
+        asyncio.create_task(
+            _repeat(runtime, name, interval, sound if job is housekeeping else job), name=name
+        )
+        for name, interval, job in JOBS
+    ]
 
 
-async def _repeat(
-    runtime: Runtime, name: str, interval: float, job: Callable[[Runtime], Awaitable[None]]
-) -> None:
+async def _repeat(runtime: Runtime, name: str, interval: float, job: Job) -> None:
     while True:
         await asyncio.sleep(interval)
         try:

@@ -2,12 +2,15 @@
 
 import base64
 import json
+import time
 
 import pytest
 from tests.attacks.pairs import Pair, is_dead, knows, lateness, pair
 from tests.fixtures.code_flow import obtain_code, redeem, refresh, register
 from tests.fixtures.servers import Server, together
 
+from watchword.flows.even_clock import EvenClock
+from watchword.jobs import housekeeping_by_a_sound_clock
 from watchword.jose import jwk, jwt
 from watchword.store import keys
 
@@ -36,6 +39,87 @@ async def test_ck_01_a_clock_that_jumps_gives_nothing_life_and_breaks_nothing(pa
     for path in ("/readyz", "/.well-known/jwks.json", "/.well-known/openid-configuration"):
         assert (await a.http.get(path)).status_code == 200
     assert (await a.grant(client)).status_code == 200
+
+
+@pytest.mark.parametrize("token_format", ["opaque", "jwt"])
+async def test_ck_01_what_a_clock_ahead_issued_waits_for_its_time(pair: Pair, token_format: str) -> None:
+    a, b = pair
+    client = await a.client(access_token_format=token_format, scope="introspect")
+    await lateness(lambda: knows(b, client.client.client_id))
+    a.clock.advance(3600)
+    token = (await a.grant(client)).json()["access_token"]
+    assert not await is_dead(a, client, token), "where it was issued it is good"
+    assert await is_dead(b, client, token), "or it would live for an hour too long"
+    a.clock.advance(-3600)
+    assert await is_dead(a, client, token)
+    for server in pair:
+        server.clock.advance(3600)
+        assert not await is_dead(server, client, token), "its time has come"
+        server.clock.advance(600)
+        assert await is_dead(server, client, token)
+
+
+@pytest.mark.parametrize("token_format", ["opaque", "jwt"])
+@pytest.mark.parametrize("off", [30 * 86_400, -3600], ids=["30 d ahead", "1 h behind"])
+async def test_ck_01_what_a_node_revokes_whose_clock_is_off_is_revoked(
+    pair: Pair, off: int, token_format: str
+) -> None:
+    a, b = pair
+    client = await b.client(access_token_format=token_format, scope="introspect")
+    await lateness(lambda: knows(a, client.client.client_id))
+    token = (await b.grant(client)).json()["access_token"]
+    assert not await is_dead(b, client, token)
+    a.clock.advance(off)
+    assert (await a.post("/revoke", client, token=token)).status_code == 200
+    await lateness(lambda: is_dead(b, client, token))
+
+
+@pytest.mark.parametrize("token_format", ["opaque", "jwt"])
+async def test_ck_01_a_clock_that_jumped_purges_nothing(pair: Pair, token_format: str) -> None:
+    a, b = pair
+    client = await a.client(access_token_format=token_format, scope="introspect")
+    await lateness(lambda: knows(b, client.client.client_id))
+    dead, alive = [(await a.grant(client)).json()["access_token"] for _ in range(2)]
+    assert (await a.post("/revoke", client, token=dead)).status_code == 200
+    passed = 0.0
+    even = EvenClock(a.clock, lambda: passed)
+    assert await even.doubt(a.runtime.database) == ""
+    for jump in (30 * 86_400, -30 * 86_400):
+        a.clock.advance(jump)
+        await housekeeping_by_a_sound_clock(a.runtime, even)
+        passed += 60
+        a.clock.advance(60)
+    for server in pair:
+        server.clock.now = b.clock.now
+        await lateness(lambda s=server: is_dead(s, client, dead))  # type: ignore[misc]  # bound at once
+        assert not await is_dead(server, client, alive)
+
+
+async def test_ck_01_a_clock_is_believed_again_after_an_even_hour(pair: Pair) -> None:
+    a, _ = pair
+    passed = 0.0
+    even = EvenClock(a.clock, lambda: passed)
+    a.clock.advance(-120)
+    assert "jumped" in await even.doubt(a.runtime.database)
+    for _ in range(60):
+        assert await even.doubt(a.runtime.database)
+        passed += 60
+        a.clock.advance(60)
+    a.clock.now = time.time()
+    # A minute is the difference that clocks may have.
+    even = EvenClock(a.clock, lambda: passed)
+    assert await even.doubt(a.runtime.database) == ""
+    a.clock.advance(50)
+    assert await even.doubt(a.runtime.database) == ""
+
+
+async def test_ck_01_a_node_that_started_with_a_clock_ahead_of_the_database_purges_nothing(
+    pair: Pair,
+) -> None:
+    a, _ = pair
+    a.clock.advance(86_400)
+    even = EvenClock(a.clock)
+    assert "ahead of the database's" in await even.doubt(a.runtime.database)
 
 
 async def test_ck_01_a_code_used_before_a_step_back_stays_used(pair: Pair) -> None:

@@ -29,7 +29,7 @@ _encode = msgspec.json.Encoder().encode
 class Answer(msgspec.Struct, frozen=True):
     """What introspection found; `reason` is "active" or why not, for the operator only.
 
-    `expires_at` is in Unix seconds; `document` is the claims as JSON, where they were written before; `subject` is the server's own
+    `issued_at` and `expires_at` are in Unix seconds; `document` is the claims as JSON, where they were written before; `subject` is the server's own
     identifier, whatever the claims call it.
     """
 
@@ -38,6 +38,7 @@ class Answer(msgspec.Struct, frozen=True):
     client_id: str | None = None
     audience: tuple[str, ...] = ()
     secret_id: str = ""
+    issued_at: int = 0
     expires_at: int = FOREVER
     document: bytes = b""
     grant_id: str | None = None
@@ -65,7 +66,7 @@ async def introspect(runtime: Runtime, token: str, use: Use) -> Answer:
     key = ("introspection", token_format.digest(token))
     cached = runtime.cache.get(key)
     if cached is not None and cached[0] == runtime.database.version():
-        return _unless_expired(cached[1], runtime.now())
+        return _at_its_time(cached[1], runtime.now())
     kind = token_format.kind_of(token, runtime.settings.brand) if len(token) < 64 else None
     if kind == "o":
         return await _resolved(runtime, token, key, _opaque)
@@ -119,18 +120,23 @@ async def _resolved(runtime: Runtime, token: str, key: tuple[str, bytes], resolv
     answer = await resolve(runtime, token)
     if answer.reason == "unknown":
         return answer
-    exp = answer.claims.get("exp")
+    iat, exp = answer.claims.get("iat"), answer.claims.get("exp")
     answer = msgspec.structs.replace(
-        answer, expires_at=exp if isinstance(exp, int) else FOREVER, document=_encode(answer.claims)
+        answer,
+        issued_at=iat if isinstance(iat, int) else 0,
+        expires_at=exp if isinstance(exp, int) else FOREVER,
+        document=_encode(answer.claims),
     )
     runtime.remember(key, version, answer)
-    return _unless_expired(answer, runtime.now())
+    return _at_its_time(answer, runtime.now())
 
 
-def _unless_expired(answer: Answer, now: int) -> Answer:
-    if now < answer.expires_at:
+def _at_its_time(answer: Answer, now: int) -> Answer:
+    """Judge the dates, of an opaque token as of a JWT: what a clock that was ahead issued would live for too long (F-10)."""
+    if answer.issued_at - jwt.AHEAD <= now < answer.expires_at:
         return answer
-    return Answer("expired", INACTIVE, answer.client_id, answer.audience)
+    reason = "expired" if now >= answer.expires_at else "issued in the future"
+    return Answer(reason, INACTIVE, answer.client_id, answer.audience)
 
 
 async def _opaque(runtime: Runtime, token: str) -> Answer:
@@ -203,8 +209,8 @@ async def _self_contained(runtime: Runtime, token: str) -> Answer:
     return Answer("active", answer, client_id, audience, grant_id=grant, parents=parents, subject=subject)
 
 
-def decode(runtime: Runtime, token: str) -> dict[str, object]:
-    """Verify a self-contained access token of this issuer (RFC 9068 §4); raise JoseError."""
+def decode(runtime: Runtime, token: str, leeway: int = 0) -> dict[str, object]:
+    """Verify a self-contained access token of this issuer (RFC 9068 §4), give or take seconds; raise JoseError."""
     return jwt.decode(
         token,
         runtime.keyring.verification_keys(),
@@ -212,6 +218,7 @@ def decode(runtime: Runtime, token: str) -> dict[str, object]:
         typ=AT_JWT,
         issuer=runtime.settings.issuer,
         now=runtime.now(),
+        leeway=leeway,
         required=("aud", "exp", "iat", "jti", "sub", "client_id"),
     )
 

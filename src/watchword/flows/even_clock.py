@@ -1,0 +1,36 @@
+"""Whether this process's clock may be believed with what cannot be undone (F-10).
+
+A row that is purged is gone whatever the time is afterwards: of a revoked token that a clock thirty days ahead took for expired nobody
+would know, once the clock is right again, that it was revoked. So nothing is purged for an hour after the clock jumped, and nothing
+while it is ahead of the database's. A machine that slept looks as if its clock had jumped: it waits once in vain.
+"""
+
+import time
+from collections.abc import Callable
+
+from watchword.store import moments
+from watchword.store.database import Database
+
+JUMP = 60.0  # seconds by which the clock may differ from what has passed since the last look, and from the database's
+WAIT = 3600.0  # seconds without a jump after which the clock is believed again
+
+
+class EvenClock:
+    """A clock as it is watched from one look to the next."""
+
+    def __init__(self, clock: Callable[[], float], passed: Callable[[], float] = time.monotonic) -> None:
+        self._clock, self._passed = clock, passed
+        self._seen = (clock(), passed())
+        self._jumped: float | None = None
+
+    async def doubt(self, database: Database) -> str:
+        """Return why the clock is not believed now; empty when it is."""
+        wall, passed = self._clock(), self._passed()
+        if abs(wall - self._seen[0] - (passed - self._seen[1])) > JUMP:
+            self._jumped = passed
+        self._seen = (wall, passed)
+        if self._jumped is not None and passed - self._jumped < WAIT:
+            return "the clock has jumped within the last hour"
+        if wall - await database.read(moments.now_of_database) > JUMP:
+            return "the clock is ahead of the database's"
+        return ""

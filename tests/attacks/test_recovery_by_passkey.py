@@ -25,7 +25,7 @@ from tests.fixtures.servers import Server, open_server
 from tests.unit.credentials.software_authenticator import SoftwareAuthenticator
 
 from watchword.oauth.errors import OAuthError
-from watchword.store import events
+from watchword.store import events, users
 
 __all__ = ["server"]
 
@@ -130,3 +130,15 @@ async def test_where_people_come_from_providers_only_nobody_is_given_a_link_for_
     async with open_server(tmp_path, **given) as server:
         with pytest.raises(OAuthError, match="provider"):
             await recovery(server)
+
+
+async def test_a_link_that_was_handed_over_proves_no_address(tmp_path: Path) -> None:
+    async with open_server(tmp_path, mode="development") as server:
+        person = Person(server, another(server))
+        await person.open(await recovery(server, "ada"))
+        await person.send({"new_password": OTHER})
+        assert (await Person(server, another(server)).sign_in("ada", OTHER)).status_code == 200, "it works"
+        told = await server.runtime.database.read(users.find_user, "ada")
+        assert told is not None
+        assert told.email is not None, "the address that an administrator typed"
+        assert told.email_verified_at is None

@@ -1,7 +1,6 @@
 """What somebody new to the command line runs into: values that were not meant, names that look like markup, output for programs."""
 
 import json
-import re
 import socket
 import subprocess
 import sys
@@ -238,3 +237,11 @@ def test_dev_hands_its_token_over_in_a_document(tmp_path: Path) -> None:
     assert shown["issuer"] == f"http://localhost:{port}"
     assert shown["token"].startswith("wwa_")
     assert shown["setup_link"].startswith(shown["issuer"])
+
+
+def test_a_database_that_cannot_be_reached_is_named_without_its_password(tmp_path: Path) -> None:
+    address = "postgresql://ada:geheim@127.0.0.1:1/watchword?password=other"
+    done = run_cli(tmp_path, "doctor", "--data", "--database", address)
+    assert done.returncode == 1
+    assert "postgresql://127.0.0.1:1/watchword" in done.stdout
+    assert not {"geheim", "other"} & set(re.findall(r"\w+", done.stdout + done.stderr))

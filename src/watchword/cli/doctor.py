@@ -82,7 +82,7 @@ def _installation(database: str | None, config: str | None, data: bool) -> Repor
             "no-database", "database", "there is no database yet", "watchword serve or watchword dev makes it"
         )
     except (StorageUnavailable, SettingsError) as error:
-        report.fail("database", settings.database, str(error), "see the message")
+        report.fail("database", settings.database_shown, str(error), "see the message")
     return report
 
 

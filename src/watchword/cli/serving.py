@@ -126,7 +126,7 @@ async def _new_dev_token(runtime: Runtime) -> api_tokens.Issued:
 def _greet(settings: Settings, link: str | None, token: str) -> None:
     out = session.out
     out.print(
-        f"\n[bold]Watchword[/] on {settings.issuer}  [dim](development; database {settings.database})[/]\n"
+        f"\n[bold]Watchword[/] on {settings.issuer}  [dim](development; database {settings.database_shown})[/]\n"
     )
     if link:
         out.print("Make the owner's account with this one-time link:")

@@ -53,9 +53,7 @@ async def resolve(runtime: Runtime, message: Message) -> Message | None:
 
 async def make_link(runtime: Runtime, user: User, lifetime: int = LIFETIME) -> str:
     """Return the address where an account's password can be set once."""
-    link = await one_time.make(
-        runtime, purpose=RESET, subject=user.id, data={"email": user.email}, lifetime=lifetime
-    )
+    link = await one_time.make(runtime, purpose=RESET, subject=user.id, data={}, lifetime=lifetime)
     return f"{runtime.settings.issuer}/reset-password?link={link}"
 
 

@@ -1,6 +1,7 @@
 """Every option of the server, with its type and its default; reading and checking them is done beside this."""
 
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -200,3 +201,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     def is_postgres(self) -> bool:
         """Whether the database option names a PostgreSQL server."""
         return self.database.startswith(("postgresql://", "postgres://"))
+
+    @property
+    def database_shown(self) -> str:
+        """The database as it may be printed: the file, or the server and its database without user, password and options."""
+        if not self.is_postgres:
+            return self.database
+        parts = urlsplit(self.database)
+        return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"

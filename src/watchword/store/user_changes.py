@@ -130,15 +130,16 @@ async def end_elsewhere(tx: Transaction, user_id: str, *, but: str, actor: str, 
 async def reset_password(
     tx: Transaction, link: bytes, password_hash: str, *, end_all: bool, now: int
 ) -> str | None:
-    """Use a reset link up and set the password; return the account's identifier, or None when the link is gone."""
+    """Use a reset link up and set the password; return the account's identifier, or None when the link is gone.
+
+    It proves no address: only a verified one is mailed such a link, and any other was handed over by an administrator.
+    """
     used = await use_link(tx, link, "reset_password", now)
     if used is None:
         return None
     user = await get_user(tx, used.subject)
     if user is None or user.disabled_at is not None:
         return None
-    if user.email is not None and used.data.get("email") == user.email and user.email_verified_at is None:
-        await tx.run("UPDATE users SET email_verified_at = $1 WHERE id = $2", now, user.id)
     but = "" if end_all else None
     await change_password(tx, user.id, password_hash, but=but, actor=user.id, now=now)
     return user.id

@@ -1,6 +1,7 @@
 """What somebody new to the command line runs into: values that were not meant, names that look like markup, output for programs."""
 
 import json
+import re
 import socket
 import subprocess
 import sys

@@ -21,8 +21,6 @@ function that answers one body after the other; or None, and the request goes th
 
 import asyncio
 import math
-import ssl
-import sys
 from collections.abc import Callable
 from typing import Any, ClassVar, Final, cast
 
@@ -39,6 +37,7 @@ from watchword.protocol_exchange import (
     plain_answer,
     run_hot,
 )
+from watchword.protocol_peer import address, has_left, tls_facts
 from watchword.protocol_pulse import Pulse
 from watchword.protocol_syntax import (
     BODY_LIMIT,
@@ -69,6 +68,7 @@ class LeanProtocol(asyncio.Protocol):
         "closing": 30.0,
     }
     write_timeout: ClassVar[float] = 30.0  # without progress of WRITE_PROGRESS bytes, or to the end
+    too_late: ClassVar[float] = 2.0  # to accept a client that has hung up: it asks somebody else by now
 
     def __init__(
         self,
@@ -114,7 +114,7 @@ class LeanProtocol(asyncio.Protocol):
         connections.add(self)
         limit = self.config.limit_concurrency
         self.overloaded = limit is not None and len(connections) > limit
-        if limit is not None and len(connections) > 2 * limit:
+        if (limit is not None and len(connections) > 2 * limit) or has_left(transport, self.too_late):
             self.transport.abort()
         self.client = address(transport.get_extra_info("peername"))
         self.server = address(transport.get_extra_info("sockname"))
@@ -372,29 +372,3 @@ class LeanProtocol(asyncio.Protocol):
 
 def unprepared(_scope: Scope) -> None:
     """Stand in for the `prepare` of an application that has none."""
-
-
-def tls_facts(session: ssl.SSLObject) -> dict[str, Any]:
-    """What applications learn of a handshake: the peer's certificate, and on what its verification hung."""
-    chain = peer_chain(session)
-    return {"client_certificate": chain[0] if chain else None, "client_certificate_chain": chain}
-
-
-def peer_chain(session: ssl.SSLObject) -> tuple[bytes, ...]:
-    """Return the peer's certificate and those on which its verification hung, as DER; empty when it showed none."""
-    certificate = session.getpeercert(binary_form=True)
-    if certificate is None:
-        return ()
-    if sys.version_info >= (3, 13):
-        chain = list(session.get_verified_chain())
-    else:  # the same, before it got a public name
-        found = session._sslobj.get_verified_chain() or ()  # type: ignore[attr-defined] # not in the stubs
-        chain = [ssl.PEM_cert_to_DER_cert(one.public_bytes()) for one in found]
-    return tuple(chain) or (certificate,)
-
-
-def address(name: object) -> tuple[str, int | None] | None:
-    """Host and port of a socket, or the path of a Unix socket that has one."""
-    if isinstance(name, tuple):
-        return (name[0], name[1])
-    return (name, None) if isinstance(name, str) and name else None

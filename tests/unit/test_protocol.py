@@ -2,10 +2,16 @@
 
 import datetime
 import socket
+import sys
+import threading
+from typing import Any
 
 import pytest
+import uvicorn
 from tests.fixtures.protocol_application import both, get, post, read_until, server
 
+from watchword.protocol import LeanProtocol
+from watchword.protocol_exchange import Scope
 from watchword.testing.loopback import LoopbackServer, read_answer, read_to_end
 
 __all__ = ["server"]
@@ -120,3 +126,47 @@ def test_a_client_that_waits_is_told_to_continue(server: LoopbackServer) -> None
         assert read_until(connection.recv, b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
         connection.sendall(b"abc")
         assert read_answer(connection)[2] == b"abc"
+
+
+class Patient(LeanProtocol):
+    """For whom nobody hung up too long ago, however slowly a test goes on."""
+
+    too_late = 600.0
+
+
+class Impatient(LeanProtocol):
+    """For whom whoever hung up before it was accepted did so too long ago."""
+
+    too_late = 0.0
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells when a client hung up")
+@pytest.mark.parametrize(
+    ("protocol", "begun"),
+    [
+        pytest.param(Patient, ["/late", "/now"], id="a moment ago: it may still wait for the answer"),
+        pytest.param(Impatient, ["/now"], id="too long ago"),
+    ],
+)
+def test_nothing_is_begun_for_a_client_that_hung_up_while_nobody_was_there(
+    protocol: type[LeanProtocol], begun: list[str]
+) -> None:
+    asked: list[str] = []
+
+    async def application(scope: Scope, _receive: Any, send: Any) -> None:
+        asked.append(scope["path"])
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b""})
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        with socket.create_connection(listening.getsockname()) as waiting:
+            waiting.sendall(get("/late"))
+        server = uvicorn.Server(uvicorn.Config(application, http=protocol, lifespan="off", log_config=None))
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
+        thread.start()
+        with socket.create_connection(listening.getsockname(), 5) as present:
+            present.sendall(get("/now"))
+            assert read_answer(present)[0] == 200
+        server.should_exit = True
+        thread.join()
+    assert asked == begun

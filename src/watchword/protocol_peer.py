@@ -1,0 +1,53 @@
+"""The other end of a connection: its address, its certificate, and whether it has left.
+
+A client whose connection waited to be accepted until it gave up (no worker was there to take it) has asked again elsewhere. Done now,
+what it asked for first would come after what came of the second: a refresh token that is late by two looks like a stolen one.
+"""
+
+import socket
+import ssl
+import sys
+from asyncio import BaseTransport
+from typing import Any, Final
+
+# Of `struct tcp_info`, as Linux has it: the state is in the first byte, and in four at this place for how many milliseconds nothing came.
+TCP_INFO: Final[int | None] = getattr(socket, "TCP_INFO", None) if sys.platform == "linux" else None
+LAST_DATA: Final = slice(52, 56)
+CLOSE_WAIT: Final = 8
+
+
+def has_left(transport: BaseTransport, seconds: float) -> bool:
+    """Whether a client that was just accepted hung up, and had sent its last byte that long ago; False where nobody can tell."""
+    connection = transport.get_extra_info("socket")
+    if TCP_INFO is None or connection is None or connection.family not in (socket.AF_INET, socket.AF_INET6):
+        return False
+    facts = connection.getsockopt(socket.IPPROTO_TCP, TCP_INFO, LAST_DATA.stop)
+    if len(facts) < LAST_DATA.stop or facts[0] != CLOSE_WAIT:
+        return False
+    return int.from_bytes(facts[LAST_DATA], sys.byteorder) >= seconds * 1000
+
+
+def tls_facts(session: ssl.SSLObject) -> dict[str, Any]:
+    """What applications learn of a handshake: the peer's certificate, and on what its verification hung."""
+    chain = peer_chain(session)
+    return {"client_certificate": chain[0] if chain else None, "client_certificate_chain": chain}
+
+
+def peer_chain(session: ssl.SSLObject) -> tuple[bytes, ...]:
+    """Return the peer's certificate and those on which its verification hung, as DER; empty when it showed none."""
+    certificate = session.getpeercert(binary_form=True)
+    if certificate is None:
+        return ()
+    if sys.version_info >= (3, 13):
+        chain = list(session.get_verified_chain())
+    else:  # the same, before it got a public name
+        found = session._sslobj.get_verified_chain() or ()  # type: ignore[attr-defined] # not in the stubs
+        chain = [ssl.PEM_cert_to_DER_cert(one.public_bytes()) for one in found]
+    return tuple(chain) or (certificate,)
+
+
+def address(name: object) -> tuple[str, int | None] | None:
+    """Host and port of a socket, or the path of a Unix socket that has one."""
+    if isinstance(name, tuple):
+        return (name[0], name[1])
+    return (name, None) if isinstance(name, str) and name else None

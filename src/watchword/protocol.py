@@ -113,7 +113,7 @@ class LeanProtocol(asyncio.Protocol):
         connections = self.pulse.connections
         connections.add(self)
         limit = self.config.limit_concurrency
-        self.overloaded = limit is not None and len(connections) > limit
+        self.overloaded = self.pulse.stopping or (limit is not None and len(connections) > limit)
         if (limit is not None and len(connections) > 2 * limit) or has_left(transport, self.too_late):
             self.transport.abort()
         self.client = address(transport.get_extra_info("peername"))
@@ -172,7 +172,7 @@ class LeanProtocol(asyncio.Protocol):
 
     def shutdown(self) -> None:
         """Finish the request in hand, if there is one or the beginning of one, and close."""
-        self.stopping = True
+        self.stopping = self.pulse.stopping = True
         if self.exchange is not None:
             self.exchange.wind_up()
         elif self.head is None and not self.buffer:

@@ -38,6 +38,7 @@ class Pulse:
         self.fields: list[tuple[bytes, bytes]] | None = None
         self.lines = b""
         self.ready: list[Connection] = []
+        self.stopping = False  # whether the server is: what is accepted now would hear of it from nobody
 
     def soon(self, connection: Connection) -> None:
         """Advance the connection in the loop's next turn, together with all others that have input.

@@ -134,7 +134,8 @@ async def test_ap_07_the_beginning_of_a_token_is_worth_nothing(server: Server) -
     token = await server.token(scope="watchword:tokens:read")
     assert (await call(server, token, "GET", "/tokens/self")).status_code == 200
     for kept in (8, 12, 20, 33):
-        body = token.secret[4:kept] + "0" * (34 - kept)
+        filler = "1" if token.secret[33] == "0" else "0"
+        body = token.secret[4:kept] + filler * (34 - kept)
         forged = f"wwa_{body}{token_format.checksum(body)}"
         assert token_format.kind_of(forged, "ww") == "a", "an honest checksum"
         answer = await call(server, forged, "GET", "/tokens/self")

@@ -1,5 +1,6 @@
 """RFC 9112: what honest clients see of the HTTP protocol, on a real socket."""
 
+import asyncio
 import datetime
 import socket
 import sys
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 import uvicorn
 from tests.fixtures.protocol_application import both, get, post, read_until, server
+from uvicorn.server import ServerState
 
 from watchword.protocol import LeanProtocol
 from watchword.protocol_exchange import Scope
@@ -170,3 +172,29 @@ def test_nothing_is_begun_for_a_client_that_hung_up_while_nobody_was_there(
         server.should_exit = True
         thread.join()
     assert asked == begun
+
+
+async def test_a_client_that_comes_in_while_the_server_stops_is_sent_elsewhere() -> None:
+    async def application(_scope: Scope, _receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b""})
+
+    loop, state = asyncio.get_running_loop(), ServerState()
+    config = uvicorn.Config(application, http=LeanProtocol, lifespan="off", log_config=None)
+    config.load()
+
+    async def ask() -> tuple[LeanProtocol, bytes]:
+        ours, theirs = socket.socketpair()
+        _, protocol = await loop.connect_accepted_socket(lambda: LeanProtocol(config, state, {}), ours)
+        reader, writer = await asyncio.open_connection(sock=theirs)
+        writer.write(get("/"))
+        head = await reader.readuntil(b"\r\n\r\n")
+        writer.close()
+        return protocol, head
+
+    before, head = await ask()
+    assert head.startswith(b"HTTP/1.1 200")
+    before.shutdown()
+    _, head = await ask()
+    assert head.startswith(b"HTTP/1.1 503")
+    assert b"retry-after: 1" in head

@@ -156,13 +156,13 @@ async def test_a_password_proves_nothing_where_passwords_are_not_taken(
     given: dict[str, Any] = {"mode": "development", "fetch_allow_loopback": True, "upstream": (hub,)}
     async with open_server(tmp_path, sign_in_methods=(), **given) as server:
         provider.now = server.clock
-        user = await make(server)
+        await make(server)
         person = Person(server, another(server))
         assert await come_back(person, await begin(person, provider)) == "/upstream/link"
         fields = {"csrf": person.form()["csrf"], "password": PASSWORD, "decision": "link"}
         assert (await person.http.post("/upstream/link", data=fields)).status_code == 401
         identity = Identity(provider.issuer, "248289761001")
-        assert await upstream.link(server.runtime, user, identity)
+        assert await upstream.link(server.runtime, await user_of(server), identity)
         assert await come_back(person, await begin(person, provider)) == "/account", "the honest variant"
         server.clock.advance(700)
         await person.open("/account/email")

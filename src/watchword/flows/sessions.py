@@ -39,7 +39,9 @@ async def begin(
     the account as it was when its password was held against it: whoever changed that meanwhile has locked the old one out.
     """
     if instead_of is not None and instead_of.user_id == user_id:
-        renewed = await elevate(runtime, instead_of, acr=acr, amr=amr, remember=remember, came_from=came_from)
+        renewed = await elevate(
+            runtime, instead_of, acr=acr, amr=amr, remember=remember, came_from=came_from, proved=proved
+        )
         if renewed is not None:
             return instead_of, renewed
     elif instead_of is not None:
@@ -69,11 +71,15 @@ async def begin(
         limit=MAX_SESSIONS,
         actor=user_id,
         came_from=came_from,
-        password_of=(proved.password_changed_at or 0) if proved else None,
+        password_of=_password_of(proved),
     )
     if not begun:  # meanwhile
         raise OAuthError("access_denied", "This account was changed, disabled or deleted: sign in again.")
     return session, secret
+
+
+def _password_of(proved: User | None) -> int | None:
+    return (proved.password_changed_at or 0) if proved else None
 
 
 def _idle(runtime: Runtime, remembered: bool) -> int:
@@ -112,11 +118,12 @@ async def elevate(
     authenticated_at: int | None = None,
     remember: bool | None = None,
     came_from: UpstreamSession | None = None,
+    proved: User | None = None,
 ) -> str | None:
     """Give a session a new cookie after a further proof; return the cookie's value, None when it ended meanwhile.
 
     `authenticated_at` is when what `acr` says was proved, in Unix seconds; without it that is now. With `remember` the person signed
-    in anew, and the session's limits begin anew as well.
+    in anew, and the session's limits begin anew as well. `proved` is as for `begin`.
     """
     secret, now = runtime.new_secret("n"), runtime.now()
     limits: tuple[bool, int, int] | None = None
@@ -135,6 +142,7 @@ async def elevate(
         actor=session.user_id,
         now=now,
         came_from=came_from,
+        password_of=_password_of(proved),
     )
     return secret if elevated else None
 

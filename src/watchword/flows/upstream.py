@@ -252,10 +252,15 @@ async def _owner_of_address(runtime: Runtime, identity: Identity) -> User | None
     return await runtime.database.read(users.find_user, "\x1f", email)
 
 
-async def link(runtime: Runtime, user: User, identity: Identity) -> bool:
-    """Link a proved identity to a proved account; return False when it is linked to anybody already."""
-    account = accounts.upstream_account(identity, user, runtime.now())
-    return await runtime.database.write(upstream_accounts.link_upstream, account, actor=user.id)
+async def link(runtime: Runtime, user: User, identity: Identity, session_id: str | None = None) -> bool:
+    """Link a proved identity to an account, in a session of it or as it was proved just now.
+
+    Return False when it is linked to anybody already, or when the session ended or the password was changed meanwhile.
+    """
+    account, write = accounts.upstream_account(identity, user, runtime.now()), runtime.database.write
+    if session_id is not None:
+        return await write(upstream_accounts.link_in_session, account, session_id=session_id)
+    return await write(upstream_accounts.link_proved, account, password_of=user.password_changed_at or 0)
 
 
 def ticket(runtime: Runtime, session_id: str, name: str) -> str:

@@ -162,7 +162,7 @@ async def submit(request: Request) -> Response:
         problem = "password_wrong" if wrong else second_factor.problem_of(refused)
         status = 429 if isinstance(refused, Throttled) else 401
         return await _page(request, sealed, chosen, problem, status)
-    return await raise_session(request, session, proved, returning.open_return(request.runtime, sealed))
+    return await raise_session(request, session, proved, returning.open_return(request.runtime, sealed), user)
 
 
 async def _prove(request: Request, user: User, method: str, form: Form) -> Method:
@@ -173,13 +173,18 @@ async def _prove(request: Request, user: User, method: str, form: Form) -> Metho
     return Method.PASSWORD
 
 
-async def raise_session(request: Request, session: Session, proved: Method, path: str) -> Response:
-    """Record a further proof in a session, under a new cookie, and go on to a path of this server."""
+async def raise_session(
+    request: Request, session: Session, proved: Method, path: str, user: User | None = None
+) -> Response:
+    """Record a further proof in a session, under a new cookie, and go on to a path of this server.
+
+    `user` is the account as it was before the proof: one whose password was changed meanwhile is asked anew.
+    """
     runtime = request.runtime
     acr, amr = methods.step_up(session.amr, proved)
     moves = acr != session.acr or methods.renews(session.acr, proved)
     since = runtime.now() if moves else session.authenticated_at
-    cookie = await sessions.elevate(runtime, session, acr=acr, amr=amr, authenticated_at=since)
+    cookie = await sessions.elevate(runtime, session, acr=acr, amr=amr, authenticated_at=since, proved=user)
     if cookie is None:
         return redirect(f"{runtime.settings.issuer}/sign-in")
     return redirect(runtime.settings.issuer + path, (visit.session_cookie(request, session, cookie),))

@@ -188,10 +188,9 @@ async def _go_on(request: Request, name: str, found: upstream.Found, enrol: str)
     if found.outcome == "sign_in" and found.user is not None:
         return await _signed_in(request, found.user, found)
     if found.outcome == "link":
-        session = await visit.current(request)
-        user = await runtime.database.read(users.get_user, session.user_id) if session else None
-        if user is not None and await upstream.link(runtime, user, found.identity):
-            await _tell(request, user, "upstream_linked")
+        came = await visit.visitor(request)
+        if came is not None and await upstream.link(runtime, came[1], found.identity, came[0].id):
+            await _tell(request, came[1], "upstream_linked")
             return account.done(request, "overview", "upstream_linked", await _renewed(request))
     if found.outcome in ("register", "refused_unknown") and found.user is not None:
         return _ask_to_link(request, name, found, found.user)

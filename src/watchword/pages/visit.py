@@ -36,6 +36,7 @@ class Visit(msgspec.Struct, frozen=True):
     remember: bool
     back: str
     began_at: int
+    password_of: int  # when the password was set that was there then, 0 for none
     came_from: UpstreamSession | None = None
     link: Identity | None = None
 
@@ -83,7 +84,9 @@ async def proceed(
         return await complete(
             request, user, used, remember=remember, back=back, came_from=came_from, link=link
         )
-    visit = Visit(user.id, used, remember, back, runtime.now(), came_from, link)
+    visit = Visit(
+        user.id, used, remember, back, runtime.now(), user.password_changed_at or 0, came_from, link
+    )
     return redirect(f"{runtime.settings.issuer}/sign-in/second-factor", (_set(request, visit),))
 
 
@@ -119,7 +122,7 @@ async def read(request: Request) -> tuple[Visit, User] | None:
     if not 0 <= runtime.now() - visit.began_at < LIFETIME:
         return None
     user = await runtime.database.read(users.get_user, visit.user_id)
-    changed = user is not None and (user.password_changed_at or 0) > visit.began_at
+    changed = user is not None and (user.password_changed_at or 0) != visit.password_of
     return (visit, user) if user is not None and user.disabled_at is None and not changed else None
 
 

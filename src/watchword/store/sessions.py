@@ -16,7 +16,7 @@ from watchword.store.logout_notices import queue_notices
 from watchword.store.tokens import Used, use_identifier
 from watchword.store.upstream_sessions import UpstreamSession, note_upstream_session
 from watchword.store.users import NAMES as USER
-from watchword.store.users import User, to_user
+from watchword.store.users import User, hold_user, to_user
 
 STEP = 100
 
@@ -70,7 +70,7 @@ async def create_session(
     `password_of` is when the password was set by which, or beside which, the person proved who they are (0 for none): when it has been
     changed since, there is no session either.
     """
-    if not await _hold_person(tx, session.user_id, password_of):
+    if not await hold_user(tx, session.user_id, password_of):
         return False
     await tx.run(
         f"INSERT INTO sessions (digest, {_COLUMNS}) "  # noqa: S608 - literals
@@ -112,15 +112,6 @@ async def create_session(
         address=session.address,
     )
     return True
-
-
-async def _hold_person(tx: Transaction, user_id: str, password_of: int | None) -> bool:
-    # Held, so that the end of the account comes before the session, and then there is none, or after it, and ends it.
-    held = (
-        "SELECT id FROM users WHERE id = $1 AND disabled_at IS NULL "
-        "AND (CAST($2 AS BIGINT) < 0 OR COALESCE(password_changed_at, 0) = $2) FOR SHARE"
-    )
-    return await tx.one(held, user_id, -1 if password_of is None else password_of) is not None
 
 
 _VISIT = (
@@ -191,11 +182,14 @@ async def elevate_session(
     actor: str,
     now: int,
     came_from: UpstreamSession | None = None,
+    password_of: int | None = None,
 ) -> bool:
     """Give a session a new cookie and what was proven now; the old cookie is dead. False when the session ended.
 
-    `limits` are new ones: whether it is remembered, its idle and its absolute end.
+    `limits` are new ones: whether it is remembered, its idle and its absolute end. `password_of` is as for `create_session`.
     """
+    if password_of is not None and not await hold_user(tx, actor, password_of):
+        return False
     row = await tx.one(
         "UPDATE sessions SET digest = $1, acr = $2, amr = $3, authenticated_at = $4, confirmed_at = $5 "
         "WHERE id = $6 AND ended_at IS NULL RETURNING id",

@@ -3,6 +3,8 @@
 import msgspec
 
 from watchword.store.database import Transaction
+from watchword.store.grants import hold_session
+from watchword.store.users import hold_user
 
 
 class UpstreamAccount(msgspec.Struct, frozen=True):
@@ -59,6 +61,23 @@ async def link_upstream(tx: Transaction, account: UpstreamAccount, *, actor: str
             issuer=account.issuer,
         )
     return row is not None
+
+
+async def link_proved(tx: Transaction, account: UpstreamAccount, *, password_of: int) -> bool:
+    """Link an account elsewhere to one that was just proved beside the password set at `password_of` (0 for none).
+
+    False when that has changed since, or it is linked already: whoever proved the old password keeps no other way in (FD-03).
+    """
+    if not await hold_user(tx, account.user_id, password_of):
+        return False
+    return await link_upstream(tx, account, actor=account.user_id)
+
+
+async def link_in_session(tx: Transaction, account: UpstreamAccount, *, session_id: str) -> bool:
+    """Link an account elsewhere as its person's session asks; False when that has ended, or it is linked already."""
+    if not await hold_session(tx, session_id, account.linked_at):
+        return False
+    return await link_upstream(tx, account, actor=account.user_id)
 
 
 async def note_upstream_use(tx: Transaction, issuer: str, subject: str, now: int) -> None:

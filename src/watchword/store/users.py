@@ -84,6 +84,18 @@ async def get_user(tx: Transaction, user_id: str) -> User | None:
     return to_user(row) if row else None
 
 
+async def hold_user(tx: Transaction, user_id: str, password_of: int | None) -> bool:
+    """Hold an account that is not disabled: its end comes before what is begun by it, and then nothing is, or after it, and ends that.
+
+    `password_of` is when the password was set beside which somebody proved who they are, 0 for none: it must not have changed since.
+    """
+    held = (
+        "SELECT id FROM users WHERE id = $1 AND disabled_at IS NULL "
+        "AND (CAST($2 AS BIGINT) < 0 OR COALESCE(password_changed_at, 0) = $2) FOR SHARE"
+    )
+    return await tx.one(held, user_id, -1 if password_of is None else password_of) is not None
+
+
 async def find_user(
     tx: Transaction, canonical_username: str, canonical_email: str | None = None
 ) -> User | None:

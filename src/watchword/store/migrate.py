@@ -121,7 +121,7 @@ async def apply_postgres(connection: Any) -> None:
         except Exception as error:
             # Somebody made the first table at the same moment, or a database that does not wait for locks wants another attempt.
             if (
-                getattr(error, "sqlstate", None) not in ("23505", "42P07", "40001", "40P01")
+                getattr(error, "sqlstate", None) not in ("23505", "42P07", "42710", "40001", "40P01")
                 or attempt == ATTEMPTS - 1
             ):
                 raise

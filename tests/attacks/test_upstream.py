@@ -217,3 +217,17 @@ async def test_fd_03_a_disabled_account_stays_disabled(server: Server, provider:
     await account_changes.set_disabled(server.runtime, user, False, actor="test")
     assert await sign_in(server, provider) == "/account"
     assert (await session_of(server)).amr == ("fed",)
+
+
+async def test_a_providers_own_session_proves_nothing_again_of_who_is_signed_in(
+    server: Server, provider: Provider
+) -> None:
+    person = await link(server, provider)
+    server.clock.advance(3600)
+    provider.claims["auth_time"] = int(server.clock()) - 1800
+    before = (await session_of(server)).confirmed_at
+    assert await come_back(person, await begin(person, provider)) == PATH, "prompt=login was taken away"
+    assert (await session_of(server)).confirmed_at == before
+    assert await sign_in(server, provider) == "/account", "the honest variant for who is not signed in"
+    provider.claims["auth_time"] = int(server.clock())
+    assert await come_back(person, await begin(person, provider)) == "/account", "the honest variant"

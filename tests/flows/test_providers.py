@@ -9,7 +9,7 @@ from tests.fixtures.lying_provider import Provider, begin, come_back, provider, 
 from tests.fixtures.people import PASSWORD, Person
 from tests.fixtures.servers import Server, open_server
 
-from watchword.settings import Upstream
+from watchword.settings import SettingsError, Upstream, load
 
 __all__ = ["provider", "server"]
 
@@ -64,3 +64,21 @@ async def test_whom_a_provider_knows_and_we_do_not_is_told_what_to_do(
         person = Person(opened, another(opened))
         await come_back(person, await begin(person, provider))
         assert "Ask for an invitation" in person.text
+
+
+async def test_a_provider_is_asked_nothing_for_an_answer_to_no_attempt_of_the_browser(
+    server: Server, provider: Provider
+) -> None:
+    stranger = another(server)
+    answered = await stranger.get("/upstream/hub/callback?state=x&code=y")
+    assert answered.status_code == 400
+    assert provider.asked == []
+    person = Person(server, stranger)
+    assert await come_back(person, await begin(person, provider)) == "/upstream/link", "the honest variant"
+
+
+def test_no_provider_takes_the_name_of_the_page_on_which_accounts_are_linked() -> None:
+    hub = {"name": "hub", "title": "The Hub", "client_id": "us", "issuer": "https://hub.example"}
+    assert load({"upstream": [hub]}, {}).upstream[0].name == "hub", "the honest variant"
+    with pytest.raises(SettingsError, match="'link'"):
+        load({"upstream": [{**hub, "name": "link"}]}, {})

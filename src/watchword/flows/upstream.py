@@ -42,6 +42,7 @@ class Begun(msgspec.Struct, frozen=True):
     began_at: int
     link_to: str = ""  # who asked on the account page to link; "" for a sign-in
     enrol: str = ""  # the one-time link that is taken with what the provider answers
+    anew: bool = False  # the provider was asked to prove again who is there
 
 
 class Found(msgspec.Struct, frozen=True):
@@ -121,7 +122,7 @@ async def begin(
         random=os.urandom(rules.RANDOM_BYTES),
         prompt="login" if anew and settings.kind == "openid" else None,
     )
-    begun = Begun(name, attempt, back, runtime.now(), link_to, enrol)
+    begun = Begun(name, attempt, back, runtime.now(), link_to, enrol, anew)
     return address, runtime.master.seal("upstream", browser, _encode(begun), os.urandom(12))
 
 
@@ -146,11 +147,14 @@ async def finish(
 ) -> Found:
     """Return what a provider's answer leads to; raise UpstreamRefused."""
     settings = configured(runtime, name)
+    if begun is None:  # before anything is fetched: anybody may open this address
+        raise UpstreamRefused("state")
     provider = await provider_of(runtime, settings)
-    code = rules.check_callback(provider, begun.attempt if begun else None, parameters)
-    if begun is None or not await _use(runtime, begun):
+    code = rules.check_callback(provider, begun.attempt, parameters)
+    if not await _use(runtime, begun):
         raise UpstreamRefused("state", "used")
     identity = await _identify(runtime, settings, provider, begun.attempt, code)
+    _check_anew(begun, identity)
     found = await runtime.database.read(upstream_accounts.find_upstream, *identity.key)
     user = await runtime.database.read(users.get_user, found.user_id) if found else None
     linked = Linked(user.id, user.disabled_at is not None) if user else None
@@ -168,6 +172,13 @@ async def finish(
     if outcome in ("register", "refused_unknown"):
         user = await _owner_of_address(runtime, identity)
     return Found(outcome, identity, user, begun.back)
+
+
+def _check_anew(begun: Begun, identity: Identity) -> None:
+    # Core §3.1.2.1: whoever sits at the browser can take `prompt` out of the address, but not change what the provider tells.
+    proved_at = identity.auth_time
+    if begun.anew and proved_at is not None and proved_at < begun.began_at - rules.LEEWAY:
+        raise UpstreamRefused("auth_time", "not proved again")
 
 
 async def _use(runtime: Runtime, begun: Begun) -> bool:

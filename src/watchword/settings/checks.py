@@ -101,6 +101,8 @@ def _check_people(settings: Settings) -> None:
     names = [provider.name for provider in settings.upstream]
     if len(set(names)) != len(names):
         raise SettingsError("upstream: every provider needs a name of its own")
+    if "link" in names:  # /upstream/link is where an account is proved before it is linked
+        raise SettingsError("upstream 'link': this name is taken by a page of the server, choose another")
     for provider in settings.upstream:
         if (provider.kind == "openid") != (provider.issuer is not None):
             raise SettingsError(

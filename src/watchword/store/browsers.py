@@ -34,14 +34,18 @@ async def is_known(tx: Transaction, user_id: str, browser: bytes) -> bool:
 async def note_browser(
     tx: Transaction, user_id: str, browser: bytes, *, trusted_until: int | None, now: int
 ) -> Sighting:
-    """Note that a person signed in with a browser; return whether this one, and whether any other, was known."""
+    """Note that a person signed in with a browser; return whether this one, and whether any other, was known.
+
+    Nothing is noted of somebody whose account was deleted meanwhile.
+    """
     row = await tx.one(
         "SELECT COALESCE(SUM(CASE WHEN browser = $2 THEN 1 ELSE 0 END), 0) AS known, COUNT(*) AS devices FROM browsers WHERE user_id = $1",
         user_id,
         browser,
     )
     await tx.run(
-        "INSERT INTO browsers (user_id, browser, first_seen_at, last_seen_at, trusted_until) VALUES ($1, $2, $3, $3, $4) "
+        "INSERT INTO browsers (user_id, browser, first_seen_at, last_seen_at, trusted_until) "
+        "SELECT $1, $2, $3, $3, $4 FROM users WHERE id = $1 FOR KEY SHARE "
         "ON CONFLICT (user_id, browser) DO UPDATE SET last_seen_at = excluded.last_seen_at, "
         "trusted_until = COALESCE(excluded.trusted_until, browsers.trusted_until)",
         user_id,

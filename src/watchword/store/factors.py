@@ -90,7 +90,10 @@ async def remove_totp(tx: Transaction, user_id: str, *, actor: str, now: int) ->
 async def replace_recovery_codes(
     tx: Transaction, user_id: str, digests: list[bytes], *, actor: str, now: int
 ) -> None:
-    """Give a person a new set of codes; the old set is dead."""
+    """Give a person a new set of codes; the old set is dead, and of two made at once the first."""
+    # The account's row is written first: a set that is being made at the same time is not there yet to be deleted.
+    if not await tx.run("UPDATE users SET valid_from = valid_from WHERE id = $1", user_id):
+        return
     await tx.run("DELETE FROM recovery_codes WHERE user_id = $1", user_id)
     for digest in digests:
         await tx.run(

@@ -1,0 +1,54 @@
+"""Second factors and known browsers of accounts to which something else happens at the same time: on both databases, over two nodes."""
+
+import pytest
+from tests.fixtures.postgres import race
+
+from watchword.store import browsers, factors, user_changes, users
+from watchword.store.database import Database
+from watchword.store.users import User
+
+NOW = 1_900_000_000
+CODES = 10
+
+
+async def make_person(database: Database) -> str:
+    """Make somebody without anything set up."""
+    user = User(id="user_1", username="ada", created_at=NOW)
+    forms = {"canonical_username": "ada", "skeleton": "ada", "canonical_email": None}
+    assert await database.write(users.create_user, user, password_hash=None, actor="a", **forms)
+    return user.id
+
+
+def a_set(name: str) -> list[bytes]:
+    """Return the digests of a set of recovery codes."""
+    return [f"{name} {number}".encode() for number in range(CODES)]
+
+
+@pytest.mark.parametrize("turn", range(4))
+async def test_of_two_sets_of_recovery_codes_that_are_made_at_once_one_is_good(
+    nodes: tuple[Database, Database], turn: int
+) -> None:
+    person = await make_person(nodes[0])
+    for sets in (["old"], [f"first {turn}", f"second {turn}"]):
+        await race(
+            *(
+                nodes[at % 2].write(
+                    factors.replace_recovery_codes, person, a_set(name), actor=person, now=NOW
+                )
+                for at, name in enumerate(sets)
+            )
+        )
+        assert (await nodes[0].read(factors.enrolled, person)).recovery_codes == CODES
+
+
+async def test_a_browser_is_noted_unless_its_persons_account_was_deleted_meanwhile(
+    database: Database,
+) -> None:
+    person = await make_person(database)
+    for known in (False, True):
+        seen = await database.write(browsers.note_browser, person, b"laptop", trusted_until=NOW + 9, now=NOW)
+        assert (seen.known, seen.others) == (known, False)
+    assert await database.read(browsers.find_trust, person, b"laptop", NOW), "the honest variant"
+    assert await database.write(user_changes.delete_user, person, actor="a", now=NOW) == "changed"
+    seen = await database.write(browsers.note_browser, person, b"laptop", trusted_until=None, now=NOW)
+    assert not seen.known

@@ -4,11 +4,22 @@ from typing import Any
 
 import pytest
 from tests.attacks.factors import ada, elsewhere, server
-from tests.fixtures.accounts import OTHER, add_totp, another, change_password, code_of, session_of
+from tests.fixtures.accounts import (
+    EMAIL,
+    OTHER,
+    add_totp,
+    another,
+    change_password,
+    code_of,
+    make,
+    session_of,
+    user_of,
+)
 from tests.fixtures.people import PASSWORD, Person
+from tests.fixtures.servers import Server
 
 from watchword.credentials.upstream import Identity
-from watchword.flows import sessions, sign_in, upstream
+from watchword.flows import account_changes, people, sessions, sign_in, upstream
 from watchword.flows.throttle import Source
 from watchword.oauth.errors import OAuthError
 from watchword.store import upstream_accounts
@@ -84,3 +95,43 @@ async def test_lg_16_the_old_password_and_a_code_begin_no_session_in_the_second_
     await again.sign_in(password=OTHER)
     await again.send({"code": code_of(server, key)}, having="method")
     assert again.path == "/account", "the honest variant"
+
+
+@pytest.mark.parametrize("fall", [{"is_admin": False}, "disabled", "deleted"])
+async def test_mf_06_an_administrator_of_yesterday_leaves_no_way_to_be_one(
+    server: Server, fall: dict[str, bool] | str
+) -> None:
+    await make(server, "root", "root@example.com", is_admin=True)
+    eve = await make(server, "eve", "eve@example.com", is_admin=True)
+    token = await server.token("watchword:admin", "eve")
+    may = {"authorization": f"Bearer {token.secret}"}
+
+    async def invite(email: str) -> str:
+        wanted = {"email": email, "is_admin": True}
+        answer = await server.http.post("/api/v1/users/invite", json=wanted, headers=may)
+        return str(answer.json()["link"])
+
+    first, second = await invite("a@example.com"), await invite("b@example.com")
+    person = Person(server, another(server))
+    assert (await person.open(first)).status_code == 200
+    await person.send({"name": "A", "new_password": PASSWORD}, having="link")
+    assert (await user_of(server, "a@example.com")).is_admin, "the honest variant"
+    if isinstance(fall, dict):
+        await people.change(server.runtime, eve, people.Changes(**fall), actor="test")
+    elif fall == "disabled":
+        await account_changes.set_disabled(server.runtime, eve, True, actor="test")
+    else:
+        await account_changes.delete(server.runtime, eve, actor="test")
+    assert (await person.open(second)).status_code == 404
+
+
+async def test_an_operator_verifies_the_address_that_they_saw(server: Server) -> None:
+    seen = await user_of(server)
+    verify = people.Changes(email_verified=True)
+    assert (await people.change(server.runtime, seen, verify, actor="test")).email == EMAIL, "honest"
+    await people.change(server.runtime, seen, people.Changes(email="ada@example.net"), actor="test")
+    with pytest.raises(OAuthError) as refused:
+        await people.change(server.runtime, seen, verify, actor="test")
+    assert refused.value.code == "conflict"
+    now = await user_of(server)
+    assert (now.email, now.email_verified_at) == ("ada@example.net", None)

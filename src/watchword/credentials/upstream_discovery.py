@@ -67,6 +67,7 @@ def check_discovery(
         userinfo_endpoint=endpoint("userinfo_endpoint") if "userinfo_endpoint" in metadata else None,
         algorithms=_algorithms(metadata.get("id_token_signing_alg_values_supported", ["RS256"])),
         says_iss=metadata.get("authorization_response_iss_parameter_supported") is True,
+        takes_claims=metadata.get("claims_parameter_supported") is True,
         basic=_takes_basic(metadata.get("token_endpoint_auth_methods_supported", ["client_secret_basic"])),
     )
 

@@ -249,6 +249,7 @@ async def invite_user(call: Call) -> OneTimeLink:
         is_admin=call.body.is_admin,
         inviter=None,
         actor=call.caller.actor,
+        by=call.caller.subject,
     )
     return OneTimeLink(link, sign_up.INVITE_LIFETIME)
 

@@ -89,7 +89,7 @@ def _check_attributes(attributes: dict[str, object]) -> None:
 
 
 async def _set_email(runtime: Runtime, user: User, changes: Changes, actor: str) -> None:
-    email = changes.email if changes.email is not None else user.email
+    email = user.email if changes.email is None else changes.email
     if not email:
         raise OAuthError("invalid_request", "There is no address to verify.", field="email")
     try:
@@ -102,9 +102,14 @@ async def _set_email(runtime: Runtime, user: User, changes: Changes, actor: str)
         address,
         unique,
         verified=bool(changes.email_verified),
+        only=changes.email is None,
         actor=actor,
         now=runtime.now(),
     )
+    if outcome == "other":
+        raise OAuthError(
+            "conflict", "The address was changed meanwhile: look at it again.", field="email_verified"
+        )
     if outcome == "taken":
         raise OAuthError("conflict", "This address belongs to another account.", field="email")
 

@@ -31,29 +31,41 @@ async def begin(
     instead_of: Session | None = None,
     came_from: UpstreamSession | None = None,
     proved: User | None = None,
+    proved_at: int | None = None,
 ) -> tuple[Session, str]:
     """Begin a session for a person who has just been authenticated; return it and its cookie's value. Raise `access_denied`.
 
     `instead_of` is the session that the browser had: the same person goes on in it, under a new cookie (so that what was issued
     from it lives on); another person's ends (SE-01). `came_from` is the session at another provider that proved who it is. `proved` is
     the account as it was when its password was held against it: whoever changed that meanwhile has locked the old one out.
+    `proved_at` is when the person was authenticated, in Unix seconds, where that was not now but earlier, at another provider.
     """
+    now = runtime.now()
+    since = now if proved_at is None else min(proved_at, now)
     if instead_of is not None and instead_of.user_id == user_id:
         renewed = await elevate(
-            runtime, instead_of, acr=acr, amr=amr, remember=remember, came_from=came_from, proved=proved
+            runtime,
+            instead_of,
+            acr=acr,
+            amr=amr,
+            authenticated_at=since,
+            confirmed_at=since,
+            remember=remember,
+            came_from=came_from,
+            proved=proved,
         )
         if renewed is not None:
             return instead_of, renewed
     elif instead_of is not None:
         await end(runtime, instead_of)
-    settings, now = runtime.settings, runtime.now()
+    settings = runtime.settings
     lifetime = settings.session_remembered if remember else settings.session_lifetime
     secret = runtime.new_secret("n")
     session = Session(
         id=new_id("session"),
         user_id=user_id,
         created_at=now,
-        authenticated_at=now,
+        authenticated_at=since,
         last_seen_at=now,
         idle_expires_at=now + min(_idle(runtime, remember), lifetime),
         expires_at=now + lifetime,
@@ -62,7 +74,7 @@ async def begin(
         user_agent=clean(user_agent)[:MAX_USER_AGENT],
         address=address,
         remembered=remember,
-        confirmed_at=now,
+        confirmed_at=since,
     )
     begun = await runtime.database.write(
         store.create_session,
@@ -116,14 +128,15 @@ async def elevate(
     acr: str,
     amr: tuple[str, ...],
     authenticated_at: int | None = None,
+    confirmed_at: int | None = None,
     remember: bool | None = None,
     came_from: UpstreamSession | None = None,
     proved: User | None = None,
 ) -> str | None:
     """Give a session a new cookie after a further proof; return the cookie's value, None when it ended meanwhile.
 
-    `authenticated_at` is when what `acr` says was proved, in Unix seconds; without it that is now. With `remember` the person signed
-    in anew, and the session's limits begin anew as well. `proved` is as for `begin`.
+    `authenticated_at` is when what `acr` says was proved, `confirmed_at` when anything was, in Unix seconds; without them that is now.
+    With `remember` the person signed in anew, and the session's limits begin anew as well. `proved` is as for `begin`.
     """
     secret, now = runtime.new_secret("n"), runtime.now()
     limits: tuple[bool, int, int] | None = None
@@ -138,6 +151,7 @@ async def elevate(
         acr=acr,
         amr=amr,
         authenticated_at=now if authenticated_at is None else authenticated_at,
+        confirmed_at=now if confirmed_at is None else confirmed_at,
         limits=limits,
         actor=session.user_id,
         now=now,

@@ -74,15 +74,30 @@ async def resolve(runtime: Runtime, message: Message) -> Message | None:
 
 
 async def invite(
-    runtime: Runtime, email: str, *, is_admin: bool, inviter: str | None, actor: str, locale: str = "en"
+    runtime: Runtime,
+    email: str,
+    *,
+    is_admin: bool,
+    inviter: str | None,
+    actor: str,
+    by: str | None = None,
+    locale: str = "en",
 ) -> str:
-    """Invite somebody by mail and return the link, which an operator may also hand over; raise `invalid_request` or `conflict`."""
+    """Invite somebody by mail and return the link, which an operator may also hand over; raise `invalid_request` or `conflict`.
+
+    The invitation `by` a person, named by the identifier, is good for as long as they could make it themselves.
+    """
     canonical = check_email(email)
     if not enrolment.is_possible(runtime):
         raise OAuthError("conflict", enrolment.NOTHING, field="email")
     if await runtime.database.read(users.is_email_taken, canonical):
         raise OAuthError("conflict", "This address has an account already.", field="email")
-    data: dict[str, object] = {"email": names.deliverable_email(email), "is_admin": is_admin, "actor": actor}
+    data: dict[str, object] = {
+        "email": names.deliverable_email(email),
+        "is_admin": is_admin,
+        "actor": actor,
+        "by": by,
+    }
     link = await one_time.make(
         runtime, purpose=INVITE, subject=canonical, data=data, lifetime=INVITE_LIFETIME
     )
@@ -98,11 +113,20 @@ async def read(runtime: Runtime, link: str | None) -> Invitation | None:
     """Return the address that a live link proves."""
     found = await one_time.peek(runtime, link, INVITE)
     if found is not None:
-        return Invitation(str(found.data["email"]), bool(found.data.get("is_admin")), True)
+        invitation = Invitation(str(found.data["email"]), bool(found.data.get("is_admin")), True)
+        return invitation if await _stands(runtime, invitation, found.data.get("by")) else None
     found = await one_time.peek(runtime, link, REGISTER)
     if found is None or runtime.settings.sign_up != "open":
         return None
     return Invitation(str(found.data["email"]), False, False)
+
+
+async def _stands(runtime: Runtime, invitation: Invitation, by: object) -> bool:
+    """Whether who invited may still do so: what an administrator leaves behind makes no other one."""
+    if not isinstance(by, str) or not by.startswith("user_"):
+        return True
+    user = await runtime.database.read(users.get_user, by)
+    return user is not None and user.disabled_at is None and (user.is_admin or not invitation.is_admin)
 
 
 async def accept(

@@ -42,7 +42,7 @@ class Begun(msgspec.Struct, frozen=True):
     began_at: int
     link_to: str = ""  # who asked on the account page to link; "" for a sign-in
     enrol: str = ""  # the one-time link that is taken with what the provider answers
-    anew: bool = False  # the provider was asked to prove again who is there
+    max_age: int | None = None  # how many seconds before this the proof may have been made at the provider
 
 
 class Found(msgspec.Struct, frozen=True):
@@ -107,12 +107,12 @@ async def begin(
     *,
     link_to: str = "",
     enrol: str = "",
-    anew: bool = False,
+    max_age: int | None = None,
 ) -> tuple[str, bytes]:
     """Return the address to send a browser to, and the sealed attempt for its cookie.
 
-    `link_to` is whose account is to be linked, `enrol` the one-time link to take. With `anew` the provider is asked to prove again
-    who is there. Raise UpstreamRefused.
+    `link_to` is whose account is to be linked, `enrol` the one-time link to take. The provider is asked to prove again who is there
+    when its last proof is more than `max_age` seconds old; 0 asks always. Raise UpstreamRefused.
     """
     settings = configured(runtime, name)
     provider = await provider_of(runtime, settings)
@@ -120,9 +120,10 @@ async def begin(
         provider,
         redirect_uri=f"{runtime.settings.issuer}/upstream/{name}/callback",
         random=os.urandom(rules.RANDOM_BYTES),
-        prompt="login" if anew and settings.kind == "openid" else None,
+        prompt="login" if max_age == 0 and settings.kind == "openid" else None,
+        max_age=max_age if max_age and settings.kind == "openid" else None,
     )
-    begun = Begun(name, attempt, back, runtime.now(), link_to, enrol, anew)
+    begun = Begun(name, attempt, back, runtime.now(), link_to, enrol, max_age)
     return address, runtime.master.seal("upstream", browser, _encode(begun), os.urandom(12))
 
 
@@ -154,7 +155,7 @@ async def finish(
     if not await _use(runtime, begun):
         raise UpstreamRefused("state", "used")
     identity = await _identify(runtime, settings, provider, begun.attempt, code)
-    _check_anew(begun, identity)
+    _check_age(begun, identity)
     found = await runtime.database.read(upstream_accounts.find_upstream, *identity.key)
     user = await runtime.database.read(users.get_user, found.user_id) if found else None
     linked = Linked(user.id, user.disabled_at is not None) if user else None
@@ -174,10 +175,12 @@ async def finish(
     return Found(outcome, identity, user, begun.back)
 
 
-def _check_anew(begun: Begun, identity: Identity) -> None:
-    # Core §3.1.2.1: whoever sits at the browser can take `prompt` out of the address, but not change what the provider tells.
+def _check_age(begun: Begun, identity: Identity) -> None:
+    # Core §3.1.2.1: whoever sits at the browser can take the wish out of the address, but not change what the provider tells.
     proved_at = identity.auth_time
-    if begun.anew and proved_at is not None and proved_at < begun.began_at - rules.LEEWAY:
+    if begun.max_age is None or proved_at is None:
+        return
+    if proved_at < begun.began_at - begun.max_age - rules.LEEWAY:
         raise UpstreamRefused("auth_time", "not proved again")
 
 

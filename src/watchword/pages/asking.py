@@ -15,6 +15,7 @@ class Asking(msgspec.Struct, frozen=True):
     redirect_uri: str
     ui_locales: str | None
     login_hint: str | None
+    max_age: int | None  # how many seconds old a sign-in may be, 0 for one that is made anew
 
     @property
     def form_action(self) -> tuple[str, ...]:
@@ -36,4 +37,10 @@ async def find(request: Request, sealed: str | None) -> Asking | None:
         client = await authorization_requests.client_of(runtime, asked.client_id)
     except OAuthError:  # it ended meanwhile; going back to it says so
         return None
-    return Asking(client.name, asked.redirect_uri, " ".join(asked.ui_locales) or None, asked.login_hint)
+    return Asking(
+        client.name,
+        asked.redirect_uri,
+        " ".join(asked.ui_locales) or None,
+        asked.login_hint,
+        0 if "login" in asked.prompt else asked.max_age,
+    )

@@ -23,6 +23,7 @@ from watchword.http import Form, Request, Response, redirect
 from watchword.oauth.errors import OAuthError
 from watchword.pages import (
     account,
+    asking,
     browser,
     errors,
     returning,
@@ -103,18 +104,28 @@ async def unlink(request: Request) -> Response:
 async def _send(request: Request, name: str, back: str, *, link_to: str = "", enrol: str = "") -> Response:
     runtime = request.runtime
     value, fresh = browser.ensure_browser(request)
-    # Who is signed in already comes to prove it again: a provider's own session must not answer for them.
-    anew = await visit.current(request) is not None
-    if not anew:
-        anonymous.admit(runtime, "provider", request.address)
+    max_age = await _max_age(request, back)
     try:
         address, sealed = await upstream.begin(
-            runtime, name, value, back, link_to=link_to, enrol=enrol, anew=anew
+            runtime, name, value, back, link_to=link_to, enrol=enrol, max_age=max_age
         )
     except UpstreamRefused as refused:
         return await _failed(request, name, refused, back, enrol)
     cookie = browser.set_cookie(runtime.settings, ATTEMPT_COOKIE, _text(sealed), LIFETIME)
     return redirect(address, (cookie, *((fresh,) if fresh else ())))
+
+
+async def _max_age(request: Request, back: str) -> int | None:
+    """Return how old a proof at the provider may be, in seconds; None for any.
+
+    Who is signed in already comes to prove it again: a provider's own session must not answer for them. Else it is as old as the
+    application wishes on whose behalf they sign in.
+    """
+    if await visit.current(request) is not None:
+        return 0
+    anonymous.admit(request.runtime, "provider", request.address)
+    asker = await asking.find(request, back)
+    return asker.max_age if asker else None
 
 
 def _text(sealed: bytes) -> str:
@@ -204,7 +215,13 @@ async def _go_on(request: Request, name: str, found: upstream.Found, enrol: str)
 async def _signed_in(request: Request, user: User, found: upstream.Found) -> Response:
     came_from = _session_of(found.identity)
     return await visit.proceed(
-        request, user, (Method.UPSTREAM,), remember=False, back=found.back, came_from=came_from
+        request,
+        user,
+        (Method.UPSTREAM,),
+        remember=False,
+        back=found.back,
+        came_from=came_from,
+        proved_at=found.identity.auth_time,
     )
 
 

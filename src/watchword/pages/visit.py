@@ -74,15 +74,27 @@ async def proceed(
     back: str,
     came_from: UpstreamSession | None = None,
     link: Identity | None = None,
+    proved_at: int | None = None,
 ) -> Response:
-    """Go on after a proof: to the second factor where one is needed, else into the session, linking `link` to the account."""
+    """Go on after a proof: to the second factor where one is needed, else into the session, linking `link` to the account.
+
+    `proved_at` is when the person proved who they are, in Unix seconds; without it that is now, as it is with a second factor, which
+    raises what is proved.
+    """
     runtime = request.runtime
     have = await runtime.database.read(factor_store.enrolled, user.id)
     offered = factors.demanded(runtime.settings, user, have)
     trusted = link is None and await _is_trusted(request, user)
     if not factors.still_needed(used, offered, trusted):
         return await complete(
-            request, user, used, remember=remember, back=back, came_from=came_from, link=link
+            request,
+            user,
+            used,
+            remember=remember,
+            back=back,
+            came_from=came_from,
+            link=link,
+            proved_at=proved_at,
         )
     visit = Visit(
         user.id, used, remember, back, runtime.now(), user.password_changed_at or 0, came_from, link
@@ -144,10 +156,12 @@ async def complete(
     proven: tuple[str, tuple[str, ...]] | None = None,
     came_from: UpstreamSession | None = None,
     link: Identity | None = None,
+    proved_at: int | None = None,
 ) -> Response:
     """Begin the session and go where the person wanted; `proven` is `acr` and `amr` where `used` does not say it.
 
-    `came_from` is the session at another provider that signed the person in, `link` the account there that is linked now.
+    `came_from` is the session at another provider that signed the person in, `link` the account there that is linked now,
+    `proved_at` is as for `proceed`.
     """
     runtime = request.runtime
     if link is not None and not await _link(request, user, link):
@@ -166,6 +180,7 @@ async def complete(
         instead_of=old,
         came_from=came_from,
         proved=user,
+        proved_at=proved_at,
     )
     await _note_browser(request, user, trust)
     path = returning.open_return(runtime, back)

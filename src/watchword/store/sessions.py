@@ -118,7 +118,7 @@ _VISIT = (
     f"SELECT {', '.join('s.' + name for name in _NAMES)}, {', '.join('u.' + name for name in USER)} "  # noqa: S608 - literals
     "FROM sessions s JOIN users u ON u.id = s.user_id "
     "WHERE s.digest = $1 AND s.ended_at IS NULL AND s.expires_at > $2 AND s.idle_expires_at > $2 "
-    "AND u.disabled_at IS NULL AND s.authenticated_at >= u.valid_from"
+    "AND u.disabled_at IS NULL AND s.created_at >= u.valid_from"
 )
 
 
@@ -178,6 +178,7 @@ async def elevate_session(
     acr: str,
     amr: tuple[str, ...],
     authenticated_at: int,
+    confirmed_at: int,
     limits: tuple[bool, int, int] | None,
     actor: str,
     now: int,
@@ -197,7 +198,7 @@ async def elevate_session(
         acr,
         msgspec.json.encode(amr).decode(),
         authenticated_at,
-        now,
+        confirmed_at,
         session_id,
     )
     if row is None:

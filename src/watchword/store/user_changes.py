@@ -14,9 +14,20 @@ from watchword.store.users import get_user, is_last_admin, remove_password, set_
 
 
 async def set_email(
-    tx: Transaction, user_id: str, email: str, canonical_email: str, *, verified: bool, actor: str, now: int
+    tx: Transaction,
+    user_id: str,
+    email: str,
+    canonical_email: str,
+    *,
+    verified: bool,
+    only: bool = False,
+    actor: str,
+    now: int,
 ) -> str:
-    """Set an account's address: "changed", "taken" as the address or the name of another account, or "unknown" account."""
+    """Set an account's address: "changed", "taken" as the address or the name of another account, or "unknown" account.
+
+    With `only` nothing but whether it is verified is to change: "other" when the account has another address.
+    """
     taken = await tx.one(
         "SELECT id FROM users WHERE (canonical_email = $1 OR canonical_username = $1) AND id <> $2",
         canonical_email,
@@ -25,14 +36,16 @@ async def set_email(
     if taken is not None:
         return "taken"
     row = await tx.one(
-        "UPDATE users SET email = $1, canonical_email = $2, email_verified_at = $3 WHERE id = $4 RETURNING id",
+        "UPDATE users SET email = $1, canonical_email = $2, email_verified_at = $3 "
+        "WHERE id = $4 AND ($5 = 0 OR canonical_email = $2) RETURNING id",
         email,
         canonical_email,
         now if verified else None,
         user_id,
+        int(only),
     )
     if row is None:
-        return "unknown"
+        return "other" if only else "unknown"
     # What was mailed to the address before, and the wish for another one (LG-21, LG-23).
     await _forget_mailed(tx, user_id)
     await tx.run("DELETE FROM email_codes WHERE user_id = $1", user_id)

@@ -1,0 +1,162 @@
+"""Core §2: a provider's old session is no fresh proof: not to applications, and not for a change to the account."""
+
+import html
+from typing import Any
+from urllib.parse import parse_qs, urlencode, urlsplit
+
+import pytest
+from tests.attacks.authorization import claims_of
+from tests.fixtures.accounts import another, session_of
+from tests.fixtures.code_flow import answer_of, redeem, register, request
+from tests.fixtures.lying_provider import PATH, Provider, begin, come_back, link, provider, server, sign_in
+from tests.fixtures.people import Person
+from tests.fixtures.servers import Server
+
+from watchword.flows.client_registry import Registered
+
+__all__ = ["provider", "server"]
+
+HOUR = 3600
+
+
+def button(person: Person) -> str:
+    """Return the address of the provider's button on the sign-in page."""
+    assert person.path in ("/sign-in", PATH), person.text
+    assert person.page is not None
+    return html.unescape(next(it for it in person.page.text.split('"') if "/upstream/hub" in it))
+
+
+async def asked_of(person: Person) -> dict[str, str]:
+    """Choose the provider; return what it is asked."""
+    location = (await person.http.get(button(person))).headers["location"]
+    return dict(pair.split("=", 1) for pair in urlsplit(location).query.split("&"))
+
+
+async def visit(server: Server, client: Registered, **wishes: str) -> Person:
+    """Return somebody whom an application sends to sign in."""
+    person = Person(server, another(server))
+    await person.open(f"/authorize?{urlencode(request(client, **wishes))}")
+    return person
+
+
+async def told(person: Person, client: Registered) -> Any:
+    """Agree, if asked; return what the application is told."""
+    assert person.page is not None
+    if person.page.status_code == 200:
+        await person.send({"decision": "approve"}, having="interaction")
+    answer = answer_of(person.page)
+    tokens = (await redeem(person.server, client, answer["code"])).json()
+    return claims_of(tokens["id_token"])
+
+
+async def test_applications_are_told_when_the_provider_says_it_was(
+    server: Server, provider: Provider
+) -> None:
+    await link(server, provider)
+    client = await register(server)
+    now = int(server.clock())
+    for said, expected in ((now - 5 * HOUR, now - 5 * HOUR), (now + 30, now), (None, now)):
+        provider.claims["auth_time"] = said
+        person = await visit(server, client)
+        await come_back(person, await begin(person, provider, button(person)))
+        claims = await told(person, client)
+        assert (claims["auth_time"], claims["amr"]) == (expected, ["fed"]), said
+
+
+async def test_a_provider_that_takes_claims_is_asked_when_it_was(server: Server, provider: Provider) -> None:
+    await link(server, provider)
+    person = Person(server, another(server))
+    await person.open("/sign-in")
+    assert "claims" not in await asked_of(person)
+    server.runtime.documents.clear()
+    provider.metadata["claims_parameter_supported"] = True
+    wish = parse_qs("claims=" + (await asked_of(person))["claims"])["claims"]
+    assert wish == ['{"id_token":{"auth_time":{"essential":true}}}']
+
+
+@pytest.mark.parametrize(
+    ("wishes", "expected"),
+    [
+        ({"max_age": "600"}, {"max_age": "600"}),
+        ({"max_age": "0"}, {"prompt": "login"}),
+        ({"prompt": "login"}, {"prompt": "login"}),
+    ],
+)
+async def test_az_12_an_old_session_at_the_provider_is_too_old_for_an_application_as_well(
+    server: Server, provider: Provider, wishes: dict[str, str], expected: dict[str, str]
+) -> None:
+    await link(server, provider)
+    client = await register(server)
+    provider.claims["auth_time"] = int(server.clock()) - 5 * HOUR
+    person = await visit(server, client, **wishes)
+    asked = await asked_of(person)
+    assert {name: asked.get(name) for name in ("max_age", "prompt")} == {
+        "max_age": None,
+        "prompt": None,
+    } | expected
+    assert await come_back(person, await begin(person, provider, button(person))) == PATH, (
+        "the wish was taken out of the address"
+    )
+    again = button(person)
+    provider.claims["auth_time"] = int(server.clock()) - 5
+    await come_back(person, await begin(person, provider, again))
+    assert (await told(person, client))["auth_time"] == int(server.clock()) - 5, "the honest variant"
+
+
+async def test_a_session_by_an_old_session_elsewhere_changes_nothing_of_the_account(
+    server: Server, provider: Provider
+) -> None:
+    await link(server, provider)
+    provider.claims["auth_time"] = int(server.clock()) - 5 * HOUR
+    person = Person(server, another(server))
+    assert await come_back(person, await begin(person, provider)) == "/account"
+    session = await session_of(server)
+    assert session.authenticated_at == session.confirmed_at == provider.claims["auth_time"]
+    await person.open("/account/passkeys")
+    assert person.path == "/step-up"
+    provider.claims["auth_time"] = int(server.clock())
+    fresh = Person(server, another(server))
+    assert await come_back(fresh, await begin(fresh, provider)) == "/account"
+    await fresh.open("/account/passkeys")
+    assert fresh.path == "/account/passkeys", "the honest variant"
+
+
+async def test_an_attempt_from_before_makes_no_session_fresh(server: Server, provider: Provider) -> None:
+    """Begun before its browser signed in otherwise, an attempt asked the provider for nothing."""
+    await link(server, provider)
+    person = Person(server, another(server))
+    answer = await begin(person, provider)
+    await person.sign_in()
+    first = await session_of(server)
+    server.clock.advance(700)
+    provider.claims["auth_time"] = int(server.clock()) - 5 * HOUR
+    await person.open("/sign-in")
+    assert await come_back(person, answer) == PATH, "ten minutes are over"
+    person = Person(server, another(server))
+    answer = await begin(person, provider)
+    await person.sign_in()
+    assert await come_back(person, answer) == "/account"
+    session = await session_of(server)
+    assert session.id != first.id
+    assert (session.amr, session.authenticated_at) == (("fed",), provider.claims["auth_time"])
+    await person.open("/account/passkeys")
+    assert person.path == "/step-up"
+
+
+async def test_a_proof_from_before_the_sessions_of_a_restored_backup_ended_signs_in(
+    server: Server, provider: Provider
+) -> None:
+    """A session belongs to the time in which it began, not to that of its proof."""
+    person = await link(server, provider)
+    provider.claims["auth_time"] = int(server.clock()) - 5 * HOUR
+    server.clock.advance(60)
+    now = int(server.clock())
+    await server.runtime.database.write(_end_what_was_before, now)
+    await person.open("/account")
+    assert person.path == "/sign-in", "what was before is over"
+    assert await sign_in(server, provider) == "/account", "the honest variant"
+
+
+async def _end_what_was_before(tx: Any, now: int) -> None:
+    """Say of every account what a restored backup says of it."""
+    await tx.run("UPDATE users SET valid_from = $1", now)

@@ -58,40 +58,53 @@ async def begin(
             return instead_of, renewed
     elif instead_of is not None:
         await end(runtime, instead_of)
-    settings = runtime.settings
-    lifetime = settings.session_remembered if remember else settings.session_lifetime
-    secret = runtime.new_secret("n")
+    remembered, idle, end_at = _limits(runtime, remember, now)
     session = Session(
         id=new_id("session"),
         user_id=user_id,
         created_at=now,
         authenticated_at=since,
         last_seen_at=now,
-        idle_expires_at=now + min(_idle(runtime, remember), lifetime),
-        expires_at=now + lifetime,
+        idle_expires_at=idle,
+        expires_at=end_at,
         acr=acr,
         amr=amr,
         user_agent=clean(user_agent)[:MAX_USER_AGENT],
         address=address,
-        remembered=remember,
+        remembered=remembered,
         confirmed_at=since,
     )
+    return session, await _store(runtime, session, came_from, proved)
+
+
+async def _store(
+    runtime: Runtime, session: Session, came_from: UpstreamSession | None, proved: User | None
+) -> str:
+    """Store a session and return its cookie's value; raise `access_denied`."""
+    secret = runtime.new_secret("n")
     begun = await runtime.database.write(
         store.create_session,
         session,
         token_format.digest(secret),
         limit=MAX_SESSIONS,
-        actor=user_id,
+        actor=session.user_id,
         came_from=came_from,
         password_of=_password_of(proved),
     )
     if not begun:  # meanwhile
         raise OAuthError("access_denied", "This account was changed, disabled or deleted: sign in again.")
-    return session, secret
+    return secret
 
 
 def _password_of(proved: User | None) -> int | None:
     return (proved.password_changed_at or 0) if proved else None
+
+
+def _limits(runtime: Runtime, remember: bool, now: int) -> tuple[bool, int, int]:
+    """Return whether a session that begins now is remembered, its idle and its absolute end."""
+    settings = runtime.settings
+    lifetime = settings.session_remembered if remember else settings.session_lifetime
+    return remember, now + min(_idle(runtime, remember), lifetime), now + lifetime
 
 
 def _idle(runtime: Runtime, remembered: bool) -> int:
@@ -139,11 +152,6 @@ async def elevate(
     With `remember` the person signed in anew, and the session's limits begin anew as well. `proved` is as for `begin`.
     """
     secret, now = runtime.new_secret("n"), runtime.now()
-    limits: tuple[bool, int, int] | None = None
-    if remember is not None:
-        settings = runtime.settings
-        lifetime = settings.session_remembered if remember else settings.session_lifetime
-        limits = (remember, now + min(_idle(runtime, remember), lifetime), now + lifetime)
     elevated = await runtime.database.write(
         store.elevate_session,
         session.id,
@@ -152,7 +160,7 @@ async def elevate(
         amr=amr,
         authenticated_at=now if authenticated_at is None else authenticated_at,
         confirmed_at=now if confirmed_at is None else confirmed_at,
-        limits=limits,
+        limits=None if remember is None else _limits(runtime, remember, now),
         actor=session.user_id,
         now=now,
         came_from=came_from,

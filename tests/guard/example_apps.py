@@ -10,11 +10,12 @@ import importlib.util
 import io
 import json
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+from urllib.parse import unquote_to_bytes
 from wsgiref.util import setup_testing_defaults
 
 import httpx
@@ -32,6 +33,9 @@ class Answer:
     status: int
     challenge: str | None
     body: bytes
+    headers: Mapping[str, str] = field(
+        default_factory=dict
+    )  # names in lower case; of gRPC its trailing metadata
 
     def says(self, name: str) -> object:
         """Return a member of the JSON body, None when it has no such body."""
@@ -58,7 +62,7 @@ def load(name: str) -> ModuleType:
 
 
 def _answered(answer: httpx.Response) -> Answer:
-    return Answer(answer.status_code, answer.headers.get("www-authenticate"), answer.content)
+    return Answer(answer.status_code, answer.headers.get("www-authenticate"), answer.content, answer.headers)
 
 
 @contextlib.contextmanager
@@ -82,7 +86,8 @@ def wsgi(app: Any) -> Iterator[Call]:
         path, _, query = target.partition("?")
         environ: dict[str, Any] = {
             "REQUEST_METHOD": method,
-            "PATH_INFO": path,
+            "PATH_INFO": unquote_to_bytes(path).decode("latin-1"),
+            "RAW_URI": target,  # as gunicorn hands it over
             "QUERY_STRING": query,
             "HTTP_HOST": BASE.partition("//")[2],
             "REMOTE_ADDR": "127.0.0.1",
@@ -96,7 +101,7 @@ def wsgi(app: Any) -> Iterator[Call]:
         body = app(environ, lambda *given: started.append(given))
         content = b"".join(body)
         given = {name.lower(): value for name, value in started[0][1]}
-        return Answer(int(started[0][0].split()[0]), given.get("www-authenticate"), content)
+        return Answer(int(started[0][0].split()[0]), given.get("www-authenticate"), content, given)
 
     yield send
 
@@ -134,7 +139,8 @@ def _grpc_answer(error: Any) -> Answer:
         grpc.StatusCode.UNAVAILABLE: 503,
     }
     trailer = dict(error.trailing_metadata() or ())
-    return Answer(codes.get(error.code(), 500), trailer.get("www-authenticate"), error.details().encode())
+    status, details = codes.get(error.code(), 500), error.details().encode()
+    return Answer(status, trailer.get("www-authenticate"), details, trailer)
 
 
 @contextlib.contextmanager

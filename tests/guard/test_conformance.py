@@ -1,11 +1,13 @@
 """One table of requests and answers for every framework: the adapters under `examples/` differ in nothing that a caller sees."""
 
+import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import pytest
 from tests.guard.example_apps import APPLICATIONS, BASE, Answer, Call, Headers, load
 
+from watchword.guard import Guard
 from watchword.oauth import dpop
 from watchword.testing.credentials import Token
 from watchword.testing.kit import Auth
@@ -120,6 +122,15 @@ CASES = (
 )  # fmt: skip
 
 
+@contextlib.contextmanager
+def guarded_like(guard: Guard, other: Guard) -> Iterator[None]:
+    """Let the guard of an application be another one for a while."""
+    before = dict(vars(guard))
+    vars(guard).update(vars(other))
+    yield
+    vars(guard).update(before)
+
+
 @pytest.fixture(params=APPLICATIONS)
 def application(request: pytest.FixtureRequest, auth: Auth) -> Iterator[tuple[str, Call]]:
     """An example application that trusts the server under test, and its name."""
@@ -179,3 +190,25 @@ def test_a_revocation_is_noticed_with_the_next_request(application: tuple[str, C
     assert [answer.status for answer in answers] == [200, 200]
     auth.revoke(token)
     assert call("GET", "/orders", bearer(token)).challenge == NOT_VALID
+
+
+def test_an_issuer_out_of_reach_is_503_and_never_401(application: tuple[str, Call], auth: Auth) -> None:
+    name, call = application
+    token = auth.token(ORDERS, audience=BASE)
+    assert call("GET", "/orders", bearer(token)).status == 200, "the honest request"
+    nobody = Guard("http://127.0.0.1:9", audience=BASE)
+    with guarded_like(load(APPLICATIONS[name][0]).guard, nobody):
+        answer = call("GET", "/orders", bearer(token))
+    assert (answer.status, answer.challenge, answer.headers.get("retry-after")) == (503, None, "2"), (
+        answer.body
+    )
+
+
+def test_a_caller_is_told_the_nonce_that_its_proof_lacks(application: tuple[str, Call], auth: Auth) -> None:
+    name, call = application
+    strict = auth.guard(audience=BASE, dpop_nonce_key=bytes(32))
+    with guarded_like(load(APPLICATIONS[name][0]).guard, strict):
+        answer = call("GET", "/orders", proven(auth, name))
+        assert (answer.status, answer.challenge.startswith('DPoP error="use_dpop_nonce"')) == (401, True)
+        told = {header.lower(): value for header, value in answer.headers.items()}
+        assert told["dpop-nonce"] == strict.possession.nonce()

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from watchword.extras import needing
-from watchword.guard import resource
+from watchword.guard import once, resource
 from watchword.guard.guard import Guard as BaseGuard
 from watchword.guard.guard import Presented
 from watchword.guard.policy import Policy, Refused, demanded
@@ -33,7 +33,7 @@ class Guard(BaseGuard):
             async def guarded(*args: Any) -> web.StreamResponse:
                 request = args[-1] if isinstance(args[-1], web.Request) else args[-1].request
                 try:
-                    request["principal"] = await self.authenticate(presented(request), wanted)
+                    request["principal"] = await _admit(self, request, wanted)
                 except Refused as refused:
                     headers = dict(refused.headers) | {"Cache-Control": "no-store"}
                     return web.json_response(refused.document(), status=refused.status, headers=headers)
@@ -53,6 +53,11 @@ class Guard(BaseGuard):
             )
 
         app.router.add_get(metadata.path, show)
+
+
+async def _admit(guard: BaseGuard, request: web.Request, policy: Policy) -> Principal:
+    known = once.admitted(guard, request, policy)
+    return known or once.admit(guard, request, await guard.authenticate(presented(request), policy))
 
 
 def presented(request: web.Request) -> Presented:

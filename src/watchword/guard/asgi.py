@@ -3,10 +3,13 @@
 import json
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
 from typing import Any
+from urllib.parse import quote, unquote
 
-from watchword.guard import resource, transport
+from watchword.guard import once, resource, transport
 from watchword.guard.guard import Guard, Presented
 from watchword.guard.policy import OPEN, Policy, Refused
+from watchword.guard.presented import PLAIN_IN_PATHS
+from watchword.guard.principal import Principal
 from watchword.guard.resource import Metadata
 
 Scope = MutableMapping[str, Any]
@@ -32,12 +35,18 @@ class GuardMiddleware:
             await self._app(scope, receive, send)
             return
         try:
-            scope["principal"] = await self._guard.authenticate(presented(scope), self._policy)
+            scope["principal"] = await admit(self._guard, scope, self._policy)
         except Refused as refused:
             await answer(refused, scope, send)
             return
         nonce = self._guard.fresh_nonce(scope["principal"])
         await self._app(scope, receive, send if nonce is None else with_nonce(send, nonce))
+
+
+async def admit(guard: Guard, scope: Scope, policy: Policy) -> Principal:
+    """Return the caller of a connection, whom each guard authenticates once; raise Refused."""
+    known = once.admitted(guard, scope, policy)
+    return known or once.admit(guard, scope, await guard.authenticate(presented(scope), policy))
 
 
 def with_nonce(send: Send, nonce: str) -> Send:
@@ -113,8 +122,16 @@ def presented(scope: Scope) -> Presented:
 
 def _uri(scope: Scope, headers: Mapping[bytes, Sequence[str]], secure: bool) -> str:
     host = headers.get(b"host", ("localhost",))[0]
-    path = scope.get("raw_path", b"").decode("latin-1") or scope["path"]
-    return f"{'https' if secure else 'http'}://{host}{path}"
+    return f"{'https' if secure else 'http'}://{host}{raw_path(scope)}"
+
+
+def raw_path(scope: Mapping[str, Any]) -> str:
+    """Return the path as the caller wrote it."""
+    path: str = (scope.get("raw_path") or b"").decode("latin-1") or quote(scope["path"], PLAIN_IN_PATHS)
+    prefix: str = scope.get("root_path", "")
+    if prefix and not f"{unquote(path)}/".startswith(f"{prefix}/"):
+        return quote(prefix, PLAIN_IN_PATHS) + path  # what a proxy took away, and the server did not put back
+    return path
 
 
 def _certificate(extensions: Mapping[str, Any]) -> bytes | None:

@@ -2,11 +2,10 @@
 
 import functools
 from collections.abc import Callable, Sequence
-from inspect import iscoroutinefunction
 from typing import Any
 
 from watchword.extras import needing
-from watchword.guard import resource, transport
+from watchword.guard import asgi, once, resource, transport, wsgi
 from watchword.guard.guard import Guard as BaseGuard
 from watchword.guard.guard import Presented
 from watchword.guard.policy import OPEN, Policy, Refused, demanded
@@ -14,12 +13,12 @@ from watchword.guard.principal import Principal
 from watchword.guard.resource import Metadata
 
 with needing("django", "django"):
+    from asgiref.sync import iscoroutinefunction
     from django.http import HttpRequest, HttpResponse, HttpResponseBase, JsonResponse
     from django.urls import URLPattern, path
     from django.utils.decorators import sync_and_async_middleware
-    from django.utils.encoding import escape_uri_path
 
-__all__ = ["Guard", "Policy", "Principal", "answer", "metadata_path", "presented"]
+__all__ = ["Guard", "Policy", "Principal", "admit", "admit_sync", "answer", "metadata_path", "presented"]
 
 View = Callable[..., Any]
 
@@ -28,7 +27,7 @@ class Guard(BaseGuard):
     """Accepts the credentials of one issuer in a Django project."""
 
     def require(self, *scopes: str, policy: Policy | None = None) -> Callable[[View], View]:
-        """Guard a view function; the caller is `request.principal`.
+        """Guard a view function, or by `method_decorator` a class-based view; the caller is `request.principal`.
 
         The view needs no CSRF token: a browser adds no `Authorization` header of its own accord.
         """
@@ -54,7 +53,7 @@ class Guard(BaseGuard):
         async def guarded_async(request: HttpRequest, *args: object, **named: object) -> HttpResponseBase:
             if request.path not in exclude:
                 try:
-                    request.principal = await self.authenticate(presented(request), policy)
+                    request.principal = await admit(self, request, policy)
                 except Refused as refused:
                     return answer(refused)
             return await view(request, *args, **named)
@@ -62,12 +61,30 @@ class Guard(BaseGuard):
         def guarded(request: HttpRequest, *args: object, **named: object) -> HttpResponseBase:
             if request.path not in exclude:
                 try:
-                    request.principal = self.authenticate_sync(presented(request), policy)
+                    request.principal = admit_sync(self, request, policy)
                 except Refused as refused:
                     return answer(refused)
             return view(request, *args, **named)
 
-        return guarded_async if iscoroutinefunction(view) else guarded
+        return guarded_async if _is_async(view) else guarded
+
+
+def _is_async(view: View) -> bool:
+    # `method_decorator` hands `dispatch` over bound to its view: a plain function that returns what the view's methods return.
+    owner = getattr(getattr(view, "func", view), "__self__", None)
+    return iscoroutinefunction(view) or bool(getattr(owner, "view_is_async", False))
+
+
+async def admit(guard: BaseGuard, request: HttpRequest, policy: Policy) -> Principal:
+    """Return the caller of a request, whom each guard authenticates once; raise Refused."""
+    known = once.admitted(guard, vars(request), policy)
+    return known or once.admit(guard, vars(request), await guard.authenticate(presented(request), policy))
+
+
+def admit_sync(guard: BaseGuard, request: HttpRequest, policy: Policy) -> Principal:
+    """Do as `admit` does, for code without an event loop."""
+    known = once.admitted(guard, vars(request), policy)
+    return known or once.admit(guard, vars(request), guard.authenticate_sync(presented(request), policy))
 
 
 def metadata_path(guard: BaseGuard, scopes: Sequence[str] = (), name: str = "") -> URLPattern:
@@ -90,7 +107,7 @@ def presented(request: HttpRequest) -> Presented:
     authorization, proof = meta.get("HTTP_AUTHORIZATION"), meta.get("HTTP_DPOP")
     cookie, origin = meta.get("HTTP_COOKIE"), meta.get("HTTP_ORIGIN")
     named = proof or origin
-    uri = f"{request.scheme}://{request.get_host()}{escape_uri_path(request.path)}" if named else ""
+    uri = f"{request.scheme}://{request.get_host()}{_raw_path(request)}" if named else ""
     return Presented(
         authorization=() if authorization is None else (authorization,),
         dpop=() if proof is None else tuple(part.strip() for part in proof.split(",")),
@@ -104,6 +121,11 @@ def presented(request: HttpRequest) -> Presented:
         site=meta.get("HTTP_SEC_FETCH_SITE"),
         origin=origin,
     )
+
+
+def _raw_path(request: HttpRequest) -> str:
+    scope = getattr(request, "scope", None)
+    return wsgi.raw_path(request.META, "utf-8") if scope is None else asgi.raw_path(scope)
 
 
 def answer(refused: Refused) -> JsonResponse:

@@ -8,7 +8,7 @@ from typing import Any
 
 from watchword.extras import needing
 from watchword.guard.guard import Guard as BaseGuard
-from watchword.guard.policy import Policy, Refused, demanded
+from watchword.guard.policy import OPEN, Policy, Refused, demanded
 from watchword.guard.principal import Principal
 
 with needing("djangorestframework", "rest_framework", "django"):
@@ -17,7 +17,7 @@ with needing("djangorestframework", "rest_framework", "django"):
     from rest_framework.permissions import BasePermission
     from rest_framework.request import Request
 
-    from watchword.guard.django import presented
+    from watchword.guard.django import admit_sync, presented
 
 __all__ = ["Caller", "Guard", "Policy", "Principal"]
 
@@ -37,7 +37,7 @@ class Caller:
 
 
 class Refusal(APIException):
-    """A refusal in the framework's words: its exception handler sends `auth_header` as `WWW-Authenticate`."""
+    """A refusal in the framework's words: its exception handler sends `auth_header` as `WWW-Authenticate`, and `wait`."""
 
     def __init__(self, refused: Refused) -> None:
         super().__init__()
@@ -45,11 +45,17 @@ class Refusal(APIException):
         self.detail = dict(refused.document())
         headers = dict(refused.headers)
         self.auth_header = headers.get("WWW-Authenticate")
-        self.wait = headers.get("Retry-After")
+        self.wait = int(headers.get("Retry-After", "0"))
 
 
-def _guard_of(request: Request) -> BaseGuard | None:
-    found: BaseGuard | None = getattr(request._request, "guarded_by", None)
+def _admit(guard: BaseGuard, request: Request, policy: Policy) -> Principal:
+    try:
+        request._request.principal = found = admit_sync(guard, request._request, policy)
+    except Refused as refused:
+        view: Any = (request.parser_context or {}).get("view")
+        if hasattr(view, "headers"):  # the framework's exceptions take only two along, and no nonce
+            view.headers.update(dict(refused.headers) | {"Cache-Control": "no-store"})
+        raise Refusal(refused) from None
     return found
 
 
@@ -66,11 +72,7 @@ class Guard(BaseGuard):
                 shown = presented(request._request)
                 if not any(value.lower().startswith(("bearer ", "dpop ")) for value in shown.authorization):
                     return None
-                try:
-                    principal = guard.authenticate_sync(shown)
-                except Refused as refused:
-                    raise Refusal(refused) from None
-                request._request.principal, request._request.guarded_by = principal, guard
+                principal = _admit(guard, request, OPEN)
                 return Caller(principal), principal
 
             def authenticate_header(self, request: Request) -> str:
@@ -84,16 +86,7 @@ class Guard(BaseGuard):
 
         class Permission(BasePermission):
             def has_permission(self, request: Request, view: Any) -> bool:
-                try:
-                    # A proof is good once: not authenticated again, unless it was another guard, of another API, that did it.
-                    if isinstance(request.auth, Principal) and _guard_of(request) is guard:
-                        guard.demand(request.auth, wanted)
-                    else:
-                        request._request.principal = guard.authenticate_sync(
-                            presented(request._request), wanted
-                        )
-                except Refused as refused:
-                    raise Refusal(refused) from None
+                _admit(guard, request, wanted)
                 return True
 
         return Permission

@@ -41,7 +41,7 @@ class Guard(BaseGuard):
 
         def hook(req: Any, resp: Any, resource: Any, params: dict[str, Any]) -> None:
             try:
-                req.context.principal = self.authenticate_sync(wsgi.presented(req.env), wanted)
+                req.context.principal = wsgi.admit(self, req.env, wanted)
             except Refused as refused:
                 raise Refusal(refused) from None
 
@@ -53,7 +53,7 @@ class Guard(BaseGuard):
 
         async def hook(req: Any, resp: Any, resource: Any, params: dict[str, Any]) -> None:
             try:
-                req.context.principal = await self.authenticate(asgi.presented(req.scope), wanted)
+                req.context.principal = await asgi.admit(self, req.scope, wanted)
             except Refused as refused:
                 raise Refusal(refused) from None
 

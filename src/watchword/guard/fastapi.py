@@ -34,7 +34,7 @@ class _Requirement(SecurityBase):
 
     async def __call__(self, connection: HTTPConnection) -> Principal:
         try:
-            return await self._guard.authenticate(asgi.presented(connection.scope), self._policy)
+            return await asgi.admit(self._guard, connection.scope, self._policy)
         except Refused as refused:
             extensions = connection.scope.get("extensions") or {}
             if connection.scope["type"] == "websocket" and "websocket.http.response" not in extensions:

@@ -31,7 +31,7 @@ class Guard(BaseGuard):
             @functools.wraps(view)
             def guarded(*args: object, **named: object) -> Any:
                 try:
-                    g.principal = self.authenticate_sync(wsgi.presented(request.environ), wanted)
+                    g.principal = wsgi.admit(self, request.environ, wanted)
                 except Refused as refused:
                     return _answer(refused)
                 return current_app.ensure_sync(view)(*args, **named)

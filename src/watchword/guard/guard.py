@@ -127,7 +127,7 @@ class Guard:
         self._exposed: dict[bytes, bool] = {}
         self._recognised: dict[str, tuple[AnyVerifier, str, Known]] = {}
         self._told = ("", 0.0)
-        self._possession = Possession(clock, read_nonce_key(dpop_nonce_key), api_address)
+        self.possession = Possession(clock, read_nonce_key(dpop_nonce_key), api_address)
         self._replays = replays or next((one for one in given if not isinstance(one, Trusted)), None)
 
     def _verifier(self, one: Local | Trusted) -> AnyVerifier:
@@ -239,7 +239,7 @@ class Guard:
 
     def _prove(self, found: PresentedToken, presented: Presented, principal: Principal) -> DPoPProof | None:
         try:
-            return self._possession.check(
+            return self.possession.check(
                 principal, found, presented.dpop, presented.method, presented.uri, presented.certificate
             )
         except NotProven as refused:
@@ -335,14 +335,14 @@ class Guard:
     def _not_proven(self, refused: NotProven) -> Refused:
         algs = " ".join(dpop.ALGORITHMS) if refused.scheme == "DPoP" else None
         answer = refuse(401, refused.error, str(refused), refused.scheme, self.resource_metadata, algs=algs)
-        nonce = self._possession.nonce() if refused.scheme == "DPoP" else None
+        nonce = self.possession.nonce() if refused.scheme == "DPoP" else None
         if nonce is not None:  # RFC 9449 §9
             answer.headers = (*answer.headers, ("DPoP-Nonce", nonce))
         return answer
 
     def fresh_nonce(self, principal: Principal) -> str | None:
         """Return the nonce to send as `DPoP-Nonce` with the answer to a caller, None where none is asked for (RFC 9449 §9)."""
-        return self._possession.nonce() if principal.jkt is not None else None
+        return self.possession.nonce() if principal.jkt is not None else None
 
     async def close(self) -> None:
         """Follow no revocation feed any longer, and close the connections of this event loop to the issuers."""

@@ -30,8 +30,9 @@ class Guard(BaseGuard):
 
         async def guard(connection: ASGIConnection[Any, Any, Any, Any], _handler: BaseRouteHandler) -> None:
             try:
-                shown = asgi.presented(cast(asgi.Scope, connection.scope))
-                connection.state.principal = await self.authenticate(shown, wanted)
+                connection.state.principal = await asgi.admit(
+                    self, cast(asgi.Scope, connection.scope), wanted
+                )
             except Refused as refused:
                 raise _refusal(refused, isinstance(connection, WebSocket)) from None
 

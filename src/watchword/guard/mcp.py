@@ -72,11 +72,10 @@ class McpGuard:
 
     async def _guarded(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
-            principal = await self.guard.authenticate(asgi.presented(scope), self._policy)
+            scope["principal"] = await asgi.admit(self.guard, scope, self._policy)
         except Refused as refused:
             await asgi.answer(self._hinted(refused), scope, send)
             return
-        scope["principal"] = principal
         await self._app(scope, receive, send)
 
     def _hinted(self, refused: Refused) -> Refused:

@@ -10,11 +10,20 @@ from watchword.guard.principal import Principal
 with needing("django-ninja", "ninja", "django"):
     from django.http import HttpRequest, HttpResponseBase
     from ninja import NinjaAPI
+    from ninja.errors import HttpError
     from ninja.security.base import AuthBase
 
-    from watchword.guard.django import answer, presented
+    from watchword.guard.django import admit, admit_sync, answer
 
 __all__ = ["Guard", "Policy", "Principal"]
+
+
+class Refusal(Refused, HttpError):
+    """A refusal that an API without `install` answers with its status at least."""
+
+    def __init__(self, refused: Refused) -> None:
+        HttpError.__init__(self, refused.status, refused.description)
+        vars(self).update(vars(refused))
 
 
 class _Requirement(AuthBase):
@@ -29,12 +38,18 @@ class _Requirement(AuthBase):
         self._policy = policy
 
     def __call__(self, request: HttpRequest) -> Any:
-        return self._guard.authenticate_sync(presented(request), self._policy)
+        try:
+            return admit_sync(self._guard, request, self._policy)
+        except Refused as refused:
+            raise Refusal(refused) from None
 
 
 class _AsyncRequirement(_Requirement):
     async def __call__(self, request: HttpRequest) -> Principal:
-        return await self._guard.authenticate(presented(request), self._policy)
+        try:
+            return await admit(self._guard, request, self._policy)
+        except Refused as refused:
+            raise Refusal(refused) from None
 
 
 class Guard(BaseGuard):

@@ -40,14 +40,19 @@ class NotProven(Exception):
 
 
 class Possession:
-    """The proofs of one API; `address` is its origin as callers see it, None where the request itself tells it rightly."""
+    """The proofs of one API; `address` is where callers see it, None where the request itself tells it rightly."""
 
     def __init__(self, clock: Callable[[], float], nonce_key: bytes | None, address: str | None) -> None:
         self._clock = clock
         self._nonce_key = nonce_key
-        self._origin = origin(address) if address else None
+        self._address = address
+        self._origin, self._prefix = public_address(address) if address else ("", "")
         self._used: dict[str, _Use] = {}
         self._limit = MAX_REMEMBERED
+
+    def at(self, clock: Callable[[], float]) -> "Possession":
+        """Return the same, by another clock, with nothing used up."""
+        return Possession(clock, self._nonce_key, self._address)
 
     def nonce(self) -> str | None:
         """Return the nonce for proofs from now on, None where none is asked for."""
@@ -97,9 +102,11 @@ class Possession:
 
     def _seen_from_outside(self, uri: str) -> str:
         # DP-52: behind a proxy a request shows the proxy's view; what the caller signed is the public address.
-        if self._origin is None:
+        if not self._origin:
             return uri
-        return self._origin + "/" + uri.partition("://")[2].partition("/")[2]
+        path = "/" + uri.partition("://")[2].partition("/")[2]
+        taken_away = self._prefix and not f"{path}/".startswith(f"{self._prefix}/")
+        return self._origin + (self._prefix if taken_away else "") + path
 
     def _use(self, identifier: str) -> None:
         now = self._clock()
@@ -114,12 +121,12 @@ class Possession:
             raise used_before()
 
 
-def origin(address: str) -> str:
-    """Return the scheme and host of an address; raise ValueError for anything else."""
+def public_address(address: str) -> tuple[str, str]:
+    """Return the origin of an address, and the path that a proxy takes away; raise ValueError for anything else."""
     parts = urlsplit(address)
     if parts.scheme not in ("https", "http") or not parts.hostname or parts.query or parts.fragment:
         raise ValueError(f"api_address must be an address such as https://api.example.com, not {address!r}")
-    return f"{parts.scheme}://{parts.netloc}"
+    return f"{parts.scheme}://{parts.netloc}", parts.path.rstrip("/")
 
 
 def read_nonce_key(given: str | bytes | None) -> bytes | None:

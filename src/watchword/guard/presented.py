@@ -4,6 +4,9 @@ from collections.abc import Sequence
 
 import msgspec
 
+# RFC 3986 §3.3: what stands in a path without an escape, for servers that hand over only what it decodes to.
+PLAIN_IN_PATHS = "/:@!$&'()*+,;=~"
+
 
 class Presented(msgspec.Struct, frozen=True, kw_only=True):
     """What a request presented; `uri` is the whole address as the caller sees it, for DPoP.

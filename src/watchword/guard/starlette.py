@@ -1,7 +1,8 @@
 """The guard for Starlette: a decorator for endpoints, HTTP and WebSocket alike."""
 
 import functools
-from collections.abc import Awaitable, Callable, Sequence
+import inspect
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from watchword.extras import needing
@@ -12,6 +13,7 @@ from watchword.guard.principal import Principal
 from watchword.guard.resource import Metadata
 
 with needing("starlette", "starlette"):
+    from starlette.concurrency import run_in_threadpool
     from starlette.requests import Request
     from starlette.responses import JSONResponse, Response
     from starlette.routing import Route
@@ -19,25 +21,34 @@ with needing("starlette", "starlette"):
 
 __all__ = ["Guard", "Policy", "Principal"]
 
-Endpoint = Callable[[Any], Awaitable[Any]]
+Endpoint = Callable[..., Any]
 
 
 class Guard(BaseGuard):
     """Accepts the credentials of one issuer in a Starlette application."""
 
     def require(self, *scopes: str, policy: Policy | None = None) -> Callable[[Endpoint], Endpoint]:
-        """Guard an endpoint; the caller is `request.state.principal`, or `websocket.state.principal`."""
+        """Guard an endpoint, a function or a method of an `HTTPEndpoint`, asynchronous or not.
+
+        The caller is `request.state.principal`, or `websocket.state.principal`.
+        """
         wanted = demanded(scopes, policy)
 
         def guard(endpoint: Endpoint) -> Endpoint:
+            if inspect.isclass(endpoint):
+                raise TypeError(f"guard the methods of {endpoint.__name__}, not the class")
+
             @functools.wraps(endpoint)
-            async def guarded(connection: Request | WebSocket) -> Any:
+            async def guarded(*args: Any) -> Any:
+                connection: Request | WebSocket = args[-1]
                 try:
-                    principal = await self.authenticate(asgi.presented(connection.scope), wanted)
+                    connection.state.principal = await asgi.admit(self, connection.scope, wanted)
                 except Refused as refused:
                     return await _answer(refused, connection)
-                connection.state.principal = principal
-                return await endpoint(connection)
+                if inspect.iscoroutinefunction(endpoint):
+                    return await endpoint(*args)
+                found = await run_in_threadpool(endpoint, *args)
+                return await found if inspect.isawaitable(found) else found
 
             return guarded
 

@@ -4,14 +4,17 @@ import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
-from wsgiref.util import request_uri
+from urllib.parse import quote, unquote
+from wsgiref.util import application_uri
 
-from watchword.guard import resource, transport
+from watchword.guard import once, resource, transport
 from watchword.guard.guard import Guard, Presented
 from watchword.guard.policy import OPEN, Policy, Refused
+from watchword.guard.presented import PLAIN_IN_PATHS
+from watchword.guard.principal import Principal
 from watchword.guard.resource import Metadata
 
-__all__ = ["GuardMiddleware", "MetadataMiddleware", "answer", "presented"]
+__all__ = ["GuardMiddleware", "MetadataMiddleware", "admit", "answer", "presented"]
 
 Environ = dict[str, Any]
 StartResponse = Callable[..., Any]
@@ -35,13 +38,19 @@ class GuardMiddleware:
         """Answer one request."""
         if environ.get("PATH_INFO", "") not in self._exclude:
             try:
-                environ[PRINCIPAL] = self._guard.authenticate_sync(presented(environ), self._policy)
+                environ[PRINCIPAL] = admit(self._guard, environ, self._policy)
             except Refused as refused:
                 return answer(refused, environ, start_response)
             nonce = self._guard.fresh_nonce(environ[PRINCIPAL])
             if nonce is not None:
                 start_response = with_nonce(start_response, nonce)
         return self._app(environ, start_response)
+
+
+def admit(guard: Guard, environ: Environ, policy: Policy) -> Principal:
+    """Return the caller of a request, whom each guard authenticates once; raise Refused."""
+    known = once.admitted(guard, environ, policy)
+    return known or once.admit(guard, environ, guard.authenticate_sync(presented(environ), policy))
 
 
 def with_nonce(start_response: StartResponse, nonce: str) -> StartResponse:
@@ -83,7 +92,7 @@ def presented(environ: Mapping[str, Any]) -> Presented:
         authorization=_one(authorization),
         dpop=() if proof is None else tuple(part.strip() for part in proof.split(",")),
         method=environ["REQUEST_METHOD"],
-        uri="" if proof is None and origin is None else request_uri(dict(environ), include_query=False),
+        uri="" if proof is None and origin is None else _uri(environ),
         path=environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", "") or "/",
         address=environ.get("REMOTE_ADDR") or None,
         certificate=transport.der_certificate(environ.get("SSL_CLIENT_CERT")),  # Apache's ExportCertData
@@ -93,6 +102,27 @@ def presented(environ: Mapping[str, Any]) -> Presented:
         origin=origin,
         websocket=environ.get("HTTP_UPGRADE", "").lower() == "websocket",
     )
+
+
+def _uri(environ: Mapping[str, Any]) -> str:
+    scheme, _, rest = application_uri(dict(environ)).partition("://")
+    return f"{scheme}://{rest.partition('/')[0]}{raw_path(environ)}"
+
+
+def raw_path(environ: Mapping[str, Any], encoding: str = "latin-1") -> str:
+    """Return the path as the caller wrote it, which PATH_INFO does not tell: most servers hand it over beside.
+
+    `encoding` is how PATH_INFO was made of bytes: PEP 3333 says latin-1, Django makes UTF-8 of it.
+    """
+    script, path = environ.get("SCRIPT_NAME", ""), environ.get("PATH_INFO", "")
+    written = str(environ.get("RAW_URI") or environ.get("REQUEST_URI") or "").partition("?")[0]
+    seen = unquote(written, encoding)
+    if written and seen == script + path:
+        return written
+    prefix = quote(script, PLAIN_IN_PATHS, encoding)
+    if written and seen == path:  # a proxy took the prefix away, and a middleware put it back
+        return prefix + written
+    return prefix + quote(path, PLAIN_IN_PATHS, encoding) or "/"
 
 
 def _one(value: str | None) -> tuple[str, ...]:

@@ -27,6 +27,7 @@ def connected(guard: G, app: App, clock: Clock) -> Iterator[G]:
         sessions=guard.sessions,
         clock=clock,
     )
+    fresh.possession = guard.possession.at(clock)
     vars(guard).update(vars(fresh))
     try:
         yield guard

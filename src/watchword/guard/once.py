@@ -1,0 +1,31 @@
+"""A request that one guard meets twice (a middleware and a decorator, two dependencies) is authenticated once.
+
+A proof of possession is good once, and so is a counted use: a second look at the same request would refuse it, or count it twice.
+Owns the note that a guard leaves in what its framework keeps of a request; the note of another guard is nothing to it.
+"""
+
+from collections.abc import MutableMapping
+from typing import Any
+
+from watchword.guard.guard import Guard
+from watchword.guard.policy import Policy
+from watchword.guard.principal import Principal
+
+NOTE = "watchword.guard"
+Kept = MutableMapping[Any, Any]
+
+
+def admitted(guard: Guard, kept: Kept, policy: Policy) -> Principal | None:
+    """Return the caller whom this very guard let in before with this request; raise Refused when the policy demands more."""
+    found = kept.get(NOTE)
+    if found is None or found[0] is not guard:
+        return None
+    principal: Principal = found[1]
+    guard.demand(principal, policy)
+    return principal
+
+
+def admit(guard: Guard, kept: Kept, principal: Principal) -> Principal:
+    """Note whom a guard let in, and return it."""
+    kept[NOTE] = (guard, principal)
+    return principal

@@ -1,0 +1,244 @@
+"""What the adapters owe their own frameworks: guards on several levels, and the address as the caller wrote it."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from tests.guard import example_apps
+from tests.guard.example_apps import BASE, Call
+
+from watchword.flows import api_tokens
+from watchword.flows.api_tokens import TokenInput
+from watchword.guard import Guard as PlainGuard
+from watchword.guard import Policy
+from watchword.guard.asgi import GuardMiddleware as AsgiMiddleware
+from watchword.guard.wsgi import GuardMiddleware as WsgiMiddleware
+from watchword.testing.kit import Auth
+
+ORDERS = ("orders:read",)
+WRITTEN = (
+    "/orders/ada@example.com",
+    "/orders/ada%40example.com",
+    "/orders/a:b+c!$&'()*",
+    "/orders/%C3%A9%20;x=1",
+)
+
+# One endpoint per framework, at /orders/<anything>, behind one guard twice: for the whole, and for itself.
+
+
+def _starlette(auth: Auth) -> tuple[Callable[[Any], Any], Any]:
+    from starlette.applications import Starlette
+    from starlette.middleware import Middleware
+    from starlette.requests import Request
+    from starlette.responses import JSONResponse
+    from starlette.routing import Route
+
+    from watchword.guard.starlette import Guard
+
+    guard = auth.guard(Guard, audience=BASE)
+
+    @guard.require("orders:read")
+    def show(request: Request) -> JSONResponse:
+        return JSONResponse({"sub": request.state.principal.subject})
+
+    whole = Middleware(AsgiMiddleware, guard=guard)
+    return example_apps.asgi, Starlette(routes=[Route("/orders/{name:path}", show)], middleware=[whole])
+
+
+def _fastapi(auth: Auth) -> tuple[Callable[[Any], Any], Any]:
+    from fastapi import FastAPI
+
+    from watchword.guard.fastapi import Guard, Principal
+
+    guard = auth.guard(Guard, audience=BASE)
+    app = FastAPI(dependencies=[guard.require()])
+
+    @app.get("/orders/{name:path}")
+    def show(name: str, who: Principal = guard.require("orders:read")) -> dict[str, str]:
+        return {"sub": who.subject}
+
+    return example_apps.asgi, app
+
+
+def _litestar(auth: Auth) -> tuple[Callable[[Any], Any], Any]:
+    from litestar import Litestar, Request, get
+
+    from watchword.guard.litestar import Guard
+
+    guard = auth.guard(Guard, audience=BASE)
+
+    @get("/orders/{name:path}", guards=[guard.require("orders:read")], sync_to_thread=False)
+    def show(request: Request[Any, Any, Any]) -> dict[str, str]:
+        return {"sub": request.state.principal.subject}
+
+    return example_apps.asgi, Litestar([show], guards=[guard.require()], openapi_config=None)
+
+
+def _flask(auth: Auth) -> tuple[Callable[[Any], Any], Any]:
+    from flask import Flask, g
+
+    from watchword.guard.flask import Guard
+
+    guard = auth.guard(Guard, audience=BASE)
+    app = Flask("orders")
+
+    @app.get("/orders/<path:name>")
+    @guard.require("orders:read")
+    def show(name: str) -> dict[str, str]:
+        return {"sub": g.principal.subject}
+
+    app.wsgi_app = WsgiMiddleware(app.wsgi_app, guard)  # type: ignore[method-assign]  # as Flask says to wrap it
+    return example_apps.wsgi, app
+
+
+def _falcon(auth: Auth) -> tuple[Callable[[Any], Any], Any]:
+    import falcon
+
+    from watchword.guard.falcon import Guard
+
+    guard = auth.guard(Guard, audience=BASE)
+
+    @falcon.before(guard.require())
+    class Show:
+        @falcon.before(guard.require("orders:read"))
+        def on_get(self, req: Any, resp: Any, name: str) -> None:
+            resp.media = {"sub": req.context.principal.subject}
+
+    app = falcon.App()
+    app.add_route("/orders/{name}", Show())
+    return example_apps.wsgi, app
+
+
+def _aiohttp(auth: Auth) -> tuple[Callable[[Any], Any], Any]:
+    from aiohttp import web
+
+    from watchword.guard.aiohttp import Guard
+
+    guard = auth.guard(Guard, audience=BASE)
+
+    @guard.require()
+    @guard.require("orders:read")
+    async def show(request: web.Request) -> web.Response:
+        return web.json_response({"sub": request["principal"].subject})
+
+    def make() -> web.Application:
+        app = web.Application()
+        app.router.add_get("/orders/{name}", show)
+        return app
+
+    return example_apps.aiohttp, make
+
+
+FRAMEWORKS = {
+    "starlette": _starlette,
+    "fastapi": _fastapi,
+    "litestar": _litestar,
+    "flask": _flask,
+    "falcon": _falcon,
+    "aiohttp": _aiohttp,
+}
+
+
+@pytest.mark.parametrize("name", FRAMEWORKS)
+def test_a_proof_is_good_for_every_look_of_one_guard_and_for_the_address_as_it_was_written(
+    auth: Auth, name: str
+) -> None:
+    drive, app = FRAMEWORKS[name](auth)
+    with drive(app) as call:
+        for path in WRITTEN:
+            proven = auth.token(ORDERS, audience=BASE, dpop=True).proof("GET", BASE + path)
+            answer = call("GET", f"{path}?page=2", list(proven.items()))
+            assert answer.status == 200, (path, answer.body)
+            assert call("GET", path, list(proven.items())).status == 401, "and used up with the request"
+            other = auth.token(ORDERS, audience=BASE, dpop=True).proof("GET", f"{BASE}/orders/grace")
+            assert call("GET", path, list(other.items())).status == 401
+        weak = auth.token("profile", audience=BASE)
+        assert call("GET", WRITTEN[0], list(weak.headers.items())).status == 403, "each policy counts"
+
+
+def test_what_one_guard_let_in_is_nothing_to_another(auth: Auth) -> None:
+    _, app = _starlette(auth)
+    reports = auth.guard(audience="https://reports.test")
+    token = list(auth.token(ORDERS, audience=BASE).headers.items())
+    with example_apps.asgi(app) as call:
+        assert call("GET", "/orders/1", token).status == 200
+    with example_apps.asgi(AsgiMiddleware(AsgiMiddleware(app, reports), auth.guard(audience=BASE))) as call:
+        assert call("GET", "/orders/1", token).status == 401
+
+
+def test_a_limited_token_is_counted_once_with_each_request(auth: Auth) -> None:
+    drive, app = _fastapi(auth)
+    wanted = TokenInput(name="twice", scope="orders:read", resource=BASE, quota=2)
+    made = api_tokens.create(
+        auth.runtime, wanted, owner=("user", auth.user().id), actor="test", may_reserve=True
+    )
+    token = auth.worker.run(made).secret
+    with drive(app) as call:
+        headers = [("authorization", f"Bearer {token}")]
+        assert [call("GET", "/orders/1", headers).status for _ in range(3)] == [200, 200, 401]
+
+
+# What stands between caller and application
+
+PREFIX = "/shop"
+
+
+def _with_root_path(app: Any) -> Any:
+    async def prefixed(scope: Any, receive: Any, send: Any) -> None:
+        await app(scope | {"root_path": PREFIX}, receive, send)
+
+    return prefixed
+
+
+def _with_script_name(app: Any) -> Any:
+    return lambda environ, start: app(environ | {"SCRIPT_NAME": PREFIX}, start)
+
+
+async def _asgi_app(scope: Any, receive: Any, send: Any) -> None:
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": b"{}"})
+
+
+def _wsgi_app(environ: Any, start: Any) -> list[bytes]:
+    start("200 OK", [])
+    return [b"{}"]
+
+
+@pytest.fixture(params=["root_path", "SCRIPT_NAME", "api_address", "api_address without a proxy that strips"])
+def behind_proxy(request: pytest.FixtureRequest, auth: Auth) -> Iterator[Call]:
+    """An application that callers reach below /shop, by each way in which it may learn that."""
+    policy, how = Policy(scopes=ORDERS), request.param
+    guard = auth.guard(audience=BASE, api_address=BASE + PREFIX if how.startswith("api_address") else None)
+    asgi, wsgi = AsgiMiddleware(_asgi_app, guard, policy), WsgiMiddleware(_wsgi_app, guard, policy)
+    drives = {
+        "root_path": example_apps.asgi(_with_root_path(asgi)),
+        "SCRIPT_NAME": example_apps.wsgi(_with_script_name(wsgi)),
+        "api_address": example_apps.asgi(asgi),
+    }
+    with drives[how.partition(" ")[0]] as call:
+        strips = "without" not in how
+        yield lambda method, path, headers: call(method, path if strips else PREFIX + path, headers)
+
+
+@pytest.mark.parametrize("path", ["/orders", "/orders/a@b%2Fc"])
+def test_dp_52_a_prefix_that_a_proxy_takes_away_is_part_of_the_address(
+    behind_proxy: Call, auth: Auth, path: str
+) -> None:
+    def ask(address: str) -> int:
+        proven = auth.token(ORDERS, audience=BASE, dpop=True).proof("GET", address)
+        return behind_proxy("GET", path, list(proven.items())).status
+
+    assert ask(BASE + PREFIX + path) == 200
+    assert ask(BASE + path) == 401
+    assert ask(f"{BASE}/other{path}") == 401
+
+
+def test_an_applications_own_guard_keeps_its_address_and_its_nonces_in_a_test(auth: Auth) -> None:
+    own = PlainGuard(
+        "https://auth.example.com", audience=BASE, dpop_nonce_key=bytes(32), api_address=BASE + PREFIX
+    )
+    auth.guard(own)
+    with example_apps.asgi(AsgiMiddleware(_asgi_app, own)) as call:
+        token = auth.token(ORDERS, audience=BASE, dpop=True)
+        asked = call("GET", "/orders", list(token.proof("GET", f"{BASE}{PREFIX}/orders").items()))
+        assert (asked.status, "dpop-nonce" in asked.headers) == (401, True)

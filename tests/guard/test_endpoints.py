@@ -1,0 +1,190 @@
+"""Every kind of endpoint that a framework knows is guarded, functions and classes, asynchronous or not."""
+
+import sys
+from types import ModuleType
+from typing import Any
+
+import pytest
+from tests.guard import example_apps
+from tests.guard.example_apps import BASE, load
+
+from watchword.testing.kit import Auth
+
+ORDERS = ("orders:read",)
+WRITTEN = ("/orders/ada@example.com", "/orders/ada%40example.com", "/orders/%C3%A9%20;x=1")
+
+
+@pytest.mark.parametrize("path", ["/function", "/method", "/coroutine"])
+def test_starlette_endpoints_of_every_kind_are_guarded(auth: Auth, path: str) -> None:
+    from starlette.applications import Starlette
+    from starlette.endpoints import HTTPEndpoint
+    from starlette.requests import Request
+    from starlette.responses import JSONResponse
+    from starlette.routing import Route
+
+    from watchword.guard.starlette import Guard
+
+    guard = auth.guard(Guard, audience=BASE)
+
+    @guard.require("orders:read")
+    def function(request: Request) -> JSONResponse:
+        return JSONResponse({"sub": request.state.principal.subject})
+
+    class Orders(HTTPEndpoint):
+        @guard.require("orders:read")
+        def get(self, request: Request) -> JSONResponse:
+            return JSONResponse({"sub": request.state.principal.subject})
+
+    class Later(HTTPEndpoint):
+        @guard.require("orders:read")
+        async def get(self, request: Request) -> JSONResponse:
+            return JSONResponse({"sub": request.state.principal.subject})
+
+    routes = [Route("/function", function), Route("/method", Orders), Route("/coroutine", Later)]
+    with example_apps.asgi(Starlette(routes=routes)) as call:
+        token = auth.token(ORDERS, audience=BASE)
+        assert call("GET", path, list(token.headers.items())).says("sub")
+        assert call("GET", path, []).status == 401
+    with pytest.raises(TypeError, match="guard the methods of Orders"):
+        guard.require("orders:read")(Orders)
+
+
+def _views(auth: Auth) -> dict[str, Any]:
+    from django.http import JsonResponse
+    from django.utils.decorators import method_decorator
+    from django.views import View
+
+    from watchword.guard.django import Guard
+
+    guard = auth.guard(Guard, audience=BASE)
+
+    class Plain(View):
+        def get(self, request: Any) -> JsonResponse:
+            return JsonResponse({"sub": request.principal.subject})
+
+    class Later(View):
+        async def get(self, request: Any) -> JsonResponse:
+            return JsonResponse({"sub": request.principal.subject})
+
+    require, whole = (
+        guard.require("orders:read"),
+        method_decorator(guard.require("orders:read"), name="dispatch"),
+    )
+    methods = method_decorator(guard.require("orders:read"), name="get")
+    return {
+        "a view": require(Plain.as_view()),
+        "an asynchronous view": require(Later.as_view()),
+        "a class": whole(type("A", (Plain,), {})).as_view(),
+        "an asynchronous class": whole(type("B", (Later,), {})).as_view(),
+        "a method": methods(type("C", (Plain,), {})).as_view(),
+        "an asynchronous method": methods(type("D", (Later,), {})).as_view(),
+        "twice": require(whole(type("E", (Later,), {})).as_view()),
+    }
+
+
+KINDS = (
+    "a view",
+    "an asynchronous view",
+    "a class",
+    "an asynchronous class",
+    "a method",
+    "an asynchronous method",
+    "twice",
+)
+
+
+@pytest.mark.parametrize("server", ["wsgi", "asgi"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_django_class_based_views_are_guarded(
+    auth: Auth, monkeypatch: pytest.MonkeyPatch, kind: str, server: str
+) -> None:
+    load("drf_app")  # configures Django
+    from django.core.asgi import get_asgi_application
+    from django.core.wsgi import get_wsgi_application
+    from django.test import override_settings
+    from django.urls import path
+
+    urls = ModuleType("urls_of_class_based_views")
+    urls.urlpatterns = [path("orders/<path:name>", _without_name(_views(auth)[kind]))]  # type: ignore[attr-defined]  # what Django reads of a module
+    monkeypatch.setitem(sys.modules, urls.__name__, urls)
+    with override_settings(ROOT_URLCONF=urls.__name__, ALLOWED_HOSTS=["*"]):
+        drive = (
+            example_apps.asgi(get_asgi_application())
+            if server == "asgi"
+            else example_apps.wsgi(get_wsgi_application())
+        )
+        with drive as call:
+            for written in WRITTEN:
+                proven = auth.token(ORDERS, audience=BASE, dpop=True).proof("GET", BASE + written)
+                assert call("GET", written, list(proven.items())).says("sub"), written
+            assert call("GET", "/orders/1", []).status == 401
+            weak = auth.token("profile", audience=BASE)
+            assert call("GET", "/orders/1", list(weak.headers.items())).status == 403
+
+
+def _without_name(view: Any) -> Any:
+    from asgiref.sync import iscoroutinefunction
+
+    async def later(request: Any, name: str) -> Any:
+        return await view(request)
+
+    return later if iscoroutinefunction(view) else lambda request, name: view(request)
+
+
+def test_several_permissions_of_rest_framework_look_at_one_proof(auth: Auth) -> None:
+    load("drf_app")  # configures Django
+    from rest_framework.response import Response
+    from rest_framework.test import APIRequestFactory
+    from rest_framework.views import APIView
+
+    from watchword.guard.drf import Guard
+
+    guard = auth.guard(Guard, audience=BASE)
+
+    class Show(APIView):
+        permission_classes = (guard.require("orders:read"), guard.require("reports:read"))
+
+        def get(self, request: Any) -> Response:
+            return Response({"sub": request.principal.subject})
+
+    def ask(scopes: str) -> int:
+        proven = auth.token(scopes, audience=BASE, dpop=True).proof("GET", "https://testserver/")
+        sent = {f"HTTP_{name.upper()}": value for name, value in proven.items()}
+        return int(Show.as_view()(APIRequestFactory().get("/", secure=True, **sent)).status_code)
+
+    assert ask("orders:read reports:read") == 200
+    assert ask("orders:read") == 403
+
+
+@pytest.mark.parametrize("path", ["/now", "/later"])
+def test_ninja_without_its_handler_refuses_all_the_same(
+    auth: Auth, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    load("drf_app")  # configures Django
+    from django import urls as django_urls
+    from django.core.asgi import get_asgi_application
+    from django.test import override_settings
+    from ninja import NinjaAPI
+
+    from watchword.guard.ninja import Guard
+
+    guard, api = auth.guard(Guard, audience=BASE), NinjaAPI(urls_namespace=f"bare{path}")
+
+    @api.get("/now", auth=guard.require("orders:read"))
+    def now(request: Any) -> dict[str, str]:
+        return {"sub": request.auth.subject}
+
+    @api.get("/later", auth=guard.arequire("orders:read"))
+    async def later(request: Any) -> dict[str, str]:
+        return {"sub": request.auth.subject}
+
+    urls = ModuleType("urls_of_a_bare_ninja")
+    urls.urlpatterns = [django_urls.path("", api.urls)]  # type: ignore[attr-defined]  # what Django reads of a module
+    monkeypatch.setitem(sys.modules, urls.__name__, urls)
+    with (
+        override_settings(ROOT_URLCONF=urls.__name__, ALLOWED_HOSTS=["*"]),
+        example_apps.asgi(get_asgi_application()) as call,
+    ):
+        assert call("GET", path, list(auth.token(ORDERS, audience=BASE).headers.items())).says("sub")
+        assert call("GET", path, []).status == 401
+        assert call("GET", path, list(auth.token("profile", audience=BASE).headers.items())).status == 403

@@ -229,7 +229,9 @@ class App:
         else:
             response = await self._response(route, prepared, body)
         observe(route.path, prepared.method, response.status, time.perf_counter() - begun)
-        headers = (*response.headers, *self._nonce(prepared))
+        headers: Headers = response.headers
+        if nonce := self._nonce(prepared):
+            headers = (*headers, *nonce)
         return response.status, _lines(headers, self._extra, route.cors), response.body
 
     async def _response(self, route: Route, prepared: Request, body: bytes) -> Response:

@@ -29,6 +29,7 @@ Headers = Sequence[tuple[bytes, bytes]]
 MAX_BODY = 256 * 1024
 MAX_FIELDS = 200
 MAX_VALUE = 65_536
+KEPT_BODY = 1024  # bytes of a body that is kept, because clients repeat it
 
 NO_STORE: Headers = ((b"cache-control", b"no-store"), (b"pragma", b"no-cache"))
 JSON_TYPE = (b"content-type", b"application/json")
@@ -40,6 +41,7 @@ SECURITY: Headers = ((b"x-content-type-options", b"nosniff"),)
 HSTS = (b"strict-transport-security", b"max-age=63072000; includeSubDomains")
 
 _encode = msgspec.json.Encoder().encode
+_PLAIN = re.compile(rb"[^%+\x00\x80-\xff]*")  # nothing in it is encoded or forbidden
 _HOST = re.compile(rb"(?:[A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(?::\d{1,5})?")
 
 
@@ -103,20 +105,17 @@ def parse_pairs(data: bytes) -> list[tuple[str, str]]:
         return []
     if data.count(b"&") >= MAX_FIELDS:
         raise OAuthError("invalid_request", "The request has too many parameters.")
-    if (
-        b"%" not in data
-        and b"+" not in data
-        and data.isascii()
-        and b"\x00" not in data
-        and len(data) <= MAX_VALUE
-    ):
-        plain = [part.partition("=") for part in data.decode("ascii").split("&") if part]
-        return [(name, value) for name, _, value in plain]
     pairs = []
+    if len(data) <= MAX_VALUE and _PLAIN.fullmatch(data):
+        for text in data.decode("ascii").split("&"):
+            if text:
+                name, _, value = text.partition("=")
+                pairs.append((name, value))
+        return pairs
     for part in data.split(b"&"):
         if part:
-            name, _, value = part.partition(b"=")
-            pairs.append((_decode(name), _decode(value)))
+            raw_name, _, raw_value = part.partition(b"=")
+            pairs.append((_decode(raw_name), _decode(raw_value)))
     return pairs
 
 
@@ -150,11 +149,17 @@ class Request(msgspec.Struct):
     client_certificate: bytes | None = None
     certificate_issued: bool = False
     _credentials: Credentials | None = None
+    _form: Form | None = None
+    _latest: "Request | None" = None
 
     def with_body(self, body: bytes) -> "Request":
-        """Return another request with the same head."""
+        """Return a request with the same head: the latest, if its short body was the same."""
+        latest = self._latest
+        if latest is not None and latest.body == body:
+            return latest
         request = copy(self)
-        request.body = body
+        request.body, request._latest = body, None
+        self._latest = request if len(body) <= KEPT_BODY else None
         return request
 
     def header(self, name: bytes) -> str | None:
@@ -190,7 +195,11 @@ class Request(msgspec.Struct):
             raise OAuthError(
                 "invalid_request", "The body must be application/x-www-form-urlencoded.", field="content-type"
             )
-        return Form(parse_pairs(self.body), repeatable=repeatable)
+        if repeatable is not REPEATABLE:
+            return Form(parse_pairs(self.body), repeatable=repeatable)
+        if self._form is None:
+            self._form = Form(parse_pairs(self.body), repeatable=repeatable)
+        return self._form
 
     def json(self) -> object:
         """Return a JSON body; raise `invalid_request` or `unsupported_media_type`."""

@@ -14,7 +14,7 @@ import traceback
 from collections.abc import Awaitable, Callable, Coroutine, MutableMapping, Sequence
 from contextvars import Context, copy_context
 from http import HTTPStatus
-from typing import Any, Final, Protocol, cast
+from typing import Any, Final, Protocol
 
 Message = MutableMapping[str, Any]  # open by the ASGI specification, as the scope is
 Scope = MutableMapping[str, Any]
@@ -295,14 +295,14 @@ class HotRun:
         coroutine: Coroutine[object, None, None],
         loop: asyncio.AbstractEventLoop,
         context: Context,
-        tasks: set[asyncio.Task[None]],
+        tasks: set[Any],
     ) -> None:
         self.coroutine = coroutine
         self.loop = loop
         self.context = context
         self.tasks = tasks
         self.awaited: asyncio.Future[object] | None = None
-        tasks.add(cast("asyncio.Task[None]", self))
+        tasks.add(self)
 
     def wait(self, awaited: object) -> None:
         """Go on when `awaited` is done, or in the loop's next turn after a bare yield."""
@@ -319,7 +319,7 @@ class HotRun:
         try:
             awaited = self.coroutine.send(None)
         except (StopIteration, asyncio.CancelledError):
-            self.tasks.discard(cast("asyncio.Task[None]", self))
+            self.tasks.discard(self)
             return
         self.wait(awaited)
 

@@ -65,7 +65,7 @@ async def mint(runtime: Runtime, grant: AccessGrant, now: int) -> Minted:
 def _format(runtime: Runtime, grant: AccessGrant) -> TokenFormat:
     if grant.format is not None:
         return grant.format
-    if _names_account(grant) and grant.client.subject_type == "pairwise":
+    if grant.client.subject_type == "pairwise" and _names_account(grant):
         return "opaque"  # a JWT would have to name the account for its end to be noticed
     default = grant.client.access_token_format
     return targets.format_for(grant.audience, runtime.settings.token_formats, default)

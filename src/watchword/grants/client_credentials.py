@@ -65,4 +65,6 @@ async def handle(
         claims=claims,
     )
     document = minting.token_response(await minting.issue(runtime, grant), extent.scope)
-    return document | ({"authorization_details": extent.details} if extent.details else {})
+    if extent.details:
+        document["authorization_details"] = extent.details
+    return document

@@ -55,7 +55,12 @@ class Key(msgspec.Struct, frozen=True):
 
 def b64encode(data: bytes) -> str:
     """Encode as base64url without padding (RFC 7515 §2)."""
-    return b2a_base64(data, newline=False).rstrip(b"=").translate(_TO_URL).decode("ascii")
+    return b64bytes(data).decode("ascii")
+
+
+def b64bytes(data: bytes) -> bytes:
+    """Encode like `b64encode`, to ASCII bytes."""
+    return b2a_base64(data, newline=False).rstrip(b"=").translate(_TO_URL)
 
 
 def b64decode(text: str) -> bytes:

@@ -12,11 +12,11 @@ import msgspec
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
-from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature, encode_dss_signature
+from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 
 from watchword.jose import strict_json
 from watchword.jose.errors import JoseError
-from watchword.jose.jwk import FULLY_SPECIFIED, Key, b64decode, b64encode
+from watchword.jose.jwk import FULLY_SPECIFIED, Key, b64bytes, b64decode
 from watchword.jose.strict_json import StrictJSONError
 
 MAX_TOKEN = 16 * 1024
@@ -44,12 +44,19 @@ class Algorithm(msgspec.Struct, frozen=True):
     verify: Callable[[Key, bytes, bytes], None]
 
 
+def side_by_side(der: bytes, size: int) -> bytes:
+    """RFC 7518 §3.4: return R and S as `size` bytes each, out of a signature of our own, which OpenSSL gives as two DER integers."""
+    at = 3 if der[1] < 0x80 else 4  # where the length of R is: that of both takes a second byte from 128 on
+    end = at + 1 + der[at]
+    r, s = der[at + 1 : end], der[end + 2 :]  # with a zero in front where the first bit is set
+    return r[-size:].rjust(size, b"\0") + s[-size:].rjust(size, b"\0")
+
+
 def _ecdsa(hash_algorithm: hashes.HashAlgorithm, size: int) -> Algorithm:
     method = ec.ECDSA(hash_algorithm)
 
     def sign(key: Key, data: bytes) -> bytes:
-        r, s = decode_dss_signature(cast(ec.EllipticCurvePrivateKey, key.private).sign(data, method))
-        return r.to_bytes(size, "big") + s.to_bytes(size, "big")
+        return side_by_side(cast(ec.EllipticCurvePrivateKey, key.private).sign(data, method), size)
 
     def verify(key: Key, signature: bytes, data: bytes) -> None:
         if len(signature) != 2 * size:  # RFC 7518 §3.4
@@ -98,9 +105,9 @@ NAMES = (*ALGORITHMS, *FULLY_SPECIFIED)
 
 
 @lru_cache(maxsize=256)
-def _plain_header(alg: str, kid: str | None, typ: str | None) -> str:
+def _plain_header(alg: str, kid: str | None, typ: str | None) -> bytes:
     members = {"alg": alg, **({"kid": kid} if kid else {}), **({"typ": typ} if typ else {})}
-    return b64encode(strict_json.encode(members)) + "."
+    return b64bytes(strict_json.encode(members)) + b"."
 
 
 def sign(key: Key, header: Mapping[str, object], payload: bytes) -> str:
@@ -112,9 +119,10 @@ def sign(key: Key, header: Mapping[str, object], payload: bytes) -> str:
         start = _plain_header(key.alg, key.kid, typ if isinstance(typ, str) else None)
     else:
         members = {**header, "alg": key.alg, **({"kid": key.kid} if key.kid else {})}
-        start = b64encode(strict_json.encode(members)) + "."
-    signing_input = start + b64encode(payload)
-    return f"{signing_input}.{b64encode(ALGORITHMS[key.alg].sign(key, signing_input.encode('ascii')))}"
+        start = b64bytes(strict_json.encode(members)) + b"."
+    signing_input = start + b64bytes(payload)
+    signature = b64bytes(ALGORITHMS[key.alg].sign(key, signing_input))
+    return (signing_input + b"." + signature).decode("ascii")
 
 
 def peek(token: str) -> Header:

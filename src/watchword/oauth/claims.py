@@ -229,4 +229,4 @@ def access_token_claims(
         "client_id": client_id,
         "scope": format_scope(scope),
     }
-    return {**(extra or {}), **own}
+    return {**extra, **own} if extra else own

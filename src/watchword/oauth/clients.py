@@ -119,8 +119,9 @@ class Client(msgspec.Struct, frozen=True, kw_only=True):
 
     def signing_algorithm(self, available: Sequence[str]) -> str:
         """Return the algorithm that signs this client's tokens, of those that the server has keys for."""
-        fapi = self.security_profile == "fapi2"
-        return next((name for name in available if not fapi or name in FAPI_ALGORITHMS), available[0])
+        if self.security_profile != "fapi2":
+            return available[0]
+        return next((name for name in available if name in FAPI_ALGORITHMS), available[0])
 
     def may(self, grant_type: str) -> bool:
         """Whether the client is registered for a grant type."""

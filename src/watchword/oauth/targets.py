@@ -12,6 +12,8 @@ def resolve_audience(requested: tuple[str, ...], allowed: tuple[str, ...], defau
     A client without registered resources may ask for the default alone. Raise `invalid_target` (§2).
     """
     known = allowed or (default,)
+    if not requested:
+        return known[:1]
     for resource in requested:
         if resource not in known:
             raise OAuthError(
@@ -20,7 +22,7 @@ def resolve_audience(requested: tuple[str, ...], allowed: tuple[str, ...], defau
                 detail=f"not registered: {resource[:200]!r}",
                 field="resource",
             )
-    return tuple(dict.fromkeys(requested)) or known[:1]
+    return tuple(dict.fromkeys(requested))
 
 
 def format_for(

@@ -5,10 +5,11 @@ import json
 import string
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from watchword.jose import JoseError, strict_json
+from watchword.jose import JoseError, jws, strict_json
 from watchword.jose.jwk import b64decode, b64encode
 from watchword.jose.strict_json import StrictJSONError
 
@@ -140,3 +141,14 @@ def test_every_last_character_is_judged_rightly(tail: int) -> None:
         except JoseError:
             accepted = False
         assert accepted == canonical, text
+
+
+@pytest.mark.parametrize("size", [32, 48, 66])
+@given(data=st.data())
+def test_a_signature_is_its_two_numbers_side_by_side(size: int, data: st.DataObject) -> None:
+    numbers = (
+        st.integers(1, 2 ** (8 * size) - 1) | st.integers(1, 2**130) | st.sampled_from([1, 127, 128, 255])
+    )
+    r, s = data.draw(numbers), data.draw(numbers)
+    expected = r.to_bytes(size, "big") + s.to_bytes(size, "big")
+    assert jws.side_by_side(encode_dss_signature(r, s), size) == expected

@@ -1,5 +1,7 @@
 """MF-04, MF-06, LG-16, LG-20: what a change of credentials demands, and what it ends."""
 
+from typing import Any
+
 import httpx
 import pytest
 from tests.attacks.factors import ada, elsewhere, server
@@ -131,6 +133,38 @@ async def test_mf_04_a_lost_device_is_spared_nothing_once_everything_was_signed_
     assert (await lost.open("/account")).url.path == "/sign-in"
     await lost.sign_in(password=OTHER if way == "a changed password" else PASSWORD)
     assert lost.path == "/sign-in/second-factor"
+
+
+@pytest.mark.parametrize("way", ["the page of devices", "an administrator", "before it was known from where"])
+async def test_mf_04_a_lost_device_is_spared_nothing_once_its_session_was_ended_from_elsewhere(
+    ada: Person, way: str
+) -> None:
+    server = ada.server
+    key = await add_totp(ada)
+    server.clock.advance(31)
+    kept = await trusted(ada, key)
+    server.clock.advance(31)
+    lost = await trusted(ada, key)  # the honest variant: it signed out there, and is spared the second factor
+    session = await session_of(server)
+    if way == "an administrator":
+        await people.end_session(server.runtime, session.id, actor="operator")
+    else:
+        if way == "before it was known from where":
+            await server.runtime.database.write(_forget_where, session.id)
+        await ada.open("/account/sessions")
+        await ada.send({"session": session.id}, having="session")
+    assert (await lost.open("/account")).url.path == "/sign-in"
+    await lost.sign_in()
+    assert lost.path == "/sign-in/second-factor"
+    await sign_out(kept)
+    await kept.sign_in()
+    other = "/sign-in/second-factor" if way == "before it was known from where" else "/account"
+    assert kept.path == other, "another device is trusted as before"
+
+
+async def _forget_where(tx: Any, session_id: str) -> None:
+    """Make a session one of an earlier release."""
+    await tx.run("UPDATE sessions SET browser = NULL WHERE id = $1", session_id)
 
 
 @pytest.mark.parametrize("path", CHANGES)

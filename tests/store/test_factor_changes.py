@@ -1,5 +1,7 @@
 """Second factors and known browsers of accounts to which something else happens at the same time: on both databases, over two nodes."""
 
+from typing import Any
+
 import pytest
 from tests.fixtures.postgres import race
 
@@ -52,3 +54,20 @@ async def test_a_browser_is_noted_unless_its_persons_account_was_deleted_meanwhi
     assert await database.write(user_changes.delete_user, person, actor="a", now=NOW) == "changed"
     seen = await database.write(browsers.note_browser, person, b"laptop", trusted_until=None, now=NOW)
     assert not seen.known
+
+
+@pytest.mark.parametrize("turn", range(4))
+async def test_no_code_by_mail_outlives_the_address_that_it_was_sent_to(
+    nodes: tuple[Database, Database], turn: int
+) -> None:
+    person = await make_person(nodes[0])
+    old, new = (f"{name}@example.com" for name in ("old", "new"))
+    given: dict[str, Any] = {"verified": True, "actor": "a", "now": NOW}
+    await nodes[0].write(user_changes.set_email, person, old, old, **given)
+    kept: dict[str, Any] = {"email": old, "expires_at": NOW + 600}
+    assert await nodes[0].write(factors.keep_email_code, person, "sign-in", b"1", **kept), "honest"
+    await race(
+        nodes[turn % 2].write(factors.keep_email_code, person, "sign-in", b"2", **kept),
+        nodes[1].write(user_changes.set_email, person, new, new, **given),
+    )
+    assert not await nodes[0].read(factors.has_live_email_code, person, "sign-in", NOW)

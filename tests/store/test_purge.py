@@ -116,9 +116,9 @@ async def work(database: Database, day: int) -> None:
 
 async def sign_in(database: Database, user_id: str, now: int) -> None:
     """Do what happens when a person signs in with a new browser and a code sent by mail."""
-    await database.write(
-        factors.keep_email_code, user_id, "sign-in", digest(f"code of {user_id}"), expires_at=now + 600
-    )
+    code, email = digest(f"code of {user_id}"), f"{user_id}@example.com"
+    keep = factors.keep_email_code
+    assert await database.write(keep, user_id, "sign-in", code, email=email, expires_at=now + 600)
     assert await database.write(
         outbox.add_mail, f"mail to {user_id}", b"sealed", expires_at=now + 600, now=now
     )
@@ -129,8 +129,9 @@ async def sign_in(database: Database, user_id: str, now: int) -> None:
 
 async def grant_something(database: Database, day: int, now: int) -> None:
     """Do what happens when a person grants something to a client."""
-    user = User(id=f"u{day}", username=f"u{day}", created_at=now)
-    names = {"canonical_username": f"u{day}", "skeleton": f"u{day}", "canonical_email": None}
+    email = f"u{day}@example.com"
+    user = User(id=f"u{day}", username=f"u{day}", email=email, email_verified_at=now, created_at=now)
+    names = {"canonical_username": f"u{day}", "skeleton": f"u{day}", "canonical_email": email}
     await database.write(users.create_user, user, **names, password_hash=None, actor="a")
     session = Session(
         id=f"session {day}", user_id=f"u{day}", created_at=now, authenticated_at=now, last_seen_at=now,

@@ -2,12 +2,13 @@
 
 from watchword.credentials import names
 from watchword.credentials.names import NameRefused
-from watchword.flows import accounts, mail, one_time, sign_in
+from watchword.flows import accounts, mail, one_time, sessions, sign_in
 from watchword.flows.mail import Message, Origin
 from watchword.flows.runtime import Runtime
 from watchword.flows.throttle import throttle
 from watchword.oauth.errors import OAuthError
 from watchword.store import links, user_changes, users
+from watchword.store.sessions import Session
 from watchword.store.users import User
 
 VERIFY, VERIFY_LIFETIME = "verify_email", 1800
@@ -146,14 +147,15 @@ async def set_disabled(runtime: Runtime, user: User, disabled: bool, *, actor: s
         await _tell_ended(runtime, user, "disabled", NOBODYS)
 
 
-async def delete(runtime: Runtime, user: User, *, actor: str, origin: Origin = NOBODYS) -> None:
-    """Delete an account with all that it was issued; its owner is told. `origin` is where they asked for it themselves.
+async def delete(
+    runtime: Runtime, user: User, *, actor: str, session: Session | None = None, origin: Origin = NOBODYS
+) -> None:
+    """Delete an account with all that it was issued; its owner is told. `session` and `origin` are where they asked for it themselves.
 
-    Raise `not_found`, or `conflict` for the last administrator.
+    Raise `not_found`, or `conflict` for the last administrator, or as `sessions.act`.
     """
-    check_outcome(
-        await runtime.database.write(user_changes.delete_user, user.id, actor=actor, now=runtime.now())
-    )
+    more = {"actor": actor, "now": runtime.now()}
+    check_outcome(await sessions.act(runtime, session, user_changes.delete_user, user.id, **more))
     await _tell_ended(runtime, user, "deleted", origin)
 
 

@@ -260,7 +260,7 @@ def _digested(lines: Iterator[bytes], digest: "hashlib._Hash") -> Iterator[bytes
 
 async def _end_the_uncertain(tx: Transaction, now: int, *, end_api_tokens: bool) -> None:
     for statement in (
-        "UPDATE users SET valid_from = $1",
+        "UPDATE users SET valid_from = $1, proof_epoch = $1",
         "UPDATE clients SET valid_from = $1",
         "UPDATE sessions SET ended_at = $1 WHERE ended_at IS NULL",
         "UPDATE grants SET ended_at = $1 WHERE ended_at IS NULL",

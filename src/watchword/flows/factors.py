@@ -12,7 +12,7 @@ from collections.abc import Collection
 from watchword.credentials import email_code, methods, recovery_codes, totp
 from watchword.credentials.methods import AAL2, LEVELS, Method
 from watchword.credentials.recovery_codes import RecoveryCodeRefused
-from watchword.flows import mail
+from watchword.flows import mail, sessions
 from watchword.flows.mail import Message, Origin
 from watchword.flows.runtime import Runtime
 from watchword.flows.throttle import Source, Throttled, throttle
@@ -20,6 +20,7 @@ from watchword.settings import Settings
 from watchword.store import attempts, browsers
 from watchword.store import factors as store
 from watchword.store.factors import Enrolled
+from watchword.store.sessions import Session
 from watchword.store.users import User
 from watchword.telemetry import count
 
@@ -148,9 +149,12 @@ async def send_email_code(runtime: Runtime, user: User, origin: Origin, *, again
     await throttle(runtime, f"mail to {user.id}", MAIL_CAPACITY, MAIL_PER_SECOND)
     code = email_code.generate(os.urandom(email_code.RANDOM_BYTES))
     digest = _email_digest(runtime, user.id, code)
-    await runtime.database.write(
-        store.keep_email_code, user.id, SIGN_IN, digest, expires_at=now + email_code.LIFETIME
-    )
+    until = now + email_code.LIFETIME
+    keep = store.keep_email_code
+    if not await runtime.database.write(
+        keep, user.id, SIGN_IN, digest, email=user.email, expires_at=until
+    ):  # another address meanwhile
+        return False
     context: dict[str, object] = {
         "code": email_code.grouped(code),
         "minutes": email_code.LIFETIME // 60,
@@ -204,23 +208,34 @@ def open_totp(runtime: Runtime, user: User, sealed: str) -> bytes | None:
     return opened[8:] if fresh else None
 
 
-async def confirm_totp(runtime: Runtime, user: User, key: bytes, code: str) -> None:
-    """Keep an authenticator application whose code is right; raise FactorRefused."""
-    await throttle(runtime, f"confirm second factor {user.id}", CAPACITY, PER_SECOND)
-    now = runtime.now()
+async def confirm_totp(runtime: Runtime, session: Session, key: bytes, code: str) -> None:
+    """Keep an authenticator application whose code is right; raise FactorRefused, or as `sessions.act`."""
+    who, now = session.user_id, runtime.now()
+    await throttle(runtime, f"confirm second factor {who}", CAPACITY, PER_SECOND)
     step = totp.verify(key, code, now=now)
     if step is None:
         raise FactorRefused("code_wrong")
-    sealed = runtime.master.seal(KEY_PURPOSE, user.id, key, os.urandom(12))
-    if not await runtime.database.write(store.add_totp, user.id, sealed, step=step, actor=user.id, now=now):
+    sealed = runtime.master.seal(KEY_PURPOSE, who, key, os.urandom(12))
+    if not await sessions.act(runtime, session, store.add_totp, who, sealed, step=step, actor=who, now=now):
         raise FactorRefused("code_used")
 
 
-async def make_recovery_codes(runtime: Runtime, user: User) -> tuple[str, ...]:
-    """Return a new set of recovery codes, shown this once; the old set is dead."""
+async def remove_totp(runtime: Runtime, session: Session) -> bool:
+    """Remove a person's authenticator application; return whether there was one. Raise as `sessions.act`."""
+    who = session.user_id
+    return await sessions.act(runtime, session, store.remove_totp, who, actor=who, now=runtime.now())
+
+
+async def set_email_code(runtime: Runtime, session: Session, on: bool) -> bool:
+    """Switch codes by mail on or off; return False without a verified address. Raise as `sessions.act`."""
+    who = session.user_id
+    return await sessions.act(runtime, session, store.set_email_code, who, on, actor=who, now=runtime.now())
+
+
+async def make_recovery_codes(runtime: Runtime, session: Session) -> tuple[str, ...]:
+    """Return a new set of recovery codes, shown this once; the old set is dead. Raise as `sessions.act`."""
     codes = recovery_codes.generate(os.urandom(recovery_codes.RANDOM_BYTES))
     digests = [recovery_codes.digest(code) for code in codes]
-    await runtime.database.write(
-        store.replace_recovery_codes, user.id, digests, actor=user.id, now=runtime.now()
-    )
+    who, now = session.user_id, runtime.now()
+    await sessions.act(runtime, session, store.replace_recovery_codes, who, digests, actor=who, now=now)
     return codes

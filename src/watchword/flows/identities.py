@@ -14,7 +14,7 @@ import os
 import msgspec
 
 from watchword.credentials.zkproof import ZeroError
-from watchword.flows import factors, mail
+from watchword.flows import factors, mail, sessions
 from watchword.flows.mail import Origin
 from watchword.flows.runtime import Runtime
 from watchword.flows.throttle import network
@@ -23,6 +23,7 @@ from watchword.store import identities as store
 from watchword.store import limits, users
 from watchword.store.factors import enrolled
 from watchword.store.identities import RegisteredIdentity
+from watchword.store.sessions import Session
 from watchword.store.tokens import Used
 from watchword.store.users import User
 from watchword.zero import files, identity, proof, records, revocation
@@ -137,9 +138,13 @@ async def register(
     name: str,
     actor: str,
     given: Proof | None,
+    session: Session | None = None,
 ) -> RegisteredIdentity:
     """Register an identity for a user or client. `given` is the holder's proof for this owner; only the operator at the
-    console may do without it. Raise ZeroError, or `conflict` when the point is registered already."""
+    console may do without it. `session` is that of the person who asks for it on a page.
+
+    Raise ZeroError, or `conflict` when the point is registered already, or as `sessions.act`.
+    """
     now = runtime.now()
     identity.check_identity(document, now=now, leeway=LEEWAY)
     if given is not None:
@@ -154,9 +159,8 @@ async def register(
         expires_at=document.expires,
     )
     used = _used(runtime, given) if given is not None else None
-    if not await runtime.database.write(
-        store.register_identity, registered, document.public, actor=actor, used=used
-    ):
+    more = {"actor": actor, "used": used}
+    if not await sessions.act(runtime, session, store.register_identity, registered, document.public, **more):
         raise OAuthError("conflict", "This identity is registered already.", field="identity")
     return registered
 
@@ -246,6 +250,10 @@ async def sign_in(
     user = await runtime.database.read(users.get_user, proven.identity.owner_id)
     if proven.identity.owner_kind != "user" or user is None or user.disabled_at is not None:
         raise ZeroError("identity", "the identity belongs to no active account")
+    # After the account, whose epoch stands for what proved it: a revocation in between is not in there.
+    still = await runtime.database.read(store.find_identity, given.public)
+    if still is None or still.revoked_at is not None:
+        raise ZeroError("revoked", "the identity was revoked")
     return user
 
 

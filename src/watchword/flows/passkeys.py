@@ -13,11 +13,13 @@ import os
 from watchword.credentials import passkey
 from watchword.credentials.methods import Method
 from watchword.credentials.passkey import LIFETIME, PasskeyRefused, RelyingParty, Verification
-from watchword.flows import one_time
+from watchword.flows import one_time, sessions
 from watchword.flows.identifiers import new_id
 from watchword.flows.runtime import Runtime
 from watchword.store import passkeys as store
+from watchword.store import users
 from watchword.store.passkeys import MadePasskey, StoredPasskey
+from watchword.store.sessions import Session
 from watchword.store.tokens import Used
 from watchword.store.users import User
 from watchword.telemetry import log
@@ -165,13 +167,13 @@ def check_made(
 
 
 async def register(
-    runtime: Runtime, user: User, *, browser: str, challenge: str, credential: str, name: str
+    runtime: Runtime, session: Session, *, browser: str, challenge: str, credential: str, name: str
 ) -> StoredPasskey:
-    """Keep the passkey that a person's browser made; raise PasskeyRefused."""
+    """Keep the passkey that a person's browser made in a session of theirs; raise PasskeyRefused, or as `sessions.act`."""
     made = check_made(
-        runtime, user.id, browser=browser, challenge=challenge, credential=credential, name=name
+        runtime, session.user_id, browser=browser, challenge=challenge, credential=credential, name=name
     )
-    if not await runtime.database.write(store.add_passkey, made, actor=user.id):
+    if not await sessions.act(runtime, session, store.add_passkey, made, actor=session.user_id):
         raise PasskeyRefused("known")
     return made.stored
 
@@ -191,13 +193,19 @@ async def prove(
     challenge: str,
     credential: str,
     user_id: str | None = None,
-) -> tuple[str, Method]:
-    """Return whose passkey answered a challenge and what that proves; `user_id` is who must have. Raise PasskeyRefused."""
+) -> tuple[User, Method]:
+    """Return whose passkey answered a challenge, as they were before, and what it proves; `user_id` is who must have.
+
+    Raise PasskeyRefused.
+    """
     asking = _require_party(runtime)
     raw = _read_challenge(runtime, browser, purpose, challenge)
     presented = passkey.read_assertion(credential)
     found = await runtime.database.read(store.find_passkey, presented.credential_id)
     if found is None or (user_id is not None and found.user_id != user_id):
+        raise PasskeyRefused("unknown")
+    user = await runtime.database.read(users.get_user, found.user_id)
+    if user is None:
         raise PasskeyRefused("unknown")
     assertion = passkey.verify_assertion(
         asking,
@@ -223,4 +231,4 @@ async def prove(
     )
     if not used:
         raise PasskeyRefused("challenge", "used")
-    return found.user_id, assertion.method
+    return user, assertion.method

@@ -145,7 +145,7 @@ async def live_sessions(
 async def end_session(runtime: Runtime, session_id: str, *, lasting: bool = False, actor: str) -> None:
     """End anybody's session, and `lasting` access that was granted in it if wished; raise `not_found` when none lives by that identifier."""
     ended = await runtime.database.write(
-        sessions.end_session, session_id, lasting=lasting, actor=actor, now=runtime.now()
+        sessions.end_session_elsewhere, session_id, lasting=lasting, actor=actor, now=runtime.now()
     )
     if not ended:
         raise OAuthError("not_found", "There is no such live session.")

@@ -4,15 +4,21 @@ A session is never the first proof of who somebody is. Its cookie changes whenev
 elevation, at a change of credentials; the one before is dead.
 """
 
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
+
 from watchword.flows.identifiers import new_id
 from watchword.flows.runtime import Runtime
 from watchword.oauth import token_format
 from watchword.oauth.errors import OAuthError
 from watchword.store import sessions as store
+from watchword.store.in_session import in_session
 from watchword.store.sessions import Session
 from watchword.store.upstream_sessions import UpstreamSession
 from watchword.store.users import User
 from watchword.telemetry import clean
+
+T = TypeVar("T")
 
 MAX_SESSIONS = 100
 TOUCH_INTERVAL = 60
@@ -27,6 +33,7 @@ async def begin(
     amr: tuple[str, ...],
     user_agent: str,
     address: str,
+    browser: bytes = b"",
     remember: bool = False,
     instead_of: Session | None = None,
     came_from: UpstreamSession | None = None,
@@ -37,7 +44,7 @@ async def begin(
 
     `instead_of` is the session that the browser had: the same person goes on in it, under a new cookie (so that what was issued
     from it lives on); another person's ends (SE-01). `came_from` is the session at another provider that proved who it is. `proved` is
-    the account as it was when its password was held against it: whoever changed that meanwhile has locked the old one out.
+    the account as it was before the proof: what was changed or taken away meanwhile, password, passkey or factor, proves nothing.
     `proved_at` is when the person was authenticated, in Unix seconds, where that was not now but earlier, at another provider.
     """
     now = runtime.now()
@@ -73,6 +80,7 @@ async def begin(
         address=address,
         remembered=remembered,
         confirmed_at=since,
+        browser=browser,
     )
     return session, await _store(runtime, session, came_from, proved)
 
@@ -89,15 +97,11 @@ async def _store(
         limit=MAX_SESSIONS,
         actor=session.user_id,
         came_from=came_from,
-        password_of=_password_of(proved),
+        proof_epoch=proved.proof_epoch if proved else None,
     )
     if not begun:  # meanwhile
         raise OAuthError("access_denied", "This account was changed, disabled or deleted: sign in again.")
     return secret
-
-
-def _password_of(proved: User | None) -> int | None:
-    return (proved.password_changed_at or 0) if proved else None
 
 
 def _limits(runtime: Runtime, remember: bool, now: int) -> tuple[bool, int, int]:
@@ -164,7 +168,7 @@ async def elevate(
         actor=session.user_id,
         now=now,
         came_from=came_from,
-        password_of=_password_of(proved),
+        proof_epoch=proved.proof_epoch if proved else None,
     )
     return secret if elevated else None
 
@@ -180,6 +184,22 @@ async def renew(runtime: Runtime, session: Session) -> str | None:
         now=runtime.now(),
     )
     return secret if renewed else None
+
+
+async def act(
+    runtime: Runtime, session: Session | None, operation: Callable[..., Awaitable[T]], *args: Any, **more: Any
+) -> T:
+    """Do in the store what a person asks for in a session, while it lives; raise `access_denied` when it has ended meanwhile.
+
+    Without a session an operator asks for it.
+    """
+    if session is None:
+        return await runtime.database.write(operation, *args, **more)
+    asked = (session.id, session.user_id, runtime.now(), operation, *args)
+    done: T | None = await runtime.database.write(in_session, *asked, **more)
+    if done is None:
+        raise OAuthError("access_denied", "This session has ended: sign in again.")
+    return done
 
 
 async def end(runtime: Runtime, session: Session) -> None:

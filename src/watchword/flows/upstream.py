@@ -19,13 +19,14 @@ from watchword.credentials import upstream as rules
 from watchword.credentials import upstream_discovery, upstream_github
 from watchword.credentials.names import NameRefused, canonical_email
 from watchword.credentials.upstream import Attempt, Identity, Linked, Provider, UpstreamRefused
-from watchword.flows import accounts
+from watchword.flows import accounts, sessions
 from watchword.flows.runtime import Runtime
 from watchword.jose import jwk, strict_json
 from watchword.jose.errors import JoseError
 from watchword.oauth.errors import OAuthError
 from watchword.settings import Upstream
 from watchword.store import tokens, upstream_accounts, users
+from watchword.store.sessions import Session
 from watchword.store.upstream_accounts import UpstreamAccount
 from watchword.store.users import User
 
@@ -168,8 +169,10 @@ async def finish(
         may_register=runtime.settings.sign_up == "open" and identity.verified_email is not None,
         by_link=bool(begun.enrol),
     )
-    if outcome == "sign_in":
-        await runtime.database.write(upstream_accounts.note_upstream_use, *identity.key, runtime.now())
+    if outcome == "sign_in" and user is not None:
+        use = (*identity.key, user.id, runtime.now())
+        if not await runtime.database.write(upstream_accounts.use_upstream, *use):  # unlinked meanwhile
+            outcome = "refused_unknown"
     if outcome in ("register", "refused_unknown"):
         user = await _owner_of_address(runtime, identity)
     return Found(outcome, identity, user, begun.back)
@@ -266,15 +269,15 @@ async def _owner_of_address(runtime: Runtime, identity: Identity) -> User | None
     return await runtime.database.read(users.find_user, "\x1f", email)
 
 
-async def link(runtime: Runtime, user: User, identity: Identity, session_id: str | None = None) -> bool:
+async def link(runtime: Runtime, user: User, identity: Identity, session: Session | None = None) -> bool:
     """Link a proved identity to an account, in a session of it or as it was proved just now.
 
-    Return False when it is linked to anybody already, or when the session ended or the password was changed meanwhile.
+    Return False when it is linked to anybody already, or what proved the account was taken away meanwhile; raise as `sessions.act`.
     """
     account, write = accounts.upstream_account(identity, user, runtime.now()), runtime.database.write
-    if session_id is not None:
-        return await write(upstream_accounts.link_in_session, account, session_id=session_id)
-    return await write(upstream_accounts.link_proved, account, password_of=user.password_changed_at or 0)
+    if session is not None:
+        return await sessions.act(runtime, session, upstream_accounts.link_upstream, account, actor=user.id)
+    return await write(upstream_accounts.link_proved, account, proof_epoch=user.proof_epoch)
 
 
 def ticket(runtime: Runtime, session_id: str, name: str) -> str:

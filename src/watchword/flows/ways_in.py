@@ -1,11 +1,12 @@
 """Taking a way to sign in from an account, by its owner: passkey, identity or account at another provider; the last one stays."""
 
-from watchword.flows import identities, upstream
+from watchword.flows import identities, sessions, upstream
 from watchword.flows.mail import Origin
 from watchword.flows.runtime import Runtime
 from watchword.settings import Settings
 from watchword.store import ways_in as store
 from watchword.store.identities import list_identities
+from watchword.store.sessions import Session
 from watchword.store.users import User
 from watchword.store.ways_in import Taken
 
@@ -25,22 +26,24 @@ async def may_lose_passkey(runtime: Runtime, user: User, passkey_id: str) -> boo
     return await runtime.database.read(store.has_other_way, user.id, ways, runtime.now(), passkey=passkey_id)
 
 
-async def remove_passkey(runtime: Runtime, user: User, passkey_id: str) -> str:
-    """Remove a person's passkey: "removed", "unknown", or "last" when it is the only way in."""
-    ways = taken(runtime.settings)
-    return await runtime.database.write(
-        store.remove_passkey, passkey_id, user.id, ways, actor=user.id, now=runtime.now()
-    )
+async def remove_passkey(runtime: Runtime, session: Session, passkey_id: str) -> str:
+    """Remove a person's passkey: "removed", "unknown", or "last" when it is the only way in. Raise as `sessions.act`."""
+    who, ways = session.user_id, taken(runtime.settings)
+    more = {"actor": who, "now": runtime.now()}
+    return await sessions.act(runtime, session, store.remove_passkey, passkey_id, who, ways, **more)
 
 
-async def revoke_identity(runtime: Runtime, user: User, identity_id: str, origin: Origin) -> str:
-    """Revoke one of a person's identities, of which they are told: "removed", "unknown", or "last" when it is the only way in."""
-    for registered in await runtime.database.read(list_identities, user.id):
+async def revoke_identity(runtime: Runtime, session: Session, identity_id: str, origin: Origin) -> str:
+    """Revoke one of a person's identities, of which they are told: "removed", "unknown", or "last" when it is the only way in.
+
+    Raise as `sessions.act`.
+    """
+    for registered in await runtime.database.read(list_identities, session.user_id):
         if registered.id != identity_id:
             continue
         point, ways = identities.read_identity(registered.document).public, taken(runtime.settings)
-        outcome = await runtime.database.write(
-            store.revoke_own_identity, registered, point, ways, now=runtime.now()
+        outcome = await sessions.act(
+            runtime, session, store.revoke_own_identity, registered, point, ways, now=runtime.now()
         )
         if outcome == "removed":
             await identities.tell_revoked(runtime, registered, origin)
@@ -48,9 +51,9 @@ async def revoke_identity(runtime: Runtime, user: User, identity_id: str, origin
     return "unknown"
 
 
-async def unlink(runtime: Runtime, user: User, name: str) -> str:
-    """Unlink a person's account with a provider: "removed", "unknown", or "last" when it is the only way in."""
+async def unlink(runtime: Runtime, session: Session, name: str) -> str:
+    """Unlink a person's account with a provider: "removed", "unknown", or "last" when it is the only way in. Raise as `sessions.act`."""
     issuer = upstream.issuer_of(upstream.configured(runtime, name))
-    return await runtime.database.write(
-        store.unlink_upstream, user.id, issuer, taken(runtime.settings), actor=user.id, now=runtime.now()
-    )
+    who, ways = session.user_id, taken(runtime.settings)
+    more = {"actor": who, "now": runtime.now()}
+    return await sessions.act(runtime, session, store.unlink_upstream, who, issuer, ways, **more)

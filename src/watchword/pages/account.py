@@ -287,7 +287,7 @@ async def delete(request: Request) -> Response:
     if (form.get("identifier") or "").strip() != user.username:
         return await _delete(request, found, "confirmation_wrong")
     origin = visit.origin_of(request)
-    await account_changes.delete(request.runtime, user, actor=user.id, origin=origin)
+    await account_changes.delete(request.runtime, user, actor=user.id, session=found[0], origin=origin)
     settings = request.runtime.settings
     gone = browser.set_cookie(settings, visit.SESSION_COOKIE, "", 0)
     return redirect(f"{settings.issuer}/sign-in?notice=account_deleted", (gone,))

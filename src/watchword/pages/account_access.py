@@ -59,7 +59,7 @@ async def end_sessions(request: Request) -> Response:
     if target == current.id:
         return redirect(f"{runtime.settings.issuer}/sign-out")
     await runtime.database.write(
-        store.end_session,
+        store.end_session_elsewhere,
         target,
         user_id=user.id,
         lasting=form.get("end_access") == "yes",

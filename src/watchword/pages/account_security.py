@@ -133,7 +133,7 @@ async def change_passkeys(request: Request) -> Response:
 
 
 async def _remove_passkey(request: Request, person: Person, form: Form, passkey_id: str) -> Response:
-    outcome = await ways_in.remove_passkey(request.runtime, person[1], passkey_id)
+    outcome = await ways_in.remove_passkey(request.runtime, person[0], passkey_id)
     if outcome == "last":
         return await _passkeys(request, person, {"form": "passkey_last"})
     if outcome == "removed":
@@ -155,7 +155,7 @@ async def _add_passkey(request: Request, person: Person, form: Form) -> Response
     try:
         await passkeys.register(
             request.runtime,
-            person[1],
+            person[0],
             browser=browser.browser_of(request) or "",
             challenge=form.get("challenge") or "",
             credential=form.get("credential") or "",
@@ -203,12 +203,11 @@ async def change_factors(request: Request) -> Response:
         return found
     form = request.form()
     browser.check_csrf(request, form.get("csrf"))
-    runtime, user = request.runtime, found[1]
-    now, what = runtime.now(), form.get("do") or ""
+    runtime, session, what = request.runtime, found[0], form.get("do") or ""
     if what == "new_recovery_codes":
-        if not await once.is_first(request, found[0], form):
+        if not await once.is_first(request, session, form):
             return account.done(request, "second_factors", "codes_once")
-        codes = await factors.make_recovery_codes(runtime, user)
+        codes = await factors.make_recovery_codes(runtime, session)
         await _tell(request, found, "recovery_codes_made")
         return account.page(
             request,
@@ -218,16 +217,13 @@ async def change_factors(request: Request) -> Response:
             template="recovery_codes",
             headers=await account.changed(request, found, form),
         )
-    if what == "remove_totp" and await runtime.database.write(
-        store.remove_totp, user.id, actor=user.id, now=now
-    ):
+    if what == "remove_totp" and await factors.remove_totp(runtime, session):
         await _tell(request, found, "totp_removed")
         return account.done(
             request, "second_factors", "totp_removed", await account.changed(request, found, form)
         )
-    if what in ("email_code_on", "email_code_off"):
-        on = what == "email_code_on"
-        await runtime.database.write(store.set_email_code, user.id, on, actor=user.id, now=now)
+    switches = what in ("email_code_on", "email_code_off")
+    if switches and await factors.set_email_code(runtime, session, what == "email_code_on"):
         await _tell(request, found, what)
         return account.done(request, "second_factors", what, await account.changed(request, found, form))
     return account.done(request, "second_factors", "")
@@ -269,7 +265,7 @@ async def add_totp(request: Request) -> Response:
     if key is None:
         return await show_totp(request)
     try:
-        await factors.confirm_totp(request.runtime, found[1], key, form.get("code") or "")
+        await factors.confirm_totp(request.runtime, found[0], key, form.get("code") or "")
     except (FactorRefused, Throttled) as refused:
         return _totp(request, found, key, sealed, second_factor.problem_of(refused))
     await _tell(request, found, "totp_added")

@@ -97,7 +97,7 @@ async def sign_in_by_program(request: Request) -> Response:
     acr, amr = methods.assurance((Method.IDENTITY,))
     agent = request.header(b"user-agent") or ""
     session, cookie = await sessions.begin(
-        runtime, user.id, acr=acr, amr=amr, user_agent=agent, address=request.address
+        runtime, user.id, acr=acr, amr=amr, user_agent=agent, address=request.address, proved=user
     )
     document = {"session": session.id, "sub": session.user_id, "acr": session.acr, "amr": session.amr}
     headers = (*NO_STORE, browser.set_cookie(runtime.settings, visit.SESSION_COOKIE, cookie, None))
@@ -156,9 +156,9 @@ async def change(request: Request) -> Response:
     if form.get("do") == "revoke":
         origin = visit.origin_of(request)
         which = form.get("identity_id") or ""
-        if await ways_in.revoke_identity(request.runtime, user, which, origin) == "last":
+        if await ways_in.revoke_identity(request.runtime, session, which, origin) == "last":
             return await _page(request, session, user, None, {"form": "passkey_last"})
-    elif errors := await _register(request, user, form):
+    elif errors := await _register(request, session, form):
         return await _page(request, session, user, form, errors)
     else:
         origin = visit.origin_of(request)
@@ -170,7 +170,7 @@ async def change(request: Request) -> Response:
     )
 
 
-async def _register(request: Request, user: User, form: Form) -> dict[str, str]:
+async def _register(request: Request, session: Session, form: Form) -> dict[str, str]:
     try:
         name = check_text("name", (form.get("name") or "")[:MAX_NAME])
     except OAuthError:
@@ -182,10 +182,18 @@ async def _register(request: Request, user: User, form: Form) -> dict[str, str]:
     try:
         given = flow.read_proof(form.get("proof") or "")
         await flow.register(
-            request.runtime, document, owner=("user", user.id), name=name, actor=user.id, given=given
+            request.runtime,
+            document,
+            owner=("user", session.user_id),
+            name=name,
+            actor=session.user_id,
+            given=given,
+            session=session,
         )
     except ZeroError:
         return {"proof": "proof_refused"}
-    except OAuthError:
+    except OAuthError as error:
+        if error.code != "conflict":
+            raise
         return {"identity": "identity_taken"}
     return {}

@@ -135,7 +135,7 @@ async def prove(request: Request, user: User, method: str, form: Form, purpose: 
             proved = await factors.CHECKS[method](runtime, user.id, form.get("code") or "")
             await _tell_recovery(request, user, proved)
             return proved
-        _user_id, proved = await passkeys.prove(
+        _user, proved = await passkeys.prove(
             runtime,
             browser=browser.browser_of(request) or "",
             purpose=purpose,

@@ -147,15 +147,14 @@ async def _by_password(request: Request, form: Form) -> User:
 async def _by_passkey(request: Request, form: Form) -> tuple[User, Method]:
     runtime = request.runtime
     await throttle.admit(runtime, browser.source_of(request))
-    user_id, method = await passkeys.prove(
+    user, method = await passkeys.prove(
         runtime,
         browser=browser.browser_of(request) or "",
         purpose=PURPOSE,
         challenge=form.get("challenge") or "",
         credential=form.get("credential") or "",
     )
-    user = await runtime.database.read(users.get_user, user_id)
-    if user is None or user.disabled_at is not None:
+    if user.disabled_at is not None:
         raise SignInRefused
     return user, method
 

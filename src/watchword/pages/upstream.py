@@ -93,7 +93,7 @@ async def unlink(request: Request) -> Response:
     form = request.form()
     browser.check_csrf(request, form.get("csrf"))
     name, user = form.get("provider") or "", found[1]
-    outcome = await ways_in.unlink(request.runtime, user, name)
+    outcome = await ways_in.unlink(request.runtime, found[0], name)
     if outcome == "last":
         return await account.show_overview(request, found, {"form": "passkey_last"})
     if outcome == "removed":
@@ -200,7 +200,7 @@ async def _go_on(request: Request, name: str, found: upstream.Found, enrol: str)
         return await _signed_in(request, found.user, found)
     if found.outcome == "link":
         came = await visit.visitor(request)
-        if came is not None and await upstream.link(runtime, came[1], found.identity, came[0].id):
+        if came is not None and await upstream.link(runtime, came[1], found.identity, came[0]):
             await _tell(request, came[1], "upstream_linked")
             return account.done(request, "overview", "upstream_linked", await _renewed(request))
     if found.outcome in ("register", "refused_unknown") and found.user is not None:

@@ -36,7 +36,7 @@ class Visit(msgspec.Struct, frozen=True):
     remember: bool
     back: str
     began_at: int
-    password_of: int  # when the password was set that was there then, 0 for none
+    proof_epoch: int  # the account's before that factor was given
     came_from: UpstreamSession | None = None
     link: Identity | None = None
 
@@ -96,9 +96,7 @@ async def proceed(
             link=link,
             proved_at=proved_at,
         )
-    visit = Visit(
-        user.id, used, remember, back, runtime.now(), user.password_changed_at or 0, came_from, link
-    )
+    visit = Visit(user.id, used, remember, back, runtime.now(), user.proof_epoch, came_from, link)
     return redirect(f"{runtime.settings.issuer}/sign-in/second-factor", (_set(request, visit),))
 
 
@@ -134,8 +132,8 @@ async def read(request: Request) -> tuple[Visit, User] | None:
     if not 0 <= runtime.now() - visit.began_at < LIFETIME:
         return None
     user = await runtime.database.read(users.get_user, visit.user_id)
-    changed = user is not None and (user.password_changed_at or 0) != visit.password_of
-    return (visit, user) if user is not None and user.disabled_at is None and not changed else None
+    stands = user is not None and user.disabled_at is None and user.proof_epoch == visit.proof_epoch
+    return (visit, user) if user is not None and stands else None
 
 
 def session_cookie(request: Request, session: Session, value: str) -> tuple[bytes, bytes]:
@@ -176,6 +174,7 @@ async def complete(
         amr=amr,
         user_agent=request.header(b"user-agent") or "",
         address=request.address,
+        browser=browser.source_of(request).browser,
         remember=remember,
         instead_of=old,
         came_from=came_from,

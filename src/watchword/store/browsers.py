@@ -57,9 +57,13 @@ async def note_browser(
     return Sighting(known > 0, devices > known)
 
 
-async def forget_trust(tx: Transaction, user_id: str) -> None:
-    """Ask for the second factor again with every browser of a person."""
-    await tx.run("UPDATE browsers SET trusted_until = NULL WHERE user_id = $1", user_id)
+async def forget_trust(tx: Transaction, user_id: str, browser: bytes | None = None) -> None:
+    """Ask for the second factor again with one browser of a person, or with every one."""
+    await tx.run(
+        "UPDATE browsers SET trusted_until = NULL WHERE user_id = $1 AND browser = COALESCE($2, browser)",
+        user_id,
+        browser,
+    )
 
 
 async def purge_browsers(tx: Transaction, before: int) -> int:

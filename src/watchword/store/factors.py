@@ -4,6 +4,7 @@ import msgspec
 
 from watchword.credentials.email_code import Challenge
 from watchword.store.database import Transaction
+from watchword.store.users import outdate_proofs
 
 
 class Totp(msgspec.Struct, frozen=True):
@@ -83,17 +84,18 @@ async def remove_totp(tx: Transaction, user_id: str, *, actor: str, now: int) ->
     """Remove a person's application; return whether there was one."""
     removed = await tx.run("DELETE FROM totp_keys WHERE user_id = $1", user_id)
     if removed:
+        await outdate_proofs(tx, user_id)
         await tx.record("totp.removed", actor=actor, target=user_id, at=now)
     return removed > 0
 
 
 async def replace_recovery_codes(
     tx: Transaction, user_id: str, digests: list[bytes], *, actor: str, now: int
-) -> None:
-    """Give a person a new set of codes; the old set is dead, and of two made at once the first."""
+) -> bool:
+    """Give a person a new set of codes; the old set is dead, and of two made at once the first. False without an account."""
     # The account's row is written first: a set that is being made at the same time is not there yet to be deleted.
-    if not await tx.run("UPDATE users SET valid_from = valid_from WHERE id = $1", user_id):
-        return
+    if not await outdate_proofs(tx, user_id):
+        return False
     await tx.run("DELETE FROM recovery_codes WHERE user_id = $1", user_id)
     for digest in digests:
         await tx.run(
@@ -103,6 +105,7 @@ async def replace_recovery_codes(
             now,
         )
     await tx.record("recovery_codes.made", actor=actor, target=user_id, at=now)
+    return True
 
 
 async def use_recovery_code(tx: Transaction, user_id: str, digest: bytes, now: int) -> bool:
@@ -119,9 +122,15 @@ async def use_recovery_code(tx: Transaction, user_id: str, digest: bytes, now: i
 
 
 async def keep_email_code(
-    tx: Transaction, user_id: str, purpose: str, digest: bytes, *, expires_at: int
-) -> None:
-    """Keep a code that is being sent, in the place of an older one for the same purpose."""
+    tx: Transaction, user_id: str, purpose: str, digest: bytes, *, email: str, expires_at: int
+) -> bool:
+    """Keep a code that is being sent to a person's verified address, in the place of an older one for the same purpose.
+
+    False when that is not their address any more: what is mailed to it must open nothing.
+    """
+    held = "SELECT id FROM users WHERE id = $1 AND email = $2 AND email_verified_at IS NOT NULL FOR SHARE"
+    if await tx.one(held, user_id, email) is None:
+        return False
     await tx.run(
         "INSERT INTO email_codes (user_id, purpose, digest, expires_at) VALUES ($1, $2, $3, $4) "
         "ON CONFLICT (user_id, purpose) DO UPDATE SET digest = excluded.digest, expires_at = excluded.expires_at, "
@@ -131,6 +140,7 @@ async def keep_email_code(
         digest,
         expires_at,
     )
+    return True
 
 
 async def has_live_email_code(tx: Transaction, user_id: str, purpose: str, now: int) -> bool:
@@ -172,7 +182,8 @@ async def use_email_code(tx: Transaction, user_id: str, purpose: str, digest: by
 async def set_email_code(tx: Transaction, user_id: str, on: bool, *, actor: str, now: int) -> bool:
     """Switch codes by mail on or off; return False without a verified address."""
     changed = await tx.run(
-        "UPDATE users SET email_code_on = $1 WHERE id = $2 AND (email_verified_at IS NOT NULL OR $1 = 0)",
+        "UPDATE users SET email_code_on = $1, proof_epoch = proof_epoch + 1 - $1 "
+        "WHERE id = $2 AND (email_verified_at IS NOT NULL OR $1 = 0)",
         int(on),
         user_id,
     )

@@ -103,6 +103,13 @@ async def revoke_identity(
     tx: Transaction, public_point: bytes, *, owner_id: str = "", actor: str, now: int
 ) -> bool:
     """Revoke an identity, of one owner if named; return False when there is none alive."""
+    # The owner's row first, where that is a person: as whoever takes another way in from the account does.
+    await tx.run(
+        "UPDATE users SET proof_epoch = proof_epoch + 1 WHERE id IN (SELECT owner_id FROM identities "
+        "WHERE public_point = $1 AND ($2 = '' OR owner_id = $2) AND revoked_at IS NULL)",
+        public_point,
+        owner_id,
+    )
     row = await tx.one(
         "UPDATE identities SET revoked_at = $1 WHERE public_point = $2 AND ($3 = '' OR owner_id = $3) "
         "AND revoked_at IS NULL RETURNING id",

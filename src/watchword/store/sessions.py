@@ -24,7 +24,8 @@ STEP = 100
 class Session(msgspec.Struct, frozen=True, kw_only=True):
     """A person's session; times are Unix seconds. The cookie itself is kept nowhere.
 
-    `authenticated_at` is when what `acr` says was proved, `confirmed_at` when anything was proved last in the running session.
+    `authenticated_at` is when what `acr` says was proved, `confirmed_at` when anything was proved last in the running session. `browser`
+    is the digest of the browser's own value, empty for a program, None of old sessions of which it is not known.
     """
 
     id: str
@@ -41,6 +42,7 @@ class Session(msgspec.Struct, frozen=True, kw_only=True):
     remembered: bool = False
     ended_at: int | None = None
     confirmed_at: int = 0
+    browser: bytes | None = None
 
 
 _NAMES = Session.__struct_fields__
@@ -52,6 +54,7 @@ def _session(row: Row) -> Session:
     values = {name: row[name] for name in _NAMES}
     values["amr"] = _decode_amr(values["amr"])
     values["remembered"] = bool(values["remembered"])
+    values["browser"] = None if values["browser"] is None else bytes(values["browser"])
     return Session(**values)
 
 
@@ -63,18 +66,17 @@ async def create_session(
     limit: int,
     actor: str,
     came_from: UpstreamSession | None = None,
-    password_of: int | None = None,
+    proof_epoch: int | None = None,
 ) -> bool:
     """Store a new session; a person's oldest sessions beyond `limit` end (LG-19). False when the account is gone or disabled.
 
-    `password_of` is when the password was set by which, or beside which, the person proved who they are (0 for none): when it has been
-    changed since, there is no session either.
+    `proof_epoch` is the account's of before the person proved who they are: what was taken away since begins no session either.
     """
-    if not await hold_user(tx, session.user_id, password_of):
+    if not await hold_user(tx, session.user_id, proof_epoch):
         return False
     await tx.run(
         f"INSERT INTO sessions (digest, {_COLUMNS}) "  # noqa: S608 - literals
-        "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)",
+        "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)",
         digest,
         session.id,
         session.user_id,
@@ -90,6 +92,7 @@ async def create_session(
         int(session.remembered),
         None,
         session.confirmed_at,
+        session.browser,
     )
     if came_from is not None:
         await note_upstream_session(tx, session.id, came_from)
@@ -183,13 +186,13 @@ async def elevate_session(
     actor: str,
     now: int,
     came_from: UpstreamSession | None = None,
-    password_of: int | None = None,
+    proof_epoch: int | None = None,
 ) -> bool:
     """Give a session a new cookie and what was proven now; the old cookie is dead. False when the session ended.
 
-    `limits` are new ones: whether it is remembered, its idle and its absolute end. `password_of` is as for `create_session`.
+    `limits` are new ones: whether it is remembered, its idle and its absolute end. `proof_epoch` is as for `create_session`.
     """
-    if password_of is not None and not await hold_user(tx, actor, password_of):
+    if proof_epoch is not None and not await hold_user(tx, actor, proof_epoch):
         return False
     row = await tx.one(
         "UPDATE sessions SET digest = $1, acr = $2, amr = $3, authenticated_at = $4, confirmed_at = $5 "
@@ -230,15 +233,35 @@ async def renew_session(tx: Transaction, session_id: str, digest: bytes, *, acto
 async def end_session(
     tx: Transaction, session_id: str, *, user_id: str = "", lasting: bool = False, actor: str, now: int
 ) -> bool:
-    """End one session, of one person if named (LG-18), and `lasting` access that was granted in it if wished; return whether it was alive."""
+    """Sign out: end one session, of one person if named (LG-18), and `lasting` access that was granted in it if wished.
+
+    Return whether it was alive. The trust in its browser stays: that is for whoever signs in there again.
+    """
+    return await _end_one(tx, session_id, user_id, lasting, actor, now) is not None
+
+
+async def end_session_elsewhere(
+    tx: Transaction, session_id: str, *, user_id: str = "", lasting: bool = False, actor: str, now: int
+) -> bool:
+    """End one session as `end_session` does, and the trust in its browser: who does so from elsewhere may have lost the device."""
+    row = await _end_one(tx, session_id, user_id, lasting, actor, now)
+    if row is not None:
+        await forget_trust(tx, row["user_id"], row["browser"])
+    return row is not None
+
+
+async def _end_one(
+    tx: Transaction, session_id: str, user_id: str, lasting: bool, actor: str, now: int
+) -> Row | None:
     rows = await tx.all(
-        "UPDATE sessions SET ended_at = $1 WHERE id = $2 AND ($3 = '' OR user_id = $3) AND ended_at IS NULL RETURNING id, user_id",
+        "UPDATE sessions SET ended_at = $1 WHERE id = $2 AND ($3 = '' OR user_id = $3) AND ended_at IS NULL "
+        "RETURNING id, user_id, browser",
         now,
         session_id,
         user_id,
     )
     await _end(tx, rows, actor=actor, now=now, lasting=lasting)
-    return bool(rows)
+    return rows[0] if rows else None
 
 
 async def end_sessions_of(tx: Transaction, user_id: str, *, but: str = "", actor: str, now: int) -> list[str]:

@@ -3,7 +3,6 @@
 import msgspec
 
 from watchword.store.database import Transaction
-from watchword.store.grants import hold_session
 from watchword.store.users import hold_user
 
 
@@ -63,28 +62,23 @@ async def link_upstream(tx: Transaction, account: UpstreamAccount, *, actor: str
     return row is not None
 
 
-async def link_proved(tx: Transaction, account: UpstreamAccount, *, password_of: int) -> bool:
-    """Link an account elsewhere to one that was just proved beside the password set at `password_of` (0 for none).
+async def link_proved(tx: Transaction, account: UpstreamAccount, *, proof_epoch: int) -> bool:
+    """Link an account elsewhere to one that was proved just now and had this `proof_epoch` before.
 
-    False when that has changed since, or it is linked already: whoever proved the old password keeps no other way in (FD-03).
+    False when that has moved since, or it is linked already: whoever proved the old password keeps no other way in (FD-03).
     """
-    if not await hold_user(tx, account.user_id, password_of):
+    if not await hold_user(tx, account.user_id, proof_epoch):
         return False
     return await link_upstream(tx, account, actor=account.user_id)
 
 
-async def link_in_session(tx: Transaction, account: UpstreamAccount, *, session_id: str) -> bool:
-    """Link an account elsewhere as its person's session asks; False when that has ended, or it is linked already."""
-    if not await hold_session(tx, session_id, account.linked_at):
-        return False
-    return await link_upstream(tx, account, actor=account.user_id)
-
-
-async def note_upstream_use(tx: Transaction, issuer: str, subject: str, now: int) -> None:
-    """Note that an account elsewhere signed somebody in."""
-    await tx.run(
-        "UPDATE upstream_accounts SET last_used_at = $1 WHERE issuer = $2 AND subject = $3",
+async def use_upstream(tx: Transaction, issuer: str, subject: str, user_id: str, now: int) -> bool:
+    """Note that an account elsewhere signs a person in; False when it is not linked to them any more."""
+    used = await tx.run(
+        "UPDATE upstream_accounts SET last_used_at = $1 WHERE issuer = $2 AND subject = $3 AND user_id = $4",
         now,
         issuer,
         subject,
+        user_id,
     )
+    return used > 0

@@ -36,7 +36,7 @@ async def set_email(
     if taken is not None:
         return "taken"
     row = await tx.one(
-        "UPDATE users SET email = $1, canonical_email = $2, email_verified_at = $3 "
+        "UPDATE users SET email = $1, canonical_email = $2, email_verified_at = $3, proof_epoch = proof_epoch + 1 "
         "WHERE id = $4 AND ($5 = 0 OR canonical_email = $2) RETURNING id",
         email,
         canonical_email,
@@ -197,7 +197,8 @@ async def set_disabled(tx: Transaction, user_id: str, disabled: bool, *, actor: 
         return "last"
     row = await tx.one(
         # What was issued before and came from no grant must not come alive with the account either.
-        "UPDATE users SET disabled_at = $1, valid_from = CASE WHEN $2 = 1 THEN $3 ELSE valid_from END WHERE id = $4 RETURNING id",
+        "UPDATE users SET disabled_at = $1, valid_from = CASE WHEN $2 = 1 THEN $3 ELSE valid_from END, "
+        "proof_epoch = proof_epoch + $2 WHERE id = $4 RETURNING id",
         now if disabled else None,
         int(disabled),
         now,
@@ -299,8 +300,8 @@ async def update_profile(
 
 async def remove_factors(tx: Transaction, user_id: str, *, actor: str, now: int) -> None:
     """Remove every second factor of an account."""
+    await tx.run("UPDATE users SET email_code_on = 0, proof_epoch = proof_epoch + 1 WHERE id = $1", user_id)
     for table in ("passkeys", "totp_keys", "recovery_codes", "email_codes"):
         await tx.run(f"DELETE FROM {table} WHERE user_id = $1", user_id)  # noqa: S608 - literals
-    await tx.run("UPDATE users SET email_code_on = 0 WHERE id = $1", user_id)
     await forget_trust(tx, user_id)
     await tx.record("user.factors_removed", actor=actor, target=user_id, at=now)

@@ -6,7 +6,10 @@ from watchword.store.database import Row, Transaction
 
 
 class User(msgspec.Struct, frozen=True, kw_only=True):
-    """A person's account; times are Unix seconds. The password's hash is kept out of this value."""
+    """A person's account; times are Unix seconds. The password's hash is kept out of this value.
+
+    `proof_epoch` moves whenever something that proves who the person is was taken away or changed.
+    """
 
     id: str
     username: str
@@ -19,9 +22,10 @@ class User(msgspec.Struct, frozen=True, kw_only=True):
     disabled_at: int | None = None
     password_changed_at: int | None = None
     valid_from: int = 0
+    proof_epoch: int = 0
 
 
-COLUMNS = "id, username, email, email_verified_at, display_name, attributes, is_admin, created_at, disabled_at, password_changed_at, valid_from"
+COLUMNS = "id, username, email, email_verified_at, display_name, attributes, is_admin, created_at, disabled_at, password_changed_at, valid_from, proof_epoch"
 
 
 NAMES = tuple(name.strip() for name in COLUMNS.split(","))
@@ -84,16 +88,21 @@ async def get_user(tx: Transaction, user_id: str) -> User | None:
     return to_user(row) if row else None
 
 
-async def hold_user(tx: Transaction, user_id: str, password_of: int | None) -> bool:
+async def hold_user(tx: Transaction, user_id: str, proof_epoch: int | None = None) -> bool:
     """Hold an account that is not disabled: its end comes before what is begun by it, and then nothing is, or after it, and ends that.
 
-    `password_of` is when the password was set beside which somebody proved who they are, 0 for none: it must not have changed since.
+    `proof_epoch` is the account's of before the person proved who they are: nothing that proves it may have been taken away since.
     """
     held = (
         "SELECT id FROM users WHERE id = $1 AND disabled_at IS NULL "
-        "AND (CAST($2 AS BIGINT) < 0 OR COALESCE(password_changed_at, 0) = $2) FOR SHARE"
+        "AND (CAST($2 AS BIGINT) < 0 OR proof_epoch = $2) FOR SHARE"
     )
-    return await tx.one(held, user_id, -1 if password_of is None else password_of) is not None
+    return await tx.one(held, user_id, -1 if proof_epoch is None else proof_epoch) is not None
+
+
+async def outdate_proofs(tx: Transaction, user_id: str) -> bool:
+    """Let nothing that a person has proved up to now begin a session, raise one or link an account any more; False without an account."""
+    return await tx.run("UPDATE users SET proof_epoch = proof_epoch + 1 WHERE id = $1", user_id) > 0
 
 
 async def find_user(
@@ -165,7 +174,7 @@ async def is_email_taken(tx: Transaction, canonical_email: str) -> bool:
 async def set_password(tx: Transaction, user_id: str, password_hash: str, *, actor: str, now: int) -> bool:
     """Set an account's password; return False when there is no such account."""
     row = await tx.one(
-        "UPDATE users SET password_hash = $1, password_changed_at = $2 WHERE id = $3 RETURNING id",
+        "UPDATE users SET password_hash = $1, password_changed_at = $2, proof_epoch = proof_epoch + 1 WHERE id = $3 RETURNING id",
         password_hash,
         now,
         user_id,
@@ -179,7 +188,8 @@ async def set_password(tx: Transaction, user_id: str, password_hash: str, *, act
 async def remove_password(tx: Transaction, user_id: str, now: int) -> bool:
     """Remove an account's password, in the place of which its person has set up something else; False when there is none."""
     row = await tx.one(
-        "UPDATE users SET password_hash = NULL, password_changed_at = $1 WHERE id = $2 AND password_hash IS NOT NULL RETURNING id",
+        "UPDATE users SET password_hash = NULL, password_changed_at = $1, proof_epoch = proof_epoch + 1 "
+        "WHERE id = $2 AND password_hash IS NOT NULL RETURNING id",
         now,
         user_id,
     )

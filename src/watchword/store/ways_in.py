@@ -7,6 +7,7 @@ import msgspec
 
 from watchword.store.database import Transaction
 from watchword.store.identities import RegisteredIdentity, revoke_identity
+from watchword.store.users import outdate_proofs
 
 
 class Taken(msgspec.Struct, frozen=True):
@@ -57,6 +58,7 @@ async def remove_passkey(
         return "last"
     if not await tx.run("DELETE FROM passkeys WHERE id = $1 AND user_id = $2", passkey_id, user_id):
         return "unknown"
+    await outdate_proofs(tx, user_id)
     await tx.record("passkey.removed", actor=actor, target=user_id, at=now, passkey=passkey_id)
     return "removed"
 
@@ -85,6 +87,7 @@ async def unlink_upstream(
         return "last"
     if not await tx.run("DELETE FROM upstream_accounts WHERE user_id = $1 AND issuer = $2", user_id, issuer):
         return "unknown"
+    await outdate_proofs(tx, user_id)
     await tx.record("upstream.unlinked", actor=actor, target=user_id, at=now, issuer=issuer)
     return "removed"
 

@@ -1,0 +1,249 @@
+"""LG-16: a proof that takes effect after what it was made with was taken away, and a change that is asked for in a session that ended."""
+
+import json
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+from tests.attacks.factors import ada, elsewhere, server
+from tests.fixtures.accounts import (
+    EMAIL,
+    add_passkey,
+    add_totp,
+    another,
+    code_of,
+    options_in,
+    session_of,
+    user_of,
+)
+from tests.fixtures.holders import new_secret
+from tests.fixtures.people import Person
+from tests.fixtures.servers import Server
+from tests.unit.credentials.software_authenticator import SoftwareAuthenticator
+
+from watchword.credentials.upstream import Identity
+from watchword.flows import factors, identities, passkeys, people, sessions, upstream
+from watchword.oauth.errors import OAuthError
+from watchword.store import factors as factor_store
+from watchword.store import identities as identity_store
+from watchword.store import passkeys as passkey_store
+from watchword.store import upstream_accounts, user_changes, ways_in
+from watchword.store.sessions import Session
+from watchword.store.users import User
+from watchword.store.ways_in import Taken
+
+__all__ = ["ada", "server"]
+
+Act = Callable[[Server, Session], Awaitable[object]]
+HUB = "https://hub.example"
+ALL = Taken(True, True, True, frozenset({HUB}))
+
+
+async def add_a_passkey(server: Server, session: Session) -> object:
+    runtime, user = server.runtime, await user_of(server)
+    asked = await passkeys.creation_options(runtime, "b", user)
+    assert asked is not None
+    credential = SoftwareAuthenticator().create(json.loads(asked[0]), origin=server.settings.issuer)
+    given: dict[str, Any] = {"challenge": asked[1], "credential": credential, "name": "x"}
+    return await passkeys.register(runtime, session, browser="b", **given)
+
+
+async def add_an_application(server: Server, session: Session) -> object:
+    key = bytes(20)
+    return await factors.confirm_totp(server.runtime, session, key, code_of(server, key))
+
+
+async def make_recovery_codes(server: Server, session: Session) -> object:
+    return await factors.make_recovery_codes(server.runtime, session)
+
+
+async def switch_codes_by_mail_on(server: Server, session: Session) -> object:
+    return await factors.set_email_code(server.runtime, session, True)
+
+
+async def add_an_identity(server: Server, session: Session) -> object:
+    owner, more = ("user", session.user_id), {"name": "x", "actor": session.user_id}
+    document = new_secret(server)[1]
+    return await identities.register(
+        server.runtime, document, owner=owner, given=None, session=session, **more
+    )
+
+
+async def link_a_provider(server: Server, session: Session) -> object:
+    return await upstream.link(server.runtime, await user_of(server), Identity(HUB, "ada"), session)
+
+
+async def kept_of(server: Server) -> list[object]:
+    """Return what is set up on ada's account."""
+    read, user = server.runtime.database.read, await user_of(server)
+    known = await read(identity_store.list_identities, user.id)
+    return [
+        await read(factor_store.enrolled, user.id),
+        [one.id for one in known if one.revoked_at is None],
+        await read(upstream_accounts.list_upstream, user.id),
+    ]
+
+
+@pytest.mark.parametrize(
+    "add",
+    [
+        add_a_passkey,
+        add_an_application,
+        make_recovery_codes,
+        switch_codes_by_mail_on,
+        add_an_identity,
+        link_a_provider,
+    ],
+)
+async def test_lg_16_a_session_that_ends_in_the_same_moment_adds_nothing_to_the_account(
+    ada: Person, add: Act
+) -> None:
+    server = ada.server
+    mine = await session_of(server)
+    await elsewhere(server)
+    stolen = await session_of(server)
+    before = await kept_of(server)
+    await sessions.end(server.runtime, stolen)
+    with pytest.raises(OAuthError) as refused:
+        await add(server, stolen)
+    assert refused.value.code == "access_denied"
+    assert await kept_of(server) == before
+    await add(server, mine)
+    assert await kept_of(server) != before, "the honest variant"
+
+
+async def test_lg_16_a_session_that_ends_in_the_same_moment_takes_nothing_from_the_account(
+    ada: Person,
+) -> None:
+    server = ada.server
+    mine = await session_of(server)
+    await elsewhere(server)
+    stolen = await session_of(server)
+    await add_an_application(server, mine)
+    await sessions.end(server.runtime, stolen)
+    with pytest.raises(OAuthError):
+        await factors.remove_totp(server.runtime, stolen)
+    assert (await server.runtime.database.read(factor_store.enrolled, mine.user_id)).totp
+    assert await factors.remove_totp(server.runtime, mine), "the honest variant"
+
+
+async def take_the_passkey(server: Server, user: User) -> None:
+    (one,) = await server.runtime.database.read(passkey_store.list_passkeys, user.id)
+    write, now = server.runtime.database.write, server.runtime.now()
+    assert await write(ways_in.remove_passkey, one.id, user.id, ALL, actor="a", now=now) == "removed"
+
+
+async def take_the_application(server: Server, user: User) -> None:
+    now = server.runtime.now()
+    assert await server.runtime.database.write(factor_store.remove_totp, user.id, actor="a", now=now)
+
+
+async def take_the_recovery_codes(server: Server, user: User) -> None:
+    await make_recovery_codes(server, await session_of(server))
+
+
+async def take_the_codes_by_mail(server: Server, user: User) -> None:
+    now = server.runtime.now()
+    await server.runtime.database.write(factor_store.set_email_code, user.id, False, actor="a", now=now)
+
+
+async def take_the_provider(server: Server, user: User) -> None:
+    write, now = server.runtime.database.write, server.runtime.now()
+    assert await write(ways_in.unlink_upstream, user.id, HUB, ALL, actor="a", now=now) == "removed"
+
+
+async def take_the_identity(server: Server, user: User) -> None:
+    (one,) = await server.runtime.database.read(identity_store.list_identities, user.id)
+    point = identities.read_identity(one.document).public
+    write, now = server.runtime.database.write, server.runtime.now()
+    assert await write(identity_store.revoke_identity, point, actor=one.id, now=now)
+
+
+async def take_every_factor(server: Server, user: User) -> None:
+    await people.remove_factors(server.runtime, user, actor="operator")
+
+
+async def take_the_address(server: Server, user: User) -> None:
+    email, write = "ada@example.net", server.runtime.database.write
+    now = server.runtime.now()
+    await write(user_changes.set_email, user.id, email, email, verified=True, actor="a", now=now)
+
+
+async def nothing(server: Server, session: Session) -> None:
+    """Set nothing up."""
+
+
+PROOFS: dict[str, tuple[Act, Callable[[Server, User], Awaitable[None]]]] = {
+    "a passkey": (add_a_passkey, take_the_passkey),
+    "a code by application": (add_an_application, take_the_application),
+    "a recovery code": (make_recovery_codes, take_the_recovery_codes),
+    "a code by mail": (switch_codes_by_mail_on, take_the_codes_by_mail),
+    "a code mailed to the former address": (switch_codes_by_mail_on, take_the_address),
+    "a provider": (link_a_provider, take_the_provider),
+    "an identity": (add_an_identity, take_the_identity),
+    "what an administrator removes": (add_an_application, take_every_factor),
+}
+
+
+@pytest.mark.parametrize("proof", PROOFS)
+async def test_lg_16_what_was_taken_away_begins_and_raises_no_session_by_an_earlier_proof(
+    ada: Person, proof: str
+) -> None:
+    server, (set_up, take_away) = ada.server, PROOFS[proof]
+    running = await session_of(server)
+    await set_up(server, running)
+    proved = await user_of(server)
+    given: dict[str, Any] = {"acr": "", "amr": ("pwd",), "proved": proved}
+    seen = {"user_agent": "", "address": ""}
+    assert await sessions.begin(server.runtime, proved.id, **given, **seen), "the honest variant"
+    assert await sessions.elevate(server.runtime, running, **given), "the honest variant"
+    await take_away(server, proved)
+    with pytest.raises(OAuthError) as refused:
+        await sessions.begin(server.runtime, proved.id, **given, **seen)
+    assert refused.value.code == "access_denied"
+    assert await sessions.elevate(server.runtime, running, **given) is None
+    again = given | {"proved": await user_of(server)}
+    assert await sessions.begin(server.runtime, proved.id, **again, **seen), "whoever proves it anew"
+
+
+async def test_lg_16_a_passkeys_proof_stands_for_the_account_of_before_it(ada: Person) -> None:
+    server = ada.server
+    device = await add_passkey(ada)
+    await ada.open("/sign-in?notice=registered")
+    browser = ada.http.cookies["ww-browser"]
+    before = await user_of(server)
+    answer = device.get(options_in(ada), origin=server.settings.issuer)
+    challenge = ada.form(having="challenge")["challenge"]
+    given = {"browser": browser, "purpose": "sign-in", "challenge": challenge, "credential": answer}
+    user, _method = await passkeys.prove(server.runtime, **given)
+    assert user == before
+    await take_the_passkey(server, user)
+    with pytest.raises(OAuthError):
+        await sessions.begin(
+            server.runtime, user.id, acr="", amr=("pop",), user_agent="", address="", proved=user
+        )
+
+
+async def test_lg_16_half_a_sign_in_ends_with_the_factor_that_it_waits_for(ada: Person) -> None:
+    server = ada.server
+    key = await add_totp(ada)
+    half = await elsewhere(server)
+    assert half.path == "/sign-in/second-factor"
+    await take_the_application(server, await user_of(server))
+    await half.send({"code": code_of(server, key)}, having="method")
+    assert half.path != "/account"
+    again = Person(server, another(server))
+    await again.sign_in()
+    assert again.path == "/account", "the honest variant"
+
+
+async def test_a_code_is_mailed_to_nobody_who_has_another_address_meanwhile(ada: Person) -> None:
+    server = ada.server
+    await switch_codes_by_mail_on(server, await session_of(server))
+    write, read, now = server.runtime.database.write, server.runtime.database.read, server.runtime.now()
+    user = await user_of(server)
+    kept: dict[str, Any] = {"expires_at": now + 600}
+    assert await write(factor_store.keep_email_code, user.id, "sign-in", b"1", email=EMAIL, **kept)
+    await take_the_address(server, user)
+    assert not await write(factor_store.keep_email_code, user.id, "sign-in", b"2", email=EMAIL, **kept)
+    assert not await read(factor_store.has_live_email_code, user.id, "sign-in", now)

@@ -160,6 +160,7 @@ async def test_st_03_a_database_that_takes_no_writes_serves_what_needs_none(
     tokens = (await redeem(server, client, (await obtain_code(server, client))["code"])).json()
     elsewhere = another(server)
     page = await elsewhere.get("/sign-in")
+    assert (await server.http.get("/readyz")).status_code == 200, "in the same moment"
     make_unwritable(store)
     begun = time.monotonic()
     writes = {

@@ -1,5 +1,7 @@
 """Health: whether the process lives, and whether it can commit a write now."""
 
+import os
+
 from watchword.http import Request, Response, json_response
 from watchword.store import keys
 from watchword.store.database import StorageUnavailable
@@ -14,7 +16,7 @@ async def readyz(request: Request) -> Response:
     """Answer whether a write can be committed and a token be signed now."""
     runtime = request.runtime
     try:
-        await runtime.database.write(keys.touch, runtime.now())
+        await runtime.database.write(keys.touch, os.urandom(8).hex())
         runtime.keyring.signing_key(runtime.settings.signing_algorithms[0])
     except (StorageUnavailable, ValueError):
         return json_response(503, {"status": "unavailable"})

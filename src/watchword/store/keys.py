@@ -172,6 +172,6 @@ async def set_fact(tx: Transaction, name: str, value: str) -> None:
     )
 
 
-async def touch(tx: Transaction, now: int) -> None:
-    """Commit a write that means nothing, to learn whether writes can be committed."""
-    await set_fact(tx, "ready", str(now))
+async def touch(tx: Transaction, mark: str) -> None:
+    """Commit a write that means nothing, to learn whether writes can be committed; `mark` is new, for SQLite writes nothing over its like."""
+    await set_fact(tx, "ready", mark)

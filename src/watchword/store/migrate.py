@@ -8,6 +8,7 @@ schema is refused, not guessed at.
 """
 
 import asyncio
+import itertools
 import re
 import sqlite3
 import time
@@ -31,6 +32,7 @@ _ASIDE = {
     MOVED: "the database was moved away by `watchword move`: use the one that it was moved to",
 }
 
+LOCKED = "55P03"
 CONTRACT = "contract_"
 ROLLING = 86_400
 # One node migrates and the others wait for the lock of this row, which any database has; it is gone when the migration is committed.
@@ -38,6 +40,8 @@ CLAIM = "INSERT INTO schema_versions VALUES (-1, 'migrating', 0) ON CONFLICT (ve
 UNCLAIM = "DELETE FROM schema_versions WHERE version = -1"
 VERSIONS = "SELECT version, name, applied_at FROM schema_versions ORDER BY version"
 ATTEMPTS = 5
+# Who waits for a table holds up everybody who comes after: not for long, then others go first. A backup may hold it for minutes.
+WAIT, PAUSE, PATIENCE = 1, 2.0, 600.0
 Applied = Sequence[tuple[int, str, int]]
 # Text is compared byte by byte, as SQLite does: the order of identifiers must not depend on a server's locale, nor an index
 # break when the locale's rules change with an update of the operating system.
@@ -114,18 +118,24 @@ async def apply_postgres(connection: Any) -> None:
         raise StorageUnavailable(
             f"the database's encoding is {encoding}: create it anew with CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0"
         )
-    for attempt in range(ATTEMPTS):
+    until = time.monotonic() + PATIENCE
+    for attempt in itertools.count():
         try:
             await _expand(connection)
             return
         except Exception as error:
-            # Somebody made the first table at the same moment, or a database that does not wait for locks wants another attempt.
-            if (
-                getattr(error, "sqlstate", None) not in ("23505", "42P07", "42710", "40001", "40P01")
-                or attempt == ATTEMPTS - 1
-            ):
-                raise
-            await asyncio.sleep(0.05 * 2**attempt)
+            await asyncio.sleep(_pause(error, attempt, until))
+
+
+def _pause(error: Exception, attempt: int, until: float) -> float:
+    """Return for how many seconds to wait before another attempt; raise what no attempt would mend."""
+    state = getattr(error, "sqlstate", None)
+    if state == LOCKED and time.monotonic() < until:
+        return PAUSE
+    # Somebody made the first table at the same moment, or a database that does not wait for locks wants another attempt.
+    if state in ("23505", "42P07", "42710", "40001", "40P01") and attempt < ATTEMPTS - 1:
+        return float(0.05 * 2**attempt)
+    raise error
 
 
 async def _expand(connection: Any) -> None:
@@ -136,6 +146,7 @@ async def _expand(connection: Any) -> None:
     async with connection.transaction(isolation="read_committed"):
         await connection.execute("SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = '60s'")
         await connection.execute(CLAIM)
+        await connection.execute(f"SET LOCAL lock_timeout = '{WAIT}s'")
         current = check_applied(await _applied(connection), time.time())
         for number, name, body in migrations():
             for statement in body if number > current else ():

@@ -24,6 +24,7 @@ from watchword.store.postgres_batches import Batches
 from watchword.store.postgres_errors import (
     FAILURES,
     OPENING,
+    POOLED,
     is_conflict,
     is_definite,
     is_duplicate,
@@ -43,10 +44,14 @@ POOL_SIZE = 10
 PATIENCE = 1.0
 ATTEMPTS = 6
 BEGIN = "BEGIN ISOLATION LEVEL READ COMMITTED"
-# An administrator may ask for more than `on`; less would acknowledge what a power loss can undo.
-DURABLE = (
-    "SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'"
-)
+# Statements and not parameters of the connection, which PgBouncer refuses. An administrator may ask for more than `on`; less would
+# acknowledge what a power loss can undo.
+SESSION = """
+SET statement_timeout = {limit}; SET idle_in_transaction_session_timeout = {limit}; SET jit = off;
+SET default_transaction_isolation = 'read committed';
+SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'
+"""
+PROCESS = "SELECT pg_backend_pid()"
 
 
 class _Again(Exception):
@@ -86,45 +91,46 @@ class PostgresDatabase:
         try:
             connection = await self._connect(command_timeout=None)
             try:
+                await self._check_sessions(connection)
                 await migrate.apply_postgres(connection)
             finally:
                 await connection.close(timeout=self._timeout)
         except OPENING as error:
             raise StorageUnavailable(f"cannot use the PostgreSQL server: {unavailable(error)}") from error
-        self._pool = Pool(self._connect_durably, self._pool_size, self._patience)
+        self._pool = Pool(self._connect, self._pool_size, self._patience)
         self._changes.start()
 
     def _options(self) -> dict[str, Any]:
-        limit = str(self._timeout * 1000)
         options: dict[str, Any] = {
             "dsn": self._address,
             "timeout": self._timeout,
             "command_timeout": self._timeout + 1,
             "statement_cache_size": 512,
             "connection_class": Connection,
-            "server_settings": {
-                "application_name": "watchword",
-                "statement_timeout": limit,
-                "idle_in_transaction_session_timeout": limit,
-                "jit": "off",
-            },
+            "server_settings": {"application_name": "watchword"},
         }
         parts = urlsplit(self._address)
         if "," in parts.netloc and "target_session_attrs" not in parts.query:
             options["target_session_attrs"] = "primary"
         return options
 
-    async def _connect(self, **changed: Any) -> Any:
-        return await asyncpg.connect(**self._options() | changed)
-
-    async def _connect_durably(self) -> Connection:
-        connection: Connection = await self._connect()
+    async def _connect(self, **changed: Any) -> Connection:
+        connection: Connection = await asyncpg.connect(**self._options() | changed)
         try:
-            await connection.execute(DURABLE)
+            await connection.execute(SESSION.format(limit=self._timeout * 1000), timeout=self._timeout)
         except BaseException:
             cut(connection)
             raise
         return connection
+
+    async def _check_sessions(self, connection: Connection) -> None:
+        """Refuse a pooler that lends one session of the server to two of ours: time limits and durability belong to a session."""
+        other = await self._connect()
+        try:
+            if await other.fetchval(PROCESS) == await connection.fetchval(PROCESS):
+                raise StorageUnavailable(POOLED)
+        finally:
+            await other.close(timeout=self._timeout)
 
     async def close(self) -> None:
         """Finish what was accepted, announce it, then disconnect."""

@@ -21,6 +21,9 @@ _SERVER_CLASSES = frozenset({"08", "25", "28", "3D", "53", "55", "57", "58", "XX
 # Serialization, deadlock, and a unique value that another transaction wrote after this one had looked: it finds it the next time.
 _CONFLICTS = frozenset({"40001", "40P01", "23505"})
 _WRONG_SERVER = frozenset({"25006", "25P03", "57P01", "57P02", "57P03"})
+# A statement that was prepared is unknown, or one that was not is known: another session's, by a pooler.
+_ANOTHER_SESSION = frozenset({"26000", "42P05"})
+POOLED = "a pooler in between mixes sessions up: use its session mode (PgBouncer: pool_mode = session)"
 # At COMMIT these say for certain that nothing was done.
 _ROLLED_BACK = frozenset({"23", "40"})
 
@@ -36,7 +39,8 @@ def is_unavailable(error: BaseException) -> bool:
     if isinstance(error, ValueError):  # the driver's own complaint about a value
         return False
     if isinstance(error, asyncpg.PostgresError):
-        return sqlstate(error)[:2] in _SERVER_CLASSES or sqlstate(error) == "42501"
+        state = sqlstate(error)
+        return state[:2] in _SERVER_CLASSES or state == "42501" or state in _ANOTHER_SESSION
     return isinstance(error, FAILURES)
 
 
@@ -70,4 +74,6 @@ def unavailable(error: BaseException, *, unknown: bool = False) -> StorageUnavai
     reason = str(error) or type(error).__name__
     if isinstance(error, TimeoutError):
         reason = "the database server did not answer in time"
+    elif sqlstate(error) in _ANOTHER_SESSION:
+        reason = POOLED
     return StorageUnavailable(reason, unknown=unknown)

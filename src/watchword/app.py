@@ -283,6 +283,8 @@ class App:
                 duplicates = {*(duplicates or ()), name}
                 if name == b"cookie":
                     value = headers[name] + b"; " + value
+                elif name == b"dpop":  # RFC 9449 §4.3 (1): two proofs, joined, are none
+                    value = headers[name] + b", " + value
                 elif name == b"x-forwarded-for":
                     value = headers[name] + b"," + value
             headers[name] = value

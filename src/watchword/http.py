@@ -95,7 +95,6 @@ class Form:
         return self._first
 
 
-CREDENTIAL_HEADERS = frozenset({b"authorization", b"dpop"})
 REPEATABLE = frozenset({"resource", "audience"})
 
 
@@ -168,11 +167,11 @@ class Request(msgspec.Struct):
         return value.decode("latin-1") if value is not None else None
 
     def credentials(self) -> Credentials:
-        """Return what of the request can prove who sends it; raise when a credential header repeats (RFC 6750 §2)."""
+        """Return what of the request can prove who sends it; raise when the Authorization header repeats (RFC 6750 §2)."""
         if self._credentials is not None:
             return self._credentials
-        if self.duplicates and self.duplicates & CREDENTIAL_HEADERS:
-            raise OAuthError("invalid_request", "A credential header was sent more than once.")
+        if b"authorization" in self.duplicates:
+            raise OAuthError("invalid_request", "The Authorization header was sent more than once.")
         self._credentials = Credentials(
             self.header(b"authorization"),
             self.header(b"dpop"),
@@ -211,9 +210,7 @@ class Request(msgspec.Struct):
         try:
             return loads(self.body)
         except StrictJSONError as error:
-            raise OAuthError(
-                "invalid_request", "The body is not valid JSON.", detail=str(error)[:200]
-            ) from None
+            raise OAuthError("invalid_request", f"The body cannot be taken as JSON: {error}.") from None
 
     def cookie(self, name: str) -> str | None:
         """Return the one cookie of a name; several of that name are as good as none."""
@@ -335,11 +332,11 @@ def is_valid_host(host: bytes) -> bool:
 
 def too_large() -> OAuthError:
     """Return the refusal of a body over the limit."""
-    return OAuthError("payload_too_large", "The body is too large.")
+    return OAuthError("invalid_request", "The body is too large.", status=413)
 
 
 async def read_body(receive: Receive) -> bytes:
-    """Return the whole body of a request; raise `payload_too_large` as soon as it is over the limit."""
+    """Return the whole body of a request; refuse it as soon as it is over the limit."""
     message = await receive()
     body: bytes = message.get("body", b"")
     if not message.get("more_body"):

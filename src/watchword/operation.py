@@ -12,12 +12,10 @@ import msgspec
 from watchword.flows import caller
 from watchword.flows.caller import Caller
 from watchword.http import Endpoint, Request, Response, json_response
+from watchword.oauth import malformed
 from watchword.oauth.errors import OAuthError
 
 BASE = "/api/v1"
-_PLACE = re.compile(r" - at `\$\.?([^`\[]*)")
-_MISSING = re.compile(r"missing required field `([^`]*)`")
-_UNKNOWN = re.compile(r"contains unknown field `([^`]{0,60})`")
 
 
 class Problem(msgspec.Struct, frozen=True):
@@ -83,22 +81,8 @@ def convert(given: object, wanted: type, *, strict: bool = True) -> Any:
     try:
         return msgspec.convert(given, wanted, strict=strict)
     except (msgspec.ValidationError, ValueError, OverflowError) as error:
-        message = str(error)
-        found = _MISSING.search(message) or _UNKNOWN.search(message) or _PLACE.search(message)
-        field = found[1].partition(".")[0] if found else None
-        what = message.partition(" - at ")[0]
-        raise OAuthError("invalid_request", describe(what, field), field=printable(field) or None) from None
-
-
-def describe(what: str, field: str | None) -> str:
-    """Return a sentence for a failed check in the characters that RFC 6749 §5.2 allows."""
-    sentence = what.replace("`", "").replace('"', "'").replace("\\", "/")
-    return printable(f"{field}: {sentence}" if field else sentence)[:300]
-
-
-def printable(text: str | None) -> str:
-    """Return a text without anything but visible ASCII and spaces."""
-    return re.sub(r"[^\x20-\x21\x23-\x5b\x5d-\x7e]", "?", text or "")[:300]
+        wrong = malformed.explain(error)
+        raise OAuthError("invalid_request", wrong.description, field=wrong.field) from None
 
 
 def _components(kinds: Sequence[type]) -> tuple[tuple[dict[str, Any], ...], dict[str, Any]]:

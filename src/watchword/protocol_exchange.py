@@ -259,13 +259,19 @@ def field_lines(fields: Sequence[tuple[bytes, bytes]]) -> bytes:
 
 def plain_answer(connection: Connection, status: int, headers: bytes = b"") -> bytes:
     """A complete answer with a fixed text that ends the connection, with what the application sends with every answer."""
-    text = PHRASES[status].encode()
+    text = b'{"error":"%b","error_description":"%b."}' % (_code(status), PHRASES[status].encode())
     fields = connection.common_headers() + connection.security + headers
     return (
-        b"%bcontent-type: text/plain; charset=utf-8\r\ncache-control: no-store\r\n"
+        b"%bcontent-type: application/json\r\ncache-control: no-store\r\n"
         b"content-length: %d\r\n%bconnection: close\r\n\r\n%b"
         % (STATUS_LINES[status], len(text), fields, text)
     )
+
+
+def _code(status: int) -> bytes:
+    if status < 500:
+        return b"invalid_request"
+    return b"temporarily_unavailable" if status == 503 else b"server_error"
 
 
 def run_hot(

@@ -19,9 +19,10 @@ import msgspec
 MAX_VALUE = 400
 MAX_LINE = 4096  # what a pipe of Linux takes wholly or not at all
 LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
-# Identifiers such as `client_` and 32 hexadecimal digits are no secrets, and operators look for them.
+# Identifiers such as `client_` and 26 characters, or 32 hexadecimal digits, are no secrets, and operators look for them.
 _CREDENTIAL = re.compile(
-    r"\b([a-z][a-z0-9]{1,9}[a-z]_)(?![0-9a-f]{32}\b)[0-9A-Za-z]{20,}|\b(eyJ)[0-9A-Za-z_-]{8,}\.[0-9A-Za-z_.-]*"
+    r"\b([a-z][a-z0-9]{1,9}[a-z]_)(?!(?:[0-9a-hjkmnp-tv-z]{26}|[0-9a-f]{32})\b)[0-9A-Za-z]{20,}"
+    r"|\b(eyJ)[0-9A-Za-z_-]{8,}\.[0-9A-Za-z_.-]*"
 )
 
 # Upper bounds in seconds of what a request may take; the last bucket has none.

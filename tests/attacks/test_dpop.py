@@ -20,6 +20,18 @@ PATHS = ("/token", "/par", "/device_authorization")
 
 
 @pytest.mark.parametrize("path", PATHS)
+async def test_two_proofs_of_one_request_are_none(server: Server, path: str) -> None:
+    """RFC 9449 §4.3 (1): more than one DPoP header field is an invalid proof, whatever they say."""
+    client, key = await everything(server), jwk.generate("ES256")
+    nonce = (await send(server, client, path, proof(server, key, path))).headers["dpop-nonce"]
+    first, second = (proof(server, key, path, nonce=nonce)["dpop"] for _ in range(2))
+    assert (await send(server, client, path, {"dpop": first})).status_code in (200, 201)
+    both = [("dpop", second), ("dpop", second), ("authorization", basic(client))]
+    refused = await server.http.post(path, data=FORM, headers=both)
+    assert (refused.status_code, refused.json()["error"]) == (400, "invalid_dpop_proof")
+
+
+@pytest.mark.parametrize("path", PATHS)
 async def test_dp_50_a_missing_nonce_is_handed_out_and_then_accepted(server: Server, path: str) -> None:
     client, key = await everything(server), jwk.generate("ES256")
     refused = await send(server, client, path, proof(server, key, path))

@@ -1,6 +1,7 @@
 """HP-01, HP-02, HP-03, HP-08, HT-01: hostile bytes on a real socket."""
 
 import gzip
+import json
 from pathlib import Path
 
 import pytest
@@ -252,3 +253,6 @@ def test_ht_01_refusals_before_any_request_is_there_bring_the_headers_of_every_a
         assert raw.count(hsts) == (1 if secure else 0)
     for raw in answers.values():
         assert b"\r\ncache-control: no-store\r\n" in raw
+    for code, raw in answers.items():
+        said = json.loads(raw.partition(b"\r\n\r\n")[2])
+        assert said["error"] == ("temporarily_unavailable" if code == 503 else "invalid_request")

@@ -52,7 +52,11 @@ async def test_in_01_an_unknown_caller_learns_nothing(server: Server, headers: d
     token = (await server.grant(client)).json()["access_token"]
     assert (await server.post("/introspect", client, token=token)).status_code == 200
     refused = await server.http.post("/introspect", data={"token": token}, headers=headers)
-    assert refused.status_code == 401
+    assert (refused.status_code, refused.json()["error"]) == (401, "invalid_client")
+    challenge = refused.headers.get("www-authenticate", "")
+    assert challenge.startswith(headers.get("authorization", "").partition(" ")[0]), (
+        "in the scheme that was tried"
+    )
 
 
 @pytest.mark.parametrize("token", ["garbage", "a.b.c", "wwa_" + "0" * 36, "x" * 5000, "é"])

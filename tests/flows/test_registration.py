@@ -94,7 +94,7 @@ async def test_it_can_be_left_to_holders_of_an_initial_access_token(tmp_path: Pa
         initial = await gated.token(scope="watchword:register")
         assert (await register(gated, initial.secret)).status_code == 201
         refused = await register(gated)
-        assert (refused.status_code, refused.headers["www-authenticate"]) == (401, "Bearer")
+        assert (refused.status_code, refused.headers["www-authenticate"]) == (401, 'Bearer realm="api"')
         other = await gated.token(scope="orders:read")
         assert (await register(gated, other.secret)).status_code == 403
         assert (await register(gated, initial.secret[:-1] + "x")).status_code == 401
@@ -182,6 +182,12 @@ async def test_it_can_be_left_to_holders_of_an_initial_access_token(tmp_path: Pa
         pytest.param({"redirect_uris": {}}, "invalid_client_metadata", id="DC-04 a list that is none"),
         pytest.param({"redirect_uris": [None]}, "invalid_client_metadata", id="DC-04 null in a list"),
         pytest.param({"jwks": []}, "invalid_client_metadata", id="DC-04 keys that are none"),
+        pytest.param({"redirect_uris": [""]}, "invalid_redirect_uri", id="DC-01 an empty address"),
+        pytest.param({"contacts": "ada"}, "invalid_client_metadata", id="DC-04 contacts that are no list"),
+        pytest.param({"default_max_age": "x"}, "invalid_client_metadata", id="DC-04 an age that is text"),
+        pytest.param({"require_auth_time": 1}, "invalid_client_metadata", id="DC-04 a number for a truth"),
+        pytest.param({"logo_uri": "javascript:a()"}, "invalid_client_metadata", id="DC-02 a script as logo"),
+        pytest.param({"tos_uri": "javascript:a()"}, "invalid_client_metadata", id="DC-02 a script as terms"),
         pytest.param({"redirect_uris": [REDIRECT] * 60}, "invalid_client_metadata", id="too many addresses"),
     ],
 )
@@ -191,6 +197,12 @@ async def test_a_client_that_breaks_a_rule_is_not_registered(
     assert (await register(server)).status_code == 201
     refused = await register(server, **changes)
     assert (refused.status_code, refused.json()["error"]) == (400, error)
+
+
+async def test_a_refusal_names_the_member_that_is_wrong(server: Server) -> None:
+    refused = (await register(server, grant_types="authorization_code")).json()
+    assert refused["field"] == "grant_types"
+    assert refused["error_description"] == "grant_types: Expected array, got str"
 
 
 @pytest.mark.parametrize(
@@ -222,6 +234,16 @@ async def test_dc_04_a_malformed_body_is_refused(server: Server, body: bytes) ->
     headers = {"content-type": "application/json"}
     refused = await server.http.post("/register", content=body, headers=headers)
     assert (refused.status_code, refused.json()["error"]) == (400, "invalid_client_metadata")
+
+
+async def test_dc_04_what_is_no_json_is_refused_in_the_words_of_registration(server: Server) -> None:
+    assert (await register(server)).status_code == 201
+    refused = await server.http.post("/register", data={"redirect_uris": REDIRECT})
+    assert (refused.status_code, refused.json()["error"]) == (400, "invalid_client_metadata")
+    hidden = await server.http.post("/register", json={"redirect_uris": [REDIRECT + "\0"]})
+    assert hidden.json()["error_description"].endswith(": a NUL character."), (
+        "what is wrong, without what was sent"
+    )
 
 
 async def test_dc_06_what_a_client_wishes_beyond_policy_is_left_out(server: Server) -> None:
@@ -280,6 +302,10 @@ async def test_secrets_are_kept_as_hashes(server: Server, stored: Stored) -> Non
 
 async def test_registrations_are_throttled_and_recorded(tmp_path: Path) -> None:
     async with open_server(tmp_path, registration="open", registrations_per_hour=8) as opened:
+        malformed = [await register(opened, client_name=7) for _ in range(9)]
+        assert {answer.status_code for answer in malformed} == {400}, (
+            "what is refused for its form is not counted"
+        )
         answers = [await register(opened) for _ in range(3)]
         assert [answer.status_code for answer in answers] == [201, 201, 429]
         assert int(answers[2].headers["retry-after"]) > 0

@@ -137,7 +137,7 @@ def test_a_fault_is_answered_with_a_plain_500_and_logged_without_the_request(
     with caplog.at_level(logging.ERROR, "watchword.http"):
         raw = server.talk(post(f"/{kind}/{fault}", b"s3cret"))
     assert raw.startswith(b"HTTP/1.1 500 Internal Server Error\r\n")
-    assert raw.endswith(b"\r\n\r\nInternal Server Error")
+    assert raw.endswith(b'\r\n\r\n{"error":"server_error","error_description":"Internal Server Error."}')
     assert b"set-cookie" not in raw
     assert len(caplog.records) == 1
     assert "s3cret" not in caplog.text

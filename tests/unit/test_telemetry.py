@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from watchword.flows.identifiers import new_id
 from watchword.telemetry import Log
 
 
@@ -48,8 +49,9 @@ def test_a_value_can_forge_nothing_and_give_nothing_away(
 
 
 def test_identifiers_can_be_looked_for(log: Log, capsys: pytest.CaptureFixture[str]) -> None:
-    log.info("seen", client="client_" + "0f" * 16)
-    assert "client_" + "0f" * 16 in capsys.readouterr().err
+    for identifier in ("client_" + "0f" * 16, new_id("client"), new_id("token")):
+        log.info("seen", client=identifier)
+        assert identifier in capsys.readouterr().err
 
 
 def test_less_than_the_level_is_not_written(log: Log, capsys: pytest.CaptureFixture[str]) -> None:

@@ -78,7 +78,7 @@ async def _bearer(request: Request, credential: str, token: str) -> Caller:
         return Caller((), sees_all=True)
     if not answer.active:
         raise OAuthError(
-            "invalid_token",
+            "invalid_client",  # RFC 7662 §2.3: who calls is not known; the challenge is that of RFC 6750 §3
             "The credential of the caller is not valid.",
             challenge='Bearer error="invalid_token"',
         )

@@ -36,9 +36,5 @@ async def delete(request: Request) -> Response:
 def _metadata(request: Request) -> object:
     try:
         return request.json()
-    except OAuthError as error:
-        if error.code != "invalid_request":
-            raise
-        raise OAuthError(  # RFC 7591 §3.2.2
-            "invalid_client_metadata", "The metadata is not valid JSON.", detail=error.detail
-        ) from None
+    except OAuthError as error:  # RFC 7591 §3.2.2: this code and 400, whatever is wrong
+        raise OAuthError("invalid_client_metadata", error.description, field=error.field) from None

@@ -110,7 +110,11 @@ def read(
             ),
         ) from None
     if found is None:  # §3.1: no error code when nothing was presented
-        raise OAuthError("invalid_token", "Send an access token: Authorization: Bearer …", challenge="Bearer")
+        raise OAuthError(
+            "invalid_token",
+            "Send an access token: Authorization: Bearer …",
+            challenge=bearer.challenge("Bearer", {}),
+        )
     return found
 
 

@@ -14,7 +14,7 @@ from watchword.flows.client_registry import SECRET_METHODS
 from watchword.flows.identifiers import new_id
 from watchword.flows.runtime import Runtime
 from watchword.flows.throttle import network
-from watchword.oauth import token_format
+from watchword.oauth import bearer, token_format
 from watchword.oauth.answers import signing_algorithm
 from watchword.oauth.clients import Client
 from watchword.oauth.errors import OAuthError
@@ -51,7 +51,9 @@ class Registration(msgspec.Struct, frozen=True):
 async def register(runtime: Runtime, credentials: Credentials, document: object) -> Registration:
     """Register a client that describes itself; raise as the policy and RFC 7591 §3.2.2 say."""
     actor = await _admit(runtime, credentials)
-    client = await _read(runtime, document, new_id("client"))
+    client = _read(runtime, document, new_id("client"))
+    await _count(runtime, credentials)
+    await client_checks.check(runtime, client)
     token = runtime.new_secret("g")
     secret = _new_secret(runtime, client)
     await runtime.database.write(
@@ -80,10 +82,14 @@ async def _admit(runtime: Runtime, credentials: Credentials) -> str:
                 challenge=f'Bearer error="insufficient_scope", scope="{SCOPE}"',
             )
         actor = who.actor
+    return actor
+
+
+async def _count(runtime: Runtime, credentials: Credentials) -> None:
+    """Count a registration that is in order: what is refused for its form keeps nothing and asks nobody."""
     per_hour = runtime.settings.registrations_per_hour
     await _take(runtime, f"register from {network(credentials.address)}", max(1, per_hour // 4))
     await _take(runtime, "register", per_hour)
-    return actor
 
 
 async def _take(runtime: Runtime, name: str, per_hour: int) -> None:
@@ -94,8 +100,8 @@ async def _take(runtime: Runtime, name: str, per_hour: int) -> None:
         raise OAuthError("too_many_requests", "Too many registrations.", retry_after=int(wait) + 1)
 
 
-async def _read(runtime: Runtime, document: object, client_id: str) -> Client:
-    client = stated_clients.read(
+def _read(runtime: Runtime, document: object, client_id: str) -> Client:
+    return stated_clients.read(
         runtime.settings,
         document,
         client_id,
@@ -103,8 +109,6 @@ async def _read(runtime: Runtime, document: object, client_id: str) -> Client:
         methods=METHODS,
         fallback_name=client_id,
     )
-    await client_checks.check(runtime, client)
-    return client
 
 
 def _new_secret(runtime: Runtime, client: Client) -> tuple[str, str] | None:
@@ -125,7 +129,7 @@ async def find(runtime: Runtime, credentials: Credentials, client_id: str) -> Re
         raise OAuthError(
             "invalid_token",
             "The registration access token is not valid for this client.",
-            challenge='Bearer error="invalid_token"' if token else "Bearer",
+            challenge=bearer.challenge("Bearer", {"error": "invalid_token" if token else None}),
         )
     client = await client_registry.find(runtime, client_id)
     if client is None:  # deleted in between
@@ -139,7 +143,8 @@ async def replace(
     """Replace everything that a client registered (RFC 7592 §2.2), by the rules of a first registration."""
     found = await find(runtime, credentials, client_id)
     await _check_replacement(runtime, found.client, document)
-    client = await _read(runtime, document, client_id)
+    client = _read(runtime, document, client_id)
+    await client_checks.check(runtime, client)
     keeps = client.token_endpoint_auth_method in SECRET_METHODS
     had = found.client.token_endpoint_auth_method in SECRET_METHODS
     secret = _new_secret(runtime, client) if keeps and not had else None

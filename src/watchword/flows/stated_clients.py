@@ -18,6 +18,7 @@ from watchword.flows.client_registry import (
     Uri,
     to_client,
 )
+from watchword.oauth import malformed
 from watchword.oauth.answers import AnswersInput, fields_of
 from watchword.oauth.clients import ApplicationType, Client, Origin
 from watchword.oauth.errors import OAuthError
@@ -33,14 +34,35 @@ CERTIFICATE_SUBJECTS = {
     "tls_client_auth_san_email": "san_email",
 }
 Uris = Annotated[list[Uri], msgspec.Meta(max_length=50)]
+Addresses = Annotated[list[Annotated[str, msgspec.Meta(max_length=2000)]], msgspec.Meta(max_length=50)]
+WebPage = Annotated[str, msgspec.Meta(max_length=2000, pattern="^($|https?://)")]
+Picture = Annotated[str, msgspec.Meta(pattern="^($|https?://|data:image/)")]
 Names = Annotated[list[Annotated[str, msgspec.Meta(max_length=200)]], msgspec.Meta(max_length=50)]
 
 
-class Stated(AnswersInput, frozen=True, kw_only=True):
+class Unused(AnswersInput, frozen=True, kw_only=True):
+    """Members that have to be of their type and are used for nothing: who says them wrongly should learn it (DC-04)."""
+
+    client_uri: WebPage | None = None
+    logo_uri: Picture | None = None
+    policy_uri: WebPage | None = None
+    tos_uri: WebPage | None = None
+    contacts: Names | None = None
+    software_id: str | None = None
+    software_version: str | None = None
+    default_max_age: Annotated[int, msgspec.Meta(ge=0)] | None = None
+    require_auth_time: bool | None = None
+    default_acr_values: Names | None = None
+    initiate_login_uri: str | None = None
+    request_uris: list[str] | None = None
+    token_endpoint_auth_signing_alg: str | None = None
+
+
+class Stated(Unused, frozen=True, kw_only=True):
     """What of the metadata is understood; everything else is ignored (RFC 7591 §2)."""
 
     client_name: Text | None = None
-    redirect_uris: Uris = msgspec.field(default_factory=list)
+    redirect_uris: Addresses = msgspec.field(default_factory=list)  # an empty one is an invalid_redirect_uri
     post_logout_redirect_uris: Uris = msgspec.field(default_factory=list)
     grant_types: Names = msgspec.field(default_factory=lambda: ["authorization_code"])
     response_types: Names = msgspec.field(default_factory=lambda: ["code"])
@@ -124,7 +146,7 @@ def read(
     return msgspec.structs.replace(client, id_token_signed_response_alg=_id_token_algorithm(settings, stated))
 
 
-def _bad(field: str, description: str) -> OAuthError:
+def _bad(field: str | None, description: str) -> OAuthError:
     return OAuthError("invalid_client_metadata", description, field=field)
 
 
@@ -133,9 +155,8 @@ def _convert(document: Mapping[str, object]) -> Stated:
         # A member that is null is as good as absent: many programs write all that they know.
         return msgspec.convert({name: value for name, value in document.items() if value is not None}, Stated)
     except msgspec.ValidationError as error:
-        raise OAuthError(
-            "invalid_client_metadata", "A member of the metadata is not valid.", detail=str(error)[:200]
-        ) from None
+        wrong = malformed.explain(error)
+        raise _bad(wrong.field, wrong.description) from None
 
 
 def _id_token_algorithm(settings: Settings, stated: Stated) -> str | None:

@@ -11,6 +11,7 @@ import msgspec
 from watchword.oauth.errors import OAuthError
 
 MAX_TOKEN = 16 * 1024
+REALM = 'realm="api"'  # §3: the scheme "MUST be followed by one or more auth-param values"
 
 _TOKEN = re.compile(r"[A-Za-z0-9._~+/-]+=*")  # RFC 6750 §2.1, b64token
 _ANOTHER = re.compile(r",\s*[A-Za-z]+ ")
@@ -65,8 +66,8 @@ def _checked(token: str) -> str:
 
 
 def challenge(scheme: str, parameters: Mapping[str, str | None]) -> str:
-    """Return a `WWW-Authenticate` value: a scheme and its parameters, those that are None left out."""
+    """Return a `WWW-Authenticate` value: a scheme and its parameters, those that are None left out; a realm where there is none."""
     given = [
         f'{name}="{_UNQUOTABLE.sub("?", value)}"' for name, value in parameters.items() if value is not None
     ]  # §3: neither quote nor backslash nor control character can end the quotes
-    return f"{scheme} {', '.join(given)}" if given else scheme
+    return f"{scheme} {', '.join(given or (REALM,))}"

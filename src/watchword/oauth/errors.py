@@ -64,7 +64,6 @@ ERRORS: dict[str, ErrorRule] = {
     "not_acceptable": ErrorRule(406),
     "conflict": ErrorRule(409),
     "precondition_failed": ErrorRule(412),
-    "payload_too_large": ErrorRule(413),
     "unsupported_media_type": ErrorRule(415),
     "misdirected_request": ErrorRule(421),
     "too_many_requests": ErrorRule(429),

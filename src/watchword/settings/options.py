@@ -163,7 +163,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     self_registered_pkce: bool = True
     self_registered_unused: Seconds = 30 * DAY
     registration: Literal["off", "token", "open"] = "off"
-    registrations_per_hour: Annotated[int, msgspec.Meta(ge=1, le=100_000)] = 200
+    registrations_per_hour: Annotated[int, msgspec.Meta(ge=1, le=100_000)] = 1000
 
     # Operation
     anonymous_per_minute: Annotated[int, msgspec.Meta(ge=10, le=1_000_000)] = 600

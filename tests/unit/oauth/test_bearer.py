@@ -75,7 +75,7 @@ def test_no_header_raises_anything_else(header: str) -> None:
 @pytest.mark.parametrize(
     ("scheme", "parameters", "expected"),
     [
-        ("Bearer", {}, "Bearer"),
+        ("Bearer", {}, 'Bearer realm="api"'),
         ("Bearer", {"error": "invalid_token", "scope": None}, 'Bearer error="invalid_token"'),
         (
             "Bearer",

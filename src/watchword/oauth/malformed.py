@@ -1,0 +1,33 @@
+"""RFC 6749 §5.2: what is said of an input whose shape is wrong: the field at fault and what it must be.
+
+Owns the way from the decoder's complaint to a sentence that names the field, in the characters that a description may have.
+"""
+
+import re
+
+import msgspec
+
+_PLACE = re.compile(r" - at `\$\.?([^`\[]*)")
+_MISSING = re.compile(r"missing required field `([^`]*)`")
+_UNKNOWN = re.compile(r"contains unknown field `([^`]{0,60})`")
+
+
+class Malformed(msgspec.Struct, frozen=True):
+    """What is wrong with an input: a sentence, and the field at fault where one is."""
+
+    description: str
+    field: str | None
+
+
+def explain(error: Exception) -> Malformed:
+    """Return what a failed conversion says to the caller, without what was sent."""
+    message = str(error)
+    found = _MISSING.search(message) or _UNKNOWN.search(message) or _PLACE.search(message)
+    field = found[1].partition(".")[0] if found else None
+    what = message.partition(" - at ")[0].replace("`", "").replace('"', "'").replace("\\", "/")
+    return Malformed(printable(f"{field}: {what}" if field else what), printable(field) or None)
+
+
+def printable(text: str | None) -> str:
+    """Return a text without anything but visible ASCII and spaces."""
+    return re.sub(r"[^\x20-\x21\x23-\x5b\x5d-\x7e]", "?", text or "")[:300]

@@ -106,6 +106,7 @@ async def test_ss_02_metadata_that_leads_elsewhere_is_refused(
     assert "didn’t sign you in" in person.text
     provider.metadata = {}
     server.runtime.documents.clear()
+    server.clock.advance(2)
     assert (await person.http.get("/upstream/hub")).status_code == 303, "the honest variant"
 
 

@@ -1,15 +1,16 @@
 """Core §2: a provider's old session is no fresh proof: not to applications, and not for a change to the account."""
 
 import html
+import re
 from typing import Any
 from urllib.parse import parse_qs, urlencode, urlsplit
 
 import pytest
 from tests.attacks.authorization import claims_of
-from tests.fixtures.accounts import another, session_of
+from tests.fixtures.accounts import add_totp, another, code_of, session_of
 from tests.fixtures.code_flow import answer_of, redeem, register, request
 from tests.fixtures.lying_provider import PATH, Provider, begin, come_back, link, provider, server, sign_in
-from tests.fixtures.people import Person
+from tests.fixtures.people import Person, letters
 from tests.fixtures.servers import Server
 
 from watchword.flows.client_registry import Registered
@@ -69,6 +70,7 @@ async def test_a_provider_that_takes_claims_is_asked_when_it_was(server: Server,
     await person.open("/sign-in")
     assert "claims" not in await asked_of(person)
     server.runtime.documents.clear()
+    server.clock.advance(2)
     provider.metadata["claims_parameter_supported"] = True
     wish = parse_qs("claims=" + (await asked_of(person))["claims"])["claims"]
     assert wish == ['{"id_token":{"auth_time":{"essential":true}}}']
@@ -78,8 +80,8 @@ async def test_a_provider_that_takes_claims_is_asked_when_it_was(server: Server,
     ("wishes", "expected"),
     [
         ({"max_age": "600"}, {"max_age": "600"}),
-        ({"max_age": "0"}, {"prompt": "login"}),
-        ({"prompt": "login"}, {"prompt": "login"}),
+        ({"max_age": "0"}, {"prompt": "login", "max_age": "0"}),
+        ({"prompt": "login"}, {"prompt": "login", "max_age": "0"}),
     ],
 )
 async def test_az_12_an_old_session_at_the_provider_is_too_old_for_an_application_as_well(
@@ -97,6 +99,7 @@ async def test_az_12_an_old_session_at_the_provider_is_too_old_for_an_applicatio
     assert await come_back(person, await begin(person, provider, button(person))) == PATH, (
         "the wish was taken out of the address"
     )
+    assert "Sign out there, then try again." in person.text
     again = button(person)
     provider.claims["auth_time"] = int(server.clock()) - 5
     await come_back(person, await begin(person, provider, again))
@@ -119,6 +122,54 @@ async def test_a_session_by_an_old_session_elsewhere_changes_nothing_of_the_acco
     assert await come_back(fresh, await begin(fresh, provider)) == "/account"
     await fresh.open("/account/passkeys")
     assert fresh.path == "/account/passkeys", "the honest variant"
+
+
+@pytest.mark.parametrize("factor", ["an application", "a mailbox"])
+async def test_a_second_factor_makes_an_old_proof_fresh_where_it_raises_what_is_proved(
+    server: Server, provider: Provider, factor: str
+) -> None:
+    ada = await link(server, provider)
+    by_mail = factor == "a mailbox"
+    key = b"" if by_mail else await add_totp(ada)
+    if by_mail:
+        await ada.open("/account/second_factors")
+        await ada.send({"do": "email_code_on"}, having="do")
+    server.clock.advance(31)
+    now = int(server.clock())
+    provider.claims["auth_time"] = now - 5 * HOUR
+    person = Person(server, another(server))
+    assert await come_back(person, await begin(person, provider)) == "/sign-in/second-factor"
+    code = await mailed_code(server) if by_mail else code_of(server, key)
+    await person.send({"code": code}, having="method")
+    assert person.path == "/account"
+    session = await session_of(server)
+    assert session.authenticated_at == (now - 5 * HOUR if by_mail else now)
+    assert session.confirmed_at == now, "which is enough for a change to the account"
+    await person.open("/account/passkeys")
+    assert person.path == "/account/passkeys"
+
+
+async def test_a_code_by_mail_makes_no_password_younger(server: Server) -> None:
+    person = Person(server, another(server))
+    await person.sign_in()
+    await person.open("/account/second_factors")
+    await person.send({"do": "email_code_on"}, having="do")
+    typed = int(server.clock())
+    slow = Person(server, another(server))
+    await slow.sign_in()
+    server.clock.advance(300)
+    await slow.send({"code": await mailed_code(server)}, having="method")
+    assert slow.path == "/account"
+    session = await session_of(server)
+    assert (session.authenticated_at, session.confirmed_at) == (typed, typed + 300)
+
+
+async def mailed_code(server: Server) -> str:
+    """Return the newest code that was mailed."""
+    text = next(text for _, text in await letters(server) if re.search(r"\d{4} \d{4}", text))
+    found = re.search(r"\d{4} \d{4}", text)
+    assert found is not None
+    return found[0]
 
 
 async def test_an_attempt_from_before_makes_no_session_fresh(server: Server, provider: Provider) -> None:

@@ -7,8 +7,9 @@ import pytest
 from tests.fixtures.accounts import another
 from tests.fixtures.lying_provider import Provider, begin, come_back, provider, server
 from tests.fixtures.people import PASSWORD, Person
-from tests.fixtures.servers import Server, open_server
+from tests.fixtures.servers import Server, open_server, together
 
+from watchword.flows.outbound import RETRY_AFTER
 from watchword.settings import SettingsError, Upstream, load
 
 __all__ = ["provider", "server"]
@@ -75,6 +76,19 @@ async def test_a_provider_is_asked_nothing_for_an_answer_to_no_attempt_of_the_br
     assert provider.asked == []
     person = Person(server, stranger)
     assert await come_back(person, await begin(person, provider)) == "/upstream/link", "the honest variant"
+
+
+async def test_a_provider_that_is_down_is_asked_once_in_a_while_however_many_choose_it(
+    server: Server, provider: Provider
+) -> None:
+    provider.status = 503
+    for answer in await together(*(another(server).get("/upstream/hub") for _ in range(6))):
+        assert "The Hub didn’t sign you in" in answer.text
+    assert len(provider.asked) == 1
+    provider.status = 200
+    server.clock.advance(RETRY_AFTER)
+    person = Person(server, another(server))
+    assert await come_back(person, await begin(person, provider)) == "/upstream/link", "once it is back"
 
 
 def test_no_provider_takes_the_name_of_the_page_on_which_accounts_are_linked() -> None:

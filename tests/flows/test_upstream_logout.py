@@ -202,6 +202,7 @@ async def test_garbage_is_refused_and_makes_no_storm_of_requests(ada: Person, do
 async def test_a_rotated_key_is_looked_up(ada: Person, documents: Documents) -> None:
     assert (await send(ada.server, token(documents, sid="unknown"))).status_code == 200
     documents.publish("/jwks", {"keys": [jwk.public_document(STRANGE)]})
+    ada.server.clock.advance(2)
     assert (await send(ada.server, token(documents, key=STRANGE))).status_code == 200
     assert not await is_signed_in(ada)
 

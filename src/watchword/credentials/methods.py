@@ -93,13 +93,13 @@ def step_up(amr: Iterable[str], *methods: Method) -> tuple[str, tuple[str, ...]]
     return assurance(methods_of(amr) | set(methods))
 
 
-def renews(acr: str, method: Method) -> bool:
-    """Whether a further proof in a session moves the time at which what its `acr` says was proved: it reaches that level alone.
+def renews(before: str, after: str, method: Method) -> bool:
+    """Whether a further proof moves the time at which what `acr` says was proved: it raised that, or reaches its level alone.
 
-    A password typed in a session that a passkey opened must not pass for a fresh passkey.
+    A password typed in a session that a passkey opened must not pass for a fresh passkey, nor a code by mail for a fresh password.
     """
     alone, _amr = assurance((method,))
-    return acr not in LEVELS or LEVELS.index(alone) >= LEVELS.index(acr)
+    return before != after or before not in LEVELS or LEVELS.index(alone) >= LEVELS.index(before)
 
 
 def satisfies(acr: str, requested: Iterable[str]) -> bool:

@@ -60,6 +60,7 @@ class Provider(msgspec.Struct, frozen=True):
     algorithms: tuple[str, ...] = ("RS256",)
     says_iss: bool = False
     takes_claims: bool = False  # Core §5.5: it can be asked for single claims
+    prompts: tuple[str, ...] | None = None  # what it takes as `prompt`; None where it does not say
     scopes: tuple[str, ...] = ("openid", "profile", "email")
     basic: bool = False  # the client's secret goes into the Authorization header, else into the form
 
@@ -103,10 +104,11 @@ def begin(
     *,
     redirect_uri: str,
     random: bytes,
-    prompt: str | None = None,
     max_age: int | None = None,
 ) -> tuple[str, Attempt]:
     """Return the address to send a browser to, and the attempt to keep; `random` is 96 bytes, `max_age` in seconds.
+
+    With a `max_age` of 0 the person is to prove anew who they are; where a provider does not take that wish, to choose an account.
 
     The redirect URI must be the provider's own (one per provider), so that an answer says by its address who was asked.
     """
@@ -127,10 +129,16 @@ def begin(
         asked["nonce"] = nonce
     if provider.takes_claims:
         asked["claims"] = _WHEN
-    wishes = {"prompt": prompt, "max_age": max_age}
+    # §3.1.2.1, §2: with `max_age` the provider has to tell when it was.
+    wishes = {"prompt": _prompt(provider) if max_age == 0 else None, "max_age": max_age}
     asked |= {name: value for name, value in wishes.items() if value is not None}
     joint = "&" if "?" in provider.authorization_endpoint else "?"
     return provider.authorization_endpoint + joint + urlencode(asked, errors="replace"), attempt
+
+
+def _prompt(provider: Provider) -> str | None:
+    wanted = ("login", "select_account")
+    return next((one for one in wanted if provider.prompts is None or one in provider.prompts), None)
 
 
 def _text(raw: bytes) -> str:

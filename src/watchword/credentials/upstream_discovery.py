@@ -18,6 +18,10 @@ KNOWN_HOSTS: dict[str, frozenset[str]] = {
         {"oauth2.googleapis.com", "www.googleapis.com", "openidconnect.googleapis.com"}
     ),
 }
+# Such as say nothing of it and answer `prompt=login` with an error.
+KNOWN_PROMPTS: dict[str, tuple[str, ...]] = {
+    "https://accounts.google.com": ("none", "consent", "select_account"),
+}
 MICROSOFT = re.compile(r"https://login\.microsoftonline\.com/[0-9a-f-]{36}/v2\.0")
 _LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
 _URL = re.compile(
@@ -68,8 +72,16 @@ def check_discovery(
         algorithms=_algorithms(metadata.get("id_token_signing_alg_values_supported", ["RS256"])),
         says_iss=metadata.get("authorization_response_iss_parameter_supported") is True,
         takes_claims=metadata.get("claims_parameter_supported") is True,
+        prompts=_prompts(issuer, metadata.get("prompt_values_supported")),
         basic=_takes_basic(metadata.get("token_endpoint_auth_methods_supported", ["client_secret_basic"])),
     )
+
+
+def _prompts(issuer: str, told: object) -> tuple[str, ...] | None:
+    """Initiating User Registration §4.1: return what a provider takes as `prompt`, where it says so or is known for it."""
+    if isinstance(told, list):
+        return tuple(one for one in told if isinstance(one, str))
+    return KNOWN_PROMPTS.get(issuer)
 
 
 def _takes_basic(methods: object) -> bool:

@@ -39,16 +39,18 @@ async def begin(
     came_from: UpstreamSession | None = None,
     proved: User | None = None,
     proved_at: int | None = None,
+    confirmed_at: int | None = None,
 ) -> tuple[Session, str]:
     """Begin a session for a person who has just been authenticated; return it and its cookie's value. Raise `access_denied`.
 
     `instead_of` is the session that the browser had: the same person goes on in it, under a new cookie (so that what was issued
     from it lives on); another person's ends (SE-01). `came_from` is the session at another provider that proved who it is. `proved` is
     the account as it was before the proof: what was changed or taken away meanwhile, password, passkey or factor, proves nothing.
-    `proved_at` is when the person was authenticated, in Unix seconds, where that was not now but earlier, at another provider.
+    `proved_at` is when what `acr` says was proved, where that was not now but earlier, `confirmed_at` when anything was proved last.
     """
     now = runtime.now()
     since = now if proved_at is None else min(proved_at, now)
+    confirmed = since if confirmed_at is None else confirmed_at
     if instead_of is not None and instead_of.user_id == user_id:
         renewed = await elevate(
             runtime,
@@ -56,7 +58,7 @@ async def begin(
             acr=acr,
             amr=amr,
             authenticated_at=since,
-            confirmed_at=since,
+            confirmed_at=confirmed,
             remember=remember,
             came_from=came_from,
             proved=proved,
@@ -79,7 +81,7 @@ async def begin(
         user_agent=clean(user_agent)[:MAX_USER_AGENT],
         address=address,
         remembered=remembered,
-        confirmed_at=since,
+        confirmed_at=confirmed,
         browser=browser,
     )
     return session, await _store(runtime, session, came_from, proved)

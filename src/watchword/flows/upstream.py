@@ -85,12 +85,13 @@ async def provider_of(runtime: Runtime, settings: Upstream) -> Provider:
 
 
 async def _document(runtime: Runtime, url: str, *, fresh: bool = False) -> bytes:
-    """Return a provider's document, fetched at most once in a while; raise UpstreamRefused."""
+    """Return a provider's document, fetched at most once in a while, however many wait for it; raise UpstreamRefused."""
     until, body = runtime.documents.get(url, (0.0, b""))
     if not fresh and runtime.clock() < until:
         return body
+    loopback, now = runtime.settings.fetch_allow_loopback, runtime.clock()
     try:
-        fetched = await fetch.fetch(url, allow_loopback=runtime.settings.fetch_allow_loopback)
+        fetched = await runtime.outbound.get(url, max_bytes=fetch.MAX_BYTES, allow_loopback=loopback, now=now)
     except fetch.FetchError as error:
         raise UpstreamRefused("unreachable", error.reason) from None
     if len(runtime.documents) >= MAX_DOCUMENTS:
@@ -121,8 +122,7 @@ async def begin(
         provider,
         redirect_uri=f"{runtime.settings.issuer}/upstream/{name}/callback",
         random=os.urandom(rules.RANDOM_BYTES),
-        prompt="login" if max_age == 0 and settings.kind == "openid" else None,
-        max_age=max_age if max_age and settings.kind == "openid" else None,
+        max_age=max_age if settings.kind == "openid" else None,
     )
     begun = Begun(name, attempt, back, runtime.now(), link_to, enrol, max_age)
     return address, runtime.master.seal("upstream", browser, _encode(begun), os.urandom(12))

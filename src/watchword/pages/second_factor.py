@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from watchword.credentials import methods
 from watchword.credentials.methods import Method
 from watchword.credentials.passkey import PasskeyRefused
 from watchword.flows import account_changes, factors, mail, passkeys
@@ -114,15 +115,18 @@ async def submit(request: Request) -> Response:
         status = 429 if isinstance(refused, Throttled) else 401
         problem = problem_of(refused)
         return await _page(request, current, user, method=chosen, problem=problem, status=status)
+    used = (*current.methods, proved)
+    before, after = methods.assurance(current.methods)[0], methods.assurance(used)[0]
     return await visit.complete(
         request,
         user,
-        (*current.methods, proved),
+        used,
         remember=current.remember,
         back=current.back,
         trust=form.get("remember") == "yes",
         came_from=current.came_from,
         link=current.link,
+        proved_at=None if methods.renews(before, after, proved) else current.proved_at,
     )
 
 

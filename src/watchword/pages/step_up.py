@@ -182,8 +182,8 @@ async def raise_session(
     """
     runtime = request.runtime
     acr, amr = methods.step_up(session.amr, proved)
-    moves = acr != session.acr or methods.renews(session.acr, proved)
-    since = runtime.now() if moves else session.authenticated_at
+    renewed = methods.renews(session.acr, acr, proved)
+    since = runtime.now() if renewed else session.authenticated_at
     cookie = await sessions.elevate(runtime, session, acr=acr, amr=amr, authenticated_at=since, proved=user)
     if cookie is None:
         return redirect(f"{runtime.settings.issuer}/sign-in")

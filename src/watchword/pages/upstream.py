@@ -48,6 +48,14 @@ ORDINARY = frozenset(
     {"denied", "state", "session", "refused_unknown", "refused_disabled", "refused_taken", "refused_proof"}
 )
 
+# What a person can do something about, by the reason.
+SIGN_IN_PROBLEMS = {"refused_unknown": "upstream_unknown", "auth_time": "upstream_stale"}
+ENROLMENT_PROBLEMS = {
+    "refused_taken": "upstream_taken",
+    "refused_disabled": "upstream_taken",
+    "auth_time": "upstream_stale",
+}
+
 
 class Pending(msgspec.Struct, frozen=True):
     """A proved identity whose address belongs to an account that is not proved yet; times are Unix seconds."""
@@ -146,12 +154,10 @@ async def _failed(
     note = log.info if refused.reason in ORDINARY else log.warning
     note("upstream.refused", provider=name, reason=refused.reason, detail=refused.detail)
     title = upstream.configured(request.runtime, name).title
+    text = (ENROLMENT_PROBLEMS if enrol else SIGN_IN_PROBLEMS).get(refused.reason, "upstream_failed")
+    problem = Problem(text, {"provider": title})
     if not enrol:
-        unknown = refused.reason == "refused_unknown"
-        problem = Problem("upstream_unknown" if unknown else "upstream_failed", {"provider": title})
         return await sign_in_page.form_page(request, back or None, problem=problem, status=400)
-    known = refused.reason in ("refused_taken", "refused_disabled")
-    problem = Problem("upstream_taken" if known else "upstream_failed", {"provider": title})
     return await _enrol_again(request, enrol, problem)
 
 

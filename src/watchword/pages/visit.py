@@ -37,6 +37,7 @@ class Visit(msgspec.Struct, frozen=True):
     back: str
     began_at: int
     proof_epoch: int  # the account's before that factor was given
+    proved_at: int  # when that factor was given, here or at another provider
     came_from: UpstreamSession | None = None
     link: Identity | None = None
 
@@ -78,8 +79,7 @@ async def proceed(
 ) -> Response:
     """Go on after a proof: to the second factor where one is needed, else into the session, linking `link` to the account.
 
-    `proved_at` is when the person proved who they are, in Unix seconds; without it that is now, as it is with a second factor, which
-    raises what is proved.
+    `proved_at` is when the person proved who they are, in Unix seconds, where that was not now but earlier, at another provider.
     """
     runtime = request.runtime
     have = await runtime.database.read(factor_store.enrolled, user.id)
@@ -96,7 +96,9 @@ async def proceed(
             link=link,
             proved_at=proved_at,
         )
-    visit = Visit(user.id, used, remember, back, runtime.now(), user.proof_epoch, came_from, link)
+    now = runtime.now()
+    since = now if proved_at is None else proved_at
+    visit = Visit(user.id, used, remember, back, now, user.proof_epoch, since, came_from, link)
     return redirect(f"{runtime.settings.issuer}/sign-in/second-factor", (_set(request, visit),))
 
 
@@ -151,21 +153,20 @@ async def complete(
     remember: bool,
     back: str,
     trust: bool = False,
-    proven: tuple[str, tuple[str, ...]] | None = None,
     came_from: UpstreamSession | None = None,
     link: Identity | None = None,
     proved_at: int | None = None,
 ) -> Response:
-    """Begin the session and go where the person wanted; `proven` is `acr` and `amr` where `used` does not say it.
+    """Begin the session and go where the person wanted.
 
     `came_from` is the session at another provider that signed the person in, `link` the account there that is linked now,
-    `proved_at` is as for `proceed`.
+    `proved_at` when what `acr` says was proved, if that was not now.
     """
     runtime = request.runtime
     if link is not None and not await _link(request, user, link):
         return errors.too_old(request)
     settings = runtime.settings
-    acr, amr = proven or methods.assurance(used)
+    acr, amr = methods.assurance(used)
     old = await current(request)
     _session, cookie = await sessions.begin(
         runtime,
@@ -180,6 +181,7 @@ async def complete(
         came_from=came_from,
         proved=user,
         proved_at=proved_at,
+        confirmed_at=runtime.now() if len(used) > 1 else None,
     )
     await _note_browser(request, user, trust)
     path = returning.open_return(runtime, back)

@@ -97,11 +97,10 @@ def test_wishes_are_passed_on() -> None:
         PROVIDER,
         redirect_uri=CALLBACK,
         random=bytes(96),
-        prompt="login",
         max_age=60,
     )
     query = parse_qs(urlsplit(url).query)
-    assert (query["prompt"], query["max_age"]) == (["login"], ["60"])
+    assert ("prompt" in query, query["max_age"]) == (False, ["60"])
     assert "claims" not in query, "only of a provider that says it takes them"
     curious = msgspec.structs.replace(PROVIDER, takes_claims=True)
     url, _ = upstream.begin(curious, redirect_uri=CALLBACK, random=bytes(96))
@@ -109,6 +108,24 @@ def test_wishes_are_passed_on() -> None:
     assert asked == {"id_token": {"auth_time": {"essential": True}}}
     with pytest.raises(ValueError, match="96"):
         upstream.begin(PROVIDER, redirect_uri=CALLBACK, random=b"little")
+
+
+@pytest.mark.parametrize(
+    ("taken", "asked"),
+    [
+        pytest.param(None, ["login"], id="it does not say"),
+        pytest.param(("none", "login", "select_account"), ["login"], id="it takes the wish"),
+        pytest.param(("none", "consent", "select_account"), ["select_account"], id="it would refuse it"),
+        pytest.param(("none",), None, id="it would refuse any"),
+    ],
+)
+def test_a_provider_is_asked_to_prove_somebody_anew_by_a_wish_that_it_takes(
+    taken: tuple[str, ...] | None, asked: list[str] | None
+) -> None:
+    provider = msgspec.structs.replace(PROVIDER, prompts=taken)
+    url, _ = upstream.begin(provider, redirect_uri=CALLBACK, random=bytes(96), max_age=0)
+    query = parse_qs(urlsplit(url).query)
+    assert (query.get("prompt"), query["max_age"]) == (asked, ["0"])
 
 
 @pytest.mark.parametrize(

@@ -38,7 +38,7 @@ This page is generated from `watchword.settings` by `tools/reference.py`."""
 COMMANDS_HEAD = """\
 # Commands
 
-Every command but `serve` takes `--json`: one JSON document on standard output, nothing else. Exit codes: 0 done,
+Every command takes `--json`: one JSON document on standard output, nothing else, whatever comes of it. Exit codes: 0 done,
 1 refused or not found, 2 wrong usage. This page is generated from the command line by `tools/reference.py`."""
 OPERATIONS_HEAD = """\
 # Admin API

@@ -367,6 +367,10 @@ class LeanProtocol(asyncio.Protocol):
     def close(self) -> None:
         """Close after the last byte has left."""
         self.enter("closing")
+        if (
+            self.pulse.stopping and self.tls is not None
+        ):  # an idle client sees no end of TLS, and answers none
+            self.deadline = self.pulse.now + self.timeouts["linger"] - self.interval
         self.transport.close()
 
 

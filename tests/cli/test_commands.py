@@ -102,6 +102,7 @@ def test_a_user_is_made_with_a_password_from_standard_input(tmp_path: Path) -> N
     )
     assert made["username"] == "ada"
     assert made["id"]
+    assert made["password_changed_at"] == made["created_at"], "it has one"
     again = document(
         tmp_path, "user", "create", "ADA", "--password-stdin", stdin="correct horse battery\n", code=1
     )
@@ -181,15 +182,40 @@ def test_an_unknown_option_fails_with_the_likely_name(tmp_path: Path) -> None:
         (["serve", "--issuer", "https://auth.example.com/"], "slash"),
         (["serve", "--tls-cert", "only.pem"], "tls_key"),
         (["dev", "--database", "postgresql://localhost/x"], "serve"),
+        (["dev", "--config", "production.toml"], "serve"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else None,
 )
 def test_a_dangerous_start_is_refused_with_the_way_out(
     tmp_path: Path, arguments: list[str], words: str
 ) -> None:
+    (tmp_path / "production.toml").write_text('mode = "production"\n')
     done = run_cli(tmp_path, *arguments)
     assert done.returncode == 2
     assert words in done.stderr
+    told = document(tmp_path, *arguments, code=2)
+    assert told["error"] == "wrong_usage"
+    assert words in told["error_description"]
+
+
+@pytest.mark.parametrize("arguments", [["token", "create", "x"], ["serve", "--port", "x"], ["key", "turn"]])
+def test_a_call_that_is_wrong_has_one_document_as_well(tmp_path: Path, arguments: list[str]) -> None:
+    assert document(tmp_path, *arguments, code=2)["error"] == "wrong_usage"
+
+
+def test_the_server_says_in_one_document_where_it_is(tmp_path: Path) -> None:
+    port = free_port()
+    command = [sys.executable, "-m", "watchword", "serve", "--port", str(port), "--json"]
+    process = subprocess.Popen(command, cwd=tmp_path, env=environment(), stdout=subprocess.PIPE, text=True)
+    try:
+        with httpx.Client(transport=httpx.HTTPTransport(retries=20)) as client:
+            assert client.get(f"http://localhost:{port}/healthz").status_code == 200
+    finally:
+        process.terminate()
+        said, _ = process.communicate(timeout=30)
+    told = json.loads(said)
+    assert told["issuer"] == f"http://localhost:{port}"
+    assert told["setup_link"].startswith(f"http://localhost:{port}/setup?link=")
 
 
 def test_the_first_start_prints_a_link_for_the_owner_and_no_password(tmp_path: Path) -> None:

@@ -23,6 +23,8 @@ from starlette.background import BackgroundTask
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
+from tests.attacks.raw_requests import Brisk
+from tests.fixtures import certificates
 from tests.fixtures.protocol_application import Application, both, get, post, read_until, server
 
 from watchword.protocol import LeanProtocol
@@ -172,6 +174,23 @@ def test_graceful_shutdown_finishes_the_requests_in_hand_and_on_their_way(kind: 
         server.stop()
         assert server.server.server_state.total_requests == 2
     assert application.log == ["startup", "lifespan.shutdown"]
+
+
+def test_idle_clients_that_answer_no_end_of_tls_do_not_hold_up_the_stop(tmp_path: Path) -> None:
+    own = certificates.make(tmp_path, "server", names=certificates.LOCALHOST, is_authority=True)
+    trusts = certificates.trusting(own)
+    with (
+        LoopbackServer(
+            Application(), Brisk, tls=certificates.serving(own), timeout_graceful_shutdown=600
+        ) as server,
+        server.connect() as plain,
+        trusts.wrap_socket(plain, server_hostname="localhost") as idle,
+    ):
+        idle.sendall(get("/task/echo"))
+        assert read_answer(idle)[0] == 200
+        server.server.should_exit = True
+        server.thread.join(20)
+        assert not server.thread.is_alive(), "it waits neither for the client nor for its grace period"
 
 
 @both

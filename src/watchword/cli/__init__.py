@@ -1,6 +1,7 @@
 """The command line: `watchword …`, one thin function per command, the same flows as the HTTP API.
 
-Exit codes: 0 done, 1 refused or not found, 2 wrong usage. With `--json` every command prints one JSON document.
+Exit codes: 0 done, 1 refused or not found, 2 wrong usage. With `--json` every command prints one JSON document, whatever
+comes of it.
 """
 
 import sys
@@ -25,6 +26,13 @@ def _run() -> None:
     options = launch.read(sys.argv[2:]) if sys.argv[1:2] == ["serve"] else None
     if options is not None:
         sys.exit(launch.serve(options))
+    from watchword.cli import session
     from watchword.cli.application import app
 
-    app()
+    try:
+        app()
+    except SystemExit as left:
+        if left.code == 2 and "--json" in sys.argv[1:]:
+            reason = getattr(left, "message", "Standard error says what is wrong with the call.")
+            session.print_json({"error": "wrong_usage", "error_description": reason})
+        raise

@@ -30,6 +30,7 @@ OPTIONS: Mapping[str, type] = {
     "--tls-client-self-signed": bool,
     "--behind-tls-proxy": bool,
     "--config": str,
+    "--json": bool,
 }
 LOOPBACK_WARNING = (
     "fetch_allow_loopback is set: anyone who can name an address to fetch reaches this machine. "
@@ -63,10 +64,10 @@ def serve(options: Mapping[str, object]) -> int:
     """Check everything, prepare the data, serve until told to stop; return the exit code."""
     from watchword import serving  # what is not installed is missed before anything is written
 
-    config = options.get("config")
+    config, as_json = options.get("config"), bool(options.get("json"))
     try:
         settings = settings_module.load(
-            options_without_config(options), config=str(config) if config else None
+            without_the_commands_own(options), config=str(config) if config else None
         )
         if settings.mode == "development":
             raise SettingsError(
@@ -81,18 +82,21 @@ def serve(options: Mapping[str, object]) -> int:
         serving.check_startable(settings)
         link = prepare(settings)
     except ValueError as error:  # a SettingsError, or fail-points that are none
-        return _failed(2, str(error))
+        return _failed(2, str(error), "wrong_usage" if as_json else None)
     except StorageUnavailable as error:
-        return _failed(1, error.reason)
+        return _failed(1, error.reason, "temporarily_unavailable" if as_json else None)
+    if as_json:
+        _print_json({"issuer": settings.issuer, "setup_link": link})
+        return run(settings)
     if link:
         say(f"No owner yet. Open this link within a day to make the first account:\n  {link}")
     say(f"watchword serves {settings.issuer}")
     return run(settings)
 
 
-def options_without_config(options: Mapping[str, object]) -> dict[str, object]:
-    """Return what overrides settings: every option but the name of the file."""
-    return {name: value for name, value in options.items() if name != "config"}
+def without_the_commands_own(options: Mapping[str, object]) -> dict[str, object]:
+    """Return what overrides settings: every option but the name of the file and the form of the output."""
+    return {name: value for name, value in options.items() if name not in ("config", "json")}
 
 
 def prepare(settings: Settings) -> str | None:
@@ -148,9 +152,16 @@ def say(line: str) -> None:
     sys.stderr.flush()
 
 
-def _failed(code: int, reason: str) -> int:
+def _failed(code: int, reason: str, error: str | None) -> int:
     say(f"{_red('error:')} {reason}")
+    if error is not None:
+        _print_json({"error": error, "error_description": reason})
     return code
+
+
+def _print_json(document: Mapping[str, object]) -> None:
+    sys.stdout.write(msgspec.json.format(msgspec.json.encode(document), indent=2).decode() + "\n")
+    sys.stdout.flush()  # the server serves on
 
 
 def _red(text: str) -> str:

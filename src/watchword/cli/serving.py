@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from watchword import settings as settings_module
 from watchword.cli import launch, session
 from watchword.cli.session import ACTOR, Config, Database, Json
 from watchword.flows import api_tokens, start
@@ -51,6 +52,7 @@ def serve(
         typer.Option("--behind-tls-proxy", help="A proxy in front ends TLS; plain HTTP is served to it."),
     ] = None,
     config: Config = None,
+    as_json: Json = False,
 ) -> None:
     """Serve in production: TLS itself, or behind a proxy that ends it."""
     options = {
@@ -65,6 +67,7 @@ def serve(
         "tls_client_self_signed": tls_client_self_signed,
         "behind_tls_proxy": behind_tls_proxy,
         "config": config,
+        "json": as_json,
     }
     raise typer.Exit(launch.serve(options))
 
@@ -76,6 +79,7 @@ def dev(
     as_json: Json = False,
 ) -> None:
     """Serve on this machine for development: a database file, a link for the owner, and one working token."""
+    _refuse_production(config)
     settings = session.load(
         config,
         host="127.0.0.1",
@@ -104,6 +108,16 @@ def dev(
     else:
         _greet(settings, link, token)
     raise typer.Exit(launch.run(settings))
+
+
+def _refuse_production(config: str | None) -> None:
+    # `mode = "production"` is the default: only who wrote it down meant it
+    try:
+        said = settings_module.stated(config=config).get("mode")
+    except SettingsError as error:
+        session.usage(str(error))
+    if said == "production":
+        session.usage("mode is production: use `watchword serve`, or remove the setting for development")
 
 
 async def _dev_token(settings: Settings) -> str:

@@ -42,10 +42,18 @@ def complain(word: str, message: str) -> None:
     err.print(Text.assemble((f"{word}:", "red"), f" {message}"))
 
 
+class WrongUsage(SystemExit):
+    """The call is wrong: the process leaves with 2."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(2)
+        self.message = message
+
+
 def usage(message: str) -> NoReturn:
     """Say what is wrong with the call and leave with 2."""
     complain("error", message)
-    raise typer.Exit(2)
+    raise WrongUsage(message)
 
 
 def refuse(code: str, message: str, as_json: bool, field: str | None = None) -> NoReturn:

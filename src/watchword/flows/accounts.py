@@ -123,7 +123,7 @@ async def create(
     )
     if not created:
         raise OAuthError("conflict", TAKEN, field="username")
-    return user
+    return msgspec.structs.replace(user, password_changed_at=user.created_at if password_hash else None)
 
 
 async def create_owner(

@@ -1,7 +1,7 @@
 """Every option of the server: typed, defaulted, checked once at start; unknown keys fail."""
 
 from watchword.settings.checks import check, check_exposure, is_loopback, with_issuer
-from watchword.settings.loading import PREFIX, load
+from watchword.settings.loading import PREFIX, load, stated
 from watchword.settings.options import DAY, DetailText, ScopeText, Seconds, Settings, SettingsError, Upstream
 
 __all__ = [
@@ -17,5 +17,6 @@ __all__ = [
     "check_exposure",
     "is_loopback",
     "load",
+    "stated",
     "with_issuer",
 ]

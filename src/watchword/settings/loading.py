@@ -42,13 +42,17 @@ def load(
     config: str | None = None,
 ) -> Settings:
     """Merge file, environment and overrides (None means "not given") into checked settings; raise SettingsError."""
-    environ = os.environ if environ is None else environ
-    config = config or environ.get(PREFIX + "CONFIG")
-    merged: dict[str, object] = {}
-    merged |= _from_file(Path(config) if config else Path("watchword.toml"), required=config is not None)
-    merged |= _from_environment(environ)
+    merged = stated(environ, config)
     merged |= {name: _said(name, value) for name, value in (overrides or {}).items() if value is not None}
     return check(_convert(merged))
+
+
+def stated(environ: Mapping[str, str] | None = None, config: str | None = None) -> dict[str, object]:
+    """Return what file and environment say, unchecked and without any default; raise SettingsError."""
+    environ = os.environ if environ is None else environ
+    config = config or environ.get(PREFIX + "CONFIG")
+    told = _from_file(Path(config) if config else Path("watchword.toml"), required=config is not None)
+    return told | _from_environment(environ)
 
 
 def _said(name: str, value: object) -> object:

@@ -28,6 +28,7 @@ def test_the_short_way_knows_every_option_of_the_command_and_no_other() -> None:
             "--port=9000 --tls-cert=a=b", {"port": 9000, "tls_cert": "a=b"}, id="values after equals"
         ),
         pytest.param("--behind-tls-proxy --workers 2", {"behind_tls_proxy": True, "workers": 2}, id="a flag"),
+        pytest.param("--json", {"json": True}, id="the form of the output"),
     ],
 )
 def test_plain_options_are_read(line: str, options: dict[str, object]) -> None:

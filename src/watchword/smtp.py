@@ -11,7 +11,7 @@ from urllib.parse import unquote, urlsplit
 
 import msgspec
 
-from watchword.settings import is_loopback
+from watchword.loopback import is_loopback
 
 if TYPE_CHECKING:
     from email.message import EmailMessage

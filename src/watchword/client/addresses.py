@@ -1,9 +1,9 @@
 """Where a credential may go: to one origin, over https, or over plain http to this very machine."""
 
-import ipaddress
 from urllib.parse import urlsplit
 
 from watchword.client.errors import WrongAddress
+from watchword.loopback import is_loopback
 
 Origin = tuple[str, str, int]
 PORTS = {"https": 443, "http": 80}
@@ -21,13 +21,3 @@ def origin_of(address: str) -> Origin:
     if parts.scheme == "http" and not is_loopback(host):
         raise WrongAddress(f"no credential is sent over plain http to {host}: use https")
     return parts.scheme, host.rstrip(".").lower(), port or PORTS[parts.scheme]
-
-
-def is_loopback(host: str) -> bool:
-    """Whether a host can only be this machine."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

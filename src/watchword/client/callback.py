@@ -13,8 +13,8 @@ from types import TracebackType
 from typing import Self
 from urllib.parse import parse_qs, urlsplit
 
-from watchword.client.addresses import is_loopback
 from watchword.client.errors import Refused, Unreachable
+from watchword.loopback import is_loopback
 
 DEFAULT = "http://127.0.0.1/callback"
 PAGE = (

@@ -13,9 +13,10 @@ from watchword.fetch import FetchError
 from watchword.flows import client_checks, client_registry, stated_clients
 from watchword.flows.runtime import Runtime
 from watchword.jose.strict_json import StrictJSONError, loads
+from watchword.loopback import is_loopback
 from watchword.oauth.clients import Client
 from watchword.oauth.errors import OAuthError
-from watchword.settings import Settings, is_loopback
+from watchword.settings import Settings
 from watchword.store import document_clients, limits
 from watchword.store.document_clients import Reading
 from watchword.telemetry import log

@@ -9,6 +9,7 @@ from watchword.fetch import FetchError, split_address
 from watchword.flows import client_checks, client_keys
 from watchword.flows.identifiers import new_id
 from watchword.flows.runtime import Runtime
+from watchword.loopback import is_loopback
 from watchword.oauth import fapi as fapi_rules
 from watchword.oauth import logout_addresses, redirect_uri, request_object, token_format
 from watchword.oauth.answers import AnswersInput, fields_of
@@ -23,7 +24,6 @@ from watchword.oauth.clients import (
 )
 from watchword.oauth.errors import OAuthError
 from watchword.oauth.scopes import is_reserved, parse_scope
-from watchword.settings import is_loopback
 from watchword.store import clients as store
 from watchword.store.clients import ClientFacts, ClientSecret
 

@@ -10,11 +10,11 @@ from watchword.flows.client_registry import Text, Uri, check_resource, check_tex
 from watchword.flows.identifiers import new_id
 from watchword.flows.runtime import Runtime
 from watchword.jose import JoseError, jwk
+from watchword.loopback import is_loopback
 from watchword.oauth import trust
 from watchword.oauth.errors import OAuthError
 from watchword.oauth.scopes import parse_scope
 from watchword.oauth.trust import ALGORITHMS, TrustRule
-from watchword.settings import is_loopback
 from watchword.store import trust as store
 from watchword.store.trust import Rule
 

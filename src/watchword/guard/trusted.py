@@ -1,10 +1,11 @@
 """Whom a guard trusts: one authorization server, Watchword or any other, and what is expected of its tokens."""
 
-import ipaddress
 import os
 from collections.abc import Collection
 from dataclasses import dataclass
 from urllib.parse import urlsplit
+
+from watchword.loopback import is_loopback
 
 ALGORITHMS = ("ES256", "EdDSA", "RS256", "PS256", "ES384", "ES512")
 AT_JWT = ("at+jwt",)
@@ -72,15 +73,6 @@ def check_issuer(address: str) -> None:
     parts = urlsplit(address)
     if parts.scheme == "https" and parts.hostname:
         return
-    if parts.scheme == "http" and parts.hostname and _is_loopback(parts.hostname):
+    if parts.scheme == "http" and parts.hostname and is_loopback(parts.hostname):
         return
     raise ValueError(f"the issuer must be an https address (http only on loopback), not {address!r}")
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

@@ -13,11 +13,12 @@ from urllib.parse import quote, urlencode, urlsplit
 
 from watchword.flows.throttle import Source
 from watchword.http import HTML_TYPE, NO_STORE, Request, Response, redirect
+from watchword.loopback import is_loopback
 from watchword.oauth.errors import OAuthError
 from watchword.pages import assets, languages, render, security, user_agents
 from watchword.pages.branding import branding_of
 from watchword.pages.user_agents import Device
-from watchword.settings import Settings, is_loopback
+from watchword.settings import Settings
 
 BROWSER_COOKIE, LANGUAGE_COOKIE = "ww-browser", "ww-language"
 BROWSER_LIFETIME = 400 * 86_400

@@ -1,6 +1,6 @@
 """Every option of the server: typed, defaulted, checked once at start; unknown keys fail."""
 
-from watchword.settings.checks import check, check_exposure, is_loopback, with_issuer
+from watchword.settings.checks import check, check_exposure, with_issuer
 from watchword.settings.loading import PREFIX, load, stated
 from watchword.settings.options import DAY, DetailText, ScopeText, Seconds, Settings, SettingsError, Upstream
 
@@ -15,7 +15,6 @@ __all__ = [
     "Upstream",
     "check",
     "check_exposure",
-    "is_loopback",
     "load",
     "stated",
     "with_issuer",

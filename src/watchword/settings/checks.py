@@ -6,6 +6,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from watchword.loopback import is_loopback
 from watchword.settings.options import Settings, SettingsError
 
 
@@ -143,16 +144,6 @@ def _check_issuer(issuer: str) -> None:
         )
     if parts.scheme == "http" and not is_loopback(host):
         raise SettingsError("issuer must use https unless it is on a loopback address")
-
-
-def is_loopback(host: str) -> bool:
-    """Whether a host name or address can only be this machine."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def check_exposure(settings: Settings) -> None:

@@ -6,8 +6,8 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from watchword.client.addresses import is_loopback
 from watchword.jose.strict_json import StrictJSONError, loads
+from watchword.loopback import is_loopback
 
 TIMEOUT = 10.0
 MAX_ANSWER = 512 * 1024

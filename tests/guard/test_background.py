@@ -56,7 +56,7 @@ def test_a_forked_child_waits_for_no_thread_of_its_parent() -> None:
         shown = Presented(authorization=(f"Bearer {issuer.token(aud='api')}",))
         verifier = guard._only
         assert isinstance(verifier, Verifier)
-        with verifier._keys._lock:  # as another thread may hold it at the very moment
+        with verifier._keys.fetching._lock:  # as another thread may hold it at the very moment
             child = os.fork()
             if child == 0:
                 signal.signal(signal.SIGALRM, signal.SIG_DFL)  # whoever waits for ever is ended

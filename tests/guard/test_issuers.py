@@ -1,6 +1,7 @@
 """Issuers that are not Watchword, and several in one guard: keys through rotation and outage, and nobody's word for another's."""
 
 import asyncio
+import contextlib
 import json
 import time
 from collections.abc import Iterator
@@ -9,7 +10,7 @@ from typing import Any
 import pytest
 from tests.fixtures.other_issuer import OtherIssuer
 
-from watchword.guard import Guard, Principal, Refused, Trusted, keys, verifier
+from watchword.guard import Guard, Principal, Refused, Trusted, issuer, keys, verifier
 from watchword.guard.presented import Presented
 from watchword.jose import jwk, jws
 from watchword.oauth import ended
@@ -135,9 +136,7 @@ async def test_a_new_key_is_fetched_once_for_all_who_need_it(other: OtherIssuer)
     await guard.close()
 
 
-async def test_kr_05_unknown_keys_make_no_flood_of_requests(
-    other: OtherIssuer, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_kr_05_unknown_keys_make_no_flood_of_requests(other: OtherIssuer) -> None:
     guard = Guard(other.issuer, audience=API)
     assert (await ask(guard, other.token())).subject == "them"
     for n in range(300):
@@ -145,22 +144,19 @@ async def test_kr_05_unknown_keys_make_no_flood_of_requests(
     assert other.asked["/keys"] == 1, "the keys had been fetched a moment before"
     assert (await ask(guard, other.token(jti="2"))).subject == "them"
     other.keys.append(jwk.generate("ES256", "second"))
-    monkeypatch.setattr(keys, "UNKNOWN_KEY_INTERVAL", 0.0)
-    guard._only._keys._next_try = 0.0  # type: ignore[union-attr]  # the interval has passed
+    guard._only._keys.fetching.next_try = 0.0  # type: ignore[union-attr]  # the interval has passed
     assert (await ask(guard, other.token(other.keys[1]))).subject == "them", "a rotation is noticed"
     assert other.asked["/keys"] == 2
     await guard.close()
 
 
-async def test_old_keys_are_used_on_while_the_issuer_is_out_of_reach(
-    other: OtherIssuer, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_old_keys_are_used_on_while_the_issuer_is_out_of_reach(other: OtherIssuer) -> None:
     guard = Guard(other.issuer, audience=API)
     assert (await ask(guard, other.token())).subject == "them"
     kept = guard._only._keys  # type: ignore[union-attr]  # to let time pass
     other.up = False
     kept._fetched -= kept._max_age + 1
-    kept._next_try = 0.0
+    kept.fetching.next_try = 0.0
     assert (await ask(guard, other.token(jti="2"))).subject == "them", "stale keys are served"
     for n in range(50):
         await ask(guard, other.token(jti=f"again {n}"))
@@ -170,9 +166,98 @@ async def test_old_keys_are_used_on_while_the_issuer_is_out_of_reach(
         "but not for ever, and that is not the token's fault"
     )
     other.up = True
-    kept._next_try = 0.0
+    kept.fetching.next_try = 0.0
     assert (await ask(guard, other.token(jti="4"))).subject == "them"
     await guard.close()
+
+
+async def test_a_new_key_of_an_issuer_out_of_reach_does_not_make_a_token_bad(other: OtherIssuer) -> None:
+    guard = Guard(other.issuer, audience=API)
+    assert (await ask(guard, other.token())).subject == "them"
+    other.keys.append(jwk.generate("ES256", "second"))
+    other.up = False
+    kept = guard._only._keys  # type: ignore[union-attr]  # to let time pass
+    kept.fetching.next_try = 0.0
+    for n in range(20):
+        assert await refusal(guard, other.token(other.keys[1], jti=f"new {n}")) == 503, "nobody can tell"
+    assert other.asked["/keys"] == 2, "and nobody is asked again at once"
+    assert (await ask(guard, other.token(jti="known"))).subject == "them"
+    other.up = True
+    kept.fetching.next_try = 0.0
+    assert (await ask(guard, other.token(other.keys[1], jti="new"))).subject == "them"
+    assert await refusal(guard, other.token(jwk.generate("ES256", "invented"))) == 401, "now it can be told"
+    await guard.close()
+
+
+async def test_metadata_are_asked_for_once_by_all_and_not_again_at_once_when_they_fail(
+    other: OtherIssuer,
+) -> None:
+    other.documents["/introspect"] = {"active": True, "sub": "them", "aud": API, "exp": int(time.time()) + 60}
+    opaque = [f"an-opaque-token-{n:04}" for n in range(50)]
+    other.up = False
+    broken = Guard(other.issuer, audience=API)
+    assert [await refusal(broken, token) for token in opaque] == [503] * 50
+    assert other.asked["/.well-known/openid-configuration"] < 5
+    other.up, other.delay = True, 0.1
+    other.asked.clear()
+    guard = Guard(other.issuer, audience=API)
+    found = await asyncio.gather(*(ask(guard, token) for token in opaque))
+    assert {who.subject for who in found} == {"them"}
+    assert other.asked == {"/.well-known/openid-configuration": 1, "/introspect": 50}, "no stampede"
+    await broken.close()
+    await guard.close()
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        pytest.param({"kty": "RSA", "n": "AQAB", "e": "AQAB", "kid": "weak"}, id="a weak one"),
+        pytest.param({"kty": "EC", "crv": "P-256", "x": "AA", "kid": "half"}, id="one without a part"),
+        pytest.param({"kty": "RSA", "x5c": ["AA"], "kid": "x"}, id="one that is only a certificate"),
+        pytest.param({"kty": "AKP", "alg": "ML-DSA-44", "pub": "AA"}, id="one of a kind to come"),
+        pytest.param({"kty": "oct", "k": "AAAA"}, id="a secret"),
+        pytest.param(7, id="one that is no object"),
+    ],
+)
+async def test_a_key_that_cannot_be_used_does_not_spoil_the_others(other: OtherIssuer, odd: object) -> None:
+    sound = {**jwk.public_document(other.keys[0]), "use": "sig"}
+    other.documents["/keys"] = {"keys": [odd, sound, odd]}
+    guard = Guard(other.issuer, audience=API)
+    assert (await ask(guard, other.token())).subject == "them"
+    await guard.close()
+
+
+def _without_end(handler: Any) -> None:
+    handler.send_response(200)
+    handler.end_headers()
+    with contextlib.suppress(OSError):
+        while True:
+            handler.wfile.write(b" " * 65_536)
+
+
+def _drop_by_drop(handler: Any) -> None:
+    handler.send_response(200)
+    handler.end_headers()
+    with contextlib.suppress(OSError):
+        while True:
+            handler.wfile.write(b" ")
+            time.sleep(0.02)
+
+
+@pytest.mark.parametrize("answer", [_without_end, _drop_by_drop], ids=["without end", "drop by drop"])
+@pytest.mark.parametrize("path", ["/keys", "/introspect", "/.well-known/openid-configuration"])
+async def test_an_answer_that_never_ends_holds_nobody_up(
+    other: OtherIssuer, monkeypatch: pytest.MonkeyPatch, answer: Any, path: str
+) -> None:
+    token = "an-opaque-token-0000" if path == "/introspect" else other.token()
+    honest, broken = (Guard(other.issuer, audience=API) for _ in range(2))
+    other.documents["/introspect"] = {"active": True, "sub": "them", "aud": API, "exp": int(time.time()) + 60}
+    assert (await ask(honest, token)).subject == "them"
+    monkeypatch.setattr(issuer, "LONGEST", 0.5)
+    other.documents[path] = answer
+    assert await refusal(broken, token) == 503
+    await honest.close()
+    await broken.close()
 
 
 async def test_metadata_that_name_an_address_in_the_clear_are_not_believed(other: OtherIssuer) -> None:

@@ -58,7 +58,7 @@ async def _read(runtime: Runtime, rule: Rule) -> list[Key]:
         # RFC 8414 §3.3: metadata that speak of another issuer are not this one's.
         if not isinstance(found, dict) or found.get("issuer") != rule.issuer or not isinstance(address, str):
             raise JoseError("metadata of another issuer")
-    return jwk.parse_set(await _document(runtime, address))
+    return jwk.parse_published(await _document(runtime, address))
 
 
 async def _document(runtime: Runtime, url: str) -> object:

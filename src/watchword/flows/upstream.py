@@ -247,7 +247,7 @@ async def keys_of(runtime: Runtime, provider: Provider, *, fresh: bool = False) 
         raise UpstreamRefused("discovery", "jwks_uri")
     document = await _document(runtime, provider.jwks_uri, fresh=fresh)
     try:
-        return jwk.parse_set(strict_json.loads(document))
+        return jwk.parse_published(strict_json.loads(document))
     except (JoseError, strict_json.StrictJSONError):
         raise UpstreamRefused("keys") from None
 

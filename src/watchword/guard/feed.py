@@ -19,8 +19,9 @@ import httpx
 
 from watchword.guard import background
 from watchword.guard.ended import Ended
-from watchword.guard.issuer import Issuer, IssuerUnavailable
+from watchword.guard.issuer import Issuer
 from watchword.guard.keys import KeySet
+from watchword.guard.trusted import IssuerUnavailable
 from watchword.jose import jws, jwt
 from watchword.oauth import ended as pages
 from watchword.oauth.ended import EndedError, Page
@@ -148,8 +149,9 @@ async def _poll(source: _Source, uri: str) -> None:
     more = True
     while more:
         asked = {"after": source.ended.position} if source.ended.position else {}
-        answer = await source.issuer.http().get(uri, params=asked, headers={"accept": "application/jwt"})
-        if answer.status_code != 200 or len(answer.content) > MAX_EVENT:
+        headers = {"accept": "application/jwt"}
+        answer = await source.issuer.ask("GET", uri, most=MAX_EVENT, params=asked, headers=headers)
+        if answer.status_code != 200:
             raise IssuerUnavailable(f"the revocation feed answered {answer.status_code}")
         more = (await _apply(source, answer.text.strip())).more
 

@@ -13,14 +13,14 @@ from typing import get_args
 
 from watchword.guard import background, cookies, transport
 from watchword.guard import replays as replays_
-from watchword.guard.issuer import IssuerUnavailable, Local
+from watchword.guard.issuer import Local
 from watchword.guard.policy import OPEN, Policy, Refused, check, refuse
 from watchword.guard.possession import NotProven, Possession, read_nonce_key, used_before
 from watchword.guard.presented import Presented
 from watchword.guard.principal import Principal
 from watchword.guard.replays import Replays
 from watchword.guard.resource import metadata_address
-from watchword.guard.trusted import Trusted, check_names, from_environment
+from watchword.guard.trusted import IssuerUnavailable, Trusted, check_names, from_environment
 from watchword.guard.verifier import (
     Invalid,
     Known,

@@ -6,23 +6,21 @@ Knows where things are and asks for them. Its keys are kept by `keys`, what ende
 import asyncio
 import time
 from collections.abc import Mapping
-from typing import Protocol
+from typing import Any, Protocol
 from urllib.parse import quote_plus, urlsplit
 from weakref import WeakKeyDictionary
 
 import httpx
 
 from watchword.guard import tracing
-from watchword.guard.trusted import Trusted, check_issuer
+from watchword.guard.fetching import Fetching
+from watchword.guard.trusted import IssuerUnavailable, Trusted, check_issuer
 from watchword.jose.strict_json import StrictJSONError, loads
 
 TIMEOUT = 5.0
+LONGEST = 10.0  # seconds for a whole answer: one that comes drop by drop holds nobody up
 METADATA_MAX_AGE = 3600.0
 MAX_ANSWER = 256 * 1024
-
-
-class IssuerUnavailable(Exception):
-    """The authorization server did not answer as it must."""
 
 
 class Local(Protocol):
@@ -58,6 +56,7 @@ class Issuer:
         self._loops: WeakKeyDictionary[asyncio.AbstractEventLoop, httpx.AsyncClient] = WeakKeyDictionary()
         self._metadata: Mapping[str, object] | None = None
         self._fetched = 0.0
+        self._discovery = Fetching(METADATA_MAX_AGE)
 
     def http(self) -> httpx.AsyncClient:
         """Return the connections of this event loop."""
@@ -75,25 +74,24 @@ class Issuer:
 
     async def metadata(self) -> Mapping[str, object]:
         """Return the server's metadata, an hour old at most while it can be reached; raise IssuerUnavailable."""
-        known = self._metadata
-        if known is not None and time.monotonic() - self._fetched < METADATA_MAX_AGE:
-            return known
-        self._fetched = time.monotonic()  # meanwhile others go on with what is known
-        try:
-            document, _ = await self.get(
-                f"{self.issuer.rstrip('/')}/.well-known/openid-configuration", well_known_address(self.issuer)
+        if self._metadata is None:
+            await self._discovery.wait(self._discover)
+        elif time.monotonic() - self._fetched >= METADATA_MAX_AGE:
+            self._discovery.begin(self._discover)  # meanwhile all go on with what is known
+        if self._metadata is None:
+            raise IssuerUnavailable(self._discovery.trouble)
+        return self._metadata
+
+    async def _discover(self) -> None:
+        document, _ = await self.get(
+            f"{self.issuer.rstrip('/')}/.well-known/openid-configuration", well_known_address(self.issuer)
+        )
+        if document.get("issuer") != self.issuer:  # RFC 8414 §3.3: identical, letter by letter
+            named = str(document.get("issuer"))[:200]
+            raise IssuerUnavailable(
+                f"the guard was given the issuer {self.issuer!r}, its metadata says {named!r}: they are compared letter by letter"
             )
-            if document.get("issuer") != self.issuer:  # RFC 8414 §3.3: identical, letter by letter
-                named = str(document.get("issuer"))[:200]
-                raise IssuerUnavailable(
-                    f"the guard was given the issuer {self.issuer!r}, its metadata says {named!r}: they are compared letter by letter"
-                )
-            self._metadata = document
-        except IssuerUnavailable:
-            if known is None:
-                raise
-            return known
-        return document
+        self._metadata, self._fetched = document, time.monotonic()
 
     async def address(self, name: str) -> str | None:
         """Return an address that the metadata names, None when it does not; raise IssuerUnavailable for one in the clear."""
@@ -117,11 +115,8 @@ class Issuer:
         form = {"token": token} | ({"address": address} if address else {}) | ({"path": path} if path else {})
         headers = {} if credentials else {"authorization": f"Bearer {token}"}
         auth = httpx.BasicAuth(*_form_encoded(credentials)) if credentials else httpx.USE_CLIENT_DEFAULT
-        try:
-            with tracing.asking("watchword.introspect", headers):
-                answer = await self.http().post(uri, data=form, headers=headers, auth=auth)
-        except httpx.HTTPError as error:
-            raise IssuerUnavailable(f"{uri} does not answer ({type(error).__name__})") from None
+        with tracing.asking("watchword.introspect", headers):
+            answer = await self.ask("POST", uri, data=form, headers=headers, auth=auth)
         if answer.status_code == 401 and credentials is None:
             return {"active": False}
         if answer.status_code != 200:
@@ -133,21 +128,29 @@ class Issuer:
         uri = await self.address("watchword_exposure_endpoint")
         if uri is None:
             return
-        try:
-            await self.http().post(uri, data={"token": token})
-        except httpx.HTTPError as error:
-            raise IssuerUnavailable(f"{uri} does not answer ({type(error).__name__})") from None
+        await self.ask("POST", uri, data={"token": token})
 
     async def get(self, *addresses: str) -> tuple[Mapping[str, object], httpx.Headers]:
         """Return the first JSON object that one of the addresses answers, with its headers; raise IssuerUnavailable."""
         for address in addresses:
-            try:
-                answer = await self.http().get(address)
-            except httpx.HTTPError as error:
-                raise IssuerUnavailable(f"{address} does not answer ({type(error).__name__})") from None
-            if answer.status_code == 200 and len(answer.content) <= MAX_ANSWER:
+            answer = await self.ask("GET", address)
+            if answer.status_code == 200:
                 return _document(answer.content), answer.headers
         raise IssuerUnavailable(f"{' and '.join(addresses)} answer no document")
+
+    async def ask(self, method: str, uri: str, *, most: int = MAX_ANSWER, **given: Any) -> httpx.Response:
+        """Return an answer that came in time and has `most` bytes at most; raise IssuerUnavailable."""
+        body = bytearray()
+        try:
+            async with asyncio.timeout(LONGEST), self.http().stream(method, uri, **given) as answer:
+                async for part in answer.aiter_bytes():
+                    body += part
+                    if len(body) > most:
+                        raise IssuerUnavailable(f"{uri} answers more than {most} bytes")
+        except (httpx.HTTPError, httpx.InvalidURL, TimeoutError) as error:
+            raise IssuerUnavailable(f"{uri} does not answer ({type(error).__name__})") from None
+        headers = [pair for pair in answer.headers.multi_items() if pair[0] != "content-encoding"]
+        return httpx.Response(answer.status_code, headers=headers, content=bytes(body))
 
 
 def _form_encoded(credentials: tuple[str, str]) -> tuple[str, str]:

@@ -7,7 +7,7 @@ with one atomic step that keeps a key which is not there yet and lets it expire.
 import hashlib
 from typing import Protocol
 
-from watchword.guard.issuer import IssuerUnavailable
+from watchword.guard.trusted import IssuerUnavailable
 from watchword.jose import jwk
 from watchword.oauth import dpop
 

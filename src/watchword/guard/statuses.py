@@ -15,9 +15,9 @@ from dataclasses import dataclass
 import httpx
 
 from watchword.guard import background
-from watchword.guard.issuer import Issuer, IssuerUnavailable
+from watchword.guard.issuer import Issuer
 from watchword.guard.keys import KeySet
-from watchword.guard.trusted import check_issuer
+from watchword.guard.trusted import IssuerUnavailable, check_issuer
 from watchword.jose import JoseError, jws, jwt
 from watchword.oauth import status_list
 from watchword.oauth.status_list import StatusList, StatusListError
@@ -108,8 +108,9 @@ class Statuses:
 
     async def _get(self, uri: str) -> _Kept:
         check_issuer(uri)
-        answer = await self._issuer.http().get(uri, headers={"accept": status_list.MEDIA_TYPE})
-        if answer.status_code != 200 or len(answer.content) > MAX_TOKEN:
+        headers = {"accept": status_list.MEDIA_TYPE}
+        answer = await self._issuer.ask("GET", uri, most=MAX_TOKEN, headers=headers)
+        if answer.status_code != 200:
             raise IssuerUnavailable(f"the status list answered {answer.status_code}")
         token = answer.text.strip()
         claims = jwt.decode(

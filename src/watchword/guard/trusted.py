@@ -12,6 +12,10 @@ AT_JWT = ("at+jwt",)
 RFC_9068 = ("sub", "aud", "exp", "iat", "jti", "client_id")
 
 
+class IssuerUnavailable(Exception):
+    """The authorization server did not answer as it must."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trusted:
     """An issuer as its own metadata names it, and how to deal with it.

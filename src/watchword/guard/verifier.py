@@ -15,12 +15,12 @@ from dataclasses import dataclass
 from typing import Literal, TypeVar
 
 from watchword.guard.feed import Feed
-from watchword.guard.issuer import Issuer, IssuerUnavailable, Local
+from watchword.guard.issuer import Issuer, Local
 from watchword.guard.keys import KeySet
 from watchword.guard.presented import Presented
 from watchword.guard.principal import Principal, from_claims
 from watchword.guard.statuses import Statuses
-from watchword.guard.trusted import AT_JWT, Trusted
+from watchword.guard.trusted import AT_JWT, IssuerUnavailable, Trusted
 from watchword.jose import JoseError, jws, jwt
 from watchword.jose.jwk import Key
 from watchword.oauth import ended, token_format

@@ -4,6 +4,7 @@ Owns parsing, generating and naming of asymmetric keys. Symmetric keys do not ex
 secret is the oldest attack on JWT (RFC 8725 §3.1).
 """
 
+import contextlib
 import hashlib
 import re
 from binascii import a2b_base64, b2a_base64
@@ -209,16 +210,29 @@ _READERS = {"EC": _read_ec, "OKP": _read_okp, "RSA": _read_rsa}
 
 def parse_set(document: object) -> list[Key]:
     """Read a JWK set; keys of unknown types or for encryption are passed over (RFC 7517 §5). Raise JoseError."""
-    keys = document.get("keys") if isinstance(document, Mapping) else None
-    if not isinstance(keys, list) or len(keys) > MAX_KEYS:
-        raise JoseError("malformed")
     found = []
-    for member in keys:
+    for member in _members(document):
         if not isinstance(member, Mapping):
             raise JoseError("malformed")
         if _is_for_signatures(member) and member.get("kty") in _READERS and _is_known(member):
             found.append(parse(member))
     return found
+
+
+def parse_published(document: object) -> list[Key]:
+    """Read a JWK set of somebody else; every key that cannot be used is passed over (RFC 7517 §5). Raise JoseError for no set."""
+    found = []
+    for member in _members(document):
+        with contextlib.suppress(JoseError):
+            found += parse_set({"keys": [member]})
+    return found
+
+
+def _members(document: object) -> list[Any]:
+    keys = document.get("keys") if isinstance(document, Mapping) else None
+    if not isinstance(keys, list) or len(keys) > MAX_KEYS:
+        raise JoseError("malformed")
+    return keys
 
 
 def _is_known(member: Mapping[str, Any]) -> bool:

@@ -27,7 +27,7 @@ from watchword.guard.django import Guard, Policy, metadata_path  # noqa: E402  s
 issuer = os.environ.get("WATCHWORD_URL", "http://localhost:8000")
 audience = os.environ.get("API_URL", "http://localhost:8001")
 guard = Guard(issuer, audience=audience)
-STEP_UP = Policy(acr=("2",), max_age=300)  # a second factor, used within five minutes
+STEP_UP = Policy(acr=("urn:watchword:aal2",), max_age=300)  # a second factor, used within five minutes
 
 
 def public(request: Any) -> JsonResponse:

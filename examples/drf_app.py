@@ -31,7 +31,7 @@ from watchword.guard.drf import Guard, Policy  # noqa: E402  settings come first
 issuer = os.environ.get("WATCHWORD_URL", "http://localhost:8000")
 audience = os.environ.get("API_URL", "http://localhost:8001")
 guard = Guard(issuer, audience=audience)
-STEP_UP = Policy(acr=("2",), max_age=300)  # a second factor, used within five minutes
+STEP_UP = Policy(acr=("urn:watchword:aal2",), max_age=300)  # a second factor, used within five minutes
 
 
 class Public(APIView):

@@ -14,7 +14,7 @@ from watchword.guard.falcon import Guard, Policy
 issuer = os.environ.get("WATCHWORD_URL", "http://localhost:8000")
 audience = os.environ.get("API_URL", "http://localhost:8001")
 guard = Guard(issuer, audience=audience)
-STEP_UP = Policy(acr=("2",), max_age=300)  # a second factor, used within five minutes
+STEP_UP = Policy(acr=("urn:watchword:aal2",), max_age=300)  # a second factor, used within five minutes
 NEEDS: dict[str, Policy] = {
     "/whoami": Policy(),
     "/orders": Policy(scopes=("orders:read",)),

@@ -17,7 +17,7 @@ from watchword.guard.grpc import AsyncGuardInterceptor, GuardInterceptor, princi
 issuer = os.environ.get("WATCHWORD_URL", "http://localhost:8000")
 audience = os.environ.get("API_URL", "http://localhost:8001")
 guard = Guard(issuer, audience=audience)
-STEP_UP = Policy(acr=("2",), max_age=300)  # a second factor, used within five minutes
+STEP_UP = Policy(acr=("urn:watchword:aal2",), max_age=300)  # a second factor, used within five minutes
 RULES: dict[str, Policy] = {
     "/shop.Shop/orders": Policy(scopes=("orders:read",)),
     "/shop.Shop/reports": Policy(scopes=("orders:read", "reports:read")),

@@ -25,7 +25,7 @@ from watchword.guard.ninja import Guard, Policy  # noqa: E402  settings come fir
 issuer = os.environ.get("WATCHWORD_URL", "http://localhost:8000")
 audience = os.environ.get("API_URL", "http://localhost:8001")
 guard = Guard(issuer, audience=audience)
-STEP_UP = Policy(acr=("2",), max_age=300)  # a second factor, used within five minutes
+STEP_UP = Policy(acr=("urn:watchword:aal2",), max_age=300)  # a second factor, used within five minutes
 api = NinjaAPI()
 guard.install(api)
 

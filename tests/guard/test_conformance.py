@@ -19,7 +19,7 @@ MALFORMED = f'Bearer error="invalid_token", error_description="The access token 
 ANONYMOUS = f'Bearer scope="orders:read", {WHERE}'
 STEP_UP = (
     'Bearer error="insufficient_user_authentication", '
-    'error_description="A stronger or more recent sign-in is needed.", acr_values="2", max_age="300", '
+    'error_description="A stronger or more recent sign-in is needed.", acr_values="urn:watchword:aal2", max_age="300", '
     + WHERE
 )
 ALGS = f'algs="{" ".join(dpop.ALGORITHMS)}"'
@@ -108,14 +108,14 @@ CASES = (
     Case("a weak sign-in", lambda a, n: bearer(a.token(ORDERS, audience=BASE)), 401, STEP_UP, path="/transfer"),
     Case(
         "an old sign-in",
-        lambda a, n: bearer(a.token(audience=BASE, claims={"acr": "2", "auth_time": int(a.clock()) - 301})),
+        lambda a, n: bearer(a.token(audience=BASE, claims={"acr": "urn:watchword:aal2", "auth_time": int(a.clock()) - 301})),
         401,
         STEP_UP,
         path="/transfer",
     ),
     Case(
         "a strong and recent sign-in",
-        lambda a, n: bearer(a.token(audience=BASE, claims={"acr": "2", "auth_time": int(a.clock())})),
+        lambda a, n: bearer(a.token(audience=BASE, claims={"acr": "urn:watchword:aal2", "auth_time": int(a.clock())})),
         200,
         path="/transfer",
     ),

@@ -173,6 +173,10 @@ async def test_a_bound_token_needs_its_own_fresh_proof(
     assert (await api.get("/orders", headers=honest)).status_code == 401, "a proof works once"
     assert (await api.get("/orders", headers=bearer(token))).status_code == 401, "without a proof"
     assert (await api.get("/orders", headers=dpop(other, token, now))).status_code == 401, "another key"
+    both = [*dpop(key, token, now).items(), *list(dpop(key, token, now).items())[-1:]]
+    several = await api.get("/orders", headers=both)
+    assert several.status_code == 401
+    assert 'error="invalid_dpop_proof"' in several.headers["www-authenticate"], "RFC 9449 §4.3 (1)"
     refused = await api.get("/orders", headers=dpop(key, token, now, **changes))
     assert refused.status_code == 401
     assert refused.headers["www-authenticate"].startswith("DPoP")

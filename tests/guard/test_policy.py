@@ -2,8 +2,9 @@
 
 import pytest
 
+from watchword.credentials import methods
 from watchword.guard import Policy, Principal, Refused
-from watchword.guard.policy import check, demanded
+from watchword.guard.policy import LEVELS, check, demanded
 from watchword.guard.principal import from_claims
 
 NOW = 1_800_000_000
@@ -24,6 +25,8 @@ CASES: tuple[tuple[str, Policy, dict[str, object], int, str], ...] = (
     ("the audience", Policy(audience=("https://api/eu",)), {"aud": "https://api"}, 401, "invalid_token"),
     ("the kind of token", Policy(kinds=("access_token",)), {"token_kind": "api_token"}, 403, "insufficient_scope"),
     ("a level of sign-in", Policy(acr=("2", "3")), {"acr": "1"}, 401, "insufficient_user_authentication"),
+    ("a level of the server's", Policy(acr=("urn:watchword:aal2", "2")), {"acr": "urn:watchword:aal1"}, 401, "insufficient_user_authentication"),
+    ("a level that is known", Policy(acr=("urn:watchword:aal2", "2")), {"acr": "3"}, 401, "insufficient_user_authentication"),
     ("a recent sign-in", Policy(max_age=60), {"auth_time": NOW - 61}, 401, "insufficient_user_authentication"),
     ("a sign-in at all", Policy(max_age=60), {"auth_time": None}, 401, "insufficient_user_authentication"),
     ("a bound token", Policy(bound=True), {"cnf": None}, 401, "invalid_token"),
@@ -41,6 +44,14 @@ def test_a_policy_refuses_who_lacks(
     with pytest.raises(Refused) as refused:
         check(policy, caller(**changes), now=NOW, scheme="Bearer", metadata=None)
     assert (refused.value.status, refused.value.error) == (status, error)
+
+
+def test_more_than_the_level_that_is_wanted_is_enough() -> None:
+    assert LEVELS == methods.LEVELS, "the server's own"
+    for acr in ("urn:watchword:aal2", "urn:watchword:aal2-phr"):
+        check(Policy(acr=("urn:watchword:aal2",)), caller(acr=acr), now=NOW, scheme="Bearer", metadata=None)
+    with pytest.raises(Refused):
+        check(Policy(acr=("urn:watchword:aal2",)), caller(acr=None), now=NOW, scheme="Bearer", metadata=None)
 
 
 def test_scopes_beside_a_policy_are_needed_too() -> None:

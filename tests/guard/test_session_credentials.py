@@ -57,7 +57,7 @@ async def test_a_session_of_the_server_in_this_process_is_a_credential(auth: Aut
     cookie = {"cookie": "theme=dark; " + signed_in.headers["cookie"]}
     async with browser(api(auth)) as http:
         answer = await http.get("/orders", headers=cookie)
-        assert answer.json() == {"sub": signed_in.user_id, "kind": "session", "acr": "1"}
+        assert answer.json() == {"sub": signed_in.user_id, "kind": "session", "acr": "urn:watchword:aal1"}
         assert (await http.get("/strong", headers=cookie)).status_code == 401, "step-up (RFC 9470)"
         assert (await http.get("/reports", headers=cookie)).status_code == 403, "only the scopes of sessions"
         assert (await http.get("/programs", headers=cookie)).status_code == 403, "programs only"

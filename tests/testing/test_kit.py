@@ -144,6 +144,11 @@ def test_an_applications_own_guard_goes_back_to_its_issuer(auth: Auth) -> None:
     assert vars(guard) == before
 
 
+def test_a_person_for_whom_no_name_is_given_is_a_new_one(auth: Auth) -> None:
+    auth.token("orders:read")
+    assert len({auth.user().id, auth.user().id, auth.session().user_id}) == 3
+
+
 def test_each_test_has_a_server_of_its_own(auth: Auth, request: pytest.FixtureRequest) -> None:
     assert isinstance(auth.guard(), Guard)
     auth.user("alice")  # the name was used in other tests

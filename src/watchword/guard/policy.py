@@ -1,12 +1,15 @@
 """What an endpoint demands of its callers, as plain values, and the refusal when they lack it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import get_args
 
 from watchword.guard.principal import Kind, Principal
 from watchword.guard.trusted import check_names
 from watchword.oauth.bearer import challenge
+
+# What the server says of a sign-in, from the least up: who asks for one of them is content with more.
+LEVELS = ("urn:watchword:aal0", "urn:watchword:aal1", "urn:watchword:aal2", "urn:watchword:aal2-phr")
 
 
 class Refused(Exception):
@@ -33,8 +36,9 @@ class Refused(Exception):
 class Policy:
     """What a caller must hold; every field narrows, none widens.
 
-    `scopes` are all needed; of `any_scopes`, `audience`, `kinds` and `acr` one is enough. `max_age` is in seconds since the
-    person authenticated. `bound` accepts tokens only that are bound to a key or a certificate.
+    `scopes` are all needed; of `any_scopes`, `audience`, `kinds` and `acr` one is enough, and for a level of Watchword's any
+    above it. `max_age` is in seconds since the person authenticated. `bound` accepts tokens only that are bound to a key or a
+    certificate.
     """
 
     scopes: tuple[str, ...] = ()
@@ -98,7 +102,7 @@ def _check_authentication(
     policy: Policy, principal: Principal, now: float, scheme: str, metadata: str | None
 ) -> None:
     # RFC 9470 §3
-    weak = bool(policy.acr) and principal.acr not in policy.acr
+    weak = bool(policy.acr) and not _reaches(principal.acr, policy.acr)
     old = policy.max_age is not None and (
         principal.auth_time is None or now - principal.auth_time > policy.max_age
     )
@@ -112,6 +116,13 @@ def _check_authentication(
             acr_values=" ".join(policy.acr) or None,
             max_age=None if policy.max_age is None else str(policy.max_age),
         )
+
+
+def _reaches(acr: str | None, wanted: Sequence[str]) -> bool:
+    if acr is None or acr in wanted:
+        return acr is not None
+    least = [LEVELS.index(value) for value in wanted if value in LEVELS]
+    return acr in LEVELS and bool(least) and LEVELS.index(acr) >= min(least)
 
 
 def refuse(

@@ -77,8 +77,10 @@ class Possession:
             if found.scheme == "dpop":
                 raise NotProven("invalid_token", "The token is not bound to a key.", "Bearer")
             return None
-        if found.scheme != "dpop" or len(proofs) != 1:  # RFC 9449 §7.1
+        if found.scheme != "dpop" or not proofs:  # RFC 9449 §7.1
             raise NotProven("invalid_token", "The token is bound to a key: send it with a DPoP proof.")
+        if len(proofs) > 1:  # RFC 9449 §4.3 (1)
+            raise NotProven("invalid_dpop_proof", "Send one DPoP proof, not several.")
         return self._check_proof(principal.jkt, found.token, proofs[0], method, uri)
 
     def _check_proof(self, jkt: str, token: str, sent: str, method: str, uri: str) -> DPoPProof:

@@ -5,6 +5,7 @@ connected asks the server itself. Nothing is imitated, so nothing can differ fro
 """
 
 import contextlib
+import itertools
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -52,6 +53,7 @@ class Auth:
     cleanup: contextlib.ExitStack
     _clients: dict[str, Registered] = field(default_factory=dict)
     _person: User | None = None
+    _numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1))
 
     @property
     def issuer(self) -> str:
@@ -76,10 +78,14 @@ class Auth:
             return self.cleanup.enter_context(connected(kind, self.app, self.clock))
         return (kind or Guard)(self.app, clock=self.clock, **options)
 
-    def user(self, username: str = "tester", *, password: str | None = None, admin: bool = False) -> User:
-        """Make a person's account; a password costs the time of its hash."""
+    def user(self, username: str | None = None, *, password: str | None = None, admin: bool = False) -> User:
+        """Make a person's account, of a new name unless one is given; a password costs the time of its hash."""
         made = accounts.create(
-            self.runtime, username=username, password=password, is_admin=admin, actor="test"
+            self.runtime,
+            username=username or f"tester-{next(self._numbers)}",
+            password=password,
+            is_admin=admin,
+            actor="test",
         )
         return self.worker.run(made)
 
@@ -90,7 +96,7 @@ class Auth:
         return self.worker.run(client_registry.register(self.runtime, wanted, actor="test"))
 
     def session(
-        self, user: User | None = None, *, acr: str = "1", amr: tuple[str, ...] = ("pwd",)
+        self, user: User | None = None, *, acr: str = "urn:watchword:aal1", amr: tuple[str, ...] = ("pwd",)
     ) -> SignedIn:
         """Sign a person in (a new one unless given) and return the session with its cookie."""
         from watchword.pages.browser import cookie_name  # the pages cost an import that only sessions need
@@ -145,7 +151,7 @@ class Auth:
 
     def _default_person(self) -> User:
         if self._person is None:
-            self._person = self.user("tester")
+            self._person = self.user()
         return self._person
 
     async def _make(self, wanted: "Wanted", runtime: Runtime) -> Token:
@@ -153,7 +159,7 @@ class Auth:
         subject = wanted.user
         if subject is None and wanted.client is None:
             subject = self._person = self._person or await accounts.create(
-                self.runtime, username="tester", actor="test"
+                self.runtime, username=f"tester-{next(self._numbers)}", actor="test"
             )
         if wanted.kind == "api_token":
             return await self._api_token(wanted, runtime, subject, key)

@@ -49,6 +49,11 @@ def api(live: Live) -> Iterator[Api]:
         made.seen.append(dict(request.headers))
         return Response(status_code=401, headers={"www-authenticate": 'Bearer error="invalid_token"'})
 
+    async def step_up(request: Request) -> Response:
+        made.seen.append(dict(request.headers))
+        challenge = 'Bearer error="insufficient_user_authentication", max_age="60"'
+        return Response(status_code=401, headers={"www-authenticate": challenge})
+
     async def nonce(request: Request) -> Response:
         made.seen.append(dict(request.headers))
         return demand_nonce(request, live.clock)
@@ -58,6 +63,7 @@ def api(live: Live) -> Iterator[Api]:
         Route("/orders", orders, methods=methods),
         Route("/away", away, methods=methods),
         Route("/free", free, methods=methods),
+        Route("/step-up", step_up, methods=methods),
         Route("/nonce", nonce),
     ]
     with LoopbackServer(Starlette(routes=routes)) as server:  # type: ignore[arg-type]  # plain ASGI

@@ -169,6 +169,15 @@ def test_a_refused_token_is_replaced_once_and_the_request_repeated(live: Live, a
     assert counting.tokens == 3, "an API that refuses everything costs one more token, not a loop"
 
 
+@WAYS
+def test_a_person_who_has_to_sign_in_again_costs_no_token(live: Live, api: Api, ask: Ask) -> None:
+    source, counting = counted(live, api)
+    assert ask(source, f"{api.address}/orders", content=b"") == 200
+    live.clock.advance(2)
+    assert ask(source, f"{api.address}/step-up", content=b"") == 401
+    assert (counting.tokens, len(api.seen)) == (1, 2), "another token would be refused for the same reason"
+
+
 def test_a_body_that_streams_is_not_sent_twice(live: Live, api: Api) -> None:
     source, counting = counted(live, api)
     source.token()
@@ -313,6 +322,20 @@ def test_a_token_exchange_asks_with_what_the_subject_has_now(foreign: Foreign) -
         "actor_token": "me",
         "actor_token_type": "urn:ietf:params:oauth:token-type:access_token",
     }
+
+
+def test_what_was_got_for_one_subject_is_never_presented_for_another(foreign: Foreign) -> None:
+    subject = "ada's"
+    source = TokenSource(
+        foreign.issuer, ClientSecret("a", "b"), TokenExchange(lambda: subject), api="https://b.example"
+    )
+    assert [source.token(), source.token()] == ["token-1", "token-1"]
+    subject = "grace's"
+    assert not source.is_ready()
+    assert source.present("GET", "https://b.example/")["authorization"] == "Bearer token-2"
+    subject = "ada's"
+    assert source.token() == "token-3"
+    assert [form["subject_token"] for form in foreign.forms] == ["ada's", "grace's", "ada's"]
 
 
 def test_the_client_needs_the_base_install_only() -> None:

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 ACCESS_TOKEN = "urn:ietf:params:oauth:token-type:access_token"
@@ -10,6 +10,9 @@ ACCESS_TOKEN = "urn:ietf:params:oauth:token-type:access_token"
 
 class Grant(Protocol):
     """A way to a token."""
+
+    def settled(self) -> "Grant":
+        """Return the grant as it is at this moment, where it depends on anything: on whose token is exchanged."""
 
     def begin(self) -> dict[str, str] | None:
         """Return the form that asks for the first token; None when only a person can begin."""
@@ -27,6 +30,10 @@ class ClientCredentials:
 
     scope: str = ""
     resource: str = ""
+
+    def settled(self) -> Grant:
+        """Depend on nothing."""
+        return self
 
     def begin(self) -> dict[str, str] | None:
         """Ask anew."""
@@ -52,6 +59,10 @@ class RefreshToken:
     scope: str = ""
     resource: str = ""
 
+    def settled(self) -> Grant:
+        """Depend on nothing."""
+        return self
+
     def begin(self) -> dict[str, str] | None:
         """Use the first refresh token."""
         if not self.token:
@@ -60,7 +71,7 @@ class RefreshToken:
 
     def identity(self) -> str:
         """Name the first token by its digest: another sign-in is another grant."""
-        begun = hashlib.sha256(self.token.encode()).hexdigest()[:16] if self.token else ""
+        begun = _digest(self.token) if self.token else ""
         return f"refresh_token {self.resource} {self.scope} {begun}"
 
     def targets(self) -> dict[str, str]:
@@ -70,7 +81,10 @@ class RefreshToken:
 
 @dataclass(frozen=True, slots=True)
 class TokenExchange:
-    """A token of somebody else is exchanged for one that is good elsewhere; `subject_token` is asked for each time."""
+    """A token of somebody else is exchanged for one that is good elsewhere.
+
+    `subject_token` is asked for each time: what was got for one subject's token is never presented for another's.
+    """
 
     subject_token: Callable[[], str] = field(repr=False)
     subject_token_type: str = ACCESS_TOKEN
@@ -79,6 +93,11 @@ class TokenExchange:
     audience: str = ""
     actor_token: Callable[[], str] | None = field(default=None, repr=False)
     name: str = ""  # tells exchanges apart that share a store
+
+    def settled(self) -> Grant:
+        """Stay with what the subject's token is now."""
+        token = self.subject_token()
+        return replace(self, subject_token=lambda: token)
 
     def begin(self) -> dict[str, str] | None:
         """Exchange what the subject's token is now."""
@@ -93,12 +112,16 @@ class TokenExchange:
         return form
 
     def identity(self) -> str:
-        """Name what is asked for."""
-        return f"token-exchange {self.name} {self.resource} {self.audience} {self.scope}"
+        """Name what is asked for, and for whom: the subject's token by its digest."""
+        return f"token-exchange {self.name} {self.resource} {self.audience} {self.scope} {_digest(self.subject_token())}"
 
     def targets(self) -> dict[str, str]:
         """Repeat the resource."""
         return _given(resource=self.resource)
+
+
+def _digest(token: str) -> str:
+    return hashlib.sha256(token.encode()).hexdigest()[:32]
 
 
 def _given(**values: str) -> dict[str, str]:

@@ -75,6 +75,7 @@ class TokenSource:
     ) -> None:
         self._destination = Destination(api)
         self._clocks = Clocks(clock)
+        self._issuer = issuer
         self.server = AuthorizationServer(issuer, self._clocks, http)
         self._client = client
         self._grant = grant
@@ -82,15 +83,23 @@ class TokenSource:
         self._dpop = dpop
         self._prover: Prover | None = None
         self._known: Record | None = None
-        self.owner = f"{issuer} {client.client_id} {grant.identity()}{' dpop' if dpop else ''}"
 
     def check(self, address: str) -> None:
         """Raise WrongAddress when the token does not belong at an address."""
         self._destination.check(address)
 
+    @property
+    def owner(self) -> str:
+        """For whom a token is kept now, in a store that others may share."""
+        return self._owner_of(self._grant.settled())
+
+    def _owner_of(self, grant: Grant) -> str:
+        return f"{self._issuer} {self._client.client_id} {grant.identity()}{' dpop' if self._dpop else ''}"
+
     def is_ready(self) -> bool:
         """Whether a token is at hand."""
-        return self._known is not None and self._is_fresh(self._known)
+        known = self._known
+        return known is not None and self._is_fresh(known) and known.owner == self.owner
 
     def token(self) -> str:
         """Return a good access token; raise ClientError."""
@@ -98,16 +107,16 @@ class TokenSource:
 
     def record(self) -> Record:
         """Return a good access token with what is known of it; raise ClientError."""
-        known = self._known
-        if known is not None and self._is_fresh(known):
+        grant = self._grant.settled()
+        owner, known = self._owner_of(grant), self._known
+        if known is not None and self._is_fresh(known) and known.owner == owner:
             return known
         with self._store.lock():
-            stored = self._load()
-            if stored is not None and self._is_fresh(stored):
-                self._known = stored
-                return stored
-            self._known = self._renewed(stored)
-            return self._known
+            found = stored = self._load(owner)
+            if found is None or not self._is_fresh(found):
+                found = self._renewed(stored, grant, owner)
+            self._known = found
+            return found
 
     def present(self, method: str, address: str) -> dict[str, str]:
         """Return the headers that present a good token with one request."""
@@ -132,12 +141,16 @@ class TokenSource:
         challenge = headers.get("www-authenticate", "")
         if "use_dpop_nonce" in challenge or "invalid_dpop_proof" in challenge:
             return fresh_nonce or fresh_clock
+        if (
+            "insufficient_user_authentication" in challenge
+        ):  # RFC 9470: a person has to sign in, and the token is good
+            return False
         return self._forget(sent.partition(" ")[2])
 
     def _forget(self, token: str) -> bool:
         worthwhile = True
         with self._store.lock():
-            stored = self._load()
+            stored = self._store.load()
             if stored is not None and stored.access_token == token:
                 worthwhile = self._clocks() - stored.obtained_at >= YOUNG
                 self._store.save(msgspec.structs.replace(stored, access_token="", expires_at=0.0))
@@ -145,9 +158,9 @@ class TokenSource:
             self._known = None
         return worthwhile
 
-    def _load(self) -> Record | None:
+    def _load(self, owner: str) -> Record | None:
         stored = self._store.load()
-        if stored is not None and stored.owner != self.owner:
+        if stored is not None and stored.owner != owner:
             stored = None
         if self._dpop and self._prover is None:
             key = jwk.parse(stored.key) if stored and stored.key else jwk.generate("ES256")
@@ -162,9 +175,9 @@ class TokenSource:
         margin = min(MARGIN, (record.expires_at - record.obtained_at) / 4)
         return self._clocks() < record.expires_at - margin
 
-    def _renewed(self, stored: Record | None) -> Record:
+    def _renewed(self, stored: Record | None, grant: Grant, owner: str) -> Record:
         try:
-            renewed = self._ask(stored)
+            renewed = msgspec.structs.replace(self._ask(stored, grant), owner=owner)
         except Unreachable:
             if stored and stored.access_token and self._clocks() < (stored.expires_at or 0.0):
                 return stored
@@ -172,16 +185,16 @@ class TokenSource:
         self._store.save(renewed)
         return renewed
 
-    def _ask(self, stored: Record | None) -> Record:
+    def _ask(self, stored: Record | None, grant: Grant) -> Record:
         if stored is not None and stored.refresh_token:
             form = {"grant_type": "refresh_token", "refresh_token": stored.refresh_token}
             try:
-                return self._record(self._send(form | self._grant.targets()), stored)
+                return self._record(self._send(form | grant.targets()), stored)
             except Refused as refused:
                 if refused.code != "invalid_grant":
                     raise
                 self._store.save(None)
-        begun = self._grant.begin()
+        begun = grant.begin()
         if begun is None or (stored is not None and begun.get("grant_type") == "refresh_token"):
             raise SignInNeeded("invalid_grant", "the refresh token is no longer good: sign in again")
         try:
@@ -197,7 +210,7 @@ class TokenSource:
 
     def _record(self, answered: tuple[float, Document], before: Record | None) -> Record:
         asked_at, answer = answered
-        record = record_of(self.owner, answer, asked_at, self._prover)
+        record = record_of("", answer, asked_at, self._prover)
         if not record.refresh_token and before is not None:
             record = msgspec.structs.replace(record, refresh_token=before.refresh_token)
         return record

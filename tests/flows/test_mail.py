@@ -3,12 +3,14 @@
 import asyncio
 import contextlib
 import email
+import ssl
 from collections.abc import AsyncIterator
 from email.message import Message as Email
 from pathlib import Path
 
 import pytest
 import pytest_asyncio
+from tests.fixtures import certificates
 from tests.fixtures.accounts import EMAIL, another, make
 from tests.fixtures.people import Person, link_in
 from tests.fixtures.postgres import Store
@@ -28,6 +30,8 @@ class Mailbox:
         self.port = free_port()
         self.taken: list[Email] = []
         self.answer = b"250 taken"
+        self.tls: ssl.SSLContext | None = None
+        self.over_tls = 0
         self._server: asyncio.Server | None = None
 
     async def open(self) -> None:
@@ -39,7 +43,7 @@ class Mailbox:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"220 mail.example ESMTP\r\n")
-        with contextlib.suppress(ConnectionError):
+        with contextlib.suppress(ConnectionError, ssl.SSLError):
             while line := await reader.readline():
                 command = line[:4].upper()
                 if command == b"DATA":
@@ -48,6 +52,12 @@ class Mailbox:
                     if self.answer.startswith(b"250"):
                         self.taken.append(email.message_from_bytes(data[:-5]))
                     writer.write(self.answer + b"\r\n")
+                elif command == b"EHLO" and self.tls is not None:
+                    writer.write(b"250-mail.example\r\n250 STARTTLS\r\n")
+                elif command == b"STAR" and self.tls is not None:
+                    writer.write(b"220 go on\r\n")
+                    await writer.start_tls(self.tls)
+                    self.over_tls += 1
                 elif command == b"QUIT":
                     writer.write(b"221 bye\r\n")
                     break
@@ -146,6 +156,20 @@ async def test_elsewhere_than_on_this_machine_mail_goes_over_tls_or_not_at_all(m
     assert len(mailbox.taken) == 1
     with pytest.raises(MailError):
         await smtp.send(f"smtps://127.0.0.1:{mailbox.port}", letter)
+    assert len(mailbox.taken) == 1
+
+
+async def test_a_certificate_of_its_own_making_is_good_enough_on_this_machine_alone(
+    mailbox: Mailbox, tmp_path: Path
+) -> None:
+    pair = certificates.make(tmp_path, "mail", names=certificates.LOCALHOST)
+    mailbox.tls = certificates.serving(pair)
+    letter = Letter("a@example.com", "s", "b", "no-reply@example.com", 0)
+    await smtp.send(f"smtp://127.0.0.1:{mailbox.port}", letter)
+    assert (len(mailbox.taken), mailbox.over_tls) == (1, 1), "the honest variant"
+    with pytest.raises(MailError) as refused:  # an address that is not known to be this machine's
+        await smtp.send(f"smtp://0.0.0.0:{mailbox.port}", letter)
+    assert refused.value.reason == "SSLCertVerificationError"
     assert len(mailbox.taken) == 1
 
 

@@ -245,6 +245,30 @@ def test_a_forgotten_password_is_set_by_mail(visitor: Visitor) -> None:
     visitor.signed_in(OTHER)
 
 
+def test_going_back_to_an_answer_or_loading_it_again_sends_no_form_a_second_time(visitor: Visitor) -> None:
+    page = visitor.open("/account/tokens")
+    page.wait_for_url("**/sign-in?return=*")
+    sent: list[str] = []
+    page.on("request", lambda request: sent.append(request.url) if request.method == "POST" else None)
+    page.get_by_label("Email or user name").fill(visitor.name)
+    page.locator('input[name="password"]').fill("no words of hers at all")
+    page.get_by_role("button", name="Continue", exact=True).click()
+    expect(page.locator(".field-wrong .error")).to_be_visible()
+    page.reload()
+    expect(page.locator(".field-wrong .error")).to_have_count(0)
+    assert "return=" in page.url, "the place is not lost"
+    page.get_by_label("Email or user name").fill(visitor.name)
+    page.locator('input[name="password"]').fill("no words of hers at all")
+    page.get_by_role("button", name="Continue", exact=True).click()
+    expect(page.locator(".field-wrong .error")).to_be_visible()
+    page.locator('input[name="password"]').fill(PASSWORD)
+    page.get_by_role("button", name="Continue", exact=True).click()
+    page.wait_for_url("**/account/tokens")
+    page.go_back()
+    expect(page.locator("h1")).to_have_text("Sign in")
+    assert len(sent) == 3, "those that were sent by the button"
+
+
 def test_sessions_are_listed_and_ended_one_by_one_and_all(visitor: Visitor, browser: Browser) -> None:
     others = [Visitor(browser, visitor.server, visitor.name) for _ in range(3)]
     for other in others:

@@ -60,6 +60,11 @@ async def test_a_stranger_registers_by_an_address_that_they_prove(server: Server
         await person.open(link_in(text))
         await person.send({"name": "Grace Hopper", "new_password": PASSWORD}, having="link")
         assert "Your account is ready." in person.text
+        assert person.form(having="identifier")["identifier"] == "grace@example.com", "which is filled in"
+        elsewhere = Person(server, another(server))
+        elsewhere.http.cookies.set("ww-name", person.http.cookies["ww-name"])
+        await elsewhere.open("/sign-in?notice=registered")
+        assert elsewhere.form(having="identifier")["identifier"] == "", "in this browser alone"
         await person.sign_in("grace@example.com")
         assert "Grace Hopper" in person.text
         assert (await person.open(link_in(text))).status_code == 404

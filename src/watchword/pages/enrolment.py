@@ -6,7 +6,7 @@ from watchword.credentials.passkey import PasskeyRefused
 from watchword.flows import accounts, enrolment, one_time, passkeys, upstream_enrolment
 from watchword.flows.passkeys import DEFAULT_NAME
 from watchword.http import Form, Request, Response, redirect
-from watchword.pages import browser, errors
+from watchword.pages import browser, errors, returning
 from watchword.store.passkeys import MadePasskey
 from watchword.store.users import User
 
@@ -76,6 +76,9 @@ def chosen(request: Request, form: Form, user: User, link: str) -> tuple[str | N
     return None, made
 
 
-def sign_in(request: Request, notice: str) -> Response:
-    """Send somebody to sign in with what was set up: a link alone signs nobody in."""
-    return redirect(f"{request.runtime.settings.issuer}/sign-in?notice={notice}")
+def sign_in(request: Request, notice: str, username: str) -> Response:
+    """Send somebody to sign in with what was set up, with their name filled in: a link alone signs nobody in."""
+    runtime = request.runtime
+    name = returning.seal_name(runtime, browser.browser_of(request) or "", username)
+    cookie = browser.set_cookie(runtime.settings, returning.NAME_COOKIE, name, returning.NAME_LIFETIME)
+    return redirect(f"{runtime.settings.issuer}/sign-in?notice={notice}", (cookie,))

@@ -112,7 +112,7 @@ async def reset(request: Request) -> Response:
         trusted_until=None,
         now=request.runtime.now(),
     )
-    return pages.sign_in(request, "passkey_registered" if passkey else "password_reset")
+    return pages.sign_in(request, "passkey_registered" if passkey else "password_reset", user.username)
 
 
 async def _keep(

@@ -31,6 +31,7 @@ DEFAULTS: Mapping[str, object] = {
     "values": {},
     "notice": None,
     "languages": (),
+    "here": None,
 }
 
 

@@ -1,13 +1,16 @@
-"""Where a person goes on after a sign-in: a path of this server that only this server can have written (SE-12)."""
+"""What the sign-in page is told: where a person goes on, a path of this server that only this server can have written (SE-12), and
+whose name is filled in."""
 
 import base64
 import hashlib
 import hmac
+import os
 import re
 
 from watchword.flows.runtime import Runtime
 
 DEFAULT = "/account"
+NAME, NAME_COOKIE, NAME_LIFETIME = "name to sign in by", "ww-name", 600
 RESUME = "/authorize/resume?interaction="
 WAITING_COOKIE = "ww-waiting"  # an application that waits until a second factor is set up
 _PATH = re.compile(r"/[A-Za-z0-9._~!$&'()*+,;=:@%/?-]{0,12000}")
@@ -32,6 +35,23 @@ def open_return(runtime: Runtime, sealed: str | None) -> str:
         if same and _PATH.fullmatch(path):
             return path
     return DEFAULT
+
+
+def seal_name(runtime: Runtime, browser: str, username: str) -> str:
+    """Return a user name for the cookie of one browser, which has just set up how its person signs in."""
+    sealed = runtime.master.seal(NAME, browser, username.encode(), os.urandom(12))
+    return base64.urlsafe_b64encode(sealed).decode().rstrip("=")
+
+
+def open_name(runtime: Runtime, browser: str, sealed: str | None) -> str | None:
+    """Return the user name that was sealed for a browser, or None."""
+    if not sealed:
+        return None
+    try:
+        raw = base64.b64decode(sealed + "=" * (-len(sealed) % 4), altchars=b"-_", validate=True)
+        return runtime.master.open(NAME, browser, raw).decode()
+    except ValueError:
+        return None
 
 
 def interaction_of(path: str) -> str | None:

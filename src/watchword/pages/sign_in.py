@@ -8,7 +8,7 @@ from watchword.flows import passkeys, sign_in, throttle
 from watchword.flows.sign_in import SignInRefused
 from watchword.flows.throttle import Throttled
 from watchword.http import Form, Request, Response, redirect
-from watchword.pages import asking, browser, visit
+from watchword.pages import asking, browser, returning, visit
 from watchword.pages.render import Problem
 from watchword.store import users
 from watchword.store.sessions import Session
@@ -28,7 +28,14 @@ async def show(request: Request) -> Response:
     # What was set up just now signs its person in, whoever else is signed in at this browser.
     if sealed is None and notice not in SET_UP and await visit.current(request) is not None:
         return redirect(f"{request.runtime.settings.issuer}/account")
-    return await form_page(request, sealed, notice=notice)
+    name = _name_set_up(request) if notice in (*SET_UP, "password_reset") else None
+    return await form_page(request, sealed, values={"identifier": name} if name else None, notice=notice)
+
+
+def _name_set_up(request: Request) -> str | None:
+    """Return the name of whoever has just set up, in this browser, how they sign in."""
+    cookie = request.cookie(browser.cookie_name(request.runtime.settings, returning.NAME_COOKIE))
+    return returning.open_name(request.runtime, browser.browser_of(request) or "", cookie)
 
 
 async def form_page(

@@ -126,7 +126,7 @@ async def _accept(request: Request, form: Form, link: str) -> Response:
         return await _account(request, link, invitation, form, {"form": second_factor.problem_of(refused)})
     if user is None:
         return errors.expired(request)
-    return enrolment.sign_in(request, "passkey_registered" if passkey else "registered")
+    return enrolment.sign_in(request, "passkey_registered" if passkey else "registered", user.username)
 
 
 async def show_verify(request: Request) -> Response:

@@ -142,6 +142,9 @@
     setTimeout(go, 5000);
   };
 
+  // Back or reload asks for the page of a form that was answered, and does not send the form again.
+  if (document.body.dataset.here) history.replaceState(null, "", document.body.dataset.here);
+
   all("[data-reveal]").forEach(reveal);
   all("form[method=post]").forEach(busy);
   all("[data-copy]").forEach(copy);

@@ -29,6 +29,8 @@ from watchword.store.database import StorageUnavailable
 from watchword.telemetry import observe
 
 WELL_KNOWN = "/.well-known/"
+# Orchestrators and monitors reach a node by itself and know nothing of the path of an issuer.
+PROBES = frozenset({"/livez", "/healthz", "/readyz", "/metrics"})
 _SLASH = re.compile("%2f", re.IGNORECASE)
 T = TypeVar("T")
 
@@ -200,6 +202,8 @@ class App:
         )
 
     def _without_prefix(self, path: str) -> str:
+        if path in PROBES:
+            return path
         if path.startswith(self._prefix + "/"):
             return path[len(self._prefix) :]
         if path.startswith(WELL_KNOWN) and path.endswith(

@@ -80,6 +80,13 @@ async def test_md_07_both_documents_are_where_either_specification_puts_them(ser
         assert (await server.http.get(elsewhere)).status_code == 404
 
 
+async def test_probes_find_a_node_whatever_the_path_of_its_issuer(server: Server) -> None:
+    for probe, status in (("/livez", 200), ("/healthz", 200), ("/readyz", 200), ("/metrics", 401)):
+        for place in (f"http://localhost{probe}", f"http://localhost/tenant{probe}"):
+            assert (await server.http.get(place)).status_code == status, place
+    assert (await server.http.get("http://localhost/token")).status_code == 404, "and nothing else is outside"
+
+
 async def test_md_01_each_grant_and_method_that_is_named_is_known_and_no_other(server: Server) -> None:
     said = await metadata(server)
     grants = said["grant_types_supported"]

@@ -267,12 +267,12 @@ class LeanProtocol(asyncio.Protocol):
 
     def await_body(self, head: Head) -> None:
         """Prepare for the body that the head announces; raises Refused when it is too long."""
-        if head.length == 0:
-            return
         if head.length is None:
             self.chunked = ChunkedBody(self.body_limit)
         elif head.length > self.body_limit:
             raise Refused(413)
+        elif head.length <= len(self.buffer):
+            return
         self.enter("body")
         if head.expects_continue and not self.buffer:
             self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")

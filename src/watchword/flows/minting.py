@@ -92,11 +92,12 @@ def _confirmation(claims: Mapping[str, object]) -> Mapping[str, object]:
 
 
 def _claims(runtime: Runtime, grant: AccessGrant, now: int) -> dict[str, object]:
-    extra = dict(grant.claims)
+    extra = grant.claims
     if grant.grant_id:
-        extra["grant_id"] = grant.grant_id
+        extra = {**extra, "grant_id": grant.grant_id}
     elif _names_account(grant) and grant.client.subject_type == "public":
-        extra["parents"] = (*lineage.parents_of(grant.claims), _account(runtime, grant.subject))
+        parents = (*lineage.parents_of(extra), _account(runtime, grant.subject))
+        extra = {**extra, "parents": parents}
     return claims.access_token_claims(
         issuer=runtime.settings.issuer,
         subject=subjects.shown(runtime, grant.client, grant.subject, grant.claims),

@@ -112,6 +112,11 @@ def test_a_guard_without_its_framework_says_what_to_install(tmp_path: Path, adap
     assert f"No module named {missing!r}" not in done.stderr
 
 
+def test_a_guard_without_what_its_framework_brings_says_the_same(tmp_path: Path) -> None:
+    done = run(tmp_path, {"django", "asgiref"}, "import watchword.guard.django")
+    assert done.stderr.endswith("NotInstalled: asgiref is not installed: pip install django\n")
+
+
 @pytest.mark.parametrize("name", ["requests_auth", "keyring_store"])
 def test_a_part_of_the_client_without_its_package_says_what_to_install(tmp_path: Path, name: str) -> None:
     missing = name.partition("_")[0]

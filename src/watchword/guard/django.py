@@ -12,7 +12,7 @@ from watchword.guard.policy import OPEN, Policy, Refused, demanded
 from watchword.guard.principal import Principal
 from watchword.guard.resource import Metadata
 
-with needing("django", "django"):
+with needing("django", "django", "asgiref"):
     from asgiref.sync import iscoroutinefunction
     from django.http import HttpRequest, HttpResponse, HttpResponseBase, JsonResponse
     from django.urls import URLPattern, path

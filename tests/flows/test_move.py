@@ -261,3 +261,25 @@ async def test_it_goes_there_and_back(server: Server, target: Store, tmp_path: P
     await move.move(file(target.address), home, master, replace=True)
     assert all([await active(server, token) for token in tokens])
     await server.token()
+
+
+@pytest.mark.parametrize("replace", [False, True], ids=["carefully", "with --replace"])
+async def test_a_database_is_never_moved_onto_itself_by_another_name(
+    server: Server, tmp_path: Path, replace: bool
+) -> None:
+    tokens = await fill(server)
+    home = server.settings.database
+    if server.settings.is_postgres:
+        aliases = [home.replace("127.0.0.1", "localhost"), f"{home}?application_name=another"]
+    else:
+        (tmp_path / "linked.db").symlink_to(home)
+        aliases = [f"sqlite:///{Path(home).parent}/./{Path(home).name}", f"sqlite:///{tmp_path}/linked.db"]
+    for alias in aliases:
+        with pytest.raises(OAuthError, match=r"same database|not empty"):
+            await move.move(home, alias, server.runtime.master, replace=replace)
+    assert all([await active(server, token) for token in tokens])
+    await server.token()
+    names = "SELECT name FROM sqlite_master WHERE name LIKE 'moving%'"
+    if server.settings.is_postgres:
+        names = "SELECT proname AS name FROM pg_proc WHERE proname LIKE 'moving%'"
+    assert await server.runtime.database.read(select, names) == []

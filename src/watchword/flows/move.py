@@ -13,6 +13,7 @@ Whenever it is killed, what was committed says where to go on. At no time do bot
 import secrets
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import msgspec
 
@@ -26,6 +27,7 @@ from watchword.store.schema import Table
 
 FEW = 200  # changes at which the switch begins
 ROUNDS = 50
+SAME = "Source and target are the same database."
 
 
 class Progress(msgspec.Struct, frozen=True):
@@ -80,8 +82,8 @@ async def move(
 
     Raise OAuthError when the target is in use, StorageUnavailable when either side fails.
     """
-    if source == target:
-        raise OAuthError("invalid_request", "Source and target are the same.")
+    if _is_one_file(source, target):
+        raise OAuthError("invalid_request", SAME)
     key = master.derive("audit")
     ours = await store.open_bulk(source, key)
     try:
@@ -92,6 +94,13 @@ async def move(
             await theirs.close()
     finally:
         await ours.close()
+
+
+def _is_one_file(source: str, target: str) -> bool:
+    if source == target or is_postgres(source) or is_postgres(target):
+        return source == target
+    files = [Path(address.removeprefix("sqlite:///")) for address in (source, target)]
+    return all(file.exists() for file in files) and files[0].samefile(files[1])
 
 
 async def abandon(source: str) -> None:
@@ -143,6 +152,11 @@ async def _begin(
     await capture.end_capture(source, tables, postgres=postgres)
     await capture.begin_capture(source, tables, identity, postgres=postgres)
     await source.commit()
+    if await capture.identity(target) == identity:  # a database server has many names
+        await source.begin()
+        await capture.end_capture(source, tables, postgres=postgres)
+        await source.commit()
+        raise OAuthError("invalid_request", SAME)
     await target.begin()
     await store.drop_tables(target)
     await target.run(f"DROP TABLE IF EXISTS {copying.PROGRESS}")

@@ -14,15 +14,14 @@ from watchword.store.postgres_transaction import Audit, PostgresTransaction
 
 OPENING: tuple[type[Exception], ...] = (*FAILURES, ValueError, OverflowError)
 SNAPSHOT = "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY"
-UNLIMITED = {"statement_timeout": "0", "idle_in_transaction_session_timeout": "0", "lock_timeout": "60s"}
+UNLIMITED = "SET statement_timeout = 0; SET idle_in_transaction_session_timeout = 0; SET lock_timeout = '60s'"
 
 
 async def connect(address: str, audit_key: bytes) -> "PostgresBulk":
     """Open a database; raise StorageUnavailable with what to do about it, without the address."""
     try:
-        connection = await asyncpg.connect(
-            address, server_settings={"application_name": "watchword copy", **UNLIMITED}
-        )
+        connection = await asyncpg.connect(address, server_settings={"application_name": "watchword copy"})
+        await connection.execute(UNLIMITED)
     except OPENING as error:
         raise StorageUnavailable(f"cannot use the PostgreSQL server: {unavailable(error)}") from error
     return PostgresBulk(connection, Audit([], audit_key))

@@ -129,8 +129,9 @@ def begin(
         asked["nonce"] = nonce
     if provider.takes_claims:
         asked["claims"] = _WHEN
-    # §3.1.2.1, §2: with `max_age` the provider has to tell when it was.
-    wishes = {"prompt": _prompt(provider) if max_age == 0 else None, "max_age": max_age}
+    # §3.1.2.1, §2: with `max_age` an OpenID provider has to tell when it was.
+    told = max_age if "openid" in provider.scopes else None
+    wishes = {"prompt": _prompt(provider) if max_age == 0 else None, "max_age": told}
     asked |= {name: value for name, value in wishes.items() if value is not None}
     joint = "&" if "?" in provider.authorization_endpoint else "?"
     return provider.authorization_endpoint + joint + urlencode(asked, errors="replace"), attempt

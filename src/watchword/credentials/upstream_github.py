@@ -7,6 +7,8 @@ somebody else (FD-01). State, PKCE and mix-up are as for every provider, in `ups
 from watchword.credentials.upstream import Identity, Provider, UpstreamRefused, identity, read_json
 
 ISSUER = "https://github.com/login/oauth"
+AUTHORIZE_URL = "https://github.com/login/oauth/authorize"
+TOKEN_URL = "https://github.com/login/oauth/access_token"
 USER_URL = "https://api.github.com/user"
 EMAILS_URL = "https://api.github.com/user/emails"
 MAX_EMAILS = 100
@@ -17,11 +19,12 @@ def provider(client_id: str) -> Provider:
     return Provider(
         issuer=ISSUER,
         client_id=client_id,
-        authorization_endpoint="https://github.com/login/oauth/authorize",
-        token_endpoint="https://github.com/login/oauth/access_token",
+        authorization_endpoint=AUTHORIZE_URL,
+        token_endpoint=TOKEN_URL,
         userinfo_endpoint=USER_URL,
         algorithms=(),
         scopes=("read:user", "user:email"),
+        prompts=("select_account",),  # it asks nobody to sign in again, but which account it shall be
     )
 
 

@@ -11,6 +11,7 @@ import hashlib
 import hmac
 import os
 from collections.abc import Mapping
+from typing import Any
 
 import msgspec
 
@@ -122,7 +123,7 @@ async def begin(
         provider,
         redirect_uri=f"{runtime.settings.issuer}/upstream/{name}/callback",
         random=os.urandom(rules.RANDOM_BYTES),
-        max_age=max_age if settings.kind == "openid" else None,
+        max_age=max_age,
     )
     begun = Begun(name, attempt, back, runtime.now(), link_to, enrol, max_age)
     return address, runtime.master.seal("upstream", browser, _encode(begun), os.urandom(12))
@@ -207,7 +208,7 @@ async def _identify(
         )
         answer = rules.read_token_answer(answered.body)
         if settings.kind == "github":
-            return await _github(answer.access_token)
+            return await _github(answer.access_token, loopback)
     except fetch.FetchError as error:
         raise UpstreamRefused("unreachable", error.reason) from None
     identity = await _check(runtime, provider, attempt, answer)
@@ -252,9 +253,14 @@ async def keys_of(runtime: Runtime, provider: Provider, *, fresh: bool = False) 
         raise UpstreamRefused("keys") from None
 
 
-async def _github(access_token: str) -> Identity:
-    user = await fetch.fetch(upstream_github.USER_URL, bearer=access_token)
-    emails = await fetch.fetch(upstream_github.EMAILS_URL, bearer=access_token)
+async def _github(access_token: str, loopback: bool) -> Identity:
+    """Return who GitHub's API says it is; where an app may not read addresses the account is proved all the same."""
+    more: dict[str, Any] = {"bearer": access_token, "allow_loopback": loopback}
+    user = await fetch.fetch(upstream_github.USER_URL, **more)
+    try:
+        emails = await fetch.fetch(upstream_github.EMAILS_URL, **more)
+    except fetch.FetchError:
+        return upstream_github.read_identity(user.body)
     return upstream_github.read_identity(user.body, emails.body)
 
 

@@ -12,6 +12,7 @@ import pytest
 import pytest_asyncio
 from tests.fixtures.accounts import another, session_of, user_of
 from tests.fixtures.people import Person
+from tests.fixtures.postgres import Store
 from tests.fixtures.servers import Server, open_server
 
 from watchword.credentials import upstream_github
@@ -74,11 +75,16 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
 
 
 @pytest_asyncio.fixture
-async def server(hub: Hub, tmp_path: Path) -> AsyncIterator[Server]:
+async def server(hub: Hub, store: Store, tmp_path: Path) -> AsyncIterator[Server]:
     """A server where people register by GitHub."""
     github = Upstream(name="github", title="GitHub", client_id="us", client_secret="s3", kind="github")
     async with open_server(
-        tmp_path, mode="development", sign_up="open", fetch_allow_loopback=True, upstream=(github,)
+        tmp_path,
+        on=store.address,
+        mode="development",
+        sign_up="open",
+        fetch_allow_loopback=True,
+        upstream=(github,),
     ) as opened:
         yield opened
 

@@ -176,7 +176,7 @@ def test_an_issuer_attests_and_the_holder_shows_it_elsewhere(ada: Run, tmp_path:
     refused = ada("verify-proof", "plain", *trusting[2:])
     assert refused.json == {
         "error": "malformed",
-        "message": "plain: not an SD-JWT: nothing else has an issuer",
+        "error_description": "plain: not an SD-JWT: nothing else has an issuer",
     }
 
 
@@ -238,7 +238,7 @@ def test_refusals_say_what_and_exit_1_or_2(
 def test_json_refusals_carry_the_reason(ada: Run) -> None:
     refused = ada("verify", "asked", "--json")
     assert refused.code == 1
-    assert refused.json == {"error": "malformed", "message": "asked: not an identity"}
+    assert refused.json == {"error": "malformed", "error_description": "asked: not an identity"}
 
 
 def test_passphrases(ada: Run, tmp_path: Path) -> None:

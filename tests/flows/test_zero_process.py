@@ -133,7 +133,7 @@ def test_one_command_signs_in_renews_and_revokes(server_process: Process, tmp_pa
     assert zero("submit", issuer, "revocation")[1]["revoked"] is True
     assert zero("sign-in", issuer, *base, *pair) == (
         1,
-        {"error": "invalid_grant", "message": "The proof is not valid here."},
+        {"error": "invalid_grant", "error_description": "The proof is not valid here."},
     )
     assert zero("submit", issuer, "word")[0] == 1
 

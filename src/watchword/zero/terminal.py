@@ -33,7 +33,7 @@ def exits(as_json: bool) -> Iterator[None]:
         yield
     except ZeroError as error:
         if as_json:
-            typer.echo(json.dumps({"error": error.reason, "message": str(error)}))
+            typer.echo(json.dumps({"error": error.reason, "error_description": str(error)}))
         else:
             typer.echo(f"error: {printable(str(error))}", err=True)
         raise typer.Exit(1) from None

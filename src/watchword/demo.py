@@ -253,7 +253,7 @@ def _narrow(story: Story) -> None:
     story.request("POST", f"{story.api}/orders", expect=403, token=story.narrowed, note="nothing was gained")
     wider = {"scope": "orders:read orders:write"}
     story.request(
-        "POST", url, expect=400, token=story.narrowed, body=wider, note="it cannot be widened again"
+        "POST", url, expect=403, token=story.narrowed, body=wider, note="it cannot be widened again"
     )
 
 

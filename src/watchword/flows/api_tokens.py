@@ -22,6 +22,7 @@ from watchword.store import api_tokens as store
 from watchword.store import clients, users
 from watchword.store.api_tokens import ApiToken
 
+NO_SCOPE = "Name at least one scope: a token without scope can do nothing."
 MAX_DEPTH = 8
 DEFAULT_OVERLAP = 86_400
 MAX_OVERLAP = 30 * 86_400
@@ -100,9 +101,7 @@ async def create(
     now = runtime.now()
     scope = parse_scope(given.scope)
     if not scope:
-        raise OAuthError(
-            "invalid_scope", "Name at least one scope: a token without scope can do nothing.", field="scope"
-        )
+        raise OAuthError("invalid_scope", NO_SCOPE, field="scope")
     expires_at = _expiry(runtime, given.expires_in, now)
     if given.expires_in is None and not_after is not None and expires_at is not None and _reserved(scope):
         expires_at = min(expires_at, not_after)
@@ -155,9 +154,7 @@ async def narrow(runtime: Runtime, parent: ApiToken, given: NarrowInput, *, acto
     if parent.quota is not None or parent.rate_limit is not None:  # the new one would be counted from nothing
         raise OAuthError("invalid_request", "A token whose uses are limited in number cannot be narrowed.")
     if given.resource is not None and given.resource != parent.resource:
-        raise OAuthError(
-            "invalid_target", "A narrower token keeps the resource of its parent.", field="resource"
-        )
+        raise _gain("resource", "A narrower token keeps the resource of its parent.", "invalid_target")
     token = msgspec.structs.replace(
         parent,
         id=new_id("token"),
@@ -242,14 +239,19 @@ def _jkt(jkt: str | None) -> str | None:
     return jkt
 
 
+def _gain(field: str, description: str, code: str = "invalid_request") -> OAuthError:
+    # AP-05: nothing is wrong with the request but that the token may not do it
+    return OAuthError(code, description, field=field, status=403)
+
+
 def _narrow_scope(parent: ApiToken, scope: str | None) -> str:
     if scope is None:
         return parent.scope
     wanted = parse_scope(scope)
-    if not wanted or not set(wanted) <= set(parent.scope.split()):
-        raise OAuthError(
-            "invalid_scope", "A narrower token cannot hold a scope that its parent lacks.", field="scope"
-        )
+    if not wanted:
+        raise OAuthError("invalid_scope", NO_SCOPE, field="scope")
+    if not set(wanted) <= set(parent.scope.split()):
+        raise _gain("scope", "A narrower token cannot hold a scope that its parent lacks.", "invalid_scope")
     return format_scope(wanted)
 
 
@@ -257,7 +259,7 @@ def _narrow_expiry(runtime: Runtime, parent: ApiToken, expires_in: int | None, n
     ends = [now + expires_in] if expires_in is not None else []
     ends += [parent.expires_at] if parent.expires_at is not None else []
     if expires_in is not None and parent.expires_at is not None and now + expires_in > parent.expires_at:
-        raise OAuthError("invalid_request", "A narrower token cannot outlive its parent.", field="expires_in")
+        raise _gain("expires_in", "A narrower token cannot outlive its parent.")
     return min(ends) if ends else None
 
 
@@ -268,13 +270,9 @@ def _narrow_addresses(parent: ApiToken, addresses: list[str] | None) -> tuple[st
     if parent.addresses and not all(
         any(_is_within(network, outer) for outer in parent.addresses) for network in narrower
     ):
-        raise OAuthError(
-            "invalid_request", "A narrower token cannot be used from more addresses.", field="addresses"
-        )
+        raise _gain("addresses", "A narrower token cannot be used from more addresses.")
     if parent.addresses and not narrower:
-        raise OAuthError(
-            "invalid_request", "A narrower token cannot be used from more addresses.", field="addresses"
-        )
+        raise _gain("addresses", "A narrower token cannot be used from more addresses.")
     return narrower
 
 
@@ -288,7 +286,7 @@ def _narrow_path(parent: ApiToken, path: str | None) -> str | None:
         return parent.path
     checked = _path(path)
     if parent.path is not None and not is_below(path, parent.path):
-        raise OAuthError("invalid_request", "A narrower token cannot reach more paths.", field="path")
+        raise _gain("path", "A narrower token cannot reach more paths.")
     return checked
 
 

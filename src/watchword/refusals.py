@@ -56,7 +56,8 @@ def no_route(method: str, methods: dict[str, Route] | None) -> Response:
         if any(route.cors for route in methods.values()):
             extra += (
                 (b"access-control-allow-methods", allow),
-                (b"access-control-allow-headers", b"Authorization, Content-Type, DPoP"),
+                # MCP clients name their protocol's version wherever they ask, in discovery too.
+                (b"access-control-allow-headers", b"Authorization, Content-Type, DPoP, MCP-Protocol-Version"),
                 (b"access-control-max-age", b"7200"),
             )
         return Response(204, b"", extra)

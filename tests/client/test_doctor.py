@@ -14,6 +14,7 @@ from tests.fixtures.servers import free_port
 from tests.guard.mcp_servers import by_fastmcp, by_sdk_hooks, by_wrapping
 
 from watchword.client.doctor import Report, examine
+from watchword.client.doctor.web import well_known
 from watchword.jose import jwk
 from watchword.protocol_exchange import Application
 from watchword.testing.loopback import LoopbackServer
@@ -39,6 +40,7 @@ class Twisted:
     inner: Application
     documents: Callable[[str, Document], Document] = lambda _path, document: document
     answers: dict[str, tuple[int, list[tuple[bytes, bytes]]]] = field(default_factory=dict)
+    without: tuple[bytes, ...] = ()
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] == "http" and scope["path"] in self.answers:
@@ -59,7 +61,11 @@ class Twisted:
                 message["body"] = json.dumps(
                     self.documents(scope["path"], json.loads(message["body"]))
                 ).encode()
-                kept = [pair for pair in start[0]["headers"] if pair[0] != b"content-length"]
+                kept = [
+                    pair
+                    for pair in start[0]["headers"]
+                    if pair[0] != b"content-length" and pair[0] not in self.without
+                ]
                 start[0]["headers"] = [*kept, (b"content-length", str(len(message["body"])).encode())]
             await send(start[0])
             await send(message)
@@ -151,6 +157,17 @@ def test_it_finds(twisted: tuple[str, Twisted], case: str) -> None:
     report = examine(issuer)
     assert code in names(report)
     assert all(finding.change for finding in report.findings if finding.level != "ok"), "each names a change"
+
+
+def test_it_finds_metadata_that_browsers_keep_from_scripts(twisted: tuple[str, Twisted]) -> None:
+    issuer, app = twisted
+    assert not [finding for finding in examine(issuer).findings if finding.level != "ok"]
+    app.without = (b"access-control-allow-origin",)
+    report = examine(issuer)
+    found = {
+        finding.at for finding in report.findings if (finding.level, finding.code) == ("warning", "cors")
+    }
+    assert found == set(well_known(issuer).values())
 
 
 def test_it_finds_redirects(twisted: tuple[str, Twisted]) -> None:

@@ -188,6 +188,13 @@ def test_scripts_of_any_origin_may_call(
 @pytest.mark.parametrize("path", METADATA)
 def test_scripts_of_any_origin_may_discover(installation: Installation, path: str) -> None:
     assert installation.http.get(path, headers=ORIGIN).headers["access-control-allow-origin"] == "*"
+    asked = {"access-control-request-method": "GET", "access-control-request-headers": "mcp-protocol-version"}
+    preflight = installation.http.options(path, headers=ORIGIN | asked)
+    assert preflight.headers["access-control-allow-origin"] == "*"
+    allowed = preflight.headers["access-control-allow-headers"].lower().split(", ")
+    assert "mcp-protocol-version" in allowed, (
+        "MCP clients name their protocol's version from the first question on"
+    )
 
 
 @pytest.mark.parametrize("path", ["/authorize", "/sign-in", "/account", "/introspect"])

@@ -56,6 +56,7 @@ def _metadata(issuer: str, web: Web, report: Report) -> Document | None:
         elif seen.status == 200 and seen.document is not None:
             found[address] = seen.document
             report.ok("metadata", address, f"the metadata is here ({rule})")
+            _readable(seen, address, report)
             _dated(seen, address, report)
         else:
             report.warn(
@@ -78,6 +79,16 @@ def _metadata(issuer: str, web: Web, report: Report) -> Document | None:
             "serve one document at all",
         )
     return first
+
+
+def _readable(seen: Seen, address: str, report: Report) -> None:
+    if seen.headers.get("access-control-allow-origin") not in ("*", ORIGIN):
+        report.warn(
+            "cors",
+            address,
+            "clients in browsers cannot read the metadata",
+            "answer it with Access-Control-Allow-Origin: *",
+        )
 
 
 def _dated(seen: Seen, address: str, report: Report) -> None:

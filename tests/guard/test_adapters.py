@@ -242,3 +242,20 @@ def test_an_applications_own_guard_keeps_its_address_and_its_nonces_in_a_test(au
         token = auth.token(ORDERS, audience=BASE, dpop=True)
         asked = call("GET", "/orders", list(token.proof("GET", f"{BASE}{PREFIX}/orders").items()))
         assert (asked.status, "dpop-nonce" in asked.headers) == (401, True)
+
+
+def test_the_metadata_are_found_beside_a_route_for_every_path(auth: Auth) -> None:
+    from fastapi import FastAPI
+
+    from watchword.guard.fastapi import Guard
+
+    app, guard = FastAPI(), auth.guard(Guard, audience=BASE)
+
+    @app.get("/{path:path}")
+    async def everything(path: str) -> dict[str, str]:
+        return {"path": path}
+
+    guard.publish(app, ORDERS)
+    with example_apps.asgi(app) as call:
+        assert call("GET", "/x", []).says("path") == "x"
+        assert call("GET", "/.well-known/oauth-protected-resource", []).says("resource") == BASE

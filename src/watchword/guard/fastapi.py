@@ -52,4 +52,5 @@ class Guard(BaseGuard):
 
     def publish(self, app: FastAPI, scopes: Sequence[str] = (), name: str = "") -> None:
         """Answer the metadata of the resource (RFC 9728), and name it in challenges; `scopes` are what basic use needs."""
-        app.router.routes.append(metadata_route(self, scopes, name))
+        # In front: an application may have a route for every path.
+        app.router.routes.insert(0, metadata_route(self, scopes, name))

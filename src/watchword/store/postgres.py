@@ -47,8 +47,9 @@ BEGIN = "BEGIN ISOLATION LEVEL READ COMMITTED"
 # Statements and not parameters of the connection, which PgBouncer refuses. An administrator may ask for more than `on`; less would
 # acknowledge what a power loss can undo.
 SESSION = """
-SET statement_timeout = {limit}; SET idle_in_transaction_session_timeout = {limit}; SET jit = off;
+SET statement_timeout = {limit}; SET idle_in_transaction_session_timeout = {limit};
 SET default_transaction_isolation = 'read committed';
+SELECT set_config('jit', 'off', false) WHERE current_setting('jit', true) = 'on';
 SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'
 """
 PROCESS = "SELECT pg_backend_pid()"

@@ -35,3 +35,30 @@ def test_what_one_guard_authenticated_is_nothing_to_the_guard_of_another_api(aut
     asked = APIRequestFactory().get("/", HTTP_AUTHORIZATION=f"Bearer {token}", secure=True)
     assert Orders.as_view()(asked).status_code == 200
     assert Reports.as_view()(asked).status_code == 401
+
+
+def test_permissions_of_the_framework_refuse_who_has_no_rights_of_django(auth: Auth) -> None:
+    load("drf_app")  # configures Django
+    from rest_framework import permissions
+    from rest_framework.response import Response
+    from rest_framework.test import APIRequestFactory
+    from rest_framework.views import APIView
+
+    from watchword.guard.drf import Guard
+
+    guard = auth.guard(Guard, audience=ORDERS)
+
+    class Show(APIView):
+        authentication_classes = (guard.authentication,)
+        permission_classes = (guard.require("x"), permissions.IsAuthenticated)
+
+        def get(self, request: Any) -> Response:
+            return Response({"sub": request.user.pk})
+
+    class Administer(Show):
+        permission_classes = (guard.require("x"), permissions.IsAdminUser)
+
+    token = auth.token("x", audience=ORDERS)
+    asked = APIRequestFactory().get("/", HTTP_AUTHORIZATION=f"Bearer {token}", secure=True)
+    assert Show.as_view()(asked).status_code == 200
+    assert Administer.as_view()(asked).status_code == 403

@@ -3,6 +3,7 @@
 The permission alone is enough. The authentication class is for projects that read `request.user` or throttle by it.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,16 +25,23 @@ __all__ = ["Caller", "Guard", "Policy", "Principal"]
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """A principal in the words that Django REST framework expects of a user."""
+    """A principal in the words that Django and its REST framework expect of a user, who has none of Django's own rights."""
 
     principal: Principal
     is_authenticated: bool = True
     is_anonymous: bool = False
+    is_active: bool = True
+    is_staff: bool = False
+    is_superuser: bool = False
 
     @property
     def pk(self) -> str:
         """The subject, by which the framework's throttles count."""
         return self.principal.subject
+
+    def has_perms(self, _permissions: Iterable[str], _of: object = None) -> bool:
+        """Whether Django granted these rights: it knows nobody whom another server authenticated."""
+        return False
 
 
 class Refusal(APIException):

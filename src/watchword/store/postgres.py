@@ -128,7 +128,9 @@ class PostgresDatabase:
         """Refuse a pooler that lends one session of the server to two of ours: time limits and durability belong to a session."""
         other = await self._connect()
         try:
-            if await other.fetchval(PROCESS) == await connection.fetchval(PROCESS):
+            process = await other.fetchval(PROCESS)
+            # A database without processes says the same of every session, and no positive number.
+            if process > 0 and process == await connection.fetchval(PROCESS):
                 raise StorageUnavailable(POOLED)
         finally:
             await other.close(timeout=self._timeout)

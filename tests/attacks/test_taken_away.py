@@ -22,12 +22,12 @@ from tests.fixtures.servers import Server
 from tests.unit.credentials.software_authenticator import SoftwareAuthenticator
 
 from watchword.credentials.upstream import Identity
-from watchword.flows import factors, identities, passkeys, people, sessions, upstream
+from watchword.flows import factors, identities, passkeys, people, personal_tokens, sessions, upstream
 from watchword.oauth.errors import OAuthError
+from watchword.store import browsers, upstream_accounts, user_changes, ways_in
 from watchword.store import factors as factor_store
 from watchword.store import identities as identity_store
 from watchword.store import passkeys as passkey_store
-from watchword.store import upstream_accounts, user_changes, ways_in
 from watchword.store.sessions import Session
 from watchword.store.users import User
 from watchword.store.ways_in import Taken
@@ -73,6 +73,11 @@ async def link_a_provider(server: Server, session: Session) -> object:
     return await upstream.link(server.runtime, await user_of(server), Identity(HUB, "ada"), session)
 
 
+async def make_a_token(server: Server, session: Session) -> object:
+    wanted: dict[str, Any] = {"name": "x", "scopes": ("notes:read",), "resource": None, "days": 1}
+    return await personal_tokens.create(server.runtime, await user_of(server), session, **wanted)
+
+
 async def kept_of(server: Server) -> list[object]:
     """Return what is set up on ada's account."""
     read, user = server.runtime.database.read, await user_of(server)
@@ -81,6 +86,7 @@ async def kept_of(server: Server) -> list[object]:
         await read(factor_store.enrolled, user.id),
         [one.id for one in known if one.revoked_at is None],
         await read(upstream_accounts.list_upstream, user.id),
+        [token.id for token, _ in await personal_tokens.own(server.runtime, user)],
     ]
 
 
@@ -93,6 +99,7 @@ async def kept_of(server: Server) -> list[object]:
         switch_codes_by_mail_on,
         add_an_identity,
         link_a_provider,
+        make_a_token,
     ],
 )
 async def test_lg_16_a_session_that_ends_in_the_same_moment_adds_nothing_to_the_account(
@@ -125,6 +132,27 @@ async def test_lg_16_a_session_that_ends_in_the_same_moment_takes_nothing_from_t
         await factors.remove_totp(server.runtime, stolen)
     assert (await server.runtime.database.read(factor_store.enrolled, mine.user_id)).totp
     assert await factors.remove_totp(server.runtime, mine), "the honest variant"
+
+
+async def test_lg_16_a_browser_is_trusted_in_no_session_that_ends_in_the_same_moment(ada: Person) -> None:
+    server = ada.server
+    write, read, now = server.runtime.database.write, server.runtime.database.read, server.runtime.now()
+    user, mine = await user_of(server), await session_of(server)
+    until: dict[str, Any] = {"until": now + 600, "now": now}
+    for browser in (b"laptop", b"lost"):
+        await write(browsers.note_browser, user.id, browser, now)
+    held = (user.id, b"laptop", mine.id)
+    assert await write(browsers.trust_browser, *held, proof_epoch=user.proof_epoch, **until), "honest"
+    assert await read(browsers.find_trust, user.id, b"laptop", now)
+    await take_every_factor(server, user)
+    assert not await write(browsers.trust_browser, *held, proof_epoch=user.proof_epoch, **until)
+    await elsewhere(server)
+    stolen = await session_of(server)
+    await sessions.end_all(server.runtime, user.id, but=mine.id, actor=user.id)
+    epoch = (await user_of(server)).proof_epoch
+    held = (user.id, b"lost", stolen.id)
+    assert not await write(browsers.trust_browser, *held, proof_epoch=epoch, **until)
+    assert not await read(browsers.find_trust, user.id, b"lost", now)
 
 
 async def take_the_passkey(server: Server, user: User) -> None:

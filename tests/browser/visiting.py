@@ -21,6 +21,8 @@ def make_owner(page: Page, process: Process) -> None:
     page.locator('input[name="new_password"]').fill(PASSWORD)
     page.locator('form button[type="submit"]').first.click()
     page.wait_for_url("**/sign-in?notice=registered")
+    assert page.locator('input[name="identifier"]').input_value() == "ada"
+    assert page.evaluate("document.activeElement.id") == "password", "the name is there already"
 
 
 def sign_in(page: Page) -> None:

@@ -122,9 +122,7 @@ async def sign_in(database: Database, user_id: str, now: int) -> None:
     assert await database.write(
         outbox.add_mail, f"mail to {user_id}", b"sealed", expires_at=now + 600, now=now
     )
-    await database.write(
-        browsers.note_browser, user_id, digest(f"browser of {user_id}"), trusted_until=None, now=now
-    )
+    await database.write(browsers.note_browser, user_id, digest(f"browser of {user_id}"), now)
 
 
 async def grant_something(database: Database, day: int, now: int) -> None:

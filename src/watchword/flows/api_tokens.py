@@ -11,6 +11,7 @@ from typing import Annotated
 import msgspec
 
 from watchword.credentials.names import NameRefused, canonical_username
+from watchword.flows import sessions
 from watchword.flows.client_registry import check_resource, check_text
 from watchword.flows.identifiers import new_id
 from watchword.flows.runtime import Runtime
@@ -21,6 +22,7 @@ from watchword.oauth.scopes import format_scope, is_reserved, parse_scope
 from watchword.store import api_tokens as store
 from watchword.store import clients, users
 from watchword.store.api_tokens import ApiToken
+from watchword.store.sessions import Session
 
 NO_SCOPE = "Name at least one scope: a token without scope can do nothing."
 MAX_DEPTH = 8
@@ -95,9 +97,13 @@ async def create(
     actor: str,
     may_reserve: bool | frozenset[str] = False,
     not_after: int | None = None,
+    session: Session | None = None,
 ) -> Issued:
     """Make a token. `may_reserve` says which scopes over this server may be given (all: the operator at the console);
-    `not_after` bounds the life of a token that holds one (AP-05)."""
+    `not_after` bounds the life of a token that holds one (AP-05), `session` is that of the person who asks for it on a page.
+
+    Raise as `sessions.act`, or an error that names what is wrong with what was given.
+    """
     now = runtime.now()
     scope = parse_scope(given.scope)
     if not scope:
@@ -123,7 +129,7 @@ async def create(
         jkt=_jkt(given.jkt),
         metadata={check_text("metadata", key): value for key, value in given.metadata.items()},
     )
-    return await _store(runtime, token, actor)
+    return await _store(runtime, token, actor, session)
 
 
 def _reserved(scope: tuple[str, ...]) -> set[str]:
@@ -171,9 +177,11 @@ async def narrow(runtime: Runtime, parent: ApiToken, given: NarrowInput, *, acto
     return await _store(runtime, token, actor)
 
 
-async def _store(runtime: Runtime, token: ApiToken, actor: str) -> Issued:
+async def _store(runtime: Runtime, token: ApiToken, actor: str, session: Session | None = None) -> Issued:
     secret, secret_id = runtime.new_secret("a"), new_id("secret")
-    outcome = await runtime.database.write(
+    outcome = await sessions.act(
+        runtime,
+        session,
         store.create_token,
         token,
         secret_id=secret_id,
@@ -290,13 +298,22 @@ def _narrow_path(parent: ApiToken, path: str | None) -> str | None:
     return checked
 
 
-async def rotate(runtime: Runtime, token_id: str, *, overlap: int = DEFAULT_OVERLAP, actor: str) -> Issued:
-    """Give a token a new secret; the older ones work for `overlap` seconds more."""
+async def rotate(
+    runtime: Runtime,
+    token_id: str,
+    *,
+    overlap: int = DEFAULT_OVERLAP,
+    actor: str,
+    session: Session | None = None,
+) -> Issued:
+    """Give a token a new secret; the older ones work for `overlap` seconds more. `session` is as for `create`."""
     if not 0 <= overlap <= MAX_OVERLAP:
         raise OAuthError("invalid_request", f"overlap must be 0 to {MAX_OVERLAP} seconds.", field="overlap")
     now = runtime.now()
     secret, secret_id = runtime.new_secret("a"), new_id("secret")
-    rotated = await runtime.database.write(
+    rotated = await sessions.act(
+        runtime,
+        session,
         store.rotate_token,
         token_id,
         secret_id=secret_id,

@@ -9,6 +9,7 @@ from watchword.oauth.scopes import is_reserved
 from watchword.store import api_tokens as store
 from watchword.store import clients
 from watchword.store.api_tokens import ApiToken, SecretUse
+from watchword.store.sessions import Session
 from watchword.store.users import User
 
 MAX_LISTED = 200
@@ -29,14 +30,21 @@ async def scopes_for(runtime: Runtime, user: User) -> list[str]:
 
 
 async def create(
-    runtime: Runtime, user: User, *, name: str, scopes: tuple[str, ...], resource: str | None, days: int
+    runtime: Runtime,
+    user: User,
+    session: Session,
+    *,
+    name: str,
+    scopes: tuple[str, ...],
+    resource: str | None,
+    days: int,
 ) -> Issued:
-    """Make a token for a person; raise `invalid_scope` for a scope that is not open to them."""
+    """Make a token for a person; raise `invalid_scope` for a scope that is not open to them, or as `sessions.act`."""
     allowed = await scopes_for(runtime, user)
     if not set(scopes) <= set(allowed):
         raise OAuthError("invalid_scope", "This scope is not open to people.", field="scope")
     given = TokenInput(name=name, scope=" ".join(scopes), resource=resource, expires_in=days * 86_400)
-    return await api_tokens.create(runtime, given, owner=("user", user.id), actor=user.id)
+    return await api_tokens.create(runtime, given, owner=("user", user.id), actor=user.id, session=session)
 
 
 async def own(runtime: Runtime, user: User) -> list[tuple[ApiToken, list[SecretUse]]]:
@@ -51,14 +59,14 @@ async def own(runtime: Runtime, user: User) -> list[tuple[ApiToken, list[SecretU
     ]
 
 
-async def rotate(runtime: Runtime, user: User, token: ApiToken, *, overlap: int) -> Issued:
+async def rotate(runtime: Runtime, session: Session, token: ApiToken, *, overlap: int) -> Issued:
     """Give one of a person's tokens a new secret; raise `insufficient_scope` for power over this server, which nobody comes to
-    by signing in: who holds that power hands it out."""
+    by signing in: who holds that power hands it out. Raise as `sessions.act`."""
     if not can_rotate(token):
         raise OAuthError(
             "insufficient_scope", "A token with a scope over this server is rotated by an administrator."
         )
-    return await api_tokens.rotate(runtime, token.id, overlap=overlap, actor=user.id)
+    return await api_tokens.rotate(runtime, token.id, overlap=overlap, actor=session.user_id, session=session)
 
 
 def can_rotate(token: ApiToken) -> bool:

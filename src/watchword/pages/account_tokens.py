@@ -74,7 +74,7 @@ async def change(request: Request) -> Response:
             return account.done(request, "tokens", "token_once")
         chosen = form.get("overlap") or ""
         overlap = int(chosen) if chosen in {str(one) for one in OVERLAPS} else OVERLAPS[0]
-        issued = await personal_tokens.rotate(runtime, user, token, overlap=overlap)
+        issued = await personal_tokens.rotate(runtime, found[0], token, overlap=overlap)
         return _secret(request, found, issued, "rotated", runtime.now() + overlap if overlap else None)
     await api_tokens.revoke(runtime, token.id, reason="revoked by its owner", actor=user.id)
     return account.done(request, "tokens", "token_revoked")
@@ -152,9 +152,11 @@ async def create(request: Request) -> Response:
         return account.done(request, "tokens", "token_once")
     try:
         issued = await personal_tokens.create(
-            request.runtime, found[1], name=name, scopes=chosen, resource=resource, days=_days(form)
+            request.runtime, found[1], found[0], name=name, scopes=chosen, resource=resource, days=_days(form)
         )
     except OAuthError as error:
+        if error.code == "access_denied":
+            raise
         field = error.field if error.field in ("name", "scope") else "form"
         return await _new(request, found, form, {field: NAME_INVALID if field == "name" else "invalid"})
     return _secret(request, found, issued, "created", None)

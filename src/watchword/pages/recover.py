@@ -109,8 +109,7 @@ async def reset(request: Request) -> Response:
         browsers.note_browser,
         user.id,
         browser.source_of(request).browser,
-        trusted_until=None,
-        now=request.runtime.now(),
+        request.runtime.now(),
     )
     return pages.sign_in(request, "passkey_registered" if passkey else "password_reset", user.username)
 

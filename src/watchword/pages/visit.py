@@ -168,7 +168,7 @@ async def complete(
     settings = runtime.settings
     acr, amr = methods.assurance(used)
     old = await current(request)
-    _session, cookie = await sessions.begin(
+    session, cookie = await sessions.begin(
         runtime,
         user.id,
         acr=acr,
@@ -183,7 +183,7 @@ async def complete(
         proved_at=proved_at,
         confirmed_at=runtime.now() if len(used) > 1 else None,
     )
-    await _note_browser(request, user, trust)
+    await _note_browser(request, user, session if trust else None)
     path = returning.open_return(runtime, back)
     await _note_interaction(request, path)
     max_age = settings.session_remembered if remember else None
@@ -199,19 +199,17 @@ async def _link(request: Request, user: User, identity: Identity) -> bool:
     return True
 
 
-async def _note_browser(request: Request, user: User, trust: bool) -> None:
+async def _note_browser(request: Request, user: User, trusting: Session | None) -> None:
     runtime = request.runtime
     value = browser.browser_of(request)
     if value is None:
         return
     now, lasts = runtime.now(), runtime.settings.second_factor_trusted
-    seen = await runtime.database.write(
-        browsers.note_browser,
-        user.id,
-        browser.digest_of(value),
-        trusted_until=now + lasts if trust and lasts else None,
-        now=now,
-    )
+    digest, write = browser.digest_of(value), runtime.database.write
+    seen = await write(browsers.note_browser, user.id, digest, now)
+    if trusting is not None and lasts:
+        held = (user.id, digest, trusting.id)
+        await write(browsers.trust_browser, *held, proof_epoch=user.proof_epoch, until=now + lasts, now=now)
     if seen.others and not seen.known:
         await mail.notify(runtime, user, "new_device", origin_of(request), "/account/sessions")
 

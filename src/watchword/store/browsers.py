@@ -3,6 +3,8 @@
 import msgspec
 
 from watchword.store.database import Transaction
+from watchword.store.grants import hold_session
+from watchword.store.users import hold_user
 
 
 class Sighting(msgspec.Struct, frozen=True):
@@ -31,9 +33,7 @@ async def is_known(tx: Transaction, user_id: str, browser: bytes) -> bool:
     return row is not None
 
 
-async def note_browser(
-    tx: Transaction, user_id: str, browser: bytes, *, trusted_until: int | None, now: int
-) -> Sighting:
+async def note_browser(tx: Transaction, user_id: str, browser: bytes, now: int) -> Sighting:
     """Note that a person signed in with a browser; return whether this one, and whether any other, was known.
 
     Nothing is noted of somebody whose account was deleted meanwhile.
@@ -44,17 +44,28 @@ async def note_browser(
         browser,
     )
     await tx.run(
-        "INSERT INTO browsers (user_id, browser, first_seen_at, last_seen_at, trusted_until) "
-        "SELECT $1, $2, $3, $3, $4 FROM users WHERE id = $1 FOR KEY SHARE "
-        "ON CONFLICT (user_id, browser) DO UPDATE SET last_seen_at = excluded.last_seen_at, "
-        "trusted_until = COALESCE(excluded.trusted_until, browsers.trusted_until)",
+        "INSERT INTO browsers (user_id, browser, first_seen_at, last_seen_at) "
+        "SELECT $1, $2, $3, $3 FROM users WHERE id = $1 FOR KEY SHARE "
+        "ON CONFLICT (user_id, browser) DO UPDATE SET last_seen_at = excluded.last_seen_at",
         user_id,
         browser,
         now,
-        trusted_until,
     )
     known, devices = (int(row["known"]), int(row["devices"])) if row else (0, 0)
     return Sighting(known > 0, devices > known)
+
+
+async def trust_browser(
+    tx: Transaction, user_id: str, browser: bytes, session_id: str, *, proof_epoch: int, until: int, now: int
+) -> bool:
+    """Spare a person's second factor with a browser that was noted, as they wish in a session.
+
+    False when that has ended, or what they proved was taken away: whoever ended it just now ended the trust as well.
+    """
+    if not await hold_user(tx, user_id, proof_epoch) or not await hold_session(tx, session_id, now):
+        return False
+    wish = "UPDATE browsers SET trusted_until = $1 WHERE user_id = $2 AND browser = $3"
+    return await tx.run(wish, until, user_id, browser) > 0
 
 
 async def forget_trust(tx: Transaction, user_id: str, browser: bytes | None = None) -> None:

@@ -266,13 +266,13 @@ async def _end_one(
 
 async def end_sessions_of(tx: Transaction, user_id: str, *, but: str = "", actor: str, now: int) -> list[str]:
     """End every session of a person but one, and the trust in every browser of theirs; return which."""
-    await forget_trust(tx, user_id)
     rows = await tx.all(
         "UPDATE sessions SET ended_at = $1 WHERE user_id = $2 AND id <> $3 AND ended_at IS NULL RETURNING id, user_id",
         now,
         user_id,
         but,
     )
+    await forget_trust(tx, user_id)
     await _end(tx, rows, actor=actor, now=now)
     return [row["id"] for row in rows]
 

@@ -102,7 +102,9 @@ async def _store(
         proof_epoch=proved.proof_epoch if proved else None,
     )
     if not begun:  # meanwhile
-        raise OAuthError("access_denied", "This account was changed, disabled or deleted: sign in again.")
+        raise OAuthError(
+            "access_denied", "This account was changed, disabled or deleted: sign in again.", field="session"
+        )
     return secret
 
 
@@ -200,7 +202,7 @@ async def act(
     asked = (session.id, session.user_id, runtime.now(), operation, *args)
     done: T | None = await runtime.database.write(in_session, *asked, **more)
     if done is None:
-        raise OAuthError("access_denied", "This session has ended: sign in again.")
+        raise OAuthError("access_denied", "This session has ended: sign in again.", field="session")
     return done
 
 

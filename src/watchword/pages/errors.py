@@ -17,7 +17,7 @@ def page(request: Request, error: OAuthError, reference: str) -> Response:
     """Answer a refusal as a page, with what support finds it by; in development it says what to change."""
     issuer = request.runtime.settings.issuer
     context = {
-        "problem_name": _problem(error),
+        "problem_name": problem_of(error),
         "reference": reference,
         "links": {"home": f"{issuer}/sign-in"},
         "developer": developer.explain_shortly(request, error),
@@ -26,9 +26,12 @@ def page(request: Request, error: OAuthError, reference: str) -> Response:
     return browser.page(request, "error", context, status=error.rule.status, headers=headers)
 
 
-def _problem(error: OAuthError) -> str:
+def problem_of(error: OAuthError) -> str:
+    """Return the name of the text that tells a person why."""
     if error.field == "csrf":  # nobody is kept out: the form alone is not this browser's
         return "form"
+    if error.field == "session":  # nor here: it ended, or what proved it was taken away, in this very moment
+        return "signed_out"
     if (
         error.code == "invalid_request" and error.field is None
     ):  # what could not be decoded, or is there twice

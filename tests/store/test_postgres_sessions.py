@@ -74,6 +74,9 @@ async def test_a_migration_does_not_keep_others_waiting_behind_a_table_that_is_h
     while time.monotonic() < until:  # each within its time limit, or it would be refused
         assert await old.write(tokens.use_identifier, digest(str(time.monotonic())), NOW)
     assert not opening.done()
+    monkeypatch.setattr(migrate, "PATIENCE", 0.0)
+    with pytest.raises(StorageUnavailable, match="a table that another transaction holds, a backup perhaps"):
+        await postgres_store.make().open()
     await held.rollback()
     await opening
     assert await old.write(tokens.use_identifier, digest("after"), NOW)

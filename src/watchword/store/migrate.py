@@ -41,7 +41,7 @@ UNCLAIM = "DELETE FROM schema_versions WHERE version = -1"
 VERSIONS = "SELECT version, name, applied_at FROM schema_versions ORDER BY version"
 ATTEMPTS = 5
 # Who waits for a table holds up everybody who comes after: not for long, then others go first. A backup may hold it for minutes.
-WAIT, PAUSE, PATIENCE = 1, 2.0, 600.0
+WAIT, PAUSE, PATIENCE = 1, 2.0, 60.0
 Applied = Sequence[tuple[int, str, int]]
 # Text is compared byte by byte, as SQLite does: the order of identifiers must not depend on a server's locale, nor an index
 # break when the locale's rules change with an update of the operating system.
@@ -130,8 +130,12 @@ async def apply_postgres(connection: Any) -> None:
 def _pause(error: Exception, attempt: int, until: float) -> float:
     """Return for how many seconds to wait before another attempt; raise what no attempt would mend."""
     state = getattr(error, "sqlstate", None)
-    if state == LOCKED and time.monotonic() < until:
-        return PAUSE
+    if state == LOCKED:
+        if time.monotonic() < until:
+            return PAUSE
+        raise StorageUnavailable(
+            "a migration needs a table that another transaction holds, a backup perhaps: start again when it has ended"
+        ) from error
     # Somebody made the first table at the same moment, or a database that does not wait for locks wants another attempt.
     if state in ("23505", "42P07", "42710", "40001", "40P01") and attempt < ATTEMPTS - 1:
         return float(0.05 * 2**attempt)

@@ -227,6 +227,27 @@ async def test_a_key_that_cannot_be_used_does_not_spoil_the_others(other: OtherI
     await guard.close()
 
 
+async def test_a_few_find_out_for_all_that_an_issuer_hangs(
+    other: OtherIssuer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    guard = Guard(other.issuer, audience=API)
+    good = {"active": True, "sub": "them", "aud": API, "exp": int(time.time()) + 60}
+    other.documents["/introspect"] = good
+    assert (await ask(guard, "an-opaque-token-honest")).subject == "them"
+    monkeypatch.setattr(issuer, "LONGEST", 0.2)
+    monkeypatch.setattr(issuer, "REST", 60.0)
+    other.documents["/introspect"] = _drop_by_drop
+    other.asked.clear()
+    assert [await refusal(guard, f"an-opaque-token-{n:04}") for n in range(40)] == [503] * 40
+    assert other.asked["/introspect"] == issuer.FAILURES
+    other.documents["/introspect"] = good
+    monkeypatch.setattr(issuer, "LONGEST", 10.0)
+    guard._only._issuer._next_question = 0.0  # type: ignore[union-attr]  # the pause has passed
+    found = [(await ask(guard, f"an-opaque-token-{n:04}")).subject for n in range(40)]
+    assert found == ["them"] * 40
+    await guard.close()
+
+
 def _without_end(handler: Any) -> None:
     handler.send_response(200)
     handler.end_headers()

@@ -20,6 +20,10 @@ from watchword.jose.strict_json import StrictJSONError, loads
 TIMEOUT = 5.0
 LONGEST = 10.0  # seconds for a whole answer: one that comes drop by drop holds nobody up
 METADATA_MAX_AGE = 3600.0
+FAILURES = (
+    3  # in a row, after which an issuer that does not answer is asked about a token once in `REST` seconds
+)
+REST = 1.0
 MAX_ANSWER = 256 * 1024
 
 
@@ -57,6 +61,9 @@ class Issuer:
         self._metadata: Mapping[str, object] | None = None
         self._fetched = 0.0
         self._discovery = Fetching(METADATA_MAX_AGE)
+        self._failures = 0
+        self._next_question = 0.0
+        self._trouble = ""
 
     def http(self) -> httpx.AsyncClient:
         """Return the connections of this event loop."""
@@ -116,12 +123,25 @@ class Issuer:
         headers = {} if credentials else {"authorization": f"Bearer {token}"}
         auth = httpx.BasicAuth(*_form_encoded(credentials)) if credentials else httpx.USE_CLIENT_DEFAULT
         with tracing.asking("watchword.introspect", headers):
-            answer = await self.ask("POST", uri, data=form, headers=headers, auth=auth)
+            answer = await self._question(uri, data=form, headers=headers, auth=auth)
         if answer.status_code == 401 and credentials is None:
             return {"active": False}
         if answer.status_code != 200:
             raise IssuerUnavailable(f"{uri} answered {answer.status_code}")
         return _document(answer.content)
+
+    async def _question(self, uri: str, **given: Any) -> httpx.Response:
+        # Whoever waits for an issuer that hangs holds a thread of the API: a few find out for all.
+        if self._failures >= FAILURES and time.monotonic() < self._next_question:
+            raise IssuerUnavailable(self._trouble)
+        self._next_question = time.monotonic() + REST
+        try:
+            answer = await self.ask("POST", uri, **given)
+        except IssuerUnavailable as error:
+            self._failures, self._trouble = self._failures + 1, str(error)
+            raise
+        self._failures = 0
+        return answer
 
     async def report_exposed(self, token: str) -> None:
         """Tell the server that a token travelled in the clear, if it wants to know; raise IssuerUnavailable."""

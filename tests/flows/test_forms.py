@@ -1,6 +1,7 @@
 """Forms of people's pages: sent again, kept too long, made by another browser, filled in with what cannot be used; and what they say then."""
 
 import html
+import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -44,6 +45,35 @@ async def send_twice(person: Person, given: dict[str, str], *, having: str, inde
     assert again.status_code == 303
     await person.open(again.headers["location"])
     assert "shown only once" in person.text
+
+
+async def opened_again(person: Person) -> Person:
+    """Load the answer to a form again, as the scripts of its page do."""
+    assert person.page is not None
+    found = re.search(r' data-here="([^"]+)"', person.page.text)
+    assert found is not None, person.page.text[:800]
+    await person.open(html.unescape(found[1]))
+    return person
+
+
+async def test_an_answer_to_a_form_names_where_its_page_is_opened_again(ada: Person) -> None:
+    server = ada.server
+    stranger = Person(server, another(server))
+    await stranger.open("/account/tokens")
+    assert stranger.page is not None
+    assert "data-here" not in stranger.page.text, "its own address is enough"
+    place = stranger.form(having="identifier")["return"]
+    await stranger.send({"identifier": "ada", "password": "none of hers"}, having="identifier")
+    assert (await opened_again(stranger)).form(having="identifier")["return"] == place
+    await ada.open("/account/tokens/new")
+    await ada.send({"name": "my script", "scope": "notes:read", "days": "30"})
+    assert "shown only once" in (await opened_again(ada)).text
+    await ada.open("/account/second_factors")
+    await ada.send({"do": "new_recovery_codes"}, having="do")
+    assert "shown only once" in (await opened_again(ada)).text
+    answer = await ada.http.post("/logout", data={"logout_hint": "somebody else"})
+    assert answer.status_code == 200
+    assert "data-here" not in answer.text, "what an application asked for is in no address"
 
 
 async def test_a_token_page_that_is_loaded_again_makes_no_second_token(ada: Person) -> None:

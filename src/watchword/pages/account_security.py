@@ -213,7 +213,10 @@ async def change_factors(request: Request) -> Response:
             request,
             found,
             "second_factors",
-            {"codes": list(codes)},
+            {
+                "codes": list(codes),
+                "here": browser.here(request, "/account/second_factors?notice=codes_once"),
+            },
             template="recovery_codes",
             headers=await account.changed(request, found, form),
         )

@@ -91,6 +91,7 @@ def _secret(request: Request, person: Person, issued: Issued, made: str, old_unt
         "secret": issued.secret,
         "old_until": old_until,
         "example": example,
+        "here": browser.here(request, "/account/tokens?notice=token_once"),
     }
     return account.page(request, person, "tokens", context, template="token_secret")
 

@@ -24,8 +24,8 @@ BROWSER_COOKIE, LANGUAGE_COOKIE = "ww-browser", "ww-language"
 BROWSER_LIFETIME = 400 * 86_400
 # A browser's own value, and the header that gives it one if it had none.
 Known = tuple[str, tuple[bytes, bytes] | None]
-# Answers to these forms have no address of their own.
-POST_ONLY = frozenset({"/authorize", "/authorize/consent", "/device/confirm", "/account/upstream"})
+# Answers to these forms have no address of their own that says as much.
+POST_ONLY = frozenset({"/authorize", "/authorize/consent", "/device/confirm", "/account/upstream", "/logout"})
 HEADERS = (
     (b"referrer-policy", b"same-origin"),
     (b"cross-origin-opener-policy", b"same-origin"),
@@ -177,14 +177,18 @@ def language_wish(request: Request, ui_locales: Iterable[str]) -> str:
     return f"&lang={locale_of(request, wished)}" if wished else ""
 
 
+def here(request: Request, path: str) -> str:
+    """Return a path of this server as the pages see it, below the path of the issuer."""
+    return urlsplit(request.runtime.settings.issuer).path + path
+
+
 def _here(request: Request, hidden: object) -> str | None:
     """Return where a page that answered a form is opened again, with what its form carries there; None where it cannot be."""
     if request.method == "GET" or request.path in POST_ONLY:
         return None
     carried = hidden if isinstance(hidden, Mapping) else {}
     query = urlencode({name: carried[name] for name in ("return", "link") if name in carried})
-    path = urlsplit(request.runtime.settings.issuer).path + quote(request.path)
-    return f"{path}?{query}" if query else path
+    return here(request, f"{quote(request.path)}?{query}" if query else quote(request.path))
 
 
 def page(

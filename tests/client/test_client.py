@@ -344,3 +344,38 @@ def test_the_client_needs_the_base_install_only() -> None:
     assert not {"starlette", "requests", "typer", "argon2", "sqlite3", "keyring"} & set(
         json.loads(done.stdout)
     )
+
+
+FORKING = """
+import os, sys, threading
+from watchword.client import ClientCredentials, ClientSecret, TokenSource
+issuer, client_id, secret = sys.argv[1:]
+made = []
+def source():
+    return TokenSource(issuer, ClientSecret(client_id, secret), ClientCredentials("orders:read"), api="https://a.example")
+shared = source()
+shared.token()
+held = shared._store.lock()
+held.__enter__()  # as another thread may at the very moment
+children = []
+for _ in range(4):
+    child = os.fork()
+    if not child:
+        for _ in range(20):
+            token = shared.token()
+            assert token not in made
+            made.append(token)
+            shared.heard("https://a.example/", 401, {}, "Bearer " + token)  # so that another one is fetched
+        os._exit(0)
+    children.append(child)
+sys.exit(max(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children))
+"""
+
+
+def test_forked_workers_share_neither_connections_nor_locks(live: Live) -> None:
+    secret = secret_of(live)
+    arguments = [live.issuer, secret.client_id, secret.secret]
+    done = subprocess.run(
+        [sys.executable, "-c", FORKING, *arguments], capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0, done.stderr

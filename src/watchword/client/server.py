@@ -3,6 +3,7 @@
 No redirect is followed, an answer is read up to a limit, and nothing goes over plain http to another machine.
 """
 
+import os
 from collections.abc import Mapping
 from urllib.parse import urlsplit
 
@@ -27,8 +28,16 @@ class AuthorizationServer:
         origin_of(issuer)
         self.issuer = issuer
         self._clocks = clocks
-        self._http = http or httpx.Client(timeout=TIMEOUT, follow_redirects=False)
+        self._given = http
+        self._own: dict[int, httpx.Client] = {}
         self._metadata: Document | None = None
+
+    def _http(self) -> httpx.Client:
+        # By process: a forked child that used its parent's connections would read the parent's answers. They are kept as they are.
+        if self._given is not None:
+            return self._given
+        own = self._own.get(os.getpid())
+        return own or self._own.setdefault(os.getpid(), httpx.Client(timeout=TIMEOUT, follow_redirects=False))
 
     def metadata(self) -> Document:
         """Return the metadata, asked for once; raise Unreachable."""
@@ -85,7 +94,7 @@ class AuthorizationServer:
         self, method: str, address: str, form: Form | None = None, headers: Mapping[str, str] | None = None
     ) -> tuple[int, Mapping[str, str], Document | None]:
         try:
-            with self._http.stream(method, address, data=form, headers=headers) as answer:
+            with self._http().stream(method, address, data=form, headers=headers) as answer:
                 body = b""
                 for part in answer.iter_bytes():
                     body += part
@@ -97,7 +106,7 @@ class AuthorizationServer:
 
     def close(self) -> None:
         """Close the connections."""
-        self._http.close()
+        self._http().close()
 
 
 def _document(body: bytes) -> Document | None:

@@ -12,6 +12,7 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
+from weakref import WeakSet
 
 import msgspec
 
@@ -53,6 +54,7 @@ class MemoryStore:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._record: Record | None = None
+        _in_memory.add(self)
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
@@ -67,6 +69,19 @@ class MemoryStore:
     def save(self, record: Record | None) -> None:
         """Replace the record."""
         self._record = record
+
+    def forked(self) -> None:
+        """Wait for no thread that only the parent has."""
+        self._lock = threading.Lock()
+
+
+def _forked() -> None:
+    for store in tuple(_in_memory):
+        store.forked()
+
+
+_in_memory: WeakSet[MemoryStore] = WeakSet()
+os.register_at_fork(after_in_child=_forked)
 
 
 @contextlib.contextmanager
@@ -114,6 +129,16 @@ class FileStore:
                 file.flush()
                 os.fsync(file.fileno())
             temporary.replace(self.path)
+            _settle(self.path.parent)
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
+
+
+def _settle(folder: Path) -> None:
+    # Without this a power cut may bring the file before back, whose refresh token was used: the server would end the family.
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

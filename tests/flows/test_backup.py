@@ -195,6 +195,19 @@ async def test_a_backup_that_changes_between_its_check_and_its_use_is_refused(
     await backup.restore_backup(settings, path, NOW)
 
 
+async def test_nothing_is_backed_up_under_a_key_that_does_not_belong_to_the_database(
+    server: Server, tmp_path: Path
+) -> None:
+    await backup.write_backup(settings_of(server), tmp_path / "honest.gz", NOW)
+    (tmp_path / "other key").write_text("ab" * 32)
+    (tmp_path / "other key").chmod(0o600)
+    with pytest.raises(SettingsError, match="does not belong to this database"):
+        await backup.write_backup(
+            settings_of(server, key_file=str(tmp_path / "other key")), tmp_path / "b.gz", NOW
+        )
+    assert not (tmp_path / "b.gz").exists()
+
+
 async def test_another_master_key_is_refused_and_none_is_made(server: Server, tmp_path: Path) -> None:
     await backup.write_backup(settings_of(server), tmp_path / "b.gz", NOW)
     elsewhere = settings_of(server, database=str(tmp_path / "new.db"), key_file=str(tmp_path / "other key"))

@@ -16,9 +16,10 @@ from tests.fixtures.servers import Server, open_server
 from tests.store.made import count, select
 
 from watchword.flows import move, schema_state
+from watchword.flows.master_key import MasterKey
 from watchword.flows.move import Progress
 from watchword.oauth.errors import OAuthError
-from watchword.settings import Settings
+from watchword.settings import Settings, SettingsError
 from watchword.store import bulk, copying, events, schema
 from watchword.store.database import StorageUnavailable
 
@@ -250,6 +251,16 @@ async def test_a_target_in_use_is_left_alone_and_an_abandoned_move_leaves_no_tra
     if server.settings.is_postgres:
         names = "SELECT proname AS name FROM pg_proc WHERE proname LIKE 'moving%'"
     assert await server.runtime.database.read(select, names) == []
+
+
+async def test_nothing_is_moved_under_a_key_that_does_not_belong_to_the_source(
+    server: Server, target: Store
+) -> None:
+    await fill(server)
+    with pytest.raises(SettingsError, match="does not belong to this database"):
+        await move.move(server.settings.database, target.address, MasterKey(bytes(32)))
+    await server.token()
+    assert (await move.move(server.settings.database, target.address, server.runtime.master)).rows > 0
 
 
 async def test_it_goes_there_and_back(server: Server, target: Store, tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ import msgspec
 
 from watchword import __version__
 from watchword.credentials import totp
+from watchword.flows.keyring import check_master_key
 from watchword.flows.master_key import MasterKey, existing_master_key
 from watchword.oauth.errors import OAuthError
 from watchword.settings import Settings
@@ -105,6 +106,7 @@ async def _write(bulk: Bulk, out: _Writer, master: MasterKey, now: int) -> Repor
     version = await store.schema_version(bulk)
     if not version:
         raise OAuthError("not_found", "There is no database of Watchword to back up.")
+    await check_master_key(bulk, master)  # or nobody could restore it with the key that belongs to it
     out.line(
         _encode(Head(watchword_backup=FORMAT, schema_version=version, created_at=now, version=__version__))
     )

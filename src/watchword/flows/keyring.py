@@ -15,7 +15,7 @@ from watchword.jose import jwk
 from watchword.jose.jwk import Key
 from watchword.settings import Settings
 from watchword.store import keys as store
-from watchword.store.database import Database
+from watchword.store.database import Database, Transaction
 from watchword.store.keys import StoredKey
 
 # Seconds for which a relying party may keep the JWK set; a next key waits that long before it signs.
@@ -224,3 +224,9 @@ def _state(key: StoredKey, is_current: bool) -> str:
     if is_current:
         return "current"
     return "next" if key.retires_at is None else "retiring"
+
+
+async def check_master_key(tx: Transaction, master: MasterKey) -> None:
+    """Raise SettingsError unless a master key is the one that a database's signing keys are sealed under."""
+    for stored in (await store.list_keys(tx, 0))[:1]:
+        master.open(PURPOSE, stored.kid, stored.sealed_private)

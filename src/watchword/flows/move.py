@@ -17,6 +17,7 @@ from pathlib import Path
 
 import msgspec
 
+from watchword.flows.keyring import check_master_key
 from watchword.flows.master_key import MasterKey
 from watchword.oauth.errors import OAuthError
 from watchword.store import bulk as store
@@ -80,7 +81,7 @@ async def move(
 ) -> Moved:
     """Copy a database, switch over, and fence the source; called again after an interruption, it goes on.
 
-    Raise OAuthError when the target is in use, StorageUnavailable when either side fails.
+    Raise OAuthError when the target is in use, SettingsError for another master key, StorageUnavailable when either side fails.
     """
     if _is_one_file(source, target):
         raise OAuthError("invalid_request", SAME)
@@ -89,6 +90,8 @@ async def move(
     try:
         theirs = await store.open_bulk(target, key, create=True)
         try:
+            if await ours.has_table(schema.VERSIONS):
+                await check_master_key(ours, master)  # the target's audit trail would be of another key
             return await _move(ours, theirs, is_postgres(source), replace, report)
         finally:
             await theirs.close()

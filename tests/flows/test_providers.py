@@ -1,14 +1,16 @@
 """Signing in with another provider: the secret where it is taken, and the person's place when it does not work."""
 
+import html
 from pathlib import Path
 from typing import Literal
 
 import pytest
-from tests.fixtures.accounts import another
+from tests.fixtures.accounts import EMAIL, another
 from tests.fixtures.lying_provider import Provider, begin, come_back, provider, server
 from tests.fixtures.people import PASSWORD, Person
 from tests.fixtures.servers import Server, open_server, together
 
+from watchword.flows import accounts
 from watchword.flows.outbound import RETRY_AFTER
 from watchword.settings import SettingsError, Upstream, load
 
@@ -65,6 +67,29 @@ async def test_whom_a_provider_knows_and_we_do_not_is_told_what_to_do(
         person = Person(opened, another(opened))
         await come_back(person, await begin(person, provider))
         assert "Ask for an invitation" in person.text
+
+
+@pytest.mark.parametrize("sign_up", ["open", "invited"])
+async def test_whose_address_an_account_has_that_nobody_confirmed_is_told_what_to_do(
+    tmp_path: Path, provider: Provider, sign_up: Literal["open", "invited"]
+) -> None:
+    hub = Upstream(name="hub", title="The Hub", client_id="us", issuer=provider.issuer)
+    async with open_server(
+        tmp_path, mode="development", sign_up=sign_up, fetch_allow_loopback=True, upstream=(hub,)
+    ) as opened:
+        provider.now = opened.clock
+        await accounts.create(opened.runtime, username="ada", email=EMAIL, password=PASSWORD, actor="test")
+        person = Person(opened, another(opened))
+        await come_back(person, await begin(person, provider))
+        assert "connect The Hub on your profile" in person.text
+        await person.sign_in()
+        await person.open("/account")
+        assert person.page is not None
+        addresses = [part.split('"')[0] for part in person.page.text.split('href="')]
+        await come_back(
+            person, await begin(person, provider, html.unescape(next(a for a in addresses if "?link=" in a)))
+        )
+        assert "Your accounts are connected." in person.text, "the honest variant"
 
 
 async def test_a_provider_is_asked_nothing_for_an_answer_to_no_attempt_of_the_browser(

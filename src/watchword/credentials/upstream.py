@@ -272,9 +272,9 @@ def _auth_time(claims: Mapping[str, object], now: int) -> int | None:
     told = claims.get("auth_time")
     if told is None:
         return None
-    if isinstance(told, bool) or not isinstance(told, int) or told < 0:
+    if isinstance(told, bool) or not isinstance(told, int | float) or not told >= 0:  # Core §2: a number
         raise UpstreamRefused("id_token", "auth_time")
-    return min(told, now)  # by a clock that is ahead of ours
+    return int(min(told, now))  # by a clock that is ahead of ours
 
 
 def identity(issuer: str, claims: Mapping[str, object], auth_time: int | None = None) -> Identity:

@@ -266,13 +266,22 @@ async def _github(access_token: str, loopback: bool) -> Identity:
 
 async def _owner_of_address(runtime: Runtime, identity: Identity) -> User | None:
     """Return whose verified address the provider's is; they are asked to prove the account here before it is linked."""
-    if identity.verified_email is None:
-        return None
+    email = _address(identity)
+    return await runtime.database.read(users.find_user, "\x1f", email) if email is not None else None
+
+
+def _address(identity: Identity) -> str | None:
+    """Return the address that a provider has verified as accounts here have it; None for one that none can have."""
     try:
-        email = canonical_email(identity.verified_email)
+        return canonical_email(identity.verified_email) if identity.verified_email is not None else None
     except NameRefused:
         return None
-    return await runtime.database.read(users.find_user, "\x1f", email)
+
+
+async def is_address_taken(runtime: Runtime, identity: Identity) -> bool:
+    """Whether an account has the address that a provider has verified, or is called so; nobody has proved to be at home there."""
+    email = _address(identity)
+    return email is not None and await runtime.database.read(users.is_email_taken, email)
 
 
 async def link(runtime: Runtime, user: User, identity: Identity, session: Session | None = None) -> bool:

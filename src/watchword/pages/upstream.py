@@ -45,11 +45,18 @@ PURPOSE = "link"
 LIFETIME = 600
 # What people bring about themselves; anything else is for the operator to look at.
 ORDINARY = frozenset(
-    {"denied", "state", "session", "refused_unknown", "refused_disabled", "refused_taken", "refused_proof"}
+    {
+        *("denied", "state", "session"),
+        *("refused_unknown", "refused_address", "refused_disabled", "refused_taken", "refused_proof"),
+    }
 )
 
 # What a person can do something about, by the reason.
-SIGN_IN_PROBLEMS = {"refused_unknown": "upstream_unknown", "auth_time": "upstream_stale"}
+SIGN_IN_PROBLEMS = {
+    "refused_unknown": "upstream_unknown",
+    "refused_address": "upstream_address",
+    "auth_time": "upstream_stale",
+}
 ENROLMENT_PROBLEMS = {
     "refused_taken": "upstream_taken",
     "refused_disabled": "upstream_taken",
@@ -215,7 +222,10 @@ async def _go_on(request: Request, name: str, found: upstream.Found, enrol: str)
         made = await upstream.register(runtime, found.identity)
         if made is not None:
             return await _signed_in(request, made, found)
-    return await _failed(request, name, UpstreamRefused(found.outcome), found.back, enrol)
+    known = found.outcome in ("register", "refused_unknown")
+    taken = known and await upstream.is_address_taken(runtime, found.identity)
+    reason = "refused_address" if taken else found.outcome
+    return await _failed(request, name, UpstreamRefused(reason), found.back, enrol)
 
 
 async def _signed_in(request: Request, user: User, found: upstream.Found) -> Response:

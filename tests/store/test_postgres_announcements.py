@@ -1,5 +1,8 @@
 """How a PostgreSQL node learns what the others changed, by announcements and without them."""
 
+import asyncio
+import os
+import signal
 import time
 from collections.abc import Collection
 
@@ -85,3 +88,38 @@ async def test_what_a_command_wrote_is_announced_before_it_ends(postgres_store: 
     await postgres_store.close()
     await until(lambda: heard)
     await listener.close()
+
+
+async def revoke(database: Database, jti: str) -> None:
+    later = NOW + 600
+    await database.write(tokens.revoke_jti, jti, later, client_id="c", actor="c", now=NOW, status=None)
+
+
+@pytest.mark.parametrize("patience", [30.0, 0.0], ids=["as long as there is time", "and no longer"])
+async def test_mn_01_what_ends_is_acknowledged_when_the_others_were_told(
+    postgres_store: Store, monkeypatch: pytest.MonkeyPatch, patience: float
+) -> None:
+    monkeypatch.setattr(changes, "PATIENCE", patience)
+    node = await postgres_store.node()
+    await until(lambda: one_listens(postgres_store))
+    await revoke(node, "before")
+    (announcer,) = await listening(postgres_store)
+    os.kill(announcer, signal.SIGSTOP)  # it takes the announcement and does not pass it on
+    try:
+        ending = asyncio.create_task(revoke(node, "after"))
+        await until(lambda: is_revoked(node, "after"))
+        if patience:
+            assert not ending.done(), "committed and not yet told"
+        else:
+            await ending
+    finally:
+        os.kill(announcer, signal.SIGCONT)
+    await ending
+
+
+async def one_listens(store: Store) -> bool:
+    return len(await listening(store)) == 1
+
+
+async def is_revoked(node: Database, jti: str) -> bool:
+    return await node.read(tokens.is_jti_revoked, jti)

@@ -6,7 +6,8 @@ off is therefore never late by more than `MAX_AGE`, which is half a second, what
 
 Announcements are sent after the commit and on a connection of their own, many commits in one: a NOTIFY inside the transaction
 would make every commit of every node wait for the one before it. A node that dies between commit and announcement leaves the
-others to `MAX_AGE`.
+others to `MAX_AGE`. What a node acknowledges it has announced before, if it can within `PATIENCE`: who revoked a token and asks the next
+node about it must not be told by what that node remembers (MN-01).
 """
 
 import asyncio
@@ -21,6 +22,8 @@ CHANNEL = "watchword_changes"
 MAX_AGE = 0.5
 PING = 5.0
 RETRY = 1.0
+PATIENCE = 0.1
+HEARING = 0.005  # until the others, who are told at this moment, have heard it
 
 Connect = Callable[[], Awaitable[Any]]
 
@@ -34,6 +37,9 @@ class Changes:
         self._number = 0
         self._since = 0.0
         self._unsent = asyncio.Event()
+        self._due = self._told = 0  # changes of this node, and how many of them the others have been told of
+        self._turn = asyncio.Event()  # set when there is something to say of that, and then another one
+        self._listening = False
         self._closing = False
         self._task: asyncio.Task[None] | None = None
 
@@ -46,7 +52,22 @@ class Changes:
     def changed(self) -> None:
         """Note that this node has committed a change, and tell the others."""
         self._move()
+        self._due += 1
         self._unsent.set()
+
+    async def announced(self) -> None:
+        """Return once the other nodes have been told of what this one changed, or cannot be told in time."""
+        due = self._due
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(PATIENCE):
+                while self._listening and self._told < due:
+                    await self._turn.wait()
+        if self._listening:
+            await asyncio.sleep(HEARING)
+
+    def _wake(self) -> None:
+        self._turn.set()
+        self._turn = asyncio.Event()
 
     def _move(self) -> None:
         self._number += 1
@@ -79,6 +100,8 @@ class Changes:
                 try:
                     await self._listen(connection)
                 finally:
+                    self._listening = False
+                    self._wake()
                     connection.terminate()
             self._move()
             if not self._closing:
@@ -88,12 +111,16 @@ class Changes:
         connection.add_termination_listener(lambda _connection: self._unsent.set())
         await connection.add_listener(CHANNEL, self._heard)
         self._move()
+        self._listening = True
         while not self._closing or self._unsent.is_set():
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._unsent.wait(), PING)
             self._unsent.clear()
+            due = self._due
             try:
                 await connection.execute("SELECT pg_notify($1, $2)", CHANNEL, self._node)
             except BaseException:
                 self._unsent.set()
                 raise
+            self._told = due
+            self._wake()

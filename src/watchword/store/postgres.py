@@ -34,7 +34,7 @@ from watchword.store.postgres_errors import (
 )
 from watchword.store.postgres_pool import Connection, Loan, Pool, cut
 from watchword.store.postgres_transaction import Audit, PostgresTransaction
-from watchword.store.quiet import QUIET, SINGLE
+from watchword.store.quiet import ENDING, QUIET, SINGLE
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -186,11 +186,14 @@ class PostgresDatabase:
         """Run an operation in one transaction; it runs to its end even when the caller goes away."""
 
         try:
-            return await self._transacted(operation, *args, **kwargs)
+            result = await self._transacted(operation, *args, **kwargs)
         finally:
             if operation not in QUIET:
                 self._changes.changed()
                 faults.reach("cache.moved", operation)
+        if operation in ENDING:
+            await asyncio.shield(self._start(self._changes.announced()))
+        return result
 
     async def _transacted(
         self,

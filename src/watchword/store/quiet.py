@@ -1,7 +1,10 @@
-"""Which operations change nothing that anybody remembers, and which are one statement.
+"""Which operations change nothing that anybody remembers, which are one statement, and which take something away.
 
 Everything read may be remembered until the database's `version` moves. The operations named here do not move it, because what
 they write is only ever read afresh. An operation that is not named moves it: forgetting to name one costs speed, never safety.
+
+Where several nodes remember, an operation of `ENDING` is acknowledged after the others were told of it, if they can be told at once
+(MN-01). What forgets to be named there is over at the others as soon as they hear of it, and no later than anything else.
 """
 
 from collections.abc import Callable
@@ -13,11 +16,16 @@ from watchword.store import (
     clients,
     devices,
     ended,
+    grants,
+    identities,
     interactions,
     keys,
     limits,
+    registrations,
+    sessions,
     tokens,
     trust,
+    user_changes,
 )
 
 QUIET: frozenset[Callable[..., Any]] = frozenset(
@@ -58,5 +66,33 @@ SINGLE: frozenset[Callable[..., Any]] = frozenset(
         interactions.finish_interaction,
         interactions.push_request,
         interactions.use_pushed_request,
+    }
+)
+ENDING: frozenset[Callable[..., Any]] = frozenset(
+    {
+        api_tokens.revoke_token,
+        api_tokens.revoke_tokens_of,
+        api_tokens.rotate_token,
+        clients.delete_client,
+        clients.delete_secret,
+        clients.update_client,
+        grants.end_grant,
+        identities.revoke_identity,
+        keys.revoke_key,
+        registrations.replace_registration,
+        sessions.end_session,
+        sessions.end_session_elsewhere,
+        sessions.end_sessions_from,
+        sessions.end_sessions_of,
+        tokens.revoke_access_token,
+        tokens.revoke_jti,
+        trust.delete_rule,
+        user_changes.change_own_password,
+        user_changes.delete_user,
+        user_changes.end_elsewhere,
+        user_changes.end_grants_of,
+        user_changes.remove_factors,
+        user_changes.reset_password,
+        user_changes.set_disabled,
     }
 )

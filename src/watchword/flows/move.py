@@ -88,10 +88,10 @@ async def move(
     key = master.derive("audit")
     ours = await store.open_bulk(source, key)
     try:
+        if await ours.has_table(schema.VERSIONS):
+            await check_master_key(ours, master)  # the target's audit trail would be of another key
         theirs = await store.open_bulk(target, key, create=True)
         try:
-            if await ours.has_table(schema.VERSIONS):
-                await check_master_key(ours, master)  # the target's audit trail would be of another key
             return await _move(ours, theirs, is_postgres(source), replace, report)
         finally:
             await theirs.close()

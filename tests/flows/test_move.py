@@ -89,8 +89,10 @@ async def test_everything_is_there_afterwards_and_the_source_is_fenced(
     assert await active(server, tokens[0]), "what serves the source still answers until it is stopped"
     with pytest.raises(StorageUnavailable, match="moved away by `watchword move`: use the one"):
         await schema_state.status(Settings(database=server.settings.database))
-    with pytest.raises(OAuthError, match="conflict"):
-        await move.move(server.settings.database, target.address, server.runtime.master)
+    again_asked = await move.move(server.settings.database, target.address, server.runtime.master)
+    assert again_asked.rows == 0, "who was killed when all was done may ask again"
+    with pytest.raises(OAuthError, match="not to this target"):
+        await move.move(server.settings.database, f"sqlite:///{tmp_path}/elsewhere.db", server.runtime.master)
     async with opened(server, target, tmp_path) as again:
         assert {name: await again.runtime.database.read(read, name) for name in tables} == before
         assert all([await active(again, token) for token in tokens])

@@ -122,9 +122,12 @@ async def _move(
 ) -> Moved:
     moved, fills = await capture.moved(source), await copying.filling(target)
     if moved is not None:
-        if fills != moved:
-            raise OAuthError("conflict", "This database was moved away already.")
-        return await _finish(target, report, {}, 0.0)
+        if fills == moved:
+            return await _finish(target, moved, report, {}, 0.0)
+        if await copying.came_from(target) == moved:  # killed when all was done, and nobody was told
+            report(Progress("done"))
+            return Moved({}, 0, 0.0)
+        raise OAuthError("conflict", "This database was moved away already, and not to this target.")
     version = await store.schema_version(source)
     if not version:
         raise OAuthError("not_found", "There is no database of Watchword to move.")
@@ -138,7 +141,7 @@ async def _move(
         if await copying.catch_up(source, target, tables) <= FEW:
             break
     fenced = await _switch(going)
-    return await _finish(target, report, compared, fenced)
+    return await _finish(target, identity, report, compared, fenced)
 
 
 async def _begin(
@@ -204,11 +207,15 @@ async def _switch(going: Move) -> float:
 
 
 async def _finish(
-    target: Bulk, report: Callable[[Progress], None], compared: dict[str, Copied], fenced: float
+    target: Bulk,
+    identity: str,
+    report: Callable[[Progress], None],
+    compared: dict[str, Copied],
+    fenced: float,
 ) -> Moved:
     await target.begin()
     await target.record("database.moved", actor="console", target="database", at=int(time.time()))
-    await copying.release(target)
+    await copying.release(target, identity)
     await target.commit()
     report(Progress("done"))
     return Moved(compared, sum(table.rows for table in compared.values()), round(fenced, 3))

@@ -10,7 +10,7 @@ import json
 import msgspec
 
 from watchword.store import bulk as store
-from watchword.store import capture
+from watchword.store import capture, keys
 from watchword.store.bulk import Bulk, Values
 from watchword.store.capture import Change
 from watchword.store.database import StorageUnavailable
@@ -18,6 +18,7 @@ from watchword.store.migrate import FILLING
 from watchword.store.schema import VERSIONS, Table
 
 PROGRESS = "moving_progress"
+CAME_FROM = "moved_by"
 Current = dict[str, dict[Values, Values | None]]
 
 
@@ -47,8 +48,14 @@ async def filling(target: Bulk) -> str | None:
     return str(row["place"]) if row else None
 
 
-async def release(target: Bulk) -> None:
-    """Let nodes open the target."""
+async def came_from(target: Bulk) -> str | None:
+    """Return the identifier of the move that filled a target to its end, or None."""
+    return await keys.get_fact(target, CAME_FROM) if await target.has_table("facts") else None
+
+
+async def release(target: Bulk, identity: str) -> None:
+    """Let nodes open the target, and note by which move it was filled."""
+    await keys.set_fact(target, CAME_FROM, identity)
     await target.run(f"DELETE FROM {VERSIONS} WHERE version = $1", FILLING)  # noqa: S608 - a literal
     await target.run(f"DROP TABLE IF EXISTS {PROGRESS}")
 

@@ -297,6 +297,17 @@ def test_sessions_are_listed_and_ended_one_by_one_and_all(visitor: Visitor, brow
         other.context.close()
 
 
+def test_an_operator_sees_who_is_signed_in_and_ends_it_beside_the_running_server(visitor: Visitor) -> None:
+    page = visitor.signed_in()
+    beside = ("--user", visitor.name, "--database", "watchword-dev.db")
+    listed = run_cli(visitor.server.folder, "session", "list", *beside)
+    assert re.search(rf"session_\w+ +{visitor.name} ", listed.stdout), listed.stdout + listed.stderr
+    ended = run_cli(visitor.server.folder, "session", "end", *beside)
+    assert ended.returncode == 0, ended.stderr
+    page.reload()
+    page.wait_for_url("**/sign-in?return=*")
+
+
 def test_the_language_that_was_chosen_is_kept(visitor: Visitor) -> None:
     page = visitor.open("/sign-in")
     page.get_by_role("link", name="Deutsch").click()

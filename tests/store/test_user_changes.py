@@ -7,10 +7,12 @@ from tests.fixtures.postgres import race
 
 from watchword.credentials.passkey import Passkey
 from watchword.store import (
+    factors,
     identities,
     links,
     new_accounts,
     passkeys,
+    sessions,
     upstream_accounts,
     user_changes,
     users,
@@ -18,7 +20,9 @@ from watchword.store import (
 )
 from watchword.store.database import Database
 from watchword.store.identities import RegisteredIdentity
+from watchword.store.in_session import in_session
 from watchword.store.passkeys import MadePasskey, StoredPasskey
+from watchword.store.sessions import Session
 from watchword.store.upstream_accounts import UpstreamAccount
 from watchword.store.users import User
 from watchword.store.ways_in import Taken
@@ -113,6 +117,49 @@ async def test_of_administrators_who_remove_each_other_at_once_one_stays(
     )
     assert sorted(map(str, outcomes)) == ["changed", "changed", "last"]
     assert await nodes[0].read(users.count_admins) == 1
+
+
+async def begin_session(database: Database, person: str) -> str:
+    times = {"last_seen_at": NOW, "idle_expires_at": NOW + 60, "expires_at": NOW + 60}
+    session = Session(
+        id=f"session of {person}", user_id=person, created_at=NOW, authenticated_at=NOW, acr="", amr=(), user_agent="", address="", **times
+    )  # fmt: skip
+    assert await database.write(sessions.create_session, session, person.encode(), limit=9, actor="a")
+    return session.id
+
+
+@pytest.mark.parametrize("turn", range(4))
+async def test_of_administrators_who_all_delete_themselves_at_once_one_stays(
+    nodes: tuple[Database, Database], turn: int
+) -> None:
+    admins = [await make_admin(nodes[0], number) for number in range(3)]
+    held = [(await begin_session(nodes[0], one), one, NOW) for one in admins]
+    outcomes = await race(
+        *(
+            nodes[(at + turn) % 2].write(
+                in_session, *asks, user_changes.delete_user, asks[1], actor=asks[1], now=NOW
+            )
+            for at, asks in enumerate(held)
+        )
+    )
+    assert sorted(map(str, outcomes)) == ["changed", "changed", "last"]
+    assert await nodes[0].read(users.count_admins) == 1
+
+
+@pytest.mark.parametrize("turn", range(4))
+async def test_what_a_session_asks_for_comes_before_its_end_or_not_at_all(
+    nodes: tuple[Database, Database], turn: int
+) -> None:
+    person = await make_admin(nodes[0], 0)
+    session = await begin_session(nodes[0], person)
+    asked = (session, person, NOW, factors.add_totp, person, b"sealed")
+    done, ended = await race(
+        nodes[turn % 2].write(in_session, *asked, step=1, actor=person, now=NOW),
+        nodes[1].write(sessions.end_session, session, actor=person, now=NOW),
+    )
+    assert ended is True
+    assert (await nodes[0].read(factors.enrolled, person)).totp is bool(done)
+    assert await nodes[0].write(in_session, *asked, step=1, actor=person, now=NOW) is None
 
 
 async def test_a_change_that_says_nothing_of_power_gives_none_back(database: Database) -> None:

@@ -28,11 +28,12 @@ def list_(
 ) -> None:
     """List live sessions, newest first."""
 
-    async def work(runtime: Runtime) -> list[Session]:
+    async def work(runtime: Runtime) -> tuple[list[Session], dict[str, str]]:
         whose = (await people.find(runtime, user)).id if user else ""
-        return await people.live_sessions(runtime, whose, after=after, limit=limit)
+        listed = await people.live_sessions(runtime, whose, after=after, limit=limit)
+        return listed, await people.names_of(runtime, {one.user_id for one in listed})
 
-    found = session.run(work, database=database, config=config, as_json=as_json)
+    found, names = session.run(work, database=database, config=config, as_json=as_json)
     if as_json:
         session.print_json({"sessions": [session_view(one) for one in found]})
         return
@@ -41,7 +42,7 @@ def list_(
         [
             (
                 one.id,
-                one.user_id,
+                names.get(one.user_id, one.user_id),
                 user_agents.describe(one.user_agent).name,
                 one.address,
                 session.when(one.last_seen_at),

@@ -3,6 +3,8 @@
 The same functions serve the command line and the JSON API.
 """
 
+from collections.abc import Collection
+
 import msgspec
 
 from watchword.credentials import names
@@ -140,6 +142,12 @@ async def live_sessions(
     return await runtime.lists.read(
         sessions.list_sessions, user_id=user_id, now=runtime.now(), after=after, limit=limit
     )
+
+
+async def names_of(runtime: Runtime, user_ids: Collection[str]) -> dict[str, str]:
+    """Return the user names of accounts by identifier; those that are gone are left out."""
+    found = [await runtime.database.read(users.get_user, user_id) for user_id in user_ids]
+    return {user.id: user.username for user in found if user is not None}
 
 
 async def end_session(runtime: Runtime, session_id: str, *, lasting: bool = False, actor: str) -> None:

@@ -188,3 +188,14 @@ def test_ninja_without_its_handler_refuses_all_the_same(
         assert call("GET", path, list(auth.token(ORDERS, audience=BASE).headers.items())).says("sub")
         assert call("GET", path, []).status == 401
         assert call("GET", path, list(auth.token("profile", audience=BASE).headers.items())).status == 403
+
+
+def test_the_openapi_document_of_ninja_names_one_scheme(auth: Auth) -> None:
+    load("drf_app")  # configures Django
+    from django.test import override_settings
+
+    example = load("ninja_app")
+    with override_settings(**example.SETTINGS):
+        document = example.api.get_openapi_schema()
+    assert document["components"]["securitySchemes"] == {"Watchword": {"type": "http", "scheme": "bearer"}}
+    assert document["paths"]["/orders"]["get"]["security"] == [{"Watchword": []}]

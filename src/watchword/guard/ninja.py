@@ -52,6 +52,10 @@ class _AsyncRequirement(_Requirement):
             raise Refusal(refused) from None
 
 
+# Ninja names a security scheme of the OpenAPI document like the class of its `auth=`.
+_Requirement.__name__ = _AsyncRequirement.__name__ = "Watchword"
+
+
 class Guard(BaseGuard):
     """Accepts the credentials of one issuer in a Ninja API."""
 

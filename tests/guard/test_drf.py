@@ -62,3 +62,26 @@ def test_permissions_of_the_framework_refuse_who_has_no_rights_of_django(auth: A
     asked = APIRequestFactory().get("/", HTTP_AUTHORIZATION=f"Bearer {token}", secure=True)
     assert Show.as_view()(asked).status_code == 200
     assert Administer.as_view()(asked).status_code == 403
+
+
+def test_a_revocation_is_noticed_though_the_very_same_request_comes_again(auth: Auth) -> None:
+    load("drf_app")  # configures Django
+    from rest_framework.response import Response
+    from rest_framework.test import APIRequestFactory
+    from rest_framework.views import APIView
+
+    from watchword.guard.drf import Guard
+
+    guard = auth.guard(Guard, audience=ORDERS)
+
+    class Show(APIView):
+        permission_classes = (guard.require("x"), guard.require())
+
+        def get(self, request: Any) -> Response:
+            return Response({"sub": request.principal.subject})
+
+    token = auth.token("x", audience=ORDERS)
+    asked = APIRequestFactory().get("/", HTTP_AUTHORIZATION=f"Bearer {token}", secure=True)
+    assert Show.as_view()(asked).status_code == 200
+    auth.revoke(token)
+    assert Show.as_view()(asked).status_code == 401

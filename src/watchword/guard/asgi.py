@@ -44,7 +44,7 @@ class GuardMiddleware:
 
 
 async def admit(guard: Guard, scope: Scope, policy: Policy) -> Principal:
-    """Return the caller of a connection, whom each guard authenticates once; raise Refused."""
+    """Return the caller of a connection, whose proof each guard uses up once; raise Refused."""
     known = once.admitted(guard, scope, policy)
     return known or once.admit(guard, scope, await guard.authenticate(presented(scope), policy))
 

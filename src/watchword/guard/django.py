@@ -76,7 +76,7 @@ def _is_async(view: View) -> bool:
 
 
 async def admit(guard: BaseGuard, request: HttpRequest, policy: Policy) -> Principal:
-    """Return the caller of a request, whom each guard authenticates once; raise Refused."""
+    """Return the caller of a request, whose proof each guard uses up once; raise Refused."""
     known = once.admitted(guard, vars(request), policy)
     return known or once.admit(guard, vars(request), await guard.authenticate(presented(request), policy))
 

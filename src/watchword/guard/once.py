@@ -1,7 +1,8 @@
-"""A request that one guard meets twice (a middleware and a decorator, two dependencies) is authenticated once.
+"""A request that one guard meets twice (a middleware and a decorator, two dependencies) uses what is good once up once.
 
 A proof of possession is good once, and so is a counted use: a second look at the same request would refuse it, or count it twice.
-Owns the note that a guard leaves in what its framework keeps of a request; the note of another guard is nothing to it.
+Any other credential is simply looked at again. Owns the note that a guard leaves in what its framework keeps of a request; the note
+of another guard is nothing to it.
 """
 
 from collections.abc import MutableMapping
@@ -26,6 +27,7 @@ def admitted(guard: Guard, kept: Kept, policy: Policy) -> Principal | None:
 
 
 def admit(guard: Guard, kept: Kept, principal: Principal) -> Principal:
-    """Note whom a guard let in, and return it."""
-    kept[NOTE] = (guard, principal)
+    """Return whom a guard let in, noted where the same request would not be let in again."""
+    if principal.jkt is not None or principal.claims.get("limited"):
+        kept[NOTE] = (guard, principal)
     return principal

@@ -48,7 +48,7 @@ class GuardMiddleware:
 
 
 def admit(guard: Guard, environ: Environ, policy: Policy) -> Principal:
-    """Return the caller of a request, whom each guard authenticates once; raise Refused."""
+    """Return the caller of a request, whose proof each guard uses up once; raise Refused."""
     known = once.admitted(guard, environ, policy)
     return known or once.admit(guard, environ, guard.authenticate_sync(presented(environ), policy))
 

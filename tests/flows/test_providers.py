@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Literal
 
 import pytest
-from tests.fixtures.accounts import EMAIL, another
-from tests.fixtures.lying_provider import Provider, begin, come_back, provider, server
+from tests.fixtures.accounts import EMAIL, another, make
+from tests.fixtures.lying_provider import Provider, begin, come_back, link, provider, server
 from tests.fixtures.people import PASSWORD, Person
 from tests.fixtures.servers import Server, open_server, together
 
@@ -90,6 +90,30 @@ async def test_whose_address_an_account_has_that_nobody_confirmed_is_told_what_t
             person, await begin(person, provider, html.unescape(next(a for a in addresses if "?link=" in a)))
         )
         assert "Your accounts are connected." in person.text, "the honest variant"
+
+
+async def test_what_stands_against_connecting_is_told_on_the_profile(
+    server: Server, provider: Provider
+) -> None:
+    await make(server, "eve", "eve@example.com")
+    assert (await link(server, provider)).path == "/account", "the provider's account is ada's"
+    eve = Person(server, another(server))
+    await eve.sign_in("eve")
+    for lie, told in (
+        ({}, "signs somebody in here already"),
+        ({"auth_time": 5}, "Sign out there, then try again."),
+    ):
+        provider.claims |= lie
+        await eve.open("/account")
+        assert eve.page is not None
+        button = next(part.split('"')[0] for part in eve.page.text.split('href="') if "?link=" in part)
+        await come_back(eve, await begin(eve, provider, html.unescape(button)))
+        assert eve.page.status_code == 400
+        assert told in eve.text
+        assert "Your account" in eve.text, "on her profile"
+    provider.claims |= {"sub": "hers", "auth_time": None}
+    await come_back(eve, await begin(eve, provider, html.unescape(button)))
+    assert "Your accounts are connected." in eve.text, "the honest variant"
 
 
 async def test_a_provider_is_asked_nothing_for_an_answer_to_no_attempt_of_the_browser(

@@ -57,11 +57,20 @@ SIGN_IN_PROBLEMS = {
     "refused_address": "upstream_address",
     "auth_time": "upstream_stale",
 }
-ENROLMENT_PROBLEMS = {
+# The same where an account is to be linked: that it is somebody's is told to whoever proved that it is theirs.
+LINK_PROBLEMS = {
     "refused_taken": "upstream_taken",
     "refused_disabled": "upstream_taken",
     "auth_time": "upstream_stale",
 }
+
+
+class Left(msgspec.Struct, frozen=True):
+    """The page from which somebody left for a provider: where they want to go, a one-time link, or the account in which to link."""
+
+    back: str = ""
+    enrol: str = ""
+    linking: bool = False
 
 
 class Pending(msgspec.Struct, frozen=True):
@@ -125,7 +134,7 @@ async def _send(request: Request, name: str, back: str, *, link_to: str = "", en
             runtime, name, value, back, link_to=link_to, enrol=enrol, max_age=max_age
         )
     except UpstreamRefused as refused:
-        return await _failed(request, name, refused, back, enrol)
+        return await _failed(request, name, refused, Left(back, enrol, bool(link_to)))
     cookie = browser.set_cookie(runtime.settings, ATTEMPT_COOKIE, _text(sealed), LIFETIME)
     return redirect(address, (cookie, *((fresh,) if fresh else ())))
 
@@ -154,18 +163,19 @@ def _bytes(text: str | None) -> bytes:
         return b""
 
 
-async def _failed(
-    request: Request, name: str, refused: UpstreamRefused, back: str, enrol: str = ""
-) -> Response:
+async def _failed(request: Request, name: str, refused: UpstreamRefused, left: Left) -> Response:
     """Show the page again from which somebody left for the provider."""
     note = log.info if refused.reason in ORDINARY else log.warning
     note("upstream.refused", provider=name, reason=refused.reason, detail=refused.detail)
     title = upstream.configured(request.runtime, name).title
-    text = (ENROLMENT_PROBLEMS if enrol else SIGN_IN_PROBLEMS).get(refused.reason, "upstream_failed")
-    problem = Problem(text, {"provider": title})
-    if not enrol:
-        return await sign_in_page.form_page(request, back or None, problem=problem, status=400)
-    return await _enrol_again(request, enrol, problem)
+    known = LINK_PROBLEMS if left.enrol or left.linking else SIGN_IN_PROBLEMS
+    problem = Problem(known.get(refused.reason, "upstream_failed"), {"provider": title})
+    if left.enrol:
+        return await _enrol_again(request, left.enrol, problem)
+    person = await account.require(request) if left.linking else None
+    if isinstance(person, tuple):
+        return await account.show_overview(request, person, {"form": problem})
+    return await sign_in_page.form_page(request, left.back or None, problem=problem, status=400)
 
 
 async def _enrol_again(request: Request, link: str, problem: object) -> Response:
@@ -180,7 +190,7 @@ async def callback(request: Request) -> Response:
     name = request.path_params["name"]
     cookie = request.cookie(browser.cookie_name(runtime.settings, ATTEMPT_COOKIE))
     begun = upstream.open_attempt(runtime, name, browser.browser_of(request) or "", _bytes(cookie))
-    enrol = begun.enrol if begun else ""
+    left = Left(begun.back, begun.enrol, bool(begun.link_to)) if begun else Left()
     session = await visit.current(request)
     try:
         found = await upstream.finish(
@@ -192,10 +202,10 @@ async def callback(request: Request) -> Response:
             current_is_fresh=session is not None and step_up.is_fresh(session, runtime.now()),
         )
         if found.outcome == "enrol":
-            return await _taken(request, found, enrol)
+            return await _taken(request, found, left.enrol)
     except UpstreamRefused as refused:
-        return await _failed(request, name, refused, begun.back if begun else "", enrol)
-    return await _go_on(request, name, found, enrol)
+        return await _failed(request, name, refused, left)
+    return await _go_on(request, name, found, left)
 
 
 async def _taken(request: Request, found: upstream.Found, link: str) -> Response:
@@ -207,7 +217,7 @@ async def _taken(request: Request, found: upstream.Found, link: str) -> Response
     return errors.expired(request) if made is None else await _signed_in(request, made, found)
 
 
-async def _go_on(request: Request, name: str, found: upstream.Found, enrol: str) -> Response:
+async def _go_on(request: Request, name: str, found: upstream.Found, left: Left) -> Response:
     runtime = request.runtime
     if found.outcome == "sign_in" and found.user is not None:
         return await _signed_in(request, found.user, found)
@@ -225,7 +235,7 @@ async def _go_on(request: Request, name: str, found: upstream.Found, enrol: str)
     known = found.outcome in ("register", "refused_unknown")
     taken = known and await upstream.is_address_taken(runtime, found.identity)
     reason = "refused_address" if taken else found.outcome
-    return await _failed(request, name, UpstreamRefused(reason), found.back, enrol)
+    return await _failed(request, name, UpstreamRefused(reason), left)
 
 
 async def _signed_in(request: Request, user: User, found: upstream.Found) -> Response:

@@ -203,6 +203,23 @@ async def test_keys_come_from_the_issuers_own_metadata(server: Server, documents
     assert documents.asked["/jwks"] == 2, "an unknown key is looked for once a minute at most"
 
 
+async def test_an_issuer_out_of_reach_is_believed_by_its_last_keys_and_a_new_key_is_not_called_bad(
+    server: Server, documents: Documents
+) -> None:
+    client, issuer = await register(server), documents.base
+    documents.publish("/jwks", JWKS)
+    await trust(server, issuer=issuer, jwks=None, jwks_uri=issuer + "/jwks")
+    assert (await present(server, client, identity(server, iss=issuer))).status_code == 200
+    documents.publish("/jwks", b"out of order")
+    server.clock.advance(601)
+    assert (await present(server, client, identity(server, iss=issuer))).status_code == 200
+    new = await present(server, client, identity(server, iss=issuer, key=OTHER))
+    assert refusal(new) == (503, "temporarily_unavailable")
+    documents.publish("/jwks", {"keys": [*JWKS["keys"], jwk.public_document(OTHER)]})
+    server.clock.advance(601)
+    assert (await present(server, client, identity(server, iss=issuer, key=OTHER))).status_code == 200
+
+
 @pytest.mark.parametrize(
     "metadata",
     [

@@ -36,7 +36,8 @@ async def keys_of(runtime: Runtime, rule: Rule, kid: str | None) -> list[Key]:
     try:
         keys = await _read(runtime, rule)
     except (FetchError, JoseError, StrictJSONError) as error:
-        if keys and age < STALE:
+        # A key that nobody knows may be a new one of an issuer that does not answer: then the assertion is not called bad.
+        if keys and known and age < STALE:
             return keys
         raise OAuthError(
             "temporarily_unavailable",

@@ -6,6 +6,7 @@ from weakref import WeakKeyDictionary
 
 import httpx
 
+from watchword.client.proofs import is_elsewhere
 from watchword.client.source import Source
 
 TRIES = 3  # as sent, with a nonce, with another token
@@ -23,8 +24,9 @@ class HttpxAuth(httpx.Auth):
         for left in reversed(range(TRIES)):
             request.headers.update(self._source.present(request.method, str(request.url)))
             response = yield request
-            if not self._heard(request, response) or not left:
+            if not self._heard(response) or not left:
                 return
+            request = response.request
 
     async def async_auth_flow(self, request: httpx.Request) -> AsyncGenerator[httpx.Request, httpx.Response]:
         """The same, waiting for the authorization server in a thread, one task for all."""
@@ -32,11 +34,12 @@ class HttpxAuth(httpx.Auth):
             request.headers.update(await self._presented(request))
             response = yield request
             if response.status_code == 401:
-                again = await asyncio.to_thread(self._heard, request, response)
+                again = await asyncio.to_thread(self._heard, response)
             else:
-                again = self._heard(request, response)
+                again = self._heard(response)
             if not again or not left:
                 return
+            request = response.request
 
     async def _presented(self, request: httpx.Request) -> dict[str, str]:
         method, address = request.method, str(request.url)
@@ -47,10 +50,12 @@ class HttpxAuth(httpx.Auth):
         async with lock:
             return await asyncio.to_thread(self._source.present, method, address)
 
-    def _heard(self, request: httpx.Request, response: httpx.Response) -> bool:
+    def _heard(self, response: httpx.Response) -> bool:
         # The answer may come from the end of a redirect: what counts is who gave it.
-        address = str(response.request.url)
-        better = self._source.heard(
-            address, response.status_code, response.headers, request.headers["authorization"]
-        )
-        return better and isinstance(request.stream, httpx.ByteStream)  # a stream cannot be sent again
+        request, address = response.request, str(response.request.url)
+        sent = request.headers.get("authorization")
+        if sent is None:  # the redirect led elsewhere, and httpx took the token off
+            return False
+        better = self._source.heard(address, response.status_code, response.headers, sent)
+        moved = response.status_code == 401 and is_elsewhere(request.headers.get("dpop"), address)
+        return (better or moved) and isinstance(request.stream, httpx.ByteStream)  # a stream is sent once

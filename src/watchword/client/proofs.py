@@ -41,6 +41,20 @@ class Clocks:
         return abs(offset - known) > TOLERATED
 
 
+def is_elsewhere(proof: str | None, address: str) -> bool:
+    """Whether a proof of ours was made for another address, as after a redirect: then the same request needs another one."""
+    if proof is None:
+        return False
+    made_for = jwt.read_claims(jwk.b64decode(proof.split(".")[1])).get("htu")
+    return made_for != target_of(address)
+
+
+def target_of(address: str) -> str:
+    """Return an address as a proof names it (§4.2): without query and fragment."""
+    parts = urlsplit(address)
+    return f"{parts.scheme}://{parts.netloc}{parts.path or '/'}"
+
+
 class Prover:
     """A key, and the latest nonce of each server."""
 
@@ -51,11 +65,11 @@ class Prover:
 
     def proof(self, method: str, address: str, token: str | None = None) -> str:
         """Return a fresh proof for one request, with a token where one goes along."""
-        origin, parts = origin_of(address), urlsplit(address)
+        origin = origin_of(address)
         claims: dict[str, object] = {
             "jti": os.urandom(16).hex(),
             "htm": method,
-            "htu": f"{parts.scheme}://{parts.netloc}{parts.path or '/'}",  # §4.2: without query and fragment
+            "htu": target_of(address),
             "iat": self._clocks.at(origin),
         }
         if token is not None:

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from watchword.client.proofs import is_elsewhere
 from watchword.client.source import Source
 from watchword.extras import needing
 
@@ -34,7 +35,10 @@ class RequestsAuth(AuthBase):
             if sent is None:  # a redirect took the request elsewhere, and requests took the token off it
                 return response
             better = self._source.heard(str(request.url), response.status_code, response.headers, str(sent))
-            if not better or not isinstance(request.body, str | bytes | None):
+            moved = response.status_code == 401 and is_elsewhere(
+                request.headers.get("dpop"), str(request.url)
+            )
+            if not (better or moved) or not isinstance(request.body, str | bytes | None):
                 return response
             response = self._again(response, request, options)
         return response

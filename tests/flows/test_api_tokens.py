@@ -192,6 +192,33 @@ async def test_a_quota_ends_after_so_many_uses(server: Server) -> None:
     assert await reason(server, token) == "quota_exhausted"
 
 
+async def test_who_uses_a_token_too_often_is_told_to_wait_and_not_that_it_is_bad(server: Server) -> None:
+    token = await server.token(rate_limit=1)
+    caller = await server.client(scope="introspect", resources=[token.token.resource])
+    stranger = await server.client(scope="introspect", resources=["https://other.example.com"])
+    assert (await server.http.get("/api/v1/tokens/self", headers=bearer(token))).status_code == 200
+    refused = await server.http.get("/api/v1/tokens/self", headers=bearer(token))
+    assert (refused.status_code, refused.json()["error"]) == (429, "too_many_requests")
+    assert 0 < int(refused.headers["retry-after"]) <= 60
+    said = (await server.post("/introspect", caller, token=token.secret)).json()
+    assert said == {"active": False, "retry_after": int(refused.headers["retry-after"])}
+    assert (await server.post("/introspect", stranger, token=token.secret)).json() == {"active": False}
+    server.clock.advance(60)
+    assert (await server.http.get("/api/v1/tokens/self", headers=bearer(token))).status_code == 200
+
+
+@pytest.mark.parametrize("limit", [{"quota": 3}, {"rate_limit": 3}], ids=["quota", "rate"])
+async def test_a_token_that_asks_about_itself_is_used_once_each_time(
+    server: Server, limit: dict[str, Any]
+) -> None:
+    token = await server.token(**limit)
+    asked = [
+        await server.http.post("/introspect", data={"token": token.secret}, headers=bearer(token))
+        for _ in range(4)
+    ]
+    assert [answer.json()["active"] for answer in asked] == [True, True, True, False]
+
+
 async def test_a_rate_limit_opens_again_after_a_minute(server: Server) -> None:
     token = await server.token(rate_limit=2)
     assert [await reason(server, token) for _ in range(3)] == ["active", "active", "rate_limited"]

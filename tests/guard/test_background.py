@@ -20,11 +20,11 @@ from watchword.guard.verifier import Verifier
 from watchword.jose import jwk, jwt
 
 
-def token_of(process: Process) -> Presented:
+def token_of(process: Process, *more: str) -> Presented:
     """Return what a request with a new API token presents."""
     import json
 
-    given = ("token", "create", "t", "--owner", "o", "--scope", "orders:read", "--json")
+    given = ("token", "create", "t", "--owner", "o", "--scope", "orders:read", "--json", *more)
     done = run_cli(process.folder, *given)
     return Presented(authorization=(f"Bearer {json.loads(done.stdout)['token']}",))
 
@@ -47,6 +47,20 @@ def test_threads_loops_and_forked_children_share_a_guard(tmp_path: Path) -> None
         if child == 0:
             os._exit(0 if guard.authenticate_sync(shown).subject == "application:o" else 1)
         assert os.waitpid(child, 0)[1] == 0, "a forked child starts a thread of its own"
+        background.run(guard.close())
+
+
+def test_a_guard_elsewhere_uses_a_token_once_for_each_request_and_says_when_to_come_back(
+    tmp_path: Path,
+) -> None:
+    with serve(tmp_path) as process:
+        guard = Guard(process.issuer)
+        shown = token_of(process, "--rate-limit", "2")
+        assert {guard.authenticate_sync(shown).subject for _ in range(2)} == {"application:o"}
+        with pytest.raises(Refused) as refused:
+            guard.authenticate_sync(shown)
+        assert refused.value.status == 429
+        assert 0 < int(dict(refused.value.headers)["Retry-After"]) <= 60
         background.run(guard.close())
 
 

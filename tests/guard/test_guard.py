@@ -182,6 +182,16 @@ async def test_a_bound_token_needs_its_own_fresh_proof(
     assert refused.headers["www-authenticate"].startswith("DPoP")
 
 
+async def test_a_token_that_is_used_too_often_is_told_to_wait(server: Server, api: httpx.AsyncClient) -> None:
+    token = (await server.token(rate_limit=1)).secret
+    assert (await api.get("/orders", headers=bearer(token))).status_code == 200
+    refused = await api.get("/orders", headers=bearer(token))
+    assert (refused.status_code, refused.headers["retry-after"]) == (429, "60")
+    assert "www-authenticate" not in refused.headers, "nothing is wrong with the token"
+    server.clock.advance(60)
+    assert (await api.get("/orders", headers=bearer(token))).status_code == 200
+
+
 async def test_the_openapi_document_names_the_scheme(api: httpx.AsyncClient) -> None:
     document = (await api.get("/openapi.json")).json()
     scheme = document["components"]["securitySchemes"]["Watchword"]

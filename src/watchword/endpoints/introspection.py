@@ -29,7 +29,7 @@ async def introspect(request: Request) -> Response:
     token = form.require("token")
     caller = await _caller(request, form, token)
     answer = await introspection.introspect(request.runtime, token, _use(form))
-    if answer.active and not _may_see(caller, answer):
+    if (answer.active or answer.opens_in is not None) and not _may_see(caller, answer):
         answer = introspection.UNKNOWN
     count("introspections", outcome=answer.reason)
     if caller.client is not None and _wants_jwt(request):
@@ -72,10 +72,10 @@ async def _caller(request: Request, form: Form, token: str) -> Caller:
 
 
 async def _bearer(request: Request, credential: str, token: str) -> Caller:
-    answer = await introspection.introspect(request.runtime, credential, Use(address=request.address))
     if credential == token:
-        # Who holds a token may ask about it: possession proves as much as any other credential could.
+        # Who holds a token may ask about it: possession proves as much as any other credential could, and it is used once.
         return Caller((), sees_all=True)
+    answer = await introspection.introspect(request.runtime, credential, Use(address=request.address))
     if not answer.active:
         raise OAuthError(
             "invalid_client",  # RFC 7662 §2.3: who calls is not known; the challenge is that of RFC 6750 §3

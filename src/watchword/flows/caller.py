@@ -73,7 +73,10 @@ async def authenticate(
         runtime, presented.token, Use(credentials.address, path, any_path=about_itself)
     )
     claims = answer.claims
-    if not answer.active or not (about_itself or any_audience or _is_for(runtime, answer.audience)):
+    is_for_here = about_itself or any_audience or _is_for(runtime, answer.audience)
+    if answer.opens_in is not None and is_for_here:  # not a 401: a client would throw a good token away
+        raise OAuthError("too_many_requests", "This token is used too often.", retry_after=answer.opens_in)
+    if not answer.active or not is_for_here:
         raise _refused(f"not active or not for this server: {answer.reason}")
     cnf = claims.get("cnf")
     if isinstance(cnf, dict):

@@ -30,7 +30,7 @@ class Answer(msgspec.Struct, frozen=True):
     """What introspection found; `reason` is "active" or why not, for the operator only.
 
     `issued_at` and `expires_at` are in Unix seconds; `document` is the claims as JSON, where they were written before; `subject` is the server's own
-    identifier, whatever the claims call it.
+    identifier, whatever the claims call it. `opens_in` is in how many seconds a token may be used that was used too often.
     """
 
     reason: str
@@ -44,15 +44,24 @@ class Answer(msgspec.Struct, frozen=True):
     grant_id: str | None = None
     parents: tuple[str, ...] = ()
     subject: str = ""
+    opens_in: int | None = None
 
     @property
     def active(self) -> bool:
         """Whether the token may be used."""
         return self.reason == "active"
 
+    def told(self) -> Mapping[str, object]:
+        """Return what the caller is told: of a token that is not active nothing (RFC 7662 §2.2) but when it will be again."""
+        if self.active:
+            return self.claims
+        return INACTIVE if self.opens_in is None else {**INACTIVE, "retry_after": self.opens_in}
+
     def encoded(self) -> bytes:
         """Return what the caller is told, as JSON."""
-        return (self.document or _encode(self.claims)) if self.active else INACTIVE_DOCUMENT
+        if self.active:
+            return self.document or _encode(self.claims)
+        return INACTIVE_DOCUMENT if self.opens_in is None else _encode(self.told())
 
 
 UNKNOWN = Answer("unknown", INACTIVE)
@@ -77,6 +86,9 @@ async def introspect(runtime: Runtime, token: str, use: Use) -> Answer:
 
 async def _api_token(runtime: Runtime, token: str, use: Use) -> Answer:
     verdict = await token_verification.verify(runtime, token, use)
+    if verdict.token is not None and verdict.reason == "rate_limited":
+        opens_in = token_verification.opens_in(runtime, verdict.token, runtime.now())
+        return Answer(verdict.reason, INACTIVE, audience=(verdict.token.resource,), opens_in=opens_in)
     if verdict.token is None or not verdict.active:
         return Answer(verdict.reason, INACTIVE)
     claims = _describe(runtime, verdict.token)

@@ -48,7 +48,7 @@ class LocalVerifier:
         answer = await introspection.introspect(runtime, token, Use(address, path))
         if answer.active and not answer.claims.get("limited"):
             self._remember(token, version, answer.claims, answer.secret_id)
-        return answer.claims if answer.active else introspection.INACTIVE
+        return answer.told()
 
     async def use_proof(self, identifier: str, seconds: int) -> bool:
         """Use the proof of a request to an API up; return whether it was not used yet, over all nodes."""

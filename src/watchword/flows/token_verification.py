@@ -122,6 +122,12 @@ def _within_limits(runtime: Runtime, found: FoundToken, now: int) -> str:
     return "active"
 
 
+def opens_in(runtime: Runtime, token: ApiToken, now: int) -> int:
+    """Return in how many seconds a token that was used too often may be used again."""
+    started: int = runtime.cache.get(("window", token.id), (now, 0))[0]
+    return max(1, started + WINDOW - now)
+
+
 def _within_rate(runtime: Runtime, token: ApiToken, total: int, now: int) -> bool:
     # A window starts at the total then; what other processes add shows in the total once they have flushed it.
     key = ("window", token.id)

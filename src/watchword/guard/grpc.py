@@ -1,7 +1,7 @@
 """The guard for gRPC: interceptors for servers of `grpc` and `grpc.aio`.
 
 The credential is the call's metadata `authorization` (and `dpop`). A refusal is `UNAUTHENTICATED`, `PERMISSION_DENIED`,
-`INVALID_ARGUMENT` or `UNAVAILABLE`; its challenge is in the trailing metadata `www-authenticate`.
+`INVALID_ARGUMENT`, `RESOURCE_EXHAUSTED` or `UNAVAILABLE`; its challenge is in the trailing metadata `www-authenticate`.
 """
 
 import inspect
@@ -26,6 +26,7 @@ _CODES = {
     400: grpc.StatusCode.INVALID_ARGUMENT,
     401: grpc.StatusCode.UNAUTHENTICATED,
     403: grpc.StatusCode.PERMISSION_DENIED,
+    429: grpc.StatusCode.RESOURCE_EXHAUSTED,
     503: grpc.StatusCode.UNAVAILABLE,
 }
 

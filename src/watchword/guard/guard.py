@@ -26,6 +26,7 @@ from watchword.guard.verifier import (
     Known,
     LocalVerifier,
     Rules,
+    TooOften,
     Verifier,
     WhenSilent,
     remember,
@@ -317,6 +318,8 @@ class Guard:
         return refuse(400, "invalid_request", transport.EXPLANATION, "Bearer", self.resource_metadata)
 
     def _refusal(self, error: Invalid | IssuerUnavailable) -> Refused:
+        if isinstance(error, TooOften):
+            return Refused(429, "too_many_requests", str(error), (("Retry-After", str(error.seconds)),))
         if isinstance(error, Invalid):
             return refuse(401, "invalid_token", str(error), "Bearer", self.resource_metadata)
         self._tell(str(error))

@@ -43,6 +43,14 @@ class Invalid(Exception):
     """The token is not to be accepted; the text may be told."""
 
 
+class TooOften(Invalid):
+    """The token is good, and was used more often than it may be; it may be used again in some seconds."""
+
+    def __init__(self, seconds: int) -> None:
+        super().__init__("This token is used too often.")
+        self.seconds = seconds
+
+
 NOT_VALID = "The access token is not valid."
 
 
@@ -190,7 +198,7 @@ class Verifier:
         claims = await self._ask(token, presented)
         if claims.get("active") is not True:
             self._known.pop(token, None)
-            raise Invalid(NOT_VALID)
+            raise _not_active(claims)
         now = self._clock()
         principal = from_claims(claims, self.issuer)
         self._check(principal, now)
@@ -252,7 +260,7 @@ class LocalVerifier:
         except ConnectionError as error:
             raise IssuerUnavailable(str(error)) from None
         if claims.get("active") is not True:
-            raise Invalid(NOT_VALID)
+            raise _not_active(claims)
         principal = from_claims(claims, self.issuer)
         if self.audience not in principal.audience:
             raise Invalid("The token is meant for another API.")
@@ -279,6 +287,11 @@ class LocalVerifier:
 
     async def close(self) -> None:
         """Nothing was opened."""
+
+
+def _not_active(claims: Mapping[str, object]) -> Invalid:
+    seconds = claims.get("retry_after")
+    return TooOften(seconds) if isinstance(seconds, int) and 0 < seconds <= 3600 else Invalid(NOT_VALID)
 
 
 def _kid(token: str) -> str | None:

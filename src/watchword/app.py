@@ -22,11 +22,13 @@ from watchword.pages.branding import branding_of
 from watchword.pages.browser import cookie_name
 from watchword.pages.visit import SESSION_COOKIE
 from watchword.protocol_exchange import Respond, field_lines
-from watchword.routes import HOT, Route, every_route
+from watchword.routes import HOT, ROUTES, Route, every_route
 from watchword.settings import Settings, SettingsError, with_issuer
 from watchword.store import faults
 from watchword.store.database import StorageUnavailable
 from watchword.telemetry import observe
+
+__all__ = ["ROUTES", "App"]
 
 WELL_KNOWN = "/.well-known/"
 # Orchestrators and monitors reach a node by itself and know nothing of the path of an issuer.

@@ -166,7 +166,9 @@ async def test_a_password_proves_nothing_where_passwords_are_not_taken(
         assert await come_back(person, await begin(person, provider)) == "/account", "the honest variant"
         server.clock.advance(700)
         await person.open("/account/email")
-        assert person.path == "/sign-in"
+        assert person.path == "/step-up"
+        assert person.page is not None
+        assert 'name="password"' not in person.page.text
 
 
 async def test_a_linked_provider_is_disconnected_unless_it_is_the_last_way_in(
@@ -196,7 +198,7 @@ async def test_who_only_ever_comes_by_a_provider_signs_in_anew_before_a_change(
     assert (await grace.open("/account/passkeys")).status_code == 200
     server.clock.advance(700)
     await grace.open("/account/passkeys")
-    assert grace.path == "/sign-in"
+    assert grace.path == "/step-up"
     assert grace.page is not None
     address = grace.page.text.split('href="')
     onward = next(part.split('"')[0] for part in address if "/upstream/hub" in part.split('"')[0])

@@ -13,6 +13,7 @@ from tests.fixtures.lying_provider import PATH, Provider, begin, come_back, link
 from tests.fixtures.people import Person, letters
 from tests.fixtures.servers import Server
 
+from watchword.flows import factors
 from watchword.flows.client_registry import Registered
 
 __all__ = ["provider", "server"]
@@ -170,6 +171,33 @@ async def mailed_code(server: Server) -> str:
     found = re.search(r"\d{4} \d{4}", text)
     assert found is not None
     return found[0]
+
+
+async def test_who_only_comes_by_a_provider_confirms_there_that_it_is_them(
+    server: Server, provider: Provider
+) -> None:
+    provider.claims |= {"email": "grace@example.com", "auth_time": int(server.clock()) - 5 * HOUR}
+    grace = Person(server, another(server))
+    assert await come_back(grace, await begin(grace, provider)) == "/account"
+    await grace.open("/account/passkeys")
+    assert (grace.path, "Confirm it’s you" in grace.text) == ("/step-up", True)
+    assert grace.page is not None
+    address = html.unescape(next(it for it in grace.page.text.split('"') if "/upstream/hub" in it))
+    answer = await begin(grace, provider, address)
+    provider.claims["auth_time"] = int(server.clock())
+    assert await come_back(grace, answer) == "/account/passkeys"
+    server.clock.advance(700)
+    await add_totp_of(server, grace)
+    await grace.open("/step-up")
+    assert grace.page is not None
+    assert "/upstream/hub" not in grace.page.text, "where a second factor is taken, that alone is asked for"
+
+
+async def add_totp_of(server: Server, person: Person) -> None:
+    """Set up an application on the account that somebody is signed in to."""
+    session = await session_of(server, "grace@example.com")
+    key = bytes(20)
+    await factors.confirm_totp(server.runtime, session, key, code_of(server, key))
 
 
 async def test_an_attempt_from_before_makes_no_session_fresh(server: Server, provider: Provider) -> None:

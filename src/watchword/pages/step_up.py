@@ -9,7 +9,7 @@ from urllib.parse import quote
 from watchword.credentials import methods
 from watchword.credentials.methods import Method
 from watchword.credentials.passkey import PasskeyRefused
-from watchword.flows import account_changes, factors, passkeys, sessions
+from watchword.flows import account_changes, factors, passkeys, sessions, upstream
 from watchword.flows import sign_in as sign_in_flow
 from watchword.flows.factors import FactorRefused
 from watchword.flows.throttle import Throttled
@@ -59,9 +59,10 @@ async def _page(
     session, user, offered = await _situation(request, sealed)
     if session is None or user is None:
         return redirect(f"{settings.issuer}/sign-in?return={quote(sealed)}")
-    if not offered:
+    providers = await _providers(request, sealed, user)
+    if not offered and not providers:
         return _without_proof(request, sealed)
-    method = method if method in offered else offered[0]
+    method = method if method in offered else next(iter(offered), None)
     here = f"{settings.issuer}/step-up"
     asker = await asking.find(request, sealed)
     options, hidden = "", {"return": sealed}
@@ -75,7 +76,7 @@ async def _page(
         except Throttled as refused:
             errors["form"] = second_factor.throttled(refused)
     if problem is not None:
-        errors[{"passkey": "form", "password": "password"}.get(method, "code")] = problem
+        errors[{"passkey": "form", "password": "password"}.get(method or "passkey", "code")] = problem
     context = {
         "action": here,
         "reason": "client" if asker else "settings",
@@ -87,6 +88,7 @@ async def _page(
             for other in offered
             if other != method
         ],
+        "providers": providers,
         "passkey_options": options,
         "cancel_url": None if asker else f"{settings.issuer}/account",
         "errors": errors,
@@ -102,9 +104,24 @@ async def _page(
     )
 
 
+async def _providers(request: Request, sealed: str, user: User) -> list[dict[str, str]]:
+    """Return where a person can prove who they are for a change to the account: not for one that takes a second factor (MF-06), nor for
+    an application, to which it raises nothing."""
+    runtime = request.runtime
+    have = await runtime.database.read(enrolled, user.id)
+    asked = returning.interaction_of(returning.open_return(runtime, sealed))
+    if asked or factors.demanded(runtime.settings, user, have):
+        return []
+    issuer, there = runtime.settings.issuer, await upstream.linked(runtime, user)
+    return [
+        {"name": one.title, "url": f"{issuer}/upstream/{one.name}?return={quote(sealed)}"}
+        for one, linked in there
+        if linked is not None
+    ]
+
+
 def _without_proof(request: Request, sealed: str) -> Response:
-    """Go on where nothing can be proved here: an application is answered with what there is; for the account one signs in anew,
-    as somebody does who only ever comes by another provider."""
+    """Go on where nothing can be proved: an application is answered with what there is; for the account one signs in anew."""
     issuer, path = request.runtime.settings.issuer, returning.open_return(request.runtime, sealed)
     if returning.interaction_of(path):
         return redirect(issuer + path)

@@ -108,7 +108,7 @@ SIGN_IN = form(
 SECOND = form(method="totp", others=[{"method": "recovery_code", "url": "?m=r"}, {"method": "email_code", "url": "?m=e"}],
               account=ACCOUNT, passkey_options=REQUEST, email_hint="m…a@example.com", resend_url=None, remember_days=30)  # fmt: skip
 STEP_UP = form(reason="client", client=REGISTERED, account=ACCOUNT, method="password",
-               others=[{"method": "passkey", "url": "?m=p"}], passkey_options=REQUEST, cancel_url="/account")  # fmt: skip
+               others=[{"method": "passkey", "url": "?m=p"}], passkey_options=REQUEST, cancel_url="/account", providers=[])  # fmt: skip
 REGISTER = form(
     invitation=None,
     asks=["name", "email", "username"],
@@ -219,6 +219,7 @@ PAGES: Mapping[str, Context] = {
     "second_factor:email": {**SECOND, "method": "email_code", "resend_url": "?again", "notice": "code_sent"},
     "second_factor:passkey": {**SECOND, "method": "passkey"},
     "step_up": STEP_UP,
+    "step_up:provider": {**STEP_UP, "method": None, "reason": "settings", "others": [], "providers": PROVIDERS},
     "step_up:totp": {**STEP_UP, "method": "totp", "reason": "settings", "others": [], "cancel_url": None},
     "step_up:passkey": {**STEP_UP, "method": "passkey", "reason": "age", "others": [{"method": "password", "url": "?m=w"}]},
     "step_up:recovery": {**STEP_UP, "method": "recovery_code", "reason": "settings", "others": []},

@@ -42,6 +42,7 @@ HSTS = (b"strict-transport-security", b"max-age=63072000; includeSubDomains")
 
 _encode = msgspec.json.Encoder().encode
 _PLAIN = re.compile(rb"[^%+\x00\x80-\xff]*")  # nothing in it is encoded or forbidden
+_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,39}")
 _HOST = re.compile(rb"(?:[A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(?::\d{1,5})?")
 
 
@@ -65,6 +66,7 @@ class Form:
                     "invalid_request",
                     "A parameter was sent more than once.",
                     detail=f"duplicate {name[:40]!r}",
+                    field=_nameable(name),
                 )
             self._first[name] = values[0]
 
@@ -114,21 +116,27 @@ def parse_pairs(data: bytes) -> list[tuple[str, str]]:
     for part in data.split(b"&"):
         if part:
             raw_name, _, raw_value = part.partition(b"=")
-            pairs.append((_decode(raw_name), _decode(raw_value)))
+            name = _decode(raw_name)
+            pairs.append((name, _decode(raw_value, name)))
     return pairs
 
 
-def _decode(raw: bytes) -> str:
+def _nameable(name: str) -> str | None:
+    """Return the name of a parameter as an error may tell it: one that could be a parameter's, not whatever was sent."""
+    return name if _NAME.fullmatch(name) else None
+
+
+def _decode(raw: bytes, of: str = "") -> str:
     if len(raw) > MAX_VALUE * 3:
-        raise OAuthError("invalid_request", "A parameter is too long.")
+        raise OAuthError("invalid_request", "A parameter is too long.", field=_nameable(of))
     if b"+" in raw or b"%" in raw:
         raw = unquote_to_bytes(raw.replace(b"+", b" "))
     try:
         text = raw.decode("utf-8")
     except UnicodeDecodeError:
-        raise OAuthError("invalid_request", "A parameter is not valid UTF-8.") from None
+        raise OAuthError("invalid_request", "A parameter is not valid UTF-8.", field=_nameable(of)) from None
     if "\x00" in text:
-        raise OAuthError("invalid_request", "A parameter has a NUL character.")
+        raise OAuthError("invalid_request", "A parameter has a NUL character.", field=_nameable(of))
     return text
 
 

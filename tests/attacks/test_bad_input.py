@@ -87,6 +87,34 @@ async def test_a_hostile_form_is_refused(server: Server, path: str, name: str) -
 
 
 @pytest.mark.parametrize("path", FORM_PATHS)
+@pytest.mark.parametrize(
+    "sent",
+    [
+        pytest.param(b"token=a&scope=b&scope=c", id="sent twice"),
+        pytest.param(b"token=a&scope=%ff", id="not UTF-8"),
+        pytest.param(b"token=a&scope=\xff", id="not UTF-8, unescaped"),
+        pytest.param(b"token=a&scope=%00", id="with a NUL"),
+        pytest.param(b"token=a&scope=" + b"a" * 200_000, id="too long"),
+    ],
+)
+async def test_what_is_wrong_with_a_form_is_said_of_the_field_at_fault(
+    server: Server, path: str, sent: bytes
+) -> None:
+    headers = FORM | {"authorization": basic(await server.client())}
+    answer = await server.http.post(path, content=b"grant_type=client_credentials&" + sent, headers=headers)
+    assert (answer.status_code, answer.json()["error"]) == (400, "invalid_request")
+    assert answer.json()["field"] == "scope"
+
+
+@pytest.mark.parametrize("name", [b"%3Cscript%3E", b"a" * 41, b"%0a", b"%00", b"%ff"])
+async def test_te_14_what_could_be_no_name_is_not_repeated(server: Server, name: bytes) -> None:
+    headers = FORM | {"authorization": basic(await server.client())}
+    answer = await server.http.post("/token", content=name + b"=1&" + name + b"=2", headers=headers)
+    assert (answer.status_code, answer.json()["error"]) == (400, "invalid_request")
+    assert "field" not in answer.json()
+
+
+@pytest.mark.parametrize("path", FORM_PATHS)
 @pytest.mark.parametrize("name", HEADERS)
 async def test_a_malformed_authorization_header_is_refused(server: Server, path: str, name: str) -> None:
     form = {"grant_type": "client_credentials", "token": "x"}

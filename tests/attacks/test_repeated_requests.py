@@ -43,7 +43,7 @@ class Caller:
 
 @pytest.fixture
 def client(live: Live) -> Registered:
-    return live.client(scope="orders:read orders:write introspect")
+    return live.client(scope="orders:read orders:edit introspect")
 
 
 @pytest.fixture
@@ -58,7 +58,7 @@ def test_a_repeated_request_gets_a_token_of_its_own(caller: Caller) -> None:
 
 
 def test_each_body_gets_what_it_asks_for(caller: Caller) -> None:
-    for scope in ("orders:read", "orders:read", "orders:write", "orders:read", "orders:write"):
+    for scope in ("orders:read", "orders:read", "orders:edit", "orders:read", "orders:edit"):
         assert caller.token(scope)["scope"] == scope
 
 
@@ -83,7 +83,7 @@ def test_a_client_that_is_gone_gets_nothing_by_repeating_itself(
 
 def test_what_is_refused_is_refused_again(caller: Caller) -> None:
     honest = (("grant_type", "client_credentials"), ("scope", "orders:read"))
-    for wrong in ((*honest, ("scope", "orders:write")), honest[1:], (*honest, ("client_secret", "x"))):
+    for wrong in ((*honest, ("scope", "orders:edit")), honest[1:], (*honest, ("client_secret", "x"))):
         for _ in range(2):
             status, document = caller.post("/token", *wrong)
             assert (status, document["error"]) == (400, "invalid_request"), wrong
@@ -92,7 +92,7 @@ def test_what_is_refused_is_refused_again(caller: Caller) -> None:
 
 def test_a_long_body_is_read_as_well_as_a_short_one(caller: Caller) -> None:
     padding = ("ignored", "x" * KEPT_BODY)
-    for scope in ("orders:read", "orders:write", "orders:write"):
+    for scope in ("orders:read", "orders:edit", "orders:edit"):
         wanted = (("grant_type", "client_credentials"), padding, ("scope", scope))
         assert caller.post("/token", *wanted)[1]["scope"] == scope
     assert caller.token()["scope"] == "orders:read"

@@ -2,7 +2,8 @@
 
 A name is resolved once, every address that it has is checked, and the connection goes to a checked address with the name kept
 for TLS and `Host`: no name can point elsewhere between check and use. HTTPS only, no redirects, no private networks, two ports,
-bounded time and size. Loopback is reachable only by an explicit switch for tests.
+bounded time and size. Loopback is reachable only by an explicit switch for tests, a private network, on any port, only for whom the
+operator has named it.
 """
 
 import asyncio
@@ -31,6 +32,7 @@ PORTS = frozenset({443, 8443})
 JSON_TYPES = ("application/json", "application/jwk-set+json")
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+Networks = Sequence[str]
 Resolver = Callable[[str, int], Awaitable[Sequence[str]]]
 
 # `urlsplit` drops tabs and line feeds and believes user information: an address is matched as a whole instead.
@@ -102,15 +104,19 @@ async def fetch(
     max_bytes: int = MAX_BYTES,
     content_types: tuple[str, ...] = JSON_TYPES,
     allow_loopback: bool = False,
+    networks: Networks = (),
     timeout: float = TIMEOUT,
     resolver: Resolver = resolve,
     tls: ssl.SSLContext | None = None,
     bearer: str | None = None,
 ) -> Fetched:
-    """Fetch a document over HTTPS that answers 200 with one of the types, or any `+json`; raise FetchError."""
+    """Fetch a document over HTTPS that answers 200 with one of the types, or any `+json`; raise FetchError.
+
+    `networks` are private ones in which it may be.
+    """
     authorization = f"Bearer {bearer}" if bearer else None
     order = _Order("GET", url, None, max_bytes, content_types, tls, authorization)
-    return await _within(timeout, order, allow_loopback, resolver)
+    return await _within(timeout, order, _Reach(allow_loopback, tuple(networks)), resolver)
 
 
 async def post_form(
@@ -118,14 +124,20 @@ async def post_form(
     form: Mapping[str, str],
     *,
     allow_loopback: bool = False,
+    networks: Networks = (),
     timeout: float = TIMEOUT,
     resolver: Resolver = resolve,
     tls: ssl.SSLContext | None = None,
     authorization: str | None = None,
 ) -> Fetched:
-    """Send a form over HTTPS and return the answer, whatever its status and type; raise FetchError."""
+    """Send a form over HTTPS and return the answer, whatever its status and type; raise FetchError. `networks` are as for `fetch`."""
     order = _Order("POST", url, dict(form), MAX_BYTES, (), tls, authorization)
-    return await _within(timeout, order, allow_loopback, resolver)
+    return await _within(timeout, order, _Reach(allow_loopback, tuple(networks)), resolver)
+
+
+class _Reach(msgspec.Struct, frozen=True):
+    loopback: bool
+    networks: Networks
 
 
 class _Order(msgspec.Struct, frozen=True):
@@ -148,11 +160,11 @@ class _Order(msgspec.Struct, frozen=True):
         return sent | ({"authorization": self.authorization} if self.authorization else {})
 
 
-async def _within(timeout: float, order: _Order, allow_loopback: bool, resolver: Resolver) -> Fetched:
+async def _within(timeout: float, order: _Order, reach: _Reach, resolver: Resolver) -> Fetched:
     try:
         async with asyncio.timeout(timeout):
             target = parse_target(order.url)
-            addresses = await _addresses(target, allow_loopback, resolver)
+            addresses = await _addresses(target, reach, resolver)
             for address in addresses[:-1]:
                 try:
                     return await _request(order, target, address)
@@ -206,7 +218,7 @@ def _literal(host: str) -> Address | None:
         return None
 
 
-async def _addresses(target: Target, allow_loopback: bool, resolver: Resolver) -> list[Address]:
+async def _addresses(target: Target, reach: _Reach, resolver: Resolver) -> list[Address]:
     literal = _literal(target.host)
     if literal is not None:
         found: Sequence[str] = [target.host]
@@ -218,18 +230,18 @@ async def _addresses(target: Target, allow_loopback: bool, resolver: Resolver) -
     if not 0 < len(found) <= MAX_ADDRESSES:
         raise FetchError("host not found")
     checked = [
-        check_address(address, allow_loopback) for address in dict.fromkeys(found)
+        check_address(address, reach.loopback, reach.networks) for address in dict.fromkeys(found)
     ]  # all of them, or none
-    if not all(allow_loopback and address.is_loopback for address in checked):
+    if not all(reach.loopback and address.is_loopback for address in checked):
         if target.scheme != "https":
             raise FetchError("not https")
-        if target.port not in PORTS:
+        if target.port not in PORTS and not all(_is_within(address, reach.networks) for address in checked):
             raise FetchError("port not allowed")
     return checked[:TRIED_ADDRESSES]
 
 
-def check_address(address: str, allow_loopback: bool) -> Address:
-    """Return an address that may be connected to; raise FetchError for private, reserved and disguised ones (SS-01)."""
+def check_address(address: str, allow_loopback: bool, networks: Networks = ()) -> Address:
+    """Return an address that may be connected to; raise FetchError for private, reserved and disguised ones (SS-01), `networks` excepted."""
     try:
         parsed = ipaddress.ip_address(address)
     except ValueError:
@@ -238,15 +250,19 @@ def check_address(address: str, allow_loopback: bool) -> Address:
         if parsed.scope_id is not None:
             raise FetchError("address not allowed")
         if parsed.ipv4_mapped is not None:
-            return check_address(str(parsed.ipv4_mapped), allow_loopback)
+            return check_address(str(parsed.ipv4_mapped), allow_loopback, networks)
         if parsed in _NAT64:
             check_address(str(ipaddress.IPv4Address(int(parsed) & 0xFFFFFFFF)), allow_loopback=False)
             return parsed
-    if allow_loopback and parsed.is_loopback:
+    if (allow_loopback and parsed.is_loopback) or _is_within(parsed, networks):
         return parsed
     if not parsed.is_global or parsed.is_multicast or parsed.is_reserved or _is_refused(parsed):
         raise FetchError("address not allowed")
     return parsed
+
+
+def _is_within(address: Address, networks: Networks) -> bool:
+    return any(address in ipaddress.ip_network(network) for network in networks)
 
 
 def _is_refused(address: Address) -> bool:

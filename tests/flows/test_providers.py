@@ -140,6 +140,15 @@ async def test_a_provider_that_is_down_is_asked_once_in_a_while_however_many_cho
     assert await come_back(person, await begin(person, provider)) == "/upstream/link", "once it is back"
 
 
+def test_the_private_networks_of_a_provider_are_networks() -> None:
+    hub = {"name": "hub", "title": "The Hub", "client_id": "us", "issuer": "https://hub.example"}
+    given = {**hub, "networks": ["10.20.0.0/16", "fd12::/48"]}
+    assert load({"upstream": [given]}, {}).upstream[0].networks == ("10.20.0.0/16", "fd12::/48")
+    for wrong in ("10.20.0.1/16", "intranet", ""):
+        with pytest.raises(SettingsError, match="'hub': networks"):
+            load({"upstream": [{**hub, "networks": [wrong]}]}, {})
+
+
 def test_no_provider_takes_the_name_of_the_page_on_which_accounts_are_linked() -> None:
     hub = {"name": "hub", "title": "The Hub", "client_id": "us", "issuer": "https://hub.example"}
     assert load({"upstream": [hub]}, {}).upstream[0].name == "hub", "the honest variant"

@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from watchword import fetch as module
 from watchword.fetch import FetchError, check_address, fetch, parse_target, post_form
+from watchword.flows.outbound import Outbound
 from watchword.protocol_exchange import Application
 from watchword.testing.loopback import LoopbackServer
 
@@ -287,6 +288,55 @@ async def test_the_certificate_must_be_for_the_name_and_trusted(
             with pytest.raises(FetchError, match="no connection"):
                 await fetch(f"https://{host}:{server.port}/good", allow_loopback=True, resolver=here, tls=tls)
     assert not seen
+
+
+async def test_a_private_network_is_reached_only_by_who_named_it(
+    certificate: Path, seen: list[dict[str, Any]]
+) -> None:
+    async def here(host: str, port: int) -> Sequence[str]:
+        return ["127.0.0.1"]
+
+    async def half(host: str, port: int) -> Sequence[str]:
+        return ["127.0.0.1", "10.0.0.1"]
+
+    served = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    served.load_cert_chain(certificate)
+    trusting = ssl.create_default_context(cafile=str(certificate))
+    named = ("10.9.0.0/16", "127.0.0.0/8")
+    with LoopbackServer(answers(seen), tls=served) as server:
+        url = f"https://keys.example:{server.port}/good"
+        assert (await fetch(url, networks=named, resolver=here, tls=trusting)).status == 200
+        assert (await post_form(url, {}, networks=named, resolver=here, tls=trusting)).status == 200
+        for networks, resolver in (((), here), (named[:1], here), (named, half)):
+            with pytest.raises(FetchError, match="address not allowed"):
+                await fetch(url, networks=networks, resolver=resolver, tls=trusting)
+        with pytest.raises(FetchError, match="not https"):
+            await fetch(url.replace("https", "http"), networks=named, resolver=here)
+    assert len(seen) == 2
+    for disguised in ("::ffff:10.0.0.1", "64:ff9b::7f00:1"):
+        with pytest.raises(FetchError):
+            check_address(disguised, allow_loopback=False, networks=named)
+
+
+async def test_what_is_fetched_for_one_reach_is_nothing_to_another(
+    certificate: Path, seen: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A client that names the address of a provider inside neither gets its document nor spoils it for the provider."""
+
+    async def here(host: str, port: int) -> Sequence[str]:
+        return ["127.0.0.1"]
+
+    served = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    served.load_cert_chain(certificate)
+    monkeypatch.setattr("watchword.fetch._trust", lambda: ssl.create_default_context(cafile=str(certificate)))
+    outbound = Outbound(here)
+    with LoopbackServer(answers(seen), tls=served) as server:
+        asked: Any = {"url": f"https://keys.example:{server.port}/good", "max_bytes": 1000, "now": 1.0}
+        for _ in range(2):
+            inside = await outbound.get(**asked, allow_loopback=False, networks=("127.0.0.0/8",))
+            assert inside.status == 200
+            with pytest.raises(FetchError, match="address not allowed"):
+                await outbound.get(**asked, allow_loopback=False)
 
 
 async def test_another_address_is_tried_when_one_does_not_answer(base: str) -> None:

@@ -59,6 +59,7 @@ class Provider(msgspec.Struct, frozen=True):
     userinfo_endpoint: str | None = None
     algorithms: tuple[str, ...] = ("RS256",)
     says_iss: bool = False
+    networks: tuple[str, ...] = ()  # private ones in which its endpoints may be
     takes_claims: bool = False  # Core §5.5: it can be asked for single claims
     prompts: tuple[str, ...] | None = None  # what it takes as `prompt`; None where it does not say
     scopes: tuple[str, ...] = ("openid", "profile", "email")

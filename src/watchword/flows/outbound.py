@@ -5,9 +5,15 @@ so that whoever waits for it may be a handler without a task, and nobody who giv
 """
 
 import asyncio
+from collections.abc import Awaitable, Callable
+from functools import partial
 
-from watchword.fetch import Fetched, FetchError, Resolver, fetch, parse_target, resolve
+from watchword.fetch import Fetched, FetchError, Networks, Resolver, fetch, parse_target, resolve
 from watchword.ratelimit import LocalBuckets
+
+Order = Callable[..., Awaitable[Fetched]]
+# An address and what may be reached for it: what is fetched for one reach is neither an answer nor a failure for another.
+Key = tuple[str, tuple[str, ...]]
 
 RETRY_AFTER = 30
 FRESH = 1.0  # an answer of this second also serves who looked for it before it was stored
@@ -21,8 +27,8 @@ class Outbound:
 
     def __init__(self, resolver: Resolver = resolve) -> None:
         self.resolver = resolver
-        self._flights: dict[str, tuple[float, asyncio.Task[Fetched | FetchError]]] = {}
-        self._failures: dict[str, tuple[float, str]] = {}
+        self._flights: dict[Key, tuple[float, asyncio.Task[Fetched | FetchError]]] = {}
+        self._failures: dict[Key, tuple[float, str]] = {}
         self._hosts = LocalBuckets(HOST_BURST, HOST_PER_SECOND)
 
     @property
@@ -30,14 +36,27 @@ class Outbound:
         """How many requests are under way."""
         return sum(not flight.done() for _, flight in self._flights.values())
 
-    async def get(self, url: str, *, max_bytes: int, allow_loopback: bool, now: float) -> Fetched:
-        """Fetch a JSON document, or wait for the fetch that is under way; raise FetchError, remembered for half a minute."""
-        until, reason = self._failures.get(url, (0.0, ""))
+    async def get(
+        self,
+        url: str,
+        *,
+        max_bytes: int,
+        allow_loopback: bool,
+        networks: Networks = (),
+        now: float,
+    ) -> Fetched:
+        """Fetch a JSON document, or wait for the fetch that is under way; raise FetchError, remembered for half a minute.
+
+        `networks` are as for `fetch`.
+        """
+        key = (url, tuple(networks))
+        until, reason = self._failures.get(key, (0.0, ""))
         if now < until:
             raise FetchError(reason)
-        started, flight = self._flights.get(url, (0.0, None))
+        started, flight = self._flights.get(key, (0.0, None))
         if flight is None or (flight.done() and now - started >= FRESH):
-            flight = self._start(url, max_bytes, allow_loopback, now)
+            order = partial(fetch, url, max_bytes=max_bytes, allow_loopback=allow_loopback, networks=networks)
+            flight = self._start(key, order, now)
         answer = await asyncio.shield(flight)
         if isinstance(answer, FetchError):
             raise FetchError(answer.reason)
@@ -45,28 +64,25 @@ class Outbound:
 
     def fail(self, url: str, reason: str, now: float) -> None:
         """Remember that what an address answers is of no use."""
+        self._fail((url, ()), reason, now)
+
+    def _fail(self, key: Key, reason: str, now: float) -> None:
         if len(self._failures) >= MAX_FAILURES:
             self._failures.clear()
-        self._failures[url] = (now + RETRY_AFTER, reason)
+        self._failures[key] = (now + RETRY_AFTER, reason)
 
-    def _start(
-        self, url: str, max_bytes: int, allow_loopback: bool, now: float
-    ) -> asyncio.Task[Fetched | FetchError]:
+    def _start(self, key: Key, order: Order, now: float) -> asyncio.Task[Fetched | FetchError]:
         if len(self._flights) >= MAX_FLIGHTS:
-            self._flights = {url: known for url, known in self._flights.items() if not known[1].done()}
-        if len(self._flights) >= MAX_FLIGHTS or self._hosts.take(parse_target(url).host, now):
+            self._flights = {one: known for one, known in self._flights.items() if not known[1].done()}
+        if len(self._flights) >= MAX_FLIGHTS or self._hosts.take(parse_target(key[0]).host, now):
             raise FetchError("too many requests to fetch")
-        flight = asyncio.create_task(self._fetch(url, max_bytes, allow_loopback, now))
-        self._flights[url] = (now, flight)
+        flight = asyncio.create_task(self._fetch(key, order, now))
+        self._flights[key] = (now, flight)
         return flight
 
-    async def _fetch(
-        self, url: str, max_bytes: int, allow_loopback: bool, now: float
-    ) -> Fetched | FetchError:
+    async def _fetch(self, key: Key, order: Order, now: float) -> Fetched | FetchError:
         try:
-            return await fetch(
-                url, max_bytes=max_bytes, allow_loopback=allow_loopback, resolver=self.resolver
-            )
+            return await order(resolver=self.resolver)
         except FetchError as error:
-            self.fail(url, error.reason, now)
+            self._fail(key, error.reason, now)
             return error

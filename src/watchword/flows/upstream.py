@@ -75,24 +75,24 @@ async def provider_of(runtime: Runtime, settings: Upstream) -> Provider:
     loopback = runtime.settings.fetch_allow_loopback
     url = upstream_discovery.discovery_url(settings.issuer, allow_loopback=loopback)
     found = upstream_discovery.check_discovery(
-        await _document(runtime, url),
+        await _document(runtime, url, settings.networks),
         issuer=settings.issuer,
         client_id=settings.client_id,
         extra_hosts=settings.hosts,
         allow_loopback=loopback,
     )
     basic = found.basic if settings.auth is None else settings.auth == "client_secret_basic"
-    return msgspec.structs.replace(found, scopes=settings.scopes, basic=basic)
+    return msgspec.structs.replace(found, scopes=settings.scopes, basic=basic, networks=settings.networks)
 
 
-async def _document(runtime: Runtime, url: str, *, fresh: bool = False) -> bytes:
+async def _document(runtime: Runtime, url: str, networks: tuple[str, ...], *, fresh: bool = False) -> bytes:
     """Return a provider's document, fetched at most once in a while, however many wait for it; raise UpstreamRefused."""
     until, body = runtime.documents.get(url, (0.0, b""))
     if not fresh and runtime.clock() < until:
         return body
-    loopback, now = runtime.settings.fetch_allow_loopback, runtime.clock()
+    more = _reach(runtime, networks)
     try:
-        fetched = await runtime.outbound.get(url, max_bytes=fetch.MAX_BYTES, allow_loopback=loopback, now=now)
+        fetched = await runtime.outbound.get(url, max_bytes=fetch.MAX_BYTES, now=runtime.clock(), **more)
     except fetch.FetchError as error:
         raise UpstreamRefused("unreachable", error.reason) from None
     if len(runtime.documents) >= MAX_DOCUMENTS:
@@ -100,6 +100,11 @@ async def _document(runtime: Runtime, url: str, *, fresh: bool = False) -> bytes
     kept = min(max(fetched.max_age, MIN_KEPT), MAX_KEPT)
     runtime.documents[url] = (runtime.clock() + kept, fetched.body)
     return fetched.body
+
+
+def _reach(runtime: Runtime, networks: tuple[str, ...]) -> dict[str, Any]:
+    """Return what may be reached besides the public Internet to ask a provider, who is the operator's own choice."""
+    return {"allow_loopback": runtime.settings.fetch_allow_loopback, "networks": networks}
 
 
 async def begin(
@@ -198,23 +203,19 @@ async def _identify(
     runtime: Runtime, settings: Upstream, provider: Provider, attempt: Attempt, code: str
 ) -> Identity:
     form = rules.token_request(provider, attempt, code, settings.client_secret)
-    loopback = runtime.settings.fetch_allow_loopback
+    authorization = rules.basic_credentials(provider, settings.client_secret)
+    reach = _reach(runtime, provider.networks)
     try:
-        answered = await fetch.post_form(
-            provider.token_endpoint,
-            form,
-            allow_loopback=loopback,
-            authorization=rules.basic_credentials(provider, settings.client_secret),
-        )
+        answered = await fetch.post_form(provider.token_endpoint, form, authorization=authorization, **reach)
         answer = rules.read_token_answer(answered.body)
         if settings.kind == "github":
-            return await _github(answer.access_token, loopback)
+            return await _github(answer.access_token, reach)
     except fetch.FetchError as error:
         raise UpstreamRefused("unreachable", error.reason) from None
     identity = await _check(runtime, provider, attempt, answer)
     if identity.verified_email is not None or provider.userinfo_endpoint is None:
         return identity
-    return await _completed(runtime, provider.userinfo_endpoint, answer, identity)
+    return await _completed(provider.userinfo_endpoint, answer, identity, reach)
 
 
 async def _check(
@@ -231,12 +232,11 @@ async def _check(
 
 
 async def _completed(
-    runtime: Runtime, endpoint: str, answer: rules.TokenAnswer, identity: Identity
+    endpoint: str, answer: rules.TokenAnswer, identity: Identity, reach: Mapping[str, Any]
 ) -> Identity:
     """Return an identity with what the UserInfo endpoint adds; a provider that does not answer there proved it all the same."""
-    loopback = runtime.settings.fetch_allow_loopback
     try:
-        fetched = await fetch.fetch(endpoint, bearer=answer.access_token, allow_loopback=loopback)
+        fetched = await fetch.fetch(endpoint, bearer=answer.access_token, **reach)
     except fetch.FetchError:
         return identity
     return rules.read_userinfo(fetched.body, identity)
@@ -246,19 +246,18 @@ async def keys_of(runtime: Runtime, provider: Provider, *, fresh: bool = False) 
     """Return a provider's keys, fetched anew if asked to; raise UpstreamRefused."""
     if provider.jwks_uri is None:
         raise UpstreamRefused("discovery", "jwks_uri")
-    document = await _document(runtime, provider.jwks_uri, fresh=fresh)
+    document = await _document(runtime, provider.jwks_uri, provider.networks, fresh=fresh)
     try:
         return jwk.parse_published(strict_json.loads(document))
     except (JoseError, strict_json.StrictJSONError):
         raise UpstreamRefused("keys") from None
 
 
-async def _github(access_token: str, loopback: bool) -> Identity:
+async def _github(access_token: str, reach: Mapping[str, Any]) -> Identity:
     """Return who GitHub's API says it is; where an app may not read addresses the account is proved all the same."""
-    more: dict[str, Any] = {"bearer": access_token, "allow_loopback": loopback}
-    user = await fetch.fetch(upstream_github.USER_URL, **more)
+    user = await fetch.fetch(upstream_github.USER_URL, bearer=access_token, **reach)
     try:
-        emails = await fetch.fetch(upstream_github.EMAILS_URL, **more)
+        emails = await fetch.fetch(upstream_github.EMAILS_URL, bearer=access_token, **reach)
     except fetch.FetchError:
         return upstream_github.read_identity(user.body)
     return upstream_github.read_identity(user.body, emails.body)

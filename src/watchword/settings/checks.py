@@ -39,12 +39,16 @@ def check(settings: Settings) -> Settings:
         raise SettingsError(f"self_registered_scopes: {reserved[0]!r} gives power over this server")
     _check_people(settings)
     _check_details(settings)
-    for network in settings.trusted_proxies:
+    _check_networks("trusted_proxies", settings.trusted_proxies)
+    return settings
+
+
+def _check_networks(name: str, networks: tuple[str, ...]) -> None:
+    for network in networks:
         try:
             ipaddress.ip_network(network)
         except ValueError:
-            raise SettingsError(f"trusted_proxies: {network!r} is not an IP address or network") from None
-    return settings
+            raise SettingsError(f"{name}: {network!r} is not an IP address or network") from None
 
 
 SHAPES = ("string", "integer", "number", "boolean")
@@ -109,6 +113,7 @@ def _check_people(settings: Settings) -> None:
             raise SettingsError(
                 f"upstream {provider.name!r}: an OpenID provider needs its issuer, GitHub has none"
             )
+        _check_networks(f"upstream {provider.name!r}: networks", provider.networks)
 
 
 def with_issuer(settings: Settings, remembered: str | None = None) -> Settings:

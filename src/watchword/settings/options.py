@@ -27,6 +27,8 @@ class Upstream(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     scopes: tuple[str, ...] = ("openid", "profile", "email")
     # Where its endpoints may be besides the issuer's own host
     hosts: tuple[str, ...] = ()
+    # Private networks in which they may be, such as "10.20.0.0/16"; there on any port
+    networks: tuple[str, ...] = ()
 
 
 class ScopeText(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

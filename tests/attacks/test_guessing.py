@@ -29,6 +29,8 @@ async def test_lg_01_one_account_is_guessed_at_from_a_hundred_addresses(server: 
     answers = [await guess(at(server, f"198.51.100.{n}")) for n in range(30)]
     assert answers.count(401) <= 10, "ten guesses, whoever makes them"
     assert answers[-1] == 429
+    late = await at(server, "198.51.100.31").sign_in("ada", WRONG)
+    assert late.headers["retry-after"] == "60", "in seconds what the page says in minutes"
 
 
 async def test_lg_01_one_password_is_sprayed_over_many_names(

@@ -210,6 +210,8 @@ def page(
     brand, locale = branding_of(settings), locale_of(request, ui_locales)
     if _chosen(request) == locale:
         extra.append(set_cookie(settings, LANGUAGE_COOKIE, locale, BROWSER_LIFETIME))
+    if status == 429:
+        extra.append(_retry_after(context.get("errors")))
     # A refusal does not repeat the address that it refuses, nor whatever secret somebody put there (AP-08).
     languages = [] if template == "error" else _languages(request, locale)
     html = render.render(
@@ -229,6 +231,13 @@ def page(
         html.encode(),
         (HTML_TYPE, *NO_STORE, *HEADERS, (b"content-security-policy", policy.encode()), *extra),
     )
+
+
+def _retry_after(problems: object) -> tuple[bytes, bytes]:
+    """RFC 6585 §4: return for programs when to try again, which the page says in minutes."""
+    shown = problems.values() if isinstance(problems, Mapping) else ()
+    minutes = [int(one.values.get("minutes", 1)) for one in shown if isinstance(one, render.Problem)]
+    return b"retry-after", str(60 * max(minutes, default=1)).encode()
 
 
 async def asset(request: Request) -> Response:

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 from tests.fixtures.postgres import AUDIT_KEY, Store, race
-from tests.store.made import DAY, NOW, breaks, count, execute, note, select
+from tests.store.made import DAY, NOW, breaks, client, count, execute, note, select
 
-from watchword.store import events
+from watchword.store import clients, events
 from watchword.store.chain import LINK_EVERY, RENEW_AFTER, event_hash
 from watchword.store.database import Database
 
@@ -199,7 +199,7 @@ async def test_nothing_is_left_of_chains_that_ended_long_ago(store: Store) -> No
             pass
         assert await breaks(database, AUDIT_KEY) == []
     assert await count(database, "events") == 3
-    assert await count(database, "facts") <= facts + 3
+    assert await count(database, "facts") <= facts + 3 + 1  # and until when was purged
     await store.close()
 
 
@@ -247,3 +247,31 @@ async def test_following_shows_every_event_once_and_none_of_before(nodes: Nodes)
         while found := await nodes[0].read(events.list_events_after, seen, 4):
             shown += [event.target for event in found]
     assert sorted(shown) == sorted(f"{round} {n}" for round in range(3) for n in range(6))
+
+
+async def test_a_trail_that_was_emptied_is_betrayed_by_what_was_made(database: Database) -> None:
+    await database.write(clients.create_client, client(), actor="test", now=NOW)
+    honest = await database.read(events.verify_trail, AUDIT_KEY, NOW - 10 * DAY)
+    assert honest.breaks == []
+    await database.write(execute, "DELETE FROM events")
+    found = (await database.read(events.verify_trail, AUDIT_KEY, NOW - 10 * DAY)).breaks
+    assert [place.partition(": ")[2] for place in found] == [
+        "this client was made, and the event that said so is missing"
+    ]
+
+
+async def test_what_was_made_before_the_retention_needs_no_event(database: Database) -> None:
+    await database.write(clients.create_client, client(), actor="test", now=NOW)
+    while await purge(database, NOW + 10 * DAY):
+        pass
+    assert await count(database, "events") == 0
+    for kept_since in (NOW + 10 * DAY, NOW - 10 * DAY):  # the second: a retention that was made longer since
+        assert (await database.read(events.verify_trail, AUDIT_KEY, kept_since)).breaks == []
+
+
+@pytest.mark.parametrize("said", [f"{NOW + DAY}:{'0' * 64}", f"{'9' * 5000}:", "nonsense", ""])
+async def test_who_has_no_key_cannot_say_that_the_trail_was_purged(database: Database, said: str) -> None:
+    await database.write(clients.create_client, client(), actor="test", now=NOW)
+    await database.write(execute, "DELETE FROM events")
+    await database.write(execute, "INSERT INTO facts (name, value) VALUES ('events purged until', $1)", said)
+    assert len((await database.read(events.verify_trail, AUDIT_KEY, NOW - 10 * DAY)).breaks) == 1

@@ -80,7 +80,11 @@ def _print(event: Event) -> None:
 
 def _verify(database: str | None, config: str | None, as_json: bool) -> None:
     async def work(runtime: Runtime) -> ChainReport:
-        return await runtime.database.read(events.verify_trail, runtime.master.derive("audit"))
+        return await runtime.database.read(
+            events.verify_trail,
+            runtime.master.derive("audit"),
+            runtime.now() - runtime.settings.audit_retention,
+        )
 
     report = session.run(work, database=database, config=config, as_json=as_json)
     if as_json:

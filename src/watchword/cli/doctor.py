@@ -139,7 +139,9 @@ async def _data(runtime: Runtime, report: Report) -> None:
         report.fail("data", ", ".join(flaw.places), flaw.check, "restore a backup, or end what is named here")
     if not flaws:
         report.ok("data", "database", "what is kept fits together, and no credential lies in it")
-    trail = await runtime.database.read(events.verify_trail, runtime.master.derive("audit"))
+    trail = await runtime.database.read(
+        events.verify_trail, runtime.master.derive("audit"), runtime.now() - runtime.settings.audit_retention
+    )
     for found in trail.breaks:
         report.fail("audit", found.partition(": ")[0], found, "watchword audit --verify")
     if not trail.breaks:

@@ -5,8 +5,11 @@ from itertools import takewhile
 
 import msgspec
 
+from watchword.store import witnesses
 from watchword.store.chain import GENESIS, RENEW_AFTER, event_hash
 from watchword.store.database import Row, Transaction
+
+PURGED_UNTIL = "events purged until"
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True):
@@ -112,8 +115,11 @@ async def _purged_chains(tx: Transaction) -> dict[str, _Purged | None]:
     return {row["name"].removeprefix("purged "): _Purged.parse(row["value"]) for row in rows}
 
 
-async def verify_trail(tx: Transaction, key: bytes) -> ChainReport:
-    """Check every chain and every link between chains; name each break."""
+async def verify_trail(tx: Transaction, key: bytes, kept_since: int | None = None) -> ChainReport:
+    """Check every chain and every link between chains; name each break.
+
+    `kept_since` is since when events are kept; what was made after that must be in the trail.
+    """
     purged = await _purged_chains(tx)
     rows = await tx.all(
         "SELECT chain, seq, at, name, actor, target, data, link, previous, hash FROM events ORDER BY chain, seq"
@@ -132,6 +138,9 @@ async def verify_trail(tx: Transaction, key: bytes) -> ChainReport:
     hashes = {(row["chain"], row["seq"]): bytes(row["hash"]) for row in rows}
     for row in rows:
         breaks += _check_link(f"{row['chain']}:{row['seq']}", row["link"], hashes, purged)
+    if kept_since is not None:
+        # A retention that was shorter before has purged more.
+        breaks += await witnesses.find_unrecorded(tx, max(kept_since, await _purged_until(tx, key)))
     return ChainReport(len(rows), len(by_chain), breaks)
 
 
@@ -195,6 +204,7 @@ async def purge_events(tx: Transaction, before: int, key: bytes, limit: int = 50
     )
     last = list(takewhile(lambda row: row["at"] < before, oldest))[-1]
     await _seal(tx, chain, last, key)
+    await _note_purge(tx, before, key)
     return await tx.run("DELETE FROM events WHERE chain = $1 AND seq <= $2", chain, last["seq"])
 
 
@@ -207,6 +217,30 @@ async def _seal(tx: Transaction, chain: str, last: Row, key: bytes) -> None:
         f"purged {chain}",
         f"{last['seq']}:{head.hex()}:{at}:{seal}",
     )
+
+
+async def _purged_until(tx: Transaction, key: bytes) -> int:
+    """Return until when events were purged; 0 when none were, or when somebody without the key says so."""
+    row = await tx.one("SELECT value FROM facts WHERE name = $1", PURGED_UNTIL)
+    until, _, seal = row["value"].partition(":") if row else ("", "", "")
+    if not (until.isdecimal() and len(until) < 20) or not hmac.compare_digest(
+        seal.encode(), _until_seal(key, int(until)).encode()
+    ):
+        return 0
+    return int(until)
+
+
+async def _note_purge(tx: Transaction, before: int, key: bytes) -> None:
+    until = max(before, await _purged_until(tx, key))
+    await tx.run(
+        "INSERT INTO facts (name, value) VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SET value = excluded.value",
+        PURGED_UNTIL,
+        f"{until}:{_until_seal(key, until)}",
+    )
+
+
+def _until_seal(key: bytes, until: int) -> str:
+    return event_hash(key, GENESIS, (PURGED_UNTIL, until)).hex()
 
 
 async def _forget_chains(tx: Transaction, before: int) -> None:

@@ -275,9 +275,8 @@ def _rotate(story: Story) -> None:
     )
     secrets = shown["secrets"]
     for secret in secrets if isinstance(secrets, list) else []:
-        out.print(
-            f"       [dim]…{secret['hint']} last used {secret['last_used_at']} from {secret['last_address']}[/]"
-        )
+        used = time.strftime("%H:%M:%S", time.gmtime(secret["last_used_at"]))
+        out.print(f"       [dim]…{secret['hint']} last used {used} from {secret['last_address']}[/]")
     story.token = new
 
 

@@ -14,6 +14,9 @@ import pytest
 from tests.fixtures.commands import environment, run_cli
 from tests.fixtures.servers import Process, free_port, serve
 
+from watchword.cli import launch
+from watchword.settings import Settings
+
 
 def document(folder: Path, *arguments: str, stdin: str = "", code: int = 0) -> Any:
     """Run a command with --json; return its one document."""
@@ -196,6 +199,23 @@ def test_a_dangerous_start_is_refused_with_the_way_out(
     told = document(tmp_path, *arguments, code=2)
     assert told["error"] == "wrong_usage"
     assert words in told["error_description"]
+
+
+def test_dev_takes_no_database_that_is_served_in_public(tmp_path: Path) -> None:
+    database = str(tmp_path / "watchword.db")
+    for _ in range(2):  # the honest variant: a database of its own, again and again
+        launch.prepare(
+            Settings(issuer="http://localhost:8000", database=str(tmp_path / "dev.db"), mode="development")
+        )
+    launch.prepare(Settings(issuer="https://auth.example.com", database=database, behind_tls_proxy=True))
+    told = document(tmp_path, "dev", "--database", database, code=2)
+    assert told["error"] == "wrong_usage"
+    assert "https://auth.example.com" in told["error_description"]
+    assert document(tmp_path, "token", "list", "--database", database)["tokens"] == [], "no token was made"
+    made = document(
+        tmp_path, "token", "create", "job", "--owner", "x", "--scope", "a", "--database", database
+    )
+    assert made["resource"] == "https://auth.example.com", "it is where it was"
 
 
 @pytest.mark.parametrize("arguments", [["token", "create", "x"], ["serve", "--port", "x"], ["key", "turn"]])

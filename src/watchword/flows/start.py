@@ -9,7 +9,7 @@ from watchword.flows.keyring import Keyring
 from watchword.flows.master_key import MasterKey, load_master_key
 from watchword.flows.runtime import Runtime
 from watchword.oauth import token_format
-from watchword.settings import Settings, with_issuer
+from watchword.settings import Settings, SettingsError, with_issuer
 from watchword.store import keys, links, users
 from watchword.store.database import Database, StorageUnavailable, Transaction
 from watchword.store.sqlite import SqliteDatabase
@@ -62,7 +62,16 @@ async def open_runtime(
 
 
 async def remember_issuer(runtime: Runtime) -> None:
-    """Note where this server is, so that commands without the option make tokens for the same issuer."""
+    """Note where this server is, so that commands without the option make tokens for the same issuer.
+
+    Development takes no database that is served in public: it would move it here, and give a token over it to whoever sees the screen.
+    """
+    if runtime.settings.mode == "development":
+        known = await runtime.database.read(keys.get_fact, ISSUER)
+        if known and known.startswith("https:"):
+            raise SettingsError(
+                f"this database is that of {known}: use `watchword serve`, or give dev a database of its own"
+            )
     await runtime.database.write(keys.set_fact, ISSUER, runtime.settings.issuer)
 
 

@@ -218,7 +218,12 @@ def test_dev_takes_no_database_that_is_served_in_public(tmp_path: Path) -> None:
     assert made["resource"] == "https://auth.example.com", "it is where it was"
 
 
-@pytest.mark.parametrize("arguments", [["token", "create", "x"], ["serve", "--port", "x"], ["key", "turn"]])
+TWICE = ["serve", "--port", "1", "--port", "2", "--issuer", "http://a.example"]
+
+
+@pytest.mark.parametrize(
+    "arguments", [["token", "create", "x"], ["serve", "--port", "x"], TWICE, ["key", "turn"]]
+)
 def test_a_call_that_is_wrong_has_one_document_as_well(tmp_path: Path, arguments: list[str]) -> None:
     assert document(tmp_path, *arguments, code=2)["error"] == "wrong_usage"
 

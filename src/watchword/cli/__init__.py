@@ -34,5 +34,6 @@ def _run() -> None:
     except SystemExit as left:
         if left.code == 2 and "--json" in sys.argv[1:]:
             reason = getattr(left, "message", "Standard error says what is wrong with the call.")
-            session.print_json({"error": "wrong_usage", "error_description": reason})
+            if reason is not None:
+                session.print_json({"error": "wrong_usage", "error_description": reason})
         raise

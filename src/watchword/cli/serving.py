@@ -69,7 +69,8 @@ def serve(
         "config": config,
         "json": as_json,
     }
-    raise typer.Exit(launch.serve(options))
+    code = launch.serve(options)
+    raise session.WrongUsage(None) if code == 2 else typer.Exit(code)
 
 
 def dev(

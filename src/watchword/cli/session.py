@@ -43,9 +43,9 @@ def complain(word: str, message: str) -> None:
 
 
 class WrongUsage(SystemExit):
-    """The call is wrong: the process leaves with 2."""
+    """The call is wrong: the process leaves with 2; `message` is None where it was told already."""
 
-    def __init__(self, message: str) -> None:
+    def __init__(self, message: str | None) -> None:
         super().__init__(2)
         self.message = message
 

@@ -1,5 +1,6 @@
 """The client's refresh tokens in files: rotated, shared by processes, and not used when others can read them."""
 
+import hashlib
 import stat
 import subprocess
 import sys
@@ -7,6 +8,7 @@ from pathlib import Path
 from urllib.parse import parse_qs, urlencode, urlsplit
 
 import httpx
+import msgspec
 import pytest
 from tests.client.conftest import Api
 from tests.client.ways import READ, by_httpx, secret_of
@@ -92,6 +94,23 @@ def test_a_refresh_token_rotates_in_its_file_and_its_end_needs_a_person(
     live.clock.advance(live.app.settings.refresh_token_lifetime)
     with pytest.raises(SignInNeeded):
         source().token()
+
+
+def test_a_file_of_an_earlier_release_is_gone_on_with(live: Live, tmp_path: Path) -> None:
+    client_id = public_client(live)
+    first, store = signed_in(live, client_id), FileStore(tmp_path / "token.json")
+
+    def source() -> TokenSource:
+        return TokenSource(
+            live.issuer, PublicClient(client_id), RefreshToken(first), api="https://a.example", store=store
+        )
+
+    source().token()
+    kept = store.load()
+    assert kept is not None
+    begun = hashlib.sha256(first.encode()).hexdigest()[:16]
+    store.save(msgspec.structs.replace(kept, owner=f"{live.issuer} {client_id} refresh_token   {begun}"))
+    assert source().token() == kept.access_token, "to begin anew by the first token would end the family"
 
 
 RACER = """

@@ -71,7 +71,7 @@ class RefreshToken:
 
     def identity(self) -> str:
         """Name the first token by its digest: another sign-in is another grant."""
-        begun = _digest(self.token) if self.token else ""
+        begun = _digest(self.token)[:16] if self.token else ""  # as stores have it that were written before
         return f"refresh_token {self.resource} {self.scope} {begun}"
 
     def targets(self) -> dict[str, str]:

@@ -4,21 +4,25 @@ import asyncio
 import os
 import signal
 import time
-from collections.abc import Collection
+from collections.abc import Awaitable, Callable, Collection
 
 import asyncpg  # type: ignore[import-untyped]  # the driver ships no types
 import pytest
 from tests.fixtures.postgres import Store
 from tests.store.backends import backends, cluster_of, name_of, node, until
 from tests.store.made import NOW, access_token, digest
+from tests.store.test_postgres_ends import prepare
 
 from watchword.store import changes, keys, tokens
 from watchword.store.database import Database
+from watchword.store.in_session import in_session
 
 __all__ = ["node"]
 
 
 pytestmark = pytest.mark.postgres
+
+Revoke = Callable[[Database, str], Awaitable[None]]
 
 
 async def test_a_node_that_hears_nothing_is_late_by_less_than_a_second(postgres_store: Store) -> None:
@@ -95,14 +99,22 @@ async def revoke(database: Database, jti: str) -> None:
     await database.write(tokens.revoke_jti, jti, later, client_id="c", actor="c", now=NOW, status=None)
 
 
+async def revoke_in_session(database: Database, jti: str) -> None:
+    asked = {"client_id": "c", "actor": "u", "now": NOW, "status": None}
+    await database.write(in_session, "s", "u", NOW, tokens.revoke_jti, jti, NOW + 600, **asked)
+
+
+@pytest.mark.parametrize("revoke", [revoke, revoke_in_session])
 @pytest.mark.parametrize("patience", [30.0, 0.0], ids=["as long as there is time", "and no longer"])
 async def test_mn_01_what_ends_is_acknowledged_when_the_others_were_told(
-    postgres_store: Store, monkeypatch: pytest.MonkeyPatch, patience: float
+    postgres_store: Store, monkeypatch: pytest.MonkeyPatch, patience: float, revoke: Revoke
 ) -> None:
     monkeypatch.setattr(changes, "PATIENCE", patience)
     node = await postgres_store.node()
+    await prepare(node)
     await until(lambda: one_listens(postgres_store))
     await revoke(node, "before")
+    assert await is_revoked(node, "before")
     (announcer,) = await listening(postgres_store)
     os.kill(announcer, signal.SIGSTOP)  # it takes the announcement and does not pass it on
     try:

@@ -34,7 +34,7 @@ from watchword.store.postgres_errors import (
 )
 from watchword.store.postgres_pool import Connection, Loan, Pool, cut
 from watchword.store.postgres_transaction import Audit, PostgresTransaction
-from watchword.store.quiet import ENDING, QUIET, SINGLE
+from watchword.store.quiet import QUIET, SINGLE, ends
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -191,7 +191,7 @@ class PostgresDatabase:
             if operation not in QUIET:
                 self._changes.changed()
                 faults.reach("cache.moved", operation)
-        if operation in ENDING:
+        if ends(operation, args):
             await asyncio.shield(self._start(self._changes.announced()))
         return result
 

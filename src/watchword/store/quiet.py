@@ -7,7 +7,7 @@ Where several nodes remember, an operation of `ENDING` is acknowledged after the
 (MN-01). What forgets to be named there is over at the others as soon as they hear of it, and no later than anything else.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from watchword.store import (
@@ -26,7 +26,9 @@ from watchword.store import (
     tokens,
     trust,
     user_changes,
+    ways_in,
 )
+from watchword.store.in_session import in_session
 
 QUIET: frozenset[Callable[..., Any]] = frozenset(
     {
@@ -91,8 +93,16 @@ ENDING: frozenset[Callable[..., Any]] = frozenset(
         user_changes.delete_user,
         user_changes.end_elsewhere,
         user_changes.end_grants_of,
+        user_changes.recover_by_passkey,
         user_changes.remove_factors,
         user_changes.reset_password,
         user_changes.set_disabled,
+        ways_in.revoke_own_identity,
     }
 )
+_ASKED = 3  # where `in_session` is told what a person asks for
+
+
+def ends(operation: Callable[..., Any], given: Sequence[Any]) -> bool:
+    """Whether an operation takes something away, or the one does that is done in a session by it."""
+    return (given[_ASKED] if operation is in_session else operation) in ENDING

@@ -81,7 +81,7 @@ def convert(given: object, wanted: type, *, strict: bool = True) -> Any:
     try:
         return msgspec.convert(given, wanted, strict=strict)
     except (msgspec.ValidationError, ValueError, OverflowError) as error:
-        wrong = malformed.explain(error)
+        wrong = malformed.explain(error, wanted)
         raise OAuthError("invalid_request", wrong.description, field=wrong.field) from None
 
 

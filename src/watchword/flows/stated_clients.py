@@ -155,7 +155,7 @@ def _convert(document: Mapping[str, object]) -> Stated:
         # A member that is null is as good as absent: many programs write all that they know.
         return msgspec.convert({name: value for name, value in document.items() if value is not None}, Stated)
     except msgspec.ValidationError as error:
-        wrong = malformed.explain(error)
+        wrong = malformed.explain(error, Stated)
         raise _bad(wrong.field, wrong.description) from None
 
 

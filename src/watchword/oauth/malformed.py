@@ -4,6 +4,8 @@ Owns the way from the decoder's complaint to a sentence that names the field, in
 """
 
 import re
+from collections.abc import Iterator
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import msgspec
 
@@ -19,13 +21,25 @@ class Malformed(msgspec.Struct, frozen=True):
     field: str | None
 
 
-def explain(error: Exception) -> Malformed:
-    """Return what a failed conversion says to the caller, without what was sent."""
+def explain(error: Exception, wanted: type) -> Malformed:
+    """Return what a failed conversion to a type says to the caller, without what was sent."""
     message = str(error)
     found = _MISSING.search(message) or _UNKNOWN.search(message) or _PLACE.search(message)
     field = found[1].partition(".")[0] if found else None
     what = message.partition(" - at ")[0].replace("`", "").replace('"', "'").replace("\\", "/")
+    if field and what.startswith("Invalid enum value"):
+        choices = ", ".join(_choices(get_type_hints(wanted).get(field)))
+        what = f"Expected one of {choices}" if choices else "Invalid enum value"
     return Malformed(printable(f"{field}: {what}" if field else what), printable(field) or None)
+
+
+def _choices(kind: Any) -> Iterator[str]:
+    """Find what a field may be among the parts of its type."""
+    for part in get_args(kind):
+        if get_origin(kind) is Literal:
+            yield str(part)
+        else:
+            yield from _choices(part)
 
 
 def printable(text: str | None) -> str:

@@ -1,0 +1,42 @@
+"""RFC 6749 §5.2: what is said of an input whose shape is wrong."""
+
+from typing import Annotated, Literal
+
+import msgspec
+import pytest
+
+from watchword.oauth import malformed
+
+
+class Inner(msgspec.Struct):
+    kind: Literal["p", "q"] = "p"
+
+
+class Wanted(msgspec.Struct, forbid_unknown_fields=True):
+    state: Literal["open", "shut"] | None = None
+    several: list[Literal["x", "y"]] = []
+    level: Annotated[int, msgspec.Meta(ge=1)] = 1
+    inner: Inner | None = None
+
+
+@pytest.mark.parametrize(
+    ("given", "field", "said"),
+    [
+        ({"state": "SENT"}, "state", "state: Expected one of open, shut"),
+        ({"several": ["x", "SENT"]}, "several", "several: Expected one of x, y"),
+        ({"inner": {"kind": "SENT"}}, "inner", "inner: Invalid enum value"),
+        ({"level": 0}, "level", "level: Expected int >= 1"),
+        ({"level": "SENT"}, "level", "level: Expected int, got str"),
+        ({"other": 1}, "other", "other: Object contains unknown field other"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else None,
+)
+def test_a_refusal_names_the_field_and_what_it_must_be_and_repeats_no_value(
+    given: object, field: str, said: str
+) -> None:
+    assert msgspec.convert({"state": "open", "several": ["x"]}, Wanted).state == "open", "the honest variant"
+    with pytest.raises(msgspec.ValidationError) as refused:
+        msgspec.convert(given, Wanted)
+    told = malformed.explain(refused.value, Wanted)
+    assert (told.field, told.description) == (field, said)
+    assert "SENT" not in told.description

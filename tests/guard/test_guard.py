@@ -1,5 +1,6 @@
 """The guard in front of a real API and the real server: what it accepts, what it refuses, and in which words."""
 
+import asyncio
 import os
 import time
 from collections.abc import AsyncIterator
@@ -14,9 +15,11 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 from tests.fixtures.commands import run_cli
+from tests.fixtures.live import Live
 from tests.fixtures.servers import Process, Server, free_port, serve
 
 from watchword.flows import api_tokens
+from watchword.flows.api_tokens import TokenInput
 from watchword.guard import Policy
 from watchword.guard.asgi import GuardMiddleware
 from watchword.guard.fastapi import Guard, Principal
@@ -247,6 +250,19 @@ async def test_a_remote_server_is_asked_and_its_revocation_noticed_within_the_bo
             while (await client.get("/orders", headers=bearer(token))).status_code == 200:
                 assert time.monotonic() - revoked < 5, "the answer is remembered for one second only"
         await guard.close()
+
+
+async def test_requests_at_once_with_a_limited_token_are_counted_one_by_one(live: Live) -> None:
+    wanted = TokenInput(name="t", scope="orders:read", quota=3)
+    made = live.run(api_tokens.create(live.runtime, wanted, owner=("service", "o"), actor="test"))
+    guard = Guard(live.issuer, clock=live.clock)
+    transport = httpx.ASGITransport(app=make_api(guard), client=("127.0.0.1", 5000))
+    async with httpx.AsyncClient(transport=transport, base_url="http://api.test") as client:
+        assert (await client.get("/orders", headers=bearer(made.secret))).status_code == 200
+        asked = [client.get("/orders", headers=bearer(made.secret)) for _ in range(4)]
+        statuses = sorted([answer.status_code for answer in await asyncio.gather(*asked)])
+    assert statuses == [200, 200, 401, 401]
+    await guard.close()
 
 
 async def test_an_issuer_out_of_reach_is_503_and_never_401() -> None:

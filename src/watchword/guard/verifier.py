@@ -221,10 +221,15 @@ class Verifier:
         key = (id(asyncio.get_running_loop()), token, presented.address, presented.path)
         pending = self._asking.get(key)
         if pending is None:
-            asked = self._issuer.introspect(token, address=presented.address, path=presented.path)
-            pending = self._asking[key] = asyncio.ensure_future(asked)
+            pending = self._asking[key] = asyncio.ensure_future(self._question(token, presented))
             pending.add_done_callback(lambda _: self._asking.pop(key, None))
-        return await asyncio.shield(pending)
+            return await asyncio.shield(pending)
+        claims = await asyncio.shield(pending)
+        # Whose uses are counted is asked about for each: one answer is one use.
+        return await self._question(token, presented) if claims.get("limited") else claims
+
+    async def _question(self, token: str, presented: Presented) -> Mapping[str, object]:
+        return await self._issuer.introspect(token, address=presented.address, path=presented.path)
 
     async def report_exposed(self, token: str) -> None:
         """Tell the issuer that a token travelled in the clear; raise IssuerUnavailable."""

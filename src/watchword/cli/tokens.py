@@ -46,8 +46,12 @@ def create(
         list[str] | None, typer.Option(help="Address or network it may be used from; repeatable.")
     ] = None,
     path: Annotated[str | None, typer.Option(help="Beginning of the paths that it may be used on.")] = None,
-    rate_limit: Annotated[int | None, typer.Option(help="Uses per minute.")] = None,
-    quota: Annotated[int | None, typer.Option(help="Uses in its whole life.")] = None,
+    rate_limit: Annotated[
+        int | None, typer.Option(help="Uses per minute; what other workers counted is known a second later.")
+    ] = None,
+    quota: Annotated[
+        int | None, typer.Option(help="Uses in its whole life, counted in the same way.")
+    ] = None,
     metadata: Annotated[list[str] | None, typer.Option(help="KEY=VALUE; repeatable.")] = None,
     database: Database = None,
     config: Config = None,

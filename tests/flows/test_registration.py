@@ -182,6 +182,16 @@ async def test_it_can_be_left_to_holders_of_an_initial_access_token(tmp_path: Pa
         pytest.param({"redirect_uris": {}}, "invalid_client_metadata", id="DC-04 a list that is none"),
         pytest.param({"redirect_uris": [None]}, "invalid_client_metadata", id="DC-04 null in a list"),
         pytest.param({"jwks": []}, "invalid_client_metadata", id="DC-04 keys that are none"),
+        pytest.param(
+            {"jwks": {"keys": [{"kty": ["EC"]}]}},
+            "invalid_client_metadata",
+            id="DC-04 a key of a list of types",
+        ),
+        pytest.param(
+            {"jwks": {"keys": [{"kty": "EC", "crv": {}}]}},
+            "invalid_client_metadata",
+            id="DC-04 a key on no curve",
+        ),
         pytest.param({"redirect_uris": [""]}, "invalid_redirect_uri", id="DC-01 an empty address"),
         pytest.param({"contacts": "ada"}, "invalid_client_metadata", id="DC-04 contacts that are no list"),
         pytest.param({"default_max_age": "x"}, "invalid_client_metadata", id="DC-04 an age that is text"),

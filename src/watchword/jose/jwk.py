@@ -212,7 +212,7 @@ def parse_set(document: object) -> list[Key]:
     """Read a JWK set; keys of unknown types or for encryption are passed over (RFC 7517 §5). Raise JoseError."""
     found = []
     for member in _members(document):
-        if not isinstance(member, Mapping):
+        if not isinstance(member, Mapping) or not _names_are_text(member):
             raise JoseError("malformed")
         if _is_for_signatures(member) and member.get("kty") in _READERS and _is_known(member):
             found.append(parse(member))
@@ -233,6 +233,11 @@ def _members(document: object) -> list[Any]:
     if not isinstance(keys, list) or len(keys) > MAX_KEYS:
         raise JoseError("malformed")
     return keys
+
+
+def _names_are_text(member: Mapping[str, Any]) -> bool:
+    # RFC 7517 §4.1, RFC 7518 §6.2.1.1: what cannot be looked up is no name of a type or a curve
+    return all(isinstance(member.get(name, ""), str) for name in ("kty", "crv"))
 
 
 def _is_known(member: Mapping[str, Any]) -> bool:

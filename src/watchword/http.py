@@ -46,6 +46,14 @@ _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,39}")
 _HOST = re.compile(rb"(?:[A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(?::\d{1,5})?")
 
 
+class Unreadable(OAuthError):
+    """A parameter that cannot be taken as it was sent; its name is told when it could be a parameter's, not whatever was sent."""
+
+    def __init__(self, description: str, name: str) -> None:
+        nameable = name if _NAME.fullmatch(name) else None
+        super().__init__("invalid_request", description, detail=f"parameter {nameable}", field=nameable)
+
+
 class Form:
     """Decoded parameters; a name that may not repeat is refused when it does (RFC 6749 §3.1, §3.2)."""
 
@@ -62,12 +70,7 @@ class Form:
             self._more.setdefault(name, []).append(value)
         for name, values in self._more.items():
             if len(values) > 1 and name not in repeatable:
-                raise OAuthError(
-                    "invalid_request",
-                    "A parameter was sent more than once.",
-                    detail=f"duplicate {name[:40]!r}",
-                    field=_nameable(name),
-                )
+                raise Unreadable("A parameter was sent more than once.", name)
             self._first[name] = values[0]
 
     def get(self, name: str) -> str | None:
@@ -121,22 +124,17 @@ def parse_pairs(data: bytes) -> list[tuple[str, str]]:
     return pairs
 
 
-def _nameable(name: str) -> str | None:
-    """Return the name of a parameter as an error may tell it: one that could be a parameter's, not whatever was sent."""
-    return name if _NAME.fullmatch(name) else None
-
-
 def _decode(raw: bytes, of: str = "") -> str:
     if len(raw) > MAX_VALUE * 3:
-        raise OAuthError("invalid_request", "A parameter is too long.", field=_nameable(of))
+        raise Unreadable("A parameter is too long.", of)
     if b"+" in raw or b"%" in raw:
         raw = unquote_to_bytes(raw.replace(b"+", b" "))
     try:
         text = raw.decode("utf-8")
     except UnicodeDecodeError:
-        raise OAuthError("invalid_request", "A parameter is not valid UTF-8.", field=_nameable(of)) from None
+        raise Unreadable("A parameter is not valid UTF-8.", of) from None
     if "\x00" in text:
-        raise OAuthError("invalid_request", "A parameter has a NUL character.", field=_nameable(of))
+        raise Unreadable("A parameter has a NUL character.", of)
     return text
 
 

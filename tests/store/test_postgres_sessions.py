@@ -1,23 +1,16 @@
 """Sessions of a PostgreSQL server: what each is told at its beginning, and poolers that keep them apart or mix them up."""
 
 import asyncio
-import os
-import shutil
-import subprocess
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import asyncpg  # type: ignore[import-untyped]  # the driver ships no types
 import pytest
-from tests.fixtures.postgres import AUDIT_KEY, Cluster, Store
-from tests.fixtures.servers import free_port
+from tests.fixtures.postgres import Store
 from tests.store.backends import cluster_of, name_of, node
-from tests.store.made import NOW, count, digest, execute, note, select
+from tests.store.made import NOW, count, digest, execute, select
 
 from watchword.store import migrate, tokens
 from watchword.store.database import Database, StorageUnavailable
-from watchword.store.postgres import PostgresDatabase
 
 __all__ = ["node"]
 
@@ -82,61 +75,3 @@ async def test_a_migration_does_not_keep_others_waiting_behind_a_table_that_is_h
     assert await old.write(tokens.use_identifier, digest("after"), NOW)
     await new.close()
     await backup.close()
-
-
-@contextmanager
-def pgbouncer(cluster: Cluster, mode: str) -> Iterator[int]:
-    """Run PgBouncer in front of a cluster, as it comes but for the mode, and yield its port."""
-    program = shutil.which("pgbouncer") or pytest.skip("PgBouncer is not installed")
-    port, users, config = free_port(), cluster.folder / "users", cluster.folder / "pgbouncer.ini"
-    users.write_text(f'"watchword" "{cluster.password}"\n')
-    config.write_text(
-        f"[databases]\n* = host=127.0.0.1 port={cluster.port}\n[pgbouncer]\nlisten_addr = 127.0.0.1\n"
-        f"listen_port = {port}\nunix_socket_dir =\nauth_type = plain\nauth_file = {users}\npool_mode = {mode}\n"
-    )
-    account = ["-u", "postgres"] if os.geteuid() == 0 else []
-    running = subprocess.Popen([str(program), *account, str(config)], stderr=subprocess.DEVNULL)
-    try:
-        yield port
-    finally:
-        running.terminate()
-        running.wait(10)
-
-
-async def behind(port: int, store: Store) -> Database:
-    """Open the database through a pooler that may only just have been started."""
-    cluster = cluster_of(store)
-    address = store.address.replace(f":{cluster.port}/", f":{port}/")
-    for _ in range(50):
-        database = PostgresDatabase(address, AUDIT_KEY, 7, patience=10.0)
-        try:
-            await database.open()
-        except StorageUnavailable as error:
-            if "Connect call failed" not in str(error):
-                raise
-            await asyncio.sleep(0.1)
-        else:
-            store.opened.append(database)
-            return database
-    raise TimeoutError
-
-
-async def test_pgbouncer_in_session_mode_keeps_what_sessions_are_told(
-    postgres_store: Store,
-) -> None:
-    with pgbouncer(cluster_of(postgres_store), "session") as port:
-        database = await behind(port, postgres_store)
-        assert await shown(database) == list(SHOWN)
-        await asyncio.gather(*(database.write(note, f"{number}") for number in range(30)))
-        assert await count(database, "events") == 30
-        await postgres_store.close()
-
-
-async def test_pgbouncer_in_transaction_mode_is_refused_at_the_start(
-    postgres_store: Store,
-) -> None:
-    with (
-        pgbouncer(cluster_of(postgres_store), "transaction") as port,
-        pytest.raises(StorageUnavailable, match="pool_mode = session"),
-    ):
-        await behind(port, postgres_store)

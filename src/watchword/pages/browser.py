@@ -210,7 +210,7 @@ def page(
     brand, locale = branding_of(settings), locale_of(request, ui_locales)
     if _chosen(request) == locale:
         extra.append(set_cookie(settings, LANGUAGE_COOKIE, locale, BROWSER_LIFETIME))
-    if status == 429:
+    if status == 429 and not any(name == b"retry-after" for name, _ in extra):
         extra.append(_retry_after(context.get("errors")))
     # A refusal does not repeat the address that it refuses, nor whatever secret somebody put there (AP-08).
     languages = [] if template == "error" else _languages(request, locale)

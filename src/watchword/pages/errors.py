@@ -1,6 +1,6 @@
 """Refusals that a person sees: a page instead of a JSON document."""
 
-from watchword.http import Request, Response
+from watchword.http import Request, Response, Unreadable
 from watchword.oauth.errors import OAuthError
 from watchword.pages import browser, developer
 
@@ -28,14 +28,12 @@ def page(request: Request, error: OAuthError, reference: str) -> Response:
 
 def problem_of(error: OAuthError) -> str:
     """Return the name of the text that tells a person why."""
+    if isinstance(error, Unreadable) or (error.code == "invalid_request" and error.field is None):
+        return "unreadable"
     if error.field == "csrf":  # nobody is kept out: the form alone is not this browser's
         return "form"
     if error.field == "session":  # nor here: it ended, or what proved it was taken away, in this very moment
         return "signed_out"
-    if (
-        error.code == "invalid_request" and error.field is None
-    ):  # what could not be decoded, or is there twice
-        return "unreadable"
     return PROBLEMS.get(error.code, "general")
 
 

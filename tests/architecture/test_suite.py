@@ -50,7 +50,7 @@ def test_ci_runs_what_a_newcomer_runs_and_requires_the_system_packages() -> None
     assert required
     assert set(required[1].split(",")) == set(HOW)
     installs = (ROOT / "tools" / "system_packages.sh").read_text("utf-8")
-    for package in ("postgresql", "chromium", "nodejs npm", "apache2-bin", "libfaketime"):
+    for package in ("postgresql", "chromium", "nodejs npm", "apache2-bin", "libfaketime", "pgbouncer"):
         assert f"missing {package}" in installs, "what is required is installed by make test"
 
 

@@ -1,6 +1,8 @@
 """The client's refresh tokens in files: rotated, shared by processes, and not used when others can read them."""
 
+import errno
 import hashlib
+import os
 import stat
 import subprocess
 import sys
@@ -21,6 +23,7 @@ from watchword.client import (
     SignInNeeded,
     TokenSource,
 )
+from watchword.client.store import Record
 from watchword.oauth import pkce
 
 CALLBACK = "http://localhost:7777/cb"
@@ -59,6 +62,22 @@ def public_client(live: Live) -> str:
         scope="orders:read offline_access",
     )
     return str(registered.client.client_id)
+
+
+def test_a_record_is_kept_where_a_file_system_settles_no_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, settle = FileStore(tmp_path / "token.json"), os.fsync
+
+    def of_files_alone(descriptor: int) -> None:
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, "Invalid argument")
+        settle(descriptor)
+
+    store.save(Record("ada", access_token="first"))
+    monkeypatch.setattr(os, "fsync", of_files_alone)
+    store.save(Record("ada", access_token="second"))
+    assert store.load() == Record("ada", access_token="second")
 
 
 def test_a_refresh_token_rotates_in_its_file_and_its_end_needs_a_person(

@@ -137,8 +137,10 @@ class FileStore:
 
 def _settle(folder: Path) -> None:
     # Without this a power cut may bring the file before back, whose refresh token was used: the server would end the family.
+    # Some network file systems settle no folder: what was written is in place there all the same.
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        os.fsync(descriptor)
+        with contextlib.suppress(OSError):
+            os.fsync(descriptor)
     finally:
         os.close(descriptor)

@@ -8,15 +8,11 @@ from typing import Any
 from urllib.parse import urlencode
 
 import pytest
-from tests.fixtures.live import Live
-from tests.fixtures.servers import basic, free_port
+from tests.fixtures.live import Live, serving
+from tests.fixtures.servers import basic
 
-from watchword.app import App
 from watchword.flows import api_tokens
 from watchword.flows.api_tokens import TokenInput
-from watchword.settings import Settings
-from watchword.testing.clock import Clock
-from watchword.testing.loopback import LoopbackServer
 from watchword.testing.worker import Worker
 
 INSIDE, OUTSIDE = "198.51.100.1", "203.0.113.11"  # as long, so that heads are
@@ -24,15 +20,8 @@ INSIDE, OUTSIDE = "198.51.100.1", "203.0.113.11"  # as long, so that heads are
 
 @pytest.fixture
 def live(tmp_path: Path, auth_worker: Worker) -> Iterator[Live]:
-    settings = Settings(
-        issuer=f"http://localhost:{(port := free_port())}",
-        database=str(tmp_path / "watchword.db"),
-        jobs=False,
-        trusted_proxies=("127.0.0.0/8", "::1/128"),
-    )
-    app = App(settings, clock := Clock(), durable=False)
-    with LoopbackServer(app, port=port):
-        yield Live(app, clock, auth_worker)
+    with serving(tmp_path, auth_worker, trusted_proxies=("127.0.0.0/8", "::1/128")) as opened:
+        yield opened
 
 
 class Proxy:

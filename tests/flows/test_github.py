@@ -1,9 +1,6 @@
 """Signing in with GitHub: whoever its API speaks of, by number, with the address that it has verified or without one."""
 
-import json
-import threading
 from collections.abc import AsyncIterator, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -11,9 +8,11 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 import pytest_asyncio
 from tests.fixtures.accounts import another, session_of, user_of
+from tests.fixtures.json_handler import JsonHandler, listen
+from tests.fixtures.lying_provider import trusting
 from tests.fixtures.people import Person
 from tests.fixtures.postgres import Store
-from tests.fixtures.servers import Server, open_server
+from tests.fixtures.servers import Server
 
 from watchword.credentials import upstream_github
 from watchword.settings import Upstream
@@ -36,31 +35,17 @@ class Hub:
         self.bearers: list[str | None] = []
         hub = self
 
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
+        class Handler(JsonHandler):
+            def get(self) -> tuple[int, Any]:
                 hub.bearers.append(self.headers["authorization"])
-                self._answer()
+                return hub.answers[self.path]
 
-            def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers["content-length"])).decode()
+            def post(self, form: dict[str, list[str]]) -> tuple[int, Any]:
                 assert self.headers["accept"] == "application/json", "else GitHub answers with a form"
-                hub.forms.append(parse_qs(body))
-                self._answer()
+                hub.forms.append(form)
+                return hub.answers[self.path]
 
-            def _answer(self) -> None:
-                status, document = hub.answers[self.path]
-                body = json.dumps(document).encode()
-                self.send_response(status)
-                self.send_header("content-type", "application/json; charset=utf-8")
-                self.send_header("content-length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
-
-            def log_message(self, *_: object) -> None:
-                pass
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        self.server = listen(Handler)
 
 
 @pytest.fixture
@@ -78,14 +63,7 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
 async def server(hub: Hub, store: Store, tmp_path: Path) -> AsyncIterator[Server]:
     """A server where people register by GitHub."""
     github = Upstream(name="github", title="GitHub", client_id="us", client_secret="s3", kind="github")
-    async with open_server(
-        tmp_path,
-        on=store.address,
-        mode="development",
-        sign_up="open",
-        fetch_allow_loopback=True,
-        upstream=(github,),
-    ) as opened:
+    async with trusting(tmp_path, github, on=store.address) as opened:
         yield opened
 
 

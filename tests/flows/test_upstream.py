@@ -10,6 +10,7 @@ import pytest
 import pytest_asyncio
 from tests.fixtures.accounts import another, make, session_of, user_of
 from tests.fixtures.commands import run_cli
+from tests.fixtures.lying_provider import trusting
 from tests.fixtures.people import PASSWORD, Person
 from tests.fixtures.postgres import Store
 from tests.fixtures.servers import Process, Server, open_server, serve
@@ -42,14 +43,7 @@ def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
 async def server(hub: Process, store: Store, tmp_path: Path) -> AsyncIterator[Server]:
     """A server that takes the other one's word."""
     provider = Upstream(name="hub", title="The Hub", client_id="us", issuer=hub.issuer)
-    async with open_server(
-        tmp_path,
-        on=store.address,
-        mode="development",
-        sign_up="open",
-        fetch_allow_loopback=True,
-        upstream=(provider,),
-    ) as opened:
+    async with trusting(tmp_path, provider, on=store.address) as opened:
         yield opened
 
 

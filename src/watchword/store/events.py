@@ -121,6 +121,7 @@ async def verify_trail(tx: Transaction, key: bytes, kept_since: int | None = Non
     `kept_since` is since when events are kept; what was made after that must be in the trail.
     """
     purged = await _purged_chains(tx)
+    made = await witnesses.made_since(tx, kept_since) if kept_since is not None else []
     rows = await tx.all(
         "SELECT chain, seq, at, name, actor, target, data, link, previous, hash FROM events ORDER BY chain, seq"
     )
@@ -140,7 +141,8 @@ async def verify_trail(tx: Transaction, key: bytes, kept_since: int | None = Non
         breaks += _check_link(f"{row['chain']}:{row['seq']}", row["link"], hashes, purged)
     if kept_since is not None:
         # A retention that was shorter before has purged more.
-        breaks += await witnesses.find_unrecorded(tx, max(kept_since, await _purged_until(tx, key)))
+        since = max(kept_since, await _purged_until(tx, key))
+        breaks += witnesses.unrecorded(made, {row["target"] for row in rows}, since)
     return ChainReport(len(rows), len(by_chain), breaks)
 
 

@@ -143,12 +143,11 @@ async def get_standing(tx: Transaction, grant_id: str, now: int) -> Standing | N
 
 
 async def end_grant(tx: Transaction, grant_id: str, *, reason: str, actor: str, now: int) -> bool:
-    """End a grant and every token that came from it; return whether it was alive."""
+    """End a grant and with it every token that came from it; return whether it was alive."""
     row = await tx.one(
         "UPDATE grants SET ended_at = $1 WHERE id = $2 AND ended_at IS NULL RETURNING id", now, grant_id
     )
     faults.reach("grant.ended")
-    await _end_tokens(tx, grant_id, now)
     if row is None:
         return False
     await tx.record("grant.ended", actor=actor, target=grant_id, at=now, reason=reason)
@@ -165,15 +164,14 @@ async def end_grants_of_session(
 ) -> int:
     """End what was granted in a session, `lasting` offline access that was taken up only if wished; return how many (OIDC Core §11)."""
     rows = await tx.all(
-        "UPDATE grants SET ended_at = $1 WHERE session_id = $2 AND ended_at IS NULL "  # noqa: S608 - literals
-        f"AND ($3 = 1 OR NOT {_LASTS}) RETURNING id",
+        "UPDATE grants SET ended_at = $1 WHERE user_id = (SELECT user_id FROM sessions WHERE id = $2) "  # noqa: S608 - literals
+        f"AND session_id = $2 AND ended_at IS NULL AND ($3 = 1 OR NOT {_LASTS}) RETURNING id",
         now,
         session_id,
         int(lasting),
     )
     faults.reach("grant.ended")
     for row in rows:
-        await _end_tokens(tx, row["id"], now)
         await tx.record("grant.ended", actor=actor, target=row["id"], at=now, reason="session ended")
     return len(rows)
 
@@ -185,12 +183,6 @@ async def sessions_with_lasting_access(tx: Transaction, user_id: str) -> frozens
         user_id,
     )
     return frozenset(row["session_id"] for row in rows)
-
-
-async def _end_tokens(tx: Transaction, grant_id: str, now: int) -> None:
-    await tx.run(
-        "UPDATE access_tokens SET revoked_at = $1 WHERE grant_id = $2 AND revoked_at IS NULL", now, grant_id
-    )
 
 
 async def is_grant_alive(tx: Transaction, grant_id: str) -> bool:

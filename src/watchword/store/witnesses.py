@@ -3,24 +3,40 @@
 Who cuts off the end of the trail, or empties it, removes with it the links that would have told. What was made stays behind.
 """
 
+from collections.abc import Collection
+
+import msgspec
+
 from watchword.store.database import Transaction
 
 SHOWN = 20
 SLACK = 86_400  # a purge that runs meanwhile takes away what is about to reach the retention
 MADE: dict[str, str] = {
-    "signing key": "SELECT kid AS id FROM signing_keys m WHERE created_at > $1 AND NOT EXISTS "
-    "(SELECT 1 FROM events e WHERE e.target = m.kid)",
-    "API token": "SELECT id FROM api_tokens m WHERE created_at > $1 AND NOT EXISTS "
-    "(SELECT 1 FROM events e WHERE e.target = m.id)",
-    "client": "SELECT client_id AS id FROM clients m WHERE created_at > $1 AND NOT EXISTS "
-    "(SELECT 1 FROM events e WHERE e.target = m.client_id)",
+    "signing key": "SELECT kid AS id, created_at FROM signing_keys",
+    "API token": "SELECT id, created_at FROM api_tokens",
+    "client": "SELECT client_id AS id, created_at FROM clients",
 }
 
 
-async def find_unrecorded(tx: Transaction, since: int) -> list[str]:
-    """Return what was made after a time, up to a few of each kind, and of which no event tells."""
+class Made(msgspec.Struct, frozen=True):
+    """Something that was made at a time, in Unix seconds."""
+
+    kind: str
+    id: str
+    at: int
+
+
+async def made_since(tx: Transaction, since: int) -> list[Made]:
+    """Return what was made after a time. The trail is to be read afterwards: it then tells of all of this."""
     return [
-        f"{row['id']}: this {kind} was made, and the event that said so is missing"
+        Made(kind, row["id"], row["created_at"])
         for kind, sql in MADE.items()
-        for row in await tx.all(f"{sql} ORDER BY created_at LIMIT {SHOWN}", since + SLACK)
+        for row in await tx.all(f"{sql} WHERE created_at > $1 ORDER BY created_at", since)
     ]
+
+
+def unrecorded(made: list[Made], targets: Collection[str], since: int) -> list[str]:
+    """Return what was made after a time, up to a few of each kind, and of which no event tells."""
+    missing = [one for one in made if one.at > since + SLACK and one.id not in targets]
+    shown = [one for kind in MADE for one in [one for one in missing if one.kind == kind][:SHOWN]]
+    return [f"{one.id}: this {one.kind} was made, and the event that said so is missing" for one in shown]

@@ -4,7 +4,7 @@ import os
 
 from aiohttp import web
 
-from watchword.guard.aiohttp import Guard, Policy
+from watchword.guard.aiohttp import PRINCIPAL, Guard, Policy
 
 issuer = os.environ.get("WATCHWORD_URL", "http://localhost:8000")
 audience = os.environ.get("API_URL", "http://localhost:8001")
@@ -18,26 +18,26 @@ async def public(request: web.Request) -> web.Response:
 
 @guard.require()
 async def whoami(request: web.Request) -> web.Response:
-    who = request["principal"]
+    who = request[PRINCIPAL]
     return web.json_response({"sub": who.subject, "kind": who.kind})
 
 
 @guard.require("orders:read")
 async def orders(request: web.Request) -> web.Response:
-    who = request["principal"]
+    who = request[PRINCIPAL]
     return web.json_response({"sub": who.subject, "kind": who.kind})
 
 
 class Reports(web.View):
     @guard.require("orders:read", "reports:read")
     async def get(self) -> web.Response:
-        who = self.request["principal"]
+        who = self.request[PRINCIPAL]
         return web.json_response({"sub": who.subject, "kind": who.kind})
 
 
 @guard.require(policy=STEP_UP)
 async def transfer(request: web.Request) -> web.Response:
-    who = request["principal"]
+    who = request[PRINCIPAL]
     return web.json_response({"sub": who.subject, "kind": who.kind})
 
 

@@ -1,5 +1,6 @@
 """What the adapters owe their own frameworks: guards on several levels, and the address as the caller wrote it."""
 
+import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -112,14 +113,14 @@ def _falcon(auth: Auth) -> tuple[Callable[[Any], Any], Any]:
 def _aiohttp(auth: Auth) -> tuple[Callable[[Any], Any], Any]:
     from aiohttp import web
 
-    from watchword.guard.aiohttp import Guard
+    from watchword.guard.aiohttp import PRINCIPAL, Guard
 
     guard = auth.guard(Guard, audience=BASE)
 
     @guard.require()
     @guard.require("orders:read")
     async def show(request: web.Request) -> web.Response:
-        return web.json_response({"sub": request["principal"].subject})
+        return web.json_response({"sub": request[PRINCIPAL].subject})
 
     def make() -> web.Application:
         app = web.Application()
@@ -176,6 +177,32 @@ def test_a_limited_token_is_counted_once_with_each_request(auth: Auth) -> None:
     with drive(app) as call:
         headers = [("authorization", f"Bearer {token}")]
         assert [call("GET", "/orders/1", headers).status for _ in range(3)] == [200, 200, 401]
+
+
+def test_aiohttp_keeps_the_caller_under_a_typed_key_that_its_plain_name_finds_without_a_warning(
+    auth: Auth,
+) -> None:
+    from aiohttp import web
+
+    from watchword.guard.aiohttp import PRINCIPAL, Guard
+
+    @auth.guard(Guard, audience=BASE).require()
+    async def show(request: web.Request) -> web.Response:
+        who = request[PRINCIPAL]
+        found = [request["principal"] is who, "principal" in request, "nobody" in request, len(request)]
+        return web.json_response({"sub": who.subject, "found": found})
+
+    def make() -> web.Application:
+        app = web.Application()
+        app.router.add_get("/orders", show)
+        return app
+
+    with warnings.catch_warnings(), example_apps.aiohttp(make) as call:
+        warnings.simplefilter("error")
+        web.BaseRequest._seen_str_keys.clear()  # aiohttp warns once of each name
+        proven = auth.token(ORDERS, audience=BASE, dpop=True).proof("GET", f"{BASE}/orders")
+        answer = call("GET", "/orders", list(proven.items()))
+    assert (answer.status, answer.says("found")) == (200, [True, True, False, 2])
 
 
 # What stands between caller and application

@@ -16,7 +16,24 @@ from watchword.guard.resource import Metadata
 with needing("aiohttp", "aiohttp"):
     from aiohttp import web
 
-__all__ = ["Guard", "Policy", "Principal"]
+__all__ = ["PRINCIPAL", "Guard", "Policy", "Principal"]
+
+if hasattr(web, "RequestKey"):
+
+    class _PrincipalKey(web.RequestKey[Principal]):
+        """Found by its plain name as well: aiohttp warns of a name that something is kept under, not of one that is read."""
+
+        def __hash__(self) -> int:
+            return hash("principal")
+
+        def __eq__(self, other: object) -> bool:
+            return self is other or other == "principal"
+
+    PRINCIPAL = _PrincipalKey("principal", Principal)
+    NOTES = web.RequestKey[dict[Any, Any]]("notes")
+else:  # before 3.14 aiohttp knows names alone
+    PRINCIPAL = "principal"  # type: ignore[assignment]  # the same to who reads by it
+    NOTES = "watchword.guard"  # type: ignore[assignment]  # the same to who reads by it
 
 Handler = Callable[..., Awaitable[web.StreamResponse]]
 
@@ -25,7 +42,7 @@ class Guard(BaseGuard):
     """Accepts the credentials of one issuer in an aiohttp application."""
 
     def require(self, *scopes: str, policy: Policy | None = None) -> Callable[[Handler], Handler]:
-        """Guard a handler, a method of a `View`, or a method that takes the request; the caller is `request["principal"]`."""
+        """Guard a handler, a method of a `View`, or a method that takes the request; the caller is `request[PRINCIPAL]`."""
         wanted = demanded(scopes, policy)
 
         def guard(handler: Handler) -> Handler:
@@ -33,7 +50,7 @@ class Guard(BaseGuard):
             async def guarded(*args: Any) -> web.StreamResponse:
                 request = args[-1] if isinstance(args[-1], web.Request) else args[-1].request
                 try:
-                    request["principal"] = await _admit(self, request, wanted)
+                    request[PRINCIPAL] = await _admit(self, request, wanted)
                 except Refused as refused:
                     headers = dict(refused.headers) | {"Cache-Control": "no-store"}
                     return web.json_response(refused.document(), status=refused.status, headers=headers)
@@ -56,8 +73,9 @@ class Guard(BaseGuard):
 
 
 async def _admit(guard: BaseGuard, request: web.Request, policy: Policy) -> Principal:
-    known = once.admitted(guard, request, policy)
-    return known or once.admit(guard, request, await guard.authenticate(presented(request), policy))
+    notes = request.setdefault(NOTES, {})
+    known = once.admitted(guard, notes, policy)
+    return known or once.admit(guard, notes, await guard.authenticate(presented(request), policy))
 
 
 def presented(request: web.Request) -> Presented:

@@ -24,10 +24,16 @@ WRITTEN = (
     "/orders/%C3%A9%20;x=1",
 )
 
-# One endpoint per framework, at /orders/<anything>, behind one guard twice: for the whole, and for itself.
+# One endpoint per framework, at /orders/<anything>, guarded twice: for the whole, and for itself.
 
 
-def _starlette(auth: Auth) -> tuple[Callable[[Any], Any], Any]:
+def _guards(auth: Auth, kind: Any, count: int) -> tuple[Any, Any]:
+    """Return the guard of the whole and the guard of the endpoint, one and the same or two of the same server."""
+    made = [auth.guard(kind, audience=BASE) for _ in range(count)]
+    return made[0], made[-1]
+
+
+def _starlette(auth: Auth, count: int = 1) -> tuple[Callable[[Any], Any], Any]:
     from starlette.applications import Starlette
     from starlette.middleware import Middleware
     from starlette.requests import Request
@@ -36,72 +42,72 @@ def _starlette(auth: Auth) -> tuple[Callable[[Any], Any], Any]:
 
     from watchword.guard.starlette import Guard
 
-    guard = auth.guard(Guard, audience=BASE)
+    whole, own = _guards(auth, Guard, count)
 
-    @guard.require("orders:read")
+    @own.require("orders:read")
     def show(request: Request) -> JSONResponse:
         return JSONResponse({"sub": request.state.principal.subject})
 
-    whole = Middleware(AsgiMiddleware, guard=guard)
-    return example_apps.asgi, Starlette(routes=[Route("/orders/{name:path}", show)], middleware=[whole])
+    middleware = [Middleware(AsgiMiddleware, guard=whole)]
+    return example_apps.asgi, Starlette(routes=[Route("/orders/{name:path}", show)], middleware=middleware)
 
 
-def _fastapi(auth: Auth) -> tuple[Callable[[Any], Any], Any]:
+def _fastapi(auth: Auth, count: int = 1) -> tuple[Callable[[Any], Any], Any]:
     from fastapi import FastAPI
 
     from watchword.guard.fastapi import Guard, Principal
 
-    guard = auth.guard(Guard, audience=BASE)
-    app = FastAPI(dependencies=[guard.require()])
+    whole, own = _guards(auth, Guard, count)
+    app = FastAPI(dependencies=[whole.require()])
 
     @app.get("/orders/{name:path}")
-    def show(name: str, who: Principal = guard.require("orders:read")) -> dict[str, str]:
+    def show(name: str, who: Principal = own.require("orders:read")) -> dict[str, str]:
         return {"sub": who.subject}
 
     return example_apps.asgi, app
 
 
-def _litestar(auth: Auth) -> tuple[Callable[[Any], Any], Any]:
+def _litestar(auth: Auth, count: int = 1) -> tuple[Callable[[Any], Any], Any]:
     from litestar import Litestar, Request, get
 
     from watchword.guard.litestar import Guard
 
-    guard = auth.guard(Guard, audience=BASE)
+    whole, own = _guards(auth, Guard, count)
 
-    @get("/orders/{name:path}", guards=[guard.require("orders:read")], sync_to_thread=False)
+    @get("/orders/{name:path}", guards=[own.require("orders:read")], sync_to_thread=False)
     def show(request: Request[Any, Any, Any]) -> dict[str, str]:
         return {"sub": request.state.principal.subject}
 
-    return example_apps.asgi, Litestar([show], guards=[guard.require()], openapi_config=None)
+    return example_apps.asgi, Litestar([show], guards=[whole.require()], openapi_config=None)
 
 
-def _flask(auth: Auth) -> tuple[Callable[[Any], Any], Any]:
+def _flask(auth: Auth, count: int = 1) -> tuple[Callable[[Any], Any], Any]:
     from flask import Flask, g
 
     from watchword.guard.flask import Guard
 
-    guard = auth.guard(Guard, audience=BASE)
+    whole, own = _guards(auth, Guard, count)
     app = Flask("orders")
 
     @app.get("/orders/<path:name>")
-    @guard.require("orders:read")
+    @own.require("orders:read")
     def show(name: str) -> dict[str, str]:
         return {"sub": g.principal.subject}
 
-    app.wsgi_app = WsgiMiddleware(app.wsgi_app, guard)  # type: ignore[method-assign]  # as Flask says to wrap it
+    app.wsgi_app = WsgiMiddleware(app.wsgi_app, whole)  # type: ignore[method-assign]  # as Flask says to wrap it
     return example_apps.wsgi, app
 
 
-def _falcon(auth: Auth) -> tuple[Callable[[Any], Any], Any]:
+def _falcon(auth: Auth, count: int = 1) -> tuple[Callable[[Any], Any], Any]:
     import falcon
 
     from watchword.guard.falcon import Guard
 
-    guard = auth.guard(Guard, audience=BASE)
+    whole, own = _guards(auth, Guard, count)
 
-    @falcon.before(guard.require())
+    @falcon.before(whole.require())
     class Show:
-        @falcon.before(guard.require("orders:read"))
+        @falcon.before(own.require("orders:read"))
         def on_get(self, req: Any, resp: Any, name: str) -> None:
             resp.media = {"sub": req.context.principal.subject}
 
@@ -110,15 +116,15 @@ def _falcon(auth: Auth) -> tuple[Callable[[Any], Any], Any]:
     return example_apps.wsgi, app
 
 
-def _aiohttp(auth: Auth) -> tuple[Callable[[Any], Any], Any]:
+def _aiohttp(auth: Auth, count: int = 1) -> tuple[Callable[[Any], Any], Any]:
     from aiohttp import web
 
     from watchword.guard.aiohttp import PRINCIPAL, Guard
 
-    guard = auth.guard(Guard, audience=BASE)
+    whole, own = _guards(auth, Guard, count)
 
-    @guard.require()
-    @guard.require("orders:read")
+    @whole.require()
+    @own.require("orders:read")
     async def show(request: web.Request) -> web.Response:
         return web.json_response({"sub": request[PRINCIPAL].subject})
 
@@ -140,11 +146,12 @@ FRAMEWORKS = {
 }
 
 
+@pytest.mark.parametrize("guards", [1, 2], ids=["one guard", "two guards"])
 @pytest.mark.parametrize("name", FRAMEWORKS)
-def test_a_proof_is_good_for_every_look_of_one_guard_and_for_the_address_as_it_was_written(
-    auth: Auth, name: str
+def test_a_proof_is_good_for_every_look_at_one_request_and_for_the_address_as_it_was_written(
+    auth: Auth, name: str, guards: int
 ) -> None:
-    drive, app = FRAMEWORKS[name](auth)
+    drive, app = FRAMEWORKS[name](auth, guards)
     with drive(app) as call:
         for path in WRITTEN:
             proven = auth.token(ORDERS, audience=BASE, dpop=True).proof("GET", BASE + path)
@@ -167,8 +174,9 @@ def test_what_one_guard_let_in_is_nothing_to_another(auth: Auth) -> None:
         assert call("GET", "/orders/1", token).status == 401
 
 
-def test_a_limited_token_is_counted_once_with_each_request(auth: Auth) -> None:
-    drive, app = _fastapi(auth)
+@pytest.mark.parametrize("guards", [1, 2], ids=["one guard", "two guards"])
+def test_a_limited_token_is_counted_once_with_each_request(auth: Auth, guards: int) -> None:
+    drive, app = _fastapi(auth, guards)
     wanted = TokenInput(name="twice", scope="orders:read", resource=BASE, quota=2)
     made = api_tokens.create(
         auth.runtime, wanted, owner=("user", auth.user().id), actor="test", may_reserve=True
@@ -203,6 +211,43 @@ def test_aiohttp_keeps_the_caller_under_a_typed_key_that_its_plain_name_finds_wi
         proven = auth.token(ORDERS, audience=BASE, dpop=True).proof("GET", f"{BASE}/orders")
         answer = call("GET", "/orders", list(proven.items()))
     assert (answer.status, answer.says("found")) == (200, [True, True, False, 2])
+
+
+def test_what_one_request_used_up_is_used_up_for_a_request_that_the_application_makes_of_it(
+    auth: Auth,
+) -> None:
+    guard, other = (auth.guard(audience=BASE) for _ in range(2))
+    inner = AsgiMiddleware(_asgi_app, other)
+    headers = auth.token(ORDERS, audience=BASE, dpop=True).proof("GET", f"{BASE}/orders")
+
+    async def forwarding(scope: Any, receive: Any, send: Any) -> None:
+        again = {name: scope[name] for name in ("type", "method", "path", "scheme", "headers", "client")}
+        await inner(again, receive, send)
+
+    with example_apps.asgi(AsgiMiddleware(inner, guard)) as call:
+        assert call("GET", "/orders", list(headers.items())).status == 200
+    fresh = auth.token(ORDERS, audience=BASE, dpop=True).proof("GET", f"{BASE}/orders")
+    with example_apps.asgi(AsgiMiddleware(forwarding, guard)) as call:
+        assert call("GET", "/orders", list(fresh.items())).status == 401, "a request of its own"
+
+
+def test_a_request_that_an_application_makes_of_another_is_looked_at_with_its_own_credentials(
+    auth: Auth,
+) -> None:
+    guard = auth.guard(audience=BASE)
+    inner = AsgiMiddleware(_asgi_app, guard)
+
+    async def batch(scope: Any, receive: Any, send: Any) -> None:
+        strangers = [
+            (b"host", b"localhost:8001"),
+            (b"authorization", b"DPoP wwa_garbled"),
+            (b"dpop", b"none"),
+        ]
+        await inner(scope | {"headers": strangers}, receive, send)
+
+    headers = auth.token(ORDERS, audience=BASE, dpop=True).proof("GET", f"{BASE}/orders")
+    with example_apps.asgi(AsgiMiddleware(batch, guard)) as call:
+        assert call("GET", "/orders", list(headers.items())).status == 401
 
 
 # What stands between caller and application

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from watchword.extras import needing
-from watchword.guard import once, resource
+from watchword.guard import resource
 from watchword.guard.guard import Guard as BaseGuard
 from watchword.guard.guard import Presented
 from watchword.guard.policy import Policy, Refused, demanded
@@ -50,7 +50,7 @@ class Guard(BaseGuard):
             async def guarded(*args: Any) -> web.StreamResponse:
                 request = args[-1] if isinstance(args[-1], web.Request) else args[-1].request
                 try:
-                    request[PRINCIPAL] = await _admit(self, request, wanted)
+                    request[PRINCIPAL] = await self.authenticate(presented(request), wanted)
                 except Refused as refused:
                     headers = dict(refused.headers) | {"Cache-Control": "no-store"}
                     return web.json_response(refused.document(), status=refused.status, headers=headers)
@@ -72,12 +72,6 @@ class Guard(BaseGuard):
         app.router.add_get(metadata.path, show)
 
 
-async def _admit(guard: BaseGuard, request: web.Request, policy: Policy) -> Principal:
-    notes = request.setdefault(NOTES, {})
-    known = once.admitted(guard, notes, policy)
-    return known or once.admit(guard, notes, await guard.authenticate(presented(request), policy))
-
-
 def presented(request: web.Request) -> Presented:
     """Return what a request presented."""
     return Presented(
@@ -93,6 +87,7 @@ def presented(request: web.Request) -> Presented:
         site=request.headers.get("Sec-Fetch-Site"),
         origin=request.headers.get("Origin"),
         websocket=request.headers.get("Upgrade", "").lower() == "websocket",
+        kept=request.setdefault(NOTES, {}),
     )
 
 

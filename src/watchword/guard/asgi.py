@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequen
 from typing import Any
 from urllib.parse import quote, unquote
 
-from watchword.guard import once, resource, transport
+from watchword.guard import resource, transport
 from watchword.guard.guard import Guard, Presented
 from watchword.guard.policy import OPEN, Policy, Refused
 from watchword.guard.presented import PLAIN_IN_PATHS
@@ -44,9 +44,8 @@ class GuardMiddleware:
 
 
 async def admit(guard: Guard, scope: Scope, policy: Policy) -> Principal:
-    """Return the caller of a connection, whose proof each guard uses up once; raise Refused."""
-    known = once.admitted(guard, scope, policy)
-    return known or once.admit(guard, scope, await guard.authenticate(presented(scope), policy))
+    """Return the caller of a connection; raise Refused."""
+    return await guard.authenticate(presented(scope), policy)
 
 
 def with_nonce(send: Send, nonce: str) -> Send:
@@ -101,6 +100,7 @@ def presented(scope: Scope) -> Presented:
             path=scope["path"],
             address=client[0] if client else None,
             secure=secure,
+            kept=scope,
         )
     session = scope.get(SESSION)
     return Presented(
@@ -117,6 +117,7 @@ def presented(scope: Scope) -> Presented:
         site=headers.get(b"sec-fetch-site", (None,))[0],
         origin=headers.get(b"origin", (None,))[0],
         websocket=scope.get("type") == "websocket",
+        kept=scope,
     )
 
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from watchword.extras import needing
-from watchword.guard import asgi, once, resource, transport, wsgi
+from watchword.guard import asgi, resource, transport, wsgi
 from watchword.guard.guard import Guard as BaseGuard
 from watchword.guard.guard import Presented
 from watchword.guard.policy import OPEN, Policy, Refused, demanded
@@ -76,15 +76,13 @@ def _is_async(view: View) -> bool:
 
 
 async def admit(guard: BaseGuard, request: HttpRequest, policy: Policy) -> Principal:
-    """Return the caller of a request, whose proof each guard uses up once; raise Refused."""
-    known = once.admitted(guard, vars(request), policy)
-    return known or once.admit(guard, vars(request), await guard.authenticate(presented(request), policy))
+    """Return the caller of a request; raise Refused."""
+    return await guard.authenticate(presented(request), policy)
 
 
 def admit_sync(guard: BaseGuard, request: HttpRequest, policy: Policy) -> Principal:
     """Do as `admit` does, for code without an event loop."""
-    known = once.admitted(guard, vars(request), policy)
-    return known or once.admit(guard, vars(request), guard.authenticate_sync(presented(request), policy))
+    return guard.authenticate_sync(presented(request), policy)
 
 
 def metadata_path(guard: BaseGuard, scopes: Sequence[str] = (), name: str = "") -> URLPattern:
@@ -103,7 +101,7 @@ def metadata_path(guard: BaseGuard, scopes: Sequence[str] = (), name: str = "") 
 
 def presented(request: HttpRequest) -> Presented:
     """Return what a request presented; its address is what Django's own settings for proxies say."""
-    meta = request.META
+    meta, scope = request.META, getattr(request, "scope", None)
     authorization, proof = meta.get("HTTP_AUTHORIZATION"), meta.get("HTTP_DPOP")
     cookie, origin = meta.get("HTTP_COOKIE"), meta.get("HTTP_ORIGIN")
     named = proof or origin
@@ -120,6 +118,7 @@ def presented(request: HttpRequest) -> Presented:
         cookies=() if cookie is None else (cookie,),
         site=meta.get("HTTP_SEC_FETCH_SITE"),
         origin=origin,
+        kept=meta if scope is None else scope,
     )
 
 

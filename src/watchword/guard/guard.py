@@ -11,9 +11,10 @@ import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import get_args
 
-from watchword.guard import background, cookies, transport
+from watchword.guard import background, cookies, once, transport
 from watchword.guard import replays as replays_
 from watchword.guard.issuer import Local
+from watchword.guard.once import Kept
 from watchword.guard.policy import OPEN, Policy, Refused, check, refuse
 from watchword.guard.possession import NotProven, Possession, read_nonce_key, used_before
 from watchword.guard.presented import Presented
@@ -166,7 +167,8 @@ class Guard:
             raise self._refusal(error) from None
         if self._is_exposed(presented):
             raise await self._tripped(verifier, found.token)
-        await self._use_everywhere(self._prove(found, presented, known_token.principal))
+        proof = self._prove(found, presented, known_token.principal)
+        await self._use_everywhere(proof, presented.kept)
         return self._admit(found, presented, verifier, known_token, policy)
 
     def authenticate_sync(self, presented: Presented, policy: Policy = OPEN) -> Principal:
@@ -241,14 +243,23 @@ class Guard:
     def _prove(self, found: PresentedToken, presented: Presented, principal: Principal) -> DPoPProof | None:
         try:
             return self.possession.check(
-                principal, found, presented.dpop, presented.method, presented.uri, presented.certificate
+                principal,
+                found,
+                presented.dpop,
+                presented.method,
+                presented.uri,
+                presented.certificate,
+                presented.kept,
             )
         except NotProven as refused:
             raise self._not_proven(refused) from None
 
-    async def _use_everywhere(self, proof: DPoPProof | None) -> None:
+    async def _use_everywhere(self, proof: DPoPProof | None, kept: Kept | None) -> None:
         """Use a proof up for the other processes as well (RFC 9449 §11.1)."""
         if proof is None or self._replays is None:
+            return
+        identifier = f"{proof.jkt} {proof.jti}"
+        if once.is_used(kept, self._replays, identifier):
             return
         try:
             new = await replays_.use(self._replays, proof.jkt, proof.jti)
@@ -256,6 +267,7 @@ class Guard:
             raise self._refusal(error) from None
         if not new:
             raise self._not_proven(used_before())
+        once.used(kept, self._replays, identifier)
 
     def _admit(
         self,

@@ -1,33 +1,40 @@
-"""A request that one guard meets twice (a middleware and a decorator, two dependencies) uses what is good once up once.
+"""A request that guards meet several times (a middleware and a decorator, two dependencies) uses what is good once up once.
 
 A proof of possession is good once, and so is a counted use: a second look at the same request would refuse it, or count it twice.
-Any other credential is simply looked at again. Owns the note that a guard leaves in what its framework keeps of a request; the note
-of another guard is nothing to it.
+Everything else about it is simply looked at again, by each guard with its own rules. Owns the notes that guards leave in what a
+framework keeps of a request. A note counts for the one memory of used proofs, or the one server, that it names: another one
+has not seen the request yet.
 """
 
-from collections.abc import MutableMapping
+from collections.abc import Hashable, Mapping, MutableMapping
 from typing import Any
 
-from watchword.guard.guard import Guard
-from watchword.guard.policy import Policy
-from watchword.guard.principal import Principal
-
-NOTE = "watchword.guard"
+NOTES = "watchword.guard"
 Kept = MutableMapping[Any, Any]
 
 
-def admitted(guard: Guard, kept: Kept, policy: Policy) -> Principal | None:
-    """Return the caller whom this very guard let in before with this request; raise Refused when the policy demands more."""
-    found = kept.get(NOTE)
-    if found is None or found[0] is not guard:
-        return None
-    principal: Principal = found[1]
-    guard.demand(principal, policy)
-    return principal
+def is_used(kept: Kept | None, memory: object, proof: Hashable) -> bool:
+    """Whether this very request used a proof up in a memory before."""
+    return kept is not None and ("proof", id(memory), proof) in kept.get(NOTES, ())
 
 
-def admit(guard: Guard, kept: Kept, principal: Principal) -> Principal:
-    """Return whom a guard let in, noted where the same request would not be let in again."""
-    if principal.jkt is not None or principal.claims.get("limited"):
-        kept[NOTE] = (guard, principal)
-    return principal
+def used(kept: Kept | None, memory: object, proof: Hashable) -> None:
+    """Note that this very request used a proof up in a memory."""
+    _note(kept, ("proof", id(memory), proof), {})
+
+
+def told(kept: Kept | None, server: Hashable, token: bytes) -> Mapping[str, object] | None:
+    """Return what a server told of a token (its digest) that was used with this very request, None when it is to be asked."""
+    found: Mapping[str, object] | None = None if kept is None else kept.get(NOTES, {}).get((server, token))
+    return found
+
+
+def tell(kept: Kept | None, server: Hashable, token: bytes, claims: Mapping[str, object]) -> None:
+    """Note what a server told of a token whose uses are counted."""
+    if claims.get("limited"):
+        _note(kept, (server, token), claims)
+
+
+def _note(kept: Kept | None, what: Hashable, content: Mapping[str, object]) -> None:
+    if kept is not None:
+        kept.setdefault(NOTES, {})[what] = content

@@ -10,6 +10,8 @@ import os
 from collections.abc import Callable, Sequence
 from urllib.parse import urlsplit
 
+from watchword.guard import once
+from watchword.guard.once import Kept
 from watchword.guard.principal import Principal
 from watchword.oauth import dpop, mtls
 from watchword.oauth.bearer import PresentedToken
@@ -66,8 +68,9 @@ class Possession:
         method: str,
         uri: str,
         certificate: bytes | None,
+        kept: Kept | None,
     ) -> DPoPProof | None:
-        """Return the proof that was used up in this process, None where there is none to send.
+        """Return the proof that this request used up in this process, None where there is none to send.
 
         Raise NotProven unless a bound token comes with what it is bound to, and an unbound one as an unbound one.
         """
@@ -81,9 +84,11 @@ class Possession:
             raise NotProven("invalid_token", "The token is bound to a key: send it with a DPoP proof.")
         if len(proofs) > 1:  # RFC 9449 §4.3 (1)
             raise NotProven("invalid_dpop_proof", "Send one DPoP proof, not several.")
-        return self._check_proof(principal.jkt, found.token, proofs[0], method, uri)
+        return self._check_proof(principal.jkt, found.token, proofs[0], method, uri, kept)
 
-    def _check_proof(self, jkt: str, token: str, sent: str, method: str, uri: str) -> DPoPProof:
+    def _check_proof(
+        self, jkt: str, token: str, sent: str, method: str, uri: str, kept: Kept | None
+    ) -> DPoPProof:
         try:
             proof = dpop.check_proof(
                 sent,
@@ -96,7 +101,10 @@ class Possession:
             )
         except OAuthError as error:
             raise NotProven(error.code, error.description) from None
-        self._use(f"{proof.jkt} {proof.jti}")
+        identifier = f"{proof.jkt} {proof.jti}"
+        if not once.is_used(kept, self, identifier):
+            self._use(identifier)
+            once.used(kept, self, identifier)
         return proof
 
     def _is_fresh(self, nonce: str) -> bool:

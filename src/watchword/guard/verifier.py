@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeVar
 
+from watchword.guard import once
 from watchword.guard.feed import Feed
 from watchword.guard.issuer import Issuer, Local
 from watchword.guard.keys import KeySet
@@ -195,7 +196,9 @@ class Verifier:
         return known
 
     async def _verify_by_asking(self, token: str, presented: Presented) -> Known:
-        claims = await self._ask(token, presented)
+        seen, digest = (self.trusted, self.audience), token_format.digest(token)
+        claims = once.told(presented.kept, seen, digest) or await self._ask(token, presented)
+        once.tell(presented.kept, seen, digest, claims)
         if claims.get("active") is not True:
             self._known.pop(token, None)
             raise _not_active(claims)
@@ -260,16 +263,21 @@ class LocalVerifier:
 
     async def verify(self, token: str, presented: Presented) -> Known:
         """Return a verified token; raise Invalid, or IssuerUnavailable when that cannot be told now."""
-        try:
-            claims = await self._server.introspect(token, address=presented.address, path=presented.path)
-        except ConnectionError as error:
-            raise IssuerUnavailable(str(error)) from None
+        seen, digest = (id(self._server), self.audience), token_format.digest(token)
+        claims = once.told(presented.kept, seen, digest) or await self._ask(token, presented)
+        once.tell(presented.kept, seen, digest, claims)
         if claims.get("active") is not True:
             raise _not_active(claims)
         principal = from_claims(claims, self.issuer)
         if self.audience not in principal.audience:
             raise Invalid("The token is meant for another API.")
         return Known(principal, 0.0, answer=claims, limited=bool(claims.get("limited")))
+
+    async def _ask(self, token: str, presented: Presented) -> Mapping[str, object]:
+        try:
+            return await self._server.introspect(token, address=presented.address, path=presented.path)
+        except ConnectionError as error:
+            raise IssuerUnavailable(str(error)) from None
 
     def verify_now(self, _token: str) -> Known | None:
         """Return nothing: the server has to be asked."""

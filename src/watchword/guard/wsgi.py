@@ -7,7 +7,7 @@ from typing import Any
 from urllib.parse import quote, unquote
 from wsgiref.util import application_uri
 
-from watchword.guard import once, resource, transport
+from watchword.guard import resource, transport
 from watchword.guard.guard import Guard, Presented
 from watchword.guard.policy import OPEN, Policy, Refused
 from watchword.guard.presented import PLAIN_IN_PATHS
@@ -48,9 +48,8 @@ class GuardMiddleware:
 
 
 def admit(guard: Guard, environ: Environ, policy: Policy) -> Principal:
-    """Return the caller of a request, whose proof each guard uses up once; raise Refused."""
-    known = once.admitted(guard, environ, policy)
-    return known or once.admit(guard, environ, guard.authenticate_sync(presented(environ), policy))
+    """Return the caller of a request; raise Refused."""
+    return guard.authenticate_sync(presented(environ), policy)
 
 
 def with_nonce(start_response: StartResponse, nonce: str) -> StartResponse:
@@ -84,7 +83,7 @@ class MetadataMiddleware:
         return [] if environ["REQUEST_METHOD"] == "HEAD" else [body]
 
 
-def presented(environ: Mapping[str, Any]) -> Presented:
+def presented(environ: Environ) -> Presented:
     """Return what a request presented."""
     authorization, proof = environ.get("HTTP_AUTHORIZATION"), environ.get("HTTP_DPOP")
     origin = environ.get("HTTP_ORIGIN")
@@ -101,6 +100,7 @@ def presented(environ: Mapping[str, Any]) -> Presented:
         site=environ.get("HTTP_SEC_FETCH_SITE"),
         origin=origin,
         websocket=environ.get("HTTP_UPGRADE", "").lower() == "websocket",
+        kept=environ,
     )
 
 

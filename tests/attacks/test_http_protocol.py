@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -114,8 +115,6 @@ MALFORMED = {
     "the HTTP/2 preface": b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
     "another protocol": b"DESCRIBE / RTSP/1.0\r\nHost: a\r\n\r\n",
     "a lower-case method": b"get / HTTP/1.1\r\nHost: a\r\n\r\n",
-    "an unknown method": b"FOO / HTTP/1.1\r\nHost: a\r\n\r\n",
-    "TRACE": b"TRACE / HTTP/1.1\r\nHost: a\r\n\r\n",
     "CONNECT": b"CONNECT a:80 HTTP/1.1\r\nHost: a\r\n\r\n",
     "a relative target": b"GET a HTTP/1.1\r\nHost: a\r\n\r\n",
     "a fragment": b"GET /a#b HTTP/1.1\r\nHost: a\r\n\r\n",
@@ -156,11 +155,38 @@ MALFORMED = {
 def test_hp_02_a_malformed_request_is_refused_at_once(server: LoopbackServer, attack: bytes) -> None:
     assert status(server.talk(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")) == 200
     raw = server.talk(attack + SMUGGLED)
-    assert status(raw) in (400, 405, 417)
+    assert status(raw) in (400, 417)
     assert raw.count(b"HTTP/1.1 ") == 1
     assert b"smuggled" not in raw
     assert b"Traceback" not in raw
     assert b"server:" not in raw.lower()
+
+
+# RFC 9110 §15.5.6: what an address answers a method with that nothing here serves.
+METHODS_OF_PATHS = {
+    "/token": (405, {"OPTIONS", "POST"}),
+    "/healthz": (405, {"GET", "HEAD", "OPTIONS"}),
+    "/register/someone": (405, {"DELETE", "GET", "HEAD", "OPTIONS", "PUT"}),
+    "/nowhere": (404, None),
+}
+
+
+@pytest.mark.parametrize("method", ["TRACE", "FOO", "PROPFIND"])
+def test_hp_02_a_method_that_nothing_serves_is_told_those_of_the_address_and_ends_all_parsing(
+    tmp_path: Path, method: str
+) -> None:
+    app = App(Settings(issuer="http://localhost", database=str(tmp_path / "w.db"), jobs=False))
+    with LoopbackServer(app) as server:
+        for path, (expected, methods) in METHODS_OF_PATHS.items():
+            attack = f"{method} {path} HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc".encode()
+            raw = server.talk(attack + SMUGGLED)
+            allow = re.search(rb"\r\nallow: ([A-Z, ]+)\r\n", raw)
+            assert status(raw) == expected
+            assert (set(allow[1].decode().split(", ")) if allow else None) == methods
+            assert raw.count(b"HTTP/1.1 ") == 1
+            assert b"smuggled" not in raw
+            assert b"\r\nconnection: close\r\n" in raw
+        assert status(server.talk(f"{method} * HTTP/1.1\r\nHost: a\r\n\r\n".encode())) == 400
 
 
 def with_target(size: int) -> bytes:

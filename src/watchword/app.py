@@ -99,11 +99,13 @@ class App:
         """The issuer identifier."""
         return self.settings.issuer
 
-    async def introspect(self, token: str, *, address: str | None, path: str | None) -> Mapping[str, object]:
+    async def introspect(
+        self, token: str, *, address: str | None, path: str | None, audience: str
+    ) -> Mapping[str, object]:
         """Answer a guard in the same process what a token says (RFC 7662), without a network in between."""
         if self._local is None:
             raise ConnectionError("the server is not open")
-        return await _told(self._local.introspect(token, address=address, path=path))
+        return await _told(self._local.introspect(token, address=address, path=path, audience=audience))
 
     async def session(self, cookies: str) -> Mapping[str, object]:
         """Answer a guard in the same process whose session a Cookie header brings, in the words of introspection."""

@@ -65,10 +65,10 @@ async def test_a_token_tells_its_kind_and_carries_a_checksum(server: Server) -> 
         ({"path": "/orders"}, {"path": "/orders/7"}, "active"),
         ({"path": "/orders"}, {"path": "/orders-of-others"}, "wrong_path"),
         ({"path": "/orders"}, {}, "wrong_path"),
-        ({"resource": "https://api.example.com"}, {"resource": "https://api.example.com"}, "active"),
+        ({"resource": "https://api.example.com"}, {"resources": ("https://api.example.com",)}, "active"),
         (
             {"resource": "https://api.example.com"},
-            {"resource": "https://other.example.com"},
+            {"resources": ("https://other.example.com",)},
             "wrong_resource",
         ),
         ({"jkt": "A" * 43}, {"jkt": "B" * 43}, "unbound"),
@@ -203,6 +203,12 @@ async def test_who_uses_a_token_too_often_is_told_to_wait_and_not_that_it_is_bad
     said = (await server.post("/introspect", caller, token=token.secret)).json()
     assert said == {"active": False, "retry_after": int(refused.headers["retry-after"])}
     assert (await server.post("/introspect", stranger, token=token.secret)).json() == {"active": False}
+    elsewhere = {"active": False, "aud": token.token.resource}
+    for named in ("https://other.example.com", "https://api.example.com/"):
+        said = await server.post("/introspect", caller, token=token.secret, resource=named)
+        assert said.json() == elsewhere, (
+            "who asks for another API learns whose it is, and not when it may be used"
+        )
     server.clock.advance(60)
     assert (await server.http.get("/api/v1/tokens/self", headers=bearer(token))).status_code == 200
 

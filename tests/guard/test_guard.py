@@ -18,11 +18,13 @@ from tests.fixtures.commands import run_cli
 from tests.fixtures.live import Live
 from tests.fixtures.servers import Process, Server, free_port, serve
 
-from watchword.flows import api_tokens
+from watchword.flows import api_tokens, client_registry
 from watchword.flows.api_tokens import TokenInput
-from watchword.guard import Policy
+from watchword.flows.client_registry import ClientInput
+from watchword.guard import Policy, Refused
 from watchword.guard.asgi import GuardMiddleware
 from watchword.guard.fastapi import Guard, Principal
+from watchword.guard.presented import Presented
 from watchword.guard.starlette import Guard as StarletteGuard
 from watchword.jose import jwk, jwt
 
@@ -263,6 +265,41 @@ async def test_requests_at_once_with_a_limited_token_are_counted_one_by_one(live
         statuses = sorted([answer.status_code for answer in await asyncio.gather(*asked)])
     assert statuses == [200, 200, 401, 401]
     await guard.close()
+
+
+@pytest.mark.parametrize("where", ["in the server's process", "elsewhere", "elsewhere, as a client"])
+@pytest.mark.parametrize("limit", [{"rate_limit": 2}, {"quota": 2}], ids=["rate", "quota"])
+async def test_a_limited_token_of_another_api_is_refused_without_being_used_or_told_to_wait(
+    live: Live, where: str, limit: dict[str, int]
+) -> None:
+    ours, theirs = "https://ours.example.com", "https://theirs.example.com"
+    wanted = TokenInput(name="t", scope="orders:read", resource=theirs, **limit)
+    token = live.run(api_tokens.create(live.runtime, wanted, owner=("service", "o"), actor="test")).secret
+    made = ClientInput(name="both", scope="introspect", resources=(ours, theirs))
+    client = live.run(client_registry.register(live.runtime, made, actor="test"))
+    proof = {"client_id": client.client.client_id, "client_secret": client.client_secret}
+
+    def guard_of(audience: str) -> Guard:
+        issuer = live.app if where.startswith("in ") else live.issuer
+        known = proof if where.endswith("client") else {}
+        return Guard(issuer, audience=audience, clock=live.clock, **known)
+
+    async def enter(guard: Guard) -> tuple[int, str]:
+        presented = Presented(authorization=(f"Bearer {token}",), address="127.0.0.1")
+        try:
+            await guard.authenticate(presented)
+        except Refused as refused:
+            return refused.status, refused.description
+        return 200, ""
+
+    wrong, right = guard_of(ours), guard_of(theirs)
+    elsewhere = (401, "The token is meant for another API.")
+    assert [await enter(wrong) for _ in range(3)] == [elsewhere] * 3
+    assert [(await enter(right))[0] for _ in range(2)] == [200, 200], "nothing was used up"
+    assert (await enter(right))[0] == (429 if "rate_limit" in limit else 401)
+    assert await enter(wrong) == elsewhere, "and nobody is told to come back with it"
+    for guard in (wrong, right):
+        await guard.close()
 
 
 async def test_an_issuer_out_of_reach_is_503_and_never_401() -> None:

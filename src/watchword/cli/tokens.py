@@ -205,7 +205,7 @@ def verify(
     secret = _read_secret(token)
 
     async def work(runtime: Runtime) -> tuple[token_verification.Verdict, int]:
-        use = Use(address, path, resource, parse_scope(scope))
+        use = Use(address, path, None if resource is None else (resource,), parse_scope(scope))
         return await token_verification.verify(runtime, secret, use), runtime.now()
 
     verdict, now = session.run(work, database=database, config=config, as_json=as_json)

@@ -254,8 +254,9 @@ async def revoke_tokens(call: Call) -> Ended:
 async def verify_token(call: Call) -> Verified:
     """Verify a token and say why it is refused."""
     runtime, given = call.request.runtime, call.body
+    wanted = None if given.resource is None else (given.resource,)
     # A token that is bound to a key is not accepted on the word of whoever forgot to ask for the proof.
-    use = Use(given.address, given.path, given.resource, parse_scope(given.scope), given.jkt or "")
+    use = Use(given.address, given.path, wanted, parse_scope(given.scope), given.jkt or "")
     verdict = await token_verification.verify(runtime, given.token, use)
     shown = view(verdict.token, runtime.now()) if verdict.token else None
     return Verified(verdict.active, verdict.reason, shown)

@@ -28,8 +28,8 @@ async def introspect(request: Request) -> Response:
     form = request.form()
     token = form.require("token")
     caller = await _caller(request, form, token)
-    answer = await introspection.introspect(request.runtime, token, _use(form))
-    if (answer.active or answer.opens_in is not None) and not _may_see(caller, answer):
+    answer = await introspection.introspect(request.runtime, token, _use(form, caller))
+    if answer.told() is not introspection.INACTIVE and not _may_see(caller, answer):
         answer = introspection.UNKNOWN
     count("introspections", outcome=answer.reason)
     if caller.client is not None and _wants_jwt(request):
@@ -44,11 +44,14 @@ def _wants_jwt(request: Request) -> bool:
     return SIGNED in accepted and SIGNED in [kind.partition(";")[0].strip() for kind in accepted.split(",")]
 
 
-def _use(form: Form) -> Use:
+def _use(form: Form, caller: Caller) -> Use:
+    asking = None if caller.sees_all else caller.resources
+    if named := form.get("resource"):
+        asking = (named,) if asking is None or named in asking else ()
     return Use(
         address=form.get("address"),
         path=form.get("path"),
-        resource=None,
+        resources=asking,
         scope=parse_scope(form.get("required_scope") or ""),
     )
 

@@ -69,8 +69,9 @@ async def authenticate(
     A call in which a token only speaks `about_itself` is open to tokens for any resource and path.
     """
     presented = read(credentials.authorization)
+    here = None if about_itself or any_audience else (runtime.settings.issuer, runtime.settings.resource)
     answer = await introspection.introspect(
-        runtime, presented.token, Use(credentials.address, path, any_path=about_itself)
+        runtime, presented.token, Use(credentials.address, path, here, any_path=about_itself)
     )
     claims = answer.claims
     is_for_here = about_itself or any_audience or _is_for(runtime, answer.audience)

@@ -40,7 +40,7 @@ async def read(runtime: Runtime, client: Client, token: str, token_type: str | N
     """Return a presented token as facts; None when it is not alive, limited, or not of the type that was said."""
     if token_type == exchange.JWT and token.count(".") != 2:
         return None
-    answer = await introspection.introspect(runtime, token, Use(resource=None))
+    answer = await introspection.introspect(runtime, token, Use())
     if not answer.active or "limited" in answer.claims:
         return None
     return Presented(

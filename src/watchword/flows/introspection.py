@@ -52,16 +52,13 @@ class Answer(msgspec.Struct, frozen=True):
         return self.reason == "active"
 
     def told(self) -> Mapping[str, object]:
-        """Return what the caller is told: of a token that is not active nothing (RFC 7662 §2.2) but when it will be again."""
-        if self.active:
-            return self.claims
-        return INACTIVE if self.opens_in is None else {**INACTIVE, "retry_after": self.opens_in}
+        """Return what the caller is told: of a token that is not active nothing (RFC 7662 §2.2) but when or where it is."""
+        return self.claims if self.opens_in is None else {**INACTIVE, "retry_after": self.opens_in}
 
     def encoded(self) -> bytes:
         """Return what the caller is told, as JSON."""
-        if self.active:
-            return self.document or _encode(self.claims)
-        return INACTIVE_DOCUMENT if self.opens_in is None else _encode(self.told())
+        told = self.told()
+        return INACTIVE_DOCUMENT if told is INACTIVE else self.document or _encode(told)
 
 
 UNKNOWN = Answer("unknown", INACTIVE)
@@ -89,6 +86,9 @@ async def _api_token(runtime: Runtime, token: str, use: Use) -> Answer:
     if verdict.token is not None and verdict.reason == "rate_limited":
         opens_in = token_verification.opens_in(runtime, verdict.token, runtime.now())
         return Answer(verdict.reason, INACTIVE, audience=(verdict.token.resource,), opens_in=opens_in)
+    if verdict.token is not None and verdict.reason == "wrong_resource":
+        meant_for = verdict.token.resource
+        return Answer(verdict.reason, {**INACTIVE, "aud": meant_for}, audience=(meant_for,))
     if verdict.token is None or not verdict.active:
         return Answer(verdict.reason, INACTIVE)
     claims = _describe(runtime, verdict.token)

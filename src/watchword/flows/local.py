@@ -38,14 +38,16 @@ class LocalVerifier:
             runtime.usage.count(seen[3], seen[4], "active", int(now), address)
         return seen[2]
 
-    async def introspect(self, token: str, *, address: str | None, path: str | None) -> Mapping[str, object]:
+    async def introspect(
+        self, token: str, *, address: str | None, path: str | None, audience: str
+    ) -> Mapping[str, object]:
         """Answer what a token says, as RFC 7662 does."""
         known = self.recall(token, address or "")
         if known is not None:
             return known
         runtime = self._runtime
         version = runtime.database.version()
-        answer = await introspection.introspect(runtime, token, Use(address, path))
+        answer = await introspection.introspect(runtime, token, Use(address, path, (audience,)))
         if answer.active and not answer.claims.get("limited"):
             self._remember(token, version, answer.claims, answer.secret_id)
         return answer.told()

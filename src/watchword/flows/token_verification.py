@@ -16,11 +16,11 @@ WINDOW = 60
 
 
 class Use(msgspec.Struct, frozen=True):
-    """The circumstances in which a token is presented; None means "not told"."""
+    """The circumstances in which a token is presented; None means "not told". `resources` are the APIs, of which it must name one."""
 
     address: str | None = None
     path: str | None = None
-    resource: str | None = None
+    resources: tuple[str, ...] | None = None
     scope: tuple[str, ...] = ()
     jkt: str | None = None
     any_path: bool = False
@@ -89,7 +89,7 @@ def _decide(runtime: Runtime, found: FoundToken, use: Use, now: int) -> str:
         and (use.path is None or not is_below(use.path, token.path))
     ):
         return "wrong_path"
-    if use.resource is not None and use.resource != token.resource:
+    if use.resources is not None and token.resource not in use.resources:
         return "wrong_resource"
     if token.jkt is not None and use.jkt is not None and use.jkt != token.jkt:
         return "unbound"

@@ -34,8 +34,10 @@ class Local(Protocol):
     def issuer(self) -> str:
         """The issuer identifier."""
 
-    async def introspect(self, token: str, *, address: str | None, path: str | None) -> Mapping[str, object]:
-        """Answer what a token says, as RFC 7662 does, without a network in between."""
+    async def introspect(
+        self, token: str, *, address: str | None, path: str | None, audience: str
+    ) -> Mapping[str, object]:
+        """Answer what a token says, as RFC 7662 does, without a network in between; its use counts for the audience alone."""
 
     async def report_exposed(self, token: str) -> None:
         """Take note that a token travelled in the clear."""
@@ -113,13 +115,16 @@ class Issuer:
             raise IssuerUnavailable(f"the metadata names a {name} that is not https") from None
         return str(uri)
 
-    async def introspect(self, token: str, *, address: str | None, path: str | None) -> Mapping[str, object]:
+    async def introspect(
+        self, token: str, *, address: str | None, path: str | None, audience: str
+    ) -> Mapping[str, object]:
         """Ask the server about a token; without credentials of our own, the token speaks for itself."""
         uri = await self.address("introspection_endpoint")
         if uri is None:
             raise IssuerUnavailable("the metadata names no introspection_endpoint")
         credentials = self.trusted.credentials
-        form = {"token": token} | ({"address": address} if address else {}) | ({"path": path} if path else {})
+        form = {"token": token, "resource": audience}
+        form |= ({"address": address} if address else {}) | ({"path": path} if path else {})
         headers = {} if credentials else {"authorization": f"Bearer {token}"}
         auth = httpx.BasicAuth(*_form_encoded(credentials)) if credentials else httpx.USE_CLIENT_DEFAULT
         with tracing.asking("watchword.introspect", headers):

@@ -53,6 +53,7 @@ class TooOften(Invalid):
 
 
 NOT_VALID = "The access token is not valid."
+ELSEWHERE = "The token is meant for another API."
 
 
 @dataclass(slots=True)
@@ -215,7 +216,7 @@ class Verifier:
 
     def _check(self, principal: Principal, now: float) -> None:
         if self.audience not in principal.audience:
-            raise Invalid("The token is meant for another API.")
+            raise Invalid(ELSEWHERE)
         if principal.expires_at is not None and now >= principal.expires_at + LEEWAY:
             raise Invalid("The token has expired.")
 
@@ -232,7 +233,9 @@ class Verifier:
         return await self._question(token, presented) if claims.get("limited") else claims
 
     async def _question(self, token: str, presented: Presented) -> Mapping[str, object]:
-        return await self._issuer.introspect(token, address=presented.address, path=presented.path)
+        return await self._issuer.introspect(
+            token, address=presented.address, path=presented.path, audience=self.audience
+        )
 
     async def report_exposed(self, token: str) -> None:
         """Tell the issuer that a token travelled in the clear; raise IssuerUnavailable."""
@@ -270,12 +273,14 @@ class LocalVerifier:
             raise _not_active(claims)
         principal = from_claims(claims, self.issuer)
         if self.audience not in principal.audience:
-            raise Invalid("The token is meant for another API.")
+            raise Invalid(ELSEWHERE)
         return Known(principal, 0.0, answer=claims, limited=bool(claims.get("limited")))
 
     async def _ask(self, token: str, presented: Presented) -> Mapping[str, object]:
         try:
-            return await self._server.introspect(token, address=presented.address, path=presented.path)
+            return await self._server.introspect(
+                token, address=presented.address, path=presented.path, audience=self.audience
+            )
         except ConnectionError as error:
             raise IssuerUnavailable(str(error)) from None
 
@@ -303,6 +308,8 @@ class LocalVerifier:
 
 
 def _not_active(claims: Mapping[str, object]) -> Invalid:
+    if "aud" in claims:  # told of a token that is not active here because it is meant for another API
+        return Invalid(ELSEWHERE)
     seconds = claims.get("retry_after")
     return TooOften(seconds) if isinstance(seconds, int) and 0 < seconds <= 3600 else Invalid(NOT_VALID)
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from tests.fixtures.postgres import AUDIT_KEY, Store, race
+from tests.fixtures.servers import Server
 from tests.store.made import DAY, NOW, breaks, client, count, execute, note, select
 
 from watchword.store import clients, events
@@ -247,6 +248,55 @@ async def test_following_shows_every_event_once_and_none_of_before(nodes: Nodes)
         while found := await nodes[0].read(events.list_events_after, seen, 4):
             shown += [event.target for event in found]
     assert sorted(shown) == sorted(f"{round} {n}" for round in range(3) for n in range(6))
+
+
+# What SQLite keeps in a column whatever its kind, as SQL: text that is no UTF-8, bytes, other numbers, a foreign document.
+NOT_READABLE = {
+    "text that is no UTF-8": (
+        "{column} = CAST(X'c328ff' AS TEXT)",
+        ("name", "actor", "target", "data", "link"),
+    ),
+    "bytes": ("{column} = X'00ff'", ("chain", "seq", "at", "name", "actor", "target", "data", "link")),
+    "its own bytes": (
+        "{column} = CAST({column} AS BLOB)",
+        ("chain", "name", "actor", "target", "data", "link"),
+    ),
+    "a text": ("{column} = 'x'", ("seq", "at", "previous", "hash")),
+    "a fraction": ("{column} = {column} + 0.5", ("seq", "at")),
+    "an endless moment": ("{column} = 9223372036854775807", ("at",)),
+    "no JSON object": ("{column} = '[1'", ("data",)),
+    "a name with a separator": ("{column} = 'a:b:c'", ("chain",)),
+}
+CASES = [(how, column) for how, (_, columns) in NOT_READABLE.items() for column in columns]
+
+
+@pytest.mark.parametrize(("how", "column"), CASES)
+async def test_a_row_that_cannot_be_read_is_named_and_hides_no_other(
+    server: Server, how: str, column: str
+) -> None:
+    database = server.runtime.database
+    for n in range(4):
+        await database.write(note, f"target {n}", NOW + n)
+    key = server.runtime.master.derive("audit")
+    assert await breaks(database, key) == []
+    sql = f"UPDATE events SET {NOT_READABLE[how][0].format(column=column)} WHERE target = 'target 1'"
+    await database.write(execute, sql)
+    await database.write(execute, "UPDATE events SET actor = 'mallory' WHERE target = 'target 3'")
+    found = await breaks(database, key)
+    assert 2 <= len(found) <= 4, "and what follows a row without a place misses one before it"
+    assert all(place.isascii() and ("was changed" in place or "are missing" in place) for place in found)
+    admin = await server.token(scope="watchword:audit:read")
+    headers = {"authorization": f"Bearer {admin.secret}"}
+    pages: list[Any] = []
+    cursor = ""
+    while cursor is not None:
+        asked = {"limit": 1, "cursor": cursor}
+        answer = await server.http.get("/api/v1/events", params=asked, headers=headers)
+        assert answer.status_code == 200, answer.text
+        pages += answer.json()["events"]
+        cursor = answer.json()["next"]
+    assert {"target 0", "target 2", "target 3"} <= {event["target"] for event in pages}
+    assert len(pages) < 20, "the pages come to an end"
 
 
 async def test_a_trail_that_was_emptied_is_betrayed_by_what_was_made(database: Database) -> None:

@@ -104,7 +104,8 @@ def position_of(cursor: str) -> tuple[int, str, int] | None:
     """Return (at, chain, seq) of a cursor's position."""
     if not cursor:
         return None
-    at, chain, seq = cursor.split(":")
+    at, _, event = cursor.partition(":")
+    chain, _, seq = event.rpartition(":")
     return int(at), chain, int(seq)
 
 

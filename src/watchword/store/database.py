@@ -35,6 +35,9 @@ class Transaction(Protocol):
     async def all(self, sql: str, *values: object) -> list[Row]:
         """Return every row."""
 
+    async def all_as_kept(self, sql: str, *values: object) -> list[Row]:
+        """Return every row, also such as hold no text in a text: what is no UTF-8 then reads as half surrogate pairs."""
+
     async def run(self, sql: str, *values: object) -> int:
         """Execute a statement and return how many rows it touched."""
 

@@ -5,11 +5,12 @@ from itertools import takewhile
 
 import msgspec
 
-from watchword.store import witnesses
+from watchword.store import unreadable, witnesses
 from watchword.store.chain import GENESIS, RENEW_AFTER, event_hash
 from watchword.store.database import Row, Transaction
 
 PURGED_UNTIL = "events purged until"
+PLACE = ("chain", "seq", "previous", "hash")  # what is needed of an event to know its place in its chain
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True):
@@ -33,13 +34,20 @@ class ChainReport(msgspec.Struct, frozen=True):
 
 def _event(row: Row) -> Event:
     return Event(
-        id=f"{row['chain']}:{row['seq']}",
-        at=row["at"],
-        name=row["name"],
-        actor=row["actor"],
-        target=row["target"],
-        data=msgspec.json.decode(row["data"], type=dict[str, object]),
+        id=f"{unreadable.text(row['chain'])}:{unreadable.number(row['seq'])}",
+        at=unreadable.moment(row["at"]),
+        name=unreadable.text(row["name"]),
+        actor=unreadable.text(row["actor"]),
+        target=unreadable.text(row["target"]),
+        data=_data(row["data"]),
     )
+
+
+def _data(kept: object) -> dict[str, object]:
+    try:
+        return msgspec.json.decode(str(kept), type=dict[str, object])
+    except (ValueError, msgspec.DecodeError):  # tampered with, or a disk that lost it: `verify` says which
+        return {"unreadable": unreadable.text(kept)}
 
 
 async def list_events(
@@ -53,7 +61,7 @@ async def list_events(
 ) -> list[Event]:
     """Return a page of events, newest first; `before` is (at, chain, seq) of the last event of the page before."""
     at, chain, seq = before or (2**62, "", 0)
-    rows = await tx.all(
+    rows = await tx.all_as_kept(
         "SELECT chain, seq, at, name, actor, target, data FROM events "
         "WHERE (at < $1 OR (at = $1 AND (chain < $2 OR (chain = $2 AND seq < $3)))) "
         "AND ($4 = '' OR name = $4) AND ($5 = '' OR target = $5) AND ($6 = '' OR actor = $6) "
@@ -71,11 +79,10 @@ async def list_events(
 
 async def list_events_after(tx: Transaction, seen: dict[str, int], limit: int = 200) -> list[Event]:
     """Return events that were not seen yet, oldest first; `seen` maps chains to the last sequence number seen."""
-    heads = await tx.all("SELECT chain, MAX(seq) AS seq FROM events GROUP BY chain")
     found: list[Event] = []
-    for head in heads:
+    for head in await _heads(tx):
         if head["seq"] > seen.get(head["chain"], 0):
-            rows = await tx.all(
+            rows = await tx.all_as_kept(
                 "SELECT chain, seq, at, name, actor, target, data FROM events WHERE chain = $1 AND seq > $2 ORDER BY seq LIMIT $3",
                 head["chain"],
                 seen.get(head["chain"], 0),
@@ -83,7 +90,7 @@ async def list_events_after(tx: Transaction, seen: dict[str, int], limit: int = 
             )
             found += [_event(row) for row in rows]
             if rows:  # they may have been purged between the two statements
-                seen[head["chain"]] = rows[-1]["seq"]
+                seen[head["chain"]] = unreadable.number(rows[-1]["seq"])
     return sorted(found, key=lambda event: event.at)
 
 
@@ -96,10 +103,10 @@ class _Purged(msgspec.Struct, frozen=True):
     seal: str
 
     @classmethod
-    def parse(cls, value: str) -> "_Purged | None":
+    def parse(cls, value: object) -> "_Purged | None":
         """Read the value of a fact; None when it was tampered with."""
         try:
-            seq, head, newest, seal = value.split(":")
+            seq, head, newest, seal = unreadable.text(value).split(":")
             return cls(int(seq), bytes.fromhex(head), int(newest), seal)
         except ValueError:
             return None
@@ -111,8 +118,8 @@ class _Purged(msgspec.Struct, frozen=True):
 
 
 async def _purged_chains(tx: Transaction) -> dict[str, _Purged | None]:
-    rows = await tx.all("SELECT name, value FROM facts WHERE name LIKE 'purged %'")
-    return {row["name"].removeprefix("purged "): _Purged.parse(row["value"]) for row in rows}
+    rows = await tx.all_as_kept("SELECT name, value FROM facts WHERE name LIKE 'purged %'")
+    return {unreadable.text(row["name"]).removeprefix("purged "): _Purged.parse(row["value"]) for row in rows}
 
 
 async def verify_trail(tx: Transaction, key: bytes, kept_since: int | None = None) -> ChainReport:
@@ -122,7 +129,7 @@ async def verify_trail(tx: Transaction, key: bytes, kept_since: int | None = Non
     """
     purged = await _purged_chains(tx)
     made = await witnesses.made_since(tx, kept_since) if kept_since is not None else []
-    rows = await tx.all(
+    kept = await tx.all_as_kept(
         "SELECT chain, seq, at, name, actor, target, data, link, previous, hash FROM events ORDER BY chain, seq"
     )
     purged |= await _purged_chains(tx)  # what was purged while the events were read is known as purged, too
@@ -131,6 +138,8 @@ async def verify_trail(tx: Transaction, key: bytes, kept_since: int | None = Non
         for chain, start in purged.items()
         if start is None or not start.is_sealed(key, chain)
     ]
+    rows = [row for row in kept if not unreadable.columns(row, PLACE)]
+    breaks += [_unreadable(row) for row in kept if unreadable.columns(row, PLACE)]
     by_chain: dict[str, list[Row]] = {}
     for row in rows:
         by_chain.setdefault(row["chain"], []).append(row)
@@ -142,8 +151,8 @@ async def verify_trail(tx: Transaction, key: bytes, kept_since: int | None = Non
     if kept_since is not None:
         # A retention that was shorter before has purged more.
         since = max(kept_since, await _purged_until(tx, key))
-        breaks += witnesses.unrecorded(made, {row["target"] for row in rows}, since)
-    return ChainReport(len(rows), len(by_chain), breaks)
+        breaks += witnesses.unrecorded(made, {unreadable.text(row["target"]) for row in kept}, since)
+    return ChainReport(len(kept), len(by_chain), breaks)
 
 
 def _check_chain(events: list[Row], purged: _Purged | None, key: bytes) -> list[str]:
@@ -157,12 +166,21 @@ def _check_chain(events: list[Row], purged: _Purged | None, key: bytes) -> list[
             breaks.append(f"{place}: {row['seq'] - seq - 1} event(s) before this one are missing")
         elif not hmac.compare_digest(bytes(row["previous"]), head):
             breaks.append(f"{place}: does not follow from the event before it")
-        if not hmac.compare_digest(event_hash(key, bytes(row["previous"]), _fields(row)), bytes(row["hash"])):
+        if unreadable.columns(row):
+            breaks.append(_unreadable(row))
+        elif not hmac.compare_digest(
+            event_hash(key, bytes(row["previous"]), _fields(row)), bytes(row["hash"])
+        ):
             breaks.append(f"{place}: was changed after it was written")
         if purged and row["seq"] == purged.seq and bytes(row["hash"]) != purged.head:
             breaks.append(f"{place}: is not the event that was purged")
         seq, head = row["seq"], bytes(row["hash"])
     return breaks
+
+
+def _unreadable(row: Row) -> str:
+    place = f"{unreadable.text(row['chain'])}:{unreadable.text(row['seq'])}"
+    return f"{place}: was changed after it was written: {', '.join(unreadable.columns(row))} cannot be read"
 
 
 def _fields(row: Row) -> tuple[object, ...]:
@@ -172,7 +190,7 @@ def _fields(row: Row) -> tuple[object, ...]:
 def _check_link(
     place: str, link: str, hashes: dict[tuple[str, int], bytes], purged: dict[str, _Purged | None]
 ) -> list[str]:
-    if not link:
+    if not link or not unreadable.is_readable(link, str):
         return []
     try:
         chain, number, digest = link.split(":")
@@ -223,8 +241,8 @@ async def _seal(tx: Transaction, chain: str, last: Row, key: bytes) -> None:
 
 async def _purged_until(tx: Transaction, key: bytes) -> int:
     """Return until when events were purged; 0 when none were, or when somebody without the key says so."""
-    row = await tx.one("SELECT value FROM facts WHERE name = $1", PURGED_UNTIL)
-    until, _, seal = row["value"].partition(":") if row else ("", "", "")
+    rows = await tx.all_as_kept("SELECT value FROM facts WHERE name = $1", PURGED_UNTIL)
+    until, _, seal = unreadable.text(rows[0]["value"]).partition(":") if rows else ("", "", "")
     if not (until.isdecimal() and len(until) < 20) or not hmac.compare_digest(
         seal.encode(), _until_seal(key, int(until)).encode()
     ):
@@ -256,5 +274,14 @@ async def _forget_chains(tx: Transaction, before: int) -> None:
 
 async def heads(tx: Transaction, seen: dict[str, int]) -> None:
     """Note the last sequence number of every chain, so that following starts after it."""
-    for row in await tx.all("SELECT chain, MAX(seq) AS seq FROM events GROUP BY chain"):
+    for row in await _heads(tx):
         seen[row["chain"]] = row["seq"]
+
+
+async def _heads(tx: Transaction) -> list[Row]:
+    rows = await tx.all_as_kept("SELECT chain, MAX(seq) AS seq FROM events GROUP BY chain")
+    return [
+        row
+        for row in rows
+        if unreadable.is_readable(row["chain"], str) and unreadable.is_readable(row["seq"], int)
+    ]

@@ -29,6 +29,8 @@ class PostgresTransaction:
         check_values(values)
         return list(await self._connection.fetch(sql, *values))
 
+    all_as_kept = all  # PostgreSQL keeps nothing in a column that is not of its kind
+
     async def run(self, sql: str, *values: object) -> int:
         """Execute a statement and return how many rows it touched."""
         check_values(values)

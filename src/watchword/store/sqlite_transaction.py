@@ -22,6 +22,10 @@ def placeholders(sql: str) -> str:
     return _LOCKS.sub("", sql).replace("$", "?")
 
 
+def _decoded(kept: bytes) -> str:
+    return kept.decode("utf-8", "surrogateescape")
+
+
 class SqliteTransaction:
     """The statements of one operation on one connection; with `events` given, what it records waits there to be written."""
 
@@ -48,6 +52,14 @@ class SqliteTransaction:
         """Return every row."""
         check_values(values)
         return list(self._connection.execute(placeholders(sql), values).fetchall())
+
+    async def all_as_kept(self, sql: str, *values: object) -> list[Row]:
+        """Return every row, also such as hold no text in a text."""
+        self._connection.text_factory = _decoded
+        try:
+            return await self.all(sql, *values)
+        finally:
+            self._connection.text_factory = str
 
     async def run(self, sql: str, *values: object) -> int:
         """Execute a statement and return how many rows it touched."""

@@ -1,0 +1,53 @@
+"""What a row of the audit trail holds where no writer of ours put it: SQLite keeps anything in any column, a broken disk as well.
+
+Owns what of a row can be read, and how the rest is shown: in ASCII and cut, so that it can be printed and sent on.
+"""
+
+from collections.abc import Iterable
+
+from watchword.store.database import Row
+
+LAST_MOMENT = 253_402_300_799  # the end of the year 9999
+SHOWN = 100  # characters of what cannot be read
+KINDS: dict[str, type] = {
+    "chain": str, "seq": int, "at": int, "name": str, "actor": str, "target": str, "data": str, "link": str,
+    "previous": bytes, "hash": bytes,
+}  # fmt: skip
+
+
+def is_readable(value: object, kind: type) -> bool:
+    """Whether a value is of its column's kind; a text that is no UTF-8 was read with half surrogate pairs in it."""
+    if not isinstance(value, kind):
+        return False
+    return not isinstance(value, str) or value.isascii() or _is_text(value)
+
+
+def columns(row: Row, among: Iterable[str] = tuple(KINDS)) -> list[str]:
+    """Return the columns of an event, all or among some, that cannot be read."""
+    return [name for name in among if not is_readable(row[name], KINDS[name])]
+
+
+def text(value: object) -> str:
+    """Return a text, or something of whatever stands in its place."""
+    if isinstance(value, str) and is_readable(value, str):
+        return value
+    kept = value.encode("utf-8", "surrogateescape") if isinstance(value, str) else value
+    return ascii(kept)[:SHOWN]
+
+
+def number(value: object) -> int:
+    """Return an integer, 0 where there is none."""
+    return int(value) if isinstance(value, int | float) else 0
+
+
+def moment(value: object) -> int:
+    """Return a time in Unix seconds that every calendar has."""
+    return min(max(0, number(value)), LAST_MOMENT)
+
+
+def _is_text(value: str) -> bool:
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

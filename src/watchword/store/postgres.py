@@ -4,7 +4,8 @@ Owns connections, time limits, attempts and durability. READ COMMITTED is enough
 statement or takes the lock of the row that it depends on first. What cannot be promised is refused with StorageUnavailable; a
 COMMIT whose answer was lost, or that a standby did not confirm in time, is `unknown`.
 
-Several hosts may be named in the address; then only a primary is used. A pooler between must keep sessions apart (session mode).
+Several hosts may be named in the address; then only the primary is used (`postgres_hosts`). A pooler between must keep sessions apart
+(session mode).
 """
 
 import asyncio
@@ -12,7 +13,6 @@ import random
 import secrets
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Concatenate, NoReturn, ParamSpec, TypeVar
-from urllib.parse import urlsplit
 
 import asyncpg  # type: ignore[import-untyped]  # the driver ships no types
 
@@ -32,6 +32,7 @@ from watchword.store.postgres_errors import (
     is_unavailable,
     unavailable,
 )
+from watchword.store.postgres_hosts import Hosts
 from watchword.store.postgres_pool import Connection, Loan, Pool, cut
 from watchword.store.postgres_transaction import Audit, PostgresTransaction
 from watchword.store.quiet import QUIET, SINGLE, ends
@@ -76,7 +77,7 @@ class PostgresDatabase:
         patience: float = PATIENCE,
     ) -> None:
         """Name the server; `timeout` bounds a statement, `patience` the wait for a connection, in seconds."""
-        self._address = address
+        self._hosts = Hosts(address, self._connect)
         self._audit_key = audit_key
         self._timeout = timeout
         self._pool_size = pool_size
@@ -85,12 +86,12 @@ class PostgresDatabase:
         self._chains: list[Chain] = []
         self._tasks: set[asyncio.Task[Any]] = set()
         self._batches = Batches(self._transacted, self._start, patience)
-        self._changes = Changes(self._connect, secrets.token_hex(8))
+        self._changes = Changes(self._hosts.connect, secrets.token_hex(8))
 
     async def open(self) -> None:
         """Bring the schema up to date, fill the pool and start to listen for changes."""
         try:
-            connection = await self._connect(command_timeout=None)
+            connection = await self._hosts.connect(command_timeout=None)
             try:
                 await self._check_sessions(connection)
                 await migrate.apply_postgres(connection)
@@ -98,25 +99,21 @@ class PostgresDatabase:
                 await connection.close(timeout=self._timeout)
         except OPENING as error:
             raise StorageUnavailable(f"cannot use the PostgreSQL server: {unavailable(error)}") from error
-        self._pool = Pool(self._connect, self._pool_size, self._patience)
+        self._pool = Pool(self._hosts.connect, self._pool_size, self._patience)
         self._changes.start()
+        self._hosts.watch()
 
     def _options(self) -> dict[str, Any]:
-        options: dict[str, Any] = {
-            "dsn": self._address,
+        return {
             "timeout": self._timeout,
             "command_timeout": self._timeout + 1,
             "statement_cache_size": 512,
             "connection_class": Connection,
             "server_settings": {"application_name": "watchword"},
         }
-        parts = urlsplit(self._address)
-        if "," in parts.netloc and "target_session_attrs" not in parts.query:
-            options["target_session_attrs"] = "primary"
-        return options
 
-    async def _connect(self, **changed: Any) -> Connection:
-        connection: Connection = await asyncpg.connect(**self._options() | changed)
+    async def _connect(self, address: str, **changed: Any) -> Connection:
+        connection: Connection = await asyncpg.connect(address, **self._options() | changed)
         try:
             await connection.execute(SESSION.format(limit=self._timeout * 1000), timeout=self._timeout)
         except BaseException:
@@ -126,7 +123,7 @@ class PostgresDatabase:
 
     async def _check_sessions(self, connection: Connection) -> None:
         """Refuse a pooler that lends one session of the server to two of ours: time limits and durability belong to a session."""
-        other = await self._connect()
+        other = await self._hosts.connect()
         try:
             process = await other.fetchval(PROCESS)
             # A database without processes says the same of every session, and no positive number.
@@ -143,6 +140,7 @@ class PostgresDatabase:
             await asyncio.wait(self._tasks)
         pool, self._pool = self._pool, None
         await self._changes.close()
+        await self._hosts.close()
         await pool.close(self._timeout)
 
     def version(self) -> int:
@@ -277,7 +275,8 @@ class PostgresDatabase:
         if isinstance(error, TimeoutError):
             cut(connection)
         lost = is_lost(error)
-        if lost and self._pool is not None:
+        # Whoever did not keep its own time limit is paused or out of reach, and so is what else leads there.
+        if (lost or isinstance(error, TimeoutError)) and self._pool is not None:
             self._pool.expire()
         if is_conflict(error) or (lost and not sent):
             # A unique value that is there each time is the statement's fault in the end, and not the server's.

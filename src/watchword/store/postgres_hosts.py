@@ -1,0 +1,168 @@
+"""The hosts that an address names: which of them takes writes now, asked of all at once.
+
+Theory of operation. The driver asks one host after another, so one that says nothing, because it is paused or packets to it vanish,
+would hold up every connection until nobody waits for it any more. And two hosts may take writes for a while: a primary that was
+paused, or that nobody looks after, does not know that another was promoted. A promotion begins a timeline, so who is on the newest is
+the primary. What leads to an older one is cut as soon as a newer one is seen: it would be told what is not so any more. Hosts are therefore
+asked again and again (`watch`), and a former primary is not used for `MEMORY` seconds after a newer one was last seen.
+"""
+
+import asyncio
+import contextlib
+import time
+import weakref
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any
+from urllib.parse import parse_qs, urlsplit, urlunsplit
+
+import asyncpg  # type: ignore[import-untyped]  # the driver ships no types
+
+from watchword.store.postgres_errors import FAILURES
+from watchword.store.postgres_pool import Connection, cut
+
+SETTLING = 0.2  # seconds for which the others may still answer when one has that takes writes
+ROUND = 1.0
+MEMORY = 30.0
+WRITABLE = ("primary", "read-write")
+# NULL on a standby.
+TIMELINE = """
+SELECT CASE WHEN NOT pg_is_in_recovery()
+  THEN ('x' || left(pg_walfile_name(pg_current_wal_insert_lsn()), 8))::bit(32)::bigint END
+"""
+
+Connect = Callable[..., Awaitable[Connection]]
+Asking = Coroutine[Any, Any, tuple[Connection, int]]
+Answer = asyncio.Task[tuple[Connection, int]]
+
+
+class Hosts:
+    """The hosts of one address, `connect` to each of them, and the connections to the one that takes writes."""
+
+    def __init__(self, address: str, connect: Connect) -> None:
+        self._addresses, self._wanted = _each(address)
+        self._connect = connect
+        # The newest timeline of a primary, and when one was last seen on it.
+        self._newest, self._seen = 0, 0.0
+        self._connections: weakref.WeakKeyDictionary[Connection, int] = weakref.WeakKeyDictionary()
+        self._watching: list[asyncio.Task[None]] = []
+
+    async def connect(self, **options: Any) -> Connection:
+        """Return a connection to the primary; raise what the driver raises when there is none."""
+        if len(self._addresses) == 1:
+            return await self._connect(self._addresses[0], **options)
+        options = self._wanted | options
+        connection, timeline = await _newest([self._ask(address, options) for address in self._addresses])
+        self._saw(timeline)
+        if timeline < self._newest:
+            cut(connection)
+            raise ConnectionError("the only server that takes writes is a former primary")
+        self._connections[connection] = timeline
+        return connection
+
+    async def _ask(self, address: str, options: dict[str, Any]) -> tuple[Connection, int]:
+        connection = await self._connect(address, **options)
+        try:
+            return connection, await _timeline(connection) or 0
+        except BaseException:
+            cut(connection)
+            raise
+
+    def _saw(self, timeline: int) -> None:
+        """Note a primary, and cut what leads to one that came before it."""
+        if timeline < self._newest and time.monotonic() - self._seen < MEMORY:
+            return
+        self._newest, self._seen = timeline, time.monotonic()
+        for connection, older in list(self._connections.items()):
+            if older < timeline:
+                cut(connection)
+
+    def watch(self) -> None:
+        """Begin to ask each of several hosts whether it is the primary."""
+        if len(self._addresses) > 1:
+            self._watching = [asyncio.create_task(self._watch(address)) for address in self._addresses]
+
+    async def _watch(self, address: str) -> None:
+        named = {"application_name": "watchword-hosts"}
+        while True:
+            with contextlib.suppress(*FAILURES):
+                connection = await self._connect(address, target_session_attrs="any", server_settings=named)
+                try:
+                    while True:
+                        if (timeline := await _timeline(connection)) is not None:
+                            self._saw(timeline)
+                        await asyncio.sleep(ROUND)
+                finally:
+                    cut(connection)
+            await asyncio.sleep(ROUND)
+
+    async def close(self) -> None:
+        """Ask no more."""
+        for task in self._watching:
+            task.cancel()
+        await asyncio.gather(*self._watching, return_exceptions=True)
+
+
+async def _timeline(connection: Connection) -> int | None:
+    """Return the timeline of a primary, None of a standby; 0 where the server has none."""
+    try:
+        timeline: int | None = await connection.fetchval(TIMELINE)
+    except (
+        asyncpg.UndefinedFunctionError,
+        asyncpg.InsufficientPrivilegeError,
+        asyncpg.FeatureNotSupportedError,
+    ):
+        return 0
+    return timeline
+
+
+async def _newest(asking: list[Asking]) -> tuple[Connection, int]:
+    """Return what the host on the newest timeline answers; let go of the others, and of who is late."""
+    tasks = [asyncio.create_task(ask) for ask in asking]
+    chosen = None
+    try:
+        await _one_of(tasks)
+        await asyncio.wait(tasks, timeout=SETTLING)
+        answered = [task for task in tasks if task.done() and task.exception() is None]
+        if not answered:
+            raise _reason(tasks)
+        chosen = max(answered, key=lambda task: task.result()[1])
+        return chosen.result()
+    finally:
+        for task in tasks:
+            if task is not chosen:
+                task.cancel()
+                task.add_done_callback(_let_go)
+
+
+async def _one_of(tasks: list[Answer]) -> None:
+    """Return when one has succeeded or all have ended."""
+    waiting = set(tasks)
+    while waiting:
+        done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        if any(task.exception() is None for task in done):
+            return
+
+
+def _reason(tasks: list[Answer]) -> BaseException:
+    """Return why there is no primary: what a server said before what became of the way to one."""
+    failures = [failure for task in tasks if (failure := task.exception()) is not None]
+    return next((one for one in failures if isinstance(one, asyncpg.PostgresError)), failures[-1])
+
+
+def _let_go(task: Answer) -> None:
+    if not task.cancelled() and task.exception() is None:
+        cut(task.result()[0])
+
+
+def _each(address: str) -> tuple[list[str], dict[str, str]]:
+    """Return the address of each host and what it must be; what names one, or wants no primary, is left to the driver."""
+    try:
+        parts = urlsplit(address)
+    except ValueError:  # the driver says what is wrong with it
+        return [address], {}
+    user, at, hosts = parts.netloc.rpartition("@")
+    wanted = parse_qs(parts.query).get("target_session_attrs", [WRITABLE[0]])[-1]
+    if "," not in hosts or wanted not in WRITABLE:
+        return [address], {}
+    each = [urlunsplit(parts._replace(netloc=user + at + host)) for host in hosts.split(",")]
+    return each, {"target_session_attrs": wanted}

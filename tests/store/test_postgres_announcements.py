@@ -129,6 +129,33 @@ async def test_mn_01_what_ends_is_acknowledged_when_the_others_were_told(
     await ending
 
 
+async def test_mn_01_after_an_interruption_what_ends_is_acknowledged_when_nothing_from_before_is_remembered(
+    postgres_store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What cut one node off may have cut off others as well, who do not hear again yet: that it was announced is not enough."""
+    for name, value in {"PATIENCE": 3600.0, "SHAKEN": 0.5, "RETRY": 0.0, "PING": 0.05}.items():
+        monkeypatch.setattr(changes, name, value)
+    node = await postgres_store.node()
+    await prepare(node)
+    await until(lambda: one_listens(postgres_store))
+    cut, begun = await listening(postgres_store), time.monotonic()
+    cluster_of(postgres_store).sql(f"SELECT pg_terminate_backend({next(iter(cut))}, 5000)")
+    await until(lambda: other_listens(postgres_store, cut))
+    await revoke(node, "after")
+    assert time.monotonic() - begun >= 0.5, "announced, but nobody knows to whom"
+    monkeypatch.setattr(changes, "SHAKEN", 3600.0)
+    monkeypatch.setattr(changes, "PATIENCE", changes.MAX_AGE)
+    cluster_of(postgres_store).sql(
+        "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE query LIKE '%pg_notify(%' AND pid <> pg_backend_pid()"
+    )
+    await revoke(node, "later")
+    assert await is_revoked(node, "later"), "and nobody waits for longer than anything is remembered"
+
+
+async def other_listens(store: Store, but_not: Collection[int]) -> bool:
+    return len(await listening(store) - set(but_not)) == 1
+
+
 async def one_listens(store: Store) -> bool:
     return len(await listening(store)) == 1
 

@@ -6,8 +6,10 @@ off is therefore never late by more than `MAX_AGE`, which is half a second, what
 
 Announcements are sent after the commit and on a connection of their own, many commits in one: a NOTIFY inside the transaction
 would make every commit of every node wait for the one before it. A node that dies between commit and announcement leaves the
-others to `MAX_AGE`. What a node acknowledges it has announced before, if it can within `PATIENCE`: who revoked a token and asks the next
-node about it must not be told by what that node remembers (MN-01).
+others to `MAX_AGE`. Who revoked a token and asks the next node about it must not be told by what that node remembers (MN-01): an ending is
+acknowledged when it was announced, or when whatever was remembered from before is too old. What kept this node from listening, the loss of
+the primary above all, may have made others deaf as well: for `SHAKEN` seconds after it hears again an announcement alone is
+not believed.
 """
 
 import asyncio
@@ -22,7 +24,8 @@ CHANNEL = "watchword_changes"
 MAX_AGE = 0.5
 PING = 5.0
 RETRY = 1.0
-PATIENCE = 0.1
+PATIENCE = MAX_AGE
+SHAKEN = 10.0
 HEARING = 0.005  # until the others, who are told at this moment, have heard it
 
 Connect = Callable[[], Awaitable[Any]]
@@ -39,7 +42,8 @@ class Changes:
         self._unsent = asyncio.Event()
         self._due = self._told = 0  # changes of this node, and how many of them the others have been told of
         self._turn = asyncio.Event()  # set when there is something to say of that, and then another one
-        self._listening = False
+        self._was_cut = False
+        self._shaken_until = 0.0
         self._closing = False
         self._task: asyncio.Task[None] | None = None
 
@@ -56,14 +60,13 @@ class Changes:
         self._unsent.set()
 
     async def announced(self) -> None:
-        """Return once the other nodes have been told of what this one changed, or cannot be told in time."""
+        """Return once the other nodes have been told of what this one changed, or remember nothing from before it."""
         due = self._due
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(PATIENCE):
-                while self._listening and self._told < due:
+                while self._told < due or time.monotonic() < self._shaken_until:
                     await self._turn.wait()
-        if self._listening:
-            await asyncio.sleep(HEARING)
+                await asyncio.sleep(HEARING)
 
     def _wake(self) -> None:
         self._turn.set()
@@ -100,8 +103,7 @@ class Changes:
                 try:
                     await self._listen(connection)
                 finally:
-                    self._listening = False
-                    self._wake()
+                    self._was_cut = True
                     connection.terminate()
             self._move()
             if not self._closing:
@@ -111,7 +113,8 @@ class Changes:
         connection.add_termination_listener(lambda _connection: self._unsent.set())
         await connection.add_listener(CHANNEL, self._heard)
         self._move()
-        self._listening = True
+        if self._was_cut:
+            self._shaken_until = time.monotonic() + SHAKEN
         while not self._closing or self._unsent.is_set():
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._unsent.wait(), PING)

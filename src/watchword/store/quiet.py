@@ -3,8 +3,8 @@
 Everything read may be remembered until the database's `version` moves. The operations named here do not move it, because what
 they write is only ever read afresh. An operation that is not named moves it: forgetting to name one costs speed, never safety.
 
-Where several nodes remember, an operation of `ENDING` is acknowledged after the others were told of it, if they can be told at once
-(MN-01). What forgets to be named there is over at the others as soon as they hear of it, and no later than anything else.
+Where several nodes remember, an operation of `ENDING` is acknowledged after the others were told of it, or remember nothing from before
+it (MN-01). What forgets to be named there is over at the others as soon as they hear of it, and no later than anything else.
 """
 
 from collections.abc import Callable, Sequence

@@ -78,10 +78,14 @@ class Drill:
         with self.capture.global_and_fixture_disabled():
             print(f"\ndrill {self.folder.parent.name}: {shown}", flush=True)
 
-    def assert_sound(self, world: World, load: Load) -> None:
-        """Check every invariant, and that there was something to check."""
+    def violations(self, world: World, load: Load) -> list[str]:
+        """Check every invariant, and that there was something to check; return what does not hold."""
         assert self.ledger.counts().get("acked", 0) >= 40, self.ledger.counts()
-        found = check(world, load, self.ledger, sample=200 if HEAVY else 12)
+        return check(world, load, self.ledger, sample=200 if HEAVY else 12)
+
+    def assert_sound(self, world: World, load: Load) -> None:
+        """Fail with what does not hold."""
+        found = self.violations(world, load)
         assert not found, "\n".join(found[:20])
 
 

@@ -1,9 +1,16 @@
 """F-04, F-05: the disk fills up or the database takes no writes, under load; no lies meanwhile, and no hands to heal it."""
 
+import contextlib
+import os
 import resource
+import shutil
+import subprocess
+import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import psutil
 import pytest
 from tests.drills.conftest import HEAVY, Drill
@@ -46,6 +53,99 @@ def test_f_04_a_full_disk_under_load(drill: Drill, tmp_path: Path) -> None:
         assert any(entry.status == 503 for entry in drill.ledger.entries), "there was an outage"
         assert all(psutil.pid_exists(pid) for pid in node.worker_pids())
         drill.assert_sound(world, load)
+
+
+@contextlib.contextmanager
+def small_disk(folder: Path) -> Iterator[Path]:
+    """A file system of 48 MB in a file, for PostgreSQL; skip where nothing may be mounted."""
+    image, disk = folder / "image", folder / "disk"
+    disk.mkdir()
+    image.touch()
+    os.truncate(image, 48 << 20)
+    try:
+        subprocess.run(["mkfs.ext4", "-q", "-m", "0", image], check=True, timeout=60)
+        subprocess.run(["mount", "-o", "loop", image, disk], check=True, timeout=60)
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("mounting a small disk needs root and a loop device")
+    try:
+        (disk / "space").mkdir()
+        shutil.chown(disk / "space", "postgres", "postgres")
+        yield disk
+    finally:
+        subprocess.run(["umount", "--lazy", disk], check=True, timeout=60)
+
+
+def fill(disk: Path) -> Path:
+    """Take whatever room is left on a disk; removing the file gives it back."""
+    filler = disk / "filler"
+    with filler.open("wb", buffering=0) as stream, contextlib.suppress(OSError):
+        while True:
+            stream.write(bytes(4096))
+    return filler
+
+
+@pytest.mark.drill
+@pytest.mark.postgres
+@pytest.mark.timeout(900)
+def test_f_04_a_full_tablespace_under_load(postgres_cluster: Cluster, drill: Drill) -> None:
+    folder = Path(tempfile.mkdtemp(prefix="watchword-disk-"))  # where PostgreSQL's user may look
+    folder.chmod(0o755)
+    world_folder = folder / "world"
+    world_folder.mkdir()
+    name = f"drill_{next(NUMBERS)}"
+    with contextlib.ExitStack() as stack:
+        stack.callback(shutil.rmtree, folder, ignore_errors=True)
+        disk = stack.enter_context(small_disk(folder))
+        postgres_cluster.sql(f"CREATE TABLESPACE small LOCATION '{disk}/space'")
+        stack.callback(postgres_cluster.sql, "DROP TABLESPACE small")
+        postgres_cluster.sql(f"CREATE DATABASE {name} TABLESPACE small")
+        stack.callback(postgres_cluster.sql, f"DROP DATABASE {name} WITH (FORCE)")
+        world = stack.enter_context(new_world(world_folder, postgres_cluster.address(name)))
+        node = world.node(workers=2)
+        node.start()
+        slowest, before = 0.0, grant(world)
+        with drill.load(world, 2, seed=9) as load:
+            for _ in range(ROUNDS):
+                drill.acknowledge()
+                filler = fill(disk)
+                wait_until_refused(drill)
+                for path in ("/.well-known/jwks.json", "/.well-known/openid-configuration", "/livez"):
+                    assert httpx.get(node.address + path).status_code == 200, "what writes nothing goes on"
+                assert is_active(world, before), "whether a token lives is answered"
+                revoked = as_client(world, "/revoke", token=before)
+                filler.unlink()
+                slowest = max(slowest, wait_until_ready(world))
+                # What was answered 503 may be done or not; what was answered 200 must be.
+                assert revoked.status_code in (200, 503)
+                assert not (revoked.status_code == 200 and is_active(world, before))
+                before = grant(world)
+                drill.acknowledge(10)
+        drill.report(outages=ROUNDS, heals=slowest)
+        drill.assert_sound(world, load)
+
+
+def as_client(world: World, path: str, **form: str) -> httpx.Response:
+    """Send a form as the load's client."""
+    auth = (world.client_id, world.client_secret)
+    return httpx.post(world.nodes[0].address + path, data=form, auth=auth, timeout=15)
+
+
+def grant(world: World) -> str:
+    """Return an access token of the client's own."""
+    return str(as_client(world, "/token", grant_type="client_credentials").json()["access_token"])
+
+
+def is_active(world: World, token: str) -> bool:
+    """Ask whether a token is alive."""
+    return bool(as_client(world, "/introspect", token=token).json()["active"])
+
+
+def wait_until_refused(drill: Drill, number: int = 20) -> None:
+    """Wait until so many operations more were refused for now."""
+    entries, begun, deadline = drill.ledger.entries, len(drill.ledger.entries), time.monotonic() + 60
+    while sum(entry.status == 503 for entry in entries[begun:]) < number:
+        assert time.monotonic() < deadline, drill.ledger.counts()
+        time.sleep(0.05)
 
 
 @pytest.mark.postgres

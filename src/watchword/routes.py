@@ -49,6 +49,7 @@ from watchword.pages import (
     sign_up,
     step_up,
     upstream,
+    upstream_form,
 )
 
 OPERATIONS: tuple[Operation, ...] = (
@@ -151,7 +152,10 @@ ROUTES: dict[str, dict[str, Route]] = {
     "/account/upstream": {"POST": Route(upstream.unlink, page=True)},
     "/upstream/{name}": {"GET": Route(upstream.begin, page=True)},
     "/upstream/{name}/backchannel-logout": {"POST": Route(upstream_logout.receive)},
-    "/upstream/{name}/callback": {"GET": Route(upstream.callback, page=True)},
+    "/upstream/{name}/callback": {
+        "GET": Route(upstream.callback, page=True),
+        "POST": Route(upstream_form.receive, page=True),
+    },
     "/dev/mail": {"GET": Route(dev_mail.show, page=True)},
     "/.well-known/change-password": {"GET": Route(passwords.if_taken(account.well_known_change_password))},
     "/account/email": {

@@ -63,6 +63,8 @@ class Provider(msgspec.Struct, frozen=True):
     takes_claims: bool = False  # Core §5.5: it can be asked for single claims
     prompts: tuple[str, ...] | None = None  # what it takes as `prompt`; None where it does not say
     scopes: tuple[str, ...] = ("openid", "profile", "email")
+    verified_as_text: bool = False  # `email_verified` may be "true", as Apple writes it
+    form_post: bool = False  # it is asked to send its answer as a form
     basic: bool = False  # the client's secret goes into the Authorization header, else into the form
 
 
@@ -128,6 +130,8 @@ def begin(
     }
     if "openid" in provider.scopes:
         asked["nonce"] = nonce
+    if provider.form_post:
+        asked["response_mode"] = "form_post"
     if provider.takes_claims:
         asked["claims"] = _WHEN
     # §3.1.2.1, §2: with `max_age` an OpenID provider has to tell when it was.
@@ -244,6 +248,8 @@ def check_id_token(
     except JoseError as error:
         raise UpstreamRefused("id_token", error.reason) from None
     _check_claims(provider, attempt, answer, claims, now)
+    if provider.verified_as_text and claims.get("email_verified") == "true":
+        claims["email_verified"] = True
     return identity(provider.issuer, claims, _auth_time(claims, now))
 
 

@@ -46,8 +46,9 @@ def check_discovery(
     client_id: str,
     extra_hosts: Collection[str] = (),
     allow_loopback: bool = False,
+    form_post: bool = False,
 ) -> Provider:
-    """Return the provider that a fetched document describes; raise UpstreamRefused."""
+    """Return the provider that a fetched document describes; with `form_post` it is asked to answer so. Raise UpstreamRefused."""
     discovery_url(issuer, allow_loopback=allow_loopback)
     metadata = read_json(document)
     if not isinstance(metadata, dict):
@@ -73,6 +74,7 @@ def check_discovery(
         says_iss=metadata.get("authorization_response_iss_parameter_supported") is True,
         takes_claims=metadata.get("claims_parameter_supported") is True,
         prompts=_prompts(issuer, metadata.get("prompt_values_supported")),
+        form_post=form_post and _takes_form_post(metadata.get("response_modes_supported")),
         basic=_takes_basic(metadata.get("token_endpoint_auth_methods_supported", ["client_secret_basic"])),
     )
 
@@ -82,6 +84,12 @@ def _prompts(issuer: str, told: object) -> tuple[str, ...] | None:
     if isinstance(told, list):
         return tuple(one for one in told if isinstance(one, str))
     return KNOWN_PROMPTS.get(issuer)
+
+
+def _takes_form_post(modes: object) -> bool:
+    if modes is not None and not (isinstance(modes, list) and "form_post" in modes):
+        raise UpstreamRefused("discovery", "response_modes_supported has no form_post")
+    return True
 
 
 def _takes_basic(methods: object) -> bool:

@@ -16,7 +16,7 @@ from watchword.credentials.names import NameRefused
 from watchword.credentials.passkey import PasskeyRefused
 from watchword.credentials.password import PasswordRefused
 from watchword.credentials.upstream import Identity, UpstreamRefused
-from watchword.flows import hashing
+from watchword.flows import hashing, upstream_secret
 from watchword.flows.runtime import Runtime
 from watchword.oauth.errors import OAuthError
 from watchword.settings import Settings, SettingsError
@@ -56,7 +56,8 @@ def check_names(username: str, email: str | None, *, own_address: bool = False) 
 
 
 def check(settings: Settings) -> None:
-    """Refuse to start with a breach list that cannot be searched; raise SettingsError."""
+    """Refuse to start with a breach list that cannot be searched, or a provider's key that cannot be used; raise SettingsError."""
+    upstream_secret.check(settings)
     if settings.breach_list is None:
         return
     try:

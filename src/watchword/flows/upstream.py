@@ -17,10 +17,10 @@ import msgspec
 
 from watchword import fetch
 from watchword.credentials import upstream as rules
-from watchword.credentials import upstream_discovery, upstream_github
+from watchword.credentials import upstream_apple, upstream_discovery, upstream_github
 from watchword.credentials.names import NameRefused, canonical_email
 from watchword.credentials.upstream import Attempt, Identity, Linked, Provider, UpstreamRefused
-from watchword.flows import accounts, sessions
+from watchword.flows import accounts, sessions, upstream_secret
 from watchword.flows.runtime import Runtime
 from watchword.jose import jwk, strict_json
 from watchword.jose.errors import JoseError
@@ -68,21 +68,34 @@ def configured(runtime: Runtime, name: str) -> Upstream:
     raise OAuthError("not_found", "There is no such provider here.")
 
 
+def posts(settings: Upstream) -> bool:
+    """Whether a provider is asked to send its answers as a form."""
+    return settings.kind == "apple" or settings.response_mode == "form_post"
+
+
 async def provider_of(runtime: Runtime, settings: Upstream) -> Provider:
     """Return what a configured provider says of itself; raise UpstreamRefused."""
-    if settings.kind == "github" or settings.issuer is None:
+    if settings.kind == "github":
         return upstream_github.provider(settings.client_id)
-    loopback = runtime.settings.fetch_allow_loopback
-    url = upstream_discovery.discovery_url(settings.issuer, allow_loopback=loopback)
+    loopback, issuer = runtime.settings.fetch_allow_loopback, issuer_of(settings)
+    url = upstream_discovery.discovery_url(issuer, allow_loopback=loopback)
     found = upstream_discovery.check_discovery(
         await _document(runtime, url, settings.networks),
-        issuer=settings.issuer,
+        issuer=issuer,
         client_id=settings.client_id,
         extra_hosts=settings.hosts,
         allow_loopback=loopback,
+        form_post=posts(settings),
     )
     basic = found.basic if settings.auth is None else settings.auth == "client_secret_basic"
-    return msgspec.structs.replace(found, scopes=settings.scopes, basic=basic, networks=settings.networks)
+    apple = settings.kind == "apple"
+    return msgspec.structs.replace(
+        found,
+        scopes=upstream_apple.SCOPES if apple else settings.scopes,
+        basic=basic,
+        networks=settings.networks,
+        verified_as_text=apple,
+    )
 
 
 async def _document(runtime: Runtime, url: str, networks: tuple[str, ...], *, fresh: bool = False) -> bytes:
@@ -162,6 +175,8 @@ async def finish(
     if not await _use(runtime, begun):
         raise UpstreamRefused("state", "used")
     identity = await _identify(runtime, settings, provider, begun.attempt, code)
+    if settings.kind == "apple":
+        identity = upstream_apple.named(identity, parameters.get("user"))
     _check_age(begun, identity)
     found = await runtime.database.read(upstream_accounts.find_upstream, *identity.key)
     user = await runtime.database.read(users.get_user, found.user_id) if found else None
@@ -202,8 +217,9 @@ async def _use(runtime: Runtime, begun: Begun) -> bool:
 async def _identify(
     runtime: Runtime, settings: Upstream, provider: Provider, attempt: Attempt, code: str
 ) -> Identity:
-    form = rules.token_request(provider, attempt, code, settings.client_secret)
-    authorization = rules.basic_credentials(provider, settings.client_secret)
+    secret = upstream_secret.of(runtime, settings)
+    form = rules.token_request(provider, attempt, code, secret)
+    authorization = rules.basic_credentials(provider, secret)
     reach = _reach(runtime, provider.networks)
     try:
         answered = await fetch.post_form(provider.token_endpoint, form, authorization=authorization, **reach)
@@ -317,7 +333,8 @@ async def linked(runtime: Runtime, user: User) -> list[tuple[Upstream, UpstreamA
 
 def issuer_of(settings: Upstream) -> str:
     """Return the issuer under which a provider's accounts are linked."""
-    return upstream_github.ISSUER if settings.kind == "github" else settings.issuer or ""
+    known = {"github": upstream_github.ISSUER, "apple": upstream_apple.ISSUER}
+    return settings.issuer or known.get(settings.kind, "")
 
 
 async def register(runtime: Runtime, identity: Identity) -> User | None:

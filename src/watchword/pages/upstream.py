@@ -31,6 +31,7 @@ from watchword.pages import (
     setup,
     sign_up,
     step_up,
+    upstream_form,
     visit,
 )
 from watchword.pages import sign_in as sign_in_page
@@ -197,7 +198,7 @@ async def callback(request: Request) -> Response:
             runtime,
             name,
             begun,
-            request.query().single(),
+            upstream_form.answer_of(request, name),
             current_user=session.user_id if session else None,
             current_is_fresh=session is not None and step_up.is_fresh(session, runtime.now()),
         )

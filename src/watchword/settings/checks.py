@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from watchword.loopback import is_loopback
-from watchword.settings.options import Settings, SettingsError
+from watchword.settings.options import Settings, SettingsError, Upstream
 
 
 def check(settings: Settings) -> Settings:
@@ -111,9 +111,26 @@ def _check_people(settings: Settings) -> None:
     for provider in settings.upstream:
         if (provider.kind == "openid") != (provider.issuer is not None):
             raise SettingsError(
-                f"upstream {provider.name!r}: an OpenID provider needs its issuer, GitHub has none"
+                f"upstream {provider.name!r}: an OpenID provider needs its issuer, GitHub and Apple have none to name"
+            )
+        _check_apple(provider)
+        if provider.kind == "github" and provider.response_mode != "query":
+            raise SettingsError(
+                f"upstream {provider.name!r}: GitHub answers in the address, leave response_mode out"
             )
         _check_networks(f"upstream {provider.name!r}: networks", provider.networks)
+
+
+def _check_apple(provider: Upstream) -> None:
+    named = (provider.team_id, provider.key_id, provider.private_key_file)
+    if provider.kind == "apple" and (not all(named) or provider.client_secret is not None):
+        raise SettingsError(
+            f"upstream {provider.name!r}: Apple needs team_id, key_id and private_key_file, from which its secret is made"
+        )
+    if provider.kind != "apple" and any(named):
+        raise SettingsError(
+            f'upstream {provider.name!r}: team_id, key_id and private_key_file are for kind = "apple"'
+        )
 
 
 def with_issuer(settings: Settings, remembered: str | None = None) -> Settings:

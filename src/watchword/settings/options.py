@@ -14,17 +14,23 @@ class SettingsError(ValueError):
 
 
 class Upstream(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Another provider that people may sign in with: any OpenID provider by its issuer, or GitHub."""
+    """Another provider that people may sign in with: any OpenID provider by its issuer, GitHub, or Apple."""
 
     name: Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9][a-z0-9-]{0,30}$")]
     title: str
     client_id: str
     client_secret: str | None = None
+    # For Apple, in place of a secret: the team, the name of its key, and the file of that key
+    team_id: str | None = None
+    key_id: str | None = None
+    private_key_file: str | None = None
     # How the secret is sent; without it, as the provider's discovery document says, in a header where that is taken
     auth: Literal["client_secret_basic", "client_secret_post"] | None = None
-    kind: Literal["openid", "github"] = "openid"
+    kind: Literal["openid", "github", "apple"] = "openid"
     issuer: str | None = None
     scopes: tuple[str, ...] = ("openid", "profile", "email")
+    # How it sends its answer: in the address, or as a form of its page, as Apple always does
+    response_mode: Literal["query", "form_post"] = "query"
     # Where its endpoints may be besides the issuer's own host
     hosts: tuple[str, ...] = ()
     # Private networks in which they may be, such as "10.20.0.0/16"; there on any port

@@ -1,0 +1,53 @@
+"""Sign in with Apple: an OpenID provider with a few ways of its own.
+
+Owns Apple's issuer and scopes; the client secret, which is a statement that its holder signs with a key of Apple's making; and the
+name, which only the first answer's form tells and nobody signs: it is shown, and proves nothing. All else is as for every provider.
+"""
+
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from msgspec import structs
+
+from watchword.credentials.upstream import MAX_SUBJECT, Identity, UpstreamRefused, read_json
+from watchword.jose import jwk, jwt
+from watchword.jose.jwk import Key, b64encode
+
+ISSUER = "https://appleid.apple.com"
+SCOPES = ("openid", "name", "email")
+SECRET_LIFETIME = 300  # seconds; Apple takes up to half a year
+
+
+def read_key(pem: bytes, key_id: str) -> Key:
+    """Return the private key of a file as Apple hands it out (PKCS #8, P-256); raise ValueError."""
+    try:
+        private = serialization.load_pem_private_key(pem, None)
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        raise ValueError("not a private key in PEM without a passphrase") from None
+    if not isinstance(private, ec.EllipticCurvePrivateKey) or not isinstance(private.curve, ec.SECP256R1):
+        raise ValueError("not a key for ES256")
+    numbers = private.private_numbers()
+    point = numbers.public_numbers
+    members = {"x": point.x, "y": point.y, "d": numbers.private_value}
+    texts = {name: b64encode(number.to_bytes(32)) for name, number in members.items()}
+    return jwk.parse({"kty": "EC", "crv": "P-256", "kid": key_id, **texts})
+
+
+def client_secret(key: Key, *, team_id: str, client_id: str, audience: str, now: int) -> str:
+    """Return a client secret as Apple wants it: who asks, signed, good for five minutes."""
+    claims = {"iss": team_id, "sub": client_id, "aud": audience, "iat": now, "exp": now + SECRET_LIFETIME}
+    return jwt.encode(key, claims)
+
+
+def named(identity: Identity, user: str | None) -> Identity:
+    """Return who it is, called as the form's `user` says, where that can be read and the provider says nothing itself."""
+    if user is None or identity.name is not None:
+        return identity
+    try:
+        told = read_json(user.encode())
+    except (UpstreamRefused, UnicodeEncodeError):
+        return identity
+    name = told.get("name") if isinstance(told, dict) else None
+    parts = [name.get("firstName"), name.get("lastName")] if isinstance(name, dict) else []
+    whole = " ".join(part.strip() for part in parts if isinstance(part, str) and part.strip())
+    return structs.replace(identity, name=whole if 0 < len(whole) <= MAX_SUBJECT else None)

@@ -118,6 +118,10 @@ async def test_se_09_no_other_form_of_another_site_is_taken(server: Server, prov
     for path in ("/sign-in", "/account/upstream", "/upstream/link"):
         refused = await person.http.post(path, data={"csrf": "x"}, headers=FOREIGN)
         assert refused.status_code == 400, path
+        async with another(server) as without_cookies:  # as a browser sends it
+            refused = await without_cookies.post(path, data={"csrf": "x"}, headers=FOREIGN)
+        assert refused.status_code in (400, 303), path
+        assert "ww-browser" not in refused.headers.get("set-cookie", ""), "it stays the browser that it was"
     before = await person.http.get("/account")
     assert (
         await person.http.post(PATH, data={"code": "x", "state": "y"}, headers=FOREIGN)

@@ -206,6 +206,8 @@ def page(
     """Answer a page, giving the browser its own value if it has none; `known` is what `ensure_browser` returned before."""
     settings = request.runtime.settings
     browser, fresh = known or ensure_browser(request)
+    if template == "error" and request.method == "POST":
+        fresh = None  # another site's form comes without our cookies: the browser keeps what it had
     extra = [*headers, *([fresh] if fresh else [])]
     brand, locale = branding_of(settings), locale_of(request, ui_locales)
     if _chosen(request) == locale:

@@ -21,6 +21,16 @@ app = typer.Typer(
     help="Trust the assertions of outside issuers, such as CI systems (RFC 7523).", no_args_is_help=True
 )
 
+Domains = Annotated[
+    list[str] | None,
+    typer.Option(help="People with an address there are those who have it here; repeatable."),
+]
+Networks = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="A private network in which the issuer's metadata and keys may be, such as 10.20.0.0/16; repeatable."
+    ),
+]
 RuleName = Annotated[str, typer.Argument(help="The rule's identifier or name.")]
 
 
@@ -69,13 +79,11 @@ def create(
     people: Annotated[
         bool, typer.Option("--people", help="For identity assertions of an enterprise's provider (ID-JAG).")
     ] = False,
-    email_domain: Annotated[
-        list[str] | None,
-        typer.Option(help="People with an address there are those who have it here; repeatable."),
-    ] = None,
+    email_domain: Domains = None,
     jwks: Annotated[
         str | None, typer.Option(help="The issuer's keys: a file or an address (default: its metadata).")
     ] = None,
+    network: Networks = None,
     max_lifetime: Annotated[str, typer.Option(help="The longest that an assertion may be valid.")] = "1h",
     token_lifetime: Annotated[str, typer.Option(help="Life of the tokens.")] = "10m",
     database: Database = None,
@@ -94,6 +102,7 @@ def create(
         "resources": resource or [],
         "clients": client or [],
         "email_domains": email_domain or [],
+        "networks": network or [],
         "max_lifetime": session.duration(max_lifetime, "--max-lifetime"),
         "token_lifetime": session.duration(token_lifetime, "--token-lifetime"),
         **_jwks(jwks),

@@ -4,8 +4,9 @@ from typing import Annotated
 
 import msgspec
 
-from watchword.flows import paging, trust_rules
+from watchword.flows import caller, paging, trust_rules
 from watchword.flows.trust_rules import TrustInput
+from watchword.oauth.errors import OAuthError
 from watchword.operation import Call, Operation
 from watchword.store import trust as store
 from watchword.store.trust import Rule
@@ -34,6 +35,7 @@ class TrustView(msgspec.Struct, frozen=True, omit_defaults=True):
     email_domains: tuple[str, ...] = ()
     jwks: dict[str, object] | None = None
     jwks_uri: str | None = None
+    networks: tuple[str, ...] = ()
 
 
 class TrustPage(msgspec.Struct, frozen=True):
@@ -62,6 +64,11 @@ def view(rule: Rule) -> TrustView:
 async def create_trust(call: Call) -> TrustView:
     """Trust an issuer's assertions for a scope."""
     call.caller.check_may_give(call.body.scope.split())
+    if call.body.networks and not call.caller.may(caller.ALL):
+        # Who may only say whom to believe has no say in what this server reaches behind its firewall.
+        raise OAuthError(
+            "insufficient_scope", "Private networks are named by administrators.", field="networks"
+        )
     return view(await trust_rules.create(call.request.runtime, call.body, actor=call.caller.actor))
 
 

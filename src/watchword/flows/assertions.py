@@ -104,8 +104,8 @@ async def _workload(
     raise last
 
 
-def _source(rule: Rule) -> tuple[str | None, str | None]:
-    return rule.jwks_uri, rule.id if rule.jwks is not None else None
+def _source(rule: Rule) -> tuple[str | None, str | None, tuple[str, ...]]:
+    return rule.jwks_uri, rule.id if rule.jwks is not None else None, rule.networks
 
 
 async def _person(

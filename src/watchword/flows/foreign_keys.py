@@ -20,14 +20,15 @@ MAX_BYTES = 128 * 1024
 MAX_KEPT = 500
 DISCOVERY = "/.well-known/openid-configuration"
 
-_fetched: dict[str, tuple[int, list[Key]]] = {}
+# By address, and by what may be reached for it.
+_fetched: dict[tuple[str, tuple[str, ...]], tuple[int, list[Key]]] = {}
 
 
 async def keys_of(runtime: Runtime, rule: Rule, kid: str | None) -> list[Key]:
     """Return the keys of a rule's issuer; raise `temporarily_unavailable` when they cannot be had."""
     if rule.jwks is not None:
         return jwk.parse_set(dict(rule.jwks))
-    source = rule.jwks_uri or rule.issuer.rstrip("/") + DISCOVERY
+    source = (rule.jwks_uri or rule.issuer.rstrip("/") + DISCOVERY, rule.networks)
     at, keys = _fetched.get(source, (0, []))
     age = runtime.now() - at
     known = kid is None or any(key.kid == kid for key in keys)
@@ -54,19 +55,20 @@ async def keys_of(runtime: Runtime, rule: Rule, kid: str | None) -> list[Key]:
 async def _read(runtime: Runtime, rule: Rule) -> list[Key]:
     address = rule.jwks_uri
     if address is None:
-        found = await _document(runtime, rule.issuer.rstrip("/") + DISCOVERY)
+        found = await _document(runtime, rule, rule.issuer.rstrip("/") + DISCOVERY)
         address = found.get("jwks_uri") if isinstance(found, dict) else None
         # RFC 8414 §3.3: metadata that speak of another issuer are not this one's.
         if not isinstance(found, dict) or found.get("issuer") != rule.issuer or not isinstance(address, str):
             raise JoseError("metadata of another issuer")
-    return jwk.parse_published(await _document(runtime, address))
+    return jwk.parse_published(await _document(runtime, rule, address))
 
 
-async def _document(runtime: Runtime, url: str) -> object:
+async def _document(runtime: Runtime, rule: Rule, url: str) -> object:
     answer = await runtime.outbound.get(
         url,
         max_bytes=MAX_BYTES,
         allow_loopback=runtime.settings.fetch_allow_loopback,
+        networks=rule.networks,
         now=runtime.clock(),
     )
     return loads(answer.body, max_bytes=MAX_BYTES)

@@ -1,5 +1,6 @@
 """RFC 7523: rules of trust as administrators make them: checked once when they are made, found fast when they are used."""
 
+import ipaddress
 import re
 from typing import Annotated, Literal
 
@@ -21,6 +22,14 @@ from watchword.store.trust import Rule
 MAX_LIFETIME = 3600
 # What our own subjects begin with: an outside issuer must not be able to name one of ours.
 OURS = ("application:", "http:", "https:", "user_", "cl_")
+# Where an administrator of this server need not be one of its machine or network.
+NEVER = [
+    ipaddress.ip_network(network)
+    for network in (
+        *("0.0.0.0/8", "127.0.0.0/8", "169.254.0.0/16", "100.100.100.200/32", "168.63.129.16/32"),
+        *("::/127", "fe80::/10", "fd00:ec2::254/128"),
+    )
+]
 _PREFIX = re.compile(r"[A-Za-z0-9._-]{1,64}:")
 _DOMAIN = re.compile(r"(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z0-9-]{2,63}")
 
@@ -30,7 +39,8 @@ ClaimName = Annotated[str, msgspec.Meta(min_length=1, max_length=100)]
 
 class TrustInput(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Whom to believe, about whom, for what. Of a "workload" every pattern of `claims` must match; "people" are for
-    identity assertions (ID-JAG). Without `jwks` or `jwks_uri` the issuer's own metadata are asked. Durations in seconds.
+    identity assertions (ID-JAG). Without `jwks` or `jwks_uri` the issuer's own metadata are asked; `networks` are private ones, such as
+    "10.20.0.0/16", in which these may be. Durations in seconds.
     """
 
     name: Text
@@ -48,6 +58,7 @@ class TrustInput(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     token_lifetime: Annotated[int, msgspec.Meta(ge=5, le=MAX_LIFETIME)] = 600
     jwks: dict[str, object] | None = None
     jwks_uri: Uri | None = None
+    networks: Annotated[list[Text], msgspec.Meta(max_length=20)] = []
 
 
 def to_rule(runtime: Runtime, given: TrustInput, *, actor: str) -> Rule:
@@ -72,6 +83,7 @@ def to_rule(runtime: Runtime, given: TrustInput, *, actor: str) -> Rule:
         token_lifetime=given.token_lifetime,
         jwks=given.jwks,
         jwks_uri=given.jwks_uri,
+        networks=tuple(_network(network) for network in given.networks),
     )
     return _check_workload(rule) if rule.kind == "workload" else _check_people(runtime, rule)
 
@@ -121,6 +133,8 @@ def _check_source(runtime: Runtime, given: TrustInput) -> None:
             raise _bad("jwks", f"jwks is not a set of public keys ({error.reason}).") from None
         if not keys or any(key.private is not None for key in keys):
             raise _bad("jwks", "jwks must hold public keys that can verify a signature.")
+        if given.networks:
+            raise _bad("networks", "Where the keys are given as jwks nothing is fetched: leave networks out.")
         return
     try:
         target = parse_target(given.jwks_uri or given.issuer)
@@ -131,6 +145,19 @@ def _check_source(runtime: Runtime, given: TrustInput) -> None:
     loopback = runtime.settings.fetch_allow_loopback and is_loopback(target.host)
     if target.scheme != "https" and not loopback:
         raise _bad("issuer", "Keys are fetched from https addresses; give jwks for any other issuer.")
+
+
+def _network(given: str) -> str:
+    try:
+        network = ipaddress.ip_network(given)
+    except ValueError:
+        raise _bad("networks", f"{given!r} is no IP address or network such as 10.20.0.0/16.") from None
+    if any(network.version == never.version and network.overlaps(never) for never in NEVER):
+        raise _bad(
+            "networks",
+            "A network must leave out this machine itself, and the addresses where clouds tell machines their credentials.",
+        )
+    return str(network)
 
 
 def _bad(field: str, description: str) -> OAuthError:

@@ -34,6 +34,7 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True):
     token_lifetime: int = 600
     jwks: Mapping[str, object] | None = None
     jwks_uri: str | None = None
+    networks: tuple[str, ...] = ()  # private ones in which the issuer's documents may be
 
 
 class Link(msgspec.Struct, frozen=True):
@@ -81,6 +82,7 @@ async def create_rule(tx: Transaction, rule: Rule) -> bool:
         name=rule.name,
         issuer=rule.issuer,
         scope=" ".join(rule.scope),
+        **({"networks": " ".join(rule.networks)} if rule.networks else {}),
     )
     return True
 

@@ -7,12 +7,15 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 from tests.fixtures.code_flow import obtain_code, redeem, refresh, register
+from tests.fixtures.holders import make_holder
 from tests.fixtures.people import PASSWORD, Person
 from tests.fixtures.postgres import Store
 from tests.fixtures.servers import Server, open_server
+from tests.fixtures.trusted_issuers import trust
+from tests.store.made import execute, select
 
 from watchword.flows import accounts, api_tokens
-from watchword.store import events, faults
+from watchword.store import events, faults, witnesses
 from watchword.store.events import Event
 
 
@@ -93,3 +96,22 @@ async def test_ad_10_without_its_event_nothing_happens(server: Server, name: str
     assert (refused.status_code, refused.json()["error"]) == (503, "temporarily_unavailable")
     faults.arm(None)
     assert (await server.http.post("/api/v1/tokens", headers=headers, json=given)).status_code in (200, 201)
+
+
+@pytest.mark.parametrize("kind", witnesses.MADE)
+async def test_ad_10_whatever_was_made_betrays_a_trail_that_was_cut_off_before(
+    server: Server, kind: str
+) -> None:
+    client = await register(server)
+    assert (await redeem(server, client, (await obtain_code(server, client))["code"])).status_code == 200
+    await server.token()
+    await trust(server)
+    await make_holder(server, ("client", client.client.client_id))
+    database, key = server.runtime.database, server.runtime.master.derive("audit")
+    since = server.runtime.now() - 10 * 86_400
+    assert (await database.read(events.verify_trail, key, since)).breaks == []
+    made = {row["id"] for row in await database.read(select, witnesses.MADE[kind])}
+    assert made
+    await database.write(execute, "DELETE FROM events")
+    told = (await database.read(events.verify_trail, key, since)).breaks
+    assert {place.partition(":")[0] for place in told if f": this {kind} was made" in place} == made

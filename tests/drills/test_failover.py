@@ -7,6 +7,7 @@ import random
 import signal
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -123,7 +124,7 @@ class Trial:
                     self.ended.append((walker, family.access[-1]))
         if self.found:
             self.report(len(self.gaps))
-        assert not self.found, "\n".join(self.found[:20])
+        assert not self.found, "\n".join(f"{n} times: {what}" for what, n in Counter(self.found).items())
 
     def report(self, losses: int) -> None:
         """Say what was seen, for docs/reliability.md; fail where our nodes were away for longer than their database."""

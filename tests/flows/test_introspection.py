@@ -1,10 +1,12 @@
 """Introspection and revocation: told to whom it concerns, plain to everybody else, final everywhere."""
 
+from typing import Any
+
 import pytest
 from tests.fixtures.servers import Server
 
 from watchword.flows import client_registry
-from watchword.flows.client_registry import ClientInput
+from watchword.flows.client_registry import ClientInput, Registered
 
 INACTIVE = {"active": False}
 
@@ -124,3 +126,22 @@ async def test_ap_09_a_client_made_again_under_the_same_identifier_inherits_noth
     await client_registry.delete(server.runtime, "again", actor="test")
     await client_registry.register(server.runtime, given, actor="test", client_id="again")
     assert (await server.http.get("/api/v1/tokens/self", headers=headers)).status_code == 401
+
+
+@pytest.mark.parametrize("token_format", ["jwt", "opaque"])
+async def test_ap_09_access_tokens_of_a_client_that_was_deleted_are_dead_for_its_namesake(
+    server: Server, token_format: Any
+) -> None:
+    async def register() -> Registered:
+        given = ClientInput(name="again", scope="orders:read", access_token_format=token_format)
+        return await client_registry.register(server.runtime, given, actor="test", client_id="again")
+
+    first = await register()
+    token = (await server.grant(first)).json()["access_token"]
+    assert (await server.post("/introspect", first, token=token)).json()["active"] is True
+    await client_registry.delete(server.runtime, "again", actor="test")
+    second = await register()
+    assert (await server.post("/introspect", second, token=token)).json() == INACTIVE
+    server.clock.advance(2)
+    fresh = (await server.grant(second)).json()["access_token"]
+    assert (await server.post("/introspect", second, token=fresh)).json()["active"] is True

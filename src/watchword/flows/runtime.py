@@ -44,8 +44,8 @@ class Runtime:
     strangers: Outbound = field(default_factory=partial(Outbound, Names(threads=4)))
     # Makes the server's own handshake accept a certificate; None where it asks for none.
     trust_certificate: Trust | None = None
-    # A copy for lists that may be behind; None where the database answers them.
-    replica: Reader | None = None
+    # What answers lists: a copy that may be behind, or a thread of its own; None where the database does.
+    listing: Reader | None = None
     # The folder where the workers of this server leave what they count; None where there is one process.
     shared: str | None = None
     # Decoded rows by kind and key, each with the database version that it was read at.
@@ -72,7 +72,7 @@ class Runtime:
     @property
     def lists(self) -> Reader:
         """What answers lists for administrators; never ask it about the life of a token (MN-08)."""
-        return self.replica or self.database
+        return self.listing or self.database
 
     def now(self) -> int:
         """Return the time in Unix seconds."""

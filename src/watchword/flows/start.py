@@ -13,6 +13,7 @@ from watchword.settings import Settings, SettingsError, with_issuer
 from watchword.store import keys, links, users
 from watchword.store.database import Database, StorageUnavailable, Transaction
 from watchword.store.sqlite import SqliteDatabase
+from watchword.store.sqlite_lists import Lists
 from watchword.telemetry import log
 
 ISSUER = "issuer"
@@ -56,8 +57,10 @@ async def open_runtime(
     if settings.database_replica:
         from watchword.store.postgres_replica import Replica
 
-        runtime.replica = replica = Replica(settings.database_replica, database, settings.database_timeout)
+        runtime.listing = replica = Replica(settings.database_replica, database, settings.database_timeout)
         await replica.open()
+    elif isinstance(database, SqliteDatabase):
+        runtime.listing = Lists(database)
     return runtime
 
 
@@ -83,8 +86,8 @@ async def close_runtime(runtime: Runtime) -> None:
     except StorageUnavailable as error:  # counters are worth no failed stop
         log.warning("usage.lost", reason=error.reason)
     finally:
-        if runtime.replica is not None:
-            await runtime.replica.close()
+        if runtime.listing is not None:
+            await runtime.listing.close()
         await runtime.database.close()
 
 

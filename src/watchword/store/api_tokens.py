@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 
 from watchword.store.database import Row, Transaction
+from watchword.store.filters import where
 
 
 class ApiToken(msgspec.Struct, frozen=True, kw_only=True):
@@ -172,6 +173,14 @@ async def get_token(tx: Transaction, token_id: str) -> ApiToken | None:
     return _token(row) if row else None
 
 
+def _in_state(state: str, now: int) -> tuple[tuple[object, ...], ...]:
+    if state == "active":
+        return (("revoked_at IS NULL AND (expires_at IS NULL OR expires_at > {})", now),)
+    if state == "expired":
+        return (("revoked_at IS NULL AND expires_at <= {}", now),)
+    return (("revoked_at IS NOT NULL",),) if state == "revoked" else ()
+
+
 async def list_tokens(
     tx: Transaction,
     *,
@@ -183,17 +192,15 @@ async def list_tokens(
     now: int,
 ) -> list[ApiToken]:
     """Return a page of tokens, newest first; `after` is the last identifier of the page before, `search` a LIKE pattern."""
+    which, values = where(
+        ("id < {}", after),
+        ("owner_id = {}", owner),
+        ("lower(name) LIKE {} ESCAPE '!'", search),
+        *_in_state(state, now),
+    )
     rows = await tx.all(
-        f"SELECT {COLUMNS} FROM api_tokens WHERE ($1 = '' OR id < $1) AND ($2 = '' OR owner_id = $2) "  # noqa: S608 - literals
-        "AND ($3 = '' OR lower(name) LIKE $3 ESCAPE '!') "
-        "AND ($4 = 'all' OR ($4 = 'active' AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > $5)) "
-        "OR ($4 = 'expired' AND revoked_at IS NULL AND expires_at <= $5) OR ($4 = 'revoked' AND revoked_at IS NOT NULL)) "
-        "ORDER BY id DESC LIMIT $6",
-        after,
-        owner,
-        search,
-        state,
-        now,
+        f"SELECT {COLUMNS} FROM api_tokens{which} ORDER BY id DESC LIMIT ${len(values) + 1}",  # noqa: S608 - literals
+        *values,
         limit,
     )
     return [_token(row) for row in rows]
@@ -343,8 +350,8 @@ async def note_expiring(tx: Transaction, *, before: int, now: int) -> list[ApiTo
 async def purge_dead_tokens(tx: Transaction, before: int, limit: int = 200) -> int:
     """Forget tokens and secrets that ended before a moment, children first; return how many, so that 0 says all."""
     rows = await tx.all(
-        "SELECT id FROM api_tokens WHERE (expires_at < $1 OR revoked_at < $1) AND id NOT IN "
-        "(SELECT parent_id FROM api_tokens WHERE parent_id IS NOT NULL) ORDER BY id LIMIT $2",
+        "SELECT id FROM api_tokens t WHERE (expires_at < $1 OR revoked_at < $1) "
+        "AND NOT EXISTS (SELECT 1 FROM api_tokens c WHERE c.parent_id = t.id) LIMIT $2",
         before,
         limit,
     )

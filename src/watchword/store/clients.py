@@ -3,6 +3,7 @@
 import msgspec
 
 from watchword.oauth.clients import Client
+from watchword.store import ended
 from watchword.store.database import Row, Transaction
 
 _decode = msgspec.json.Decoder(Client).decode
@@ -37,16 +38,17 @@ def _client(row: Row) -> Client:
 
 
 async def create_client(tx: Transaction, client: Client, *, actor: str, now: int) -> bool:
-    """Store a new client; return False when the identifier is taken."""
+    """Store a new client; return False when the identifier is taken. One that was deleted before leaves it nothing (AP-09)."""
     row = await tx.one(
-        "INSERT INTO clients (client_id, document, name, owner, origin, created_at, updated_at) "
-        "VALUES ($1, $2, $3, $4, $5, $6, $6) ON CONFLICT (client_id) DO NOTHING RETURNING client_id",
+        "INSERT INTO clients (client_id, document, name, owner, origin, created_at, updated_at, valid_from) "
+        "VALUES ($1, $2, $3, $4, $5, $6, $6, $7) ON CONFLICT (client_id) DO NOTHING RETURNING client_id",
         client.client_id,
         _encode(client).decode(),
         client.name,
         client.owner,
         client.origin,
         now,
+        await ended.ended_before(tx, "client", client.client_id),
     )
     if row is None:
         return False
@@ -168,14 +170,10 @@ ENDED_WITH_CLIENT = (
 
 
 async def delete_client(tx: Transaction, client_id: str, *, actor: str, now: int) -> bool:
-    """Delete a client, its secrets, and with it everything that it was issued."""
+    """Delete a client, its secrets, and with it everything that it was issued: no access token is good without its client."""
     row = await tx.one("DELETE FROM clients WHERE client_id = $1 RETURNING client_id", client_id)
     if row is None:
         return False
-    await tx.run(
-        "UPDATE access_tokens SET revoked_at = $1 WHERE client_id = $2 AND revoked_at IS NULL", now, client_id
-    )
-    # A client that is made later under the same identifier inherits nothing (AP-09).
     for statement in ENDED_WITH_CLIENT:
         await tx.run(statement, now, client_id)
     await tx.record("client.deleted", actor=actor, target=client_id, at=now)

@@ -3,6 +3,7 @@
 import msgspec
 
 from watchword.oauth.clients import Client
+from watchword.store import ended
 from watchword.store.clients import find_client
 from watchword.store.database import Transaction
 
@@ -32,13 +33,14 @@ async def keep_reading(tx: Transaction, client: Client, *, fresh_until: int, now
     """
     document = _encode(client).decode()
     added = await tx.run(
-        "INSERT INTO clients (client_id, document, name, origin, created_at, updated_at, fresh_until) "
-        "VALUES ($1, $2, $3, 'document', $4, $4, $5) ON CONFLICT (client_id) DO NOTHING",
+        "INSERT INTO clients (client_id, document, name, origin, created_at, updated_at, fresh_until, valid_from) "
+        "VALUES ($1, $2, $3, 'document', $4, $4, $5, $6) ON CONFLICT (client_id) DO NOTHING",
         client.client_id,
         document,
         client.name,
         now,
         fresh_until,
+        await ended.ended_before(tx, "client", client.client_id),
     )
     if added:
         await _record(tx, "client.created", client, now)

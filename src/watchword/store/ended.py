@@ -54,6 +54,12 @@ async def note_everything(tx: Transaction, at: int) -> None:
     await _keep(tx, ended.digest(*ended.EVERYTHING), at, at + LONGEST)
 
 
+async def ended_before(tx: Transaction, kind: str, identifier: str) -> int:
+    """Return before when (Unix seconds) whatever was issued by the name of one of FOR_A_TIME has ended; 0 when none of it lives on."""
+    row = await tx.one("SELECT before FROM ended WHERE digest = $1", ended.digest(kind, identifier))
+    return int(row["before"] or 0) if row else 0
+
+
 async def _keep(tx: Transaction, digest: bytes, before: int | None, expires_at: int) -> None:
     await tx.run(
         "INSERT INTO ended (digest, before, expires_at) VALUES ($1, $2, $3) "

@@ -8,8 +8,10 @@ import msgspec
 from watchword.store import unreadable, witnesses
 from watchword.store.chain import GENESIS, RENEW_AFTER, event_hash
 from watchword.store.database import Row, Transaction
+from watchword.store.filters import where
 
 PURGED_UNTIL = "events purged until"
+_NEWEST = (2**62, "", 0)  # what no event can be newer than
 PLACE = ("chain", "seq", "previous", "hash")  # what is needed of an event to know its place in its chain
 
 
@@ -60,18 +62,16 @@ async def list_events(
     actor: str = "",
 ) -> list[Event]:
     """Return a page of events, newest first; `before` is (at, chain, seq) of the last event of the page before."""
-    at, chain, seq = before or (2**62, "", 0)
+    which, values = where(
+        ("(at, chain, seq) < ({}, {}, {})", *(before or _NEWEST)),
+        ("name = {}", name),
+        ("target = {}", target),
+        ("actor = {}", actor),
+    )
     rows = await tx.all_as_kept(
-        "SELECT chain, seq, at, name, actor, target, data FROM events "
-        "WHERE (at < $1 OR (at = $1 AND (chain < $2 OR (chain = $2 AND seq < $3)))) "
-        "AND ($4 = '' OR name = $4) AND ($5 = '' OR target = $5) AND ($6 = '' OR actor = $6) "
-        "ORDER BY at DESC, chain DESC, seq DESC LIMIT $7",
-        at,
-        chain,
-        seq,
-        name,
-        target,
-        actor,
+        f"SELECT chain, seq, at, name, actor, target, data FROM events{which} "  # noqa: S608 - literals
+        f"ORDER BY at DESC, chain DESC, seq DESC LIMIT ${len(values) + 1}",
+        *values,
         limit,
     )
     return [_event(row) for row in rows]

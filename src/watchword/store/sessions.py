@@ -10,6 +10,7 @@ import msgspec
 
 from watchword.store.browsers import forget_trust
 from watchword.store.database import Row, Transaction
+from watchword.store.filters import where
 from watchword.store.grants import end_grants_of_session
 from watchword.store.links import find_live_link, forget_links
 from watchword.store.logout_notices import queue_notices
@@ -149,12 +150,14 @@ async def list_sessions(
     tx: Transaction, *, user_id: str, now: int, after: str = "", limit: int = 100
 ) -> list[Session]:
     """Return live sessions, newest first, of one person or of all (an empty `user_id`)."""
+    which, values = where(
+        ("user_id = {}", user_id),
+        ("ended_at IS NULL AND expires_at > {} AND idle_expires_at > {}", now, now),
+        ("id < {}", after),
+    )
     rows = await tx.all(
-        f"SELECT {_COLUMNS} FROM sessions WHERE ($1 = '' OR user_id = $1) AND ended_at IS NULL AND expires_at > $2 "  # noqa: S608 - literals
-        "AND idle_expires_at > $2 AND ($3 = '' OR id < $3) ORDER BY id DESC LIMIT $4",
-        user_id,
-        now,
-        after,
+        f"SELECT {_COLUMNS} FROM sessions{which} ORDER BY id DESC LIMIT ${len(values) + 1}",  # noqa: S608 - literals
+        *values,
         limit,
     )
     return [_session(row) for row in rows]

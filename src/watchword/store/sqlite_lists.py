@@ -1,0 +1,42 @@
+"""Lists from the embedded database, on a thread of their own: one that has to look at many rows holds up no token.
+
+What is read for the answer to one request is read where that is answered, for it costs less than handing it over. Lists for
+administrators and their searches may look at every row there is.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Concatenate, ParamSpec, TypeVar
+
+from watchword.store.database import StorageUnavailable, Transaction
+from watchword.store.sqlite import SqliteDatabase
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class Lists:
+    """Reads what the database holds by now, one list after the other."""
+
+    def __init__(self, database: SqliteDatabase) -> None:
+        self._database = database
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="watchword-lists")
+
+    async def read(
+        self,
+        operation: Callable[Concatenate[Transaction, P], Awaitable[T]],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> T:
+        """Run an operation that changes nothing; raise StorageUnavailable as the database does."""
+        work = partial(self._database.read_now, operation, *args, **kwargs)
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+        except RuntimeError as error:  # the thread takes nothing any more
+            raise StorageUnavailable("the database is closed") from error
+
+    async def close(self) -> None:
+        """Take no more lists; one that is being read is read to its end."""
+        await asyncio.get_running_loop().run_in_executor(None, self._thread.shutdown)

@@ -261,9 +261,10 @@ async def test_a_purge_takes_what_has_ended_and_nothing_else(database: Database,
     assert await count(database, table) == held - ended
 
 
-async def test_a_purge_goes_in_steps(database: Database) -> None:
+@pytest.mark.parametrize("apart", [1, 0], ids=["one ended after the other", "all ended in one second"])
+async def test_a_purge_goes_in_steps(database: Database, apart: int) -> None:
     for n in range(limits.STEP + 5):
-        await database.write(tokens.use_identifier, digest(f"{n}"), NOW + n)
+        await database.write(tokens.use_identifier, digest(f"{n}"), NOW + n * apart)
     steps = [await database.write(limits.purge, "used_identifiers", NOW + DAY) for _ in range(3)]
     assert steps == [limits.STEP, 5, 0]
 

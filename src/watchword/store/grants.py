@@ -4,13 +4,15 @@ A grant begins with a code, or without one where a device was allowed, and goes 
 row; `redemption` moves it on.
 """
 
-from collections.abc import Awaitable
+from collections import Counter
+from collections.abc import Awaitable, Sequence
 
 import msgspec
 
 from watchword.store import faults
 from watchword.store.database import Change, Database, Entry, Row, Transaction
 from watchword.store.logout_notices import note_client_with
+from watchword.store.several import padded, places
 from watchword.store.users import NAMES as USER
 from watchword.store.users import User, to_user
 
@@ -159,21 +161,23 @@ _LASTS = (
 )
 
 
-async def end_grants_of_session(
-    tx: Transaction, session_id: str, *, lasting: bool = False, actor: str, now: int
-) -> int:
-    """End what was granted in a session, `lasting` offline access that was taken up only if wished; return how many (OIDC Core §11)."""
+async def end_grants_of_sessions(
+    tx: Transaction, sessions: Sequence[str], *, lasting: bool = False, actor: str, now: int
+) -> Counter[str]:
+    """End what was granted in at most a hundred sessions, `lasting` offline access that was taken up only if wished; return how many of
+    each session (OIDC Core §11)."""
     rows = await tx.all(
-        "UPDATE grants SET ended_at = $1 WHERE user_id = (SELECT user_id FROM sessions WHERE id = $2) "  # noqa: S608 - literals
-        f"AND session_id = $2 AND ended_at IS NULL AND ($3 = 1 OR NOT {_LASTS}) RETURNING id",
+        "UPDATE grants SET ended_at = $1 WHERE user_id IN "  # noqa: S608 - literals
+        f"(SELECT user_id FROM sessions WHERE id IN ({places(3, sessions)})) AND session_id IN ({places(3, sessions)}) "
+        f"AND ended_at IS NULL AND ($2 = 1 OR NOT {_LASTS}) RETURNING id, session_id",
         now,
-        session_id,
         int(lasting),
+        *padded(sessions),
     )
     faults.reach("grant.ended")
     for row in rows:
         await tx.record("grant.ended", actor=actor, target=row["id"], at=now, reason="session ended")
-    return len(rows)
+    return Counter(row["session_id"] for row in rows)
 
 
 async def sessions_with_lasting_access(tx: Transaction, user_id: str) -> frozenset[str]:

@@ -2,23 +2,24 @@
 
 from watchword.store.database import Transaction
 
-# Table, column with the end of life, and how many rows one step removes at most, so that no purge stalls a writer.
+# Tables whose rows are forgotten once `expires_at` has passed, and their keys: one step removes so many rows at most, however many
+# ended in the same second, so that no purge stalls a writer.
 PURGED: dict[str, str] = {
-    "access_tokens": "expires_at",
-    "revoked_tokens": "expires_at",
-    "ended": "expires_at",
-    "status_lists": "expires_at",
-    "status_marks": "expires_at",
-    "used_identifiers": "expires_at",
-    "one_time_links": "expires_at",
-    "client_secrets": "expires_at",
-    "sessions": "expires_at",
-    "interactions": "expires_at",
-    "grants": "expires_at",
-    "pushed_requests": "expires_at",
-    "device_codes": "expires_at",
-    "email_codes": "expires_at",
-    "outbox": "expires_at",
+    "access_tokens": "digest",
+    "revoked_tokens": "jti",
+    "ended": "digest",
+    "status_lists": "id",
+    "status_marks": "list_id, idx, digest",
+    "used_identifiers": "digest",
+    "one_time_links": "digest",
+    "client_secrets": "digest",
+    "sessions": "id",
+    "interactions": "id",
+    "grants": "id",
+    "pushed_requests": "digest",
+    "device_codes": "digest",
+    "email_codes": "user_id, purpose",
+    "outbox": "id",
 }
 # Seconds for which a row is kept after its end: a session that ran out is ended, and its clients are told, before it is forgotten.
 KEPT: dict[str, int] = {"sessions": 86_400}
@@ -60,10 +61,10 @@ async def is_drained(tx: Transaction, name: str, per_second: float, now: float) 
 
 async def purge(tx: Transaction, table: str, before: int) -> int:
     """Remove one step's worth of rows of a table that ended before a moment; return how many."""
-    column = PURGED[table]
+    key = PURGED[table]
     return await tx.run(
-        f"DELETE FROM {table} WHERE {column} < $1 AND {column} IN "  # noqa: S608 - both names come from the literal table above
-        f"(SELECT {column} FROM {table} WHERE {column} < $1 ORDER BY {column} LIMIT {STEP})",
+        f"DELETE FROM {table} WHERE expires_at < $1 AND ({key}) IN "  # noqa: S608 - both come from the literal table above
+        f"(SELECT {key} FROM {table} WHERE expires_at < $1 ORDER BY expires_at LIMIT {STEP})",
         before,
     )
 

@@ -4,16 +4,17 @@ However a session ends, the same happens in the same transaction: what was grant
 wishes that as well (Back-Channel Logout §2.7), a change of address that was asked for in it is off, and word to its clients is queued.
 """
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 
 import msgspec
 
 from watchword.store.browsers import forget_trust
 from watchword.store.database import Row, Transaction
 from watchword.store.filters import where
-from watchword.store.grants import end_grants_of_session
+from watchword.store.grants import end_grants_of_sessions
 from watchword.store.links import find_live_link, forget_links
 from watchword.store.logout_notices import queue_notices
+from watchword.store.several import in_parts
 from watchword.store.tokens import Used, use_identifier
 from watchword.store.upstream_sessions import UpstreamSession, note_upstream_session
 from watchword.store.users import NAMES as USER
@@ -324,16 +325,17 @@ async def _end(
     lasting: bool = False,
 ) -> None:
     more = {"reason": reason} if reason else {}
-    for row in ended:
-        grants = await end_grants_of_session(tx, row["id"], lasting=lasting, actor=actor, now=now)
-        await _forget_wish(tx, row["id"], row["user_id"], now)
-        told = await queue_notices(tx, row["id"], row["user_id"], now)
-        await tx.record(
-            "session.ended", actor=actor, target=row["id"], at=now, grants=grants, clients=told, **more
-        )
+    for part in in_parts([row["id"] for row in ended]):
+        grants = await end_grants_of_sessions(tx, part, lasting=lasting, actor=actor, now=now)
+        told = await queue_notices(tx, part, now)
+        for session_id in part:
+            counts = {"grants": grants[session_id], "clients": told[session_id]}
+            await tx.record("session.ended", actor=actor, target=session_id, at=now, **counts, **more)
+    for user_id in {row["user_id"] for row in ended}:
+        await _forget_wish(tx, user_id, {row["id"] for row in ended}, now)
 
 
-async def _forget_wish(tx: Transaction, session_id: str, user_id: str, now: int) -> None:
+async def _forget_wish(tx: Transaction, user_id: str, sessions: Set[str], now: int) -> None:
     wish = await find_live_link(tx, user_id, "verify_email", now)
-    if wish is not None and wish.data.get("session") == session_id:
+    if wish is not None and wish.data.get("session") in sessions:
         await forget_links(tx, user_id, "verify_email")

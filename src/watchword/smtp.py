@@ -5,6 +5,7 @@ certificate that nobody vouches for, as a freshly installed one does: nobody lis
 again is decided elsewhere.
 """
 
+import asyncio
 from datetime import UTC, datetime
 from email.utils import format_datetime, make_msgid
 from typing import TYPE_CHECKING
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from email.message import EmailMessage
 
 TIMEOUT = 20.0
+# Seconds for a whole mail, less than the minute after which another worker would take it for lost and send it again.
+LONGEST = 45.0
 
 
 class MailError(Exception):
@@ -66,16 +69,17 @@ async def send(url: str, letter: Letter) -> None:
     user = unquote(parts.username) if parts.username else None
     password = unquote(parts.password) if parts.password else None
     try:
-        await aiosmtplib.send(
-            compose(letter),
-            hostname=host,
-            port=parts.port or (465 if secure else 587),
-            username=user,
-            password=password,
-            use_tls=secure,
-            start_tls=False if secure else (None if here else True),
-            validate_certs=not here,
-            timeout=TIMEOUT,
-        )
+        async with asyncio.timeout(LONGEST):
+            await aiosmtplib.send(
+                compose(letter),
+                hostname=host,
+                port=parts.port or (465 if secure else 587),
+                username=user,
+                password=password,
+                use_tls=secure,
+                start_tls=False if secure else (None if here else True),
+                validate_certs=not here,
+                timeout=TIMEOUT,
+            )
     except (aiosmtplib.SMTPException, OSError) as error:
         raise MailError(type(error).__name__) from None

@@ -30,6 +30,7 @@ class Mailbox:
         self.port = free_port()
         self.taken: list[Email] = []
         self.answer = b"250 taken"
+        self.pause = 0.0  # seconds before each answer
         self.tls: ssl.SSLContext | None = None
         self.over_tls = 0
         self._server: asyncio.Server | None = None
@@ -46,6 +47,7 @@ class Mailbox:
         with contextlib.suppress(ConnectionError, ssl.SSLError):
             while line := await reader.readline():
                 command = line[:4].upper()
+                await asyncio.sleep(self.pause)
                 if command == b"DATA":
                     writer.write(b"354 go on\r\n")
                     data = await reader.readuntil(b"\r\n.\r\n")
@@ -113,18 +115,24 @@ async def test_a_mail_is_taken_once_and_says_who_sends_it(server: Server, mailbo
     assert page.status_code == 200, "its link works"
 
 
-@pytest.mark.parametrize("fault", ["refused for now", "away"])
-async def test_a_mail_that_is_not_taken_is_tried_again(server: Server, mailbox: Mailbox, fault: str) -> None:
+@pytest.mark.parametrize("fault", ["refused for now", "away", "slower in all than a worker has a mail"])
+async def test_a_mail_that_is_not_taken_is_tried_again(
+    server: Server, mailbox: Mailbox, fault: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     await forget_password(server)
     if fault == "away":
         await mailbox.close()
-    else:
+    elif fault == "refused for now":
         mailbox.answer = b"451 later"
+    else:
+        mailbox.pause = 0.1
+        monkeypatch.setattr(smtp, "LONGEST", 0.2)
     await jobs.deliver_mail(server.runtime)
     assert mailbox.taken == []
     if fault == "away":
         await mailbox.open()
-    mailbox.answer = b"250 taken"
+    mailbox.answer, mailbox.pause = b"250 taken", 0.0
+    monkeypatch.undo()
     await jobs.deliver_mail(server.runtime)
     assert mailbox.taken == [], "not at once"
     server.clock.advance(61)

@@ -17,7 +17,7 @@ from watchword.flows.local import LocalVerifier
 from watchword.flows.runtime import Runtime, Trust
 from watchword.http import Headers, Receive, Request, Response, Scope, Send
 from watchword.oauth.errors import OAuthError
-from watchword.pages import browser, errors, render
+from watchword.pages import browser, render
 from watchword.pages.branding import branding_of
 from watchword.pages.browser import cookie_name
 from watchword.pages.visit import SESSION_COOKIE
@@ -269,7 +269,7 @@ class App:
             invented = bool(params) or route is refusals.NOWHERE  # what callers invent is no label
             described, reference = refusals.described(error, "" if invented else path)
             if route.page and request is not None:
-                return errors.page(request, described, reference)
+                return refusals.page(request, described, reference)
             response = http.error_response(described)
         if request is not None and (nonce := self._nonce(request)):
             response.headers = (*response.headers, *nonce)

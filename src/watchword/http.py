@@ -299,6 +299,11 @@ def error_response(error: OAuthError, headers: Headers = ()) -> Response:
 UNAVAILABLE = OAuthError(
     "temporarily_unavailable", "The server cannot store anything right now; try again shortly.", retry_after=2
 )
+EXHAUSTED = OAuthError(
+    "temporarily_unavailable",
+    "The server has no memory for this right now; try again shortly.",
+    retry_after=2,
+)
 FAILED = OAuthError("server_error", "The server failed to answer this request.")
 
 

@@ -2,9 +2,10 @@
 
 import secrets
 
-from watchword import http
+from watchword import http, shortage
 from watchword.http import Request, Response, Scope
 from watchword.oauth.errors import OAuthError
+from watchword.pages import errors
 from watchword.routes import Route
 from watchword.store.database import StorageUnavailable
 from watchword.telemetry import count, log
@@ -26,12 +27,26 @@ def described(error: Exception, path: str) -> tuple[OAuthError, str]:
         count("storage_unavailable")
         log.error("storage.unavailable", path=path, reason=error.reason)
         return http.UNAVAILABLE, http.UNAVAILABLE.code
+    if shortage.is_shortage(error):
+        count("memory_exhausted")
+        shortage.step_down()
+        return http.EXHAUSTED, http.EXHAUSTED.code
     # Nothing of any other error may reach the caller (LGX-3).
     reference = secrets.token_hex(6)
     count("failures", path)
     log.error("request.failed", path=path, reference=reference, error=type(error).__name__, at=_place(error))
     failure = f"The server failed to answer this request; reference {reference}."
     return OAuthError("server_error", failure), reference
+
+
+def page(request: Request, error: OAuthError, reference: str) -> Response:
+    """Answer an error to a person; where there is no memory for a page, in a line."""
+    try:
+        return errors.page(request, error, reference)
+    except Exception as failure:
+        if not shortage.is_shortage(failure):
+            raise
+        return refusal(failure, request.path)
 
 
 def wants_page(scope: Scope) -> bool:

@@ -12,22 +12,27 @@ import socket
 import ssl
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import uvicorn
+from uvicorn.config import STARTUP_FAILURE
 from uvicorn.supervisors import Multiprocess
 
 from watchword import settings as settings_module
-from watchword import siblings
+from watchword import shortage, siblings
 from watchword.app import App
+from watchword.flows.runtime import Runtime
 from watchword.protocol import LeanProtocol
 from watchword.settings import PREFIX, Settings, SettingsError
 from watchword.store import faults
+from watchword.store.database import StorageUnavailable
 from watchword.telemetry import log
 
 GRACE = 20
 # A worker that is still starting does not answer yet: on a machine under load that takes longer than the library's five seconds,
 # and a supervisor that kills it then never gets one (F-01).
 HEALTHCHECK = 30
+PAUSE = 1.0  # seconds before the place of a worker that could not start is tried again
 
 
 _contexts: list[ssl.SSLContext] = []  # of this process: uvicorn makes it just before the application
@@ -43,18 +48,45 @@ def tls_context(_config: uvicorn.Config, make: Callable[[], ssl.SSLContext]) -> 
     return context
 
 
+class Worker(App):
+    """The application of a worker beside others, which cannot start while its storage is away or there is no memory, and need not.
+
+    Its supervisor takes a failed start for a mistake in the configuration, and stops the workers that serve. So a worker ends otherwise
+    then, after a pause, and the next one tries again (F-22).
+    """
+
+    async def open(self) -> Runtime:
+        """Open the data, as the application does; end the process where that is not to be had now."""
+        try:
+            return await super().open()
+        except Exception as error:
+            if not isinstance(error, StorageUnavailable) and not shortage.is_shortage(error):
+                raise
+            log.error("worker.postponed", reason=str(error), seconds=PAUSE)
+            await asyncio.sleep(PAUSE)
+            os._exit(1)
+
+
 def create_app() -> App:
     """Make the application of one worker from the environment."""
     settings = settings_module.with_issuer(settings_module.load())
     log.configure(settings.log_format, settings.log_level)
     faults.arm(os.environ.get(PREFIX + "FAULT"))
-    app = App(settings)
+    app = (App if multiprocessing.parent_process() is None else Worker)(settings)
     app.shared = os.environ.get(PREFIX + "WORKERS_FOLDER")
     _end_with_supervisor()
+    asyncio.get_running_loop().set_exception_handler(_note_shortage)
     if _contexts and settings.tls_client_self_signed:
         context = _contexts[0]
         app.trust_certificate = lambda der: context.load_verify_locations(cadata=der)
     return app
+
+
+def _note_shortage(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Have the worker replaced whose connections break for want of memory; what else goes wrong in the loop is logged as ever."""
+    if (error := context.get("exception")) is not None and shortage.is_shortage(error):
+        shortage.step_down()
+    loop.default_exception_handler(context)
 
 
 def _end_with_supervisor() -> None:
@@ -139,8 +171,14 @@ def run(settings: Settings) -> None:
     """Serve until told to stop."""
     config = configuration(settings)
     if settings.workers == 1:
-        uvicorn.Server(config).run()
+        server = uvicorn.Server(config)
+        server.run()
+        if not server.started:
+            raise SystemExit(1)
         return
     with siblings.folder() as shared:
         os.environ[PREFIX + "WORKERS_FOLDER"] = shared
-        Multiprocess(config, sockets=[config.bind_socket()]).run()
+        supervisor = Multiprocess(config, sockets=[config.bind_socket()])
+        supervisor.run()
+        if any(process.exitcode == STARTUP_FAILURE for process in supervisor.processes):
+            raise SystemExit(1)

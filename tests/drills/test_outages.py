@@ -193,3 +193,30 @@ def test_f_05_a_crash_of_the_database_server_under_load(
             drill.acknowledge(10)
         drill.assert_sound(world, load)
     postgres_cluster.sql(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.mark.postgres
+def test_f_05_a_worker_that_must_start_while_the_database_is_away_does_so_when_it_is_back(
+    postgres_cluster: Cluster, drill: Drill, tmp_path: Path
+) -> None:
+    name = f"drill_{next(NUMBERS)}"
+    postgres_cluster.sql(f"CREATE DATABASE {name}")
+    with new_world(tmp_path, postgres_cluster.address(name), DATABASE_TIMEOUT="1") as world:
+        node = world.node(workers=2)
+        node.start()
+        with drill.load(world, 2, seed=7) as load:
+            drill.acknowledge()
+            postgres_cluster.stop()
+            killed = set(node.worker_pids())
+            node.kill_workers(1)
+            deadline = time.monotonic() + HEALS
+            while "worker.postponed" not in node.log.read_text():
+                node.assert_running()
+                assert time.monotonic() < deadline, "another worker tries to start"
+                time.sleep(0.1)
+            assert killed & set(node.worker_pids()), "the one that serves is left alone"
+            postgres_cluster.start()
+            wait_until_ready(world)
+            drill.acknowledge(10)
+        drill.assert_sound(world, load)
+    postgres_cluster.sql(f"DROP DATABASE {name} WITH (FORCE)")

@@ -100,7 +100,10 @@ def hash_password(password: str, salt: bytes) -> str:
     if len(salt) != SALT_LENGTH:
         raise ValueError("the salt must have 16 bytes")
     raw = normalise(password)
-    return hash_secret(raw, salt, PASSES, MEMORY_KIB, LANES, HASH_LENGTH, Type.ID).decode("ascii")
+    try:
+        return hash_secret(raw, salt, PASSES, MEMORY_KIB, LANES, HASH_LENGTH, Type.ID).decode("ascii")
+    except HashingError as error:
+        raise MemoryError(str(error)) from None  # nothing else can be wrong with these
 
 
 def is_acceptable_hash(stored: str) -> bool:
@@ -111,7 +114,8 @@ def is_acceptable_hash(stored: str) -> bool:
 def verify_password(stored: str, password: str) -> bool:
     """Whether a password is the one of a stored hash.
 
-    A hash that is malformed or asks for absurd work is never computed (LG-10); it costs what a wrong password costs.
+    A hash that is malformed or asks for absurd work is never computed (LG-10); it costs what a wrong password costs. Raise MemoryError
+    where there is no memory to tell.
     """
     try:
         raw = normalise(password)
@@ -122,10 +126,16 @@ def verify_password(stored: str, password: str) -> bool:
     return right and known is not None
 
 
+# What Argon2 says where it could not compute: that says nothing of the password, which may be right (F-22).
+_NO_ROOM = ("Memory allocation error", "Threading failure")
+
+
 def _matches(stored: str, raw: bytes, kind: Type) -> bool:
     try:
         return bool(verify_secret(stored.encode("ascii"), raw, kind))
-    except (VerificationError, HashingError):
+    except (VerificationError, HashingError) as error:
+        if str(error) in _NO_ROOM:
+            raise MemoryError(str(error)) from None
         return False
 
 

@@ -74,9 +74,12 @@ class Drill:
 
     def report(self, **figures: float) -> None:
         """Say what was done, for docs/reliability.md."""
-        shown = " ".join(f"{name}={value:.4g}" for name, value in (figures | self.ledger.counts()).items())
+        self.say(" ".join(f"{name}={value:.4g}" for name, value in (figures | self.ledger.counts()).items()))
+
+    def say(self, line: str) -> None:
+        """Print a line now, whatever pytest does with output."""
         with self.capture.global_and_fixture_disabled():
-            print(f"\ndrill {self.folder.parent.name}: {shown}", flush=True)
+            print(f"\ndrill {self.folder.parent.name}: {line}", flush=True)
 
     def violations(self, world: World, load: Load) -> list[str]:
         """Check every invariant, and that there was something to check; return what does not hold."""

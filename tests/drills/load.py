@@ -302,14 +302,16 @@ class Load:
 
     def __init__(self, world: World, ledger: Ledger, walkers: int, seed: int) -> None:
         self.world, self.ledger = world, ledger
-        self.walkers = [
-            Walker(world, ledger, world.people[n % len(world.people)], seed * 1000 + n)
-            for n in range(walkers)
-        ]
+        self.walkers: list[Walker] = []
         self._stop = threading.Event()
-        self._threads = [
-            threading.Thread(target=self._walk, args=(walker,), daemon=True) for walker in self.walkers
-        ]
+        self._threads: list[threading.Thread] = []
+        for n in range(walkers):
+            self.add(Walker(world, ledger, world.people[n % len(world.people)], seed * 1000 + n))
+
+    def add(self, walker: Walker) -> None:
+        """Add a walker before the load begins."""
+        self.walkers.append(walker)
+        self._threads.append(threading.Thread(target=self._walk, args=(walker,), daemon=True))
 
     def _walk(self, walker: Walker) -> None:
         while not self._stop.is_set():

@@ -5,13 +5,16 @@ import contextlib
 import http.client
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, TypeVar
 
+import asyncpg  # type: ignore[import-untyped]  # the driver ships no types
 import psutil
 from tests.fixtures.browser import PASSWORD
 from tests.fixtures.commands import environment
@@ -20,8 +23,10 @@ from tests.fixtures.servers import free_port
 from watchword.flows import accounts, api_tokens, client_registry, start
 from watchword.flows.api_tokens import TokenInput
 from watchword.flows.client_registry import ClientInput
+from watchword.flows.runtime import Runtime
 from watchword.settings import Settings
 
+T = TypeVar("T")
 REDIRECT = "https://app.example.com/cb"
 SCOPE = "openid offline_access orders:read"
 
@@ -154,8 +159,9 @@ class World:
     def settings(self) -> Settings:
         """Return the options with which this process opens the same database."""
         return Settings(
-            issuer=self.issuer, database=self.database, key_file=str(self.folder / "key"), jobs=False
-        )
+            issuer=self.issuer, database=self.database, key_file=str(self.folder / "key"), jobs=False,
+            fetch_allow_loopback="FETCH_ALLOW_LOOPBACK" in self.options,
+        )  # fmt: skip
 
     def node(self, workers: int = 1, **variables: str) -> Node:
         """Add a node; the first one gives the issuer its port."""
@@ -188,6 +194,39 @@ class World:
             self.admin_token = issued.secret
         finally:
             await start.close_runtime(runtime)
+
+    def add_client(self, **given: Any) -> tuple[str, str]:
+        """Register a client; return its identifier and its secret."""
+        made = self.within(
+            lambda runtime: client_registry.register(runtime, ClientInput(**given), actor="test")
+        )
+        return made.client.client_id, made.client_secret or ""
+
+    def within(self, act: Callable[[Runtime], Awaitable[T]]) -> T:
+        """Do something on the same database in this process."""
+
+        async def opened() -> T:
+            runtime = await start.open_runtime(self.settings())
+            try:
+                return await act(runtime)
+            finally:
+                await start.close_runtime(runtime)
+
+        return asyncio.run(opened())
+
+    def sql(self, statement: str) -> None:
+        """Execute a statement behind the server's back."""
+
+        async def execute() -> None:
+            connection = await asyncpg.connect(self.database)
+            await connection.execute(statement)
+            await connection.close()
+
+        if self.database.startswith("postgres"):
+            asyncio.run(execute())
+            return
+        with contextlib.closing(sqlite3.connect(self.database, timeout=30, isolation_level=None)) as file:
+            file.execute(statement)
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run a command on the same database."""

@@ -22,7 +22,7 @@ def check(world: World, load: Load, ledger: Ledger, *, sample: int = 60) -> list
         for family in families:
             found += _once(walker, family)
         found += walker.violations
-    found += _fits_together(world)
+    found += fits_together(world)
     found += [
         f"I6: {entry.op} was answered {entry.status} {entry.error}"
         for entry in ledger.dishonest()
@@ -78,7 +78,7 @@ def _once(walker: Walker, family: Family) -> Iterator[str]:
         walker.must_be("check.orphan", token, False)
 
 
-def _fits_together(world: World) -> Iterator[str]:
+def fits_together(world: World) -> Iterator[str]:
     """I5: what was never answered is done or not done, and nothing in between."""
     done = world.run("doctor", "--data", "--json")
     document = json.loads(done.stdout)

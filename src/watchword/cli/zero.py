@@ -229,9 +229,7 @@ def _key(path: Path) -> Key:
         if path.exists():
             return jwk.parse(json.loads(files.read_private(str(path))), "ES256")
         key = jwk.generate("ES256")
-        descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
-        with os.fdopen(descriptor, "w") as file:
-            json.dump(jwk.private_document(key), file)
+        files.write_bytes(str(path), json.dumps(jwk.private_document(key)).encode(), private=True)
     except (OSError, JoseError, ValueError) as error:
         raise ZeroError("dpop-key", f"{path}: {error}") from None
     return key

@@ -16,6 +16,8 @@ from weakref import WeakSet
 
 import msgspec
 
+from watchword.folders import settle
+
 
 class Record(msgspec.Struct, frozen=True, omit_defaults=True):
     """What is kept; `owner` says for whom, times are Unix seconds, `key` is the private JWK of bound tokens."""
@@ -129,18 +131,8 @@ class FileStore:
                 file.flush()
                 os.fsync(file.fileno())
             temporary.replace(self.path)
-            _settle(self.path.parent)
+            # Without this a power cut may bring the file before back, whose refresh token was used: the server would end the family.
+            settle(self.path)
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
-
-
-def _settle(folder: Path) -> None:
-    # Without this a power cut may bring the file before back, whose refresh token was used: the server would end the family.
-    # Some network file systems settle no folder: what was written is in place there all the same.
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        with contextlib.suppress(OSError):
-            os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -25,6 +25,7 @@ from watchword import __version__
 from watchword.credentials import totp
 from watchword.flows.keyring import check_master_key
 from watchword.flows.master_key import MasterKey, existing_master_key
+from watchword.folders import settle
 from watchword.oauth.errors import OAuthError
 from watchword.settings import Settings
 from watchword.store import bulk as store
@@ -320,6 +321,7 @@ def _publish(path: Path) -> None:
         with _partial(path).open("rb") as file:
             os.fsync(file.fileno())
         os.link(_partial(path), path)
+        settle(path)
     except OSError as error:
         raise StorageUnavailable(f"cannot write {path}: {error.strerror}") from error
 

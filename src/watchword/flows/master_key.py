@@ -8,6 +8,7 @@ database is.
 
 import os
 import re
+import secrets
 import stat
 from pathlib import Path
 
@@ -16,7 +17,9 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
+from watchword.folders import settle
 from watchword.settings import Settings, SettingsError
+from watchword.store import sqlite_file
 
 _HEX = re.compile(r"[0-9a-fA-F]{64}")
 
@@ -82,15 +85,25 @@ def load_master_key(settings: Settings) -> MasterKey:
     path = key_path(settings)
     if _is_credential(path):
         return _read(path)
-    database = None if settings.is_postgres else Path(settings.database)
-    if database is not None and database.exists() != path.exists():
-        missing, present = (path, database) if database.exists() else (database, path)
-        if missing == path and present.stat().st_size == 0:
-            return _make(path)
+    if not settings.is_postgres:
+        _match(path, Path(settings.database))
+    return _read(path) if path.exists() else _make(path)
+
+
+def _match(path: Path, database: Path) -> None:
+    """Make the database where neither is there; raise SettingsError when one of the two was lost."""
+    missing = None
+    if path.exists():
+        missing, present = database, path
+    else:
+        # First the database: a key that is alone would have to be taken for that of one which was lost.
+        sqlite_file.prepare(str(database))
+        if not sqlite_file.is_unused(str(database)):
+            missing, present = path, database
+    if missing is not None and not missing.exists():  # another process may have made it meanwhile
         raise SettingsError(
             f"{present} exists but {missing} does not: restore {missing.name} from the backup, or move {present.name} away to start anew"
         )
-    return _read(path) if path.exists() else _make(path)
 
 
 def _is_credential(path: Path) -> bool:
@@ -114,7 +127,8 @@ def _read(path: Path) -> MasterKey:
 
 def _make(path: Path) -> MasterKey:
     secret = os.urandom(32)
-    temporary = path.with_name(f"{path.name}.{os.getpid()}")
+    # Not named by the process: a container's is always number one, and what a power cut left of it must not be in the way.
+    temporary = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
     try:
         descriptor = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
         with os.fdopen(descriptor, "w") as file:
@@ -128,6 +142,7 @@ def _make(path: Path) -> MasterKey:
             return _read(path)
         finally:
             temporary.unlink()
+        settle(path)
     except OSError as error:
         raise SettingsError(f"cannot make the key file {path}: {error.strerror}") from None
     return MasterKey(secret)

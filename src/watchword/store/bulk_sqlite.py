@@ -8,7 +8,8 @@ from pathlib import Path
 from watchword.store.bulk import Values, not_there
 from watchword.store.chain import Chain
 from watchword.store.database import Row, StorageUnavailable, check_values
-from watchword.store.sqlite import PRAGMAS, create_file
+from watchword.store.sqlite import PRAGMAS
+from watchword.store.sqlite_file import create_file
 from watchword.store.sqlite_transaction import SqliteTransaction
 
 WAIT = 30  # seconds for which it waits until another writer is done

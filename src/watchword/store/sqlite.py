@@ -7,7 +7,6 @@ operation takes no other with it. A batch of nothing but changes is filled on th
 
 import asyncio
 import contextlib
-import os
 import queue
 import sqlite3
 import threading
@@ -16,11 +15,13 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
+from watchword.folders import settle
 from watchword.store import faults, migrate
 from watchword.store.chain import INSERT_EVENT, Chain, written
 from watchword.store.database import Change, Entry, StorageUnavailable, check_values, drive
 from watchword.store.quiet import QUIET, SINGLE
 from watchword.store.sqlite_errand import Errand
+from watchword.store.sqlite_file import prepare
 from watchword.store.sqlite_job import Job, deliver, reach
 from watchword.store.sqlite_reader import Commits, Reader
 from watchword.store.sqlite_transaction import Events, SqliteTransaction, placeholders
@@ -41,12 +42,6 @@ PRAGMAS = (
     "PRAGMA wal_autocheckpoint=4000",
     "PRAGMA trusted_schema=OFF",
 )
-
-
-def create_file(path: str) -> None:
-    """Create the file for its owner alone; a file that may only be read is refused later, by what it cannot do."""
-    with contextlib.suppress(FileExistsError):
-        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
 
 
 class SqliteDatabase:
@@ -72,8 +67,8 @@ class SqliteDatabase:
 
     async def open(self) -> None:
         """Open or create the file, bring its schema up to date and start the writer thread."""
+        prepare(self.path)
         try:
-            create_file(self.path)
             self._writer = self._connect()
             check = self._writer.execute("PRAGMA quick_check(1)").fetchone()[0]
             if check != "ok":
@@ -81,12 +76,10 @@ class SqliteDatabase:
                     f"the database file {self.path} is damaged ({' '.join(check.split())}): restore it from a backup"
                 )
             migrate.apply_sqlite(self._writer)
+            if self._durable:  # the log has its name, whoever made it, before anything in it is acknowledged
+                settle(self.path)
         except sqlite3.DatabaseError as error:
             raise StorageUnavailable(f"cannot use the database file {self.path}: {error}") from error
-        except OSError as error:
-            raise StorageUnavailable(
-                f"cannot open the database file {self.path}: {error.strerror}"
-            ) from error
         self._is_closing = False
         self._thread = threading.Thread(target=self._write_loop, name="watchword-writer", daemon=True)
         self._thread.start()

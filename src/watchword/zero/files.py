@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Literal
 
 from watchword.credentials.zkproof import ZeroError
+from watchword.folders import settle
 from watchword.zero.records import (
     KINDS,
     MAGIC,
@@ -119,6 +120,7 @@ def append_revocation(path: str, revocation: Revocation) -> None:
         file.write(line.encode())
         file.flush()
         os.fsync(file.fileno())
+        settle(path)
 
 
 def write_record(path: str, record: Record, form: Format) -> None:
@@ -142,8 +144,11 @@ def _write(path: str, data: bytes, flag: int, mode: int) -> None:
     with open(descriptor, "wb") as file:
         file.write(data)
         file.flush()
-        if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        is_file = stat.S_ISREG(os.fstat(file.fileno()).st_mode)
+        if is_file:
             os.fsync(file.fileno())
+    if is_file:
+        settle(path)
 
 
 def _registry_lines(data: bytes) -> list[str]:

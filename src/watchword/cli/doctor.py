@@ -134,6 +134,9 @@ async def _opened(runtime: Runtime, report: Report, data: bool) -> None:
 
 async def _data(runtime: Runtime, report: Report) -> None:
     """Check what is kept, row by row, and the audit trail."""
+    if not runtime.settings.is_postgres:
+        for damage in await runtime.database.read(soundness.find_damage):
+            report.fail("data", "database", f"the file is damaged: {damage}", "restore a backup")
     flaws = await runtime.database.read(soundness.find_flaws, runtime.settings.brand)
     for flaw in flaws:
         report.fail("data", ", ".join(flaw.places), flaw.check, "restore a backup, or end what is named here")

@@ -1,4 +1,4 @@
-"""Whether what the database keeps fits together: one live refresh token in a family, nothing orphaned, no secret in the clear.
+"""Whether what the database keeps fits together: one live refresh token in a family, nothing orphaned or revived, no secret in the clear.
 
 Owns the checks, one query each, and says which rows break one; it repairs nothing. A check reads a whole table, so an operator asks
 for it after a restore, after a fault or now and then, and no server does by itself.
@@ -9,10 +9,11 @@ from collections.abc import Iterator
 
 import msgspec
 
-from watchword.oauth import token_format
+from watchword.oauth import ended, token_format
 from watchword.store import schema
 from watchword.store.database import Transaction
 from watchword.store.schema import Table
+from watchword.store.tokens import token_id
 
 SHOWN = 20
 CHECKS: dict[str, str] = {
@@ -50,6 +51,21 @@ CHECKS: dict[str, str] = {
         "SELECT id AS place FROM users WHERE password_hash IS NOT NULL AND password_hash NOT LIKE '_argon2%'"
     ),
 }
+# What is alive: where it is, and what would have been noted at its end.
+ALIVE: dict[str, tuple[str, str]] = {
+    "an API token lives although it was revoked": (
+        "token",
+        "SELECT id AS place, id AS name FROM api_tokens WHERE revoked_at IS NULL",
+    ),
+    "an access token lives although it was revoked": (
+        "token",
+        "SELECT client_id AS place, digest AS name FROM access_tokens WHERE revoked_at IS NULL",
+    ),
+    "a grant lives although it was ended": (
+        "grant",
+        "SELECT id AS place, id AS name FROM grants WHERE ended_at IS NULL",
+    ),
+}
 # What is kept of a credential is a SHA-256 (or an HMAC of the same length), and nothing that is longer or shorter.
 DIGESTS = (
     "client_secrets.digest", "api_token_secrets.digest", "access_tokens.digest", "used_identifiers.digest", "one_time_links.digest",
@@ -83,9 +99,33 @@ async def find_flaws(tx: Transaction, brand: str) -> list[Flaw]:
         rows = await tx.all(f"{sql} LIMIT {SHOWN}")
         if rows:
             flaws.append(Flaw(name, tuple(str(row["place"]) for row in rows)))
+    flaws += await _revived(tx)
     for table in schema.tables(schema.newest()):
         flaws += await _in_the_clear(tx, table, brand)
     return flaws
+
+
+async def find_damage(tx: Transaction) -> list[str]:
+    """Return what an SQLite file says is wrong with itself: what the start looks for, and indexes that lack a row or have another's."""
+    rows = await tx.all(f"PRAGMA integrity_check({SHOWN})")
+    return [str(row["integrity_check"]) for row in rows if row["integrity_check"] != "ok"]
+
+
+async def _revived(tx: Transaction) -> list[Flaw]:
+    """Compare with what was kept when it ended: that is another row, which a fault would have to hit as well."""
+    noted = {bytes(row["digest"]) for row in await tx.all("SELECT digest FROM ended")}
+    flaws = []
+    for name, (kind, sql) in ALIVE.items():
+        places = [
+            row["place"] for row in await tx.all(sql) if ended.digest(kind, _noted_as(row["name"])) in noted
+        ]
+        if places:
+            flaws.append(Flaw(name, tuple(places[:SHOWN])))
+    return flaws
+
+
+def _noted_as(name: str | bytes) -> str:
+    return name if isinstance(name, str) else token_id(bytes(name))
 
 
 async def _in_the_clear(tx: Transaction, table: Table, brand: str) -> list[Flaw]:

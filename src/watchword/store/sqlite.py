@@ -144,7 +144,7 @@ class SqliteDatabase:
         try:
             return drive(operation(SqliteTransaction(self._reader().look(), None, b""), *args, **kwargs))
         except sqlite3.Error as error:
-            raise StorageUnavailable(str(error)) from error
+            raise StorageUnavailable(f"the database file {self.path} cannot be read: {error}") from error
 
     def version(self) -> int:
         """Return the number of the last change that is not QUIET, by any process.

@@ -62,6 +62,11 @@ class Reader:
     def forget(self) -> None:
         """End the snapshot: the next reading looks again."""
         self.until, self.known = 0.0, False
-        with contextlib.suppress(sqlite3.ProgrammingError):  # closed meanwhile, and the snapshot with it
+        try:
             if self.connection.in_transaction:
                 self.connection.execute("COMMIT")
+        except (
+            sqlite3.Error
+        ):  # closed meanwhile, and the snapshot with it; or damaged, which whoever reads next is told
+            with contextlib.suppress(sqlite3.Error):
+                self.connection.rollback()

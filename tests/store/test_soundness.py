@@ -1,5 +1,9 @@
 """`watchword doctor --data`: what does not fit together is named, on both databases, and what does is not."""
 
+import contextlib
+import sqlite3
+from pathlib import Path
+
 import asyncpg  # type: ignore[import-untyped]  # the driver ships no types
 import pytest
 from tests.fixtures.postgres import Store
@@ -7,7 +11,7 @@ from tests.store.made import NOW, access_token, add_token, client, digest, execu
 from tests.store.test_purge import work
 
 from watchword.oauth import token_format
-from watchword.store import clients, keys, soundness, tokens, users
+from watchword.store import api_tokens, clients, grants, keys, soundness, tokens, users
 from watchword.store.database import Database
 from watchword.store.keys import StoredKey
 
@@ -103,6 +107,46 @@ async def test_what_does_not_fit_together_is_named(
     for statement in statements:
         await database.write(execute, statement)
     assert expected in await flaws(database)
+    await store.close()
+
+
+@pytest.mark.parametrize(
+    ("statement", "expected"),
+    [
+        ("UPDATE api_tokens SET revoked_at = NULL", "an API token lives although it was revoked"),
+        ("UPDATE access_tokens SET revoked_at = NULL", "an access token lives although it was revoked"),
+        ("UPDATE grants SET ended_at = NULL", "a grant lives although it was ended"),
+    ],
+)
+async def test_what_lives_after_its_end_was_recorded_is_named(
+    store: Store, statement: str, expected: str
+) -> None:
+    database = await prepared(store)
+    for made in family():
+        await database.write(execute, made)
+    await tokens.insert_access_token(database, digest("t"), access_token())
+    ended_by = {"actor": "a", "now": NOW}
+    await database.write(api_tokens.revoke_token, "lasting", reason="x", **ended_by)
+    await database.write(tokens.revoke_access_token, digest("t"), "cl_1", **ended_by)
+    await database.write(grants.end_grant, "g", reason="x", **ended_by)
+    assert expected not in await flaws(database)
+    await database.write(execute, statement)
+    assert expected in await flaws(database)
+    await store.close()
+
+
+async def test_an_index_that_lacks_rows_is_named(tmp_path: Path) -> None:
+    store = Store("sqlite", str(tmp_path / "watchword.db"))
+    assert await (await prepared(store)).read(soundness.find_damage) == []
+    await store.close()
+    with contextlib.closing(sqlite3.connect(store.address, isolation_level=None)) as connection:
+        connection.execute("CREATE INDEX odd ON facts (name) WHERE name = 'nothing'")
+        connection.execute("PRAGMA writable_schema = ON")
+        connection.execute(
+            "UPDATE sqlite_master SET sql = 'CREATE INDEX odd ON facts (name)' WHERE name = 'odd'"
+        )
+    database = await store.node()  # the start does not look at so much
+    assert "row 1 missing from index odd" in await database.read(soundness.find_damage)
     await store.close()
 
 

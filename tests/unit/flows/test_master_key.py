@@ -1,11 +1,14 @@
 """The master key's file: its owner's alone, made at the first start, never a fresh one beside an old database, or a credential."""
 
+import os
 from pathlib import Path
 
 import pytest
 
+from watchword.flows import start
 from watchword.flows.master_key import load_master_key
 from watchword.settings import Settings, SettingsError
+from watchword.store.database import StorageUnavailable
 
 
 @pytest.fixture(autouse=True)
@@ -27,7 +30,6 @@ def write(path: Path, mode: int) -> Path:
 def test_the_first_start_makes_it_for_its_owner_alone(tmp_path: Path) -> None:
     made = load_master_key(settings(tmp_path))
     assert (tmp_path / "watchword.db.key").stat().st_mode & 0o777 == 0o600
-    (tmp_path / "watchword.db").touch()
     assert load_master_key(settings(tmp_path)).derive("x") == made.derive("x")
 
 
@@ -35,6 +37,39 @@ def test_a_key_without_its_database_is_refused_with_the_remedy(tmp_path: Path) -
     write(tmp_path / "watchword.db.key", 0o600)
     with pytest.raises(SettingsError, match=r"restore watchword\.db from the backup"):
         load_master_key(settings(tmp_path))
+
+
+def test_a_first_start_that_ended_before_the_key_was_made_goes_on(tmp_path: Path) -> None:
+    made = load_master_key(settings(tmp_path))
+    (tmp_path / "watchword.db.key").unlink()
+    assert load_master_key(settings(tmp_path)).derive("x") != made.derive("x")
+
+
+async def test_a_database_that_was_used_gets_no_other_key(tmp_path: Path) -> None:
+    await start.close_runtime(await start.open_runtime(settings(tmp_path)))
+    (tmp_path / "watchword.db.key").unlink()
+    with pytest.raises(SettingsError, match=r"restore watchword\.db\.key from the backup"):
+        load_master_key(settings(tmp_path))
+    assert not (tmp_path / "watchword.db.key").exists()
+
+
+async def test_a_database_that_was_emptied_is_not_begun_anew(tmp_path: Path) -> None:
+    await start.close_runtime(await start.open_runtime(settings(tmp_path)))
+    os.truncate(tmp_path / "watchword.db", 0)
+    with pytest.raises(StorageUnavailable, match=r"is empty: restore it from a backup"):
+        await start.open_runtime(settings(tmp_path))
+
+
+@pytest.mark.parametrize("from_outside", [True, False])
+async def test_a_database_of_which_only_the_log_is_left_is_not_begun_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, from_outside: bool
+) -> None:
+    if from_outside:
+        monkeypatch.setenv("WATCHWORD_MASTER_KEY", "ab" * 32)
+    (tmp_path / "watchword.db-wal").write_bytes(b"what was committed last")
+    with pytest.raises(StorageUnavailable, match=r"is lost, for .*-wal is still there"):
+        await start.open_runtime(settings(tmp_path))
+    assert not (tmp_path / "watchword.db").exists()
 
 
 def test_a_credential_of_systemd_may_be_there_before_the_database(

@@ -72,6 +72,7 @@ class Walker:
             got = self.http.request(method, node.address + path, **options)  # type: ignore[arg-type]  # as httpx takes them
         except httpx.ConnectError:
             self.ledger.end(entry, "refused", error="connect")
+            time.sleep(0.05)  # nobody is helped by asking all the time
             return Answer(sent=False)
         except httpx.HTTPError as error:
             self.ledger.end(entry, "unknown", error=type(error).__name__)
@@ -114,8 +115,9 @@ class Walker:
     def sign_in(self) -> bool:
         """Sign in with the password, and agree once to what the client asks for."""
         page = self.ask("sign-in.page", "GET", "/sign-in")
+        self.signed_in = page.status == 303  # a sign-in that was not answered was done, or a sign-out was not
         if page.status != 200:
-            return False
+            return self.signed_in
         form = hidden(page.text) | {"identifier": self.person, "password": PASSWORD}
         answer = self.ask("sign-in", "POST", "/sign-in", data=form)
         self.signed_in = answer.status == 303

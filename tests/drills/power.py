@@ -69,6 +69,7 @@ def lossy_disk(folder: Path) -> Iterator[LossyDisk]:
     process = subprocess.Popen(
         [sys.executable, "-m", "tests.drills.fuse", str(folder)],
         cwd=root, bufsize=0, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        start_new_session=True,  # what interrupts the drill must leave it the time to unmount
     )  # fmt: skip
     assert process.stdin is not None
     with process:

@@ -107,10 +107,10 @@ def outcome(originals: Originals, original: str, damage: Damage, file: str, seed
         assert named, "what does not start is named by doctor, too"
         return "refused"
     assert found.right > found.known_dead or found.unavailable, f"it is another database: {found}"
-    wrong = found.revived or found.denied or found.changed
     if found.revived and original == "after":
         assert named, f"what was revoked lives, and doctor finds nothing: {found}"
-    return ("right" if not wrong else "wrong") + (", named by doctor" if named else "")
+    wrong = [word for word in ("revived", "denied", "changed") if getattr(found, word)]
+    return " and ".join(wrong or ["right"]) + (", named by doctor" if named else "")
 
 
 @pytest.mark.timeout(7200)

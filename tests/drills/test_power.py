@@ -6,20 +6,24 @@ The database is on a disk of the drill's own (`disk`, `fuse`), which is frozen a
 import json
 import os
 import random
+import signal
 import subprocess
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+import psutil
 import pytest
 from tests.drills.checker import check, fits_together
 from tests.drills.conftest import HEAVY, Drill
 from tests.drills.disk import FATES, PAGE, SECTOR, Fate, File, Folder
 from tests.drills.power import LossyDisk, lossy_disk
-from tests.drills.world import new_world
+from tests.drills.world import new_world, send
 from tests.fixtures.browser import PASSWORD
 from tests.fixtures.commands import run_cli
+from tests.fixtures.postgres import Cluster, give, initialize, new_cluster
 
 CUTS = 120 if HEAVY else 3
+POSTGRES_CUTS = 30
 FIRST_STARTS = 100 if HEAVY else 5
 
 
@@ -69,6 +73,46 @@ def test_f_07_power_cuts_under_load_lose_nothing(
         drill.assert_sound(world, load)
     assert any(unsynced), "there was something to lose"
     drill.report(cuts=CUTS, unsynced=sum(unsynced))
+
+
+def kill_postgres(cluster: Cluster) -> None:
+    """Kill every process of a cluster at once."""
+    pid = int((cluster.data / "postmaster.pid").read_text().splitlines()[0])
+    send(pid, signal.SIGSTOP)  # from now on it makes no process that would be missed
+    family = [*psutil.Process(pid).children(recursive=True), psutil.Process(pid)]
+    for process in family:
+        send(process.pid, signal.SIGKILL)
+    psutil.wait_procs(family, timeout=30)
+
+
+@pytest.mark.drill
+@pytest.mark.postgres
+@pytest.mark.timeout(3600)
+def test_f_07_power_cuts_of_the_machine_of_postgresql_lose_nothing(drill: Drill, tmp_path: Path) -> None:
+    """The server goes on; it has to ask for lasting commits itself, for the cluster is told not to wait for them."""
+    chance, unsynced = random.Random(9), 0
+    lasting = ("fsync=on", "full_page_writes=on", "synchronous_commit=off")
+    with new_cluster() as cluster, lossy_disk(cluster.data) as disk:
+        give(cluster.data)
+        initialize(cluster)
+        disk.settle()
+        cluster.start(*lasting)
+        with new_world(tmp_path, cluster.address(), DATABASE_TIMEOUT="1") as world:
+            world.node(2).start()
+            with drill.load(world, 2, seed=9) as load:
+                for cut in range(POSTGRES_CUTS):
+                    drill.acknowledge(10)
+                    disk.freeze(chance.randint(1, 60))
+                    disk.wait_until_frozen()
+                    kill_postgres(cluster)
+                    unsynced += disk.cut(cut)
+                    cluster.start(*lasting)
+                    world.nodes[0].wait()
+                drill.acknowledge(10)
+            drill.assert_sound(world, load)
+        kill_postgres(cluster)
+    assert unsynced, "there was something to lose"
+    drill.report(cuts=POSTGRES_CUTS, unsynced=unsynced)
 
 
 @pytest.mark.timeout(600)

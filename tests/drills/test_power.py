@@ -46,19 +46,19 @@ def with_pragmas(folder: Path, *pragmas: str) -> Mapping[str, str]:
 
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize(
-    "pragmas",
+    ("workers", "pragmas"),
     [
-        pytest.param((), id="as it is served"),
+        pytest.param(1, (), id="as it is served"),
         # A checkpoint is rare otherwise; this lets many cuts come into the middle of one.
-        pytest.param(("wal_autocheckpoint=20",), id="with many checkpoints", marks=pytest.mark.drill),
+        pytest.param(2, ("wal_autocheckpoint=20",), id="with many checkpoints", marks=pytest.mark.drill),
     ],
 )
 def test_f_07_power_cuts_under_load_lose_nothing(
-    disk: LossyDisk, drill: Drill, tmp_path: Path, pragmas: tuple[str, ...]
+    disk: LossyDisk, drill: Drill, tmp_path: Path, workers: int, pragmas: tuple[str, ...]
 ) -> None:
     chance, unsynced = random.Random(7), []
     with new_world(tmp_path, str(disk.folder / "watchword.db")) as world:
-        node = world.node(1 + HEAVY, **(with_pragmas(tmp_path / "site", *pragmas) if pragmas else {}))
+        node = world.node(workers, **(with_pragmas(tmp_path / "site", *pragmas) if pragmas else {}))
         node.start()
         with drill.load(world, 2, seed=7) as load:
             for cut in range(CUTS):
@@ -68,7 +68,7 @@ def test_f_07_power_cuts_under_load_lose_nothing(
                 node.kill()
                 unsynced.append(disk.cut(cut))
                 node.start()
-                assert not (HEAVY and list(fits_together(world)))
+                assert cut % 10 or not list(fits_together(world))
             drill.acknowledge(10)
         drill.assert_sound(world, load)
     assert any(unsynced), "there was something to lose"

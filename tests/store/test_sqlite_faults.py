@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import errno
 import os
 import resource
 import sqlite3
@@ -138,6 +139,24 @@ async def test_a_file_that_may_only_be_read_refuses_writes_serves_reads_and_heal
 async def test_opening_in_a_folder_that_is_not_there_says_so(tmp_path: Path) -> None:
     with pytest.raises(StorageUnavailable, match=r"cannot open the database file .*: No such file"):
         await SqliteDatabase(str(tmp_path / "nowhere" / "watchword.db"), AUDIT_KEY).open()
+
+
+async def test_a_file_is_made_where_the_file_system_has_no_hard_links(
+    file: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", refuse)
+    await (await file.node()).write(note, "works")
+    await file.close()
+    assert os.stat(file.address).st_mode & 0o077 == 0
+
+
+async def test_nothing_is_left_of_a_file_that_could_not_be_made(file: Store) -> None:
+    with no_file_may_grow_beyond(4096), pytest.raises(StorageUnavailable, match="cannot make the database"):
+        await file.make().open()
+    assert not list(Path(file.address).parent.iterdir())
 
 
 async def test_a_new_file_is_its_owners_alone(file: Store) -> None:

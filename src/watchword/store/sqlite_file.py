@@ -47,12 +47,22 @@ def _make(path: str) -> None:
         create_file(temporary)
         with contextlib.closing(sqlite3.connect(temporary, isolation_level=None)) as connection:
             migrate.apply_sqlite(connection)
-        with contextlib.suppress(FileExistsError):  # another process was first
-            os.link(temporary, path)
+        _name(temporary, path)
     finally:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(temporary)
     settle(path)
+
+
+def _name(temporary: str, path: str) -> None:
+    try:
+        os.link(temporary, path)
+    except FileExistsError:
+        pass  # another process was first
+    except OSError:
+        create_file(
+            path
+        )  # no hard links here: it is filled in its place, where a power cut may leave it empty
 
 
 def is_unused(path: str) -> bool:

@@ -57,7 +57,7 @@ def test_f_07_power_cuts_under_load_lose_nothing(
     disk: LossyDisk, drill: Drill, tmp_path: Path, workers: int, pragmas: tuple[str, ...]
 ) -> None:
     chance, unsynced = random.Random(7), []
-    with new_world(tmp_path, str(disk.folder / "watchword.db")) as world:
+    with new_world(tmp_path, str(disk.folder / "watchword.db"), ACCESS_TOKEN_LIFETIME="3600") as world:
         node = world.node(workers, **(with_pragmas(tmp_path / "site", *pragmas) if pragmas else {}))
         node.start()
         with drill.load(world, 2, seed=7) as load:
@@ -97,7 +97,9 @@ def test_f_07_power_cuts_of_the_machine_of_postgresql_lose_nothing(drill: Drill,
         initialize(cluster)
         disk.settle()
         cluster.start(*lasting)
-        with new_world(tmp_path, cluster.address(), DATABASE_TIMEOUT="1") as world:
+        with new_world(
+            tmp_path, cluster.address(), DATABASE_TIMEOUT="1", ACCESS_TOKEN_LIFETIME="3600"
+        ) as world:
             world.node(2).start()
             with drill.load(world, 2, seed=9) as load:
                 for cut in range(POSTGRES_CUTS):

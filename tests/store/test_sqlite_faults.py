@@ -230,6 +230,22 @@ async def test_damage_found_while_serving_is_not_an_error_of_the_request(file: S
         await opened.close()
 
 
+@pytest.mark.parametrize(
+    "damage",
+    ["UPDATE facts SET value = '1/' WHERE name = 'changes'", "DELETE FROM facts WHERE name = 'changes'"],
+)
+async def test_a_damaged_count_of_changes_is_an_outage(file: Store, damage: str) -> None:
+    database = await file.node()
+    assert database.version() >= 0
+    await file.close()
+    with contextlib.closing(sqlite3.connect(file.address, isolation_level=None)) as connection:
+        connection.execute(damage)
+    database = await file.node()
+    with pytest.raises(StorageUnavailable, match="cannot be read"):
+        database.version()
+    await file.close()
+
+
 async def test_another_writer_that_holds_the_file_makes_writes_wait_and_then_refuse(file: Store) -> None:
     database = await file.node(timeout=1)
     other = sqlite3.connect(file.address, isolation_level=None)

@@ -154,8 +154,12 @@ class SqliteDatabase:
         """
         try:
             return self._reader().version()
-        except sqlite3.Error as error:
-            raise StorageUnavailable(str(error)) from error
+        except (
+            sqlite3.Error,
+            TypeError,
+            ValueError,
+        ) as error:  # what it says of its changes may be no number any more
+            raise StorageUnavailable(f"the database file {self.path} cannot be read: {error}") from error
 
     async def write(
         self,

@@ -271,6 +271,18 @@ CASES = [(how, column) for how, (_, columns) in NOT_READABLE.items() for column 
 
 
 @pytest.mark.parametrize(("how", "column"), CASES)
+async def test_a_row_that_cannot_be_read_stops_no_writer(server: Server, how: str, column: str) -> None:
+    database = server.runtime.database
+    await database.write(note, "elsewhere", NOW + 1000)
+    for change in ("chain = 'another', seq = 1", NOT_READABLE[how][0].format(column=column)):
+        await database.write(execute, f"UPDATE events SET {change} WHERE target = 'elsewhere'")
+    for n in range(2 * LINK_EVERY):
+        await database.write(note, f"target {n}", NOW + 1001 + n)
+    told = await database.read(events.list_events, limit=100)
+    assert {f"target {n}" for n in range(2 * LINK_EVERY)} <= {event.target for event in told}
+
+
+@pytest.mark.parametrize(("how", "column"), CASES)
 async def test_a_row_that_cannot_be_read_is_named_and_hides_no_other(
     server: Server, how: str, column: str
 ) -> None:

@@ -17,7 +17,7 @@ from functools import lru_cache
 
 import msgspec
 
-from watchword.store import ended, faults
+from watchword.store import ended, faults, unreadable
 from watchword.store.database import Transaction
 
 LINK_EVERY = 16
@@ -106,12 +106,13 @@ async def _link(tx: Transaction, chain: Chain, at: int) -> str:
     if chain.seq and at == chain.linked_at:
         return chain.link
     # What is older than the last look is older than what was found by it: a busy chain would else be walked through to its beginning.
-    row = await tx.one(
+    rows = await tx.all_as_kept(
         "SELECT chain, seq, hash FROM events WHERE at >= $1 AND chain <> $2 ORDER BY at DESC, chain, seq DESC LIMIT 1",
         chain.linked_at,
         chain.name,
     )
-    if row is not None:
+    # One that cannot be read stops no writer; checking the trail names it.
+    for row in (row for row in rows if not unreadable.columns(row, ("chain", "seq", "hash"))):
         chain.link = f"{row['chain']}:{row['seq']}:{row['hash'].hex()}"
     chain.linked_at = at
     return chain.link

@@ -75,9 +75,8 @@ class Member:
     host: str
     port: int = field(default_factory=free_port)
     rest: int = field(default_factory=free_port)
-    etcd: tuple[int, int] = field(
-        default_factory=lambda: (free_port(), free_port())
-    )  # for clients, for peers
+    # For clients, and for peers.
+    etcd: tuple[int, int] = field(default_factory=lambda: (free_port(), free_port()))
     running: dict[str, "subprocess.Popen[bytes]"] = field(default_factory=dict)
 
     @property

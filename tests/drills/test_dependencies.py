@@ -31,6 +31,7 @@ OUTSIDE = "https://ci.example"
 MODES: tuple[Mode, ...] = ("refuse", "hang", "drip") if HEAVY else ("hang",)
 AT_ONCE, TIMES = (10, 50) if HEAVY else (8, 8)  # of each kind of request
 HEALS = 120.0
+PATIENCE = 1200.0  # a mail that was tried three times waits for nine minutes
 ADDRESS = "person@example.com"
 BOUND = 60.0  # seconds that nobody waits, however busy the machine
 
@@ -168,7 +169,7 @@ def wait_until_well(dependents: Dependents) -> float:
 
 
 @pytest.mark.parametrize("address", KINDS if HEAVY else KINDS[:1], indirect=True)
-@pytest.mark.timeout(1200)
+@pytest.mark.timeout(3600)
 def test_f_23_what_is_elsewhere_is_sick_and_local_people_are_well(
     address: str, drill: Drill, tmp_path: Path, elsewhere: Elsewhere
 ) -> None:
@@ -208,7 +209,7 @@ def test_f_23_what_is_elsewhere_is_sick_and_local_people_are_well(
 
 def wait_for(happened: Callable[[], bool], what: str) -> None:
     """Wait until something happened."""
-    deadline = time.monotonic() + 2 * HEALS
+    deadline = time.monotonic() + PATIENCE
     while not happened():
         assert time.monotonic() < deadline, what
         time.sleep(0.2)

@@ -253,6 +253,26 @@ async def test_cl_07_a_key_removed_from_jwks_uri_ends_with_the_cache(
         assert (await server.http.post("/token", data=assertion(server, new, client_id))).status_code == 200
 
 
+async def test_a_client_whose_keys_cannot_be_reached_goes_on_by_its_last_ones(
+    tmp_path: Any, documents: Documents
+) -> None:
+    known, other = jwk.generate("ES256"), jwk.generate("ES256")
+    async with open_server(tmp_path, fetch_allow_loopback=True) as server:
+        address = documents.publish("/keys", {"keys": [jwk.public_document(known)]})
+        client_id = (await by_key(server, known, jwks_uri=address)).client.client_id
+        assert (await server.http.post("/token", data=assertion(server, known, client_id))).status_code == 200
+        documents.published["/keys"] = BAD_ANSWERS["an error"]
+        server.clock.advance(3600)
+        assert (await server.http.post("/token", data=assertion(server, known, client_id))).status_code == 200
+        unsure = await server.http.post("/token", data=assertion(server, other, client_id))
+        assert (unsure.status_code, unsure.json()["error"]) == (503, "temporarily_unavailable"), (
+            "it may be new"
+        )
+        assert int(unsure.headers["retry-after"]) > 0
+        server.clock.advance(86_400)
+        await is_refused(server, assertion(server, known, client_id))
+
+
 BAD_ANSWERS: dict[str, tuple[int, tuple[str, ...], bytes]] = {
     "to loopback": (302, ("location: http://127.0.0.1:1/keys",), b""),
     "to itself": (307, ("location: /keys",), b""),

@@ -1,7 +1,7 @@
 """A client's public keys: registered by value, or fetched from its `jwks_uri` and kept for five minutes (CL-07, CL-08).
 
 A key that is not known is looked for at once, every half minute at most: a client that rotates its keys need not wait, and a flood of
-invented `kid` fetches nothing (OpenID Connect Core §10.1.1).
+invented `kid` fetches nothing (OpenID Connect Core §10.1.1). A client whose address does not answer is believed by its last keys for a day.
 """
 
 from watchword.fetch import FetchError
@@ -15,6 +15,8 @@ from watchword.oauth.mtls import Documents
 
 MAX_AGE = 300
 RECHECK = 30
+STALE = 86_400  # seconds after that for which they are believed when there is no answer
+UNREAD = "The client's keys cannot be read."
 MAX_BYTES = 64 * 1024
 MAX_KEYS = 20  # each may have to be tried for an assertion that anybody sends and that names none
 MAX_KEPT = 1000
@@ -49,7 +51,8 @@ def _bad(description: str) -> OAuthError:
 
 
 async def keys_of(runtime: Runtime, client: Client, kid: str | None = None) -> list[Key]:
-    """Return a client's public keys, `kid` among them if it has it; raise `invalid_client` when they cannot be had."""
+    """Return a client's public keys, `kid` among them if it has it; raise `invalid_client` when there are none, and
+    `temporarily_unavailable` while newer ones cannot be had."""
     if client.jwks is not None:
         return jwk.parse_set({"keys": list(client.jwks)})
     return (await _known(runtime, client, client.jwks_uri, kid))[1] if client.jwks_uri is not None else []
@@ -66,15 +69,28 @@ async def _known(
     runtime: Runtime, client: Client, jwks_uri: str, kid: str | None = None
 ) -> tuple[int, list[Key], Documents]:
     cached = _fetched.get(jwks_uri)
-    if cached is not None and (left := cached[0] - runtime.now()) > 0:
-        is_there = kid is None or any(key.kid == kid for key in cached[1])
-        if is_there or left > MAX_AGE - RECHECK:
+    is_there = cached is not None and (kid is None or any(key.kid == kid for key in cached[1]))
+    left = cached[0] - runtime.now() if cached is not None else -STALE
+    if cached is not None and left > 0 and (is_there or left > MAX_AGE - RECHECK):
+        return cached
+    try:
+        keys, documents = await _fetch(runtime, client, jwks_uri)
+    except FetchError as error:
+        if cached is not None and is_there and left > -STALE:
             return cached
-    keys, documents = await _fetch(runtime, client, jwks_uri)
+        raise _unread(client, error, is_known=left > -STALE) from None
     if len(_fetched) >= MAX_KEPT:
         _fetched.clear()
     known = _fetched[jwks_uri] = (runtime.now() + MAX_AGE, keys, documents)
     return known
+
+
+def _unread(client: Client, error: FetchError, *, is_known: bool) -> OAuthError:
+    """Return what to answer without the keys of a client: where it had some not long ago, what it signed is not called bad."""
+    detail = f"keys of {client.client_id}: {error}"
+    if is_known:
+        return OAuthError("temporarily_unavailable", UNREAD, detail=detail, retry_after=30)
+    return OAuthError("invalid_client", UNREAD, detail=detail)
 
 
 async def _fetch(runtime: Runtime, client: Client, jwks_uri: str) -> tuple[list[Key], Documents]:
@@ -89,9 +105,8 @@ async def _fetch(runtime: Runtime, client: Client, jwks_uri: str) -> tuple[list[
         keys = jwk.parse_set(read)
         if len(keys) > MAX_KEYS:
             raise JoseError("more keys than a client needs")
-    except (FetchError, JoseError, StrictJSONError) as error:
-        if not isinstance(error, FetchError):
-            outbound.fail(jwks_uri, "not a set of keys", now)
-        raise OAuthError("invalid_client", "The client's keys cannot be read.", detail=str(error)) from None
+    except (JoseError, StrictJSONError) as error:
+        outbound.fail(jwks_uri, "not a set of keys", now)
+        raise OAuthError("invalid_client", UNREAD, detail=str(error)) from None
     listed = read.get("keys") if isinstance(read, dict) else None
     return keys, tuple(one for one in listed if isinstance(one, dict)) if isinstance(listed, list) else ()

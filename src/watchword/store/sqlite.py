@@ -30,7 +30,9 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 MAX_BATCH = 256
-LONGEST_GATHERING = 0.002  # seconds for which a commit may wait for what comes at the same time
+LONGEST_GATHERING = (
+    0.01  # seconds for which a commit may wait while every turn of the loop brings something to go with it
+)
 COUNT_CHANGE = "UPDATE facts SET value = CAST(CAST(value AS INTEGER) + 1 AS TEXT) WHERE name = 'changes'"
 STATEMENT_ERRORS = (sqlite3.IntegrityError, sqlite3.ProgrammingError, sqlite3.DataError)
 PRAGMAS = (

@@ -61,7 +61,7 @@ def run(tmp_path: Path) -> Run:
 
 def whose(live: Live, token: str) -> str:
     """Ask the server whose token this is; an empty text when it is nobody's."""
-    answer = live.run(live.app.introspect(token, address=None, path=None))
+    answer = live.run(live.app.introspect(token, address=None, path=None, audience=live.issuer))
     return str(answer.get("sub", ""))
 
 

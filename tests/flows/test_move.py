@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from tests.fixtures.postgres import Cluster, Store, fresh_postgres
+from tests.fixtures.postgres import Cluster, Store, empty_file, fresh_postgres
 from tests.fixtures.servers import Server, open_server
 from tests.store.made import count, select
 
@@ -233,8 +233,8 @@ async def test_a_target_in_use_is_left_alone_and_an_abandoned_move_leaves_no_tra
     server: Server, target: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await fill(server)
-    if target.kind == "sqlite":
-        Path(file(target.address)).touch()
+    if target.kind == "sqlite":  # a server whose key is there begins no database
+        Path(file(target.address)).write_bytes(empty_file())
     async with opened(server, target, tmp_path) as other:
         kept = (await other.token()).secret
         with pytest.raises(OAuthError, match="conflict"):

@@ -47,7 +47,7 @@ async def deliver_mail(runtime: Runtime) -> None:
     if not runtime.settings.mails or not await runtime.database.read(outbox.is_mail_due, runtime.now()):
         return
     while (outgoing := await runtime.database.write(outbox.claim_mail, runtime.now())) is not None:
-        message = await _resolve(runtime, mail.read(runtime, outgoing))
+        message = await _resolve(runtime, mail.read(runtime, outgoing), again=outgoing.attempts > 1)
         try:
             if message is None or await _send(runtime, outgoing, message):
                 await runtime.database.write(outbox.note_delivered, outgoing.id)
@@ -55,11 +55,11 @@ async def deliver_mail(runtime: Runtime) -> None:
             log.warning("mail.postponed", mail=outgoing.id, attempts=outgoing.attempts, reason=error.reason)
 
 
-async def _resolve(runtime: Runtime, message: Message) -> Message | None:
+async def _resolve(runtime: Runtime, message: Message, *, again: bool) -> Message | None:
     if message.template == recovery.ASKED:
-        return await recovery.resolve(runtime, message)
+        return await recovery.resolve(runtime, message, again=again)
     if message.template == sign_up.ASKED:
-        return await sign_up.resolve(runtime, message)
+        return await sign_up.resolve(runtime, message, again=again)
     return message
 
 

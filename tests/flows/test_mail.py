@@ -140,6 +140,22 @@ async def test_a_mail_that_is_not_taken_is_tried_again(
     assert len(mailbox.taken) == 1
 
 
+async def test_wishes_that_a_mail_server_keeps_waiting_are_counted_once_each(
+    server: Server, mailbox: Mailbox
+) -> None:
+    for _ in range(4):  # as many as one account may have at once
+        await forget_password(server)
+    mailbox.answer = b"451 later"
+    for pause in (0, 61, 241):
+        server.clock.advance(pause)
+        await jobs.deliver_mail(server.runtime)
+    assert mailbox.taken == []
+    mailbox.answer = b"250 taken"
+    server.clock.advance(541)
+    await jobs.deliver_mail(server.runtime)
+    assert len(mailbox.taken) == 4, "an outage of the mail server loses none"
+
+
 async def test_a_mail_whose_link_has_run_out_is_not_sent_any_more(server: Server, mailbox: Mailbox) -> None:
     await forget_password(server)
     server.clock.advance(1801)

@@ -32,14 +32,18 @@ async def request(runtime: Runtime, identifier: str, origin: Origin) -> None:
     await mail.send(runtime, Message("", ASKED, origin.locale, context), LIFETIME)
 
 
-async def resolve(runtime: Runtime, message: Message) -> Message | None:
-    """Return the mail that answers a wish: a link, or word that there is no account; None when there is nobody to write to."""
+async def resolve(runtime: Runtime, message: Message, *, again: bool = False) -> Message | None:
+    """Return the mail that answers a wish: a link, or word that there is no account; None when there is nobody to write to.
+
+    A mail that is tried `again`, because a server did not take it, counts once.
+    """
     typed = str(message.context["identifier"])
     name, email = canonical(typed)
     found = await runtime.database.read(users.find_user, name, email)
     try:
         whom = found.id if found else (email or name)
-        await throttle(runtime, f"recover {whom}", ACCOUNT_CAPACITY, ACCOUNT_PER_SECOND)
+        if not again:
+            await throttle(runtime, f"recover {whom}", ACCOUNT_CAPACITY, ACCOUNT_PER_SECOND)
     except Throttled:
         return None
     shared = {name: message.context.get(name) for name in ("at", "address", "place")}

@@ -52,11 +52,12 @@ async def request(runtime: Runtime, email: str, origin: Origin) -> None:
     )
 
 
-async def resolve(runtime: Runtime, message: Message) -> Message | None:
-    """Return the mail that answers a wish to register; None when too many were sent to the address."""
+async def resolve(runtime: Runtime, message: Message, *, again: bool = False) -> Message | None:
+    """Return the mail that answers a wish to register; None when too many were sent to the address. `again` as in `recovery`."""
     canonical = check_email(message.to)
     try:
-        await throttle(runtime, f"mail to {canonical}", MAIL_CAPACITY, MAIL_PER_SECOND)
+        if not again:
+            await throttle(runtime, f"mail to {canonical}", MAIL_CAPACITY, MAIL_PER_SECOND)
     except Throttled:
         return None
     if await runtime.database.read(users.is_email_taken, canonical):

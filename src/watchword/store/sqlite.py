@@ -30,9 +30,8 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 MAX_BATCH = 256
-LONGEST_GATHERING = (
-    0.01  # seconds for which a commit may wait while every turn of the loop brings something to go with it
-)
+# Seconds for which a commit may wait while every turn of the loop brings something to go with it
+LONGEST_GATHERING = 0.01
 COUNT_CHANGE = "UPDATE facts SET value = CAST(CAST(value AS INTEGER) + 1 AS TEXT) WHERE name = 'changes'"
 STATEMENT_ERRORS = (sqlite3.IntegrityError, sqlite3.ProgrammingError, sqlite3.DataError)
 PRAGMAS = (
@@ -156,11 +155,7 @@ class SqliteDatabase:
         """
         try:
             return self._reader().version()
-        except (
-            sqlite3.Error,
-            TypeError,
-            ValueError,
-        ) as error:  # what it says of its changes may be no number any more
+        except (sqlite3.Error, TypeError, ValueError) as error:  # the count may be no number any more
             raise StorageUnavailable(f"the database file {self.path} cannot be read: {error}") from error
 
     async def write(

@@ -60,9 +60,8 @@ def _name(temporary: str, path: str) -> None:
     except FileExistsError:
         pass  # another process was first
     except OSError:
-        create_file(
-            path
-        )  # no hard links here: it is filled in its place, where a power cut may leave it empty
+        # No hard links here: it is filled in its place, where a power cut may leave it empty.
+        create_file(path)
 
 
 def is_unused(path: str) -> bool:

@@ -65,8 +65,7 @@ class Reader:
         try:
             if self.connection.in_transaction:
                 self.connection.execute("COMMIT")
-        except (
-            sqlite3.Error
-        ):  # closed meanwhile, and the snapshot with it; or damaged, which whoever reads next is told
+        except sqlite3.Error:
+            # Closed meanwhile, and the snapshot with it; or damaged, which whoever reads next is told.
             with contextlib.suppress(sqlite3.Error):
                 self.connection.rollback()

@@ -21,11 +21,11 @@ def digest(text: str) -> bytes:
 
 
 def token(id: str = "tok_1", **changed: Any) -> ApiToken:
-    """Return an API token of a service without an account."""
+    """Return an API token of a program without an account."""
     given: dict[str, Any] = {
         "id": id,
         "name": f"token {id}",
-        "owner_kind": "service",
+        "owner_kind": "application",
         "owner_id": "reports",
         "scope": "orders:read",
         "resource": "https://api.example",

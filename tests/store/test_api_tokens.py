@@ -63,7 +63,7 @@ async def test_a_token_is_found_by_its_secret_as_it_was_stored(database: Databas
         pytest.param("user", "u_off", "owner", id="a disabled person gets none"),
         pytest.param("client", "cl_1", "created", id="a client that is there owns tokens"),
         pytest.param("client", "cl_2", "owner", id="a client that is not there owns none"),
-        pytest.param("service", "anything", "created", id="a service needs no account"),
+        pytest.param("application", "anything", "created", id="a program needs no account"),
     ],
 )
 async def test_a_token_belongs_to_somebody(database: Database, kind: str, owner: str, outcome: str) -> None:
@@ -228,8 +228,10 @@ async def test_a_revocation_and_a_rotation_at_once_leave_no_token_alive(nodes: N
 
 
 async def listed(database: Database, **asked: str) -> str:
-    page = await database.read(api_tokens.list_tokens, after="", limit=50, now=NOW, **asked)
-    return "".join(found.id for found in page)
+    page = await database.read(
+        api_tokens.search_tokens, after="", limit=50, now=NOW, **{"search": "", **asked}
+    )
+    return "".join(found.id for found, _ in page)
 
 
 @pytest.mark.parametrize(
@@ -240,7 +242,10 @@ async def listed(database: Database, **asked: str) -> str:
         pytest.param({"state": "active"}, "zmZA", id="by state: active"),
         pytest.param({"state": "expired"}, "M", id="by state: expired"),
         pytest.param({"state": "revoked"}, "a", id="by state: revoked"),
-        pytest.param({"search": "%10!%%"}, "A", id="by a part of the name, wildcards taken literally"),
+        pytest.param({"search": "10%"}, "A", id="by how the name begins, wildcards taken literally"),
+        pytest.param({"search": "10"}, "Aa", id="by name where one is searched for"),
+        pytest.param({"search": "OFF"}, "", id="not by a part of the name"),
+        pytest.param({"search": "10", "state": "active"}, "A", id="filters and a search add up"),
         pytest.param({"owner": "bob", "state": "revoked"}, "", id="filters add up"),
     ],
 )
@@ -257,6 +262,18 @@ async def test_tokens_are_filtered(database: Database, asked: dict[str, str], ex
         await add_token(database, id, created_at=NOW - 5, **values)
     await revoke(database, "a")
     assert await listed(database, **asked) == expected
+
+
+@pytest.mark.parametrize("search", ["", "CI", f"token_{4:032x}"])
+async def test_pages_of_a_search_show_every_token_once(database: Database, search: str) -> None:
+    ids = [f"token_{n:032x}" for n in range(9)]
+    for n, id in enumerate(ids):
+        await add_token(database, id, name=("ci", "Ci job", "ci")[n % 3])
+    found: list[str] = []
+    place = ""
+    while page := await database.read(api_tokens.search_tokens, search=search, after=place, limit=2, now=NOW):
+        found, place = found + [one.id for one, _ in page], page[-1][1]
+    assert sorted(found) == ([search] if search in ids else ids)
 
 
 async def test_pages_show_every_token_once(database: Database) -> None:

@@ -5,7 +5,7 @@ from tests.fixtures.postgres import race
 from tests.store.made import NOW, client, count, digest
 
 from watchword.oauth.clients import Client
-from watchword.store import clients
+from watchword.store import clients, ended
 from watchword.store.database import Database
 
 Nodes = tuple[Database, Database]
@@ -73,7 +73,7 @@ async def test_of_two_administrators_who_edit_at_once_one_is_told_so(nodes: Node
 
 async def test_a_kill_ends_the_tokens_issued_before_and_an_edit_does_not(database: Database) -> None:
     await create(database, client())
-    for kill, valid_from in ((False, 0), (True, NOW + 1)):
+    for kill, valid_from in ((False, 0), (True, NOW + ended.LATE)):
         found = await database.read(clients.find_client, "cl_1")
         assert found is not None
         await update(database, client(), found.client.version, kill=kill)
@@ -145,12 +145,24 @@ async def test_clients_are_listed_in_pages_ordered_byte_by_byte(database: Databa
     assert found == names
 
 
-async def test_a_search_takes_wildcards_literally_and_ignores_case(database: Database) -> None:
-    for id, name in (("1", "100% Sure"), ("2", "100 percent"), ("3", "under_score")):
+async def test_a_search_is_how_a_name_or_an_identifier_begins_and_takes_no_wildcards(
+    database: Database,
+) -> None:
+    for id, name in (("1", "100% Sure"), ("2", "100 percent"), ("3", "under_score"), ("4", "Ärger")):
         await create(database, client(id, name=name))
-    for search, expected in (("100%", ["1"]), ("SURE", ["1"]), ("_", ["3"]), ("!", []), ("100", ["1", "2"])):
-        page = await database.read(clients.list_clients, after="", limit=10, search=search)
-        assert [facts.client.client_id for facts in page] == expected, search
+    await create(database, client("https://Agent.example.com/x", name="Agent of others"))
+    for search, expected in (
+        ("100%", ["1"]),
+        ("100 PER", ["2"]),
+        ("_", []),
+        ("sure", []),
+        ("ÄR", ["4"]),
+        ("är", []),
+        ("100", ["2", "1"]),
+        ("https://agent.ex", ["https://Agent.example.com/x"]),
+    ):
+        page = await database.read(clients.search_clients, after="", limit=10, search=search)
+        assert [facts.client.client_id for facts, _ in page] == expected, search
 
 
 async def test_the_latest_use_stays_whatever_order_nodes_report_in(database: Database) -> None:

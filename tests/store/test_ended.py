@@ -71,8 +71,8 @@ async def test_everything_that_ends_is_kept(database: Database) -> None:
         mark("token", "t1"): None,
         mark("token", "j1"): None,
         mark("grant", "g1"): None,
-        mark("account", account_handle(AUDIT_KEY, "u1")): NOW + 1,
-        mark("client", "cl_1"): NOW + 1,
+        mark("account", account_handle(AUDIT_KEY, "u1")): NOW + ended.LATE,
+        mark("client", "cl_1"): NOW + ended.LATE,
     }
 
 

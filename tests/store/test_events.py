@@ -1,5 +1,6 @@
 """The audit trail: every tampering without the key shows, and honest operation never does."""
 
+import json
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -8,9 +9,11 @@ from tests.fixtures.postgres import AUDIT_KEY, Store, race
 from tests.fixtures.servers import Server
 from tests.store.made import DAY, NOW, breaks, client, count, execute, note, select
 
+from watchword import jobs
 from watchword.store import clients, events
 from watchword.store.chain import LINK_EVERY, RENEW_AFTER, event_hash
 from watchword.store.database import Database
+from watchword.store.sqlite import SqliteDatabase
 
 Nodes = tuple[Database, Database]
 
@@ -170,6 +173,23 @@ async def test_nodes_that_purge_and_verify_at_once_see_a_sound_trail(nodes: Node
     assert await breaks(nodes[0], AUDIT_KEY) == []
 
 
+@pytest.mark.parametrize(
+    ("store", "dated"),
+    [("sqlite", "0"), ("sqlite", "'long ago'"), ("sqlite", "9e999"), pytest.param("postgres", "0", marks=pytest.mark.postgres)],
+    indirect=["store"],
+)  # fmt: skip
+async def test_what_somebody_dates_back_is_not_forgotten_for_them(database: Database, dated: str) -> None:
+    for n in range(4):
+        await database.write(note, f"target {n}", NOW + n)
+    assert await purge(database, NOW + 2) == 2, "what is old is forgotten"
+    assert await breaks(database, AUDIT_KEY) == []
+    await database.write(execute, f"UPDATE events SET at = {dated}")
+    while await purge(database, NOW + 2):
+        pass
+    assert await count(database, "events") == 2
+    assert len([one for one in await breaks(database, AUDIT_KEY) if "was changed" in one]) == 2
+
+
 async def test_an_old_event_behind_a_younger_one_stays_until_both_are_old(database: Database) -> None:
     for at in (NOW, NOW + DAY // 2, NOW + 1):  # the clock was wrong for a moment
         await database.write(note, f"at {at}", at)
@@ -216,7 +236,7 @@ async def test_a_chain_that_was_idle_for_long_is_not_continued(database: Databas
     [
         pytest.param({}, ["c", "b", "a"], id="newest first"),
         pytest.param({"target": "b"}, ["b"], id="by target"),
-        pytest.param({"actor": "test"}, ["c", "b", "a"], id="by actor"),
+        pytest.param({"actors": ["test", "nobody"]}, ["c", "b", "a"], id="by actor"),
         pytest.param({"name": "test.other"}, [], id="by name"),
     ],
 )
@@ -289,7 +309,7 @@ async def test_a_row_that_cannot_be_read_is_named_and_hides_no_other(
     database = server.runtime.database
     for n in range(4):
         await database.write(note, f"target {n}", NOW + n)
-    key = server.runtime.master.derive("audit")
+    key = server.runtime.root.derive("audit")
     assert await breaks(database, key) == []
     sql = f"UPDATE events SET {NOT_READABLE[how][0].format(column=column)} WHERE target = 'target 1'"
     await database.write(execute, sql)
@@ -309,6 +329,45 @@ async def test_a_row_that_cannot_be_read_is_named_and_hides_no_other(
         cursor = answer.json()["next"]
     assert {"target 0", "target 2", "target 3"} <= {event["target"] for event in pages}
     assert len(pages) < 20, "the pages come to an end"
+
+
+@pytest.mark.parametrize(("how", "column"), [*CASES, ("an infinite moment", "at")])
+async def test_a_row_that_cannot_be_read_keeps_no_other_from_being_purged(
+    server: Server, how: str, column: str
+) -> None:
+    database, key = server.runtime.database, server.runtime.root.derive("audit")
+    assert isinstance(database, SqliteDatabase)
+    elsewhere = SqliteDatabase(database.path, key)
+    await elsewhere.open()
+    await elsewhere.write(note, "elsewhere", NOW + 5)
+    await elsewhere.close()
+    for n in range(4):
+        await database.write(note, f"target {n}", NOW + n)
+    change = {**NOT_READABLE, "an infinite moment": ("{column} = 9e999", ())}[how][0].format(column=column)
+    await database.write(execute, f"UPDATE events SET {change} WHERE target = 'target 1'")
+    assert await breaks(database, key) != []
+    before = NOW + 10 * DAY
+    while await database.write(events.purge_events, before, key, 3):
+        pass
+    left = await database.read(select, "SELECT CAST(hash AS BLOB) AS hash FROM events")
+    assert len(left) <= 1, "the row itself, where nothing says to which chain it belongs or where"
+    assert len(await database.read(events.list_unpurged, before)) <= len(left)
+    await database.write(note, "afterwards", before)
+    words = ("was changed", "cannot be read", "are missing" if left else "cannot be read")
+    assert all(any(word in one for word in words) for one in await breaks(database, key))
+
+
+async def test_events_that_cannot_be_purged_are_named_in_the_log_and_nothing_else_waits_for_them(
+    server: Server, capsys: pytest.CaptureFixture[str]
+) -> None:
+    database = server.runtime.database
+    damaged = "UPDATE events SET chain = CAST(X'c328' AS TEXT) WHERE seq = 1"
+    await database.write(execute, damaged)
+    server.clock.advance(server.settings.audit_retention + 400 * DAY)
+    await jobs.housekeeping(server.runtime)
+    told = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    assert [one["chain"] for one in told if one["event"] == "audit.not_purged"] == [r"b'\xc3('"]
+    assert "key.rotated" in [one["event"] for one in told]
 
 
 async def test_a_trail_that_was_emptied_is_betrayed_by_what_was_made(database: Database) -> None:

@@ -153,6 +153,23 @@ async def test_a_family_is_kept_as_long_as_it_may_last_by_its_last_rotation(
     assert await count(database, "grants") == 0
 
 
+async def test_a_token_that_stays_is_kept_as_long_as_it_may_last_and_its_request_is_not(
+    database: Database,
+) -> None:
+    await begin(database)
+    for now, request in ((NOW + 60, "{}"), (NOW + 2 * DAY, "")):
+        found = await standing(database, "1 r0", now)
+        until = NOW + 400 * DAY
+        assert await database.write(
+            redemption.use_refresh_token, digest("1 r0"), found, expires_at=until, now=now
+        )
+        assert (await standing(database, "1 r0", now)).request == request
+    await database.write(limits.purge, "grants", NOW + 402 * DAY)
+    assert (await standing(database, "1 r0")).grant.last_used_at == NOW + 2 * DAY
+    await database.write(limits.purge, "grants", NOW + 402 * DAY + 1)
+    assert await count(database, "grants") == 0
+
+
 async def test_a_rotation_costs_the_same_however_long_the_family_is(tmp_path: Path) -> None:
     database = SqliteDatabase(str(tmp_path / "families.db"), bytes(32), durable=False)
     await database.open()

@@ -11,9 +11,10 @@ import pytest
 from tests.fixtures.postgres import Store
 from tests.store.backends import backends, cluster_of, name_of, node, until
 from tests.store.made import NOW, access_token, digest
+from tests.store.test_families import LIMITS, MARK, begin, rotate, settle, standing
 from tests.store.test_postgres_ends import prepare
 
-from watchword.store import changes, keys, tokens
+from watchword.store import changes, grants, keys, redemption, tokens
 from watchword.store.database import Database
 from watchword.store.in_session import in_session
 
@@ -127,6 +128,54 @@ async def test_mn_01_what_ends_is_acknowledged_when_the_others_were_told(
     finally:
         os.kill(announcer, signal.SIGCONT)
     await ending
+
+
+async def reuse_refresh_token(database: Database) -> None:
+    assert await settle(database, "1 r0", NOW + 120) == "burn"
+
+
+async def replay_code(database: Database) -> None:
+    assert await database.write(redemption.refuse_code, digest("code 1"), NOW + 120) == "replayed"
+
+
+@pytest.mark.parametrize("attack", [reuse_refresh_token, replay_code])
+async def test_mn_01_who_uses_a_secret_again_is_answered_when_the_others_were_told_what_it_ended(
+    postgres_store: Store, monkeypatch: pytest.MonkeyPatch, attack: Callable[[Database], Awaitable[None]]
+) -> None:
+    monkeypatch.setattr(changes, "PATIENCE", 30.0)
+    node = await postgres_store.node()
+    await begin(node)
+    for generation in range(2):
+        assert await rotate(node, generation)
+    await until(lambda: one_listens(postgres_store))
+    (announcer,) = await listening(postgres_store)
+    os.kill(announcer, signal.SIGSTOP)
+    try:
+        answered = asyncio.create_task(attack(node))
+        await until(lambda: has_ended(node))
+        assert not answered.done(), "committed and not yet told"
+    finally:
+        os.kill(announcer, signal.SIGCONT)
+    await answered
+
+
+async def has_ended(node: Database) -> bool:
+    return not await node.read(grants.is_grant_alive, "grant 1")
+
+
+async def test_a_reuse_at_one_node_ends_the_rotation_that_another_has_begun(postgres_store: Store) -> None:
+    """Whatever the other has heard by then: the database decides who wins."""
+    one, other = [await postgres_store.node() for _ in range(2)]
+    await begin(one)
+    for generation in range(2):
+        assert await rotate(one, generation)
+    newest, late = digest("1 r2"), NOW + 120
+    found = await standing(other, "1 r2", late)
+    assert found.grant.ended_at is None
+    await reuse_refresh_token(one)
+    after = {"mark": MARK, "successor": digest("1 r3"), "expires_at": NOW + LIMITS.lifetime, "now": late}
+    assert not await redemption.rotate_refresh_token(other, newest, found, **after)
+    assert await settle(other, "1 r2", late) == "burned"
 
 
 async def test_mn_01_after_an_interruption_what_ends_is_acknowledged_when_nothing_from_before_is_remembered(

@@ -1,8 +1,9 @@
 """PostgreSQL in trouble: honest refusals within bounded time, retries that are safe, and recovery by itself (F-03, F-08, F-11, F-21)."""
 
 import asyncio
+import contextlib
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 import asyncpg  # type: ignore[import-untyped]  # the driver ships no types
 import pytest
@@ -12,13 +13,17 @@ from tests.store.backends import backends, cluster_of, gone, name_of, node, unti
 from tests.store.made import NOW, access_token, breaks, count, digest, note, select
 
 from watchword.store import keys, tokens
+from watchword.store.bulk import open_bulk
 from watchword.store.database import Database, StorageUnavailable, Transaction
 from watchword.store.postgres import PostgresDatabase
 
 __all__ = ["node"]
 
-
 pytestmark = pytest.mark.postgres
+
+WRITTEN = "SELECT pg_logical_emit_message(true, 'a test', 'written')"
+WAITING = "wait_event = 'SyncRep'"
+CANCELLED = f"SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE {WAITING}"
 
 
 async def test_connections_that_the_server_ended_are_replaced_without_any_error(
@@ -77,11 +82,34 @@ async def test_a_lost_answer_to_a_single_statement_is_unknown_and_not_tried_agai
     await other.close()
 
 
-async def test_a_commit_that_no_standby_confirms_is_unknown(node: Database, postgres_store: Store) -> None:
-    cluster = cluster_of(postgres_store)
+@contextlib.asynccontextmanager
+async def without_its_standby(store: Store) -> AsyncIterator[None]:
+    """Have commits wait for a standby that there is not; a server that is told so needs a moment to do it."""
+    cluster = cluster_of(store)
+    probing: list[asyncio.Future[object]] = []
     cluster.sql("ALTER SYSTEM SET synchronous_standby_names = 'nobody'")
     cluster.sql("SELECT pg_reload_conf()")
+    connection = await asyncpg.connect(store.address)
+
+    async def is_waited_for() -> bool:
+        if not probing or probing[-1].done():
+            probing.append(asyncio.ensure_future(connection.execute(WRITTEN)))
+        return bool(await backends(store, WAITING))
+
     try:
+        await until(is_waited_for)
+        cluster.sql(CANCELLED)
+        await probing[-1]
+        yield
+    finally:
+        cluster.sql("ALTER SYSTEM RESET synchronous_standby_names")
+        cluster.sql("SELECT pg_reload_conf()")
+        await connection.close()
+    await until(lambda: cluster.sql("SHOW synchronous_standby_names").strip() == "")
+
+
+async def test_a_commit_that_no_standby_confirms_is_unknown(node: Database, postgres_store: Store) -> None:
+    async with without_its_standby(postgres_store):
         for call in (
             node.write(keys.set_fact, "fact", "value"),
             node.write(note, "event"),
@@ -91,10 +119,6 @@ async def test_a_commit_that_no_standby_confirms_is_unknown(node: Database, post
             with pytest.raises(StorageUnavailable) as refused:
                 await call
             assert refused.value.unknown
-    finally:
-        cluster.sql("ALTER SYSTEM RESET synchronous_standby_names")
-        cluster.sql("SELECT pg_reload_conf()")
-    await until(lambda: cluster.sql("SHOW synchronous_standby_names").strip() == "")
     await node.write(note, "after")
     assert await breaks(node, AUDIT_KEY) == []
 
@@ -112,19 +136,31 @@ async def test_a_commit_that_no_standby_confirms_is_unknown(node: Database, post
 async def test_a_commit_whose_wait_for_a_standby_was_cancelled_is_unknown_though_the_server_reports_success(
     postgres_store: Store, call: Callable[[Database], Awaitable[object]]
 ) -> None:
-    node, cluster = await postgres_store.node(timeout=60), cluster_of(postgres_store)
-    cluster.sql("ALTER SYSTEM SET synchronous_standby_names = 'nobody'")
-    cluster.sql("SELECT pg_reload_conf()")
-    try:
-        waiting = asyncio.ensure_future(call(node))
-        await until(lambda: backends(postgres_store, "wait_event = 'SyncRep'"))
-        cluster.sql("SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE wait_event = 'SyncRep'")
+    node = await postgres_store.node(timeout=60)
+    assert (await _with_its_wait_cancelled(postgres_store, lambda: call(node))).unknown
+
+
+async def test_what_commits_beside_a_server_does_not_take_such_a_commit_for_one_that_lasts(
+    postgres_store: Store,
+) -> None:
+    """An exchange of the master key would leave the file with a key that a promoted standby does not know."""
+    await postgres_store.node()
+    bulk = await open_bulk(postgres_store.address, AUDIT_KEY)
+    await bulk.begin()
+    await note(bulk, "beside")
+    assert (await _with_its_wait_cancelled(postgres_store, bulk.commit)).unknown
+    await bulk.close()
+
+
+async def _with_its_wait_cancelled(store: Store, call: Callable[[], Awaitable[object]]) -> StorageUnavailable:
+    """Return what is said of a commit whose wait for a standby somebody cancels."""
+    async with without_its_standby(store):
+        waiting = asyncio.ensure_future(call())
+        await until(lambda: backends(store, WAITING))
+        cluster_of(store).sql(CANCELLED)
         with pytest.raises(StorageUnavailable, match="canceling wait for synchronous replication") as refused:
             await waiting
-        assert refused.value.unknown
-    finally:
-        cluster.sql("ALTER SYSTEM RESET synchronous_standby_names")
-        cluster.sql("SELECT pg_reload_conf()")
+    return refused.value
 
 
 async def test_a_server_without_durable_commits_is_made_to_commit_durably(postgres_store: Store) -> None:

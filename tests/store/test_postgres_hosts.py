@@ -8,7 +8,9 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import asyncpg  # type: ignore[import-untyped]  # the driver ships no types
 import pytest
 from tests.fixtures.postgres import AUDIT_KEY, Cluster, Store
 from tests.fixtures.servers import free_port
@@ -16,8 +18,10 @@ from tests.store.backends import cluster_of, gone, name_of, until
 from tests.store.made import count, note, select
 
 from watchword.store import postgres_hosts
+from watchword.store.bulk import open_bulk
 from watchword.store.database import StorageUnavailable
 from watchword.store.postgres import PostgresDatabase
+from watchword.store.postgres_pool import Connection, cut
 
 pytestmark = pytest.mark.postgres
 PORT = "SELECT inet_server_port() AS port"
@@ -78,6 +82,42 @@ async def test_where_no_host_takes_writes_it_is_said_why(postgres_store: Store) 
         await database.open()
 
 
+async def test_what_is_done_beside_a_server_is_done_at_the_host_that_takes_writes(
+    postgres_store: Store, standby: Cluster, silent: int
+) -> None:
+    """Backups, restores, moves and the exchange of the master key; the driver alone would wait for the one, and read from the other."""
+    await postgres_store.node()
+    address = naming(postgres_store, silent, standby.port, cluster_of(postgres_store).port)
+    bulk = await open_bulk(address, AUDIT_KEY)
+    await bulk.begin()
+    await note(bulk, "beside")
+    await bulk.commit()
+    await bulk.close()
+    assert await count(await postgres_store.node(), "events") == 1
+
+
+def slow_to(cluster: Cluster) -> postgres_hosts.Connect:
+    """Return what connects, to one server later than to the others."""
+
+    async def connect(address: str, **options: Any) -> Connection:
+        if f":{cluster.port}/" in address:
+            await asyncio.sleep(0.05)
+        made: Connection = await asyncpg.connect(address, connection_class=Connection, **options)
+        return made
+
+    return connect
+
+
+async def leads_to(hosts: postgres_hosts.Hosts, cluster: Cluster) -> bool:
+    connection = await hosts.connect()
+    try:
+        return bool(await connection.fetchval("SELECT inet_server_port()") == cluster.port)
+    except asyncpg.ConnectionDoesNotExistError:  # cut, as it leads to the former one
+        return False
+    finally:
+        cut(connection)
+
+
 async def test_a_promotion_is_followed_and_the_former_primary_is_not_used_again(
     postgres_store: Store, standby: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -99,6 +139,12 @@ async def test_a_promotion_is_followed_and_the_former_primary_is_not_used_again(
         await node.write(note, "after")
         assert (await node.read(select, PORT))[0]["port"] == standby.port
         assert await count(node, "events") >= 3
+
+    monkeypatch.setattr(postgres_hosts, "SETTLING", 0.0)
+    hosts = postgres_hosts.Hosts(naming(postgres_store, former.port, standby.port), slow_to(standby))
+    hosts.watch()
+    await until(lambda: leads_to(hosts, standby))
+    await hosts.close()
 
     standby.stop()
     for node in nodes:

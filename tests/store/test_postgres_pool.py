@@ -8,7 +8,8 @@ import pytest
 from tests.fixtures.postgres import Store
 
 from watchword.store.database import StorageUnavailable
-from watchword.store.postgres_pool import Connection, Pool
+from watchword.store.postgres_errors import is_lost
+from watchword.store.postgres_pool import Connection, Pool, cut
 
 pytestmark = pytest.mark.postgres
 
@@ -130,3 +131,24 @@ async def test_a_pool_that_is_closed_lends_nothing_and_keeps_nothing(
         await asyncio.sleep(0.01)
     assert not await observer.fetchval(left, NAME)
     await observer.close()
+
+
+async def test_whoever_uses_a_connection_that_is_cut_is_told_as_if_the_server_had_gone(
+    connect: Callable[[], Awaitable[Connection]],
+) -> None:
+    used = await asyncio.gather(*(connect() for _ in range(40)))
+    # A statement is prepared, then executed: they are cut two in every turn, so some of them in between.
+    using = [asyncio.create_task(connection.fetchval("SELECT $1::text", "sound")) for connection in used]
+    left = list(zip(used, using, strict=True))
+    while left:
+        await turn(1)
+        for connection, _ in left[:2]:
+            cut(connection)
+        left = [one for one in left[2:] if not one[1].done()]
+    results = await asyncio.gather(*using, return_exceptions=True)
+    assert "sound" in results, "who is not cut is answered"
+    assert [result for result in results if isinstance(result, BaseException) and not is_lost(result)] == []
+    for connection in used:
+        cut(connection)
+    await turn(2)
+    assert all(connection.is_closed() for connection in used)

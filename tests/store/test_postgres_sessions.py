@@ -33,7 +33,7 @@ async def test_a_session_is_told_its_limits_whatever_the_administrator_set_for_t
     postgres_store: Store,
 ) -> None:
     name, cluster = name_of(postgres_store), cluster_of(postgres_store)
-    for setting in ("default_transaction_isolation = serializable", "statement_timeout = 1", "jit = on"):
+    for setting in ("default_transaction_isolation = serializable", "statement_timeout = '1s'", "jit = on"):
         cluster.sql(f"ALTER DATABASE {name} SET {setting}")
     database = await postgres_store.node(timeout=7)
     assert await shown(database) == list(SHOWN)

@@ -147,8 +147,8 @@ async def grant_something(database: Database, day: int, now: int) -> None:
     await grants.create_grant(database, grant, code=code, request="{}", expires_at=now + 60)
     bought = Bought(b"mark", digest(f"refresh {day}"), expires_at=now + 600)
     assert await redemption.redeem_code(database, code, grant, bought, now)
-    interaction = Interaction(id=f"i{day}", client_id="cl_1", request="{}")
-    await database.write(interactions.create_interaction, interaction, digest("browser"), now + 600)
+    interaction = Interaction(id=f"i{day}", client_id="cl_1", request="{}", expires_at=now + 600)
+    await database.write(interactions.create_interaction, interaction, digest("browser"))
     await database.write(interactions.push_request, digest(f"pushed {day}"), "cl_1", "{}", now + 60)
     device_code = DeviceCode(
         client_id="cl_1", scope="a", audience="b", address="", user_agent="",

@@ -11,7 +11,7 @@ from tests.store.made import NOW, access_token, add_token, client, digest, execu
 from tests.store.test_purge import work
 
 from watchword.oauth import token_format
-from watchword.store import api_tokens, clients, grants, keys, soundness, tokens, users
+from watchword.store import api_tokens, clients, grants, keys, soundness, tokens, user_changes, users
 from watchword.store.database import Database
 from watchword.store.keys import StoredKey
 
@@ -132,6 +132,61 @@ async def test_what_lives_after_its_end_was_recorded_is_named(
     assert expected not in await flaws(database)
     await database.write(execute, statement)
     assert expected in await flaws(database)
+    await store.close()
+
+
+@pytest.mark.parametrize(
+    ("statement", "expected"),
+    [
+        ("UPDATE api_tokens SET scope = 'orders:write'", "the scope of this API token is not what was recorded"),
+        ("UPDATE api_tokens SET expires_at = NULL", "the expires_at of this API token is not what was recorded"),
+        ("UPDATE api_tokens SET owner_id = 'ada'", "the owner of this API token is not what was recorded"),
+        ("UPDATE api_tokens SET addresses = '[]'", "the addresses of this API token is not what was recorded"),
+        ("UPDATE api_tokens SET jkt = NULL", "the jkt of this API token is not what was recorded"),
+        ("UPDATE users SET is_admin = 1", "the admin of this account is not what was recorded"),
+        ("UPDATE users SET disabled_at = NULL", "the disabled of this account is not what was recorded"),
+        ("UPDATE clients SET document = REPLACE(document, 'none', 'nine')", "the document of this client is not what was recorded"),
+        ("UPDATE access_tokens SET expires_at = expires_at + 90000", "an access token lives for longer than any setting allows"),
+        ("UPDATE access_tokens SET scope = 'orders:read orders:write', grant_id = 'g'", "an access token may do more than its grant"),
+    ],
+)  # fmt: skip
+async def test_a_right_that_is_not_what_was_given_is_named(
+    store: Store, statement: str, expected: str
+) -> None:
+    database = await prepared(store)
+    for made in family():
+        await database.write(execute, made)
+    await add_token(database, "narrow", addresses=("10.0.0.0/8",), jkt="thumbprint")
+    await tokens.insert_access_token(database, digest("t"), access_token())
+    for name in ("u", "v"):
+        names = {"canonical_username": name, "skeleton": name, "canonical_email": None}
+        await database.write(users.create_user, user(name), **names, password_hash=None, actor="a")
+    await database.write(user_changes.set_disabled, "v", disabled=True, actor="a", now=NOW)
+    assert expected not in await flaws(database)
+    await database.write(execute, statement)
+    assert expected in await flaws(database)
+    await store.close()
+
+
+@pytest.mark.parametrize(
+    ("statement", "expected"),
+    [
+        ("UPDATE api_tokens SET expires_at = 'soon'", "api_tokens.expires_at holds no integer in the row lasting"),
+        ("UPDATE api_tokens SET scope = x'6f'", "api_tokens.scope holds no text in the row lasting"),
+        ("UPDATE api_tokens SET name = CAST(x'61ff' AS TEXT)", "api_tokens.name holds no UTF-8 in the row lasting"),
+        ("UPDATE api_tokens SET metadata = '{'", "api_tokens.metadata holds no JSON in the row lasting"),
+        ("UPDATE signing_keys SET sealed_private = 'key'", "signing_keys.sealed_private holds no bytes in the row key 0"),
+    ],
+)  # fmt: skip
+async def test_a_value_that_its_column_cannot_hold_is_named(
+    tmp_path: Path, statement: str, expected: str
+) -> None:
+    store = Store("sqlite", str(tmp_path / "watchword.db"))
+    database = await prepared(store)
+    await database.write(execute, "UPDATE clients SET name = 'Bücherei'")
+    assert await database.read(soundness.find_damage) == []
+    await database.write(execute, statement)
+    assert any(expected in found for found in await database.read(soundness.find_damage))
     await store.close()
 
 

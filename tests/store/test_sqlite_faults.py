@@ -14,11 +14,13 @@ from pathlib import Path
 
 import pytest
 from tests.fixtures.postgres import AUDIT_KEY, Store, race
-from tests.store.made import access_token, breaks, count, digest, note
+from tests.store.made import access_token, breaks, count, digest, execute, note
 
 from watchword.store import keys, tokens
 from watchword.store.database import Database, StorageUnavailable, Transaction
 from watchword.store.sqlite import SqliteDatabase
+from watchword.store.sqlite_file import is_unused
+from watchword.store.sqlite_lists import Lists
 
 
 @pytest.fixture
@@ -230,6 +232,44 @@ async def test_damage_found_while_serving_is_not_an_error_of_the_request(file: S
         await opened.close()
 
 
+async def test_a_text_that_cannot_be_read_fails_who_asked_for_it_alone(file: Store) -> None:
+    database = await file.node()
+    await database.write(execute, "INSERT INTO facts VALUES ('damaged', CAST(X'c328' AS TEXT))")
+    outcomes = await race(
+        database.write(note, "before"),
+        database.write(keys.get_fact, "damaged"),
+        database.write(note, "after"),
+    )
+    assert isinstance(outcomes.pop(1), StorageUnavailable)
+    assert outcomes == [None, None]
+    assert await count(database, "events") == 2
+    await file.close()
+
+
+@pytest.mark.parametrize("name", ["a#b.db", "a?mode=ro.db", "a%20b.db", "ä b.db"])
+async def test_a_file_may_have_any_name(tmp_path: Path, name: str) -> None:
+    file = Store("sqlite", str(tmp_path / name))
+    await (await file.node()).write(note, "works")
+    await file.close()
+    assert {path.name.removesuffix("-wal").removesuffix("-shm") for path in tmp_path.iterdir()} == {name}
+    assert is_unused(file.address) is False
+
+
+async def test_a_link_leads_to_the_file_that_is_made(tmp_path: Path) -> None:
+    link, there = tmp_path / "here.db", tmp_path / "there"
+    link.symlink_to(there / "watchword.db")
+    file = Store("sqlite", str(link))
+    with pytest.raises(StorageUnavailable, match=r"there/watchword\.db: No such file"):
+        await file.make().open()
+    there.mkdir()
+    await (await file.node()).write(note, "works")
+    await file.close()
+    (there / "watchword.db").rename(there / "lost.db")
+    (there / "watchword.db-wal").touch()
+    with pytest.raises(StorageUnavailable, match="is lost"):
+        await file.make().open()
+
+
 @pytest.mark.parametrize(
     "damage",
     ["UPDATE facts SET value = '1/' WHERE name = 'changes'", "DELETE FROM facts WHERE name = 'changes'"],
@@ -262,6 +302,24 @@ async def test_another_writer_that_holds_the_file_makes_writes_wait_and_then_ref
     await file.close()
 
 
+async def test_a_list_that_has_no_thread_is_no_closed_database(file: Store) -> None:
+    """A process that finds no memory is replaced for what is said of it here."""
+
+    async def fail(_: Transaction) -> None:
+        raise RuntimeError("can't start new thread")
+
+    database = await file.node()
+    assert isinstance(database, SqliteDatabase)
+    lists = Lists(database)
+    assert await lists.read(keys.get_fact, "changes") is not None
+    with pytest.raises(RuntimeError, match="new thread"):
+        await lists.read(fail)
+    await lists.close()
+    with pytest.raises(StorageUnavailable, match="closed"):
+        await lists.read(keys.get_fact, "changes")
+    await file.close()
+
+
 async def test_a_closed_database_refuses(file: Store) -> None:
     database = await file.node()
     await file.close()
@@ -275,6 +333,7 @@ WRITER = """
 import asyncio, sys
 from watchword.store import tokens
 from watchword.store.sqlite import SqliteDatabase
+from watchword.store.sqlite_file import is_unused
 
 async def main(path, first):
     database = SqliteDatabase(path, bytes(range(32)))

@@ -20,7 +20,7 @@ from watchword.store import (
 )
 from watchword.store.database import Database
 from watchword.store.identities import RegisteredIdentity
-from watchword.store.in_session import in_session
+from watchword.store.in_session import Ended, in_session
 from watchword.store.passkeys import MadePasskey, StoredPasskey
 from watchword.store.sessions import Session
 from watchword.store.upstream_accounts import UpstreamAccount
@@ -158,8 +158,8 @@ async def test_what_a_session_asks_for_comes_before_its_end_or_not_at_all(
         nodes[1].write(sessions.end_session, session, actor=person, now=NOW),
     )
     assert ended is True
-    assert (await nodes[0].read(factors.enrolled, person)).totp is bool(done)
-    assert await nodes[0].write(in_session, *asked, step=1, actor=person, now=NOW) is None
+    assert (await nodes[0].read(factors.enrolled, person)).totp is (done is True)
+    assert await nodes[0].write(in_session, *asked, step=1, actor=person, now=NOW) == Ended()
 
 
 async def test_a_change_that_says_nothing_of_power_gives_none_back(database: Database) -> None:

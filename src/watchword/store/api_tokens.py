@@ -1,12 +1,15 @@
 """API tokens: what each may do, its secrets, its narrower descendants, and who used it."""
 
-from operator import itemgetter
+import re
 from typing import Any
 
 import msgspec
 
-from watchword.store.database import Row, Transaction
+from watchword.store import documents, searches
+from watchword.store.database import Row, StorageUnavailable, Transaction
+from watchword.store.documents import UNREADABLE
 from watchword.store.filters import where
+from watchword.store.searches import Key
 
 
 class ApiToken(msgspec.Struct, frozen=True, kw_only=True):
@@ -60,15 +63,18 @@ OWNERS = {
     "user": "UPDATE users SET valid_from = valid_from WHERE id = $1 AND disabled_at IS NULL",
     "client": "UPDATE clients SET updated_at = updated_at WHERE client_id = $1 AND disabled_at IS NULL",
 }
+_KINDS = frozenset((*OWNERS, "application"))
 COLUMNS = (
     "id, name, owner_kind, owner_id, scope, resource, created_at, created_by, expires_at, parent_id, depth, revoked_at, "
     "revoked_reason, addresses, path, rate_limit, quota, jkt, metadata"
 )
+LIMITS = ("addresses", "path", "rate_limit", "quota", "jkt")
 _NAMES = tuple(column.strip() for column in COLUMNS.split(","))
-_values = itemgetter(*_NAMES)
+_IDENTIFIER = re.compile(r"token_[0-9a-z]{26,32}")
+_TABLE = searches.Table("api_tokens", COLUMNS, "id")
 _T_COLUMNS = ", ".join(f"t.{name}" for name in _NAMES)
-_decode_addresses = msgspec.json.Decoder(tuple[str, ...]).decode
-_decode_metadata = msgspec.json.Decoder(dict[str, str]).decode
+_decode_addresses = documents.reader(tuple[str, ...])
+_decode_metadata = documents.reader(dict[str, str])
 _OWNER_DISABLED = (
     "CASE t.owner_kind WHEN 'user' THEN COALESCE((SELECT CASE WHEN u.disabled_at IS NULL THEN 0 ELSE 1 END FROM users u WHERE u.id = t.owner_id), 1) "
     "WHEN 'client' THEN COALESCE((SELECT CASE WHEN c.disabled_at IS NULL THEN 0 ELSE 1 END FROM clients c WHERE c.client_id = t.owner_id), 1) "
@@ -82,7 +88,10 @@ _FIND = (
 
 
 def _token(row: Row) -> ApiToken:
-    values: dict[str, Any] = dict(zip(_NAMES, _values(row), strict=True))
+    """Make a token of a row that begins with COLUMNS."""
+    values: dict[str, Any] = dict(zip(_NAMES, row, strict=False))
+    if values["owner_kind"] not in _KINDS:  # nobody would be looked up who may be disabled
+        raise StorageUnavailable(UNREADABLE.format("owner_kind was kept"))
     values["addresses"] = _decode_addresses(values["addresses"]) if values["addresses"] != "[]" else ()
     values["metadata"] = _decode_metadata(values["metadata"]) if values["metadata"] != "{}" else {}
     return ApiToken(**values)
@@ -104,28 +113,12 @@ async def create_token(
         )
         if not parent:
             return "parent"
+    kept = msgspec.structs.asdict(token) | {"revoked_at": None, "revoked_reason": None}
+    kept |= {name: msgspec.json.encode(kept[name]).decode() for name in ("addresses", "metadata")}
     await tx.run(
         f"INSERT INTO api_tokens ({COLUMNS}) "  # noqa: S608 - a literal list of columns
         "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)",
-        token.id,
-        token.name,
-        token.owner_kind,
-        token.owner_id,
-        token.scope,
-        token.resource,
-        token.created_at,
-        token.created_by,
-        token.expires_at,
-        token.parent_id,
-        token.depth,
-        None,
-        None,
-        msgspec.json.encode(token.addresses).decode(),
-        token.path,
-        token.rate_limit,
-        token.quota,
-        token.jkt,
-        msgspec.json.encode(token.metadata).decode(),
+        *(kept[name] for name in _NAMES),
     )
     await _add_secret(tx, token.id, secret_id, digest, hint, token.created_at)
     await tx.record(
@@ -135,12 +128,19 @@ async def create_token(
         at=token.created_at,
         name=token.name,
         owner=token.owner_id,
+        owner_kind=token.owner_kind,
         scope=token.scope,
         resource=token.resource,
         expires_at=token.expires_at,
         parent=token.parent_id,
+        **_limits(kept),
     )
     return "created"
+
+
+def _limits(kept: dict[str, Any]) -> dict[str, object]:
+    """Return what an event says of how a token is limited, where it is."""
+    return {name: kept[name] for name in LIMITS if kept[name] not in (None, "[]")}
 
 
 async def _add_secret(
@@ -161,10 +161,8 @@ async def find_token_by_digest(tx: Transaction, digest: bytes) -> FoundToken | N
     row = await tx.one(_FIND, digest)
     if row is None:
         return None
-    token = _token(row)
-    return FoundToken(
-        token, row["secret_id"], row["secret_expires_at"], bool(row["owner_disabled"]), int(row["used"])
-    )
+    secret_id, secret_expires_at, owner_disabled, used = list(row)[len(_NAMES) :]
+    return FoundToken(_token(row), secret_id, secret_expires_at, bool(owner_disabled), int(used))
 
 
 async def get_token(tx: Transaction, token_id: str) -> ApiToken | None:
@@ -176,8 +174,9 @@ async def get_token(tx: Transaction, token_id: str) -> ApiToken | None:
 def _in_state(state: str, now: int) -> tuple[tuple[object, ...], ...]:
     if state == "active":
         return (("revoked_at IS NULL AND (expires_at IS NULL OR expires_at > {})", now),)
-    if state == "expired":
-        return (("revoked_at IS NULL AND expires_at <= {}", now),)
+    if state == "expired":  # found by their index, and not on a walk through all others
+        expired = "SELECT id FROM api_tokens WHERE revoked_at IS NULL AND expires_at <= {}"
+        return ((f"id IN ({expired})", now),)
     return (("revoked_at IS NOT NULL",),) if state == "revoked" else ()
 
 
@@ -187,23 +186,34 @@ async def list_tokens(
     after: str,
     limit: int,
     owner: str = "",
-    search: str = "",
     state: str = "all",
     now: int,
 ) -> list[ApiToken]:
-    """Return a page of tokens, newest first; `after` is the last identifier of the page before, `search` a LIKE pattern."""
-    which, values = where(
-        ("id < {}", after),
-        ("owner_id = {}", owner),
-        ("lower(name) LIKE {} ESCAPE '!'", search),
-        *_in_state(state, now),
-    )
+    """Return a page of tokens, newest first; `after` is the last identifier of the page before."""
+    which, values = where(("id < {}", after), ("owner_id = {}", owner), *_in_state(state, now))
     rows = await tx.all(
         f"SELECT {COLUMNS} FROM api_tokens{which} ORDER BY id DESC LIMIT ${len(values) + 1}",  # noqa: S608 - literals
         *values,
         limit,
     )
     return [_token(row) for row in rows]
+
+
+async def search_tokens(
+    tx: Transaction, *, search: str, after: str, limit: int, owner: str = "", state: str = "all", now: int
+) -> list[tuple[ApiToken, str]]:
+    """Return a page of tokens whose name begins so, in its order, whatever the case, each with its place; or the one of an identifier.
+
+    An empty `search` finds all, newest first.
+    """
+    if not search:
+        found = await list_tokens(tx, after=after, limit=limit, owner=owner, state=state, now=now)
+        return [(token, token.id) for token in found]
+    is_one = _IDENTIFIER.fullmatch(search) is not None
+    conditions = [("id = {}", search if is_one else ""), ("owner_id = {}", owner), *_in_state(state, now)]
+    keys = [Key("lower(name)", "" if is_one else searches.fold(search))]
+    rows = await searches.walk(tx, _TABLE, keys, *conditions, after=after, limit=limit)
+    return [(_token(row), place) for row, place in rows]
 
 
 async def list_secret_uses(tx: Transaction, token_id: str) -> list[SecretUse]:

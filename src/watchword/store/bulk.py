@@ -43,11 +43,14 @@ class Bulk(Transaction, Protocol):
     def adapt(self, statement: str) -> str:
         """Return a statement of a migration as this database needs it."""
 
+    def record_under(self, audit_key: bytes) -> None:
+        """Chain what is recorded from now on under this key; nothing is to be recorded before it is known."""
+
     async def close(self) -> None:
         """Disconnect; what was not committed is undone."""
 
 
-async def open_bulk(address: str, audit_key: bytes, *, create: bool = False) -> Bulk:
+async def open_bulk(address: str, audit_key: bytes = b"", *, create: bool = False) -> Bulk:
     """Open a database for copying; raise StorageUnavailable with what to do about it."""
     if address.startswith(("postgresql://", "postgres://")):
         with needing(POSTGRES, "asyncpg"):  # the driver is an extra that only this choice needs

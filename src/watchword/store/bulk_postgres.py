@@ -9,22 +9,36 @@ from watchword.store import migrate
 from watchword.store.bulk import Values
 from watchword.store.changes import CHANNEL
 from watchword.store.database import Row, StorageUnavailable, check_values
-from watchword.store.postgres_errors import FAILURES, unavailable
+from watchword.store.postgres_errors import FAILURES, OPENING, unavailable
+from watchword.store.postgres_hosts import Hosts
+from watchword.store.postgres_pool import Connection
 from watchword.store.postgres_transaction import Audit, PostgresTransaction
 
-OPENING: tuple[type[Exception], ...] = (*FAILURES, ValueError, OverflowError)
 SNAPSHOT = "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY"
-UNLIMITED = "SET statement_timeout = 0; SET idle_in_transaction_session_timeout = 0; SET lock_timeout = '60s'"
+UNLIMITED = (
+    "SET statement_timeout = 0; SET idle_in_transaction_session_timeout = 0; SET lock_timeout = '60s'; "
+    "SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'"
+)
 
 
 async def connect(address: str, audit_key: bytes) -> "PostgresBulk":
-    """Open a database; raise StorageUnavailable with what to do about it, without the address."""
+    """Open a database, of several hosts the one that takes writes; raise StorageUnavailable with what to do about it, without the address."""
     try:
-        connection = await asyncpg.connect(address, server_settings={"application_name": "watchword copy"})
+        connection = await Hosts(address, _connect).connect()
         await connection.execute(UNLIMITED)
     except OPENING as error:
         raise StorageUnavailable(f"cannot use the PostgreSQL server: {unavailable(error)}") from error
     return PostgresBulk(connection, Audit([], audit_key))
+
+
+async def _connect(address: str, **options: Any) -> Connection:
+    made: Connection = await asyncpg.connect(
+        address,
+        connection_class=Connection,
+        server_settings={"application_name": "watchword copy"},
+        **options,
+    )
+    return made
 
 
 class PostgresBulk(PostgresTransaction):
@@ -70,7 +84,10 @@ class PostgresBulk(PostgresTransaction):
     async def commit(self) -> None:
         """Commit, durable when it returns, and tell the nodes that what they remember may be wrong."""
         await self.run("SELECT pg_notify($1, 'copied')", CHANNEL)
+        self._connection.warnings.clear()
         await self.run("COMMIT")
+        if self._connection.warnings:  # no standby has confirmed it
+            raise StorageUnavailable(self._connection.warnings[0], unknown=True)
 
     async def rollback(self) -> None:
         """Undo everything since `begin`."""
@@ -84,6 +101,10 @@ class PostgresBulk(PostgresTransaction):
     def adapt(self, statement: str) -> str:
         """Return a statement of a migration whose text columns are compared byte by byte."""
         return migrate.for_postgres(statement)
+
+    def record_under(self, audit_key: bytes) -> None:
+        """Chain what is recorded from now on under this key; nothing is to be recorded before it is known."""
+        self._audit = Audit([], audit_key)
 
     async def close(self) -> None:
         """Disconnect; what was not committed is undone."""

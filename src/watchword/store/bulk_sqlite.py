@@ -3,13 +3,12 @@
 import os
 import sqlite3
 from collections.abc import Sequence
-from pathlib import Path
 
 from watchword.store.bulk import Values, not_there
 from watchword.store.chain import Chain
 from watchword.store.database import Row, StorageUnavailable, check_values
 from watchword.store.sqlite import PRAGMAS
-from watchword.store.sqlite_file import create_file
+from watchword.store.sqlite_file import address, create_file
 from watchword.store.sqlite_transaction import SqliteTransaction
 
 WAIT = 30  # seconds for which it waits until another writer is done
@@ -27,9 +26,7 @@ class SqliteBulk(SqliteTransaction):
             raise not_there(path)
         try:
             create_file(path)
-            connection = sqlite3.connect(
-                f"{Path(path).absolute().as_uri()}?mode=rw", uri=True, timeout=WAIT, isolation_level=None
-            )
+            connection = sqlite3.connect(address(path), uri=True, timeout=WAIT, isolation_level=None)
             connection.row_factory = sqlite3.Row
             for pragma in PRAGMAS:
                 connection.execute(pragma)
@@ -43,9 +40,9 @@ class SqliteBulk(SqliteTransaction):
         return rows[0] if rows else None
 
     async def all(self, sql: str, *values: object) -> list[Row]:
-        """Return every row."""
+        """Return every row, as it is kept."""
         try:
-            return await super().all(sql, *values)
+            return self._rows(sql, values)
         except sqlite3.Error as error:
             raise StorageUnavailable(f"the database file failed: {error}") from error
 
@@ -86,6 +83,10 @@ class SqliteBulk(SqliteTransaction):
     def adapt(self, statement: str) -> str:
         """Return a statement of a migration as it is."""
         return statement
+
+    def record_under(self, audit_key: bytes) -> None:
+        """Chain what is recorded from now on under this key; nothing is to be recorded before it is known."""
+        self._key = audit_key
 
     async def close(self) -> None:
         """Disconnect; what was not committed is undone."""

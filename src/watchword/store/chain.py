@@ -83,6 +83,8 @@ async def next_event(
     data: dict[str, object],
 ) -> tuple[object, ...]:
     """Return an event as the next row of a chain, advance the chain's head, and keep what the event says has ended."""
+    if not key:
+        raise RuntimeError("nothing is recorded before the key of the audit trail is known")
     faults.reach("audit.begun", name)
     await ended.note(tx, key, name, target, at, data)
     if at - chain.at > RENEW_AFTER:

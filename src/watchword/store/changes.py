@@ -14,6 +14,7 @@ not believed.
 
 import asyncio
 import contextlib
+import itertools
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -37,7 +38,8 @@ class Changes:
     def __init__(self, connect: Connect, node: str) -> None:
         self._connect = connect
         self._node = node
-        self._number = 0
+        self._numbers = itertools.count()
+        self._number = next(self._numbers)
         self._since = 0.0
         self._unsent = asyncio.Event()
         self._due = self._told = 0  # changes of this node, and how many of them the others have been told of
@@ -73,7 +75,7 @@ class Changes:
         self._turn = asyncio.Event()
 
     def _move(self) -> None:
-        self._number += 1
+        self._number = next(self._numbers)  # never one that was there before, whichever thread moves it
         self._since = time.monotonic()
 
     def _heard(self, _connection: object, _pid: int, _channel: str, node: str) -> None:

@@ -3,10 +3,12 @@
 import msgspec
 
 from watchword.oauth.clients import Client
-from watchword.store import ended
+from watchword.store import documents, ended, searches
 from watchword.store.database import Row, Transaction
+from watchword.store.recorded import fingerprint
+from watchword.store.searches import Key
 
-_decode = msgspec.json.Decoder(Client).decode
+_decode = documents.reader(Client)
 _encode = msgspec.json.Encoder(order="deterministic").encode
 
 
@@ -28,6 +30,14 @@ class ClientFacts(msgspec.Struct, frozen=True):
     last_used_at: int | None
 
 
+_FACTS = "document, created_at, disabled_at, version, valid_from, last_used_at"
+_TABLE = searches.Table("clients", _FACTS, "client_id")
+
+
+def _facts(row: Row) -> ClientFacts:
+    return ClientFacts(_client(row), row["valid_from"], row["last_used_at"])
+
+
 def _client(row: Row) -> Client:
     return msgspec.structs.replace(
         _decode(row["document"]),
@@ -39,48 +49,58 @@ def _client(row: Row) -> Client:
 
 async def create_client(tx: Transaction, client: Client, *, actor: str, now: int) -> bool:
     """Store a new client; return False when the identifier is taken. One that was deleted before leaves it nothing (AP-09)."""
+    document = _encode(client).decode()
     row = await tx.one(
-        "INSERT INTO clients (client_id, document, name, owner, origin, created_at, updated_at, valid_from) "
-        "VALUES ($1, $2, $3, $4, $5, $6, $6, $7) ON CONFLICT (client_id) DO NOTHING RETURNING client_id",
+        "INSERT INTO clients (client_id, document, name, owner, origin, created_at, updated_at, disabled_at, valid_from) "
+        "VALUES ($1, $2, $3, $4, $5, $6, $6, $7, $8) ON CONFLICT (client_id) DO NOTHING RETURNING client_id",
         client.client_id,
-        _encode(client).decode(),
+        document,
         client.name,
         client.owner,
         client.origin,
         now,
+        client.disabled_at,
         await ended.ended_before(tx, "client", client.client_id),
     )
     if row is None:
         return False
     await tx.record(
-        "client.created", actor=actor, target=client.client_id, at=now, name=client.name, origin=client.origin
-    )
+        "client.created", actor=actor, target=client.client_id, at=now,
+        name=client.name, origin=client.origin, document=fingerprint(document),
+    )  # fmt: skip
     return True
 
 
 async def find_client(tx: Transaction, client_id: str) -> ClientFacts | None:
     """Return a client and its facts, or None; a disabled client is returned as such."""
-    row = await tx.one(
-        "SELECT document, created_at, disabled_at, version, valid_from, last_used_at FROM clients WHERE client_id = $1",
-        client_id,
-    )
-    return ClientFacts(_client(row), row["valid_from"], row["last_used_at"]) if row else None
+    row = await tx.one(f"SELECT {_FACTS} FROM clients WHERE client_id = $1", client_id)  # noqa: S608 - literals
+    return _facts(row) if row else None
 
 
-async def list_clients(
-    tx: Transaction, *, after: str, limit: int, search: str = "", owner: str | None = None
-) -> list[ClientFacts]:
-    """Return a page of clients ordered by identifier; `search` is a part of the name, compared without case."""
+async def list_clients(tx: Transaction, *, after: str, limit: int) -> list[ClientFacts]:
+    """Return a page of clients ordered by identifier."""
     rows = await tx.all(
-        "SELECT document, created_at, disabled_at, version, valid_from, last_used_at FROM clients "
-        "WHERE client_id > $1 AND ($2 = '' OR lower(name) LIKE $2 ESCAPE '!') AND ($3 = '' OR owner = $3) "
-        "ORDER BY client_id LIMIT $4",
+        f"SELECT {_FACTS} FROM clients WHERE client_id > $1 ORDER BY client_id LIMIT $2",  # noqa: S608 - literals
         after,
-        like_pattern(search),
-        owner or "",
         limit,
     )
-    return [ClientFacts(_client(row), row["valid_from"], row["last_used_at"]) for row in rows]
+    return [_facts(row) for row in rows]
+
+
+async def search_clients(
+    tx: Transaction, *, search: str, after: str, limit: int
+) -> list[tuple[ClientFacts, str]]:
+    """Return a page of clients whose name begins so, in its order, then of those whose identifier does, each with its place.
+
+    Whatever the case. An empty `search` finds all, ordered by identifier.
+    """
+    if not search:
+        found = await list_clients(tx, after=after, limit=limit)
+        return [(facts, facts.client.client_id) for facts in found]
+    begins = searches.fold(search)
+    keys = [Key("lower(name)", begins), Key("lower(client_id)", begins)]
+    rows = await searches.walk(tx, _TABLE, keys, after=after, limit=limit)
+    return [(_facts(row), place) for row, place in rows]
 
 
 async def list_self_signed(tx: Transaction) -> list[Client]:
@@ -90,14 +110,6 @@ async def list_self_signed(tx: Transaction) -> list[Client]:
         "WHERE disabled_at IS NULL AND document LIKE '%\"self_signed_tls_client_auth\"%'"
     )
     return [_client(row) for row in rows]
-
-
-def like_pattern(search: str) -> str:
-    """Turn a literal text into a LIKE pattern in which nothing is a wildcard but the ends; empty stays empty."""
-    if not search:
-        return ""
-    escaped = search.lower().replace("!", "!!").replace("%", "!%").replace("_", "!_")
-    return f"%{escaped}%"
 
 
 async def update_client(
@@ -126,7 +138,7 @@ async def update_client(
         disabled_at,
         now,
         int(kill),
-        now + 1,
+        now + ended.LATE,
         client.client_id,
         expected_version,
     )
@@ -142,6 +154,7 @@ async def update_client(
         at=now,
         disabled=disabled_at is not None,
         ended_tokens=kill,
+        document=fingerprint(row["document"]),
     )
     return _client(row)
 

@@ -5,7 +5,7 @@ thread drives it to its end; on PostgreSQL it does. SQL uses `$1` placeholders a
 one statement, or tolerates that its statements see successive states.
 """
 
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 import msgspec
@@ -24,6 +24,9 @@ class Row(Protocol):
 
     def __iter__(self) -> Iterator[Any]:
         """Return the values in order."""
+
+    def keys(self) -> Iterable[str]:
+        """Return the names of the columns in order."""
 
 
 class Transaction(Protocol):
@@ -123,6 +126,13 @@ class Database(Protocol):
         """Finish what was accepted, then disconnect."""
 
 
+class Unchained(Database, Protocol):
+    """A database before it is known under which key its audit trail goes on."""
+
+    def record_under(self, audit_key: bytes) -> None:
+        """Chain what is recorded from now on under this key; nothing is to be recorded before it is known."""
+
+
 class Reader(Protocol):
     """What answers reads: the database itself, or a copy that may be behind."""
 
@@ -177,6 +187,3 @@ def drive(coroutine: Awaitable[T]) -> T:
         result: T = end.value
         return result
     raise RuntimeError("an operation on the embedded database must not wait for anything else")
-
-
-JSONObject = Mapping[str, object]

@@ -6,6 +6,7 @@ from watchword.oauth.clients import Client
 from watchword.store import ended
 from watchword.store.clients import find_client
 from watchword.store.database import Transaction
+from watchword.store.recorded import fingerprint
 
 _encode = msgspec.json.Encoder(order="deterministic").encode
 
@@ -43,7 +44,7 @@ async def keep_reading(tx: Transaction, client: Client, *, fresh_until: int, now
         await ended.ended_before(tx, "client", client.client_id),
     )
     if added:
-        await _record(tx, "client.created", client, now)
+        await _record(tx, "client.created", client, document, now)
         return await find_reading(tx, client.client_id)
     changed = await tx.run(
         "UPDATE clients SET document = $1, name = $2, updated_at = $3, version = version + 1 "
@@ -54,7 +55,7 @@ async def keep_reading(tx: Transaction, client: Client, *, fresh_until: int, now
         client.client_id,
     )
     if changed:
-        await _record(tx, "client.updated", client, now)
+        await _record(tx, "client.updated", client, document, now)
     await tx.run(
         "UPDATE clients SET fresh_until = $1 WHERE client_id = $2 AND origin = 'document'",
         fresh_until,
@@ -63,7 +64,13 @@ async def keep_reading(tx: Transaction, client: Client, *, fresh_until: int, now
     return await find_reading(tx, client.client_id)
 
 
-async def _record(tx: Transaction, event: str, client: Client, now: int) -> None:
+async def withdraw_reading(tx: Transaction, client_id: str) -> None:
+    """Have a reading be fresh no more, nor of any use while its document cannot be reached."""
+    await tx.run("UPDATE clients SET fresh_until = 0 WHERE client_id = $1 AND origin = 'document'", client_id)
+
+
+async def _record(tx: Transaction, event: str, client: Client, document: str, now: int) -> None:
     await tx.record(
-        event, actor=client.client_id, target=client.client_id, at=now, name=client.name, origin="document"
-    )
+        event, actor=client.client_id, target=client.client_id, at=now,
+        name=client.name, origin="document", document=fingerprint(document),
+    )  # fmt: skip

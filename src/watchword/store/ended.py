@@ -30,6 +30,9 @@ ENDS: dict[str, str] = {
 }
 # Of these, only what was issued before; a later token is good again.
 FOR_A_TIME = frozenset({"client", "account"})
+# Seconds after an end of that kind within which a node may still issue something: it may be late by one to learn of the end (MN-01),
+# and every date is a whole second.
+LATE = 2
 
 
 async def note(tx: Transaction, key: bytes, name: str, target: str, at: int, data: dict[str, object]) -> None:
@@ -42,7 +45,7 @@ async def note(tx: Transaction, key: bytes, name: str, target: str, at: int, dat
     await _keep(
         tx,
         ended.digest(kind, identifier),
-        at + 1 if kind in FOR_A_TIME else None,
+        at + LATE if kind in FOR_A_TIME else None,
         expires_at if isinstance(expires_at, int) else at + LONGEST,
     )
 

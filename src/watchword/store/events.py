@@ -1,6 +1,7 @@
 """The audit trail: reading it, checking it, and forgetting what is older than its retention."""
 
 import hmac
+from collections.abc import Sequence
 from itertools import takewhile
 
 import msgspec
@@ -12,6 +13,10 @@ from watchword.store.filters import where
 
 PURGED_UNTIL = "events purged until"
 _NEWEST = (2**62, "", 0)  # what no event can be newer than
+LOOKED_BACK = 20_000  # events of which some are looked for at a time
+LOOKED_AT = 2000  # events, for one that can be purged behind such as cannot be read
+FIELDS = ("chain", "seq", "at", "name", "actor", "target", "data", "link")  # what the hash is of
+_COLUMNS = ", ".join((*FIELDS, "previous", "hash"))
 PLACE = ("chain", "seq", "previous", "hash")  # what is needed of an event to know its place in its chain
 
 
@@ -34,15 +39,30 @@ class ChainReport(msgspec.Struct, frozen=True):
     breaks: list[str]
 
 
+def _id(row: Row) -> str:
+    return f"{unreadable.text(row['chain'])}:{unreadable.number(row['seq'])}"
+
+
+def _place(row: Row) -> str:
+    return f"{unreadable.moment(row['at'])}:{_id(row)}"
+
+
 def _event(row: Row) -> Event:
     return Event(
-        id=f"{unreadable.text(row['chain'])}:{unreadable.number(row['seq'])}",
+        id=_id(row),
         at=unreadable.moment(row["at"]),
         name=unreadable.text(row["name"]),
         actor=unreadable.text(row["actor"]),
         target=unreadable.text(row["target"]),
         data=_data(row["data"]),
     )
+
+
+class Found(msgspec.Struct, frozen=True):
+    """What a look into the trail found, newest first; `rest` is the place from which older events were not looked at, None at its end."""
+
+    events: list[Event]
+    rest: str | None
 
 
 def _data(kept: object) -> dict[str, object]:
@@ -52,6 +72,25 @@ def _data(kept: object) -> dict[str, object]:
         return {"unreadable": unreadable.text(kept)}
 
 
+def position(event: Event) -> str:
+    """Return the place of an event in the trail, as a text."""
+    return f"{event.at}:{event.id}"
+
+
+def position_of(place: str) -> tuple[int, str, int] | None:
+    """Return (at, chain, seq) of the text of a place; None for the beginning, which is the empty one."""
+    if not place:
+        return None
+    at, _, event = place.partition(":")
+    chain, _, seq = event.rpartition(":")
+    return int(at), chain, int(seq)
+
+
+def moment_of(place: str) -> int:
+    """Return when that was, in Unix seconds, which the text of a place says."""
+    return int(place.partition(":")[0])
+
+
 async def list_events(
     tx: Transaction,
     *,
@@ -59,14 +98,19 @@ async def list_events(
     before: tuple[int, str, int] | None = None,
     name: str = "",
     target: str = "",
-    actor: str = "",
+    actors: Sequence[str] = (),
+    since: tuple[int, str, int] | None = None,
 ) -> list[Event]:
-    """Return a page of events, newest first; `before` is (at, chain, seq) of the last event of the page before."""
+    """Return a page of events, newest first; `before` is (at, chain, seq) of the last event of the page before.
+
+    `actors` is by whom, in whichever of several ways it is written; nothing older than `since` is looked at.
+    """
     which, values = where(
         ("(at, chain, seq) < ({}, {}, {})", *(before or _NEWEST)),
+        ("(at, chain, seq) >= ({}, {}, {})", *(since or ("", "", ""))),
         ("name = {}", name),
         ("target = {}", target),
-        ("actor = {}", actor),
+        (f"actor IN ({', '.join('{}' for _ in actors)})", *(actors or ("",))),
     )
     rows = await tx.all_as_kept(
         f"SELECT chain, seq, at, name, actor, target, data FROM events{which} "  # noqa: S608 - literals
@@ -75,6 +119,38 @@ async def list_events(
         limit,
     )
     return [_event(row) for row in rows]
+
+
+async def look_back(
+    tx: Transaction,
+    *,
+    limit: int,
+    before: tuple[int, str, int] | None = None,
+    name: str = "",
+    target: str = "",
+    actors: Sequence[str] = (),
+    looked: int = LOOKED_BACK,
+) -> Found:
+    """Look for a page of events as `list_events` does, and no further back than so many events, whatever their name and actor.
+
+    The trail is written most of all tables and keeps no index of names and actors: what is rare is found in several looks.
+    """
+    edge = await _edge(tx, before, target, looked) if name or actors else None
+    since = position_of(edge or "")
+    found = await list_events(
+        tx, limit=limit, before=before, name=name, target=target, actors=actors, since=since
+    )
+    return Found(found, edge if len(found) < limit else None)
+
+
+async def _edge(tx: Transaction, before: tuple[int, str, int] | None, target: str, looked: int) -> str | None:
+    """Return the place of the last event that is looked at; None when there are not so many."""
+    which, values = where(("(at, chain, seq) < ({}, {}, {})", *(before or _NEWEST)), ("target = {}", target))
+    rows = await tx.all_as_kept(
+        f"SELECT chain, seq, at FROM events{which} ORDER BY at DESC, chain DESC, seq DESC LIMIT 1 OFFSET {looked - 1}",  # noqa: S608 - literals
+        *values,
+    )
+    return _place(rows[0]) if rows else None
 
 
 async def list_events_after(tx: Transaction, seen: dict[str, int], limit: int = 200) -> list[Event]:
@@ -130,7 +206,7 @@ async def verify_trail(tx: Transaction, key: bytes, kept_since: int | None = Non
     purged = await _purged_chains(tx)
     made = await witnesses.made_since(tx, kept_since) if kept_since is not None else []
     kept = await tx.all_as_kept(
-        "SELECT chain, seq, at, name, actor, target, data, link, previous, hash FROM events ORDER BY chain, seq"
+        f"SELECT {_COLUMNS} FROM events ORDER BY chain, seq"  # noqa: S608 - literals
     )
     purged |= await _purged_chains(tx)  # what was purged while the events were read is known as purged, too
     breaks = [
@@ -168,9 +244,7 @@ def _check_chain(events: list[Row], purged: _Purged | None, key: bytes) -> list[
             breaks.append(f"{place}: does not follow from the event before it")
         if unreadable.columns(row):
             breaks.append(_unreadable(row))
-        elif not hmac.compare_digest(
-            event_hash(key, bytes(row["previous"]), _fields(row)), bytes(row["hash"])
-        ):
+        elif not _is_as_written(row, key):
             breaks.append(f"{place}: was changed after it was written")
         if purged and row["seq"] == purged.seq and bytes(row["hash"]) != purged.head:
             breaks.append(f"{place}: is not the event that was purged")
@@ -183,8 +257,10 @@ def _unreadable(row: Row) -> str:
     return f"{place}: was changed after it was written: {', '.join(unreadable.columns(row))} cannot be read"
 
 
-def _fields(row: Row) -> tuple[object, ...]:
-    return tuple(row[column] for column in ("chain", "seq", "at", "name", "actor", "target", "data", "link"))
+def _is_as_written(row: Row, key: bytes) -> bool:
+    """Whether an event that can be read holds what somebody with the key wrote."""
+    fields = tuple(row[column] for column in FIELDS)
+    return hmac.compare_digest(event_hash(key, bytes(row["previous"]), fields), bytes(row["hash"]))
 
 
 def _check_link(
@@ -207,30 +283,61 @@ def _check_link(
 
 
 async def purge_events(tx: Transaction, before: int, key: bytes, limit: int = 500) -> int:
-    """Forget the beginning of one chain that is older than the retention, and seal where the chain goes on."""
+    """Forget the beginning of one chain that is older than the retention, and seal where the chain goes on.
+
+    What cannot be read or was changed says of nothing that it is old: it goes with an old event behind it that is as it was written. A
+    chain without one stays, and holds no other up.
+    """
     # One purge at a time over all nodes: a slower one must not put the seal of a faster one back.
     await tx.run("UPDATE facts SET value = value WHERE name = 'changes'")
-    first = await tx.one(
+    for looked_at in (1, LOOKED_AT):
+        for chain in await _old_chains(tx, before, looked_at):
+            last = await _last_of_beginning(tx, chain, before, key, limit)
+            if last is not None:
+                await _seal(tx, chain, last, key)
+                await _note_purge(tx, before, key)
+                return await tx.run("DELETE FROM events WHERE chain = $1 AND seq <= $2", chain, last["seq"])
+    await _forget_chains(tx, before)
+    return 0
+
+
+async def list_unpurged(tx: Transaction, before: int) -> list[str]:
+    """Return the chains that a purge had to leave, as far as their names can be shown."""
+    return [unreadable.text(chain) for chain in await _old_chains(tx, before, LOOKED_AT)]
+
+
+async def _old_chains(tx: Transaction, before: int, looked_at: int) -> list[str]:
+    """Return the chains of the oldest events that no younger one comes before."""
+    rows = await tx.all_as_kept(
         "SELECT chain FROM events e WHERE at < $1 AND NOT EXISTS "
-        "(SELECT 1 FROM events p WHERE p.chain = e.chain AND p.seq < e.seq AND p.at >= $1) ORDER BY at LIMIT 1",
+        "(SELECT 1 FROM events p WHERE p.chain = e.chain AND p.seq < e.seq AND p.at BETWEEN $1 AND $2) ORDER BY at LIMIT $3",
         before,
+        unreadable.LAST_MOMENT,
+        looked_at,
     )
-    if first is None:
-        await _forget_chains(tx, before)
-        return 0
-    chain = first["chain"]
-    oldest = await tx.all(
-        "SELECT seq, hash, at FROM events WHERE chain = $1 ORDER BY seq LIMIT $2", chain, limit
+    return list(dict.fromkeys(row["chain"] for row in rows))
+
+
+async def _last_of_beginning(tx: Transaction, chain: str, before: int, key: bytes, limit: int) -> Row | None:
+    """Return the last event of a chain's beginning that is old and as it was written; None when there is none."""
+    if not unreadable.is_readable(chain, str):
+        return None
+    oldest = await tx.all_as_kept(
+        f"SELECT {_COLUMNS} FROM events WHERE chain = $1 ORDER BY seq LIMIT $2",  # noqa: S608 - literals
+        chain,
+        limit,
     )
-    last = list(takewhile(lambda row: row["at"] < before, oldest))[-1]
-    await _seal(tx, chain, last, key)
-    await _note_purge(tx, before, key)
-    return await tx.run("DELETE FROM events WHERE chain = $1 AND seq <= $2", chain, last["seq"])
+    beginning = takewhile(
+        lambda row: not before <= unreadable.number(row["at"]) <= unreadable.LAST_MOMENT, oldest
+    )
+    # Whoever can date an event back would else have it forgotten, under this server's own seal.
+    written = [row for row in beginning if not unreadable.columns(row) and _is_as_written(row, key)]
+    return written[-1] if written else None
 
 
 async def _seal(tx: Transaction, chain: str, last: Row, key: bytes) -> None:
-    newest = await tx.one("SELECT MAX(at) AS at FROM events")
-    at, head = newest["at"] if newest else 0, bytes(last["hash"])
+    newest = await tx.one("SELECT MAX(at) AS at FROM events WHERE at <= $1", unreadable.LAST_MOMENT)
+    at, head = unreadable.moment(newest["at"]) if newest else 0, bytes(last["hash"])
     seal = event_hash(key, head, ("purged", chain, last["seq"], at)).hex()
     await tx.run(
         "INSERT INTO facts (name, value) VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SET value = excluded.value",

@@ -9,7 +9,8 @@ from collections.abc import Awaitable, Sequence
 
 import msgspec
 
-from watchword.store import faults
+from watchword.oauth.claims_request import ClaimsRequest
+from watchword.store import documents, faults
 from watchword.store.database import Change, Database, Entry, Row, Transaction
 from watchword.store.logout_notices import note_client_with
 from watchword.store.several import padded, places
@@ -86,8 +87,14 @@ _CREATE = Change(
 )
 
 
+_read_wishes = documents.reader(ClaimsRequest)
+
+
 def _grant(row: Row) -> Grant:
-    return Grant(**dict(zip(_NAMES, row, strict=False)))
+    grant = Grant(**dict(zip(_NAMES, row, strict=False)))
+    if grant.wishes:
+        _read_wishes(grant.wishes)  # whoever reads them later may take them for what they are
+    return grant
 
 
 def to_standing(row: Row) -> Standing:

@@ -72,6 +72,11 @@ async def find_identity(tx: Transaction, public_point: bytes) -> RegisteredIdent
     return _identity(row) if row else None
 
 
+def is_live(identity: RegisteredIdentity, now: int) -> bool:
+    """Whether an identity still proves its owner."""
+    return identity.revoked_at is None and identity.expires_at > now
+
+
 async def list_identities(tx: Transaction, owner_id: str) -> list[RegisteredIdentity]:
     """Return an owner's identities, the newest first."""
     rows = await tx.all(

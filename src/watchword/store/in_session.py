@@ -1,4 +1,4 @@
-"""What people do to their own accounts: in a session of theirs while it lives, and not at all once it has ended.
+"""What people do in a session of theirs: while it lives, and not at all once it has ended; the audit trail says in which.
 
 Theory of operation. The account's row is written first, then the session is held: an end of the session that came before is seen, and
 one that comes after waits for what was begun. So nothing is added to an account by a session that its person has ended elsewhere.
@@ -7,10 +7,33 @@ one that comes after waits for what was begun. So nothing is added to an account
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
+import msgspec
+
 from watchword.store.database import Transaction
 from watchword.store.grants import hold_session
 
 T = TypeVar("T")
+
+
+class Ended(msgspec.Struct, frozen=True):
+    """Nothing was done: the session has ended, or the account is disabled."""
+
+
+class _Inside:
+    """A transaction whose audit events name the session in which something was asked for."""
+
+    __slots__ = ("_session_id", "_tx", "all", "all_as_kept", "one", "run")
+
+    def __init__(self, tx: Transaction, session_id: str) -> None:
+        self._tx = tx
+        self._session_id = session_id
+        self.one, self.all, self.all_as_kept, self.run = tx.one, tx.all, tx.all_as_kept, tx.run
+
+    async def record(self, name: str, /, *, actor: str, target: str, at: int, **data: object) -> None:
+        """Append an audit event to this writer's hash chain, with the session."""
+        await self._tx.record(
+            name, actor=actor, target=target, at=at, **{"session": self._session_id, **data}
+        )
 
 
 async def in_session(
@@ -22,9 +45,33 @@ async def in_session(
     /,
     *args: Any,
     **more: Any,
-) -> T | None:
-    """Do what a person asks for in a session and return what it came to; None when the session ended or the account is disabled."""
+) -> T | Ended:
+    """Do what a person asks for in a session and return what it came to."""
     held = "UPDATE users SET valid_from = valid_from WHERE id = $1 AND disabled_at IS NULL"
     if not await tx.run(held, user_id) or not await hold_session(tx, session_id, now):
-        return None
-    return await operation(tx, *args, **more)
+        return Ended()
+    return await operation(_Inside(tx, session_id), *args, **more)
+
+
+class NoAdministrator(msgspec.Struct, frozen=True):
+    """Nothing was done: whoever asked administers nothing any more."""
+
+
+async def as_administrator(
+    tx: Transaction,
+    session_id: str,
+    user_id: str,
+    now: int,
+    operation: Callable[..., Awaitable[T]],
+    /,
+    *args: Any,
+    **more: Any,
+) -> T | Ended | NoAdministrator:
+    """Do what an administrator asks for in a session and return what it came to."""
+
+    async def asked(inside: Transaction) -> T | NoAdministrator:
+        # The session holds the row of its person: nobody takes the right away until this is done.
+        row = await inside.one("SELECT is_admin FROM users WHERE id = $1", user_id)
+        return await operation(inside, *args, **more) if row and row["is_admin"] else NoAdministrator()
+
+    return await in_session(tx, session_id, user_id, now, asked)

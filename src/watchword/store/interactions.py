@@ -2,6 +2,7 @@
 
 import msgspec
 
+from watchword.store import documents
 from watchword.store.database import Transaction
 
 
@@ -13,14 +14,13 @@ class Interaction(msgspec.Struct, frozen=True, kw_only=True):
     request: str
     done: tuple[str, ...] = ()
     shown_to: str | None = None
+    expires_at: int
 
 
-_decode_done = msgspec.json.Decoder(tuple[str, ...]).decode
+_decode_done = documents.reader(tuple[str, ...])
 
 
-async def create_interaction(
-    tx: Transaction, interaction: Interaction, browser: bytes, expires_at: int
-) -> None:
+async def create_interaction(tx: Transaction, interaction: Interaction, browser: bytes) -> None:
     """Keep a request for one browser."""
     await tx.run(
         "INSERT INTO interactions (id, browser, client_id, request, done, shown_to, expires_at) VALUES ($1, $2, $3, $4, $5, $6, $7)",
@@ -30,7 +30,7 @@ async def create_interaction(
         interaction.request,
         msgspec.json.encode(interaction.done).decode(),
         interaction.shown_to,
-        expires_at,
+        interaction.expires_at,
     )
 
 
@@ -39,7 +39,7 @@ async def find_interaction(
 ) -> Interaction | None:
     """Return a request under way, for the browser that began it (SE-11)."""
     row = await tx.one(
-        "SELECT id, client_id, request, done, shown_to FROM interactions "
+        "SELECT id, client_id, request, done, shown_to, expires_at FROM interactions "
         "WHERE id = $1 AND browser = $2 AND used_at IS NULL AND expires_at > $3",
         interaction_id,
         browser,
@@ -53,6 +53,7 @@ async def find_interaction(
         request=row["request"],
         done=_decode_done(row["done"]),
         shown_to=row["shown_to"],
+        expires_at=row["expires_at"],
     )
 
 

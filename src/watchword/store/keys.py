@@ -7,6 +7,7 @@ activation of its successor until `retires_at`, when the last token that it sign
 import msgspec
 
 from watchword.store.database import Row, Transaction
+from watchword.store.documents import bytes_of
 
 STEP = 100
 
@@ -140,7 +141,7 @@ async def purge_keys(tx: Transaction, before: int) -> int:
 async def find_secret(tx: Transaction, name: str) -> bytes | None:
     """Return a sealed secret of the server's own, or None."""
     row = await tx.one("SELECT sealed FROM secrets WHERE name = $1", name)
-    return bytes(row["sealed"]) if row else None
+    return bytes_of(row, "sealed") if row else None
 
 
 async def keep_secret(tx: Transaction, name: str, sealed: bytes, now: int) -> bytes:
@@ -155,6 +156,40 @@ async def keep_secret(tx: Transaction, name: str, sealed: bytes, now: int) -> by
         await tx.record("key.created", actor="system", target=name, at=now)
         return sealed
     return await find_secret(tx, name) or sealed
+
+
+async def oldest_key(tx: Transaction) -> StoredKey | None:
+    """Return the first signing key that is still kept, whatever became of it; None when nothing was ever sealed."""
+    row = await tx.one(f"SELECT {_COLUMNS} FROM signing_keys ORDER BY created_at, kid LIMIT 1")  # noqa: S608 - literals
+    return _key(row) if row else None
+
+
+async def keep_root(tx: Transaction, name: str, sealed: bytes, now: int, *, is_new: bool) -> None:
+    """Keep the sealed root secret unless another node was first; a new one only while nothing can hang on another."""
+    claimed = await tx.run(
+        "INSERT INTO secrets (name, sealed, created_at) SELECT $1, $2, $3 "
+        "WHERE $4 = 0 OR NOT EXISTS (SELECT 1 FROM signing_keys) ON CONFLICT (name) DO NOTHING",
+        name,
+        sealed,
+        now,
+        int(is_new),
+    )
+    if claimed:
+        await tx.record("key.created", actor="system", target=name, at=now)
+
+
+async def lock_secret(tx: Transaction, name: str) -> bytes | None:
+    """Return a sealed secret that nobody else changes until this transaction ends."""
+    row = await tx.one("UPDATE secrets SET sealed = sealed WHERE name = $1 RETURNING sealed", name)
+    return bytes_of(row, "sealed") if row else None
+
+
+async def exchange_master(
+    tx: Transaction, name: str, sealed: bytes, *, actor: str, now: int, **data: object
+) -> None:
+    """Put a secret that is sealed under another master key in the place of the one that this transaction has locked."""
+    await tx.run("UPDATE secrets SET sealed = $1 WHERE name = $2", sealed, name)
+    await tx.record("master_key.rotated", actor=actor, target=name, at=now, **data)
 
 
 async def get_fact(tx: Transaction, name: str) -> str | None:

@@ -2,7 +2,10 @@
 
 import msgspec
 
+from watchword.store import documents
 from watchword.store.database import Row, Transaction
+
+_decode = documents.reader(dict[str, object])
 
 
 class Link(msgspec.Struct, frozen=True):
@@ -36,6 +39,24 @@ async def create_link(
         now,
         expires_at,
     )
+
+
+async def hand_over_link(
+    tx: Transaction,
+    digest: bytes,
+    *,
+    purpose: str,
+    subject: str,
+    data: dict[str, object],
+    expires_at: int,
+    now: int,
+    actor: str,
+    target: str,
+    facts: dict[str, object],
+) -> None:
+    """Store a link that an operator makes for somebody: whoever has it gets into an account, so it is in the audit trail."""
+    await create_link(tx, digest, purpose=purpose, subject=subject, data=data, expires_at=expires_at, now=now)
+    await tx.record("link.made", actor=actor, target=target, at=now, purpose=purpose, **facts)
 
 
 async def peek_link(tx: Transaction, digest: bytes, purpose: str, now: int) -> Link | None:
@@ -76,7 +97,7 @@ async def find_live_link(tx: Transaction, subject: str, purpose: str, now: int) 
 
 
 def _link(row: Row) -> Link:
-    data = msgspec.json.decode(row["data"], type=dict[str, object])
+    data = _decode(row["data"])
     return Link(row["purpose"], row["subject"], data, row["expires_at"])
 
 

@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Sequence
 import msgspec
 
 from watchword.oauth.clients import Client
+from watchword.store import documents
 from watchword.store.database import Database, Transaction
 from watchword.store.several import padded, places
 
@@ -21,7 +22,7 @@ STEP = 100
 # Of one client so many at once, so that a slow one does not keep the others waiting.
 CLAIMED, CLAIMED_OF_ONE = 32, 4
 
-_decode = msgspec.json.Decoder(Client).decode
+_decode = documents.reader(Client)
 
 
 class Notice(msgspec.Struct, frozen=True):

@@ -8,6 +8,7 @@ schema is refused, not guessed at.
 """
 
 import asyncio
+import functools
 import itertools
 import re
 import sqlite3
@@ -48,7 +49,8 @@ Applied = Sequence[tuple[int, str, int]]
 _TEXT_COLUMN = re.compile(r"(?m)^(\s*\w+|ALTER TABLE \w+ ADD COLUMN \w+) TEXT\b")
 
 
-def migrations() -> list[tuple[int, str, list[str]]]:
+@functools.cache
+def migrations() -> tuple[tuple[int, str, tuple[str, ...]], ...]:
     """Return every migration as its number, name and statements, in order."""
     folder = resources.files("watchword.store") / "migrations"
     found = []
@@ -56,13 +58,13 @@ def migrations() -> list[tuple[int, str, list[str]]]:
         if entry.name.endswith(".sql"):
             number, _, name = entry.name.removesuffix(".sql").partition("_")
             found.append((int(number), name, statements(entry.read_text("utf-8"))))
-    return found
+    return tuple(found)
 
 
-def statements(text: str) -> list[str]:
+def statements(text: str) -> tuple[str, ...]:
     """Split a migration at the semicolons that end lines; whole-line comments are dropped."""
     lines = [line for line in text.splitlines() if not line.lstrip().startswith("--")]
-    return [part.strip() for part in "\n".join(lines).split(";\n") if part.strip().rstrip(";")]
+    return tuple(part.strip() for part in "\n".join(lines).split(";\n") if part.strip().rstrip(";"))
 
 
 def for_postgres(statement: str) -> str:

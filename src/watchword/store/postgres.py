@@ -70,7 +70,7 @@ class PostgresDatabase:
     def __init__(
         self,
         address: str,
-        audit_key: bytes,
+        audit_key: bytes = b"",
         timeout: int = 5,
         *,
         pool_size: int = POOL_SIZE,
@@ -89,19 +89,27 @@ class PostgresDatabase:
         self._changes = Changes(self._hosts.connect, secrets.token_hex(8))
 
     async def open(self) -> None:
-        """Bring the schema up to date, fill the pool and start to listen for changes."""
+        """Bring the schema up to date and start to listen for changes."""
+        pool = Pool(self._hosts.connect, self._pool_size, self._patience)
         try:
             connection = await self._hosts.connect(command_timeout=None)
             try:
-                await self._check_sessions(connection)
+                pool.add(await self._another(connection))
                 await migrate.apply_postgres(connection)
+            except BaseException:
+                await pool.close(self._timeout)
+                raise
             finally:
                 await connection.close(timeout=self._timeout)
         except OPENING as error:
             raise StorageUnavailable(f"cannot use the PostgreSQL server: {unavailable(error)}") from error
-        self._pool = Pool(self._hosts.connect, self._pool_size, self._patience)
+        self._pool = pool
         self._changes.start()
         self._hosts.watch()
+
+    def record_under(self, audit_key: bytes) -> None:
+        """Chain what is recorded from now on under this key; nothing is to be recorded before it is known."""
+        self._audit_key = audit_key
 
     def _options(self) -> dict[str, Any]:
         return {
@@ -121,16 +129,18 @@ class PostgresDatabase:
             raise
         return connection
 
-    async def _check_sessions(self, connection: Connection) -> None:
-        """Refuse a pooler that lends one session of the server to two of ours: time limits and durability belong to a session."""
+    async def _another(self, connection: Connection) -> Connection:
+        """Connect once more; refuse a pooler that lends one session to two of ours: time limits and durability belong to a session."""
         other = await self._hosts.connect()
         try:
             process = await other.fetchval(PROCESS)
             # A database without processes says the same of every session, and no positive number.
             if process > 0 and process == await connection.fetchval(PROCESS):
                 raise StorageUnavailable(POOLED)
-        finally:
-            await other.close(timeout=self._timeout)
+        except BaseException:
+            cut(other)
+            raise
+        return other
 
     async def close(self) -> None:
         """Finish what was accepted, announce it, then disconnect."""

@@ -23,12 +23,21 @@ from watchword.store.postgres_pool import Connection, cut
 SETTLING = 0.2  # seconds for which the others may still answer when one has that takes writes
 ROUND = 1.0
 MEMORY = 30.0
+ATTEMPTS = 2
 WRITABLE = ("primary", "read-write")
 # NULL on a standby.
 TIMELINE = """
 SELECT CASE WHEN NOT pg_is_in_recovery()
   THEN ('x' || left(pg_walfile_name(pg_current_wal_insert_lsn()), 8))::bit(32)::bigint END
 """
+
+
+class _Former(ConnectionError):
+    """A server that takes writes and is the primary no more."""
+
+    def __init__(self) -> None:
+        super().__init__("the only server that takes writes is a former primary")
+
 
 Connect = Callable[..., Awaitable[Connection]]
 Asking = Coroutine[Any, Any, tuple[Connection, int]]
@@ -50,26 +59,36 @@ class Hosts:
         """Return a connection to the primary; raise what the driver raises when there is none."""
         if len(self._addresses) == 1:
             return await self._connect(self._addresses[0], **options)
-        options = self._wanted | options
-        connection, timeline = await _newest([self._ask(address, options) for address in self._addresses])
+        connection, timeline = await self._primary(self._wanted | options)
         self._saw(timeline)
-        if timeline < self._newest:
-            cut(connection)
-            raise ConnectionError("the only server that takes writes is a former primary")
         self._connections[connection] = timeline
         return connection
+
+    async def _primary(self, options: dict[str, Any]) -> tuple[Connection, int]:
+        for _ in range(ATTEMPTS):
+            connection, timeline = await _newest([self._ask(address, options) for address in self._addresses])
+            if not self._is_former(timeline):
+                return connection, timeline
+            cut(connection)  # a newer one was seen while this one was chosen: it is there to be asked
+        raise _Former
 
     async def _ask(self, address: str, options: dict[str, Any]) -> tuple[Connection, int]:
         connection = await self._connect(address, **options)
         try:
-            return connection, await _timeline(connection) or 0
+            timeline = await _timeline(connection) or 0
+            if self._is_former(timeline):  # then another may answer yet
+                raise _Former
         except BaseException:
             cut(connection)
             raise
+        return connection, timeline
+
+    def _is_former(self, timeline: int) -> bool:
+        return timeline < self._newest and time.monotonic() - self._seen < MEMORY
 
     def _saw(self, timeline: int) -> None:
         """Note a primary, and cut what leads to one that came before it."""
-        if timeline < self._newest and time.monotonic() - self._seen < MEMORY:
+        if self._is_former(timeline):
             return
         self._newest, self._seen = timeline, time.monotonic()
         for connection, older in list(self._connections.items()):
@@ -145,8 +164,8 @@ async def _one_of(tasks: list[Answer]) -> None:
 
 def _reason(tasks: list[Answer]) -> BaseException:
     """Return why there is no primary: what a server said before what became of the way to one."""
-    failures = [failure for task in tasks if (failure := task.exception()) is not None]
-    return next((one for one in failures if isinstance(one, asyncpg.PostgresError)), failures[-1])
+    failures = [failure for task in tasks if task.done() and (failure := task.exception()) is not None]
+    return next((one for one in failures if isinstance(one, _Former | asyncpg.PostgresError)), failures[-1])
 
 
 def _let_go(task: Answer) -> None:

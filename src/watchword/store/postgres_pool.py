@@ -56,6 +56,11 @@ class Pool:
         """Return a context in which a connection is lent; it raises StorageUnavailable when there is none."""
         return Loan(self)
 
+    def add(self, connection: Connection) -> None:
+        """Take on a connection that was made otherwise."""
+        self._free -= 1
+        self._pass_on(connection)
+
     async def take(self) -> Connection:
         """Take a connection, an idle one if there is any."""
         connection = self._take_idle()
@@ -181,6 +186,8 @@ class Loan:
 
 
 def cut(connection: Connection) -> None:
-    """Cut a connection; the driver may have taken one that was lost out of our hands already."""
-    with contextlib.suppress(*FAILURES):
-        connection.terminate()
+    """End a connection as the server's going away does, which the driver tells whoever is using it.
+
+    The driver's own `terminate` takes away what a borrower between two steps of a query needs for the second one.
+    """
+    connection._transport.abort()

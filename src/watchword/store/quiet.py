@@ -21,6 +21,7 @@ from watchword.store import (
     interactions,
     keys,
     limits,
+    redemption,
     registrations,
     sessions,
     tokens,
@@ -28,7 +29,7 @@ from watchword.store import (
     user_changes,
     ways_in,
 )
-from watchword.store.in_session import in_session
+from watchword.store.in_session import as_administrator, in_session
 
 QUIET: frozenset[Callable[..., Any]] = frozenset(
     {
@@ -49,6 +50,7 @@ QUIET: frozenset[Callable[..., Any]] = frozenset(
         limits.take,
         limits.purge,
         limits.purge_buckets,
+        redemption.use_refresh_token,
         interactions.create_interaction,
         interactions.note_interaction,
         interactions.note_step,
@@ -75,12 +77,16 @@ ENDING: frozenset[Callable[..., Any]] = frozenset(
         api_tokens.revoke_token,
         api_tokens.revoke_tokens_of,
         api_tokens.rotate_token,
+        clients.add_secret,
         clients.delete_client,
         clients.delete_secret,
         clients.update_client,
+        devices.redeem_device_code,
         grants.end_grant,
         identities.revoke_identity,
         keys.revoke_key,
+        redemption.refuse_code,
+        redemption.settle_refresh_token,
         registrations.replace_registration,
         sessions.end_session,
         sessions.end_session_elsewhere,
@@ -89,6 +95,7 @@ ENDING: frozenset[Callable[..., Any]] = frozenset(
         tokens.revoke_access_token,
         tokens.revoke_jti,
         trust.delete_rule,
+        trust.replace_rule,
         user_changes.change_own_password,
         user_changes.delete_user,
         user_changes.end_elsewhere,
@@ -100,9 +107,9 @@ ENDING: frozenset[Callable[..., Any]] = frozenset(
         ways_in.revoke_own_identity,
     }
 )
-_ASKED = 3  # where `in_session` is told what a person asks for
+_ASKED = 3  # where both are told what a person asks for
 
 
 def ends(operation: Callable[..., Any], given: Sequence[Any]) -> bool:
     """Whether an operation takes something away, or the one does that is done in a session by it."""
-    return (given[_ASKED] if operation is in_session else operation) in ENDING
+    return (given[_ASKED] if operation in (in_session, as_administrator) else operation) in ENDING

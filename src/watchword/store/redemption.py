@@ -34,9 +34,9 @@ _REDEEM = Change(
     "AND ended_at IS NULL AND code_expires_at > $7 RETURNING code_digest",
 )
 # For a day a code that comes back is still checked against what it was issued for.
+_USED = "last_used_at = $3, request = CASE WHEN code_expires_at + 86400 < $3 THEN '' ELSE request END"
 _MOVE_ON = (
-    "generation = generation + 1, superseded_digest = $1, refresh_digest = $2, rotated_at = $3, "
-    "last_used_at = $3, request = CASE WHEN code_expires_at + 86400 < $3 THEN '' ELSE request END"
+    f"generation = generation + 1, superseded_digest = $1, refresh_digest = $2, rotated_at = $3, {_USED}"
 )
 _NEWEST = "id = $4 AND refresh_digest = $1 AND ended_at IS NULL RETURNING superseded_digest"
 _ROTATE = Change("rotate_refresh_token", f"UPDATE grants SET {_MOVE_ON} WHERE {_NEWEST}")  # noqa: S608 - literals
@@ -45,6 +45,10 @@ _ROTATE = Change("rotate_refresh_token", f"UPDATE grants SET {_MOVE_ON} WHERE {_
 _ROTATE_ANEW = Change(
     "rotate_refresh_token",
     f"UPDATE grants SET {_MOVE_ON}, family = $5, expires_at = $6 WHERE {_NEWEST}",  # noqa: S608 - literals
+)
+_USE = (
+    f"UPDATE grants SET {_USED}, expires_at = $4 WHERE id = $2 AND refresh_digest = $1 "  # noqa: S608 - literals
+    "AND ended_at IS NULL RETURNING id"
 )
 # What the audit trail says of a refresh token that was presented; a rotation records itself.
 EVENTS: Mapping[Outcome, str] = {
@@ -149,10 +153,29 @@ def rotate_refresh_token(
     data: dict[str, object] = {"generation": grant.generation + 1}
     entry = Entry("refresh_token.rotated", grant.client_id, grant.id, now, data)
     values = (digest, successor, now, grant.id)
-    kept_until = max(standing.expires_at, expires_at + KEPT)
+    kept_until = _kept_until(standing, expires_at)
     if (standing.family, standing.expires_at) == (mark, kept_until):
         return database.change(_ROTATE, values, entry, after=after)
     return database.change(_ROTATE_ANEW, (*values, mark, kept_until), entry, after=after)
+
+
+def _kept_until(standing: Standing, expires_at: int) -> int:
+    """Return until when a family is kept that may last longer by now than when it began."""
+    return max(standing.expires_at, expires_at + KEPT)
+
+
+async def use_refresh_token(
+    tx: Transaction, digest: bytes, standing: Standing, *, expires_at: int, now: int
+) -> bool:
+    """Note the use of a refresh token that stays; False when it is not its family's newest any more, or the family has ended.
+
+    `expires_at` is the end of the family's life.
+    """
+    grant = standing.grant
+    if await tx.one(_USE, digest, grant.id, now, _kept_until(standing, expires_at)) is None:
+        return False
+    await tx.record("refresh_token.used", actor=grant.client_id, target=grant.id, at=now)
+    return True
 
 
 async def settle_refresh_token(

@@ -20,9 +20,19 @@ class Table(msgspec.Struct, frozen=True):
     columns: tuple[str, ...]
     binary: frozenset[int]
     whole: frozenset[int]
+    real: frozenset[int]
+    filled: frozenset[int]
     key: tuple[str, ...]
     parents: frozenset[str]
     level: str | None = None
+
+    def kind(self, n: int) -> type:
+        """Return what a column holds: bytes, int, float or str."""
+        if n in self.real:
+            return float
+        if n in self.whole:
+            return int
+        return bytes if n in self.binary else str
 
     @property
     def order(self) -> tuple[str, ...]:
@@ -64,6 +74,8 @@ def _table(connection: sqlite3.Connection, name: str) -> Table:
         columns=tuple(column[1] for column in columns),
         binary=frozenset(n for n, column in enumerate(columns) if column[2] == "BYTEA"),
         whole=frozenset(n for n, column in enumerate(columns) if column[2] == "BIGINT"),
+        real=frozenset(n for n, column in enumerate(columns) if column[2] == "DOUBLE PRECISION"),
+        filled=frozenset(n for n, column in enumerate(columns) if column[3] or column[5]),
         key=tuple(column[1] for column in sorted(columns, key=lambda column: column[5]) if column[5]),
         parents=frozenset(parents - {name}),
         level="depth" if name in parents else None,

@@ -8,13 +8,14 @@ from collections.abc import Sequence, Set
 
 import msgspec
 
+from watchword.store import documents
 from watchword.store.browsers import forget_trust
 from watchword.store.database import Row, Transaction
 from watchword.store.filters import where
 from watchword.store.grants import end_grants_of_sessions
 from watchword.store.links import find_live_link, forget_links
 from watchword.store.logout_notices import queue_notices
-from watchword.store.several import in_parts
+from watchword.store.several import in_parts, padded, places
 from watchword.store.tokens import Used, use_identifier
 from watchword.store.upstream_sessions import UpstreamSession, note_upstream_session
 from watchword.store.users import NAMES as USER
@@ -26,7 +27,7 @@ STEP = 100
 class Session(msgspec.Struct, frozen=True, kw_only=True):
     """A person's session; times are Unix seconds. The cookie itself is kept nowhere.
 
-    `authenticated_at` is when what `acr` says was proved, `confirmed_at` when anything was proved last in the running session. `browser`
+    `authenticated_at` is when what `acr` says was proved, 0 where a provider did not say, `confirmed_at` when anything was proved last in the running session. `browser`
     is the digest of the browser's own value, empty for a program, None of old sessions of which it is not known.
     """
 
@@ -46,13 +47,20 @@ class Session(msgspec.Struct, frozen=True, kw_only=True):
     confirmed_at: int = 0
     browser: bytes | None = None
 
+    @property
+    def auth_time(self) -> int | None:
+        """When what `acr` says was proved; None where a provider that signed the person in did not say."""
+        return self.authenticated_at or None
+
 
 _NAMES = Session.__struct_fields__
 _COLUMNS = ", ".join(_NAMES)
-_decode_amr = msgspec.json.Decoder(tuple[str, ...]).decode
+_TIMES = ("created_at", "authenticated_at", "last_seen_at", "idle_expires_at", "expires_at", "confirmed_at")
+_decode_amr = documents.reader(tuple[str, ...])
 
 
 def _session(row: Row) -> Session:
+    documents.check_whole(row, *_TIMES)
     values = {name: row[name] for name in _NAMES}
     values["amr"] = _decode_amr(values["amr"])
     values["remembered"] = bool(values["remembered"])
@@ -162,6 +170,18 @@ async def list_sessions(
         limit,
     )
     return [_session(row) for row in rows]
+
+
+async def owners_of(tx: Transaction, session_ids: Sequence[str]) -> dict[str, str]:
+    """Return whose sessions are, by identifier; those that are forgotten are left out."""
+    owners: dict[str, str] = {}
+    for some in in_parts(session_ids):
+        rows = await tx.all(
+            f"SELECT id, user_id FROM sessions WHERE id IN ({places(1, some)})",  # noqa: S608 - placeholders
+            *padded(some),
+        )
+        owners |= {row["id"]: row["user_id"] for row in rows}
+    return owners
 
 
 async def touch_session(

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import msgspec
 
 from watchword.oauth import ended, token_format
-from watchword.store import schema
+from watchword.store import kinds, recorded, schema, unreadable
 from watchword.store.database import Transaction
 from watchword.store.schema import Table
 from watchword.store.tokens import token_id
@@ -44,6 +44,9 @@ CHECKS: dict[str, str] = {
         "SELECT t.id AS place FROM api_tokens t WHERE t.revoked_at IS NULL AND t.expires_at IS NULL "
         "AND NOT EXISTS (SELECT 1 FROM api_token_secrets s WHERE s.token_id = t.id)"
     ),
+    "an access token lives for longer than any setting allows": (
+        f"SELECT client_id AS place FROM access_tokens WHERE expires_at - issued_at NOT BETWEEN 0 AND {ended.LONGEST}"  # noqa: S608 - a number
+    ),
     "a signing key lies open": (
         "SELECT kid AS place FROM signing_keys WHERE public_jwk LIKE '%\"d\"%' OR LENGTH(sealed_private) < 60"
     ),
@@ -66,6 +69,10 @@ ALIVE: dict[str, tuple[str, str]] = {
         "SELECT id AS place, id AS name FROM grants WHERE ended_at IS NULL",
     ),
 }
+BEYOND_GRANT = (
+    "SELECT t.client_id AS place, t.scope AS scope, g.scope AS granted FROM access_tokens t "
+    "JOIN grants g ON g.id = t.grant_id WHERE t.revoked_at IS NULL AND t.scope <> g.scope"
+)
 # What is kept of a credential is a SHA-256 (or an HMAC of the same length), and nothing that is longer or shorter.
 DIGESTS = (
     "client_secrets.digest", "api_token_secrets.digest", "access_tokens.digest", "used_identifiers.digest", "one_time_links.digest",
@@ -96,36 +103,54 @@ async def find_flaws(tx: Transaction, brand: str) -> list[Flaw]:
     """Return what does not fit together; empty when all is well."""
     flaws = []
     for name, sql in checks():
-        rows = await tx.all(f"{sql} LIMIT {SHOWN}")
+        rows = await tx.all_as_kept(f"{sql} LIMIT {SHOWN}")
         if rows:
-            flaws.append(Flaw(name, tuple(str(row["place"]) for row in rows)))
+            flaws.append(Flaw(name, tuple(unreadable.text(row["place"]) for row in rows)))
     flaws += await _revived(tx)
+    flaws += await _widened(tx)
     for table in schema.tables(schema.newest()):
         flaws += await _in_the_clear(tx, table, brand)
     return flaws
 
 
 async def find_damage(tx: Transaction) -> list[str]:
-    """Return what an SQLite file says is wrong with itself: what the start looks for, and indexes that lack a row or have another's."""
+    """Return what an SQLite file says is wrong with itself: what the start looks for, indexes that lack a row or have another's, and values
+    of another kind than their column's."""
     rows = await tx.all(f"PRAGMA integrity_check({SHOWN})")
-    return [str(row["integrity_check"]) for row in rows if row["integrity_check"] != "ok"]
+    damage = [str(row["integrity_check"]) for row in rows if row["integrity_check"] != "ok"]
+    return damage or await kinds.find_misfits(tx, SHOWN)
 
 
 async def _revived(tx: Transaction) -> list[Flaw]:
     """Compare with what was kept when it ended: that is another row, which a fault would have to hit as well."""
-    noted = {bytes(row["digest"]) for row in await tx.all("SELECT digest FROM ended")}
+    noted = {row["digest"] for row in await tx.all_as_kept("SELECT digest FROM ended")}
     flaws = []
     for name, (kind, sql) in ALIVE.items():
         places = [
-            row["place"] for row in await tx.all(sql) if ended.digest(kind, _noted_as(row["name"])) in noted
+            unreadable.text(row["place"])
+            for row in await tx.all_as_kept(sql)
+            if ended.digest(kind, _noted_as(row["name"])) in noted
         ]
         if places:
             flaws.append(Flaw(name, tuple(places[:SHOWN])))
     return flaws
 
 
-def _noted_as(name: str | bytes) -> str:
-    return name if isinstance(name, str) else token_id(bytes(name))
+async def _widened(tx: Transaction) -> list[Flaw]:
+    """Compare with what was recorded when rights were given, and tokens with the grants that they came from."""
+    wrong: dict[str, list[str]] = {}
+    for check, place in await recorded.find_changed(tx):
+        wrong.setdefault(check, []).append(place)
+    for row in await tx.all_as_kept(BEYOND_GRANT):
+        if not set(str(row["scope"]).split()) <= set(str(row["granted"]).split()):
+            wrong.setdefault("an access token may do more than its grant", []).append(
+                unreadable.text(row["place"])
+            )
+    return [Flaw(check, tuple(places[:SHOWN])) for check, places in wrong.items()]
+
+
+def _noted_as(name: object) -> str:
+    return token_id(name) if isinstance(name, bytes) else unreadable.text(name)
 
 
 async def _in_the_clear(tx: Transaction, table: Table, brand: str) -> list[Flaw]:
@@ -135,7 +160,7 @@ async def _in_the_clear(tx: Transaction, table: Table, brand: str) -> list[Flaw]
     flaws = []
     for column in texts:
         sql = f"SELECT {column} AS found FROM {table.name} WHERE CAST({column} AS TEXT) LIKE $1 ESCAPE '!' LIMIT 10000"  # noqa: S608 - names of the schema
-        rows = await tx.all(sql, f"%{brand}_!_%")
+        rows = await tx.all_as_kept(sql, f"%{brand}_!_%")
         if any(_holds_credential(str(row["found"]), credential, brand) for row in rows):
             flaws.append(Flaw("a credential is kept in the clear", (f"{table.name}.{column}",)))
     return flaws

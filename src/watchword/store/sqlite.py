@@ -21,7 +21,7 @@ from watchword.store.chain import INSERT_EVENT, Chain, written
 from watchword.store.database import Change, Entry, StorageUnavailable, check_values, drive
 from watchword.store.quiet import QUIET, SINGLE
 from watchword.store.sqlite_errand import Errand
-from watchword.store.sqlite_file import prepare
+from watchword.store.sqlite_file import address, prepare
 from watchword.store.sqlite_job import Job, deliver, reach
 from watchword.store.sqlite_reader import Commits, Reader
 from watchword.store.sqlite_transaction import Events, SqliteTransaction, placeholders
@@ -48,7 +48,7 @@ PRAGMAS = (
 class SqliteDatabase:
     """An open SQLite file."""
 
-    def __init__(self, path: str, audit_key: bytes, timeout: int = 5, *, durable: bool = True) -> None:
+    def __init__(self, path: str, audit_key: bytes = b"", timeout: int = 5, *, durable: bool = True) -> None:
         """Name the file; `durable=False` leaves out every wait for the disk, for databases that a test throws away."""
         self.path = path
         self._durable = durable
@@ -85,9 +85,13 @@ class SqliteDatabase:
         self._thread = threading.Thread(target=self._write_loop, name="watchword-writer", daemon=True)
         self._thread.start()
 
+    def record_under(self, audit_key: bytes) -> None:
+        """Chain what is recorded from now on under this key; nothing is to be recorded before it is known."""
+        self._audit_key = audit_key
+
     def _connect(self) -> sqlite3.Connection:
         connection = sqlite3.connect(
-            f"file:{self.path}?mode=rw",
+            address(self.path),
             uri=True,
             timeout=self._timeout,
             isolation_level=None,
@@ -337,11 +341,14 @@ class SqliteDatabase:
                 assert not isinstance(job.operation, str)
                 job.result = drive(job.operation(tx, *job.args, **job.kwargs))
         except BaseException as error:
-            if isinstance(error, sqlite3.Error) and not isinstance(error, STATEMENT_ERRORS):
+            is_text = (
+                _is_unreadable_text(error) and not single
+            )  # it was read, and harms who asked for it alone
+            if isinstance(error, sqlite3.Error) and not isinstance(error, STATEMENT_ERRORS) and not is_text:
                 raise  # the disk or the file is at fault, not the operation: nothing of the batch may be acknowledged
             if getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_CONSTRAINT_TRIGGER:
                 raise  # the fence of a database that was moved away
-            job.error = error
+            job.error = StorageUnavailable(str(error)) if is_text else error
             self._chain = saved
             del self._events[recorded:]
             if not single:
@@ -356,6 +363,11 @@ class SqliteDatabase:
         for loop, jobs in by_loop.items():
             with contextlib.suppress(RuntimeError):  # nobody waits any more in a loop that is closed by now
                 loop.call_soon_threadsafe(deliver, jobs)
+
+
+def _is_unreadable_text(error: BaseException) -> bool:
+    """Whether a text is no UTF-8: the driver says so, not SQLite, which has a code for whatever is wrong by its own measure."""
+    return isinstance(error, sqlite3.OperationalError) and not hasattr(error, "sqlite_errorcode")
 
 
 async def _change(tx: SqliteTransaction, job: Job) -> bool:

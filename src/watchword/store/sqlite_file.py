@@ -9,10 +9,16 @@ import contextlib
 import os
 import secrets
 import sqlite3
+from urllib.parse import quote
 
 from watchword.folders import settle
 from watchword.store import migrate
 from watchword.store.database import StorageUnavailable
+
+
+def address(path: str) -> str:
+    """Return how SQLite is told to open a file that is there, whatever signs its name holds."""
+    return f"file://{quote(os.fsencode(os.path.abspath(path)))}?mode=rw"
 
 
 def create_file(path: str) -> None:
@@ -23,6 +29,7 @@ def create_file(path: str) -> None:
 
 def prepare(path: str) -> None:
     """Make the file with its tables where there is none; raise StorageUnavailable when it is lost or cannot be made."""
+    path = os.path.realpath(path)  # what SQLite keeps beside a file is beside what a link leads to
     try:
         if not os.path.exists(path):
             _make(path)
@@ -67,7 +74,7 @@ def _name(temporary: str, path: str) -> None:
 def is_unused(path: str) -> bool:
     """Whether nothing in a file was sealed or chained under a master key yet."""
     try:
-        with contextlib.closing(sqlite3.connect(f"file:{path}?mode=rw", uri=True)) as connection:
+        with contextlib.closing(sqlite3.connect(address(path), uri=True)) as connection:
             query = "SELECT EXISTS (SELECT 1 FROM signing_keys) OR EXISTS (SELECT 1 FROM events)"
             return not connection.execute(query).fetchone()[0]
     except sqlite3.Error:

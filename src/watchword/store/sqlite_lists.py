@@ -23,6 +23,7 @@ class Lists:
     def __init__(self, database: SqliteDatabase) -> None:
         self._database = database
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="watchword-lists")
+        self._is_closed = False
 
     async def read(
         self,
@@ -31,12 +32,12 @@ class Lists:
         **kwargs: P.kwargs,
     ) -> T:
         """Run an operation that changes nothing; raise StorageUnavailable as the database does."""
+        if self._is_closed:
+            raise StorageUnavailable("the database is closed")
         work = partial(self._database.read_now, operation, *args, **kwargs)
-        try:
-            return await asyncio.get_running_loop().run_in_executor(self._thread, work)
-        except RuntimeError as error:  # the thread takes nothing any more
-            raise StorageUnavailable("the database is closed") from error
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
 
     async def close(self) -> None:
         """Take no more lists; one that is being read is read to its end."""
+        self._is_closed = True
         await asyncio.get_running_loop().run_in_executor(None, self._thread.shutdown)

@@ -9,6 +9,7 @@ from functools import lru_cache
 
 from watchword.store.chain import INSERT_EVENT, Chain, next_event, written
 from watchword.store.database import Row, check_values
+from watchword.store.fitting import check
 
 Events = list[tuple[object, ...]]
 
@@ -46,18 +47,26 @@ class SqliteTransaction:
         row: Row | None = cursor.fetchone()
         # A RETURNING statement takes effect only when it is stepped to its end.
         cursor.close()
+        if row is not None:
+            check(sql, row)
         return row
 
     async def all(self, sql: str, *values: object) -> list[Row]:
         """Return every row."""
+        rows = self._rows(sql, values)
+        for row in rows:
+            check(sql, row)
+        return rows
+
+    def _rows(self, sql: str, values: tuple[object, ...]) -> list[Row]:
         check_values(values)
         return list(self._connection.execute(placeholders(sql), values).fetchall())
 
     async def all_as_kept(self, sql: str, *values: object) -> list[Row]:
-        """Return every row, also such as hold no text in a text."""
+        """Return every row, also such as hold no text in a text, or anything of another kind than their column."""
         self._connection.text_factory = _decoded
         try:
-            return await self.all(sql, *values)
+            return self._rows(sql, values)
         finally:
             self._connection.text_factory = str
 

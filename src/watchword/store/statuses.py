@@ -7,6 +7,7 @@ import msgspec
 
 from watchword.oauth import ended
 from watchword.store.database import Database, Transaction
+from watchword.store.ended import ended_before
 
 
 class StatusMarks(msgspec.Struct, frozen=True):
@@ -38,12 +39,13 @@ INSERT_MARK = (
 
 
 async def create_list(tx: Transaction, list_id: str, row: StatusListRow) -> None:
-    """Store a new list."""
+    """Store a new list; one of a client that has just been set up again is not over with what was issued to it before."""
+    before = await ended_before(tx, "client", row.client_id)
     await tx.run(
         "INSERT INTO status_lists (id, client_id, created_at, expires_at) VALUES ($1, $2, $3, $4)",
         list_id,
         row.client_id,
-        row.created_at,
+        max(row.created_at, before),
         row.expires_at,
     )
 

@@ -4,7 +4,7 @@ from collections.abc import Awaitable
 
 import msgspec
 
-from watchword.store import faults
+from watchword.store import documents, faults
 from watchword.store.database import Database, Transaction
 from watchword.store.statuses import StatusMarks, append_marks, store_marks
 
@@ -111,7 +111,10 @@ async def find_access_token(tx: Transaction, digest: bytes) -> AccessToken | Non
         "FROM access_tokens WHERE digest = $1",
         digest,
     )
-    return AccessToken(*(row[column] for column in AccessToken.__struct_fields__)) if row else None
+    if row is None:
+        return None
+    documents.check_whole(row, "issued_at", "expires_at")
+    return AccessToken(*(row[column] for column in AccessToken.__struct_fields__))
 
 
 async def revoke_access_token(

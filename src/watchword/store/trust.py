@@ -5,7 +5,9 @@ from typing import Literal
 
 import msgspec
 
+from watchword.store import documents
 from watchword.store.database import Transaction
+from watchword.store.recorded import fingerprint
 from watchword.store.tokens import StoredToken, Used, store_token, use_identifier
 from watchword.store.users import COLUMNS, User, to_user
 
@@ -58,18 +60,19 @@ class Use(msgspec.Struct, frozen=True, kw_only=True):
 
 
 _encode = msgspec.json.Encoder().encode
-_decode = msgspec.json.Decoder(Rule).decode
+_decode = documents.reader(Rule)
 
 
 async def create_rule(tx: Transaction, rule: Rule) -> bool:
     """Store a rule; return False when its name is taken."""
+    document = _encode(rule).decode()
     row = await tx.one(
         "INSERT INTO trust_rules (id, name, issuer, document, created_at) VALUES ($1, $2, $3, $4, $5) "
         "ON CONFLICT (name) DO NOTHING RETURNING id",
         rule.id,
         rule.name,
         rule.issuer,
-        _encode(rule).decode(),
+        document,
         rule.created_at,
     )
     if row is None:
@@ -82,6 +85,7 @@ async def create_rule(tx: Transaction, rule: Rule) -> bool:
         name=rule.name,
         issuer=rule.issuer,
         scope=" ".join(rule.scope),
+        document=fingerprint(document),
         **({"networks": " ".join(rule.networks)} if rule.networks else {}),
     )
     return True
@@ -114,6 +118,13 @@ async def delete_rule(tx: Transaction, rule_id: str, *, actor: str, now: int) ->
         "trust.deleted", actor=actor, target=rule_id, at=now, name=row["name"], issuer=row["issuer"]
     )
     return True
+
+
+async def replace_rule(tx: Transaction, rule_id: str, rule: Rule) -> bool:
+    """Store a rule in the place of another one of its name; return False when that is gone."""
+    if not await delete_rule(tx, rule_id, actor=rule.created_by, now=rule.created_at):
+        return False
+    return await create_rule(tx, rule)
 
 
 async def find_asserted(tx: Transaction, issuer: str, subject: str) -> str | None:

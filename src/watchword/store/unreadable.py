@@ -3,6 +3,7 @@
 Owns what of a row can be read, and how the rest is shown: in ASCII and cut, so that it can be printed and sent on.
 """
 
+import math
 from collections.abc import Iterable
 
 from watchword.store.database import Row
@@ -37,7 +38,7 @@ def text(value: object) -> str:
 
 def number(value: object) -> int:
     """Return an integer, 0 where there is none."""
-    return int(value) if isinstance(value, int | float) else 0
+    return int(value) if isinstance(value, int | float) and math.isfinite(value) else 0
 
 
 def moment(value: object) -> int:

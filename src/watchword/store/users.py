@@ -1,8 +1,14 @@
 """People: accounts and what identifies them."""
 
+from collections.abc import Sequence
+
 import msgspec
 
+from watchword.credentials import names
+from watchword.store import documents, searches
 from watchword.store.database import Row, Transaction
+from watchword.store.searches import Key
+from watchword.store.several import in_parts, padded, places
 
 
 class User(msgspec.Struct, frozen=True, kw_only=True):
@@ -29,7 +35,15 @@ COLUMNS = "id, username, email, email_verified_at, display_name, attributes, is_
 
 
 NAMES = tuple(name.strip() for name in COLUMNS.split(","))
-_decode = msgspec.json.Decoder(dict[str, object]).decode
+_TABLE = searches.Table("users", COLUMNS, "id")
+_IN_STATE: dict[str, tuple[tuple[object, ...], ...]] = {
+    "all": (),
+    # Asked for so that they are found by their index and then put in order, not met on a walk through everybody by name.
+    "administrators": (("id IN (SELECT id FROM users WHERE is_admin = 1)",),),
+    "disabled": (("disabled_at IS NOT NULL",),),
+}
+STATES = tuple(_IN_STATE)
+_decode = documents.reader(dict[str, object])
 
 
 def to_user(row: Row) -> User:
@@ -132,16 +146,47 @@ async def is_last_admin(tx: Transaction, user_id: str) -> bool:
     return {str(row["id"]) for row in held} == {user_id}
 
 
-async def list_users(tx: Transaction, *, after: str, limit: int, search: str = "") -> list[User]:
-    """Return a page of accounts ordered by identifier; `search` is a LIKE pattern for name or address."""
-    rows = await tx.all(
-        f"SELECT {COLUMNS} FROM users WHERE id > $1 AND ($2 = '' OR canonical_username LIKE $2 ESCAPE '!' "  # noqa: S608 - literals
-        "OR canonical_email LIKE $2 ESCAPE '!') ORDER BY id LIMIT $3",
-        after,
-        search,
-        limit,
-    )
+async def list_users(tx: Transaction, *, after: str, limit: int) -> list[User]:
+    """Return a page of accounts ordered by identifier."""
+    rows = await tx.all(f"SELECT {COLUMNS} FROM users WHERE id > $1 ORDER BY id LIMIT $2", after, limit)  # noqa: S608 - literals
     return [to_user(row) for row in rows]
+
+
+async def list_by_name(
+    tx: Transaction, *, after: str, limit: int, search: str = "", state: str = "all"
+) -> list[tuple[User, str]]:
+    """Return a page of accounts ordered by name, each with its place; `after` is the last one's of the page before.
+
+    `search` is how a name begins, or an address, or an identifier; those found by their address come last. `state` is one of STATES.
+    """
+    named: tuple[tuple[object, ...], ...] = ()
+    keys = [Key("canonical_username", "")]
+    if names.is_identifier(search):
+        named = (("id = {}", search),)
+    elif search:
+        name, address = names.beginnings(search)
+        keys = [Key("canonical_username", name), Key("canonical_email", address)]
+    rows = await searches.walk(tx, _TABLE, keys, *named, *_IN_STATE[state], after=after, limit=limit)
+    return [(to_user(row), place) for row, place in rows]
+
+
+async def search_users(tx: Transaction, *, search: str, after: str, limit: int) -> list[tuple[User, str]]:
+    """Return a page of accounts as `list_by_name` finds them, each with its place; an empty `search` finds all, ordered by identifier."""
+    if not search:
+        return [(user, user.id) for user in await list_users(tx, after=after, limit=limit)]
+    return await list_by_name(tx, after=after, limit=limit, search=search)
+
+
+async def names_of(tx: Transaction, user_ids: Sequence[str]) -> dict[str, str]:
+    """Return the user names of accounts by identifier; those that are gone are left out."""
+    found: dict[str, str] = {}
+    for part in in_parts(user_ids):
+        rows = await tx.all(
+            f"SELECT id, username FROM users WHERE id IN ({places(1, part)})",  # noqa: S608 - placeholders
+            *padded(part),
+        )
+        found |= {row["id"]: row["username"] for row in rows}
+    return found
 
 
 async def find_for_sign_in(

@@ -1,0 +1,57 @@
+"""Whether every value of an SQLite file is of its column's kind and can be read: SQLite keeps anything in any column, a broken disk as well.
+
+PostgreSQL keeps nothing in a column that is not of its kind.
+"""
+
+from watchword.store import schema, unreadable
+from watchword.store.database import Transaction
+from watchword.store.schema import Table
+
+# What rows keep as JSON.
+DOCUMENTS = frozenset(
+    (
+        "api_tokens.addresses", "api_tokens.metadata", "users.attributes", "clients.document", "access_tokens.claims",
+        "grants.claims", "grants.authorization_details", "sessions.amr", "interactions.done", "one_time_links.data",
+        "trust_rules.document", "consents.authorization_details", "device_codes.authorization_details",
+    )
+)  # fmt: skip
+
+
+async def find_misfits(tx: Transaction, shown: int) -> list[str]:
+    """Return which columns hold what no writer of ours puts there, and the keys of some of the rows."""
+    found = []
+    for table in schema.tables(schema.newest()):
+        for column, kind, misfit in _misfits(table):
+            found += await _places(tx, table, column, kind, misfit, shown)
+    return found
+
+
+def _misfits(table: Table) -> list[tuple[str, str, str]]:
+    """Return of each column what it should hold, and a condition for rows that do not; of a text one for those to be looked at."""
+    conditions = []
+    for n, column in enumerate(table.columns):
+        if n in table.binary:
+            conditions.append((column, "no bytes", f"typeof({column}) NOT IN ('blob', 'null')"))
+        elif n in table.whole:
+            conditions.append((column, "no integer", f"typeof({column}) NOT IN ('integer', 'null')"))
+        elif n not in table.real:
+            conditions.append((column, "no text", f"typeof({column}) NOT IN ('text', 'null')"))
+            # A sign beyond ASCII: only such a text may be no UTF-8.
+            conditions.append((column, "", f"{column} GLOB '*[^' || char(1) || '-~]*'"))
+        if f"{table.name}.{column}" in DOCUMENTS:
+            conditions.append((column, "no JSON", f"json_valid({column}) = 0"))
+    return conditions
+
+
+async def _places(
+    tx: Transaction, table: Table, column: str, kind: str, condition: str, shown: int
+) -> list[str]:
+    """Return at most so many rows that a condition holds for, or, where it names nothing wrong yet, whose text cannot be read."""
+    keys = ", ".join(f"{name} AS key_{name}" for name in table.key)
+    sql = f"SELECT {keys}, {column} AS kept FROM {table.name} WHERE {condition}"  # noqa: S608 - names of the schema
+    rows = await tx.all_as_kept(f"{sql} LIMIT {shown}" if kind else sql)
+    wrong = [row for row in rows if kind or not unreadable.is_readable(row["kept"], str)]
+    return [
+        f"{table.name}.{column} holds {kind or 'no UTF-8'} in the row {' '.join(unreadable.text(row[f'key_{name}']) for name in table.key)}"
+        for row in wrong[:shown]
+    ]

@@ -1,0 +1,38 @@
+"""How much there is of everything, for whoever runs the service: counted only so far, whatever the tables hold."""
+
+import msgspec
+
+from watchword.store.database import Transaction
+
+MOST = 10_000  # from here on it is "more"
+
+
+class Numbers(msgspec.Struct, frozen=True):
+    """What lives now, each counted to MOST at most; `ending` are the API tokens that end within a stretch of time."""
+
+    people: int
+    sessions: int
+    tokens: int
+    clients: int
+    ending: int
+
+
+_SESSIONS = "sessions WHERE ended_at IS NULL AND expires_at > $1 AND idle_expires_at > $1"
+_TOKENS = "api_tokens WHERE revoked_at IS NULL AND (expires_at IS NULL OR expires_at > $1)"
+_ENDING = "api_tokens WHERE expires_at > $1 AND expires_at <= $2 AND revoked_at IS NULL"
+
+
+async def count_everything(tx: Transaction, now: int, soon: int) -> Numbers:
+    """Return how much there is at `now`, and how many API tokens end until `soon` (Unix seconds)."""
+    return Numbers(
+        people=await _count(tx, "users WHERE disabled_at IS NULL"),
+        sessions=await _count(tx, _SESSIONS, now),
+        tokens=await _count(tx, _TOKENS, now),
+        clients=await _count(tx, "clients WHERE disabled_at IS NULL"),
+        ending=await _count(tx, _ENDING, now, soon),
+    )
+
+
+async def _count(tx: Transaction, which: str, *values: int) -> int:
+    row = await tx.one(f"SELECT COUNT(*) AS n FROM (SELECT 1 FROM {which} LIMIT {MOST}) AS found", *values)  # noqa: S608 - literals
+    return int(row["n"]) if row else 0

@@ -1,0 +1,104 @@
+"""What a right is worth against what the audit trail says that it was given: the trail is chained under a key outside of the database.
+
+Owns which columns of what rows are rights, and which events tell of them. Who flips a bit of a row, or writes over it, would have to forge
+an event as well. An event of an earlier release says less, and one that was purged nothing: of that there is no telling.
+"""
+
+import hashlib
+from collections.abc import Iterator, Mapping
+
+import msgspec
+
+from watchword.store import unreadable
+from watchword.store.database import Row, Transaction
+
+SLACK = 120  # seconds by which nodes' clocks may differ: of two events so close either may be the last
+Facts = Mapping[str, object]
+Told = dict[
+    tuple[tuple[str, ...], str], list[tuple[int, Facts]]
+]  # by the events of a right and a row's identifier
+
+
+class Right(msgspec.Struct, frozen=True):
+    """A kind of rows: where they are, what they are worth by the name that events give it, and the events, each of which tells all or a part."""
+
+    kind: str
+    table: str
+    worth: Mapping[str, str]
+    events: tuple[str, ...]
+    id: str = "id"
+
+
+RIGHTS = (
+    Right(
+        "API token",
+        "api_tokens",
+        {"owner": "owner_id", "parent": "parent_id"}
+        | {name: name for name in ("owner_kind", "scope", "resource", "expires_at", "addresses", "path", "jkt", "rate_limit", "quota")},
+        ("token.created",),
+    ),
+    Right("account", "users", {"admin": "is_admin"}, ("user.created", "user.updated")),
+    Right("account", "users", {"disabled": "disabled_at IS NOT NULL"}, ("user.disabled", "user.enabled")),
+    Right(
+        "client",
+        "clients",
+        {"document": "document", "disabled": "disabled_at IS NOT NULL"},
+        ("client.created", "client.updated"),
+        id="client_id",
+    ),
+    Right("grant", "grants", {"client": "client_id", "person": "user_id", "scope": "scope"}, ("grant.created",)),
+    Right("session", "sessions", {"user": "user_id"}, ("session.created",)),
+    Right("session", "sessions", {"ended": "ended_at IS NOT NULL"}, ("session.ended",)),
+    Right("rule of trust", "trust_rules", {"document": "document"}, ("trust.created",)),
+)  # fmt: skip
+_STREAMS = {name: right.events for right in RIGHTS for name in right.events}
+_decode = msgspec.json.Decoder(dict[str, object]).decode
+
+
+def fingerprint(document: str) -> str:
+    """Return what an event says of a document that is too long for it."""
+    return hashlib.sha256(document.encode("utf-8", "surrogateescape")).hexdigest()[:32]
+
+
+async def find_changed(tx: Transaction) -> list[tuple[str, str]]:
+    """Return what is not what was recorded: which is wrong of what, and the identifier of the row."""
+    found: list[tuple[str, str]] = []
+    told = await _told(tx)
+    for right in RIGHTS:
+        columns = ", ".join(f"{column} AS {name}" for name, column in right.worth.items())
+        rows = await tx.all_as_kept(f"SELECT {right.id} AS id, {columns} FROM {right.table}")  # noqa: S608 - literals above
+        found += [(wrong, unreadable.text(row["id"])) for row in rows for wrong in _wrong(right, row, told)]
+    return found
+
+
+async def _told(tx: Transaction) -> Told:
+    told: Told = {}
+    for row in await tx.all_as_kept("SELECT at, name, actor, target, data FROM events ORDER BY at"):
+        if row["name"] in _STREAMS and not unreadable.columns(row, ("at", "actor", "target", "data")):
+            key = _STREAMS[row["name"]], row["target"]
+            last = [one for one in told.get(key, ()) if one[0] >= row["at"] - SLACK]
+            told[key] = [*last, (row["at"], _facts(row))]
+    return told
+
+
+def _facts(row: Row) -> Facts:
+    by_name: Mapping[str, dict[str, object]] = {
+        "user.disabled": {"disabled": True},
+        "user.enabled": {"disabled": False},
+        "session.ended": {"ended": True},
+        "grant.created": {"person": row["actor"]},
+    }
+    try:
+        return _decode(row["data"]) | by_name.get(row["name"], {})
+    except msgspec.DecodeError:  # the trail itself is checked elsewhere
+        return {}
+
+
+def _wrong(right: Right, row: Row, told: Told) -> Iterator[str]:
+    """Return what of a row no last event says so; what no event tells of is right."""
+    said = [facts for _, facts in told.get((right.events, unreadable.text(row["id"])), ())]
+    for name in right.worth:
+        kept = fingerprint(str(row[name])) if name == "document" else row[name]
+        allowed = [facts[name] for facts in said if name in facts]
+        if allowed and kept not in allowed:
+            yield f"the {name} of this {right.kind} is not what was recorded"

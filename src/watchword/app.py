@@ -49,7 +49,7 @@ class App:
         self._clock = clock
         self._durable = durable
         self._jobs: list[Any] = []
-        _check_files(settings)
+        check_files(settings)
         self._trusted = settings.trusted_proxies
         self._certificates = Certificates(settings)
         self.trust_certificate: Trust | None = None
@@ -79,8 +79,7 @@ class App:
             self._jobs.append(asyncio.create_task(_publish(self.shared), name="publish_counters"))
         if self.settings.tracing:
             tracing.start(__version__)
-        if self.settings.jobs:
-            self._jobs += jobs.start(self.runtime)
+        self._jobs += jobs.start(self.runtime)
         return self.runtime
 
     async def close(self) -> None:
@@ -266,8 +265,8 @@ class App:
             response = home or await route.endpoint(request)
             faults.reach("answer.made", path)
         except Exception as error:
-            invented = bool(params) or route is refusals.NOWHERE  # what callers invent is no label
-            described, reference = refusals.described(error, "" if invented else path)
+            # The template: what callers invent is no label, and in no log.
+            described, reference = refusals.described(error, route.path)
             if route.page and request is not None:
                 return refusals.page(request, described, reference)
             response = http.error_response(described)
@@ -384,8 +383,8 @@ async def _publish(shared: str) -> None:
         await asyncio.sleep(siblings.INTERVAL)
 
 
-def _check_files(settings: Settings) -> None:
-    """Refuse at the start what could only fail later: files of the operator that cannot be read or shown."""
+def check_files(settings: Settings) -> None:
+    """Refuse at the start what could only fail later: files of the operator that cannot be read or shown; raise SettingsError."""
     places.check(settings)
     accounts.check(settings)
     brand = branding_of(settings)

@@ -61,12 +61,24 @@ _REFUSED = [
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 
 
+# Of these nobody can tell what the address would have answered.
+_OUTAGES = (
+    *("timed out", "no connection", "no answer", "host not found"),
+    *("too many", "answered 5", "answered 429"),
+)
+
+
 class FetchError(Exception):
     """The address was refused or did not answer properly; `reason` is short and names no content."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
         self.reason = reason
+
+    @property
+    def is_outage(self) -> bool:
+        """Whether the other side is in trouble: what it answered a while ago is then as good as what it would answer now."""
+        return self.reason.startswith(_OUTAGES)
 
 
 class Fetched(msgspec.Struct, frozen=True):

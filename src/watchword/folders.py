@@ -1,15 +1,48 @@
-"""Folders, as far as a power cut is concerned: a file that was synced is there afterwards only if its folder was synced, too."""
+"""Files and folders, as far as a power cut is concerned: a file that was synced is there afterwards only if its folder was synced, too."""
 
 import contextlib
 import os
+import secrets
+from pathlib import Path
+
+UNFINISHED = ".unfinished"
 
 
 def settle(path: str | os.PathLike[str]) -> None:
     """Make a file's name last."""
-    descriptor = os.open(os.path.dirname(os.path.abspath(path)), os.O_RDONLY | os.O_DIRECTORY)
+    descriptor = os.open(os.path.dirname(os.path.realpath(path)), os.O_RDONLY | os.O_DIRECTORY)
     try:
         # Some network file systems settle no folder: what was written is in place there all the same.
         with contextlib.suppress(OSError):
             os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def write_beside(path: Path, text: str, like: os.stat_result | None = None) -> Path:
+    """Write a text into a file beside `path` that its owner alone reads, the owner of the file that it is like; it is on disk, and has no
+    lasting name yet."""
+    # Not named by the process: a container's is always number one, and what a power cut left of it must not be in the way.
+    temporary = path.with_name(f"{path.name}.{secrets.token_hex(4)}{UNFINISHED}")
+    descriptor = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+    try:
+        with os.fdopen(descriptor, "w") as file:
+            if like is not None and like.st_uid != os.geteuid():  # called by root for the server's own user
+                os.fchown(file.fileno(), like.st_uid, like.st_gid)
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+    except BaseException:
+        temporary.unlink()
+        raise
+    return temporary
+
+
+def replace_private(path: Path, text: str, like: os.stat_result | None = None) -> None:
+    """Put a text in the place of a file that its owner alone reads, whole or not at all; on disk when it returns. Raise OSError."""
+    temporary = write_beside(path, text, like)
+    try:
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    settle(path)

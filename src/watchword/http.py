@@ -273,11 +273,6 @@ async def send_stream(stream: Stream, receive: Receive, send: Send) -> None:
     await send({"type": "http.response.body", "body": b""})
 
 
-def html_response(status: int, html: str, headers: Headers = NO_STORE) -> Response:
-    """Answer a page."""
-    return Response(status, html.encode("utf-8"), (HTML_TYPE, *headers))
-
-
 def redirect(location: str, headers: Headers = NO_STORE) -> Response:
     """Answer with 303, so that a form's fields are never sent on to the target (RFC 9700 §4.12)."""
     return Response(303, b"", ((b"location", location.encode("ascii")), *headers))

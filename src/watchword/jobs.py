@@ -27,7 +27,6 @@ from watchword.telemetry import count, log
 
 FLUSH_INTERVAL = 1.0
 HOUSEKEEPING_INTERVAL = 60.0
-# Longer than any access token lives: a grant that is gone counts as ended.
 # A key that is published no more is kept for a while, so that who asks what signed an old token can be answered.
 KEY_RETENTION = 90 * 86_400
 DEAD_TOKEN_RETENTION = 90 * 86_400
@@ -96,9 +95,25 @@ async def housekeeping_by_a_sound_clock(runtime: Runtime, even: EvenClock) -> No
 
 
 async def housekeeping(runtime: Runtime) -> None:
-    """Purge in small steps, rotate keys that are due, announce tokens that expire soon."""
+    """Purge in small steps, rotate keys that are due, announce tokens that expire soon; what fails keeps nothing else from being done."""
+    failures: list[Exception] = []
+    for step in (_end_sessions, _purge_tables, _purge_events, _rotate_keys, _announce_expiring):
+        try:
+            await step(runtime)
+        except Exception as error:
+            failures.append(error)
+    if failures:
+        for other in sorted({repr(one) for one in failures} - {repr(failures[0])}):
+            log.error("job.failed", job="housekeeping", error=other)
+        raise failures[0]
+
+
+async def _end_sessions(runtime: Runtime) -> None:
     while await runtime.database.write(sessions.end_expired, runtime.now()):
         await asyncio.sleep(PAUSE)
+
+
+async def _purge_tables(runtime: Runtime) -> None:
     for table in limits.PURGED:
         while (
             await runtime.database.write(limits.purge, table, runtime.now() - 60 - limits.KEPT.get(table, 0))
@@ -116,11 +131,22 @@ async def housekeeping(runtime: Runtime) -> None:
         await asyncio.sleep(PAUSE)
     while await runtime.database.write(browsers.purge_browsers, runtime.now() - BROWSER_RETENTION):
         await asyncio.sleep(PAUSE)
+
+
+async def _purge_events(runtime: Runtime) -> None:
     retention = runtime.now() - runtime.settings.audit_retention
-    while await runtime.database.write(events.purge_events, retention, runtime.master.derive("audit")):
+    while await runtime.database.write(events.purge_events, retention, runtime.root.derive("audit")):
         await asyncio.sleep(PAUSE)
+    for chain in await runtime.database.read(events.list_unpurged, retention):
+        log.warning("audit.not_purged", chain=chain, reason="its events cannot be read")
+
+
+async def _rotate_keys(runtime: Runtime) -> None:
     for algorithm in await runtime.keyring.rotate_due():
         log.info("key.rotated", algorithm=algorithm)
+
+
+async def _announce_expiring(runtime: Runtime) -> None:
     notice = runtime.now() + runtime.settings.token_expiry_notice
     for token in await runtime.database.write(api_tokens.note_expiring, before=notice, now=runtime.now()):
         log.info("token.expiring", token=token.id, owner=token.owner_id, expires_at=token.expires_at)
@@ -138,8 +164,12 @@ JOBS: tuple[tuple[str, float, Job], ...] = (
 )
 
 
+# Nobody else can do these for a process: it alone knows what it counted, and its own handshake needs the certificates.
+OWN = (flush_usage, client_certificates.trust_registered)
+
+
 def start(runtime: Runtime) -> list[asyncio.Task[None]]:
-    """Start every job; cancel the tasks to stop them."""
+    """Start the jobs of this process, and those for all where the settings say so; cancel the tasks to stop them."""
     even = EvenClock(runtime.clock)
     sound: Job = partial(housekeeping_by_a_sound_clock, even=even)
     return [
@@ -147,6 +177,7 @@ def start(runtime: Runtime) -> list[asyncio.Task[None]]:
             _repeat(runtime, name, interval, sound if job is housekeeping else job), name=name
         )
         for name, interval, job in JOBS
+        if runtime.settings.jobs or job in OWN
     ]
 
 

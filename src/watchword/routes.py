@@ -1,6 +1,7 @@
 """Every path of the server, the table `ROUTES`: which endpoint answers which method, and who may call it from a browser."""
 
 from collections.abc import Iterator
+from importlib import import_module
 
 import msgspec
 
@@ -28,6 +29,7 @@ from watchword.endpoints import (
     zero,
 )
 from watchword.http import Endpoint, Request, Response
+from watchword.oauth.errors import OAuthError
 from watchword.operation import Operation
 from watchword.pages import (
     account,
@@ -74,6 +76,23 @@ class Route(msgspec.Struct, frozen=True):
 async def openapi(request: Request) -> Response:
     """Answer the OpenAPI document of the admin API."""
     return http.json_response(200, operation.openapi(OPERATIONS, request.runtime.settings.issuer))
+
+
+def _console(module: str, name: str) -> Endpoint:
+    """Return an endpoint of the console, which is loaded with its first request: a process of tokens alone never needs it."""
+
+    async def answer(request: Request) -> Response:
+        endpoint: Endpoint = getattr(import_module(f"watchword.pages.{module}"), name)
+        try:
+            return await endpoint(request)
+        except OAuthError as error:
+            if error.code != "not_found":
+                raise
+            gone = import_module("watchword.pages.console_gone")
+            answered: Response = await gone.answer(request, error)
+            return answered
+
+    return answer
 
 
 ROUTES: dict[str, dict[str, Route]] = {
@@ -197,6 +216,78 @@ ROUTES: dict[str, dict[str, Route]] = {
     "/account/tokens/new": {
         "GET": Route(account_tokens.show_new, page=True),
         "POST": Route(account_tokens.create, page=True),
+    },
+    "/console": {"GET": Route(_console("console_overview", "show"), page=True)},
+    "/console/clients": {"GET": Route(_console("console_clients", "show"), page=True)},
+    "/console/clients/{id}": {
+        "GET": Route(_console("console_clients", "show_one"), page=True),
+        "POST": Route(_console("console_clients", "change"), page=True),
+    },
+    "/console/clients/{id}/edit": {
+        "GET": Route(_console("console_client_forms", "show_edit"), page=True),
+        "POST": Route(_console("console_client_forms", "edit"), page=True),
+    },
+    "/console/clients/{id}/protocol": {
+        "GET": Route(_console("console_client_protocol", "show"), page=True),
+        "POST": Route(_console("console_client_protocol", "change"), page=True),
+    },
+    "/console/clients/{id}/delete": {
+        "GET": Route(_console("console_clients", "show_delete"), page=True),
+        "POST": Route(_console("console_clients", "delete"), page=True),
+    },
+    # Two segments, and after those of a client: whoever is called "new" has pages as well.
+    "/console/clients/new/{kind}": {
+        "GET": Route(_console("console_client_forms", "show_new"), page=True),
+        "POST": Route(_console("console_client_forms", "create"), page=True),
+    },
+    "/console/events": {"GET": Route(_console("console_events", "show"), page=True)},
+    "/console/events/file": {"GET": Route(_console("console_events", "file"), page=True)},
+    "/console/keys": {
+        "GET": Route(_console("console_keys", "show"), page=True),
+        "POST": Route(_console("console_keys", "rotate"), page=True),
+    },
+    "/console/keys/{kid}": {
+        "GET": Route(_console("console_keys", "show_one"), page=True),
+        "POST": Route(_console("console_keys", "withdraw"), page=True),
+    },
+    "/console/trust": {"GET": Route(_console("console_trust", "show"), page=True)},
+    "/console/trust/new": {
+        "GET": Route(_console("console_trust", "show_new"), page=True),
+        "POST": Route(_console("console_trust", "create"), page=True),
+    },
+    "/console/trust/new-people": {
+        "GET": Route(_console("console_trust", "show_new"), page=True),
+        "POST": Route(_console("console_trust", "create"), page=True),
+    },
+    "/console/trust/{id}": {
+        "GET": Route(_console("console_trust", "show_one"), page=True),
+        "POST": Route(_console("console_trust", "delete"), page=True),
+    },
+    "/console/people": {"GET": Route(_console("console_people", "show"), page=True)},
+    "/console/people/new": {
+        "GET": Route(_console("console_people", "show_new"), page=True),
+        "POST": Route(_console("console_people", "create"), page=True),
+    },
+    "/console/people/{id}": {
+        "GET": Route(_console("console_person", "show"), page=True),
+        "POST": Route(_console("console_person", "change"), page=True),
+    },
+    "/console/people/{id}/delete": {
+        "GET": Route(_console("console_person", "show_delete"), page=True),
+        "POST": Route(_console("console_person", "delete"), page=True),
+    },
+    "/console/sessions": {
+        "GET": Route(_console("console_sessions", "show"), page=True),
+        "POST": Route(_console("console_sessions", "end_one"), page=True),
+    },
+    "/console/tokens": {"GET": Route(_console("console_tokens", "show"), page=True)},
+    "/console/tokens/new": {
+        "GET": Route(_console("console_tokens", "show_new"), page=True),
+        "POST": Route(_console("console_tokens", "create"), page=True),
+    },
+    "/console/tokens/{id}": {
+        "GET": Route(_console("console_tokens", "show_one"), page=True),
+        "POST": Route(_console("console_tokens", "change"), page=True),
     },
     "/sign-out": {"GET": Route(sign_out.show, page=True), "POST": Route(sign_out.submit, page=True)},
     "/logout": {

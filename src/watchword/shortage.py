@@ -26,7 +26,7 @@ def is_shortage(error: BaseException) -> bool:
 
 
 def step_down() -> None:
-    """Say that there is no memory, and have this worker stop gracefully; the first time only."""
+    """Say that there is no memory, and have this worker stop gracefully, once; what is no worker says it every time."""
     global _asked
     if _asked:
         return

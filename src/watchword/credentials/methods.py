@@ -100,9 +100,3 @@ def renews(before: str, after: str, method: Method) -> bool:
     """
     alone, _amr = assurance((method,))
     return before != after or before not in LEVELS or LEVELS.index(alone) >= LEVELS.index(before)
-
-
-def satisfies(acr: str, requested: Iterable[str]) -> bool:
-    """Whether an assurance is at least one of those requested; an unknown request is never satisfied."""
-    known = [LEVELS.index(value) for value in requested if value in LEVELS]
-    return bool(known) and acr in LEVELS and LEVELS.index(acr) >= min(known)

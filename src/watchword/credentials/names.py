@@ -53,6 +53,20 @@ def canonical_username(name: str, *, email: str | None = None) -> str:
     return folded
 
 
+def is_identifier(text: str) -> bool:
+    """Whether a text looks like an identifier of this service, which no name does."""
+    return _IDENTIFIER.fullmatch(text) is not None
+
+
+def beginnings(text: str) -> tuple[str, str]:
+    """Return how the canonical forms of names and of addresses begin that somebody begins to write so."""
+    name = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
+    try:
+        return name, canonical_email(text)
+    except NameRefused:  # it is not written to its end
+        return name, text.lower()
+
+
 def _own_address(name: str, email: str | None) -> str:
     if email is None or canonical_email(name) != canonical_email(email):
         raise _refused("The user name must not contain @ unless it is the account's own e-mail address.")
@@ -86,7 +100,7 @@ def _check_form(folded: str) -> None:
     )
     if "m" * (MAX_MARKS + 1) in marks:
         raise _refused("The user name has too many marks on one letter.")
-    if _IDENTIFIER.fullmatch(folded):  # what an account's or a client's identifier looks like
+    if is_identifier(folded):  # what an account's or a client's identifier looks like
         raise _refused("The user name must not look like an identifier of this service.")
 
 

@@ -106,11 +106,6 @@ def hash_password(password: str, salt: bytes) -> str:
         raise MemoryError(str(error)) from None  # nothing else can be wrong with these
 
 
-def is_acceptable_hash(stored: str) -> bool:
-    """Whether a hash from elsewhere is one that this server can verify at a bounded cost (LG-10)."""
-    return _read(stored) is not None
-
-
 def verify_password(stored: str, password: str) -> bool:
     """Whether a password is the one of a stored hash.
 

@@ -62,6 +62,7 @@ class Provider(msgspec.Struct, frozen=True):
     networks: tuple[str, ...] = ()  # private ones in which its endpoints may be
     takes_claims: bool = False  # Core §5.5: it can be asked for single claims
     prompts: tuple[str, ...] | None = None  # what it takes as `prompt`; None where it does not say
+    tells_time: bool = True  # Core §3.1.2.1: when somebody proved who they are, to who asks for a `max_age`
     scopes: tuple[str, ...] = ("openid", "profile", "email")
     verified_as_text: bool = False  # `email_verified` may be "true", as Apple writes it
     form_post: bool = False  # it is asked to send its answer as a form

@@ -22,6 +22,8 @@ KNOWN_HOSTS: dict[str, frozenset[str]] = {
 KNOWN_PROMPTS: dict[str, tuple[str, ...]] = {
     "https://accounts.google.com": ("none", "consent", "select_account"),
 }
+# Such as tell no `auth_time`, or only where that was arranged with them, whatever they are asked for.
+KNOWN_SILENT = frozenset({"https://accounts.google.com", "https://appleid.apple.com"})
 MICROSOFT = re.compile(r"https://login\.microsoftonline\.com/[0-9a-f-]{36}/v2\.0")
 _LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
 _URL = re.compile(
@@ -29,6 +31,11 @@ _URL = re.compile(
     r"(?P<path>/[A-Za-z0-9\-._~!$&'()*+,;=:@%/]*)?(?P<query>\?[A-Za-z0-9\-._~!$&'()*+,;=:@%/?]*)?"
 )
 _LOOPBACK = frozenset({"localhost", "127.0.0.1"})
+
+
+def tells_time(issuer: str) -> bool:
+    """Whether an issuer tells `auth_time` when it is asked for a `max_age`, as far as is known."""
+    return issuer not in KNOWN_SILENT and MICROSOFT.fullmatch(issuer) is None
 
 
 def discovery_url(issuer: str, *, allow_loopback: bool = False) -> str:
@@ -74,6 +81,7 @@ def check_discovery(
         says_iss=metadata.get("authorization_response_iss_parameter_supported") is True,
         takes_claims=metadata.get("claims_parameter_supported") is True,
         prompts=_prompts(issuer, metadata.get("prompt_values_supported")),
+        tells_time=tells_time(issuer),
         form_post=form_post and _takes_form_post(metadata.get("response_modes_supported")),
         basic=_takes_basic(metadata.get("token_endpoint_auth_methods_supported", ["client_secret_basic"])),
     )

@@ -24,6 +24,7 @@ def provider(client_id: str) -> Provider:
         userinfo_endpoint=USER_URL,
         algorithms=(),
         scopes=("read:user", "user:email"),
+        tells_time=False,
         prompts=("select_account",),  # it asks nobody to sign in again, but which account it shall be
     )
 

@@ -78,7 +78,7 @@ class ClientPage(msgspec.Struct, frozen=True):
 
 
 class ClientQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How to filter and page through clients."""
+    """How to filter and page through clients; `search` is how a name or an identifier begins."""
 
     search: Annotated[str, msgspec.Meta(max_length=100)] = ""
     limit: Annotated[int, msgspec.Meta(ge=1, le=200)] = 50
@@ -178,15 +178,13 @@ async def list_clients(call: Call) -> ClientPage:
     """List clients."""
     runtime, query = call.request.runtime, call.query
     found = await runtime.lists.read(
-        store.list_clients,
+        store.search_clients,
+        search=query.search,
         after=paging.open_cursor(runtime, "clients", query.cursor),
         limit=query.limit + 1,
-        search=query.search,
     )
-    page, following = paging.page(
-        runtime, "clients", found, query.limit, lambda facts: facts.client.client_id
-    )
-    return ClientPage([view(facts.client, facts.last_used_at) for facts in page], following)
+    page, following = paging.page(runtime, "clients", found, query.limit, lambda row: row[1])
+    return ClientPage([view(facts.client, facts.last_used_at) for facts, _ in page], following)
 
 
 async def show_client(call: Call) -> ClientView:

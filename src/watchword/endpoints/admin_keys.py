@@ -37,7 +37,10 @@ class RotateKeyInput(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class EventPage(msgspec.Struct, frozen=True):
-    """A page of audit events, newest first; `next` is the cursor of the page after it."""
+    """A page of audit events, newest first; `next` is the cursor of the page after it.
+
+    Of a name or an actor a page may hold fewer than were asked for, or none, and lead on: so many events are looked at for each.
+    """
 
     events: list[Event]
     next: str | None
@@ -55,12 +58,10 @@ class EventQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 async def list_keys(call: Call) -> KeyList:
     """List the published signing keys and their states."""
-    keyring = call.request.runtime.keyring
-    await keyring.refresh()
     return KeyList(
         [
             KeyView(key.kid, key.algorithm, state, key.created_at, key.activates_at, key.retires_at)
-            for key, state in keyring.states()
+            for key, state in await call.request.runtime.keyring.states()
         ]
     )
 
@@ -87,26 +88,16 @@ async def list_events(call: Call) -> EventPage:
     """List audit events, newest first."""
     runtime, query = call.request.runtime, call.query
     found = await runtime.lists.read(
-        events.list_events,
+        events.look_back,
         limit=query.limit + 1,
-        before=position_of(paging.open_cursor(runtime, "events", query.cursor)),
+        before=events.position_of(paging.open_cursor(runtime, "events", query.cursor)),
         name=query.name,
         target=query.target,
-        actor=query.actor,
+        actors=[query.actor] if query.actor else [],
     )
-    page, following = paging.page(
-        runtime, "events", found, query.limit, lambda event: f"{event.at}:{event.id}"
-    )
-    return EventPage(page, following)
-
-
-def position_of(cursor: str) -> tuple[int, str, int] | None:
-    """Return (at, chain, seq) of a cursor's position."""
-    if not cursor:
-        return None
-    at, _, event = cursor.partition(":")
-    chain, _, seq = event.rpartition(":")
-    return int(at), chain, int(seq)
+    page, following = paging.page(runtime, "events", found.events, query.limit, events.position)
+    rest = paging.make_cursor(runtime, "events", found.rest) if found.rest else None
+    return EventPage(page, following or rest)
 
 
 OPERATIONS = (

@@ -12,7 +12,6 @@ from watchword.oauth.scopes import parse_scope
 from watchword.operation import Call, Operation
 from watchword.store import api_tokens as store
 from watchword.store.api_tokens import ApiToken, SecretUse
-from watchword.store.clients import like_pattern
 
 READ, WRITE = "watchword:tokens:read", "watchword:tokens:write"
 
@@ -57,14 +56,14 @@ class TokenIssued(msgspec.Struct, frozen=True):
 
 
 class TokenPage(msgspec.Struct, frozen=True):
-    """A page of tokens, newest first; `next` is the cursor of the page after it."""
+    """A page of tokens, newest first, or by name where one is searched for; `next` is the cursor of the page after it."""
 
     tokens: list[TokenView]
     next: str | None
 
 
 class TokenQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How to filter and page through tokens."""
+    """How to filter and page through tokens; `search` is how a name begins, or an identifier."""
 
     owner: Annotated[str, msgspec.Meta(max_length=200)] = ""
     search: Annotated[str, msgspec.Meta(max_length=100)] = ""
@@ -194,16 +193,16 @@ async def list_tokens(call: Call) -> TokenPage:
     runtime, query = call.request.runtime, call.query
     owner = (await api_tokens.resolve_owner(runtime, query.owner))[1] if query.owner else ""
     found = await runtime.lists.read(
-        store.list_tokens,
+        store.search_tokens,
+        search=query.search,
         after=paging.open_cursor(runtime, "tokens", query.cursor),
         limit=query.limit + 1,
         owner=owner,
-        search=like_pattern(query.search),
         state=query.state,
         now=runtime.now(),
     )
-    page, following = paging.page(runtime, "tokens", found, query.limit, lambda token: token.id)
-    return TokenPage([view(token, runtime.now()) for token in page], following)
+    page, following = paging.page(runtime, "tokens", found, query.limit, lambda row: row[1])
+    return TokenPage([view(token, runtime.now()) for token, _ in page], following)
 
 
 async def show_token(call: Call) -> TokenView:

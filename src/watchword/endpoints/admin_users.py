@@ -13,7 +13,6 @@ from watchword.flows.people import Changes
 from watchword.oauth.errors import OAuthError
 from watchword.operation import Call, Operation
 from watchword.store import users
-from watchword.store.clients import like_pattern
 from watchword.store.factors import Enrolled
 from watchword.store.sessions import Session
 from watchword.store.users import User
@@ -44,14 +43,14 @@ class UserView(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class UserPage(msgspec.Struct, frozen=True):
-    """A page of accounts ordered by identifier; `next` is the cursor of the page after it."""
+    """A page of accounts ordered by identifier, or by name where one is searched for; `next` is the cursor of the page after it."""
 
     users: list[UserView]
     next: str | None
 
 
 class UserQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How to search and page through accounts."""
+    """How to search and page through accounts; `search` is how a user name or an address begins, or an identifier."""
 
     search: Annotated[str, msgspec.Meta(max_length=200)] = ""
     limit: Annotated[int, msgspec.Meta(ge=1, le=200)] = 50
@@ -93,12 +92,12 @@ class OneTimeLink(msgspec.Struct, frozen=True):
 
 
 class SessionView(msgspec.Struct, frozen=True):
-    """A live session; times are Unix seconds."""
+    """A live session; times are Unix seconds. `authenticated_at` is null where a provider did not say when the person proved who they are."""
 
     id: str
     user_id: str
     created_at: int
-    authenticated_at: int
+    authenticated_at: int | None
     last_seen_at: int
     expires_at: int
     acr: str
@@ -155,7 +154,8 @@ def view(user: User, have: Enrolled | None = None) -> UserView:
 
 def session_view(session: Session) -> SessionView:
     """Return a session as operators and programs see it."""
-    return SessionView(**{name: getattr(session, name) for name in SessionView.__struct_fields__})
+    shown = {name: getattr(session, name) for name in SessionView.__struct_fields__}
+    return SessionView(**shown | {"authenticated_at": session.auth_time})
 
 
 def _check_power(call: Call, concerns_admin: bool) -> None:
@@ -177,13 +177,13 @@ async def list_users(call: Call) -> UserPage:
     """List accounts."""
     runtime, query = call.request.runtime, call.query
     found = await runtime.lists.read(
-        users.list_users,
+        users.search_users,
+        search=query.search,
         after=paging.open_cursor(runtime, "users", query.cursor),
         limit=query.limit + 1,
-        search=like_pattern(query.search),
     )
-    page, following = paging.page(runtime, "users", found, query.limit, lambda user: user.id)
-    return UserPage([view(user) for user in page], following)
+    page, following = paging.page(runtime, "users", found, query.limit, lambda row: row[1])
+    return UserPage([view(user) for user, _ in page], following)
 
 
 async def create_user(call: Call) -> UserView:
@@ -257,7 +257,8 @@ async def invite_user(call: Call) -> OneTimeLink:
 async def make_reset_link(call: Call) -> OneTimeLink:
     """Make a link that sets the account's password once, or a passkey where no passwords are taken, to be handed to its person."""
     user = await _subject(call)
-    return OneTimeLink(await people.reset_link(call.request.runtime, user), people.RESET_LIFETIME)
+    link = await people.reset_link(call.request.runtime, user, actor=call.caller.actor)
+    return OneTimeLink(link, people.RESET_LIFETIME)
 
 
 async def remove_factors(call: Call) -> UserView:

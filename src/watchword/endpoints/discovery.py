@@ -3,14 +3,14 @@
 import hashlib
 
 from watchword.credentials.methods import LEVELS
-from watchword.flows import profiles
+from watchword.flows import profiles, sign_up
 from watchword.flows.client_auth import CLIENT_AUTH
 from watchword.flows.keyring import JWKS_MAX_AGE
 from watchword.grants import GRANTS
 from watchword.http import Request, Response, json_response
 from watchword.jose import jwe
 from watchword.jose.jws import NAMES
-from watchword.oauth import identity_assertion
+from watchword.oauth import authorization, identity_assertion
 from watchword.oauth.answers import KINDS
 from watchword.oauth.claims import SCOPE_CLAIMS
 from watchword.oauth.scopes import is_reserved
@@ -20,8 +20,8 @@ PROTOCOL_CLAIMS = ("sub", "iss", "aud", "exp", "iat", "auth_time", "nonce", "acr
 CACHED = ((b"cache-control", f"public, max-age={JWKS_MAX_AGE}".encode()),)
 
 
-def metadata(settings: Settings) -> dict[str, object]:
-    """Return the metadata document; whatever it names is really there."""
+def metadata(settings: Settings, *, registers: bool) -> dict[str, object]:
+    """Return the metadata document; whatever it names is really there. `registers` says whether people make accounts by themselves."""
     issuer = settings.issuer
     methods = [name for name in CLIENT_AUTH if settings.takes_certificates or "tls_client" not in name]
     return {
@@ -49,6 +49,7 @@ def metadata(settings: Settings) -> dict[str, object]:
         "claims_supported": _claims(settings),
         "claims_parameter_supported": True,
         **_requests(settings),
+        "prompt_values_supported": list(authorization.prompts(registers)),
         "acr_values_supported": list(LEVELS[1:3]),
         "ui_locales_supported": ["en", "de"],
         "token_endpoint_auth_methods_supported": methods,
@@ -126,13 +127,13 @@ def _claims(settings: Settings) -> list[str]:
 
 async def discover(request: Request) -> Response:
     """Answer the metadata; the same document at every well-known address."""
-    return _cached(request, metadata(request.runtime.settings))
+    registers = sign_up.is_open(request.runtime)
+    return _cached(request, metadata(request.runtime.settings, registers=registers))
 
 
 async def jwks(request: Request) -> Response:
     """Answer the public keys: current, next and retiring."""
-    await request.runtime.keyring.refresh()
-    return _cached(request, request.runtime.keyring.jwks())
+    return _cached(request, await request.runtime.keyring.jwks())
 
 
 def _cached(request: Request, document: object) -> Response:

@@ -17,7 +17,7 @@ async def readyz(request: Request) -> Response:
     runtime = request.runtime
     try:
         await runtime.database.write(keys.touch, os.urandom(8).hex())
-        runtime.keyring.signing_key(runtime.settings.signing_algorithms[0])
+        await runtime.keyring.signing_key(runtime.settings.signing_algorithms[0])
     except (StorageUnavailable, ValueError):
         return json_response(503, {"status": "unavailable"})
     return json_response(200, {"status": "ready"})

@@ -84,7 +84,7 @@ def id_by_link(runtime: Runtime, link: bytes) -> str:
 
     It is known before the account is there, so that a browser can make a passkey for it.
     """
-    key = runtime.master.derive("accounts made by a link")
+    key = runtime.root.derive("accounts made by a link")
     return f"user_{hmac.new(key, link, hashlib.sha256).hexdigest()[:32]}"
 
 

@@ -29,6 +29,7 @@ MAX_DEPTH = 8
 DEFAULT_OVERLAP = 86_400
 MAX_OVERLAP = 30 * 86_400
 NEVER = "never"
+APPLICATION = "application:"  # what identifiers of owners begin with that are neither people nor clients
 
 Text = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
 Lifetime = Annotated[int, msgspec.Meta(ge=1, le=3650 * 86_400)]
@@ -74,7 +75,10 @@ class Issued(msgspec.Struct, frozen=True):
 
 
 async def resolve_owner(runtime: Runtime, who: str) -> tuple[str, str]:
-    """Return kind and identifier of an owner: a user by name, a client by identifier, else an application by its name."""
+    """Return kind and identifier of an owner: a user by name, a client by identifier, else an application by its name.
+
+    An application is known by its identifier as well, as lists and events show it.
+    """
     check_text("owner", who)
     try:
         user = await runtime.database.read(users.find_user, canonical_username(who))
@@ -86,7 +90,7 @@ async def resolve_owner(runtime: Runtime, who: str) -> tuple[str, str]:
         return "user", user.id
     if await runtime.database.read(clients.find_client, who) is not None:
         return "client", who
-    return "application", f"application:{who}"
+    return "application", who if who.startswith(APPLICATION) else f"{APPLICATION}{who}"
 
 
 async def create(
@@ -99,7 +103,7 @@ async def create(
     not_after: int | None = None,
     session: Session | None = None,
 ) -> Issued:
-    """Make a token. `may_reserve` says which scopes over this server may be given (all: the operator at the console);
+    """Make a token. `may_reserve` says which scopes over this server may be given (all: an operator);
     `not_after` bounds the life of a token that holds one (AP-05), `session` is that of the person who asks for it on a page.
 
     Raise as `sessions.act`, or an error that names what is wrong with what was given.

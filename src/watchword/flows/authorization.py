@@ -13,14 +13,15 @@ from watchword.flows import detail_types, subjects
 from watchword.flows.consents import Agreed
 from watchword.flows.identifiers import new_id
 from watchword.flows.runtime import Runtime
+from watchword.flows.sessions import sign_in_claims
 from watchword.oauth import logout, token_format
 from watchword.oauth.authorization import AuthorizationRequest
 from watchword.oauth.claims_request import NOTHING
 from watchword.oauth.clients import Client
 from watchword.oauth.errors import OAuthError
 from watchword.oauth.interaction import SignedIn
+from watchword.store import documents, interactions
 from watchword.store import grants as store
-from watchword.store import interactions
 from watchword.store.grants import Grant
 from watchword.store.interactions import Interaction
 from watchword.store.logout_notices import note_client
@@ -29,7 +30,7 @@ from watchword.store.sessions import Session
 INTERACTION_LIFETIME = 1800
 
 _encode = msgspec.json.Encoder().encode
-_decode = msgspec.json.Decoder(AuthorizationRequest).decode
+_decode = documents.reader(AuthorizationRequest)
 
 
 def browser_digest(browser: str) -> bytes:
@@ -40,13 +41,18 @@ def browser_digest(browser: str) -> bytes:
 async def begin(runtime: Runtime, request: AuthorizationRequest, browser: str) -> str:
     """Keep a request while a person signs in and consents; return its identifier."""
     interaction = Interaction(
-        id=new_id("int"), client_id=request.client_id, request=_encode(request).decode()
+        id=new_id("int"),
+        client_id=request.client_id,
+        request=_encode(request).decode(),
+        expires_at=runtime.now() + INTERACTION_LIFETIME,
     )
-    expires_at = runtime.now() + INTERACTION_LIFETIME
-    await runtime.database.write(
-        interactions.create_interaction, interaction, browser_digest(browser), expires_at
-    )
+    await runtime.database.write(interactions.create_interaction, interaction, browser_digest(browser))
     return interaction.id
+
+
+def began_at(interaction: Interaction) -> int:
+    """Return when a request came that has been under way since, in Unix seconds."""
+    return interaction.expires_at - INTERACTION_LIFETIME
 
 
 async def resume(
@@ -65,16 +71,16 @@ def signed_in(runtime: Runtime, client: Client, session: Session) -> SignedIn:
     """Return the facts of a session that decide the next step; the client asks for people by the names it knows them by."""
     reached = methods.LEVELS[: methods.LEVELS.index(session.acr) + 1] if session.acr in methods.LEVELS else ()
     subject = subjects.subject_for(runtime, client, session.user_id)
-    return SignedIn(subject, session.authenticated_at, tuple(reached))
+    return SignedIn(subject, session.auth_time, tuple(reached))
 
 
-def hinted_subject(runtime: Runtime, client: Client, request: AuthorizationRequest) -> str | None:
+async def hinted_subject(runtime: Runtime, client: Client, request: AuthorizationRequest) -> str | None:
     """Return the subject of the request's `id_token_hint`, one of our own ID tokens, however old (OIDC Core §3.1.2.1)."""
     if request.id_token_hint is None:
         return None
     hint = logout.read_hint(
         request.id_token_hint,
-        keys=runtime.keyring.verification_keys(),
+        keys=await runtime.keyring.verification_keys(),
         issuer=runtime.settings.issuer,
         algorithms=runtime.settings.signing_algorithms,
     )
@@ -89,7 +95,6 @@ async def issue_code(
     """Grant what a person agreed to and return the code for it; None when the session has ended meanwhile."""
     now = runtime.now()
     code = runtime.new_secret("c")
-    claims = {"auth_time": session.authenticated_at, "acr": session.acr, "amr": list(session.amr)}
     grant = Grant(
         id=new_id("grant"),
         client_id=request.client_id,
@@ -98,7 +103,7 @@ async def issue_code(
         scope=" ".join(agreed.scope),
         audience=" ".join(request.audience),
         authorization_details=detail_types.stored(agreed.details),
-        claims=_encode(claims).decode(),
+        claims=_encode(sign_in_claims(session)).decode(),
         created_at=now,
         started_at=now,
         last_used_at=now,

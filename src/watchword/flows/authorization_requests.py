@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-from watchword.flows import client_documents, client_keys, detail_types
+from watchword.flows import client_documents, client_keys, detail_types, sign_up
 from watchword.flows.runtime import Runtime
 from watchword.jose.jwk import Key
 from watchword.oauth import authorization, redirect_uri, request_object, token_format
@@ -16,7 +16,7 @@ from watchword.oauth.authorization import AuthorizationRequest, Rules
 from watchword.oauth.clients import Client
 from watchword.oauth.errors import OAuthError
 from watchword.oauth.request_object import REQUEST_URI_PREFIX, Opened
-from watchword.store import interactions
+from watchword.store import documents, interactions
 
 
 class Pushed(msgspec.Struct, frozen=True, array_like=True):
@@ -29,7 +29,7 @@ class Pushed(msgspec.Struct, frozen=True, array_like=True):
 
 
 _encode = msgspec.json.Encoder().encode
-_decode = msgspec.json.Decoder(Pushed).decode
+_decode = documents.reader(Pushed)
 
 
 async def client_of(runtime: Runtime, client_id: str | None) -> Client:
@@ -115,7 +115,7 @@ def _decide(runtime: Runtime, client: Client, asked: Pushed, *, pushed: bool = F
     return authorization.decide(
         asked.parameters,
         client,
-        Rules(runtime.settings.resource, detail_types.of(runtime.settings)),
+        Rules(runtime.settings.resource, detail_types.of(runtime.settings), sign_up.is_open(runtime)),
         resources=asked.resources,
         pushed=pushed,
         signed=asked.signed,

@@ -2,8 +2,8 @@
 
 Theory of operation. A backup is one snapshot of all tables, so that it is a state which really was, taken while others write. The
 file is gzip-compressed JSON lines: a head, the rows of each table in the order of its key, and an end with the number and SHA-256
-of the rows of every table and an HMAC over everything under a key derived from the master key. So a damaged, cut or forged file is
-known before anything of the database is touched. A restore is one transaction, the making of the tables included.
+of the rows of every table and an HMAC over everything under a key derived from the root secret, which is among the rows, sealed under
+the master key of then. So a damaged, cut or forged file is known before anything of the database is touched. A restore is one transaction, the making of the tables included.
 
 A restore brings back the past: what was revoked after the backup would live again. It therefore ends what may have been: sessions,
 grants with their refresh tokens, access tokens, codes, links; and what is good once counts as used, if it can have been by then (client
@@ -17,21 +17,25 @@ import os
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO
+from typing import IO, Annotated
 
 import msgspec
 
 from watchword import __version__
 from watchword.credentials import totp
-from watchword.flows.keyring import check_master_key
-from watchword.flows.master_key import MasterKey, existing_master_key
+from watchword.flows import root_secret
+from watchword.flows.key_file import Keys
+from watchword.flows.master_key import existing_master_keys
+from watchword.flows.root_secret import Opened
+from watchword.flows.secret import Secret
 from watchword.folders import settle
 from watchword.oauth.errors import OAuthError
-from watchword.settings import Settings
+from watchword.settings import Settings, SettingsError
 from watchword.store import bulk as store
 from watchword.store import ended, schema, tokens
 from watchword.store.bulk import Bulk
 from watchword.store.database import StorageUnavailable, Transaction
+from watchword.store.schema import Table
 
 FORMAT = 1
 PURPOSE = "backup"
@@ -45,6 +49,8 @@ class Head(msgspec.Struct, frozen=True, kw_only=True):
     schema_version: int
     created_at: int
     version: str
+    # The name of the master key that it needs.
+    master_key: Annotated[str, msgspec.Meta(pattern="^([0-9a-f]{8})?$")] = ""
 
 
 class TableEnd(msgspec.Struct, frozen=True):
@@ -70,6 +76,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     created_at: int
     tables: dict[str, int]
     rows: int
+    master_key: str
 
 
 class _Writer:
@@ -86,16 +93,18 @@ class _Writer:
 
 async def write_backup(settings: Settings, path: Path, now: int) -> Report:
     """Write a backup of the database, for its owner alone; nothing is at `path` until it is complete and on disk."""
-    master = existing_master_key(settings)
-    bulk = await store.open_bulk(settings.database, master.derive("audit"))
+    masters = existing_master_keys(settings)
+    bulk = await store.open_bulk(settings.database)
     try:
         with _fresh(path) as file, gzip.GzipFile(fileobj=file, mode="wb", mtime=0, compresslevel=6) as stream:
             await bulk.begin(snapshot=True)
-            report = await _write(bulk, _Writer(stream), master, now)
+            report = await _write(bulk, _Writer(stream), masters, now)
             await bulk.rollback()
         _publish(path)
         await bulk.begin()
-        await bulk.record("database.backed_up", actor="console", target=path.name, at=now, rows=report.rows)
+        await bulk.record(
+            "database.backed_up", actor="command line", target=path.name, at=now, rows=report.rows
+        )
         await bulk.commit()
     finally:
         _partial(path).unlink(missing_ok=True)
@@ -103,14 +112,21 @@ async def write_backup(settings: Settings, path: Path, now: int) -> Report:
     return report
 
 
-async def _write(bulk: Bulk, out: _Writer, master: MasterKey, now: int) -> Report:
+async def _write(bulk: Bulk, out: _Writer, masters: Keys, now: int) -> Report:
     version = await store.schema_version(bulk)
     if not version:
         raise OAuthError("not_found", "There is no database of Watchword to back up.")
-    await check_master_key(bulk, master)  # or nobody could restore it with the key that belongs to it
-    out.line(
-        _encode(Head(watchword_backup=FORMAT, schema_version=version, created_at=now, version=__version__))
+    # Under another master key nobody could restore it with the one that belongs to it.
+    known = await root_secret.existing(bulk, masters)
+    bulk.record_under(known.root.derive("audit"))
+    head = Head(
+        watchword_backup=FORMAT,
+        schema_version=version,
+        created_at=now,
+        version=__version__,
+        master_key=known.master.name,
     )
+    out.line(_encode(head))
     counts: dict[str, int] = {}
     for table in schema.tables(version):
         digest, counts[table.name] = hashlib.sha256(), 0
@@ -122,25 +138,28 @@ async def _write(bulk: Bulk, out: _Writer, master: MasterKey, now: int) -> Repor
             counts[table.name] += len(rows)
         out.line(_encode(TableEnd(table.name, counts[table.name], digest.hexdigest())))
     total = sum(counts.values())
-    out.line(_encode(End(tables=len(counts), rows=total, hmac=_hmac(master, out.digest.digest()))))
-    return Report(schema_version=version, created_at=now, tables=counts, rows=total)
+    out.line(_encode(End(tables=len(counts), rows=total, hmac=_hmac(known.root, out.digest.digest()))))
+    return Report(
+        schema_version=version, created_at=now, tables=counts, rows=total, master_key=known.master.name
+    )
 
 
-def read_backup(path: Path, master: MasterKey) -> Report:
-    """Check every line of a backup and return what it holds; raise OAuthError when it is damaged, cut or another's."""
+def read_backup(path: Path, masters: Keys) -> tuple[Report, Secret]:
+    """Check every line of a backup and return what it holds, and its root; raise OAuthError when it is damaged, cut or another's."""
     try:
-        return _read(path, master)
+        return _read(path, masters)
     except (OSError, EOFError, zlib.error, ValueError) as error:  # msgspec's errors are ValueErrors
         raise _damaged(str(error) or type(error).__name__) from error
 
 
-def _read(path: Path, master: MasterKey) -> Report:
+def _read(path: Path, masters: Keys) -> tuple[Report, Secret]:
     digest = hashlib.sha256()
     lines = _lines(path)
     first = next(lines, b"")
     digest.update(first + b"\n")
     head = _head(first)
     counts: dict[str, int] = {}
+    known = None
     for table in schema.tables(head.schema_version):
         rows = hashlib.sha256()
         n = 0
@@ -150,19 +169,50 @@ def _read(path: Path, master: MasterKey) -> Report:
                 break
             rows.update(line + b"\n")
             n += 1
+            if table.name == "secrets":
+                known = _root(head, table, line, masters) or known
         else:
             raise _damaged("it is cut off")
         if msgspec.json.decode(line, type=TableEnd) != TableEnd(table.name, n, rows.hexdigest()):
             raise _damaged(f"the rows of {table.name} are not what was written")
         counts[table.name] = n
     end = msgspec.json.decode(next(lines, b""), type=End)
-    if not hmac.compare_digest(end.hmac.encode(), _hmac(master, digest.digest()).encode()):
+    known = known or _belonging(end, digest.digest(), masters)
+    if known is None or not _is_whole(end, digest.digest(), known.root):
         raise _damaged("it was changed, or the master key is not the one that it was made with")
     if (end.tables, end.rows) != (len(counts), sum(counts.values())) or next(lines, None) is not None:
         raise _damaged("its end is not where it should be")
-    return Report(
-        schema_version=head.schema_version, created_at=head.created_at, tables=counts, rows=end.rows
+    report = Report(
+        schema_version=head.schema_version,
+        created_at=head.created_at,
+        tables=counts,
+        rows=end.rows,
+        master_key=known.master.name,
     )
+    return report, known.root
+
+
+def _root(head: Head, table: Table, line: bytes, masters: Keys) -> Opened | None:
+    row = dict(zip(table.columns, store.decode_row(table, line), strict=True))
+    sealed = row["sealed"]
+    if row["name"] != root_secret.NAME or not isinstance(sealed, bytes):
+        return None
+    try:
+        return root_secret.open_row(sealed, masters)
+    except SettingsError:
+        given = " or ".join(master.name for master in masters)
+        raise _damaged(
+            f"it needs the master key that it was made under, {head.master_key}, and given is {given}"
+        ) from None
+
+
+def _belonging(end: End, digest: bytes, masters: Keys) -> Opened | None:
+    """Return the root of a backup of an earlier release, which is the master key itself."""
+    return next((Opened(key, key, False) for key in masters if _is_whole(end, digest, key)), None)
+
+
+def _is_whole(end: End, digest: bytes, root: Secret) -> bool:
+    return hmac.compare_digest(end.hmac.encode(), _hmac(root, digest).encode())
 
 
 def _head(line: bytes) -> Head:
@@ -189,17 +239,18 @@ async def restore_backup(
 
     Raise OAuthError when the file is not sound, or when something is in the database and `replace` is not given.
     """
-    master = existing_master_key(settings)
-    report = read_backup(path, master)
+    report, root = read_backup(path, existing_master_keys(settings))
     was_there = _is_there(settings)
-    bulk = await store.open_bulk(settings.database, master.derive("audit"), create=True)
+    bulk = await store.open_bulk(settings.database, root.derive("audit"), create=True)
     done = False
     try:
         await bulk.begin()
-        await _fill(bulk, path, report, master, now, replace=replace)
+        await _fill(bulk, path, report, root, now, replace=replace)
         if not exact:
             await _end_the_uncertain(bulk, now, end_api_tokens=end_api_tokens)
-        await bulk.record("database.restored", actor="console", target=path.name, at=now, rows=report.rows)
+        await bulk.record(
+            "database.restored", actor="command line", target=path.name, at=now, rows=report.rows
+        )
         await bulk.commit()
         done = True
     finally:
@@ -209,9 +260,7 @@ async def restore_backup(
     return report
 
 
-async def _fill(
-    bulk: Bulk, path: Path, report: Report, master: MasterKey, now: int, *, replace: bool
-) -> None:
+async def _fill(bulk: Bulk, path: Path, report: Report, root: Secret, now: int, *, replace: bool) -> None:
     changes = 0
     if await store.schema_version(bulk):
         if not replace:
@@ -223,7 +272,7 @@ async def _fill(
     await store.drop_tables(bulk)
     await store.make_tables(bulk, report.schema_version, now)
     await bulk.run("DELETE FROM facts")
-    await _insert(bulk, path, report, master)
+    await _insert(bulk, path, report, root)
     await store.make_tables(bulk, schema.newest(), now)
     # A server that has this database open must notice that everything it remembers is of another time.
     await bulk.run(
@@ -232,7 +281,7 @@ async def _fill(
     )
 
 
-async def _insert(bulk: Bulk, path: Path, report: Report, master: MasterKey) -> None:
+async def _insert(bulk: Bulk, path: Path, report: Report, root: Secret) -> None:
     digest = hashlib.sha256()  # the file may be another by now than the one that was checked
     lines = _digested(_lines(path), digest)
     next(lines)
@@ -249,9 +298,8 @@ async def _insert(bulk: Bulk, path: Path, report: Report, master: MasterKey) -> 
         row = await bulk.one(f"SELECT COUNT(*) AS n FROM {table.name}")  # noqa: S608 - from the schema
         if row is None or row["n"] != report.tables[table.name]:
             raise StorageUnavailable(f"not every row of {table.name} arrived: nothing was restored")
-    written = _hmac(master, digest.digest())
-    end = msgspec.json.decode(next(lines, b""), type=End)
-    if not hmac.compare_digest(end.hmac.encode(), written.encode()):
+    written = digest.digest()
+    if not _is_whole(msgspec.json.decode(next(lines, b""), type=End), written, root):
         raise _damaged("it was changed while it was read")
 
 
@@ -290,8 +338,8 @@ def _lines(path: Path) -> Iterator[bytes]:
             yield line[:-1]
 
 
-def _hmac(master: MasterKey, digest: bytes) -> str:
-    return hmac.new(master.derive(PURPOSE), digest, hashlib.sha256).hexdigest()
+def _hmac(root: Secret, digest: bytes) -> str:
+    return hmac.new(root.derive(PURPOSE), digest, hashlib.sha256).hexdigest()
 
 
 def _damaged(why: str) -> OAuthError:

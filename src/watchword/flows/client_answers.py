@@ -15,10 +15,10 @@ from watchword.oauth.errors import OAuthError
 _encode = msgspec.json.Encoder().encode
 
 
-def signing_key(runtime: Runtime, client: Client, kind: str) -> Key:
+async def signing_key(runtime: Runtime, client: Client, kind: str) -> Key:
     """Return the key that signs one kind of answers for a client."""
     algorithm = answers.signing_algorithm(client, kind, runtime.settings.signing_algorithms)
-    return runtime.keyring.signing_key(algorithm)
+    return await runtime.keyring.signing_key(algorithm)
 
 
 async def signed(
@@ -30,7 +30,7 @@ async def signed(
     key: Key | None = None,
 ) -> str:
     """Return claims as a signed token, inside an encrypted one where the client asked for it; raise `invalid_request`."""
-    key = key or signing_key(runtime, client, kind)
+    key = key or await signing_key(runtime, client, kind)
     token = await runtime.signatures.sign(key, claims, typ)
     if answers.protection_of(client, kind).alg is None:
         return token

@@ -21,6 +21,7 @@ from watchword.oauth.clients import Client
 from watchword.oauth.errors import OAuthError
 from watchword.ratelimit import LocalBuckets
 from watchword.store import clients, tokens
+from watchword.store.database import StorageUnavailable
 from watchword.zero.proof import dpop_channel
 
 ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
@@ -179,13 +180,26 @@ async def _secret_end(runtime: Runtime, client_id: str, secret_id: str) -> int:
     return ends[0] if ends and ends[0] is not None else FOREVER
 
 
+Check = Callable[[Runtime, Client, Presented], Awaitable[str | None]]
+
+
+def _check_of(client: Client) -> Check:
+    """Return how a client is checked; what is kept of it by a broken disk may name no way at all."""
+    check = CLIENT_AUTH.get(client.token_endpoint_auth_method)
+    if check is None:
+        raise StorageUnavailable(
+            f"the row of client {client.client_id} cannot be read, where its way to authenticate was kept"
+        )
+    return check
+
+
 async def _authenticate(runtime: Runtime, presented: Presented) -> tuple[Client, str | None]:
     client = await client_documents.find(runtime, presented.client_id)
     try:
         if client is None or client.disabled_at is not None:
             _check_dummy(presented.credential)
             raise refused("unknown or disabled client", basic=presented.basic)
-        check = CLIENT_AUTH[client.token_endpoint_auth_method]
+        check = _check_of(client)
         if presented.method != client.token_endpoint_auth_method and not _by_certificate(client, presented):
             _check_dummy(presented.credential)
             raise refused(
@@ -296,7 +310,7 @@ async def _check_none(runtime: Runtime, client: Client, presented: Presented) ->
     return None
 
 
-CLIENT_AUTH: dict[str, Callable[[Runtime, Client, Presented], Awaitable[str | None]]] = {
+CLIENT_AUTH: dict[str, Check] = {
     "client_secret_basic": _check_secret,
     "client_secret_post": _check_secret,
     "private_key_jwt": _check_assertion,

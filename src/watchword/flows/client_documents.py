@@ -3,13 +3,13 @@
 Theory of operation. A document is fetched when a client is first seen and again when its last good reading is no longer fresh.
 Readings live in the database, so that every node knows them, an administrator sees and can disable such clients, and checking a
 token never fetches anything. Freshness is what the document's server says, at least five minutes and at most a day. A document
-that cannot be reached is used as last read for another day; one that is there and no longer valid ends the client's requests at
-once. Failures are remembered in `outbound`; whoever asks learns the same of each: the client is not known here.
+that cannot be reached is used as last read for another day; one that is there and no longer valid, or there no more, ends the client's
+requests at once, also when it cannot be reached after that. Failures are remembered in `outbound`; whoever asks learns the same of each: the client is not known here.
 """
 
 import re
 
-from watchword.fetch import FetchError
+from watchword.fetch import MAX_KEPT, FetchError
 from watchword.flows import client_checks, client_registry, stated_clients
 from watchword.flows.runtime import Runtime
 from watchword.jose.strict_json import StrictJSONError, loads
@@ -25,16 +25,6 @@ METHODS = ("none", "private_key_jwt")
 MAX_BYTES = 16 * 1024
 MIN_FRESH = 300
 STALE = 86_400
-# The document of a moment ago is as good as one that is fetched anew when its server is in trouble.
-UNREACHABLE = (
-    "timed out",
-    "no connection",
-    "no answer",
-    "host not found",
-    "too many",
-    "answered 5",
-    "answered 429",
-)
 
 # §3: https, a path, no fragment, no user information, no dot segments; a query is refused as well ("SHOULD NOT").
 _CLIENT_ID = re.compile(
@@ -51,7 +41,7 @@ async def find(runtime: Runtime, client_id: str) -> Client | None:
     if not is_allowed(runtime.settings, client_id):
         return None
     known = await _last_reading(runtime, client_id)
-    if known is not None and runtime.now() < known.fresh_until:
+    if known is not None and 0 < known.fresh_until - runtime.now() <= MAX_KEPT:
         return known.client
     return await _read_again(runtime, client_id, known)
 
@@ -88,9 +78,14 @@ async def _read_again(runtime: Runtime, client_id: str, known: Reading | None) -
         await client_checks.check(runtime, client)
     except FetchError as error:
         log.info("client_document.unread", client=client_id, reason=error.reason)
-        usable = known is not None and now < known.fresh_until + STALE
-        return known.client if known is not None and usable and error.reason.startswith(UNREACHABLE) else None
+        if error.is_outage:
+            # A clock that was set back makes nothing last longer.
+            is_usable = known is not None and -STALE < known.fresh_until - now < MAX_KEPT + STALE
+            return known.client if known is not None and is_usable else None
+        await _withdraw(runtime, client_id, known)
+        return None
     except OAuthError as error:
+        await _withdraw(runtime, client_id, known)
         runtime.strangers.fail(client_id, "not valid", runtime.clock())
         log.info("client_document.refused", client=client_id, reason=error.description, detail=error.detail)
         return None
@@ -103,6 +98,12 @@ async def _read_again(runtime: Runtime, client_id: str, known: Reading | None) -
         document_clients.keep_reading, client, fresh_until=fresh_until, now=now
     )
     return kept.client if kept is not None else None
+
+
+async def _withdraw(runtime: Runtime, client_id: str, known: Reading | None) -> None:
+    """Have the last reading of a document count no more, whatever becomes of its server."""
+    if known is not None and known.fresh_until:
+        await runtime.database.write(document_clients.withdraw_reading, client_id)
 
 
 async def _may_be_new(runtime: Runtime) -> bool:

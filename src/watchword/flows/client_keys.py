@@ -1,7 +1,8 @@
 """A client's public keys: registered by value, or fetched from its `jwks_uri` and kept for five minutes (CL-07, CL-08).
 
 A key that is not known is looked for at once, every half minute at most: a client that rotates its keys need not wait, and a flood of
-invented `kid` fetches nothing (OpenID Connect Core §10.1.1). A client whose address does not answer is believed by its last keys for a day.
+invented `kid` fetches nothing (OpenID Connect Core §10.1.1). A client whose address is out of reach is believed by its last keys for a day;
+one whose address answers something else, or that there is nothing, has none, and has none either when it is out of reach after that.
 """
 
 from watchword.fetch import FetchError
@@ -39,7 +40,7 @@ def registered(jwks: dict[str, object] | None, *, signs: bool) -> tuple[dict[str
     documents = [one for one in listed if isinstance(one, dict)] if isinstance(listed, list) else []
     if len(documents) > MAX_KEYS:
         raise _bad(f"jwks holds more than {MAX_KEYS} keys.")
-    if any(member in document for document in documents for member in ("d", "p", "k")):
+    if any(jwk.tells_secret(document) for document in documents):
         raise _bad("jwks holds a private key: register public keys only, and replace that key.")
     if not parsed and (signs or not any(jwe.find_key(documents, alg) for alg in jwe.ALGORITHMS)):
         raise _bad("jwks holds no key that can verify a signature.")
@@ -71,14 +72,18 @@ async def _known(
     cached = _fetched.get(jwks_uri)
     is_there = cached is not None and (kid is None or any(key.kid == kid for key in cached[1]))
     left = cached[0] - runtime.now() if cached is not None else -STALE
-    if cached is not None and left > 0 and (is_there or left > MAX_AGE - RECHECK):
+    # A clock that was set back makes nothing last longer.
+    if cached is not None and 0 < left <= MAX_AGE and (is_there or left > MAX_AGE - RECHECK):
         return cached
     try:
         keys, documents = await _fetch(runtime, client, jwks_uri)
     except FetchError as error:
-        if cached is not None and is_there and left > -STALE:
+        is_known = error.is_outage and abs(left) < STALE
+        if cached is not None and is_there and is_known:
             return cached
-        raise _unread(client, error, is_known=left > -STALE) from None
+        if not error.is_outage:
+            _fetched.pop(jwks_uri, None)
+        raise _unread(client, error, is_known=is_known) from None
     if len(_fetched) >= MAX_KEPT:
         _fetched.clear()
     known = _fetched[jwks_uri] = (runtime.now() + MAX_AGE, keys, documents)
@@ -107,6 +112,7 @@ async def _fetch(runtime: Runtime, client: Client, jwks_uri: str) -> tuple[list[
             raise JoseError("more keys than a client needs")
     except (JoseError, StrictJSONError) as error:
         outbound.fail(jwks_uri, "not a set of keys", now)
+        _fetched.pop(jwks_uri, None)
         raise OAuthError("invalid_client", UNREAD, detail=str(error)) from None
     listed = read.get("keys") if isinstance(read, dict) else None
     return keys, tuple(one for one in listed if isinstance(one, dict)) if isinstance(listed, list) else ()

@@ -1,6 +1,7 @@
 """Clients: found fast, registered, changed and ended, with every rule re-checked on every change (AD-05)."""
 
 import re
+from collections.abc import Callable
 from typing import Annotated
 
 import msgspec
@@ -11,7 +12,7 @@ from watchword.flows.identifiers import new_id
 from watchword.flows.runtime import Runtime
 from watchword.loopback import is_loopback
 from watchword.oauth import fapi as fapi_rules
-from watchword.oauth import logout_addresses, redirect_uri, request_object, token_format
+from watchword.oauth import logout_addresses, mtls, redirect_uri, request_object, token_format
 from watchword.oauth.answers import AnswersInput, fields_of
 from watchword.oauth.clients import (
     AUTH_METHODS,
@@ -24,6 +25,7 @@ from watchword.oauth.clients import (
 )
 from watchword.oauth.errors import OAuthError
 from watchword.oauth.scopes import is_reserved, parse_scope
+from watchword.settings import RESOURCE
 from watchword.store import clients as store
 from watchword.store.clients import ClientFacts, ClientSecret
 
@@ -131,8 +133,9 @@ def to_client(
     _check_name(given.name)
     _check_grants(given, grants)
     _check_method(given, fapi)
-    for uri in (*given.redirect_uris, *given.post_logout_redirect_uris):
-        redirect_uri.check_registered(uri, given.application_type)
+    for field in ("redirect_uris", "post_logout_redirect_uris"):
+        for uri in getattr(given, field):
+            redirect_uri.check_registered(uri, given.application_type, field)
     _check_logout(given)
     scope = parse_scope(given.scope)
     if given.token_endpoint_auth_method == "none" and any(is_reserved(token) for token in scope):
@@ -165,7 +168,7 @@ def to_client(
         authorization_details_types=tuple(given.authorization_details_types),
         dpop_bound_access_tokens=binds.dpop,
         tls_client_certificate_bound_access_tokens=binds.certificate,
-        tls_client_auth_subject=_subject(given),
+        tls_client_auth_subject=mtls.registered_subject(given.tls_client_auth_subject),
         security_profile=given.security_profile,
         **fields_of(given),
         backchannel_logout_uri=given.backchannel_logout_uri,
@@ -180,10 +183,7 @@ def to_client(
 
 def check_resource(resource: str) -> str:
     """Return an absolute URI that can be a resource indicator (RFC 8707 §2); raise `invalid_target`."""
-    if (
-        not re.fullmatch(r"[A-Za-z][A-Za-z0-9+.-]*:[!$-;=?-Z_a-z~%\[\]@&'()*+,]{1,1900}", resource)
-        or "#" in resource
-    ):
+    if not RESOURCE.fullmatch(resource):
         raise OAuthError(
             "invalid_target", "A resource must be an absolute URI without a fragment.", field="resource"
         )
@@ -278,18 +278,6 @@ def _exchange(given: ClientInput, grants: tuple[str, ...]) -> ExchangeRules | No
     return rules
 
 
-def _subject(given: ClientInput) -> tuple[str, str] | None:
-    if given.tls_client_auth_subject is None:
-        return None
-    kind, value = given.tls_client_auth_subject
-    if kind not in ("subject_dn", "san_dns", "san_uri", "san_ip", "san_email"):  # RFC 8705 §2.1.2
-        raise _bad(
-            "tls_client_auth_subject",
-            "Name subject_dn, san_dns, san_uri, san_ip or san_email, then its value.",
-        )
-    return kind, value
-
-
 async def register(
     runtime: Runtime,
     given: ClientInput,
@@ -297,26 +285,35 @@ async def register(
     actor: str,
     client_id: str | None = None,
     origin: Origin = "registered",
+    disabled: bool = False,
+    with_secret: bool = True,
 ) -> Registered:
-    """Register a client and make its secret where its method uses one."""
+    """Register a client, disabled from its first moment on if wished, and make its secret, where its method uses one and one is wished."""
     if client_id is not None and not CHOSEN_ID.fullmatch(client_id):
         raise OAuthError("invalid_request", "client_id must be 1 to 200 visible ASCII characters.")
-    client = to_client(given, client_id or new_id("client"), origin=origin)
-    await client_checks.check(runtime, client)
     now = runtime.now()
+    client = to_client(given, client_id or new_id("client"), origin=origin)
+    client = msgspec.structs.replace(client, created_at=now, disabled_at=now if disabled else None)
+    if not disabled:
+        await client_checks.check(runtime, client)
     if not await runtime.database.write(store.create_client, client, actor=actor, now=now):
         raise OAuthError("conflict", "A client with this identifier exists.", field="client_id")
-    client = msgspec.structs.replace(client, created_at=now)
-    if client.token_endpoint_auth_method not in SECRET_METHODS:
+    if not with_secret or client.token_endpoint_auth_method not in SECRET_METHODS:
         return Registered(client, None, None)
     secret, secret_id = await add_secret(runtime, client.client_id, overlap=None, actor=actor)
     return Registered(client, secret, secret_id)
 
 
 async def add_secret(
-    runtime: Runtime, client_id: str, *, overlap: int | None, expires_in: int | None = None, actor: str
+    runtime: Runtime,
+    client_id: str,
+    *,
+    overlap: int | None,
+    expires_in: int | None = None,
+    keep: Callable[[str], None] | None = None,
+    actor: str,
 ) -> tuple[str, str]:
-    """Give a client another secret; with `overlap` its older ones end after that many seconds."""
+    """Give a client another secret; with `overlap` its older ones end after that many seconds. `keep` is told it before it works."""
     now = runtime.now()
     client = await find(runtime, client_id)
     if client is None:
@@ -324,7 +321,9 @@ async def add_secret(
     if client.token_endpoint_auth_method not in SECRET_METHODS:
         raise OAuthError("invalid_request", "This client's authentication method uses no secret.")
     secret, secret_id = runtime.new_secret("s"), new_id("secret")
-    await runtime.database.write(
+    if keep is not None:
+        keep(secret)
+    added = await runtime.database.write(
         store.add_secret,
         client_id,
         id=secret_id,
@@ -334,6 +333,8 @@ async def add_secret(
         actor=actor,
         now=now,
     )
+    if not added:  # deleted in between
+        raise OAuthError("not_found", "There is no such client.")
     return secret, secret_id
 
 
@@ -365,8 +366,9 @@ async def change(
         raise OAuthError("not_found", "There is no such client.")
     now = runtime.now()
     client = to_client(given, client_id, origin=existing.origin, owner=existing.owner)
-    await client_checks.check(runtime, client)
     is_disabled = existing.disabled_at is not None if disabled is None else disabled
+    if not is_disabled:  # what an address of the client answers keeps nobody from disabling it
+        await client_checks.check(runtime, client)
     changed = await runtime.database.write(
         store.update_client,
         client,

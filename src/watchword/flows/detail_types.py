@@ -7,8 +7,9 @@ import msgspec
 
 from watchword.oauth.authorization_details import Detail, DetailType, Shape
 from watchword.settings import DetailText, Settings
+from watchword.store import documents
 
-_decode = msgspec.json.Decoder(tuple[Detail, ...]).decode
+_decode = documents.reader(tuple[Detail, ...])
 _encode = msgspec.json.Encoder(order="deterministic").encode
 
 

@@ -16,6 +16,7 @@ from watchword.flows.authorization import browser_digest
 from watchword.flows.identifiers import new_id
 from watchword.flows.issuing import Extent
 from watchword.flows.runtime import Runtime
+from watchword.flows.sessions import sign_in_claims
 from watchword.flows.throttle import network
 from watchword.oauth import device, token_format
 from watchword.oauth.authorization_details import parse
@@ -57,7 +58,7 @@ class Entered(msgspec.Struct, frozen=True):
 
 def _keyed(runtime: Runtime, user_code: str) -> bytes:
     # 34 bits are guessed at once from a plain hash: without the key, a stolen database tells no user code.
-    return hmac.new(runtime.master.derive("user code"), user_code.encode(), hashlib.sha256).digest()
+    return hmac.new(runtime.root.derive("user code"), user_code.encode(), hashlib.sha256).digest()
 
 
 def decide(runtime: Runtime, form: Parameters, client: Client) -> Extent:
@@ -158,7 +159,6 @@ async def shown(runtime: Runtime, sent: str, session: Session, *, browser: str) 
 async def approve(runtime: Runtime, entered: Entered, session: Session, *, browser: str) -> bool:
     """Grant what the device asked for; return False when it was decided or ended meanwhile."""
     now = runtime.now()
-    claims = {"auth_time": session.authenticated_at, "acr": session.acr, "amr": list(session.amr)}
     grant = Grant(
         id=new_id("grant"),
         client_id=entered.client.client_id,
@@ -167,7 +167,7 @@ async def approve(runtime: Runtime, entered: Entered, session: Session, *, brows
         scope=entered.code.scope,
         audience=entered.code.audience,
         authorization_details=entered.code.authorization_details,
-        claims=_encode(claims).decode(),
+        claims=_encode(sign_in_claims(session)).decode(),
         created_at=now,
         started_at=now,
         last_used_at=now,

@@ -82,9 +82,21 @@ SECOND = frozenset(
 )
 
 
-def holds_second(amr: Collection[str]) -> bool:
-    """Whether the methods recorded for a session include a second factor."""
-    return not SECOND.isdisjoint(methods.methods_of(amr))
+def holds_second(amr: Collection[str], *, by_mail: bool = True) -> bool:
+    """Whether the methods recorded for a session include a second factor, a code `by_mail` counted or not."""
+    counted = SECOND if by_mail else SECOND - {Method.EMAIL_CODE}
+    return not counted.isdisjoint(methods.methods_of(amr))
+
+
+def confirming(settings: Settings, user: User, have: Enrolled) -> tuple[str, ...]:
+    """Return the second factors by which a person confirms a change: no code by mail for an administrator who has set up more.
+
+    A mailbox sets the password as well: with both of them its reader would have the whole service (MF-06).
+    """
+    found = usable(settings, have)
+    if user.is_admin and not {"passkey", "totp"}.isdisjoint(found):
+        return tuple(name for name in found if name != "email_code")
+    return found
 
 
 async def admit(runtime: Runtime, user: User, source: Source, origin: Origin) -> None:
@@ -118,7 +130,7 @@ async def check_totp(runtime: Runtime, user_id: str, code: str) -> Method:
     found = await runtime.database.read(store.find_totp, user_id)
     if found is None:
         raise FactorRefused("code_wrong")
-    key = runtime.master.open(KEY_PURPOSE, user_id, found.sealed_key)
+    key = runtime.root.open(KEY_PURPOSE, user_id, found.sealed_key)
     now = runtime.now()
     step = totp.verify(key, code, now=now)
     if step is None:
@@ -167,7 +179,7 @@ async def send_email_code(runtime: Runtime, user: User, origin: Origin, *, again
 
 
 def _email_digest(runtime: Runtime, user_id: str, code: str) -> bytes:
-    return email_code.digest(runtime.master.derive("email codes"), code, purpose=SIGN_IN, subject=user_id)
+    return email_code.digest(runtime.root.derive("email codes"), code, purpose=SIGN_IN, subject=user_id)
 
 
 async def check_email_code(runtime: Runtime, user_id: str, code: str) -> Method:
@@ -195,13 +207,13 @@ def begin_totp(runtime: Runtime, user: User) -> tuple[bytes, str]:
 def seal_totp(runtime: Runtime, user: User, key: bytes) -> str:
     """Seal a key for the set-up form of one person."""
     moment = runtime.now().to_bytes(8, "big")
-    return runtime.master.seal(SETUP_PURPOSE, user.id, moment + key, os.urandom(12)).hex()
+    return runtime.root.seal(SETUP_PURPOSE, user.id, moment + key, os.urandom(12)).hex()
 
 
 def open_totp(runtime: Runtime, user: User, sealed: str) -> bytes | None:
     """Return the key of a set-up form, or None when it is another person's, made up, or too old."""
     try:
-        opened = runtime.master.open(SETUP_PURPOSE, user.id, bytes.fromhex(sealed))
+        opened = runtime.root.open(SETUP_PURPOSE, user.id, bytes.fromhex(sealed))
     except ValueError:
         return None
     fresh = 0 <= runtime.now() - int.from_bytes(opened[:8], "big") < SETUP_LIFETIME
@@ -215,7 +227,7 @@ async def confirm_totp(runtime: Runtime, session: Session, key: bytes, code: str
     step = totp.verify(key, code, now=now)
     if step is None:
         raise FactorRefused("code_wrong")
-    sealed = runtime.master.seal(KEY_PURPOSE, who, key, os.urandom(12))
+    sealed = runtime.root.seal(KEY_PURPOSE, who, key, os.urandom(12))
     if not await sessions.act(runtime, session, store.add_totp, who, sealed, step=step, actor=who, now=now):
         raise FactorRefused("code_used")
 

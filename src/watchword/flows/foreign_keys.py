@@ -1,8 +1,8 @@
 """The public keys of outside issuers that an administrator trusts: given by value, or fetched and kept for ten minutes.
 
 Only addresses that a rule of trust names are ever fetched, through `outbound`. A key that is not known is looked for once a minute
-at most, so that a rotation is noticed and a flood of invented `kid` fetches nothing. An issuer that cannot be reached is believed by
-its last keys for a day.
+at most, so that a rotation is noticed and a flood of invented `kid` fetches nothing. An issuer that is out of reach is believed by
+its last keys for a day; one that answers something else is not, nor when it is out of reach after that.
 """
 
 from watchword.fetch import FetchError
@@ -30,7 +30,7 @@ async def keys_of(runtime: Runtime, rule: Rule, kid: str | None) -> list[Key]:
         return jwk.parse_set(dict(rule.jwks))
     source = (rule.jwks_uri or rule.issuer.rstrip("/") + DISCOVERY, rule.networks)
     at, keys = _fetched.get(source, (0, []))
-    age = runtime.now() - at
+    age = abs(runtime.now() - at)  # a clock that was set back makes nothing last longer
     known = kid is None or any(key.kid == kid for key in keys)
     if age < RECHECK or (age < MAX_AGE and known):
         return keys
@@ -38,8 +38,11 @@ async def keys_of(runtime: Runtime, rule: Rule, kid: str | None) -> list[Key]:
         keys = await _read(runtime, rule)
     except (FetchError, JoseError, StrictJSONError) as error:
         # A key that nobody knows may be a new one of an issuer that does not answer: then the assertion is not called bad.
-        if keys and known and age < STALE:
+        is_outage = isinstance(error, FetchError) and error.is_outage
+        if keys and known and age < STALE and is_outage:
             return keys
+        if not is_outage:
+            _fetched.pop(source, None)
         raise OAuthError(
             "temporarily_unavailable",
             "The keys of the assertion's issuer cannot be read.",

@@ -7,6 +7,7 @@ from watchword.flows.runtime import Runtime
 from watchword.oauth import claims, claims_request
 from watchword.oauth.claims import Authentication
 from watchword.oauth.clients import Client
+from watchword.store import documents
 from watchword.store.grants import Grant
 from watchword.store.users import User
 
@@ -16,12 +17,12 @@ LIFETIME = 600
 class _SignIn(msgspec.Struct, frozen=True):
     """How a person had signed in when a grant was made."""
 
-    auth_time: int
+    auth_time: int | None = None
     acr: str | None = None
     amr: tuple[str, ...] = ()
 
 
-_decode = msgspec.json.Decoder(_SignIn).decode
+_decode = documents.reader(_SignIn)
 
 
 async def make(
@@ -35,7 +36,7 @@ async def make(
     access_token: str,
 ) -> str:
     """Return an ID token about the person of a grant, for its client; raise `invalid_request` when it cannot be encrypted."""
-    key = client_answers.signing_key(runtime, client, "id_token")
+    key = await client_answers.signing_key(runtime, client, "id_token")
     members = claims.id_token_claims(
         _authentication(runtime, client, grant),
         issuer=runtime.settings.issuer,

@@ -58,7 +58,7 @@ def make_challenge(runtime: Runtime, purpose: str) -> Challenge:
 
 def _seal(runtime: Runtime, purpose: str, nonce: bytes) -> bytes:
     return hmac.new(
-        runtime.master.derive("zero challenges"), purpose.encode() + b"\n" + nonce, hashlib.sha256
+        runtime.root.derive("zero challenges"), purpose.encode() + b"\n" + nonce, hashlib.sha256
     ).digest()
 
 

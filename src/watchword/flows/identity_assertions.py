@@ -26,7 +26,7 @@ async def issue(runtime: Runtime, client: Client, form: Parameters) -> Mapping[s
     """Return the answer to an exchange of an ID token for an identity assertion; raise OAuthError."""
     target = _target(runtime, client, form)
     authorization_details.refuse(form.get("authorization_details"))
-    claims = _id_token(runtime, client, form)
+    claims = await _id_token(runtime, client, form)
     user = await _person(runtime, claims)
     scope = narrow(parse_scope(form.get("scope") or ""), target.scope or for_people(client.scope))
     said = Statement(
@@ -44,7 +44,7 @@ async def issue(runtime: Runtime, client: Client, form: Parameters) -> Mapping[s
 async def _sign(runtime: Runtime, client: Client, user: User, said: Statement) -> Mapping[str, object]:
     now, jti = runtime.now(), os.urandom(16).hex()
     members = identity_assertion.make_claims(said, issuer=runtime.settings.issuer, jti=jti, now=now)
-    key = runtime.keyring.signing_key(runtime.settings.signing_algorithms[0])
+    key = await runtime.keyring.signing_key(runtime.settings.signing_algorithms[0])
     details: dict[str, object] = {"audience": said.audience, "scope": format_scope(said.scope), "jti": jti}
     await runtime.database.write(
         tokens.record_assertion, client_id=client.client_id, user_id=user.id, details=details, now=now
@@ -71,7 +71,7 @@ def _target(runtime: Runtime, client: Client, form: Parameters) -> AssertionTarg
     )
 
 
-def _id_token(runtime: Runtime, client: Client, form: Parameters) -> Mapping[str, object]:
+async def _id_token(runtime: Runtime, client: Client, form: Parameters) -> Mapping[str, object]:
     if form.get("subject_token_type") != exchange.ID_TOKEN or form.get("actor_token") is not None:
         raise OAuthError(
             "invalid_request", "An identity assertion is made of an ID token.", field="subject_token_type"
@@ -79,7 +79,7 @@ def _id_token(runtime: Runtime, client: Client, form: Parameters) -> Mapping[str
     try:
         claims = jwt.decode(
             form.require("subject_token"),
-            runtime.keyring.verification_keys(),
+            await runtime.keyring.verification_keys(),
             algorithms=runtime.settings.signing_algorithms,
             typ="JWT",
             issuer=runtime.settings.issuer,

@@ -10,20 +10,20 @@ import msgspec
 
 from watchword.flows import client_answers, client_registry, lineage, subjects, token_verification
 from watchword.flows.runtime import Runtime
-from watchword.flows.token_verification import Use
+from watchword.flows.token_verification import FOREVER, Use
 from watchword.jose import JoseError, jwt
 from watchword.oauth import claims as token_claims
 from watchword.oauth import token_format
 from watchword.oauth.clients import Client
-from watchword.store import grants, tokens, users
+from watchword.store import documents, grants, tokens, users
 from watchword.store.api_tokens import ApiToken
 
 INACTIVE: dict[str, object] = {"active": False}
 INACTIVE_DOCUMENT = b'{"active":false}'
 AT_JWT = ("at+jwt",)
-FOREVER = 2**62
 
 _encode = msgspec.json.Encoder().encode
+_decode = documents.reader(dict[str, object])
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -97,6 +97,7 @@ async def _api_token(runtime: Runtime, token: str, use: Use) -> Answer:
         claims,
         audience=(verdict.token.resource,),
         secret_id=verdict.secret_id,
+        expires_at=verdict.until,
         subject=verdict.token.owner_id,
     )
 
@@ -128,7 +129,6 @@ def _describe(runtime: Runtime, token: ApiToken) -> dict[str, object]:
 
 async def _resolved(runtime: Runtime, token: str, key: tuple[str, bytes], resolve: Resolve) -> Answer:
     version = runtime.database.version()
-    await runtime.keyring.refresh()
     answer = await resolve(runtime, token)
     if answer.reason == "unknown":
         return answer
@@ -159,7 +159,7 @@ async def _opaque(runtime: Runtime, token: str) -> Answer:
     audience = tuple(row.audience.split())
     if row.revoked_at is not None:
         return Answer("revoked", INACTIVE, row.client_id, audience)
-    extra = msgspec.json.decode(row.claims, type=dict[str, object])
+    extra = _decode(row.claims)
     reason, client = await _still_stands(
         runtime, row.client_id, row.subject, row.issued_at, row.grant_id, extra
     )
@@ -199,7 +199,7 @@ def _token_type(claims: Mapping[str, object]) -> str:
 
 async def _self_contained(runtime: Runtime, token: str) -> Answer:
     try:
-        claims = decode(runtime, token)
+        claims = await decode(runtime, token)
     except JoseError:
         return UNKNOWN
     client_id, jti = str(claims["client_id"]), str(claims["jti"])
@@ -221,11 +221,11 @@ async def _self_contained(runtime: Runtime, token: str) -> Answer:
     return Answer("active", answer, client_id, audience, grant_id=grant, parents=parents, subject=subject)
 
 
-def decode(runtime: Runtime, token: str, leeway: int = 0) -> dict[str, object]:
+async def decode(runtime: Runtime, token: str, leeway: int = 0) -> dict[str, object]:
     """Verify a self-contained access token of this issuer (RFC 9068 §4), give or take seconds; raise JoseError."""
     return jwt.decode(
         token,
-        runtime.keyring.verification_keys(),
+        await runtime.keyring.verification_keys(),
         algorithms=runtime.settings.signing_algorithms,
         typ=AT_JWT,
         issuer=runtime.settings.issuer,

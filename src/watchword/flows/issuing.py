@@ -14,7 +14,7 @@ from watchword.oauth.clients import Client
 from watchword.oauth.errors import OAuthError
 from watchword.oauth.parameters import Parameters
 from watchword.oauth.scopes import for_people, parse_scope
-from watchword.store import tokens
+from watchword.store import documents, tokens
 from watchword.store.grants import Grant, Standing
 from watchword.store.redemption import Bought
 from watchword.store.users import User
@@ -28,7 +28,7 @@ class Extent(msgspec.Struct, frozen=True):
     details: tuple[Detail, ...] = ()
 
 
-_decode_claims = msgspec.json.Decoder(dict[str, object]).decode
+_decode_claims = documents.reader(dict[str, object])
 
 
 class Issued(msgspec.Struct, frozen=True):

@@ -7,21 +7,21 @@ learn it. The old one stays published until the last token that it signed has ex
 
 import json
 import os
-import time
 from collections.abc import Callable
 
-from watchword.flows.master_key import MasterKey
+from watchword.flows.root_secret import SIGNING
+from watchword.flows.secret import Secret
 from watchword.jose import jwk
+from watchword.jose.errors import JoseError
 from watchword.jose.jwk import Key
-from watchword.settings import Settings
+from watchword.settings import Settings, SettingsError
 from watchword.store import keys as store
-from watchword.store.database import Database, Transaction
+from watchword.store.database import Database, StorageUnavailable
+from watchword.store.documents import UNREADABLE
 from watchword.store.keys import StoredKey
 
 # Seconds for which a relying party may keep the JWK set; a next key waits that long before it signs.
 JWKS_MAX_AGE = 300
-RELOAD_INTERVAL = 0.05
-PURPOSE = "signing keys"
 # Secrets of the server's own, which every node reads from the database: they are made once and never change.
 SECRET_PURPOSE = "secrets"
 PAIRWISE_KEY, NONCE_KEY = "pairwise subjects", "dpop nonces"
@@ -29,21 +29,23 @@ SECRET_BYTES = 64
 
 
 class Keyring:
-    """The published keys of this issuer; a copy that notices changes by other processes within `RELOAD_INTERVAL`."""
+    """The published keys of this issuer: a copy that is of the database's present version whenever somebody asks it for a key.
+
+    What follows from a key is remembered by that version, so a copy that was only a little older would go on in what is remembered.
+    """
 
     def __init__(
-        self, settings: Settings, database: Database, master: MasterKey, clock: Callable[[], float]
+        self, settings: Settings, database: Database, root: Secret, clock: Callable[[], float]
     ) -> None:
         self._settings = settings
         self._database = database
-        self._master = master
+        self._root = root
         self._clock = clock
         self._stored: list[StoredKey] = []
         self._keys: dict[str, Key] = {}
         self._signing: dict[str, tuple[Key, int]] = {}
         self._secrets: dict[str, bytes] = {}
         self._version = -1
-        self._loaded = 0.0
 
     async def open(self) -> None:
         """Make the first keys where there are none, and load what is published."""
@@ -56,9 +58,9 @@ class Keyring:
     async def _kept(self, name: str) -> bytes:
         sealed = await self._database.read(store.find_secret, name)
         if sealed is None:
-            fresh = self._master.seal(SECRET_PURPOSE, name, os.urandom(SECRET_BYTES), os.urandom(12))
+            fresh = self._root.seal(SECRET_PURPOSE, name, os.urandom(SECRET_BYTES), os.urandom(12))
             sealed = await self._database.write(store.keep_secret, name, fresh, int(self._clock()))
-        return self._master.open(SECRET_PURPOSE, name, sealed)
+        return self._root.open(SECRET_PURPOSE, name, sealed)
 
     def secret(self, name: str) -> bytes:
         """Return one of the server's own secrets."""
@@ -80,35 +82,39 @@ class Keyring:
             kid=kid,
             algorithm=algorithm,
             public_jwk=json.dumps(jwk.public_document(key)),
-            sealed_private=self._master.seal(PURPOSE, kid, private, os.urandom(12)),
+            sealed_private=self._root.seal(SIGNING, kid, private, os.urandom(12)),
             created_at=int(self._clock()),
             activates_at=activates_at,
         )
 
     async def reload(self) -> None:
         """Read the published keys again."""
-        self._version = self._database.version()
-        self._stored = await self._database.read(store.list_keys, int(self._clock()))
-        self._loaded = time.monotonic()
-        self._keys = {
-            stored.kid: self._keys.get(stored.kid) or self._unseal(stored) for stored in self._stored
-        }
+        version = self._database.version()
+        stored = await self._database.read(store.list_keys, int(self._clock()))
+        if version < self._version:
+            return  # what was asked for later came earlier
+        keys = {one.kid: self._keys.get(one.kid) or self._unseal(one) for one in stored}
+        # Only now, and all of it: a row that cannot be read must not leave what is withdrawn behind (KR-03).
+        self._version, self._stored, self._keys = version, stored, keys
         self._signing.clear()
 
     def _unseal(self, stored: StoredKey) -> Key:
-        document = json.loads(self._master.open(PURPOSE, stored.kid, stored.sealed_private))
-        return jwk.parse({**document, "kid": stored.kid}, stored.algorithm)
+        try:
+            document = json.loads(self._root.open(SIGNING, stored.kid, stored.sealed_private))
+            return jwk.parse({**document, "kid": stored.kid}, stored.algorithm)
+        except (JoseError, SettingsError) as error:
+            raise StorageUnavailable(UNREADABLE.format("a signing key was kept")) from error
 
-    async def refresh(self) -> None:
-        """Notice what other processes changed."""
-        if time.monotonic() - self._loaded >= RELOAD_INTERVAL:
-            if self._database.version() != self._version:
-                await self.reload()
-            else:
-                self._loaded = time.monotonic()
+    async def _refresh(self) -> None:
+        if self._database.version() != self._version:
+            await self.reload()
 
-    def signing_key(self, algorithm: str) -> Key:
+    async def signing_key(self, algorithm: str) -> Key:
         """Return the current key of an algorithm: the newest that is active."""
+        await self._refresh()
+        return self._current(algorithm)
+
+    def _current(self, algorithm: str) -> Key:
         now = int(self._clock())
         cached = self._signing.get(algorithm)
         if cached is not None and now < cached[1]:
@@ -116,6 +122,10 @@ class Keyring:
         active = [key for key in self._stored if key.algorithm == algorithm and key.activates_at is not None]
         # Where the clock is behind that of whoever made the first key, that key signs all the same (CK-02).
         begun = [key for key in active if (key.activates_at or 0) <= now] or sorted(active, key=_begin)[:1]
+        if not begun:
+            raise StorageUnavailable(
+                f"no key for {algorithm} signs; watchword doctor --data looks at every row"
+            )
         current = max(begun, key=_begin)
         upcoming = [key.activates_at for key in active if (key.activates_at or 0) > now]
         self._signing[algorithm] = (
@@ -124,8 +134,9 @@ class Keyring:
         )
         return self._keys[current.kid]
 
-    def verification_keys(self) -> list[Key]:
+    async def verification_keys(self) -> list[Key]:
         """Return every published key."""
+        await self._refresh()
         return list(self._keys.values())
 
     async def former_keys(self) -> list[Key]:
@@ -133,29 +144,30 @@ class Keyring:
         stored = await self._database.read(store.list_former_keys, int(self._clock()))
         return [jwk.parse({**json.loads(key.public_jwk), "kid": key.kid}, key.algorithm) for key in stored]
 
-    def find(self, kid: str | None) -> Key | None:
-        """Return the published key of an identifier."""
-        return self._keys.get(kid) if kid else None
+    def is_known(self, kid: str) -> bool:
+        """Whether an identifier is that of a key, by the copy in hand: enough to link to its page, not to judge by."""
+        return kid in self._keys
 
-    def jwks(self) -> dict[str, list[dict[str, str]]]:
+    async def jwks(self) -> dict[str, list[dict[str, str]]]:
         """Return the JWK set (RFC 7517 §5): public parts only."""
-        return {
-            "keys": [
-                {**jwk.public_document(key), "use": "sig", "alg": key.alg} for key in self._keys.values()
-            ]
-        }
+        keys = await self.verification_keys()
+        return {"keys": [{**jwk.public_document(key), "use": "sig", "alg": key.alg} for key in keys]}
 
-    def states(self) -> list[tuple[StoredKey, str]]:
+    async def states(self) -> list[tuple[StoredKey, str]]:
         """Return every published key with its state: next, current or retiring."""
+        await self._refresh()
         current = {
-            self.signing_key(key.algorithm).kid
+            self._current(key.algorithm).kid
             for key in self._stored
             if key.algorithm in self._settings.signing_algorithms
         }
         return [(key, _state(key, key.kid in current)) for key in self._stored]
 
-    async def rotate(self, algorithm: str, *, actor: str) -> bool:
-        """Promote the next key of an algorithm and publish another; False when another node was first."""
+    async def rotate(self, algorithm: str, *, actor: str, database: Database | None = None) -> bool:
+        """Promote the next key of an algorithm and publish another; False when another node was first.
+
+        `database` is the one by which somebody writes in a session.
+        """
         await self.reload()
         now = int(self._clock())
         following = next(
@@ -165,7 +177,7 @@ class Keyring:
             return False
         activates_at = max(now, following.created_at + JWKS_MAX_AGE)
         overlap = max(self._settings.signing_key_overlap, self._settings.access_token_lifetime + JWKS_MAX_AGE)
-        rotated = await self._database.write(
+        rotated = await (database or self._database).write(
             store.rotate_key,
             following.kid,
             self._generate(algorithm, None),
@@ -177,26 +189,26 @@ class Keyring:
         await self.reload()
         return rotated
 
-    async def revoke(self, kid: str, *, actor: str) -> bool:
-        """Withdraw a key at once; when it was the one that signs, its successor takes over at once."""
+    async def revoke(self, kid: str, *, actor: str, database: Database | None = None) -> bool:
+        """Withdraw a key at once; when it was the one that signs, its successor takes over at once. `database` as for `rotate`."""
         await self.reload()  # another node may have made it just now
         now = int(self._clock())
         stored = next((key for key in self._stored if key.kid == kid), None)
         if stored is None:
             return False
-        if stored.activates_at is None or self.signing_key(stored.algorithm).kid == kid:
-            await self._replace(stored, actor, now)
-        revoked = await self._database.write(store.revoke_key, kid, actor=actor, now=now)
+        if stored.activates_at is None or self._current(stored.algorithm).kid == kid:
+            await self._replace(stored, actor, now, database or self._database)
+        revoked = await (database or self._database).write(store.revoke_key, kid, actor=actor, now=now)
         await self.reload()
         return revoked
 
-    async def _replace(self, stored: StoredKey, actor: str, now: int) -> None:
+    async def _replace(self, stored: StoredKey, actor: str, now: int, database: Database) -> None:
         following = next(
             (key for key in self._stored if key.algorithm == stored.algorithm and key.activates_at is None),
             None,
         )
         if following is not None:
-            await self._database.write(
+            await database.write(
                 store.rotate_key,
                 following.kid,
                 self._generate(stored.algorithm, None),
@@ -210,7 +222,7 @@ class Keyring:
         """Rotate every algorithm whose current key is older than the key lifetime; return which."""
         now = int(self._clock())
         due = []
-        for key, state in self.states():
+        for key, state in await self.states():
             if state == "current" and (key.activates_at or now) + self._settings.signing_key_lifetime <= now:
                 due.append(key.algorithm)
         return [algorithm for algorithm in due if await self.rotate(algorithm, actor="system")]
@@ -224,9 +236,3 @@ def _state(key: StoredKey, is_current: bool) -> str:
     if is_current:
         return "current"
     return "next" if key.retires_at is None else "retiring"
-
-
-async def check_master_key(tx: Transaction, master: MasterKey) -> None:
-    """Raise SettingsError unless a master key is the one that a database's signing keys are sealed under."""
-    for stored in (await store.list_keys(tx, 0))[:1]:
-        master.open(PURPOSE, stored.kid, stored.sealed_private)

@@ -8,13 +8,13 @@ import hashlib
 from collections.abc import Mapping
 
 from watchword.flows import introspection, sessions
+from watchword.flows.introspection import Answer
 from watchword.flows.runtime import Runtime
 from watchword.flows.token_verification import Use
 from watchword.oauth import dpop
 from watchword.store import tokens
 
 MAX_SEEN = 10_000
-FOREVER = 2**62
 
 
 class LocalVerifier:
@@ -32,7 +32,7 @@ class LocalVerifier:
         runtime = self._runtime
         now = runtime.clock()
         if seen[0] != runtime.database.version() or now >= seen[1]:
-            del self._seen[token]
+            self._seen.pop(token, None)  # another thread may have been faster
             return None
         if seen[3]:
             runtime.usage.count(seen[3], seen[4], "active", int(now), address)
@@ -49,7 +49,7 @@ class LocalVerifier:
         version = runtime.database.version()
         answer = await introspection.introspect(runtime, token, Use(address, path, (audience,)))
         if answer.active and not answer.claims.get("limited"):
-            self._remember(token, version, answer.claims, answer.secret_id)
+            self._remember(token, version, answer)
         return answer.told()
 
     async def use_proof(self, identifier: str, seconds: int) -> bool:
@@ -72,17 +72,14 @@ class LocalVerifier:
             "sub": session.user_id,
             "sid": session.id,
             "jti": session.id,
-            "auth_time": session.authenticated_at,
-            "acr": session.acr,
-            "amr": list(session.amr),
+            **sessions.sign_in_claims(session),
             "iat": session.created_at,
             "exp": session.expires_at,
             "token_kind": "session",
         }
 
-    def _remember(self, token: str, version: int, claims: Mapping[str, object], secret_id: str) -> None:
+    def _remember(self, token: str, version: int, answer: Answer) -> None:
         if len(self._seen) >= MAX_SEEN:
             self._seen.clear()
-        exp = claims.get("exp")
-        until = exp if isinstance(exp, int) else FOREVER
-        self._seen[token] = (version, until, claims, secret_id, str(claims["jti"]))
+        jti = str(answer.claims["jti"])
+        self._seen[token] = (version, answer.expires_at, answer.claims, answer.secret_id, jti)

@@ -71,7 +71,10 @@ async def _hint(runtime: Runtime, token: str | None) -> Hint | None:
     keyring = runtime.keyring
     return rules.read_hint(
         token,
-        keys=[*keyring.verification_keys(), *await keyring.former_keys()],  # "OPs accept [expired] ID Tokens"
+        keys=[
+            *await keyring.verification_keys(),
+            *await keyring.former_keys(),
+        ],  # "OPs accept [expired] ID Tokens"
         issuer=runtime.settings.issuer,
         algorithms=runtime.settings.signing_algorithms,
     )
@@ -79,7 +82,7 @@ async def _hint(runtime: Runtime, token: str | None) -> Hint | None:
 
 def seal(runtime: Runtime, asked: Asked) -> str:
     """Return a request as a text that only this server can read or have made."""
-    sealed = runtime.master.seal(PURPOSE, "", _encode(asked), os.urandom(12))
+    sealed = runtime.root.seal(PURPOSE, "", _encode(asked), os.urandom(12))
     return base64.urlsafe_b64encode(sealed).decode().rstrip("=")
 
 
@@ -87,7 +90,7 @@ def unseal(runtime: Runtime, text: str | None) -> Asked:
     """Return the request of a sealed text; for anything else, or one of long ago, that of nobody."""
     try:
         sealed = base64.urlsafe_b64decode((text or "") + "=" * (-len(text or "") % 4))
-        asked = _decode(runtime.master.open(PURPOSE, "", sealed))
+        asked = _decode(runtime.root.open(PURPOSE, "", sealed))
     except ValueError:
         return NOBODY
     return asked if 0 <= runtime.now() - asked.at < LIFETIME else NOBODY

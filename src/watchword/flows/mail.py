@@ -49,12 +49,12 @@ async def send(runtime: Runtime, message: Message, lifetime: int = LIFETIME) -> 
 
 def seal(runtime: Runtime, mail_id: str, message: Message) -> bytes:
     """Return a mail as the outbox keeps it."""
-    return runtime.master.seal(PURPOSE, mail_id, _encode(message), os.urandom(12))
+    return runtime.root.seal(PURPOSE, mail_id, _encode(message), os.urandom(12))
 
 
 def read(runtime: Runtime, outgoing: Outgoing) -> Message:
     """Open a mail of the outbox."""
-    return _decode(runtime.master.open(PURPOSE, outgoing.id, outgoing.sealed))
+    return _decode(runtime.root.open(PURPOSE, outgoing.id, outgoing.sealed))
 
 
 async def notify(

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-from watchword.flows import lineage, subjects
+from watchword.flows import client_auth, client_registry, lineage, subjects
 from watchword.flows.runtime import Runtime
 from watchword.oauth import claims, ended, status_list, targets, token_format
 from watchword.oauth.clients import Client, TokenFormat
@@ -46,15 +46,21 @@ def lifetime_of(runtime: Runtime, client: Client) -> int:
 
 
 async def mint(runtime: Runtime, grant: AccessGrant, now: int) -> Minted:
-    """Make an access token; an opaque one works only after its row is stored. Raise `invalid_target`."""
+    """Make an access token; an opaque one works only after its row is stored. Raise `invalid_target`, and `invalid_client` for a client
+    that has ended while its request waited for something."""
     claims.check_audience(grant.audience, grant.client.client_id)
+    known = await client_registry.find(runtime, grant.client.client_id)
+    if known is None or known.disabled_at is not None:
+        raise client_auth.refused("disabled or deleted since it was authenticated", basic=False)
     token_type = "DPoP" if grant.claims and "jkt" in _confirmation(grant.claims) else "Bearer"
     if _format(runtime, grant) == "opaque":
         token = runtime.new_secret("o")
         return Minted(
             token, token_type, grant.lifetime, (token_format.ordered_digest(token), _row(grant, now))
         )
-    key = runtime.keyring.signing_key(grant.client.signing_algorithm(runtime.settings.signing_algorithms))
+    key = await runtime.keyring.signing_key(
+        grant.client.signing_algorithm(runtime.settings.signing_algorithms)
+    )
     said = _claims(runtime, grant, now)
     row = None
     if runtime.statuses.concern(grant.client, grant.audience):
@@ -112,7 +118,7 @@ def _claims(runtime: Runtime, grant: AccessGrant, now: int) -> dict[str, object]
 
 
 def _account(runtime: Runtime, user_id: str) -> str:
-    return f"account:{ended.account_handle(runtime.master.derive('audit'), user_id)}"
+    return f"account:{ended.account_handle(runtime.root.derive('audit'), user_id)}"
 
 
 def _row(grant: AccessGrant, now: int) -> AccessToken:

@@ -17,8 +17,8 @@ from pathlib import Path
 
 import msgspec
 
-from watchword.flows.keyring import check_master_key
-from watchword.flows.master_key import MasterKey
+from watchword.flows import root_secret
+from watchword.flows.key_file import Keys
 from watchword.oauth.errors import OAuthError
 from watchword.store import bulk as store
 from watchword.store import capture, copying, schema
@@ -74,7 +74,7 @@ def is_postgres(address: str) -> bool:
 async def move(
     source: str,
     target: str,
-    master: MasterKey,
+    masters: Keys,
     *,
     replace: bool = False,
     report: Callable[[Progress], None] = lambda _: None,
@@ -85,12 +85,10 @@ async def move(
     """
     if _is_one_file(source, target):
         raise OAuthError("invalid_request", SAME)
-    key = master.derive("audit")
-    ours = await store.open_bulk(source, key)
+    ours = await store.open_bulk(source)
     try:
-        if await ours.has_table(schema.VERSIONS):
-            await check_master_key(ours, master)  # the target's audit trail would be of another key
-        theirs = await store.open_bulk(target, key, create=True)
+        known = await root_secret.existing(ours, masters)  # the target's audit trail goes on under it
+        theirs = await store.open_bulk(target, known.root.derive("audit"), create=True)
         try:
             return await _move(ours, theirs, is_postgres(source), replace, report)
         finally:
@@ -108,7 +106,7 @@ def _is_one_file(source: str, target: str) -> bool:
 
 async def abandon(source: str) -> None:
     """Stop noting changes in a source whose move shall not go on."""
-    bulk = await store.open_bulk(source, b"")
+    bulk = await store.open_bulk(source)
     try:
         await bulk.begin()
         await capture.end_capture(bulk, schema.tables(schema.newest()), postgres=is_postgres(source))
@@ -214,7 +212,7 @@ async def _finish(
     fenced: float,
 ) -> Moved:
     await target.begin()
-    await target.record("database.moved", actor="console", target="database", at=int(time.time()))
+    await target.record("database.moved", actor="command line", target="database", at=int(time.time()))
     await copying.release(target, identity)
     await target.commit()
     report(Progress("done"))

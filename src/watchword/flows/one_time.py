@@ -1,5 +1,7 @@
 """One-time links: made for a purpose, sent by mail or shown to an operator, recognised offline, kept by digest."""
 
+from collections.abc import Awaitable, Callable
+
 from watchword.flows.runtime import Runtime
 from watchword.oauth import token_format
 from watchword.store import links
@@ -10,16 +12,32 @@ async def make(
     runtime: Runtime, *, purpose: str, subject: str, data: dict[str, object], lifetime: int
 ) -> str:
     """Return a fresh link's secret; the older one for the same purpose and subject is dead. `lifetime` is in seconds."""
-    secret, now = runtime.new_secret("u"), runtime.now()
-    await runtime.database.write(
-        links.create_link,
-        digest(secret),
-        purpose=purpose,
-        subject=subject,
-        data=data,
-        expires_at=now + lifetime,
-        now=now,
+    return await _keep(runtime, links.create_link, lifetime, purpose=purpose, subject=subject, data=data)
+
+
+async def hand_over(
+    runtime: Runtime,
+    *,
+    purpose: str,
+    subject: str,
+    data: dict[str, object],
+    lifetime: int,
+    actor: str,
+    target: str,
+    facts: dict[str, object],
+) -> str:
+    """Return a link as `make` does that an operator makes for somebody: the audit trail says so, about `target` and with `facts`."""
+    told = {"actor": actor, "target": target, "facts": facts}
+    return await _keep(
+        runtime, links.hand_over_link, lifetime, purpose=purpose, subject=subject, data=data, **told
     )
+
+
+async def _keep(
+    runtime: Runtime, operation: Callable[..., Awaitable[None]], lifetime: int, **what: object
+) -> str:
+    secret, now = runtime.new_secret("u"), runtime.now()
+    await runtime.database.write(operation, digest(secret), expires_at=now + lifetime, now=now, **what)
     return secret
 
 

@@ -51,10 +51,10 @@ class Outbound:
         """
         key = (url, tuple(networks))
         until, reason = self._failures.get(key, (0.0, ""))
-        if now < until:
+        if 0 < until - now <= RETRY_AFTER:  # a clock that was set back makes neither last longer
             raise FetchError(reason)
         started, flight = self._flights.get(key, (0.0, None))
-        if flight is None or (flight.done() and now - started >= FRESH):
+        if flight is None or (flight.done() and abs(now - started) >= FRESH):
             order = partial(fetch, url, max_bytes=max_bytes, allow_loopback=allow_loopback, networks=networks)
             flight = self._start(key, order, now)
         answer = await asyncio.shield(flight)

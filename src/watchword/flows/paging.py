@@ -34,7 +34,7 @@ def open_cursor(runtime: Runtime, what: str, cursor: str) -> str:
 
 
 def _seal(runtime: Runtime, what: str, raw: bytes) -> bytes:
-    return hmac.new(runtime.master.derive("cursors"), what.encode() + b"\n" + raw, hashlib.sha256).digest()[
+    return hmac.new(runtime.root.derive("cursors"), what.encode() + b"\n" + raw, hashlib.sha256).digest()[
         :SEAL
     ]
 

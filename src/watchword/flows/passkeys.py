@@ -39,7 +39,7 @@ def party(runtime: Runtime) -> RelyingParty | None:
 
 def _seal(runtime: Runtime, browser: str, purpose: str, nonce: bytes) -> bytes:
     text = f"{browser}\n{purpose}\n".encode() + nonce
-    return hmac.new(runtime.master.derive("passkey challenges"), text, hashlib.sha256).digest()
+    return hmac.new(runtime.root.derive("passkey challenges"), text, hashlib.sha256).digest()
 
 
 def new_challenge(runtime: Runtime, browser: str, purpose: str) -> bytes:
@@ -74,7 +74,7 @@ def _issued(challenge: bytes) -> int:
 
 def user_handle(runtime: Runtime, user_id: str) -> bytes:
     """Return what names an account to authenticators and to nobody else (WebAuthn §14.6.1)."""
-    return hmac.new(runtime.master.derive("passkey user handle"), user_id.encode(), hashlib.sha256).digest()
+    return hmac.new(runtime.root.derive("passkey user handle"), user_id.encode(), hashlib.sha256).digest()
 
 
 async def request_options(

@@ -116,7 +116,7 @@ async def _set_email(runtime: Runtime, user: User, changes: Changes, actor: str)
         raise OAuthError("conflict", "This address belongs to another account.", field="email")
 
 
-async def reset_link(runtime: Runtime, user: User) -> str:
+async def reset_link(runtime: Runtime, user: User, *, actor: str) -> str:
     """Return an address where the person sets a password, or a passkey where no passwords are taken, once, for who helps them.
 
     It is good for a day. Raise `conflict`.
@@ -126,7 +126,7 @@ async def reset_link(runtime: Runtime, user: User) -> str:
         raise OAuthError("conflict", enrolment.NOTHING)
     if "password" not in ways and await runtime.database.read(user_changes.has_factors, user.id):
         raise OAuthError("conflict", enrolment.FACTORS)
-    return await recovery.make_link(runtime, user, RESET_LIFETIME)
+    return await recovery.hand_over_link(runtime, user, RESET_LIFETIME, actor=actor)
 
 
 async def remove_factors(runtime: Runtime, user: User, *, actor: str) -> None:
@@ -146,8 +146,7 @@ async def live_sessions(
 
 async def names_of(runtime: Runtime, user_ids: Collection[str]) -> dict[str, str]:
     """Return the user names of accounts by identifier; those that are gone are left out."""
-    found = [await runtime.database.read(users.get_user, user_id) for user_id in user_ids]
-    return {user.id: user.username for user in found if user is not None}
+    return await runtime.lists.read(users.names_of, list(user_ids))
 
 
 async def end_session(runtime: Runtime, session_id: str, *, lasting: bool = False, actor: str) -> None:

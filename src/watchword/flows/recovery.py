@@ -55,9 +55,30 @@ async def resolve(runtime: Runtime, message: Message, *, again: bool = False) ->
     return Message(found.email, "reset", message.locale, {**shared, "link": link, "minutes": LIFETIME // 60})
 
 
-async def make_link(runtime: Runtime, user: User, lifetime: int = LIFETIME) -> str:
+async def make_link(runtime: Runtime, user: User) -> str:
     """Return the address where an account's password can be set once."""
-    link = await one_time.make(runtime, purpose=RESET, subject=user.id, data={}, lifetime=lifetime)
+    return _address(
+        runtime,
+        await one_time.make(runtime, purpose=RESET, subject=user.id, data={}, lifetime=LIFETIME),
+    )
+
+
+async def hand_over_link(runtime: Runtime, user: User, lifetime: int, *, actor: str) -> str:
+    """Return such an address that an operator hands over, good for `lifetime` seconds; the audit trail says who made it."""
+    link = await one_time.hand_over(
+        runtime,
+        purpose=RESET,
+        subject=user.id,
+        data={},
+        lifetime=lifetime,
+        actor=actor,
+        target=user.id,
+        facts={},
+    )
+    return _address(runtime, link)
+
+
+def _address(runtime: Runtime, link: str) -> str:
     return f"{runtime.settings.issuer}/reset-password?link={link}"
 
 

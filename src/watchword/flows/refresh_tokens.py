@@ -34,7 +34,7 @@ def read(runtime: Runtime, token: str) -> Presented | None:
         token,
         token_format.family_mark(token).encode(),
         token_format.digest(token),
-        token_format.is_sealed(token, runtime.master.derive(SEAL)),
+        token_format.is_sealed(token, runtime.root.derive(SEAL)),
     )
 
 
@@ -58,10 +58,10 @@ def first(runtime: Runtime) -> str:
 
 def successor(runtime: Runtime, token: str) -> str:
     """Return the token that follows another one in its family."""
-    derived = hashlib.blake2b(token.encode(), key=runtime.master.derive(SUCCESSOR)).digest()  # RFC 7693 §2.5
+    derived = hashlib.blake2b(token.encode(), key=runtime.root.derive(SUCCESSOR)).digest()  # RFC 7693 §2.5
     return _make(runtime, derived, token_format.family_mark(token))
 
 
 def _make(runtime: Runtime, randomness: bytes, mark: str) -> str:
-    key = runtime.master.derive(SEAL)
+    key = runtime.root.derive(SEAL)
     return token_format.make_sealed(runtime.settings.brand, "r", randomness, key, mark)

@@ -56,7 +56,7 @@ async def _api_token(runtime: Runtime, client: Client, token: str) -> None:
 async def _self_contained(runtime: Runtime, client: Client, token: str) -> None:
     try:
         # Whatever its dates are here: by the clock of another node it may live, or live later on (F-10).
-        claims = introspection.decode(runtime, token, leeway=jwt.MAX_DATE)
+        claims = await introspection.decode(runtime, token, leeway=jwt.MAX_DATE)
     except JoseError:
         return
     exp = claims["exp"]

@@ -156,8 +156,7 @@ class RevocationFeed:
         return Signed(page, await self._sign(page), made)
 
     async def _sign(self, page: Page) -> str:
-        await self._keyring.refresh()
-        key = self._keyring.signing_key(self._settings.signing_algorithms[0])
+        key = await self._keyring.signing_key(self._settings.signing_algorithms[0])
         return jwt.encode(key, ended.page_claims(self._settings.issuer, page), typ=ended.TOKEN_TYPE)
 
 

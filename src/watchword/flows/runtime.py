@@ -12,9 +12,9 @@ from typing import Any
 
 from watchword.fetch import Names
 from watchword.flows.keyring import Keyring
-from watchword.flows.master_key import MasterKey
 from watchword.flows.outbound import Outbound
 from watchword.flows.revocation_feed import RevocationFeed
+from watchword.flows.secret import Secret
 from watchword.flows.signing import Signatures
 from watchword.flows.statuses import StatusLists
 from watchword.flows.usage import Usage
@@ -34,7 +34,7 @@ class Runtime:
 
     settings: Settings
     database: Database
-    master: MasterKey
+    root: Secret
     keyring: Keyring
     clock: Callable[[], float] = time.time
     usage: Usage = field(default_factory=Usage)

@@ -21,7 +21,7 @@ class SchemaState(msgspec.Struct, frozen=True):
 
 async def status(settings: Settings) -> SchemaState:
     """Return what `apply` would do; changes nothing, and makes no database."""
-    bulk = await store.open_bulk(settings.database, b"")
+    bulk = await store.open_bulk(settings.database)
     try:
         version = await store.schema_version(bulk)
     finally:

@@ -7,12 +7,12 @@ elevation, at a change of credentials; the one before is dead.
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
+from watchword.flows.acting import InSession
 from watchword.flows.identifiers import new_id
 from watchword.flows.runtime import Runtime
 from watchword.oauth import token_format
 from watchword.oauth.errors import OAuthError
 from watchword.store import sessions as store
-from watchword.store.in_session import in_session
 from watchword.store.sessions import Session
 from watchword.store.upstream_sessions import UpstreamSession
 from watchword.store.users import User
@@ -46,11 +46,11 @@ async def begin(
     `instead_of` is the session that the browser had: the same person goes on in it, under a new cookie (so that what was issued
     from it lives on); another person's ends (SE-01). `came_from` is the session at another provider that proved who it is. `proved` is
     the account as it was before the proof: what was changed or taken away meanwhile, password, passkey or factor, proves nothing.
-    `proved_at` is when what `acr` says was proved, where that was not now but earlier, `confirmed_at` when anything was proved last.
+    `proved_at` is when what `acr` says was proved, unless now, 0 where it is not known, `confirmed_at` when anything was proved last.
     """
     now = runtime.now()
     since = now if proved_at is None else min(proved_at, now)
-    confirmed = since if confirmed_at is None else confirmed_at
+    confirmed = (since or now) if confirmed_at is None else confirmed_at
     if instead_of is not None and instead_of.user_id == user_id:
         renewed = await elevate(
             runtime,
@@ -117,6 +117,12 @@ def _limits(runtime: Runtime, remember: bool, now: int) -> tuple[bool, int, int]
 
 def _idle(runtime: Runtime, remembered: bool) -> int:
     return runtime.settings.session_remembered if remembered else runtime.settings.session_idle
+
+
+def sign_in_claims(session: Session) -> dict[str, object]:
+    """Return what a session says of its sign-in (Core §2): no `auth_time` where that is not known."""
+    told = {} if session.auth_time is None else {"auth_time": session.auth_time}
+    return {**told, "acr": session.acr, "amr": list(session.amr)}
 
 
 async def current(runtime: Runtime, cookie: str | None, address: str = "") -> Session | None:
@@ -199,11 +205,7 @@ async def act(
     """
     if session is None:
         return await runtime.database.write(operation, *args, **more)
-    asked = (session.id, session.user_id, runtime.now(), operation, *args)
-    done: T | None = await runtime.database.write(in_session, *asked, **more)
-    if done is None:
-        raise OAuthError("access_denied", "This session has ended: sign in again.", field="session")
-    return done
+    return await InSession(runtime, session).write(operation, *args, **more)
 
 
 async def end(runtime: Runtime, session: Session) -> None:

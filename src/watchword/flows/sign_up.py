@@ -9,7 +9,7 @@ import msgspec
 from watchword.credentials import names
 from watchword.credentials.names import NameRefused
 from watchword.credentials.upstream import Identity
-from watchword.flows import accounts, enrolment, mail, one_time
+from watchword.flows import account_changes, accounts, enrolment, mail, one_time
 from watchword.flows.mail import Message, Origin
 from watchword.flows.runtime import Runtime
 from watchword.flows.throttle import Throttled, network, throttle
@@ -31,6 +31,12 @@ class Invitation(msgspec.Struct, frozen=True):
     email: str
     is_admin: bool
     invited: bool
+
+
+def is_open(runtime: Runtime) -> bool:
+    """Whether anybody makes an account by an address here, without an invitation."""
+    settings = runtime.settings
+    return settings.sign_up == "open" and settings.mails and bool(enrolment.taken(runtime))
 
 
 def check_email(email: str) -> str:
@@ -99,8 +105,15 @@ async def invite(
         "actor": actor,
         "by": by,
     }
-    link = await one_time.make(
-        runtime, purpose=INVITE, subject=canonical, data=data, lifetime=INVITE_LIFETIME
+    link = await one_time.hand_over(
+        runtime,
+        purpose=INVITE,
+        subject=canonical,
+        data=data,
+        lifetime=INVITE_LIFETIME,
+        actor=actor,
+        target=account_changes.masked(canonical),
+        facts={"admin": is_admin},
     )
     address = f"{runtime.settings.issuer}/sign-up?link={link}"
     context: dict[str, object] = {"link": address, "inviter": inviter, "hours": INVITE_LIFETIME // 3600}

@@ -1,17 +1,19 @@
-"""Opening the server: master key, database, signing keys; and the link by which its owner makes the first account."""
+"""Opening the server: database, root secret, signing keys; and the link by which its owner makes the first account."""
 
 import time
 from collections.abc import Callable
 
 from watchword.extras import POSTGRES, needing
-from watchword.flows import profiles
+from watchword.flows import profiles, root_secret
+from watchword.flows.key_file import Keys
 from watchword.flows.keyring import Keyring
-from watchword.flows.master_key import MasterKey, load_master_key
+from watchword.flows.master_key import load_master_keys
 from watchword.flows.runtime import Runtime
+from watchword.flows.secret import Secret
 from watchword.oauth import token_format
 from watchword.settings import Settings, SettingsError, with_issuer
 from watchword.store import keys, links, users
-from watchword.store.database import Database, StorageUnavailable, Transaction
+from watchword.store.database import StorageUnavailable, Transaction, Unchained
 from watchword.store.sqlite import SqliteDatabase
 from watchword.store.sqlite_lists import Lists
 from watchword.telemetry import log
@@ -21,21 +23,24 @@ SETUP = "setup"
 SETUP_LIFETIME = 86_400
 
 
-def make_database(settings: Settings, master: MasterKey, *, durable: bool = True) -> Database:
+def make_database(settings: Settings, *, durable: bool = True) -> Unchained:
     """Return the database that the settings name, not opened yet; one that a test throws away need not be durable."""
     if settings.is_postgres:
         with needing(POSTGRES, "asyncpg"):  # the driver is an extra that only this choice needs
             from watchword.store.postgres import PostgresDatabase
 
         return PostgresDatabase(
-            settings.database,
-            master.derive("audit"),
-            settings.database_timeout,
-            pool_size=settings.database_pool,
+            settings.database, timeout=settings.database_timeout, pool_size=settings.database_pool
         )
-    return SqliteDatabase(
-        settings.database, master.derive("audit"), settings.database_timeout, durable=durable
-    )
+    return SqliteDatabase(settings.database, timeout=settings.database_timeout, durable=durable)
+
+
+async def _root(settings: Settings, database: Unchained, masters: Keys, now: int) -> Secret:
+    try:
+        return await root_secret.establish(database, masters, now)
+    except SettingsError:
+        # The master key was exchanged between both looks, or is another's.
+        return await root_secret.establish(database, load_master_keys(settings), now)
 
 
 async def open_runtime(
@@ -43,17 +48,18 @@ async def open_runtime(
 ) -> Runtime:
     """Open everything; raise SettingsError or StorageUnavailable with what to do about it."""
     profiles.check(settings)
-    master = load_master_key(settings)
-    database = make_database(settings, master, durable=durable)
+    masters = load_master_keys(settings)
+    database = make_database(settings, durable=durable)
     await database.open()
     try:
+        root = await _root(settings, database, masters, int(clock()))
         settings = with_issuer(settings, await database.read(keys.get_fact, ISSUER))
-        keyring = Keyring(settings, database, master, clock)
+        keyring = Keyring(settings, database, root, clock)
         await keyring.open()
     except BaseException:
         await database.close()
         raise
-    runtime = Runtime(settings, database, master, keyring, clock)
+    runtime = Runtime(settings, database, root, keyring, clock)
     if settings.database_replica:
         from watchword.store.postgres_replica import Replica
 

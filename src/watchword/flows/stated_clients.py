@@ -50,9 +50,6 @@ class Unused(AnswersInput, frozen=True, kw_only=True):
     contacts: Names | None = None
     software_id: str | None = None
     software_version: str | None = None
-    default_max_age: Annotated[int, msgspec.Meta(ge=0)] | None = None
-    require_auth_time: bool | None = None
-    default_acr_values: Names | None = None
     initiate_login_uri: str | None = None
     request_uris: list[str] | None = None
     token_endpoint_auth_signing_alg: str | None = None
@@ -210,6 +207,7 @@ def describe(client: Client) -> dict[str, object]:
         "scope": " ".join(client.scope),
         "application_type": client.application_type,
         **fields_of(client),
+        "require_auth_time": client.require_auth_time or None,
         "jwks": {"keys": client.jwks} if client.jwks is not None else None,
         "jwks_uri": client.jwks_uri,
         "require_pushed_authorization_requests": client.require_pushed_authorization_requests or None,

@@ -4,7 +4,7 @@ Theory of operation. A process opens a list for a client by one write and gives 
 nobody can guess, for an hour at most; so a token costs no write of its own. What a token depends on besides its client is stored
 where its grant is written anyway. Whether an index is still valid is not kept: it follows from what ended (`store.statuses`), so
 that nothing can be forgotten when something ends. A list belongs to one state of a client's registration: one that was killed and
-set up again begins with new lists.
+set up again, or deleted and made again, begins with new lists.
 """
 
 import asyncio
@@ -31,6 +31,14 @@ OPEN_FOR = 3600
 LONGEST = 86_400 + 60
 MAX_OPEN = 1_000
 MAX_SERVED = 200
+
+
+# One state of a client's registration: its identifier, its version, and when it was made.
+_State = tuple[str, int, int]
+
+
+def _state(client: Client) -> _State:
+    return client.client_id, client.version, client.created_at
 
 
 @dataclass(slots=True)
@@ -73,8 +81,8 @@ class StatusLists:
         self._database = database
         self._keyring = keyring
         self._clock = clock
-        self._open: dict[tuple[str, int], _Open] = {}
-        self._opening: dict[tuple[str, int], asyncio.Task[None]] = {}
+        self._open: dict[_State, _Open] = {}
+        self._opening: dict[_State, asyncio.Task[None]] = {}
         self._served: dict[str, Served] = {}
 
     def concern(self, client: Client, audience: tuple[str, ...] = ()) -> bool:
@@ -86,7 +94,7 @@ class StatusLists:
 
     async def prepare(self, client: Client) -> None:
         """See to it that an index can be given out for the next token of a client."""
-        key = (client.client_id, client.version)
+        key = _state(client)
         found = self._open.get(key)
         usable = found is not None and found.left > 0 and self._clock() < found.until
         if usable and found is not None and found.left > RESERVE:
@@ -98,7 +106,7 @@ class StatusLists:
         if not usable:
             await asyncio.shield(opening)
 
-    async def _open_list(self, key: tuple[str, int]) -> None:
+    async def _open_list(self, key: _State) -> None:
         now, list_id = int(self._clock()), secrets.token_urlsafe(16)
         row = StatusListRow(key[0], now, now + OPEN_FOR + LONGEST)
         await self._database.write(store.create_list, list_id, row)
@@ -108,7 +116,7 @@ class StatusLists:
 
     def allot(self, client: Client) -> tuple[str, int]:
         """Return list and index for a new token; raise StorageUnavailable when no list could be opened."""
-        found = self._open.get((client.client_id, client.version))
+        found = self._open.get(_state(client))
         if found is None or not found.left:
             raise StorageUnavailable("no status list is open")
         return found.id, found.take()
@@ -141,8 +149,7 @@ class StatusLists:
         claims = status_list.token_claims(
             self.address(list_id), statuses, now=now, lifetime=10 * ttl, ttl=ttl
         )
-        await self._keyring.refresh()
-        key = self._keyring.signing_key(self._settings.signing_algorithms[0])
+        key = await self._keyring.signing_key(self._settings.signing_algorithms[0])
         token = jwt.encode(key, claims, typ=status_list.TOKEN_TYPE).encode()
         etag = b'"%b"' % hashlib.sha256(token).hexdigest()[:32].encode()
         return Served(token, etag, version, now)

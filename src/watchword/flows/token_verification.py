@@ -13,6 +13,7 @@ from watchword.store import api_tokens as store
 from watchword.store.api_tokens import ApiToken, FoundToken
 
 WINDOW = 60
+FOREVER = 2**62
 
 
 class Use(msgspec.Struct, frozen=True):
@@ -27,11 +28,15 @@ class Use(msgspec.Struct, frozen=True):
 
 
 class Verdict(msgspec.Struct, frozen=True):
-    """Whether a token may be used; `reason` is for the operator, never for the caller."""
+    """Whether a token may be used; `reason` is for the operator, never for the caller.
+
+    `until` is when the secret that was shown ends by itself, with the token or before it (Unix seconds).
+    """
 
     reason: str
     token: ApiToken | None = None
     secret_id: str = ""
+    until: int = FOREVER
 
     @property
     def active(self) -> bool:
@@ -66,7 +71,9 @@ async def verify(runtime: Runtime, secret: str, use: Use) -> Verdict:
     if found is None:
         return Verdict("unknown")
     now = runtime.now()
-    verdict = Verdict(_decide(runtime, found, use, now), found.token, found.secret_id)
+    ends = [end for end in (found.token.expires_at, found.secret_expires_at) if end is not None]
+    reason = _decide(runtime, found, use, now)
+    verdict = Verdict(reason, found.token, found.secret_id, min(ends, default=FOREVER))
     runtime.usage.count(found.secret_id, found.token.id, verdict.reason, now, use.address or "")
     return verdict
 
@@ -103,11 +110,12 @@ def _is_allowed(address: str | None, networks: tuple[str, ...]) -> bool:
         return False
     try:
         parsed = ipaddress.ip_address(address)
-    except ValueError:
+        allowed = [ipaddress.ip_network(network) for network in networks]
+    except ValueError:  # a network that cannot be read any more allows nobody
         return False
     if isinstance(parsed, ipaddress.IPv6Address) and parsed.ipv4_mapped:
         parsed = parsed.ipv4_mapped
-    return any(parsed in ipaddress.ip_network(network) for network in networks)
+    return any(parsed in network for network in allowed)
 
 
 def _within_limits(runtime: Runtime, found: FoundToken, now: int) -> str:

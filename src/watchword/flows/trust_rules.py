@@ -131,8 +131,10 @@ def _check_source(runtime: Runtime, given: TrustInput) -> None:
             keys = jwk.parse_set(given.jwks)
         except JoseError as error:
             raise _bad("jwks", f"jwks is not a set of public keys ({error.reason}).") from None
-        if not keys or any(key.private is not None for key in keys):
-            raise _bad("jwks", "jwks must hold public keys that can verify a signature.")
+        listed = given.jwks["keys"]
+        is_told = isinstance(listed, list) and any(jwk.tells_secret(one) for one in listed)
+        if not keys or is_told:
+            raise _bad("jwks", "jwks must hold public keys that can verify a signature, and no others.")
         if given.networks:
             raise _bad("networks", "Where the keys are given as jwks nothing is fetched: leave networks out.")
         return
@@ -186,6 +188,24 @@ async def create(runtime: Runtime, given: TrustInput, *, actor: str) -> Rule:
     if not await runtime.database.write(store.create_rule, rule):
         raise OAuthError("conflict", "There is a rule of this name.", field="name")
     return rule
+
+
+async def replace(runtime: Runtime, existing: Rule, given: TrustInput, *, actor: str) -> Rule:
+    """Put a rule in the place of another, which takes what it gave with it; raise `precondition_failed` when that one is gone."""
+    rule = to_rule(runtime, given, actor=actor)
+    if not await runtime.database.write(store.replace_rule, existing.id, rule):
+        raise OAuthError("precondition_failed", "The rule was changed meanwhile: read it again, then repeat.")
+    return rule
+
+
+def to_input(runtime: Runtime, rule: Rule) -> TrustInput:
+    """Return a rule as the input that would make it again."""
+    fields = {name: getattr(rule, name) for name in TrustInput.__struct_fields__}
+    fields["scope"] = " ".join(rule.scope)
+    fields["subject"] = rule.subject or None
+    fields["audience"] = None if rule.audience == runtime.settings.issuer else rule.audience
+    fields["algorithms"] = () if rule.algorithms == ALGORITHMS else rule.algorithms
+    return msgspec.convert(msgspec.to_builtins(fields), TrustInput)
 
 
 async def show(runtime: Runtime, name: str) -> Rule:

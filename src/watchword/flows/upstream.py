@@ -45,6 +45,7 @@ class Begun(msgspec.Struct, frozen=True):
     link_to: str = ""  # who asked on the account page to link; "" for a sign-in
     enrol: str = ""  # the one-time link that is taken with what the provider answers
     max_age: int | None = None  # how many seconds before this the proof may have been made at the provider
+    for_application: bool = False  # an application wishes that, and is told when it was
 
 
 class Found(msgspec.Struct, frozen=True):
@@ -73,6 +74,14 @@ def posts(settings: Upstream) -> bool:
     return settings.kind == "apple" or settings.response_mode == "form_post"
 
 
+def tells_time(settings: Upstream) -> bool:
+    """Whether a provider tells an application when somebody proved who they are, as it was configured, else as it is known of it."""
+    if settings.kind == "github":
+        return False
+    known = settings.tells_auth_time
+    return upstream_discovery.tells_time(issuer_of(settings)) if known is None else known
+
+
 async def provider_of(runtime: Runtime, settings: Upstream) -> Provider:
     """Return what a configured provider says of itself; raise UpstreamRefused."""
     if settings.kind == "github":
@@ -93,6 +102,7 @@ async def provider_of(runtime: Runtime, settings: Upstream) -> Provider:
         found,
         scopes=upstream_apple.SCOPES if apple else settings.scopes,
         basic=basic,
+        tells_time=tells_time(settings),
         networks=settings.networks,
         verified_as_text=apple,
     )
@@ -101,7 +111,7 @@ async def provider_of(runtime: Runtime, settings: Upstream) -> Provider:
 async def _document(runtime: Runtime, url: str, networks: tuple[str, ...], *, fresh: bool = False) -> bytes:
     """Return a provider's document, fetched at most once in a while, however many wait for it; raise UpstreamRefused."""
     until, body = runtime.documents.get(url, (0.0, b""))
-    if not fresh and runtime.clock() < until:
+    if not fresh and 0 < until - runtime.clock() <= MAX_KEPT:
         return body
     more = _reach(runtime, networks)
     try:
@@ -129,11 +139,13 @@ async def begin(
     link_to: str = "",
     enrol: str = "",
     max_age: int | None = None,
+    for_application: bool = False,
 ) -> tuple[str, bytes]:
     """Return the address to send a browser to, and the sealed attempt for its cookie.
 
     `link_to` is whose account is to be linked, `enrol` the one-time link to take. The provider is asked to prove again who is there
-    when its last proof is more than `max_age` seconds old; 0 asks always. Raise UpstreamRefused.
+    when its last proof is more than `max_age` seconds old; 0 asks always; `for_application` says that an application wishes that.
+    Raise UpstreamRefused.
     """
     settings = configured(runtime, name)
     provider = await provider_of(runtime, settings)
@@ -143,14 +155,14 @@ async def begin(
         random=os.urandom(rules.RANDOM_BYTES),
         max_age=max_age,
     )
-    begun = Begun(name, attempt, back, runtime.now(), link_to, enrol, max_age)
-    return address, runtime.master.seal("upstream", browser, _encode(begun), os.urandom(12))
+    begun = Begun(name, attempt, back, runtime.now(), link_to, enrol, max_age, for_application)
+    return address, runtime.root.seal("upstream", browser, _encode(begun), os.urandom(12))
 
 
 def open_attempt(runtime: Runtime, name: str, browser: str, sealed: bytes) -> Begun | None:
     """Return the attempt that a browser began with a provider, or None when it began none or too long ago."""
     try:
-        begun = _decode(runtime.master.open("upstream", browser, sealed))
+        begun = _decode(runtime.root.open("upstream", browser, sealed))
     except ValueError:
         return None
     fresh = 0 <= runtime.now() - begun.began_at < rules.LIFETIME
@@ -177,7 +189,7 @@ async def finish(
     identity = await _identify(runtime, settings, provider, begun.attempt, code)
     if settings.kind == "apple":
         identity = upstream_apple.named(identity, parameters.get("user"))
-    _check_age(begun, identity)
+    _check_age(begun, provider, identity)
     found = await runtime.database.read(upstream_accounts.find_upstream, *identity.key)
     user = await runtime.database.read(users.get_user, found.user_id) if found else None
     linked = Linked(user.id, user.disabled_at is not None) if user else None
@@ -199,12 +211,16 @@ async def finish(
     return Found(outcome, identity, user, begun.back)
 
 
-def _check_age(begun: Begun, identity: Identity) -> None:
-    # Core §3.1.2.1: whoever sits at the browser can take the wish out of the address, but not change what the provider tells.
+def _check_age(begun: Begun, provider: Provider, identity: Identity) -> None:
+    """Core §3.1.2.1, §3.1.3.7: who was asked for a `max_age` has to tell; whoever sits at the browser can take that wish out of the
+    address, but not change what the provider tells. One that never tells proves nothing of it to an application."""
     proved_at = identity.auth_time
-    if begun.max_age is None or proved_at is None:
+    if begun.max_age is None:
         return
-    if proved_at < begun.began_at - begun.max_age - rules.LEEWAY:
+    if proved_at is None:
+        if provider.tells_time or begun.for_application:
+            raise UpstreamRefused("auth_time_missing")
+    elif proved_at < begun.began_at - begun.max_age - rules.LEEWAY:
         raise UpstreamRefused("auth_time", "not proved again")
 
 
@@ -313,7 +329,7 @@ async def link(runtime: Runtime, user: User, identity: Identity, session: Sessio
 def ticket(runtime: Runtime, session_id: str, name: str) -> str:
     """Return what a session's own account page brings to begin linking a provider; nobody else can make it."""
     text = f"{session_id}\n{name}".encode()
-    return hmac.new(runtime.master.derive("upstream linking"), text, hashlib.sha256).hexdigest()
+    return hmac.new(runtime.root.derive("upstream linking"), text, hashlib.sha256).hexdigest()
 
 
 def check_ticket(runtime: Runtime, session_id: str, name: str, sent: str) -> None:

@@ -23,7 +23,7 @@ OWNER = "owner"
 
 def ticket(runtime: Runtime, browser: str, name: str, link: str) -> str:
     """Return what a browser brings to begin taking a link with the provider of a name; it is worth nothing in another browser."""
-    sealed = runtime.master.seal(PURPOSE, f"{browser}\n{name}", link.encode(), os.urandom(12))
+    sealed = runtime.root.seal(PURPOSE, f"{browser}\n{name}", link.encode(), os.urandom(12))
     return base64.urlsafe_b64encode(sealed).decode().rstrip("=")
 
 
@@ -31,7 +31,7 @@ async def open_ticket(runtime: Runtime, browser: str, name: str, sent: str) -> s
     """Return the link of a ticket that was made for this browser and provider; None where it is another's or the link is gone."""
     try:
         sealed = base64.urlsafe_b64decode(sent + "=" * (-len(sent) % 4))
-        link = runtime.master.open(PURPOSE, f"{browser}\n{name}", sealed).decode()
+        link = runtime.root.open(PURPOSE, f"{browser}\n{name}", sealed).decode()
     except ValueError:
         return None
     return link if await is_live(runtime, link) else None

@@ -1,4 +1,4 @@
-"""RFC 6749 §6 and RFC 9700 §4.14: the refresh token grant, rotating with every use.
+"""RFC 6749 §6 and RFC 9700 §4.14: the refresh token grant, rotating with every use but where a profile forbids that.
 
 The state machine is in `oauth.refresh`. The successor of a token follows from its text and the master key, so that the loser of an
 honest race gets the very same one, and nobody gets any who has only the one or the other.
@@ -53,17 +53,26 @@ async def handle(
         raise _unknown()
     decide(client, standing.grant, binding)
     issued = await issuing.make(runtime, client, standing, form, binding, scope=form.get("scope"))
-    return issuing.answer(issued, await _successor(runtime, shown, standing, issued))
+    return issuing.answer(issued, await _next(runtime, client, shown, standing, issued))
 
 
-async def _successor(runtime: Runtime, shown: Presented, standing: Standing, issued: Issued) -> str:
-    """Return the refresh token that is to be used next, when it and the access token are stored."""
+async def _next(
+    runtime: Runtime, client: Client, shown: Presented, standing: Standing, issued: Issued
+) -> str:
+    """Return the refresh token that is to be used next, when what comes of this use and the access token are stored."""
     now, generation = runtime.now(), store.generation_of(standing, shown.digest)
     outcome = refresh.decide(store.family_of(standing.grant), generation, _limits(runtime), now)
     if outcome not in ("rotate", "replay"):
         return await _settled(runtime, shown)
+    expires_at = standing.grant.started_at + runtime.settings.refresh_token_lifetime
     async with issuing.stored(runtime, issued) as storing:
-        if outcome == "rotate":
+        if outcome == "rotate" and not client.rotates_refresh_tokens:
+            used = await runtime.database.write(
+                store.use_refresh_token, shown.digest, standing, expires_at=expires_at, now=now
+            )
+            if used:
+                return shown.token
+        elif outcome == "rotate":
             successor = refresh_tokens.successor(runtime, shown.token)
             rotating = store.rotate_refresh_token(
                 runtime.database,
@@ -71,7 +80,7 @@ async def _successor(runtime: Runtime, shown: Presented, standing: Standing, iss
                 standing,
                 mark=shown.mark,
                 successor=token_format.digest(successor),
-                expires_at=standing.grant.started_at + runtime.settings.refresh_token_lifetime,
+                expires_at=expires_at,
                 now=now,
                 after=storing,
             )

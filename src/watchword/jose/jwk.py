@@ -228,6 +228,11 @@ def parse_published(document: object) -> list[Key]:
     return found
 
 
+def tells_secret(document: Mapping[str, object]) -> bool:
+    """Whether a key tells more than everybody may know of it, of whatever type it is (RFC 7518 §6)."""
+    return any(member in document for member in ("d", "p", "k"))
+
+
 def _members(document: object) -> list[Any]:
     keys = document.get("keys") if isinstance(document, Mapping) else None
     if not isinstance(keys, list) or len(keys) > MAX_KEYS:

@@ -1,4 +1,4 @@
-"""OpenID Connect Registration §2 and RFC 9701 §6: how a client wants what is made for it alone signed and encrypted.
+"""OpenID Connect Registration §2 and RFC 9701 §6: what a client wants to know, and how it wants what is made for it alone signed and encrypted.
 
 Three kinds of answers: ID tokens, userinfo and introspection. Owns what may be registered for them and the choice of algorithms;
 signing and encrypting are done elsewhere.
@@ -10,21 +10,27 @@ from typing import Annotated, Any
 import msgspec
 
 from watchword.jose import jwe
+from watchword.oauth.authorization import ANY_AGE
 from watchword.oauth.clients import Client, SubjectType
 from watchword.oauth.errors import OAuthError
 from watchword.oauth.subject import sector_of
 
 Text = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
 Uri = Annotated[str, msgspec.Meta(min_length=1, max_length=2000)]
+AcrValue = Annotated[str, msgspec.Meta(pattern=r"^[!-~]{1,200}\Z")]  # those of a request are parted by spaces
 
 KINDS = ("id_token", "userinfo", "introspection")
 
 
 class AnswersInput(msgspec.Struct, frozen=True, kw_only=True):
-    """By which names a client knows people, and how it wants what is made for it alone signed and encrypted."""
+    """By which names a client knows people, what it wants to know of a sign-in where its request says nothing of that (`default_max_age`
+    in seconds), and how it wants what is made for it alone signed and encrypted."""
 
     subject_type: SubjectType = "public"
     sector_identifier_uri: Uri | None = None
+    default_max_age: Annotated[int, msgspec.Meta(ge=0, le=ANY_AGE)] | None = None
+    require_auth_time: bool = False
+    default_acr_values: Annotated[tuple[AcrValue, ...], msgspec.Meta(max_length=10)] = ()
     id_token_signed_response_alg: Text | None = None
     id_token_encrypted_response_alg: Text | None = None
     id_token_encrypted_response_enc: Text | None = None

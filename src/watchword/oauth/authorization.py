@@ -23,11 +23,11 @@ from watchword.oauth.scopes import for_people, parse_scope
 from watchword.oauth.targets import resolve_audience
 
 ResponseMode = Literal["query", "form_post"]
-Prompt = Literal["none", "login", "consent", "select_account"]
+Prompt = Literal["none", "login", "consent", "select_account", "create"]
 Display = Literal["page", "popup", "touch", "wap"]
 
 RESPONSE_MODES: tuple[ResponseMode, ...] = ("query", "form_post")
-PROMPTS: tuple[Prompt, ...] = ("none", "login", "consent", "select_account")
+PROMPTS: tuple[Prompt, ...] = ("none", "login", "consent", "select_account", "create")
 DISPLAYS: tuple[Display, ...] = ("page", "popup", "touch", "wap")
 
 # Longest values in characters; a request that exceeds one is refused before anything else looks at it.
@@ -55,6 +55,7 @@ PARAMETERS = frozenset(
     }
 )
 MAX_RESOURCES = 10
+ANY_AGE = 10 * 365 * 86_400  # seconds: of a sign-in whose time has to be known, whatever it is
 MAX_LISTED = 20
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
@@ -92,10 +93,11 @@ class AuthorizationRequest(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Rules(msgspec.Struct, frozen=True):
-    """What the server is set up for: the audience of requests that name none, and the types of rich requests."""
+    """What the server is set up for: the audience of requests that name none, the types of rich requests, and whether people register."""
 
     default_resource: str
     detail_types: Mapping[str, DetailType] = msgspec.field(default_factory=dict)
+    registers: bool = False
 
 
 class RedirectError(OAuthError):
@@ -229,7 +231,7 @@ def _build(
         state=sent.get("state"),
         nonce=sent.get("nonce"),
         code_challenge=challenge,
-        prompt=_prompt(sent),
+        prompt=_prompt(sent, rules),
         max_age=_max_age(sent, client),
         login_hint=sent.get("login_hint"),
         id_token_hint=sent.get("id_token_hint"),
@@ -303,19 +305,32 @@ def _listed(sent: Mapping[str, str], name: str) -> tuple[str, ...]:
     return values[:MAX_LISTED]
 
 
-def _prompt(sent: Mapping[str, str]) -> tuple[Prompt, ...]:
+def prompts(registers: bool) -> tuple[Prompt, ...]:
+    """Return what a request may ask for as `prompt` (Initiating User Registration §4.2: whatever else it asks for is refused)."""
+    return PROMPTS if registers else PROMPTS[:-1]
+
+
+def _prompt(sent: Mapping[str, str], rules: Rules) -> tuple[Prompt, ...]:
     wanted = _listed(sent, "prompt")
+    if "create" in wanted and not rules.registers:
+        raise OAuthError(
+            "invalid_request",
+            "Nobody makes an account by themselves here: leave prompt=create out.",
+            field="prompt",
+        )
     if any(value not in PROMPTS for value in wanted):
         raise OAuthError("invalid_request", "The prompt has a value that is not known here.", field="prompt")
-    if "none" in wanted and len(wanted) > 1:  # OpenID Connect Core §3.1.2.1
-        raise OAuthError("invalid_request", "The prompt none stands alone.", field="prompt")
+    for alone in ("none", "create"):  # OpenID Connect Core §3.1.2.1, Initiating User Registration §4.1
+        if alone in wanted and len(wanted) > 1:
+            raise OAuthError("invalid_request", f"The prompt {alone} stands alone.", field="prompt")
     return tuple(prompt for prompt in PROMPTS if prompt in wanted)
 
 
 def _max_age(sent: Mapping[str, str], client: Client) -> int | None:
     text = sent.get("max_age")
-    if text is None:
-        return client.default_max_age
+    if text is None:  # OpenID Connect Registration §2: the client's defaults
+        known = ANY_AGE if client.require_auth_time else None
+        return known if client.default_max_age is None else client.default_max_age
     if not text.isascii() or not text.isdigit():
         raise OAuthError("invalid_request", "The max_age must be a whole number of seconds.", field="max_age")
     return int(text)

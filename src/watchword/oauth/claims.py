@@ -90,10 +90,10 @@ def half_hash(value: str, alg: str) -> str:
 
 
 class Authentication(msgspec.Struct, frozen=True):
-    """How and when a person was authenticated; times are Unix seconds, `sid` names the session to this client."""
+    """How and when a person was authenticated, None when it is not known; times are Unix seconds, `sid` names the session to this client."""
 
     subject: str
-    auth_time: int
+    auth_time: int | None
     acr: str | None = None
     amr: tuple[str, ...] = ()
     sid: str | None = None

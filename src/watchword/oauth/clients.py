@@ -86,6 +86,7 @@ class Client(msgspec.Struct, frozen=True, kw_only=True):
     sector_identifier_uri: str | None = None
     default_acr_values: tuple[str, ...] = ()
     default_max_age: int | None = None
+    require_auth_time: bool = False
     tls_client_auth_subject: tuple[str, str] | None = None
     token_exchange: ExchangeRules | None = None
     authorization_details_types: tuple[str, ...] = ()
@@ -116,6 +117,11 @@ class Client(msgspec.Struct, frozen=True, kw_only=True):
     def is_public(self) -> bool:
         """Whether the client can keep no secret (RFC 6749 §2.1)."""
         return self.token_endpoint_auth_method == "none"
+
+    @property
+    def rotates_refresh_tokens(self) -> bool:
+        """Whether a refresh token is replaced with every use: not one that a proof of the client itself protects (FAPI 2.0 §5.3.2.1)."""
+        return self.security_profile != "fapi2"
 
     def signing_algorithm(self, available: Sequence[str]) -> str:
         """Return the algorithm that signs this client's tokens, of those that the server has keys for."""

@@ -1,6 +1,6 @@
 """OpenID Connect Core §3.1.2.1 and §3.1.2.3: what the person has to do before an authorization request is answered.
 
-Owns the decision between signing in, choosing an account, consenting and answering, and the errors of `prompt=none`. It is
+Owns the decision between making an account (Initiating User Registration §4), signing in, choosing an account, consenting and answering, and the errors of `prompt=none`. It is
 asked again after each step: the facts have changed then, and `done` names the steps that were taken for this very request.
 """
 
@@ -9,18 +9,29 @@ from typing import Literal
 
 import msgspec
 
-from watchword.oauth.authorization import AuthorizationRequest
+from watchword.oauth.authorization import ANY_AGE, AuthorizationRequest
 from watchword.oauth.errors import OAuthError
 
-Step = Literal["sign_in", "select_account", "step_up", "consent", "answer"]
+LEEWAY = 60  # seconds by which the clocks of nodes and of providers differ
+Step = Literal["create", "sign_in", "select_account", "step_up", "consent", "answer"]
 
 
 class SignedIn(msgspec.Struct, frozen=True):
-    """The facts of a live session: `subject` as this client knows it, time in Unix seconds, the acr values it fulfils."""
+    """The facts of a live session: `subject` as this client knows it, time in Unix seconds if it is known, the acr values it fulfils."""
 
     subject: str
-    auth_time: int
+    auth_time: int | None
     acr: tuple[str, ...] = ()
+
+
+def oldest_sign_in(request: AuthorizationRequest) -> int | None:
+    """Return how many seconds old a sign-in may be, 0 for one that is made anew, None where even its time need not be known (§2)."""
+    if "login" in request.prompt:
+        return 0
+    if request.max_age is not None:
+        return request.max_age
+    wish = request.claims.id_token.get("auth_time")
+    return ANY_AGE if wish is not None and wish.essential else None
 
 
 def next_step(
@@ -32,13 +43,15 @@ def next_step(
     supported_acr: Collection[str],
     done: Collection[Step] = (),
     now: int,
+    began_at: int | None = None,
 ) -> Step:
     """Return what comes next; raise the error that `prompt=none` or an impossible wish asks for.
 
     `consented` says that an earlier consent covers client, scope, resource and details; `hinted_subject` is the `sub` of a
-    verified `id_token_hint`.
+    verified `id_token_hint`; `began_at` is when a request came that has been under way since.
     """
-    step = _decide(request, session, consented, hinted_subject, supported_acr, done, now)
+    since = now if began_at is None else began_at
+    step = _decide(request, session, consented, hinted_subject, supported_acr, done, now, since)
     if step != "answer" and "none" in request.prompt:  # §3.1.2.6
         raise OAuthError(_SILENT[step], "The person would have to act, but prompt=none forbids it.")
     return step
@@ -60,8 +73,11 @@ def _decide(
     supported_acr: Collection[str],
     done: Collection[Step],
     now: int,
+    began_at: int,
 ) -> Step:
-    if session is None or _is_stale(request, session, done, now):
+    if "create" in request.prompt and not {"create", "sign_in"} & set(done):
+        return "create"
+    if session is None or _is_stale(request, session, done, now, began_at):
         return "sign_in"
     if "select_account" in request.prompt and not {"select_account", "sign_in"} & set(done):
         return "select_account"
@@ -76,12 +92,17 @@ def _decide(
     return "answer"
 
 
-def _is_stale(request: AuthorizationRequest, session: SignedIn, done: Collection[Step], now: int) -> bool:
-    if "sign_in" in done:
+def _is_stale(
+    request: AuthorizationRequest, session: SignedIn, done: Collection[Step], now: int, began_at: int
+) -> bool:
+    oldest = oldest_sign_in(request)
+    if oldest is None:
         return False
-    if "login" in request.prompt or request.max_age == 0:
+    if session.auth_time is None:
         return True
-    return request.max_age is not None and now - session.auth_time > request.max_age
+    if "sign_in" in done:  # by whom is not said: by now it may be somebody else, with a proof of long ago
+        return session.auth_time < began_at - oldest - LEEWAY
+    return oldest == 0 or now - session.auth_time > oldest
 
 
 def _is_wanted(request: AuthorizationRequest, session: SignedIn, hinted_subject: str | None) -> bool:

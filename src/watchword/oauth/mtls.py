@@ -42,6 +42,20 @@ _UNREADABLE = (
 Documents = Sequence[Mapping[str, object]]
 
 
+def registered_subject(given: Sequence[str] | None) -> tuple[str, str] | None:
+    """Return the subject that a client registers, its kind first; raise `invalid_client_metadata`."""
+    if given is None:
+        return None
+    kind, value = given
+    if kind != "subject_dn" and kind not in _SAN_TYPES:  # §2.1.2
+        raise OAuthError(
+            "invalid_client_metadata",
+            "Name subject_dn, san_dns, san_uri, san_ip or san_email, then its value.",
+            field="tls_client_auth_subject",
+        )
+    return kind, value
+
+
 def check_certificate(der: bytes, client: Client, *, now: int, documents: Documents | None = None) -> None:
     """Check the certificate that authenticates a client, by the method it is registered for; raise `invalid_client`.
 

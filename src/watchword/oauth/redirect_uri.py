@@ -30,39 +30,36 @@ _DOT_SEGMENT = re.compile(r"/\.{1,2}(?:[/;?]|$)")
 _RESPONSE_PARAMETER = re.compile(r"[?&](?:code|state|iss|error|response|id_token|access_token)(?:=|&|$)")
 
 
-def check_registered(uri: str, application_type: str) -> str:
-    """Return an address that a client may register; raise `invalid_redirect_uri` with the reason."""
-    if len(uri) > MAX_LENGTH:
-        raise _invalid("A redirect URI is too long.")
-    if "#" in uri:  # RFC 6749 §3.1.2
-        raise _invalid("A redirect URI must not have a fragment.")
-    if _BAD_ESCAPE.search(uri) or _DOT_SEGMENT.search(uri):
-        raise _invalid(
-            "A redirect URI must not have dot segments or escapes of dots, slashes or control characters."
-        )
-    _check_form(uri, application_type)
-    if _RESPONSE_PARAMETER.search(uri):
-        raise _invalid("A redirect URI must not carry a parameter of the authorization response.")
+def check_registered(uri: str, application_type: str, field: str = "redirect_uris") -> str:
+    """Return an address that a client may register in a field; raise `invalid_redirect_uri` with the reason."""
+    problem = _problem(uri) or _problem_of_form(uri, application_type)
+    if problem is not None:
+        raise OAuthError("invalid_redirect_uri", problem, field=field)
     return uri
 
 
-def _check_form(uri: str, application_type: str) -> None:
+def _problem(uri: str) -> str | None:
+    if len(uri) > MAX_LENGTH:
+        return "A redirect URI is too long."
+    if "#" in uri:  # RFC 6749 §3.1.2
+        return "A redirect URI must not have a fragment."
+    if _BAD_ESCAPE.search(uri) or _DOT_SEGMENT.search(uri):
+        return "A redirect URI must not have dot segments or escapes of dots, slashes or control characters."
+    if _RESPONSE_PARAMETER.search(uri):
+        return "A redirect URI must not carry a parameter of the authorization response."
+    return None
+
+
+def _problem_of_form(uri: str, application_type: str) -> str | None:
     if (match := _HTTPS.fullmatch(uri)) or (match := _LOOPBACK.fullmatch(uri)):
-        if int(match["port"] or 1) > 65535:
-            raise _invalid("A redirect URI has a port that does not exist.")
-        return
+        return "A redirect URI has a port that does not exist." if int(match["port"] or 1) > 65535 else None
     if _PRIVATE.fullmatch(uri):  # RFC 8252 §7.1: a reversed domain name, so that it can have an owner
-        if application_type != "native":
-            raise _invalid("Only a native client may register a private-use scheme.")
-        return
-    raise _invalid(
+        native = application_type == "native"
+        return None if native else "Only a native client may register a private-use scheme."
+    return (
         "A redirect URI must be https, http on a loopback address, or for a native client a scheme with a dot; "
         "without user information, wildcards, spaces or control characters."
     )
-
-
-def _invalid(description: str) -> OAuthError:
-    return OAuthError("invalid_redirect_uri", description, field="redirect_uris")
 
 
 def matches(requested: str, registered: str) -> bool:

@@ -20,6 +20,8 @@ lost the answer, get one and the same successor, so there are never two live des
 again because its text follows from that of its predecessor and the server's master key; it is kept nowhere. As soon as
 the successor itself has been used the predecessor is two generations old, and its use burns the family, grace or not (TK-07).
 
+A client that its profile forbids rotation (FAPI 2.0 §5.3.2.1) keeps the token for which the outcome is `rotate`, and its family one generation.
+
 Invariants, which the tests check against every sequence of events:
 1. At most one token of a family can be rotated at any time.
 2. After `burn` nothing of the family is ever accepted again.

@@ -19,7 +19,6 @@ MAX_BYTES = 8 * 1024 * 1024
 
 VALID = 0
 INVALID = 1
-SUSPENDED = 2
 
 
 class StatusListError(ValueError):

@@ -16,7 +16,6 @@ This module owns the text; what a token may do is kept by the store under its ha
 
 import hashlib
 import hmac
-import re
 from functools import lru_cache
 from zlib import crc32
 
@@ -46,7 +45,6 @@ TIME_STEPS = (
     100  # a second; the mark begins anew after a hundred days, and nothing but the order of rows hangs on it
 )
 
-_BRAND = re.compile(r"[a-z][a-z0-9]{1,9}")
 
 _PAIRS = tuple(first + second for first in ALPHABET for second in ALPHABET)
 _CHARACTERS = bytes(ord(ALPHABET[byte % 62]) for byte in range(256))
@@ -60,15 +58,6 @@ def base62(number: int, width: int) -> str:
         number, pair = divmod(number, 3844)
         pairs.append(_PAIRS[pair])
     return "".join(reversed(pairs))[-width:]
-
-
-def check_brand(brand: str) -> str:
-    """Return the brand when it is two to ten lower-case letters or digits; raise ValueError otherwise."""
-    if not _BRAND.fullmatch(brand):
-        raise ValueError(
-            "the token brand must be 2 to 10 lower-case letters or digits and start with a letter"
-        )
-    return brand
 
 
 def make(brand: str, kind: str, randomness: bytes, start: str = "") -> str:
@@ -161,8 +150,3 @@ def ordered_digest(token: str) -> bytes:
 def pattern(brand: str, kinds: str = "".join(KINDS)) -> str:
     """Return the regular expression that finds credentials of this brand in any text."""
     return rf"\b{brand}[{kinds}]_[0-9A-Za-z]{{{BODY_LENGTH + CHECKSUM_LENGTH}}}\b"
-
-
-def redact(text: str, brand: str) -> str:
-    """Replace the secret part of every credential in a text, so that it may be logged."""
-    return re.sub(rf"\b({brand}[{''.join(KINDS)}]_)[0-9A-Za-z]{{20,}}", r"\1[redacted]", text)

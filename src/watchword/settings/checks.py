@@ -2,12 +2,15 @@
 
 import ipaddress
 import re
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 import msgspec
 
 from watchword.loopback import is_loopback
 from watchword.settings.options import Settings, SettingsError, Upstream
+
+# RFC 8707 §2: what can be a resource indicator, an absolute URI without a fragment.
+RESOURCE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:[!$-;=?-Z_a-z~%\[\]@&'()*+,]{1,1900}")
 
 
 def check(settings: Settings) -> Settings:
@@ -18,6 +21,8 @@ def check(settings: Settings) -> Settings:
         raise SettingsError("host is empty: name the address to listen on, such as 127.0.0.1 or 0.0.0.0")
     if not settings.database or ("://" in settings.database and not settings.is_postgres):
         raise SettingsError("database is the path of an SQLite file, or postgresql://user@host/name")
+    if settings.is_postgres and _lacks_a_host(settings.database):  # the driver would ask this machine for it
+        raise SettingsError("database names no host between two commas, or beside one")
     if bool(settings.tls_cert) != bool(settings.tls_key):
         raise SettingsError("tls_cert and tls_key belong together: give both or neither")
     _check_certificates(settings)
@@ -37,10 +42,38 @@ def check(settings: Settings) -> Settings:
         if scope.startswith("watchword:") or scope == "introspect"
     ]:
         raise SettingsError(f"self_registered_scopes: {reserved[0]!r} gives power over this server")
+    _check_scopes(settings)
+    _check_resources(settings)
     _check_people(settings)
     _check_details(settings)
     _check_networks("trusted_proxies", settings.trusted_proxies)
     return settings
+
+
+def _check_scopes(settings: Settings) -> None:
+    named = {"scopes": settings.scopes, "self_registered_scopes": settings.self_registered_scopes}
+    for option, scopes in named.items():
+        for scope in scopes:
+            if not re.fullmatch(r"[\x21\x23-\x5b\x5d-\x7e]+", scope):  # RFC 6749 §3.3
+                raise SettingsError(
+                    f"{option}: {scope!r} can be no scope: they have no spaces, quotes, backslashes or letters beyond ASCII"
+                )
+
+
+def _check_resources(settings: Settings) -> None:
+    named = {
+        "default_resource": [settings.default_resource] if settings.default_resource else [],
+        "resources": settings.resources,
+        "status_lists": settings.status_lists,
+        "token_formats": settings.token_formats,
+        "self_registered_resources": settings.self_registered_resources,
+    }
+    for option, resources in named.items():
+        for resource in resources:
+            if not RESOURCE.fullmatch(resource):
+                raise SettingsError(
+                    f"{option}: {resource!r} is no absolute URI without a fragment, such as https://api.example.com"
+                )
 
 
 def _check_networks(name: str, networks: tuple[str, ...]) -> None:
@@ -114,11 +147,24 @@ def _check_people(settings: Settings) -> None:
                 f"upstream {provider.name!r}: an OpenID provider needs its issuer, GitHub and Apple have none to name"
             )
         _check_apple(provider)
+        if provider.kind == "openid" and "openid" not in provider.scopes:  # Core §3.1.2.1
+            raise SettingsError(f"upstream {provider.name!r}: scopes must hold openid")
         if provider.kind == "github" and provider.response_mode != "query":
             raise SettingsError(
                 f"upstream {provider.name!r}: GitHub answers in the address, leave response_mode out"
             )
+        if provider.kind == "github" and provider.tells_auth_time:
+            raise SettingsError(
+                f"upstream {provider.name!r}: GitHub has no auth_time, leave tells_auth_time out"
+            )
         _check_networks(f"upstream {provider.name!r}: networks", provider.networks)
+
+
+def _lacks_a_host(address: str) -> bool:
+    place, _, query = address.partition("://")[2].partition("?")
+    named = [place.partition("/")[0].rpartition("@")[2], *parse_qs(query).get("host", [])]
+    several = [one for hosts in named if "," in hosts for one in hosts.split(",")]
+    return any(not one or one.startswith(":") for one in several)
 
 
 def _check_apple(provider: Upstream) -> None:

@@ -5,11 +5,14 @@ Nothing else in the package reads the environment or a configuration file.
 
 import difflib
 import os
+import re
+import stat
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 
 import msgspec
+from msgspec import inspect
 
 from watchword.settings.checks import check
 from watchword.settings.options import Settings, SettingsError
@@ -44,7 +47,9 @@ def load(
     """Merge file, environment and overrides (None means "not given") into checked settings; raise SettingsError."""
     merged = stated(environ, config)
     merged |= {name: _said(name, value) for name, value in (overrides or {}).items() if value is not None}
-    return check(_convert(merged))
+    settings = check(_convert(merged))
+    _look_for_files(settings)
+    return settings
 
 
 def stated(environ: Mapping[str, str] | None = None, config: str | None = None) -> dict[str, object]:
@@ -53,6 +58,21 @@ def stated(environ: Mapping[str, str] | None = None, config: str | None = None) 
     config = config or environ.get(PREFIX + "CONFIG")
     told = _from_file(Path(config) if config else Path("watchword.toml"), required=config is not None)
     return told | _from_environment(environ)
+
+
+def _look_for_files(settings: Settings) -> None:
+    """Raise SettingsError where whether a file is there cannot even be asked, or a folder is: it is neither missing nor to be made."""
+    files = {"key_file": settings.key_file, "database": None if settings.is_postgres else settings.database}
+    for option, path in files.items():
+        try:
+            is_folder = path is not None and stat.S_ISDIR(os.stat(path).st_mode)
+        except FileNotFoundError:
+            continue
+        except (OSError, ValueError) as error:  # a name may hold what no name of a file holds
+            reason = error.strerror if isinstance(error, OSError) else error
+            raise SettingsError(f"{option}: cannot look for {path}: {reason}") from None
+        if is_folder:
+            raise SettingsError(f"{option}: {path} is a folder: name a file in it")
 
 
 def _said(name: str, value: object) -> object:
@@ -71,7 +91,36 @@ def _convert(merged: dict[str, object]) -> Settings:
     except msgspec.ValidationError as error:
         what, _, place = str(error).partition(" - at ")
         name = place.strip("`").removeprefix("$.") or "an option"
-        raise SettingsError(f"{name} is not valid: {what}") from None
+        raise SettingsError(f"{name} is not valid: {what}{_instead(name, what)}") from None
+
+
+def _instead(name: str, what: str) -> str:
+    """Say what an option may be that is none of some words."""
+    if not what.startswith("Invalid enum value"):
+        return ""
+    known: list[inspect.Type] = [inspect.type_info(Settings)]
+    for field in re.sub(r"\[[^]]*\]", "", name).split("."):
+        known = [one for of in known for one in _told(of, field)]
+    words = {str(value) for one in known if isinstance(one, inspect.LiteralType) for value in one.values}
+    return f", instead of {' or '.join(sorted(words))}" if words else ""
+
+
+def _told(known: inspect.Type, field: str) -> list[inspect.Type]:
+    """Return what a field may hold, in lists and tables as well."""
+    found = (
+        [one.type for one in known.fields if one.name == field]
+        if isinstance(known, inspect.StructType)
+        else []
+    )
+    return [kind for one in found for kind in _unfolded(one)]
+
+
+def _unfolded(kind: inspect.Type) -> list[inspect.Type]:
+    if isinstance(kind, inspect.UnionType):
+        return [one for part in kind.types for one in _unfolded(part)]
+    if isinstance(kind, inspect.VarTupleType):
+        return _unfolded(kind.item_type)
+    return _unfolded(kind.value_type) if isinstance(kind, inspect.DictType) else [kind]
 
 
 def _suggest(name: str) -> str:

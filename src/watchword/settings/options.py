@@ -31,6 +31,8 @@ class Upstream(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     scopes: tuple[str, ...] = ("openid", "profile", "email")
     # How it sends its answer: in the address, or as a form of its page, as Apple always does
     response_mode: Literal["query", "form_post"] = "query"
+    # Whether it tells `auth_time` when it is asked for a `max_age`; without it, as it is known of the provider, else yes
+    tells_auth_time: bool | None = None
     # Where its endpoints may be besides the issuer's own host
     hosts: tuple[str, ...] = ()
     # Private networks in which they may be, such as "10.20.0.0/16"; there on any port
@@ -138,6 +140,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     second_factor_required: Literal["never", "administrators", "always"] = "never"
     second_factor_trusted: Annotated[int, msgspec.Meta(ge=0, le=400 * DAY)] = 30 * DAY
     sign_up: Literal["invited", "open"] = "invited"
+    console: bool = True
     breach_list: str | None = None
     place_database: str | None = None
     upstream: tuple[Upstream, ...] = ()

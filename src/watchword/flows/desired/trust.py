@@ -1,0 +1,66 @@
+"""RFC 7523: rules of trust as a file describes them. A rule is known by its name; one that changes takes what it gave with it."""
+
+from collections.abc import Container, Iterable
+from functools import partial
+
+from watchword.flows import trust_rules
+from watchword.flows.desired.step import Differences, Step, differences
+from watchword.flows.runtime import Runtime
+from watchword.flows.trust_rules import TrustInput
+from watchword.store import trust as store
+from watchword.store.trust import Rule
+
+PAGE = 200
+
+
+async def step(runtime: Runtime, given: TrustInput, existing: Rule | None, *, actor: str) -> Step | None:
+    """Return what has to be done for a rule, None when it is as described; raise OAuthError for what cannot be."""
+    wanted = trust_rules.to_rule(runtime, given, actor=actor)
+    found = Differences()
+    if existing is not None:
+        found = differences(trust_rules.to_input(runtime, existing), trust_rules.to_input(runtime, wanted))
+        if not found.after:
+            return None
+    return Step(
+        kind="trust",
+        name=given.name,
+        action="change" if existing else "create",
+        differences=found,
+        perform=partial(_perform, runtime, given, existing, actor),
+    )
+
+
+def surplus(runtime: Runtime, rules: Iterable[Rule], described: Container[str], actor: str) -> list[Step]:
+    """Return what forgets the rules that nobody describes."""
+    return [
+        Step(
+            kind="trust",
+            name=rule.name,
+            action="delete",
+            perform=partial(trust_rules.delete, runtime, rule.id, actor=actor),
+        )
+        for rule in rules
+        if rule.name not in described
+    ]
+
+
+async def describe(runtime: Runtime) -> tuple[TrustInput, ...]:
+    """Return the rules as they would be described."""
+    return tuple(trust_rules.to_input(runtime, rule) for rule in await every(runtime))
+
+
+async def every(runtime: Runtime) -> list[Rule]:
+    """Return all rules there are, oldest first."""
+    found: list[Rule] = []
+    while page := await runtime.database.read(
+        store.list_rules, after=found[-1].id if found else "", limit=PAGE
+    ):
+        found += page
+    return found
+
+
+async def _perform(runtime: Runtime, given: TrustInput, existing: Rule | None, actor: str) -> None:
+    if existing is None:
+        await trust_rules.create(runtime, given, actor=actor)
+    else:
+        await trust_rules.replace(runtime, existing, given, actor=actor)

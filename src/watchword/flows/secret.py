@@ -1,0 +1,50 @@
+"""Thirty-two secret bytes, and what is derived from them: keys by purpose, and what is sealed under those."""
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+from watchword.settings import SettingsError
+
+LENGTH = 32
+
+
+class Secret:
+    """The bytes of the root secret, or of a master key."""
+
+    def __init__(self, value: bytes) -> None:
+        if len(value) != LENGTH:
+            raise ValueError("a secret has 32 bytes")
+        self.value = value
+        self._derived: dict[str, bytes] = {}
+
+    def __repr__(self) -> str:
+        return f"Secret({self.name})"  # what shows values shows this
+
+    @property
+    def name(self) -> str:
+        """What it may be called in public: eight digits that say nothing of it."""
+        return self.derive("name")[:4].hex()
+
+    def derive(self, purpose: str) -> bytes:
+        """Return the 32-byte key for one purpose (RFC 5869)."""
+        key = self._derived.get(purpose)
+        if key is None:
+            kdf = HKDF(SHA256(), LENGTH, salt=None, info=f"watchword {purpose}".encode())
+            key = self._derived[purpose] = kdf.derive(self.value)
+        return key
+
+    def seal(self, purpose: str, context: str, plaintext: bytes, nonce: bytes) -> bytes:
+        """Encrypt under the purpose's key; `context` must be the same when it is opened; `nonce` is 12 fresh random bytes."""
+        return nonce + AESGCM(self.derive(purpose)).encrypt(nonce, plaintext, context.encode())
+
+    def open(self, purpose: str, context: str, sealed: bytes) -> bytes:
+        """Decrypt; raise SettingsError when this is not the key that sealed it."""
+        try:
+            return AESGCM(self.derive(purpose)).decrypt(sealed[:12], sealed[12:], context.encode())
+        except (InvalidTag, ValueError):
+            raise SettingsError(
+                "the master key does not belong to this database: give the key file that was made with it (key_file), "
+                "or the one that it was exchanged for since"
+            ) from None

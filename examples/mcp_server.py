@@ -4,12 +4,14 @@ WATCHWORD_URL=https://auth.example.com MCP_URL=https://api.example.com/mcp uvico
 """
 
 import os
+from urllib.parse import urlsplit
 
 from mcp.server import MCPServer
 from mcp.server.auth.middleware.auth_context import get_access_token
 
 from watchword.guard.mcp_sdk import protected
 
+resource = os.environ.get("MCP_URL", "http://localhost:8001/mcp")
 server = MCPServer("weather")
 
 
@@ -21,8 +23,8 @@ def forecast(city: str) -> str:
 
 
 app = protected(
-    server.streamable_http_app(),
+    server.streamable_http_app(host=urlsplit(resource).hostname or ""),
     os.environ.get("WATCHWORD_URL", "http://localhost:8000"),
-    resource=os.environ.get("MCP_URL", "http://localhost:8001/mcp"),
+    resource=resource,
     scopes=("weather:read",),
 )

@@ -11,7 +11,6 @@ import pytest
 from tests.fixtures.commands import run_cli
 from tests.fixtures.live import Live
 from tests.fixtures.servers import free_port
-from tests.guard.mcp_servers import by_fastmcp, by_sdk_hooks, by_wrapping
 
 from watchword.client.doctor import Report, examine
 from watchword.client.doctor.web import well_known
@@ -185,6 +184,48 @@ def test_it_finds_missing_and_refused_addresses(twisted: tuple[str, Twisted]) ->
     assert "metadata-missing" in names(examine(issuer))
 
 
+def test_two_documents_that_name_different_endpoints_are_found(twisted: tuple[str, Twisted]) -> None:
+    issuer, app = twisted
+    before = app.documents
+
+    def differing(path: str, document: Document) -> Document:
+        document = before(path, document)
+        return document | {"token_endpoint": f"{issuer}/other"} if "openid" in path else document
+
+    app.documents = differing
+    report = examine(issuer)
+    (differ,) = [finding for finding in report.findings if finding.code == "metadata-differ"]
+    assert (differ.level, "token_endpoint" in differ.message) == ("warning", True)
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [((502, []), "502"), ((200, []), "200 without a JSON object")],
+    ids=["an error", "a page"],
+)
+def test_what_stands_in_the_place_of_metadata_is_told(
+    twisted: tuple[str, Twisted], answer: tuple[int, list[tuple[bytes, bytes]]], said: str
+) -> None:
+    issuer, app = twisted
+    for rule in ("oauth-authorization-server", "openid-configuration"):
+        app.answers[f"/.well-known/{rule}"] = answer
+    (finding,) = [finding for finding in examine(issuer).findings if finding.code == "not-mcp"]
+    for rule in ("oauth-authorization-server", "openid-configuration"):
+        assert f"{issuer}/.well-known/{rule} answers {said}" in finding.message
+
+
+def test_where_nobody_answers_the_name_and_the_port_are_to_be_checked() -> None:
+    (finding,) = [
+        found for found in examine(f"http://localhost:{free_port()}").findings if found.code == "not-mcp"
+    ]
+    assert (finding.message.count("no answer"), "the port" in finding.change) == (1, True)
+
+
+def test_a_query_is_never_proposed_for_an_issuer(live: Live) -> None:
+    (finding,) = [found for found in examine(f"{live.issuer}?tenant=1").findings if found.code == "issuer"]
+    assert finding.change == f"in the client: issuer = {live.issuer!r}"
+
+
 KEYS: dict[str, tuple[Callable[[], list[Any]], str]] = {
     "a private key": (lambda: [jwk.private_document(jwk.generate("ES256"))], "jwks-private"),
     "two keys of one name": (
@@ -209,101 +250,25 @@ def test_it_finds_among_the_keys(twisted: tuple[str, Twisted], case: str) -> Non
     assert code in names(examine(issuer))
 
 
-@pytest.fixture(params=[by_wrapping, by_sdk_hooks, by_fastmcp], ids=["wrapped", "SDK hooks", "FastMCP"])
-def mcp_server(request: pytest.FixtureRequest, live: Live) -> Iterator[str]:
-    """An MCP server of each kind."""
-    port = free_port()
-    resource = f"http://localhost:{port}/mcp"
-    with LoopbackServer(cast(Any, request.param)(live.issuer, resource), port=port):
-        yield resource
+HOSTILE = "\x1b[2J\nok       all is well"
 
 
-def test_a_sound_mcp_server_is_walked_to_its_issuer(live: Live, mcp_server: str) -> None:
-    report = examine(mcp_server)
-    assert report.kind == "MCP server"
-    assert broken(report) == set(), report
-    reached = {finding.code: finding.at for finding in report.findings if finding.level == "ok"}
-    assert reached["resource"].endswith("/.well-known/oauth-protected-resource/mcp")
-    assert reached["issuer"] == live.issuer
+@pytest.mark.parametrize("place", ["id_token_signing_alg_values_supported", "kid"])
+def test_what_a_server_words_is_shown_and_not_obeyed(twisted: tuple[str, Twisted], place: str) -> None:
+    issuer, app = twisted
+    before = app.documents
 
+    def hostile(path: str, document: Document) -> Document:
+        document = before(path, document)
+        if "keys" in document:
+            named = [key | ({"kid": HOSTILE} if place == "kid" else {}) for key in document["keys"][:1]]
+            return document | {"keys": named}
+        return document | ({place: [HOSTILE]} if place in document else {})
 
-@dataclass(slots=True)
-class Server:
-    """An MCP server that answers as it is told."""
-
-    status: int = 401
-    headers: list[tuple[bytes, bytes]] = field(default_factory=list)
-    documents: dict[str, Any] = field(default_factory=dict)
-
-    async def __call__(self, scope: Any, _receive: Any, send: Any) -> None:
-        if scope["type"] != "http":
-            return
-        if scope["path"].startswith("/.well-known/"):
-            found = self.documents.get(scope["path"])
-            status, headers, body = (200 if found is not None else 404), [], json.dumps(found).encode()
-        else:
-            status, headers, body = self.status, self.headers, b""
-        await send({"type": "http.response.start", "status": status, "headers": headers})
-        await send({"type": "http.response.body", "body": body})
-
-
-INSERTED = "/.well-known/oauth-protected-resource/mcp"
-
-
-@pytest.mark.parametrize(
-    ("server", "code"),
-    [
-        pytest.param(Server(200), "not-guarded", id="no guard"),
-        pytest.param(Server(404), "not-mcp", id="nothing"),
-        pytest.param(Server(307, [(b"location", b"/mcp/")]), "redirect-on-post", id="a redirect of the call"),
-        pytest.param(Server(401), "challenge", id="no challenge"),
-        pytest.param(Server(401, [(b"www-authenticate", b"Bearer")]), "resource-metadata", id="no hint"),
-        pytest.param(Server(401, [(b"www-authenticate", b"Bearer")]), "scope", id="no scope"),
-        pytest.param(
-            Server(401, [(b"www-authenticate", b"Bearer")]), "no-resource-metadata", id="no metadata"
-        ),
-        pytest.param(
-            Server(
-                401,
-                [(b"www-authenticate", b"Bearer")],
-                {INSERTED: {"resource": "https://other.example.com/mcp", "authorization_servers": []}},
-            ),
-            "resource",
-            id="metadata of another server (MC-52)",
-        ),
-        pytest.param(
-            Server(
-                401, [(b"www-authenticate", b"Bearer")], {INSERTED: {"authorization_servers": ["http://["]}}
-            ),
-            "no-authorization-server",
-            id="no authorization server",
-        ),
-        pytest.param(
-            Server(
-                401,
-                [(b"www-authenticate", b"Bearer")],
-                {INSERTED: {"authorization_servers": ["http://localhost:1"]}},
-            ),
-            "no-metadata",
-            id="an authorization server that does not answer",
-        ),
-    ],
-)
-def test_it_finds_at_an_mcp_server(server: Server, code: str) -> None:
-    with LoopbackServer(cast(Application, server)) as loopback:
-        report = examine(f"http://localhost:{loopback.port}/mcp")
-    assert report.kind == "MCP server"
-    assert code in names(report)
-
-
-def test_a_parent_of_the_address_is_a_warning() -> None:
-    with LoopbackServer(
-        cast(Application, server := Server(401, [(b"www-authenticate", b"Bearer")]))
-    ) as loopback:
-        url = f"http://localhost:{loopback.port}"
-        server.documents[INSERTED] = {"resource": url, "authorization_servers": []}
-        report = examine(f"{url}/mcp")
-        assert ("warning", "resource") in {(found.level, found.code) for found in report.findings}
+    app.documents = hostile
+    told = [text for one in examine(issuer).findings for text in (one.at, one.message, one.change)]
+    assert any("all is well" in text for text in told)
+    assert all(text.isprintable() for text in told)
 
 
 @pytest.mark.parametrize(
@@ -316,11 +281,14 @@ def test_a_parent_of_the_address_is_a_warning() -> None:
         "https://a b",
         "file:///etc/passwd",
         "https://ä.example",
+        "https://auth.example.com#top",
+        "https://me:hunter2@auth.example.com",
     ],
 )
 def test_what_is_no_address_is_wrong_usage(url: str) -> None:
-    with pytest.raises(ValueError, match="address"):
+    with pytest.raises(ValueError, match="address") as refused:
         examine(url)
+    assert "hunter2" not in str(refused.value)
 
 
 def test_the_command_prints_lines_to_change_and_exits_with_1(live: Live, tmp_path: Path) -> None:
@@ -333,8 +301,8 @@ def test_the_command_prints_lines_to_change_and_exits_with_1(live: Live, tmp_pat
 
 
 def test_the_own_installation_is_checked(tmp_path: Path) -> None:
-    def check(*arguments: str) -> tuple[int, set[str]]:
-        done = run_cli(tmp_path, "doctor", "--json", *arguments)
+    def check(*arguments: str, **variables: str) -> tuple[int, set[str]]:
+        done = run_cli(tmp_path, "doctor", "--json", *arguments, variables=variables)
         found = json.loads(done.stdout)["findings"]
         return done.returncode, {finding["code"] for finding in found if finding["level"] != "ok"}
 
@@ -361,3 +329,5 @@ def test_the_own_installation_is_checked(tmp_path: Path) -> None:
     (tmp_path / "watchword.db").chmod(0o600)
     (tmp_path / "watchword.db.key").rename(tmp_path / "gone")
     assert check() == (1, {"database"})
+    (tmp_path / "gone").chmod(0o440)  # as systemd gives a credential to the user of a service
+    assert check(CREDENTIALS_DIRECTORY=str(tmp_path), WATCHWORD_KEY_FILE=str(tmp_path / "gone")) == (0, set())

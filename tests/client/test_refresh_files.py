@@ -132,6 +132,30 @@ def test_a_file_of_an_earlier_release_is_gone_on_with(live: Live, tmp_path: Path
     assert source().token() == kept.access_token, "to begin anew by the first token would end the family"
 
 
+def test_a_process_that_goes_on_takes_the_key_of_tokens_that_another_bound(
+    live: Live, api: Api, tmp_path: Path
+) -> None:
+    store, secret = FileStore(tmp_path / "token.json"), secret_of(live)
+
+    def source() -> TokenSource:
+        return TokenSource(
+            live.issuer, secret, READ, api=api.address, dpop=True, store=store, clock=live.clock
+        )
+
+    goes_on = source()
+    assert by_httpx(goes_on, f"{api.address}/orders") == 200
+    store.save(None)  # signed out, and in again: by another process, with another key
+    other = source()
+    assert by_httpx(other, f"{api.address}/orders") == 200
+    assert by_httpx(goes_on, f"{api.address}/orders") == 200, "its own token and key are good still"
+    live.clock.advance(590)  # and now it is to be renewed
+    store.save(None)
+    assert by_httpx(other, f"{api.address}/orders") == 200
+    bound = other.token()
+    assert by_httpx(goes_on, f"{api.address}/orders") == 200
+    assert goes_on.token() == other.token() == bound, "one token for both, which nobody has given up"
+
+
 RACER = """
 import sys
 from watchword.client import FileStore, PublicClient, RefreshToken, TokenSource

@@ -164,6 +164,32 @@ def test_a_proof_is_good_for_every_look_at_one_request_and_for_the_address_as_it
         assert call("GET", WRITTEN[0], list(weak.headers.items())).status == 403, "each policy counts"
 
 
+def test_a_hook_of_the_other_kind_of_falcon_application_lets_nobody_in(auth: Auth) -> None:
+    import falcon
+    import falcon.asgi
+
+    from watchword.guard.falcon import Guard
+
+    guard = auth.guard(Guard, audience=BASE)
+
+    def at_once(self: object, req: Any, resp: Any) -> None:
+        resp.media = {"sub": req.context.principal.subject if "principal" in req.context else "nobody"}
+
+    async def later(self: object, req: Any, resp: Any) -> None:
+        at_once(self, req, resp)
+
+    token = list(auth.token(ORDERS, audience=BASE).headers.items())
+    for app, drive, responder, right, wrong in (
+        (falcon.App(), example_apps.wsgi, at_once, guard.require(), guard.arequire()),
+        (falcon.asgi.App(), example_apps.asgi, later, guard.arequire(), guard.require()),
+    ):
+        for path, hook in (("/right", right), ("/wrong", wrong)):
+            app.add_route(path, type("Show", (), {"on_get": falcon.before(hook)(responder)})())
+        with drive(app) as call:
+            assert (call("GET", "/right", token).status, call("GET", "/right", []).status) == (200, 401)
+            assert call("GET", "/wrong", []).status == 500
+
+
 def test_what_one_guard_let_in_is_nothing_to_another(auth: Auth) -> None:
     _, app = _starlette(auth)
     reports = auth.guard(audience="https://reports.test")

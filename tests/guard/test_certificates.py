@@ -4,14 +4,18 @@ import datetime
 import hashlib
 import ssl
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
 
+import httpx
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from watchword.guard import Guard, Refused, asgi, wsgi
+from watchword.guard import Guard, Policy, Refused, asgi, wsgi
 from watchword.guard.guard import Presented
 from watchword.jose import jwk
 from watchword.testing.kit import Auth
@@ -57,3 +61,25 @@ def test_a_bound_token_needs_its_certificate(
         with pytest.raises(Refused) as refused:
             guard.authenticate_sync(present(token, wrong))
         assert (refused.value.status, refused.value.error) == (401, "invalid_token")
+
+
+async def nothing(_scope: Any, _receive: Any, send: Any) -> None:
+    """An application that answers 204."""
+    await send({"type": "http.response.start", "status": 204, "headers": []})
+    await send({"type": "http.response.body", "body": b""})
+
+
+async def test_what_the_guide_puts_in_front_passes_on_what_a_proxy_has_seen(auth: Auth) -> None:
+    guide = (Path(__file__).parents[2] / "docs" / "how-to" / "guard.md").read_text()
+    code = guide.partition('title="client_certificate.py"\n')[2].partition("```")[0]
+    names: dict[str, Any] = {}
+    exec(code, names)  # the guide's own words
+    pem = certificate()
+    thumbprint = jwk.b64encode(hashlib.sha256(ssl.PEM_cert_to_DER_cert(pem)).digest())
+    token = auth.token("orders:read", claims={"cnf": {"x5t#S256": thumbprint}})
+    app = names["ClientCertificate"](asgi.GuardMiddleware(nothing, auth.guard(Guard), Policy(bound=True)))
+    headers = {"authorization": f"Bearer {token}"}
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="https://api.test") as api:
+        for sent, status in ((pem, 204), (certificate(), 401), (None, 401)):
+            told = {} if sent is None else {"x-client-cert": quote(sent)}
+            assert (await api.get("/orders", headers=headers | told)).status_code == status

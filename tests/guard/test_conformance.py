@@ -71,7 +71,7 @@ CASES = (
         "all missing scopes are named at once",
         lambda a, n: bearer(a.token("profile", audience=BASE)),
         403,
-        'Bearer error="insufficient_scope", error_description="The token lacks a scope that this needs.", '
+        'Bearer error="insufficient_scope", error_description="This needs the scopes orders:read reports:read.", '
         f'scope="orders:read reports:read", {WHERE}',
         path="/reports",
     ),

@@ -121,6 +121,18 @@ async def test_a_revocation_is_noticed_at_once_in_the_same_process(
     assert (await api.get("/orders", headers=bearer(token.secret))).status_code == 401
 
 
+async def test_a_replaced_secret_ends_at_its_time_though_nothing_else_changes(
+    server: Server, api: httpx.AsyncClient
+) -> None:
+    token = await server.token()
+    await api_tokens.rotate(server.runtime, token.token.id, overlap=600, actor="test")
+    assert (await api.get("/orders", headers=bearer(token.secret))).status_code == 200
+    server.clock.advance(599)
+    assert (await api.get("/orders", headers=bearer(token.secret))).status_code == 200
+    server.clock.advance(1)
+    assert (await api.get("/orders", headers=bearer(token.secret))).status_code == 401
+
+
 async def test_a_token_for_another_api_is_refused(server: Server, api: httpx.AsyncClient) -> None:
     token = await server.token(resource="https://other.example.com")
     refused = await api.get("/orders", headers=bearer(token.secret))
@@ -185,6 +197,21 @@ async def test_a_bound_token_needs_its_own_fresh_proof(
     refused = await api.get("/orders", headers=dpop(key, token, now, **changes))
     assert refused.status_code == 401
     assert refused.headers["www-authenticate"].startswith("DPoP")
+
+
+async def test_who_runs_the_api_is_told_which_address_a_proof_should_have_been_made_for(
+    server: Server, api: httpx.AsyncClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    key = jwk.generate("ES256")
+    token = (await server.token(jkt=key.thumbprint)).secret
+    sent = dpop(key, token, server.clock(), htu="https://shop.example.com/orders")
+    with caplog.at_level("INFO", "watchword.guard"):
+        refused = await api.get("/orders", headers=sent)
+    assert (refused.status_code, "api.test" in refused.headers["www-authenticate"]) == (401, False)
+    (told,) = [one.getMessage() for one in caplog.records if one.name == "watchword.guard"]
+    assert "made for another address; the request came to 'http://api.test/orders'" in told
+    assert token not in told
+    assert sent["dpop"] not in told
 
 
 async def test_a_token_that_is_used_too_often_is_told_to_wait(server: Server, api: httpx.AsyncClient) -> None:
@@ -256,7 +283,9 @@ async def test_a_remote_server_is_asked_and_its_revocation_noticed_within_the_bo
 
 async def test_requests_at_once_with_a_limited_token_are_counted_one_by_one(live: Live) -> None:
     wanted = TokenInput(name="t", scope="orders:read", quota=3)
-    made = live.run(api_tokens.create(live.runtime, wanted, owner=("service", "o"), actor="test"))
+    made = live.run(
+        api_tokens.create(live.runtime, wanted, owner=("application", "application:o"), actor="test")
+    )
     guard = Guard(live.issuer, clock=live.clock)
     transport = httpx.ASGITransport(app=make_api(guard), client=("127.0.0.1", 5000))
     async with httpx.AsyncClient(transport=transport, base_url="http://api.test") as client:
@@ -274,7 +303,9 @@ async def test_a_limited_token_of_another_api_is_refused_without_being_used_or_t
 ) -> None:
     ours, theirs = "https://ours.example.com", "https://theirs.example.com"
     wanted = TokenInput(name="t", scope="orders:read", resource=theirs, **limit)
-    token = live.run(api_tokens.create(live.runtime, wanted, owner=("service", "o"), actor="test")).secret
+    token = live.run(
+        api_tokens.create(live.runtime, wanted, owner=("application", "application:o"), actor="test")
+    ).secret
     made = ClientInput(name="both", scope="introspect", resources=(ours, theirs))
     client = live.run(client_registry.register(live.runtime, made, actor="test"))
     proof = {"client_id": client.client.client_id, "client_secret": client.client_secret}

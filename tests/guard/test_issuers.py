@@ -1,40 +1,24 @@
-"""Issuers that are not Watchword, and several in one guard: keys through rotation and outage, and nobody's word for another's."""
+"""Issuers that are not Watchword, and several in one guard: described, asked, and nobody's word for another's."""
 
 import asyncio
 import contextlib
 import json
+import threading
 import time
-from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 
 import pytest
-from tests.fixtures.other_issuer import OtherIssuer
+from tests.fixtures.other_issuer import OtherIssuer, ask, other, refusal
 
-from watchword.guard import Guard, Principal, Refused, Trusted, issuer, keys, verifier
-from watchword.guard.presented import Presented
+from watchword.guard import Guard, Refused, Trusted, issuer, verifier
 from watchword.jose import jwk, jws
 from watchword.oauth import ended
+from watchword.testing.clock import Clock
 
 API = "https://api.example.com"
-
-
-@pytest.fixture
-def other() -> Iterator[OtherIssuer]:
-    """An issuer that is not Watchword."""
-    with OtherIssuer() as issuer:
-        yield issuer
-
-
-async def ask(guard: Guard, token: str) -> Principal:
-    """Present a token."""
-    return await guard.authenticate(Presented(authorization=(f"Bearer {token}",)))
-
-
-async def refusal(guard: Guard, token: str) -> int:
-    """Return the status with which a token is refused."""
-    with pytest.raises(Refused) as refused:
-        await ask(guard, token)
-    return refused.value.status
+OPAQUE = "an-opaque-token-of-theirs"
+__all__ = ["other"]
 
 
 async def test_tokens_of_any_issuer_are_verified_by_its_published_keys(other: OtherIssuer) -> None:
@@ -111,6 +95,48 @@ async def test_of_several_issuers_each_speaks_for_itself() -> None:
         await guard.close()
 
 
+async def test_an_opaque_token_is_none_of_an_issuer_that_cannot_be_asked_about_it(other: OtherIssuer) -> None:
+    for made in other.documents.values():
+        made.pop("introspection_endpoint", None)
+    for trusted in (other.issuer, Trusted(issuer=other.issuer, jwks_uri=f"{other.issuer}/keys")):
+        guard = Guard(trusted, audience=API)
+        assert (await ask(guard, other.token())).subject == "them"
+        assert await refusal(guard, "a" * 40) == 401, "503 would ask its caller to come again, for ever"
+        await guard.close()
+    live = Guard(other.issuer, audience=API, live=True)
+    assert await refusal(live, other.token()) == 503, "a good token, which nobody can be asked about"
+    await live.close()
+
+
+async def test_who_runs_the_api_is_told_why_a_token_was_refused_and_callers_are_not(
+    other: OtherIssuer, caplog: pytest.LogCaptureFixture
+) -> None:
+    second = "https://second.example.com"
+    guard, both = Guard(other.issuer, audience=API), Guard([other.issuer, second], audience=API)
+    refused = (
+        (guard, other.token(typ="JWT"), "type: expected types=('at+jwt',)"),
+        (guard, other.token(jti=None), "missing jti"),
+        (guard, other.token(exp=1), "expired"),
+        (
+            guard,
+            other.token(aud="https://x"),
+            f"it is meant for 'https://x', and the audience here is '{API}'",
+        ),
+        (guard, other.token(jwk.generate("ES256", "new")), "signature: the issuer has no key 'new'"),
+        (guard, other.token(iss=second), f"issuer: expected issuer='{other.issuer}'"),
+        (guard, "wwa_" + "0" * 36, "it is no JWT, and no opaque token of this issuer"),
+        (both, other.token(iss=f"{second}/"), f"its issuer '{second}/' is none of {other.issuer}, {second}"),
+    )
+    with caplog.at_level("INFO", "watchword.guard"):
+        for one, token, _ in refused:
+            assert await refusal(one, token) == 401
+    told = [record.getMessage() for record in caplog.records if record.name == "watchword.guard"]
+    assert told == [f"a token was refused: {reason}" for _, _, reason in refused]
+    assert not any(token in line for line in told for _, token, _ in refused)
+    for one in (guard, both):
+        await one.close()
+
+
 @pytest.mark.parametrize(
     "token", ["q7Zt_Rb0-kJw1" * 3, "ory_at_" + "x" * 43 + "." + "y" * 43, "glpat-" + "a_" * 20]
 )
@@ -125,68 +151,6 @@ async def test_an_opaque_token_of_another_issuer_may_look_like_anything(
         assert await refusal(guard, "wwa_" + "0" * 20) == 401
         await guard.close()
     assert other.asked["/introspect"] == 2, "a garbled token of ours is refused offline"
-
-
-async def test_a_new_key_is_fetched_once_for_all_who_need_it(other: OtherIssuer) -> None:
-    guard = Guard(other.issuer, audience=API)
-    other.delay = 0.1
-    found = await asyncio.gather(*(ask(guard, other.token(jti=str(n))) for n in range(50)))
-    assert {who.subject for who in found} == {"them"}
-    assert other.asked["/keys"] == 1, "no stampede"
-    await guard.close()
-
-
-async def test_kr_05_unknown_keys_make_no_flood_of_requests(other: OtherIssuer) -> None:
-    guard = Guard(other.issuer, audience=API)
-    assert (await ask(guard, other.token())).subject == "them"
-    for n in range(300):
-        assert await refusal(guard, other.token(jwk.generate("EdDSA", f"invented {n}"))) == 401
-    assert other.asked["/keys"] == 1, "the keys had been fetched a moment before"
-    assert (await ask(guard, other.token(jti="2"))).subject == "them"
-    other.keys.append(jwk.generate("ES256", "second"))
-    guard._only._keys.fetching.next_try = 0.0  # type: ignore[union-attr]  # the interval has passed
-    assert (await ask(guard, other.token(other.keys[1]))).subject == "them", "a rotation is noticed"
-    assert other.asked["/keys"] == 2
-    await guard.close()
-
-
-async def test_old_keys_are_used_on_while_the_issuer_is_out_of_reach(other: OtherIssuer) -> None:
-    guard = Guard(other.issuer, audience=API)
-    assert (await ask(guard, other.token())).subject == "them"
-    kept = guard._only._keys  # type: ignore[union-attr]  # to let time pass
-    other.up = False
-    kept._fetched -= kept._max_age + 1
-    kept.fetching.next_try = 0.0
-    assert (await ask(guard, other.token(jti="2"))).subject == "them", "stale keys are served"
-    for n in range(50):
-        await ask(guard, other.token(jti=f"again {n}"))
-    assert other.asked["/keys"] <= 3, "failures make the pause longer"
-    kept._fetched -= keys.STALE
-    assert await refusal(guard, other.token(jti="3")) == 503, (
-        "but not for ever, and that is not the token's fault"
-    )
-    other.up = True
-    kept.fetching.next_try = 0.0
-    assert (await ask(guard, other.token(jti="4"))).subject == "them"
-    await guard.close()
-
-
-async def test_a_new_key_of_an_issuer_out_of_reach_does_not_make_a_token_bad(other: OtherIssuer) -> None:
-    guard = Guard(other.issuer, audience=API)
-    assert (await ask(guard, other.token())).subject == "them"
-    other.keys.append(jwk.generate("ES256", "second"))
-    other.up = False
-    kept = guard._only._keys  # type: ignore[union-attr]  # to let time pass
-    kept.fetching.next_try = 0.0
-    for n in range(20):
-        assert await refusal(guard, other.token(other.keys[1], jti=f"new {n}")) == 503, "nobody can tell"
-    assert other.asked["/keys"] == 2, "and nobody is asked again at once"
-    assert (await ask(guard, other.token(jti="known"))).subject == "them"
-    other.up = True
-    kept.fetching.next_try = 0.0
-    assert (await ask(guard, other.token(other.keys[1], jti="new"))).subject == "them"
-    assert await refusal(guard, other.token(jwk.generate("ES256", "invented"))) == 401, "now it can be told"
-    await guard.close()
 
 
 async def test_metadata_are_asked_for_once_by_all_and_not_again_at_once_when_they_fail(
@@ -295,6 +259,18 @@ async def test_keys_can_be_named_where_there_are_no_metadata(other: OtherIssuer)
     await guard.close()
 
 
+def feed_page(other: OtherIssuer) -> dict[str, Any]:
+    """Return what a page of an issuer's feed says on which nothing has ended."""
+    return {
+        "iss": other.issuer,
+        "iat": int(time.time()),
+        "after": "",
+        "position": "feed.1",
+        "more": False,
+        "ended": [],
+    }
+
+
 @pytest.mark.parametrize(
     ("says", "status"),
     [
@@ -313,15 +289,7 @@ async def test_the_feed_is_believed_only_with(
     other.documents["/.well-known/openid-configuration"]["watchword_revocations_endpoint"] = (
         f"{other.issuer}/revocations"
     )
-    page = {
-        "iss": other.issuer,
-        "iat": int(time.time()),
-        "after": "",
-        "position": "feed.1",
-        "more": False,
-        "ended": [],
-    }
-    said = page | {name: value for name, value in says.items() if name not in ("key", "typ")}
+    said = feed_page(other) | {name: value for name, value in says.items() if name not in ("key", "typ")}
     signed = jws.sign(
         says.get("key", other.keys[0]), {"typ": says.get("typ", ended.TOKEN_TYPE)}, json.dumps(said).encode()
     )
@@ -332,4 +300,68 @@ async def test_the_feed_is_believed_only_with(
         assert (await ask(guard, other.token())).subject == "them"
     else:
         assert await refusal(guard, other.token()) == status
+    await guard.close()
+
+
+class Slow:
+    """Says once that a token is active, in an answer that is long on its way, and from then on that it is not."""
+
+    def __init__(self, **told: object) -> None:
+        self.told = told
+        self.asked, self.arrived = threading.Event(), threading.Event()
+
+    def __call__(self, handler: BaseHTTPRequestHandler) -> None:
+        answer = {"active": not self.asked.is_set(), **self.told}
+        self.asked.set()
+        self.arrived.wait(20)
+        body = json.dumps(answer).encode()
+        handler.send_response(200)
+        handler.send_header("content-length", str(len(body)))
+        handler.end_headers()
+        handler.wfile.write(body)
+
+
+async def test_an_answer_that_was_long_on_its_way_is_old(other: OtherIssuer) -> None:
+    other.documents["/introspect"] = slow = Slow(sub="them", aud=API, jti="1")
+    clock = Clock()
+    guard = Guard(other.issuer, audience=API, cache_seconds=5, clock=clock)
+    first = asyncio.create_task(ask(guard, OPAQUE))
+    await asyncio.to_thread(slow.asked.wait, 20)
+    clock.advance(4)
+    soon = asyncio.create_task(ask(guard, OPAQUE))
+    await asyncio.sleep(0.01)
+    clock.advance(2)
+    late = asyncio.create_task(refusal(guard, OPAQUE))
+    await asyncio.sleep(0.01)
+    slow.arrived.set()
+    assert [(await one).subject for one in (first, soon)] == ["them", "them"], "one answer for both"
+    assert await late == 401, "who came later than it may be remembered is not told by it"
+    assert await refusal(guard, OPAQUE) == 401
+    await guard.close()
+
+
+async def test_what_the_feed_tells_while_an_issuer_is_asked_counts_more_than_its_answer(
+    other: OtherIssuer,
+) -> None:
+    other.documents["/introspect"] = slow = Slow(sub="them", aud=API, jti="1")
+
+    def publish(*entries: list[object]) -> None:
+        said = json.dumps({**feed_page(other), "ended": entries}).encode()
+        other.documents["/revocations"] = jws.sign(other.keys[0], {"typ": ended.TOKEN_TYPE}, said).encode()
+
+    feed = f"{other.issuer}/revocations"
+    other.documents["/.well-known/openid-configuration"]["watchword_revocations_endpoint"] = feed
+    publish()
+    guard = Guard(other.issuer, audience=API, cache_seconds=3600)
+    assert (await ask(guard, other.token())).subject == "them", "the feed is followed"
+    asking = asyncio.create_task(ask(guard, OPAQUE))
+    await asyncio.to_thread(slow.asked.wait, 20)
+    publish([ended.mark("token", "1"), int(time.time()) + 600])
+    while (
+        found := await asyncio.gather(ask(guard, other.token()), return_exceptions=True)
+    ) and not isinstance(found[0], Refused):
+        await asyncio.sleep(0.05)  # until the feed has told
+    slow.arrived.set()
+    assert (await asking).subject == "them", "that was said before it ended"
+    assert await refusal(guard, OPAQUE) == 401
     await guard.close()

@@ -23,6 +23,7 @@ from tests.guard.mcp_servers import by_fastmcp, by_sdk_hooks, by_wrapping
 
 from watchword.flows.client_registry import Registered
 from watchword.guard import Guard
+from watchword.guard.asgi import Scope, Send
 from watchword.guard.mcp import McpGuard, metadata, metadata_address
 from watchword.protocol_exchange import Application
 from watchword.testing.loopback import LoopbackServer
@@ -258,18 +259,20 @@ def test_a_guard_for_another_audience_is_refused_at_start() -> None:
         McpGuard(inner, Guard("https://auth.example.com"), resource="https://a.example/mcp")  # type: ignore[arg-type]  # never called
 
 
+@pytest.mark.parametrize("host", ["localhost", "api.example.com"])
 @pytest.mark.parametrize("name", ["mcp_server", "fastmcp_server"])
 def test_the_examples_answer_a_call_with_a_token(
-    live: Live, name: str, monkeypatch: pytest.MonkeyPatch
+    live: Live, name: str, host: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import importlib.util
 
     port = free_port()
-    resource = f"http://localhost:{port}/mcp"
+    here = f"http://localhost:{port}"
+    origin = here if host == "localhost" else f"https://{host}"  # as behind a proxy that ends TLS
     for variable, value in {
         "WATCHWORD_URL": live.issuer,
-        "MCP_URL": resource,
-        "MCP_BASE_URL": f"http://localhost:{port}",
+        "MCP_URL": f"{origin}/mcp",
+        "MCP_BASE_URL": origin,
     }.items():
         monkeypatch.setenv(variable, value)
     spec = importlib.util.spec_from_file_location(name, ROOT / "examples" / f"{name}.py")
@@ -277,10 +280,36 @@ def test_the_examples_answer_a_call_with_a_token(
     assert spec.loader is not None
     example = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(example)
-    client = machine(live, resource)
+    token = token_for(live, machine(live, f"{origin}/mcp"), f"{origin}/mcp")
     with LoopbackServer(example.app, port=port):
-        assert call(resource).status_code == 401
-        assert call(resource, token_for(live, client, resource)).status_code not in (401, 403, 500)
+        assert call(f"{here}/mcp", host=urlsplit(origin).netloc).status_code == 401
+        answered = call(f"{here}/mcp", token, host=urlsplit(origin).netloc)
+        assert answered.status_code not in (401, 403, 421, 500), answered.text
+
+
+PREFLIGHT = {"origin": "https://a.example", "access-control-request-method": "POST"}
+
+
+@pytest.mark.parametrize("headers", [{}, {"origin": "https://a.example"}, PREFLIGHT])
+def test_without_a_token_no_method_reaches_the_server(live: Live, headers: dict[str, str]) -> None:
+    reached: list[str] = []
+
+    async def inner(scope: Scope, _receive: object, send: Send) -> None:
+        reached.append(scope["method"])
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b""})
+
+    port = free_port()
+    resource = f"http://localhost:{port}/mcp"
+    token = token_for(live, machine(live, resource), resource)
+    with LoopbackServer(McpGuard(inner, live.issuer, resource=resource), port=port):  # type: ignore[arg-type]  # plain ASGI
+        assert (
+            httpx.options(resource, headers={"authorization": f"Bearer {token}", **headers}).status_code
+            == 200
+        )
+        assert reached == ["OPTIONS"]
+        assert httpx.options(resource, headers=headers).status_code == 401
+        assert reached == ["OPTIONS"]
 
 
 def test_the_plain_guard_needs_no_sdk() -> None:

@@ -1,11 +1,15 @@
 """Policies: every field narrows, and scopes named beside a policy come on top of it."""
 
+from collections.abc import Generator
+from typing import Any
+
 import pytest
 
 from watchword.credentials import methods
 from watchword.guard import Policy, Principal, Refused
 from watchword.guard.policy import LEVELS, check, demanded
 from watchword.guard.principal import from_claims
+from watchword.oauth import dpop
 
 NOW = 1_800_000_000
 
@@ -57,3 +61,57 @@ def test_more_than_the_level_that_is_wanted_is_enough() -> None:
 def test_scopes_beside_a_policy_are_needed_too() -> None:
     assert demanded(("a",), Policy(scopes=("b",), max_age=60)) == Policy(scopes=("b", "a"), max_age=60)
     assert demanded(("a",), None) == Policy(scopes=("a",))
+
+
+class Later:
+    """What an asynchronous rule returns: true, as every object is."""
+
+    def __await__(self) -> Generator[None, None, bool]:
+        """Answer no, to who waits."""
+        yield
+        return False
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        lambda who: Later(),
+        lambda who: (scope == "z" for scope in who.scopes),  # an `any` was forgotten
+        lambda who: filter("z".__eq__, who.scopes),
+    ],
+    ids=["an awaitable", "a generator", "a filter"],
+)
+def test_a_rule_of_ones_own_that_answers_later_lets_nobody_in(answer: Any) -> None:
+    at_once = Policy(predicate=lambda who: any(scope == "a" for scope in who.scopes))
+    check(at_once, caller(), now=NOW, scheme="Bearer", metadata=None)
+    with pytest.raises(TypeError, match="at once"):
+        check(Policy(predicate=answer), caller(), now=NOW, scheme="Bearer", metadata=None)
+
+
+@pytest.mark.parametrize(
+    ("policy", "words"),
+    [
+        (Policy(scopes=("orders:read",)), "This needs the scope orders:read."),
+        (Policy(scopes=("c", "d")), "This needs the scopes c d."),
+        (Policy(any_scopes=("c", "d")), "This needs one of the scopes c d."),
+        (Policy(scopes=("a", "e"), any_scopes=("c", "d")), "This needs the scopes a e and one of the scopes c d."),
+        (Policy(scopes=("e",), any_scopes=("a", "d")), "This needs the scope e."),
+    ],
+)  # fmt: skip
+def test_who_reads_the_answer_alone_learns_which_scopes_are_needed(policy: Policy, words: str) -> None:
+    with pytest.raises(Refused) as refused:
+        check(policy, caller(), now=NOW, scheme="Bearer", metadata=None)
+    assert refused.value.document() == {"error": "insufficient_scope", "error_description": words}
+
+
+@pytest.mark.parametrize(
+    ("policy", "changes", "scheme"),
+    [(Policy(bound=True), {"cnf": None}, "Bearer"), (Policy(scopes=("c",)), {}, "DPoP")],
+    ids=["to be bound at all", "of a bound token"],
+)
+def test_a_challenge_for_proofs_names_the_algorithms_that_they_may_have(
+    policy: Policy, changes: dict[str, object], scheme: str
+) -> None:
+    with pytest.raises(Refused) as refused:
+        check(policy, caller(**changes), now=NOW, scheme=scheme, metadata=None)
+    assert dict(refused.value.headers)["WWW-Authenticate"].endswith(f'algs="{" ".join(dpop.ALGORITHMS)}"')

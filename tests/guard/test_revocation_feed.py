@@ -20,13 +20,18 @@ import pytest
 from tests.fixtures.browser import Browser
 from tests.fixtures.cable import Cable
 from tests.fixtures.commands import run_cli
+from tests.fixtures.json_handler import JsonHandler, listen
 from tests.fixtures.live import Live
 from tests.fixtures.postgres import Store
 from tests.fixtures.servers import basic, free_port, open_server, serve
 
 from watchword.flows import api_tokens, client_registry, sessions
 from watchword.guard import Guard, Principal, Refused, background
+from watchword.guard.feed import Feed
+from watchword.guard.issuer import Issuer
+from watchword.guard.keys import KeySet
 from watchword.guard.presented import Presented
+from watchword.guard.trusted import Trusted
 from watchword.jose import jws, jwt
 from watchword.jose.jwk import b64encode
 from watchword.oauth import ended
@@ -256,6 +261,39 @@ def test_where_nothing_can_be_pushed_the_feed_is_polled(tmp_path: Path) -> None:
             assert accepted(guard, token)
             revoke(process.issuer, client, token)
             until(lambda: not accepted(guard, token))
+
+
+def test_a_stream_that_ends_before_it_tells_anything_is_not_begun_over_and_over() -> None:
+    asked: list[str] = []
+
+    class Between(JsonHandler):
+        def get(self) -> tuple[int, Any]:
+            here = f"http://localhost:{proxy.server_port}"
+            if "well-known" in self.path:
+                return 200, {"issuer": here, "watchword_revocations_endpoint": f"{here}/revocations"}
+            asked.append(self.headers["accept"])
+            return 200, None
+
+        def answer(self, status: int, document: Any) -> None:
+            if document is not None:
+                super().answer(status, document)
+                return
+            self.send_response(status)
+            self.send_header("content-type", "text/event-stream")
+            self.end_headers()  # and no more, until the connection ends
+
+    proxy = listen(Between)
+    trusted = Trusted(issuer=f"http://localhost:{proxy.server_port}")
+    issuer = Issuer(trusted)
+    feed = Feed(issuer, KeySet(issuer), silence=5.0, clock=time.time)
+    feed.start()
+    try:
+        until(lambda: len(asked) >= 2)
+        assert asked[:2] == ["text/event-stream", "application/jwt"], "it asks for pages instead"
+    finally:
+        feed.stop()
+        background.run(issuer.close())
+        proxy.shutdown()
 
 
 def test_a_forked_child_follows_by_itself(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import re
 import threading
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -48,6 +49,26 @@ def status(api: TestClient, headers: dict[str, str], path: str = "/orders") -> i
     return api.get(path, headers=headers).status_code
 
 
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"kind": "saml"}, "kind: one of jwt, opaque, api_token"),
+        ({"user": "alice"}, r"user: somebody whom auth.user\(\) made"),
+        ({"client": "app"}, r"client: one that auth.client\(\) registered"),
+    ],
+)
+def test_a_token_that_cannot_be_meant_is_none(auth: Auth, given: dict[str, Any], words: str) -> None:
+    for make in (auth.token, auth.expired, auth.revoked):
+        with pytest.raises(ValueError, match=words):
+            make("orders:read", **given)
+
+
+@pytest.mark.parametrize("given", ["guard", 5, object])
+def test_what_is_no_guard_is_made_none(auth: Auth, given: Any) -> None:
+    with pytest.raises(ValueError, match="guard: your application's guard"):
+        auth.guard(given)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_token_of_each_kind_is_good_and_each_flaw_is_refused(
     auth: Auth, api: TestClient, kind: Kind
@@ -80,6 +101,18 @@ def test_a_token_says_whose_it_is(auth: Auth, api: TestClient, kind: Kind) -> No
     assert api.get("/orders", headers=own.headers).json() == {"for": machine.client.client_id}
     auth.revoke(own)
     assert status(api, own.headers) == 401
+
+
+def test_a_token_is_of_the_kind_that_is_asked_for_whatever_its_client_has(auth: Auth) -> None:
+    usual, other = (
+        auth.client(scope="orders:read"),
+        auth.client(scope="orders:read", access_token_format="opaque"),
+    )
+    made = {name: auth.token("orders:read", client=one) for name, one in (("usual", usual), ("other", other))}
+    assert (made["usual"].count("."), made["other"].count(".")) == (2, 0)
+    for one in (usual, other):
+        assert auth.token("orders:read", client=one, kind="opaque").count(".") == 0
+        assert auth.token("orders:read", client=one, kind="jwt").count(".") == 2
 
 
 def test_a_bound_token_proves_its_key_with_each_request(auth: Auth, api: TestClient) -> None:

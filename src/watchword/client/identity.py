@@ -8,6 +8,7 @@ from urllib.parse import quote_plus
 
 from watchword.jose import jwt
 from watchword.jose.jwk import Key
+from watchword.oauth.credential_text import check_credential
 
 ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 ASSERTION_LIFETIME = 60
@@ -31,6 +32,13 @@ class ClientSecret:
     client_id: str
     secret: str = field(repr=False)
     method: Literal["basic", "post"] = "basic"
+
+    def __post_init__(self) -> None:
+        """Raise ValueError for what no server can have given out."""
+        check_credential("client_id", self.client_id)
+        check_credential("the client's secret", self.secret)
+        if self.method not in ("basic", "post"):
+            raise ValueError(f'method: "basic" or "post", not {self.method!r}')
 
     def prove(self, form: dict[str, str], headers: dict[str, str], *, issuer: str, now: int) -> None:
         """Add the secret."""

@@ -17,6 +17,8 @@ from watchword.jose.strict_json import StrictJSONError, loads
 
 TIMEOUT = 10.0
 MAX_ANSWER = 256 * 1024
+# The last comes of a host by a name that none can have.
+NO_ANSWER = (httpx.HTTPError, httpx.InvalidURL, UnicodeError)
 Form = Mapping[str, str]
 Document = Mapping[str, object]
 
@@ -46,8 +48,11 @@ class AuthorizationServer:
             inserted = f"{parts.scheme}://{parts.netloc}/.well-known/oauth-authorization-server{parts.path}"
             appended = f"{self.issuer.rstrip('/')}/.well-known/openid-configuration"  # Discovery §4
             found = self._first(inserted.rstrip("/"), appended)
-            if found.get("issuer") != self.issuer:  # RFC 8414 §3.3: letter by letter
-                raise Unreachable(f"the metadata of {self.issuer} names another issuer")
+            named = found.get("issuer")
+            if named != self.issuer:  # RFC 8414 §3.3
+                raise Unreachable(
+                    f"the metadata of {self.issuer!r} names another issuer, {str(named)[:200]!r}: they are compared letter by letter"
+                )
             self._metadata = found
         return self._metadata
 
@@ -101,7 +106,7 @@ class AuthorizationServer:
                     if len(body) > MAX_ANSWER:
                         raise Unreachable(f"the answer of {self.issuer} is too long")
                 return answer.status_code, answer.headers, _document(body)
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
+        except NO_ANSWER as error:
             raise Unreachable(f"{self.issuer} did not answer ({type(error).__name__})") from None
 
     def close(self) -> None:

@@ -21,6 +21,7 @@ from watchword.client.proofs import Clocks, Prover
 from watchword.client.server import AuthorizationServer, Document
 from watchword.client.store import MemoryStore, Record, Store
 from watchword.jose import jwk
+from watchword.oauth.credential_text import check_token
 
 MARGIN = 30.0  # seconds before its end at which a token is renewed, at most a quarter of its life
 YOUNG = 1.0  # seconds: a token that is refused when it was only just issued will not be mended by another one
@@ -162,10 +163,16 @@ class TokenSource:
         stored = self._store.load()
         if stored is not None and stored.owner != owner:
             stored = None
-        if self._dpop and self._prover is None:
-            key = jwk.parse(stored.key) if stored and stored.key else jwk.generate("ES256")
-            self._prover = Prover(key, self._clocks)
+        if self._dpop:
+            self._prover = self._prover_of(stored)
         return stored
+
+    def _prover_of(self, stored: Record | None) -> Prover:
+        """Return who proves the key of a record: whoever else uses the store may have begun anew with a key of its own."""
+        key = jwk.parse(stored.key) if stored and stored.key else None
+        if self._prover is not None and (key is None or key.thumbprint == self._prover.key.thumbprint):
+            return self._prover
+        return Prover(key or jwk.generate("ES256"), self._clocks)
 
     def _is_fresh(self, record: Record) -> bool:
         if not record.access_token:
@@ -256,7 +263,8 @@ class ApiToken:
     _clocks: Clocks = field(init=False, repr=False, default_factory=Clocks)
 
     def __post_init__(self) -> None:
-        """Check the address."""
+        """Raise WrongAddress for an address that gets no token, and ValueError for what can be no token."""
+        check_token("the token", self.token)
         self._destination = Destination(self.api)
         self._prover = Prover(self.key, self._clocks) if self.key else None
 

@@ -2,7 +2,9 @@
 
 import functools
 import ssl
+import sys
 from collections.abc import Awaitable, Callable, Sequence
+from types import FrameType
 from typing import Any
 
 from watchword.extras import needing
@@ -42,10 +44,15 @@ class Guard(BaseGuard):
     """Accepts the credentials of one issuer in an aiohttp application."""
 
     def require(self, *scopes: str, policy: Policy | None = None) -> Callable[[Handler], Handler]:
-        """Guard a handler, a method of a `View`, or a method that takes the request; the caller is `request[PRINCIPAL]`."""
+        """Guard a handler, a method of a `View`, or a method that takes the request; the caller is `request[PRINCIPAL]`.
+
+        Put it below `@routes.get`, which takes what it is given.
+        """
         wanted = demanded(scopes, policy)
 
         def guard(handler: Handler) -> Handler:
+            _check_order(handler, sys._getframe(1))
+
             @functools.wraps(handler)
             async def guarded(*args: Any) -> web.StreamResponse:
                 request = args[-1] if isinstance(args[-1], web.Request) else args[-1].request
@@ -70,6 +77,15 @@ class Guard(BaseGuard):
             )
 
         app.router.add_get(metadata.path, show)
+
+
+def _check_order(handler: Handler, where: FrameType) -> None:
+    """Refuse a handler that a table of routes has taken before it was guarded: it would be called as it is."""
+    for table in (*where.f_globals.values(), *where.f_locals.values()):
+        if isinstance(table, web.RouteTableDef) and any(
+            getattr(route, "handler", None) is handler for route in table
+        ):
+            raise ValueError(f"put @guard.require below @routes.get: {handler.__name__} was taken unguarded")
 
 
 def presented(request: web.Request) -> Presented:

@@ -1,13 +1,15 @@
 """The guard for plain ASGI applications, and what the other ASGI frameworks share."""
 
 import json
+import logging
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
 from typing import Any
 from urllib.parse import quote, unquote
 
 from watchword.guard import resource, transport
 from watchword.guard.guard import Guard, Presented
-from watchword.guard.policy import OPEN, Policy, Refused
+from watchword.guard.misuse import check_guarded, check_paths
+from watchword.guard.policy import OPEN, Policy, Refused, check_policy
 from watchword.guard.presented import PLAIN_IN_PATHS
 from watchword.guard.principal import Principal
 from watchword.guard.resource import Metadata
@@ -17,6 +19,12 @@ Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
+LOG = logging.getLogger("watchword.guard")
+CORS_INSIDE = (
+    "a CORSMiddleware stands inside of this guard, and browsers fail: a preflight brings no credential, so the guard refuses it, and its "
+    "refusals get no CORS headers. Put it outside: CORSMiddleware(GuardMiddleware(app, …), …), or add it after the guard by add_middleware"
+)
+
 
 class GuardMiddleware:
     """Lets a request through to an application when its caller meets the policy; the caller is `scope["principal"]`."""
@@ -24,6 +32,11 @@ class GuardMiddleware:
     def __init__(
         self, app: Application, guard: Guard, policy: Policy = OPEN, *, exclude: tuple[str, ...] = ()
     ) -> None:
+        check_guarded(app, guard)
+        check_policy("policy", policy)
+        check_paths("exclude", exclude, "/healthz")
+        if answers_other_origins(app):
+            LOG.warning(CORS_INSIDE)
         self._app = app
         self._guard = guard
         self._policy = policy
@@ -41,6 +54,16 @@ class GuardMiddleware:
             return
         nonce = self._guard.fresh_nonce(scope["principal"])
         await self._app(scope, receive, send if nonce is None else with_nonce(send, nonce))
+
+
+def answers_other_origins(app: object) -> bool:
+    """Whether Starlette's CORS middleware is among what a guard is put around, however deep."""
+    while app is not None:
+        added = getattr(app, "user_middleware", ())
+        if "CORSMiddleware" in (type(app).__name__, *(one.cls.__name__ for one in added)):
+            return True
+        app = getattr(app, "app", None)
+    return False
 
 
 async def admit(guard: Guard, scope: Scope, policy: Policy) -> Principal:
@@ -63,6 +86,7 @@ class MetadataMiddleware:
     """Answers the metadata of the resource (RFC 9728) in front of an application; `scopes` are what its basic use needs."""
 
     def __init__(self, app: Application, guard: Guard, scopes: Sequence[str] = (), name: str = "") -> None:
+        check_guarded(app, guard)
         self._app = app
         self._metadata = Metadata(guard, scopes, name)
 

@@ -8,7 +8,8 @@ from watchword.extras import needing
 from watchword.guard import asgi, resource, transport, wsgi
 from watchword.guard.guard import Guard as BaseGuard
 from watchword.guard.guard import Presented
-from watchword.guard.policy import OPEN, Policy, Refused, demanded
+from watchword.guard.misuse import check_paths
+from watchword.guard.policy import OPEN, Policy, Refused, check_policy, demanded
 from watchword.guard.principal import Principal
 from watchword.guard.resource import Metadata
 
@@ -42,6 +43,9 @@ class Guard(BaseGuard):
 
     def middleware(self, policy: Policy = OPEN, *, exclude: tuple[str, ...] = ()) -> Callable[[View], View]:
         """Return a middleware, for a line in `MIDDLEWARE`, that guards every path but those excluded."""
+
+        check_policy("policy", policy)
+        check_paths("exclude", exclude, "/healthz")
 
         def middleware(get_response: View) -> View:
             return self._around(get_response, policy, frozenset(exclude))

@@ -40,6 +40,8 @@ class Guard(BaseGuard):
         wanted = demanded(scopes, policy)
 
         def hook(req: Any, resp: Any, resource: Any, params: dict[str, Any]) -> None:
+            if isinstance(req, falcon.asgi.Request):
+                raise TypeError("require is for falcon.App: use arequire with falcon.asgi.App")
             try:
                 req.context.principal = wsgi.admit(self, req.env, wanted)
             except Refused as refused:
@@ -51,11 +53,17 @@ class Guard(BaseGuard):
         """Return a hook for `@falcon.before` of `falcon.asgi.App`; the caller is `req.context.principal`."""
         wanted = demanded(scopes, policy)
 
-        async def hook(req: Any, resp: Any, resource: Any, params: dict[str, Any]) -> None:
+        async def admit(req: Any) -> None:
             try:
                 req.context.principal = await asgi.admit(self, req.scope, wanted)
             except Refused as refused:
                 raise Refusal(refused) from None
+
+        def hook(req: Any, resp: Any, resource: Any, params: dict[str, Any]) -> Awaitable[None]:
+            # `falcon.App` awaits no hook: an asynchronous one would have let everybody in.
+            if not isinstance(req, falcon.asgi.Request):
+                raise TypeError("arequire is for falcon.asgi.App: use require with falcon.App")
+            return admit(req)
 
         return hook
 

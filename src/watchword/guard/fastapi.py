@@ -1,9 +1,13 @@
-"""The guard for FastAPI: a dependency that is also the security scheme of the OpenAPI document.
+"""The guard for FastAPI: a dependency that is also the security scheme of the OpenAPI document, with the refusals that it may give.
 
-A WebSocket is refused before it is accepted.
+A WebSocket is refused before it is accepted. A dependency has no say in the responses that FastAPI documents: they are added to the
+finished document, to each operation that names the scheme.
 """
 
-from collections.abc import Sequence
+import copy
+import inspect
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from watchword.extras import needing
@@ -13,7 +17,7 @@ from watchword.guard.policy import Policy, Refused, demanded
 from watchword.guard.principal import Principal
 
 with needing("fastapi", "fastapi"):
-    from fastapi import FastAPI, HTTPException, Security, WebSocketException
+    from fastapi import FastAPI, HTTPException, WebSocketException, params
     from fastapi.openapi.models import HTTPBearer
     from fastapi.security.base import SecurityBase
     from starlette.requests import HTTPConnection
@@ -22,13 +26,38 @@ with needing("fastapi", "fastapi"):
 
 __all__ = ["Guard", "Policy", "Principal"]
 
+SCHEME = "Watchword"
+REFUSAL = "WatchwordRefusal"  # its name among the schemas of a document
+_TEXT = {"type": "string"}
+_SCHEMA = {
+    "title": REFUSAL,
+    "type": "object",
+    "required": ["detail"],
+    "properties": {
+        "detail": {
+            "type": "object",
+            "required": ["error", "error_description"],
+            "properties": {"error": _TEXT, "error_description": _TEXT},
+        }
+    },
+}
+_CHALLENGE = {"WWW-Authenticate": "What to send instead (RFC 6750, RFC 9449, RFC 9470)."}
+_WAIT = {"Retry-After": "Seconds until the request may be sent again."}
+_REFUSALS: Mapping[str, tuple[str, Mapping[str, str]]] = {
+    "400": ("The credential was sent in a way in which none is accepted.", _CHALLENGE),
+    "401": ("No credential was sent, or one that is not good enough here.", _CHALLENGE),
+    "403": ("The caller may not do this, for want of a scope for example.", _CHALLENGE),
+    "429": ("The token is used more often than it may be.", _WAIT),
+    "503": ("The credential cannot be checked right now.", _WAIT),
+}
+
 
 class _Requirement(SecurityBase):
     """A policy as a dependency."""
 
     def __init__(self, guard: BaseGuard, policy: Policy) -> None:
         self.model = HTTPBearer(description=f"An API token or OAuth access token of {guard.issuer}.")
-        self.scheme_name = "Watchword"
+        self.scheme_name = SCHEME
         self._guard = guard
         self._policy = policy
 
@@ -42,15 +71,70 @@ class _Requirement(SecurityBase):
             raise HTTPException(refused.status, refused.document(), dict(refused.headers)) from None
 
 
+@dataclass(frozen=True)
+class _Required(params.Security):
+    """The default of a parameter, and a dependency itself: people write `Depends(guard.require(…))` as well."""
+
+    @property
+    def __signature__(self) -> inspect.Signature:
+        parameter = inspect.Parameter(
+            "who", inspect.Parameter.KEYWORD_ONLY, default=self, annotation=Principal
+        )
+        return inspect.Signature([parameter])
+
+    async def __call__(self, *, who: Principal) -> Principal:
+        return who
+
+
 class Guard(BaseGuard):
     """Accepts the credentials of one issuer in a FastAPI application."""
 
     def require(self, *scopes: str, policy: Policy | None = None) -> Any:
         """Return the default of a parameter that receives the `Principal`: `who: Principal = guard.require("orders:read")`."""
         wanted = demanded(scopes, policy)
-        return Security(_Requirement(self, wanted), scopes=[*wanted.scopes, *wanted.any_scopes])
+        return _Required(_Requirement(self, wanted), scopes=(*wanted.scopes, *wanted.any_scopes))
 
     def publish(self, app: FastAPI, scopes: Sequence[str] = (), name: str = "") -> None:
-        """Answer the metadata of the resource (RFC 9728), and name it in challenges; `scopes` are what basic use needs."""
+        """Answer the metadata of the resource (RFC 9728), and name it in challenges; `scopes` are what basic use needs.
+
+        The OpenAPI document tells the refusals from then on, as `document` has it.
+        """
         # In front: an application may have a route for every path.
         app.router.routes.insert(0, metadata_route(self, scopes, name))
+        self.document(app)
+
+    def document(self, app: FastAPI) -> None:
+        """Add the refusals of guarded operations to the application's OpenAPI document, where it says nothing of its own of them."""
+        made = app.openapi
+
+        def openapi() -> dict[str, Any]:
+            document = made()
+            add_refusals(document)
+            return document
+
+        app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's own way of extending the document
+
+
+def add_refusals(document: dict[str, Any]) -> None:
+    """Let every guarded operation of an OpenAPI document name the refusals that it may answer; a second time changes nothing."""
+    guarded = [
+        operation
+        for path in document.get("paths", {}).values()
+        for operation in path.values()
+        if isinstance(operation, dict) and any(SCHEME in one for one in operation.get("security", ()))
+    ]
+    for operation in guarded:
+        _add(operation.setdefault("responses", {}))
+    if guarded:
+        schemas = document.setdefault("components", {}).setdefault("schemas", {})
+        schemas.setdefault(REFUSAL, copy.deepcopy(_SCHEMA))
+
+
+def _add(responses: dict[str, Any]) -> None:
+    for status, (description, headers) in _REFUSALS.items():
+        if responses.keys().isdisjoint({status, f"{status[0]}XX", "default"}):
+            responses[status] = {
+                "description": description,
+                "headers": {name: {"description": says, "schema": _TEXT} for name, says in headers.items()},
+                "content": {"application/json": {"schema": {"$ref": f"#/components/schemas/{REFUSAL}"}}},
+            }

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from watchword.extras import needing
 from watchword.guard.issuer import Local
 from watchword.guard.mcp import resource_guard
+from watchword.guard.misuse import check_address, check_issuer, check_scopes
 from watchword.guard.policy import Refused
 from watchword.guard.resource import check_resource
-from watchword.guard.trusted import check_names
 
 with needing("fastmcp", "fastmcp"):
     from fastmcp.server.auth import AccessToken, RemoteAuthProvider, TokenVerificationError, TokenVerifier
@@ -26,7 +26,7 @@ class _Verifier(TokenVerifier):
     """FastMCP's `TokenVerifier`, answered by a guard that is made when the server's address is known."""
 
     def __init__(self, issuer: str | Local, scopes: Sequence[str]) -> None:
-        check_names("scopes", scopes)
+        check_scopes("scopes", scopes)
         super().__init__(required_scopes=list(scopes))
         self._issuer = issuer
         self._verifier: GuardVerifier | None = None
@@ -57,6 +57,8 @@ class WatchwordAuth(RemoteAuthProvider):
     ) -> None:
         verifier = _Verifier(issuer, scopes)
         address = issuer if isinstance(issuer, str) else issuer.issuer
+        check_issuer(address)
+        check_address("base_url", base_url)
         super().__init__(
             token_verifier=verifier,
             authorization_servers=[_exact(address)],

@@ -140,9 +140,10 @@ async def _stream(source: _Source, uri: str) -> None:
                 await _apply(source, data)
                 heard = True
     except httpx.ReadTimeout:
-        if not heard:  # something in between collects what should be passed on
-            raise _NoStream from None
-        raise
+        if heard:
+            raise
+    if not heard:  # something in between collects what should be passed on, or ends it at once
+        raise _NoStream
 
 
 async def _poll(source: _Source, uri: str) -> None:

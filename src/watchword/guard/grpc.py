@@ -5,14 +5,17 @@ The credential is the call's metadata `authorization` (and `dpop`). A refusal is
 """
 
 import inspect
+import re
 import urllib.parse
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Mapping
 from contextvars import ContextVar
 from typing import Any
 
 from watchword.extras import needing
 from watchword.guard.guard import Guard, Presented
-from watchword.guard.policy import OPEN, Policy, Refused
+from watchword.guard.misuse import check_guard, check_names
+from watchword.guard.policy import OPEN, Policy, Refused, check_policy
+from watchword.guard.possession import public_address
 from watchword.guard.principal import Principal
 
 with needing("grpcio", "grpc"):
@@ -22,6 +25,7 @@ with needing("grpcio", "grpc"):
 __all__ = ["AsyncGuardInterceptor", "GuardInterceptor", "principal"]
 
 _CALLER: ContextVar[Principal | None] = ContextVar("watchword_principal", default=None)
+_METHOD = re.compile(r"/[^/]+/[^/]+")
 _CODES = {
     400: grpc.StatusCode.INVALID_ARGUMENT,
     401: grpc.StatusCode.UNAUTHENTICATED,
@@ -55,8 +59,20 @@ class _Rules:
 
         `origin` is the scheme and host that clients call, without a slash at the end: DPoP proofs name it.
         """
+        check_guard(guard)
+        if not isinstance(methods or {}, Mapping):
+            raise ValueError(
+                f'methods: policies by full name, such as {{"/orders.Orders/List": Policy(…)}}, not {methods!r}'
+            )
         self.guard = guard
         self._methods = dict(methods or {})
+        for method, policy in self._methods.items():
+            check_policy(method, policy)
+        check_policy("default", default)
+        for field, named in (("methods", self._methods), ("exclude", exclude)):
+            _check_methods(field, named)
+        if origin and public_address(origin, "origin")[1]:
+            raise ValueError(f"origin is a scheme and a host without a path, not {origin!r}")
         self._default = default
         self._exclude = frozenset(exclude)
         self._origin = origin
@@ -149,6 +165,14 @@ class AsyncGuardInterceptor(_Rules, grpc.aio.ServerInterceptor):
         if not handler.response_streaming:
             return unary
         return stream if inspect.isasyncgenfunction(behavior) else written
+
+
+def _check_methods(field: str, names: Collection[str]) -> None:
+    # A name that is never called would leave its method to `default`, silently.
+    check_names(field, names)
+    for name in names:
+        if not _METHOD.fullmatch(name):
+            raise ValueError(f'{field}: full names of methods, such as "/orders.Orders/List", not {name!r}')
 
 
 def _behavior(handler: Any) -> Callable[..., Any]:

@@ -7,6 +7,7 @@ that brought it, and costs two look-ups and the question whether it still stands
 
 import dataclasses
 import logging
+import math
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import get_args
@@ -14,6 +15,7 @@ from typing import get_args
 from watchword.guard import background, cookies, once, transport
 from watchword.guard import replays as replays_
 from watchword.guard.issuer import Local
+from watchword.guard.misuse import check_address, check_audience, check_choice, check_scopes, check_seconds
 from watchword.guard.once import Kept
 from watchword.guard.policy import OPEN, Policy, Refused, check, refuse
 from watchword.guard.possession import NotProven, Possession, read_nonce_key, used_before
@@ -21,7 +23,7 @@ from watchword.guard.presented import Presented
 from watchword.guard.principal import Principal
 from watchword.guard.replays import Replays
 from watchword.guard.resource import metadata_address
-from watchword.guard.trusted import IssuerUnavailable, Trusted, check_names, from_environment
+from watchword.guard.trusted import IssuerUnavailable, Trusted, from_environment
 from watchword.guard.verifier import (
     Invalid,
     Known,
@@ -34,7 +36,7 @@ from watchword.guard.verifier import (
 )
 from watchword.jose import JoseError, jwt
 from watchword.jose.jwk import b64decode
-from watchword.oauth import dpop, token_format
+from watchword.oauth import token_format
 from watchword.oauth.bearer import PresentedToken, read_authorization
 from watchword.oauth.dpop import DPoPProof
 from watchword.oauth.errors import OAuthError
@@ -45,11 +47,6 @@ QUIET = 60.0  # seconds before the same trouble is logged again
 LOG = logging.getLogger("watchword.guard")
 AnyVerifier = Verifier | LocalVerifier
 AnyIssuer = str | Local | Trusted
-
-
-def _check_choice(option: str, given: str, known: tuple[str, ...]) -> None:
-    if given not in known:  # a slip must not switch a protection off
-        raise ValueError(f"{option}: one of {', '.join(known)}, not {given!r}")
 
 
 class Guard:
@@ -95,19 +92,17 @@ class Guard:
         replays: Replays | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        given = [
-            from_environment(one, client_id, client_secret) if isinstance(one, str) else one
-            for one in ([issuer] if isinstance(issuer, str) or not isinstance(issuer, Sequence) else issuer)
-        ]
-        if not given or not all(hasattr(one, "issuer") for one in given):
-            raise ValueError("issuer: the address of an authorization server, a Trusted, or a list of these")
-        _check_choice("plain_http", plain_http, get_args(transport.PlainHttp))
-        _check_choice("when_silent", when_silent, get_args(WhenSilent))
-        check_names("sessions", () if sessions is None else sessions)
-        if audience == "":
-            raise ValueError(
-                "audience is empty: name the API, or leave it out where it has the issuer's name"
-            )
+        given = _trusted(issuer, client_id, client_secret)
+        check_choice("plain_http", plain_http, get_args(transport.PlainHttp))
+        check_choice("when_silent", when_silent, get_args(WhenSilent))
+        check_scopes("sessions", () if sessions is None else sessions)
+        check_audience(audience)
+        check_seconds("cache_seconds", cache_seconds)
+        check_seconds("silence", silence)
+        if resource_metadata is not None:
+            check_address("resource_metadata", resource_metadata)
+        if replays is not None and not callable(getattr(replays, "use_proof", None)):
+            raise ValueError("replays: an object with the method use_proof(identifier, seconds)")
         self.issuer = given[0].issuer
         self.audience = audience or self.issuer
         self.resource_metadata = resource_metadata
@@ -128,7 +123,7 @@ class Guard:
         self._clock = clock
         self._exposed: dict[bytes, bool] = {}
         self._recognised: dict[str, tuple[AnyVerifier, str, Known]] = {}
-        self._told = ("", 0.0)
+        self._told: dict[str, float] = {}
         self.possession = Possession(clock, read_nonce_key(dpop_nonce_key), api_address)
         self._replays = replays or next((one for one in given if not isinstance(one, Trusted)), None)
 
@@ -226,9 +221,10 @@ class Guard:
         if self._only is not None:
             return self._only
         if token.count(".") == 2:
-            found = self._verifiers.get(_stated_issuer(token))
+            stated = _stated_issuer(token)
+            found = self._verifiers.get(stated)
             if found is None:
-                raise Invalid("The access token is not valid.")
+                raise Invalid(reason=f"its issuer {stated[:200]!r} is none of {', '.join(self.issuers)}")
             return found
         unclaimed = []
         for verifier in self._verifiers.values():
@@ -237,7 +233,7 @@ class Guard:
                 return verifier
             unclaimed += [verifier] if not prefixes else []
         if not unclaimed:
-            raise Invalid("The access token is not valid.")
+            raise Invalid(reason="it is no JWT, and has the prefix of no issuer")
         return unclaimed[0]
 
     def _prove(self, found: PresentedToken, presented: Presented, principal: Principal) -> DPoPProof | None:
@@ -333,6 +329,7 @@ class Guard:
         if isinstance(error, TooOften):
             return Refused(429, "too_many_requests", str(error), (("Retry-After", str(error.seconds)),))
         if isinstance(error, Invalid):
+            LOG.info("a token was refused: %s", error.reason)
             return refuse(401, "invalid_token", str(error), "Bearer", self.resource_metadata)
         self._tell(str(error))
         # Not a 401: a client would throw a good token away because the issuer was out of reach for a moment.
@@ -342,14 +339,15 @@ class Guard:
 
     def _tell(self, trouble: str) -> None:
         """Log why tokens cannot be checked, the same reason once a minute: callers are not told."""
-        told, at = self._told
-        if trouble != told or time.monotonic() - at > QUIET:
-            self._told = (trouble, time.monotonic())
+        now = time.monotonic()
+        if now - self._told.get(trouble, -math.inf) > QUIET:
+            remember(self._told, trouble, now)
             LOG.warning("tokens cannot be checked, and callers get a 503: %s", trouble)
 
     def _not_proven(self, refused: NotProven) -> Refused:
-        algs = " ".join(dpop.ALGORITHMS) if refused.scheme == "DPoP" else None
-        answer = refuse(401, refused.error, str(refused), refused.scheme, self.resource_metadata, algs=algs)
+        if refused.reason:
+            LOG.info("a proof of possession was refused: %s", refused.reason)
+        answer = refuse(401, refused.error, str(refused), refused.scheme, self.resource_metadata)
         nonce = self.possession.nonce() if refused.scheme == "DPoP" else None
         if nonce is not None:  # RFC 9449 §9
             answer.headers = (*answer.headers, ("DPoP-Nonce", nonce))
@@ -365,10 +363,32 @@ class Guard:
             await verifier.close()
 
 
+def _trusted(
+    issuer: AnyIssuer | Sequence[AnyIssuer], client_id: str | None, client_secret: str | None
+) -> list[Local | Trusted]:
+    """Return whom a guard trusts, each issuer once; raise ValueError for what is no issuer."""
+    many = [issuer] if isinstance(issuer, str) or not isinstance(issuer, Sequence) else issuer
+    addresses = [one for one in many if isinstance(one, str)]
+    found = [from_environment(one, client_id, client_secret) if isinstance(one, str) else one for one in many]
+    if not found or not all(hasattr(one, "issuer") for one in found):
+        raise ValueError("issuer: the address of an authorization server, a Trusted, or a list of these")
+    if len({one.issuer for one in found}) < len(found):
+        raise ValueError("issuer: the same one is named twice")
+    # Of several, whoever is not meant would be sent a secret of another's.
+    is_for_all = len(addresses) > 1 and any(
+        one.credentials for one in found if isinstance(one, Trusted) and one.issuer in addresses
+    )
+    if is_for_all or ((client_id or client_secret) and not addresses):
+        raise ValueError(
+            "client_id and client_secret, or WATCHWORD_CLIENT_ID and WATCHWORD_CLIENT_SECRET: give them to the Trusted that they are for"
+        )
+    return found
+
+
 def _stated_issuer(token: str) -> str:
     """Return the issuer that a JWT names, not verified: it says whose keys must have signed it."""
     try:
         claims: Mapping[str, object] = jwt.read_claims(b64decode(token.split(".")[1]))
     except JoseError:
-        raise Invalid("The access token is not valid.") from None
+        raise Invalid(reason="malformed") from None
     return str(claims.get("iss", ""))

@@ -14,7 +14,8 @@ import httpx
 
 from watchword.guard import tracing
 from watchword.guard.fetching import Fetching
-from watchword.guard.trusted import IssuerUnavailable, Trusted, check_issuer
+from watchword.guard.misuse import check_address
+from watchword.guard.trusted import IssuerUnavailable, Trusted
 from watchword.jose.strict_json import StrictJSONError, loads
 
 TIMEOUT = 5.0
@@ -25,6 +26,12 @@ FAILURES = (
 )
 REST = 1.0
 MAX_ANSWER = 256 * 1024
+# The last comes of a host by a name that none can have.
+NO_ANSWER = (httpx.HTTPError, httpx.InvalidURL, TimeoutError, UnicodeError)
+
+
+class NothingToAsk(IssuerUnavailable):
+    """The authorization server has nothing that could be asked about a token."""
 
 
 class Local(Protocol):
@@ -110,7 +117,7 @@ class Issuer:
         if uri is None:
             return None
         try:
-            check_issuer(str(uri))
+            check_address(name, str(uri))
         except ValueError:
             raise IssuerUnavailable(f"the metadata names a {name} that is not https") from None
         return str(uri)
@@ -119,10 +126,12 @@ class Issuer:
         self, token: str, *, address: str | None, path: str | None, audience: str
     ) -> Mapping[str, object]:
         """Ask the server about a token; without credentials of our own, the token speaks for itself."""
+        credentials = self.trusted.credentials
+        if self.trusted.jwks_uri is not None and credentials is None:  # an issuer without metadata
+            raise NothingToAsk("the issuer is known by its keys alone")
         uri = await self.address("introspection_endpoint")
         if uri is None:
-            raise IssuerUnavailable("the metadata names no introspection_endpoint")
-        credentials = self.trusted.credentials
+            raise NothingToAsk("the metadata names no introspection_endpoint")
         form = {"token": token, "resource": audience}
         form |= ({"address": address} if address else {}) | ({"path": path} if path else {})
         headers = {} if credentials else {"authorization": f"Bearer {token}"}
@@ -155,10 +164,12 @@ class Issuer:
             return
         await self.ask("POST", uri, data={"token": token})
 
-    async def get(self, *addresses: str) -> tuple[Mapping[str, object], httpx.Headers]:
+    async def get(
+        self, *addresses: str, headers: Mapping[str, str] | None = None
+    ) -> tuple[Mapping[str, object], httpx.Headers]:
         """Return the first JSON object that one of the addresses answers, with its headers; raise IssuerUnavailable."""
         for address in addresses:
-            answer = await self.ask("GET", address)
+            answer = await self.ask("GET", address, headers=headers)
             if answer.status_code == 200:
                 return _document(answer.content), answer.headers
         raise IssuerUnavailable(f"{' and '.join(addresses)} answer no document")
@@ -172,7 +183,7 @@ class Issuer:
                     body += part
                     if len(body) > most:
                         raise IssuerUnavailable(f"{uri} answers more than {most} bytes")
-        except (httpx.HTTPError, httpx.InvalidURL, TimeoutError) as error:
+        except NO_ANSWER as error:
             raise IssuerUnavailable(f"{uri} does not answer ({type(error).__name__})") from None
         headers = [pair for pair in answer.headers.multi_items() if pair[0] != "content-encoding"]
         return httpx.Response(answer.status_code, headers=headers, content=bytes(body))

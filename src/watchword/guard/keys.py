@@ -1,12 +1,17 @@
 """An issuer's signing keys (RFC 7517), kept through rotation and through hours in which the issuer cannot be reached.
 
 Theory of operation. Fresh keys are used as they are. Older ones are used too, while a fetch goes on that nobody waits for, until they
-are `STALE` seconds too old. Only a token whose key nobody knows waits for a fetch, and such fetches are `UNKNOWN_KEY_INTERVAL` seconds
-apart, whatever arrives (KR-05). How they are fetched for all at once is `fetching`'s business.
+are `STALE` seconds too old. Only a token whose key nobody knows waits for a fetch. An issuer may begin to sign with a new key at any
+moment, so such a fetch begins at once, a moment after another too; but of all of them at most `AT_ONCE` follow on one another, then one in
+`UNKNOWN_KEY_INTERVAL` seconds, whatever arrives, and one identifier is worth one in that time (KR-05). How they are fetched for all at once is
+`fetching`'s business.
 """
 
+import functools
+import math
 import re
 import time
+from collections.abc import Callable
 
 from watchword.guard.fetching import Fetching
 from watchword.guard.issuer import Issuer
@@ -18,6 +23,8 @@ MAX_AGE = 300.0
 MAX_AGE_BOUNDS = (60.0, 3600.0)
 STALE = 86_400.0
 UNKNOWN_KEY_INTERVAL = 10.0
+AT_ONCE = 5
+SHORTEST = 1.0
 
 _MAX_AGE = re.compile(r"(?:^|[\s,])max-age=(\d{1,9})(?:[\s,]|$)", re.IGNORECASE)
 
@@ -25,21 +32,23 @@ _MAX_AGE = re.compile(r"(?:^|[\s,])max-age=(\d{1,9})(?:[\s,]|$)", re.IGNORECASE)
 class KeySet:
     """The keys of one issuer."""
 
-    def __init__(self, issuer: Issuer) -> None:
+    def __init__(self, issuer: Issuer, clock: Callable[[], float] = time.monotonic) -> None:
         self._issuer = issuer
+        self._clock = clock
         self._keys: list[Key] = []
         self._kids: frozenset[str | None] = frozenset()
         self._fetched = 0.0
         self._max_age = MAX_AGE
-        self.fetching = Fetching(UNKNOWN_KEY_INTERVAL)
+        self._missed: dict[str | None, float] = {}  # when the issuer was asked for keys that it does not have
+        self.fetching = Fetching(UNKNOWN_KEY_INTERVAL, AT_ONCE, clock)
 
     def at_hand(self, kid: str | None) -> list[Key] | None:
         """Return the keys when one has this identifier and they may be used now, None when they must be waited for."""
-        age = time.monotonic() - self._fetched
+        age = self._clock() - self._fetched
         if not self._keys or not self._knows(kid) or age > self._max_age + STALE:
             return None
         if age > self._max_age:
-            self.fetching.begin(self._refresh)
+            self.fetching.begin(functools.partial(self._refresh, kid))
         return self._keys
 
     async def find(self, kid: str | None) -> list[Key]:
@@ -47,29 +56,52 @@ class KeySet:
         found = self.at_hand(kid)
         if found is not None:
             return found
-        await self.fetching.wait(self._refresh)
-        too_old = time.monotonic() - self._fetched > self._max_age + STALE
+        await self._ask_for(kid)
+        too_old = self._clock() - self._fetched > self._max_age + STALE
         # A key that nobody knows may be a new one of an issuer that does not answer: then nobody can say that the token is bad.
         if not self._keys or too_old or (self.fetching.trouble and not self._knows(kid)):
             trouble = self.fetching.trouble or "there are none that can be used"
             raise IssuerUnavailable(f"the keys of the issuer cannot be fetched: {trouble}")
         return self._keys
 
+    def lasting(self) -> float:
+        """Return for how many seconds nobody needs to verify again by these keys what was verified by them (KR-03)."""
+        return max(self._max_age - (self._clock() - self._fetched), SHORTEST)
+
     def adopt(self, keys: list[Key]) -> None:
         """Use these keys from now on."""
         self._kids = frozenset(key.kid for key in keys)
-        self._keys, self._fetched = keys, time.monotonic()
+        self._keys, self._fetched = keys, self._clock()
 
     def _knows(self, kid: str | None) -> bool:
         return kid is None or kid in self._kids
 
-    async def _refresh(self) -> None:
+    async def _ask_for(self, kid: str | None) -> None:
+        missed = self._clock() - self._missed.get(kid, -math.inf)
+        if self._keys and missed < UNKNOWN_KEY_INTERVAL:
+            return
+        fetch = functools.partial(self._refresh, kid)
+        went_on = await self.fetching.wait(fetch)
+        if went_on and not self._knows(
+            kid
+        ):  # the issuer may have published the key after it answered that one
+            await self.fetching.wait(fetch)
+
+    async def _refresh(self, kid: str | None) -> None:
         uri = await self._issuer.address("jwks_uri")
         if uri is None:
             raise IssuerUnavailable("the metadata names no jwks_uri")
-        document, headers = await self._issuer.get(uri)
+        # A cache on the way may keep what it was told before the key was there (RFC 9111 §5.2.1.4).
+        headers = {"cache-control": "no-cache"} if self._keys and not self._knows(kid) else {}
+        document, answered = await self._issuer.get(uri, headers=headers)
         self.adopt(jwk.parse_published(document))
-        self._max_age = _max_age(headers.get("cache-control", ""))
+        self._max_age = _max_age(answered.get("cache-control", ""))
+        self._note(kid)
+
+    def _note(self, kid: str | None) -> None:
+        now = self._clock()
+        recent = {one: at for one, at in self._missed.items() if now - at < UNKNOWN_KEY_INTERVAL}
+        self._missed = recent if self._knows(kid) else recent | {kid: now}
 
 
 def _max_age(cache_control: str) -> float:

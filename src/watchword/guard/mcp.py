@@ -12,14 +12,14 @@ from watchword.guard import asgi
 from watchword.guard.asgi import Application, Receive, Scope, Send
 from watchword.guard.guard import Guard
 from watchword.guard.issuer import Local
+from watchword.guard.misuse import check_application, check_scopes
 from watchword.guard.policy import Policy, Refused
 from watchword.guard.principal import Principal
 from watchword.guard.resource import check_resource, metadata, metadata_address
-from watchword.guard.trusted import check_names
 
 CORS = (
     (b"access-control-allow-origin", b"*"),
-    (b"access-control-expose-headers", b"WWW-Authenticate, Mcp-Session-Id"),
+    (b"access-control-expose-headers", b"WWW-Authenticate, Mcp-Session-Id, DPoP-Nonce"),
 )
 
 __all__ = ["McpGuard", "Principal", "resource_guard"]
@@ -52,8 +52,10 @@ class McpGuard:
         scopes: Sequence[str] = (),
         name: str = "",
     ) -> None:
-        check_names("scopes", scopes)
+        check_scopes("scopes", scopes)
+        check_application(app)
         self._app = app
+        self._has_cors = asgi.answers_other_origins(app)
         self.guard = resource_guard(issuer, resource)
         self._policy = Policy(scopes=tuple(scopes))
         self._path = urlsplit(metadata_address(resource)).path
@@ -65,7 +67,9 @@ class McpGuard:
             await self._app(scope, receive, send)
         elif scope["type"] == "http" and scope["path"] == self._path:
             await self._answer_metadata(scope["method"], send)
-        elif scope.get("method") == "OPTIONS":  # a preflight never carries a credential
+        elif self._has_cors and _is_preflight(
+            scope
+        ):  # it carries no credential, and what answers it calls nothing
             await self._app(scope, receive, send)
         else:
             await self._guarded(scope, receive, send)
@@ -76,7 +80,8 @@ class McpGuard:
         except Refused as refused:
             await asgi.answer(self._hinted(refused), scope, send)
             return
-        await self._app(scope, receive, send)
+        nonce = self.guard.fresh_nonce(scope["principal"])
+        await self._app(scope, receive, send if nonce is None else asgi.with_nonce(send, nonce))
 
     def _hinted(self, refused: Refused) -> Refused:
         # MCP, scope selection: the challenge names what this server needs, whatever it was that was wrong.
@@ -105,3 +110,9 @@ class McpGuard:
             headers = [pair for pair in headers if status != 204 or pair[0] != b"content-length"]
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": body})
+
+
+def _is_preflight(scope: Scope) -> bool:
+    """Whether a browser asks if a script of another origin may send a request (Fetch Standard, CORS-preflight)."""
+    asked = {name for name, _ in scope["headers"]}
+    return scope.get("method") == "OPTIONS" and {b"origin", b"access-control-request-method"} <= asked

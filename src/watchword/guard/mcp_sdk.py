@@ -12,9 +12,9 @@ from watchword.guard.asgi import Application, Receive, Scope, Send
 from watchword.guard.guard import Guard, Presented
 from watchword.guard.issuer import Local
 from watchword.guard.mcp import McpGuard, resource_guard
+from watchword.guard.misuse import check_application, check_scopes
 from watchword.guard.policy import Refused
 from watchword.guard.principal import Principal
-from watchword.guard.trusted import check_names
 
 with needing("mcp", "mcp"):
     from mcp.server.auth.middleware.auth_context import AuthContextMiddleware
@@ -65,7 +65,7 @@ def access_token(principal: Principal, token: str, resource: str) -> AccessToken
 
 def mcp_auth(issuer: str | Local | Guard, *, resource: str, scopes: Sequence[str] = ()) -> McpAuth:
     """Return the arguments of `MCPServer(name, **mcp_auth(…))` for tokens of an issuer that are meant for this server."""
-    check_names("scopes", scopes)
+    check_scopes("scopes", scopes)
     guard = resource_guard(issuer, resource)
     # As texts: the model then keeps the addresses letter by letter, where a parsed one has gained a slash.
     settings = AuthSettings.model_validate(
@@ -88,6 +88,7 @@ def protected(
     name: str = "",
 ) -> McpGuard:
     """Return an MCP server that only callers with a token for it reach; tools read it by the SDK's `get_access_token`."""
+    check_application(app)
     return McpGuard(_WithUser(app, resource), issuer, resource=resource, scopes=scopes, name=name)
 
 
@@ -95,8 +96,8 @@ class _WithUser:
     """Tells the SDK who calls, in the way that its own middleware does."""
 
     def __init__(self, app: Application, resource: str) -> None:
-        self._plain = app
-        self._app = AuthContextMiddleware(app)
+        self.app = app
+        self._told = AuthContextMiddleware(app)
         self._resource = resource
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -105,8 +106,8 @@ class _WithUser:
             presented = next((value for name, value in scope["headers"] if name == b"authorization"), None)
         if not isinstance(principal, Principal) or presented is None:
             # Nobody, or somebody by a session: the SDK knows tokens only.
-            await self._plain(scope, receive, send)
+            await self.app(scope, receive, send)
             return
         token = presented.decode("latin-1").partition(" ")[2].strip()
         scope["user"] = AuthenticatedUser(access_token(principal, token, self._resource))
-        await self._app(scope, receive, send)
+        await self._told(scope, receive, send)

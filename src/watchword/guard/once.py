@@ -9,6 +9,8 @@ has not seen the request yet.
 from collections.abc import Hashable, Mapping, MutableMapping
 from typing import Any
 
+from watchword.oauth import token_format
+
 NOTES = "watchword.guard"
 Kept = MutableMapping[Any, Any]
 
@@ -23,16 +25,18 @@ def used(kept: Kept | None, memory: object, proof: Hashable) -> None:
     _note(kept, ("proof", id(memory), proof), {})
 
 
-def told(kept: Kept | None, server: Hashable, token: bytes) -> Mapping[str, object] | None:
-    """Return what a server told of a token (its digest) that was used with this very request, None when it is to be asked."""
-    found: Mapping[str, object] | None = None if kept is None else kept.get(NOTES, {}).get((server, token))
+def told(kept: Kept | None, server: Hashable, token: str) -> Mapping[str, object] | None:
+    """Return what a server told of a token that was used with this very request, None when it is to be asked."""
+    if kept is None or NOTES not in kept:
+        return None
+    found: Mapping[str, object] | None = kept[NOTES].get((server, token_format.digest(token)))
     return found
 
 
-def tell(kept: Kept | None, server: Hashable, token: bytes, claims: Mapping[str, object]) -> None:
-    """Note what a server told of a token whose uses are counted."""
+def tell(kept: Kept | None, server: Hashable, token: str, claims: Mapping[str, object]) -> None:
+    """Note what a server told of a token whose uses are counted; of the token itself a digest."""
     if claims.get("limited"):
-        _note(kept, (server, token), claims)
+        _note(kept, (server, token_format.digest(token)), claims)
 
 
 def _note(kept: Kept | None, what: Hashable, content: Mapping[str, object]) -> None:

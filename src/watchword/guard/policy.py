@@ -1,11 +1,12 @@
 """What an endpoint demands of its callers, as plain values, and the refusal when they lack it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import get_args
 
+from watchword.guard.misuse import check_flag, check_names, check_predicate, check_scopes, check_seconds
 from watchword.guard.principal import Kind, Principal
-from watchword.guard.trusted import check_names
+from watchword.oauth import dpop
 from watchword.oauth.bearer import challenge
 
 # What the server says of a sign-in, from the least up: who asks for one of them is content with more.
@@ -51,21 +52,42 @@ class Policy:
     predicate: Callable[[Principal], bool] | None = None
 
     def __post_init__(self) -> None:
-        for name in ("scopes", "any_scopes", "audience", "kinds", "acr"):
+        for name in ("scopes", "any_scopes"):
+            check_scopes(name, getattr(self, name))
+        for name in ("audience", "kinds", "acr"):
             check_names(name, getattr(self, name))
         if unknown := set(self.kinds) - set(get_args(Kind)):
             raise ValueError(
                 f"kinds: name some of {', '.join(get_args(Kind))}, not {', '.join(sorted(unknown))}"
             )
-        if self.max_age is not None and self.max_age < 0:
-            raise ValueError("max_age is a number of seconds, not below 0")
+        if self.max_age is not None:
+            check_seconds("max_age", self.max_age)
+        check_predicate(self.predicate)
+        check_flag("bound", self.bound)
 
 
 OPEN = Policy()
+ALGS = " ".join(dpop.ALGORITHMS)
+
+
+def check_policy(field: str, given: object) -> None:
+    """Raise ValueError for what is no policy: it would fail with the first request."""
+    if not isinstance(given, Policy):
+        raise ValueError(f'{field}: a Policy, such as Policy(scopes=("orders:read",)), not {given!r}')
 
 
 def demanded(scopes: tuple[str, ...], policy: Policy | None) -> Policy:
     """Return the policy of `require(*scopes, policy=…)`: the scopes are needed in addition to what the policy demands."""
+    given: tuple[object, ...] = scopes
+    for one in given:
+        if isinstance(one, Policy):
+            raise ValueError("policy: give it by its name, require(policy=…)")
+        if callable(one):
+            raise ValueError(
+                f"call require before it guards: @guard.require(), not @guard.require above {one!r}"
+            )
+    if policy is not None:
+        check_policy("policy", policy)
     return Policy(scopes=scopes) if policy is None else replace(policy, scopes=(*policy.scopes, *scopes))
 
 
@@ -76,14 +98,14 @@ def check(policy: Policy, principal: Principal, *, now: float, scheme: str, meta
     missing = [scope for scope in policy.scopes if scope not in principal.scopes]
     lacks_any = bool(policy.any_scopes) and not principal.scopes.intersection(policy.any_scopes)
     if missing or lacks_any:
-        needed = " ".join((*policy.scopes, *(policy.any_scopes if lacks_any else ())))
+        any_scopes = policy.any_scopes if lacks_any else ()
         raise refuse(
             403,
             "insufficient_scope",
-            "The token lacks a scope that this needs.",
+            _needs(policy.scopes, any_scopes),
             scheme,
             metadata,
-            scope=needed,
+            scope=" ".join((*policy.scopes, *any_scopes)),
         )
     if policy.kinds and principal.kind not in policy.kinds:
         raise refuse(
@@ -94,8 +116,19 @@ def check(policy: Policy, principal: Principal, *, now: float, scheme: str, meta
             401, "invalid_token", "The token must be bound to a key or certificate.", "DPoP", metadata
         )
     _check_authentication(policy, principal, now, scheme, metadata)
-    if policy.predicate is not None and not policy.predicate(principal):
-        raise Refused(403, "access_denied", "This caller may not do this.", ())
+    if policy.predicate is not None:
+        answer: object = policy.predicate(principal)
+        if isinstance(answer, Awaitable | AsyncIterator | Iterator):  # it is true, whatever would come of it
+            raise TypeError("the predicate of a policy must answer at once, not return what answers later")
+        if not answer:
+            raise Refused(403, "access_denied", "This caller may not do this.", ())
+
+
+def _needs(scopes: tuple[str, ...], any_scopes: tuple[str, ...]) -> str:
+    """Say which scopes are needed, so that who reads the answer alone knows what to ask for."""
+    one = f"one of the scopes {' '.join(any_scopes)}" if any_scopes else ""
+    all_of = f"the scope{'s' if len(scopes) > 1 else ''} {' '.join(scopes)}" if scopes else ""
+    return f"This needs {' and '.join(part for part in (all_of, one) if part)}."
 
 
 def _check_authentication(
@@ -140,6 +173,7 @@ def refuse(
             "error": error,
             "error_description": description if error else None,
             **parameters,
+            "algs": ALGS if scheme == "DPoP" else None,  # RFC 9449 §7.1
             "resource_metadata": metadata,
         },
     )

@@ -8,9 +8,9 @@ nobody stores.
 
 import os
 from collections.abc import Callable, Sequence
-from urllib.parse import urlsplit
 
 from watchword.guard import once
+from watchword.guard.misuse import shown, split_address
 from watchword.guard.once import Kept
 from watchword.guard.principal import Principal
 from watchword.oauth import dpop, mtls
@@ -33,12 +33,13 @@ class _Use(float):
 
 
 class NotProven(Exception):
-    """A caller did not prove what its token is bound to; `error` and `scheme` go into the challenge."""
+    """A caller did not prove what its token is bound to; `error` and `scheme` go into the challenge, `reason` into the log."""
 
-    def __init__(self, error: str, description: str, scheme: str = "DPoP") -> None:
+    def __init__(self, error: str, description: str, scheme: str = "DPoP", reason: str = "") -> None:
         super().__init__(description)
         self.error = error
         self.scheme = scheme
+        self.reason = reason
 
 
 class Possession:
@@ -89,18 +90,21 @@ class Possession:
     def _check_proof(
         self, jkt: str, token: str, sent: str, method: str, uri: str, kept: Kept | None
     ) -> DPoPProof:
+        seen = self._seen_from_outside(uri)
         try:
             proof = dpop.check_proof(
                 sent,
                 method=method,
-                uri=self._seen_from_outside(uri),
+                uri=seen,
                 now=int(self._clock()),
                 access_token=token,
                 expected_jkt=jkt,
                 nonce_check=None if self._nonce_key is None else self._is_fresh,
             )
         except OAuthError as error:
-            raise NotProven(error.code, error.description) from None
+            # The address is named because it is what goes wrong behind proxies, and nothing else tells it.
+            reason = f"{error.detail}; the request came to {seen[:300]!r}" if error.detail else ""
+            raise NotProven(error.code, error.description, reason=reason) from None
         identifier = f"{proof.jkt} {proof.jti}"
         if not once.is_used(kept, self, identifier):
             self._use(identifier)
@@ -131,11 +135,11 @@ class Possession:
             raise used_before()
 
 
-def public_address(address: str) -> tuple[str, str]:
+def public_address(address: str, field: str = "api_address") -> tuple[str, str]:
     """Return the origin of an address, and the path that a proxy takes away; raise ValueError for anything else."""
-    parts = urlsplit(address)
-    if parts.scheme not in ("https", "http") or not parts.hostname or parts.query or parts.fragment:
-        raise ValueError(f"api_address must be an address such as https://api.example.com, not {address!r}")
+    parts = split_address(address)
+    if parts is None or parts.scheme not in ("https", "http") or any(sign in address for sign in "?#@"):
+        raise ValueError(f"{field} must be an address such as https://api.example.com, not {shown(address)}")
     return f"{parts.scheme}://{parts.netloc}", parts.path.rstrip("/")
 
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Protocol
 from urllib.parse import urlsplit
 
-from watchword.guard.trusted import check_issuer, check_names
+from watchword.guard.misuse import check_address, check_guard, check_scopes
 
 WELL_KNOWN = "/.well-known/oauth-protected-resource"
 CONTENT_TYPE = "application/json"
@@ -33,10 +33,11 @@ class Metadata:
     """The metadata of the resource that a guard protects; `scopes` are the least that its basic use needs."""
 
     def __init__(self, guard: Publisher, scopes: Sequence[str] = (), name: str = "") -> None:
+        check_guard(guard)
         self._resource = check_resource(guard.audience)
         guard.publish_metadata()
         self._guard = guard
-        check_names("scopes", scopes)
+        check_scopes("scopes", scopes)
         self._scopes = tuple(scopes)
         self._name = name
         self.path = urlsplit(metadata_address(self._resource)).path
@@ -70,12 +71,12 @@ def metadata(resource: str, issuers: Sequence[str], scopes: Sequence[str] = (), 
 
 def check_resource(resource: str) -> str:
     """Return the canonical address of a resource; raise ValueError for one that no client could name (RFC 8707 §2)."""
+    check_address("the resource, which is the guard's audience,", resource)
     parts = urlsplit(resource)
     if "#" in resource or parts.query or "@" in parts.netloc:
         raise ValueError(
             f"the resource must have no fragment, query or user information: {resource!r} (RFC 8707 section 2)"
         )
-    check_issuer(resource)
     if resource.endswith("/"):
         raise ValueError(
             f"the resource must not end with a slash, clients compare it letter by letter: use {resource.rstrip('/')!r}"

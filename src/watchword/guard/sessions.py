@@ -9,6 +9,7 @@ person proves who they are is not decided here.
 """
 
 import hashlib
+import inspect
 import json
 import secrets
 import time
@@ -17,10 +18,12 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from watchword.guard.asgi import SESSION, Application, Receive, Scope, Send
+from watchword.guard.misuse import check_origins, check_seconds
 
 __all__ = ["MemoryStore", "Record", "Session", "SessionMiddleware", "SessionStore"]
 
 COOKIE = "__Host-session"
+STORE = ("get", "add", "replace", "remove", "remove_of")  # what a SessionStore has
 SAFE = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
 TOUCH = 10  # the time of the last visit is written when a tenth of the idle limit has passed
 
@@ -144,6 +147,14 @@ class SessionMiddleware:
         origins: tuple[str, ...] = (),
         clock: Callable[[], float] = time.time,
     ) -> None:
+        check_seconds("idle", idle, least=1)
+        check_seconds("absolute", absolute, least=1)
+        check_origins("origins", origins)
+        lacking = [name for name in STORE if not callable(getattr(store, name, None))]
+        if inspect.isclass(store):
+            raise ValueError(f"store: make one, {store.__name__}(…)")
+        if lacking:
+            raise ValueError(f"store: it lacks {', '.join(lacking)}; MemoryStore() is for one process")
         self._app = app
         self._store = store
         self._idle = idle
@@ -247,7 +258,7 @@ async def _refuse(scope: Scope, send: Send) -> None:
     if scope["type"] == "websocket":
         await send({"type": "websocket.close", "code": 1008, "reason": "another site"})
         return
-    body = b'{"error":"access_denied","error_description":"This request comes from another site."}'
+    body = b'{"error":"access_denied","error_description":"This request comes from another site, or does not say from where."}'
     headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
     await send({"type": "http.response.start", "status": 403, "headers": headers})
     await send({"type": "http.response.body", "body": body})

@@ -17,7 +17,8 @@ import httpx
 from watchword.guard import background
 from watchword.guard.issuer import Issuer
 from watchword.guard.keys import KeySet
-from watchword.guard.trusted import IssuerUnavailable, check_issuer
+from watchword.guard.misuse import check_address
+from watchword.guard.trusted import IssuerUnavailable
 from watchword.jose import JoseError, jws, jwt
 from watchword.oauth import status_list
 from watchword.oauth.status_list import StatusList, StatusListError
@@ -107,7 +108,7 @@ class Statuses:
                 self._fetching.pop(uri, None)
 
     async def _get(self, uri: str) -> _Kept:
-        check_issuer(uri)
+        check_address("the status list", uri)
         headers = {"accept": status_list.MEDIA_TYPE}
         answer = await self._issuer.ask("GET", uri, most=MAX_TOKEN, headers=headers)
         if answer.status_code != 200:

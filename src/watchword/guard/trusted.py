@@ -1,11 +1,10 @@
 """Whom a guard trusts: one authorization server, Watchword or any other, and what is expected of its tokens."""
 
 import os
-from collections.abc import Collection
-from dataclasses import dataclass
-from urllib.parse import urlsplit
+from dataclasses import dataclass, field
 
-from watchword.loopback import is_loopback
+from watchword.guard.misuse import check_address, check_audience, check_issuer, check_names
+from watchword.oauth.credential_text import check_credential
 
 ALGORITHMS = ("ES256", "EdDSA", "RS256", "PS256", "ES384", "ES512")
 AT_JWT = ("at+jwt",)
@@ -29,7 +28,7 @@ class Trusted:
     issuer: str
     audience: str | None = None
     client_id: str | None = None
-    client_secret: str | None = None
+    client_secret: str | None = field(default=None, repr=False)
     algorithms: tuple[str, ...] = ALGORITHMS
     types: tuple[str, ...] = AT_JWT
     opaque_prefixes: tuple[str, ...] = ()
@@ -37,8 +36,22 @@ class Trusted:
 
     def __post_init__(self) -> None:
         check_issuer(self.issuer)
+        check_audience(self.audience)
         for name in ("algorithms", "types", "opaque_prefixes"):
             check_names(name, getattr(self, name))
+            # A list is meant as the same: it is compared with tuples here, and looked up by.
+            object.__setattr__(self, name, tuple(getattr(self, name)))
+        types = (name.lower().removeprefix("application/") for name in self.types)  # RFC 7515 §4.1.9
+        object.__setattr__(self, "types", tuple(dict.fromkeys(types)))
+        if not self.types:
+            raise ValueError('types: name some, such as types=("at+jwt", "JWT"), or no token is accepted')
+        if self.jwks_uri is not None:
+            check_address("jwks_uri", self.jwks_uri)
+        if bool(self.client_id) != bool(self.client_secret):
+            raise ValueError("client_id and client_secret go together: give both, or neither")
+        if self.client_id and self.client_secret:
+            check_credential("client_id", self.client_id)
+            check_credential("client_secret", self.client_secret)
         unknown = sorted(set(self.algorithms) - set(ALGORITHMS))
         if unknown or not self.algorithms:
             raise ValueError(
@@ -63,20 +76,3 @@ def from_environment(issuer: str, client_id: str | None, client_secret: str | No
         client_id=client_id or os.environ.get("WATCHWORD_CLIENT_ID"),
         client_secret=client_secret or os.environ.get("WATCHWORD_CLIENT_SECRET"),
     )
-
-
-def check_names(field: str, given: object) -> None:
-    """Raise ValueError unless a value is a collection of names: a text would be taken for its characters, or for its parts."""
-    names = tuple(given) if isinstance(given, Collection) and not isinstance(given, str) else ("",)
-    if not all(isinstance(one, str) and one and " " not in one for one in names):
-        raise ValueError(f'{field}: name each by itself, such as {field}=("one", "two"), not {given!r}')
-
-
-def check_issuer(address: str) -> None:
-    """Raise ValueError unless an address is https, or http on this very machine."""
-    parts = urlsplit(address)
-    if parts.scheme == "https" and parts.hostname:
-        return
-    if parts.scheme == "http" and parts.hostname and is_loopback(parts.hostname):
-        return
-    raise ValueError(f"the issuer must be an https address (http only on loopback), not {address!r}")

@@ -1,8 +1,8 @@
 """Verifying the tokens of one issuer: JWTs with its keys, all others by asking it; and whether what was verified still stands.
 
-Theory of operation. A text that cannot be a token is refused offline. A JWT is verified once and remembered until it expires; with
-every further use it is asked whether it has ended meanwhile, which costs a comparison unless the revocation feed has told
-something new. Anything else is asked about at the issuer, and the answer is remembered for `cache_seconds`. An answer that holds for
+Theory of operation. A text that cannot be a token is refused offline. A JWT is verified once and remembered until it expires, or the
+keys have to be looked at again; with every further use it is asked whether it has ended meanwhile, which costs a comparison unless
+the revocation feed has told something new. Anything else is asked about at the issuer, and the answer is remembered for `cache_seconds`. An answer that holds for
 one request only (a token limited to paths, addresses or a number of uses) is never remembered. When the feed is silent, JWTs are
 asked about like anything else, or refused.
 """
@@ -16,8 +16,9 @@ from typing import Literal, TypeVar
 
 from watchword.guard import once
 from watchword.guard.feed import Feed
-from watchword.guard.issuer import Issuer, Local
+from watchword.guard.issuer import Issuer, Local, NothingToAsk
 from watchword.guard.keys import KeySet
+from watchword.guard.misuse import check_flag
 from watchword.guard.presented import Presented
 from watchword.guard.principal import Principal, from_claims
 from watchword.guard.statuses import Statuses
@@ -36,12 +37,27 @@ _OUR_FORM = re.compile(
 )
 
 WhenSilent = Literal["introspect", "refuse"]
+Told = tuple[
+    Mapping[str, object], float
+]  # what an issuer says of a token, and when it was asked (Unix seconds)
 K = TypeVar("K")
 V = TypeVar("V")
 
 
+NOT_VALID = "The access token is not valid."
+ELSEWHERE = "The token is meant for another API."
+ENDED = "the issuer's revocation feed says that it has ended"
+INACTIVE = "the issuer says that it is not active"
+# What an issuer's tokens have to be is said by a field of `Trusted`.
+_FIELDS = {"type": "types", "algorithm": "algorithms", "issuer": "issuer"}
+
+
 class Invalid(Exception):
-    """The token is not to be accepted; the text may be told."""
+    """The token is not to be accepted; the text may be told, the reason is for the log of who runs the API."""
+
+    def __init__(self, told: str = NOT_VALID, reason: str = "") -> None:
+        super().__init__(told)
+        self.reason = reason or told
 
 
 class TooOften(Invalid):
@@ -50,10 +66,6 @@ class TooOften(Invalid):
     def __init__(self, seconds: int) -> None:
         super().__init__("This token is used too often.")
         self.seconds = seconds
-
-
-NOT_VALID = "The access token is not valid."
-ELSEWHERE = "The token is meant for another API."
 
 
 @dataclass(slots=True)
@@ -86,6 +98,11 @@ class Rules:
     when_silent: WhenSilent = "introspect"
     status_lists: bool = False
 
+    def __post_init__(self) -> None:
+        check_flag("live", self.live)
+        check_flag("revocation_feed", self.follow)
+        check_flag("status_lists", self.status_lists)
+
 
 class Verifier:
     """Verifies the tokens of one issuer that is reached over HTTP."""
@@ -104,7 +121,7 @@ class Verifier:
             self._ended.absent()
         self._statuses = Statuses(self._issuer, self._keys, rules.clock) if rules.status_lists else None
         self._known: dict[str, Known] = {}
-        self._asking: dict[tuple[int, str, str | None, str | None], asyncio.Future[Mapping[str, object]]] = {}
+        self._asking: dict[tuple[int, str, str | None, str | None], asyncio.Future[Told]] = {}
 
     def holds(self, known: Known, _token: str, _address: str | None) -> bool:
         """Whether a token that was verified before is good without being looked at again."""
@@ -127,10 +144,15 @@ class Verifier:
             return known
         is_jwt = token.count(".") == 2
         if not is_jwt and not _may_be_ours(token, self.trusted.opaque_prefixes):
-            raise Invalid(NOT_VALID)
+            raise Invalid(reason="it is no JWT, and no opaque token of this issuer")
         if is_jwt and not self._rules.live:
             return await self._verify_jwt(token, presented)
-        return await self._verify_by_asking(token, presented)
+        try:
+            return await self._verify_by_asking(token, presented)
+        except NothingToAsk as error:
+            if is_jwt:
+                raise
+            raise Invalid(reason=f"it is no JWT, and {error}") from None  # so it is none of this issuer's
 
     def verify_now(self, token: str) -> Known | None:
         """Return what can be told of a token without asking anybody, None when somebody must be asked; raise Invalid."""
@@ -155,7 +177,7 @@ class Verifier:
             if not await self._feed.settled(PATIENCE):
                 return await self._verify_in_silence(token, presented)
             if not self._still_stands(known):
-                raise Invalid(NOT_VALID)
+                raise Invalid(reason=ENDED)
         if self._statuses is not None:
             known.until = min(known.until, await self._valid_until(self._statuses, known.principal))
         remember(self._known, token, known)
@@ -164,7 +186,7 @@ class Verifier:
     async def _valid_until(self, statuses: Statuses, principal: Principal) -> float:
         seconds = await statuses.valid_for(principal.claims)
         if seconds is None:
-            raise Invalid(NOT_VALID)
+            raise Invalid(reason="its status list says that it has ended")
         return self._clock() + seconds
 
     async def _verify_in_silence(self, token: str, presented: Presented) -> Known:
@@ -185,42 +207,43 @@ class Verifier:
                 leeway=LEEWAY,
                 required=trusted.required,
             )
-        except JoseError:
-            raise Invalid(NOT_VALID) from None
+        except JoseError as error:
+            raise Invalid(reason=_reason(error.reason, trusted, keys, kid)) from None
         if trusted.types != AT_JWT and ("nonce" in claims or "at_hash" in claims):
-            raise Invalid(NOT_VALID)  # an ID token all the same
+            raise Invalid(reason="it is an ID token, with nonce or at_hash")
         principal = from_claims(claims, self.issuer)
         self._check(principal, now)
-        known = Known(principal, float(principal.expires_at or 0), ended.marks_of(claims, kid))
+        until = min(float(principal.expires_at or 0), now + self._keys.lasting())
+        known = Known(principal, until, ended.marks_of(claims, kid))
         if not self._still_stands(known):
-            raise Invalid(NOT_VALID)
+            raise Invalid(reason=ENDED)
         return known
 
     async def _verify_by_asking(self, token: str, presented: Presented) -> Known:
-        seen, digest = (self.trusted, self.audience), token_format.digest(token)
-        claims = once.told(presented.kept, seen, digest) or await self._ask(token, presented)
-        once.tell(presented.kept, seen, digest, claims)
+        seen = (self.trusted, self.audience)
+        now = self._clock()
+        noted = once.told(presented.kept, seen, token)
+        claims, asked_at = (noted, now) if noted else await self._ask(token, presented, now)
+        once.tell(presented.kept, seen, token, claims)
         if claims.get("active") is not True:
             self._known.pop(token, None)
             raise _not_active(claims)
-        now = self._clock()
         principal = from_claims(claims, self.issuer)
-        self._check(principal, now)
+        self._check(principal, self._clock())
         limited = bool(claims.get("limited"))
-        until = now + self._rules.cache_seconds
-        marks = ended.marks_of(claims, None)
-        known = Known(principal, until, marks, self._ended.changes, asked=True, limited=limited)
+        until = asked_at + self._rules.cache_seconds  # an answer that was long on its way is as old as that
+        # What the feed has told meanwhile may be news to the answer: with the next use it is held against all of that.
+        known = Known(principal, until, ended.marks_of(claims, None), asked=True, limited=limited)
         if self._rules.cache_seconds and not limited:
             remember(self._known, token, known)
         return known
 
     def _check(self, principal: Principal, now: float) -> None:
-        if self.audience not in principal.audience:
-            raise Invalid(ELSEWHERE)
+        _check_audience(principal, self.audience)
         if principal.expires_at is not None and now >= principal.expires_at + LEEWAY:
             raise Invalid("The token has expired.")
 
-    async def _ask(self, token: str, presented: Presented) -> Mapping[str, object]:
+    async def _ask(self, token: str, presented: Presented, arrived: float) -> Told:
         # A task belongs to one event loop: another loop of this process asks for itself.
         key = (id(asyncio.get_running_loop()), token, presented.address, presented.path)
         pending = self._asking.get(key)
@@ -228,14 +251,19 @@ class Verifier:
             pending = self._asking[key] = asyncio.ensure_future(self._question(token, presented))
             pending.add_done_callback(lambda _: self._asking.pop(key, None))
             return await asyncio.shield(pending)
-        claims = await asyncio.shield(pending)
+        claims, asked_at = await asyncio.shield(pending)
         # Whose uses are counted is asked about for each: one answer is one use.
-        return await self._question(token, presented) if claims.get("limited") else claims
+        if claims.get("limited"):
+            return await self._question(token, presented)
+        is_old = arrived - asked_at > self._rules.cache_seconds
+        return await self._ask(token, presented, arrived) if is_old else (claims, asked_at)
 
-    async def _question(self, token: str, presented: Presented) -> Mapping[str, object]:
-        return await self._issuer.introspect(
+    async def _question(self, token: str, presented: Presented) -> Told:
+        asked_at = self._clock()
+        claims = await self._issuer.introspect(
             token, address=presented.address, path=presented.path, audience=self.audience
         )
+        return claims, asked_at
 
     async def report_exposed(self, token: str) -> None:
         """Tell the issuer that a token travelled in the clear; raise IssuerUnavailable."""
@@ -266,14 +294,13 @@ class LocalVerifier:
 
     async def verify(self, token: str, presented: Presented) -> Known:
         """Return a verified token; raise Invalid, or IssuerUnavailable when that cannot be told now."""
-        seen, digest = (id(self._server), self.audience), token_format.digest(token)
-        claims = once.told(presented.kept, seen, digest) or await self._ask(token, presented)
-        once.tell(presented.kept, seen, digest, claims)
+        seen = (id(self._server), self.audience)
+        claims = once.told(presented.kept, seen, token) or await self._ask(token, presented)
+        once.tell(presented.kept, seen, token, claims)
         if claims.get("active") is not True:
             raise _not_active(claims)
         principal = from_claims(claims, self.issuer)
-        if self.audience not in principal.audience:
-            raise Invalid(ELSEWHERE)
+        _check_audience(principal, self.audience)
         return Known(principal, 0.0, answer=claims, limited=bool(claims.get("limited")))
 
     async def _ask(self, token: str, presented: Presented) -> Mapping[str, object]:
@@ -307,18 +334,33 @@ class LocalVerifier:
         """Nothing was opened."""
 
 
+def _reason(reason: str, trusted: Trusted, keys: Sequence[Key], kid: str | None) -> str:
+    field = _FIELDS.get(reason)
+    if field:
+        return f"{reason}: expected {field}={getattr(trusted, field)!r}"
+    if reason == "signature" and kid is not None and all(key.kid != kid for key in keys):
+        return f"signature: the issuer has no key {kid[:60]!r}"
+    return reason
+
+
+def _check_audience(principal: Principal, audience: str) -> None:
+    if audience not in principal.audience:
+        meant = " ".join(principal.audience)[:200]
+        raise Invalid(ELSEWHERE, f"it is meant for {meant!r}, and the audience here is {audience!r}")
+
+
 def _not_active(claims: Mapping[str, object]) -> Invalid:
     if "aud" in claims:  # told of a token that is not active here because it is meant for another API
         return Invalid(ELSEWHERE)
     seconds = claims.get("retry_after")
-    return TooOften(seconds) if isinstance(seconds, int) and 0 < seconds <= 3600 else Invalid(NOT_VALID)
+    return TooOften(seconds) if isinstance(seconds, int) and 0 < seconds <= 3600 else Invalid(reason=INACTIVE)
 
 
 def _kid(token: str) -> str | None:
     try:
         return jws.peek(token).kid
-    except JoseError:
-        raise Invalid(NOT_VALID) from None
+    except JoseError as error:
+        raise Invalid(reason=error.reason) from None
 
 
 def _may_be_ours(token: str, prefixes: tuple[str, ...]) -> bool:

@@ -9,7 +9,8 @@ from wsgiref.util import application_uri
 
 from watchword.guard import resource, transport
 from watchword.guard.guard import Guard, Presented
-from watchword.guard.policy import OPEN, Policy, Refused
+from watchword.guard.misuse import check_guarded, check_paths
+from watchword.guard.policy import OPEN, Policy, Refused, check_policy
 from watchword.guard.presented import PLAIN_IN_PATHS
 from watchword.guard.principal import Principal
 from watchword.guard.resource import Metadata
@@ -29,6 +30,9 @@ class GuardMiddleware:
     def __init__(
         self, app: Application, guard: Guard, policy: Policy = OPEN, *, exclude: tuple[str, ...] = ()
     ) -> None:
+        check_guarded(app, guard)
+        check_policy("policy", policy)
+        check_paths("exclude", exclude, "/healthz")
         self._app = app
         self._guard = guard
         self._policy = policy
@@ -65,6 +69,7 @@ class MetadataMiddleware:
     """Answers the metadata of the resource (RFC 9728) in front of an application; `scopes` are what its basic use needs."""
 
     def __init__(self, app: Application, guard: Guard, scopes: Sequence[str] = (), name: str = "") -> None:
+        check_guarded(app, guard)
         self._app = app
         self._metadata = Metadata(guard, scopes, name)
 

@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, get_args
 
 import httpx
 
@@ -74,6 +74,12 @@ class Auth:
     def guard(self, kind: type[G] | G | None = None, **options: Any) -> Any:
         """Return a guard that trusts this server and lives by its clock: of a framework's class, or the very guard of an
         application, which goes back to its own issuer when the test ends."""
+        if not (
+            kind is None or isinstance(kind, Guard) or (isinstance(kind, type) and issubclass(kind, Guard))
+        ):
+            raise ValueError(
+                f"guard: your application's guard, a framework's Guard class, or nothing, not {kind!r}"
+            )
         if isinstance(kind, Guard):
             return self.cleanup.enter_context(connected(kind, self.app, self.clock))
         return (kind or Guard)(self.app, clock=self.clock, **options)
@@ -172,6 +178,7 @@ class Auth:
             audience=(wanted.audience or runtime.settings.resource,),
             lifetime=wanted.lifetime or minting.lifetime_of(runtime, client),
             claims=claims,
+            format=wanted.kind,
         )
         minted = await minting.issue(runtime, grant)
         identifier = token_id(minted.row[0]) if isinstance(minted.row, tuple) else ""
@@ -196,14 +203,10 @@ class Auth:
         if wanted.client is not None:
             self._clients[wanted.client.client.client_id] = wanted.client
             return wanted.client.client
-        known = self._clients.get(wanted.kind)
+        known = self._clients.get("")
         if known is None:
-            given = ClientInput(
-                name="the client under test",
-                access_token_format="opaque" if wanted.kind == "opaque" else "jwt",
-            )
-            known = await client_registry.register(self.runtime, given, actor="test")
-            self._clients[wanted.kind] = known
+            given = ClientInput(name="the client under test")
+            known = self._clients[""] = await client_registry.register(self.runtime, given, actor="test")
         return known.client
 
 
@@ -211,17 +214,26 @@ class Auth:
 class Wanted:
     """What a token is to be: of a person (a new one by default) or, with a client alone, of the client itself.
 
-    `lifetime` is in seconds; `claims` is for what a sign-in leaves behind (`acr`, `amr`, `auth_time`); `dpop` binds it to a key.
+    `kind` is None for an access token in the format that its client is registered for, a JWT without one. `lifetime` is in seconds; `claims` is for what a sign-in leaves behind (`acr`, `amr`, `auth_time`); `dpop` binds it to a key.
     """
 
     scopes: Scopes = ()
     user: User | None = None
     client: Registered | None = None
-    kind: Kind = "jwt"
+    kind: Kind | None = None
     audience: str | None = None
     lifetime: int | None = None
     claims: Mapping[str, object] = field(default_factory=dict)
     dpop: bool = False
+
+    def __post_init__(self) -> None:
+        """Raise ValueError for what would make another token than the one that was meant."""
+        if self.kind not in (None, *get_args(Kind)):
+            raise ValueError(f"kind: one of {', '.join(get_args(Kind))}, not {self.kind!r}")
+        if not isinstance(self.user, User | None):
+            raise ValueError(f"user: somebody whom auth.user() made, not {self.user!r}")
+        if not isinstance(self.client, Registered | None):
+            raise ValueError(f"client: one that auth.client() registered, not {self.client!r}")
 
 
 def _scope(scopes: Scopes) -> tuple[str, ...]:

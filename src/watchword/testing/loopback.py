@@ -3,6 +3,8 @@
 Owns the thread that uvicorn runs in. Knows nothing of the application that is served.
 """
 
+import asyncio
+import contextlib
 import socket
 import ssl
 import threading
@@ -14,6 +16,35 @@ import uvicorn
 
 from watchword.protocol import LeanProtocol
 from watchword.protocol_exchange import Application
+
+STEP = 0.005  # seconds between two looks at whether something has come about
+
+
+class _Server(uvicorn.Server):
+    """uvicorn's server, which looks every tenth of a second whether it shall stop, then waits another: too long for a test."""
+
+    async def main_loop(self) -> None:
+        """Serve until it shall stop, as the one above does."""
+        counter = 0
+        while not await self.on_tick(counter):
+            counter += 1
+            until = time.monotonic() + 0.1
+            while not self.should_exit and time.monotonic() < until:
+                await asyncio.sleep(STEP)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Take no more connections, let those that there are finish, cancel what takes too long; then end the application."""
+        for server in self.servers:
+            server.close()
+        for connection in list(self.server_state.connections):
+            connection.shutdown()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self.config.timeout_graceful_shutdown):
+                while self.server_state.connections or self.server_state.tasks:
+                    await asyncio.sleep(STEP)
+        for task in self.server_state.tasks:
+            task.cancel()
+        await self.lifespan.shutdown()
 
 
 class LoopbackServer:
@@ -43,7 +74,7 @@ class LoopbackServer:
             timeout_graceful_shutdown=timeout_graceful_shutdown,
             ssl_context_factory=None if tls is None else lambda _config, _default: tls,
         )
-        self.server = uvicorn.Server(config)
+        self.server = _Server(config)
         self.thread = threading.Thread(target=self.server.run, daemon=True)
         self.port = 0
 
@@ -52,7 +83,7 @@ class LoopbackServer:
         while not self.server.started:
             if not self.thread.is_alive():
                 raise RuntimeError("the server did not start")
-            time.sleep(0.005)
+            time.sleep(STEP)
         self.port = self.server.servers[0].sockets[0].getsockname()[1]
         return self
 

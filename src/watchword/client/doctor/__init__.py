@@ -3,6 +3,8 @@
 Owns the choice of the walk; `issuer` walks an authorization server, `resource` an MCP server and then the servers that it names.
 """
 
+from urllib.parse import urlsplit
+
 from watchword.client.doctor.findings import Finding, Report
 from watchword.client.doctor.issuer import walk_issuer
 from watchword.client.doctor.resource import walk_resource
@@ -15,6 +17,8 @@ def examine(url: str, web: Web | None = None) -> Report:
     """Walk discovery from an address, an issuer's or an MCP server's; raise ValueError when it is no web address."""
     if not is_address(url):
         raise ValueError(f"give an address such as https://auth.example.com, not {url!r}")
+    if "@" in urlsplit(url).netloc or "#" in url:
+        raise ValueError("give the address without user information and without a fragment")
     web = web or Web()
     report = Report(url)
     if any(_is_metadata(web.get(address)) for address in well_known(url).values()):

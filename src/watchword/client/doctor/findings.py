@@ -32,12 +32,20 @@ class Report:
 
     def ok(self, code: str, at: str, message: str) -> None:
         """Note that something is right."""
-        self.findings.append(Finding("ok", code, at, message))
+        self._note("ok", code, at, message)
 
     def warn(self, code: str, at: str, message: str, change: str) -> None:
         """Note what some clients stumble over."""
-        self.findings.append(Finding("warning", code, at, message, change))
+        self._note("warning", code, at, message, change)
 
     def fail(self, code: str, at: str, message: str, change: str) -> None:
         """Note what keeps clients out."""
-        self.findings.append(Finding("broken", code, at, message, change))
+        self._note("broken", code, at, message, change)
+
+    def _note(self, level: Level, code: str, at: str, message: str, change: str = "") -> None:
+        self.findings.append(Finding(level, code, _shown(at), _shown(message), _shown(change)))
+
+
+def _shown(text: str) -> str:
+    """Return a text on one line that a terminal shows and does not obey: the servers that are walked word parts of it."""
+    return "".join(one if one.isprintable() else ascii(one)[1:-1] for one in text)

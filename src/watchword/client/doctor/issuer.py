@@ -62,7 +62,7 @@ def _metadata(issuer: str, web: Web, report: Report) -> Document | None:
             report.warn(
                 "metadata-missing",
                 address,
-                f"no metadata here ({rule}): {seen.said()}",
+                f"no metadata here ({rule}): {seen.said_of_metadata()}",
                 f"route {urlsplit(address).path} to the authorization server",
             )
     if not found:
@@ -78,7 +78,20 @@ def _metadata(issuer: str, web: Web, report: Report) -> Document | None:
             "the well-known addresses name different issuers",
             "serve one document at all",
         )
+    for member in sorted({name for other in others for name in _contradicted(first, other)}):
+        report.warn(
+            "metadata-differ",
+            issuer,
+            f"the well-known addresses name different values of {member}: clients fare differently",
+            "serve one document at all",
+        )
     return first
+
+
+def _contradicted(first: Document, other: Document) -> list[str]:
+    """Return the addresses that two documents name differently; what one of them leaves out contradicts nothing."""
+    addresses = [name for name in first if name.endswith(("_endpoint", "_uri")) and name in other]
+    return [name for name in addresses if first[name] != other[name]]
 
 
 def _readable(seen: Seen, address: str, report: Report) -> None:
@@ -129,7 +142,8 @@ def _name(issuer: str, document: Document, report: Report) -> None:
             "issuer",
             issuer,
             f"the metadata names the issuer {str(named)[:200]!r}",
-            f"--issuer {issuer}; or in the client: issuer = {str(named)[:200]!r}",
+            ("" if "?" in issuer else f"--issuer {issuer}; or ")  # RFC 8414 §2: an issuer has no query
+            + f"in the client: issuer = {str(named)[:200]!r}",
         )
 
 

@@ -65,5 +65,5 @@ def _check_announced(
             "jwks-alg",
             address,
             f"announced for ID tokens, but without a key: {' '.join(map(str, missing))[:100]}",
-            f"id_token_signing_alg_values_supported: {sorted(kinds)}",
+            f"id_token_signing_alg_values_supported: {sorted(kinds)}" if kinds else "publish keys for these",
         )

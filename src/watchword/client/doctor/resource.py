@@ -5,7 +5,7 @@ from urllib.parse import urlsplit
 
 from watchword.client.doctor.findings import Report
 from watchword.client.doctor.issuer import walk_issuer
-from watchword.client.doctor.web import Seen, Web, is_address, is_exposed
+from watchword.client.doctor.web import ORIGIN, Seen, Web, is_address, is_exposed, well_known
 
 WELL_KNOWN = "/.well-known/oauth-protected-resource"
 CALL = {
@@ -19,6 +19,15 @@ CALL = {
     },
 }
 HEADERS = {"accept": "application/json, text/event-stream"}
+PREFLIGHT = {
+    "origin": ORIGIN,
+    "access-control-request-method": "POST",
+    "access-control-request-headers": "authorization, content-type, mcp-protocol-version",
+}
+CORS = (
+    'around the guard: CORSMiddleware(app, allow_origins=["*"], allow_methods=["GET", "POST", "DELETE"], allow_headers=["*"], '
+    'expose_headers=["WWW-Authenticate", "Mcp-Session-Id", "DPoP-Nonce"])'
+)
 MAX_SERVERS = 5
 
 
@@ -30,6 +39,7 @@ def walk_resource(url: str, web: Web, report: Report) -> None:
     if challenge is None:
         return
     _other_slash(url, web, report)
+    _browsers(url, web, report)
     document, address = _metadata(url, challenge, web, report)
     if document is None:
         return
@@ -74,10 +84,18 @@ def _call(url: str, web: Web, report: Report) -> str | None:
         report.fail(
             "not-mcp",
             url,
-            f"neither an authorization server nor an MCP server: {seen.said()}",
-            "check the address, its path above all (/mcp)",
+            f"neither an authorization server nor an MCP server: {seen.said()}{_asked_for_metadata(url, web, seen)}",
+            "check the address, its path above all (/mcp)"
+            if seen.status
+            else f"check the name, the port and {urlsplit(url).scheme}://, and that the server runs",
         )
     return None
+
+
+def _asked_for_metadata(url: str, web: Web, seen: Seen) -> str:
+    """Say what the addresses of an authorization server's metadata answered, where anybody answered."""
+    said = {address: web.get(address).said_of_metadata() for address in well_known(url).values()}
+    return "".join(f"; {address} answers {answer}" for address, answer in said.items()) if seen.status else ""
 
 
 def _redirected(url: str, seen: Seen, report: Report) -> None:
@@ -102,6 +120,30 @@ def _other_slash(url: str, web: Web, report: Report) -> None:
     seen = web.ask("POST", other, json=CALL, headers=HEADERS)
     if seen.is_redirect and url.startswith("https://") and seen.location.startswith("http://"):
         _redirected(other, seen, report)
+
+
+def _browsers(url: str, web: Web, report: Report) -> None:
+    seen = web.ask("OPTIONS", url, headers=PREFLIGHT)
+    # Fetch Standard: "*" stands for every header but Authorization.
+    names = seen.headers.get("access-control-allow-headers", "").lower().replace(" ", "").split(",")
+    if not (200 <= seen.status < 300 and _is_open(seen)):
+        problem = f"a browser's preflight is refused ({seen.said()})"
+    elif "authorization" not in names:
+        problem = "a browser's preflight does not allow the header Authorization"
+    else:
+        refused = web.ask("POST", url, json=CALL, headers={**HEADERS, "origin": ORIGIN})
+        exposed = refused.headers.get("access-control-expose-headers", "").lower()
+        if _is_open(refused) and "www-authenticate" in exposed:
+            report.ok("cors", url, "clients in browsers may call it, and read the challenge")
+            return
+        problem = f"scripts cannot read the challenge of a refusal ({refused.said()})"
+    report.warn(
+        "cors", url, f"{problem}: clients that run in browsers fail, the MCP inspector among them", CORS
+    )
+
+
+def _is_open(seen: Seen) -> bool:
+    return seen.headers.get("access-control-allow-origin") in ("*", ORIGIN)
 
 
 def _inserted(url: str) -> str:
@@ -156,7 +198,8 @@ def _resource(url: str, document: object, address: str, report: Report) -> None:
             "resource",
             address,
             f"the metadata is of {named!r}, not of {url!r}: strict clients refuse, and tokens are for {named!r}",
-            f"in the client: {named}; or resource={url!r}",
+            f"in the client: {named}"  # a guard takes no resource that ends with a slash
+            + ("" if url.endswith("/") else f"; or resource={url!r}"),
         )
     else:
         report.fail(

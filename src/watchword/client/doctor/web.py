@@ -39,6 +39,11 @@ class Seen:
             return f"no answer ({self.problem})"
         return f"{self.status} to {self.location}" if self.is_redirect else str(self.status)
 
+    def said_of_metadata(self) -> str:
+        """Return in words what was answered in the place of a document."""
+        read = self.status == 200 and self.document is None
+        return "200 without a JSON object" if read else self.said()
+
 
 class Web:
     """Asks, and remembers what it was answered to the same question."""

@@ -1,0 +1,161 @@
+"""What an application can get wrong when it makes a guard: refused with ValueError when the program starts.
+
+A slip must neither switch a protection off nor wait for the first request. Owns the rules for single values; what goes together is
+checked where it is kept.
+"""
+
+import functools
+import inspect
+import math
+import re
+from collections.abc import Collection
+from urllib.parse import SplitResult, urlsplit
+
+from watchword.loopback import is_loopback
+
+_NO_SCOPE = re.compile(r"[^\x21\x23-\x5b\x5d-\x7e]")  # RFC 6749 §3.3
+_NO_ADDRESS = re.compile(r"[^\x21-\x7e]|[\\\"<>]")
+_PORTS = {"https": 443, "http": 80}  # which browsers leave out
+_USER = re.compile(r"//[^/?#]*@")
+# What such a function returns is true, whatever comes of it.
+_ANSWERS_LATER = (inspect.iscoroutinefunction, inspect.isgeneratorfunction, inspect.isasyncgenfunction)
+
+
+def check_names(field: str, given: object) -> None:
+    """Refuse all but a collection of names: a text would be taken for its characters, or for its parts."""
+    names = tuple(given) if isinstance(given, Collection) and not isinstance(given, str) else ("",)
+    if not all(isinstance(one, str) and one and " " not in one for one in names):
+        raise ValueError(f'{field}: name each by itself, such as {field}=("one", "two"), not {given!r}')
+
+
+def check_scopes(field: str, given: Collection[str]) -> None:
+    """Refuse names that no scope can have: no token would hold them."""
+    check_names(field, given)
+    for scope in given:
+        if _NO_SCOPE.search(scope):
+            raise ValueError(
+                f"{field}: a scope is made of ASCII without quotes and backslashes, not {scope!r}"
+            )
+
+
+def check_paths(field: str, given: object, example: str) -> None:
+    """Refuse what is no collection of paths."""
+    check_names(field, given)
+    for path in given if isinstance(given, Collection) else ():
+        if not str(path).startswith("/"):
+            raise ValueError(f"{field}: name whole paths, such as {field}=({example!r},), not {path!r}")
+
+
+def check_origins(field: str, given: Collection[str]) -> None:
+    """Refuse what no browser sends as an origin of its own: it would never be met, or by every sandboxed page ("null")."""
+    check_names(field, given)
+    for origin in given:
+        if not _is_origin(origin):
+            raise ValueError(
+                f"{field}: as browsers write them, such as https://shop.example.com, not {shown(origin)}"
+            )
+
+
+def check_flag(field: str, given: object) -> None:
+    """Refuse all but True and False: a text is true, whatever it says."""
+    if not isinstance(given, bool):
+        raise ValueError(f"{field} is True or False, not {given!r}")
+
+
+def check_guarded(app: object, guard: object) -> None:
+    """Refuse what is no application, and what is no guard: every request would fail."""
+    check_application(app)
+    check_guard(guard)
+
+
+def check_application(given: object) -> None:
+    """Refuse what cannot be called."""
+    if not callable(given) or inspect.isclass(given):
+        raise ValueError(
+            f"app: the application itself comes first (of an MCP server what its http_app() made), not {given!r}"
+        )
+
+
+def check_guard(given: object) -> None:
+    """Refuse what is no guard."""
+    if not callable(getattr(given, "authenticate", None)) or inspect.isclass(given):
+        raise ValueError(f'guard: a Guard, such as Guard("https://auth.example.com"), not {given!r}')
+
+
+def check_choice(field: str, given: object, known: tuple[str, ...]) -> None:
+    """Refuse a word that is not known."""
+    if given not in known:
+        raise ValueError(f"{field}: one of {', '.join(known)}, not {given!r}")
+
+
+def check_seconds(field: str, given: object, *, least: float = 0) -> None:
+    """Refuse what is no number of seconds."""
+    if isinstance(given, bool) or not isinstance(given, int | float) or not least <= given < math.inf:
+        raise ValueError(f"{field} is a number of seconds, not below {least:g} and not {given!r}")
+
+
+def check_audience(given: object) -> None:
+    """Refuse what is not one name."""
+    if given == "":
+        raise ValueError("audience is empty: name the API, or leave it out where it has the issuer's name")
+    if given is not None and not isinstance(given, str):
+        raise ValueError(f"audience: the one name of the API, as a text, not {given!r}")
+
+
+def check_predicate(given: object) -> None:
+    """Refuse what cannot be called, and what makes an object or answers later: either counts as true."""
+    if given is None:
+        return
+    called = given
+    while isinstance(called, functools.partial):
+        called = called.func
+    ways = (called, type(called).__call__) if callable(called) else ()
+    if not ways or inspect.isclass(called) or any(later(way) for later in _ANSWERS_LATER for way in ways):
+        raise ValueError(
+            f"predicate: a function of the Principal that is not asynchronous and returns whether it may, not {given!r}"
+        )
+
+
+def check_address(field: str, given: object) -> None:
+    """Refuse all but an https address, or http on this very machine."""
+    parts = split_address(given)
+    if parts is None or not (parts.scheme == "https" or _is_here(parts)):
+        raise ValueError(f"{field} must be an https address (http only on loopback), not {shown(given)}")
+
+
+def check_issuer(given: object) -> None:
+    """Refuse what no issuer can be called (RFC 8414 §2)."""
+    check_address("the issuer", given)
+    if isinstance(given, str) and "/.well-known/" in given:
+        raise ValueError(
+            f"the issuer is what stands before /.well-known/ and as its metadata name it, not {shown(given)}"
+        )
+    if isinstance(given, str) and ("?" in given or "#" in given or "@" in urlsplit(given).netloc):
+        raise ValueError("the issuer must have no query, fragment or user information")
+
+
+def shown(address: object) -> str:
+    """Return an address as an error may show it: without user information, which may hold a password."""
+    return _USER.sub("//…@", repr(address))
+
+
+def split_address(given: object) -> SplitResult | None:
+    """Return the parts of an address with a host and a port that can be; None for anything else."""
+    if not isinstance(given, str) or _NO_ADDRESS.search(given):
+        return None
+    try:
+        parts = urlsplit(given)
+        return parts if parts.hostname and parts.port != 0 else None
+    except ValueError:
+        return None
+
+
+def _is_origin(text: str) -> bool:
+    parts = split_address(text)
+    if parts is None or "@" in text or (parts.port is not None and parts.port == _PORTS.get(parts.scheme)):
+        return False
+    return text == f"{parts.scheme}://{parts.netloc}".lower()  # RFC 6454 §6.2
+
+
+def _is_here(parts: SplitResult) -> bool:
+    return parts.scheme == "http" and is_loopback(parts.hostname or "")

@@ -1,0 +1,43 @@
+"""What a program can get wrong when it makes a client: refused at once and by its name, before anything is sent."""
+
+from collections.abc import Callable
+from typing import Any, cast
+
+import pytest
+from tests.client.conftest import Foreign
+from tests.client.ways import READ
+
+from watchword.client import ApiToken, ClientSecret, TokenSource, Unreachable
+
+WHERE = "https://api.example.com"
+MISTAKES: dict[str, tuple[Callable[[], object], str]] = {
+    "an empty token": (lambda: ApiToken("", api=WHERE), "the token is empty"),
+    "a token from a variable that is not there": (lambda: ApiToken(cast(Any, None), api=WHERE), "the token is empty"),
+    "a token with the line end of its file": (lambda: ApiToken("wwa_hunter2\n", api=WHERE), "strip it"),
+    # The HTTP library refuses a header that ends with a space, and its error shows the header.
+    "a token with a space behind it": (lambda: ApiToken("wwa_hunter2 ", api=WHERE), "strip it"),
+    "a secret with the line end of its file": (lambda: ClientSecret("orders-sync", "hunter2\n"), "strip it"),
+    "an empty secret": (lambda: ClientSecret("orders-sync", ""), "secret is empty"),
+    "an empty client": (lambda: ClientSecret("", "hunter2"), "client_id is empty"),
+    "an unknown way to send it": (lambda: ClientSecret("orders-sync", "hunter2", cast(Any, "jwt")), "method: \"basic\" or"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", MISTAKES)
+def test_a_credential_that_cannot_be_one_is_refused_before_anything_is_sent(case: str) -> None:
+    make, words = MISTAKES[case]
+    with pytest.raises(ValueError, match=words) as refused:
+        make()
+    assert "hunter2" not in str(refused.value)
+
+
+@pytest.mark.parametrize("host", ["auth..example.com", "xn--a.example", f"{'a' * 64}.example"])
+def test_an_issuer_by_a_name_that_nobody_can_have_does_not_answer(host: str) -> None:
+    with pytest.raises(Unreachable, match="did not answer"):
+        TokenSource(f"https://{host}", ClientSecret("a", "b"), READ, api=WHERE).token()
+
+
+def test_the_issuer_that_the_metadata_name_is_told(foreign: Foreign) -> None:
+    named = foreign.issuer + "/"
+    with pytest.raises(Unreachable, match=f"of {named!r} names another issuer, {foreign.issuer!r}"):
+        TokenSource(named, ClientSecret("a", "b"), READ, api=WHERE).token()

@@ -1,0 +1,204 @@
+"""An issuer's keys in the guard: through rotation at any moment, outage, and floods of keys that nobody has (KR-05)."""
+
+import asyncio
+import json
+import threading
+import time
+from typing import Any
+
+from tests.fixtures.other_issuer import OtherIssuer, ask, other, refusal
+
+from watchword.guard import Guard, keys
+from watchword.guard.keys import KeySet
+from watchword.jose import jwk
+from watchword.testing.clock import Clock
+
+API = "https://api.example.com"
+__all__ = ["other"]
+
+
+def keys_of(guard: Guard) -> KeySet:
+    """Return the keys of a guard's only issuer, to let time pass for them."""
+    return guard._only._keys  # type: ignore[union-attr]  # no LocalVerifier
+
+
+def at_one_time(guard: Guard) -> Clock:
+    """Let time pass for a guard's keys only as the test says."""
+    kept, clock = keys_of(guard), Clock()
+    clock.now = time.monotonic()
+    kept._clock = kept.fetching.clock = clock
+    return clock
+
+
+def rotate(other: OtherIssuer, kid: str) -> jwk.Key:
+    """Publish a new key in place of all others."""
+    other.keys = [jwk.generate("ES256", kid)]
+    return other.keys[0]
+
+
+async def test_a_new_key_is_fetched_once_for_all_who_need_it(other: OtherIssuer) -> None:
+    guard = Guard(other.issuer, audience=API)
+    other.delay = 0.1
+    found = await asyncio.gather(*(ask(guard, other.token(jti=str(n))) for n in range(50)))
+    assert {who.subject for who in found} == {"them"}
+    assert other.asked["/keys"] == 1, "no stampede"
+    await guard.close()
+
+
+async def test_a_token_of_a_new_key_is_accepted_at_its_first_use_whenever_the_issuer_rotates(
+    other: OtherIssuer,
+) -> None:
+    guard = Guard(other.issuer, audience=API)
+    at_one_time(guard)
+    assert (await ask(guard, other.token())).subject == "them"
+    for n in range(1, keys.AT_ONCE):
+        key = rotate(other, f"rotated {n}")
+        assert (await ask(guard, other.token(key))).subject == "them", (
+            "no time has passed since the last fetch"
+        )
+        assert other.asked["/keys"] == n + 1
+    await guard.close()
+
+
+async def test_kr_05_in_a_minute_invented_keys_lead_to_eleven_fetches_and_no_more(other: OtherIssuer) -> None:
+    guard = Guard(other.issuer, audience=API)
+    clock = at_one_time(guard)
+    assert (await ask(guard, other.token())).subject == "them"
+    _, claims, signature = other.token().split(".")
+    for n in range(10_000):
+        header = jwk.b64encode(json.dumps({"typ": "at+jwt", "alg": "ES256", "kid": f"invented {n}"}).encode())
+        assert await refusal(guard, f"{header}.{claims}.{signature}") == 401
+        clock.advance(60 / 10_000)
+    assert other.asked["/keys"] <= keys.AT_ONCE + 60 / keys.UNKNOWN_KEY_INTERVAL
+    assert (await ask(guard, other.token(jti="2"))).subject == "them", "nobody else is concerned"
+    key = rotate(other, "second")
+    clock.advance(keys.UNKNOWN_KEY_INTERVAL)
+    assert (await ask(guard, other.token(key))).subject == "them", "a rotation is noticed"
+    await guard.close()
+
+
+async def test_kr_05_one_invented_key_repeated_leaves_the_fetches_to_others(other: OtherIssuer) -> None:
+    guard = Guard(other.issuer, audience=API)
+    clock = at_one_time(guard)
+    assert (await ask(guard, other.token())).subject == "them"
+    invented = other.token(jwk.generate("ES256", "invented"))
+    for _ in range(300):
+        assert await refusal(guard, invented) == 401
+        clock.advance(0.02)
+    assert other.asked["/keys"] == 2, "it was asked for a moment before"
+    key = rotate(other, "second")
+    assert (await ask(guard, other.token(key))).subject == "them"
+    clock.advance(keys.UNKNOWN_KEY_INTERVAL)
+    late = jwk.generate("ES256", "invented")
+    other.keys.append(late)
+    assert (await ask(guard, other.token(late))).subject == "them", "it is not bad for ever"
+    await guard.close()
+
+
+async def test_a_fetch_that_was_answered_before_a_key_was_published_is_not_the_last_word(
+    other: OtherIssuer,
+) -> None:
+    guard = Guard(other.issuer, audience=API)
+    assert (await ask(guard, other.token())).subject == "them"
+    old, answered, published = (
+        {"keys": [jwk.public_document(other.keys[0])]},
+        asyncio.Event(),
+        threading.Event(),
+    )
+    loop = asyncio.get_running_loop()
+
+    def slowly(handler: Any) -> None:
+        body = json.dumps(old).encode()
+        del other.documents["/keys"]
+        loop.call_soon_threadsafe(answered.set)
+        published.wait(10)
+        handler.send_response(200)
+        handler.send_header("content-length", str(len(body)))
+        handler.end_headers()
+        handler.wfile.write(body)
+
+    other.documents["/keys"] = slowly
+    stranger = asyncio.ensure_future(refusal(guard, other.token(jwk.generate("ES256", "invented"))))
+    await answered.wait()
+    honest = asyncio.ensure_future(ask(guard, other.token(rotate(other, "second"))))
+    await asyncio.sleep(0)  # it waits for the same fetch by now
+    published.set()
+    assert (await honest).subject == "them"
+    assert await stranger == 401
+    await guard.close()
+
+
+async def test_keys_that_are_missed_are_asked_for_past_the_caches_on_the_way(other: OtherIssuer) -> None:
+    told = []
+
+    def answer(handler: Any) -> None:
+        told.append(handler.headers.get("cache-control"))
+        body = json.dumps({"keys": [jwk.public_document(key) for key in other.keys]}).encode()
+        handler.send_response(200)
+        handler.send_header("content-length", str(len(body)))
+        handler.end_headers()
+        handler.wfile.write(body)
+
+    other.documents["/keys"] = answer
+    guard = Guard(other.issuer, audience=API)
+    assert (await ask(guard, other.token())).subject == "them"
+    assert (await ask(guard, other.token(rotate(other, "second")))).subject == "them"
+    assert told == [None, "no-cache"]
+    await guard.close()
+
+
+async def test_kr_03_a_token_that_is_known_is_refused_soon_after_its_key_is_published_no_more(
+    other: OtherIssuer,
+) -> None:
+    clock = Clock()
+    guard = Guard(other.issuer, audience=API, clock=clock)
+    kept = keys_of(guard)
+    kept._clock = kept.fetching.clock = clock
+    token = other.token(exp=int(clock()) + 86_400)
+    for _ in range(2):
+        assert (await ask(guard, token)).subject == "them"
+    rotate(other, "second")
+    clock.advance(kept._max_age + 1)
+    assert (await ask(guard, token)).subject == "them", "nobody waits for the keys, which are fetched"
+    while other.asked["/keys"] < 2 or kept.at_hand("second") is None:
+        await asyncio.sleep(0.01)
+    clock.advance(keys.SHORTEST)
+    assert await refusal(guard, token) == 401
+    await guard.close()
+
+
+async def test_old_keys_are_used_on_while_the_issuer_is_out_of_reach(other: OtherIssuer) -> None:
+    guard = Guard(other.issuer, audience=API)
+    assert (await ask(guard, other.token())).subject == "them"
+    kept = keys_of(guard)
+    other.up = False
+    kept._fetched -= kept._max_age + 1  # as when so much time has passed
+    assert (await ask(guard, other.token(jti="2"))).subject == "them", "stale keys are served"
+    for n in range(50):
+        await ask(guard, other.token(jti=f"again {n}"))
+    assert other.asked["/keys"] <= 3, "failures make the pause longer"
+    kept._fetched -= keys.STALE
+    assert await refusal(guard, other.token(jti="3")) == 503, (
+        "but not for ever, and that is not the token's fault"
+    )
+    other.up = True
+    kept.fetching.next_try = 0.0
+    assert (await ask(guard, other.token(jti="4"))).subject == "them"
+    await guard.close()
+
+
+async def test_a_new_key_of_an_issuer_out_of_reach_does_not_make_a_token_bad(other: OtherIssuer) -> None:
+    guard = Guard(other.issuer, audience=API)
+    assert (await ask(guard, other.token())).subject == "them"
+    other.keys.append(jwk.generate("ES256", "second"))
+    other.up = False
+    kept = keys_of(guard)
+    for n in range(20):
+        assert await refusal(guard, other.token(other.keys[1], jti=f"new {n}")) == 503, "nobody can tell"
+    assert other.asked["/keys"] == 2, "and nobody is asked again at once"
+    assert (await ask(guard, other.token(jti="known"))).subject == "them"
+    other.up = True
+    kept.fetching.next_try = 0.0
+    assert (await ask(guard, other.token(other.keys[1], jti="new"))).subject == "them"
+    assert await refusal(guard, other.token(jwk.generate("ES256", "invented"))) == 401, "now it can be told"
+    await guard.close()

@@ -1,0 +1,108 @@
+"""A guard above the decorator by which a framework takes a view: it guards all the same, or the program does not start."""
+
+import functools
+from typing import Any
+
+import pytest
+from tests.guard import example_apps
+from tests.guard.example_apps import BASE
+
+from watchword.testing.kit import Auth
+
+ORDERS = ("orders:read",)
+
+
+def _flask_orders(auth: Auth) -> Any:
+    """Return an application whose views are guarded above their routes, and so after Flask took them."""
+    from flask import Blueprint, Flask, g
+
+    from watchword.guard.flask import Guard
+
+    guard = auth.guard(Guard, audience=BASE)
+    app, part = Flask("orders"), Blueprint("part", "part")
+
+    def logged(view: Any) -> Any:
+        return functools.wraps(view)(lambda *args, **named: view(*args, **named))
+
+    @guard.require("orders:read")
+    @app.get("/orders")
+    @app.get("/again")
+    def orders() -> dict[str, str]:
+        return {"sub": g.principal.subject}
+
+    @guard.require("orders:read")
+    @part.get("/part")
+    async def of_a_part() -> dict[str, str]:
+        return {"sub": g.principal.subject}
+
+    @guard.require("orders:read")
+    @logged
+    @app.get("/logged")
+    def between() -> dict[str, str]:
+        return {"sub": g.principal.subject}
+
+    @guard.require("orders:write")
+    @app.get("/both")
+    @guard.require("orders:read")
+    def both() -> dict[str, str]:
+        return {"sub": g.principal.subject}
+
+    app.register_blueprint(part)
+    return app
+
+
+def test_a_view_of_flask_is_guarded_whichever_decorator_is_above(auth: Auth) -> None:
+    token = auth.token(ORDERS, audience=BASE)
+    more = auth.token((*ORDERS, "orders:write"), audience=BASE)
+    with example_apps.wsgi(_flask_orders(auth)) as call:
+        for path in ("/orders", "/again", "/part", "/logged"):
+            assert call("GET", path, []).status == 401, path
+            assert call("GET", path, list(auth.token((), audience=BASE).headers.items())).status == 403, path
+            assert call("GET", path, list(token.headers.items())).status == 200, path
+        assert call("GET", "/both", list(token.headers.items())).status == 403
+        assert call("GET", "/both", list(more.headers.items())).status == 200
+        assert call("OPTIONS", "/orders", []).status == 200, "as below a route"
+        assert call("GET", "/nowhere", []).status == 404
+
+
+def test_a_view_that_another_decorator_made_of_a_guarded_one_stays_what_it_is(auth: Auth) -> None:
+    from flask import Flask
+
+    from watchword.guard.flask import Guard
+
+    guard, app = auth.guard(Guard, audience=BASE), Flask("orders")
+
+    @guard.require("orders:read")
+    def orders() -> str:
+        return "orders"
+
+    @app.get("/orders")
+    @functools.wraps(orders)
+    def shut() -> tuple[str, int]:
+        return "nobody", 409
+
+    with example_apps.wsgi(app) as call:
+        token = auth.token(ORDERS, audience=BASE)
+        assert call("GET", "/orders", list(token.headers.items())).status == 409
+
+
+def test_a_handler_of_aiohttp_that_a_route_table_has_taken_is_refused_when_the_program_starts(
+    auth: Auth,
+) -> None:
+    from aiohttp import web
+
+    from watchword.guard.aiohttp import Guard
+
+    guard, routes = auth.guard(Guard, audience=BASE), web.RouteTableDef()
+
+    @routes.get("/orders")
+    @guard.require("orders:read")
+    async def orders(_: web.Request) -> web.Response:
+        return web.Response()
+
+    with pytest.raises(ValueError, match=r"put @guard\.require below @routes\.get: show"):
+
+        @guard.require("orders:read")
+        @routes.get("/open")
+        async def show(_: web.Request) -> web.Response:
+            return web.Response()

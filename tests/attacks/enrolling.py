@@ -54,7 +54,7 @@ async def recovery(server: Server, name: str = "ada") -> str:
     user = await server.runtime.database.read(users.find_user, name)
     if user is None:
         user = await accounts.create(server.runtime, username=name, email=f"{name}@example.com", actor="test")
-    return await people.reset_link(server.runtime, user)
+    return await people.reset_link(server.runtime, user, actor="test")
 
 
 LINKS: dict[str, tuple[Link, dict[str, str], str]] = {

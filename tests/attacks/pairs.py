@@ -5,7 +5,9 @@ import contextlib
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
+from typing import Any
 
+import asyncpg  # type: ignore[import-untyped]  # the driver ships no types
 import pytest_asyncio
 from tests.fixtures.postgres import Store
 from tests.fixtures.servers import Server, open_server
@@ -20,14 +22,45 @@ PATIENCE = 20.0  # seconds until something is taken never to come, however busy 
 
 
 @contextlib.asynccontextmanager
-async def open_pair(first: str, second: str, folder: Path) -> AsyncIterator[Pair]:
+async def open_pair(first: str, second: str, folder: Path, **options: Any) -> AsyncIterator[Pair]:
     """Two nodes on one database, each with a clock of its own."""
-    same = {"key_file": str(folder / "key"), "mode": "development"}
+    same = {"key_file": str(folder / "key"), "mode": "development"} | options
     async with (
         open_server(folder, database=first, **same) as a,
         open_server(folder, database=second, **same) as b,
     ):
         yield a, b
+
+
+@contextlib.asynccontextmanager
+async def open_deaf_pair(store: Store, folder: Path, **options: Any) -> AsyncIterator[Pair]:
+    """Two nodes on PostgreSQL, of which the second is cut off from the announcements of the first."""
+    cluster = store.cluster
+    assert cluster is not None
+    name = store.address.rpartition("/")[2]
+    cluster.sql(f"CREATE ROLE {name}_deaf SUPERUSER LOGIN PASSWORD 'deaf'")
+    deaf_address = f"postgresql://{name}_deaf:deaf@127.0.0.1:{cluster.port}/{name}"
+    async with open_pair(store.address, deaf_address, folder, **options) as opened:
+        knife = await asyncpg.connect(store.address)
+        cutting = asyncio.create_task(_keep_cutting(knife, f"{name}_deaf"))
+        try:
+            yield opened
+        finally:
+            cutting.cancel()
+            await knife.close()
+    await store.close()
+    cluster.sql(f"DROP OWNED BY {name}_deaf; DROP ROLE {name}_deaf", name)
+
+
+async def _keep_cutting(knife: asyncpg.Connection, role: str) -> None:
+    """End whatever connection of a node listens for announcements, again and again."""
+    while True:
+        await knife.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+            "WHERE usename = $1 AND (query ILIKE 'LISTEN%' OR query LIKE '%pg_notify%')",
+            role,
+        )
+        await asyncio.sleep(0.02)
 
 
 @pytest_asyncio.fixture

@@ -107,7 +107,7 @@ async def test_ad_10_whatever_was_made_betrays_a_trail_that_was_cut_off_before(
     await server.token()
     await trust(server)
     await make_holder(server, ("client", client.client.client_id))
-    database, key = server.runtime.database, server.runtime.master.derive("audit")
+    database, key = server.runtime.database, server.runtime.root.derive("audit")
     since = server.runtime.now() - 10 * 86_400
     assert (await database.read(events.verify_trail, key, since)).breaks == []
     made = {row["id"] for row in await database.read(select, witnesses.MADE[kind])}

@@ -271,6 +271,25 @@ async def test_a_client_whose_keys_cannot_be_reached_goes_on_by_its_last_ones(
         assert int(unsure.headers["retry-after"]) > 0
         server.clock.advance(86_400)
         await is_refused(server, assertion(server, known, client_id))
+        server.clock.advance(-30 * 86_400)
+        await is_refused(server, assertion(server, known, client_id))
+
+
+@pytest.mark.parametrize("step", [-3600, 301])
+async def test_ck_01_a_new_key_is_found_whatever_the_clock_did_since_the_last_look(
+    tmp_path: Any, documents: Documents, step: int
+) -> None:
+    old, new = jwk.generate("ES256", "old"), jwk.generate("ES256", "new")
+    async with open_server(tmp_path, fetch_allow_loopback=True) as server:
+        address = documents.publish("/keys", {"keys": [jwk.public_document(old)]})
+        client_id = (await by_key(server, old, jwks_uri=address)).client.client_id
+        assert (await server.http.post("/token", data=assertion(server, old, client_id))).status_code == 200
+        documents.published["/keys"] = BAD_ANSWERS["an error"]
+        server.clock.advance(31)
+        assert (await server.http.post("/token", data=assertion(server, new, client_id))).status_code == 503
+        documents.publish("/keys", {"keys": [jwk.public_document(new)]})
+        server.clock.advance(step)
+        assert (await server.http.post("/token", data=assertion(server, new, client_id))).status_code == 200
 
 
 BAD_ANSWERS: dict[str, tuple[int, tuple[str, ...], bytes]] = {
@@ -287,8 +306,31 @@ BAD_ANSWERS: dict[str, tuple[int, tuple[str, ...], bytes]] = {
     "no JSON": (200, ("content-type: application/json",), b"{"),
     "a list": (200, ("content-type: application/json",), b"[]"),
     "an error": (500, ("content-type: application/json",), b"{}"),
+    "gone": (404, ("content-type: application/json",), b"{}"),
     "compressed": (200, ("content-type: application/json", "content-encoding: gzip"), b"\x1f\x8b"),
 }
+
+
+@pytest.mark.parametrize("name", sorted(BAD_ANSWERS.keys() - {"an error"}))
+async def test_cl_07_a_client_whose_address_answers_something_else_has_no_keys_any_more(
+    tmp_path: Any, documents: Documents, name: str
+) -> None:
+    """That is no outage: whoever took the keys away, or put something in their place, is believed, with every request alike."""
+    known = jwk.generate("ES256")
+    async with open_server(tmp_path, fetch_allow_loopback=True) as server:
+        address = documents.publish("/keys", {"keys": [jwk.public_document(known)]})
+        client_id = (await by_key(server, known, jwks_uri=address)).client.client_id
+        assert (await server.http.post("/token", data=assertion(server, known, client_id))).status_code == 200
+        documents.published["/keys"] = BAD_ANSWERS[name]
+        server.clock.advance(301)
+        for _ in range(3):
+            await is_refused(server, assertion(server, known, client_id))
+        documents.published["/keys"] = BAD_ANSWERS["an error"]
+        server.clock.advance(31)
+        await is_refused(server, assertion(server, known, client_id))
+        documents.publish("/keys", {"keys": [jwk.public_document(known)]})
+        server.clock.advance(31)
+        assert (await server.http.post("/token", data=assertion(server, known, client_id))).status_code == 200
 
 
 @pytest.mark.parametrize("name", BAD_ANSWERS)

@@ -13,6 +13,7 @@ from watchword.flows.even_clock import EvenClock
 from watchword.jobs import housekeeping_by_a_sound_clock
 from watchword.jose import jwk, jwt
 from watchword.store import keys
+from watchword.store.database import Transaction
 
 __all__ = ["pair"]
 
@@ -205,3 +206,61 @@ async def test_kr_02_two_nodes_that_rotate_at_once_make_one_new_key(pair: Pair) 
     for server in pair:
         token = (await server.grant(client)).json()["access_token"]
         assert all([(await one.post("/introspect", client, token=token)).json()["active"] for one in pair])
+
+
+async def test_kr_03_a_node_that_does_nothing_but_issue_signs_by_no_withdrawn_key(pair: Pair) -> None:
+    a, b = pair
+    client = await a.client()
+    await lateness(lambda: knows(b, client.client.client_id))
+    withdrawn = jwt_kid((await b.grant(client)).json()["access_token"])
+    assert jwt_kid((await b.grant(client)).json()["access_token"]) == withdrawn, "while it is good, it signs"
+    assert await a.runtime.keyring.revoke(withdrawn, actor="test")
+
+    async def is_given_up() -> bool:
+        return jwt_kid((await b.grant(client)).json()["access_token"]) != withdrawn
+
+    await lateness(is_given_up)
+
+
+async def test_kr_01_a_node_that_does_nothing_but_revoke_knows_every_key(pair: Pair) -> None:
+    a, b = pair
+    client = await a.client(scope="introspect")
+    await lateness(lambda: knows(b, client.client.client_id))
+    for _ in range(2):  # what signs then was not there when the other node started
+        for server in pair:
+            server.clock.advance(301)
+        assert await a.runtime.keyring.rotate("ES256", actor="test")
+    token = (await a.grant(client)).json()["access_token"]
+    assert not await is_dead(a, client, token)
+
+    async def is_revoked() -> bool:
+        assert (await b.post("/revoke", client, token=token)).status_code == 200
+        return await is_dead(a, client, token)
+
+    await lateness(is_revoked)
+
+
+async def test_kr_03_a_key_that_cannot_be_read_keeps_no_withdrawn_one_alive(pair: Pair) -> None:
+    a, b = pair
+    client = await a.client(scope="introspect")
+    await lateness(lambda: knows(b, client.client.client_id))
+    token = (await a.grant(client)).json()["access_token"]
+    assert not await is_dead(b, client, token)
+
+    async def withdraw_and_damage(tx: Transaction) -> None:
+        await keys.revoke_key(tx, jwt_kid(token), actor="test", now=a.runtime.now())
+        columns = "algorithm, public_jwk, created_at, activates_at, retires_at"
+        await tx.run(
+            f"INSERT INTO signing_keys (kid, sealed_private, {columns}) "
+            f"SELECT 'new ' || kid, $1, {columns} FROM signing_keys WHERE activates_at IS NULL",
+            b"damaged by a disk",
+        )
+
+    await a.runtime.database.write(withdraw_and_damage)
+
+    async def is_refused() -> bool:
+        return (await b.post("/introspect", client, token=token)).status_code == 503
+
+    await lateness(is_refused)
+    assert await is_refused(), "and not only for whoever is the first to ask"
+    assert (await b.grant(client)).status_code == 503

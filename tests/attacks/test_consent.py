@@ -141,6 +141,41 @@ async def test_az_59_a_form_of_another_site_gets_what_a_link_gets(server: Server
     assert "code" in answer_of(await server.http.get(bounced.headers["location"]))
 
 
+@pytest.mark.parametrize(
+    "said", [{"origin": EVIL, "sec-fetch-site": "cross-site"}, {"origin": EVIL}, {"origin": "null"}]
+)
+async def test_az_59_a_long_form_of_another_site_makes_no_other_device_of_the_browser(
+    server: Server, said: dict[str, str]
+) -> None:
+    """What a browser is known by, its place in other tabs among it, is not for other sites to take away."""
+    client = await register(server)
+    await obtain_code(server, client)
+    cookies = dict(server.http.cookies)
+    long = request(client) | {"unknown": "x" * 7000}
+    pushed = await server.post("/par", client, **request(client))
+    answers = []
+    for form in (
+        long,
+        {"client_id": client.client.client_id, "request_uri": pushed.json()["request_uri"], "x": "x" * 7000},
+    ):
+        server.http.cookies.clear()
+        bounced = await server.http.post("/authorize", data=form, headers=said)
+        assert (bounced.status_code, "set-cookie" in bounced.headers) == (303, False)
+        assert len(bounced.headers["location"]) < 400
+        server.http.cookies.update(cookies)
+        answers.append(answer_of(await server.http.get(bounced.headers["location"])))
+    assert all("code" in answer for answer in answers), "the honest variant: who is signed in is seen"
+    server.http.cookies.clear()
+    refused = [
+        long | {"response_mode": "form_post", "scope": "nonsense"},
+        long | {"redirect_uri": EVIL},
+        long | {"client_id": "nobody"},
+        long | {"request": "x", "request_uri": "x"},
+    ]
+    for form in refused:
+        assert "set-cookie" not in (await server.http.post("/authorize", data=form, headers=said)).headers
+
+
 async def test_az_60_no_page_shows_in_a_frame_and_a_silent_code_goes_to_the_registered_address(
     server: Server,
 ) -> None:

@@ -56,7 +56,8 @@ async def test_dp_50_nonces_that_are_stale_invented_or_of_another_server_start_n
     assert fresh != old, "the next one is at hand before that"
     server.clock.advance(120)
     others = dpop.make_nonce(os.urandom(32), int(server.clock()))
-    for bad in (old, others, fresh + "\n", "", "x" * 5000, fresh[:-1] + "A"):
+    garbled = fresh[:-1] + ("B" if fresh.endswith("A") else "A")
+    for bad in (old, others, fresh + "\n", "", "x" * 5000, garbled):
         refused = await send(server, client, "/token", proof(server, key, "/token", nonce=bad))
         assert (refused.status_code, refused.json()["error"]) == (400, "use_dpop_nonce"), bad[:60]
         given = refused.headers["dpop-nonce"]

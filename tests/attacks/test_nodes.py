@@ -11,10 +11,9 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import asyncpg  # type: ignore[import-untyped]  # the driver ships no types
 import httpx
 import pytest
-from tests.attacks.pairs import LATE, Pair, is_dead, knows, lateness, open_pair, pair
+from tests.attacks.pairs import LATE, Pair, is_dead, knows, lateness, open_deaf_pair, open_pair, pair
 from tests.fixtures.accounts import add_totp, another, code_of
 from tests.fixtures.code_flow import obtain_code, redeem, refresh, register
 from tests.fixtures.people import PASSWORD, Person
@@ -77,14 +76,7 @@ async def test_mn_01_a_revoked_api_token_is_refused_by_the_other_node(pair: Pair
 async def test_mn_01_a_node_whose_announcements_are_cut_off_is_late_by_less_than_a_second(
     postgres_store: Store, tmp_path: Path
 ) -> None:
-    cluster = postgres_store.cluster
-    assert cluster is not None
-    name = postgres_store.address.rpartition("/")[2]
-    cluster.sql(f"CREATE ROLE {name}_deaf SUPERUSER LOGIN PASSWORD 'deaf'")
-    deaf_address = f"postgresql://{name}_deaf:deaf@127.0.0.1:{cluster.port}/{name}"
-    async with open_pair(postgres_store.address, deaf_address, tmp_path) as (a, deaf):
-        knife = await asyncpg.connect(postgres_store.address)
-        cutting = asyncio.create_task(keep_cutting(knife, f"{name}_deaf"))
+    async with open_deaf_pair(postgres_store, tmp_path) as (a, deaf):
         client = await a.client(access_token_format="opaque", scope="introspect")
         await lateness(lambda: knows(deaf, client.client.client_id))
         measured = []
@@ -94,21 +86,6 @@ async def test_mn_01_a_node_whose_announcements_are_cut_off_is_late_by_less_than
             assert (await a.post("/revoke", client, token=token)).status_code == 200
             measured.append(await lateness(lambda token=token: is_dead(deaf, client, token)))  # type: ignore[misc]  # bound at once
         assert statistics.median(measured) <= LATE, "but for what the machine itself holds up"
-        cutting.cancel()
-        await knife.close()
-    await postgres_store.close()
-    cluster.sql(f"DROP OWNED BY {name}_deaf; DROP ROLE {name}_deaf", name)
-
-
-async def keep_cutting(knife: asyncpg.Connection, role: str) -> None:
-    """End whatever connection of a node listens for announcements, again and again."""
-    while True:
-        await knife.execute(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
-            "WHERE usename = $1 AND (query ILIKE 'LISTEN%' OR query LIKE '%pg_notify%')",
-            role,
-        )
-        await asyncio.sleep(0.02)
 
 
 async def test_mn_02_a_flow_needs_no_sticky_sessions(pair: Pair) -> None:

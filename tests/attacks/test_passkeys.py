@@ -208,7 +208,7 @@ async def test_ps_04_another_persons_passkey_is_no_second_proof_of_mine(ada: Per
 
 async def test_ps_05_a_link_of_an_administrator_works_once_and_proves_no_second_factor(ada: Person) -> None:
     server = ada.server
-    link = await people.reset_link(server.runtime, await user_of(server))
+    link = await people.reset_link(server.runtime, await user_of(server), actor="test")
     first, second = await stranger(server), await stranger(server)
     await first.open(link)
     await second.open(link)

@@ -83,7 +83,7 @@ async def test_id_03_an_access_token_says_what_it_is_and_no_other_passes_for_it(
     assert header.typ == "at+jwt"
     claims = jwt.decode(
         token,
-        server.runtime.keyring.verification_keys(),
+        await server.runtime.keyring.verification_keys(),
         algorithms=("ES256",),
         typ="at+jwt",
         now=int(server.clock()),
@@ -153,7 +153,7 @@ async def test_tk_01_a_token_of_the_future_is_not_accepted(server: Server) -> No
     client = await server.client(scope="orders:read introspect")
     token = (await server.grant(client)).json()["access_token"]
     claims = jwt.read_claims(jwk.b64decode(token.split(".")[1]))
-    key = server.runtime.keyring.signing_key("ES256")
+    key = await server.runtime.keyring.signing_key("ES256")
     for changes, active in (
         ({}, True),
         ({"nbf": claims["iat"] + 5}, False),

@@ -138,9 +138,10 @@ async def test_se_09_no_other_form_of_another_site_is_taken(server: Server, prov
             400,
         ),
         ({"data": {"code": "x" * 7000}}, 400),
+        ({"data": {"code": "x" * 4096, "user": "é" * 1000}}, 400),
         ({"data": {"code": "x" * 4096, "state": "y" * 43, "user": "{}"}}, 303),
     ],
-    ids=["no form", "a member twice", "too long", "as long as may be"],
+    ids=["no form", "a member twice", "too long", "too long in bytes", "as long as may be"],
 )
 async def test_a_form_is_taken_to_the_letter(server: Server, sent: dict[str, Any], status: int) -> None:
     async with another(server) as browser:

@@ -2,19 +2,32 @@
 
 import html
 import re
+from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, urlencode, urlsplit
+from urllib.parse import parse_qs, quote, urlencode, urlsplit
 
 import pytest
 from tests.attacks.authorization import claims_of
-from tests.fixtures.accounts import add_totp, another, code_of, session_of
+from tests.fixtures.accounts import add_totp, another, code_of, make, session_of
 from tests.fixtures.code_flow import answer_of, redeem, register, request
-from tests.fixtures.lying_provider import PATH, Provider, begin, come_back, link, provider, server, sign_in
-from tests.fixtures.people import Person, letters
+from tests.fixtures.lying_provider import (
+    PATH,
+    Provider,
+    begin,
+    come_back,
+    link,
+    provider,
+    server,
+    sign_in,
+    trusting,
+)
+from tests.fixtures.people import PASSWORD, Person, letters
 from tests.fixtures.servers import Server
 
 from watchword.flows import factors
 from watchword.flows.client_registry import Registered
+from watchword.pages import returning
+from watchword.settings import Upstream
 
 __all__ = ["provider", "server"]
 
@@ -26,6 +39,12 @@ def button(person: Person) -> str:
     assert person.path in ("/sign-in", PATH), person.text
     assert person.page is not None
     return html.unescape(next(it for it in person.page.text.split('"') if "/upstream/hub" in it))
+
+
+def page_of(person: Person) -> str:
+    """Return the page as it was sent."""
+    assert person.page is not None
+    return person.page.text
 
 
 async def asked_of(person: Person) -> dict[str, str]:
@@ -57,12 +76,12 @@ async def test_applications_are_told_when_the_provider_says_it_was(
     await link(server, provider)
     client = await register(server)
     now = int(server.clock())
-    for said, expected in ((now - 5 * HOUR, now - 5 * HOUR), (now + 30, now), (None, now)):
+    for said, expected in ((now - 5 * HOUR, now - 5 * HOUR), (now + 30, now), (None, None)):
         provider.claims["auth_time"] = said
         person = await visit(server, client)
         await come_back(person, await begin(person, provider, button(person)))
         claims = await told(person, client)
-        assert (claims["auth_time"], claims["amr"]) == (expected, ["fed"]), said
+        assert (claims.get("auth_time"), claims["amr"]) == (expected, ["fed"]), said
 
 
 async def test_a_provider_that_takes_claims_is_asked_when_it_was(server: Server, provider: Provider) -> None:
@@ -105,6 +124,140 @@ async def test_az_12_an_old_session_at_the_provider_is_too_old_for_an_applicatio
     provider.claims["auth_time"] = int(server.clock()) - 5
     await come_back(person, await begin(person, provider, again))
     assert (await told(person, client))["auth_time"] == int(server.clock()) - 5, "the honest variant"
+
+
+@pytest.mark.parametrize("wishes", [{"max_age": "600"}, {"prompt": "login"}])
+@pytest.mark.parametrize("tells", [None, False], ids=["has to tell", "is known to tell nothing"])
+async def test_az_12_a_provider_that_says_no_time_proves_none_to_an_application(
+    provider: Provider, tmp_path: Path, wishes: dict[str, str], tells: bool | None
+) -> None:
+    """Core §3.1.2.1: who is asked for a `max_age` has to tell, and who cannot ask again must not act as if."""
+    hub = Upstream(name="hub", title="The Hub", client_id="us", issuer=provider.issuer, tells_auth_time=tells)
+    async with trusting(tmp_path, hub) as server:
+        provider.now = server.clock
+        await make(server)
+        await link(server, provider)
+        client = await register(server)
+        provider.claims["auth_time"] = None
+        person = await visit(server, client, **wishes)
+        assert ("/upstream/hub" in page_of(person)) is (tells is None), (
+            "it is not offered where it serves nobody"
+        )
+        by_hand = f"/upstream/hub?return={quote(person.form(having='return')['return'])}"
+        assert await come_back(person, await begin(person, provider, by_hand)) == PATH
+        assert "Sign in another way." in person.text
+        del provider.claims["auth_time"]
+        await come_back(person, await begin(person, provider, by_hand))
+        assert (await told(person, client))["auth_time"] == int(server.clock()), "the honest variant"
+
+
+ESSENTIAL = '{"id_token": {"auth_time": {"essential": true}}}'
+
+
+@pytest.mark.parametrize("said", ["a time", "nothing"])
+@pytest.mark.parametrize("wishes", [{"max_age": "600"}, {"claims": ESSENTIAL}], ids=["max_age", "auth_time"])
+async def test_az_12_a_session_whose_time_nobody_said_is_no_sign_in_of_a_known_time(
+    server: Server, provider: Provider, wishes: dict[str, str], said: str
+) -> None:
+    await link(server, provider)
+    client = await register(server)
+    provider.claims["auth_time"] = int(server.clock()) if said == "a time" else None
+    person = await visit(server, client)
+    await come_back(person, await begin(person, provider, button(person)))
+    known = await told(person, client)
+    assert ("auth_time" in known) is (said == "a time")
+    silently = await person.open(f"/authorize?{urlencode(request(client, prompt='none', **wishes))}")
+    later = await person.open(f"/authorize?{urlencode(request(client, **wishes))}")
+    if said == "a time":
+        assert "code" in answer_of(silently), "the honest variant"
+        assert "code" in answer_of(later)
+        return
+    assert answer_of(silently)["error"] == "login_required"
+    assert person.path == "/sign-in"
+    server.clock.advance(60)
+    await person.send({"identifier": "ada", "password": PASSWORD})
+    assert (await told(person, client))["auth_time"] == int(server.clock()), "and then it is known"
+
+
+@pytest.mark.parametrize("wishes", [{"max_age": "600"}, {"prompt": "login"}, {"claims": ESSENTIAL}])
+@pytest.mark.parametrize("said", ["hours ago", "nothing"])
+async def test_az_12_who_signed_in_for_a_request_proved_it_for_nobody_else(
+    server: Server, provider: Provider, wishes: dict[str, str], said: str
+) -> None:
+    """At a browser that a person has left, with a session of theirs at the provider: signed in first is the attacker."""
+    await link(server, provider)
+    await make(server, "eve", "eve@example.com")
+    client = await register(server)
+    person = await visit(server, client, **wishes)
+    waiting = person.form(having="return")["return"]
+    await person.send({"identifier": "eve", "password": PASSWORD})
+    assert person.form(having="interaction"), "it is Eve's own consent that is asked for"
+    provider.claims["auth_time"] = int(server.clock()) - 5 * HOUR if said == "hours ago" else None
+    await person.open("/sign-out")
+    await person.send({})
+    assert await come_back(person, await begin(person, provider, "/upstream/hub")) == "/account"
+    assert "ada" in person.text, "signed in, as her provider says"
+    server.clock.advance(1)
+    resumed = returning.open_return(server.runtime, waiting)
+    await person.open(str(resumed))
+    old_enough = "claims" in wishes and said == "hours ago"  # its time is known, and may be any
+    assert (person.path == "/sign-in") is not old_enough, page_of(person)
+    if not old_enough:
+        await person.send({"identifier": "ada", "password": PASSWORD})
+        assert (await told(person, client))["auth_time"] == int(server.clock()), "the honest variant"
+
+
+async def test_an_application_without_such_a_wish_needs_no_second_sign_in(
+    server: Server, provider: Provider
+) -> None:
+    await link(server, provider)
+    client = await register(server)
+    provider.claims["auth_time"] = None
+    person = await visit(server, client)
+    await come_back(person, await begin(person, provider, button(person)))
+    await told(person, client)
+    assert "code" in answer_of(await person.open(f"/authorize?{urlencode(request(client, prompt='none'))}"))
+    assert (await session_of(server)).auth_time is None
+    await person.open("/account/passkeys")
+    assert person.path == "/account/passkeys", "for the account the moment of the answer counts"
+
+
+async def test_where_only_silent_providers_are_left_the_page_says_that_nobody_can_tell(
+    provider: Provider, tmp_path: Path
+) -> None:
+    hub = Upstream(name="hub", title="The Hub", client_id="us", issuer=provider.issuer, tells_auth_time=False)
+    async with trusting(tmp_path, hub, sign_in_methods=()) as server:
+        client = await register(server)
+        person = await visit(server, client)
+        assert ("/upstream/hub" in page_of(person), "no way to sign in here tells" in person.text) == (
+            True,
+            False,
+        )
+        person = await visit(server, client, max_age="600")
+        assert ("/upstream/hub" in page_of(person), "no way to sign in here tells" in person.text) == (
+            False,
+            True,
+        )
+
+
+@pytest.mark.parametrize("tells", [None, False], ids=["has to tell", "is known to tell nothing"])
+async def test_who_takes_the_wish_out_of_the_address_confirms_nothing(
+    provider: Provider, tmp_path: Path, tells: bool | None
+) -> None:
+    """Who is asked for no `max_age` need not tell; one that never does is taken at its word for the account."""
+    hub = Upstream(name="hub", title="The Hub", client_id="us", issuer=provider.issuer, tells_auth_time=tells)
+    async with trusting(tmp_path, hub) as server:
+        provider.now = server.clock
+        await make(server)
+        person = await link(server, provider)
+        server.clock.advance(700)
+        before = (await session_of(server)).confirmed_at
+        answer = await begin(person, provider)
+        provider.aged.clear()
+        assert await come_back(person, answer) == (PATH if tells is None else "/account")
+        assert ((await session_of(server)).confirmed_at == before) is (tells is None)
+        assert await come_back(person, await begin(person, provider)) == "/account", "the honest variant"
+        assert (await session_of(server)).confirmed_at == int(server.clock())
 
 
 async def test_a_session_by_an_old_session_elsewhere_changes_nothing_of_the_account(

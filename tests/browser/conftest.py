@@ -1,6 +1,5 @@
 """A Chromium for each file, the real server, and an application that people come back to."""
 
-import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -8,6 +7,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser
 from tests.fixtures.chromium import launched
+from tests.fixtures.listening import in_background
 from tests.fixtures.servers import Process, serve
 
 
@@ -48,6 +48,6 @@ def application() -> Iterator[tuple[str, list[str]]]:
     seen: list[str] = []
     handler = type("Seen", (Application,), {"seen": seen})
     server = HTTPServer(("127.0.0.1", 0), handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    in_background(server)
     yield f"http://127.0.0.1:{server.server_port}/cb", seen
     server.shutdown()

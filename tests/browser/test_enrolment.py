@@ -7,9 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, BrowserContext, Page, expect
-from tests.fixtures.chromium import AXE, DEVICE
+from tests.fixtures.chromium import DEVICE, violations
 from tests.fixtures.commands import run_cli
 from tests.fixtures.servers import Process, serve
 
@@ -41,8 +40,7 @@ def at(browser: Browser, **options: Any) -> tuple[BrowserContext, Page]:
 
 def check(page: Page) -> None:
     """Check that a page is accessible."""
-    found = Axe().run(page, options=AXE)
-    assert found.violations_count == 0, found.generate_report()
+    assert violations(page) == []
 
 
 def run(server: Process, *command: str) -> dict[str, Any]:

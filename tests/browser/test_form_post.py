@@ -2,7 +2,6 @@
 
 import html
 import json
-import threading
 import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -12,6 +11,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from playwright.sync_api import Browser, expect
+from tests.fixtures.listening import in_background
 from tests.fixtures.servers import Process, serve
 
 from watchword.jose import jwk, jwt
@@ -92,7 +92,7 @@ def hub() -> Iterator[type[Hub]]:
     handler = type("Running", (Hub,), {"nonces": {}})
     listening = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     handler.issuer = f"http://127.0.0.1:{listening.server_port}"
-    threading.Thread(target=listening.serve_forever, daemon=True).start()
+    in_background(listening)
     yield handler
     listening.shutdown()
 

@@ -1,6 +1,5 @@
 """Signing out of several applications in a real Chromium: hidden frames, then back to the application that asked."""
 
-import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -11,6 +10,7 @@ import pytest
 from playwright.sync_api import Browser, Page
 from tests.browser.visiting import CHALLENGE, VERIFIER, make_owner, sign_in
 from tests.fixtures.commands import run_cli
+from tests.fixtures.listening import in_background
 from tests.fixtures.relying_party import claims_of
 from tests.fixtures.servers import Process
 
@@ -41,7 +41,7 @@ def applications() -> Iterator[list[tuple[str, list[str]]]]:
     for _ in range(2):
         seen: list[str] = []
         server = ThreadingHTTPServer(("127.0.0.1", 0), type("Seen", (Application,), {"seen": seen}))
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        in_background(server)
         servers.append(server)
         made.append((f"http://127.0.0.1:{server.server_port}", seen))
     yield made

@@ -37,8 +37,8 @@ async def test_a_pairwise_client_knows_a_person_by_one_name_that_nobody_else_can
     pairwise = await register(server, subject_type="pairwise")
     tokens = (await redeem(server, pairwise, (await obtain_code(server, pairwise))["code"])).json()
     person = await account(server)
-    said = claims_of(server, tokens["id_token"])
-    access = claims_of(server, tokens["access_token"], "at+jwt")
+    said = await claims_of(server, tokens["id_token"])
+    access = await claims_of(server, tokens["access_token"], "at+jwt")
     info = (await userinfo(server, tokens["access_token"])).json()
     about = (await server.post("/introspect", pairwise, token=tokens["access_token"])).json()
     later = (await refresh(server, pairwise, tokens["refresh_token"])).json()
@@ -47,18 +47,18 @@ async def test_a_pairwise_client_knows_a_person_by_one_name_that_nobody_else_can
         access["sub"],
         info["sub"],
         about["sub"],
-        claims_of(server, later["id_token"])["sub"],
+        (await claims_of(server, later["id_token"]))["sub"],
     }
     assert len(names) == 1
     assert person not in json.dumps([said, access, info, about])
     assert subjects.person_of(server.runtime, said["sub"]) == person
 
     public = await register(server, name="public")
-    openly = claims_of(server, (await again(server, public))["id_token"])
+    openly = await claims_of(server, (await again(server, public))["id_token"])
     assert openly["sub"] == person
     same_sector = await register(server, name="same", subject_type="pairwise")
-    assert claims_of(server, (await again(server, same_sector))["id_token"])["sub"] in names
-    other = claims_of(server, (await again(server, same_sector))["id_token"])
+    assert (await claims_of(server, (await again(server, same_sector))["id_token"]))["sub"] in names
+    other = await claims_of(server, (await again(server, same_sector))["id_token"])
     assert len({said["sid"], openly["sid"], other["sid"]}) == 3, "sessions cannot be joined either"
 
 
@@ -68,7 +68,7 @@ async def test_opaque_tokens_of_a_pairwise_client_name_nobody_either(server: Ser
     person = await account(server)
     about = await server.post("/introspect", client, token=tokens["access_token"])
     info = await userinfo(server, tokens["access_token"])
-    assert about.json()["sub"] == info.json()["sub"] == claims_of(server, tokens["id_token"])["sub"]
+    assert about.json()["sub"] == info.json()["sub"] == (await claims_of(server, tokens["id_token"]))["sub"]
     assert person not in about.text + info.text
 
 
@@ -115,7 +115,7 @@ async def test_attributes_are_told_by_the_scope_that_the_operator_gave_them(serv
     info = (await userinfo(server, tokens["access_token"])).json()
     assert (info["department"], info["given_name"], info["preferred_username"]) == ("R&D", "Ada", "ada")
     assert "secret_level" not in info, "what no scope tells stays here"
-    assert "department" not in claims_of(server, tokens["id_token"]), "OpenID Connect Core §5.4"
+    assert "department" not in await claims_of(server, tokens["id_token"]), "OpenID Connect Core §5.4"
 
 
 async def test_claims_asked_for_by_name_come_within_what_was_agreed_to(server: Server) -> None:
@@ -127,7 +127,7 @@ async def test_claims_asked_for_by_name_come_within_what_was_agreed_to(server: S
     person = await people.find(server.runtime, "ada")
     await people.change(server.runtime, person, Changes(email="ada@example.com"), actor="test")
     tokens = (await redeem(server, client, code)).json()
-    said = claims_of(server, tokens["id_token"])
+    said = await claims_of(server, tokens["id_token"])
     assert said["name"] == "ada"
     assert "email" not in said, "the person did not agree to that"
     info = (await userinfo(server, tokens["access_token"])).json()
@@ -153,7 +153,7 @@ async def test_an_exchanged_token_names_a_person_as_its_own_client_knows_them(se
     api, down = "https://api.example", "https://down.example"
     shop = await register(server, subject_type="pairwise", resources=[api])
     tokens = (await redeem(server, shop, (await obtain_code(server, shop))["code"])).json()
-    known_to_shop = claims_of(server, tokens["id_token"])["sub"]
+    known_to_shop = (await claims_of(server, tokens["id_token"]))["sub"]
     person = await account(server)
     rules = ExchangeRules(serves=(api,), audiences=(down,), impersonate=True)
     given: dict[str, Any] = {"grant_types": ["token_exchange"], "scope": "orders:read", "resources": [down]}
@@ -180,14 +180,16 @@ async def test_no_token_of_a_pairwise_client_carries_a_mark_that_joins_people(se
     pairwise = [(await register(server, name=str(n), subject_type="pairwise")).client for n in range(2)]
     now = server.runtime.now()
     openly = (await minting.mint(server.runtime, grant(public), now)).token
-    assert claims_of(server, openly, "at+jwt")["parents"], "how the end of the account is noticed offline"
+    assert (await claims_of(server, openly, "at+jwt"))["parents"], (
+        "how the end of the account is noticed offline"
+    )
     for client in pairwise:
         opaque = (await minting.mint(server.runtime, grant(client), now)).token
         assert opaque.count(".") == 0, "asked about instead"
     demanded = [
         (await minting.mint(server.runtime, grant(client, format="jwt"), now)).token for client in pairwise
     ]
-    said = [claims_of(server, token, "at+jwt") for token in demanded]
+    said = [await claims_of(server, token, "at+jwt") for token in demanded]
     said[1] |= {"client_id": said[0]["client_id"]}
     shared = {name for name in said[0] if said[0][name] == said[1].get(name)}
     assert shared <= {"iss", "aud", "exp", "iat", "client_id", "scope", "sub"}, "nothing else is the same"

@@ -1,5 +1,7 @@
 """API tokens: made once shown, verified with a reason, narrowed without gain, rotated with overlap, revoked for good."""
 
+import asyncio
+import time
 from typing import Any
 
 import httpx
@@ -13,6 +15,7 @@ from watchword.flows.token_verification import Use
 from watchword.jobs import flush_usage, housekeeping
 from watchword.oauth import token_format
 from watchword.oauth.errors import OAuthError
+from watchword.store import api_tokens as store
 
 DAY = 86_400
 
@@ -163,6 +166,22 @@ async def test_rotation_keeps_the_old_secret_for_the_overlap_and_shows_who_uses_
     server.clock.advance(3600)
     assert await reason(server, token) == "rotated"
     assert await reason(server, rotated) == "active"
+
+
+async def test_a_node_that_leaves_the_common_work_to_others_writes_what_it_counted(server: Server) -> None:
+    assert not server.settings.jobs
+    token = await server.token()
+    assert await reason(server, token, address="10.2.0.4") == "active"
+    begun = time.monotonic()
+    while (await used_from(server, token)) != ["10.2.0.4"]:
+        assert time.monotonic() - begun < 20, "and others count with it: quotas, and what is purged as unused"
+        await asyncio.sleep(0.05)
+
+
+async def used_from(server: Server, token: Issued) -> list[str | None]:
+    """Return from where the secrets of a token were last used, as the database has it."""
+    uses = await server.runtime.database.read(store.list_secret_uses, token.token.id)
+    return [use.last_address for use in uses]
 
 
 async def test_all_tokens_of_an_owner_end_at_once(server: Server) -> None:

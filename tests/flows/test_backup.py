@@ -13,6 +13,7 @@ from tests.fixtures.postgres import Cluster, Store, fresh_postgres
 from tests.fixtures.servers import ISSUER, Server, open_server
 
 from watchword.flows import backup, schema_state
+from watchword.flows.master_key import existing_master_keys
 from watchword.oauth.errors import OAuthError
 from watchword.settings import Settings, SettingsError
 from watchword.store import bulk as store
@@ -68,7 +69,7 @@ async def test_a_restored_database_knows_the_same_tokens_keys_and_trail(
     server: Server, target: Store, tmp_path: Path
 ) -> None:
     alive, dead = await fill(server)
-    kids = {key.kid for key in server.runtime.keyring.verification_keys()}
+    kids = {key.kid for key in await server.runtime.keyring.verification_keys()}
     made = await backup.write_backup(settings_of(server), tmp_path / "b.gz", NOW)
     restored = await backup.restore_backup(
         settings_of(server, database=target.address), tmp_path / "b.gz", NOW
@@ -78,7 +79,7 @@ async def test_a_restored_database_knows_the_same_tokens_keys_and_trail(
     async with open_server(tmp_path, database=target.address, key_file=key_file) as again:
         assert await active(again, alive)
         assert not await active(again, dead)
-        assert {key.kid for key in again.runtime.keyring.verification_keys()} == kids
+        assert {key.kid for key in await again.runtime.keyring.verification_keys()} == kids
     again_made = await backup.write_backup(
         settings_of(server, database=target.address), tmp_path / "c.gz", NOW
     )
@@ -166,7 +167,7 @@ async def test_a_damaged_backup_is_refused_and_nothing_is_made(
         await fill(server)
         file, other = tmp_path / "b.gz", settings_of(server, database=str(tmp_path / "new.db"))
         await backup.write_backup(settings_of(server), file, NOW)
-        backup.read_backup(file, server.runtime.master)
+        backup.read_backup(file, existing_master_keys(server.settings))
         file.write_bytes(damage(file.read_bytes()))
         with pytest.raises(OAuthError, match="invalid_request") as refused:
             await backup.restore_backup(other, file, NOW)

@@ -306,6 +306,23 @@ async def test_a_server_in_trouble_is_forgiven_for_a_day_and_a_withdrawn_documen
     documents.publish("/client", b"", status=404)
     server.clock.advance(400)
     assert (await begin(server, client_id)).status_code == 400, "withdrawn"
+    documents.publish("/client", b"", status=503)
+    server.clock.advance(60)
+    assert (await begin(server, client_id)).status_code == 400, "and not forgiven for what comes after that"
+    documents.describe()
+    server.clock.advance(60)
+    assert (await begin(server, client_id)).status_code == 303
+
+
+async def test_a_document_is_kept_no_longer_because_the_clock_was_set_back(
+    server: Server, documents: Documents
+) -> None:
+    client_id = documents.describe()
+    assert (await begin(server, client_id)).status_code == 303
+    documents.describe(redirect_uris=["https://moved.example.com/cb"])
+    server.clock.advance(-30 * 86_400)
+    moved = await begin(server, client_id, redirect_uri="https://moved.example.com/cb")
+    assert moved.status_code == 303
 
 
 async def test_an_administrator_can_disable_such_a_client(server: Server, documents: Documents) -> None:

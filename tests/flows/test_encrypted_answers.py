@@ -53,12 +53,12 @@ async def test_id_tokens_and_userinfo_are_encrypted_where_a_client_asks(
     tokens = (await redeem(server, client, (await obtain_code(server, client))["code"])).json()
     header, content = opened(tokens["id_token"], key, alg, effective)
     assert (header["cty"], header["kid"]) == ("JWT", "k"), "RFC 7519 §5.2: signed first, then encrypted"
-    said = claims_of(server, content.decode())
+    said = await claims_of(server, content.decode())
     assert said["nonce"] == "n-1"
     answer = await userinfo(server, tokens["access_token"])
     assert answer.headers["content-type"] == "application/jwt"
     _, signed = opened(answer.text, key, alg, effective)
-    told = claims_of(server, signed.decode())
+    told = await claims_of(server, signed.decode())
     assert told["sub"] == said["sub"]
     assert told["aud"] == client.client.client_id
     assert jwt.jws.peek(signed.decode()).alg == "EdDSA"
@@ -89,7 +89,7 @@ async def test_each_answer_is_signed_by_the_algorithm_that_its_client_registered
     assert about.headers["content-type"] == SIGNED
     found = {jwt.jws.peek(token).alg for token in (tokens["id_token"], info.text, about.text)}
     assert found == {alg}
-    assert claims_of(server, info.text)["aud"] == client.client.client_id
+    assert (await claims_of(server, info.text))["aud"] == client.client.client_id
 
 
 async def test_a_key_that_cannot_be_had_costs_nobody_a_code(server: Server, documents: Documents) -> None:
@@ -167,14 +167,14 @@ async def test_tk_12_a_signed_introspection_answer_tells_who_may_know(server: Se
     answer = await ask(resource)
     assert answer.headers["content-type"] == SIGNED
     assert answer.headers["cache-control"] == "no-store"
-    said = claims_of(server, answer.text, "token-introspection+jwt")
+    said = await claims_of(server, answer.text, "token-introspection+jwt")
     assert said["aud"] == resource.client.client_id
     assert said["token_introspection"]["client_id"] == issued_to.client.client_id
     assert not {"sub", "exp", "scope"} & said.keys(), "RFC 9701 §8.1: it is no token"
-    outside = claims_of(server, (await ask(other)).text, "token-introspection+jwt")
+    outside = await claims_of(server, (await ask(other)).text, "token-introspection+jwt")
     assert outside["token_introspection"] == {"active": False}, "TK-12"
     _, content = opened((await ask(sealed)).text, key, "RSA-OAEP-256", "A128CBC-HS256")
-    inside = claims_of(server, content.decode(), "token-introspection+jwt")
+    inside = await claims_of(server, content.decode(), "token-introspection+jwt")
     assert inside["token_introspection"]["active"] is True
     for accept in ("application/json", "*/*", "application/token-introspection", "text/plain"):
         assert (await ask(resource, accept)).headers["content-type"] == "application/json"

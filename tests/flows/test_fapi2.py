@@ -1,10 +1,12 @@
 """FAPI 2.0: what the profile `fapi2` demands of a client, each demand first met and then not."""
 
+import asyncio
 import json
 import os
 from typing import Any
 
 import httpx
+import msgspec
 import pytest
 from tests.fixtures.certificates import make
 from tests.fixtures.code_flow import REDIRECT, VERIFIER, answer_of, decide, sign_in
@@ -12,10 +14,11 @@ from tests.fixtures.commands import run_cli
 from tests.fixtures.servers import Server, open_server
 from tests.flows.test_first_sign_in import PASSWORD
 
-from watchword.flows import accounts
+from watchword.flows import accounts, client_registry
 from watchword.flows.client_registry import Registered
 from watchword.jose import jwk, jwt
 from watchword.oauth import pkce
+from watchword.oauth.clients import SecurityProfile
 from watchword.oauth.errors import OAuthError
 from watchword.store.database import Transaction
 
@@ -94,6 +97,18 @@ class Bank:
         back = await sign_in(self.server, begun)
         return answer_of(await decide(self.server, await self.server.http.get(back.headers["location"])))
 
+    async def granted(self) -> str:
+        """Redeem a code of a new person; return the refresh token."""
+        code = (await self.code())["code"]
+        form = {"grant_type": "authorization_code", "code": code, "code_verifier": VERIFIER}
+        return str((await self.token(**form, redirect_uri=REDIRECT)).json()["refresh_token"])
+
+    async def introspect(self, token: str) -> dict[str, Any]:
+        """Ask what a token says."""
+        answer = await self.server.http.post("/introspect", data={"token": token} | self.assertion())
+        found: dict[str, Any] = answer.json()
+        return found
+
     async def token(self, headers: dict[str, str] | None = None, **form: str) -> httpx.Response:
         """Ask for a token, by default for the client's own and with a proof."""
         wanted = {"grant_type": "client_credentials"} | self.assertion() | form
@@ -113,6 +128,66 @@ async def test_the_whole_flow_by_the_profile(server: Server) -> None:
     assert tokens["token_type"] == "DPoP"
     again = await bank.token(grant_type="refresh_token", refresh_token=tokens["refresh_token"])
     assert again.json()["token_type"] == "DPoP"
+
+
+async def test_a_refresh_token_stays_and_works_with_the_clients_proof_alone(server: Server) -> None:
+    bank = await Bank(server).register()
+    kept = await bank.granted()
+    refresh = {"grant_type": "refresh_token", "refresh_token": kept}
+    for _ in range(3):
+        server.clock.advance(3600)
+        answer = (await bank.token(**refresh)).json()
+        assert answer["refresh_token"] == kept
+        seen = await bank.introspect(answer["access_token"])
+        assert seen["active"] is True
+    at_once = await asyncio.gather(*(bank.token(**refresh) for _ in range(8)))
+    assert {one.json()["refresh_token"] for one in at_once} == {kept}
+    thief = await Bank(server).register()
+    assert (await thief.token(**refresh)).json()["error"] == "invalid_grant"
+    assert (await bank.token(headers={}, **refresh)).json()["error"] == "invalid_dpop_proof"
+    assert (await bank.token(**refresh)).status_code == 200, "nobody else's attempt ends it"
+    server.clock.advance(server.settings.refresh_token_idle)
+    assert (await bank.token(**refresh)).json()["error"] == "invalid_grant"
+
+
+async def test_a_refresh_token_that_stays_ends_with_its_grant(server: Server) -> None:
+    bank = await Bank(server).register()
+    kept = await bank.granted()
+    refresh = {"grant_type": "refresh_token", "refresh_token": kept}
+    access = (await bank.token(**refresh)).json()["access_token"]
+    revoked = await server.http.post("/revoke", data={"token": kept} | bank.assertion())
+    assert revoked.status_code == 200
+    assert (await bank.token(**refresh)).json()["error"] == "invalid_grant"
+    assert await bank.introspect(access) == {"active": False}
+
+
+async def test_a_family_goes_on_by_the_profile_that_its_client_has_now(server: Server) -> None:
+    bank = await Bank(server).register()
+    kept = await bank.granted()
+
+    async def hold_to(profile: SecurityProfile) -> None:
+        given = msgspec.structs.replace(
+            client_registry.to_input(bank.registered.client), security_profile=profile
+        )
+        await client_registry.change(
+            server.runtime, bank.client_id, given, expected_version=None, actor="test"
+        )
+
+    async def next_of(token: str) -> str:
+        return str(
+            (await bank.token(grant_type="refresh_token", refresh_token=token)).json().get("refresh_token")
+        )
+
+    assert await next_of(kept) == kept
+    await hold_to("default")
+    rotated = await next_of(kept)
+    assert rotated != kept
+    await hold_to("fapi2")
+    assert await next_of(kept) == rotated, "who lost the answer gets its successor, within the grace"
+    assert await next_of(rotated) == rotated
+    server.clock.advance(server.settings.refresh_token_grace)
+    assert await next_of(kept) == "None", "what was given up before is reused"
+    assert await next_of(rotated) == "None", "and has ended the family"
 
 
 async def test_a_request_that_was_not_pushed_is_refused(server: Server) -> None:

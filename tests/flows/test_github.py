@@ -103,7 +103,8 @@ async def test_a_person_registers_and_signs_in_again_whatever_they_are_called_th
 
 async def test_who_is_signed_in_is_asked_which_account_it_shall_be(server: Server, hub: Hub) -> None:
     person, _ = await come(server)
-    _, asked = await come(server, person)
+    again, asked = await come(server, person)
+    assert again.path == "/account", "it tells no time, and nobody but the account asks"
     assert asked["prompt"] == "select_account"
     assert "max_age" not in asked
 

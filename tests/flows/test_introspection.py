@@ -109,7 +109,7 @@ async def test_a_revoked_signing_key_kills_what_it_signed(server: Server) -> Non
     assert (await server.post("/introspect", client, token=token)).json()["active"] is True
     keyring = server.runtime.keyring
     current = next(
-        key.kid for key, state in keyring.states() if state == "current" and key.algorithm == "ES256"
+        key.kid for key, state in await keyring.states() if state == "current" and key.algorithm == "ES256"
     )
     assert await keyring.revoke(current, actor="test")
     assert (await server.post("/introspect", client, token=token)).json() == INACTIVE, "KR-03"

@@ -210,14 +210,28 @@ async def test_an_issuer_out_of_reach_is_believed_by_its_last_keys_and_a_new_key
     documents.publish("/jwks", JWKS)
     await trust(server, issuer=issuer, jwks=None, jwks_uri=issuer + "/jwks")
     assert (await present(server, client, identity(server, iss=issuer))).status_code == 200
-    documents.publish("/jwks", b"out of order")
+    documents.publish("/jwks", b"out of order", status=503)
     server.clock.advance(601)
     assert (await present(server, client, identity(server, iss=issuer))).status_code == 200
     new = await present(server, client, identity(server, iss=issuer, key=OTHER))
     assert refusal(new) == (503, "temporarily_unavailable")
+    documents.publish("/jwks", b"gone", status=404)
+    server.clock.advance(601)
+    for _ in range(2):
+        known = await present(server, client, identity(server, iss=issuer))
+        assert refusal(known) == (503, "temporarily_unavailable"), "it answers, and not with these keys"
+    documents.publish("/jwks", b"out of order", status=503)
+    server.clock.advance(31)
+    known = await present(server, client, identity(server, iss=issuer))
+    assert refusal(known) == (503, "temporarily_unavailable"), "it gave them up before it was out of reach"
     documents.publish("/jwks", {"keys": [*JWKS["keys"], jwk.public_document(OTHER)]})
     server.clock.advance(601)
     assert (await present(server, client, identity(server, iss=issuer, key=OTHER))).status_code == 200
+    third = jwk.generate("ES256", "third")
+    documents.publish("/jwks", {"keys": [jwk.public_document(third)]})
+    server.clock.advance(-3600)
+    set_back = await present(server, client, identity(server, iss=issuer, key=third))
+    assert set_back.status_code == 200, "what is kept lasts no longer by a clock that was set back"
 
 
 @pytest.mark.parametrize(

@@ -59,6 +59,8 @@ async def test_the_time_of_every_answer_is_told_by_route_method_and_status(serve
     assert int(found[1]) >= 3
     assert f'{name}_bucket{{le="+Inf",method="POST",route="/token",status="200"}} {found[1]}' in text
     assert f'{name}_count{{method="GET",route="/api/v1/tokens/{{id}}",status="401"}}' in text
+    refused = 'watchword_refusals_total{operation="/api/v1/tokens/{id}",outcome="invalid_token"}'
+    assert refused in text, "by the same name as its time"
     assert f'{name}_count{{method="any",route="unknown",status="404"}}' in text
     assert "INVENTED" not in text, "what callers invent is no label"
     assert "anybody" not in text

@@ -16,8 +16,9 @@ from tests.fixtures.servers import Server, open_server
 from tests.store.made import count, select
 
 from watchword.flows import move, schema_state
-from watchword.flows.master_key import MasterKey
+from watchword.flows.master_key import existing_master_keys
 from watchword.flows.move import Progress
+from watchword.flows.secret import Secret
 from watchword.oauth.errors import OAuthError
 from watchword.settings import Settings, SettingsError
 from watchword.store import bulk, copying, events, schema
@@ -46,6 +47,7 @@ async def fill(server: Server, tokens: int = 5) -> list[str]:
     ordered = sorted(made, key=lambda issued: issued.token.id)
     await server.runtime.database.write(_adopt, ordered[0].token.id, ordered[-1].token.id)
     await server.grant(await server.client(access_token_format="opaque"))
+    await server.runtime.usage.flush(server.runtime.database)  # or it is written whenever the second is over
     return [issued.secret for issued in made]
 
 
@@ -79,7 +81,7 @@ async def test_everything_is_there_afterwards_and_the_source_is_fenced(
     tables = [table.name for table in schema.tables(schema.newest()) if table.name not in ("facts", "events")]
     before = {name: await server.runtime.database.read(read, name) for name in tables}
     moved = await move.move(
-        server.settings.database, target.address, server.runtime.master, report=steps.append
+        server.settings.database, target.address, existing_master_keys(server.settings), report=steps.append
     )
     assert moved.tables["api_tokens"].rows == 5
     assert [step.phase for step in steps][-4:] == ["switching", "carried", "fenced", "done"]
@@ -89,14 +91,20 @@ async def test_everything_is_there_afterwards_and_the_source_is_fenced(
     assert await active(server, tokens[0]), "what serves the source still answers until it is stopped"
     with pytest.raises(StorageUnavailable, match="moved away by `watchword move`: use the one"):
         await schema_state.status(Settings(database=server.settings.database))
-    again_asked = await move.move(server.settings.database, target.address, server.runtime.master)
+    again_asked = await move.move(
+        server.settings.database, target.address, existing_master_keys(server.settings)
+    )
     assert again_asked.rows == 0, "who was killed when all was done may ask again"
     with pytest.raises(OAuthError, match="not to this target"):
-        await move.move(server.settings.database, f"sqlite:///{tmp_path}/elsewhere.db", server.runtime.master)
+        await move.move(
+            server.settings.database,
+            f"sqlite:///{tmp_path}/elsewhere.db",
+            existing_master_keys(server.settings),
+        )
     async with opened(server, target, tmp_path) as again:
         assert {name: await again.runtime.database.read(read, name) for name in tables} == before
         assert all([await active(again, token) for token in tokens])
-        report = await again.runtime.database.read(events.verify_trail, server.runtime.master.derive("audit"))
+        report = await again.runtime.database.read(events.verify_trail, server.runtime.root.derive("audit"))
         assert report.breaks == []
         await again.token()
 
@@ -123,7 +131,7 @@ async def test_what_changes_while_it_is_copied_arrives_as_it_is_in_the_end(
 
     monkeypatch.setattr(copying, "step", step)
     await database.write(_people)
-    await move.move(server.settings.database, target.address, server.runtime.master)
+    await move.move(server.settings.database, target.address, existing_master_keys(server.settings))
     tables = [table.name for table in schema.tables(schema.newest()) if table.name not in ("facts", "events")]
     async with opened(server, target, tmp_path) as again:
         for name in tables:
@@ -158,7 +166,7 @@ async def _exchange(tx: Any, n: int, token_id: str) -> None:
 SCRIPT = """
 import asyncio, os, signal, sys
 from watchword.flows import move
-from watchword.flows.master_key import existing_master_key
+from watchword.flows.master_key import existing_master_keys
 from watchword.settings import Settings
 from watchword.store import bulk
 
@@ -172,8 +180,8 @@ def report(step):
         if left == 0:
             os.kill(os.getpid(), signal.SIGKILL)
 
-master = existing_master_key(Settings(database=source, key_file=key))
-print(asyncio.run(move.move(source, target, master, report=report)).rows)
+masters = existing_master_keys(Settings(database=source, key_file=key))
+print(asyncio.run(move.move(source, target, masters, report=report)).rows)
 """
 
 
@@ -224,7 +232,7 @@ async def test_a_row_that_differs_is_found_before_the_switch(
 
     monkeypatch.setattr(copying, "compare", damage)
     with pytest.raises(StorageUnavailable, match="rows of api_tokens differ"):
-        await move.move(server.settings.database, target.address, server.runtime.master)
+        await move.move(server.settings.database, target.address, existing_master_keys(server.settings))
     assert await active(server, tokens[0])
     await server.token()
 
@@ -238,7 +246,7 @@ async def test_a_target_in_use_is_left_alone_and_an_abandoned_move_leaves_no_tra
     async with opened(server, target, tmp_path) as other:
         kept = (await other.token()).secret
         with pytest.raises(OAuthError, match="conflict"):
-            await move.move(server.settings.database, target.address, server.runtime.master)
+            await move.move(server.settings.database, target.address, existing_master_keys(server.settings))
         assert await active(other, kept)
 
     async def fail(*_: object) -> None:
@@ -246,7 +254,9 @@ async def test_a_target_in_use_is_left_alone_and_an_abandoned_move_leaves_no_tra
 
     monkeypatch.setattr(copying, "compare", fail)
     with pytest.raises(StorageUnavailable, match="network"):
-        await move.move(server.settings.database, target.address, server.runtime.master, replace=True)
+        await move.move(
+            server.settings.database, target.address, existing_master_keys(server.settings), replace=True
+        )
     await move.abandon(server.settings.database)
     await server.token()
     names = "SELECT name FROM sqlite_master WHERE name LIKE 'moving%'"
@@ -260,18 +270,20 @@ async def test_nothing_is_moved_under_a_key_that_does_not_belong_to_the_source(
 ) -> None:
     await fill(server)
     with pytest.raises(SettingsError, match="does not belong to this database"):
-        await move.move(server.settings.database, target.address, MasterKey(bytes(32)))
+        await move.move(server.settings.database, target.address, (Secret(bytes(32)),))
     await server.token()
-    assert (await move.move(server.settings.database, target.address, server.runtime.master)).rows > 0
+    assert (
+        await move.move(server.settings.database, target.address, existing_master_keys(server.settings))
+    ).rows > 0
 
 
 async def test_it_goes_there_and_back(server: Server, target: Store, tmp_path: Path) -> None:
     tokens = await fill(server)
-    master, home = server.runtime.master, server.settings.database
-    await move.move(home, target.address, master)
+    masters, home = existing_master_keys(server.settings), server.settings.database
+    await move.move(home, target.address, masters)
     async with opened(server, target, tmp_path) as again:
         tokens.append((await again.token()).secret)
-    await move.move(file(target.address), home, master, replace=True)
+    await move.move(file(target.address), home, masters, replace=True)
     assert all([await active(server, token) for token in tokens])
     await server.token()
 
@@ -289,7 +301,7 @@ async def test_a_database_is_never_moved_onto_itself_by_another_name(
         aliases = [f"sqlite:///{Path(home).parent}/./{Path(home).name}", f"sqlite:///{tmp_path}/linked.db"]
     for alias in aliases:
         with pytest.raises(OAuthError, match=r"same database|not empty"):
-            await move.move(home, alias, server.runtime.master, replace=replace)
+            await move.move(home, alias, existing_master_keys(server.settings), replace=replace)
     assert all([await active(server, token) for token in tokens])
     await server.token()
     names = "SELECT name FROM sqlite_master WHERE name LIKE 'moving%'"

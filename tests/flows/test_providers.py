@@ -102,6 +102,7 @@ async def test_what_stands_against_connecting_is_told_on_the_profile(
     for lie, told in (
         ({}, "signs somebody in here already"),
         ({"auth_time": 5}, "Sign out there, then try again."),
+        ({"auth_time": None}, "Sign in another way."),
     ):
         provider.claims |= lie
         await eve.open("/account")
@@ -111,7 +112,7 @@ async def test_what_stands_against_connecting_is_told_on_the_profile(
         assert eve.page.status_code == 400
         assert told in eve.text
         assert "Your account" in eve.text, "on her profile"
-    provider.claims |= {"sub": "hers", "auth_time": None}
+    provider.claims = {"sub": "hers"}
     await come_back(eve, await begin(eve, provider, html.unescape(button)))
     assert "Your accounts are connected." in eve.text, "the honest variant"
 
@@ -154,3 +155,15 @@ def test_no_provider_takes_the_name_of_the_page_on_which_accounts_are_linked() -
     assert load({"upstream": [hub]}, {}).upstream[0].name == "hub", "the honest variant"
     with pytest.raises(SettingsError, match="'link'"):
         load({"upstream": [{**hub, "name": "link"}]}, {})
+
+
+def test_what_cannot_be_said_of_a_provider_is_refused_at_the_start() -> None:
+    hub = {"name": "hub", "title": "The Hub", "client_id": "us", "issuer": "https://hub.example"}
+    github = {"name": "github", "title": "GitHub", "client_id": "us", "kind": "github"}
+    for wrong, complaint in (
+        ({**hub, "scopes": ["email"]}, "scopes must hold openid"),
+        ({**github, "response_mode": "form_post"}, "leave response_mode out"),
+        ({**github, "tells_auth_time": True}, "leave tells_auth_time out"),
+    ):
+        with pytest.raises(SettingsError, match=complaint):
+            load({"upstream": [wrong]}, {})

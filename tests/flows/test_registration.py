@@ -195,6 +195,10 @@ async def test_it_can_be_left_to_holders_of_an_initial_access_token(tmp_path: Pa
         pytest.param({"redirect_uris": [""]}, "invalid_redirect_uri", id="DC-01 an empty address"),
         pytest.param({"contacts": "ada"}, "invalid_client_metadata", id="DC-04 contacts that are no list"),
         pytest.param({"default_max_age": "x"}, "invalid_client_metadata", id="DC-04 an age that is text"),
+        pytest.param({"default_max_age": 10**12}, "invalid_client_metadata", id="DC-04 an age beyond all"),
+        pytest.param(
+            {"default_acr_values": ["a b"]}, "invalid_client_metadata", id="DC-04 two levels in one"
+        ),
         pytest.param({"require_auth_time": 1}, "invalid_client_metadata", id="DC-04 a number for a truth"),
         pytest.param({"logo_uri": "javascript:a()"}, "invalid_client_metadata", id="DC-02 a script as logo"),
         pytest.param({"tos_uri": "javascript:a()"}, "invalid_client_metadata", id="DC-02 a script as terms"),

@@ -120,7 +120,6 @@ async def test_mn_05_after_the_answer_to_a_logout_on_one_node_nothing_that_the_o
                 again = await refresh(two, client, answer["refresh_token"])
                 assert again.json()["error"] == "invalid_grant"
                 assert not await is_alive(one, client, answer["access_token"])
-                await two.runtime.keyring.refresh()
                 assert not await is_alive(two, client, answer["access_token"])
 
 

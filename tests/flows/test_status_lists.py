@@ -8,11 +8,12 @@ import pytest
 from tests.fixtures.servers import Server, open_server
 
 from watchword.flows import client_registry, minting, statuses
+from watchword.flows.client_registry import ClientInput, Registered
 from watchword.flows.minting import AccessGrant
 from watchword.jose import jws, jwt
 from watchword.oauth import status_list
 from watchword.oauth.clients import Client
-from watchword.store import grants
+from watchword.store import ended, grants
 from watchword.store.grants import Grant
 
 Claims = dict[str, Any]
@@ -29,7 +30,7 @@ async def status_of(server: Server, token: str) -> int:
     answer = await server.http.get(uri)
     assert (answer.status_code, answer.headers["content-type"]) == (200, status_list.MEDIA_TYPE)
     said = jwt.decode(
-        answer.text, server.runtime.keyring.verification_keys(), algorithms=("ES256",),
+        answer.text, await server.runtime.keyring.verification_keys(), algorithms=("ES256",),
         typ=status_list.TOKEN_TYPE, now=server.runtime.now(), required=("sub", "iat", "exp", "ttl", "status_list"),
     )  # fmt: skip
     assert said["sub"] == uri
@@ -93,6 +94,38 @@ async def test_who_was_killed_and_set_up_again_begins_with_a_new_list(server: Se
         )  # fmt: skip
     server.clock.advance(5)
     after = (await server.grant(registered)).json()["access_token"]
+    assert await status_of(server, before) == status_list.INVALID
+    assert await status_of(server, after) == status_list.VALID
+
+
+async def test_a_list_that_was_opened_too_soon_is_good_for_what_is_issued_later(server: Server) -> None:
+    registered = await server.client(access_token_status=True)
+    given = client_registry.to_input(registered.client)
+    for disabled in (True, False):
+        await client_registry.change(
+            server.runtime, registered.client.client_id, given, expected_version=None, disabled=disabled, actor="test"
+        )  # fmt: skip
+    assert (await server.grant(registered)).status_code == 200, "dated too early to be good, in a new list"
+    server.clock.advance(ended.LATE)
+    after = (await server.grant(registered)).json()["access_token"]
+    assert await status_of(server, after) == status_list.VALID
+    server.clock.advance(1)
+    await end_client(server, registered.client)
+    assert await status_of(server, after) == status_list.INVALID
+
+
+async def test_ap_09_who_was_deleted_and_made_again_begins_with_a_new_list(server: Server) -> None:
+    async def begin() -> tuple[Registered, str]:
+        given = ClientInput(name="again", scope="orders:read", access_token_status=True)
+        made = await client_registry.register(server.runtime, given, actor="test", client_id="again")
+        return made, (await server.grant(made)).json()["access_token"]
+
+    first, before = await begin()
+    assert await status_of(server, before) == status_list.VALID
+    server.clock.advance(5)
+    await end_client(server, first.client)
+    server.clock.advance(5)
+    _, after = await begin()
     assert await status_of(server, before) == status_list.INVALID
     assert await status_of(server, after) == status_list.VALID
 

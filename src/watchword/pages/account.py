@@ -41,7 +41,7 @@ async def require(request: Request) -> Person | Response:
     session = await visit.current(request)
     user = await runtime.database.read(users.get_user, session.user_id) if session else None
     if session is None or user is None:
-        back = returning.seal_return(runtime, request.path)
+        back = returning.seal_return(runtime, returning.place_of(request))
         return redirect(f"{runtime.settings.issuer}/sign-in?return={back}")
     return session, user
 
@@ -51,7 +51,7 @@ async def require_fresh(request: Request, back: str | None = None) -> Person | R
     found = await require(request)
     if isinstance(found, Response) or await step_up.is_proved(request, *found):
         return found
-    place = back or request.path
+    place = back or returning.place_of(request)
     # What a form carried is gone by then: the page says that nothing has been done yet.
     return step_up.ask(request, f"{place}?notice=confirmed" if request.method == "POST" else place)
 
@@ -74,7 +74,8 @@ def page(
     headers: tuple[tuple[bytes, bytes], ...] = (),
 ) -> Response:
     """Answer a page of the account; `template` is the section's own unless it is named."""
-    issuer, user = request.runtime.settings.issuer, person[1]
+    settings, user = request.runtime.settings, person[1]
+    issuer = settings.issuer
     notice = request.query().get("notice") if request.method == "GET" else None
     shared = {
         "account": {
@@ -89,6 +90,7 @@ def page(
             "sign_out": f"{issuer}/sign-out",
             "back": _address(issuer, section),
             "go_on": _waiting(request),
+            "console": f"{issuer}/console" if user.is_admin and settings.console else None,
         },
         "notice": notice if notice in NOTICES else None,
     }

@@ -47,12 +47,13 @@ def _view(request: Request, token: ApiToken, uses: list[SecretUse]) -> dict[str,
         "last_used_at": last.last_used_at if last else None,
         "last_address": last.last_address if last else None,
         "expires_at": token.expires_at,
-        "state": _state(token, runtime.now(), runtime.settings.token_expiry_notice),
+        "state": state_of(token, runtime.now(), runtime.settings.token_expiry_notice),
         "can_rotate": personal_tokens.can_rotate(token),
     }
 
 
-def _state(token: ApiToken, now: int, notice: int) -> str:
+def state_of(token: ApiToken, now: int, notice: int) -> str:
+    """Return how the pages call a token's state: "active", "expiring", "expired" or "revoked"."""
     if token.revoked_at is not None:
         return "revoked"
     if token.expires_at is None or token.expires_at - now > notice:
@@ -72,12 +73,17 @@ async def change(request: Request) -> Response:
     if form.get("do") == "rotate":
         if not await once.is_first(request, found[0], form, token.id):
             return account.done(request, "tokens", "token_once")
-        chosen = form.get("overlap") or ""
-        overlap = int(chosen) if chosen in {str(one) for one in OVERLAPS} else OVERLAPS[0]
+        overlap = overlap_of(form)
         issued = await personal_tokens.rotate(runtime, found[0], token, overlap=overlap)
         return _secret(request, found, issued, "rotated", runtime.now() + overlap if overlap else None)
     await api_tokens.revoke(runtime, token.id, reason="revoked by its owner", actor=user.id)
     return account.done(request, "tokens", "token_revoked")
+
+
+def overlap_of(form: Form) -> int:
+    """Return for how many seconds a rotated token is to work on."""
+    chosen = form.get("overlap") or ""
+    return int(chosen) if chosen in {str(one) for one in OVERLAPS} else OVERLAPS[0]
 
 
 def _secret(request: Request, person: Person, issued: Issued, made: str, old_until: int | None) -> Response:

@@ -5,6 +5,7 @@ import msgspec
 from watchword.flows import authorization, authorization_requests
 from watchword.http import Request
 from watchword.oauth.errors import OAuthError
+from watchword.oauth.interaction import oldest_sign_in
 from watchword.pages import browser, returning
 
 
@@ -15,7 +16,9 @@ class Asking(msgspec.Struct, frozen=True):
     redirect_uri: str
     ui_locales: str | None
     login_hint: str | None
-    max_age: int | None  # how many seconds old a sign-in may be, 0 for one that is made anew
+    max_age: (
+        int | None
+    )  # how many seconds old a sign-in may be, 0 for one that is made anew, None where its time need not be known
 
     @property
     def form_action(self) -> tuple[str, ...]:
@@ -42,5 +45,5 @@ async def find(request: Request, sealed: str | None) -> Asking | None:
         asked.redirect_uri,
         " ".join(asked.ui_locales) or None,
         asked.login_hint,
-        0 if "login" in asked.prompt else asked.max_age,
+        oldest_sign_in(asked),
     )

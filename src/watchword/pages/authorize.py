@@ -5,7 +5,7 @@ consent to the person to whom it was shown (AZ-55).
 """
 
 from collections.abc import Mapping
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 from watchword.credentials.methods import LEVELS
 from watchword.flows import anonymous, authorization, authorization_requests, consents, factors
@@ -25,9 +25,7 @@ from watchword.store.sessions import Session
 from watchword.store.users import User
 
 MAX_QUERY = 6000
-SELECTING = (
-    "select "  # before the person to whom the choice of an account was shown, and not yet the consent page
-)
+ONCE = ("step_up", "select_account", "create")  # asked once: what cannot be reached is answered honestly
 
 
 async def authorize(request: Request) -> Response:
@@ -39,6 +37,8 @@ async def authorize(request: Request) -> Response:
         asked, client = await authorization_requests.read(
             request.runtime, form.single(), form.all("resource")
         )
+        if _is_without_cookies(request):
+            return await _again_by_reference(request, client, form)
         return await _proceed(request, asked, client, None)
     except RedirectError as error:
         return _send(request, error.redirect_uri, error.response_mode, error.state, error=error)
@@ -48,16 +48,34 @@ async def authorize(request: Request) -> Response:
         return await _show(request, error)
 
 
+def _is_without_cookies(request: Request) -> bool:
+    """Whether this is another site's form: with such a form browsers send no `SameSite=Lax` cookies (AZ-59)."""
+    return request.method == "POST" and browser.is_foreign(request) and browser.browser_of(request) is None
+
+
 def _again_by_get(request: Request) -> Response | None:
-    """Have another site's form come again as a link: with such a form browsers send no `SameSite=Lax` cookies (AZ-59)."""
-    foreign = request.header(b"sec-fetch-site") in ("cross-site", "same-site")
-    if request.method != "POST" or not foreign or browser.browser_of(request) is not None:
+    """Have another site's form come again as a link; None for one that is too long for that."""
+    if not _is_without_cookies(request):
         return None
-    request.form()
+    form = request.form()
     query = quote(request.body, safe="=&+%")
-    if len(query) > MAX_QUERY:
-        return None
-    return redirect(f"{request.runtime.settings.issuer}/authorize?{query}")
+    reference = form.get("request_uri")
+    if (
+        len(query) > MAX_QUERY and reference and not form.has("request")
+    ):  # it is good once, and nothing beside it counts
+        query = urlencode({"client_id": form.get("client_id") or "", "request_uri": reference})
+    return (
+        None if len(query) > MAX_QUERY else redirect(f"{request.runtime.settings.issuer}/authorize?{query}")
+    )
+
+
+async def _again_by_reference(request: Request, client: Client, form: Form) -> Response:
+    """Keep another site's form, and have it come again as a link to what was kept."""
+    runtime = request.runtime
+    anonymous.admit(runtime, "authorize", request.address)
+    kept = await authorization_requests.push(runtime, client, form.single(), form.all("resource"), None)
+    query = urlencode({"client_id": client.client_id, "request_uri": kept})
+    return redirect(f"{runtime.settings.issuer}/authorize?{query}")
 
 
 async def resume(request: Request) -> Response:
@@ -95,7 +113,7 @@ async def _proceed(
     session, user = await _who(request)
     done = interaction.done if interaction else ()
     try:
-        hinted = authorization.hinted_subject(runtime, client, asked)
+        hinted = await authorization.hinted_subject(runtime, client, asked)
         earlier = (
             await consents.earlier(runtime, asked, client, user.id, session.id) if user and session else None
         )
@@ -107,6 +125,7 @@ async def _proceed(
             supported_acr=LEVELS,
             done=done,  # type: ignore[arg-type]  # steps are kept as text
             now=runtime.now(),
+            began_at=authorization.began_at(interaction) if interaction else None,
         )
     except OAuthError as error:
         return await _answer_error(request, asked, interaction, error)
@@ -165,11 +184,12 @@ async def _ask(
             return redirect(f"{runtime.settings.issuer}{returning.RESUME}{interaction_id}", headers)
         await runtime.database.write(interactions.note_interaction, interaction_id, done, user.id)
         return consent_page.page(request, asked, client, user, interaction_id, (value, fresh))
-    if step in ("step_up", "select_account"):  # asked once: what cannot be reached is answered honestly
+    if step in ONCE:
         done = (*done, step)
     await runtime.database.write(interactions.note_interaction, interaction_id, done, None)
     back = returning.seal_return(runtime, returning.RESUME + interaction_id)
-    page = {"step_up": "step-up", "select_account": "select-account"}.get(step, "sign-in")
+    pages = {"step_up": "step-up", "select_account": "select-account", "create": "sign-up"}
+    page = pages.get(step, "sign-in")
     wish = browser.language_wish(request, asked.ui_locales)
     return redirect(f"{runtime.settings.issuer}/{page}?return={back}{wish}", headers)
 

@@ -15,7 +15,7 @@ from watchword.flows.throttle import Source
 from watchword.http import HTML_TYPE, NO_STORE, Request, Response, redirect
 from watchword.loopback import is_loopback
 from watchword.oauth.errors import OAuthError
-from watchword.pages import assets, languages, render, security, user_agents
+from watchword.pages import assets, languages, render, returning, security, user_agents
 from watchword.pages.branding import branding_of
 from watchword.pages.user_agents import Device
 from watchword.settings import Settings
@@ -78,7 +78,7 @@ def source_of(request: Request) -> Source:
 
 def csrf_value(request: Request, browser: str, about: str = "") -> str:
     """Return the anti-forgery value of a browser's forms; with `about` it is good for a form about that alone (AZ-53)."""
-    key, text = request.runtime.master.derive("csrf"), f"{browser}\n{about}" if about else browser
+    key, text = request.runtime.root.derive("csrf"), f"{browser}\n{about}" if about else browser
     return hmac.new(key, text.encode(), hashlib.sha256).hexdigest()
 
 
@@ -99,13 +99,16 @@ def is_own_form(request: Request, sent: str | None, about: str = "") -> bool:
     )
 
 
+def is_foreign(request: Request) -> bool:
+    """Whether the browser itself says that another site made a request."""
+    origin, site = request.header(b"origin"), request.header(b"sec-fetch-site")
+    own = (None, own_origin(request.runtime.settings))
+    return site not in (None, "same-origin", "none") or origin not in own
+
+
 def check_same_site(request: Request) -> None:
     """Refuse a request that the browser itself says another site made; raise `access_denied`."""
-    origin, site = request.header(b"origin"), request.header(b"sec-fetch-site")
-    if site not in (None, "same-origin", "none") or origin not in (
-        None,
-        own_origin(request.runtime.settings),
-    ):
+    if is_foreign(request):
         raise OAuthError("access_denied", "This request was not made by a page of this server.", field="csrf")
 
 
@@ -125,7 +128,7 @@ def homeward(request: Request) -> Response | None:
     if host == own or port != own.rpartition(":")[2] or not is_loopback(name.strip("[]")):
         return None
     query = f"?{quote(request.query_string, safe='=&%+/:;,@')}" if request.query_string else ""
-    return redirect(settings.issuer + quote(request.path) + query)
+    return redirect(settings.issuer + returning.place_of(request) + query)
 
 
 def locale_of(request: Request, ui_locales: str | None = None) -> str:
@@ -161,7 +164,7 @@ def _languages(request: Request, locale: str) -> list[dict[str, str]]:
     if request.method != "GET":
         return []
     others = {name: value for name, value in _query(request).items() if name not in ("lang", "notice")}
-    here = settings.issuer + request.path
+    here = settings.issuer + returning.place_of(request)
     return [
         {"code": code, "name": language.name, "url": f"{here}?{urlencode({**others, 'lang': code})}"}
         for code, language in render.locales(branding_of(settings)).items()
@@ -188,7 +191,8 @@ def _here(request: Request, hidden: object) -> str | None:
         return None
     carried = hidden if isinstance(hidden, Mapping) else {}
     query = urlencode({name: carried[name] for name in ("return", "link") if name in carried})
-    return here(request, f"{quote(request.path)}?{query}" if query else quote(request.path))
+    path = returning.place_of(request)
+    return here(request, f"{path}?{query}" if query else path)
 
 
 def page(
@@ -206,7 +210,7 @@ def page(
     """Answer a page, giving the browser its own value if it has none; `known` is what `ensure_browser` returned before."""
     settings = request.runtime.settings
     browser, fresh = known or ensure_browser(request)
-    if template == "error" and request.method == "POST":
+    if request.method == "POST" and (template == "error" or is_foreign(request)):
         fresh = None  # another site's form comes without our cookies: the browser keeps what it had
     extra = [*headers, *([fresh] if fresh else [])]
     brand, locale = branding_of(settings), locale_of(request, ui_locales)

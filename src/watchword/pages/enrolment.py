@@ -1,12 +1,13 @@
 """What the pages behind a one-time link share: they offer a passkey, a password or a provider, by what people sign in with here."""
 
 from collections.abc import Mapping
+from urllib.parse import quote
 
 from watchword.credentials.passkey import PasskeyRefused
 from watchword.flows import accounts, enrolment, one_time, passkeys, upstream_enrolment
 from watchword.flows.passkeys import DEFAULT_NAME
 from watchword.http import Form, Request, Response, redirect
-from watchword.pages import browser, errors, returning
+from watchword.pages import asking, browser, errors, returning
 from watchword.store.passkeys import MadePasskey
 from watchword.store.users import User
 
@@ -76,9 +77,20 @@ def chosen(request: Request, form: Form, user: User, link: str) -> tuple[str | N
     return None, made
 
 
-def sign_in(request: Request, notice: str, username: str) -> Response:
-    """Send somebody to sign in with what was set up, with their name filled in: a link alone signs nobody in."""
+async def waiting(request: Request) -> str | None:
+    """Return the way back to the application that waits in this browser until an account is made, sealed."""
+    sealed = request.cookie(browser.cookie_name(request.runtime.settings, returning.REGISTERING_COOKIE))
+    return sealed if await asking.find(request, sealed) is not None else None
+
+
+async def sign_in(request: Request, notice: str, username: str) -> Response:
+    """Send somebody to sign in with what was set up, with their name filled in: a link alone signs nobody in.
+
+    From there they go back to the application that waits for it in this browser.
+    """
     runtime = request.runtime
     name = returning.seal_name(runtime, browser.browser_of(request) or "", username)
     cookie = browser.set_cookie(runtime.settings, returning.NAME_COOKIE, name, returning.NAME_LIFETIME)
-    return redirect(f"{runtime.settings.issuer}/sign-in?notice={notice}", (cookie,))
+    sealed = await waiting(request)
+    back = f"&return={quote(sealed)}" if sealed else ""
+    return redirect(f"{runtime.settings.issuer}/sign-in?notice={notice}{back}", (cookie,))

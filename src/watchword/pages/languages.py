@@ -13,6 +13,8 @@ from pathlib import Path
 import msgspec
 from markupsafe import Markup, escape
 
+from watchword.store import unreadable
+
 PACKAGED = Path(__file__).parent / "locales"
 DEFAULT = "en"
 MAX_HEADER = 1_000
@@ -76,15 +78,19 @@ def one_line(value: object) -> str:
 
 def date(language: Language, seconds: int) -> str:
     """Return a day as the language writes it, in UTC."""
-    moment = datetime.fromtimestamp(seconds, UTC)
+    moment = _moment(seconds)
     month = language.texts[f"format.month_{moment.month}"]
     return fill_text(language, "format.date", day=moment.day, month=month, year=moment.year)
 
 
 def moment(language: Language, seconds: int) -> str:
     """Return a day and a time as the language writes them, in UTC."""
-    clock = datetime.fromtimestamp(seconds, UTC).strftime("%H:%M")
+    clock = _moment(seconds).strftime("%H:%M")
     return fill_text(language, "format.moment", date=date(language, seconds), time=clock)
+
+
+def _moment(seconds: int) -> datetime:
+    return datetime.fromtimestamp(unreadable.moment(seconds), UTC)
 
 
 def _code(path: Path) -> str:

@@ -111,7 +111,7 @@ async def reset(request: Request) -> Response:
         browser.source_of(request).browser,
         request.runtime.now(),
     )
-    return pages.sign_in(request, "passkey_registered" if passkey else "password_reset", user.username)
+    return await pages.sign_in(request, "passkey_registered" if passkey else "password_reset", user.username)
 
 
 async def _keep(

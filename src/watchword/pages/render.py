@@ -18,6 +18,7 @@ from markupsafe import Markup, escape
 from watchword.pages import assets, languages
 from watchword.pages.branding import Branding
 from watchword.pages.languages import Language
+from watchword.store import unreadable
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -138,7 +139,7 @@ def _vocabulary(language: Language, branding: Branding) -> dict[str, object]:
         "name": partial(_wrap, "bdi"),
         "date": partial(languages.date, language),
         "moment": partial(languages.moment, language),
-        "iso": _iso,
+        "iso": iso,
         "asset": lambda name: assets.address(name, branding),
         "brand": branding,
         "locale": language.code,
@@ -156,5 +157,6 @@ def _wrap(element: str, value: object) -> Markup:
     return Markup(f"<{element}>{{}}</{element}>").format(inner)  # noqa: S704  the element is one of two literals
 
 
-def _iso(seconds: int) -> str:
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+def iso(seconds: int) -> str:
+    """Return a time in Unix seconds as RFC 3339 writes it, in UTC."""
+    return datetime.fromtimestamp(unreadable.moment(seconds), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

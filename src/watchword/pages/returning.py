@@ -6,20 +6,37 @@ import hashlib
 import hmac
 import os
 import re
+from urllib.parse import quote
 
 from watchword.flows.runtime import Runtime
+from watchword.http import Request
 
 DEFAULT = "/account"
 NAME, NAME_COOKIE, NAME_LIFETIME = "name to sign in by", "ww-name", 600
 RESUME = "/authorize/resume?interaction="
 WAITING_COOKIE = "ww-waiting"  # an application that waits until a second factor is set up
+REGISTERING_COOKIE = "ww-registering"  # one that waits until an account is made
 _PATH = re.compile(r"/[A-Za-z0-9._~!$&'()*+,;=:@%/?-]{0,12000}")
+_PLAIN = "!$&'()*+,;=:@%/?"
+
+
+def written(path: str) -> str:
+    """Return a path as an address has it: an escaped slash of a segment has stayed one, all else was decoded."""
+    return quote(path, safe=_PLAIN)
+
+
+def place_of(request: Request) -> str:
+    """Return the path of a request as its address has it: also where an identifier in it holds a slash or a percent sign."""
+    place = request.path
+    for value in request.path_params.values():
+        place = place.replace(value.replace("/", "%2F"), quote(value, safe=""))
+    return written(place)
 
 
 def seal_return(runtime: Runtime, path: str) -> str:
     """Return a path of this server as a text that only this server can have made."""
-    raw = path.encode("ascii")
-    seal = hmac.new(runtime.master.derive("return path"), raw, hashlib.sha256).digest()[:16]
+    raw = written(path).encode("ascii")
+    seal = hmac.new(runtime.root.derive("return path"), raw, hashlib.sha256).digest()[:16]
     return base64.urlsafe_b64encode(seal + raw).decode().rstrip("=")
 
 
@@ -39,7 +56,7 @@ def open_return(runtime: Runtime, sealed: str | None) -> str:
 
 def seal_name(runtime: Runtime, browser: str, username: str) -> str:
     """Return a user name for the cookie of one browser, which has just set up how its person signs in."""
-    sealed = runtime.master.seal(NAME, browser, username.encode(), os.urandom(12))
+    sealed = runtime.root.seal(NAME, browser, username.encode(), os.urandom(12))
     return base64.urlsafe_b64encode(sealed).decode().rstrip("=")
 
 
@@ -49,7 +66,7 @@ def open_name(runtime: Runtime, browser: str, sealed: str | None) -> str | None:
         return None
     try:
         raw = base64.b64decode(sealed + "=" * (-len(sealed) % 4), altchars=b"-_", validate=True)
-        return runtime.master.open(NAME, browser, raw).decode()
+        return runtime.root.open(NAME, browser, raw).decode()
     except ValueError:
         return None
 

@@ -60,7 +60,7 @@ async def create(request: Request) -> Response:
         return await _form(request, link, form, {"form": second_factor.problem_of(refused)})
     if owner is None:
         return _gone(request)
-    return enrolment.sign_in(request, "passkey_registered" if passkey else "registered", owner.username)
+    return await enrolment.sign_in(request, "passkey_registered" if passkey else "registered", owner.username)
 
 
 async def _peek(request: Request, link: str) -> Link | None:

@@ -4,11 +4,12 @@ from urllib.parse import quote
 
 from watchword.credentials.methods import Method
 from watchword.credentials.passkey import PasskeyRefused
-from watchword.flows import passkeys, sign_in, throttle
+from watchword.flows import passkeys, sign_in, sign_up, throttle, upstream
 from watchword.flows.sign_in import SignInRefused
 from watchword.flows.throttle import Throttled
 from watchword.http import Form, Request, Response, redirect
 from watchword.pages import asking, browser, returning, visit
+from watchword.pages.asking import Asking
 from watchword.pages.render import Problem
 from watchword.store import users
 from watchword.store.sessions import Session
@@ -56,17 +57,22 @@ async def form_page(
     asker = await asking.find(request, sealed)
     if values is None and asker is not None and asker.login_hint:
         values = {"identifier": asker.login_hint}
+    identity, offered = _identity_page(request, sealed), providers(request, sealed, asker)
+    if asker is not None and settings.upstream and not (problem or methods or identity or offered):
+        problem = Problem("upstream_all_silent", {"client": asker.name})
     context = {
         "action": f"{settings.issuer}/sign-in",
         "client": {"name": asker.name} if asker else None,
         "methods": methods,
         "passkey_options": options,
-        "providers": providers(request, sealed),
+        "providers": offered,
         "remember_days": settings.session_remembered // 86_400,
         "links": {
             "recover": f"{settings.issuer}/recover" if settings.mails and "password" in methods else None,
-            "register": f"{settings.issuer}/sign-up" if settings.sign_up == "open" and methods else None,
-            "identity": _identity_page(request, sealed),
+            "register": _with_return(f"{settings.issuer}/sign-up", sealed)
+            if sign_up.is_open(request.runtime)
+            else None,
+            "identity": identity,
         },
         "values": values or {},
         # Beside the field that is to be typed again, where the cursor waits.
@@ -89,7 +95,11 @@ def _identity_page(request: Request, sealed: str | None) -> str | None:
     settings = request.runtime.settings
     if "identity" not in settings.sign_in_methods:
         return None
-    return f"{settings.issuer}/sign-in/identity" + (f"?return={quote(sealed)}" if sealed else "")
+    return _with_return(f"{settings.issuer}/sign-in/identity", sealed)
+
+
+def _with_return(address: str, sealed: str | None) -> str:
+    return f"{address}?return={quote(sealed)}" if sealed else address
 
 
 async def _methods(request: Request, value: str) -> tuple[list[str], str, dict[str, str]]:
@@ -102,13 +112,18 @@ async def _methods(request: Request, value: str) -> tuple[list[str], str, dict[s
     return [*offered, "passkey"], asked[0], {"challenge": asked[1]}
 
 
-def providers(request: Request, sealed: str | None) -> list[dict[str, str]]:
-    """Return the providers that people may sign in with, each with the address that begins it."""
+def providers(request: Request, sealed: str | None, asker: Asking | None = None) -> list[dict[str, str]]:
+    """Return the providers that people may sign in with, each with the address that begins it.
+
+    An application that has to know when its people proved who they are is not served by such as do not tell that.
+    """
     issuer = request.runtime.settings.issuer
     back = f"?return={quote(sealed)}" if sealed else ""
+    has_to_tell = asker is not None and asker.max_age is not None
     return [
         {"name": provider.title, "url": f"{issuer}/upstream/{provider.name}{back}"}
         for provider in request.runtime.settings.upstream
+        if not has_to_tell or upstream.tells_time(provider)
     ]
 
 

@@ -1,5 +1,7 @@
 """A new account: the address first, then, by the mailed link or an invitation, name and passkey or password (LG-05)."""
 
+from urllib.parse import quote
+
 from watchword.credentials.names import NameRefused, display
 from watchword.credentials.passkey import PasskeyRefused
 from watchword.flows import account_changes, accounts
@@ -9,7 +11,18 @@ from watchword.flows.sign_up import Invitation
 from watchword.flows.throttle import Throttled
 from watchword.http import Form, Request, Response, redirect
 from watchword.oauth.errors import OAuthError
-from watchword.pages import account, browser, enrolment, errors, passwords, second_factor, sign_in, visit
+from watchword.pages import (
+    account,
+    asking,
+    browser,
+    enrolment,
+    errors,
+    passwords,
+    returning,
+    second_factor,
+    sign_in,
+    visit,
+)
 from watchword.store import users
 
 
@@ -20,19 +33,23 @@ async def show(request: Request) -> Response:
         invitation = await sign_up_flow.read(request.runtime, link)
         return errors.expired(request) if invitation is None else await _account(request, link, invitation)
     _check_open(request)
-    return _address(request)
+    return await _address(request, request.query().get("return"))
 
 
 def _check_open(request: Request) -> None:
     settings = request.runtime.settings
     if settings.sign_up != "open" or not settings.mails:
         raise OAuthError("not_found", "Accounts are made by invitation here.")
-    if not ways.taken(request.runtime):
+    if not sign_up_flow.is_open(request.runtime):
         raise OAuthError("not_found", "Accounts are not made by an address here: sign in with a provider.")
 
 
-def _address(request: Request, email: str = "", problems: dict[str, object] | None = None) -> Response:
+async def _address(
+    request: Request, sealed: str | None, email: str | None = None, problems: dict[str, object] | None = None
+) -> Response:
     issuer = request.runtime.settings.issuer
+    asker = await asking.find(request, sealed)
+    hinted = asker.login_hint if asker and "@" in (asker.login_hint or "") else None
     throttled = problems is not None and "form" in problems
     context = {
         "action": f"{issuer}/sign-up",
@@ -41,13 +58,24 @@ def _address(request: Request, email: str = "", problems: dict[str, object] | No
         "methods": [],
         "passkey_options": "",
         "password_minimum": accounts.MIN_PASSWORD,
-        "providers": sign_in.providers(request, None),
-        "links": {"sign_in": f"{issuer}/sign-in"},
-        "values": {"email": email},
+        "providers": sign_in.providers(request, sealed, asker),
+        "links": {"sign_in": await _known(request, sealed)},
+        "values": {"email": (hinted or "") if email is None else email},
         "errors": problems or {},
+        "hidden": {"return": sealed} if sealed else {},
     }
     status = 429 if throttled else 400 if problems else 200
-    return browser.page(request, "register", context, status=status)
+    ui_locales = asker.ui_locales if asker else None
+    return browser.page(request, "register", context, status=status, ui_locales=ui_locales)
+
+
+async def _known(request: Request, sealed: str | None) -> str:
+    """Return where somebody goes who has an account: for an application, as who is signed in here if they choose so."""
+    issuer = request.runtime.settings.issuer
+    if not sealed:
+        return f"{issuer}/sign-in"
+    page = "select-account" if await visit.current(request) is not None else "sign-in"
+    return f"{issuer}/{page}?return={quote(sealed)}"
 
 
 async def show_again(request: Request, link: str, problem: object) -> Response:
@@ -88,21 +116,32 @@ async def submit(request: Request) -> Response:
     if link is not None:
         return await _accept(request, form, link)
     _check_open(request)
-    email = (form.get("email") or "").strip()[:320]
+    sealed, email = form.get("return"), (form.get("email") or "").strip()[:320]
     try:
         await sign_up_flow.request(request.runtime, email, visit.origin_of(request))
     except OAuthError:
-        return _address(request, email, {"email": "email_invalid"})
+        return await _address(request, sealed, email, {"email": "email_invalid"})
     except Throttled as refused:
-        return _address(request, email, {"form": second_factor.throttled(refused)})
-    issuer = request.runtime.settings.issuer
+        return await _address(request, sealed, email, {"form": second_factor.throttled(refused)})
+    return _sent(request, email, sealed if await asking.find(request, sealed) else None)
+
+
+def _sent(request: Request, email: str, sealed: str | None) -> Response:
+    """Say that a mail is on its way; where its link is followed in this browser, the application waits so long."""
+    settings = request.runtime.settings
+    back = f"?return={quote(sealed)}" if sealed else ""
     context = {
         "purpose": "verify",
         "email": email,
         "minutes": sign_up_flow.REGISTER_LIFETIME // 60,
-        "links": {"again": f"{issuer}/sign-up", "sign_in": f"{issuer}/sign-in"},
+        "links": {"again": f"{settings.issuer}/sign-up{back}", "sign_in": f"{settings.issuer}/sign-in{back}"},
     }
-    return browser.page(request, "email_sent", context)
+    answer = browser.page(request, "email_sent", context)
+    if sealed:
+        lasts = sign_up_flow.REGISTER_LIFETIME
+        waits = browser.set_cookie(settings, returning.REGISTERING_COOKIE, sealed, lasts)
+        answer.headers = (waits, *answer.headers)
+    return answer
 
 
 async def _accept(request: Request, form: Form, link: str) -> Response:
@@ -126,7 +165,7 @@ async def _accept(request: Request, form: Form, link: str) -> Response:
         return await _account(request, link, invitation, form, {"form": second_factor.problem_of(refused)})
     if user is None:
         return errors.expired(request)
-    return enrolment.sign_in(request, "passkey_registered" if passkey else "registered", user.username)
+    return await enrolment.sign_in(request, "passkey_registered" if passkey else "registered", user.username)
 
 
 async def show_verify(request: Request) -> Response:

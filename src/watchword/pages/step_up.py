@@ -34,15 +34,22 @@ async def is_proved(request: Request, session: Session, user: User) -> bool:
     """Whether a session proves enough for a change to the account: lately, and by a second factor of who has one (MF-06)."""
     if not is_fresh(session, request.runtime.now()):
         return False
-    have = await request.runtime.database.read(enrolled, user.id)
-    return factors.holds_second(session.amr) or not factors.demanded(request.runtime.settings, user, have)
+    settings, have = request.runtime.settings, await request.runtime.database.read(enrolled, user.id)
+    by_mail = "email_code" in factors.confirming(settings, user, have)
+    held = factors.holds_second(session.amr, by_mail=by_mail)
+    return held or not factors.demanded(settings, user, have)
+
+
+def address(request: Request, path: str) -> str:
+    """Return where a person proves who they are and goes on to a path of this server."""
+    runtime = request.runtime
+    back = quote(returning.seal_return(runtime, path))
+    return f"{runtime.settings.issuer}/step-up?return={back}"
 
 
 def ask(request: Request, path: str) -> Response:
-    """Send a person to this page and back to a path of the account."""
-    runtime = request.runtime
-    back = quote(returning.seal_return(runtime, path))
-    return redirect(f"{runtime.settings.issuer}/step-up?return={back}")
+    """Send a person to this page and back to a path of this server."""
+    return redirect(address(request, path))
 
 
 async def show(request: Request) -> Response:
@@ -138,7 +145,7 @@ async def _situation(request: Request, sealed: str) -> tuple[Session | None, Use
     if user is None:
         return None, None, ()
     enlisted = await runtime.database.read(enrolled, user.id)
-    have = factors.usable(runtime.settings, enlisted)
+    have = factors.confirming(runtime.settings, user, enlisted)
     by_password = "password" in runtime.settings.sign_in_methods
     has_password = by_password and await runtime.database.read(users.find_password, user.id) is not None
     possible = [name for name in ORDER if name in have or (name == "password" and has_password)]

@@ -25,6 +25,7 @@ from watchword.pages import (
     account,
     asking,
     browser,
+    enrolment,
     errors,
     returning,
     second_factor,
@@ -57,12 +58,14 @@ SIGN_IN_PROBLEMS = {
     "refused_unknown": "upstream_unknown",
     "refused_address": "upstream_address",
     "auth_time": "upstream_stale",
+    "auth_time_missing": "upstream_silent",
 }
 # The same where an account is to be linked: that it is somebody's is told to whoever proved that it is theirs.
 LINK_PROBLEMS = {
     "refused_taken": "upstream_taken",
     "refused_disabled": "upstream_taken",
     "auth_time": "upstream_stale",
+    "auth_time_missing": "upstream_silent",
 }
 
 
@@ -107,7 +110,9 @@ async def begin(request: Request) -> Response:
 async def _enrol(request: Request, name: str, ticket: str) -> Response:
     value = browser.browser_of(request) or ""
     link = await upstream_enrolment.open_ticket(request.runtime, value, name, ticket)
-    return errors.expired(request) if link is None else await _send(request, name, "", enrol=link)
+    if link is None:
+        return errors.expired(request)
+    return await _send(request, name, await enrolment.waiting(request) or "", enrol=link)
 
 
 async def unlink(request: Request) -> Response:
@@ -129,10 +134,17 @@ async def unlink(request: Request) -> Response:
 async def _send(request: Request, name: str, back: str, *, link_to: str = "", enrol: str = "") -> Response:
     runtime = request.runtime
     value, fresh = browser.ensure_browser(request)
-    max_age = await _max_age(request, back)
+    max_age, for_application = await _max_age(request, back)
     try:
         address, sealed = await upstream.begin(
-            runtime, name, value, back, link_to=link_to, enrol=enrol, max_age=max_age
+            runtime,
+            name,
+            value,
+            back,
+            link_to=link_to,
+            enrol=enrol,
+            max_age=max_age,
+            for_application=for_application,
         )
     except UpstreamRefused as refused:
         return await _failed(request, name, refused, Left(back, enrol, bool(link_to)))
@@ -140,17 +152,18 @@ async def _send(request: Request, name: str, back: str, *, link_to: str = "", en
     return redirect(address, (cookie, *((fresh,) if fresh else ())))
 
 
-async def _max_age(request: Request, back: str) -> int | None:
-    """Return how old a proof at the provider may be, in seconds; None for any.
+async def _max_age(request: Request, back: str) -> tuple[int | None, bool]:
+    """Return how old a proof at the provider may be, in seconds, None for any, and whether an application wishes that.
 
     Who is signed in already comes to prove it again: a provider's own session must not answer for them. Else it is as old as the
     application wishes on whose behalf they sign in.
     """
-    if await visit.current(request) is not None:
-        return 0
-    anonymous.admit(request.runtime, "provider", request.address)
+    is_here = await visit.current(request) is not None
+    if not is_here:
+        anonymous.admit(request.runtime, "provider", request.address)
     asker = await asking.find(request, back)
-    return asker.max_age if asker else None
+    wished = asker.max_age if asker else None
+    return 0 if is_here else wished, wished is not None
 
 
 def _text(sealed: bytes) -> str:
@@ -248,7 +261,7 @@ async def _signed_in(request: Request, user: User, found: upstream.Found) -> Res
         remember=False,
         back=found.back,
         came_from=came_from,
-        proved_at=found.identity.auth_time,
+        proved_at=found.identity.auth_time or 0,
     )
 
 
@@ -270,7 +283,7 @@ def _ask_to_link(request: Request, name: str, found: upstream.Found, user: User)
     runtime = request.runtime
     pending = Pending(name, found.identity, user.id, found.back, runtime.now())
     context = browser.browser_of(request) or ""
-    sealed = runtime.master.seal("link", context, _encode(pending), os.urandom(12))
+    sealed = runtime.root.seal("link", context, _encode(pending), os.urandom(12))
     cookie = browser.set_cookie(runtime.settings, LINK_COOKIE, _text(sealed), LIFETIME)
     return redirect(f"{runtime.settings.issuer}/upstream/link", (cookie,))
 
@@ -279,7 +292,7 @@ async def _pending(request: Request) -> tuple[Pending, User] | None:
     runtime = request.runtime
     text = request.cookie(browser.cookie_name(runtime.settings, LINK_COOKIE))
     try:
-        pending = _decode(runtime.master.open("link", browser.browser_of(request) or "", _bytes(text)))
+        pending = _decode(runtime.root.open("link", browser.browser_of(request) or "", _bytes(text)))
     except ValueError:
         return None
     user = await runtime.database.read(users.get_user, pending.user_id)

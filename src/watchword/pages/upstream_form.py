@@ -21,7 +21,7 @@ from watchword.oauth.errors import OAuthError
 PURPOSE = "upstream answer"
 LIFETIME = 120
 MEMBERS = ("state", "code", "iss", "error", "user")
-MAX_SENT = 6144  # characters: sealed they still fit into an address that every proxy passes on
+MAX_SENT = 5120  # bytes as they are sealed: that makes an address which proxies pass on, who take 8 KiB for the line that begins a request
 
 
 class Posted(msgspec.Struct, frozen=True):
@@ -42,9 +42,10 @@ async def receive(request: Request) -> Response:
         raise OAuthError("invalid_request", "This provider answers by the address, not by a form.")
     form = request.form()
     answer = {member: value for member in MEMBERS if (value := form.get(member)) is not None}
-    if sum(map(len, answer.values())) > MAX_SENT:
+    posted = _encode(Posted(answer, runtime.now()))
+    if len(posted) > MAX_SENT:
         raise OAuthError("invalid_request", "The answer of the provider is too long.")
-    sealed = runtime.master.seal(PURPOSE, name, _encode(Posted(answer, runtime.now())), os.urandom(12))
+    sealed = runtime.root.seal(PURPOSE, name, posted, os.urandom(12))
     text = base64.urlsafe_b64encode(sealed).decode().rstrip("=")
     return redirect(f"{runtime.settings.issuer}/upstream/{name}/callback?answer={text}")
 
@@ -63,7 +64,7 @@ def answer_of(request: Request, name: str) -> Mapping[str, str]:
 def _open(runtime: Runtime, name: str, text: str) -> Posted | None:
     try:
         sealed = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
-        posted = _decode(runtime.master.open(PURPOSE, name, sealed))
+        posted = _decode(runtime.root.open(PURPOSE, name, sealed))
     except ValueError:
         return None
     return posted if 0 <= runtime.now() - posted.at < LIFETIME else None

@@ -37,7 +37,7 @@ class Visit(msgspec.Struct, frozen=True):
     back: str
     began_at: int
     proof_epoch: int  # the account's before that factor was given
-    proved_at: int  # when that factor was given, here or at another provider
+    proved_at: int  # when that factor was given, here or at another provider, 0 where that one did not say
     came_from: UpstreamSession | None = None
     link: Identity | None = None
 
@@ -79,7 +79,8 @@ async def proceed(
 ) -> Response:
     """Go on after a proof: to the second factor where one is needed, else into the session, linking `link` to the account.
 
-    `proved_at` is when the person proved who they are, in Unix seconds, where that was not now but earlier, at another provider.
+    `proved_at` is when the person proved who they are, in Unix seconds, where that was not now but earlier, at another provider, 0 where
+    that one does not say.
     """
     runtime = request.runtime
     have = await runtime.database.read(factor_store.enrolled, user.id)
@@ -112,7 +113,7 @@ async def _is_trusted(request: Request, user: User) -> bool:
 
 def _set(request: Request, visit: Visit) -> tuple[bytes, bytes]:
     context = browser.browser_of(request) or ""
-    sealed = request.runtime.master.seal("visit", context, _encode(visit), os.urandom(12))
+    sealed = request.runtime.root.seal("visit", context, _encode(visit), os.urandom(12))
     text = base64.urlsafe_b64encode(sealed).decode().rstrip("=")
     return browser.set_cookie(request.runtime.settings, VISIT_COOKIE, text, LIFETIME)
 
@@ -128,7 +129,7 @@ async def read(request: Request) -> tuple[Visit, User] | None:
     text = request.cookie(browser.cookie_name(runtime.settings, VISIT_COOKIE)) or ""
     try:
         sealed = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
-        visit = _decode(runtime.master.open("visit", browser.browser_of(request) or "", sealed))
+        visit = _decode(runtime.root.open("visit", browser.browser_of(request) or "", sealed))
     except ValueError:
         return None
     if not 0 <= runtime.now() - visit.began_at < LIFETIME:
@@ -160,7 +161,7 @@ async def complete(
     """Begin the session and go where the person wanted.
 
     `came_from` is the session at another provider that signed the person in, `link` the account there that is linked now,
-    `proved_at` when what `acr` says was proved, if that was not now.
+    `proved_at` when what `acr` says was proved, if that was not now, 0 where that is not known.
     """
     runtime = request.runtime
     if link is not None and not await _link(request, user, link):

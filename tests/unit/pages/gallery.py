@@ -3,18 +3,15 @@
 import json
 from collections.abc import Mapping
 
+from tests.unit.pages.contexts import ACCOUNT, API, DAY, LANGUAGES, NOW, Context, form, reading
+from tests.unit.pages.gallery_console import CONSOLE_PAGES
+from tests.unit.pages.gallery_console_clients import CONSOLE_CLIENT_PAGES
+from tests.unit.pages.gallery_console_keys import KEYS_AND_TRUST_PAGES
+from tests.unit.pages.gallery_console_people import CONSOLE_PEOPLE_PAGES
+
 from watchword.pages.qr import qr_image
 from watchword.pages.render import Problem
 
-Context = Mapping[str, object]
-
-NOW = 1_800_000_000
-DAY = 86_400
-ACCOUNT = {"name": "Mara Lindqvist", "identifier": "mara@example.com", "switch_url": "/switch?i=7Q2"}
-LANGUAGES = [
-    {"code": "en", "name": "English", "url": "?ui_locales=en"},
-    {"code": "de", "name": "Deutsch", "url": "?ui_locales=de"},
-]
 REQUEST = json.dumps(
     {"challenge": "3q2-7w", "rpId": "localhost", "allowCredentials": [], "userVerification": "preferred"}
 )
@@ -49,7 +46,6 @@ DOCUMENT = {
     "host": "agent.inkwell.example",
 }
 STRANGER = {**REGISTERED, "name": "Ledgerline Official", "origin": "self_registered"}
-API = [{"name": "Invoices API", "uri": "https://api.example.com/invoices"}]
 
 
 def scope(name: str, sentence: str | None = None, risk: str = "low", **more: bool) -> dict[str, object]:
@@ -65,21 +61,6 @@ SCOPES = [
 ]
 
 
-def form(**more: object) -> dict[str, object]:
-    return {
-        "csrf": "c5rf",
-        "action": "/step",
-        "hidden": {"interaction": "7Q2"},
-        "languages": LANGUAGES,
-        **more,
-    }
-
-
-def reading(context: Context) -> dict[str, object]:
-    """A page without a form: nowhere to send one to."""
-    return {key: value for key, value in context.items() if key not in ("csrf", "action", "hidden")}
-
-
 def account(section: str, **more: object) -> dict[str, object]:
     sections = [
         "overview",
@@ -92,7 +73,7 @@ def account(section: str, **more: object) -> dict[str, object]:
         "password",
     ]
     waiting = "/authorize/resume" if section == "second_factors" else None
-    links = {"sign_out": "/sign-out", "back": f"/account/{section}", "go_on": waiting}
+    links = {"sign_out": "/sign-out", "back": f"/account/{section}", "go_on": waiting, "console": "/console"}
     person = {"name": ACCOUNT["name"], "identifier": "mara"}
     return form(root="/account", section=section, sections=sections, account=person, links=links, **more)
 
@@ -316,6 +297,10 @@ PAGES: Mapping[str, Context] = {
     "account/email": account("overview", email="mara@example.com"),
     "account/email:none": account("overview", email=None, errors={"email": "email_invalid"}, values={"email": "mara@"}),
     "account/delete": account("overview", ends={"sessions": 3, "applications": 2, "tokens": 3}),
+    **CONSOLE_PAGES,
+    **KEYS_AND_TRUST_PAGES,
+    **CONSOLE_PEOPLE_PAGES,
+    **CONSOLE_CLIENT_PAGES,
 }  # fmt: skip
 
 ASKED = {"at": NOW, "address": "203.0.113.7", "place": "Gothenburg, Sweden"}

@@ -39,6 +39,10 @@ CHOICES = frozenset(
         "asks",
         "change",
         "overlaps",
+        "owner_kind",
+        "states",
+        "level",
+        "demands",
     ]
 )
 ADDRESS_ATTRIBUTES = frozenset({"src", "srcset", "action", "formaction", "poster", "data", "background"})
@@ -155,11 +159,13 @@ def test_a_page_escapes_whatever_it_is_given(name: str) -> None:
 def test_every_form_that_comes_back_carries_the_anti_forgery_value(name: str) -> None:
     page = Page(show(name))
     own = [form for form in page.all("form") if "data-autosubmit" not in form.attributes]
+    changing = [form for form in own if form.attributes["method"] == "post"]
     values = [
         field.attributes["value"] for field in page.all("input") if field.attributes.get("name") == "csrf"
     ]
-    assert values == ["c5rf"] * len(own)
-    assert {form.attributes["method"] for form in own} <= {"post"}
+    assert values == ["c5rf"] * len(changing)
+    # What changes nothing may be sent as an address, where no secret and no anti-forgery value belongs.
+    assert {form.attributes["class"] for form in own if form not in changing} <= {"filters"}
 
 
 @pytest.mark.parametrize("name", PAGES)
@@ -263,7 +269,7 @@ def test_a_missing_name_is_an_error_and_not_an_empty_place() -> None:
 def test_a_template_documents_every_name_it_takes(name: str) -> None:
     template = name.split(":")[0]
     names = set(PAGES[name]) - {"csrf", "hidden", "languages", "errors", "notice"}
-    if template.startswith("account/"):
+    if template.startswith(("account/", "console/")):
         names -= {"root", "section", "sections", "account", "links"}
     comment = _comment(f"{template}.html")
     assert "Contract version 1" in comment
@@ -271,7 +277,7 @@ def test_a_template_documents_every_name_it_takes(name: str) -> None:
 
 
 def test_every_template_is_shown_in_the_gallery() -> None:
-    frames = {"layout", "card", "parts", "account/layout"}
+    frames = {"layout", "card", "parts", "account/layout", "console/layout", "console/parts"}
     paths = render.TEMPLATES.rglob("*.html")
     assert {str(path.relative_to(render.TEMPLATES).with_suffix("")) for path in paths} - frames == {
         name.split(":")[0] for name in PAGES

@@ -1,0 +1,189 @@
+"""The console: the frame of the pages by which administrators run the service, and who may see them.
+
+It gives the whole power over this server, so a session alone is not enough: outside development its person has used a second factor or
+a passkey in it, proved lately who they are, and does so again before a change (SE-02, MF-06). `console = false` takes the pages away.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
+from typing import TypeVar
+from urllib.parse import quote, urlencode
+
+from watchword.flows import factors, paging
+from watchword.flows.acting import NO_ADMINISTRATOR, runtime_in
+from watchword.flows.runtime import Runtime
+from watchword.http import Form, Request, Response, redirect
+from watchword.oauth.errors import OAuthError
+from watchword.pages import account, browser, reasons, returning, step_up
+from watchword.pages.account import Person
+from watchword.pages.render import Problem
+from watchword.store.factors import enrolled
+
+SECTIONS = ("overview", "tokens", "clients", "people", "sessions", "trust", "keys", "events")
+NOTICES = frozenset(
+    {
+        *("confirmed", "token_revoked", "token_once"),
+        *("person_created", "person_deleted", "person_once", "link_once", "profile_saved"),
+        *("admin_given", "admin_taken"),
+        *("switched_off", "switched_on", "factors_removed", "session_ended", "sessions_ended"),
+        *("key_rotated", "key_withdrawn", "trust_created", "trust_deleted"),
+        *("client_created", "client_changed", "client_off", "client_on"),
+        *("client_once", "client_secret_ended", "client_deleted", "gone"),
+    }
+)
+LASTS = 8 * 3600  # seconds after a proof for which the console may be looked at
+PAGE = 50
+T = TypeVar("T")
+
+
+async def require(request: Request, back: str | None = None) -> Person | Response:
+    """Return the session of an administrator, or the page by which one gets in; raise `not_found` or `access_denied`.
+
+    `back` is where the person is sent after a proof: the page itself unless it is named.
+    """
+    runtime = request.runtime
+    if not runtime.settings.console:
+        raise OAuthError("not_found", "There is nothing at this address.")
+    found = await account.require(request)
+    if isinstance(found, Response):
+        return found
+    session, user = found
+    if not user.is_admin:
+        raise OAuthError("access_denied", NO_ADMINISTRATOR, status=403)
+    # A code by mail is none: whoever reads the mailbox sets the password by it as well.
+    if runtime.settings.mode != "development" and not factors.holds_second(session.amr, by_mail=False):
+        return await _second_needed(request, found)
+    if runtime.now() - max(session.authenticated_at, session.confirmed_at) >= LASTS:
+        return step_up.ask(request, back or returning.place_of(request))
+    return found
+
+
+async def require_fresh(request: Request, back: str | None = None) -> Person | Response:
+    """Return the session of an administrator who proved lately who they are; else the way to prove it and back (SE-02)."""
+    found = await require(request, back)
+    if isinstance(found, Response) or await step_up.is_proved(request, *found):
+        return found
+    place = back or returning.place_of(request)
+    # What a form carried is gone by then: the page says that nothing has been done yet.
+    return step_up.ask(request, f"{place}?notice=confirmed" if request.method == "POST" else place)
+
+
+async def _second_needed(request: Request, person: Person) -> Response:
+    runtime = request.runtime
+    enlisted = await runtime.database.read(enrolled, person[1].id)
+    have = set(factors.usable(runtime.settings, enlisted)) - {"email_code"}
+    set_up = f"{runtime.settings.issuer}/account/second_factors"
+    context = {
+        "may": ["confirm" if have else "set_up"],
+        "way": step_up.address(request, returning.place_of(request)) if have else set_up,
+    }
+    return page(request, person, "overview", context, template="second_needed", status=403)
+
+
+def page(
+    request: Request,
+    person: Person,
+    section: str,
+    context: Mapping[str, object],
+    *,
+    template: str | None = None,
+    status: int = 200,
+) -> Response:
+    """Answer a page of the console; `template` is the section's own unless it is named."""
+    issuer, user = request.runtime.settings.issuer, person[1]
+    notice = request.query().get("notice") if request.method == "GET" else None
+    shared = {
+        "account": {"name": user.display_name or user.username, "identifier": user.username},
+        "section": section,
+        "sections": list(SECTIONS),
+        "root": f"{issuer}/console",
+        "links": {
+            "sign_out": f"{issuer}/sign-out",
+            "account": f"{issuer}/account",
+            "back": address(request, section),
+        },
+        "notice": notice if notice in NOTICES else None,
+    }
+    return browser.page(request, f"console/{template or section}", {**shared, **context}, status=status)
+
+
+def acting(request: Request, person: Person) -> Runtime:
+    """Return the runtime by which flows change what an administrator asks for: in the session, which the audit trail then names."""
+    return runtime_in(request.runtime, person[0])
+
+
+def form(request: Request, *, repeatable: frozenset[str] = frozenset()) -> Form:
+    """Return what a form of this browser sent; raise `access_denied` for another's (SE-09), `invalid_request` for a field that repeats."""
+    sent = request.form(repeatable)
+    browser.check_csrf(request, sent.get("csrf"))
+    return sent
+
+
+def path(section: str, *below: str) -> str:
+    """Return the path of a section, or of a thing in it."""
+    first = "/console" if section == "overview" else f"/console/{section}"
+    return "/".join((first, *(quote(one, safe="") for one in below)))
+
+
+def address(request: Request, section: str, *below: str) -> str:
+    """Return the address of a section, or of a thing in it."""
+    return request.runtime.settings.issuer + path(section, *below)
+
+
+def done(request: Request, notice: str, section: str, *below: str) -> Response:
+    """Go back to a page after a change and say what was done."""
+    return redirect(f"{address(request, section, *below)}?notice={notice}")
+
+
+def refused(error: OAuthError) -> Problem:
+    """Return why the service did not take what an administrator typed."""
+    return reasons.find(error.description) or Problem("refused", {"why": error.description})
+
+
+def problems(
+    error: OAuthError, sent: Form, called: Mapping[str, str] = MappingProxyType({})
+) -> dict[str, object]:
+    """Return a refusal beside the field that it is about, else above the form; raise again what no form can mend.
+
+    `called` says how a form calls its fields where the flow calls them otherwise.
+    """
+    if error.rule.status not in (400, 409) or error.code == "access_denied":
+        raise error
+    about = (
+        (error.field or "form").partition(".")[0].partition("[")[0]
+    )  # of a list or a table, the whole of it
+    field = called.get(about, about)
+    return {field if sent.has(field) else "form": refused(error)}
+
+
+def wish(request: Request, name: str, longest: int = 200) -> str:
+    """Return what somebody filters a list by, empty when there is nothing."""
+    return (request.query().get(name) or "").strip()[:longest]
+
+
+def listed(
+    request: Request,
+    section: str,
+    found: Sequence[T],
+    position: Callable[[T], str],
+    filters: Mapping[str, str],
+) -> tuple[list[T], str | None]:
+    """Split what was found, one more than PAGE, into a page and the address of the next."""
+    shown, cursor = paging.page(request.runtime, section, list(found), PAGE, position)
+    return shown, _onward(request, section, cursor, filters) if cursor else None
+
+
+def further(request: Request, section: str, place: str, filters: Mapping[str, str]) -> str:
+    """Return the address at which a list goes on after a place of it."""
+    cursor = paging.make_cursor(request.runtime, section, place)
+    return _onward(request, section, cursor, filters)
+
+
+def _onward(request: Request, section: str, cursor: str, filters: Mapping[str, str]) -> str:
+    query = {**{name: value for name, value in filters.items() if value}, "cursor": cursor}
+    return f"{address(request, section)}?{urlencode(query)}"
+
+
+def after(request: Request, section: str) -> str:
+    """Return the position that a list goes on after; raise `invalid_request` for a cursor that this list did not give."""
+    return paging.open_cursor(request.runtime, section, request.query().get("cursor") or "")

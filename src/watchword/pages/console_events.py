@@ -1,0 +1,128 @@
+"""The console's audit trail: who did what to whom, newest first, by name, by whom it was done and to what; and as a file to take along."""
+
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from typing import Any
+from urllib.parse import urlencode
+
+import msgspec
+
+from watchword.flows import people
+from watchword.http import NO_STORE, Request, Response, Stream
+from watchword.oauth.errors import OAuthError
+from watchword.pages import browser, console, console_places, render
+from watchword.pages.console_places import Place
+from watchword.store import events
+from watchword.store.events import Event, Found
+
+FILTERS = ("name", "target", "actor")
+MOST, STEP = 10_000, 500  # events in a file, and how many are read at a time
+LOOKED = events.LOOKED_BACK
+FILE_HEADERS = (
+    (b"content-type", b"application/x-ndjson"),
+    (b"content-disposition", b'attachment; filename="events.jsonl"'),
+    *NO_STORE,
+    *browser.HEADERS,
+)
+
+
+async def show(request: Request) -> Response:
+    """List events."""
+    found = await console.require(request)
+    if isinstance(found, Response):
+        return found
+    filters = {name: console.wish(request, name) for name in FILTERS}
+    before = events.position_of(console.after(request, "events"))
+    meant = await _meant(request, filters)
+    looked = await request.runtime.lists.read(
+        events.look_back, limit=console.PAGE + 1, before=before, looked=LOOKED, **meant
+    )
+    shown, following = console.listed(request, "events", looked.events, events.position, filters)
+    wanted = urlencode({name: value for name, value in filters.items() if value})
+    context = {
+        "action": console.address(request, "events"),
+        "events": await views(request, shown),
+        "next_url": following,
+        "further_url": console.further(request, "events", looked.rest, filters) if looked.rest else None,
+        "looked_until": events.moment_of(looked.rest) if looked.rest else None,
+        "file_url": f"{console.address(request, 'events', 'file')}{'?' if wanted else ''}{wanted}",
+        "most": MOST,
+        "values": filters,
+    }
+    return console.page(request, found, "events", context)
+
+
+async def file(request: Request) -> Response:
+    """Answer the newest events of what is filtered by, one JSON document a line: no spreadsheet takes one for a formula."""
+    found = await console.require(request, console.path("events"))
+    if isinstance(found, Response):
+        return found
+    filters = await _meant(request, {name: console.wish(request, name) for name in FILTERS})
+
+    async def read(place: str = "") -> Found:
+        before = events.position_of(place)
+        return await request.runtime.lists.read(
+            events.look_back, limit=STEP, before=before, looked=LOOKED, **filters
+        )
+
+    # Where nothing can be read now, that is the answer, and no file that ends too early.
+    return Response(200, b"", FILE_HEADERS, Stream(_lines(await read(), read), lambda: None))
+
+
+async def _meant(request: Request, filters: dict[str, str]) -> dict[str, Any]:
+    """Return what is looked for: a person's identifier for the name, as the list shows people.
+
+    What is recorded as it was typed is found as well, so that nobody hides it by taking its identifier for a name.
+    """
+    read, target, actor = request.runtime.lists.read, filters["target"], filters["actor"]
+    if target and not await read(events.list_events, limit=1, target=target):
+        target = await _identifier(request, target) or target
+    actors = dict.fromkeys((actor, await _identifier(request, actor))) if actor else {}
+    return {"name": filters["name"], "target": target, "actors": [one for one in actors if one]}
+
+
+async def _identifier(request: Request, who: str) -> str | None:
+    with contextlib.suppress(OAuthError):
+        return (await people.find(request.runtime, who)).id
+    return None
+
+
+async def _lines(found: Found, read: Callable[[str], Awaitable[Found]]) -> AsyncIterator[bytes]:
+    encode, left = msgspec.json.Encoder().encode_lines, MOST
+    while True:
+        rows = found.events[:left]
+        yield encode(rows)
+        left -= len(rows)
+        place = events.position(rows[-1]) if len(rows) == STEP else found.rest
+        if not left or place is None:
+            return
+        found = await read(place)
+
+
+async def views(request: Request, shown: Sequence[Event]) -> list[dict[str, object]]:
+    """Return events as the pages show them, with people by their names."""
+    places = await console_places.find(
+        request, {who for event in shown for who in (event.actor, event.target)}
+    )
+    return [_view(request, event, places) for event in shown]
+
+
+def _view(request: Request, event: Event, places: dict[str, Place]) -> dict[str, object]:
+    details = [
+        (name, _text(name, value)) for name, value in event.data.items() if value not in (None, "", False)
+    ]
+    return {
+        "id": event.id,
+        "at": event.at,
+        "name": event.name,
+        "actor": places[event.actor],
+        "target": places[event.target],
+        "about_url": f"{console.address(request, 'events')}?{urlencode({'target': event.target})}",
+        "details": details,
+    }
+
+
+def _text(name: str, value: object) -> str:
+    if isinstance(value, int) and name.endswith(("_at", "_until")) and 0 < value < 2**32:
+        return render.iso(value)
+    return value if isinstance(value, str) else msgspec.json.encode(value).decode()

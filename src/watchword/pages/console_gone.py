@@ -1,0 +1,57 @@
+"""What is asked for in the console and is not there: its list in the place of an error, and that it is gone where that is known.
+
+A second click on a form that deletes, and a page that is loaded again, come here.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping
+
+from watchword.http import Request, Response
+from watchword.oauth.errors import OAuthError
+from watchword.pages import (
+    console,
+    console_clients,
+    console_keys,
+    console_people,
+    console_tokens,
+    console_trust,
+)
+from watchword.pages.account import Person
+from watchword.store import events
+
+Listing = Callable[[Request, Person, str, int], Awaitable[Response]]
+LISTS: Mapping[str, Listing] = {
+    "clients": console_clients.answer_list,
+    "keys": console_keys.answer_list,
+    "people": console_people.answer_list,
+    "tokens": console_tokens.answer_list,
+    "trust": console_trust.answer_list,
+}
+# The audit events that say of something that it is gone
+ENDS = {
+    "clients": "client.deleted",
+    "keys": "key.revoked",
+    "people": "user.deleted",
+    "trust": "trust.deleted",
+}
+
+
+async def answer(request: Request, error: OAuthError) -> Response:
+    """Answer for a thing that was not found; raise the error where there is no list that it could be in."""
+    section = request.path.split("/")[2] if request.path_params else ""
+    if section not in LISTS or not request.runtime.settings.console:
+        raise error
+    found = await console.require(request)
+    if isinstance(found, Response):
+        return found
+    identifier = next(iter(request.path_params.values()))
+    if await _is_gone(request, section, identifier):
+        return console.done(request, "gone", section)
+    return await LISTS[section](request, found, "not_here", 404)
+
+
+async def _is_gone(request: Request, section: str, identifier: str) -> bool:
+    name = ENDS.get(section)
+    known = name is not None and identifier.isprintable()
+    return known and bool(
+        await request.runtime.lists.read(events.list_events, limit=1, name=name or "", target=identifier)
+    )

@@ -1,0 +1,138 @@
+"""The console's signing keys: what is published, which one signs, which takes over when; rotated, and withdrawn when one leaked."""
+
+from watchword.http import Request, Response
+from watchword.oauth.errors import OAuthError
+from watchword.pages import console
+from watchword.pages.account import Person
+from watchword.store.keys import StoredKey
+
+ORDER = ("current", "announced", "next", "retiring", "unused")
+TYPED = 6  # characters of a key's identifier that somebody types who withdraws it
+
+
+async def show(request: Request) -> Response:
+    """List the published keys by algorithm."""
+    found = await console.require(request)
+    return found if isinstance(found, Response) else await answer_list(request, found)
+
+
+async def answer_list(
+    request: Request, person: Person, problem: str | None = None, status: int = 200
+) -> Response:
+    """Answer the list, with why something was not done, or why it is shown in the place of something else, if that is so."""
+    settings = request.runtime.settings
+    keys = await request.runtime.keyring.states()
+    algorithms = dict.fromkeys((*settings.signing_algorithms, *(key.algorithm for key, _ in keys)))
+    context = {
+        "action": console.address(request, "keys"),
+        "algorithms": [_algorithm(request, name, keys) for name in algorithms],
+        "published_url": f"{settings.issuer}/.well-known/jwks.json",
+        "errors": {"form": problem} if problem else {},
+    }
+    return console.page(request, person, "keys", context, status=status)
+
+
+def _algorithm(request: Request, name: str, keys: list[tuple[StoredKey, str]]) -> dict[str, object]:
+    return {
+        "name": name,
+        "signs": name in request.runtime.settings.signing_algorithms,
+        "next": _following(keys, name),
+        "published": _ordered([_view(request, key, state) for key, state in keys if key.algorithm == name]),
+    }
+
+
+def _ordered(views: list[dict[str, object]]) -> list[dict[str, object]]:
+    """Return keys as they follow one another: the one that signs, what takes over, what goes."""
+    return sorted(views, key=lambda view: ORDER.index(str(view["state"])))
+
+
+def _following(keys: list[tuple[StoredKey, str]], algorithm: str) -> str:
+    """Return which key the next rotation promotes, empty when there is none."""
+    waiting = [key for key, _ in keys if key.activates_at is None]
+    return next((key.kid for key in waiting if key.algorithm == algorithm), "")
+
+
+def _view(request: Request, key: StoredKey, state: str) -> dict[str, object]:
+    settings = request.runtime.settings
+    begins, rotates = key.activates_at, None
+    if key.algorithm not in settings.signing_algorithms:
+        state = "unused"
+    elif state == "next" and begins is not None:
+        state = "announced"
+    elif state == "current" and begins is not None and key.retires_at is None:
+        rotates = begins + settings.signing_key_lifetime
+    return {
+        "kid": key.kid,
+        "url": console.address(request, "keys", key.kid),
+        "algorithm": key.algorithm,
+        "state": state,
+        "created_at": key.created_at,
+        "activates_at": begins,
+        "retires_at": key.retires_at,
+        "rotates_at": rotates,
+    }
+
+
+async def rotate(request: Request) -> Response:
+    """Let the next key of an algorithm take over."""
+    found = await console.require_fresh(request)
+    if isinstance(found, Response):
+        return found
+    form, keyring = console.form(request), request.runtime.keyring
+    algorithm = form.get("algorithm") or ""
+    if algorithm not in request.runtime.settings.signing_algorithms:
+        raise OAuthError(
+            "invalid_request", "This server does not sign with that algorithm.", field="algorithm"
+        )
+    await keyring.reload()
+    # The form names the key that it promotes: a second click, or an old page, does not rotate once more.
+    inside = console.acting(request, found).database
+    is_next = form.get("next") == _following(await keyring.states(), algorithm)
+    if not is_next or not await keyring.rotate(algorithm, actor=found[1].id, database=inside):
+        return await answer_list(request, found, "key_rotated_meanwhile", 409)
+    return console.done(request, "key_rotated", "keys")
+
+
+async def show_one(request: Request) -> Response:
+    """Show one key and how to withdraw it."""
+    found = await console.require(request)
+    return found if isinstance(found, Response) else await _one(request, found)
+
+
+async def _one(
+    request: Request, person: Person, errors: dict[str, object] | None = None, typed: str = ""
+) -> Response:
+    key, state = await _find(request)
+    context = {
+        "action": console.address(request, "keys", key.kid),
+        "key": _view(request, key, state),
+        "typed": TYPED,
+        "values": {"beginning": typed},
+        "events_url": f"{console.address(request, 'events')}?target={key.kid}",
+        "errors": errors or {},
+    }
+    return console.page(request, person, "keys", context, template="key", status=400 if errors else 200)
+
+
+async def _find(request: Request) -> tuple[StoredKey, str]:
+    kid = request.path_params["kid"]
+    found = next((one for one in await request.runtime.keyring.states() if one[0].kid == kid), None)
+    if found is None:
+        raise OAuthError("not_found", "There is no such key.")
+    return found
+
+
+async def withdraw(request: Request) -> Response:
+    """Withdraw a key that leaked, once the beginning of its identifier was typed."""
+    found = await console.require_fresh(request)
+    if isinstance(found, Response):
+        return found
+    form = console.form(request)
+    key, _ = await _find(request)
+    typed = (form.get("beginning") or "").strip()
+    if len(typed) < TYPED or not key.kid.startswith(typed):
+        return await _one(request, found, {"beginning": "beginning_wrong"}, typed)
+    inside = console.acting(request, found).database
+    if not await request.runtime.keyring.revoke(key.kid, actor=found[1].id, database=inside):
+        raise OAuthError("not_found", "There is no such key.")
+    return console.done(request, "key_withdrawn", "keys")

@@ -1,0 +1,145 @@
+"""The console's people: everybody's accounts, found and filtered; somebody invited, or an account made for them."""
+
+from collections.abc import Mapping
+
+from watchword.flows import accounts, enrolment, sign_up
+from watchword.http import Form, Request, Response
+from watchword.oauth.errors import OAuthError
+from watchword.pages import browser, console, once
+from watchword.pages.account import Person
+from watchword.store import users
+from watchword.store.users import User
+
+# What the form of a new account calls its fields, where the flow calls them otherwise
+FIELDS = {"email": "address"}
+
+
+async def show(request: Request) -> Response:
+    """List people."""
+    found = await console.require(request)
+    return found if isinstance(found, Response) else await answer_list(request, found)
+
+
+async def answer_list(
+    request: Request, person: Person, problem: str | None = None, status: int = 200
+) -> Response:
+    """Answer the list, with why it is shown in the place of something else if that is so."""
+    filters = {name: console.wish(request, name) for name in ("search", "state")}
+    rows = await request.runtime.lists.read(
+        users.list_by_name,
+        after=console.after(request, "people"),
+        limit=console.PAGE + 1,
+        search=filters["search"],
+        state=filters["state"] if filters["state"] in users.STATES else users.STATES[0],
+    )
+    shown, following = console.listed(request, "people", rows, lambda row: row[1], filters)
+    context = {
+        "action": console.address(request, "people"),
+        "new_url": console.address(request, "people", "new"),
+        "people": [view(request, user) for user, _place in shown],
+        "states": list(users.STATES),
+        "next_url": following,
+        "values": filters,
+        "errors": {"form": problem} if problem else {},
+    }
+    return console.page(request, person, "people", context, status=status)
+
+
+def view(request: Request, user: User) -> dict[str, object]:
+    """Return an account as the console's pages show it."""
+    return {
+        "id": user.id,
+        "url": console.address(request, "people", user.id),
+        "name": user.display_name,
+        "username": user.username,
+        "email": user.email,
+        "email_verified": user.email_verified_at is not None,
+        "is_admin": user.is_admin,
+        "disabled_at": user.disabled_at,
+        "created_at": user.created_at,
+    }
+
+
+async def show_new(request: Request) -> Response:
+    """Show the forms that invite somebody and that make an account."""
+    found = await console.require_fresh(request)
+    return found if isinstance(found, Response) else _new(request, found)
+
+
+def _new(
+    request: Request, person: Person, form: Form | None = None, errors: dict[str, object] | None = None
+) -> Response:
+    runtime = request.runtime
+    context = {
+        "action": console.address(request, "people", "new"),
+        "may": [
+            *(["invite"] if enrolment.is_possible(runtime) else []),
+            *(["mail"] if runtime.settings.mails else []),
+        ],
+        "hours": sign_up.INVITE_LIFETIME // 3600,
+        "values": {name: form.get(name) or "" for name in ("email", "admin", "username", "address")}
+        if form
+        else {},
+        "errors": errors or {},
+        "hidden": once.field(),
+    }
+    return console.page(
+        request, person, "people", context, template="person_new", status=400 if errors else 200
+    )
+
+
+async def create(request: Request) -> Response:
+    """Invite somebody, and show the link this once; or make an account."""
+    found = await console.require_fresh(request)
+    if isinstance(found, Response):
+        return found
+    form = console.form(request)
+    making = form.get("do") == "create"
+    wanted = "username" if making else "email"
+    if not (form.get(wanted) or "").strip():
+        return _new(request, found, form, {wanted: "required"})
+    if not await once.is_first(request, found[0], form, "create" if making else "invite"):
+        return console.done(request, "person_once", "people")
+    try:
+        return await (_create if making else _invite)(request, found, form)
+    except OAuthError as error:
+        return _new(request, found, form, console.problems(error, form, FIELDS if making else {}))
+
+
+async def _create(request: Request, person: Person, form: Form) -> Response:
+    user = await accounts.create(
+        console.acting(request, person),
+        username=(form.get("username") or "").strip(),
+        email=(form.get("address") or "").strip() or None,
+        actor=person[1].id,
+    )
+    return console.done(request, "person_created", "people", user.id)
+
+
+async def _invite(request: Request, person: Person, form: Form) -> Response:
+    runtime, own = request.runtime, person[1]
+    email = (form.get("email") or "").strip()
+    link = await sign_up.invite(
+        console.acting(request, person),
+        email,
+        is_admin=form.get("admin") == "yes",
+        inviter=own.display_name or own.username,
+        actor=own.id,
+        by=own.id,
+        locale=browser.locale_of(request),
+    )
+    hours = sign_up.INVITE_LIFETIME // 3600
+    context = {"kind": "invite", "whom": email, "hours": hours, "mailed": runtime.settings.mails}
+    return show_link(request, person, link, context)
+
+
+def show_link(
+    request: Request, person: Person, link: str, context: Mapping[str, object], *below: str
+) -> Response:
+    """Show a one-time link this once; `below` is the page of the person whom it is for, where there is one."""
+    shared = {
+        "link": link,
+        "here": browser.here(request, f"{console.path('people', *below)}?notice=link_once"),
+        "done_url": console.address(request, "people", *below),
+    }
+    return console.page(request, person, "people", {**shared, **context}, template="person_link")

@@ -1,0 +1,42 @@
+"""Where the console has a page about something, and how people are called whom it knows by identifiers."""
+
+from collections.abc import Iterable
+
+import msgspec
+
+from watchword.flows import people
+from watchword.http import Request
+from watchword.pages import console
+from watchword.store import sessions
+
+# Whose identifiers begin how, and in which section they have a page
+SECTIONS = {"token_": "tokens", "user_": "people", "client_": "clients", "trust_": "trust"}
+
+
+class Place(msgspec.Struct, frozen=True):
+    """What an identifier stands for: a person's name, or None, and the address of the page about it, or None."""
+
+    id: str
+    name: str | None = None
+    url: str | None = None
+
+
+async def find(request: Request, identifiers: Iterable[str]) -> dict[str, Place]:
+    """Return what identifiers stand for; a session for whose it is. Two reads, however many there are."""
+    wanted = set(identifiers)
+    ended = sorted(one for one in wanted if one.startswith("session_"))
+    owners = await request.runtime.lists.read(sessions.owners_of, ended) if ended else {}
+    whose = sorted(one for one in wanted | set(owners.values()) if one.startswith("user_"))
+    names = await people.names_of(request.runtime, whose) if whose else {}
+    return {
+        one: Place(one, names.get(owners.get(one, one)), address(request, owners.get(one, one)))
+        for one in wanted
+    }
+
+
+def address(request: Request, identifier: str) -> str | None:
+    """Return the address of the page about something; None where there is none."""
+    section = next((place for begin, place in SECTIONS.items() if identifier.startswith(begin)), None)
+    if section is None and request.runtime.keyring.is_known(identifier):
+        section = "keys"
+    return console.address(request, section, identifier) if section else None

@@ -1,0 +1,97 @@
+"""The console's sessions: who is signed in, where, since when and by what means, newest first; each can be ended."""
+
+from collections.abc import Mapping
+from urllib.parse import urlencode
+
+from watchword.credentials import methods
+from watchword.flows import people, places
+from watchword.http import Form, Request, Response, redirect
+from watchword.oauth.errors import OAuthError
+from watchword.pages import browser, console
+from watchword.pages.account import Person
+from watchword.store.sessions import Session
+
+LEVELS = {
+    methods.AAL0: "none",
+    methods.AAL1: "one",
+    methods.AAL2: "two",
+    methods.PHISHING_RESISTANT: "resistant",
+}
+
+
+async def show(request: Request) -> Response:
+    """List live sessions."""
+    found = await console.require(request)
+    if isinstance(found, Response):
+        return found
+    filters, errors = {"user": console.wish(request, "user", 320)}, {}
+    rows: list[Session] = []
+    try:
+        whose = (await people.find(request.runtime, filters["user"])).id if filters["user"] else ""
+        after = console.after(request, "sessions")
+        rows = await people.live_sessions(request.runtime, whose, after=after, limit=console.PAGE + 1)
+    except OAuthError as error:
+        if error.code != "not_found":
+            raise
+        errors = {"user": console.refused(error)}
+    shown, following = console.listed(request, "sessions", rows, lambda session: session.id, filters)
+    names = await people.names_of(request.runtime, {session.user_id for session in shown})
+    context = {
+        "action": console.address(request, "sessions"),
+        "visits": [view(request, session, found, names) for session in shown],
+        "next_url": following,
+        "values": filters,
+        "errors": errors,
+        "hidden": filters if filters["user"] else {},
+    }
+    return console.page(request, found, "sessions", context, status=400 if errors else 200)
+
+
+def view(request: Request, session: Session, person: Person, names: Mapping[str, str]) -> dict[str, object]:
+    """Return a session as the console's pages show it; `person` is the administrator who looks, `names` the owners' by identifier."""
+    device = browser.device_of(request, session.user_agent)
+    return {
+        "id": session.id,
+        "username": names.get(session.user_id, session.user_id),
+        "user_url": console.address(request, "people", session.user_id),
+        "device": device.name,
+        "kind": device.kind,
+        "place": places.place_of(request.runtime, session.address, browser.locale_of(request)),
+        "address": session.address,
+        "methods": [str(method) for method in methods.Method if method in methods.methods_of(session.amr)],
+        "level": LEVELS.get(session.acr, "none"),
+        "started_at": session.created_at,
+        "last_used_at": session.last_seen_at,
+        "remembered": session.remembered,
+        "current": session.id == person[0].id,
+    }
+
+
+async def end_one(request: Request) -> Response:
+    """End a session."""
+    found = await console.require_fresh(request)
+    if isinstance(found, Response):
+        return found
+    form = console.form(request)
+    leaving = await end(request, found, form)
+    if leaving is not None:
+        return leaving
+    # The list goes on as it was filtered.
+    query = {"user": (form.get("user") or "")[:320], "notice": "session_ended"}
+    kept = urlencode({name: value for name, value in query.items() if value})
+    return redirect(f"{console.address(request, 'sessions')}?{kept}")
+
+
+async def end(request: Request, person: Person, form: Form) -> Response | None:
+    """End the session that a form names, unless it is over; one's own is ended by signing out, the way to which is returned."""
+    session, user = person
+    chosen = form.get("session") or ""
+    if chosen == session.id:
+        return redirect(f"{request.runtime.settings.issuer}/sign-out")
+    try:
+        lasting = form.get("end_access") == "yes"
+        await people.end_session(console.acting(request, person), chosen, lasting=lasting, actor=user.id)
+    except OAuthError as error:
+        if error.code != "not_found":  # what is over already needs no end
+            raise
+    return None

@@ -1,0 +1,263 @@
+"""The console's API tokens: everybody's, found and filtered; made for whoever is to own them, rotated, revoked, known as leaked."""
+
+from watchword.flows import api_tokens
+from watchword.flows.api_tokens import Issued, TokenInput
+from watchword.http import Form, Request, Response
+from watchword.oauth.errors import OAuthError
+from watchword.pages import account_tokens, browser, console, console_places, once, scopes
+from watchword.pages.account import Person
+from watchword.pages.account_tokens import MAX_NAME, NAME_INVALID, OVERLAPS
+from watchword.store import api_tokens as store
+from watchword.store.api_tokens import ApiToken, SecretUse
+
+STATES = ("all", "active", "expired", "revoked")
+REASONS = ("revoked", "compromised")
+NEVER = "never"
+# What the form of a new token calls its fields, where the flow calls them otherwise
+FIELDS = {"expires_in": "days"}
+DAYS_TYPED = frozenset(str(count) for count in account_tokens.DAYS)
+
+
+async def show(request: Request) -> Response:
+    """List tokens."""
+    found = await console.require(request)
+    return found if isinstance(found, Response) else await answer_list(request, found)
+
+
+async def answer_list(
+    request: Request, person: Person, problem: str | None = None, status: int = 200
+) -> Response:
+    """Answer the list, with why it is shown in the place of something else if that is so."""
+    runtime = request.runtime
+    filters = {name: console.wish(request, name) for name in ("search", "owner", "state")}
+    state = filters["state"] if filters["state"] in STATES else STATES[0]
+    errors: dict[str, object] = {"form": problem} if problem else {}
+    try:
+        owner = (await api_tokens.resolve_owner(runtime, filters["owner"]))[1] if filters["owner"] else ""
+    except OAuthError as error:
+        owner, errors["owner"] = "", console.refused(error)
+    rows = (
+        []
+        if "owner" in errors
+        else await runtime.lists.read(
+            store.search_tokens,
+            search=filters["search"],
+            after=console.after(request, "tokens"),
+            limit=console.PAGE + 1,
+            owner=owner,
+            state=state,
+            now=runtime.now(),
+        )
+    )
+    shown, following = console.listed(request, "tokens", rows, lambda row: row[1], filters)
+    places = await console_places.find(request, {token.owner_id for token, _ in shown})
+    context = {
+        "action": console.address(request, "tokens"),
+        "new_url": console.address(request, "tokens", "new"),
+        "tokens": [{**_view(request, token), "owner": places[token.owner_id]} for token, _ in shown],
+        "states": list(STATES),
+        "next_url": following,
+        "values": filters,
+        "errors": errors,
+    }
+    return console.page(request, person, "tokens", context, status=400 if "owner" in errors else status)
+
+
+def _view(request: Request, token: ApiToken) -> dict[str, object]:
+    runtime = request.runtime
+    return {
+        "id": token.id,
+        "url": console.address(request, "tokens", token.id),
+        "name": token.name,
+        "owner_kind": token.owner_kind,
+        "scopes": token.scope.split(),
+        "resources": [scopes.resource(request, token.resource)],
+        "created_at": token.created_at,
+        "expires_at": token.expires_at,
+        "revoked_at": token.revoked_at,
+        "state": account_tokens.state_of(token, runtime.now(), runtime.settings.token_expiry_notice),
+    }
+
+
+async def show_one(request: Request) -> Response:
+    """Show one token: what it may, who has used it and how, and what can be done about it."""
+    found = await console.require(request)
+    return found if isinstance(found, Response) else await _one(request, found)
+
+
+async def _one(request: Request, person: Person, errors: dict[str, object] | None = None) -> Response:
+    runtime, token = request.runtime, await _find(request)
+    uses = await runtime.lists.read(store.list_secret_uses, token.id)
+    chain = await runtime.lists.read(store.list_chain, token.id)
+    places = await console_places.find(request, (token.owner_id, token.created_by))
+    context = {
+        "action": console.address(request, "tokens", token.id),
+        "owner": places[token.owner_id],
+        "maker": places[token.created_by],
+        "token": {**_view(request, token), "path": token.path, "addresses": list(token.addresses)}
+        | {"rate_limit": token.rate_limit, "quota": token.quota, "bound": token.jkt is not None},
+        "secrets": [_secret_view(request, use) for use in uses],
+        "outcomes": _outcomes(uses),
+        "parents": [_view(request, one) for one in chain[:-1]],
+        "events_url": f"{console.address(request, 'events')}?target={token.id}",
+        "overlaps": list(OVERLAPS),
+        "hidden": once.field(),
+        "errors": errors or {},
+    }
+    return console.page(request, person, "tokens", context, template="token", status=409 if errors else 200)
+
+
+async def _find(request: Request) -> ApiToken:
+    token = await request.runtime.database.read(store.get_token, request.path_params["id"])
+    if token is None:
+        raise OAuthError("not_found", "There is no such token.")
+    return token
+
+
+def _secret_view(request: Request, use: SecretUse) -> dict[str, object]:
+    return {
+        "hint": f"{request.runtime.settings.brand}a_…{use.hint}",
+        "created_at": use.created_at,
+        "expires_at": use.expires_at,
+        "last_used_at": use.last_used_at,
+        "last_address": use.last_address,
+    }
+
+
+def _outcomes(uses: list[SecretUse]) -> list[dict[str, object]]:
+    """Return how often a token was presented with which outcome, accepted ones first, each beside the most frequent one."""
+    total: dict[str, int] = {}
+    for use in uses:
+        for outcome, count in use.outcomes.items():
+            total[outcome] = total.get(outcome, 0) + count
+    most = max(total.values(), default=1)
+    ordered = sorted(total.items(), key=lambda one: (one[0] != "active", -one[1]))
+    return [{"outcome": name, "count": count, "most": most} for name, count in ordered]
+
+
+async def change(request: Request) -> Response:
+    """Rotate or revoke a token."""
+    found = await console.require_fresh(request)
+    if isinstance(found, Response):
+        return found
+    form = console.form(request)
+    token, what = await _find(request), form.get("do")
+    if what == "rotate":
+        return await _rotate(request, found, token, form)
+    reason = form.get("reason")
+    if what != "revoke" or reason not in REASONS:
+        raise OAuthError("invalid_request", "There is no such change.", field="do")
+    await api_tokens.revoke(console.acting(request, found), token.id, reason=reason, actor=found[1].id)
+    return console.done(request, "token_revoked", "tokens", token.id)
+
+
+async def _rotate(request: Request, person: Person, token: ApiToken, form: Form) -> Response:
+    session, user = person
+    if not await once.is_first(request, session, form, token.id):
+        return console.done(request, "token_once", "tokens", token.id)
+    overlap = account_tokens.overlap_of(form)
+    try:
+        issued = await api_tokens.rotate(
+            request.runtime, token.id, overlap=overlap, actor=user.id, session=session
+        )
+    except OAuthError as error:  # it ended, or somebody revoked it meanwhile
+        return await _one(request, person, console.problems(error, form))
+    return await _secret(
+        request, person, issued, "rotated", request.runtime.now() + overlap if overlap else None
+    )
+
+
+async def _secret(
+    request: Request, person: Person, issued: Issued, made: str, old_until: int | None
+) -> Response:
+    token = issued.token
+    context = {
+        "made": made,
+        "token": {"name": token.name, "expires_at": token.expires_at, "owner_kind": token.owner_kind},
+        # Whoever mistyped a person's name has made the token of a program of that name.
+        "owner": (await console_places.find(request, [token.owner_id]))[token.owner_id],
+        "secret": issued.secret,
+        "old_until": old_until,
+        "here": browser.here(request, f"{console.path('tokens', issued.token.id)}?notice=token_once"),
+        "done_url": console.address(request, "tokens", token.id),
+    }
+    return console.page(request, person, "tokens", context, template="token_secret")
+
+
+async def show_new(request: Request) -> Response:
+    """Show the form for a token."""
+    found = await console.require_fresh(request)
+    return found if isinstance(found, Response) else _new(request, found)
+
+
+def _new(
+    request: Request, person: Person, form: Form | None = None, errors: dict[str, object] | None = None
+) -> Response:
+    settings = request.runtime.settings
+    most = settings.api_token_max_lifetime // 86_400
+    typed = {name: (form.get(name) or "") if form else "" for name in ("name", "owner", "scope", "resource")}
+    days = (form.get("days") or "") if form else str(settings.api_token_lifetime // 86_400)
+    context = {
+        "action": console.address(request, "tokens", "new"),
+        "resources": [scopes.resource(request, uri) for uri in _resources(request)],
+        "days": [count for count in account_tokens.DAYS if count <= most],
+        "never": settings.api_token_allow_never,
+        "values": {**typed, "days": int(days) if days in DAYS_TYPED else days},
+        "errors": errors or {},
+        "hidden": once.field(),
+    }
+    return console.page(
+        request, person, "tokens", context, template="token_new", status=400 if errors else 200
+    )
+
+
+def _resources(request: Request) -> list[str]:
+    settings = request.runtime.settings
+    return list(dict.fromkeys((settings.resource, *settings.resources)))
+
+
+async def create(request: Request) -> Response:
+    """Make a token for an application, a client or a person, and show it this once."""
+    found = await console.require_fresh(request)
+    if isinstance(found, Response):
+        return found
+    form = console.form(request)
+    runtime, (session, user) = request.runtime, found
+    wrong = _wrong(request, form)
+    if wrong:
+        return _new(request, found, form, wrong)
+    if not await once.is_first(request, session, form):
+        return console.done(request, "token_once", "tokens")
+    try:
+        owner = await api_tokens.resolve_owner(runtime, (form.get("owner") or "").strip())
+        issued = await api_tokens.create(
+            runtime, _given(form), owner=owner, actor=user.id, may_reserve=True, session=session
+        )
+    except OAuthError as error:
+        return _new(request, found, form, console.problems(error, form, FIELDS))
+    return await _secret(request, found, issued, "created", None)
+
+
+def _wrong(request: Request, form: Form) -> dict[str, object]:
+    """Return what is wrong with the form of a new token, by field."""
+    wrong: dict[str, object] = {
+        name: "required" for name in ("name", "owner", "scope") if not (form.get(name) or "").strip()
+    }
+    if len((form.get("name") or "").strip()) > MAX_NAME:
+        wrong["name"] = NAME_INVALID
+    resource, days = form.get("resource") or "", form.get("days") or ""
+    if resource and resource not in _resources(request):
+        wrong["resource"] = "invalid"
+    if days != NEVER and days not in DAYS_TYPED:
+        wrong["days"] = "invalid"
+    return wrong
+
+
+def _given(form: Form) -> TokenInput:
+    days = form.get("days") or ""
+    return TokenInput(
+        name=(form.get("name") or "").strip(),
+        scope=" ".join((form.get("scope") or "").split()),
+        resource=form.get("resource") or None,
+        expires_in=NEVER if days == NEVER else int(days) * 86_400,
+    )

@@ -1,0 +1,48 @@
+"""Why a form was not taken, in the language of whoever sent it: the rules say it in English, by which the catalogue is found.
+
+A text under `problem.reason` is such a sentence, with `{…}` in the place of what differs. What a decoder says of a wrong shape is put
+into words here.
+"""
+
+import re
+from collections.abc import Mapping
+from functools import lru_cache
+
+from watchword.pages import languages
+from watchword.pages.render import Problem
+
+BEGINS = "problem.reason."
+_PLACE = re.compile(r"\\\{([a-z_]+)\\\}")
+_FIELD = r"(?P<field>\w+): "
+SHAPES: Mapping[str, str] = {
+    "shape_longest": rf"{_FIELD}Expected str of length <= (?P<most>\d+)",
+    "shape_shortest": rf"{_FIELD}Expected str of length >= (?P<least>\d+)",
+    "shape_many": rf"{_FIELD}Expected (?:array|object) of (?:at most )?length <= (?P<most>\d+)",
+    "shape_few": rf"{_FIELD}Expected (?:array|object) of (?:at least )?length >= (?P<least>\d+)",
+    "shape_most": rf"{_FIELD}Expected (?:int|float) <= (?P<most>\d+)",
+    "shape_least": rf"{_FIELD}Expected (?:int|float) >= (?P<least>\d+)",
+    "shape_choice": rf"{_FIELD}Expected one of (?P<choices>.+)",
+    "shape_missing": rf"{_FIELD}Object missing required field \w+",
+    "shape_unknown": rf"{_FIELD}Object contains unknown field .+",
+    "shape_other": rf"{_FIELD}(?:Expected|Invalid|Object) ?.*",
+}
+
+
+def find(sentence: str) -> Problem | None:
+    """Return a refusal in the words of the rules as a named one; None for one that the catalogue does not have."""
+    for name, pattern in _patterns().items():
+        match = pattern.fullmatch(sentence)
+        if match is not None:
+            return Problem(f"reason.{name}", match.groupdict())
+    return None
+
+
+@lru_cache(maxsize=1)
+def _patterns() -> Mapping[str, re.Pattern[str]]:
+    """Return what sentences look like, by name: the packaged English, whatever a service's own catalogue says; exact ones first."""
+    texts = languages.available()[languages.DEFAULT].texts
+    own = {key.removeprefix(BEGINS): text for key, text in texts.items() if key.startswith(BEGINS)}
+    sentences = {name: _PLACE.sub(r"(?P<\1>.+)", re.escape(text)) for name, text in own.items()}
+    ordered = sorted((name for name in own if name not in SHAPES), key=lambda name: "{" in own[name])
+    patterns = {**{name: sentences[name] for name in ordered}, **SHAPES}
+    return {name: re.compile(pattern) for name, pattern in patterns.items()}

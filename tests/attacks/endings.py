@@ -1,0 +1,83 @@
+"""What is taken away on one node, and the one kind of request by which another node shows that it knows."""
+
+from collections.abc import Awaitable, Callable
+
+from tests.attacks.ended_clients import (
+    a_client_known_by_its_document,
+    a_deleted_client,
+    a_disabled_client,
+    a_redirect_uri,
+    a_registration,
+    a_removed_secret,
+    a_replaced_public_key,
+    a_replaced_secret,
+    a_replaced_secret_of_an_api_token,
+    a_revoked_api_token,
+    a_rule_of_trust,
+    a_scope_of_a_client,
+    a_token_made_of_a_revoked_one,
+    revoked_token,
+    the_right_to_introspect,
+    what_a_rule_of_trust_asks_for,
+)
+from tests.attacks.ended_keys import (
+    a_key_at_a_guard_in_the_process,
+    a_key_at_introspection,
+    a_key_at_userinfo,
+    a_key_that_is_published,
+    a_key_that_signs_status_lists,
+    a_key_that_signs_the_revocation_feed,
+    a_place_in_a_status_list,
+    what_the_revocation_feed_has_not_told,
+)
+from tests.attacks.ended_people import (
+    a_consent,
+    a_password,
+    a_password_that_was_enough,
+    a_session,
+    a_session_in_which_a_grant_is_refreshed,
+    an_administrator,
+    an_api_token_of_a_disabled_account,
+    grant_for_userinfo,
+)
+from tests.attacks.pairs import Pair
+from tests.attacks.taken import Case
+
+ENDINGS: dict[str, Callable[[Pair], Awaitable[Case]]] = {
+    "an opaque token": revoked_token("opaque"),
+    "a self-contained token": revoked_token("jwt"),
+    "an API token": a_revoked_api_token,
+    "a secret of an API token that was replaced": a_replaced_secret_of_an_api_token,
+    "an API token of an account that was disabled": an_api_token_of_a_disabled_account,
+    "a token made of one that was revoked": a_token_made_of_a_revoked_one,
+    "a client that was disabled": a_disabled_client,
+    "a client that was deleted": a_deleted_client,
+    "a client's secret": a_removed_secret,
+    "a client's secret that was replaced": a_replaced_secret,
+    "a client's scope": a_scope_of_a_client,
+    "a client's right to introspect": the_right_to_introspect,
+    "a client's key that was replaced": a_replaced_public_key,
+    "a client's redirect URI": a_redirect_uri,
+    "a client that is known by its document": a_client_known_by_its_document,
+    "a client that registered itself": a_registration,
+    "a rule of trust": a_rule_of_trust,
+    "a rule of trust that asks for more": what_a_rule_of_trust_asks_for,
+    "a session": a_session,
+    "a session in which a grant is refreshed": a_session_in_which_a_grant_is_refreshed,
+    "a grant that was withdrawn": grant_for_userinfo("giver", "jwt", "withdrawn"),
+    "an account that was disabled": grant_for_userinfo("disabled", "opaque", "account disabled"),
+    "an account that was deleted": grant_for_userinfo("deleted", "jwt", "account deleted"),
+    "the client of a grant": grant_for_userinfo("user", "opaque", "client deleted"),
+    "a consent": a_consent,
+    "a password": a_password,
+    "a password that was enough": a_password_that_was_enough,
+    "an administrator": an_administrator,
+    "a signing key, at introspection": a_key_at_introspection,
+    "a signing key, at a guard in the process": a_key_at_a_guard_in_the_process,
+    "a signing key, at userinfo": a_key_at_userinfo,
+    "a signing key that is published": a_key_that_is_published,
+    "a signing key of the revocation feed": a_key_that_signs_the_revocation_feed,
+    "a signing key of status lists": a_key_that_signs_status_lists,
+    "a place in a status list": a_place_in_a_status_list,
+    "what the revocation feed has not told": what_the_revocation_feed_has_not_told,
+}

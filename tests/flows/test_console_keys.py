@@ -1,0 +1,122 @@
+"""The console's signing keys as administrators use them: what is published, a rotation with overlap, a key that leaked."""
+
+from collections.abc import Mapping
+
+import httpx
+from tests.fixtures.accounts import another, user_of
+from tests.fixtures.console import admin, server
+from tests.fixtures.people import Person
+from tests.fixtures.servers import Server, together
+
+from watchword.store import events
+
+__all__ = ["admin", "server"]
+PAGE = "/console/keys"
+
+
+async def kids(server: Server, state: str = "current") -> list[str]:
+    """Return which keys of the first algorithm, which signs access tokens, are in a state."""
+    first = server.settings.signing_algorithms[0]
+    found = await server.runtime.keyring.states()
+    return [key.kid for key, known in found if known == state and key.algorithm == first]
+
+
+async def signed(server: Server) -> str:
+    """Return an access token that the current key signed."""
+    registered = await server.client(grant_types=["client_credentials"])
+    answer = await server.grant(registered, scope="orders:read")
+    return str(answer.json()["access_token"])
+
+
+async def is_active(server: Server, token: str) -> bool:
+    asking = await server.client(scope="introspect", grant_types=["client_credentials"])
+    answer = await server.post("/introspect", asking, token=token)
+    return bool(answer.json()["active"])
+
+
+async def named(server: Server, name: str) -> list[str]:
+    """Return by whom things of a name were done."""
+    found = await server.runtime.database.read(events.list_events, limit=20, name=name)
+    return [event.actor for event in found]
+
+
+async def test_every_published_key_is_shown_with_its_state(admin: Person) -> None:
+    await admin.open(PAGE)
+    for kid in (*await kids(admin.server), *await kids(admin.server, "next")):
+        assert kid in admin.text
+    assert "Signs after the next rotation" in admin.text
+    assert "Is replaced automatically" in admin.text
+    assert "stays valid until it ends" in admin.text
+
+
+async def test_a_rotation_lets_the_next_key_take_over_and_leaves_what_was_signed_valid(admin: Person) -> None:
+    server = admin.server
+    token, (old,), (following,) = await signed(server), await kids(server), await kids(server, "next")
+    server.clock.advance(400)
+    await admin.open(PAGE)
+    await admin.send({}, having="algorithm")
+    assert "The next key takes over" in admin.text
+    assert await kids(server) == [following]
+    assert await kids(server, "retiring") == [old]
+    assert await is_active(server, token)
+    assert (await named(server, "key.rotated"))[0] == (await user_of(server)).id
+
+
+async def test_a_key_that_takes_over_later_says_when(admin: Person) -> None:
+    await admin.open(PAGE)
+    await admin.send({}, having="algorithm")
+    assert "Takes over soon" in admin.text
+
+
+async def test_kr_02_a_second_click_or_another_administrator_does_not_rotate_once_more(admin: Person) -> None:
+    server = admin.server
+    await admin.open(PAGE)
+    form = admin.form(having="algorithm")
+    form.pop("")
+
+    async def click(browser: httpx.AsyncClient) -> httpx.Response:
+        return await browser.post(PAGE, data=form, follow_redirects=False)
+
+    async with another(server) as second:
+        second.cookies = admin.http.cookies
+        answers = await together(click(admin.http), click(second))
+    assert sorted(answer.status_code for answer in answers) == [303, 409]
+    late = next(answer for answer in answers if answer.status_code == 409)
+    assert "rotated just now" in late.text
+    assert len(await named(server, "key.rotated")) == 1
+
+
+async def test_an_algorithm_that_this_service_does_not_sign_with_is_refused(admin: Person) -> None:
+    await admin.open(PAGE)
+    answer = await admin.send({"algorithm": "HS256"}, having="algorithm")
+    assert answer.status_code == 400
+    assert not await named(admin.server, "key.rotated")
+
+
+async def test_kr_03_a_key_that_leaked_is_withdrawn_with_all_that_it_signed(admin: Person) -> None:
+    server = admin.server
+    token, (leaked,), (following,) = await signed(server), await kids(server), await kids(server, "next")
+    assert await is_active(server, token)
+    await admin.open(f"{PAGE}/{leaked}")
+    answer = await admin.send({"beginning": leaked[:6]}, having="beginning")
+    assert admin.path == PAGE
+    assert answer.status_code == 200
+    assert "The key is withdrawn" in admin.text
+    assert leaked not in admin.text
+    assert await kids(server) == [following]
+    assert not await is_active(server, token)
+    assert await is_active(server, await signed(server))
+    assert (await named(server, "key.revoked"))[0] == (await user_of(server)).id
+    assert (await admin.open(f"{PAGE}/{leaked}")).status_code == 200
+    assert "That is gone already." in admin.text
+
+
+async def test_a_slip_withdraws_no_key(admin: Person) -> None:
+    (current,) = await kids(admin.server)
+    slips: Mapping[str, str] = {"nothing": "", "too little": current[:5], "another key": "x" + current[:8]}
+    for typed in slips.values():
+        await admin.open(f"{PAGE}/{current}")
+        answer = await admin.send({"beginning": typed}, having="beginning")
+        assert answer.status_code == 400
+        assert "isn’t the beginning" in admin.text
+    assert await kids(admin.server) == [current]

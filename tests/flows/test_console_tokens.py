@@ -1,0 +1,118 @@
+"""The console's API tokens: found, made for whoever owns them, rotated, revoked, and nothing done that no form says."""
+
+import httpx
+import pytest
+from tests.fixtures.console import admin, server
+from tests.fixtures.people import Person
+
+from watchword.flows import api_tokens
+from watchword.flows.api_tokens import TokenInput
+
+__all__ = ["admin", "server"]
+NEW = "/console/tokens/new"
+GIVEN = {"name": "nightly", "owner": "ci", "scope": "orders:read", "days": "30"}
+
+
+async def _works(admin: Person, secret: str) -> bool:
+    answer = await admin.server.http.get("/api/v1/tokens/self", headers={"authorization": f"Bearer {secret}"})
+    return answer.status_code == 200
+
+
+async def _sent(admin: Person, page: str, **fields: str) -> httpx.Response:
+    await admin.open(page)
+    return await admin.http.post(page, data={"csrf": admin.form()["csrf"], **fields})
+
+
+async def test_a_token_is_made_for_a_program_and_shown_once(admin: Person) -> None:
+    await admin.open(NEW)
+    await admin.send(GIVEN)
+    assert "The new token" in admin.text
+    assert "Owner: Program application:ci" in " ".join(admin.text.split()), "no person of that name"
+    await admin.open("/console/tokens?owner=ci")
+    assert "nightly" in admin.text
+
+
+@pytest.mark.parametrize(
+    "days",
+    ["9" * 60_000, "\u0661", "1_0", "-1", "0", "91", "", "1e2", "\x00"],
+    ids=lambda days: repr(days[:5]),
+)
+async def test_a_life_that_is_not_offered_is_refused_beside_its_field(admin: Person, days: str) -> None:
+    for typed, status in (("30", 200), (days, 400)):
+        await admin.open(NEW)
+        form = {**admin.form(having="owner"), **GIVEN, "days": typed}
+        form.pop("")
+        assert (await admin.http.post(NEW, data=form)).status_code == status
+
+
+async def test_an_application_is_found_by_the_identifier_that_the_list_shows(admin: Person) -> None:
+    runtime = admin.server.runtime
+    owner = await api_tokens.resolve_owner(runtime, "ci")
+    await api_tokens.create(
+        runtime, TokenInput(name="nightly", scope="orders:read"), owner=owner, actor="test"
+    )
+    await admin.open("/console/tokens?owner=application:ci")
+    assert "nightly" in admin.text
+    await _sent(admin, NEW, **{**GIVEN, "name": "weekly", "owner": "application:ci"})
+    await admin.open("/console/tokens?owner=ci")
+    assert "weekly" in admin.text
+
+
+async def test_a_token_is_found_by_how_its_name_begins_and_by_its_identifier(admin: Person) -> None:
+    runtime = admin.server.runtime
+    owner = await api_tokens.resolve_owner(runtime, "ci")
+    made = [
+        await api_tokens.create(runtime, TokenInput(name=name, scope="read"), owner=owner, actor="test")
+        for name in ("Nightly backup", "Weekly backup")
+    ]
+    for search, found in (("nightly", [0]), (made[1].token.id, [1]), ("backup", []), ("", [0, 1])):
+        await admin.open(f"/console/tokens?search={search}")
+        assert [n for n, one in enumerate(made) if one.token.id in admin.text] == found, search
+
+
+async def test_an_owner_that_can_be_none_is_said_beside_the_field(admin: Person) -> None:
+    answer = await admin.open("/console/tokens?owner=%E2%80%AEx&search=nightly")
+    assert answer.status_code == 400
+    assert "owner must be text without control characters" in admin.text
+    assert admin.form(having="search")["search"] == "nightly"
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{}, {"do": "delete"}, {"do": "revoke"}, {"do": "revoke", "reason": "bored"}, {"reason": "compromised"}],
+    ids=["nothing", "an unknown change", "no reason", "an unknown reason", "a reason alone"],
+)
+async def test_a_form_that_says_nothing_to_do_revokes_nothing(admin: Person, fields: dict[str, str]) -> None:
+    issued = await admin.server.token()
+    page = f"/console/tokens/{issued.token.id}"
+    assert (await _sent(admin, page, **fields)).status_code == 400
+    assert await _works(admin, issued.secret)
+    assert (await _sent(admin, page, do="revoke", reason="revoked")).status_code == 303
+    assert not await _works(admin, issued.secret)
+
+
+async def test_a_field_that_repeats_makes_no_token(admin: Person) -> None:
+    await admin.open(NEW)
+    form = admin.form()
+    form.pop("")
+    twice = {**form, **GIVEN, "resource": ["https://api.example.com/orders", admin.server.settings.resource]}
+    assert (await admin.http.post(NEW, data=twice)).status_code == 400
+    await admin.open("/console/tokens?owner=ci")
+    assert "nightly" not in admin.text
+
+
+async def test_of_a_token_that_somebody_else_revoked_meanwhile_the_page_says_so(admin: Person) -> None:
+    issued = await admin.server.token()
+    page = f"/console/tokens/{issued.token.id}"
+    await admin.open(page)
+    await api_tokens.revoke(admin.server.runtime, issued.token.id, actor="test")
+    answer = await admin.send({"do": "rotate", "overlap": "0"}, having="once")
+    assert answer.status_code == 409
+    assert "has expired or was revoked" in admin.text
+    assert "Revoked" in admin.text
+
+
+async def test_whose_a_new_token_is_stands_beside_it(admin: Person) -> None:
+    await admin.open(NEW)
+    await admin.send({**GIVEN, "owner": "ADA"})
+    assert "Owner: Person ada" in " ".join(admin.text.split())

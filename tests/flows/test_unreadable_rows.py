@@ -1,0 +1,134 @@
+"""A row that a broken disk has left unreadable: a fault of the store, said as such; neither a failure nor the fault of who asks."""
+
+import contextlib
+import sqlite3
+from pathlib import Path
+
+import httpx
+import pytest
+from tests.fixtures.servers import Server, open_server
+from tests.store.made import execute
+
+from watchword.store import documents, fitting
+from watchword.store.database import StorageUnavailable
+
+
+async def introspect(server: Server) -> httpx.Response:
+    """Ask about an opaque access token, of a client that may ask."""
+    client = await server.client(
+        grant_types=["client_credentials"], scope="orders:read introspect", access_token_format="opaque"
+    )
+    token = (await server.grant(client)).json()["access_token"]
+    await server.runtime.database.write(execute, server.extra["statement"])
+    return await server.post("/introspect", client, token=token)
+
+
+async def show_own(server: Server) -> httpx.Response:
+    """Ask with an API token about itself."""
+    secret = (await server.token(addresses=["127.0.0.0/8"])).secret
+    await server.runtime.database.write(execute, server.extra["statement"])
+    return await server.http.get("/api/v1/tokens/self", headers={"authorization": f"Bearer {secret}"})
+
+
+@pytest.mark.parametrize(
+    ("statement", "ask", "status"),
+    [
+        ("UPDATE facts SET value = value", introspect, 200),
+        ("UPDATE access_tokens SET claims = '{'", introspect, 503),
+        ("UPDATE clients SET document = '{'", introspect, 503),
+        ("UPDATE clients SET document = REPLACE(document, 'client_secret_basic', 'client_secret_music')", introspect, 503),
+        ("UPDATE facts SET value = value", show_own, 200),
+        ("UPDATE api_tokens SET metadata = '{'", show_own, 503),
+        ("UPDATE api_tokens SET addresses = '[1]'", show_own, 503),
+        ("UPDATE api_tokens SET addresses = '[\"127.0.0.0/33\"]'", show_own, 401),
+    ],
+)  # fmt: skip
+async def test_an_unreadable_row_is_a_fault_of_the_store(
+    server: Server, statement: str, ask: object, status: int
+) -> None:
+    server.extra["statement"] = statement
+    answer = await ask(server)  # type: ignore[operator]  # one of the two above
+    assert answer.status_code == status, answer.text
+    assert ("retry-after" in answer.headers) is (status == 503)
+
+
+async def refresh_grant(server: Server) -> httpx.Response:
+    """Have a token signed."""
+    client = await server.client(grant_types=["client_credentials"])
+    await server.runtime.database.write(execute, server.extra["statement"])
+    await server.runtime.keyring.reload()
+    return await server.grant(client)
+
+
+@pytest.mark.parametrize(
+    ("statement", "ask", "status"),
+    [
+        ("UPDATE facts SET value = value", show_own, 200),
+        ("UPDATE api_tokens SET expires_at = 'later'", show_own, 503),
+        ("UPDATE api_tokens SET quota = x'00'", show_own, 503),
+        ("UPDATE api_tokens SET path = x'00'", show_own, 503),
+        ("UPDATE api_token_secrets SET expires_at = 'later'", show_own, 503),
+        ("UPDATE api_tokens SET owner_kind = 'uses'", show_own, 503),
+        ("UPDATE facts SET value = value", introspect, 200),
+        ("UPDATE client_secrets SET digest = 'text'", introspect, 503),
+        ("UPDATE client_secrets SET expires_at = 'later'", introspect, 503),
+        ("UPDATE clients SET valid_from = 'later'", introspect, 503),
+        ("UPDATE facts SET value = value", refresh_grant, 200),
+        ("UPDATE signing_keys SET activates_at = NULL", refresh_grant, 503),
+        ("UPDATE signing_keys SET revoked_at = 5", refresh_grant, 503),
+    ],
+)
+async def test_what_is_of_another_kind_than_its_column_is_a_fault_of_the_store(
+    tmp_path: Path, statement: str, ask: object, status: int
+) -> None:
+    """As SQLite keeps it after a broken disk, and PostgreSQL never."""
+    async with open_server(tmp_path) as server:
+        server.extra["statement"] = statement
+        answer = await ask(server)  # type: ignore[operator]  # one of the three above
+        assert answer.status_code == status, answer.text
+        assert ("retry-after" in answer.headers) is (status == 503)
+
+
+@pytest.mark.parametrize(
+    "column", ["algorithm = 'later'", "algorithm = x'00'", "kid = x'00'", "public_jwk = x'00'"]
+)
+async def test_a_signing_key_that_cannot_be_read_stops_the_start_with_the_reason(
+    tmp_path: Path, column: str
+) -> None:
+    async with open_server(tmp_path) as server:
+        await server.runtime.database.write(
+            execute, f"UPDATE signing_keys SET {column} WHERE algorithm = 'ES256' AND activates_at > 0"
+        )
+    with pytest.raises(StorageUnavailable, match="a row cannot be read, where"):
+        async with open_server(tmp_path):
+            pass
+
+
+def test_what_is_read_is_of_its_kind_whatever_it_is_called_in_a_statement() -> None:
+    with contextlib.closing(sqlite3.connect(":memory:")) as connection:
+        connection.row_factory = sqlite3.Row
+
+        def read(sql: str) -> None:
+            fitting.check(sql, connection.execute(sql).fetchone())
+
+        read("SELECT 5 AS expires_at")
+        read("SELECT 'later' AS expires_at")  # computed: it is none of ours
+        read("SELECT a.expires_at AS until FROM (SELECT 5 AS expires_at) a")
+        read(
+            "SELECT expires_at, id FROM (SELECT 5 AS other, 6 AS expires_at, 'x' AS id) LEFT JOIN (SELECT 1)"
+        )
+        for wrong in ("x''", "'5'", "5.0"):
+            inner = "(SELECT 5 AS other) a JOIN t b"
+            connection.execute("CREATE TEMP TABLE IF NOT EXISTS t (expires_at)")
+            connection.execute("DELETE FROM t")
+            connection.execute(f"INSERT INTO t VALUES ({wrong})")
+            for sql in ("SELECT expires_at FROM t", "SELECT b.expires_at AS until FROM " + inner):
+                with pytest.raises(StorageUnavailable, match="expires_at"):
+                    read(sql)
+
+
+@pytest.mark.parametrize("kept", ["later", b"\x00", None, 1.5], ids=repr)
+def test_what_is_no_integer_where_one_was_kept_is_a_fault_of_the_store(kept: object) -> None:
+    documents.check_whole({"issued_at": 1, "expires_at": 2}, "issued_at", "expires_at")  # type: ignore[arg-type]  # as a row
+    with pytest.raises(StorageUnavailable, match="expires_at"):
+        documents.check_whole({"issued_at": 1, "expires_at": kept}, "issued_at", "expires_at")  # type: ignore[arg-type]  # as a row

@@ -1,7 +1,7 @@
 """The command line: `watchword …`, one thin function per command, the same flows as the HTTP API.
 
-Exit codes: 0 done, 1 refused or not found, 2 wrong usage. With `--json` every command prints one JSON document, whatever
-comes of it.
+Exit codes: 0 done, 1 refused or not found, 2 wrong usage, and 3 of `apply --check` for a difference. With `--json` every
+command prints one JSON document, whatever comes of it.
 """
 
 import sys

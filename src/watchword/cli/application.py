@@ -4,6 +4,7 @@ import typer
 
 from watchword import __version__
 from watchword.cli import (
+    apply,
     audit,
     backup,
     clients,
@@ -40,6 +41,8 @@ app.command("doctor")(doctor.doctor)
 app.command("audit")(audit.audit)
 app.command("dev")(serving.dev)
 app.command("serve")(serving.serve)
+app.command("apply")(apply.apply)
+app.command("export")(apply.export)
 app.command("migrate")(backup.migrate)
 app.command("backup")(backup.backup)
 app.command("restore")(backup.restore)

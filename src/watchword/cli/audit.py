@@ -82,7 +82,7 @@ def _verify(database: str | None, config: str | None, as_json: bool) -> None:
     async def work(runtime: Runtime) -> ChainReport:
         return await runtime.database.read(
             events.verify_trail,
-            runtime.master.derive("audit"),
+            runtime.root.derive("audit"),
             runtime.now() - runtime.settings.audit_retention,
         )
 

@@ -40,7 +40,9 @@ def backup(file: File, database: Database = None, config: Config = None, as_json
     report = done(flow.write_backup(settings, file, int(time.time())), as_json)
     _show(report, file, "backed up", as_json)
     if not as_json:
-        session.out.print("The master key is not in it: keep the key file in another place.")
+        session.out.print(
+            f"It needs the master key {report.master_key}, which is not in it: keep that in another place."
+        )
 
 
 def restore(
@@ -70,8 +72,12 @@ def restore(
     work = flow.restore_backup(
         settings, file, int(time.time()), replace=replace, exact=exact, end_api_tokens=end_api_tokens
     )
-    _show(done(work, as_json), file, "restored", as_json)
-    if not as_json and not exact:
+    report = done(work, as_json)
+    _show(report, file, "restored", as_json)
+    if as_json:
+        return
+    session.out.print(f"Its master key is {report.master_key}, under which the backup was made.")
+    if not exact:
         session.out.print("Sessions, grants and access tokens were ended: people sign in again.")
 
 
@@ -88,7 +94,7 @@ def _show(report: Report, file: Path, word: str, as_json: bool) -> None:
     session.out.print(f"{report.schema_version}, as of {session.when(report.created_at)}")
 
 
-_FIELDS = ("schema_version", "created_at", "tables", "rows")
+_FIELDS = ("schema_version", "created_at", "tables", "rows", "master_key")
 
 
 def migrate(

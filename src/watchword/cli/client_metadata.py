@@ -28,6 +28,7 @@ PLAIN = {
     "dpop": "dpop_bound_access_tokens",
     "certificate_bound": "tls_client_certificate_bound_access_tokens",
     "profile": "security_profile",
+    "require_auth_time": "require_auth_time",
     "backchannel_logout_session_required": "backchannel_logout_session_required",
     "frontchannel_logout_session_required": "frontchannel_logout_session_required",
 }
@@ -43,6 +44,7 @@ LISTS = {
     "grant": "grant_types",
     "resource": "resources",
     "details": "authorization_details_types",
+    "acr": "default_acr_values",
 }
 
 
@@ -63,6 +65,8 @@ def of(options: Options, before: ClientInput | None = None) -> Metadata:
         said["subject_type"] = "pairwise" if options["pairwise"] else "public"
     if (lifetime := options.get("lifetime")) is not None:
         said["access_token_lifetime"] = session.duration(lifetime, "--lifetime") if lifetime else None
+    if (age := options.get("max_age")) is not None:
+        said["default_max_age"] = session.duration(age, "--max-age") if age else None
     return said | _proofs(options) | _answers(options) | _exchange(options, before)
 
 

@@ -82,6 +82,21 @@ RequestAlgorithm = Annotated[
     str | None,
     typer.Option(help="The algorithm of the authorization requests that it signs, where it need not sign."),
 ]
+MaxAge = Annotated[
+    str | None,
+    typer.Option(help="How old a sign-in may be where its request says nothing of that, such as 8h."),
+]
+RequireAuthTime = Annotated[
+    bool | None,
+    typer.Option(
+        "--require-auth-time/--auth-time-if-known",
+        help="Its ID tokens say when the person signed in: who came from a provider that does not tell signs in anew.",
+    ),
+]
+Acr = Annotated[
+    Many,
+    typer.Option(help="The acr value it wants where its request names none, the best first; repeatable."),
+]
 Details = Annotated[
     Many, typer.Option(help="A type of authorization_details that it may ask for; repeatable.")
 ]

@@ -17,7 +17,6 @@ from watchword.oauth.clients import Client
 from watchword.oauth.errors import OAuthError
 from watchword.operation import convert
 from watchword.store import clients as store
-from watchword.store.clients import like_pattern
 
 app = typer.Typer(help="Register and manage OAuth clients.", no_args_is_help=True)
 
@@ -52,6 +51,9 @@ def create(
     certificate_bound: options.CertificateBound = None,
     certificate_subject: options.CertificateSubject = None,
     profile: options.Profile = None,
+    max_age: options.MaxAge = None,
+    require_auth_time: options.RequireAuthTime = None,
+    acr: options.Acr = None,
     signed_requests: options.SignedRequests = None,
     request_algorithm: options.RequestAlgorithm = None,
     details: options.Details = None,
@@ -106,7 +108,9 @@ def _print(shown: admin_clients.ClientView) -> None:
 
 @app.command("list")
 def list_(
-    search: Annotated[str, typer.Option(help="Only clients whose name holds this text.")] = "",
+    search: Annotated[
+        str, typer.Option(help="Only clients whose name or identifier begins so, by name.")
+    ] = "",
     limit: Annotated[int, typer.Option(min=1, max=1000, help="At most this many, up to 1000.")] = 100,
     after: Annotated[str, typer.Option(help="Identifier of the last client of the page before.")] = "",
     database: Database = None,
@@ -114,12 +118,11 @@ def list_(
     as_json: Json = False,
 ) -> None:
     """List clients."""
+    session.one_page(search, after)
 
     async def work(runtime: Runtime) -> list[admin_clients.ClientView]:
-        found = await runtime.database.read(
-            store.list_clients, after=after, limit=limit, search=like_pattern(search)
-        )
-        return [admin_clients.view(facts.client, facts.last_used_at) for facts in found]
+        found = await runtime.database.read(store.search_clients, search=search, after=after, limit=limit)
+        return [admin_clients.view(facts.client, facts.last_used_at) for facts, _ in found]
 
     clients = session.run(work, database=database, config=config, as_json=as_json)
     if as_json:
@@ -198,6 +201,9 @@ def update(
     certificate_bound: options.CertificateBound = None,
     certificate_subject: options.CertificateSubject = None,
     profile: options.Profile = None,
+    max_age: options.MaxAge = None,
+    require_auth_time: options.RequireAuthTime = None,
+    acr: options.Acr = None,
     signed_requests: options.SignedRequests = None,
     request_algorithm: options.RequestAlgorithm = None,
     details: options.Details = None,

@@ -1,7 +1,6 @@
 """`watchword doctor`: what is wrong with a server as its clients see it, or with this installation, and the line to change."""
 
 import asyncio
-import os
 import stat
 from dataclasses import asdict
 from pathlib import Path
@@ -106,8 +105,8 @@ def _exposure(settings: Settings, report: Report) -> None:
 
 def _files(settings: Settings, report: Report) -> None:
     paths = [] if settings.is_postgres else [Path(settings.database)]
-    if "WATCHWORD_MASTER_KEY" not in os.environ:
-        paths.append(master_key.key_path(settings))
+    if (key := master_key.own_file(settings)) is not None:  # of one from outside its reader is the judge
+        paths.append(key)
     for path in paths:
         if path.exists() and path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
             report.fail("file-mode", str(path), "others on this machine can read it", f"chmod 600 {path}")
@@ -115,7 +114,14 @@ def _files(settings: Settings, report: Report) -> None:
 
 async def _opened(runtime: Runtime, report: Report, data: bool) -> None:
     report.ok("database", "database", "it opens, and its schema is of this release")
-    current = {key.algorithm: key for key, state in runtime.keyring.states() if state == "current"}
+    if len(master_key.existing_master_keys(runtime.settings)) > 1:
+        report.warn(
+            "master-keys",
+            "master key",
+            "several are given, as while one is exchanged",
+            "watchword key rotate-master, and give the newest alone",
+        )
+    current = {key.algorithm: key for key, state in await runtime.keyring.states() if state == "current"}
     for algorithm in runtime.settings.signing_algorithms:
         key = current[algorithm]
         age = runtime.now() - (key.activates_at or key.created_at)
@@ -143,7 +149,7 @@ async def _data(runtime: Runtime, report: Report) -> None:
     if not flaws:
         report.ok("data", "database", "what is kept fits together, and no credential lies in it")
     trail = await runtime.database.read(
-        events.verify_trail, runtime.master.derive("audit"), runtime.now() - runtime.settings.audit_retention
+        events.verify_trail, runtime.root.derive("audit"), runtime.now() - runtime.settings.audit_retention
     )
     for found in trail.breaks:
         report.fail("audit", found.partition(": ")[0], found, "watchword audit --verify")

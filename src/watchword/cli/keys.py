@@ -1,15 +1,20 @@
-"""`watchword key …`: signing keys."""
+"""`watchword key …`: signing keys, and the master key."""
 
 from typing import Annotated, Literal
 
+import msgspec
 import typer
 
 from watchword.cli import session
 from watchword.cli.session import ACTOR, Config, Database, Json
+from watchword.flows import master_key_rotation
+from watchword.flows.master_key_rotation import Rotated
 from watchword.flows.runtime import Runtime
 from watchword.oauth.errors import OAuthError
 
-app = typer.Typer(help="Inspect, rotate and withdraw signing keys.", no_args_is_help=True)
+app = typer.Typer(
+    help="Inspect, rotate and withdraw signing keys; exchange the master key.", no_args_is_help=True
+)
 
 Entry = dict[str, object]
 
@@ -24,7 +29,7 @@ async def _entries(runtime: Runtime) -> list[Entry]:
             "activates_at": key.activates_at,
             "retires_at": key.retires_at,
         }
-        for key, state in runtime.keyring.states()
+        for key, state in await runtime.keyring.states()
     ]
 
 
@@ -90,3 +95,49 @@ def revoke(
         return await _entries(runtime)
 
     _show(session.run(work, database=database, config=config, as_json=as_json), as_json)
+
+
+@app.command("rotate-master")
+def rotate_master(database: Database = None, config: Config = None, as_json: Json = False) -> None:
+    """Exchange the master key while nodes serve; interrupted, call it again: it goes on.
+
+    A key file gets a new key, and its former one is kept beside it. Where several keys are given, a line each, the last becomes the master key.
+    """
+
+    async def work(runtime: Runtime) -> tuple[Rotated, bool]:
+        return await master_key_rotation.rotate(runtime, actor=ACTOR), runtime.settings.is_postgres
+
+    rotated, is_shared = session.run(work, database=database, config=config, as_json=as_json)
+    if as_json:
+        session.print_json(msgspec.to_builtins(rotated, enc_hook=str))
+    else:
+        _show_rotated(rotated, is_shared)
+
+
+def _show_rotated(rotated: Rotated, is_shared: bool) -> None:
+    if rotated.former:
+        lines = [f"the master key is {rotated.master_key} now, and was {rotated.former}"]
+    else:
+        lines = [
+            f"nothing was left to exchange: the last key given, {rotated.master_key}, is the master key already"
+        ]
+    if rotated.key_file is None:
+        lines.append(
+            "Keep the last key alone where the master key comes from, and start the nodes again with it."
+        )
+    else:
+        lines.append(f"key file: {rotated.key_file}")
+        lines += [f"{'former' if rotated.former else 'other'} key: {path}" for path in rotated.kept]
+    if is_shared and rotated.key_file is not None:
+        lines.append(
+            "Other nodes serve on; put this key file in the place of theirs before they, or workers of theirs, start again."
+        )
+    if rotated.was_root:
+        lines.append(
+            "The former key is what everything in this database hangs on, as an earlier release made it: it goes on opening copies."
+        )
+    lines.append(
+        "Back up the database now. Backups made before need the former key: keep it with them, or nowhere."
+    )
+    for line in lines:
+        session.out.print(line, markup=False)

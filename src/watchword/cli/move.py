@@ -1,6 +1,7 @@
 """`watchword move`: from SQLite to PostgreSQL and back while the source serves."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Annotated
 
 import msgspec
@@ -37,11 +38,14 @@ def move(
     if not target:
         session.usage("move needs a source and a target")
     settings = session.load(config, database=source.removeprefix("sqlite:///"))
+    session.load(config, database=target.removeprefix("sqlite:///"))  # the target is a database as well
+    if not settings.is_postgres and not Path(settings.database).exists():
+        session.usage(f"there is no database file {settings.database}")
     try:
-        master = master_key.existing_master_key(settings)
+        masters = master_key.existing_master_keys(settings)
     except SettingsError as error:
         session.usage(str(error))
-    moved = done(flow.move(source, target, master, replace=replace, report=_report(as_json)), as_json)
+    moved = done(flow.move(source, target, masters, replace=replace, report=_report(as_json)), as_json)
     if as_json:
         session.print_json(msgspec.to_builtins(moved))
         return

@@ -146,6 +146,9 @@ def _greet(settings: Settings, link: str | None, token: str) -> None:
     if link:
         out.print("Make the owner's account with this one-time link:")
         out.print(f"  {link}\n", markup=False)
+    if settings.console:
+        out.print("Its owner runs it in a browser:")
+        out.print(f"  {settings.issuer}/console\n", markup=False)
     out.print("A token that works for the next day; a restart makes a new one:")
     out.print(f"  {token}\n", markup=False)
     out.print("What would be mailed to people is shown instead:")

@@ -28,7 +28,7 @@ Config = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
 
-ACTOR = "console"
+ACTOR = "command line"
 DEV_DATABASE = "watchword-dev.db"
 UNFOLDED = 1000  # a file or another program reads a row as one line
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
@@ -54,6 +54,12 @@ def usage(message: str) -> NoReturn:
     """Say what is wrong with the call and leave with 2."""
     complain("error", message)
     raise WrongUsage(message)
+
+
+def one_page(search: str, after: str) -> None:
+    """Leave with 2 where a search is to go on after an identifier: it is in another order."""
+    if search and after:
+        usage("--after goes on in the list of all: with --search name more of the name, or raise --limit")
 
 
 def refuse(code: str, message: str, as_json: bool, field: str | None = None) -> NoReturn:

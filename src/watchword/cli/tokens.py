@@ -21,7 +21,6 @@ from watchword.oauth.errors import OAuthError
 from watchword.oauth.scopes import parse_scope
 from watchword.operation import convert
 from watchword.store import api_tokens as store
-from watchword.store.clients import like_pattern
 
 app = typer.Typer(help="Create, inspect, rotate and revoke API tokens.", no_args_is_help=True)
 
@@ -111,7 +110,7 @@ def _print_issued(new: Issued, as_json: bool) -> None:
 @app.command("list")
 def list_(
     owner: Annotated[str | None, typer.Option(help="Only tokens of this owner.")] = None,
-    search: Annotated[str, typer.Option(help="Only tokens whose name holds this text.")] = "",
+    search: Annotated[str, typer.Option(help="Only tokens whose name begins so, by name.")] = "",
     state: Annotated[
         Literal["all", "active", "expired", "revoked"],
         typer.Option(help="all, or only those active, expired or revoked."),
@@ -123,20 +122,21 @@ def list_(
     as_json: Json = False,
 ) -> None:
     """List API tokens, newest first."""
+    session.one_page(search, after)
 
     async def work(runtime: Runtime) -> tuple[list[admin_tokens.TokenView], str | None]:
         owner_id = (await api_tokens.resolve_owner(runtime, owner))[1] if owner else ""
         found = await runtime.database.read(
-            store.list_tokens,
+            store.search_tokens,
+            search=search,
             after=after,
             limit=limit + 1,
             owner=owner_id,
-            search=like_pattern(search),
             state=state,
             now=runtime.now(),
         )
-        following = found[limit - 1].id if len(found) > limit else None
-        return [admin_tokens.view(token, runtime.now()) for token in found[:limit]], following
+        following = found[limit - 1][1] if len(found) > limit and not search else None
+        return [admin_tokens.view(token, runtime.now()) for token, _ in found[:limit]], following
 
     tokens, following = session.run(work, database=database, config=config, as_json=as_json)
     if as_json:

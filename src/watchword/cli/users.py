@@ -14,7 +14,6 @@ from watchword.flows import account_changes, accounts, people, sign_up
 from watchword.flows.people import Changes
 from watchword.flows.runtime import Runtime
 from watchword.store import users
-from watchword.store.clients import like_pattern
 from watchword.store.users import User
 
 app = typer.Typer(help="Manage people's accounts.", no_args_is_help=True)
@@ -62,7 +61,7 @@ def create(
 
 @app.command("list")
 def list_(
-    search: Annotated[str, typer.Option(help="Only accounts whose name or address holds this text.")] = "",
+    search: Annotated[str, typer.Option(help="Only accounts whose name or address begins so, by name.")] = "",
     limit: Annotated[int, typer.Option(min=1, max=1000, help="At most this many, up to 1000.")] = 100,
     after: Annotated[str, typer.Option(help="Identifier of the last account of the page before.")] = "",
     database: Database = None,
@@ -70,11 +69,11 @@ def list_(
     as_json: Json = False,
 ) -> None:
     """List accounts."""
+    session.one_page(search, after)
 
     async def work(runtime: Runtime) -> list[User]:
-        return await runtime.database.read(
-            users.list_users, after=after, limit=limit, search=like_pattern(search)
-        )
+        found = await runtime.database.read(users.search_users, search=search, after=after, limit=limit)
+        return [user for user, _ in found]
 
     found = session.run(work, database=database, config=config, as_json=as_json)
     if as_json:
@@ -241,7 +240,7 @@ def reset_link(who: Who, database: Database = None, config: Config = None, as_js
     """Print a link that sets the account's password once, or makes a passkey where no passwords are taken."""
 
     async def work(runtime: Runtime) -> str:
-        return await people.reset_link(runtime, await people.find(runtime, who))
+        return await people.reset_link(runtime, await people.find(runtime, who), actor=ACTOR)
 
     _print_link(
         session.run(work, database=database, config=config, as_json=as_json), people.RESET_LIFETIME, as_json

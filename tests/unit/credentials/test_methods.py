@@ -63,21 +63,3 @@ def test_more_proof_never_lowers_the_level(method: Method) -> None:
 def test_a_step_up_adds_the_method_to_those_before() -> None:
     assert methods.step_up(("pwd",), M.TOTP) == (AAL2, ("pwd", "otp", "mfa"))
     assert methods.step_up(("something else",), M.PASSWORD) == (AAL1, ("pwd",))
-
-
-@pytest.mark.parametrize(
-    ("acr", "requested", "enough"),
-    [
-        pytest.param(AAL2, (AAL2,), True, id="the level itself"),
-        pytest.param(PHISHING_RESISTANT, (AAL1,), True, id="a higher level"),
-        pytest.param(AAL1, (AAL2,), False, id="a lower level"),
-        pytest.param(AAL2, (PHISHING_RESISTANT,), False, id="what can be phished"),
-        pytest.param(AAL1, (AAL2, AAL1), True, id="one of several"),
-        pytest.param(AAL2, ("urn:mace:incommon:iap:silver",), False, id="a level that nobody here knows"),
-        pytest.param(AAL2, ("unknown", AAL1), True, id="a known level beside an unknown one"),
-        pytest.param("unknown", (AAL0,), False, id="a session of an unknown level"),
-        pytest.param(PHISHING_RESISTANT, (), False, id="nothing requested"),
-    ],
-)
-def test_a_requested_level_is_met_or_not(acr: str, requested: tuple[str, ...], enough: bool) -> None:
-    assert methods.satisfies(acr, requested) == enough

@@ -92,7 +92,8 @@ def test_further_hosts_are_the_operators_to_name() -> None:
         "userinfo_endpoint": "https://openidconnect.googleapis.com/v1/userinfo",
         "jwks_uri": "https://www.googleapis.com/oauth2/v3/certs",
     }
-    assert discover(google, issuer="https://accounts.google.com")
+    assert not discover(google, issuer="https://accounts.google.com").tells_time, "unless that was arranged"
+    assert discover({}).tells_time
 
 
 def test_loopback_is_for_tests_alone() -> None:

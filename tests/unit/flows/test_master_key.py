@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from watchword.flows import start
-from watchword.flows.master_key import load_master_key
+from watchword.flows.key_file import read
+from watchword.flows.master_key import load_master_keys
 from watchword.settings import Settings, SettingsError
 from watchword.store.database import StorageUnavailable
 
@@ -28,28 +29,28 @@ def write(path: Path, mode: int) -> Path:
 
 
 def test_the_first_start_makes_it_for_its_owner_alone(tmp_path: Path) -> None:
-    made = load_master_key(settings(tmp_path))
+    made = load_master_keys(settings(tmp_path))
     assert (tmp_path / "watchword.db.key").stat().st_mode & 0o777 == 0o600
-    assert load_master_key(settings(tmp_path)).derive("x") == made.derive("x")
+    assert [key.value for key in load_master_keys(settings(tmp_path))] == [key.value for key in made]
 
 
 def test_a_key_without_its_database_is_refused_with_the_remedy(tmp_path: Path) -> None:
     write(tmp_path / "watchword.db.key", 0o600)
     with pytest.raises(SettingsError, match=r"restore watchword\.db from the backup"):
-        load_master_key(settings(tmp_path))
+        load_master_keys(settings(tmp_path))
 
 
 def test_a_first_start_that_ended_before_the_key_was_made_goes_on(tmp_path: Path) -> None:
-    made = load_master_key(settings(tmp_path))
+    made = load_master_keys(settings(tmp_path))
     (tmp_path / "watchword.db.key").unlink()
-    assert load_master_key(settings(tmp_path)).derive("x") != made.derive("x")
+    assert [key.value for key in load_master_keys(settings(tmp_path))] != [key.value for key in made]
 
 
 async def test_a_database_that_was_used_gets_no_other_key(tmp_path: Path) -> None:
     await start.close_runtime(await start.open_runtime(settings(tmp_path)))
     (tmp_path / "watchword.db.key").unlink()
     with pytest.raises(SettingsError, match=r"restore watchword\.db\.key from the backup"):
-        load_master_key(settings(tmp_path))
+        load_master_keys(settings(tmp_path))
     assert not (tmp_path / "watchword.db.key").exists()
 
 
@@ -77,9 +78,45 @@ def test_a_credential_of_systemd_may_be_there_before_the_database(
 ) -> None:
     key = write(tmp_path / "master-key", 0o440)
     with pytest.raises(SettingsError):
-        load_master_key(settings(tmp_path, str(key)))
+        load_master_keys(settings(tmp_path, str(key)))
     monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
-    assert load_master_key(settings(tmp_path, str(key))).derive("x")
+    assert len(load_master_keys(settings(tmp_path, str(key)))) == 1
+
+
+@pytest.mark.parametrize(
+    "kept",
+    [
+        f"{'ab' * 32}\r\n\r\n{'cd' * 32}\r\n\r\n".encode(),
+        f"\ufeff{'AB' * 32}\n{'cd' * 32}".encode(),
+        f"  {'ab' * 32}  {'cd' * 32}\n{'ab' * 32}\n".encode(),
+    ],
+    ids=[
+        "lines of Windows, and empty ones",
+        "a mark of Windows before it, no end of the last line",
+        "a key twice",
+    ],
+)
+def test_a_file_may_be_written_by_any_editor(tmp_path: Path, kept: bytes) -> None:
+    write(tmp_path / "key", 0o600).write_bytes(kept)
+    keys = read(tmp_path / "key", is_credential=False)
+    assert [key.value.hex() for key in keys] == ["ab" * 32, "cd" * 32]
+
+
+@pytest.mark.parametrize(
+    "kept",
+    [b"", b"\n", b"ab" * 64, b"ab" * 32 + b",", b"# a key\n" + b"ab" * 32, ("ab" * 32).encode("utf-16"), b"\xff" * 64],
+    ids=["nothing", "no line", "two lines run together", "a list", "a comment", "UTF-16", "bytes"],
+)  # fmt: skip
+def test_what_is_no_key_is_refused_and_not_shown(tmp_path: Path, kept: bytes) -> None:
+    write(tmp_path / "key", 0o600).write_bytes(kept)
+    with pytest.raises(SettingsError, match=r"must hold 64 hexadecimal digits, or several") as refused:
+        read(tmp_path / "key", is_credential=False)
+    assert "ab" * 8 not in str(refused.value)
+
+
+def test_a_file_that_cannot_be_read_says_why(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=r"cannot read the key file .*: Is a directory"):
+        read(tmp_path, is_credential=False)
 
 
 @pytest.mark.parametrize("mode", [0o444, 0o460, 0o640 | 0o004])
@@ -88,7 +125,7 @@ def test_a_credential_that_others_reach_is_refused(
 ) -> None:
     monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
     with pytest.raises(SettingsError, match="can be read by others"):
-        load_master_key(settings(tmp_path, str(write(tmp_path / "master-key", mode))))
+        load_master_keys(settings(tmp_path, str(write(tmp_path / "master-key", mode))))
 
 
 @pytest.mark.parametrize("end", ["", "\n", "\r\n"])
@@ -96,14 +133,14 @@ def test_a_variable_may_end_with_the_line_that_it_was_read_from(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, end: str
 ) -> None:
     monkeypatch.setenv("WATCHWORD_MASTER_KEY", "ab" * 32 + end)
-    assert load_master_key(settings(tmp_path)).derive("x")
+    assert len(load_master_keys(settings(tmp_path))) == 1
     monkeypatch.setenv("WATCHWORD_MASTER_KEY", "ab" * 31 + end)
     with pytest.raises(SettingsError, match="64 hexadecimal digits"):
-        load_master_key(settings(tmp_path))
+        load_master_keys(settings(tmp_path))
 
 
 def test_a_credential_that_is_not_there_is_not_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
     with pytest.raises(SettingsError, match="cannot read"):
-        load_master_key(settings(tmp_path, str(tmp_path / "master-key")))
+        load_master_keys(settings(tmp_path, str(tmp_path / "master-key")))
     assert not (tmp_path / "master-key").exists()

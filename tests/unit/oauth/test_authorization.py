@@ -262,6 +262,9 @@ def test_defaults_of_the_client_hold_when_nothing_was_asked() -> None:
     client = msgspec.structs.replace(PUBLIC, default_max_age=60, default_acr_values=("gold",))
     assert decide(client).max_age == 60
     assert decide(client, max_age="0").max_age == 0
+    assert decide(msgspec.structs.replace(client, require_auth_time=True)).max_age == 60
+    assert decide(msgspec.structs.replace(PUBLIC, require_auth_time=True)).max_age == authorization.ANY_AGE
+    assert decide(PUBLIC).max_age is None
     assert decide(client).acr_values == ("gold",)
     assert decide(client, acr_values="silver").acr_values == ("silver",)
 

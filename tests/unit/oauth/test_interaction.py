@@ -18,7 +18,7 @@ def step(
     *, session: SignedIn | None = ALICE, consented: bool = True, done: tuple[str, ...] = (), **change: Any
 ) -> str:
     """Return the next step of a request, or the code of its error."""
-    hint = change.pop("hint", None)
+    hint, began_at = change.pop("hint", None), change.pop("began_at", NOW - 100)
     request = AuthorizationRequest(
         client_id="app",
         redirect_uri="https://rp.example/cb",
@@ -35,6 +35,7 @@ def step(
             supported_acr=("password", "mfa"),
             done=done,  # type: ignore[arg-type]  # a table of steps
             now=NOW,
+            began_at=began_at,
         )
     except OAuthError as error:
         return error.code
@@ -51,6 +52,26 @@ def asks(name: str, *values: str, essential: bool = False) -> ClaimsRequest:
         pytest.param({}, "answer", id="a session and a consent are enough"),
         pytest.param({"session": None}, "sign_in", id="nobody is signed in"),
         pytest.param({"consented": False}, "consent", id="nothing was approved"),
+        pytest.param(
+            {"prompt": ("login",), "done": ("sign_in",), "began_at": NOW},
+            "sign_in",
+            id="prompt=login, signed in for this by somebody else, and this one before",
+        ),
+        pytest.param(
+            {"max_age": 30, "done": ("sign_in",), "began_at": NOW},
+            "sign_in",
+            id="max_age, signed in for this by somebody else, and this one longer ago than that",
+        ),
+        pytest.param(
+            {"max_age": 90, "done": ("sign_in",), "began_at": NOW},
+            "answer",
+            id="max_age, signed in for this, and the consent was read for a while",
+        ),
+        pytest.param(
+            {"max_age": 90, "done": ("sign_in",), "session": SignedIn("alice", None)},
+            "sign_in",
+            id="max_age, signed in for this by somebody else, and nobody knows when this one",
+        ),
         pytest.param({"consented": False, "done": ("consent",)}, "answer", id="approved just now"),
         pytest.param({"prompt": ("none",)}, "answer", id="silent with session and consent"),
         pytest.param(
@@ -63,6 +84,17 @@ def asks(name: str, *values: str, essential: bool = False) -> ClaimsRequest:
         pytest.param(
             {"prompt": ("login",), "done": ("sign_in",)}, "answer", id="prompt=login, signed in for this"
         ),
+        pytest.param({"prompt": ("create",)}, "create", id="prompt=create with a live session"),
+        pytest.param({"prompt": ("create",), "session": None}, "create", id="prompt=create with none"),
+        pytest.param(
+            {"prompt": ("create",), "done": ("create",)}, "answer", id="prompt=create is shown once"
+        ),
+        pytest.param({"prompt": ("create",), "done": ("sign_in",)}, "answer", id="signed in is registered"),
+        pytest.param(
+            {"prompt": ("create",), "done": ("create",), "session": None},
+            "sign_in",
+            id="who was shown the form still has to sign in",
+        ),
         pytest.param({"prompt": ("consent",)}, "consent", id="prompt=consent asks again"),
         pytest.param({"prompt": ("consent",), "done": ("consent",)}, "answer", id="but once"),
         pytest.param({"prompt": ("select_account",)}, "select_account", id="prompt=select_account"),
@@ -70,6 +102,12 @@ def asks(name: str, *values: str, essential: bool = False) -> ClaimsRequest:
         pytest.param({"max_age": 100}, "answer", id="AZ-12 just within max_age"),
         pytest.param({"max_age": 99}, "sign_in", id="AZ-12 just beyond max_age"),
         pytest.param({"max_age": 0}, "sign_in", id="AZ-12 max_age=0 is prompt=login"),
+        pytest.param({"session": SignedIn("alice", None)}, "answer", id="a time that nobody wants to know"),
+        pytest.param(
+            {"session": SignedIn("alice", None), "max_age": 9_999_999_999},
+            "sign_in",
+            id="AZ-12 a time that nobody said",
+        ),
         pytest.param({"max_age": 0, "done": ("sign_in",)}, "answer", id="max_age=0, signed in for this"),
         pytest.param({"max_age": 1, "prompt": ("none",)}, "login_required", id="AZ-12 silent beyond max_age"),
         pytest.param({"max_age": 9_999_999_999}, "answer", id="AZ-12 an absurd max_age"),

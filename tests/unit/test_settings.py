@@ -1,0 +1,53 @@
+"""Options that cannot be meant stop the start, and the message says what to write in their place."""
+
+import pytest
+
+from watchword.settings import SettingsError, load
+
+UPSTREAM = {"name": "acme", "title": "Acme", "client_id": "x", "kind": "saml"}
+REFUSED: dict[str, tuple[str, object, str]] = {
+    "a word that is not known": ("log_level", "trace", "instead of debug or error or info or warning"),
+    "one of a list": ("signing_algorithms", ["ES256", "HS256"], "instead of ES256 or EdDSA or RS256"),
+    "one of a table": ("token_formats", {"https://api.example.com": "saml"}, "instead of jwt or opaque"),
+    "one within a table of a list": ("upstream", [UPSTREAM], "instead of apple or github or openid"),
+    "one that may be left out": (
+        "upstream", [UPSTREAM | {"kind": "openid", "auth": "none"}], "instead of client_secret_basic or client_secret_post"
+    ),
+    "a scope with a space": ("scopes", {"orders read": {"sentence": "See orders"}}, "scopes: 'orders read' can be no scope"),
+    "a scope with a quote": ("self_registered_scopes", ['"x"'], "self_registered_scopes: '\"x\"' can be no scope"),
+    "an audience with a fragment": ("default_resource", "https://api.example.com#x", "default_resource: .* no absolute URI"),
+    "an API that is no address": ("status_lists", ["orders"], "status_lists: 'orders' is no absolute URI"),
+    "an API with a space": ("self_registered_resources", ["https://a b"], "self_registered_resources: .* no absolute URI"),
+    "no host behind a comma": ("database", "postgresql://u:p@db1:5432,/ww", "no host between two commas, or beside one"),
+    "a port without a host": ("database", "postgresql://u@db1,:5433/ww", "no host between two commas, or beside one"),
+    "no host between the commas of a query": ("database", "postgresql:///ww?host=db1,,db2", "no host between two commas, or beside one"),
+    "the format of no API": ("token_formats", {"orders": "jwt"}, "token_formats: 'orders' is no absolute URI"),
+    "a database whose name is too long": ("database", "x" * 300, "database: cannot look for x+: File name too long"),
+    "a database below a file": ("database", f"{__file__}/db", "database: cannot look for .*: Not a directory"),
+    "a folder as the database": ("database", "/", "database: / is a folder: name a file in it"),
+    "a key file whose name no file can have": ("key_file", "key\0", "key_file: cannot look for .*: embedded null byte"),
+    "the name of no API": ("resources", {"orders": "Orders"}, "resources: 'orders' is no absolute URI"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("option", "value", "words"), REFUSED.values(), ids=REFUSED.keys())
+def test_the_start_is_refused_for(option: str, value: object, words: str) -> None:
+    with pytest.raises(SettingsError, match=words):
+        load({option: value}, {})
+
+
+def test_what_can_be_meant_is_taken() -> None:
+    load(
+        {
+            "scopes": {
+                "orders:read": {"sentence": "See orders"},
+                "https://api.example.com/all": {"risk": "high"},
+            },
+            "default_resource": "https://api.example.com",
+            "status_lists": ["urn:example:orders"],
+            "token_formats": {"https://api.example.com/v1/": "opaque"},
+            "log_level": "debug",
+            "database": "postgresql://u:p,w@db1:5432,[::1]:5433/ww",
+        },
+        {},
+    )

@@ -17,14 +17,17 @@ $(VENV)/pyvenv.cfg:
 	@test -n "$(PYTHON)" || { echo "Watchword needs Python 3.11 or newer: install it, or call make PYTHON=/path/to/python3"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 
+# Nobody else compiles an editable install where Python may not write bytecode: every process that starts would, again.
 $(DEMO_READY): $(VENV)/pyvenv.cfg requirements/demo.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements/demo.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	$(BIN)/python -m compileall -q src
 	@touch $@
 
 $(READY): $(VENV)/pyvenv.cfg requirements/dev.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements/dev.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	$(BIN)/python -m compileall -q src
 	@touch $@ $(DEMO_READY)
 
 demo: $(DEMO_READY) ## Tell the whole story on a throw-away database (KEEP=1 leaves it running)

@@ -23,8 +23,9 @@ from bench import watchword_server
 from bench.conversations import Server
 from bench.report import Goal
 from watchword.app import App
-from watchword.flows import api_tokens, minting
+from watchword.flows import api_tokens, client_registry, minting
 from watchword.flows.api_tokens import TokenInput
+from watchword.flows.client_registry import ClientInput
 from watchword.flows.runtime import Runtime
 from watchword.guard import Guard, Policy, Refused
 from watchword.guard.asgi import Application, GuardMiddleware, Receive, Scope, Send
@@ -32,7 +33,6 @@ from watchword.guard.presented import Presented
 from watchword.guard.verifier import Verifier
 from watchword.jose import jwk, jwt
 from watchword.jose.jwk import Key
-from watchword.oauth.clients import Client
 from watchword.settings import Settings
 from watchword.testing.kit import open_auth
 from watchword.testing.worker import Worker
@@ -92,25 +92,25 @@ async def _api_tokens(app: App, runtime: Runtime, calls: int, taken: Taken) -> N
 
 async def _access_tokens(runtime: Runtime, calls: int, taken: Taken) -> None:
     tokens = await _jwts(runtime, calls)
-    key = runtime.keyring.signing_key("ES256")
+    key = await runtime.keyring.signing_key("ES256")
     for name, decode in {**_libraries(key, runtime.now()), "signature": _signature(key, tokens)}.items():
         started = time.process_time()
         for token in tokens:
             decode(token)
         taken[name].append((time.process_time() - started) / calls * 1e6)
-    guard = with_keys(runtime)
+    guard = await with_keys(runtime)
     taken["jwt fresh"].append(await _time(guard, _presented(tokens)))
     taken["jwt known"].append(await _time(guard, [*_presented(tokens[:1])] * calls * 20))
     taken["asgi"].append(await _requests(_hello, tokens[0], calls))
     taken["asgi jwt"].append(await _requests(GuardMiddleware(_hello, guard, POLICY), tokens[0], calls))
 
 
-def with_keys(runtime: Runtime) -> Guard:
+async def with_keys(runtime: Runtime) -> Guard:
     """Return a guard that knows the issuer's keys and that nothing has ended, as it does after its first request."""
     guard = Guard(ISSUER)
     verifier = guard._only
     assert isinstance(verifier, Verifier)
-    verifier._keys.adopt(runtime.keyring.verification_keys())
+    verifier._keys.adopt(await runtime.keyring.verification_keys())
     verifier._ended.offered, verifier._ended.trusted_until = True, float("inf")
     return guard
 
@@ -162,8 +162,9 @@ async def _requests(app: Application, token: str, calls: int) -> float:
 
 
 async def _jwts(runtime: Runtime, calls: int) -> list[str]:
-    client = Client(client_id="bench", name="bench", token_endpoint_auth_method="client_secret_basic")
-    grant = minting.AccessGrant(client, "bench", ("read",), (ISSUER,), 600)
+    registered = await client_registry.register(runtime, ClientInput(name="bench"), actor="bench")
+    client = registered.client
+    grant = minting.AccessGrant(client, client.client_id, ("read",), (ISSUER,), 600)
     return [(await minting.mint(runtime, grant, runtime.now())).token for _ in range(calls)]
 
 

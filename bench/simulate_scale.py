@@ -4,6 +4,7 @@ Simulated time and a seeded generator: the same answer on every machine, within 
 constants, the sizes those of documents that its own code makes; only network delays and the costs in `bench.capacity` are assumed.
 """
 
+import math
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -52,15 +53,15 @@ def rotate(nodes: int, guards: int, *, early: float = 0.0, seed: int = 1) -> Rot
     refused = waited = checked = 0
     for _ in range(guards):
         fetched = chance.uniform(-keyring.JWKS_MAX_AGE, 0.0)
-        knows = False
+        knows, asked = False, -math.inf
         moments = sorted(takes_over + chance.expovariate(1 / 20) for _ in range(5))
         for moment in moments:
             while fetched + keyring.JWKS_MAX_AGE <= moment:
                 fetched += keyring.JWKS_MAX_AGE
                 knows = knows or fetched >= published + chance.choice(lateness)
             checked += 1
-            if not knows and moment - fetched >= guard_keys.UNKNOWN_KEY_INTERVAL:
-                fetched, waited = moment, waited + 1
+            if not knows and moment - asked >= guard_keys.UNKNOWN_KEY_INTERVAL:
+                fetched, asked, waited = moment, moment, waited + 1
                 knows = moment >= published + chance.choice(lateness)
             refused += not knows
     return Rotation(checked, refused, waited, guards / keyring.JWKS_MAX_AGE)

@@ -28,6 +28,9 @@ from watchword.store import consents
 PATIENCE = 20.0
 MASTER_KEY = "WATCHWORD_MASTER_KEY"
 
+# As it is installed: uvicorn loads watchfiles where it finds it, which only the tools of this repository bring.
+INSTALLED = "import sys; sys.modules['watchfiles'] = None; from watchword.cli import main; main()"
+
 
 @dataclass(frozen=True, slots=True)
 class Watchword:
@@ -74,7 +77,7 @@ def running(
         started = time.perf_counter()
         options = ("--port", str(port), "--issuer", settings.issuer, "--database", settings.database)
         server = subprocess.Popen(
-            [sys.executable, "-m", "watchword", "serve", *options],
+            [sys.executable, "-c", INSTALLED, "serve", *options],
             cwd=directory,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,

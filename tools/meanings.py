@@ -49,6 +49,7 @@ MEANINGS = {
     "authorization_details": "Types of [rich authorization requests](../how-to/rich-requests.md).",
     "sign_in_methods": "How people sign in here, besides the providers of `upstream`; see [sign-in](../how-to/sign-in.md).",
     "second_factors": "What counts as a second step.",
+    "console": "Whether administrators get [pages to run the service](../how-to/console.md); `false` takes them away.",
     "second_factor_required": "Of whom a second step is demanded.",
     "second_factor_trusted": "How long a device is not asked again; 0 never offers that.",
     "sign_up": "`open` lets anybody register; `invited` only who was invited.",
@@ -86,5 +87,5 @@ MEANINGS = {
     "log_format": "`json`, one document a line, or `console`, for reading.",
     "log_level": "The least that is logged.",
     "tracing": "Send traces by OpenTelemetry; see [Monitor it](../how-to/monitoring.md).",
-    "jobs": "Do the work in the background (purges, rotation, deliveries) in this process.",
+    "jobs": "Do the work for all (purges, rotation, deliveries) in this process; what it counts itself it always writes.",
 }

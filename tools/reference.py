@@ -39,7 +39,8 @@ COMMANDS_HEAD = """\
 # Commands
 
 Every command takes `--json`: one JSON document on standard output, nothing else, whatever comes of it. Exit codes: 0 done,
-1 refused or not found, 2 wrong usage. This page is generated from the command line by `tools/reference.py`."""
+1 refused or not found, 2 wrong usage, and 3 of `apply --check` where something would change. This page is generated from the command line
+by `tools/reference.py`."""
 OPERATIONS_HEAD = """\
 # Admin API
 

@@ -2,6 +2,8 @@
 
 import json
 import re
+import shutil
+import subprocess
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -110,6 +112,23 @@ def test_every_alert_says_what_to_do(rule: dict[str, dict[str, str]]) -> None:
     assert page == "docs/how-to/monitoring.md"
     assert anchor == str(rule["alert"]).lower()
     assert f"## {rule['alert']}\n" in HOW_TO
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule["alert"])
+def test_an_alert_sees_the_first_time_and_the_lack_of_a_counter(rule: dict[str, str]) -> None:
+    # A counter that has never counted is not there: its first value is no increase, and nothing is not equal to 0.
+    for name, window in re.findall(r"increase\((\w+)\[(\w+)\]\)\) > 0", rule["expr"]):
+        assert f"{name} unless {name} offset {window}" in rule["expr"]
+    if rule["expr"].endswith("== 0") and "increase" in rule["expr"]:
+        assert "or vector(0)) == 0" in rule["expr"]
+
+
+@pytest.mark.skipif(shutil.which("promtool") is None, reason="needs promtool: apt-get install prometheus")
+def test_the_alerts_fire_when_they_should() -> None:
+    done = subprocess.run(
+        ["promtool", "test", "rules", Path(__file__).with_name("alerts.yml")], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_the_dashboard_can_be_imported_anywhere() -> None:

@@ -16,6 +16,7 @@ from tests.drills.world import World
 from tests.fixtures.postgres import NUMBERS, Cluster
 
 HEAVY = "WATCHWORD_DRILLS" in os.environ
+ENOUGH = 40 if HEAVY else 15  # operations that were acknowledged, for a fault to have something to break
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -64,7 +65,7 @@ class Drill:
         """Return the load, to be entered."""
         return Load(world, self.ledger, walkers, seed)
 
-    def acknowledge(self, number: int = 40, patience: float = 90.0) -> None:
+    def acknowledge(self, number: int = ENOUGH, patience: float = 90.0) -> None:
         """Wait until so many more operations were acknowledged, however slow the machine is."""
         wanted = self.ledger.counts().get("acked", 0) + number
         deadline = time.monotonic() + patience
@@ -83,8 +84,8 @@ class Drill:
 
     def violations(self, world: World, load: Load) -> list[str]:
         """Check every invariant, and that there was something to check; return what does not hold."""
-        assert self.ledger.counts().get("acked", 0) >= 40, self.ledger.counts()
-        return check(world, load, self.ledger, sample=200 if HEAVY else 12)
+        assert self.ledger.counts().get("acked", 0) >= ENOUGH, self.ledger.counts()
+        return check(world, load, self.ledger, sample=200 if HEAVY else 6)
 
     def assert_sound(self, world: World, load: Load) -> None:
         """Fail with what does not hold."""

@@ -1,7 +1,6 @@
 """F-20: signing keys rotate and are withdrawn while workers die, the one that is asked in the middle of it; no token fails to verify.
 
-What the server signs with is the only key that rotates. Session cookies are random values of which a digest is kept, and what is sealed
-under the master key stays under it for the life of a database.
+Session cookies are random values of which a digest is kept. The master key is exchanged in `tests/flows/test_master_key_rotation.py`.
 """
 
 import contextlib

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from tests.drills.conftest import Drill
+from tests.drills.conftest import HEAVY, KINDS, Drill
 from tests.drills.world import Node, new_world, send
 
 
@@ -36,6 +36,7 @@ def test_f_01_killed_workers_lose_nothing(address: str, drill: Drill, tmp_path: 
         drill.assert_sound(world, load)
 
 
+@pytest.mark.parametrize("address", KINDS if HEAVY else KINDS[:1], indirect=True)
 def test_f_01_workers_end_with_their_supervisor_and_leave_the_port_to_the_next(
     address: str, tmp_path: Path
 ) -> None:

@@ -8,19 +8,22 @@ import os
 import random
 import signal
 import subprocess
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import psutil
 import pytest
 from tests.drills.checker import check, fits_together
-from tests.drills.conftest import HEAVY, Drill
+from tests.drills.conftest import HEAVY, KINDS, Drill, fresh_address
 from tests.drills.disk import FATES, PAGE, SECTOR, Fate, File, Folder
 from tests.drills.power import LossyDisk, lossy_disk
 from tests.drills.world import new_world, send
 from tests.fixtures.browser import PASSWORD
-from tests.fixtures.commands import run_cli
+from tests.fixtures.commands import environment, run_cli
 from tests.fixtures.postgres import Cluster, give, initialize, new_cluster
+
+from watchword.store import migrate
 
 CUTS = 120 if HEAVY else 3
 POSTGRES_CUTS = 30
@@ -85,18 +88,20 @@ def kill_postgres(cluster: Cluster) -> None:
     psutil.wait_procs(family, timeout=30)
 
 
+# The server has to ask for lasting commits itself, for the cluster is told not to wait for them.
+LASTING = ("fsync=on", "full_page_writes=on", "synchronous_commit=off")
+
+
 @pytest.mark.drill
 @pytest.mark.postgres
 @pytest.mark.timeout(3600)
 def test_f_07_power_cuts_of_the_machine_of_postgresql_lose_nothing(drill: Drill, tmp_path: Path) -> None:
-    """The server goes on; it has to ask for lasting commits itself, for the cluster is told not to wait for them."""
     chance, unsynced = random.Random(9), 0
-    lasting = ("fsync=on", "full_page_writes=on", "synchronous_commit=off")
     with new_cluster() as cluster, lossy_disk(cluster.data) as disk:
         give(cluster.data)
         initialize(cluster)
         disk.settle()
-        cluster.start(*lasting)
+        cluster.start(*LASTING)
         with new_world(
             tmp_path, cluster.address(), DATABASE_TIMEOUT="1", ACCESS_TOKEN_LIFETIME="3600"
         ) as world:
@@ -108,7 +113,7 @@ def test_f_07_power_cuts_of_the_machine_of_postgresql_lose_nothing(drill: Drill,
                     disk.wait_until_frozen()
                     kill_postgres(cluster)
                     unsynced += disk.cut(cut)
-                    cluster.start(*lasting)
+                    cluster.start(*LASTING)
                     world.nodes[0].wait()
                 drill.acknowledge(10)
             drill.assert_sound(world, load)
@@ -126,7 +131,7 @@ def test_f_07_the_drill_finds_what_less_syncing_loses(
         node = world.node(1, **with_pragmas(tmp_path / "site", pragma))
         node.start()
         with drill.load(world, 2, seed=7) as load:
-            drill.acknowledge()
+            drill.acknowledge(40)
             disk.freeze(1)
             disk.wait_until_frozen()
             node.kill()
@@ -139,19 +144,25 @@ def test_f_07_the_drill_finds_what_less_syncing_loses(
 class Installation:
     """A database, its key and what commands write, each in a folder of its own on the lossy disk."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, database: str = "") -> None:
+        self.folder, self.database = folder, database or str(folder / "data" / "watchword.db")
         for name in ("", "data", "keys", "copies"):
             (folder / name).mkdir()
 
-    def run(self, *arguments: str, stdin: str = "", **more: str) -> "subprocess.CompletedProcess[str]":
-        """Run a command, which shows no traceback whatever the disk does."""
-        variables = {
-            "WATCHWORD_DATABASE": str(self.folder / "data" / "watchword.db"),
+    @property
+    def variables(self) -> dict[str, str]:
+        """Return what a command on it has in its environment."""
+        return {
+            "WATCHWORD_DATABASE": self.database,
             "WATCHWORD_KEY_FILE": str(self.folder / "keys" / "key"),
         }
+
+    def run(self, *arguments: str, stdin: str = "", **more: str) -> "subprocess.CompletedProcess[str]":
+        """Run a command, which shows no traceback whatever the disk does."""
         # Not in a folder of the disk: the process that runs the commands would keep it.
-        done = run_cli(self.folder.parents[1], *arguments, "--json", stdin=stdin, variables=variables | more)
+        done = run_cli(
+            self.folder.parents[1], *arguments, "--json", stdin=stdin, variables=self.variables | more
+        )
         assert "Traceback" not in done.stdout + done.stderr
         return done
 
@@ -166,8 +177,16 @@ class Installation:
         return {user["username"] for user in json.loads(done.stdout)["users"]}
 
 
+def go_on(place: Installation, done: "subprocess.CompletedProcess[str]") -> None:
+    """After a first start that was cut off the next one makes up for it, without hands."""
+    again = place.create("ann")
+    # What was not acknowledged may be done all the same.
+    assert again.returncode == 1 if done.returncode == 0 else again.returncode in (0, 1), again.stderr
+    assert place.names() == {"ann"}
+
+
 @pytest.mark.timeout(1200)
-def test_f_07_a_power_cut_at_the_first_start_needs_no_hands(disk: LossyDisk) -> None:
+def test_f_07_a_power_cut_at_the_first_start_needs_no_hands(disk: LossyDisk, drill: Drill) -> None:
     chance, acknowledged = random.Random(8), 0
     for start in range(FIRST_STARTS):
         place = Installation(disk.folder / f"start-{start}")
@@ -176,11 +195,70 @@ def test_f_07_a_power_cut_at_the_first_start_needs_no_hands(disk: LossyDisk) -> 
         done = place.create("ann")
         disk.cut(start)
         acknowledged += done.returncode == 0
-        again = place.create("ann")
-        # What was not acknowledged may be done all the same.
-        assert again.returncode == 1 if done.returncode == 0 else again.returncode in (0, 1), again.stderr
-        assert place.names() == {"ann"}
+        go_on(place, done)
     assert not HEAVY or 0 < acknowledged < FIRST_STARTS
+    drill.report(starts=FIRST_STARTS, acknowledged=acknowledged)
+
+
+@pytest.mark.drill
+@pytest.mark.postgres
+@pytest.mark.timeout(3600)
+def test_f_07_a_power_cut_of_postgresql_at_the_first_start_needs_no_hands(
+    drill: Drill, tmp_path: Path
+) -> None:
+    """Its machine goes down while the migrations run, or at the first things that are kept."""
+    chance, acknowledged, unsynced = random.Random(11), 0, 0
+    (tmp_path / "places").mkdir()
+    with new_cluster() as cluster, lossy_disk(cluster.data) as disk:
+        give(cluster.data)
+        initialize(cluster)
+        cluster.start(*LASTING)
+        for start in range(POSTGRES_CUTS):
+            cluster.sql(f"CREATE DATABASE start_{start}")
+            place = Installation(tmp_path / "places" / str(start), cluster.address(f"start_{start}"))
+            disk.settle()
+            disk.freeze(chance.choice((chance.randint(1, 100), chance.randint(1, 1500))))
+            done = place.create("ann")
+            kill_postgres(cluster)
+            unsynced += disk.cut(start)
+            cluster.start(*LASTING)
+            acknowledged += done.returncode == 0
+            go_on(place, done)
+            assert place.run("doctor", "--data").returncode == 0
+        kill_postgres(cluster)
+    assert 0 < acknowledged < POSTGRES_CUTS
+    drill.report(starts=POSTGRES_CUTS, acknowledged=acknowledged, unsynced=unsynced)
+
+
+# A command that dies at a fail-point; by itself only a server minds WATCHWORD_FAULT, once the database is open.
+KILLED = """
+import runpy, sys
+from watchword.store import faults
+faults.arm(sys.argv.pop(1))
+runpy.run_module("watchword", run_name="__main__", alter_sys=True)
+"""
+
+
+@pytest.mark.drill
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("kind", KINDS)
+def test_f_07_a_first_start_that_is_killed_at_any_statement_is_made_up_for(
+    kind: str, drill: Drill, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    statements = sum(len(body) for _, _, body in migrate.migrations())
+    steps = range(1, statements + 1, 4)
+    for step in steps:
+        folder = tmp_path / f"killed-{step}"
+        folder.mkdir()
+        with fresh_address(kind, folder, request) as address:
+            place = Installation(folder / "place", address)
+            done = subprocess.run(
+                [sys.executable, "-c", KILLED, f"migration.applied=exit@{step}", "user", "create", "ann", "--password-stdin"],
+                cwd=folder, env=environment() | place.variables, input=PASSWORD, text=True, capture_output=True, check=False, timeout=60,
+            )  # fmt: skip
+            assert done.returncode == -9, done.stderr
+            go_on(place, done)
+    drill.report(killed=len(steps), statements=statements)
 
 
 @pytest.mark.timeout(600)

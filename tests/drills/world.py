@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 import asyncpg  # type: ignore[import-untyped]  # the driver ships no types
 import psutil
 from tests.fixtures.browser import PASSWORD
-from tests.fixtures.commands import environment
+from tests.fixtures.commands import environment, run_cli
 from tests.fixtures.servers import free_port
 
 from watchword.flows import accounts, api_tokens, client_registry, start
@@ -230,15 +230,7 @@ class World:
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run a command on the same database."""
-        return subprocess.run(
-            [sys.executable, "-m", "watchword", *arguments],
-            cwd=self.folder,
-            env=environment() | self.variables,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=120,
-        )
+        return run_cli(self.folder, *arguments, variables=self.variables)
 
     def close(self) -> None:
         """Stop every node."""

@@ -101,7 +101,7 @@ class LeanProtocol(asyncio.Protocol):
         self.respond: Respond | None = None
         self.writable: asyncio.Event | None = None
         self.reading = True
-        self.lost = self.eof = self.stopping = self.overloaded = False
+        self.lost = self.eof = self.overloaded = False
         self.write_deadline = math.inf
         self.enter("head")
 
@@ -110,9 +110,8 @@ class LeanProtocol(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Register, learn the addresses, start the clock."""
         self.transport = cast("asyncio.Transport", transport)
-        connections = self.pulse.connections
-        connections.add(self)
-        limit = self.config.limit_concurrency
+        self.pulse.add(self)
+        connections, limit = self.pulse.connections, self.config.limit_concurrency
         self.overloaded = self.pulse.stopping or (limit is not None and len(connections) > limit)
         if (limit is not None and len(connections) > 2 * limit) or has_left(transport, self.too_late):
             self.transport.abort()
@@ -120,13 +119,12 @@ class LeanProtocol(asyncio.Protocol):
         self.server = address(transport.get_extra_info("sockname"))
         session = transport.get_extra_info("ssl_object")
         self.tls = None if session is None else tls_facts(session)
-        self.pulse.start()
         self.enter("head")
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Deregister; tell the application if it is still at work."""
         self.lost = True
-        self.pulse.connections.discard(self)
+        self.pulse.discard(self)
         self.buffer.clear()
         self.resume_writing()
         if self.exchange is not None:
@@ -172,11 +170,15 @@ class LeanProtocol(asyncio.Protocol):
 
     def shutdown(self) -> None:
         """Finish the request in hand, if there is one or the beginning of one, and close."""
-        self.stopping = self.pulse.stopping = True
+        self.pulse.shutdown()
         if self.exchange is not None:
             self.exchange.wind_up()
         elif self.head is None and not self.buffer:
             self.close()
+
+    def stopping(self) -> bool:
+        """Whether the server is to stop."""
+        return self.pulse.stopping
 
     def common_headers(self) -> bytes:
         """Header lines of every answer."""
@@ -296,7 +298,7 @@ class LeanProtocol(asyncio.Protocol):
         """Hand a complete request to the application."""
         self.enter("running")
         respond = self.respond if head is self.hot_head else self.meet(head)
-        keep_alive = head.keep_alive and not self.stopping
+        keep_alive = head.keep_alive and not self.pulse.stopping
         if respond is not None:
             direct = self.exchange = DirectExchange(self, keep_alive)
             run_hot(direct.serve(respond, body), self.loop, self.state.tasks)

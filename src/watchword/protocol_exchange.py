@@ -43,6 +43,7 @@ class Connection(Protocol):
     eof: bool  # the client sends no more, but may still read
     security: bytes  # the lines that the application sends with every answer
 
+    def stopping(self) -> bool: ...
     def common_headers(self) -> bytes: ...
     def finished(self, keep_alive: bool) -> None: ...
 
@@ -70,7 +71,7 @@ class Exchange:
         body, self.body = self.body, None
         if body is not None:
             return {"type": "http.request", "body": body, "more_body": False}
-        if not (self.complete or self.connection.lost or self.connection.eof):
+        if not (self.complete or self.connection.lost or self.connection.eof or self.may_end()):
             self.ended = self.ended or asyncio.Event()
             await self.ended.wait()
         return {"type": "http.disconnect"}
@@ -93,6 +94,8 @@ class Exchange:
         self.connection.transport.write(head + self.framed(part, more))
         if not more:
             self.end()
+        elif head and self.may_end():
+            self.disconnected()
 
     def head(self, start: Message, size: int | None) -> bytes:
         """The answer's head; `size` is that of the whole body where it is known already."""
@@ -166,10 +169,14 @@ class Exchange:
                 self.incomplete()
 
     def wind_up(self) -> None:
-        """The server is to stop: this is the last answer here, and one that has begun without an end in sight may end."""
+        """The server is to stop: this is the last answer here."""
         self.keep_alive = False
-        if self.phase in ("chunked", "close"):
+        if self.may_end():
             self.disconnected()
+
+    def may_end(self) -> bool:
+        """Whether the server is to stop and this answer has begun without an end in sight."""
+        return self.phase in ("chunked", "close") and self.connection.stopping()
 
     def pending(self) -> bool:
         """Whether the answer has still to begin, and the application does not watch for a disconnect."""

@@ -10,9 +10,10 @@ import os
 import signal
 import socket
 import ssl
+import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import uvicorn
 from uvicorn.config import STARTUP_FAILURE
@@ -20,7 +21,7 @@ from uvicorn.supervisors import Multiprocess
 
 from watchword import settings as settings_module
 from watchword import shortage, siblings
-from watchword.app import App
+from watchword.app import App, check_files
 from watchword.flows.runtime import Runtime
 from watchword.protocol import LeanProtocol
 from watchword.settings import PREFIX, Settings, SettingsError
@@ -52,7 +53,7 @@ class Worker(App):
     """The application of a worker beside others, which cannot start while its storage is away or there is no memory, and need not.
 
     Its supervisor takes a failed start for a mistake in the configuration, and stops the workers that serve. So a worker ends otherwise
-    then, after a pause, and the next one tries again (F-22).
+    then, after a pause, and the next one tries again (F-22). Such mistakes are found before there are workers.
     """
 
     async def open(self) -> Runtime:
@@ -60,11 +61,9 @@ class Worker(App):
         try:
             return await super().open()
         except Exception as error:
-            if not isinstance(error, StorageUnavailable) and not shortage.is_shortage(error):
+            if not isinstance(error, StorageUnavailable | SettingsError) and not shortage.is_shortage(error):
                 raise
-            log.error("worker.postponed", reason=str(error), seconds=PAUSE)
-            await asyncio.sleep(PAUSE)
-            os._exit(1)
+            _postpone(error)
 
 
 def create_app() -> App:
@@ -72,7 +71,7 @@ def create_app() -> App:
     settings = settings_module.with_issuer(settings_module.load())
     log.configure(settings.log_format, settings.log_level)
     faults.arm(os.environ.get(PREFIX + "FAULT"))
-    app = (App if multiprocessing.parent_process() is None else Worker)(settings)
+    app = App(settings) if multiprocessing.parent_process() is None else _worker(settings)
     app.shared = os.environ.get(PREFIX + "WORKERS_FOLDER")
     _end_with_supervisor()
     asyncio.get_running_loop().set_exception_handler(_note_shortage)
@@ -80,6 +79,20 @@ def create_app() -> App:
         context = _contexts[0]
         app.trust_certificate = lambda der: context.load_verify_locations(cadata=der)
     return app
+
+
+def _worker(settings: Settings) -> Worker:
+    try:
+        return Worker(settings)
+    except SettingsError as error:  # a file of the operator was changed since the server started, and may be mended while others serve
+        _postpone(error)
+
+
+def _postpone(reason: Exception) -> NoReturn:
+    """End a worker that cannot start now, so that its supervisor tries another."""
+    log.error("worker.postponed", reason=str(reason), seconds=PAUSE)
+    time.sleep(PAUSE)
+    os._exit(1)
 
 
 def _note_shortage(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
@@ -104,8 +117,9 @@ def _orphaned(loop: asyncio.AbstractEventLoop, sentinel: int) -> None:
 
 
 def check_startable(settings: Settings) -> None:
-    """Raise SettingsError where the certificate cannot be used or the address not be listened on, before anything is made."""
-    _check_files(settings)
+    """Raise SettingsError where a file cannot be used or the address not be listened on, before anything is made."""
+    _check_certificates(settings)
+    check_files(settings)
     try:
         places = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM)
         for family, kind, _, _, place in places:
@@ -119,7 +133,7 @@ def check_startable(settings: Settings) -> None:
         ) from None
 
 
-def _check_files(settings: Settings) -> None:
+def _check_certificates(settings: Settings) -> None:
     for name in ("tls_cert", "tls_key", "tls_client_ca"):
         if path := getattr(settings, name):
             try:
@@ -167,6 +181,16 @@ def configuration(settings: Settings) -> uvicorn.Config:
     )
 
 
+class Supervisor(Multiprocess):
+    """The process above several workers, which holds the socket that they listen on."""
+
+    def terminate_all(self) -> None:
+        """End the workers; whoever comes in when they listen no longer is refused at once, and can go to another node."""
+        for listening in self.sockets:
+            listening.close()
+        super().terminate_all()
+
+
 def run(settings: Settings) -> None:
     """Serve until told to stop."""
     config = configuration(settings)
@@ -178,7 +202,7 @@ def run(settings: Settings) -> None:
         return
     with siblings.folder() as shared:
         os.environ[PREFIX + "WORKERS_FOLDER"] = shared
-        supervisor = Multiprocess(config, sockets=[config.bind_socket()])
+        supervisor = Supervisor(config, sockets=[config.bind_socket()])
         supervisor.run()
         if any(process.exitcode == STARTUP_FAILURE for process in supervisor.processes):
             raise SystemExit(1)

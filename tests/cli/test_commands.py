@@ -3,8 +3,10 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +58,7 @@ def test_a_client_from_creation_to_deletion(tmp_path: Path) -> None:
         "scope",
     } <= made.keys()
     client_id = made["client_id"]
+    assert len(document(tmp_path, "client", "list", "--search", "BILL")["clients"]) == 1
     assert (
         document(tmp_path, "client", "update", client_id, "--scope", "orders:read orders:write")["version"]
         == 2
@@ -86,9 +89,7 @@ def test_a_client_from_creation_to_deletion(tmp_path: Path) -> None:
     assert len(secrets) == 2
     document(tmp_path, "client", "remove-secret", client_id, rotated["client_secret_id"])
     left = document(tmp_path, "client", "show", client_id)["secrets"]
-    assert [one["id"] for one in left] == [
-        one["id"] for one in secrets if one["id"] != rotated["client_secret_id"]
-    ]
+    assert {one["id"] for one in left} == {one["id"] for one in secrets} - {rotated["client_secret_id"]}
     assert document(tmp_path, "client", "delete", client_id) == {"deleted": client_id}
     assert document(tmp_path, "client", "show", client_id, code=1)["error"] == "not_found"
 
@@ -176,6 +177,10 @@ def test_an_unknown_option_fails_with_the_likely_name(tmp_path: Path) -> None:
     assert "access_token_lifetime" in done.stderr
 
 
+PAGE = '{# watchword-pages: 1 #}\n{% extends "watchword/sign_in.html" %}\n'
+BROKEN = PAGE + "{% blok heading %}"
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -186,13 +191,16 @@ def test_an_unknown_option_fails_with_the_likely_name(tmp_path: Path) -> None:
         (["serve", "--tls-cert", "only.pem"], "tls_key"),
         (["dev", "--database", "postgresql://localhost/x"], "serve"),
         (["dev", "--config", "production.toml"], "serve"),
+        (["serve", "--config", "branded.toml", "--workers", "2"], "unknown tag"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else None,
 )
-def test_a_dangerous_start_is_refused_with_the_way_out(
+def test_a_dangerous_or_vain_start_is_refused_with_the_way_out(
     tmp_path: Path, arguments: list[str], words: str
 ) -> None:
     (tmp_path / "production.toml").write_text('mode = "production"\n')
+    (tmp_path / "branded.toml").write_text('template_directory = "."\n')
+    (tmp_path / "sign_in.html").write_text(BROKEN)
     done = run_cli(tmp_path, *arguments)
     assert done.returncode == 2
     assert words in done.stderr
@@ -297,6 +305,43 @@ def test_what_was_acknowledged_survives_a_kill_of_every_worker(tmp_path: Path) -
             alive.append(said["active"])
     # The issuer differs after the restart on another port; opaque tokens are found by their hash all the same.
     assert alive == [False] + [True] * 19
+
+
+def test_a_worker_that_cannot_start_for_a_file_that_was_changed_says_why_and_the_other_serves(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "sign_in.html").write_text(PAGE)
+    with serve(tmp_path, "--workers", "2", variables={"WATCHWORD_TEMPLATE_DIRECTORY": "."}) as process:
+        (tmp_path / "sign_in.html").write_text(BROKEN)
+        process.process.send_signal(signal.SIGTTIN)  # one worker more
+        deadline = time.monotonic() + 20
+        while "unknown tag" not in process.log.read_text():
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        assert httpx.get(f"{process.issuer}/readyz").status_code == 200
+
+
+def test_a_node_that_stops_finishes_what_is_under_way_and_refuses_who_comes_in(tmp_path: Path) -> None:
+    def come_in() -> bool:
+        try:
+            socket.create_connection(("localhost", port), 5).close()
+        except ConnectionError:
+            return False
+        return True
+
+    with serve(tmp_path, "--workers", "2") as process:
+        port = int(process.issuer.rpartition(":")[2])
+        with socket.create_connection(("localhost", port), 20) as under_way:
+            under_way.sendall(b"GET /readyz HTTP/1.1\r\nHost: localhost\r\n")
+            assert come_in()
+            process.process.terminate()
+            deadline = time.monotonic() + 5
+            while come_in():
+                assert time.monotonic() < deadline, "whoever comes in waits for nobody"
+                time.sleep(0.01)
+            assert process.process.poll() is None
+            under_way.sendall(b"\r\n")
+            assert under_way.recv(100).startswith(b"HTTP/1.1 200 ")
 
 
 def test_a_token_in_a_file_is_found_and_never_printed_whole(tmp_path: Path) -> None:

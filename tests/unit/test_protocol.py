@@ -174,27 +174,92 @@ def test_nothing_is_begun_for_a_client_that_hung_up_while_nobody_was_there(
     assert asked == begun
 
 
-async def test_a_client_that_comes_in_while_the_server_stops_is_sent_elsewhere() -> None:
-    async def application(_scope: Scope, _receive: Any, send: Any) -> None:
-        await send({"type": "http.response.start", "status": 200, "headers": []})
-        await send({"type": "http.response.body", "body": b""})
+class Stopping:
+    """A server that a test stops in the very moment that it wants to."""
 
-    loop, state = asyncio.get_running_loop(), ServerState()
-    config = uvicorn.Config(application, http=LeanProtocol, lifespan="off", log_config=None)
-    config.load()
+    def __init__(self, application: Any) -> None:
+        self.state = ServerState()
+        self.config = uvicorn.Config(application, http=LeanProtocol, lifespan="off", log_config=None)
+        self.config.load()
 
-    async def ask() -> tuple[LeanProtocol, bytes]:
+    async def connect(self) -> tuple[LeanProtocol, asyncio.StreamReader, asyncio.StreamWriter]:
         ours, theirs = socket.socketpair()
-        _, protocol = await loop.connect_accepted_socket(lambda: LeanProtocol(config, state, {}), ours)
-        reader, writer = await asyncio.open_connection(sock=theirs)
-        writer.write(get("/"))
-        head = await reader.readuntil(b"\r\n\r\n")
-        writer.close()
-        return protocol, head
+        _, protocol = await asyncio.get_running_loop().connect_accepted_socket(
+            lambda: LeanProtocol(self.config, self.state, {}), ours
+        )
+        return protocol, *await asyncio.open_connection(sock=theirs)
 
-    before, head = await ask()
-    assert head.startswith(b"HTTP/1.1 200")
-    before.shutdown()
-    _, head = await ask()
-    assert head.startswith(b"HTTP/1.1 503")
-    assert b"retry-after: 1" in head
+    async def ask(self) -> bytes:
+        """Ask for something on a connection of its own, and leave."""
+        _, reader, writer = await self.connect()
+        writer.write(get("/", "Connection: close"))
+        answered = await reader.read()
+        writer.close()
+        return answered
+
+    def stop(self) -> None:
+        """Tell all that are to be told, as uvicorn does."""
+        for told in list(self.state.connections):
+            told.shutdown()
+
+    async def stopped(self) -> None:
+        """Wait until all have gone for whom the server waits; TimeoutError when somebody does not."""
+        async with asyncio.timeout(10):
+            while self.state.connections:
+                await asyncio.sleep(0)
+
+
+async def at_once(_scope: Scope, _receive: Any, send: Any) -> None:
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": b""})
+
+
+@pytest.mark.parametrize("others", [True, False], ids=["others are there", "nobody is there"])
+async def test_a_client_that_comes_in_while_the_server_stops_is_sent_elsewhere(others: bool) -> None:
+    server = Stopping(at_once)
+    assert (await server.ask()).startswith(b"HTTP/1.1 200")
+    if others:
+        _, idle, _ = await server.connect()
+    server.stop()
+    refused = await server.ask()
+    assert refused.startswith(b"HTTP/1.1 503")
+    assert b"retry-after: 1" in refused
+    if others:
+        assert await idle.read() == b""
+    await server.stopped()
+
+
+@pytest.mark.parametrize("listens", ["while it writes", "when it has written"])
+@pytest.mark.parametrize("stopped", ["before it is asked", "before it answers", "while it answers"])
+async def test_an_endless_answer_ends_whenever_the_server_stops(stopped: str, listens: str) -> None:
+    asked, go = asyncio.Event(), asyncio.Event()
+
+    async def endless(_scope: Scope, receive: Any, send: Any) -> None:
+        await receive()
+        asked.set()
+        await go.wait()
+        if listens == "while it writes":
+            leaving = asyncio.ensure_future(receive())
+            await asyncio.sleep(0)
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"begun", "more_body": True})
+        message = await (leaving if listens == "while it writes" else receive())
+        assert message["type"] == "http.disconnect"
+        await send({"type": "http.response.body", "body": b"ended"})
+
+    server = Stopping(endless)
+    protocol, reader, _ = await server.connect()
+    protocol.data_received(get("/"))
+    if stopped == "before it is asked":
+        server.stop()
+    await asked.wait()
+    if stopped == "before it answers":
+        server.stop()
+    go.set()
+    answered = await reader.readuntil(b"begun\r\n")
+    if stopped == "while it answers":
+        server.stop()
+    answered += await reader.read()
+    assert answered.startswith(b"HTTP/1.1 200")
+    assert answered.endswith(b"5\r\nended\r\n0\r\n\r\n")
+    await server.stopped()

@@ -1,20 +1,15 @@
 """The command line as people and scripts use it: transcripts, exit codes, which option wins."""
 
 import json
-import os
-import signal
-import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import httpx
-import psutil
 import pytest
 from tests.fixtures.commands import environment, run_cli
-from tests.fixtures.servers import Process, free_port, serve
+from tests.fixtures.servers import free_port, serve
 
 from watchword.cli import launch
 from watchword.settings import Settings
@@ -265,83 +260,6 @@ def test_a_database_without_its_key_is_not_replaced_by_a_new_one(tmp_path: Path)
     assert refused.returncode == 2
     assert not (tmp_path / "watchword.db").exists()
     assert "restore" in refused.stderr
-
-
-def test_several_workers_refuse_at_once_what_one_of_them_revoked(server_process: Process) -> None:
-    client = document(
-        server_process.folder, "client", "create", "c", "--scope", "introspect", "--token-format", "opaque"
-    )
-    auth = (client["client_id"], client["client_secret"])
-    issuer = server_process.issuer
-
-    def call(path: str, **form: str) -> httpx.Response:
-        # A new connection each time: any worker may answer.
-        return httpx.post(issuer + path, data=form, auth=auth)
-
-    for _ in range(10):
-        token = call("/token", grant_type="client_credentials").json()["access_token"]
-        assert all(call("/introspect", token=token).json()["active"] for _ in range(4))
-        assert call("/revoke", token=token).status_code == 200
-        assert not any(call("/introspect", token=token).json()["active"] for _ in range(4)), "MN-01"
-
-
-def test_what_was_acknowledged_survives_a_kill_of_every_worker(tmp_path: Path) -> None:
-    client = document(tmp_path, "client", "create", "c", "--scope", "introspect", "--token-format", "opaque")
-    auth = (client["client_id"], client["client_secret"])
-    with serve(tmp_path, "--workers", "2") as process:
-        form = {"grant_type": "client_credentials"}
-        tokens = [
-            httpx.post(f"{process.issuer}/token", data=form, auth=auth).json()["access_token"]
-            for _ in range(20)
-        ]
-        assert httpx.post(f"{process.issuer}/revoke", data={"token": tokens[0]}, auth=auth).status_code == 200
-        for worker in psutil.Process(process.process.pid).children(recursive=True):
-            os.kill(worker.pid, signal.SIGKILL)
-        process.process.kill()
-    alive = []
-    with serve(tmp_path) as process:
-        for token in tokens:
-            said = httpx.post(f"{process.issuer}/introspect", data={"token": token}, auth=auth).json()
-            alive.append(said["active"])
-    # The issuer differs after the restart on another port; opaque tokens are found by their hash all the same.
-    assert alive == [False] + [True] * 19
-
-
-def test_a_worker_that_cannot_start_for_a_file_that_was_changed_says_why_and_the_other_serves(
-    tmp_path: Path,
-) -> None:
-    (tmp_path / "sign_in.html").write_text(PAGE)
-    with serve(tmp_path, "--workers", "2", variables={"WATCHWORD_TEMPLATE_DIRECTORY": "."}) as process:
-        (tmp_path / "sign_in.html").write_text(BROKEN)
-        process.process.send_signal(signal.SIGTTIN)  # one worker more
-        deadline = time.monotonic() + 20
-        while "unknown tag" not in process.log.read_text():
-            assert time.monotonic() < deadline
-            time.sleep(0.1)
-        assert httpx.get(f"{process.issuer}/readyz").status_code == 200
-
-
-def test_a_node_that_stops_finishes_what_is_under_way_and_refuses_who_comes_in(tmp_path: Path) -> None:
-    def come_in() -> bool:
-        try:
-            socket.create_connection(("localhost", port), 5).close()
-        except ConnectionError:
-            return False
-        return True
-
-    with serve(tmp_path, "--workers", "2") as process:
-        port = int(process.issuer.rpartition(":")[2])
-        with socket.create_connection(("localhost", port), 20) as under_way:
-            under_way.sendall(b"GET /readyz HTTP/1.1\r\nHost: localhost\r\n")
-            assert come_in()
-            process.process.terminate()
-            deadline = time.monotonic() + 5
-            while come_in():
-                assert time.monotonic() < deadline, "whoever comes in waits for nobody"
-                time.sleep(0.01)
-            assert process.process.poll() is None
-            under_way.sendall(b"\r\n")
-            assert under_way.recv(100).startswith(b"HTTP/1.1 200 ")
 
 
 def test_a_token_in_a_file_is_found_and_never_printed_whole(tmp_path: Path) -> None:

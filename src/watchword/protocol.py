@@ -110,8 +110,9 @@ class LeanProtocol(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Register, learn the addresses, start the clock."""
         self.transport = cast("asyncio.Transport", transport)
-        self.pulse.add(self)
-        connections, limit = self.pulse.connections, self.config.limit_concurrency
+        connections = self.pulse.connections
+        connections.add(self)
+        limit = self.config.limit_concurrency
         self.overloaded = self.pulse.stopping or (limit is not None and len(connections) > limit)
         if (limit is not None and len(connections) > 2 * limit) or has_left(transport, self.too_late):
             self.transport.abort()
@@ -119,12 +120,13 @@ class LeanProtocol(asyncio.Protocol):
         self.server = address(transport.get_extra_info("sockname"))
         session = transport.get_extra_info("ssl_object")
         self.tls = None if session is None else tls_facts(session)
+        self.pulse.start()
         self.enter("head")
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Deregister; tell the application if it is still at work."""
         self.lost = True
-        self.pulse.discard(self)
+        self.pulse.connections.discard(self)
         self.buffer.clear()
         self.resume_writing()
         if self.exchange is not None:
@@ -170,7 +172,7 @@ class LeanProtocol(asyncio.Protocol):
 
     def shutdown(self) -> None:
         """Finish the request in hand, if there is one or the beginning of one, and close."""
-        self.pulse.shutdown()
+        self.pulse.stopping = True
         if self.exchange is not None:
             self.exchange.wind_up()
         elif self.head is None and not self.buffer:

@@ -29,11 +29,7 @@ class Pulse:
     of: ClassVar[WeakKeyDictionary[ServerState, "Pulse"]] = WeakKeyDictionary()
 
     def __init__(self, state: ServerState, loop: asyncio.AbstractEventLoop, interval: float) -> None:
-        self.connections: set[Connection] = set()
-        self.told = cast(
-            "set[object]", state.connections
-        )  # whom the server tells that it stops, and waits for
-        self.told.add(self)  # it may stop while nobody is there, and somebody comes in just then
+        self.connections = cast("set[Connection]", state.connections)
         self.loop = loop
         self.context = copy_context()  # no request's: what one sets must not reach the next
         self.interval = interval
@@ -43,22 +39,6 @@ class Pulse:
         self.lines = b""
         self.ready: list[Connection] = []
         self.stopping = False  # whether the server is: what is accepted now would hear of it from nobody
-
-    def add(self, connection: Connection) -> None:
-        """Take a connection in."""
-        self.connections.add(connection)
-        self.told.add(connection)
-        self.start()
-
-    def discard(self, connection: Connection) -> None:
-        """Forget a connection."""
-        self.connections.discard(connection)
-        self.told.discard(connection)
-
-    def shutdown(self) -> None:
-        """Hear from the server that it is to stop, and do not hold it up."""
-        self.stopping = True
-        self.told.discard(self)
 
     def soon(self, connection: Connection) -> None:
         """Advance the connection in the loop's next turn, together with all others that have input.

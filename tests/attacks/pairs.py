@@ -23,12 +23,13 @@ PATIENCE = 20.0  # seconds until something is taken never to come, however busy 
 
 @contextlib.asynccontextmanager
 async def open_pair(first: str, second: str, folder: Path, **options: Any) -> AsyncIterator[Pair]:
-    """Two nodes on one database, each with a clock of its own."""
+    """Two nodes on one database, whose clocks agree until one of them is moved."""
     same = {"key_file": str(folder / "key"), "mode": "development"} | options
     async with (
         open_server(folder, database=first, **same) as a,
         open_server(folder, database=second, **same) as b,
     ):
+        b.clock.now = a.clock.now
         yield a, b
 
 

@@ -211,7 +211,7 @@ def test_dev_takes_no_database_that_is_served_in_public(tmp_path: Path) -> None:
             Settings(issuer="http://localhost:8000", database=str(tmp_path / "dev.db"), mode="development")
         )
     launch.prepare(Settings(issuer="https://auth.example.com", database=database, behind_tls_proxy=True))
-    told = document(tmp_path, "dev", "--database", database, code=2)
+    told = document(tmp_path, "dev", "--port", str(free_port()), "--database", database, code=2)
     assert told["error"] == "wrong_usage"
     assert "https://auth.example.com" in told["error_description"]
     assert document(tmp_path, "token", "list", "--database", database)["tokens"] == [], "no token was made"

@@ -7,7 +7,7 @@ from pathlib import Path
 import httpx
 from tests.fixtures.commands import run_cli
 from tests.fixtures.postgres import Store
-from tests.fixtures.servers import serve
+from tests.fixtures.servers import free_port, serve
 
 
 def status(issuer: str, token: str) -> int:
@@ -36,7 +36,9 @@ def test_kr_04_the_master_key_is_exchanged_while_a_server_serves(tmp_path: Path)
         with serve(tmp_path) as another:
             assert [status(another.issuer, one) for one in (token, later)] == [200, 200]
         log = running.log.read_text() + another.log.read_text()
-    refused = run_cli(tmp_path, "serve", variables={"WATCHWORD_KEY_FILE": str(former)})
+    refused = run_cli(
+        tmp_path, "serve", "--port", str(free_port()), variables={"WATCHWORD_KEY_FILE": str(former)}
+    )
     assert refused.returncode == 2
     assert "the master key does not belong to this database" in refused.stderr
     written = told.stdout + told.stderr + log + refused.stdout + refused.stderr

@@ -1,22 +1,55 @@
 """The command line: `watchword …`, one thin function per command, the same flows as the HTTP API.
 
-Exit codes: 0 done, 1 refused or not found, 2 wrong usage, and 3 of `apply --check` for a difference. With `--json` every
-command prints one JSON document, whatever comes of it.
+Exit codes: 0 done, 1 refused or not found, 2 wrong usage, 3 of `apply --check` for a difference, 130 interrupted. With
+`--json` every command prints one JSON document, whatever comes of it.
 """
 
+import errno
+import io
+import os
 import sys
+from typing import TextIO, cast
 
 from watchword.extras import SERVER, NotInstalled, needing
 
+NOT_TAKEN = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}  # what a file answers that can hold no more
+
 
 def main() -> None:
-    """Run the command line; where something of it is not installed, say what to install and leave with 2."""
+    """Run the command line; where something of it is not installed, say what to install and leave with 2.
+
+    Where nobody can write what it has to say, say that and leave with 1.
+    """
+    _open_streams()
     try:
         with needing(f"{SERVER} (in a clone of the repository: pip install '.[server]')"):
             _run()
+    except KeyboardInterrupt:  # while it was being read: afterwards each command sees to it
+        sys.exit(130)
+    except OSError as error:
+        if error.errno not in NOT_TAKEN or error.filename is not None:
+            raise
+        sys.stdout = _nowhere("w")  # else what waits in it is tried again at the end
+        sys.stderr.write(f"error: standard output cannot be written: {error.strerror}\n")
+        sys.exit(1)
     except NotInstalled as error:
         sys.stderr.write(f"error: {error}\n")
         sys.exit(2)
+
+
+def _open_streams() -> None:
+    # Without them (`>&-`) the next file that is opened, a database, would be what somebody prints into.
+    sys.stdin = sys.stdin or _nowhere("r")
+    sys.stdout = sys.stdout or _nowhere("w")
+    sys.stderr = sys.stderr or _nowhere("w")
+    # A name may have letters that the terminal has not, and a path bytes that are none: a message is told all the same.
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _nowhere(mode: str) -> TextIO:
+    return cast(TextIO, open(os.devnull, mode))
 
 
 def _run() -> None:

@@ -1,7 +1,6 @@
 """`watchword apply` and `watchword export`: clients and rules of trust in a file that is kept with the rest of one's code."""
 
 import os
-import sys
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -180,7 +179,7 @@ def export(
         file = None
     text = description.text(document, as_json if file is None else file.suffix.lower() == ".json")
     if file is None:
-        sys.stdout.write(text)
+        session.print_text(text)
         return
     try:
         file.write_text(text, encoding="utf-8")

@@ -67,7 +67,7 @@ async def _follow(runtime: Runtime, found: list[Event], as_json: bool) -> None:
 
 def _emit(event: Event, as_json: bool) -> None:
     if as_json:
-        typer.echo(msgspec.json.encode(event).decode())
+        session.print_text(msgspec.json.encode(event).decode() + "\n")
     else:
         _print(event)
 

@@ -3,7 +3,6 @@
 These three touch no database of this server: they are a client of one, ours or another's.
 """
 
-import sys
 import time
 from typing import Annotated
 from urllib.parse import urlsplit
@@ -140,7 +139,7 @@ def print_token(name: Name = None, as_json: Json = False) -> None:
         shown = {"access_token": record.access_token, "token_type": record.token_type}
         session.print_json({**shown, "expires_at": expires_at, "scope": record.scope, "issuer": found.issuer})
     else:
-        sys.stdout.write(record.access_token + "\n")
+        session.print_text(record.access_token + "\n")
 
 
 def logout(name: Name = None, as_json: Json = False) -> None:

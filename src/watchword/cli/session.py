@@ -1,6 +1,8 @@
 """What every command shares: options, opening the server's data, output for people and programs, exit codes."""
 
 import asyncio
+import io
+import json
 import sys
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
@@ -129,7 +131,18 @@ async def with_runtime(
 
 def print_json(document: object) -> None:
     """Print one JSON document on standard output."""
-    sys.stdout.write(msgspec.json.format(msgspec.json.encode(document), indent=2).decode() + "\n")
+    try:
+        text = msgspec.json.format(msgspec.json.encode(document), indent=2).decode()
+    except UnicodeEncodeError:  # a path of bytes that are no letters, written as what Python takes it for
+        text = json.dumps(msgspec.to_builtins(document), indent=2)
+    print_text(text + "\n")
+
+
+def print_text(text: str) -> None:
+    """Print JSON or TOML on standard output: both are UTF-8 (RFC 8259 section 8.1), whatever the terminal's letters are."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(encoding="utf-8")
+    sys.stdout.write(text)
     sys.stdout.flush()  # `dev` serves on
 
 

@@ -103,7 +103,7 @@ async def write_backup(settings: Settings, path: Path, now: int) -> Report:
         _publish(path)
         await bulk.begin()
         await bulk.record(
-            "database.backed_up", actor="command line", target=path.name, at=now, rows=report.rows
+            "database.backed_up", actor="command line", target=_name(path), at=now, rows=report.rows
         )
         await bulk.commit()
     finally:
@@ -249,7 +249,7 @@ async def restore_backup(
         if not exact:
             await _end_the_uncertain(bulk, now, end_api_tokens=end_api_tokens)
         await bulk.record(
-            "database.restored", actor="command line", target=path.name, at=now, rows=report.rows
+            "database.restored", actor="command line", target=_name(path), at=now, rows=report.rows
         )
         await bulk.commit()
         done = True
@@ -348,6 +348,11 @@ def _damaged(why: str) -> OAuthError:
 
 def _encode(value: object) -> bytes:
     return msgspec.json.encode(value)
+
+
+def _name(path: Path) -> str:
+    # A file may be named by bytes that are no letters; the trail is text
+    return os.fsencode(path.name).decode("utf-8", "backslashreplace")
 
 
 def _partial(path: Path) -> Path:

@@ -1,0 +1,70 @@
+"""What the command line prints where its streams are closed or full, or where the terminal has other letters."""
+
+import json
+import os
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+from tests.fixtures.commands import environment, run_cli
+
+NAME = "Größe 😀"
+ASCII = {"PYTHONIOENCODING": "ascii"}  # a terminal without our letters, whichever locales this machine has
+
+
+def run(folder: Path, command: str | bytes, **variables: str) -> subprocess.CompletedProcess[bytes]:
+    """Run a command by a shell, in a process of its own, since the streams are set up when Python starts."""
+    told = {"PYTHON": sys.executable, **environment(), **variables}
+    return subprocess.run(["sh", "-c", command], cwd=folder, env=told, capture_output=True, timeout=120)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    assert run_cli(tmp_path, "client", "create", NAME, "--client-id", "a").returncode == 0
+    return tmp_path
+
+
+def test_a_terminal_without_the_letters_of_a_name_shows_what_it_can(folder: Path) -> None:
+    listed = run(folder, '"$PYTHON" -m watchword client list', **ASCII)
+    assert listed.returncode == 0, listed.stderr
+    assert rb"Gr\xf6\xdfe \U0001f600" in listed.stdout
+
+
+def test_documents_are_utf_8_whatever_the_terminal_has(folder: Path) -> None:
+    listed = run(folder, '"$PYTHON" -m watchword client list --json', **ASCII)
+    assert json.loads(listed.stdout.decode())["clients"][0]["name"] == NAME, listed.stderr
+    exported = run(folder, '"$PYTHON" -m watchword export', **ASCII)
+    assert tomllib.loads(exported.stdout.decode())["clients"][0]["name"] == NAME, exported.stderr
+
+
+def test_a_closed_standard_output_is_no_defect(folder: Path) -> None:
+    done = run(folder, '"$PYTHON" -m watchword client list --json >&-')
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+def test_a_full_standard_output_is_told_in_a_line(folder: Path) -> None:
+    if not os.path.exists("/dev/full"):
+        pytest.skip("this system has no /dev/full")
+    done = run(folder, '"$PYTHON" -m watchword client list >/dev/full')
+    assert done.returncode == 1
+    assert done.stderr == b"error: standard output cannot be written: No space left on device\n"
+
+
+def test_a_file_whose_name_is_no_text_is_taken_and_told(folder: Path) -> None:
+    made = run(folder, b'"$PYTHON" -m watchword backup "\xff.gz" --json')
+    assert made.returncode == 0, made.stderr
+    assert os.fsencode(json.loads(made.stdout)["file"]) == b"\xff.gz"
+    trail = json.loads(run_cli(folder, "audit", "--json").stdout)["events"]
+    assert [event["target"] for event in trail if event["name"] == "database.backed_up"] == [r"\xff.gz"]
+    refused = run(folder, b'"$PYTHON" -m watchword token list --database "\xff.db"')
+    assert refused.returncode == 1
+    assert b"There is no database" in refused.stderr
+    assert b"Traceback" not in refused.stderr
+
+
+def test_an_interruption_while_a_command_is_read_in_is_no_defect(tmp_path: Path) -> None:
+    (tmp_path / "typer.py").write_text("raise KeyboardInterrupt")  # the key is pressed at this moment
+    done = run(tmp_path, '"$PYTHON" -m watchword client list', PYTHONPATH=str(tmp_path))
+    assert (done.returncode, done.stderr) == (130, b"")

@@ -51,3 +51,8 @@ def test_what_can_be_meant_is_taken() -> None:
         },
         {},
     )
+
+
+def test_an_unknown_variable_is_named_as_it_was_set() -> None:
+    with pytest.raises(SettingsError, match=r"'worker' in WATCHWORD_WORKER: did you mean 'workers'\?"):
+        load(environ={"WATCHWORD_WORKER": "2"})

@@ -75,8 +75,14 @@ def _match(path: Path, database: Path) -> None:
         if not sqlite_file.is_unused(str(database)):
             missing, present = path, database
     if missing is not None and not missing.exists():  # another process may have made it meanwhile
+        # A backup has the database in it and never the key.
+        mend = (
+            f"restore {missing} from the backup"
+            if missing == database
+            else f"put {missing} back, or name the key file by key_file"
+        )
         raise SettingsError(
-            f"{present} exists but {missing} does not: restore {missing.name} from the backup, or move {present.name} away to start anew"
+            f"{present} exists but {missing} does not: {mend}, or move {present} away to start anew"
         )
 
 

@@ -148,6 +148,8 @@ def _from_environment(environ: Mapping[str, str]) -> dict[str, object]:
         if name == variable or name in FOREIGN or name.startswith("GUARD_"):
             continue
         key = name.lower()
+        if key not in Settings.__struct_fields__:
+            raise SettingsError(f"unknown option {key!r} in {variable}{_suggest(key)}")
         value = value.rstrip(
             "\r\n"
         )  # a secret of a container engine ends with the line that it was read from

@@ -36,7 +36,7 @@ def test_the_first_start_makes_it_for_its_owner_alone(tmp_path: Path) -> None:
 
 def test_a_key_without_its_database_is_refused_with_the_remedy(tmp_path: Path) -> None:
     write(tmp_path / "watchword.db.key", 0o600)
-    with pytest.raises(SettingsError, match=r"restore watchword\.db from the backup"):
+    with pytest.raises(SettingsError, match=r"restore \S+/watchword\.db from the backup"):
         load_master_keys(settings(tmp_path))
 
 
@@ -49,7 +49,9 @@ def test_a_first_start_that_ended_before_the_key_was_made_goes_on(tmp_path: Path
 async def test_a_database_that_was_used_gets_no_other_key(tmp_path: Path) -> None:
     await start.close_runtime(await start.open_runtime(settings(tmp_path)))
     (tmp_path / "watchword.db.key").unlink()
-    with pytest.raises(SettingsError, match=r"restore watchword\.db\.key from the backup"):
+    with pytest.raises(
+        SettingsError, match=r"put \S+/watchword\.db\.key back, or name the key file by key_file"
+    ):
         load_master_keys(settings(tmp_path))
     assert not (tmp_path / "watchword.db.key").exists()
 

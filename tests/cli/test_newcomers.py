@@ -246,3 +246,10 @@ def test_a_database_that_cannot_be_reached_is_named_without_its_password(tmp_pat
     assert done.returncode == 1
     assert "postgresql://127.0.0.1:1/watchword" in done.stdout
     assert not {"geheim", "other"} & set(re.findall(r"\w+", done.stdout + done.stderr))
+
+
+def test_a_backup_in_a_wrong_folder_says_that_no_database_is_there(tmp_path: Path) -> None:
+    done = run_cli(tmp_path, "backup", "b.gz")
+    assert done.returncode == 1
+    assert "There is no database watchword.db: --database names another" in done.stderr
+    assert list(tmp_path.iterdir()) == []

@@ -23,7 +23,7 @@ import msgspec
 
 from watchword import __version__
 from watchword.credentials import totp
-from watchword.flows import root_secret
+from watchword.flows import root_secret, schema_state
 from watchword.flows.key_file import Keys
 from watchword.flows.master_key import existing_master_keys
 from watchword.flows.root_secret import Opened
@@ -93,6 +93,7 @@ class _Writer:
 
 async def write_backup(settings: Settings, path: Path, now: int) -> Report:
     """Write a backup of the database, for its owner alone; nothing is at `path` until it is complete and on disk."""
+    await schema_state.require(settings)  # before its key: neither is there in a wrong folder
     masters = existing_master_keys(settings)
     bulk = await store.open_bulk(settings.database)
     try:

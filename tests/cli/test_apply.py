@@ -78,7 +78,8 @@ def test_a_check_tells_what_differs_and_changes_nothing(tmp_path: Path) -> None:
         '    claims: {"repository":"acme/*"} -> {"repository":"acme/shop"}',
         "3 to change, 0 as described",
     ]
-    document(tmp_path, "apply", file)
+    assert run_cli(tmp_path, "apply", file).stdout.splitlines()[-1] == "3 changed"
+    assert run_cli(tmp_path, "apply", file).stdout.splitlines() == ["0 to change, 3 as described"]
     assert document(tmp_path, "client", "show", "billing")["scope"] == "orders:write"
     assert document(tmp_path, "trust", "show", "deploy")["claims"] == {"repository": "acme/shop"}
 

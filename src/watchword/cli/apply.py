@@ -93,6 +93,8 @@ def apply(
         )
     elif not check:
         _tell_lacking(planned)
+        if planned.steps:
+            session.out.print(f"{len(planned.steps)} changed", style="dim")
     if check and planned.steps:
         raise typer.Exit(DIFFERS)
 

@@ -2,11 +2,14 @@
 
 import httpx
 import pytest
+from tests.fixtures.accounts import make, user_of
 from tests.fixtures.console import admin, server
 from tests.fixtures.people import Person
 
-from watchword.flows import api_tokens
+from watchword.flows import api_tokens, people
 from watchword.flows.api_tokens import TokenInput
+from watchword.flows.people import Changes
+from watchword.pages import once
 
 __all__ = ["admin", "server"]
 NEW = "/console/tokens/new"
@@ -116,3 +119,27 @@ async def test_whose_a_new_token_is_stands_beside_it(admin: Person) -> None:
     await admin.open(NEW)
     await admin.send({**GIVEN, "owner": "ADA"})
     assert "Owner: Person ada" in " ".join(admin.text.split())
+
+
+@pytest.mark.parametrize("what", ["a new token", "a new secret"])
+async def test_ap_05_who_lost_the_right_between_look_and_change_gets_no_secret(
+    admin: Person, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    server, ada = admin.server, await user_of(admin.server)
+    await make(server, "zoe", "zoe@example.com", is_admin=True)
+    page, fields = NEW, {**GIVEN, "scope": "watchword:admin"}
+    if what == "a new secret":
+        page, fields = f"/console/tokens/{(await server.token()).token.id}", {"do": "rotate", "overlap": "0"}
+    assert "wwa_" in (await _sent(admin, page, **fields)).text, "who has the right is shown a secret"
+    is_first = once.is_first
+
+    async def demoted_just_now(*given: object) -> bool:
+        await people.change(server.runtime, ada, Changes(is_admin=False), actor="test")
+        return await is_first(*given)  # type: ignore[arg-type]  # as it was called
+
+    await admin.open(page)
+    form = {"csrf": admin.form()["csrf"], **fields}
+    monkeypatch.setattr(once, "is_first", demoted_just_now)
+    answer = await admin.http.post(page, data=form)
+    assert answer.status_code == 403
+    assert "wwa_" not in answer.text

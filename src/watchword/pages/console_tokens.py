@@ -158,7 +158,7 @@ async def _rotate(request: Request, person: Person, token: ApiToken, form: Form)
     overlap = account_tokens.overlap_of(form)
     try:
         issued = await api_tokens.rotate(
-            request.runtime, token.id, overlap=overlap, actor=user.id, session=session
+            console.acting(request, person), token.id, overlap=overlap, actor=user.id
         )
     except OAuthError as error:  # it ended, or somebody revoked it meanwhile
         return await _one(request, person, console.problems(error, form))
@@ -230,9 +230,8 @@ async def create(request: Request) -> Response:
         return console.done(request, "token_once", "tokens")
     try:
         owner = await api_tokens.resolve_owner(runtime, (form.get("owner") or "").strip())
-        issued = await api_tokens.create(
-            runtime, _given(form), owner=owner, actor=user.id, may_reserve=True, session=session
-        )
+        inside = console.acting(request, found)
+        issued = await api_tokens.create(inside, _given(form), owner=owner, actor=user.id, may_reserve=True)
     except OAuthError as error:
         return _new(request, found, form, console.problems(error, form, FIELDS))
     return await _secret(request, found, issued, "created", None)

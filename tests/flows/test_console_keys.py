@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 import httpx
+import pytest
 from tests.fixtures.accounts import another, user_of
 from tests.fixtures.console import admin, server
 from tests.fixtures.people import Person
@@ -109,6 +110,30 @@ async def test_kr_03_a_key_that_leaked_is_withdrawn_with_all_that_it_signed(admi
     assert (await named(server, "key.revoked"))[0] == (await user_of(server)).id
     assert (await admin.open(f"{PAGE}/{leaked}")).status_code == 200
     assert "That is gone already." in admin.text
+
+
+@pytest.mark.parametrize("announced", [False, True], ids=["that waits", "that takes over soon"])
+async def test_kr_03_a_key_that_leaked_before_it_signed_never_signs_and_another_waits(
+    admin: Person, announced: bool
+) -> None:
+    server, algorithm = admin.server, admin.server.settings.signing_algorithms[0]
+    keyring = server.runtime.keyring
+    token, (signing,), (leaked,) = await signed(server), await kids(server), await kids(server, "next")
+    if announced:
+        assert await keyring.rotate(algorithm, actor="test")
+        assert await kids(server) == [signing], "it takes over only when everybody knows it"
+    promoted = len(await named(server, "key.rotated"))
+    assert await keyring.revoke(leaked, actor="test")
+    assert await kids(server) == [signing]
+    assert leaked not in await kids(server, "next")
+    assert await is_active(server, token)
+    assert await is_active(server, await signed(server))
+    assert len(await named(server, "key.rotated")) == promoted + announced, "nobody was told that it signs"
+    server.clock.advance(server.settings.signing_key_overlap + 600)
+    assert await is_active(server, await signed(server)), (
+        "nor does the end of the overlap leave none that signs"
+    )
+    assert len(await kids(server)) == len(await kids(server, "next")) == 1
 
 
 async def test_a_slip_withdraws_no_key(admin: Person) -> None:

@@ -192,15 +192,27 @@ class Keyring:
     async def revoke(self, kid: str, *, actor: str, database: Database | None = None) -> bool:
         """Withdraw a key at once; when it was the one that signs, its successor takes over at once. `database` as for `rotate`."""
         await self.reload()  # another node may have made it just now
-        now = int(self._clock())
-        stored = next((key for key in self._stored if key.kid == kid), None)
+        now, inside = int(self._clock()), database or self._database
+        stored = self._published(kid)
+        if stored is not None and stored.activates_at is None:
+            # It must not sign even for a moment, and the one that signs goes on.
+            fresh = self._generate(stored.algorithm, None)
+            replaced = await inside.write(store.replace_next, kid, fresh, actor=actor, now=now)
+            await self.reload()
+            if replaced:
+                return True
+            stored = self._published(kid)  # another node has let it take over just now
         if stored is None:
             return False
-        if stored.activates_at is None or self._current(stored.algorithm).kid == kid:
-            await self._replace(stored, actor, now, database or self._database)
-        revoked = await (database or self._database).write(store.revoke_key, kid, actor=actor, now=now)
+        # Where it was to take over soon, the one that signs has an end already.
+        if stored.retires_at is None or self._current(stored.algorithm).kid == kid:
+            await self._replace(stored, actor, now, inside)
+        revoked = await inside.write(store.revoke_key, kid, actor=actor, now=now)
         await self.reload()
         return revoked
+
+    def _published(self, kid: str) -> StoredKey | None:
+        return next((key for key in self._stored if key.kid == kid), None)
 
     async def _replace(self, stored: StoredKey, actor: str, now: int, database: Database) -> None:
         following = next(
@@ -208,11 +220,12 @@ class Keyring:
             None,
         )
         if following is not None:
+            signs = self._current(stored.algorithm).kid == stored.kid
             await database.write(
                 store.rotate_key,
                 following.kid,
                 self._generate(stored.algorithm, None),
-                activates_at=now,
+                activates_at=now if signs else max(now, following.created_at + JWKS_MAX_AGE),
                 retires_at=now + self._settings.signing_key_overlap,
                 actor=actor,
                 now=now,

@@ -129,6 +129,20 @@ async def revoke_key(tx: Transaction, kid: str, *, actor: str, now: int) -> bool
     return True
 
 
+async def replace_next(tx: Transaction, kid: str, successor: StoredKey, *, actor: str, now: int) -> bool:
+    """Withdraw a key that has not been let to sign, and publish another in its place; False when it waits no longer."""
+    row = await tx.one(
+        "UPDATE signing_keys SET revoked_at = $1 WHERE kid = $2 AND activates_at IS NULL AND revoked_at IS NULL RETURNING kid",
+        now,
+        kid,
+    )
+    if row is None:
+        return False
+    await _insert(tx, successor, actor, now)
+    await tx.record("key.revoked", actor=actor, target=kid, at=now)
+    return True
+
+
 async def purge_keys(tx: Transaction, before: int) -> int:
     """Forget keys that were withdrawn, or whose last token ended, before a moment; return how many."""
     return await tx.run(

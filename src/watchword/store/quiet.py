@@ -84,6 +84,7 @@ ENDING: frozenset[Callable[..., Any]] = frozenset(
         devices.redeem_device_code,
         grants.end_grant,
         identities.revoke_identity,
+        keys.replace_next,
         keys.revoke_key,
         redemption.refuse_code,
         redemption.settle_refresh_token,

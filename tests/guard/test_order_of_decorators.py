@@ -1,6 +1,7 @@
 """A guard above the decorator by which a framework takes a view: it guards all the same, or the program does not start."""
 
 import functools
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -106,3 +107,32 @@ def test_a_handler_of_aiohttp_that_a_route_table_has_taken_is_refused_when_the_p
         @routes.get("/open")
         async def show(_: web.Request) -> web.Response:
             return web.Response()
+
+
+def test_a_handler_that_aiohttp_has_taken_is_found_through_other_decorators_and_wherever_the_table_is(
+    auth: Auth,
+) -> None:
+    from aiohttp import web
+
+    from watchword.guard.aiohttp import Guard
+
+    guard, held = auth.guard(Guard, audience=BASE), SimpleNamespace(routes=web.RouteTableDef())
+
+    def logged(handler: Any) -> Any:
+        return functools.wraps(handler)(lambda request: handler(request))
+
+    @held.routes.get("/orders")
+    @logged
+    @guard.require("orders:read")
+    async def orders(_: web.Request) -> web.Response:
+        return web.Response()
+
+    async def show(_: web.Request) -> web.Response:
+        return web.Response()
+
+    with pytest.raises(ValueError, match=r"put @guard\.require below @routes\.get: show"):
+        guard.require("orders:read")(held.routes.get("/held")(show))
+
+    routes = web.RouteTableDef()
+    with pytest.raises(ValueError, match=r"put @guard\.require below @routes\.get: show"):
+        guard.require("orders:read")(logged(routes.get("/logged")(show)))

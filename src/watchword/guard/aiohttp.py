@@ -3,7 +3,7 @@
 import functools
 import ssl
 import sys
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from types import FrameType
 from typing import Any
 
@@ -81,11 +81,30 @@ class Guard(BaseGuard):
 
 def _check_order(handler: Handler, where: FrameType) -> None:
     """Refuse a handler that a table of routes has taken before it was guarded: it would be called as it is."""
-    for table in (*where.f_globals.values(), *where.f_locals.values()):
-        if isinstance(table, web.RouteTableDef) and any(
-            getattr(route, "handler", None) is handler for route in table
-        ):
+    taken = [getattr(route, "handler", None) for table in _tables(where) for route in table]
+    made: Any = handler
+    while made is not None:  # what other decorators have made of it is not what the table has
+        if any(one is made for one in taken):
             raise ValueError(f"put @guard.require below @routes.get: {handler.__name__} was taken unguarded")
+        made = getattr(made, "__wrapped__", None)
+
+
+def _tables(where: FrameType) -> Iterator[web.RouteTableDef]:
+    """Find the tables of routes that have a name where a handler is guarded, or in a module or an object that has one."""
+    for named in (*where.f_globals.values(), *where.f_locals.values()):
+        for one in (named, *_kept_in(named)):
+            if isinstance(one, web.RouteTableDef):
+                yield one
+
+
+def _kept_in(named: object) -> tuple[object, ...]:
+    try:
+        return tuple(vars(named).values())
+    except (
+        TypeError,
+        RuntimeError,
+    ):  # it has no names of its own, or stands for something that is not there yet
+        return ()
 
 
 def presented(request: web.Request) -> Presented:

@@ -87,6 +87,28 @@ def test_a_view_that_another_decorator_made_of_a_guarded_one_stays_what_it_is(au
         assert call("GET", "/orders", list(token.headers.items())).status == 409
 
 
+def test_a_method_that_flask_has_taken_is_guarded_and_that_of_another_object_stays_open(auth: Auth) -> None:
+    from flask import Flask
+
+    from watchword.guard.flask import Guard
+
+    guard, app = auth.guard(Guard, audience=BASE), Flask("orders")
+
+    class Shop:
+        def show(self) -> str:
+            return "orders"
+
+    guard.require("orders:read")(app.get("/above", endpoint="above")(Shop().show))
+    app.get("/below", endpoint="below")(guard.require("orders:read")(Shop().show))
+    app.get("/open", endpoint="open")(Shop().show)
+    token = list(auth.token(ORDERS, audience=BASE).headers.items())
+    with example_apps.wsgi(app) as call:
+        for path in ("/above", "/below"):
+            assert call("GET", path, token).status == 200, path
+            assert call("GET", path, []).status == 401, path
+        assert call("GET", "/open", []).status == 200
+
+
 def test_a_handler_of_aiohttp_that_a_route_table_has_taken_is_refused_when_the_program_starts(
     auth: Auth,
 ) -> None:

@@ -1,10 +1,11 @@
 """The guard for Flask: a decorator for views, synchronous or not."""
 
-import contextlib
 import functools
+import itertools
 import json
 from collections.abc import Callable, Sequence
 from typing import Any
+from weakref import WeakValueDictionary
 
 from watchword.extras import needing
 from watchword.guard import resource, wsgi
@@ -19,11 +20,16 @@ with needing("flask", "flask"):
 __all__ = ["Guard", "Policy", "Principal"]
 
 View = Callable[..., Any]
-GUARDED = "_watchword_guarded"
 
 
 class Guard(BaseGuard):
     """Accepts the credentials of one issuer in a Flask application."""
+
+    @functools.cached_property
+    def _made(self) -> dict[int, View]:
+        """What guards each view, by the view's identity: a bound method has no names of its own to note it at."""
+        _guards[next(_count)] = self
+        return {}
 
     def require(self, *scopes: str, policy: Policy | None = None) -> Callable[[View], View]:
         """Guard a view; the caller is `flask.g.principal`. Below `@app.route` or above, a view is guarded wherever it is registered."""
@@ -38,7 +44,10 @@ class Guard(BaseGuard):
                     return _answer(refused)
                 return current_app.ensure_sync(view)(*args, **named)
 
-            _remember(view, guarded)
+            made_of: View | None = view
+            while made_of is not None:  # Flask may have it already, or what another decorator made it of
+                self._made[id(made_of)] = guarded  # which lives as long as what was made of it
+                made_of = getattr(made_of, "__wrapped__", None)
             return guarded
 
         return guard
@@ -53,21 +62,22 @@ class Guard(BaseGuard):
         app.add_url_rule(metadata.path, "watchword_resource_metadata", show)
 
 
-def _remember(view: View | None, guarded: View) -> None:
-    """Note what guards a view at itself, and at what other decorators have made it of: Flask may have either already."""
-    while view is not None:
-        # Decorators hand on what is noted at a function, so it says of which one it is.
-        with contextlib.suppress(AttributeError):
-            setattr(view, GUARDED, (view, guarded))
-        view = getattr(view, "__wrapped__", None)
+_count = itertools.count()
+_guards: WeakValueDictionary[int, Guard] = (
+    WeakValueDictionary()
+)  # that are in use, in the order of their first
 
 
 def _exchange(app: Flask, **_: object) -> None:
     """Put the guarded view in the place of one that was registered before it was guarded, as by `@guard.require` above `@app.route`."""
     endpoint = request.endpoint or ""
-    view = app.view_functions.get(endpoint)
-    while (noted := getattr(view, GUARDED, None)) is not None and noted[0] is view:
-        view = app.view_functions[endpoint] = noted[1]
+    while (guarded := _guarded(app.view_functions.get(endpoint))) is not None:
+        app.view_functions[endpoint] = guarded
+
+
+def _guarded(view: View | None) -> View | None:
+    made = (guard._made.get(id(view)) for guard in _guards.values())
+    return next((guarded for guarded in made if guarded is not None), None)
 
 
 request_started.connect(_exchange)

@@ -9,7 +9,8 @@ from tests.fixtures.console import admin, server
 from tests.fixtures.people import Person
 from tests.fixtures.servers import Server, together
 
-from watchword.store import events
+from watchword.flows.keyring import JWKS_MAX_AGE
+from watchword.store import events, keys
 
 __all__ = ["admin", "server"]
 PAGE = "/console/keys"
@@ -134,6 +135,23 @@ async def test_kr_03_a_key_that_leaked_before_it_signed_never_signs_and_another_
         "nor does the end of the overlap leave none that signs"
     )
     assert len(await kids(server)) == len(await kids(server, "next")) == 1
+
+
+async def test_a_key_that_ends_with_none_to_follow_is_replaced_before_it_ends(admin: Person) -> None:
+    server, algorithm = admin.server, admin.server.settings.signing_algorithms[0]
+    keyring, database, now = server.runtime.keyring, server.runtime.database, int(server.clock())
+    server.clock.advance(JWKS_MAX_AGE)
+    assert await keyring.rotate_due() == [], "without a need none is replaced"
+    # What withdrawing a key that waited left behind before it was one step.
+    (waiting,) = await kids(server, "next")
+    assert await keyring.rotate(algorithm, actor="test")
+    assert await kids(server) == [waiting]
+    assert await database.write(keys.revoke_key, waiting, actor="test", now=now)
+    server.clock.advance(JWKS_MAX_AGE)
+    assert await keyring.rotate_due() == [algorithm]
+    assert await keyring.rotate_due() == []
+    server.clock.advance(server.settings.signing_key_overlap + 600)
+    assert await is_active(server, await signed(server))
 
 
 async def test_a_slip_withdraws_no_key(admin: Person) -> None:

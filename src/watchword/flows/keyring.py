@@ -232,11 +232,18 @@ class Keyring:
             )
 
     async def rotate_due(self) -> list[str]:
-        """Rotate every algorithm whose current key is older than the key lifetime; return which."""
-        now = int(self._clock())
+        """Rotate every algorithm whose current key is older than the key lifetime, or ends with none to follow; return which."""
+        now, states = int(self._clock()), await self.states()
+        announced = {key.algorithm for key, _ in states if (key.activates_at or 0) > now}
         due = []
-        for key, state in await self.states():
-            if state == "current" and (key.activates_at or now) + self._settings.signing_key_lifetime <= now:
+        for key, state in states:
+            is_old = (key.activates_at or now) + self._settings.signing_key_lifetime <= now
+            # An end without a successor is what a withdrawal by an earlier release left behind.
+            if (
+                state == "current"
+                and key.algorithm not in announced
+                and (is_old or key.retires_at is not None)
+            ):
                 due.append(key.algorithm)
         return [algorithm for algorithm in due if await self.rotate(algorithm, actor="system")]
 

@@ -95,6 +95,12 @@ def _console(module: str, name: str) -> Endpoint:
     return answer
 
 
+def _pages(module: str, show: str, change: str = "") -> dict[str, Route]:
+    """Return what one address of the console answers: a page, and the form on it where there is one."""
+    named = {"GET": show, "POST": change}
+    return {method: Route(_console(module, name), page=True) for method, name in named.items() if name}
+
+
 ROUTES: dict[str, dict[str, Route]] = {
     "/token": {"POST": Route(token.token, cors=True)},
     "/par": {"POST": Route(par.push, cors=True)},
@@ -217,78 +223,30 @@ ROUTES: dict[str, dict[str, Route]] = {
         "GET": Route(account_tokens.show_new, page=True),
         "POST": Route(account_tokens.create, page=True),
     },
-    "/console": {"GET": Route(_console("console_overview", "show"), page=True)},
-    "/console/clients": {"GET": Route(_console("console_clients", "show"), page=True)},
-    "/console/clients/{id}": {
-        "GET": Route(_console("console_clients", "show_one"), page=True),
-        "POST": Route(_console("console_clients", "change"), page=True),
-    },
-    "/console/clients/{id}/edit": {
-        "GET": Route(_console("console_client_forms", "show_edit"), page=True),
-        "POST": Route(_console("console_client_forms", "edit"), page=True),
-    },
-    "/console/clients/{id}/protocol": {
-        "GET": Route(_console("console_client_protocol", "show"), page=True),
-        "POST": Route(_console("console_client_protocol", "change"), page=True),
-    },
-    "/console/clients/{id}/delete": {
-        "GET": Route(_console("console_clients", "show_delete"), page=True),
-        "POST": Route(_console("console_clients", "delete"), page=True),
-    },
+    "/console": _pages("console_overview", "show"),
+    "/console/clients": _pages("console_clients", "show"),
+    "/console/clients/{id}": _pages("console_clients", "show_one", "change"),
+    "/console/clients/{id}/edit": _pages("console_client_forms", "show_edit", "edit"),
+    "/console/clients/{id}/protocol": _pages("console_client_protocol", "show", "change"),
+    "/console/clients/{id}/delete": _pages("console_clients", "show_delete", "delete"),
     # Two segments, and after those of a client: whoever is called "new" has pages as well.
-    "/console/clients/new/{kind}": {
-        "GET": Route(_console("console_client_forms", "show_new"), page=True),
-        "POST": Route(_console("console_client_forms", "create"), page=True),
-    },
-    "/console/events": {"GET": Route(_console("console_events", "show"), page=True)},
-    "/console/events/file": {"GET": Route(_console("console_events", "file"), page=True)},
-    "/console/keys": {
-        "GET": Route(_console("console_keys", "show"), page=True),
-        "POST": Route(_console("console_keys", "rotate"), page=True),
-    },
-    "/console/keys/{kid}": {
-        "GET": Route(_console("console_keys", "show_one"), page=True),
-        "POST": Route(_console("console_keys", "withdraw"), page=True),
-    },
-    "/console/trust": {"GET": Route(_console("console_trust", "show"), page=True)},
-    "/console/trust/new": {
-        "GET": Route(_console("console_trust", "show_new"), page=True),
-        "POST": Route(_console("console_trust", "create"), page=True),
-    },
-    "/console/trust/new-people": {
-        "GET": Route(_console("console_trust", "show_new"), page=True),
-        "POST": Route(_console("console_trust", "create"), page=True),
-    },
-    "/console/trust/{id}": {
-        "GET": Route(_console("console_trust", "show_one"), page=True),
-        "POST": Route(_console("console_trust", "delete"), page=True),
-    },
-    "/console/people": {"GET": Route(_console("console_people", "show"), page=True)},
-    "/console/people/new": {
-        "GET": Route(_console("console_people", "show_new"), page=True),
-        "POST": Route(_console("console_people", "create"), page=True),
-    },
-    "/console/people/{id}": {
-        "GET": Route(_console("console_person", "show"), page=True),
-        "POST": Route(_console("console_person", "change"), page=True),
-    },
-    "/console/people/{id}/delete": {
-        "GET": Route(_console("console_person", "show_delete"), page=True),
-        "POST": Route(_console("console_person", "delete"), page=True),
-    },
-    "/console/sessions": {
-        "GET": Route(_console("console_sessions", "show"), page=True),
-        "POST": Route(_console("console_sessions", "end_one"), page=True),
-    },
-    "/console/tokens": {"GET": Route(_console("console_tokens", "show"), page=True)},
-    "/console/tokens/new": {
-        "GET": Route(_console("console_tokens", "show_new"), page=True),
-        "POST": Route(_console("console_tokens", "create"), page=True),
-    },
-    "/console/tokens/{id}": {
-        "GET": Route(_console("console_tokens", "show_one"), page=True),
-        "POST": Route(_console("console_tokens", "change"), page=True),
-    },
+    "/console/clients/new/{kind}": _pages("console_client_forms", "show_new", "create"),
+    "/console/events": _pages("console_events", "show"),
+    "/console/events/file": _pages("console_events", "file"),
+    "/console/keys": _pages("console_keys", "show", "rotate"),
+    "/console/keys/{kid}": _pages("console_keys", "show_one", "withdraw"),
+    "/console/trust": _pages("console_trust", "show"),
+    "/console/trust/new": _pages("console_trust", "show_new", "create"),
+    "/console/trust/new-people": _pages("console_trust", "show_new", "create"),
+    "/console/trust/{id}": _pages("console_trust", "show_one", "delete"),
+    "/console/people": _pages("console_people", "show"),
+    "/console/people/new": _pages("console_people", "show_new", "create"),
+    "/console/people/{id}": _pages("console_person", "show", "change"),
+    "/console/people/{id}/delete": _pages("console_person", "show_delete", "delete"),
+    "/console/sessions": _pages("console_sessions", "show", "end_one"),
+    "/console/tokens": _pages("console_tokens", "show"),
+    "/console/tokens/new": _pages("console_tokens", "show_new", "create"),
+    "/console/tokens/{id}": _pages("console_tokens", "show_one", "change"),
     "/sign-out": {"GET": Route(sign_out.show, page=True), "POST": Route(sign_out.submit, page=True)},
     "/logout": {
         "GET": Route(sign_out.end_session, page=True),

@@ -274,6 +274,34 @@ async def test_a_step_up_comes_back_to_the_request_that_asked_for_it(server: Ser
         assert claims_of(tokens["access_token"])["acr"] == AAL2
 
 
+async def test_az_57_a_consent_answers_nothing_that_asks_for_more_than_was_proved_since(
+    server: Server,
+) -> None:
+    client = await register(server)
+    await obtain_code(server, client)
+    person = Person(server, server.http)
+    key = await add_totp(person)
+    server.clock.advance(31)
+    await sign_out(person)
+    await person.sign_in()
+    await person.send({"code": code_of(server, key), "remember": "yes"}, having="method")
+    asked = {
+        "claims": json.dumps({"id_token": {"acr": {"essential": True, "values": [AAL2]}}}),
+        "prompt": "consent",
+    }
+    assert "code" in answer_of(await decide(server, await begin(server, client, **asked)))
+    page = await begin(server, client, **asked)
+    server.clock.advance(31)
+    await sign_out(person)
+    await person.sign_in()  # with the password alone, in another tab
+    stepping = await decide(server, page)
+    assert "/step-up?return=" in stepping.headers["location"], "the page was for a sign-in that is over"
+    await person.open(stepping.headers["location"])
+    again = await person.send({"code": code_of(server, key)}, having="method")
+    tokens = (await redeem(server, client, answer_of(await decide(server, again))["code"])).json()
+    assert claims_of(tokens["id_token"])["acr"] == AAL2
+
+
 async def test_prompts_combine(server: Server) -> None:
     client = await register(server)
     await obtain_code(server, client)

@@ -9,12 +9,13 @@ from urllib.parse import urlencode
 import pytest
 import pytest_asyncio
 from tests.fixtures.accounts import EMAIL, add_totp, another, code_of, make
-from tests.fixtures.code_flow import answer_of, redeem, register, request
+from tests.fixtures.code_flow import answer_of, decide, redeem, register, request
 from tests.fixtures.people import PASSWORD, Person, letters
 from tests.fixtures.postgres import Store
 from tests.fixtures.servers import Server, open_server
 
 from watchword.flows import sessions
+from watchword.flows.people import Changes, change
 from watchword.jose import strict_json
 from watchword.settings import Upstream
 
@@ -256,6 +257,21 @@ async def test_who_must_have_a_second_factor_sets_one_up_before_any_application_
         assert client.client.name in person.text
         await person.open("/account")
         assert "An application waits for you." not in person.text
+
+
+async def test_a_consent_counts_for_nobody_of_whom_a_second_factor_is_demanded_by_now(
+    store: Store, tmp_path: Path
+) -> None:
+    async with open_server(tmp_path, on=store.address, second_factor_required="administrators") as server:
+        user, client = await make(server), await register(server)
+        await Person(server, server.http).sign_in()
+        asked = request(client, prompt="consent")
+        honest = await decide(server, await server.http.get("/authorize", params=asked))
+        assert "code" in answer_of(honest), "nobody demands one of her yet"
+        page = await server.http.get("/authorize", params=asked)
+        await change(server.runtime, user, Changes(is_admin=True), actor="test")
+        answer = await decide(server, page)
+        assert answer.headers["location"].endswith("/account/second_factors")
 
 
 @pytest.mark.parametrize("address", ["https://evil.example/", "//evil.example", "/\\evil.example"])

@@ -15,7 +15,7 @@ from watchword.oauth.authorization import AuthorizationRequest, RedirectError
 from watchword.oauth.authorization_response import response_location, response_parameters
 from watchword.oauth.clients import Client
 from watchword.oauth.errors import OAuthError
-from watchword.oauth.interaction import next_step
+from watchword.oauth.interaction import Step, next_step
 from watchword.pages import browser, developer, returning, visit
 from watchword.pages import consent as consent_page
 from watchword.store import interactions
@@ -113,19 +113,11 @@ async def _proceed(
     session, user = await _who(request)
     done = interaction.done if interaction else ()
     try:
-        hinted = await authorization.hinted_subject(runtime, client, asked)
         earlier = (
             await consents.earlier(runtime, asked, client, user.id, session.id) if user and session else None
         )
-        step = next_step(
-            asked,
-            authorization.signed_in(runtime, client, session) if session else None,
-            consented=earlier is not None,
-            hinted_subject=hinted,
-            supported_acr=LEVELS,
-            done=done,  # type: ignore[arg-type]  # steps are kept as text
-            now=runtime.now(),
-            began_at=authorization.began_at(interaction) if interaction else None,
+        step = await _next_step(
+            request, asked, client, session, interaction, done, consented=earlier is not None
         )
     except OAuthError as error:
         return await _answer_error(request, asked, interaction, error)
@@ -134,6 +126,30 @@ async def _proceed(
     if step == "answer" and session is not None and earlier is not None:
         return await _answer(request, asked, session, interaction, earlier)
     return await _ask(request, asked, client, user, interaction, step)
+
+
+async def _next_step(
+    request: Request,
+    asked: AuthorizationRequest,
+    client: Client,
+    session: Session | None,
+    interaction: Interaction | None,
+    done: tuple[str, ...],
+    *,
+    consented: bool,
+    now: int | None = None,
+) -> Step:
+    runtime = request.runtime
+    return next_step(
+        asked,
+        authorization.signed_in(runtime, client, session) if session else None,
+        consented=consented,
+        hinted_subject=await authorization.hinted_subject(runtime, client, asked),
+        supported_acr=LEVELS,
+        done=done,  # type: ignore[arg-type]  # steps are kept as text
+        now=runtime.now() if now is None else now,
+        began_at=authorization.began_at(interaction) if interaction else None,
+    )
 
 
 async def _who(request: Request) -> tuple[Session | None, User | None]:
@@ -208,15 +224,32 @@ async def consent(request: Request) -> Response:
         return await _go_on(request, interaction, asked)
     runtime = request.runtime
     try:
-        await authorization_requests.still_of(runtime, asked)
+        client = await authorization_requests.still_of(runtime, asked)
     except OAuthError as error:
         return await _show(request, error)
     agreed = consents.chosen(runtime.settings, asked, form.all("scope"))
     if form.get("decision") != "approve" or not agreed.answers(asked):
         denied = OAuthError("access_denied", "The person did not agree.")
         return await _answer_error(request, asked, interaction, denied)
+    if await _must_enrol(request, user) or not await _may_answer(request, asked, client, session, interaction):
+        return await _go_on(request, interaction, asked)
     await consents.remember(runtime, asked, user.id, agreed)
     return await _answer(request, asked, session, interaction, agreed)
+
+
+async def _may_answer(
+    request: Request, asked: AuthorizationRequest, client: Client, session: Session, interaction: Interaction
+) -> bool:
+    """Whether nothing but the consent was lacking: since the page was shown the person may have signed in anew, and with less."""
+    done = (*interaction.done, "consent")
+    began_at = authorization.began_at(interaction)  # how long somebody reads makes no sign-in too old
+    try:
+        step = await _next_step(
+            request, asked, client, session, interaction, done, consented=True, now=began_at
+        )
+    except OAuthError:
+        return False
+    return step == "answer"
 
 
 async def _answer(

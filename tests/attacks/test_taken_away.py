@@ -12,6 +12,7 @@ from tests.fixtures.accounts import (
     add_totp,
     another,
     code_of,
+    make,
     options_in,
     session_of,
     user_of,
@@ -132,6 +133,30 @@ async def test_lg_16_a_session_that_ends_in_the_same_moment_takes_nothing_from_t
         await factors.remove_totp(server.runtime, stolen)
     assert (await server.runtime.database.read(factor_store.enrolled, mine.user_id)).totp
     assert await factors.remove_totp(server.runtime, mine), "the honest variant"
+
+
+async def test_ap_05_who_administers_nothing_any_more_in_the_same_moment_gives_no_script_such_a_right(
+    ada: Person,
+) -> None:
+    server, mine = ada.server, await session_of(ada.server)
+    await server.client(scope="orders:write", grant_types=["client_credentials"])
+    await make(server, "zoe", "zoe@example.com", is_admin=True)
+    await people.change(server.runtime, await user_of(server), people.Changes(is_admin=True), actor="test")
+    read = await user_of(server)
+
+    async def made_with(scope: str) -> str:
+        wanted: dict[str, Any] = {"name": "x", "scopes": (scope,), "resource": None, "days": 1}
+        made = await personal_tokens.create(server.runtime, read, mine, **wanted)
+        return made.token.scope
+
+    assert await made_with("orders:write") == "orders:write", "the honest variant"
+    await people.change(server.runtime, read, people.Changes(is_admin=False), actor="test")
+    kept = await kept_of(server)
+    with pytest.raises(OAuthError) as refused:
+        await made_with("orders:write")  # by what was read of ada just before
+    assert refused.value.code == "access_denied"
+    assert await kept_of(server) == kept
+    assert await made_with("notes:read") == "notes:read", "what is open to everybody still is"
 
 
 async def test_lg_16_a_browser_is_trusted_in_no_session_that_ends_in_the_same_moment(ada: Person) -> None:

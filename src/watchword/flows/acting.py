@@ -13,7 +13,7 @@ from watchword.store.database import Change, Database, Entry, Transaction
 from watchword.store.in_session import Ended, NoAdministrator, as_administrator, in_session
 from watchword.store.sessions import Session
 
-NO_ADMINISTRATOR = "The console is for administrators."
+NO_ADMINISTRATOR = "This is for administrators, and the person signed in is not one."
 P = ParamSpec("P")
 T = TypeVar("T")
 

@@ -1,6 +1,7 @@
 """API tokens that people make for their own scripts: only scopes that the operator opened to people, and only one's own tokens."""
 
 from watchword.flows import api_tokens
+from watchword.flows.acting import runtime_in
 from watchword.flows.api_tokens import Issued, TokenInput
 from watchword.flows.runtime import Runtime
 from watchword.oauth.claims import SCOPE_CLAIMS
@@ -21,12 +22,15 @@ async def scopes_for(runtime: Runtime, user: User) -> list[str]:
 
     A scope is open to people only when the operator says so (AP-05): else anybody could write themselves any right.
     """
-    known = runtime.settings.scopes
-    found = dict.fromkeys(name for name, text in known.items() if text.personal or user.is_admin)
+    found = dict.fromkeys(runtime.settings.scopes if user.is_admin else _open_scopes(runtime))
     if user.is_admin:
         for facts in await runtime.database.read(clients.list_clients, after="", limit=MAX_LISTED):
             found |= dict.fromkeys(one for one in facts.client.scope if one not in SIGN_IN_SCOPES)
     return [name for name in found if not is_reserved(name)]
+
+
+def _open_scopes(runtime: Runtime) -> list[str]:
+    return [name for name, text in runtime.settings.scopes.items() if text.personal]
 
 
 async def create(
@@ -39,12 +43,18 @@ async def create(
     resource: str | None,
     days: int,
 ) -> Issued:
-    """Make a token for a person; raise `invalid_scope` for a scope that is not open to them, or as `sessions.act`."""
+    """Make a token for a person; raise `invalid_scope` for a scope that is not open to them, or as `sessions.act`.
+
+    With a scope that is open to administrators alone it is made only while the person is one.
+    """
     allowed = await scopes_for(runtime, user)
     if not set(scopes) <= set(allowed):
         raise OAuthError("invalid_scope", "This scope is not open to people.", field="scope")
     given = TokenInput(name=name, scope=" ".join(scopes), resource=resource, expires_in=days * 86_400)
-    return await api_tokens.create(runtime, given, owner=("user", user.id), actor=user.id, session=session)
+    owner = ("user", user.id)
+    if not set(scopes) <= set(_open_scopes(runtime)):
+        return await api_tokens.create(runtime_in(runtime, session), given, owner=owner, actor=user.id)
+    return await api_tokens.create(runtime, given, owner=owner, actor=user.id, session=session)
 
 
 async def own(runtime: Runtime, user: User) -> list[tuple[ApiToken, list[SecretUse]]]:

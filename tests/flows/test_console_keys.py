@@ -137,6 +137,24 @@ async def test_kr_03_a_key_that_leaked_before_it_signed_never_signs_and_another_
     assert len(await kids(server)) == len(await kids(server, "next")) == 1
 
 
+async def test_kr_03_a_key_that_takes_over_soon_does_so_at_once_when_the_one_that_signs_leaked(
+    admin: Person,
+) -> None:
+    server, algorithm = admin.server, admin.server.settings.signing_algorithms[0]
+    token, (leaked,), (announced,) = await signed(server), await kids(server), await kids(server, "next")
+    assert await server.runtime.keyring.rotate(algorithm, actor="test")
+    assert await kids(server) == [leaked]
+    (waiting,) = set(await kids(server, "next")) - {announced}
+    assert await server.runtime.keyring.revoke(leaked, actor="test")
+    assert (await kids(server), await kids(server, "next")) == ([announced], [waiting])
+    assert not await is_active(server, token)
+    for _ in range(2):  # before and after it was to take over
+        server.clock.advance(JWKS_MAX_AGE)
+        assert await server.runtime.keyring.rotate_due() == [], "it signs as long as any other"
+        assert await kids(server) == [announced]
+        assert await is_active(server, await signed(server))
+
+
 async def test_a_key_that_ends_with_none_to_follow_is_replaced_before_it_ends(admin: Person) -> None:
     server, algorithm = admin.server, admin.server.settings.signing_algorithms[0]
     keyring, database, now = server.runtime.keyring, server.runtime.database, int(server.clock())

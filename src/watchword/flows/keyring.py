@@ -215,12 +215,15 @@ class Keyring:
         return next((key for key in self._stored if key.kid == kid), None)
 
     async def _replace(self, stored: StoredKey, actor: str, now: int, database: Database) -> None:
-        following = next(
-            (key for key in self._stored if key.algorithm == stored.algorithm and key.activates_at is None),
-            None,
-        )
-        if following is not None:
-            signs = self._current(stored.algorithm).kid == stored.kid
+        others = [key for key in self._stored if key.algorithm == stored.algorithm and key.kid != stored.kid]
+        signs = self._current(stored.algorithm).kid == stored.kid
+        announced = min((key for key in others if _begin(key) > now), key=_begin, default=None)
+        following = next((key for key in others if key.activates_at is None), None)
+        if signs and announced is not None:  # relying parties have known it for longer than the one that waits
+            await database.write(
+                store.hasten_key, announced.kid, algorithm=stored.algorithm, actor=actor, now=now
+            )
+        elif following is not None:
             await database.write(
                 store.rotate_key,
                 following.kid,

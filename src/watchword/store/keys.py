@@ -116,6 +116,19 @@ async def rotate_key(
     return True
 
 
+async def hasten_key(tx: Transaction, kid: str, *, algorithm: str, actor: str, now: int) -> bool:
+    """Let a key sign at once that was to take over later; False when it signs already or was withdrawn."""
+    row = await tx.one(
+        "UPDATE signing_keys SET activates_at = $1 WHERE kid = $2 AND activates_at > $1 AND revoked_at IS NULL RETURNING kid",
+        now,
+        kid,
+    )
+    if row is None:
+        return False
+    await tx.record("key.rotated", actor=actor, target=kid, at=now, algorithm=algorithm, activates_at=now)
+    return True
+
+
 async def revoke_key(tx: Transaction, kid: str, *, actor: str, now: int) -> bool:
     """Withdraw a key; what it signed is refused from now on (KR-03)."""
     row = await tx.one(

@@ -175,8 +175,8 @@ class Exchange:
             self.disconnected()
 
     def may_end(self) -> bool:
-        """Whether the server is to stop and this answer has begun without an end in sight."""
-        return self.phase in ("chunked", "close") and self.connection.stopping()
+        """Whether the server is to stop and this answer has begun without an end in sight, or one that is not sent (HEAD)."""
+        return self.phase not in ("", "length") and self.connection.stopping()
 
     def pending(self) -> bool:
         """Whether the answer has still to begin, and the application does not watch for a disconnect."""

@@ -23,6 +23,7 @@ from tests.fixtures.people import Person
 from tests.fixtures.servers import ISSUER, Server
 
 from watchword.credentials.methods import AAL1, AAL2
+from watchword.flows.client_registry import Registered
 
 
 def is_honest(response: httpx.Response) -> bool:
@@ -246,8 +247,8 @@ async def test_every_answer_names_the_issuer(server: Server) -> None:
     assert f'name="iss" value="{server.settings.issuer}"' in posted.text
 
 
-async def test_a_step_up_comes_back_to_the_request_that_asked_for_it(server: Server) -> None:
-    client = await register(server)
+async def in_a_trusted_browser(server: Server, client: Registered) -> tuple[Person, bytes]:
+    """Return ada, who has agreed to a client and is signed in with a second factor, and the key of that."""
     await obtain_code(server, client)
     person = Person(server, server.http)
     key = await add_totp(person)
@@ -255,6 +256,12 @@ async def test_a_step_up_comes_back_to_the_request_that_asked_for_it(server: Ser
     await sign_out(person)
     await person.sign_in()
     await person.send({"code": code_of(server, key), "remember": "yes"}, having="method")
+    return person, key
+
+
+async def test_a_step_up_comes_back_to_the_request_that_asked_for_it(server: Server) -> None:
+    client = await register(server)
+    person, key = await in_a_trusted_browser(server, client)
     essential = json.dumps({"id_token": {"acr": {"essential": True, "values": [AAL2]}}})
     for asked in ({"claims": essential}, {"acr_values": AAL2}):
         server.clock.advance(31)
@@ -278,13 +285,7 @@ async def test_az_57_a_consent_answers_nothing_that_asks_for_more_than_was_prove
     server: Server,
 ) -> None:
     client = await register(server)
-    await obtain_code(server, client)
-    person = Person(server, server.http)
-    key = await add_totp(person)
-    server.clock.advance(31)
-    await sign_out(person)
-    await person.sign_in()
-    await person.send({"code": code_of(server, key), "remember": "yes"}, having="method")
+    person, key = await in_a_trusted_browser(server, client)
     asked = {
         "claims": json.dumps({"id_token": {"acr": {"essential": True, "values": [AAL2]}}}),
         "prompt": "consent",

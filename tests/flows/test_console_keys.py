@@ -88,6 +88,15 @@ async def test_kr_02_a_second_click_or_another_administrator_does_not_rotate_onc
     assert len(await named(server, "key.rotated")) == 1
 
 
+async def test_kr_02_who_saw_another_key_waiting_does_not_rotate(server: Server) -> None:
+    keyring, algorithm = server.runtime.keyring, server.settings.signing_algorithms[0]
+    (seen,) = await kids(server, "next")
+    assert await keyring.rotate(algorithm, actor="test", expected=seen), "the honest variant"
+    before = await keyring.states()
+    assert not await keyring.rotate(algorithm, actor="test", expected=seen)
+    assert await keyring.states() == before
+
+
 async def test_an_algorithm_that_this_service_does_not_sign_with_is_refused(admin: Person) -> None:
     await admin.open(PAGE)
     answer = await admin.send({"algorithm": "HS256"}, having="algorithm")

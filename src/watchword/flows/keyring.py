@@ -163,17 +163,19 @@ class Keyring:
         }
         return [(key, _state(key, key.kid in current)) for key in self._stored]
 
-    async def rotate(self, algorithm: str, *, actor: str, database: Database | None = None) -> bool:
+    async def rotate(
+        self, algorithm: str, *, actor: str, expected: str | None = None, database: Database | None = None
+    ) -> bool:
         """Promote the next key of an algorithm and publish another; False when another node was first.
 
-        `database` is the one by which somebody writes in a session.
+        `expected` names the next key where somebody has seen which it is, and `database` is the one by which they write in a session.
         """
         await self.reload()
         now = int(self._clock())
         following = next(
             (key for key in self._stored if key.algorithm == algorithm and key.activates_at is None), None
         )
-        if following is None:
+        if following is None or expected not in (None, following.kid):
             return False
         activates_at = max(now, following.created_at + JWKS_MAX_AGE)
         overlap = max(self._settings.signing_key_overlap, self._settings.access_token_lifetime + JWKS_MAX_AGE)
@@ -219,7 +221,7 @@ class Keyring:
         signs = self._current(stored.algorithm).kid == stored.kid
         announced = min((key for key in others if _begin(key) > now), key=_begin, default=None)
         following = next((key for key in others if key.activates_at is None), None)
-        if signs and announced is not None:  # relying parties have known it for longer than the one that waits
+        if signs and announced is not None:  # relying parties have known it longer than the one that waits
             await database.write(
                 store.hasten_key, announced.kid, algorithm=stored.algorithm, actor=actor, now=now
             )
@@ -238,6 +240,7 @@ class Keyring:
         """Rotate every algorithm whose current key is older than the key lifetime, or ends with none to follow; return which."""
         now, states = int(self._clock()), await self.states()
         announced = {key.algorithm for key, _ in states if (key.activates_at or 0) > now}
+        waiting = {key.algorithm: key.kid for key, _ in states if key.activates_at is None}
         due = []
         for key, state in states:
             is_old = (key.activates_at or now) + self._settings.signing_key_lifetime <= now
@@ -248,7 +251,8 @@ class Keyring:
                 and (is_old or key.retires_at is not None)
             ):
                 due.append(key.algorithm)
-        return [algorithm for algorithm in due if await self.rotate(algorithm, actor="system")]
+        # Another node may find the same at the same time: it names the key that it saw, and does not rotate once more (KR-02).
+        return [one for one in due if await self.rotate(one, actor="system", expected=waiting.get(one, ""))]
 
 
 def _begin(key: StoredKey) -> int:

@@ -231,7 +231,9 @@ async def consent(request: Request) -> Response:
     if form.get("decision") != "approve" or not agreed.answers(asked):
         denied = OAuthError("access_denied", "The person did not agree.")
         return await _answer_error(request, asked, interaction, denied)
-    if await _must_enrol(request, user) or not await _may_answer(request, asked, client, session, interaction):
+    if await _must_enrol(request, user) or not await _may_answer(
+        request, asked, client, session, interaction
+    ):
         return await _go_on(request, interaction, asked)
     await consents.remember(runtime, asked, user.id, agreed)
     return await _answer(request, asked, session, interaction, agreed)

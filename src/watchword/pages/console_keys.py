@@ -84,11 +84,10 @@ async def rotate(request: Request) -> Response:
         raise OAuthError(
             "invalid_request", "This server does not sign with that algorithm.", field="algorithm"
         )
-    await keyring.reload()
-    # The form names the key that it promotes: a second click, or an old page, does not rotate once more.
     inside = console.acting(request, found).database
-    is_next = form.get("next") == _following(await keyring.states(), algorithm)
-    if not is_next or not await keyring.rotate(algorithm, actor=found[1].id, database=inside):
+    # The form names the key that it promotes: a second click, or an old page, does not rotate once more.
+    seen = form.get("next") or ""
+    if not await keyring.rotate(algorithm, actor=found[1].id, expected=seen, database=inside):
         return await answer_list(request, found, "key_rotated_meanwhile", 409)
     return console.done(request, "key_rotated", "keys")
 

@@ -7,7 +7,7 @@ from starlette.responses import JSONResponse
 from starlette.routing import Route
 from starlette.testclient import TestClient
 
-from watchword.guard.sessions import COOKIE, MemoryStore, SessionMiddleware
+from watchword.guard.sessions import COOKIE, MemoryStore, Record, SessionMiddleware
 from watchword.testing.clock import Clock
 
 BASE = "https://shop.test"
@@ -45,6 +45,18 @@ async def elevate_meanwhile(request: Request) -> JSONResponse:
     return JSONResponse({})
 
 
+class Ending(MemoryStore):
+    """A store at which all sessions of alice end just after a request has written to one of them."""
+
+    ends = False
+
+    async def replace(self, digest: bytes, record: Record) -> bool:
+        done = await super().replace(digest, record)
+        if self.ends:
+            await self.remove_of("alice")
+        return done
+
+
 async def fill(request: Request) -> JSONResponse:
     request.session.data["cart"] = ["book"]  # type: ignore[attr-defined]  # ours, not Starlette's
     return JSONResponse({})
@@ -64,7 +76,7 @@ class Shop:
 
     def __init__(self) -> None:
         self.clock = Clock()
-        self.store = MemoryStore(self.clock)
+        self.store = Ending(self.clock)
         endpoints = (
             sign_in,
             elevate,
@@ -141,6 +153,14 @@ def test_an_elevation_does_not_bring_an_ended_session_back(shop: Shop) -> None:
     shop.http.post("/elevate", headers=OWN)
     assert shop.who() == "alice", "the honest variant"
     shop.http.post("/elevate_meanwhile", headers=OWN)
+    assert shop.who() == ""
+
+
+def test_an_elevation_leaves_nothing_of_sessions_that_end_in_the_same_moment(shop: Shop) -> None:
+    shop.http.post("/elevate", headers=OWN)
+    assert shop.who() == "alice", "the honest variant"
+    shop.store.ends = True
+    shop.http.post("/elevate", headers=OWN)
     assert shop.who() == ""
 
 

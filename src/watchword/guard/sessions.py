@@ -218,23 +218,25 @@ class SessionMiddleware:
                 await self._store.remove(digest)
             return _set("", 0) if has_cookie else None
         data = json.loads(json.dumps(dict(session.data)))
-        elevated = session._renewed and not session._proved
-        if elevated and record is not None and not await self._store.replace(digest, record):
-            return _set("", 0)  # it ended while the request ran
         if record is None or session._renewed:
-            return await self._renew(session.subject, data, digest if record else None, now)
+            new = Record(session.subject, data, now, now)
+            return await self._renew(new, digest, record, proved=session._proved)
         changed = data != record.data or session.subject != record.subject
         if not changed and now - record.seen_at < self._idle / TOUCH:
             return None
         kept = await self._store.replace(digest, replace(record, data=data, seen_at=now))
         return None if kept else _set("", 0)
 
-    async def _renew(self, subject: str, data: Mapping[str, object], old: bytes | None, now: float) -> str:
-        if old is not None:
-            await self._store.remove(old)
+    async def _renew(self, new: Record, old: bytes, record: Record | None, *, proved: bool) -> str:
         identifier = secrets.token_urlsafe(32)
         digest = hashlib.sha256(identifier.encode()).digest()
-        await self._store.add(digest, Record(subject, data, now, now), now + self._absolute)
+        await self._store.add(digest, new, new.began_at + self._absolute)
+        # Asked when the new one is there: an end of all of a person's sessions that comes later finds that one.
+        if record is not None and not proved and not await self._store.replace(old, record):
+            await self._store.remove(digest)
+            return _set("", 0)  # it ended while the request ran
+        if record is not None:
+            await self._store.remove(old)
         return _set(identifier, int(self._absolute))
 
 

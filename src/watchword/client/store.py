@@ -109,7 +109,7 @@ class FileStore:
         return file_lock(self.path.with_name(self.path.name + ".lock"))
 
     def load(self) -> Record | None:
-        """Return the record; one that others can read, or that is damaged, is none."""
+        """Return the record, None for one that is damaged; raise PermissionError for one that others can read."""
         try:
             if self.path.stat().st_mode & 0o077:
                 raise PermissionError(f"{self.path} can be read by others: chmod 600 {self.path}")

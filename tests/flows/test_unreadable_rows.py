@@ -67,6 +67,8 @@ async def refresh_grant(server: Server) -> httpx.Response:
         ("UPDATE api_tokens SET expires_at = 'later'", show_own, 503),
         ("UPDATE api_tokens SET quota = x'00'", show_own, 503),
         ("UPDATE api_tokens SET path = x'00'", show_own, 503),
+        ("UPDATE api_tokens SET quota = 0", show_own, 503),
+        ("UPDATE api_tokens SET rate_limit = 0", show_own, 503),
         ("UPDATE api_token_secrets SET expires_at = 'later'", show_own, 503),
         ("UPDATE api_tokens SET owner_kind = 'uses'", show_own, 503),
         ("UPDATE facts SET value = value", introspect, 200),
@@ -87,6 +89,19 @@ async def test_what_is_of_another_kind_than_its_column_is_a_fault_of_the_store(
         answer = await ask(server)  # type: ignore[operator]  # one of the three above
         assert answer.status_code == status, answer.text
         assert ("retry-after" in answer.headers) is (status == 503)
+
+
+async def test_a_text_that_is_no_utf_8_is_told_of_without_what_is_in_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async with open_server(tmp_path) as server:
+        # "orders:read" with a byte that is none
+        server.extra["statement"] = "UPDATE api_tokens SET name = CAST(x'6f7264657273ff' AS TEXT)"
+        answer = await show_own(server)
+    logged = capsys.readouterr()
+    assert answer.status_code == 503
+    assert "UTF-8 column 'name'" in logged.out + logged.err, "what is wrong is said"
+    assert "orders" not in (logged.out + logged.err + answer.text).replace("orders:read", "")
 
 
 @pytest.mark.parametrize(

@@ -175,6 +175,8 @@ async def test_a_right_that_is_not_what_was_given_is_named(
         ("UPDATE api_tokens SET scope = x'6f'", "api_tokens.scope holds no text in the row lasting"),
         ("UPDATE api_tokens SET name = CAST(x'61ff' AS TEXT)", "api_tokens.name holds no UTF-8 in the row lasting"),
         ("UPDATE api_tokens SET metadata = '{'", "api_tokens.metadata holds no JSON in the row lasting"),
+        ("UPDATE api_tokens SET quota = 0", "api_tokens.quota holds no limit in the row lasting"),
+        ("UPDATE api_tokens SET rate_limit = 0", "api_tokens.rate_limit holds no limit in the row lasting"),
         ("UPDATE signing_keys SET sealed_private = 'key'", "signing_keys.sealed_private holds no bytes in the row key 0"),
     ],
 )  # fmt: skip

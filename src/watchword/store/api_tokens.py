@@ -92,6 +92,8 @@ def _token(row: Row) -> ApiToken:
     values: dict[str, Any] = dict(zip(_NAMES, row, strict=False))
     if values["owner_kind"] not in _KINDS:  # nobody would be looked up who may be disabled
         raise StorageUnavailable(UNREADABLE.format("owner_kind was kept"))
+    if 0 in (values["rate_limit"], values["quota"]):  # a broken disk makes it of what has no limit
+        raise StorageUnavailable(UNREADABLE.format("a limit was kept"))
     values["addresses"] = _decode_addresses(values["addresses"]) if values["addresses"] != "[]" else ()
     values["metadata"] = _decode_metadata(values["metadata"]) if values["metadata"] != "{}" else {}
     return ApiToken(**values)

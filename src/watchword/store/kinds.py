@@ -17,6 +17,10 @@ DOCUMENTS = frozenset(
 )  # fmt: skip
 
 
+# What is at least one where it is kept at all.
+COUNTS = frozenset(("api_tokens.rate_limit", "api_tokens.quota"))
+
+
 async def find_misfits(tx: Transaction, shown: int) -> list[str]:
     """Return which columns hold what no writer of ours puts there, and the keys of some of the rows."""
     found = []
@@ -40,6 +44,8 @@ def _misfits(table: Table) -> list[tuple[str, str, str]]:
             conditions.append((column, "", f"{column} GLOB '*[^' || char(1) || '-~]*'"))
         if f"{table.name}.{column}" in DOCUMENTS:
             conditions.append((column, "no JSON", f"json_valid({column}) = 0"))
+        if f"{table.name}.{column}" in COUNTS:
+            conditions.append((column, "no limit", f"typeof({column}) = 'integer' AND {column} < 1"))
     return conditions
 
 

@@ -149,7 +149,9 @@ class SqliteDatabase:
         try:
             return drive(operation(SqliteTransaction(self._reader().look(), None, b""), *args, **kwargs))
         except sqlite3.Error as error:
-            raise StorageUnavailable(f"the database file {self.path} cannot be read: {error}") from error
+            raise StorageUnavailable(
+                f"the database file {self.path} cannot be read: {_said(error)}"
+            ) from error
 
     def version(self) -> int:
         """Return the number of the last change that is not QUIET, by any process.
@@ -348,7 +350,7 @@ class SqliteDatabase:
                 raise  # the disk or the file is at fault, not the operation: nothing of the batch may be acknowledged
             if getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_CONSTRAINT_TRIGGER:
                 raise  # the fence of a database that was moved away
-            job.error = StorageUnavailable(str(error)) if is_text else error
+            job.error = StorageUnavailable(_said(error)) if is_text else error
             self._chain = saved
             del self._events[recorded:]
             if not single:
@@ -368,6 +370,11 @@ class SqliteDatabase:
 def _is_unreadable_text(error: BaseException) -> bool:
     """Whether a text is no UTF-8: the driver says so, not SQLite, which has a code for whatever is wrong by its own measure."""
     return isinstance(error, sqlite3.OperationalError) and not hasattr(error, "sqlite_errorcode")
+
+
+def _said(error: BaseException) -> str:
+    """Return what is wrong, without the text that is no UTF-8: the driver quotes it, and it is somebody's data."""
+    return str(error).partition(" with text ")[0]
 
 
 async def _change(tx: SqliteTransaction, job: Job) -> bool:

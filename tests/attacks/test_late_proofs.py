@@ -136,3 +136,13 @@ async def test_an_operator_verifies_the_address_that_they_saw(server: Server) ->
     assert refused.value.code == "conflict"
     now = await user_of(server)
     assert (now.email, now.email_verified_at) == ("ada@example.net", None)
+
+
+async def test_of_two_changes_by_what_was_read_before_none_undoes_the_other(server: Server) -> None:
+    given = people.Changes(display_name="Ada", attributes={"role": "treasurer"})
+    seen = await people.change(server.runtime, await user_of(server), given, actor="test")
+    assert (seen.display_name, seen.attributes) == ("Ada", {"role": "treasurer"}), "the honest variant"
+    taken = people.Changes(display_name="", attributes={"role": "none"})
+    await people.change(server.runtime, seen, taken, actor="test")
+    now = await people.change(server.runtime, seen, people.Changes(is_admin=True), actor="another")
+    assert (now.display_name, now.attributes, now.is_admin) == (None, {"role": "none"}, True)

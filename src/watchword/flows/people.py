@@ -57,8 +57,8 @@ async def change(runtime: Runtime, user: User, changes: Changes, *, actor: str) 
     outcome = await runtime.database.write(
         user_changes.update_profile,
         user.id,
-        display_name=user.display_name if changes.display_name is None else name,
-        attributes=user.attributes if changes.attributes is None else changes.attributes,
+        display_name=name,
+        attributes=changes.attributes,
         is_admin=changes.is_admin,
         actor=actor,
         now=runtime.now(),
@@ -71,7 +71,7 @@ async def change(runtime: Runtime, user: User, changes: Changes, *, actor: str) 
 
 def _display_name(given: str | None) -> str | None:
     if not given:
-        return None
+        return given
     try:
         return names.display(given)
     except NameRefused as error:

@@ -269,22 +269,23 @@ async def update_profile(
     user_id: str,
     *,
     display_name: str | None,
-    attributes: dict[str, object],
+    attributes: dict[str, object] | None,
     is_admin: bool | None,
     actor: str,
     now: int,
 ) -> str:
     """Set what an operator may set about an account: "changed", "unknown", or "last" administrator.
 
-    Without a word on `is_admin` it stays as it is by then, whatever the caller read before.
+    What is None stays as it is by then, whatever the caller read before; an empty name removes it.
     """
     if is_admin is False and await is_last_admin(tx, user_id):
         return "last"
     row = await tx.one(
-        "UPDATE users SET display_name = $1, attributes = $2, is_admin = COALESCE(CAST($3 AS BIGINT), is_admin) "
+        "UPDATE users SET display_name = NULLIF(COALESCE(CAST($1 AS TEXT), display_name), ''), "
+        "attributes = COALESCE(CAST($2 AS TEXT), attributes), is_admin = COALESCE(CAST($3 AS BIGINT), is_admin) "
         "WHERE id = $4 RETURNING is_admin",
         display_name,
-        msgspec.json.encode(attributes).decode(),
+        None if attributes is None else msgspec.json.encode(attributes).decode(),
         None if is_admin is None else int(is_admin),
         user_id,
     )

@@ -18,14 +18,24 @@ from tests.fixtures.accounts import (
     user_of,
 )
 from tests.fixtures.holders import new_secret
-from tests.fixtures.people import Person
+from tests.fixtures.people import Person, letters
 from tests.fixtures.servers import Server
 from tests.unit.credentials.software_authenticator import SoftwareAuthenticator
 
 from watchword.credentials.upstream import Identity
-from watchword.flows import factors, identities, passkeys, people, personal_tokens, sessions, upstream
+from watchword.flows import (
+    factors,
+    identities,
+    passkeys,
+    people,
+    personal_tokens,
+    recovery,
+    sessions,
+    upstream,
+)
+from watchword.flows.mail import Origin
 from watchword.oauth.errors import OAuthError
-from watchword.store import browsers, upstream_accounts, user_changes, ways_in
+from watchword.store import browsers, links, upstream_accounts, user_changes, ways_in
 from watchword.store import factors as factor_store
 from watchword.store import identities as identity_store
 from watchword.store import passkeys as passkey_store
@@ -300,3 +310,28 @@ async def test_a_code_is_mailed_to_nobody_who_has_another_address_meanwhile(ada:
     await take_the_address(server, user)
     assert not await write(factor_store.keep_email_code, user.id, "sign-in", b"2", email=EMAIL, **kept)
     assert not await read(factor_store.has_live_email_code, user.id, "sign-in", now)
+
+
+async def test_lg_21_no_link_is_mailed_to_an_address_that_was_given_up_meanwhile(
+    ada: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server, origin = ada.server, Origin("192.0.2.1", "")
+    throttle, read, user = recovery.throttle, server.runtime.database.read, await user_of(server)
+
+    async def mailed() -> list[str]:
+        return [to for to, text in await letters(server) if "/reset-password?" in text]
+
+    await recovery.request(server.runtime, "ada", origin)
+    assert await mailed() == [EMAIL], "the honest variant"
+    await recovery.request(server.runtime, "ada", origin)
+
+    async def moved_just_now(*given: Any) -> None:
+        await take_the_address(server, user)
+        await throttle(*given)
+
+    monkeypatch.setattr(recovery, "throttle", moved_just_now)
+    assert await mailed() == [EMAIL], "who reads the former mailbox gets no other link"
+    assert await read(links.find_live_link, user.id, "reset_password", server.runtime.now()) is None
+    monkeypatch.undo()
+    await recovery.request(server.runtime, "ada", origin)
+    assert await mailed() == ["ada@example.net", EMAIL]

@@ -51,16 +51,24 @@ async def resolve(runtime: Runtime, message: Message, *, again: bool = False) ->
         return Message(email, "reset_unknown", message.locale, shared) if email and not found else None
     if found.email is None or found.email_verified_at is None:
         return None
-    link = await make_link(runtime, found)
+    link = await _make_link(runtime, found.id, found.email)
+    if link is None:
+        return None
     return Message(found.email, "reset", message.locale, {**shared, "link": link, "minutes": LIFETIME // 60})
 
 
-async def make_link(runtime: Runtime, user: User) -> str:
-    """Return the address where an account's password can be set once."""
-    return _address(
-        runtime,
-        await one_time.make(runtime, purpose=RESET, subject=user.id, data={}, lifetime=LIFETIME),
+async def _make_link(runtime: Runtime, user_id: str, email: str) -> str | None:
+    """Return where an account's password can be set once, for a mail to its verified address; None when that is another one meanwhile."""
+    link, now = runtime.new_secret("u"), runtime.now()
+    kept = await runtime.database.write(
+        user_changes.mail_reset_link,
+        one_time.digest(link),
+        user_id,
+        email,
+        expires_at=now + LIFETIME,
+        now=now,
     )
+    return _address(runtime, link) if kept else None
 
 
 async def hand_over_link(runtime: Runtime, user: User, lifetime: int, *, actor: str) -> str:

@@ -4,7 +4,7 @@ import msgspec
 
 from watchword.credentials.email_code import Challenge
 from watchword.store.database import Transaction
-from watchword.store.users import outdate_proofs
+from watchword.store.users import hold_address, outdate_proofs
 
 
 class Totp(msgspec.Struct, frozen=True):
@@ -128,8 +128,7 @@ async def keep_email_code(
 
     False when that is not their address any more: what is mailed to it must open nothing.
     """
-    held = "SELECT id FROM users WHERE id = $1 AND email = $2 AND email_verified_at IS NOT NULL FOR SHARE"
-    if await tx.one(held, user_id, email) is None:
+    if not await hold_address(tx, user_id, email):
         return False
     await tx.run(
         "INSERT INTO email_codes (user_id, purpose, digest, expires_at) VALUES ($1, $2, $3, $4) "

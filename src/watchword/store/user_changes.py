@@ -10,7 +10,7 @@ from watchword.store.grants import end_grant, hold_session
 from watchword.store.links import create_link, forget_links, hold_link, use_link
 from watchword.store.passkeys import MadePasskey, add_passkey
 from watchword.store.sessions import end_sessions_of
-from watchword.store.users import get_user, is_last_admin, remove_password, set_password
+from watchword.store.users import get_user, hold_address, is_last_admin, remove_password, set_password
 
 
 async def set_email(
@@ -138,6 +138,17 @@ async def end_elsewhere(tx: Transaction, user_id: str, *, but: str, actor: str, 
     for row in rows:
         await end_grant(tx, row["id"], reason="ended with other sessions", actor=actor, now=now)
     return ended
+
+
+async def mail_reset_link(
+    tx: Transaction, link: bytes, user_id: str, email: str, *, expires_at: int, now: int
+) -> bool:
+    """Store a reset link that is mailed to a verified address; False when that is not the account's any more (LG-21)."""
+    if not await hold_address(tx, user_id, email):
+        return False
+    more = {"expires_at": expires_at, "now": now}
+    await create_link(tx, link, purpose="reset_password", subject=user_id, data={}, **more)
+    return True
 
 
 async def reset_password(

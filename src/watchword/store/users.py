@@ -114,6 +114,12 @@ async def hold_user(tx: Transaction, user_id: str, proof_epoch: int | None = Non
     return await tx.one(held, user_id, -1 if proof_epoch is None else proof_epoch) is not None
 
 
+async def hold_address(tx: Transaction, user_id: str, email: str) -> bool:
+    """Hold an account whose verified address this is: one that it has no more is mailed nothing that opens the account."""
+    held = "SELECT id FROM users WHERE id = $1 AND email = $2 AND email_verified_at IS NOT NULL FOR SHARE"
+    return await tx.one(held, user_id, email) is not None
+
+
 async def outdate_proofs(tx: Transaction, user_id: str) -> bool:
     """Let nothing that a person has proved up to now begin a session, raise one or link an account any more; False without an account."""
     return await tx.run("UPDATE users SET proof_epoch = proof_epoch + 1 WHERE id = $1", user_id) > 0

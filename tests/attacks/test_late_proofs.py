@@ -19,10 +19,11 @@ from tests.fixtures.people import PASSWORD, Person
 from tests.fixtures.servers import Server
 
 from watchword.credentials.upstream import Identity
-from watchword.flows import account_changes, people, sessions, sign_in, upstream
+from watchword.flows import account_changes, accounts, people, sessions, sign_in, sign_up, upstream
 from watchword.flows.throttle import Source
 from watchword.oauth.errors import OAuthError
-from watchword.store import upstream_accounts
+from watchword.store import upstream_accounts, users
+from watchword.store.users import User
 
 __all__ = ["ada", "server"]
 
@@ -98,7 +99,20 @@ async def test_lg_16_the_old_password_and_a_code_begin_no_session_in_the_second_
     assert again.path == "/account", "the honest variant"
 
 
-@pytest.mark.parametrize("fall", [{"is_admin": False}, "disabled", "deleted"])
+async def fall_of(server: Server, user: User, how: dict[str, bool] | str) -> None:
+    """Take from somebody the right to invite administrators."""
+    if isinstance(how, dict):
+        await people.change(server.runtime, user, people.Changes(**how), actor="test")
+    elif how == "disabled":
+        await account_changes.set_disabled(server.runtime, user, True, actor="test")
+    else:
+        await account_changes.delete(server.runtime, user, actor="test")
+
+
+each_fall = pytest.mark.parametrize("fall", [{"is_admin": False}, "disabled", "deleted"])
+
+
+@each_fall
 async def test_mf_06_an_administrator_of_yesterday_leaves_no_way_to_be_one(
     server: Server, fall: dict[str, bool] | str
 ) -> None:
@@ -117,13 +131,35 @@ async def test_mf_06_an_administrator_of_yesterday_leaves_no_way_to_be_one(
     assert (await person.open(first)).status_code == 200
     await person.send({"name": "A", "new_password": PASSWORD}, having="link")
     assert (await user_of(server, "a@example.com")).is_admin, "the honest variant"
-    if isinstance(fall, dict):
-        await people.change(server.runtime, eve, people.Changes(**fall), actor="test")
-    elif fall == "disabled":
-        await account_changes.set_disabled(server.runtime, eve, True, actor="test")
-    else:
-        await account_changes.delete(server.runtime, eve, actor="test")
+    await fall_of(server, eve, fall)
     assert (await person.open(second)).status_code == 404
+
+
+@each_fall
+async def test_mf_06_an_administrator_who_falls_while_it_is_taken_makes_no_other_one(
+    server: Server, monkeypatch: pytest.MonkeyPatch, fall: dict[str, bool] | str
+) -> None:
+    await make(server, "root", "root@example.com", is_admin=True)
+    eve = await make(server, "eve", "eve@example.com", is_admin=True)
+
+    async def take(email: str) -> User | None:
+        asked: dict[str, Any] = {"inviter": "eve", "actor": eve.id, "by": eve.id}
+        link = await sign_up.invite(server.runtime, email, is_admin=True, **asked)
+        given: dict[str, Any] = {"password": PASSWORD, "name": None}
+        return await sign_up.accept(server.runtime, link.partition("link=")[2], **given)
+
+    taken = await take("a@example.com")
+    assert taken is not None, "the honest variant"
+    assert taken.is_admin
+    hash_new_password = accounts.hash_new_password
+
+    async def fallen_just_now(*given: Any) -> str:
+        await fall_of(server, eve, fall)
+        return await hash_new_password(*given)
+
+    monkeypatch.setattr(accounts, "hash_new_password", fallen_just_now)
+    assert await take("b@example.com") is None
+    assert await server.runtime.database.read(users.find_user, "b@example.com") is None
 
 
 async def test_an_operator_verifies_the_address_that_they_saw(server: Server) -> None:

@@ -14,7 +14,7 @@ from watchword.flows.mail import Message, Origin
 from watchword.flows.runtime import Runtime
 from watchword.flows.throttle import Throttled, network, throttle
 from watchword.oauth.errors import OAuthError
-from watchword.store import users
+from watchword.store import new_accounts, users
 from watchword.store.passkeys import MadePasskey
 from watchword.store.users import User
 
@@ -127,20 +127,14 @@ async def read(runtime: Runtime, link: str | None) -> Invitation | None:
     """Return the address that a live link proves."""
     found = await one_time.peek(runtime, link, INVITE)
     if found is not None:
+        inviter = new_accounts.inviter_of(found)
+        who = await runtime.database.read(users.get_user, inviter) if inviter else None
         invitation = Invitation(str(found.data["email"]), bool(found.data.get("is_admin")), True)
-        return invitation if await _stands(runtime, invitation, found.data.get("by")) else None
+        return invitation if new_accounts.stands(found, who) else None
     found = await one_time.peek(runtime, link, REGISTER)
     if found is None or runtime.settings.sign_up != "open":
         return None
     return Invitation(str(found.data["email"]), False, False)
-
-
-async def _stands(runtime: Runtime, invitation: Invitation, by: object) -> bool:
-    """Whether who invited may still do so: what an administrator leaves behind makes no other one."""
-    if not isinstance(by, str) or not by.startswith("user_"):
-        return True
-    user = await runtime.database.read(users.get_user, by)
-    return user is not None and user.disabled_at is None and (user.is_admin or not invitation.is_admin)
 
 
 async def accept(

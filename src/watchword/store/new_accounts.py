@@ -3,10 +3,10 @@
 from typing import Literal, TypedDict
 
 from watchword.store.database import Transaction
-from watchword.store.links import hold_link, use_link
+from watchword.store.links import Link, hold_link, peek_link, use_link
 from watchword.store.passkeys import MadePasskey, add_passkey
 from watchword.store.upstream_accounts import UpstreamAccount, link_upstream
-from watchword.store.users import User, count_admins, create_user
+from watchword.store.users import User, count_admins, create_user, get_user, hold_user
 
 # What signs somebody in who has no password.
 WayIn = MadePasskey | UpstreamAccount
@@ -31,6 +31,21 @@ async def create_owner(
     return await create_by_link(tx, link, "setup", user, unique, way)
 
 
+def inviter_of(link: Link | None) -> str | None:
+    """Return who invited by a link, by their identifier; None where that is no person."""
+    by = link.data.get("by") if link is not None else None
+    return by if isinstance(by, str) and by.startswith("user_") else None
+
+
+def stands(link: Link, inviter: User | None) -> bool:
+    """Whether who invited, as they are now, may still do so: what an administrator leaves behind makes no other one."""
+    if inviter_of(link) is None:
+        return True
+    if inviter is None or inviter.disabled_at is not None:
+        return False
+    return inviter.is_admin or not link.data.get("is_admin")
+
+
 async def create_by_link(
     tx: Transaction, link: bytes, purpose: str, user: User, unique: Unique, way: WayIn | None = None
 ) -> Outcome:
@@ -40,6 +55,12 @@ async def create_by_link(
     somebody's already.
     """
     if not await hold_link(tx, link, purpose, user.created_at):
+        return "link"
+    found = await peek_link(tx, link, purpose, user.created_at)
+    # Whoever takes from the inviter the right to invite comes before this, and then there is no account, or after it.
+    if (inviter := inviter_of(found)) is not None and not await hold_user(tx, inviter):
+        return "link"
+    if found is None or not stands(found, await get_user(tx, inviter) if inviter else None):
         return "link"
     outcome = await create_with(tx, user, unique, way)
     if outcome == "created":

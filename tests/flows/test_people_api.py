@@ -4,20 +4,25 @@ import base64
 import re
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlencode
 
 import pytest
 import pytest_asyncio
-from tests.fixtures.accounts import EMAIL, add_totp, another, code_of, make
+from tests.fixtures.accounts import EMAIL, add_totp, another, code_of, make, user_of
 from tests.fixtures.code_flow import answer_of, decide, redeem, register, request
 from tests.fixtures.people import PASSWORD, Person, letters
 from tests.fixtures.postgres import Store
 from tests.fixtures.servers import Server, open_server
 
+from watchword.flows import people as people_flow
 from watchword.flows import sessions
 from watchword.flows.people import Changes, change
+from watchword.flows.runtime import Runtime
 from watchword.jose import strict_json
 from watchword.settings import Upstream
+from watchword.store import links
+from watchword.store.users import User
 
 
 @pytest_asyncio.fixture
@@ -123,6 +128,47 @@ async def test_who_manages_people_makes_nobody_an_administrator_by_it(server: Se
     assert promoted.status_code == 403
     invited = {"email": "other@example.com", "is_admin": True}
     assert (await server.http.post("/api/v1/users/invite", json=invited, headers=low)).status_code == 403
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [
+        ("POST", "/reset-link", {}),
+        ("PATCH", "", {"email": "thief@example.com"}),
+        ("DELETE", "/factors", None),
+        ("POST", "/disable", {}),
+        ("DELETE", "", None),
+    ],
+)
+async def test_ap_05_who_manages_people_changes_nobody_who_becomes_an_administrator_meanwhile(
+    server: Server, monkeypatch: pytest.MonkeyPatch, method: str, path: str, body: dict[str, object] | None
+) -> None:
+    low = await headers(server, "watchword:users:read watchword:users:write")
+    await make(server)
+    eve = await make(server, "eve", "eve@example.com")
+    asked: dict[str, Any] = {"json": body, "headers": low}
+    done = await server.http.request(method, f"/api/v1/users/{eve.id}{path}", **asked)
+    assert done.is_success, "the honest variant"
+    ada, find = await user_of(server), people_flow.find
+
+    async def promoted_just_now(runtime: Runtime, who: str) -> User:
+        found = await find(runtime, who)
+        if not (await user_of(server)).is_admin:
+            await change(server.runtime, found, Changes(is_admin=True), actor="test")
+        return found
+
+    monkeypatch.setattr(people_flow, "find", promoted_just_now)
+    refused = await server.http.request(method, f"/api/v1/users/{ada.id}{path}", **asked)
+    assert refused.status_code == 403
+    assert "insufficient_scope" in refused.headers["www-authenticate"]
+    read, now = server.runtime.database.read, server.runtime.now()
+    assert await read(links.find_live_link, ada.id, "reset_password", now) is None
+    left = await user_of(server)
+    assert (left.email, left.disabled_at, left.is_admin) == (EMAIL, None, True)
+    assert left.proof_epoch == ada.proof_epoch
+    own = await headers(server, "watchword:admin")
+    may = await server.http.request(method, f"/api/v1/users/{ada.id}{path}", json=body, headers=own)
+    assert may.status_code != 403, "who may change administrators"
 
 
 async def test_sessions_are_listed_and_ended_by_the_api(server: Server) -> None:

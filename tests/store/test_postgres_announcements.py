@@ -16,7 +16,7 @@ from tests.store.test_postgres_ends import prepare
 
 from watchword.store import changes, grants, keys, redemption, tokens
 from watchword.store.database import Database
-from watchword.store.in_session import in_session
+from watchword.store.in_session import in_session, on_ordinary
 
 __all__ = ["node"]
 
@@ -105,7 +105,12 @@ async def revoke_in_session(database: Database, jti: str) -> None:
     await database.write(in_session, "s", "u", NOW, tokens.revoke_jti, jti, NOW + 600, **asked)
 
 
-@pytest.mark.parametrize("revoke", [revoke, revoke_in_session])
+async def revoke_of_no_administrator(database: Database, jti: str) -> None:
+    asked = {"client_id": "cl_1", "actor": "a", "now": NOW}
+    await database.write(on_ordinary, "u", tokens.revoke_jti, jti, NOW + 600, **asked)
+
+
+@pytest.mark.parametrize("revoke", [revoke, revoke_in_session, revoke_of_no_administrator])
 @pytest.mark.parametrize("patience", [30.0, 0.0], ids=["as long as there is time", "and no longer"])
 async def test_mn_01_what_ends_is_acknowledged_when_the_others_were_told(
     postgres_store: Store, monkeypatch: pytest.MonkeyPatch, patience: float, revoke: Revoke

@@ -8,8 +8,9 @@ from typing import Annotated
 
 import msgspec
 
-from watchword.flows import account_changes, accounts, paging, people, sign_up
+from watchword.flows import account_changes, accounts, acting, paging, people, sign_up
 from watchword.flows.people import Changes
+from watchword.flows.runtime import Runtime
 from watchword.oauth.errors import OAuthError
 from watchword.operation import Call, Operation
 from watchword.store import users
@@ -158,19 +159,27 @@ def session_view(session: Session) -> SessionView:
     return SessionView(**shown | {"authenticated_at": session.auth_time})
 
 
+def _lacks_power() -> OAuthError:
+    return OAuthError(
+        "insufficient_scope",
+        f"What concerns an administrator needs the scope {ADMIN}.",
+        challenge=f'Bearer error="insufficient_scope", scope="{ADMIN}"',
+    )
+
+
 def _check_power(call: Call, concerns_admin: bool) -> None:
     if concerns_admin and not call.caller.may(ADMIN):
-        raise OAuthError(
-            "insufficient_scope",
-            f"What concerns an administrator needs the scope {ADMIN}.",
-            challenge=f'Bearer error="insufficient_scope", scope="{ADMIN}"',
-        )
+        raise _lacks_power()
 
 
-async def _subject(call: Call) -> User:
-    user = await people.find(call.request.runtime, call.path("id"))
+async def _subject(call: Call) -> tuple[User, Runtime]:
+    """Return an account, and the runtime by which this caller may change it: an administrator's only with the power for that."""
+    runtime = call.request.runtime
+    user = await people.find(runtime, call.path("id"))
     _check_power(call, user.is_admin)
-    return user
+    if call.caller.may(ADMIN):
+        return user, runtime
+    return user, acting.runtime_on_ordinary(runtime, user.id, _lacks_power())
 
 
 async def list_users(call: Call) -> UserPage:
@@ -212,16 +221,16 @@ async def show_user(call: Call) -> UserView:
 
 async def change_user(call: Call) -> UserView:
     """Change an account."""
-    user, body = await _subject(call), call.body
+    (user, runtime), body = await _subject(call), call.body
     _check_power(call, bool(body.is_admin))
     changes = Changes(body.display_name, body.email, body.email_verified, body.attributes, body.is_admin)
-    return view(await people.change(call.request.runtime, user, changes, actor=call.caller.actor))
+    return view(await people.change(runtime, user, changes, actor=call.caller.actor))
 
 
 async def delete_user(call: Call) -> None:
     """Delete an account and end everything that it was issued."""
-    user = await _subject(call)
-    await account_changes.delete(call.request.runtime, user, actor=call.caller.actor)
+    user, runtime = await _subject(call)
+    await account_changes.delete(runtime, user, actor=call.caller.actor)
 
 
 async def disable_user(call: Call) -> UserView:
@@ -235,7 +244,7 @@ async def enable_user(call: Call) -> UserView:
 
 
 async def _switch(call: Call, disabled: bool) -> UserView:
-    user, runtime = await _subject(call), call.request.runtime
+    user, runtime = await _subject(call)
     await account_changes.set_disabled(runtime, user, disabled, actor=call.caller.actor)
     return view(await people.find(runtime, user.id))
 
@@ -256,14 +265,14 @@ async def invite_user(call: Call) -> OneTimeLink:
 
 async def make_reset_link(call: Call) -> OneTimeLink:
     """Make a link that sets the account's password once, or a passkey where no passwords are taken, to be handed to its person."""
-    user = await _subject(call)
-    link = await people.reset_link(call.request.runtime, user, actor=call.caller.actor)
+    user, runtime = await _subject(call)
+    link = await people.reset_link(runtime, user, actor=call.caller.actor)
     return OneTimeLink(link, people.RESET_LIFETIME)
 
 
 async def remove_factors(call: Call) -> UserView:
     """Remove every second factor of a person who lost them."""
-    user, runtime = await _subject(call), call.request.runtime
+    user, runtime = await _subject(call)
     await people.remove_factors(runtime, user, actor=call.caller.actor)
     return view(user, await people.factors_of(runtime, user))
 

@@ -1,6 +1,7 @@
-"""What somebody changes in a session: while it lives, not at all once it has ended, and with its identifier in the audit trail.
+"""What somebody changes in a session: while it lives, not at all once it has ended, and with its identifier in the audit trail. And what
+somebody changes who may do so to an account that is no administrator's: as long as it is none.
 
-Flows know nothing of it: they are given a runtime whose database writes in the session.
+Flows know nothing of either: they are given a runtime whose database writes under that condition.
 """
 
 import copy
@@ -10,7 +11,14 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 from watchword.flows.runtime import Runtime
 from watchword.oauth.errors import OAuthError
 from watchword.store.database import Change, Database, Entry, Transaction
-from watchword.store.in_session import Ended, NoAdministrator, as_administrator, in_session
+from watchword.store.in_session import (
+    Administers,
+    Ended,
+    NoAdministrator,
+    as_administrator,
+    in_session,
+    on_ordinary,
+)
 from watchword.store.sessions import Session
 
 NO_ADMINISTRATOR = "This is for administrators, and the person signed in is not one."
@@ -26,37 +34,23 @@ def runtime_in(runtime: Runtime, session: Session) -> Runtime:
     return inside
 
 
-class InSession:
-    """The database as one session writes to it; `within` holds the session, and what else has to be so."""
+def runtime_on_ordinary(runtime: Runtime, user_id: str, refusal: OAuthError) -> Runtime:
+    """Return the runtime by which flows change an account that is no administrator's; whatever they write once it is one raises the refusal."""
+    bound = copy.copy(runtime)
+    bound.database = OnOrdinary(runtime.database, user_id, refusal)
+    return bound
 
-    __slots__ = ("_database", "_runtime", "_session", "_within")
 
-    def __init__(
-        self, runtime: Runtime, session: Session, within: Callable[..., Awaitable[Any]] = in_session
-    ) -> None:
-        self._runtime = runtime
-        self._database: Database = runtime.database
-        self._session = session
-        self._within = within
+class _Bound:
+    """A database of which whoever inherits this says how it is written to."""
 
-    async def write(
-        self,
-        operation: Callable[Concatenate[Transaction, P], Awaitable[T]],
-        *args: P.args,
-        **kwargs: P.kwargs,
-    ) -> T:
-        """Run an operation as the session asks for it, while it lives."""
-        write: Any = self._database.write
-        asked = (self._session.id, self._session.user_id, self._runtime.now(), operation)
-        done: T | Ended | NoAdministrator = await write(self._within, *asked, *args, **kwargs)
-        if isinstance(done, Ended):
-            raise OAuthError("access_denied", "This session has ended: sign in again.", field="session")
-        if isinstance(done, NoAdministrator):
-            raise OAuthError("access_denied", NO_ADMINISTRATOR, status=403)
-        return done
+    __slots__ = ("_database",)
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
 
     def append(self, sql: str, *values: object) -> Awaitable[None]:
-        """Insert one row, which no session asks for."""
+        """Insert one row, to which no condition applies."""
         return self._database.append(sql, *values)
 
     def change(
@@ -67,7 +61,7 @@ class InSession:
         *,
         after: Awaitable[object] | None = None,
     ) -> Awaitable[bool]:
-        """Make one of the changes that are made by the thousand, which no session asks for."""
+        """Make one of the changes that are made by the thousand, to which none applies."""
         return self._database.change(change, values, entry, after=after)
 
     async def read(
@@ -88,3 +82,57 @@ class InSession:
 
     async def close(self) -> None:
         """Do nothing: it belongs to the runtime."""
+
+
+class InSession(_Bound):
+    """The database as one session writes to it; `within` holds the session, and what else has to be so."""
+
+    __slots__ = ("_runtime", "_session", "_within")
+
+    def __init__(
+        self, runtime: Runtime, session: Session, within: Callable[..., Awaitable[Any]] = in_session
+    ) -> None:
+        super().__init__(runtime.database)
+        self._runtime = runtime
+        self._session = session
+        self._within = within
+
+    async def write(
+        self,
+        operation: Callable[Concatenate[Transaction, P], Awaitable[T]],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> T:
+        """Run an operation as the session asks for it, while it lives."""
+        write: Any = self._database.write
+        asked = (self._session.id, self._session.user_id, self._runtime.now(), operation)
+        done: T | Ended | NoAdministrator = await write(self._within, *asked, *args, **kwargs)
+        if isinstance(done, Ended):
+            raise OAuthError("access_denied", "This session has ended: sign in again.", field="session")
+        if isinstance(done, NoAdministrator):
+            raise OAuthError("access_denied", NO_ADMINISTRATOR, status=403)
+        return done
+
+
+class OnOrdinary(_Bound):
+    """The database as it is written to by who may change every account but an administrator's."""
+
+    __slots__ = ("_refusal", "_user_id")
+
+    def __init__(self, database: Database, user_id: str, refusal: OAuthError) -> None:
+        super().__init__(database)
+        self._user_id = user_id
+        self._refusal = refusal
+
+    async def write(
+        self,
+        operation: Callable[Concatenate[Transaction, P], Awaitable[T]],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> T:
+        """Run an operation while the account is no administrator's."""
+        write: Any = self._database.write
+        done: T | Administers = await write(on_ordinary, self._user_id, operation, *args, **kwargs)
+        if isinstance(done, Administers):
+            raise self._refusal
+        return done

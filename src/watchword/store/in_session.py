@@ -53,6 +53,19 @@ async def in_session(
     return await operation(_Inside(tx, session_id), *args, **more)
 
 
+class Administers(msgspec.Struct, frozen=True):
+    """Nothing was done: the account is an administrator's."""
+
+
+async def on_ordinary(
+    tx: Transaction, user_id: str, operation: Callable[..., Awaitable[T]], /, *args: Any, **more: Any
+) -> T | Administers:
+    """Do something to an account that is no administrator's and return what it came to; it becomes none before this is done."""
+    held = "UPDATE users SET valid_from = valid_from WHERE id = $1 RETURNING is_admin"
+    row = await tx.one(held, user_id)
+    return Administers() if row and row["is_admin"] else await operation(tx, *args, **more)
+
+
 class NoAdministrator(msgspec.Struct, frozen=True):
     """Nothing was done: whoever asked administers nothing any more."""
 

@@ -29,7 +29,7 @@ from watchword.store import (
     user_changes,
     ways_in,
 )
-from watchword.store.in_session import as_administrator, in_session
+from watchword.store.in_session import as_administrator, in_session, on_ordinary
 
 QUIET: frozenset[Callable[..., Any]] = frozenset(
     {
@@ -108,9 +108,11 @@ ENDING: frozenset[Callable[..., Any]] = frozenset(
         ways_in.revoke_own_identity,
     }
 )
-_ASKED = 3  # where both are told what a person asks for
+# What is done under a condition, by its place among what each of these is given.
+_ASKED: dict[Callable[..., Any], int] = {in_session: 3, as_administrator: 3, on_ordinary: 1}
 
 
 def ends(operation: Callable[..., Any], given: Sequence[Any]) -> bool:
-    """Whether an operation takes something away, or the one does that is done in a session by it."""
-    return (given[_ASKED] if operation in (in_session, as_administrator) else operation) in ENDING
+    """Whether an operation takes something away, or the one does that is done under a condition by it."""
+    place = _ASKED.get(operation)
+    return (operation if place is None else given[place]) in ENDING

@@ -7,6 +7,7 @@ from pathlib import Path
 from urllib.parse import urlencode, urlsplit
 
 import httpx
+import msgspec
 import pytest
 from tests.attacks.authorization import EVIL, begin, claims_of, is_refused_on_a_page
 from tests.fixtures.code_flow import (
@@ -22,7 +23,7 @@ from tests.fixtures.code_flow import (
 from tests.fixtures.servers import ISSUER, Server, open_server
 from tests.flows.test_first_sign_in import PASSWORD, csrf_of
 
-from watchword.flows import accounts
+from watchword.flows import accounts, client_registry
 from watchword.flows.client_registry import Registered
 from watchword.settings import ScopeText
 
@@ -248,3 +249,26 @@ async def test_an_optional_scope_can_be_left_out_and_is_not_asked_for_again(tmp_
         form = fields(page) | {"decision": "approve", "scope": "orders:read"}
         answer = answer_of(await server.http.post("/authorize/consent", data=form))
         assert (await redeem(server, client, answer["code"])).json()["scope"] == "openid orders:read"
+
+
+async def test_az_54_a_page_that_speaks_of_what_an_application_was_before_counts_for_nothing(
+    server: Server,
+) -> None:
+    await make_people(server, "ada")
+    client = await register(server)
+    honest = await decide(server, await consent_page(server, client))
+    assert "code" in answer_of(honest), "the honest variant"
+    page = await server.http.get("/authorize", params=request(client, prompt="consent"))
+    given = client_registry.to_input(client.client)
+    elsewhere = [REDIRECT, "https://elsewhere.example/cb"]
+    await client_registry.change(
+        server.runtime,
+        client.client.client_id,
+        msgspec.structs.replace(given, name="Another name", redirect_uris=elsewhere),
+        expected_version=None,
+        actor="test",
+    )
+    again = await decide(server, page)
+    assert again.status_code == 200
+    assert "Another name" in again.text
+    assert "code" in answer_of(await decide(server, again)), "what it is now was agreed to"

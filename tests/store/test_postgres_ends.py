@@ -11,7 +11,17 @@ from tests.fixtures.postgres import Store
 from tests.store.backends import backends, until
 from tests.store.made import DAY, NOW, client, digest, select
 
-from watchword.store import clients, consents, devices, grants, identities, sessions, user_changes, users
+from watchword.store import (
+    clients,
+    consents,
+    devices,
+    grants,
+    identities,
+    registrations,
+    sessions,
+    user_changes,
+    users,
+)
 from watchword.store.database import Database
 from watchword.store.devices import DeviceCode
 from watchword.store.grants import Grant
@@ -75,6 +85,11 @@ async def agree(database: Database) -> object:
     return await database.write(consents.remember_consent, "u", "cl_1", "b", scope=("a",), now=NOW)
 
 
+async def agree_to_what_was_shown(database: Database) -> object:
+    given = {"scope": ("a",), "version": 1, "now": NOW}
+    return await database.write(consents.remember_consent, "u", "cl_1", "b", **given)
+
+
 async def sign_in(database: Database) -> object:
     return await begin_session(database, "new")
 
@@ -90,6 +105,17 @@ async def delete_client(database: Database) -> object:
 async def disable_client(database: Database) -> object:
     switched_off = {"expected_version": 1, "disabled_at": NOW, "kill": True, "actor": "a", "now": NOW}
     return await database.write(clients.update_client, client(), **switched_off)
+
+
+async def move_client(database: Database) -> object:
+    moved = {
+        "expected_version": 1,
+        "secret": None,
+        "keeps_secrets": True,
+        "keeps_consents": False,
+        "now": NOW,
+    }
+    return await database.write(registrations.replace_registration, client(), **moved)
 
 
 async def delete_account(database: Database) -> object:
@@ -124,6 +150,7 @@ CASES = {
     "a device's grant, when its client is disabled": Case(approve, disable_client, LIVE_GRANTS),
     "a device's grant, when its account is disabled": Case(approve, disable_account, LIVE_GRANTS),
     "a consent, when its client is deleted": Case(agree, delete_client, CONSENTS),
+    "a consent, when its client moves elsewhere": Case(agree_to_what_was_shown, move_client, CONSENTS),
     "a session, when its account is disabled": Case(sign_in, disable_account, LIVE_SESSIONS),
     "a session, when its account is deleted": Case(sign_in, delete_account, LIVE_SESSIONS),
     "an identity, when its client is deleted": Case(register, delete_client, LIVE_IDENTITIES),
@@ -198,3 +225,31 @@ async def test_the_use_of_a_client_is_noted_while_something_is_granted_to_it(pos
         await until_waiting(postgres_store, 1)
         await asyncio.wait_for(nodes[1].write(clients.flush_client_usage, [], [("cl_1", NOW)]), 5)
     assert await making is True
+
+
+async def test_what_a_person_takes_back_is_not_there_again_with_what_they_agree_to_meanwhile(
+    postgres_store: Store,
+) -> None:
+    database = await postgres_store.node()
+    await prepare(database)
+
+    async def agree_to(scope: str) -> None:
+        await database.write(consents.remember_consent, "u", "cl_1", "b", scope=(scope,), now=NOW)
+
+    async def agreed_to() -> str | None:
+        found = await database.read(consents.find_consent, "u", "cl_1", "b")
+        return found.scope if found else None
+
+    await agree_to("a")
+    await agree_to("b")
+    assert await agreed_to() == "a b", "the honest variant"
+    other = await asyncpg.connect(postgres_store.address)
+    try:
+        await other.execute("BEGIN; DELETE FROM consents WHERE user_id = 'u'")
+        agreeing = asyncio.ensure_future(agree_to("c"))
+        await until_waiting(postgres_store, 1)
+        await other.execute("COMMIT")
+    finally:
+        await other.close()
+    await agreeing
+    assert await agreed_to() == "c"

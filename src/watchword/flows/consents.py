@@ -90,19 +90,29 @@ def _is_once(settings: Settings, detail: Detail) -> bool:
     return known is None or known.once
 
 
-async def remember(runtime: Runtime, request: AuthorizationRequest, user_id: str, agreed: Agreed) -> None:
-    """Keep what a person agreed to on the page."""
-    audience = " ".join(request.audience)
-    before = await runtime.database.read(store.find_consent, user_id, request.client_id, audience)
-    kept = list(detail_types.read(before.authorization_details)) if before else []
-    kept += [one for one in agreed.details if one not in kept and not _is_once(runtime.settings, one)]
+def shown_to(user_id: str, client: Client) -> str:
+    """Return what a consent page is kept under: who saw it, and of which state of the application; another one is shown anew."""
+    return f"{user_id} {client.created_at} {client.version}"
+
+
+async def remember(
+    runtime: Runtime, request: AuthorizationRequest, client: Client, user_id: str, agreed: Agreed
+) -> None:
+    """Keep what a person agreed to on the page, which spoke of this state of the application."""
+
+    def details(before: str) -> str:
+        kept = list(detail_types.read(before))
+        kept += [one for one in agreed.details if one not in kept and not _is_once(runtime.settings, one)]
+        return detail_types.stored(tuple(kept[-MAX_REMEMBERED:]))
+
     await runtime.database.write(
         store.remember_consent,
         user_id,
         request.client_id,
-        audience,
+        " ".join(request.audience),
         scope=agreed.scope,
         declined=tuple(one for one in request.scope if one not in agreed.scope),
-        authorization_details=detail_types.stored(tuple(kept[-MAX_REMEMBERED:])),
+        details=details,
+        version=client.version,
         now=runtime.now(),
     )

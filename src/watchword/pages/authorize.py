@@ -198,7 +198,9 @@ async def _ask(
         if interaction is None and request.query().get("request_uri"):
             # That reference is used up: the page must be at an address that can be opened again.
             return redirect(f"{runtime.settings.issuer}{returning.RESUME}{interaction_id}", headers)
-        await runtime.database.write(interactions.note_interaction, interaction_id, done, user.id)
+        await runtime.database.write(
+            interactions.note_interaction, interaction_id, done, consents.shown_to(user.id, client)
+        )
         return consent_page.page(request, asked, client, user, interaction_id, (value, fresh))
     if step in ONCE:
         done = (*done, step)
@@ -220,13 +222,13 @@ async def consent(request: Request) -> Response:
     if found is None:
         return _gone(request)
     interaction, asked = found
-    if session is None or user is None or interaction.shown_to != user.id:  # AZ-55
-        return await _go_on(request, interaction, asked)
     runtime = request.runtime
     try:
         client = await authorization_requests.still_of(runtime, asked)
     except OAuthError as error:
         return await _show(request, error)
+    if session is None or user is None or interaction.shown_to != consents.shown_to(user.id, client):  # AZ-55
+        return await _proceed(request, asked, client, interaction)
     agreed = consents.chosen(runtime.settings, asked, form.all("scope"))
     if form.get("decision") != "approve" or not agreed.answers(asked):
         denied = OAuthError("access_denied", "The person did not agree.")
@@ -235,7 +237,7 @@ async def consent(request: Request) -> Response:
         request, asked, client, session, interaction
     ):
         return await _go_on(request, interaction, asked)
-    await consents.remember(runtime, asked, user.id, agreed)
+    await consents.remember(runtime, asked, client, user.id, agreed)
     return await _answer(request, asked, session, interaction, agreed)
 
 

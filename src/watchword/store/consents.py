@@ -1,8 +1,9 @@
 """What people agreed to: one row for each person, client and audience, with the scopes, the optional ones left out, and the details."""
 
+from collections.abc import Callable
+
 import msgspec
 
-from watchword.store.clients import hold_client
 from watchword.store.database import Transaction
 
 
@@ -18,14 +19,30 @@ class Consent(msgspec.Struct, frozen=True):
     noted: bool = False
 
 
+# Whoever changes what a client says of itself, and withdraws with it what people agreed to, comes before this or after it.
+_ASKS = (
+    "SELECT client_id FROM clients WHERE client_id = $1 AND disabled_at IS NULL "
+    "AND (CAST($2 AS BIGINT) = 0 OR version = $2) FOR SHARE"
+)
+_ANSWERED = (
+    "SELECT scope, declined, authorization_details, EXISTS (SELECT 1 FROM session_clients n "
+    "WHERE n.session_id = $4 AND n.client_id = $2) AS noted FROM consents "
+    "WHERE user_id = $1 AND client_id = $2 AND audience = $3"
+)
+
+
 async def find_consent(
-    tx: Transaction, user_id: str, client_id: str, audience: str, session_id: str = ""
+    tx: Transaction,
+    user_id: str,
+    client_id: str,
+    audience: str,
+    session_id: str = "",
+    *,
+    held: bool = False,
 ) -> Consent | None:
-    """Return what a person answered to a client for an audience."""
+    """Return what a person answered to a client for an audience; `held`, it is neither changed nor withdrawn before this has ended."""
     row = await tx.one(
-        "SELECT scope, declined, authorization_details, EXISTS (SELECT 1 FROM session_clients n "
-        "WHERE n.session_id = $4 AND n.client_id = $2) AS noted FROM consents "
-        "WHERE user_id = $1 AND client_id = $2 AND audience = $3",
+        f"{_ANSWERED} FOR UPDATE" if held else _ANSWERED,
         user_id,
         client_id,
         audience,
@@ -46,16 +63,18 @@ async def remember_consent(
     *,
     scope: tuple[str, ...],
     declined: tuple[str, ...] = (),
-    authorization_details: str | None = None,
+    details: Callable[[str], str] | None = None,
+    version: int = 0,
     now: int,
 ) -> None:
-    """Keep what a person answered beside what they answered before; details that are None stay as they were.
+    """Keep what a person answered beside what they answered before; without `details`, which adds to those of before, these stay.
 
-    Nothing is kept for a client that is gone: another one under its identifier must inherit nothing (AP-09).
+    Nothing is kept for a client that is gone: another one under its identifier must inherit nothing (AP-09). Nor for one that is not of
+    the `version` any more, where one is named: it may have moved, and then its people are asked again (DC-07).
     """
-    if not await hold_client(tx, client_id):
+    if await tx.one(_ASKS, client_id, version) is None:
         return
-    before = await find_consent(tx, user_id, client_id, audience) or Consent("")
+    before = await find_consent(tx, user_id, client_id, audience, held=True) or Consent("")
     answered = {*scope, *declined}
     agreed = [*(old for old in before.scope.split() if old not in answered), *scope]
     left_out = [*(old for old in before.declined.split() if old not in answered), *declined]
@@ -68,7 +87,7 @@ async def remember_consent(
         audience,
         " ".join(agreed),
         " ".join(left_out),
-        authorization_details or before.authorization_details,
+        before.authorization_details if details is None else details(before.authorization_details),
         now,
     )
     await tx.record(

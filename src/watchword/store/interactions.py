@@ -7,7 +7,7 @@ from watchword.store.database import Transaction
 
 
 class Interaction(msgspec.Struct, frozen=True, kw_only=True):
-    """A request under way; `request` is JSON, `done` the steps taken for it, `shown_to` whose consent page was shown."""
+    """A request under way; `request` is JSON, `done` the steps taken for it, `shown_to` to whom a consent page was shown, and of what."""
 
     id: str
     client_id: str

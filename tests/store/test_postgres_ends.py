@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
+from typing import Any
 
 import asyncpg  # type: ignore[import-untyped]  # the driver ships no types
 import pytest
@@ -225,6 +226,49 @@ async def test_the_use_of_a_client_is_noted_while_something_is_granted_to_it(pos
         await until_waiting(postgres_store, 1)
         await asyncio.wait_for(nodes[1].write(clients.flush_client_usage, [], [("cl_1", NOW)]), 5)
     assert await making is True
+
+
+async def disabled(other: Any) -> None:
+    await other.execute("UPDATE clients SET disabled_at = 1, version = version + 1")
+
+
+async def used(other: Any) -> None:
+    await other.execute(f"UPDATE clients SET last_used_at = {NOW + 1}")
+
+
+async def granted_something(other: Any) -> None:
+    await other.execute("SELECT 1 FROM clients FOR KEY SHARE")
+    await other.execute(
+        "INSERT INTO grants (id, client_id, user_id, session_id, scope, audience, claims, created_at, started_at, last_used_at, expires_at) "
+        f"VALUES ('g', 'cl_1', 'u', 's', 'a', 'b', '{{}}', {NOW}, {NOW}, {NOW}, {NOW + DAY})"
+    )
+
+
+async def nothing(other: Any) -> None:
+    """Let it be as it was."""
+
+
+@pytest.mark.parametrize("became", [disabled, used, granted_something, nothing])
+async def test_a_client_that_nobody_used_stays_when_that_changes_while_it_is_forgotten(
+    postgres_store: Store, became: Callable[[Any], Awaitable[None]]
+) -> None:
+    database = await postgres_store.node()
+    await prepare(database)
+    other = await asyncpg.connect(postgres_store.address)
+    try:
+        await other.execute("UPDATE clients SET origin = 'document'")
+        await other.execute("BEGIN; SELECT 1 FROM clients FOR UPDATE")
+        await became(other)
+        purging = asyncio.ensure_future(
+            database.write(registrations.purge_unused_clients, NOW + 1, now=NOW + 1)
+        )
+        await until_waiting(postgres_store, 1)
+        await other.execute("COMMIT")
+    finally:
+        await other.close()
+    forgotten = int(became is nothing)
+    assert await purging == forgotten
+    assert len(await database.read(select, "SELECT client_id FROM clients")) == 1 - forgotten
 
 
 async def test_what_a_person_takes_back_is_not_there_again_with_what_they_agree_to_meanwhile(

@@ -5,13 +5,16 @@ from watchword.store import clients
 from watchword.store.database import Transaction
 
 # Whoever is here for a reason stays: a grant that has not ended and can still be used, or an API token of its own.
-_UNUSED = (
-    "SELECT c.client_id FROM clients c WHERE c.origin IN ('dynamic', 'document') AND c.disabled_at IS NULL "
+_IS_UNUSED = (
+    "FROM clients c WHERE c.origin IN ('dynamic', 'document') AND c.disabled_at IS NULL "
     "AND c.created_at < $1 AND (c.last_used_at IS NULL OR c.last_used_at < $1) "
     "AND NOT EXISTS (SELECT 1 FROM grants g WHERE g.client_id = c.client_id AND g.ended_at IS NULL) "
     "AND NOT EXISTS (SELECT 1 FROM api_tokens t WHERE t.owner_kind = 'client' AND t.owner_id = c.client_id "
-    "AND t.revoked_at IS NULL) ORDER BY c.created_at LIMIT $2"
+    "AND t.revoked_at IS NULL)"
 )
+_UNUSED = f"SELECT c.client_id {_IS_UNUSED} ORDER BY c.created_at LIMIT $2"
+_IS_STILL = f"SELECT c.client_id {_IS_UNUSED} AND c.client_id = $2"
+_HOLD = "SELECT client_id FROM clients WHERE client_id = $1 FOR UPDATE"
 
 
 async def register_client(
@@ -101,7 +104,10 @@ async def purge_unused_clients(tx: Transaction, before: int, *, now: int, limit:
 
     One that an administrator disabled stays, or it would be back at its next request.
     """
-    rows = await tx.all(_UNUSED, before, limit)
-    for row in rows:
-        await clients.delete_client(tx, row["client_id"], actor="system", now=now)
-    return len(rows)
+    deleted = 0
+    for row in await tx.all(_UNUSED, before, limit):
+        # Looked at again when it is held: it may have been used, granted something or disabled since.
+        await tx.one(_HOLD, row["client_id"])
+        if await tx.one(_IS_STILL, before, row["client_id"]) is not None:
+            deleted += await clients.delete_client(tx, row["client_id"], actor="system", now=now)
+    return deleted

@@ -22,9 +22,12 @@ from tests.fixtures.servers import Server, open_server, together
 from tests.flows.test_first_sign_in import PASSWORD, csrf_of
 
 from watchword.flows import account_changes, identities
+from watchword.flows.runtime import Runtime
 from watchword.jose import jwk
 from watchword.store import factors
 from watchword.store import identities as store
+from watchword.store.ended import LATE
+from watchword.store.users import User
 from watchword.zero import identity, revocation
 from watchword.zero.proof import dpop_channel
 from watchword.zero.records import Challenge, from_json, to_json
@@ -68,7 +71,32 @@ async def test_ad_07_a_token_of_a_disabled_person_stays_dead(server: Server) -> 
     assert not await is_alive(before)
     await account_changes.set_disabled(server.runtime, ada, False, actor="test")
     assert not await is_alive(before)
+    server.clock.advance(LATE)
     assert await is_alive((await token(holder, client_id, key)).json()["access_token"])
+
+
+async def test_ad_07_a_token_that_was_on_its_way_when_its_person_was_disabled_stays_dead(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ada, client_id, key = await make_user(server), await public_client(server), jwk.generate("ES256")
+    holder = await make_holder(server, ("user", ada.id))
+    judge = await server.client(scope="introspect")
+    honest = (await token(holder, client_id, key)).json()["access_token"]
+    needs_second_factor = identities.needs_second_factor
+
+    async def disabled_just_now(runtime: Runtime, user: User) -> bool:
+        await account_changes.set_disabled(server.runtime, ada, True, actor="test")
+        return await needs_second_factor(runtime, user)
+
+    async def is_alive(access_token: str) -> bool:
+        return bool((await server.post("/introspect", judge, token=access_token)).json()["active"])
+
+    assert await is_alive(honest)
+    monkeypatch.setattr(identities, "needs_second_factor", disabled_just_now)
+    late = (await token(holder, client_id, key)).json()["access_token"]
+    assert not await is_alive(late)
+    await account_changes.set_disabled(server.runtime, ada, False, actor="test")
+    assert not await is_alive(late)
 
 
 async def test_a_client_authenticates_with_its_identity(server: Server) -> None:

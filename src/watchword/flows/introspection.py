@@ -17,6 +17,7 @@ from watchword.oauth import token_format
 from watchword.oauth.clients import Client
 from watchword.store import documents, grants, tokens, users
 from watchword.store.api_tokens import ApiToken
+from watchword.store.ended import LATE
 
 INACTIVE: dict[str, object] = {"active": False}
 INACTIVE_DOCUMENT = b'{"active":false}'
@@ -250,7 +251,9 @@ async def _still_stands(
     # Whose account can end is a person; clients and applications end with what a token came from, and others are not ours.
     if subjects.is_person(subject, client_id, claims):
         user = await runtime.database.read(users.get_user, subject)
-        if user is None or user.disabled_at is not None or issued_at < user.valid_from:
+        # Without a grant, which ends with the account, a token may have been on its way when that was disabled, as in the revocation feed.
+        late = LATE if grant_id is None and user is not None and user.valid_from else 0
+        if user is None or user.disabled_at is not None or issued_at < user.valid_from + late:
             return "subject_ended", None
     if grant_id is not None and not await runtime.database.read(grants.is_grant_alive, grant_id):
         return "grant_ended", None

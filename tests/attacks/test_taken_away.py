@@ -35,10 +35,12 @@ from watchword.flows import (
 )
 from watchword.flows.mail import Origin
 from watchword.oauth.errors import OAuthError
+from watchword.pages import account
 from watchword.store import browsers, links, upstream_accounts, user_changes, ways_in
 from watchword.store import factors as factor_store
 from watchword.store import identities as identity_store
 from watchword.store import passkeys as passkey_store
+from watchword.store import sessions as session_store
 from watchword.store.sessions import Session
 from watchword.store.users import User
 from watchword.store.ways_in import Taken
@@ -335,3 +337,45 @@ async def test_lg_21_no_link_is_mailed_to_an_address_that_was_given_up_meanwhile
     monkeypatch.undo()
     await recovery.request(server.runtime, "ada", origin)
     assert await mailed() == ["ada@example.net", EMAIL]
+
+
+CHANGES_BY_FORM: dict[str, tuple[str, dict[str, str]]] = {
+    "end all others": ("/account/sessions", {"do": "end_others"}),
+    "end all others and their access": ("/account/sessions", {"do": "end_others", "end_access": "yes"}),
+    "end one": ("/account/sessions", {"do": "end"}),
+    "change the name": ("/account", {"name": "Mallory"}),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES_BY_FORM)
+async def test_lg_16_a_session_that_ends_between_look_and_change_does_nothing_by_a_form(
+    ada: Person, monkeypatch: pytest.MonkeyPatch, change: str
+) -> None:
+    server, mine, (path, form) = ada.server, await session_of(ada.server), CHANGES_BY_FORM[change]
+    thief = await elsewhere(server)
+    stolen = await session_of(server)
+    require = account.require
+
+    async def ended_just_now(request: Any) -> Any:
+        found = await require(request)
+        await sessions.end(server.runtime, stolen)
+        return found
+
+    async def send(person: Person) -> int:
+        await person.open(path)
+        given = {"csrf": person.form()["csrf"], "session": mine.id, **form}
+        monkeypatch.setattr(account, "require", ended_just_now)
+        answer = await person.http.post(path, data=given)
+        monkeypatch.undo()
+        return answer.status_code
+
+    assert await send(thief) == 400
+    read, now = server.runtime.database.read, server.runtime.now()
+    assert await read(session_store.get_session, mine.id, now) is not None
+    assert (await user_of(server)).display_name is None
+    other = await elsewhere(server)
+    await other.open(path)
+    given = {"csrf": other.form()["csrf"], "session": mine.id, **form}
+    assert (await other.http.post(path, data=given)).status_code == 303, "the honest variant"
+    gone = await read(session_store.get_session, mine.id, now) is None
+    assert gone or (await user_of(server)).display_name == "Mallory"

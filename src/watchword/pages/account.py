@@ -133,10 +133,9 @@ async def renewed(request: Request, session: Session) -> tuple[tuple[bytes, byte
 
 async def end_elsewhere(request: Request, person: Person) -> None:
     """End every other session, and what applications were granted in them."""
-    session, user = person
-    await request.runtime.database.write(
-        user_changes.end_elsewhere, user.id, but=session.id, actor=user.id, now=request.runtime.now()
-    )
+    runtime, (session, user) = request.runtime, person
+    given = {"but": session.id, "actor": user.id, "now": runtime.now()}
+    await sessions.act(runtime, session, user_changes.end_elsewhere, user.id, **given)
 
 
 async def overview(request: Request) -> Response:
@@ -212,10 +211,9 @@ async def save_profile(request: Request) -> Response:
         name = display(typed) if typed else None
     except NameRefused:
         return await show_overview(request, found, {"name": NAME_INVALID})
-    user = found[1]
-    await request.runtime.database.write(
-        users.set_display_name, user.id, name, actor=user.id, now=request.runtime.now()
-    )
+    runtime, (session, user) = request.runtime, found
+    given = {"actor": user.id, "now": runtime.now()}
+    await sessions.act(runtime, session, users.set_display_name, user.id, name, **given)
     return done(request, "overview", "profile_saved")
 
 

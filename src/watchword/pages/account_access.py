@@ -53,12 +53,15 @@ async def end_sessions(request: Request) -> Response:
         if form.get("end_access") == "yes":
             await account.end_elsewhere(request, found)
         else:
-            await sessions.end_all(runtime, user.id, but=current.id, actor=user.id)
+            given = {"but": current.id, "actor": user.id, "now": runtime.now()}
+            await sessions.act(runtime, current, store.end_sessions_of, user.id, **given)
         return account.done(request, "sessions", "others_ended")
     target = form.get("session") or ""
     if target == current.id:
         return redirect(f"{runtime.settings.issuer}/sign-out")
-    await runtime.database.write(
+    await sessions.act(
+        runtime,
+        current,
         store.end_session_elsewhere,
         target,
         user_id=user.id,

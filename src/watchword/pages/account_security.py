@@ -4,7 +4,7 @@ from watchword.credentials import totp
 from watchword.credentials.methods import Method
 from watchword.credentials.names import NameRefused, display
 from watchword.credentials.passkey import PasskeyRefused
-from watchword.flows import account_changes, accounts, factors, mail, passkeys, ways_in
+from watchword.flows import account_changes, accounts, factors, mail, passkeys, sessions, ways_in
 from watchword.flows.account_changes import PasswordWrong
 from watchword.flows.factors import FactorRefused
 from watchword.flows.throttle import Throttled
@@ -127,7 +127,7 @@ async def change_passkeys(request: Request) -> Response:
         name = _name(form)
         if name is None:
             return await _passkeys(request, found, {"form": account.NAME_INVALID})
-        await runtime.database.write(passkey_store.rename_passkey, passkey_id, user.id, name)
+        await sessions.act(runtime, found[0], passkey_store.rename_passkey, passkey_id, user.id, name)
         return account.done(request, "passkeys", "passkey_renamed")
     return await _remove_passkey(request, found, form, passkey_id)
 

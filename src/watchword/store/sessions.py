@@ -19,7 +19,7 @@ from watchword.store.several import in_parts, padded, places
 from watchword.store.tokens import Used, use_identifier
 from watchword.store.upstream_sessions import UpstreamSession, note_upstream_session
 from watchword.store.users import NAMES as USER
-from watchword.store.users import User, hold_user, to_user
+from watchword.store.users import User, hold_user, outdate_proofs, to_user
 
 STEP = 100
 
@@ -267,7 +267,17 @@ async def end_session(
 async def end_session_elsewhere(
     tx: Transaction, session_id: str, *, user_id: str = "", lasting: bool = False, actor: str, now: int
 ) -> bool:
-    """End one session as `end_session` does, and the trust in its browser: who does so from elsewhere may have lost the device."""
+    """End one session as `end_session` does, and the trust in its browser: who does so from elsewhere may have lost the device.
+
+    A sign-in that is under way there, spared the second factor by that trust, begins no other session.
+    """
+    # The account first, as whoever begins a session holds it.
+    await tx.run(
+        "UPDATE users SET proof_epoch = proof_epoch + 1 WHERE id IN "
+        "(SELECT user_id FROM sessions WHERE id = $1 AND ($2 = '' OR user_id = $2) AND ended_at IS NULL)",
+        session_id,
+        user_id,
+    )
     row = await _end_one(tx, session_id, user_id, lasting, actor, now)
     if row is not None:
         await forget_trust(tx, row["user_id"], row["browser"])
@@ -289,7 +299,11 @@ async def _end_one(
 
 
 async def end_sessions_of(tx: Transaction, user_id: str, *, but: str = "", actor: str, now: int) -> list[str]:
-    """End every session of a person but one, and the trust in every browser of theirs; return which."""
+    """End every session of a person but one, and the trust in every browser of theirs; return which.
+
+    What was proved before, while they did not all ask for what they ask for now, begins none either.
+    """
+    await outdate_proofs(tx, user_id)
     rows = await tx.all(
         "UPDATE sessions SET ended_at = $1 WHERE user_id = $2 AND id <> $3 AND ended_at IS NULL RETURNING id, user_id",
         now,

@@ -1,7 +1,6 @@
 """People by the JSON API and by what applications ask of their sign-in."""
 
 import base64
-import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ from urllib.parse import urlencode
 import pytest
 import pytest_asyncio
 from tests.fixtures.accounts import EMAIL, add_totp, another, code_of, make, user_of
-from tests.fixtures.code_flow import answer_of, decide, redeem, register, request
+from tests.fixtures.code_flow import answer_of, redeem, register, request
 from tests.fixtures.people import PASSWORD, Person, letters
 from tests.fixtures.postgres import Store
 from tests.fixtures.servers import Server, open_server
@@ -20,7 +19,6 @@ from watchword.flows import sessions
 from watchword.flows.people import Changes, change
 from watchword.flows.runtime import Runtime
 from watchword.jose import strict_json
-from watchword.settings import Upstream
 from watchword.store import links
 from watchword.store.users import User
 
@@ -252,72 +250,6 @@ async def test_who_can_prove_no_more_is_answered_with_what_there_is(server: Serv
         assert person.page is not None
         tokens = (await redeem(server, client, answer_of(person.page)["code"])).json()
         assert _claims(tokens["id_token"])["acr"] == "urn:watchword:aal1"
-
-
-@pytest_asyncio.fixture
-async def strict(store: Store, tmp_path: Path) -> AsyncIterator[Server]:
-    """A server that demands a second factor of everybody and takes passwords only."""
-    async with open_server(
-        tmp_path,
-        on=store.address,
-        sign_in_methods=("password",),
-        second_factor_required="always",
-        upstream=(Upstream(name="hub", title="The Hub", client_id="c", kind="github"),),
-    ) as opened:
-        yield opened
-
-
-async def test_policy_decides_what_is_offered(strict: Server) -> None:
-    await make(strict)
-    async with another(strict) as browser:
-        person = Person(strict, browser)
-        await person.open("/sign-in")
-        assert person.page is not None
-        assert "data-passkey" not in person.page.text
-        assert "The Hub" in person.text
-        refused = await browser.post("/zero/sign-in", json={})
-        assert refused.json()["error"] == "access_denied"
-        begun = await browser.get("/upstream/hub")
-        assert begun.status_code == 303
-        location = begun.headers["location"]
-        assert location.startswith("https://github.com/login/oauth/authorize?")
-        assert "code_challenge_method=S256" in location
-
-
-async def test_who_must_have_a_second_factor_sets_one_up_before_any_application_is_answered(
-    strict: Server,
-) -> None:
-    await make(strict)
-    client = await register(strict)
-    async with another(strict) as browser:
-        person = Person(strict, browser)
-        await person.sign_in()
-        await person.open(f"/authorize?{urlencode(request(client, scope='openid'))}")
-        assert person.path == "/account/second_factors"
-        assert "An application waits for you." in person.text
-        await add_totp(person)
-        assert person.page is not None
-        back = re.search(r'href="([^"]*/authorize/resume[^"]*)"', person.page.text)
-        assert back is not None, "the place is not lost"
-        await person.open(back[1])
-        assert client.client.name in person.text
-        await person.open("/account")
-        assert "An application waits for you." not in person.text
-
-
-async def test_a_consent_counts_for_nobody_of_whom_a_second_factor_is_demanded_by_now(
-    store: Store, tmp_path: Path
-) -> None:
-    async with open_server(tmp_path, on=store.address, second_factor_required="administrators") as server:
-        user, client = await make(server), await register(server)
-        await Person(server, server.http).sign_in()
-        asked = request(client, prompt="consent")
-        honest = await decide(server, await server.http.get("/authorize", params=asked))
-        assert "code" in answer_of(honest), "nobody demands one of her yet"
-        page = await server.http.get("/authorize", params=asked)
-        await change(server.runtime, user, Changes(is_admin=True), actor="test")
-        answer = await decide(server, page)
-        assert answer.headers["location"].endswith("/account/second_factors")
 
 
 @pytest.mark.parametrize("address", ["https://evil.example/", "//evil.example", "/\\evil.example"])

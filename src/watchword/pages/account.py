@@ -100,11 +100,12 @@ def page(
 
 
 def _waiting(request: Request) -> str | None:
-    """Return the way back to an application that waits for a second factor to be set up."""
+    """Return the way back to an application or a device that waits for a second factor to be set up."""
     settings = request.runtime.settings
     sealed = request.cookie(browser.cookie_name(settings, returning.WAITING_COOKIE))
     path = returning.open_return(request.runtime, sealed)
-    return settings.issuer + path if returning.interaction_of(path) else None
+    waits = returning.interaction_of(path) or path.partition("?")[0] == returning.DEVICE
+    return settings.issuer + path if waits else None
 
 
 def _address(issuer: str, section: str) -> str:

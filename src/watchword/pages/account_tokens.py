@@ -4,7 +4,7 @@ from watchword.flows import api_tokens, personal_tokens
 from watchword.flows.api_tokens import Issued
 from watchword.http import Form, Request, Response
 from watchword.oauth.errors import OAuthError
-from watchword.pages import account, browser, once, scopes
+from watchword.pages import account, browser, demanded, once, scopes
 from watchword.pages.account import Person
 from watchword.pages.render import Problem
 from watchword.store.api_tokens import ApiToken, SecretUse
@@ -69,6 +69,8 @@ async def change(request: Request) -> Response:
     form = request.form()
     browser.check_csrf(request, form.get("csrf"))
     runtime, user = request.runtime, found[1]
+    if form.get("do") == "rotate" and await demanded.is_lacking(request, user):
+        return demanded.set_up(request)
     token = await personal_tokens.find_own(runtime, user, form.get("token") or "")
     if form.get("do") == "rotate":
         if not await once.is_first(request, found[0], form, token.id):
@@ -105,7 +107,11 @@ def _secret(request: Request, person: Person, issued: Issued, made: str, old_unt
 async def show_new(request: Request) -> Response:
     """Show the form for a token."""
     found = await account.require_fresh(request)
-    return found if isinstance(found, Response) else await _new(request, found)
+    if isinstance(found, Response):
+        return found
+    if await demanded.is_lacking(request, found[1]):
+        return demanded.set_up(request)
+    return await _new(request, found)
 
 
 async def _new(
@@ -147,6 +153,8 @@ async def create(request: Request) -> Response:
         return found
     form = request.form(frozenset({"scope"}))
     browser.check_csrf(request, form.get("csrf"))
+    if await demanded.is_lacking(request, found[1]):
+        return demanded.set_up(request)
     chosen, resource = form.all("scope"), form.get("resource") or None
     if not chosen:
         return await _new(request, found, form, {"scope": "scope_missing"})

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from urllib.parse import quote, urlencode
 
 from watchword.credentials.methods import LEVELS
-from watchword.flows import anonymous, authorization, authorization_requests, consents, factors
+from watchword.flows import anonymous, authorization, authorization_requests, consents
 from watchword.flows.consents import Agreed
 from watchword.http import REPEATABLE, Form, Request, Response, redirect
 from watchword.oauth.authorization import AuthorizationRequest, RedirectError
@@ -16,10 +16,9 @@ from watchword.oauth.authorization_response import response_location, response_p
 from watchword.oauth.clients import Client
 from watchword.oauth.errors import OAuthError
 from watchword.oauth.interaction import Step, next_step
-from watchword.pages import browser, developer, returning, visit
+from watchword.pages import browser, demanded, developer, returning, visit
 from watchword.pages import consent as consent_page
 from watchword.store import interactions
-from watchword.store.factors import enrolled
 from watchword.store.interactions import Interaction
 from watchword.store.sessions import Session
 from watchword.store.users import User
@@ -121,7 +120,7 @@ async def _proceed(
         )
     except OAuthError as error:
         return await _answer_error(request, asked, interaction, error)
-    if user is not None and step in ("consent", "answer") and await _must_enrol(request, user):
+    if user is not None and step in ("consent", "answer") and await demanded.is_lacking(request, user):
         return await _enrol(request, asked, interaction)
     if step == "answer" and session is not None and earlier is not None:
         return await _answer(request, asked, session, interaction, earlier)
@@ -158,25 +157,12 @@ async def _who(request: Request) -> tuple[Session | None, User | None]:
 
 
 async def _enrol(request: Request, asked: AuthorizationRequest, interaction: Interaction | None) -> Response:
-    """Send a person to set a second factor up; the pages of the account show the way back to the application."""
-    runtime = request.runtime
+    """Send a person to set a second factor up, and back to the application."""
     value, fresh = browser.ensure_browser(request)
-    interaction_id = interaction.id if interaction else await authorization.begin(runtime, asked, value)
-    sealed = returning.seal_return(runtime, returning.RESUME + interaction_id)
-    waiting = browser.set_cookie(
-        runtime.settings, returning.WAITING_COOKIE, sealed, authorization.INTERACTION_LIFETIME
+    interaction_id = (
+        interaction.id if interaction else await authorization.begin(request.runtime, asked, value)
     )
-    headers = (waiting, *((fresh,) if fresh else ()))
-    return redirect(f"{runtime.settings.issuer}/account/second_factors", headers)
-
-
-async def _must_enrol(request: Request, user: User) -> bool:
-    """Whether policy demands a second factor of a person who has none yet: no application is answered before."""
-    runtime = request.runtime
-    if not factors.is_required(runtime.settings, user):
-        return False
-    have = await runtime.database.read(enrolled, user.id)
-    return not factors.usable(runtime.settings, have)
+    return demanded.set_up(request, returning.RESUME + interaction_id, (fresh,) if fresh else ())
 
 
 async def _ask(
@@ -233,7 +219,7 @@ async def consent(request: Request) -> Response:
     if form.get("decision") != "approve" or not agreed.answers(asked):
         denied = OAuthError("access_denied", "The person did not agree.")
         return await _answer_error(request, asked, interaction, denied)
-    if await _must_enrol(request, user) or not await _may_answer(
+    if await demanded.is_lacking(request, user) or not await _may_answer(
         request, asked, client, session, interaction
     ):
         return await _go_on(request, interaction, asked)

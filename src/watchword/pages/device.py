@@ -9,7 +9,7 @@ from watchword.flows.devices import Entered
 from watchword.http import Request, Response, redirect
 from watchword.oauth import device
 from watchword.oauth.errors import OAuthError
-from watchword.pages import browser, consent, details, returning, scopes, sign_in, visit
+from watchword.pages import browser, consent, demanded, details, returning, scopes, sign_in, visit
 from watchword.pages.render import Problem
 from watchword.store.sessions import Session
 
@@ -17,8 +17,11 @@ from watchword.store.sessions import Session
 async def show(request: Request) -> Response:
     """Ask for the code; a link may bring it along, to be looked at and sent by the person."""
     typed = _clean(request.query().get("user_code"))
-    if await visit.current(request) is None:
+    who = await visit.visitor(request)
+    if who is None:
         return _to_sign_in(request, typed)
+    if await demanded.is_lacking(request, who[1]):
+        return demanded.set_up(request, _here(typed))
     return _form(request, typed)
 
 
@@ -27,8 +30,12 @@ def _clean(typed: str | None) -> str:
     return device.format_user_code(code) if code else ""
 
 
+def _here(typed: str) -> str:
+    return f"{returning.DEVICE}?user_code={typed}" if typed else returning.DEVICE
+
+
 def _to_sign_in(request: Request, typed: str) -> Response:
-    back = returning.seal_return(request.runtime, f"/device?user_code={typed}" if typed else "/device")
+    back = returning.seal_return(request.runtime, _here(typed))
     return redirect(f"{request.runtime.settings.issuer}/sign-in?return={back}")
 
 
@@ -46,9 +53,12 @@ async def enter(request: Request) -> Response:
     form = request.form()
     browser.check_csrf(request, form.get("csrf"))
     typed = form.get("user_code") or ""
-    session, own = await visit.current(request), browser.browser_of(request)
-    if session is None or own is None:
+    who, own = await visit.visitor(request), browser.browser_of(request)
+    if who is None or own is None:
         return _to_sign_in(request, _clean(typed))
+    session, user = who
+    if await demanded.is_lacking(request, user):
+        return demanded.set_up(request, _here(_clean(typed)))
     try:
         entered = await devices.enter(request.runtime, typed, session, browser=own, address=request.address)
     except OAuthError as error:
@@ -95,9 +105,13 @@ async def confirm(request: Request) -> Response:
     """Take the decision of the person who entered the code in this browser."""
     form = request.form()
     browser.check_csrf(request, form.get("csrf"))
-    session, own = await visit.current(request), browser.browser_of(request)
-    if session is None or own is None:
-        return _to_sign_in(request, _clean(form.get("user_code")))
+    who, own = await visit.visitor(request), browser.browser_of(request)
+    typed = _clean(form.get("user_code"))
+    if who is None or own is None:
+        return _to_sign_in(request, typed)
+    session, user = who
+    if await demanded.is_lacking(request, user):
+        return demanded.set_up(request, _here(typed))
     entered = await devices.shown(request.runtime, form.get("user_code") or "", session, browser=own)
     if entered is None:
         return _wrong(request)

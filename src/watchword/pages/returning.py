@@ -14,7 +14,8 @@ from watchword.http import Request
 DEFAULT = "/account"
 NAME, NAME_COOKIE, NAME_LIFETIME = "name to sign in by", "ww-name", 600
 RESUME = "/authorize/resume?interaction="
-WAITING_COOKIE = "ww-waiting"  # an application that waits until a second factor is set up
+DEVICE = "/device"
+WAITING_COOKIE = "ww-waiting"  # where somebody goes on when a second factor is set up
 REGISTERING_COOKIE = "ww-registering"  # one that waits until an account is made
 _PATH = re.compile(r"/[A-Za-z0-9._~!$&'()*+,;=:@%/?-]{0,12000}")
 _PLAIN = "!$&'()*+,;=:@%/?"

@@ -7,7 +7,7 @@ finished document, to each operation that names the scheme.
 import copy
 import inspect
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from watchword.extras import needing
@@ -19,6 +19,7 @@ from watchword.guard.principal import Principal
 with needing("fastapi", "fastapi"):
     from fastapi import FastAPI, HTTPException, WebSocketException, params
     from fastapi.openapi.models import HTTPBearer
+    from fastapi.security import SecurityScopes
     from fastapi.security.base import SecurityBase
     from starlette.requests import HTTPConnection
 
@@ -52,6 +53,12 @@ _REFUSALS: Mapping[str, tuple[str, Mapping[str, str]]] = {
 }
 
 
+class _OneOf(str):
+    """A scope of several of which one is enough: documented as the others are, and not demanded with them."""
+
+    __slots__ = ()
+
+
 class _Requirement(SecurityBase):
     """A policy as a dependency."""
 
@@ -61,9 +68,12 @@ class _Requirement(SecurityBase):
         self._guard = guard
         self._policy = policy
 
-    async def __call__(self, connection: HTTPConnection) -> Principal:
+    async def __call__(self, connection: HTTPConnection, named: SecurityScopes) -> Principal:
+        # What depends on this names scopes too, as in `Security(guard.require(), scopes=[…])`.
+        more = [one for one in named.scopes if not isinstance(one, _OneOf) and one not in self._policy.scopes]
+        policy = replace(self._policy, scopes=(*self._policy.scopes, *more)) if more else self._policy
         try:
-            return await asgi.admit(self._guard, connection.scope, self._policy)
+            return await asgi.admit(self._guard, connection.scope, policy)
         except Refused as refused:
             extensions = connection.scope.get("extensions") or {}
             if connection.scope["type"] == "websocket" and "websocket.http.response" not in extensions:
@@ -92,7 +102,8 @@ class Guard(BaseGuard):
     def require(self, *scopes: str, policy: Policy | None = None) -> Any:
         """Return the default of a parameter that receives the `Principal`: `who: Principal = guard.require("orders:read")`."""
         wanted = demanded(scopes, policy)
-        return _Required(_Requirement(self, wanted), scopes=(*wanted.scopes, *wanted.any_scopes))
+        scopes_named = (*wanted.scopes, *map(_OneOf, wanted.any_scopes))
+        return _Required(_Requirement(self, wanted), scopes=scopes_named)
 
     def publish(self, app: FastAPI, scopes: Sequence[str] = (), name: str = "") -> None:
         """Answer the metadata of the resource (RFC 9728), and name it in challenges; `scopes` are what basic use needs.

@@ -1,5 +1,7 @@
 """Ways to use a guard that come naturally: none of them leaves an API open, or half open."""
 
+import sys
+from types import ModuleType
 from typing import Annotated, Any
 
 import pytest
@@ -61,3 +63,77 @@ def test_scopes_that_fastapi_is_told_by_security_are_demanded(auth: Auth) -> Non
             assert call("GET", path, []).status == 401, path
         assert call("GET", "/any", less).status == 200
         assert call("GET", "/any", bearer(auth, ())).status == 403
+
+
+def _django_views(auth: Auth) -> ModuleType:
+    """Return the root of a Django project whose views are cached outside and inside of the guard."""
+    example_apps.load("drf_app")  # which configures the process
+    from django.http import HttpRequest, HttpResponse
+    from django.urls import path
+    from django.views.decorators.cache import cache_page
+    from ninja import NinjaAPI
+    from ninja.decorators import decorate_view
+    from rest_framework.request import Request
+    from rest_framework.response import Response
+    from rest_framework.views import APIView
+
+    from watchword.guard.django import Guard
+    from watchword.guard.drf import Guard as DrfGuard
+    from watchword.guard.ninja import Guard as NinjaGuard
+
+    guard, ninja = (auth.guard(kind, audience=BASE, sessions=READ) for kind in (Guard, NinjaGuard))
+    permission = auth.guard(DrfGuard, audience=BASE, sessions=READ).require(*READ)
+    api = NinjaAPI(urls_namespace="slips")
+
+    def show(request: HttpRequest) -> HttpResponse:
+        return HttpResponse(request.principal.subject)
+
+    class Show(APIView):  # type: ignore[misc]  # the framework has no types
+        permission_classes = (permission,)
+
+        def get(self, request: Request) -> Response:
+            return Response({})
+
+    @api.get("/ninja", auth=ninja.require(*READ))
+    @decorate_view(cache_page(600))
+    def of_ninja(request: HttpRequest) -> str:
+        return "orders"
+
+    root = ModuleType("slips_of_django")
+    vars(root)["urlpatterns"] = [
+        path("plain", guard.require(*READ)(show)),
+        path("outside", cache_page(600)(guard.require(*READ)(show))),
+        path("inside", guard.require(*READ)(cache_page(600)(show))),
+        path("drf", cache_page(600)(Show.as_view())),
+        path("", api.urls),
+    ]
+    return root
+
+
+CACHES = ("django.middleware.cache.UpdateCacheMiddleware", "django.middleware.cache.FetchFromCacheMiddleware")
+
+
+@pytest.mark.parametrize("middlewares", [(), CACHES], ids=["one view", "the whole project"])
+def test_a_cache_of_django_in_front_of_a_guard_answers_nobody_in_its_place(
+    auth: Auth, monkeypatch: pytest.MonkeyPatch, middlewares: tuple[str, ...]
+) -> None:
+    root = _django_views(auth)
+    monkeypatch.setitem(sys.modules, root.__name__, root)
+    from django.core.cache import cache
+    from django.core.handlers.wsgi import WSGIHandler
+    from django.test import override_settings
+
+    settings = {"ROOT_URLCONF": root.__name__, "ALLOWED_HOSTS": ["*"], "MIDDLEWARE": list(middlewares)}
+    with override_settings(**settings), example_apps.wsgi(WSGIHandler()) as call:
+        inside = (
+            () if middlewares else ("/inside",)
+        )  # Django's own rule: it shares its keys with the project's
+        for path in ("/plain", "/outside", "/drf", "/ninja", *inside):
+            cache.clear()
+            token = auth.token(READ, audience=BASE)
+            for headers in (list(auth.session().headers.items()), list(token.headers.items())):
+                assert call("GET", path, headers).status == 200, path
+                assert call("GET", path, []).status == 401, path
+            auth.revoke(token)
+            assert call("GET", path, list(token.headers.items())).status == 401, path
+    cache.clear()

@@ -81,12 +81,19 @@ def _is_async(view: View) -> bool:
 
 async def admit(guard: BaseGuard, request: HttpRequest, policy: Policy) -> Principal:
     """Return the caller of a request; raise Refused."""
+    _keep_in_no_cache(request)
     return await guard.authenticate(presented(request), policy)
 
 
 def admit_sync(guard: BaseGuard, request: HttpRequest, policy: Policy) -> Principal:
     """Do as `admit` does, for code without an event loop."""
+    _keep_in_no_cache(request)
     return guard.authenticate_sync(presented(request), policy)
+
+
+def _keep_in_no_cache(request: HttpRequest) -> None:
+    # Django's cache in front of a guard would answer callers whom the guard never sees; one behind it says True again.
+    request._cache_update_cache = False  # by which Django's two cache middlewares tell each other
 
 
 def metadata_path(guard: BaseGuard, scopes: Sequence[str] = (), name: str = "") -> URLPattern:

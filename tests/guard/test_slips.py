@@ -1,6 +1,9 @@
 """Ways to use a guard that come naturally: none of them leaves an API open, or half open."""
 
+import asyncio
+import contextlib
 import sys
+from collections.abc import Iterator
 from types import ModuleType
 from typing import Annotated, Any
 
@@ -137,3 +140,57 @@ def test_a_cache_of_django_in_front_of_a_guard_answers_nobody_in_its_place(
             auth.revoke(token)
             assert call("GET", path, list(token.headers.items())).status == 401, path
     cache.clear()
+
+
+def test_a_method_of_grpc_aio_that_is_not_asynchronous_still_refuses_by_itself(auth: Auth) -> None:
+    import grpc
+    import grpc.aio
+
+    from watchword.guard import Guard
+    from watchword.guard.grpc import AsyncGuardInterceptor, principal
+
+    alice = auth.user("alice")
+
+    def check_owner(context: Any) -> None:
+        if principal().subject != alice.id:
+            context.abort(grpc.StatusCode.PERMISSION_DENIED, "not yours")
+
+    def one(_: bytes, context: Any) -> bytes:
+        check_owner(context)
+        return b"orders"
+
+    def stream(_: bytes, context: Any) -> Iterator[bytes]:
+        check_owner(context)
+        yield b"orders"
+
+    handlers = {
+        "One": grpc.unary_unary_rpc_method_handler(one),
+        "Stream": grpc.unary_stream_rpc_method_handler(stream),
+    }
+    tokens = [auth.token(READ, audience=BASE, user=user) for user in (alice, auth.user("bob"))]
+
+    async def outcomes() -> list[list[object]]:
+        server = grpc.aio.server(interceptors=[AsyncGuardInterceptor(auth.guard(Guard, audience=BASE))])
+        server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("shop.Shop", handlers),))
+        port = server.add_insecure_port("127.0.0.1:0")
+        await server.start()
+        told: list[list[object]] = []
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+            for given in (*tokens, None):
+                sent = (("authorization", f"Bearer {given}"),) if given else ()
+                called = channel.unary_unary("/shop.Shop/One")(b"", metadata=sent, timeout=10)
+                streamed = channel.unary_stream("/shop.Shop/Stream")(b"", metadata=sent, timeout=10)
+                with contextlib.suppress(grpc.RpcError):
+                    assert [answer async for answer in streamed] == [b"orders"]
+                told.append([await called.code(), await streamed.code()])
+                challenge = dict(await called.trailing_metadata()).get("www-authenticate", "")
+                assert challenge.startswith("Bearer") is (given is None)
+        await server.stop(None)
+        return told
+
+    code = grpc.StatusCode
+    assert asyncio.run(outcomes()) == [
+        [code.OK] * 2,
+        [code.PERMISSION_DENIED] * 2,
+        [code.UNAUTHENTICATED] * 2,
+    ]

@@ -95,16 +95,8 @@ class _Rules:
             address=_address(context.peer()),
         )
 
-
-class GuardInterceptor(_Rules, grpc.ServerInterceptor):
-    """Guards the methods of a `grpc.server`; in a method the caller is `principal()`."""
-
-    def intercept_service(self, continuation: Callable[[Any], Any], details: Any) -> Any:
-        """Return the handler of a method, guarded."""
-        handler = continuation(details)
-        return None if handler is None else _rebuilt(handler, self._around(details.method, handler))
-
-    def _around(self, method: str, handler: Any) -> Callable[..., Any]:
+    def around_in_thread(self, method: str, handler: Any) -> Callable[..., Any]:
+        """Return what a handler runs on a thread of its own, guarded."""
         behavior, policy = _behavior(handler), self.policy(method)
 
         def admit(context: Any) -> None:
@@ -128,13 +120,26 @@ class GuardInterceptor(_Rules, grpc.ServerInterceptor):
         return stream if handler.response_streaming else unary
 
 
+class GuardInterceptor(_Rules, grpc.ServerInterceptor):
+    """Guards the methods of a `grpc.server`; in a method the caller is `principal()`."""
+
+    def intercept_service(self, continuation: Callable[[Any], Any], details: Any) -> Any:
+        """Return the handler of a method, guarded."""
+        handler = continuation(details)
+        return None if handler is None else _rebuilt(handler, self.around_in_thread(details.method, handler))
+
+
 class AsyncGuardInterceptor(_Rules, grpc.aio.ServerInterceptor):
-    """Guards the methods of a `grpc.aio.server`; in a method the caller is `principal()`."""
+    """Guards the methods of a `grpc.aio.server`, asynchronous or not; in a method the caller is `principal()`."""
 
     async def intercept_service(self, continuation: Callable[[Any], Awaitable[Any]], details: Any) -> Any:
         """Return the handler of a method, guarded."""
         handler = await continuation(details)
-        return None if handler is None else _rebuilt(handler, self._around(details.method, handler))
+        if handler is None:
+            return None
+        # Others run on a thread, with a context of their own: by that of this loop their `abort` would end nothing.
+        around = self._around if _is_async(_behavior(handler)) else self.around_in_thread
+        return _rebuilt(handler, around(details.method, handler))
 
     def _around(self, method: str, handler: Any) -> Callable[..., Any]:
         behavior, policy = _behavior(handler), self.policy(method)
@@ -150,8 +155,7 @@ class AsyncGuardInterceptor(_Rules, grpc.aio.ServerInterceptor):
 
         async def unary(request: Any, context: Any) -> Any:
             await admit(context)
-            found = behavior(request, context)
-            return await found if inspect.isawaitable(found) else found
+            return await behavior(request, context)
 
         async def stream(request: Any, context: Any) -> AsyncIterator[Any]:
             await admit(context)
@@ -179,6 +183,11 @@ def _behavior(handler: Any) -> Callable[..., Any]:
     kinds = (handler.unary_unary, handler.unary_stream, handler.stream_unary, handler.stream_stream)
     found: Callable[..., Any] = next(kind for kind in kinds if kind is not None)
     return found
+
+
+def _is_async(behavior: Callable[..., Any]) -> bool:
+    """Whether `grpc.aio` awaits a method, by its own rule."""
+    return inspect.iscoroutinefunction(behavior) or inspect.isasyncgenfunction(behavior)
 
 
 def _rebuilt(handler: Any, behavior: Callable[..., Any]) -> Any:

@@ -158,3 +158,30 @@ def test_a_handler_that_aiohttp_has_taken_is_found_through_other_decorators_and_
     routes = web.RouteTableDef()
     with pytest.raises(ValueError, match=r"put @guard\.require below @routes\.get: show"):
         guard.require("orders:read")(logged(routes.get("/logged")(show)))
+
+
+def test_an_endpoint_that_fastapi_has_taken_is_refused_by_the_guard_of_starlette(auth: Auth) -> None:
+    from fastapi import APIRouter, FastAPI, Request
+    from starlette.responses import JSONResponse
+    from starlette.routing import Route
+
+    from watchword.guard.starlette import Guard
+
+    guard, app, router = auth.guard(Guard, audience=BASE), FastAPI(), APIRouter()
+
+    async def show(request: Request) -> JSONResponse:
+        return JSONResponse({})
+
+    app.router.routes += [Route("/open", show), Route("/orders", guard.require("orders:read")(show))]
+    with example_apps.asgi(app) as call:
+        token = auth.token(ORDERS, audience=BASE)
+        assert call("GET", "/orders", list(token.headers.items())).status == 200
+        assert call("GET", "/orders", []).status == 401
+        assert call("GET", "/open", []).status == 200, "which shows the same and is meant to be open"
+
+    for taker in (app, router):
+        with pytest.raises(ValueError, match=r"use the Guard of watchword\.guard\.fastapi: taken was"):
+
+            @guard.require("orders:read")
+            @taker.get("/taken")
+            async def taken(request: Request) -> None: ...

@@ -3,12 +3,12 @@
 import functools
 import ssl
 import sys
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from types import FrameType
 from typing import Any
 
 from watchword.extras import needing
-from watchword.guard import resource
+from watchword.guard import order, resource
 from watchword.guard.guard import Guard as BaseGuard
 from watchword.guard.guard import Presented
 from watchword.guard.policy import Policy, Refused, demanded
@@ -81,30 +81,9 @@ class Guard(BaseGuard):
 
 def _check_order(handler: Handler, where: FrameType) -> None:
     """Refuse a handler that a table of routes has taken before it was guarded: it would be called as it is."""
-    taken = [getattr(route, "handler", None) for table in _tables(where) for route in table]
-    made: Any = handler
-    while made is not None:  # what other decorators have made of it is not what the table has
-        if any(one is made for one in taken):
-            raise ValueError(f"put @guard.require below @routes.get: {handler.__name__} was taken unguarded")
-        made = getattr(made, "__wrapped__", None)
-
-
-def _tables(where: FrameType) -> Iterator[web.RouteTableDef]:
-    """Find the tables of routes that have a name where a handler is guarded, or in a module or an object that has one."""
-    for named in (*where.f_globals.values(), *where.f_locals.values()):
-        for one in (named, *_kept_in(named)):
-            if isinstance(one, web.RouteTableDef):
-                yield one
-
-
-def _kept_in(named: object) -> tuple[object, ...]:
-    try:
-        return tuple(vars(named).values())
-    except (
-        TypeError,
-        RuntimeError,
-    ):  # it has no names of its own, or stands for something that is not there yet
-        return ()
+    tables = (one for one in order.near(where) if isinstance(one, web.RouteTableDef))
+    if order.is_taken(handler, (getattr(route, "handler", None) for table in tables for route in table)):
+        raise ValueError(f"put @guard.require below @routes.get: {handler.__name__} was taken unguarded")
 
 
 def presented(request: web.Request) -> Presented:

@@ -2,11 +2,13 @@
 
 import functools
 import inspect
+import sys
 from collections.abc import Callable, Sequence
+from types import FrameType
 from typing import Any
 
 from watchword.extras import needing
-from watchword.guard import asgi, resource
+from watchword.guard import asgi, order, resource
 from watchword.guard.guard import Guard as BaseGuard
 from watchword.guard.policy import Policy, Refused, demanded
 from watchword.guard.principal import Principal
@@ -16,7 +18,7 @@ with needing("starlette", "starlette"):
     from starlette.concurrency import run_in_threadpool
     from starlette.requests import Request
     from starlette.responses import JSONResponse, Response
-    from starlette.routing import Route
+    from starlette.routing import Route, Router
     from starlette.websockets import WebSocket
 
 __all__ = ["Guard", "Policy", "Principal"]
@@ -37,6 +39,7 @@ class Guard(BaseGuard):
         def guard(endpoint: Endpoint) -> Endpoint:
             if inspect.isclass(endpoint):
                 raise TypeError(f"guard the methods of {endpoint.__name__}, not the class")
+            _check_order(endpoint, sys._getframe(1))
 
             @functools.wraps(endpoint)
             async def guarded(*args: Any) -> Any:
@@ -67,6 +70,14 @@ def metadata_route(guard: BaseGuard, scopes: Sequence[str], name: str) -> Route:
         return Response(metadata.body(), 200, resource.HEADERS, resource.CONTENT_TYPE)
 
     return Route(metadata.path, show)
+
+
+def _check_order(endpoint: Endpoint, where: FrameType) -> None:
+    """Refuse an endpoint that FastAPI has taken, and would call as it is; its routes are told by their classes."""
+    routes = (route for one in order.near(where) if isinstance(one, Router) for route in one.routes)
+    by_fastapi = (route for route in routes if type(route).__module__.startswith("fastapi."))
+    if order.is_taken(endpoint, (getattr(route, "endpoint", None) for route in by_fastapi)):
+        raise ValueError(f"use the Guard of watchword.guard.fastapi: {endpoint.__name__} was taken unguarded")
 
 
 async def _answer(refused: Refused, connection: Request | WebSocket) -> JSONResponse | None:

@@ -109,6 +109,40 @@ def test_a_method_that_flask_has_taken_is_guarded_and_that_of_another_object_sta
         assert call("GET", "/open", []).status == 200
 
 
+def test_what_flask_runs_before_the_requests_of_a_blueprint_guards_it_whichever_decorator_is_above(
+    auth: Auth,
+) -> None:
+    from flask import Blueprint, Flask, g
+
+    from watchword.guard.flask import Guard
+
+    guard, app = auth.guard(Guard, audience=BASE), Flask("orders")
+    below, above = Blueprint("below", "below"), Blueprint("above", "above")
+
+    @below.before_request
+    @guard.require("orders:read")
+    def guarded() -> None:
+        """Let the request go on."""
+
+    @guard.require("orders:write")
+    @above.before_request
+    @guard.require("orders:read")
+    def taken() -> None:
+        """Let the request go on."""
+
+    for part in (below, above):
+        part.add_url_rule(f"/{part.name}", "orders", lambda: {"sub": g.principal.subject})
+        app.register_blueprint(part)
+    app.add_url_rule("/open", "open", lambda: "hello")
+    token, more = (auth.token(scopes, audience=BASE) for scopes in (ORDERS, (*ORDERS, "orders:write")))
+    with example_apps.wsgi(app) as call:
+        for path, good in (("/below", token), ("/above", more)):
+            assert call("GET", path, []).status == 401, path
+            assert call("GET", path, list(good.headers.items())).status == 200, path
+        assert call("GET", "/above", list(token.headers.items())).status == 403
+        assert call("GET", "/open", []).status == 200
+
+
 def test_a_handler_of_aiohttp_that_a_route_table_has_taken_is_refused_when_the_program_starts(
     auth: Auth,
 ) -> None:

@@ -69,15 +69,25 @@ _guards: WeakValueDictionary[int, Guard] = (
 
 
 def _exchange(app: Flask, **_: object) -> None:
-    """Put the guarded view in the place of one that was registered before it was guarded, as by `@guard.require` above `@app.route`."""
+    """Put the guarded view in the place of one that was registered before it was guarded, as by `@guard.require` above `@app.route`.
+
+    What runs before requests (`@blueprint.before_request`) is a way to guard a whole blueprint, and takes it likewise.
+    """
     endpoint = request.endpoint or ""
-    while (guarded := _guarded(app.view_functions.get(endpoint))) is not None:
-        app.view_functions[endpoint] = guarded
+    if endpoint in app.view_functions:
+        app.view_functions[endpoint] = _guarded(app.view_functions[endpoint])
+    for before in app.before_request_funcs.values():
+        before[:] = map(_guarded, before)
 
 
-def _guarded(view: View | None) -> View | None:
-    made = (guard._made.get(id(view)) for guard in _guards.values())
-    return next((guarded for guarded in made if guarded is not None), None)
+def _guarded(view: View) -> View:
+    """Return what guards a view, the outermost of several; the view itself where nothing does."""
+    while True:
+        made = (guard._made.get(id(view)) for guard in _guards.values())
+        outer = next((guarded for guarded in made if guarded is not None), None)
+        if outer is None:
+            return view
+        view = outer
 
 
 request_started.connect(_exchange)

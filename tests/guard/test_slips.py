@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import pytest
 from tests.guard import example_apps
-from tests.guard.example_apps import BASE, Headers
+from tests.guard.example_apps import BASE, Call, Headers
 
 from watchword.guard import Policy
 from watchword.testing.kit import Auth
@@ -194,3 +194,86 @@ def test_a_method_of_grpc_aio_that_is_not_asynchronous_still_refuses_by_itself(a
         [code.PERMISSION_DENIED] * 2,
         [code.UNAUTHENTICATED] * 2,
     ]
+
+
+METADATA = "/.well-known/oauth-protected-resource"
+
+
+def _published(auth: Auth, framework: str) -> Any:
+    """Return a WSGI or ASGI application that publishes its metadata behind a guard for all of it."""
+    from fastapi import FastAPI
+    from flask import Flask
+    from litestar import Litestar, get
+
+    from watchword.guard import asgi, fastapi, flask, litestar, wsgi
+
+    if framework == "litestar":
+        of_litestar = auth.guard(litestar.Guard, audience=BASE)
+
+        @get("/orders", sync_to_thread=False)
+        def orders() -> str:
+            return "orders"
+
+        handlers = [orders, of_litestar.metadata_handler(READ)]
+        return Litestar(handlers, guards=[of_litestar.require(*READ)])
+    if framework == "fastapi":
+        of_fastapi, api = auth.guard(fastapi.Guard, audience=BASE), FastAPI()
+        api.add_api_route("/orders", lambda: "orders")
+        of_fastapi.publish(api, READ)
+        api.add_middleware(asgi.GuardMiddleware, guard=of_fastapi)
+        return api
+    of_flask, app = auth.guard(flask.Guard, audience=BASE), Flask("orders")
+    app.add_url_rule("/orders", "orders", lambda: "orders")
+    of_flask.publish(app, READ)
+    if framework == "wsgi":
+        return wsgi.GuardMiddleware(app, of_flask)
+    app.before_request(of_flask.require(*READ)(lambda: None))
+    return app
+
+
+@pytest.mark.parametrize("framework", ["litestar", "fastapi", "flask", "wsgi"])
+def test_a_guard_for_everything_lets_callers_find_out_where_tokens_come_from(
+    auth: Auth, framework: str
+) -> None:
+    drive = example_apps.wsgi if framework in ("flask", "wsgi") else example_apps.asgi
+    with drive(_published(auth, framework)) as call:
+        _check_metadata(call, bearer(auth))
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+def test_a_middleware_of_django_lets_callers_find_out_where_tokens_come_from(
+    auth: Auth, monkeypatch: pytest.MonkeyPatch, asynchronous: bool
+) -> None:
+    example_apps.load("drf_app")  # which configures the process
+    from django.core.handlers.asgi import ASGIHandler
+    from django.core.handlers.wsgi import WSGIHandler
+    from django.http import HttpResponse
+    from django.test import override_settings
+    from django.urls import path
+
+    from watchword.guard.django import Guard, metadata_path
+
+    guard, root = auth.guard(Guard, audience=BASE), ModuleType("guarded_by_a_middleware")
+    vars(root).update(
+        guarded=guard.middleware(),
+        urlpatterns=[path("orders", lambda _: HttpResponse("orders")), metadata_path(guard, READ)],
+    )
+    monkeypatch.setitem(sys.modules, root.__name__, root)
+    settings = {
+        "ROOT_URLCONF": root.__name__,
+        "ALLOWED_HOSTS": ["*"],
+        "MIDDLEWARE": [f"{root.__name__}.guarded"],
+    }
+    drive: Any = example_apps.asgi if asynchronous else example_apps.wsgi
+    with override_settings(**settings), drive(ASGIHandler() if asynchronous else WSGIHandler()) as call:
+        _check_metadata(call, bearer(auth))
+
+
+def _check_metadata(call: Call, headers: Headers) -> None:
+    assert call("GET", "/orders", headers).status == 200
+    refused = call("GET", "/orders", [])
+    assert refused.status == 401
+    assert f"{BASE}{METADATA}" in str(refused.challenge)
+    assert call("GET", METADATA, []).says("resource") == BASE
+    for method, path in (("POST", METADATA), ("GET", f"{METADATA}/orders")):
+        assert call(method, path, []).status in (401, 404, 405), (method, path)

@@ -47,6 +47,10 @@ class GuardMiddleware:
         if scope["type"] not in ("http", "websocket") or scope["path"] in self._exclude:
             await self._app(scope, receive, send)
             return
+        published = self._guard.metadata
+        if published is not None and _is_for(published, scope):
+            await _show(published, scope, send)
+            return
         try:
             scope["principal"] = await admit(self._guard, scope, self._policy)
         except Refused as refused:
@@ -92,16 +96,23 @@ class MetadataMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one connection."""
-        here = scope["type"] == "http" and scope["path"] == self._metadata.path
-        if not here or scope["method"] not in ("GET", "HEAD"):
+        if _is_for(self._metadata, scope):
+            await _show(self._metadata, scope, send)
+        else:
             await self._app(scope, receive, send)
-            return
-        body = self._metadata.body()
-        headers = [(name.lower().encode(), value.encode()) for name, value in resource.HEADERS.items()]
-        headers.append((b"content-type", resource.CONTENT_TYPE.encode()))
-        headers.append((b"content-length", str(len(body)).encode()))
-        await send({"type": "http.response.start", "status": 200, "headers": headers})
-        await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})
+
+
+def _is_for(metadata: Metadata, scope: Scope) -> bool:
+    return scope["type"] == "http" and metadata.is_asked(scope["method"], scope["path"])
+
+
+async def _show(metadata: Metadata, scope: Scope, send: Send) -> None:
+    body = metadata.body()
+    headers = [(name.lower().encode(), value.encode()) for name, value in resource.HEADERS.items()]
+    headers.append((b"content-type", resource.CONTENT_TYPE.encode()))
+    headers.append((b"content-length", str(len(body)).encode()))
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})
 
 
 WANTED = frozenset({b"authorization", b"dpop", b"host", b"cookie", b"origin", b"sec-fetch-site"})

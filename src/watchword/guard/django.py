@@ -55,6 +55,8 @@ class Guard(BaseGuard):
 
     def _around(self, view: View, policy: Policy, exclude: frozenset[str] = frozenset()) -> View:
         async def guarded_async(request: HttpRequest, *args: object, **named: object) -> HttpResponseBase:
+            if (document := self._asked_for(request)) is not None:
+                return document
             if request.path not in exclude:
                 try:
                     request.principal = await admit(self, request, policy)
@@ -63,6 +65,8 @@ class Guard(BaseGuard):
             return await view(request, *args, **named)
 
         def guarded(request: HttpRequest, *args: object, **named: object) -> HttpResponseBase:
+            if (document := self._asked_for(request)) is not None:
+                return document
             if request.path not in exclude:
                 try:
                     request.principal = admit_sync(self, request, policy)
@@ -71,6 +75,13 @@ class Guard(BaseGuard):
             return view(request, *args, **named)
 
         return guarded_async if _is_async(view) else guarded
+
+    def _asked_for(self, request: HttpRequest) -> HttpResponse | None:
+        """Return the metadata of the resource when a request is for them: a middleware stands in front of their pattern."""
+        metadata = self.metadata
+        if metadata is None or not metadata.is_asked(request.method or "", request.path):
+            return None
+        return _document(metadata)
 
 
 def _is_async(view: View) -> bool:
@@ -104,10 +115,14 @@ def metadata_path(guard: BaseGuard, scopes: Sequence[str] = (), name: str = "") 
     metadata = Metadata(guard, scopes, name)
 
     def show(_: HttpRequest) -> HttpResponse:
-        return HttpResponse(metadata.body(), content_type=resource.CONTENT_TYPE, headers=resource.HEADERS)
+        return _document(metadata)
 
     found: URLPattern = path(metadata.path.lstrip("/"), show)
     return found
+
+
+def _document(metadata: Metadata) -> HttpResponse:
+    return HttpResponse(metadata.body(), content_type=resource.CONTENT_TYPE, headers=resource.HEADERS)
 
 
 def presented(request: HttpRequest) -> Presented:

@@ -38,6 +38,10 @@ class Guard(BaseGuard):
         def guard(view: View) -> View:
             @functools.wraps(view)
             def guarded(*args: object, **named: object) -> Any:
+                if self.metadata is not None and self.metadata.is_asked(
+                    request.method, request.root_path + request.path
+                ):
+                    return _document(self.metadata)
                 try:
                     g.principal = wsgi.admit(self, request.environ, wanted)
                 except Refused as refused:
@@ -57,7 +61,7 @@ class Guard(BaseGuard):
         metadata = Metadata(self, scopes, name)
 
         def show() -> Response:
-            return Response(metadata.body(), 200, resource.HEADERS, mimetype=resource.CONTENT_TYPE)
+            return _document(metadata)
 
         app.add_url_rule(metadata.path, "watchword_resource_metadata", show)
 
@@ -91,6 +95,10 @@ def _guarded(view: View) -> View:
 
 
 request_started.connect(_exchange)
+
+
+def _document(metadata: Metadata) -> Response:
+    return Response(metadata.body(), 200, resource.HEADERS, mimetype=resource.CONTENT_TYPE)
 
 
 def _answer(refused: Refused) -> Any:

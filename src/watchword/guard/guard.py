@@ -22,7 +22,7 @@ from watchword.guard.possession import NotProven, Possession, read_nonce_key, us
 from watchword.guard.presented import Presented
 from watchword.guard.principal import Principal
 from watchword.guard.replays import Replays
-from watchword.guard.resource import metadata_address
+from watchword.guard.resource import Metadata, metadata_address
 from watchword.guard.trusted import IssuerUnavailable, Trusted, from_environment
 from watchword.guard.verifier import (
     Invalid,
@@ -106,6 +106,7 @@ class Guard:
         self.issuer = given[0].issuer
         self.audience = audience or self.issuer
         self.resource_metadata = resource_metadata
+        self.metadata: Metadata | None = None
         self.plain_http = plain_http
         self._rules = Rules(
             audience=self.audience,
@@ -135,8 +136,9 @@ class Guard:
         """Every issuer that is trusted."""
         return tuple(self._verifiers)
 
-    def publish_metadata(self) -> None:
+    def publish_metadata(self, metadata: Metadata) -> None:
         """Name the address of the resource's metadata in challenges, for who publishes it; the audience is the resource."""
+        self.metadata = metadata
         self.resource_metadata = self.resource_metadata or metadata_address(self.audience)
 
     async def authenticate(self, presented: Presented, policy: Policy = OPEN) -> Principal:

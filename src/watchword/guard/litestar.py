@@ -18,6 +18,7 @@ with needing("litestar", "litestar"):
 
 __all__ = ["Guard", "Policy", "Principal"]
 
+PUBLIC = "watchword_metadata"  # the option of the handler of the metadata
 RouteGuard = Callable[[ASGIConnection[Any, Any, Any, Any], BaseRouteHandler], Awaitable[None]]
 
 
@@ -28,7 +29,11 @@ class Guard(BaseGuard):
         """Return one of the `guards` of a handler, controller or application; the caller is `request.state.principal`."""
         wanted = demanded(scopes, policy)
 
-        async def guard(connection: ASGIConnection[Any, Any, Any, Any], _handler: BaseRouteHandler) -> None:
+        async def guard(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
+            if handler.opt.get(
+                PUBLIC
+            ):  # what guards the whole application guards not what leads to its tokens
+                return
             try:
                 connection.state.principal = await asgi.admit(
                     self, cast(asgi.Scope, connection.scope), wanted
@@ -42,7 +47,12 @@ class Guard(BaseGuard):
         """Return the handler of the resource's metadata (RFC 9728), and name it in challenges; `scopes` are what basic use needs."""
         metadata = Metadata(self, scopes, name)
 
-        @get(metadata.path, include_in_schema=False, opt={"exclude_from_auth": True}, sync_to_thread=False)
+        @get(
+            metadata.path,
+            include_in_schema=False,
+            opt={"exclude_from_auth": True, PUBLIC: True},
+            sync_to_thread=False,
+        )
         def show() -> Response[bytes]:
             return Response(metadata.body(), headers=resource.HEADERS, media_type=resource.CONTENT_TYPE)
 

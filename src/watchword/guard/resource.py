@@ -25,7 +25,7 @@ class Publisher(Protocol):
     def issuers(self) -> tuple[str, ...]:
         """Every issuer that is trusted."""
 
-    def publish_metadata(self) -> None:
+    def publish_metadata(self, metadata: "Metadata") -> None:
         """Name the address of the metadata in challenges from now on."""
 
 
@@ -35,12 +35,16 @@ class Metadata:
     def __init__(self, guard: Publisher, scopes: Sequence[str] = (), name: str = "") -> None:
         check_guard(guard)
         self._resource = check_resource(guard.audience)
-        guard.publish_metadata()
         self._guard = guard
         check_scopes("scopes", scopes)
         self._scopes = tuple(scopes)
         self._name = name
         self.path = urlsplit(metadata_address(self._resource)).path
+        guard.publish_metadata(self)
+
+    def is_asked(self, method: str, path: str) -> bool:
+        """Whether a request is for the document; it is for those who have no token yet, and no guard stands in front of it."""
+        return path == self.path and method in ("GET", "HEAD")
 
     def body(self) -> bytes:
         """Return the document."""

@@ -41,6 +41,9 @@ class GuardMiddleware:
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         """Answer one request."""
         if environ.get("PATH_INFO", "") not in self._exclude:
+            published = self._guard.metadata
+            if published is not None and _is_for(published, environ):
+                return _show(published, environ, start_response)
             try:
                 environ[PRINCIPAL] = admit(self._guard, environ, self._policy)
             except Refused as refused:
@@ -75,17 +78,25 @@ class MetadataMiddleware:
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         """Answer one request."""
-        path = environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", "")
-        if path != self._metadata.path or environ["REQUEST_METHOD"] not in ("GET", "HEAD"):
-            return self._app(environ, start_response)
-        body = self._metadata.body()
-        headers = {
-            **resource.HEADERS,
-            "Content-Type": resource.CONTENT_TYPE,
-            "Content-Length": str(len(body)),
-        }
-        start_response("200 OK", list(headers.items()))
-        return [] if environ["REQUEST_METHOD"] == "HEAD" else [body]
+        if _is_for(self._metadata, environ):
+            return _show(self._metadata, environ, start_response)
+        return self._app(environ, start_response)
+
+
+def _is_for(metadata: Metadata, environ: Environ) -> bool:
+    path = environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", "")
+    return metadata.is_asked(environ["REQUEST_METHOD"], path)
+
+
+def _show(metadata: Metadata, environ: Environ, start_response: StartResponse) -> list[bytes]:
+    body = metadata.body()
+    headers = {
+        **resource.HEADERS,
+        "Content-Type": resource.CONTENT_TYPE,
+        "Content-Length": str(len(body)),
+    }
+    start_response("200 OK", list(headers.items()))
+    return [] if environ["REQUEST_METHOD"] == "HEAD" else [body]
 
 
 def presented(environ: Environ) -> Presented:

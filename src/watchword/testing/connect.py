@@ -27,6 +27,7 @@ def connected(guard: G, app: App, clock: Clock) -> Iterator[G]:
         sessions=guard.sessions,
         clock=clock,
     )
+    fresh.metadata = guard.metadata
     fresh.possession = guard.possession.at(clock)
     vars(guard).update(vars(fresh))
     try:

@@ -12,6 +12,7 @@ from urllib.parse import parse_qs, urlsplit
 import httpx
 import httpx2
 import pytest
+from fastmcp import FastMCP
 from mcp import Client
 from mcp.client.auth import AuthorizationCodeResult, OAuthClientProvider
 from mcp.client.auth.extensions.client_credentials import ClientCredentialsOAuthProvider
@@ -24,6 +25,7 @@ from tests.guard.mcp_servers import by_fastmcp, by_sdk_hooks, by_wrapping
 from watchword.flows.client_registry import Registered
 from watchword.guard import Guard
 from watchword.guard.asgi import Scope, Send
+from watchword.guard.fastmcp import WatchwordAuth
 from watchword.guard.mcp import McpGuard, metadata, metadata_address
 from watchword.protocol_exchange import Application
 from watchword.testing.loopback import LoopbackServer
@@ -257,6 +259,16 @@ def test_a_guard_for_another_audience_is_refused_at_start() -> None:
 
     with pytest.raises(ValueError, match="audience"):
         McpGuard(inner, Guard("https://auth.example.com"), resource="https://a.example/mcp")  # type: ignore[arg-type]  # never called
+
+
+def test_two_servers_of_fastmcp_do_not_share_what_accepts_the_tokens_of_one() -> None:
+    auth = WatchwordAuth("https://auth.example.com", base_url="https://api.example.com")
+    for _ in range(2):
+        assert FastMCP("weather", auth=auth).http_app(path="/weather")
+    with pytest.raises(
+        ValueError, match=r"is for 'https://api\.example\.com/weather': make another one for .*/traffic"
+    ):
+        FastMCP("traffic", auth=auth).http_app(path="/traffic")
 
 
 @pytest.mark.parametrize("host", ["localhost", "api.example.com"])

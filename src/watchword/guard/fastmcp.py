@@ -32,7 +32,12 @@ class _Verifier(TokenVerifier):
         self._verifier: GuardVerifier | None = None
 
     def serve(self, resource: str) -> None:
-        """Accept tokens for a resource from now on."""
+        """Accept tokens for a resource from now on; raise ValueError where it is another one already."""
+        if self._verifier is not None and self._verifier.guard.audience != resource:
+            # A server would go on with the tokens of another.
+            raise ValueError(
+                f"this WatchwordAuth is for {self._verifier.guard.audience!r}: make another one for {resource!r}"
+            )
         self._verifier = GuardVerifier(resource_guard(self._issuer, resource))
 
     async def verify_token(self, token: str) -> AccessToken | None:

@@ -68,6 +68,12 @@ async def test_a_token_tells_its_kind_and_carries_a_checksum(server: Server) -> 
         ({"path": "/orders"}, {"path": "/orders/7"}, "active"),
         ({"path": "/orders"}, {"path": "/orders-of-others"}, "wrong_path"),
         ({"path": "/orders"}, {}, "wrong_path"),
+        ({"path": "/orders"}, {"path": "/orders/..7/.well-known/7..8/..."}, "active"),
+        ({"path": "/orders"}, {"path": "/orders/../customers"}, "wrong_path"),
+        ({"path": "/orders"}, {"path": "/orders/./../customers"}, "wrong_path"),
+        ({"path": "/orders"}, {"path": "/orders/.."}, "wrong_path"),
+        ({"path": "/orders"}, {"path": "/orders\\..\\customers"}, "wrong_path"),
+        ({"path": "/orders"}, {"path": "/orders/..\\customers"}, "wrong_path"),
         ({"resource": "https://api.example.com"}, {"resources": ("https://api.example.com",)}, "active"),
         (
             {"resource": "https://api.example.com"},

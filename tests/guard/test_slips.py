@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from types import ModuleType
 from typing import Annotated, Any
 
@@ -277,3 +278,41 @@ def _check_metadata(call: Call, headers: Headers) -> None:
     assert call("GET", METADATA, []).says("resource") == BASE
     for method, path in (("POST", METADATA), ("GET", f"{METADATA}/orders")):
         assert call(method, path, []).status in (401, 404, 405), (method, path)
+
+
+def test_a_token_for_a_folder_reads_nothing_beside_it(auth: Auth, tmp_path: Path) -> None:
+    from starlette.staticfiles import StaticFiles
+
+    from watchword.flows import api_tokens
+    from watchword.guard import Guard
+    from watchword.guard.asgi import GuardMiddleware
+
+    for name in ("public", "private"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "orders").write_text(name)
+    wanted = api_tokens.TokenInput(name="a folder", scope="orders:read", resource=BASE, path="/public")
+    made = api_tokens.create(auth.runtime, wanted, owner=("user", auth.user().id), actor="test")
+    headers = [(b"authorization", f"Bearer {auth.worker.run(made).secret}".encode())]
+    app = GuardMiddleware(StaticFiles(directory=tmp_path), auth.guard(Guard, audience=BASE))
+
+    async def status(path: str) -> int:
+        # As servers hand it over; clients of tests take the dots out.
+        scope = {
+            "type": "http",
+            "method": "GET",
+            "path": path,
+            "headers": headers,
+            "client": ("127.0.0.1", 1),
+        }
+        sent: list[Any] = []
+
+        async def send(message: Any) -> None:
+            sent.append(message)
+
+        await app(scope, asyncio.Event().wait, send)  # type: ignore[arg-type]  # there is nothing to receive
+        found: int = sent[0]["status"]
+        return found
+
+    assert asyncio.run(status("/public/orders")) == 200
+    for path in ("/private/orders", "/public/../private/orders", "/public/./../private/orders"):
+        assert asyncio.run(status(path)) == 401, path

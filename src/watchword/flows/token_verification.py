@@ -4,6 +4,7 @@ Reads and never writes; what it learns is counted in memory. The reason is for t
 """
 
 import ipaddress
+import re
 
 import msgspec
 
@@ -13,6 +14,8 @@ from watchword.store import api_tokens as store
 from watchword.store.api_tokens import ApiToken, FoundToken
 
 WINDOW = 60
+# RFC 3986 §3.3: the segments "." and "..", also as Windows parts them.
+_UP = re.compile(r"(?:^|[/\\])\.\.?(?:[/\\]|$)")
 FOREVER = 2**62
 
 
@@ -45,7 +48,12 @@ class Verdict(msgspec.Struct, frozen=True):
 
 
 def is_below(path: str, prefix: str) -> bool:
-    """Whether a path is the prefix or lies below it, by whole segments."""
+    """Whether a path is the prefix or lies below it, by whole segments; one that leads back up is below nothing.
+
+    No server takes such segments away, and what serves files does: it would serve what lies beside the prefix.
+    """
+    if _UP.search(path):
+        return False
     return path == prefix or path.startswith(prefix if prefix.endswith("/") else prefix + "/")
 
 

@@ -88,6 +88,18 @@ def test_a_rule_of_ones_own_that_answers_later_lets_nobody_in(answer: Any) -> No
         check(Policy(predicate=answer), caller(), now=NOW, scheme="Bearer", metadata=None)
 
 
+@pytest.mark.parametrize("answer", [Refused(403, "access_denied", "no", ()), (False, "not yours"), "no", 1])
+def test_a_rule_of_ones_own_lets_in_by_true_alone(answer: Any) -> None:
+    check(Policy(predicate=lambda _: True), caller(), now=NOW, scheme="Bearer", metadata=None)
+    with pytest.raises(TypeError, match="must return True or False"):
+        check(Policy(predicate=lambda _: answer), caller(), now=NOW, scheme="Bearer", metadata=None)
+    nothing: Any
+    for nothing in (None, "", 0, False):
+        refusing = Policy(predicate=lambda _: nothing)  # noqa: B023  it is called at once
+        with pytest.raises(Refused):
+            check(refusing, caller(), now=NOW, scheme="Bearer", metadata=None)
+
+
 @pytest.mark.parametrize(
     ("policy", "words"),
     [

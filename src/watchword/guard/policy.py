@@ -120,6 +120,10 @@ def check(policy: Policy, principal: Principal, *, now: float, scheme: str, meta
         answer: object = policy.predicate(principal)
         if isinstance(answer, Awaitable | AsyncIterator | Iterator):  # it is true, whatever would come of it
             raise TypeError("the predicate of a policy must answer at once, not return what answers later")
+        if answer and answer is not True:  # a refusal that was not raised, a tuple with its reason
+            raise TypeError(
+                f"the predicate of a policy must return True or False, not something of {type(answer)}: bool(…) where it means True"
+            )
         if not answer:
             raise Refused(403, "access_denied", "This caller may not do this.", ())
 

@@ -32,6 +32,7 @@ CASES: tuple[tuple[str, Policy, dict[str, object], int, str], ...] = (
     ("a level of the server's", Policy(acr=("urn:watchword:aal2", "2")), {"acr": "urn:watchword:aal1"}, 401, "insufficient_user_authentication"),
     ("a level that is known", Policy(acr=("urn:watchword:aal2", "2")), {"acr": "3"}, 401, "insufficient_user_authentication"),
     ("a recent sign-in", Policy(max_age=60), {"auth_time": NOW - 61}, 401, "insufficient_user_authentication"),
+    ("a sign-in that has been", Policy(max_age=60), {"auth_time": NOW * 1000}, 401, "insufficient_user_authentication"),
     ("a sign-in at all", Policy(max_age=60), {"auth_time": None}, 401, "insufficient_user_authentication"),
     ("a bound token", Policy(bound=True), {"cnf": None}, 401, "invalid_token"),
     ("a rule of one's own", Policy(predicate=lambda who: who.subject == "me"), {"sub": "you"}, 403, "access_denied"),

@@ -67,6 +67,7 @@ class Policy:
 
 
 OPEN = Policy()
+AHEAD = 60  # seconds that an issuer's clock may be ahead; more is no moment in seconds, such as one in milliseconds
 ALGS = " ".join(dpop.ALGORITHMS)
 
 
@@ -140,9 +141,8 @@ def _check_authentication(
 ) -> None:
     # RFC 9470 §3
     weak = bool(policy.acr) and not _reaches(principal.acr, policy.acr)
-    old = policy.max_age is not None and (
-        principal.auth_time is None or now - principal.auth_time > policy.max_age
-    )
+    age = None if principal.auth_time is None else now - principal.auth_time
+    old = policy.max_age is not None and (age is None or not -AHEAD <= age <= policy.max_age)
     if weak or old:
         raise refuse(
             401,

@@ -316,3 +316,31 @@ def test_a_token_for_a_folder_reads_nothing_beside_it(auth: Auth, tmp_path: Path
     assert asyncio.run(status("/public/orders")) == 200
     for path in ("/private/orders", "/public/../private/orders", "/public/./../private/orders"):
         assert asyncio.run(status(path)) == 401, path
+
+
+def test_what_flask_guards_during_a_test_stays_guarded_when_the_test_ends(auth: Auth) -> None:
+    from flask import Flask
+
+    from watchword.guard.flask import Guard
+    from watchword.testing.connect import connected
+
+    guard, app, other = Guard("https://auth.example.com", audience=BASE), Flask("orders"), Flask("other")
+    other.add_url_rule("/open", "open", lambda: "hello")
+    with connected(guard, auth.app, auth.clock):
+
+        @guard.require("orders:read")
+        @app.get("/orders")
+        def orders() -> str:
+            return "orders"
+
+        @guard.require("orders:read")
+        @app.get("/later")
+        def later() -> str:
+            return "orders"
+
+        with example_apps.wsgi(app) as call:
+            assert call("GET", "/orders", bearer(auth)).status == 200
+    with example_apps.wsgi(app) as call, example_apps.wsgi(other) as ask:
+        assert call("GET", "/orders", []).status == 401
+        assert call("GET", "/later", []).status == 401
+        assert ask("GET", "/open", []).status == 200

@@ -33,5 +33,4 @@ def connected(guard: G, app: App, clock: Clock) -> Iterator[G]:
     try:
         yield guard
     finally:
-        vars(guard).clear()
-        vars(guard).update(before)
+        vars(guard).update(before)  # and what was guarded meanwhile stays so

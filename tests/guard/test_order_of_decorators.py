@@ -219,3 +219,36 @@ def test_an_endpoint_that_fastapi_has_taken_is_refused_by_the_guard_of_starlette
             @guard.require("orders:read")
             @taker.get("/taken")
             async def taken(request: Request) -> None: ...
+
+
+def test_a_guard_above_an_operation_of_ninja_is_refused_when_the_program_starts(auth: Auth) -> None:
+    example_apps.load("drf_app")  # which configures the process
+    from django.http import HttpRequest
+    from ninja import NinjaAPI, Router
+
+    from watchword.guard.django import Guard
+    from watchword.guard.ninja import Guard as NinjaGuard
+
+    guard, of_ninja = auth.guard(Guard, audience=BASE), auth.guard(NinjaGuard, audience=BASE)
+    api, router = NinjaAPI(urls_namespace="order"), Router()
+
+    @api.get("/below")
+    @guard.require("orders:read")
+    def below(request: HttpRequest) -> str:
+        return "orders"
+
+    for taker in (api, router):
+        with pytest.raises(
+            ValueError, match=r"put @guard\.require below @api\.get.*: taken was taken unguarded"
+        ):
+
+            @guard.require("orders:read")
+            @taker.get("/taken")
+            def taken(request: HttpRequest) -> str: ...
+
+    for require in (of_ninja.require, of_ninja.arequire):
+        with pytest.raises(ValueError, match=r"require is no decorator but a value for auth="):
+
+            @require("orders:read")
+            @api.get("/decorated")
+            async def decorated(request: HttpRequest) -> str: ...

@@ -1,11 +1,13 @@
 """The guard for Django: a decorator for views and a middleware, both synchronous or asynchronous as the project is."""
 
 import functools
+import sys
 from collections.abc import Callable, Sequence
+from types import FrameType
 from typing import Any
 
 from watchword.extras import needing
-from watchword.guard import asgi, resource, transport, wsgi
+from watchword.guard import asgi, order, resource, transport, wsgi
 from watchword.guard.guard import Guard as BaseGuard
 from watchword.guard.guard import Presented
 from watchword.guard.misuse import check_paths
@@ -35,6 +37,7 @@ class Guard(BaseGuard):
         wanted = demanded(scopes, policy)
 
         def guard(view: View) -> View:
+            _check_order(view, sys._getframe(1))
             guarded = functools.wraps(view)(self._around(view, wanted))
             guarded.csrf_exempt = True  # type: ignore[attr-defined]  # how Django marks views
             return guarded
@@ -82,6 +85,16 @@ class Guard(BaseGuard):
         if metadata is None or not metadata.is_asked(request.method or "", request.path):
             return None
         return _document(metadata)
+
+
+def _check_order(view: View, where: FrameType) -> None:
+    """Refuse a view that an API or a router of Ninja has taken, and would call as it is."""
+    routers = (one for one in order.near(where) if type(one).__module__ == "ninja.router")
+    paths = (path for router in routers for path in getattr(router, "path_operations", {}).values())
+    if order.is_taken(view, (operation.view_func for path in paths for operation in path.operations)):
+        raise ValueError(
+            f"put @guard.require below @api.get, or use watchword.guard.ninja: {view.__name__} was taken unguarded"
+        )
 
 
 def _is_async(view: View) -> bool:

@@ -1,5 +1,6 @@
 """The guard for Django Ninja: values for `auth=`, which are also the security scheme of the OpenAPI document."""
 
+from collections.abc import Awaitable
 from typing import Any
 
 from watchword.extras import needing
@@ -38,6 +39,7 @@ class _Requirement(AuthBase):
         self._policy = policy
 
     def __call__(self, request: HttpRequest) -> Any:
+        _check_request(request)
         try:
             return admit_sync(self._guard, request, self._policy)
         except Refused as refused:
@@ -45,11 +47,28 @@ class _Requirement(AuthBase):
 
 
 class _AsyncRequirement(_Requirement):
-    async def __call__(self, request: HttpRequest) -> Principal:
+    def __init__(self, guard: BaseGuard, policy: Policy) -> None:
+        super().__init__(guard, policy)
+        # What Ninja looks at to learn whether to await; what it calls is the method of the class, which notices a misuse at once.
+        self.__call__ = self._admitted  # type: ignore[method-assign]  # of the object, beside the class's
+
+    def __call__(self, request: HttpRequest) -> Awaitable[Principal]:
+        _check_request(request)
+        return self._admitted(request)
+
+    async def _admitted(self, request: HttpRequest) -> Principal:
         try:
             return await admit(self._guard, request, self._policy)
         except Refused as refused:
             raise Refusal(refused) from None
+
+
+def _check_request(given: object) -> None:
+    """Refuse to be a decorator: what stands above `@api.get` would guard nothing."""
+    if not isinstance(given, HttpRequest):
+        raise ValueError(
+            f"require is no decorator but a value for auth=, such as @api.get(…, auth=guard.require(…)): not above {given!r}"
+        )
 
 
 # Ninja names a security scheme of the OpenAPI document like the class of its `auth=`.

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import hashlib
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -344,3 +345,35 @@ def test_what_flask_guards_during_a_test_stays_guarded_when_the_test_ends(auth: 
         assert call("GET", "/orders", []).status == 401
         assert call("GET", "/later", []).status == 401
         assert ask("GET", "/open", []).status == 200
+
+
+def test_a_session_that_the_application_keeps_counts_in_django_too(
+    auth: Auth, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    example_apps.load("drf_app")  # which configures the process
+    from django.core.handlers.asgi import ASGIHandler
+    from django.http import HttpRequest, HttpResponse
+    from django.test import override_settings
+    from django.urls import path
+
+    from watchword.guard.django import Guard
+    from watchword.guard.sessions import MemoryStore, Record, SessionMiddleware
+
+    guard, root = auth.guard(Guard, audience=BASE, sessions=READ), ModuleType("sessions_in_django")
+
+    async def show(request: HttpRequest) -> HttpResponse:
+        return HttpResponse(request.principal.subject)
+
+    vars(root)["urlpatterns"] = [path("orders", guard.require(*READ)(show))]
+    monkeypatch.setitem(sys.modules, root.__name__, root)
+    store, now = MemoryStore(), auth.clock()
+    record = Record("alice", {}, now, now)
+    asyncio.run(store.add(hashlib.sha256(b"secret").digest(), record, now + 600))
+    settings = {"ROOT_URLCONF": root.__name__, "ALLOWED_HOSTS": ["*"], "MIDDLEWARE": []}
+    app = SessionMiddleware(ASGIHandler(), store, clock=auth.clock)
+    cookie, elsewhere = ("cookie", "__Host-session=secret"), ("sec-fetch-site", "cross-site")
+    with override_settings(**settings), example_apps.asgi(app) as call:
+        assert call("GET", "/orders", [cookie]).body == b"alice"
+        for headers in ([("cookie", "__Host-session=other")], [cookie, elsewhere], []):
+            assert call("GET", "/orders", headers).status == 401
+        assert call("POST", "/orders", [cookie, elsewhere]).status == 403

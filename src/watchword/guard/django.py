@@ -143,6 +143,7 @@ def presented(request: HttpRequest) -> Presented:
     meta, scope = request.META, getattr(request, "scope", None)
     authorization, proof = meta.get("HTTP_AUTHORIZATION"), meta.get("HTTP_DPOP")
     cookie, origin = meta.get("HTTP_COOKIE"), meta.get("HTTP_ORIGIN")
+    session = None if scope is None else scope.get(asgi.SESSION)
     named = proof or origin
     uri = f"{request.scheme}://{request.get_host()}{_raw_path(request)}" if named else ""
     return Presented(
@@ -155,6 +156,7 @@ def presented(request: HttpRequest) -> Presented:
         certificate=transport.der_certificate(meta.get("SSL_CLIENT_CERT")),
         secure=request.is_secure(),
         cookies=() if cookie is None else (cookie,),
+        subject="" if session is None else session.subject,
         site=meta.get("HTTP_SEC_FETCH_SITE"),
         origin=origin,
         kept=meta if scope is None else scope,

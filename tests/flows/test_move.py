@@ -15,7 +15,7 @@ from tests.fixtures.postgres import Cluster, Store, empty_file, fresh_postgres
 from tests.fixtures.servers import Server, open_server
 from tests.store.made import count, select
 
-from watchword.flows import move, schema_state
+from watchword.flows import backup, move, schema_state
 from watchword.flows.master_key import existing_master_keys
 from watchword.flows.move import Progress
 from watchword.flows.secret import Secret
@@ -101,6 +101,8 @@ async def test_everything_is_there_afterwards_and_the_source_is_fenced(
             f"sqlite:///{tmp_path}/elsewhere.db",
             existing_master_keys(server.settings),
         )
+    with pytest.raises(OAuthError, match="cannot be given up"):
+        await move.abandon(server.settings.database)
     async with opened(server, target, tmp_path) as again:
         assert {name: await again.runtime.database.read(read, name) for name in tables} == before
         assert all([await active(again, token) for token in tokens])
@@ -257,12 +259,33 @@ async def test_a_target_in_use_is_left_alone_and_an_abandoned_move_leaves_no_tra
         await move.move(
             server.settings.database, target.address, existing_master_keys(server.settings), replace=True
         )
-    await move.abandon(server.settings.database)
+    assert await move.abandon(server.settings.database)
+    assert not await move.abandon(server.settings.database)
     await server.token()
     names = "SELECT name FROM sqlite_master WHERE name LIKE 'moving%'"
     if server.settings.is_postgres:
         names = "SELECT proname AS name FROM pg_proc WHERE proname LIKE 'moving%'"
     assert await server.runtime.database.read(select, names) == []
+
+
+async def test_nothing_is_moved_or_restored_into_a_database_that_no_server_would_open(
+    tmp_path: Path, postgres_cluster: Cluster
+) -> None:
+    provider = "LOCALE_PROVIDER libc" if postgres_cluster.version >= 15 else ""
+    postgres_cluster.sql(f"CREATE DATABASE narrow ENCODING 'LATIN1' {provider} LOCALE 'C' TEMPLATE template0")
+    narrow = postgres_cluster.address("narrow")
+    async with open_server(tmp_path) as server:
+        settings = server.settings
+        masters = existing_master_keys(settings)
+        with pytest.raises(StorageUnavailable, match="encoding is LATIN1: create it anew"):
+            await move.move(settings.database, narrow, masters)
+        await server.token()
+        kept = tmp_path / "backup.gz"
+        await backup.write_backup(settings, kept, 0)
+    key = settings.key_file or f"{settings.database}.key"
+    with pytest.raises(StorageUnavailable, match="encoding is LATIN1: create it anew"):
+        await backup.restore_backup(Settings(database=narrow, key_file=key), kept, 0)
+    postgres_cluster.sql("DROP DATABASE narrow")
 
 
 async def test_nothing_is_moved_under_a_key_that_does_not_belong_to_the_source(

@@ -33,7 +33,12 @@ def move(
     Interrupted, call it again: it goes on. Writes wait only during the switch; its length is printed.
     """
     if abandon:
-        done(flow.abandon(source), as_json)
+        begun = done(flow.abandon(source), as_json)
+        if as_json:
+            session.print_json({"abandoned": begun})
+            return
+        words = "given up: the source is as it was before" if begun else "no move of this database had begun"
+        session.out.print(words)
         return
     if not target:
         session.usage("move needs a source and a target")

@@ -104,15 +104,22 @@ def _is_one_file(source: str, target: str) -> bool:
     return all(file.exists() for file in files) and files[0].samefile(files[1])
 
 
-async def abandon(source: str) -> None:
-    """Stop noting changes in a source whose move shall not go on."""
+async def abandon(source: str) -> bool:
+    """Stop noting changes in a source whose move shall not go on; return whether one had begun, raise OAuthError where it is over."""
     bulk = await store.open_bulk(source)
     try:
         await bulk.begin()
+        if await capture.moved(bulk) is not None:
+            raise OAuthError(
+                "conflict",
+                "This database was moved away already, which cannot be given up: to come back, move the one that it went to.",
+            )
+        begun = await capture.identity(bulk) is not None
         await capture.end_capture(bulk, schema.tables(schema.newest()), postgres=is_postgres(source))
         await bulk.commit()
     finally:
         await bulk.close()
+    return begun
 
 
 async def _move(

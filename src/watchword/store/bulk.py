@@ -51,12 +51,12 @@ class Bulk(Transaction, Protocol):
 
 
 async def open_bulk(address: str, audit_key: bytes = b"", *, create: bool = False) -> Bulk:
-    """Open a database for copying; raise StorageUnavailable with what to do about it."""
+    """Open a database for copying, to be filled with `create`; raise StorageUnavailable with what to do about it."""
     if address.startswith(("postgresql://", "postgres://")):
         with needing(POSTGRES, "asyncpg"):  # the driver is an extra that only this choice needs
             from watchword.store.bulk_postgres import connect
 
-        return await connect(address, audit_key)
+        return await connect(address, audit_key, create=create)
     from watchword.store.bulk_sqlite import SqliteBulk
 
     return SqliteBulk.connect(address.removeprefix("sqlite:///"), Chain(), audit_key, create=create)

@@ -21,14 +21,27 @@ UNLIMITED = (
 )
 
 
-async def connect(address: str, audit_key: bytes) -> "PostgresBulk":
-    """Open a database, of several hosts the one that takes writes; raise StorageUnavailable with what to do about it, without the address."""
+async def connect(address: str, audit_key: bytes, *, create: bool = False) -> "PostgresBulk":
+    """Open a database, of several hosts the one that takes writes; raise StorageUnavailable with what to do about it, without the address.
+
+    One that is to be filled (`create`) has to be one that a server opens afterwards.
+    """
     try:
         connection = await Hosts(address, _connect).connect()
         await connection.execute(UNLIMITED)
+        if create:
+            await _check(connection)
     except OPENING as error:
         raise StorageUnavailable(f"cannot use the PostgreSQL server: {unavailable(error)}") from error
     return PostgresBulk(connection, Audit([], audit_key))
+
+
+async def _check(connection: Connection) -> None:
+    try:
+        await migrate.check_encoding(connection)
+    except BaseException:
+        connection.terminate()
+        raise
 
 
 async def _connect(address: str, **options: Any) -> Connection:

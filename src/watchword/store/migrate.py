@@ -113,13 +113,18 @@ def apply_sqlite(connection: sqlite3.Connection) -> None:
         raise
 
 
-async def apply_postgres(connection: Any) -> None:
-    """Bring a PostgreSQL database up to date in one transaction; nodes that start together wait for one another."""
+async def check_encoding(connection: Any) -> None:
+    """Raise StorageUnavailable when a PostgreSQL database cannot hold every text."""
     encoding = await connection.fetchval("SHOW server_encoding")
     if encoding != "UTF8":
         raise StorageUnavailable(
             f"the database's encoding is {encoding}: create it anew with CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0"
         )
+
+
+async def apply_postgres(connection: Any) -> None:
+    """Bring a PostgreSQL database up to date in one transaction; nodes that start together wait for one another."""
+    await check_encoding(connection)
     until = time.monotonic() + PATIENCE
     for attempt in itertools.count():
         try:

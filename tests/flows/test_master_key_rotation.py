@@ -8,6 +8,7 @@ import sys
 import time
 from pathlib import Path
 
+import msgspec
 import pytest
 from tests.fixtures.code_flow import obtain_code, redeem, refresh, register
 from tests.fixtures.postgres import Store
@@ -40,6 +41,19 @@ async def row(tx: Transaction, sealed: bytes | None = None) -> bytes:
     found = await keys.find_secret(tx, root_secret.NAME)
     assert found is not None
     return found
+
+
+@pytest.mark.postgres
+async def test_a_database_that_was_used_gets_no_fresh_key_beside_the_one_that_opens_it(
+    postgres_store: Store, tmp_path: Path
+) -> None:
+    """A start in another folder, or without `key_file`: what it would make opens nothing, and looks like a key."""
+    absent = tmp_path / "elsewhere.key"
+    async with open_server(tmp_path, on=postgres_store.address) as server:
+        with pytest.raises(SettingsError, match=r"elsewhere\.key does not: put its key file there, or name"):
+            await start.open_runtime(msgspec.structs.replace(server.settings, key_file=str(absent)))
+        assert not absent.exists()
+        await server.token()
 
 
 async def test_kr_04_what_was_given_out_before_goes_on_at_nodes_that_run_and_at_new_ones(

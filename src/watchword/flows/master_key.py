@@ -40,9 +40,16 @@ def existing_master_keys(settings: Settings) -> Keys:
     path = key_path(settings)
     if VARIABLE not in os.environ and not path.exists():
         raise SettingsError(
-            f"the master key {path} is not there, and it is not part of a backup: put the key file in its place first"
+            f"the master key {path} is not there, and it is not part of a backup: put the key file in its place first, "
+            "or name it by key_file"
         )
     return _read(path)
+
+
+def lacking_file(settings: Settings) -> Path | None:
+    """Return the key file that a first start would make, or None where there is a master key."""
+    path = own_file(settings)
+    return path if path and not path.exists() else None
 
 
 def load_master_keys(settings: Settings) -> Keys:

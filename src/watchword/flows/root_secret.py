@@ -55,6 +55,11 @@ async def find(tx: Transaction, masters: Keys) -> Opened | None:
     return open_row(sealed, masters) if sealed is not None else await _of_earlier_release(tx, masters)
 
 
+async def is_there(tx: Transaction) -> bool:
+    """Whether a database hangs on a root already, which only its own master key opens."""
+    return await store.find_secret(tx, NAME) is not None or await store.oldest_key(tx) is not None
+
+
 async def _of_earlier_release(tx: Transaction, masters: Keys) -> Opened | None:
     oldest = await store.oldest_key(tx)
     if oldest is None:

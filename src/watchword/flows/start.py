@@ -7,7 +7,7 @@ from watchword.extras import POSTGRES, needing
 from watchword.flows import profiles, root_secret
 from watchword.flows.key_file import Keys
 from watchword.flows.keyring import Keyring
-from watchword.flows.master_key import load_master_keys
+from watchword.flows.master_key import lacking_file, load_master_keys
 from watchword.flows.runtime import Runtime
 from watchword.flows.secret import Secret
 from watchword.oauth import token_format
@@ -43,15 +43,27 @@ async def _root(settings: Settings, database: Unchained, masters: Keys, now: int
         return await root_secret.establish(database, load_master_keys(settings), now)
 
 
+async def _first_keys(settings: Settings, database: Unchained) -> Keys:
+    """Return the key of a database that has none yet, made now or by a process beside; one that was used gets no fresh one."""
+    is_used = await database.read(root_secret.is_there)
+    if is_used and (path := lacking_file(settings)):
+        raise SettingsError(
+            f"the database exists but {path} does not: put its key file there, or name the key file by key_file"
+        )
+    return load_master_keys(settings)
+
+
 async def open_runtime(
     settings: Settings, clock: Callable[[], float] = time.time, *, durable: bool = True
 ) -> Runtime:
     """Open everything; raise SettingsError or StorageUnavailable with what to do about it."""
     profiles.check(settings)
-    masters = load_master_keys(settings)
+    # Only the database server knows whether it was used; beside an SQLite file that is seen before it is opened.
+    masters = None if settings.is_postgres and lacking_file(settings) else load_master_keys(settings)
     database = make_database(settings, durable=durable)
     await database.open()
     try:
+        masters = masters or await _first_keys(settings, database)
         root = await _root(settings, database, masters, int(clock()))
         settings = with_issuer(settings, await database.read(keys.get_fact, ISSUER))
         keyring = Keyring(settings, database, root, clock)

@@ -76,6 +76,22 @@ async def test_an_answer_to_a_form_names_where_its_page_is_opened_again(ada: Per
     assert "data-here" not in answer.text, "what an application asked for is in no address"
 
 
+async def test_where_no_scope_is_open_to_people_the_page_for_a_token_says_so(
+    ada: Person, tmp_path: Path
+) -> None:
+    """A form without anything to choose could only be refused."""
+    assert "is open to tokens of your own" not in (await ada.open("/account/tokens/new")).text
+    (tmp_path / "closed").mkdir()
+    async with open_server(tmp_path / "closed", mode="development") as server:
+        await make(server)
+        person = Person(server, another(server))
+        await person.sign_in()
+        answer = await person.open("/account/tokens/new")
+        assert answer.status_code == 200
+        assert "No right is open to tokens of your own." in answer.text
+        assert "Create token" not in answer.text
+
+
 async def test_a_token_page_that_is_loaded_again_makes_no_second_token(ada: Person) -> None:
     await ada.open("/account/tokens/new")
     given = {"name": "my script", "scope": "notes:read", "days": "30"}

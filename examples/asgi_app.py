@@ -1,4 +1,4 @@
-"""A shop's API in plain ASGI: WATCHWORD_URL=https://auth.example.com API_URL=https://api.example.com uvicorn asgi_app:app"""
+"""A shop's API in plain ASGI: WATCHWORD_URL=https://auth.example.com API_URL=https://api.example.com uvicorn asgi_app:app --port 8001"""
 
 import json
 import os
@@ -14,6 +14,10 @@ STEP_UP = Policy(acr=("urn:watchword:aal2",), max_age=300)  # a second factor, u
 
 async def public(scope: Scope, receive: Receive, send: Send) -> None:
     await _answer(send, {"hello": "world"})
+
+
+async def nothing(scope: Scope, receive: Receive, send: Send) -> None:
+    await _answer(send, {"error": "not found"}, 404)
 
 
 async def whoami(scope: Scope, receive: Receive, send: Send) -> None:
@@ -32,13 +36,13 @@ ROUTES: dict[str, Application] = {
 
 async def shop(scope: Scope, receive: Receive, send: Send) -> None:
     if scope["type"] in ("http", "websocket"):
-        await ROUTES[scope["path"]](scope, receive, send)
+        await ROUTES.get(scope["path"], nothing)(scope, receive, send)
 
 
 app = MetadataMiddleware(shop, guard, ("orders:read",))
 
 
-async def _answer(send: Send, document: object) -> None:
+async def _answer(send: Send, document: object, status: int = 200) -> None:
     headers = [(b"content-type", b"application/json")]
-    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": json.dumps(document).encode()})

@@ -1,4 +1,4 @@
-"""A shop's API with Django in one file: WATCHWORD_URL=https://auth.example.com API_URL=https://api.example.com gunicorn django_app:app
+"""A shop's API with Django in one file: WATCHWORD_URL=https://auth.example.com API_URL=https://api.example.com gunicorn -b :8001 django_app:app
 
 For its asynchronous views serve `django_app:async_app` with uvicorn.
 """

@@ -1,4 +1,4 @@
-"""A shop's API with Django REST framework: WATCHWORD_URL=https://auth.example.com API_URL=https://api.example.com gunicorn drf_app:app"""
+"""A shop's API with Django REST framework: WATCHWORD_URL=https://auth.example.com API_URL=https://api.example.com gunicorn -b :8001 drf_app:app"""
 
 import os
 from typing import Any

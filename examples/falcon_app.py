@@ -1,4 +1,4 @@
-"""A shop's API with Falcon: WATCHWORD_URL=https://auth.example.com API_URL=https://api.example.com gunicorn falcon_app:app
+"""A shop's API with Falcon: WATCHWORD_URL=https://auth.example.com API_URL=https://api.example.com gunicorn -b :8001 falcon_app:app
 
 The same on ASGI, with `arequire`, is `falcon_app:async_app` for uvicorn.
 """

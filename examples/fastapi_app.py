@@ -1,4 +1,4 @@
-"""A shop's API with FastAPI: WATCHWORD_URL=https://auth.example.com API_URL=https://api.example.com fastapi run fastapi_app.py"""
+"""A shop's API with FastAPI: WATCHWORD_URL=https://auth.example.com API_URL=https://api.example.com uvicorn fastapi_app:app --port 8001"""
 
 import os
 

@@ -1,6 +1,6 @@
 """An MCP server made with FastMCP that only callers with a token for it reach.
 
-WATCHWORD_URL=https://auth.example.com MCP_BASE_URL=https://api.example.com uvicorn fastmcp_server:app
+WATCHWORD_URL=https://auth.example.com MCP_BASE_URL=https://api.example.com uvicorn fastmcp_server:app --port 8001
 """
 
 import os

@@ -1,4 +1,4 @@
-"""A shop's API with Flask: WATCHWORD_URL=https://auth.example.com API_URL=https://api.example.com gunicorn flask_app:app"""
+"""A shop's API with Flask: WATCHWORD_URL=https://auth.example.com API_URL=https://api.example.com gunicorn -b :8001 flask_app:app"""
 
 import os
 

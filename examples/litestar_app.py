@@ -1,4 +1,4 @@
-"""A shop's API with Litestar: WATCHWORD_URL=https://auth.example.com API_URL=https://api.example.com litestar --app litestar_app:app run"""
+"""A shop's API with Litestar: WATCHWORD_URL=https://auth.example.com API_URL=https://api.example.com litestar --app litestar_app:app run --port 8001"""
 
 import os
 from typing import Any

@@ -1,6 +1,6 @@
 """An MCP server made with the MCP Python SDK that only callers with a token for it reach.
 
-WATCHWORD_URL=https://auth.example.com MCP_URL=https://api.example.com/mcp uvicorn mcp_server:app
+WATCHWORD_URL=https://auth.example.com MCP_URL=https://api.example.com/mcp uvicorn mcp_server:app --port 8001
 """
 
 import os

@@ -1,4 +1,4 @@
-"""A shop's API with Django Ninja: WATCHWORD_URL=https://auth.example.com API_URL=https://api.example.com uvicorn ninja_app:app"""
+"""A shop's API with Django Ninja: WATCHWORD_URL=https://auth.example.com API_URL=https://api.example.com uvicorn ninja_app:app --port 8001"""
 
 import os
 from typing import Any

@@ -1,4 +1,4 @@
-"""A shop's API with Starlette: WATCHWORD_URL=https://auth.example.com API_URL=https://api.example.com uvicorn starlette_app:app"""
+"""A shop's API with Starlette: WATCHWORD_URL=https://auth.example.com API_URL=https://api.example.com uvicorn starlette_app:app --port 8001"""
 
 import os
 

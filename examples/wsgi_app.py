@@ -1,4 +1,4 @@
-"""A shop's API in plain WSGI: WATCHWORD_URL=https://auth.example.com API_URL=https://api.example.com gunicorn wsgi_app:app"""
+"""A shop's API in plain WSGI: WATCHWORD_URL=https://auth.example.com API_URL=https://api.example.com gunicorn -b :8001 wsgi_app:app"""
 
 import json
 import os
@@ -17,6 +17,10 @@ def public(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
     return _answer(start_response, {"hello": "world"})
 
 
+def nothing(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+    return _answer(start_response, {"error": "not found"}, "404 Not Found")
+
+
 def whoami(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
     who: Principal = environ["watchword.principal"]
     return _answer(start_response, {"sub": who.subject, "kind": who.kind})
@@ -32,12 +36,12 @@ ROUTES: dict[str, Application] = {
 
 
 def shop(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
-    return ROUTES[environ["PATH_INFO"]](environ, start_response)
+    return ROUTES.get(environ["PATH_INFO"], nothing)(environ, start_response)
 
 
 app = MetadataMiddleware(shop, guard, ("orders:read",))
 
 
-def _answer(start_response: StartResponse, document: object) -> list[bytes]:
-    start_response("200 OK", [("Content-Type", "application/json")])
+def _answer(start_response: StartResponse, document: object, status: str = "200 OK") -> list[bytes]:
+    start_response(status, [("Content-Type", "application/json")])
     return [json.dumps(document).encode()]

@@ -183,6 +183,12 @@ def test_the_challenge_leads_to_the_metadata_and_they_to_the_issuer(
     assert answer.says("scopes_supported") == ["orders:read"]
 
 
+def test_a_path_that_is_not_there_is_not_found(application: tuple[str, Call]) -> None:
+    name, call = application
+    if not name.startswith("grpc"):  # which has methods and no paths
+        assert call("GET", "/nothing", []).status == 404
+
+
 def test_a_revocation_is_noticed_with_the_next_request(application: tuple[str, Call], auth: Auth) -> None:
     _, call = application
     token = auth.token(ORDERS, audience=BASE, kind="api_token")

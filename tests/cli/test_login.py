@@ -16,6 +16,7 @@ from tests.fixtures.browser import Browser
 from tests.fixtures.commands import run_cli
 from tests.fixtures.live import Live
 
+from watchword import __version__
 from watchword.client import FileStore, PublicClient, Refused, Unreachable
 from watchword.client.callback import Callback
 from watchword.client.proofs import Clocks, Prover
@@ -162,16 +163,30 @@ def server_of(live: Live) -> AuthorizationServer:
     return AuthorizationServer(live.issuer, Clocks())
 
 
+class Reader(Browser):
+    """A browser that keeps what its person read."""
+
+    def __init__(self, issuer: str) -> None:
+        super().__init__(issuer)
+        self.read: list[str] = []
+
+    def submit(self, page: httpx.Response, **more: str) -> httpx.Response:
+        """Submit a page's form."""
+        self.read.append(page.text)
+        return super().submit(page, **more)
+
+
 @pytest.mark.parametrize("dpop", [False, True], ids=["bearer", "DPoP"])
 def test_a_person_signs_in_on_another_device(live: Live, dpop: bool) -> None:
     ada, client_id = live.user("ada"), program(live)
     prover = Prover(jwk.generate("ES256"), Clocks()) if dpop else None
     shown: list[str] = []
+    browser = Reader(live.issuer)
 
     def sleep(seconds: float) -> None:
         live.clock.advance(seconds)
         if len(shown) == 3:
-            assert "error" not in Browser(live.issuer).walk(shown[0]).url.path
+            assert "error" not in browser.walk(shown[0]).url.path
         shown.append("slept")
 
     wanted = Wanted(PublicClient(client_id), "orders:read")
@@ -180,6 +195,7 @@ def test_a_person_signs_in_on_another_device(live: Live, dpop: bool) -> None:
     )
     assert whose(live, str(answer["access_token"])) == ada.id
     assert shown[2:] == ["slept", "slept"], "once while nobody had answered, once after"
+    assert f"watchword/{__version__} (" in browser.read[-1], "which program on which system asks"
 
 
 def test_a_device_that_nobody_answers_for_gives_up(live: Live) -> None:

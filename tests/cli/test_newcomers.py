@@ -253,3 +253,12 @@ def test_a_backup_in_a_wrong_folder_says_that_no_database_is_there(tmp_path: Pat
     assert done.returncode == 1
     assert "There is no database watchword.db: --database names another" in done.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_doctor_looks_at_the_database_of_dev_where_it_is_the_only_one(tmp_path: Path) -> None:
+    none = run_cli(tmp_path, "doctor")
+    assert "there is no database yet" in none.stdout
+    assert run_cli(tmp_path, "migrate", "--database", "watchword-dev.db").returncode == 0
+    found = run_cli(tmp_path, "doctor")
+    assert (found.returncode, "it opens, and its schema is of this release" in found.stdout) == (0, True)
+    assert "using watchword-dev.db" in found.stderr

@@ -68,6 +68,8 @@ def _installation(database: str | None, config: str | None, data: bool) -> Repor
     report = Report("this installation", "settings, database and keys")
     try:
         settings = settings_module.load({"database": database}, config=config)
+        if database is None and (developed := session.development_database(config)):
+            settings = settings_module.load({"database": developed}, config=config)
     except SettingsError as error:
         report.fail("settings", "settings", str(error), "correct the option that is named")
         return report

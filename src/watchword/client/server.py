@@ -4,11 +4,13 @@ No redirect is followed, an answer is read up to a limit, and nothing goes over 
 """
 
 import os
+import platform
 from collections.abc import Mapping
 from urllib.parse import urlsplit
 
 import httpx
 
+from watchword import __version__
 from watchword.client.addresses import origin_of
 from watchword.client.errors import Refused, Unreachable
 from watchword.client.identity import Identity
@@ -19,6 +21,8 @@ TIMEOUT = 10.0
 MAX_ANSWER = 256 * 1024
 # The last comes of a host by a name that none can have.
 NO_ANSWER = (httpx.HTTPError, httpx.InvalidURL, UnicodeError)
+# A person who is asked to let a device in reads it there (RFC 8628).
+NAME = f"watchword/{__version__} ({platform.system()})"
 Form = Mapping[str, str]
 Document = Mapping[str, object]
 
@@ -39,7 +43,10 @@ class AuthorizationServer:
         if self._given is not None:
             return self._given
         own = self._own.get(os.getpid())
-        return own or self._own.setdefault(os.getpid(), httpx.Client(timeout=TIMEOUT, follow_redirects=False))
+        if own is None:
+            fresh = httpx.Client(timeout=TIMEOUT, follow_redirects=False, headers={"user-agent": NAME})
+            own = self._own.setdefault(os.getpid(), fresh)
+        return own
 
     def metadata(self) -> Document:
         """Return the metadata, asked for once; raise Unreachable."""

@@ -182,6 +182,7 @@ ROUTES: dict[str, dict[str, Route]] = {
         "POST": Route(upstream_form.receive, page=True),
     },
     "/dev/mail": {"GET": Route(dev_mail.show, page=True)},
+    "/": {"GET": Route(account.home, page=True)},
     "/.well-known/change-password": {"GET": Route(passwords.if_taken(account.well_known_change_password))},
     "/account/email": {
         "GET": Route(account.show_email, page=True),

@@ -127,6 +127,12 @@ async def test_a_deleted_account_takes_what_it_was_issued_with_it(ada: Person) -
     assert (await ada.sign_in()).status_code == 401
 
 
+async def test_the_address_of_the_server_itself_leads_to_the_account(server: Server) -> None:
+    answer = await server.http.get("/")
+    assert answer.status_code == 303
+    assert answer.headers["location"] == f"{server.settings.issuer}/account"
+
+
 async def test_password_managers_find_the_page_that_changes_a_password(server: Server) -> None:
     answer = await server.http.get("/.well-known/change-password")
     assert answer.status_code == 303

@@ -294,6 +294,11 @@ async def delete(request: Request) -> Response:
     return redirect(f"{settings.issuer}/sign-in?notice=account_deleted", (gone,))
 
 
+async def home(request: Request) -> Response:
+    """Lead who opens the server's own address to their account, by way of the sign-in page."""
+    return redirect(f"{request.runtime.settings.issuer}/account")
+
+
 async def well_known_change_password(request: Request) -> Response:
     """W3C "A Well-Known URL for Changing Passwords": send password managers to the page."""
     return redirect(f"{request.runtime.settings.issuer}/account/password")

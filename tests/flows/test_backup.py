@@ -175,6 +175,27 @@ async def test_a_damaged_backup_is_refused_and_nothing_is_made(
         assert not (tmp_path / "new.db").exists()
 
 
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (None, "b.gz cannot be read: No such file or directory."),
+        (b"hello", "it is damaged, or no file of `watchword backup`."),
+        (gzip.compress(b"{}\n")[:12], "it is cut off."),
+    ],
+    ids=["absent", "another file", "cut off"],
+)
+async def test_what_is_wrong_with_a_file_is_said_in_words(
+    tmp_path: Path, content: bytes | None, words: str
+) -> None:
+    async with open_server(tmp_path, key_file=str(tmp_path / "key")) as server:
+        file = tmp_path / "b.gz"
+        if content is not None:
+            file.write_bytes(content)
+        with pytest.raises(OAuthError) as refused:
+            await backup.restore_backup(settings_of(server, database=str(tmp_path / "new.db")), file, NOW)
+        assert words in refused.value.description
+
+
 async def test_a_backup_that_changes_between_its_check_and_its_use_is_refused(
     server: Server, target: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -149,7 +149,13 @@ def read_backup(path: Path, masters: Keys) -> tuple[Report, Secret]:
     """Check every line of a backup and return what it holds, and its root; raise OAuthError when it is damaged, cut or another's."""
     try:
         return _read(path, masters)
-    except (OSError, EOFError, zlib.error, ValueError) as error:  # msgspec's errors are ValueErrors
+    except EOFError:
+        raise _damaged("it is cut off") from None
+    except (gzip.BadGzipFile, zlib.error):
+        raise _damaged("it is damaged, or no file of `watchword backup`") from None
+    except OSError as error:
+        raise OAuthError("invalid_request", f"{path} cannot be read: {error.strerror}.") from error
+    except ValueError as error:  # msgspec's errors are among them
         raise _damaged(str(error) or type(error).__name__) from error
 
 

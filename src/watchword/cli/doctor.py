@@ -83,7 +83,7 @@ def _installation(database: str | None, config: str | None, data: bool) -> Repor
             "no-database", "database", "there is no database yet", "watchword serve or watchword dev makes it"
         )
     except (StorageUnavailable, SettingsError) as error:
-        report.fail("database", settings.database_shown, str(error), "see the message")
+        report.fail("database", settings.database_shown, str(error))
     return report
 
 
@@ -91,7 +91,7 @@ def _exposure(settings: Settings, report: Report) -> None:
     try:
         settings_module.check_exposure(settings)
     except SettingsError as error:
-        report.fail("exposure", f"{settings.host}:{settings.port}", str(error), "see the message")
+        report.fail("exposure", f"{settings.host}:{settings.port}", str(error))
     if settings.behind_tls_proxy and not settings.trusted_proxies:
         report.warn(
             "trusted-proxies",

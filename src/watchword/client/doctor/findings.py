@@ -38,8 +38,8 @@ class Report:
         """Note what some clients stumble over."""
         self._note("warning", code, at, message, change)
 
-    def fail(self, code: str, at: str, message: str, change: str) -> None:
-        """Note what keeps clients out."""
+    def fail(self, code: str, at: str, message: str, change: str = "") -> None:
+        """Note what keeps clients out; without `change` the message says it."""
         self._note("broken", code, at, message, change)
 
     def _note(self, level: Level, code: str, at: str, message: str, change: str = "") -> None:

@@ -15,8 +15,8 @@ from tests.store.test_families import LIMITS, MARK, begin, rotate, settle, stand
 from tests.store.test_postgres_ends import prepare
 
 from watchword.store import changes, grants, keys, redemption, tokens
+from watchword.store.conditions import in_session, on_ordinary
 from watchword.store.database import Database
-from watchword.store.in_session import in_session, on_ordinary
 
 __all__ = ["node"]
 

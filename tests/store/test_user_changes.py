@@ -18,9 +18,9 @@ from watchword.store import (
     users,
     ways_in,
 )
+from watchword.store.conditions import Ended, in_session
 from watchword.store.database import Database
 from watchword.store.identities import RegisteredIdentity
-from watchword.store.in_session import Ended, in_session
 from watchword.store.passkeys import MadePasskey, StoredPasskey
 from watchword.store.sessions import Session
 from watchword.store.upstream_accounts import UpstreamAccount

@@ -10,8 +10,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from watchword.flows.runtime import Runtime
 from watchword.oauth.errors import OAuthError
-from watchword.store.database import Change, Database, Entry, Transaction
-from watchword.store.in_session import (
+from watchword.store.conditions import (
     Administers,
     Ended,
     NoAdministrator,
@@ -19,6 +18,7 @@ from watchword.store.in_session import (
     in_session,
     on_ordinary,
 )
+from watchword.store.database import Change, Database, Entry, Transaction
 from watchword.store.sessions import Session
 
 NO_ADMINISTRATOR = "This is for administrators, and the person signed in is not one."

@@ -67,9 +67,8 @@ class Guard(BaseGuard):
 
 
 _count = itertools.count()
-_guards: WeakValueDictionary[int, Guard] = (
-    WeakValueDictionary()
-)  # that are in use, in the order of their first
+# The guards that are in use, in the order in which each guarded its first view.
+_guards: WeakValueDictionary[int, Guard] = WeakValueDictionary()
 
 
 def _exchange(app: Flask, **_: object) -> None:

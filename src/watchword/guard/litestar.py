@@ -30,9 +30,8 @@ class Guard(BaseGuard):
         wanted = demanded(scopes, policy)
 
         async def guard(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
-            if handler.opt.get(
-                PUBLIC
-            ):  # what guards the whole application guards not what leads to its tokens
+            # What guards the whole application does not guard what leads to its tokens.
+            if handler.opt.get(PUBLIC):
                 return
             try:
                 connection.state.principal = await asgi.admit(

@@ -29,8 +29,5 @@ def near(where: FrameType) -> Iterator[object]:
 def _kept_in(named: object) -> tuple[object, ...]:
     try:
         return tuple(vars(named).values())
-    except (
-        TypeError,
-        RuntimeError,
-    ):  # it has no names of its own, or stands for something that is not there yet
-        return ()
+    except (TypeError, RuntimeError):
+        return ()  # it has no names of its own, or stands for something that is not there yet

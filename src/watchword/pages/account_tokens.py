@@ -106,12 +106,16 @@ def _secret(request: Request, person: Person, issued: Issued, made: str, old_unt
 
 async def show_new(request: Request) -> Response:
     """Show the form for a token."""
+    found = await _require(request)
+    return found if isinstance(found, Response) else await _new(request, found)
+
+
+async def _require(request: Request) -> Person | Response:
+    """Return who may give a script a token, as `account.require_fresh` does, or the way there."""
     found = await account.require_fresh(request)
-    if isinstance(found, Response):
+    if isinstance(found, Response) or not await demanded.is_lacking(request, found[1]):
         return found
-    if await demanded.is_lacking(request, found[1]):
-        return demanded.set_up(request)
-    return await _new(request, found)
+    return demanded.set_up(request)
 
 
 async def _new(
@@ -148,13 +152,11 @@ def _days(form: Form) -> int:
 
 async def create(request: Request) -> Response:
     """Make a token and show it this once."""
-    found = await account.require_fresh(request)
+    found = await _require(request)
     if isinstance(found, Response):
         return found
     form = request.form(frozenset({"scope"}))
     browser.check_csrf(request, form.get("csrf"))
-    if await demanded.is_lacking(request, found[1]):
-        return demanded.set_up(request)
     chosen, resource = form.all("scope"), form.get("resource") or None
     if not chosen:
         return await _new(request, found, form, {"scope": "scope_missing"})

@@ -222,7 +222,7 @@ async def consent(request: Request) -> Response:
     if await demanded.is_lacking(request, user) or not await _may_answer(
         request, asked, client, session, interaction
     ):
-        return await _go_on(request, interaction, asked)
+        return await _proceed(request, asked, client, interaction)
     await consents.remember(runtime, asked, client, user.id, agreed)
     return await _answer(request, asked, session, interaction, agreed)
 

@@ -17,12 +17,17 @@ from watchword.store.sessions import Session
 async def show(request: Request) -> Response:
     """Ask for the code; a link may bring it along, to be looked at and sent by the person."""
     typed = _clean(request.query().get("user_code"))
+    found = await _require(request, typed)
+    return found if isinstance(found, Response) else _form(request, typed)
+
+
+async def _require(request: Request, typed: str) -> Session | Response:
+    """Return the session of somebody who may let a device in, or the way there."""
     who = await visit.visitor(request)
     if who is None:
         return _to_sign_in(request, typed)
-    if await demanded.is_lacking(request, who[1]):
-        return demanded.set_up(request, _here(typed))
-    return _form(request, typed)
+    session, user = who
+    return demanded.set_up(request, _here(typed)) if await demanded.is_lacking(request, user) else session
 
 
 def _clean(typed: str | None) -> str:
@@ -53,12 +58,11 @@ async def enter(request: Request) -> Response:
     form = request.form()
     browser.check_csrf(request, form.get("csrf"))
     typed = form.get("user_code") or ""
-    who, own = await visit.visitor(request), browser.browser_of(request)
-    if who is None or own is None:
+    session, own = await _require(request, _clean(typed)), browser.browser_of(request)
+    if isinstance(session, Response):
+        return session
+    if own is None:
         return _to_sign_in(request, _clean(typed))
-    session, user = who
-    if await demanded.is_lacking(request, user):
-        return demanded.set_up(request, _here(_clean(typed)))
     try:
         entered = await devices.enter(request.runtime, typed, session, browser=own, address=request.address)
     except OAuthError as error:
@@ -105,13 +109,12 @@ async def confirm(request: Request) -> Response:
     """Take the decision of the person who entered the code in this browser."""
     form = request.form()
     browser.check_csrf(request, form.get("csrf"))
-    who, own = await visit.visitor(request), browser.browser_of(request)
     typed = _clean(form.get("user_code"))
-    if who is None or own is None:
+    session, own = await _require(request, typed), browser.browser_of(request)
+    if isinstance(session, Response):
+        return session
+    if own is None:
         return _to_sign_in(request, typed)
-    session, user = who
-    if await demanded.is_lacking(request, user):
-        return demanded.set_up(request, _here(typed))
     entered = await devices.shown(request.runtime, form.get("user_code") or "", session, browser=own)
     if entered is None:
         return _wrong(request)

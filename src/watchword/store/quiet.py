@@ -29,7 +29,7 @@ from watchword.store import (
     user_changes,
     ways_in,
 )
-from watchword.store.in_session import as_administrator, in_session, on_ordinary
+from watchword.store.conditions import as_administrator, in_session, on_ordinary
 
 QUIET: frozenset[Callable[..., Any]] = frozenset(
     {

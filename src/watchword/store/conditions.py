@@ -1,7 +1,9 @@
-"""What people do in a session of theirs: while it lives, and not at all once it has ended; the audit trail says in which.
+"""Under which condition somebody changes something, asked in the transaction of the change itself: whatever takes the right away comes
+before it, and then nothing is done, or after it.
 
 Theory of operation. The account's row is written first, then the session is held: an end of the session that came before is seen, and
-one that comes after waits for what was begun. So nothing is added to an account by a session that its person has ended elsewhere.
+one that comes after waits for what was begun. So nothing is added to an account by a session that its person has ended elsewhere. The
+audit trail says in which session something was asked for.
 """
 
 from collections.abc import Awaitable, Callable
@@ -53,19 +55,6 @@ async def in_session(
     return await operation(_Inside(tx, session_id), *args, **more)
 
 
-class Administers(msgspec.Struct, frozen=True):
-    """Nothing was done: the account is an administrator's."""
-
-
-async def on_ordinary(
-    tx: Transaction, user_id: str, operation: Callable[..., Awaitable[T]], /, *args: Any, **more: Any
-) -> T | Administers:
-    """Do something to an account that is no administrator's and return what it came to; it becomes none before this is done."""
-    held = "UPDATE users SET valid_from = valid_from WHERE id = $1 RETURNING is_admin"
-    row = await tx.one(held, user_id)
-    return Administers() if row and row["is_admin"] else await operation(tx, *args, **more)
-
-
 class NoAdministrator(msgspec.Struct, frozen=True):
     """Nothing was done: whoever asked administers nothing any more."""
 
@@ -88,3 +77,16 @@ async def as_administrator(
         return await operation(inside, *args, **more) if row and row["is_admin"] else NoAdministrator()
 
     return await in_session(tx, session_id, user_id, now, asked)
+
+
+class Administers(msgspec.Struct, frozen=True):
+    """Nothing was done: the account is an administrator's."""
+
+
+async def on_ordinary(
+    tx: Transaction, user_id: str, operation: Callable[..., Awaitable[T]], /, *args: Any, **more: Any
+) -> T | Administers:
+    """Do something to an account that is no administrator's and return what it came to; it becomes none before this is done."""
+    held = "UPDATE users SET valid_from = valid_from WHERE id = $1 RETURNING is_admin"
+    row = await tx.one(held, user_id)
+    return Administers() if row and row["is_admin"] else await operation(tx, *args, **more)

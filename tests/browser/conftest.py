@@ -1,11 +1,13 @@
 """A Chromium for each file, the real server, and an application that people come back to."""
 
-from collections.abc import Iterator
+import contextlib
+from collections.abc import Generator, Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser
+from playwright.sync_api import Error as PlaywrightError
 from tests.fixtures.chromium import launched
 from tests.fixtures.listening import in_background
 from tests.fixtures.servers import Process, serve
@@ -16,6 +18,20 @@ def browser(chromium: str) -> Iterator[Browser]:
     """A running Chromium."""
     with launched(chromium) as opened:
         yield opened
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Say of a test that failed what its pages showed: the address alone does not tell why."""
+    report = yield
+    opened = getattr(item, "funcargs", {}).get("browser")
+    if report.when == "call" and report.failed and opened is not None:
+        for page in (page for context in opened.contexts for page in context.pages):
+            with contextlib.suppress(PlaywrightError):
+                report.sections.append((page.url, page.locator("body").inner_text(timeout=5_000)))
+    return report
 
 
 @pytest.fixture

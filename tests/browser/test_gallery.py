@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Browser, Page, Route
+from playwright.sync_api import Browser, Page, Route, expect
 from tests.fixtures.chromium import violations
 from tests.unit.pages.gallery import PAGES
 
@@ -111,8 +111,8 @@ def test_the_first_tab_stop_skips_to_the_content(visit: Visit) -> None:
 
 
 def test_the_cursor_waits_in_the_field_that_is_wrong(visit: Visit) -> None:
-    assert visit.open("sign_in").evaluate("document.activeElement.id") == "identifier"
-    assert visit.open("sign_in:wrong").evaluate("document.activeElement.id") == "password"
+    expect(visit.open("sign_in").locator("#identifier")).to_be_focused()
+    expect(visit.open("sign_in:wrong").locator("#password")).to_be_focused()
 
 
 def test_a_password_can_be_shown_and_is_hidden_again_before_it_is_sent(visit: Visit) -> None:

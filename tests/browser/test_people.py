@@ -121,13 +121,16 @@ def mailed(visitor: Visitor, subject: str) -> str:
 
 def test_a_person_signs_in_by_keyboard_alone(visitor: Visitor) -> None:
     page = visitor.open("/sign-in")
+    expect(page.locator("#identifier")).to_be_focused()  # a slow browser loads first and moves the focus then
     page.keyboard.type(visitor.name)
+    expect(page.locator("#identifier")).to_have_value(visitor.name)
     for _ in range(2):
         page.keyboard.press("Tab")
         if page.evaluate("document.activeElement.id") == "password":
             break
     assert page.evaluate("document.activeElement.id") == "password"
     page.keyboard.type(PASSWORD)
+    expect(page.locator("#password")).to_have_value(PASSWORD)
     page.keyboard.press("Enter")
     page.wait_for_url("**/account")
     seen = []

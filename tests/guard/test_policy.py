@@ -1,6 +1,8 @@
 """Policies: every field narrows, and scopes named beside a policy come on top of it."""
 
+import pickle
 from collections.abc import Generator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -49,6 +51,31 @@ def test_a_policy_refuses_who_lacks(
     with pytest.raises(Refused) as refused:
         check(policy, caller(**changes), now=NOW, scheme="Bearer", metadata=None)
     assert (refused.value.status, refused.value.error) == (status, error)
+
+
+@pytest.mark.parametrize("field", ["any_scopes", "audience", "kinds", "acr"])
+def test_an_empty_list_of_alternatives_opens_nothing(field: str) -> None:
+    assert getattr(Policy(), field) == (), "what nobody gave is not demanded"
+    assert replace(pickle.loads(pickle.dumps(Policy())), max_age=5) == Policy(max_age=5)
+    empty: Any
+    for empty in ((), [], set[str](), frozenset[str]()):
+        with pytest.raises(ValueError, match=f"{field} is empty"):
+            Policy(**{field: empty})
+
+
+def test_what_an_application_does_to_claims_changes_nothing_for_others() -> None:
+    principal = caller(roles=["reader"], address={"country": "DE", "lines": ["1"]})
+    roles: Any = principal.claims["roles"]
+    assert roles == ["reader"]
+    roles.append("admin")
+    address: Any = dict(principal.claims)["address"]
+    address["lines"].append("2")
+    for lasting in (principal.claims.get("roles"), dict(principal.claims.items())["roles"]):
+        assert lasting == ["reader"]
+    assert principal.claims["address"] == {"country": "DE", "lines": ["1"]}
+    with pytest.raises(TypeError):
+        principal.claims["roles"] = ["admin"]  # type: ignore[index]  # as callers do
+    assert "reader" not in repr(principal.claims), "what is said of a person belongs in no log"
 
 
 def test_more_than_the_level_that_is_wanted_is_enough() -> None:

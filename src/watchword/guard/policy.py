@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import get_args
+from typing import Any, get_args
 
 from watchword.guard.misuse import check_flag, check_names, check_predicate, check_scopes, check_seconds
 from watchword.guard.principal import Kind, Principal
@@ -33,20 +33,29 @@ class Refused(Exception):
         return {"error": self.error or "unauthorized", "error_description": self.description}
 
 
+class _NotDemanded(tuple[Any, ...]):
+    """What a field is when nobody gave it: empty like a list that somebody gave, and not the same."""
+
+    __slots__ = ()
+
+
+NOT_DEMANDED: tuple[Any, ...] = _NotDemanded()
+
+
 @dataclass(frozen=True, slots=True)
 class Policy:
     """What a caller must hold; every field narrows, none widens.
 
     `scopes` are all needed; of `any_scopes`, `audience`, `kinds` and `acr` one is enough, and for a level of Watchword's any
-    above it. `max_age` is in seconds since the person authenticated. `bound` accepts tokens only that are bound to a key or a
+    above it. An empty list of these four would be met by nobody, so it raises ValueError: leave out what is not demanded. `max_age` is in seconds since the person authenticated. `bound` accepts tokens only that are bound to a key or a
     certificate.
     """
 
     scopes: tuple[str, ...] = ()
-    any_scopes: tuple[str, ...] = ()
-    audience: tuple[str, ...] = ()
-    kinds: tuple[Kind, ...] = ()
-    acr: tuple[str, ...] = ()
+    any_scopes: tuple[str, ...] = NOT_DEMANDED
+    audience: tuple[str, ...] = NOT_DEMANDED
+    kinds: tuple[Kind, ...] = NOT_DEMANDED
+    acr: tuple[str, ...] = NOT_DEMANDED
     max_age: int | None = None
     bound: bool = False
     predicate: Callable[[Principal], bool] | None = None
@@ -56,6 +65,10 @@ class Policy:
             check_scopes(name, getattr(self, name))
         for name in ("audience", "kinds", "acr"):
             check_names(name, getattr(self, name))
+        for name in ("any_scopes", "audience", "kinds", "acr"):
+            given = getattr(self, name)
+            if not given and not isinstance(given, _NotDemanded):  # such as a setting that is missing: it must open nothing
+                raise ValueError(f"{name} is empty: name what is enough, or leave it out where all may come in")
         if unknown := set(self.kinds) - set(get_args(Kind)):
             raise ValueError(
                 f"kinds: name some of {', '.join(get_args(Kind))}, not {', '.join(sorted(unknown))}"

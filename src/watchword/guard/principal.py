@@ -1,14 +1,43 @@
 """Who calls: the one value that application code sees, whatever credential arrived."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from copy import deepcopy
 from dataclasses import dataclass, field
-from types import MappingProxyType
 from typing import Literal
 
 Kind = Literal["api_token", "access_token", "session"]
 KINDS: dict[str, Kind] = {"api_token": "api_token", "access_token": "access_token", "session": "session"}
-NOTHING: Mapping[str, object] = MappingProxyType({})
 NUMBER = (int, float)
+NESTED = (list, dict)
+
+
+class Claims(Mapping[str, object]):
+    """Claims of a verified credential, for reading.
+
+    A principal is kept for the next request with the same credential, so lists and objects are handed out as copies: what an
+    application does to them changes nothing for anybody else.
+    """
+
+    __slots__ = ("_claims",)
+
+    def __init__(self, claims: Mapping[str, object]) -> None:
+        self._claims = claims
+
+    def __getitem__(self, name: str) -> object:
+        value = self._claims[name]
+        return deepcopy(value) if isinstance(value, NESTED) else value
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._claims)
+
+    def __len__(self) -> int:
+        return len(self._claims)
+
+    def __repr__(self) -> str:
+        return f"Claims({', '.join(self._claims)})"  # names: what is said of a person belongs in no log
+
+
+NOTHING = Claims({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +87,7 @@ def from_claims(claims: Mapping[str, object], issuer: str) -> Principal:
         amr=_texts(get("amr")),
         jkt=jkt,
         x5t=x5t,
-        claims=MappingProxyType(claims),
+        claims=Claims(claims),
     )
 
 

@@ -41,7 +41,6 @@ SECURITY: Headers = ((b"x-content-type-options", b"nosniff"),)
 HSTS = (b"strict-transport-security", b"max-age=63072000; includeSubDomains")
 
 _encode = msgspec.json.Encoder().encode
-_PLAIN = re.compile(rb"[^%+\x00\x80-\xff]*")  # nothing in it is encoded or forbidden
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,39}")
 _HOST = re.compile(rb"(?:[A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(?::\d{1,5})?")
 
@@ -110,10 +109,13 @@ def parse_pairs(data: bytes) -> list[tuple[str, str]]:
     if data.count(b"&") >= MAX_FIELDS:
         raise OAuthError("invalid_request", "The request has too many parameters.")
     pairs = []
-    if len(data) <= MAX_VALUE and _PLAIN.fullmatch(data):
+    if len(data) <= MAX_VALUE and data.isascii() and b"\0" not in data:
         for text in data.decode("ascii").split("&"):
             if text:
                 name, _, value = text.partition("=")
+                if "%" in text or "+" in text:
+                    name = _decode(name.encode())
+                    value = _decode(value.encode(), name)
                 pairs.append((name, value))
         return pairs
     for part in data.split(b"&"):

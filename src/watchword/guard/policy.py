@@ -67,8 +67,9 @@ class Policy:
             check_names(name, getattr(self, name))
         for name in ("any_scopes", "audience", "kinds", "acr"):
             given = getattr(self, name)
-            if not given and not isinstance(given, _NotDemanded):  # such as a setting that is missing: it must open nothing
-                raise ValueError(f"{name} is empty: name what is enough, or leave it out where all may come in")
+            # Such as a setting that is missing: it must open nothing.
+            if not given and not isinstance(given, _NotDemanded):
+                raise ValueError(f"{name} is empty: name what is enough, or leave it out to demand none")
         if unknown := set(self.kinds) - set(get_args(Kind)):
             raise ValueError(
                 f"kinds: name some of {', '.join(get_args(Kind))}, not {', '.join(sorted(unknown))}"

@@ -4,10 +4,13 @@ Owns the parameters of success and error and the address that carries them. The 
 rendered elsewhere.
 """
 
+import re
 from collections.abc import Mapping
 from urllib.parse import quote
 
 from watchword.oauth.errors import OAuthError
+
+_UNRESERVED = re.compile(r"[A-Za-z0-9_.~-]*")  # RFC 3986 §2.3: what codes and most states are made of
 
 
 def response_parameters(
@@ -28,8 +31,12 @@ def response_parameters(
 
 def response_location(redirect_uri: str, parameters: Mapping[str, str]) -> str:
     """Return a verified redirect address with the parameters added to its query; the address itself stays as registered."""
-    query = "&".join(f"{quote(name, safe='')}={quote(value, safe='')}" for name, value in parameters.items())
+    query = "&".join([f"{name}={_encoded(value)}" for name, value in parameters.items()])
     if "?" not in redirect_uri:
         return f"{redirect_uri}?{query}"
     joint = "" if redirect_uri.endswith(("?", "&")) else "&"
     return f"{redirect_uri}{joint}{query}"
+
+
+def _encoded(value: str) -> str:
+    return value if _UNRESERVED.fullmatch(value) else quote(value, safe="")

@@ -1,0 +1,47 @@
+"""Forms and queries are decoded strictly, and alike however much of them is encoded."""
+
+from urllib.parse import parse_qsl, quote_plus
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from watchword.http import MAX_VALUE, parse_pairs
+from watchword.oauth.authorization_response import response_location
+from watchword.oauth.errors import OAuthError
+
+TEXT = st.text(st.characters(exclude_characters="\x00", exclude_categories=["Cs"]), max_size=12)
+PLAIN = st.text("abc/:~-._*", min_size=1, max_size=8)
+
+
+@given(st.lists(st.tuples(PLAIN | TEXT, PLAIN | TEXT), max_size=6))
+def test_what_was_encoded_is_read_again(pairs: list[tuple[str, str]]) -> None:
+    encoded = "&".join(f"{quote_plus(name)}={quote_plus(value)}" for name, value in pairs)
+    assert parse_pairs(encoded.encode()) == pairs
+
+
+@given(st.text("ab ü/:~+&=", max_size=40))
+def test_what_nobody_encoded_is_read_as_browsers_mean_it(raw: str) -> None:
+    assert parse_pairs(raw.encode()) == parse_qsl(raw, keep_blank_values=True)
+
+
+@pytest.mark.parametrize(
+    "part", [b"a=%00", b"%00=a", b"a=\x00", b"a=%ff", b"%ff=a", b"a=\xff", b"a=" + b"b" * (MAX_VALUE * 3 + 1)]
+)
+def test_what_cannot_be_text_is_refused_beside_what_can(part: bytes) -> None:
+    assert parse_pairs(b"x=1&y=%2B+") == [("x", "1"), ("y", "+ ")]
+    for whole in (part, b"x=1&" + part, part + b"&y=%2B"):
+        with pytest.raises(OAuthError) as refused:
+            parse_pairs(whole)
+        assert refused.value.code == "invalid_request"
+
+
+@given(TEXT, TEXT)
+def test_an_answer_carries_its_parameters_unchanged(state: str, issuer: str) -> None:
+    location = response_location("https://app.example.com/cb?kept=1", {"state": state, "iss": issuer})
+    assert location.isascii()
+    assert parse_qsl(location.partition("?")[2], keep_blank_values=True, strict_parsing=True) == [
+        ("kept", "1"),
+        ("state", state),
+        ("iss", issuer),
+    ]

@@ -156,7 +156,7 @@ def test_ht_02_the_server_speaks_tls_itself(tmp_path: Path, certificate: tuple[P
     process = subprocess.Popen(command, cwd=tmp_path, env=environment(), stderr=subprocess.DEVNULL)
     context = ssl.create_default_context(cafile=str(cert))
     try:
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         answer = None
         while answer is None and time.monotonic() < deadline:
             with contextlib.suppress(httpx.HTTPError):

@@ -59,7 +59,7 @@ def test_a_worker_that_cannot_start_for_a_file_that_was_changed_says_why_and_the
     with serve(tmp_path, "--workers", "2", variables={"WATCHWORD_TEMPLATE_DIRECTORY": "."}) as process:
         (tmp_path / "sign_in.html").write_text(BROKEN)
         process.process.send_signal(signal.SIGTTIN)  # one worker more
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while "unknown tag" not in process.log.read_text():
             assert time.monotonic() < deadline
             time.sleep(0.1)

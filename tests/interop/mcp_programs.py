@@ -33,14 +33,15 @@ def program(folder: Path, ready: str, *command: str, **variables: str) -> Iterat
             [sys.executable, "-m", *command], cwd=folder, env=environment() | variables, stdout=stream, stderr=stream
         )  # fmt: skip
     try:
-        for _ in range(600):
-            if process.poll() is not None:
-                pytest.fail(f"{command} ended: {log.read_text()}")
-            try:
-                httpx.get(ready)
-                break
-            except httpx.HTTPError:
-                time.sleep(0.05)
+        with httpx.Client() as client:  # one for all attempts: each would read the system's certificates
+            for _ in range(600):
+                if process.poll() is not None:
+                    pytest.fail(f"{command} ended: {log.read_text()}")
+                try:
+                    client.get(ready)
+                    break
+                except httpx.HTTPError:
+                    time.sleep(0.05)
         yield process
     finally:
         process.terminate()

@@ -103,7 +103,8 @@ class Guard(BaseGuard):
         """Return the default of a parameter that receives the `Principal`: `who: Principal = guard.require("orders:read")`."""
         wanted = demanded(scopes, policy)
         scopes_named = (*wanted.scopes, *map(_OneOf, wanted.any_scopes))
-        return _Required(_Requirement(self, wanted), scopes=scopes_named)
+        # Each looks for itself: FastAPI would take one of several scopes for the same scope where it is demanded.
+        return _Required(_Requirement(self, wanted), use_cache=False, scopes=scopes_named)
 
     def publish(self, app: FastAPI, scopes: Sequence[str] = (), name: str = "") -> None:
         """Answer the metadata of the resource (RFC 9728), and name it in challenges; `scopes` are what basic use needs.

@@ -1,5 +1,9 @@
 """Guards in what frameworks put together of parts: classes, routers, mounted applications. Each part is as guarded as it stands there."""
 
+from collections.abc import Callable
+from typing import Any
+
+import pytest
 from tests.guard import example_apps
 from tests.guard.example_apps import BASE, Headers
 
@@ -39,3 +43,48 @@ def test_a_scope_that_fastapi_is_told_is_demanded_though_a_router_is_content_wit
         refused = call("GET", "/write", reader)
         assert refused.status == 403
         assert WRITE in str(refused.challenge)
+
+
+def test_a_class_of_views_that_flask_has_taken_is_refused_when_the_program_starts(auth: Auth) -> None:
+    from flask import Flask
+    from flask.views import MethodView
+
+    from watchword.guard.flask import Guard
+
+    guard, app = auth.guard(Guard, audience=BASE), Flask("orders")
+
+    def route(path: str) -> Callable[[Any], Any]:  # as extensions of Flask have it
+        def taken(views: Any) -> Any:
+            app.add_url_rule(path, view_func=views.as_view(path))
+            return views
+
+        return taken
+
+    @route("/orders")
+    class Orders(MethodView):
+        decorators = (guard.require(READ),)
+
+        def get(self) -> str:
+            return "orders"
+
+    with pytest.raises(TypeError, match=r"guard by `decorators = .*` the views of Above, not the class"):
+
+        @guard.require(READ)
+        @route("/above")
+        class Above(MethodView): ...
+
+    with example_apps.wsgi(app) as call:
+        assert call("GET", "/orders", bearer(auth, READ)).status == 200
+        assert call("GET", "/orders", []).status == 401
+
+
+def test_a_class_of_views_is_no_view_of_django(auth: Auth) -> None:
+    example_apps.load("drf_app")  # which configures the process
+    from django.views import View
+
+    from watchword.guard.django import Guard
+
+    with pytest.raises(TypeError, match=r"guard by `method_decorator.*` the views of Orders, not the class"):
+
+        @auth.guard(Guard).require(READ)
+        class Orders(View): ...

@@ -10,7 +10,7 @@ from watchword.extras import needing
 from watchword.guard import asgi, order, resource, transport, wsgi
 from watchword.guard.guard import Guard as BaseGuard
 from watchword.guard.guard import Presented
-from watchword.guard.misuse import check_paths
+from watchword.guard.misuse import check_function, check_paths
 from watchword.guard.policy import OPEN, Policy, Refused, check_policy, demanded
 from watchword.guard.principal import Principal
 from watchword.guard.resource import Metadata
@@ -37,6 +37,7 @@ class Guard(BaseGuard):
         wanted = demanded(scopes, policy)
 
         def guard(view: View) -> View:
+            check_function(view, 'by `method_decorator(guard.require(…), name="dispatch")` the views of')
             _check_order(view, sys._getframe(1))
             guarded = functools.wraps(view)(self._around(view, wanted))
             guarded.csrf_exempt = True  # type: ignore[attr-defined]  # how Django marks views

@@ -10,6 +10,7 @@ from weakref import WeakValueDictionary
 from watchword.extras import needing
 from watchword.guard import resource, wsgi
 from watchword.guard.guard import Guard as BaseGuard
+from watchword.guard.misuse import check_function
 from watchword.guard.policy import Policy, Refused, demanded
 from watchword.guard.principal import Principal
 from watchword.guard.resource import Metadata
@@ -36,6 +37,8 @@ class Guard(BaseGuard):
         wanted = demanded(scopes, policy)
 
         def guard(view: View) -> View:
+            check_function(view, "by `decorators = [guard.require(…)]` the views of")
+
             @functools.wraps(view)
             def guarded(*args: object, **named: object) -> Any:
                 if self.metadata is not None and self.metadata.is_asked(

@@ -82,6 +82,12 @@ def check_guard(given: object) -> None:
         raise ValueError(f'guard: a Guard, such as Guard("https://auth.example.com"), not {given!r}')
 
 
+def check_function(view: object, instead: str) -> None:
+    """Refuse a class with TypeError: what guards it would not be what its framework calls; `instead` says what to guard."""
+    if inspect.isclass(view):
+        raise TypeError(f"guard {instead} {view.__name__}, not the class")
+
+
 def check_choice(field: str, given: object, known: tuple[str, ...]) -> None:
     """Refuse a word that is not known."""
     if given not in known:

@@ -10,6 +10,7 @@ from typing import Any
 from watchword.extras import needing
 from watchword.guard import asgi, order, resource
 from watchword.guard.guard import Guard as BaseGuard
+from watchword.guard.misuse import check_function
 from watchword.guard.policy import Policy, Refused, demanded
 from watchword.guard.principal import Principal
 from watchword.guard.resource import Metadata
@@ -37,8 +38,7 @@ class Guard(BaseGuard):
         wanted = demanded(scopes, policy)
 
         def guard(endpoint: Endpoint) -> Endpoint:
-            if inspect.isclass(endpoint):
-                raise TypeError(f"guard the methods of {endpoint.__name__}, not the class")
+            check_function(endpoint, "the methods of")
             _check_order(endpoint, sys._getframe(1))
 
             @functools.wraps(endpoint)

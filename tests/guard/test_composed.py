@@ -4,9 +4,14 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse
+from starlette.routing import Mount, Route
 from tests.guard import example_apps
 from tests.guard.example_apps import BASE, Headers
 
+from watchword.flows import api_tokens
 from watchword.guard import Policy
 from watchword.testing.kit import Auth
 
@@ -88,3 +93,53 @@ def test_a_class_of_views_is_no_view_of_django(auth: Auth) -> None:
 
         @auth.guard(Guard).require(READ)
         class Orders(View): ...
+
+
+def for_path(auth: Auth, path: str) -> Headers:
+    """Return the headers of a token that is limited to a path."""
+    wanted = api_tokens.TokenInput(name="a part", scope=READ, resource=BASE, path=path)
+    made = api_tokens.create(auth.runtime, wanted, owner=("user", auth.user().id), actor="test")
+    return [("authorization", f"Bearer {auth.worker.run(made).secret}")]
+
+
+def _of_litestar(auth: Auth) -> Any:
+    from litestar import Litestar, asgi
+
+    from watchword.guard.litestar import Guard
+
+    guards = [auth.guard(Guard, audience=BASE).require(READ)]
+    return Litestar(
+        [asgi("/shop", is_mount=True, copy_scope=True, guards=guards)(PlainTextResponse("orders"))]
+    )
+
+
+def _in_litestar(auth: Auth) -> Any:
+    from litestar import Litestar, asgi
+
+    from watchword.guard import Guard
+    from watchword.guard.asgi import GuardMiddleware
+
+    shop = GuardMiddleware(PlainTextResponse("orders"), auth.guard(Guard, audience=BASE))
+    return Litestar([asgi("/shop", is_mount=True, copy_scope=True)(shop)])
+
+
+def _in_starlette(auth: Auth) -> Any:
+    from watchword.guard.starlette import Guard
+
+    @auth.guard(Guard, audience=BASE).require(READ)
+    def orders(_: Request) -> PlainTextResponse:
+        return PlainTextResponse("orders")
+
+    return Starlette(routes=[Mount("/shop", routes=[Route("/{path:path}", orders)])])
+
+
+@pytest.mark.parametrize("make", [_of_litestar, _in_litestar, _in_starlette])
+def test_a_token_for_a_path_is_for_the_path_that_was_sent_wherever_a_part_is_mounted(
+    auth: Auth, make: Callable[[Auth], Any]
+) -> None:
+    with example_apps.asgi(make(auth)) as call:
+        for path in ("/shop/orders/7", "/shop/orders/7%208?sort=up"):
+            for good in ("/shop", "/shop/orders"):
+                assert call("GET", path, for_path(auth, good)).status == 200, (path, good)
+            for of_others in ("/orders", "/shop/orders/70"):
+                assert call("GET", path, for_path(auth, of_others)).status == 401, (path, of_others)

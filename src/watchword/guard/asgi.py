@@ -132,7 +132,7 @@ def presented(scope: Scope) -> Presented:
         return Presented(
             authorization=headers[b"authorization"],
             method=scope.get("method", "GET"),
-            path=scope["path"],
+            path=sent_path(scope),
             address=client[0] if client else None,
             secure=secure,
             kept=scope,
@@ -143,7 +143,7 @@ def presented(scope: Scope) -> Presented:
         dpop=headers.get(b"dpop", ()),
         method=scope.get("method", "GET"),
         uri=_uri(scope, headers, secure),
-        path=scope["path"],
+        path=sent_path(scope),
         address=client[0] if client else None,
         certificate=_certificate(extensions) if extensions else None,
         secure=secure,
@@ -159,6 +159,13 @@ def presented(scope: Scope) -> Presented:
 def _uri(scope: Scope, headers: Mapping[bytes, Sequence[str]], secure: bool) -> str:
     host = headers.get(b"host", ("localhost",))[0]
     return f"{'https' if secure else 'http'}://{host}{raw_path(scope)}"
+
+
+def sent_path(scope: Mapping[str, Any]) -> str:
+    """Return the path that the caller sent: what Litestar and others mount is shown the rest of it alone."""
+    path: str = scope["path"]
+    raw: bytes = scope.get("raw_path") or b""
+    return path if not raw or raw == path.encode() else unquote(raw.partition(b"?")[0].decode("latin-1"))
 
 
 def raw_path(scope: Mapping[str, Any]) -> str:

@@ -152,7 +152,7 @@ def presented(request: HttpRequest) -> Presented:
         dpop=() if proof is None else tuple(part.strip() for part in proof.split(",")),
         method=request.method or "GET",
         uri=uri,
-        path=request.path,
+        path=request.path if scope is None else asgi.sent_path(scope),
         address=meta.get("REMOTE_ADDR") or None,
         certificate=transport.der_certificate(meta.get("SSL_CLIENT_CERT")),
         secure=request.is_secure(),

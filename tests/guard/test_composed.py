@@ -1,6 +1,8 @@
 """Guards in what frameworks put together of parts: classes, routers, mounted applications. Each part is as guarded as it stands there."""
 
+import sys
 from collections.abc import Callable
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -143,3 +145,83 @@ def test_a_token_for_a_path_is_for_the_path_that_was_sent_wherever_a_part_is_mou
                 assert call("GET", path, for_path(auth, good)).status == 200, (path, good)
             for of_others in ("/orders", "/shop/orders/70"):
                 assert call("GET", path, for_path(auth, of_others)).status == 401, (path, of_others)
+
+
+def _at_prefix(app: Any) -> Any:
+    """Return an application as a server with a `root_path` calls it."""
+
+    async def called(scope: Any, receive: Any, send: Any) -> None:
+        scope = scope | {"root_path": "/shop", "path": f"/shop{scope['path']}"}
+        await app(scope | {"raw_path": scope["path"].encode()}, receive, send)
+
+    return called
+
+
+def _public_parts(auth: Auth) -> dict[str, Any]:
+    from werkzeug.middleware.dispatcher import DispatcherMiddleware
+    from werkzeug.wrappers import Response
+
+    from watchword.guard import Guard, asgi, wsgi
+
+    guard, public = auth.guard(Guard, audience=BASE), ("/healthz",)
+    part = asgi.GuardMiddleware(
+        Starlette(routes=[Route("/{path}", lambda _: PlainTextResponse("orders"))]), guard, exclude=public
+    )
+    of_wsgi = wsgi.GuardMiddleware(Response("orders"), guard, exclude=public)
+    return {
+        "a server's prefix": (example_apps.asgi(_at_prefix(part)), ""),
+        "a mount": (example_apps.asgi(Starlette(routes=[Mount("/shop", part)])), "/shop"),
+        "a mount of WSGI": (example_apps.wsgi(DispatcherMiddleware(Response(), {"/shop": of_wsgi})), "/shop"),
+    }
+
+
+@pytest.mark.parametrize("where", ["a server's prefix", "a mount", "a mount of WSGI"])
+def test_a_public_path_is_the_one_that_the_application_has_below_whatever_prefix(
+    auth: Auth, where: str
+) -> None:
+    driven, prefix = _public_parts(auth)[where]
+    with driven as call:
+        assert call("GET", f"{prefix}/healthz", []).status == 200
+        assert call("GET", f"{prefix}/orders", bearer(auth, READ)).status == 200
+        for path in ("/orders", "/healthz/", "/healthz/../orders", "//healthz", "/shop/healthz"):
+            assert call("GET", f"{prefix}{path}", []).status == 401, path
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+def test_a_public_path_of_django_is_the_one_of_its_patterns(
+    auth: Auth, monkeypatch: pytest.MonkeyPatch, asynchronous: bool
+) -> None:
+    example_apps.load("drf_app")  # which configures the process
+    from django.core.handlers.asgi import ASGIHandler
+    from django.core.handlers.wsgi import WSGIHandler
+    from django.http import HttpResponse
+    from django.test import override_settings
+    from django.urls import path
+
+    from watchword.guard.django import Guard
+
+    root, guard = ModuleType("below_a_prefix"), auth.guard(Guard, audience=BASE)
+    vars(root).update(
+        guarded=guard.middleware(exclude=("/healthz",)),
+        urlpatterns=[path(name, lambda _: HttpResponse("orders")) for name in ("healthz", "orders")],
+    )
+    monkeypatch.setitem(sys.modules, root.__name__, root)
+    settings = {
+        "ROOT_URLCONF": root.__name__,
+        "ALLOWED_HOSTS": ["*"],
+        "MIDDLEWARE": [f"{root.__name__}.guarded"],
+    }
+    with override_settings(**settings):
+        driven: Any = (
+            example_apps.asgi(_at_prefix(ASGIHandler()))
+            if asynchronous
+            else example_apps.wsgi(_below_script_name(WSGIHandler()))
+        )
+        with driven as call:
+            assert call("GET", "/healthz", []).status == 200
+            assert call("GET", "/orders", bearer(auth, READ)).status == 200
+            assert call("GET", "/orders", []).status == 401
+
+
+def _below_script_name(app: Any) -> Any:
+    return lambda environ, start: app(environ | {"SCRIPT_NAME": "/shop"}, start)

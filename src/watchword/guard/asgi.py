@@ -27,7 +27,10 @@ CORS_INSIDE = (
 
 
 class GuardMiddleware:
-    """Lets a request through to an application when its caller meets the policy; the caller is `scope["principal"]`."""
+    """Lets a request through to an application when its caller meets the policy; the caller is `scope["principal"]`.
+
+    `exclude` are public paths as the application has them, without what a server's `root_path` or a mount puts in front.
+    """
 
     def __init__(
         self, app: Application, guard: Guard, policy: Policy = OPEN, *, exclude: tuple[str, ...] = ()
@@ -44,7 +47,7 @@ class GuardMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one connection."""
-        if scope["type"] not in ("http", "websocket") or scope["path"] in self._exclude:
+        if scope["type"] not in ("http", "websocket") or _routed_path(scope) in self._exclude:
             await self._app(scope, receive, send)
             return
         published = self._guard.metadata
@@ -58,6 +61,12 @@ class GuardMiddleware:
             return
         nonce = self._guard.fresh_nonce(scope["principal"])
         await self._app(scope, receive, send if nonce is None else with_nonce(send, nonce))
+
+
+def _routed_path(scope: Scope) -> str:
+    path: str = scope["path"]
+    prefix: str = scope.get("root_path", "")
+    return path.removeprefix(prefix) if prefix and path.startswith(f"{prefix}/") else path
 
 
 def answers_other_origins(app: object) -> bool:

@@ -46,7 +46,7 @@ class Guard(BaseGuard):
         return guard
 
     def middleware(self, policy: Policy = OPEN, *, exclude: tuple[str, ...] = ()) -> Callable[[View], View]:
-        """Return a middleware, for a line in `MIDDLEWARE`, that guards every path but those excluded."""
+        """Return a middleware, for a line in `MIDDLEWARE`, that guards every path but those excluded, as `urlpatterns` have them."""
 
         check_policy("policy", policy)
         check_paths("exclude", exclude, "/healthz")
@@ -61,7 +61,7 @@ class Guard(BaseGuard):
         async def guarded_async(request: HttpRequest, *args: object, **named: object) -> HttpResponseBase:
             if (document := self._asked_for(request)) is not None:
                 return document
-            if request.path not in exclude:
+            if request.path_info not in exclude:
                 try:
                     request.principal = await admit(self, request, policy)
                 except Refused as refused:
@@ -71,7 +71,7 @@ class Guard(BaseGuard):
         def guarded(request: HttpRequest, *args: object, **named: object) -> HttpResponseBase:
             if (document := self._asked_for(request)) is not None:
                 return document
-            if request.path not in exclude:
+            if request.path_info not in exclude:
                 try:
                     request.principal = admit_sync(self, request, policy)
                 except Refused as refused:

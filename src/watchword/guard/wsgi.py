@@ -25,7 +25,10 @@ PRINCIPAL = "watchword.principal"
 
 
 class GuardMiddleware:
-    """Lets a request through to an application when its caller meets the policy; the caller is `environ["watchword.principal"]`."""
+    """Lets a request through to an application when its caller meets the policy; the caller is `environ["watchword.principal"]`.
+
+    `exclude` are public paths as the application has them, without the `SCRIPT_NAME` that a server or a mount puts in front.
+    """
 
     def __init__(
         self, app: Application, guard: Guard, policy: Policy = OPEN, *, exclude: tuple[str, ...] = ()

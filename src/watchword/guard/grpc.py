@@ -2,14 +2,18 @@
 
 The credential is the call's metadata `authorization` (and `dpop`). A refusal is `UNAUTHENTICATED`, `PERMISSION_DENIED`,
 `INVALID_ARGUMENT`, `RESOURCE_EXHAUSTED` or `UNAVAILABLE`; its challenge is in the trailing metadata `www-authenticate`.
+
+An interceptor is made before the server has methods, and is shown no list of them: whether a policy's method is there it learns with the
+first call, by asking for it as for one that is called. Where it is not, the method that was meant would have the default.
 """
 
 import inspect
+import logging
 import re
 import urllib.parse
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Mapping
 from contextvars import ContextVar
-from typing import Any
+from typing import Any, NamedTuple
 
 from watchword.extras import needing
 from watchword.guard.guard import Guard, Presented
@@ -24,6 +28,7 @@ with needing("grpcio", "grpc"):
 
 __all__ = ["AsyncGuardInterceptor", "GuardInterceptor", "principal"]
 
+LOG = logging.getLogger("watchword.guard")
 _CALLER: ContextVar[Principal | None] = ContextVar("watchword_principal", default=None)
 _METHOD = re.compile(r"/[^/]+/[^/]+")
 _CODES = {
@@ -31,6 +36,7 @@ _CODES = {
     401: grpc.StatusCode.UNAUTHENTICATED,
     403: grpc.StatusCode.PERMISSION_DENIED,
     429: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    500: grpc.StatusCode.INTERNAL,
     503: grpc.StatusCode.UNAVAILABLE,
 }
 
@@ -41,6 +47,13 @@ def principal() -> Principal:
     if caller is None:
         raise LookupError("this method is not guarded")
     return caller
+
+
+class _Asked(NamedTuple):
+    """What an interceptor is told of a call."""
+
+    method: str
+    invocation_metadata: Any
 
 
 class _Rules:
@@ -58,6 +71,9 @@ class _Rules:
         """`methods` are policies by full name ("/orders.Orders/List"), `default` is that of the others, `exclude` are public.
 
         `origin` is the scheme and host that clients call, without a slash at the end: DPoP proofs name it.
+
+        Names that the server does not have are logged with the first call. Where one of them has a policy, those methods of the same
+        service that are not named are refused with `INTERNAL`: one of them is the method that was meant.
         """
         check_guard(guard)
         if not isinstance(methods or {}, Mapping):
@@ -71,15 +87,47 @@ class _Rules:
         check_policy("default", default)
         for field, named in (("methods", self._methods), ("exclude", exclude)):
             _check_methods(field, named)
+        if twice := self._methods.keys() & set(exclude):
+            raise ValueError(f"exclude: {', '.join(sorted(twice))} has a policy, and is not public")
         if origin and public_address(origin, "origin")[1]:
             raise ValueError(f"origin is a scheme and a host without a path, not {origin!r}")
         self._default = default
         self._exclude = frozenset(exclude)
         self._origin = origin
+        self._named = frozenset((*self._methods, *exclude))
+        self._lacking: frozenset[str] | None = None  # of these names, None until the first call
 
     def policy(self, method: str) -> Policy | None:
-        """Return what a method demands, None when it is public."""
-        return None if method in self._exclude else self._methods.get(method, self._default)
+        """Return what a method demands, None when it is public; raise Refused when that is not sure."""
+        if method in self._exclude:
+            return None
+        if self._misspelt(method):
+            raise Refused(500, "server_error", "What this method demands cannot be told.", ())
+        return self._methods.get(method, self._default)
+
+    def _misspelt(self, method: str) -> frozenset[str]:
+        """Return the names with a policy, lacking in a method's service, that may have been meant for it."""
+        if not self._lacking or method in self._named:
+            return frozenset()
+        service = method.rpartition("/")[0]
+        return frozenset(
+            one for one in self._lacking.intersection(self._methods) if one.startswith(f"{service}/")
+        )
+
+    def to_ask_for(self, method: str) -> frozenset[str]:
+        """Return the names to ask the server for before a call: all with the first one, later those in doubt."""
+        return self._named if self._lacking is None else self._misspelt(method)
+
+    def learn(self, asked: frozenset[str], found: Collection[str]) -> None:
+        """Learn which names the server has; those that it lacks are logged once."""
+        lacking = asked.difference(found)
+        if self._lacking is None and lacking:
+            LOG.error(
+                "the guard names gRPC methods that the server does not have: %s. Methods of their services that are not named are "
+                "refused where one of these has a policy, which may be meant for them",
+                ", ".join(sorted(lacking)),
+            )
+        self._lacking = (self._lacking or frozenset()).difference(found) | lacking
 
     def presented(self, method: str, context: Any) -> Presented:
         """Return what a call presented."""
@@ -97,13 +145,13 @@ class _Rules:
 
     def around_in_thread(self, method: str, handler: Any) -> Callable[..., Any]:
         """Return what a handler runs on a thread of its own, guarded."""
-        behavior, policy = _behavior(handler), self.policy(method)
+        behavior = _behavior(handler)
 
         def admit(context: Any) -> None:
             _CALLER.set(None)  # threads are used again, and their context with them
-            if policy is None:
-                return
             try:
+                if (policy := self.policy(method)) is None:
+                    return
                 _CALLER.set(self.guard.authenticate_sync(self.presented(method, context), policy))
             except Refused as refused:
                 context.set_trailing_metadata(_trailer(refused))
@@ -126,7 +174,12 @@ class GuardInterceptor(_Rules, grpc.ServerInterceptor):
     def intercept_service(self, continuation: Callable[[Any], Any], details: Any) -> Any:
         """Return the handler of a method, guarded."""
         handler = continuation(details)
-        return None if handler is None else _rebuilt(handler, self.around_in_thread(details.method, handler))
+        if handler is None:
+            return None
+        if asked := self.to_ask_for(details.method):
+            given = details.invocation_metadata
+            self.learn(asked, [name for name in asked if continuation(_Asked(name, given)) is not None])
+        return _rebuilt(handler, self.around_in_thread(details.method, handler))
 
 
 class AsyncGuardInterceptor(_Rules, grpc.aio.ServerInterceptor):
@@ -137,18 +190,22 @@ class AsyncGuardInterceptor(_Rules, grpc.aio.ServerInterceptor):
         handler = await continuation(details)
         if handler is None:
             return None
+        if asked := self.to_ask_for(details.method):
+            made = type(details)  # `grpc.aio` takes no other
+            calls = [(name, made(name, details.invocation_metadata)) for name in asked]
+            self.learn(asked, [name for name, call in calls if await continuation(call) is not None])
         # Others run on a thread, with a context of their own: by that of this loop their `abort` would end nothing.
         around = self._around if _is_async(_behavior(handler)) else self.around_in_thread
         return _rebuilt(handler, around(details.method, handler))
 
     def _around(self, method: str, handler: Any) -> Callable[..., Any]:
-        behavior, policy = _behavior(handler), self.policy(method)
+        behavior = _behavior(handler)
 
         async def admit(context: Any) -> None:
             _CALLER.set(None)
-            if policy is None:
-                return
             try:
+                if (policy := self.policy(method)) is None:
+                    return
                 _CALLER.set(await self.guard.authenticate(self.presented(method, context), policy))
             except Refused as refused:
                 await context.abort(_CODES[refused.status], refused.description, _trailer(refused))

@@ -2,6 +2,7 @@
 
 import re
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -186,6 +187,34 @@ def test_each_test_has_a_server_of_its_own(auth: Auth, request: pytest.FixtureRe
     assert isinstance(auth.guard(), Guard)
     auth.user("alice")  # the name was used in other tests
     assert threading.current_thread().name != "watchword-testing"
+
+
+@pytest.mark.parametrize(
+    ("ask", "words"),
+    [
+        (
+            lambda auth: auth.token(audience=("https://a.example", "https://b.example")),
+            "audience: the one name",
+        ),
+        (lambda auth: auth.token(audience=""), "audience: the one name"),
+        (lambda auth: auth.token(lifetime=0), "lifetime: whole seconds"),
+        (lambda auth: auth.token(lifetime=-60), "lifetime: whole seconds"),
+        (lambda auth: auth.token(lifetime="60"), "lifetime: whole seconds"),
+        (lambda auth: auth.token(kind="api_token", claims={"acr": "2"}), "an API token has none"),
+        (lambda auth: auth.token(claims={"sub": "alice", "acr": "2"}), "claims: sub is what other arguments"),
+        (lambda auth: auth.revoke(str(auth.token())), "token: one that this kit made, not str"),
+        (lambda auth: auth.session("alice"), "user: somebody whom auth.user"),
+        (
+            lambda auth: auth.guard(Guard("https://auth.example.com"), sessions=()),
+            "sessions: a guard that is there",
+        ),
+    ],
+)
+def test_what_would_be_another_test_than_was_meant_is_refused(
+    auth: Auth, ask: Callable[[Auth], object], words: str
+) -> None:
+    with pytest.raises(ValueError, match=words):
+        ask(auth)
 
 
 def blocks() -> dict[str, str]:

@@ -36,6 +36,7 @@ from watchword.testing.worker import Worker, WorkerTransport
 ISSUER = "https://auth.test"
 ELSEWHERE = "https://another-api.test"
 LONG_AGO = 7 * 86_400
+DECIDED = frozenset({"iss", "sub", "aud", "client_id", "scope", "exp", "iat", "jti"})  # of claims
 
 Kind = Literal["jwt", "opaque", "api_token"]
 Scopes = str | Sequence[str]
@@ -81,6 +82,8 @@ class Auth:
                 f"guard: your application's guard, a framework's Guard class, or nothing, not {kind!r}"
             )
         if isinstance(kind, Guard):
+            if options:
+                raise ValueError(f"{', '.join(options)}: a guard that is there already keeps its own options")
             return self.cleanup.enter_context(connected(kind, self.app, self.clock))
         return (kind or Guard)(self.app, clock=self.clock, **options)
 
@@ -108,6 +111,7 @@ class Auth:
         from watchword.pages.browser import cookie_name  # the pages cost an import that only sessions need
         from watchword.pages.visit import SESSION_COOKIE
 
+        check_user(user)
         person = user or self._default_person()
         begun = sessions.begin(
             self.runtime, person.id, acr=acr, amr=amr, user_agent="test", address="127.0.0.1"
@@ -137,7 +141,9 @@ class Auth:
         return token
 
     def revoke(self, token: Token) -> None:
-        """Revoke a token of this kit, now."""
+        """Revoke a token of this kit, now; raise ValueError for any other, which would stay good."""
+        if not isinstance(token, Token):
+            raise ValueError(f"token: one that this kit made, not {type(token).__name__}")
         self.worker.run(self._revoke(token))
 
     def forged(self, scopes: Scopes = (), **given: Any) -> Token:
@@ -230,10 +236,23 @@ class Wanted:
         """Raise ValueError for what would make another token than the one that was meant."""
         if self.kind not in (None, *get_args(Kind)):
             raise ValueError(f"kind: one of {', '.join(get_args(Kind))}, not {self.kind!r}")
-        if not isinstance(self.user, User | None):
-            raise ValueError(f"user: somebody whom auth.user() made, not {self.user!r}")
+        check_user(self.user)
+        if self.audience is not None and (not isinstance(self.audience, str) or not self.audience):
+            raise ValueError(f"audience: the one name of an API, not {self.audience!r}")
+        if self.lifetime is not None and (not isinstance(self.lifetime, int) or self.lifetime <= 0):
+            raise ValueError(f"lifetime: whole seconds, more than none, not {self.lifetime!r}")
+        if self.claims and self.kind == "api_token":
+            raise ValueError("claims: an API token has none")
+        if decided := DECIDED.intersection(self.claims):
+            raise ValueError(f"claims: {', '.join(sorted(decided))} is what other arguments say")
         if not isinstance(self.client, Registered | None):
             raise ValueError(f"client: one that auth.client() registered, not {self.client!r}")
+
+
+def check_user(given: object) -> None:
+    """Raise ValueError for what is nobody's account."""
+    if not isinstance(given, User | None):
+        raise ValueError(f"user: somebody whom auth.user() made, not {given!r}")
 
 
 def _scope(scopes: Scopes) -> tuple[str, ...]:

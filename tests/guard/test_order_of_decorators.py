@@ -87,6 +87,75 @@ def test_a_view_that_another_decorator_made_of_a_guarded_one_stays_what_it_is(au
         assert call("GET", "/orders", list(token.headers.items())).status == 409
 
 
+def test_a_view_that_an_extension_registers_within_a_function_of_its_own_is_guarded_by_all_that_is_above(
+    auth: Auth,
+) -> None:
+    from flask import Flask, g
+
+    from watchword.guard.flask import Guard
+
+    guard, app = auth.guard(Guard, audience=BASE), Flask("orders")
+
+    def checked(
+        path: str,
+    ) -> Any:  # as OpenAPI has it: it registers what reads the parameters, and gives back the view
+        def taken(view: Any) -> Any:
+            app.get(path)(functools.wraps(view)(lambda: view(number=7)))
+            return view
+
+        return taken
+
+    @guard.require("orders:read")
+    @checked("/above")
+    def above(number: int) -> dict[str, object]:
+        return {"sub": g.principal.subject, "number": number}
+
+    @guard.require("orders:write")
+    @guard.require("orders:read")
+    @checked("/twice")
+    def twice(number: int) -> dict[str, object]:
+        return {"number": number}
+
+    @guard.require("orders:write")
+    @checked("/both")
+    @guard.require("orders:read")
+    def both(number: int) -> dict[str, object]:
+        return {"number": number}
+
+    token, write = (auth.token(scopes, audience=BASE) for scopes in (ORDERS, ("orders:write",)))
+    more = auth.token((*ORDERS, "orders:write"), audience=BASE)
+    with example_apps.wsgi(app) as call:
+        for _ in range(2):
+            for path, good in (("/above", token), ("/twice", more), ("/both", more)):
+                assert call("GET", path, []).status == 401, path
+                assert call("GET", path, list(good.headers.items())).says("number") == 7, path
+            for path, less in (
+                ("/above", write),
+                ("/twice", write),
+                ("/twice", token),
+                ("/both", token),
+                ("/both", write),
+            ):
+                assert call("GET", path, list(less.headers.items())).status == 403, path
+
+
+def test_a_guard_above_a_decorator_that_gives_nothing_back_is_refused_when_the_program_starts(
+    auth: Auth,
+) -> None:
+    from watchword.guard import aiohttp, django, flask, starlette
+
+    example_apps.load("drf_app")  # which configures Django for the process
+    kept: list[Any] = []
+    taken = kept.append  # as extensions for WebSockets have it
+
+    for framework in (flask, django, starlette, aiohttp):
+        with pytest.raises(TypeError, match=r"put @guard\.require below what registers the view"):
+
+            @auth.guard(framework.Guard).require("orders:read")
+            @taken
+            def feed() -> str: ...
+
+
 def test_a_method_that_flask_has_taken_is_guarded_and_that_of_another_object_stays_open(auth: Auth) -> None:
     from flask import Flask
 

@@ -11,6 +11,7 @@ from watchword.extras import needing
 from watchword.guard import order, resource
 from watchword.guard.guard import Guard as BaseGuard
 from watchword.guard.guard import Presented
+from watchword.guard.misuse import check_view
 from watchword.guard.policy import Policy, Refused, demanded
 from watchword.guard.principal import Principal
 from watchword.guard.resource import Metadata
@@ -51,6 +52,7 @@ class Guard(BaseGuard):
         wanted = demanded(scopes, policy)
 
         def guard(handler: Handler) -> Handler:
+            check_view(handler)
             _check_order(handler, sys._getframe(1))
 
             @functools.wraps(handler)

@@ -4,8 +4,9 @@ import functools
 import itertools
 import json
 from collections.abc import Callable, Sequence
+from types import FunctionType
 from typing import Any
-from weakref import WeakValueDictionary
+from weakref import WeakKeyDictionary, WeakValueDictionary
 
 from watchword.extras import needing
 from watchword.guard import resource, wsgi
@@ -36,9 +37,7 @@ class Guard(BaseGuard):
         """Guard a view; the caller is `flask.g.principal`. Below `@app.route` or above, a view is guarded wherever it is registered."""
         wanted = demanded(scopes, policy)
 
-        def guard(view: View) -> View:
-            check_function(view, "by `decorators = [guard.require(…)]` the views of")
-
+        def around(view: View) -> View:
             @functools.wraps(view)
             def guarded(*args: object, **named: object) -> Any:
                 if self.metadata is not None and self.metadata.is_asked(
@@ -51,6 +50,12 @@ class Guard(BaseGuard):
                     return _answer(refused)
                 return current_app.ensure_sync(view)(*args, **named)
 
+            _around[guarded] = around
+            return guarded
+
+        def guard(view: View) -> View:
+            check_function(view, "by `decorators = [guard.require(…)]` the views of")
+            guarded = around(view)
             made_of: View | None = view
             while made_of is not None:  # Flask may have it already, or what another decorator made it of
                 self._made[id(made_of)] = guarded  # which lives as long as what was made of it
@@ -72,6 +77,8 @@ class Guard(BaseGuard):
 _count = itertools.count()
 # The guards that are in use, in the order in which each guarded its first view.
 _guards: WeakValueDictionary[int, Guard] = WeakValueDictionary()
+# By which way a guarded view was made of another: a second may be made in the same way.
+_around: WeakKeyDictionary[View, Callable[[View], View]] = WeakKeyDictionary()
 
 
 def _exchange(app: Flask, **_: object) -> None:
@@ -87,13 +94,48 @@ def _exchange(app: Flask, **_: object) -> None:
 
 
 def _guarded(view: View) -> View:
-    """Return what guards a view, the outermost of several; the view itself where nothing does."""
+    """Return what guards a view, or the view that it was made of; the view itself where nothing does.
+
+    An extension may register a function of its own around a view and give the view itself back to the guard above.
+    """
+    inner: View | None = view
+    while inner is not None:
+        outer = _outermost(inner)
+        if inner is view and outer is not view:
+            return outer
+        if outer is not inner:
+            return _like(outer, inner, view)
+        if _way_of(inner) is not None:
+            return view
+        inner = getattr(inner, "__wrapped__", None)
+    return view
+
+
+def _outermost(view: View) -> View:
+    """Return the outermost of the guards above a view, the view itself where there is none."""
     while True:
         made = (guard._made.get(id(view)) for guard in _guards.values())
         outer = next((guarded for guarded in made if guarded is not None), None)
         if outer is None:
             return view
         view = outer
+
+
+def _like(outer: View, inner: View, view: View) -> View:
+    """Return a view guarded by all that guards `inner`, from `outer` down."""
+    ways = []
+    while outer is not inner:
+        way = _way_of(outer)
+        ways += [] if way is None else [way]
+        outer = outer.__wrapped__  # type: ignore[attr-defined]  # by which it was found
+    for around in reversed(ways):
+        view = around(view)
+    return view
+
+
+def _way_of(view: View) -> Callable[[View], View] | None:
+    """Return by which way a guard made a view, None for what no guard made."""
+    return _around.get(view) if isinstance(view, FunctionType) else None  # other callables may have no hash
 
 
 request_started.connect(_exchange)

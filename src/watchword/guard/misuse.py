@@ -82,8 +82,15 @@ def check_guard(given: object) -> None:
         raise ValueError(f'guard: a Guard, such as Guard("https://auth.example.com"), not {given!r}')
 
 
+def check_view(view: object) -> None:
+    """Refuse with TypeError what is no view: some decorators that register one give nothing back, and go on to call it unguarded."""
+    if not callable(view):
+        raise TypeError(f"put @guard.require below what registers the view: above, it was given {view!r}")
+
+
 def check_function(view: object, instead: str) -> None:
-    """Refuse a class with TypeError: what guards it would not be what its framework calls; `instead` says what to guard."""
+    """Refuse a class with TypeError as well: what its framework calls is another object; `instead` says what to guard."""
+    check_view(view)
     if inspect.isclass(view):
         raise TypeError(f"guard {instead} {view.__name__}, not the class")
 

@@ -1,5 +1,7 @@
 """Sessions as credentials: one endpoint takes a person's session and a program's token, and no other site makes either act."""
 
+import contextlib
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import httpx
@@ -10,6 +12,8 @@ from starlette.responses import JSONResponse
 from starlette.routing import Route, WebSocketRoute
 from starlette.testclient import TestClient, WebSocketDenialResponse
 from starlette.websockets import WebSocket, WebSocketDisconnect
+from tests.guard import example_apps
+from tests.guard.example_apps import BASE, Call
 
 from watchword.flows import sessions
 from watchword.guard import Policy
@@ -161,3 +165,41 @@ async def test_a_session_of_the_application_itself_is_a_credential(auth: Auth) -
         assert (await http.get("/orders", headers=SAME)).json()["kind"] == "session"
         assert (await http.get("/orders", headers=SAME)).json()["sub"] == "ada"
         assert (await http.post("/orders", headers=CROSS)).status_code == 403
+
+
+def _of_flask(auth: Auth) -> Any:
+    from flask import Flask
+
+    from watchword.guard.flask import Guard
+
+    app = Flask("feed")
+    app.get("/feed")(auth.guard(Guard, audience=BASE, sessions=("orders:read",)).require()(lambda: "feed"))
+    return example_apps.wsgi(app)
+
+
+@contextlib.contextmanager
+def _of_django(auth: Auth) -> Iterator[Call]:
+    example_apps.load("drf_app")  # which configures the process
+    from django.core.handlers.wsgi import WSGIHandler
+    from django.http import HttpResponse
+    from django.test import override_settings
+    from django.urls import path
+
+    from watchword.guard.django import Guard
+
+    guard = auth.guard(Guard, audience=BASE, sessions=("orders:read",))
+    root = (path("feed", guard.require()(lambda _: HttpResponse("feed"))),)
+    settings = {"ROOT_URLCONF": root, "ALLOWED_HOSTS": ["*"], "MIDDLEWARE": []}
+    with override_settings(**settings), example_apps.wsgi(WSGIHandler()) as call:
+        yield call
+
+
+@pytest.mark.parametrize("make", [_of_flask, _of_django])
+def test_no_other_site_opens_a_websocket_of_wsgi_by_a_session(
+    auth: Auth, make: Callable[[Auth], Any]
+) -> None:
+    upgraded = [*auth.session().headers.items(), ("upgrade", "websocket")]
+    with make(auth) as call:
+        assert call("GET", "/feed", [*upgraded, ("origin", BASE)]).status == 200
+        for sent in ([("origin", "https://evil.example")], [("sec-fetch-site", "cross-site")], []):
+            assert call("GET", "/feed", [*upgraded, *sent]).status == 401, sent

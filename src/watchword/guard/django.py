@@ -160,6 +160,7 @@ def presented(request: HttpRequest) -> Presented:
         subject="" if session is None else session.subject,
         site=meta.get("HTTP_SEC_FETCH_SITE"),
         origin=origin,
+        websocket=meta.get("HTTP_UPGRADE", "").lower() == "websocket",
         kept=meta if scope is None else scope,
     )
 

@@ -1,5 +1,6 @@
 """Django REST framework: two guards in one project, each of an API of its own."""
 
+from pathlib import Path
 from typing import Any
 
 from tests.guard.example_apps import load
@@ -85,3 +86,41 @@ def test_a_revocation_is_noticed_though_the_very_same_request_comes_again(auth: 
     assert Show.as_view()(asked).status_code == 200
     auth.revoke(token)
     assert Show.as_view()(asked).status_code == 401
+
+
+def test_the_pages_of_the_framework_show_whom_a_token_is_for_and_nothing_else_of_it(auth: Auth) -> None:
+    load("drf_app")  # configures Django
+    import rest_framework
+    from django.test import override_settings
+    from rest_framework.renderers import BrowsableAPIRenderer
+    from rest_framework.response import Response
+    from rest_framework.test import APIRequestFactory
+    from rest_framework.views import APIView
+
+    from watchword.guard.drf import Guard
+
+    guard, alice = auth.guard(Guard, audience=ORDERS), auth.user("alice")
+
+    class Show(APIView):
+        authentication_classes = (guard.authentication,)
+        permission_classes = (guard.require("x"),)
+        renderer_classes = (BrowsableAPIRenderer,)
+
+        def get(self, _request: Any) -> Response:
+            return Response({})
+
+    token = auth.token("x", user=alice, audience=ORDERS)
+    asked = APIRequestFactory().get("/", HTTP_AUTHORIZATION=f"Bearer {token}", secure=True)
+    libraries = {
+        "rest_framework": "rest_framework.templatetags.rest_framework",
+        "static": "django.templatetags.static",
+    }
+    pages = {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [Path(rest_framework.__file__).parent / "templates"],
+        "OPTIONS": {"libraries": libraries},
+    }
+    with override_settings(TEMPLATES=[pages], ROOT_URLCONF=(), STATIC_URL="/static/"):
+        page = Show.as_view()(asked).rendered_content.decode()
+    assert alice.id in page
+    assert "Principal(" not in page

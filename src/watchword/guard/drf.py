@@ -34,6 +34,10 @@ class Caller:
     is_staff: bool = False
     is_superuser: bool = False
 
+    def __str__(self) -> str:
+        """Return the subject: pages of the framework show it as who is signed in."""
+        return self.principal.subject
+
     @property
     def pk(self) -> str:
         """The subject, by which the framework's throttles count."""

@@ -131,3 +131,21 @@ async def test_an_application_without_guarded_operations_has_the_document_of_alw
     plain, documented = FastAPI(), FastAPI()
     Guard(server.app, clock=server.clock).document(documented)
     assert documented.openapi() == plain.openapi()
+
+
+async def test_two_guards_of_other_issuers_have_a_description_each() -> None:
+    ours, partners = Guard("https://auth.example.com"), Guard(["https://a.example", "https://b.example"])
+    partners.scheme = "Partners"
+    app = FastAPI()
+    for path, guard in (("/ours", ours), ("/partners", partners)):
+        app.add_api_route(path, lambda: "hello", dependencies=[guard.require("orders:read")])
+        guard.document(app)
+    told = app.openapi()
+    schemes = told["components"]["securitySchemes"]
+    assert {name: scheme["description"].partition(" of ")[2] for name, scheme in schemes.items()} == {
+        "Watchword": "https://auth.example.com.",
+        "Partners": "https://a.example or https://b.example.",
+    }
+    for path, name in (("/ours", "Watchword"), ("/partners", "Partners")):
+        assert told["paths"][path]["get"]["security"] == [{name: ["orders:read"]}]
+        assert told["paths"][path]["get"]["responses"].keys() == {"200"} | BY_THE_GUARD

@@ -62,9 +62,10 @@ class _OneOf(str):
 class _Requirement(SecurityBase):
     """A policy as a dependency."""
 
-    def __init__(self, guard: BaseGuard, policy: Policy) -> None:
-        self.model = HTTPBearer(description=f"An API token or OAuth access token of {guard.issuer}.")
-        self.scheme_name = SCHEME
+    def __init__(self, guard: "Guard", policy: Policy) -> None:
+        issuers = " or ".join(guard.issuers)
+        self.model = HTTPBearer(description=f"An API token or OAuth access token of {issuers}.")
+        self.scheme_name = guard.scheme
         self._guard = guard
         self._policy = policy
 
@@ -97,7 +98,13 @@ class _Required(params.Security):
 
 
 class Guard(BaseGuard):
-    """Accepts the credentials of one issuer in a FastAPI application."""
+    """Accepts the credentials of one issuer in a FastAPI application.
+
+    `scheme` is its name in the OpenAPI document: where a second guard has other issuers, give that one a name of its own before it
+    is asked for anything (`partners.scheme = "Partners"`), since a document has one description for each name.
+    """
+
+    scheme = SCHEME
 
     def require(self, *scopes: str, policy: Policy | None = None) -> Any:
         """Return the default of a parameter that receives the `Principal`: `who: Principal = guard.require("orders:read")`."""
@@ -121,19 +128,19 @@ class Guard(BaseGuard):
 
         def openapi() -> dict[str, Any]:
             document = made()
-            add_refusals(document)
+            add_refusals(document, self.scheme)
             return document
 
         app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's own way of extending the document
 
 
-def add_refusals(document: dict[str, Any]) -> None:
-    """Let every guarded operation of an OpenAPI document name the refusals that it may answer; a second time changes nothing."""
+def add_refusals(document: dict[str, Any], scheme: str) -> None:
+    """Let every operation that a scheme guards name the refusals that it may answer; a second time changes nothing."""
     guarded = [
         operation
         for path in document.get("paths", {}).values()
         for operation in path.values()
-        if isinstance(operation, dict) and any(SCHEME in one for one in operation.get("security", ()))
+        if isinstance(operation, dict) and any(scheme in one for one in operation.get("security", ()))
     ]
     for operation in guarded:
         _add(operation.setdefault("responses", {}))

@@ -199,3 +199,37 @@ def test_the_openapi_document_of_ninja_names_one_scheme(auth: Auth) -> None:
         document = example.api.get_openapi_schema()
     assert document["components"]["securitySchemes"] == {"Watchword": {"type": "http", "scheme": "bearer"}}
     assert document["paths"]["/orders"]["get"]["security"] == [{"Watchword": []}]
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+def test_falcons_own_test_client_meets_the_guard_that_callers_meet(auth: Auth, asynchronous: bool) -> None:
+    import falcon.asgi
+    import falcon.testing
+
+    from watchword.guard.falcon import Guard
+
+    guard = auth.guard(Guard, audience=BASE)
+
+    class Orders:
+        @falcon.before(guard.require("orders:read"))
+        def on_get(self, req: Any, resp: Any) -> None:
+            resp.media = {"sub": req.context.principal.subject}
+
+    class AsyncOrders:
+        @falcon.before(guard.arequire("orders:read"))
+        @falcon.before(guard.arequire())
+        async def on_get(self, req: Any, resp: Any) -> None:
+            resp.media = {"sub": req.context.principal.subject}
+
+    app: Any = falcon.asgi.App() if asynchronous else falcon.App()
+    app.add_route("/orders", AsyncOrders() if asynchronous else Orders())
+    client = falcon.testing.TestClient(app)
+
+    def ask(scopes: str, **where: str) -> int:
+        token = auth.token(scopes, audience=BASE)
+        return int(client.simulate_get("/orders", headers=token.headers, **where).status_code)
+
+    assert [ask("orders:read"), ask("profile")] == [200, 403]
+    assert ask("orders:read", remote_addr="1.1.1.1", protocol="https") == 200
+    assert ask("orders:read", remote_addr="1.1.1.1") == 400, "over plain HTTP, from a public address"
+    assert client.simulate_get("/orders").status_code == 401

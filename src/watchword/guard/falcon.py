@@ -1,6 +1,6 @@
 """The guard for Falcon, WSGI and ASGI: hooks for responders."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import Any
 
 from watchword.extras import needing
@@ -55,7 +55,7 @@ class Guard(BaseGuard):
 
         async def admit(req: Any) -> None:
             try:
-                req.context.principal = await asgi.admit(self, req.scope, wanted)
+                req.context.principal = await asgi.admit(self, _scope(req), wanted)
             except Refused as refused:
                 raise Refusal(refused) from None
 
@@ -72,6 +72,16 @@ class Guard(BaseGuard):
         metadata = Metadata(self, scopes, name)
         on_asgi = isinstance(app, falcon.asgi.App)
         app.add_route(metadata.path, (_AsyncShow if on_asgi else _Show)(metadata))
+
+
+def _scope(req: Any) -> asgi.Scope:
+    """Return the scope of a request, whole: what Falcon's own test client puts there can be read once, and Falcon did so."""
+    scope: asgi.Scope = req.scope
+    if isinstance(scope["headers"], Iterator):
+        scope["headers"] = [(name.lower().encode(), value.encode()) for name, value in req.headers.items()]
+    if isinstance(scope.get("client"), Iterator):
+        scope["client"] = (req.remote_addr, 0)
+    return scope
 
 
 class _Show:

@@ -233,3 +233,23 @@ def test_falcons_own_test_client_meets_the_guard_that_callers_meet(auth: Auth, a
     assert ask("orders:read", remote_addr="1.1.1.1", protocol="https") == 200
     assert ask("orders:read", remote_addr="1.1.1.1") == 400, "over plain HTTP, from a public address"
     assert client.simulate_get("/orders").status_code == 401
+
+
+def test_ninjas_own_test_client_meets_the_guard_that_callers_meet(auth: Auth) -> None:
+    load("drf_app")  # configures Django
+    from ninja import NinjaAPI
+    from ninja.testing import TestClient
+
+    from watchword.guard.ninja import Guard
+
+    guard, api = auth.guard(Guard, audience=BASE), NinjaAPI(urls_namespace="tested")
+    guard.install(api)
+
+    @api.get("/orders", auth=guard.require("orders:read"))
+    def orders(request: Any) -> dict[str, str]:
+        return {"sub": request.auth.subject}
+
+    client, token = TestClient(api), auth.token(ORDERS, audience=BASE)
+    assert client.get("/orders", headers=token.headers).status_code == 200
+    assert client.get("/orders", headers={"Authorization": f"Bearer {token}"}).status_code == 200
+    assert client.get("/orders").status_code == 401

@@ -18,6 +18,7 @@ from watchword.guard.resource import Metadata
 with needing("django", "django", "asgiref"):
     from asgiref.sync import iscoroutinefunction
     from django.http import HttpRequest, HttpResponse, HttpResponseBase, JsonResponse
+    from django.http.request import HttpHeaders
     from django.urls import URLPattern, path
     from django.utils.decorators import sync_and_async_middleware
 
@@ -142,8 +143,10 @@ def _document(metadata: Metadata) -> HttpResponse:
 def presented(request: HttpRequest) -> Presented:
     """Return what a request presented; its address is what Django's own settings for proxies say."""
     meta, scope = request.META, getattr(request, "scope", None)
-    authorization, proof = meta.get("HTTP_AUTHORIZATION"), meta.get("HTTP_DPOP")
-    cookie, origin = meta.get("HTTP_COOKIE"), meta.get("HTTP_ORIGIN")
+    # As they are now: `request.headers` is kept from when it was first read, and middlewares change META.
+    headers = HttpHeaders(meta)
+    authorization, proof = headers.get("Authorization"), headers.get("DPoP")
+    cookie, origin = headers.get("Cookie"), headers.get("Origin")
     session = None if scope is None else scope.get(asgi.SESSION)
     named = proof or origin
     uri = f"{request.scheme}://{request.get_host()}{_raw_path(request)}" if named else ""
@@ -158,9 +161,9 @@ def presented(request: HttpRequest) -> Presented:
         secure=request.is_secure(),
         cookies=() if cookie is None else (cookie,),
         subject="" if session is None else session.subject,
-        site=meta.get("HTTP_SEC_FETCH_SITE"),
+        site=headers.get("Sec-Fetch-Site"),
         origin=origin,
-        websocket=meta.get("HTTP_UPGRADE", "").lower() == "websocket",
+        websocket=headers.get("Upgrade", "").lower() == "websocket",
         kept=meta if scope is None else scope,
     )
 

@@ -3,11 +3,22 @@
 from collections.abc import Callable
 from typing import Any, cast
 
+import httpx
 import pytest
 from tests.client.conftest import Foreign
 from tests.client.ways import READ
 
-from watchword.client import ApiToken, ClientSecret, TokenSource, Unreachable
+from watchword.client import (
+    ApiToken,
+    ClientCredentials,
+    ClientSecret,
+    HttpxAuth,
+    MemoryStore,
+    RefreshToken,
+    TokenSource,
+    Unreachable,
+)
+from watchword.client.requests_auth import RequestsAuth
 
 WHERE = "https://api.example.com"
 MISTAKES: dict[str, tuple[Callable[[], object], str]] = {
@@ -41,3 +52,36 @@ def test_the_issuer_that_the_metadata_name_is_told(foreign: Foreign) -> None:
     named = foreign.issuer + "/"
     with pytest.raises(Unreachable, match=f"of {named!r} names another issuer, {foreign.issuer!r}"):
         TokenSource(named, ClientSecret("a", "b"), READ, api=WHERE).token()
+
+
+MISPLACED: dict[str, tuple[Callable[[], object], str]] = {
+    "a pair for a client": (lambda: source(client=("orders-sync", "hunter2")), "client: such as ClientSecret"),
+    "a class for a client": (lambda: source(client=ClientSecret), "client: make one, such as ClientSecret"),
+    "a text for a grant": (lambda: source(grant="client_credentials"), "grant: such as ClientCredentials"),
+    "a client for a grant": (lambda: source(grant=ClientSecret("orders-sync", "hunter2")), "grant: such as"),
+    "a path for a store": (lambda: source(store="tokens.json"), 'store: such as FileStore'),
+    "an asynchronous client for a client": (lambda: source(http=httpx.AsyncClient()), "http: an httpx.Client"),
+    "a text for whether tokens are bound": (lambda: source(dpop="no"), "dpop is True or False"),
+    "no API": (lambda: source(api=None), "api: such as"),
+    "an empty list of APIs": (lambda: source(api=[]), "api: the address of the API"),
+    "no API for an API token": (lambda: ApiToken("wwa_hunter2", api=cast(Any, None)), "api: such as"),
+    "a token for its source": (lambda: HttpxAuth(cast(Any, "wwa_hunter2")), "source: such as ApiToken"),
+    "a token for its source in requests": (lambda: RequestsAuth(cast(Any, "wwa_hunter2")), "source: such as ApiToken"),
+    "a list of scopes": (lambda: ClientCredentials(cast(Any, ["orders:read"])), "scope: one text"),
+    "scopes from a variable that is not there": (lambda: RefreshToken("hunter2", scope=cast(Any, None)), "scope: one text"),
+}  # fmt: skip
+
+
+def source(**given: Any) -> TokenSource:
+    """Make a source of tokens; what is not given is right."""
+    parts = {"client": ClientSecret("orders-sync", "hunter2"), "grant": READ, "api": WHERE} | given
+    return TokenSource("https://auth.example.com", parts.pop("client"), parts.pop("grant"), **parts)
+
+
+@pytest.mark.parametrize("case", MISPLACED)
+def test_a_part_in_the_place_of_another_is_refused_when_a_client_is_made(case: str) -> None:
+    assert source(store=MemoryStore(), http=httpx.Client(), dpop=True, api=[WHERE])
+    make, words = MISPLACED[case]
+    with pytest.raises(ValueError, match=words) as refused:
+        make()
+    assert "hunter2" not in str(refused.value)

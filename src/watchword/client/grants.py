@@ -5,6 +5,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
+from watchword.client.parts import check_scope
+
 ACCESS_TOKEN = "urn:ietf:params:oauth:token-type:access_token"
 
 
@@ -30,6 +32,10 @@ class ClientCredentials:
 
     scope: str = ""
     resource: str = ""
+
+    def __post_init__(self) -> None:
+        """Raise ValueError for scopes that are no text."""
+        check_scope(self.scope)
 
     def settled(self) -> Grant:
         """Depend on nothing."""
@@ -58,6 +64,10 @@ class RefreshToken:
     token: str = field(default="", repr=False)
     scope: str = ""
     resource: str = ""
+
+    def __post_init__(self) -> None:
+        """Raise ValueError for scopes that are no text."""
+        check_scope(self.scope)
 
     def settled(self) -> Grant:
         """Depend on nothing."""
@@ -93,6 +103,10 @@ class TokenExchange:
     audience: str = ""
     actor_token: Callable[[], str] | None = field(default=None, repr=False)
     name: str = ""  # tells exchanges apart that share a store
+
+    def __post_init__(self) -> None:
+        """Raise ValueError for scopes that are no text."""
+        check_scope(self.scope)
 
     def settled(self) -> Grant:
         """Stay with what the subject's token is now."""

@@ -6,6 +6,7 @@ from weakref import WeakKeyDictionary
 
 import httpx
 
+from watchword.client.parts import check_part
 from watchword.client.proofs import is_elsewhere
 from watchword.client.source import Source
 
@@ -16,6 +17,9 @@ class HttpxAuth(httpx.Auth):
     """Presents tokens of a source with every request to its API; any other address raises WrongAddress."""
 
     def __init__(self, source: Source) -> None:
+        check_part(
+            "source", source, "present", 'ApiToken("…", api="https://api.example.com") or a TokenSource'
+        )
         self._source = source
         self._locks: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = WeakKeyDictionary()
 

@@ -17,6 +17,7 @@ from watchword.client.addresses import Origin, origin_of
 from watchword.client.errors import Refused, SignInNeeded, Unreachable, WrongAddress
 from watchword.client.grants import Grant
 from watchword.client.identity import Identity
+from watchword.client.parts import check_part
 from watchword.client.proofs import Clocks, Prover
 from watchword.client.server import AuthorizationServer, Document
 from watchword.client.store import MemoryStore, Record, Store
@@ -47,7 +48,11 @@ class Destination:
     """The API that credentials are for: one origin, or several that belong together."""
 
     def __init__(self, api: str | Iterable[str]) -> None:
+        if not isinstance(api, str):
+            check_part("api", api, "__iter__", '"https://api.example.com"')
         self.origins: frozenset[Origin] = frozenset(map(origin_of, (api,) if isinstance(api, str) else api))
+        if not self.origins:
+            raise ValueError("api: the address of the API, without which a token goes nowhere")
 
     def check(self, address: str) -> None:
         """Raise WrongAddress for any other origin."""
@@ -59,7 +64,8 @@ class TokenSource:
     """Tokens of an authorization server for one API.
 
     `issuer` is the server's issuer identifier, `client` who asks, `grant` what for, `api` the only address that tokens go to.
-    With `dpop` tokens are bound to a key, which the store keeps. A `FileStore` shares them between processes.
+    With `dpop` tokens are bound to a key, which the store keeps. A `FileStore` shares them between processes. Raises ValueError for
+    what cannot be one of these, and WrongAddress for an address that credentials must not go to.
     """
 
     def __init__(
@@ -75,6 +81,14 @@ class TokenSource:
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._destination = Destination(api)
+        check_part("client", client, "prove", 'ClientSecret("app", "…")')
+        check_part("grant", grant, "begin", 'ClientCredentials("orders:read")')
+        if store is not None:
+            check_part("store", store, "lock", 'FileStore("tokens.json")')
+        if not isinstance(dpop, bool):
+            raise ValueError(f"dpop is True or False, not {dpop!r}")
+        if isinstance(http, httpx.AsyncClient):
+            raise ValueError("http: an httpx.Client, whose requests are waited for, not an AsyncClient")
         self._clocks = Clocks(clock)
         self._issuer = issuer
         self.server = AuthorizationServer(issuer, self._clocks, http)

@@ -50,6 +50,18 @@ def test_threads_loops_and_forked_children_share_a_guard(tmp_path: Path) -> None
         background.run(guard.close())
 
 
+def test_connections_end_with_the_event_loop_that_they_belong_to(tmp_path: Path) -> None:
+    with serve(tmp_path) as process:
+        guard, shown = Guard(process.issuer, cache_seconds=0), token_of(process)
+
+        def open_after(loops: int) -> int:
+            for _ in range(loops):
+                assert asyncio.run(guard.authenticate(shown)).subject == "application:o"
+            return len(os.listdir("/dev/fd"))
+
+        assert open_after(20) == open_after(2), "as many, however many loops there were"
+
+
 def test_a_guard_elsewhere_uses_a_token_once_for_each_request_and_says_when_to_come_back(
     tmp_path: Path,
 ) -> None:

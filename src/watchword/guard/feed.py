@@ -130,7 +130,7 @@ async def _stream(source: _Source, uri: str) -> None:
     timeout = httpx.Timeout(CONNECT, read=QUIET)
     heard = False
     try:
-        async with source.issuer.http().stream(
+        async with (await source.issuer.http()).stream(
             "GET", uri, params=asked, headers=headers, timeout=timeout
         ) as answer:
             kind = answer.headers.get("content-type", "")

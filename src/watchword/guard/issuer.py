@@ -5,10 +5,9 @@ Knows where things are and asks for them. Its keys are kept by `keys`, what ende
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Mapping
 from typing import Any, Protocol
 from urllib.parse import quote_plus, urlsplit
-from weakref import WeakKeyDictionary
 
 import httpx
 
@@ -28,6 +27,7 @@ REST = 1.0
 MAX_ANSWER = 256 * 1024
 # The last comes of a host by a name that none can have.
 NO_ANSWER = (httpx.HTTPError, httpx.InvalidURL, TimeoutError, UnicodeError)
+Connections = tuple[httpx.AsyncClient, AsyncGenerator[None, None]]
 
 
 class NothingToAsk(IssuerUnavailable):
@@ -65,8 +65,8 @@ class Issuer:
     def __init__(self, trusted: Trusted) -> None:
         self.trusted = trusted
         self.issuer = trusted.issuer
-        # Connections belong to one event loop; a process may have several.
-        self._loops: WeakKeyDictionary[asyncio.AbstractEventLoop, httpx.AsyncClient] = WeakKeyDictionary()
+        # Connections belong to one event loop; a process may have several, also one after another for each request.
+        self._loops: dict[asyncio.AbstractEventLoop, Connections] = {}
         self._metadata: Mapping[str, object] | None = None
         self._fetched = 0.0
         self._discovery = Fetching(METADATA_MAX_AGE)
@@ -74,19 +74,25 @@ class Issuer:
         self._next_question = 0.0
         self._trouble = ""
 
-    def http(self) -> httpx.AsyncClient:
+    async def http(self) -> httpx.AsyncClient:
         """Return the connections of this event loop."""
         loop = asyncio.get_running_loop()
         found = self._loops.get(loop)
-        if found is None:
-            found = self._loops[loop] = httpx.AsyncClient(timeout=TIMEOUT, follow_redirects=False)
-        return found
+        if found is not None and not found[0].is_closed:
+            return found[0]
+        for other in tuple(self._loops):
+            if other.is_closed():
+                self._loops.pop(other, None)
+        http = httpx.AsyncClient(timeout=TIMEOUT, follow_redirects=False)
+        self._loops[loop] = http, _until_the_end(http)
+        await anext(self._loops[loop][1])
+        return http
 
     async def close(self) -> None:
         """Close the connections of this event loop."""
         found = self._loops.pop(asyncio.get_running_loop(), None)
         if found is not None:
-            await found.aclose()
+            await found[1].aclose()
 
     async def metadata(self) -> Mapping[str, object]:
         """Return the server's metadata, an hour old at most while it can be reached; raise IssuerUnavailable."""
@@ -178,7 +184,7 @@ class Issuer:
         """Return an answer that came in time and has `most` bytes at most; raise IssuerUnavailable."""
         body = bytearray()
         try:
-            async with asyncio.timeout(LONGEST), self.http().stream(method, uri, **given) as answer:
+            async with asyncio.timeout(LONGEST), (await self.http()).stream(method, uri, **given) as answer:
                 async for part in answer.aiter_bytes():
                     body += part
                     if len(body) > most:
@@ -187,6 +193,14 @@ class Issuer:
             raise IssuerUnavailable(f"{uri} does not answer ({type(error).__name__})") from None
         headers = [pair for pair in answer.headers.multi_items() if pair[0] != "content-encoding"]
         return httpx.Response(answer.status_code, headers=headers, content=bytes(body))
+
+
+async def _until_the_end(http: httpx.AsyncClient) -> AsyncGenerator[None, None]:
+    """Close connections when this is closed: an event loop that is ended in order does so (`shutdown_asyncgens`), and knows no other way."""
+    try:
+        yield
+    finally:
+        await http.aclose()
 
 
 def _form_encoded(credentials: tuple[str, str]) -> tuple[str, str]:

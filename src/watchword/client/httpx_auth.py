@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Generator
-from weakref import WeakKeyDictionary
 
 import httpx
 
@@ -21,7 +20,9 @@ class HttpxAuth(httpx.Auth):
             "source", source, "present", 'ApiToken("…", api="https://api.example.com") or a TokenSource'
         )
         self._source = source
-        self._locks: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = WeakKeyDictionary()
+        self._locks: dict[
+            asyncio.AbstractEventLoop, asyncio.Lock
+        ] = {}  # a lock that was waited for keeps its loop
 
     def sync_auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
         """Present a token; once more where the answer says how it could fare better."""
@@ -50,9 +51,16 @@ class HttpxAuth(httpx.Auth):
         self._source.check(address)
         if self._source.is_ready():
             return self._source.present(method, address)
-        lock = self._locks.setdefault(asyncio.get_running_loop(), asyncio.Lock())
-        async with lock:
+        async with self._lock():
             return await asyncio.to_thread(self._source.present, method, address)
+
+    def _lock(self) -> asyncio.Lock:
+        loop = asyncio.get_running_loop()
+        if loop not in self._locks:
+            for other in tuple(self._locks):
+                if other.is_closed():
+                    self._locks.pop(other, None)
+        return self._locks.setdefault(loop, asyncio.Lock())
 
     def _heard(self, response: httpx.Response) -> bool:
         # The answer may come from the end of a redirect: what counts is who gave it.

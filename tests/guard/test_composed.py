@@ -147,6 +147,20 @@ def test_a_token_for_a_path_is_for_the_path_that_was_sent_wherever_a_part_is_mou
                 assert call("GET", path, for_path(auth, of_others)).status == 401, (path, of_others)
 
 
+def test_a_prefix_in_the_middle_of_a_path_leads_no_token_for_a_path_elsewhere(auth: Auth) -> None:
+    app = _of_litestar(auth)
+
+    async def proxied(
+        scope: Any, receive: Any, send: Any
+    ) -> None:  # as by a server that leaves the path as it came
+        await app(scope | {"root_path": "/api"}, receive, send)
+
+    with example_apps.asgi(proxied) as call:
+        for path in ("/shop/orders", "/public/api/shop/orders"):
+            assert call("GET", path, for_path(auth, "/shop")).status == 200, path
+            assert call("GET", path, for_path(auth, "/public")).status == 401, path
+
+
 def _at_prefix(app: Any) -> Any:
     """Return an application as a server with a `root_path` calls it."""
 

@@ -174,7 +174,13 @@ def sent_path(scope: Mapping[str, Any]) -> str:
     """Return the path that the caller sent: what Litestar and others mount is shown the rest of it alone."""
     path: str = scope["path"]
     raw: bytes = scope.get("raw_path") or b""
-    return path if not raw or raw == path.encode() else unquote(raw.partition(b"?")[0].decode("latin-1"))
+    if not raw or raw == path.encode():
+        return path
+    sent = unquote(raw.partition(b"?")[0].decode("latin-1"))
+    prefix: str = scope.get("root_path", "")
+    if prefix and "route_handler" in scope and not sent.startswith(prefix):
+        return sent.partition(prefix)[2] or sent  # Litestar looks behind its prefix, wherever that is
+    return sent
 
 
 def raw_path(scope: Mapping[str, Any]) -> str:

@@ -87,7 +87,7 @@ async def push(
     jkt: str | None,
 ) -> str:
     """Check and keep a pushed request; return its `request_uri` (RFC 9126 §2.2)."""
-    if "request_uri" in parameters:  # §2.1
+    if parameters.get("request_uri"):  # §2.1
         raise OAuthError("invalid_request", "A pushed request cannot refer to another.", field="request_uri")
     try:
         opened = await _opened(runtime, parameters, resources, client)

@@ -63,10 +63,10 @@ class Credentials(msgspec.Struct, frozen=True):
 def extract(credentials: Credentials, parameters: Mapping[str, str]) -> Presented:
     """Find the one way in which a request authenticates a client; raise `invalid_request` or `invalid_client`."""
     certificate, address = credentials.certificate, credentials.address
-    body_id, secret, client_assertion = (
+    body_id, secret, client_assertion = (  # RFC 6749 §3.2: an empty one is as good as omitted
         parameters.get("client_id") or "",
-        parameters.get("client_secret"),
-        parameters.get("client_assertion"),
+        parameters.get("client_secret") or None,
+        parameters.get("client_assertion") or None,
     )
     basic = _basic(credentials.authorization)
     ways = [way is not None for way in (basic, secret, client_assertion)]

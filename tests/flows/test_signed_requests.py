@@ -44,6 +44,18 @@ def signed(server: Server, client: Registered, key: jwk.Key = KEY, **changes: An
     return jwt.encode(key, kept, typ="oauth-authz-req+jwt")
 
 
+async def test_every_algorithm_that_the_metadata_names_can_be_registered(server: Server) -> None:
+    metadata = (await server.http.get("/.well-known/openid-configuration")).json()
+    for algorithm in metadata["request_object_signing_alg_values_supported"]:
+        key = jwk.generate("EdDSA" if algorithm == "Ed25519" else algorithm)
+        given = {"request_object_signing_alg": algorithm, "require_signed_request_object": True}
+        client = await signing(server, jwks={"keys": [jwk.public_document(key)]}, **given)
+        request_uri = await server.post("/par", client, request=signed(server, client, key))
+        assert request_uri.status_code == 201, algorithm
+        wrong = await server.post("/par", client, request=signed(server, client, OTHER))
+        assert (wrong.status_code, wrong.json()["error"]) == (400, "invalid_request_object"), algorithm
+
+
 async def bring(server: Server, client: Registered, token: str, **beside: str) -> httpx.Response:
     """Send the browser with a request object."""
     parameters = {"client_id": client.client.client_id, "request": token} | beside

@@ -4,8 +4,19 @@ from typing import Any
 
 import pytest
 from tests.fixtures.servers import Server
-from tests.fixtures.trusted_issuers import CI, people, refusal, server, trust
+from tests.fixtures.trusted_issuers import (
+    CI,
+    JWKS,
+    identity,
+    people,
+    present,
+    refusal,
+    register,
+    server,
+    trust,
+)
 
+from watchword.jose import jwk
 from watchword.oauth.errors import OAuthError
 
 __all__ = ["server"]
@@ -40,6 +51,15 @@ async def test_a_rule_is_refused(server: Server, number: int) -> None:
     await trust(server, name="sound")
     with pytest.raises(OAuthError):
         await trust(server, **UNSAFE[number][1])
+
+
+async def test_a_rule_knows_an_algorithm_by_either_name(server: Server) -> None:
+    key = jwk.generate("EdDSA")
+    client = await register(server)
+    await trust(server, algorithms=["Ed25519"], jwks={"keys": [jwk.public_document(key), *JWKS["keys"]]})
+    assert (await present(server, client, identity(server, key=key))).status_code == 200
+    unknown = await present(server, client, identity(server))
+    assert refusal(unknown) == (400, "invalid_grant"), "ES256 is not trusted"
 
 
 async def test_a_name_is_given_once(server: Server) -> None:

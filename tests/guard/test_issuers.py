@@ -67,7 +67,11 @@ async def test_a_key_signs_by_its_own_algorithm_and_only_by_one_that_is_trusted(
     assert await refusal(guard, other.token(confused)) == 401, "the key is for RS256"
     with pytest.raises(ValueError, match="algorithms"):
         Trusted(issuer=other.issuer, algorithms=("HS256",))
-    await guard.close()
+    named = Guard(Trusted(issuer=other.issuer, algorithms=("Ed25519",)), audience=API)
+    assert (await ask(named, other.token(other.keys[1]))).subject == "them", "RFC 9864's name for EdDSA"
+    assert await refusal(named, other.token()) == 401, "RS256 is not trusted there"
+    for one in (guard, named):
+        await one.close()
 
 
 async def test_of_several_issuers_each_speaks_for_itself() -> None:

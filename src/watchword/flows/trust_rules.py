@@ -11,6 +11,7 @@ from watchword.flows.client_registry import Text, Uri, check_resource, check_tex
 from watchword.flows.identifiers import new_id
 from watchword.flows.runtime import Runtime
 from watchword.jose import JoseError, jwk
+from watchword.jose.jwk import own_name
 from watchword.loopback import is_loopback
 from watchword.oauth import trust
 from watchword.oauth.errors import OAuthError
@@ -78,7 +79,7 @@ def to_rule(runtime: Runtime, given: TrustInput, *, actor: str) -> Rule:
         resources=tuple(check_resource(resource) for resource in given.resources),
         clients=tuple(given.clients),
         email_domains=tuple(domain.lower() for domain in given.email_domains),
-        algorithms=tuple(given.algorithms) or ALGORITHMS,
+        algorithms=tuple(map(own_name, given.algorithms)) or ALGORITHMS,
         max_lifetime=given.max_lifetime,
         token_lifetime=given.token_lifetime,
         jwks=given.jwks,

@@ -4,6 +4,7 @@ import os
 from dataclasses import dataclass, field
 
 from watchword.guard.misuse import check_address, check_audience, check_issuer, check_names
+from watchword.jose.jwk import own_name
 from watchword.oauth.credential_text import check_credential
 
 ALGORITHMS = ("ES256", "EdDSA", "RS256", "PS256", "ES384", "ES512")
@@ -52,6 +53,7 @@ class Trusted:
         if self.client_id and self.client_secret:
             check_credential("client_id", self.client_id)
             check_credential("client_secret", self.client_secret)
+        object.__setattr__(self, "algorithms", tuple(dict.fromkeys(map(own_name, self.algorithms))))
         unknown = sorted(set(self.algorithms) - set(ALGORITHMS))
         if unknown or not self.algorithms:
             raise ValueError(

@@ -109,6 +109,11 @@ def certificate_thumbprint(der: bytes) -> str:
     return b64encode(hashlib.sha256(der).digest())
 
 
+def own_name(algorithm: str) -> str:
+    """Return the name by which a signature algorithm is known here: of RFC 9864's names the older one that means the same."""
+    return FULLY_SPECIFIED.get(algorithm, algorithm)
+
+
 def parse(document: Mapping[str, object], alg: str | None = None) -> Key:
     """Read one JWK, public or private; `alg` names the algorithm when the document does not. Raise JoseError."""
     kid = document.get("kid")
@@ -124,7 +129,7 @@ def parse(document: Mapping[str, object], alg: str | None = None) -> Key:
         raise JoseError("key") from None
     stated = document.get("alg")
     if isinstance(stated, str):
-        stated = FULLY_SPECIFIED.get(stated, stated)
+        stated = own_name(stated)
     chosen = alg or (stated if isinstance(stated, str) else default)
     if not _fits(public, chosen, default) or (alg and stated not in (None, alg)):
         raise JoseError("algorithm")

@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 
 from watchword.jose import strict_json
 from watchword.jose.errors import JoseError
-from watchword.jose.jwk import FULLY_SPECIFIED, Key, b64bytes, b64decode
+from watchword.jose.jwk import FULLY_SPECIFIED, Key, b64bytes, b64decode, own_name
 from watchword.jose.strict_json import StrictJSONError
 
 MAX_TOKEN = 16 * 1024
@@ -150,8 +150,7 @@ def _header(segment: str) -> Header:
         raise JoseError("malformed")
     if "crit" in members or "b64" in members:  # §4.1.11: no extension is understood here; RFC 7797
         raise JoseError("critical")
-    alg = FULLY_SPECIFIED.get(alg, alg)
-    return Header(alg, members.get("kid"), members.get("typ"), members.get("cty"), key, members)
+    return Header(own_name(alg), members.get("kid"), members.get("typ"), members.get("cty"), key, members)
 
 
 def verify(token: str, keys: Iterable[Key], algorithms: Collection[str]) -> tuple[Header, bytes]:

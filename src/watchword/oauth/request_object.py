@@ -12,7 +12,7 @@ from collections.abc import Collection, Mapping, Sequence
 import msgspec
 
 from watchword.jose import JoseError, jws, jwt
-from watchword.jose.jwk import Key
+from watchword.jose.jwk import Key, own_name
 from watchword.jose.strict_json import encode
 from watchword.oauth.clients import FAPI_ALGORITHMS, Client
 from watchword.oauth.errors import OAuthError
@@ -49,7 +49,7 @@ def algorithms_of(client: Client) -> tuple[str, ...]:
     """Return the algorithms that a client may sign its requests with: the registered one, else all that its profile allows."""
     allowed = FAPI_ALGORITHMS if client.security_profile == "fapi2" else tuple(jws.ALGORITHMS)
     chosen = client.request_object_signing_alg
-    return allowed if chosen is None else tuple(name for name in allowed if name == chosen)
+    return allowed if chosen is None else tuple(name for name in allowed if name == own_name(chosen))
 
 
 def must_sign(algorithm: str | None, *, required: bool, fapi: bool, has_keys: bool) -> bool:
@@ -58,7 +58,7 @@ def must_sign(algorithm: str | None, *, required: bool, fapi: bool, has_keys: bo
     A client of FAPI 2.0 that registers an algorithm does message signing (FAPI 2.0 Message Signing §5.3.1).
     """
     allowed = FAPI_ALGORITHMS if fapi else tuple(jws.ALGORITHMS)
-    if algorithm is not None and algorithm not in allowed:
+    if algorithm is not None and own_name(algorithm) not in allowed:
         raise _bad_metadata("request_object_signing_alg", f"The algorithm is one of {', '.join(allowed)}.")
     signs = required or (fapi and algorithm is not None)
     if signs and not has_keys:

@@ -185,6 +185,8 @@ def test_a_reference_is_one_of_ours(request_uri: str) -> None:
         ("ES384", "default", ("ES384",)),
         (None, "fapi2", ("PS256", "ES256", "EdDSA")),
         ("PS256", "fapi2", ("PS256",)),
+        ("Ed25519", "default", ("EdDSA",)),
+        ("Ed25519", "fapi2", ("EdDSA",)),
     ],
 )
 def test_a_client_signs_by_its_registered_algorithm_and_within_its_profile(

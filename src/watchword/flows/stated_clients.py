@@ -103,8 +103,8 @@ def read(
     if document.get("software_statement") is not None:  # RFC 7591 §3.1.1: trusting none is the server's right
         raise OAuthError("invalid_software_statement", "Software statements are not accepted here.")
     stated = _convert(document)
-    if "code" not in stated.response_types:  # OAuth 2.1 §4
-        raise _bad("response_types", "The only response type is code.")
+    grants = _grants(settings, stated)
+    _check_response_types(stated.response_types, grants)
     method = stated.token_endpoint_auth_method or methods[0]
     if method not in methods:
         raise _bad("token_endpoint_auth_method", f"The methods are {', '.join(methods)}.")
@@ -114,7 +114,7 @@ def read(
         name=stated.client_name or fallback_name,
         redirect_uris=stated.redirect_uris,
         post_logout_redirect_uris=stated.post_logout_redirect_uris,
-        grant_types=_grants(settings, stated),
+        grant_types=grants,
         token_endpoint_auth_method=method,
         scope=_scope(settings, stated),
         resources=list(settings.self_registered_resources),
@@ -168,6 +168,12 @@ def _grants(settings: Settings, stated: Stated) -> list[str]:
     if not grants:
         raise _bad("grant_types", "A client that registers itself can have none of these grant types.")
     return grants
+
+
+def _check_response_types(named: list[str], grants: list[str]) -> None:
+    # RFC 7591 §2.1: the other grants go with no response type, so that a client of theirs may say that it has none
+    if "code" not in named and (named or "authorization_code" in grants):  # OAuth 2.1 §4
+        raise _bad("response_types", "The only response type is code.")
 
 
 def _scope(settings: Settings, stated: Stated) -> str:

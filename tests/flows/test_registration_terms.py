@@ -1,0 +1,41 @@
+"""What a client may ask for when it registers itself depends on its grants and on the server; a refusal speaks RFC 7591."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.fixtures.registering import register, server
+from tests.fixtures.servers import Server, open_server
+
+__all__ = ["server"]
+
+MACHINE: dict[str, Any] = {
+    "grant_types": ["client_credentials"],
+    "redirect_uris": None,
+    "token_endpoint_auth_method": "client_secret_post",
+}
+
+
+@pytest.mark.parametrize("response_types", [[], ["code"], None])
+async def test_a_client_without_the_code_grant_needs_no_response_type(
+    tmp_path: Path, response_types: list[str] | None
+) -> None:
+    async with open_server(
+        tmp_path, registration="open", self_registered_grants=["client_credentials"]
+    ) as machines:
+        answer = await register(machines, **MACHINE, response_types=response_types)
+        assert answer.status_code == 201, answer.text
+        registered = answer.json()
+        assert "response_types" not in registered, "RFC 7591 §2.1: this grant has none"
+        form = {name: registered[name] for name in ("client_id", "client_secret")}
+        token = await machines.http.post("/token", data=form | {"grant_type": "client_credentials"})
+        assert token.status_code == 200
+
+
+@pytest.mark.parametrize("response_types", [[], ["token"], ["id_token"]])
+async def test_the_code_grant_goes_with_its_response_type_alone(
+    server: Server, response_types: list[str]
+) -> None:
+    assert (await register(server)).status_code == 201
+    refused = await register(server, response_types=response_types)
+    assert (refused.status_code, refused.json()["field"]) == (400, "response_types")

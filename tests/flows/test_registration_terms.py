@@ -14,6 +14,7 @@ MACHINE: dict[str, Any] = {
     "redirect_uris": None,
     "token_endpoint_auth_method": "client_secret_post",
 }
+CERTIFICATES = {"client_certificate_header": "x-client-cert", "trusted_proxies": ["127.0.0.1"]}
 
 
 @pytest.mark.parametrize("response_types", [[], ["code"], None])
@@ -39,3 +40,27 @@ async def test_the_code_grant_goes_with_its_response_type_alone(
     assert (await register(server)).status_code == 201
     refused = await register(server, response_types=response_types)
     assert (refused.status_code, refused.json()["field"]) == (400, "response_types")
+
+
+@pytest.mark.parametrize(
+    "wish",
+    [
+        pytest.param(
+            {"token_endpoint_auth_method": "tls_client_auth", "tls_client_auth_san_dns": "a.example"},
+            id="to authenticate by a certificate of an authority",
+        ),
+        pytest.param(
+            {"tls_client_certificate_bound_access_tokens": True}, id="to have its tokens bound to one"
+        ),
+    ],
+)
+async def test_nobody_registers_for_certificates_where_none_is_taken(
+    server: Server, tmp_path: Path, wish: dict[str, Any]
+) -> None:
+    refused = await register(server, **wish)
+    assert (refused.status_code, refused.json()["error"]) == (400, "invalid_client_metadata")
+    assert refused.json()["field"] in wish
+    assert "tls_client_auth," not in refused.json()["error_description"], "what is not taken is not offered"
+    (tmp_path / "other").mkdir()
+    async with open_server(tmp_path / "other", registration="open", **CERTIFICATES) as proxied:
+        assert (await register(proxied, **wish)).status_code == 201

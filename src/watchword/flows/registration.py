@@ -101,12 +101,13 @@ async def _take(runtime: Runtime, name: str, per_hour: int) -> None:
 
 
 def _read(runtime: Runtime, document: object, client_id: str) -> Client:
+    settings = runtime.settings
     return stated_clients.read(
-        runtime.settings,
+        settings,
         document,
         client_id,
         origin="dynamic",
-        methods=METHODS,
+        methods=tuple(name for name in METHODS if settings.takes_certificates or "tls_client" not in name),
         fallback_name=client_id,
     )
 

@@ -105,6 +105,7 @@ def read(
     stated = _convert(document)
     grants = _grants(settings, stated)
     _check_response_types(stated.response_types, grants)
+    _check_certificates(settings, stated)
     method = stated.token_endpoint_auth_method or methods[0]
     if method not in methods:
         raise _bad("token_endpoint_auth_method", f"The methods are {', '.join(methods)}.")
@@ -174,6 +175,14 @@ def _check_response_types(named: list[str], grants: list[str]) -> None:
     # RFC 7591 §2.1: the other grants go with no response type, so that a client of theirs may say that it has none
     if "code" not in named and (named or "authorization_code" in grants):  # OAuth 2.1 §4
         raise _bad("response_types", "The only response type is code.")
+
+
+def _check_certificates(settings: Settings, stated: Stated) -> None:
+    # Such a client would be registered and never get a token.
+    if stated.tls_client_certificate_bound_access_tokens and not settings.takes_certificates:
+        raise _bad(
+            "tls_client_certificate_bound_access_tokens", "This server asks nobody for a client certificate."
+        )
 
 
 def _scope(settings: Settings, stated: Stated) -> str:

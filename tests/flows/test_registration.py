@@ -118,7 +118,7 @@ async def test_it_can_be_left_to_holders_of_an_initial_access_token(tmp_path: Pa
         pytest.param({"response_types": ["token"]}, "invalid_client_metadata", id="the implicit response"),
         pytest.param({"scope": "watchword:admin"}, "invalid_client_metadata", id="DC-06 an admin scope"),
         pytest.param({"scope": "introspect"}, "invalid_client_metadata", id="DC-06 introspection"),
-        pytest.param({"scope": 'a"b'}, "invalid_scope", id="a malformed scope"),
+        pytest.param({"scope": 'a"b'}, "invalid_client_metadata", id="a malformed scope"),
         pytest.param(
             {"token_endpoint_auth_method": "zero_proof"}, "invalid_client_metadata", id="a method for others"
         ),

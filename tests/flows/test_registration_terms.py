@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.fixtures.registering import register, server
+from tests.fixtures.registering import HONEST, register, server
 from tests.fixtures.servers import Server, open_server
 
 __all__ = ["server"]
@@ -64,3 +64,17 @@ async def test_nobody_registers_for_certificates_where_none_is_taken(
     (tmp_path / "other").mkdir()
     async with open_server(tmp_path / "other", registration="open", **CERTIFICATES) as proxied:
         assert (await register(proxied, **wish)).status_code == 201
+
+
+@pytest.mark.parametrize(
+    ("member", "value"),
+    [("scope", 'openid "quoted"'), ("client_name", "Your bank\u202e"), ("client_name", " x")],
+)
+async def test_a_refusal_has_the_code_and_the_member_of_rfc_7591(
+    server: Server, member: str, value: str
+) -> None:
+    assert member in HONEST
+    refused = await register(server, **{member: value})
+    told = refused.json()
+    assert (refused.status_code, told["error"]) == (400, "invalid_client_metadata")
+    assert told["field"] == member

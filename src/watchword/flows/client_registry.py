@@ -130,7 +130,7 @@ def to_client(
     )
     binds = fapi_rules.binds(given.token_endpoint_auth_method, **chosen._asdict()) if fapi else chosen
     grants = tuple(SHORT_GRANTS.get(grant, grant) for grant in given.grant_types)
-    _check_name(given.name)
+    check_name("name", given.name)
     _check_grants(given, grants)
     _check_method(given, fapi)
     for field in ("redirect_uris", "post_logout_redirect_uris"):
@@ -201,13 +201,14 @@ def check_text(field: str, text: str) -> str:
     return text
 
 
+def check_name(field: str, name: str) -> None:
+    """Refuse a client's name with a control or invisible character; raise `invalid_client_metadata` for the member that holds it."""
+    if not _PRINTABLE.fullmatch(name) or name != name.strip():
+        raise _bad(field, "The name must be text without control characters or surrounding spaces.")
+
+
 def _bad(field: str, description: str) -> OAuthError:
     return OAuthError("invalid_client_metadata", description, field=field)
-
-
-def _check_name(name: str) -> None:
-    if not _PRINTABLE.fullmatch(name) or name != name.strip():
-        raise _bad("name", "The name must be text without control characters or surrounding spaces.")
 
 
 def _check_grants(given: ClientInput, grants: tuple[str, ...]) -> None:

@@ -16,6 +16,7 @@ from watchword.flows.client_registry import (
     ClientInput,
     Text,
     Uri,
+    check_name,
     to_client,
 )
 from watchword.oauth import malformed
@@ -103,6 +104,8 @@ def read(
     if document.get("software_statement") is not None:  # RFC 7591 §3.1.1: trusting none is the server's right
         raise OAuthError("invalid_software_statement", "Software statements are not accepted here.")
     stated = _convert(document)
+    if stated.client_name is not None:
+        check_name("client_name", stated.client_name)
     grants = _grants(settings, stated)
     _check_response_types(stated.response_types, grants)
     _check_certificates(settings, stated)
@@ -187,7 +190,10 @@ def _check_certificates(settings: Settings, stated: Stated) -> None:
 
 def _scope(settings: Settings, stated: Stated) -> str:
     allowed = [scope for scope in settings.self_registered_scopes if not is_reserved(scope)]
-    wanted = parse_scope(stated.scope)
+    try:
+        wanted = parse_scope(stated.scope)
+    except OAuthError as error:  # RFC 7591 §3.2.2 has no code of its own for it
+        raise _bad("scope", error.description) from None
     scope = [token for token in allowed if token in wanted] if wanted else allowed
     if wanted and not scope:
         raise _bad("scope", "A client that registers itself can have none of these scopes.")

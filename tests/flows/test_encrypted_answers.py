@@ -180,5 +180,7 @@ async def test_tk_12_a_signed_introspection_answer_tells_who_may_know(server: Se
         assert (await ask(resource, accept)).headers["content-type"] == "application/json"
     listed = await ask(resource, f"application/json;q=0.5, {SIGNED.upper()};q=0.9")
     assert listed.headers["content-type"] == SIGNED
+    for rather_json in (f"{SIGNED};q=0, application/json", f"{SIGNED}; q=0.1, application/json; q=0.9"):
+        assert (await ask(resource, rather_json)).headers["content-type"] == "application/json", rather_json
     replayed = {"authorization": f"Bearer {answer.text}"}
     assert (await server.http.get("/api/v1/clients", headers=replayed)).status_code == 401

@@ -34,6 +34,7 @@ async def test_ui_01_what_is_no_token_is_401_with_a_challenge(server: Server, na
     refused = await server.http.get("/userinfo", headers=headers)
     assert refused.status_code == (400 if name == "comma" else 401)
     assert refused.headers["www-authenticate"].startswith("Bearer")
+    assert refused.json()["error_description"].isascii()
 
 
 async def test_ui_01_an_error_is_named_only_when_a_token_was_sent(server: Server) -> None:

@@ -116,7 +116,7 @@ def read(
     if found is None:  # §3.1: no error code when nothing was presented
         raise OAuthError(
             "invalid_token",
-            "Send an access token: Authorization: Bearer …",
+            "Send an access token in the header Authorization, after Bearer.",
             challenge=bearer.challenge("Bearer", {}),
         )
     return found

@@ -42,6 +42,7 @@ HSTS = (b"strict-transport-security", b"max-age=63072000; includeSubDomains")
 
 _encode = msgspec.json.Encoder().encode
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,39}")
+_QUALITY = re.compile(r"q=(0(?:\.\d{0,3})?|1(?:\.0{0,3})?)", re.ASCII)
 _HOST = re.compile(rb"(?:[A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(?::\d{1,5})?")
 
 
@@ -229,6 +230,16 @@ class Request(msgspec.Struct):
             if part.strip().startswith(wanted)
         ]
         return found[0].decode("latin-1") if len(found) == 1 else None
+
+
+def wanted_types(accept: str) -> dict[str, float]:
+    """Return the media types of an `Accept` header with how much each is wanted; 0 means not at all (RFC 9110 §12.4.2)."""
+    wanted = {}
+    for media_range in accept.lower().split(","):
+        kind, *parameters = (part.strip() for part in media_range.split(";"))
+        quality = next((match[1] for part in parameters if (match := _QUALITY.fullmatch(part))), "1")
+        wanted[kind] = float(quality)
+    return wanted
 
 
 class Stream(msgspec.Struct):

@@ -181,7 +181,7 @@ async def test_a_list_is_for_caches(server: Server) -> None:
     ("path", "accept", "status"),
     [
         pytest.param("", "application/statuslist+cwt", 406, id="another form"),
-        pytest.param("", "application/statuslist+jwt;q=0", 406, id="the form, refused"),
+        pytest.param("", "application/statuslist+jwt;q=0.00", 406, id="the form, refused"),
         pytest.param("?time=1700000000", "*/*", 404, id="a time that is over"),
         pytest.param("x", "*/*", 404, id="a list that is none"),
     ],

@@ -1,13 +1,11 @@
 """RFC 7662 and RFC 9701: the introspection endpoint, for resource servers and their guards."""
 
-import re
-
 import msgspec
 
 from watchword.flows import client_auth, introspection
 from watchword.flows.introspection import Answer
 from watchword.flows.token_verification import Use
-from watchword.http import JSON_NO_STORE, NO_STORE, Form, Request, Response
+from watchword.http import JSON_NO_STORE, NO_STORE, Form, Request, Response, wanted_types
 from watchword.oauth.clients import Client
 from watchword.oauth.errors import OAuthError
 from watchword.oauth.scopes import parse_scope
@@ -15,8 +13,6 @@ from watchword.telemetry import count
 
 SCOPE = "introspect"
 SIGNED = "application/token-introspection+jwt"
-
-_QUALITY = re.compile(r"q=(0(?:\.\d{0,3})?|1(?:\.0{0,3})?)", re.ASCII)
 
 
 class Caller(msgspec.Struct, frozen=True):
@@ -44,19 +40,12 @@ async def introspect(request: Request) -> Response:
 
 def _wants_jwt(request: Request) -> bool:
     # RFC 9701 §4: asked for by name; a wildcard is content with JSON
-    accepted = (request.header(b"accept") or "").lower()
-    if SIGNED not in accepted:
+    accepted = request.header(b"accept") or ""
+    if "+jwt" not in accepted.lower():
         return False
-    wishes = dict(map(_wish, accepted.split(",")))
-    wish = wishes.get(SIGNED, 0.0)
-    return wish > 0 and wish >= wishes.get("application/json", 0.0)
-
-
-def _wish(media_range: str) -> tuple[str, float]:
-    """Return a media type of an `Accept` header and how much it is wanted, 0 meaning not at all (RFC 9110 §12.4.2)."""
-    kind, *parameters = (part.strip() for part in media_range.split(";"))
-    quality = next((match[1] for part in parameters if (match := _QUALITY.fullmatch(part))), "1")
-    return kind, float(quality)
+    wanted = wanted_types(accepted)
+    wish = wanted.get(SIGNED, 0.0)
+    return wish > 0 and wish >= wanted.get("application/json", 0.0)
 
 
 def _use(form: Form, caller: Caller) -> Use:

@@ -213,3 +213,12 @@ async def test_discovery_says_what_is_accepted(server: Server) -> None:
     assert "ES256" in told["request_object_signing_alg_values_supported"]
     assert "none" not in told["request_object_signing_alg_values_supported"]
     assert told["request_uri_parameter_supported"] is False
+
+
+async def test_a_signed_request_with_more_than_is_known_here_is_understood(server: Server) -> None:
+    client = await signing(server)
+    await obtain_code(server, client)
+    extended = signed(server, client, vendor={"a": [1]}, vendor_flag=True, state="inner")
+    assert answer_of(await bring(server, client, extended))["state"] == "inner"
+    registering = signed(server, client, registration={"client_name": "A"})
+    assert answer_of(await bring(server, client, registering))["error"] == "registration_not_supported"

@@ -14,6 +14,7 @@ import msgspec
 from watchword.jose import JoseError, jws, jwt
 from watchword.jose.jwk import Key, own_name
 from watchword.jose.strict_json import encode
+from watchword.oauth.authorization import PARAMETERS
 from watchword.oauth.clients import FAPI_ALGORITHMS, Client
 from watchword.oauth.errors import OAuthError
 
@@ -22,8 +23,7 @@ LEEWAY = 30
 REQUEST_URI_PREFIX = "urn:ietf:params:oauth:request_uri:"
 
 TYPES = ("oauth-authz-req+jwt", "JWT", "")
-JWT_CLAIMS = frozenset({"iss", "aud", "exp", "nbf", "iat", "jti"})
-JSON_PARAMETERS = frozenset({"claims", "authorization_details"})
+JSON_PARAMETERS = frozenset({"claims", "authorization_details", "registration"})
 
 _REFERENCE = re.compile(re.escape(REQUEST_URI_PREFIX) + r"([A-Za-z0-9_-]{20,128})")
 
@@ -154,7 +154,7 @@ def _translate(claims: Mapping[str, object]) -> Opened:
     for name, value in claims.items():
         if name == "resource":
             resources = _resources(value)
-        elif name not in JWT_CLAIMS and value is not None:
+        elif name in PARAMETERS and value is not None:  # RFC 6749 §3.1: what is not known is ignored
             parameters[name] = _text(name, value)
     return Opened(parameters, resources)
 

@@ -77,6 +77,15 @@ def test_what_stands_beside_the_object_does_not_count() -> None:
     assert "nonce" not in parameters
 
 
+@pytest.mark.parametrize("value", [{"a": 1}, ["a"], True, 1.5, "text", None])
+def test_a_member_that_nobody_knows_is_ignored_whatever_it_is(value: object) -> None:
+    assert opened(vendor=value).parameters == opened().parameters
+
+
+def test_metadata_inside_are_answered_as_beside() -> None:
+    assert opened(registration={"client_name": "A"}).parameters["registration"] == '{"client_name":"A"}'
+
+
 def test_it_may_be_meant_for_several_servers() -> None:
     assert opened(aud=[ISSUER, "https://other.example"]).parameters["state"] == "inner"
 

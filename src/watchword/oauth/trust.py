@@ -76,6 +76,8 @@ def check_rule(rule: TrustRule) -> TrustRule:
         _PLACEHOLDER.sub("x", rule.subject)
     ):
         raise _unsafe("The subject is printable text with placeholders such as {repository}.")
+    if "}{" in rule.subject:
+        raise _unsafe("The subject has text between its placeholders, such as {repository}:{environment}.")
     if not rule.algorithms or not set(rule.algorithms) <= set(ALGORITHMS):
         raise _unsafe("A trust rule names signature algorithms that are known here.")
     return rule
@@ -210,13 +212,16 @@ def _skip_wildcards(tokens: tuple[str, ...], positions: set[int]) -> set[int]:
 
 
 def _subject(template: str, claims: Mapping[str, object]) -> str:
-    def fill(match: re.Match[str]) -> str:
-        text = _spelling(claims.get(match[1]))
+    """Fill a template in; a subject can be read back in one way, or two callers could be one."""
+    subject, *rest = _PLACEHOLDER.split(template)
+    placed = len(rest) // 2
+    for number, (name, after) in enumerate(zip(rest[::2], rest[1::2], strict=True), 1):
+        text = _spelling(claims.get(name))
         if not text or not _SUBJECT.fullmatch(text):
-            raise _refused(f"the claim {match[1]} cannot stand in a subject")
-        return text
-
-    subject = _PLACEHOLDER.sub(fill, template)
+            raise _refused(f"the claim {name} cannot stand in a subject")
+        if number < placed and (text + after).find(after) != len(text):
+            raise _refused(f"the claim {name} holds what stands between it and the next in the subject")
+        subject += text + after
     if len(subject) > MAX_SUBJECT:
         raise _refused("the subject is too long")
     return subject

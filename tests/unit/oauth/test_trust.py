@@ -61,6 +61,23 @@ def test_a_job_gets_what_its_rule_grants() -> None:
     assert found.used_until > NOW + 300
 
 
+@pytest.mark.parametrize(
+    ("subject", "one", "other"),
+    [
+        ("ci:{repository}:{run}", ("acme/app", "prod:eu"), ("acme/app:prod", "eu")),
+        ("ci:{repository}::{run}", ("acme/app", ":eu"), ("acme/app:", "eu")),
+    ],
+)
+def test_two_jobs_are_never_one_subject(subject: str, one: tuple[str, str], other: tuple[str, str]) -> None:
+    rules = (structs.replace(RULE, subject=subject),)
+    between = subject.removeprefix("ci:{repository}").removesuffix("{run}")
+    assert other[0] + between + other[1] == one[0] + between + one[1]
+    found = check(rules=rules, repository=one[0], run=one[1])
+    assert found.subject == f"ci:{one[0]}{between}{one[1]}"
+    error = refused(rules=rules, repository=other[0], run=other[1])
+    assert error.code == "invalid_grant"
+
+
 def test_it_may_ask_for_less_but_not_for_more() -> None:
     token = jwt.encode(KEY, CLAIMS)
     assert trust.check_assertion(token, [RULE], [KEY], requested=("read",), now=NOW).scope == ("read",)
@@ -162,6 +179,7 @@ def test_a_pattern(pattern: str, value: object, matches: bool) -> None:
         pytest.param({"scope": ()}, id="that grants nothing"),
         pytest.param({"issuer": ""}, id="without issuer"),
         pytest.param({"max_lifetime": 10**9}, id="that trusts for ever"),
+        pytest.param({"subject": "ci:{repository}{run}"}, id="whose subject runs its claims together"),
         pytest.param({"subject": "ci:{"}, id="with a broken template"),
         pytest.param({"subject": ""}, id="without a subject"),
         pytest.param({"algorithms": ("HS256",)}, id="with a symmetric algorithm"),

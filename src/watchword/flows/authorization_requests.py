@@ -10,6 +10,7 @@ import msgspec
 
 from watchword.flows import client_documents, client_keys, detail_types, sign_up
 from watchword.flows.runtime import Runtime
+from watchword.jose import jws
 from watchword.jose.jwk import Key
 from watchword.oauth import authorization, redirect_uri, request_object, token_format
 from watchword.oauth.authorization import AuthorizationRequest, Rules
@@ -138,7 +139,7 @@ async def _opened(
             token,
             parameters,
             client_id=client.client_id,
-            keys=await _keys(runtime, client),
+            keys=await _keys(runtime, client, token),
             issuer=runtime.settings.issuer,
             algorithms=algorithms,
             fapi=fapi,
@@ -148,9 +149,9 @@ async def _opened(
         raise authorization.answerable(error, parameters, client) from None
 
 
-async def _keys(runtime: Runtime, client: Client) -> list[Key]:
+async def _keys(runtime: Runtime, client: Client, token: str) -> list[Key]:
     try:
-        return await client_keys.keys_of(runtime, client)
+        return await client_keys.keys_of(runtime, client, jws.peek(token))
     except OAuthError as error:
         raise OAuthError(
             "invalid_request_object",

@@ -9,6 +9,7 @@ from watchword.fetch import FetchError
 from watchword.flows.runtime import Runtime
 from watchword.jose import JoseError, jwe, jwk
 from watchword.jose.jwk import Key
+from watchword.jose.jws import Header
 from watchword.jose.strict_json import StrictJSONError, loads
 from watchword.oauth.clients import Client
 from watchword.oauth.errors import OAuthError
@@ -51,19 +52,18 @@ def _bad(description: str) -> OAuthError:
     return OAuthError("invalid_client_metadata", description, field="jwks")
 
 
-async def keys_of(runtime: Runtime, client: Client, kid: str | None = None) -> list[Key]:
-    """Return a client's public keys, `kid` among them if it has it; raise `invalid_client` when there are none, and
-    `temporarily_unavailable` while newer ones cannot be had."""
-    if client.jwks is not None:
-        return jwk.parse_set({"keys": list(client.jwks)})
-    return (await _known(runtime, client, client.jwks_uri, kid))[1] if client.jwks_uri is not None else []
+async def keys_of(runtime: Runtime, client: Client, signed: Header, kid: str | None = None) -> list[Key]:
+    """Return a client's public keys for what it signed, `kid` among them if it has it; raise `invalid_client` when there are none, and
+    `temporarily_unavailable` while newer ones cannot be had. RSA keys that do not say their algorithm are for the signature's."""
+    documents = await documents_of(runtime, client, kid)
+    return jwk.parse_set({"keys": list(documents)}, signed.alg)
 
 
-async def documents_of(runtime: Runtime, client: Client) -> Documents:
+async def documents_of(runtime: Runtime, client: Client, kid: str | None = None) -> Documents:
     """Return a client's public keys as they were registered, certificates included; raise as `keys_of`."""
     if client.jwks is not None:
         return client.jwks
-    return (await _known(runtime, client, client.jwks_uri))[2] if client.jwks_uri is not None else ()
+    return (await _known(runtime, client, client.jwks_uri, kid))[2] if client.jwks_uri is not None else ()
 
 
 async def _known(

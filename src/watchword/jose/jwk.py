@@ -213,14 +213,19 @@ def _read_rsa(document: Mapping[str, object]) -> tuple[PublicKey, PrivateKey | N
 _READERS = {"EC": _read_ec, "OKP": _read_okp, "RSA": _read_rsa}
 
 
-def parse_set(document: object) -> list[Key]:
-    """Read a JWK set; keys of unknown types or for encryption are passed over (RFC 7517 §5). Raise JoseError."""
+def parse_set(document: object, alg: str | None = None) -> list[Key]:
+    """Read a JWK set; keys of unknown types or for encryption are passed over (RFC 7517 §5). Raise JoseError.
+
+    An RSA key that does not say its algorithm (§4.4) is for `alg`, and for RS256 where that is none of RSA's.
+    """
+    open_for = alg if alg in RSA_ALGORITHMS else None
     found = []
     for member in _members(document):
         if not isinstance(member, Mapping) or not _names_are_text(member):
             raise JoseError("malformed")
         if _is_for_signatures(member) and member.get("kty") in _READERS and _is_known(member):
-            found.append(parse(member))
+            is_open = member["kty"] == "RSA" and member.get("alg") is None
+            found.append(parse(member, open_for if is_open else None))
     return found
 
 

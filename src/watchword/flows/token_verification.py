@@ -5,6 +5,7 @@ Reads and never writes; what it learns is counted in memory. The reason is for t
 
 import ipaddress
 import re
+from urllib.parse import unquote
 
 import msgspec
 
@@ -14,8 +15,8 @@ from watchword.store import api_tokens as store
 from watchword.store.api_tokens import ApiToken, FoundToken
 
 WINDOW = 60
-# RFC 3986 §3.3: the segments "." and "..", also as Windows parts them.
-_UP = re.compile(r"(?:^|[/\\])\.\.?(?:[/\\]|$)")
+# RFC 3986 §3.3: the segments "." and "..", also as Windows parts them, and with parameters, which servers of Java take away.
+_UP = re.compile(r"(?:^|[/\\])\.\.?(?:;[^/\\]*)?(?:[/\\]|$)")
 FOREVER = 2**62
 
 
@@ -50,9 +51,10 @@ class Verdict(msgspec.Struct, frozen=True):
 def is_below(path: str, prefix: str) -> bool:
     """Whether a path is the prefix or lies below it, by whole segments; one that leads back up is below nothing.
 
-    No server takes such segments away, and what serves files does: it would serve what lies beside the prefix.
+    No server takes such segments away, and what serves files does: it would serve what lies beside the prefix. A path counts as it is and
+    as its escapes say (§6.2.2.2): a proxy that asks tells the one, a framework the other.
     """
-    if _UP.search(path):
+    if _UP.search(path) or _UP.search(unquote(path)):
         return False
     return path == prefix or path.startswith(prefix if prefix.endswith("/") else prefix + "/")
 

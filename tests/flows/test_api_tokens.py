@@ -95,6 +95,16 @@ async def test_the_operator_learns_why(server: Server, given: Any, use: Any, exp
     assert await reason(server, token, **use) == expected
 
 
+@pytest.mark.parametrize(
+    "path", ["orders", "/orders?open", "/orders#open", "/a/../b", "/a/%2e%2e/b", "//a", "/a b", "/\u00e9", ""]
+)
+async def test_a_token_is_not_made_for_a_path_that_no_request_has(server: Server, path: str) -> None:
+    assert (await server.token(path="/orders/7;v=1/a..b")).token.path == "/orders/7;v=1/a..b"
+    with pytest.raises(OAuthError) as caught:
+        await server.token(path=path)
+    assert (caught.value.code, caught.value.field) == ("invalid_request", "path")
+
+
 async def test_a_token_expires_after_90_days_by_default(server: Server) -> None:
     token = await server.token()
     server.clock.advance(90 * DAY - 1)

@@ -31,6 +31,8 @@ MAX_OVERLAP = 30 * 86_400
 NEVER = "never"
 APPLICATION = "application:"  # what identifiers of owners begin with that are neither people nor clients
 
+_PATH = re.compile(r"/[!\x22\x24-\x3e@-~]*")  # visible ASCII without ? and #
+
 Text = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
 Lifetime = Annotated[int, msgspec.Meta(ge=1, le=3650 * 86_400)]
 Limit = Annotated[int, msgspec.Meta(ge=1, le=2**53)]
@@ -232,9 +234,8 @@ def _addresses(given: list[str]) -> tuple[str, ...]:
 
 
 def _path(path: str | None) -> str | None:
-    if (path is not None and not re.fullmatch(r"/[\x21-\x7e]*", path)) or (
-        path and (".." in path or "//" in path)
-    ):
+    # Nothing is below a path that leads up, or one with what no path has: such a token could never be used.
+    if path is not None and (not _PATH.fullmatch(path) or "//" in path or not is_below(path, "/")):
         raise OAuthError(
             "invalid_request", "path must be the beginning of a path, such as /orders.", field="path"
         )

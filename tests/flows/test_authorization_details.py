@@ -154,6 +154,8 @@ async def test_an_answer_is_remembered_but_for_what_is_asked_every_time(server: 
         "/authorize", params=asking(client, {**ACCOUNTS, "actions": ["list_accounts"]}, prompt="none")
     )
     assert "code" in answer_of(less)
+    twice = await server.http.get("/authorize", params=asking(client, ACCOUNTS, ACCOUNTS, prompt="none"))
+    assert answer_of(twice)["error"] == "consent_required"
     await decide(server, await server.http.get("/authorize", params=asking(client, PAYMENT)))
     payment = await server.http.get("/authorize", params=asking(client, PAYMENT, prompt="none"))
     assert answer_of(payment)["error"] == "consent_required"
@@ -200,6 +202,8 @@ async def test_a_token_request_takes_less_and_never_more(server: Server) -> None
     dearer = {**PAYMENT, "instructedAmount": {"currency": "EUR", "amount": "999.00"}}
     refused = await redeem(server, client, answer["code"], authorization_details=json.dumps([dearer]))
     assert refused.json()["error"] == "invalid_authorization_details"
+    twice = await redeem(server, client, answer["code"], authorization_details=json.dumps([PAYMENT, PAYMENT]))
+    assert twice.json()["error"] == "invalid_authorization_details", "one payment was agreed to"
     less = {**ACCOUNTS, "actions": ["list_accounts"]}
     tokens = (await redeem(server, client, answer["code"], authorization_details=json.dumps([less]))).json()
     assert tokens["authorization_details"] == [less]

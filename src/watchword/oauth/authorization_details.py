@@ -90,8 +90,30 @@ def _check_list(value: object, allowed: frozenset[str]) -> None:
 
 
 def is_within(requested: tuple[Detail, ...], granted: tuple[Detail, ...]) -> bool:
-    """Whether each requested detail is one of the granted, with the same or fewer values in its list fields (§6.1)."""
-    return all(any(_fits(one, other) for other in granted) for one in requested)
+    """Whether each requested detail is one of the granted, with the same or fewer values in its list fields (§6.1).
+
+    One that was granted stands for one: who agreed to a payment did not agree to two of them.
+    """
+    taken: dict[int, int] = {}
+    return all(_place(number, requested, granted, taken, set()) for number in range(len(requested)))
+
+
+def _place(
+    number: int,
+    requested: tuple[Detail, ...],
+    granted: tuple[Detail, ...],
+    taken: dict[int, int],
+    tried: set[int],
+) -> bool:
+    """Find a place among the granted for one requested, moving others that fit elsewhere too."""
+    for place, other in enumerate(granted):
+        if place in tried or not _fits(requested[number], other):
+            continue
+        tried.add(place)
+        if place not in taken or _place(taken[place], requested, granted, taken, tried):
+            taken[place] = number
+            return True
+    return False
 
 
 def narrow(

@@ -98,10 +98,20 @@ def test_a_request_is_refused_that_holds(text: str) -> None:
         (({"type": "account_information"},), False),
         (({**PAYMENT, "amount": {"currency": "EUR", "value": "9.00"}},), False),
         ((ACCOUNT, {"type": "secret"}), False),
+        ((PAYMENT, ACCOUNT), True),
+        ((PAYMENT, PAYMENT), False),
+        ((ACCOUNT, ACCOUNT), False),
     ],
 )
 def test_a_token_request_only_narrows(requested: tuple[rar.Detail, ...], within: bool) -> None:
     assert rar.is_within(requested, (ACCOUNT, PAYMENT)) is within
+
+
+def test_what_fits_several_leaves_the_place_to_what_fits_one() -> None:
+    broad = {**ACCOUNT, "actions": ["list_accounts", "read_balances"]}
+    assert rar.is_within((ACCOUNT, broad), (broad, ACCOUNT))
+    assert rar.is_within((ACCOUNT, broad), (broad, broad))
+    assert not rar.is_within((broad, broad), (broad, ACCOUNT))
 
 
 def test_a_token_request_names_what_was_granted_or_takes_it_all() -> None:

@@ -270,6 +270,13 @@ async def test_without_the_rule_nobody_is_impersonated(server: Server) -> None:
     acting = {"actor_token": await own(server, api), "actor_token_type": exchange.ACCESS_TOKEN}
     assert (await swap(server, api, sent, **acting)).status_code == 200
     assert refusal(await swap(server, api, sent)) == (400, "invalid_request")
+    another = await own(server, await caller(server), resource=API)
+    owned = (await server.token(resource=API)).secret
+    for subject, actor in ((sent, sent), (sent, another), (owned, owned)):
+        lying = {"actor_token": actor, "actor_token_type": exchange.ACCESS_TOKEN}
+        assert refusal(await swap(server, api, subject, **lying)) == (400, "invalid_request"), (
+            "it acts itself"
+        )
 
 
 async def test_tk_13_may_act_names_who_may_act(server: Server) -> None:

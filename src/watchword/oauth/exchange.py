@@ -123,6 +123,7 @@ def decide(
     _check_possession(subject, client_id, proven_jkt, proven_x5t)
     if actor is not None:
         _check_holder(actor, policy, client_id, "actor_token")
+        _check_actor(subject, actor, policy, client_id)
         _check_possession(actor, client_id, proven_jkt, proven_x5t)
     act = _act(subject, actor, policy, client_id)
     details = _details(request, subject, policy)
@@ -144,6 +145,13 @@ def _check_holder(token: LiveToken, policy: ExchangePolicy, client_id: str, name
     # A token may be exchanged by the client it was issued to and by the service it was sent to, by nobody who found it.
     if token.client_id != client_id and not set(token.audience) & set(policy.resources):
         raise _bad(f"The {name} was neither issued to this client nor meant for it.", name)
+
+
+def _check_actor(subject: LiveToken, actor: LiveToken, policy: ExchangePolicy, client_id: str) -> None:
+    # Who may not impersonate says that it acts itself: neither its caller nor anybody else whose token came to it.
+    is_own = actor.client_id == client_id and (actor.kind != "api_token" or actor.subject != subject.subject)
+    if not is_own and not policy.may_impersonate:
+        raise _bad("The actor_token must be this client's own.", "actor_token")
 
 
 def _check_possession(token: LiveToken, client_id: str, jkt: str | None, x5t: str | None) -> None:

@@ -1,6 +1,7 @@
 """Backup and restore: while serving, on and between both databases, wholly or not at all (F-18)."""
 
 import asyncio
+import contextlib
 import gzip
 import json
 from collections.abc import AsyncIterator, Callable
@@ -12,7 +13,7 @@ import pytest_asyncio
 from tests.fixtures.postgres import Cluster, Store, fresh_postgres
 from tests.fixtures.servers import ISSUER, Server, open_server
 
-from watchword.flows import backup, schema_state
+from watchword.flows import backup, schema_state, start
 from watchword.flows.master_key import existing_master_keys
 from watchword.oauth.errors import OAuthError
 from watchword.settings import Settings, SettingsError
@@ -39,6 +40,12 @@ async def target(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterato
     cluster: Cluster = request.getfixturevalue("postgres_cluster")
     async with fresh_postgres(cluster, has_tables=False) as made:
         yield made
+
+
+def reopened(server: Server) -> contextlib.AbstractAsyncContextManager[Server]:
+    """Open a server that was closed once more."""
+    same = {"database": server.settings.database, "key_file": server.settings.key_file}
+    return open_server(Path(server.settings.database).parent, **same)
 
 
 async def fill(server: Server) -> tuple[str, str]:
@@ -249,15 +256,18 @@ async def test_a_database_with_something_in_it_is_left_alone_unless_asked(
     alive, _ = await fill(server)
     await backup.write_backup(settings_of(server), tmp_path / "b.gz", NOW)
     later = await server.token()
+    before = server.runtime.database.version()
+    await server.app.close()
     with pytest.raises(OAuthError, match="conflict"):
         await backup.restore_backup(settings_of(server), tmp_path / "b.gz", NOW)
-    assert await active(server, later.secret)
-    before = server.runtime.database.version()
+    async with reopened(server) as again:
+        assert await active(again, later.secret)
     await backup.restore_backup(settings_of(server), tmp_path / "b.gz", NOW, replace=True)
-    assert await active(server, alive)
-    assert not await active(server, later.secret)
-    if not server.settings.is_postgres:
-        assert server.runtime.database.version() > before
+    async with reopened(server) as again:
+        assert await active(again, alive)
+        assert not await active(again, later.secret)
+        if not server.settings.is_postgres:
+            assert again.runtime.database.version() > before
 
 
 async def test_a_restore_that_fails_half_way_leaves_what_was_there(
@@ -270,15 +280,19 @@ async def test_a_restore_that_fails_half_way_leaves_what_was_there(
     async def fail(*_: object, **__: object) -> None:
         raise StorageUnavailable("the disk is full")
 
-    monkeypatch.setattr(backup, "_end_the_uncertain", fail)
-    with pytest.raises(StorageUnavailable):
-        await backup.restore_backup(settings_of(server), tmp_path / "b.gz", NOW, replace=True)
-    assert await active(server, later.secret)
-    with pytest.raises(StorageUnavailable):
-        await backup.restore_backup(
-            settings_of(server, database=str(tmp_path / "n.db")), tmp_path / "b.gz", NOW
-        )
-    assert not (tmp_path / "n.db").exists()
+    await server.app.close()
+    elsewhere = settings_of(server, database=str(tmp_path / "n.db"))
+    with monkeypatch.context() as patch:
+        patch.setattr(backup, "_end_the_uncertain", fail)
+        with pytest.raises(StorageUnavailable):
+            await backup.restore_backup(settings_of(server), tmp_path / "b.gz", NOW, replace=True)
+        with pytest.raises(StorageUnavailable):
+            await backup.restore_backup(elsewhere, tmp_path / "b.gz", NOW)
+    async with reopened(server) as again:
+        assert await active(again, later.secret)
+    with pytest.raises(StorageUnavailable, match="is empty"):
+        await start.open_runtime(elsewhere)
+    await backup.restore_backup(elsewhere, tmp_path / "b.gz", NOW)
 
 
 @pytest.mark.parametrize("exact", [False, True], ids=["by default it ends", "exactly as it was it lives"])
@@ -291,19 +305,21 @@ async def test_what_may_have_been_revoked_since_is_ended(server: Server, tmp_pat
     await backup.write_backup(settings_of(server), tmp_path / "b.gz", now)
     await server.post("/revoke", client, token=token)
     assert not (await server.post("/introspect", client, token=token)).json()["active"]
+    await server.app.close()
     await backup.restore_backup(settings_of(server), tmp_path / "b.gz", now, replace=True, exact=exact)
-    same = {"database": server.settings.database, "key_file": server.settings.key_file}
-    async with open_server(tmp_path, **same) as again:
+    async with reopened(server) as again:
         assert (await again.post("/introspect", client, token=token)).json()["active"] is exact
 
 
 async def test_api_tokens_are_ended_when_asked(server: Server, tmp_path: Path) -> None:
     alive, _ = await fill(server)
     await backup.write_backup(settings_of(server), tmp_path / "b.gz", NOW)
+    await server.app.close()
     await backup.restore_backup(
         settings_of(server), tmp_path / "b.gz", NOW, replace=True, end_api_tokens=True
     )
-    assert not await active(server, alive)
+    async with reopened(server) as again:
+        assert not await active(again, alive)
 
 
 async def test_a_backup_of_an_older_schema_is_brought_up_to_date(

@@ -56,6 +56,7 @@ async def test_rc_02_an_assertion_that_was_used_after_the_backup_is_not_taken_ag
     stolen = signed(key, client, now, **without)
     assert (await server.post("/token", **stolen)).status_code == 200
     assert (await server.post("/token", **stolen)).status_code == 401, "the honest rule: once"
+    await server.app.close()
     await backup.restore_backup(settings_of(server), tmp_path / "b.gz", now, replace=True, exact=exact)
     same = {"database": server.settings.database, "key_file": server.settings.key_file}
     async with open_server(tmp_path, **same) as again:
@@ -86,6 +87,7 @@ async def test_dp_51_a_proof_that_was_used_after_the_backup_is_not_taken_again(
     await backup.write_backup(settings_of(server), tmp_path / "b.gz", now)
     stolen = made(now)
     assert [await ask(server, stolen), await ask(server, stolen)] == [200, 400]
+    await server.app.close()
     await backup.restore_backup(settings_of(server), tmp_path / "b.gz", now, replace=True)
     same = {"database": server.settings.database, "key_file": server.settings.key_file}
     async with open_server(tmp_path, **same) as again:
@@ -103,6 +105,7 @@ async def test_lg_09_a_code_of_before_the_restore_is_not_taken_again(server: Ser
     await backup.write_backup(settings_of(server), tmp_path / "b.gz", now)
     step = totp.step_at(now)
     assert await server.runtime.database.write(factors.use_totp_step, user.id, step, now)
+    await server.app.close()
     await backup.restore_backup(settings_of(server), tmp_path / "b.gz", now, replace=True)
     same = {"database": server.settings.database, "key_file": server.settings.key_file}
     async with open_server(tmp_path, **same) as again:

@@ -247,9 +247,7 @@ async def restore_backup(
     Raise OAuthError when the file is not sound, or when something is in the database and `replace` is not given.
     """
     report, root = read_backup(path, existing_master_keys(settings))
-    was_there = _is_there(settings)
-    bulk = await store.open_bulk(settings.database, root.derive("audit"), create=True)
-    done = False
+    bulk = await store.open_bulk(settings.database, root.derive("audit"), create=True, alone=True)
     try:
         await bulk.begin()
         await _fill(bulk, path, report, root, now, replace=replace)
@@ -259,11 +257,8 @@ async def restore_backup(
             "database.restored", actor="command line", target=_name(path), at=now, rows=report.rows
         )
         await bulk.commit()
-        done = True
     finally:
         await bulk.close()
-        if not done and not was_there:
-            _remove(settings.database)
     return report
 
 
@@ -384,12 +379,3 @@ def _publish(path: Path) -> None:
         settle(path)
     except OSError as error:
         raise StorageUnavailable(f"cannot write {path}: {error.strerror}") from error
-
-
-def _is_there(settings: Settings) -> bool:
-    return settings.is_postgres or Path(settings.database).exists()
-
-
-def _remove(database: str) -> None:
-    for name in (database, database + "-wal", database + "-shm"):
-        Path(name).unlink(missing_ok=True)

@@ -50,8 +50,13 @@ class Bulk(Transaction, Protocol):
         """Disconnect; what was not committed is undone."""
 
 
-async def open_bulk(address: str, audit_key: bytes = b"", *, create: bool = False) -> Bulk:
-    """Open a database for copying, to be filled with `create`; raise StorageUnavailable with what to do about it."""
+async def open_bulk(
+    address: str, audit_key: bytes = b"", *, create: bool = False, alone: bool = False
+) -> Bulk:
+    """Open a database for copying, to be filled with `create`; raise StorageUnavailable with what to do about it.
+
+    An SQLite file that is to be used `alone` is refused while anybody has it open, and opened by nobody until it is closed.
+    """
     if address.startswith(("postgresql://", "postgres://")):
         with needing(POSTGRES, "asyncpg"):  # the driver is an extra that only this choice needs
             from watchword.store.bulk_postgres import connect
@@ -59,7 +64,8 @@ async def open_bulk(address: str, audit_key: bytes = b"", *, create: bool = Fals
         return await connect(address, audit_key, create=create)
     from watchword.store.bulk_sqlite import SqliteBulk
 
-    return SqliteBulk.connect(address.removeprefix("sqlite:///"), Chain(), audit_key, create=create)
+    path = address.removeprefix("sqlite:///")
+    return SqliteBulk.connect(path, Chain(), audit_key, create=create, alone=alone)
 
 
 async def schema_version(bulk: Bulk) -> int:

@@ -1,38 +1,56 @@
-"""Copying to and from an SQLite file: a connection of its own, and a reader's snapshot while others write (WAL)."""
+"""Copying to and from an SQLite file: a connection of its own, and a reader's snapshot while others write (WAL).
 
+A connection that is `alone` holds SQLite's own lock of the whole file: it is refused while anybody has the file open, an idle server as well,
+and nobody opens the file before it is closed. The system takes that lock from whoever is killed. A new file gets its log only when what it
+is filled with was committed: killed before, it is left empty, which no server opens.
+"""
+
+import contextlib
 import os
+import random
 import sqlite3
+import time
 from collections.abc import Sequence
 
 from watchword.store.bulk import Values, not_there
 from watchword.store.chain import Chain
 from watchword.store.database import Row, StorageUnavailable, check_values
-from watchword.store.sqlite import PRAGMAS
+from watchword.store.sqlite import LOG, PRAGMAS
 from watchword.store.sqlite_file import address, create_file
 from watchword.store.sqlite_transaction import SqliteTransaction
 
 WAIT = 30  # seconds for which it waits until another writer is done
+WAIT_ALONE = 5  # seconds for which it waits until another command is done
+IN_USE = "the database file {} is open elsewhere: stop the server, and whatever else has it open, then call this again"
 
 
 class SqliteBulk(SqliteTransaction):
     """A connection for copying; transactions are begun and ended by hand."""
 
-    __slots__ = ()
+    __slots__ = ("_alone",)
+
+    def __init__(
+        self, connection: sqlite3.Connection, chain: Chain, audit_key: bytes, *, alone: bool = False
+    ) -> None:
+        super().__init__(connection, chain, audit_key)
+        self._alone = alone
 
     @classmethod
-    def connect(cls, path: str, chain: Chain, audit_key: bytes, *, create: bool) -> "SqliteBulk":
-        """Open a file; make it, for its owner alone, only when asked to."""
+    def connect(
+        cls, path: str, chain: Chain, audit_key: bytes, *, create: bool, alone: bool = False
+    ) -> "SqliteBulk":
+        """Open a file; make it, for its owner alone, only when asked to. Raise StorageUnavailable, also where it cannot be `alone`."""
         if not create and not (os.path.exists(path) and os.path.getsize(path)):
             raise not_there(path)
         try:
             create_file(path)
-            connection = sqlite3.connect(address(path), uri=True, timeout=WAIT, isolation_level=None)
-            connection.row_factory = sqlite3.Row
+            connection = _taken_alone(path) if alone else _connect(path, WAIT)
             for pragma in PRAGMAS:
-                connection.execute(pragma)
+                if pragma != LOG or not alone:
+                    connection.execute(pragma)
         except (sqlite3.Error, OSError) as error:
             raise StorageUnavailable(f"cannot use the database file {path}: {error}") from error
-        return cls(connection, chain, audit_key)
+        return cls(connection, chain, audit_key, alone=alone)
 
     async def one(self, sql: str, *values: object) -> Row | None:
         """Return the first row, or None."""
@@ -70,6 +88,9 @@ class SqliteBulk(SqliteTransaction):
     async def commit(self) -> None:
         """Commit; durable when it returns."""
         await self.run("COMMIT")
+        if self._alone:
+            with contextlib.suppress(sqlite3.Error):  # else whoever opens it next sees to that
+                self._connection.execute(LOG)
 
     async def rollback(self) -> None:
         """Undo everything since `begin`."""
@@ -91,3 +112,27 @@ class SqliteBulk(SqliteTransaction):
     async def close(self) -> None:
         """Disconnect; what was not committed is undone."""
         self._connection.close()
+
+
+def _connect(path: str, wait: float) -> sqlite3.Connection:
+    connection = sqlite3.connect(address(path), uri=True, timeout=wait, isolation_level=None)
+    connection.row_factory = sqlite3.Row
+    return connection
+
+
+def _taken_alone(path: str) -> sqlite3.Connection:
+    until = time.monotonic() + WAIT_ALONE
+    while True:
+        connection = _connect(path, 0)
+        try:
+            connection.execute("PRAGMA locking_mode=EXCLUSIVE")
+            connection.execute("BEGIN EXCLUSIVE")
+            connection.execute("ROLLBACK")  # the lock stays
+            return connection
+        except sqlite3.Error as error:
+            connection.close()  # two that wait for each other would both keep what the other needs
+            if getattr(error, "sqlite_errorcode", 0) & 0xFF != sqlite3.SQLITE_BUSY:
+                raise
+            if time.monotonic() > until:
+                raise StorageUnavailable(IN_USE.format(path)) from error
+        time.sleep(random.uniform(0.02, 0.2))  # noqa: S311 - only to part two who collided

@@ -21,7 +21,7 @@ from watchword.store.chain import INSERT_EVENT, Chain, written
 from watchword.store.database import Change, Entry, StorageUnavailable, check_values, drive
 from watchword.store.quiet import QUIET, SINGLE
 from watchword.store.sqlite_errand import Errand
-from watchword.store.sqlite_file import address, prepare
+from watchword.store.sqlite_file import address, prepare, refuse_empty
 from watchword.store.sqlite_job import Job, deliver, reach
 from watchword.store.sqlite_reader import Commits, Reader
 from watchword.store.sqlite_transaction import Events, SqliteTransaction, placeholders
@@ -34,8 +34,9 @@ MAX_BATCH = 256
 LONGEST_GATHERING = 0.01
 COUNT_CHANGE = "UPDATE facts SET value = CAST(CAST(value AS INTEGER) + 1 AS TEXT) WHERE name = 'changes'"
 STATEMENT_ERRORS = (sqlite3.IntegrityError, sqlite3.ProgrammingError, sqlite3.DataError)
+LOG = "PRAGMA journal_mode=WAL"
 PRAGMAS = (
-    "PRAGMA journal_mode=WAL",
+    LOG,
     "PRAGMA synchronous=FULL",
     "PRAGMA foreign_keys=ON",
     "PRAGMA temp_store=MEMORY",
@@ -71,19 +72,27 @@ class SqliteDatabase:
         prepare(self.path)
         try:
             self._writer = self._connect()
-            check = self._writer.execute("PRAGMA quick_check(1)").fetchone()[0]
-            if check != "ok":
-                raise StorageUnavailable(
-                    f"the database file {self.path} is damaged ({' '.join(check.split())}): restore it from a backup"
-                )
-            migrate.apply_sqlite(self._writer)
-            if self._durable:  # the log has its name, whoever made it, before anything in it is acknowledged
-                settle(self.path)
+            try:
+                self._bring_up_to_date()
+            except BaseException:
+                self._writer.close()  # who restores what is missing needs the file alone
+                raise
         except sqlite3.DatabaseError as error:
             raise StorageUnavailable(f"cannot use the database file {self.path}: {error}") from error
         self._is_closing = False
         self._thread = threading.Thread(target=self._write_loop, name="watchword-writer", daemon=True)
         self._thread.start()
+
+    def _bring_up_to_date(self) -> None:
+        check = self._writer.execute("PRAGMA quick_check(1)").fetchone()[0]
+        if check != "ok":
+            raise StorageUnavailable(
+                f"the database file {self.path} is damaged ({' '.join(check.split())}): restore it from a backup"
+            )
+        refuse_empty(self._writer, self.path)
+        migrate.apply_sqlite(self._writer)
+        if self._durable:  # the log has its name, whoever made it, before anything in it is acknowledged
+            settle(self.path)
 
     def record_under(self, audit_key: bytes) -> None:
         """Chain what is recorded from now on under this key; nothing is to be recorded before it is known."""

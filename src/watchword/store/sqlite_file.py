@@ -15,6 +15,8 @@ from watchword.folders import settle
 from watchword.store import migrate
 from watchword.store.database import StorageUnavailable
 
+EMPTY = "the database file {} is empty: restore it from a backup, or move it away to start anew"
+
 
 def address(path: str) -> str:
     """Return how SQLite is told to open a file that is there, whatever signs its name holds."""
@@ -34,9 +36,7 @@ def prepare(path: str) -> None:
         if not os.path.exists(path):
             _make(path)
         elif os.path.getsize(path) == 0:
-            raise StorageUnavailable(
-                f"the database file {path} is empty: restore it from a backup, or move it away to start anew"
-            )
+            raise StorageUnavailable(EMPTY.format(path))
     except sqlite3.Error as error:
         raise StorageUnavailable(f"cannot make the database file {path}: {error}") from error
     except OSError as error:
@@ -69,6 +69,14 @@ def _name(temporary: str, path: str) -> None:
     except OSError:
         # No hard links here: it is filled in its place, where a power cut may leave it empty.
         create_file(path)
+        with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as connection:
+            migrate.apply_sqlite(connection)
+
+
+def refuse_empty(connection: sqlite3.Connection, path: str) -> None:
+    """Raise StorageUnavailable where a file has no table at all, as one whose restore was cut short."""
+    if connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone() is None:
+        raise StorageUnavailable(EMPTY.format(path))
 
 
 def is_unused(path: str) -> bool:

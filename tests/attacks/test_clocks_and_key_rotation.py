@@ -12,8 +12,8 @@ from tests.fixtures.servers import Server, together
 from watchword.flows.even_clock import EvenClock
 from watchword.jobs import housekeeping_by_a_sound_clock
 from watchword.jose import jwk, jwt
-from watchword.store import keys
-from watchword.store.database import Transaction
+from watchword.store import faults, keys
+from watchword.store.database import StorageUnavailable, Transaction
 
 __all__ = ["pair"]
 
@@ -264,3 +264,39 @@ async def test_kr_03_a_key_that_cannot_be_read_keeps_no_withdrawn_one_alive(pair
     await lateness(is_refused)
     assert await is_refused(), "and not only for whoever is the first to ask"
     assert (await b.grant(client)).status_code == 503
+
+
+@pytest.mark.parametrize("is_announced", [False, True], ids=["another waits", "another takes over soon"])
+async def test_kr_03_a_withdrawal_that_breaks_off_has_withdrawn_the_key_or_changed_nothing(
+    pair: Pair, is_announced: bool
+) -> None:
+    a, _ = pair
+    for at_commit in range(1, 9):
+        a.clock.advance(86_400)
+        if is_announced:
+            assert await a.runtime.keyring.rotate("ES256", actor="test")
+        kid = (await a.runtime.keyring.signing_key("ES256")).kid
+        assert kid is not None
+        before = await _states(a)
+        faults.arm(f"commit.done=error@{at_commit}")
+        try:
+            await a.runtime.keyring.revoke(kid, actor="test")
+            has_failed = False
+        except (OSError, StorageUnavailable):
+            has_failed = True
+        finally:
+            faults.arm(None)
+        await a.runtime.keyring.reload()
+        after = await _states(a)
+        if after != before:
+            assert kid not in after
+            assert sorted(after.values()).count("current") == 1
+        if not has_failed:
+            assert at_commit > 1, "it wrote something"
+            return
+    pytest.fail("it never came to its end")
+
+
+async def _states(server: Server) -> dict[str, str]:
+    found = await server.runtime.keyring.states()
+    return {key.kid: state for key, state in found if key.algorithm == "ES256"}

@@ -18,7 +18,7 @@ from watchword.settings import Settings, SettingsError
 from watchword.store import keys as store
 from watchword.store.database import Database, StorageUnavailable
 from watchword.store.documents import UNREADABLE
-from watchword.store.keys import StoredKey
+from watchword.store.keys import StoredKey, Succession
 
 # Seconds for which a relying party may keep the JWK set; a next key waits that long before it signs.
 JWKS_MAX_AGE = 300
@@ -207,34 +207,32 @@ class Keyring:
         if stored is None:
             return False
         # Where it was to take over soon, the one that signs has an end already.
+        succession = None
         if stored.retires_at is None or self._current(stored.algorithm).kid == kid:
-            await self._replace(stored, actor, now, inside)
-        revoked = await inside.write(store.revoke_key, kid, actor=actor, now=now)
+            succession = self._succession(stored, now)
+        revoked = await inside.write(store.revoke_key, kid, succession, actor=actor, now=now)
         await self.reload()
         return revoked
 
     def _published(self, kid: str) -> StoredKey | None:
         return next((key for key in self._stored if key.kid == kid), None)
 
-    async def _replace(self, stored: StoredKey, actor: str, now: int, database: Database) -> None:
+    def _succession(self, stored: StoredKey, now: int) -> Succession | None:
         others = [key for key in self._stored if key.algorithm == stored.algorithm and key.kid != stored.kid]
         signs = self._current(stored.algorithm).kid == stored.kid
         announced = min((key for key in others if _begin(key) > now), key=_begin, default=None)
         following = next((key for key in others if key.activates_at is None), None)
         if signs and announced is not None:  # relying parties have known it longer than the one that waits
-            await database.write(
-                store.hasten_key, announced.kid, algorithm=stored.algorithm, actor=actor, now=now
-            )
-        elif following is not None:
-            await database.write(
-                store.rotate_key,
-                following.kid,
-                self._generate(stored.algorithm, None),
-                activates_at=now if signs else max(now, following.created_at + JWKS_MAX_AGE),
-                retires_at=now + self._settings.signing_key_overlap,
-                actor=actor,
-                now=now,
-            )
+            return Succession(announced.kid, stored.algorithm, now)
+        if following is None:
+            return None
+        return Succession(
+            following.kid,
+            stored.algorithm,
+            activates_at=now if signs else max(now, following.created_at + JWKS_MAX_AGE),
+            following=self._generate(stored.algorithm, None),
+            retires_at=now + self._settings.signing_key_overlap,
+        )
 
     async def rotate_due(self) -> list[str]:
         """Rotate every algorithm whose current key is older than the key lifetime, or ends with none to follow; return which."""

@@ -129,8 +129,23 @@ async def hasten_key(tx: Transaction, kid: str, *, algorithm: str, actor: str, n
     return True
 
 
-async def revoke_key(tx: Transaction, kid: str, *, actor: str, now: int) -> bool:
-    """Withdraw a key; what it signed is refused from now on (KR-03)."""
+class Succession(msgspec.Struct, frozen=True):
+    """Which key signs from when in the place of one that is withdrawn, and until when the others are published.
+
+    `following` is published to wait after it; None where it had been announced to take over anyway.
+    """
+
+    kid: str
+    algorithm: str
+    activates_at: int
+    following: StoredKey | None = None
+    retires_at: int = 0
+
+
+async def revoke_key(
+    tx: Transaction, kid: str, succession: Succession | None = None, *, actor: str, now: int
+) -> bool:
+    """Withdraw a key, and let another take its place; what it signed is refused from now on (KR-03)."""
     row = await tx.one(
         "UPDATE signing_keys SET revoked_at = $1 WHERE kid = $2 AND revoked_at IS NULL RETURNING kid",
         now,
@@ -138,8 +153,26 @@ async def revoke_key(tx: Transaction, kid: str, *, actor: str, now: int) -> bool
     )
     if row is None:
         return False
+    if succession is not None:
+        await _succeed(tx, succession, actor, now)
     await tx.record("key.revoked", actor=actor, target=kid, at=now)
     return True
+
+
+async def _succeed(tx: Transaction, succession: Succession, actor: str, now: int) -> None:
+    """Let a key take over unless another node has seen to that meanwhile."""
+    if succession.following is None:
+        await hasten_key(tx, succession.kid, algorithm=succession.algorithm, actor=actor, now=now)
+    else:
+        await rotate_key(
+            tx,
+            succession.kid,
+            succession.following,
+            activates_at=succession.activates_at,
+            retires_at=succession.retires_at,
+            actor=actor,
+            now=now,
+        )
 
 
 async def replace_next(tx: Transaction, kid: str, successor: StoredKey, *, actor: str, now: int) -> bool:

@@ -274,6 +274,16 @@ async def test_a_rate_limit_opens_again_after_a_minute(server: Server) -> None:
     assert await reason(server, token) == "active"
 
 
+async def test_a_clock_that_is_set_back_makes_no_minute_longer(server: Server) -> None:
+    token = await server.token(rate_limit=2)
+    server.clock.advance(30 * DAY)
+    assert [await reason(server, token) for _ in range(3)] == ["active", "active", "rate_limited"]
+    server.clock.advance(-30 * DAY)
+    assert [await reason(server, token) for _ in range(3)] == ["active", "active", "rate_limited"]
+    server.clock.advance(60)
+    assert await reason(server, token) == "active"
+
+
 async def test_a_notice_precedes_the_expiry_once(server: Server) -> None:
     admin = await server.token(scope="watchword:admin", expires_in=300 * DAY)
     token = await server.token(expires_in=10 * DAY)

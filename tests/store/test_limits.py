@@ -2,7 +2,7 @@
 
 import pytest
 from tests.fixtures.postgres import race
-from tests.store.made import NOW
+from tests.store.made import DAY, NOW
 
 from watchword.store import limits
 from watchword.store.database import Database
@@ -37,12 +37,25 @@ async def test_of_many_takers_no_more_than_the_capacity_are_served(nodes: Nodes)
         pytest.param(2.5, 2, id="it refills steadily"),
         pytest.param(1000, 5, id="it never holds more than its capacity"),
         pytest.param(-1000, 0, id="a clock that is behind gives nothing back"),
+        pytest.param(-limits.AHEAD, 0, id="nor one that is a day behind"),
+        pytest.param(-30 * DAY, 5, id="it waits for no time that a clock was wrongly set to"),
     ],
 )
 async def test_a_bucket_refills(database: Database, later: float, served: int) -> None:
     for _ in range(5):
         assert await take(database) == 0
     assert [await take(database, now=NOW + later) == 0 for _ in range(6)].count(True) == served
+
+
+async def test_a_bucket_that_a_wrong_clock_left_behind_goes_on_by_the_right_one(database: Database) -> None:
+    for _ in range(5):
+        await take(database, now=NOW + 3650 * DAY)
+    assert await database.read(limits.is_drained, "bucket", 1, NOW + 3650 * DAY)
+    assert not await database.read(limits.is_drained, "bucket", 1, NOW)
+    assert [await take(database) == 0 for _ in range(6)].count(True) == 5
+    assert await database.read(limits.is_drained, "bucket", 1, NOW)
+    assert await take(database, now=NOW + 1) == 0
+    assert await take(database, now=NOW + 1) == pytest.approx(1.0)
 
 
 async def test_a_clock_that_is_behind_does_not_refill_for_the_others(nodes: Nodes) -> None:

@@ -152,7 +152,7 @@ def _within_rate(runtime: Runtime, token: ApiToken, total: int, now: int) -> boo
     started: int
     base: int
     started, base = runtime.cache.get(key, (0, 0))
-    if now >= started + WINDOW:
+    if not started <= now < started + WINDOW:  # a clock that was set back makes no window longer
         started, base = now, total
         runtime.remember(key, started, base)
     return total - base < (token.rate_limit or 0)

@@ -28,14 +28,18 @@ _REFILLED = (
     "buckets.level + CAST($3 AS DOUBLE PRECISION) * "
     "CASE WHEN $4 > buckets.updated_at THEN $4 - buckets.updated_at ELSE 0 END"
 )
-_CAPPED = f"CASE WHEN {_REFILLED} > $2 THEN $2 ELSE {_REFILLED} END"
+# Seconds by which a bucket may be ahead of whoever takes from it. Further ahead is what a clock left behind that has been set right since:
+# it would regain nothing until that time comes, so it counts as full.
+AHEAD = 86_400
+_LEFT_BEHIND = f"buckets.updated_at - {AHEAD} > $4"
+_CAPPED = f"CASE WHEN {_LEFT_BEHIND} OR {_REFILLED} > $2 THEN $2 ELSE {_REFILLED} END"
 _LEVEL = f"SELECT {_CAPPED} AS level FROM buckets WHERE name = $1 AND $2 >= 0"  # noqa: S608 - literals
 # One statement decides, so that no two takers can both be given the last of it. The clock of another node may be behind.
 _TAKE = (
     "INSERT INTO buckets (name, level, updated_at) "  # noqa: S608 - literals
     "VALUES ($1, CAST($2 AS DOUBLE PRECISION) - CAST($5 AS DOUBLE PRECISION), CAST($4 AS DOUBLE PRECISION)) "
     f"ON CONFLICT (name) DO UPDATE SET level = {_CAPPED} - $5, "
-    "updated_at = CASE WHEN $4 > buckets.updated_at THEN $4 ELSE buckets.updated_at END "
+    f"updated_at = CASE WHEN $4 > buckets.updated_at OR {_LEFT_BEHIND} THEN $4 ELSE buckets.updated_at END "
     f"WHERE {_CAPPED} >= $5 RETURNING level"
 )
 
@@ -56,7 +60,9 @@ async def take(
 async def is_drained(tx: Transaction, name: str, per_second: float, now: float) -> bool:
     """Whether there is less than one left in a bucket; nothing is taken."""
     row = await tx.one("SELECT level, updated_at FROM buckets WHERE name = $1", name)
-    return row is not None and row["level"] + max(0.0, now - row["updated_at"]) * per_second < 1
+    if row is None or row["updated_at"] - AHEAD > now:
+        return False
+    return bool(row["level"] + max(0.0, now - row["updated_at"]) * per_second < 1)
 
 
 async def purge(tx: Transaction, table: str, before: int) -> int:

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import gzip
 import json
+import resource
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -350,3 +351,18 @@ async def test_a_file_that_exists_is_never_overwritten(server: Server, tmp_path:
         await backup.write_backup(settings_of(server), tmp_path / "b.gz", NOW)
     assert (tmp_path / "b.gz").read_text() == "precious"
     assert not list(tmp_path.glob("*.partial"))
+
+
+async def test_what_a_full_disk_keeps_from_being_written_is_said_and_nothing_is_left(
+    server: Server, tmp_path: Path
+) -> None:
+    await fill(server)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2000, hard))
+    try:
+        with pytest.raises(StorageUnavailable, match=r"cannot write .*/b\.gz: File too large"):
+            await backup.write_backup(settings_of(server), tmp_path / "b.gz", NOW)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert not list(tmp_path.glob("b.gz*"))
+    await backup.write_backup(settings_of(server), tmp_path / "b.gz", NOW)

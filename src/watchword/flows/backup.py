@@ -10,10 +10,12 @@ grants with their refresh tokens, access tokens, codes, links; and what is good 
 assertions, proofs, challenges). API tokens stay unless it is asked to end them too.
 """
 
+import contextlib
 import gzip
 import hashlib
 import hmac
 import os
+import secrets
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -97,18 +99,17 @@ async def write_backup(settings: Settings, path: Path, now: int) -> Report:
     masters = existing_master_keys(settings)
     bulk = await store.open_bulk(settings.database)
     try:
-        with _fresh(path) as file, gzip.GzipFile(fileobj=file, mode="wb", mtime=0, compresslevel=6) as stream:
-            await bulk.begin(snapshot=True)
-            report = await _write(bulk, _Writer(stream), masters, now)
+        with _new_file(path) as file:
+            with gzip.GzipFile(fileobj=file, mode="wb", mtime=0, compresslevel=6) as stream:
+                await bulk.begin(snapshot=True)
+                report = await _write(bulk, _Writer(stream), masters, now)
             await bulk.rollback()
-        _publish(path)
         await bulk.begin()
         await bulk.record(
             "database.backed_up", actor="command line", target=_name(path), at=now, rows=report.rows
         )
         await bulk.commit()
     finally:
-        _partial(path).unlink(missing_ok=True)
         await bulk.close()
     return report
 
@@ -357,25 +358,21 @@ def _name(path: Path) -> str:
     return os.fsencode(path.name).decode("utf-8", "backslashreplace")
 
 
-def _partial(path: Path) -> Path:
-    return path.with_name(f"{path.name}.{os.getpid()}.partial")
-
-
-def _fresh(path: Path) -> IO[bytes]:
+@contextlib.contextmanager
+def _new_file(path: Path) -> Iterator[IO[bytes]]:
+    """Give a file for its owner alone that gets its name when it is whole and on disk; never over one that appeared meanwhile."""
     if path.exists():
         raise OAuthError("conflict", f"{path} exists: name a file that is not there yet.")
+    # Not named by the process: a container's is always number one, and what was left of one that was killed must not be in the way.
+    partial = path.with_name(f"{path.name}.{secrets.token_hex(4)}.partial")
     try:
-        return os.fdopen(os.open(_partial(path), os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "wb")
-    except OSError as error:
-        raise StorageUnavailable(f"cannot write {path}: {error.strerror}") from error
-
-
-def _publish(path: Path) -> None:
-    """Sync the finished file and give it its name; never over one that appeared meanwhile."""
-    try:
-        with _partial(path).open("rb") as file:
+        with os.fdopen(os.open(partial, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "wb") as file:
+            yield file
+            file.flush()
             os.fsync(file.fileno())
-        os.link(_partial(path), path)
+        os.link(partial, path)
         settle(path)
     except OSError as error:
         raise StorageUnavailable(f"cannot write {path}: {error.strerror}") from error
+    finally:
+        partial.unlink(missing_ok=True)

@@ -78,6 +78,19 @@ async def test_ad_07_what_a_client_was_granted_before_it_was_disabled_stays_dead
     assert (await redeem(server, client, code)).json()["error"] == "invalid_grant"
 
 
+async def test_ad_07_a_client_that_is_there_again_at_once_gets_no_token_that_is_dead(server: Server) -> None:
+    client = await offline_client(server)
+    await tokens_of(server, client)
+    for disabled in (True, False):
+        await change(server, client, disabled=disabled)
+    code = await another_code(server, client, scope=OFFLINE)
+    tokens = (await redeem(server, client, code)).json()
+    assert await is_active(server, client, tokens["access_token"])
+    server.clock.advance(10)
+    assert await is_active(server, client, tokens["access_token"])
+    assert (await refresh(server, client, tokens["refresh_token"])).status_code == 200
+
+
 async def page_of(server: Server, client: Registered, **changes: str) -> httpx.Response:
     """Walk up to the consent page."""
     page = await server.http.get("/authorize", params=request(client, **changes))

@@ -11,6 +11,7 @@ from watchword.oauth import claims, ended, status_list, targets, token_format
 from watchword.oauth.clients import Client, TokenFormat
 from watchword.oauth.scopes import format_scope
 from watchword.store import tokens
+from watchword.store.ended import LATE
 from watchword.store.statuses import StatusMarks
 from watchword.store.tokens import AccessToken, StoredToken
 
@@ -49,9 +50,13 @@ async def mint(runtime: Runtime, grant: AccessGrant, now: int) -> Minted:
     """Make an access token; an opaque one works only after its row is stored. Raise `invalid_target`, and `invalid_client` for a client
     that has ended while its request waited for something."""
     claims.check_audience(grant.audience, grant.client.client_id)
-    known = await client_registry.find(runtime, grant.client.client_id)
-    if known is None or known.disabled_at is not None:
+    known = await client_registry.find_facts(runtime, grant.client.client_id)
+    if known is None or known.client.disabled_at is not None:
         raise client_auth.refused("disabled or deleted since it was authenticated", basic=False)
+    if (
+        known.valid_from - now <= LATE
+    ):  # enabled again just now: by an earlier date it would have ended with those of before
+        now = max(now, known.valid_from)
     token_type = "DPoP" if grant.claims and "jkt" in _confirmation(grant.claims) else "Bearer"
     if _format(runtime, grant) == "opaque":
         token = runtime.new_secret("o")

@@ -85,10 +85,10 @@ async def _note_place(target: Bulk, table: Table, place: Place) -> None:
 
 
 async def step(source: Bulk, target: Bulk, tables: tuple[Table, ...], table: Table, place: Place) -> Place:
-    """Copy the next batch of a table and every change that was noted before; return how far it came."""
+    """Copy the next batch of a table and every change of what was copied before; return how far it came."""
     await source.begin(snapshot=True)
     changes = await capture.changes(source, tables)
-    current = await _current(source, tables, changes)
+    current = await _so_far(target, tables, await _current(source, tables, changes))
     rows = await store.next_rows(source, table, place.after)
     done = await store.is_last(source, table, rows)
     await source.rollback()
@@ -100,6 +100,20 @@ async def step(source: Bulk, target: Bulk, tables: tuple[Table, ...], table: Tab
     await target.commit()
     await _forget(source, changes)
     return place
+
+
+async def _so_far(target: Bulk, tables: tuple[Table, ...], current: Current) -> Current:
+    """Leave out what comes later anyway, as it is then: what it refers to may not be there yet."""
+    found: Current = {}
+    for table in tables:
+        rows = current.get(table.name, {})
+        place = await place_of(target, table) if rows else Place(done=True)
+        found[table.name] = {
+            key: row
+            for key, row in rows.items()
+            if row is None or place.done or (place.after and store.place(table, row) <= place.after)
+        }
+    return found
 
 
 async def catch_up(source: Bulk, target: Bulk, tables: tuple[Table, ...]) -> int:

@@ -1,0 +1,51 @@
+"""Moving a database while its rows change, at every moment (F-19)."""
+
+import asyncio
+from pathlib import Path
+
+from tests.fixtures.accounts import make
+from tests.fixtures.servers import ISSUER, Server, open_server
+
+from watchword.flows import move
+from watchword.flows.master_key import existing_master_keys
+from watchword.flows.move import Moved, Progress
+from watchword.settings import Settings
+from watchword.store import factors
+from watchword.store.sqlite import SqliteDatabase
+
+STEP = 50_000_000
+
+
+async def use_code(server: Server, user_id: str, step: int) -> None:
+    """Use a code of an authenticator application up, which changes one row and adds none."""
+    assert await server.runtime.database.write(factors.use_totp_step, user_id, step, server.runtime.now())
+
+
+async def is_used(path: Path, user_id: str, step: int) -> bool:
+    database = SqliteDatabase(str(path), b"any", durable=False)
+    await database.open()
+    try:
+        return not await database.write(factors.use_totp_step, user_id, step, 1)
+    finally:
+        await database.close()
+
+
+async def test_what_changes_before_what_it_refers_to_is_copied_stops_no_move(tmp_path: Path) -> None:
+    async with open_server(tmp_path) as server:
+        user = await make(server)
+        enrolled = {"step": 0, "actor": "test", "now": server.runtime.now()}
+        await server.runtime.database.write(factors.add_totp, user.id, b"a sealed key", **enrolled)
+        source, loop, steps = server.settings.database, asyncio.get_running_loop(), [STEP]
+        masters = existing_master_keys(Settings(issuer=ISSUER, database=source))
+
+        def report(progress: Progress) -> None:
+            if progress.phase == "copying":
+                steps.append(steps[-1] + 1)
+                asyncio.run_coroutine_threadsafe(use_code(server, user.id, steps[-1]), loop).result(60)
+
+        def work() -> Moved:
+            return asyncio.run(move.move(source, f"sqlite:///{tmp_path}/moved.db", masters, report=report))
+
+        await asyncio.to_thread(work)
+        assert len(steps) > 10
+        assert await is_used(tmp_path / "moved.db", user.id, steps[-1])

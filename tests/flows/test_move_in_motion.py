@@ -1,19 +1,25 @@
-"""Moving a database while its rows change, at every moment (F-19)."""
+"""Moving a database while its rows change, and while another operator moves it as well (F-19)."""
 
 import asyncio
 from pathlib import Path
 
+import pytest
 from tests.fixtures.accounts import make
 from tests.fixtures.servers import ISSUER, Server, open_server
 
 from watchword.flows import move
 from watchword.flows.master_key import existing_master_keys
 from watchword.flows.move import Moved, Progress
+from watchword.oauth.errors import OAuthError
 from watchword.settings import Settings
-from watchword.store import factors
+from watchword.store import capture, factors, schema
 from watchword.store.sqlite import SqliteDatabase
 
 STEP = 50_000_000
+
+
+class Killed(Exception):
+    """The other operator's move has begun, and is called again later."""
 
 
 async def use_code(server: Server, user_id: str, step: int) -> None:
@@ -28,6 +34,43 @@ async def is_used(path: Path, user_id: str, step: int) -> bool:
         return not await database.write(factors.use_totp_step, user_id, step, 1)
     finally:
         await database.close()
+
+
+async def test_a_move_gives_up_when_another_has_begun_and_that_one_carries_everything(tmp_path: Path) -> None:
+    async with open_server(tmp_path) as server:
+        user = await make(server)
+        enrolled = {"step": 0, "actor": "test", "now": server.runtime.now()}
+        await server.runtime.database.write(factors.add_totp, user.id, b"a sealed key", **enrolled)
+        source = server.settings.database
+        masters = existing_master_keys(Settings(issuer=ISSUER, database=source))
+        compared: list[str] = []
+        every = len(capture.captured(schema.tables(schema.newest())))
+
+        def begin(progress: Progress) -> None:
+            raise Killed
+
+        def to(name: str, report=lambda _: None) -> Moved:
+            return asyncio.run(move.move(source, f"sqlite:///{tmp_path}/{name}.db", masters, report=report))
+
+        async def meanwhile() -> None:
+            await use_code(server, user.id, STEP)
+            with pytest.raises(Killed):
+                await asyncio.to_thread(to, "second", begin)
+            await use_code(server, user.id, STEP + 1)
+
+        loop = asyncio.get_running_loop()
+
+        def report(progress: Progress) -> None:
+            compared.extend([progress.table] * (progress.phase == "comparing"))
+            if progress.phase == "comparing" and len(compared) == every:
+                asyncio.run_coroutine_threadsafe(meanwhile(), loop).result(60)
+
+        with pytest.raises(OAuthError, match="conflict") as refused:
+            await asyncio.to_thread(to, "first", report)
+        assert "Another move" in refused.value.description
+        await asyncio.to_thread(to, "second")
+        assert await is_used(tmp_path / "second.db", user.id, STEP + 1)
+        assert not await is_used(tmp_path / "second.db", user.id, STEP + 2), "the honest rule"
 
 
 async def test_what_changes_before_what_it_refers_to_is_copied_stops_no_move(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import json
 
 import msgspec
 
+from watchword.oauth.errors import OAuthError
 from watchword.store import bulk as store
 from watchword.store import capture, keys
 from watchword.store.bulk import Bulk, Values
@@ -98,7 +99,7 @@ async def step(source: Bulk, target: Bulk, tables: tuple[Table, ...], table: Tab
     await target.many(store.insert_statement(table), rows)
     await _note_place(target, table, place)
     await target.commit()
-    await _forget(source, changes)
+    await _forget(source, target, changes)
     return place
 
 
@@ -125,12 +126,13 @@ async def catch_up(source: Bulk, target: Bulk, tables: tuple[Table, ...]) -> int
     await target.begin()
     await _apply(target, tables, current)
     await target.commit()
-    await _forget(source, changes)
+    await _forget(source, target, changes)
     return len(changes)
 
 
 async def carry_last(source: Bulk, target: Bulk, tables: tuple[Table, ...]) -> None:
     """Carry over the last changes and the facts; the source is locked, and both transactions are the caller's."""
+    await _hold(source, target)
     await _apply(target, tables, await _current(source, tables, await capture.changes(source, tables)))
     facts = next(table for table in tables if table.name == "facts")
     await target.run("DELETE FROM facts")
@@ -142,11 +144,21 @@ async def carry_last(source: Bulk, target: Bulk, tables: tuple[Table, ...]) -> N
             raise StorageUnavailable(f"not every row of {table.name} arrived: the source goes on as it was")
 
 
-async def _forget(source: Bulk, changes: list[Change]) -> None:
+async def _forget(source: Bulk, target: Bulk, changes: list[Change]) -> None:
     if changes:
         await source.begin()
+        await _hold(source, target)
         await capture.forget(source, changes)
         await source.commit()
+
+
+async def _hold(source: Bulk, target: Bulk) -> None:
+    """Raise `conflict` where the notes are another move's, which needs them all and has not got those of before."""
+    if await capture.identity(source) != await filling(target):
+        raise OAuthError(
+            "conflict",
+            "Another move of this database was begun meanwhile: that one goes on, and this one ends here.",
+        )
 
 
 async def _current(source: Bulk, tables: tuple[Table, ...], changes: list[Change]) -> Current:

@@ -1,10 +1,14 @@
 """Moving a database while its rows change, and while another operator moves it as well (F-19)."""
 
 import asyncio
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+import pytest_asyncio
 from tests.fixtures.accounts import make
+from tests.fixtures.postgres import fresh_postgres
 from tests.fixtures.servers import ISSUER, Server, open_server
 
 from watchword.flows import move
@@ -13,6 +17,7 @@ from watchword.flows.move import Moved, Progress
 from watchword.oauth.errors import OAuthError
 from watchword.settings import Settings
 from watchword.store import capture, factors, schema
+from watchword.store.database import StorageUnavailable
 from watchword.store.sqlite import SqliteDatabase
 
 STEP = 50_000_000
@@ -92,3 +97,33 @@ async def test_what_changes_before_what_it_refers_to_is_copied_stops_no_move(tmp
         await asyncio.to_thread(work)
         assert len(steps) > 10
         assert await is_used(tmp_path / "moved.db", user.id, steps[-1])
+
+
+@pytest_asyncio.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
+async def target(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[str]:
+    """Where a database of either kind is to be."""
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path}/target.db"
+        return
+    async with fresh_postgres(request.getfixturevalue("postgres_cluster"), has_tables=False) as made:
+        yield made.address
+
+
+async def test_a_move_that_goes_on_elsewhere_is_not_gone_on_with(tmp_path: Path, target: str) -> None:
+    """What a stopped process had read must not come over what another one has moved meanwhile, and a server changed since."""
+    async with open_server(tmp_path) as server:
+        source, refusals = server.settings.database, []
+        masters = existing_master_keys(Settings(issuer=ISSUER, database=source))
+
+        def to_target(report: Callable[[Progress], None]) -> Moved:
+            return asyncio.run(move.move(source, target, masters, report=report))
+
+        def again(progress: Progress) -> None:
+            if (progress.phase, progress.table) == ("copying", "clients"):
+                with ThreadPoolExecutor() as another, pytest.raises(StorageUnavailable) as refused:
+                    another.submit(to_target, lambda _: None).result(60)
+                refusals.append(refused.value.reason)
+
+        await asyncio.to_thread(to_target, again)
+        assert len(refusals) == 1
+        assert "open elsewhere" in refusals[0] or "let it finish first" in refusals[0]

@@ -7,7 +7,8 @@ Theory of operation.
 4. Changes are carried over until few are left. Then the switch: every other writer of the source waits, the last changes and the
    facts are carried over, the numbers of rows compared, and the target is committed, still marked. Then the fence is committed in
    the source: it refuses every change from now on, and every start of a server. Then the mark is taken from the target.
-Whenever it is killed, what was committed says where to go on. At no time do both accept writes.
+Whenever it is killed, what was committed says where to go on. At no time do both accept writes, and one process alone fills a target: another
+would put back what it had read before.
 """
 
 import secrets
@@ -88,7 +89,7 @@ async def move(
     ours = await store.open_bulk(source)
     try:
         known = await root_secret.existing(ours, masters)  # the target's audit trail goes on under it
-        theirs = await store.open_bulk(target, known.root.derive("audit"), create=True)
+        theirs = await store.open_bulk(target, known.root.derive("audit"), create=True, alone=True)
         try:
             return await _move(ours, theirs, is_postgres(source), replace, report)
         finally:

@@ -55,13 +55,14 @@ async def open_bulk(
 ) -> Bulk:
     """Open a database for copying, to be filled with `create`; raise StorageUnavailable with what to do about it.
 
-    An SQLite file that is to be used `alone` is refused while anybody has it open, and opened by nobody until it is closed.
+    An SQLite file that is to be used `alone` is refused while anybody has it open, and opened by nobody until it is closed; a PostgreSQL
+    database is refused to others that want it alone.
     """
     if address.startswith(("postgresql://", "postgres://")):
         with needing(POSTGRES, "asyncpg"):  # the driver is an extra that only this choice needs
             from watchword.store.bulk_postgres import connect
 
-        return await connect(address, audit_key, create=create)
+        return await connect(address, audit_key, create=create, alone=alone)
     from watchword.store.bulk_sqlite import SqliteBulk
 
     path = address.removeprefix("sqlite:///")

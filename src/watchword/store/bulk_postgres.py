@@ -9,11 +9,14 @@ from watchword.store import migrate
 from watchword.store.bulk import Values
 from watchword.store.changes import CHANNEL
 from watchword.store.database import Row, StorageUnavailable, check_values
-from watchword.store.postgres_errors import FAILURES, OPENING, unavailable
+from watchword.store.postgres_errors import FAILURES, OPENING, sqlstate, unavailable
 from watchword.store.postgres_hosts import Hosts
 from watchword.store.postgres_pool import Connection
 from watchword.store.postgres_transaction import Audit, PostgresTransaction
 
+# "watchword", as a number; who was killed a moment ago may still be on its way out.
+ALONE = f"SET lock_timeout = '5s'; SELECT pg_advisory_lock({int.from_bytes(b'watchwor')}); SET lock_timeout = '60s'"
+IN_USE = "another restore or move fills the database: let it finish first"
 SNAPSHOT = "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY"
 UNLIMITED = (
     "SET statement_timeout = 0; SET idle_in_transaction_session_timeout = 0; SET lock_timeout = '60s'; "
@@ -21,7 +24,9 @@ UNLIMITED = (
 )
 
 
-async def connect(address: str, audit_key: bytes, *, create: bool = False) -> "PostgresBulk":
+async def connect(
+    address: str, audit_key: bytes, *, create: bool = False, alone: bool = False
+) -> "PostgresBulk":
     """Open a database, of several hosts the one that takes writes; raise StorageUnavailable with what to do about it, without the address.
 
     One that is to be filled (`create`) has to be one that a server opens afterwards.
@@ -31,6 +36,8 @@ async def connect(address: str, audit_key: bytes, *, create: bool = False) -> "P
         await connection.execute(UNLIMITED)
         if create:
             await _check(connection)
+        if alone:
+            await _take_alone(connection)
     except OPENING as error:
         raise StorageUnavailable(f"cannot use the PostgreSQL server: {unavailable(error)}") from error
     return PostgresBulk(connection, Audit([], audit_key))
@@ -41,6 +48,16 @@ async def _check(connection: Connection) -> None:
         await migrate.check_encoding(connection)
     except BaseException:
         connection.terminate()
+        raise
+
+
+async def _take_alone(connection: Connection) -> None:
+    try:
+        await connection.execute(ALONE)  # the lock of a session, which ends with whoever is killed
+    except BaseException as error:
+        connection.terminate()
+        if sqlstate(error) == migrate.LOCKED:
+            raise StorageUnavailable(IN_USE) from error
         raise
 
 

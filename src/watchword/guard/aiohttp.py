@@ -61,8 +61,9 @@ class Guard(BaseGuard):
                 try:
                     request[PRINCIPAL] = await self.authenticate(presented(request), wanted)
                 except Refused as refused:
-                    headers = dict(refused.headers) | {"Cache-Control": "no-store"}
-                    return web.json_response(refused.document(), status=refused.status, headers=headers)
+                    return web.json_response(
+                        refused.document(), status=refused.status, headers=dict(refused.fields())
+                    )
                 return await handler(*args)
 
             return guarded

@@ -210,9 +210,8 @@ async def answer(refused: Refused, scope: Scope, send: Send) -> None:
             return
         prefix = "websocket."
     body = json.dumps(refused.document()).encode()
-    headers = [(name.lower().encode(), value.encode("ascii", "replace")) for name, value in refused.headers]
-    headers += [(b"content-type", b"application/json"), (b"cache-control", b"no-store")]
-    headers.append((b"content-length", str(len(body)).encode()))
+    headers = [(name.lower().encode(), value.encode("ascii", "replace")) for name, value in refused.fields()]
+    headers += [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
     await send({"type": f"{prefix}http.response.start", "status": refused.status, "headers": headers})
     await send(
         {"type": f"{prefix}http.response.body", "body": b"" if scope.get("method") == "HEAD" else body}

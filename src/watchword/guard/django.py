@@ -175,5 +175,4 @@ def _raw_path(request: HttpRequest) -> str:
 
 def answer(refused: Refused) -> JsonResponse:
     """Return a refusal."""
-    headers = dict(refused.headers) | {"Cache-Control": "no-store"}
-    return JsonResponse(refused.document(), status=refused.status, headers=headers)
+    return JsonResponse(refused.document(), status=refused.status, headers=dict(refused.fields()))

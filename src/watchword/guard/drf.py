@@ -66,7 +66,7 @@ def _admit(guard: BaseGuard, request: Request, policy: Policy) -> Principal:
     except Refused as refused:
         view: Any = (request.parser_context or {}).get("view")
         if hasattr(view, "headers"):  # the framework's exceptions take only two along, and no nonce
-            view.headers.update(dict(refused.headers) | {"Cache-Control": "no-store"})
+            view.headers.update(dict(refused.fields()))
         raise Refusal(refused) from None
     return found
 

@@ -24,7 +24,7 @@ class Refusal(HTTPError):
     """A refusal in Falcon's words."""
 
     def __init__(self, refused: Refused) -> None:
-        super().__init__(refused.status, headers=dict(refused.headers))
+        super().__init__(refused.status, headers=dict(refused.fields()))
         self._document = refused.document()
 
     def to_dict(self, obj_type: type[Any] = dict) -> Any:

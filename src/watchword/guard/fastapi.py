@@ -79,7 +79,7 @@ class _Requirement(SecurityBase):
             extensions = connection.scope.get("extensions") or {}
             if connection.scope["type"] == "websocket" and "websocket.http.response" not in extensions:
                 raise WebSocketException(1008, refused.error or "unauthorized") from None
-            raise HTTPException(refused.status, refused.document(), dict(refused.headers)) from None
+            raise HTTPException(refused.status, refused.document(), dict(refused.fields())) from None
 
 
 @dataclass(frozen=True)

@@ -146,7 +146,6 @@ def _document(metadata: Metadata) -> Response:
 
 
 def _answer(refused: Refused) -> Any:
-    headers = [*refused.headers, ("Cache-Control", "no-store")]
     return current_app.response_class(
-        json.dumps(refused.document()), refused.status, headers, mimetype="application/json"
+        json.dumps(refused.document()), refused.status, refused.fields(), mimetype="application/json"
     )

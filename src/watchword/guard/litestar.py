@@ -64,6 +64,6 @@ def _refusal(refused: Refused, websocket: bool) -> LitestarException:
     return HTTPException(
         refused.description,
         status_code=refused.status,
-        headers=dict(refused.headers),
+        headers=dict(refused.fields()),
         extra=dict(refused.document()),
     )

@@ -28,6 +28,10 @@ class Refused(Exception):
         self.description = description
         self.headers = headers
 
+    def fields(self) -> tuple[tuple[str, str], ...]:
+        """Return the headers of an answer over HTTP: it is for whoever sent the credential, and no cache keeps it."""
+        return (*self.headers, ("Cache-Control", "no-store"))
+
     def document(self) -> dict[str, str]:
         """Return the body of the answer."""
         return {"error": self.error or "unauthorized", "error_description": self.description}

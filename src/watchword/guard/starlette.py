@@ -82,6 +82,6 @@ def _check_order(endpoint: Endpoint, where: FrameType) -> None:
 
 async def _answer(refused: Refused, connection: Request | WebSocket) -> JSONResponse | None:
     if not isinstance(connection, WebSocket):
-        return JSONResponse(refused.document(), refused.status, dict(refused.headers))
+        return JSONResponse(refused.document(), refused.status, dict(refused.fields()))
     await asgi.answer(refused, connection.scope, connection.send)
     return None

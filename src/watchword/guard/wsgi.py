@@ -152,9 +152,8 @@ def answer(refused: Refused, environ: Environ, start_response: StartResponse) ->
     """Send a refusal."""
     body = json.dumps(refused.document()).encode()
     headers = [
-        *refused.headers,
+        *refused.fields(),
         ("Content-Type", "application/json"),
-        ("Cache-Control", "no-store"),
         ("Content-Length", str(len(body))),
     ]
     start_response(f"{refused.status} {HTTPStatus(refused.status).phrase}", headers)

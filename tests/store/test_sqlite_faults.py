@@ -340,10 +340,10 @@ async def main(path, first):
     await database.open()
     async def use(n):
         won = await database.write(tokens.use_identifier, n.to_bytes(32, "big"), 1_900_000_000)
-        print(("won" if won else "lost"), n, flush=True)
+        print(f"{'won' if won else 'lost'} {n}\\n", end="", flush=True)
     async def revoke(n):
         await database.write(tokens.revoke_jti, f"{first} {n}", 1_900_000_000, client_id="c", actor="a", now=1)
-        print("revoked", f"{first} {n}", flush=True)
+        print(f"revoked {first} {n}\\n", end="", flush=True)
     for n in range(0, 100_000, 20):
         await asyncio.gather(*(use(m) for m in range(n, n + 20)), *(revoke(m) for m in range(n, n + 20)))
 
@@ -366,10 +366,11 @@ async def test_processes_that_are_killed_lose_nothing_acknowledged_and_win_nothi
         for process in processes:
             process.kill()
             assert process.stdout is not None
-            said += process.stdout.read().decode().splitlines()
+            said += process.stdout.read().decode().splitlines(keepends=True)
             process.wait()
             process.stdout.close()
-    words = [line.split(maxsplit=1) for line in said if line.endswith("\n") or " " in line]
+    # Whoever was killed while it spoke acknowledged nothing.
+    words = [line.split(maxsplit=1) for line in said if line.endswith("\n")]
     won = [number for word, number in words if word == "won"]
     assert len(won) == len(set(won))
     database = await file.node()

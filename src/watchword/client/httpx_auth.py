@@ -5,7 +5,7 @@ from collections.abc import AsyncGenerator, Generator
 
 import httpx
 
-from watchword.client.parts import check_part
+from watchword.client.parts import check_source
 from watchword.client.proofs import is_elsewhere
 from watchword.client.source import Source
 
@@ -16,13 +16,10 @@ class HttpxAuth(httpx.Auth):
     """Presents tokens of a source with every request to its API; any other address raises WrongAddress."""
 
     def __init__(self, source: Source) -> None:
-        check_part(
-            "source", source, "present", 'ApiToken("…", api="https://api.example.com") or a TokenSource'
-        )
+        check_source(source)
         self._source = source
-        self._locks: dict[
-            asyncio.AbstractEventLoop, asyncio.Lock
-        ] = {}  # a lock that was waited for keeps its loop
+        # Not under weak references: a lock that was waited for keeps its loop.
+        self._locks: dict[asyncio.AbstractEventLoop, asyncio.Lock] = {}
 
     def sync_auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
         """Present a token; once more where the answer says how it could fare better."""

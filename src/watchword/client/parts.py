@@ -14,6 +14,11 @@ def check_part(field: str, given: object, method: str, example: str) -> None:
         raise ValueError(f"{field}: such as {example}, not something of {type(given)}")
 
 
+def check_source(given: object) -> None:
+    """Refuse what is no source of tokens."""
+    check_part("source", given, "present", 'ApiToken("…", api="https://api.example.com") or a TokenSource')
+
+
 def check_scope(given: object) -> None:
     """Refuse scopes that are no text: each of a list would become a parameter of its own."""
     if not isinstance(given, str):

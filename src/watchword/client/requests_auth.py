@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from watchword.client.parts import check_part
+from watchword.client.parts import check_source
 from watchword.client.proofs import is_elsewhere
 from watchword.client.source import Source
 from watchword.extras import needing
@@ -18,9 +18,7 @@ class RequestsAuth(AuthBase):
     """Presents tokens of a source with every request to its API; any other address raises WrongAddress."""
 
     def __init__(self, source: Source) -> None:
-        check_part(
-            "source", source, "present", 'ApiToken("…", api="https://api.example.com") or a TokenSource'
-        )
+        check_source(source)
         self._source = source
 
     def __call__(self, request: PreparedRequest) -> PreparedRequest:

@@ -51,8 +51,8 @@ class Policy:
     """What a caller must hold; every field narrows, none widens.
 
     `scopes` are all needed; of `any_scopes`, `audience`, `kinds` and `acr` one is enough, and for a level of Watchword's any
-    above it. An empty list of these four would be met by nobody, so it raises ValueError: leave out what is not demanded. `max_age` is in seconds since the person authenticated. `bound` accepts tokens only that are bound to a key or a
-    certificate.
+    above it. An empty list of these four would be met by nobody, so it raises ValueError: leave out what is not demanded.
+    `max_age` is in seconds since the person authenticated. `bound` accepts tokens only that are bound to a key or a certificate.
     """
 
     scopes: tuple[str, ...] = ()

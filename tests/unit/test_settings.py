@@ -18,6 +18,9 @@ REFUSED: dict[str, tuple[str, object, str]] = {
     "an audience with a fragment": ("default_resource", "https://api.example.com#x", "default_resource: .* no absolute URI"),
     "an API that is no address": ("status_lists", ["orders"], "status_lists: 'orders' is no absolute URI"),
     "an API with a space": ("self_registered_resources", ["https://a b"], "self_registered_resources: .* no absolute URI"),
+    "an API with half of brackets": ("default_resource", "https://[::1", "default_resource: .* no absolute URI"),
+    "an API without a host": ("resources", {"https:///orders": "Orders"}, "resources: .* no absolute URI"),
+    "an API at no port": ("resources", {"https://api.example.com:99999": "Orders"}, "resources: .* no absolute URI"),
     "no host behind a comma": ("database", "postgresql://u:p@db1:5432,/ww", "no host between two commas, or beside one"),
     "a port without a host": ("database", "postgresql://u@db1,:5433/ww", "no host between two commas, or beside one"),
     "no host between the commas of a query": ("database", "postgresql:///ww?host=db1,,db2", "no host between two commas, or beside one"),
@@ -25,7 +28,7 @@ REFUSED: dict[str, tuple[str, object, str]] = {
     "a database whose name is too long": ("database", "x" * 300, "database: cannot look for x+: File name too long"),
     "a database below a file": ("database", f"{__file__}/db", "database: cannot look for .*: Not a directory"),
     "a folder as the database": ("database", "/", "database: / is a folder: name a file in it"),
-    "a key file whose name no file can have": ("key_file", "key\0", "key_file: cannot look for .*: embedded null byte"),
+    "a key file whose name no file can have": ("key_file", "key\0", "key_file: cannot look for .*: .*embedded null"),
     "the name of no API": ("resources", {"orders": "Orders"}, "resources: 'orders' is no absolute URI"),
 }  # fmt: skip
 

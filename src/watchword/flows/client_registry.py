@@ -25,7 +25,7 @@ from watchword.oauth.clients import (
 )
 from watchword.oauth.errors import OAuthError
 from watchword.oauth.scopes import is_reserved, parse_scope
-from watchword.settings import RESOURCE
+from watchword.settings import is_resource
 from watchword.store import clients as store
 from watchword.store.clients import ClientFacts, ClientSecret
 
@@ -183,7 +183,7 @@ def to_client(
 
 def check_resource(resource: str) -> str:
     """Return an absolute URI that can be a resource indicator (RFC 8707 §2); raise `invalid_target`."""
-    if not RESOURCE.fullmatch(resource):
+    if not is_resource(resource):
         raise OAuthError(
             "invalid_target", "A resource must be an absolute URI without a fragment.", field="resource"
         )

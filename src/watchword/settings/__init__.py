@@ -1,13 +1,12 @@
 """Every option of the server: typed, defaulted, checked once at start; unknown keys fail."""
 
-from watchword.settings.checks import RESOURCE, check, check_exposure, with_issuer
+from watchword.settings.checks import check, check_exposure, is_resource, with_issuer
 from watchword.settings.loading import PREFIX, load, stated
 from watchword.settings.options import DAY, DetailText, ScopeText, Seconds, Settings, SettingsError, Upstream
 
 __all__ = [
     "DAY",
     "PREFIX",
-    "RESOURCE",
     "DetailText",
     "ScopeText",
     "Seconds",
@@ -16,6 +15,7 @@ __all__ = [
     "Upstream",
     "check",
     "check_exposure",
+    "is_resource",
     "load",
     "stated",
     "with_issuer",

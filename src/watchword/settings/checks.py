@@ -9,8 +9,18 @@ import msgspec
 from watchword.loopback import is_loopback
 from watchword.settings.options import Settings, SettingsError, Upstream
 
-# RFC 8707 §2: what can be a resource indicator, an absolute URI without a fragment.
-RESOURCE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:[!$-;=?-Z_a-z~%\[\]@&'()*+,]{1,1900}")
+_ABSOLUTE_URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:[!$-;=?-Z_a-z~%\[\]@&'()*+,]{1,1900}")
+
+
+def is_resource(text: str) -> bool:
+    """Whether a text can be a resource indicator (RFC 8707 §2): an absolute URI without a fragment, of the web with a host."""
+    if not _ABSOLUTE_URI.fullmatch(text):
+        return False
+    try:
+        parts = urlsplit(text)
+        return bool(parts.hostname) and parts.port != 0 if parts.scheme in ("http", "https") else True
+    except ValueError:  # a bracket that nobody closes, a port that is none
+        return False
 
 
 def check(settings: Settings) -> Settings:
@@ -70,7 +80,7 @@ def _check_resources(settings: Settings) -> None:
     }
     for option, resources in named.items():
         for resource in resources:
-            if not RESOURCE.fullmatch(resource):
+            if not is_resource(resource):
                 raise SettingsError(
                     f"{option}: {resource!r} is no absolute URI without a fragment, such as https://api.example.com"
                 )

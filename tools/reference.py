@@ -17,7 +17,7 @@ import typer
 from meanings import MEANINGS
 
 from watchword import settings
-from watchword.cli.application import app
+from watchword.cli.application import application
 from watchword.operation import BASE, Operation
 from watchword.pages import render
 from watchword.routes import OPERATIONS
@@ -150,7 +150,7 @@ def default_text(name: str, value: object) -> str:
 
 def commands_page() -> str:
     """Return the page of every command with its options."""
-    root = typer.main.get_command(app)
+    root = typer.main.get_command(application())
     return "\n".join([COMMANDS_HEAD, *describe_command(root, "watchword")]) + "\n"
 
 

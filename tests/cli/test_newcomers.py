@@ -14,7 +14,7 @@ from tests.fixtures.commands import environment, run_cli
 from tests.fixtures.postgres import Cluster, fresh_postgres
 from tests.fixtures.servers import free_port
 
-from watchword.cli.application import app
+from watchword.cli.application import application
 from watchword.settings import SettingsError, load
 
 MARKUP = "[/] [red]a[/red] [link=https://evil.example]b"
@@ -28,7 +28,7 @@ def commands(command: Any, path: tuple[str, ...] = ()) -> list[tuple[str, Any]]:
     return [one for name, child in children.items() for one in commands(child, (*path, name))]
 
 
-COMMANDS = dict(commands(typer.main.get_command(app)))
+COMMANDS = dict(commands(typer.main.get_command(application())))
 
 
 @pytest.mark.parametrize("name", COMMANDS)

@@ -60,10 +60,10 @@ def _run() -> None:
     if options is not None:
         sys.exit(launch.serve(options))
     from watchword.cli import session
-    from watchword.cli.application import app
+    from watchword.cli.application import application
 
     try:
-        app()
+        application(sys.argv[1] if len(sys.argv) > 1 else "")()
     except SystemExit as left:
         if left.code == 2 and "--json" in sys.argv[1:]:
             reason = getattr(left, "message", "Standard error says what is wrong with the call.")

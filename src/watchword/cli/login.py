@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import typer
 
 from watchword.cli import session
-from watchword.cli.session import Json
+from watchword.cli.session import Json, SignIn
 from watchword.client import logins, sign_in
 from watchword.client.callback import DEFAULT
 from watchword.client.errors import ClientError, Refused
@@ -21,8 +21,6 @@ from watchword.client.server import AuthorizationServer, Document
 from watchword.client.sign_in import Wanted
 from watchword.client.source import record_of
 from watchword.jose import jwk
-
-Name = Annotated[str | None, typer.Argument(help="Name of the sign-in, or its issuer (default: the latest).")]
 
 
 def login(
@@ -123,7 +121,7 @@ def _show_code(address: str, code: str) -> None:
     session.err.print(f"On any device, open {address}\nand type the code {code}", markup=False)
 
 
-def print_token(name: Name = None, as_json: Json = False) -> None:
+def print_token(name: str | None, as_json: bool) -> None:
     """Print a fresh access token of a sign-in, for scripts."""
     try:
         found = logins.find(name)
@@ -142,7 +140,7 @@ def print_token(name: Name = None, as_json: Json = False) -> None:
         session.print_text(record.access_token + "\n")
 
 
-def logout(name: Name = None, as_json: Json = False) -> None:
+def logout(name: SignIn = None, as_json: Json = False) -> None:
     """Sign out: the tokens are revoked at the server and forgotten here."""
     try:
         found = logins.find(name)

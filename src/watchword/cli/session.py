@@ -28,6 +28,9 @@ Database = Annotated[str | None, typer.Option(help="SQLite file or postgresql://
 Config = Annotated[
     str | None, typer.Option(help="Configuration file (default: watchword.toml if there is one).")
 ]
+SignIn = Annotated[
+    str | None, typer.Argument(help="Name of the sign-in, or its issuer (default: the latest).")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
 
 ACTOR = "command line"

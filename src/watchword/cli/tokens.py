@@ -10,7 +10,7 @@ import msgspec
 import typer
 
 from watchword.cli import session
-from watchword.cli.session import ACTOR, Config, Database, Json
+from watchword.cli.session import ACTOR, Config, Database, Json, SignIn
 from watchword.endpoints import admin_tokens
 from watchword.flows import api_tokens, scanner, token_verification
 from watchword.flows.api_tokens import Issued, TokenInput
@@ -340,3 +340,11 @@ def _scan(file: Path, brand: str) -> Iterator[dict[str, object]]:
             if kind is not None:
                 shown = f"{match[0][: len(brand) + 2]}…{match[0][-4:]}"
                 yield {"file": str(file), "line": number, "kind": token_format.KINDS[kind], "token": shown}
+
+
+@app.command("print")
+def print_token(name: SignIn = None, as_json: Json = False) -> None:
+    """Print a fresh access token of a sign-in, for scripts."""
+    from watchword.cli import login  # a client of some server: nothing else of `token` needs one
+
+    login.print_token(name, as_json)

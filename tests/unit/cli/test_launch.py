@@ -8,11 +8,11 @@ import typer
 
 from watchword import settings
 from watchword.cli import launch
-from watchword.cli.application import app
+from watchword.cli.application import application
 
 
 def test_the_short_way_knows_every_option_of_the_command_and_no_other() -> None:
-    command = typer.main.get_command(app).commands["serve"]  # type: ignore[attr-defined]  # a group has commands
+    command = typer.main.get_command(application()).commands["serve"]  # type: ignore[attr-defined]  # a group has commands
     documented = {name for parameter in command.params for name in parameter.opts if name.startswith("--")}
     assert documented - {"--help"} == launch.OPTIONS.keys()
 

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import secrets
+import stat
 from pathlib import Path
 
 UNFINISHED = ".unfinished"
@@ -19,14 +20,14 @@ def settle(path: str | os.PathLike[str]) -> None:
         os.close(descriptor)
 
 
-def write_beside(path: Path, text: str, like: os.stat_result | None = None) -> Path:
-    """Write a text into a file beside `path` that its owner alone reads, the owner of the file that it is like; it is on disk, and has no
-    lasting name yet."""
+def write_beside(path: Path, text: str, like: os.stat_result | None = None, mode: int = 0o600) -> Path:
+    """Write a text into a file beside `path` that its owner alone reads, or whom `mode` lets, of the owner of the file that it is like; it is
+    on disk, and has no lasting name yet."""
     # Not named by the process: a container's is always number one, and what a power cut left of it must not be in the way.
     temporary = path.with_name(f"{path.name}.{secrets.token_hex(4)}{UNFINISHED}")
-    descriptor = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+    descriptor = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, mode)
     try:
-        with os.fdopen(descriptor, "w") as file:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
             if like is not None and like.st_uid != os.geteuid():  # called by root for the server's own user
                 os.fchown(file.fileno(), like.st_uid, like.st_gid)
             file.write(text)
@@ -40,7 +41,24 @@ def write_beside(path: Path, text: str, like: os.stat_result | None = None) -> P
 
 def replace_private(path: Path, text: str, like: os.stat_result | None = None) -> None:
     """Put a text in the place of a file that its owner alone reads, whole or not at all; on disk when it returns. Raise OSError."""
-    temporary = write_beside(path, text, like)
+    _take_over(path, write_beside(path, text, like))
+
+
+def replace(path: Path, text: str) -> None:
+    """Put a text in the place of a file, whole or not at all, for whoever may read the one before; on disk when it returns. Raise OSError."""
+    path = Path(os.path.realpath(path))  # a link stays one
+    if path.exists() and not path.is_file():  # a pipe, a terminal: what nothing can take the place of
+        path.write_text(text, encoding="utf-8")
+        return
+    before = path.stat() if path.exists() else None
+    # Only root can make a file for somebody else; of a folder that several share, who wrote it last owns it.
+    temporary = write_beside(path, text, before if os.geteuid() == 0 else None, 0o600 if before else 0o666)
+    if before is not None:
+        temporary.chmod(stat.S_IMODE(before.st_mode))
+    _take_over(path, temporary)
+
+
+def _take_over(path: Path, temporary: Path) -> None:
     try:
         os.replace(temporary, path)
     finally:

@@ -52,6 +52,39 @@ def test_a_full_standard_output_is_told_in_a_line(folder: Path) -> None:
     assert done.stderr == b"error: standard output cannot be written: No space left on device\n"
 
 
+def test_an_export_onto_a_full_disk_leaves_the_file_that_was_there(folder: Path) -> None:
+    many = [f"https://app.example.com/{'x' * 1900}/{number}" for number in range(50)]
+    for name in ("big", "bigger"):
+        made = run_cli(folder, "client", "create", name, *(f"--redirect-uri={uri}" for uri in many))
+        assert made.returncode == 0, made.stderr
+    (folder / "auth.toml").write_text("precious")
+    full = run(folder, 'ulimit -f 128; "$PYTHON" -m watchword export auth.toml')
+    assert full.returncode == 2
+    assert full.stderr == b"error: auth.toml cannot be written: File too large\n"
+    assert (folder / "auth.toml").read_text() == "precious"
+    assert not list(folder.glob("auth.toml?*"))
+    assert run(folder, '"$PYTHON" -m watchword export auth.toml').returncode == 0
+    assert len(tomllib.loads((folder / "auth.toml").read_text())["clients"]) == 3
+
+
+def test_an_export_leaves_a_link_a_link_and_a_file_to_those_who_read_it(folder: Path) -> None:
+    (folder / "real.toml").write_text("before")
+    (folder / "real.toml").chmod(0o640)
+    (folder / "auth.toml").symlink_to("real.toml")
+    assert run_cli(folder, "export", "auth.toml").returncode == 0
+    assert (folder / "auth.toml").is_symlink()
+    assert (folder / "real.toml").stat().st_mode & 0o777 == 0o640
+    assert tomllib.loads((folder / "real.toml").read_text())["clients"][0]["name"] == NAME
+    assert run(folder, 'umask 027; "$PYTHON" -m watchword export new.toml').returncode == 0
+    assert (folder / "new.toml").stat().st_mode & 0o777 == 0o640
+
+
+def test_an_export_into_a_pipe_goes_through_it(folder: Path) -> None:
+    os.mkfifo(folder / "pipe")
+    done = run(folder, 'cat pipe & "$PYTHON" -m watchword export pipe >&2; wait')
+    assert tomllib.loads(done.stdout.decode())["clients"][0]["name"] == NAME, done.stderr
+
+
 def test_a_file_whose_name_is_no_text_is_taken_and_told(folder: Path) -> None:
     made = run(folder, b'"$PYTHON" -m watchword backup "\xff.gz" --json')
     assert made.returncode == 0, made.stderr

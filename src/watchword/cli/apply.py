@@ -15,7 +15,7 @@ from watchword.flows.desired import state
 from watchword.flows.desired.state import Plan, State
 from watchword.flows.desired.step import Step
 from watchword.flows.runtime import Runtime
-from watchword.folders import replace_private
+from watchword.folders import replace, replace_private
 from watchword.oauth.errors import OAuthError
 
 DIFFERS = 3  # neither what was refused nor a wrong call: a job that looks for drift tells them apart
@@ -184,7 +184,7 @@ def export(
         session.print_text(text)
         return
     try:
-        file.write_text(text, encoding="utf-8")
+        replace(file, text)
     except OSError as error:
         session.usage(f"{file} cannot be written: {error.strerror}")
     if as_json:

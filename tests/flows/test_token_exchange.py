@@ -10,7 +10,7 @@ from tests.fixtures.code_flow import obtain_code, redeem, refresh
 from tests.fixtures.servers import Server, basic
 from tests.flows.test_first_sign_in import PASSWORD
 
-from watchword.flows import accounts, client_registry, minting
+from watchword.flows import account_changes, accounts, client_registry, minting
 from watchword.flows.client_registry import Registered, to_input
 from watchword.flows.minting import AccessGrant
 from watchword.jose import jwk, jwt
@@ -380,3 +380,18 @@ async def test_a_person_whose_account_ended_ends_exchanged_tokens(server: Server
 
     await server.runtime.database.write(disable)
     assert await look(server, client, child) == {"active": False}
+
+
+async def test_a_person_whose_account_is_there_again_at_once_gets_exchanged_tokens_that_are_good(
+    server: Server,
+) -> None:
+    client = await server.client(grant_types=["token_exchange"])
+    user = await accounts.create(server.runtime, username="ada", password=PASSWORD, actor="test")
+    before = (await swap(server, client, (await server.token(owner="ada")).secret)).json()["access_token"]
+    for disabled in (True, False):
+        await account_changes.set_disabled(server.runtime, user, disabled, actor="test")
+    after = (await swap(server, client, (await server.token(owner="ada")).secret)).json()["access_token"]
+    assert (await look(server, client, after))["sub"] == user.id
+    server.clock.advance(10)
+    assert (await look(server, client, after))["sub"] == user.id
+    assert await look(server, client, before) == {"active": False}

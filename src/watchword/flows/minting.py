@@ -9,8 +9,9 @@ from watchword.flows import client_auth, client_registry, lineage, subjects
 from watchword.flows.runtime import Runtime
 from watchword.oauth import claims, ended, status_list, targets, token_format
 from watchword.oauth.clients import Client, TokenFormat
+from watchword.oauth.errors import OAuthError
 from watchword.oauth.scopes import format_scope
-from watchword.store import tokens
+from watchword.store import tokens, users
 from watchword.store.ended import LATE
 from watchword.store.statuses import StatusMarks
 from watchword.store.tokens import AccessToken, StoredToken
@@ -47,16 +48,17 @@ def lifetime_of(runtime: Runtime, client: Client) -> int:
 
 
 async def mint(runtime: Runtime, grant: AccessGrant, now: int) -> Minted:
-    """Make an access token; an opaque one works only after its row is stored. Raise `invalid_target`, and `invalid_client` for a client
-    that has ended while its request waited for something."""
+    """Make an access token; an opaque one works only after its row is stored.
+
+    Raise `invalid_target`, and `invalid_client` or `invalid_grant` for a client or an account that has ended while the request waited
+    for something.
+    """
     claims.check_audience(grant.audience, grant.client.client_id)
-    known = await client_registry.find_facts(runtime, grant.client.client_id)
-    if known is None or known.client.disabled_at is not None:
-        raise client_auth.refused("disabled or deleted since it was authenticated", basic=False)
+    since = await _good_since(runtime, grant)
     if (
-        known.valid_from - now <= LATE
+        since - now <= LATE
     ):  # enabled again just now: by an earlier date it would have ended with those of before
-        now = max(now, known.valid_from)
+        now = max(now, since)
     token_type = "DPoP" if grant.claims and "jkt" in _confirmation(grant.claims) else "Bearer"
     if _format(runtime, grant) == "opaque":
         token = runtime.new_secret("o")
@@ -71,6 +73,19 @@ async def mint(runtime: Runtime, grant: AccessGrant, now: int) -> Minted:
     if runtime.statuses.concern(grant.client, grant.audience):
         row = _with_status(runtime, grant, said, now)
     return Minted(await runtime.signatures.sign(key, said, "at+jwt"), token_type, grant.lifetime, row)
+
+
+async def _good_since(runtime: Runtime, grant: AccessGrant) -> int:
+    """Return from which date on a token of this client and this person has not ended with what they were issued before."""
+    known = await client_registry.find_facts(runtime, grant.client.client_id)
+    if known is None or known.client.disabled_at is not None:
+        raise client_auth.refused("disabled or deleted since it was authenticated", basic=False)
+    if not _names_account(grant):
+        return known.valid_from
+    user = await runtime.database.read(users.get_user, grant.subject)
+    if user is None or user.disabled_at is not None:
+        raise OAuthError("invalid_grant", "The account was disabled or deleted meanwhile.")
+    return max(known.valid_from, user.valid_from + LATE)
 
 
 def _format(runtime: Runtime, grant: AccessGrant) -> TokenFormat:

@@ -9,6 +9,7 @@ from tests.fixtures.servers import Server, basic
 from watchword.flows import client_registry
 from watchword.jose import jwk, jwt
 from watchword.jose.jwk import Key
+from watchword.store.database import Transaction
 
 ASSERTION = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 
@@ -190,3 +191,16 @@ async def test_an_assertion_works_once(server: Server) -> None:
 async def test_a_public_client_gets_no_client_credentials(server: Server) -> None:
     with pytest.raises(Exception, match="client_credentials"):
         await server.client(token_endpoint_auth_method="none")
+
+
+async def test_a_client_is_there_with_its_secret_or_not_at_all(server: Server) -> None:
+    async def rename(tx: Transaction, name: str, to: str) -> None:
+        await tx.run(f"ALTER TABLE {name} RENAME TO {to}")
+
+    given = client_registry.ClientInput(name="Billing", scope="orders:read")
+    await server.runtime.database.write(rename, "client_secrets", "elsewhere")
+    with pytest.raises(Exception, match="client_secrets"):  # what the database says, each in its words
+        await client_registry.register(server.runtime, given, actor="test", client_id="billing")
+    await server.runtime.database.write(rename, "elsewhere", "client_secrets")
+    made = await client_registry.register(server.runtime, given, actor="test", client_id="billing")
+    assert (await server.grant(made)).status_code == 200

@@ -297,12 +297,12 @@ async def register(
     client = msgspec.structs.replace(client, created_at=now, disabled_at=now if disabled else None)
     if not disabled:
         await client_checks.check(runtime, client)
-    if not await runtime.database.write(store.create_client, client, actor=actor, now=now):
+    has_secret = with_secret and client.token_endpoint_auth_method in SECRET_METHODS
+    secret, secret_id = runtime.new_secret("s"), new_id("secret")
+    kept = (secret_id, token_format.digest(secret)) if has_secret else None
+    if not await runtime.database.write(store.create_client, client, secret=kept, actor=actor, now=now):
         raise OAuthError("conflict", "A client with this identifier exists.", field="client_id")
-    if not with_secret or client.token_endpoint_auth_method not in SECRET_METHODS:
-        return Registered(client, None, None)
-    secret, secret_id = await add_secret(runtime, client.client_id, overlap=None, actor=actor)
-    return Registered(client, secret, secret_id)
+    return Registered(client, secret, secret_id) if has_secret else Registered(client, None, None)
 
 
 async def add_secret(

@@ -47,8 +47,13 @@ def _client(row: Row) -> Client:
     )
 
 
-async def create_client(tx: Transaction, client: Client, *, actor: str, now: int) -> bool:
-    """Store a new client; return False when the identifier is taken. One that was deleted before leaves it nothing (AP-09)."""
+async def create_client(
+    tx: Transaction, client: Client, *, secret: tuple[str, bytes] | None = None, actor: str, now: int
+) -> bool:
+    """Store a new client, with the identifier and digest of its secret where it has one; return False when its own identifier is taken.
+
+    One that was deleted before leaves it nothing (AP-09).
+    """
     document = _encode(client).decode()
     row = await tx.one(
         "INSERT INTO clients (client_id, document, name, owner, origin, created_at, updated_at, disabled_at, valid_from) "
@@ -68,6 +73,8 @@ async def create_client(tx: Transaction, client: Client, *, actor: str, now: int
         "client.created", actor=actor, target=client.client_id, at=now,
         name=client.name, origin=client.origin, document=fingerprint(document),
     )  # fmt: skip
+    if secret is not None:
+        await add_first_secret(tx, client.client_id, secret, actor=actor, now=now)
     return True
 
 
@@ -226,6 +233,22 @@ async def add_secret(
         "client.secret_added", actor=actor, target=client_id, at=now, secret=id, overlap_until=overlap_until
     )
     return True
+
+
+async def add_first_secret(
+    tx: Transaction, client_id: str, secret: tuple[str, bytes], *, actor: str, now: int
+) -> None:
+    """Add the secret, by identifier and digest, of a client that has none."""
+    await add_secret(
+        tx,
+        client_id,
+        id=secret[0],
+        digest=secret[1],
+        expires_at=None,
+        overlap_until=None,
+        actor=actor,
+        now=now,
+    )
 
 
 async def list_secrets(tx: Transaction, client_id: str) -> list[ClientSecret]:

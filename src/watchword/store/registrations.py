@@ -27,31 +27,14 @@ async def register_client(
     now: int,
 ) -> bool:
     """Store a client with the digests of its registration access token and of its secret; False when the name is taken."""
-    if not await clients.create_client(tx, client, actor=actor, now=now):
+    if not await clients.create_client(tx, client, secret=secret, actor=actor, now=now):
         return False
     await tx.run(
         "UPDATE clients SET registration_digest = $1 WHERE client_id = $2",
         registration_digest,
         client.client_id,
     )
-    if secret is not None:
-        await _add_secret(tx, client.client_id, secret, actor, now)
     return True
-
-
-async def _add_secret(
-    tx: Transaction, client_id: str, secret: tuple[str, bytes], actor: str, now: int
-) -> None:
-    await clients.add_secret(
-        tx,
-        client_id,
-        id=secret[0],
-        digest=secret[1],
-        expires_at=None,
-        overlap_until=None,
-        actor=actor,
-        now=now,
-    )
 
 
 async def registration_digest_of(tx: Transaction, client_id: str) -> bytes | None:
@@ -95,7 +78,7 @@ async def replace_registration(
     if not keeps_secrets:
         await tx.run("DELETE FROM client_secrets WHERE client_id = $1", client.client_id)
     if secret is not None:
-        await _add_secret(tx, client.client_id, secret, client.client_id, now)
+        await clients.add_first_secret(tx, client.client_id, secret, actor=client.client_id, now=now)
     return changed
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import tomllib
@@ -50,6 +51,41 @@ def test_a_full_standard_output_is_told_in_a_line(folder: Path) -> None:
     done = run(folder, '"$PYTHON" -m watchword client list >/dev/full')
     assert done.returncode == 1
     assert done.stderr == b"error: standard output cannot be written: No space left on device\n"
+
+
+FULL = "exec 3>/dev/full"
+UNREAD = "mkfifo pipe; exec 4<>pipe 3>pipe 4<&-"  # nobody has the other end
+ONCE = {
+    "a token": "token create report --owner reports --scope orders:read",
+    "a token's next secret": "token rotate {token}",
+    "a client": "client create Billing --client-id b",
+    "a client's next secret": "client rotate-secret a",
+}
+
+
+@pytest.mark.parametrize("command", ONCE.values(), ids=ONCE)
+@pytest.mark.parametrize(
+    ("form", "out"),
+    [("", UNREAD), ("--json", FULL)],
+    ids=["for people, unread", "for programs, full"],
+)
+def test_of_a_secret_that_cannot_be_printed_is_told_whose_it_is_and_how_to_have_another(
+    folder: Path, command: str, form: str, out: str
+) -> None:
+    if not os.path.exists("/dev/full"):
+        pytest.skip("this system has no /dev/full")
+    made = run_cli(folder, *ONCE["a token"].split(), "--json")
+    token = json.loads(made.stdout)["id"]
+    lost = run(folder, f'{out}; "$PYTHON" -m watchword {command.format(token=token)} {form} >&3')
+    told = lost.stderr.decode()
+    assert lost.returncode == 1, told
+    assert "Traceback" not in told
+    said = re.search(r"error: (\S+) has a new secret, and .*`(watchword .*?)` makes another", told)
+    assert said, told
+    assert said[1] in said[2]
+    another = run_cli(folder, *said[2].split()[1:], "--json")
+    assert another.returncode == 0, another.stderr
+    assert json.loads(another.stdout)
 
 
 def test_an_export_onto_a_full_disk_leaves_the_file_that_was_there(folder: Path) -> None:

@@ -1,5 +1,7 @@
 """`watchword client …`: clients and their secrets."""
 
+import shlex
+from contextlib import AbstractContextManager, nullcontext
 from typing import Annotated
 
 import msgspec
@@ -92,13 +94,22 @@ def create(
         )
 
     registered = session.run(work, database=database, config=config, as_json=as_json, makes=True)
-    if as_json:
-        session.print_json(admin_clients.issued(registered))
-        return
-    if registered.client_secret:
-        session.out.print("[green]Keep this secret now; it cannot be shown again:[/]\n")
-        session.out.print(f"  {registered.client_secret}\n", markup=False)
-    _print(admin_clients.view(registered.client))
+    with _shown_once(registered.client.client_id) if registered.client_secret else nullcontext():
+        if as_json:
+            session.print_json(admin_clients.issued(registered))
+        else:
+            if registered.client_secret:
+                _show_secret(registered.client_secret)
+            _print(admin_clients.view(registered.client))
+
+
+def _shown_once(client_id: str) -> AbstractContextManager[None]:
+    return session.shown_once(client_id, f"watchword client rotate-secret {shlex.quote(client_id)}")
+
+
+def _show_secret(secret: str) -> None:
+    session.out.print("[green]Keep this secret now; it cannot be shown again:[/]\n")
+    session.out.print(f"  {secret}\n", markup=False)
 
 
 def _print(shown: admin_clients.ClientView) -> None:
@@ -269,11 +280,11 @@ def rotate_secret(
         )
 
     secret, secret_id = session.run(work, database=database, config=config, as_json=as_json)
-    if as_json:
-        session.print_json(admin_clients.SecretIssued(client_id, secret, secret_id))
-        return
-    session.out.print("[green]Keep this secret now; it cannot be shown again:[/]\n")
-    session.out.print(f"  {secret}", markup=False)
+    with _shown_once(client_id):
+        if as_json:
+            session.print_json(admin_clients.SecretIssued(client_id, secret, secret_id))
+        else:
+            _show_secret(secret)
 
 
 @app.command("remove-secret")

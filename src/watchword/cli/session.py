@@ -1,10 +1,11 @@
 """What every command shares: options, opening the server's data, output for people and programs, exit codes."""
 
 import asyncio
+import contextlib
 import io
 import json
 import sys
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, NoReturn, TypeVar
@@ -147,6 +148,21 @@ def print_text(text: str) -> None:
         sys.stdout.reconfigure(encoding="utf-8")
     sys.stdout.write(text)
     sys.stdout.flush()  # `dev` serves on
+
+
+@contextlib.contextmanager
+def shown_once(whose: str, another: str) -> Iterator[None]:
+    """Print a new secret; where not all of it can be written, say whose it was and which command makes another.
+
+    It is not taken back: what a rotation did to the older ones could not be, and a secret that nobody has opens nothing.
+    """
+    try:
+        yield
+        sys.stdout.flush()
+    except (OSError, SystemExit):  # the latter is how rich ends where nobody reads the other end of a pipe
+        lost = f"{whose} has a new secret, and not all of this could be printed: if you have not got it, `{another}` makes another."
+        complain("error", lost)
+        raise
 
 
 def print_fields(fields: Sequence[tuple[str, object]]) -> None:

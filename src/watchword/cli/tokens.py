@@ -91,9 +91,14 @@ def _pairs(given: list[str]) -> dict[str, str]:
 
 
 def _print_issued(new: Issued, as_json: bool) -> None:
-    if as_json:
-        session.print_json(admin_tokens.issued(new))
-        return
+    with session.shown_once(new.token.id, f"watchword token rotate {new.token.id}"):
+        if as_json:
+            session.print_json(admin_tokens.issued(new))
+        else:
+            _show_issued(new)
+
+
+def _show_issued(new: Issued) -> None:
     session.out.print("[green]Keep this token now; it cannot be shown again:[/]\n")
     session.out.print(f"  {new.secret}\n", markup=False)
     session.print_fields(

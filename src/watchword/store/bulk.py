@@ -56,7 +56,7 @@ async def open_bulk(
     """Open a database for copying, to be filled with `create`; raise StorageUnavailable with what to do about it.
 
     An SQLite file that is to be used `alone` is refused while anybody has it open, and opened by nobody until it is closed; a PostgreSQL
-    database is refused to others that want it alone.
+    database is refused while a node listens in it, and to others that want it alone.
     """
     if address.startswith(("postgresql://", "postgres://")):
         with needing(POSTGRES, "asyncpg"):  # the driver is an extra that only this choice needs

@@ -7,16 +7,19 @@ import asyncpg  # type: ignore[import-untyped]  # the driver ships no types
 
 from watchword.store import migrate
 from watchword.store.bulk import Values
-from watchword.store.changes import CHANNEL
+from watchword.store.changes import CHANNEL, SERVED
 from watchword.store.database import Row, StorageUnavailable, check_values
 from watchword.store.postgres_errors import FAILURES, OPENING, sqlstate, unavailable
 from watchword.store.postgres_hosts import Hosts
 from watchword.store.postgres_pool import Connection
 from watchword.store.postgres_transaction import Audit, PostgresTransaction
 
-# "watchword", as a number; who was killed a moment ago may still be on its way out.
-ALONE = f"SET lock_timeout = '5s'; SELECT pg_advisory_lock({int.from_bytes(b'watchwor')}); SET lock_timeout = '60s'"
-IN_USE = "another restore or move fills the database: let it finish first"
+# Who was killed a moment ago may still be on its way out.
+ALONE = f"SET lock_timeout = '5s'; SELECT pg_advisory_lock({SERVED}); SET lock_timeout = '60s'"
+IN_USE = (
+    "the database to be filled is in use: stop every server on it, and let another restore or move finish, "
+    "then call this again"
+)
 SNAPSHOT = "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY"
 UNLIMITED = (
     "SET statement_timeout = 0; SET idle_in_transaction_session_timeout = 0; SET lock_timeout = '60s'; "

@@ -10,6 +10,9 @@ others to `MAX_AGE`. Who revoked a token and asks the next node about it must no
 acknowledged when it was announced, or when whatever was remembered from before is too old. What kept this node from listening, the loss of
 the primary above all, may have made others deaf as well: for `SHAKEN` seconds after it hears again an announcement alone is
 not believed.
+
+The connection also holds a lock, shared with those of other nodes, for as long as it is there: whoever puts another database in the place of
+this one wants it alone, since what a node goes by (its chain of audit events, lists of which it gives places away) is in its memory.
 """
 
 import asyncio
@@ -22,6 +25,12 @@ from typing import Any
 from watchword.store.postgres_errors import FAILURES
 
 CHANNEL = "watchword_changes"
+SERVED = int.from_bytes(b"watchwor")  # the lock, by its number
+# A machine that lost its power is not there any more half a minute later, nor does its lock keep anybody from restoring.
+PRESENT = (
+    "SET tcp_keepalives_idle = 10; SET tcp_keepalives_interval = 5; SET tcp_keepalives_count = 4; "
+    f"SELECT pg_advisory_lock_shared({SERVED})"
+)
 MAX_AGE = 0.5
 PING = 5.0
 RETRY = 1.0
@@ -113,6 +122,7 @@ class Changes:
 
     async def _listen(self, connection: Any) -> None:
         connection.add_termination_listener(lambda _connection: self._unsent.set())
+        await connection.execute(PRESENT)
         await connection.add_listener(CHANNEL, self._heard)
         self._move()
         if self._was_cut:

@@ -169,6 +169,32 @@ async def test_ap_05_who_manages_people_changes_nobody_who_becomes_an_administra
     assert may.status_code != 403, "who may change administrators"
 
 
+@pytest.mark.parametrize(
+    ("wished", "status"),
+    [
+        ({"email": "eve@example.com"}, 409),
+        ({"email": "no address"}, 400),
+        ({"email": "ada@example.net", "is_admin": False}, 409),
+    ],
+    ids=["an address that is taken", "none at all", "the last administrator's right"],
+)
+async def test_of_a_change_that_is_refused_nothing_is_made(
+    server: Server, wished: dict[str, object], status: int
+) -> None:
+    own = await headers(server, "watchword:admin")
+    await make(server, "eve", "eve@example.com")
+    address = f"/api/v1/users/{(await make(server)).id}"
+    more = {"is_admin": True, "display_name": "Ada", "attributes": {"given_name": "Ada"}}
+    made = await server.http.patch(address, json={**more, "email": EMAIL}, headers=own)
+    assert (made.status_code, made.json()["is_admin"]) == (200, True), "the honest variant"
+    before = await user_of(server)
+    refused = await server.http.patch(
+        address, json={"display_name": "Eve", "attributes": {}, **wished}, headers=own
+    )
+    assert refused.status_code == status, refused.text
+    assert await user_of(server) == before
+
+
 async def test_sessions_are_listed_and_ended_by_the_api(server: Server) -> None:
     await make(server)
     own = await headers(server, "watchword:sessions:read watchword:sessions:write")

@@ -18,6 +18,7 @@ from watchword.oauth.errors import OAuthError
 from watchword.store import factors, sessions, user_changes, users
 from watchword.store.factors import Enrolled
 from watchword.store.sessions import Session
+from watchword.store.user_changes import Address
 from watchword.store.users import User
 
 MAX_ATTRIBUTES, MAX_ATTRIBUTE = 50, 2000
@@ -50,7 +51,7 @@ async def factors_of(runtime: Runtime, user: User) -> Enrolled:
 
 
 async def change(runtime: Runtime, user: User, changes: Changes, *, actor: str) -> User:
-    """Change an account; raise `invalid_request` naming the field, or `conflict`."""
+    """Change an account, all that is wished or nothing; raise `invalid_request` naming the field, or `conflict`."""
     name = _display_name(changes.display_name)
     if changes.attributes is not None:
         _check_attributes(changes.attributes)
@@ -60,12 +61,17 @@ async def change(runtime: Runtime, user: User, changes: Changes, *, actor: str) 
         display_name=name,
         attributes=changes.attributes,
         is_admin=changes.is_admin,
+        address=_address(user, changes),
         actor=actor,
         now=runtime.now(),
     )
+    if outcome == "other":
+        raise OAuthError(
+            "conflict", "The address was changed meanwhile: look at it again.", field="email_verified"
+        )
+    if outcome == "taken":
+        raise OAuthError("conflict", "This address belongs to another account.", field="email")
     account_changes.check_outcome(outcome, "is_admin")
-    if changes.email is not None or changes.email_verified is not None:
-        await _set_email(runtime, user, changes, actor)
     return await find(runtime, user.id)
 
 
@@ -90,30 +96,22 @@ def _check_attributes(attributes: dict[str, object]) -> None:
             raise OAuthError("invalid_request", "The value of an attribute is too long.", field="attributes")
 
 
-async def _set_email(runtime: Runtime, user: User, changes: Changes, actor: str) -> None:
+def _address(user: User, changes: Changes) -> Address | None:
+    """Return the address that is wished, or the present one where only whether it is verified is to change."""
+    if changes.email is None and changes.email_verified is None:
+        return None
     email = user.email if changes.email is None else changes.email
     if not email:
         raise OAuthError("invalid_request", "There is no address to verify.", field="email")
     try:
-        address, unique = names.deliverable_email(email), names.canonical_email(email)
+        return Address(
+            names.deliverable_email(email),
+            names.canonical_email(email),
+            verified=bool(changes.email_verified),
+            only=changes.email is None,
+        )
     except NameRefused as error:
         raise OAuthError("invalid_request", str(error), field="email") from None
-    outcome = await runtime.database.write(
-        user_changes.set_email,
-        user.id,
-        address,
-        unique,
-        verified=bool(changes.email_verified),
-        only=changes.email is None,
-        actor=actor,
-        now=runtime.now(),
-    )
-    if outcome == "other":
-        raise OAuthError(
-            "conflict", "The address was changed meanwhile: look at it again.", field="email_verified"
-        )
-    if outcome == "taken":
-        raise OAuthError("conflict", "This address belongs to another account.", field="email")
 
 
 async def reset_link(runtime: Runtime, user: User, *, actor: str) -> str:

@@ -275,6 +275,15 @@ async def count_ends(tx: Transaction, user_id: str, now: int) -> tuple[int, int,
     return row["sessions"], row["applications"], row["tokens"]
 
 
+class Address(msgspec.Struct, frozen=True):
+    """What is to be an account's address, as for `set_email`."""
+
+    email: str
+    canonical_email: str
+    verified: bool
+    only: bool
+
+
 async def update_profile(
     tx: Transaction,
     user_id: str,
@@ -282,15 +291,20 @@ async def update_profile(
     display_name: str | None,
     attributes: dict[str, object] | None,
     is_admin: bool | None,
+    address: Address | None = None,
     actor: str,
     now: int,
 ) -> str:
-    """Set what an operator may set about an account: "changed", "unknown", or "last" administrator.
+    """Set what an operator may set about an account, all of it or nothing: "changed", "unknown", "last" administrator, or as `set_email`.
 
     What is None stays as it is by then, whatever the caller read before; an empty name removes it.
     """
     if is_admin is False and await is_last_admin(tx, user_id):
         return "last"
+    if address is not None:
+        outcome = await set_email(tx, user_id, **msgspec.structs.asdict(address), actor=actor, now=now)
+        if outcome != "changed":
+            return outcome
     row = await tx.one(
         "UPDATE users SET display_name = NULLIF(COALESCE(CAST($1 AS TEXT), display_name), ''), "
         "attributes = COALESCE(CAST($2 AS TEXT), attributes), is_admin = COALESCE(CAST($3 AS BIGINT), is_admin) "

@@ -19,8 +19,8 @@ from watchword.flows import sessions
 from watchword.flows.people import Changes, change
 from watchword.flows.runtime import Runtime
 from watchword.jose import strict_json
-from watchword.store import links
-from watchword.store.users import User
+from watchword.store import faults, links
+from watchword.store.users import User, find_user
 
 
 @pytest_asyncio.fixture
@@ -167,6 +167,24 @@ async def test_ap_05_who_manages_people_changes_nobody_who_becomes_an_administra
     own = await headers(server, "watchword:admin")
     may = await server.http.request(method, f"/api/v1/users/{ada.id}{path}", json=body, headers=own)
     assert may.status_code != 403, "who may change administrators"
+
+
+async def test_an_account_is_made_as_it_was_wished_or_not_at_all_wherever_the_database_fails(
+    server: Server,
+) -> None:
+    own = await headers(server, "watchword:users:write")
+    outcomes = set()
+    for turn in range(1, 5):
+        given = {"username": f"kim{turn}", "email": f"kim{turn}@example.com", "email_verified": True}
+        faults.arm(f"commit.begun=error@{turn}")
+        try:
+            answer = await server.http.post("/api/v1/users", json=given, headers=own)
+        finally:
+            faults.arm(None)
+        found = await server.runtime.database.read(find_user, f"kim{turn}")
+        assert found is None or found.email_verified_at is not None
+        outcomes.add((answer.status_code, found is None))
+    assert outcomes == {(503, True), (201, False)}
 
 
 @pytest.mark.parametrize(

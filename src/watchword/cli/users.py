@@ -43,12 +43,15 @@ def create(
         session.usage("--email-verified needs --email")
 
     async def work(runtime: Runtime) -> User:
-        user = await accounts.create(
-            runtime, username=name, email=email, password=password, is_admin=admin, actor=ACTOR
+        return await accounts.create(
+            runtime,
+            username=name,
+            email=email,
+            email_verified=email_verified,
+            password=password,
+            is_admin=admin,
+            actor=ACTOR,
         )
-        if email_verified:
-            user = await people.change(runtime, user, Changes(email_verified=True), actor=ACTOR)
-        return user
 
     user = session.run(work, database=database, config=config, as_json=as_json, makes=True)
     if as_json:

@@ -203,12 +203,11 @@ async def create_user(call: Call) -> UserView:
         runtime,
         username=body.username,
         email=body.email,
+        email_verified=body.email_verified,
         password=body.password,
         is_admin=body.is_admin,
         actor=call.caller.actor,
     )
-    if body.email_verified and user.email:
-        user = await people.change(runtime, user, Changes(email_verified=True), actor=call.caller.actor)
     return view(user)
 
 

@@ -105,6 +105,7 @@ async def create(
     *,
     username: str,
     email: str | None = None,
+    email_verified: bool = False,
     password: str | None = None,
     is_admin: bool = False,
     actor: str,
@@ -113,6 +114,9 @@ async def create(
     unique = check_names(username, email)
     password_hash = await _hash(runtime, password, username, email)
     user = _new_user(runtime, username, email, is_admin=is_admin)
+    if email and email_verified:
+        proved = {"email": names.deliverable_email(email), "email_verified_at": user.created_at}
+        user = msgspec.structs.replace(user, **proved)
     created = await runtime.database.write(
         store.create_user,
         user,

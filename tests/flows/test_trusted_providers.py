@@ -90,6 +90,7 @@ PERSON_WRONG: list[tuple[str, dict[str, Any]]] = [
     ("of an address that only ends alike", {"email": "ada@evilacme.example"}),
     ("of nobody here", {"email": "eve@acme.example"}),
     ("without address", {"email": None}),
+    ("of an address that the provider calls unverified", {"email_verified": False}),
 ]
 
 

@@ -81,7 +81,8 @@ def check(
         earliest=jwt.earliest(claims, longest=MAX_LIFETIME, leeway=LEEWAY),
         auth_time=auth_time if type(auth_time) is int else None,
         acr=_text(claims.get("acr")),
-        email=_text(claims.get("email")),
+        # A provider that says that it has not verified an address speaks for nobody by it.
+        email=_text(claims.get("email")) if claims.get("email_verified", True) is True else None,
     )
 
 

@@ -29,8 +29,13 @@ CLAIMS: dict[str, object] = {
 def check(*, typ: str | None = "oauth-id-jag+jwt", key: jwk.Key = KEY, **change: Any) -> IdentityAssertion:
     """Check an assertion with some claims changed, or left out where None."""
     claims = {name: value for name, value in {**CLAIMS, **change}.items() if value is not None}
+    return verified(jwt.encode(key, claims, typ=typ))
+
+
+def verified(assertion: str) -> IdentityAssertion:
+    """Check an assertion as it is."""
     return identity_assertion.check(
-        jwt.encode(key, claims, typ=typ),
+        assertion,
         keys=[KEY],
         provider=PROVIDER,
         issuer=ISSUER,
@@ -81,3 +86,11 @@ def test_no_assertion_is_accepted(change: dict[str, Any]) -> None:
 
 def test_a_malformed_hint_is_no_hint() -> None:
     assert check(email=5, acr=[], auth_time=True).email is None
+
+
+@pytest.mark.parametrize("said", [False, None, "false", "true", 0, 1])
+def test_fd_01_an_address_that_the_provider_has_not_verified_finds_nobody(said: object) -> None:
+    assert check(email_verified=True).email == check().email == "alice@example.com"
+    unverified = CLAIMS | {"email_verified": said}
+    assertion = jwt.encode(KEY, unverified, typ="oauth-id-jag+jwt")
+    assert verified(assertion).email is None

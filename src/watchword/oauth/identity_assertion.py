@@ -70,7 +70,6 @@ def check(
         raise _refused("lives too long")
     if not 0 < len(claims["jti"]) <= MAX_TEXT or not 0 < len(claims["sub"]) <= MAX_TEXT:
         raise _refused("jti or sub out of bounds")
-    auth_time = claims.get("auth_time")
     return IdentityAssertion(
         issuer=provider,
         subject=claims["sub"],
@@ -79,7 +78,7 @@ def check(
         resources=_resources(claims.get("resource", [])),
         expires_at=int(claims["exp"]) + LEEWAY,
         earliest=jwt.earliest(claims, longest=MAX_LIFETIME, leeway=LEEWAY),
-        auth_time=auth_time if type(auth_time) is int else None,
+        auth_time=_auth_time(claims.get("auth_time"), now),
         acr=_text(claims.get("acr")),
         # A provider that says that it has not verified an address speaks for nobody by it.
         email=_text(claims.get("email")) if claims.get("email_verified", True) is True else None,
@@ -130,6 +129,11 @@ def _resources(value: object) -> tuple[str, ...]:
     if len(values) > 10 or any(not isinstance(one, str) for one in values):
         raise _refused("a malformed resource")
     return tuple(values)
+
+
+def _auth_time(value: object, now: int) -> int | None:
+    # By a clock that is ahead of ours, or an invented one: nobody has signed in later than now.
+    return min(value, now) if type(value) is int and value >= 0 else None
 
 
 def _text(value: object) -> str | None:

@@ -94,3 +94,10 @@ def test_fd_01_an_address_that_the_provider_has_not_verified_finds_nobody(said: 
     unverified = CLAIMS | {"email_verified": said}
     assertion = jwt.encode(KEY, unverified, typ="oauth-id-jag+jwt")
     assert verified(assertion).email is None
+
+
+@pytest.mark.parametrize(
+    ("told", "known"), [(NOW - 60, NOW - 60), (NOW + 86_400, NOW), (-1, None), (True, None), ("now", None)]
+)
+def test_nobody_has_signed_in_after_now(told: object, known: int | None) -> None:
+    assert check(auth_time=told).auth_time == known

@@ -16,6 +16,7 @@ from tests.fixtures.trusted_issuers import (
     identity,
     look,
     present,
+    prove_and_present,
     refusal,
     register,
     server,
@@ -269,3 +270,15 @@ async def test_nothing_is_fetched_for_an_issuer_that_nobody_trusts(
     answer = await present(server, client, identity(server, iss=documents.base))
     assert refusal(answer) == (400, "invalid_grant")
     assert not documents.asked
+
+
+async def test_an_assertion_that_is_bound_to_a_key_is_for_its_holder(server: Server) -> None:
+    client, key = await register(server), jwk.generate("ES256")
+    await trust(server)
+    bound = identity(server, cnf={"jkt": key.thumbprint})
+    assert refusal(await present(server, client, bound)) == (400, "invalid_grant")
+    assert refusal(await prove_and_present(server, client, bound, jwk.generate("ES256"))) == (
+        400,
+        "invalid_grant",
+    )
+    assert (await prove_and_present(server, client, bound, key)).json()["token_type"] == "DPoP"

@@ -15,13 +15,14 @@ from tests.fixtures.trusted_issuers import (
     look,
     people,
     present,
+    prove_and_present,
     refusal,
     register,
     server,
 )
 
 from watchword.flows.client_registry import Registered
-from watchword.jose import jwt
+from watchword.jose import jwk, jwt
 from watchword.jose.jwk import Key
 from watchword.store.database import Transaction
 
@@ -39,8 +40,14 @@ def speaks_of(
     server: Server, client: Registered, *, key: Key = KEY, typ: str = "oauth-id-jag+jwt", **changes: Any
 ) -> str:
     """Return an identity assertion of the enterprise's provider."""
+    kept = {name: value for name, value in (claims_of(server, client) | changes).items() if value is not None}
+    return jwt.encode(key, kept, typ=typ)
+
+
+def claims_of(server: Server, client: Registered) -> dict[str, object]:
+    """Return what an identity assertion says."""
     now = int(server.clock())
-    claims: dict[str, object] = {
+    return {
         "iss": PROVIDER,
         "sub": "u1",
         "aud": server.settings.issuer,
@@ -52,8 +59,6 @@ def speaks_of(
         "resource": MCP,
         "email": "Ada@acme.example",
     }
-    kept = {name: value for name, value in (claims | changes).items() if value is not None}
-    return jwt.encode(key, kept, typ=typ)
 
 
 async def test_an_enterprises_provider_speaks_for_its_people(server: Server) -> None:
@@ -158,3 +163,20 @@ async def test_a_public_client_cannot_present_an_identity_assertion(server: Serv
     assert refusal(await server.http.post("/token", data=form)) == (400, "unauthorized_client")
     confidential = await agent(server)
     assert (await present(server, confidential, speaks_of(server, confidential))).status_code == 200
+
+
+async def test_an_identity_assertion_that_is_bound_to_a_key_is_for_its_holder(server: Server) -> None:
+    client, key = await agent(server), jwk.generate("ES256")
+    await ada(server)
+    await people(server)
+    cnf = {"jkt": key.thumbprint}
+    honest = await prove_and_present(server, client, speaks_of(server, client, cnf=cnf), key)
+    assert honest.json()["token_type"] == "DPoP"
+    assert (await look(server, client, honest.json()["access_token"]))["cnf"] == cnf
+    stolen = await present(server, client, speaks_of(server, client, cnf=cnf))
+    assert refusal(stolen) == (400, "invalid_grant")
+    other = await prove_and_present(server, client, speaks_of(server, client, cnf=cnf), jwk.generate("ES256"))
+    assert refusal(other) == (400, "invalid_grant")
+    for unknown in ({"x5t#S256": key.thumbprint}, {**cnf, "kid": "1"}, {}, "all", None):
+        bound = jwt.encode(KEY, {**claims_of(server, client), "cnf": unknown}, typ="oauth-id-jag+jwt")
+        assert refusal(await prove_and_present(server, client, bound, key)) == (400, "invalid_grant"), unknown

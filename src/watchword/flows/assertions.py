@@ -42,11 +42,12 @@ class Accepted(msgspec.Struct, frozen=True):
 
 
 class Asked(msgspec.Struct, frozen=True):
-    """What a client asks for with an assertion."""
+    """What a client asks for with an assertion; `jkt` is the key that it proved (RFC 9449)."""
 
     assertion: str
     scope: tuple[str, ...]
     resources: tuple[str, ...]
+    jkt: str | None
 
 
 async def check(runtime: Runtime, client: Client, asked: Asked) -> Accepted:
@@ -87,7 +88,11 @@ async def _workload(
         keys = await foreign_keys.keys_of(runtime, group[0], kid)
         try:
             found = trust.check_assertion(
-                asked.assertion, [trust_rules.pure(rule) for rule in group], keys, now=runtime.now()
+                asked.assertion,
+                [trust_rules.pure(rule) for rule in group],
+                keys,
+                jkt=asked.jkt,
+                now=runtime.now(),
             )
         except OAuthError as error:
             last = error
@@ -119,6 +124,7 @@ async def _person(
         issuer=runtime.settings.issuer,
         client_id=client.client_id,
         algorithms=rule.algorithms,
+        jkt=asked.jkt,
         now=runtime.now(),
     )
     granted = tuple(scope for scope in found.scope or rule.scope if scope in rule.scope)

@@ -23,7 +23,8 @@ async def handle(
 ) -> Mapping[str, object]:
     """Issue an access token for an assertion, once; never a refresh token: a new assertion is as good."""
     authorization_details.refuse(form.get("authorization_details"))
-    asked = Asked(form.require("assertion"), parse_scope(form.get("scope") or ""), form.all("resource"))
+    assertion, scope = form.require("assertion"), parse_scope(form.get("scope") or "")
+    asked = Asked(assertion, scope, form.all("resource"), binding.jkt)
     try:
         accepted = await assertions.check(runtime, client, asked)
     except OAuthError as error:

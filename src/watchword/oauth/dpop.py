@@ -41,6 +41,11 @@ class DPoPProof(msgspec.Struct, frozen=True):
     nonce: str | None
 
 
+def is_held(cnf: object, jkt: str | None) -> bool:
+    """Whether the key that an assertion's `cnf` demands, by its thumbprint, is the one that was proven (RFC 7800 §3.1)."""
+    return jkt is not None and cnf == {"jkt": jkt}
+
+
 def check_proof(
     proof: str,
     *,

@@ -12,6 +12,7 @@ import msgspec
 
 from watchword.jose import JoseError, jwt
 from watchword.jose.jwk import Key
+from watchword.oauth import dpop
 from watchword.oauth.errors import OAuthError
 from watchword.oauth.scopes import parse_scope
 
@@ -46,9 +47,11 @@ def check(
     issuer: str,
     client_id: str,
     algorithms: Collection[str],
+    jkt: str | None = None,
     now: int,
 ) -> IdentityAssertion:
-    """Check an assertion of a trusted `provider` for us, the `issuer`, and an authenticated client; raise `invalid_grant`."""
+    """Check an assertion of a trusted `provider` for us, the `issuer`, and an authenticated client, which proved the key `jkt`; raise
+    `invalid_grant`."""
     try:
         claims = jwt.decode(
             assertion,
@@ -66,6 +69,8 @@ def check(
         raise _refused("not meant for this server")
     if claims["client_id"] != client_id:  # the authenticated client, nobody else
         raise _refused("made for another client")
+    if "cnf" in claims and not dpop.is_held(claims["cnf"], jkt):
+        raise _refused("bound to a key that was not proven")
     if claims["exp"] > now + MAX_LIFETIME + LEEWAY:
         raise _refused("lives too long")
     if not 0 < len(claims["jti"]) <= MAX_TEXT or not 0 < len(claims["sub"]) <= MAX_TEXT:

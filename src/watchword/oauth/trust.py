@@ -16,6 +16,7 @@ import msgspec
 
 from watchword.jose import JoseError, jws, jwt
 from watchword.jose.jwk import Key, b64decode
+from watchword.oauth import dpop
 from watchword.oauth.errors import OAuthError
 
 LEEWAY = 30
@@ -100,11 +101,12 @@ def check_assertion(
     *,
     requested: tuple[str, ...] = (),
     replay_refused: bool = True,
+    jkt: str | None = None,
     now: int,
 ) -> Trusted:
     """Check an assertion against the rules for its issuer; the first that matches counts.
 
-    With `replay_refused` it must have a `jti`. Raise `invalid_grant` or, beyond the rule's scope, `invalid_scope`.
+    With `replay_refused` it must have a `jti`; one that is bound to a key is for who proved that key, `jkt`. Raise `invalid_grant` or, beyond the rule's scope, `invalid_scope`.
     """
     issuer = peek_issuer(assertion)
     candidates = [rule for rule in rules if rule.issuer == issuer]
@@ -112,6 +114,8 @@ def check_assertion(
         raise _refused("unknown issuer")
     algorithms = {name for rule in candidates for name in rule.algorithms}
     claims = _verified(assertion, keys, algorithms, replay_refused, now)
+    if "cnf" in claims and not dpop.is_held(claims["cnf"], jkt):
+        raise _refused("bound to a key that was not proven")
     alg = jws.peek(assertion).alg
     rule = next((rule for rule in candidates if alg in rule.algorithms and _accepts(rule, claims, now)), None)
     if rule is None:

@@ -20,8 +20,12 @@ from tests.fixtures.trusted_issuers import (
     register,
     server,
 )
+from tests.flows.test_first_sign_in import PASSWORD
 
+from watchword.flows import accounts
+from watchword.flows import people as people_flow
 from watchword.flows.client_registry import Registered
+from watchword.flows.people import Changes
 from watchword.jose import jwk, jwt
 from watchword.jose.jwk import Key
 from watchword.store.database import Transaction
@@ -180,3 +184,35 @@ async def test_an_identity_assertion_that_is_bound_to_a_key_is_for_its_holder(se
     for unknown in ({"x5t#S256": key.thumbprint}, {**cnf, "kid": "1"}, {}, "all", None):
         bound = jwt.encode(KEY, {**claims_of(server, client), "cnf": unknown}, typ="oauth-id-jag+jwt")
         assert refusal(await prove_and_present(server, client, bound, key)) == (400, "invalid_grant"), unknown
+
+
+async def test_of_two_rules_for_one_provider_the_one_for_the_address_counts(server: Server) -> None:
+    client, ada_id = await agent(server), await ada(server)
+    bob = await accounts.create(
+        server.runtime, username="bob", email="bob@corp.example", password=PASSWORD, actor="test"
+    )
+    await people_flow.change(server.runtime, bob, Changes(email_verified=True), actor="test")
+    await people(server, scope="read")
+    await people(server, name="corp", scope="read write", email_domains=["corp.example"])
+
+    async def worth(**changes: str) -> tuple[str, str]:
+        answer = (await present(server, client, speaks_of(server, client, **changes))).json()
+        return (await look(server, client, answer["access_token"]))["sub"], answer["scope"]
+
+    of_bob = {"sub": "u2", "email": "bob@corp.example"}
+    for _ in ("found by the address", "known by the subject"):
+        assert await worth() == (ada_id, "read")
+        assert await worth(**of_bob) == (bob.id, "read write")
+    nobody = speaks_of(server, client, sub="u3", email="eve@else.example")
+    assert refusal(await present(server, client, nobody)) == (400, "invalid_grant")
+
+
+async def test_of_two_rules_for_one_provider_with_keys_of_their_own_each_counts(server: Server) -> None:
+    client, ada_id = await agent(server), await ada(server)
+    await people(server, name="before", jwks={"keys": [jwk.public_document(OTHER)]})
+    await people(server, name="now")
+    for key in (KEY, OTHER):
+        answer = (await present(server, client, speaks_of(server, client, key=key))).json()
+        assert (await look(server, client, answer["access_token"]))["sub"] == ada_id
+    strange = speaks_of(server, client, key=jwk.generate("ES256"))
+    assert refusal(await present(server, client, strange)) == (400, "invalid_grant")

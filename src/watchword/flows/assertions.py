@@ -116,17 +116,7 @@ def _source(rule: Rule) -> tuple[str | None, str | None, tuple[str, ...]]:
 async def _person(
     runtime: Runtime, client: Client, asked: Asked, rules: list[Rule], kid: str | None
 ) -> Accepted:
-    rule = rules[0]
-    found = identity_assertion.check(
-        asked.assertion,
-        keys=await foreign_keys.keys_of(runtime, rule, kid),
-        provider=rule.issuer,
-        issuer=runtime.settings.issuer,
-        client_id=client.client_id,
-        algorithms=rule.algorithms,
-        jkt=asked.jkt,
-        now=runtime.now(),
-    )
+    rule, found = _concerned(await _heard(runtime, client, asked, rules, kid))
     granted = tuple(scope for scope in found.scope or rule.scope if scope in rule.scope)
     link = await _link(runtime, rule, found) if rule.email_domains else None
     claims: dict[str, object] = {} if link else {"subject_kind": "external"}
@@ -141,6 +131,47 @@ async def _person(
         claims=claims,
         link=link,
     )
+
+
+async def _heard(
+    runtime: Runtime, client: Client, asked: Asked, rules: list[Rule], kid: str | None
+) -> list[tuple[Rule, IdentityAssertion]]:
+    """Return the rules by whose keys the assertion is good, oldest first, and what it says by each; raise OAuthError when it is by none."""
+    heard, last = [], refused("no rule")
+    for rule in rules:
+        keys = await foreign_keys.keys_of(runtime, rule, kid)
+        try:
+            found = identity_assertion.check(
+                asked.assertion,
+                keys=keys,
+                provider=rule.issuer,
+                issuer=runtime.settings.issuer,
+                client_id=client.client_id,
+                algorithms=rule.algorithms,
+                jkt=asked.jkt,
+                now=runtime.now(),
+            )
+        except OAuthError as error:
+            last = error
+        else:
+            heard.append((rule, found))
+    if not heard:
+        raise last
+    return heard
+
+
+def _concerned(heard: list[tuple[Rule, IdentityAssertion]]) -> tuple[Rule, IdentityAssertion]:
+    """Return the rule for the person's address, or that needs none; the oldest for who may be known here without either."""
+    fitting = (pair for pair in heard if not pair[0].email_domains or _is_spoken_for(*pair))
+    return next(fitting, heard[0])
+
+
+def _is_spoken_for(rule: Rule, found: IdentityAssertion) -> bool:
+    try:
+        _address(rule, found.email)
+    except OAuthError:
+        return False
+    return True
 
 
 async def _link(runtime: Runtime, rule: Rule, found: IdentityAssertion) -> Link:

@@ -24,6 +24,7 @@ from watchword.flows import client_registry, start
 from watchword.flows.client_registry import ClientInput, Registered
 from watchword.flows.runtime import Runtime
 from watchword.jose import jwk
+from watchword.oauth.clients import Origin
 from watchword.settings import Settings
 
 NAMES: tuple[x509.GeneralName, ...] = (
@@ -59,12 +60,12 @@ class Secured:
         """Send a form, showing a certificate."""
         return httpx.post(self.process.issuer + path, data=form, verify=trusting(self.authority, shows))
 
-    def register(self, **given: Any) -> Registered:
+    def register(self, origin: Origin = "registered", **given: Any) -> Registered:
         """Register a client while the server runs."""
 
         async def work(runtime: Runtime) -> Registered:
-            wanted = {"name": "a client", "scope": "orders:read introspect"} | given
-            return await client_registry.register(runtime, ClientInput(**wanted), actor="test")
+            wanted = ClientInput(**{"name": "a client", "scope": "orders:read introspect"} | given)
+            return await client_registry.register(runtime, wanted, actor="test", origin=origin)
 
         return asyncio.run(self._with_runtime(work))
 

@@ -3,6 +3,10 @@
 Owns which header counts and from whom (MT-04, MT-06), whether an authority issued the certificate, and what the handshake trusts.
 OpenSSL ends a handshake with a certificate that it cannot verify. So that self-signed ones get through, those which clients
 registered are added to what it trusts; only the configured authorities count for `tls_client_auth`.
+
+OpenSSL looks among all that it trusts for who issued a certificate, by name and key identifier, and asks no second one when the
+signature is not of that key. A certificate that calls itself like an authority would then keep out whom that authority has issued
+one to. So who registered itself gets one trusted that can be taken for no issuer but itself.
 """
 
 from collections.abc import Mapping, Set
@@ -14,11 +18,13 @@ from cryptography import x509
 
 from watchword.flows.runtime import Runtime
 from watchword.oauth import mtls
+from watchword.oauth.clients import Client
 from watchword.oauth.errors import OAuthError
 from watchword.settings import Settings, SettingsError
 from watchword.store import clients
 
 TLS = "watchword.tls"
+SELF_SIGNED = "self_signed_tls_client_auth"
 VERIFIED = frozenset({"SUCCESS", "0"})  # as nginx and HAProxy write it
 
 
@@ -65,6 +71,23 @@ def _read_authorities(path: str | None) -> list[x509.Certificate]:
         raise SettingsError(f"tls_client_ca: cannot read certificates from {path}: {error}") from None
 
 
+def check_registered(settings: Settings, client: Client) -> None:
+    """Refuse certificates of a client that would not get through the handshake; raise `invalid_client_metadata`."""
+    if not settings.tls_client_self_signed or client.token_endpoint_auth_method != SELF_SIGNED:
+        return
+    certificates = [mtls.first_certificate(document) for document in client.jwks or ()]
+    if not all(_is_harmless(client, certificate) for certificate in certificates if certificate is not None):
+        raise OAuthError(
+            "invalid_client_metadata",
+            "The certificate must name its own key (subjectKeyIdentifier, by SHA-1), or it could be taken for an authority.",
+            field="jwks",
+        )
+
+
+def _is_harmless(client: Client, certificate: bytes) -> bool:
+    return client.origin == "registered" or mtls.names_own_key(certificate)
+
+
 async def trust_registered(runtime: Runtime) -> None:
     """Make the handshake accept every self-signed certificate that a client registered by value."""
     if runtime.trust_certificate is None or not runtime.settings.tls_client_self_signed:
@@ -75,7 +98,7 @@ async def trust_registered(runtime: Runtime) -> None:
     for client in await runtime.database.read(clients.list_self_signed):
         for document in client.jwks or ():
             certificate = mtls.first_certificate(document)
-            if certificate is not None and _is_readable(certificate):
+            if certificate is not None and _is_readable(certificate) and _is_harmless(client, certificate):
                 runtime.trust_certificate(certificate)
     runtime.remember("trusted certificates", version, None)
 

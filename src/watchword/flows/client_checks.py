@@ -2,7 +2,7 @@
 Connect Core §8.1)."""
 
 from watchword.fetch import FetchError
-from watchword.flows import detail_types
+from watchword.flows import client_certificates, detail_types
 from watchword.flows.runtime import Runtime
 from watchword.jose.strict_json import StrictJSONError, loads
 from watchword.oauth import answers, authorization_details, fapi, subject
@@ -19,6 +19,7 @@ async def check(runtime: Runtime, client: Client) -> None:
     authorization_details.check_registered(
         client.authorization_details_types, detail_types.of(runtime.settings)
     )
+    client_certificates.check_registered(runtime.settings, client)
     await _check_sector(runtime, client)
 
 

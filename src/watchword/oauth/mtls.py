@@ -127,6 +127,17 @@ def _is_registered(certificate: x509.Certificate, der: bytes, documents: Documen
     return any(key.public == presented for key in jwk.parse_set({"keys": known}))
 
 
+def names_own_key(der: bytes) -> bool:
+    """Whether a certificate says which key it is of (RFC 5280 §4.2.1.2), and truly: then it is not taken for the issuer of any that
+    names the key of its own issuer (§4.2.1.1), however their names agree."""
+    try:
+        certificate = x509.load_der_x509_certificate(der)
+        said = certificate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
+        return said == x509.SubjectKeyIdentifier.from_public_key(certificate.public_key())
+    except (*_UNREADABLE, x509.ExtensionNotFound, UnsupportedAlgorithm):
+        return False
+
+
 def first_certificate(document: Mapping[str, object]) -> bytes | None:
     """Return the certificate that a registered key carries (RFC 7517 §4.7), or None."""
     chain = document.get("x5c")

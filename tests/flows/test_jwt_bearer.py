@@ -23,7 +23,8 @@ from tests.fixtures.trusted_issuers import (
     trust,
 )
 
-from watchword.flows import trust_rules
+from watchword.flows import client_registry, trust_rules
+from watchword.flows.client_registry import ClientInput
 from watchword.jose import jwk
 from watchword.store.database import Transaction
 
@@ -282,3 +283,12 @@ async def test_an_assertion_that_is_bound_to_a_key_is_for_its_holder(server: Ser
         "invalid_grant",
     )
     assert (await prove_and_present(server, client, bound, key)).json()["token_type"] == "DPoP"
+
+
+async def test_no_outside_issuer_names_a_client_whose_identifier_was_chosen(server: Server) -> None:
+    client, billing = await register(server), ClientInput(name="billing", scope="deploy")
+    await client_registry.register(server.runtime, billing, actor="test", client_id="svc:billing")
+    await trust(server, subject="svc:{job}")
+    shipping = (await present(server, client, identity(server, job="shipping"))).json()
+    assert (await look(server, client, shipping["access_token"]))["sub"] == "svc:shipping"
+    assert refusal(await present(server, client, identity(server, job="billing"))) == (400, "invalid_grant")

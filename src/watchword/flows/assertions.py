@@ -10,7 +10,7 @@ import hashlib
 import msgspec
 
 from watchword.credentials.names import NameRefused, canonical_email
-from watchword.flows import foreign_keys, trust_rules
+from watchword.flows import client_registry, foreign_keys, trust_rules
 from watchword.flows.runtime import Runtime
 from watchword.jose import JoseError, jws
 from watchword.oauth import identity_assertion, trust
@@ -68,7 +68,10 @@ async def check(runtime: Runtime, client: Client, asked: Asked) -> Accepted:
     if is_person and client.is_public:
         raise OAuthError("unauthorized_client", "Identity assertions are for clients that authenticate.")
     decide = _person if is_person else _workload
-    return await decide(runtime, client, asked, rules, header.kid)
+    accepted = await decide(runtime, client, asked, rules, header.kid)
+    if accepted.link is None and await client_registry.find(runtime, accepted.subject) is not None:
+        raise refused("a subject that is called like a client here")
+    return accepted
 
 
 async def _rules(runtime: Runtime, assertion: str) -> list[Rule]:

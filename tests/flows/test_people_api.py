@@ -102,6 +102,23 @@ async def test_who_deletes_an_account_of_their_own_is_told_from_where_it_was_don
     assert "Device: Firefox" in text
 
 
+async def test_ad_07_a_link_of_an_account_that_was_disabled_stays_dead(server: Server) -> None:
+    power = await headers(server, "watchword:users:write")
+    made = await server.http.post("/api/v1/users", json={"username": "eve"}, headers=power)
+    account = f"/api/v1/users/{made.json()['id']}"
+
+    async def link() -> str:
+        answer = await server.http.post(f"{account}/reset-link", json={}, headers=power)
+        return str(answer.json()["link"])
+
+    before = await link()
+    assert (await server.http.get(before)).status_code == 200
+    for way in ("disable", "enable"):
+        assert (await server.http.post(f"{account}/{way}", json={}, headers=power)).status_code == 200
+        assert (await server.http.get(before)).status_code == 404, way
+    assert (await server.http.get(await link())).status_code == 200
+
+
 async def test_who_manages_people_makes_nobody_an_administrator_by_it(server: Server) -> None:
     low = await headers(server, "watchword:users:read watchword:users:write watchword:sessions:write")
     high = await headers(server, "watchword:admin")

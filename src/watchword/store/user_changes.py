@@ -221,6 +221,7 @@ async def set_disabled(tx: Transaction, user_id: str, disabled: bool, *, actor: 
     if disabled:
         await end_sessions_of(tx, user_id, actor=actor, now=now)
         await end_grants_of(tx, user_id, reason="account disabled", actor=actor, now=now)
+        await _forget_mailed(tx, user_id)  # nor may what leads back in, which somebody else may hold by now
     return "changed"
 
 

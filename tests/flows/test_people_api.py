@@ -14,8 +14,8 @@ from tests.fixtures.people import PASSWORD, Person, letters
 from tests.fixtures.postgres import Store
 from tests.fixtures.servers import Server, open_server
 
+from watchword.flows import accounts, sessions
 from watchword.flows import people as people_flow
-from watchword.flows import sessions
 from watchword.flows.people import Changes, change
 from watchword.flows.runtime import Runtime
 from watchword.jose import strict_json
@@ -100,6 +100,23 @@ async def test_who_deletes_an_account_of_their_own_is_told_from_where_it_was_don
     assert to == EMAIL
     assert "was deleted" in text
     assert "Device: Firefox" in text
+
+
+async def test_an_administrator_is_invited_by_a_token_of_who_could_do_so_on_the_page(server: Server) -> None:
+    wanted = {"email": "other@example.com", "is_admin": True}
+    for name, is_admin in (("kim", True), ("eve", False)):
+        await accounts.create(server.runtime, username=name, is_admin=is_admin, actor="test")
+        token = await server.token("watchword:admin", owner=name)
+        power = {"authorization": f"Bearer {token.secret}"}
+        answer = await server.http.post("/api/v1/users/invite", json=wanted, headers=power)
+        if is_admin:
+            assert (await server.http.get(answer.json()["link"])).status_code == 200
+            continue
+        assert (answer.status_code, answer.json()["field"]) == (403, "is_admin")
+        plain = await server.http.post(
+            "/api/v1/users/invite", json=wanted | {"is_admin": False}, headers=power
+        )
+        assert (await server.http.get(plain.json()["link"])).status_code == 200
 
 
 async def test_ad_07_a_link_of_an_account_that_was_disabled_stays_dead(server: Server) -> None:

@@ -15,6 +15,7 @@ from watchword.flows.runtime import Runtime
 from watchword.flows.throttle import Throttled, network, throttle
 from watchword.oauth.errors import OAuthError
 from watchword.store import new_accounts, users
+from watchword.store.links import Link
 from watchword.store.passkeys import MadePasskey
 from watchword.store.users import User
 
@@ -92,7 +93,8 @@ async def invite(
 ) -> str:
     """Invite somebody by mail and return the link, which an operator may also hand over; raise `invalid_request` or `conflict`.
 
-    The invitation `by` a person, named by the identifier, is good for as long as they could make it themselves.
+    The invitation `by` a person, named by the identifier, is good for as long as they could make it themselves; raise
+    `insufficient_scope` where they cannot even now.
     """
     canonical = check_email(email)
     if not enrolment.is_possible(runtime):
@@ -105,6 +107,12 @@ async def invite(
         "actor": actor,
         "by": by,
     }
+    if not await _stands(runtime, Link(INVITE, canonical, data, 0)):
+        raise OAuthError(
+            "insufficient_scope",
+            "An administrator is invited by an administrator: the person whose token this is is none.",
+            field="is_admin",
+        )
     link = await one_time.hand_over(
         runtime,
         purpose=INVITE,
@@ -127,14 +135,18 @@ async def read(runtime: Runtime, link: str | None) -> Invitation | None:
     """Return the address that a live link proves."""
     found = await one_time.peek(runtime, link, INVITE)
     if found is not None:
-        inviter = new_accounts.inviter_of(found)
-        who = await runtime.database.read(users.get_user, inviter) if inviter else None
         invitation = Invitation(str(found.data["email"]), bool(found.data.get("is_admin")), True)
-        return invitation if new_accounts.stands(found, who) else None
+        return invitation if await _stands(runtime, found) else None
     found = await one_time.peek(runtime, link, REGISTER)
     if found is None or runtime.settings.sign_up != "open":
         return None
     return Invitation(str(found.data["email"]), False, False)
+
+
+async def _stands(runtime: Runtime, link: Link) -> bool:
+    inviter = new_accounts.inviter_of(link)
+    who = await runtime.database.read(users.get_user, inviter) if inviter else None
+    return new_accounts.stands(link, who)
 
 
 async def accept(

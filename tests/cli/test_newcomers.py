@@ -218,26 +218,37 @@ def test_a_variable_may_end_with_the_line_that_it_was_read_from() -> None:
         load(environ=env | {"WATCHWORD_PORT": "80\n80"})
 
 
-def test_dev_hands_its_token_over_in_a_document(tmp_path: Path) -> None:
-    port = free_port()
-    command = [sys.executable, "-m", "watchword", "dev", "--port", str(port), "--json"]
-    with subprocess.Popen(
-        command, cwd=tmp_path, env=environment(), stdout=subprocess.PIPE, text=True
-    ) as process:
+def shown_by_dev(folder: Path, *options: str, **variables: str) -> dict[str, str]:
+    """Return the document that `watchword dev` prints when it starts."""
+    command = [sys.executable, "-m", "watchword", "dev", *options, "--json"]
+    env = environment() | variables
+    with subprocess.Popen(command, cwd=folder, env=env, stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None
-            lines = iter(process.stdout.readline, "")
             text = ""
-            for line in lines:
+            for line in iter(process.stdout.readline, ""):
                 text += line
                 if line == "}\n":
                     break
-            shown = json.loads(text)
+            shown: dict[str, str] = json.loads(text)
         finally:
             process.terminate()
+    return shown
+
+
+def test_dev_hands_its_token_over_in_a_document(tmp_path: Path) -> None:
+    port = free_port()
+    shown = shown_by_dev(tmp_path, "--port", str(port))
     assert shown["issuer"] == f"http://localhost:{port}"
     assert shown["token"].startswith("wwa_")
     assert shown["setup_link"].startswith(shown["issuer"])
+
+
+def test_dev_listens_where_the_settings_say(tmp_path: Path) -> None:
+    port, other = free_port(), free_port()
+    (tmp_path / "watchword.toml").write_text(f"port = {port}\n")
+    assert shown_by_dev(tmp_path)["issuer"] == f"http://localhost:{port}"
+    assert shown_by_dev(tmp_path, WATCHWORD_PORT=str(other))["issuer"] == f"http://localhost:{other}"
 
 
 def test_a_database_that_cannot_be_reached_is_named_without_its_password(tmp_path: Path) -> None:

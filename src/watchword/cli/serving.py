@@ -74,21 +74,16 @@ def serve(
 
 
 def dev(
-    port: Annotated[int, typer.Option(help="Port to listen on.")] = 8000,
+    port: Annotated[int | None, typer.Option(help="Port to listen on (default 8000).")] = None,
     database: Annotated[str, typer.Option(help="SQLite file, kept between runs.")] = session.DEV_DATABASE,
     config: Config = None,
     as_json: Json = False,
 ) -> None:
     """Serve on this machine for development: a database file, a link for the owner, and one working token."""
-    _refuse_production(config)
+    quieter = {"log_format": "console", "log_level": "warning"}
+    unsaid = {name: value for name, value in quieter.items() if name not in _stated(config)}
     settings = session.load(
-        config,
-        host="127.0.0.1",
-        port=port,
-        database=database,
-        mode="development",
-        log_format="console",
-        log_level="warning",
+        config, host="127.0.0.1", port=port, database=database, mode="development", **unsaid
     )
     settings = with_issuer(settings)
     from watchword import serving  # here, so that the other commands start without it
@@ -111,14 +106,15 @@ def dev(
     raise typer.Exit(launch.run(settings))
 
 
-def _refuse_production(config: str | None) -> None:
-    # `mode = "production"` is the default: only who wrote it down meant it
+def _stated(config: str | None) -> dict[str, object]:
+    """Return what file and environment say, unless that is that this is production."""
     try:
-        said = settings_module.stated(config=config).get("mode")
+        said = settings_module.stated(config=config)
     except SettingsError as error:
         session.usage(str(error))
-    if said == "production":
+    if said.get("mode") == "production":  # the default as well: only who wrote it down meant it
         session.usage("mode is production: use `watchword serve`, or remove the setting for development")
+    return said
 
 
 async def _dev_token(settings: Settings) -> str:

@@ -15,8 +15,8 @@ from starlette.responses import JSONResponse
 from starlette.routing import Route
 from tests.fixtures.live import Live
 from tests.fixtures.servers import free_port
+from tests.guard.mcp_calls import machine, token_for
 from tests.guard.mcp_servers import by_fastmcp, by_sdk_hooks, by_wrapping
-from tests.guard.test_mcp import machine, token_for
 
 from watchword.guard import Policy
 from watchword.guard.asgi import GuardMiddleware

@@ -3,26 +3,21 @@
 import json
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import cast
 from urllib.parse import parse_qs, urlsplit
 
 import httpx
-import httpx2
 import pytest
 from fastmcp import FastMCP
-from mcp import Client
 from mcp.client.auth import AuthorizationCodeResult, OAuthClientProvider
-from mcp.client.auth.extensions.client_credentials import ClientCredentialsOAuthProvider
-from mcp.client.streamable_http import streamable_http_client
-from mcp.shared.auth import OAuthClientInformationFull, OAuthClientMetadata, OAuthToken
+from mcp.shared.auth import OAuthClientInformationFull, OAuthClientMetadata
 from tests.fixtures.live import Browser, Live
 from tests.fixtures.servers import free_port
+from tests.guard.mcp_calls import CALL, Memory, call, connected, credentials_of, machine, token_for
 from tests.guard.mcp_servers import by_fastmcp, by_sdk_hooks, by_wrapping
 
-from watchword.flows.client_registry import Registered
 from watchword.guard import Guard
 from watchword.guard.asgi import Scope, Send
 from watchword.guard.fastmcp import WatchwordAuth
@@ -35,30 +30,6 @@ CALLBACK = "http://localhost:7777/callback"
 Make = Callable[[str, str], Application]
 
 
-class Memory:
-    """The client's storage of tokens and of its own registration."""
-
-    def __init__(self, client: OAuthClientInformationFull | None = None) -> None:
-        self.client = client
-        self.tokens: OAuthToken | None = None
-
-    async def get_tokens(self) -> OAuthToken | None:
-        """Return the tokens."""
-        return self.tokens
-
-    async def set_tokens(self, tokens: OAuthToken) -> None:
-        """Keep tokens."""
-        self.tokens = tokens
-
-    async def get_client_info(self) -> OAuthClientInformationFull | None:
-        """Return the registration."""
-        return self.client
-
-    async def set_client_info(self, client_info: OAuthClientInformationFull) -> None:
-        """Keep the registration."""
-        self.client = client_info
-
-
 @pytest.fixture(params=[by_wrapping, by_sdk_hooks, by_fastmcp], ids=["wrapped", "SDK hooks", "FastMCP"])
 def mcp_server(request: pytest.FixtureRequest, live: Live) -> Iterator[str]:
     """The address of an MCP server of each kind, guarded by the live server."""
@@ -67,28 +38,6 @@ def mcp_server(request: pytest.FixtureRequest, live: Live) -> Iterator[str]:
     make = cast(Make, request.param)
     with LoopbackServer(make(live.issuer, resource), port=port):
         yield resource
-
-
-def machine(live: Live, resource: str, scope: str = "weather:read") -> Registered:
-    """Register a client of its own account for an MCP server."""
-    return live.client(scope=scope, resources=[resource])
-
-
-@asynccontextmanager
-async def connected(resource: str, auth: httpx2.Auth) -> AsyncIterator[Client]:
-    """The SDK's client of an MCP server."""
-    async with (
-        httpx2.AsyncClient(auth=auth) as http,
-        Client(streamable_http_client(resource, http_client=http)) as client,
-    ):
-        yield client
-
-
-def credentials_of(live: Live, resource: str, client: Registered) -> ClientCredentialsOAuthProvider:
-    """The SDK's way to a token for a client of its own account."""
-    return ClientCredentialsOAuthProvider(
-        resource, Memory(), client.client.client_id, client.client_secret or "", issuer=live.issuer
-    )
 
 
 async def test_a_client_finds_its_way_from_the_challenge_to_a_tool_call(live: Live, mcp_server: str) -> None:
@@ -129,32 +78,6 @@ async def test_a_person_signs_in_and_calls_a_tool(live: Live, mcp_server: str) -
     async with connected(mcp_server, provider) as session:
         result = await session.call_tool("forecast", {"city": "Oslo"})
     assert result.content[0].text == f"Sunny in Oslo, {ada.id}."  # type: ignore[union-attr]  # a text
-
-
-def token_for(live: Live, client: Registered, resource: str, scope: str = "weather:read") -> str:
-    """Return a token of a client for a resource."""
-    answer = httpx.post(
-        f"{live.issuer}/token",
-        data={"grant_type": "client_credentials", "resource": resource, "scope": scope},
-        auth=(client.client.client_id, client.client_secret or ""),
-    )
-    return str(answer.json()["access_token"])
-
-
-CALL = {
-    "jsonrpc": "2.0",
-    "id": 1,
-    "method": "tools/list",
-    "params": {"_meta": {"io.modelcontextprotocol/protocolVersion": "2026-07-28"}},
-}
-
-
-def call(resource: str, token: str | None = None, **headers: str) -> httpx.Response:
-    """Send a bare request to an MCP server."""
-    sent = {"accept": "application/json, text/event-stream"} | headers
-    if token is not None:
-        sent["authorization"] = f"Bearer {token}"
-    return httpx.post(resource, json=CALL, headers=sent)
 
 
 def test_without_a_token_the_challenge_leads_to_the_issuer(live: Live, mcp_server: str) -> None:

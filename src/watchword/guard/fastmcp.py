@@ -76,7 +76,12 @@ class WatchwordAuth(RemoteAuthProvider):
         """Learn the path of the MCP endpoint: the audience of tokens is the whole address."""
         super().set_mcp_path(mcp_path)
         if self._resource_url is not None:
-            self._verifier.serve(str(self._resource_url).rstrip("/"))
+            self._verifier.serve(str(self._resource_url))
+
+    def _get_resource_url(self, path: str | None = None) -> AnyHttpUrl | None:
+        # FastMCP's address of the path "/" ends with a slash: the metadata would name what no token is accepted for.
+        address = super()._get_resource_url(path)
+        return None if address is None else _exact(str(address).rstrip("/"))
 
 
 _ADDRESS = TypeAdapter(AnyHttpUrl, config=ConfigDict(url_preserve_empty_path=True))

@@ -41,7 +41,7 @@ class _Verifier(TokenVerifier):
         self._verifier = GuardVerifier(resource_guard(self._issuer, resource))
 
     async def verify_token(self, token: str) -> AccessToken | None:
-        """Return what a bearer token says, or None; raise TokenVerificationError when that cannot be told now."""
+        """Return what a bearer token says, or None; raise TokenVerificationError when that cannot be told now, or it is used too often."""
         if self._verifier is None:
             raise TokenVerificationError("the server does not know its own address yet")
         try:

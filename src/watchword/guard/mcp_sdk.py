@@ -39,12 +39,12 @@ class GuardVerifier:
         self.guard = guard
 
     async def verify_token(self, token: str) -> AccessToken | None:
-        """Return what a bearer token says; None when it is not good; raise Refused when that cannot be told now."""
+        """Return what a bearer token says; None when it is not good; raise Refused when that cannot be told now, or it is used too often."""
         presented = Presented(authorization=(f"Bearer {token}",), method="POST")
         try:
             principal = await self.guard.authenticate(presented)
         except Refused as refused:
-            if refused.status >= 500:
+            if refused.status == 429 or refused.status >= 500:
                 raise  # not None: a client would throw a good token away
             return None
         return access_token(principal, token, self.guard.audience)

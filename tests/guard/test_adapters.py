@@ -357,3 +357,21 @@ def test_the_metadata_are_found_beside_a_route_for_every_path(auth: Auth) -> Non
     with example_apps.asgi(app) as call:
         assert call("GET", "/x", []).says("path") == "x"
         assert call("GET", "/.well-known/oauth-protected-resource", []).says("resource") == BASE
+
+
+def test_the_metadata_are_found_where_the_address_holds_escapes(auth: Auth) -> None:
+    from fastapi import FastAPI
+    from flask import Flask
+
+    from watchword.guard import fastapi, flask, wsgi
+
+    resource, path = f"{BASE}/caf%C3%A9", "/.well-known/oauth-protected-resource/caf%C3%A9"
+    on_asgi, on_wsgi = FastAPI(), Flask("orders")
+    auth.guard(fastapi.Guard, audience=resource).publish(on_asgi)
+    auth.guard(flask.Guard, audience=resource).publish(on_wsgi)
+    in_front = wsgi.MetadataMiddleware(Flask("nothing"), auth.guard(audience=resource))
+    with example_apps.asgi(on_asgi) as call:
+        assert call("GET", path, []).says("resource") == resource
+    for application in (on_wsgi, in_front):
+        with example_apps.wsgi(application) as call:
+            assert call("GET", path, []).says("resource") == resource

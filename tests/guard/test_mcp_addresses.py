@@ -2,14 +2,16 @@
 
 import pytest
 from fastmcp import FastMCP
+from mcp.server import MCPServer
 from starlette.applications import Starlette
 from starlette.routing import Mount
 from tests.fixtures.live import Live
 from tests.fixtures.servers import free_port
 from tests.guard.mcp_calls import connected, credentials_of, machine
-from tests.guard.mcp_servers import SCOPES, forecast_by_fastmcp
+from tests.guard.mcp_servers import SCOPES, forecast, forecast_by_fastmcp
 
 from watchword.guard.fastmcp import WatchwordAuth
+from watchword.guard.mcp_sdk import protected
 from watchword.testing.loopback import LoopbackServer
 
 
@@ -32,3 +34,12 @@ async def test_a_path_of_fastmcp_may_end_with_a_slash(live: Live, below: str, pa
     routes = [*auth.get_well_known_routes(path), Mount(below, app=inner)]
     with LoopbackServer(Starlette(routes=routes, lifespan=inner.lifespan), port=port):  # type: ignore[arg-type]  # plain ASGI
         await calls_a_tool(live, f"{origin}{below}{path}".rstrip("/"))
+
+
+async def test_an_address_may_hold_escapes(live: Live) -> None:
+    resource = f"http://localhost:{(port := free_port())}/my%20weather/mcp"
+    server = MCPServer("weather")
+    server.tool()(forecast)
+    inner = server.streamable_http_app(streamable_http_path="/my weather/mcp")
+    with LoopbackServer(protected(inner, live.issuer, resource=resource, scopes=SCOPES), port=port):  # type: ignore[arg-type]  # plain ASGI
+        await calls_a_tool(live, resource)

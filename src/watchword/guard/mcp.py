@@ -6,7 +6,6 @@ Python SDK and FastMCP want to be given is made by `watchword.guard.mcp_sdk` and
 """
 
 from collections.abc import Sequence
-from urllib.parse import urlsplit
 
 from watchword.guard import asgi
 from watchword.guard.asgi import Application, Receive, Scope, Send
@@ -15,7 +14,7 @@ from watchword.guard.issuer import Local
 from watchword.guard.misuse import check_application, check_scopes
 from watchword.guard.policy import Policy, Refused
 from watchword.guard.principal import Principal
-from watchword.guard.resource import check_resource, metadata, metadata_address
+from watchword.guard.resource import check_resource, metadata, metadata_address, served_path
 
 CORS = (
     (b"access-control-allow-origin", b"*"),
@@ -58,7 +57,7 @@ class McpGuard:
         self._has_cors = asgi.answers_other_origins(app)
         self.guard = resource_guard(issuer, resource)
         self._policy = Policy(scopes=tuple(scopes))
-        self._path = urlsplit(metadata_address(resource)).path
+        self._path = served_path(resource)
         self._document = metadata(resource, self.guard.issuers, scopes, name)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -97,7 +96,7 @@ class McpGuard:
 
     async def _answer_metadata(self, method: str, send: Send) -> None:
         allowed = method in ("GET", "HEAD", "OPTIONS")
-        body = self._document if method == "GET" else b""
+        body = self._document if method in ("GET", "HEAD") else b""
         status = 200 if method in ("GET", "HEAD") else 204 if allowed else 405
         headers = [
             *CORS,
@@ -109,7 +108,7 @@ class McpGuard:
             headers += [(b"allow", b"GET, HEAD, OPTIONS"), (b"access-control-allow-headers", b"*")]
             headers = [pair for pair in headers if status != 204 or pair[0] != b"content-length"]
         await send({"type": "http.response.start", "status": status, "headers": headers})
-        await send({"type": "http.response.body", "body": body})
+        await send({"type": "http.response.body", "body": b"" if method == "HEAD" else body})
 
 
 def _is_preflight(scope: Scope) -> bool:

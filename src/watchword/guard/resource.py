@@ -6,7 +6,7 @@ Owns the metadata document, its address, and the headers that it is answered wit
 import json
 from collections.abc import Sequence
 from typing import Protocol
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from watchword.guard.misuse import check_address, check_guard, check_scopes
 
@@ -39,7 +39,7 @@ class Metadata:
         check_scopes("scopes", scopes)
         self._scopes = tuple(scopes)
         self._name = name
-        self.path = urlsplit(metadata_address(self._resource)).path
+        self.path = served_path(self._resource)
         guard.publish_metadata(self)
 
     def is_asked(self, method: str, path: str) -> bool:
@@ -57,6 +57,11 @@ def metadata_address(resource: str) -> str:
     path = "" if parts.path == "/" else parts.path
     query = f"?{parts.query}" if parts.query else ""
     return f"{parts.scheme}://{parts.netloc}{WELL_KNOWN}{path}{query}"
+
+
+def served_path(resource: str) -> str:
+    """Return the path of a resource's metadata as servers hand it to an application: without escapes."""
+    return unquote(urlsplit(metadata_address(resource)).path)
 
 
 def metadata(resource: str, issuers: Sequence[str], scopes: Sequence[str] = (), name: str = "") -> bytes:

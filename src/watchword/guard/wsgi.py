@@ -88,7 +88,8 @@ class MetadataMiddleware:
 
 def _is_for(metadata: Metadata, environ: Environ) -> bool:
     path = environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", "")
-    return metadata.is_asked(environ["REQUEST_METHOD"], path)
+    text = path.encode("latin-1", "replace").decode("utf-8", "replace")  # PEP 3333 hands the bytes over so
+    return metadata.is_asked(environ["REQUEST_METHOD"], text)
 
 
 def _show(metadata: Metadata, environ: Environ, start_response: StartResponse) -> list[bytes]:

@@ -1,5 +1,9 @@
 """Where MCP servers are: paths that end with a slash or hold escapes, and several servers in one application."""
 
+import re
+from pathlib import Path
+from typing import Any
+
 import pytest
 from fastmcp import FastMCP
 from mcp.server import MCPServer
@@ -7,12 +11,14 @@ from starlette.applications import Starlette
 from starlette.routing import Mount
 from tests.fixtures.live import Live
 from tests.fixtures.servers import free_port
-from tests.guard.mcp_calls import connected, credentials_of, machine
+from tests.guard.mcp_calls import call, connected, credentials_of, machine, token_for
 from tests.guard.mcp_servers import SCOPES, forecast, forecast_by_fastmcp
 
 from watchword.guard.fastmcp import WatchwordAuth
 from watchword.guard.mcp_sdk import protected
 from watchword.testing.loopback import LoopbackServer
+
+MANUAL = (Path(__file__).resolve().parents[2] / "docs" / "how-to" / "mcp.md").read_text("utf-8")
 
 
 async def calls_a_tool(live: Live, resource: str) -> None:
@@ -43,3 +49,32 @@ async def test_an_address_may_hold_escapes(live: Live) -> None:
     inner = server.streamable_http_app(streamable_http_path="/my weather/mcp")
     with LoopbackServer(protected(inner, live.issuer, resource=resource, scopes=SCOPES), port=port):  # type: ignore[arg-type]  # plain ASGI
         await calls_a_tool(live, resource)
+
+
+def of_the_manual(issuer: str, origin: str) -> dict[str, Any]:
+    """Run the manual's program of several servers, with an issuer and an address of this test."""
+    shown = re.search(r"## Several servers.*?```python\n(.*?)```", MANUAL, re.DOTALL)
+    assert shown is not None
+    program = shown[1].replace("https://auth.example.com", issuer).replace("https://api.example.com", origin)
+    names: dict[str, Any] = {"MCPServer": MCPServer, "protected": protected}
+    exec(compile(program.replace("api.example.com", "localhost"), "mcp.md", "exec"), names)
+    return names
+
+
+async def test_several_servers_of_one_application_have_tokens_of_their_own(live: Live) -> None:
+    origin = f"http://localhost:{(port := free_port())}"
+    manual = of_the_manual(live.issuer, origin)
+    for server in manual["servers"].values():
+        server.tool()(forecast)
+    with LoopbackServer(manual["app"], port=port):
+        for name in ("weather", "traffic"):
+            client = live.client(scope=f"{name}:read", resources=[f"{origin}/{name}/mcp"])
+            async with connected(
+                f"{origin}/{name}/mcp", credentials_of(live, f"{origin}/{name}/mcp", client)
+            ) as session:
+                assert (await session.list_tools()).tools[0].name == "forecast"
+        both = [f"{origin}/weather/mcp", f"{origin}/traffic/mcp"]
+        client = live.client(scope="weather:read traffic:read", resources=both)
+        token = token_for(live, client, both[0], "weather:read traffic:read")
+        assert call(both[0], token).status_code not in (401, 403)
+        assert call(both[1], token).status_code == 401

@@ -181,6 +181,9 @@ def test_the_metadata_leaves_out_what_has_no_value() -> None:
         "https://a.example/mcp?x=1",
         "http://a.example/mcp",
         "a/mcp",
+        "https://A.example/mcp",
+        "https://a.example:443/mcp",
+        "HTTPS://a.example/mcp",
     ],
 )
 def test_a_resource_that_clients_could_not_name_is_refused_at_start(resource: str) -> None:

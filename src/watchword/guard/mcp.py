@@ -6,12 +6,13 @@ Python SDK and FastMCP want to be given is made by `watchword.guard.mcp_sdk` and
 """
 
 from collections.abc import Sequence
+from urllib.parse import urlsplit
 
 from watchword.guard import asgi
 from watchword.guard.asgi import Application, Receive, Scope, Send
 from watchword.guard.guard import Guard
 from watchword.guard.issuer import Local
-from watchword.guard.misuse import check_application, check_scopes
+from watchword.guard.misuse import check_application, check_origins, check_scopes
 from watchword.guard.policy import Policy, Refused
 from watchword.guard.principal import Principal
 from watchword.guard.resource import check_resource, metadata, metadata_address, served_path
@@ -27,6 +28,8 @@ __all__ = ["McpGuard", "Principal", "resource_guard"]
 def resource_guard(issuer: str | Local | Guard, resource: str) -> Guard:
     """Return the guard of an MCP server: only tokens that were issued for it are accepted (RFC 8707 §2)."""
     check_resource(resource)
+    # Clients parse the address before they ask for it as the resource, and so write it as browsers do.
+    check_origins("scheme and host of the resource", (resource.removesuffix(urlsplit(resource).path),))
     if isinstance(issuer, Guard):
         if issuer.audience != resource:
             raise ValueError(f"the guard's audience is {issuer.audience!r}, not the resource {resource!r}")

@@ -144,6 +144,7 @@ def test_a_token_is_renewed_before_its_end_and_kept_while_nobody_answers(live: L
     counting.down = True
     assert source.token() == first, "still good, and nobody has another"
     counting.down = False
+    live.clock.advance(5)
     second = source.token()
     assert second != first
     counting.down = True

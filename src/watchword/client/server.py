@@ -131,7 +131,8 @@ def _document(body: bytes) -> Document | None:
 
 def _refusal(status: int, document: Document | None) -> Exception:
     code = document.get("error") if document else None
-    if not isinstance(code, str) or status >= 500:
+    # What is refused for its number says nothing of the credentials (RFC 6585 §4): later it may do.
+    if not isinstance(code, str) or status == 429 or status >= 500:
         return Unreachable(f"the authorization server answered {status}")
     described = document.get("error_description") if document else None
     return Refused(code, described if isinstance(described, str) else "")

@@ -2,13 +2,14 @@
 
 Theory of operation. A token in memory is used until shortly before its end. Then the first caller takes the store's lock and asks;
 all others wait for the lock and find the new token. An API that refuses a token makes it be forgotten and asked for once more.
-When the authorization server cannot be reached, a token that has not ended yet is used still.
+When the authorization server cannot be reached, a token that has not ended yet is used still, and nobody asks again for a while: else each
+request would wait for a server that hangs.
 """
 
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, TypeGuard
 
 import httpx
 import msgspec
@@ -25,6 +26,7 @@ from watchword.jose import jwk
 from watchword.oauth.credential_text import check_token
 
 MARGIN = 30.0  # seconds before its end at which a token is renewed, at most a quarter of its life
+PAUSE = 5.0  # seconds without asking again, after an attempt to renew a token that is still good
 YOUNG = 1.0  # seconds: a token that is refused when it was only just issued will not be mended by another one
 
 
@@ -98,6 +100,7 @@ class TokenSource:
         self._dpop = dpop
         self._prover: Prover | None = None
         self._known: Record | None = None
+        self._in_vain = -PAUSE  # when it was last tried to renew a token that is still good
 
     def check(self, address: str) -> None:
         """Raise WrongAddress when the token does not belong at an address."""
@@ -197,12 +200,15 @@ class TokenSource:
         return self._clocks() < record.expires_at - margin
 
     def _renewed(self, stored: Record | None, grant: Grant, owner: str) -> Record:
+        if _still_stands(stored, now := self._clocks()) and 0 <= now - self._in_vain < PAUSE:
+            return stored
         try:
             renewed = msgspec.structs.replace(self._ask(stored, grant), owner=owner)
         except Unreachable:
-            if stored and stored.access_token and self._clocks() < (stored.expires_at or 0.0):
-                return stored
-            raise
+            if not _still_stands(stored, now := self._clocks()):
+                raise
+            self._in_vain = now
+            return stored
         self._store.save(renewed)
         return renewed
 
@@ -235,6 +241,10 @@ class TokenSource:
         if not record.refresh_token and before is not None:
             record = msgspec.structs.replace(record, refresh_token=before.refresh_token)
         return record
+
+
+def _still_stands(record: Record | None, now: float) -> TypeGuard[Record]:
+    return record is not None and bool(record.access_token) and now < (record.expires_at or 0.0)
 
 
 def record_of(owner: str, answer: Document, asked_at: float, prover: Prover | None) -> Record:

@@ -1,0 +1,73 @@
+"""A client whose authorization server hangs, or has no time: what is good still is used, and nothing is taken for a refusal."""
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import httpx
+import pytest
+from tests.client.conftest import Foreign
+from tests.client.ways import READ
+
+from watchword.client import ClientSecret, TokenSource, Unreachable
+from watchword.testing.clock import Clock
+
+LIFE = 60  # seconds that the issuer's tokens live
+
+
+def source_at(foreign: Foreign, clock: Clock, http: httpx.Client | None = None) -> TokenSource:
+    """A source that lives by a clock of its own."""
+    return TokenSource(
+        foreign.issuer,
+        ClientSecret("a", "b"),
+        READ,
+        api="https://api.example.com",
+        clock=clock,
+        http=http,
+    )
+
+
+def test_an_issuer_that_has_no_time_says_nothing_of_the_client(foreign: Foreign) -> None:
+    source = source_at(foreign, clock := Clock())
+    assert source.token() == "token-1"
+    foreign.status, foreign.answer = 429, {"error": "too_many_requests"}
+    clock.advance(LIFE - 10)
+    assert source.token() == "token-1", "still good"
+    clock.advance(10)
+    with pytest.raises(Unreachable, match="429"):
+        source.token()
+    foreign.status, foreign.answer = 200, None
+    assert source.token() == "token-4"
+
+
+class Hanging(httpx.HTTPTransport):
+    """Lets no question through from the moment that it hangs, and counts those who wait."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.hangs = False
+        self.waited = 0
+        self.over = threading.Event()
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        """Wait as a client does until its patience ends."""
+        if self.hangs:
+            self.waited += 1
+            self.over.wait(10)
+            raise httpx.ReadTimeout("nothing came")
+        return super().handle_request(request)
+
+
+def test_for_an_issuer_that_hangs_one_waits_while_the_token_is_good(foreign: Foreign) -> None:
+    hanging, clock = Hanging(), Clock()
+    source = source_at(foreign, clock, httpx.Client(transport=hanging))
+    assert source.token() == "token-1"
+    hanging.hangs = True
+    clock.advance(LIFE - 10)
+    with ThreadPoolExecutor(6) as pool:
+        waiting = [pool.submit(source.token) for _ in range(12)]
+        hanging.over.set()
+        assert {one.result() for one in waiting} == {"token-1"}
+    assert hanging.waited == 1, "a request for each would wait for it in turn"
+    hanging.hangs = False
+    clock.advance(5)
+    assert source.token() == "token-2", "asked for again, before the end"

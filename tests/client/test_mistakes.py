@@ -65,6 +65,7 @@ MISPLACED: dict[str, tuple[Callable[[], object], str]] = {
     "no API": (lambda: source(api=None), "api: such as"),
     "an empty list of APIs": (lambda: source(api=[]), "api: the address of the API"),
     "no API for an API token": (lambda: ApiToken("wwa_hunter2", api=cast(Any, None)), "api: such as"),
+    "an API by a name that no request has": (lambda: source(api="https://bücher.example"), "api: write .* in ASCII"),
     "a token for its source": (lambda: HttpxAuth(cast(Any, "wwa_hunter2")), "source: such as ApiToken"),
     "a token for its source in requests": (lambda: RequestsAuth(cast(Any, "wwa_hunter2")), "source: such as ApiToken"),
     "a list of scopes": (lambda: ClientCredentials(cast(Any, ["orders:read"])), "scope: one text"),

@@ -55,6 +55,9 @@ class Destination:
         self.origins: frozenset[Origin] = frozenset(map(origin_of, (api,) if isinstance(api, str) else api))
         if not self.origins:
             raise ValueError("api: the address of the API, without which a token goes nowhere")
+        for _, host, _ in self.origins:
+            if not host.isascii():  # requests are sent to the other name, which would not be of this API
+                raise ValueError(f"api: write {host!r} as it is sent: in ASCII, with xn--")
 
     def check(self, address: str) -> None:
         """Raise WrongAddress for any other origin."""

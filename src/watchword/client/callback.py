@@ -75,9 +75,7 @@ class Callback:
         except queue.Empty:
             raise Unreachable("nobody signed in within the time") from None
         if "code" not in answer:
-            raise Refused(
-                _plain(answer.get("error", "invalid_response")), _plain(answer.get("error_description", ""))
-            )
+            raise Refused(answer.get("error", "invalid_response"), answer.get("error_description", ""))
         return answer["code"]
 
     def answer(self, request: BaseHTTPRequestHandler) -> None:
@@ -111,7 +109,3 @@ class Callback:
         if (iss is None and self._has_iss) or (iss is not None and iss != self._issuer):  # RFC 9207 §2.4
             return None
         return answer
-
-
-def _plain(text: str) -> str:
-    return "".join(character for character in text[:300] if " " <= character <= "~")

@@ -1,4 +1,6 @@
-"""What can go wrong for a client, by what its program can do about it. No message holds a secret."""
+"""What can go wrong for a client, by what its program can do about it. No message holds a secret, or what steers a terminal."""
+
+LONGEST = 300  # characters of what a server says
 
 
 class ClientError(Exception):
@@ -14,9 +16,10 @@ class WrongAddress(ClientError):
 
 
 class Refused(ClientError):
-    """The authorization server said no; `code` is its error code (RFC 6749 §5.2)."""
+    """The authorization server said no; `code` is its error code (RFC 6749 §5.2), of both what is printable ASCII is kept."""
 
     def __init__(self, code: str, description: str = "") -> None:
+        code, description = _plain(code), _plain(description)
         super().__init__(f"{code}: {description}" if description else code)
         self.code = code
         self.description = description
@@ -24,3 +27,7 @@ class Refused(ClientError):
 
 class SignInNeeded(Refused):
     """The refresh token is no longer good, and only a person can get another one."""
+
+
+def _plain(text: str) -> str:
+    return "".join(character for character in text[:LONGEST] if " " <= character <= "~")

@@ -73,7 +73,7 @@ class AuthorizationServer:
     def endpoint(self, name: str) -> str:
         """Return the address of an endpoint by its name in the metadata; raise Unreachable when there is none."""
         address = self.metadata().get(name)
-        if not isinstance(address, str):
+        if not isinstance(address, str) or not address.isprintable():
             raise Unreachable(f"{self.issuer} has no {name}")
         origin_of(address)
         return address

@@ -6,6 +6,7 @@ import time
 import webbrowser
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeGuard
 from urllib.parse import urlencode
 
 from watchword.client.callback import DEFAULT, Callback
@@ -116,7 +117,7 @@ def by_device(
     begun = server.ask("device_authorization_endpoint", _asked(server, wanted), wanted.client, prover)
     device_code, user_code = begun.get("device_code"), begun.get("user_code")
     page = begun.get("verification_uri_complete") or begun.get("verification_uri")
-    if not (isinstance(device_code, str) and isinstance(user_code, str) and isinstance(page, str)):
+    if not (isinstance(device_code, str) and _is_shown(user_code) and _is_shown(page)):
         raise Unreachable("the authorization server answered without a code for the device")
     show(page, user_code)
     form = {"grant_type": DEVICE_GRANT, "device_code": device_code} | _resource(wanted)
@@ -133,6 +134,10 @@ def by_device(
         except Unreachable:  # §3.5: back off and go on, the person may be typing
             wait = min(wait * 2, 60)
     raise Refused("expired_token", "nobody typed the code within the time")
+
+
+def _is_shown(value: object) -> TypeGuard[str]:
+    return isinstance(value, str) and value.isprintable()  # it goes to a terminal, which would obey the rest
 
 
 def _seconds(value: object, default: int) -> int:

@@ -143,6 +143,10 @@ CASES: dict[str, tuple[dict[str, Any], str]] = {
     "no token endpoint": ({"token_endpoint": None}, "endpoint-missing"),
     "no keys": ({"jwks_uri": "{issuer}/nowhere"}, "jwks"),
     "no key set": ({"jwks_uri": None}, "jwks"),
+    "an algorithm that is no text": (
+        {"id_token_signing_alg_values_supported": [{"alg": "ES256"}]},
+        "jwks-alg",
+    ),
     "an algorithm without a key": ({"id_token_signing_alg_values_supported": ["ES512"]}, "jwks-alg"),
 }
 
@@ -172,8 +176,10 @@ def test_it_finds_metadata_that_browsers_keep_from_scripts(twisted: tuple[str, T
 def test_it_finds_redirects(twisted: tuple[str, Twisted]) -> None:
     issuer, app = twisted
     elsewhere = [(b"location", f"{issuer}/token/".encode())]
-    app.answers["/token"] = (307, elsewhere)
-    assert "redirect-on-post" in broken(examine(issuer))
+    for named in (elsewhere, [(b"location", b"/token/")]):
+        app.answers["/token"] = (307, named)
+        (finding,) = [one for one in examine(issuer).findings if one.code == "redirect-on-post"]
+        assert (finding.level, finding.change) == ("broken", f'"token_endpoint": "{issuer}/token/"')
     app.answers["/.well-known/oauth-authorization-server"] = (301, elsewhere)
     assert "metadata-redirect" in broken(examine(issuer))
 

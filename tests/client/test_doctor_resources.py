@@ -113,6 +113,27 @@ def test_it_finds_at_an_mcp_server(server: Server, code: str) -> None:
     assert code in names(report)
 
 
+def test_the_address_that_a_call_is_redirected_to_is_named_whole() -> None:
+    with LoopbackServer(cast(Application, Server(307, [(b"location", b"/mcp/")]))) as loopback:
+        url = f"http://localhost:{loopback.port}/mcp"
+        (found,) = [found for found in examine(url).findings if found.code == "redirect-on-post"]
+    assert f"in the client: {url}/;" in found.change
+
+
+def test_a_challenge_for_tokens_may_be_one_of_several() -> None:
+    for challenge in (
+        b"Bearer",
+        b'Basic realm="a, b", Bearer scope="c"',
+        b'bearer error="x"',
+        b"Negotiate,DPoP",
+    ):
+        with LoopbackServer(cast(Application, Server(401, [(b"www-authenticate", challenge)]))) as loopback:
+            assert "challenge" not in names(examine(f"http://localhost:{loopback.port}/mcp")), challenge
+    for challenge in (b"Basic", b'Basic realm="bearer"', b"Bearers"):
+        with LoopbackServer(cast(Application, Server(401, [(b"www-authenticate", challenge)]))) as loopback:
+            assert "challenge" in broken(examine(f"http://localhost:{loopback.port}/mcp")), challenge
+
+
 def test_a_parent_of_the_address_is_a_warning() -> None:
     with LoopbackServer(
         cast(Application, server := Server(401, [(b"www-authenticate", b"Bearer")]))

@@ -59,11 +59,12 @@ def _check_announced(
     announced = document.get("id_token_signing_alg_values_supported")
     kinds = {str(key.get("alg") or jwk.parse(key).alg) for key in keys}
     families = kinds | ({"RS256", "PS256"} if kinds & {"RS256", "PS256"} else set())
-    missing = [alg for alg in announced if alg not in families] if isinstance(announced, list) else []
+    named = map(str, announced) if isinstance(announced, list) else ()
+    missing = [alg for alg in named if alg not in families]
     if missing:
         report.warn(
             "jwks-alg",
             address,
-            f"announced for ID tokens, but without a key: {' '.join(map(str, missing))[:100]}",
+            f"announced for ID tokens, but without a key: {' '.join(missing)[:100]}",
             f"id_token_signing_alg_values_supported: {sorted(kinds)}" if kinds else "publish keys for these",
         )

@@ -29,6 +29,7 @@ CORS = (
     'expose_headers=["WWW-Authenticate", "Mcp-Session-Id", "DPoP-Nonce"])'
 )
 MAX_SERVERS = 5
+_FOR_TOKENS = re.compile(r"(^|,)\s*(bearer|dpop)(\s|,|$)", re.IGNORECASE)  # RFC 9110 §11.6.1: one of several
 
 
 def walk_resource(url: str, web: Web, report: Report) -> None:
@@ -63,7 +64,7 @@ def _call(url: str, web: Web, report: Report) -> str | None:
         _redirected(url, seen, report)
     elif seen.status == 401:
         challenge = seen.headers.get("www-authenticate", "")
-        if challenge.lower().startswith(("bearer", "dpop")):
+        if _FOR_TOKENS.search(challenge):
             report.ok("challenge", url, "without a token it answers 401 with a challenge")
             return challenge
         report.fail(

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from urllib.parse import urlsplit
+from urllib.parse import urljoin, urlsplit
 
 import httpx
 
@@ -16,12 +16,13 @@ ORIGIN = "https://client.example.com"
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """An answer, or why there was none: then `status` is 0."""
+    """An answer of an address, or why there was none: then `status` is 0."""
 
     status: int
     headers: Mapping[str, str] = field(default_factory=dict)
     document: Mapping[str, object] | None = None
     problem: str = ""
+    address: str = ""
 
     @property
     def is_redirect(self) -> bool:
@@ -30,8 +31,12 @@ class Seen:
 
     @property
     def location(self) -> str:
-        """Where to."""
-        return self.headers.get("location", "")
+        """Where to: the whole address, which a line to change needs, where the answer names but a path (RFC 9110 §10.2.2)."""
+        named = self.headers.get("location", "")
+        try:
+            return urljoin(self.address, named) if named else ""
+        except ValueError:
+            return named
 
     def said(self) -> str:
         """Return the answer in words."""
@@ -79,7 +84,7 @@ class Web:
                         body += part
                         if len(body) > MAX_ANSWER:
                             return Seen(0, problem="the answer is too long")
-                return Seen(answer.status_code, answer.headers, _document(body))
+                return Seen(answer.status_code, answer.headers, _document(body), address=address)
         except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:
             return Seen(0, problem=f"{type(error).__name__} {error}".strip()[:200])
 

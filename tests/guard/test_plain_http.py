@@ -1,8 +1,12 @@
 """The tripwire: a good token that came over unencrypted HTTP is refused, explained and reported; others report nothing."""
 
+import asyncio
 from collections.abc import Mapping
+from pathlib import Path
 
+import httpx
 import pytest
+import uvicorn
 from tests.guard.example_apps import load
 
 from watchword.guard import Guard, Refused, asgi, django, wsgi
@@ -13,7 +17,7 @@ from watchword.testing.kit import Auth
 PUBLIC = "93.184.216.34"
 
 
-def shown(token: str, address: str = PUBLIC, *, secure: bool = False) -> Presented:
+def shown(token: str, address: str | None = PUBLIC, *, secure: bool = False) -> Presented:
     """Return what a request presents."""
     return Presented(authorization=(f"Bearer {token}",), address=address, secure=secure)
 
@@ -69,10 +73,12 @@ def test_what_is_no_good_token_reports_nothing(auth: Auth) -> None:
         ("refuse-public", "::ffff:93.184.216.34", False),
         ("refuse", "10.0.0.1", False),
         ("refuse", "::1", True),
+        ("refuse", "", True),  # of a Unix socket
+        ("refuse", None, False),
         ("allow", PUBLIC, True),
     ],
 )
-def test_whose_plain_requests_are_let_in(auth: Auth, rule: str, address: str, let_in: bool) -> None:
+def test_whose_plain_requests_are_let_in(auth: Auth, rule: str, address: str | None, let_in: bool) -> None:
     guard = auth.guard(Guard, plain_http=rule)
     token = auth.token("orders:read")
     assert guard.authenticate_sync(shown(token, address, secure=True))
@@ -81,6 +87,46 @@ def test_whose_plain_requests_are_let_in(auth: Auth, rule: str, address: str, le
     else:
         with pytest.raises(Refused):
             guard.authenticate_sync(shown(token, address))
+
+
+async def test_who_comes_through_a_unix_socket_is_of_this_machine(auth: Auth, tmp_path: Path) -> None:
+    async def app(_scope: asgi.Scope, _receive: asgi.Receive, send: asgi.Send) -> None:
+        await send({"type": "http.response.start", "status": 204, "headers": []})
+        await send({"type": "http.response.body", "body": b""})
+
+    guarded = asgi.GuardMiddleware(app, auth.guard(Guard, plain_http="refuse"))
+    path = str(tmp_path / "api.sock")
+    server = uvicorn.Server(uvicorn.Config(guarded, uds=path, lifespan="off", log_level="error"))  # type: ignore[arg-type]  # plain ASGI
+    serving = asyncio.create_task(server.serve())
+    while not server.started:
+        await asyncio.sleep(0.01)
+    through = httpx.AsyncHTTPTransport(uds=path)
+    async with httpx.AsyncClient(transport=through, base_url="http://api.example.com") as client:
+        good = await client.get("/", headers=auth.token("orders:read").headers)
+        assert (good.status_code, exposed(auth)) == (204, [])
+        assert (await client.get("/", headers=auth.forged("orders:read").headers)).status_code == 401
+    server.should_exit = True
+    await serving
+
+
+def test_servers_tell_of_a_unix_socket_in_their_ways(auth: Auth) -> None:
+    guard, token = auth.guard(Guard, plain_http="refuse"), auth.token("orders:read")
+    authorization = [(b"authorization", f"Bearer {token}".encode()), (b"host", b"api.example.com")]
+    scope = {"scheme": "http", "headers": authorization, "path": "/"}
+    environ = {"REQUEST_METHOD": "GET", "wsgi.url_scheme": "http", "HTTP_AUTHORIZATION": f"Bearer {token}"}
+    for local in (
+        asgi.presented(scope | {"client": None, "server": ("/run/api.sock", None)}),  # uvicorn
+        wsgi.presented(environ | {"REMOTE_ADDR": ""}),  # gunicorn
+    ):
+        assert guard.authenticate_sync(local)
+    for unknown in (
+        asgi.presented(scope | {"client": None, "server": ("api.example.com", None)}),
+        asgi.presented(scope | {"client": None, "server": None}),
+        asgi.presented(scope | {"client": ("", 0), "server": ("/run/api.sock", None)}),
+        wsgi.presented(environ),
+    ):
+        with pytest.raises(Refused):
+            guard.authenticate_sync(unknown)
 
 
 def test_the_endpoint_tells_nothing_about_what_is_reported(auth: Auth) -> None:

@@ -135,14 +135,14 @@ def presented(scope: Scope) -> Presented:
     for name, value in scope["headers"]:
         if name in WANTED:
             headers.setdefault(name, []).append(value.decode("latin-1"))
-    client, extensions = scope.get("client"), scope.get("extensions")
+    extensions = scope.get("extensions")
     secure = scope.get("scheme") in SECURE
     if len(headers) == 2 and b"authorization" in headers and b"host" in headers and not extensions:
         return Presented(
             authorization=headers[b"authorization"],
             method=scope.get("method", "GET"),
             path=sent_path(scope),
-            address=client[0] if client else None,
+            address=address(scope),
             secure=secure,
             kept=scope,
         )
@@ -153,7 +153,7 @@ def presented(scope: Scope) -> Presented:
         method=scope.get("method", "GET"),
         uri=_uri(scope, headers, secure),
         path=sent_path(scope),
-        address=client[0] if client else None,
+        address=address(scope),
         certificate=_certificate(extensions) if extensions else None,
         secure=secure,
         cookies=headers.get(b"cookie", ()),
@@ -163,6 +163,14 @@ def presented(scope: Scope) -> Presented:
         websocket=scope.get("type") == "websocket",
         kept=scope,
     )
+
+
+def address(scope: Mapping[str, Any]) -> str | None:
+    """Return the address of the caller: "" at a Unix socket, which servers tell by its path; None where it is not known."""
+    if client := scope.get("client"):
+        return client[0] or None
+    host, port = scope.get("server") or ("", None)
+    return "" if port is None and "/" in host else None
 
 
 def _uri(scope: Scope, headers: Mapping[bytes, Sequence[str]], secure: bool) -> str:

@@ -158,7 +158,7 @@ def presented(request: HttpRequest) -> Presented:
         method=request.method or "GET",
         uri=uri,
         path=request.path if scope is None else asgi.sent_path(scope),
-        address=meta.get("REMOTE_ADDR") or None,
+        address=meta.get("REMOTE_ADDR") if scope is None else meta.get("REMOTE_ADDR") or asgi.address(scope),
         certificate=transport.der_certificate(meta.get("SSL_CLIENT_CERT")),
         secure=request.is_secure(),
         cookies=() if cookie is None else (cookie,),

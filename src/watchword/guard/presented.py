@@ -13,7 +13,8 @@ PLAIN_IN_PATHS = "/:@!$&'()*+,;=~"
 class Presented(msgspec.Struct, frozen=True, kw_only=True):
     """What a request presented; `uri` is the whole address as the caller sees it, for DPoP.
 
-    `secure` is False when the request came over unencrypted HTTP. `cookies` are the values of `Cookie` headers; `subject` is whom a
+    `address` is the caller's, "" of one who came through a Unix socket, None where it is not known. `secure` is False when the request
+    came over unencrypted HTTP. `cookies` are the values of `Cookie` headers; `subject` is whom a
     session of the application itself is for, where `watchword.guard.sessions` keeps one; `site` and `origin` are what a
     browser says of where the request comes from. `websocket` is True when the request opens a WebSocket. `kept` is what the framework
     keeps of this very request, for the notes of what guards used up with it; None where it keeps nothing.

@@ -15,9 +15,9 @@ def is_public(address: str | None) -> bool:
 
 
 def is_loopback(address: str | None) -> bool:
-    """Whether an address is this machine's own."""
+    """Whether an address is this machine's own; who comes through a Unix socket has none, which is "" and not unknown."""
     found = _parsed(address)
-    return found is not None and found.is_loopback
+    return address == "" or (found is not None and found.is_loopback)
 
 
 def der_certificate(pem: object) -> bytes | None:

@@ -113,7 +113,7 @@ def presented(environ: Environ) -> Presented:
         method=environ["REQUEST_METHOD"],
         uri="" if proof is None and origin is None else _uri(environ),
         path=environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", "") or "/",
-        address=environ.get("REMOTE_ADDR") or None,
+        address=environ.get("REMOTE_ADDR"),  # "" at a Unix socket, as gunicorn has it
         certificate=transport.der_certificate(environ.get("SSL_CLIENT_CERT")),  # Apache's ExportCertData
         secure=environ.get("wsgi.url_scheme") == "https",
         cookies=_one(environ.get("HTTP_COOKIE")),

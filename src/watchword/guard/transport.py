@@ -1,10 +1,13 @@
 """The connection beneath a request: from whom a credential may come unencrypted, and the caller's certificate."""
 
 import ipaddress
+import re
 import ssl
 from typing import Literal
 
 PlainHttp = Literal["refuse-public", "refuse", "allow"]
+# Some proxies, of clouds above all, pass the caller's port on in X-Forwarded-For.
+_WITH_PORT = re.compile(r"\[([^\]]+)\](?::[0-9]+)?|([0-9.]+):[0-9]+")
 EXPLANATION = "The token came over unencrypted HTTP, so others may have read it: it counts as exposed. Replace it, and use https."
 
 
@@ -29,8 +32,9 @@ def der_certificate(pem: object) -> bytes | None:
 
 
 def _parsed(address: str | None) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    bare = _WITH_PORT.fullmatch(address or "")
     try:
-        found = ipaddress.ip_address(address or "")
+        found = ipaddress.ip_address((bare[1] or bare[2]) if bare else address or "")
     except ValueError:
         return None
     mapped = found.ipv4_mapped if isinstance(found, ipaddress.IPv6Address) else None

@@ -239,3 +239,20 @@ def test_a_public_path_of_django_is_the_one_of_its_patterns(
 
 def _below_script_name(app: Any) -> Any:
     return lambda environ, start: app(environ | {"SCRIPT_NAME": "/shop"}, start)
+
+
+def test_two_resources_of_one_application_publish_their_metadata(auth: Auth) -> None:
+    from fastapi import FastAPI
+    from flask import Flask
+
+    from watchword.guard import fastapi, flask
+
+    resources = [f"{BASE}/shop", f"{BASE}/stock.v2"]
+    by_fastapi, by_flask = FastAPI(), Flask("orders")
+    for resource in resources:
+        auth.guard(fastapi.Guard, audience=resource).publish(by_fastapi)
+        auth.guard(flask.Guard, audience=resource).publish(by_flask)
+    for serve, app in ((example_apps.asgi, by_fastapi), (example_apps.wsgi, by_flask)):
+        with serve(app) as call:
+            paths = [f"/.well-known/oauth-protected-resource{one.removeprefix(BASE)}" for one in resources]
+            assert [call("GET", path, []).says("resource") for path in paths] == resources

@@ -71,7 +71,9 @@ class Guard(BaseGuard):
         def show() -> Response:
             return _document(metadata)
 
-        app.add_url_rule(metadata.path, "watchword_resource_metadata", show)
+        # Another guard may publish another resource in the same application; in these names a dot stands for a blueprint.
+        endpoint = f"watchword_resource_metadata{metadata.path}".replace(".", "_")
+        app.add_url_rule(metadata.path, endpoint, show)
 
 
 _count = itertools.count()

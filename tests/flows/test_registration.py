@@ -98,7 +98,8 @@ async def test_it_can_be_left_to_holders_of_an_initial_access_token(tmp_path: Pa
         assert refused.json()["error_description"].isascii(), "RFC 7591 §3.2.2"
         other = await gated.token(scope="orders:read")
         assert (await register(gated, other.secret)).status_code == 403
-        assert (await register(gated, initial.secret[:-1] + "x")).status_code == 401
+        near = initial.secret[:-1] + ("x" if initial.secret[-1] != "x" else "y")
+        assert (await register(gated, near)).status_code == 401
 
 
 @pytest.mark.parametrize(

@@ -110,7 +110,7 @@ async def invite(
     if not await _stands(runtime, Link(INVITE, canonical, data, 0)):
         raise OAuthError(
             "insufficient_scope",
-            "An administrator is invited by an administrator: the person whose token this is is none.",
+            "Administrators are invited by an administrator: the owner of this token is none.",
             field="is_admin",
         )
     link = await one_time.hand_over(

@@ -49,7 +49,7 @@ def test_the_server_alone_turns_a_pairwise_subject_back() -> None:
     assert subject.identifier_in(own, subject.PERSON, KEY) == "u1"
     for name, key in (
         (own, bytes(63) + b"x"),
-        (own[:-2] + "AA", KEY),
+        (own[:-2] + ("AA" if own[-2:] != "AA" else "BB"), KEY),
         ("u1", KEY),
         ("", KEY),
         ("é" * 500, KEY),

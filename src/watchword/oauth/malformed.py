@@ -22,15 +22,28 @@ class Malformed(msgspec.Struct, frozen=True):
 
 
 def explain(error: Exception, wanted: type) -> Malformed:
-    """Return what a failed conversion to a type says to the caller, without what was sent."""
+    """Return what a failed conversion to a type says to the caller, without what was sent.
+
+    Of a member inside a field the sentence says which it is: `client.scope`.
+    """
     message = str(error)
     found = _MISSING.search(message) or _UNKNOWN.search(message) or _PLACE.search(message)
-    field = found[1].partition(".")[0] if found else None
+    path = found[1] if found else ""
+    field = path.partition(".")[0]
     what = message.partition(" - at ")[0].replace("`", "").replace('"', "'").replace("\\", "/")
-    if field and what.startswith("Invalid enum value"):
-        choices = ", ".join(_choices(get_type_hints(wanted).get(field)))
+    if path and what.startswith("Invalid enum value"):
+        choices = ", ".join(_choices(_kind_of(wanted, path)))
         what = f"Expected one of {choices}" if choices else "Invalid enum value"
-    return Malformed(printable(f"{field}: {what}" if field else what), printable(field) or None)
+    return Malformed(printable(f"{path}: {what}" if path else what), printable(field) or None)
+
+
+def _kind_of(wanted: Any, path: str) -> Any:
+    """Return the type of a member by its place, also inside what may be absent or is one of several."""
+    for name in path.split("."):
+        parts = [part for part in (wanted, *get_args(wanted)) if isinstance(part, type)]
+        structs = (part for part in parts if issubclass(part, msgspec.Struct))
+        wanted = get_type_hints(next(structs, object)).get(name)
+    return wanted
 
 
 def _choices(kind: Any) -> Iterator[str]:

@@ -8,8 +8,9 @@ import pytest
 from watchword.oauth import malformed
 
 
-class Inner(msgspec.Struct):
+class Inner(msgspec.Struct, forbid_unknown_fields=True):
     kind: Literal["p", "q"] = "p"
+    level: Annotated[int, msgspec.Meta(ge=1)] = 1
 
 
 class Wanted(msgspec.Struct, forbid_unknown_fields=True):
@@ -24,7 +25,9 @@ class Wanted(msgspec.Struct, forbid_unknown_fields=True):
     [
         ({"state": "SENT"}, "state", "state: Expected one of open, shut"),
         ({"several": ["x", "SENT"]}, "several", "several: Expected one of x, y"),
-        ({"inner": {"kind": "SENT"}}, "inner", "inner: Invalid enum value"),
+        ({"inner": {"kind": "SENT"}}, "inner", "inner.kind: Expected one of p, q"),
+        ({"inner": {"level": 0}}, "inner", "inner.level: Expected int >= 1"),
+        ({"inner": {"other": 1}}, "other", "other: Object contains unknown field other"),
         ({"level": 0}, "level", "level: Expected int >= 1"),
         ({"level": "SENT"}, "level", "level: Expected int, got str"),
         ({"other": 1}, "other", "other: Object contains unknown field other"),

@@ -104,14 +104,14 @@ def _address(user: User, changes: Changes) -> Address | None:
     if not email:
         raise OAuthError("invalid_request", "There is no address to verify.", field="email")
     try:
-        return Address(
-            names.deliverable_email(email),
-            names.canonical_email(email),
-            verified=bool(changes.email_verified),
-            only=changes.email is None,
-        )
+        deliverable, unique = names.deliverable_email(email), names.canonical_email(email)
     except NameRefused as error:
         raise OAuthError("invalid_request", str(error), field="email") from None
+    is_same = deliverable == user.email
+    if is_same and changes.email_verified is None:
+        return None
+    only = changes.email is None or is_same
+    return Address(deliverable, unique, verified=bool(changes.email_verified), only=only)
 
 
 async def reset_link(runtime: Runtime, user: User, *, actor: str) -> str:

@@ -1,0 +1,87 @@
+"""What is changed of an account by the JSON API is changed wholly or not at all, and nothing else is."""
+
+import pytest
+from tests.fixtures.accounts import EMAIL, make, user_of
+from tests.fixtures.servers import Server
+from tests.flows.test_people_api import headers
+
+from watchword.store import faults
+from watchword.store.users import find_user
+
+
+@pytest.mark.parametrize(
+    ("wished", "status"),
+    [
+        ({"email": "eve@example.com"}, 409),
+        ({"email": "no address"}, 400),
+        ({"email": "ada@example.net", "is_admin": False}, 409),
+    ],
+    ids=["an address that is taken", "none at all", "the last administrator's right"],
+)
+async def test_of_a_change_that_is_refused_nothing_is_made(
+    server: Server, wished: dict[str, object], status: int
+) -> None:
+    own = await headers(server, "watchword:admin")
+    await make(server, "eve", "eve@example.com")
+    address = f"/api/v1/users/{(await make(server)).id}"
+    more = {"is_admin": True, "display_name": "Ada", "attributes": {"given_name": "Ada"}}
+    made = await server.http.patch(address, json={**more, "email": EMAIL}, headers=own)
+    assert (made.status_code, made.json()["is_admin"]) == (200, True), "the honest variant"
+    before = await user_of(server)
+    refused = await server.http.patch(
+        address, json={"display_name": "Eve", "attributes": {}, **wished}, headers=own
+    )
+    assert refused.status_code == status, refused.text
+    assert await user_of(server) == before
+
+
+async def test_an_account_is_made_as_it_was_wished_or_not_at_all_wherever_the_database_fails(
+    server: Server,
+) -> None:
+    own = await headers(server, "watchword:users:write")
+    outcomes = set()
+    for turn in range(1, 5):
+        given = {"username": f"kim{turn}", "email": f"kim{turn}@example.com", "email_verified": True}
+        faults.arm(f"commit.begun=error@{turn}")
+        try:
+            answer = await server.http.post("/api/v1/users", json=given, headers=own)
+        finally:
+            faults.arm(None)
+        found = await server.runtime.database.read(find_user, f"kim{turn}")
+        assert found is None or found.email_verified_at is not None
+        outcomes.add((answer.status_code, found is None))
+    assert outcomes == {(503, True), (201, False)}
+
+
+async def test_an_address_that_is_written_again_stays_verified_and_another_is_not(server: Server) -> None:
+    power = await headers(server, "watchword:users:write")
+    given = {"username": "kim", "email": "kim@example.com", "email_verified": True}
+    made = (await server.http.post("/api/v1/users", json=given, headers=power)).json()
+
+    async def change(**wish: object) -> dict[str, object]:
+        answer = await server.http.patch(f"/api/v1/users/{made['id']}", json=wish, headers=power)
+        document: dict[str, object] = answer.json()
+        return document
+
+    again = await change(email="kim@example.com", display_name="Kim")
+    assert (again["display_name"], again["email_verified_at"]) == ("Kim", made["email_verified_at"])
+    assert "email_verified_at" not in await change(email="kim@other.example")
+    assert "email_verified_at" in await change(email="kim@other.example", email_verified=True)
+    assert "email_verified_at" not in await change(email="kim@other.example", email_verified=False)
+
+
+async def test_ad_07_a_link_of_an_account_that_was_disabled_stays_dead(server: Server) -> None:
+    power = await headers(server, "watchword:users:write")
+    made = await server.http.post("/api/v1/users", json={"username": "eve"}, headers=power)
+    account = f"/api/v1/users/{made.json()['id']}"
+
+    async def link() -> str:
+        answer = await server.http.post(f"{account}/reset-link", json={}, headers=power)
+        return str(answer.json()["link"])
+
+    before = await link()
+    assert (await server.http.get(before)).status_code == 200
+    for way in ("disable", "enable"):
+        assert (await server.http.post(f"{account}/{way}", json={}, headers=power)).status_code == 200
+        assert (await server.http.get(before)).status_code == 404, way
+    assert (await server.http.get(await link())).status_code == 200

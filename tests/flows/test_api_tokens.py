@@ -216,6 +216,20 @@ async def test_all_tokens_of_an_owner_end_at_once(server: Server) -> None:
     assert await reason(server, other) == "active"
 
 
+async def test_who_writes_an_owner_wrong_is_told_that_nothing_ended(server: Server) -> None:
+    mine = await server.token(owner="reports")
+    power = {"authorization": f"Bearer {(await server.token('watchword:admin', owner='root')).secret}"}
+
+    async def revoke(owner: str) -> httpx.Response:
+        return await server.http.post("/api/v1/tokens/revoke", json={"owner": owner}, headers=power)
+
+    wrong = await revoke("repotrs")
+    assert (wrong.status_code, wrong.json()["field"]) == (404, "owner")
+    assert (await revoke("reports")).json()["ended"] == [mine.token.id]
+    again = await revoke("application:reports")
+    assert (again.status_code, again.json()["ended"]) == (200, []), "what has ended already is no error"
+
+
 async def test_compromised_is_an_act_of_its_own(server: Server) -> None:
     admin = await server.token(scope="watchword:admin")
     token = await server.token()

@@ -16,6 +16,7 @@ from tests.fixtures.trusted_issuers import (
     trust,
 )
 
+from watchword.flows import trust_rules
 from watchword.jose import jwk
 from watchword.oauth.errors import OAuthError
 
@@ -60,6 +61,15 @@ async def test_a_rule_knows_an_algorithm_by_either_name(server: Server) -> None:
     assert (await present(server, client, identity(server, key=key))).status_code == 200
     unknown = await present(server, client, identity(server))
     assert refusal(unknown) == (400, "invalid_grant"), "ES256 is not trusted"
+
+
+async def test_an_identifier_means_its_rule_whatever_another_is_called(server: Server) -> None:
+    first = await trust(server, name="first")
+    for name in (first.id, "last"):
+        await trust(server, name=name)
+    assert (await trust_rules.show(server.runtime, first.id)).name == "first"
+    assert (await trust_rules.delete(server.runtime, first.id, actor="test")).name == "first"
+    assert (await trust_rules.show(server.runtime, first.id)).name == first.id
 
 
 async def test_a_name_is_given_once(server: Server) -> None:

@@ -274,8 +274,7 @@ def revoke(
     async def work(runtime: Runtime) -> list[str]:
         if token_id is not None:
             return await api_tokens.revoke(runtime, token_id, reason=reason, actor=ACTOR)
-        _, owner_id = await api_tokens.resolve_owner(runtime, owner or "")
-        return await api_tokens.revoke_all_of(runtime, owner_id, reason=reason, actor=ACTOR)
+        return await api_tokens.revoke_all(runtime, owner or "", reason=reason, actor=ACTOR)
 
     ended = session.run(work, database=database, config=config, as_json=as_json)
     if as_json:

@@ -243,11 +243,10 @@ async def revoke_token(call: Call) -> Ended:
 
 async def revoke_tokens(call: Call) -> Ended:
     """Revoke every token of a user, a client or an application."""
-    runtime = call.request.runtime
-    _, owner_id = await api_tokens.resolve_owner(runtime, call.body.owner)
-    return Ended(
-        await api_tokens.revoke_all_of(runtime, owner_id, reason=call.body.reason, actor=call.caller.actor)
+    ended = await api_tokens.revoke_all(
+        call.request.runtime, call.body.owner, reason=call.body.reason, actor=call.caller.actor
     )
+    return Ended(ended)
 
 
 async def verify_token(call: Call) -> Verified:

@@ -351,3 +351,21 @@ async def revoke_all_of(runtime: Runtime, owner_id: str, *, reason: str = "revok
     return await runtime.database.write(
         store.revoke_tokens_of, owner_id, reason=reason, actor=actor, now=runtime.now()
     )
+
+
+async def revoke_all(runtime: Runtime, who: str, *, reason: str = "revoked", actor: str) -> list[str]:
+    """Revoke as `revoke_all_of` the tokens of an owner as `resolve_owner` knows them.
+
+    Raise `not_found` for a name that is nobody's and in no token: whoever writes it wrong has ended nothing, in an emergency perhaps.
+    """
+    kind, owner_id = await resolve_owner(runtime, who)
+    ended = await revoke_all_of(runtime, owner_id, reason=reason, actor=actor)
+    if not ended and kind == "application":
+        one = await runtime.database.read(
+            store.list_tokens, after="", limit=1, owner=owner_id, now=runtime.now()
+        )
+        if not one:
+            raise OAuthError(
+                "not_found", "There is no token of such an owner, and no user or client.", field="owner"
+            )
+    return ended

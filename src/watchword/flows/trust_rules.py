@@ -22,7 +22,7 @@ from watchword.store.trust import Rule
 
 MAX_LIFETIME = 3600
 # What our own subjects begin with: an outside issuer must not be able to name one of ours.
-OURS = ("application:", "http:", "https:", "user_", "cl_")
+OURS = ("application:", "http:", "https:", "user_", "client_")
 # Where an administrator of this server need not be one of its machine or network.
 NEVER = [
     ipaddress.ip_network(network)

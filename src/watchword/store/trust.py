@@ -92,8 +92,12 @@ async def create_rule(tx: Transaction, rule: Rule) -> bool:
 
 
 async def find_rule(tx: Transaction, name: str) -> Rule | None:
-    """Return a rule by its identifier or its name."""
-    row = await tx.one("SELECT document FROM trust_rules WHERE id = $1 OR name = $1", name)
+    """Return a rule by its identifier or its name; by the identifier first, which another one may have for its name."""
+    row = await tx.one(
+        "SELECT document FROM trust_rules WHERE id = $1 OR name = $1 "
+        "ORDER BY CASE WHEN id = $1 THEN 0 ELSE 1 END LIMIT 1",
+        name,
+    )
     return _decode(row["document"]) if row else None
 
 

@@ -245,12 +245,15 @@ def test_an_answer_by_form_can_be_sent_by_its_button(installation: Installation)
 
 
 @pytest.mark.parametrize(
-    "resource", ["{issuer}/", "{issuer}/x", "https://localhost"], ids=["slash", "path", "no port"]
+    "resource",
+    ["{issuer}//", "{issuer}/x", "{issuer}/mcp/", "https://localhost"],
+    ids=["slashes", "path", "slash after a path", "no port"],
 )
 def test_one_character_of_a_resource_counts(installation: Installation, resource: str) -> None:
-    client = public_client(installation, resources=[installation.issuer])
-    right = answer(installation, client, resource=installation.issuer)
-    assert "code" in right
+    client = public_client(installation, resources=[installation.issuer, f"{installation.issuer}/mcp"])
+    for named in ("", "/", "/mcp"):  # an empty path is written as a slash by clients that parse the address
+        right = answer(installation, client, resource=f"{installation.issuer}{named}")
+        assert "code" in right
     wrong = answer(installation, client, resource=resource.format(issuer=installation.issuer))
     assert wrong["error"] == "invalid_target"
 

@@ -1,9 +1,12 @@
 """RFC 8707: resource indicators: for whom an access token is meant, and the format that suits whom it is meant for."""
 
-from collections.abc import Mapping
+import re
+from collections.abc import Collection, Mapping
 
 from watchword.oauth.clients import TokenFormat
 from watchword.oauth.errors import OAuthError
+
+_ORIGIN = re.compile(r"https?://[^/?#]+/?")
 
 
 def resolve_audience(requested: tuple[str, ...], allowed: tuple[str, ...], default: str) -> tuple[str, ...]:
@@ -14,15 +17,28 @@ def resolve_audience(requested: tuple[str, ...], allowed: tuple[str, ...], defau
     known = allowed or (default,)
     if not requested:
         return known[:1]
+    found: list[str] = []
     for resource in requested:
-        if resource not in known:
+        if (name := name_among(resource, known)) is None:
             raise OAuthError(
                 "invalid_target",
                 "The requested resource is not registered for this client; it is compared letter by letter.",
                 detail=f"not registered: {resource[:200]!r}",
                 field="resource",
             )
-    return tuple(dict.fromkeys(requested))
+        found.append(name)
+    return tuple(dict.fromkeys(found))
+
+
+def name_among(resource: str, known: Collection[str]) -> str | None:
+    """Return what a requested resource is called among those that are known, None when it is none of them.
+
+    Clients that parse an address write an empty path as "/", which names the same (RFC 3986 §6.2.3); every other letter counts.
+    """
+    if resource in known:
+        return resource
+    other = resource[:-1] if resource.endswith("/") else f"{resource}/"
+    return other if other in known and _ORIGIN.fullmatch(resource) else None
 
 
 def format_for(

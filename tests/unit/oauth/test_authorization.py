@@ -274,7 +274,10 @@ def test_defaults_of_the_client_hold_when_nothing_was_asked() -> None:
     [
         ((), True),
         ((API,), True),
-        ((API + "/",), False),
+        ((API + "/",), True),  # the same address (RFC 3986 §6.2.3)
+        ((API, API + "/"), True),
+        ((API + "//",), False),
+        ((API + "/orders",), False),
         (("https://evil.example",), False),
         ((API,) * 11, False),
     ],

@@ -1,0 +1,40 @@
+"""RFC 8707: what a client calls a resource, and what the token that it gets calls it."""
+
+import pytest
+from tests.fixtures.code_flow import obtain_code, redeem, refresh, register
+from tests.fixtures.servers import Server
+
+from watchword.jose import jwk, jwt
+
+BARE = "https://api.example.com"
+
+
+def audience_of(answer: dict[str, str]) -> object:
+    """Return for whom an access token is meant."""
+    return jwt.read_claims(jwk.b64decode(answer["access_token"].split(".")[1]))["aud"]
+
+
+@pytest.mark.parametrize(("registered", "asked"), [(BARE, f"{BARE}/"), (f"{BARE}/", BARE)])
+async def test_a_slash_for_an_empty_path_names_the_same_resource(
+    server: Server, registered: str, asked: str
+) -> None:
+    """As JavaScript's URL writes it, and so clients made with the MCP SDK for TypeScript."""
+    client = await register(server, resources=[registered], scope="openid orders:read offline_access")
+    answer = await obtain_code(
+        server, client, resource=asked, scope="openid orders:read offline_access", prompt="consent"
+    )
+    tokens = (await redeem(server, client, answer["code"], resource=asked)).json()
+    assert audience_of(tokens) == registered, "the API knows itself by the name that was registered"
+    refreshed = (await refresh(server, client, tokens["refresh_token"], resource=asked)).json()
+    assert audience_of(refreshed) == registered
+
+
+@pytest.mark.parametrize(
+    "asked", ["https://api.example.com/mcp/", "https://api.example.com/mcp//", "https://API.example.com/mcp"]
+)
+async def test_every_other_letter_of_a_resource_counts(server: Server, asked: str) -> None:
+    client = await server.client(scope="orders:read", resources=[f"{BARE}/mcp"])
+    honest = await server.post("/token", client, grant_type="client_credentials", resource=f"{BARE}/mcp")
+    assert audience_of(honest.json()) == f"{BARE}/mcp"
+    refused = await server.post("/token", client, grant_type="client_credentials", resource=asked)
+    assert refused.json()["error"] == "invalid_target"

@@ -1,6 +1,7 @@
-"""A client whose authorization server hangs, or has no time: what is good still is used, and nothing is taken for a refusal."""
+"""A client whose authorization server hangs, drips, or has no time: what is good still is used, and nothing is taken for a refusal."""
 
 import threading
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import httpx
@@ -71,3 +72,32 @@ def test_for_an_issuer_that_hangs_one_waits_while_the_token_is_good(foreign: For
     hanging.hangs = False
     clock.advance(5)
     assert source.token() == "token-2", "asked for again, before the end"
+
+
+class Dripping(httpx.HTTPTransport):
+    """Answers the question for a token byte by byte, each a second after the other."""
+
+    def __init__(self, clock: Clock) -> None:
+        super().__init__()
+        self.clock = clock
+        self.sent = 0
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        """Answer a question for the metadata as it is."""
+        if request.method == "GET":
+            return super().handle_request(request)
+        return httpx.Response(200, content=self._drops())
+
+    def _drops(self) -> Iterator[bytes]:
+        for _ in range(100_000):
+            self.clock.advance(1)
+            self.sent += 1
+            yield b" "
+
+
+def test_an_answer_that_drips_is_not_waited_for_to_its_end(foreign: Foreign) -> None:
+    assert source_at(foreign, Clock()).token() == "token-1"
+    dripping = Dripping(clock := Clock())
+    with pytest.raises(Unreachable, match="too long"):
+        source_at(foreign, clock, httpx.Client(transport=dripping)).token()
+    assert dripping.sent < 60

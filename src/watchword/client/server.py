@@ -17,7 +17,8 @@ from watchword.client.identity import Identity
 from watchword.client.proofs import Clocks, Prover
 from watchword.jose.strict_json import StrictJSONError, loads
 
-TIMEOUT = 10.0
+TIMEOUT = 10.0  # seconds without a byte
+PATIENCE = 30.0  # seconds for a whole answer: whoever waits for it holds up all who need a token
 MAX_ANSWER = 256 * 1024
 # The last comes of a host by a name that none can have.
 NO_ANSWER = (httpx.HTTPError, httpx.InvalidURL, UnicodeError)
@@ -105,11 +106,14 @@ class AuthorizationServer:
     def _send(
         self, method: str, address: str, form: Form | None = None, headers: Mapping[str, str] | None = None
     ) -> tuple[int, Mapping[str, str], Document | None]:
+        end = self._clocks() + PATIENCE
         try:
             with self._http().stream(method, address, data=form, headers=headers) as answer:
                 body = b""
                 for part in answer.iter_bytes():
                     body += part
+                    if self._clocks() > end:
+                        raise Unreachable(f"the answer of {self.issuer} takes too long")
                     if len(body) > MAX_ANSWER:
                         raise Unreachable(f"the answer of {self.issuer} is too long")
                 return answer.status_code, answer.headers, _document(body)

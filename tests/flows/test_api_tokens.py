@@ -9,13 +9,15 @@ import pytest
 from tests.fixtures.servers import Server
 from tests.flows.conftest import Stored
 
-from watchword.flows import api_tokens, token_verification
+from watchword.flows import api_tokens, client_registry, token_verification
 from watchword.flows.api_tokens import Issued
 from watchword.flows.token_verification import Use
 from watchword.jobs import flush_usage, housekeeping
 from watchword.oauth import token_format
 from watchword.oauth.errors import OAuthError
 from watchword.store import api_tokens as store
+from watchword.store import faults
+from watchword.store.database import StorageUnavailable
 
 DAY = 86_400
 
@@ -267,6 +269,25 @@ async def test_who_uses_a_token_too_often_is_told_to_wait_and_not_that_it_is_bad
         )
     server.clock.advance(60)
     assert (await server.http.get("/api/v1/tokens/self", headers=bearer(token))).status_code == 200
+
+
+@pytest.mark.parametrize("failing", ["flush_usage", "flush_client_usage"], ids=["tokens", "clients"])
+async def test_a_use_counts_once_when_not_everything_can_be_written(server: Server, failing: str) -> None:
+    token, client = await server.token(quota=10), await server.client()
+    for _ in range(3):
+        assert await reason(server, token) == "active"
+    assert (await server.grant(client)).status_code == 200
+    faults.arm(f"commit.begun/{failing}=error")
+    try:
+        with pytest.raises(StorageUnavailable):
+            await server.runtime.usage.flush(server.runtime.database)
+    finally:
+        faults.arm(None)
+    await server.runtime.usage.flush(server.runtime.database)
+    (used,) = await server.runtime.database.read(store.list_secret_uses, token.token.id)
+    assert used.outcomes == {"active": 3}
+    (secret,) = await client_registry.secrets_of(server.runtime, client.client.client_id)
+    assert secret.last_used_at == int(server.clock())
 
 
 @pytest.mark.parametrize("limit", [{"quota": 3}, {"rate_limit": 3}], ids=["quota", "rate"])

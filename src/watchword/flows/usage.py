@@ -63,26 +63,33 @@ class Usage:
 
     async def flush(self, database: Database) -> None:
         """Write everything collected so far; what cannot be written is kept for the next time."""
+        await self._flush_tokens(database)
+        await self._flush_clients(database)
+
+    async def _flush_tokens(self, database: Database) -> None:
         tokens, self._tokens = self._tokens, {}
-        secrets, self._secrets = self._secrets, {}
-        used, self._clients = self._clients, {}
+        if not tokens:
+            return
+        uses = [
+            (secret, use.token_id, outcome, use.count, use.first_at, use.last_at, use.address)
+            for (secret, outcome), use in tokens.items()
+        ]
         try:
-            if tokens:
-                await database.write(
-                    api_tokens.flush_usage,
-                    [
-                        (secret, use.token_id, outcome, use.count, use.first_at, use.last_at, use.address)
-                        for (secret, outcome), use in tokens.items()
-                    ],
-                )
-            if secrets or used:
-                await database.write(
-                    clients.flush_client_usage,
-                    [(key, *value) for key, value in secrets.items()],
-                    list(used.items()),
-                )
+            await database.write(api_tokens.flush_usage, uses)
         except Exception:
             self._keep(tokens)
+            raise
+
+    async def _flush_clients(self, database: Database) -> None:
+        secrets, self._secrets = self._secrets, {}
+        used, self._clients = self._clients, {}
+        if not used:
+            return
+        noted = [(key, *value) for key, value in secrets.items()]
+        try:
+            await database.write(clients.flush_client_usage, noted, list(used.items()))
+        except Exception:
+            self._secrets, self._clients = secrets | self._secrets, used | self._clients
             raise
 
     def _keep(self, tokens: dict[tuple[str, str], _Count]) -> None:

@@ -1,5 +1,6 @@
 """`watchword doctor --data`: what does not fit together is named, on both databases, and what does is not."""
 
+import asyncio
 import contextlib
 import sqlite3
 from pathlib import Path
@@ -49,6 +50,29 @@ async def test_what_operations_leave_behind_fits_together(store: Store) -> None:
     await work(database, 0)
     found = await flaws(database)
     assert found <= {"a signing key lies open"}, "the tests' own keys are no real ones"
+    await store.close()
+
+
+async def test_what_is_changed_while_it_is_looked_at_is_no_flaw(store: Store) -> None:
+    database, other = await prepared(store), await store.node()
+    begun = await flaws(database)
+    looking = True
+
+    async def change() -> int:
+        version = 1
+        while looking:
+            one = client(name=f"named {version}")
+            more = {"disabled_at": None, "kill": False, "actor": "a", "now": NOW}
+            changed = await other.write(clients.update_client, one, expected_version=version, **more)
+            assert changed is not None
+            version = changed.version
+        return version
+
+    changing = asyncio.create_task(change())
+    found = [await flaws(database) for _ in range(20)]
+    looking = False
+    await changing
+    assert found == [begun] * 20
     await store.close()
 
 

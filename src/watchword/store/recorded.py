@@ -62,13 +62,18 @@ def fingerprint(document: str) -> str:
 
 async def find_changed(tx: Transaction) -> list[tuple[str, str]]:
     """Return what is not what was recorded: which is wrong of what, and the identifier of the row."""
-    found: list[tuple[str, str]] = []
+    suspects: list[tuple[Right, Row]] = []
     told = await _told(tx)
     for right in RIGHTS:
         columns = ", ".join(f"{column} AS {name}" for name, column in right.worth.items())
         rows = await tx.all_as_kept(f"SELECT {right.id} AS id, {columns} FROM {right.table}")  # noqa: S608 - literals above
-        found += [(wrong, unreadable.text(row["id"])) for row in rows for wrong in _wrong(right, row, told)]
-    return found
+        suspects += [(right, row) for row in rows if any(_wrong(right, row, told))]
+    if not suspects:
+        return []
+    told = await _told(tx)  # what was changed while this was read has been told of by now
+    return [
+        (wrong, unreadable.text(row["id"])) for right, row in suspects for wrong in _wrong(right, row, told)
+    ]
 
 
 async def _told(tx: Transaction) -> Told:

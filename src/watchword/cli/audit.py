@@ -1,7 +1,7 @@
 """`watchword audit`: read, follow and verify the audit trail."""
 
 import asyncio
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import msgspec
 import typer
@@ -13,6 +13,17 @@ from watchword.store import events
 from watchword.store.events import ChainReport, Event
 
 FOLLOW_INTERVAL = 0.5
+
+
+class Wanted(NamedTuple):
+    """Which events are asked for; an empty text is any."""
+
+    name: str
+    target: str
+
+    def takes(self, event: Event) -> bool:
+        """Whether an event is one of them."""
+        return self.name in ("", event.name) and self.target in ("", event.target)
 
 
 def audit(
@@ -40,10 +51,13 @@ def audit(
         return
 
     async def work(runtime: Runtime) -> list[Event]:
+        seen: dict[str, int] = {}
+        if follow:  # before what there is: else what comes while that is printed would be missed
+            await runtime.database.read(events.heads, seen)
         found = await runtime.database.read(events.list_events, limit=limit, name=name, target=target)
         found.reverse()
         if follow:
-            await _follow(runtime, found, as_json)
+            await _follow(runtime, found, seen, Wanted(name, target), as_json)
         return found
 
     found = session.run(work, database=database, config=config, as_json=as_json)
@@ -54,15 +68,17 @@ def audit(
             _print(event)
 
 
-async def _follow(runtime: Runtime, found: list[Event], as_json: bool) -> None:
+async def _follow(
+    runtime: Runtime, found: list[Event], seen: dict[str, int], wanted: Wanted, as_json: bool
+) -> None:
     for event in found:
         _emit(event, as_json)
-    seen: dict[str, int] = {}
-    await runtime.database.read(events.heads, seen)
+    shown = {event.id for event in found}
     while True:
-        await asyncio.sleep(FOLLOW_INTERVAL)
         for event in await runtime.database.read(events.list_events_after, seen):
-            _emit(event, as_json)
+            if wanted.takes(event) and event.id not in shown:
+                _emit(event, as_json)
+        await asyncio.sleep(FOLLOW_INTERVAL)
 
 
 def _emit(event: Event, as_json: bool) -> None:

@@ -1,0 +1,75 @@
+"""`watchword audit --follow`: a program that sends events elsewhere misses none, and gets those that it asked for."""
+
+import json
+import select
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+from tests.fixtures.commands import environment
+from tests.fixtures.servers import Server, open_server
+from tests.store.made import note
+
+from watchword.store.database import Transaction
+
+PIPE = 65_536  # what a pipe holds; a writer waits for its reader then
+PATIENCE = 60.0
+
+
+@contextmanager
+def following(server: Server, *options: str) -> Iterator[IO[bytes]]:
+    """Run the command in a process of its own and give what it prints."""
+    command = [sys.executable, "-m", "watchword", "audit", "--follow", "--json", *options]
+    command += ["--database", server.settings.database]
+    with subprocess.Popen(command, env=environment(), stdout=subprocess.PIPE, bufsize=0) as process:
+        assert process.stdout is not None
+        try:
+            yield process.stdout
+        finally:
+            process.kill()
+
+
+def targets(printed: IO[bytes], last: str) -> list[str]:
+    """Return of what the printed events tell, up to one of them."""
+    text, until = b"", time.monotonic() + PATIENCE
+    while f'"target":"{last}"'.encode() not in text:
+        ready, _, _ = select.select([printed], [], [], max(0.0, until - time.monotonic()))
+        assert ready, f"nothing was told of {last}"
+        text += printed.read(PIPE)
+    return [json.loads(line)["target"] for line in text.splitlines() if line.endswith(b"}")]
+
+
+async def note_many(tx: Transaction, prefix: str) -> None:
+    """Record more events than a pipe holds."""
+    for number in range(PIPE // 100):
+        await note(tx, f"{prefix} {number}")
+
+
+async def test_what_happens_while_the_first_events_are_printed_is_not_missed(tmp_path: Path) -> None:
+    async with open_server(tmp_path) as server:
+        await server.runtime.database.write(note_many, "early")
+        with following(server, "--limit", "10000", "--name", "test.noted") as printed:
+            assert select.select([printed], [], [], PATIENCE)[0]  # it prints, and waits for its reader
+            await server.runtime.database.write(note, "meanwhile")
+            told = targets(printed, "meanwhile")
+    early = [f"early {number}" for number in range(PIPE // 100)]
+    assert told == [*early, "meanwhile"]
+
+
+async def test_who_follows_events_of_one_name_or_about_one_thing_gets_no_others(tmp_path: Path) -> None:
+    async with open_server(tmp_path) as server:
+        await server.runtime.database.write(note, "honest")
+        with following(server, "--name", "test.noted") as printed:
+            assert targets(printed, "honest") == ["honest"]
+            await server.token()
+            await server.runtime.database.write(note, "later")
+            assert targets(printed, "later") == ["later"]
+        with following(server, "--target", "later") as printed:
+            assert targets(printed, "later") == ["later"]
+            await server.runtime.database.write(note, "another")
+            await server.runtime.database.write(note, "later")
+            assert targets(printed, "later") == ["later"]

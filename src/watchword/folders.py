@@ -20,17 +20,17 @@ def settle(path: str | os.PathLike[str]) -> None:
         os.close(descriptor)
 
 
-def write_beside(path: Path, text: str, like: os.stat_result | None = None, mode: int = 0o600) -> Path:
-    """Write a text into a file beside `path` that its owner alone reads, or whom `mode` lets, of the owner of the file that it is like; it is
+def write_beside(path: Path, data: bytes, like: os.stat_result | None = None, mode: int = 0o600) -> Path:
+    """Write data into a file beside `path` that its owner alone reads, or whom `mode` lets, of the owner of the file that it is like; it is
     on disk, and has no lasting name yet."""
     # Not named by the process: a container's is always number one, and what a power cut left of it must not be in the way.
     temporary = path.with_name(f"{path.name}.{secrets.token_hex(4)}{UNFINISHED}")
     descriptor = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, mode)
     try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        with os.fdopen(descriptor, "wb") as file:
             if like is not None and like.st_uid != os.geteuid():  # called by root for the server's own user
                 os.fchown(file.fileno(), like.st_uid, like.st_gid)
-            file.write(text)
+            file.write(data)
             file.flush()
             os.fsync(file.fileno())
     except BaseException:
@@ -41,18 +41,18 @@ def write_beside(path: Path, text: str, like: os.stat_result | None = None, mode
 
 def replace_private(path: Path, text: str, like: os.stat_result | None = None) -> None:
     """Put a text in the place of a file that its owner alone reads, whole or not at all; on disk when it returns. Raise OSError."""
-    _take_over(path, write_beside(path, text, like))
+    _take_over(path, write_beside(path, text.encode(), like))
 
 
-def replace(path: Path, text: str) -> None:
-    """Put a text in the place of a file, whole or not at all, for whoever may read the one before; on disk when it returns. Raise OSError."""
+def replace(path: Path, data: bytes) -> None:
+    """Put data in the place of a file, whole or not at all, for whoever may read the one before; on disk when it returns. Raise OSError."""
     path = Path(os.path.realpath(path))  # a link stays one
     if path.exists() and not path.is_file():  # a pipe, a terminal: what nothing can take the place of
-        path.write_text(text, encoding="utf-8")
+        path.write_bytes(data)
         return
     before = path.stat() if path.exists() else None
     # Only root can make a file for somebody else; of a folder that several share, who wrote it last owns it.
-    temporary = write_beside(path, text, before if os.geteuid() == 0 else None, 0o600 if before else 0o666)
+    temporary = write_beside(path, data, before if os.geteuid() == 0 else None, 0o600 if before else 0o666)
     if before is not None:
         temporary.chmod(stat.S_IMODE(before.st_mode))
     _take_over(path, temporary)

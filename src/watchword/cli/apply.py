@@ -184,7 +184,7 @@ def export(
         session.print_text(text)
         return
     try:
-        replace(file, text)
+        replace(file, text.encode())
     except OSError as error:
         session.usage(f"{file} cannot be written: {error.strerror}")
     if as_json:

@@ -43,7 +43,7 @@ def read(path: Path, *, is_credential: bool) -> Keys:
 def make(path: Path) -> None:
     """Make a file with a fresh key unless another process was first; its key is the one that counts."""
     try:
-        temporary = write_beside(path, _text([fresh()]))
+        temporary = write_beside(path, _text([fresh()]).encode())
         try:
             os.link(temporary, path)
         except FileExistsError:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Literal
 
 from watchword.credentials.zkproof import ZeroError
-from watchword.folders import settle
+from watchword.folders import replace, settle
 from watchword.zero.records import (
     KINDS,
     MAGIC,
@@ -115,9 +115,11 @@ def read_revocations(path: str) -> frozenset[bytes]:
 
 def append_revocation(path: str, revocation: Revocation) -> None:
     """Add a revocation to a registry, durably; a registry that is not there is begun."""
-    line = json.dumps(to_json(revocation), separators=(",", ":")) + "\n"
-    with named(path), open(path, "ab") as file:
-        file.write(line.encode())
+    line = json.dumps(to_json(revocation), separators=(",", ":")).encode() + b"\n"
+    with named(path), open(path, "ab+") as file:
+        if file.tell() and os.pread(file.fileno(), 1, file.tell() - 1) != b"\n":
+            line = b"\n" + line  # of an editor that ends no last line, or a disk that was full
+        file.write(line)
         file.flush()
         os.fsync(file.fileno())
         settle(path)
@@ -134,21 +136,25 @@ def write_record(path: str, record: Record, form: Format) -> None:
 
 
 def write_bytes(path: str, data: bytes, *, private: bool = False) -> None:
-    """Write a file durably; a private one is new and mode 0600. Raises ZeroError naming the file."""
+    """Write a file durably, whole or not at all; a private one is new and mode 0600. Raises ZeroError naming the file."""
     with named(path):
-        _write(path, data, os.O_EXCL if private else os.O_TRUNC, 0o600 if private else 0o644)
+        if private:
+            _write_new(path, data)
+        else:
+            replace(Path(path), data)
 
 
-def _write(path: str, data: bytes, flag: int, mode: int) -> None:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | flag, mode)
-    with open(descriptor, "wb") as file:
-        file.write(data)
-        file.flush()
-        is_file = stat.S_ISREG(os.fstat(file.fileno()).st_mode)
-        if is_file:
+def _write_new(path: str, data: bytes) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_EXCL, 0o600)
+    try:
+        with open(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
             os.fsync(file.fileno())
-    if is_file:
-        settle(path)
+    except BaseException:
+        os.unlink(path)  # half of a secret would be in the way of the next attempt
+        raise
+    settle(path)
 
 
 def _registry_lines(data: bytes) -> list[str]:

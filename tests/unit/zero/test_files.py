@@ -1,7 +1,10 @@
 """Files: secrets are their owner's alone and never overwritten; every error names the file."""
 
+import contextlib
 import os
+import resource
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +51,35 @@ def test_a_secret_file_is_never_overwritten(holder: Any, secret_file: Path) -> N
     assert secret_file.read_bytes() == before
 
 
+@contextlib.contextmanager
+def full_after(size: int) -> Iterator[None]:
+    """Let no file grow beyond so many bytes, as on a disk that is full."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_on_a_full_disk_the_file_from_before_stays_and_no_half_of_a_secret(
+    holder: Any, tmp_path: Path
+) -> None:
+    public, private = tmp_path / "ada.id", tmp_path / "ada.secret"
+    sealed = sealing.seal(holder.secret, "word", b"s" * 16, b"n" * 24, 1, 8)
+    files.write_record(str(public), holder.identity, "text")
+    before = public.read_bytes()
+    with full_after(50):
+        for path, record in ((public, holder.identity), (private, sealed)):
+            with pytest.raises(ZeroError, match=rf"{path.name}: File too large"):
+                files.write_record(str(path), record, "json")
+    assert public.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [public]
+    files.write_record(str(private), sealed, "text")
+    files.write_record(str(public), holder.identity, "json")
+    assert files.read_record(str(public), Identity) == holder.identity
+
+
 def test_the_secret_is_not_in_the_file(holder: Any, secret_file: Path) -> None:
     for form in ("text", "json", "binary"):
         data = files.dump(files.read_sealed(str(secret_file)), form)
@@ -79,6 +111,15 @@ def test_a_registry_grows_and_is_read_back(holder: Any, tmp_path: Path) -> None:
     for record in made:
         files.append_revocation(path, record)
     assert files.read_revocations(path) == {record.public for record in made}
+
+
+def test_a_registry_whose_last_line_an_editor_left_open_takes_one_more(holder: Any, tmp_path: Path) -> None:
+    path, secrets = tmp_path / "revoked", [holder.secret, Secret(b"o" * 32, ())]
+    made = [revocation.revoke(secret, 1, "retired", b"r" * 32) for secret in secrets]
+    files.append_revocation(str(path), made[0])
+    path.write_bytes(path.read_bytes().rstrip(b"\n"))
+    files.append_revocation(str(path), made[1])
+    assert files.read_revocations(str(path)) == {record.public for record in made}
 
 
 @pytest.mark.parametrize("form", ["text", "json", "binary"])

@@ -366,6 +366,6 @@ async def revoke_all(runtime: Runtime, who: str, *, reason: str = "revoked", act
         )
         if not one:
             raise OAuthError(
-                "not_found", "There is no token of such an owner, and no user or client.", field="owner"
+                "not_found", "No user, client or application with a token is called so.", field="owner"
             )
     return ended

@@ -5,6 +5,7 @@ import os
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -151,6 +152,27 @@ async def test_a_limited_token_is_checked_with_every_request(server: Server, api
     assert (await api.get("/orders", headers=bearer(elsewhere.secret))).status_code == 401
     statuses = [(await api.get("/orders", headers=bearer(twice.secret))).status_code for _ in range(3)]
     assert statuses == [200, 200, 401]
+
+
+@pytest.mark.parametrize("where", ["in the process", "over HTTP"])
+async def test_a_proxy_that_tells_the_port_of_a_caller_keeps_nobody_out(live: Live, where: str) -> None:
+    wanted = TokenInput(name="t", scope="read", addresses=("192.0.2.0/24", "2001:db8::/32"))
+    owner = ("application", "application:o")
+    made = live.run(api_tokens.create(live.runtime, wanted, owner=owner, actor="test"))
+    issuer: Any = live.app if where.startswith("in ") else live.issuer
+    guard = Guard(issuer, audience=live.issuer, clock=live.clock)
+
+    async def status(address: str) -> int:
+        presented = Presented(authorization=(f"Bearer {made.secret}",), address=address)
+        try:
+            return 200 if await guard.authenticate(presented) else 0
+        except Refused as refused:
+            return refused.status
+
+    for near in ("192.0.2.7", "192.0.2.7:52114", "[2001:db8::7]:52114"):
+        assert await status(near) == 200, near
+    assert await status("198.51.100.7:52114") == 401
+    await guard.close()
 
 
 def dpop(key: jwk.Key, token: str, now: float, **changes: object) -> dict[str, str]:

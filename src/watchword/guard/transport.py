@@ -23,6 +23,12 @@ def is_loopback(address: str | None) -> bool:
     return address == "" or (found is not None and found.is_loopback)
 
 
+def without_port(address: str | None) -> str | None:
+    """Return an address as it is, without the port that some proxies pass on with it."""
+    found = _WITH_PORT.fullmatch(address or "")
+    return (found[1] or found[2]) if found else address
+
+
 def der_certificate(pem: object) -> bytes | None:
     """Return a certificate that a server hands over as PEM text, None when there is none."""
     try:
@@ -32,9 +38,8 @@ def der_certificate(pem: object) -> bytes | None:
 
 
 def _parsed(address: str | None) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    bare = _WITH_PORT.fullmatch(address or "")
     try:
-        found = ipaddress.ip_address((bare[1] or bare[2]) if bare else address or "")
+        found = ipaddress.ip_address(without_port(address) or "")
     except ValueError:
         return None
     mapped = found.ipv4_mapped if isinstance(found, ipaddress.IPv6Address) else None

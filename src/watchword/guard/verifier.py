@@ -22,6 +22,7 @@ from watchword.guard.misuse import check_flag
 from watchword.guard.presented import Presented
 from watchword.guard.principal import Principal, from_claims
 from watchword.guard.statuses import Statuses
+from watchword.guard.transport import without_port
 from watchword.guard.trusted import AT_JWT, IssuerUnavailable, Trusted
 from watchword.jose import JoseError, jws, jwt
 from watchword.jose.jwk import Key
@@ -261,7 +262,7 @@ class Verifier:
     async def _question(self, token: str, presented: Presented) -> Told:
         asked_at = self._clock()
         claims = await self._issuer.introspect(
-            token, address=presented.address, path=presented.path, audience=self.audience
+            token, address=without_port(presented.address), path=presented.path, audience=self.audience
         )
         return claims, asked_at
 
@@ -306,7 +307,7 @@ class LocalVerifier:
     async def _ask(self, token: str, presented: Presented) -> Mapping[str, object]:
         try:
             return await self._server.introspect(
-                token, address=presented.address, path=presented.path, audience=self.audience
+                token, address=without_port(presented.address), path=presented.path, audience=self.audience
             )
         except ConnectionError as error:
             raise IssuerUnavailable(str(error)) from None

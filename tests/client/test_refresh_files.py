@@ -2,6 +2,7 @@
 
 import errno
 import hashlib
+import json
 import os
 import stat
 import subprocess
@@ -202,3 +203,27 @@ def test_a_file_that_others_can_read_or_that_is_damaged_is_not_used(
     store.path.chmod(0o644)
     with pytest.raises(PermissionError, match="chmod 600"):
         TokenSource(live.issuer, secret, READ, api=api.address, store=store).token()
+
+
+def test_a_key_that_was_damaged_in_its_file_is_replaced_with_its_tokens(
+    live: Live, api: Api, tmp_path: Path
+) -> None:
+    path, secret = tmp_path / "token.json", secret_of(live)
+
+    def status() -> int:
+        source = TokenSource(
+            live.issuer,
+            secret,
+            READ,
+            api=api.address,
+            dpop=True,
+            store=FileStore(path),
+            clock=live.clock,
+        )
+        return by_httpx(source, f"{api.address}/orders")
+
+    assert status() == 200
+    kept = json.loads(path.read_text())
+    path.write_text(json.dumps(kept | {"key": kept["key"] | {"x": "AAAA"}}))
+    assert status() == 200
+    assert json.loads(path.read_text())["access_token"] != kept["access_token"]

@@ -22,7 +22,7 @@ from watchword.client.parts import check_part
 from watchword.client.proofs import Clocks, Prover
 from watchword.client.server import AuthorizationServer, Document
 from watchword.client.store import MemoryStore, Record, Store
-from watchword.jose import jwk
+from watchword.jose import JoseError, jwk
 from watchword.oauth.credential_text import check_token
 
 MARGIN = 30.0  # seconds before its end at which a token is renewed, at most a quarter of its life
@@ -181,7 +181,7 @@ class TokenSource:
 
     def _load(self, owner: str) -> Record | None:
         stored = self._store.load()
-        if stored is not None and stored.owner != owner:
+        if stored is not None and (stored.owner != owner or not _is_whole(stored)):
             stored = None
         if self._dpop:
             self._prover = self._prover_of(stored)
@@ -244,6 +244,13 @@ class TokenSource:
         if not record.refresh_token and before is not None:
             record = msgspec.structs.replace(record, refresh_token=before.refresh_token)
         return record
+
+
+def _is_whole(record: Record) -> bool:
+    try:
+        return record.key is None or jwk.parse(record.key).private is not None
+    except JoseError:
+        return False
 
 
 def _still_stands(record: Record | None, now: float) -> TypeGuard[Record]:

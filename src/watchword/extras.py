@@ -22,7 +22,8 @@ def needing(install: str, *modules: str) -> Iterator[None]:
     except ModuleNotFoundError as error:
         if not (error.name in modules if modules else _is_foreign(error)):
             raise
-        raise NotInstalled(f"{error.name} is not installed: pip install {install}", name=error.name) from None
+        # Without its name, for which Python 3.15 would suggest another module that happens to be there.
+        raise NotInstalled(f"{error.name} is not installed: pip install {install}") from None
 
 
 def _is_foreign(error: ModuleNotFoundError) -> bool:

@@ -37,11 +37,11 @@ def test_mt_02_a_certificate_that_is_called_like_an_authority_keeps_nobody_out(t
         look_alike, own_key = make(tmp_path, "issuing", key_of=issuing), make(tmp_path, "issuing")
         assert register_itself(secured, own_key).status_code == 201
         until_accepted(lambda: secured.get("/healthz", own_key))
-        refused = register_itself(secured, look_alike)
-        assert (refused.status_code, refused.json()["error"]) == (400, "invalid_client_metadata")
-
         of_itself = {"token_endpoint_auth_method": "self_signed_tls_client_auth"}
-        secured.register("dynamic", **of_itself, jwks=with_certificate(look_alike))  # before that was refused
+        for wrong in (look_alike, make(tmp_path, "issuing", key_of=issuing, has_it=True)):
+            refused = register_itself(secured, wrong)
+            assert (refused.status_code, refused.json()["error"]) == (400, "invalid_client_metadata")
+            secured.register("dynamic", **of_itself, jwks=with_certificate(wrong))  # before that was refused
         odd = make(tmp_path, "odd", key_of=issuing)
         by_hand = secured.register(**of_itself, jwks=with_certificate(odd))
         assert until_accepted(lambda: grant(secured, by_hand, odd)).status_code == 200

@@ -79,13 +79,14 @@ def check_registered(settings: Settings, client: Client) -> None:
     if not all(_is_harmless(client, certificate) for certificate in certificates if certificate is not None):
         raise OAuthError(
             "invalid_client_metadata",
-            "The certificate must name its own key (subjectKeyIdentifier, by SHA-1), or it could be taken for an authority.",
+            "The certificate must name its own key (subjectKeyIdentifier, by SHA-1) and be signed with it, or it could be taken for "
+            "an authority.",
             field="jwks",
         )
 
 
 def _is_harmless(client: Client, certificate: bytes) -> bool:
-    return client.origin == "registered" or mtls.names_own_key(certificate)
+    return client.origin == "registered" or mtls.is_own(certificate)
 
 
 async def trust_registered(runtime: Runtime) -> None:

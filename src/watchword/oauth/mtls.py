@@ -127,13 +127,17 @@ def _is_registered(certificate: x509.Certificate, der: bytes, documents: Documen
     return any(key.public == presented for key in jwk.parse_set({"keys": known}))
 
 
-def names_own_key(der: bytes) -> bool:
-    """Whether a certificate says which key it is of (RFC 5280 §4.2.1.2), and truly: then it is not taken for the issuer of any that
-    names the key of its own issuer (§4.2.1.1), however their names agree."""
+def is_own(der: bytes) -> bool:
+    """Whether a certificate says which key it is of (RFC 5280 §4.2.1.2), truly, and is signed with that key.
+
+    Then it is not taken for the issuer of any that names the key of its own issuer (§4.2.1.1), however their names agree: nobody but an
+    authority can sign with the authority's key, though everybody can put it into a certificate.
+    """
     try:
         certificate = x509.load_der_x509_certificate(der)
         said = certificate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
-        return said == x509.SubjectKeyIdentifier.from_public_key(certificate.public_key())
+        is_named = said == x509.SubjectKeyIdentifier.from_public_key(certificate.public_key())
+        return is_named and _issued_by(certificate, certificate)
     except (*_UNREADABLE, x509.ExtensionNotFound, UnsupportedAlgorithm):
         return False
 

@@ -356,6 +356,10 @@ async def test_lg_23_an_address_that_is_somebodys_name_is_nobody_elses(server: S
         assert await wish(server, "eve", address)
         link = (await mailed(server, address, "/verify-email")).partition("link=")[2]
         assert await account_changes.confirm_email(server.runtime, link, HERE) == outcome
+    with pytest.raises(OAuthError, match="taken"):
+        await accounts.create(
+            server.runtime, username="bob", email="grace@example.com", email_verified=True, actor="test"
+        )
     assert (await Person(server, another(server)).sign_in("grace@example.com")).status_code == 200
 
 

@@ -64,7 +64,13 @@ async def create_user(
     password_hash: str | None,
     actor: str,
 ) -> bool:
-    """Store a new account; return False when the name, one that looks like it, or the address is taken."""
+    """Store a new account; return False when the name, one that looks like it, or the address is taken.
+
+    An address that is proved must not be somebody's name either: who signs in by it would be one of two.
+    """
+    proved = canonical_email if user.email_verified_at is not None else None
+    if proved is not None and await is_email_taken(tx, proved):
+        return False
     row = await tx.one(
         "INSERT INTO users (id, username, canonical_username, skeleton, email, canonical_email, email_verified_at, display_name, "
         "attributes, is_admin, password_hash, password_changed_at, created_at) "
@@ -92,6 +98,7 @@ async def create_user(
         at=user.created_at,
         username=user.username,
         admin=user.is_admin,
+        **({"verified": True} if proved is not None else {}),
     )
     return True
 

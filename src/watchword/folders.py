@@ -1,6 +1,7 @@
 """Files and folders, as far as a power cut is concerned: a file that was synced is there afterwards only if its folder was synced, too."""
 
 import contextlib
+import errno
 import os
 import secrets
 import stat
@@ -44,18 +45,35 @@ def replace_private(path: Path, text: str, like: os.stat_result | None = None) -
     _take_over(path, write_beside(path, text.encode(), like))
 
 
-def replace(path: Path, data: bytes) -> None:
-    """Put data in the place of a file, whole or not at all, for whoever may read the one before; on disk when it returns. Raise OSError."""
-    path = Path(os.path.realpath(path))  # a link stays one
-    if path.exists() and not path.is_file():  # a pipe, a terminal: what nothing can take the place of
+def replace(path: Path, data: bytes, mode: int = 0o666) -> None:
+    """Put data in the place of a file, whole or not at all, for whoever may read the one before, a new one by `mode` and umask; on disk when
+    it returns. Raise OSError."""
+    try:
+        before = path.stat()  # before the link is read: what the system says of links that others left in a folder like /tmp holds
+    except FileNotFoundError:
+        before = None
+    if before is not None and not stat.S_ISREG(
+        before.st_mode
+    ):  # a pipe, a terminal: nothing can take their place
         path.write_bytes(data)
         return
-    before = path.stat() if path.exists() else None
+    if before is not None and not os.access(path, os.W_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    path = Path(os.path.realpath(path))  # a link stays one
     # Only root can make a file for somebody else; of a folder that several share, who wrote it last owns it.
-    temporary = write_beside(path, data, before if os.geteuid() == 0 else None, 0o600 if before else 0o666)
+    temporary = write_beside(path, data, before if os.geteuid() == 0 else None, 0o600 if before else mode)
     if before is not None:
-        temporary.chmod(stat.S_IMODE(before.st_mode))
+        _let(temporary, before)
     _take_over(path, temporary)
+
+
+def _let(temporary: Path, before: os.stat_result) -> None:
+    allowed = stat.S_IMODE(before.st_mode)
+    try:
+        os.chown(temporary, -1, before.st_gid)
+    except PermissionError:  # not of that group ourselves: what it might do no other one may
+        allowed &= ~stat.S_IRWXG
+    temporary.chmod(allowed)
 
 
 def _take_over(path: Path, temporary: Path) -> None:

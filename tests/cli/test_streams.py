@@ -115,9 +115,22 @@ def test_an_export_leaves_a_link_a_link_and_a_file_to_those_who_read_it(folder: 
     assert (folder / "new.toml").stat().st_mode & 0o777 == 0o640
 
 
-def test_an_export_into_a_pipe_goes_through_it(folder: Path) -> None:
+def test_an_export_leaves_a_file_to_its_group(folder: Path) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("nobody but root can give a file to any group")
+    (folder / "auth.toml").write_text("before")
+    (folder / "auth.toml").chmod(0o640)
+    os.chown(folder / "auth.toml", -1, 12345)
+    assert run_cli(folder, "export", "auth.toml").returncode == 0
+    status = (folder / "auth.toml").stat()
+    assert (status.st_uid, status.st_gid, status.st_mode & 0o777) == (0, 12345, 0o640)
+
+
+@pytest.mark.parametrize("to", ["pipe", "/dev/fd/3"])
+def test_an_export_into_a_pipe_goes_through_it(folder: Path, to: str) -> None:
     os.mkfifo(folder / "pipe")
-    done = run(folder, 'cat pipe & "$PYTHON" -m watchword export pipe >&2; wait')
+    piped = {"pipe": "cat pipe & {} >&2; wait", "/dev/fd/3": "{} 3>&1 >&2 | cat"}[to]
+    done = run(folder, piped.format(f'"$PYTHON" -m watchword export {to}'))
     assert tomllib.loads(done.stdout.decode())["clients"][0]["name"] == NAME, done.stderr
 
 

@@ -141,7 +141,7 @@ def write_bytes(path: str, data: bytes, *, private: bool = False) -> None:
         if private:
             _write_new(path, data)
         else:
-            replace(Path(path), data)
+            replace(Path(path), data, 0o644)
 
 
 def _write_new(path: str, data: bytes) -> None:

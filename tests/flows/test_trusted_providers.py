@@ -3,7 +3,9 @@
 import os
 from typing import Any
 
+import httpx
 import pytest
+from tests.fixtures.accounts import user_of
 from tests.fixtures.servers import Server, together
 from tests.fixtures.trusted_issuers import (
     GRANT,
@@ -205,6 +207,24 @@ async def test_of_two_rules_for_one_provider_the_one_for_the_address_counts(serv
         assert await worth(**of_bob) == (bob.id, "read write")
     nobody = speaks_of(server, client, sub="u3", email="eve@else.example")
     assert refusal(await present(server, client, nobody)) == (400, "invalid_grant")
+
+
+async def test_nobody_comes_under_another_rule_by_an_address_that_is_given_up(server: Server) -> None:
+    client = await agent(server)
+    await ada(server)
+    await people(server, name="corp", scope="read write", email_domains=["corp.example"])
+    await people(server, scope="read")
+
+    async def worth(**changes: object) -> httpx.Response:
+        return await present(server, client, speaks_of(server, client, **changes))
+
+    assert (await worth()).json()["scope"] == "read"
+    for given_up in ({"email": None}, {"email_verified": False}, {"email": "ada@else.example"}):
+        assert (await worth(**given_up)).json()["scope"] == "read", given_up
+    moved = Changes(email="ada@else.example", email_verified=True)
+    await people_flow.change(server.runtime, await user_of(server), moved, actor="test")
+    assert (await worth()).json()["scope"] == "read"
+    assert refusal(await worth(email_verified=False)) == (400, "invalid_grant")
 
 
 async def test_of_two_rules_for_one_provider_with_keys_of_their_own_each_counts(server: Server) -> None:

@@ -119,7 +119,7 @@ def _source(rule: Rule) -> tuple[str | None, str | None, tuple[str, ...]]:
 async def _person(
     runtime: Runtime, client: Client, asked: Asked, rules: list[Rule], kid: str | None
 ) -> Accepted:
-    rule, found = _concerned(await _heard(runtime, client, asked, rules, kid))
+    rule, found = await _concerned(runtime, await _heard(runtime, client, asked, rules, kid))
     granted = tuple(scope for scope in found.scope or rule.scope if scope in rule.scope)
     link = await _link(runtime, rule, found) if rule.email_domains else None
     claims: dict[str, object] = {} if link else {"subject_kind": "external"}
@@ -163,15 +163,30 @@ async def _heard(
     return heard
 
 
-def _concerned(heard: list[tuple[Rule, IdentityAssertion]]) -> tuple[Rule, IdentityAssertion]:
-    """Return the rule for the person's address, or that needs none; the oldest for who may be known here without either."""
-    fitting = (pair for pair in heard if not pair[0].email_domains or _is_spoken_for(*pair))
-    return next(fitting, heard[0])
+async def _concerned(
+    runtime: Runtime, heard: list[tuple[Rule, IdentityAssertion]]
+) -> tuple[Rule, IdentityAssertion]:
+    """Return the oldest rule that is for the person's address, or needs none.
+
+    Who is known here may show no such address. Then the one counts that is verified here: were it any rule's turn, who gave their address up
+    at the provider would choose another rule. Raise `invalid_grant` where that tells none of several.
+    """
+    fitting = [pair for pair in heard if not pair[0].email_domains or _speaks_for(pair[0], pair[1].email)]
+    if fitting or len(heard) == 1:
+        return (fitting or heard)[0]
+    found = heard[0][1]
+    known = await runtime.database.read(store.find_asserted, found.issuer, found.subject)
+    user = await runtime.database.read(users.get_user, known) if known else None
+    own = user.email if user and user.email_verified_at is not None else None
+    fitting = [pair for pair in heard if _speaks_for(pair[0], own)]
+    if not fitting:
+        raise refused("no address that tells which of several rules is for the person")
+    return fitting[0]
 
 
-def _is_spoken_for(rule: Rule, found: IdentityAssertion) -> bool:
+def _speaks_for(rule: Rule, email: str | None) -> bool:
     try:
-        _address(rule, found.email)
+        _address(rule, email)
     except OAuthError:
         return False
     return True

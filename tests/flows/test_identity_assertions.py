@@ -105,13 +105,17 @@ async def test_from_the_providers_sign_in_to_a_token_at_the_other_server(
 
 async def test_it_says_no_more_than_it_must(server: Server) -> None:
     client = await own_client(server)
-    answer = await ask(server, client, await id_token_of(server, client))
+    id_token = await id_token_of(server, client)
+    answer = await ask(server, client, id_token)
     claims = jwt.read_claims(b64decode(answer.json()["access_token"].split(".")[1]))
     assert set(claims) == {
         *("iss", "sub", "aud", "client_id", "jti", "iat", "exp", "scope", "resource"),
         *("auth_time", "acr", "amr"),
     }, "no address, for it is not verified"
     assert (claims["client_id"], claims["exp"] - claims["iat"]) == ("there", 300)
+    slash = await ask(server, client, id_token, resource=f"{MCP}/")
+    of_slash = jwt.read_claims(b64decode(slash.json()["access_token"].split(".")[1]))
+    assert of_slash["resource"] == claims["resource"], "the name that was registered"
 
 
 REFUSED: list[tuple[dict[str, str | None], str]] = [

@@ -160,6 +160,16 @@ async def test_people_who_have_no_account_here_get_a_subject_of_their_own(server
     assert (await look(server, client, token))["sub"] == "acme:u1"
 
 
+async def test_a_slash_for_an_empty_path_names_the_same_resource_in_an_assertion(server: Server) -> None:
+    client = await agent(server)
+    await ada(server)
+    await people(server)
+    answer = await present(server, client, speaks_of(server, client, resource=f"{MCP}/"), resource=f"{MCP}/")
+    assert (await look(server, client, answer.json()["access_token"]))["aud"] == MCP
+    other = await present(server, client, speaks_of(server, client, resource=f"{MCP}/mcp/"))
+    assert refusal(other) == (400, "invalid_target")
+
+
 async def test_a_public_client_cannot_present_an_identity_assertion(server: Server) -> None:
     client = await agent(server, token_endpoint_auth_method="none")
     await ada(server)

@@ -18,7 +18,7 @@ from watchword.oauth.clients import Client
 from watchword.oauth.errors import OAuthError
 from watchword.oauth.identity_assertion import IdentityAssertion
 from watchword.oauth.scopes import narrow
-from watchword.oauth.targets import resolve_audience
+from watchword.oauth.targets import name_among, resolve_audience
 from watchword.ratelimit import LocalBuckets
 from watchword.store import trust as store
 from watchword.store import users
@@ -227,7 +227,8 @@ def _audience(
 ) -> tuple[str, ...]:
     allowed = rule.resources or client.resources or (runtime.settings.resource,)
     if named:  # the assertion says for which resources it is
-        allowed = tuple(resource for resource in named if resource in allowed)
+        names = (name_among(resource, allowed) for resource in named)
+        allowed = tuple(name for name in names if name is not None)
         if not allowed:
             raise OAuthError("invalid_target", "The assertion is for resources that are not granted here.")
     return resolve_audience(asked.resources, allowed, runtime.settings.resource)

@@ -16,6 +16,7 @@ from watchword.oauth.errors import OAuthError
 from watchword.oauth.identity_assertion import Statement
 from watchword.oauth.parameters import Parameters
 from watchword.oauth.scopes import for_people, format_scope, narrow, parse_scope
+from watchword.oauth.targets import names_among
 from watchword.store import sessions, tokens, users
 from watchword.store.users import User
 
@@ -103,8 +104,9 @@ async def _person(runtime: Runtime, claims: Mapping[str, object]) -> User:
 
 
 def _resources(client: Client, target: AssertionTarget, form: Parameters) -> tuple[str, ...]:
-    allowed, wanted = target.resources or client.resources, tuple(dict.fromkeys(form.all("resource")))
-    if any(resource not in allowed for resource in wanted):
+    allowed = target.resources or client.resources
+    wanted = names_among(form.all("resource"), allowed)
+    if wanted is None:
         raise OAuthError("invalid_target", "The resource is not one that was named.", field="resource")
     return wanted or allowed
 

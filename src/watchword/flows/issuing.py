@@ -14,7 +14,7 @@ from watchword.oauth.clients import Client
 from watchword.oauth.errors import OAuthError
 from watchword.oauth.parameters import Parameters
 from watchword.oauth.scopes import for_people, parse_scope
-from watchword.oauth.targets import name_among
+from watchword.oauth.targets import names_among
 from watchword.store import documents, tokens
 from watchword.store.grants import Grant, Standing
 from watchword.store.redemption import Bought
@@ -97,9 +97,8 @@ def _remaining(runtime: Runtime, client: Client, grant: Grant) -> Extent:
 def _narrowed(runtime: Runtime, client: Client, form: Parameters, left: Extent, scope: str | None) -> Extent:
     """Return what of a grant a token request asks for; raise `invalid_scope`, `invalid_target` (RFC 8707 §2.2) or
     `invalid_authorization_details` (RFC 9396 §6) beyond it. Only a refresh may name a `scope` (RFC 6749 §6)."""
-    named = [name_among(resource, left.audience) for resource in form.all("resource")]
-    resources = tuple(dict.fromkeys(name for name in named if name is not None))
-    if None in named:
+    resources = names_among(form.all("resource"), left.audience)
+    if resources is None:
         raise OAuthError("invalid_target", "The resource was not granted.", field="resource")
     details = authorization_details.narrow(
         form.get("authorization_details"),

@@ -1,7 +1,7 @@
 """RFC 8707: resource indicators: for whom an access token is meant, and the format that suits whom it is meant for."""
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from watchword.oauth.clients import TokenFormat
 from watchword.oauth.errors import OAuthError
@@ -39,6 +39,13 @@ def name_among(resource: str, known: Collection[str]) -> str | None:
         return resource
     other = resource[:-1] if resource.endswith("/") else f"{resource}/"
     return other if other in known and _ORIGIN.fullmatch(resource) else None
+
+
+def names_among(resources: Iterable[str], known: Collection[str]) -> tuple[str, ...] | None:
+    """Return what requested resources are called, each once, as `name_among` does; None when one is none of those that are known."""
+    named = [name_among(resource, known) for resource in resources]
+    found = tuple(dict.fromkeys(name for name in named if name is not None))
+    return None if None in named else found
 
 
 def format_for(

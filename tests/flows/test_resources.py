@@ -1,10 +1,14 @@
 """RFC 8707: what a client calls a resource, and what the token that it gets calls it."""
 
+import msgspec
 import pytest
 from tests.fixtures.code_flow import obtain_code, redeem, refresh, register
 from tests.fixtures.servers import Server
 
+from watchword.flows import client_registry
 from watchword.jose import jwk, jwt
+from watchword.oauth.errors import OAuthError
+from watchword.store.database import Transaction
 
 BARE = "https://api.example.com"
 
@@ -38,3 +42,31 @@ async def test_every_other_letter_of_a_resource_counts(server: Server, asked: st
     assert audience_of(honest.json()) == f"{BARE}/mcp"
     refused = await server.post("/token", client, grant_type="client_credentials", resource=asked)
     assert refused.json()["error"] == "invalid_target"
+
+
+async def test_a_client_from_before_its_resource_was_refused_is_disabled_like_any_other(
+    server: Server,
+) -> None:
+    client = await server.client(scope="orders:read", resources=[BARE])
+
+    async def age(tx: Transaction) -> None:
+        await tx.run("UPDATE clients SET document = REPLACE(document, $1, $2)", BARE, "https:///orders")
+
+    await server.runtime.database.write(age)
+    known = await client_registry.find(server.runtime, client.client.client_id)
+    assert known is not None
+    given = client_registry.to_input(known)
+    for changed, disabled in ((given, None), (msgspec.structs.replace(given, name="x"), True)):
+        with pytest.raises(OAuthError, match="absolute URI"):
+            await client_registry.change(
+                server.runtime,
+                known.client_id,
+                changed,
+                expected_version=None,
+                disabled=disabled,
+                actor="test",
+            )
+    off = await client_registry.change(
+        server.runtime, known.client_id, given, expected_version=None, disabled=True, actor="test"
+    )
+    assert off.disabled_at is not None

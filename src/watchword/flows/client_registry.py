@@ -101,8 +101,7 @@ class Registered(msgspec.Struct, frozen=True):
 
 async def find(runtime: Runtime, client_id: str) -> Client | None:
     """Return a client by its identifier, or None."""
-    facts = await find_facts(runtime, client_id)
-    return facts.client if facts else None
+    return facts.client if (facts := await find_facts(runtime, client_id)) else None
 
 
 async def find_facts(runtime: Runtime, client_id: str) -> ClientFacts | None:
@@ -365,9 +364,10 @@ async def change(
     existing = await find(runtime, client_id)
     if existing is None:
         raise OAuthError("not_found", "There is no such client.")
-    now = runtime.now()
-    client = to_client(given, client_id, origin=existing.origin, owner=existing.owner)
+    client, now = existing, runtime.now()
     is_disabled = existing.disabled_at is not None if disabled is None else disabled
+    if not is_disabled or given != to_input(existing):  # no newer rule keeps it from being disabled
+        client = to_client(given, client_id, origin=existing.origin, owner=existing.owner)
     if not is_disabled:  # what an address of the client answers keeps nobody from disabling it
         await client_checks.check(runtime, client)
     changed = await runtime.database.write(

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.fixtures.accounts import make
 from tests.fixtures.answers import account, claims_of, server, userinfo
 from tests.fixtures.code_flow import answer_of, decide, obtain_code, redeem, refresh, register, request
 from tests.fixtures.documents import Documents
@@ -173,8 +174,10 @@ async def test_an_exchanged_token_names_a_person_as_its_own_client_knows_them(se
 
 
 async def test_no_token_of_a_pairwise_client_carries_a_mark_that_joins_people(server: Server) -> None:
+    person = (await make(server)).id
+
     def grant(client: Client, **more: Any) -> AccessGrant:
-        return AccessGrant(client, "user_1", ("a",), ("https://api.example",), 60, **more)
+        return AccessGrant(client, person, ("a",), ("https://api.example",), 60, **more)
 
     public = (await register(server)).client
     pairwise = [(await register(server, name=str(n), subject_type="pairwise")).client for n in range(2)]

@@ -126,4 +126,4 @@ async def test_a_move_that_goes_on_elsewhere_is_not_gone_on_with(tmp_path: Path,
 
         await asyncio.to_thread(to_target, again)
         assert len(refusals) == 1
-        assert "open elsewhere" in refusals[0] or "let it finish first" in refusals[0]
+        assert "open elsewhere" in refusals[0] or "let another restore or move finish" in refusals[0]

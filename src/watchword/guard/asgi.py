@@ -169,8 +169,12 @@ def address(scope: Mapping[str, Any]) -> str | None:
     """Return the address of the caller: "" at a Unix socket, which servers tell by its path; None where it is not known."""
     if client := scope.get("client"):
         return client[0] or None
-    host, port = scope.get("server") or ("", None)
-    return "" if port is None and "/" in host else None
+    server = scope.get("server")
+    if (
+        not isinstance(server, Sequence) or len(server) != 2
+    ):  # what is no pair tells nothing: Falcon's own client sends an iterator
+        return None
+    return "" if server[1] is None and "/" in server[0] else None
 
 
 def _uri(scope: Scope, headers: Mapping[bytes, Sequence[str]], secure: bool) -> str:

@@ -6,6 +6,7 @@ from tests.fixtures.servers import Server
 from tests.flows.test_people_api import headers
 
 from watchword.store import faults
+from watchword.store.user_changes import mail_reset_link, set_disabled
 from watchword.store.users import find_user
 
 
@@ -85,3 +86,15 @@ async def test_ad_07_a_link_of_an_account_that_was_disabled_stays_dead(server: S
         assert (await server.http.post(f"{account}/{way}", json={}, headers=power)).status_code == 200
         assert (await server.http.get(before)).status_code == 404, way
     assert (await server.http.get(await link())).status_code == 200
+
+
+async def test_ad_07_an_account_that_is_disabled_while_a_link_is_asked_for_gets_none(server: Server) -> None:
+    ada, now = await make(server), server.runtime.now()
+    asked = {"expires_at": now + 1800, "now": now}
+
+    async def mailed(link: bytes) -> bool:
+        return await server.runtime.database.write(mail_reset_link, link, ada.id, EMAIL, **asked)
+
+    assert await mailed(b"a" * 32)
+    await server.runtime.database.write(set_disabled, ada.id, True, actor="test", now=now)
+    assert not await mailed(b"b" * 32)

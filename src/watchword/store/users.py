@@ -122,8 +122,11 @@ async def hold_user(tx: Transaction, user_id: str, proof_epoch: int | None = Non
 
 
 async def hold_address(tx: Transaction, user_id: str, email: str) -> bool:
-    """Hold an account whose verified address this is: one that it has no more is mailed nothing that opens the account."""
-    held = "SELECT id FROM users WHERE id = $1 AND email = $2 AND email_verified_at IS NOT NULL FOR SHARE"
+    """Hold an account that is not disabled and whose verified address this is: else nothing is mailed that opens the account, now or later."""
+    held = (
+        "SELECT id FROM users WHERE id = $1 AND email = $2 AND email_verified_at IS NOT NULL "
+        "AND disabled_at IS NULL FOR SHARE"
+    )
     return await tx.one(held, user_id, email) is not None
 
 

@@ -18,7 +18,7 @@ from watchword.client.proofs import Clocks, Prover
 from watchword.jose.strict_json import StrictJSONError, loads
 
 TIMEOUT = 10.0  # seconds without a byte
-PATIENCE = 30.0  # seconds for a whole answer: whoever waits for it holds up all who need a token
+PATIENCE = 30.0  # seconds until a body has come: whoever waits for it holds up all who need a token
 MAX_ANSWER = 256 * 1024
 # The last comes of a host by a name that none can have.
 NO_ANSWER = (httpx.HTTPError, httpx.InvalidURL, UnicodeError)

@@ -241,13 +241,13 @@ def _below_script_name(app: Any) -> Any:
     return lambda environ, start: app(environ | {"SCRIPT_NAME": "/shop"}, start)
 
 
-def test_two_resources_of_one_application_publish_their_metadata(auth: Auth) -> None:
+def test_several_resources_of_one_application_publish_their_metadata(auth: Auth) -> None:
     from fastapi import FastAPI
     from flask import Flask
 
     from watchword.guard import fastapi, flask
 
-    resources = [f"{BASE}/shop", f"{BASE}/stock.v2"]
+    resources = [f"{BASE}/shop", f"{BASE}/stock.v2", f"{BASE}/stock_v2"]
     by_fastapi, by_flask = FastAPI(), Flask("orders")
     for resource in resources:
         auth.guard(fastapi.Guard, audience=resource).publish(by_fastapi)

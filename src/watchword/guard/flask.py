@@ -72,7 +72,7 @@ class Guard(BaseGuard):
             return _document(metadata)
 
         # Another guard may publish another resource in the same application; in these names a dot stands for a blueprint.
-        endpoint = f"watchword_resource_metadata{metadata.path}".replace(".", "_")
+        endpoint = f"watchword_resource_metadata{metadata.path}".replace(".", "%2E")
         app.add_url_rule(metadata.path, endpoint, show)
 
 

@@ -20,7 +20,7 @@ from tests.fixtures.code_flow import REDIRECT, VERIFIER, obtain_code, register
 from tests.fixtures.postgres import Store
 from tests.fixtures.servers import Process, Server, open_server, serve
 
-from watchword.flows import client_registry, start
+from watchword.flows import client_certificates, client_registry, start
 from watchword.flows.client_registry import ClientInput, Registered
 from watchword.flows.runtime import Runtime
 from watchword.jose import jwk
@@ -368,3 +368,22 @@ async def test_without_certificates_the_metadata_offers_no_method_that_needs_one
     assert not [name for name in metadata["token_endpoint_auth_methods_supported"] if "tls" in name]
     assert metadata["tls_client_certificate_bound_access_tokens"] is False
     assert "mtls_endpoint_aliases" not in metadata
+
+
+async def test_a_registered_certificate_is_looked_at_once(tmp_path: Path) -> None:
+    """Whoever registers many makes no node verify all of them whenever anything changes."""
+    async with open_server(tmp_path, tls_client_self_signed=True) as server:
+        trusted: list[bytes] = []
+        server.runtime.trust_certificate = trusted.append
+        made = []
+        for name in ("one", "another"):
+            made.append(make(tmp_path, name))
+            given = ClientInput(
+                name=name,
+                scope="orders:read",
+                token_endpoint_auth_method="self_signed_tls_client_auth",
+                jwks=with_certificate(made[-1]),
+            )
+            await client_registry.register(server.runtime, given, actor="test", origin="dynamic")
+            await client_certificates.trust_registered(server.runtime)
+        assert trusted == [one.der for one in made]

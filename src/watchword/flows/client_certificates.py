@@ -9,6 +9,7 @@ signature is not of that key. A certificate that calls itself like an authority 
 one to. So who registered itself gets one trusted that can be taken for no issuer but itself.
 """
 
+import hashlib
 from collections.abc import Mapping, Set
 from functools import lru_cache
 from pathlib import Path
@@ -94,14 +95,21 @@ async def trust_registered(runtime: Runtime) -> None:
     if runtime.trust_certificate is None or not runtime.settings.tls_client_self_signed:
         return
     version = runtime.database.version()
-    if runtime.cache.get("trusted certificates", (None,))[0] == version:
+    at, known = runtime.cache.get("trusted certificates", (None, ()))
+    if at == version:
         return
+    trusted: set[bytes] = set(
+        known
+    )  # by digest: a signature is verified once, not whenever something changes
     for client in await runtime.database.read(clients.list_self_signed):
         for document in client.jwks or ():
             certificate = mtls.first_certificate(document)
-            if certificate is not None and _is_readable(certificate) and _is_harmless(client, certificate):
+            if certificate is None or (digest := hashlib.sha256(certificate).digest()) in trusted:
+                continue
+            if _is_readable(certificate) and _is_harmless(client, certificate):
                 runtime.trust_certificate(certificate)
-    runtime.remember("trusted certificates", version, None)
+                trusted.add(digest)
+    runtime.remember("trusted certificates", version, trusted)
 
 
 def _is_readable(der: bytes) -> bool:

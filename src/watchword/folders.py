@@ -8,6 +8,7 @@ import stat
 from pathlib import Path
 
 UNFINISHED = ".unfinished"
+KEPT_OUT = {errno.EACCES, errno.EPERM, errno.EBUSY, errno.EROFS}
 
 
 def settle(path: str | os.PathLike[str]) -> None:
@@ -47,7 +48,10 @@ def replace_private(path: Path, text: str, like: os.stat_result | None = None) -
 
 def replace(path: Path, data: bytes, mode: int = 0o666) -> None:
     """Put data in the place of a file, whole or not at all, for whoever may read the one before, a new one by `mode` and umask; on disk when
-    it returns. Raise OSError."""
+    it returns. Raise OSError.
+
+    A file whose place cannot be taken, since its folder is not to be written to or it is mounted alone, is written over where it is.
+    """
     try:
         before = path.stat()  # before the link is read: what the system says of links that others left in a folder like /tmp holds
     except FileNotFoundError:
@@ -60,11 +64,16 @@ def replace(path: Path, data: bytes, mode: int = 0o666) -> None:
     if before is not None and not os.access(path, os.W_OK):
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
     path = Path(os.path.realpath(path))  # a link stays one
-    # Only root can make a file for somebody else; of a folder that several share, who wrote it last owns it.
-    temporary = write_beside(path, data, before if os.geteuid() == 0 else None, 0o600 if before else mode)
-    if before is not None:
-        _let(temporary, before)
-    _take_over(path, temporary)
+    try:
+        # Only root can make a file for somebody else; of a folder that several share, who wrote it last owns it.
+        temporary = write_beside(path, data, before if os.geteuid() == 0 else None, 0o600 if before else mode)
+        if before is not None:
+            _let(temporary, before)
+        _take_over(path, temporary)
+    except OSError as error:
+        if before is None or error.errno not in KEPT_OUT:
+            raise
+        path.write_bytes(data)
 
 
 def _let(temporary: Path, before: os.stat_result) -> None:

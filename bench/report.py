@@ -34,9 +34,12 @@ METHOD = """## What was measured
   and at the peer. *Code flow on a live session*: the authorization request of somebody who is signed in and has agreed, and the
   redemption of its code with PKCE, for an access token, an ID token and a refresh token; the two count as one.
 - In-process figures are microseconds of CPU per call, median and extremes of several blocks. *Seen before* is a token that this
-  process verified before; *first time* a token that it never saw. The guard checks more of a JWT than the other libraries are asked to:
-  its type, every claim that RFC 9068 demands, and whether it has ended. Guarded and unguarded endpoint are the same plain ASGI
-  callable; the guarded one also checks a scope. Proofs: median and 99th percentile, decoding included.
+  process verified before; *first time* a token that it never saw. The guard reads the header, chooses the key by `kid` among those that
+  the issuer published, and checks more of a JWT than the other libraries are asked to: its type, every claim that RFC 9068 demands, and
+  whether it has ended. PyJWT is asked in two ways: with the one key in hand, and as its documentation has it for keys that
+  an issuer publishes, by `PyJWKClient`, which is the same job. joserfc, which fetches no keys, has the one key in hand. Guarded
+  and unguarded endpoint are the same plain ASGI callable; the guarded one also checks a scope. Proofs: median and 99th percentile,
+  decoding included.
 - *Until a guard elsewhere refuses* is wall-clock time from the answer to a revocation, by either of two workers, until a guard
   in another process that follows the feed, and asks nobody, refuses the JWT. *Testing kit*: CPU time until a test has its own
   server, after the first test of a run.

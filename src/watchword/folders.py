@@ -56,9 +56,8 @@ def replace(path: Path, data: bytes, mode: int = 0o666) -> None:
         before = path.stat()  # before the link is read: what the system says of links that others left in a folder like /tmp holds
     except FileNotFoundError:
         before = None
-    if before is not None and not stat.S_ISREG(
-        before.st_mode
-    ):  # a pipe, a terminal: nothing can take their place
+    # A pipe, a terminal: nothing can take their place.
+    if before is not None and not stat.S_ISREG(before.st_mode):
         path.write_bytes(data)
         return
     if before is not None and not os.access(path, os.W_OK):

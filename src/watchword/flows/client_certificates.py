@@ -98,9 +98,7 @@ async def trust_registered(runtime: Runtime) -> None:
     at, known = runtime.cache.get("trusted certificates", (None, ()))
     if at == version:
         return
-    trusted: set[bytes] = set(
-        known
-    )  # by digest: a signature is verified once, not whenever something changes
+    trusted: set[bytes] = set(known)  # by digest: each signature is verified once
     for client in await runtime.database.read(clients.list_self_signed):
         for document in client.jwks or ():
             certificate = mtls.first_certificate(document)

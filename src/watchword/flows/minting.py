@@ -55,9 +55,8 @@ async def mint(runtime: Runtime, grant: AccessGrant, now: int) -> Minted:
     """
     claims.check_audience(grant.audience, grant.client.client_id)
     since = await _good_since(runtime, grant)
-    if (
-        since - now <= LATE
-    ):  # enabled again just now: by an earlier date it would have ended with those of before
+    # Enabled again just now: by an earlier date it would have ended with those of before.
+    if since - now <= LATE:
         now = max(now, since)
     token_type = "DPoP" if grant.claims and "jkt" in _confirmation(grant.claims) else "Bearer"
     if _format(runtime, grant) == "opaque":

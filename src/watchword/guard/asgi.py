@@ -170,9 +170,8 @@ def address(scope: Mapping[str, Any]) -> str | None:
     if client := scope.get("client"):
         return client[0] or None
     server = scope.get("server")
-    if (
-        not isinstance(server, Sequence) or len(server) != 2
-    ):  # what is no pair tells nothing: Falcon's own client sends an iterator
+    # What is no pair tells nothing: Falcon's own client sends an iterator.
+    if not isinstance(server, Sequence) or len(server) != 2:
         return None
     return "" if server[1] is None and "/" in server[0] else None
 

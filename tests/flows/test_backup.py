@@ -4,13 +4,13 @@ import asyncio
 import contextlib
 import gzip
 import json
-import resource
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import pytest_asyncio
+from tests.fixtures.disks import no_file_may_grow_beyond
 from tests.fixtures.postgres import Cluster, Store, fresh_postgres
 from tests.fixtures.servers import ISSUER, Server, open_server
 
@@ -381,12 +381,8 @@ async def test_what_a_full_disk_keeps_from_being_written_is_said_and_nothing_is_
     server: Server, tmp_path: Path
 ) -> None:
     await fill(server)
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (2000, hard))
-    try:
-        with pytest.raises(StorageUnavailable, match=r"cannot write .*/b\.gz: File too large"):
-            await backup.write_backup(settings_of(server), tmp_path / "b.gz", NOW)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    full = pytest.raises(StorageUnavailable, match=r"cannot write .*/b\.gz: File too large")
+    with no_file_may_grow_beyond(2000), full:
+        await backup.write_backup(settings_of(server), tmp_path / "b.gz", NOW)
     assert not list(tmp_path.glob("b.gz*"))
     await backup.write_backup(settings_of(server), tmp_path / "b.gz", NOW)

@@ -8,34 +8,10 @@ import httpx2
 from mcp import Client
 from mcp.client.auth.extensions.client_credentials import ClientCredentialsOAuthProvider
 from mcp.client.streamable_http import streamable_http_client
-from mcp.shared.auth import OAuthClientInformationFull, OAuthToken
 from tests.fixtures.live import Live
+from tests.fixtures.mcp_memory import Memory
 
 from watchword.flows.client_registry import Registered
-
-
-class Memory:
-    """The client's storage of tokens and of its own registration."""
-
-    def __init__(self, client: OAuthClientInformationFull | None = None) -> None:
-        self.client = client
-        self.tokens: OAuthToken | None = None
-
-    async def get_tokens(self) -> OAuthToken | None:
-        """Return the tokens."""
-        return self.tokens
-
-    async def set_tokens(self, tokens: OAuthToken) -> None:
-        """Keep tokens."""
-        self.tokens = tokens
-
-    async def get_client_info(self) -> OAuthClientInformationFull | None:
-        """Return the registration."""
-        return self.client
-
-    async def set_client_info(self, client_info: OAuthClientInformationFull) -> None:
-        """Keep the registration."""
-        self.client = client_info
 
 
 def machine(live: Live, resource: str, scope: str = "weather:read") -> Registered:

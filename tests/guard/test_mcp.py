@@ -14,8 +14,9 @@ from fastmcp import FastMCP
 from mcp.client.auth import AuthorizationCodeResult, OAuthClientProvider
 from mcp.shared.auth import OAuthClientInformationFull, OAuthClientMetadata
 from tests.fixtures.live import Browser, Live
+from tests.fixtures.mcp_memory import Memory
 from tests.fixtures.servers import free_port
-from tests.guard.mcp_calls import CALL, Memory, call, connected, credentials_of, machine, token_for
+from tests.guard.mcp_calls import CALL, call, connected, credentials_of, machine, token_for
 from tests.guard.mcp_servers import by_fastmcp, by_sdk_hooks, by_wrapping
 
 from watchword.flows import api_tokens

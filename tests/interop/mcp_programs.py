@@ -16,9 +16,10 @@ import pytest
 from mcp import Client
 from mcp.client.auth import AuthorizationCodeResult, OAuthClientProvider
 from mcp.client.streamable_http import streamable_http_client
-from mcp.shared.auth import OAuthClientInformationFull, OAuthClientMetadata, OAuthToken
+from mcp.shared.auth import OAuthClientInformationFull, OAuthClientMetadata
 from tests.fixtures.browser import Browser
 from tests.fixtures.commands import environment
+from tests.fixtures.mcp_memory import Memory
 
 ROOT = Path(__file__).resolve().parents[2]
 CALLBACK = "http://localhost:7777/callback"
@@ -59,39 +60,6 @@ def example(folder: Path, name: str, issuer: str, resource: str, **variables: st
         yield
 
 
-class Memory:
-    """The client's storage of tokens and of its own registration."""
-
-    def __init__(self) -> None:
-        self.client: OAuthClientInformationFull | None = None
-        self.tokens: OAuthToken | None = None
-
-    def know(self, client_id: str, issuer: str) -> None:
-        """Remember a public client that the operator registered."""
-        self.client = OAuthClientInformationFull(
-            client_id=client_id,
-            redirect_uris=[CALLBACK],  # type: ignore[list-item]  # the model parses it
-            token_endpoint_auth_method="none",
-            issuer=issuer,
-        )
-
-    async def get_tokens(self) -> OAuthToken | None:
-        """Return the tokens."""
-        return self.tokens
-
-    async def set_tokens(self, tokens: OAuthToken) -> None:
-        """Keep tokens."""
-        self.tokens = tokens
-
-    async def get_client_info(self) -> OAuthClientInformationFull | None:
-        """Return the registration."""
-        return self.client
-
-    async def set_client_info(self, client_info: OAuthClientInformationFull) -> None:
-        """Keep the registration."""
-        self.client = client_info
-
-
 class Stock:
     """A client of the SDK that knows an MCP server's address and nothing else."""
 
@@ -111,6 +79,15 @@ class Stock:
         answer = {name: values[0] for name, values in parse_qs(urlsplit(self._ended).query).items()}
         assert "code" in answer, answer
         return AuthorizationCodeResult(code=answer["code"], state=answer["state"], iss=answer["iss"])
+
+    def know(self, client_id: str, issuer: str) -> None:
+        """Remember a public client that the operator registered."""
+        self.memory.client = OAuthClientInformationFull(
+            client_id=client_id,
+            redirect_uris=[CALLBACK],  # type: ignore[list-item]  # the model parses it
+            token_endpoint_auth_method="none",
+            issuer=issuer,
+        )
 
     @asynccontextmanager
     async def connect(self) -> AsyncIterator[Client]:

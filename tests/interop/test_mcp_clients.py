@@ -107,7 +107,7 @@ async def test_a_client_that_the_operator_registered_gets_through(newcomer: Newc
     client_id = json.loads(made.stdout)["client_id"]
     with example(newcomer.folder, "mcp_server", newcomer.issuer, newcomer.resource):
         stock = Stock(newcomer.resource, newcomer.browser())
-        stock.memory.know(client_id, newcomer.issuer)
+        stock.know(client_id, newcomer.issuer)
         assert (await stock.forecast("Wien")).startswith("Sunny in Wien, user_")
     assert parse_qs(urlsplit(stock.asked[0]).query)["client_id"] == [client_id]
 

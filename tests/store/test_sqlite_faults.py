@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import errno
 import os
-import resource
 import sqlite3
 import subprocess
 import sys
@@ -13,6 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from tests.fixtures.disks import no_file_may_grow_beyond
 from tests.fixtures.postgres import AUDIT_KEY, Store, race
 from tests.store.made import access_token, breaks, count, digest, execute, note
 
@@ -77,17 +77,6 @@ async def test_on_a_full_disk_a_whole_batch_is_refused_and_none_of_it_is_there(f
     await database.write(pragma, "max_page_count = 1000000")
     await assert_heals(database, outcomes[:20].count(None))
     await file.close()
-
-
-@contextlib.contextmanager
-def no_file_may_grow_beyond(size: int) -> Iterator[None]:
-    """Let the operating system itself refuse to write."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 async def test_writes_that_the_system_refuses_are_not_acknowledged(file: Store) -> None:

@@ -1,14 +1,12 @@
 """Files: secrets are their owner's alone and never overwritten; every error names the file."""
 
-import contextlib
 import os
-import resource
 import stat
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.fixtures.disks import no_file_may_grow_beyond
 
 from watchword.credentials.zkproof import ZeroError
 from watchword.zero import files, revocation, sealing
@@ -51,17 +49,6 @@ def test_a_secret_file_is_never_overwritten(holder: Any, secret_file: Path) -> N
     assert secret_file.read_bytes() == before
 
 
-@contextlib.contextmanager
-def full_after(size: int) -> Iterator[None]:
-    """Let no file grow beyond so many bytes, as on a disk that is full."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-
-
 def test_on_a_full_disk_the_file_from_before_stays_and_no_half_of_a_secret(
     holder: Any, tmp_path: Path
 ) -> None:
@@ -69,7 +56,7 @@ def test_on_a_full_disk_the_file_from_before_stays_and_no_half_of_a_secret(
     sealed = sealing.seal(holder.secret, "word", b"s" * 16, b"n" * 24, 1, 8)
     files.write_record(str(public), holder.identity, "text")
     before = public.read_bytes()
-    with full_after(50):
+    with no_file_may_grow_beyond(50):
         for path, record in ((public, holder.identity), (private, sealed)):
             with pytest.raises(ZeroError, match=rf"{path.name}: File too large"):
                 files.write_record(str(path), record, "json")

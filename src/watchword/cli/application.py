@@ -32,10 +32,11 @@ GROUPS = {
     "zero": "zero",
 }
 MODULES = COMMANDS | GROUPS
+VERSION = "--version"
 
 
 def application(called: str = "") -> typer.Typer:
-    """Return the command line: with what is called by a name alone, with everything for a word that is none."""
+    """Return the command line: with what is called by a name alone, without any of it for the version, else with everything."""
     app = typer.Typer(
         name="watchword",
         help="Authentication for APIs: API tokens, sessions, OAuth 2.1 and OpenID Connect.",
@@ -44,7 +45,7 @@ def application(called: str = "") -> typer.Typer:
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     app.callback()(_root)
-    for name in (called,) if called in MODULES else MODULES:
+    for name in (called,) if called in MODULES else () if called == VERSION else MODULES:
         module = import_module(f"watchword.cli.{MODULES[name]}")
         if name in GROUPS:
             app.add_typer(module.app, name=name)
@@ -60,8 +61,6 @@ def _version(value: bool) -> None:
 
 
 def _root(
-    version: bool = typer.Option(
-        False, "--version", callback=_version, is_eager=True, help="Print the version."
-    ),
+    version: bool = typer.Option(False, VERSION, callback=_version, is_eager=True, help="Print the version."),
 ) -> None:
     """Authentication for APIs: API tokens, sessions, OAuth 2.1 and OpenID Connect."""

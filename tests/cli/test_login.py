@@ -94,6 +94,22 @@ def test_signing_in_printing_tokens_and_signing_out(
     assert (again.returncode, json.loads(again.stdout)["error"]) == (1, "not_signed_in")
 
 
+def test_who_signs_in_again_leaves_no_secret_where_it_is_no_longer_kept(
+    live: Live, run: Run, tmp_path: Path
+) -> None:
+    live.user("ada")
+    again = ("login", live.issuer, "--client-id", program(live), "--scope", "orders:read", "--json")
+    assert run(*again).returncode == 0
+    in_ring = kept(tmp_path, in_file=False)["refresh_token"]
+    assert run(*again, "--file-store").returncode == 0
+    assert in_ring not in everything(tmp_path)
+    in_file = kept(tmp_path, in_file=True)["refresh_token"]
+    assert run(*again, FAKE_KEYRING=str(tmp_path / "locked")).returncode == 1
+    assert run(*again).returncode == 0
+    assert in_file not in everything(tmp_path)
+    assert run("token", "print").returncode == 0
+
+
 def secret_file(tmp_path: Path) -> Path:
     """Return the file that secrets are kept in."""
     return next((tmp_path / "state" / "watchword").glob("*.secret"))

@@ -3,6 +3,7 @@
 Owns the folder `watchword` in the user's state directory (XDG_STATE_HOME, or ~/.local/state).
 """
 
+import contextlib
 import hashlib
 import os
 from pathlib import Path
@@ -67,8 +68,14 @@ def source_of(login: Login) -> TokenSource:
 
 
 def save(login: Login) -> None:
-    """Remember a sign-in."""
+    """Remember a sign-in in the place of one that had its name; of that one no secret stays where this one has none."""
     path = _path(login.name, ".json")
+    former = _read(path)
+    if former is not None and former.kept_in != login.kept_in:
+        with contextlib.suppress(
+            ClientError, OSError
+        ):  # a key ring that does not open keeps nobody from signing in
+            _clear(former)
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     temporary = path.with_name(f"{path.name}.{os.getpid()}")
     temporary.write_bytes(msgspec.json.encode(login))
@@ -77,13 +84,15 @@ def save(login: Login) -> None:
 
 def everyone() -> list[Login]:
     """Return every sign-in, the latest first."""
-    found = []
-    for path in folder().glob("*.json"):
-        try:
-            found.append(msgspec.json.decode(path.read_bytes(), type=Login))
-        except (OSError, msgspec.DecodeError):
-            continue
-    return sorted(found, key=lambda login: (-login.since, login.name))
+    found = (_read(path) for path in folder().glob("*.json"))
+    return sorted((login for login in found if login), key=lambda login: (-login.since, login.name))
+
+
+def _read(path: Path) -> Login | None:
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=Login)
+    except (OSError, msgspec.DecodeError):
+        return None
 
 
 def find(name: str | None) -> Login:
@@ -96,7 +105,11 @@ def find(name: str | None) -> Login:
 
 def forget(login: Login) -> None:
     """Remove a sign-in with its secrets."""
+    _clear(login)
+    _path(login.name, ".json").unlink(missing_ok=True)
+
+
+def _clear(login: Login) -> None:
     store = store_of(login)
     with store.lock():
         store.save(None)
-    _path(login.name, ".json").unlink(missing_ok=True)

@@ -53,7 +53,21 @@ def registered_subject(given: Sequence[str] | None) -> tuple[str, str] | None:
             "Name subject_dn, san_dns, san_uri, san_ip or san_email, then its value.",
             field="tls_client_auth_subject",
         )
+    if kind == "san_ip" and not _is_address(value):
+        raise OAuthError(
+            "invalid_client_metadata",
+            "Write an IP address after san_ip, such as 192.0.2.1 or 2001:db8::1.",
+            field="tls_client_auth_subject",
+        )
     return kind, value
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
 
 
 def check_certificate(der: bytes, client: Client, *, now: int, documents: Documents | None = None) -> None:

@@ -93,6 +93,13 @@ def test_a_certificate_of_an_authority_names_its_client(kind: str, value: str) -
     mtls.check_certificate(CERTIFICATE, issued(kind, value), now=NOW)
 
 
+def test_an_address_that_is_none_is_not_registered() -> None:
+    assert mtls.registered_subject(["san_ip", "2001:db8::1"]) == ("san_ip", "2001:db8::1")
+    with pytest.raises(OAuthError, match="an IP address after san_ip") as caught:
+        mtls.registered_subject(["san_ip", "client.example"])
+    assert (caught.value.code, caught.value.field) == ("invalid_client_metadata", "tls_client_auth_subject")
+
+
 @pytest.mark.parametrize(
     ("kind", "value"),
     [

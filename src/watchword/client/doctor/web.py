@@ -1,6 +1,7 @@
-"""Requests as clients make them: no redirect followed, answers read up to a limit, nothing raised."""
+"""Requests as clients make them: no redirect followed, answers read up to a limit and for a while, nothing raised."""
 
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from urllib.parse import urljoin, urlsplit
 
@@ -9,7 +10,8 @@ import httpx
 from watchword.jose.strict_json import StrictJSONError, loads
 from watchword.loopback import is_loopback
 
-TIMEOUT = 10.0
+TIMEOUT = 10.0  # seconds without a byte
+PATIENCE = 20.0  # seconds until a body has come
 MAX_ANSWER = 512 * 1024
 ORIGIN = "https://client.example.com"
 
@@ -53,8 +55,9 @@ class Seen:
 class Web:
     """Asks, and remembers what it was answered to the same question."""
 
-    def __init__(self, http: httpx.Client | None = None) -> None:
+    def __init__(self, http: httpx.Client | None = None, clock: Callable[[], float] = time.monotonic) -> None:
         self._http = http or httpx.Client(timeout=TIMEOUT, follow_redirects=False)
+        self._clock = clock
         self._known: dict[str, Seen] = {}
 
     def get(self, address: str) -> Seen:
@@ -76,6 +79,7 @@ class Web:
         """Return the answer to a request."""
         if not is_address(address):
             return Seen(0, problem="not a web address")
+        end = self._clock() + PATIENCE
         try:
             with self._http.stream(method, address, data=form, json=json, headers=headers) as answer:
                 body = b""
@@ -84,6 +88,8 @@ class Web:
                         body += part
                         if len(body) > MAX_ANSWER:
                             return Seen(0, problem="the answer is too long")
+                        if self._clock() > end:
+                            return Seen(0, problem=f"the answer had not ended after {PATIENCE:.0f} seconds")
                 return Seen(answer.status_code, answer.headers, _document(body), address=address)
         except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:
             return Seen(0, problem=f"{type(error).__name__} {error}".strip()[:200])

@@ -5,6 +5,7 @@ that corrupts (SQLite) or mixes answers (PostgreSQL).
 """
 
 import asyncio
+import gc
 import multiprocessing
 import os
 import signal
@@ -78,6 +79,9 @@ def create_app() -> App:
     if _contexts and settings.tls_client_self_signed:
         context = _contexts[0]
         app.trust_certificate = lambda der: context.load_verify_locations(cadata=der)
+    # What is there by now stays as long as the process: to look through it for garbage again and again stops every request meanwhile.
+    gc.collect()
+    gc.freeze()
     return app
 
 

@@ -17,6 +17,13 @@ pytestmark = pytest.mark.browser
 ORIGIN = "http://localhost:9"
 BRANDING = Branding(help_url="/help", privacy_url="/privacy", terms_url="/terms")
 MOVING = ("form_post", "signed_out")  # go on by themselves
+# All pages have one style sheet; what is parsed so runs no script.
+TURN = """html => {
+  const made = new DOMParser().parseFromString(html, "text/html")
+  document.title = made.title
+  document.documentElement.lang = made.documentElement.lang
+  document.body.replaceWith(document.adoptNode(made.body))
+}"""
 VIEWS = {"desktop": (1280, 800), "phone": (390, 844), "narrow": (320, 640)}
 
 
@@ -44,6 +51,11 @@ class Visit:
         self.page.goto(f"{ORIGIN}/page/{name}")
         return self.page
 
+    def turn_to(self, name: str) -> Page:
+        """Show another page in the place of the one that is open, with its style and without its scripts: much faster."""
+        self.page.evaluate(TURN, self._html(name))
+        return self.page
+
     def close(self) -> None:
         self._context.close()
 
@@ -57,15 +69,17 @@ class Visit:
             route.fulfill(body=asset.body, content_type=asset.content_type)
         elif path.startswith("/page/"):
             name = path.removeprefix("/page/")
-            html = render.render(name.split(":")[0], PAGES[name], locale=self.locale, branding=BRANDING)
             policy = content_security_policy(frame_src=PAGES[name].get("frames", ()))  # type: ignore[arg-type]  # addresses
             route.fulfill(
-                body=html,
+                body=self._html(name),
                 content_type="text/html; charset=utf-8",
                 headers={"content-security-policy": policy},
             )
         else:
             route.fulfill(body="", content_type="text/plain")
+
+    def _html(self, name: str) -> str:
+        return render.render(name.split(":")[0], PAGES[name], locale=self.locale, branding=BRANDING)
 
 
 @pytest.fixture(params=["light", "dark"])
@@ -78,7 +92,8 @@ def visit(browser: Browser, request: pytest.FixtureRequest) -> Iterator[Visit]:
 @pytest.mark.timeout(300)
 def test_the_accessibility_engine_finds_no_violation(browser: Browser) -> None:
     visit = Visit(browser)
-    found = {name: violations(visit.open(name, still=name in MOVING)) for name in PAGES}
+    visit.open("sign_in", still=True)
+    found = {name: violations(visit.turn_to(name)) for name in PAGES}
     visit.close()
     assert {name: wrong for name, wrong in found.items() if wrong} == {}
 

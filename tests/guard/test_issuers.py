@@ -8,6 +8,7 @@ import time
 from http.server import BaseHTTPRequestHandler
 from typing import Any
 
+import msgspec
 import pytest
 from tests.fixtures.other_issuer import OtherIssuer, ask, other, refusal
 
@@ -71,6 +72,25 @@ async def test_a_key_signs_by_its_own_algorithm_and_only_by_one_that_is_trusted(
     assert (await ask(named, other.token(other.keys[1]))).subject == "them", "RFC 9864's name for EdDSA"
     assert await refusal(named, other.token()) == 401, "RS256 is not trusted there"
     for one in (guard, named):
+        await one.close()
+
+
+@pytest.mark.parametrize("algorithm", jwk.RSA_ALGORITHMS)
+async def test_a_key_of_rsa_that_names_no_algorithm_is_for_those_that_are_trusted(
+    other: OtherIssuer, algorithm: str
+) -> None:
+    key = jwk.generate("RS256", "rsa")
+    open_key = {name: value for name, value in jwk.public_document(key).items() if name != "alg"}
+    other.documents["/keys"] = {"keys": [open_key]}
+    guard = Guard(Trusted(issuer=other.issuer, algorithms=(algorithm,)), audience=API)
+    signing = {name: msgspec.structs.replace(key, alg=name) for name in jwk.RSA_ALGORITHMS}
+    assert (await ask(guard, other.token(signing[algorithm]))).subject == "them"
+    wrong = "PS256" if algorithm == "RS256" else "RS256"
+    assert await refusal(guard, other.token(signing[wrong])) == 401, f"{wrong} is not trusted there"
+    other.documents["/keys"] = {"keys": [open_key | {"alg": wrong}]}
+    stated = Guard(Trusted(issuer=other.issuer, algorithms=(algorithm,)), audience=API)
+    assert await refusal(stated, other.token(signing[algorithm])) == 401, "a key that says is held to it"
+    for one in (guard, stated):
         await one.close()
 
 

@@ -27,7 +27,7 @@ _fetched: dict[tuple[str, tuple[str, ...]], tuple[int, list[Key]]] = {}
 async def keys_of(runtime: Runtime, rule: Rule, kid: str | None) -> list[Key]:
     """Return the keys of a rule's issuer; raise `temporarily_unavailable` when they cannot be had."""
     if rule.jwks is not None:
-        return jwk.parse_set(dict(rule.jwks))
+        return jwk.parse_published(rule.jwks)
     source = (rule.jwks_uri or rule.issuer.rstrip("/") + DISCOVERY, rule.networks)
     at, keys = _fetched.get(source, (0, []))
     age = abs(runtime.now() - at)  # a clock that was set back makes nothing last longer

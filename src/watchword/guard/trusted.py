@@ -4,10 +4,11 @@ import os
 from dataclasses import dataclass, field
 
 from watchword.guard.misuse import check_address, check_audience, check_issuer, check_names
+from watchword.jose import jws
 from watchword.jose.jwk import own_name
 from watchword.oauth.credential_text import check_credential
 
-ALGORITHMS = ("ES256", "EdDSA", "RS256", "PS256", "ES384", "ES512")
+ALGORITHMS = ("ES256", "EdDSA", "RS256", "PS256", "ES384", "ES512")  # where nothing else is said
 AT_JWT = ("at+jwt",)
 RFC_9068 = ("sub", "aud", "exp", "iat", "jti", "client_id")
 
@@ -54,10 +55,10 @@ class Trusted:
             check_credential("client_id", self.client_id)
             check_credential("client_secret", self.client_secret)
         object.__setattr__(self, "algorithms", tuple(dict.fromkeys(map(own_name, self.algorithms))))
-        unknown = sorted(set(self.algorithms) - set(ALGORITHMS))
+        unknown = sorted(set(self.algorithms) - set(jws.ALGORITHMS))
         if unknown or not self.algorithms:
             raise ValueError(
-                f"algorithms: name some of {', '.join(ALGORITHMS)}, not {', '.join(unknown) or 'none'}"
+                f"algorithms: name some of {', '.join(jws.ALGORITHMS)}, not {', '.join(unknown) or 'none'}"
             )
 
     @property

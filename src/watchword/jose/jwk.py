@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from msgspec.structs import replace
 
 from watchword.jose import weak_keys
 from watchword.jose.errors import JoseError
@@ -230,11 +231,16 @@ def parse_set(document: object, alg: str | None = None) -> list[Key]:
 
 
 def parse_published(document: object) -> list[Key]:
-    """Read a JWK set of somebody else; every key that cannot be used is passed over (RFC 7517 §5). Raise JoseError for no set."""
+    """Read a JWK set of somebody else; every key that cannot be used is passed over (RFC 7517 §5). Raise JoseError for no set.
+
+    An RSA key that does not say its algorithm (§4.4) is there once for each of RSA's: whoever verifies says which of them it takes.
+    """
     found = []
     for member in _members(document):
         with contextlib.suppress(JoseError):
-            found += parse_set({"keys": [member]})
+            for key in parse_set({"keys": [member]}):
+                is_open = key.kty == "RSA" and member.get("alg") is None
+                found += [replace(key, alg=alg) for alg in RSA_ALGORITHMS] if is_open else [key]
     return found
 
 

@@ -9,7 +9,8 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import msgspec
 
-_PLACE = re.compile(r" - at `\$\.?([^`\[]*)")
+_PLACE = re.compile(r" - at `\$\.?([^`]*)`")
+_INDEX = re.compile(r"\[[^\]]*\]")
 _MISSING = re.compile(r"missing required field `([^`]*)`")
 _UNKNOWN = re.compile(r"contains unknown field `([^`]{0,60})`")
 
@@ -24,12 +25,12 @@ class Malformed(msgspec.Struct, frozen=True):
 def explain(error: Exception, wanted: type) -> Malformed:
     """Return what a failed conversion to a type says to the caller, without what was sent.
 
-    Of a member inside a field the sentence says which it is: `client.scope`.
+    Of a member inside a field the sentence says which it is: `client.scope`, `items[2].name`.
     """
     message = str(error)
-    found = _MISSING.search(message) or _UNKNOWN.search(message) or _PLACE.search(message)
-    path = found[1] if found else ""
-    field = path.partition(".")[0]
+    place, member = _PLACE.search(message), _MISSING.search(message) or _UNKNOWN.search(message)
+    path = ".".join(found[1] for found in (place, member) if found and found[1])
+    field = re.split(r"[.\[]", path)[0]
     what = message.partition(" - at ")[0].replace("`", "").replace('"', "'").replace("\\", "/")
     if path and what.startswith("Invalid enum value"):
         choices = ", ".join(_choices(_kind_of(wanted, path)))
@@ -38,12 +39,17 @@ def explain(error: Exception, wanted: type) -> Malformed:
 
 
 def _kind_of(wanted: Any, path: str) -> Any:
-    """Return the type of a member by its place, also inside what may be absent or is one of several."""
-    for name in path.split("."):
-        parts = [part for part in (wanted, *get_args(wanted)) if isinstance(part, type)]
-        structs = (part for part in parts if issubclass(part, msgspec.Struct))
-        wanted = get_type_hints(next(structs, object)).get(name)
+    """Return the type of a member by its place, also inside what may be absent, is one of several or stands in a list."""
+    for name in _INDEX.sub("", path).split("."):
+        wanted = get_type_hints(next(_structs(wanted), object)).get(name)
     return wanted
+
+
+def _structs(kind: Any) -> Iterator[type]:
+    if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
+        yield kind
+    for part in get_args(kind):
+        yield from _structs(part)
 
 
 def _choices(kind: Any) -> Iterator[str]:

@@ -18,16 +18,19 @@ class Wanted(msgspec.Struct, forbid_unknown_fields=True):
     several: list[Literal["x", "y"]] = []
     level: Annotated[int, msgspec.Meta(ge=1)] = 1
     inner: Inner | None = None
+    listed: list[Inner] | None = None
 
 
 @pytest.mark.parametrize(
     ("given", "field", "said"),
     [
         ({"state": "SENT"}, "state", "state: Expected one of open, shut"),
-        ({"several": ["x", "SENT"]}, "several", "several: Expected one of x, y"),
+        ({"several": ["x", "SENT"]}, "several", "several[1]: Expected one of x, y"),
         ({"inner": {"kind": "SENT"}}, "inner", "inner.kind: Expected one of p, q"),
         ({"inner": {"level": 0}}, "inner", "inner.level: Expected int >= 1"),
-        ({"inner": {"other": 1}}, "other", "other: Object contains unknown field other"),
+        ({"inner": {"other": 1}}, "inner", "inner.other: Object contains unknown field other"),
+        ({"listed": [{}, {"kind": "SENT"}]}, "listed", "listed[1].kind: Expected one of p, q"),
+        ({"listed": [{"other": 1}]}, "listed", "listed[0].other: Object contains unknown field other"),
         ({"level": 0}, "level", "level: Expected int >= 1"),
         ({"level": "SENT"}, "level", "level: Expected int, got str"),
         ({"other": 1}, "other", "other: Object contains unknown field other"),

@@ -5,6 +5,7 @@ rotation surprises no relying party: the next key becomes current only after eve
 learn it. The old one stays published until the last token that it signed has expired.
 """
 
+import asyncio
 import json
 import os
 from collections.abc import Callable
@@ -71,11 +72,12 @@ class Keyring:
         existing = await self._database.read(store.list_keys, now)
         if any(key.algorithm == algorithm for key in existing):
             return
-        first, following = self._generate(algorithm, now), self._generate(algorithm, None)
+        first, following = await self._generate(algorithm, now), await self._generate(algorithm, None)
         await self._database.write(store.create_keys, algorithm, [first, following], actor="system", now=now)
 
-    def _generate(self, algorithm: str, activates_at: int | None) -> StoredKey:
-        key = jwk.generate(algorithm)
+    async def _generate(self, algorithm: str, activates_at: int | None) -> StoredKey:
+        # Elsewhere: a pair of RSA may take a second.
+        key = await asyncio.to_thread(jwk.generate, algorithm)
         kid = key.kid or key.thumbprint
         private = json.dumps(jwk.private_document(key)).encode()
         return StoredKey(
@@ -101,7 +103,7 @@ class Keyring:
     def _unseal(self, stored: StoredKey) -> Key:
         try:
             document = json.loads(self._root.open(SIGNING, stored.kid, stored.sealed_private))
-            return jwk.parse({**document, "kid": stored.kid}, stored.algorithm)
+            return jwk.parse({**document, "kid": stored.kid}, stored.algorithm, is_own=True)
         except (JoseError, SettingsError) as error:
             raise StorageUnavailable(UNREADABLE.format("a signing key was kept")) from error
 
@@ -182,7 +184,7 @@ class Keyring:
         rotated = await (database or self._database).write(
             store.rotate_key,
             following.kid,
-            self._generate(algorithm, None),
+            await self._generate(algorithm, None),
             activates_at=activates_at,
             retires_at=activates_at + overlap,
             actor=actor,
@@ -198,7 +200,7 @@ class Keyring:
         stored = self._published(kid)
         if stored is not None and stored.activates_at is None:
             # It must not sign even for a moment, and the one that signs goes on.
-            fresh = self._generate(stored.algorithm, None)
+            fresh = await self._generate(stored.algorithm, None)
             replaced = await inside.write(store.replace_next, kid, fresh, actor=actor, now=now)
             await self.reload()
             if replaced:
@@ -209,7 +211,7 @@ class Keyring:
         # Where it was to take over soon, the one that signs has an end already.
         succession = None
         if stored.retires_at is None or self._current(stored.algorithm).kid == kid:
-            succession = self._succession(stored, now)
+            succession = await self._succession(stored, now)
         revoked = await inside.write(store.revoke_key, kid, succession, actor=actor, now=now)
         await self.reload()
         return revoked
@@ -217,7 +219,7 @@ class Keyring:
     def _published(self, kid: str) -> StoredKey | None:
         return next((key for key in self._stored if key.kid == kid), None)
 
-    def _succession(self, stored: StoredKey, now: int) -> Succession | None:
+    async def _succession(self, stored: StoredKey, now: int) -> Succession | None:
         others = [key for key in self._stored if key.algorithm == stored.algorithm and key.kid != stored.kid]
         signs = self._current(stored.algorithm).kid == stored.kid
         announced = min((key for key in others if _begin(key) > now), key=_begin, default=None)
@@ -230,7 +232,7 @@ class Keyring:
             following.kid,
             stored.algorithm,
             activates_at=now if signs else max(now, following.created_at + JWKS_MAX_AGE),
-            following=self._generate(stored.algorithm, None),
+            following=await self._generate(stored.algorithm, None),
             retires_at=now + self._settings.signing_key_overlap,
         )
 

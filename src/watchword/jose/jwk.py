@@ -5,6 +5,7 @@ secret is the oldest attack on JWT (RFC 8725 §3.1).
 """
 
 import contextlib
+import functools
 import hashlib
 import re
 from binascii import a2b_base64, b2a_base64
@@ -115,15 +116,21 @@ def own_name(algorithm: str) -> str:
     return FULLY_SPECIFIED.get(algorithm, algorithm)
 
 
-def parse(document: Mapping[str, object], alg: str | None = None) -> Key:
-    """Read one JWK, public or private; `alg` names the algorithm when the document does not. Raise JoseError."""
+def parse(document: Mapping[str, object], alg: str | None = None, *, is_own: bool = False) -> Key:
+    """Read one JWK, public or private; `alg` names the algorithm when the document does not. Raise JoseError.
+
+    `is_own` says that `generate` made it and that nobody can have changed it since: RSA's primes are not looked at again then, which
+    takes a fifth of a second, for which the whole process stands still.
+    """
     kid = document.get("kid")
     if kid is not None and (not isinstance(kid, str) or not 0 < len(kid) <= MAX_KID):
         raise JoseError("malformed")
     if not _is_for_signatures(document):
         raise JoseError("use")
     try:
-        public, private, default = _READERS[_text(document, "kty")](document)
+        kind = _text(document, "kty")
+        read = _read_own_rsa if is_own and kind == "RSA" else _READERS[kind]
+        public, private, default = read(document)
     except KeyError:
         raise JoseError("key type") from None
     except (ValueError, TypeError, OverflowError, UnsupportedAlgorithm):
@@ -197,7 +204,9 @@ def _read_okp(document: Mapping[str, object]) -> tuple[PublicKey, PrivateKey | N
     return public, private, "EdDSA"
 
 
-def _read_rsa(document: Mapping[str, object]) -> tuple[PublicKey, PrivateKey | None, str]:
+def _read_rsa(
+    document: Mapping[str, object], *, is_own: bool = False
+) -> tuple[PublicKey, PrivateKey | None, str]:
     n, e = _number(document, "n"), _number(document, "e")
     if not MIN_RSA_BITS <= n.bit_length() <= MAX_RSA_BITS or e < 3 or e % 2 == 0 or e.bit_length() > 64:
         raise JoseError("key")
@@ -207,10 +216,13 @@ def _read_rsa(document: Mapping[str, object]) -> tuple[PublicKey, PrivateKey | N
     if "d" not in document:
         return numbers.public_key(), None, "RS256"
     p, q, d, dp, dq, qi = (_number(document, member) for member in ("p", "q", "d", "dp", "dq", "qi"))
-    private = rsa.RSAPrivateNumbers(p, q, d, dp, dq, qi, numbers).private_key()
+    private = rsa.RSAPrivateNumbers(p, q, d, dp, dq, qi, numbers).private_key(
+        unsafe_skip_rsa_key_validation=is_own
+    )
     return numbers.public_key(), private, "RS256"
 
 
+_read_own_rsa = functools.partial(_read_rsa, is_own=True)
 _READERS = {"EC": _read_ec, "OKP": _read_okp, "RSA": _read_rsa}
 
 

@@ -1,0 +1,32 @@
+"""RFC 7518 §6: private keys as they are read: those of others are looked through, our own come back as they were made."""
+
+from collections.abc import Callable
+
+import pytest
+
+from watchword.jose import JoseError, jwk, jws
+
+RSA = jwk.generate("RS256")
+
+
+@pytest.mark.parametrize("alg", ["ES256", "EdDSA", "RS256", "PS256"])
+def test_an_own_key_signs_as_it_did(alg: str) -> None:
+    made = jwk.generate(alg)
+    kept = jwk.parse(jwk.private_document(made), alg, is_own=True)
+    assert kept.thumbprint == made.thumbprint
+    assert jws.verify(jws.sign(kept, {}, b"payload"), [made], [alg])[1] == b"payload"
+
+
+@pytest.mark.parametrize(
+    "change", [lambda n: n + 2, lambda n: n - 2, lambda _: 3], ids=["more", "less", "small"]
+)
+@pytest.mark.parametrize("member", ["d", "p", "q", "dp", "dq", "qi"])
+def test_numbers_of_rsa_that_do_not_fit_together_are_no_key(
+    member: str, change: Callable[[int], int]
+) -> None:
+    document = jwk.private_document(RSA)
+    assert jwk.parse(document).private is not None
+    number = change(int.from_bytes(jwk.b64decode(document[member]), "big"))
+    wrong = jwk.b64encode(number.to_bytes((number.bit_length() + 7) // 8, "big"))
+    with pytest.raises(JoseError, match="key"):
+        jwk.parse(document | {member: wrong})

@@ -80,6 +80,29 @@ async def test_fd_02_an_answer_belongs_to_one_browser_and_counts_once(
     assert await come_back(again, answer) == PATH, "an answer counts once"
 
 
+@pytest.mark.parametrize(
+    "told",
+    [
+        pytest.param("\u202emoc.live@ada", id="a name that is read from right to left"),
+        pytest.param("ada\r\n\x1b[31mverified", id="a name with control characters"),
+        pytest.param("ada\u200b\u2066", id="a name with invisible characters"),
+    ],
+)
+async def test_a_name_that_a_provider_tells_changes_no_page(
+    server: Server, provider: Provider, told: str
+) -> None:
+    for subject, name in (("h", "grace-at-the-hub"), ("m", told)):
+        address = f"{subject}@example.com"
+        provider.claims = {"sub": subject, "email": address, "email_verified": True, "name": name}
+        provider.claims["preferred_username"] = name
+        person = Person(server, another(server))
+        assert await come_back(person, await begin(person, provider)) == "/account"
+        assert person.page is not None
+        honest = name != told
+        assert (name in person.page.text) == honest
+        assert honest or person.page.text.count(address) > 1, "it is called by its address instead"
+
+
 METADATA: dict[str, dict[str, Any]] = {
     "another issuer": {"issuer": "https://evil.example"},
     "an issuer with a slash more": {"issuer": "ISSUER/"},

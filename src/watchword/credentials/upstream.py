@@ -20,7 +20,9 @@ from urllib.parse import quote_plus, urlencode
 import msgspec
 from msgspec import structs
 
+from watchword.credentials import names
 from watchword.credentials.addresses import AddressRefused, mail_address
+from watchword.credentials.names import NameRefused
 from watchword.jose import jwt, strict_json
 from watchword.jose.errors import JoseError
 from watchword.jose.jwk import Key
@@ -295,8 +297,8 @@ def identity(issuer: str, claims: Mapping[str, object], auth_time: int | None = 
         issuer=issuer,
         sub=sub,
         verified_email=_email(claims.get("email")) if verified else None,
-        name=_short(claims.get("name")),
-        preferred_username=_short(claims.get("preferred_username")),
+        name=shown_name(claims.get("name")),
+        preferred_username=shown_name(claims.get("preferred_username")),
         auth_time=auth_time,
         sid=_short(claims.get("sid")),
     )
@@ -314,6 +316,14 @@ def _email(value: object) -> str | None:
     try:
         return mail_address(value) if isinstance(value, str) else None
     except AddressRefused:
+        return None
+
+
+def shown_name(value: object) -> str | None:
+    """Return a name that a provider tells of somebody as it is shown; None where it is none or would reorder or hide its surroundings."""
+    try:
+        return names.display(value) if isinstance(value, str) else None
+    except NameRefused:
         return None
 
 

@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from msgspec import structs
 
-from watchword.credentials.upstream import MAX_SUBJECT, Identity, UpstreamRefused, read_json
+from watchword.credentials.upstream import Identity, UpstreamRefused, read_json, shown_name
 from watchword.jose import jwk, jwt
 from watchword.jose.jwk import Key, b64encode
 
@@ -50,4 +50,4 @@ def named(identity: Identity, user: str | None) -> Identity:
     name = told.get("name") if isinstance(told, dict) else None
     parts = [name.get("firstName"), name.get("lastName")] if isinstance(name, dict) else []
     whole = " ".join(part.strip() for part in parts if isinstance(part, str) and part.strip())
-    return structs.replace(identity, name=whole if 0 < len(whole) <= MAX_SUBJECT else None)
+    return structs.replace(identity, name=shown_name(whole))

@@ -179,14 +179,6 @@ def upstream_account(identity: Identity, user: User, now: int | None = None) -> 
     return UpstreamAccount(*identity.key, user.id, known_as, user.created_at if now is None else now)
 
 
-def shown_name(identity: Identity) -> str | None:
-    """Return the name that a provider tells of somebody, where it is one that can be shown."""
-    try:
-        return names.display(identity.name) if identity.name else None
-    except NameRefused:
-        return None
-
-
 def _check_way(outcome: str, way: MadePasskey | Identity | None) -> None:
     if outcome == "way":
         raise UpstreamRefused("refused_taken") if isinstance(way, Identity) else PasskeyRefused("known")
@@ -222,7 +214,7 @@ async def create_linked(runtime: Runtime, email: str, identity: Identity) -> Use
     """Make an account without a password for an address that another provider has verified, with the account there that
     signs it in; None when either is taken. Raise `invalid_request` for an address that can be no user name."""
     unique = check_names(email, email, own_address=True)
-    user = _verified_user(runtime, email, shown_name(identity), is_admin=False)
+    user = _verified_user(runtime, email, identity.name, is_admin=False)
     outcome = await runtime.database.write(
         new_accounts.create_with, user, _unique(unique, None), upstream_account(identity, user)
     )

@@ -60,10 +60,10 @@ async def take(runtime: Runtime, link: str, identity: Identity) -> User | None:
             username=username,
             email=email,
             email_verified=email is not None,
-            name=accounts.shown_name(identity),
+            name=identity.name,
             way=identity,
         )
-    return await sign_up.accept(runtime, link, way=identity, name=accounts.shown_name(identity))
+    return await sign_up.accept(runtime, link, way=identity, name=identity.name)
 
 
 def _owner_names(identity: Identity) -> tuple[str, str | None]:

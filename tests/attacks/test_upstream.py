@@ -4,10 +4,21 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from tests.fixtures.accounts import EMAIL, OTHER, add_totp, another, code_of, make, session_of, user_of
+from tests.fixtures.accounts import (
+    EMAIL,
+    OTHER,
+    add_totp,
+    another,
+    code_of,
+    make,
+    options_in,
+    session_of,
+    user_of,
+)
 from tests.fixtures.lying_provider import PATH, Provider, begin, come_back, link, provider, server, sign_in
 from tests.fixtures.people import PASSWORD, Person, letters
 from tests.fixtures.servers import Server, open_server
+from tests.unit.credentials.software_authenticator import USER_PRESENT, USER_VERIFIED, SoftwareAuthenticator
 
 from watchword.credentials.upstream import Identity
 from watchword.flows import account_changes, upstream
@@ -187,6 +198,37 @@ async def test_a_linked_provider_is_disconnected_unless_it_is_the_last_way_in(
     assert refused.status_code == 400
     assert "the last way to sign in" in grace.text
     assert await sign_in(server, provider) == "/account"
+
+
+async def test_a_passkey_that_does_not_sign_in_alone_is_no_way_in_that_is_left(
+    server: Server, provider: Provider
+) -> None:
+    provider.claims = {"sub": "g", "email": "grace@example.com", "email_verified": True}
+    grace = Person(server, another(server))
+    assert await come_back(grace, await begin(grace, provider)) == "/account"
+    device = SoftwareAuthenticator(flags=USER_PRESENT)
+    await grace.open("/account/passkeys")
+    answer = device.create(options_in(grace), origin="http://localhost")
+    await grace.send({"do": "add", "name": "x", "credential": answer}, having="challenge")
+    assert "Passkey added." in grace.text
+
+    async def disconnect() -> int:
+        await grace.open("/account")
+        return (await grace.send({}, having="provider")).status_code
+
+    async def by_passkey(flags: int) -> str:
+        person = Person(server, another(server))
+        await person.open("/sign-in")
+        answer = device.get(options_in(person), origin="http://localhost", flags=flags)
+        await person.send({"credential": answer}, having="challenge")
+        return person.path
+
+    assert await by_passkey(USER_PRESENT) == "/sign-in"
+    assert await disconnect() == 400
+    assert "the last way to sign in" in grace.text
+    assert await by_passkey(USER_PRESENT | USER_VERIFIED) == "/account", "it has a PIN since"
+    assert await disconnect() == 200
+    assert await by_passkey(USER_PRESENT | USER_VERIFIED) == "/account"
 
 
 async def test_who_only_ever_comes_by_a_provider_signs_in_anew_before_a_change(

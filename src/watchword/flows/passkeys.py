@@ -226,6 +226,7 @@ async def prove(
         found.id,
         sign_count=assertion.sign_count,
         backed_up=assertion.backed_up,
+        user_verified=assertion.user_verified,
         challenge=_used(raw, now),
         now=now,
     )

@@ -1,11 +1,14 @@
 """Taking a way to sign in from an account, by its owner: passkey, identity or account at another provider; the last one stays."""
 
+from collections.abc import Iterable
+
 from watchword.flows import identities, sessions, upstream
 from watchword.flows.mail import Origin
 from watchword.flows.runtime import Runtime
 from watchword.settings import Settings
 from watchword.store import ways_in as store
 from watchword.store.identities import list_identities
+from watchword.store.passkeys import StoredPasskey
 from watchword.store.sessions import Session
 from watchword.store.users import User
 from watchword.store.ways_in import Taken
@@ -18,12 +21,15 @@ def taken(settings: Settings) -> Taken:
     return Taken("password" in methods, "passkey" in methods, "identity" in methods, issuers)
 
 
-async def may_lose_passkey(runtime: Runtime, user: User, passkey_id: str) -> bool:
-    """Whether a person can sign in without one of their passkeys."""
-    ways = taken(runtime.settings)
-    if not ways.passkey:
-        return True
-    return await runtime.database.read(store.has_other_way, user.id, ways, runtime.now(), passkey=passkey_id)
+async def may_lose_passkey(runtime: Runtime, user: User, passkeys: Iterable[StoredPasskey]) -> bool:
+    """Whether a person can sign in without some one of their passkeys."""
+    ways, now = taken(runtime.settings), runtime.now()
+    for one in passkeys:
+        if not ways.passkey or await runtime.database.read(
+            store.has_other_way, user.id, ways, now, passkey=one.id
+        ):
+            return True
+    return False
 
 
 async def remove_passkey(runtime: Runtime, session: Session, passkey_id: str) -> str:

@@ -102,7 +102,7 @@ async def _passkeys(request: Request, person: Person, errors: dict[str, object] 
             for one in listed
         ],
         "passkey_options": asked[0] if asked else "{}",
-        "may_remove": bool(listed) and await ways_in.may_lose_passkey(runtime, user, listed[0].id),
+        "may_remove": await ways_in.may_lose_passkey(runtime, user, listed),
         "hidden": {"challenge": asked[1]} if asked else {},
         "errors": errors or {},
     }

@@ -106,18 +106,25 @@ async def use_passkey(
     *,
     sign_count: int,
     backed_up: bool,
+    user_verified: bool,
     challenge: Used,
     now: int,
 ) -> bool:
-    """Note an assertion and use its challenge up; False when the challenge was used, or the count is not above the one kept."""
+    """Note an assertion and use its challenge up; False when the challenge was used, or the count is not above the one kept.
+
+    A device that checked the person once can do so from then on.
+    """
     if not await use_identifier(tx, *challenge):
         return False
     row = await tx.one(
-        "UPDATE passkeys SET sign_count = $1, backed_up = $2, last_used_at = $3 WHERE id = $4 AND (sign_count < $1 OR $1 = 0) RETURNING id",
+        "UPDATE passkeys SET sign_count = $1, backed_up = $2, last_used_at = $3, "
+        "user_verified = CASE WHEN $5 = 1 THEN 1 ELSE user_verified END "
+        "WHERE id = $4 AND (sign_count < $1 OR $1 = 0) RETURNING id",
         sign_count,
         int(backed_up),
         now,
         passkey_id,
+        int(user_verified),
     )
     return row is not None
 

@@ -1,6 +1,7 @@
 """The ways in which a person can sign in, of which the last one stays.
 
-Theory of operation. Whatever takes a way writes the account's row first: whoever takes another one waits, and counts afterwards.
+Theory of operation. Whatever takes a way writes the account's row first: whoever takes another one waits, and counts afterwards. A
+passkey whose device never checked the person is a second factor and no way in: alone it is refused at the sign-in.
 """
 
 import msgspec
@@ -32,7 +33,7 @@ async def has_other_way(
     """Whether a person can sign in without a passkey or an identity of theirs, or without their accounts at an issuer."""
     row = await tx.one(
         "SELECT (SELECT COUNT(*) FROM users WHERE id = $1 AND password_hash IS NOT NULL) AS passwords, "
-        "(SELECT COUNT(*) FROM passkeys WHERE user_id = $1 AND id <> $2) AS passkeys, "
+        "(SELECT COUNT(*) FROM passkeys WHERE user_id = $1 AND id <> $2 AND user_verified = 1) AS passkeys, "
         "(SELECT COUNT(*) FROM identities WHERE owner_id = $1 AND id <> $3 AND revoked_at IS NULL AND expires_at > $4) AS identities",
         user_id,
         passkey,

@@ -88,19 +88,21 @@ async def request_email(runtime: Runtime, user: User, session_id: str, email: st
     return True
 
 
-async def email_of_link(runtime: Runtime, link: str | None) -> str | None:
-    """Return the address that a live link confirms."""
+async def wish_of_link(runtime: Runtime, link: str | None) -> tuple[User, str] | None:
+    """Return whose account a live link gives an address to, and that address."""
     found = await one_time.peek(runtime, link, VERIFY)
-    return str(found.data.get("email")) if found else None
+    user = await runtime.database.read(users.get_user, found.subject) if found else None
+    if found is None or user is None or user.disabled_at is not None:
+        return None
+    return user, str(found.data.get("email"))
 
 
 async def confirm_email(runtime: Runtime, link: str, origin: Origin) -> str:
     """Set the address that a link confirms: "changed", "taken", "unknown" or "gone"."""
-    found = await one_time.peek(runtime, link, VERIFY)
-    user = await runtime.database.read(users.get_user, found.subject) if found else None
-    if found is None or user is None or user.disabled_at is not None:
+    wish = await wish_of_link(runtime, link)
+    if wish is None:
         return "gone"
-    email = str(found.data.get("email"))
+    user, email = wish
     outcome = await runtime.database.write(
         user_changes.verify_email,
         one_time.digest(link),

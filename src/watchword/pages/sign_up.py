@@ -23,7 +23,6 @@ from watchword.pages import (
     sign_in,
     visit,
 )
-from watchword.store import users
 
 
 async def show(request: Request) -> Response:
@@ -169,15 +168,20 @@ async def _accept(request: Request, form: Form, link: str) -> Response:
 
 
 async def show_verify(request: Request) -> Response:
-    """Ask for the button: a mail scanner that follows the link confirms nothing."""
+    """Ask for the button: a mail scanner that follows the link confirms nothing.
+
+    The page says whose account it is: anybody can wish for the address of somebody else, who would say that it is theirs.
+    """
     link = request.query().get("link")
-    email = await account_changes.email_of_link(request.runtime, link)
-    if email is None:
+    wish = await account_changes.wish_of_link(request.runtime, link)
+    if wish is None:
         return errors.expired(request)
+    user, email = wish
     context = {
         "action": f"{request.runtime.settings.issuer}/verify-email",
         "by": "link",
         "email": email,
+        "account": user.username,
         "resend_url": None,
         "hidden": {"link": link},
     }
@@ -189,10 +193,10 @@ async def verify(request: Request) -> Response:
     form = request.form()
     browser.check_csrf(request, form.get("csrf"))
     link = form.get("link") or ""
+    wish = await account_changes.wish_of_link(request.runtime, link)
     outcome = await account_changes.confirm_email(request.runtime, link, visit.origin_of(request))
-    if outcome != "changed":
+    if wish is None or outcome != "changed":
         return errors.expired(request)
     session = await visit.current(request)
-    user = await request.runtime.database.read(users.get_user, session.user_id) if session else None
-    page = "account" if user else "sign-in"
+    page = "account" if session is not None and session.user_id == wish[0].id else "sign-in"
     return redirect(f"{request.runtime.settings.issuer}/{page}?notice=email_verified")

@@ -218,7 +218,7 @@ PAGES: Mapping[str, Context] = {
     "register:passkey_only": {**REGISTER, "invitation": {"email": "mara@example.com", "invited": False}, "asks": ["name"], "methods": ["passkey"]},
     "register:providers_only": {**REGISTER, "invitation": {"email": "mara@example.com", "invited": True}, "asks": [], "methods": [],
                                 "passkey_options": "", "providers": PROVIDERS},
-    "verify_email": form(by="link", email="mara@example.com", resend_url=None),
+    "verify_email": form(by="link", email="mara@example.com", account="mara", resend_url=None),
     "verify_email:code": form(by="code", email="mara@example.com", resend_url="/again"),
     "email_sent": reading(form(purpose="verify", email="mara@example.com", minutes=30, links={"again": "/again", "sign_in": "/"})),
     "sign_out": form(account=ACCOUNT, client=REGISTERED, other=False),

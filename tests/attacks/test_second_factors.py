@@ -1,6 +1,7 @@
 """MF: second factors are guessed, skipped, replayed and set up by others; what is issued by another way is not spared them."""
 
 import re
+from pathlib import Path
 
 import httpx
 import pytest
@@ -11,12 +12,13 @@ from tests.fixtures.accounts import (
     another,
     code_of,
     make,
+    session_of,
     sign_out,
     user_of,
 )
 from tests.fixtures.code_flow import request as authorization
 from tests.fixtures.people import PASSWORD, Person, letters
-from tests.fixtures.servers import Server, together
+from tests.fixtures.servers import Server, open_server, together
 
 from watchword.flows import factors
 from watchword.store import events
@@ -213,3 +215,33 @@ async def test_mf_08_a_key_reaches_no_address_and_no_log(
     assert text not in str(ada.page.url if ada.page else "")
     written = capfd.readouterr()
     assert text not in written.out + written.err
+
+
+@pytest.mark.parametrize("factor", ["totp", "recovery_code", "email_code"])
+async def test_mf_08_what_no_sign_in_would_ask_for_is_not_set_up(tmp_path: Path, factor: str) -> None:
+    enlisted = {}
+    for counted in (factor, "passkey"):
+        (folder := tmp_path / counted).mkdir()
+        async with open_server(folder, mode="development", second_factors=(counted,)) as server:
+            user = await make(server)
+            ada = Person(server, another(server))
+            await ada.sign_in()
+            key, sealed = factors.begin_totp(server.runtime, user)
+            carried = {"csrf": ada.form()["csrf"], "key": sealed, "code": code_of(server, key)}
+            await ada.open("/account/second_factors")
+            page, what = {
+                "totp": ("/account/second_factors/totp", ""),
+                "recovery_code": ("/account/second_factors", "new_recovery_codes"),
+                "email_code": ("/account/second_factors", "email_code_on"),
+            }[factor]
+            offered = (page if factor == "totp" else what) in ada.page.text if ada.page else False
+            await ada.http.post(page, data={**carried, "do": what})
+            have = await server.runtime.database.read(factor_store.enrolled, user.id)
+            is_set = {
+                "totp": have.totp,
+                "recovery_code": have.recovery_codes > 0,
+                "email_code": have.email_code,
+            }
+            enlisted[counted] = (offered, is_set[factor], (await session_of(server)).amr)
+    amr = ("pwd", "otp", "mfa") if factor == "totp" else ("pwd",)
+    assert enlisted == {factor: (True, True, amr), "passkey": (False, False, ("pwd",))}

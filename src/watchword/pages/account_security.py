@@ -168,6 +168,15 @@ async def _add_passkey(request: Request, person: Person, form: Form) -> Response
     return account.done(request, "passkeys", "passkey_added", await account.changed(request, person, form))
 
 
+# What sets up a second factor, each with its name in the settings.
+_SETS_UP = {"new_recovery_codes": "recovery_code", "email_code_on": "email_code"}
+
+
+def _takes(request: Request, factor: str) -> bool:
+    """Whether the service counts a second factor: another is not set up, because no sign-in would ask for it."""
+    return factor in request.runtime.settings.second_factors
+
+
 async def show_factors(request: Request) -> Response:
     """Show which second factors there are."""
     found = await account.require(request)
@@ -177,7 +186,7 @@ async def show_factors(request: Request) -> Response:
     settings = runtime.settings
     have = await runtime.database.read(store.enrolled, user.id)
     application = await runtime.database.read(store.find_totp, user.id)
-    mails = "email_code" in settings.second_factors and settings.mails and user.email_verified_at is not None
+    mails = _takes(request, "email_code") and settings.mails and user.email_verified_at is not None
     context = {
         "action": f"{settings.issuer}/account/second_factors",
         "totp": {"added_at": application.created_at, "last_used_at": application.last_used_at}
@@ -190,6 +199,7 @@ async def show_factors(request: Request) -> Response:
         if have.recovery_made_at
         else None,
         "passkeys": have.passkeys,
+        "offers": [name for name in ("totp", "recovery_code") if _takes(request, name)],
         "required": factors.is_required(settings, user),
         "hidden": once.field(),
     }
@@ -204,6 +214,8 @@ async def change_factors(request: Request) -> Response:
     form = request.form()
     browser.check_csrf(request, form.get("csrf"))
     runtime, session, what = request.runtime, found[0], form.get("do") or ""
+    if what in _SETS_UP and not _takes(request, _SETS_UP[what]):
+        return account.done(request, "second_factors", "")
     if what == "new_recovery_codes":
         if not await once.is_first(request, session, form):
             return account.done(request, "second_factors", "codes_once")
@@ -237,6 +249,8 @@ async def show_totp(request: Request) -> Response:
     found = await account.require_fresh(request)
     if isinstance(found, Response):
         return found
+    if not _takes(request, "totp"):
+        return account.done(request, "second_factors", "")
     key, sealed = factors.begin_totp(request.runtime, found[1])
     return _totp(request, found, key, sealed)
 
@@ -264,7 +278,7 @@ async def add_totp(request: Request) -> Response:
     form = request.form()
     browser.check_csrf(request, form.get("csrf"))
     sealed = form.get("key") or ""
-    key = factors.open_totp(request.runtime, found[1], sealed)
+    key = factors.open_totp(request.runtime, found[1], sealed) if _takes(request, "totp") else None
     if key is None:
         return await show_totp(request)
     try:

@@ -3,9 +3,11 @@
 import json
 import os
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.fixtures.accounts import another, make
 from tests.fixtures.holders import (
     ASSERTION,
     GRANT,
@@ -18,12 +20,14 @@ from tests.fixtures.holders import (
     refused,
     token,
 )
-from tests.fixtures.servers import Server, together
+from tests.fixtures.people import Person
+from tests.fixtures.servers import Server, open_server, together
 from tests.flows.conftest import Stored
 
 from watchword.flows import identities
 from watchword.jose import jwk
 from watchword.oauth.errors import OAuthError
+from watchword.store import identities as store
 from watchword.zero import identity, revocation
 from watchword.zero.proof import dpop_channel
 from watchword.zero.records import Challenge, Proof, to_json
@@ -195,3 +199,43 @@ async def test_a_leaked_database_lets_nobody_sign_in(server: Server, stored: Sto
     assert identity.identity_id(holder.document.public).encode() in kept
     assert holder.secret.seed not in kept
     assert holder.secret.seed.hex().encode() not in kept
+
+
+@pytest.mark.parametrize("taken", [True, False])
+async def test_where_no_identity_signs_people_in_none_does_anywhere(tmp_path: Path, taken: bool) -> None:
+    ways = ("password", "identity") if taken else ("password",)
+    async with open_server(tmp_path, mode="development", sign_in_methods=ways) as server:
+        ada = await make(server)
+        holder, key = await make_holder(server, ("user", ada.id)), jwk.generate("ES256")
+        by_program = await holder.sign_in(holder.answer(await holder.challenge("sign-in")))
+        granted = await token(holder, await public_client(server), key)
+        person = Person(server, another(server))
+        await person.sign_in()
+        pages = [
+            (await person.http.get(page)).status_code for page in ("/sign-in/identity", "/account/identities")
+        ]
+        secret, document = new_secret(server)
+        challenge = identities.make_challenge(server.runtime, identities.register_purpose(ada.id))
+        proof = Holder(server, secret, document, ada.id).answer(challenge)
+        await person.open("/account")
+        form = {
+            "csrf": person.form()["csrf"],
+            "name": "x",
+            "identity": json.dumps(to_json(document)),
+            "proof": json.dumps(to_json(proof)),
+        }
+        await person.http.post("/account/identities", data=form)
+        kept = await server.runtime.database.read(store.list_identities, ada.id)
+        answers = (by_program.status_code, granted.status_code, *pages, len(kept))
+        assert answers == ((200, 200, 200, 200, 2) if taken else (400, 400, 400, 400, 1))
+        as_client = await server.client(token_endpoint_auth_method="zero_proof")
+        service = await make_holder(server, ("client", as_client.client.client_id))
+        proved = service.answer(await service.challenge("client"), dpop_channel(key.thumbprint))
+        body = {
+            "grant_type": "client_credentials",
+            "client_id": service.owner_id,
+            "client_assertion_type": ASSERTION,
+            "client_assertion": json.dumps(to_json(proved)),
+        }
+        answer = await server.http.post("/token", data=body, headers=dpop(server, key))
+        assert answer.status_code == 200, "a client is no person"

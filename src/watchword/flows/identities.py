@@ -41,11 +41,19 @@ PURPOSES = (SIGN_IN, TOKEN, CLIENT)
 CAPACITY, PER_SECOND = 120.0, 4.0
 
 
+NOT_TAKEN = "This service does not take identities for signing in."
+
+
 class Proven(msgspec.Struct, frozen=True):
     """A registered identity and what its holder proved."""
 
     identity: RegisteredIdentity
     verified: Verified
+
+
+def are_taken(runtime: Runtime) -> bool:
+    """Whether people sign in by identities here, to pages and by programs."""
+    return "identity" in runtime.settings.sign_in_methods
 
 
 def make_challenge(runtime: Runtime, purpose: str) -> Challenge:

@@ -25,8 +25,10 @@ GRANT_TYPE = "urn:watchword:params:oauth:grant-type:zero-proof"
 async def handle(
     runtime: Runtime, client: Client, form: Parameters, binding: Binding
 ) -> Mapping[str, object]:
-    """Issue an access token to the person whose identity was proven; raise `invalid_grant` when it was not."""
+    """Issue an access token to the person whose identity was proven; raise `invalid_grant` when it was not, or proves nobody here."""
     given = form.require("proof")
+    if not identities.are_taken(runtime):
+        raise OAuthError("invalid_grant", identities.NOT_TAKEN)
     authorization_details.refuse(form.get("authorization_details"))
     if binding.jkt is None:
         raise OAuthError(

@@ -25,6 +25,7 @@ MAX_NAME = 80
 
 async def show_sign_in(request: Request) -> Response:
     """Show a fresh challenge and the form for its answer."""
+    _check_allowed(request)
     return _sign_in_page(request, request.query().get("return"))
 
 
@@ -52,8 +53,8 @@ def _command(issuer: str) -> str:
 
 
 def _check_allowed(request: Request) -> None:
-    if "identity" not in request.runtime.settings.sign_in_methods:
-        raise OAuthError("access_denied", "This service does not take identities for signing in.")
+    if not flow.are_taken(request.runtime):
+        raise OAuthError("access_denied", flow.NOT_TAKEN)
 
 
 async def sign_in(request: Request) -> Response:
@@ -106,6 +107,7 @@ async def sign_in_by_program(request: Request) -> Response:
 
 async def show(request: Request) -> Response:
     """List one's own identities, with the form for another."""
+    _check_allowed(request)
     found = await account.require_fresh(request)
     if isinstance(found, Response):
         return found
@@ -147,6 +149,7 @@ def _view(identity: RegisteredIdentity, now: int) -> dict[str, object]:
 
 async def change(request: Request) -> Response:
     """Register an identity by its holder's proof, or revoke one of one's own."""
+    _check_allowed(request)
     found = await account.require_fresh(request)
     if isinstance(found, Response):
         return found

@@ -19,6 +19,7 @@ from watchword.flows.throttle import Source, Throttled, throttle
 from watchword.settings import Settings
 from watchword.store import attempts, browsers
 from watchword.store import factors as store
+from watchword.store.attempts import Bucket
 from watchword.store.factors import Enrolled
 from watchword.store.sessions import Session
 from watchword.store.users import User
@@ -99,16 +100,23 @@ def confirming(settings: Settings, user: User, have: Enrolled) -> tuple[str, ...
     return found
 
 
-async def admit(runtime: Runtime, user: User, source: Source, origin: Origin) -> None:
-    """Take one attempt at a second factor; raise Throttled, having warned the owner of guesses from elsewhere."""
+async def admit(runtime: Runtime, user: User, source: Source, origin: Origin) -> Bucket:
+    """Take one attempt at a second factor and return from where; raise Throttled, having warned the owner of guesses from elsewhere."""
     known = await runtime.database.read(browsers.is_known, user.id, source.browser)
     name = f"second factor {user.id}{f' {source.browser.hex()[:32]}' if known else ''}"
+    bucket = Bucket(name, CAPACITY, PER_SECOND)
     try:
-        await throttle(runtime, name, CAPACITY, PER_SECOND)
+        await throttle(runtime, bucket.name, bucket.capacity, bucket.per_second)
     except Throttled:
         if not known:
             await _warn(runtime, user, origin)
         raise
+    return bucket
+
+
+async def accepted(runtime: Runtime, bucket: Bucket) -> None:
+    """Give back what a right second factor took, and nothing more (LG-03): whoever signs in often is not slowed."""
+    await runtime.database.write(attempts.give_back, bucket)
 
 
 async def note_refused(runtime: Runtime, user: User, method: str, address: str) -> None:

@@ -133,23 +133,24 @@ async def submit(request: Request) -> Response:
 async def prove(request: Request, user: User, method: str, form: Form, purpose: str) -> Method:
     """Check what a form proves by a method, and tell the owner of a recovery code; raise FactorRefused, PasskeyRefused or Throttled."""
     runtime = request.runtime
-    await factors.admit(runtime, user, browser.source_of(request), visit.origin_of(request))
+    bucket = await factors.admit(runtime, user, browser.source_of(request), visit.origin_of(request))
     try:
         if method != "passkey":
             proved = await factors.CHECKS[method](runtime, user.id, form.get("code") or "")
-            await _tell_recovery(request, user, proved)
-            return proved
-        _user, proved = await passkeys.prove(
-            runtime,
-            browser=browser.browser_of(request) or "",
-            purpose=purpose,
-            challenge=form.get("challenge") or "",
-            credential=form.get("credential") or "",
-            user_id=user.id,
-        )
+        else:
+            _user, proved = await passkeys.prove(
+                runtime,
+                browser=browser.browser_of(request) or "",
+                purpose=purpose,
+                challenge=form.get("challenge") or "",
+                credential=form.get("credential") or "",
+                user_id=user.id,
+            )
     except (FactorRefused, PasskeyRefused):
         await factors.note_refused(runtime, user, method, request.address)
         raise
+    await factors.accepted(runtime, bucket)
+    await _tell_recovery(request, user, proved)
     return proved
 
 

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+import pytest
 from tests.fixtures.accounts import (
     EMAIL,
     OTHER,
@@ -22,6 +23,8 @@ from tests.unit.credentials.software_authenticator import USER_PRESENT, USER_VER
 
 from watchword.credentials.upstream import Identity
 from watchword.flows import account_changes, upstream
+from watchword.jose import jwt
+from watchword.oauth import logout
 from watchword.settings import Upstream
 
 __all__ = ["provider", "server"]
@@ -275,3 +278,21 @@ async def test_a_providers_own_session_proves_nothing_again_of_who_is_signed_in(
     assert await sign_in(server, provider) == "/account", "the honest variant for who is not signed in"
     provider.claims["auth_time"] = int(server.clock())
     assert await come_back(person, await begin(person, provider)) == "/account", "the honest variant"
+
+
+@pytest.mark.parametrize("subject", ["248289761001", "somebody else"])
+async def test_who_was_signed_out_at_the_provider_finishes_no_sign_in_here(
+    server: Server, provider: Provider, subject: str
+) -> None:
+    person = await link(server, provider)
+    key = await add_totp(person)
+    server.clock.advance(31)
+    late = Person(server, another(server))
+    assert await come_back(late, await begin(late, provider)) == "/sign-in/second-factor"
+    claims = logout.logout_token_claims(
+        issuer=provider.issuer, client_id="us", subject=subject, sid="s", jti="j", now=int(server.clock())
+    )
+    told = {"logout_token": jwt.encode(provider.key, claims, typ="logout+jwt")}
+    assert (await server.http.post("/upstream/hub/backchannel-logout", data=told)).status_code == 200
+    await late.send({"code": code_of(server, key)}, having="method")
+    assert (late.path == "/account") == (subject == "somebody else")

@@ -17,6 +17,7 @@ from watchword.store.links import find_live_link, forget_links
 from watchword.store.logout_notices import queue_notices
 from watchword.store.several import in_parts, padded, places
 from watchword.store.tokens import Used, use_identifier
+from watchword.store.upstream_accounts import find_upstream
 from watchword.store.upstream_sessions import UpstreamSession, note_upstream_session
 from watchword.store.users import NAMES as USER
 from watchword.store.users import User, hold_user, outdate_proofs, to_user
@@ -333,10 +334,14 @@ async def end_sessions_from(
 ) -> list[str] | None:
     """Use a provider's logout token up and end the sessions that came from the session, or the person, that it names.
 
-    Return which; None when the token was used before, and then nothing ends by it.
+    Whom it names begins none either by what the provider proved before, as a sign-in that waits for its second factor would.
+    Return which ended; None when the token was used before, and then nothing ends by it.
     """
     if not await use_identifier(tx, *used):
         return None
+    known = await find_upstream(tx, issuer, subject)
+    if known is not None:
+        await outdate_proofs(tx, known.user_id)
     rows = await tx.all(
         "UPDATE sessions SET ended_at = $1 WHERE ended_at IS NULL AND id IN (SELECT session_id FROM upstream_sessions "
         "WHERE issuer = $2 AND ($3 = '' OR subject = $3) AND ($4 = '' OR sid = $4)) RETURNING id, user_id",

@@ -254,6 +254,18 @@ async def test_who_only_ever_comes_by_a_provider_signs_in_anew_before_a_change(
     assert await come_back(grace, await begin(grace, provider, onward)) == "/account/passkeys"
 
 
+async def test_fd_03_who_has_a_disabled_account_is_not_asked_to_link_it(
+    server: Server, provider: Provider
+) -> None:
+    user = await user_of(server)
+    await account_changes.set_disabled(server.runtime, user, True, actor="test")
+    person = Person(server, another(server))
+    assert await come_back(person, await begin(person, provider)) == PATH
+    assert "didn’t sign you in" in person.text
+    await account_changes.set_disabled(server.runtime, user, False, actor="test")
+    assert await come_back(person, await begin(person, provider)) == "/upstream/link", "the honest variant"
+
+
 async def test_fd_03_a_disabled_account_stays_disabled(server: Server, provider: Provider) -> None:
     await link(server, provider)
     assert await sign_in(server, provider) == "/account"

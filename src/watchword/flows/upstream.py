@@ -208,6 +208,8 @@ async def finish(
             outcome = "refused_unknown"
     if outcome in ("register", "refused_unknown"):
         user = await _owner_of_address(runtime, identity)
+        if user is not None and user.disabled_at is not None:  # it cannot be proved, so it is not asked for
+            outcome = "refused_disabled"
     return Found(outcome, identity, user, begun.back)
 
 

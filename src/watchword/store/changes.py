@@ -12,7 +12,8 @@ the primary above all, may have made others deaf as well: for `SHAKEN` seconds a
 not believed.
 
 The connection also holds a lock, shared with those of other nodes, for as long as it is there: whoever puts another database in the place of
-this one wants it alone, since what a node goes by (its chain of audit events, lists of which it gives places away) is in its memory.
+this one wants it alone, since what a node goes by (its keys, its chain of audit events, lists of which it gives places away) is in its memory.
+It is there before the node reads anything, or a restore could begin between what was read and the lock.
 """
 
 import asyncio
@@ -22,7 +23,8 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from watchword.store.postgres_errors import FAILURES
+from watchword.store.database import StorageUnavailable
+from watchword.store.postgres_errors import FAILURES, sqlstate
 
 CHANNEL = "watchword_changes"
 SERVED = int.from_bytes(b"watchwor")  # the lock, by its number
@@ -31,6 +33,10 @@ PRESENT = (
     "SET tcp_keepalives_idle = 10; SET tcp_keepalives_interval = 5; SET tcp_keepalives_count = 4; "
     f"SELECT pg_advisory_lock_shared({SERVED})"
 )
+TAKEN = "57014"  # the wait for the lock was longer than a statement may take
+# Features and functions: a database that speaks the protocol may lack locks of this kind.
+LACKING = ("0A", "42")
+IN_WORK = "the database is being restored, or is being filled by `watchword move`: let it finish first"
 MAX_AGE = 0.5
 PING = 5.0
 RETRY = 1.0
@@ -56,6 +62,7 @@ class Changes:
         self._was_cut = False
         self._shaken_until = 0.0
         self._closing = False
+        self._first: Any = None
         self._task: asyncio.Task[None] | None = None
 
     def version(self) -> int:
@@ -91,6 +98,21 @@ class Changes:
         if node != self._node:
             self._move()
 
+    async def enter(self) -> None:
+        """Take the lock, before anything is read; raise StorageUnavailable while somebody has the database alone."""
+        try:
+            self._first = await self._present()
+        except FAILURES as error:
+            if sqlstate(error) == TAKEN:
+                raise StorageUnavailable(IN_WORK) from error
+            if sqlstate(error)[:2] not in LACKING:
+                raise
+
+    def leave(self) -> None:
+        """Give the lock back where the node did not begin to listen."""
+        if self._first is not None:
+            self._first.terminate()
+
     def start(self) -> None:
         """Begin to listen."""
         self._task = asyncio.create_task(self._follow(), name="watchword-changes")
@@ -106,11 +128,13 @@ class Changes:
         with contextlib.suppress(asyncio.CancelledError):
             await self._task
         self._task = None
+        self.leave()
 
     async def _follow(self) -> None:
         while not self._closing:
             with contextlib.suppress(*FAILURES):
-                connection = await self._connect()
+                connection = self._first or await self._present()
+                self._first = None
                 try:
                     await self._listen(connection)
                 finally:
@@ -120,9 +144,17 @@ class Changes:
             if not self._closing:
                 await asyncio.sleep(RETRY)
 
+    async def _present(self) -> Any:
+        connection = await self._connect()
+        try:
+            await connection.execute(PRESENT)
+        except BaseException:
+            connection.terminate()
+            raise
+        return connection
+
     async def _listen(self, connection: Any) -> None:
         connection.add_termination_listener(lambda _connection: self._unsent.set())
-        await connection.execute(PRESENT)
         await connection.add_listener(CHANNEL, self._heard)
         self._move()
         if self._was_cut:

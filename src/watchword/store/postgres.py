@@ -95,8 +95,10 @@ class PostgresDatabase:
             connection = await self._hosts.connect(command_timeout=None)
             try:
                 pool.add(await self._another(connection))
+                await self._changes.enter()
                 await migrate.apply_postgres(connection)
             except BaseException:
+                self._changes.leave()
                 await pool.close(self._timeout)
                 raise
             finally:

@@ -16,6 +16,7 @@ from watchword.flows import account_changes, minting, people, subjects
 from watchword.flows.client_registry import Registered
 from watchword.flows.minting import AccessGrant
 from watchword.flows.people import Changes
+from watchword.oauth import exchange
 from watchword.oauth.clients import Client, ExchangeRules
 from watchword.oauth.errors import OAuthError
 
@@ -150,27 +151,52 @@ async def test_the_format_of_a_token_follows_the_api_that_it_is_for(store: Store
             assert found == {**apis, "https://other.example.com": default}
 
 
-async def test_an_exchanged_token_names_a_person_as_its_own_client_knows_them(server: Server) -> None:
+@pytest.mark.parametrize("wanted", [exchange.ACCESS_TOKEN, exchange.JWT])
+async def test_nobody_finds_out_by_an_exchange_who_is_behind_a_pairwise_name(
+    server: Server, wanted: str
+) -> None:
+    """OpenID Connect Core §8.1: not reversible by anybody but the provider, and not to be joined with another client's."""
     api, down = "https://api.example", "https://down.example"
     shop = await register(server, subject_type="pairwise", resources=[api])
-    tokens = (await redeem(server, shop, (await obtain_code(server, shop))["code"])).json()
-    known_to_shop = (await claims_of(server, tokens["id_token"]))["sub"]
+    openly = await register(server, name="public", resources=[api])
+    sent = (await redeem(server, shop, (await obtain_code(server, shop))["code"])).json()
+    known_to_shop = (await claims_of(server, sent["id_token"]))["sub"]
     person = await account(server)
-    rules = ExchangeRules(serves=(api,), audiences=(down,), impersonate=True)
-    given: dict[str, Any] = {"grant_types": ["token_exchange"], "scope": "orders:read", "resources": [down]}
-    named = {}
+    rules = ExchangeRules(serves=(api, down), audiences=(down, server.settings.resource), impersonate=True)
+    given: dict[str, Any] = {
+        "grant_types": ["client_credentials", "token_exchange"],
+        "scope": "openid orders:read",
+    }
+    form = {
+        "grant_type": EXCHANGE,
+        "subject_token_type": exchange.ACCESS_TOKEN,
+        "requested_token_type": wanted,
+    }
+
+    async def exchanged(service: Registered, token: str, **more: str) -> tuple[str, dict[str, Any]]:
+        answer = await server.post("/token", service, **form | {"audience": down} | more, subject_token=token)
+        assert answer.status_code == 200, answer.text
+        made: str = answer.json()["access_token"]
+        return made, (await server.post("/introspect", service, token=made)).json()
+
+    public = (await again(server, openly))["access_token"]
     for subject_type in ("public", "pairwise"):
         service = await server.client(
-            name=subject_type, subject_type=subject_type, token_exchange=rules, **given
+            name=subject_type, subject_type=subject_type, token_exchange=rules, resources=[down], **given
         )
-        form = {"grant_type": EXCHANGE, "subject_token_type": "urn:ietf:params:oauth:token-type:access_token"}
-        answer = await server.post("/token", service, **form, subject_token=tokens["access_token"])
-        assert answer.status_code == 200, answer.text
-        about = (await server.post("/introspect", service, token=answer.json()["access_token"])).json()
-        named[subject_type] = about["sub"]
-    assert named["public"] == person
-    assert len({known_to_shop, *named.values()}) == 3
-    assert subjects.person_of(server.runtime, named["pairwise"]) == person
+        made, about = await exchanged(service, sent["access_token"])
+        assert about["sub"] == known_to_shop
+        assert person not in json.dumps(about)
+        assert (await exchanged(service, made))[1]["sub"] == known_to_shop, "nor by one after the other"
+        here, about = await exchanged(service, sent["access_token"], audience=server.settings.resource)
+        assert (await userinfo(server, here)).json()["sub"] == about["sub"] == known_to_shop
+        own = (await server.grant(service, scope="orders:read")).json()["access_token"]
+        acting = {"actor_token": sent["access_token"], "actor_token_type": exchange.ACCESS_TOKEN}
+        _, about = await exchanged(service, own, **acting)
+        assert about["act"]["sub"] == known_to_shop
+        _, about = await exchanged(service, public)
+        assert subjects.person_of(server.runtime, about["sub"]) == person
+        assert (about["sub"] == person) is (subject_type == "public"), "what was known is called as ever"
 
 
 async def test_no_token_of_a_pairwise_client_carries_a_mark_that_joins_people(server: Server) -> None:

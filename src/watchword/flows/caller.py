@@ -20,12 +20,13 @@ class Caller(msgspec.Struct, frozen=True):
     """An authenticated caller; `expires_at` in Unix seconds. `actor` names it in the audit trail: an API token by its identifier, and of
     an access token, which nobody finds again, whose it is.
 
-    `subject` is the server's own identifier; `client_id` and `grant_id` are those of an OAuth access token. `is_limited` says that the
+    `subject` is the server's own identifier, `sub` what the token calls it; `client_id` and `grant_id` are those of an OAuth access token. `is_limited` says that the
     token is good from some addresses, for some paths or so many times only.
     """
 
     actor: str
     subject: str
+    sub: str
     scope: frozenset[str]
     token_id: str
     token_kind: str
@@ -88,6 +89,7 @@ async def authenticate(
     return Caller(
         actor=str(claims["jti"]) if claims["token_kind"] == "api_token" else answer.subject,
         subject=answer.subject,
+        sub=str(claims["sub"]),
         client_id=answer.client_id,
         grant_id=answer.grant_id,
         scope=frozenset(str(claims.get("scope", "")).split()),

@@ -27,10 +27,15 @@ DEFAULT_LIFETIME = 300
 
 
 class Presented(msgspec.Struct, frozen=True):
-    """A live token that was presented; `kind` says what its subject is, `parents` are its own and itself."""
+    """A live token that was presented; `kind` says what its subject is, `parents` are its own and itself.
+
+    `name` is by what a client with pairwise subjects knows the person: whoever exchanges the token learns no other (OpenID Connect
+    Core §8.1: such a name is not reversible by anybody else).
+    """
 
     facts: LiveToken
     kind: str
+    name: str | None
     grant_id: str | None
     parents: tuple[str, ...]
     kept: dict[str, object]
@@ -46,6 +51,7 @@ async def read(runtime: Runtime, client: Client, token: str, token_type: str | N
     return Presented(
         facts=_facts(runtime, client, answer),
         kind=_kind(answer),
+        name=_name(answer),
         grant_id=answer.grant_id,
         parents=_parents(answer, token),
         kept={name: answer.claims[name] for name in KEPT_CLAIMS if name in answer.claims},
@@ -88,6 +94,11 @@ def _kind(answer: Answer) -> str:
     if answer.subject == answer.claims.get("client_id"):
         return "client"
     return "application" if answer.subject.startswith("application:") else "user"
+
+
+def _name(answer: Answer) -> str | None:
+    sub = str(answer.claims["sub"])
+    return sub if sub != answer.subject else None
 
 
 def _parents(answer: Answer, token: str) -> tuple[str, ...]:

@@ -90,7 +90,7 @@ async def _good_since(runtime: Runtime, grant: AccessGrant) -> int:
 def _format(runtime: Runtime, grant: AccessGrant) -> TokenFormat:
     if grant.format is not None:
         return grant.format
-    if grant.client.subject_type == "pairwise" and _names_account(grant):
+    if subjects.is_pairwise(grant.client, grant.claims) and _names_account(grant):
         return "opaque"  # a JWT would have to name the account for its end to be noticed
     default = grant.client.access_token_format
     return targets.format_for(grant.audience, runtime.settings.token_formats, default)
@@ -120,7 +120,7 @@ def _claims(runtime: Runtime, grant: AccessGrant, now: int) -> dict[str, object]
     extra = grant.claims
     if grant.grant_id:
         extra = {**extra, "grant_id": grant.grant_id}
-    elif _names_account(grant) and grant.client.subject_type == "public":
+    elif _names_account(grant) and not subjects.is_pairwise(grant.client, grant.claims):
         parents = (*lineage.parents_of(extra), _account(runtime, grant.subject))
         extra = {**extra, "parents": parents}
     return claims.access_token_claims(

@@ -38,8 +38,13 @@ def is_person(identifier: str, client_id: str, claims: Mapping[str, object]) -> 
     return identifier != client_id and claims.get("subject_kind", "user") == "user"
 
 
+def is_pairwise(client: Client, claims: Mapping[str, object]) -> bool:
+    """Whether an access token of a client names a person as no other client could: by its own name, or one that an exchange kept."""
+    return client.subject_type == "pairwise" or "sub" in claims
+
+
 def shown(runtime: Runtime, client: Client, identifier: str, claims: Mapping[str, object]) -> str:
-    """Return the `sub` of an access token for its client, whoever it speaks of."""
+    """Return the `sub` of an access token for its client, whoever it speaks of; `claims` has one where an exchange kept a name."""
     if not is_person(identifier, client.client_id, claims):
         return identifier
-    return subject_for(runtime, client, identifier)
+    return str(claims.get("sub") or subject_for(runtime, client, identifier))

@@ -1,6 +1,6 @@
 """OpenID Connect Core §5.3: what a userinfo answer says of the person whose access token it was asked with."""
 
-from watchword.flows import client_answers, client_registry, profiles, subjects
+from watchword.flows import client_answers, client_registry, profiles
 from watchword.flows.caller import Caller
 from watchword.flows.runtime import Runtime
 from watchword.oauth import answers, claims, claims_request
@@ -23,7 +23,7 @@ async def claims_for(runtime: Runtime, who: Caller) -> tuple[Client, dict[str, o
     now, grant_id = runtime.now(), who.grant_id
     standing = await runtime.database.read(grants.get_standing, grant_id, now) if grant_id else None
     told = claims.userinfo_claims(
-        subjects.subject_for(runtime, client, user.id),
+        who.sub,
         profiles.of(user),
         who.scope,
         claims_request.read(standing.grant.wishes).userinfo if standing else {},

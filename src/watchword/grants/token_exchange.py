@@ -50,7 +50,7 @@ async def handle(
     if subject is None:
         raise OAuthError("invalid_request", "The subject_token is not valid.", field="subject_token")
     if exchanged.act is not None and actor is not None and actor.kind == "user":
-        named = subjects.subject_for(runtime, client, actor.facts.subject)  # OpenID Connect Core §8
+        named = actor.name or subjects.subject_for(runtime, client, actor.facts.subject)
         exchanged = structs.replace(exchanged, act={**exchanged.act, "sub": named})
     return await _issue(runtime, client, exchanged, subject, binding)
 
@@ -85,6 +85,8 @@ async def _issue(
     now = runtime.now()
     claims: dict[str, object] = {**subject.kept, **binding.confirmation(client)}
     claims["parents"] = exchanges.check_depth(subject.parents)
+    if subject.name is not None:
+        claims["sub"] = subject.name
     if exchanged.act is not None:
         claims["act"] = exchanged.act
     if exchanged.details:  # RFC 9396 §9

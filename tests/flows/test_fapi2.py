@@ -294,6 +294,13 @@ async def test_cl_06_an_assertion_is_for_the_issuer_as_a_string(server: Server, 
     assert (refused.status_code, refused.json()["error"]) == (401, "invalid_client")
 
 
+async def test_an_assertion_is_issued_a_minute_ahead_at_most(server: Server) -> None:
+    bank, now = await Bank(server).register(), int(server.clock())
+    assert (await bank.token(**bank.assertion(iat=now + 60))).status_code == 200
+    refused = await bank.token(**bank.assertion(iat=now + 61))
+    assert (refused.status_code, refused.json()["error"]) == (401, "invalid_client")
+
+
 async def test_no_token_without_a_proof_by_an_algorithm_of_the_profile(server: Server) -> None:
     bank = await Bank(server).register()
     assert (await bank.token()).status_code == 200

@@ -60,6 +60,8 @@ def check_client_assertion(
     longest = MAX_LIFETIME_FAPI if fapi else MAX_LIFETIME
     if claims["exp"] > now + longest + LEEWAY:
         raise _refused("lives too long")
+    if fapi and claims.get("iat", 0) > now + jwt.AHEAD:  # FAPI 2.0 §5.3.2.1
+        raise _refused("issued in the future")
     if not 0 < len(claims["jti"]) <= MAX_JTI:
         raise _refused("jti is empty or too long")
     earliest = jwt.earliest(claims, longest=longest, leeway=LEEWAY)

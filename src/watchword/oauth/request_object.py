@@ -101,7 +101,7 @@ def open_request_object(
 ) -> Opened:
     """Verify a request object against the keys of its client; `outer` are the parameters beside it.
 
-    With `fapi` it must have `nbf` and `exp` at most an hour apart, and `nbf` at most an hour ago. Raise
+    With `fapi` it must have `nbf` and `exp` at most an hour apart, `nbf` at most an hour ago, and no `iat` more than a minute ahead. Raise
     `invalid_request_object`, or `request_not_supported` when it is unsigned.
     """
     check_form(token, algorithms, fapi=fapi)
@@ -140,12 +140,15 @@ def _verified(
 
 
 def _check_window(claims: Mapping[str, object], now: int) -> None:
-    # FAPI 2.0 Message Signing §5.3.1
+    # FAPI 2.0 Message Signing §5.3.1, Security Profile §5.3.2.1
     exp, nbf = claims.get("exp"), claims.get("nbf")
     if not isinstance(exp, int | float) or not isinstance(nbf, int | float):
         raise _invalid("lacks exp or nbf")
     if exp - nbf > MAX_LIFETIME or nbf < now - MAX_LIFETIME - LEEWAY:
         raise _invalid("lives too long")
+    iat = claims.get("iat", 0)
+    if isinstance(iat, int | float) and iat > now + jwt.AHEAD:
+        raise _invalid("was issued in the future")
 
 
 def _translate(claims: Mapping[str, object]) -> Opened:

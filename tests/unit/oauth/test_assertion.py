@@ -38,6 +38,7 @@ def check(token: str, *, keys: list[jwk.Key] | None = None, fapi: bool = False) 
         pytest.param({"typ": None}, id="without type"),
         pytest.param({"typ": "client-authentication+jwt"}, id="with its explicit type"),
         pytest.param({"iat": NOW + 10, "nbf": NOW + 10}, id="of a clock ten seconds ahead"),
+        pytest.param({"iat": NOW + 60}, id="of a clock a minute ahead"),
         pytest.param({"exp": NOW + 600}, id="of ten minutes"),
     ],
 )

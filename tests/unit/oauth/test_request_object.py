@@ -154,10 +154,16 @@ def test_garbage_is_refused(token: str) -> None:
 
 @pytest.mark.parametrize(
     "change",
-    [{"exp": None}, {"nbf": None}, {"exp": NOW + 7200}, {"nbf": NOW - 7200, "exp": NOW - 7200 + 3600}],
+    [
+        {"exp": None},
+        {"nbf": None},
+        {"exp": NOW + 7200},
+        {"nbf": NOW - 7200, "exp": NOW - 7200 + 3600},
+        {"iat": NOW + 61},
+    ],
 )
 def test_fapi_bounds_its_life(change: dict[str, object]) -> None:
-    opened(fapi=True)
+    opened(fapi=True, iat=NOW + 60)
     with pytest.raises(OAuthError, match="invalid_request_object"):
         opened(None, None, fapi=True, **change)
 

@@ -136,6 +136,7 @@ SECRET_KEY = {"keys": [{"kty": "oct", "k": "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA
         pytest.param({"grant_types": ["client_credentials"]}, id="a grant that policy does not allow"),
         pytest.param({"scope": "watchword:admin introspect"}, id="scopes over this server"),
         pytest.param({"client_name": "Bank\u202e"}, id="a name with invisible characters"),
+        pytest.param({"client_name": "\u3164"}, id="a name that shows nothing"),
         pytest.param({"software_statement": "e30.e30."}, id="a software statement"),
     ],
 )

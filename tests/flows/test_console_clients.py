@@ -117,7 +117,7 @@ async def test_a_program_gets_no_secret_and_may_use_a_scheme_of_its_own_on_a_dev
     [
         pytest.param("service", {"name": " "}, "Fill this in", id="without a name"),
         pytest.param("service", {"name": "x" * 201}, "too long", id="with too long a name"),
-        pytest.param("service", {"name": "a\u202eb"}, "control characters", id="with a name that turns the text"),
+        pytest.param("service", {"name": "a\u202eb"}, "invisible characters", id="with a name that turns the text"),
         pytest.param("web", {}, "Fill this in", id="without an address to go back to"),
         pytest.param("web", {"redirect_uris": "http://app.example.com/cb"}, "must be https", id="with one in the clear"),
         pytest.param("web", {"redirect_uris": CALLBACK, "scope": 'a"b'}, "not allowed", id="with a scope that is none"),

@@ -76,7 +76,7 @@ async def test_a_token_is_found_by_how_its_name_begins_and_by_its_identifier(adm
 async def test_an_owner_that_can_be_none_is_said_beside_the_field(admin: Person) -> None:
     answer = await admin.open("/console/tokens?owner=%E2%80%AEx&search=nightly")
     assert answer.status_code == 400
-    assert "owner must be text without control characters" in admin.text
+    assert "owner must be text without invisible characters" in admin.text
     assert admin.form(having="search")["search"] == "nightly"
 
 

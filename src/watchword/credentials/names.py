@@ -23,7 +23,10 @@ _INVISIBLE = re.compile(
     "[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f\u3164\ufe00-\ufe0f"
     "\ufeff\uffa0\ufff0-\ufff8\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff]"
 )
-_JOINERS = "\u200c\u200d\ufe0e\ufe0f"  # within words of some scripts, and within emoji
+_BLANK = "\u2800"  # a pattern of Braille without dots
+_HIDDEN = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
+_JOINERS = dict.fromkeys(map(ord, "\u200c\u200d"))  # within words of some scripts, and within emoji
+_VARIANTS = dict.fromkeys(map(ord, "\ufe0e\ufe0f"))  # of emoji
 
 
 class NameRefused(ValueError):
@@ -137,11 +140,18 @@ def display(text: str) -> str:
     shown = " ".join(unicodedata.normalize("NFC", text).split())
     if not 0 < len(shown) <= MAX_DISPLAY:
         raise NameRefused("name", f"The name must have 1 to {MAX_DISPLAY} characters.")
-    visible = shown.translate(dict.fromkeys(map(ord, _JOINERS)))
-    if (
-        not visible.strip()
-        or any(unicodedata.category(c)[0] == "C" for c in visible)
-        or _INVISIBLE.search(visible)
+    if not is_visible(shown.translate(_JOINERS)) or any(
+        unicodedata.category(c) in ("Cn", "Co") for c in shown
     ):
         raise NameRefused("name", "The name has characters that cannot be shown.")
     return shown
+
+
+def is_visible(text: str) -> bool:
+    """Whether a text shows something, and nothing in it is hidden or reorders what stands around it."""
+    visible = text.translate(_VARIANTS)
+    return (
+        bool(visible.replace(_BLANK, "").strip())
+        and not any(unicodedata.category(c) in _HIDDEN for c in visible)
+        and not _INVISIBLE.search(visible)
+    )

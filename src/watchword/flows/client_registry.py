@@ -6,6 +6,7 @@ from typing import Annotated
 
 import msgspec
 
+from watchword.credentials import names
 from watchword.fetch import FetchError, split_address
 from watchword.flows import client_checks, client_keys
 from watchword.flows.identifiers import new_id
@@ -50,7 +51,6 @@ CHOSEN_ID = re.compile(r"[\x21-\x7e]{1,200}")  # RFC 6749 §A.1, without the spa
 
 Text = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
 Uri = Annotated[str, msgspec.Meta(min_length=1, max_length=2000)]
-_PRINTABLE = re.compile(r"[^\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]*")
 
 
 class ClientInput(AnswersInput, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -191,10 +191,10 @@ def check_resource(resource: str) -> str:
 
 def check_text(field: str, text: str) -> str:
     """Return a text that people will read when it has no control or invisible character; raise `invalid_request`."""
-    if not _PRINTABLE.fullmatch(text) or text != text.strip() or not text:
+    if not names.is_visible(text) or text != text.strip():
         raise OAuthError(
             "invalid_request",
-            f"{field} must be text without control characters or surrounding spaces.",
+            f"{field} must be text without invisible characters or surrounding spaces.",
             field=field,
         )
     return text
@@ -202,8 +202,8 @@ def check_text(field: str, text: str) -> str:
 
 def check_name(field: str, name: str) -> None:
     """Refuse a client's name with a control or invisible character; raise `invalid_client_metadata` for the member that holds it."""
-    if not _PRINTABLE.fullmatch(name) or name != name.strip():
-        raise _bad(field, "The name must be text without control characters or surrounding spaces.")
+    if not names.is_visible(name) or name != name.strip():
+        raise _bad(field, "The name must be text without invisible characters or surrounding spaces.")
 
 
 def _bad(field: str, description: str) -> OAuthError:

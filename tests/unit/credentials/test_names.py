@@ -230,6 +230,17 @@ def test_a_free_name_is_shown_as_one_line_that_hides_nothing(text: str, shown: s
         assert names.display(text) == shown
 
 
+@pytest.mark.parametrize(
+    "hidden", ["\u3164", "\u2800", "\u2060", "\u00ad", "\u200d", "\u061c", "\u2028", "\U000e0041", "\x00"]
+)
+def test_what_people_read_shows_something_and_hides_nothing(hidden: str) -> None:
+    for text in ("Bank", "Банк", "銀行", "❤\ufe0f App", "⠃⠁⠝⠅⠀⠁"):
+        assert names.is_visible(text)
+    assert not names.is_visible(hidden)
+    assert not names.is_visible(f"Ba{hidden}nk") or hidden == "\u2800"
+    assert not names.is_visible("")
+
+
 @settings(max_examples=300, deadline=None)
 @given(ANYTHING)
 def test_canonical_forms_are_stable_whatever_is_typed(name: str) -> None:

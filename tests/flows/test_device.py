@@ -187,7 +187,9 @@ async def test_a_code_asked_for_with_a_key_is_worth_nothing_without_it(server: S
     codes = asked.json()
     await approve(server, codes)
     form = identity | {"grant_type": GRANT, "device_code": codes["device_code"]}
-    assert refusal(await server.http.post("/token", data=form)) == (400, "invalid_grant")
+    bare = await server.http.post("/token", data=form)
+    assert refusal(bare) == (400, "invalid_grant")
+    assert "does not prove" in bare.json()["error_description"], "there is no other key to speak of"
     wrong = await server.http.post("/token", data=form, headers=proof(server, other, "/token"))
     assert refusal(wrong) == (400, "invalid_grant")
     right = (await server.http.post("/token", data=form, headers=proof(server, key, "/token"))).json()

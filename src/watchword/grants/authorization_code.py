@@ -37,7 +37,7 @@ def decide(
     pkce.verify(form.get("code_verifier"), request.code_challenge)
     wanted = request.dpop_jkt
     if wanted is not None and not (binding.jkt and hmac.compare_digest(wanted, binding.jkt)):  # RFC 9449 §10
-        raise OAuthError("invalid_grant", "The code is bound to another DPoP key.")
+        raise OAuthError("invalid_grant", "The code is bound to a DPoP key that this request does not prove.")
 
 
 async def handle(

@@ -26,7 +26,9 @@ def decide(form: Parameters, client: Client, code: DeviceCode | None, binding: B
     if code is None or code.client_id != client.client_id:  # DV-01
         raise _unknown()
     if code.jkt is not None and not (binding.jkt and hmac.compare_digest(code.jkt, binding.jkt)):
-        raise OAuthError("invalid_grant", "The device code is bound to another DPoP key.")
+        raise OAuthError(
+            "invalid_grant", "The device code is bound to a DPoP key that this request does not prove."
+        )
     return code
 
 

@@ -126,7 +126,10 @@ def check_binding(
         raise OAuthError("invalid_grant", "The refresh token was not issued to this client.")
     for wanted, proven in ((jkt, proven_jkt), (x5t, proven_x5t)):
         if wanted is not None and not (proven and hmac.compare_digest(wanted.encode(), proven.encode())):
-            raise OAuthError("invalid_grant", "The refresh token is bound to another key or certificate.")
+            raise OAuthError(
+                "invalid_grant",
+                "The refresh token is bound to a key or certificate that this request does not prove.",
+            )
 
 
 def narrow_scope(requested: tuple[str, ...], granted: tuple[str, ...]) -> tuple[str, ...]:

@@ -85,8 +85,10 @@ BOUND = {"owner": "app", "client_id": "app", "jkt": "J", "proven_jkt": "J", "x5t
 def test_a_bound_token_is_refused_from(change: dict[str, str | None]) -> None:
     refresh.check_binding(**BOUND)
     refresh.check_binding(**{**BOUND, "jkt": None, "x5t": None})  # type: ignore[arg-type]  # unbound, though proven
-    with pytest.raises(OAuthError, match="invalid_grant"):
+    with pytest.raises(OAuthError, match="invalid_grant") as refused:
         refresh.check_binding(**{**BOUND, **change})  # type: ignore[arg-type]  # a table of thumbprints
+    said = "was not issued to this client" if "client_id" in change else "that this request does not prove"
+    assert said in refused.value.description
 
 
 def test_the_scope_only_narrows() -> None:

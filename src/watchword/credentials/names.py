@@ -24,6 +24,7 @@ _INVISIBLE = re.compile(
     "\ufeff\uffa0\ufff0-\ufff8\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff]"
 )
 _BLANK = "\u2800"  # a pattern of Braille without dots
+_UNCLEAR = re.compile("[^ -~]")
 _HIDDEN = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 _JOINERS = dict.fromkeys(map(ord, "\u200c\u200d"))  # within words of some scripts, and within emoji
 _VARIANTS = dict.fromkeys(map(ord, "\ufe0e\ufe0f"))  # of emoji
@@ -155,3 +156,13 @@ def is_visible(text: str) -> bool:
         and not any(unicodedata.category(c) in _HIDDEN for c in visible)
         and not _INVISIBLE.search(visible)
     )
+
+
+def marked(text: str) -> str:
+    """Return a text in which U+FFFD stands for whatever is not seen or turns the order of others around."""
+    return _UNCLEAR.sub(_marked, text)
+
+
+def _marked(found: re.Match[str]) -> str:
+    c = found[0]
+    return "\ufffd" if c == _BLANK or unicodedata.category(c) in _HIDDEN or _INVISIBLE.match(c) else c

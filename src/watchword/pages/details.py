@@ -3,18 +3,15 @@
 Nothing of a detail is left out or cut: what a person does not see is not agreed to.
 """
 
-import re
 from collections.abc import Iterable, Mapping
 
+from watchword.credentials import names
 from watchword.http import Request
 from watchword.oauth.authorization_details import LIST_FIELDS, Detail
 from watchword.pages import browser, render
 from watchword.pages.branding import branding_of
 from watchword.pages.languages import Language
 from watchword.settings import DetailText
-
-# Characters that are not seen, or that turn the order of others around: a value must read as what it is.
-_UNSEEN = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]")
 
 
 def of(request: Request, asked: Iterable[Detail], locale: str | None = None) -> list[dict[str, object]]:
@@ -63,4 +60,4 @@ def _text(known: DetailText, language: Language, path: str, value: object) -> st
         return ", ".join(_text(known, language, path, one) for one in value)
     if isinstance(value, bool):
         return language.texts["consent.detail_yes" if value else "consent.detail_no"]
-    return _UNSEEN.sub("\ufffd", str(value))
+    return names.marked(str(value))  # a value must read as what it is

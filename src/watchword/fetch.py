@@ -15,14 +15,16 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache, partial
 from typing import TYPE_CHECKING
+from urllib.parse import urlencode
 
 import msgspec
 
 if TYPE_CHECKING:
-    import httpx
+    import httpcore
 
 MAX_BYTES = 256 * 1024
 MAX_URL = 2000
+MAX_HEAD = 32 * 1024  # of what is in an answer, and before it, besides its body
 MAX_KEPT = 86_400
 TIMEOUT = 5.0
 CONNECT_TIMEOUT = 2.0
@@ -143,7 +145,7 @@ async def post_form(
     authorization: str | None = None,
 ) -> Fetched:
     """Send a form over HTTPS and return the answer, whatever its status and type; raise FetchError. `networks` are as for `fetch`."""
-    order = _Order("POST", url, dict(form), MAX_BYTES, (), tls, authorization)
+    order = _Order("POST", url, urlencode(form).encode(), MAX_BYTES, (), tls, authorization)
     return await _within(timeout, order, _Reach(allow_loopback, tuple(networks)), resolver)
 
 
@@ -155,7 +157,7 @@ class _Reach(msgspec.Struct, frozen=True):
 class _Order(msgspec.Struct, frozen=True):
     method: str
     url: str
-    form: dict[str, str] | None
+    content: bytes | None
     max_bytes: int
     content_types: tuple[str, ...]
     tls: ssl.SSLContext | None
@@ -168,7 +170,13 @@ class _Order(msgspec.Struct, frozen=True):
             "accept": "application/json",
             "accept-encoding": "identity",
             "user-agent": "watchword",
+            "connection": "close",
         }
+        if self.content is not None:
+            sent |= {
+                "content-type": "application/x-www-form-urlencoded",
+                "content-length": str(len(self.content)),
+            }
         return sent | ({"authorization": self.authorization} if self.authorization else {})
 
 
@@ -283,53 +291,59 @@ def _is_refused(address: Address) -> bool:
 
 @cache
 def _trust() -> ssl.SSLContext:
-    import httpx  # as below
+    import httpx  # here, as below
 
     return httpx.create_ssl_context()
 
 
 async def _request(order: _Order, target: Target, address: Address) -> Fetched:
-    import httpx  # here, because it costs a fifth of a second and nine megabytes that most servers never need
+    import httpcore  # here, because it costs a fifth of a second and nine megabytes that most servers never need
+
+    from watchword import bounded
 
     literal = f"[{address}]" if address.version == 6 else str(address)
-    limits = httpx.Timeout(TIMEOUT, connect=CONNECT_TIMEOUT)
+    network = bounded.Network(MAX_HEAD)
+    limits = {"connect": CONNECT_TIMEOUT, "read": TIMEOUT, "write": TIMEOUT, "pool": TIMEOUT}
     try:
         async with (
-            httpx.AsyncClient(
-                follow_redirects=False, trust_env=False, timeout=limits, verify=order.tls or _trust()
-            ) as client,
-            client.stream(
+            httpcore.AsyncConnectionPool(ssl_context=order.tls or _trust(), network_backend=network) as pool,
+            pool.stream(
                 order.method,
                 f"{target.scheme}://{literal}:{target.port}{target.rest}",
-                data=order.form,
-                headers=order.headers(target.header),
-                extensions={"sni_hostname": target.host},
+                headers=list(order.headers(target.header).items()),
+                content=order.content,
+                extensions={"timeout": limits, "sni_hostname": target.host},
             ) as answer,
         ):
+            network.left = MAX_HEAD + order.max_bytes  # chunks have lengths, and there may be trailers
             return await _read(answer, order)
-    except (httpx.ConnectError, httpx.ConnectTimeout) as error:
+    except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
         raise _NotConnectedError(f"no connection ({type(error).__name__})") from None
-    except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
+    except (httpcore.TimeoutException, httpcore.NetworkError, httpcore.ProtocolError, ValueError) as error:
         raise FetchError(f"no answer ({type(error).__name__})") from None
+    except bounded.TooMuchError:
+        raise FetchError("answer too large") from None
 
 
-async def _read(answer: "httpx.Response", order: _Order) -> Fetched:
-    media_type = answer.headers.get("content-type", "").partition(";")[0].strip().lower()
+async def _read(answer: "httpcore.Response", order: _Order) -> Fetched:
+    media_type = _header(answer, b"content-type").partition(";")[0].strip().lower()
     if order.content_types:
-        if answer.status_code != 200:
-            raise FetchError(f"answered {answer.status_code}")
+        if answer.status != 200:
+            raise FetchError(f"answered {answer.status}")
         if media_type not in order.content_types and not media_type.endswith("+json"):
             raise FetchError("unexpected content type")
-    if answer.headers.get("content-encoding", "identity") != "identity":
+    if _header(answer, b"content-encoding") not in ("", "identity"):
         raise FetchError("compressed answer")
     body = bytearray()
-    async for chunk in answer.aiter_raw():
+    async for chunk in answer.aiter_stream():
         body += chunk
         if len(body) > order.max_bytes:
             raise FetchError("answer too large")
-    return Fetched(
-        answer.status_code, bytes(body), media_type, _max_age(answer.headers.get("cache-control", ""))
-    )
+    return Fetched(answer.status, bytes(body), media_type, _max_age(_header(answer, b"cache-control")))
+
+
+def _header(answer: "httpcore.Response", name: bytes) -> str:
+    return b", ".join(value for given, value in answer.headers if given.lower() == name).decode("latin-1")
 
 
 def _max_age(cache_control: str) -> int:

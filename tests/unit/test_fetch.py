@@ -1,5 +1,6 @@
 """What somebody else names is fetched from the public internet or not at all (SS-01, SS-03, CL-08, DC-03, MC-50)."""
 
+import asyncio
 import datetime
 import ipaddress
 import json
@@ -355,3 +356,33 @@ async def test_the_proxy_of_the_environment_is_not_asked(base: str, monkeypatch:
 
 def test_the_ports_are_few() -> None:
     assert {443, 8443} == module.PORTS
+
+
+EARLY = b"HTTP/1.1 103 Early Hints\r\n\r\n"
+PIECES = b"".join(b"1\r\n%c\r\n" % byte for byte in b'{"ok":true}') + b"0\r\n\r\n"
+CHUNKED = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("honest", "flood"),
+    [
+        pytest.param(EARLY * 3 + CHUNKED + PIECES, EARLY, id="interim answers"),
+        pytest.param(CHUNKED + PIECES, PIECES[:6], id="chunks of one byte"),
+    ],
+)
+async def test_mc_50_what_costs_more_to_read_than_to_send_ends_soon(honest: bytes, flood: bytes) -> None:
+    """What is computed for each piece keeps everybody else waiting."""
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        path = (await reader.readuntil(b"\r\n\r\n")).split()[1]
+        writer.write(honest if path == b"/honest" else honest.partition(flood)[0])
+        while path != b"/honest" and not writer.is_closing():
+            writer.write(flood * 100)
+            await asyncio.sleep(0)
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        base = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        assert (await fetch(f"{base}/honest", allow_loopback=True)).body == b'{"ok":true}'
+        with pytest.raises(FetchError, match="too large"):
+            await fetch(f"{base}/flood", allow_loopback=True, max_bytes=2000)

@@ -101,13 +101,12 @@ class _WithUser:
         self._resource = resource
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        principal, presented = scope.get("principal"), None
-        if isinstance(principal, Principal):
-            presented = next((value for name, value in scope["headers"] if name == b"authorization"), None)
-        if not isinstance(principal, Principal) or presented is None:
-            # Nobody, or somebody by a session: the SDK knows tokens only.
+        principal = scope.get("principal")
+        if not isinstance(principal, Principal):
             await self.app(scope, receive, send)
             return
-        token = presented.decode("latin-1").partition(" ")[2].strip()
+        sent = next((value for name, value in scope["headers"] if name == b"authorization"), b"")
+        token = sent.decode("latin-1").partition(" ")[2].strip()
+        # The SDK binds its session to this user: who comes by a session has to be one too.
         scope["user"] = AuthenticatedUser(access_token(principal, token, self._resource))
-        await self._told(scope, receive, send)
+        await (self._told if token else self.app)(scope, receive, send)  # tools are told of tokens alone

@@ -219,6 +219,17 @@ REFUSALS: dict[str, tuple[tuple[str, ...], int, str]] = {
     "no duration": (("create", "--secret", "x", "--expires", "soon"), 2, "soon: not a duration"),
     "no channel": ((*VERIFY, "--channel", "tls"), 2, "A channel is"),
     "no attribute": (("create", "--secret", "x", "-a", "age"), 2, "age: an attribute is"),
+    "a secret on a stream": (("create", "--secret", "-"), 2, "--secret': it is kept in a file"),
+    "a derived secret on a stream": (
+        ("derive", "--secret", "ada.secret", "--verifier", "v", "--purpose", "p", "--new-secret", "-"),
+        2,
+        "--new-secret': it is kept in a file",
+    ),
+    "a revocation beside the identity on a stream": (
+        ("create", "--secret", "x", "--revocation", "-"),
+        2,
+        "--revocation': it is kept in a file",
+    ),
     "two streams": (("verify-proof", "-", "--identity", "-", "--challenge", "asked"), 2, "Only one input"),
 }
 

@@ -28,6 +28,7 @@ from watchword.zero.options import (
     Purpose,
     SecretFile,
     Verifier,
+    in_a_file,
 )
 from watchword.zero.records import Challenge, Identity, Proof, Revocation, Secret, parse_json
 from watchword.zero.sealing import NONCE_SIZE, SALT_SIZE, seal, unseal
@@ -51,7 +52,8 @@ def create(
     attribute: Attributes = None,
     expires: Expires = "365d",
     revocation: Annotated[
-        str | None, typer.Option("--revocation", help="Also make a revocation, to keep apart.")
+        str | None,
+        typer.Option("--revocation", callback=in_a_file, help="Also make a revocation, to keep apart."),
     ] = None,
     passphrase_file: PassphraseFile = None,
     form: Form = "text",
@@ -78,7 +80,7 @@ def derive(
         list[str] | None, typer.Option("--keep", help="Attribute to carry over; by default none.")
     ] = None,
     new_secret: Annotated[
-        str | None, typer.Option("--new-secret", help="Also write the derived secret.")
+        str | None, typer.Option("--new-secret", callback=in_a_file, help="Also write the derived secret.")
     ] = None,
     expires: Expires = "365d",
     out: Out = STREAM,

@@ -4,14 +4,24 @@ from typing import Annotated, Literal
 
 import typer
 
-from watchword.zero.files import Format
+from watchword.zero.files import STREAM, Format
+
+
+def in_a_file(path: str | None) -> str | None:
+    """Refuse, as wrong usage, a standard stream where what is written is kept apart from all else."""
+    if path == STREAM:
+        raise typer.BadParameter("it is kept in a file, and goes through no standard stream")
+    return path
+
 
 ProofFormat = Literal["text", "json", "binary", "sd-jwt"]
 
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on standard output, nothing else.")]
 Form = Annotated[Format, typer.Option("--format", help="text, json or binary.")]
 Out = Annotated[str, typer.Option("--out", help="File to write, - for standard output.")]
-SecretFile = Annotated[str | None, typer.Option("--secret", help="The encrypted secret file.")]
+SecretFile = Annotated[
+    str | None, typer.Option("--secret", callback=in_a_file, help="The encrypted secret file.")
+]
 PassphraseFile = Annotated[
     str | None, typer.Option("--passphrase-file", help="File (mode 0600) that holds the passphrase.")
 ]

@@ -91,6 +91,14 @@ def test_the_whole_story(ada: Run, tmp_path: Path) -> None:
         assert (refused.code, refused.err) == (1, "error: ada.id: the identity has been revoked\n")
 
 
+def test_a_revocation_that_goes_into_a_registry_is_also_written_where_it_is_wanted(ada: Run) -> None:
+    done = ada("revoke", "--secret", "ada.secret", "--registry", "revoked", "--out", "ada.revoked", "--json")
+    assert (done.code, done.json["registry"], done.json["file"]) == (0, "revoked", "ada.revoked")
+    for revocations in ("revoked", "ada.revoked"):
+        refused = ada("verify", "ada.id", "--revocations", revocations)
+        assert (refused.code, refused.err) == (1, "error: ada.id: the identity has been revoked\n")
+
+
 def test_streams_pipe_into_each_other(ada: Run) -> None:
     asked = (
         ada("challenge", "--verifier", "https://api.example", "--purpose", "login", "--format", "binary")

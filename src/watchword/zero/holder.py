@@ -191,8 +191,12 @@ def revoke(
         if registry is None:
             give(made, out, form, as_json)
             return
+        said = {"id": identities.identity_id(made.public), "revoked": True, "registry": registry}
+        if out != STREAM:
+            write_record(out, made, form)
+            said |= {"file": out}
         append_revocation(registry, made)
-        show({"id": identities.identity_id(made.public), "revoked": True, "registry": registry}, as_json)
+        show(said, as_json)
 
 
 def run_agent(

@@ -1,30 +1,26 @@
 """`watchword token …`: API tokens."""
 
 import os
-import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Literal
 
 import msgspec
 import typer
 
-from watchword.cli import session
+from watchword.cli import scanning, session
+from watchword.cli.scanning import Scan
 from watchword.cli.session import ACTOR, Config, Database, Json, SignIn
 from watchword.endpoints import admin_tokens
 from watchword.flows import api_tokens, scanner, token_verification
 from watchword.flows.api_tokens import Issued, TokenInput
 from watchword.flows.runtime import Runtime
 from watchword.flows.token_verification import Use
-from watchword.oauth import token_format
 from watchword.oauth.errors import OAuthError
 from watchword.oauth.scopes import parse_scope
 from watchword.operation import convert
 from watchword.store import api_tokens as store
 
 app = typer.Typer(help="Create, inspect, rotate and revoke API tokens.", no_args_is_help=True)
-
-MAX_FILE = 5_000_000
 
 
 @app.command()
@@ -296,6 +292,8 @@ def scan(
     as_json: Json = False,
 ) -> None:
     """Find tokens that lie in files, or print rules for secret scanners; what is found is never printed whole."""
+    if (path is None) == (rules is None):
+        session.usage("give a file or folder, or --rules")
     brand = session.load(config).brand
     if rules is not None:
         text = scanner.rules(rules, brand)
@@ -303,47 +301,23 @@ def scan(
             session.print_json({"scanner": rules, "rules": text})
         else:
             session.out.print(text, end="", markup=False)
-        return
-    if path is None:
-        session.usage("give a file or folder, or --rules")
-    found = [finding for file in _files(path) for finding in _scan(file, brand)]
+    if path is not None:
+        _print_scan(scanning.scan(path, brand), as_json)
+
+
+def _print_scan(done: Scan, as_json: bool) -> None:
     if as_json:
-        session.print_json({"findings": found})
+        session.print_json({"findings": done.findings, "unread": done.unread})
     else:
-        for finding in found:
+        for found in done.findings:
             session.out.print(
-                f"{finding['file']}:{finding['line']}: {finding['kind']} {finding['token']}", markup=False
+                f"{found['file']}:{found['line']}: {found['kind']} {found['token']}", markup=False
             )
-        session.err.print(f"{len(found)} credential(s) found")
-    if found:
+        for unread in done.unread:
+            session.err.print(f"{unread['file']} cannot be read: {unread['reason']}", markup=False)
+        session.err.print(f"{len(done.findings)} credential(s) found")
+    if done.findings or done.unread:
         raise typer.Exit(1)
-
-
-def _files(path: Path) -> Iterator[Path]:
-    if path.is_file():
-        yield path
-        return
-    for file in sorted(path.rglob("*")):
-        if (
-            file.is_file()
-            and not file.is_symlink()
-            and ".git" not in file.parts
-            and file.stat().st_size <= MAX_FILE
-        ):
-            yield file
-
-
-def _scan(file: Path, brand: str) -> Iterator[dict[str, object]]:
-    try:
-        text = file.read_bytes().decode("utf-8", "replace")
-    except OSError:
-        return
-    for number, line in enumerate(text.splitlines(), 1):
-        for match in re.finditer(token_format.pattern(brand), line):
-            kind = token_format.kind_of(match[0], brand)
-            if kind is not None:
-                shown = f"{match[0][: len(brand) + 2]}…{match[0][-4:]}"
-                yield {"file": str(file), "line": number, "kind": token_format.KINDS[kind], "token": shown}
 
 
 @app.command("print")

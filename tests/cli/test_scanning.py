@@ -1,0 +1,58 @@
+"""`watchword token scan` calls nothing clean that it has not read."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from tests.fixtures.commands import environment, run_cli
+
+from watchword.cli.scanning import PIECE
+from watchword.flows.scanner import example
+
+TOKEN = example("ww")
+UNREADABLE = Path("/proc/self/mem")  # for the superuser too
+
+
+@pytest.mark.parametrize("before", [PIECE - 50, PIECE - 20, PIECE - 1, PIECE, 6_000_000])
+def test_a_token_is_found_wherever_it_lies_in_a_file_of_any_size(tmp_path: Path, before: int) -> None:
+    (tmp_path / "logs").mkdir()
+    (tmp_path / "logs" / "app.log").write_text("\n" + "-" * (before - 1) + TOKEN + "\n" + "-" * 100)
+    found = run_cli(tmp_path, "token", "scan", "logs", "--json")
+    assert found.returncode == 1
+    assert [one["line"] for one in json.loads(found.stdout)["findings"]] == [2]
+
+
+def test_a_token_is_found_in_what_comes_through_a_pipe(tmp_path: Path) -> None:
+    found = subprocess.run(
+        [sys.executable, "-m", "watchword", "token", "scan", "/dev/stdin"],
+        cwd=tmp_path,
+        env=environment(),
+        input=f"one\n{TOKEN}\n",
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (found.returncode, found.stdout) == (1, "/dev/stdin:2: API token wwa_…" + TOKEN[-4:] + "\n")
+
+
+@pytest.mark.skipif(not UNREADABLE.exists(), reason="only Linux has such a file")
+def test_what_cannot_be_read_is_not_called_clean(tmp_path: Path) -> None:
+    (tmp_path / "clean").write_text("nothing")
+    assert run_cli(tmp_path, "token", "scan", "clean").returncode == 0
+    refused = run_cli(tmp_path, "token", "scan", str(UNREADABLE))
+    assert refused.returncode == 1
+    assert f"{UNREADABLE} cannot be read: Input/output error" in refused.stderr
+    told = json.loads(run_cli(tmp_path, "token", "scan", str(UNREADABLE), "--json").stdout)
+    assert told == {
+        "findings": [],
+        "unread": [{"file": str(UNREADABLE), "reason": "Input/output error"}],
+    }
+
+
+def test_rules_are_not_printed_in_the_place_of_a_search(tmp_path: Path) -> None:
+    (tmp_path / "leak").write_text(TOKEN)
+    assert run_cli(tmp_path, "token", "scan", "leak").returncode == 1
+    assert run_cli(tmp_path, "token", "scan", "--rules", "gitleaks").returncode == 0
+    assert run_cli(tmp_path, "token", "scan", "leak", "--rules", "gitleaks").returncode == 2

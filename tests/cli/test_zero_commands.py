@@ -226,6 +226,7 @@ REFUSALS: dict[str, tuple[tuple[str, ...], int, str]] = {
     "an unknown format": (("challenge", "--format", "xml"), 2, "--format"),
     "no duration": (("create", "--secret", "x", "--expires", "soon"), 2, "soon: not a duration"),
     "no channel": ((*VERIFY, "--channel", "tls"), 2, "A channel is"),
+    "the key of an issuer that is not named": ((*VERIFY, "--issuer-key", "registry.jwk.pub"), 2, "give both"),
     "no attribute": (("create", "--secret", "x", "-a", "age"), 2, "age: an attribute is"),
     "a secret on a stream": (("create", "--secret", "-"), 2, "--secret': it is kept in a file"),
     "a derived secret on a stream": (

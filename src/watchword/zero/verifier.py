@@ -100,6 +100,8 @@ def verify_proof(
     with exits(as_json):
         at = channel_bytes(channel)
         trusted = None
+        if issuer is None and issuer_key is not None:
+            raise typer.BadParameter("--issuer-key is the key of whom --issuer names: give both.")
         if issuer is not None:
             trusted = issuer, credentials.public_keys(required(issuer_key, "--issuer-key", "Key"))
         known, asked, now = _asked(proof, identity, challenge, registry, leeway)

@@ -45,3 +45,38 @@ def test_a_rule_of_trust_from_creation_to_deletion(tmp_path: Path) -> None:
     assert document(tmp_path, "trust", "delete", "deploy")["deleted"] == made["id"]
     assert document(tmp_path, "trust", "show", "deploy", code=1)["error"] == "not_found"
     assert "deploy" in run_cli(tmp_path, "trust", "create", "deploy", *options, "--claim", "a=b").stdout
+
+
+TWICE = {
+    "a claim": (
+        (
+            "trust",
+            "create",
+            "x",
+            "--issuer",
+            "https://ci.example",
+            "--scope",
+            "deploy",
+            "--subject",
+            "ci:{ref}",
+        ),
+        "--claim",
+        ("ref=refs/heads/main", "ref=**"),
+    ),
+    "metadata": (
+        ("token", "create", "x", "--owner", "me", "--scope", "a"),
+        "--metadata",
+        ("team=a", "team="),
+    ),
+    "how an answer is signed": (("client", "create", "x"), "--sign", ("userinfo=ES256", "userinfo=EdDSA")),
+}
+
+
+@pytest.mark.parametrize(("command", "option", "values"), TWICE.values(), ids=TWICE.keys())
+def test_what_is_said_twice_is_refused(
+    tmp_path: Path, command: tuple[str, ...], option: str, values: tuple[str, str]
+) -> None:
+    document(tmp_path, *command, option, values[0])
+    refused = document(tmp_path, *command, option, values[0], option, values[1], code=2)
+    name = values[0].partition("=")[0]
+    assert refused["error_description"] == f"{option} says {name} twice"

@@ -3,7 +3,7 @@
 An option that was not given says nothing; an empty text takes away what was there.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -119,21 +119,20 @@ def _json(path: str, option: str, also: str = "") -> object:
 def _answers(options: Options) -> Metadata:
     """Return how answers for the client are signed and encrypted."""
     said: Metadata = {}
-    for text in options.get("sign") or []:
-        kind, alg = _kind(text, "--sign")
+    for kind, alg in _by_kind(options, "sign"):
         said[f"{kind}_signed_response_alg"] = alg or None
-    for text in options.get("encrypt") or []:
-        kind, algorithms = _kind(text, "--encrypt")
+    for kind, algorithms in _by_kind(options, "encrypt"):
         alg, _, enc = algorithms.partition("/")
         said |= {f"{kind}_encrypted_response_alg": alg or None, f"{kind}_encrypted_response_enc": enc or None}
     return said
 
 
-def _kind(text: str, option: str) -> tuple[str, str]:
-    kind, equals, value = text.partition("=")
-    if kind not in KINDS or not equals:
-        session.usage(f"{option} takes {', '.join(KINDS)}, then = and the algorithm, not {text!r}")
-    return kind, value
+def _by_kind(options: Options, option: str) -> Iterator[tuple[str, str]]:
+    form = f"{', '.join(KINDS)}, then = and the algorithm"
+    for kind, value in session.pairs(options.get(option), f"--{option}", form, may_be_empty=True).items():
+        if kind not in KINDS:
+            session.usage(f"--{option} takes {form}, not {f'{kind}={value}'!r}")
+        yield kind, value
 
 
 def _exchange(options: Options, before: ClientInput | None) -> Metadata:

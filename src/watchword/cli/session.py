@@ -62,6 +62,21 @@ def usage(message: str) -> NoReturn:
     raise WrongUsage(message)
 
 
+def pairs(
+    given: Sequence[str] | None, option: str, form: str, *, may_be_empty: bool = False
+) -> dict[str, str]:
+    """Return what a repeatable option such as NAME=VALUE says; leave with 2 where it has another form, or a name twice."""
+    said: dict[str, str] = {}
+    for text in given or ():
+        name, equals, value = text.partition("=")
+        if not name or not equals or not (value or may_be_empty):
+            usage(f"{option} takes {form}, not {text!r}")
+        if name in said:
+            usage(f"{option} says {name} twice")
+        said[name] = value
+    return said
+
+
 def one_page(search: str, after: str) -> None:
     """Leave with 2 where a search is to go on after an identifier: it is in another order."""
     if search and after:

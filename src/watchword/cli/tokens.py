@@ -65,7 +65,7 @@ def create(
         "rate_limit": rate_limit,
         "quota": quota,
         "jkt": bind,
-        "metadata": _pairs(metadata or []),
+        "metadata": session.pairs(metadata, "--metadata", "KEY=VALUE", may_be_empty=True),
     }
 
     async def work(runtime: Runtime) -> Issued:
@@ -74,16 +74,6 @@ def create(
         return await api_tokens.create(runtime, checked, owner=who, actor=ACTOR, may_reserve=True)
 
     _print_issued(session.run(work, database=database, config=config, as_json=as_json, makes=True), as_json)
-
-
-def _pairs(given: list[str]) -> dict[str, str]:
-    pairs = {}
-    for item in given:
-        key, equals, value = item.partition("=")
-        if not key or not equals:
-            session.usage(f"--metadata takes KEY=VALUE, not {item!r}")
-        pairs[key] = value
-    return pairs
 
 
 def _print_issued(new: Issued, as_json: bool) -> None:

@@ -34,16 +34,6 @@ Networks = Annotated[
 RuleName = Annotated[str, typer.Argument(help="The rule's identifier or name.")]
 
 
-def _claims(given: list[str]) -> dict[str, str]:
-    claims = {}
-    for text in given:
-        name, equals, pattern = text.partition("=")
-        if not equals or not name or not pattern:
-            session.usage(f"--claim takes name=pattern, not {text!r}")
-        claims[name] = pattern
-    return claims
-
-
 def _jwks(value: str | None) -> dict[str, object]:
     if value is None:
         return {}
@@ -96,7 +86,7 @@ def create(
         "issuer": issuer,
         "scope": scope,
         "kind": "people" if people else "workload",
-        "claims": _claims(claim or []),
+        "claims": session.pairs(claim, "--claim", "name=pattern"),
         "subject": subject,
         "audience": audience,
         "resources": resource or [],

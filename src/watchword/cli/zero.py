@@ -12,6 +12,8 @@ import typer
 
 from watchword.cli import session
 from watchword.cli.session import ACTOR, Config, Database
+from watchword.client.addresses import origin_of
+from watchword.client.errors import WrongAddress
 from watchword.credentials.zkproof import ZeroError
 from watchword.flows import api_tokens, identities
 from watchword.flows.runtime import Runtime
@@ -157,10 +159,11 @@ def _open(path: str, passphrase_file: str | None) -> Secret:
 
 
 def _address(server: str) -> str:
-    address = server.rstrip("/")
-    if not address.startswith(("https://", "http://localhost", "http://127.0.0.1", "http://[::1]")):
-        raise ZeroError("server", "give an https address; http is for this machine only")
-    return address
+    try:
+        origin_of(server)
+    except WrongAddress as error:
+        raise ZeroError("server", str(error)) from None
+    return server.rstrip("/")
 
 
 def _prove(http: httpx.Client, holder: Holder, purpose: str, key: Key) -> Proof:

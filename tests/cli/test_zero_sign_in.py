@@ -1,0 +1,36 @@
+"""`watchword zero sign-in` and `submit`: where they send something, and what they are told to get."""
+
+from pathlib import Path
+
+import pytest
+from tests.fixtures.commands import run_cli
+from tests.fixtures.servers import free_port
+
+WORD = {"WATCHWORD_ZERO_PASSPHRASE": "open sesame"}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Where somebody has an identity."""
+    made = run_cli(tmp_path, "zero", "create", "--secret", "me.zero", "--out", "me.id", variables=WORD)
+    assert made.returncode == 0, made.stderr
+    return tmp_path
+
+
+@pytest.mark.parametrize("name", ["localhost", "127.0.0.1", "[::1]"])
+@pytest.mark.parametrize(
+    "command", [("sign-in", "--secret", "me.zero"), ("submit", "me.id")], ids=["sign-in", "submit"]
+)
+def test_nothing_goes_over_plain_http_to_another_machine(
+    folder: Path, command: tuple[str, ...], name: str
+) -> None:
+    def send(address: str) -> str:
+        done = run_cli(folder, "zero", command[0], address, *command[1:], variables=WORD)
+        assert done.returncode == 1
+        return done.stderr
+
+    assert "does not answer" in send(f"http://{name}:{free_port()}"), "this machine was asked"
+    assert "plain http" in send("http://auth.invalid")
+    assert "user information" in send(f"http://{name}@auth.invalid")
+    if name != "[::1]":
+        assert "plain http" in send(f"http://{name}.auth.invalid")

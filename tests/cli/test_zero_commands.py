@@ -220,6 +220,11 @@ REFUSALS: dict[str, tuple[tuple[str, ...], int, str]] = {
         "purpose must be",
     ),
     "an unknown reason": (("revoke", "--secret", "ada.secret", "--reason", "bored"), 2, "is not one of"),
+    "another identity than that of the secret": (
+        (*PROVE, "--id", "zid_other"),
+        2,
+        "leave it or --secret out",
+    ),
     "no verifier said": (PROVE[:5], 2, "--verifier"),
     "an unknown command": (("bogus",), 2, "No such command"),
     "an unknown option": (("info", "ada.id", "--bogus"), 2, "No such option"),

@@ -17,6 +17,24 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
+# more options, what is said of them
+CONTRADICTIONS = {
+    "a scope of no token": (("--scope", "orders:read"), "give --client-id"),
+    "a client without its identifier": (("--as-client",), "give --client-id"),
+    "another identity than that of the secret": (("--id", "zid_" + "A" * 32), "leave it or --secret out"),
+}
+
+
+@pytest.mark.parametrize(("more", "said"), CONTRADICTIONS.values(), ids=CONTRADICTIONS.keys())
+def test_nobody_signs_in_otherwise_than_was_said(folder: Path, more: tuple[str, ...], said: str) -> None:
+    command = ("zero", "sign-in", f"http://localhost:{free_port()}", "--secret", "me.zero")
+    asked = run_cli(folder, *command, variables=WORD)
+    assert (asked.returncode, "does not answer" in asked.stderr) == (1, True)
+    refused = run_cli(folder, *command, *more, variables=WORD)
+    assert refused.returncode == 2
+    assert said in " ".join(refused.stderr.replace("│", " ").split())
+
+
 @pytest.mark.parametrize("name", ["localhost", "127.0.0.1", "[::1]"])
 @pytest.mark.parametrize(
     "command", [("sign-in", "--secret", "me.zero"), ("submit", "me.id")], ids=["sign-in", "submit"]

@@ -29,7 +29,7 @@ from watchword.zero.options import AgentSocket, DeriveFor, IdentityId, Json, Pas
 from watchword.zero.proof import dpop_channel
 from watchword.zero.records import Challenge, Identity, Proof, Revocation, Secret, from_json, to_json
 from watchword.zero.sealing import unseal
-from watchword.zero.terminal import exits, passphrase, required
+from watchword.zero.terminal import exits, one_holder, passphrase, required
 
 app: typer.Typer = zero_app
 
@@ -111,6 +111,9 @@ def sign_in(
 ) -> None:
     """Sign in to a server with an identity, in one step: challenge, proof, and a session or a token bound to a key."""
     with exits(as_json):
+        one_holder(secret, identity_id)
+        if client_id is None and (as_client or scope):
+            raise typer.BadParameter("--scope and --as-client are about a token: give --client-id as well.")
         opened = None
         if secret is not None or agent is None:
             opened = _open(required(secret, "--secret", "Secret file"), passphrase_file)

@@ -37,6 +37,7 @@ from watchword.zero.terminal import (
     exits,
     give,
     now_seconds,
+    one_holder,
     passphrase,
     required,
     seconds,
@@ -125,6 +126,7 @@ def prove(
 ) -> None:
     """Answer a challenge. You say who you mean to prove it to: a challenge relayed from elsewhere is refused."""
     with exits(as_json):
+        one_holder(secret, identity_id)
         asked = read_record(required(challenge, "--challenge", "Challenge file"), Challenge)
         if asked.verifier != required(verifier, "--verifier", "Who are you proving it to"):
             raise ZeroError("verifier", f"the challenge comes from {asked.verifier}")

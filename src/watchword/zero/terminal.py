@@ -96,6 +96,12 @@ def one_stream(*paths: str | None) -> None:
         raise typer.BadParameter("Only one input can come from standard input.")
 
 
+def one_holder(secret: str | None, identity_id: str | None) -> None:
+    """Refuse, as wrong usage, to choose an agent's identity where a secret file is the one that proves."""
+    if secret is not None and identity_id is not None:
+        raise typer.BadParameter("--id chooses among an agent's identities: leave it or --secret out.")
+
+
 def show(document: Mapping[str, object], as_json: bool) -> None:
     """Print a result as JSON, or as lines of name and value."""
     if as_json:

@@ -99,7 +99,7 @@ class Auth:
         return self.worker.run(made)
 
     def client(self, **given: Any) -> Registered:
-        """Register an OAuth client with the options of `watchword client create`."""
+        """Register an OAuth client, by the members that the admin API takes; raise TypeError for any other, OAuthError where it is refused."""
         given.setdefault("name", "a client under test")
         wanted = ClientInput(**given)
         return self.worker.run(client_registry.register(self.runtime, wanted, actor="test"))

@@ -99,6 +99,27 @@ def test_a_revocation_that_goes_into_a_registry_is_also_written_where_it_is_want
         assert (refused.code, refused.err) == (1, "error: ada.id: the identity has been revoked\n")
 
 
+@pytest.mark.parametrize(
+    ("command", "secret"),
+    [
+        (("create", "--secret", "bob.secret"), "bob.secret"),
+        (
+            ("derive", "--secret", "ada.secret", "--verifier", "v", "--purpose", "p", "--new-secret", "new"),
+            "new",
+        ),
+    ],
+    ids=["create", "derive"],
+)
+def test_no_secret_is_left_of_an_identity_that_could_not_be_written(
+    ada: Run, tmp_path: Path, command: tuple[str, ...], secret: str
+) -> None:
+    refused = ada(*command, "--out", "nowhere/bob.id")
+    assert (refused.code, refused.err) == (1, "error: nowhere/bob.id: No such file or directory\n")
+    assert not (tmp_path / secret).exists()
+    assert ada(*command, "--out", "bob.id").code == 0, "the same again, into a folder that is there"
+    assert (tmp_path / secret).exists()
+
+
 def test_streams_pipe_into_each_other(ada: Run) -> None:
     asked = (
         ada("challenge", "--verifier", "https://api.example", "--purpose", "login", "--format", "binary")

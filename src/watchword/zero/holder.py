@@ -1,6 +1,8 @@
 """docs/zero.md §9: what a holder does: create, derive, prove, renew, revoke, and hold secrets in an agent."""
 
+import contextlib
 import os
+from collections.abc import Iterator
 from typing import Annotated, Literal
 
 import typer
@@ -66,11 +68,11 @@ def create(
         new = Secret(os.urandom(32), pack_attributes(_attributes(attribute or [])))
         now = now_seconds()
         identity = identities.create(new, now, now + seconds(expires), os.urandom(32))
-        _save_secret(path, new, passphrase(passphrase_file, confirm=True))
-        if revocation is not None:
-            made = revocations.revoke(new, now, "unspecified", os.urandom(32))
-            write_record(revocation, made, "text")
-        give(identity, out, form, as_json)
+        with _saved(path, new, passphrase(passphrase_file, confirm=True)):
+            if revocation is not None:
+                made = revocations.revoke(new, now, "unspecified", os.urandom(32))
+                write_record(revocation, made, "text")
+            give(identity, out, form, as_json)
 
 
 def derive(
@@ -99,9 +101,8 @@ def derive(
         child = derive_secret(parent, for_whom, for_what, select(parent, keep or []))
         today = now_seconds() // _DAY * _DAY
         identity = identities.create(child, today, today + seconds(expires), os.urandom(32))
-        if new_secret is not None:
-            _save_secret(new_secret, child, word)
-        give(identity, out, form, as_json)
+        with _saved(new_secret, child, word) if new_secret is not None else contextlib.nullcontext():
+            give(identity, out, form, as_json)
 
 
 def prove(
@@ -256,5 +257,12 @@ def _open(path: str, word: str) -> Secret:
         return unseal(sealed, word)
 
 
-def _save_secret(path: str, secret: Secret, word: str) -> None:
+@contextlib.contextmanager
+def _saved(path: str, secret: Secret, word: str) -> Iterator[None]:
+    """Write a secret file, and take it away again when a file that goes with it cannot be written."""
     write_record(path, seal(secret, word, os.urandom(SALT_SIZE), os.urandom(NONCE_SIZE)), "text")
+    try:
+        yield
+    except ZeroError:
+        os.unlink(path)  # of an identity that nobody has: it would be in the way of the next attempt
+        raise

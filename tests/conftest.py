@@ -1,5 +1,11 @@
 """What every test may ask for: fixtures by topic, and the rule by which a missing system package skips or fails."""
 
+from hypothesis import HealthCheck, settings
+
+# How long an example takes says how busy the machine is.
+settings.register_profile("watchword", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("watchword")
+
 pytest_plugins = (
     "pytester",
     "watchword.testing",

@@ -75,7 +75,7 @@ DESCRIBED = [result.ok() for result in SCHEMA.get_all_operations()]
 
 
 @pytest.mark.parametrize("described", DESCRIBED, ids=lambda described: described.label)
-@settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+@settings(max_examples=15, suppress_health_check=list(HealthCheck), derandomize=True)
 @given(data=st.data())
 def test_every_operation_keeps_to_the_document(described: Any, running: Running, data: st.DataObject) -> None:
     case = data.draw(described.as_strategy())

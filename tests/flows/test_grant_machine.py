@@ -203,9 +203,7 @@ async def begin(server: Server) -> tuple[Registered, str]:
 
 
 def test_codes_and_refresh_tokens_do_what_the_table_says(tmp_path: Path) -> None:
-    wanted = settings(
-        max_examples=60, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
-    )
+    wanted = settings(max_examples=60, stateful_step_count=40, suppress_health_check=list(HealthCheck))
     with asyncio.Runner() as runner:
         opened = open_server(tmp_path, **OPTIONS)
         server = runner.run(opened.__aenter__())

@@ -241,7 +241,7 @@ def test_what_people_read_shows_something_and_hides_nothing(hidden: str) -> None
     assert not names.is_visible("")
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(ANYTHING)
 def test_canonical_forms_are_stable_whatever_is_typed(name: str) -> None:
     found = canonical(name)
@@ -250,7 +250,7 @@ def test_canonical_forms_are_stable_whatever_is_typed(name: str) -> None:
         assert names.skeleton(name)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.one_of(ANYTHING, st.builds("a@{}.com".format, ANYTHING), st.builds("{}@b.com".format, ANYTHING)))
 def test_an_address_is_ascii_or_refused_whatever_is_typed(email: str) -> None:
     try:

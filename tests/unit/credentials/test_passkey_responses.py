@@ -171,7 +171,7 @@ def test_what_is_no_response_is_refused(text: str | bytes) -> None:
 HONEST = SoftwareAuthenticator().create(CREATE, origin=ORIGIN)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.binary(max_size=300), st.sampled_from(["attestationObject", "clientDataJSON"]))
 def test_whatever_is_sent_is_refused_in_one_way(raw: bytes, member: str) -> None:
     document = json.loads(HONEST)
@@ -179,7 +179,7 @@ def test_whatever_is_sent_is_refused_in_one_way(raw: bytes, member: str) -> None
     assert reason_of_registration(json.dumps(document))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.integers(0, 150), st.integers(0, 255))
 def test_a_changed_byte_never_gives_another_error(position: int, value: int) -> None:
     document = json.loads(HONEST)

@@ -246,7 +246,7 @@ def test_an_unknown_account_costs_what_a_known_one_costs() -> None:
     assert not password.verify_password(password.DUMMY_HASH, GOOD)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.text(st.characters(exclude_categories=()), max_size=60), st.lists(st.text(max_size=20), max_size=3))
 def test_whatever_is_typed_is_accepted_or_refused(typed: str, context: list[str]) -> None:
     code = refusal(typed, context, single_factor=False)

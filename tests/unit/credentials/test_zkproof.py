@@ -36,7 +36,7 @@ def number(scalar: bytes) -> int:
     return int.from_bytes(scalar, "little")
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(wide, fields, short)
 def test_completeness_every_honest_proof_verifies(
     uniform: bytes, bound: list[bytes], randomness: bytes
@@ -46,7 +46,7 @@ def test_completeness_every_honest_proof_verifies(
     zkproof.check("test", zkproof.public_point(secret), bound, proof)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(wide, wide, wide)
 def test_completeness_of_the_interactive_protocol(a: bytes, v: bytes, c: bytes) -> None:
     secret, nonce, challenge = (zkproof.scalar_from(uniform) for uniform in (a, v, c))
@@ -54,7 +54,7 @@ def test_completeness_of_the_interactive_protocol(a: bytes, v: bytes, c: bytes) 
     assert zkproof.holds(zkproof.public_point(secret), proof, challenge)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(wide, wide, wide, wide)
 def test_soundness_two_answers_to_one_commitment_give_the_secret_away(
     a: bytes, v: bytes, c1: bytes, c2: bytes
@@ -76,7 +76,7 @@ def simulate(public: bytes, response: int, challenge: int) -> tuple[bytes, bytes
     return ref.encode(commitment), ref.scalar_bytes(challenge), ref.scalar_bytes(response)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(wide, wide)
 def test_zero_knowledge_simulated_transcripts_verify_and_are_exactly_the_honest_ones(
     r: bytes, c: bytes
@@ -102,7 +102,7 @@ def test_zero_knowledge_honest_responses_are_spread_like_simulated_ones() -> Non
     assert statistic < 45  # 15 degrees of freedom: exceeded once in 10,000
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(wide, fields, short)
 def test_the_second_implementation_agrees(uniform: bytes, bound: list[bytes], randomness: bytes) -> None:
     secret = zkproof.scalar_from(uniform)
@@ -175,14 +175,14 @@ def test_scalars(scalar: bytes) -> None:
         assert refused.value.reason == "scalar"
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.binary(max_size=40), st.binary(max_size=40), st.binary(max_size=40))
 def test_decoders_raise_nothing_but_their_own_error(point: bytes, commitment: bytes, response: bytes) -> None:
     with pytest.raises(ZeroError):
         zkproof.check("test", point, (), Schnorr(commitment, response))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(short)
 def test_points_are_accepted_exactly_when_the_second_implementation_finds_them_in_the_group(
     data: bytes,

@@ -85,7 +85,7 @@ def test_the_fast_way_leaves_every_doubt_to_the_thorough_one(text: str) -> None:
 
 
 @given(value=VALUES, ascii_only=st.booleans(), spaces=st.booleans())
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_both_ways_read_json_alike(value: object, ascii_only: bool, spaces: bool) -> None:
     text = json.dumps(value, ensure_ascii=ascii_only, indent=1 if spaces else None)
     check(text.encode("utf-8", "surrogatepass"))
@@ -93,13 +93,13 @@ def test_both_ways_read_json_alike(value: object, ascii_only: bool, spaces: bool
 
 @given(pieces=st.lists(PIECES, max_size=14))
 @example(pieces=["{", '"a":1,', '"a":', "1", "}"])
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 def test_both_ways_read_nearly_json_alike(pieces: list[str]) -> None:
     check("".join(pieces).encode())
 
 
 @given(members=st.lists(st.tuples(NAMES, VALUES), max_size=5))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_both_ways_see_members_that_are_there_twice(members: list[tuple[str, object]]) -> None:
     text = "{" + ",".join(f"{json.dumps(name)}:{json.dumps(value)}" for name, value in members) + "}"
     check(text.encode())
@@ -116,7 +116,7 @@ def test_base64url_is_what_the_standard_library_writes(data: bytes) -> None:
 
 
 @given(text=st.text(alphabet=string.ascii_letters + string.digits + "-_+/=é \n", max_size=12))
-@settings(max_examples=1000, deadline=None)
+@settings(max_examples=1000)
 def test_base64url_is_refused_in_any_other_spelling(text: str) -> None:
     try:
         data = b64decode(text)

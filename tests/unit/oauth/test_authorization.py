@@ -4,7 +4,7 @@ import json
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from watchword.oauth import authorization
@@ -297,7 +297,6 @@ def test_dp_04_a_pushed_request_binds_the_code_to_the_key_of_its_proof() -> None
         authorization.decide({**GOOD, "dpop_jkt": other}, PUBLIC, RULES, pushed=True, proven_jkt=jkt)
 
 
-@settings(deadline=None)  # a busy machine is no failure
 @given(
     st.dictionaries(
         st.sampled_from([*GOOD, *authorization.MAX_LENGTHS, "claims", "authorization_details"]),

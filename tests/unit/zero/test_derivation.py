@@ -28,14 +28,14 @@ def parts(document: Identity) -> Iterator[bytes]:
     yield from (digest.encode() for digest in document.commitments)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(seeds, labels, labels)
 def test_derivation_is_repeatable(seed: bytes, verifier: str, purpose: str) -> None:
     first = derivation.derive(Secret(seed, ()), verifier, purpose)
     assert first == derivation.derive(Secret(seed, ()), verifier, purpose)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(seeds, st.lists(st.tuples(labels, labels), min_size=2, max_size=4, unique=True))
 def test_derived_identities_share_nothing_with_each_other_or_with_the_base(
     seed: bytes, pairs: list[tuple[str, str]]
@@ -48,7 +48,7 @@ def test_derived_identities_share_nothing_with_each_other_or_with_the_base(
         assert len(to_binary(document(one))) == len(to_binary(document(other)))
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(seeds, seeds)
 def test_whose_child_it_is_cannot_be_told_by_differences_of_points(one: bytes, two: bytes) -> None:
     """No algebra links child to parent: with additive derivation, the difference would be the same for all seeds."""

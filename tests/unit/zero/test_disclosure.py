@@ -29,7 +29,7 @@ def refused(attempt: Callable[[], object]) -> str:
     return error.value.reason
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.dictionaries(names, values, max_size=6))
 def test_every_committed_attribute_opens_to_what_was_committed(attributes: dict[str, Any]) -> None:
     secret = Secret(SEED, disclosure.pack_attributes(attributes))
@@ -108,7 +108,7 @@ def test_attributes_that_are_not_usable(name: str, value: object) -> None:
     assert refused(lambda: disclosure.pack_attributes({name: value})) == "attribute"
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(st.one_of(st.text(max_size=80), st.binary(max_size=60).map(encode_base64url)))
 def test_the_decoder_raises_nothing_but_its_own_error(text: str) -> None:
     with pytest.raises(ZeroError):

@@ -86,7 +86,7 @@ def test_a_record_cut_short_anywhere_is_refused(records: list[Record], form: fil
         assert not [end for end in range(0, len(written), 7) if loads(written[:end], type(record))]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     st.binary(max_size=300),
     st.sampled_from([b"", b"WWZ1I", b"WWZ1C", b"WWZ1P", b"-----BEGIN WATCHWORD", b"{"]),
@@ -97,7 +97,7 @@ def test_any_bytes(data: bytes, start: bytes) -> None:
             load(start + data)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.dictionaries(st.sampled_from([*to_json(CHALLENGE), "extra"]), json_values, max_size=4))
 def test_any_json_members(changes: dict[str, object]) -> None:
     document = {**to_json(CHALLENGE), **changes}
@@ -105,7 +105,7 @@ def test_any_json_members(changes: dict[str, object]) -> None:
         assert checked(from_json(document, Challenge))
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(st.integers(0, len(to_binary(CHALLENGE)) - 1), st.integers(0, 255))
 def test_any_changed_byte_of_a_binary_record(position: int, value: int) -> None:
     changed = bytearray(to_binary(CHALLENGE))

@@ -66,9 +66,9 @@ async def test_an_address_that_is_written_again_stays_verified_and_another_is_no
 
     again = await change(email="kim@example.com", display_name="Kim")
     assert (again["display_name"], again["email_verified_at"]) == ("Kim", made["email_verified_at"])
-    assert "email_verified_at" not in await change(email="kim@other.example")
+    assert (await change(email="kim@other.example"))["email_verified_at"] is None
     assert "email_verified_at" in await change(email="kim@other.example", email_verified=True)
-    assert "email_verified_at" not in await change(email="kim@other.example", email_verified=False)
+    assert (await change(email="kim@other.example", email_verified=False))["email_verified_at"] is None
 
 
 async def test_ad_07_a_link_of_an_account_that_was_disabled_stays_dead(server: Server) -> None:

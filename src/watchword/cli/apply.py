@@ -175,6 +175,8 @@ def export(
     as_json: Json = False,
 ) -> None:
     """Write clients and rules of trust as `watchword apply` reads them: what is not a default, and no secrets."""
+    if file is not None and file.suffix.lower() in (".yaml", ".yml"):
+        session.usage("name a file .toml or .json: YAML is neither written nor read here")
     described = session.run(state.describe, database=database, config=config, as_json=as_json)
     document = {section: description.entries(section, described) for section in state.SECTIONS}
     if file is not None and str(file) == description.STREAM:

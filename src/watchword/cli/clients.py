@@ -131,13 +131,15 @@ def list_(
     """List clients."""
     session.one_page(search, after)
 
-    async def work(runtime: Runtime) -> list[admin_clients.ClientView]:
-        found = await runtime.database.read(store.search_clients, search=search, after=after, limit=limit)
-        return [admin_clients.view(facts.client, facts.last_used_at) for facts, _ in found]
+    async def work(runtime: Runtime) -> tuple[list[admin_clients.ClientView], str | None]:
+        found = await runtime.database.read(store.search_clients, search=search, after=after, limit=limit + 1)
+        shown, following = session.page(found, limit, lambda one: one[0].client.client_id)
+        views = [admin_clients.view(facts.client, facts.last_used_at) for facts, _ in shown]
+        return views, None if search else following
 
-    clients = session.run(work, database=database, config=config, as_json=as_json)
+    clients, following = session.run(work, database=database, config=config, as_json=as_json)
     if as_json:
-        session.print_json({"clients": clients})
+        session.print_json({"clients": clients, "next": following})
         return
     rows = [
         (
@@ -150,6 +152,7 @@ def list_(
         for client in clients
     ]
     session.print_table(("client_id", "name", "auth", "scope", "last used"), rows)
+    session.print_more(following)
 
 
 @app.command()

@@ -83,6 +83,17 @@ def one_page(search: str, after: str) -> None:
         usage("--after goes on in the list of all: with --search name more of the name, or raise --limit")
 
 
+def page(found: Sequence[T], limit: int, name: Callable[[T], str]) -> tuple[Sequence[T], str | None]:
+    """Return a page of a list that was asked for with one entry more, and after which identifier there is more."""
+    return found[:limit], name(found[limit - 1]) if len(found) > limit else None
+
+
+def print_more(following: str | None) -> None:
+    """Say how a list goes on, where it does."""
+    if following:
+        out.print(f"[dim]more: --after {following}[/]")
+
+
 def refuse(code: str, message: str, as_json: bool, field: str | None = None) -> NoReturn:
     """Say why it was refused and leave with 1."""
     if as_json:

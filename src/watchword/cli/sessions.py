@@ -1,5 +1,6 @@
 """`watchword session …`: who is signed in."""
 
+from collections.abc import Sequence
 from typing import Annotated
 
 import typer
@@ -28,14 +29,15 @@ def list_(
 ) -> None:
     """List live sessions, newest first."""
 
-    async def work(runtime: Runtime) -> tuple[list[Session], dict[str, str]]:
+    async def work(runtime: Runtime) -> tuple[Sequence[Session], dict[str, str], str | None]:
         whose = (await people.find(runtime, user)).id if user else ""
-        listed = await people.live_sessions(runtime, whose, after=after, limit=limit)
-        return listed, await people.names_of(runtime, {one.user_id for one in listed})
+        listed = await people.live_sessions(runtime, whose, after=after, limit=limit + 1)
+        shown, following = session.page(listed, limit, lambda one: one.id)
+        return shown, await people.names_of(runtime, {one.user_id for one in shown}), following
 
-    found, names = session.run(work, database=database, config=config, as_json=as_json)
+    found, names, following = session.run(work, database=database, config=config, as_json=as_json)
     if as_json:
-        session.print_json({"sessions": [session_view(one) for one in found]})
+        session.print_json({"sessions": [session_view(one) for one in found], "next": following})
         return
     session.print_table(
         ("id", "user", "device", "address", "last seen", "methods"),
@@ -51,6 +53,7 @@ def list_(
             for one in found
         ],
     )
+    session.print_more(following)
 
 
 @app.command()

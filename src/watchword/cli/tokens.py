@@ -126,8 +126,8 @@ def list_(
             state=state,
             now=runtime.now(),
         )
-        following = found[limit - 1][1] if len(found) > limit and not search else None
-        return [admin_tokens.view(token, runtime.now()) for token, _ in found[:limit]], following
+        shown, following = session.page(found, limit, lambda one: one[0].id)
+        return [admin_tokens.view(token, runtime.now()) for token, _ in shown], None if search else following
 
     tokens, following = session.run(work, database=database, config=config, as_json=as_json)
     if as_json:
@@ -138,8 +138,7 @@ def list_(
         for token in tokens
     ]
     session.print_table(("id", "name", "owner", "scope", "state", "expires"), rows)
-    if following:
-        session.out.print(f"[dim]more: --after {following}[/]")
+    session.print_more(following)
 
 
 @app.command()

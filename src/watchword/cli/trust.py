@@ -124,16 +124,18 @@ def list_(
 ) -> None:
     """List the rules of trust."""
 
-    async def work(runtime: Runtime) -> list[TrustView]:
-        found = await runtime.database.read(store.list_rules, after=after, limit=limit)
-        return [admin_trust.view(rule) for rule in found]
+    async def work(runtime: Runtime) -> tuple[list[TrustView], str | None]:
+        found = await runtime.database.read(store.list_rules, after=after, limit=limit + 1)
+        shown, following = session.page(found, limit, lambda rule: rule.id)
+        return [admin_trust.view(rule) for rule in shown], following
 
-    rules = session.run(work, database=database, config=config, as_json=as_json)
+    rules, following = session.run(work, database=database, config=config, as_json=as_json)
     if as_json:
-        session.print_json({"rules": rules})
+        session.print_json({"rules": rules, "next": following})
         return
     rows = [(rule.id, rule.name, rule.kind, rule.issuer, rule.scope) for rule in rules]
     session.print_table(("id", "name", "kind", "issuer", "scope"), rows)
+    session.print_more(following)
 
 
 @app.command()

@@ -55,7 +55,7 @@ def create(
 
     user = session.run(work, database=database, config=config, as_json=as_json, makes=True)
     if as_json:
-        session.print_json(user)
+        session.print_json(view(user))
     else:
         session.print_fields(
             [("id", user.id), ("username", user.username), ("email", user.email), ("admin", user.is_admin)]
@@ -74,13 +74,14 @@ def list_(
     """List accounts."""
     session.one_page(search, after)
 
-    async def work(runtime: Runtime) -> list[User]:
-        found = await runtime.database.read(users.search_users, search=search, after=after, limit=limit)
-        return [user for user, _ in found]
+    async def work(runtime: Runtime) -> tuple[list[User], str | None]:
+        found = await runtime.database.read(users.search_users, search=search, after=after, limit=limit + 1)
+        shown, following = session.page(found, limit, lambda one: one[0].id)
+        return [user for user, _ in shown], None if search else following
 
-    found = session.run(work, database=database, config=config, as_json=as_json)
+    found, following = session.run(work, database=database, config=config, as_json=as_json)
     if as_json:
-        session.print_json({"users": found})
+        session.print_json({"users": [view(user) for user in found], "next": following})
         return
     session.print_table(
         ("id", "username", "email", "admin", "state", "created"),
@@ -96,6 +97,7 @@ def list_(
             for user in found
         ],
     )
+    session.print_more(following)
 
 
 def _one(

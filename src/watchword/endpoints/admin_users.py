@@ -25,22 +25,22 @@ Name = Annotated[str, msgspec.Meta(min_length=1, max_length=320)]
 Password = Annotated[str, msgspec.Meta(min_length=1, max_length=4096)]
 
 
-class UserView(msgspec.Struct, frozen=True, omit_defaults=True):
-    """An account; times are Unix seconds."""
+class UserView(msgspec.Struct, frozen=True):
+    """An account; times are Unix seconds. What its person has set up (the last three) is told of one account, and not in lists."""
 
     id: str
     username: str
     created_at: int
-    email: str | None = None
-    email_verified_at: int | None = None
-    display_name: str | None = None
-    attributes: dict[str, object] = {}
-    is_admin: bool = False
-    disabled_at: int | None = None
-    password_changed_at: int | None = None
-    passkeys: int | None = None
-    totp: bool | None = None
-    recovery_codes: int | None = None
+    email: str | None
+    email_verified_at: int | None
+    display_name: str | None
+    attributes: dict[str, object]
+    is_admin: bool
+    disabled_at: int | None
+    password_changed_at: int | None
+    passkeys: int | msgspec.UnsetType = msgspec.UNSET
+    totp: bool | msgspec.UnsetType = msgspec.UNSET
+    recovery_codes: int | msgspec.UnsetType = msgspec.UNSET
 
 
 class UserPage(msgspec.Struct, frozen=True):
@@ -147,9 +147,9 @@ def view(user: User, have: Enrolled | None = None) -> UserView:
         is_admin=user.is_admin,
         disabled_at=user.disabled_at,
         password_changed_at=user.password_changed_at,
-        passkeys=have.passkeys if have else None,
-        totp=have.totp if have else None,
-        recovery_codes=have.recovery_codes if have else None,
+        passkeys=have.passkeys if have else msgspec.UNSET,
+        totp=have.totp if have else msgspec.UNSET,
+        recovery_codes=have.recovery_codes if have else msgspec.UNSET,
     )
 
 

@@ -1,0 +1,70 @@
+"""Lists on the command line go on where a page ends, and an account looks the same in each answer."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.fixtures.commands import run_cli
+
+TRUSTED = (
+    "--issuer",
+    "https://ci.example.com",
+    "--scope",
+    "a",
+    "--subject",
+    "ci:{repository}",
+    "--claim",
+    "repository=a",
+)
+MAKE = {
+    "client": ("--grant", "client_credentials", "--scope", "a"),
+    "user": (),
+    "token": ("--owner", "reports", "--scope", "a"),
+    "trust": TRUSTED,
+}
+MEMBERS = {"client": ("clients", "client_id"), "user": ("users", "id"), "token": ("tokens", "id"), "trust": ("rules", "id")}  # fmt: skip
+
+
+def document(folder: Path, *arguments: str) -> dict[str, Any]:
+    """Run a command that succeeds and return what it prints."""
+    done = run_cli(folder, *arguments, "--json")
+    assert done.returncode == 0, done.stdout + done.stderr
+    return dict(json.loads(done.stdout))
+
+
+@pytest.mark.parametrize("kind", MAKE)
+def test_a_page_says_how_to_go_on_until_there_is_no_more(tmp_path: Path, kind: str) -> None:
+    for name in ("one", "two", "three"):
+        document(tmp_path, kind, "create", name, *MAKE[kind])
+    member, identifier = MEMBERS[kind]
+    found, following = [], ""
+    for _ in range(2):
+        page = document(
+            tmp_path, kind, "list", "--limit", "2", *(("--after", following) if following else ())
+        )
+        found += [one[identifier] for one in page[member]]
+        following = page["next"]
+    assert following is None
+    assert len(found) == len(set(found)) == 3
+    assert f"--after {found[1]}" in run_cli(tmp_path, kind, "list", "--limit", "2").stdout
+    assert document(tmp_path, kind, "list")["next"] is None
+
+
+def test_an_account_has_the_same_members_everywhere_and_none_of_the_servers_own(tmp_path: Path) -> None:
+    made = document(tmp_path, "user", "create", "ada")
+    (listed,) = document(tmp_path, "user", "list")["users"]
+    shown = document(tmp_path, "user", "show", "ada")
+    assert made == listed
+    assert shown == made | {"passkeys": 0, "totp": False, "recovery_codes": 0}
+    assert (made["is_admin"], made["email"], made["disabled_at"]) == (False, None, None)
+    assert not {"proof_epoch", "valid_from", "password_hash"} & set(made)
+
+
+def test_no_file_is_given_a_name_that_its_content_belies(tmp_path: Path) -> None:
+    document(tmp_path, "user", "create", "ada")
+    assert run_cli(tmp_path, "export", "state.json").returncode == 0
+    refused = run_cli(tmp_path, "export", "state.yaml")
+    assert refused.returncode == 2
+    assert ".toml or .json" in refused.stderr
+    assert not (tmp_path / "state.yaml").exists()

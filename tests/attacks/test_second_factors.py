@@ -1,5 +1,6 @@
 """MF: second factors are guessed, skipped, replayed and set up by others; what is issued by another way is not spared them."""
 
+import json
 import re
 from pathlib import Path
 
@@ -19,8 +20,9 @@ from tests.fixtures.accounts import (
 from tests.fixtures.code_flow import request as authorization
 from tests.fixtures.people import PASSWORD, Person, letters
 from tests.fixtures.servers import Server, open_server, together
+from tests.unit.credentials.software_authenticator import SoftwareAuthenticator
 
-from watchword.flows import factors
+from watchword.flows import factors, passkeys
 from watchword.store import events
 from watchword.store import factors as factor_store
 
@@ -260,3 +262,22 @@ async def test_mf_08_what_no_sign_in_would_ask_for_is_not_set_up(tmp_path: Path,
             enlisted[counted] = (offered, is_set[factor], (await session_of(server)).amr)
     amr = ("pwd", "otp", "mfa") if factor == "totp" else ("pwd",)
     assert enlisted == {factor: (True, True, amr), "passkey": (False, False, ("pwd",))}
+
+
+@pytest.mark.parametrize("counted", ["passkey", "totp"])
+async def test_mf_08_a_passkey_that_signs_nobody_in_is_not_set_up(tmp_path: Path, counted: str) -> None:
+    given = {"mode": "development", "sign_in_methods": ("password",), "second_factors": (counted,)}
+    async with open_server(tmp_path, **given) as server:
+        user = await make(server)
+        ada = Person(server, another(server))
+        await ada.sign_in()
+        csrf, value = ada.form()["csrf"], ada.http.cookies["ww-browser"]
+        asked = await passkeys.creation_options(server.runtime, value, user)
+        assert asked is not None
+        made = SoftwareAuthenticator().create(json.loads(asked[0]), origin="http://localhost")
+        form = {"csrf": csrf, "do": "add", "name": "x", "challenge": asked[1], "credential": made}
+        await ada.http.post("/account/passkeys", data=form)
+        have = await server.runtime.database.read(factor_store.enrolled, user.id)
+        pages = [(await ada.http.get(f"/account/{page}")).text for page in ("second_factors", "passkeys")]
+        shown = ["Manage passkeys" in pages[0], "Add a passkey" in pages[1]]
+        assert (have.passkeys, shown) == ((1, [True, True]) if counted == "passkey" else (0, [False, False]))

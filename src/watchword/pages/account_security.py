@@ -86,7 +86,7 @@ async def show_passkeys(request: Request) -> Response:
 async def _passkeys(request: Request, person: Person, errors: dict[str, object] | None = None) -> Response:
     runtime, user = request.runtime, person[1]
     value = browser.browser_of(request) or ""
-    asked = await passkeys.creation_options(runtime, value, user)
+    asked = await passkeys.creation_options(runtime, value, user) if _takes(request, "passkey") else None
     listed = await runtime.database.read(passkey_store.list_passkeys, user.id)
     context = {
         "action": f"{runtime.settings.issuer}/account/passkeys",
@@ -101,7 +101,7 @@ async def _passkeys(request: Request, person: Person, errors: dict[str, object] 
             }
             for one in listed
         ],
-        "passkey_options": asked[0] if asked else "{}",
+        "passkey_options": asked[0] if asked else "",
         "may_remove": await ways_in.may_lose_passkey(runtime, user, listed),
         "hidden": {"challenge": asked[1]} if asked else {},
         "errors": errors or {},
@@ -117,7 +117,7 @@ async def change_passkeys(request: Request) -> Response:
     form = request.form()
     browser.check_csrf(request, form.get("csrf"))
     what = form.get("do")
-    if what == "add":
+    if what == "add" and _takes(request, "passkey"):
         return await _add_passkey(request, found, form)
     runtime, user = request.runtime, found[1]
     passkey_id = form.get("passkey") or ""
@@ -173,8 +173,10 @@ _SETS_UP = {"new_recovery_codes": "recovery_code", "email_code_on": "email_code"
 
 
 def _takes(request: Request, factor: str) -> bool:
-    """Whether the service counts a second factor: another is not set up, because no sign-in would ask for it."""
-    return factor in request.runtime.settings.second_factors
+    """Whether the service counts a second factor, or a passkey alone: another is not set up, because no sign-in would ask for it."""
+    settings = request.runtime.settings
+    alone = factor == "passkey" and factor in settings.sign_in_methods
+    return alone or factor in settings.second_factors
 
 
 async def show_factors(request: Request) -> Response:
@@ -199,7 +201,7 @@ async def show_factors(request: Request) -> Response:
         if have.recovery_made_at
         else None,
         "passkeys": have.passkeys,
-        "offers": [name for name in ("totp", "recovery_code") if _takes(request, name)],
+        "offers": [name for name in ("passkey", "totp", "recovery_code") if _takes(request, name)],
         "required": factors.is_required(settings, user),
         "hidden": once.field(),
     }

@@ -1,9 +1,11 @@
-"""LG-23: who wishes for somebody else's address for an account of their own is not helped by its owner unawares."""
+"""LG-23: an address helps nobody to an account unawares: neither who wishes for somebody else's, nor who was thrown out."""
 
 import pytest
 from tests.fixtures.accounts import another, make, server, user_of
 from tests.fixtures.people import Person, letters, link_in
 from tests.fixtures.servers import Server
+
+from watchword.flows import account_changes, sign_up
 
 __all__ = ["server"]
 
@@ -30,3 +32,26 @@ async def test_lg_23_who_confirms_an_address_is_told_for_which_account(server: S
     await grace.send({}, having="link")
     assert (await user_of(server, name)).email == ADDRESS
     assert ("Your email address is confirmed." in grace.text) == (name == "grace"), "of her own account alone"
+
+
+@pytest.mark.parametrize("deleted", [False, True])
+async def test_who_was_thrown_out_comes_back_by_no_invitation_from_before(
+    server: Server, deleted: bool
+) -> None:
+    runtime, filled = server.runtime, {"new_password": "correct horse battery staple", "name": ""}
+    await make(server, "root", "root@example.com")
+    link = await sign_up.invite(runtime, ADDRESS, is_admin=True, inviter="root", actor="test")
+    if deleted:
+        await make(server, "grace", ADDRESS)
+        await account_changes.delete(runtime, await user_of(server, "grace"), actor="test")
+    person = Person(server, another(server))
+    await person.open(link)
+    assert ("This link" in person.text) == deleted
+    if not deleted:
+        await person.send(filled, having="link")
+        assert (await user_of(server, ADDRESS)).is_admin
+        return
+    again = await sign_up.invite(runtime, ADDRESS, is_admin=False, inviter="root", actor="test")
+    await person.open(again)
+    await person.send(filled, having="link")
+    assert not (await user_of(server, ADDRESS)).is_admin, "as the newer invitation says"

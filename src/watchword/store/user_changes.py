@@ -257,7 +257,12 @@ async def delete_user(tx: Transaction, user_id: str, *, actor: str, now: int) ->
     await tx.run(
         "UPDATE identities SET revoked_at = $1 WHERE owner_id = $2 AND revoked_at IS NULL", now, user_id
     )
-    await tx.run("DELETE FROM one_time_links WHERE subject = $1", user_id)
+    # Those to make an account of its address too: an invitation that is still out would bring it back, with the rights that it names.
+    await tx.run(
+        "DELETE FROM one_time_links WHERE subject = $1 OR subject = "
+        "(SELECT canonical_email FROM users WHERE id = $1 AND email_verified_at IS NOT NULL)",
+        user_id,
+    )
     await tx.run("DELETE FROM users WHERE id = $1", user_id)
     await tx.record("user.deleted", actor=actor, target=user_id, at=now)
     return "changed"

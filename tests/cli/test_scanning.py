@@ -1,6 +1,7 @@
 """`watchword token scan` calls nothing clean that it has not read."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -49,6 +50,36 @@ def test_what_cannot_be_read_is_not_called_clean(tmp_path: Path) -> None:
         "findings": [],
         "unread": [{"file": str(UNREADABLE), "reason": "Input/output error"}],
     }
+
+
+def test_what_cannot_even_be_looked_at_is_told_beside_what_is_found(tmp_path: Path) -> None:
+    """A file whose path is too long stands for one in a folder that may be listed and no more: the superuser is refused it as well."""
+    inside = tmp_path / "deep"
+    inside.mkdir()
+    opened = os.open(inside, os.O_RDONLY)
+    for _ in range(16):
+        os.mkdir("d" * 250, dir_fd=opened)
+        outer, opened = opened, os.open("d" * 250, os.O_RDONLY, dir_fd=opened)
+        os.close(outer)
+    os.close(os.open("f" * 100, os.O_CREAT, dir_fd=opened))
+    os.close(opened)
+    (tmp_path / "leak").write_text(TOKEN)
+    found = run_cli(tmp_path, "token", "scan", ".", "--json")
+    assert found.returncode == 1, found.stderr
+    told = json.loads(found.stdout)
+    assert [one["file"] for one in told["findings"]] == ["leak"]
+    assert [(one["file"][-101:], one["reason"]) for one in told["unread"]] == [
+        ("/" + "f" * 100, "File name too long")
+    ]
+
+
+def test_a_name_of_a_file_does_nothing_to_the_terminal(tmp_path: Path) -> None:
+    (tmp_path / "x\x1b[2K\n0 credential(s) found\r").write_text(TOKEN)
+    found = run_cli(tmp_path, "token", "scan", ".")
+    assert found.returncode == 1
+    assert found.stdout == f"x\ufffd[2K\ufffd0 credential(s) found\ufffd:1: API token wwa_…{TOKEN[-4:]}\n"
+    found = run_cli(tmp_path, "token", "scan", ".", "--json")
+    assert json.loads(found.stdout)["findings"][0]["file"] == "x\x1b[2K\n0 credential(s) found\r"
 
 
 def test_rules_are_not_printed_in_the_place_of_a_search(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ Owns what is read and in which pieces; what a credential looks like is `watchwor
 
 import os
 import re
+import stat
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,7 +30,7 @@ def scan(path: Path, brand: str) -> Scan:
     def note(error: OSError) -> None:
         done.unread.append({"file": str(error.filename), "reason": error.strerror or type(error).__name__})
 
-    for file in _files(path, note) if path.is_dir() else (path,):
+    for file in _files(path, note) if os.path.isdir(path) else (path,):
         try:
             done.findings.extend(_found(file, brand))
         except OSError as error:
@@ -42,7 +43,12 @@ def _files(folder: Path, note: Callable[[OSError], None]) -> Iterator[Path]:
     for inside, folders, names in os.walk(folder, onerror=note):
         folders[:] = sorted(name for name in folders if name != ".git")
         for file in (Path(inside, name) for name in sorted(names)):
-            if file.is_file() and not file.is_symlink():
+            try:
+                is_file = stat.S_ISREG(file.lstat().st_mode)
+            except OSError as error:  # a folder whose files may be named and not looked at
+                note(error)
+                continue
+            if is_file:
                 yield file
 
 

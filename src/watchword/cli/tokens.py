@@ -10,6 +10,7 @@ import typer
 from watchword.cli import scanning, session
 from watchword.cli.scanning import Scan
 from watchword.cli.session import ACTOR, Config, Database, Json, SignIn
+from watchword.credentials import names
 from watchword.endpoints import admin_tokens
 from watchword.flows import api_tokens, scanner, token_verification
 from watchword.flows.api_tokens import Issued, TokenInput
@@ -299,11 +300,12 @@ def _print_scan(done: Scan, as_json: bool) -> None:
         session.print_json({"findings": done.findings, "unread": done.unread})
     else:
         for found in done.findings:
-            session.out.print(
-                f"{found['file']}:{found['line']}: {found['kind']} {found['token']}", markup=False
-            )
+            file = names.marked(str(found["file"]))  # whoever named it writes nothing else to the terminal
+            session.out.print(f"{file}:{found['line']}: {found['kind']} {found['token']}", markup=False)
         for unread in done.unread:
-            session.err.print(f"{unread['file']} cannot be read: {unread['reason']}", markup=False)
+            session.err.print(
+                f"{names.marked(unread['file'])} cannot be read: {unread['reason']}", markup=False
+            )
         session.err.print(f"{len(done.findings)} credential(s) found")
     if done.findings or done.unread:
         raise typer.Exit(1)

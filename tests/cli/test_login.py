@@ -110,6 +110,21 @@ def test_who_signs_in_again_leaves_no_secret_where_it_is_no_longer_kept(
     assert run("token", "print").returncode == 0
 
 
+def test_a_key_ring_that_can_no_longer_be_used_keeps_nobody_from_signing_in_beside_it(
+    live: Live, run: Run, tmp_path: Path
+) -> None:
+    live.user("ada")
+    again = ("login", live.issuer, "--client-id", program(live), "--scope", "orders:read", "--json")
+    assert run(*again).returncode == 0
+    (tmp_path / "gone").mkdir()
+    (tmp_path / "gone" / "keyring.py").write_text("raise ModuleNotFoundError('no key ring', name='keyring')")
+    done = run(*again, "--file-store", PYTHONPATH=f"{tmp_path / 'gone'}{os.pathsep}{ROOT}")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert run("token", "print").returncode == 0
+    assert run(*again).returncode == 0
+    assert run(*again, "--file-store", FAKE_KEYRING=str(tmp_path / "locked")).returncode == 0
+
+
 def secret_file(tmp_path: Path) -> Path:
     """Return the file that secrets are kept in."""
     return next((tmp_path / "state" / "watchword").glob("*.secret"))

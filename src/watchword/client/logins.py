@@ -16,6 +16,7 @@ from watchword.client.grants import RefreshToken
 from watchword.client.identity import PublicClient
 from watchword.client.source import TokenSource
 from watchword.client.store import FileStore, Store
+from watchword.extras import NotInstalled
 
 
 class Login(msgspec.Struct, frozen=True, kw_only=True):
@@ -72,9 +73,8 @@ def save(login: Login) -> None:
     path = _path(login.name, ".json")
     former = _read(path)
     if former is not None and former.kept_in != login.kept_in:
-        with contextlib.suppress(
-            ClientError, OSError
-        ):  # a key ring that does not open keeps nobody from signing in
+        # A key ring that does not open, or whose package has gone, keeps nobody from signing in.
+        with contextlib.suppress(ClientError, NotInstalled, OSError):
             _clear(former)
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     temporary = path.with_name(f"{path.name}.{os.getpid()}")

@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import msgspec
 
-_PLACE = re.compile(r" - at `\$\.?([^`]*)`")
+_PLACE = re.compile(r" - at `\$\.?([^`]*)`\Z")  # what was sent may stand before it, and say the same
 _INDEX = re.compile(r"\[[^\]]*\]")
 _MISSING = re.compile(r"missing required field `([^`]*)`")
 _UNKNOWN = re.compile(r"contains unknown field `([^`]{0,60})`")

@@ -25,6 +25,7 @@ class Wanted(msgspec.Struct, forbid_unknown_fields=True):
     ("given", "field", "said"),
     [
         ({"state": "SENT"}, "state", "state: Expected one of open, shut"),
+        ({"state": "SENT` - at `$.level`"}, "state", "state: Expected one of open, shut"),
         ({"several": ["x", "SENT"]}, "several", "several[1]: Expected one of x, y"),
         ({"inner": {"kind": "SENT"}}, "inner", "inner.kind: Expected one of p, q"),
         ({"inner": {"level": 0}}, "inner", "inner.level: Expected int >= 1"),

@@ -141,6 +141,15 @@ async def test_narrowing_gives_less_for_shorter_and_shows_its_chain(server: Serv
     assert shown.json()["parent"] == token.token.id
 
 
+async def test_a_token_whose_name_would_be_refused_today_is_narrowed_like_any_other(server: Server) -> None:
+    token = await server.token()
+    renamed = "UPDATE api_tokens SET name = $1 WHERE id = $2"
+    await server.runtime.database.write(lambda tx: tx.run(renamed, "pay\u00adroll", token.token.id))
+    assert (await narrow(server, token)).json().get("name") == "pay\u00adroll (narrowed)"
+    assert (await narrow(server, token, name="for payroll")).json()["name"] == "for payroll"
+    assert (await narrow(server, token, name="pay\u00adroll")).status_code == 400
+
+
 @pytest.mark.parametrize(
     ("wanted", "status", "code"),
     [

@@ -170,7 +170,8 @@ async def narrow(runtime: Runtime, parent: ApiToken, given: NarrowInput, *, acto
     token = msgspec.structs.replace(
         parent,
         id=new_id("token"),
-        name=check_text("name", given.name or f"{parent.name[:180]} (narrowed)"),
+        # A name that is there already may be older than what names have to be.
+        name=check_text("name", given.name) if given.name else f"{parent.name[:180]} (narrowed)",
         parent_id=parent.id,
         depth=parent.depth + 1,
         scope=_narrow_scope(parent, given.scope),

@@ -2,10 +2,15 @@
 
 import asyncio
 import json
+import socket
 import threading
 import time
+from pathlib import Path
 from typing import Any
 
+import pytest
+from cryptography import x509
+from tests.fixtures import certificates
 from tests.fixtures.other_issuer import OtherIssuer, ask, other, refusal
 
 from watchword.guard import Guard, keys
@@ -202,3 +207,31 @@ async def test_a_new_key_of_an_issuer_out_of_reach_does_not_make_a_token_bad(oth
     assert (await ask(guard, other.token(other.keys[1], jti="new"))).subject == "them"
     assert await refusal(guard, other.token(jwk.generate("ES256", "invented"))) == 401, "now it can be told"
     await guard.close()
+
+
+async def test_an_issuer_whose_tls_breaks_after_the_handshake_has_not_answered(
+    other: OtherIssuer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown = certificates.make(tmp_path, "localhost", names=(x509.DNSName("localhost"),))
+    monkeypatch.setenv("SSL_CERT_FILE", str(shown.path))
+    served = certificates.serving(shown)
+
+    def answer(listening: socket.socket) -> None:
+        while True:
+            try:
+                accepted = listening.accept()[0]
+            except TimeoutError:  # nobody asks any more
+                return
+            with served.wrap_socket(accepted, server_side=True) as connection:
+                connection.recv(4096)
+                with socket.socket(fileno=connection.detach()) as bare:
+                    bare.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        listening.settimeout(1)
+        answering = asyncio.create_task(asyncio.to_thread(answer, listening))
+        issuer = f"https://localhost:{listening.getsockname()[1]}"
+        guard = Guard(issuer, audience=API)
+        assert await refusal(guard, other.token(iss=issuer)) == 503
+        await guard.close()
+        await answering

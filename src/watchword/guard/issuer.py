@@ -4,6 +4,7 @@ Knows where things are and asks for them. Its keys are kept by `keys`, what ende
 """
 
 import asyncio
+import ssl
 import time
 from collections.abc import AsyncGenerator, Mapping
 from typing import Any, Protocol
@@ -25,8 +26,8 @@ FAILURES = (
 )
 REST = 1.0
 MAX_ANSWER = 256 * 1024
-# The last comes of a host by a name that none can have.
-NO_ANSWER = (httpx.HTTPError, httpx.InvalidURL, TimeoutError, UnicodeError)
+# The last come of TLS that breaks after the handshake, and of a host by a name that none can have.
+NO_ANSWER = (httpx.HTTPError, httpx.InvalidURL, TimeoutError, ssl.SSLError, UnicodeError)
 Connections = tuple[httpx.AsyncClient, AsyncGenerator[None, None]]
 
 

@@ -120,6 +120,31 @@ def test_no_secret_is_left_of_an_identity_that_could_not_be_written(
     assert (tmp_path / secret).exists()
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("create", "--secret", "new.secret", "--out", "new.secret"),
+        ("create", "--secret", "new.secret", "--revocation", "new.secret", "--out", "new.id"),
+        ("create", "--secret", "new.secret", "--revocation", "new.id", "--out", "new.id"),
+        ("derive", "--secret", "ada.secret", "--verifier", "v", "--purpose", "p", "--out", "./ada.secret"),
+        (*PROVE, "--out", "ada.secret"),
+        ("renew", "--identity", "ada.id", "--secret", "ada.secret", "--out", "ada.secret"),
+        ("revoke", "--secret", "ada.secret", "--out", "ada.secret"),
+        ("revoke", "--secret", "ada.secret", "--registry", "revoked", "--out", "revoked"),
+    ],
+    ids=lambda command: command[0],
+)
+def test_nothing_is_written_in_the_place_of_a_secret(
+    ada: Run, tmp_path: Path, command: tuple[str, ...]
+) -> None:
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    refused = ada(*command)
+    assert (refused.code, "names of their own" in " ".join(refused.err.split())) == (2, True), refused.err
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+    again = ("--identity", "ada.id", "--secret", "ada.secret", "--expires", "500d", "--out", "ada.id")
+    assert ada("renew", *again).code == 0, "what is no secret may be replaced"
+
+
 def test_streams_pipe_into_each_other(ada: Run) -> None:
     asked = (
         ada("challenge", "--verifier", "https://api.example", "--purpose", "login", "--format", "binary")

@@ -35,6 +35,7 @@ from watchword.zero.options import (
 from watchword.zero.records import Challenge, Identity, Proof, Revocation, Secret, parse_json
 from watchword.zero.sealing import NONCE_SIZE, SALT_SIZE, seal, unseal
 from watchword.zero.terminal import (
+    apart,
     channel_bytes,
     exits,
     give,
@@ -65,6 +66,7 @@ def create(
     """Create an identity: an encrypted secret file and a public document."""
     with exits(as_json):
         path = required(secret, "--secret", "File for the secret")
+        apart(path, revocation, out)
         new = Secret(os.urandom(32), pack_attributes(_attributes(attribute or [])))
         now = now_seconds()
         identity = identities.create(new, now, now + seconds(expires), os.urandom(32))
@@ -94,6 +96,7 @@ def derive(
     """Derive the identity for one verifier and purpose; its dates are whole days, so that they do not link."""
     with exits(as_json):
         path = required(secret, "--secret", "Secret file")
+        apart(path, new_secret, out)
         for_whom = required(verifier, "--verifier", "Verifier")
         for_what = required(purpose, "--purpose", "Purpose")
         word = passphrase(passphrase_file)
@@ -128,6 +131,7 @@ def prove(
     """Answer a challenge. You say who you mean to prove it to: a challenge relayed from elsewhere is refused."""
     with exits(as_json):
         one_holder(secret, identity_id)
+        apart(secret, out)
         asked = read_record(required(challenge, "--challenge", "Challenge file"), Challenge)
         if asked.verifier != required(verifier, "--verifier", "Who are you proving it to"):
             raise ZeroError("verifier", f"the challenge comes from {asked.verifier}")
@@ -161,6 +165,7 @@ def renew(
 ) -> None:
     """Extend an identity's expiry, counted from now; it must not have expired."""
     with exits(as_json):
+        apart(secret, out)
         known = read_record(required(identity, "--identity", "Identity file"), Identity)
         holder = _open(required(secret, "--secret", "Secret file"), passphrase(passphrase_file))
         now = now_seconds()
@@ -185,6 +190,7 @@ def revoke(
 ) -> None:
     """Revoke an identity for good, with its secret or with a revocation made in advance."""
     with exits(as_json):
+        apart(secret, registry, out)
         if certificate is not None:
             made = read_record(certificate, Revocation)
         else:

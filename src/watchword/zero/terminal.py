@@ -96,6 +96,13 @@ def one_stream(*paths: str | None) -> None:
         raise typer.BadParameter("Only one input can come from standard input.")
 
 
+def apart(*paths: str | None) -> None:
+    """Refuse, as wrong usage, two files that are one: what is written last would be there alone, in the place of a secret too."""
+    files = [os.path.realpath(path) for path in paths if path is not None and path != STREAM]
+    if len(set(files)) < len(files):
+        raise typer.BadParameter("A secret and each file that is written need names of their own.")
+
+
 def one_holder(secret: str | None, identity_id: str | None) -> None:
     """Refuse, as wrong usage, to choose an agent's identity where a secret file is the one that proves."""
     if secret is not None and identity_id is not None:

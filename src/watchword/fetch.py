@@ -319,9 +319,13 @@ async def _request(order: _Order, target: Target, address: Address) -> Fetched:
             return await _read(answer, order)
     except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
         raise _NotConnectedError(f"no connection ({type(error).__name__})") from None
+    # `ssl.SSLError` is an OSError: after the handshake it comes as it is.
     except (
-        *(httpcore.TimeoutException, httpcore.NetworkError, httpcore.ProtocolError),
-        *(OSError, ValueError),  # `ssl.SSLError` is the former: after the handshake it comes as it is
+        httpcore.TimeoutException,
+        httpcore.NetworkError,
+        httpcore.ProtocolError,
+        OSError,
+        ValueError,
     ) as error:
         raise FetchError(f"no answer ({type(error).__name__})") from None
     except bounded.TooMuchError:

@@ -1,10 +1,9 @@
 """Lists on the command line go on where a page ends, and an account looks the same in each answer."""
 
-import json
 from pathlib import Path
-from typing import Any
 
 import pytest
+from tests.cli.test_commands import document
 from tests.fixtures.commands import run_cli
 
 TRUSTED = (
@@ -24,13 +23,6 @@ MAKE = {
     "trust": TRUSTED,
 }
 MEMBERS = {"client": ("clients", "client_id"), "user": ("users", "id"), "token": ("tokens", "id"), "trust": ("rules", "id")}  # fmt: skip
-
-
-def document(folder: Path, *arguments: str) -> dict[str, Any]:
-    """Run a command that succeeds and return what it prints."""
-    done = run_cli(folder, *arguments, "--json")
-    assert done.returncode == 0, done.stdout + done.stderr
-    return dict(json.loads(done.stdout))
 
 
 @pytest.mark.parametrize("kind", MAKE)

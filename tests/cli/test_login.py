@@ -94,11 +94,16 @@ def test_signing_in_printing_tokens_and_signing_out(
     assert (again.returncode, json.loads(again.stdout)["error"]) == (1, "not_signed_in")
 
 
+def to_sign_in(live: Live) -> tuple[str, ...]:
+    """Make an account and return the command by which its person signs in."""
+    live.user("ada")
+    return ("login", live.issuer, "--client-id", program(live), "--scope", "orders:read", "--json")
+
+
 def test_who_signs_in_again_leaves_no_secret_where_it_is_no_longer_kept(
     live: Live, run: Run, tmp_path: Path
 ) -> None:
-    live.user("ada")
-    again = ("login", live.issuer, "--client-id", program(live), "--scope", "orders:read", "--json")
+    again = to_sign_in(live)
     assert run(*again).returncode == 0
     in_ring = kept(tmp_path, in_file=False)["refresh_token"]
     assert run(*again, "--file-store").returncode == 0
@@ -113,8 +118,7 @@ def test_who_signs_in_again_leaves_no_secret_where_it_is_no_longer_kept(
 def test_a_key_ring_that_can_no_longer_be_used_keeps_nobody_from_signing_in_beside_it(
     live: Live, run: Run, tmp_path: Path
 ) -> None:
-    live.user("ada")
-    again = ("login", live.issuer, "--client-id", program(live), "--scope", "orders:read", "--json")
+    again = to_sign_in(live)
     assert run(*again).returncode == 0
     (tmp_path / "gone").mkdir()
     (tmp_path / "gone" / "keyring.py").write_text("raise ModuleNotFoundError('no key ring', name='keyring')")

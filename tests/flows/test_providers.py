@@ -6,7 +6,16 @@ from typing import Literal
 
 import pytest
 from tests.fixtures.accounts import EMAIL, another, make
-from tests.fixtures.lying_provider import Provider, begin, come_back, link, provider, server
+from tests.fixtures.lying_provider import (
+    Provider,
+    begin,
+    come_back,
+    link,
+    provider,
+    server,
+    sign_in,
+    trusting,
+)
 from tests.fixtures.people import PASSWORD, Person
 from tests.fixtures.servers import Server, open_server, together
 
@@ -167,3 +176,22 @@ def test_what_cannot_be_said_of_a_provider_is_refused_at_the_start() -> None:
     ):
         with pytest.raises(SettingsError, match=complaint):
             load({"upstream": [wrong]}, {})
+
+
+async def test_an_account_at_a_provider_no_longer_offered_is_seen_and_can_be_unlinked(
+    server: Server, provider: Provider, tmp_path: Path
+) -> None:
+    hub = server.settings.upstream[0]
+    await link(server, provider)
+    assert await sign_in(server, provider) == "/account"
+    async with open_server(tmp_path, mode="development", sign_up="open", upstream=()) as without:
+        ada = Person(without, another(without))
+        await ada.sign_in()
+        await ada.open("/account")
+        assert "No longer offered" in ada.text
+        assert provider.issuer.removeprefix("http://") in ada.text
+        assert "/upstream/hub" not in (ada.page.text if ada.page else "")
+        await ada.send({}, having="provider")
+        assert "No longer offered" not in ada.text
+    async with trusting(tmp_path, hub) as again:
+        assert await sign_in(again, provider) == "/upstream/link"

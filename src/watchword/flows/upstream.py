@@ -12,6 +12,7 @@ import hmac
 import os
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -347,6 +348,18 @@ async def linked(runtime: Runtime, user: User) -> list[tuple[Upstream, UpstreamA
     accounts_there = await runtime.database.read(upstream_accounts.list_upstream, user.id)
     by_issuer = {one.issuer: one for one in accounts_there}
     return [(one, by_issuer.get(issuer_of(one))) for one in runtime.settings.upstream]
+
+
+async def left_over(runtime: Runtime, user: User) -> list[UpstreamAccount]:
+    """Return the accounts that a person linked at providers that are no longer offered."""
+    offered = {issuer_of(one) for one in runtime.settings.upstream}
+    linked_ever = await runtime.database.read(upstream_accounts.list_upstream, user.id)
+    return [one for one in linked_ever if one.issuer not in offered]
+
+
+def host_of(account: UpstreamAccount) -> str:
+    """Return by what a provider is called that has no title any more."""
+    return urlsplit(account.issuer).netloc or account.issuer
 
 
 def issuer_of(settings: Upstream) -> str:

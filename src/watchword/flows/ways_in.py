@@ -58,8 +58,12 @@ async def revoke_identity(runtime: Runtime, session: Session, identity_id: str, 
 
 
 async def unlink(runtime: Runtime, session: Session, name: str) -> str:
-    """Unlink a person's account with a provider: "removed", "unknown", or "last" when it is the only way in. Raise as `sessions.act`."""
-    issuer = upstream.issuer_of(upstream.configured(runtime, name))
+    """Unlink a person's account with a provider: "removed", "unknown", or "last" when it is the only way in. Raise as `sessions.act`.
+
+    `name` is the provider's, or the issuer of one that is no longer offered.
+    """
+    offered = {one.name: upstream.issuer_of(one) for one in runtime.settings.upstream}
+    issuer = offered.get(name, name)
     who, ways = session.user_id, taken(runtime.settings)
     more = {"actor": who, "now": runtime.now()}
     return await sessions.act(runtime, session, store.unlink_upstream, who, issuer, ways, **more)

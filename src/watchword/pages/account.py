@@ -172,7 +172,7 @@ async def show_overview(
 
 async def _providers(request: Request, person: Person) -> list[dict[str, object]]:
     runtime, (session, user) = request.runtime, person
-    return [
+    offered: list[dict[str, object]] = [
         {
             "id": provider.name,
             "name": provider.title,
@@ -183,6 +183,17 @@ async def _providers(request: Request, person: Person) -> list[dict[str, object]
         }
         for provider, linked in await upstream.linked(runtime, user)
     ]
+    left_over: list[dict[str, object]] = [
+        {
+            "id": linked.issuer,
+            "name": upstream.host_of(linked),
+            "account": linked.name,
+            "linked_at": linked.linked_at,
+            "link_url": None,
+        }
+        for linked in await upstream.left_over(runtime, user)
+    ]
+    return [*offered, *left_over]
 
 
 def _advice(request: Request, user: User, have: Enrolled) -> list[str]:

@@ -61,7 +61,8 @@ async def _find(request: Request) -> User:
 async def _more(request: Request, user: User, have: Enrolled) -> dict[str, object]:
     runtime = request.runtime
     ends = await runtime.database.read(user_changes.count_ends, user.id, runtime.now())
-    there = await upstream.linked(runtime, user)
+    there = [(one.title, linked) for one, linked in await upstream.linked(runtime, user) if linked]
+    there += [(upstream.host_of(linked), linked) for linked in await upstream.left_over(runtime, user)]
     keys = await runtime.lists.read(identities.list_identities, user.id)
     return {
         "has_password": await runtime.database.read(users.find_password, user.id) is not None,
@@ -71,7 +72,7 @@ async def _more(request: Request, user: User, have: Enrolled) -> dict[str, objec
         "email_code": have.email_code,
         "recovery_codes": have.recovery_codes,
         "identities": len([one for one in keys if identities.is_live(one, runtime.now())]),
-        "elsewhere": [{"name": one.title, "account": linked.name} for one, linked in there if linked],
+        "elsewhere": [{"name": name, "account": linked.name} for name, linked in there],
         "applications": ends[1],
         "tokens": ends[2],
         "tokens_url": f"{console.address(request, 'tokens')}?{urlencode({'owner': user.username})}",

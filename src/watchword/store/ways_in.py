@@ -84,7 +84,7 @@ async def unlink_upstream(
 ) -> str:
     """Unlink a person's accounts of an issuer: "removed", "unknown", or "last" when they are the only way in."""
     await _hold(tx, user_id)
-    if not await has_other_way(tx, user_id, taken, now, issuer=issuer):
+    if issuer in taken.issuers and not await has_other_way(tx, user_id, taken, now, issuer=issuer):
         return "last"
     if not await tx.run("DELETE FROM upstream_accounts WHERE user_id = $1 AND issuer = $2", user_id, issuer):
         return "unknown"

@@ -33,6 +33,13 @@ LINKABLE = [
         "link_url": "/upstream/github",
     },
     {"id": "sso", "name": "Northwind SSO", "account": None, "linked_at": None, "link_url": "/upstream/sso"},
+    {
+        "id": "https://id.old.example/realm",
+        "name": "id.old.example",
+        "account": "mara@old.example",
+        "linked_at": NOW - 300 * DAY,
+        "link_url": None,
+    },
 ]
 PROVIDERS = [
     {"name": "GitHub", "url": "/upstream/github?i=7Q2"},

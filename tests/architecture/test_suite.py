@@ -8,7 +8,11 @@ import pytest
 from tests.fixtures.system import HOW
 
 ROOT = Path(__file__).resolve().parents[2]
-TESTS = [path for path in sorted((ROOT / "tests").rglob("*.py")) if path != Path(__file__)]
+TESTS = [
+    path
+    for path in sorted((ROOT / "tests").rglob("*.py"))
+    if path != Path(__file__) and "node_modules" not in path.parts
+]
 MARKS = {"skip", "skipif", "xfail"}
 
 

@@ -219,31 +219,29 @@ class TokenSource:
         if stored is not None and stored.refresh_token:
             form = {"grant_type": "refresh_token", "refresh_token": stored.refresh_token}
             try:
-                return self._record(self._send(form | grant.targets()), stored)
+                return self._record(form | grant.targets())
             except Refused as refused:
                 if refused.code != "invalid_grant":
                     raise
                 self._store.save(None)
         begun = grant.begin()
-        if begun is None or (stored is not None and begun.get("grant_type") == "refresh_token"):
+        was_refused = stored is not None and bool(stored.refresh_token)
+        if begun is None or (was_refused and begun.get("grant_type") == "refresh_token"):
             raise SignInNeeded("invalid_grant", "the refresh token is no longer good: sign in again")
         try:
-            return self._record(self._send(begun), None)
+            return self._record(begun)
         except Refused as refused:
             if begun["grant_type"] == "refresh_token" and refused.code == "invalid_grant":
                 raise SignInNeeded(refused.code, refused.description) from None
             raise
 
-    def _send(self, form: Mapping[str, str]) -> tuple[float, Document]:
+    def _record(self, form: Mapping[str, str]) -> Record:
         asked_at = self._clocks()  # before asking: a slow answer must not lengthen the token's life
-        return asked_at, self.server.ask("token_endpoint", form, self._client, self._prover)
-
-    def _record(self, answered: tuple[float, Document], before: Record | None) -> Record:
-        asked_at, answer = answered
+        answer = self.server.ask("token_endpoint", form, self._client, self._prover)
         record = record_of("", answer, asked_at, self._prover)
-        if not record.refresh_token and before is not None:
-            record = msgspec.structs.replace(record, refresh_token=before.refresh_token)
-        return record
+        # RFC 6749 §6: a server that gives no new refresh token leaves the one that it was asked with good.
+        kept = record.refresh_token or form.get("refresh_token", "")
+        return msgspec.structs.replace(record, refresh_token=kept)
 
 
 def _is_whole(record: Record) -> bool:

@@ -4,8 +4,10 @@ from pathlib import Path
 
 import pytest
 from tests.client.conftest import Foreign
+from tests.client.ways import READ
 
 from watchword.client import (
+    ClientSecret,
     FileStore,
     MemoryStore,
     PublicClient,
@@ -44,3 +46,27 @@ def test_a_refresh_token_for_which_no_other_was_given_is_used_again(
     clock.advance(LIFE)
     assert source.token() == "token-4"
     assert [form["refresh_token"] for form in foreign.forms] == ["first", "first", "first", "next"]
+
+
+@pytest.mark.parametrize("lifetime", [LIFE, float(LIFE), str(LIFE)], ids=["number", "fraction", "text"])
+def test_a_lifetime_counts_however_a_server_writes_it(foreign: Foreign, lifetime: object) -> None:
+    clock = Clock()
+    source = TokenSource(foreign.issuer, ClientSecret("a", "b"), READ, api=API, clock=clock)
+    foreign.answer = {"access_token": "early", "token_type": "Bearer", "expires_in": lifetime}
+    assert source.token() == "early"
+    clock.advance(LIFE / 2)
+    foreign.answer |= {"access_token": "late"}
+    assert source.token() == "early"
+    clock.advance(LIFE / 2)
+    assert source.token() == "late"
+
+
+@pytest.mark.parametrize("lifetime", [True, None, "soon", "9" * 5000, [], 1e300])
+def test_a_lifetime_that_is_none_costs_no_token(foreign: Foreign, lifetime: object) -> None:
+    clock = Clock()
+    source = TokenSource(foreign.issuer, ClientSecret("a", "b"), READ, api=API, clock=clock)
+    foreign.answer = {"access_token": "a", "token_type": "Bearer", "expires_in": lifetime}
+    assert source.token() == "a"
+    clock.advance(LIFE)
+    assert source.token() == "a"
+    assert len(foreign.forms) == 1

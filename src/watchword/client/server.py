@@ -20,6 +20,8 @@ from watchword.jose.strict_json import StrictJSONError, loads
 TIMEOUT = 10.0  # seconds without a byte
 PATIENCE = 30.0  # seconds until a body has come: whoever waits for it holds up all who need a token
 MAX_ANSWER = 256 * 1024
+LONGEST_NUMBER = 20  # digits
+FOR_EVER = 1e10  # seconds, about three hundred years
 # The last comes of a host by a name that none can have.
 NO_ANSWER = (httpx.HTTPError, httpx.InvalidURL, UnicodeError)
 # A person who is asked to let a device in reads it there (RFC 8628).
@@ -123,6 +125,15 @@ class AuthorizationServer:
     def close(self) -> None:
         """Close the connections."""
         self._http().close()
+
+
+def seconds(given: object) -> float | None:
+    """Return the seconds that an answer names, a number or, as some servers write it, a text of digits; None for anything else."""
+    if isinstance(given, str) and given.isascii() and given.isdigit() and len(given) < LONGEST_NUMBER:
+        given = int(given)
+    if isinstance(given, bool) or not isinstance(given, int | float):
+        return None
+    return min(float(given), FOR_EVER)
 
 
 def _document(body: bytes) -> Document | None:

@@ -13,7 +13,7 @@ from watchword.client.callback import DEFAULT, Callback
 from watchword.client.errors import Refused, Unreachable
 from watchword.client.identity import Identity
 from watchword.client.proofs import Prover
-from watchword.client.server import AuthorizationServer, Document
+from watchword.client.server import AuthorizationServer, Document, seconds
 from watchword.jose import jwk
 
 DEVICE_GRANT = "urn:ietf:params:oauth:grant-type:device_code"
@@ -140,5 +140,6 @@ def _is_shown(value: object) -> TypeGuard[str]:
     return isinstance(value, str) and value.isprintable()  # it goes to a terminal, which would obey the rest
 
 
-def _seconds(value: object, default: int) -> int:
-    return min(max(value, 1), 1800) if isinstance(value, int) else default
+def _seconds(value: object, default: float) -> float:
+    named = seconds(value)
+    return default if named is None else min(max(named, 1), 1800)

@@ -20,7 +20,7 @@ from watchword.client.grants import Grant
 from watchword.client.identity import Identity
 from watchword.client.parts import check_part
 from watchword.client.proofs import Clocks, Prover
-from watchword.client.server import AuthorizationServer, Document
+from watchword.client.server import AuthorizationServer, Document, seconds
 from watchword.client.store import MemoryStore, Record, Store
 from watchword.jose import JoseError, jwk
 from watchword.oauth.credential_text import check_token
@@ -257,7 +257,11 @@ def _still_stands(record: Record | None, now: float) -> TypeGuard[Record]:
 
 def record_of(owner: str, answer: Document, asked_at: float, prover: Prover | None) -> Record:
     """Make a record of a token response (RFC 6749 §5.1); raise Unreachable when it is none."""
-    token, kind, lifetime = answer.get("access_token"), answer.get("token_type"), answer.get("expires_in")
+    token, kind, lifetime = (
+        answer.get("access_token"),
+        answer.get("token_type"),
+        seconds(answer.get("expires_in")),
+    )
     if (
         not isinstance(token, str)
         or not token.isascii()
@@ -274,7 +278,7 @@ def record_of(owner: str, answer: Document, asked_at: float, prover: Prover | No
         owner=owner,
         access_token=token,
         token_type="DPoP" if prover else "Bearer",
-        expires_at=asked_at + lifetime if isinstance(lifetime, int) else None,
+        expires_at=None if lifetime is None else asked_at + lifetime,
         obtained_at=asked_at,
         refresh_token=refresh if isinstance(refresh, str) else "",
         scope=scope if isinstance(scope, str) else "",

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import httpx
 import pytest
 from tests.client.conftest import Foreign
 from tests.client.ways import READ
@@ -9,11 +10,14 @@ from tests.client.ways import READ
 from watchword.client import (
     ClientSecret,
     FileStore,
+    HttpxAuth,
     MemoryStore,
     PublicClient,
     RefreshToken,
     TokenSource,
 )
+from watchword.client.doctor import examine
+from watchword.client.doctor.web import Web
 from watchword.client.store import Store
 from watchword.testing.clock import Clock
 
@@ -70,3 +74,34 @@ def test_a_lifetime_that_is_none_costs_no_token(foreign: Foreign, lifetime: obje
     clock.advance(LIFE)
     assert source.token() == "a"
     assert len(foreign.forms) == 1
+
+
+class Dated(httpx.HTTPTransport):
+    """Brings every answer with a Date of its own."""
+
+    def __init__(self, date: str) -> None:
+        super().__init__()
+        self.date = date
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        """Answer as the server does."""
+        answer = super().handle_request(request)
+        answer.headers["date"] = self.date
+        return answer
+
+
+@pytest.mark.parametrize(
+    "date",
+    [
+        "Mon, 01 Jan 2024 00:00:00 GMT",
+        "Mon, 01 Jan 2024 00:00:00 99999999999999",
+        "Mon, 01 Jan 2024 00:00:00 9999999999999999999999999",
+        "yesterday",
+    ],
+)
+def test_no_date_of_an_answer_keeps_it_from_being_read(foreign: Foreign, date: str) -> None:
+    http = httpx.Client(transport=Dated(date))
+    source = TokenSource(foreign.issuer, PublicClient("a"), READ, api=foreign.issuer, dpop=True, http=http)
+    with httpx.Client(auth=HttpxAuth(source), transport=Dated(date)) as client:
+        assert client.post(f"{foreign.issuer}/token").status_code == 200
+    assert examine(foreign.issuer, Web(http)).kind == "authorization server"

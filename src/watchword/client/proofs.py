@@ -14,6 +14,14 @@ from watchword.jose.jwk import Key
 TOLERATED = 5  # seconds by which a clock may be off before it is allowed for
 
 
+def dated(headers: Mapping[str, str]) -> float | None:
+    """Return when an answer was made by its Date, in Unix seconds; None where it names no moment."""
+    try:
+        return parsedate_to_datetime(headers.get("date", "")).timestamp()
+    except (ValueError, OverflowError):  # the latter is for numbers that are no zone
+        return None
+
+
 class Clocks:
     """The time, and how far each server's is from it: what a server must judge by its own clock is dated by that."""
 
@@ -31,9 +39,8 @@ class Clocks:
 
     def heard(self, origin: Origin, headers: Mapping[str, str]) -> bool:
         """Learn from an answer's Date; return whether this changed what is known."""
-        try:
-            there = parsedate_to_datetime(headers.get("date", "")).timestamp()
-        except ValueError:
+        there = dated(headers)
+        if there is None:
             return False
         offset = int(there - self._clock())
         offset = offset if abs(offset) > TOLERATED else 0

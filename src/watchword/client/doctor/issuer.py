@@ -2,12 +2,12 @@
 
 import time
 from collections.abc import Mapping
-from email.utils import parsedate_to_datetime
 from urllib.parse import urlsplit
 
 from watchword.client.doctor.findings import Report
 from watchword.client.doctor.keys import check_keys
 from watchword.client.doctor.web import ORIGIN, Seen, Web, is_address, is_exposed, well_known
+from watchword.client.proofs import dated
 
 Document = Mapping[str, object]
 # What an endpoint says to an empty request when it is there; anything else is no endpoint.
@@ -105,11 +105,8 @@ def _readable(seen: Seen, address: str, report: Report) -> None:
 
 
 def _dated(seen: Seen, address: str, report: Report) -> None:
-    try:
-        there = parsedate_to_datetime(seen.headers.get("date", "")).timestamp()
-    except ValueError:
-        return
-    if abs(there - time.time()) > SKEW:
+    there = dated(seen.headers)
+    if there is not None and abs(there - time.time()) > SKEW:
         report.warn(
             "clock",
             address,

@@ -1,9 +1,14 @@
 """Servers of other makes: what they answer within the rules, or a little beside them, and what stands between them and us."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 import pytest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
 from tests.client.conftest import Foreign
 from tests.client.ways import READ
 
@@ -20,6 +25,7 @@ from watchword.client.doctor import examine
 from watchword.client.doctor.web import Web
 from watchword.client.store import Store
 from watchword.testing.clock import Clock
+from watchword.testing.loopback import LoopbackServer
 
 LIFE = 60  # seconds that the issuer's tokens live
 API = "https://api.example.com"
@@ -105,3 +111,29 @@ def test_no_date_of_an_answer_keeps_it_from_being_read(foreign: Foreign, date: s
     with httpx.Client(auth=HttpxAuth(source), transport=Dated(date)) as client:
         assert client.post(f"{foreign.issuer}/token").status_code == 200
     assert examine(foreign.issuer, Web(http)).kind == "authorization server"
+
+
+@pytest.fixture
+def proxy(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """A proxy that the environment names for every address, and what it was asked for."""
+    seen: list[str] = []
+
+    async def refuse(request: Request) -> Response:
+        seen.append(str(request.url))
+        return Response(status_code=502)
+
+    app = Starlette(routes=[Route("/{path:path}", refuse, methods=["GET", "POST", "OPTIONS"])])
+    with LoopbackServer(app) as server:  # type: ignore[arg-type]  # plain ASGI
+        for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
+            monkeypatch.setenv(name, f"http://localhost:{server.port}")
+        for name in ("NO_PROXY", "no_proxy"):
+            monkeypatch.delenv(name, raising=False)
+        yield seen
+
+
+def test_what_is_for_this_machine_goes_through_no_proxy(foreign: Foreign, proxy: list[str]) -> None:
+    assert httpx.get("http://auth.example.com").status_code == 502
+    assert len(proxy) == 1, "which hears of what other programs send in the clear"
+    assert TokenSource(foreign.issuer, ClientSecret("a", "b"), READ, api=API).token() == "token-1"
+    assert examine(foreign.issuer).kind == "authorization server"
+    assert len(proxy) == 1

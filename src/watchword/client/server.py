@@ -47,7 +47,13 @@ class AuthorizationServer:
             return self._given
         own = self._own.get(os.getpid())
         if own is None:
-            fresh = httpx.Client(timeout=TIMEOUT, follow_redirects=False, headers={"user-agent": NAME})
+            # What is sent in the clear is for this machine: a proxy of the environment would read it on another.
+            fresh = httpx.Client(
+                timeout=TIMEOUT,
+                follow_redirects=False,
+                headers={"user-agent": NAME},
+                mounts={"http://": None},
+            )
             own = self._own.setdefault(os.getpid(), fresh)
         return own
 

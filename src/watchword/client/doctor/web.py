@@ -13,6 +13,11 @@ from watchword.loopback import is_loopback
 TIMEOUT = 10.0  # seconds without a byte
 PATIENCE = 20.0  # seconds until a body has come
 MAX_ANSWER = 512 * 1024
+HERE = (
+    "all://localhost",
+    "all://127.0.0.1",
+    "all://[::1]",
+)  # of which a proxy of the environment knows nothing
 ORIGIN = "https://client.example.com"
 
 
@@ -56,7 +61,7 @@ class Web:
     """Asks, and remembers what it was answered to the same question."""
 
     def __init__(self, http: httpx.Client | None = None, clock: Callable[[], float] = time.monotonic) -> None:
-        self._http = http or httpx.Client(timeout=TIMEOUT, follow_redirects=False)
+        self._http = http or httpx.Client(timeout=TIMEOUT, follow_redirects=False, mounts=dict.fromkeys(HERE))
         self._clock = clock
         self._known: dict[str, Seen] = {}
 

@@ -13,8 +13,9 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 import httpx
 import msgspec
 import pytest
-from tests.client.conftest import Api
+from tests.client.conftest import Api, Foreign
 from tests.client.ways import READ, by_httpx, secret_of
+from tests.fixtures.disks import no_file_may_grow_beyond
 from tests.fixtures.live import Browser, Live
 
 from watchword.client import (
@@ -26,6 +27,7 @@ from watchword.client import (
 )
 from watchword.client.store import Record
 from watchword.oauth import pkce
+from watchword.testing.clock import Clock
 
 CALLBACK = "http://localhost:7777/cb"
 
@@ -114,6 +116,30 @@ def test_a_refresh_token_rotates_in_its_file_and_its_end_needs_a_person(
     live.clock.advance(live.app.settings.refresh_token_lifetime)
     with pytest.raises(SignInNeeded):
         source().token()
+
+
+def test_a_full_disk_costs_nobody_the_sign_in(foreign: Foreign, tmp_path: Path) -> None:
+    clock, store = Clock(), FileStore(tmp_path / "token.json")
+    source = TokenSource(
+        foreign.issuer, PublicClient("a"), RefreshToken("first"), api=foreign.issuer, store=store, clock=clock
+    )
+    foreign.answer = {
+        "access_token": "a",
+        "token_type": "Bearer",
+        "expires_in": 60,
+        "refresh_token": "second",
+    }
+    assert source.token() == "a"
+    foreign.answer |= {"access_token": "b", "refresh_token": "third"}
+    clock.advance(50)
+    with no_file_may_grow_beyond(0):
+        assert source.token() == "a", "still good"
+        clock.advance(10)
+        with pytest.raises(OSError, match="File too large"):
+            source.token()
+    assert len(foreign.forms) == 1, "a refresh token whose successor would be lost is not used"
+    assert source.token() == "b"
+    assert foreign.forms[-1]["refresh_token"] == "second"
 
 
 def test_a_file_of_an_earlier_release_is_gone_on_with(live: Live, tmp_path: Path) -> None:

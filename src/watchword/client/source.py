@@ -207,7 +207,7 @@ class TokenSource:
             return stored
         try:
             renewed = msgspec.structs.replace(self._ask(stored, grant), owner=owner)
-        except Unreachable:
+        except (Unreachable, OSError):
             if not _still_stands(stored, now := self._clocks()):
                 raise
             self._in_vain = now
@@ -217,6 +217,9 @@ class TokenSource:
 
     def _ask(self, stored: Record | None, grant: Grant) -> Record:
         if stored is not None and stored.refresh_token:
+            # What replaces a refresh token has to be kept, or the next one to use it again ends the whole sign-in: a store that is full
+            # says so before.
+            self._store.save(stored)
             form = {"grant_type": "refresh_token", "refresh_token": stored.refresh_token}
             try:
                 return self._record(form | grant.targets())

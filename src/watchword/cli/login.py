@@ -20,6 +20,7 @@ from watchword.client.proofs import Clocks, Prover
 from watchword.client.server import AuthorizationServer, Document
 from watchword.client.sign_in import Wanted
 from watchword.client.source import record_of
+from watchword.client.store import Record
 from watchword.jose import jwk
 
 
@@ -144,8 +145,8 @@ def logout(name: SignIn = None, as_json: Json = False) -> None:
     """Sign out: the tokens are revoked at the server and forgotten here."""
     try:
         found = logins.find(name)
-        problem = _revoke(found)
-        logins.forget(found)
+        with logins.forgetting(found) as record:
+            problem = _revoke(found, record)
     except (ClientError, OSError) as error:
         session.refuse(
             "not_signed_in" if isinstance(error, logins.NotSignedIn) else "unavailable", str(error), as_json
@@ -158,8 +159,7 @@ def logout(name: SignIn = None, as_json: Json = False) -> None:
         session.out.print(f"Signed out at {found.name}.", markup=False)
 
 
-def _revoke(login: Login) -> str:
-    record = logins.store_of(login).load()
+def _revoke(login: Login, record: Record | None) -> str:
     token = record and (record.refresh_token or record.access_token)
     if not token:
         return ""

@@ -6,6 +6,7 @@ Owns the folder `watchword` in the user's state directory (XDG_STATE_HOME, or ~/
 import contextlib
 import hashlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
@@ -15,7 +16,7 @@ from watchword.client.errors import ClientError
 from watchword.client.grants import RefreshToken
 from watchword.client.identity import PublicClient
 from watchword.client.source import TokenSource
-from watchword.client.store import FileStore, Store
+from watchword.client.store import FileStore, Record, Store
 from watchword.extras import NotInstalled
 
 
@@ -103,9 +104,13 @@ def find(name: str | None) -> Login:
     raise NotSignedIn("you are not signed in" if name is None else f"you are not signed in at {name!r}")
 
 
-def forget(login: Login) -> None:
-    """Remove a sign-in with its secrets."""
-    _clear(login)
+@contextlib.contextmanager
+def forgetting(login: Login) -> Iterator[Record | None]:
+    """Remove a sign-in with its secrets after the block, which is given what is kept, and in which nobody renews it."""
+    store = store_of(login)
+    with store.lock():
+        yield store.load()
+        store.save(None)
     _path(login.name, ".json").unlink(missing_ok=True)
 
 

@@ -110,6 +110,16 @@ def test_a_name_that_looks_like_markup_is_shown_as_it_is(
     assert MARKUP in listed.stdout
 
 
+def test_a_scope_is_shown_letter_by_letter(tmp_path: Path) -> None:
+    """Rich shows the name of an emoji between colons, such as `key`, as a picture."""
+    scope = "orders:read orders:key:read"
+    made = run_cli(tmp_path, "token", "create", "a", "--owner", "ops", "--scope", scope, "--json")
+    shown = run_cli(tmp_path, "token", "show", json.loads(made.stdout)["id"])
+    assert scope in shown.stdout
+    asked = run_cli(tmp_path, "doctor", "http://127.0.0.1:1/mcp/:key:/", variables={"NO_PROXY": "*"})
+    assert "http://127.0.0.1:1/mcp/:key:/" in asked.stdout
+
+
 def test_a_list_for_another_program_has_one_row_a_line_with_whole_identifiers(tmp_path: Path) -> None:
     made = run_cli(tmp_path, "token", "create", "a b", "--owner", "o" * 100, "--scope", "s" * 100, "--json")
     token = json.loads(made.stdout)["id"]

@@ -39,8 +39,9 @@ DEV_DATABASE = "watchword-dev.db"
 UNFOLDED = 1000  # a file or another program reads a row as one line
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 
-out = Console(highlight=False, soft_wrap=True)
-err = Console(stderr=True, highlight=False, soft_wrap=True)
+# Without emoji: the middle of a scope such as orders:key:read would be shown as one.
+out = Console(highlight=False, soft_wrap=True, emoji=False)
+err = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
 
 
 def complain(word: str, message: str) -> None:

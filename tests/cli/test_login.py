@@ -94,6 +94,19 @@ def test_signing_in_printing_tokens_and_signing_out(
     assert (again.returncode, json.loads(again.stdout)["error"]) == (1, "not_signed_in")
 
 
+def test_what_a_browser_prints_is_not_among_the_output(live: Live, run: Run, tmp_path: Path) -> None:
+    """Chrome says that it opens the page in a session that is there; who reads to the end would wait for a browser to be closed."""
+    browser = tmp_path / "browser"
+    browser.write_text(
+        f'#!/bin/sh\necho Opening in existing browser session.\n{sys.executable} -m tests.fixtures.browser "$1"\n'
+    )
+    browser.chmod(0o700)
+    done = run(*to_sign_in(live), "--file-store", BROWSER=f"{browser} %s")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "Opening in existing" in done.stderr
+    assert json.loads(done.stdout)["issuer"] == live.issuer
+
+
 def to_sign_in(live: Live) -> tuple[str, ...]:
     """Make an account and return the command by which its person signs in."""
     live.user("ada")

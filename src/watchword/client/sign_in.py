@@ -1,7 +1,9 @@
 """Signing a person in at any authorization server: in a browser here (RFC 8252), or on another device (RFC 8628)."""
 
 import hashlib
+import os
 import secrets
+import sys
 import time
 import webbrowser
 from collections.abc import Callable
@@ -46,6 +48,18 @@ def has_browser() -> bool:
     return True
 
 
+def open_page(address: str) -> None:
+    """Open a browser at an address; what it prints there, and keeps open as long as it runs, is standard error."""
+    sys.stdout.flush()
+    kept = os.dup(1)
+    try:
+        os.dup2(2, 1)
+        webbrowser.open(address)
+    finally:
+        os.dup2(kept, 1)
+        os.close(kept)
+
+
 def by_browser(
     server: AuthorizationServer,
     wanted: Wanted,
@@ -53,7 +67,7 @@ def by_browser(
     *,
     redirect_uri: str = DEFAULT,
     show: Callable[[str], object],
-    open_browser: Callable[[str], object] = webbrowser.open,
+    open_browser: Callable[[str], object] = open_page,
     patience: float = PATIENCE,
 ) -> Document:
     """Return the token response of a sign-in in a browser (RFC 8252, with PKCE); `show` prints the address as well."""

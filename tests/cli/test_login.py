@@ -2,6 +2,7 @@
 
 import json
 import os
+import socket
 import stat
 import subprocess
 import sys
@@ -267,6 +268,30 @@ def test_a_refusal_of_the_person_is_told(live: Live) -> None:
 
     with pytest.raises(Refused, match="access_denied"):
         by_browser(server_of(live), wanted, show=str, open_browser=deny)
+
+
+@pytest.mark.skipif(not socket.has_ipv6, reason="this machine has no IPv6")
+def test_a_browser_may_answer_at_the_other_loopback_address(live: Live) -> None:
+    """RFC 8252 §7.3: a program may use either."""
+    live.user("ada")
+    wanted = Wanted(PublicClient(program(live, redirect_uris=["http://[::1]/callback"])), "orders:read")
+
+    def sign_in(address: str) -> None:
+        httpx.get(Browser(live.issuer).visit(address))
+
+    answer = by_browser(
+        server_of(live), wanted, redirect_uri="http://[::1]/callback", show=str, open_browser=sign_in
+    )
+    assert answer["token_type"] == "Bearer"
+
+
+def test_a_port_that_another_program_has_is_named(live: Live, run: Run) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = f"http://127.0.0.1:{taken.getsockname()[1]}/callback"
+        done = run(*to_sign_in(live), "--file-store", "--redirect-uri", address)
+    refused = json.loads(done.stdout)
+    assert (done.returncode, refused["error"]) == (1, "unavailable")
+    assert f"{address} cannot be waited at: Address already in use" in refused["error_description"]
 
 
 STRAYS = {

@@ -6,6 +6,7 @@ that was asked ends the waiting. Whatever else comes is refused, and the waiting
 
 import hmac
 import queue
+import socket
 import threading
 from collections.abc import Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -29,8 +30,19 @@ DONE, FAILED, STRAY = (
 Answer = Mapping[str, str]
 
 
+class _Port(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def __init__(self, host: str, port: int, handler: type[BaseHTTPRequestHandler]) -> None:
+        self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        super().__init__((host, port), handler)
+
+
 class Callback:
-    """A port of this machine that waits for one answer, open while the `with` block runs."""
+    """A port of this machine that waits for one answer, open while the `with` block runs.
+
+    Raises ValueError for an address that is not of this machine, and Unreachable where its port is taken.
+    """
 
     def __init__(self, redirect_uri: str, state: str, issuer: str, *, has_iss: bool) -> None:
         parts = urlsplit(redirect_uri)
@@ -51,8 +63,10 @@ class Callback:
                 """Say nothing: the address holds the code."""
 
         bound = "127.0.0.1" if host == "localhost" else host
-        self._server = ThreadingHTTPServer((bound, parts.port or 0), Handler)
-        self._server.daemon_threads = True
+        try:
+            self._server = _Port(bound, parts.port or 0, Handler)
+        except OSError as error:
+            raise Unreachable(f"{redirect_uri} cannot be waited at: {error.strerror}") from None
         shown = f"[{host}]" if ":" in host else host
         self.redirect_uri = f"http://{shown}:{self._server.server_address[1]}{parts.path}"
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)

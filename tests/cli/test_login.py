@@ -198,6 +198,7 @@ def test_what_is_wrong_is_said_in_one_line(live: Live, run: Run, tmp_path: Path)
         assert (done.returncode, json.loads(done.stdout)["error"]) == (1, code)
     for arguments in (
         ("http://auth.example.com",),
+        ("https://[auth.example.com",),
         (live.issuer, "--redirect-uri", "https://evil.example.com/cb"),
     ):
         done = run("login", *arguments, "--client-id", client_id)

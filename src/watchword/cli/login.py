@@ -5,7 +5,6 @@ These three touch no database of this server: they are a client of one, ours or 
 
 import time
 from typing import Annotated
-from urllib.parse import urlsplit
 
 import typer
 
@@ -50,9 +49,8 @@ def login(
     as_json: Json = False,
 ) -> None:
     """Sign in at an authorization server, in a browser or on another device, and stay signed in."""
-    parts = urlsplit(issuer)
     made = Login(
-        name=name or parts.netloc + parts.path,
+        name=name or issuer.partition("://")[2],
         issuer=issuer,
         client_id=client_id,
         scope=scope,

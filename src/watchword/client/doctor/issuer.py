@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 
 from watchword.client.doctor.findings import Report
 from watchword.client.doctor.keys import check_keys
-from watchword.client.doctor.web import ORIGIN, Seen, Web, is_address, is_exposed, well_known
+from watchword.client.doctor.web import ORIGIN, Seen, Web, is_address, is_exposed, line_for, well_known
 from watchword.client.proofs import dated
 
 Document = Mapping[str, object]
@@ -63,11 +63,14 @@ def _metadata(issuer: str, web: Web, report: Report) -> Document | None:
                 "metadata-missing",
                 address,
                 f"no metadata here ({rule}): {seen.said_of_metadata()}",
-                f"route {urlsplit(address).path} to the authorization server",
+                line_for(seen, address, f"route {urlsplit(address).path} to the authorization server"),
             )
     if not found:
         report.fail(
-            "no-metadata", issuer, "no client finds the endpoints", "route /.well-known/ to the server"
+            "no-metadata",
+            issuer,
+            "no client finds the endpoints",
+            line_for(seen, issuer, "route /.well-known/ to the server"),
         )
         return None
     first, *others = found.values()
@@ -245,7 +248,11 @@ def _is_there(member: str, address: str, web: Web, report: Report) -> None:
             "endpoint",
             address,
             f"{member} is announced and does not answer: {seen.said()}",
-            f"route {urlsplit(address).path} to the server, or take {member} out of the metadata",
+            line_for(
+                seen,
+                address,
+                f"route {urlsplit(address).path} to the server, or take {member} out of the metadata",
+            ),
         )
 
 

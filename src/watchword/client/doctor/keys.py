@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from watchword.client.doctor.findings import Report
-from watchword.client.doctor.web import Web, is_address
+from watchword.client.doctor.web import Web, is_address, line_for
 from watchword.jose import JoseError, jwk
 
 PRIVATE = frozenset({"d", "p", "q", "dp", "dq", "qi", "oth", "k"})
@@ -25,7 +25,7 @@ def check_keys(document: Mapping[str, object], web: Web, report: Report) -> None
             "jwks",
             address,
             f"the keys cannot be read: {seen.said()}",
-            "answer 200 with a JWK set of at least one key",
+            line_for(seen, address, "answer 200 with a JWK set of at least one key"),
         )
         return
     usable = [key for key in keys if isinstance(key, dict) and _is_usable(key, address, report)]

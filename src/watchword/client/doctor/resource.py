@@ -5,7 +5,7 @@ from urllib.parse import urlsplit
 
 from watchword.client.doctor.findings import Report
 from watchword.client.doctor.issuer import walk_issuer
-from watchword.client.doctor.web import ORIGIN, Seen, Web, is_address, is_exposed, well_known
+from watchword.client.doctor.web import ORIGIN, Seen, Web, is_address, is_exposed, line_for, well_known
 
 WELL_KNOWN = "/.well-known/oauth-protected-resource"
 CALL = {
@@ -88,7 +88,11 @@ def _call(url: str, web: Web, report: Report) -> str | None:
             f"neither an authorization server nor an MCP server: {seen.said()}{_asked_for_metadata(url, web, seen)}",
             "check the address, its path above all (/mcp)"
             if seen.status
-            else f"check the name, the port and {urlsplit(url).scheme}://, and that the server runs",
+            else line_for(
+                seen,
+                url,
+                f"check the name, the port and {urlsplit(url).scheme}://, and that the server runs",
+            ),
         )
     return None
 
@@ -179,7 +183,10 @@ def _metadata(url: str, challenge: str, web: Web, report: Report) -> tuple[Seen 
                 )
             return seen, address
         report.warn(
-            "resource-metadata", address, f"no metadata here: {seen.said()}", f"serve it at {_inserted(url)}"
+            "resource-metadata",
+            address,
+            f"no metadata here: {seen.said()}",
+            line_for(seen, address, f"serve it at {_inserted(url)}"),
         )
     report.fail(
         "no-resource-metadata",

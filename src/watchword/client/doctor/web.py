@@ -57,6 +57,24 @@ class Seen:
         return "200 without a JSON object" if read else self.said()
 
 
+def line_for(seen: Seen, address: str, otherwise: str) -> str:
+    """Return the line to change where an address did not answer as it must: the certificate's where clients refuse that."""
+    if "CERTIFICATE_VERIFY_FAILED" not in seen.problem:
+        return otherwise
+    host = urlsplit(address).hostname
+    for said, line in (
+        ("expired", f"renew the certificate of {host}, and have the server or its proxy load it"),
+        (
+            "not yet valid",
+            f"a certificate of {host} that is valid already; or correct this clock: timedatectl set-ntp true",
+        ),
+        ("mismatch", f"a certificate that names {host}; or give clients the name that it has"),
+    ):
+        if said in seen.problem:
+            return line
+    return "the whole chain in --tls-cert (fullchain.pem); of an authority of your own, in the client: SSL_CERT_FILE=ca.pem"
+
+
 class Web:
     """Asks, and remembers what it was answered to the same question."""
 

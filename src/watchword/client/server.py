@@ -125,6 +125,11 @@ class AuthorizationServer:
                     if len(body) > MAX_ANSWER:
                         raise Unreachable(f"the answer of {self.issuer} is too long")
                 return answer.status_code, answer.headers, _document(body)
+        except (
+            httpx.ConnectError
+        ) as error:  # of this machine's wording, unlike those below: a certificate, a name, a port
+            parts = urlsplit(address)
+            raise Unreachable(f"no connection to {parts.scheme}://{parts.netloc}: {error}") from None
         except NO_ANSWER as error:
             raise Unreachable(f"{self.issuer} did not answer ({type(error).__name__})") from None
 

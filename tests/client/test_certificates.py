@@ -1,4 +1,4 @@
-"""`watchword doctor` and the certificates of the servers that it walks: what is to be changed is the certificate, not a route."""
+"""Certificates that clients refuse: `watchword doctor` says that they are to be changed, and `watchword.client` that they are why."""
 
 from pathlib import Path
 
@@ -9,9 +9,11 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
+from tests.client.ways import READ
 from tests.fixtures import certificates
 from tests.fixtures.certificates import LOCALHOST, Pair
 
+from watchword.client import PublicClient, TokenSource, Unreachable
 from watchword.client.doctor import Report, examine
 from watchword.client.doctor.web import Web
 from watchword.testing.loopback import LoopbackServer
@@ -27,7 +29,7 @@ def server(shows: Pair, token_endpoint: str = "") -> LoopbackServer:
         return JSONResponse({"issuer": issuer, "token_endpoint": token_endpoint or f"{issuer}/token"})
 
     async def token(_request: Request) -> Response:
-        return JSONResponse({"error": "invalid_request"}, 400)
+        return JSONResponse({"access_token": "a", "token_type": "Bearer"})
 
     routes = [
         Route("/.well-known/oauth-authorization-server", metadata),
@@ -66,3 +68,17 @@ def test_a_certificate_is_to_be_changed(tmp_path: Path, case: str) -> None:
         found.change for found in report.findings if (found.code, found.at) == ("endpoint", endpoint)
     ]
     assert change.startswith(line)
+
+
+def test_a_program_is_told_of_a_certificate_that_has_expired(tmp_path: Path) -> None:
+    authority = certificates.make(tmp_path, "authority", is_authority=True)
+
+    def token(days: int) -> str:
+        shown = certificates.make(tmp_path, "shown", issuer=authority, names=LOCALHOST, days=days)
+        with server(shown) as issuer, httpx.Client(verify=certificates.trusting(authority)) as http:
+            address = f"https://localhost:{issuer.port}"
+            return TokenSource(address, PublicClient("a"), READ, api=address, http=http).token()
+
+    assert token(days=1) == "a"
+    with pytest.raises(Unreachable, match=r"no connection to https://localhost:.*certificate has expired"):
+        token(days=-1)

@@ -3,6 +3,7 @@
 These three touch no database of this server: they are a client of one, ours or another's.
 """
 
+import contextlib
 import time
 from typing import Annotated
 
@@ -98,7 +99,12 @@ def _sign_in(login: Login, device: bool, redirect_uri: str) -> int | None:
     record = record_of(logins.source_of(login).owner, answer, min(asked_at, clocks()), prover)
     with store.lock():
         store.save(record)
-    logins.save(login)
+    try:
+        logins.save(login)
+    except OSError:  # no logout would find the secret. Revoked it is not, since that may end what is kept on other machines
+        with contextlib.suppress(ClientError, OSError), store.lock():
+            store.save(None)
+        raise
     return None if record.expires_at is None else int(record.expires_at)
 
 

@@ -79,8 +79,12 @@ def save(login: Login) -> None:
             _clear(former)
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     temporary = path.with_name(f"{path.name}.{os.getpid()}")
-    temporary.write_bytes(msgspec.json.encode(login))
-    temporary.replace(path)
+    try:
+        temporary.write_bytes(msgspec.json.encode(login))
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
 
 
 def everyone() -> list[Login]:

@@ -134,13 +134,33 @@ def test_a_key_ring_that_can_no_longer_be_used_keeps_nobody_from_signing_in_besi
 ) -> None:
     again = to_sign_in(live)
     assert run(*again).returncode == 0
-    (tmp_path / "gone").mkdir()
-    (tmp_path / "gone" / "keyring.py").write_text("raise ModuleNotFoundError('no key ring', name='keyring')")
-    done = run(*again, "--file-store", PYTHONPATH=f"{tmp_path / 'gone'}{os.pathsep}{ROOT}")
+    gone = without_package(tmp_path)
+    done = run(*again, "--file-store", **gone)
     assert done.returncode == 0, done.stdout + done.stderr
     assert run("token", "print").returncode == 0
     assert run(*again).returncode == 0
     assert run(*again, "--file-store", FAKE_KEYRING=str(tmp_path / "locked")).returncode == 0
+
+
+def without_package(tmp_path: Path) -> dict[str, str]:
+    """Return the environment in which the package of the key ring is not installed."""
+    (tmp_path / "gone").mkdir()
+    (tmp_path / "gone" / "keyring.py").write_text("raise ModuleNotFoundError('no key ring', name='keyring')")
+    return {"PYTHONPATH": f"{tmp_path / 'gone'}{os.pathsep}{ROOT}"}
+
+
+def test_without_the_package_of_the_key_ring_each_command_says_what_helps(
+    live: Live, run: Run, tmp_path: Path
+) -> None:
+    again = to_sign_in(live)
+    assert run(*again).returncode == 0
+    gone = without_package(tmp_path)
+    for command in (again, ("token", "print", "--json"), ("logout", "--json")):
+        done = run(*command, **gone)
+        refused = json.loads(done.stdout)
+        assert (done.returncode, refused["error"]) == (1, "unavailable")
+        assert "keyring is not installed: pip install keyring" in refused["error_description"]
+        assert ("--file-store" in refused["error_description"]) is (command is again)
 
 
 def secret_file(tmp_path: Path) -> Path:

@@ -21,7 +21,10 @@ from watchword.client.server import AuthorizationServer, Document
 from watchword.client.sign_in import Wanted
 from watchword.client.source import record_of
 from watchword.client.store import Record
+from watchword.extras import NotInstalled
 from watchword.jose import jwk
+
+UNAVAILABLE = (ClientError, OSError, NotInstalled)  # the last is the package of the key ring
 
 
 def login(
@@ -67,7 +70,7 @@ def login(
         if refused.code == "invalid_client":
             said += f" {client_id!r} has to be registered there as a public client."
         session.refuse(refused.code, said, as_json)
-    except (ClientError, OSError) as error:
+    except UNAVAILABLE as error:
         session.refuse("unavailable", _hint(error), as_json)
     except ValueError as error:
         session.usage(str(error))
@@ -81,8 +84,8 @@ def login(
 
 
 def _hint(error: Exception) -> str:
-    if type(error).__name__ == "NoKeyring":
-        return f"{error}: use --file-store to keep the secrets in a file that only you can read ({logins.folder()})"
+    if isinstance(error, NotInstalled) or type(error).__name__ == "NoKeyring":
+        return f"{error}{'; or' if isinstance(error, NotInstalled) else ':'} use --file-store to keep the secrets in a file that only you can read ({logins.folder()})"
     return str(error)
 
 
@@ -133,7 +136,7 @@ def print_token(name: str | None, as_json: bool) -> None:
         record = logins.source_of(found).record()
     except Refused as refused:
         session.refuse(refused.code, refused.description or "The server refused.", as_json)
-    except (ClientError, OSError) as error:
+    except UNAVAILABLE as error:
         session.refuse(
             "not_signed_in" if isinstance(error, logins.NotSignedIn) else "unavailable", str(error), as_json
         )
@@ -151,7 +154,7 @@ def logout(name: SignIn = None, as_json: Json = False) -> None:
         found = logins.find(name)
         with logins.forgetting(found) as record:
             problem = _revoke(found, record)
-    except (ClientError, OSError) as error:
+    except UNAVAILABLE as error:
         session.refuse(
             "not_signed_in" if isinstance(error, logins.NotSignedIn) else "unavailable", str(error), as_json
         )

@@ -12,8 +12,8 @@ import re
 import socket
 import ssl
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from functools import cache, partial
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import cache
 from typing import TYPE_CHECKING
 from urllib.parse import urlencode
 
@@ -92,24 +92,42 @@ class Fetched(msgspec.Struct, frozen=True):
     max_age: int
 
 
-async def resolve(host: str, port: int) -> Sequence[str]:
-    """Return every address of a name; raise OSError."""
-    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    return [str(info[4][0]) for info in found]
-
-
 class Names:
-    """A resolver with threads of its own: a name whose servers do not answer keeps one of them for half a minute, and none that
-    other names or other work of the process wait for."""
+    """A resolver with threads of its own, one for each name that is being looked up, however many ask for it.
 
-    def __init__(self, threads: int) -> None:
-        self._threads = ThreadPoolExecutor(threads, thread_name_prefix="watchword-names")
+    A name whose servers do not answer keeps its thread for half a minute, and nobody waits for it but who asks for that name: the event
+    loop's own look-ups are two at a time. Past `at_once` such names every other is refused, so that what waits is bounded.
+    """
+
+    def __init__(self, at_once: int = 32) -> None:
+        self._at_once = at_once
+        self._threads = ThreadPoolExecutor(at_once, thread_name_prefix="watchword-names")
+        self._under_way: dict[str, Future[list[str] | None]] = {}
 
     async def __call__(self, host: str, port: int) -> Sequence[str]:
-        """Return every address of a name; raise OSError."""
-        look_up = partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM)
-        found = await asyncio.get_running_loop().run_in_executor(self._threads, look_up)
-        return [str(info[4][0]) for info in found]
+        """Return every address of a name; raise OSError, and FetchError when too many are being looked up."""
+        looked_up = self._under_way.get(host)
+        if looked_up is None:
+            if len(self._under_way) >= self._at_once:
+                raise FetchError("too many names to look up")
+            looked_up = self._under_way[host] = self._threads.submit(_look_up, host)
+            looked_up.add_done_callback(lambda _: self._under_way.pop(host))
+        found = await asyncio.shield(asyncio.wrap_future(looked_up))  # others wait for it as well
+        if found is None:
+            raise OSError("no such name")
+        return found
+
+
+def _look_up(host: str) -> list[str] | None:
+    try:
+        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError):  # returned, not raised: whoever asked may have gone
+        return None
+    return [str(one[4][0]) for one in found]
+
+
+# For what the server itself and its operator name.
+resolve = Names()
 
 
 async def fetch(
@@ -245,7 +263,7 @@ async def _addresses(target: Target, reach: _Reach, resolver: Resolver) -> list[
     else:
         try:
             found = await resolver(target.host, target.port)
-        except (OSError, UnicodeError):
+        except OSError:
             raise FetchError("host not found") from None
     if not 0 < len(found) <= MAX_ADDRESSES:
         raise FetchError("host not found")

@@ -3,7 +3,7 @@
 import asyncio
 import socket
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from tests.flows.test_client_credentials import assertion
 from watchword import fetch
 from watchword.fetch import FetchError
 from watchword.flows import client_documents, trust_rules
+from watchword.flows.outbound import Outbound
 from watchword.flows.trust_rules import TrustInput
 from watchword.jose import jwk
 from watchword.oauth.errors import OAuthError
@@ -146,34 +147,81 @@ async def test_ss_01_no_address_that_a_stranger_names_leads_inside(
         assert network.reached == [PUBLIC], "an honest address is asked"
 
 
+class Slow:
+    """Name servers that do not answer for `.slow.example`, and how many look-ups wait for them."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.answered = threading.Event()
+        self.asked: list[str] = []
+        self._honest = socket.getaddrinfo
+        monkeypatch.setattr(socket, "getaddrinfo", self.look_up)
+
+    def look_up(self, host: str, *rest: Any, **more: Any) -> Any:
+        """Look a name up as the system does; it waits for servers that do not answer."""
+        if not host.endswith(".slow.example"):
+            return self._honest(host, *rest, **more)
+        self.asked.append(host)
+        self.answered.wait(20)
+        raise socket.gaierror
+
+
+@pytest.fixture
+def slow(monkeypatch: pytest.MonkeyPatch) -> Iterator[Slow]:
+    """Name servers that do not answer before the test has ended."""
+    made = Slow(monkeypatch)
+    yield made
+    made.answered.set()
+
+
+async def ask(outbound: Outbound, address: str) -> str:
+    """Fetch an address and return why that failed."""
+    with pytest.raises(FetchError) as refused:
+        await outbound.get(address, max_bytes=1000, allow_loopback=False, now=1.0)
+    return refused.value.reason
+
+
+HERE = "https://localhost/keys"
+DECIDED = "address not allowed"  # it was looked up and decided, not turned away
+
+
 async def test_ss_01_names_that_strangers_let_wait_keep_nobody_else_waiting(
-    server: Server, monkeypatch: pytest.MonkeyPatch
+    server: Server, slow: Slow
 ) -> None:
-    honest, answered = socket.getaddrinfo, threading.Event()
-
-    def look_up(host: str, *rest: Any, **more: Any) -> Any:
-        if host.endswith(".slow.example"):
-            answered.wait(20)  # as a resolver waits for servers that do not answer
-            raise socket.gaierror
-        return honest(host, *rest, **more)
-
-    monkeypatch.setattr(socket, "getaddrinfo", look_up)
-    try:
-        addresses = [f"https://n{number}.slow.example/client" for number in range(60)]
-        waiting = [asyncio.create_task(by_client_document(server, address)) for address in addresses]
-        while server.runtime.strangers.under_way < 32:
-            await asyncio.sleep(0)
-        # What the server needs for itself and for its own clients still has its turn, threads included.
-        found = await asyncio.wait_for(fetch.resolve("localhost", 443), 5)
-        assert "127.0.0.1" in found
-        with pytest.raises(FetchError) as refused:
-            await server.runtime.outbound.get(
-                "https://localhost/keys", max_bytes=1000, allow_loopback=False, now=server.clock()
-            )
-        assert refused.value.reason == "address not allowed", "it was looked up and decided, not turned away"
-    finally:
-        answered.set()
+    addresses = [f"https://n{number}.slow.example/client" for number in range(60)]
+    waiting = [asyncio.create_task(by_client_document(server, address)) for address in addresses]
+    while server.runtime.strangers.under_way < 32:
+        await asyncio.sleep(0)
+    # What the server needs for itself and for its own clients still has its turn, threads included.
+    found = await asyncio.wait_for(fetch.resolve("localhost", 443), 5)
+    assert "127.0.0.1" in found
+    assert await ask(server.runtime.outbound, HERE) == DECIDED
+    slow.answered.set()
     await asyncio.gather(*waiting)
+
+
+@pytest.mark.parametrize("whose", ["outbound", "strangers"])
+async def test_ss_01_a_name_that_waits_keeps_no_other_name_waiting(
+    server: Server, slow: Slow, whose: str
+) -> None:
+    outbound: Outbound = getattr(server.runtime, whose)
+    assert await ask(outbound, HERE) == DECIDED
+    slows = [ask(outbound, f"https://n{number}.slow.example/") for number in range(20)]
+    waiting = [asyncio.create_task(one) for one in slows]
+    async with asyncio.timeout(5):
+        while len(slow.asked) < 20:
+            await asyncio.sleep(0)
+        assert await ask(outbound, f"{HERE}/again") == DECIDED
+    slow.answered.set()
+    assert set(await asyncio.gather(*waiting)) == {"host not found"}
+
+
+async def test_ss_01_a_name_is_waited_for_once_however_many_ask(slow: Slow) -> None:
+    names = fetch.Names()
+    asked = [fetch.fetch("https://one.slow.example/", resolver=names, timeout=0.2) for _ in range(100)]
+    ended = await asyncio.gather(*asked, return_exceptions=True)
+    assert {str(one) for one in ended} == {"timed out"}
+    assert slow.asked == ["one.slow.example"]
+    assert await names("localhost", 443), "and another is looked up beside it"
 
 
 async def test_mc_50_nobody_fills_the_table_of_clients_with_documents(

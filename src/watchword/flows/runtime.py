@@ -7,7 +7,6 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any
 
 from watchword.fetch import Names
@@ -41,7 +40,7 @@ class Runtime:
     signatures: Signatures = field(default_factory=Signatures)
     outbound: Outbound = field(default_factory=Outbound)
     # For addresses that strangers name: whatever they keep waiting, what clients and issuers of ours need is still fetched.
-    strangers: Outbound = field(default_factory=partial(Outbound, Names(threads=4)))
+    strangers: Outbound = field(default_factory=lambda: Outbound(Names()))
     # Makes the server's own handshake accept a certificate; None where it asks for none.
     trust_certificate: Trust | None = None
     # What answers lists: a copy that may be behind, or a thread of its own; None where the database does.

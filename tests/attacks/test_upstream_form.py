@@ -14,6 +14,7 @@ from tests.fixtures.lying_provider import PATH, Provider, begin, provider, trust
 from tests.fixtures.people import Person
 from tests.fixtures.servers import Server
 
+from watchword.flows.outbound import RETRY_AFTER
 from watchword.settings import Upstream
 
 __all__ = ["provider"]
@@ -168,6 +169,5 @@ async def test_a_provider_that_takes_no_such_wish_is_not_asked(server: Server, p
     await person.open("/upstream/hub")
     assert "didn’t sign you in" in person.text
     provider.metadata = {"response_modes_supported": ["query", "form_post"]}
-    server.runtime.documents.clear()
-    server.clock.advance(2)
+    server.clock.advance(RETRY_AFTER)
     assert (await person.http.get("/upstream/hub")).status_code == 303

@@ -9,6 +9,7 @@ from tests.fixtures.lying_provider import PATH, Provider, begin, come_back, link
 from tests.fixtures.people import Person
 from tests.fixtures.servers import Server, open_server
 
+from watchword.flows.outbound import RETRY_AFTER
 from watchword.settings import Upstream
 
 __all__ = ["provider", "server"]
@@ -128,8 +129,7 @@ async def test_ss_02_metadata_that_leads_elsewhere_is_refused(
     await person.open("/upstream/hub")
     assert "didn’t sign you in" in person.text
     provider.metadata = {}
-    server.runtime.documents.clear()
-    server.clock.advance(2)
+    server.clock.advance(RETRY_AFTER)
     assert (await person.http.get("/upstream/hub")).status_code == 303, "the honest variant"
 
 

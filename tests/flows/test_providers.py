@@ -7,6 +7,7 @@ from typing import Literal
 import pytest
 from tests.fixtures.accounts import EMAIL, another, make
 from tests.fixtures.lying_provider import (
+    PATH,
     Provider,
     begin,
     come_back,
@@ -148,6 +149,20 @@ async def test_a_provider_that_is_down_is_asked_once_in_a_while_however_many_cho
     server.clock.advance(RETRY_AFTER)
     person = Person(server, another(server))
     assert await come_back(person, await begin(person, provider)) == "/upstream/link", "once it is back"
+
+
+async def test_keys_of_a_provider_that_cannot_be_read_are_not_kept(
+    server: Server, provider: Provider
+) -> None:
+    provider.published = {"keys": "in maintenance"}
+    person = Person(server, another(server))
+    for _ in range(3):
+        assert await come_back(person, await begin(person, provider)) == PATH
+        assert "The Hub didn’t sign you in" in person.text
+    assert provider.asked.count("/jwks") == 1, "nor asked for again at once"
+    provider.published = {}
+    server.clock.advance(RETRY_AFTER)
+    assert await come_back(person, await begin(person, provider)) == "/upstream/link"
 
 
 def test_the_private_networks_of_a_provider_are_networks() -> None:

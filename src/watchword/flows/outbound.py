@@ -62,9 +62,9 @@ class Outbound:
             raise FetchError(answer.reason)
         return answer
 
-    def fail(self, url: str, reason: str, now: float) -> None:
-        """Remember that what an address answers is of no use."""
-        self._fail((url, ()), reason, now)
+    def fail(self, url: str, reason: str, now: float, networks: Networks = ()) -> None:
+        """Remember that what an address answers is of no use; `networks` are as they were for `get`."""
+        self._fail((url, tuple(networks)), reason, now)
 
     def _fail(self, key: Key, reason: str, now: float) -> None:
         if len(self._failures) >= MAX_FAILURES:

@@ -10,8 +10,9 @@ browser here, signed in with the provider as themselves, would open the account 
 import hashlib
 import hmac
 import os
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import msgspec
@@ -32,6 +33,7 @@ from watchword.store.sessions import Session
 from watchword.store.upstream_accounts import UpstreamAccount
 from watchword.store.users import User
 
+T = TypeVar("T")
 MAX_DOCUMENTS = 100
 MIN_KEPT, MAX_KEPT = 60, 3600
 
@@ -89,14 +91,15 @@ async def provider_of(runtime: Runtime, settings: Upstream) -> Provider:
         return upstream_github.provider(settings.client_id)
     loopback, issuer = runtime.settings.fetch_allow_loopback, issuer_of(settings)
     url = upstream_discovery.discovery_url(issuer, allow_loopback=loopback)
-    found = upstream_discovery.check_discovery(
-        await _document(runtime, url, settings.networks),
+    check = partial(
+        upstream_discovery.check_discovery,
         issuer=issuer,
         client_id=settings.client_id,
         extra_hosts=settings.hosts,
         allow_loopback=loopback,
         form_post=posts(settings),
     )
+    found = await _document(runtime, url, settings.networks, check)
     basic = found.basic if settings.auth is None else settings.auth == "client_secret_basic"
     apple = settings.kind == "apple"
     return msgspec.structs.replace(
@@ -109,21 +112,33 @@ async def provider_of(runtime: Runtime, settings: Upstream) -> Provider:
     )
 
 
-async def _document(runtime: Runtime, url: str, networks: tuple[str, ...], *, fresh: bool = False) -> bytes:
-    """Return a provider's document, fetched at most once in a while, however many wait for it; raise UpstreamRefused."""
+async def _document(
+    runtime: Runtime, url: str, networks: tuple[str, ...], read: Callable[[bytes], T], *, fresh: bool = False
+) -> T:
+    """Return a provider's document as it is read, fetched at most once in a while, however many wait for it; raise UpstreamRefused.
+
+    One that cannot be read is not kept, however long it says that it holds: the provider may have put it right a moment later.
+    """
     until, body = runtime.documents.get(url, (0.0, b""))
-    if not fresh and 0 < until - runtime.clock() <= MAX_KEPT:
-        return body
-    more = _reach(runtime, networks)
+    now = runtime.clock()
+    if not fresh and 0 < until - now <= MAX_KEPT:
+        return read(body)
     try:
-        fetched = await runtime.outbound.get(url, max_bytes=fetch.MAX_BYTES, now=runtime.clock(), **more)
+        fetched = await runtime.outbound.get(
+            url, max_bytes=fetch.MAX_BYTES, now=now, **_reach(runtime, networks)
+        )
     except fetch.FetchError as error:
         raise UpstreamRefused("unreachable", error.reason) from None
+    try:
+        found = read(fetched.body)
+    except UpstreamRefused as refused:
+        runtime.outbound.fail(url, f"refused for {refused.reason}", runtime.clock(), networks)
+        raise
     if len(runtime.documents) >= MAX_DOCUMENTS:
         runtime.documents.clear()
     kept = min(max(fetched.max_age, MIN_KEPT), MAX_KEPT)
     runtime.documents[url] = (runtime.clock() + kept, fetched.body)
-    return fetched.body
+    return found
 
 
 def _reach(runtime: Runtime, networks: tuple[str, ...]) -> dict[str, Any]:
@@ -281,7 +296,10 @@ async def keys_of(runtime: Runtime, provider: Provider, *, fresh: bool = False) 
     """Return a provider's keys, fetched anew if asked to; raise UpstreamRefused."""
     if provider.jwks_uri is None:
         raise UpstreamRefused("discovery", "jwks_uri")
-    document = await _document(runtime, provider.jwks_uri, provider.networks, fresh=fresh)
+    return await _document(runtime, provider.jwks_uri, provider.networks, _read_keys, fresh=fresh)
+
+
+def _read_keys(document: bytes) -> list[jwk.Key]:
     try:
         return jwk.parse_published(strict_json.loads(document))
     except (JoseError, strict_json.StrictJSONError):

@@ -2,7 +2,9 @@
 
 import asyncio
 import json
+import threading
 import time
+from functools import partial
 from typing import Any
 
 import httpx
@@ -11,7 +13,7 @@ from tests.fixtures.live import Live
 from tests.fixtures.other_issuer import OtherIssuer
 from tests.fixtures.servers import basic
 
-from watchword.guard import Guard, Refused, background, statuses
+from watchword.guard import Guard, Refused, background, issuer, statuses
 from watchword.guard.presented import Presented
 from watchword.jose import jws
 from watchword.oauth import status_list
@@ -76,6 +78,30 @@ async def test_lists_of_any_issuer_are_fetched_once_and_believed_when_signed() -
         assert await ask(guard, other.token()) == 200, "a token without a status has none to look at"
         for bad in (64, -1, "7", True, None):
             assert await ask(guard, other.token(status=place(other, bad))) == 401
+        await guard.close()
+
+
+async def test_a_server_of_lists_that_hangs_is_waited_for_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(statuses, "TTL_BOUNDS", (0.0, 0.0))
+    monkeypatch.setattr(statuses, "RETRY", 0.05)
+    monkeypatch.setattr(issuer, "TIMEOUT", 2.0)
+    answered = threading.Event()
+    with OtherIssuer() as other:
+        guard = Guard(other.issuer, audience=API, status_lists=True)
+        serve_list(other)
+        asked = partial(other.token, status=place(other, 1))
+        assert await ask(guard, asked(jti="1")) == 200
+        other.documents["/list"] = lambda _: answered.wait(20)
+        assert await ask(guard, asked(jti="2")) == 200, "the list at hand may still be used"
+        for again in range(3):
+            await asyncio.sleep(0.06)
+            async with asyncio.timeout(1.5):
+                assert await ask(guard, asked(jti=f"again {again}")) == 200
+        answered.set()
+        serve_list(other, 1)
+        async with asyncio.timeout(10):
+            while await ask(guard, asked(jti="revoked")) == 200:
+                await asyncio.sleep(0.05)
         await guard.close()
 
 

@@ -1,7 +1,8 @@
 """Token Status List (draft-ietf-oauth-status-list) as a guard uses it: lists fetched, verified, and kept until their `ttl`.
 
 A list is fetched once for all that ask at the same time, on the background loop. One that cannot be fetched is used on for as long
-as its signature says (`exp`); after that the status cannot be told, and no token in it is accepted.
+as its signature says (`exp`), and asked for meanwhile without anybody waiting; after that the status cannot be told, and no token in
+it is accepted.
 """
 
 import asyncio
@@ -49,7 +50,7 @@ class Statuses:
         self._lock = threading.Lock()
         self._kept: dict[str, _Kept] = {}
         self._fetching: dict[str, concurrent.futures.Future[None]] = {}
-        self._next_try: dict[str, float] = {}
+        self._next_try: dict[str, float] = {}  # of those that failed the last time
         self._home: object = None
         background.heirs.add(self)
 
@@ -76,7 +77,10 @@ class Statuses:
         kept = self._kept.get(uri)
         if kept is None or time.monotonic() >= kept.fresh_until:
             fetching = self._fetch(uri)
-            if fetching is not None:
+            # A server that hangs is waited for once: while the list at hand may be used, nobody waits for it again.
+            if fetching is not None and (
+                kept is None or self._clock() >= kept.exp or uri not in self._next_try
+            ):
                 await asyncio.shield(asyncio.wrap_future(fetching))
             kept = self._kept.get(uri)
         if kept is None or self._clock() >= kept.exp:
@@ -101,6 +105,7 @@ class Statuses:
                 self._kept.clear()
                 self._next_try.clear()
             self._kept[uri] = kept
+            self._next_try.pop(uri, None)
         except (IssuerUnavailable, JoseError, StatusListError, httpx.HTTPError, ValueError):
             self._next_try[uri] = time.monotonic() + RETRY
         finally:

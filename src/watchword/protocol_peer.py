@@ -14,6 +14,10 @@ from typing import Any, Final
 TCP_INFO: Final[int | None] = getattr(socket, "TCP_INFO", None) if sys.platform == "linux" else None
 LAST_DATA: Final = slice(52, 56)
 CLOSE_WAIT: Final = 8
+MAX_CHAINS: Final = 4096
+
+# On what the verification of a certificate hung, by the session of its handshake.
+_chains: dict[bytes, tuple[bytes, ...]] = {}
 
 
 def has_left(transport: BaseTransport, seconds: float) -> bool:
@@ -34,7 +38,11 @@ def tls_facts(session: ssl.SSLObject) -> dict[str, Any]:
 
 
 def peer_chain(session: ssl.SSLObject) -> tuple[bytes, ...]:
-    """Return the peer's certificate and those on which its verification hung, as DER; empty when it showed none."""
+    """Return the peer's certificate and those on which its verification hung, as DER; empty when it showed none.
+
+    TLS 1.2 resumes a session by its identifier, which no option of `ssl` forbids: then the peer shows nothing and the certificate alone
+    is known, so what the session began with is remembered (RFC 5246 §7.3).
+    """
     certificate = session.getpeercert(binary_form=True)
     if certificate is None:
         return ()
@@ -43,7 +51,21 @@ def peer_chain(session: ssl.SSLObject) -> tuple[bytes, ...]:
     else:  # the same, before it got a public name
         found = session._sslobj.get_verified_chain() or ()  # type: ignore[attr-defined] # not in the stubs
         chain = [ssl.PEM_cert_to_DER_cert(one.public_bytes()) for one in found]
-    return tuple(chain) or (certificate,)
+    if not chain:
+        return _chains.get(_identifier(session), (certificate,))
+    if len(chain) > 2 and session.version() == "TLSv1.2":
+        _remember(_identifier(session), tuple(chain))
+    return tuple(chain)
+
+
+def _identifier(session: ssl.SSLObject) -> bytes:
+    return session.session.id if session.session is not None else b""
+
+
+def _remember(identifier: bytes, chain: tuple[bytes, ...]) -> None:
+    if len(_chains) >= MAX_CHAINS:
+        del _chains[next(iter(_chains))]
+    _chains[identifier] = chain
 
 
 def address(name: object) -> tuple[str, int | None] | None:

@@ -41,7 +41,7 @@ _contexts: list[ssl.SSLContext] = []  # of this process: uvicorn makes it just b
 
 
 def tls_context(_config: uvicorn.Config, make: Callable[[], ssl.SSLContext]) -> ssl.SSLContext:
-    """Make the TLS context of one worker; a resumed handshake would not tell who issued a client's certificate."""
+    """Make the TLS context of one worker; a handshake that resumes by a ticket would not tell who issued a client's certificate."""
     context = make()
     if context.verify_mode != ssl.CERT_NONE:
         context.options |= ssl.OP_NO_TICKET

@@ -275,7 +275,9 @@ async def _addresses(target: Target, reach: _Reach, resolver: Resolver) -> list[
             raise FetchError("not https")
         if target.port not in PORTS and not all(_is_within(address, reach.networks) for address in checked):
             raise FetchError("port not allowed")
-    return checked[:TRIED_ADDRESSES]
+    # The other version of IP comes second: where one leads nowhere, a name with many addresses of it is reached all the same.
+    others = sorted(checked[1:], key=lambda address: address.version == checked[0].version)
+    return [checked[0], *others][:TRIED_ADDRESSES]
 
 
 def check_address(address: str, allow_loopback: bool, networks: Networks = ()) -> Address:

@@ -1,4 +1,4 @@
-"""A host that a stranger named may break TLS at any moment: that is no answer, whatever the client of HTTP makes of it."""
+"""Hosts over real TLS: one that breaks it at any moment gives no answer, one that has many addresses is reached by those that work."""
 
 import asyncio
 import socket
@@ -44,3 +44,22 @@ async def test_what_breaks_tls_after_the_handshake_is_no_answer(tmp_path: Path, 
             with pytest.raises(FetchError, match="no answer"):
                 await asked()
         await answering
+
+
+async def test_a_host_is_reached_though_its_addresses_of_one_version_of_ip_lead_nowhere(
+    tmp_path: Path,
+) -> None:
+    shown = certificates.make(tmp_path, "keys.example", names=(x509.DNSName("keys.example"),))
+    tls, reach = certificates.trusting(shown), ("fd00::/8", "127.0.0.0/8")
+
+    async def found(host: str, port: int) -> Sequence[str]:
+        return ["fd00::1", "fd00::2", "fd00::3", "127.0.0.1"]
+
+    async def answer(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(WHOLE)
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0, ssl=certificates.serving(shown)) as server:
+        url = f"https://keys.example:{server.sockets[0].getsockname()[1]}/"
+        for resolver in (here, found):
+            assert (await fetch(url, networks=reach, resolver=resolver, tls=tls)).body == b"{}"

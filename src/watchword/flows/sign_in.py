@@ -25,12 +25,12 @@ async def by_password(runtime: Runtime, identifier: str, password: str, source: 
     found = await runtime.database.read(store.find_for_sign_in, name, email)
     user, stored = found if found is not None else (None, None)
     # By account where there is one, so that its name and its address share one counter (LG-04).
-    await throttle.admit(runtime, source, user.id if user is not None else name)
+    taken = await throttle.admit(runtime, source, user.id if user is not None else name)
     right = await hashing.run(passwords.verify_password, stored or passwords.DUMMY_HASH, password)
     if user is None or stored is None or not right or user.disabled_at is not None:
         await throttle.refused(runtime, source, user.id if user is not None else None)
         raise SignInRefused
-    await throttle.accepted(runtime, source, user.id)
+    await throttle.accepted(runtime, "password", taken)
     if passwords.needs_rehash(stored):
         renewed = await hashing.run(passwords.hash_password, password, os.urandom(16))
         await runtime.database.write(store.rehash_password, user.id, old=stored, new=renewed)

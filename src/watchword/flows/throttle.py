@@ -63,8 +63,8 @@ def network(address: str) -> str:
     return str(ipaddress.ip_network((parsed, 64), strict=False))
 
 
-async def admit(runtime: Runtime, source: Source, account: str | None = None) -> None:
-    """Take one sign-in from a source and, if named, an account; raise Throttled."""
+async def admit(runtime: Runtime, source: Source, account: str | None = None) -> tuple[Bucket, ...]:
+    """Take one sign-in from a source and, if named, an account; return from where. Raise Throttled."""
     known = account is not None and await runtime.database.read(browsers.is_known, account, source.browser)
     now = runtime.clock()
     held = not known and await runtime.database.read(limits.is_drained, OVERALL.name, OVERALL.per_second, now)
@@ -75,6 +75,7 @@ async def admit(runtime: Runtime, source: Source, account: str | None = None) ->
     if wait:
         count("sign_ins", "password" if account else "passkey", "throttled")
         raise Throttled(wait)
+    return tuple(buckets)
 
 
 def _source_bucket(source: Source, *, held: bool) -> Bucket:
@@ -93,9 +94,8 @@ async def refused(runtime: Runtime, source: Source, user_id: str | None) -> None
     await runtime.database.write(attempts.note_refused, OVERALL, user_id, source.address, now=runtime.clock())
 
 
-async def accepted(runtime: Runtime, source: Source, account: str) -> None:
-    """Give back what a right proof took from its source and its account."""
-    count("sign_ins", "password", "accepted")
-    known = await runtime.database.read(browsers.is_known, account, source.browser)
-    await runtime.database.write(attempts.give_back, _source_bucket(source, held=False))
-    await runtime.database.write(attempts.give_back, _account_bucket("sign-in", account, source, known=known))
+async def accepted(runtime: Runtime, method: str, taken: tuple[Bucket, ...]) -> None:
+    """Give back what a right proof took, a "password" or a "passkey"."""
+    count("sign_ins", method, "accepted")
+    for bucket in taken:
+        await runtime.database.write(attempts.give_back, bucket)

@@ -168,7 +168,7 @@ async def _by_password(request: Request, form: Form) -> User:
 
 async def _by_passkey(request: Request, form: Form) -> tuple[User, Method]:
     runtime = request.runtime
-    await throttle.admit(runtime, browser.source_of(request))
+    taken = await throttle.admit(runtime, browser.source_of(request))
     user, method = await passkeys.prove(
         runtime,
         browser=browser.browser_of(request) or "",
@@ -178,6 +178,7 @@ async def _by_passkey(request: Request, form: Form) -> tuple[User, Method]:
     )
     if user.disabled_at is not None:
         raise SignInRefused
+    await throttle.accepted(runtime, "passkey", taken)
     return user, method
 
 

@@ -111,7 +111,7 @@ class Names:
             if len(self._under_way) >= self._at_once:
                 raise FetchError("too many names to look up")
             looked_up = self._under_way[host] = self._threads.submit(_look_up, host)
-            looked_up.add_done_callback(lambda _: self._under_way.pop(host))
+            looked_up.add_done_callback(lambda _: self._under_way.pop(host, None))
         found = await asyncio.shield(asyncio.wrap_future(looked_up))  # others wait for it as well
         if found is None:
             raise OSError("no such name")

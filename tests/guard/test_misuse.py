@@ -82,19 +82,19 @@ MISUSES: dict[str, tuple[Callable[[Any], object], Any, str]] = {
     "a text for the scopes of sessions": (lambda given: Guard(ISSUER, sessions=given), "orders:read", "sessions: name"),
     "a text for the types of tokens": (lambda given: Trusted(issuer=ISSUER, types=given), "at+jwt", "types: name each"),
     "a text for prefixes": (lambda given: Trusted(issuer=ISSUER, opaque_prefixes=given), "gho_", "opaque_prefixes"),
-    "a scope that no token can hold": (lambda given: Policy(scopes=given), ('orders:"read"',), "scopes: a scope is made of"),
+    "a scope that no token can hold": (lambda given: Policy(scopes=given), ('orders:"read"',), "scopes: a scope is printable ASCII"),
     "an age that is no number": (lambda given: Policy(max_age=given), timedelta(minutes=5), "max_age is a number of seconds"),
-    "a rule of one's own that is no function": (lambda given: Policy(predicate=given), "owner", "predicate: a function"),
+    "a rule of one's own that is no function": (lambda given: Policy(predicate=given), "owner", "predicate: a synchronous function"),
     # What it returns is a coroutine, which is true: everybody would be let in.
-    "a rule of one's own that is asynchronous": (lambda given: Policy(predicate=given), nothing, "predicate: a function"),
-    "a rule of one's own whose object is asynchronous": (lambda given: Policy(predicate=given), Later(), "predicate: a function"),
+    "a rule of one's own that is asynchronous": (lambda given: Policy(predicate=given), nothing, "predicate: a synchronous function"),
+    "a rule of one's own whose object is asynchronous": (lambda given: Policy(predicate=given), Later(), "predicate: a synchronous function"),
     "an asynchronous rule of one's own with an argument": (
-        lambda given: Policy(predicate=given), functools.partial(Later(), None), "predicate: a function"
+        lambda given: Policy(predicate=given), functools.partial(Later(), None), "predicate: a synchronous function"
     ),
-    "a rule of one's own that yields": (lambda given: Policy(predicate=given), yielding, "predicate: a function"),
-    "a rule of one's own that yields later": (lambda given: Policy(predicate=given), yielding_later, "predicate: a function"),
+    "a rule of one's own that yields": (lambda given: Policy(predicate=given), yielding, "predicate: a synchronous function"),
+    "a rule of one's own that yields later": (lambda given: Policy(predicate=given), yielding_later, "predicate: a synchronous function"),
     # What it makes of a caller is an object, and that is true.
-    "a class for a rule of one's own": (lambda given: Policy(predicate=given), Later, "predicate: a function"),
+    "a class for a rule of one's own": (lambda given: Policy(predicate=given), Later, "predicate: a synchronous function"),
     "a text for a policy": (lambda given: FastapiGuard(ISSUER).require(policy=given), "orders:read", "policy: a Policy"),
     "a text for the policy of an application": (
         lambda given: AsgiMiddleware(nothing, Guard(ISSUER), given), "orders:read", "policy: a Policy"
@@ -135,7 +135,7 @@ MISUSES: dict[str, tuple[Callable[[Any], object], Any, str]] = {
     "an issuer with a space": (lambda given: Guard(given), "https://auth example.com", "must be an https address"),
     "one issuer twice": (lambda given: Guard(given), [ISSUER, Trusted(issuer=ISSUER)], "named twice"),
     "metadata in place of its issuer": (
-        lambda given: Guard(given), f"{ISSUER}/.well-known/openid-configuration", "before /.well-known/"
+        lambda given: Guard(given), f"{ISSUER}/.well-known/openid-configuration", "the identifier in its metadata"
     ),
     # A text is true, whatever it says.
     "a text for whether every token is asked about": (lambda given: Guard(ISSUER, live=given), "false", "live is True or False"),
@@ -187,7 +187,7 @@ MISUSES: dict[str, tuple[Callable[[Any], object], Any, str]] = {
         lambda given: FastapiGuard(ISSUER, audience=given).publish(FastAPI()), "orders", "guard's audience, must be"
     ),
     "a session that ends at once": (
-        lambda given: SessionMiddleware(nothing, MemoryStore(), idle=given), 0, "idle is a number of seconds, not below 1"
+        lambda given: SessionMiddleware(nothing, MemoryStore(), idle=given), 0, "idle is a number of seconds, at least 1"
     ),
     "a life of sessions that is a text": (
         lambda given: SessionMiddleware(nothing, MemoryStore(), absolute=given), "86400", "absolute is a number of seconds"

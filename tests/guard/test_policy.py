@@ -112,7 +112,7 @@ class Later:
 def test_a_rule_of_ones_own_that_answers_later_lets_nobody_in(answer: Any) -> None:
     at_once = Policy(predicate=lambda who: any(scope == "a" for scope in who.scopes))
     check(at_once, caller(), now=NOW, scheme="Bearer", metadata=None)
-    with pytest.raises(TypeError, match="at once"):
+    with pytest.raises(TypeError, match="must be synchronous"):
         check(Policy(predicate=answer), caller(), now=NOW, scheme="Bearer", metadata=None)
 
 

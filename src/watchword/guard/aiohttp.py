@@ -24,7 +24,7 @@ __all__ = ["PRINCIPAL", "Guard", "Policy", "Principal"]
 if hasattr(web, "RequestKey"):
 
     class _PrincipalKey(web.RequestKey[Principal]):
-        """Found by its plain name as well: aiohttp warns of a name that something is kept under, not of one that is read."""
+        """Equal to the plain string as well, so `request["principal"]` works: aiohttp warns only when a string key is written."""
 
         def __hash__(self) -> int:
             return hash("principal")
@@ -34,9 +34,9 @@ if hasattr(web, "RequestKey"):
 
     PRINCIPAL = _PrincipalKey("principal", Principal)
     NOTES = web.RequestKey[dict[Any, Any]]("notes")
-else:  # before 3.14 aiohttp knows names alone
-    PRINCIPAL = "principal"  # type: ignore[assignment]  # the same to who reads by it
-    NOTES = "watchword.guard"  # type: ignore[assignment]  # the same to who reads by it
+else:  # before 3.14 aiohttp has string keys only
+    PRINCIPAL = "principal"  # type: ignore[assignment]  # callers index with it either way
+    NOTES = "watchword.guard"  # type: ignore[assignment]  # callers index with it either way
 
 Handler = Callable[..., Awaitable[web.StreamResponse]]
 
@@ -47,7 +47,7 @@ class Guard(BaseGuard):
     def require(self, *scopes: str, policy: Policy | None = None) -> Callable[[Handler], Handler]:
         """Guard a handler, a method of a `View`, or a method that takes the request; the caller is `request[PRINCIPAL]`.
 
-        Put it below `@routes.get`, which takes what it is given.
+        Put it below `@routes.get`, which registers the function that it is given.
         """
         wanted = demanded(scopes, policy)
 
@@ -83,7 +83,7 @@ class Guard(BaseGuard):
 
 
 def _check_order(handler: Handler, where: FrameType) -> None:
-    """Refuse a handler that a table of routes has taken before it was guarded: it would be called as it is."""
+    """Raise ValueError for a handler that a route table registered before it was guarded: it would be called unguarded."""
     tables = (one for one in order.near(where) if isinstance(one, web.RouteTableDef))
     if order.is_taken(handler, (getattr(route, "handler", None) for table in tables for route in table)):
         raise ValueError(f"put @guard.require below @routes.get: {handler.__name__} was taken unguarded")

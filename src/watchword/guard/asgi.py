@@ -70,7 +70,7 @@ def _routed_path(scope: Scope) -> str:
 
 
 def answers_other_origins(app: object) -> bool:
-    """Whether Starlette's CORS middleware is among what a guard is put around, however deep."""
+    """Whether Starlette's CORS middleware is anywhere inside the application that a guard wraps."""
     while app is not None:
         added = getattr(app, "user_middleware", ())
         if "CORSMiddleware" in (type(app).__name__, *(one.cls.__name__ for one in added)):
@@ -166,11 +166,11 @@ def presented(scope: Scope) -> Presented:
 
 
 def address(scope: Mapping[str, Any]) -> str | None:
-    """Return the address of the caller: "" at a Unix socket, which servers tell by its path; None where it is not known."""
+    """Return the caller's IP address, "" on a Unix socket (recognised by the path in `server`), None when it is unknown."""
     if client := scope.get("client"):
         return client[0] or None
     server = scope.get("server")
-    # What is no pair tells nothing: Falcon's own client sends an iterator.
+    # Not always a pair: Falcon's own test client sends an iterator.
     if not isinstance(server, Sequence) or len(server) != 2:
         return None
     return "" if server[1] is None and "/" in server[0] else None
@@ -182,7 +182,7 @@ def _uri(scope: Scope, headers: Mapping[bytes, Sequence[str]], secure: bool) -> 
 
 
 def sent_path(scope: Mapping[str, Any]) -> str:
-    """Return the path that the caller sent: what Litestar and others mount is shown the rest of it alone."""
+    """Return the path that the caller sent, decoded: an application mounted by Litestar and others sees only the rest of it in `path`."""
     path: str = scope["path"]
     raw: bytes = scope.get("raw_path") or b""
     if not raw or raw == path.encode():
@@ -190,7 +190,8 @@ def sent_path(scope: Mapping[str, Any]) -> str:
     sent = unquote(raw.partition(b"?")[0].decode("latin-1"))
     prefix: str = scope.get("root_path", "")
     if prefix and "route_handler" in scope and not sent.startswith(prefix):
-        return sent.partition(prefix)[2] or sent  # Litestar looks behind its prefix, wherever that is
+        # Litestar routes what follows its prefix, wherever that occurs
+        return sent.partition(prefix)[2] or sent
     return sent
 
 
@@ -199,7 +200,8 @@ def raw_path(scope: Mapping[str, Any]) -> str:
     path: str = (scope.get("raw_path") or b"").decode("latin-1") or quote(scope["path"], PLAIN_IN_PATHS)
     prefix: str = scope.get("root_path", "")
     if prefix and not f"{unquote(path)}/".startswith(f"{prefix}/"):
-        return quote(prefix, PLAIN_IN_PATHS) + path  # what a proxy took away, and the server did not put back
+        # A proxy stripped the prefix, and the server did not restore it
+        return quote(prefix, PLAIN_IN_PATHS) + path
     return path
 
 

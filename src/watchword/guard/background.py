@@ -33,14 +33,14 @@ class _Thread:
         return self.loop
 
 
-class Heir(Protocol):
-    """What has to know that it finds itself in a forked child."""
+class ForkAware(Protocol):
+    """An object that has to be told when it finds itself in a forked child."""
 
     def forked(self) -> None:
-        """Forget what only the parent goes on with."""
+        """Drop locks and state that only the parent's threads keep up to date."""
 
 
-heirs: weakref.WeakSet[Heir] = weakref.WeakSet()
+fork_aware: weakref.WeakSet[ForkAware] = weakref.WeakSet()
 _current = _Thread()
 _parents: list[_Thread] = []  # kept, so that no finaliser in a child touches what the parent still uses
 
@@ -51,12 +51,12 @@ def run(work: Coroutine[Any, Any, T]) -> T:
 
 
 def begin(work: Coroutine[Any, Any, T]) -> concurrent.futures.Future[T]:
-    """Start a coroutine on the background loop and return what becomes of it."""
+    """Start a coroutine on the background loop and return its future."""
     return asyncio.run_coroutine_threadsafe(work, _current.started())
 
 
-def home() -> object:
-    """Return what stands for the background loop: another object after a fork, whose child has begun nothing yet."""
+def identity() -> object:
+    """Return an object that identifies this process's background loop; a forked child has another, on which nothing runs yet."""
     return _current
 
 
@@ -64,8 +64,8 @@ def _start_anew() -> None:
     global _current
     _parents.append(_current)
     _current = _Thread()
-    for heir in tuple(heirs):
-        heir.forked()
+    for one in tuple(fork_aware):
+        one.forked()
 
 
 if hasattr(os, "register_at_fork"):

@@ -81,7 +81,7 @@ class Guard(BaseGuard):
         return guarded_async if _is_async(view) else guarded
 
     def _asked_for(self, request: HttpRequest) -> HttpResponse | None:
-        """Return the metadata of the resource when a request is for them: a middleware stands in front of their pattern."""
+        """Return the resource's metadata when the request is for it: a middleware runs before its URL pattern could match."""
         metadata = self.metadata
         if metadata is None or not metadata.is_asked(request.method or "", request.path):
             return None
@@ -89,7 +89,7 @@ class Guard(BaseGuard):
 
 
 def _check_order(view: View, where: FrameType) -> None:
-    """Refuse a view that an API or a router of Ninja has taken, and would call as it is."""
+    """Raise ValueError for a view that a Ninja API or router has registered already: it would be called unguarded."""
     routers = (one for one in order.near(where) if type(one).__module__ == "ninja.router")
     paths = (path for router in routers for path in getattr(router, "path_operations", {}).values())
     if order.is_taken(view, (operation.view_func for path in paths for operation in path.operations)):
@@ -99,7 +99,7 @@ def _check_order(view: View, where: FrameType) -> None:
 
 
 def _is_async(view: View) -> bool:
-    # `method_decorator` hands `dispatch` over bound to its view: a plain function that returns what the view's methods return.
+    # `method_decorator` passes `dispatch` bound to its view: a plain function, but what it returns is awaitable in an async view.
     owner = getattr(getattr(view, "func", view), "__self__", None)
     return iscoroutinefunction(view) or bool(getattr(owner, "view_is_async", False))
 
@@ -117,14 +117,14 @@ def admit_sync(guard: BaseGuard, request: HttpRequest, policy: Policy) -> Princi
 
 
 def _keep_in_no_cache(request: HttpRequest) -> None:
-    # Django's cache in front of a guard would answer callers whom the guard never sees; one behind it says True again.
-    request._cache_update_cache = False  # by which Django's two cache middlewares tell each other
+    # A Django cache outside the guard would answer callers that the guard never sees; one inside it sets this to True again.
+    request._cache_update_cache = False  # the flag that Django's two cache middlewares pass to each other
 
 
 def metadata_path(guard: BaseGuard, scopes: Sequence[str] = (), name: str = "") -> URLPattern:
     """Return the line of `urlpatterns` that answers the resource's metadata (RFC 9728), and name it in the guard's challenges.
 
-    It belongs into the project's own patterns, for guards of Django REST framework and Ninja as well.
+    It belongs in the project's root URLconf, also with the guards for Django REST framework and Ninja.
     """
     metadata = Metadata(guard, scopes, name)
 
@@ -140,12 +140,11 @@ def _document(metadata: Metadata) -> HttpResponse:
 
 
 def presented(request: HttpRequest) -> Presented:
-    """Return what a request presented; its address is what Django's own settings for proxies say."""
+    """Return what a request presented; scheme and host follow Django's own proxy settings."""
     meta, scope = request.META, getattr(request, "scope", None)
     named = meta
-    if (
-        type(request) is HttpRequest
-    ):  # made by hand, as Ninja's own test client does, whose names no server gives
+    if type(request) is HttpRequest:
+        # No server made it, but Ninja's own test client, say, which does not write the names in upper case.
         named = {name.upper(): value for name, value in meta.items()}
     authorization, proof = named.get("HTTP_AUTHORIZATION"), named.get("HTTP_DPOP")
     cookie, origin = named.get("HTTP_COOKIE"), named.get("HTTP_ORIGIN")

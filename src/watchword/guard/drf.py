@@ -25,7 +25,7 @@ __all__ = ["Caller", "Guard", "Policy", "Principal"]
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """A principal in the words that Django and its REST framework expect of a user, who has none of Django's own rights."""
+    """A principal with the attributes that Django and its REST framework expect of a user, and none of Django's permissions."""
 
     principal: Principal
     is_authenticated: bool = True
@@ -44,7 +44,7 @@ class Caller:
         return self.principal.subject
 
     def has_perms(self, _permissions: Iterable[str], _of: object = None) -> bool:
-        """Whether Django granted these rights: it knows nobody whom another server authenticated."""
+        """Always False: the caller was authenticated elsewhere and has no permissions in Django."""
         return False
 
 
@@ -65,7 +65,7 @@ def _admit(guard: BaseGuard, request: Request, policy: Policy) -> Principal:
         request._request.principal = found = admit_sync(guard, request._request, policy)
     except Refused as refused:
         view: Any = (request.parser_context or {}).get("view")
-        if hasattr(view, "headers"):  # the framework's exceptions take only two along, and no nonce
+        if hasattr(view, "headers"):  # the framework's exceptions carry only two headers, and no DPoP-Nonce
             view.headers.update(dict(refused.fields()))
         raise Refusal(refused) from None
     return found

@@ -1,7 +1,7 @@
-"""What ended, as this process knows it: asked with every request, changed by the revocation feed alone.
+"""The revocations that this process knows of: consulted with every request, changed by the revocation feed alone.
 
-Owns the question whether a verified token still stands, and until when the answer may be trusted. Threads ask without a lock: what
-they read is one dictionary and two numbers, each replaced as a whole.
+Owns the question whether a verified token has been revoked, and until when the answer may be trusted. Threads ask without a lock:
+what they read is one dictionary and two numbers, and each change of these is atomic.
 """
 
 import time
@@ -17,7 +17,11 @@ CLOCKS_APART = 60  # seconds by which the issuer's clock may differ from ours
 
 
 class Ended:
-    """The marks of what ended. `offered` is None until it is known whether the issuer has a feed at all."""
+    """The marks of tokens that ended.
+
+    `offered` is None until it is known whether the issuer has a feed. `changes` counts the pages that named something. `trusted_until`
+    is a moment of the monotonic clock.
+    """
 
     def __init__(self, silence: float) -> None:
         self._silence = silence
@@ -31,11 +35,11 @@ class Ended:
 
     @property
     def is_silent(self) -> bool:
-        """Whether too much time has passed since the issuer last said that we know everything."""
+        """Whether the issuer last confirmed that we are up to date too long ago."""
         return self.offered is not False and time.monotonic() >= self.trusted_until
 
     def concerns(self, marks: Sequence[bytes], issued_at: int | None) -> bool:
-        """Whether a token with these marks has ended."""
+        """Whether a token with one of these marks, issued at this time (Unix seconds), has ended."""
         for mark in marks:
             found = self._entries.get(mark)
             if found is not None and (found[0] is None or issued_at is None or issued_at < found[0]):
@@ -43,7 +47,7 @@ class Ended:
         return False
 
     def apply(self, page: Page, now: float) -> None:
-        """Take in a page that the issuer signed; raise EndedError for one that does not follow on what we know, or is old."""
+        """Apply a page that the issuer signed; raise EndedError when it does not continue from our position, or is too old."""
         if page.after not in ("", self.position):
             raise EndedError("pages are missing")
         if page.issued_at < max(self._issued_at, int(now)) - CLOCKS_APART - self._silence:
@@ -57,12 +61,12 @@ class Ended:
         if now >= self._purge_at:
             self._entries = {mark: kept for mark, kept in entries.items() if kept[1] > now}
             self._purge_at = now + PURGE_INTERVAL
-        # Who cannot keep everything must not say that a token stands.
+        # Beyond the limit we stop vouching for tokens: the issuer is asked about each.
         if not page.more and len(self._entries) <= MAX_ENTRIES:
             self.trusted_until = time.monotonic() + self._silence
 
     def distrust(self) -> None:
-        """Know no longer whether anything has ended since, or whether there is a feed, unless it is known that there is none."""
+        """Count as silent until the next page; whether there is a feed is unknown again, unless it is known that there is none."""
         self.trusted_until = 0.0
         self.offered = None if self.offered else self.offered
 

@@ -21,7 +21,7 @@ AsyncHook = Callable[[Any, Any, Any, dict[str, Any]], Awaitable[None]]
 
 
 class Refusal(HTTPError):
-    """A refusal in Falcon's words."""
+    """A refusal as a Falcon error."""
 
     def __init__(self, refused: Refused) -> None:
         super().__init__(refused.status, headers=dict(refused.fields()))
@@ -75,7 +75,7 @@ class Guard(BaseGuard):
 
 
 def _scope(req: Any) -> asgi.Scope:
-    """Return the scope of a request, whole: what Falcon's own test client puts there can be read once, and Falcon did so."""
+    """Return the scope of a request, its iterators replaced: Falcon's test client puts some there, and Falcon has consumed them."""
     scope: asgi.Scope = req.scope
     if isinstance(scope["headers"], Iterator):
         scope["headers"] = [(name.lower().encode(), value.encode()) for name, value in req.headers.items()]

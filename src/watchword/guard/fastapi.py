@@ -45,16 +45,16 @@ _SCHEMA = {
 _CHALLENGE = {"WWW-Authenticate": "What to send instead (RFC 6750, RFC 9449, RFC 9470)."}
 _WAIT = {"Retry-After": "Seconds until the request may be sent again."}
 _REFUSALS: Mapping[str, tuple[str, Mapping[str, str]]] = {
-    "400": ("The credential was sent in a way in which none is accepted.", _CHALLENGE),
+    "400": ("The credential was sent in a way that is not accepted.", _CHALLENGE),
     "401": ("No credential was sent, or one that is not good enough here.", _CHALLENGE),
-    "403": ("The caller may not do this, for want of a scope for example.", _CHALLENGE),
+    "403": ("The caller may not do this, for example because a scope is missing.", _CHALLENGE),
     "429": ("The token is used more often than it may be.", _WAIT),
     "503": ("The credential cannot be checked right now.", _WAIT),
 }
 
 
 class _OneOf(str):
-    """A scope of several of which one is enough: documented as the others are, and not demanded with them."""
+    """One of `any_scopes`: documented like the others, but not demanded together with them."""
 
     __slots__ = ()
 
@@ -70,7 +70,7 @@ class _Requirement(SecurityBase):
         self._policy = policy
 
     async def __call__(self, connection: HTTPConnection, named: SecurityScopes) -> Principal:
-        # What depends on this names scopes too, as in `Security(guard.require(), scopes=[…])`.
+        # A dependant may add scopes, as in `Security(guard.require(), scopes=[…])`.
         more = [one for one in named.scopes if not isinstance(one, _OneOf) and one not in self._policy.scopes]
         policy = replace(self._policy, scopes=(*self._policy.scopes, *more)) if more else self._policy
         try:
@@ -110,20 +110,20 @@ class Guard(BaseGuard):
         """Return the default of a parameter that receives the `Principal`: `who: Principal = guard.require("orders:read")`."""
         wanted = demanded(scopes, policy)
         scopes_named = (*wanted.scopes, *map(_OneOf, wanted.any_scopes))
-        # Each looks for itself: FastAPI would take one of several scopes for the same scope where it is demanded.
+        # No caching: FastAPI's cache key cannot tell one of `any_scopes` from the same scope that is demanded.
         return _Required(_Requirement(self, wanted), use_cache=False, scopes=scopes_named)
 
     def publish(self, app: FastAPI, scopes: Sequence[str] = (), name: str = "") -> None:
         """Answer the metadata of the resource (RFC 9728), and name it in challenges; `scopes` are what basic use needs.
 
-        The OpenAPI document tells the refusals from then on, as `document` has it.
+        From then on the OpenAPI document names the refusals, as with `document`.
         """
         # In front: an application may have a route for every path.
         app.router.routes.insert(0, metadata_route(self, scopes, name))
         self.document(app)
 
     def document(self, app: FastAPI) -> None:
-        """Add the refusals of guarded operations to the application's OpenAPI document, where it says nothing of its own of them."""
+        """Add the refusals of guarded operations to the application's OpenAPI document, except where it documents them itself."""
         made = app.openapi
 
         def openapi() -> dict[str, Any]:
@@ -135,7 +135,7 @@ class Guard(BaseGuard):
 
 
 def add_refusals(document: dict[str, Any], scheme: str) -> None:
-    """Let every operation that a scheme guards name the refusals that it may answer; a second time changes nothing."""
+    """Document the refusals of every operation that a security scheme guards; idempotent."""
     guarded = [
         operation
         for path in document.get("paths", {}).values()

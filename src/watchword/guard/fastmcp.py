@@ -32,16 +32,16 @@ class _Verifier(TokenVerifier):
         self._verifier: GuardVerifier | None = None
 
     def serve(self, resource: str) -> None:
-        """Accept tokens for a resource from now on; raise ValueError where it is another one already."""
+        """Accept tokens for a resource from now on; raise ValueError when it serves another one already."""
         if self._verifier is not None and self._verifier.guard.audience != resource:
-            # A server would go on with the tokens of another.
+            # The first of two servers that share this object would accept the tokens of the second.
             raise ValueError(
                 f"this WatchwordAuth is for {self._verifier.guard.audience!r}: make another one for {resource!r}"
             )
         self._verifier = GuardVerifier(resource_guard(self._issuer, resource))
 
     async def verify_token(self, token: str) -> AccessToken | None:
-        """Return what a bearer token says, or None; raise TokenVerificationError when that cannot be told now, or it is used too often."""
+        """Return a bearer token's claims, None when it is not valid; raise TokenVerificationError when it is used too often or cannot be verified now."""
         if self._verifier is None:
             raise TokenVerificationError("the server does not know its own address yet")
         try:
@@ -79,7 +79,7 @@ class WatchwordAuth(RemoteAuthProvider):
             self._verifier.serve(str(self._resource_url))
 
     def _get_resource_url(self, path: str | None = None) -> AnyHttpUrl | None:
-        # FastMCP's address of the path "/" ends with a slash: the metadata would name what no token is accepted for.
+        # For the path "/" FastMCP's address ends with a slash: the metadata would name a resource that is no token's audience.
         address = super()._get_resource_url(path)
         return None if address is None else _exact(str(address).rstrip("/"))
 
@@ -88,5 +88,5 @@ _ADDRESS = TypeAdapter(AnyHttpUrl, config=ConfigDict(url_preserve_empty_path=Tru
 
 
 def _exact(address: str) -> AnyHttpUrl:
-    # Kept letter by letter: a slash that a parser adds makes another issuer of it (RFC 8414 §3.3).
+    # Kept letter by letter: with a slash that a parser adds it would be another issuer (RFC 8414 §3.3).
     return _ADDRESS.validate_python(address)

@@ -1,9 +1,9 @@
-"""Following an issuer's revocation feed in the background: pushed by server-sent events, polled where that cannot be.
+"""Following an issuer's revocation feed in the background: by server-sent events, by polling where they do not get through.
 
 Theory of operation. One task on the background loop follows the feed for as long as its guard exists. It asks for everything after
-the position that it knows, so that a connection which was cut leaves no gap. A stream that says nothing for `QUIET` seconds is
-given up. Where streams are refused, or held back by a proxy in between, the task asks for pages every `POLL` seconds for a while and
-then tries a stream again. After a failure it waits, each time twice as long, with some chance in it.
+its last position, so that a dropped connection leaves no gap. A stream that is silent for `QUIET` seconds is given up. Where streams
+are refused, or buffered by a proxy, the task polls for pages every `POLL` seconds, `POLLS` times, and then tries a stream again.
+Failures are followed by exponential backoff with jitter.
 """
 
 import asyncio
@@ -39,12 +39,12 @@ LOG = logging.getLogger("watchword.guard")
 
 
 class _NoStream(Exception):
-    """The feed cannot be pushed to us, at least not now."""
+    """The feed cannot be streamed to us, at least not now."""
 
 
 @dataclass(slots=True)
 class _Source:
-    """What following needs; it knows nothing of the guard, which may go away meanwhile."""
+    """What the following task needs; it holds no reference to the guard, so that the guard can be collected."""
 
     issuer: Issuer
     keys: KeySet
@@ -59,27 +59,27 @@ class Feed:
         self.ended = Ended(silence)
         self._source = _Source(issuer, keys, self.ended, clock)
         self._lock = threading.Lock()
-        self._home: object = None
+        self._loop: object = None
         self._begun = 0.0
         self._stop: weakref.finalize[[], Feed] | None = None
-        background.heirs.add(self)
+        background.fork_aware.add(self)
 
     def forked(self) -> None:
-        """Trust nothing any longer: nobody follows the feed in a child until it is started there."""
+        """Count as silent: nothing follows the feed in a child until it is started there."""
         self._lock = threading.Lock()
         self.ended.distrust()
 
     def start(self) -> None:
-        """Begin to follow, in this process, unless that has begun."""
-        if self._home is not background.home():
+        """Start following the feed in this process; does nothing when that has been done."""
+        if self._loop is not background.identity():
             with self._lock:
-                if self._home is not background.home():
+                if self._loop is not background.identity():
                     following = background.begin(_follow(self._source))
                     self._stop = weakref.finalize(self, following.cancel)
-                    self._begun, self._home = time.monotonic(), background.home()
+                    self._begun, self._loop = time.monotonic(), background.identity()
 
     async def settled(self, patience: float) -> bool:
-        """Wait until the feed can be trusted, or there is none; return False when that takes longer from its beginning on."""
+        """Wait until the feed can be trusted, or there is none; return False when `patience` seconds have passed since the start."""
         until = self._begun + patience
         while self.ended.is_silent:
             if time.monotonic() >= until:
@@ -88,7 +88,7 @@ class Feed:
         return True
 
     def stop(self) -> None:
-        """Follow no longer."""
+        """Stop following the feed."""
         if self._stop is not None:
             self._stop()
 
@@ -106,7 +106,7 @@ async def _follow(source: _Source) -> None:
                 reason = str(error) or type(error).__name__
                 LOG.warning("the revocation feed of %s was cut off: %s", source.issuer.issuer, reason)
         pause = min(FIRST_PAUSE * 2.0 ** min(failures, 10), LONGEST_PAUSE)
-        await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - only to part the many
+        await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - jitter
 
 
 async def _listen(source: _Source) -> None:
@@ -142,7 +142,7 @@ async def _stream(source: _Source, uri: str) -> None:
     except httpx.ReadTimeout:
         if heard:
             raise
-    if not heard:  # something in between collects what should be passed on, or ends it at once
+    if not heard:  # something in between buffers the stream, or ends it at once
         raise _NoStream
 
 
@@ -158,7 +158,7 @@ async def _poll(source: _Source, uri: str) -> None:
 
 
 async def _events(chunks: AsyncIterator[bytes]) -> AsyncIterator[str]:
-    """Read the data of server-sent events, of which this feed sends one line each."""
+    """Yield the data of server-sent events; this feed sends one `data:` line in each."""
     rest = b""
     async for chunk in chunks:
         *lines, rest = (rest + chunk).split(b"\n")

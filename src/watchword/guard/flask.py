@@ -29,7 +29,7 @@ class Guard(BaseGuard):
 
     @functools.cached_property
     def _made(self) -> dict[int, View]:
-        """What guards each view, by the view's identity: a bound method has no names of its own to note it at."""
+        """The guarded function of each view, by `id(view)`: a bound method takes no attributes to note it on."""
         _guards[next(_count)] = self
         return {}
 
@@ -57,8 +57,9 @@ class Guard(BaseGuard):
             check_function(view, "by `decorators = [guard.require(…)]` the views of")
             guarded = around(view)
             made_of: View | None = view
-            while made_of is not None:  # Flask may have it already, or what another decorator made it of
-                self._made[id(made_of)] = guarded  # which lives as long as what was made of it
+            # Flask may have registered it already, or what another decorator wrapped
+            while made_of is not None:
+                self._made[id(made_of)] = guarded  # the id stays valid: a wrapper keeps what it wraps alive
                 made_of = getattr(made_of, "__wrapped__", None)
             return guarded
 
@@ -71,7 +72,7 @@ class Guard(BaseGuard):
         def show() -> Response:
             return _document(metadata)
 
-        # Another guard may publish another resource in the same application; in these names a dot stands for a blueprint.
+        # Named by path: another guard may publish another resource here. In endpoint names a dot separates the blueprint.
         endpoint = f"watchword_resource_metadata{metadata.path}".replace(".", "%2E")
         app.add_url_rule(metadata.path, endpoint, show)
 
@@ -79,14 +80,14 @@ class Guard(BaseGuard):
 _count = itertools.count()
 # The guards that are in use, in the order in which each guarded its first view.
 _guards: WeakValueDictionary[int, Guard] = WeakValueDictionary()
-# By which way a guarded view was made of another: a second may be made in the same way.
+# The decorator that made a guarded view, so that another view can be guarded in the same way.
 _around: WeakKeyDictionary[View, Callable[[View], View]] = WeakKeyDictionary()
 
 
-def _exchange(app: Flask, **_: object) -> None:
-    """Put the guarded view in the place of one that was registered before it was guarded, as by `@guard.require` above `@app.route`.
+def _replace_unguarded(app: Flask, **_: object) -> None:
+    """Replace a view that was registered before it was guarded, as by `@guard.require` above `@app.route`, by its guarded one.
 
-    What runs before requests (`@blueprint.before_request`) is a way to guard a whole blueprint, and takes it likewise.
+    The same for `@blueprint.before_request`, by which a whole blueprint can be guarded.
     """
     endpoint = request.endpoint or ""
     if endpoint in app.view_functions:
@@ -96,9 +97,9 @@ def _exchange(app: Flask, **_: object) -> None:
 
 
 def _guarded(view: View) -> View:
-    """Return what guards a view, or the view that it was made of; the view itself where nothing does.
+    """Return the guarded function of a view, or of a view that it wraps; the view itself where nothing guards it.
 
-    An extension may register a function of its own around a view and give the view itself back to the guard above.
+    An extension may register its own wrapper around a view, and return the bare view to the guard above.
     """
     inner: View | None = view
     while inner is not None:
@@ -106,8 +107,8 @@ def _guarded(view: View) -> View:
         if inner is view and outer is not view:
             return outer
         if outer is not inner:
-            return _like(outer, inner, view)
-        if _way_of(inner) is not None:
+            return _guarded_like(outer, inner, view)
+        if _decorator_of(inner) is not None:
             return view
         inner = getattr(inner, "__wrapped__", None)
     return view
@@ -123,24 +124,25 @@ def _outermost(view: View) -> View:
         view = outer
 
 
-def _like(outer: View, inner: View, view: View) -> View:
+def _guarded_like(outer: View, inner: View, view: View) -> View:
     """Return a view guarded by all that guards `inner`, from `outer` down."""
-    ways = []
+    decorators = []
     while outer is not inner:
-        way = _way_of(outer)
-        ways += [] if way is None else [way]
+        decorator = _decorator_of(outer)
+        decorators += [] if decorator is None else [decorator]
         outer = outer.__wrapped__  # type: ignore[attr-defined]  # by which it was found
-    for around in reversed(ways):
-        view = around(view)
+    for decorate in reversed(decorators):
+        view = decorate(view)
     return view
 
 
-def _way_of(view: View) -> Callable[[View], View] | None:
-    """Return by which way a guard made a view, None for what no guard made."""
-    return _around.get(view) if isinstance(view, FunctionType) else None  # other callables may have no hash
+def _decorator_of(view: View) -> Callable[[View], View] | None:
+    """Return the guard's decorator that made a view, None when no guard did."""
+    # Other callables may not be hashable
+    return _around.get(view) if isinstance(view, FunctionType) else None
 
 
-request_started.connect(_exchange)
+request_started.connect(_replace_unguarded)
 
 
 def _document(metadata: Metadata) -> Response:

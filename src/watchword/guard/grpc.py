@@ -3,8 +3,8 @@
 The credential is the call's metadata `authorization` (and `dpop`). A refusal is `UNAUTHENTICATED`, `PERMISSION_DENIED`,
 `INVALID_ARGUMENT`, `RESOURCE_EXHAUSTED` or `UNAVAILABLE`; its challenge is in the trailing metadata `www-authenticate`.
 
-An interceptor is made before the server has methods, and is shown no list of them: whether a policy's method is there it learns with the
-first call, by asking for it as for one that is called. Where it is not, the method that was meant would have the default.
+An interceptor is made before the server has methods, and never sees a list of them. With the first call it therefore asks the server
+for the handler of every method that it names: a misspelt name would silently leave the method that was meant to the default policy.
 """
 
 import inspect
@@ -49,8 +49,8 @@ def principal() -> Principal:
     return caller
 
 
-class _Asked(NamedTuple):
-    """What an interceptor is told of a call."""
+class _CallDetails(NamedTuple):
+    """What an interceptor is told of a call (`grpc.HandlerCallDetails`)."""
 
     method: str
     invocation_metadata: Any
@@ -98,15 +98,15 @@ class _Rules:
         self._lacking: frozenset[str] | None = None  # of these names, None until the first call
 
     def policy(self, method: str) -> Policy | None:
-        """Return what a method demands, None when it is public; raise Refused when that is not sure."""
+        """Return the policy of a method, None when it is public; raise Refused when a misspelt policy may be meant for it."""
         if method in self._exclude:
             return None
         if self._misspelt(method):
-            raise Refused(500, "server_error", "What this method demands cannot be told.", ())
+            raise Refused(500, "server_error", "It is not certain which policy this method has.", ())
         return self._methods.get(method, self._default)
 
     def _misspelt(self, method: str) -> frozenset[str]:
-        """Return the names with a policy, lacking in a method's service, that may have been meant for it."""
+        """Return the names with a policy that this method's service lacks: one of them may be meant for the method."""
         if not self._lacking or method in self._named:
             return frozenset()
         service = method.rpartition("/")[0]
@@ -115,7 +115,7 @@ class _Rules:
         )
 
     def to_ask_for(self, method: str) -> frozenset[str]:
-        """Return the names to ask the server for before a call: all with the first one, later those in doubt."""
+        """Return the names to ask the server for before a call: all before the first, afterwards those still in doubt."""
         return self._named if self._lacking is None else self._misspelt(method)
 
     def learn(self, asked: frozenset[str], found: Collection[str]) -> None:
@@ -144,11 +144,11 @@ class _Rules:
         )
 
     def around_in_thread(self, method: str, handler: Any) -> Callable[..., Any]:
-        """Return what a handler runs on a thread of its own, guarded."""
+        """Return the guarded behaviour of a synchronous handler, which gRPC runs on a thread of its pool."""
         behavior = _behavior(handler)
 
         def admit(context: Any) -> None:
-            _CALLER.set(None)  # threads are used again, and their context with them
+            _CALLER.set(None)  # pool threads are reused, and with them their context
             try:
                 if (policy := self.policy(method)) is None:
                     return
@@ -178,7 +178,7 @@ class GuardInterceptor(_Rules, grpc.ServerInterceptor):
             return None
         if asked := self.to_ask_for(details.method):
             given = details.invocation_metadata
-            self.learn(asked, [name for name in asked if continuation(_Asked(name, given)) is not None])
+            self.learn(asked, [name for name in asked if continuation(_CallDetails(name, given)) is not None])
         return _rebuilt(handler, self.around_in_thread(details.method, handler))
 
 
@@ -191,10 +191,10 @@ class AsyncGuardInterceptor(_Rules, grpc.aio.ServerInterceptor):
         if handler is None:
             return None
         if asked := self.to_ask_for(details.method):
-            made = type(details)  # `grpc.aio` takes no other
-            calls = [(name, made(name, details.invocation_metadata)) for name in asked]
+            details_type = type(details)  # `grpc.aio` takes no other
+            calls = [(name, details_type(name, details.invocation_metadata)) for name in asked]
             self.learn(asked, [name for name, call in calls if await continuation(call) is not None])
-        # Others run on a thread, with a context of their own: by that of this loop their `abort` would end nothing.
+        # A synchronous handler runs on a thread and gets a synchronous context; only its own `abort` ends the call.
         around = self._around if _is_async(_behavior(handler)) else self.around_in_thread
         return _rebuilt(handler, around(details.method, handler))
 

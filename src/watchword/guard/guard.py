@@ -1,8 +1,8 @@
 """The guard: from what a request presented to a `Principal`, or to the right refusal.
 
-Theory of operation. A credential is read, verified by the issuer's verifier (see `verifier`), and must be its bearer's own where it
-is bound to a key or certificate; then the policy is checked. A bearer token that was verified before is found by the very header
-that brought it, and costs two look-ups and the question whether it still stands.
+Theory of operation. A credential is read and verified by the issuer's verifier (see `verifier`); one that is bound to a key or a
+certificate must come with proof of possession; then the policy is checked. A bearer token that was verified before is found by its
+whole Authorization header, and costs two look-ups and the check that it has not been revoked.
 """
 
 import dataclasses
@@ -43,7 +43,7 @@ from watchword.oauth.errors import OAuthError
 
 __all__ = ["Guard", "Presented"]
 
-QUIET = 60.0  # seconds before the same trouble is logged again
+LOG_INTERVAL = 60.0  # seconds before the same trouble is logged again
 LOG = logging.getLogger("watchword.guard")
 AnyVerifier = Verifier | LocalVerifier
 AnyIssuer = str | Local | Trusted
@@ -52,23 +52,24 @@ AnyIssuer = str | Local | Trusted
 class Guard:
     """Accepts the credentials of one issuer, or several, for one API.
 
-    `issuer` is its address, a `Trusted` with all that can be said of it, the authorization server itself when it runs in this
-    process, or a sequence of these. `audience` is the resource that tokens must be meant for (default: the issuer, for APIs that
+    `issuer` is its address, a `Trusted` with everything else about it, the authorization server itself when it runs in this
+    process, or a sequence of these. `audience` is the resource that tokens must be issued for (default: the issuer, for APIs that
     share its name). `client_id` and `client_secret` (or `WATCHWORD_CLIENT_ID`, `WATCHWORD_CLIENT_SECRET`) authenticate introspection;
-    without them every token is asked about with itself as the credential.
+    without them each token authenticates the question about itself.
 
-    JWTs are verified here, and their revocation is learned from the issuer's revocation feed, where it has one: within a second.
-    When the feed says nothing for `silence` seconds, JWTs are asked about, or refused with 503 (`when_silent="refuse"`).
-    `revocation_feed=False` goes without. `live` asks about every JWT. `status_lists` looks up the status of tokens that have one.
+    JWTs are verified in this process; the issuer's revocation feed, where it has one, tells of a revocation within a second. When the
+    feed is silent for `silence` seconds, JWTs are introspected, or refused with 503 (`when_silent="refuse"`). `revocation_feed=False`
+    does not follow it. `live` introspects every JWT. `status_lists` checks the status of tokens that refer to a status list.
+    Introspection answers are cached for `cache_seconds`.
 
     `sessions` are the scopes that a signed-in person's session stands for; None (the default) accepts no sessions.
     `resource_metadata` is the address of the resource's metadata (RFC 9728) for challenges. `plain_http` says whose credentials are
-    refused, and reported to the issuer as exposed, when they come over unencrypted HTTP: those from public addresses, those from
-    anywhere but this machine ("refuse"), or nobody's ("allow").
+    refused, and reported to the issuer as exposed, when they come over unencrypted HTTP: those from public addresses
+    ("refuse-public"), those from anywhere but this machine ("refuse"), or nobody's ("allow").
 
-    With `dpop_nonce_key` (or `WATCHWORD_GUARD_DPOP_NONCE_KEY`), the same in every process of the API, proofs of possession must hold
-    a nonce of this API. `api_address` is the API's own address as callers see it, where a proxy shows another one. `replays` is the
-    memory of used proofs that all its processes share; a server in this process is one.
+    With `dpop_nonce_key` (or `WATCHWORD_GUARD_DPOP_NONCE_KEY`), the same in every process of the API, DPoP proofs must hold a nonce
+    of this API. `api_address` is the API's own address as callers see it, where a proxy changes it. `replays` is the memory of used
+    proofs that all processes share; a server in this process is one. Raises ValueError for a value that cannot work.
     """
 
     def __init__(
@@ -124,7 +125,7 @@ class Guard:
         self._clock = clock
         self._exposed: dict[bytes, bool] = {}
         self._recognised: dict[str, tuple[AnyVerifier, str, Known]] = {}
-        self._told: dict[str, float] = {}
+        self._logged: dict[str, float] = {}
         self.possession = Possession(clock, read_nonce_key(dpop_nonce_key), api_address)
         self._replays = replays or next((one for one in given if not isinstance(one, Trusted)), None)
 
@@ -137,7 +138,7 @@ class Guard:
         return tuple(self._verifiers)
 
     def publish_metadata(self, metadata: Metadata) -> None:
-        """Name the address of the resource's metadata in challenges, for who publishes it; the audience is the resource."""
+        """Name the address of the resource's metadata in challenges; called by whatever publishes it. The audience is the resource."""
         self.metadata = metadata
         self.resource_metadata = self.resource_metadata or metadata_address(self.audience)
 
@@ -195,7 +196,7 @@ class Guard:
         except Invalid as error:
             raise self._refusal(error) from None
         if known is None or (known.principal.jkt is not None and self._replays is not None):
-            return None  # somebody has to be asked about the token, or about its proof
+            return None  # the issuer has to be asked about the token, or `replays` about its proof
         self._prove(found, presented, known.principal)
         return self._admit(found, presented, verifier, known, policy)
 
@@ -219,7 +220,7 @@ class Guard:
         return found
 
     def _verifier_of(self, token: str) -> AnyVerifier:
-        """Return the verifier of a token's issuer; an opaque token is shown to one issuer only, whatever happens."""
+        """Return the verifier of a token's issuer; an opaque token is sent to one issuer only, so that no other could use it."""
         if self._only is not None:
             return self._only
         if token.count(".") == 2:
@@ -253,11 +254,11 @@ class Guard:
             raise self._not_proven(refused) from None
 
     async def _use_everywhere(self, proof: DPoPProof | None, kept: Kept | None) -> None:
-        """Use a proof up for the other processes as well (RFC 9449 §11.1)."""
+        """Mark a proof as used in the memory that all processes share (RFC 9449 §11.1); raise Refused when it was used before."""
         if proof is None or self._replays is None:
             return
         identifier = f"{proof.jkt} {proof.jti}"
-        if once.is_used(kept, self._replays, identifier):
+        if once.has_used(kept, self._replays, identifier):
             return
         try:
             new = await replays_.use(self._replays, proof.jkt, proof.jti)
@@ -265,7 +266,7 @@ class Guard:
             raise self._refusal(error) from None
         if not new:
             raise self._not_proven(used_before())
-        once.used(kept, self._replays, identifier)
+        once.note_use(kept, self._replays, identifier)
 
     def _admit(
         self,
@@ -276,7 +277,7 @@ class Guard:
         policy: Policy,
     ) -> Principal:
         principal = known.principal
-        # A bound token must prove possession with every request, a limited one is good for one request only.
+        # Possession of a bound token is proven with every request, and an answer about a limited one is good for one request.
         if principal.jkt is None and principal.x5t is None and not known.limited:
             remember(self._recognised, presented.authorization[0], (verifier, found.token, known))
         if policy is not OPEN:
@@ -292,8 +293,8 @@ class Guard:
         known = self._recognised.get(headers[0])
         if known is None or (not presented.secure and self._is_exposed(presented)):
             return None
-        verifier, token, facts = known
-        return facts.principal if verifier.holds(facts, token, presented.address) else None
+        verifier, token, verified = known
+        return verified.principal if verifier.holds(verified, token, presented.address) else None
 
     async def _signed_in(self, presented: Presented, scopes: frozenset[str]) -> Principal | None:
         """Return who is signed in, where no token was sent."""
@@ -333,17 +334,17 @@ class Guard:
         if isinstance(error, Invalid):
             LOG.info("a token was refused: %s", error.reason)
             return refuse(401, "invalid_token", str(error), "Bearer", self.resource_metadata)
-        self._tell(str(error))
+        self._log_trouble(str(error))
         # Not a 401: a client would throw a good token away because the issuer was out of reach for a moment.
         return Refused(
             503, "temporarily_unavailable", "The token cannot be checked right now.", (("Retry-After", "2"),)
         )
 
-    def _tell(self, trouble: str) -> None:
-        """Log why tokens cannot be checked, the same reason once a minute: callers are not told."""
+    def _log_trouble(self, trouble: str) -> None:
+        """Log why tokens cannot be checked, the same reason at most once a minute; callers do not learn it."""
         now = time.monotonic()
-        if now - self._told.get(trouble, -math.inf) > QUIET:
-            remember(self._told, trouble, now)
+        if now - self._logged.get(trouble, -math.inf) > LOG_INTERVAL:
+            remember(self._logged, trouble, now)
             LOG.warning("tokens cannot be checked, and callers get a 503: %s", trouble)
 
     def _not_proven(self, refused: NotProven) -> Refused:
@@ -360,7 +361,7 @@ class Guard:
         return self.possession.nonce() if principal.jkt is not None else None
 
     async def close(self) -> None:
-        """Follow no revocation feed any longer, and close the connections of this event loop to the issuers."""
+        """Stop following revocation feeds, and close this event loop's connections to the issuers."""
         for verifier in self._verifiers.values():
             await verifier.close()
 
@@ -376,7 +377,7 @@ def _trusted(
         raise ValueError("issuer: the address of an authorization server, a Trusted, or a list of these")
     if len({one.issuer for one in found}) < len(found):
         raise ValueError("issuer: the same one is named twice")
-    # Of several, whoever is not meant would be sent a secret of another's.
+    # Among several issuers, those that the secret is not for would be sent it too.
     is_for_all = len(addresses) > 1 and any(
         one.credentials for one in found if isinstance(one, Trusted) and one.issuer in addresses
     )
@@ -388,7 +389,7 @@ def _trusted(
 
 
 def _stated_issuer(token: str) -> str:
-    """Return the issuer that a JWT names, not verified: it says whose keys must have signed it."""
+    """Return the issuer that an unverified JWT names: its signature must then verify with that issuer's keys."""
     try:
         claims: Mapping[str, object] = jwt.read_claims(b64decode(token.split(".")[1]))
     except JoseError:

@@ -1,6 +1,6 @@
 """The authorization server as the guard sees it: discovery, introspection, and the addresses that its metadata names.
 
-Knows where things are and asks for them. Its keys are kept by `keys`, what ended by `feed`.
+Owns the connections and the requests. Keys are kept by `keys`, revocations by `feed`.
 """
 
 import asyncio
@@ -19,24 +19,23 @@ from watchword.guard.trusted import IssuerUnavailable, Trusted
 from watchword.jose.strict_json import StrictJSONError, loads
 
 TIMEOUT = 5.0
-LONGEST = 10.0  # seconds for a whole answer: one that comes drop by drop holds nobody up
+LONGEST = 10.0  # seconds for a whole answer: one that trickles in holds nobody up
 METADATA_MAX_AGE = 3600.0
-FAILURES = (
-    3  # in a row, after which an issuer that does not answer is asked about a token once in `REST` seconds
-)
+# After so many failures in a row an issuer is asked about a token once in `REST` seconds.
+FAILURES = 3
 REST = 1.0
 MAX_ANSWER = 256 * 1024
-# The last come of TLS that breaks after the handshake, and of a host by a name that none can have.
+# The last two are raised for TLS that breaks after the handshake, and for a malformed host name.
 NO_ANSWER = (httpx.HTTPError, httpx.InvalidURL, TimeoutError, ssl.SSLError, UnicodeError)
 Connections = tuple[httpx.AsyncClient, AsyncGenerator[None, None]]
 
 
 class NothingToAsk(IssuerUnavailable):
-    """The authorization server has nothing that could be asked about a token."""
+    """The authorization server has no introspection endpoint that could be asked about a token."""
 
 
 class Local(Protocol):
-    """An authorization server in the same process; what its storage keeps it from telling now raises ConnectionError."""
+    """An authorization server in the same process; it raises ConnectionError while its storage is unavailable."""
 
     @property
     def issuer(self) -> str:
@@ -45,19 +44,19 @@ class Local(Protocol):
     async def introspect(
         self, token: str, *, address: str | None, path: str | None, audience: str
     ) -> Mapping[str, object]:
-        """Answer what a token says, as RFC 7662 does, without a network in between; its use counts for the audience alone."""
+        """Introspect a token (RFC 7662) without a network in between; tokens that are not for the audience are not active."""
 
     async def report_exposed(self, token: str) -> None:
         """Take note that a token travelled in the clear."""
 
     def recall(self, token: str, address: str) -> Mapping[str, object] | None:
-        """Return the very same answer as before while it still holds; None when the token must be asked about."""
+        """Return the same object that `introspect` last returned while it still holds; None when it must be asked again."""
 
     async def use_proof(self, identifier: str, seconds: int) -> bool:
-        """Keep the identifier of a used proof for so many seconds, over all nodes; return whether it was not kept yet."""
+        """Record the identifier of a used proof for so many seconds, on all nodes; return whether it was new."""
 
     async def session(self, cookies: str) -> Mapping[str, object]:
-        """Answer whose session a Cookie header brings, in the words of introspection."""
+        """Return whose session a Cookie header carries, in the form of an introspection answer."""
 
 
 class Issuer:
@@ -66,7 +65,7 @@ class Issuer:
     def __init__(self, trusted: Trusted) -> None:
         self.trusted = trusted
         self.issuer = trusted.issuer
-        # Connections belong to one event loop; a process may have several, also one after another for each request.
+        # Connections belong to one event loop; a process may have several, even a new one for each request.
         self._loops: dict[asyncio.AbstractEventLoop, Connections] = {}
         self._metadata: Mapping[str, object] | None = None
         self._fetched = 0.0
@@ -85,7 +84,7 @@ class Issuer:
             if other.is_closed():
                 self._loops.pop(other, None)
         http = httpx.AsyncClient(timeout=TIMEOUT, follow_redirects=False)
-        self._loops[loop] = http, _until_the_end(http)
+        self._loops[loop] = http, _closed_with_loop(http)
         await anext(self._loops[loop][1])
         return http
 
@@ -100,7 +99,7 @@ class Issuer:
         if self._metadata is None:
             await self._discovery.wait(self._discover)
         elif time.monotonic() - self._fetched >= METADATA_MAX_AGE:
-            self._discovery.begin(self._discover)  # meanwhile all go on with what is known
+            self._discovery.begin(self._discover)  # in the background: nobody waits for it
         if self._metadata is None:
             raise IssuerUnavailable(self._discovery.trouble)
         return self._metadata
@@ -117,7 +116,7 @@ class Issuer:
         self._metadata, self._fetched = document, time.monotonic()
 
     async def address(self, name: str) -> str | None:
-        """Return an address that the metadata names, None when it does not; raise IssuerUnavailable for one in the clear."""
+        """Return an address that the metadata names, None when it does not; raise IssuerUnavailable for one that is not https."""
         if name == "jwks_uri" and self.trusted.jwks_uri is not None:
             return self.trusted.jwks_uri
         uri = (await self.metadata()).get(name)
@@ -132,7 +131,10 @@ class Issuer:
     async def introspect(
         self, token: str, *, address: str | None, path: str | None, audience: str
     ) -> Mapping[str, object]:
-        """Ask the server about a token; without credentials of our own, the token speaks for itself."""
+        """Introspect a token (RFC 7662 §2.1); without credentials of our own, the token itself authenticates the request.
+
+        Raises NothingToAsk when there is no introspection endpoint, else IssuerUnavailable when there is no usable answer.
+        """
         credentials = self.trusted.credentials
         if self.trusted.jwks_uri is not None and credentials is None:  # an issuer without metadata
             raise NothingToAsk("the issuer is known by its keys alone")
@@ -152,7 +154,7 @@ class Issuer:
         return _document(answer.content)
 
     async def _question(self, uri: str, **given: Any) -> httpx.Response:
-        # Whoever waits for an issuer that hangs holds a thread of the API: a few find out for all.
+        # Whoever waits for an issuer that hangs ties up a thread of the API: let a few find out for all (a circuit breaker).
         if self._failures >= FAILURES and time.monotonic() < self._next_question:
             raise IssuerUnavailable(self._trouble)
         self._next_question = time.monotonic() + REST
@@ -165,7 +167,7 @@ class Issuer:
         return answer
 
     async def report_exposed(self, token: str) -> None:
-        """Tell the server that a token travelled in the clear, if it wants to know; raise IssuerUnavailable."""
+        """Report that a token was sent over unencrypted HTTP, where the server takes such reports; raise IssuerUnavailable."""
         uri = await self.address("watchword_exposure_endpoint")
         if uri is None:
             return
@@ -174,15 +176,15 @@ class Issuer:
     async def get(
         self, *addresses: str, headers: Mapping[str, str] | None = None
     ) -> tuple[Mapping[str, object], httpx.Headers]:
-        """Return the first JSON object that one of the addresses answers, with its headers; raise IssuerUnavailable."""
+        """Return the JSON object and headers of the first address that answers 200; raise IssuerUnavailable."""
         for address in addresses:
             answer = await self.ask("GET", address, headers=headers)
             if answer.status_code == 200:
                 return _document(answer.content), answer.headers
-        raise IssuerUnavailable(f"{' and '.join(addresses)} answer no document")
+        raise IssuerUnavailable(f"no document at {' or '.join(addresses)}")
 
     async def ask(self, method: str, uri: str, *, most: int = MAX_ANSWER, **given: Any) -> httpx.Response:
-        """Return an answer that came in time and has `most` bytes at most; raise IssuerUnavailable."""
+        """Return an answer of at most `most` bytes within `LONGEST` seconds; raise IssuerUnavailable otherwise."""
         body = bytearray()
         try:
             async with asyncio.timeout(LONGEST), (await self.http()).stream(method, uri, **given) as answer:
@@ -196,8 +198,8 @@ class Issuer:
         return httpx.Response(answer.status_code, headers=headers, content=bytes(body))
 
 
-async def _until_the_end(http: httpx.AsyncClient) -> AsyncGenerator[None, None]:
-    """Close connections when this is closed: an event loop that is ended in order does so (`shutdown_asyncgens`), and knows no other way."""
+async def _closed_with_loop(http: httpx.AsyncClient) -> AsyncGenerator[None, None]:
+    """Close connections when this generator is closed: `shutdown_asyncgens` is the only hook of an event loop that ends in order."""
     try:
         yield
     finally:

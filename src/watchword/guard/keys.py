@@ -1,10 +1,10 @@
 """An issuer's signing keys (RFC 7517), kept through rotation and through hours in which the issuer cannot be reached.
 
-Theory of operation. Fresh keys are used as they are. Older ones are used too, while a fetch goes on that nobody waits for, until they
-are `STALE` seconds too old. Only a token whose key nobody knows waits for a fetch. An issuer may begin to sign with a new key at any
-moment, so such a fetch begins at once, a moment after another too; but of all of them at most `AT_ONCE` follow on one another, then one in
-`UNKNOWN_KEY_INTERVAL` seconds, whatever arrives, and one identifier is worth one in that time (KR-05). How they are fetched for all at once is
-`fetching`'s business.
+Theory of operation. Fresh keys are used as they are. Older ones are used while they are fetched again in the background, until they
+are `STALE` seconds too old. Only a token with an unknown `kid` waits for a fetch. An issuer may begin to sign with a new key at any
+moment, so such a fetch begins at once, even right after another; but an attacker who invents `kid`s causes at most a burst of `BURST`
+fetches, then one in `UNKNOWN_KEY_INTERVAL` seconds, and each `kid` at most one in that time (KR-05). How concurrent callers share a
+fetch is `fetching`'s business.
 """
 
 import functools
@@ -23,7 +23,7 @@ MAX_AGE = 300.0
 MAX_AGE_BOUNDS = (60.0, 3600.0)
 STALE = 86_400.0
 UNKNOWN_KEY_INTERVAL = 10.0
-AT_ONCE = 5
+BURST = 5
 SHORTEST = 1.0
 
 _MAX_AGE = re.compile(r"(?:^|[\s,])max-age=(\d{1,9})(?:[\s,]|$)", re.IGNORECASE)
@@ -39,11 +39,11 @@ class KeySet:
         self._kids: frozenset[str | None] = frozenset()
         self._fetched = 0.0
         self._max_age = MAX_AGE
-        self._missed: dict[str | None, float] = {}  # when the issuer was asked for keys that it does not have
-        self.fetching = Fetching(UNKNOWN_KEY_INTERVAL, AT_ONCE, clock)
+        self._missed: dict[str | None, float] = {}  # when the issuer was found not to have a `kid`
+        self.fetching = Fetching(UNKNOWN_KEY_INTERVAL, BURST, clock)
 
     def at_hand(self, kid: str | None) -> list[Key] | None:
-        """Return the keys when one has this identifier and they may be used now, None when they must be waited for."""
+        """Return the keys when one has this `kid` and they may be used now, None when a fetch must be waited for."""
         age = self._clock() - self._fetched
         if not self._keys or not self._knows(kid) or age > self._max_age + STALE:
             return None
@@ -52,20 +52,20 @@ class KeySet:
         return self._keys
 
     async def find(self, kid: str | None) -> list[Key]:
-        """Return the keys, asked for again when none has this identifier; raise IssuerUnavailable when that cannot be told."""
+        """Return the keys, fetched again when none has this `kid`; raise IssuerUnavailable when a needed fetch failed."""
         found = self.at_hand(kid)
         if found is not None:
             return found
         await self._ask_for(kid)
         too_old = self._clock() - self._fetched > self._max_age + STALE
-        # A key that nobody knows may be a new one of an issuer that does not answer: then nobody can say that the token is bad.
+        # While the issuer does not answer, an unknown key may be a new one of its own: the token must not be called invalid.
         if not self._keys or too_old or (self.fetching.trouble and not self._knows(kid)):
-            trouble = self.fetching.trouble or "there are none that can be used"
+            trouble = self.fetching.trouble or "it publishes none that can be used"
             raise IssuerUnavailable(f"the keys of the issuer cannot be fetched: {trouble}")
         return self._keys
 
     def lasting(self) -> float:
-        """Return for how many seconds nobody needs to verify again by these keys what was verified by them (KR-03)."""
+        """Return for how many seconds a signature verified with these keys need not be verified again (KR-03)."""
         return max(self._max_age - (self._clock() - self._fetched), SHORTEST)
 
     def adopt(self, keys: list[Key]) -> None:
@@ -81,24 +81,23 @@ class KeySet:
         if self._keys and missed < UNKNOWN_KEY_INTERVAL:
             return
         fetch = functools.partial(self._refresh, kid)
-        went_on = await self.fetching.wait(fetch)
-        if went_on and not self._knows(
-            kid
-        ):  # the issuer may have published the key after it answered that one
+        was_in_flight = await self.fetching.wait(fetch)
+        # The issuer may have published the key after it answered a fetch that had begun before we asked.
+        if was_in_flight and not self._knows(kid):
             await self.fetching.wait(fetch)
 
     async def _refresh(self, kid: str | None) -> None:
         uri = await self._issuer.address("jwks_uri")
         if uri is None:
             raise IssuerUnavailable("the metadata names no jwks_uri")
-        # A cache on the way may keep what it was told before the key was there (RFC 9111 §5.2.1.4).
+        # A shared cache may hold a copy from before the key was published (RFC 9111 §5.2.1.4).
         headers = {"cache-control": "no-cache"} if self._keys and not self._knows(kid) else {}
         document, answered = await self._issuer.get(uri, headers=headers)
         self.adopt(jwk.parse_published(document))
         self._max_age = _max_age(answered.get("cache-control", ""))
-        self._note(kid)
+        self._note_missing(kid)
 
-    def _note(self, kid: str | None) -> None:
+    def _note_missing(self, kid: str | None) -> None:
         now = self._clock()
         recent = {one: at for one, at in self._missed.items() if now - at < UNKNOWN_KEY_INTERVAL}
         self._missed = recent if self._knows(kid) else recent | {kid: now}

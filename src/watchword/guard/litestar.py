@@ -18,7 +18,7 @@ with needing("litestar", "litestar"):
 
 __all__ = ["Guard", "Policy", "Principal"]
 
-PUBLIC = "watchword_metadata"  # the option of the handler of the metadata
+PUBLIC = "watchword_metadata"  # the route option that marks the metadata handler
 RouteGuard = Callable[[ASGIConnection[Any, Any, Any, Any], BaseRouteHandler], Awaitable[None]]
 
 
@@ -30,7 +30,7 @@ class Guard(BaseGuard):
         wanted = demanded(scopes, policy)
 
         async def guard(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
-            # What guards the whole application does not guard what leads to its tokens.
+            # Under a guard of the whole application, too: clients read it to learn where they get a token.
             if handler.opt.get(PUBLIC):
                 return
             try:

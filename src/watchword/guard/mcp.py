@@ -1,8 +1,8 @@
 """RFC 9728 and MCP authorization (2026-07-28): a guarded MCP server tells its clients where and how to get a token.
 
-Owns an ASGI application around an MCP server that answers the resource's metadata and writes the challenges. Every refusal
-carries the two hints by which a client that knows nothing finds its way: `resource_metadata` and `scope`. Knows no SDK: what the MCP
-Python SDK and FastMCP want to be given is made by `watchword.guard.mcp_sdk` and `watchword.guard.fastmcp`.
+Owns an ASGI application around an MCP server that answers the resource's metadata and writes the challenges. Every challenge
+carries the two hints that an unconfigured client needs: `resource_metadata` and `scope`. Knows no SDK: the objects that the MCP
+Python SDK and FastMCP expect are made by `watchword.guard.mcp_sdk` and `watchword.guard.fastmcp`.
 """
 
 from collections.abc import Sequence
@@ -28,7 +28,7 @@ __all__ = ["McpGuard", "Principal", "resource_guard"]
 def resource_guard(issuer: str | Local | Guard, resource: str) -> Guard:
     """Return the guard of an MCP server: only tokens that were issued for it are accepted (RFC 8707 §2)."""
     check_resource(resource)
-    # Clients parse the address before they ask for it as the resource, and so write it as browsers do.
+    # Clients parse the address before they send it as `resource`, which normalises it as browsers do.
     check_origins("scheme and host of the resource", (resource.removesuffix(urlsplit(resource).path),))
     if isinstance(issuer, Guard):
         if issuer.audience != resource:
@@ -69,9 +69,8 @@ class McpGuard:
             await self._app(scope, receive, send)
         elif scope["type"] == "http" and scope["path"] == self._path:
             await self._answer_metadata(scope["method"], send)
-        elif self._has_cors and _is_preflight(
-            scope
-        ):  # it carries no credential, and what answers it calls nothing
+        elif self._has_cors and _is_preflight(scope):
+            # It carries no credential, and the CORS middleware answers it without calling the server.
             await self._app(scope, receive, send)
         else:
             await self._guarded(scope, receive, send)
@@ -86,7 +85,7 @@ class McpGuard:
         await self._app(scope, receive, send if nonce is None else asgi.with_nonce(send, nonce))
 
     def _hinted(self, refused: Refused) -> Refused:
-        # MCP, scope selection: the challenge names what this server needs, whatever it was that was wrong.
+        # MCP, scope selection: the challenge names the scopes that this server needs, whatever the error.
         needed = " ".join(self._policy.scopes)
         headers = [
             (name, f'{value}, scope="{needed}"')
@@ -115,6 +114,6 @@ class McpGuard:
 
 
 def _is_preflight(scope: Scope) -> bool:
-    """Whether a browser asks if a script of another origin may send a request (Fetch Standard, CORS-preflight)."""
+    """Whether a request is a CORS preflight (Fetch Standard, CORS-preflight request)."""
     asked = {name for name, _ in scope["headers"]}
     return scope.get("method") == "OPTIONS" and {b"origin", b"access-control-request-method"} <= asked

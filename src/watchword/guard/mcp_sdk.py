@@ -39,7 +39,7 @@ class GuardVerifier:
         self.guard = guard
 
     async def verify_token(self, token: str) -> AccessToken | None:
-        """Return what a bearer token says; None when it is not good; raise Refused when that cannot be told now, or it is used too often."""
+        """Return a bearer token's claims, None when it is not valid; raise Refused when it is used too often or cannot be verified now."""
         presented = Presented(authorization=(f"Bearer {token}",), method="POST")
         try:
             principal = await self.guard.authenticate(presented)
@@ -51,7 +51,7 @@ class GuardVerifier:
 
 
 def access_token(principal: Principal, token: str, resource: str) -> AccessToken:
-    """Return a caller in the SDK's words; its session is bound to client, issuer and subject (MC-53)."""
+    """Return a caller as the SDK's `AccessToken`; it binds an MCP session to client, issuer and subject (MC-53)."""
     return AccessToken(
         token=token,
         client_id=principal.client_id or principal.subject,
@@ -67,7 +67,7 @@ def mcp_auth(issuer: str | Local | Guard, *, resource: str, scopes: Sequence[str
     """Return the arguments of `MCPServer(name, **mcp_auth(…))` for tokens of an issuer that are meant for this server."""
     check_scopes("scopes", scopes)
     guard = resource_guard(issuer, resource)
-    # As texts: the model then keeps the addresses letter by letter, where a parsed one has gained a slash.
+    # As strings: the model then keeps the addresses letter by letter, where a parsed one would gain a slash.
     settings = AuthSettings.model_validate(
         {
             "issuer_url": guard.issuer,
@@ -97,7 +97,7 @@ class _WithUser:
 
     def __init__(self, app: Application, resource: str) -> None:
         self.app = app
-        self._told = AuthContextMiddleware(app)
+        self._with_context = AuthContextMiddleware(app)
         self._resource = resource
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -107,6 +107,7 @@ class _WithUser:
             return
         sent = next((value for name, value in scope["headers"] if name == b"authorization"), b"")
         token = sent.decode("latin-1").partition(" ")[2].strip()
-        # The SDK binds its session to this user: who comes by a session has to be one too.
+        # The SDK binds an MCP session to this user, so a caller who is signed in by a cookie has to be one too.
         scope["user"] = AuthenticatedUser(access_token(principal, token, self._resource))
-        await (self._told if token else self.app)(scope, receive, send)  # tools are told of tokens alone
+        # Tools are told of tokens only
+        await (self._with_context if token else self.app)(scope, receive, send)

@@ -1,7 +1,7 @@
-"""What an application can get wrong when it makes a guard: refused with ValueError when the program starts.
+"""Mistakes that an application can make when it builds a guard: refused with ValueError (or TypeError) when the program starts.
 
-A slip must neither switch a protection off nor wait for the first request. Owns the rules for single values; what goes together is
-checked where it is kept.
+A mistake must neither switch a protection off nor stay unnoticed until the first request. Owns the rules for single values;
+combinations are checked where they are used.
 """
 
 import functools
@@ -17,12 +17,12 @@ _NO_SCOPE = re.compile(r"[^\x21\x23-\x5b\x5d-\x7e]")  # RFC 6749 §3.3
 _NO_ADDRESS = re.compile(r"[^\x21-\x7e]|[\\\"<>]")
 _PORTS = {"https": 443, "http": 80}  # which browsers leave out
 _USER = re.compile(r"//[^/?#]*@")
-# What such a function returns is true, whatever comes of it.
+# What such a function returns is truthy, whatever it would come to.
 _ANSWERS_LATER = (inspect.iscoroutinefunction, inspect.isgeneratorfunction, inspect.isasyncgenfunction)
 
 
 def check_names(field: str, given: object) -> None:
-    """Refuse all but a collection of names: a text would be taken for its characters, or for its parts."""
+    """Refuse all but a collection of names: a plain string would be taken for its characters."""
     names = tuple(given) if isinstance(given, Collection) and not isinstance(given, str) else ("",)
     if not all(isinstance(one, str) and one and " " not in one for one in names):
         raise ValueError(f'{field}: name each by itself, such as {field}=("one", "two"), not {given!r}')
@@ -34,7 +34,7 @@ def check_scopes(field: str, given: Collection[str]) -> None:
     for scope in given:
         if _NO_SCOPE.search(scope):
             raise ValueError(
-                f"{field}: a scope is made of ASCII without quotes and backslashes, not {scope!r}"
+                f"{field}: a scope is printable ASCII without spaces, quotes and backslashes, not {scope!r}"
             )
 
 
@@ -47,7 +47,7 @@ def check_paths(field: str, given: object, example: str) -> None:
 
 
 def check_origins(field: str, given: Collection[str]) -> None:
-    """Refuse what no browser sends as an origin of its own: it would never be met, or by every sandboxed page ("null")."""
+    """Refuse what is no origin as browsers send it: it would never match, or match every sandboxed page ("null")."""
     check_names(field, given)
     for origin in given:
         if not _is_origin(origin):
@@ -57,7 +57,7 @@ def check_origins(field: str, given: Collection[str]) -> None:
 
 
 def check_flag(field: str, given: object) -> None:
-    """Refuse all but True and False: a text is true, whatever it says."""
+    """Refuse all but True and False: a string such as "false" would be truthy."""
     if not isinstance(given, bool):
         raise ValueError(f"{field} is True or False, not {given!r}")
 
@@ -83,20 +83,20 @@ def check_guard(given: object) -> None:
 
 
 def check_view(view: object) -> None:
-    """Refuse with TypeError what is no view: some decorators that register one give nothing back, and go on to call it unguarded."""
+    """Raise TypeError for what is no view: some registering decorators return None, and the view they registered stays unguarded."""
     if not callable(view):
         raise TypeError(f"put @guard.require below what registers the view: above, it was given {view!r}")
 
 
 def check_function(view: object, instead: str) -> None:
-    """Refuse a class with TypeError as well: what its framework calls is another object; `instead` says what to guard."""
+    """Raise TypeError for a class as well: the framework does not call the class; `instead` says what to guard."""
     check_view(view)
     if inspect.isclass(view):
         raise TypeError(f"guard {instead} {view.__name__}, not the class")
 
 
 def check_choice(field: str, given: object, known: tuple[str, ...]) -> None:
-    """Refuse a word that is not known."""
+    """Refuse a value that is none of the choices."""
     if given not in known:
         raise ValueError(f"{field}: one of {', '.join(known)}, not {given!r}")
 
@@ -104,7 +104,7 @@ def check_choice(field: str, given: object, known: tuple[str, ...]) -> None:
 def check_seconds(field: str, given: object, *, least: float = 0) -> None:
     """Refuse what is no number of seconds."""
     if isinstance(given, bool) or not isinstance(given, int | float) or not least <= given < math.inf:
-        raise ValueError(f"{field} is a number of seconds, not below {least:g} and not {given!r}")
+        raise ValueError(f"{field} is a number of seconds, at least {least:g}, not {given!r}")
 
 
 def check_audience(given: object) -> None:
@@ -112,11 +112,11 @@ def check_audience(given: object) -> None:
     if given == "":
         raise ValueError("audience is empty: name the API, or leave it out where it has the issuer's name")
     if given is not None and not isinstance(given, str):
-        raise ValueError(f"audience: the one name of the API, as a text, not {given!r}")
+        raise ValueError(f"audience: the one name of the API, as a string, not {given!r}")
 
 
 def check_predicate(given: object) -> None:
-    """Refuse what cannot be called, and what makes an object or answers later: either counts as true."""
+    """Refuse what cannot be called, and a class or an asynchronous function: what these return is truthy."""
     if given is None:
         return
     called = given
@@ -125,35 +125,35 @@ def check_predicate(given: object) -> None:
     ways = (called, type(called).__call__) if callable(called) else ()
     if not ways or inspect.isclass(called) or any(later(way) for later in _ANSWERS_LATER for way in ways):
         raise ValueError(
-            f"predicate: a function of the Principal that is not asynchronous and returns whether it may, not {given!r}"
+            f"predicate: a synchronous function that takes the Principal and returns True or False, not {given!r}"
         )
 
 
 def check_address(field: str, given: object) -> None:
-    """Refuse all but an https address, or http on this very machine."""
+    """Refuse all but an https address, or http on loopback."""
     parts = split_address(given)
-    if parts is None or not (parts.scheme == "https" or _is_here(parts)):
+    if parts is None or not (parts.scheme == "https" or _is_plain_loopback(parts)):
         raise ValueError(f"{field} must be an https address (http only on loopback), not {shown(given)}")
 
 
 def check_issuer(given: object) -> None:
-    """Refuse what no issuer can be called (RFC 8414 §2)."""
+    """Refuse what cannot be an issuer identifier (RFC 8414 §2)."""
     check_address("the issuer", given)
     if isinstance(given, str) and "/.well-known/" in given:
         raise ValueError(
-            f"the issuer is what stands before /.well-known/ and as its metadata name it, not {shown(given)}"
+            f"the issuer is the identifier in its metadata, not the address of the metadata: not {shown(given)}"
         )
     if isinstance(given, str) and ("?" in given or "#" in given or "@" in urlsplit(given).netloc):
         raise ValueError("the issuer must have no query, fragment or user information")
 
 
 def shown(address: object) -> str:
-    """Return an address as an error may show it: without user information, which may hold a password."""
+    """Return an address as an error message may show it: without user information, which may hold a password."""
     return _USER.sub("//…@", repr(address))
 
 
 def split_address(given: object) -> SplitResult | None:
-    """Return the parts of an address with a host and a port that can be; None for anything else."""
+    """Return the parts of an address that has a host and no impossible port; None for anything else."""
     if not isinstance(given, str) or _NO_ADDRESS.search(given):
         return None
     try:
@@ -170,5 +170,5 @@ def _is_origin(text: str) -> bool:
     return text == f"{parts.scheme}://{parts.netloc}".lower()  # RFC 6454 §6.2
 
 
-def _is_here(parts: SplitResult) -> bool:
+def _is_plain_loopback(parts: SplitResult) -> bool:
     return parts.scheme == "http" and is_loopback(parts.hostname or "")

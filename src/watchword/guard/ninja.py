@@ -20,7 +20,7 @@ __all__ = ["Guard", "Policy", "Principal"]
 
 
 class Refusal(Refused, HttpError):
-    """A refusal that an API without `install` answers with its status at least."""
+    """A refusal that an API answers with the right status at least, even without `install`."""
 
     def __init__(self, refused: Refused) -> None:
         HttpError.__init__(self, refused.status, refused.description)
@@ -49,8 +49,8 @@ class _Requirement(AuthBase):
 class _AsyncRequirement(_Requirement):
     def __init__(self, guard: BaseGuard, policy: Policy) -> None:
         super().__init__(guard, policy)
-        # What Ninja looks at to learn whether to await; what it calls is the method of the class, which notices a misuse at once.
-        self.__call__ = self._admitted  # type: ignore[method-assign]  # of the object, beside the class's
+        # Ninja looks at this attribute to learn whether to await; Python calls the method of the class, which notices misuse at once.
+        self.__call__ = self._admitted  # type: ignore[method-assign]  # on the instance, beside the class's
 
     def __call__(self, request: HttpRequest) -> Awaitable[Principal]:
         _check_request(request)
@@ -64,10 +64,10 @@ class _AsyncRequirement(_Requirement):
 
 
 def _check_request(given: object) -> None:
-    """Refuse to be a decorator: what stands above `@api.get` would guard nothing."""
+    """Raise ValueError when used as a decorator: above `@api.get` it would guard nothing."""
     if not isinstance(given, HttpRequest):
         raise ValueError(
-            f"require is no decorator but a value for auth=, such as @api.get(…, auth=guard.require(…)): not above {given!r}"
+            f"require is a value for auth=, as in @api.get(…, auth=guard.require(…)), not a decorator for {given!r}"
         )
 
 

@@ -1,9 +1,9 @@
-"""A request that guards meet several times (a middleware and a decorator, two dependencies) uses what is good once up once.
+"""Single-use things when several guards check one request (a middleware and a decorator, two dependencies).
 
-A proof of possession is good once, and so is a counted use: a second look at the same request would refuse it, or count it twice.
-Everything else about it is simply looked at again, by each guard with its own rules. Owns the notes that guards leave in what a
-framework keeps of a request. A note counts for the one memory of used proofs, or the one server, that it names: another one
-has not seen the request yet.
+A DPoP proof is good once, and a counted use is counted once: a second guard would refuse the proof, or count the same request twice.
+Everything else is simply checked again, by each guard with its own rules. Owns the notes that guards leave in the dictionary that a
+framework keeps for a request. A note names the memory of used proofs, or the server, that it is about: another one has not seen the
+request yet.
 """
 
 from collections.abc import Hashable, Mapping, MutableMapping
@@ -15,26 +15,26 @@ NOTES = "watchword.guard"
 Kept = MutableMapping[Any, Any]
 
 
-def is_used(kept: Kept | None, memory: object, proof: Hashable) -> bool:
-    """Whether this very request used a proof up in a memory before."""
+def has_used(kept: Kept | None, memory: object, proof: Hashable) -> bool:
+    """Whether an earlier guard of this request recorded the proof in a memory."""
     return kept is not None and ("proof", id(memory), proof) in kept.get(NOTES, ())
 
 
-def used(kept: Kept | None, memory: object, proof: Hashable) -> None:
-    """Note that this very request used a proof up in a memory."""
+def note_use(kept: Kept | None, memory: object, proof: Hashable) -> None:
+    """Note that this request recorded a proof in a memory."""
     _note(kept, ("proof", id(memory), proof), {})
 
 
-def told(kept: Kept | None, server: Hashable, token: str) -> Mapping[str, object] | None:
-    """Return what a server told of a token that was used with this very request, None when it is to be asked."""
+def noted_answer(kept: Kept | None, server: Hashable, token: str) -> Mapping[str, object] | None:
+    """Return what a server answered about a token for an earlier guard of this request, None when it has to be asked."""
     if kept is None or NOTES not in kept:
         return None
     found: Mapping[str, object] | None = kept[NOTES].get((server, token_format.digest(token)))
     return found
 
 
-def tell(kept: Kept | None, server: Hashable, token: str, claims: Mapping[str, object]) -> None:
-    """Note what a server told of a token whose uses are counted; of the token itself a digest."""
+def note_answer(kept: Kept | None, server: Hashable, token: str, claims: Mapping[str, object]) -> None:
+    """Note a server's answer about a limited token, whose uses are counted, under the token's digest."""
     if claims.get("limited"):
         _note(kept, (server, token_format.digest(token)), claims)
 

@@ -1,6 +1,6 @@
-"""Where a decorator registers a view, a guard above it comes too late: the framework calls what it was given.
+"""Decorator order: above a decorator that registers a view, a guard comes too late, since the framework calls what it registered.
 
-Owns how the registered views are looked for when a view is guarded: in what has a name there, and in what that keeps.
+Owns the search for registered views at the moment a view is guarded: through all objects that have a name there, and their attributes.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -9,7 +9,7 @@ from typing import Any
 
 
 def is_taken(view: Callable[..., Any], taken: Iterable[object]) -> bool:
-    """Whether a view is among those that were registered, or made by other decorators of one that was."""
+    """Whether a view, or one that it wraps, is among those that were registered."""
     kept = list(taken)
     made: Any = view
     while made is not None:
@@ -20,7 +20,7 @@ def is_taken(view: Callable[..., Any], taken: Iterable[object]) -> bool:
 
 
 def near(where: FrameType) -> Iterator[object]:
-    """Find what has a name where a view is guarded, and what a module or an object that has one keeps."""
+    """Yield every object with a name in the frame where a view is guarded, and the attributes of each."""
     for named in (*where.f_globals.values(), *where.f_locals.values()):
         yield named
         yield from _kept_in(named)
@@ -30,4 +30,4 @@ def _kept_in(named: object) -> tuple[object, ...]:
     try:
         return tuple(vars(named).values())
     except (TypeError, RuntimeError):
-        return ()  # it has no names of its own, or stands for something that is not there yet
+        return ()  # it has no attributes, or is a proxy of something that is not there yet

@@ -9,7 +9,7 @@ from watchword.guard.principal import Kind, Principal
 from watchword.oauth import dpop
 from watchword.oauth.bearer import challenge
 
-# What the server says of a sign-in, from the least up: who asks for one of them is content with more.
+# The server's own `acr` values, weakest first: a stronger one satisfies a policy that asks for a weaker one.
 LEVELS = ("urn:watchword:aal0", "urn:watchword:aal1", "urn:watchword:aal2", "urn:watchword:aal2-phr")
 
 
@@ -29,7 +29,7 @@ class Refused(Exception):
         self.headers = headers
 
     def fields(self) -> tuple[tuple[str, str], ...]:
-        """Return the headers of an answer over HTTP: it is for whoever sent the credential, and no cache keeps it."""
+        """Return the headers of an answer over HTTP, with one that keeps it out of every cache."""
         return (*self.headers, ("Cache-Control", "no-store"))
 
     def document(self) -> dict[str, str]:
@@ -38,7 +38,7 @@ class Refused(Exception):
 
 
 class _NotDemanded(tuple[Any, ...]):
-    """What a field is when nobody gave it: empty like a list that somebody gave, and not the same."""
+    """The default of a field: empty, and yet distinguishable from an empty tuple that somebody gave."""
 
     __slots__ = ()
 
@@ -52,7 +52,8 @@ class Policy:
 
     `scopes` are all needed; of `any_scopes`, `audience`, `kinds` and `acr` one is enough, and for a level of Watchword's any
     above it. An empty list of these four would be met by nobody, so it raises ValueError: leave out what is not demanded.
-    `max_age` is in seconds since the person authenticated. `bound` accepts tokens only that are bound to a key or a certificate.
+    `max_age` is in seconds since the person authenticated. `bound` accepts only tokens that are bound to a key or a certificate.
+    `predicate` must return True or False at once.
     """
 
     scopes: tuple[str, ...] = ()
@@ -71,7 +72,7 @@ class Policy:
             check_names(name, getattr(self, name))
         for name in ("any_scopes", "audience", "kinds", "acr"):
             given = getattr(self, name)
-            # Such as a setting that is missing: it must open nothing.
+            # A setting that is missing, for example: it must not open anything.
             if not given and not isinstance(given, _NotDemanded):
                 raise ValueError(f"{name} is empty: name what is enough, or leave it out to demand none")
         if unknown := set(self.kinds) - set(get_args(Kind)):
@@ -85,12 +86,12 @@ class Policy:
 
 
 OPEN = Policy()
-AHEAD = 60  # seconds that an issuer's clock may be ahead; more is no moment in seconds, such as one in milliseconds
+AHEAD = 60  # seconds that an issuer's clock may be ahead; an `auth_time` further ahead is no Unix time (milliseconds, for example)
 ALGS = " ".join(dpop.ALGORITHMS)
 
 
 def check_policy(field: str, given: object) -> None:
-    """Raise ValueError for what is no policy: it would fail with the first request."""
+    """Raise ValueError for what is no policy: otherwise only the first request would fail."""
     if not isinstance(given, Policy):
         raise ValueError(f'{field}: a Policy, such as Policy(scopes=("orders:read",)), not {given!r}')
 
@@ -137,18 +138,21 @@ def check(policy: Policy, principal: Principal, *, now: float, scheme: str, meta
     _check_authentication(policy, principal, now, scheme, metadata)
     if policy.predicate is not None:
         answer: object = policy.predicate(principal)
-        if isinstance(answer, Awaitable | AsyncIterator | Iterator):  # it is true, whatever would come of it
-            raise TypeError("the predicate of a policy must answer at once, not return what answers later")
-        if answer and answer is not True:  # a refusal that was not raised, a tuple with its reason
+        if isinstance(answer, Awaitable | AsyncIterator | Iterator):  # truthy, whatever it would come to
             raise TypeError(
-                f"the predicate of a policy must return True or False, not something of {type(answer)}: bool(…) where it means True"
+                "the predicate of a policy must be synchronous, not return an awaitable or an iterator"
+            )
+        # An exception that was returned and not raised, or a tuple with a reason
+        if answer and answer is not True:
+            raise TypeError(
+                f"the predicate of a policy must return True or False, not a {type(answer).__name__}: wrap it in bool(…) if it means True"
             )
         if not answer:
             raise Refused(403, "access_denied", "This caller may not do this.", ())
 
 
 def _needs(scopes: tuple[str, ...], any_scopes: tuple[str, ...]) -> str:
-    """Say which scopes are needed, so that who reads the answer alone knows what to ask for."""
+    """Say which scopes are needed, so that the error alone tells a developer what to ask for."""
     one = f"one of the scopes {' '.join(any_scopes)}" if any_scopes else ""
     all_of = f"the scope{'s' if len(scopes) > 1 else ''} {' '.join(scopes)}" if scopes else ""
     return f"This needs {' and '.join(part for part in (all_of, one) if part)}."
@@ -158,10 +162,10 @@ def _check_authentication(
     policy: Policy, principal: Principal, now: float, scheme: str, metadata: str | None
 ) -> None:
     # RFC 9470 §3
-    weak = bool(policy.acr) and not _reaches(principal.acr, policy.acr)
+    too_weak = bool(policy.acr) and not _reaches(principal.acr, policy.acr)
     age = None if principal.auth_time is None else now - principal.auth_time
-    old = policy.max_age is not None and (age is None or not -AHEAD <= age <= policy.max_age)
-    if weak or old:
+    too_old = policy.max_age is not None and (age is None or not -AHEAD <= age <= policy.max_age)
+    if too_weak or too_old:
         raise refuse(
             401,
             "insufficient_user_authentication",

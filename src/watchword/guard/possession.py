@@ -1,9 +1,8 @@
 """RFC 9449 §7 and RFC 8705 §3 at an API: whether a caller holds the key or the certificate that a token is bound to.
 
-A proof works once in a process: its identifier is remembered for as long as the proof is good, two and a half minutes at most. What
-several processes share is in `replays`. With
-`nonce_key` proofs must hold a nonce of this API (§9): a moment and its HMAC, which every process with the same key recognises and
-nobody stores.
+A proof works once in a process: its identifier is remembered for as long as the proof would be accepted. The memory that several
+processes share is in `replays`. With `nonce_key`, proofs must hold a nonce of this API (§9): a time and its HMAC, which every
+process with the same key recognises and nobody stores.
 """
 
 import os
@@ -33,7 +32,7 @@ class _Use(float):
 
 
 class NotProven(Exception):
-    """A caller did not prove what its token is bound to; `error` and `scheme` go into the challenge, `reason` into the log."""
+    """A caller did not prove possession; `error` and `scheme` go into the challenge, `reason` into the log."""
 
     def __init__(self, error: str, description: str, scheme: str = "DPoP", reason: str = "") -> None:
         super().__init__(description)
@@ -43,7 +42,7 @@ class NotProven(Exception):
 
 
 class Possession:
-    """The proofs of one API; `address` is where callers see it, None where the request itself tells it rightly."""
+    """Proof of possession at one API; `address` is the API's address as callers see it, None where requests show it unchanged."""
 
     def __init__(self, clock: Callable[[], float], nonce_key: bytes | None, address: str | None) -> None:
         self._clock = clock
@@ -54,11 +53,11 @@ class Possession:
         self._limit = MAX_REMEMBERED
 
     def at(self, clock: Callable[[], float]) -> "Possession":
-        """Return the same, by another clock, with nothing used up."""
+        """Return a copy with another clock, and no used proofs."""
         return Possession(clock, self._nonce_key, self._address)
 
     def nonce(self) -> str | None:
-        """Return the nonce for proofs from now on, None where none is asked for."""
+        """Return a fresh nonce for the next proof, None where none is required (RFC 9449 §9)."""
         return None if self._nonce_key is None else dpop.make_nonce(self._nonce_key, int(self._clock()))
 
     def check(
@@ -71,9 +70,9 @@ class Possession:
         certificate: bytes | None,
         kept: Kept | None,
     ) -> DPoPProof | None:
-        """Return the proof that this request used up in this process, None where there is none to send.
+        """Return the DPoP proof, now marked as used in this process; None for a token that needs none.
 
-        Raise NotProven unless a bound token comes with what it is bound to, and an unbound one as an unbound one.
+        Raises NotProven when a bound token comes without its key or certificate, and when an unbound one comes with scheme DPoP.
         """
         if principal.x5t is not None and not mtls.is_bound(certificate, principal.x5t):  # RFC 8705 §3
             raise NotProven("invalid_token", "The token is bound to another certificate.", "Bearer")
@@ -102,25 +101,25 @@ class Possession:
                 nonce_check=None if self._nonce_key is None else self._is_fresh,
             )
         except OAuthError as error:
-            # The address is named because it is what goes wrong behind proxies, and nothing else tells it.
+            # The address is logged because behind proxies it is usually what is wrong.
             reason = f"{error.detail}; the request came to {seen[:300]!r}" if error.detail else ""
             raise NotProven(error.code, error.description, reason=reason) from None
         identifier = f"{proof.jkt} {proof.jti}"
-        if not once.is_used(kept, self, identifier):
+        if not once.has_used(kept, self, identifier):
             self._use(identifier)
-            once.used(kept, self, identifier)
+            once.note_use(kept, self, identifier)
         return proof
 
     def _is_fresh(self, nonce: str) -> bool:
         return dpop.is_fresh_nonce(self._nonce_key or b"", nonce, int(self._clock()))
 
     def _seen_from_outside(self, uri: str) -> str:
-        # DP-52: behind a proxy a request shows the proxy's view; what the caller signed is the public address.
+        # DP-52: behind a proxy a request shows the internal address; the caller signed the public one.
         if not self._origin:
             return uri
         path = "/" + uri.partition("://")[2].partition("/")[2]
-        taken_away = self._prefix and not f"{path}/".startswith(f"{self._prefix}/")
-        return self._origin + (self._prefix if taken_away else "") + path
+        is_stripped = self._prefix and not f"{path}/".startswith(f"{self._prefix}/")
+        return self._origin + (self._prefix if is_stripped else "") + path
 
     def _use(self, identifier: str) -> None:
         now = self._clock()
@@ -130,13 +129,13 @@ class Possession:
                     self._used.pop(known, None)
             self._limit = max(MAX_REMEMBERED, 2 * len(self._used))
         use = _Use(now + dpop.MAX_AGE + dpop.LEEWAY + 1)
-        # RFC 9449 §11.1: of several threads, one alone finds its own use in the dictionary.
+        # RFC 9449 §11.1: of several threads exactly one finds its own object in the dictionary.
         if self._used.setdefault(identifier, use) is not use:
             raise used_before()
 
 
 def public_address(address: str, field: str = "api_address") -> tuple[str, str]:
-    """Return the origin of an address, and the path that a proxy takes away; raise ValueError for anything else."""
+    """Return the origin of an address, and its path, which a proxy may strip; raise ValueError for anything else."""
     parts = split_address(address)
     if parts is None or parts.scheme not in ("https", "http") or any(sign in address for sign in "?#@"):
         raise ValueError(f"{field} must be an address such as https://api.example.com, not {shown(address)}")
@@ -144,7 +143,7 @@ def public_address(address: str, field: str = "api_address") -> tuple[str, str]:
 
 
 def read_nonce_key(given: str | bytes | None) -> bytes | None:
-    """Return the key of nonces, given or from the environment, as bytes; raise ValueError when it is too short or no key."""
+    """Return the nonce key, given or from the environment, as bytes; raise ValueError when it is too short or not hexadecimal."""
     given = given or os.environ.get(VARIABLE)
     if not given:
         return None

@@ -1,4 +1,4 @@
-"""What of a request matters to the guard, in the words of no framework."""
+"""The parts of a request that matter to the guard, independent of any framework."""
 
 from collections.abc import Sequence
 
@@ -6,18 +6,18 @@ import msgspec
 
 from watchword.guard.once import Kept
 
-# RFC 3986 §3.3: what stands in a path without an escape, for servers that hand over only what it decodes to.
+# RFC 3986 §3.3: what needs no escape in a path; for servers that hand over only the decoded path.
 PLAIN_IN_PATHS = "/:@!$&'()*+,;=~"
 
 
 class Presented(msgspec.Struct, frozen=True, kw_only=True):
     """What a request presented; `uri` is the whole address as the caller sees it, for DPoP.
 
-    `address` is the caller's, "" of one who came through a Unix socket, None where it is not known. `secure` is False when the request
-    came over unencrypted HTTP. `cookies` are the values of `Cookie` headers; `subject` is whom a
-    session of the application itself is for, where `watchword.guard.sessions` keeps one; `site` and `origin` are what a
-    browser says of where the request comes from. `websocket` is True when the request opens a WebSocket. `kept` is what the framework
-    keeps of this very request, for the notes of what guards used up with it; None where it keeps nothing.
+    `authorization`, `dpop` and `cookies` are the values of all headers of that name. `address` is the caller's IP address, "" for a
+    Unix socket, None where it is unknown. `certificate` is the client certificate (DER). `secure` is False when the request came over
+    unencrypted HTTP. `subject` is who is signed in by the application's own session (`watchword.guard.sessions`). `site` and `origin`
+    are `Sec-Fetch-Site` and `Origin`. `websocket` is True when the request opens a WebSocket. `kept` is a dictionary that the framework
+    keeps for this one request, for the notes of `once`; None where there is none.
     """
 
     authorization: Sequence[str] = ()

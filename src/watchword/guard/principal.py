@@ -1,4 +1,4 @@
-"""Who calls: the one value that application code sees, whatever credential arrived."""
+"""The authenticated caller: the one value that application code sees, whatever credential arrived."""
 
 from collections.abc import Iterator, Mapping
 from copy import deepcopy
@@ -12,10 +12,10 @@ NESTED = (list, dict)
 
 
 class Claims(Mapping[str, object]):
-    """Claims of a verified credential, for reading.
+    """Claims of a verified credential, read-only.
 
-    A principal is kept for the next request with the same credential, so lists and objects are handed out as copies: what an
-    application does to them changes nothing for anybody else.
+    A principal is cached for the next request with the same credential, so lists and objects are handed out as copies: an application
+    that changes them changes nothing for another request.
     """
 
     __slots__ = ("_claims",)
@@ -34,7 +34,7 @@ class Claims(Mapping[str, object]):
         return len(self._claims)
 
     def __repr__(self) -> str:
-        return f"Claims({', '.join(self._claims)})"  # names: what is said of a person belongs in no log
+        return f"Claims({', '.join(self._claims)})"  # names only: personal data does not belong in logs
 
 
 NOTHING = Claims({})
@@ -66,7 +66,7 @@ class Principal:
 
 
 def from_claims(claims: Mapping[str, object], issuer: str) -> Principal:
-    """Make a principal of verified claims, of a JWT (RFC 9068) or an introspection answer (RFC 7662), which nobody changes."""
+    """Make a principal of verified claims, of a JWT (RFC 9068) or an introspection answer (RFC 7662); they must not change later."""
     get = claims.get
     cnf, aud, kind = get("cnf"), get("aud"), get("token_kind")
     jkt = x5t = None
@@ -92,7 +92,7 @@ def from_claims(claims: Mapping[str, object], issuer: str) -> Principal:
 
 
 def _scopes(claims: Mapping[str, object]) -> frozenset[str]:
-    given = claims.get("scope", claims.get("scp"))  # some issuers say `scp`, and a list
+    given = claims.get("scope", claims.get("scp"))  # some issuers send a list named `scp`
     return frozenset(given.split() if isinstance(given, str) else _texts(given))
 
 

@@ -1,6 +1,6 @@
 """RFC 9728: a protected resource tells clients where to get its tokens.
 
-Owns the metadata document, its address, and the headers that it is answered with; each framework's module publishes it by one line.
+Owns the metadata document, its address, and its response headers; each framework's module publishes it in one line.
 """
 
 import json
@@ -17,7 +17,7 @@ HEADERS = {"Cache-Control": "max-age=300", "Access-Control-Allow-Origin": "*"}
 
 
 class Publisher(Protocol):
-    """A guard, as far as metadata tell of it."""
+    """The parts of a guard that its metadata describes."""
 
     audience: str
 
@@ -43,7 +43,7 @@ class Metadata:
         guard.publish_metadata(self)
 
     def is_asked(self, method: str, path: str) -> bool:
-        """Whether a request is for the document; it is for those who have no token yet, and no guard stands in front of it."""
+        """Whether a request is for the document, which is public: its readers have no token yet."""
         return path == self.path and method in ("GET", "HEAD")
 
     def body(self) -> bytes:
@@ -60,7 +60,7 @@ def metadata_address(resource: str) -> str:
 
 
 def served_path(resource: str) -> str:
-    """Return the path of a resource's metadata as servers hand it to an application: without escapes."""
+    """Return the path of a resource's metadata as servers hand it to an application: decoded."""
     return unquote(urlsplit(metadata_address(resource)).path)
 
 
@@ -79,7 +79,7 @@ def metadata(resource: str, issuers: Sequence[str], scopes: Sequence[str] = (), 
 
 
 def check_resource(resource: str) -> str:
-    """Return the canonical address of a resource; raise ValueError for one that no client could name (RFC 8707 §2)."""
+    """Return a resource identifier unchanged; raise ValueError for one that is not canonical (RFC 8707 §2)."""
     check_address("the resource, which is the guard's audience,", resource)
     parts = urlsplit(resource)
     if "#" in resource or parts.query or "@" in parts.netloc:
@@ -88,6 +88,6 @@ def check_resource(resource: str) -> str:
         )
     if resource.endswith("/"):
         raise ValueError(
-            f"the resource must not end with a slash, clients compare it letter by letter: use {resource.rstrip('/')!r}"
+            f"the resource must not end with a slash, as clients compare it letter by letter: use {resource.rstrip('/')!r}"
         )
     return resource

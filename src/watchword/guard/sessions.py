@@ -1,8 +1,9 @@
-"""Server-side sessions for the visits of an application's own people: an opaque `__Host-` cookie, everything else on the server.
+"""Server-side sessions for an application's own users: an opaque `__Host-` cookie, everything else on the server.
 
 Theory of operation. The cookie holds 256 random bits, the store only their SHA-256. A session gets a new identifier at sign-in and at
 elevation, so that one planted before is worthless (session fixation). A session that ended while a request ran stays ended: a request
-may replace what is there and never bring it back, unless it signs somebody in. Unsafe requests and WebSockets from other sites are refused.
+may update a session that is there but never bring one back, unless it signs somebody in. Unsafe requests and WebSockets from other
+sites are refused.
 
 Owns the middleware, the rules and a store in memory; any other store is a class with the five methods of `SessionStore`. How a
 person proves who they are is not decided here.
@@ -25,7 +26,7 @@ __all__ = ["MemoryStore", "Record", "Session", "SessionMiddleware", "SessionStor
 COOKIE = "__Host-session"
 STORE = ("get", "add", "replace", "remove", "remove_of")  # what a SessionStore has
 SAFE = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
-TOUCH = 10  # the time of the last visit is written when a tenth of the idle limit has passed
+TOUCH = 10  # `seen_at` is written again after a tenth of the idle limit
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +72,7 @@ class MemoryStore:
         return found[0] if found else None
 
     async def add(self, digest: bytes, record: Record, until: float) -> None:
-        """Keep a new session; what is over is forgotten from time to time."""
+        """Keep a new session; expired ones are purged from time to time."""
         if len(self._kept) >= self._purge_at:
             now = self._clock()
             self._kept = {key: kept for key, kept in self._kept.items() if kept[1] > now}
@@ -109,32 +110,36 @@ class Session:
     _answered: bool = False
 
     def sign_in(self, subject: str) -> None:
-        """Begin the session of a person, under a new identifier; what another person left in it is gone."""
+        """Begin the session of a person, under a new identifier; raise RuntimeError when the response has begun.
+
+        Data of another person in it is discarded, that of an anonymous visitor kept.
+        """
         self._change()
         if self.subject not in ("", subject):
             self.data.clear()
         self.subject, self._proved, self._renewed, self._ended = subject, True, True, False
 
     def elevate(self) -> None:
-        """Go on under a new identifier, after the person has proven more."""
+        """Change the identifier, after the person has authenticated with another factor; raise RuntimeError when the response has begun."""
         self._change()
         self._renewed = True
 
     def sign_out(self) -> None:
-        """End the session."""
+        """End the session; raise RuntimeError when the response has begun."""
         self._change()
         self.subject, self._proved, self._ended = "", False, True
         self.data.clear()
 
     def _change(self) -> None:
         if self._answered:
-            raise RuntimeError("the answer has begun: its cookie can't change any more")
+            raise RuntimeError("the response has begun: its cookie can't change any more")
 
 
 class SessionMiddleware:
     """Gives every request of an ASGI application its `scope["session"]`.
 
-    `idle` and `absolute` are seconds. `origins` are other addresses of the application, for proxies that change its name.
+    `idle` and `absolute` are seconds. `origins` are further origins of the application, for proxies that change its host. Raises
+    ValueError for a value that cannot work.
     """
 
     def __init__(
@@ -195,7 +200,7 @@ class SessionMiddleware:
         if site is not None:
             return site not in ("same-origin", "none")
         if origin is None:
-            return has_cookie  # every browser says where a request comes from that changes something
+            return has_cookie  # browsers send `Origin` with every unsafe request
         scheme = {"ws": "http", "wss": "https"}.get(scope["scheme"], scope["scheme"])
         return origin != f"{scheme}://{headers.get(b'host', '')}"
 
@@ -231,7 +236,7 @@ class SessionMiddleware:
         identifier = secrets.token_urlsafe(32)
         digest = hashlib.sha256(identifier.encode()).digest()
         await self._store.add(digest, new, new.began_at + self._absolute)
-        # Asked when the new one is there: an end of all of a person's sessions that comes later finds that one.
+        # Only after the new one is stored: a later "end all sessions of this person" then finds the new one.
         if record is not None and not proved and not await self._store.replace(old, record):
             await self._store.remove(digest)
             return _set("", 0)  # it ended while the request ran
@@ -241,7 +246,7 @@ class SessionMiddleware:
 
 
 def _cookie(scope: Scope) -> str:
-    """Return the value of the session cookie; none when several were sent, since one of them is not ours."""
+    """Return the value of the session cookie; "" when several were sent, since we set only one."""
     pairs = [
         part.strip().partition("=")
         for name, value in scope["headers"]

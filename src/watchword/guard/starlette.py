@@ -73,7 +73,7 @@ def metadata_route(guard: BaseGuard, scopes: Sequence[str], name: str) -> Route:
 
 
 def _check_order(endpoint: Endpoint, where: FrameType) -> None:
-    """Refuse an endpoint that FastAPI has taken, and would call as it is; its routes are told by their classes."""
+    """Raise ValueError for an endpoint that FastAPI has registered already: it would be called unguarded."""
     routes = (route for one in order.near(where) if isinstance(one, Router) for route in one.routes)
     by_fastapi = (route for route in routes if type(route).__module__.startswith("fastapi."))
     if order.is_taken(endpoint, (getattr(route, "endpoint", None) for route in by_fastapi)):

@@ -1,8 +1,7 @@
 """Token Status List (draft-ietf-oauth-status-list) as a guard uses it: lists fetched, verified, and kept until their `ttl`.
 
-A list is fetched once for all that ask at the same time, on the background loop. One that cannot be fetched is used on for as long
-as its signature says (`exp`), and asked for meanwhile without anybody waiting; after that the status cannot be told, and no token in
-it is accepted.
+Concurrent requests share one fetch, on the background loop. While a list cannot be fetched again, the kept one is used until its
+`exp` and nobody waits for the next attempt; after that the status is unknown, and no token that refers to the list is accepted.
 """
 
 import asyncio
@@ -50,18 +49,18 @@ class Statuses:
         self._lock = threading.Lock()
         self._kept: dict[str, _Kept] = {}
         self._fetching: dict[str, concurrent.futures.Future[None]] = {}
-        self._next_try: dict[str, float] = {}  # of those that failed the last time
-        self._home: object = None
-        background.heirs.add(self)
+        self._next_try: dict[str, float] = {}  # of those whose last fetch failed
+        self._loop: object = None
+        background.fork_aware.add(self)
 
     def forked(self) -> None:
-        """Wait for no thread that only the parent has."""
+        """Replace the lock: a thread that exists only in the parent may hold it."""
         self._lock = threading.Lock()
 
     async def valid_for(self, claims: Mapping[str, object]) -> float | None:
-        """Return for how many seconds a verified token's status may be taken for "valid", None when it is anything else.
+        """Return for how many seconds a verified token's status may count as VALID, None when it is anything else.
 
-        Raise IssuerUnavailable when that cannot be told.
+        Infinity for a token that refers to no list. Raises IssuerUnavailable when the list cannot be fetched.
         """
         try:
             reference = status_list.read_reference(claims)
@@ -89,8 +88,8 @@ class Statuses:
 
     def _fetch(self, uri: str) -> concurrent.futures.Future[None] | None:
         with self._lock:
-            if self._home is not background.home():  # a fork leaves the parent's behind, which never end
-                self._fetching, self._home = {}, background.home()
+            if self._loop is not background.identity():  # after a fork: the parent's fetches never end here
+                self._fetching, self._loop = {}, background.identity()
             if uri in self._fetching:
                 return self._fetching[uri]
             if time.monotonic() < self._next_try.get(uri, 0.0):
@@ -129,7 +128,7 @@ class Statuses:
             required=("sub", "iat", "status_list"),
         )
         if claims["sub"] != uri:  # §8.3: the list of that very address
-            raise StatusListError("the list is another one")
+            raise StatusListError("the list is that of another address")
         ttl, exp = claims.get("ttl"), claims.get("exp")
         lasts = float(ttl) if isinstance(ttl, int | float) and not isinstance(ttl, bool) else DEFAULT_TTL
         lasts = min(max(lasts, TTL_BOUNDS[0]), TTL_BOUNDS[1])

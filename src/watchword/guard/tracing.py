@@ -1,6 +1,6 @@
-"""W3C Trace Context: the guard's question to the issuer belongs to the trace of the request that it guards.
+"""W3C Trace Context: the guard's introspection request belongs to the trace of the request that it guards.
 
-OpenTelemetry is used where the application has loaded it, and not imported otherwise: the guard depends on nothing of it.
+OpenTelemetry is used where the application has loaded it, and never imported otherwise: it is no dependency of the guard.
 """
 
 import contextlib
@@ -11,7 +11,7 @@ from collections.abc import Iterator, MutableMapping
 
 @contextlib.contextmanager
 def asking(name: str, headers: MutableMapping[str, str]) -> Iterator[None]:
-    """Span a question to the issuer and put the trace into its headers."""
+    """Wrap a request to the issuer in a span, and propagate the trace in its headers."""
     trace = sys.modules.get("opentelemetry.trace")
     if trace is None:
         yield

@@ -1,4 +1,4 @@
-"""The connection beneath a request: from whom a credential may come unencrypted, and the caller's certificate."""
+"""The connection beneath a request: the caller's address, which may or may not send credentials unencrypted, and its certificate."""
 
 import ipaddress
 import re
@@ -6,25 +6,25 @@ import ssl
 from typing import Literal
 
 PlainHttp = Literal["refuse-public", "refuse", "allow"]
-# Some proxies, of clouds above all, pass the caller's port on in X-Forwarded-For.
+# Some proxies, mostly those of cloud providers, put the caller's port into X-Forwarded-For.
 _WITH_PORT = re.compile(r"\[([^\]]+)\](?::[0-9]+)?|([0-9.]+):[0-9]+")
 EXPLANATION = "The token came over unencrypted HTTP, so others may have read it: it counts as exposed. Replace it, and use https."
 
 
 def is_public(address: str | None) -> bool:
-    """Whether an address is one of the public Internet; an unknown one is not."""
+    """Whether an address is on the public Internet; an unknown one counts as not."""
     found = _parsed(address)
     return found is not None and found.is_global
 
 
 def is_loopback(address: str | None) -> bool:
-    """Whether an address is this machine's own; who comes through a Unix socket has none, which is "" and not unknown."""
+    """Whether a caller is on this machine: at a loopback address, or at a Unix socket, whose address is ""."""
     found = _parsed(address)
     return address == "" or (found is not None and found.is_loopback)
 
 
 def without_port(address: str | None) -> str | None:
-    """Return an address as it is, without the port that some proxies pass on with it."""
+    """Return an address without the port that some proxies append."""
     found = _WITH_PORT.fullmatch(address or "")
     return (found[1] or found[2]) if found else address
 

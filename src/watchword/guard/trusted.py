@@ -8,23 +8,24 @@ from watchword.jose import jws
 from watchword.jose.jwk import own_name
 from watchword.oauth.credential_text import check_credential
 
-ALGORITHMS = ("ES256", "EdDSA", "RS256", "PS256", "ES384", "ES512")  # where nothing else is said
+ALGORITHMS = ("ES256", "EdDSA", "RS256", "PS256", "ES384", "ES512")  # the default
 AT_JWT = ("at+jwt",)
 RFC_9068 = ("sub", "aud", "exp", "iat", "jti", "client_id")
 
 
 class IssuerUnavailable(Exception):
-    """The authorization server did not answer as it must."""
+    """The authorization server, or another thing that verification needs, gave no usable answer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trusted:
-    """An issuer as its own metadata names it, and how to deal with it.
+    """An issuer, exactly as its own metadata names it, and what is expected of its tokens.
 
-    `audience` is how its tokens name this API (default: as the guard says). `client_id` and `client_secret` authenticate
+    `audience` is how its tokens name this API (default: the guard's audience). `client_id` and `client_secret` authenticate
     introspection. `algorithms` are those that may sign its tokens. `types` are the `typ` headers of its access tokens: servers that
-    do not follow RFC 9068 send "JWT". `opaque_prefixes` say which opaque tokens are sent to it, where several issuers are trusted;
-    none means all that no other claims. `jwks_uri` is for issuers without metadata.
+    do not follow RFC 9068 send "JWT". `opaque_prefixes` are the prefixes of opaque tokens that are sent to it, where several issuers
+    are trusted; without any it gets those that no other issuer claims. `jwks_uri` is for issuers without metadata. Raises ValueError
+    for a value that cannot work.
     """
 
     issuer: str
@@ -41,7 +42,7 @@ class Trusted:
         check_audience(self.audience)
         for name in ("algorithms", "types", "opaque_prefixes"):
             check_names(name, getattr(self, name))
-            # A list is meant as the same: it is compared with tuples here, and looked up by.
+            # A list is as good, but is compared with tuples and hashed later.
             object.__setattr__(self, name, tuple(getattr(self, name)))
         types = (name.lower().removeprefix("application/") for name in self.types)  # RFC 7515 §4.1.9
         object.__setattr__(self, "types", tuple(dict.fromkeys(types)))

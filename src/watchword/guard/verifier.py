@@ -1,10 +1,10 @@
-"""Verifying the tokens of one issuer: JWTs with its keys, all others by asking it; and whether what was verified still stands.
+"""Verifying the tokens of one issuer: JWTs with its keys, all others by introspection; and whether verified ones have been revoked.
 
-Theory of operation. A text that cannot be a token is refused offline. A JWT is verified once and remembered until it expires, or the
-keys have to be looked at again; with every further use it is asked whether it has ended meanwhile, which costs a comparison unless
-the revocation feed has told something new. Anything else is asked about at the issuer, and the answer is remembered for `cache_seconds`. An answer that holds for
-one request only (a token limited to paths, addresses or a number of uses) is never remembered. When the feed is silent, JWTs are
-asked about like anything else, or refused.
+Theory of operation. A string that cannot be a token is refused offline. A JWT is verified once and cached until it expires, or the
+keys have to be fetched again; every further use checks whether it has been revoked since, which costs one comparison unless the
+revocation feed has brought something new. Anything else is introspected, and the answer is cached for `cache_seconds`. An answer for
+one request only (about a token limited to paths, addresses or a number of uses) is never cached. While the feed is silent, JWTs are
+introspected like anything else, or refused.
 """
 
 import asyncio
@@ -31,16 +31,15 @@ from watchword.oauth import ended, token_format
 LEEWAY = 5
 MAX_REMEMBERED = 10_000
 SHORTEST = 16
-PATIENCE = 5.0  # seconds for which the first requests wait until the revocation feed is followed
+PATIENCE = 5.0  # seconds that the first requests wait for the revocation feed to be up to date
 
 _OUR_FORM = re.compile(
     rf"(?P<brand>[a-z][a-z0-9]{{1,9}})(?P<kind>[{''.join(token_format.KINDS)}])_[0-9A-Za-z]*"
 )
 
 WhenSilent = Literal["introspect", "refuse"]
-Told = tuple[
-    Mapping[str, object], float
-]  # what an issuer says of a token, and when it was asked (Unix seconds)
+# The issuer's claims about a token, and when it was asked (Unix seconds).
+Answer = tuple[Mapping[str, object], float]
 K = TypeVar("K")
 V = TypeVar("V")
 
@@ -49,20 +48,20 @@ NOT_VALID = "The access token is not valid."
 ELSEWHERE = "The token is meant for another API."
 ENDED = "the issuer's revocation feed says that it has ended"
 INACTIVE = "the issuer says that it is not active"
-# What an issuer's tokens have to be is said by a field of `Trusted`.
+# The field of `Trusted` to change when a token is refused for this reason.
 _FIELDS = {"type": "types", "algorithm": "algorithms", "issuer": "issuer"}
 
 
 class Invalid(Exception):
-    """The token is not to be accepted; the text may be told, the reason is for the log of who runs the API."""
+    """The token is not acceptable; its text may be sent to the caller, `reason` is for the API's log."""
 
-    def __init__(self, told: str = NOT_VALID, reason: str = "") -> None:
-        super().__init__(told)
-        self.reason = reason or told
+    def __init__(self, description: str = NOT_VALID, reason: str = "") -> None:
+        super().__init__(description)
+        self.reason = reason or description
 
 
 class TooOften(Invalid):
-    """The token is good, and was used more often than it may be; it may be used again in some seconds."""
+    """The token is valid, but has used up its rate limit; it may be used again after `seconds`."""
 
     def __init__(self, seconds: int) -> None:
         super().__init__("This token is used too often.")
@@ -71,10 +70,10 @@ class TooOften(Invalid):
 
 @dataclass(slots=True)
 class Known:
-    """A token that was verified; good until `until` (Unix seconds) unless it ends before.
+    """A token that was verified; good until `until` (Unix seconds) unless it is revoked before.
 
-    `changes` is up to which change of the feed that was asked; `asked` is True for what the issuer itself said of the token, which
-    needs no feed; `answer` is what a server in this process said.
+    `changes` is the last change of the feed that it was checked against; `asked` is True for an introspection answer, which stands
+    without a feed; `answer` is that of a server in this process; `limited` tokens are good for one request.
     """
 
     principal: Principal
@@ -122,14 +121,14 @@ class Verifier:
             self._ended.absent()
         self._statuses = Statuses(self._issuer, self._keys, rules.clock) if rules.status_lists else None
         self._known: dict[str, Known] = {}
-        self._asking: dict[tuple[int, str, str | None, str | None], asyncio.Future[Told]] = {}
+        self._asking: dict[tuple[int, str, str | None, str | None], asyncio.Future[Answer]] = {}
 
     def holds(self, known: Known, _token: str, _address: str | None) -> bool:
-        """Whether a token that was verified before is good without being looked at again."""
-        facts = self._ended
-        if self._clock() >= known.until or (facts.is_silent and not known.asked):
+        """Whether a token that was verified before still counts as verified."""
+        feed = self._ended
+        if self._clock() >= known.until or (feed.is_silent and not known.asked):
             return False
-        return known.changes == facts.changes or self._still_stands(known)
+        return known.changes == feed.changes or self._still_stands(known)
 
     def _still_stands(self, known: Known) -> bool:
         changes = self._ended.changes
@@ -139,7 +138,7 @@ class Verifier:
         return True
 
     async def verify(self, token: str, presented: Presented) -> Known:
-        """Return a verified token; raise Invalid, or IssuerUnavailable when that cannot be told now."""
+        """Return a verified token; raise Invalid, or IssuerUnavailable when it cannot be verified now."""
         known = self._known.get(token)
         if known is not None and self.holds(known, token, presented.address):
             return known
@@ -156,7 +155,7 @@ class Verifier:
             raise Invalid(reason=f"it is no JWT, and {error}") from None  # so it is none of this issuer's
 
     def verify_now(self, token: str) -> Known | None:
-        """Return what can be told of a token without asking anybody, None when somebody must be asked; raise Invalid."""
+        """Return a verified token without any I/O, None when the issuer must be asked; raise Invalid."""
         known = self._known.get(token)
         if known is not None and self.holds(known, token, None):
             return known
@@ -221,19 +220,19 @@ class Verifier:
         return known
 
     async def _verify_by_asking(self, token: str, presented: Presented) -> Known:
-        seen = (self.trusted, self.audience)
+        server = (self.trusted, self.audience)
         now = self._clock()
-        noted = once.told(presented.kept, seen, token)
+        noted = once.noted_answer(presented.kept, server, token)
         claims, asked_at = (noted, now) if noted else await self._ask(token, presented, now)
-        once.tell(presented.kept, seen, token, claims)
+        once.note_answer(presented.kept, server, token, claims)
         if claims.get("active") is not True:
             self._known.pop(token, None)
             raise _not_active(claims)
         principal = from_claims(claims, self.issuer)
         self._check(principal, self._clock())
         limited = bool(claims.get("limited"))
-        until = asked_at + self._rules.cache_seconds  # an answer that was long on its way is as old as that
-        # What the feed has told meanwhile may be news to the answer: with the next use it is held against all of that.
+        until = asked_at + self._rules.cache_seconds  # from the question on: the answer may have taken long
+        # `changes` stays -1: the feed may be ahead of this answer, so the next use checks it against all that the feed brought.
         known = Known(principal, until, ended.marks_of(claims, None), asked=True, limited=limited)
         if self._rules.cache_seconds and not limited:
             remember(self._known, token, known)
@@ -244,7 +243,7 @@ class Verifier:
         if principal.expires_at is not None and now >= principal.expires_at + LEEWAY:
             raise Invalid("The token has expired.")
 
-    async def _ask(self, token: str, presented: Presented, arrived: float) -> Told:
+    async def _ask(self, token: str, presented: Presented, arrived: float) -> Answer:
         # A task belongs to one event loop: another loop of this process asks for itself.
         key = (id(asyncio.get_running_loop()), token, presented.address, presented.path)
         pending = self._asking.get(key)
@@ -253,13 +252,13 @@ class Verifier:
             pending.add_done_callback(lambda _: self._asking.pop(key, None))
             return await asyncio.shield(pending)
         claims, asked_at = await asyncio.shield(pending)
-        # Whose uses are counted is asked about for each: one answer is one use.
+        # The uses of a limited token are counted: one answer is one use.
         if claims.get("limited"):
             return await self._question(token, presented)
         is_old = arrived - asked_at > self._rules.cache_seconds
         return await self._ask(token, presented, arrived) if is_old else (claims, asked_at)
 
-    async def _question(self, token: str, presented: Presented) -> Told:
+    async def _question(self, token: str, presented: Presented) -> Answer:
         asked_at = self._clock()
         claims = await self._issuer.introspect(
             token, address=without_port(presented.address), path=presented.path, audience=self.audience
@@ -267,21 +266,21 @@ class Verifier:
         return claims, asked_at
 
     async def report_exposed(self, token: str) -> None:
-        """Tell the issuer that a token travelled in the clear; raise IssuerUnavailable."""
+        """Report that a token was sent over unencrypted HTTP; raise IssuerUnavailable."""
         await self._issuer.report_exposed(token)
 
     async def session(self, _cookies: str) -> Known | None:
-        """Sessions of a server elsewhere are nothing to this API: its cookies are for another origin."""
+        """Return None: cookies of a server elsewhere are for its own origin and never reach this API."""
         return None
 
     async def close(self) -> None:
-        """Follow no longer, and close the connections of this event loop."""
+        """Stop following the feed, and close the connections of this event loop."""
         self._feed.stop()
         await self._issuer.close()
 
 
 class LocalVerifier:
-    """Verifies the tokens of an authorization server in this process, by asking it: nothing is ever late."""
+    """Verifies the tokens of an authorization server in this process, by asking it: revocation takes effect at once."""
 
     def __init__(self, server: Local, rules: Rules) -> None:
         self.issuer = server.issuer
@@ -294,10 +293,10 @@ class LocalVerifier:
         return self._server.recall(token, address or "") is known.answer
 
     async def verify(self, token: str, presented: Presented) -> Known:
-        """Return a verified token; raise Invalid, or IssuerUnavailable when that cannot be told now."""
-        seen = (id(self._server), self.audience)
-        claims = once.told(presented.kept, seen, token) or await self._ask(token, presented)
-        once.tell(presented.kept, seen, token, claims)
+        """Return a verified token; raise Invalid, or IssuerUnavailable when it cannot be verified now."""
+        server = (id(self._server), self.audience)
+        claims = once.noted_answer(presented.kept, server, token) or await self._ask(token, presented)
+        once.note_answer(presented.kept, server, token, claims)
         if claims.get("active") is not True:
             raise _not_active(claims)
         principal = from_claims(claims, self.issuer)
@@ -313,18 +312,18 @@ class LocalVerifier:
             raise IssuerUnavailable(str(error)) from None
 
     def verify_now(self, _token: str) -> Known | None:
-        """Return nothing: the server has to be asked."""
+        """Return None: the server has to be asked."""
         return None
 
     async def report_exposed(self, token: str) -> None:
-        """Tell the server that a token travelled in the clear; raise IssuerUnavailable."""
+        """Report that a token was sent over unencrypted HTTP; raise IssuerUnavailable when the storage is unavailable."""
         try:
             await self._server.report_exposed(token)
         except ConnectionError as error:
             raise IssuerUnavailable(str(error)) from None
 
     async def session(self, cookies: str) -> Known | None:
-        """Return the session that cookies of the server itself bring, None when there is none; raise IssuerUnavailable."""
+        """Return the session in the server's own cookies, None when there is none; raise IssuerUnavailable when the storage is unavailable."""
         try:
             claims = await self._server.session(cookies)
         except ConnectionError as error:
@@ -351,7 +350,7 @@ def _check_audience(principal: Principal, audience: str) -> None:
 
 
 def _not_active(claims: Mapping[str, object]) -> Invalid:
-    if "aud" in claims:  # told of a token that is not active here because it is meant for another API
+    if "aud" in claims:  # named when a valid token is not active here because it is for another API
         return Invalid(ELSEWHERE)
     seconds = claims.get("retry_after")
     return TooOften(seconds) if isinstance(seconds, int) and 0 < seconds <= 3600 else Invalid(reason=INACTIVE)
@@ -374,8 +373,8 @@ def _may_be_ours(token: str, prefixes: tuple[str, ...]) -> bool:
 
 
 def remember(cache: dict[K, V], key: K, value: V) -> None:
-    """Keep a value; when there are too many, a quarter of the oldest goes."""
+    """Keep a value; when the cache is full, the oldest quarter goes."""
     if len(cache) >= MAX_REMEMBERED:
         for oldest in list(cache)[: MAX_REMEMBERED // 4]:
-            cache.pop(oldest, None)  # another thread may have been faster
+            cache.pop(oldest, None)  # another thread may have removed it
     cache[key] = value

@@ -88,7 +88,7 @@ class MetadataMiddleware:
 
 def _is_for(metadata: Metadata, environ: Environ) -> bool:
     path = environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", "")
-    text = path.encode("latin-1", "replace").decode("utf-8", "replace")  # PEP 3333 hands the bytes over so
+    text = path.encode("latin-1", "replace").decode("utf-8", "replace")  # PEP 3333: bytes decoded as latin-1
     return metadata.is_asked(environ["REQUEST_METHOD"], text)
 
 
@@ -130,9 +130,9 @@ def _uri(environ: Mapping[str, Any]) -> str:
 
 
 def raw_path(environ: Mapping[str, Any], encoding: str = "latin-1") -> str:
-    """Return the path as the caller wrote it, which PATH_INFO does not tell: most servers hand it over beside.
+    """Return the path as the caller wrote it: PATH_INFO is decoded, but most servers provide the original as well.
 
-    `encoding` is how PATH_INFO was made of bytes: PEP 3333 says latin-1, Django makes UTF-8 of it.
+    `encoding` is how PATH_INFO was decoded from bytes: latin-1 by PEP 3333, UTF-8 by Django.
     """
     script, path = environ.get("SCRIPT_NAME", ""), environ.get("PATH_INFO", "")
     written = str(environ.get("RAW_URI") or environ.get("REQUEST_URI") or "").partition("?")[0]
@@ -140,7 +140,7 @@ def raw_path(environ: Mapping[str, Any], encoding: str = "latin-1") -> str:
     if written and seen == script + path:
         return written
     prefix = quote(script, PLAIN_IN_PATHS, encoding)
-    if written and seen == path:  # a proxy took the prefix away, and a middleware put it back
+    if written and seen == path:  # a proxy stripped the prefix, and a middleware restored SCRIPT_NAME
         return prefix + written
     return prefix + quote(path, PLAIN_IN_PATHS, encoding) or "/"
 

@@ -76,7 +76,7 @@ WRONG = {
     "nothing at all": (dict.fromkeys(CI, ""), "Fill this in."),
     "a claim without a value": ({"claims": "repository"}, "“repository” is not of the form name=value."),
     "a claim that is named twice": ({"claims": "ref=a\nref=b"}, "ref is there twice."),
-    "a rule that everybody satisfies": ({"claims": "repository=*"}, "says more than that a claim exists"),
+    "a rule that everybody satisfies": ({"claims": "repository=*"}, "more than require a claim to exist"),
     "a subject that could be a person of this service": ({"subject": "user_{sub}"}, "begins with a name"),
     "an issuer that is no address": ({"issuer": "tokens of the CI"}, "https addresses"),
     "an issuer without encryption": ({"issuer": "http://ci.example.com"}, "https addresses"),

@@ -1,4 +1,4 @@
-"""RFC 6749 §4.1.3: the authorization code grant, with PKCE (RFC 7636) and every binding that the code has."""
+"""RFC 6749 §4.1.3: the authorization code grant, with PKCE (RFC 7636) and DPoP binding of the code (RFC 9449 §10)."""
 
 import hmac
 from collections.abc import Mapping
@@ -26,7 +26,7 @@ REASONS = {
 def decide(
     form: Parameters, client: Client, grant: Grant, request: AuthorizationRequest, binding: Binding
 ) -> None:
-    """Check a token request against what its code was issued for, before the code is used up; raise `invalid_grant`."""
+    """Check a token request against the request that its code was issued for, before the code is redeemed; raise `invalid_grant`."""
     if grant.client_id != client.client_id:  # §4.1.3
         raise OAuthError("invalid_grant", UNKNOWN, detail="issued to another client")
     sent = form.get("redirect_uri")
@@ -43,7 +43,7 @@ def decide(
 async def handle(
     runtime: Runtime, client: Client, form: Parameters, binding: Binding
 ) -> Mapping[str, object]:
-    """Redeem a code; of concurrent redemptions one wins, a replay ends everything that the code bought."""
+    """Redeem a code; of concurrent redemptions one wins, a replay revokes everything that was issued for the code (§4.1.2)."""
     digest = token_format.digest(form.require("code"))
     now = runtime.now()
     found = await runtime.database.read(store.find_code, digest, now)

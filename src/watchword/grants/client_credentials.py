@@ -19,7 +19,7 @@ from watchword.oauth.targets import resolve_audience
 
 
 class Request(msgspec.Struct, frozen=True):
-    """What the client asks for."""
+    """What the client requests."""
 
     scope: tuple[str, ...]
     resource: tuple[str, ...]
@@ -36,7 +36,7 @@ def decide(request: Request, client: Client, rules: Rules) -> Extent:
     details = authorization_details.parse(
         request.authorization_details, rules.detail_types, client.authorization_details_types
     )
-    # RFC 9396 §3.1: a rich request says itself what it wants, and no default scope comes with it
+    # RFC 9396 §3.1: a request with authorization_details and no scope gets no default scope
     scope = narrow(request.scope, client.scope) if request.scope else ()
     return Extent(scope, audience, details)
 

@@ -22,7 +22,7 @@ def _unknown() -> OAuthError:
 
 
 def decide(form: Parameters, client: Client, code: DeviceCode | None, binding: Binding) -> DeviceCode:
-    """Check who polls before anything changes: another client's poll must not slow the right one down."""
+    """Check who polls before anything changes, so that another client cannot slow the right one down; raise `invalid_grant`."""
     if code is None or code.client_id != client.client_id:  # DV-01
         raise _unknown()
     if code.jkt is not None and not (binding.jkt and hmac.compare_digest(code.jkt, binding.jkt)):
@@ -35,7 +35,7 @@ def decide(form: Parameters, client: Client, code: DeviceCode | None, binding: B
 async def handle(
     runtime: Runtime, client: Client, form: Parameters, binding: Binding
 ) -> Mapping[str, object]:
-    """Answer a poll; of concurrent polls of an approved code one gets the tokens, a replay ends what they bought."""
+    """Answer a poll; of concurrent polls of an approved code one gets the tokens, a replay revokes them."""
     digest = token_format.digest(form.require("device_code"))
     code = decide(form, client, await runtime.database.read(store.find_device_code, digest), binding)
     if code.status not in ("approved", "redeemed"):

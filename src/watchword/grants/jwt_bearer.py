@@ -1,4 +1,4 @@
-"""RFC 7523 §2.1: the JWT bearer grant: an outside issuer's assertion becomes a short-lived token, by rules of trust."""
+"""RFC 7523 §2.1: the JWT bearer grant: another issuer's assertion becomes a short-lived token, by trust rules."""
 
 from collections.abc import Mapping
 
@@ -21,7 +21,7 @@ GRANT_TYPE = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 async def handle(
     runtime: Runtime, client: Client, form: Parameters, binding: Binding
 ) -> Mapping[str, object]:
-    """Issue an access token for an assertion, once; never a refresh token: a new assertion is as good."""
+    """Issue an access token for an assertion, once; never a refresh token, since the client can present a new assertion."""
     authorization_details.refuse(form.get("authorization_details"))
     assertion, scope = form.require("assertion"), parse_scope(form.get("scope") or "")
     asked = Asked(assertion, scope, form.all("resource"), binding.jkt)

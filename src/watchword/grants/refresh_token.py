@@ -1,7 +1,7 @@
-"""RFC 6749 §6 and RFC 9700 §4.14: the refresh token grant, rotating with every use but where a profile forbids that.
+"""RFC 6749 §6 and RFC 9700 §4.14: the refresh token grant, with rotation at every use unless the client's profile forbids it.
 
-The state machine is in `oauth.refresh`. The successor of a token follows from its text and the master key, so that the loser of an
-honest race gets the very same one, and nobody gets any who has only the one or the other.
+The state machine is in `oauth.refresh`. The successor of a token is derived from it and from the master key, so that the loser of an
+honest race gets the very same one, and nobody can compute it who lacks either.
 """
 
 from collections.abc import Mapping
@@ -44,41 +44,41 @@ def decide(client: Client, grant: Grant, binding: Binding) -> None:
 async def handle(
     runtime: Runtime, client: Client, form: Parameters, binding: Binding
 ) -> Mapping[str, object]:
-    """Rotate a refresh token, or hand out its successor once more, or end the family: as the state machine says."""
-    shown = refresh_tokens.read(runtime, form.require("refresh_token"))
-    if shown is None:
+    """Rotate a refresh token, return its successor once more, or burn the family, as the state machine decides."""
+    presented = refresh_tokens.read(runtime, form.require("refresh_token"))
+    if presented is None:
         raise _unknown()
-    standing = await refresh_tokens.find(runtime, shown)
+    standing = await refresh_tokens.find(runtime, presented)
     if standing is None:
         raise _unknown()
     decide(client, standing.grant, binding)
     issued = await issuing.make(runtime, client, standing, form, binding, scope=form.get("scope"))
-    return issuing.answer(issued, await _next(runtime, client, shown, standing, issued))
+    return issuing.answer(issued, await _next(runtime, client, presented, standing, issued))
 
 
 async def _next(
-    runtime: Runtime, client: Client, shown: Presented, standing: Standing, issued: Issued
+    runtime: Runtime, client: Client, presented: Presented, standing: Standing, issued: Issued
 ) -> str:
-    """Return the refresh token that is to be used next, when what comes of this use and the access token are stored."""
-    now, generation = runtime.now(), store.generation_of(standing, shown.digest)
+    """Return the refresh token to use next, once this use and the access token are stored; raise `invalid_grant`."""
+    now, generation = runtime.now(), store.generation_of(standing, presented.digest)
     outcome = refresh.decide(store.family_of(standing.grant), generation, _limits(runtime), now)
     if outcome not in ("rotate", "replay"):
-        return await _settled(runtime, shown)
+        return await _settle(runtime, presented)
     expires_at = standing.grant.started_at + runtime.settings.refresh_token_lifetime
     async with issuing.stored(runtime, issued) as storing:
         if outcome == "rotate" and not client.rotates_refresh_tokens:
             used = await runtime.database.write(
-                store.use_refresh_token, shown.digest, standing, expires_at=expires_at, now=now
+                store.use_refresh_token, presented.digest, standing, expires_at=expires_at, now=now
             )
             if used:
-                return shown.token
+                return presented.token
         elif outcome == "rotate":
-            successor = refresh_tokens.successor(runtime, shown.token)
+            successor = refresh_tokens.successor(runtime, presented.token)
             rotating = store.rotate_refresh_token(
                 runtime.database,
-                shown.digest,
+                presented.digest,
                 standing,
-                mark=shown.mark,
+                mark=presented.mark,
                 successor=token_format.digest(successor),
                 expires_at=expires_at,
                 now=now,
@@ -86,18 +86,21 @@ async def _next(
             )
             if await rotating:
                 return successor
-        return await _settled(runtime, shown)
+        return await _settle(runtime, presented)
 
 
-async def _settled(runtime: Runtime, shown: Presented) -> str:
-    """Return the successor that a token has already; raise `invalid_grant`, after its family was ended if it was reused."""
-    settled = await runtime.database.write(
-        store.settle_refresh_token, shown.mark, shown.digest, _limits(runtime), runtime.now()
+async def _settle(runtime: Runtime, presented: Presented) -> str:
+    """Return the successor that a token has already; raise `invalid_grant`, after burning the family where it was reused.
+
+    This decides again, in one transaction with the consequences: a concurrent refresh may have changed the family since.
+    """
+    outcome = await runtime.database.write(
+        store.settle_refresh_token, presented.mark, presented.digest, _limits(runtime), runtime.now()
     )
-    if settled is None:
+    if outcome is None:
         raise _unknown()
-    if (refused := refresh.refusal(settled)) is not None:
+    if (refused := refresh.refusal(outcome)) is not None:
         raise refused
-    if settled != "replay":
+    if outcome != "replay":
         raise _unknown()
-    return refresh_tokens.successor(runtime, shown.token)
+    return refresh_tokens.successor(runtime, presented.token)

@@ -1,4 +1,4 @@
-"""RFC 8693: the token exchange grant: a token for a narrower one, as its subject or on the subject's behalf."""
+"""RFC 8693: the token exchange grant: a narrower token for a token, by impersonation or delegation."""
 
 from collections.abc import Mapping
 
@@ -37,7 +37,7 @@ def read(form: Parameters) -> ExchangeRequest:
 async def handle(
     runtime: Runtime, client: Client, form: Parameters, binding: Binding
 ) -> Mapping[str, object]:
-    """Issue a token that can do no more and lives no longer than the one it is made of."""
+    """Issue a token that can do no more and lives no longer than the subject token."""
     if form.get("requested_token_type") == identity_assertion.TOKEN_TYPE:
         return await identity_assertions.issue(runtime, client, form)
     subject_token, actor_token = form.require("subject_token"), form.get("actor_token")

@@ -1,7 +1,7 @@
 """docs/zero.md §12: a zero-knowledge proof as a grant: a person's program proves an identity and gets a DPoP-bound token.
 
-An extension grant in the sense of RFC 6749 §4.5. The proof is bound to the thumbprint of the key that the token is bound to, so
-that neither is worth anything to who relays or steals them.
+An extension grant in the sense of RFC 6749 §4.5. Proof and token are bound to the same DPoP key, so that neither is worth anything to
+somebody who relays or steals it.
 """
 
 from collections.abc import Mapping
@@ -25,7 +25,10 @@ GRANT_TYPE = "urn:watchword:params:oauth:grant-type:zero-proof"
 async def handle(
     runtime: Runtime, client: Client, form: Parameters, binding: Binding
 ) -> Mapping[str, object]:
-    """Issue an access token to the person whose identity was proven; raise `invalid_grant` when it was not, or proves nobody here."""
+    """Issue an access token to the person whose identity was proven.
+
+    Raises `invalid_grant` for a proof that is invalid or of nobody here, and `invalid_dpop_proof` without a DPoP proof.
+    """
     given = form.require("proof")
     if not identities.are_taken(runtime):
         raise OAuthError("invalid_grant", identities.NOT_TAKEN)

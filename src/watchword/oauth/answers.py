@@ -1,7 +1,6 @@
-"""OpenID Connect Registration §2 and RFC 9701 §6: what a client wants to know, and how it wants what is made for it alone signed and encrypted.
+"""OpenID Connect Registration §2 and RFC 9701 §6: client metadata about ID tokens, userinfo and introspection responses.
 
-Three kinds of answers: ID tokens, userinfo and introspection. Owns what may be registered for them and the choice of algorithms;
-signing and encrypting are done elsewhere.
+Owns what may be registered for these three kinds of answers, and the choice of algorithms. Signing and encrypting are done elsewhere.
 """
 
 from collections.abc import Collection
@@ -17,14 +16,14 @@ from watchword.oauth.subject import sector_of
 
 Text = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
 Uri = Annotated[str, msgspec.Meta(min_length=1, max_length=2000)]
-AcrValue = Annotated[str, msgspec.Meta(pattern=r"^[!-~]{1,200}\Z")]  # those of a request are parted by spaces
+AcrValue = Annotated[str, msgspec.Meta(pattern=r"^[!-~]{1,200}\Z")]  # a request separates several by spaces
 
 KINDS = ("id_token", "userinfo", "introspection")
 
 
 class AnswersInput(msgspec.Struct, frozen=True, kw_only=True):
-    """By which names a client knows people, what it wants to know of a sign-in where its request says nothing of that (`default_max_age`
-    in seconds), and how it wants what is made for it alone signed and encrypted."""
+    """The subject type of a client, its defaults for authorization requests (`default_max_age` in seconds), and how its answers are
+    signed and encrypted."""
 
     subject_type: SubjectType = "public"
     sector_identifier_uri: Uri | None = None
@@ -43,12 +42,12 @@ class AnswersInput(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def fields_of(source: object) -> dict[str, Any]:
-    """Return the fields of AnswersInput that something has: what was stated, given or stored of a client."""
+    """Return the fields of AnswersInput by name, from a client or any other object that has them all."""
     return {name: getattr(source, name) for name in AnswersInput.__struct_fields__}
 
 
 class Protection(msgspec.Struct, frozen=True):
-    """What a client registered for one kind of answer; None where it left it open."""
+    """What a client registered for one kind of answer; None where it registered nothing."""
 
     signed: str | None
     alg: str | None
@@ -56,7 +55,7 @@ class Protection(msgspec.Struct, frozen=True):
 
 
 def protection_of(client: Client, kind: str) -> Protection:
-    """Return how a client wants one of `KINDS`; the content encryption is filled in where there is encryption."""
+    """Return how answers of one of `KINDS` are protected for a client; `enc` has its default when only `alg` is registered."""
     alg = getattr(client, f"{kind}_encrypted_response_alg")
     enc = getattr(client, f"{kind}_encrypted_response_enc")
     signed = getattr(client, f"{kind}_signed_response_alg")
@@ -65,14 +64,14 @@ def protection_of(client: Client, kind: str) -> Protection:
 
 def signing_algorithm(client: Client, kind: str, available: Collection[str]) -> str:
     """Return the algorithm that signs an answer: the registered one as long as the server has keys for it."""
-    wanted = protection_of(client, kind).signed
-    return (
-        wanted if wanted in available and wanted is not None else client.signing_algorithm(tuple(available))
-    )
+    registered = protection_of(client, kind).signed
+    if registered is not None and registered in available:
+        return registered
+    return client.signing_algorithm(tuple(available))
 
 
 def check(client: Client, available: Collection[str]) -> None:
-    """Check what a client registered, for the algorithms that the server signs by; raise `invalid_client_metadata`."""
+    """Check what a client registered against the server's signing algorithms; raise `invalid_client_metadata`."""
     for kind in KINDS:
         _check_kind(client, kind, available)
     if client.subject_type == "pairwise":

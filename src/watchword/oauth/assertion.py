@@ -1,6 +1,6 @@
 """RFC 7521 and RFC 7523: client assertions.
 
-Owns what an assertion must say. Finding the client's keys and using the identifier up are the caller's business.
+Owns what an assertion must contain. Finding the client's keys and recording the `jti` as used are the caller's business.
 """
 
 from collections.abc import Sequence
@@ -12,14 +12,14 @@ from watchword.jose.jwk import Key, b64decode
 from watchword.oauth.clients import FAPI_ALGORITHMS
 from watchword.oauth.errors import OAuthError
 
-# Seconds. Libraries in wide use make assertions for an hour; each is good once, whatever it says.
+# Seconds. Widely used libraries make assertions that live an hour; each is accepted once in any case.
 MAX_LIFETIME, MAX_LIFETIME_FAPI = 3600, 600
 LEEWAY = 30
 MAX_JTI = 256
 
 
 class CheckedAssertion(msgspec.Struct, frozen=True):
-    """An assertion that is in order but for the single use of its `jti`: before `earliest` it cannot have been used (Unix seconds)."""
+    """A valid assertion whose `jti` is yet to be recorded as used; it cannot have been used before `earliest`. Times are Unix seconds."""
 
     jti: str
     expires_at: int
@@ -27,7 +27,7 @@ class CheckedAssertion(msgspec.Struct, frozen=True):
 
 
 def peek_subject(assertion: str) -> str | None:
-    """Return the `sub` of an assertion that nobody has verified yet, to find the client by; None when malformed."""
+    """Return the `sub` of an unverified assertion, to look its client up; None when malformed."""
     try:
         jws.peek(assertion)
         subject = jwt.read_claims(b64decode(assertion.split(".")[1])).get("sub")
@@ -54,7 +54,7 @@ def check_client_assertion(
         raise _refused(error.reason) from None
     if claims["iss"] != client_id or claims["sub"] != client_id:  # §3 (1), (2)
         raise _refused("issuer or subject is not the client")
-    # §3 (3) as of 2025: the issuer as a string, nothing else. An endpoint or a list could be meant for another server (CL-06).
+    # §3 (3), as tightened in 2025: the issuer as a string, nothing else. A token endpoint or a list may name another server too (CL-06).
     if claims["aud"] != issuer:
         raise _refused("audience is not the issuer")
     longest = MAX_LIFETIME_FAPI if fapi else MAX_LIFETIME

@@ -1,11 +1,11 @@
-"""RFC 6749 §4.1.1, RFC 9700 and OpenID Connect Core §3.1.2.1: what an authorization request may say.
+"""RFC 6749 §4.1.1, RFC 9700 and OpenID Connect Core §3.1.2.1: the rules for authorization requests.
 
-Owns the way from decoded parameters to a frozen `AuthorizationRequest`, with every check that needs neither person nor store.
-What the person then has to do is decided in `interaction`, what is sent back is built in `authorization_response`. Parameters
-inside a signed request object come through `request_object` first, pushed ones pass here when they are pushed.
+Owns the way from decoded parameters to a frozen `AuthorizationRequest`, with every check that needs neither the person nor the store.
+What the person then has to do is decided in `interaction`, the response is built in `authorization_response`. A signed request object
+is opened by `request_object` first; pushed parameters are checked here when they are pushed.
 
-Errors come in two kinds. Until client and redirect address are verified there is nobody to answer: a plain `OAuthError` is
-shown on a page. From then on a `RedirectError` is raised, which carries where the answer goes.
+Errors come in two kinds. Until client and redirect URI are verified there is nowhere to redirect to: a plain `OAuthError` is shown
+on a page. From then on a `RedirectError` is raised, which carries where the response goes.
 """
 
 import re
@@ -30,7 +30,7 @@ RESPONSE_MODES: tuple[ResponseMode, ...] = ("query", "form_post")
 PROMPTS: tuple[Prompt, ...] = ("none", "login", "consent", "select_account", "create")
 DISPLAYS: tuple[Display, ...] = ("page", "popup", "touch", "wap")
 
-# Longest values in characters; a request that exceeds one is refused before anything else looks at it.
+# In characters; a request that exceeds one is refused before its values are parsed.
 MAX_LENGTHS = {
     "state": 2048,
     "nonce": 2048,
@@ -46,7 +46,7 @@ MAX_LENGTHS = {
     "dpop_jkt": 43,
     "code_challenge_method": 20,
 }
-# What a request may say: nothing else of it is read, and nothing else is kept of one that was pushed.
+# All other parameters are ignored, and dropped from a pushed request.
 PARAMETERS = frozenset(
     {
         *MAX_LENGTHS,
@@ -55,7 +55,7 @@ PARAMETERS = frozenset(
     }
 )
 MAX_RESOURCES = 10
-ANY_AGE = 10 * 365 * 86_400  # seconds: of a sign-in whose time has to be known, whatever it is
+ANY_AGE = 10 * 365 * 86_400  # seconds: a `max_age` that only demands that the time of the sign-in is known
 MAX_LISTED = 20
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
@@ -64,7 +64,7 @@ _THUMBPRINT = re.compile(r"[A-Za-z0-9_-]{43}")
 
 
 class AuthorizationRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """A request in order, as it is kept while the person signs in and consents; `max_age` in seconds."""
+    """A valid request, as it is kept while the person signs in and consents; `max_age` in seconds."""
 
     client_id: str
     redirect_uri: str
@@ -93,7 +93,7 @@ class AuthorizationRequest(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Rules(msgspec.Struct, frozen=True):
-    """What the server is set up for: the audience of requests that name none, the types of rich requests, and whether people register."""
+    """Settings of the server: the resource of requests that name none, its `authorization_details` types, and whether people may sign up."""
 
     default_resource: str
     detail_types: Mapping[str, DetailType] = msgspec.field(default_factory=dict)
@@ -101,7 +101,7 @@ class Rules(msgspec.Struct, frozen=True):
 
 
 class RedirectError(OAuthError):
-    """A refusal that is sent to the verified redirect address of the client."""
+    """A refusal that is sent to the client's verified redirect URI."""
 
     def __init__(
         self, error: OAuthError, target: str, response_mode: ResponseMode, state: str | None
@@ -125,8 +125,8 @@ def decide(
     """Check an authorization request of a known, enabled client.
 
     `parameters` are decoded and single-valued, empty ones included; `resources` are all values of `resource`. `pushed` says
-    that they came by the pushed-request endpoint, `signed` that they came inside a verified request object, `proven_jkt` is
-    the key of a proof that came with a pushed request. Raise OAuthError to show and RedirectError to send.
+    that they came through the PAR endpoint, `signed` that they came inside a verified request object; `proven_jkt` is the key of a
+    DPoP proof that came with a pushed request. Raises OAuthError (to be shown) or RedirectError (to be sent).
     """
     sent = {name: value for name, value in parameters.items() if value}  # §3.1: empty means omitted
     _check_authority(sent, client)
@@ -142,9 +142,10 @@ def decide(
 
 
 def answerable(error: OAuthError, parameters: Mapping[str, str], client: Client) -> OAuthError:
-    """Return a refusal of a request that cannot be read: sent where the parameters beside it lead when that is verified, else shown.
+    """Return how to refuse a request whose request object cannot be read: by redirect when the outer parameters name a registered
+    redirect URI, else on a page.
 
-    What stands beside a signed object could have been added by anybody, but the address is one of the client's own.
+    Anybody could have added the outer parameters, but a registered address is the client's own.
     """
     sent = {name: value for name, value in parameters.items() if value}
     try:
@@ -176,7 +177,7 @@ def _redirect_of(sent: Mapping[str, str], client: Client) -> str | None:
 
 
 def _state_of(sent: Mapping[str, str]) -> str | None:
-    # It would have to be echoed exactly: what cannot be is refused on a page, not answered without it.
+    # `state` has to be echoed exactly. If it cannot be, the refusal is shown on a page, not sent without it.
     state = sent.get("state")
     if state is not None and (len(state) > MAX_LENGTHS["state"] or _CONTROL.search(state)):
         raise OAuthError(
@@ -196,9 +197,9 @@ def _check_shape(parameters: Mapping[str, str], sent: Mapping[str, str]) -> None
                 "invalid_request", "A parameter is too long or has a control character.", field=name
             )
     for name in ("code_challenge", "code_challenge_method"):
-        if parameters.get(name) == "":  # what is meant to protect must not vanish (PK-06)
+        if parameters.get(name) == "":  # "empty means omitted" must not switch PKCE off (PK-06)
             raise OAuthError("invalid_request", f"The parameter {name} is empty.", field=name)
-    if "request" in sent:  # one that is opened arrives as its parameters, and never holds another
+    if "request" in sent:  # an opened request object arrives as its parameters, and never holds another
         raise OAuthError("request_not_supported", "A request object is not accepted here.", field="request")
     if "request_uri" in sent:  # RFC 9126 §2.1
         raise OAuthError("invalid_request", "request_uri does not belong here.", field="request_uri")
@@ -275,10 +276,11 @@ def _check_channel(client: Client, pushed: bool, signed: bool) -> None:
 def _scope(sent: Mapping[str, str], client: Client) -> tuple[str, ...]:
     requested = parse_scope(sent.get("scope", ""))
     allowed = for_people(client.scope)
-    if not requested:  # RFC 6749 §3.3: the registered default, unless a rich request says itself what it wants (RFC 9396 §3.1)
+    # RFC 6749 §3.3: the registered default, except with authorization_details (RFC 9396 §3.1)
+    if not requested:
         return () if "authorization_details" in sent else allowed
     known = tuple(scope for scope in requested if scope in allowed)
-    # OpenID Connect Core §3.1.2.1: what is not understood is ignored; the answer says what was granted.
+    # OpenID Connect Core §3.1.2.1: unknown scopes are ignored; the token response says what was granted.
     if not known or (known != requested and "openid" not in known):
         raise OAuthError(
             "invalid_scope", "A requested scope is not registered for this client.", field="scope"
@@ -297,7 +299,9 @@ def _check_pkce(challenge: str | None, client: Client, scope: tuple[str, ...], n
             "invalid_request", "The parameter code_challenge is missing.", field="code_challenge"
         )
     if "openid" not in scope or nonce is None:
-        raise OAuthError("invalid_request", "Send a code_challenge, or with openid a nonce.", field="nonce")
+        raise OAuthError(
+            "invalid_request", "Send a code_challenge, or the scope openid with a nonce.", field="nonce"
+        )
 
 
 def _listed(sent: Mapping[str, str], name: str) -> tuple[str, ...]:
@@ -306,7 +310,7 @@ def _listed(sent: Mapping[str, str], name: str) -> tuple[str, ...]:
 
 
 def prompts(registers: bool) -> tuple[Prompt, ...]:
-    """Return what a request may ask for as `prompt` (Initiating User Registration §4.2: whatever else it asks for is refused)."""
+    """Return the supported `prompt` values (Initiating User Registration §4.2); all others are refused."""
     return PROMPTS if registers else PROMPTS[:-1]
 
 
@@ -315,22 +319,25 @@ def _prompt(sent: Mapping[str, str], rules: Rules) -> tuple[Prompt, ...]:
     if "create" in wanted and not rules.registers:
         raise OAuthError(
             "invalid_request",
-            "Nobody makes an account by themselves here: leave prompt=create out.",
+            "Sign-up is not open here: leave prompt=create out.",
             field="prompt",
         )
     if any(value not in PROMPTS for value in wanted):
-        raise OAuthError("invalid_request", "The prompt has a value that is not known here.", field="prompt")
+        raise OAuthError("invalid_request", "The prompt has an unknown value.", field="prompt")
     for alone in ("none", "create"):  # OpenID Connect Core §3.1.2.1, Initiating User Registration §4.1
         if alone in wanted and len(wanted) > 1:
-            raise OAuthError("invalid_request", f"The prompt {alone} stands alone.", field="prompt")
+            raise OAuthError(
+                "invalid_request", f"prompt={alone} cannot be combined with other values.", field="prompt"
+            )
     return tuple(prompt for prompt in PROMPTS if prompt in wanted)
 
 
 def _max_age(sent: Mapping[str, str], client: Client) -> int | None:
     text = sent.get("max_age")
     if text is None:  # OpenID Connect Registration §2: the client's defaults
-        known = ANY_AGE if client.require_auth_time else None
-        return known if client.default_max_age is None else client.default_max_age
+        if client.default_max_age is not None:
+            return client.default_max_age
+        return ANY_AGE if client.require_auth_time else None
     if not text.isascii() or not text.isdigit():
         raise OAuthError("invalid_request", "The max_age must be a whole number of seconds.", field="max_age")
     return int(text)

@@ -1,7 +1,7 @@
 """RFC 9396: rich authorization requests.
 
-Owns the reading of `authorization_details`, the check against the types that this server knows and the client may use, and what of
-a grant is left when a token is asked for with less. What a detail means is the business of the API that defined its type.
+Owns the parsing of `authorization_details`, the check against the types that this server knows and the client may use, and narrowing
+at the token endpoint. What a detail means is the business of the API that defined its type.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,7 +16,7 @@ MAX_DETAILS = 20
 LIST_FIELDS = ("locations", "actions", "datatypes", "privileges")  # §2.2
 
 Detail = dict[str, object]
-# What a member may be: the name of a JSON type, a list of one shape, or the members of an object.
+# The shape of a member: the name of a JSON type, [shape of all elements], or {name: shape of the member}.
 Shape = str | list["Shape"] | dict[str, "Shape"]
 JSON_TYPES: Mapping[str, tuple[type, ...]] = {
     "string": (str,),
@@ -27,10 +27,10 @@ JSON_TYPES: Mapping[str, tuple[type, ...]] = {
 
 
 class DetailType(msgspec.Struct, frozen=True):
-    """A type as an API defines it: its own members with their shapes, and of the common list fields the values that it knows.
+    """A type as an API defines it: its own members with their shapes, and the values that it allows in the common list fields (§2.2).
 
-    A common field that is not named in `allowed` may not be used; `identifier` is one of `members` where it is wanted. An
-    object has at most the members of its shape.
+    A list field that `allowed` does not name may not be used; `identifier`, where wanted, is one of `members`. An object may lack
+    members of its shape, but has no others.
     """
 
     members: Mapping[str, Shape] = msgspec.field(default_factory=dict)
@@ -59,7 +59,7 @@ def _checked(detail: object, types: Mapping[str, DetailType], registered: tuple[
     if known is None or name not in registered:  # §5: unknown type, or one that the client may not use
         raise _invalid("holds a type that is not known here or not registered for this client")
     if not known.required <= detail.keys():
-        raise _invalid("lacks a member that its type demands")
+        raise _invalid("lacks a member that its type requires")
     for member, value in detail.items():
         if member in known.allowed:
             _check_list(value, known.allowed[member])
@@ -67,12 +67,12 @@ def _checked(detail: object, types: Mapping[str, DetailType], registered: tuple[
             if member not in known.members or member in LIST_FIELDS:
                 raise _invalid("holds a member that its type does not have")
             if not has_shape(value, known.members[member]):
-                raise _invalid("holds a member of another shape than its type defines")
+                raise _invalid("holds a member whose value is not of the type that is defined for it")
     return detail
 
 
 def has_shape(value: object, shape: Shape) -> bool:
-    """Whether a value is what a shape describes; a truth value is no number."""
+    """Whether a value has a shape; a boolean is not a number, as it is in Python."""
     if isinstance(shape, str):
         return isinstance(value, JSON_TYPES[shape]) and (shape == "boolean" or not isinstance(value, bool))
     if isinstance(shape, list):
@@ -84,7 +84,7 @@ def has_shape(value: object, shape: Shape) -> bool:
 
 def _check_list(value: object, allowed: frozenset[str]) -> None:
     if not isinstance(value, list) or not value or any(not isinstance(one, str) for one in value):
-        raise _invalid("holds a field that must be a list of texts")
+        raise _invalid("holds a field that must be a list of strings")
     if not allowed.issuperset(value):
         raise _invalid("holds a value that its type does not have")
 
@@ -92,26 +92,27 @@ def _check_list(value: object, allowed: frozenset[str]) -> None:
 def is_within(requested: tuple[Detail, ...], granted: tuple[Detail, ...]) -> bool:
     """Whether each requested detail is one of the granted, with the same or fewer values in its list fields (§6.1).
 
-    One that was granted stands for one: who agreed to a payment did not agree to two of them.
+    Each granted detail covers one requested detail: who agreed to one payment did not agree to two. So this looks for a matching
+    between the two lists, by augmenting paths.
     """
-    taken: dict[int, int] = {}
-    return all(_place(number, requested, granted, taken, set()) for number in range(len(requested)))
+    matched: dict[int, int] = {}  # the requested detail that each granted one covers, by index
+    return all(_match(index, requested, granted, matched, set()) for index in range(len(requested)))
 
 
-def _place(
-    number: int,
+def _match(
+    index: int,
     requested: tuple[Detail, ...],
     granted: tuple[Detail, ...],
-    taken: dict[int, int],
+    matched: dict[int, int],
     tried: set[int],
 ) -> bool:
-    """Find a place among the granted for one requested, moving others that fit elsewhere too."""
-    for place, other in enumerate(granted):
-        if place in tried or not _fits(requested[number], other):
+    """Match one requested detail with a granted one, re-matching others where they fit elsewhere too."""
+    for place, detail in enumerate(granted):
+        if place in tried or not _fits(requested[index], detail):
             continue
         tried.add(place)
-        if place not in taken or _place(taken[place], requested, granted, taken, tried):
-            taken[place] = number
+        if place not in matched or _match(matched[place], requested, granted, matched, tried):
+            matched[place] = index
             return True
     return False
 
@@ -122,7 +123,7 @@ def narrow(
     types: Mapping[str, DetailType],
     registered: tuple[str, ...],
 ) -> tuple[Detail, ...]:
-    """Return the details of a token: all that is granted, or what a token request names of it; raise as `parse` (§6)."""
+    """Return the details of a token: those that the token request names, else all that are granted; raise as `parse` (§6)."""
     if text is None:
         return granted
     requested = parse(text, types, registered)
@@ -134,14 +135,14 @@ def narrow(
 def remaining(
     granted: tuple[Detail, ...], types: Mapping[str, DetailType], registered: tuple[str, ...]
 ) -> tuple[Detail, ...]:
-    """Return what is left of a grant whose client or operator may have given up types since."""
+    """Return the granted details whose types the server still knows and the client may still use."""
     return tuple(detail for detail in granted if detail["type"] in types and detail["type"] in registered)
 
 
 def refuse(text: str | None) -> None:
-    """Refuse details where a grant gives none: dropped in silence, the client would take them for granted (§5)."""
+    """Refuse details in a grant that supports none: if they were ignored, the client would believe they were granted (§5)."""
     if text is not None:
-        raise _invalid("is not given by this grant")
+        raise _invalid("is not supported by this grant")
 
 
 def check_registered(names: Sequence[str], types: Mapping[str, DetailType]) -> None:

@@ -1,6 +1,6 @@
-"""RFC 6749 §4.1.2 and RFC 9207: what is sent back from the authorization endpoint.
+"""RFC 6749 §4.1.2 and RFC 9207: the authorization response.
 
-Owns the parameters of success and error and the address that carries them. The page that posts a `form_post` answer is
+Owns the parameters of success and error and the address that carries them. The page that posts a `form_post` response is
 rendered elsewhere.
 """
 
@@ -16,7 +16,7 @@ _UNRESERVED = re.compile(r"[A-Za-z0-9_.~-]*")  # RFC 3986 §2.3: what codes and 
 def response_parameters(
     *, issuer: str, state: str | None, code: str | None = None, error: OAuthError | None = None
 ) -> dict[str, str]:
-    """Return the parameters of an answer: either a code or an error, always with `iss` (RFC 9207 §2)."""
+    """Return the parameters of a response: either a code or an error, always with `iss` (RFC 9207 §2)."""
     if (code is None) == (error is None):
         raise ValueError("an authorization response carries a code or an error")
     parameters: dict[str, str] = {}
@@ -30,7 +30,7 @@ def response_parameters(
 
 
 def response_location(redirect_uri: str, parameters: Mapping[str, str]) -> str:
-    """Return a verified redirect address with the parameters added to its query; the address itself stays as registered."""
+    """Return a verified redirect URI with the parameters added to its query; the rest of it stays as registered."""
     query = "&".join([f"{name}={_encoded(value)}" for name, value in parameters.items()])
     if "?" not in redirect_uri:
         return f"{redirect_uri}?{query}"

@@ -1,6 +1,6 @@
 """RFC 6750: the Authorization header and its challenge; also RFC 9449 §7, RFC 9470 §3 and RFC 9728 §5.1.
 
-Owns how a token is presented and how a refusal is worded. Whether a token is good is decided elsewhere.
+Owns how a token is presented and the form of a challenge. Whether a token is valid is decided elsewhere.
 """
 
 import re
@@ -37,7 +37,7 @@ def read_authorization(headers: Sequence[str]) -> PresentedToken | None:
     scheme, _, token = headers[0].partition(" ")
     if scheme.lower() not in ("bearer", "dpop"):
         return None
-    if _ANOTHER.search(token):  # §2: gateways for CGI and WSGI join equal headers by a comma (RFC 9110 §5.3)
+    if _ANOTHER.search(token):  # §2: CGI and WSGI gateways join repeated headers by a comma (RFC 9110 §5.3)
         raise OAuthError("invalid_request", "The Authorization header was sent more than once.")
     return PresentedToken(scheme.lower(), _checked(token.strip(" ")))
 
@@ -66,8 +66,8 @@ def _checked(token: str) -> str:
 
 
 def challenge(scheme: str, parameters: Mapping[str, str | None]) -> str:
-    """Return a `WWW-Authenticate` value: a scheme and its parameters, those that are None left out; a realm where there is none."""
+    """Return a `WWW-Authenticate` value: a scheme and its parameters without those that are None; a realm where no other is left."""
     given = [
         f'{name}="{_UNQUOTABLE.sub("?", value)}"' for name, value in parameters.items() if value is not None
-    ]  # §3: neither quote nor backslash nor control character can end the quotes
+    ]  # §3: no quote, backslash or control character can end the quoted string
     return f"{scheme} {', '.join(given or (REALM,))}"

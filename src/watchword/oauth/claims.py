@@ -1,6 +1,6 @@
-"""OpenID Connect Core §2, §5 and RFC 9068: what tokens and userinfo say.
+"""OpenID Connect Core §2, §5 and RFC 9068: the claims of tokens and userinfo.
 
-Owns the claims of ID tokens, access tokens and userinfo answers, and the names that no custom mapping may touch. Values about a
+Owns the claims of ID tokens, access tokens and userinfo responses, and the names that custom claims may not use. Values about a
 person come in as a mapping; signing is the business of `jose`, subjects of `subject`.
 """
 
@@ -38,10 +38,10 @@ SCOPE_CLAIMS: dict[str, tuple[str, ...]] = {
 }
 ScopeClaims = Mapping[str, Collection[str]]
 STANDARD = frozenset(name for names in SCOPE_CLAIMS.values() for name in names)
-# What the account itself says: an attribute of the same name would be a second truth.
+# Taken from the account itself: a custom attribute of the same name would contradict it.
 OF_THE_ACCOUNT = frozenset({"name", "preferred_username", "email", "email_verified", "updated_at"})
 
-# What the protocols themselves say in a token: whoever could set one of these could be anybody (AD-06).
+# Claims of the protocols: whoever could set one of these as a custom attribute could impersonate anybody (AD-06).
 RESERVED = frozenset(
     {
         *("iss", "sub", "aud", "exp", "nbf", "iat", "jti", "typ", "alg", "kid"),
@@ -66,7 +66,7 @@ RESERVED = frozenset(
 )
 MAX_NAME_LENGTH = 200
 
-# §3.1.3.6: the hash of the signature's algorithm; Ed25519 signs with SHA-512.
+# §3.1.3.6: the hash that the signature algorithm uses; Ed25519 uses SHA-512.
 _HASHES = {"256": hashlib.sha256, "384": hashlib.sha384, "512": hashlib.sha512, "DSA": hashlib.sha512}
 
 
@@ -90,7 +90,7 @@ def half_hash(value: str, alg: str) -> str:
 
 
 class Authentication(msgspec.Struct, frozen=True):
-    """How and when a person was authenticated, None when it is not known; times are Unix seconds, `sid` names the session to this client."""
+    """How and when a person was authenticated, None where that is unknown; times are Unix seconds, `sid` is the session's name for this client."""
 
     subject: str
     auth_time: int | None
@@ -117,7 +117,7 @@ def id_token_claims(
 ) -> dict[str, object]:
     """Return the claims of an ID token (§2); `person`, `wishes`, `permitted` and `known` as in `person_claims`.
 
-    `access_token` and `code` are those that travel beside it: they become `at_hash` and `c_hash` for the signature `alg`.
+    `access_token` and `code` are issued together with it; they become `at_hash` and `c_hash` for the signature `alg`.
     """
     claims: dict[str, object] = {
         "iss": issuer,
@@ -133,9 +133,9 @@ def id_token_claims(
         "at_hash": half_hash(access_token, alg) if access_token is not None else None,
         "c_hash": half_hash(code, alg) if code is not None else None,
     }
-    # §5.4: with a code, what scopes ask for is had from userinfo; here is only what was asked for by name.
-    asked = person_claims(person or {}, (), wishes or {}, permitted, known)
-    return {**asked, **{name: value for name, value in claims.items() if value is not None}}
+    # §5.4: in the code flow, scopes request claims of userinfo; the ID token has only those requested by name.
+    by_name = person_claims(person or {}, (), wishes or {}, permitted, known)
+    return {**by_name, **{name: value for name, value in claims.items() if value is not None}}
 
 
 def check_openid(scope: Collection[str]) -> None:
@@ -161,14 +161,14 @@ def userinfo_claims(
 
 
 def for_client(claims: Mapping[str, object], *, issuer: str, client_id: str) -> dict[str, object]:
-    """Return the claims of a signed userinfo answer (§5.3.2): also who says it, to whom."""
+    """Return the claims of a signed userinfo response (§5.3.2), which also has `iss` and `aud`."""
     return {**claims, "iss": issuer, "aud": client_id}
 
 
 def introspection_claims(
     answer: Mapping[str, object], *, issuer: str, client_id: str, now: int
 ) -> dict[str, object]:
-    """Return the claims of a signed introspection answer (RFC 9701 §5), which is no token: neither `sub` nor `exp`."""
+    """Return the claims of a signed introspection response (RFC 9701 §5): without `sub` and `exp`, so that it cannot pass for a token."""
     return {"iss": issuer, "aud": client_id, "iat": now, "token_introspection": dict(answer)}
 
 
@@ -179,26 +179,26 @@ def person_claims(
     permitted: Collection[str],
     known: ScopeClaims = SCOPE_CLAIMS,
 ) -> dict[str, object]:
-    """Return what is told about a person: by scope, and by name where the client is permitted to ask.
+    """Return the claims about a person that were requested by scope (§5.4) or by name (§5.5).
 
-    `person` holds standard and custom claims; `wishes` were asked for by name; `permitted` are the scopes whose claims may be;
-    `known` says which claims belong to which scope. What is unknown is left out, never null.
+    `person` holds standard and custom claims; `wishes` were requested by name, which is granted for claims of the `permitted` scopes
+    only; `known` says which claims belong to which scope. A claim without a value is left out, never null (§5.3.2).
     """
     by_scope = {name for granted in scope for name in known.get(granted, ())}
-    may_ask = {name for one in permitted for name in known.get(one, ())}
-    wanted = by_scope | (wishes.keys() & may_ask)
+    permitted_names = {name for one in permitted for name in known.get(one, ())}
+    requested = by_scope | (wishes.keys() & permitted_names)
     return {
         name: value
         for name, value in person.items()
-        if name in wanted and (name in STANDARD or name not in RESERVED) and value not in (None, "", {})
+        if name in requested and (name in STANDARD or name not in RESERVED) and value not in (None, "", {})
     }
 
 
 def check_audience(audience: Collection[str], client_id: str) -> None:
-    """Raise `invalid_target` for an empty audience and for the client itself: an ID token must not pass for this (RFC 9068 §4)."""
+    """Raise `invalid_target` for an audience that is empty or has the client in it: ID token and access token must differ (RFC 9068 §4)."""
     if not audience or client_id in audience:
         raise OAuthError(
-            "invalid_target", "An access token cannot be meant for its own client.", field="resource"
+            "invalid_target", "The audience of an access token cannot be its own client.", field="resource"
         )
 
 

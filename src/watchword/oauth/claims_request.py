@@ -1,6 +1,6 @@
 """OpenID Connect Core §5.5: the `claims` parameter.
 
-Owns its reading into a frozen value. Which claims are then given is decided in `claims`.
+Owns its parsing into a frozen value. Which claims are then released is decided in `claims`.
 """
 
 from collections.abc import Mapping
@@ -18,14 +18,14 @@ Value = str | int | float | bool
 
 
 class ClaimWish(msgspec.Struct, frozen=True):
-    """What is asked of one claim; without `values` any value will do (§5.5.1)."""
+    """The request for one claim; without `values` any value will do (§5.5.1)."""
 
     essential: bool = False
     values: tuple[Value, ...] = ()
 
 
 class ClaimsRequest(msgspec.Struct, frozen=True):
-    """The claims asked for by name, for the ID token and for the userinfo answer."""
+    """The claims requested by name, for the ID token and for the userinfo response."""
 
     id_token: Mapping[str, ClaimWish] = {}
     userinfo: Mapping[str, ClaimWish] = {}
@@ -38,7 +38,7 @@ _decode = msgspec.json.Decoder(ClaimsRequest).decode
 
 
 def read(stored: str) -> ClaimsRequest:
-    """Return a request as it was kept with a grant; an empty text asks for nothing."""
+    """Return a request as it was stored with a grant; the empty string requests nothing."""
     return _decode(stored) if stored else NOTHING
 
 
@@ -76,7 +76,7 @@ def _wish(wish: object) -> ClaimWish:
     if "value" in wish:
         values = [wish["value"], *values]
     if any(not isinstance(value, str | int | float | bool) for value in values):
-        raise _invalid("holds a value that is neither text nor number nor truth value")
+        raise _invalid("holds a value that is neither string nor number nor boolean")
     return ClaimWish(essential, tuple(values))
 
 

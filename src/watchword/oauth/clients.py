@@ -1,6 +1,7 @@
 """RFC 7591 §2: client metadata, as the rules of this package need it.
 
-Owns the frozen value `Client` and what may be asked of it. Storing, fetching and authenticating clients is done elsewhere.
+Owns the frozen value `Client` and the rules that follow from its metadata alone. Storing, fetching and authenticating clients is
+done elsewhere.
 """
 
 from collections.abc import Mapping, Sequence
@@ -26,9 +27,9 @@ AUTH_METHODS = (
 
 
 class AssertionTarget(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Another authorization server for which a client may get identity assertions (ID-JAG), and the client's name there.
+    """Another authorization server for which a client may get identity assertions (ID-JAG), and its `client_id` there.
 
-    `scope` and `resources` are those of the other server; none named: the client's own. `tell_email` adds a verified address.
+    `scope` and `resources` are those of the other server, by default the client's own here. `tell_email` adds a verified email address.
     """
 
     issuer: str
@@ -41,8 +42,9 @@ class AssertionTarget(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
 class ExchangeRules(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What a client may do by token exchange (RFC 8693) beyond narrowing its own tokens.
 
-    `serves` are the APIs that it is: tokens sent to them may be exchanged by it. `audiences` are the APIs that it may get tokens
-    for, none named: its resources. `impersonate` without, `delegate` with an actor token. `max_lifetime` in seconds.
+    `serves` are the APIs that the client itself implements: it may exchange tokens that were sent to them. `audiences` are the APIs
+    that it may get tokens for, by default its resources. `impersonate` allows exchange without an actor token, `delegate` with one.
+    `max_lifetime` is in seconds.
     """
 
     serves: tuple[str, ...] = ()
@@ -120,11 +122,11 @@ class Client(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def rotates_refresh_tokens(self) -> bool:
-        """Whether a refresh token is replaced with every use: not one that a proof of the client itself protects (FAPI 2.0 §5.3.2.1)."""
+        """Whether a refresh token is replaced with every use (FAPI 2.0 §5.3.2.1 forbids it: there the client's key protects the token)."""
         return self.security_profile != "fapi2"
 
     def signing_algorithm(self, available: Sequence[str]) -> str:
-        """Return the algorithm that signs this client's tokens, of those that the server has keys for."""
+        """Return the algorithm that signs this client's tokens, out of those that the server has keys for."""
         if self.security_profile != "fapi2":
             return available[0]
         return next((name for name in available if name in FAPI_ALGORITHMS), available[0])

@@ -1,13 +1,13 @@
-"""RFC 6749 appendix A: the signs that a client's identifier, its secret and its tokens are made of.
+"""RFC 6749 appendix A: the characters of client identifiers, client secrets and tokens.
 
-Refused with ValueError where a program is given them, before any of them is sent: a file or a variable often adds a line end, or is empty.
-The text itself is never repeated.
+A program that is given one with others refuses it with ValueError before it sends anything: a file or a variable often adds a line
+end, or is empty. The message never repeats the value.
 """
 
 import re
 
 _CREDENTIAL = re.compile(r"[\x20-\x7e]+")  # appendix A.1, A.2
-_TOKEN = re.compile(r"[\x21-\x7e]+")  # RFC 6750 §2.1 knows no space, and HTTP cuts one off
+_TOKEN = re.compile(r"[\x21-\x7e]+")  # RFC 6750 §2.1 allows no space, and HTTP strips one at the end
 
 
 def check_credential(what: str, text: object) -> None:
@@ -22,6 +22,8 @@ def check_token(what: str, text: object) -> None:
 
 def _check(what: str, text: object, allowed: re.Pattern[str]) -> None:
     if not isinstance(text, str) or not text:
-        raise ValueError(f"{what} is empty or no text: was the variable or file that it comes from there?")
+        raise ValueError(
+            f"{what} is empty or not a string: does the variable or file that it comes from exist?"
+        )
     if not allowed.fullmatch(text):
-        raise ValueError(f"{what} has a character that it cannot have, such as a line end: strip it")
+        raise ValueError(f"{what} has a character that is not allowed, such as a line end: strip it")

@@ -1,9 +1,9 @@
 """RFC 8628: the device authorization grant.
 
-Owns user codes and the polling discipline as a decision. The storing of both, the throttling of guesses and the atomic
-redemption of an approved code are done elsewhere.
+Owns user codes and the decision about each poll. Storing both, throttling guesses and the atomic redemption of an approved code are
+done elsewhere.
 
-A user code is eight of twenty consonants, 34 bits: no vowels, so no words, and nothing that looks like something else.
+A user code is eight out of twenty consonants, 34 bits: no vowels, so no words, and no characters that look alike.
 """
 
 import re
@@ -61,14 +61,14 @@ class DeviceCode(msgspec.Struct, frozen=True):
 
 
 class Poll(msgspec.Struct, frozen=True):
-    """The answer to one poll: redeem the code when `error` is None, and keep `interval` and the time of the poll."""
+    """The answer to one poll: redeem the code when `error` is None, and store `interval` and the time of the poll."""
 
     error: OAuthError | None
     interval: int
 
 
 def decide_poll(code: DeviceCode | None, client_id: str, now: int) -> Poll:
-    """Decide one poll (§3.5); an approved code must still be redeemed atomically, which only one poll can do."""
+    """Decide one poll (§3.5); the caller then redeems an approved code atomically, so that only one poll succeeds."""
     if code is None or code.client_id != client_id or code.status == "redeemed":
         return Poll(OAuthError("invalid_grant", "The device code is not valid for this client."), INTERVAL)
     if now >= code.expires_at:
@@ -76,9 +76,7 @@ def decide_poll(code: DeviceCode | None, client_id: str, now: int) -> Poll:
     if code.status == "denied":
         return Poll(OAuthError("access_denied", "The person refused the request."), code.interval)
     if code.last_polled_at is not None and now - code.last_polled_at < code.interval:
-        slower = min(
-            code.interval + SLOWER, MAX_INTERVAL
-        )  # §3.5: five seconds more for this and all later polls
+        slower = min(code.interval + SLOWER, MAX_INTERVAL)  # §3.5: for this and all later polls
         return Poll(
             OAuthError("slow_down", "Poll less often: wait five seconds more.", retry_after=slower), slower
         )

@@ -1,13 +1,14 @@
 """RFC 9449: Demonstrating Proof of Possession.
 
-Owns what a proof must say. Using its `jti` up, so that it works once, is the caller's business (§11.1).
+Owns what a proof must contain. Recording its `jti` as used, so that it works once, is the caller's business (§11.1).
 """
 
 import base64
 import hashlib
 import hmac
 import re
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
+from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
 import msgspec
@@ -16,13 +17,13 @@ from watchword.jose import JoseError, jwk, jws, jwt
 from watchword.oauth.errors import OAuthError
 
 ALGORITHMS = tuple(jws.ALGORITHMS)
-# A proof lives from `iat` - LEEWAY to `iat` + MAX_AGE; a replay must be remembered for the sum of both. Certification sends proofs
-# from up to ten seconds ahead, and clocks of real clients are off by more than the sixty seconds of a single minute at times.
+# Seconds. A proof is accepted from `iat` - LEEWAY to `iat` + MAX_AGE; its use must be remembered for the sum of both. The
+# certification suite sends proofs that are up to ten seconds ahead, and clocks of real clients are sometimes off by over a minute.
 MAX_AGE = 120
 LEEWAY = 30
 MAX_JTI = 256
 MAX_PROOF = 8192
-# A nonce is good for as long as this; it changes so often, so that a fresh one is at hand long before.
+# Seconds. A new nonce is handed out every NONCE_STEP, so that clients have a fresh one long before theirs expires.
 NONCE_LIFETIME = 300
 NONCE_STEP = 60
 MAX_NONCE = 64
@@ -33,7 +34,7 @@ _UNRESERVED = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz012
 
 
 class DPoPProof(msgspec.Struct, frozen=True):
-    """A proof that is in order; `jkt` is the thumbprint of its key, `iat` in Unix seconds."""
+    """A valid proof; `jkt` is the thumbprint of its key, `iat` in Unix seconds."""
 
     jkt: str
     jti: str
@@ -42,7 +43,7 @@ class DPoPProof(msgspec.Struct, frozen=True):
 
 
 def is_held(cnf: object, jkt: str | None) -> bool:
-    """Whether the key that an assertion's `cnf` demands, by its thumbprint, is the one that was proven (RFC 7800 §3.1)."""
+    """Whether the key that an assertion's `cnf` names by its thumbprint is the one that was proven (RFC 7800 §3.1)."""
     return jkt is not None and cnf == {"jkt": jkt}
 
 
@@ -58,37 +59,16 @@ def check_proof(
     algorithms: Collection[str] = ALGORITHMS,
     nonce_check: Callable[[str], bool] | None = None,
 ) -> DPoPProof:
-    """Check a proof for a request (§4.3); raise `invalid_dpop_proof`.
+    """Check a proof for a request (§4.3); raise `invalid_dpop_proof`, or `use_dpop_nonce` (§8).
 
-    `alias` is another address of the same target. `access_token` is the token that came with it and `expected_jkt` the key it is bound
-    to. With `nonce_check` the proof must
-    hold a nonce that it accepts: raise `use_dpop_nonce` otherwise, which the caller answers with a fresh one (§8).
+    `alias` is another address of the same target. `access_token` is the token that came with it and `expected_jkt` the key that the
+    token is bound to. With `nonce_check`, the proof must hold a nonce that it accepts; the caller answers `use_dpop_nonce` with a
+    fresh one.
     """
-    if len(proof) > MAX_PROOF:
-        raise _refused("too long")
-    try:
-        header = jws.peek(proof)
-        if header.jwk is None or PRIVATE_MEMBERS & header.jwk.keys():  # §4.3 (7)
-            raise _refused("no public key in the header, or a private one")
-        key = jwk.parse(
-            {name: value for name, value in header.jwk.items() if name not in ("kid", "use")}, header.alg
-        )
-        claims = jwt.decode(
-            proof,
-            [key],
-            algorithms=algorithms,
-            typ="dpop+jwt",
-            now=now,
-            leeway=LEEWAY,
-            required=("jti", "htm", "htu", "iat"),
-        )
-    except JoseError as error:
-        raise _refused(error.reason) from None
+    key, claims = _verified(proof, algorithms, now)
     if claims["htm"] != method:  # §4.3 (8)
         raise _refused("made for another method")
-    if not _same_target(claims["htu"], uri) and not (
-        alias and _same_target(claims["htu"], alias)
-    ):  # §4.3 (9)
+    if not any(_same_target(claims["htu"], target) for target in (uri, alias) if target):  # §4.3 (9)
         raise _refused("made for another address")
     if not now - MAX_AGE <= claims["iat"] <= now + LEEWAY:  # §4.3 (11)
         raise _refused("too old or from the future")
@@ -100,10 +80,35 @@ def check_proof(
         raise _refused("made with another key")
     nonce = claims.get("nonce")
     if not isinstance(nonce, str | None):
-        raise _refused("a nonce that is no text")
+        raise _refused("a nonce that is not a string")
     if nonce_check is not None and (nonce is None or not nonce_check(nonce)):  # §4.3 (10)
         raise OAuthError("use_dpop_nonce", "Repeat the request with the nonce that comes with this answer.")
     return DPoPProof(key.thumbprint, claims["jti"], int(claims["iat"]), nonce)
+
+
+def _verified(proof: str, algorithms: Collection[str], now: int) -> tuple[jwk.Key, Mapping[str, Any]]:
+    """Return the key and the claims of a proof that is well-formed and signed with that key."""
+    if len(proof) > MAX_PROOF:
+        raise _refused("too long")
+    try:
+        header = jws.peek(proof)
+        if header.jwk is None or PRIVATE_MEMBERS & header.jwk.keys():  # §4.3 (7)
+            raise _refused("no public key in the header, or a private one")
+        key = jwk.parse(
+            {name: value for name, value in header.jwk.items() if name not in ("kid", "use")}, header.alg
+        )
+        claims = jwt.decode(  # §4.3 (2) to (6)
+            proof,
+            [key],
+            algorithms=algorithms,
+            typ="dpop+jwt",
+            now=now,
+            leeway=LEEWAY,
+            required=("jti", "htm", "htu", "iat"),
+        )
+    except JoseError as error:
+        raise _refused(error.reason) from None
+    return key, claims
 
 
 def _hash(token: str) -> str:
@@ -132,13 +137,13 @@ def _normal(parts: SplitResult) -> tuple[str, str, int | None, str]:
 
 
 def _normal_escape(match: re.Match[str]) -> str:
-    # RFC 3986 §6.2.2: case of the digits, and characters that needed no escape. Dot segments stay as they are.
+    # RFC 3986 §6.2.2: upper-case hex digits, and no escapes of unreserved characters. Dot segments stay as they are.
     character = chr(int(match[1], 16))
     return character if character in _UNRESERVED else match[0].upper()
 
 
 def make_nonce(key: bytes, now: int) -> str:
-    """Return the nonce of a moment, which any node with the same key recognises (§8)."""
+    """Return the nonce for a time (Unix seconds), which any node with the same key recognises (§8)."""
     moment = (now - now % NONCE_STEP).to_bytes(6, "big")
     return base64.urlsafe_b64encode(
         moment + hmac.new(key, b"dpop nonce" + moment, hashlib.sha256).digest()[:18]

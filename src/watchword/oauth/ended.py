@@ -1,9 +1,10 @@
-"""What ended, as those learn of it who verify tokens by themselves: marks, and the signed pages of the revocation feed.
+"""The revocation feed, for resource servers that verify tokens by themselves: marks, and the signed pages that carry them.
 
-A mark is a digest of what can end (a token, a grant, a client, an account, a rule of trust, a signing key): who holds a token can compute its marks, and nobody learns from a mark what it stands for. Marks that hold for a stretch of time say before
-which moment a token must have been issued to be concerned.
+A mark is a digest of something that can end (a token, a grant, a client, an account, a trust rule, a signing key). Who holds a token
+can compute its marks; a mark alone does not tell what it stands for. A mark may come with a time: then only tokens issued before it
+have ended.
 
-Owns the form of marks and pages on both sides; where they are kept and how they travel is decided elsewhere.
+Owns the form of marks and pages on both sides; storage and transport are decided elsewhere.
 """
 
 import hashlib
@@ -16,7 +17,7 @@ import msgspec
 from watchword.jose.jwk import b64encode
 
 TOKEN_TYPE = "ended+jwt"
-# Seconds for which the longest-lived access token may be used after something that it depends on has ended.
+# Seconds: no access token outlives by more than this something that it depends on.
 LONGEST = 86_400 + 60
 PAGE = 200
 MARK_BYTES = 16
@@ -28,9 +29,9 @@ class EndedError(ValueError):
 
 
 class Entry(msgspec.Struct, frozen=True):
-    """Something that ended: tokens with this mark are dead, only those issued before `before` where that is said.
+    """Something that ended: tokens with this mark are revoked, or with `before` only those issued before it.
 
-    After `until` none of them could be used anyway. Times are Unix seconds.
+    After `until` all of them have expired, and the entry may be forgotten. Times are Unix seconds.
     """
 
     mark: str
@@ -39,7 +40,7 @@ class Entry(msgspec.Struct, frozen=True):
 
 
 class Page(msgspec.Struct, frozen=True):
-    """Everything that ended after one position of the feed and up to another; `more` says that it goes on from there."""
+    """Everything that ended after one position of the feed and up to another; with `more`, there are further pages already."""
 
     after: str
     position: str
@@ -53,7 +54,7 @@ def digest(kind: str, identifier: str) -> bytes:
     return hashlib.sha256(f"{kind}:{identifier}".encode()).digest()[:MARK_BYTES]
 
 
-_repeated = lru_cache(maxsize=4096)(digest)  # of what many tokens share
+_cached_digest = lru_cache(maxsize=4096)(digest)  # for what many tokens share
 
 
 def mark(kind: str, identifier: str) -> str:
@@ -62,27 +63,27 @@ def mark(kind: str, identifier: str) -> str:
 
 
 def account_handle(key: bytes, user_id: str) -> str:
-    """Return the name of an account that only its tokens tell: who knows the account alone cannot look it up in the feed."""
+    """Return a keyed name of an account for its marks: only its tokens reveal it, so knowing the account does not help to find it in the feed."""
     return hmac.new(key, f"account:{user_id}".encode(), hashlib.sha256).hexdigest()[:32]
 
 
 def marks_of(claims: Mapping[str, object], kid: str | None) -> tuple[bytes, ...]:
-    """Return the digests of a verified token: of itself and of everything that it depends on."""
+    """Return the marks of a verified token, as bytes: its own and those of everything that it depends on."""
     jti, client_id = claims.get("jti"), claims.get("client_id")
-    found = [_repeated(*EVERYTHING)]
+    found = [_cached_digest(*EVERYTHING)]
     if kid is not None:
-        found.append(_repeated("key", kid))
+        found.append(_cached_digest("key", kid))
     if isinstance(jti, str):
         found.append(digest("token", jti))
     if isinstance(client_id, str):
-        found.append(_repeated("client", client_id))
+        found.append(_cached_digest("client", client_id))
     return (*found, *dependencies(claims))
 
 
 def dependencies(claims: Mapping[str, object]) -> tuple[bytes, ...]:
-    """Return the digests of what a token depends on besides its client and the key that signed it."""
+    """Return the marks, as bytes, of what a token depends on besides its client and the key that signed it."""
     grant_id, parents = claims.get("grant_id"), claims.get("parents")
-    found = [_repeated("grant", grant_id)] if isinstance(grant_id, str) else []
+    found = [_cached_digest("grant", grant_id)] if isinstance(grant_id, str) else []
     if parents is not None and isinstance(parents, Sequence):
         found += [digest(*_parent(str(one))) for one in parents]
     return tuple(found)
@@ -90,7 +91,7 @@ def dependencies(claims: Mapping[str, object]) -> tuple[bytes, ...]:
 
 def _parent(text: str) -> tuple[str, str]:
     kind, _, identifier = text.partition(":")
-    if kind == "digest":  # of an opaque token, whose identifier is the end of its digest
+    if kind == "digest":  # an opaque token: its identifier is the end of its digest
         return "token", f"ot_{identifier[-24:]}"
     return ("token" if kind == "jti" else kind), identifier
 

@@ -1,7 +1,7 @@
 """RFC 6749 §5.2 and its successors: the one table of protocol errors.
 
-Owns every error code that leaves the server, its HTTP status and whether an authorization response may carry it to a
-client's redirect address. Rendering is the business of `http`.
+Owns every error code that leaves the server, its HTTP status, and whether an authorization response may carry it to the client's
+redirect URI. Rendering is the business of `http`.
 """
 
 import msgspec
@@ -71,12 +71,12 @@ ERRORS: dict[str, ErrorRule] = {
 
 
 class OAuthError(Exception):
-    """A refusal in the protocol's own words.
+    """A protocol error.
 
-    `code` is a key of `ERRORS`; `description` is for the developer at the other end and never repeats what was sent
-    (RFC 6749 §5.2 restricts its characters); `detail` reaches only the log; `field` names the input at fault;
-    `retry_after` is in seconds; `challenge` is the value of `WWW-Authenticate` where the protocol wants one; `status` stands for the
-    table's where a resource answers otherwise than the token endpoint.
+    `code` is a key of `ERRORS`; `description` is for the developer of the client and never repeats what was sent
+    (RFC 6749 §5.2 restricts its characters); `detail` reaches only the log; `field` names the input at fault; `retry_after` is in
+    seconds; `challenge` is the value of `WWW-Authenticate` where the protocol requires one; `status` overrides the one in the table,
+    where a resource answers differently from the token endpoint.
     """
 
     def __init__(

@@ -1,8 +1,9 @@
 """RFC 8693: token exchange.
 
-Owns every rule about who may exchange which token for what. Looking tokens up, checking that they are alive and proving
-possession happen before; what comes in here are facts. Without an actor the client acts as the subject (impersonation); with
-one the new token says so in `act` (delegation). An exchange can only take rights away: scope, details, audience and life never grow.
+Owns every rule about who may exchange which token for what. Looking tokens up, checking that they are active and proof of possession
+happen before; what comes in here are facts. Without an actor the client acts as the subject (impersonation); with one, the new token
+names the actor in `act` (delegation). An exchange can only reduce rights: scope, details and lifetime never grow, and the audience is
+one that the client's policy names.
 """
 
 from collections.abc import Mapping
@@ -15,7 +16,7 @@ from watchword.oauth.errors import OAuthError
 ACCESS_TOKEN = "urn:ietf:params:oauth:token-type:access_token"
 JWT = "urn:ietf:params:oauth:token-type:jwt"
 ID_TOKEN = "urn:ietf:params:oauth:token-type:id_token"
-# What may be presented, and what may be asked for: never a refresh token, never a token of unknown kind.
+# What may be presented, and what may be requested: never a refresh token, never a token of unknown type.
 SUBJECT_TYPES = (ACCESS_TOKEN, JWT)
 REQUESTED_TYPES = (ACCESS_TOKEN, JWT)
 
@@ -26,7 +27,7 @@ Claims = Mapping[str, object]
 
 
 class LiveToken(msgspec.Struct, frozen=True):
-    """A token that was just found alive; `kind` is "access_token" or "api_token", `expires_at` in Unix seconds.
+    """A token that was just found active; `kind` is "access_token" or "api_token", `expires_at` in Unix seconds.
 
     `act` and `may_act` are its claims of that name, `jkt` and `x5t` what it is bound to.
     """
@@ -45,10 +46,10 @@ class LiveToken(msgspec.Struct, frozen=True):
 
 
 class ExchangePolicy(msgspec.Struct, frozen=True):
-    """What a client may do by exchange: for which audiences and scopes, acting as or for somebody, for how many seconds.
+    """What a client may do by exchange: the audiences and scopes that it may get, in which way, and for how many seconds.
 
-    `resources` are the audiences that the client itself serves: tokens sent to it may be exchanged by it. `detail_types` are those
-    that the server knows (RFC 9396), `registered_details` what of them the client may have.
+    `resources` are the APIs that the client itself implements: it may exchange tokens that were sent to them. `detail_types` are the
+    types that the server knows (RFC 9396), `registered_details` those of them that the client may use.
     """
 
     audiences: tuple[str, ...]
@@ -62,7 +63,7 @@ class ExchangePolicy(msgspec.Struct, frozen=True):
 
 
 class ExchangeRequest(msgspec.Struct, frozen=True):
-    """The parameters of an exchange, decoded but for `details`; `targets` are all values of `audience` and `resource`."""
+    """The parameters of an exchange, `details` not parsed yet; `targets` are all values of `audience` and `resource`."""
 
     subject_token_type: str
     actor_token_type: str | None = None
@@ -73,7 +74,7 @@ class ExchangeRequest(msgspec.Struct, frozen=True):
 
 
 class Exchanged(msgspec.Struct, frozen=True):
-    """What the new token is to say; `act` is None for impersonation."""
+    """The contents of the new token; `act` is None for impersonation of a subject whose token had none."""
 
     subject: str
     audience: tuple[str, ...]
@@ -108,9 +109,9 @@ def decide(
     proven_x5t: str | None = None,
     now: int,
 ) -> Exchanged:
-    """Decide an exchange; `subject` and `actor` are None when such a token was not alive, `policy` when there is none.
+    """Decide an exchange; `subject` and `actor` are None when that token was not active, `policy` when the client has none.
 
-    Raise `unauthorized_client`, `invalid_request`, `invalid_target`, `invalid_scope` (§2.2.2) or `invalid_authorization_details`.
+    Raises `unauthorized_client`, `invalid_request`, `invalid_target`, `invalid_scope` (§2.2.2) or `invalid_authorization_details`.
     """
     if policy is None:
         raise OAuthError("unauthorized_client", "This client may not exchange tokens.")
@@ -142,20 +143,20 @@ def decide(
 
 
 def _check_holder(token: LiveToken, policy: ExchangePolicy, client_id: str, name: str) -> None:
-    # A token may be exchanged by the client it was issued to and by the service it was sent to, by nobody who found it.
+    # The client that a token was issued to and the service that it was sent to may exchange it; nobody who stole it.
     if token.client_id != client_id and not set(token.audience) & set(policy.resources):
         raise _bad(f"The {name} was neither issued to this client nor meant for it.", name)
 
 
 def _check_actor(subject: LiveToken, actor: LiveToken, policy: ExchangePolicy, client_id: str) -> None:
-    # Who may not impersonate says that it acts itself: neither its caller nor anybody else whose token came to it.
+    # Without the right to impersonate, the actor must be the client itself: not its caller, nor anybody else whose token it received.
     is_own = actor.client_id == client_id and (actor.kind != "api_token" or actor.subject != subject.subject)
     if not is_own and not policy.may_impersonate:
         raise _bad("The actor_token must be this client's own.", "actor_token")
 
 
 def _check_possession(token: LiveToken, client_id: str, jkt: str | None, x5t: str | None) -> None:
-    # Exchanging must not be a way to strip a token of its binding. A service cannot prove its caller's key; it has checked it.
+    # An exchange must not strip a token of its binding. A service cannot prove its caller's key; it has checked the caller's proof.
     if token.client_id != client_id:
         return
     if (token.jkt is not None and token.jkt != jkt) or (token.x5t is not None and token.x5t != x5t):
@@ -168,7 +169,7 @@ def _act(
     if actor is None:
         if not policy.may_impersonate or not _may_act(subject, client_id, client_id):
             raise _bad("This client must say who acts: send an actor_token.", "actor_token")
-        return subject.act  # §4.1: who acted before stays in the record
+        return subject.act  # §4.1: earlier actors stay on record
     if not policy.may_delegate or not _may_act(subject, actor.subject, actor.client_id):
         raise _bad("The actor may not act for this subject.", "actor_token")
     act: dict[str, object] = {"sub": actor.subject}
@@ -190,7 +191,7 @@ def _may_act(subject: LiveToken, actor_subject: str, actor_client: str | None) -
 
 
 def depth(act: object) -> int:
-    """Return how many actors a claim `act` names, nested ones included; stops counting one beyond the bound."""
+    """Return how many actors an `act` claim names, nested ones included; counts no further than MAX_ACTORS + 1."""
     count = 0
     while isinstance(act, Mapping) and count <= MAX_ACTORS:
         count, act = count + 1, act.get("act")
@@ -209,7 +210,7 @@ def _audience(request: ExchangeRequest, policy: ExchangePolicy) -> tuple[str, ..
 
 
 def _details(request: ExchangeRequest, subject: LiveToken, policy: ExchangePolicy) -> tuple[Detail, ...]:
-    # RFC 9396 §6: as with scope, what of the subject's the client may have, or what it names of that.
+    # RFC 9396 §6: as with scope, those of the subject that the client may have, or a part that it requests.
     available = remaining(subject.details, policy.detail_types, policy.registered_details)
     return narrow(request.details, available, policy.detail_types, policy.registered_details)
 

@@ -1,8 +1,8 @@
-"""FAPI 2.0 Security Profile: what a client of the profile `fapi2` must be, beyond what everybody must be here.
+"""FAPI 2.0 Security Profile: what a client with the profile `fapi2` must do, beyond what every client must do here.
 
-Everybody gets codes of a minute at most, `iss` in every response, PKCE by S256 and `request_uri` values that work once. A client
-of this profile must besides push its requests (`authorization`), authenticate by key or certificate with an assertion for the
-issuer alone (`assertion`), and have its tokens bound; its signatures and those for it are of three algorithms.
+For every client, codes live a minute at most, responses carry `iss`, PKCE is S256, and a `request_uri` works once. A client of this
+profile must also push its requests (`authorization`), authenticate by key or certificate with an assertion whose audience is the
+issuer alone (`assertion`), and have its tokens bound; signatures by it and for it use one of three algorithms.
 """
 
 from typing import NamedTuple
@@ -14,14 +14,17 @@ METHODS = ("private_key_jwt", "tls_client_auth", "self_signed_tls_client_auth")
 
 
 class Binds(NamedTuple):
-    """To what a client's access tokens must be bound."""
+    """What a client's access tokens must be bound to."""
 
     dpop: bool
     certificate: bool
 
 
 def check_client(method: str, redirect_uris: list[str]) -> None:
-    """Check how a client authenticates (§5.3.2.1) and where its answers go (§5.3.2.2); raise as RFC 7591 §3.2.2."""
+    """Check a client's authentication method (§5.3.2.1) and redirect URIs (§5.3.2.2).
+
+    Raises `invalid_client_metadata` or `invalid_redirect_uri` (RFC 7591 §3.2.2).
+    """
     if method not in METHODS:
         raise OAuthError(
             "invalid_client_metadata",
@@ -35,7 +38,7 @@ def check_client(method: str, redirect_uris: list[str]) -> None:
 
 
 def binds(method: str, *, dpop: bool, certificate: bool) -> Binds:
-    """Return to what tokens are bound (§5.3.2.1): as chosen, else to the certificate that authenticates, else by DPoP."""
+    """Return what tokens are bound to (§5.3.2.1): as registered, else to the certificate that authenticates, else to a DPoP key."""
     if not dpop and not certificate:
         certificate = method != "private_key_jwt"
         dpop = not certificate

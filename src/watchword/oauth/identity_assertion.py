@@ -1,8 +1,8 @@
 """Identity Assertion JWT Authorization Grant (draft-ietf-oauth-identity-assertion-authz-grant, "ID-JAG").
 
-Owns the checks of an assertion by which an enterprise's identity provider authorizes one client to act for one person at this
-server, as the enterprise-managed authorization of the Model Context Protocol uses it, and what an assertion says that we make as
-such a provider. Which provider is trusted for which organization, its keys, the single use of the `jti` and whom we make assertions
+Owns both sides: the checks of an assertion by which an enterprise's identity provider authorizes one client to act for one person at
+this server (as in the Model Context Protocol's enterprise-managed authorization), and the claims of an assertion that we issue as
+such a provider. Which provider is trusted for which organization, its keys, the single use of the `jti`, and whom we issue assertions
 for are the caller's business.
 """
 
@@ -33,7 +33,7 @@ class IdentityAssertion(msgspec.Struct, frozen=True):
     scope: tuple[str, ...]
     resources: tuple[str, ...]
     expires_at: int
-    earliest: int  # before it cannot have been used
+    earliest: int  # cannot have been used before
     auth_time: int | None = None
     acr: str | None = None
     email: str | None = None
@@ -50,8 +50,10 @@ def check(
     jkt: str | None = None,
     now: int,
 ) -> IdentityAssertion:
-    """Check an assertion of a trusted `provider` for us, the `issuer`, and an authenticated client, which proved the key `jkt`; raise
-    `invalid_grant`."""
+    """Check an assertion of a trusted `provider` for this server, the `issuer`; raise `invalid_grant`.
+
+    `client_id` is the authenticated client, `jkt` the key that it proved, if any.
+    """
     try:
         claims = jwt.decode(
             assertion,
@@ -85,13 +87,13 @@ def check(
         earliest=jwt.earliest(claims, longest=MAX_LIFETIME, leeway=LEEWAY),
         auth_time=_auth_time(claims.get("auth_time"), now),
         acr=_text(claims.get("acr")),
-        # A provider that says that it has not verified an address speaks for nobody by it.
+        # An address that the provider says it has not verified identifies nobody.
         email=_text(claims.get("email")) if claims.get("email_verified", True) is True else None,
     )
 
 
 class Statement(msgspec.Struct, frozen=True):
-    """What we say of a person to another server; `sign_in` holds `auth_time`, `acr` and `amr` as the ID token has them."""
+    """What an assertion of ours says about a person; `sign_in` holds `auth_time`, `acr` and `amr` as in an ID token."""
 
     audience: str
     client_id: str
@@ -103,7 +105,7 @@ class Statement(msgspec.Struct, frozen=True):
 
 
 def make_claims(said: Statement, *, issuer: str, jti: str, now: int) -> dict[str, object]:
-    """Return the claims of an assertion that we make; `client_id` is the client's name at the other server."""
+    """Return the claims of an assertion that we issue; `said.client_id` is the client's identifier at the other server."""
     claims: dict[str, object] = {
         **said.sign_in,
         "iss": issuer,
@@ -125,7 +127,7 @@ def make_claims(said: Statement, *, issuer: str, jti: str, now: int) -> dict[str
 
 def _scope(value: object) -> tuple[str, ...]:
     if not isinstance(value, str):
-        raise _refused("a scope that is no text")
+        raise _refused("a scope that is not a string")
     return parse_scope(value)
 
 
@@ -137,7 +139,7 @@ def _resources(value: object) -> tuple[str, ...]:
 
 
 def _auth_time(value: object, now: int) -> int | None:
-    # By a clock that is ahead of ours, or an invented one: nobody has signed in later than now.
+    # The provider's clock may be ahead of ours, or the value made up: nobody has signed in later than now.
     return min(value, now) if type(value) is int and value >= 0 else None
 
 

@@ -1,7 +1,8 @@
 """OpenID Connect Core §3.1.2.1 and §3.1.2.3: what the person has to do before an authorization request is answered.
 
-Owns the decision between making an account (Initiating User Registration §4), signing in, choosing an account, consenting and answering, and the errors of `prompt=none`. It is
-asked again after each step: the facts have changed then, and `done` names the steps that were taken for this very request.
+Owns the decision between creating an account (Initiating User Registration §4), signing in, choosing an account, consenting and
+answering, and the errors of `prompt=none`. It is made again after each step: the facts have changed then, and `done` names the steps
+that were taken for this very request.
 """
 
 from collections.abc import Collection
@@ -17,7 +18,7 @@ Step = Literal["create", "sign_in", "select_account", "step_up", "consent", "ans
 
 
 class SignedIn(msgspec.Struct, frozen=True):
-    """The facts of a live session: `subject` as this client knows it, time in Unix seconds if it is known, the acr values it fulfils."""
+    """A live session: `subject` as this client knows it, `auth_time` in Unix seconds where it is known, the acr values it satisfies."""
 
     subject: str
     auth_time: int | None
@@ -25,7 +26,7 @@ class SignedIn(msgspec.Struct, frozen=True):
 
 
 def oldest_sign_in(request: AuthorizationRequest) -> int | None:
-    """Return how many seconds old a sign-in may be, 0 for one that is made anew, None where even its time need not be known (§2)."""
+    """Return how many seconds old a sign-in may be, 0 when a new one is required, None where even its time need not be known (§2)."""
     if "login" in request.prompt:
         return 0
     if request.max_age is not None:
@@ -45,10 +46,11 @@ def next_step(
     now: int,
     began_at: int | None = None,
 ) -> Step:
-    """Return what comes next; raise the error that `prompt=none` or an impossible wish asks for.
+    """Return the next step. Raises `unmet_authentication_requirements` for an essential acr that cannot be reached, `login_required`
+    when another person is signed in, and with `prompt=none` the error that stands for the step (§3.1.2.6).
 
     `consented` says that an earlier consent covers client, scope, resource and details; `hinted_subject` is the `sub` of a
-    verified `id_token_hint`; `began_at` is when a request came that has been under way since.
+    verified `id_token_hint`; `began_at` is when the request arrived (Unix seconds), by default now.
     """
     since = now if began_at is None else began_at
     step = _decide(request, session, consented, hinted_subject, supported_acr, done, now, since)
@@ -83,7 +85,7 @@ def _decide(
         return "select_account"
     if not _is_wanted(request, session, hinted_subject):  # §3.1.2.2
         if "sign_in" in done or "none" in request.prompt:
-            raise OAuthError("login_required", "Another person is signed in than the one asked for.")
+            raise OAuthError("login_required", "Somebody other than the requested person is signed in.")
         return "sign_in"
     if not _has_acr(request, session, supported_acr, done):
         return "step_up"
@@ -100,7 +102,8 @@ def _is_stale(
         return False
     if session.auth_time is None:
         return True
-    if "sign_in" in done:  # by whom is not said: by now it may be somebody else, with a proof of long ago
+    # Somebody signed in for this request, but this session may be another person's, and older
+    if "sign_in" in done:
         return session.auth_time < began_at - oldest - LEEWAY
     return oldest == 0 or now - session.auth_time > oldest
 
@@ -122,8 +125,6 @@ def _has_acr(
         return True
     reachable = any(value in supported for value in wanted) and "step_up" not in done
     if essential and not reachable:  # §5.5.1.1
-        raise OAuthError(
-            "unmet_authentication_requirements", "The wanted way to sign in is not possible here."
-        )
-    # A voluntary wish that cannot be met, or not silently, is answered honestly with the acr there is.
+        raise OAuthError("unmet_authentication_requirements", "The requested acr cannot be reached here.")
+    # A voluntary acr that cannot be reached, or not with prompt=none, is no error: the ID token tells the actual one.
     return not reachable or (not essential and "none" in request.prompt)

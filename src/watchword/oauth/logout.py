@@ -1,7 +1,7 @@
-"""OpenID Connect RP-Initiated, Back-Channel and Front-Channel Logout: who may end which session, and where people land.
+"""OpenID Connect RP-Initiated and Back-Channel Logout: who may end which session, and where the browser goes then.
 
 Owns the decision about a logout request, the reading of `id_token_hint`, and the claims of logout tokens. Ending sessions and
-telling the clients is done elsewhere.
+notifying clients is done elsewhere.
 """
 
 import re
@@ -28,7 +28,7 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
 class Hint(msgspec.Struct, frozen=True):
-    """What a verified ID token of ours says; `sid` names the session to the client, `client_id` is its audience."""
+    """The contents of a verified ID token of ours; `sid` is the session's name for the client, `client_id` its audience."""
 
     client_id: str
     subject: str
@@ -36,7 +36,7 @@ class Hint(msgspec.Struct, frozen=True):
 
 
 def read_hint(token: str, *, keys: Sequence[Key], issuer: str, algorithms: Collection[str]) -> Hint | None:
-    """Return what an ID token of ours says, expired or not (§2), None when it is not one of ours."""
+    """Return the contents of an ID token of ours, expired or not (§2), None for anything else."""
     if len(token) > MAX_HINT:
         return None
     try:
@@ -47,9 +47,7 @@ def read_hint(token: str, *, keys: Sequence[Key], issuer: str, algorithms: Colle
     typ = (header.typ or "JWT").lower().removeprefix("application/")
     if typ != "jwt" or claims.get("iss") != issuer or "events" in claims:  # neither at+jwt nor logout+jwt
         return None
-    if (
-        "exp" not in claims
-    ):  # a signed userinfo answer says who somebody is, not that they signed in (RFC 8725 §3.11)
+    if "exp" not in claims:  # a signed userinfo response, which is no ID token (RFC 8725 §3.11)
         return None
     aud, sub, sid = claims.get("aud"), claims.get("sub"), claims.get("sid")
     if not isinstance(aud, str) or not isinstance(sub, str):
@@ -67,7 +65,7 @@ def client_of(client_id: str | None, hint: Hint | None) -> str | None:
 
 
 class LogoutDecision(msgspec.Struct, frozen=True):
-    """`confirm` asks the person first, `other` because somebody else was meant; `location` is where to go afterwards,
+    """`confirm` asks the person first, `other` says that the hint names somebody else; `location` is where to go afterwards,
     None for our own page."""
 
     confirm: bool
@@ -88,8 +86,8 @@ def decide(
 
     `client` is the one that `client_of` named, if it exists and is enabled; `session_sids` are the names of the browser's
     session to that client and `session_subject` its person as that client knows it, None when nobody is signed in.
-    `names_session` is False when a `logout_hint` names somebody else: it can only add a question, because anybody may guess it.
-    Nothing here is ever an error: what cannot be verified is a page instead of a redirect (LO-02).
+    `names_session` is False when a `logout_hint` names somebody else: anybody can guess a hint, so it can only add a question.
+    Nothing here is an error: what cannot be verified leads to a page instead of a redirect (LO-02).
     """
     matches = (
         hint is not None
@@ -130,13 +128,13 @@ def logout_token_claims(
 
 
 class LogoutToken(msgspec.Struct, frozen=True):
-    """A logout token of an upstream provider that is in order but for the single use of its `jti`."""
+    """A valid logout token of an upstream provider, whose `jti` is yet to be recorded as used. Times are Unix seconds."""
 
     jti: str
     subject: str | None
     sid: str | None
     expires_at: int
-    earliest: int  # before it cannot have been used
+    earliest: int  # cannot have been used before
 
 
 def check_logout_token(

@@ -1,6 +1,6 @@
-"""RFC 6749 §5.2: what is said of an input whose shape is wrong: the field at fault and what it must be.
+"""RFC 6749 §5.2: error descriptions for input of the wrong shape: the field at fault and what it must be.
 
-Owns the way from the decoder's complaint to a sentence that names the field, in the characters that a description may have.
+Owns the translation of the decoder's message into a sentence that names the field, in the characters that a description may have.
 """
 
 import re
@@ -9,7 +9,8 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import msgspec
 
-_PLACE = re.compile(r" - at `\$\.?([^`]*)`\Z")  # what was sent may stand before it, and say the same
+# At the end only: what was sent may precede it, and look the same
+_PLACE = re.compile(r" - at `\$\.?([^`]*)`\Z")
 _INDEX = re.compile(r"\[[^\]]*\]")
 _MISSING = re.compile(r"missing required field `([^`]*)`")
 _UNKNOWN = re.compile(r"contains unknown field `([^`]{0,60})`")
@@ -23,9 +24,9 @@ class Malformed(msgspec.Struct, frozen=True):
 
 
 def explain(error: Exception, wanted: type) -> Malformed:
-    """Return what a failed conversion to a type says to the caller, without what was sent.
+    """Return what to tell the caller about a failed conversion to a type, without repeating what was sent.
 
-    Of a member inside a field the sentence says which it is: `client.scope`, `items[2].name`.
+    A member inside a field is named by its path: `client.scope`, `items[2].name`.
     """
     message = str(error)
     place, member = _PLACE.search(message), _MISSING.search(message) or _UNKNOWN.search(message)
@@ -39,7 +40,7 @@ def explain(error: Exception, wanted: type) -> Malformed:
 
 
 def _kind_of(wanted: Any, path: str) -> Any:
-    """Return the type of a member by its place, also inside what may be absent, is one of several or stands in a list."""
+    """Return the type of a member by its path, also through optional types, unions and lists."""
     for name in _INDEX.sub("", path).split("."):
         wanted = get_type_hints(next(_structs(wanted), object)).get(name)
     return wanted
@@ -53,7 +54,7 @@ def _structs(kind: Any) -> Iterator[type]:
 
 
 def _choices(kind: Any) -> Iterator[str]:
-    """Find what a field may be among the parts of its type."""
+    """Yield the literal values that a type allows."""
     for part in get_args(kind):
         if get_origin(kind) is Literal:
             yield str(part)
@@ -62,5 +63,5 @@ def _choices(kind: Any) -> Iterator[str]:
 
 
 def printable(text: str | None) -> str:
-    """Return a text without anything but visible ASCII and spaces."""
+    """Return a text with "?" for what RFC 6749 §5.2 does not allow in a description, cut to 300 characters."""
     return re.sub(r"[^\x20-\x21\x23-\x5b\x5d-\x7e]", "?", text or "")[:300]

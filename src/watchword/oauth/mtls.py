@@ -21,7 +21,7 @@ from watchword.oauth.errors import OAuthError
 MAX_CERTIFICATE = 16 * 1024
 _ARMOUR = re.compile(r"-----BEGIN CERTIFICATE-----|\s")
 
-# RFC 4514 §3 names the short forms that every reader knows; these two are written by many tools as well.
+# Attribute names that many tools write, besides those of RFC 4514 §3.
 _MORE_NAMES = {"emailAddress": NameOID.EMAIL_ADDRESS, "serialNumber": NameOID.SERIAL_NUMBER}
 _SAN_TYPES: dict[str, type[x509.GeneralName]] = {
     "san_dns": x509.DNSName,
@@ -43,7 +43,7 @@ Documents = Sequence[Mapping[str, object]]
 
 
 def registered_subject(given: Sequence[str] | None) -> tuple[str, str] | None:
-    """Return the subject that a client registers, its kind first; raise `invalid_client_metadata`."""
+    """Return the certificate subject that a client registers, as (kind, value); raise `invalid_client_metadata`."""
     if given is None:
         return None
     kind, value = given
@@ -71,10 +71,10 @@ def _is_address(text: str) -> bool:
 
 
 def check_certificate(der: bytes, client: Client, *, now: int, documents: Documents | None = None) -> None:
-    """Check the certificate that authenticates a client, by the method it is registered for; raise `invalid_client`.
+    """Check the certificate that authenticates a client by its registered method; raise `invalid_client`.
 
-    `documents` are the client's keys where they were fetched from its `jwks_uri`, else its registered ones are used. That a
-    certificate for `tls_client_auth` was issued by a trusted authority has been checked where TLS ended (§2.1).
+    `documents` are the client's keys if they were fetched from its `jwks_uri`, else the registered ones are used. That a certificate
+    for `tls_client_auth` was issued by a trusted authority has been checked where TLS was terminated (§2.1).
     """
     if len(der) > MAX_CERTIFICATE:
         raise _refused("too large")
@@ -94,9 +94,9 @@ def check_certificate(der: bytes, client: Client, *, now: int, documents: Docume
 
 
 def read_header(value: str) -> bytes:
-    """Return the certificate in a header that a proxy wrote: `:base64:` (RFC 9440 §2.1), escaped PEM, or base64.
+    """Return the certificate (DER) in a header that a proxy wrote: `:base64:` (RFC 9440 §2.1), escaped PEM, or base64.
 
-    Of a chain the first one counts. Raise `invalid_request`.
+    Of a chain the first one counts. Raises `invalid_request` when it cannot be read.
     """
     text = unquote(value) if "%" in value else value
     text = text.partition("-----END")[0].partition(",")[0].strip().strip(":")
@@ -113,9 +113,9 @@ def read_header(value: str) -> bytes:
 
 
 def is_issued(chain: Sequence[bytes], authorities: Sequence[x509.Certificate]) -> bool:
-    """Whether a certificate, verified in a handshake, hangs on a trusted authority and not on another registered one (§2.1).
+    """Whether a certificate, verified in a handshake, chains to one of the authorities, and not to a certificate that a client registered (§2.1).
 
-    `chain` begins with the certificate; a resumed handshake tells no more than that.
+    `chain` (DER) begins with the certificate; after a resumed handshake it has nothing more.
     """
     known = {authority.public_bytes(Encoding.DER) for authority in authorities}
     if len(chain) > 1 or not chain:
@@ -133,7 +133,7 @@ def _issued_by(leaf: x509.Certificate, authority: x509.Certificate) -> bool:
 
 
 def _is_registered(certificate: x509.Certificate, der: bytes, documents: Documents | None) -> bool:
-    # §2.2: the certificate itself, or its key, registered by the client; the chain means nothing here.
+    # §2.2: the client registered the certificate itself, or its key; the chain does not matter.
     presented = certificate.public_key()
     known = list(documents or ())
     if any(first_certificate(document) == der for document in known):
@@ -142,10 +142,10 @@ def _is_registered(certificate: x509.Certificate, der: bytes, documents: Documen
 
 
 def is_own(der: bytes) -> bool:
-    """Whether a certificate says which key it is of (RFC 5280 §4.2.1.2), truly, and is signed with that key.
+    """Whether a certificate is self-signed and names its own key correctly as subject key identifier (RFC 5280 §4.2.1.2).
 
-    Then it is not taken for the issuer of any that names the key of its own issuer (§4.2.1.1), however their names agree: nobody but an
-    authority can sign with the authority's key, though everybody can put it into a certificate.
+    Then TLS does not take it for the issuer of a certificate that names another issuer's key (§4.2.1.1), even if the issuer names
+    agree: anybody can copy an authority's public key into a certificate, but only the authority can sign with it.
     """
     try:
         certificate = x509.load_der_x509_certificate(der)
@@ -157,14 +157,12 @@ def is_own(der: bytes) -> bool:
 
 
 def first_certificate(document: Mapping[str, object]) -> bytes | None:
-    """Return the certificate that a registered key carries (RFC 7517 §4.7), or None."""
+    """Return the certificate (DER) that a registered JWK carries (RFC 7517 §4.7), or None."""
     chain = document.get("x5c")
     if not isinstance(chain, Sequence) or not chain or not isinstance(chain[0], str):
         return None
     try:
-        return base64.b64decode(
-            chain[0].encode("ascii"), validate=True
-        )  # RFC 7517 §4.7: base64, not base64url
+        return base64.b64decode(chain[0].encode("ascii"), validate=True)  # §4.7: base64, not base64url
     except (ValueError, binascii.Error):
         return None
 
@@ -189,7 +187,7 @@ def _names_subject(certificate: x509.Certificate, client: Client) -> bool:
 
 
 def _same_name(subject: x509.Name, wanted: str) -> bool:
-    # §2.1.2: parsed, so that spaces, escapes and names of attributes may be written in any of the ways of RFC 4514.
+    # §2.1.2: parsed, since RFC 4514 allows several spellings of spaces, escapes and attribute names.
     if subject.rfc4514_string() == wanted:
         return True
     try:

@@ -1,6 +1,6 @@
 """RFC 7636: Proof Key for Code Exchange.
 
-Owns the syntax of challenge and verifier and their comparison. Only `S256` exists here: `plain` shows the verifier to whoever
+Owns the syntax of challenge and verifier and their comparison. Only `S256` is supported: `plain` reveals the verifier to whoever
 sees the authorization request (RFC 9700 §2.1.1). Which client needs PKCE is decided in `authorization`.
 """
 
@@ -46,7 +46,7 @@ def check_challenge(code_challenge: str | None, method: str | None) -> str | Non
 def verify(code_verifier: str | None, code_challenge: str | None) -> None:
     """Raise `invalid_grant` unless the verifier of a token request belongs to the challenge of its code."""
     if code_challenge is None:
-        if code_verifier is not None:  # RFC 9700 §4.8.2: a downgrade
+        if code_verifier is not None:  # RFC 9700 §4.8.2: a PKCE downgrade
             raise _refused("The code was issued without a code_challenge: send no code_verifier.")
         return
     if not code_verifier:

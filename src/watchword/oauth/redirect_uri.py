@@ -1,13 +1,13 @@
-"""RFC 9700 §2.1 and RFC 8252: redirect addresses, registered and requested.
+"""RFC 9700 §2.1 and RFC 8252: redirect URIs, registered and requested.
 
-Owns which addresses may be registered and the one comparison that decides where an answer may be sent. Addresses are compared
-as strings, never as parsed parts: parsers disagree about case, dots, user information and control characters, and every
-disagreement was somebody's open redirect.
+Owns which URIs may be registered and the one comparison that decides where a response may be sent. They are compared as strings,
+never as parsed parts: parsers disagree about case, dots, user information and control characters, and each disagreement has been
+somebody's open redirect.
 
 The one exception is the port of a loopback address, which a native program learns only when it starts (RFC 8252 §7.3):
 - registered on `127.0.0.1` or `[::1]`: any port is accepted, scheme, host, path and query stay exact;
 - registered on `localhost` *without* a port: any port is accepted likewise; with a port, that port only. `localhost` may
-  resolve elsewhere (§8.3), so it is never taken for an IP literal, nor an IP literal for it.
+  resolve elsewhere (§8.3), so it never matches an IP literal, nor an IP literal it.
 """
 
 import re
@@ -31,7 +31,7 @@ _RESPONSE_PARAMETER = re.compile(r"[?&](?:code|state|iss|error|response|id_token
 
 
 def check_registered(uri: str, application_type: str, field: str = "redirect_uris") -> str:
-    """Return an address that a client may register in a field; raise `invalid_redirect_uri` with the reason."""
+    """Return a URI that a client may register in a field; raise `invalid_redirect_uri` with the reason."""
     problem = _problem(uri) or _problem_of_form(uri, application_type)
     if problem is not None:
         raise OAuthError("invalid_redirect_uri", problem, field=field)
@@ -46,14 +46,14 @@ def _problem(uri: str) -> str | None:
     if _BAD_ESCAPE.search(uri) or _DOT_SEGMENT.search(uri):
         return "A redirect URI must not have dot segments or escapes of dots, slashes or control characters."
     if _RESPONSE_PARAMETER.search(uri):
-        return "A redirect URI must not carry a parameter of the authorization response."
+        return "A redirect URI must not have a parameter of the authorization response."
     return None
 
 
 def _problem_of_form(uri: str, application_type: str) -> str | None:
     if (match := _HTTPS.fullmatch(uri)) or (match := _LOOPBACK.fullmatch(uri)):
         return "A redirect URI has a port that does not exist." if int(match["port"] or 1) > 65535 else None
-    if _PRIVATE.fullmatch(uri):  # RFC 8252 §7.1: a reversed domain name, so that it can have an owner
+    if _PRIVATE.fullmatch(uri):  # RFC 8252 §7.1: a reversed domain name, so that the scheme has an owner
         native = application_type == "native"
         return None if native else "Only a native client may register a private-use scheme."
     return (
@@ -63,7 +63,7 @@ def _problem_of_form(uri: str, application_type: str) -> str | None:
 
 
 def matches(requested: str, registered: str) -> bool:
-    """Whether a requested address is the registered one, the loopback port excepted."""
+    """Whether a requested URI is the registered one, the port of a loopback address excepted."""
     return requested == registered or _matches_loopback(requested, registered)
 
 
@@ -77,9 +77,9 @@ def _matches_loopback(requested: str, registered: str) -> bool:
 
 
 def check_requested(requested: str | None, registered: Iterable[str]) -> str:
-    """Return the verified address of a request, its only registered one when it names none; raise `invalid_request`.
+    """Return the verified redirect URI of a request, the only registered one when it names none; raise `invalid_request`.
 
-    This refusal is shown to the person and never sent anywhere (RFC 6749 §4.1.2.1).
+    This refusal is shown to the person and never sent to a redirect URI (RFC 6749 §4.1.2.1).
     """
     known = tuple(registered)
     if requested is None:
@@ -97,12 +97,12 @@ def check_requested(requested: str | None, registered: Iterable[str]) -> str:
 
 
 def is_loopback(uri: str) -> bool:
-    """Whether a registered address leads to a program on the person's own machine: consent warns of that."""
+    """Whether a registered URI leads to a program on the person's own machine: the consent page warns of that."""
     return _LOOPBACK.fullmatch(uri) is not None
 
 
 def destination(uri: str) -> str:
-    """Return what consent shows of a registered address: its host, or its scheme when that is private."""
+    """Return what the consent page shows of a registered URI: its host and port, or a private-use scheme."""
     match = _HTTPS.fullmatch(uri) or _LOOPBACK.fullmatch(uri)
     if match:
         return match["host"] + (f":{match['port']}" if match["port"] else "")

@@ -1,36 +1,37 @@
 """RFC 9700 §4.14: the family of refresh tokens that grows from one grant.
 
 Theory of operation. A grant owns at most one *family*. A family is a chain of generations; each generation is one token.
-What is kept of a family is a number and four times: `generation` of the newest token, `rotated_at` when it was made from
-its predecessor, `started_at`, `last_used_at`, and `burned_at` once it is over; and the digests of the newest token and of its
-predecessor. A presented token is known by the mark that it shares with its family, and one that is neither of the two is older.
+A family is stored as a number and four times: the `generation` of the newest token, `rotated_at` when that was made from its
+predecessor, `started_at`, `last_used_at`, and `burned_at` once it is over; and the digests of the newest token and of its
+predecessor. A presented token names its family by the mark that all its tokens share; one that is neither of the two is older.
 
     state     is when
     live      not burned, not expired
     expired   `last_used_at` + idle or `started_at` + lifetime is reached; tokens are refused, nothing is revoked
-    burned    `burned_at` is set: reuse was seen, or somebody revoked the grant; nothing leaves this state
+    burned    `burned_at` is set: reuse was detected, or somebody revoked the grant; nothing leaves this state
 
     event in state live: the presented token is …          outcome
-    of the newest generation                                `rotate`: a successor is made, all else stays
-    its predecessor, within `grace` seconds of rotation      `replay`: *the same* successor is handed out once more
-    anything else: older, or the predecessor later           `burn`: the family and all its access tokens die
+    of the newest generation                                `rotate`: a successor is made
+    its predecessor, within `grace` seconds of rotation      `replay`: *the same* successor is returned once more
+    anything else: older, or the predecessor later           `burn`: the family and all its access tokens are revoked
 
-`replay` is what makes an honest race and a lost answer harmless (RT-02, TK-06): two tabs that refresh at once, or a phone that
-lost the answer, get one and the same successor, so there are never two live descendants. The successor can only be handed out
-again because its text follows from that of its predecessor and the server's master key; it is kept nowhere. As soon as
-the successor itself has been used the predecessor is two generations old, and its use burns the family, grace or not (TK-07).
+`replay` makes an honest race and a lost response harmless (RT-02, TK-06): two tabs that refresh at once, or a phone that lost the
+response, get one and the same successor, so there are never two live descendants. The successor is not stored: it can be returned
+again because it is derived from its predecessor and the server's master key. As soon as the successor itself has been used, the
+predecessor is two generations old, and its use burns the family, grace or not (TK-07).
 
-A client that its profile forbids rotation (FAPI 2.0 §5.3.2.1) keeps the token for which the outcome is `rotate`, and its family one generation.
+Where the profile of a client forbids rotation (FAPI 2.0 §5.3.2.1), `rotate` keeps the presented token, and the family its one
+generation.
 
 Invariants, which the tests check against every sequence of events:
 1. At most one token of a family can be rotated at any time.
 2. After `burn` nothing of the family is ever accepted again.
 3. No token is accepted at or after `started_at` + lifetime (TK-04), nor after idle seconds without use.
-4. A clock that steps back makes nothing live longer than its own dates allow, and nothing burned live.
+4. A clock that steps back makes nothing live longer than its own dates allow, and revives nothing that is burned.
 
-The decision is pure. Rotation itself is a statement that takes effect on the newest token alone, so that of twenty parallel
-refreshes with one token one rotates and the others find its successor. Binding to client, key and certificate is checked before, by `check_binding`:
-a token shown by the wrong party must not burn the family of the right one (RT-03).
+The decision is pure. Rotation itself is a conditional statement that takes effect only while the token is the newest, so that of
+twenty parallel refreshes with one token one rotates and the others find its successor. Binding to client, key and certificate is
+checked before, by `check_binding`: a token presented by the wrong party must not burn the family of the right one (RT-03).
 """
 
 import hmac
@@ -52,7 +53,7 @@ class Limits(msgspec.Struct, frozen=True):
 
 
 class Family(msgspec.Struct, frozen=True):
-    """What is kept of a family; times are Unix seconds. `generation` is that of its newest token."""
+    """A family as stored; times are Unix seconds. `generation` is that of its newest token."""
 
     generation: int
     started_at: int
@@ -62,11 +63,11 @@ class Family(msgspec.Struct, frozen=True):
 
 
 def decide(family: Family, generation: int, limits: Limits, now: int) -> Outcome:
-    """Decide what becomes of a family when its token of a generation is presented."""
+    """Decide what happens when a family's token of the given generation is presented."""
     if family.burned_at is not None:
         return "burned"
     if generation != family.generation and not _is_honest_race(family, generation, limits, now):
-        return "burn"  # RFC 9700 §4.14.2: reuse is told before expiry, so that an expired family dies as well
+        return "burn"  # RFC 9700 §4.14.2: before the expiry checks, so that reuse burns an expired family as well
     if now >= family.started_at + limits.lifetime:
         return "ended"
     if now >= family.last_used_at + limits.idle:
@@ -133,7 +134,7 @@ def check_binding(
 
 
 def narrow_scope(requested: tuple[str, ...], granted: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the scope of the new access token; the refresh token keeps all that was granted. Raise `invalid_scope`."""
-    if any(scope not in granted for scope in requested):  # RFC 6749 §6
+    """Return the scope of the new access token; the refresh token keeps the whole grant. Raise `invalid_scope` (RFC 6749 §6)."""
+    if any(scope not in granted for scope in requested):
         raise OAuthError("invalid_scope", "The scope exceeds what was granted.", field="scope")
     return requested or granted

@@ -1,9 +1,8 @@
 """RFC 9101: authorization requests inside a signed object, and references to pushed ones (RFC 9126).
 
-Owns the verification of a request object and its translation into parameters. Only what is inside counts (§6.3): a parameter
-beside the object could have been added by anybody. `client_id` and, where it was sent, `response_type` must agree.
-Encrypted objects are refused before anything of them is opened, and objects behind a foreign address: nothing is ever fetched
-(§10.4).
+Owns the verification of a request object and its translation into parameters. Only what is inside counts (§6.3): anybody could have
+added an outer parameter. `client_id` and, where it was sent, `response_type` must agree. Encrypted objects are refused unopened, and
+so is a `request_uri` that would have to be fetched (§10.4).
 """
 
 import re
@@ -36,11 +35,11 @@ class Opened(msgspec.Struct, frozen=True):
 
 
 def reference_of(request_uri: str) -> str:
-    """Return what names a pushed request; raise `invalid_request_uri` for anything else (PA-02, PA-04)."""
+    """Return the reference in the `request_uri` of a pushed request; raise `invalid_request_uri` for any other (PA-02, PA-04)."""
     match = _REFERENCE.fullmatch(request_uri) if len(request_uri) <= 200 else None
     if match is None:
         raise OAuthError(
-            "invalid_request_uri", "The request_uri is not one of a pushed request.", field="request_uri"
+            "invalid_request_uri", "The request_uri is not that of a pushed request.", field="request_uri"
         )
     return match[1]
 
@@ -53,9 +52,9 @@ def algorithms_of(client: Client) -> tuple[str, ...]:
 
 
 def must_sign(algorithm: str | None, *, required: bool, fapi: bool, has_keys: bool) -> bool:
-    """Check what a client registers about its requests and return whether it must sign them; raise `invalid_client_metadata`.
+    """Check what a client registers about its request objects and return whether it must sign them; raise `invalid_client_metadata`.
 
-    A client of FAPI 2.0 that registers an algorithm does message signing (FAPI 2.0 Message Signing §5.3.1).
+    A FAPI 2.0 client that registers an algorithm must sign (FAPI 2.0 Message Signing §5.3.1).
     """
     allowed = FAPI_ALGORITHMS if fapi else tuple(jws.ALGORITHMS)
     if algorithm is not None and own_name(algorithm) not in allowed:
@@ -73,7 +72,10 @@ def _bad_metadata(field: str, description: str) -> OAuthError:
 
 
 def check_form(token: str, algorithms: Collection[str], *, fapi: bool = False) -> None:
-    """Refuse by its look alone what cannot be a request object: before keys are fetched, before anything is computed (PA-50)."""
+    """Refuse by its form alone what cannot be a request object, before keys are fetched and signatures verified (PA-50).
+
+    Raises `invalid_request_object`, or `request_not_supported` when it is unsigned.
+    """
     if token.count(".") == 4:
         raise _invalid("is encrypted: sign it, and send it over TLS")
     try:
@@ -85,7 +87,7 @@ def check_form(token: str, algorithms: Collection[str], *, fapi: bool = False) -
             raise _invalid("is not signed")
         raise OAuthError("request_not_supported", "Request objects must be signed.", field="request")
     if algorithm not in algorithms:
-        raise _invalid("is signed by an algorithm that is not registered for this client")
+        raise _invalid("is signed with an algorithm that is not registered for this client")
 
 
 def open_request_object(
@@ -99,10 +101,10 @@ def open_request_object(
     fapi: bool = False,
     now: int,
 ) -> Opened:
-    """Verify a request object against the keys of its client; `outer` are the parameters beside it.
+    """Verify a request object with the keys of its client; `outer` are the parameters beside it.
 
-    With `fapi` it must have `nbf` and `exp` at most an hour apart, `nbf` at most an hour ago, and no `iat` more than a minute ahead. Raise
-    `invalid_request_object`, or `request_not_supported` when it is unsigned.
+    With `fapi` it must have `nbf` and `exp` at most an hour apart, `nbf` at most an hour ago, and no `iat` more than a minute ahead.
+    Raises `invalid_request_object`, or `request_not_supported` when it is unsigned.
     """
     check_form(token, algorithms, fapi=fapi)
     claims = _verified(token, keys, issuer, algorithms, now)
@@ -116,7 +118,7 @@ def open_request_object(
         raise _invalid("holds another request")
     for name in ("client_id", "response_type"):
         if outer.get(name) and outer[name] != claims.get(name):
-            raise _invalid(f"has another {name} than the request around it")
+            raise _invalid(f"has another {name} than the outer request")
     return _translate(claims)
 
 
@@ -124,7 +126,7 @@ def _verified(
     token: str, keys: Sequence[Key], issuer: str, algorithms: Collection[str], now: int
 ) -> Mapping[str, object]:
     try:
-        # §5.2: meant for this server; several audiences are allowed, and the certification plans send them.
+        # §4: `aud` names this server; several audiences are allowed, and the certification suite sends them.
         return jwt.decode(
             token,
             keys,
@@ -157,7 +159,7 @@ def _translate(claims: Mapping[str, object]) -> Opened:
     for name, value in claims.items():
         if name == "resource":
             resources = _resources(value)
-        elif name in PARAMETERS and value is not None:  # RFC 6749 §3.1: what is not known is ignored
+        elif name in PARAMETERS and value is not None:  # RFC 6749 §3.1: unrecognized parameters are ignored
             parameters[name] = _text(name, value)
     return Opened(parameters, resources)
 
@@ -165,7 +167,7 @@ def _translate(claims: Mapping[str, object]) -> Opened:
 def _resources(value: object) -> tuple[str, ...]:
     values = value if isinstance(value, list) else [value]
     if any(not isinstance(one, str) for one in values):
-        raise _invalid("has a resource that is no text")
+        raise _invalid("has a resource that is not a string")
     return tuple(values)
 
 

@@ -1,6 +1,6 @@
-"""RFC 6749 §3.3: access-token scope.
+"""RFC 6749 §3.3: access token scope.
 
-Owns the grammar of scopes and the arithmetic on them. What a scope means is the business of the resource.
+Owns the grammar of scopes and their narrowing. What a scope means is the business of the resource.
 """
 
 import re
@@ -38,20 +38,21 @@ def is_reserved(scope: str) -> bool:
 
 
 def for_people(scope: tuple[str, ...]) -> tuple[str, ...]:
-    """Return what a person may grant to a client out of what it is registered for.
+    """Return the part of a client's registered scope that a person may grant.
 
-    Power over this server is held by a client or a token of its own: nobody comes to it by signing in to one that holds it.
+    Scopes that give power over this server belong to clients and API tokens themselves: nobody gains them by signing in to a client
+    that is registered for them.
     """
     return tuple(token for token in scope if not is_reserved(token))
 
 
 def format_scope(scope: Iterable[str]) -> str:
-    """Join scope tokens as they travel."""
+    """Join scope tokens into a `scope` value."""
     return " ".join(scope)
 
 
 def narrow(requested: tuple[str, ...], allowed: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the scope to grant: all that is allowed when none was requested; raise `invalid_scope` beyond it."""
+    """Return the scope to grant, all that is allowed when none was requested; raise `invalid_scope` for one that exceeds it."""
     if not requested:
         return allowed
     if missing := [scope for scope in requested if scope not in allowed]:

@@ -1,7 +1,7 @@
 """Token Status List (draft-ietf-oauth-status-list): many revocations in one compressed, signed list.
 
-Owns the array of statuses, its compression and the claims on both sides. Anyone who holds the list can see offline whether a
-token was revoked, and the issuer does not learn which one was looked at.
+Owns the array of statuses, its compression and the claims on both sides. Who holds the list can check offline whether a token was
+revoked, and the issuer does not learn which token was checked.
 """
 
 import zlib
@@ -32,7 +32,7 @@ class StatusList(msgspec.Struct, frozen=True):
     data: bytes
 
     def get(self, index: int) -> int:
-        """Return a status; raise StatusListError beyond the list."""
+        """Return the status at an index; raise StatusListError for one beyond the list."""
         position, shift = divmod(index * self.bits, 8)
         if index < 0 or position >= len(self.data):
             raise StatusListError("the index is beyond the list")
@@ -40,7 +40,7 @@ class StatusList(msgspec.Struct, frozen=True):
 
 
 def build(size: int, statuses: Iterable[tuple[int, int]], bits: int = 1) -> StatusList:
-    """Return a list for `size` tokens in which only the given (index, status) pairs are not valid."""
+    """Return a list for `size` tokens, all VALID but for the given (index, status) pairs; raise StatusListError."""
     if bits not in SIZES or not 0 < size * bits <= MAX_BYTES * 8:
         raise StatusListError("no such size")
     data = bytearray((size * bits + 7) // 8)
@@ -76,7 +76,7 @@ def from_claim(claim: object) -> StatusList:
 
 
 def token_claims(uri: str, statuses: StatusList, *, now: int, lifetime: int, ttl: int) -> dict[str, object]:
-    """Return the claims of a status list token (§5.1); `lifetime` and `ttl`, how long it may be kept, in seconds."""
+    """Return the claims of a status list token (§5.1); `lifetime`, and `ttl`, how long it may be cached, are in seconds."""
     return {"sub": uri, "iat": now, "exp": now + lifetime, "ttl": ttl, "status_list": to_claim(statuses)}
 
 
@@ -91,9 +91,8 @@ def read_reference(claims: Mapping[str, object]) -> tuple[str, int] | None:
     if status is None:
         return None
     reference = status.get("status_list") if isinstance(status, Mapping) else None
-    uri, index = (
-        (reference.get("uri"), reference.get("idx")) if isinstance(reference, Mapping) else (None, None)
-    )
-    if not isinstance(uri, str) or type(index) is not int or index < 0:
-        raise StatusListError("malformed reference")
-    return uri, index
+    if isinstance(reference, Mapping):
+        uri, index = reference.get("uri"), reference.get("idx")
+        if isinstance(uri, str) and type(index) is int and index >= 0:
+            return uri, index
+    raise StatusListError("malformed reference")

@@ -1,9 +1,9 @@
 """OpenID Connect Core §8: subject identifiers, public and pairwise.
 
-Owns the pairwise name of a person, the name of their session to a client, and the sector that they belong to. Both names are
-encryptions under a key of the server's own (AES-SIV, RFC 5297): the same for the same sector, worth nothing to anybody else, and
-turned back by the server without a table (§8.1: "not reversible by any party other than the OpenID Provider"). Fetching a
-`sector_identifier_uri` is done elsewhere.
+Owns the pairwise `sub` of a person, the `sid` of their session for a client, and the sector of a client. Both names are encrypted
+identifiers under a key of the server (AES-SIV, RFC 5297, which is deterministic): the same within one sector, unlinkable between
+sectors, and decrypted by the server without a table (§8.1: "not reversible by any party other than the OpenID Provider"). Fetching
+a `sector_identifier_uri` is done elsewhere.
 """
 
 import hashlib
@@ -22,16 +22,16 @@ from watchword.oauth.redirect_uri import destination, is_loopback
 
 KEY_BYTES = 64
 SECTOR_BYTES = 16
-# In characters: what is shorter or longer was not made here, and is not tried.
+# In characters: a name of another length was not made here, and is not decrypted.
 MIN_NAME, MAX_NAME = 44, 400
 PERSON, SESSION = "person", "session"
 
 
 def sector_of(client: Client) -> str:
-    """Return the sector of a client: its registered one, else the one host of its redirect addresses (§8.1).
+    """Return the sector of a client: its registered one, else the one host of its redirect URIs (§8.1).
 
-    Programs on people's machines share no sector because they share `localhost`: each is its own. Raise
-    `invalid_client_metadata` when there are several hosts and no sector identifier.
+    Native applications that share `localhost` do not share a sector: each is its own. Raises `invalid_client_metadata` when there
+    are several hosts and no sector identifier.
     """
     if client.sector_identifier_uri is not None:
         return (urlsplit(client.sector_identifier_uri).hostname or "").lower()
@@ -52,15 +52,15 @@ def _host(uri: str) -> str:
 
 
 def subject_for(client: Client, user_id: str, key: bytes) -> str:
-    """Return the `sub` by which a client knows a person: the identifier itself, or a name within its sector (§8.1).
+    """Return the `sub` by which a client knows a person: the identifier itself, or a pairwise one for its sector (§8.1).
 
-    The key must never change and never leave the server: with it subjects could be joined again.
+    The key must never change, or every `sub` would; and never leak, or subjects of different sectors could be linked.
     """
     return user_id if client.subject_type == "public" else _seal(PERSON, sector_of(client), user_id, key)
 
 
 def session_for(client: Client, session_id: str, key: bytes) -> str:
-    """Return the `sid` by which a client knows a session: its own for every client, so that none can join what it knows by it."""
+    """Return the `sid` by which a client knows a session: another one for every client, so that clients cannot link sessions by it."""
     return _seal(SESSION, client.client_id, session_id, key)
 
 
@@ -77,7 +77,7 @@ def _cipher(key: bytes) -> AESSIV:
 
 
 def identifier_in(name: str, kind: str, key: bytes) -> str | None:
-    """Return what a name of a kind stands for; None when it is not one of ours."""
+    """Return the identifier that a `sub` or `sid` (PERSON or SESSION) stands for; None when it is not one of ours."""
     if not MIN_NAME <= len(name) <= MAX_NAME:
         return None
     try:
@@ -87,7 +87,7 @@ def identifier_in(name: str, kind: str, key: bytes) -> str | None:
 
 
 def check_sector(document: object, redirect_uris: Iterable[str]) -> None:
-    """Raise `invalid_client_metadata` unless a fetched sector document lists every redirect address (§8.1)."""
+    """Raise `invalid_client_metadata` unless a fetched sector document lists every redirect URI (§8.1)."""
     if not isinstance(document, list) or not all(uri in document for uri in redirect_uris):
         raise OAuthError(
             "invalid_client_metadata",

@@ -1,4 +1,4 @@
-"""RFC 8707: resource indicators: for whom an access token is meant, and the format that suits whom it is meant for."""
+"""RFC 8707: resource indicators: the audience of an access token, and the token format that its audience needs."""
 
 import re
 from collections.abc import Collection, Iterable, Mapping
@@ -10,9 +10,9 @@ _ORIGIN = re.compile(r"https?://[^/?#]+/?")
 
 
 def resolve_audience(requested: tuple[str, ...], allowed: tuple[str, ...], default: str) -> tuple[str, ...]:
-    """Return the audience to grant: what was requested when the client may, else the client's first resource.
+    """Return the audience to grant: the requested resources, or the client's first resource when it requests none.
 
-    A client without registered resources may ask for the default alone. Raise `invalid_target` (§2).
+    A client without registered resources may request the default only. Raises `invalid_target` (§2) for any other.
     """
     known = allowed or (default,)
     if not requested:
@@ -31,9 +31,10 @@ def resolve_audience(requested: tuple[str, ...], allowed: tuple[str, ...], defau
 
 
 def name_among(resource: str, known: Collection[str]) -> str | None:
-    """Return what a requested resource is called among those that are known, None when it is none of them.
+    """Return the known spelling of a requested resource, None when it is not known.
 
-    Clients that parse an address write an empty path as "/", which names the same (RFC 3986 §6.2.3); every other letter counts.
+    Clients that parse an address write an empty path as "/", which is equivalent (RFC 3986 §6.2.3); everything else must be the same
+    letter by letter.
     """
     if resource in known:
         return resource
@@ -42,7 +43,7 @@ def name_among(resource: str, known: Collection[str]) -> str | None:
 
 
 def names_among(resources: Iterable[str], known: Collection[str]) -> tuple[str, ...] | None:
-    """Return what requested resources are called, each once, as `name_among` does; None when one is none of those that are known."""
+    """Return the known spellings of requested resources, each once, as `name_among` does; None when one is not known."""
     named = [name_among(resource, known) for resource in resources]
     found = tuple(dict.fromkeys(name for name in named if name is not None))
     return None if None in named else found
@@ -51,7 +52,7 @@ def names_among(resources: Iterable[str], known: Collection[str]) -> tuple[str, 
 def format_for(
     audience: tuple[str, ...], formats: Mapping[str, TokenFormat], default: TokenFormat
 ) -> TokenFormat:
-    """Return the format of a token: what the APIs that it is meant for are set up for, opaque if one of them is, else `default`."""
+    """Return the format of a token: the one configured for its audience, opaque if the resources differ, else `default`."""
     wanted = {formats[resource] for resource in audience if resource in formats} if formats else set()
     if not wanted:
         return default

@@ -1,16 +1,16 @@
 """The format of every opaque credential: recognisable, checkable offline, easy to find where it leaked.
 
-`<brand><kind>_<30 base62 characters><6 base62 characters of CRC-32>`. The thirty characters carry 178 bits. The
-checksum is the CRC-32 of those thirty characters in base62, zero-padded, so that a garbled or invented token is
-refused before any hash or look-up. A double click selects the whole of it, and it needs no escaping anywhere.
+`<brand><kind>_<30 base62 characters><6 base62 characters of CRC-32>`. The thirty characters carry 178 bits. The checksum is the
+CRC-32 of those thirty characters in base62, zero-padded, so that a garbled or invented token is refused before any hash or look-up.
+A double click selects all of it, and it needs no escaping anywhere.
 
-Access tokens are made by the thousand each second, and rows with random keys are scattered over the whole index: every one
-of them costs a page of its own. Their first five characters are therefore the time of issue (`time_mark`), which is told to
-their holders anyway, and come first in the key that they are stored under; the others carry 148 bits.
+Thousands of access tokens are issued each second, and rows with random keys scatter over the whole index: each insert would touch
+a page of its own. The first five characters of an access token are therefore its time of issue (`time_mark`), which is no secret, and
+come first in the key that it is stored under; the other 25 carry 148 bits.
 
-All refresh tokens of one family begin with the same eight characters, its *mark*, so that one that was used up long ago is known for
-what it is although nothing is kept of it. Their last eight are a *seal*: a keyed hash of the others, by which the server tells one
-that it made from one that somebody made up. Nobody who knows the mark can guess the twenty-two others, which carry 130 bits.
+All refresh tokens of one family begin with the same eight characters, its *mark*, so that reuse of an old one is recognised although
+its digest is no longer stored. Their last eight are a *seal*, a keyed hash of the rest, which proves that this server made the token.
+Who knows the mark still has to guess the other twenty-two characters, 130 bits.
 This module owns the text; what a token may do is kept by the store under its hash.
 """
 
@@ -22,7 +22,7 @@ from zlib import crc32
 ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 BODY_LENGTH = 30
 CHECKSUM_LENGTH = 6
-# Of which each gives a character unless it is one of the eight values that would favour some: of forty-eight, thirty always are left.
+# Each byte gives a character, unless it is one of the eight values that would bias the choice: of 48, at least 30 practically always do.
 ENTROPY_BYTES = 48
 
 KINDS: dict[str, str] = {
@@ -42,7 +42,7 @@ TIME_LENGTH = 5
 MARK_LENGTH = 8
 SEAL_LENGTH = 8
 TIME_STEPS = (
-    100  # a second; the mark begins anew after a hundred days, and nothing but the order of rows hangs on it
+    100  # per second; the mark wraps after about a hundred days, which affects the order of rows alone
 )
 
 
@@ -61,16 +61,17 @@ def base62(number: int, width: int) -> str:
 
 
 def make(brand: str, kind: str, randomness: bytes, start: str = "") -> str:
-    """Make the text of a credential from random bytes, every character as likely as any other.
+    """Make the text of a credential from random bytes, with uniformly distributed characters.
 
-    `ENTROPY_BYTES` are enough but once in 2^50 times: raise ValueError when they are not. `start` takes the place of its first characters: none, a `time_mark`, or the mark of a family.
+    `start` replaces the first characters: "", a `time_mark`, or the mark of a family. Raises ValueError when the bytes do not suffice,
+    which happens once in 2^50 times with `ENTROPY_BYTES`.
     """
     body = _draw(kind, randomness, start, BODY_LENGTH)
     return f"{brand}{kind}_{body}{checksum(body)}"
 
 
 def make_sealed(brand: str, kind: str, randomness: bytes, key: bytes, mark: str = "") -> str:
-    """Make the text of a credential that ends with a seal under a 32-byte key; `mark` is what it begins with. Raise as `make`."""
+    """Make the text of a credential that begins with `mark` and ends with a seal under a 32-byte key. Raise as `make`."""
     body = _draw(kind, randomness, mark, BODY_LENGTH - SEAL_LENGTH)
     body += _seal(body, key)
     return f"{brand}{kind}_{body}{checksum(body)}"
@@ -84,7 +85,7 @@ def _draw(kind: str, randomness: bytes, start: str, length: int) -> str:
 
 
 def is_sealed(token: str, key: bytes) -> bool:
-    """Whether a well-formed credential ends with the seal that belongs to it."""
+    """Whether the seal at the end of a well-formed credential is ours."""
     end = len(token) - CHECKSUM_LENGTH
     start, seal = token[end - BODY_LENGTH : end - SEAL_LENGTH], token[end - SEAL_LENGTH : end]
     return hmac.compare_digest(_seal(start, key).encode(), seal.encode("utf-8", "surrogatepass"))
@@ -96,7 +97,7 @@ def _seal(text: str, key: bytes) -> str:
 
 
 def time_mark(now: float) -> str:
-    """Write a moment in Unix seconds as five characters that sort as time goes by."""
+    """Return a time (Unix seconds) as five characters that sort chronologically."""
     return _mark(int(now * TIME_STEPS))
 
 
@@ -106,7 +107,7 @@ def _mark(step: int) -> str:
 
 
 def family_mark(token: str) -> str:
-    """Return the characters that a refresh token has in common with all others of its family."""
+    """Return the mark that a refresh token shares with all others of its family."""
     begin = token.find("_") + 1
     return token[begin : begin + MARK_LENGTH]
 
@@ -119,7 +120,7 @@ def checksum(body: str) -> str:
 
 
 def is_well_formed(token: str, brand: str, kind: str) -> bool:
-    """Say whether a text can be a credential of this brand and kind at all: no hash, no look-up."""
+    """Whether a text has the form and checksum of a credential of this brand and kind: no hash, no look-up."""
     prefix = f"{brand}{kind}_"
     if len(token) != len(prefix) + BODY_LENGTH + CHECKSUM_LENGTH or not token.startswith(prefix):
         return False

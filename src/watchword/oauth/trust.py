@@ -1,11 +1,11 @@
-"""RFC 7523 §2.1 and §3: assertions of others as grants, by rules of trust.
+"""RFC 7523 §2.1 and §3: assertions of other issuers as authorization grants, by trust rules.
 
-Owns the rules that turn somebody else's identity token (a CI job's, a workload's) into a short-lived scoped token here, and the
-checks that such an assertion must pass. Fetching the issuer's keys and using the `jti` up are the caller's business; a rule
-without a pattern for any claim beside the issuer matches nobody, for a public CI issuer signs for the whole world.
+Owns the rules that turn another issuer's identity token (of a CI job, of a workload) into a short-lived scoped token here, and the
+checks that such an assertion must pass. Fetching the issuer's keys and recording the `jti` as used are the caller's business. A rule
+needs a pattern for a claim besides the issuer, since a public CI issuer signs for the whole world.
 
-Patterns: `*` stands for any run of characters except `/`, `**` for any run at all, everything else for itself. A claim that is a
-number or a truth value is compared in its JSON spelling; of a list one element must match.
+Patterns: `*` matches any run of characters except `/`, `**` any run at all, everything else itself. A number or boolean is compared
+in its JSON spelling; of a list one element must match.
 """
 
 import re
@@ -32,10 +32,10 @@ _SUBJECT = re.compile(r"[!-~]+")
 
 
 class TrustRule(msgspec.Struct, frozen=True):
-    """Whom to believe, about whom, for what.
+    """Which assertions of an issuer are accepted, and what is granted for them.
 
-    `issuer` and `audience` are compared letter by letter; every pattern of `claims` must match; `scope` is what may be granted;
-    `subject` is a template such as `ci:{repository}`; `max_lifetime` of an assertion and `token_lifetime` in seconds.
+    `issuer` and `audience` are compared letter by letter; every pattern in `claims` must match; `scope` is what may be granted;
+    `subject` is a template such as `ci:{repository}`; `max_lifetime` of an assertion and `token_lifetime` are in seconds.
     """
 
     name: str
@@ -51,8 +51,8 @@ class TrustRule(msgspec.Struct, frozen=True):
 
 
 class Trusted(msgspec.Struct, frozen=True):
-    """An assertion that a rule accepts; `used_until` is how long its identifier must be remembered (Unix seconds), and before
-    `earliest` it cannot have been used."""
+    """An assertion that a rule accepts; its `jti` must be remembered until `used_until`, and cannot have been used before `earliest`
+    (Unix seconds)."""
 
     rule: TrustRule
     subject: str
@@ -66,26 +66,28 @@ class Trusted(msgspec.Struct, frozen=True):
 def check_rule(rule: TrustRule) -> TrustRule:
     """Return a rule that is safe to keep; raise `invalid_request`."""
     if not rule.claims or all(set(pattern) <= {"*"} for pattern in rule.claims.values()):
-        raise _unsafe("A trust rule needs a pattern that says more than that a claim exists.")
+        raise _unsafe("A trust rule needs a pattern that does more than require a claim to exist.")
     if "iss" in rule.claims or "aud" in rule.claims:
         raise _unsafe("Issuer and audience of a trust rule are exact, not patterns.")
     if any(not 0 < len(pattern) <= MAX_PATTERN for pattern in rule.claims.values()):
         raise _unsafe(f"A pattern has 1 to {MAX_PATTERN} characters.")
     if not rule.scope or not rule.issuer or not rule.audience or not 0 < rule.max_lifetime <= 86_400:
-        raise _unsafe("A trust rule needs issuer, audience, scope and a life of at most a day.")
+        raise _unsafe(
+            "A trust rule needs an issuer, an audience, a scope and a max_lifetime of at most a day."
+        )
     if "{" in _PLACEHOLDER.sub("", rule.subject) or not _SUBJECT.fullmatch(
         _PLACEHOLDER.sub("x", rule.subject)
     ):
         raise _unsafe("The subject is printable text with placeholders such as {repository}.")
     if "}{" in rule.subject:
-        raise _unsafe("The subject has text between its placeholders, such as {repository}:{environment}.")
+        raise _unsafe("The subject needs text between its placeholders, such as {repository}:{environment}.")
     if not rule.algorithms or not set(rule.algorithms) <= set(ALGORITHMS):
-        raise _unsafe("A trust rule names signature algorithms that are known here.")
+        raise _unsafe("A trust rule must name signature algorithms that this server supports.")
     return rule
 
 
 def peek_issuer(assertion: str) -> str | None:
-    """Return the issuer that an unverified assertion names, to find rules and keys by; None when malformed."""
+    """Return the `iss` of an unverified assertion, to look rules and keys up; None when malformed."""
     try:
         jws.peek(assertion)
         issuer = jwt.read_claims(b64decode(assertion.split(".")[1])).get("iss")
@@ -106,7 +108,8 @@ def check_assertion(
 ) -> Trusted:
     """Check an assertion against the rules for its issuer; the first that matches counts.
 
-    With `replay_refused` it must have a `jti`; one that is bound to a key is for who proved that key, `jkt`. Raise `invalid_grant` or, beyond the rule's scope, `invalid_scope`.
+    With `replay_refused` it must have a `jti`. `jkt` is the key that the caller proved: an assertion with `cnf` must be bound to it.
+    Raises `invalid_grant`, or `invalid_scope` when more is requested than the rule grants.
     """
     issuer = peek_issuer(assertion)
     candidates = [rule for rule in rules if rule.issuer == issuer]
@@ -191,7 +194,7 @@ def _tokens(pattern: str) -> tuple[str, ...]:
 
 
 def _fits(tokens: tuple[str, ...], text: str) -> bool:
-    # Follows every possible position at once: a regular expression would take hours for a text made to make it backtrack.
+    # Tracks all possible positions at once, in linear time: a backtracking regular expression could be made to take hours.
     positions = _skip_wildcards(tokens, {0})
     for character in text:
         reached = set()
@@ -216,16 +219,18 @@ def _skip_wildcards(tokens: tuple[str, ...], positions: set[int]) -> set[int]:
 
 
 def _subject(template: str, claims: Mapping[str, object]) -> str:
-    """Fill a template in; a subject can be read back in one way, or two callers could be one."""
+    """Fill in a template so that the result can be split in one way only: otherwise two callers could get the same subject."""
     subject, *rest = _PLACEHOLDER.split(template)
-    placed = len(rest) // 2
-    for number, (name, after) in enumerate(zip(rest[::2], rest[1::2], strict=True), 1):
+    placeholders = len(rest) // 2
+    for number, (name, separator) in enumerate(zip(rest[::2], rest[1::2], strict=True), 1):
         text = _spelling(claims.get(name))
         if not text or not _SUBJECT.fullmatch(text):
-            raise _refused(f"the claim {name} cannot stand in a subject")
-        if number < placed and (text + after).find(after) != len(text):
-            raise _refused(f"the claim {name} holds what stands between it and the next in the subject")
-        subject += text + after
+            raise _refused(f"the claim {name} cannot be part of a subject")
+        if number < placeholders and (text + separator).find(separator) != len(text):
+            raise _refused(
+                f"the claim {name} contains the text that separates it from the next one in the subject"
+            )
+        subject += text + separator
     if len(subject) > MAX_SUBJECT:
         raise _refused("the subject is too long")
     return subject

@@ -138,7 +138,7 @@ def test_no_secret_works_that_could_not_be_kept_and_the_next_run_makes_one(tmp_p
     in_the_way.mkdir(parents=True)
     refused = document(tmp_path, "apply", file, "--secrets", "keep", code=1)
     assert "billing.secret cannot be written" in refused["error_description"]
-    assert "0 of 3 changes are made" in refused["error_description"]
+    assert "0 of 3 changes were made" in refused["error_description"]
     assert document(tmp_path, "client", "show", "billing")["secrets"] == []
     assert list((tmp_path / "keep").iterdir()) == [in_the_way]
     in_the_way.rmdir()
@@ -224,13 +224,13 @@ def test_a_file_with_a_mistake_changes_nothing(tmp_path: Path, text: str, field:
 def test_a_field_that_there_is_not_is_answered_with_the_one_that_is_meant(tmp_path: Path) -> None:
     file = write(tmp_path, FILE.replace("redirect_uris", "redirect_uri"))
     refused = document(tmp_path, "apply", file, code=1)
-    assert (refused["field"], "is redirect_uris meant?" in refused["error_description"]) == (
+    assert (refused["field"], "did you mean redirect_uris?" in refused["error_description"]) == (
         "redirect_uri",
         True,
     )
     secret = write(tmp_path, FILE + "[[clients]]\nclient_id = 'a'\nname = 'A'\nclient_secret = 'hunter2'\n")
     told = document(tmp_path, "apply", secret, code=1)["error_description"]
-    assert "secrets are made by the server" in told
+    assert "the server generates secrets" in told
     assert "hunter2" not in told
 
 

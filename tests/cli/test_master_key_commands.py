@@ -57,7 +57,7 @@ def test_kr_04_two_nodes_with_a_key_from_outside_go_on_over_an_exchange(store: S
     token = json.loads(made.stdout)["token"]
     alone = run_cli(tmp_path, "key", "rotate-master", variables=old)
     assert alone.returncode == 2
-    assert "put a new key behind the present one there" in alone.stderr
+    assert "add a new key after the present one" in alone.stderr
     warned = json.loads(run_cli(tmp_path, "doctor", "--json", variables=both).stdout)
     assert "master-keys" in [finding["code"] for finding in warned["findings"]]
     with serve(tmp_path, variables=old) as late, serve(tmp_path, variables=both) as ready:

@@ -25,4 +25,4 @@ def test_giving_up_says_what_became_of_it_and_is_refused_once_the_database_is_mo
     assert (nothing.returncode, nothing.stdout) == (0, "no move of this database had begun\n")
     assert run_cli(tmp_path, "move", "watchword.db", "new.db").returncode == 0
     late = run_cli(tmp_path, "move", "--abandon", "watchword.db")
-    assert (late.returncode, "was moved away already, which cannot be given up" in late.stderr) == (1, True)
+    assert (late.returncode, "was moved away already, which cannot be undone" in late.stderr) == (1, True)

@@ -50,7 +50,9 @@ async def test_a_database_that_was_used_gets_no_fresh_key_beside_the_one_that_op
     """A start in another folder, or without `key_file`: what it would make opens nothing, and looks like a key."""
     absent = tmp_path / "elsewhere.key"
     async with open_server(tmp_path, on=postgres_store.address) as server:
-        with pytest.raises(SettingsError, match=r"elsewhere\.key does not: put its key file there, or name"):
+        with pytest.raises(
+            SettingsError, match=r"elsewhere\.key does not: put its key file there, or set key_file"
+        ):
             await start.open_runtime(msgspec.structs.replace(server.settings, key_file=str(absent)))
         assert not absent.exists()
         await server.token()
@@ -140,7 +142,7 @@ async def test_keys_from_outside_are_exchanged_by_whoever_gives_them(
 ) -> None:
     old, new = keys_in(tmp_path / "key")[0], "cd" * 32
     monkeypatch.setenv(master_key.VARIABLE, old)
-    with pytest.raises(SettingsError, match="put a new key behind the present one there"):
+    with pytest.raises(SettingsError, match="add a new key after the present one"):
         await rotate(server.runtime, actor="test")
     for given in (f"{old}\n{new}\n", f"{old} {new}"):
         monkeypatch.setenv(master_key.VARIABLE, given)
@@ -232,7 +234,10 @@ async def test_a_backup_is_restored_with_the_key_of_its_time_and_says_which(
     elsewhere = Settings(database=str(tmp_path / "no.db"), key_file=str(tmp_path / "key"))
     with pytest.raises(OAuthError) as refused:
         await backup.restore_backup(elsewhere, tmp_path / "before.gz", now)
-    assert f"made under, {rotated.former}, and given is {rotated.master_key}" in refused.value.description
+    assert (
+        f"{rotated.former}, under which it was made, but {rotated.master_key} was given"
+        in refused.value.description
+    )
 
 
 async def test_a_database_of_an_earlier_release_keeps_its_master_key_as_its_root(

@@ -101,7 +101,7 @@ async def test_everything_is_there_afterwards_and_the_source_is_fenced(
             f"sqlite:///{tmp_path}/elsewhere.db",
             existing_master_keys(server.settings),
         )
-    with pytest.raises(OAuthError, match="cannot be given up"):
+    with pytest.raises(OAuthError, match="cannot be undone"):
         await move.abandon(server.settings.database)
     async with opened(server, target, tmp_path) as again:
         assert {name: await again.runtime.database.read(read, name) for name in tables} == before

@@ -8,16 +8,16 @@ from watchword.http import FORM_TYPE, NO_STORE, Request, Response
 
 
 async def answer(request: Request) -> Response:
-    """Answer what the granted scopes tell of the person (§5.4), plain, signed or encrypted as the client registered."""
+    """Answer with the claims of the granted scopes (§5.4), plain, signed or encrypted as the client registered."""
     runtime = request.runtime
     who = await caller.authenticate(runtime, _credentials(request), request.path, any_audience=True)
     client, told = await userinfo.claims_for(runtime, who)
-    body, media_type = await userinfo.as_wanted(runtime, client, told)
+    body, media_type = await userinfo.encode(runtime, client, told)
     return Response(200, body, ((b"content-type", media_type.encode()), *NO_STORE))
 
 
 def _credentials(request: Request) -> Credentials:
-    """Return what proves the caller: the header, or the token of a form (RFC 6750 §2.2), never both and never the query."""
+    """Return the caller's credentials: the header, or the token in a form (RFC 6750 §2.2), never both and never the query."""
     credentials = request.credentials()
     is_form = request.headers.get(b"content-type", b"").partition(b";")[0].strip().lower() == FORM_TYPE
     sent = request.form().get("access_token") if request.method == "POST" and is_form else None

@@ -1,4 +1,4 @@
-"""What applications may do for a person: their consents and living grants, one entry for each application, and how it ends."""
+"""The applications that act for a person: consents and live grants, one entry for each application, and their withdrawal."""
 
 import msgspec
 
@@ -11,7 +11,7 @@ from watchword.store.consents import Granted, list_granted
 
 
 class Application(msgspec.Struct, frozen=True):
-    """An application with everything that it was granted; times are Unix seconds."""
+    """An application with everything that it was granted by one person; times are Unix seconds."""
 
     client: Client
     scopes: tuple[str, ...]
@@ -22,7 +22,7 @@ class Application(msgspec.Struct, frozen=True):
 
 
 async def applications(runtime: Runtime, user_id: str) -> list[Application]:
-    """Return the applications that a person agreed to or that hold a living grant."""
+    """Return the applications that a person consented to or that hold a live grant, by name."""
     found: dict[str, list[Granted]] = {}
     for row in await runtime.database.read(list_granted, user_id):
         found.setdefault(row.client_id, []).append(row)
@@ -51,7 +51,7 @@ def _merged(client: Client, rows: list[Granted]) -> Application:
 
 
 async def withdraw(runtime: Runtime, user_id: str, client_id: str) -> int:
-    """End every grant of a person to a client and forget the consent; return how many grants were alive."""
+    """End every grant of a person to a client and delete the consent; return how many grants were live."""
     if not client_id:
         return 0
     return await runtime.database.write(

@@ -1,4 +1,4 @@
-"""Changes to an account: password and address, of which the owner is told at the verified address; switching off, deletion."""
+"""Changes to an account: password, e-mail address, disabling and deletion; its owner is told of each by mail."""
 
 from watchword.credentials import names
 from watchword.credentials.names import NameRefused
@@ -12,13 +12,13 @@ from watchword.store.sessions import Session
 from watchword.store.users import User
 
 VERIFY, VERIFY_LIFETIME = "verify_email", 1800
-# Of what an administrator did the owner is told that it happened, not from where.
-NOBODYS = Origin("", "")
+# Mail about an administrator's action does not say where the administrator was.
+UNTOLD = Origin("", "")
 MAIL_CAPACITY, MAIL_PER_SECOND = 6.0, 1 / 600
 
 
 class PasswordWrong(Exception):
-    """The present password is another one."""
+    """The given current password is wrong."""
 
 
 async def change_password(
@@ -50,7 +50,7 @@ async def change_password(
         but=but,
         now=runtime.now(),
     )
-    if not changed:  # somebody was faster: what was proved is not so any more
+    if not changed:  # it was changed meanwhile, so the old password was not proven after all
         raise PasswordWrong
     await mail.notify(runtime, user, "password_changed", origin, "/recover")
 
@@ -89,7 +89,7 @@ async def request_email(runtime: Runtime, user: User, session_id: str, email: st
 
 
 async def wish_of_link(runtime: Runtime, link: str | None) -> tuple[User, str] | None:
-    """Return whose account a live link gives an address to, and that address."""
+    """Return the account and the address that a live link confirms for it, None when there is no such link or account."""
     found = await one_time.peek(runtime, link, VERIFY)
     user = await runtime.database.read(users.get_user, found.subject) if found else None
     if found is None or user is None or user.disabled_at is not None:
@@ -120,7 +120,7 @@ async def confirm_email(runtime: Runtime, link: str, origin: Origin) -> str:
 
 
 def masked(email: str) -> str:
-    """Return an address that its owner recognises and nobody learns: `m…a@example.com`."""
+    """Return an address so that its owner recognises it but others do not learn it: `m…a@example.com`."""
     local, _, domain = email.rpartition("@")
     return f"{local[:1]}…{local[-1:] if len(local) > 2 else ''}@{domain}"
 
@@ -146,15 +146,15 @@ async def set_disabled(runtime: Runtime, user: User, disabled: bool, *, actor: s
         )
     )
     if disabled and user.disabled_at is None:
-        await _tell_ended(runtime, user, "disabled", NOBODYS)
+        await _tell_ended(runtime, user, "disabled", UNTOLD)
 
 
 async def delete(
-    runtime: Runtime, user: User, *, actor: str, session: Session | None = None, origin: Origin = NOBODYS
+    runtime: Runtime, user: User, *, actor: str, session: Session | None = None, origin: Origin = UNTOLD
 ) -> None:
-    """Delete an account with all that it was issued; its owner is told. `session` and `origin` are where they asked for it themselves.
+    """Delete an account with everything that was issued for it; its owner is told. `session` and `origin` are given when the owner asks.
 
-    Raise `not_found`, or `conflict` for the last administrator, or as `sessions.act`.
+    Raises `not_found`, `conflict` for the last administrator, or as `sessions.act`.
     """
     more = {"actor": actor, "now": runtime.now()}
     check_outcome(await sessions.act(runtime, session, user_changes.delete_user, user.id, **more))
@@ -170,7 +170,7 @@ def _help_page(runtime: Runtime) -> str:
 
 
 def check_outcome(outcome: str, field: str | None = None) -> None:
-    """Raise what an account's change came to unless it was "changed"."""
+    """Raise the error for an outcome of a change: `not_found` for "unknown", `conflict` for "last" (administrator)."""
     if outcome == "unknown":
         raise OAuthError("not_found", "There is no such account.")
     if outcome == "last":

@@ -1,4 +1,4 @@
-"""People's accounts: made with names that cannot be mistaken for one another, and passwords that cost to guess."""
+"""People's accounts: creation, with user names that cannot be mistaken for one another and passwords that are hard to guess."""
 
 import hashlib
 import hmac
@@ -42,7 +42,7 @@ class Names(msgspec.Struct, frozen=True):
 def check_names(username: str, email: str | None, *, own_address: bool = False) -> Names:
     """Return the unique forms of a name and an address; raise `invalid_request` naming what to change.
 
-    With `own_address` the address is proved, and may be the user name as well.
+    With `own_address` the address has been verified, and may be the user name as well.
     """
     address = email if own_address else None
     try:
@@ -80,9 +80,9 @@ def _breached(runtime: Runtime) -> Callable[[bytes], bool] | None:
 
 
 def id_by_link(runtime: Runtime, link: bytes) -> str:
-    """Return the identifier that an account will have which is made by a one-time link, given by its digest.
+    """Return the identifier of the account that a one-time link, given by its digest, will create.
 
-    It is known before the account is there, so that a browser can make a passkey for it.
+    It is known before the account exists, so that a browser can make a passkey for it.
     """
     key = runtime.root.derive("accounts made by a link")
     return f"user_{hmac.new(key, link, hashlib.sha256).hexdigest()[:32]}"
@@ -142,9 +142,9 @@ async def create_owner(
     password: str | None = None,
     way: MadePasskey | Identity | None = None,
 ) -> User | None:
-    """Make the first owner by the one-time link of the first start; None when the link is spent or there is an owner.
+    """Create the first owner's account by the one-time link of the first start; None when the link was used or there is an owner.
 
-    The owner signs in by the password or by `way`. Raise as `create_by_link`, and `conflict` for a name that is taken.
+    The owner signs in with the password or by `way`. Raise as `create_by_link`, and `conflict` for a name that is taken.
     """
     unique = check_names(username, email, own_address=email_verified)
     hashed = await _hash(runtime, password, username, email)
@@ -174,7 +174,7 @@ def _way_in(way: MadePasskey | Identity | None, user: User) -> WayIn | None:
 
 
 def upstream_account(identity: Identity, user: User, now: int | None = None) -> UpstreamAccount:
-    """Return a proved identity as an account elsewhere that signs a person in, linked `now` or when the person's was made."""
+    """Return the link between a verified upstream identity and a person, dated `now`, by default the creation of the account."""
     known_as = identity.preferred_username or identity.verified_email or identity.sub
     return UpstreamAccount(*identity.key, user.id, known_as, user.created_at if now is None else now)
 
@@ -195,10 +195,10 @@ async def create_by_link(
     way: MadePasskey | Identity | None = None,
     name: str | None,
 ) -> User | None:
-    """Make the account of a proved address, which is its user name; None when the link is spent or the address taken.
+    """Create the account of a verified address, which is its user name; None when the link was used or the address is taken.
 
-    It is signed in to by the password or by `way`: a passkey, or a proved identity at another provider. Raise PasskeyRefused or
-    UpstreamRefused for one that is somebody's or was answered before.
+    The person signs in with the password or by `way`: a passkey, or a verified identity at another provider. Raises `invalid_request`,
+    and PasskeyRefused or UpstreamRefused for a way that belongs to another account or was used before.
     """
     unique = check_names(email, email, own_address=True)
     hashed = await _hash(runtime, password, email, email)
@@ -211,8 +211,8 @@ async def create_by_link(
 
 
 async def create_linked(runtime: Runtime, email: str, identity: Identity) -> User | None:
-    """Make an account without a password for an address that another provider has verified, with the account there that
-    signs it in; None when either is taken. Raise `invalid_request` for an address that can be no user name."""
+    """Create an account without a password for an address that another provider has verified, linked to the identity there; None when
+    either is taken. Raise `invalid_request` for an address that cannot be a user name."""
     unique = check_names(email, email, own_address=True)
     user = _verified_user(runtime, email, identity.name, is_admin=False)
     outcome = await runtime.database.write(

@@ -1,7 +1,7 @@
-"""What somebody changes in a session: while it lives, not at all once it has ended, and with its identifier in the audit trail. And what
-somebody changes who may do so to an account that is no administrator's: as long as it is none.
+"""Databases that write under a condition, which is checked in the same transaction.
 
-Flows know nothing of either: they are given a runtime whose database writes under that condition.
+Two conditions: the session in which somebody acts is still live (its identifier goes into the audit trail), and the account to be
+changed is still not an administrator's. Flows know nothing of either: they are given a runtime with such a database.
 """
 
 import copy
@@ -27,22 +27,22 @@ T = TypeVar("T")
 
 
 def runtime_in(runtime: Runtime, session: Session) -> Runtime:
-    """Return the runtime by which flows do what an administrator asks for in a session; whatever they write raises `access_denied` after
-    its end, or the end of that right."""
+    """Return a runtime for what an administrator does in a session; its writes raise `access_denied` once the session has ended or the
+    person is no longer an administrator."""
     inside = copy.copy(runtime)
     inside.database = InSession(runtime, session, as_administrator)
     return inside
 
 
 def runtime_on_ordinary(runtime: Runtime, user_id: str, refusal: OAuthError) -> Runtime:
-    """Return the runtime by which flows change an account that is no administrator's; whatever they write once it is one raises the refusal."""
+    """Return a runtime for changes to the account of somebody who is no administrator; its writes raise the refusal once they are one."""
     bound = copy.copy(runtime)
     bound.database = OnOrdinary(runtime.database, user_id, refusal)
     return bound
 
 
 class _Bound:
-    """A database of which whoever inherits this says how it is written to."""
+    """A database that passes everything on; subclasses add `write`, with the condition."""
 
     __slots__ = ("_database",)
 
@@ -50,7 +50,7 @@ class _Bound:
         self._database = database
 
     def append(self, sql: str, *values: object) -> Awaitable[None]:
-        """Insert one row, to which no condition applies."""
+        """Insert one row, without the condition."""
         return self._database.append(sql, *values)
 
     def change(
@@ -61,7 +61,7 @@ class _Bound:
         *,
         after: Awaitable[object] | None = None,
     ) -> Awaitable[bool]:
-        """Make one of the changes that are made by the thousand, to which none applies."""
+        """Make one of the batched changes, without the condition."""
         return self._database.change(change, values, entry, after=after)
 
     async def read(
@@ -85,7 +85,7 @@ class _Bound:
 
 
 class InSession(_Bound):
-    """The database as one session writes to it; `within` holds the session, and what else has to be so."""
+    """The database as one session writes to it; `within` is the store operation that checks the condition and runs the write."""
 
     __slots__ = ("_runtime", "_session", "_within")
 
@@ -103,7 +103,7 @@ class InSession(_Bound):
         *args: P.args,
         **kwargs: P.kwargs,
     ) -> T:
-        """Run an operation as the session asks for it, while it lives."""
+        """Run an operation while the session is live; raise `access_denied` otherwise."""
         write: Any = self._database.write
         asked = (self._session.id, self._session.user_id, self._runtime.now(), operation)
         done: T | Ended | NoAdministrator = await write(self._within, *asked, *args, **kwargs)
@@ -115,7 +115,7 @@ class InSession(_Bound):
 
 
 class OnOrdinary(_Bound):
-    """The database as it is written to by who may change every account but an administrator's."""
+    """The database as written by somebody who may change every account but an administrator's."""
 
     __slots__ = ("_refusal", "_user_id")
 
@@ -130,7 +130,7 @@ class OnOrdinary(_Bound):
         *args: P.args,
         **kwargs: P.kwargs,
     ) -> T:
-        """Run an operation while the account is no administrator's."""
+        """Run an operation while the account is no administrator's; raise the refusal otherwise."""
         write: Any = self._database.write
         done: T | Administers = await write(on_ordinary, self._user_id, operation, *args, **kwargs)
         if isinstance(done, Administers):

@@ -1,7 +1,7 @@
 """API tokens: made, narrowed, rotated, revoked.
 
-Theory of operation. A token is what may be done; a secret is how that is proven, and a token may have several during a
-rotation. A narrower token names its parent: it can do no more and live no longer, and it dies with any ancestor.
+Theory of operation. A token is a set of rights; a secret is what its holder presents, and during a rotation a token has several.
+A narrower token names its parent: it can do no more and live no longer, and it is revoked with any ancestor.
 """
 
 import ipaddress
@@ -29,7 +29,7 @@ MAX_DEPTH = 8
 DEFAULT_OVERLAP = 86_400
 MAX_OVERLAP = 30 * 86_400
 NEVER = "never"
-APPLICATION = "application:"  # what identifiers of owners begin with that are neither people nor clients
+APPLICATION = "application:"  # the prefix of owners that are neither people nor clients
 
 _PATH = re.compile(r"/[!\x22\x24-\x3e@-~]*")  # visible ASCII without ? and #
 
@@ -39,7 +39,7 @@ Limit = Annotated[int, msgspec.Meta(ge=1, le=2**53)]
 
 
 class TokenInput(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What may be asked of a new API token. `expires_in` is in seconds or "never"; `rate_limit` is uses per minute."""
+    """The input for a new API token. `expires_in` is in seconds or "never"; `rate_limit` is uses per minute, `quota` uses in all."""
 
     name: Text
     owner: Text | None = None
@@ -58,7 +58,7 @@ class TokenInput(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
 
 class NarrowInput(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What a holder may ask of a token narrower than its own; what is not named stays as it is."""
+    """The input for a token narrower than the holder's own; what is left out stays as it is. `expires_in` is in seconds."""
 
     name: Text | None = None
     scope: Annotated[str, msgspec.Meta(max_length=4096)] | None = None
@@ -69,7 +69,7 @@ class NarrowInput(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
 
 class Issued(msgspec.Struct, frozen=True):
-    """A new secret, shown this once, and the token that it proves."""
+    """A token and its new secret, which is shown only now."""
 
     token: ApiToken
     secret: str
@@ -77,9 +77,9 @@ class Issued(msgspec.Struct, frozen=True):
 
 
 async def resolve_owner(runtime: Runtime, who: str) -> tuple[str, str]:
-    """Return kind and identifier of an owner: a user by name, a client by identifier, else an application by its name.
+    """Return kind and identifier of an owner: a user by name or identifier, a client by identifier, else an application by name.
 
-    An application is known by its identifier as well, as lists and events show it.
+    An application may also be given by its identifier, as lists and events show it.
     """
     check_text("owner", who)
     try:
@@ -105,10 +105,10 @@ async def create(
     not_after: int | None = None,
     session: Session | None = None,
 ) -> Issued:
-    """Make a token. `may_reserve` says which scopes over this server may be given (all: an operator);
-    `not_after` bounds the life of a token that holds one (AP-05), `session` is that of the person who asks for it on a page.
+    """Create a token. `may_reserve` says which scopes over this server may be given (True: all, for operators); `not_after` (Unix
+    seconds) bounds the life of a token that holds one (AP-05); `session` is that of a person who asks for it on a page.
 
-    Raise as `sessions.act`, or an error that names what is wrong with what was given.
+    Raises as `sessions.act`, or an error that names what is wrong with the input.
     """
     now = runtime.now()
     scope = parse_scope(given.scope)
@@ -159,18 +159,18 @@ def _check_reserved(
 
 
 async def narrow(runtime: Runtime, parent: ApiToken, given: NarrowInput, *, actor: str) -> Issued:
-    """Make a token that can do less than its parent, for a shorter time; nothing can be gained by it."""
+    """Create a token that can do no more than its parent and lives no longer; raise an error that names what would be gained."""
     now = runtime.now()
     if parent.depth >= MAX_DEPTH:
         raise OAuthError("invalid_request", f"A token can be narrowed {MAX_DEPTH} times at most.")
-    if parent.quota is not None or parent.rate_limit is not None:  # the new one would be counted from nothing
+    if parent.quota is not None or parent.rate_limit is not None:  # the new token's count would start at zero
         raise OAuthError("invalid_request", "A token whose uses are limited in number cannot be narrowed.")
     if given.resource is not None and given.resource != parent.resource:
         raise _gain("resource", "A narrower token keeps the resource of its parent.", "invalid_target")
     token = msgspec.structs.replace(
         parent,
         id=new_id("token"),
-        # A name that is there already may be older than what names have to be.
+        # Not checked: the parent's name may be older than today's rules for names.
         name=check_text("name", given.name) if given.name else f"{parent.name[:180]} (narrowed)",
         parent_id=parent.id,
         depth=parent.depth + 1,
@@ -235,7 +235,7 @@ def _addresses(given: list[str]) -> tuple[str, ...]:
 
 
 def _path(path: str | None) -> str | None:
-    # Nothing is below a path that leads up, or one with what no path has: such a token could never be used.
+    # With dot segments or characters that no path has, nothing would be below it: the token could never be used.
     if path is not None and (not _PATH.fullmatch(path) or "//" in path or not is_below(path, "/")):
         raise OAuthError(
             "invalid_request", "path must be the beginning of a path, such as /orders.", field="path"
@@ -254,7 +254,7 @@ def _jkt(jkt: str | None) -> str | None:
 
 
 def _gain(field: str, description: str, code: str = "invalid_request") -> OAuthError:
-    # AP-05: nothing is wrong with the request but that the token may not do it
+    # AP-05: a 403, since the request is well-formed and the token lacks the right
     return OAuthError(code, description, field=field, status=403)
 
 
@@ -312,7 +312,10 @@ async def rotate(
     actor: str,
     session: Session | None = None,
 ) -> Issued:
-    """Give a token a new secret; the older ones work for `overlap` seconds more. `session` is as for `create`."""
+    """Give a token a new secret; the older ones work for `overlap` seconds more. `session` as for `create`.
+
+    Raises `not_found`, `conflict` for a token that has ended, `invalid_request` for the overlap, or as `sessions.act`.
+    """
     if not 0 <= overlap <= MAX_OVERLAP:
         raise OAuthError("invalid_request", f"overlap must be 0 to {MAX_OVERLAP} seconds.", field="overlap")
     now = runtime.now()
@@ -338,7 +341,7 @@ async def rotate(
 
 
 async def revoke(runtime: Runtime, token_id: str, *, reason: str = "revoked", actor: str) -> list[str]:
-    """Revoke a token and all narrowed from it; revoking what is dead already is no error. Raise `not_found`."""
+    """Revoke a token and all narrowed from it; revoking one that has ended already is no error. Raise `not_found`."""
     ended = await runtime.database.write(
         store.revoke_token, token_id, reason=reason, actor=actor, now=runtime.now()
     )
@@ -348,16 +351,16 @@ async def revoke(runtime: Runtime, token_id: str, *, reason: str = "revoked", ac
 
 
 async def revoke_all_of(runtime: Runtime, owner_id: str, *, reason: str = "revoked", actor: str) -> list[str]:
-    """Revoke every token of an owner and all narrowed from them; return what was ended."""
+    """Revoke every token of an owner and all narrowed from them; return the identifiers of those that were live."""
     return await runtime.database.write(
         store.revoke_tokens_of, owner_id, reason=reason, actor=actor, now=runtime.now()
     )
 
 
 async def revoke_all(runtime: Runtime, who: str, *, reason: str = "revoked", actor: str) -> list[str]:
-    """Revoke as `revoke_all_of` the tokens of an owner as `resolve_owner` knows them.
+    """Revoke as `revoke_all_of`, for an owner as `resolve_owner` takes them.
 
-    Raise `not_found` for a name that is nobody's and in no token: whoever writes it wrong has ended nothing, in an emergency perhaps.
+    Raises `not_found` for a name without an owner and without tokens: in an emergency, a misspelt name must not look like success.
     """
     kind, owner_id = await resolve_owner(runtime, who)
     ended = await revoke_all_of(runtime, owner_id, reason=reason, actor=actor)

@@ -1,8 +1,8 @@
-"""RFC 7523 §2.1: what an outside issuer's assertion is worth here, by the rules of trust.
+"""RFC 7523 §2.1: what another issuer's assertion is granted here, by the trust rules.
 
 Two kinds. A workload's own identity token is matched by patterns and gets a subject made of its claims. An identity assertion
-(ID-JAG) speaks of a person to one confidential client: who that is here is known by (issuer, subject) once it was linked, and is
-found by a verified address in a domain of the rule the first time. The single use of both is the store's.
+(ID-JAG) authorizes one confidential client to act for a person: the person is found by (issuer, subject) once linked, and the first
+time by a verified address in one of the rule's domains. The single use of both is enforced by the store.
 """
 
 import hashlib
@@ -25,12 +25,12 @@ from watchword.store import users
 from watchword.store.tokens import Used
 from watchword.store.trust import Link, Rule
 
-# Refusals that are written down, by client; more are counted and logged like any other refusal.
+# Refusals that go into the audit trail, by client; beyond that they are counted and logged like any other.
 RECORDED = LocalBuckets(capacity=60, per_second=0.2)
 
 
 class Accepted(msgspec.Struct, frozen=True):
-    """An assertion that a rule accepts; `used` is its mark, which is used up once, `claims` go into the token."""
+    """An assertion that a rule accepts; `used` identifies it for its single use, `claims` go into the token."""
 
     rule: Rule
     subject: str
@@ -42,7 +42,7 @@ class Accepted(msgspec.Struct, frozen=True):
 
 
 class Asked(msgspec.Struct, frozen=True):
-    """What a client asks for with an assertion; `jkt` is the key that it proved (RFC 9449)."""
+    """What a client requests with an assertion; `jkt` is the key that it proved (RFC 9449)."""
 
     assertion: str
     scope: tuple[str, ...]
@@ -51,7 +51,7 @@ class Asked(msgspec.Struct, frozen=True):
 
 
 async def check(runtime: Runtime, client: Client, asked: Asked) -> Accepted:
-    """Return what an assertion is worth; raise `invalid_grant`, `invalid_scope`, `invalid_target` and the like."""
+    """Return what an assertion is granted; raise `invalid_grant`, `invalid_scope`, `invalid_target` or `unauthorized_client`."""
     try:
         header = jws.peek(asked.assertion)
     except JoseError as error:
@@ -70,7 +70,7 @@ async def check(runtime: Runtime, client: Client, asked: Asked) -> Accepted:
     decide = _person if is_person else _workload
     accepted = await decide(runtime, client, asked, rules, header.kid)
     if accepted.link is None and await client_registry.find(runtime, accepted.subject) is not None:
-        raise refused("a subject that is called like a client here")
+        raise refused("a subject that has the name of a client here")
     return accepted
 
 
@@ -86,7 +86,7 @@ async def _workload(
 ) -> Accepted:
     last = refused("no rule")
     for source in dict.fromkeys(map(_source, rules)):
-        # Rules that take the issuer's keys from elsewhere are asked apart: no rule is satisfied with the keys of another.
+        # Rules are grouped by where the issuer's keys come from: none may be satisfied by a signature with the keys of another.
         group = [rule for rule in rules if _source(rule) == source]
         keys = await foreign_keys.keys_of(runtime, group[0], kid)
         try:
@@ -119,7 +119,7 @@ def _source(rule: Rule) -> tuple[str | None, str | None, tuple[str, ...]]:
 async def _person(
     runtime: Runtime, client: Client, asked: Asked, rules: list[Rule], kid: str | None
 ) -> Accepted:
-    rule, found = await _concerned(runtime, await _heard(runtime, client, asked, rules, kid))
+    rule, found = await _choose(runtime, await _verified(runtime, client, asked, rules, kid))
     granted = tuple(scope for scope in found.scope or rule.scope if scope in rule.scope)
     link = await _link(runtime, rule, found) if rule.email_domains else None
     claims: dict[str, object] = {} if link else {"subject_kind": "external"}
@@ -136,11 +136,11 @@ async def _person(
     )
 
 
-async def _heard(
+async def _verified(
     runtime: Runtime, client: Client, asked: Asked, rules: list[Rule], kid: str | None
 ) -> list[tuple[Rule, IdentityAssertion]]:
-    """Return the rules by whose keys the assertion is good, oldest first, and what it says by each; raise OAuthError when it is by none."""
-    heard, last = [], refused("no rule")
+    """Return the rules with whose keys and algorithms the assertion verifies, oldest first; raise OAuthError when there are none."""
+    verified, last = [], refused("no rule")
     for rule in rules:
         keys = await foreign_keys.keys_of(runtime, rule, kid)
         try:
@@ -157,28 +157,28 @@ async def _heard(
         except OAuthError as error:
             last = error
         else:
-            heard.append((rule, found))
-    if not heard:
+            verified.append((rule, found))
+    if not verified:
         raise last
-    return heard
+    return verified
 
 
-async def _concerned(
-    runtime: Runtime, heard: list[tuple[Rule, IdentityAssertion]]
+async def _choose(
+    runtime: Runtime, verified: list[tuple[Rule, IdentityAssertion]]
 ) -> tuple[Rule, IdentityAssertion]:
-    """Return the oldest rule that is for the person's address, or needs none.
+    """Return the oldest rule that is for the person's address, or that needs no address.
 
-    Who is known here may show no such address. Then the one counts that is verified here: were it any rule's turn, who gave their address up
-    at the provider would choose another rule. Raise `invalid_grant` where that tells none of several.
+    The assertion for a person who is linked already may carry no such address. Then the address that is verified here decides: otherwise
+    people could switch to another rule by removing their address at the provider. Raises `invalid_grant` where no rule is for that.
     """
-    fitting = [pair for pair in heard if not pair[0].email_domains or _speaks_for(pair[0], pair[1].email)]
-    if fitting or len(heard) == 1:
-        return (fitting or heard)[0]
-    found = heard[0][1]
+    fitting = [pair for pair in verified if not pair[0].email_domains or _speaks_for(pair[0], pair[1].email)]
+    if fitting or len(verified) == 1:
+        return (fitting or verified)[0]
+    found = verified[0][1]
     known = await runtime.database.read(store.find_asserted, found.issuer, found.subject)
     user = await runtime.database.read(users.get_user, known) if known else None
     own = user.email if user and user.email_verified_at is not None else None
-    fitting = [pair for pair in heard if _speaks_for(pair[0], own)]
+    fitting = [pair for pair in verified if _speaks_for(pair[0], own)]
     if not fitting:
         raise refused("no address that tells which of several rules is for the person")
     return fitting[0]
@@ -216,9 +216,7 @@ def _address(rule: Rule, email: str | None) -> str:
 def _scope(client: Client, asked: Asked, granted: tuple[str, ...]) -> tuple[str, ...]:
     allowed = tuple(scope for scope in granted if scope in client.scope)
     if not allowed:
-        raise OAuthError(
-            "invalid_scope", "Nothing of what the assertion is worth may be granted to this client."
-        )
+        raise OAuthError("invalid_scope", "Nothing that this assertion allows may be granted to this client.")
     return narrow(asked.scope, allowed)
 
 
@@ -226,7 +224,7 @@ def _audience(
     runtime: Runtime, client: Client, asked: Asked, rule: Rule, named: tuple[str, ...]
 ) -> tuple[str, ...]:
     allowed = rule.resources or client.resources or (runtime.settings.resource,)
-    if named:  # the assertion says for which resources it is
+    if named:  # the assertion itself is restricted to these resources
         names = (name_among(resource, allowed) for resource in named)
         allowed = tuple(name for name in names if name is not None)
         if not allowed:
@@ -244,7 +242,7 @@ def refused(reason: str) -> OAuthError:
 
 
 async def note_refusal(runtime: Runtime, client: Client, assertion: str, error: OAuthError) -> None:
-    """Write a refusal down, unless this client has had too many."""
+    """Record a refusal in the audit trail, unless this client has caused too many."""
     if RECORDED.take(client.client_id[:64], runtime.clock()):
         return
     rules = await _rules(runtime, assertion)

@@ -1,6 +1,6 @@
-"""The authorization endpoint's work: requests under way, whose person was hinted at, what was granted, and the code that stands for it.
+"""The authorization endpoint's work: pending requests, the person named by `id_token_hint`, the grant and its code.
 
-How a request comes in is the business of `authorization_requests`, what a person agreed to that of `consents`. Rules are pure
+How a request comes in is the business of `authorization_requests`, what a person agreed to that of `consents`. The rules are pure
 functions in `oauth.interaction`; pages decide nothing.
 """
 
@@ -34,12 +34,12 @@ _decode = documents.reader(AuthorizationRequest)
 
 
 def browser_digest(browser: str) -> bytes:
-    """Return under what a browser's own value is kept."""
+    """Return the digest under which a browser's binding value is stored."""
     return hashlib.sha256(b"browser\n" + browser.encode()).digest()
 
 
 async def begin(runtime: Runtime, request: AuthorizationRequest, browser: str) -> str:
-    """Keep a request while a person signs in and consents; return its identifier."""
+    """Store a request while a person signs in and consents; return its identifier. `browser` binds it to the browser's cookie."""
     interaction = Interaction(
         id=new_id("int"),
         client_id=request.client_id,
@@ -51,14 +51,14 @@ async def begin(runtime: Runtime, request: AuthorizationRequest, browser: str) -
 
 
 def began_at(interaction: Interaction) -> int:
-    """Return when a request came that has been under way since, in Unix seconds."""
+    """Return when a pending request arrived, in Unix seconds."""
     return interaction.expires_at - INTERACTION_LIFETIME
 
 
 async def resume(
     runtime: Runtime, interaction_id: str, browser: str
 ) -> tuple[Interaction, AuthorizationRequest] | None:
-    """Return a request under way for the browser that began it."""
+    """Return a pending request to the browser that began it, None for any other."""
     if not interaction_id.isascii() or len(interaction_id) > 64:
         return None
     found = await runtime.database.read(
@@ -68,14 +68,17 @@ async def resume(
 
 
 def signed_in(runtime: Runtime, client: Client, session: Session) -> SignedIn:
-    """Return the facts of a session that decide the next step; the client asks for people by the names it knows them by."""
+    """Return the facts of a session that decide the next step, with the subject as the client knows it."""
     reached = methods.LEVELS[: methods.LEVELS.index(session.acr) + 1] if session.acr in methods.LEVELS else ()
     subject = subjects.subject_for(runtime, client, session.user_id)
     return SignedIn(subject, session.auth_time, tuple(reached))
 
 
 async def hinted_subject(runtime: Runtime, client: Client, request: AuthorizationRequest) -> str | None:
-    """Return the subject of the request's `id_token_hint`, one of our own ID tokens, however old (OIDC Core §3.1.2.1)."""
+    """Return the subject of the request's `id_token_hint`, an ID token of ours, expired or not (OIDC Core §3.1.2.1).
+
+    Raises `invalid_request` for anything else.
+    """
     if request.id_token_hint is None:
         return None
     hint = logout.read_hint(
@@ -92,7 +95,7 @@ async def hinted_subject(runtime: Runtime, client: Client, request: Authorizatio
 async def issue_code(
     runtime: Runtime, request: AuthorizationRequest, session: Session, agreed: Agreed
 ) -> str | None:
-    """Grant what a person agreed to and return the code for it; None when the session has ended meanwhile."""
+    """Store what a person granted and return the code for it; None when the session has ended meanwhile."""
     now = runtime.now()
     code = runtime.new_secret("c")
     grant = Grant(
@@ -109,9 +112,8 @@ async def issue_code(
         last_used_at=now,
         wishes=_encode(request.claims).decode() if request.claims != NOTHING else "",
     )
-    if (
-        request.is_openid and not agreed.noted
-    ):  # before the grant: the session may end as soon as that is there
+    # Before the grant: the session may end as soon as that is there
+    if request.is_openid and not agreed.noted:
         await note_client(runtime.database, session.id, request.client_id, now)
     granted = await store.create_grant(
         runtime.database,

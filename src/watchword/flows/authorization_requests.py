@@ -1,7 +1,7 @@
-"""RFC 9126 and RFC 9101: how an authorization request comes in: by the browser, pushed before, or inside an object that the client signed.
+"""RFC 9126 and RFC 9101: how an authorization request comes in: as plain parameters, pushed before, or in a signed request object.
 
-Owns the way from decoded parameters to a checked request. Its rules are pure functions in `oauth.authorization` and
-`oauth.request_object`; keys of clients are fetched through `client_keys` and nothing else is.
+Owns the way from decoded parameters to a checked request. The rules are pure functions in `oauth.authorization` and
+`oauth.request_object`; nothing is fetched but clients' keys, through `client_keys`.
 """
 
 from collections.abc import Mapping
@@ -21,7 +21,7 @@ from watchword.store import documents, interactions
 
 
 class Pushed(msgspec.Struct, frozen=True, array_like=True):
-    """A pushed request as it is kept: its parameters, the key that was proven with it, whether the client signed it."""
+    """A request with its origin, as a pushed one is stored: the parameters, the key that was proven with it, whether it was signed."""
 
     parameters: Mapping[str, str]
     resources: tuple[str, ...]
@@ -34,17 +34,17 @@ _decode = documents.reader(Pushed)
 
 
 async def client_of(runtime: Runtime, client_id: str | None) -> Client:
-    """Return the client of a request; raise `invalid_request`, to be shown and never sent (RFC 6749 §4.1.2.1)."""
+    """Return the client of a request; raise `invalid_request` or `unauthorized_client`, to be shown and never sent (RFC 6749 §4.1.2.1)."""
     client = await client_documents.find(runtime, client_id) if client_id else None
     if client is None or client.disabled_at is not None:
-        raise OAuthError("invalid_request", "The client is not known here.", field="client_id")
+        raise OAuthError("invalid_request", "This client_id is not known here.", field="client_id")
     if not client.may("authorization_code"):
         raise OAuthError("unauthorized_client", "The client is not registered for this.", field="client_id")
     return client
 
 
 async def still_of(runtime: Runtime, request: AuthorizationRequest) -> Client:
-    """Return the client of a request under way, which may have ended or given its address up since; raise as `client_of`."""
+    """Return the client of a pending request, checked again: it may have been disabled or changed since. Raise as `client_of`."""
     client = await client_of(runtime, request.client_id)
     redirect_uri.check_requested(request.redirect_uri, client.redirect_uris)
     return client
@@ -53,7 +53,7 @@ async def still_of(runtime: Runtime, request: AuthorizationRequest) -> Client:
 async def read(
     runtime: Runtime, parameters: Mapping[str, str], resources: tuple[str, ...]
 ) -> tuple[AuthorizationRequest, Client]:
-    """Check a request that the browser brought, or refers to; raise OAuthError to show, RedirectError to send."""
+    """Check a request that the browser carries, or refers to; raise OAuthError (to be shown) or RedirectError (to be sent)."""
     client = await client_of(runtime, parameters.get("client_id"))
     if parameters.get("request_uri"):
         return await _pushed(runtime, parameters, client), client
@@ -87,7 +87,7 @@ async def push(
     resources: tuple[str, ...],
     jkt: str | None,
 ) -> str:
-    """Check and keep a pushed request; return its `request_uri` (RFC 9126 §2.2)."""
+    """Check and store a pushed request; return its `request_uri` (RFC 9126 §2.2). Raise OAuthError."""
     if parameters.get("request_uri"):  # §2.1
         raise OAuthError("invalid_request", "A pushed request cannot refer to another.", field="request_uri")
     try:
@@ -127,7 +127,7 @@ def _decide(runtime: Runtime, client: Client, asked: Pushed, *, pushed: bool = F
 async def _opened(
     runtime: Runtime, parameters: Mapping[str, str], resources: tuple[str, ...], client: Client
 ) -> Opened | None:
-    """Return what a client signed (RFC 9101), None when it sent plain parameters."""
+    """Return the parameters of a signed request object (RFC 9101), None when the client sent plain ones."""
     token = parameters.get("request")
     if not token:
         return None

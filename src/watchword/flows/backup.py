@@ -1,13 +1,13 @@
 """Backup and restore: the whole database as one portable, checksummed file, the same for SQLite and PostgreSQL.
 
-Theory of operation. A backup is one snapshot of all tables, so that it is a state which really was, taken while others write. The
-file is gzip-compressed JSON lines: a head, the rows of each table in the order of its key, and an end with the number and SHA-256
-of the rows of every table and an HMAC over everything under a key derived from the root secret, which is among the rows, sealed under
-the master key of then. So a damaged, cut or forged file is known before anything of the database is touched. A restore is one transaction, the making of the tables included.
+Theory of operation. A backup is one consistent snapshot of all tables, taken while others write. The file is gzip-compressed JSON
+lines: a head; the rows of each table in key order, followed by their number and SHA-256; and an end with an HMAC over everything. The
+HMAC's key is derived from the root secret, which is among the rows, sealed under the master key of that time. So a damaged, truncated
+or forged file is recognised before the database is touched. A restore is one transaction, the creation of the tables included.
 
-A restore brings back the past: what was revoked after the backup would live again. It therefore ends what may have been: sessions,
-grants with their refresh tokens, access tokens, codes, links; and what is good once counts as used, if it can have been by then (client
-assertions, proofs, challenges). API tokens stay unless it is asked to end them too.
+A restore brings back the past: what was revoked after the backup would be valid again. It therefore ends everything that may have been
+revoked since: sessions, grants with their refresh tokens, access tokens, codes, links. Single-use values that may have been used since
+(client assertions, DPoP proofs, challenges) count as used. API tokens stay valid unless they are to be ended too.
 """
 
 import contextlib
@@ -64,7 +64,7 @@ class TableEnd(msgspec.Struct, frozen=True):
 
 
 class End(msgspec.Struct, frozen=True, kw_only=True):
-    """The last line: everything above it was meant to be there, and nothing else."""
+    """The last line: it vouches that everything above it, and nothing else, was written."""
 
     tables: int
     rows: int
@@ -94,8 +94,12 @@ class _Writer:
 
 
 async def write_backup(settings: Settings, path: Path, now: int) -> Report:
-    """Write a backup of the database, for its owner alone; nothing is at `path` until it is complete and on disk."""
-    await schema_state.require(settings)  # before its key: neither is there in a wrong folder
+    """Write a backup of the database, readable by the owner only; nothing is at `path` until it is complete and on disk.
+
+    Raises OAuthError, SettingsError or StorageUnavailable.
+    """
+    # First: in a wrong folder the missing database is the better message than a missing key
+    await schema_state.require(settings)
     masters = existing_master_keys(settings)
     bulk = await store.open_bulk(settings.database)
     try:
@@ -118,7 +122,7 @@ async def _write(bulk: Bulk, out: _Writer, masters: Keys, now: int) -> Report:
     version = await store.schema_version(bulk)
     if not version:
         raise OAuthError("not_found", "There is no database of Watchword to back up.")
-    # Under another master key nobody could restore it with the one that belongs to it.
+    # Fails with a master key that is not this database's: nobody could restore such a backup.
     known = await root_secret.existing(bulk, masters)
     bulk.record_under(known.root.derive("audit"))
     head = Head(
@@ -147,7 +151,7 @@ async def _write(bulk: Bulk, out: _Writer, masters: Keys, now: int) -> Report:
 
 
 def read_backup(path: Path, masters: Keys) -> tuple[Report, Secret]:
-    """Check every line of a backup and return what it holds, and its root; raise OAuthError when it is damaged, cut or another's."""
+    """Check every line of a backup and return what it holds, and its root secret; raise OAuthError when it is damaged, truncated or forged."""
     try:
         return _read(path, masters)
     except EOFError:
@@ -185,7 +189,7 @@ def _read(path: Path, masters: Keys) -> tuple[Report, Secret]:
             raise _damaged(f"the rows of {table.name} are not what was written")
         counts[table.name] = n
     end = msgspec.json.decode(next(lines, b""), type=End)
-    known = known or _belonging(end, digest.digest(), masters)
+    known = known or _master_as_root(end, digest.digest(), masters)
     if known is None or not _is_whole(end, digest.digest(), known.root):
         raise _damaged("it was changed, or the master key is not the one that it was made with")
     if (end.tables, end.rows) != (len(counts), sum(counts.values())) or next(lines, None) is not None:
@@ -210,12 +214,12 @@ def _root(head: Head, table: Table, line: bytes, masters: Keys) -> Opened | None
     except SettingsError:
         given = " or ".join(master.name for master in masters)
         raise _damaged(
-            f"it needs the master key that it was made under, {head.master_key}, and given is {given}"
+            f"it needs the master key {head.master_key}, under which it was made, but {given} was given"
         ) from None
 
 
-def _belonging(end: End, digest: bytes, masters: Keys) -> Opened | None:
-    """Return the root of a backup of an earlier release, which is the master key itself."""
+def _master_as_root(end: End, digest: bytes, masters: Keys) -> Opened | None:
+    """Return the root secret of a backup of an earlier release, which is the master key itself."""
     return next((Opened(key, key, False) for key in masters if _is_whole(end, digest, key)), None)
 
 
@@ -243,9 +247,9 @@ async def restore_backup(
     exact: bool = False,
     end_api_tokens: bool = False,
 ) -> Report:
-    """Put a backup in the place of the database, wholly or not at all; `exact` leaves alive what was alive then.
+    """Replace the database by a backup, completely or not at all; `exact` keeps valid what was valid at the time.
 
-    Raise OAuthError when the file is not sound, or when something is in the database and `replace` is not given.
+    Raises OAuthError when the file is not sound, or when the database is not empty and `replace` is not given.
     """
     report, root = read_backup(path, existing_master_keys(settings))
     bulk = await store.open_bulk(settings.database, root.derive("audit"), create=True, alone=True)
@@ -277,7 +281,7 @@ async def _fill(bulk: Bulk, path: Path, report: Report, root: Secret, now: int, 
     await bulk.run("DELETE FROM facts")
     await _insert(bulk, path, report, root)
     await store.make_tables(bulk, schema.newest(), now)
-    # A server that has this database open must notice that everything it remembers is of another time.
+    # A server that has this database open must notice that everything it has cached is out of date.
     await bulk.run(
         "UPDATE facts SET value = CAST(CAST(value AS BIGINT) + $1 AS TEXT) WHERE name = 'changes'",
         changes + 1,
@@ -285,7 +289,7 @@ async def _fill(bulk: Bulk, path: Path, report: Report, root: Secret, now: int, 
 
 
 async def _insert(bulk: Bulk, path: Path, report: Report, root: Secret) -> None:
-    digest = hashlib.sha256()  # the file may be another by now than the one that was checked
+    digest = hashlib.sha256()  # computed again: the file may have been replaced since it was checked
     lines = _digested(_lines(path), digest)
     next(lines)
     for table in schema.tables(report.schema_version):
@@ -354,16 +358,16 @@ def _encode(value: object) -> bytes:
 
 
 def _name(path: Path) -> str:
-    # A file may be named by bytes that are no letters; the trail is text
+    # A file name may be bytes that are not UTF-8; the audit trail is text
     return os.fsencode(path.name).decode("utf-8", "backslashreplace")
 
 
 @contextlib.contextmanager
 def _new_file(path: Path) -> Iterator[IO[bytes]]:
-    """Give a file for its owner alone that gets its name when it is whole and on disk; never over one that appeared meanwhile."""
+    """Open a file, readable by its owner only, that gets its name once it is complete and on disk; never overwrites another."""
     if path.exists():
         raise OAuthError("conflict", f"{path} exists: name a file that is not there yet.")
-    # Not named by the process: a container's is always number one, and what was left of one that was killed must not be in the way.
+    # A random name, not the process id: in a container that is always 1, and a leftover of a killed process must not be in the way.
     partial = path.with_name(f"{path.name}.{secrets.token_hex(4)}.partial")
     try:
         with os.fdopen(os.open(partial, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "wb") as file:

@@ -13,7 +13,10 @@ class Binding(msgspec.Struct, frozen=True):
     x5t: str | None = None
 
     def confirmation(self, client: Client) -> dict[str, object]:
-        """Return the `cnf` member for a client's access token; raise when the client needs a proof that is missing."""
+        """Return the `cnf` claim for a client's access token, empty when there is nothing to bind it to.
+
+        Raises `invalid_dpop_proof` or `invalid_request` when the client is registered for a binding that the request does not prove.
+        """
         if client.dpop_bound_access_tokens and self.jkt is None:  # RFC 9449 §5.2
             raise OAuthError("invalid_dpop_proof", "This client must send a DPoP proof.")
         if client.tls_client_certificate_bound_access_tokens and self.x5t is None:  # RFC 8705 §3.4

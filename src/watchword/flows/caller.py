@@ -1,4 +1,4 @@
-"""Who calls this server's own API: an access token of any kind that is meant for this server (RFC 6750, RFC 9449)."""
+"""Authentication of callers of this server's own API, by any token that is for this server (RFC 6750, RFC 9449)."""
 
 from collections.abc import Iterable
 
@@ -17,11 +17,11 @@ ALL = "watchword:admin"
 
 
 class Caller(msgspec.Struct, frozen=True):
-    """An authenticated caller; `expires_at` in Unix seconds. `actor` names it in the audit trail: an API token by its identifier, and of
-    an access token, which nobody finds again, whose it is.
+    """An authenticated caller; `expires_at` in Unix seconds.
 
-    `subject` is the server's own identifier, `sub` what the token calls it; `client_id` and `grant_id` are those of an OAuth access token. `is_limited` says that the
-    token is good from some addresses, for some paths or so many times only.
+    `actor` names it in the audit trail: the identifier of an API token, the subject of a short-lived access token. `subject` is the
+    server's own identifier, `sub` the claim (it may be pairwise); `client_id` and `grant_id` are those of an OAuth access token.
+    `is_limited` says that the token is restricted to some addresses, some paths or a number of uses.
     """
 
     actor: str
@@ -36,17 +36,17 @@ class Caller(msgspec.Struct, frozen=True):
     is_limited: bool = False
 
     def may(self, scope: str) -> bool:
-        """Whether the caller holds a scope, or all of them."""
+        """Whether the caller holds a scope, or `watchword:admin`, which stands for every scope over this server."""
         return scope in self.scope or (is_reserved(scope) and ALL in self.scope)
 
     def check_may_give(self, scope: Iterable[str]) -> None:
-        """Raise `insufficient_scope` when something would get power over this server that the caller lacks (AP-05), or holds within
-        limits that would not bind it."""
+        """Raise `insufficient_scope` when a scope over this server would be given that the caller lacks (AP-05), or holds with limits
+        that the recipient would not have."""
         power = [token for token in scope if is_reserved(token)]
         if power and self.is_limited:
             raise OAuthError(
                 "insufficient_scope",
-                "A token whose use is limited gives no scope over this server.",
+                "A limited token cannot give a scope over this server.",
                 field="scope",
             )
         if not all(self.may(token) for token in power):
@@ -67,7 +67,8 @@ async def authenticate(
 ) -> Caller:
     """Return the caller; raise `invalid_token` with the right challenge (RFC 6750 §3).
 
-    A call in which a token only speaks `about_itself` is open to tokens for any resource and path.
+    A call that is only `about_itself` is open to a token for any resource and path. Raises `too_many_requests` for a token that is
+    used too often.
     """
     presented = read(credentials.authorization)
     here = None if about_itself or any_audience else (runtime.settings.issuer, runtime.settings.resource)

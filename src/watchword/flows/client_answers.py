@@ -1,4 +1,4 @@
-"""Answers that are made for one client: signed, and encrypted to its key where it asked for that (OpenID Connect Core §10, RFC 9701 §5)."""
+"""Answers for one client: signed, and encrypted to its key where it is registered for that (OpenID Connect Core §10, RFC 9701 §5)."""
 
 from collections.abc import Mapping
 
@@ -29,7 +29,7 @@ async def signed(
     typ: str,
     key: Key | None = None,
 ) -> str:
-    """Return claims as a signed token, inside an encrypted one where the client asked for it; raise `invalid_request`."""
+    """Return claims as a signed token, nested in an encrypted one where the client registered for that; raise `invalid_request`."""
     key = key or await signing_key(runtime, client, kind)
     token = await runtime.signatures.sign(key, claims, typ)
     if answers.protection_of(client, kind).alg is None:
@@ -38,7 +38,7 @@ async def signed(
 
 
 async def encrypted(runtime: Runtime, client: Client, kind: str, payload: bytes, cty: str | None) -> str:
-    """Encrypt an answer to the client's key; raise `invalid_request` when there is none to be had."""
+    """Encrypt an answer to the client's key; raise `invalid_request` when no key is available."""
     wanted = answers.protection_of(client, kind)
     alg, enc = wanted.alg or "", wanted.enc or ""
     try:
@@ -50,7 +50,7 @@ async def encrypted(runtime: Runtime, client: Client, kind: str, payload: bytes,
         detail = error.detail if isinstance(error, OAuthError) else error.reason
         raise OAuthError(
             "invalid_request",
-            "The answer cannot be encrypted: the client's key for that cannot be had.",
+            "The answer cannot be encrypted: no suitable key of the client is available.",
             detail=f"{kind} for {client.client_id}: {detail}",
             field="jwks",
         ) from None

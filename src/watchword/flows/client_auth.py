@@ -1,7 +1,7 @@
 """RFC 6749 §2.3: client authentication, by the method that the client is registered for and by no other.
 
-Owns the table CLIENT_AUTH, the extraction of credentials from a request, and the throttling of wrong ones. The rules for
-assertions and certificates are pure functions in `oauth`.
+Owns the table CLIENT_AUTH, the extraction of credentials from a request, and the throttling of failures. The rules for assertions
+and certificates are pure functions in `oauth`.
 """
 
 import base64
@@ -30,7 +30,7 @@ BODY_CREDENTIALS = frozenset({"client_id", "client_secret", "client_assertion", 
 FOREVER = 2**62
 BASIC_CHALLENGE = 'Basic realm="watchword", charset="UTF-8"'
 
-# Wrong credentials for one client: so many at once, then one a second; the right secret works all the same, so nobody can lock a client out (CL-04).
+# Failures for one client: a burst of 120, then one a second. The right credential is never throttled, so nobody can lock a client out (CL-04).
 FAILURES = LocalBuckets(capacity=120, per_second=1.0)
 
 
@@ -49,7 +49,7 @@ class Presented(msgspec.Struct, frozen=True):
 
 
 class Credentials(msgspec.Struct, frozen=True):
-    """What of a request can prove something: headers, certificate, address, and the method and path for proofs."""
+    """The parts of a request that can authenticate it: headers, certificate, address, and the method and path for DPoP proofs."""
 
     authorization: str | None = None
     dpop: str | None = None
@@ -63,15 +63,15 @@ class Credentials(msgspec.Struct, frozen=True):
 def extract(credentials: Credentials, parameters: Mapping[str, str]) -> Presented:
     """Find the one way in which a request authenticates a client; raise `invalid_request` or `invalid_client`."""
     certificate, address = credentials.certificate, credentials.address
-    body_id, secret, client_assertion = (  # RFC 6749 §3.2: an empty one is as good as omitted
+    body_id, secret, client_assertion = (  # RFC 6749 §3.2: an empty parameter counts as omitted
         parameters.get("client_id") or "",
         parameters.get("client_secret") or None,
         parameters.get("client_assertion") or None,
     )
     basic = _basic(credentials.authorization)
-    ways = [way is not None for way in (basic, secret, client_assertion)]
-    if sum(ways) > 1:  # §2.3: "MUST NOT use more than one authentication method in each request"
-        raise OAuthError("invalid_request", "Use one way to authenticate the client, not several.")
+    methods = [credential is not None for credential in (basic, secret, client_assertion)]
+    if sum(methods) > 1:  # §2.3: "MUST NOT use more than one authentication method in each request"
+        raise OAuthError("invalid_request", "Use one client authentication method, not several.")
     if basic is not None:
         if body_id and body_id != basic[0]:
             raise OAuthError(
@@ -144,7 +144,7 @@ def _form_decode(text: str) -> str:
 
 
 def refused(detail: str, *, basic: bool) -> OAuthError:
-    """Return the one answer to every failed authentication, with a challenge when `Authorization` was used (§5.2)."""
+    """Return the one error for every failed client authentication, with a challenge when `Authorization` was used (§5.2)."""
     return OAuthError(
         "invalid_client",
         "Client authentication failed.",
@@ -154,9 +154,9 @@ def refused(detail: str, *, basic: bool) -> OAuthError:
 
 
 async def authenticate(runtime: Runtime, credentials: Credentials, parameters: Mapping[str, str]) -> Client:
-    """Return the client that a request proved to be; raise `invalid_client`, or `too_many_requests` after many failures.
+    """Return the authenticated client of a request; raise `invalid_client`, or `too_many_requests` after many failures.
 
-    A Basic header that was right before is right as long as nothing changed, and is not taken apart again.
+    A Basic header that was verified before is accepted without parsing it again, for as long as nothing in the database changed.
     """
     header, version = credentials.authorization, runtime.database.version()
     known = runtime.cache.get(("basic", header)) if header else None
@@ -184,11 +184,11 @@ Check = Callable[[Runtime, Client, Presented], Awaitable[str | None]]
 
 
 def _check_of(client: Client) -> Check:
-    """Return how a client is checked; what is kept of it by a broken disk may name no way at all."""
+    """Return the check of a client's authentication method; raise StorageUnavailable when its row is damaged and names none."""
     check = CLIENT_AUTH.get(client.token_endpoint_auth_method)
     if check is None:
         raise StorageUnavailable(
-            f"the row of client {client.client_id} cannot be read, where its way to authenticate was kept"
+            f"the row of client {client.client_id} is damaged: it names no known authentication method"
         )
     return check
 
@@ -229,7 +229,7 @@ def _by_certificate(client: Client, presented: Presented) -> bool:
 
 
 def _check_dummy(credential: str) -> None:
-    # An unknown client, or one that authenticates otherwise, costs what a known one does (CL-03).
+    # An unknown client, or one with another method, takes as long as a known one (CL-03).
     hmac.compare_digest(token_format.digest(credential), bytes(32))
 
 
@@ -272,9 +272,8 @@ async def _check_assertion(runtime: Runtime, client: Client, presented: Presente
     used = hashlib.sha256(f"client assertion\n{client.client_id}\n{checked.jti}".encode()).digest()
     until = checked.expires_at + 60
     if not await runtime.database.write(tokens.use_identifier, used, until, checked.earliest):
-        raise refused(
-            "the assertion was used before, or may have been before a restore", basic=False
-        )  # RFC 7523 §3 (7)
+        # RFC 7523 §3 (7)
+        raise refused("the assertion was used before, or may have been before a restore", basic=False)
     return None
 
 
@@ -291,8 +290,8 @@ async def _check_certificate(runtime: Runtime, client: Client, presented: Presen
 
 
 async def _check_zero(runtime: Runtime, client: Client, presented: Presented) -> str | None:
-    # The proof names the DPoP key. That the request holds that key is checked here, for not every endpoint binds what it gives;
-    # that the DPoP proof works once follows from the challenge, which does.
+    # The zero-knowledge proof names the DPoP key. Possession of it is checked here, because not every endpoint checks DPoP itself. The
+    # DPoP proof needs no replay check of its own: the challenge inside the zero-knowledge proof works once.
     if presented.dpop is None:
         raise refused("a zero-knowledge proof without a DPoP proof", basic=False)
     address = runtime.settings.issuer + presented.path

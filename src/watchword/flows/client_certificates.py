@@ -1,12 +1,12 @@
-"""RFC 8705: how a client's certificate reaches the server: in its own handshake, or by the word of a trusted proxy.
+"""RFC 8705: how a client's certificate reaches the server: in the server's own TLS handshake, or in a header of a trusted proxy.
 
 Owns which header counts and from whom (MT-04, MT-06), whether an authority issued the certificate, and what the handshake trusts.
-OpenSSL ends a handshake with a certificate that it cannot verify. So that self-signed ones get through, those which clients
-registered are added to what it trusts; only the configured authorities count for `tls_client_auth`.
+OpenSSL aborts a handshake with a certificate that it cannot verify. So that self-signed ones get through, those that clients
+registered are added to its trust store; only the configured authorities count for `tls_client_auth`.
 
-OpenSSL looks among all that it trusts for who issued a certificate, by name and key identifier, and asks no second one when the
-signature is not of that key. A certificate that calls itself like an authority would then keep out whom that authority has issued
-one to. So who registered itself gets one trusted that can be taken for no issuer but itself.
+OpenSSL picks the issuer of a certificate from its trust store by name and key identifier, and tries no other when the signature does
+not verify. A registered certificate with the name of an authority would thus lock out the clients of that authority. Therefore a
+self-registered client's certificate is trusted only if it cannot be mistaken for any issuer but itself (`oauth.mtls.is_own`).
 """
 
 import hashlib
@@ -30,13 +30,13 @@ VERIFIED = frozenset({"SUCCESS", "0"})  # as nginx and HAProxy write it
 
 
 class Certificates:
-    """How this server learns of clients' certificates, by its settings."""
+    """Where this server finds clients' certificates, according to its settings."""
 
     def __init__(self, settings: Settings) -> None:
         self._authorities = _read_authorities(settings.tls_client_ca)
         self._header = _name(settings.client_certificate_header)
         self._verified = _name(settings.client_certificate_verified_header)
-        self._is_issued = lru_cache(maxsize=256)(self._hangs_on_authority)
+        self._is_issued = lru_cache(maxsize=256)(self._chains_to_authority)
 
     def of(
         self, scope: Mapping[str, Any], headers: Mapping[bytes, bytes], duplicates: Set[bytes], proxied: bool
@@ -48,7 +48,7 @@ class Certificates:
         chain: tuple[bytes, ...] = tls.get("client_certificate_chain", ()) if tls else ()
         return (chain[0], self._is_issued(chain)) if chain else (None, False)
 
-    def _hangs_on_authority(self, chain: tuple[bytes, ...]) -> bool:
+    def _chains_to_authority(self, chain: tuple[bytes, ...]) -> bool:
         return mtls.is_issued(chain, self._authorities)
 
     def _passed_on(self, headers: Mapping[bytes, bytes], duplicates: Set[bytes]) -> tuple[bytes | None, bool]:
@@ -73,15 +73,15 @@ def _read_authorities(path: str | None) -> list[x509.Certificate]:
 
 
 def check_registered(settings: Settings, client: Client) -> None:
-    """Refuse certificates of a client that would not get through the handshake; raise `invalid_client_metadata`."""
+    """Check that the certificates of a self-registered client may be trusted in handshakes; raise `invalid_client_metadata`."""
     if not settings.tls_client_self_signed or client.token_endpoint_auth_method != SELF_SIGNED:
         return
     certificates = [mtls.first_certificate(document) for document in client.jwks or ()]
     if not all(_is_harmless(client, certificate) for certificate in certificates if certificate is not None):
         raise OAuthError(
             "invalid_client_metadata",
-            "The certificate must name its own key (subjectKeyIdentifier, by SHA-1) and be signed with it, or it could be taken for "
-            "an authority.",
+            "The certificate must be self-signed and have the SHA-1 of its own key as subjectKeyIdentifier, or it could be mistaken "
+            "for an authority.",
             field="jwks",
         )
 
@@ -91,7 +91,7 @@ def _is_harmless(client: Client, certificate: bytes) -> bool:
 
 
 async def trust_registered(runtime: Runtime) -> None:
-    """Make the handshake accept every self-signed certificate that a client registered by value."""
+    """Make the handshake accept every self-signed certificate in a client's registered `jwks`."""
     if runtime.trust_certificate is None or not runtime.settings.tls_client_self_signed:
         return
     version = runtime.database.version()

@@ -1,5 +1,4 @@
-"""What only the running server can check of a client: whether it can do as the client wants, and the sector that it names (OpenID
-Connect Core §8.1)."""
+"""Checks of client metadata that need the running server: against its settings, and of the sector document (OpenID Connect Core §8.1)."""
 
 from watchword.fetch import FetchError
 from watchword.flows import client_certificates, detail_types

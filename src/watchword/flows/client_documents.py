@@ -1,10 +1,10 @@
-"""draft-ietf-oauth-client-id-metadata-document: clients whose identifier is the address of their own description.
+"""draft-ietf-oauth-client-id-metadata-document: clients whose identifier is the address of their metadata document.
 
-Theory of operation. A document is fetched when a client is first seen and again when its last good reading is no longer fresh.
-Readings live in the database, so that every node knows them, an administrator sees and can disable such clients, and checking a
-token never fetches anything. Freshness is what the document's server says, at least five minutes and at most a day. A document
-that cannot be reached is used as last read for another day; one that is there and no longer valid, or there no more, ends the client's
-requests at once, also when it cannot be reached after that. Failures are remembered in `outbound`; whoever asks learns the same of each: the client is not known here.
+Theory of operation. A document is fetched when a client is first seen, and again when its last good reading is no longer fresh.
+Readings are stored in the database, so that every node knows them, administrators can see and disable such clients, and verifying a
+token never fetches anything. Freshness is what the document's server says, at least five minutes and at most a day. While a document
+cannot be reached, its last reading is used for another day; one that is invalid or gone ends the client's requests at once, even if it
+cannot be reached after that. Failures are remembered in `outbound`; to the caller they all look the same: the client is not known.
 """
 
 import re
@@ -35,7 +35,7 @@ _DOTS = re.compile(r"/\.{1,2}(?:/|$)|%2[eEfF]|%5[cC]|%[01]|%7[fF]")
 
 
 async def find(runtime: Runtime, client_id: str) -> Client | None:
-    """Return a client by its identifier, reading its document when that is due; None when there is no such client."""
+    """Return a client by its identifier, fetching its document when that is due; None when there is no such client."""
     if not client_id.startswith(("https://", "http://")):
         return await client_registry.find(runtime, client_id)
     if not is_allowed(runtime.settings, client_id):
@@ -47,7 +47,7 @@ async def find(runtime: Runtime, client_id: str) -> Client | None:
 
 
 def is_allowed(settings: Settings, client_id: str) -> bool:
-    """Whether an address can be a client's identifier here at all; nothing else is ever fetched."""
+    """Whether an address may be a client's identifier here (§3, and the server's settings); no other is ever fetched."""
     match = _CLIENT_ID.fullmatch(client_id)
     if not settings.client_documents or match is None or _DOTS.search(client_id):
         return False
@@ -101,13 +101,13 @@ async def _read_again(runtime: Runtime, client_id: str, known: Reading | None) -
 
 
 async def _withdraw(runtime: Runtime, client_id: str, known: Reading | None) -> None:
-    """Have the last reading of a document count no more, whatever becomes of its server."""
+    """Invalidate the last reading of a document, also for the case that its server cannot be reached from now on."""
     if known is not None and known.fresh_until:
         await runtime.database.write(document_clients.withdraw_reading, client_id)
 
 
 async def _may_be_new(runtime: Runtime) -> bool:
-    """Whether there is room for one more client of this kind: whoever owns a domain has as many addresses as they like."""
+    """Whether one more client of this kind may be stored now: anybody with a domain can make up any number of them."""
     per_hour = runtime.settings.registrations_per_hour
     wait = await runtime.database.write(
         limits.take, "client documents", capacity=per_hour, per_second=per_hour / 3600, now=runtime.clock()
@@ -116,7 +116,7 @@ async def _may_be_new(runtime: Runtime) -> bool:
 
 
 def check_document(settings: Settings, client_id: str, body: bytes) -> Client:
-    """Make a client of a document found at its identifier; raise OAuthError."""
+    """Return the client that a document describes, fetched from its identifier; raise OAuthError."""
     try:
         document = loads(body, max_bytes=MAX_BYTES)
     except StrictJSONError as error:
@@ -124,10 +124,8 @@ def check_document(settings: Settings, client_id: str, body: bytes) -> Client:
             "invalid_client_metadata", "The document is not valid JSON.", detail=str(error)
         ) from None
     if not isinstance(document, dict) or document.get("client_id") != client_id:  # §4.1: "MUST match"
-        raise OAuthError("invalid_client_metadata", "The document names another client_id than its address.")
-    if (
-        "client_secret" in document or "client_secret_expires_at" in document
-    ):  # §4.1: there is nothing to keep secret
+        raise OAuthError("invalid_client_metadata", "The client_id in the document is not its address.")
+    if "client_secret" in document or "client_secret_expires_at" in document:  # §4.1
         raise OAuthError("invalid_client_metadata", "The document holds a client secret.")
     host = client_id.split("/")[2]
     return stated_clients.read(

@@ -1,8 +1,8 @@
 """A client's public keys: registered by value, or fetched from its `jwks_uri` and kept for five minutes (CL-07, CL-08).
 
-A key that is not known is looked for at once, every half minute at most: a client that rotates its keys need not wait, and a flood of
-invented `kid` fetches nothing (OpenID Connect Core §10.1.1). A client whose address is out of reach is believed by its last keys for a day;
-one whose address answers something else, or that there is nothing, has none, and has none either when it is out of reach after that.
+An unknown `kid` causes a fetch at once, but at most every half minute: a client that rotates its keys need not wait, and a flood of
+invented `kid`s fetches nothing (OpenID Connect Core §10.1.1). While a client's address cannot be reached, its last keys are used for a
+day. A client whose address answers with something else, or with "not found", has no keys, even if it cannot be reached after that.
 """
 
 from watchword.fetch import FetchError
@@ -17,10 +17,10 @@ from watchword.oauth.mtls import Documents
 
 MAX_AGE = 300
 RECHECK = 30
-STALE = 86_400  # seconds after that for which they are believed when there is no answer
+STALE = 86_400  # seconds after that for which they are used while the address cannot be reached
 UNREAD = "The client's keys cannot be read."
 MAX_BYTES = 64 * 1024
-MAX_KEYS = 20  # each may have to be tried for an assertion that anybody sends and that names none
+MAX_KEYS = 20  # all may have to be tried for an unauthenticated assertion without a `kid`
 MAX_KEPT = 1000
 
 _fetched: dict[str, tuple[int, list[Key], Documents]] = {}
@@ -29,7 +29,7 @@ _fetched: dict[str, tuple[int, list[Key], Documents]] = {}
 def registered(jwks: dict[str, object] | None, *, signs: bool) -> tuple[dict[str, object], ...] | None:
     """Return keys that a client registers by value; raise `invalid_client_metadata` unless they are public and usable.
 
-    A client that proves itself by its key needs one that `signs`; of any other, one that can be encrypted to is enough.
+    With `signs`, the client authenticates by its key, so one must verify signatures; otherwise one to encrypt to is enough.
     """
     if jwks is None:
         return None
@@ -53,14 +53,14 @@ def _bad(description: str) -> OAuthError:
 
 
 async def keys_of(runtime: Runtime, client: Client, signed: Header, kid: str | None = None) -> list[Key]:
-    """Return a client's public keys for what it signed, `kid` among them if it has it; raise `invalid_client` when there are none, and
-    `temporarily_unavailable` while newer ones cannot be had. RSA keys that do not say their algorithm are for the signature's."""
+    """Return a client's public keys, fetched again if `kid` is not among those known; an RSA key without `alg` is for the algorithm of
+    `signed`. Raise `invalid_client` when they cannot be read, and `temporarily_unavailable` when they could until recently."""
     documents = await documents_of(runtime, client, kid)
     return jwk.parse_set({"keys": list(documents)}, signed.alg)
 
 
 async def documents_of(runtime: Runtime, client: Client, kid: str | None = None) -> Documents:
-    """Return a client's public keys as they were registered, certificates included; raise as `keys_of`."""
+    """Return a client's public keys as JWKs, certificates included; raise as `keys_of`."""
     if client.jwks is not None:
         return client.jwks
     return (await _known(runtime, client, client.jwks_uri, kid))[2] if client.jwks_uri is not None else ()
@@ -91,7 +91,7 @@ async def _known(
 
 
 def _unread(client: Client, error: FetchError, *, is_known: bool) -> OAuthError:
-    """Return what to answer without the keys of a client: where it had some not long ago, what it signed is not called bad."""
+    """Return the error when a client's keys cannot be read: a temporary one if it had keys until recently, for its signature may be good."""
     detail = f"keys of {client.client_id}: {error}"
     if is_known:
         return OAuthError("temporarily_unavailable", UNREAD, detail=detail, retry_after=30)

@@ -1,4 +1,4 @@
-"""Clients: found fast, registered, changed and ended, with every rule re-checked on every change (AD-05)."""
+"""Clients: looked up from a cache, registered, changed and deleted, with every rule checked again on every change (AD-05)."""
 
 import re
 from collections.abc import Callable
@@ -54,7 +54,7 @@ Uri = Annotated[str, msgspec.Meta(min_length=1, max_length=2000)]
 
 
 class ClientInput(AnswersInput, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What an administrator may say of a client; times in seconds."""
+    """The metadata of a client as an administrator gives it; times in seconds."""
 
     name: Text
     redirect_uris: Annotated[list[Uri], msgspec.Meta(max_length=50)] = msgspec.field(default_factory=list)
@@ -92,7 +92,7 @@ class ClientInput(AnswersInput, frozen=True, kw_only=True, forbid_unknown_fields
 
 
 class Registered(msgspec.Struct, frozen=True):
-    """A client as registered, with its secret this once."""
+    """A client as registered, with its secret, which is shown only now."""
 
     client: Client
     client_secret: str | None
@@ -105,7 +105,7 @@ async def find(runtime: Runtime, client_id: str) -> Client | None:
 
 
 async def find_facts(runtime: Runtime, client_id: str) -> ClientFacts | None:
-    """Return a client with the facts that its tokens are checked against; remembered while nothing changed."""
+    """Return a client with the facts that its tokens are checked against; cached as long as the database does not change."""
     if len(client_id) > 2000 or "\x00" in client_id or not client_id.isprintable():
         return None
     version = runtime.database.version()
@@ -122,7 +122,7 @@ async def find_facts(runtime: Runtime, client_id: str) -> ClientFacts | None:
 def to_client(
     given: ClientInput, client_id: str, *, origin: Origin = "registered", owner: str | None = None
 ) -> Client:
-    """Check what was given and make a client of it; raise `invalid_client_metadata` or `invalid_redirect_uri`."""
+    """Check metadata and return the client; raise `invalid_client_metadata`, `invalid_redirect_uri`, `invalid_scope` or `invalid_target`."""
     fapi = given.security_profile == "fapi2"
     chosen = fapi_rules.Binds(
         given.dpop_bound_access_tokens, given.tls_client_certificate_bound_access_tokens
@@ -190,7 +190,7 @@ def check_resource(resource: str) -> str:
 
 
 def check_text(field: str, text: str) -> str:
-    """Return a text that people will read when it has no control or invisible character; raise `invalid_request`."""
+    """Return a text that people will read; raise `invalid_request` for control or invisible characters, or spaces around it."""
     if not names.is_visible(text) or text != text.strip():
         raise OAuthError(
             "invalid_request",
@@ -201,7 +201,7 @@ def check_text(field: str, text: str) -> str:
 
 
 def check_name(field: str, name: str) -> None:
-    """Refuse a client's name with a control or invisible character; raise `invalid_client_metadata` for the member that holds it."""
+    """Check a client's name like `check_text`, but raise `invalid_client_metadata` for the member that holds it."""
     if not names.is_visible(name) or name != name.strip():
         raise _bad(field, "The name must be text without invisible characters or surrounding spaces.")
 
@@ -246,7 +246,7 @@ def _check_method(given: ClientInput, fapi: bool) -> None:
 
 
 def _check_fetched(field: str, uri: str | None) -> None:
-    """Check an address that this server is to fetch; whether it may be reached is decided when it is (DC-03)."""
+    """Check the form of an address that this server will fetch; whether it may be reached is checked with each fetch (DC-03)."""
     if uri is None:
         return
     try:
@@ -288,7 +288,7 @@ async def register(
     disabled: bool = False,
     with_secret: bool = True,
 ) -> Registered:
-    """Register a client, disabled from its first moment on if wished, and make its secret, where its method uses one and one is wished."""
+    """Register a client and create its secret, if its method uses one; raise as `to_client`, or `conflict` for a taken identifier."""
     if client_id is not None and not CHOSEN_ID.fullmatch(client_id):
         raise OAuthError("invalid_request", "client_id must be 1 to 200 visible ASCII characters.")
     now = runtime.now()
@@ -313,7 +313,7 @@ async def add_secret(
     keep: Callable[[str], None] | None = None,
     actor: str,
 ) -> tuple[str, str]:
-    """Give a client another secret; with `overlap` its older ones end after that many seconds. `keep` is told it before it works."""
+    """Give a client another secret, which `keep` gets before it is valid; with `overlap` older ones end after that many seconds."""
     now = runtime.now()
     client = await find(runtime, client_id)
     if client is None:
@@ -339,7 +339,7 @@ async def add_secret(
 
 
 async def remove_secret(runtime: Runtime, client_id: str, secret_id: str, *, actor: str) -> None:
-    """End one of a client's secrets at once."""
+    """Delete one of a client's secrets, which ends it at once; raise `not_found`."""
     if not await runtime.database.write(
         store.delete_secret, client_id, secret_id, actor=actor, now=runtime.now()
     ):
@@ -347,7 +347,7 @@ async def remove_secret(runtime: Runtime, client_id: str, secret_id: str, *, act
 
 
 async def secrets_of(runtime: Runtime, client_id: str) -> list[ClientSecret]:
-    """Return a client's secrets without the secrets themselves."""
+    """Return the metadata of a client's secrets, without their values."""
     return await runtime.database.read(store.list_secrets, client_id)
 
 
@@ -360,15 +360,15 @@ async def change(
     disabled: bool | None = None,
     actor: str,
 ) -> Client:
-    """Replace a client's metadata; disabling it ends its tokens. Raise `not_found` or `precondition_failed`."""
+    """Replace a client's metadata; disabling it revokes its tokens. Raise `not_found`, `precondition_failed` or as `register`."""
     existing = await find(runtime, client_id)
     if existing is None:
         raise OAuthError("not_found", "There is no such client.")
     client, now = existing, runtime.now()
     is_disabled = existing.disabled_at is not None if disabled is None else disabled
-    if not is_disabled or given != to_input(existing):  # no newer rule keeps it from being disabled
+    if not is_disabled or given != to_input(existing):  # today's rules keep nobody from disabling it
         client = to_client(given, client_id, origin=existing.origin, owner=existing.owner)
-    if not is_disabled:  # what an address of the client answers keeps nobody from disabling it
+    if not is_disabled:  # it can be disabled whatever its addresses answer
         await client_checks.check(runtime, client)
     changed = await runtime.database.write(
         store.update_client,
@@ -395,6 +395,6 @@ def to_input(client: Client) -> ClientInput:
 
 
 async def delete(runtime: Runtime, client_id: str, *, actor: str) -> None:
-    """Delete a client and end all that it was issued."""
+    """Delete a client and revoke everything that was issued to it; raise `not_found`."""
     if not await runtime.database.write(store.delete_client, client_id, actor=actor, now=runtime.now()):
         raise OAuthError("not_found", "There is no such client.")

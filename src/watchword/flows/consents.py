@@ -1,7 +1,7 @@
-"""What people agreed to give to applications: on the page, before, and what is remembered of their answer.
+"""Consent: what people agreed to on the page, what an earlier consent covers, and what is remembered.
 
-An answer is remembered for person, client and audience: which scopes were allowed, which optional ones left out, which details
-agreed to. A client that anybody can pretend to be is asked about every time (RFC 6749 §10.2, RFC 8252 §8.6).
+A consent is remembered for person, client and audience: which scopes were allowed, which optional ones left out, which details agreed
+to. For a client that anybody can impersonate, the person is asked every time (RFC 6749 §10.2, RFC 8252 §8.6).
 """
 
 import msgspec
@@ -19,20 +19,20 @@ MAX_REMEMBERED = 50
 
 
 class Agreed(msgspec.Struct, frozen=True):
-    """What a person gives to an application; `noted` where the session knows already that it takes part."""
+    """What a person grants to an application; `noted` when the session has recorded already that the application takes part in it."""
 
     scope: tuple[str, ...]
     details: tuple[Detail, ...]
     noted: bool = False
 
     def answers(self, request: AuthorizationRequest) -> bool:
-        """Whether it is anything at all of what was asked for."""
+        """Whether at least something of what was requested is granted."""
         asked_nothing = not request.scope and not request.authorization_details
         return bool(self.scope or self.details or asked_nothing)
 
 
 def is_optional(settings: Settings, scope: str) -> bool:
-    """Whether a person may leave a scope out; `openid` makes the request what it is."""
+    """Whether a person may leave a scope out; never `openid`, without which it would be another kind of request."""
     known = settings.scopes.get(scope)
     return known is not None and known.optional and scope != "openid"
 
@@ -46,10 +46,10 @@ def chosen(settings: Settings, request: AuthorizationRequest, ticked: tuple[str,
 
 
 def is_remembered(settings: Settings, request: AuthorizationRequest, client: Client) -> bool:
-    """Whether an answer to a request holds for the next one like it.
+    """Whether the consent to a request is remembered for the next one.
 
-    About a client that anybody could pretend to be, the person is asked every time; so they are about one that registered itself
-    with several destinations, of which they saw one.
+    It is not for a client that anybody could impersonate, for one that registered itself with several destinations, of which the
+    person saw one, and for details of a type that is granted once.
     """
     is_proven = not client.is_public and client.origin != "document" and _has_one_destination(client)
     is_known = client.origin == "registered" and client.application_type != "native"  # RFC 8252 §8.6
@@ -64,7 +64,7 @@ def _has_one_destination(client: Client) -> bool:
 async def earlier(
     runtime: Runtime, request: AuthorizationRequest, client: Client, user_id: str, session_id: str
 ) -> Agreed | None:
-    """Return what an earlier answer gives to a request; None when the person has to be asked."""
+    """Return what a remembered consent grants to a request; None when the person has to be asked."""
     if not is_remembered(runtime.settings, request, client):
         return None
     found = await runtime.database.read(
@@ -91,14 +91,14 @@ def _is_once(settings: Settings, detail: Detail) -> bool:
 
 
 def shown_to(user_id: str, client: Client) -> str:
-    """Return what a consent page is kept under: who saw it, and of which state of the application; another one is shown anew."""
+    """Return the identity of a consent page: the person and the version of the client; after a change of either it is shown again."""
     return f"{user_id} {client.created_at} {client.version}"
 
 
 async def remember(
     runtime: Runtime, request: AuthorizationRequest, client: Client, user_id: str, agreed: Agreed
 ) -> None:
-    """Keep what a person agreed to on the page, which spoke of this state of the application."""
+    """Remember what a person agreed to on a page that showed this version of the client."""
 
     def details(before: str) -> str:
         kept = list(detail_types.read(before))

@@ -1,4 +1,4 @@
-"""RFC 9396: the types of rich authorization requests that the operator declared, as the rules read them."""
+"""RFC 9396: the `authorization_details` types in the settings, as `oauth.authorization_details` takes them; and stored details."""
 
 from collections.abc import Mapping
 from typing import cast
@@ -22,15 +22,15 @@ def _type(text: DetailText) -> DetailType:
     allowed: dict[str, frozenset[str]] = {
         member: frozenset(values) for member, values in text.allowed.items()
     }
-    # The settings were checked at the start to hold nothing but shapes.
+    # The settings were checked at start: the members are valid shapes.
     return DetailType(cast(Mapping[str, Shape], text.members), frozenset(text.required), allowed)
 
 
 def stored(details: tuple[Detail, ...]) -> str:
-    """Return details as they are kept."""
+    """Return details as they are stored."""
     return _encode(details).decode()
 
 
 def read(text: str) -> tuple[Detail, ...]:
-    """Return details as they were kept."""
+    """Return stored details."""
     return _decode(text)

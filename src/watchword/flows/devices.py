@@ -1,8 +1,8 @@
-"""RFC 8628: a device asks, a person answers somewhere else.
+"""RFC 8628: the device flow: a device asks, and a person answers in a browser elsewhere.
 
-Owns the making of both codes, the throttling of guesses (§5.1) and what an approval grants. Who may decide is who entered the code,
-in the browser where they entered it. Scopes over this server itself are never granted to a device: a code can be relayed, and
-whoever is talked into typing one must not hand over the keys (§5.4).
+Owns the creation of both codes, the throttling of guesses (§5.1) and what an approval grants. Only the person who entered the code may
+decide, in the browser where they entered it. Scopes over this server itself are never granted to a device: codes can be relayed, and
+somebody who is tricked into entering one must not give away the server (§5.4).
 """
 
 import hashlib
@@ -42,14 +42,14 @@ _encode = msgspec.json.Encoder().encode
 
 
 class Begun(msgspec.Struct, frozen=True):
-    """What a device is told (§3.2)."""
+    """The two codes of a device authorization response (§3.2)."""
 
     device_code: str
     user_code: str
 
 
 class Entered(msgspec.Struct, frozen=True):
-    """A live code as a person entered it, and who asks."""
+    """A live code that a person entered, and its client."""
 
     user_code: str
     code: DeviceCode
@@ -57,7 +57,7 @@ class Entered(msgspec.Struct, frozen=True):
 
 
 def _keyed(runtime: Runtime, user_code: str) -> bytes:
-    # 34 bits are guessed at once from a plain hash: without the key, a stolen database tells no user code.
+    # 34 bits could be brute-forced from a plain hash; with the key, a stolen database reveals no user codes.
     return hmac.new(runtime.root.derive("user code"), user_code.encode(), hashlib.sha256).digest()
 
 
@@ -66,7 +66,7 @@ def decide(runtime: Runtime, form: Parameters, client: Client) -> Extent:
     if not client.may(GRANT_TYPE):
         raise OAuthError("unauthorized_client", "The client is not registered for this grant type.")
     scope, text = parse_scope(form.get("scope") or ""), form.get("authorization_details")
-    if scope or text is None:  # RFC 9396 §3.1: no default scope comes with a rich request
+    if scope or text is None:  # RFC 9396 §3.1: no default scope for a request with authorization_details
         scope = narrow(scope, for_people(client.scope))
     audience = resolve_audience(form.all("resource"), client.resources, runtime.settings.resource)
     if text is None:
@@ -78,7 +78,7 @@ def decide(runtime: Runtime, form: Parameters, client: Client) -> Extent:
 async def begin(
     runtime: Runtime, client: Client, form: Parameters, *, jkt: str | None, address: str, user_agent: str
 ) -> Begun:
-    """Make a device code and its user code; raise OAuthError."""
+    """Create a device code and its user code; raise as `decide`, or `temporarily_unavailable` when no user code is free."""
     asked = decide(runtime, form, client)
     settings, now = runtime.settings, runtime.now()
     code = DeviceCode(

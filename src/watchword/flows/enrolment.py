@@ -1,9 +1,9 @@
-"""What a one-time link lets somebody set up to sign in with: a passkey, a password, or whichever of the two they choose.
+"""What a person can set up by a one-time link to sign in with: a passkey, a password, or either.
 
-An account is also made with another provider, where there is one (`upstream_enrolment`).
+An account can also be created with another provider, where one is configured (`upstream_enrolment`).
 
-A link that an administrator hands over is no proof of a passkey or a second factor that its person has: where it leads to a new
-passkey, those are removed before, by a decision of its own.
+A link from an administrator does not replace an existing passkey or second factor of the person: before it may add a new passkey, an
+administrator has to remove those explicitly.
 """
 
 from watchword.credentials.passkey import PasskeyRefused
@@ -24,33 +24,33 @@ FACTORS = (
 )
 
 
-def taken(runtime: Runtime) -> tuple[str, ...]:
-    """Return what a link lets somebody set up here, the strongest first; nothing where people come from providers only."""
+def choices(runtime: Runtime) -> tuple[str, ...]:
+    """Return what can be set up by a link here, strongest first; nothing where people sign in by providers only."""
     methods = runtime.settings.sign_in_methods
     possible = {"passkey": passkeys.party(runtime) is not None, "password": True}
     return tuple(name for name, can_be in possible.items() if can_be and name in methods)
 
 
 async def recoverable(runtime: Runtime, user: User) -> tuple[str, ...]:
-    """Return what a recovery link lets a person set up: no passkey beside a password where a passkey or second factor is there already,
+    """Return what a person can set up by a recovery link: only a password if they have a passkey or second factor.
 
-    because a link stands in for neither (PS-05), and a password spares neither.
+    A link must not replace those (PS-05); a new password alone does not, since they are still demanded with it.
     """
-    ways = taken(runtime)
+    ways = choices(runtime)
     if "password" in ways and await runtime.database.read(user_changes.has_factors, user.id):
         return ("password",)
     return ways
 
 
 def is_possible(runtime: Runtime) -> bool:
-    """Whether a link makes an account here in any way."""
-    return bool(taken(runtime) or runtime.settings.upstream)
+    """Whether a link can create an account here at all."""
+    return bool(choices(runtime) or runtime.settings.upstream)
 
 
 async def recover(
     runtime: Runtime, user: User, link: str, made: MadePasskey, *, end_all: bool, origin: Origin
 ) -> bool:
-    """Keep a passkey by a recovery link and use it up; False when it is gone. Raise PasskeyRefused."""
+    """Add a passkey by a recovery link, which is used up; False when the link is gone. Raise PasskeyRefused for a known passkey."""
     outcome = await runtime.database.write(
         user_changes.recover_by_passkey, one_time.digest(link), made, end_all=end_all, now=runtime.now()
     )

@@ -1,8 +1,8 @@
-"""Whether this process's clock may be believed with what cannot be undone (F-10).
+"""Whether this process's clock may be trusted with purging, which cannot be undone (F-10).
 
-A row that is purged is gone whatever the time is afterwards: of a revoked token that a clock thirty days ahead took for expired nobody
-would know, once the clock is right again, that it was revoked. So nothing is purged for an hour after the clock jumped, and nothing
-while it is ahead of the database's. A machine that slept looks as if its clock had jumped: it waits once in vain.
+If a clock that is thirty days ahead purged the row of a revoked token as expired, nobody would know that it was revoked once the clock
+is right again. So nothing is purged for an hour after the clock jumped, and nothing while it is ahead of the database's. A machine
+that woke from sleep looks as if its clock had jumped, and waits for nothing once.
 """
 
 import time
@@ -11,12 +11,12 @@ from collections.abc import Callable
 from watchword.store import moments
 from watchword.store.database import Database
 
-JUMP = 60.0  # seconds by which the clock may differ from what has passed since the last look, and from the database's
-WAIT = 3600.0  # seconds without a jump after which the clock is believed again
+JUMP = 60.0  # seconds by which the clock may differ from the monotonic one since the last look, and from the database's
+WAIT = 3600.0  # seconds without a jump after which the clock is trusted again
 
 
 class EvenClock:
-    """A clock as it is watched from one look to the next."""
+    """Watches a clock for jumps, from one call of `doubt` to the next."""
 
     def __init__(self, clock: Callable[[], float], passed: Callable[[], float] = time.monotonic) -> None:
         self._clock, self._passed = clock, passed
@@ -24,7 +24,7 @@ class EvenClock:
         self._jumped: float | None = None
 
     async def doubt(self, database: Database) -> str:
-        """Return why the clock is not believed now; empty when it is."""
+        """Return why the clock is not trusted now; empty when it is."""
         wall, passed = self._clock(), self._passed()
         if abs(wall - self._seen[0] - (passed - self._seen[1])) > JUMP:
             self._jumped = passed

@@ -1,9 +1,9 @@
-"""RFC 8693: what is presented for an exchange, as the rules in `oauth.exchange` look at it, and what a client may do by exchange.
+"""RFC 8693: the facts and the policy of an exchange, as the rules in `oauth.exchange` take them.
 
-Theory. A client that is registered for the grant and nothing else may narrow what is its own: a token that was issued to it, or an
-API token in its hands, for the same audience. Other people's tokens and other audiences need rules that an administrator gave it
-(`Client.token_exchange`). A token whose use is limited by address, path or number is never exchanged: the new one would be free
-of the limit.
+Theory of operation. A client that is merely registered for the grant may narrow its own tokens: one that was issued to it, or an API
+token in its possession, for the same audience. Tokens of others and other audiences need rules that an administrator gave the client
+(`Client.token_exchange`). A token that is limited to addresses, paths or a number of uses is never exchanged: the new one would not
+have the limit.
 """
 
 from collections.abc import Mapping
@@ -27,10 +27,10 @@ DEFAULT_LIFETIME = 300
 
 
 class Presented(msgspec.Struct, frozen=True):
-    """A live token that was presented; `kind` says what its subject is, `parents` are its own and itself.
+    """An active token that was presented; `kind` is that of its subject, `parents` are the token's own parents and itself.
 
-    `name` is by what a client with pairwise subjects knows the person: whoever exchanges the token learns no other (OpenID Connect
-    Core §8.1: such a name is not reversible by anybody else).
+    `name` is the pairwise `sub` in the token, if it has one: the new token keeps it, so that the exchange does not reveal the account
+    (OpenID Connect Core §8.1).
     """
 
     facts: LiveToken
@@ -42,7 +42,7 @@ class Presented(msgspec.Struct, frozen=True):
 
 
 async def read(runtime: Runtime, client: Client, token: str, token_type: str | None) -> Presented | None:
-    """Return a presented token as facts; None when it is not alive, limited, or not of the type that was said."""
+    """Return the facts of a presented token; None when it is not active, is limited, or is not of the stated type."""
     if token_type == exchange.JWT and token.count(".") != 2:
         return None
     answer = await introspection.introspect(runtime, token, Use())
@@ -66,7 +66,7 @@ def _facts(runtime: Runtime, client: Client, answer: Answer) -> LiveToken:
     client_id = claims.get("client_id")
     kind = str(claims["token_kind"])
     mine = set(client.resources or (runtime.settings.resource,))
-    if kind == "api_token" and set(answer.audience) <= mine:  # it is whoever's hands it is in
+    if kind == "api_token" and set(answer.audience) <= mine:  # an API token belongs to its bearer
         client_id = client.client_id
     return LiveToken(
         kind=kind,
@@ -84,7 +84,7 @@ def _facts(runtime: Runtime, client: Client, answer: Answer) -> LiveToken:
 
 
 def _details(claims: Mapping[str, object]) -> tuple[Detail, ...]:
-    details = claims.get("authorization_details")  # a list, or a tuple until it was written once
+    details = claims.get("authorization_details")  # a list, or a tuple before it was serialized
     return tuple(details) if isinstance(details, list | tuple) else ()
 
 
@@ -115,7 +115,7 @@ def _parents(answer: Answer, token: str) -> tuple[str, ...]:
 
 
 def policy_of(runtime: Runtime, client: Client, subject: LiveToken | None, narrowing: bool) -> ExchangePolicy:
-    """Return what a client may do with a subject token; `narrowing` is an exchange of its own for the same audience."""
+    """Return what a client may do with a subject token; `narrowing` is as `is_narrowing` says."""
     return structs.replace(
         _policy_of(runtime, client, subject, narrowing),
         detail_types=detail_types.of(runtime.settings),
@@ -132,7 +132,7 @@ def _policy_of(
         return ExchangePolicy(
             subject.audience, client.scope, may_impersonate=True, may_delegate=False, max_lifetime=lifetime
         )
-    if rules is None:  # only what is its own gets as far as the question for whom: for nobody else
+    if rules is None:  # its own token for another audience: there is none that it may get
         return ExchangePolicy((), client.scope, may_impersonate=True, may_delegate=False)
     return ExchangePolicy(
         rules.audiences or client.resources or (runtime.settings.resource,),
@@ -145,7 +145,7 @@ def _policy_of(
 
 
 def is_narrowing(request: ExchangeRequest, subject: LiveToken | None, client: Client) -> bool:
-    """Whether a client only asks for less of what is its own."""
+    """Whether a client only wants a narrower version of its own token, for the same audience."""
     return (
         subject is not None
         and subject.client_id == client.client_id
@@ -155,7 +155,7 @@ def is_narrowing(request: ExchangeRequest, subject: LiveToken | None, client: Cl
 
 
 def with_targets(request: ExchangeRequest, subject: LiveToken | None, narrowing: bool) -> ExchangeRequest:
-    """Return a request that names its targets: what is narrowed stays for the audience that it was for."""
+    """Return a request with targets: a narrowed token keeps its audience when the request names none."""
     if narrowing and subject is not None and not request.targets:
         return structs.replace(request, targets=subject.audience)
     return request

@@ -1,6 +1,6 @@
-"""A token that travelled in the clear: noted once a day, and revoked at once where the operator wants it so.
+"""Reports of tokens that were sent over unencrypted HTTP: recorded once a day, and revoked at once if the settings say so.
 
-Possession of the token is enough to report it, as it is enough to use it. Whoever reports learns nothing about it.
+Possession of a token is enough to report it, as it is enough to use it. The reporter learns nothing about it.
 """
 
 from watchword.flows import api_tokens, introspection, revocation, token_verification
@@ -13,7 +13,7 @@ ACTOR = "guard"
 
 
 async def report(runtime: Runtime, token: str) -> None:
-    """Note that a token was exposed; what is no token of this server is no error."""
+    """Record that a token was exposed; anything that is not an active token of this server is ignored."""
     if token_format.kind_of(token, runtime.settings.brand) == "a":
         await _api_token(runtime, token)
         return

@@ -1,9 +1,9 @@
 """Second factors: setting them up, checking a code, and which of them a sign-in still needs.
 
-A code by authenticator application is good once (LG-09, RFC 6238 §5.2); a recovery code once for ever; a code by mail a few attempts.
-Only who has given the first factor gets here. Attempts are counted by account, over all sign-ins under way (MF-02), and by each
-browser that the person was signed in with before: whoever knows the password and guesses codes keeps its owner out of nothing, and
-the owner is told of it.
+A TOTP code works once (LG-09, RFC 6238 §5.2), and so does a recovery code; a code by mail allows a few attempts. Only somebody who has
+given the first factor gets here. Attempts are counted by account, over all pending sign-ins (MF-02), and separately for each browser
+that the person was signed in with before: so somebody who knows the password and guesses codes does not lock the owner out, and the
+owner is told of it.
 """
 
 import os
@@ -45,7 +45,7 @@ class FactorRefused(Exception):
 
 
 def usable(settings: Settings, have: Enrolled) -> tuple[str, ...]:
-    """Return which second factors a person can use here, the strongest first; recovery codes only beside another."""
+    """Return which second factors a person can use here, strongest first; recovery codes only together with another."""
     found = {
         "passkey": have.passkeys > 0,
         "totp": have.totp,
@@ -63,14 +63,14 @@ def is_required(settings: Settings, user: User) -> bool:
 
 
 def demanded(settings: Settings, user: User, have: Enrolled) -> tuple[str, ...]:
-    """Return the second factors of which one follows a first; a passkey alone demands nothing of who types a password."""
+    """Return the second factors of which one is demanded after a password; having a passkey alone demands none."""
     offered = usable(settings, have)
     switched_on = not {"totp", "email_code"}.isdisjoint(offered)
     return offered if switched_on or is_required(settings, user) else ()
 
 
 def still_needed(used: Collection[Method], offered: tuple[str, ...], trusted: bool) -> tuple[str, ...]:
-    """Return the second factors of which one is still needed after the methods used; nothing when they are enough."""
+    """Return the second factors of which one is still needed after the methods used; none in a trusted browser."""
     acr, _amr = methods.assurance(used)
     if trusted or LEVELS.index(acr) >= LEVELS.index(AAL2):
         return ()
@@ -84,15 +84,15 @@ SECOND = frozenset(
 
 
 def holds_second(amr: Collection[str], *, by_mail: bool = True) -> bool:
-    """Whether the methods recorded for a session include a second factor, a code `by_mail` counted or not."""
+    """Whether the methods recorded for a session include a second factor; codes by mail count only with `by_mail`."""
     counted = SECOND if by_mail else SECOND - {Method.EMAIL_CODE}
     return not counted.isdisjoint(methods.methods_of(amr))
 
 
 def confirming(settings: Settings, user: User, have: Enrolled) -> tuple[str, ...]:
-    """Return the second factors by which a person confirms a change: no code by mail for an administrator who has set up more.
+    """Return the second factors that confirm a change: no code by mail for an administrator who has set up another.
 
-    A mailbox sets the password as well: with both of them its reader would have the whole service (MF-06).
+    The mailbox also resets the password, so its reader alone would control the whole service (MF-06).
     """
     found = usable(settings, have)
     if user.is_admin and not {"passkey", "totp"}.isdisjoint(found):
@@ -101,7 +101,7 @@ def confirming(settings: Settings, user: User, have: Enrolled) -> tuple[str, ...
 
 
 async def admit(runtime: Runtime, user: User, source: Source, origin: Origin) -> Bucket:
-    """Take one attempt at a second factor and return from where; raise Throttled, having warned the owner of guesses from elsewhere."""
+    """Count one attempt at a second factor and return its bucket; raise Throttled, after warning the owner when the browser is unknown."""
     known = await runtime.database.read(browsers.is_known, user.id, source.browser)
     name = f"second factor {user.id}{f' {source.browser.hex()[:32]}' if known else ''}"
     bucket = Bucket(name, CAPACITY, PER_SECOND)
@@ -115,7 +115,7 @@ async def admit(runtime: Runtime, user: User, source: Source, origin: Origin) ->
 
 
 async def accepted(runtime: Runtime, bucket: Bucket) -> None:
-    """Give back what a right second factor took, and nothing more (LG-03): whoever signs in often is not slowed."""
+    """Give one attempt back after a correct second factor (LG-03), so that frequent sign-ins are not throttled."""
     await runtime.database.write(attempts.give_back, bucket)
 
 
@@ -160,7 +160,7 @@ async def check_recovery_code(runtime: Runtime, user_id: str, code: str) -> Meth
 
 
 async def send_email_code(runtime: Runtime, user: User, origin: Origin, *, again: bool) -> bool:
-    """Send a code to a person's verified address unless one is on its way; return whether one was sent."""
+    """Send a code to a person's verified address; without `again` only if no live one was sent. Return whether one was; raise Throttled."""
     if user.email is None or user.email_verified_at is None:
         return False
     now = runtime.now()
@@ -171,9 +171,8 @@ async def send_email_code(runtime: Runtime, user: User, origin: Origin, *, again
     digest = _email_digest(runtime, user.id, code)
     until = now + email_code.LIFETIME
     keep = store.keep_email_code
-    if not await runtime.database.write(
-        keep, user.id, SIGN_IN, digest, email=user.email, expires_at=until
-    ):  # another address meanwhile
+    # Another address meanwhile
+    if not await runtime.database.write(keep, user.id, SIGN_IN, digest, email=user.email, expires_at=until):
         return False
     context: dict[str, object] = {
         "code": email_code.grouped(code),
@@ -207,7 +206,7 @@ CHECKS = {"totp": check_totp, "recovery_code": check_recovery_code, "email_code"
 
 
 def begin_totp(runtime: Runtime, user: User) -> tuple[bytes, str]:
-    """Return a new key and its sealed text for the set-up form; nothing is kept until a code of it was right."""
+    """Return a new key and its sealed form for the set-up page; nothing is stored until a code of it was correct."""
     key = totp.secret_from(os.urandom(totp.SECRET_BYTES))
     return key, seal_totp(runtime, user, key)
 
@@ -229,7 +228,7 @@ def open_totp(runtime: Runtime, user: User, sealed: str) -> bytes | None:
 
 
 async def confirm_totp(runtime: Runtime, session: Session, key: bytes, code: str) -> None:
-    """Keep an authenticator application whose code is right; raise FactorRefused, or as `sessions.act`."""
+    """Store the key of an authenticator application if its code is correct; raise FactorRefused, Throttled, or as `sessions.act`."""
     who, now = session.user_id, runtime.now()
     await throttle(runtime, f"confirm second factor {who}", CAPACITY, PER_SECOND)
     step = totp.verify(key, code, now=now)
@@ -253,7 +252,7 @@ async def set_email_code(runtime: Runtime, session: Session, on: bool) -> bool:
 
 
 async def make_recovery_codes(runtime: Runtime, session: Session) -> tuple[str, ...]:
-    """Return a new set of recovery codes, shown this once; the old set is dead. Raise as `sessions.act`."""
+    """Return a new set of recovery codes, shown only now; the old set is void. Raise as `sessions.act`."""
     codes = recovery_codes.generate(os.urandom(recovery_codes.RANDOM_BYTES))
     digests = [recovery_codes.digest(code) for code in codes]
     who, now = session.user_id, runtime.now()

@@ -1,8 +1,8 @@
-"""The public keys of outside issuers that an administrator trusts: given by value, or fetched and kept for ten minutes.
+"""The public keys of other issuers that an administrator trusts: given by value, or fetched and kept for ten minutes.
 
-Only addresses that a rule of trust names are ever fetched, through `outbound`. A key that is not known is looked for once a minute
-at most, so that a rotation is noticed and a flood of invented `kid` fetches nothing. An issuer that is out of reach is believed by
-its last keys for a day; one that answers something else is not, nor when it is out of reach after that.
+Only addresses that a trust rule names are ever fetched, through `outbound`. An unknown `kid` causes at most one fetch a minute, so that
+a rotation is noticed and a flood of invented `kid`s fetches nothing. While an issuer cannot be reached, its last keys are used for a
+day; once it answers with something else they are dropped.
 """
 
 from watchword.fetch import FetchError
@@ -25,7 +25,7 @@ _fetched: dict[tuple[str, tuple[str, ...]], tuple[int, list[Key]]] = {}
 
 
 async def keys_of(runtime: Runtime, rule: Rule, kid: str | None) -> list[Key]:
-    """Return the keys of a rule's issuer; raise `temporarily_unavailable` when they cannot be had."""
+    """Return the keys of a rule's issuer; raise `temporarily_unavailable` when they cannot be read."""
     if rule.jwks is not None:
         return jwk.parse_published(rule.jwks)
     source = (rule.jwks_uri or rule.issuer.rstrip("/") + DISCOVERY, rule.networks)
@@ -37,7 +37,7 @@ async def keys_of(runtime: Runtime, rule: Rule, kid: str | None) -> list[Key]:
     try:
         keys = await _read(runtime, rule)
     except (FetchError, JoseError, StrictJSONError) as error:
-        # A key that nobody knows may be a new one of an issuer that does not answer: then the assertion is not called bad.
+        # While the issuer does not answer, an unknown key may be a new one of its own: the assertion must not be called invalid.
         is_outage = isinstance(error, FetchError) and error.is_outage
         if keys and known and age < STALE and is_outage:
             return keys
@@ -60,7 +60,7 @@ async def _read(runtime: Runtime, rule: Rule) -> list[Key]:
     if address is None:
         found = await _document(runtime, rule, rule.issuer.rstrip("/") + DISCOVERY)
         address = found.get("jwks_uri") if isinstance(found, dict) else None
-        # RFC 8414 §3.3: metadata that speak of another issuer are not this one's.
+        # RFC 8414 §3.3: the issuer in the metadata must be identical.
         if not isinstance(found, dict) or found.get("issuer") != rule.issuer or not isinstance(address, str):
             raise JoseError("metadata of another issuer")
     return jwk.parse_published(await _document(runtime, rule, address))

@@ -1,7 +1,7 @@
 """A bounded pool for password hashes: a flood of sign-ins can stop neither the token endpoint nor the machine (LG-09).
 
-One thread of each process hashes, so that at most one lane of memory and one processor is ever taken, and it steps back behind
-every other thread that wants to run. A bounded number may wait, and who comes after that is told to try again.
+One thread of each process hashes, so that at most one hash's memory and one processor are in use, at a lower priority than all other
+threads. A bounded number of requests may wait; beyond that they are told to try again.
 """
 
 import asyncio
@@ -23,7 +23,7 @@ NICENESS = 10
 
 
 def _step_back() -> None:
-    """Lower this thread's priority; where threads have none of their own (all but Linux) it stays as it is."""
+    """Lower this thread's priority, on Linux only: elsewhere threads have no priority of their own."""
     if sys.platform == "linux":
         with contextlib.suppress(OSError):
             os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)

@@ -1,4 +1,4 @@
-"""OpenID Connect Core §2: ID tokens, signed by the algorithm that the client registered, with the claims that the flow calls for."""
+"""OpenID Connect Core §2: ID tokens, signed with the client's registered algorithm, with the claims of the flow."""
 
 import msgspec
 
@@ -35,7 +35,7 @@ async def make(
     nonce: str | None,
     access_token: str,
 ) -> str:
-    """Return an ID token about the person of a grant, for its client; raise `invalid_request` when it cannot be encrypted."""
+    """Return an ID token for the person and the client of a grant; raise `invalid_request` when it cannot be encrypted."""
     key = await client_answers.signing_key(runtime, client, "id_token")
     members = claims.id_token_claims(
         _authentication(runtime, client, grant),

@@ -1,4 +1,4 @@
-"""Identifiers that are no secrets: unique, ordered by time, and telling what they name."""
+"""Identifiers that are not secret: unique, sortable by time, with a prefix for the kind of thing."""
 
 import os
 import time

@@ -1,9 +1,9 @@
 """Zero-knowledge identities in the server: registered, proven, renewed, revoked.
 
-Theory of operation. A challenge carries its own seal (the purpose and the moment under a key of this server), so that giving
-challenges out costs no row and no node needs to remember them; that one is answered once is kept in the database, for all
-nodes. A proof names the identity's public point, this issuer, the purpose, the challenge, and the key of the channel where the
-credential that it buys is bound to one. The database holds public documents only: a leak of it lets nobody sign in.
+Theory of operation. A challenge carries its own MAC over purpose and time, so that issuing challenges stores nothing; that each is
+answered once is recorded in the database, for all nodes. A proof covers the identity's public point, this issuer, the purpose, the
+challenge, and the channel's key where the resulting credential is bound to one. The database holds public documents only: leaking it
+lets nobody sign in.
 """
 
 import hashlib
@@ -37,11 +37,11 @@ MAX_DOCUMENT = 64 * 1024
 
 SIGN_IN, TOKEN, CLIENT, REGISTER = "sign-in", "token", "client", "register"
 PURPOSES = (SIGN_IN, TOKEN, CLIENT)
-# Attempts by one address: so many at once, then four a second.
+# Failed attempts from one address: a burst of 120, then four a second.
 CAPACITY, PER_SECOND = 120.0, 4.0
 
 
-NOT_TAKEN = "This service does not take identities for signing in."
+NOT_ACCEPTED = "This service does not accept identities for signing in."
 
 
 class Proven(msgspec.Struct, frozen=True):
@@ -51,8 +51,8 @@ class Proven(msgspec.Struct, frozen=True):
     verified: Verified
 
 
-def are_taken(runtime: Runtime) -> bool:
-    """Whether people sign in by identities here, to pages and by programs."""
+def are_accepted(runtime: Runtime) -> bool:
+    """Whether people may sign in with identities here, on pages and from programs."""
     return "identity" in runtime.settings.sign_in_methods
 
 
@@ -73,7 +73,7 @@ def _seal(runtime: Runtime, purpose: str, nonce: bytes) -> bytes:
 def _check_challenge(runtime: Runtime, challenge: bytes, purpose: str) -> None:
     nonce, seal = challenge[: NONCE + 8], challenge[NONCE + 8 :]
     if not hmac.compare_digest(seal, _seal(runtime, purpose, nonce)):
-        raise ZeroError("challenge", "the challenge is not one that this server gave for this purpose")
+        raise ZeroError("challenge", "the challenge was not issued by this server for this purpose")
     issued = _issued(nonce)
     if not issued - LEEWAY <= runtime.now() < issued + CHALLENGE_LIFETIME + LEEWAY:
         raise ZeroError("expired", "the challenge has expired")
@@ -88,7 +88,7 @@ def read_proof(data: str | bytes) -> Proof:
 
 
 async def check_proof(runtime: Runtime, given: Proof, purpose: str, channel: bytes | None) -> Proven:
-    """Verify a proof against a registered identity and use its challenge up; raise ZeroError naming what is wrong."""
+    """Verify a proof of a registered identity and record its challenge as answered; raise ZeroError naming what is wrong."""
     _check_challenge(runtime, given.challenge, purpose)
     registered = await runtime.database.read(store.find_identity, given.public)
     if registered is None:
@@ -116,7 +116,7 @@ async def check_proof(runtime: Runtime, given: Proof, purpose: str, channel: byt
 
 
 def _used(runtime: Runtime, given: Proof) -> Used:
-    """Return the mark of an answered challenge, until when it has to be remembered, and when it was given."""
+    """Return the digest of an answered challenge, until when it has to be remembered, and when it was issued (Unix seconds)."""
     digest = hashlib.sha256(b"zero challenge\n" + given.challenge).digest()
     return digest, runtime.now() + 2 * CHALLENGE_LIFETIME, _issued(given.challenge)
 
@@ -148,10 +148,10 @@ async def register(
     given: Proof | None,
     session: Session | None = None,
 ) -> RegisteredIdentity:
-    """Register an identity for a user or client. `given` is the holder's proof for this owner; only the operator at the
-    console may do without it. `session` is that of the person who asks for it on a page.
+    """Register an identity for a user or client. `given` is the holder's proof for this owner; only an operator on the command line
+    may do without. `session` is that of the person who asks for it on a page.
 
-    Raise ZeroError, or `conflict` when the point is registered already, or as `sessions.act`.
+    Raises ZeroError, `conflict` when the point is registered already, or as `sessions.act`.
     """
     now = runtime.now()
     identity.check_identity(document, now=now, leeway=LEEWAY)
@@ -194,7 +194,7 @@ def _text(document: Identity) -> str:
 
 
 async def renew(runtime: Runtime, renewed: Identity) -> RegisteredIdentity:
-    """Accept a renewal that its holder made; raise ZeroError when it is none, or not of a living identity."""
+    """Accept a renewal signed by the holder; raise ZeroError when it is invalid, or not of an active identity."""
     registered = await runtime.database.read(store.find_identity, renewed.public)
     if registered is None or registered.revoked_at is not None:
         raise ZeroError("identity", "no such identity is registered here, or it was revoked")
@@ -213,7 +213,7 @@ async def renew(runtime: Runtime, renewed: Identity) -> RegisteredIdentity:
 
 
 async def revoke(runtime: Runtime, statement: Revocation, origin: Origin) -> None:
-    """Accept a revocation that its holder made, now or long ago; revoking what is revoked is no error. Raise ZeroError."""
+    """Accept a revocation signed by the holder at any time; revoking what is revoked already is no error. Raise ZeroError."""
     point = revocation.check_revocation(statement)
     registered = await runtime.database.read(store.find_identity, point)
     if registered is None:
@@ -223,7 +223,7 @@ async def revoke(runtime: Runtime, statement: Revocation, origin: Origin) -> Non
 
 
 async def tell_revoked(runtime: Runtime, registered: RegisteredIdentity, origin: Origin) -> None:
-    """Tell the person whose identity it was."""
+    """Tell the person whose identity was revoked, by mail."""
     if registered.owner_kind != "user":
         return
     owner = await runtime.database.read(users.get_user, registered.owner_id)
@@ -233,9 +233,9 @@ async def tell_revoked(runtime: Runtime, registered: RegisteredIdentity, origin:
 
 
 async def throttle(runtime: Runtime, address: str) -> None:
-    """Note a failed attempt from an address; raise `too_many_requests` when it made too many (LG-06).
+    """Count a failed attempt from an address; raise `too_many_requests` when there were too many (LG-06).
 
-    Only failures count, so that who can prove an identity is never shut out, however many sign in from one address.
+    Only failures count, so that a valid proof is always accepted, however many people sign in from one address.
     """
     wait = await runtime.database.write(
         limits.take,
@@ -253,12 +253,12 @@ async def throttle(runtime: Runtime, address: str) -> None:
 async def sign_in(
     runtime: Runtime, given: Proof, purpose: str = SIGN_IN, channel: bytes | None = None
 ) -> User:
-    """Return the person whose identity is proven; the session or token is made by who asked. Raise ZeroError."""
+    """Return the person whose identity is proven; the caller then creates the session or token. Raise ZeroError."""
     proven = await check_proof(runtime, given, purpose, channel)
     user = await runtime.database.read(users.get_user, proven.identity.owner_id)
     if proven.identity.owner_kind != "user" or user is None or user.disabled_at is not None:
         raise ZeroError("identity", "the identity belongs to no active account")
-    # After the account, whose epoch stands for what proved it: a revocation in between is not in there.
+    # Read after the account: a revocation in between is not reflected in the account's proof epoch that was read.
     still = await runtime.database.read(store.find_identity, given.public)
     if still is None or still.revoked_at is not None:
         raise ZeroError("revoked", "the identity was revoked")

@@ -1,7 +1,7 @@
-"""Identity assertions (ID-JAG) that we make, as the provider of an enterprise: for a person's own client, at servers that an
+"""Identity assertions (ID-JAG) that this server issues as an enterprise's identity provider, for other authorization servers that an
 administrator named.
 
-What is exchanged is an ID token that this server made for the very client that presents it, while the person's session lives.
+A client exchanges its own ID token of this server for one, while the person's session is live.
 """
 
 import os
@@ -24,7 +24,10 @@ SIGN_IN = ("auth_time", "acr", "amr")
 
 
 async def issue(runtime: Runtime, client: Client, form: Parameters) -> Mapping[str, object]:
-    """Return the answer to an exchange of an ID token for an identity assertion; raise OAuthError."""
+    """Return the response to an exchange of an ID token for an identity assertion.
+
+    Raises `unauthorized_client`, `invalid_target`, `invalid_scope`, `invalid_request` or `invalid_authorization_details`.
+    """
     target = _target(runtime, client, form)
     authorization_details.refuse(form.get("authorization_details"))
     claims = await _id_token(runtime, client, form)
@@ -75,7 +78,7 @@ def _target(runtime: Runtime, client: Client, form: Parameters) -> AssertionTarg
 async def _id_token(runtime: Runtime, client: Client, form: Parameters) -> Mapping[str, object]:
     if form.get("subject_token_type") != exchange.ID_TOKEN or form.get("actor_token") is not None:
         raise OAuthError(
-            "invalid_request", "An identity assertion is made of an ID token.", field="subject_token_type"
+            "invalid_request", "An identity assertion is issued for an ID token.", field="subject_token_type"
         )
     try:
         claims = jwt.decode(
@@ -107,7 +110,7 @@ def _resources(client: Client, target: AssertionTarget, form: Parameters) -> tup
     allowed = target.resources or client.resources
     wanted = names_among(form.all("resource"), allowed)
     if wanted is None:
-        raise OAuthError("invalid_target", "The resource is not one that was named.", field="resource")
+        raise OAuthError("invalid_target", "The resource is not allowed for that server.", field="resource")
     return wanted or allowed
 
 

@@ -1,7 +1,8 @@
-"""RFC 7662: what a token says and whether it is alive, for whoever may ask.
+"""RFC 7662: token introspection.
 
-Owns the answer for every kind of access token: API tokens, opaque access tokens and self-contained ones. What is not active is
-answered with `{"active": false}` and nothing else (§2.2); the reason is counted and logged, never told.
+Owns the answer for every kind of access token: API tokens, opaque access tokens and self-contained ones. For a token that is not
+active the answer is `{"active": false}` (§2.2); the reason is counted and logged, never sent. Two additions tell a guard more: `aud`
+of an API token that is for another resource, and `retry_after` of one that is used too often.
 """
 
 from collections.abc import Awaitable, Callable, Mapping
@@ -30,8 +31,8 @@ _decode = documents.reader(dict[str, object])
 class Answer(msgspec.Struct, frozen=True):
     """What introspection found; `reason` is "active" or why not, for the operator only.
 
-    `issued_at` and `expires_at` are in Unix seconds; `document` is the claims as JSON, where they were written before; `subject` is the server's own
-    identifier, whatever the claims call it. `opens_in` is in how many seconds a token may be used that was used too often.
+    `issued_at` and `expires_at` are in Unix seconds; `document` is the claims as JSON, if they were serialized before; `subject` is the
+    server's own identifier (`sub` may be pairwise). `opens_in` is after how many seconds a rate-limited token may be used again.
     """
 
     reason: str
@@ -53,11 +54,11 @@ class Answer(msgspec.Struct, frozen=True):
         return self.reason == "active"
 
     def told(self) -> Mapping[str, object]:
-        """Return what the caller is told: of a token that is not active nothing (RFC 7662 §2.2) but when or where it is."""
+        """Return the answer for the caller: of an inactive token at most when, or for which audience, it is active (§2.2)."""
         return self.claims if self.opens_in is None else {**INACTIVE, "retry_after": self.opens_in}
 
     def encoded(self) -> bytes:
-        """Return what the caller is told, as JSON."""
+        """Return the answer for the caller as JSON."""
         told = self.told()
         return INACTIVE_DOCUMENT if told is INACTIVE else self.document or _encode(told)
 
@@ -67,13 +68,13 @@ Resolve = Callable[[Runtime, str], Awaitable[Answer]]
 
 
 async def introspect(runtime: Runtime, token: str, use: Use) -> Answer:
-    """Find out what a token is; every kind of token has its own look-up, and no other kind passes for it (CO-08)."""
+    """Introspect a token; each kind has its own look-up, so that no kind of credential passes for another (CO-08)."""
     if token.startswith(f"{runtime.settings.brand}a_"):
         return await _api_token(runtime, token, use)
     key = ("introspection", token_format.digest(token))
     cached = runtime.cache.get(key)
     if cached is not None and cached[0] == runtime.database.version():
-        return _at_its_time(cached[1], runtime.now())
+        return _check_dates(cached[1], runtime.now())
     kind = token_format.kind_of(token, runtime.settings.brand) if len(token) < 64 else None
     if kind == "o":
         return await _resolved(runtime, token, key, _opaque)
@@ -122,9 +123,7 @@ def _describe(runtime: Runtime, token: ApiToken) -> dict[str, object]:
     if token.jkt:
         claims["cnf"] = {"jkt": token.jkt}
     if token.addresses or token.path or token.rate_limit or token.quota:
-        claims["limited"] = (
-            True  # depends on more than the token: an answer for one request holds for no other
-        )
+        claims["limited"] = True  # the answer depends on the request, and must not be reused for another
     return claims
 
 
@@ -141,11 +140,11 @@ async def _resolved(runtime: Runtime, token: str, key: tuple[str, bytes], resolv
         document=_encode(answer.claims),
     )
     runtime.remember(key, version, answer)
-    return _at_its_time(answer, runtime.now())
+    return _check_dates(answer, runtime.now())
 
 
-def _at_its_time(answer: Answer, now: int) -> Answer:
-    """Judge the dates, of an opaque token as of a JWT: what a clock that was ahead issued would live for too long (F-10)."""
+def _check_dates(answer: Answer, now: int) -> Answer:
+    """Check expiry, and that the token was not issued in the future: by a clock that was ahead, it would live too long (F-10)."""
     if answer.issued_at - jwt.AHEAD <= now < answer.expires_at:
         return answer
     reason = "expired" if now >= answer.expires_at else "issued in the future"
@@ -223,7 +222,7 @@ async def _self_contained(runtime: Runtime, token: str) -> Answer:
 
 
 async def decode(runtime: Runtime, token: str, leeway: int = 0) -> dict[str, object]:
-    """Verify a self-contained access token of this issuer (RFC 9068 §4), give or take seconds; raise JoseError."""
+    """Verify a self-contained access token of this issuer (RFC 9068 §4), with a leeway in seconds; raise JoseError."""
     return jwt.decode(
         token,
         await runtime.keyring.verification_keys(),
@@ -248,10 +247,10 @@ async def _still_stands(
     facts = await client_registry.find_facts(runtime, client_id)
     if facts is None or facts.client.disabled_at is not None or issued_at < facts.valid_from:
         return "client_ended", None
-    # Whose account can end is a person; clients and applications end with what a token came from, and others are not ours.
+    # Only people have accounts that can end; clients and applications end with the token's client or parents, others are not ours.
     if subjects.is_person(subject, client_id, claims):
         user = await runtime.database.read(users.get_user, subject)
-        # Without a grant, which ends with the account, a token may have been on its way when that was disabled, as in the revocation feed.
+        # A token without a grant may have been in the making while the account was disabled: `late`, as in the revocation feed.
         late = LATE if grant_id is None and user is not None and user.valid_from else 0
         if user is None or user.disabled_at is not None or issued_at < user.valid_from + late:
             return "subject_ended", None
@@ -263,7 +262,7 @@ async def _still_stands(
 
 
 async def signed(runtime: Runtime, client: Client, answer: Answer) -> str:
-    """Return an answer as a token for the client that asked (RFC 9701 §5); raise `invalid_request` when it cannot be encrypted."""
+    """Return an answer as a JWT for the client that asked (RFC 9701 §5); raise `invalid_request` when it cannot be encrypted."""
     said = token_claims.introspection_claims(
         answer.claims if answer.active else INACTIVE,
         issuer=runtime.settings.issuer,
@@ -274,7 +273,7 @@ async def signed(runtime: Runtime, client: Client, answer: Answer) -> str:
 
 
 def may_see(answer: Answer, *, resources: tuple[str, ...], client_id: str | None) -> bool:
-    """Whether a caller may learn about a token: one meant for its resources, or issued to itself (§4)."""
+    """Whether a caller may learn about a token: one that is for its resources, or was issued to itself (§4)."""
     return bool(set(answer.audience) & set(resources)) or (
         client_id is not None and answer.client_id == client_id
     )

@@ -1,4 +1,4 @@
-"""What a grant buys: an access token, an ID token where one was asked for, a refresh token where the client may have one."""
+"""The tokens of a grant: an access token, an ID token with the scope `openid`, a refresh token if the client may have one."""
 
 from collections.abc import Awaitable, Mapping
 
@@ -22,7 +22,7 @@ from watchword.store.users import User
 
 
 class Extent(msgspec.Struct, frozen=True):
-    """How far a token reaches: scope, audience and details (RFC 9396)."""
+    """What a token is good for: scope, audience and authorization details (RFC 9396)."""
 
     scope: tuple[str, ...]
     audience: tuple[str, ...]
@@ -33,7 +33,7 @@ _decode_claims = documents.reader(dict[str, object])
 
 
 class Issued(msgspec.Struct, frozen=True):
-    """What a grant is about to buy: nothing of it holds or leaves before the store has said so."""
+    """Tokens that were made for a grant; they must not be sent before the redemption is stored."""
 
     extent: Extent
     access_token: Minted
@@ -50,9 +50,10 @@ async def make(
     scope: str | None = None,
     nonce: str | None = None,
 ) -> Issued:
-    """Make the tokens of a grant, before it is redeemed: what fails here costs nobody a code; raise OAuthError.
+    """Make the tokens of a grant before it is redeemed, so that a failure does not use up the code.
 
-    `form` may ask for less than was granted; `scope` is what a refresh asks for.
+    `form` may request less than was granted; `scope` is that of a refresh request. Raises `invalid_grant`, `invalid_scope`,
+    `invalid_target`, `invalid_authorization_details`, or as `minting.mint` and `id_tokens.make`.
     """
     grant, user = standing.grant, _owner_of(standing)
     extent = _narrowed(runtime, client, form, _remaining(runtime, client, grant), scope)
@@ -66,7 +67,7 @@ async def make(
 
 
 def _owner_of(standing: Standing) -> User:
-    """Return the person of a grant who may still be acted for; raise `invalid_grant` (AZ-51)."""
+    """Return the person of a grant; raise `invalid_grant` when the account or the session has ended (AZ-51)."""
     grant, user = standing.grant, standing.user
     if user is None or user.disabled_at is not None or grant.created_at < user.valid_from:
         raise OAuthError("invalid_grant", "The grant has ended.", detail="the person's account has ended")
@@ -76,9 +77,9 @@ def _owner_of(standing: Standing) -> User:
 
 
 def _remaining(runtime: Runtime, client: Client, grant: Grant) -> Extent:
-    """Return what is left of a grant; raise `invalid_grant` when that is less than it stands on (TK-03).
+    """Return what is left of a grant; raise `invalid_grant` when nothing useful is left (TK-03).
 
-    A client may have lost scopes, resources and types since, and the operator may have given types up.
+    The client may have lost scopes, resources and details types since, and the server's settings may have dropped types.
     """
     granted = tuple(grant.scope.split())
     scope = for_people(tuple(one for one in granted if one in client.scope))
@@ -95,8 +96,8 @@ def _remaining(runtime: Runtime, client: Client, grant: Grant) -> Extent:
 
 
 def _narrowed(runtime: Runtime, client: Client, form: Parameters, left: Extent, scope: str | None) -> Extent:
-    """Return what of a grant a token request asks for; raise `invalid_scope`, `invalid_target` (RFC 8707 §2.2) or
-    `invalid_authorization_details` (RFC 9396 §6) beyond it. Only a refresh may name a `scope` (RFC 6749 §6)."""
+    """Return the part of a grant that a token request asks for; raise `invalid_scope`, `invalid_target` (RFC 8707 §2.2) or
+    `invalid_authorization_details` (RFC 9396 §6) for more. Only a refresh may name a `scope` (RFC 6749 §6)."""
     resources = names_among(form.all("resource"), left.audience)
     if resources is None:
         raise OAuthError("invalid_target", "The resource was not granted.", field="resource")
@@ -132,9 +133,9 @@ async def _access_token(
 
 
 class Stored:
-    """What has to be kept of an access token, being stored for a change that is not to be without it; durable at the end.
+    """The pending write of an access token's row, around the redemption that it belongs to; durable when the block ends.
 
-    Where the change does not take effect the token has been stored for nothing: it is known to nobody.
+    If the redemption fails the row was stored for nothing, which is harmless: nobody gets to know the token.
     """
 
     __slots__ = ("_storing",)
@@ -151,20 +152,20 @@ class Stored:
 
 
 def stored(runtime: Runtime, issued: Issued) -> Stored:
-    """Begin to store what has to be kept of an access token."""
+    """Start storing the row of an access token, if it has one."""
     row = issued.access_token.row
     return Stored(tokens.append_token(runtime.database, row) if row is not None else None)
 
 
 def buy(runtime: Runtime, client: Client, grant: Grant, binding: Binding) -> tuple[str | None, Bought]:
-    """Return the first refresh token of a grant, None where the client may have none, and what is kept of it."""
+    """Return the first refresh token of a grant, None if the client may have none, and what is stored when the grant is redeemed."""
     token = refresh_tokens.first(runtime) if client.may("refresh_token") else None
     lasts = runtime.settings.refresh_token_lifetime if token else minting.lifetime_of(runtime, client)
     bought = Bought(
         mark=token_format.family_mark(token).encode() if token else None,
         refresh_digest=token_format.digest(token) if token else None,
         expires_at=max(grant.started_at, runtime.now()) + lasts,
-        # RFC 9449 §5 and RFC 8705 §4: what binds a public client's refresh tokens
+        # RFC 9449 §5 and RFC 8705 §4: refresh tokens of public clients are bound
         jkt=binding.jkt if client.is_public else None,
         x5t=binding.x5t if client.is_public else None,
     )

@@ -1,7 +1,7 @@
-"""The file of the master key: its owner's alone, and whole at every moment, whoever is killed while it is written.
+"""The master key file: readable by its owner only, and replaced atomically, so that a crash never leaves half of it.
 
-It holds one key, or several, a line each, the newest last: while a key is exchanged the former and the new one are both there, so that
-the file opens the database before and after.
+It holds one key, or several, one a line, newest last: during a rotation it holds both the former and the new key, and so opens the
+database before and after.
 """
 
 import glob
@@ -20,7 +20,7 @@ Keys = tuple[Secret, ...]
 
 
 def parse(text: str, where: str) -> Keys:
-    """Return the keys of a text, oldest first; raise SettingsError, which shows nothing of it."""
+    """Return the keys in a text, oldest first; raise SettingsError, whose message shows nothing of the text."""
     words = dict.fromkeys(text.lower().split())
     if not words or not all(_HEX.fullmatch(word) for word in words):
         raise SettingsError(f"{where} must hold 64 hexadecimal digits, or several such keys, a line each")
@@ -28,20 +28,20 @@ def parse(text: str, where: str) -> Keys:
 
 
 def read(path: Path, *, is_credential: bool) -> Keys:
-    """Return the keys of a file that nobody else can read."""
+    """Return the keys of a file; raise SettingsError when it cannot be read, or others can read it."""
     try:
         mode = path.stat().st_mode
         text = path.read_text("utf-8-sig", "replace")
     except OSError as error:
         raise SettingsError(f"cannot read the key file {path}: {error.strerror}") from None
-    # systemd lets the service's user in by an access list, whose mask shows as the right of a group to read.
+    # systemd gives the service's user access by an ACL, whose mask shows up as group read permission.
     if mode & (stat.S_IRWXO | (stat.S_IWGRP if is_credential else stat.S_IRWXG)):
         raise SettingsError(f"the key file {path} can be read by others: chmod 600 {path}")
     return parse(text, f"the key file {path}")
 
 
 def make(path: Path) -> None:
-    """Make a file with a fresh key unless another process was first; its key is the one that counts."""
+    """Create the file with a fresh key, unless another process has created it first. Raise SettingsError."""
     try:
         temporary = write_beside(path, _text([fresh()]).encode())
         try:
@@ -61,13 +61,13 @@ def fresh() -> Secret:
 
 
 def replace(path: Path, keys: Iterable[Secret]) -> None:
-    """Put keys in the place of those that a file holds, for the same owner; on disk when it returns."""
-    _put(Path(os.path.realpath(path)), keys, path)  # a link stays one
+    """Replace the keys in a file, keeping its owner; durable when this returns. Raise SettingsError."""
+    _put(Path(os.path.realpath(path)), keys, path)  # a symbolic link stays one
 
 
 def keep_aside(path: Path, key: Secret) -> Path:
-    """Keep a key that is in use no more in a file of its own, for the backups that were made under it; return where."""
-    if path.is_symlink():  # beside the link `tidy` would not look
+    """Store a former key in a file of its own, for backups that were made under it; return its path. Raise SettingsError."""
+    if path.is_symlink():  # beside the target, where `tidy` looks
         path = Path(os.path.realpath(path))
     aside = path.with_name(f"{path.name}.old-{key.name}")
     _put(aside, [key], path)
@@ -75,7 +75,7 @@ def keep_aside(path: Path, key: Secret) -> Path:
 
 
 def tidy(path: Path) -> None:
-    """Remove what was left of writes that were interrupted: there are keys in it."""
+    """Remove temporary files of interrupted writes, since they hold keys."""
     path = Path(os.path.realpath(path))
     for left in path.parent.glob(f"{glob.escape(path.name)}*{UNFINISHED}"):
         left.unlink(missing_ok=True)

@@ -1,8 +1,8 @@
 """Signing keys in use: published ahead, rotated with overlap, private parts sealed at rest.
 
-Theory of operation. Each algorithm has a *current* key that signs and a *next* one that is published already, so that a
-rotation surprises no relying party: the next key becomes current only after every cached copy of the JWK set has had time to
-learn it. The old one stays published until the last token that it signed has expired.
+Theory of operation. Each algorithm has a *current* key that signs and a *next* one that is published already, so that a rotation
+surprises no relying party: the next key becomes current only after every cached copy of the JWK set has had time to expire. The old
+one stays published until the last token that it signed has expired.
 """
 
 import asyncio
@@ -23,16 +23,16 @@ from watchword.store.keys import StoredKey, Succession
 
 # Seconds for which a relying party may keep the JWK set; a next key waits that long before it signs.
 JWKS_MAX_AGE = 300
-# Secrets of the server's own, which every node reads from the database: they are made once and never change.
+# Secrets of the server itself, which all nodes read from the database: generated once, never changed.
 SECRET_PURPOSE = "secrets"
 PAIRWISE_KEY, NONCE_KEY = "pairwise subjects", "dpop nonces"
 SECRET_BYTES = 64
 
 
 class Keyring:
-    """The published keys of this issuer: a copy that is of the database's present version whenever somebody asks it for a key.
+    """The published keys of this issuer, read again whenever the database's version has changed.
 
-    What follows from a key is remembered by that version, so a copy that was only a little older would go on in what is remembered.
+    Results of signature checks are cached by that version, so keys that were even slightly out of date would live on in the cache.
     """
 
     def __init__(
@@ -49,14 +49,14 @@ class Keyring:
         self._version = -1
 
     async def open(self) -> None:
-        """Make the first keys where there are none, and load what is published."""
+        """Generate the first keys if there are none, and load the published ones; raise StorageUnavailable for a damaged row."""
         for algorithm in self._settings.signing_algorithms:
             await self._create_first(algorithm)
         for name in (PAIRWISE_KEY, NONCE_KEY):
-            self._secrets[name] = await self._kept(name)
+            self._secrets[name] = await self._load_secret(name)
         await self.reload()
 
-    async def _kept(self, name: str) -> bytes:
+    async def _load_secret(self, name: str) -> bytes:
         sealed = await self._database.read(store.find_secret, name)
         if sealed is None:
             fresh = self._root.seal(SECRET_PURPOSE, name, os.urandom(SECRET_BYTES), os.urandom(12))
@@ -76,7 +76,7 @@ class Keyring:
         await self._database.write(store.create_keys, algorithm, [first, following], actor="system", now=now)
 
     async def _generate(self, algorithm: str, activates_at: int | None) -> StoredKey:
-        # Elsewhere: a pair of RSA may take a second.
+        # In a thread: an RSA key pair may take a second.
         key = await asyncio.to_thread(jwk.generate, algorithm)
         kid = key.kid or key.thumbprint
         private = json.dumps(jwk.private_document(key)).encode()
@@ -94,9 +94,9 @@ class Keyring:
         version = self._database.version()
         stored = await self._database.read(store.list_keys, int(self._clock()))
         if version < self._version:
-            return  # what was asked for later came earlier
+            return  # a later read has overtaken this one
         keys = {one.kid: self._keys.get(one.kid) or self._unseal(one) for one in stored}
-        # Only now, and all of it: a row that cannot be read must not leave what is withdrawn behind (KR-03).
+        # All at once, after all rows were read: a damaged row must not leave a withdrawn key in use (KR-03).
         self._version, self._stored, self._keys = version, stored, keys
         self._signing.clear()
 
@@ -122,7 +122,7 @@ class Keyring:
         if cached is not None and now < cached[1]:
             return cached[0]
         active = [key for key in self._stored if key.algorithm == algorithm and key.activates_at is not None]
-        # Where the clock is behind that of whoever made the first key, that key signs all the same (CK-02).
+        # If the clock is behind that of the node that generated the first key, that key signs all the same (CK-02).
         begun = [key for key in active if (key.activates_at or 0) <= now] or sorted(active, key=_begin)[:1]
         if not begun:
             raise StorageUnavailable(
@@ -142,12 +142,12 @@ class Keyring:
         return list(self._keys.values())
 
     async def former_keys(self) -> list[Key]:
-        """Return the keys that are published no more, unless they were withdrawn: they can verify what is long expired."""
+        """Return the keys that are no longer published but were not withdrawn: they verify tokens that have expired."""
         stored = await self._database.read(store.list_former_keys, int(self._clock()))
         return [jwk.parse({**json.loads(key.public_jwk), "kid": key.kid}, key.algorithm) for key in stored]
 
     def is_known(self, kid: str) -> bool:
-        """Whether an identifier is that of a key, by the copy in hand: enough to link to its page, not to judge by."""
+        """Whether a `kid` is that of a published key, by the cached copy: good enough for a link, not for a decision."""
         return kid in self._keys
 
     async def jwks(self) -> dict[str, list[dict[str, str]]]:
@@ -170,7 +170,7 @@ class Keyring:
     ) -> bool:
         """Promote the next key of an algorithm and publish another; False when another node was first.
 
-        `expected` names the next key where somebody has seen which it is, and `database` is the one by which they write in a session.
+        `expected` is the `kid` of the next key that the caller has seen; `database` is the one of the caller's session.
         """
         await self.reload()
         now = int(self._clock())
@@ -199,16 +199,16 @@ class Keyring:
         now, inside = int(self._clock()), database or self._database
         stored = self._published(kid)
         if stored is not None and stored.activates_at is None:
-            # It must not sign even for a moment, and the one that signs goes on.
+            # The next key: replaced without ever signing, while the current one goes on.
             fresh = await self._generate(stored.algorithm, None)
             replaced = await inside.write(store.replace_next, kid, fresh, actor=actor, now=now)
             await self.reload()
             if replaced:
                 return True
-            stored = self._published(kid)  # another node has let it take over just now
+            stored = self._published(kid)  # another node has promoted it just now
         if stored is None:
             return False
-        # Where it was to take over soon, the one that signs has an end already.
+        # A key that was to become current soon needs a successor too: the current one already has an end.
         succession = None
         if stored.retires_at is None or self._current(stored.algorithm).kid == kid:
             succession = await self._succession(stored, now)
@@ -224,7 +224,7 @@ class Keyring:
         signs = self._current(stored.algorithm).kid == stored.kid
         announced = min((key for key in others if _begin(key) > now), key=_begin, default=None)
         following = next((key for key in others if key.activates_at is None), None)
-        if signs and announced is not None:  # relying parties have known it longer than the one that waits
+        if signs and announced is not None:  # relying parties have known it longer than the next key
             return Succession(announced.kid, stored.algorithm, now)
         if following is None:
             return None
@@ -237,21 +237,21 @@ class Keyring:
         )
 
     async def rotate_due(self) -> list[str]:
-        """Rotate every algorithm whose current key is older than the key lifetime, or ends with none to follow; return which."""
+        """Rotate every algorithm whose current key is older than the key lifetime, or ends without a successor; return which."""
         now, states = int(self._clock()), await self.states()
         announced = {key.algorithm for key, _ in states if (key.activates_at or 0) > now}
         waiting = {key.algorithm: key.kid for key, _ in states if key.activates_at is None}
         due = []
         for key, state in states:
             is_old = (key.activates_at or now) + self._settings.signing_key_lifetime <= now
-            # An end without a successor is what a withdrawal by an earlier release left behind.
+            # Earlier releases left an end without a successor behind when a key was withdrawn.
             if (
                 state == "current"
                 and key.algorithm not in announced
                 and (is_old or key.retires_at is not None)
             ):
                 due.append(key.algorithm)
-        # Another node may find the same at the same time: it names the key that it saw, and does not rotate once more (KR-02).
+        # Other nodes may come to the same result at the same time; `expected` keeps them from rotating twice (KR-02).
         return [one for one in due if await self.rotate(one, actor="system", expected=waiting.get(one, ""))]
 
 

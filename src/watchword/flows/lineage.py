@@ -1,9 +1,9 @@
-"""What an access token came from, so that the end of its parents is its own end.
+"""What an access token was derived from, so that it ends with its parents.
 
-A token made of another names its parents in the claim `parents`: an API token by its identifier, a self-contained access token by
-its `jti`, an opaque one by its digest, and the client that held it; a token made of an outside assertion names the rule of trust, and
-one of a person that comes from no grant the account. Introspection asks whether they all stand; who verifies offline learns of
-their end by the revocation feed.
+A token that was exchanged for another names its parents in the claim `parents`: an API token by its identifier, a self-contained access
+token by its `jti`, an opaque one by its digest, and the client that held it. A token for another issuer's assertion names the trust
+rule, and a person's token without a grant the account. Introspection checks that none of them has ended; resource servers that verify
+offline learn of it from the revocation feed.
 """
 
 from collections.abc import Mapping
@@ -22,7 +22,7 @@ def parents_of(claims: Mapping[str, object]) -> tuple[str, ...]:
 
 
 async def stand(runtime: Runtime, parents: tuple[str, ...]) -> bool:
-    """Whether every parent still stands; the expiry of each is the child's as well and need not be looked at."""
+    """Whether no parent has ended; expiry need not be checked, since a child never outlives its parents."""
     for parent in parents:
         kind, _, identifier = parent.partition(":")
         if not await _stands(runtime, kind, identifier):
@@ -39,7 +39,7 @@ async def _stands(runtime: Runtime, kind: str, identifier: str) -> bool:
     if kind == "digest":
         row = await runtime.database.read(tokens.find_access_token, bytes.fromhex(identifier))
         return row is not None and row.revoked_at is None
-    if kind == "account":  # named for those who cannot look up the subject, as introspection has done before
+    if kind == "account":  # for the revocation feed only: introspection has checked the subject itself
         return True
     if kind == "trust":
         return await runtime.database.read(trust.find_rule, identifier) is not None

@@ -1,7 +1,7 @@
-"""Verification within one process: what a guard in the same process asks, without a network in between.
+"""Introspection for a guard in the same process, without a network in between.
 
-A token that was seen before costs two look-ups in memory: it is remembered while the database does not change, so that a
-revocation by any process is noticed at once.
+A token that was seen before costs two look-ups in memory: answers are cached as long as the database does not change, so that a
+revocation by any process takes effect at once.
 """
 
 import hashlib
@@ -18,7 +18,7 @@ MAX_SEEN = 10_000
 
 
 class LocalVerifier:
-    """Answers of one process about tokens, remembered as long as they hold."""
+    """Introspection answers of one process, cached as long as they hold."""
 
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
@@ -32,7 +32,7 @@ class LocalVerifier:
         runtime = self._runtime
         now = runtime.clock()
         if seen[0] != runtime.database.version() or now >= seen[1]:
-            self._seen.pop(token, None)  # another thread may have been faster
+            self._seen.pop(token, None)  # another thread may have removed it
             return None
         if seen[3]:
             runtime.usage.count(seen[3], seen[4], "active", int(now), address)
@@ -53,14 +53,14 @@ class LocalVerifier:
         return answer.told()
 
     async def use_proof(self, identifier: str, seconds: int) -> bool:
-        """Use the proof of a request to an API up; return whether it was not used yet, over all nodes."""
+        """Record a DPoP proof that was sent to an API, for all nodes; return whether it was new."""
         digest = hashlib.sha256(b"api proof\n" + identifier.encode()).digest()
         now = self._runtime.now()
         earliest = now - dpop.MAX_AGE - dpop.LEEWAY  # the guard has checked that the proof is no older
         return await self._runtime.database.write(tokens.use_identifier, digest, now + seconds, earliest)
 
     async def session(self, cookies: str, name: str) -> Mapping[str, object]:
-        """Answer whose live session a Cookie header brings under a name; several cookies of that name are as good as none."""
+        """Return the live session in a Cookie header, as an introspection answer; several cookies of that name count as none."""
         pairs = [part.strip().partition("=") for part in cookies.split(";")]
         found = [value for given, _, value in pairs if given == name]
         session = await sessions.current(self._runtime, found[0]) if len(found) == 1 else None

@@ -1,9 +1,9 @@
 """OpenID Connect RP-Initiated Logout 1.0 and Front-Channel Logout 1.0: a client sends a person here to be signed out.
 
-Theory of operation. What a client asks for is read once, and what of it can be verified is kept as `Asked`; sealed, it survives the
-question whether to sign out, and the redirect that brings the cookie along which a browser leaves out of a cross-site POST
-(SameSite). Who is asked, and where people land, is decided by `oauth.logout`. Ending the session ends with it what was granted in it
-and queues word to every client (`logout_notices`); what is left for the browser are the front-channel addresses.
+Theory of operation. A request is read once, and what can be verified of it is kept as `Asked`. Sealed into the page, that survives the
+question whether to sign out, and the redirect after a cross-site POST, which arrives without the cookie (SameSite). Whether to ask, and
+where to go afterwards, is decided by `oauth.logout`. Ending the session also ends what was granted in it and queues a notice to every
+client (`logout_notices`); only the front-channel addresses are left for the browser.
 """
 
 import base64
@@ -24,7 +24,7 @@ from watchword.store.sessions import Session
 from watchword.telemetry import log
 
 PURPOSE, LIFETIME = "logout", 600
-# What is kept of a request, and how much: one character more than is ever used, so that too long stays too long.
+# The parameters that are kept, and their lengths: one more character than is allowed, so that a value that is too long stays so.
 KEPT = {
     "post_logout_redirect_uri": MAX_LENGTH + 1,
     "state": rules.MAX_STATE + 1,
@@ -35,7 +35,7 @@ MAX_FRAMES = 50
 
 
 class Asked(msgspec.Struct, frozen=True):
-    """What of a logout request is verified or harmless; `at` in Unix seconds."""
+    """The parts of a logout request that are verified or harmless; `at` is when it came, in Unix seconds."""
 
     client_id: str | None = None
     hint: Hint | None = None
@@ -44,7 +44,7 @@ class Asked(msgspec.Struct, frozen=True):
 
 
 class Decided(msgspec.Struct, frozen=True):
-    """Whether to ask the person first, where to go afterwards, who asked, and whether they meant somebody else."""
+    """Whether to ask the person first, where to go afterwards, the client, and whether the hint names somebody else."""
 
     confirm: bool
     location: str | None
@@ -81,13 +81,13 @@ async def _hint(runtime: Runtime, token: str | None) -> Hint | None:
 
 
 def seal(runtime: Runtime, asked: Asked) -> str:
-    """Return a request as a text that only this server can read or have made."""
+    """Return a request as an encrypted, authenticated text for a form."""
     sealed = runtime.root.seal(PURPOSE, "", _encode(asked), os.urandom(12))
     return base64.urlsafe_b64encode(sealed).decode().rstrip("=")
 
 
 def unseal(runtime: Runtime, text: str | None) -> Asked:
-    """Return the request of a sealed text; for anything else, or one of long ago, that of nobody."""
+    """Return the request in a sealed text; an empty one when it is forged or too old."""
     try:
         sealed = base64.urlsafe_b64decode((text or "") + "=" * (-len(text or "") % 4))
         asked = _decode(runtime.root.open(PURPOSE, "", sealed))
@@ -97,7 +97,7 @@ def unseal(runtime: Runtime, text: str | None) -> Asked:
 
 
 async def decide(runtime: Runtime, asked: Asked, session: Session | None) -> Decided:
-    """Decide what a request comes to for the session of a browser."""
+    """Decide a logout request for a browser's session, if it has one."""
     client = await client_registry.find(runtime, asked.client_id) if asked.client_id else None
     if client is not None and client.disabled_at is not None:
         client = None
@@ -130,7 +130,7 @@ def _subject(runtime: Runtime, client: Client | None, session: Session) -> str:
 
 
 async def end(runtime: Runtime, session: Session, *, everywhere: bool) -> list[str]:
-    """End a session, or all of its person; return the addresses that its browser is to load (Front-Channel Logout §3)."""
+    """End a session, or all sessions of its person; return the addresses that the browser has to load (Front-Channel Logout §3)."""
     if everywhere:
         await sessions.end_all(runtime, session.user_id, actor=session.user_id)
     else:

@@ -1,9 +1,9 @@
-"""OpenID Connect Back-Channel Logout 1.0 §2.5: logout tokens on their way to clients.
+"""OpenID Connect Back-Channel Logout 1.0 §2.5: delivery of logout tokens to clients.
 
-Theory of operation. The notices are in the database, written by the transaction that ended the session; this takes those that are
-due, makes a fresh token for each and sends it through the hardened fetch: bounded in time and size, no redirects, no private
-networks. A client that does not take one is left alone for longer each time, with all that waits for it, and after the last attempt
-an event says that it was not told. Nobody who signs out waits for any of this.
+Theory of operation. The notices are in the database, written by the transaction that ended the session. This claims those that are
+due, makes a fresh token for each and sends it through the hardened fetch: bounded in time and size, no redirects, no private networks.
+After a failure all notices of that client wait, longer each time, and after the last attempt an event records that it was not
+notified. Signing out does not wait for any of this.
 """
 
 import asyncio
@@ -19,12 +19,12 @@ from watchword.store import logout_notices as store
 from watchword.store.logout_notices import Notice
 from watchword.telemetry import count, log
 
-# Seconds between the attempts; after one more than there are pauses a notice is given up.
+# Seconds between the attempts; a notice is given up after the attempt that follows the last pause.
 PAUSES = (10, 60, 300, 900, 3600, 3 * 3600, 6 * 3600)
 
 
 async def deliver_due(runtime: Runtime) -> None:
-    """Deliver every notice that is due, some at a time, and give up those whose time is over."""
+    """Deliver all due notices in batches, and give up those that have expired."""
     if not await runtime.database.read(store.is_notice_due, runtime.now()):
         return
     while claimed := await runtime.database.write(store.claim_notices, runtime.now()):
@@ -47,7 +47,7 @@ async def _deliver(runtime: Runtime, notice: Notice) -> None:
 
 
 async def _send(runtime: Runtime, client: Client, address: str, notice: Notice) -> str | None:
-    """Send a logout token; return None when the client took it, else why not."""
+    """Send a logout token; return None when the client accepted it, else why not."""
     try:
         form = {"logout_token": await make_token(runtime, client, notice)}
         answer = await fetch.post_form(
@@ -58,7 +58,7 @@ async def _send(runtime: Runtime, client: Client, address: str, notice: Notice) 
         )
     except fetch.FetchError as error:
         return error.reason
-    except OAuthError as error:  # it wants encrypted tokens, and its key cannot be had
+    except OAuthError as error:  # the token cannot be encrypted to the client's key
         return error.description
     return None if 200 <= answer.status < 300 else f"answered {answer.status}"  # §2.8
 

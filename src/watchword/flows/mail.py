@@ -1,4 +1,4 @@
-"""Mail to people: put into the outbox sealed, because it may hold a one-time link; rendered when it is sent."""
+"""Mail to people: encrypted in the outbox, because it may hold a one-time link; rendered when it is sent."""
 
 import os
 
@@ -25,7 +25,7 @@ class Message(msgspec.Struct, frozen=True):
 
 
 class Origin(msgspec.Struct, frozen=True):
-    """From where a request came, as a notice tells it."""
+    """Where a request came from, as a notification describes it."""
 
     address: str
     device: str
@@ -38,7 +38,7 @@ _decode = msgspec.json.Decoder(Message).decode
 
 
 async def send(runtime: Runtime, message: Message, lifetime: int = LIFETIME) -> None:
-    """Put a mail on its way; it is tried again until `lifetime` seconds have passed. Without a mail server nothing is sent."""
+    """Put a mail into the outbox; delivery is retried for `lifetime` seconds. Does nothing without a mail server."""
     if not runtime.settings.mails:
         return
     mail_id, now = new_id("mail"), runtime.now()
@@ -48,7 +48,7 @@ async def send(runtime: Runtime, message: Message, lifetime: int = LIFETIME) -> 
 
 
 def seal(runtime: Runtime, mail_id: str, message: Message) -> bytes:
-    """Return a mail as the outbox keeps it."""
+    """Return a mail as the outbox stores it."""
     return runtime.root.seal(PURPOSE, mail_id, _encode(message), os.urandom(12))
 
 
@@ -60,7 +60,7 @@ def read(runtime: Runtime, outgoing: Outgoing) -> Message:
 async def notify(
     runtime: Runtime, user: User, template: str, origin: Origin, page: str, **more: object
 ) -> None:
-    """Tell the owner of an account what happened to it, at the verified address; nothing without one."""
+    """Notify the owner of an account at the verified address; does nothing without one."""
     if user.email is None or user.email_verified_at is None:
         return
     context = {

@@ -1,8 +1,8 @@
-"""The master key: the one secret that lives outside the database. What it opens there is the root secret (`root_secret`).
+"""The master key: the one secret that lives outside the database. It decrypts the root secret there (`root_secret`).
 
 It comes from `WATCHWORD_MASTER_KEY` or from a file that only its owner can read. A file in systemd's credentials directory counts as
-given from outside, like the variable: it is never made or changed here, and may be there before the database is. Either holds one key
-(64 hexadecimal digits) or, while it is exchanged, several: the newest last, and the one that opens the database counts.
+provided from outside, like the variable: it is never created or changed here, and may exist before the database does. Either holds one
+key (64 hexadecimal digits) or, during a rotation, several, newest last; the one that opens the database counts.
 """
 
 import os
@@ -17,43 +17,43 @@ VARIABLE = "WATCHWORD_MASTER_KEY"
 
 
 def key_path(settings: Settings) -> Path:
-    """Return where the key file is, or is to be made."""
+    """Return the path of the key file, which may not exist yet."""
     if settings.key_file:
         return Path(settings.key_file)
     return Path("watchword.key" if settings.is_postgres else f"{settings.database}.key")
 
 
 def own_file(settings: Settings) -> Path | None:
-    """Return the key file, or None where the master key is given from outside and is not ours to change."""
+    """Return the key file, None where the master key is provided from outside and not ours to change."""
     path = key_path(settings)
     return None if VARIABLE in os.environ or _is_credential(path) else path
 
 
 def writable_file(settings: Settings) -> Path | None:
-    """Return the key file where this process may put another in its place, or None: then whoever gave it has to."""
+    """Return the key file if this process may replace it, else None: then whoever provides it has to."""
     path = own_file(settings)
     return path if path and os.access(os.path.dirname(os.path.realpath(path)), os.W_OK | os.X_OK) else None
 
 
 def existing_master_keys(settings: Settings) -> Keys:
-    """Return the master keys that are there already, whether the database is or not; raise SettingsError with the remedy."""
+    """Return the existing master keys, whether or not the database exists; raise SettingsError with the remedy."""
     path = key_path(settings)
     if VARIABLE not in os.environ and not path.exists():
         raise SettingsError(
-            f"the master key {path} is not there, and it is not part of a backup: put the key file in its place first, "
-            "or name it by key_file"
+            f"the master key {path} does not exist, and it is not part of a backup: put the key file there first, "
+            "or set key_file to its path"
         )
     return _read(path)
 
 
 def lacking_file(settings: Settings) -> Path | None:
-    """Return the key file that a first start would make, or None where there is a master key."""
+    """Return the key file that a first start would create, None when there is a master key."""
     path = own_file(settings)
     return path if path and not path.exists() else None
 
 
 def load_master_keys(settings: Settings) -> Keys:
-    """Return the master keys, making their file at the first start; raise SettingsError with the remedy."""
+    """Return the master keys, creating their file at the first start; raise SettingsError with the remedy."""
     path = own_file(settings)
     if path is None:
         return _read(key_path(settings))
@@ -72,12 +72,12 @@ def _read(path: Path) -> Keys:
 
 
 def _match(path: Path, database: Path) -> None:
-    """Make the database where neither is there; raise SettingsError when one of the two was lost."""
+    """Create the database file when neither exists; raise SettingsError when one of the two was lost."""
     missing = None
     if path.exists():
         missing, present = database, path
     else:
-        # First the database: a key that is alone would have to be taken for that of one which was lost.
+        # The database first: a key file alone would look as if its database had been lost.
         sqlite_file.prepare(str(database))
         if not sqlite_file.is_unused(str(database)):
             missing, present = path, database
@@ -86,7 +86,7 @@ def _match(path: Path, database: Path) -> None:
         mend = (
             f"restore {missing} from the backup"
             if missing == database
-            else f"put {missing} back, or name the key file by key_file"
+            else f"put {missing} back, or set key_file to its path"
         )
         raise SettingsError(
             f"{present} exists but {missing} does not: {mend}, or move {present} away to start anew"

@@ -1,9 +1,9 @@
-"""Exchanging the master key: the root secret is sealed anew, and the key file follows without ever failing to open the database.
+"""Rotating the master key: the root secret is encrypted under a new one, and the key file opens the database at every moment.
 
-Theory of operation. The key that is newest where the keys come from, a file or a variable, becomes the master key; where there is one key
-only, a new one is made and written behind it. Then the row is sealed under it, and then the file is left with it alone, the former
-key beside it in a file of its own. So the file opens the database before the row changes and after; killed anywhere, the next call goes
-on. Whoever rotates holds the lock of the row while it reads or writes the file: of two operators the second finds what the first did.
+Theory of operation. The newest key in the file or variable becomes the master key; if there is only one, a new one is generated and
+appended to the file. Then the root secret is encrypted under it. Then the file is reduced to it, and the former key is moved to a file
+of its own beside it. So the file opens the database before and after the row changes; if the process is killed, the next call goes on
+where it stopped. The row stays locked while the file is read or written: of two operators the second sees what the first did.
 """
 
 import time
@@ -23,15 +23,15 @@ from watchword.store.bulk import Bulk
 from watchword.store.database import StorageUnavailable
 
 OUTSIDE = (
-    "the master key is given from outside, and only whoever gives it can change it: put a new key behind the present one there "
-    "(a second line), start every node again with both, then call this once more"
+    "the master key is provided from outside, so it has to be changed there: add a new key after the present one "
+    "(a second line), restart every node with both, then run this again"
 )
 
 
 class Rotated(msgspec.Struct, frozen=True, kw_only=True):
-    """What was done: names of keys, and where they are. Without `former` it had been done before, and only the file was put in order.
+    """What was done: names of keys, and their files. Without `former` the rotation had been done before, and only the file was tidied.
 
-    `was_root` says that the former key is the root itself, as in a database of an earlier release: it goes on opening copies.
+    `was_root` says that the former key is the root secret itself, as in databases of earlier releases: it still opens their copies.
     """
 
     master_key: str
@@ -42,7 +42,7 @@ class Rotated(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def rotate(runtime: Runtime, *, actor: str) -> Rotated:
-    """Exchange the master key of an open database; raise SettingsError with the remedy, StorageUnavailable when it fails."""
+    """Rotate the master key of an open database; raise SettingsError with the remedy, StorageUnavailable when it fails."""
     bulk = await store.open_bulk(runtime.settings.database, runtime.root.derive("audit"))
     try:
         former, new = await _exchange(bulk, runtime.settings, actor)
@@ -60,7 +60,7 @@ async def rotate(runtime: Runtime, *, actor: str) -> Rotated:
 
 
 async def _exchange(bulk: Bulk, settings: Settings, actor: str) -> tuple[Secret | None, Secret]:
-    """Seal the root under the newest key; return the former key, None where nothing was left to do, and that key."""
+    """Encrypt the root secret under the newest key; return the former key (None if nothing was left to do) and the newest."""
     await bulk.begin()
     known, masters = await _locked(bulk, settings)
     if len(masters) == 1:
@@ -77,7 +77,7 @@ async def _exchange(bulk: Bulk, settings: Settings, actor: str) -> tuple[Secret 
 
 
 async def _locked(bulk: Bulk, settings: Settings) -> tuple[Opened, Keys]:
-    """Return the root and the keys as they are now, and stay so until the open transaction ends."""
+    """Return the root secret and the master keys, locked until the open transaction ends."""
     sealed = await keys.lock_secret(bulk, NAME)
     if sealed is None:
         raise StorageUnavailable("the root secret is missing from the database: restore a backup")
@@ -94,11 +94,11 @@ def _staged(settings: Settings, masters: Keys) -> Keys:
 
 
 async def _settle(bulk: Bulk, settings: Settings) -> tuple[Path, ...]:
-    """See that the newest key opens what was committed, then leave it alone in its file; return where the others are."""
+    """Check that the newest key opens what was committed, then reduce the file to it; return where the others were moved to."""
     await bulk.begin()
     known, masters = await _locked(bulk, settings)
     if known.master is not masters[-1]:
-        raise StorageUnavailable("another call was interrupted meanwhile: call this once more")
+        raise StorageUnavailable("another rotation was interrupted meanwhile: run this again")
     path = master_key.writable_file(settings)
     kept: tuple[Path, ...] = ()
     if path is not None and len(masters) > 1:

@@ -1,4 +1,4 @@
-"""Making access tokens: self-contained ones (RFC 9068) and opaque ones, by what the API or else the client is set up for."""
+"""Minting access tokens, self-contained (RFC 9068) or opaque, as configured for the API or else for the client."""
 
 import os
 from collections.abc import Mapping
@@ -18,9 +18,9 @@ from watchword.store.tokens import AccessToken, StoredToken
 
 
 class AccessGrant(msgspec.Struct, frozen=True):
-    """What an access token is to say; `subject` is the server's own identifier, `claims` holds `cnf`, `act`, `auth_time` and the like.
+    """The contents of an access token; `subject` is the server's own identifier, `claims` holds `cnf`, `act`, `auth_time` and the like.
 
-    `format` is what the request itself demands, None where API and client decide.
+    `lifetime` is in seconds. `format` is the one that the request demands, None where API and client decide.
     """
 
     client: Client
@@ -34,7 +34,7 @@ class AccessGrant(msgspec.Struct, frozen=True):
 
 
 class Minted(msgspec.Struct, frozen=True):
-    """A fresh access token and, when it is opaque, the row that makes it valid."""
+    """A fresh access token and the row to store: without it an opaque token is not valid, and a listed one has no status."""
 
     token: str
     token_type: str
@@ -48,14 +48,13 @@ def lifetime_of(runtime: Runtime, client: Client) -> int:
 
 
 async def mint(runtime: Runtime, grant: AccessGrant, now: int) -> Minted:
-    """Make an access token; an opaque one works only after its row is stored.
+    """Make an access token; an opaque one is valid only once its row is stored. `now` is in Unix seconds.
 
-    Raise `invalid_target`, and `invalid_client` or `invalid_grant` for a client or an account that has ended while the request waited
-    for something.
+    Raises `invalid_target`, and `invalid_client` or `invalid_grant` when the client or the account has ended during the request.
     """
     claims.check_audience(grant.audience, grant.client.client_id)
-    since = await _good_since(runtime, grant)
-    # Enabled again just now: by an earlier date it would have ended with those of before.
+    since = await _valid_since(runtime, grant)
+    # The client or account was enabled again just now: an earlier date would count among the revoked ones.
     if since - now <= LATE:
         now = max(now, since)
     token_type = "DPoP" if grant.claims and "jkt" in _confirmation(grant.claims) else "Bearer"
@@ -74,8 +73,8 @@ async def mint(runtime: Runtime, grant: AccessGrant, now: int) -> Minted:
     return Minted(await runtime.signatures.sign(key, said, "at+jwt"), token_type, grant.lifetime, row)
 
 
-async def _good_since(runtime: Runtime, grant: AccessGrant) -> int:
-    """Return from which date on a token of this client and this person has not ended with what they were issued before."""
+async def _valid_since(runtime: Runtime, grant: AccessGrant) -> int:
+    """Return the earliest date of issue (Unix seconds) at which a token of this client and this person is not revoked."""
     known = await client_registry.find_facts(runtime, grant.client.client_id)
     if known is None or known.client.disabled_at is not None:
         raise client_auth.refused("disabled or deleted since it was authenticated", basic=False)
@@ -91,20 +90,20 @@ def _format(runtime: Runtime, grant: AccessGrant) -> TokenFormat:
     if grant.format is not None:
         return grant.format
     if subjects.is_pairwise(grant.client, grant.claims) and _names_account(grant):
-        return "opaque"  # a JWT would have to name the account for its end to be noticed
+        return "opaque"  # a JWT would have to name the account, which its pairwise `sub` is to hide
     default = grant.client.access_token_format
     return targets.format_for(grant.audience, runtime.settings.token_formats, default)
 
 
 def _names_account(grant: AccessGrant) -> bool:
-    # The end of an account ends its grants; a token that comes from none has to name the account.
+    # A token with a grant ends with it, and the grant with the account; a token without one has to name the account.
     return not grant.grant_id and subjects.is_person(grant.subject, grant.client.client_id, grant.claims)
 
 
 def _with_status(
     runtime: Runtime, grant: AccessGrant, said: dict[str, object], now: int
 ) -> StatusMarks | None:
-    """Give a token its place in a status list; return what to store of it, None when it depends on its client alone."""
+    """Give a token its place in a status list; return the row to store, None when it depends on its client alone."""
     list_id, index = runtime.statuses.allot(grant.client)
     said["status"] = status_list.reference_claim(runtime.statuses.address(list_id), index)
     digests = ended.dependencies(said)
@@ -154,7 +153,7 @@ def _row(grant: AccessGrant, now: int) -> AccessToken:
 
 
 async def issue(runtime: Runtime, grant: AccessGrant) -> Minted:
-    """Make an access token and store what has to be stored; it is durable when this returns."""
+    """Mint an access token and store its row, durably when this returns; raise as `mint`."""
     if runtime.statuses.concern(grant.client, grant.audience):
         await runtime.statuses.prepare(grant.client)
     minted = await mint(runtime, grant, runtime.now())

@@ -1,14 +1,14 @@
-"""Moving a database to the other kind while the source serves: `watchword move`.
+"""Moving a database between SQLite and PostgreSQL while the source serves: `watchword move`.
 
 Theory of operation.
-1. Triggers in the source begin to note the keys of changed rows; the target's tables are made, marked as not to be opened.
-2. Table after table is copied in the order of its key, batch by batch; each batch carries over what changed since the last one.
-3. Both sides are compared row by row by SHA-256; rows that are just changing are left out, for their change is noted.
-4. Changes are carried over until few are left. Then the switch: every other writer of the source waits, the last changes and the
-   facts are carried over, the numbers of rows compared, and the target is committed, still marked. Then the fence is committed in
-   the source: it refuses every change from now on, and every start of a server. Then the mark is taken from the target.
-Whenever it is killed, what was committed says where to go on. At no time do both accept writes, and one process alone fills a target: another
-would put back what it had read before.
+1. Triggers in the source start recording the keys of changed rows; the target's tables are created, marked as not to be opened.
+2. Each table is copied in key order, batch by batch; with each batch, the rows that changed since the last one are copied again.
+3. Both sides are compared row by row by SHA-256, without rows that are just changing: their change is recorded.
+4. Changes are carried over until few are left. Then the switch: all other writers of the source wait, the last changes and the facts
+   are carried over, the row counts compared, and the target is committed, still marked. Then a fence is committed in the source:
+   from now on it refuses every change, and every start of a server. Then the mark is removed from the target.
+If the process is killed, what was committed says where to go on. At no time do both sides accept writes. Only one process fills a
+target: a second would overwrite rows with what it had read earlier.
 """
 
 import secrets
@@ -33,7 +33,7 @@ SAME = "Source and target are the same database."
 
 
 class Progress(msgspec.Struct, frozen=True):
-    """One step that is done: its phase, the table it was about, and how many rows so far."""
+    """A finished step: its phase, its table, and the number of rows so far."""
 
     phase: str
     table: str = ""
@@ -56,7 +56,7 @@ class Moved(msgspec.Struct, frozen=True):
 
 
 class Move(msgspec.Struct, frozen=True):
-    """Both databases, and what the move is called in both."""
+    """Both databases, and the identifier of the move in both."""
 
     source: Bulk
     target: Bulk
@@ -106,14 +106,14 @@ def _is_one_file(source: str, target: str) -> bool:
 
 
 async def abandon(source: str) -> bool:
-    """Stop noting changes in a source whose move shall not go on; return whether one had begun, raise OAuthError where it is over."""
+    """Give up a move and stop recording changes in the source; return whether one had begun. Raise OAuthError when it is finished."""
     bulk = await store.open_bulk(source)
     try:
         await bulk.begin()
         if await capture.moved(bulk) is not None:
             raise OAuthError(
                 "conflict",
-                "This database was moved away already, which cannot be given up: to come back, move the one that it went to.",
+                "This database was moved away already, which cannot be undone: to come back, move the target.",
             )
         begun = await capture.identity(bulk) is not None
         await capture.end_capture(bulk, schema.tables(schema.newest()), postgres=is_postgres(source))
@@ -130,7 +130,7 @@ async def _move(
     if moved is not None:
         if fills == moved:
             return await _finish(target, moved, report, {}, 0.0)
-        if await copying.came_from(target) == moved:  # killed when all was done, and nobody was told
+        if await copying.came_from(target) == moved:  # killed after the end, before it was reported
             report(Progress("done"))
             return Moved({}, 0, 0.0)
         raise OAuthError("conflict", "This database was moved away already, and not to this target.")

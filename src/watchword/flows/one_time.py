@@ -1,4 +1,4 @@
-"""One-time links: made for a purpose, sent by mail or shown to an operator, recognised offline, kept by digest."""
+"""One-time links: made for a purpose, sent by mail or shown to an operator, checkable offline, stored by digest."""
 
 from collections.abc import Awaitable, Callable
 
@@ -11,7 +11,7 @@ from watchword.store.links import Link
 async def make(
     runtime: Runtime, *, purpose: str, subject: str, data: dict[str, object], lifetime: int
 ) -> str:
-    """Return a fresh link's secret; the older one for the same purpose and subject is dead. `lifetime` is in seconds."""
+    """Return the secret of a fresh link; the older one for the same purpose and subject is void. `lifetime` is in seconds."""
     return await _keep(runtime, links.create_link, lifetime, purpose=purpose, subject=subject, data=data)
 
 
@@ -26,7 +26,7 @@ async def hand_over(
     target: str,
     facts: dict[str, object],
 ) -> str:
-    """Return a link as `make` does that an operator makes for somebody: the audit trail says so, about `target` and with `facts`."""
+    """Return a link as `make` does, made by an operator: recorded in the audit trail, with `target` and `facts`."""
     told = {"actor": actor, "target": target, "facts": facts}
     return await _keep(
         runtime, links.hand_over_link, lifetime, purpose=purpose, subject=subject, data=data, **told
@@ -49,5 +49,5 @@ async def peek(runtime: Runtime, secret: str | None, purpose: str) -> Link | Non
 
 
 def digest(secret: str) -> bytes:
-    """Return under what a link is kept."""
+    """Return the digest under which a link is stored."""
     return token_format.digest(secret)

@@ -1,7 +1,7 @@
-"""Outbound requests that strangers cause: one at a time for an address, few for a host, and a failure is remembered.
+"""Outbound requests that other parties cause: one at a time for an address, rate-limited by host, and failures are remembered.
 
-Owns the discipline, not the hardening, which is `fetch`'s, nor what is done with an answer. A request runs in a task of its own,
-so that whoever waits for it may be a handler without a task, and nobody who gives up takes it from the others.
+Owns these limits; the hardening is `fetch`'s, the answer is the caller's. A request runs in its own task, so that one waiter that is
+cancelled does not cancel it for the others.
 """
 
 import asyncio
@@ -12,18 +12,18 @@ from watchword.fetch import Fetched, FetchError, Networks, Resolver, fetch, pars
 from watchword.ratelimit import LocalBuckets
 
 Order = Callable[..., Awaitable[Fetched]]
-# An address and what may be reached for it: what is fetched for one reach is neither an answer nor a failure for another.
+# An address and the private networks that may be reached for it: results are not shared between different permissions.
 Key = tuple[str, tuple[str, ...]]
 
 RETRY_AFTER = 30
-FRESH = 1.0  # an answer of this second also serves who looked for it before it was stored
+FRESH = 1.0  # seconds for which an answer also serves callers that missed the cache just before it was stored
 MAX_FLIGHTS = 32
 MAX_FAILURES = 2000
 HOST_BURST, HOST_PER_SECOND = 20, 0.5
 
 
 class Outbound:
-    """Requests under way and failures remembered, of one process."""
+    """The requests in flight and the remembered failures of one process."""
 
     def __init__(self, resolver: Resolver = resolve) -> None:
         self.resolver = resolver
@@ -63,7 +63,7 @@ class Outbound:
         return answer
 
     def fail(self, url: str, reason: str, now: float, networks: Networks = ()) -> None:
-        """Remember that what an address answers is of no use; `networks` are as they were for `get`."""
+        """Remember that an address gave an unusable answer; `networks` are as they were for `get`."""
         self._fail((url, tuple(networks)), reason, now)
 
     def _fail(self, key: Key, reason: str, now: float) -> None:

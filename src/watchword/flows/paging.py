@@ -1,4 +1,4 @@
-"""Cursors of lists: opaque and sealed, so that none can be forged or carried to another list (AD-03)."""
+"""Cursors of lists: opaque and authenticated, so that none can be forged or used with another list (AD-03)."""
 
 import base64
 import hashlib
@@ -30,7 +30,7 @@ def open_cursor(runtime: Runtime, what: str, cursor: str) -> str:
             return position
     except ValueError:
         pass
-    raise OAuthError("invalid_request", "The cursor is not one that this list gave.", field="cursor")
+    raise OAuthError("invalid_request", "The cursor was not issued for this list.", field="cursor")
 
 
 def _seal(runtime: Runtime, what: str, raw: bytes) -> bytes:

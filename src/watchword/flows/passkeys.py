@@ -1,7 +1,7 @@
 """Passkeys in the server: options for a browser, registration, sign-in.
 
-Theory of operation. A challenge carries its own seal (browser, purpose and moment under a key of this server), so that showing a
-page costs no row; that it is answered once is kept in the database, for all nodes (PS-03). The page sends it back beside the answer.
+Theory of operation. A challenge carries its own MAC over browser, purpose and time, so that showing a page stores nothing; that it is
+answered once is recorded in the database, for all nodes (PS-03). The page sends the challenge back with the answer.
 """
 
 import base64
@@ -30,7 +30,7 @@ DEFAULT_NAME = "Passkey"
 
 
 def party(runtime: Runtime) -> RelyingParty | None:
-    """Return who asks for passkeys, or None where browsers would refuse (an issuer without a domain)."""
+    """Return the WebAuthn relying party, None where browsers would refuse it (an issuer without a domain name)."""
     try:
         return passkey.relying_party(runtime.settings.issuer, runtime.settings.service_name)
     except PasskeyRefused:
@@ -63,7 +63,7 @@ def _read_challenge(runtime: Runtime, browser: str, purpose: str, sent: str) -> 
 
 
 def _used(challenge: bytes, now: int) -> Used:
-    """Return the mark of an answered challenge, until when it has to be remembered, and when it was given."""
+    """Return the digest of an answered challenge, until when it has to be remembered, and when it was issued (Unix seconds)."""
     digest = hashlib.sha256(b"passkey challenge\n" + challenge).digest()
     return digest, now + LIFETIME, _issued(challenge)
 
@@ -73,7 +73,7 @@ def _issued(challenge: bytes) -> int:
 
 
 def user_handle(runtime: Runtime, user_id: str) -> bytes:
-    """Return what names an account to authenticators and to nobody else (WebAuthn §14.6.1)."""
+    """Return the WebAuthn user handle of an account, which reveals nothing about it (WebAuthn §14.6.1)."""
     return hmac.new(runtime.root.derive("passkey user handle"), user_id.encode(), hashlib.sha256).digest()
 
 
@@ -96,15 +96,15 @@ async def request_options(
 
 
 def _verification(user_id: str | None) -> Verification:
-    # Alone a passkey is both factors, so the device checks the person; beside a password its possession is enough.
+    # A passkey alone stands for both factors, so the device must verify the person; after a password, possession is enough.
     return "preferred" if user_id else "required"
 
 
 def _creation(user_id: str, link: str | None) -> tuple[str, Verification]:
-    """Return for what a passkey is made, which its challenge is good for alone, and how the device checks the person."""
+    """Return the purpose for the challenge of a new passkey, and whether the device must verify the person."""
     if link is None:
         return f"register {user_id}", "preferred"
-    # By a one-time link it is made to sign in alone, and at each sign-in the device will have to check the person.
+    # A passkey made by a one-time link is the only way to sign in, for which the device has to verify the person.
     return f"register {user_id} {one_time.digest(link).hex()}", "required"
 
 
@@ -113,7 +113,7 @@ async def creation_options(
 ) -> tuple[str, str] | None:
     """Return creation options as JSON and the challenge to send back; None where there can be no passkeys.
 
-    With a one-time `link` the account may be one that is yet to be made by it.
+    With a one-time `link` the account may be one that the link is yet to create.
     """
     asking = party(runtime)
     if asking is None:
@@ -143,7 +143,7 @@ def check_made(
     name: str,
     link: str | None = None,
 ) -> MadePasskey:
-    """Return the passkey that a person's browser made, which is not kept yet; raise PasskeyRefused."""
+    """Verify a passkey that a person's browser made and return it, not stored yet; raise PasskeyRefused."""
     asking = _require_party(runtime)
     purpose, verification = _creation(user_id, link)
     raw = _read_challenge(runtime, browser, purpose, challenge)
@@ -169,7 +169,7 @@ def check_made(
 async def register(
     runtime: Runtime, session: Session, *, browser: str, challenge: str, credential: str, name: str
 ) -> StoredPasskey:
-    """Keep the passkey that a person's browser made in a session of theirs; raise PasskeyRefused, or as `sessions.act`."""
+    """Verify and store a passkey that a person's browser made in a session; raise PasskeyRefused, or as `sessions.act`."""
     made = check_made(
         runtime, session.user_id, browser=browser, challenge=challenge, credential=credential, name=name
     )
@@ -194,9 +194,9 @@ async def prove(
     credential: str,
     user_id: str | None = None,
 ) -> tuple[User, Method]:
-    """Return whose passkey answered a challenge, as they were before, and what it proves; `user_id` is who must have.
+    """Verify an answer to a challenge; return the person, as read before the proof, and the method it proves.
 
-    Raise PasskeyRefused.
+    With `user_id` it must be that person's passkey. Raises PasskeyRefused.
     """
     asking = _require_party(runtime)
     raw = _read_challenge(runtime, browser, purpose, challenge)

@@ -1,6 +1,6 @@
-"""People as operators manage them: found by name, address or identifier, changed, invited, switched off, helped back in.
+"""Management of people by operators: look-up, changes, sessions, reset links, removal of second factors.
 
-The same functions serve the command line and the JSON API.
+The same functions serve the command line, the console and the admin API.
 """
 
 from collections.abc import Collection
@@ -26,7 +26,7 @@ RESET_LIFETIME = 24 * 3600
 
 
 class Changes(msgspec.Struct, frozen=True):
-    """What is to be changed about an account; None leaves a field as it is, an empty text removes it."""
+    """Changes to an account; None leaves a field as it is, an empty string removes it."""
 
     display_name: str | None = None
     email: str | None = None
@@ -51,7 +51,7 @@ async def factors_of(runtime: Runtime, user: User) -> Enrolled:
 
 
 async def change(runtime: Runtime, user: User, changes: Changes, *, actor: str) -> User:
-    """Change an account, all that is wished or nothing; raise `invalid_request` naming the field, or `conflict`."""
+    """Apply all changes to an account or none; raise `invalid_request` naming the field, `not_found`, or `conflict`."""
     name = _display_name(changes.display_name)
     if changes.attributes is not None:
         _check_attributes(changes.attributes)
@@ -97,7 +97,7 @@ def _check_attributes(attributes: dict[str, object]) -> None:
 
 
 def _address(user: User, changes: Changes) -> Address | None:
-    """Return the address that is wished, or the present one where only whether it is verified is to change."""
+    """Return the new address, or the present one if only its verification changes; None when nothing does."""
     if changes.email is None and changes.email_verified is None:
         return None
     email = user.email if changes.email is None else changes.email
@@ -115,11 +115,11 @@ def _address(user: User, changes: Changes) -> Address | None:
 
 
 async def reset_link(runtime: Runtime, user: User, *, actor: str) -> str:
-    """Return an address where the person sets a password, or a passkey where no passwords are taken, once, for who helps them.
+    """Return a one-time link by which a person sets a password, or a passkey where passwords are not in use; for an operator to pass on.
 
-    It is good for a day. Raise `conflict`.
+    It is good for a day. Raises `conflict` when a link cannot do that here.
     """
-    ways = enrolment.taken(runtime)
+    ways = enrolment.choices(runtime)
     if not ways:
         raise OAuthError("conflict", enrolment.NOTHING)
     if "password" not in ways and await runtime.database.read(user_changes.has_factors, user.id):
@@ -148,7 +148,7 @@ async def names_of(runtime: Runtime, user_ids: Collection[str]) -> dict[str, str
 
 
 async def end_session(runtime: Runtime, session_id: str, *, lasting: bool = False, actor: str) -> None:
-    """End anybody's session, and `lasting` access that was granted in it if wished; raise `not_found` when none lives by that identifier."""
+    """End anybody's session, with `lasting` also the `offline_access` granted in it; raise `not_found` when it is not live."""
     ended = await runtime.database.write(
         sessions.end_session_elsewhere, session_id, lasting=lasting, actor=actor, now=runtime.now()
     )
@@ -157,7 +157,7 @@ async def end_session(runtime: Runtime, session_id: str, *, lasting: bool = Fals
 
 
 async def end_sessions(runtime: Runtime, user: User, *, lasting: bool = False, actor: str) -> list[str]:
-    """End every session of a person, and all that applications were granted if `lasting` access is to end; return which."""
+    """End every session of a person, with `lasting` also all grants to applications; return the sessions that were live."""
     now = runtime.now()
     if lasting:
         return await runtime.database.write(user_changes.end_elsewhere, user.id, but="", actor=actor, now=now)

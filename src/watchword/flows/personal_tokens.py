@@ -1,4 +1,4 @@
-"""API tokens that people make for their own scripts: only scopes that the operator opened to people, and only one's own tokens."""
+"""API tokens that people create for their own scripts, with scopes that the operator opened to people; they see only their own."""
 
 from watchword.flows import api_tokens
 from watchword.flows.acting import runtime_in
@@ -18,9 +18,9 @@ SIGN_IN_SCOPES = {"openid", "offline_access", *SCOPE_CLAIMS}  # what they mean h
 
 
 async def scopes_for(runtime: Runtime, user: User) -> list[str]:
-    """Return the scopes that a person may give to a token; administrators may give whatever a client here may have.
+    """Return the scopes that a person may give to a token; administrators may give those of any client too.
 
-    A scope is open to people only when the operator says so (AP-05): else anybody could write themselves any right.
+    A scope is open to people only when the operator says so (AP-05): otherwise anybody could give themselves any right.
     """
     found = dict.fromkeys(runtime.settings.scopes if user.is_admin else _open_scopes(runtime))
     if user.is_admin:
@@ -43,9 +43,9 @@ async def create(
     resource: str | None,
     days: int,
 ) -> Issued:
-    """Make a token for a person; raise `invalid_scope` for a scope that is not open to them, or as `sessions.act`.
+    """Create a token for a person; raise `invalid_scope` for a scope that is not open to them, or as `sessions.act`.
 
-    With a scope that is open to administrators alone it is made only while the person is one.
+    With a scope that is open to administrators only, the write checks that the person still is one.
     """
     allowed = await scopes_for(runtime, user)
     if not set(scopes) <= set(allowed):
@@ -70,8 +70,8 @@ async def own(runtime: Runtime, user: User) -> list[tuple[ApiToken, list[SecretU
 
 
 async def rotate(runtime: Runtime, session: Session, token: ApiToken, *, overlap: int) -> Issued:
-    """Give one of a person's tokens a new secret; raise `insufficient_scope` for power over this server, which nobody comes to
-    by signing in: who holds that power hands it out. Raise as `sessions.act`."""
+    """Give one of a person's tokens a new secret; raise `insufficient_scope` for a scope over this server, which nobody obtains by
+    signing in, or as `sessions.act`."""
     if not can_rotate(token):
         raise OAuthError(
             "insufficient_scope", "A token with a scope over this server is rotated by an administrator."

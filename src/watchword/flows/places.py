@@ -1,4 +1,4 @@
-"""Where an address roughly is, by a MaxMind DB file that the operator keeps; for lists of sessions and notices, never to decide."""
+"""The rough location of an IP address, from the operator's MaxMind DB file; shown in lists and notifications, never used in decisions."""
 
 import ipaddress
 from functools import lru_cache

@@ -1,7 +1,7 @@
-"""What the server knows to tell of a person: the account's own claims and its attributes, and which scope tells which of them.
+"""The claims that the server knows about a person, from the account and its attributes, and which scope releases which of them.
 
-The claims of OpenID Connect Core §5.4 belong to their scopes; an operator adds attributes of their own to scopes by `scopes.….claims`.
-What a token or answer then says is decided in `oauth.claims`.
+The claims of OpenID Connect Core §5.4 belong to their scopes; operators add their own attributes to scopes by `scopes.….claims`. Which
+claims a token or answer then has is decided in `oauth.claims`.
 """
 
 from collections.abc import Collection
@@ -18,7 +18,7 @@ NEVER_ATTRIBUTES = RESERVED | OF_THE_ACCOUNT
 
 
 def of(user: User) -> dict[str, object]:
-    """Return the claims of a person; what belongs to the account or to the protocols is never an attribute (AD-06)."""
+    """Return the claims of a person; an attribute never overrides those of the account or of the protocols (AD-06)."""
     told: dict[str, object] = {
         **{name: value for name, value in user.attributes.items() if name not in NEVER_ATTRIBUTES},
         "name": user.display_name or user.username,
@@ -30,7 +30,7 @@ def of(user: User) -> dict[str, object]:
 
 
 def can_be_told(name: str) -> bool:
-    """Whether a claim of a scope is ever told: the account says it, or an attribute may."""
+    """Whether a claim can ever be released: the account has it, or an attribute may."""
     return name in OF_EVERY_ACCOUNT or name not in NEVER_ATTRIBUTES
 
 
@@ -44,7 +44,7 @@ def scope_claims(settings: Settings) -> ScopeClaims:
 
 
 def check(settings: Settings) -> None:
-    """Refuse scopes that would tell what belongs to the protocols (AD-06); raise SettingsError."""
+    """Refuse scopes with claims that belong to the protocols (AD-06); raise SettingsError."""
     for scope, text in settings.scopes.items():
         for name in text.claims:
             try:

@@ -1,7 +1,7 @@
-"""RFC 9449 and RFC 8705: checking what a request proves possession of, once (DP-51), with a nonce of ours where that is asked for.
+"""RFC 9449 and RFC 8705: proof of possession at this server's endpoints, each proof once (DP-51), with our nonce where that is set.
 
-A nonce is a moment and its HMAC under a key that all nodes share: nobody stores one, and every node knows those of the others
-(DP-50). It is the same for a minute and good for five, and every answer to a request with a proof carries the latest.
+A nonce is a time and its HMAC under a key that all nodes share: nobody stores it, and every node accepts those of the others (DP-50).
+It changes every minute and is good for five, and every answer to a request with a proof carries the latest.
 """
 
 import hashlib
@@ -20,7 +20,7 @@ from watchword.store import tokens
 
 
 async def prove(runtime: Runtime, client: Client, credentials: Credentials, path: str) -> Binding:
-    """Check the proofs that came with a token request and return what they bind to."""
+    """Check the proofs that came with a token request and return the thumbprints that they prove; raise as `check`."""
     if credentials.dpop is None and credentials.certificate is None:
         return UNBOUND
     x5t = certificate_thumbprint(credentials.certificate) if credentials.certificate is not None else None
@@ -31,7 +31,7 @@ async def prove(runtime: Runtime, client: Client, credentials: Credentials, path
 async def prove_key(
     runtime: Runtime, credentials: Credentials, path: str, algorithms: Collection[str] = dpop.ALGORITHMS
 ) -> str | None:
-    """Check the DPoP proof of a request, use it up, and return its key's thumbprint; None when there is no proof."""
+    """Check the DPoP proof of a request and return its key's thumbprint, None when there is no proof; raise as `check`."""
     if credentials.dpop is None:
         return None
     return (await check(runtime, credentials.dpop, credentials.method, path, algorithms=algorithms)).jkt
@@ -47,7 +47,7 @@ async def check(
     expected_jkt: str | None = None,
     algorithms: Collection[str] = dpop.ALGORITHMS,
 ) -> DPoPProof:
-    """Check a proof for a path of this server and use it up; raise `invalid_dpop_proof` or `use_dpop_nonce`."""
+    """Check a proof for a path of this server and record it as used; raise `invalid_dpop_proof` or `use_dpop_nonce`."""
     settings = runtime.settings
     checked = dpop.check_proof(
         proof,
@@ -62,15 +62,14 @@ async def check(
     )
     used = hashlib.sha256(f"dpop\n{checked.jkt}\n{checked.jti}".encode()).digest()
     earliest = checked.iat - dpop.LEEWAY
-    if not await runtime.database.write(
-        tokens.use_identifier, used, checked.iat + 600, earliest
-    ):  # RFC 9449 §11.1
+    # RFC 9449 §11.1
+    if not await runtime.database.write(tokens.use_identifier, used, checked.iat + 600, earliest):
         raise OAuthError("invalid_dpop_proof", "The DPoP proof was used before.")
     return checked
 
 
 def nonce(runtime: Runtime) -> str:
-    """Return the nonce that proofs are to hold from now on (RFC 9449 §8.2)."""
+    """Return the current nonce for proofs (RFC 9449 §8.2)."""
     return dpop.make_nonce(runtime.keyring.secret(NONCE_KEY), runtime.now())
 
 

@@ -1,7 +1,7 @@
-"""A forgotten password: the page answers the same for every name, at once; whether there is an account is found out afterwards.
+"""A forgotten password: the page gives every name the same answer, at once, and the account is looked up afterwards.
 
-What is asked for goes into the outbox sealed, whatever it is; the job that sends mail looks the account up and makes the link. So
-neither the answer nor its time tells whether a name is known (LG-05).
+Each request goes into the outbox encrypted; the job that sends mail looks the account up and makes the link. So neither the answer nor
+its timing reveals whether a name is known (LG-05).
 """
 
 from watchword.flows import accounts, mail, one_time
@@ -19,7 +19,7 @@ ACCOUNT_CAPACITY, ACCOUNT_PER_SECOND = 4.0, 1 / 900
 
 
 async def request(runtime: Runtime, identifier: str, origin: Origin) -> None:
-    """Take a wish for a new password; raise Throttled when an address asks too often."""
+    """Accept a request for a new password; raise Throttled when an address sends too many."""
     await throttle(
         runtime, f"recover address {network(origin.address)}", ADDRESS_CAPACITY, ADDRESS_PER_SECOND
     )
@@ -33,9 +33,9 @@ async def request(runtime: Runtime, identifier: str, origin: Origin) -> None:
 
 
 async def resolve(runtime: Runtime, message: Message, *, again: bool = False) -> Message | None:
-    """Return the mail that answers a wish: a link, or word that there is no account; None when there is nobody to write to.
+    """Return the mail that answers a request: with a link, or saying that there is no account; None when there is nobody to write to.
 
-    A mail that is tried `again`, because a server did not take it, counts once.
+    `again` is a retry of a mail that a server did not accept: it is not throttled a second time.
     """
     typed = str(message.context["identifier"])
     name, email = canonical(typed)
@@ -58,7 +58,7 @@ async def resolve(runtime: Runtime, message: Message, *, again: bool = False) ->
 
 
 async def _make_link(runtime: Runtime, user_id: str, email: str) -> str | None:
-    """Return where an account's password can be set once, for a mail to its verified address; None when that is another one meanwhile."""
+    """Return a one-time link for an account's password, to be mailed to its verified address; None when that has changed meanwhile."""
     link, now = runtime.new_secret("u"), runtime.now()
     kept = await runtime.database.write(
         user_changes.mail_reset_link,
@@ -72,7 +72,7 @@ async def _make_link(runtime: Runtime, user_id: str, email: str) -> str | None:
 
 
 async def hand_over_link(runtime: Runtime, user: User, lifetime: int, *, actor: str) -> str:
-    """Return such an address that an operator hands over, good for `lifetime` seconds; the audit trail says who made it."""
+    """Return such a link for an operator to pass on, good for `lifetime` seconds; the audit trail says who made it."""
     link = await one_time.hand_over(
         runtime,
         purpose=RESET,
@@ -91,7 +91,7 @@ def _address(runtime: Runtime, link: str) -> str:
 
 
 async def whose(runtime: Runtime, link: str | None) -> User | None:
-    """Return whose password a live link sets."""
+    """Return the person whose password a live link sets, None when there is none."""
     found = await one_time.peek(runtime, link, RESET)
     user = await runtime.database.read(users.get_user, found.subject) if found else None
     return user if user is not None and user.disabled_at is None else None
@@ -100,7 +100,7 @@ async def whose(runtime: Runtime, link: str | None) -> User | None:
 async def reset(
     runtime: Runtime, user: User, link: str, password: str, *, end_all: bool, origin: Origin
 ) -> bool:
-    """Set a password by a link and use it up; False when it is gone. Raise `invalid_request` naming what is wrong."""
+    """Set a password by a link, which is used up; False when the link is gone. Raise `invalid_request` naming what is wrong."""
     hashed = await accounts.hash_new_password(runtime, password, user.username, user.email)
     done = await runtime.database.write(
         user_changes.reset_password, one_time.digest(link), hashed, end_all=end_all, now=runtime.now()

@@ -1,7 +1,7 @@
-"""The texts of refresh tokens: the first of a family, the one that follows from another, and what is known of one by its text alone.
+"""Making and reading refresh tokens: the first of a family, the successor of another, and what the text of one tells.
 
-A successor follows from its predecessor and the master key: always the same, kept nowhere, and known to nobody who has only the one or
-the other. The store keeps digests and the mark.
+A successor is derived from its predecessor and the root secret: always the same, stored nowhere, and unknown to anybody who has only
+one of the two. The store keeps digests and the mark.
 """
 
 import hashlib
@@ -18,7 +18,7 @@ SEAL, SUCCESSOR = "refresh token seal", "refresh successor"
 
 
 class Presented(msgspec.Struct, frozen=True):
-    """A refresh token as it was presented: its text, the mark of its family, its digest, and whether this server made it."""
+    """A refresh token as it was presented: its text, the mark of its family, its digest, and whether its seal is ours."""
 
     token: str
     mark: bytes
@@ -27,7 +27,7 @@ class Presented(msgspec.Struct, frozen=True):
 
 
 def read(runtime: Runtime, token: str) -> Presented | None:
-    """Read what was presented; None for a text that is no refresh token at all."""
+    """Read a presented token; None for a text that does not have the form of a refresh token."""
     if len(token) > 64 or token_format.kind_of(token, runtime.settings.brand) != "r":
         return None
     return Presented(
@@ -38,17 +38,17 @@ def read(runtime: Runtime, token: str) -> Presented | None:
     )
 
 
-async def find(runtime: Runtime, shown: Presented) -> Standing | None:
-    """Return the grant whose family a token is of, whatever the state of both; None when there is none.
+async def find(runtime: Runtime, presented: Presented) -> Standing | None:
+    """Return the grant that a token's family belongs to, whatever the state of both; None when there is none.
 
-    A token of which nothing is kept must be one that was made here: a made-up one ends nobody's family.
+    A token whose digest is no longer stored must carry our seal: a forged one must not burn anybody's family.
     """
     found = await runtime.database.read(
-        redemption.find_refresh_token, shown.mark, shown.digest, runtime.now()
+        redemption.find_refresh_token, presented.mark, presented.digest, runtime.now()
     )
-    if found is None or shown.is_sealed or redemption.generation_of(found, shown.digest) != redemption.OLDER:
+    if found is None or presented.is_sealed:
         return found
-    return None
+    return found if redemption.generation_of(found, presented.digest) != redemption.OLDER else None
 
 
 def first(runtime: Runtime) -> str:
@@ -57,7 +57,7 @@ def first(runtime: Runtime) -> str:
 
 
 def successor(runtime: Runtime, token: str) -> str:
-    """Return the token that follows another one in its family."""
+    """Return the successor of a token in its family."""
     derived = hashlib.blake2b(token.encode(), key=runtime.root.derive(SUCCESSOR)).digest()  # RFC 7693 §2.5
     return _make(runtime, derived, token_format.family_mark(token))
 

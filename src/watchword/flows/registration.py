@@ -1,7 +1,7 @@
 """RFC 7591 and RFC 7592: clients that register themselves and manage what they registered.
 
-Owns who may (nobody, holders of an initial access token, everybody), how often, and the answers. What a client may say of itself is
-`stated_clients`' business. The registration access token is kept as a hash and told once; so is the secret.
+Owns who may register (nobody, holders of an initial access token, everybody), how often, and the responses. Which metadata is accepted
+is `stated_clients`' business. The registration access token and the secret are stored as digests, and shown when they are made.
 """
 
 import hmac
@@ -41,7 +41,7 @@ NOT_THE_CLIENTS = (
 
 
 class Registration(msgspec.Struct, frozen=True):
-    """A client that registered itself, with its secret where it was just made, and its registration access token."""
+    """A self-registered client, with its secret if that was just made, and its registration access token."""
 
     client: Client
     client_secret: str | None
@@ -49,7 +49,8 @@ class Registration(msgspec.Struct, frozen=True):
 
 
 async def register(runtime: Runtime, credentials: Credentials, document: object) -> Registration:
-    """Register a client that describes itself; raise as the policy and RFC 7591 §3.2.2 say."""
+    """Register a client by its own metadata; raise `not_found`, `invalid_token`, `insufficient_scope` or `too_many_requests` by policy,
+    and the errors of RFC 7591 §3.2.2."""
     actor = await _admit(runtime, credentials)
     client = _read(runtime, document, new_id("client"))
     await _count(runtime, credentials)
@@ -86,7 +87,7 @@ async def _admit(runtime: Runtime, credentials: Credentials) -> str:
 
 
 async def _count(runtime: Runtime, credentials: Credentials) -> None:
-    """Count a registration that is in order: what is refused for its form keeps nothing and asks nobody."""
+    """Count a well-formed registration: one that is refused before stores nothing and fetches nothing."""
     per_hour = runtime.settings.registrations_per_hour
     await _take(runtime, f"register from {network(credentials.address)}", max(1, per_hour // 4))
     await _take(runtime, "register", per_hour)
@@ -155,7 +156,7 @@ async def replace(
         expected_version=found.client.version,
         secret=(secret[0], token_format.digest(secret[1])) if secret else None,
         keeps_secrets=keeps,
-        # People agreed to what goes where the page said: elsewhere it goes only when they agree again (DC-07).
+        # People consented to the destinations that the page showed: a new one needs a new consent (DC-07).
         keeps_consents=set(client.redirect_uris) <= set(found.client.redirect_uris),
         now=runtime.now(),
     )
@@ -181,7 +182,7 @@ async def _check_replacement(runtime: Runtime, client: Client, document: object)
 
 
 async def delete(runtime: Runtime, credentials: Credentials, client_id: str) -> None:
-    """Delete a client and end all that it was issued (RFC 7592 §2.3)."""
+    """Delete a client and revoke everything that was issued to it (RFC 7592 §2.3)."""
     found = await find(runtime, credentials, client_id)
     await client_registry.delete(runtime, found.client.client_id, actor=client_id)
 
@@ -195,7 +196,7 @@ def describe(registration: Registration, settings: Settings) -> dict[str, object
         "registration_access_token": registration.token,
         "registration_client_uri": f"{settings.issuer}{PATH}/{client.client_id}",
         **stated_clients.describe(client),
-        # RFC 7591 §3.2.1: what holds, also where the client left it open
+        # RFC 7591 §3.2.1: the value in effect, also where the client registered none
         "id_token_signed_response_alg": signing_algorithm(client, "id_token", settings.signing_algorithms),
     }
     if registration.client_secret is not None:

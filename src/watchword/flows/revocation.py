@@ -1,4 +1,4 @@
-"""RFC 7009: revoking a token that its holder no longer wants, whatever its kind and whatever the hint says (RV-03)."""
+"""RFC 7009: token revocation, for every kind of token and regardless of `token_type_hint` (RV-03)."""
 
 from collections.abc import Mapping
 
@@ -12,7 +12,7 @@ from watchword.store.statuses import StatusMarks
 
 
 async def revoke(runtime: Runtime, client: Client, token: str) -> None:
-    """End a token of the client; a token of another, or none at all, is no error (§2.2)."""
+    """Revoke a token of the client; an unknown token, or one of another client, is no error (§2.2)."""
     kind = token_format.kind_of(token, runtime.settings.brand) if len(token) < 64 else None
     now, actor = runtime.now(), client.client_id
     if kind == "o":
@@ -32,9 +32,9 @@ async def revoke(runtime: Runtime, client: Client, token: str) -> None:
 
 
 async def _refresh_token(runtime: Runtime, client: Client, token: str) -> None:
-    # §2.1: the grant ends, and with it the access tokens that it gave
-    shown = refresh_tokens.read(runtime, token)
-    found = await refresh_tokens.find(runtime, shown) if shown is not None else None
+    # §2.1: the grant ends, and with it its access tokens
+    presented = refresh_tokens.read(runtime, token)
+    found = await refresh_tokens.find(runtime, presented) if presented is not None else None
     if found is not None and found.grant.client_id == client.client_id:
         await runtime.database.write(
             grants.end_grant, found.grant.id, reason="revoked", actor=client.client_id, now=runtime.now()
@@ -55,7 +55,7 @@ async def _api_token(runtime: Runtime, client: Client, token: str) -> None:
 
 async def _self_contained(runtime: Runtime, client: Client, token: str) -> None:
     try:
-        # Whatever its dates are here: by the clock of another node it may live, or live later on (F-10).
+        # Regardless of its dates: by the clock of another node it may be valid, or become so (F-10).
         claims = await introspection.decode(runtime, token, leeway=jwt.MAX_DATE)
     except JoseError:
         return
@@ -73,7 +73,7 @@ async def _self_contained(runtime: Runtime, client: Client, token: str) -> None:
 
 
 def place_of(claims: Mapping[str, object], expires_at: int) -> StatusMarks | None:
-    """Return what flips a token's bit in its status list, None when it is in none."""
+    """Return the place of a token in its status list, None when it is in none."""
     reference, issued_at = status_list.read_reference(claims), claims["iat"]
     if reference is None or not isinstance(issued_at, int):
         return None

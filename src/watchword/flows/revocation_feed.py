@@ -1,12 +1,12 @@
-"""The revocation feed: signed pages of what ended, for those who verify tokens by themselves.
+"""The revocation feed: signed pages of what ended, for resource servers that verify tokens by themselves.
 
-Theory of operation. A page says what ended after a position; a page without entries says that nothing did, and is a sign of life.
-While anybody follows, one task of the process looks every `LOOK` seconds whether the database has changed, numbers what ended, and
-lets the feed *beat*: at once when something ended, else every `HEARTBEAT` seconds. Each follower then sends the page after its own
-position. All who stand at the same position get the same page, signed once, so that a beat costs one signature and one read,
-however many follow. Followers have no queue: one that reads slowly just stands further back.
+Theory of operation. A page lists what ended after a position; an empty page says that nothing did, and serves as a heartbeat. While
+there are followers, one task of the process checks every `LOOK` seconds whether the database has changed, numbers what ended, and lets
+the feed *beat*: at once when something ended, else every `HEARTBEAT` seconds. Each follower is then sent the page after its own
+position. All followers at the same position get the same page, signed once, so that a beat costs one signature and one read, however
+many there are. Followers have no queue: a slow reader is just at an older position.
 
-When the database cannot be read there is no beat, so that no follower takes silence for "nothing ended".
+While the database cannot be read there is no beat, so that no follower takes silence for "nothing ended".
 """
 
 import asyncio
@@ -30,12 +30,12 @@ from watchword.telemetry import log
 
 LOOK = 0.1
 HEARTBEAT = 1.0
-LONGEST_STREAM = 3600.0  # seconds after which a follower has to come again, and may come to another node
+LONGEST_STREAM = 3600.0  # seconds after which a follower has to reconnect, perhaps to another node
 MAX_PAGES = 64
 
 
 class Signed(msgspec.Struct, frozen=True):
-    """A page and the same as a JWT; `made` is when, by the monotonic clock."""
+    """A page and its JWT; `made` is a moment of the monotonic clock."""
 
     page: Page
     token: str
@@ -60,18 +60,18 @@ class RevocationFeed:
         self._task: asyncio.Task[None] | None = None
 
     async def page(self, after: str) -> Signed:
-        """Return the page after a position; an unknown position is the beginning."""
+        """Return the page after a position; an unknown position counts as the beginning. Raise StorageUnavailable."""
         await self._catch_up()
         return await self._page(after)
 
     def admit(self, address: str) -> Callable[[], None]:
-        """Count a follower and return what counts it off; raise `temporarily_unavailable` when there are too many already,
-        in all or from one address."""
+        """Count a follower and return the function that it calls when it leaves; raise `temporarily_unavailable` when there are
+        too many already, in all or from one address."""
         limit = self._settings.revocation_streams
         if self._followers.total() >= limit or self._followers[address] * 2 >= limit:
             raise OAuthError(
                 "temporarily_unavailable",
-                "Too many follow the revocation feed already: ask for its pages instead.",
+                "The revocation feed has too many followers already: poll its pages instead.",
                 retry_after=5,
             )
         self._followers[address] += 1
@@ -83,7 +83,7 @@ class RevocationFeed:
             del self._followers[address]
 
     async def follow(self, after: str) -> AsyncIterator[Signed]:
-        """Give the pages after a position, one by one, as they come, and signs of life between them."""
+        """Yield the pages after a position as they come, with empty ones as heartbeats between them."""
         until = time.monotonic() + LONGEST_STREAM
         await self._catch_up()
         if self._task is None or self._task.done():
@@ -118,7 +118,7 @@ class RevocationFeed:
             await asyncio.sleep(LOOK)
 
     async def _catch_up(self) -> None:
-        """Number what ended, and learn how far the feed has come."""
+        """Number what ended since the last look, and read the newest position."""
         version = self._database.version()
         if version == self._version:
             return
@@ -161,7 +161,7 @@ class RevocationFeed:
 
 
 def _is_good(making: asyncio.Task[Signed]) -> bool:
-    """Whether a page may be given to one more: it is being made, or was made within this beat."""
+    """Whether a page may be shared with one more follower: it is being made, or was made within one heartbeat."""
     if not making.done():
         return True
     failed = making.cancelled() or making.exception() is not None
@@ -169,7 +169,7 @@ def _is_good(making: asyncio.Task[Signed]) -> bool:
 
 
 def _number(position: str, feed: str) -> int:
-    """Return how far a follower has come; one of another feed (before a restore) begins anew."""
+    """Return the number in a follower's position; 0 for that of another feed (from before a restore)."""
     named, _, number = position.partition(".")
     known = bool(feed) and named == feed and number.isascii() and number.isdigit() and len(number) < 19
     return int(number) if known else 0

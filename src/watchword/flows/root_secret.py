@@ -1,9 +1,10 @@
-"""The root secret: what everything that is sealed, chained or derived hangs on, kept in the database under the master key.
+"""The root secret: the key behind everything that is encrypted, chained or derived, stored in the database under the master key.
 
-Theory of operation. The root is made with the database, at random, and stays for its life. One row keeps it sealed under the master
-key. So exchanging the master key writes one row: nodes that run hold the root and go on, and a node that starts opens the row with the
-key that it is given. Nobody without a master key can put another root in its place, for the row would not open. A database of an earlier
-release has no such row: its master key is its root, and gets the row at its next start, so that nodes of that release go on beside.
+Theory of operation. The root secret is generated with the database and never changes. One row holds it, encrypted under the master
+key. So rotating the master key rewrites one row: running nodes hold the root secret and go on, and a starting node decrypts the row
+with the key that it is given. Nobody without a master key can plant another root secret, since the row would not decrypt. A database of
+an earlier release has no such row: there the master key itself is the root secret, and the row is added at the next start, so that
+nodes of that release can go on beside newer ones.
 """
 
 import os
@@ -21,7 +22,7 @@ SIGNING = "signing keys"
 
 
 class Opened(NamedTuple):
-    """The root, and the master key by which it is known; `is_kept` says that there is a row."""
+    """The root secret, and the master key that opened it; `is_kept` says that the database has a row for it."""
 
     root: Secret
     master: Secret
@@ -29,18 +30,18 @@ class Opened(NamedTuple):
 
 
 def seal(root: Secret, master: Secret) -> bytes:
-    """Return the root as it is kept."""
+    """Return the root secret as it is stored."""
     return master.seal(PURPOSE, NAME, root.value, os.urandom(12))
 
 
 def open_row(sealed: bytes, masters: Keys) -> Opened:
-    """Open the row; raise SettingsError when no key belongs to it."""
-    master, value = _belonging(masters, PURPOSE, NAME, sealed)
+    """Decrypt the row; raise SettingsError when none of the keys does."""
+    master, value = _open_with(masters, PURPOSE, NAME, sealed)
     return Opened(Secret(value), master, True)
 
 
-def _belonging(masters: Keys, purpose: str, context: str, sealed: bytes) -> tuple[Secret, bytes]:
-    """Return the key that opens what is sealed, the newest first, and what it opened."""
+def _open_with(masters: Keys, purpose: str, context: str, sealed: bytes) -> tuple[Secret, bytes]:
+    """Return the key that decrypts a value, trying the newest first, and the plaintext."""
     for master in reversed(masters):
         try:
             return master, master.open(purpose, context, sealed)
@@ -50,13 +51,13 @@ def _belonging(masters: Keys, purpose: str, context: str, sealed: bytes) -> tupl
 
 
 async def find(tx: Transaction, masters: Keys) -> Opened | None:
-    """Return the root of a database, None where nothing hangs on one yet; raise SettingsError when no key belongs to it."""
+    """Return the root secret of a database, None in an unused one; raise SettingsError when none of the keys opens it."""
     sealed = await store.find_secret(tx, NAME)
     return open_row(sealed, masters) if sealed is not None else await _of_earlier_release(tx, masters)
 
 
 async def is_there(tx: Transaction) -> bool:
-    """Whether a database hangs on a root already, which only its own master key opens."""
+    """Whether a database has a root secret already, so that only its own master key will do."""
     return await store.find_secret(tx, NAME) is not None or await store.oldest_key(tx) is not None
 
 
@@ -64,12 +65,12 @@ async def _of_earlier_release(tx: Transaction, masters: Keys) -> Opened | None:
     oldest = await store.oldest_key(tx)
     if oldest is None:
         return None
-    master, _ = _belonging(masters, SIGNING, oldest.kid, oldest.sealed_private)
+    master, _ = _open_with(masters, SIGNING, oldest.kid, oldest.sealed_private)
     return Opened(master, master, False)
 
 
 async def existing(bulk: Bulk, masters: Keys) -> Opened:
-    """Return the root of a database that is copied, of whatever release it is; where nothing hangs on one yet any is right."""
+    """Return the root secret of a database that is to be copied, of any release; in an unused one, the newest master key."""
     found = None
     if await bulk.has_table("secrets"):
         found = await find(bulk, masters)
@@ -79,12 +80,12 @@ async def existing(bulk: Bulk, masters: Keys) -> Opened:
 
 
 async def establish(database: Unchained, masters: Keys, now: int) -> Secret:
-    """Return the root of an open database, making it or its row where there is none, and chain the audit trail under it."""
+    """Return the root secret of an open database, created with its row if missing, and key the audit trail's chain with it."""
     while True:
         found = await database.read(find, masters)
         known = found or Opened(Secret(os.urandom(LENGTH)), masters[-1], False)
         database.record_under(known.root.derive("audit"))
         if known.is_kept:
             return known.root
-        # Where another node was first it is that node's root which counts, and is found now.
+        # If another node was first, its root secret counts, which the next round finds.
         await database.write(store.keep_root, NAME, seal(known.root, known.master), now, is_new=found is None)

@@ -1,6 +1,6 @@
-"""What every flow needs at hand: settings, database, keys, clock, counters.
+"""What every flow needs: settings, database, keys, clock, counters.
 
-One value, made by the composition root and passed down; nothing here reaches for it globally.
+One value, made by the composition root and passed down; it is never global.
 """
 
 import os
@@ -39,21 +39,21 @@ class Runtime:
     usage: Usage = field(default_factory=Usage)
     signatures: Signatures = field(default_factory=Signatures)
     outbound: Outbound = field(default_factory=Outbound)
-    # For addresses that strangers name: whatever they keep waiting, what clients and issuers of ours need is still fetched.
+    # For addresses that strangers name: if they block it, the addresses of registered clients and issuers are still fetched.
     strangers: Outbound = field(default_factory=lambda: Outbound(Names()))
-    # Makes the server's own handshake accept a certificate; None where it asks for none.
+    # Adds a certificate to the trust store of the server's own TLS handshake; None where that requests no certificates.
     trust_certificate: Trust | None = None
-    # What answers lists: a copy that may be behind, or a thread of its own; None where the database does.
+    # Answers lists: a replica that may lag behind, or a separate thread; None where the database itself does.
     listing: Reader | None = None
-    # The folder where the workers of this server leave what they count; None where there is one process.
+    # The folder in which the workers of this server share their counters; None with a single process.
     shared: str | None = None
-    # Decoded rows by kind and key, each with the database version that it was read at.
+    # Decoded rows by kind and key, each with the database version at which it was read.
     cache: dict[Any, tuple[int, Any]] = field(default_factory=dict)
 
-    # What other servers said of themselves, by address, until when it holds (Unix seconds).
+    # Metadata of other servers by address, each with its expiry (Unix seconds).
     documents: dict[str, tuple[float, bytes]] = field(default_factory=dict)
 
-    # Requests begun without any proof, by address.
+    # Unauthenticated requests by address.
     anonymous: LocalBuckets = field(init=False)
     feed: RevocationFeed = field(init=False)
     statuses: StatusLists = field(init=False)
@@ -65,12 +65,12 @@ class Runtime:
         self.statuses = StatusLists(self.settings, self.database, self.keyring, self.clock)
 
     def fetcher_for(self, client: Client) -> Outbound:
-        """Return what fetches the addresses that a client named."""
+        """Return the fetcher for addresses that a client named."""
         return self.outbound if client.origin == "registered" else self.strangers
 
     @property
     def lists(self) -> Reader:
-        """What answers lists for administrators; never ask it about the life of a token (MN-08)."""
+        """The reader for administrators' lists; it may lag behind, so never use it to decide about a token (MN-08)."""
         return self.listing or self.database
 
     def now(self) -> int:

@@ -1,4 +1,4 @@
-"""Rules for secret scanners, generated from the token format, so that a leaked credential is found wherever it lies."""
+"""Rules for secret scanners, generated from the token format, so that leaked credentials are found."""
 
 from watchword.oauth import token_format
 

@@ -1,4 +1,4 @@
-"""Which migrations a database has, and applying the others by hand instead of at the next start."""
+"""The migrations that a database has, and applying the missing ones by command instead of at the next start."""
 
 import shlex
 from pathlib import Path

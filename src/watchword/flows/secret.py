@@ -1,4 +1,4 @@
-"""Thirty-two secret bytes, and what is derived from them: keys by purpose, and what is sealed under those."""
+"""A 32-byte secret: keys derived from it by purpose, and encryption under these."""
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -20,11 +20,11 @@ class Secret:
         self._derived: dict[str, bytes] = {}
 
     def __repr__(self) -> str:
-        return f"Secret({self.name})"  # what shows values shows this
+        return f"Secret({self.name})"  # never the value, which would end up in logs and tracebacks
 
     @property
     def name(self) -> str:
-        """What it may be called in public: eight digits that say nothing of it."""
+        """A public name: eight hexadecimal digits that reveal nothing of the value."""
         return self.derive("name")[:4].hex()
 
     def derive(self, purpose: str) -> bytes:
@@ -46,5 +46,5 @@ class Secret:
         except (InvalidTag, ValueError):
             raise SettingsError(
                 "the master key does not belong to this database: give the key file that was made with it (key_file), "
-                "or the one that it was exchanged for since"
+                "or the one that has replaced it since"
             ) from None

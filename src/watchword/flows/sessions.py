@@ -1,7 +1,7 @@
 """Sessions of people: begun after a proof, recognised by a cookie, ended everywhere at once.
 
-A session is never the first proof of who somebody is. Its cookie changes whenever what it is worth changes: at sign-in, at
-elevation, at a change of credentials; the one before is dead.
+A session is never the first proof of who somebody is. Its cookie is replaced whenever its rights change: at sign-in, at elevation, at a
+change of credentials; the former cookie is void.
 """
 
 from collections.abc import Awaitable, Callable
@@ -41,12 +41,12 @@ async def begin(
     proved_at: int | None = None,
     confirmed_at: int | None = None,
 ) -> tuple[Session, str]:
-    """Begin a session for a person who has just been authenticated; return it and its cookie's value. Raise `access_denied`.
+    """Begin a session for a person who has just been authenticated; return it and its cookie's value.
 
-    `instead_of` is the session that the browser had: the same person goes on in it, under a new cookie (so that what was issued
-    from it lives on); another person's ends (SE-01). `came_from` is the session at another provider that proved who it is. `proved` is
-    the account as it was before the proof: what was changed or taken away meanwhile, password, passkey or factor, proves nothing.
-    `proved_at` is when what `acr` says was proved, unless now, 0 where it is not known, `confirmed_at` when anything was proved last.
+    `instead_of` is the session that the browser had: the same person goes on in it with a new cookie, so that what was issued in it
+    stays valid; another person's session ends (SE-01). `came_from` is the session at the provider that authenticated the person.
+    `proved` is the account as read before the proof: raise `access_denied` if it, or what was proved, was changed or removed since.
+    `proved_at` is when what `acr` says was proved (Unix seconds; default now, 0 unknown), `confirmed_at` when anything was proved last.
     """
     now = runtime.now()
     since = now if proved_at is None else min(proved_at, now)
@@ -109,7 +109,7 @@ async def _store(
 
 
 def _limits(runtime: Runtime, remember: bool, now: int) -> tuple[bool, int, int]:
-    """Return whether a session that begins now is remembered, its idle and its absolute end."""
+    """Return whether a session that begins now is remembered, and its idle and absolute end (Unix seconds)."""
     settings = runtime.settings
     lifetime = settings.session_remembered if remember else settings.session_lifetime
     return remember, now + min(_idle(runtime, remember), lifetime), now + lifetime
@@ -120,7 +120,7 @@ def _idle(runtime: Runtime, remembered: bool) -> int:
 
 
 def sign_in_claims(session: Session) -> dict[str, object]:
-    """Return what a session says of its sign-in (Core §2): no `auth_time` where that is not known."""
+    """Return the claims about a session's sign-in (Core §2); without `auth_time` where that is unknown."""
     told = {} if session.auth_time is None else {"auth_time": session.auth_time}
     return {**told, "acr": session.acr, "amr": list(session.amr)}
 
@@ -162,8 +162,8 @@ async def elevate(
 ) -> str | None:
     """Give a session a new cookie after a further proof; return the cookie's value, None when it ended meanwhile.
 
-    `authenticated_at` is when what `acr` says was proved, `confirmed_at` when anything was, in Unix seconds; without them that is now.
-    With `remember` the person signed in anew, and the session's limits begin anew as well. `proved` is as for `begin`.
+    `authenticated_at` is when what `acr` says was proved, `confirmed_at` when anything was, in Unix seconds; default: now. `remember` is
+    given when the person signed in again, and restarts the session's limits. `proved` is as for `begin`.
     """
     secret, now = runtime.new_secret("n"), runtime.now()
     elevated = await runtime.database.write(
@@ -184,7 +184,7 @@ async def elevate(
 
 
 async def renew(runtime: Runtime, session: Session) -> str | None:
-    """Give a session a new cookie at a change of credentials; what was proved, and when, stays. None when it ended meanwhile."""
+    """Give a session a new cookie at a change of credentials; `acr` and times stay. Return None when it ended meanwhile."""
     secret = runtime.new_secret("n")
     renewed = await runtime.database.write(
         store.renew_session,
@@ -199,9 +199,9 @@ async def renew(runtime: Runtime, session: Session) -> str | None:
 async def act(
     runtime: Runtime, session: Session | None, operation: Callable[..., Awaitable[T]], *args: Any, **more: Any
 ) -> T:
-    """Do in the store what a person asks for in a session, while it lives; raise `access_denied` when it has ended meanwhile.
+    """Run a write that a person asks for in a session, while it is live; raise `access_denied` when it has ended meanwhile.
 
-    Without a session an operator asks for it.
+    Without a session the write is an operator's, and unconditional.
     """
     if session is None:
         return await runtime.database.write(operation, *args, **more)
@@ -209,12 +209,12 @@ async def act(
 
 
 async def end(runtime: Runtime, session: Session) -> None:
-    """Sign out: the cookie and every copy of it are dead."""
+    """End a session: its cookie and every copy of it are void."""
     await runtime.database.write(store.end_session, session.id, actor=session.user_id, now=runtime.now())
 
 
 async def end_all(runtime: Runtime, user_id: str, *, but: str = "", actor: str) -> list[str]:
-    """End every session of a person but one; return which."""
+    """End every session of a person, except `but`; return those that were live."""
     return await runtime.database.write(
         store.end_sessions_of, user_id, but=but, actor=actor, now=runtime.now()
     )

@@ -20,7 +20,7 @@ class SignInRefused(Exception):
 
 
 async def by_password(runtime: Runtime, identifier: str, password: str, source: Source) -> User:
-    """Return the person whose name and password these are; raise SignInRefused or Throttled."""
+    """Return the person with this name and password; raise SignInRefused or Throttled."""
     name, email = canonical(identifier)
     found = await runtime.database.read(store.find_for_sign_in, name, email)
     user, stored = found if found is not None else (None, None)
@@ -40,7 +40,7 @@ async def by_password(runtime: Runtime, identifier: str, password: str, source: 
 async def confirm_password(runtime: Runtime, user: User, password: str) -> bool:
     """Whether this is the password of somebody who is signed in; raise Throttled.
 
-    Counted apart from sign-ins: only who holds a session gets here, so no stranger can use it up.
+    Counted separately from sign-ins: only somebody with a session gets here, so strangers cannot exhaust it.
     """
     await throttle.throttle(runtime, f"confirm password {user.id}", *throttle.ACCOUNT)
     stored = await runtime.database.read(store.find_password, user.id)

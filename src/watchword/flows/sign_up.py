@@ -1,7 +1,7 @@
-"""New accounts: the address is proved first, by a mailed link; the user name is the address, so that no page tells who has an account.
+"""New accounts: the address is verified first, by a mailed link, and becomes the user name, so that no page reveals who has an account.
 
-An invitation is the same link, made by an administrator. What a stranger types is answered the same whether or not the address has
-an account: who owns the address is told by mail (LG-05).
+An invitation is the same link, made by an administrator. The answer to a stranger is the same whether or not the address has an
+account: only the owner of the address learns that, by mail (LG-05).
 """
 
 import msgspec
@@ -27,7 +27,7 @@ MAIL_CAPACITY, MAIL_PER_SECOND = 4.0, 1 / 900
 
 
 class Invitation(msgspec.Struct, frozen=True):
-    """A proved address for which there is no account yet."""
+    """A verified address that has no account yet."""
 
     email: str
     is_admin: bool
@@ -35,9 +35,9 @@ class Invitation(msgspec.Struct, frozen=True):
 
 
 def is_open(runtime: Runtime) -> bool:
-    """Whether anybody makes an account by an address here, without an invitation."""
+    """Whether anybody can create an account here, without an invitation."""
     settings = runtime.settings
-    return settings.sign_up == "open" and settings.mails and bool(enrolment.taken(runtime))
+    return settings.sign_up == "open" and settings.mails and bool(enrolment.choices(runtime))
 
 
 def check_email(email: str) -> str:
@@ -49,7 +49,7 @@ def check_email(email: str) -> str:
 
 
 async def request(runtime: Runtime, email: str, origin: Origin) -> None:
-    """Take a wish to register; raise `invalid_request` for what is no address, Throttled when somebody asks too often."""
+    """Accept a request to sign up; raise `invalid_request` for an invalid address, Throttled when there are too many."""
     check_email(email)
     await throttle(
         runtime, f"register address {network(origin.address)}", ADDRESS_CAPACITY, ADDRESS_PER_SECOND
@@ -60,7 +60,7 @@ async def request(runtime: Runtime, email: str, origin: Origin) -> None:
 
 
 async def resolve(runtime: Runtime, message: Message, *, again: bool = False) -> Message | None:
-    """Return the mail that answers a wish to register; None when too many were sent to the address. `again` as in `recovery`."""
+    """Return the mail that answers a request to sign up; None when too many were sent to the address. `again` as in `recovery`."""
     canonical = check_email(message.to)
     try:
         if not again:
@@ -91,10 +91,10 @@ async def invite(
     by: str | None = None,
     locale: str = "en",
 ) -> str:
-    """Invite somebody by mail and return the link, which an operator may also hand over; raise `invalid_request` or `conflict`.
+    """Invite somebody by mail and return the link, which an operator may also pass on; raise `invalid_request` or `conflict`.
 
-    The invitation `by` a person, named by the identifier, is good for as long as they could make it themselves; raise
-    `insufficient_scope` where they cannot even now.
+    An invitation `by` a person (an identifier) is valid only while that person may invite; raises `insufficient_scope` if they may not
+    now.
     """
     canonical = check_email(email)
     if not enrolment.is_possible(runtime):
@@ -132,7 +132,7 @@ async def invite(
 
 
 async def read(runtime: Runtime, link: str | None) -> Invitation | None:
-    """Return the address that a live link proves."""
+    """Return the address that a live link verifies, None when there is no such link."""
     found = await one_time.peek(runtime, link, INVITE)
     if found is not None:
         invitation = Invitation(str(found.data["email"]), bool(found.data.get("is_admin")), True)
@@ -157,9 +157,9 @@ async def accept(
     way: MadePasskey | Identity | None = None,
     name: str | None,
 ) -> User | None:
-    """Make the account of a proved address and use the link up; None when the link is gone or the address taken meanwhile.
+    """Create the account of a verified address and use the link up; None when the link is gone or the address taken meanwhile.
 
-    It is signed in to by the password or by `way`. Raise as `accounts.create_by_link`.
+    The person signs in with the password or by `way`. Raise as `accounts.create_by_link`.
     """
     invitation = await read(runtime, link)
     if invitation is None:

@@ -1,9 +1,9 @@
-"""Signing what the requests of one turn of the event loop issue, one token right after the other.
+"""Batching signatures: all tokens of one turn of the event loop are signed one right after the other.
 
-Theory of operation. To sign, OpenSSL reads the whole table of multiples of a curve's base point, 150 KB for P-256, and everything else that
-a request does pushes the table out of the processor's cache: a signature among other work costs two to three times what it costs
-behind another one. So a request puts down what it wants signed and waits; when all requests of the turn have come that far, everything
-is signed in a row and each gets its own. A request that comes alone waits for one turn of an idle loop, some microseconds.
+Theory of operation. To sign, OpenSSL reads the whole table of multiples of a curve's base point, 150 KB for P-256, and everything else
+that a request does evicts the table from the processor's cache: a signature amid other work costs two to three times as much as one
+right after another. So a request queues what it wants signed and waits; once all requests of the turn have got that far, everything is
+signed in a row. A lone request waits for one turn of an idle loop, some microseconds.
 """
 
 import asyncio
@@ -16,7 +16,7 @@ _Wanted = tuple[Key, Mapping[str, object], str, asyncio.Future[str]]
 
 
 class Signatures:
-    """What waits to be signed in this turn of each event loop."""
+    """The queues of tokens to sign in the present turn, one for each event loop."""
 
     __slots__ = ("_wanted",)
 
@@ -37,8 +37,8 @@ class Signatures:
     def _sign_all(self, loop: asyncio.AbstractEventLoop) -> None:
         for key, claims, typ, token in self._wanted.pop(loop):
             if token.done():
-                continue  # whoever wanted it has gone
+                continue  # the request was cancelled
             try:
                 token.set_result(jwt.encode(key, claims, typ))
-            except Exception as error:  # the fault of this one token, and told to whoever wanted it
+            except Exception as error:  # it concerns this token alone: raised in the request that wants it
                 token.set_exception(error)

@@ -24,7 +24,7 @@ SETUP_LIFETIME = 86_400
 
 
 def make_database(settings: Settings, *, durable: bool = True) -> Unchained:
-    """Return the database that the settings name, not opened yet; one that a test throws away need not be durable."""
+    """Return the database that the settings name, not opened yet; `durable` may be False for throw-away databases in tests."""
     if settings.is_postgres:
         with needing(POSTGRES, "asyncpg"):  # the driver is an extra that only this choice needs
             from watchword.store.postgres import PostgresDatabase
@@ -39,16 +39,16 @@ async def _root(settings: Settings, database: Unchained, masters: Keys, now: int
     try:
         return await root_secret.establish(database, masters, now)
     except SettingsError:
-        # The master key was exchanged between both looks, or is another's.
+        # The master key was rotated between reading the keys and reading the row, or belongs to another database.
         return await root_secret.establish(database, load_master_keys(settings), now)
 
 
 async def _first_keys(settings: Settings, database: Unchained) -> Keys:
-    """Return the key of a database that has none yet, made now or by a process beside; one that was used gets no fresh one."""
+    """Return the master key of an unused database, created now or by a parallel process; raise SettingsError if it was used before."""
     is_used = await database.read(root_secret.is_there)
     if is_used and (path := lacking_file(settings)):
         raise SettingsError(
-            f"the database exists but {path} does not: put its key file there, or name the key file by key_file"
+            f"the database exists but {path} does not: put its key file there, or set key_file to its path"
         )
     return load_master_keys(settings)
 
@@ -58,7 +58,7 @@ async def open_runtime(
 ) -> Runtime:
     """Open everything; raise SettingsError or StorageUnavailable with what to do about it."""
     profiles.check(settings)
-    # Only the database server knows whether it was used; beside an SQLite file that is seen before it is opened.
+    # Whether a PostgreSQL database was used can only be asked once it is open; for SQLite `load_master_keys` sees it from the file.
     masters = None if settings.is_postgres and lacking_file(settings) else load_master_keys(settings)
     database = make_database(settings, durable=durable)
     await database.open()
@@ -83,25 +83,26 @@ async def open_runtime(
 
 
 async def remember_issuer(runtime: Runtime) -> None:
-    """Note where this server is, so that commands without the option make tokens for the same issuer.
+    """Store the issuer, so that commands without the option make tokens for the same issuer.
 
-    Development takes no database that is served in public: it would move it here, and give a token over it to whoever sees the screen.
+    Raises SettingsError in development mode for a database that is served in public: this would change its issuer, and print a token
+    with power over it on the screen.
     """
     if runtime.settings.mode == "development":
         known = await runtime.database.read(keys.get_fact, ISSUER)
         if known and known.startswith("https:"):
             raise SettingsError(
-                f"this database is that of {known}: use `watchword serve`, or give dev a database of its own"
+                f"this database belongs to {known}: use `watchword serve`, or give dev a database of its own"
             )
     await runtime.database.write(keys.set_fact, ISSUER, runtime.settings.issuer)
 
 
 async def close_runtime(runtime: Runtime) -> None:
-    """Write what was counted, then close the database."""
+    """Write the pending counters, then close the database."""
     await runtime.feed.close()
     try:
         await runtime.usage.flush(runtime.database)
-    except StorageUnavailable as error:  # counters are worth no failed stop
+    except StorageUnavailable as error:  # losing counters is better than failing to stop
         log.warning("usage.lost", reason=error.reason)
     finally:
         if runtime.listing is not None:

@@ -1,8 +1,8 @@
-"""RFC 7591 §2: metadata that a client states of itself, held to what the operator allows such clients.
+"""RFC 7591 §2: metadata that a client states about itself, restricted to what the operator allows such clients.
 
-Owns the way from a stranger's JSON to a `Client`, for documents and for dynamic registration alike. Members that the server does
-not use are ignored, and so is what the policy does not allow; the answer to a registration says what is left. Nothing that a
-client states makes this server fetch anything here, and no address that it states is shown as a link.
+Owns the way from a stranger's JSON to a `Client`, for client ID metadata documents and dynamic registration alike. Members that the
+server does not use are ignored, and so are values that the policy does not allow; the registration response says what is left. Nothing
+is fetched here, and no address that a client states is shown as a link.
 """
 
 from collections.abc import Mapping
@@ -42,7 +42,7 @@ Names = Annotated[list[Annotated[str, msgspec.Meta(max_length=200)]], msgspec.Me
 
 
 class Unused(AnswersInput, frozen=True, kw_only=True):
-    """Members that have to be of their type and are used for nothing: who says them wrongly should learn it (DC-04)."""
+    """Members that are not used but still must have the right type, so that the client learns of its mistake (DC-04)."""
 
     client_uri: WebPage | None = None
     logo_uri: Picture | None = None
@@ -57,7 +57,7 @@ class Unused(AnswersInput, frozen=True, kw_only=True):
 
 
 class Stated(Unused, frozen=True, kw_only=True):
-    """What of the metadata is understood; everything else is ignored (RFC 7591 §2)."""
+    """The metadata that is understood; everything else is ignored (RFC 7591 §2)."""
 
     client_name: Text | None = None
     redirect_uris: Addresses = msgspec.field(default_factory=list)  # an empty one is an invalid_redirect_uri
@@ -95,9 +95,9 @@ def read(
     methods: tuple[str, ...],
     fallback_name: str,
 ) -> Client:
-    """Make a client of what it states, its method one of `methods`, of which the first is the default.
+    """Return the client that the metadata describes; its authentication method is one of `methods`, by default the first.
 
-    Raise `invalid_client_metadata`, `invalid_redirect_uri` or `invalid_software_statement`.
+    Raises `invalid_client_metadata`, `invalid_redirect_uri` or `invalid_software_statement`.
     """
     if not isinstance(document, Mapping):
         raise _bad("client_metadata", "The metadata must be a JSON object.")
@@ -153,7 +153,7 @@ def _bad(field: str | None, description: str) -> OAuthError:
 
 def _convert(document: Mapping[str, object]) -> Stated:
     try:
-        # A member that is null is as good as absent: many programs write all that they know.
+        # null counts as absent: many programs write every member.
         return msgspec.convert({name: value for name, value in document.items() if value is not None}, Stated)
     except msgspec.ValidationError as error:
         wrong = malformed.explain(error, Stated)
@@ -161,7 +161,7 @@ def _convert(document: Mapping[str, object]) -> Stated:
 
 
 def _id_token_algorithm(settings: Settings, stated: Stated) -> str | None:
-    # OpenID Connect Registration §2: RS256 where nothing is said, if there is such a key
+    # OpenID Connect Registration §2: RS256 is the default, here only if the server has such a key
     default = "RS256" if "RS256" in settings.signing_algorithms else None
     return stated.id_token_signed_response_alg or default
 
@@ -170,21 +170,21 @@ def _grants(settings: Settings, stated: Stated) -> list[str]:
     allowed = [SHORT_GRANTS.get(grant, grant) for grant in settings.self_registered_grants]
     grants = [grant for grant in GRANT_TYPES if grant in stated.grant_types and grant in allowed]
     if not grants:
-        raise _bad("grant_types", "A client that registers itself can have none of these grant types.")
+        raise _bad("grant_types", "None of these grant types is allowed for self-registered clients.")
     return grants
 
 
 def _check_response_types(named: list[str], grants: list[str]) -> None:
-    # RFC 7591 §2.1: the other grants go with no response type, so that a client of theirs may say that it has none
+    # RFC 7591 §2.1: the other grants have no response type, so a client without the code grant may state none
     if "code" not in named and (named or "authorization_code" in grants):  # OAuth 2.1 §4
         raise _bad("response_types", "The only response type is code.")
 
 
 def _check_certificates(settings: Settings, stated: Stated) -> None:
-    # Such a client would be registered and never get a token.
+    # Such a client would be registered but could never get a token.
     if stated.tls_client_certificate_bound_access_tokens and not settings.takes_certificates:
         raise _bad(
-            "tls_client_certificate_bound_access_tokens", "This server asks nobody for a client certificate."
+            "tls_client_certificate_bound_access_tokens", "This server does not request client certificates."
         )
 
 
@@ -196,7 +196,7 @@ def _scope(settings: Settings, stated: Stated) -> str:
         raise _bad("scope", error.description) from None
     scope = [token for token in allowed if token in wanted] if wanted else allowed
     if wanted and not scope:
-        raise _bad("scope", "A client that registers itself can have none of these scopes.")
+        raise _bad("scope", "None of these scopes is allowed for self-registered clients.")
     return " ".join(scope)
 
 
@@ -217,7 +217,7 @@ def _subject(stated: Stated) -> list[str] | None:
 
 
 def describe(client: Client) -> dict[str, object]:
-    """Return a client's metadata by the names of RFC 7591 §2, without what it leaves open."""
+    """Return a client's metadata by the names of RFC 7591 §2, without members that it did not register."""
     named: dict[str, object] = {
         "client_name": client.name,
         "redirect_uris": client.redirect_uris,

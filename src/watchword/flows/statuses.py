@@ -1,10 +1,10 @@
-"""Token status lists (draft-ietf-oauth-status-list): giving out indexes, and serving the signed lists.
+"""Token status lists (draft-ietf-oauth-status-list): allocating indexes, and serving the signed lists.
 
-Theory of operation. A process opens a list for a client by one write and gives out its indexes from memory, in an order that
-nobody can guess, for an hour at most; so a token costs no write of its own. What a token depends on besides its client is stored
-where its grant is written anyway. Whether an index is still valid is not kept: it follows from what ended (`store.statuses`), so
-that nothing can be forgotten when something ends. A list belongs to one state of a client's registration: one that was killed and
-set up again, or deleted and made again, begins with new lists.
+Theory of operation. A process opens a list for a client by one write and allocates its indexes from memory, in random order, for an
+hour at most; so a token needs no write of its own. What a token depends on besides its client is stored together with its grant.
+Whether an index is still valid is not stored: it is computed from what ended (`store.statuses`), so that no revocation can miss a list.
+A list belongs to one version of a client's registration: a client that was disabled and enabled again, or deleted and created again,
+gets new lists.
 """
 
 import asyncio
@@ -43,7 +43,7 @@ def _state(client: Client) -> _State:
 
 @dataclass(slots=True)
 class _Open:
-    """A list that indexes are given out of; `moved` is a shuffle of them that is made as they are needed."""
+    """A list from which indexes are allocated; `moved` is a Fisher-Yates shuffle, computed as indexes are taken."""
 
     id: str
     until: int
@@ -51,7 +51,7 @@ class _Open:
     moved: dict[int, int] = field(default_factory=dict)
 
     def take(self) -> int:
-        """Return an index that was not given out before."""
+        """Return a random index that was not taken before."""
         chosen = secrets.randbelow(self.left)
         self.left -= 1
         last = self.moved.pop(self.left, self.left)
@@ -93,7 +93,7 @@ class StatusLists:
         )
 
     async def prepare(self, client: Client) -> None:
-        """See to it that an index can be given out for the next token of a client."""
+        """Make sure that an index can be allocated for the next token of a client."""
         key = _state(client)
         found = self._open.get(key)
         usable = found is not None and found.left > 0 and self._clock() < found.until
@@ -126,7 +126,7 @@ class StatusLists:
         return f"{self._settings.issuer}/status-lists/{list_id}"
 
     async def serve(self, list_id: str) -> Served:
-        """Return a signed list, made anew when something ended or half of its time has passed; raise `not_found`."""
+        """Return a signed list, made again when something ended or half of its `ttl` has passed; raise `not_found`."""
         now, version = int(self._clock()), self._database.version()
         served = self._served.get(list_id)
         young = served is not None and now - served.made_at < self._settings.status_list_ttl // 2

@@ -1,8 +1,8 @@
-"""By which names a client knows people and their sessions (OpenID Connect Core §8): the one place that turns identifiers into them.
+"""The `sub` and `sid` by which a client knows people and sessions (OpenID Connect Core §8), and the way back.
 
-Inside the server a person is always the account's identifier and a session its own. Whatever leaves for a client (ID tokens,
-access tokens, userinfo, introspection, logout tokens) asks here for `subject_for` and `session_for`; whatever comes back from one
-is turned with `person_of` and `session_of`.
+Inside the server people and sessions have their own identifiers. Everything that is sent to a client (ID tokens, access tokens,
+userinfo, introspection, logout tokens) uses `subject_for` and `session_for`; what comes back from a client is translated by `person_of`
+and `session_of`.
 """
 
 from collections.abc import Mapping
@@ -24,12 +24,12 @@ def session_for(runtime: Runtime, client: Client, session_id: str) -> str:
 
 
 def person_of(runtime: Runtime, sub: str) -> str:
-    """Return the identifier behind a `sub` of a verified token of ours: a pairwise one is turned back, any other is itself."""
+    """Return the identifier behind a `sub` in a verified token of ours: a pairwise one is decrypted, any other returned unchanged."""
     return subject.identifier_in(sub, subject.PERSON, runtime.keyring.secret(PAIRWISE_KEY)) or sub
 
 
 def session_of(runtime: Runtime, sid: str) -> str:
-    """Return the session behind a `sid` of a verified ID token of ours."""
+    """Return the identifier of the session behind a `sid` in a verified ID token of ours."""
     return subject.identifier_in(sid, subject.SESSION, runtime.keyring.secret(PAIRWISE_KEY)) or sid
 
 
@@ -39,12 +39,12 @@ def is_person(identifier: str, client_id: str, claims: Mapping[str, object]) -> 
 
 
 def is_pairwise(client: Client, claims: Mapping[str, object]) -> bool:
-    """Whether an access token of a client names a person as no other client could: by its own name, or one that an exchange kept."""
+    """Whether an access token has a pairwise `sub`: the client's own, or one that an exchange kept."""
     return client.subject_type == "pairwise" or "sub" in claims
 
 
 def shown(runtime: Runtime, client: Client, identifier: str, claims: Mapping[str, object]) -> str:
-    """Return the `sub` of an access token for its client, whoever it speaks of; `claims` has one where an exchange kept a name."""
+    """Return the `sub` of an access token for its client, whatever the subject is; `claims` has one that an exchange kept."""
     if not is_person(identifier, client.client_id, claims):
         return identifier
     return str(claims.get("sub") or subject_for(runtime, client, identifier))

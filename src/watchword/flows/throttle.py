@@ -1,10 +1,10 @@
-"""Throttling of attempts: buckets in the database, so that they hold over all processes; they slow and never lock out for ever.
+"""Throttling of attempts, by token buckets in the database that all processes share; they slow down and never lock out for good.
 
-Theory of operation. An attempt takes from the bucket of its source and from that of its account. A browser that the person was
-signed in with before has a bucket of its own: whoever uses up the account's from outside keeps only other strangers away from it
-(LG-02). Refused attempts take from one bucket for the whole deployment as well; while that is empty, somebody tries many names
-from many places, and every source is held short. A proof that was right gives back what it took from source and account, and
-nothing more (LG-03): a crowd behind one address can sign in in the morning, and whoever signs in often is not slowed.
+Theory of operation. An attempt takes from the bucket of its source and from that of its account. A browser in which the person was
+signed in before has a bucket of its own, so that an attacker who exhausts the account's bucket does not lock the owner out (LG-02).
+Failures also take from one bucket for the whole deployment; while that is empty, somebody is trying many names from many places, and
+every source gets less. A correct proof gives back what it took from source and account, and nothing more (LG-03): many people behind
+one address can sign in at the same time, and frequent sign-ins are not throttled.
 """
 
 import ipaddress
@@ -34,7 +34,7 @@ class Throttled(Exception):
 
 
 class Source(msgspec.Struct, frozen=True):
-    """From where an attempt comes: the address, and the digest of the browser's own value."""
+    """Where an attempt comes from: the address, and the digest of the browser's binding value."""
 
     address: str
     browser: bytes = b""
@@ -51,7 +51,7 @@ async def throttle(runtime: Runtime, name: str, capacity: float, per_second: flo
 
 @lru_cache(maxsize=4096)
 def network(address: str) -> str:
-    """Return under what an address is counted: a network of IPv6 is one source, because its owner has 2^64 addresses."""
+    """Return the key under which an address is counted: an IPv6 /64 network is one source, as its owner has 2^64 addresses."""
     try:
         parsed = ipaddress.ip_address(address.partition("%")[0])
     except ValueError:
@@ -88,14 +88,14 @@ def _account_bucket(what: str, account: str, source: Source, *, known: bool) -> 
 
 
 async def refused(runtime: Runtime, source: Source, user_id: str | None) -> None:
-    """Note a proof that was not accepted: in the deployment's bucket, and in the audit trail when it concerns an account."""
+    """Record a failed proof: in the deployment's bucket, and in the audit trail when it concerns an account."""
     count("sign_ins", "password", "refused")
     log.info("sign_in.refused", user=user_id, address=source.address)
     await runtime.database.write(attempts.note_refused, OVERALL, user_id, source.address, now=runtime.clock())
 
 
 async def accepted(runtime: Runtime, method: str, taken: tuple[Bucket, ...]) -> None:
-    """Give back what a right proof took, a "password" or a "passkey"."""
+    """Give back what a correct proof, a "password" or a "passkey", took."""
     count("sign_ins", method, "accepted")
     for bucket in taken:
         await runtime.database.write(attempts.give_back, bucket)

@@ -1,6 +1,6 @@
-"""Verifying API tokens: what is presented, under which circumstances, and the reason when it is refused.
+"""Verification of API tokens against the circumstances of their use, with the reason for a refusal.
 
-Reads and never writes; what it learns is counted in memory. The reason is for the operator: the caller gets the protocol's plain answer.
+Never writes: uses are counted in memory. The reason is for the operator; the caller gets the protocol's plain answer.
 """
 
 import ipaddress
@@ -15,13 +15,13 @@ from watchword.store import api_tokens as store
 from watchword.store.api_tokens import ApiToken, FoundToken
 
 WINDOW = 60
-# RFC 3986 §3.3: the segments "." and "..", also as Windows parts them, and with parameters, which servers of Java take away.
+# RFC 3986 §3.3: the segments "." and "..", also separated by backslashes (Windows), and with parameters, which Java servers strip.
 _UP = re.compile(r"(?:^|[/\\])\.\.?(?:;[^/\\]*)?(?:[/\\]|$)")
 FOREVER = 2**62
 
 
 class Use(msgspec.Struct, frozen=True):
-    """The circumstances in which a token is presented; None means "not told". `resources` are the APIs, of which it must name one."""
+    """The circumstances in which a token is presented; None means unknown. The token must be for one of `resources`, if given."""
 
     address: str | None = None
     path: str | None = None
@@ -34,7 +34,7 @@ class Use(msgspec.Struct, frozen=True):
 class Verdict(msgspec.Struct, frozen=True):
     """Whether a token may be used; `reason` is for the operator, never for the caller.
 
-    `until` is when the secret that was shown ends by itself, with the token or before it (Unix seconds).
+    `until` is when the presented secret expires, with the token or before it (Unix seconds).
     """
 
     reason: str
@@ -49,10 +49,10 @@ class Verdict(msgspec.Struct, frozen=True):
 
 
 def is_below(path: str, prefix: str) -> bool:
-    """Whether a path is the prefix or lies below it, by whole segments; one that leads back up is below nothing.
+    """Whether a path is the prefix or lies below it, by whole segments; a path with dot segments is below nothing.
 
-    No server takes such segments away, and what serves files does: it would serve what lies beside the prefix. A path counts as it is and
-    as its escapes say (§6.2.2.2): a proxy that asks tells the one, a framework the other.
+    Application servers leave dot segments in place, but file servers resolve them, and would serve files outside the prefix. The path
+    is checked both as it is and decoded (RFC 3986 §6.2.2.2): proxies pass on the one, frameworks the other.
     """
     if _UP.search(path) or _UP.search(unquote(path)):
         return False
@@ -60,7 +60,7 @@ def is_below(path: str, prefix: str) -> bool:
 
 
 async def lookup(runtime: Runtime, secret: str) -> FoundToken | None:
-    """Return the token of a secret, dead or alive; a garbled one is refused without a look-up."""
+    """Return the token of a secret, whether or not it is still valid; a malformed secret is refused without a look-up."""
     if not token_format.is_well_formed(secret, runtime.settings.brand, "a"):
         return None
     version = runtime.database.version()
@@ -76,7 +76,7 @@ async def lookup(runtime: Runtime, secret: str) -> FoundToken | None:
 
 
 async def verify(runtime: Runtime, secret: str, use: Use) -> Verdict:
-    """Decide whether a token may be used so, and count the outcome."""
+    """Decide whether a token may be used in these circumstances, and count the outcome."""
     found = await lookup(runtime, secret)
     if found is None:
         return Verdict("unknown")
@@ -141,13 +141,13 @@ def _within_limits(runtime: Runtime, found: FoundToken, now: int) -> str:
 
 
 def opens_in(runtime: Runtime, token: ApiToken, now: int) -> int:
-    """Return in how many seconds a token that was used too often may be used again."""
+    """Return after how many seconds a rate-limited token may be used again."""
     started: int = runtime.cache.get(("window", token.id), (now, 0))[0]
     return max(1, started + WINDOW - now)
 
 
 def _within_rate(runtime: Runtime, token: ApiToken, total: int, now: int) -> bool:
-    # A window starts at the total then; what other processes add shows in the total once they have flushed it.
+    # A window starts at the total of its first use; uses in other processes appear in the total once those have flushed them.
     key = ("window", token.id)
     started: int
     base: int

@@ -1,4 +1,4 @@
-"""RFC 7523: rules of trust as administrators make them: checked once when they are made, found fast when they are used."""
+"""RFC 7523: trust rules as administrators create them: checked when they are created, and cached when they are used."""
 
 import ipaddress
 import re
@@ -21,9 +21,9 @@ from watchword.store import trust as store
 from watchword.store.trust import Rule
 
 MAX_LIFETIME = 3600
-# What our own subjects begin with: an outside issuer must not be able to name one of ours.
+# The prefixes of our own subjects: another issuer must not be able to name one of them.
 OURS = ("application:", "http:", "https:", "user_", "client_")
-# Where an administrator of this server need not be one of its machine or network.
+# Never reachable: an administrator of this service is not necessarily one of its machine or network.
 NEVER = [
     ipaddress.ip_network(network)
     for network in (
@@ -39,9 +39,9 @@ ClaimName = Annotated[str, msgspec.Meta(min_length=1, max_length=100)]
 
 
 class TrustInput(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Whom to believe, about whom, for what. Of a "workload" every pattern of `claims` must match; "people" are for
-    identity assertions (ID-JAG). Without `jwks` or `jwks_uri` the issuer's own metadata are asked; `networks` are private ones, such as
-    "10.20.0.0/16", in which these may be. Durations in seconds.
+    """The input for a trust rule. For a "workload" every pattern in `claims` must match; "people" is for identity assertions (ID-JAG).
+    Without `jwks` and `jwks_uri` the keys are found by the issuer's metadata; `networks` are private networks, such as "10.20.0.0/16",
+    in which these addresses may be. Durations are in seconds.
     """
 
     name: Text
@@ -63,7 +63,7 @@ class TrustInput(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
 
 def to_rule(runtime: Runtime, given: TrustInput, *, actor: str) -> Rule:
-    """Check what was given and make a rule of it; raise OAuthError."""
+    """Check the input and return the rule; raise `invalid_request`, `invalid_scope` or `invalid_target`."""
     _check_source(runtime, given)
     rule = Rule(
         id=new_id("trust"),
@@ -114,7 +114,7 @@ def _check_people(runtime: Runtime, rule: Rule) -> Rule:
 
 
 def _check_subject(subject: str) -> None:
-    # Nothing that an outside issuer puts in can then be taken for a person, client or application of this server.
+    # So that no claim of another issuer can make a subject that is a person, client or application of this server.
     literal = _PREFIX.match(subject)
     if literal is None or literal[0].lower().startswith(OURS):
         raise _bad(
@@ -184,7 +184,7 @@ def pure(rule: Rule) -> TrustRule:
 
 
 async def create(runtime: Runtime, given: TrustInput, *, actor: str) -> Rule:
-    """Make a rule; raise `invalid_request`, or `conflict` when its name is taken."""
+    """Create a rule; raise as `to_rule`, or `conflict` when its name is taken."""
     rule = to_rule(runtime, given, actor=actor)
     if not await runtime.database.write(store.create_rule, rule):
         raise OAuthError("conflict", "There is a rule of this name.", field="name")
@@ -192,7 +192,7 @@ async def create(runtime: Runtime, given: TrustInput, *, actor: str) -> Rule:
 
 
 async def replace(runtime: Runtime, existing: Rule, given: TrustInput, *, actor: str) -> Rule:
-    """Put a rule in the place of another, which takes what it gave with it; raise `precondition_failed` when that one is gone."""
+    """Replace a rule, which revokes the tokens issued by the old one; raise as `to_rule`, or `precondition_failed` when that is gone."""
     rule = to_rule(runtime, given, actor=actor)
     if not await runtime.database.write(store.replace_rule, existing.id, rule):
         raise OAuthError("precondition_failed", "The rule was changed meanwhile: read it again, then repeat.")
@@ -218,7 +218,7 @@ async def show(runtime: Runtime, name: str) -> Rule:
 
 
 async def delete(runtime: Runtime, name: str, *, actor: str) -> Rule:
-    """Forget a rule, and with it what it gave; raise `not_found`."""
+    """Delete a rule, which revokes the tokens issued by it; raise `not_found`."""
     rule = await show(runtime, name)
     if not await runtime.database.write(store.delete_rule, rule.id, actor=actor, now=runtime.now()):
         raise OAuthError("not_found", "There is no such rule.")
@@ -226,7 +226,7 @@ async def delete(runtime: Runtime, name: str, *, actor: str) -> Rule:
 
 
 async def of_issuer(runtime: Runtime, issuer: str) -> list[Rule]:
-    """Return the rules for an issuer; remembered while nothing changed."""
+    """Return the rules for an issuer; cached as long as the database does not change."""
     version, key = runtime.database.version(), ("trust", issuer)
     cached = runtime.cache.get(key)
     if cached is not None and cached[0] == version:

@@ -1,10 +1,10 @@
-"""Signing in with another provider: the attempt, what the provider says, and whose account that is here.
+"""Signing in with another provider: the attempt, the provider's answer, and the account here.
 
-Theory of operation. The attempt (state, nonce, verifier) is sealed into a cookie of the browser that began it, for one provider and ten
-minutes, and its state is used up in the database, so that an answer counts once over all nodes. An account is found by issuer and
-subject alone; an address that the provider has verified only ever leads to a question, never to an account (FD-01, FD-03). An
-account is linked in a running session only when the attempt was begun for that by a form of the account page: else whoever sends a
-browser here, signed in with the provider as themselves, would open the account of whoever sits there.
+Theory of operation. The attempt (state, nonce, verifier) is encrypted into a cookie of the browser that began it, for one provider and
+ten minutes, and its state is recorded as used in the database, so that an answer counts once over all nodes. An account is found by
+issuer and subject alone; a verified address at most leads to a question, never into an account (FD-01, FD-03). In a live session an
+identity is linked only if the attempt was begun by a form on the account page: otherwise an attacker could send a browser here with
+the attacker's own identity, and link it to the account of whoever is signed in.
 """
 
 import hashlib
@@ -39,20 +39,22 @@ MIN_KEPT, MAX_KEPT = 60, 3600
 
 
 class Begun(msgspec.Struct, frozen=True):
-    """An attempt under way and where its person wants to go; times are Unix seconds."""
+    """A pending attempt, and where its person wants to go afterwards; times are Unix seconds."""
 
     name: str
     attempt: Attempt
     back: str
     began_at: int
-    link_to: str = ""  # who asked on the account page to link; "" for a sign-in
-    enrol: str = ""  # the one-time link that is taken with what the provider answers
-    max_age: int | None = None  # how many seconds before this the proof may have been made at the provider
-    for_application: bool = False  # an application wishes that, and is told when it was
+    link_to: str = ""  # the account to link, as asked for on the account page; "" for a sign-in
+    enrol: str = ""  # the one-time link that the identity will accept
+    max_age: int | None = (
+        None  # how many seconds before `began_at` the person may have authenticated at the provider
+    )
+    for_application: bool = False  # an application requested `max_age`, and will get `auth_time`
 
 
 class Found(msgspec.Struct, frozen=True):
-    """What a proved identity leads to, and whose account it concerns."""
+    """The outcome for a verified identity, and the account concerned."""
 
     outcome: rules.Outcome
     identity: Identity
@@ -73,12 +75,12 @@ def configured(runtime: Runtime, name: str) -> Upstream:
 
 
 def posts(settings: Upstream) -> bool:
-    """Whether a provider is asked to send its answers as a form."""
+    """Whether a provider answers by form_post."""
     return settings.kind == "apple" or settings.response_mode == "form_post"
 
 
 def tells_time(settings: Upstream) -> bool:
-    """Whether a provider tells an application when somebody proved who they are, as it was configured, else as it is known of it."""
+    """Whether a provider sends `auth_time`, as configured, else as known of that provider."""
     if settings.kind == "github":
         return False
     known = settings.tells_auth_time
@@ -86,7 +88,7 @@ def tells_time(settings: Upstream) -> bool:
 
 
 async def provider_of(runtime: Runtime, settings: Upstream) -> Provider:
-    """Return what a configured provider says of itself; raise UpstreamRefused."""
+    """Return a configured provider with its metadata; raise UpstreamRefused."""
     if settings.kind == "github":
         return upstream_github.provider(settings.client_id)
     loopback, issuer = runtime.settings.fetch_allow_loopback, issuer_of(settings)
@@ -115,9 +117,9 @@ async def provider_of(runtime: Runtime, settings: Upstream) -> Provider:
 async def _document(
     runtime: Runtime, url: str, networks: tuple[str, ...], read: Callable[[bytes], T], *, fresh: bool = False
 ) -> T:
-    """Return a provider's document as it is read, fetched at most once in a while, however many wait for it; raise UpstreamRefused.
+    """Return what `read` makes of a provider's document, cached, with one fetch for all that wait; raise UpstreamRefused.
 
-    One that cannot be read is not kept, however long it says that it holds: the provider may have put it right a moment later.
+    A document that `read` refuses is not cached, whatever its Cache-Control: the provider may correct it a moment later.
     """
     until, body = runtime.documents.get(url, (0.0, b""))
     now = runtime.clock()
@@ -142,7 +144,7 @@ async def _document(
 
 
 def _reach(runtime: Runtime, networks: tuple[str, ...]) -> dict[str, Any]:
-    """Return what may be reached besides the public Internet to ask a provider, who is the operator's own choice."""
+    """Return what may be reached besides the public Internet for a provider, which the operator has chosen."""
     return {"allow_loopback": runtime.settings.fetch_allow_loopback, "networks": networks}
 
 
@@ -159,9 +161,9 @@ async def begin(
 ) -> tuple[str, bytes]:
     """Return the address to send a browser to, and the sealed attempt for its cookie.
 
-    `link_to` is whose account is to be linked, `enrol` the one-time link to take. The provider is asked to prove again who is there
-    when its last proof is more than `max_age` seconds old; 0 asks always; `for_application` says that an application wishes that.
-    Raise UpstreamRefused.
+    `link_to` is the account to link, `enrol` the one-time link to accept. With `max_age` the provider is asked to authenticate the
+    person again when that was more than so many seconds ago, with 0 always; `for_application` says that an application requested this.
+    Raises UpstreamRefused, or `not_found` for no such provider.
     """
     settings = configured(runtime, name)
     provider = await provider_of(runtime, settings)
@@ -176,7 +178,7 @@ async def begin(
 
 
 def open_attempt(runtime: Runtime, name: str, browser: str, sealed: bytes) -> Begun | None:
-    """Return the attempt that a browser began with a provider, or None when it began none or too long ago."""
+    """Return the attempt that a browser began with a provider, None when there is none, or it is too old."""
     try:
         begun = _decode(runtime.root.open("upstream", browser, sealed))
     except ValueError:
@@ -194,9 +196,9 @@ async def finish(
     current_user: str | None,
     current_is_fresh: bool,
 ) -> Found:
-    """Return what a provider's answer leads to; raise UpstreamRefused."""
+    """Process a provider's answer and return the outcome; raise UpstreamRefused, or `not_found` for no such provider."""
     settings = configured(runtime, name)
-    if begun is None:  # before anything is fetched: anybody may open this address
+    if begun is None:  # first, before anything is fetched: anybody can open this address
         raise UpstreamRefused("state")
     provider = await provider_of(runtime, settings)
     code = rules.check_callback(provider, begun.attempt, parameters)
@@ -224,14 +226,15 @@ async def finish(
             outcome = "refused_unknown"
     if outcome in ("register", "refused_unknown"):
         user = await _owner_of_address(runtime, identity)
-        if user is not None and user.disabled_at is not None:  # it cannot be proved, so it is not asked for
+        # Nobody can sign in to it, so nobody is asked to
+        if user is not None and user.disabled_at is not None:
             outcome = "refused_disabled"
     return Found(outcome, identity, user, begun.back)
 
 
 def _check_age(begun: Begun, provider: Provider, identity: Identity) -> None:
-    """Core §3.1.2.1, §3.1.3.7: who was asked for a `max_age` has to tell; whoever sits at the browser can take that wish out of the
-    address, but not change what the provider tells. One that never tells proves nothing of it to an application."""
+    """Core §3.1.2.1, §3.1.3.7: a provider that was sent `max_age` must return `auth_time`, which is checked here, since the person at the
+    browser can remove `max_age` from the address. A provider that never returns it cannot satisfy an application."""
     proved_at = identity.auth_time
     if begun.max_age is None:
         return
@@ -284,7 +287,7 @@ async def _check(
 async def _completed(
     endpoint: str, answer: rules.TokenAnswer, identity: Identity, reach: Mapping[str, Any]
 ) -> Identity:
-    """Return an identity with what the UserInfo endpoint adds; a provider that does not answer there proved it all the same."""
+    """Return an identity with what the UserInfo endpoint adds; unchanged when that does not answer, as the ID token is the proof."""
     try:
         fetched = await fetch.fetch(endpoint, bearer=answer.access_token, **reach)
     except fetch.FetchError:
@@ -293,7 +296,7 @@ async def _completed(
 
 
 async def keys_of(runtime: Runtime, provider: Provider, *, fresh: bool = False) -> list[jwk.Key]:
-    """Return a provider's keys, fetched anew if asked to; raise UpstreamRefused."""
+    """Return a provider's keys, with `fresh` not from the cache; raise UpstreamRefused."""
     if provider.jwks_uri is None:
         raise UpstreamRefused("discovery", "jwks_uri")
     return await _document(runtime, provider.jwks_uri, provider.networks, _read_keys, fresh=fresh)
@@ -307,7 +310,7 @@ def _read_keys(document: bytes) -> list[jwk.Key]:
 
 
 async def _github(access_token: str, reach: Mapping[str, Any]) -> Identity:
-    """Return who GitHub's API says it is; where an app may not read addresses the account is proved all the same."""
+    """Return the identity by GitHub's API; without a verified address where the app may not read addresses."""
     user = await fetch.fetch(upstream_github.USER_URL, bearer=access_token, **reach)
     try:
         emails = await fetch.fetch(upstream_github.EMAILS_URL, bearer=access_token, **reach)
@@ -317,13 +320,13 @@ async def _github(access_token: str, reach: Mapping[str, Any]) -> Identity:
 
 
 async def _owner_of_address(runtime: Runtime, identity: Identity) -> User | None:
-    """Return whose verified address the provider's is; they are asked to prove the account here before it is linked."""
+    """Return the account with the provider's verified address; its owner has to sign in here before the identity is linked."""
     email = _address(identity)
     return await runtime.database.read(users.find_user, "\x1f", email) if email is not None else None
 
 
 def _address(identity: Identity) -> str | None:
-    """Return the address that a provider has verified as accounts here have it; None for one that none can have."""
+    """Return the canonical form of the address that a provider has verified; None without a valid one."""
     try:
         return canonical_email(identity.verified_email) if identity.verified_email is not None else None
     except NameRefused:
@@ -331,15 +334,15 @@ def _address(identity: Identity) -> str | None:
 
 
 async def is_address_taken(runtime: Runtime, identity: Identity) -> bool:
-    """Whether an account has the address that a provider has verified, or is called so; nobody has proved to be at home there."""
+    """Whether an account has the address that a provider has verified, or has it as its user name, verified here or not."""
     email = _address(identity)
     return email is not None and await runtime.database.read(users.is_email_taken, email)
 
 
 async def link(runtime: Runtime, user: User, identity: Identity, session: Session | None = None) -> bool:
-    """Link a proved identity to an account, in a session of it or as it was proved just now.
+    """Link a verified identity to an account, in a session of its owner, or without one right after the owner has signed in.
 
-    Return False when it is linked to anybody already, or what proved the account was taken away meanwhile; raise as `sessions.act`.
+    Returns False when it is linked to an account already, or what proved the account was removed meanwhile; raises as `sessions.act`.
     """
     account, write = accounts.upstream_account(identity, user, runtime.now()), runtime.database.write
     if session is not None:
@@ -348,13 +351,13 @@ async def link(runtime: Runtime, user: User, identity: Identity, session: Sessio
 
 
 def ticket(runtime: Runtime, session_id: str, name: str) -> str:
-    """Return what a session's own account page brings to begin linking a provider; nobody else can make it."""
+    """Return the CSRF ticket by which a session's account page begins to link a provider."""
     text = f"{session_id}\n{name}".encode()
     return hmac.new(runtime.root.derive("upstream linking"), text, hashlib.sha256).hexdigest()
 
 
 def check_ticket(runtime: Runtime, session_id: str, name: str, sent: str) -> None:
-    """Refuse to begin linking what no account page of this session asked for; raise `access_denied`."""
+    """Check the ticket of the account page; raise `access_denied`."""
     if not hmac.compare_digest(ticket(runtime, session_id, name).encode(), sent.encode("utf-8", "replace")):
         raise OAuthError(
             "access_denied", "This was not asked for on the account page: open it again.", field="csrf"
@@ -387,7 +390,7 @@ def issuer_of(settings: Upstream) -> str:
 
 
 async def register(runtime: Runtime, identity: Identity) -> User | None:
-    """Make an account for a proved identity with a verified address, linked to it; None when either is taken."""
+    """Create an account for an identity with a verified address, linked to it; None when either is taken or unsuitable."""
     if identity.verified_email is None:
         return None
     try:

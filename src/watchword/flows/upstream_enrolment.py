@@ -1,10 +1,10 @@
-"""Taking an invitation, or the owner's link of the first start, with another provider.
+"""Accepting an invitation, or the owner's link of the first start, with another provider.
 
-Theory of operation. The page behind a live link gives its browser a ticket for each provider: the link, sealed for that browser. With
-it an attempt begins that carries the link, sealed again, there and back; nothing is kept before the provider has answered. Then the
-account, the identity that signs it in and the end of the link are one step. Whoever sends a browser here without its own ticket begins
-an ordinary sign-in at most, and an answer counts for the browser and the attempt that asked for it alone: so nobody's identity is
-linked to an account of somebody else's invitation without a button on the page that names it.
+Theory of operation. The page behind a live link gives its browser a ticket for each provider: the link, encrypted for that browser. It
+begins an attempt that carries the link, encrypted again, through the provider; nothing is stored before the provider has answered. Then
+creating the account, linking the identity and using the link up are one transaction. A browser that is sent here without its own ticket
+begins at most an ordinary sign-in, and an answer counts only for the browser and the attempt that asked for it: so nobody's identity is
+linked to an account of somebody else's invitation unless they press the button on the page that names it.
 """
 
 import base64
@@ -22,13 +22,13 @@ OWNER = "owner"
 
 
 def ticket(runtime: Runtime, browser: str, name: str, link: str) -> str:
-    """Return what a browser brings to begin taking a link with the provider of a name; it is worth nothing in another browser."""
+    """Return the ticket by which a browser accepts a link with a provider; it is worthless in another browser."""
     sealed = runtime.root.seal(PURPOSE, f"{browser}\n{name}", link.encode(), os.urandom(12))
     return base64.urlsafe_b64encode(sealed).decode().rstrip("=")
 
 
 async def open_ticket(runtime: Runtime, browser: str, name: str, sent: str) -> str | None:
-    """Return the link of a ticket that was made for this browser and provider; None where it is another's or the link is gone."""
+    """Return the link in a ticket that was made for this browser and provider; None for another's, or when the link is gone."""
     try:
         sealed = base64.urlsafe_b64decode(sent + "=" * (-len(sent) % 4))
         link = runtime.root.open(PURPOSE, f"{browser}\n{name}", sealed).decode()
@@ -47,10 +47,10 @@ async def for_owner(runtime: Runtime, link: str) -> bool:
     return await one_time.peek(runtime, link, SETUP) is not None
 
 
-async def take(runtime: Runtime, link: str, identity: Identity) -> User | None:
-    """Make the account that a link allows, signed in to by a proved identity, and use the link up; None when it is gone.
+async def accept(runtime: Runtime, link: str, identity: Identity) -> User | None:
+    """Create the account that a link allows, linked to a verified identity, and use the link up; None when it is gone.
 
-    Raise `conflict` for a name that is taken, UpstreamRefused for an identity that signs somebody in already.
+    Raises `conflict` for a name that is taken, UpstreamRefused for an identity that is linked to another account.
     """
     if await for_owner(runtime, link):
         username, email = _owner_names(identity)
@@ -67,7 +67,7 @@ async def take(runtime: Runtime, link: str, identity: Identity) -> User | None:
 
 
 def _owner_names(identity: Identity) -> tuple[str, str | None]:
-    """Return the owner's user name and address: the one that the provider has verified, else the name that it tells, if it can be one."""
+    """Return the owner's user name and address: the verified address as both, else the provider's user name if it is valid here."""
     if identity.verified_email is not None:
         return identity.verified_email, identity.verified_email
     told = identity.preferred_username or OWNER

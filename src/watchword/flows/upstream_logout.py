@@ -1,7 +1,7 @@
-"""OpenID Connect Back-Channel Logout 1.0 §2.6, as a relying party: a provider says that somebody has signed out there.
+"""OpenID Connect Back-Channel Logout 1.0 §2.6, as a relying party: a provider reports that somebody has signed out there.
 
-The sessions here that came from that session end, and with them whatever a sign-out would end: our own clients are told in turn. A
-token counts once, over all nodes; its use and the end of the sessions are one transaction.
+The sessions here that came from that session end, with everything that a sign-out ends; our own clients are notified in turn. A token
+counts once, over all nodes: its use is recorded in the transaction that ends the sessions.
 """
 
 import hashlib
@@ -17,12 +17,15 @@ from watchword.ratelimit import LocalBuckets
 from watchword.store import sessions
 from watchword.telemetry import count
 
-# Anybody may send a token that names an unknown key: the provider's keys are fetched anew for it twice a minute at most.
+# Anybody can send a token with an unknown `kid`: the provider's keys are fetched again at most twice a minute.
 FRESH_KEYS = LocalBuckets(capacity=2, per_second=1 / 30)
 
 
 async def receive(runtime: Runtime, name: str, token: str) -> None:
-    """End the sessions that a provider's logout token speaks of; raise `invalid_request`, or `not_found` for no such provider."""
+    """End the sessions that a provider's logout token names.
+
+    Raises `invalid_request`, `not_found` for no such provider, or `temporarily_unavailable` when its keys cannot be read.
+    """
     settings = upstream.configured(runtime, name)
     if settings.kind == "github" or settings.issuer is None:
         raise OAuthError("not_found", "This provider sends no logout tokens.")

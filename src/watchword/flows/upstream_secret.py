@@ -1,6 +1,6 @@
-"""What authenticates this server at a provider: the secret that was configured, or for Apple one that is signed for each sign-in.
+"""The client secret of this server at a provider: the configured one, or for Apple a JWT that is signed for each sign-in.
 
-Owns the file of Apple's key, which is looked at when the server starts and read anew when it is needed: it may be replaced meanwhile.
+Owns the file of Apple's key, which is checked when the server starts and read again for each sign-in, so that it can be replaced.
 """
 
 from pathlib import Path

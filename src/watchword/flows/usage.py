@@ -21,7 +21,7 @@ class _Count:
 
 
 class Usage:
-    """The counts that are not written yet."""
+    """The counts that are yet to be written."""
 
     def __init__(self) -> None:
         self._tokens: dict[tuple[str, str], _Count] = {}
@@ -52,7 +52,7 @@ class Usage:
                 self._secrets[secret_id] = (now, address)
 
     def note_issue(self, client_id: str) -> None:
-        """Note that a client was issued tokens: this is counted and logged, and never a synchronous row."""
+        """Count that a client was issued tokens; this is logged in batches, never written synchronously."""
         if len(self._issues) < MAX_PENDING:
             self._issues[client_id] = self._issues.get(client_id, 0) + 1
 

@@ -1,4 +1,4 @@
-"""OpenID Connect Core §5.3: what a userinfo answer says of the person whose access token it was asked with."""
+"""OpenID Connect Core §5.3: the userinfo response for an access token."""
 
 from watchword.flows import client_answers, client_registry, profiles
 from watchword.flows.caller import Caller
@@ -12,7 +12,7 @@ JWT = "application/jwt"
 
 
 async def claims_for(runtime: Runtime, who: Caller) -> tuple[Client, dict[str, object]]:
-    """Return the client of a token and what it may know; raise `invalid_token` or `insufficient_scope`."""
+    """Return the client of a token and the claims for it; raise `invalid_token` or `insufficient_scope`."""
     if who.token_kind != "access_token":  # AP-06: an API token is no proof that a person agreed to anything
         raise _refused("This needs an OAuth access token.")
     claims.check_openid(who.scope)
@@ -37,13 +37,13 @@ def _refused(description: str) -> OAuthError:
     return OAuthError("invalid_token", description, challenge='Bearer error="invalid_token"')
 
 
-async def as_wanted(runtime: Runtime, client: Client, told: dict[str, object]) -> tuple[bytes, str]:
-    """Return an answer in the form that its client registered (§5.3.2), and its media type; raise `invalid_request`."""
-    wanted = answers.protection_of(client, "userinfo")
-    if wanted.signed is not None:
-        said = claims.for_client(told, issuer=runtime.settings.issuer, client_id=client.client_id)
-        return (await client_answers.signed(runtime, client, "userinfo", said, "JWT")).encode(), JWT
-    if wanted.alg is not None:
+async def encode(runtime: Runtime, client: Client, told: dict[str, object]) -> tuple[bytes, str]:
+    """Return a response in the form that its client registered (§5.3.2), and its media type; raise `invalid_request`."""
+    protection = answers.protection_of(client, "userinfo")
+    if protection.signed is not None:
+        members = claims.for_client(told, issuer=runtime.settings.issuer, client_id=client.client_id)
+        return (await client_answers.signed(runtime, client, "userinfo", members, "JWT")).encode(), JWT
+    if protection.alg is not None:
         plain = client_answers.json(told)
         return (await client_answers.encrypted(runtime, client, "userinfo", plain, None)).encode(), JWT
     return client_answers.json(told), "application/json"

@@ -1,4 +1,4 @@
-"""Taking a way to sign in from an account, by its owner: passkey, identity or account at another provider; the last one stays."""
+"""Removal of a way to sign in by the account's owner: a passkey, an identity or a linked provider; the last way cannot be removed."""
 
 from collections.abc import Iterable
 
@@ -14,16 +14,16 @@ from watchword.store.users import User
 from watchword.store.ways_in import Taken
 
 
-def taken(settings: Settings) -> Taken:
-    """Return by what people sign in here."""
+def accepted(settings: Settings) -> Taken:
+    """Return the ways to sign in that are accepted here."""
     methods = settings.sign_in_methods
     issuers = frozenset(upstream.issuer_of(one) for one in settings.upstream)
     return Taken("password" in methods, "passkey" in methods, "identity" in methods, issuers)
 
 
 async def may_lose_passkey(runtime: Runtime, user: User, passkeys: Iterable[StoredPasskey]) -> bool:
-    """Whether a person can sign in without some one of their passkeys."""
-    ways, now = taken(runtime.settings), runtime.now()
+    """Whether at least one of a person's passkeys can be removed without locking them out."""
+    ways, now = accepted(runtime.settings), runtime.now()
     for one in passkeys:
         if not ways.passkey or await runtime.database.read(
             store.has_other_way, user.id, ways, now, passkey=one.id
@@ -34,7 +34,7 @@ async def may_lose_passkey(runtime: Runtime, user: User, passkeys: Iterable[Stor
 
 async def remove_passkey(runtime: Runtime, session: Session, passkey_id: str) -> str:
     """Remove a person's passkey: "removed", "unknown", or "last" when it is the only way in. Raise as `sessions.act`."""
-    who, ways = session.user_id, taken(runtime.settings)
+    who, ways = session.user_id, accepted(runtime.settings)
     more = {"actor": who, "now": runtime.now()}
     return await sessions.act(runtime, session, store.remove_passkey, passkey_id, who, ways, **more)
 
@@ -47,7 +47,7 @@ async def revoke_identity(runtime: Runtime, session: Session, identity_id: str, 
     for registered in await runtime.database.read(list_identities, session.user_id):
         if registered.id != identity_id:
             continue
-        point, ways = identities.read_identity(registered.document).public, taken(runtime.settings)
+        point, ways = identities.read_identity(registered.document).public, accepted(runtime.settings)
         outcome = await sessions.act(
             runtime, session, store.revoke_own_identity, registered, point, ways, now=runtime.now()
         )
@@ -64,6 +64,6 @@ async def unlink(runtime: Runtime, session: Session, name: str) -> str:
     """
     offered = {one.name: upstream.issuer_of(one) for one in runtime.settings.upstream}
     issuer = offered.get(name, name)
-    who, ways = session.user_id, taken(runtime.settings)
+    who, ways = session.user_id, accepted(runtime.settings)
     more = {"actor": who, "now": runtime.now()}
     return await sessions.act(runtime, session, store.unlink_upstream, who, issuer, ways, **more)

@@ -30,8 +30,8 @@ async def handle(
     Raises `invalid_grant` for a proof that is invalid or of nobody here, and `invalid_dpop_proof` without a DPoP proof.
     """
     given = form.require("proof")
-    if not identities.are_taken(runtime):
-        raise OAuthError("invalid_grant", identities.NOT_TAKEN)
+    if not identities.are_accepted(runtime):
+        raise OAuthError("invalid_grant", identities.NOT_ACCEPTED)
     authorization_details.refuse(form.get("authorization_details"))
     if binding.jkt is None:
         raise OAuthError(

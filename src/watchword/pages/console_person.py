@@ -87,7 +87,7 @@ def _offered(request: Request, user: User, have: Enrolled) -> list[str]:
     on = user.disabled_at is None
     possible = {
         "edit": True,
-        "reset": on and bool(enrolment.taken(request.runtime)),
+        "reset": on and bool(enrolment.choices(request.runtime)),
         "remove_factors": bool(holds),
         "give": on and not user.is_admin,
         "take": user.is_admin,

@@ -29,7 +29,7 @@ async def page(
 ) -> Response:
     """Answer the page of a live link, with what it lets a person set up: `only` that, or any way in that there is here."""
     runtime = request.runtime
-    ways = enrolment.taken(runtime) if only is None else only
+    ways = enrolment.choices(runtime) if only is None else only
     value, fresh = browser.ensure_browser(request)
     providers = _providers(request, value, link) if only is None else []
     if not ways and not providers:
@@ -60,7 +60,7 @@ def _providers(request: Request, value: str, link: str) -> list[dict[str, str]]:
 
 def chosen(request: Request, form: Form, user: User, link: str) -> tuple[str | None, MadePasskey | None]:
     """Return the password or the passkey that a form sets up; raise PasskeyRefused."""
-    ways = enrolment.taken(request.runtime)
+    ways = enrolment.choices(request.runtime)
     if "password" in ways and not (form.get("credential") and "passkey" in ways):
         return form.get("new_password") or "", None
     if "passkey" not in ways:

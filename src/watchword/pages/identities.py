@@ -53,8 +53,8 @@ def _command(issuer: str) -> str:
 
 
 def _check_allowed(request: Request) -> None:
-    if not flow.are_taken(request.runtime):
-        raise OAuthError("access_denied", flow.NOT_TAKEN)
+    if not flow.are_accepted(request.runtime):
+        raise OAuthError("access_denied", flow.NOT_ACCEPTED)
 
 
 async def sign_in(request: Request) -> Response:

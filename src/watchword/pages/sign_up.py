@@ -96,7 +96,7 @@ async def _account(
     context = {
         "action": f"{issuer}/sign-up",
         "invitation": {"email": invitation.email, "invited": invitation.invited},
-        "asks": ["name"] if ways.taken(request.runtime) else [],
+        "asks": ["name"] if ways.choices(request.runtime) else [],
         "password_minimum": accounts.MIN_PASSWORD,
         "links": {"sign_in": f"{issuer}/sign-in"},
         "values": {"name": (form.get("name") or "") if form else ""},

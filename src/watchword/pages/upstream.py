@@ -225,7 +225,7 @@ async def callback(request: Request) -> Response:
 async def _taken(request: Request, found: upstream.Found, link: str) -> Response:
     """Make the account of a link for whom the provider proved, and sign them in."""
     try:
-        made = await upstream_enrolment.take(request.runtime, link, found.identity)
+        made = await upstream_enrolment.accept(request.runtime, link, found.identity)
     except OAuthError:
         return await _enrol_again(request, link, "username_taken")
     return errors.expired(request) if made is None else await _signed_in(request, made, found)

@@ -49,9 +49,7 @@ def test_a_first_start_that_ended_before_the_key_was_made_goes_on(tmp_path: Path
 async def test_a_database_that_was_used_gets_no_other_key(tmp_path: Path) -> None:
     await start.close_runtime(await start.open_runtime(settings(tmp_path)))
     (tmp_path / "watchword.db.key").unlink()
-    with pytest.raises(
-        SettingsError, match=r"put \S+/watchword\.db\.key back, or name the key file by key_file"
-    ):
+    with pytest.raises(SettingsError, match=r"put \S+/watchword\.db\.key back, or set key_file to its path"):
         load_master_keys(settings(tmp_path))
     assert not (tmp_path / "watchword.db.key").exists()
 

@@ -1,1 +1,1 @@
-"""Clients and rules of trust as a file describes them, compared with what is there, and made so."""
+"""Desired state: clients and trust rules as a file describes them, compared with the database, and applied."""

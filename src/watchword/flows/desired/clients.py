@@ -1,4 +1,4 @@
-"""Clients as a file describes them. Their secrets are no part of a description: the server makes them."""
+"""Clients as a file describes them. Secrets are not part of a description: the server generates them."""
 
 from collections.abc import Callable, Container
 from functools import partial
@@ -15,21 +15,21 @@ from watchword.store import clients as store
 
 PAGE = 200
 
-# Is told the identifier of a client and its secret before there is one in the database
+# Receives a client's identifier and its new secret, before the secret is stored.
 Keep = Callable[[str, str], None]
 
 
 class ClientState(ClientInput, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A client as a file describes it, by the identifier that it gives it."""
+    """A client as a file describes it, with the identifier that the file chooses."""
 
     client_id: str
     disabled: bool = False
 
 
 async def step(runtime: Runtime, given: ClientState, *, keep: Keep | None, actor: str) -> Step | None:
-    """Return what has to be done for a client, None when it is as described; raise OAuthError for what cannot be.
+    """Return the change that a client needs, None when it is as described; raise OAuthError for an impossible description.
 
-    With `keep` one that authenticates by a secret and has none that works gets one.
+    With `keep`, a client that authenticates by a secret and has no valid one gets one.
     """
     if not CHOSEN_ID.fullmatch(given.client_id):
         raise OAuthError("invalid_request", "Give it 1 to 200 visible ASCII characters.", field="client_id")
@@ -37,7 +37,7 @@ async def step(runtime: Runtime, given: ClientState, *, keep: Keep | None, actor
     if existing is not None and not _is_administered(existing):
         raise OAuthError(
             "conflict",
-            "There is one that no administrator registered: give yours another identifier.",
+            "A client with this identifier exists that no administrator registered: choose another identifier.",
             field="client_id",
         )
     wanted = client_registry.to_client(given, given.client_id)
@@ -60,7 +60,7 @@ async def step(runtime: Runtime, given: ClientState, *, keep: Keep | None, actor
 
 
 async def surplus(runtime: Runtime, described: Container[str], actor: str) -> list[Step]:
-    """Return what deletes the clients that administrators registered and nobody describes."""
+    """Return the changes that delete those clients registered by administrators that are not described."""
     return [
         Step(
             kind="client",

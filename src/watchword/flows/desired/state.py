@@ -1,6 +1,6 @@
-"""Everything that a file describes: read whole, compared whole, and only then made so, one transaction a change.
+"""A whole file of desired state: read and compared completely, and only then applied, with one transaction for each change.
 
-A section that a file does not have is not touched, and a run that was cut short is finished by the next.
+A section that the file does not have is left as it is, and a run that was interrupted is finished by the next.
 """
 
 import difflib
@@ -27,14 +27,14 @@ SECTIONS: dict[str, tuple[type[msgspec.Struct], str]] = {
 
 
 class State(msgspec.Struct, frozen=True, kw_only=True):
-    """What is to be there; None leaves all of a kind as it is."""
+    """The desired state; None leaves everything of that kind as it is."""
 
     clients: tuple[ClientState, ...] | None = None
     trust: tuple[TrustInput, ...] | None = None
 
 
 class Plan(msgspec.Struct, frozen=True):
-    """What is to be done, in order, and how many things are as they should be."""
+    """The changes to make, in order, and how many entries need none."""
 
     steps: tuple[Step, ...]
     unchanged: int
@@ -65,13 +65,13 @@ def _entries(section: str, given: object) -> tuple[Any, ...]:
 
 
 def _hint(field: str | None, kind: type[msgspec.Struct]) -> str:
-    """Return what else to say of a field that there is not."""
+    """Return a hint for an unknown field."""
     if field is None or field in kind.__struct_fields__:
         return ""
     if field == "client_secret":
-        return "; secrets are made by the server and stand in no description"
+        return "; the server generates secrets, they are not part of a description"
     meant = difflib.get_close_matches(field, kind.__struct_fields__, n=1)
-    return f"; is {meant[0]} meant?" if meant else ""
+    return f"; did you mean {meant[0]}?" if meant else ""
 
 
 def _wrong(description: str, field: str | None) -> OAuthError:
@@ -79,20 +79,20 @@ def _wrong(description: str, field: str | None) -> OAuthError:
 
 
 async def plan(runtime: Runtime, state: State, *, prune: bool, keep: Keep | None, actor: str) -> Plan:
-    """Compare what is described with what is there; raise OAuthError for what cannot be.
+    """Compare the desired state with the database; raise OAuthError for an impossible description.
 
-    With `prune` what a section does not describe is deleted. With `keep`, which is told the secret first, a client that authenticates
-    by a secret and has none gets one.
+    With `prune`, what a section does not describe is deleted. With `keep`, which gets the secret first, a client that authenticates by
+    a secret and has none gets one.
     """
     named = [given.client_id for given in state.clients or ()], [given.name for given in state.trust or ()]
     for section, names in zip(SECTIONS, named, strict=True):
         _check_once(section, names)
     rules = {rule.name: rule for rule in await trust.every(runtime)}
     compared = [
-        await _told_where(f"client {given.client_id}", clients.step(runtime, given, keep=keep, actor=actor))
+        await _in_context(f"client {given.client_id}", clients.step(runtime, given, keep=keep, actor=actor))
         for given in state.clients or ()
     ] + [
-        await _told_where(
+        await _in_context(
             f"trust {given.name}", trust.step(runtime, given, rules.get(given.name), actor=actor)
         )
         for given in state.trust or ()
@@ -113,14 +113,14 @@ def _check_once(section: str, names: Iterable[str]) -> None:
 
 
 async def perform(plan: Plan) -> None:
-    """Make what is described so; raise OAuthError with what was in the way and how far it went."""
+    """Apply a plan; raise OAuthError that says what failed and how far it went."""
     for done, step in enumerate(plan.steps):
-        so_far = f"; {done} of {len(plan.steps)} changes are made, apply again for the rest"
-        await _told_where(f"{step.kind} {step.name}", step.perform(), so_far)
+        so_far = f"; {done} of {len(plan.steps)} changes were made, apply again for the rest"
+        await _in_context(f"{step.kind} {step.name}", step.perform(), so_far)
 
 
-async def _told_where(what: str, work: Awaitable[T], so_far: str = "") -> T:
-    """Await what is done for an entry; raise what is wrong together with what it is about."""
+async def _in_context(what: str, work: Awaitable[T], so_far: str = "") -> T:
+    """Await the work for an entry; its error is raised with the name of the entry."""
     try:
         return await work
     except OAuthError as error:
@@ -130,5 +130,5 @@ async def _told_where(what: str, work: Awaitable[T], so_far: str = "") -> T:
 
 
 async def describe(runtime: Runtime) -> State:
-    """Return what is there in the way that would make it again, without its secrets."""
+    """Return the present state as a description that would recreate it, without secrets."""
     return State(clients=await clients.describe(runtime), trust=await trust.describe(runtime))

@@ -1,4 +1,4 @@
-"""One change on the way to what is described, and how two states of a thing are compared."""
+"""One change on the way to the desired state, and the comparison of two states."""
 
 from collections.abc import Awaitable, Callable
 from typing import Any, Literal
@@ -7,16 +7,16 @@ import msgspec
 
 
 class Differences(msgspec.Struct, frozen=True):
-    """What differs between two descriptions, by the name of its field: as it is and as it is to be."""
+    """The fields that differ between two descriptions: their present and their desired values."""
 
     before: dict[str, Any] = {}
     after: dict[str, Any] = {}
 
 
 class Step(msgspec.Struct, frozen=True, kw_only=True):
-    """One change; `lacks_secret` is a client that cannot be used before somebody makes it a secret, which this step does not.
+    """One change; `lacks_secret` says that the client will have no secret afterwards, and cannot be used before it gets one.
 
-    `perform` makes it; it raises OAuthError when somebody else was faster.
+    `perform` makes the change; it raises OAuthError when somebody else has changed the same thing meanwhile.
     """
 
     kind: Literal["client", "trust"]

@@ -1,4 +1,4 @@
-"""RFC 7523: rules of trust as a file describes them. A rule is known by its name; one that changes takes what it gave with it."""
+"""RFC 7523: trust rules as a file describes them, by name. Changing a rule revokes the tokens that were issued by it."""
 
 from collections.abc import Container, Iterable
 from functools import partial
@@ -14,7 +14,7 @@ PAGE = 200
 
 
 async def step(runtime: Runtime, given: TrustInput, existing: Rule | None, *, actor: str) -> Step | None:
-    """Return what has to be done for a rule, None when it is as described; raise OAuthError for what cannot be."""
+    """Return the change that a rule needs, None when it is as described; raise OAuthError for an impossible description."""
     wanted = trust_rules.to_rule(runtime, given, actor=actor)
     found = Differences()
     if existing is not None:
@@ -31,7 +31,7 @@ async def step(runtime: Runtime, given: TrustInput, existing: Rule | None, *, ac
 
 
 def surplus(runtime: Runtime, rules: Iterable[Rule], described: Container[str], actor: str) -> list[Step]:
-    """Return what forgets the rules that nobody describes."""
+    """Return the changes that delete the rules that are not described."""
     return [
         Step(
             kind="trust",

@@ -56,7 +56,7 @@ class ClientView(AnswersInput, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class ClientIssued(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A client as registered; its secret is shown this once and kept nowhere."""
+    """A client as registered; its secret is shown only now, and stored as a digest."""
 
     client_id: str
     name: str
@@ -94,14 +94,14 @@ class ClientChange(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
 
 class SecretInput(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """For how many seconds the older secrets work on, and after how many the new one ends."""
+    """For how many seconds older secrets stay valid, and after how many the new one expires."""
 
     overlap: Annotated[int, msgspec.Meta(ge=0, le=90 * 86_400)] = 86_400
     expires_in: Annotated[int, msgspec.Meta(ge=60, le=3650 * 86_400)] | None = None
 
 
 class SecretIssued(msgspec.Struct, frozen=True):
-    """A new client secret: it is shown this once and kept nowhere."""
+    """A new client secret, which is shown only now, and stored as a digest."""
 
     client_id: str
     client_secret: str
@@ -152,7 +152,7 @@ def view(
 
 
 def issued(registered: Registered) -> ClientIssued:
-    """Return a client as registered, with its secret this once."""
+    """Return a client as registered, with its secret."""
     client = registered.client
     return ClientIssued(
         client_id=client.client_id,
@@ -216,7 +216,7 @@ async def update_client(call: Call) -> ClientView:
 
 
 async def rotate_client_secret(call: Call) -> SecretIssued:
-    """Add a secret; the older ones work on during the overlap."""
+    """Add a secret; older ones stay valid during the overlap."""
     known = await client_registry.find(call.request.runtime, call.path("id"))
     call.caller.check_may_give(known.scope if known else ())
     secret, secret_id = await client_registry.add_secret(
@@ -237,7 +237,7 @@ async def delete_client_secret(call: Call) -> None:
 
 
 async def delete_client(call: Call) -> None:
-    """Delete a client and end all that it was issued."""
+    """Delete a client and revoke everything that was issued to it."""
     await client_registry.delete(call.request.runtime, call.path("id"), actor=call.caller.actor)
 
 

@@ -39,7 +39,8 @@ class RotateKeyInput(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class EventPage(msgspec.Struct, frozen=True):
     """A page of audit events, newest first; `next` is the cursor of the page after it.
 
-    Of a name or an actor a page may hold fewer than were asked for, or none, and lead on: so many events are looked at for each.
+    With a filter by name or actor, a page may hold fewer events than the limit, even none, and still have a `next`: each page examines a
+    bounded number of events.
     """
 
     events: list[Event]
@@ -67,7 +68,7 @@ async def list_keys(call: Call) -> KeyList:
 
 
 async def rotate_key(call: Call) -> KeyList:
-    """Promote the next key and publish another; what the old one signed stays valid until it expires."""
+    """Promote the next key and publish another; tokens that the old one signed stay valid until they expire."""
     if call.body.algorithm not in call.request.runtime.settings.signing_algorithms:
         raise OAuthError(
             "invalid_request", "This server does not sign with that algorithm.", field="algorithm"
@@ -78,7 +79,7 @@ async def rotate_key(call: Call) -> KeyList:
 
 
 async def revoke_key(call: Call) -> KeyList:
-    """Withdraw a key that leaked: what it signed is refused at once."""
+    """Withdraw a leaked key: tokens that it signed are refused at once."""
     if not await call.request.runtime.keyring.revoke(call.path("kid"), actor=call.caller.actor):
         raise OAuthError("not_found", "There is no such key.")
     return await list_keys(call)

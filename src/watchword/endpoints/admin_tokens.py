@@ -43,7 +43,7 @@ class TokenView(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class TokenIssued(msgspec.Struct, frozen=True):
-    """A token with its secret: it is shown this once and kept nowhere."""
+    """A token with its secret, which is shown only now, and stored as a digest."""
 
     id: str
     token: str
@@ -73,13 +73,13 @@ class TokenQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class RotateInput(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """For how many seconds the older secrets go on working."""
+    """For how many seconds older secrets stay valid."""
 
     overlap: Annotated[int, msgspec.Meta(ge=0, le=api_tokens.MAX_OVERLAP)] = api_tokens.DEFAULT_OVERLAP
 
 
 class RevokeInput(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Whether the token merely ends or has leaked."""
+    """Whether the token is merely revoked, or was compromised."""
 
     reason: Literal["revoked", "compromised"] = "revoked"
 
@@ -92,7 +92,7 @@ class RevokeAllInput(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Ended(msgspec.Struct, frozen=True):
-    """The identifiers of the tokens that this act ended."""
+    """The identifiers of the tokens that this call revoked."""
 
     ended: list[str]
 
@@ -152,7 +152,7 @@ def _state(token: ApiToken, now: int) -> str:
 
 
 def issued(new: Issued) -> TokenIssued:
-    """Return a new secret with what it is good for."""
+    """Return a new secret with its token."""
     return TokenIssued(
         new.token.id,
         new.secret,
@@ -222,9 +222,9 @@ async def describe(call: Call, token_id: str) -> TokenView:
 
 
 async def rotate_token(call: Call) -> TokenIssued:
-    """Give a token a new secret; the older ones work on during the overlap."""
+    """Give a token a new secret; older ones stay valid during the overlap."""
     token = await call.request.runtime.database.read(store.get_token, call.path("id"))
-    if token is not None and token.id != call.caller.token_id:  # whoever holds it has its power already
+    if token is not None and token.id != call.caller.token_id:  # its own holder gains nothing by a new secret
         call.caller.check_may_give(token.scope.split())
     return issued(
         await api_tokens.rotate(
@@ -253,7 +253,7 @@ async def verify_token(call: Call) -> Verified:
     """Verify a token and say why it is refused."""
     runtime, given = call.request.runtime, call.body
     wanted = None if given.resource is None else (given.resource,)
-    # A token that is bound to a key is not accepted on the word of whoever forgot to ask for the proof.
+    # "" matches no key: a bound token must not be accepted because the caller forgot to check the proof.
     use = Use(given.address, given.path, wanted, parse_scope(given.scope), given.jkt or "")
     verdict = await token_verification.verify(runtime, given.token, use)
     shown = view(verdict.token, runtime.now()) if verdict.token else None

@@ -1,4 +1,4 @@
-"""The JSON API of rules of trust: whose assertions become tokens here (RFC 7523)."""
+"""The JSON API of trust rules: whose assertions become tokens here (RFC 7523)."""
 
 from typing import Annotated
 
@@ -15,7 +15,7 @@ READ, WRITE = "watchword:trust:read", "watchword:trust:write"
 
 
 class TrustView(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A rule of trust; durations in seconds, times in Unix seconds."""
+    """A trust rule; durations in seconds, times in Unix seconds."""
 
     id: str
     name: str
@@ -65,9 +65,9 @@ async def create_trust(call: Call) -> TrustView:
     """Trust an issuer's assertions for a scope."""
     call.caller.check_may_give(call.body.scope.split())
     if call.body.networks and not call.caller.may(caller.ALL):
-        # Who may only say whom to believe has no say in what this server reaches behind its firewall.
+        # The right to trust issuers does not include what this server may reach behind its firewall.
         raise OAuthError(
-            "insufficient_scope", "Private networks are named by administrators.", field="networks"
+            "insufficient_scope", "Only administrators may name private networks.", field="networks"
         )
     return view(await trust_rules.create(call.request.runtime, call.body, actor=call.caller.actor))
 
@@ -87,7 +87,7 @@ async def show_trust(call: Call) -> TrustView:
 
 
 async def delete_trust(call: Call) -> None:
-    """Trust no longer; what the rule gave ends with it."""
+    """Delete a trust rule; the tokens that were issued by it are revoked."""
     await trust_rules.delete(call.request.runtime, call.path("id"), actor=call.caller.actor)
 
 

@@ -1,7 +1,7 @@
 """The JSON API of people and their sessions.
 
-Who may manage people may not make themselves an administrator by it: what concerns an administrator's account, or makes one, needs
-`watchword:admin` (AP-05).
+The right to manage people must not be a way to become an administrator: changes to an administrator's account, and making somebody one,
+need `watchword:admin` (AP-05).
 """
 
 from typing import Annotated
@@ -26,7 +26,7 @@ Password = Annotated[str, msgspec.Meta(min_length=1, max_length=4096)]
 
 
 class UserView(msgspec.Struct, frozen=True):
-    """An account; times are Unix seconds. What its person has set up (the last three) is told of one account, and not in lists."""
+    """An account; times are Unix seconds. The last three members are returned for a single account only, not in lists."""
 
     id: str
     username: str
@@ -59,7 +59,7 @@ class UserQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class UserInput(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A new account; without a password it needs a reset link, or a passkey, to be signed in to."""
+    """A new account; without a password, its person needs a reset link or a passkey to sign in."""
 
     username: Name
     email: Name | None = None
@@ -69,7 +69,7 @@ class UserInput(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class UserChanges(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What to change about an account; what is not named stays as it is."""
+    """Changes to an account; what is left out stays as it is."""
 
     display_name: Annotated[str, msgspec.Meta(max_length=500)] | None = None
     email: Name | None = None
@@ -162,7 +162,7 @@ def session_view(session: Session) -> SessionView:
 def _lacks_power() -> OAuthError:
     return OAuthError(
         "insufficient_scope",
-        f"What concerns an administrator needs the scope {ADMIN}.",
+        f"Changes that concern an administrator need the scope {ADMIN}.",
         challenge=f'Bearer error="insufficient_scope", scope="{ADMIN}"',
     )
 
@@ -173,7 +173,7 @@ def _check_power(call: Call, concerns_admin: bool) -> None:
 
 
 async def _subject(call: Call) -> tuple[User, Runtime]:
-    """Return an account, and the runtime by which this caller may change it: an administrator's only with the power for that."""
+    """Return an account, and the runtime by which this caller may change it; raise `insufficient_scope` for an administrator's."""
     runtime = call.request.runtime
     user = await people.find(runtime, call.path("id"))
     _check_power(call, user.is_admin)
@@ -227,7 +227,7 @@ async def change_user(call: Call) -> UserView:
 
 
 async def delete_user(call: Call) -> None:
-    """Delete an account and end everything that it was issued."""
+    """Delete an account and revoke everything that was issued for it."""
     user, runtime = await _subject(call)
     await account_changes.delete(runtime, user, actor=call.caller.actor)
 
@@ -263,7 +263,7 @@ async def invite_user(call: Call) -> OneTimeLink:
 
 
 async def make_reset_link(call: Call) -> OneTimeLink:
-    """Make a link that sets the account's password once, or a passkey where no passwords are taken, to be handed to its person."""
+    """Make a one-time link for the person to set a password, or a passkey where passwords are not in use."""
     user, runtime = await _subject(call)
     link = await people.reset_link(runtime, user, actor=call.caller.actor)
     return OneTimeLink(link, people.RESET_LIFETIME)

@@ -21,7 +21,7 @@ CACHED = ((b"cache-control", f"public, max-age={JWKS_MAX_AGE}".encode()),)
 
 
 def metadata(settings: Settings, *, registers: bool) -> dict[str, object]:
-    """Return the metadata document; whatever it names is really there. `registers` says whether people make accounts by themselves."""
+    """Return the metadata document; `registers` says whether people can sign up."""
     issuer = settings.issuer
     methods = [name for name in CLIENT_AUTH if settings.takes_certificates or "tls_client" not in name]
     return {
@@ -68,7 +68,7 @@ def metadata(settings: Settings, *, registers: bool) -> dict[str, object]:
 
 
 def _requests(settings: Settings) -> dict[str, object]:
-    """Return how authorization requests may come in: signed (RFC 9101), pushed (RFC 9126), rich (RFC 9396)."""
+    """Return the metadata about authorization requests: signed (RFC 9101), pushed (RFC 9126), rich (RFC 9396)."""
     return {
         "request_parameter_supported": True,
         "request_object_signing_alg_values_supported": list(NAMES),
@@ -91,7 +91,7 @@ def _logout(settings: Settings) -> dict[str, object]:
 
 
 def _aliases(settings: Settings) -> dict[str, object]:
-    # RFC 8705 §5: where clients with certificates go when people's browsers are not to be asked for one
+    # RFC 8705 §5: separate addresses for clients with certificates, so that people's browsers are not asked for one
     if settings.mtls_address is None or not settings.takes_certificates:
         return {}
     paths = {
@@ -126,18 +126,18 @@ def _claims(settings: Settings) -> list[str]:
 
 
 async def discover(request: Request) -> Response:
-    """Answer the metadata; the same document at every well-known address."""
+    """Answer with the metadata: the same document at every well-known address."""
     registers = sign_up.is_open(request.runtime)
     return _cached(request, metadata(request.runtime.settings, registers=registers))
 
 
 async def jwks(request: Request) -> Response:
-    """Answer the public keys: current, next and retiring."""
+    """Answer with the public keys: current, next and retiring."""
     return _cached(request, await request.runtime.keyring.jwks())
 
 
 def _cached(request: Request, document: object) -> Response:
-    """Answer a document that may be kept, or that what the caller keeps is still it (RFC 9110 §8.8.3, KR-05)."""
+    """Answer with a cacheable document, or 304 when the caller's copy is current (RFC 9110 §13.1.2, KR-05)."""
     answer = json_response(200, document, CACHED)
     tag = f'"{hashlib.sha256(answer.body).hexdigest()[:32]}"'
     answer.headers = (*answer.headers, (b"etag", tag.encode()))

@@ -8,12 +8,12 @@ from watchword.store.database import StorageUnavailable
 
 
 async def healthz(_request: Request) -> Response:
-    """Answer that the process serves; asks nothing of the database."""
+    """Answer that the process is alive, without using the database."""
     return json_response(200, {"status": "ok"})
 
 
 async def readyz(request: Request) -> Response:
-    """Answer whether a write can be committed and a token be signed now."""
+    """Answer whether a write can be committed and a token can be signed now."""
     runtime = request.runtime
     try:
         await runtime.database.write(keys.touch, os.urandom(8).hex())

@@ -16,7 +16,7 @@ SIGNED = "application/token-introspection+jwt"
 
 
 class Caller(msgspec.Struct, frozen=True):
-    """Who asks: the resources that it answers for, and itself if it is a client."""
+    """The authenticated caller: the resources whose tokens it may see, and the client if it is one."""
 
     resources: tuple[str, ...]
     sees_all: bool = False
@@ -24,7 +24,7 @@ class Caller(msgspec.Struct, frozen=True):
 
 
 async def introspect(request: Request) -> Response:
-    """Answer what a token says, to a caller that proved who it is (§2.1)."""
+    """Introspect a token for an authenticated caller (§2.1)."""
     form = request.form()
     token = form.require("token")
     caller = await _caller(request, form, token)
@@ -39,7 +39,7 @@ async def introspect(request: Request) -> Response:
 
 
 def _wants_jwt(request: Request) -> bool:
-    # RFC 9701 §4: asked for by name; a wildcard is content with JSON
+    # RFC 9701 §4: the JWT must be accepted by name; for a wildcard, JSON will do
     accepted = request.header(b"accept") or ""
     if "+jwt" not in accepted.lower():
         return False
@@ -80,12 +80,12 @@ async def _caller(request: Request, form: Form, token: str) -> Caller:
 
 async def _bearer(request: Request, credential: str, token: str) -> Caller:
     if credential == token:
-        # Who holds a token may ask about it: possession proves as much as any other credential could, and it is used once.
+        # The holder of a token may ask about it. It is introspected only once, so that its use is counted once.
         return Caller((), sees_all=True)
     answer = await introspection.introspect(request.runtime, credential, Use(address=request.address))
     if not answer.active:
         raise OAuthError(
-            "invalid_client",  # RFC 7662 §2.3: who calls is not known; the challenge is that of RFC 6750 §3
+            "invalid_client",  # RFC 7662 §2.3: the caller is not authenticated; with the challenge of RFC 6750 §3
             "The credential of the caller is not valid.",
             challenge='Bearer error="invalid_token"',
         )

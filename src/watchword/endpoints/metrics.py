@@ -1,4 +1,4 @@
-"""Prometheus metrics of this server, all of its workers together, for who holds the scope; what is counted is plain numbers."""
+"""Prometheus metrics of this server, summed over its workers, for callers with the scope."""
 
 from collections.abc import Iterator
 from itertools import accumulate
@@ -18,7 +18,7 @@ SCOPE = "watchword:metrics:read"
 
 
 async def metrics(request: Request) -> Response:
-    """Answer counters and durations in Prometheus' text format."""
+    """Answer with counters and durations in Prometheus' text format."""
     who = await caller.authenticate(request.runtime, request.credentials(), request.path)
     if not who.may(SCOPE):
         challenge = f'Bearer error="insufficient_scope", scope="{SCOPE}"'
@@ -31,7 +31,7 @@ CONTENT_TYPE = b"text/plain; version=1.0.0; charset=utf-8"
 
 
 def _exposition(runtime: Runtime) -> bytes:
-    # Here, because a server that nobody scrapes does not need the library.
+    # Imported here: a server that nobody scrapes does not need the library.
     from prometheus_client import CollectorRegistry, generate_latest
 
     class Counted:

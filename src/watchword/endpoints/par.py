@@ -6,7 +6,7 @@ from watchword.oauth.errors import OAuthError
 
 
 async def push(request: Request) -> Response:
-    """Check an authorization request of an authenticated client and answer the reference to it (§2.2)."""
+    """Check and store an authorization request of an authenticated client; answer with its `request_uri` (§2.2)."""
     form = request.form()
     runtime = request.runtime
     client = await client_auth.authenticate(runtime, request.credentials(), form.single())

@@ -7,7 +7,7 @@ from watchword.telemetry import count
 
 
 async def register(request: Request) -> Response:
-    """Register a client that describes itself (RFC 7591 §3)."""
+    """Register a client by its own metadata (RFC 7591 §3)."""
     runtime = request.runtime
     made = await registration.register(runtime, request.credentials(), _metadata(request))
     count("clients_registered")
@@ -15,7 +15,7 @@ async def register(request: Request) -> Response:
 
 
 async def show(request: Request) -> Response:
-    """Answer a client what it registered (RFC 7592 §2.1)."""
+    """Show a client its registration (RFC 7592 §2.1)."""
     found = await registration.find(request.runtime, request.credentials(), request.path_params["client_id"])
     return json_response(200, registration.describe(found, request.runtime.settings))
 
@@ -28,7 +28,7 @@ async def replace(request: Request) -> Response:
 
 
 async def delete(request: Request) -> Response:
-    """Delete a client at its own wish (RFC 7592 §2.3)."""
+    """Delete a client at its own request (RFC 7592 §2.3)."""
     await registration.delete(request.runtime, request.credentials(), request.path_params["client_id"])
     return Response(204)
 
@@ -36,5 +36,5 @@ async def delete(request: Request) -> Response:
 def _metadata(request: Request) -> object:
     try:
         return request.json()
-    except OAuthError as error:  # RFC 7591 §3.2.2: this code and 400, whatever is wrong
+    except OAuthError as error:  # RFC 7591 §3.2.2: always this code, with 400
         raise OAuthError("invalid_client_metadata", error.description, field=error.field) from None

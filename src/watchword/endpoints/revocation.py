@@ -6,7 +6,7 @@ from watchword.telemetry import count
 
 
 async def revoke(request: Request) -> Response:
-    """End a token of the calling client; an unknown one is no error (§2.2)."""
+    """Revoke a token of the calling client; an unknown one is no error (§2.2)."""
     form = request.form()
     token = form.require("token")
     client = await client_auth.authenticate(request.runtime, request.credentials(), form.single())

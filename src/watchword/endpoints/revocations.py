@@ -1,4 +1,4 @@
-"""The revocation feed: what ended, as server-sent events or page by page; for everybody, since it tells nobody anything new."""
+"""The revocation feed, as server-sent events or page by page; public, since its marks mean nothing without the tokens."""
 
 from collections.abc import AsyncIterator
 
@@ -9,14 +9,12 @@ from watchword.telemetry import log
 
 EVENTS = b"text/event-stream"
 JWT = (b"content-type", b"application/jwt")
-UNBUFFERED = (
-    b"x-accel-buffering",
-    b"no",
-)  # a proxy that collects events before it passes them on would make them late
+# A proxy that collects events before it passes them on would make them late
+UNBUFFERED = (b"x-accel-buffering", b"no")
 
 
 async def revocations(request: Request) -> Response:
-    """Answer the page after a position, or with `Accept: text/event-stream` that page and every one to come."""
+    """Answer with the page after a position, or for `Accept: text/event-stream` with that page and all that follow."""
     feed = request.runtime.feed
     after = request.query().get("after") or request.header(b"last-event-id") or ""
     if EVENTS not in request.headers.get(b"accept", b"").lower():

@@ -1,4 +1,4 @@
-"""draft-ietf-oauth-status-list §8: the signed status lists, for everybody, and for caches."""
+"""draft-ietf-oauth-status-list §8: the signed status lists, public and cacheable."""
 
 from watchword.http import Request, Response, wanted_types
 from watchword.oauth import status_list
@@ -8,12 +8,12 @@ ACCEPTED = (status_list.MEDIA_TYPE, "application/*", "*/*", "")
 
 
 async def show(request: Request) -> Response:
-    """Answer a list as a JWT (§8.1); there is no other form of it here, and no list of a time that is over (§8.4)."""
+    """Answer with a list as a JWT (§8.1); no other format is supported, and no historical list (§8.4)."""
     wanted = wanted_types(request.header(b"accept") or "")
     if not any(wanted.get(kind) for kind in ACCEPTED):
         raise OAuthError("not_acceptable", "Status lists are served as application/statuslist+jwt only.")
     if request.query().has("time"):
-        raise OAuthError("not_found", "Status lists of former times are not kept.", field="time")
+        raise OAuthError("not_found", "Historical status lists are not kept.", field="time")
     served = await request.runtime.statuses.serve(request.path_params["id"])
     fresh = request.runtime.settings.status_list_ttl // 2
     headers = (

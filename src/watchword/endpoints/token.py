@@ -8,7 +8,7 @@ from watchword.telemetry import count
 
 
 async def token(request: Request) -> Response:
-    """Authenticate the client, find the grant, let it decide, answer."""
+    """Authenticate the client, check its proofs, and let the grant decide and answer (§5.1)."""
     form = request.form()
     grant_type = form.require("grant_type")
     client = await client_auth.authenticate(request.runtime, request.credentials(), form.single())

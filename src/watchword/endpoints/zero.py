@@ -11,13 +11,13 @@ from watchword.zero.records import Identity, Revocation, from_json, to_json
 
 
 class Wanted(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """For what a challenge is wanted."""
+    """The purpose of a requested challenge."""
 
     purpose: str
 
 
 async def challenge(request: Request) -> Response:
-    """Answer a challenge for a purpose; it can be answered once, within two minutes."""
+    """Answer with a challenge for a purpose; it can be used once, within two minutes."""
     try:
         wanted = msgspec.convert(request.json(), Wanted)
     except msgspec.ValidationError:
@@ -38,7 +38,7 @@ async def renew(request: Request) -> Response:
         registered = await identities.renew(request.runtime, renewed)
     except ZeroError as error:
         raise OAuthError(
-            "invalid_request", "This is no renewal of an identity here.", detail=error.reason
+            "invalid_request", "This is not a valid renewal of an identity here.", detail=error.reason
         ) from None
     return json_response(200, {"id": registered.id, "expires": renewed.expires})
 
@@ -50,5 +50,7 @@ async def revoke(request: Request) -> Response:
         statement = from_json(request.json(), Revocation)
         await identities.revoke(request.runtime, statement, Origin(request.address, ""))
     except ZeroError as error:
-        raise OAuthError("invalid_request", "This revokes no identity here.", detail=error.reason) from None
+        raise OAuthError(
+            "invalid_request", "This is not a valid revocation of an identity here.", detail=error.reason
+        ) from None
     return Response(204)

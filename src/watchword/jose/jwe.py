@@ -1,7 +1,7 @@
-"""RFC 7516 and RFC 7518 §4, §5: encrypting for a client's public key, through a library; nothing here decrypts.
+"""RFC 7516 and RFC 7518 §4, §5: encryption to a client's public key, through a library; nothing here decrypts.
 
-Owns which algorithms there are: RSA with OAEP and SHA-256, and elliptic-curve Diffie-Hellman; neither RSAES-PKCS1-v1_5 nor anything
-symmetric. Only servers need this, and of them those whose clients ask for it: the library is loaded with the first encrypted answer.
+Owns the choice of algorithms: RSA-OAEP with SHA-256 and ECDH-ES; neither RSAES-PKCS1-v1_5 nor anything symmetric. Only servers with
+clients that ask for encryption need the library, so it is loaded with the first encrypted answer.
 """
 
 from collections.abc import Iterable, Mapping
@@ -27,7 +27,7 @@ OPERATIONS = frozenset({"encrypt", "wrapKey", "deriveKey", "deriveBits"})
 
 
 def find_key(documents: Iterable[Mapping[str, object]], alg: str) -> Mapping[str, object] | None:
-    """Return the first public key that can be encrypted to by an algorithm, None when there is none (RFC 7517 §4.2 to §4.4)."""
+    """Return the first public key for an encryption algorithm, None when there is none (RFC 7517 §4.2 to §4.4)."""
     return next((document for document in documents if _fits(document, alg)), None)
 
 
@@ -85,5 +85,5 @@ def encrypt(
     try:
         registry = jwe.JWERegistry(algorithms=[*ALGORITHMS, *ENCODINGS])
         return jwe.encrypt_compact(header, payload, _read(document), registry=registry)
-    except (LibraryError, ValueError):  # a point of small order, which only shows when it is used
+    except (LibraryError, ValueError):  # a point of small order, for example, which only fails in use
         raise JoseError("key") from None

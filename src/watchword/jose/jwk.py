@@ -1,7 +1,7 @@
 """RFC 7517, 7518 §6, 7638, 8037, 9864: JSON Web Keys for signatures.
 
-Owns parsing, generating and naming of asymmetric keys. Symmetric keys do not exist here: a public key that is taken for an HMAC
-secret is the oldest attack on JWT (RFC 8725 §3.1).
+Owns parsing, generation and thumbprints of asymmetric keys. There are no symmetric keys here: making a verifier use a public key as an
+HMAC secret is the oldest attack on JWT (RFC 8725 §3.1).
 """
 
 import contextlib
@@ -28,7 +28,7 @@ CURVES: dict[str, tuple[ec.EllipticCurve, int, str]] = {
     "P-384": (ec.SECP384R1(), 48, "ES384"),
     "P-521": (ec.SECP521R1(), 66, "ES512"),
 }
-# RFC 9864 §2.2: the name that says which curve; with the only keys that EdDSA has here, the very same algorithm.
+# RFC 9864 §2.2: the name that includes the curve. EdDSA has only Ed25519 keys here, so both are the same algorithm.
 FULLY_SPECIFIED = {"Ed25519": "EdDSA"}
 RSA_ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512")
 MIN_RSA_BITS = 2048
@@ -41,7 +41,7 @@ THUMBPRINT_MEMBERS = {"EC": ("crv", "kty", "x", "y"), "RSA": ("e", "kty", "n"), 
 _BASE64URL = re.compile(r"[A-Za-z0-9_-]+")
 _TO_URL = bytes.maketrans(b"+/", b"-_")
 _FROM_URL = bytes.maketrans(b"-_", b"+/")
-# What the last character may be when it carries two or four bits that mean nothing: those are zero.
+# The allowed last characters when two or four of its bits are unused: these must be zero.
 _LAST = {2: "AQgw", 3: "AEIMQUYcgkosw048"}
 
 
@@ -77,7 +77,7 @@ def b64decode(text: str) -> bytes:
 
 
 def generate(alg: str, kid: str | None = None) -> Key:
-    """Make a new key pair for an algorithm; the identifier defaults to the thumbprint."""
+    """Generate a key pair for an algorithm; `kid` defaults to the thumbprint. Raise JoseError for an unknown algorithm."""
     private: PrivateKey
     if alg == "EdDSA":
         private = ed25519.Ed25519PrivateKey.generate()
@@ -98,7 +98,7 @@ def _make(public: PublicKey, private: PrivateKey | None, alg: str, kid: str | No
 
 
 def thumbprint(document: Mapping[str, object]) -> str:
-    """Return the RFC 7638 thumbprint of a key's public members, base64url of SHA-256."""
+    """Return the RFC 7638 thumbprint of a key's public members, base64url of SHA-256; raise JoseError."""
     members = THUMBPRINT_MEMBERS.get(str(document.get("kty")))
     if members is None or any(not isinstance(document.get(member), str) for member in members):
         raise JoseError("malformed")
@@ -112,15 +112,15 @@ def certificate_thumbprint(der: bytes) -> str:
 
 
 def own_name(algorithm: str) -> str:
-    """Return the name by which a signature algorithm is known here: of RFC 9864's names the older one that means the same."""
+    """Return our name of a signature algorithm: for a fully-specified one (RFC 9864) the older name of the same algorithm."""
     return FULLY_SPECIFIED.get(algorithm, algorithm)
 
 
 def parse(document: Mapping[str, object], alg: str | None = None, *, is_own: bool = False) -> Key:
     """Read one JWK, public or private; `alg` names the algorithm when the document does not. Raise JoseError.
 
-    `is_own` says that `generate` made it and that nobody can have changed it since: RSA's primes are not looked at again then, which
-    takes a fifth of a second, for which the whole process stands still.
+    `is_own` says that `generate` made it and that nobody can have changed it since: then RSA's primes are not checked again, which
+    would block the whole process for a fifth of a second.
     """
     kid = document.get("kid")
     if kid is not None and (not isinstance(kid, str) or not 0 < len(kid) <= MAX_KID):
@@ -146,7 +146,7 @@ def parse(document: Mapping[str, object], alg: str | None = None, *, is_own: boo
 
 
 def _is_for_signatures(document: Mapping[str, object]) -> bool:
-    # RFC 7517 §4.2, §4.3: a key for something else signs and verifies nothing
+    # RFC 7517 §4.2, §4.3: a key for another purpose must not sign or verify
     operations = document.get("key_ops")
     if operations is None:
         return document.get("use") in (None, "sig")
@@ -227,25 +227,25 @@ _READERS = {"EC": _read_ec, "OKP": _read_okp, "RSA": _read_rsa}
 
 
 def parse_set(document: object, alg: str | None = None) -> list[Key]:
-    """Read a JWK set; keys of unknown types or for encryption are passed over (RFC 7517 §5). Raise JoseError.
+    """Read a JWK set; keys of unknown types or for encryption are skipped (RFC 7517 §5). Raise JoseError.
 
-    An RSA key that does not say its algorithm (§4.4) is for `alg`, and for RS256 where that is none of RSA's.
+    An RSA key without `alg` (§4.4) is for `alg`, or for RS256 when that is not an RSA algorithm.
     """
-    open_for = alg if alg in RSA_ALGORITHMS else None
+    rsa_algorithm = alg if alg in RSA_ALGORITHMS else None
     found = []
     for member in _members(document):
         if not isinstance(member, Mapping) or not _names_are_text(member):
             raise JoseError("malformed")
         if _is_for_signatures(member) and member.get("kty") in _READERS and _is_known(member):
             is_open = member["kty"] == "RSA" and member.get("alg") is None
-            found.append(parse(member, open_for if is_open else None))
+            found.append(parse(member, rsa_algorithm if is_open else None))
     return found
 
 
 def parse_published(document: object) -> list[Key]:
-    """Read a JWK set of somebody else; every key that cannot be used is passed over (RFC 7517 §5). Raise JoseError for no set.
+    """Read a JWK set that another party published; unusable keys are skipped (RFC 7517 §5). Raise JoseError for what is no set.
 
-    An RSA key that does not say its algorithm (§4.4) is there once for each of RSA's: whoever verifies says which of them it takes.
+    An RSA key without `alg` (§4.4) is returned once for each RSA algorithm: the verifier says which algorithms it accepts.
     """
     found = []
     for member in _members(document):
@@ -257,7 +257,7 @@ def parse_published(document: object) -> list[Key]:
 
 
 def tells_secret(document: Mapping[str, object]) -> bool:
-    """Whether a key tells more than everybody may know of it, of whatever type it is (RFC 7518 §6)."""
+    """Whether a JWK of any type has private or symmetric members (RFC 7518 §6)."""
     return any(member in document for member in ("d", "p", "k"))
 
 
@@ -269,7 +269,7 @@ def _members(document: object) -> list[Any]:
 
 
 def _names_are_text(member: Mapping[str, Any]) -> bool:
-    # RFC 7517 §4.1, RFC 7518 §6.2.1.1: what cannot be looked up is no name of a type or a curve
+    # RFC 7517 §4.1, RFC 7518 §6.2.1.1: both are strings
     return all(isinstance(member.get(name, ""), str) for name in ("kty", "crv"))
 
 

@@ -1,7 +1,7 @@
 """RFC 7515 and RFC 9864: JSON Web Signature, compact serialisation only.
 
 Owns the table ALGORITHMS and the rules of the protected header. A key is used for its own algorithm and for no other
-(RFC 8725 §3.1); keys named inside a token are never fetched or believed (§3.10).
+(RFC 8725 §3.1); keys named inside a token are never fetched or trusted (§3.10).
 """
 
 from collections.abc import Callable, Collection, Iterable, Mapping
@@ -24,9 +24,9 @@ MAX_HEADER = 4096
 
 
 class Header(msgspec.Struct, frozen=True):
-    """A protected header: nothing in it is believed before the signature is verified.
+    """A protected header: nothing in it may be trusted before the signature is verified.
 
-    `alg` is the algorithm by the one name that it has here, `members` is what was sent.
+    `alg` is the algorithm by our name (`own_name`), `members` the header as sent.
     """
 
     alg: str
@@ -44,11 +44,12 @@ class Algorithm(msgspec.Struct, frozen=True):
     verify: Callable[[Key, bytes, bytes], None]
 
 
-def side_by_side(der: bytes, size: int) -> bytes:
-    """RFC 7518 §3.4: return R and S as `size` bytes each, out of a signature of our own, which OpenSSL gives as two DER integers."""
-    at = 3 if der[1] < 0x80 else 4  # where the length of R is: that of both takes a second byte from 128 on
+def raw_signature(der: bytes, size: int) -> bytes:
+    """RFC 7518 §3.4: return R and S as `size` bytes each, from an ECDSA signature that OpenSSL has just made, which is DER."""
+    # The length byte of R: the sequence's own length takes two bytes from 128 on
+    at = 3 if der[1] < 0x80 else 4
     end = at + 1 + der[at]
-    r, s = der[at + 1 : end], der[end + 2 :]  # with a zero in front where the first bit is set
+    r, s = der[at + 1 : end], der[end + 2 :]  # with a leading zero byte where the first bit is set
     return r[-size:].rjust(size, b"\0") + s[-size:].rjust(size, b"\0")
 
 
@@ -56,7 +57,7 @@ def _ecdsa(hash_algorithm: hashes.HashAlgorithm, size: int) -> Algorithm:
     method = ec.ECDSA(hash_algorithm)
 
     def sign(key: Key, data: bytes) -> bytes:
-        return side_by_side(cast(ec.EllipticCurvePrivateKey, key.private).sign(data, method), size)
+        return raw_signature(cast(ec.EllipticCurvePrivateKey, key.private).sign(data, method), size)
 
     def verify(key: Key, signature: bytes, data: bytes) -> None:
         if len(signature) != 2 * size:  # RFC 7518 §3.4
@@ -100,7 +101,7 @@ ALGORITHMS: dict[str, Algorithm] = {
 }
 
 
-# Every name by which a signature may say how it was made
+# Every accepted value of `alg`
 NAMES = (*ALGORITHMS, *FULLY_SPECIFIED)
 
 
@@ -111,7 +112,7 @@ def _plain_header(alg: str, kid: str | None, typ: str | None) -> bytes:
 
 
 def sign(key: Key, header: Mapping[str, object], payload: bytes) -> str:
-    """Sign a payload; `alg` and `kid` come from the key and win over the header. Raise JoseError without a private key."""
+    """Sign a payload; `alg` and `kid` of the key override those of the header. Raise JoseError without a private key."""
     if key.private is None:
         raise JoseError("key")
     typ = header.get("typ")
@@ -148,13 +149,13 @@ def _header(segment: str) -> Header:
     alg, key = members.get("alg"), members.get("jwk")
     if not isinstance(alg, str) or not isinstance(key, dict | None):
         raise JoseError("malformed")
-    if "crit" in members or "b64" in members:  # §4.1.11: no extension is understood here; RFC 7797
+    if "crit" in members or "b64" in members:  # §4.1.11: no extension is supported, RFC 7797 (b64) included
         raise JoseError("critical")
     return Header(own_name(alg), members.get("kid"), members.get("typ"), members.get("cty"), key, members)
 
 
 def verify(token: str, keys: Iterable[Key], algorithms: Collection[str]) -> tuple[Header, bytes]:
-    """Return header and payload of a token that one of the keys signed; raise JoseError."""
+    """Return header and payload of a token that one of the keys signed with one of the algorithms; raise JoseError."""
     header = peek(token)
     algorithm = ALGORITHMS.get(header.alg)
     if algorithm is None or header.alg not in algorithms:  # RFC 8725 §3.1

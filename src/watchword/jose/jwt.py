@@ -1,6 +1,6 @@
 """RFC 7519 and RFC 8725: JSON Web Token.
 
-Owns the registered claims and their checks. Which claims a profile demands is named by the caller.
+Owns the registered claims and their checks. The caller names the claims that its profile requires.
 """
 
 from collections.abc import Collection, Iterable, Mapping
@@ -14,7 +14,7 @@ from watchword.jose.jwk import Key, public_document
 from watchword.jose.strict_json import StrictJSONError
 
 MAX_DATE = 2**53
-AHEAD = 60  # seconds, beside the leeway, by which the clock of who issues may be ahead
+AHEAD = 60  # seconds, in addition to the leeway, by which the issuer's clock may be ahead
 TEXT_CLAIMS = ("iss", "sub", "jti")
 DATES = ("exp", "nbf", "iat")
 NUMBER = (int, float)
@@ -29,7 +29,7 @@ def encode(key: Key, claims: Mapping[str, object], typ: str | None = "JWT") -> s
 
 
 def encode_with_key(key: Key, claims: Mapping[str, object], typ: str) -> str:
-    """Sign claims as a JWT that carries its own public key in the header, as proofs of possession do (RFC 9449 §4.2)."""
+    """Sign claims as a JWT with its public key in the header, as a DPoP proof (RFC 9449 §4.2)."""
     public = {name: value for name, value in public_document(key).items() if name not in ("kid", "alg")}
     return jws.sign(key, {"typ": typ, "jwk": public}, _encode(claims))
 
@@ -62,9 +62,9 @@ def decode(
 
 
 def earliest(claims: Mapping[str, Any], *, longest: int, leeway: int) -> int:
-    """Return a moment (Unix seconds) before which `decode` cannot have accepted claims with an `exp`.
+    """Return a time (Unix seconds) before which `decode` cannot have accepted claims with an `exp`.
 
-    `longest` is how many seconds ahead the caller lets `exp` lie, beside the `leeway`.
+    `longest` is how many seconds ahead `exp` may be, in addition to the `leeway`.
     """
     dates = (
         claims["exp"] - longest - leeway,

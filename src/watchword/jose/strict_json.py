@@ -1,7 +1,7 @@
 """RFC 8259 and RFC 7493 (I-JSON): JSON that means the same to every reader.
 
-Refuses duplicate members, NaN and infinities, over-deep and over-large texts, integers that no other reader could hold, lone
-surrogates and NUL. Owns nothing but that: what a document says is for its reader to check.
+Refuses duplicate members, NaN and infinities, texts that are too deep or too large, integers beyond 64 bits, lone surrogates and NUL.
+What a document means is for its reader to check.
 """
 
 import json
@@ -15,7 +15,7 @@ MAX_BYTES = 1024 * 1024
 MAX_DEPTH = 16
 MAX_INTEGER = 2**63
 
-# A string that nobody closes goes on to the end: what is looked at once is not looked at again from the next quotation mark on.
+# An unterminated string matches up to the end, and quantifiers are possessive: so no input is scanned twice.
 _STRUCTURE = re.compile(rb'"(?:[^"\\]++|\\.)*+"?|[\[\]{}]', re.DOTALL)
 _DIGITS = re.compile(r"-?\d{1,19}")
 
@@ -41,10 +41,10 @@ def loads(data: bytes | str, *, max_bytes: int = MAX_BYTES, max_depth: int = MAX
 
 
 def _plain(raw: bytes, max_depth: int) -> object:
-    """Parse what is beyond doubt, many times as fast as `_parse`; UNSURE about everything else.
+    """Parse texts that are certainly acceptable, many times faster than `_parse`; return UNSURE for all others.
 
-    Without a backslash every quotation mark begins or ends a string. When a member is there twice, its name or value is
-    missing from what was parsed: then the text has more strings than the value.
+    Without a backslash every quotation mark begins or ends a string. Parsing drops a duplicate member's name: then the text has more
+    strings than the value.
     """
     if not raw.isascii() or b"\\" in raw or raw.count(b"[") + raw.count(b"{") > max_depth:
         return UNSURE
@@ -56,7 +56,7 @@ def _plain(raw: bytes, max_depth: int) -> object:
 
 
 def _strings(value: object) -> int:
-    """Count the strings in a value, names included; a number that needs a closer look makes the count impossible."""
+    """Count the strings in a value, names included; a number that `_parse` has to check makes the count negative."""
     kind = type(value)
     if kind is str:
         return 1
@@ -106,7 +106,7 @@ def _is_too_deep(raw: bytes, limit: int) -> bool:
 def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
     result = dict(pairs)
     if len(result) != len(pairs):
-        raise StrictJSONError("a member is there twice")
+        raise StrictJSONError("a duplicate member")
     for name, value in pairs:
         _check_text(name)
         _check_value(value)

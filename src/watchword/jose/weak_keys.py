@@ -1,7 +1,7 @@
-"""CVE-2017-15361 (ROCA): RSA keys whose primes a flawed library made, so that anybody can factor them.
+"""CVE-2017-15361 (ROCA): RSA keys from a library that generated primes which can be factored.
 
-Such a modulus lies, for each of some small primes, in the group that 65537 generates; an honest one does so for all of them once in
-many millions of keys.
+Modulo each of certain small primes, such a modulus lies in the subgroup that 65537 generates; of honest keys, one in many millions does
+so for all of them.
 """
 
 from functools import lru_cache

@@ -7,7 +7,7 @@ What a document means is for its reader to check.
 import json
 import re
 from collections.abc import Iterable
-from typing import Final, NoReturn
+from typing import Final, NoReturn, cast
 
 import msgspec
 
@@ -75,13 +75,15 @@ def _parse(raw: bytes, max_depth: int) -> object:
     try:
         text = raw.decode("utf-8")
         # msgspec is strict about the grammar; the standard library is what can see duplicate members.
-        return json.loads(
+        value = json.loads(
             text,
             object_pairs_hook=_unique,
             parse_constant=_refuse_constant,
             parse_int=_bounded,
             parse_float=_finite,
         )
+        _check_value(value)  # objects have been checked by the hook
+        return cast(object, value)
     except StrictJSONError:
         raise
     except (ValueError, RecursionError):

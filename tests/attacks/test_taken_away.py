@@ -43,13 +43,13 @@ from watchword.store import passkeys as passkey_store
 from watchword.store import sessions as session_store
 from watchword.store.sessions import Session
 from watchword.store.users import User
-from watchword.store.ways_in import Taken
+from watchword.store.ways_in import Accepted
 
 __all__ = ["ada", "server"]
 
 Act = Callable[[Server, Session], Awaitable[object]]
 HUB = "https://hub.example"
-ALL = Taken(True, True, True, frozenset({HUB}))
+ALL = Accepted(True, True, True, frozenset({HUB}))
 
 
 async def add_a_passkey(server: Server, session: Session) -> object:

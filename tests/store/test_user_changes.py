@@ -25,7 +25,7 @@ from watchword.store.passkeys import MadePasskey, StoredPasskey
 from watchword.store.sessions import Session
 from watchword.store.upstream_accounts import UpstreamAccount
 from watchword.store.users import User
-from watchword.store.ways_in import Taken
+from watchword.store.ways_in import Accepted
 
 NOW = 1_900_000_000
 MANY = 12
@@ -228,7 +228,7 @@ async def test_an_identity(database: Database, expires_at: int) -> None:
         ways_in.remove_passkey,
         "passkey_0",
         person,
-        Taken(True, True, True, frozenset()),
+        Accepted(True, True, True, frozenset()),
         actor=person,
         now=NOW,
     )
@@ -240,51 +240,53 @@ async def test_of_ways_to_sign_in_that_are_all_removed_at_once_one_stays(
     nodes: tuple[Database, Database], turn: int
 ) -> None:
     person = await make_person(nodes[0], ways=2)
-    taken, by = Taken(True, True, True, frozenset(ISSUERS)), {"actor": person, "now": NOW}
+    accepted, by = Accepted(True, True, True, frozenset(ISSUERS)), {"actor": person, "now": NOW}
     identity = await make_identity(nodes[0], person)
     outcomes = await race(
-        nodes[1].write(ways_in.revoke_own_identity, identity, b"point", taken, now=NOW),
-        nodes[0].write(ways_in.remove_passkey, "passkey_0", person, taken, **by),
-        nodes[1].write(ways_in.unlink_upstream, person, ISSUERS[0], taken, **by),
-        nodes[turn % 2].write(ways_in.remove_passkey, "passkey_1", person, taken, **by),
-        nodes[1 - turn % 2].write(ways_in.unlink_upstream, person, ISSUERS[1], taken, **by),
+        nodes[1].write(ways_in.revoke_own_identity, identity, b"point", accepted, now=NOW),
+        nodes[0].write(ways_in.remove_passkey, "passkey_0", person, accepted, **by),
+        nodes[1].write(ways_in.unlink_upstream, person, ISSUERS[0], accepted, **by),
+        nodes[turn % 2].write(ways_in.remove_passkey, "passkey_1", person, accepted, **by),
+        nodes[1 - turn % 2].write(ways_in.unlink_upstream, person, ISSUERS[1], accepted, **by),
     )
     assert sorted(map(str, outcomes)) == ["last", *["removed"] * 4]
-    assert await nodes[0].read(ways_in.has_other_way, person, taken, NOW)
+    assert await nodes[0].read(ways_in.has_other_way, person, accepted, NOW)
 
 
 @pytest.mark.parametrize(
-    ("taken", "outcome"),
+    ("accepted", "outcome"),
     [
         pytest.param(
-            Taken(True, True, False, frozenset()), "removed", id="a password that signs people in is a way"
+            Accepted(True, True, False, frozenset()), "removed", id="a password that signs people in is a way"
         ),
         pytest.param(
-            Taken(False, True, False, frozenset()), "last", id="a password that signs nobody in is none"
+            Accepted(False, True, False, frozenset()), "last", id="a password that signs nobody in is none"
         ),
         pytest.param(
-            Taken(False, True, False, frozenset(ISSUERS)), "removed", id="an account at a provider is a way"
+            Accepted(False, True, False, frozenset(ISSUERS)),
+            "removed",
+            id="an account at a provider is a way",
         ),
         pytest.param(
-            Taken(False, True, False, frozenset({"https://other.example"})),
+            Accepted(False, True, False, frozenset({"https://other.example"})),
             "last",
             id="an account at a provider that is not offered any more is none",
         ),
         pytest.param(
-            Taken(False, False, False, frozenset()),
+            Accepted(False, False, False, frozenset()),
             "removed",
             id="a passkey that signs nobody in takes no way along",
         ),
     ],
 )
 async def test_a_passkey_goes_only_when_another_way_to_sign_in_stays(
-    database: Database, taken: Taken, outcome: str
+    database: Database, accepted: Accepted, outcome: str
 ) -> None:
     person = await make_person(database, ways=1, password="x")
     by: dict[str, Any] = {"actor": person, "now": NOW}
-    assert await database.write(ways_in.remove_passkey, "passkey_0", person, taken, **by) == outcome
+    assert await database.write(ways_in.remove_passkey, "passkey_0", person, accepted, **by) == outcome
     assert bool(await database.read(passkeys.list_passkeys, person)) is (outcome == "last")
-    assert await database.write(ways_in.remove_passkey, "passkey_9", person, taken, **by) in (
+    assert await database.write(ways_in.remove_passkey, "passkey_9", person, accepted, **by) in (
         "unknown",
         "last",
     )

@@ -68,7 +68,7 @@ async def request_email(runtime: Runtime, user: User, session_id: str, email: st
         await throttle(runtime, whom, MAIL_CAPACITY, MAIL_PER_SECOND)
     link, now = runtime.new_secret("u"), runtime.now()
     if not await runtime.database.write(
-        user_changes.wish_email,
+        user_changes.request_email_change,
         one_time.digest(link),
         user.id,
         session_id,

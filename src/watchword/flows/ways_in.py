@@ -11,14 +11,14 @@ from watchword.store.identities import list_identities
 from watchword.store.passkeys import StoredPasskey
 from watchword.store.sessions import Session
 from watchword.store.users import User
-from watchword.store.ways_in import Taken
+from watchword.store.ways_in import Accepted
 
 
-def accepted(settings: Settings) -> Taken:
+def accepted(settings: Settings) -> Accepted:
     """Return the ways to sign in that are accepted here."""
     methods = settings.sign_in_methods
     issuers = frozenset(upstream.issuer_of(one) for one in settings.upstream)
-    return Taken("password" in methods, "passkey" in methods, "identity" in methods, issuers)
+    return Accepted("password" in methods, "passkey" in methods, "identity" in methods, issuers)
 
 
 async def may_lose_passkey(runtime: Runtime, user: User, passkeys: Iterable[StoredPasskey]) -> bool:

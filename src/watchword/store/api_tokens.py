@@ -37,7 +37,7 @@ class ApiToken(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class FoundToken(msgspec.Struct, frozen=True):
-    """An API token met by one of its secrets, with the facts that decide whether it is alive."""
+    """An API token found by one of its secrets, with the facts that decide whether it is live."""
 
     token: ApiToken
     secret_id: str
@@ -58,7 +58,7 @@ class SecretUse(msgspec.Struct, frozen=True, kw_only=True):
     outcomes: dict[str, int] = {}
 
 
-# Each touches the row, so that disabling an owner and making it a token wait for one another.
+# Each touches the owner's row, so that disabling an owner and issuing it a token wait for each other.
 OWNERS = {
     "user": "UPDATE users SET valid_from = valid_from WHERE id = $1 AND disabled_at IS NULL",
     "client": "UPDATE clients SET updated_at = updated_at WHERE client_id = $1 AND disabled_at IS NULL",
@@ -88,11 +88,11 @@ _FIND = (
 
 
 def _token(row: Row) -> ApiToken:
-    """Make a token of a row that begins with COLUMNS."""
+    """Build a token from a row that begins with COLUMNS; raise StorageUnavailable when the row is damaged."""
     values: dict[str, Any] = dict(zip(_NAMES, row, strict=False))
-    if values["owner_kind"] not in _KINDS:  # nobody would be looked up who may be disabled
+    if values["owner_kind"] not in _KINDS:  # no owner would be found, so none would be disabled
         raise StorageUnavailable(UNREADABLE.format("owner_kind was kept"))
-    if 0 in (values["rate_limit"], values["quota"]):  # a broken disk makes it of what has no limit
+    if 0 in (values["rate_limit"], values["quota"]):  # never stored: damage
         raise StorageUnavailable(UNREADABLE.format("a limit was kept"))
     values["addresses"] = _decode_addresses(values["addresses"]) if values["addresses"] != "[]" else ()
     values["metadata"] = _decode_metadata(values["metadata"]) if values["metadata"] != "{}" else {}
@@ -141,7 +141,7 @@ async def create_token(
 
 
 def _limits(kept: dict[str, Any]) -> dict[str, object]:
-    """Return what an event says of how a token is limited, where it is."""
+    """Return the limits of a token for its audit event, without those that are not set."""
     return {name: kept[name] for name in LIMITS if kept[name] not in (None, "[]")}
 
 
@@ -176,7 +176,7 @@ async def get_token(tx: Transaction, token_id: str) -> ApiToken | None:
 def _in_state(state: str, now: int) -> tuple[tuple[object, ...], ...]:
     if state == "active":
         return (("revoked_at IS NULL AND (expires_at IS NULL OR expires_at > {})", now),)
-    if state == "expired":  # found by their index, and not on a walk through all others
+    if state == "expired":  # found through the index on the expiry, not by a scan of all tokens
         expired = "SELECT id FROM api_tokens WHERE revoked_at IS NULL AND expires_at <= {}"
         return ((f"id IN ({expired})", now),)
     return (("revoked_at IS NOT NULL",),) if state == "revoked" else ()
@@ -204,9 +204,9 @@ async def list_tokens(
 async def search_tokens(
     tx: Transaction, *, search: str, after: str, limit: int, owner: str = "", state: str = "all", now: int
 ) -> list[tuple[ApiToken, str]]:
-    """Return a page of tokens whose name begins so, in its order, whatever the case, each with its place; or the one of an identifier.
+    """Return a page of the tokens whose name starts with `search`, ignoring case, ordered by name, each with its cursor.
 
-    An empty `search` finds all, newest first.
+    An identifier finds its one token; an empty `search` finds all, newest first.
     """
     if not search:
         found = await list_tokens(tx, after=after, limit=limit, owner=owner, state=state, now=now)
@@ -296,7 +296,7 @@ _DESCENDANTS = (
 
 
 async def revoke_token(tx: Transaction, token_id: str, *, reason: str, actor: str, now: int) -> list[str]:
-    """Revoke a token and everything narrowed from it; return what was ended by this act."""
+    """Revoke a token and everything narrowed from it; return the identifiers that this call revoked."""
     return await _revoke(tx, _DESCENDANTS.format(condition="id = $1"), token_id, reason, actor, now)
 
 
@@ -306,7 +306,7 @@ async def revoke_tokens_of(tx: Transaction, owner_id: str, *, reason: str, actor
 
 
 async def _revoke(tx: Transaction, sql: str, root: str, reason: str, actor: str, now: int) -> list[str]:
-    # The statement may have waited for a child that was being made and that it cannot see: look again until nothing is left (MN-04).
+    # The statement may have waited for a child being created, which its snapshot does not show: repeat until none is left (MN-04).
     ended: list[str] = []
     while rows := await tx.all(sql, root, now, reason):
         ended += [row["id"] for row in rows]
@@ -319,7 +319,7 @@ async def _revoke(tx: Transaction, sql: str, root: str, reason: str, actor: str,
 async def flush_usage(tx: Transaction, uses: list[tuple[str, str, str, int, int, int, str]]) -> None:
     """Add collected counts: secret, token, outcome, count, first and last moment, last address.
 
-    In one order everywhere, so that nodes never block each other.
+    Rows are written in one order everywhere, so that nodes never deadlock.
     """
     for secret_id, token_id, outcome, count, first_at, last_at, address in sorted(uses):
         await tx.run(
@@ -360,7 +360,7 @@ async def note_expiring(tx: Transaction, *, before: int, now: int) -> list[ApiTo
 
 
 async def purge_dead_tokens(tx: Transaction, before: int, limit: int = 200) -> int:
-    """Forget tokens and secrets that ended before a moment, children first; return how many, so that 0 says all."""
+    """Forget tokens and secrets that ended before a moment, children first; return how many, 0 when none is left."""
     rows = await tx.all(
         "SELECT id FROM api_tokens t WHERE (expires_at < $1 OR revoked_at < $1) "
         "AND NOT EXISTS (SELECT 1 FROM api_tokens c WHERE c.parent_id = t.id) LIMIT $2",
@@ -374,7 +374,7 @@ async def purge_dead_tokens(tx: Transaction, before: int, limit: int = 200) -> i
 
 
 async def _forget_secrets(tx: Transaction, before: int, limit: int) -> int:
-    """Forget secrets that were rotated out; what they were used counts on under the token itself, for its quota."""
+    """Forget secrets that were rotated out; their use is added to the token's own counts, where its quota still sees it."""
     ended = await tx.all(
         "SELECT id, token_id FROM api_token_secrets WHERE expires_at < $1 ORDER BY expires_at, id LIMIT $2",
         before,

@@ -1,4 +1,4 @@
-"""Attempts to sign in: several buckets taken from at once, refusals counted and recorded, right proofs given back."""
+"""Attempts to sign in: charged to several rate-limit buckets at once, refusals recorded, successes refunded."""
 
 import msgspec
 
@@ -7,7 +7,7 @@ from watchword.store.limits import take
 
 
 class Bucket(msgspec.Struct, frozen=True):
-    """A bucket by its name, with what it holds and what it regains."""
+    """A named token bucket: how many attempts it holds, and how many it regains per second."""
 
     name: str
     capacity: float

@@ -15,7 +15,7 @@ class Sighting(msgspec.Struct, frozen=True):
 
 
 async def find_trust(tx: Transaction, user_id: str, browser: bytes, now: int) -> bool:
-    """Whether a person's second factor is spared with this browser."""
+    """Whether a person may skip the second factor in this browser."""
     row = await tx.one(
         "SELECT 1 AS trusted FROM browsers WHERE user_id = $1 AND browser = $2 AND trusted_until > $3",
         user_id,
@@ -58,14 +58,14 @@ async def note_browser(tx: Transaction, user_id: str, browser: bytes, now: int) 
 async def trust_browser(
     tx: Transaction, user_id: str, browser: bytes, session_id: str, *, proof_epoch: int, until: int, now: int
 ) -> bool:
-    """Spare a person's second factor with a browser that was noted, as they wish in a session.
+    """Let a person skip the second factor in a known browser, as they asked for in a session.
 
-    False when that has ended, or what they proved was taken away: whoever ended it just now ended the trust as well.
+    Return False when the session, or the proof behind it, was ended meanwhile: that ended the trust as well.
     """
     if not await hold_user(tx, user_id, proof_epoch) or not await hold_session(tx, session_id, now):
         return False
-    wish = "UPDATE browsers SET trusted_until = $1 WHERE user_id = $2 AND browser = $3"
-    return await tx.run(wish, until, user_id, browser) > 0
+    trust = "UPDATE browsers SET trusted_until = $1 WHERE user_id = $2 AND browser = $3"
+    return await tx.run(trust, until, user_id, browser) > 0
 
 
 async def forget_trust(tx: Transaction, user_id: str, browser: bytes | None = None) -> None:

@@ -1,7 +1,7 @@
-"""One connection for copying whole tables, beside the one by which the server works: snapshots, batches, schema.
+"""A connection for copying whole tables, apart from those of the server: snapshots, batches, schema.
 
-Owns no rules: what is copied, checked and told is decided in `flows`. A snapshot sees one committed state of the whole database
-while others go on writing; that is one transaction on either database.
+Owns no rules: `flows` decides what is copied, checked and reported. A snapshot is one transaction that sees one committed state
+of the whole database while others go on writing.
 """
 
 import hashlib
@@ -44,7 +44,7 @@ class Bulk(Transaction, Protocol):
         """Return a statement of a migration as this database needs it."""
 
     def record_under(self, audit_key: bytes) -> None:
-        """Chain what is recorded from now on under this key; nothing is to be recorded before it is known."""
+        """Chain what is recorded from now on under this key; nothing may be recorded before it is known."""
 
     async def close(self) -> None:
         """Disconnect; what was not committed is undone."""
@@ -53,10 +53,10 @@ class Bulk(Transaction, Protocol):
 async def open_bulk(
     address: str, audit_key: bytes = b"", *, create: bool = False, alone: bool = False
 ) -> Bulk:
-    """Open a database for copying, to be filled with `create`; raise StorageUnavailable with what to do about it.
+    """Open a database to copy from or, with `create`, one to fill; raise StorageUnavailable, which says what to do.
 
-    An SQLite file that is to be used `alone` is refused while anybody has it open, and opened by nobody until it is closed; a PostgreSQL
-    database is refused while a node listens in it, and to others that want it alone.
+    With `alone`, an SQLite file is refused while any process has it open, and no other can open it until it is closed; a PostgreSQL
+    database is refused while a node is connected to it, and to anybody else who asks for it alone.
     """
     if address.startswith(("postgresql://", "postgres://")):
         with needing(POSTGRES, "asyncpg"):  # the driver is an extra that only this choice needs
@@ -91,7 +91,7 @@ async def make_tables(bulk: Bulk, upto: int, now: int) -> None:
 
 
 async def drop_tables(bulk: Bulk) -> None:
-    """Remove every table of ours, of this release or of one before, within the transaction that is open."""
+    """Drop every table of this release or an earlier one, within the transaction that is open."""
     now = [table.name for table in reversed(schema.tables(schema.newest()))]
     for name in (*schema.taken_away(), *now, schema.VERSIONS):
         await bulk.run(f"DROP TABLE IF EXISTS {name}")
@@ -117,7 +117,7 @@ async def next_rows(bulk: Bulk, table: Table, after: Values, limit: int | None =
 
 
 async def is_last(bulk: Bulk, table: Table, rows: list[Values]) -> bool:
-    """Whether nothing followed these rows when they were read; where rows are added all the time, an end is never seen twice."""
+    """Whether these rows were the last ones when they were read; a table that keeps growing would never return an empty batch."""
     if not rows:
         return True
     if len(rows) >= BATCH:
@@ -156,7 +156,7 @@ async def walk(bulk: Bulk, table: Table) -> AsyncIterator[list[Values]]:
 
 
 def insert_statement(table: Table) -> str:
-    """Return the statement that inserts one row, or puts it in the place of the one with its key."""
+    """Return the statement that inserts one row or replaces the row with the same key."""
     places = ", ".join(f"${n + 1}" for n in range(len(table.columns)))
     others = [column for column in table.columns if column not in table.key]
     change = ", ".join(f"{column} = excluded.{column}" for column in others)
@@ -172,7 +172,7 @@ def encode_row(row: Iterable[object]) -> bytes:
 
 
 def decode_row(table: Table, line: bytes) -> Values:
-    """Return the row of a line; raise ValueError when it is none of this table."""
+    """Return the row of a line; raise ValueError or msgspec.DecodeError when it does not fit the table."""
     values: list[object] = msgspec.json.decode(line, type=list[object])
     if len(values) != len(table.columns):
         raise ValueError(f"a row of {table.name} has {len(values)} values")

@@ -14,7 +14,7 @@ from watchword.store.postgres_hosts import Hosts
 from watchword.store.postgres_pool import Connection
 from watchword.store.postgres_transaction import Audit, PostgresTransaction
 
-# Who was killed a moment ago may still be on its way out.
+# A process killed a moment ago may still hold its lock.
 ALONE = f"SET lock_timeout = '5s'; SELECT pg_advisory_lock({SERVED}); SET lock_timeout = '60s'"
 IN_USE = (
     "the database to be filled is in use: stop every server on it, and let another restore or move finish, "
@@ -30,9 +30,9 @@ UNLIMITED = (
 async def connect(
     address: str, audit_key: bytes, *, create: bool = False, alone: bool = False
 ) -> "PostgresBulk":
-    """Open a database, of several hosts the one that takes writes; raise StorageUnavailable with what to do about it, without the address.
+    """Connect to a database, of several hosts to the one that takes writes; raise StorageUnavailable, which never shows the address.
 
-    One that is to be filled (`create`) has to be one that a server opens afterwards.
+    With `create`, its encoding has to be one that a server accepts.
     """
     try:
         connection = await Hosts(address, _connect).connect()
@@ -110,12 +110,12 @@ class PostgresBulk(PostgresTransaction):
             raise _failed(error) from error
 
     async def begin(self, *, snapshot: bool = False) -> None:
-        """Begin a transaction; a snapshot is taken by the first statement that reads, which is the one here."""
+        """Begin a transaction; the first statement that reads takes the snapshot, so one is executed here."""
         await self.run(SNAPSHOT if snapshot else "BEGIN ISOLATION LEVEL READ COMMITTED")
         await self.all("SELECT 1 AS one")
 
     async def commit(self) -> None:
-        """Commit, durable when it returns, and tell the nodes that what they remember may be wrong."""
+        """Commit, durable when it returns, and tell the nodes that their caches may be stale."""
         await self.run("SELECT pg_notify($1, 'copied')", CHANNEL)
         self._connection.warnings.clear()
         await self.run("COMMIT")
@@ -136,7 +136,7 @@ class PostgresBulk(PostgresTransaction):
         return migrate.for_postgres(statement)
 
     def record_under(self, audit_key: bytes) -> None:
-        """Chain what is recorded from now on under this key; nothing is to be recorded before it is known."""
+        """Chain what is recorded from now on under this key; nothing may be recorded before it is known."""
         self._audit = Audit([], audit_key)
 
     async def close(self) -> None:

@@ -1,8 +1,8 @@
 """Copying to and from an SQLite file: a connection of its own, and a reader's snapshot while others write (WAL).
 
-A connection that is `alone` holds SQLite's own lock of the whole file: it is refused while anybody has the file open, an idle server as well,
-and nobody opens the file before it is closed. The system takes that lock from whoever is killed. A new file gets its log only when what it
-is filled with was committed: killed before, it is left empty, which no server opens.
+A connection that is `alone` holds SQLite's own lock on the whole file: it is refused while anybody has the file open, even an idle server,
+and nobody can open the file until it is closed. The operating system releases that lock when the process dies. A new file is put into WAL
+mode only after its contents are committed: a process killed before leaves an empty file, which no server opens.
 """
 
 import contextlib
@@ -19,8 +19,8 @@ from watchword.store.sqlite import LOG, PRAGMAS
 from watchword.store.sqlite_file import address, create_file
 from watchword.store.sqlite_transaction import SqliteTransaction
 
-WAIT = 30  # seconds for which it waits until another writer is done
-WAIT_ALONE = 5  # seconds for which it waits until another command is done
+WAIT = 30  # seconds to wait for another writer
+WAIT_ALONE = 5  # seconds to wait for another command
 IN_USE = "the database file {} is open elsewhere: stop the server, and whatever else has it open, then call this again"
 
 
@@ -81,7 +81,7 @@ class SqliteBulk(SqliteTransaction):
             raise StorageUnavailable(f"the database file failed: {error}") from error
 
     async def begin(self, *, snapshot: bool = False) -> None:
-        """Begin a transaction; a snapshot is taken by the first statement that reads, which is the one here."""
+        """Begin a transaction; the first statement that reads takes the snapshot, so one is executed here."""
         await self.run("BEGIN" if snapshot else "BEGIN IMMEDIATE")
         await self.all("SELECT COUNT(*) FROM sqlite_master")
 
@@ -89,7 +89,7 @@ class SqliteBulk(SqliteTransaction):
         """Commit; durable when it returns."""
         await self.run("COMMIT")
         if self._alone:
-            with contextlib.suppress(sqlite3.Error):  # else whoever opens it next sees to that
+            with contextlib.suppress(sqlite3.Error):  # otherwise whoever opens the file next turns WAL on
                 self._connection.execute(LOG)
 
     async def rollback(self) -> None:
@@ -106,7 +106,7 @@ class SqliteBulk(SqliteTransaction):
         return statement
 
     def record_under(self, audit_key: bytes) -> None:
-        """Chain what is recorded from now on under this key; nothing is to be recorded before it is known."""
+        """Chain what is recorded from now on under this key; nothing may be recorded before it is known."""
         self._key = audit_key
 
     async def close(self) -> None:
@@ -130,9 +130,9 @@ def _taken_alone(path: str) -> sqlite3.Connection:
             connection.execute("ROLLBACK")  # the lock stays
             return connection
         except sqlite3.Error as error:
-            connection.close()  # two that wait for each other would both keep what the other needs
+            connection.close()  # two that wait here would each hold what the other needs
             if getattr(error, "sqlite_errorcode", 0) & 0xFF != sqlite3.SQLITE_BUSY:
                 raise
             if time.monotonic() > until:
                 raise StorageUnavailable(IN_USE.format(path)) from error
-        time.sleep(random.uniform(0.02, 0.2))  # noqa: S311 - only to part two who collided
+        time.sleep(random.uniform(0.02, 0.2))  # noqa: S311 - jitter, not a secret

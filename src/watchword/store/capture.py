@@ -1,7 +1,7 @@
-"""Noting which rows change while a database is copied, and fencing it off once it was moved.
+"""Noting which rows change while a database is copied, and fencing the database off once it has moved.
 
 Triggers in the source write the key of every changed row into `moving_changes`, whoever makes the change, so that nodes need not
-know of it. The fence is a trigger as well: it refuses every change, also of a node of an older release that is still running.
+know of it. The fence is a trigger as well: it refuses every change, even from a node of an older release that is still running.
 `facts` is left out: it is small, changes all the time, and is copied whole in the end.
 """
 
@@ -143,7 +143,7 @@ async def forget(source: Bulk, done: list[Change]) -> None:
 
 
 async def identity(bulk: Bulk) -> str | None:
-    """Return the identifier of the move that a source is in, or None."""
+    """Return the identifier of the move that is under way from a source, or None."""
     if not await bulk.has_table(IDENTITY):
         return None
     row = await bulk.one(f"SELECT id FROM {IDENTITY}")  # noqa: S608 - a literal

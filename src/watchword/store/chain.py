@@ -35,7 +35,7 @@ class Chain:
     seq: int = 0
     head: bytes = GENESIS
     at: int = 0
-    link: str = ""  # to the newest event elsewhere when it was last looked for, and when that was
+    link: str = ""  # the newest event of another chain as of the last look-up, which was at `linked_at`
     linked_at: int = 0
 
     def copy(self) -> "Chain":
@@ -82,7 +82,7 @@ async def next_event(
     at: int,
     data: dict[str, object],
 ) -> tuple[object, ...]:
-    """Return an event as the next row of a chain, advance the chain's head, and keep what the event says has ended."""
+    """Return an event as the next row of a chain, advance the chain's head, and record what the event says has ended."""
     if not key:
         raise RuntimeError("nothing is recorded before the key of the audit trail is known")
     faults.reach("audit.begun", name)
@@ -107,13 +107,13 @@ def written(rows: Iterable[tuple[object, ...]]) -> None:
 async def _link(tx: Transaction, chain: Chain, at: int) -> str:
     if chain.seq and at == chain.linked_at:
         return chain.link
-    # What is older than the last look is older than what was found by it: a busy chain would else be walked through to its beginning.
+    # Nothing older than the last look-up can be newer than what it found; without this bound, a busy chain of our own would be scanned to its start.
     rows = await tx.all_as_kept(
         "SELECT chain, seq, hash FROM events WHERE at >= $1 AND chain <> $2 ORDER BY at DESC, chain, seq DESC LIMIT 1",
         chain.linked_at,
         chain.name,
     )
-    # One that cannot be read stops no writer; checking the trail names it.
+    # An unreadable event must not stop a writer; verifying the trail reports it.
     for row in (row for row in rows if not unreadable.columns(row, ("chain", "seq", "hash"))):
         chain.link = f"{row['chain']}:{row['seq']}:{row['hash'].hex()}"
     chain.linked_at = at

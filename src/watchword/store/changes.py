@@ -1,19 +1,19 @@
 """PostgreSQL LISTEN/NOTIFY: how a node learns that another node may have changed something.
 
-Theory of operation. What a node remembers is tagged with a number, and forgotten when the number moves. It moves when this node
-has committed a change, when another node announces one, and by itself after `MAX_AGE` seconds. A node whose announcements are cut
-off is therefore never late by more than `MAX_AGE`, which is half a second, whatever happens to its listening connection.
+Theory of operation. What a node caches is tagged with a version, and dropped when the version moves. It moves when this node
+has committed a change, when another node announces one, and by itself after `MAX_AGE` seconds. A node that hears no announcement
+is therefore never stale by more than `MAX_AGE`, which is half a second, whatever happens to its listening connection.
 
-Announcements are sent after the commit and on a connection of their own, many commits in one: a NOTIFY inside the transaction
-would make every commit of every node wait for the one before it. A node that dies between commit and announcement leaves the
-others to `MAX_AGE`. Who revoked a token and asks the next node about it must not be told by what that node remembers (MN-01): an ending is
-acknowledged when it was announced, or when whatever was remembered from before is too old. What kept this node from listening, the loss of
-the primary above all, may have made others deaf as well: for `SHAKEN` seconds after it hears again an announcement alone is
-not believed.
+Announcements are sent after the commit, on a connection of their own, many commits in one: a NOTIFY inside the transaction
+would make every commit of every node wait for the one before it. When a node dies between commit and announcement, the others
+depend on `MAX_AGE`. Whoever revokes a token and then asks another node about it must not be answered from that node's cache (MN-01): a
+revocation is acknowledged once it is announced, or once everything cached before it is too old. What kept this node from listening, the
+loss of the primary above all, may have cut off others as well: for `SHAKEN` seconds after it reconnects, an announcement alone is
+not relied on.
 
-The connection also holds a lock, shared with those of other nodes, for as long as it is there: whoever puts another database in the place of
-this one wants it alone, since what a node goes by (its keys, its chain of audit events, lists of which it gives places away) is in its memory.
-It is there before the node reads anything, or a restore could begin between what was read and the lock.
+The connection also holds a shared advisory lock for as long as it lives. Whoever replaces the contents of the database takes that lock
+exclusively, since a node works from memory (its keys, its audit chain, the status lists whose indices it assigns). The lock is taken
+before the node reads anything, or a restore could begin between the read and the lock.
 """
 
 import asyncio
@@ -28,13 +28,13 @@ from watchword.store.postgres_errors import FAILURES, sqlstate
 
 CHANNEL = "watchword_changes"
 SERVED = int.from_bytes(b"watchwor")  # the lock, by its number
-# A machine that lost its power is not there any more half a minute later, nor does its lock keep anybody from restoring.
+# Keepalives: half a minute after a machine loses power, its lock no longer keeps anybody from restoring.
 PRESENT = (
     "SET tcp_keepalives_idle = 10; SET tcp_keepalives_interval = 5; SET tcp_keepalives_count = 4; "
     f"SELECT pg_advisory_lock_shared({SERVED})"
 )
 TAKEN = "57014"  # the wait for the lock was longer than a statement may take
-# Features and functions: a database that speaks the protocol may lack locks of this kind.
+# Classes of SQLSTATE (unsupported feature, unknown function): a database that speaks the protocol may lack advisory locks.
 LACKING = ("0A", "42")
 IN_WORK = "the database is being restored, or is being filled by `watchword move`: let it finish first"
 MAX_AGE = 0.5
@@ -42,13 +42,13 @@ PING = 5.0
 RETRY = 1.0
 PATIENCE = MAX_AGE
 SHAKEN = 10.0
-HEARING = 0.005  # until the others, who are told at this moment, have heard it
+HEARING = 0.005  # seconds for an announcement that was just sent to reach the other nodes
 
 Connect = Callable[[], Awaitable[Any]]
 
 
 class Changes:
-    """The number that moves, and the connection that announces and listens."""
+    """The version that moves, and the connection that announces and listens."""
 
     def __init__(self, connect: Connect, node: str) -> None:
         self._connect = connect
@@ -58,7 +58,7 @@ class Changes:
         self._since = 0.0
         self._unsent = asyncio.Event()
         self._due = self._told = 0  # changes of this node, and how many of them the others have been told of
-        self._turn = asyncio.Event()  # set when there is something to say of that, and then another one
+        self._turn = asyncio.Event()  # set, and replaced by a new one, whenever `_told` has moved
         self._was_cut = False
         self._shaken_until = 0.0
         self._closing = False
@@ -66,7 +66,7 @@ class Changes:
         self._task: asyncio.Task[None] | None = None
 
     def version(self) -> int:
-        """Return the number; what was remembered under another one may be wrong."""
+        """Return the version; what was cached under another one may be stale."""
         if time.monotonic() - self._since >= MAX_AGE:
             self._move()
         return self._number
@@ -78,7 +78,7 @@ class Changes:
         self._unsent.set()
 
     async def announced(self) -> None:
-        """Return once the other nodes have been told of what this one changed, or remember nothing from before it."""
+        """Return once the other nodes have been told of what this one changed, or have nothing older cached."""
         due = self._due
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(PATIENCE):
@@ -91,7 +91,7 @@ class Changes:
         self._turn = asyncio.Event()
 
     def _move(self) -> None:
-        self._number = next(self._numbers)  # never one that was there before, whichever thread moves it
+        self._number = next(self._numbers)  # never one that was used before, whichever thread moves it
         self._since = time.monotonic()
 
     def _heard(self, _connection: object, _pid: int, _channel: str, node: str) -> None:

@@ -52,7 +52,7 @@ async def create_client(
 ) -> bool:
     """Store a new client, with the identifier and digest of its secret where it has one; return False when its own identifier is taken.
 
-    One that was deleted before leaves it nothing (AP-09).
+    It inherits nothing from a deleted client of the same identifier (AP-09).
     """
     document = _encode(client).decode()
     row = await tx.one(
@@ -97,15 +97,15 @@ async def list_clients(tx: Transaction, *, after: str, limit: int) -> list[Clien
 async def search_clients(
     tx: Transaction, *, search: str, after: str, limit: int
 ) -> list[tuple[ClientFacts, str]]:
-    """Return a page of clients whose name begins so, in its order, then of those whose identifier does, each with its place.
+    """Return a page of the clients whose name starts with `search`, ordered by name, then those whose identifier does, each with its cursor.
 
-    Whatever the case. An empty `search` finds all, ordered by identifier.
+    Case is ignored. An empty `search` finds all, ordered by identifier.
     """
     if not search:
         found = await list_clients(tx, after=after, limit=limit)
         return [(facts, facts.client.client_id) for facts in found]
-    begins = searches.fold(search)
-    keys = [Key("lower(name)", begins), Key("lower(client_id)", begins)]
+    prefix = searches.fold(search)
+    keys = [Key("lower(name)", prefix), Key("lower(client_id)", prefix)]
     rows = await searches.walk(tx, _TABLE, keys, after=after, limit=limit)
     return [(_facts(row), place) for row, place in rows]
 
@@ -133,7 +133,7 @@ async def update_client(
 
     `kill` ends what the client was granted: every token, and every code that waits to be redeemed.
     """
-    if kill:  # what is being granted at this moment is there before, and ends; see `hold_client`
+    if kill:  # whatever is being granted right now is committed first, and ended below; see `hold_client`
         await tx.one("SELECT client_id FROM clients WHERE client_id = $1 FOR UPDATE", client.client_id)
     row = await tx.one(
         "UPDATE clients SET document = $1, name = $2, owner = $3, disabled_at = $4, updated_at = $5, version = version + 1, "
@@ -167,9 +167,10 @@ async def update_client(
 
 
 async def hold_client(tx: Transaction, client_id: str) -> bool:
-    """Hold a client that is not disabled: its end comes before what it is granted, and then there is nothing, or after, and ends it.
+    """Lock a client against its end until this transaction is over; return False when it is gone or disabled.
 
-    Many hold it at once, and neither its use nor a change of its metadata waits for them.
+    An end that came first leaves nothing to grant to; one that comes later ends what was granted. The lock is shared, and neither
+    recording the client's use nor changing its metadata waits for it.
     """
     held = "SELECT client_id FROM clients WHERE client_id = $1 AND disabled_at IS NULL FOR KEY SHARE"
     return await tx.one(held, client_id) is not None
@@ -190,7 +191,7 @@ ENDED_WITH_CLIENT = (
 
 
 async def delete_client(tx: Transaction, client_id: str, *, actor: str, now: int) -> bool:
-    """Delete a client, its secrets, and with it everything that it was issued: no access token is good without its client."""
+    """Delete a client, its secrets and everything that it was issued: no access token is valid without its client."""
     row = await tx.one("DELETE FROM clients WHERE client_id = $1 RETURNING client_id", client_id)
     if row is None:
         return False
@@ -292,9 +293,8 @@ async def flush_client_usage(
     tx: Transaction, secrets: list[tuple[str, int, str]], clients: list[tuple[str, int]]
 ) -> None:
     """Note when and from where secrets and clients were last used; another node may have noted something later already."""
-    for secret_id, at, address in sorted(
-        secrets
-    ):  # in one order everywhere, so that nodes never block each other
+    # Rows are written in one order everywhere, so that nodes never deadlock.
+    for secret_id, at, address in sorted(secrets):
         await tx.run(
             "UPDATE client_secrets SET last_used_at = $1, last_address = $2 "
             "WHERE id = $3 AND (last_used_at IS NULL OR last_used_at < $1)",

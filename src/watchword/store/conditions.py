@@ -1,9 +1,8 @@
-"""Under which condition somebody changes something, asked in the transaction of the change itself: whatever takes the right away comes
-before it, and then nothing is done, or after it.
+"""Conditions on who may make a change, checked in the transaction of the change: what takes the right away comes wholly before or after.
 
-Theory of operation. The account's row is written first, then the session is held: an end of the session that came before is seen, and
-one that comes after waits for what was begun. So nothing is added to an account by a session that its person has ended elsewhere. The
-audit trail says in which session something was asked for.
+Theory of operation. The account's row is locked first, then the session: an end of the session that was committed before is seen, and
+one that comes later waits for the change. So a session that its person has ended elsewhere adds nothing to the account. Audit events
+name the session in which a change was asked for.
 """
 
 from collections.abc import Awaitable, Callable
@@ -21,7 +20,7 @@ class Ended(msgspec.Struct, frozen=True):
     """Nothing was done: the session has ended, or the account is disabled."""
 
 
-class _Inside:
+class _SessionTransaction:
     """A transaction whose audit events name the session in which something was asked for."""
 
     __slots__ = ("_session_id", "_tx", "all", "all_as_kept", "one", "run")
@@ -48,15 +47,15 @@ async def in_session(
     *args: Any,
     **more: Any,
 ) -> T | Ended:
-    """Do what a person asks for in a session and return what it came to."""
+    """Do what a person asks for in a session and return its outcome, or Ended."""
     held = "UPDATE users SET valid_from = valid_from WHERE id = $1 AND disabled_at IS NULL"
     if not await tx.run(held, user_id) or not await hold_session(tx, session_id, now):
         return Ended()
-    return await operation(_Inside(tx, session_id), *args, **more)
+    return await operation(_SessionTransaction(tx, session_id), *args, **more)
 
 
 class NoAdministrator(msgspec.Struct, frozen=True):
-    """Nothing was done: whoever asked administers nothing any more."""
+    """Nothing was done: whoever asked is not an administrator any more."""
 
 
 async def as_administrator(
@@ -69,10 +68,10 @@ async def as_administrator(
     *args: Any,
     **more: Any,
 ) -> T | Ended | NoAdministrator:
-    """Do what an administrator asks for in a session and return what it came to."""
+    """Do what an administrator asks for in a session and return its outcome, or why nothing was done."""
 
     async def asked(inside: Transaction) -> T | NoAdministrator:
-        # The session holds the row of its person: nobody takes the right away until this is done.
+        # `in_session` has locked the person's row: nobody can take the right away until this is done.
         row = await inside.one("SELECT is_admin FROM users WHERE id = $1", user_id)
         return await operation(inside, *args, **more) if row and row["is_admin"] else NoAdministrator()
 
@@ -86,7 +85,7 @@ class Administers(msgspec.Struct, frozen=True):
 async def on_ordinary(
     tx: Transaction, user_id: str, operation: Callable[..., Awaitable[T]], /, *args: Any, **more: Any
 ) -> T | Administers:
-    """Do something to an account that is no administrator's and return what it came to; it becomes none before this is done."""
+    """Do something to an account that is not an administrator's and return its outcome; it cannot become one until this is done."""
     held = "UPDATE users SET valid_from = valid_from WHERE id = $1 RETURNING is_admin"
     row = await tx.one(held, user_id)
     return Administers() if row and row["is_admin"] else await operation(tx, *args, **more)

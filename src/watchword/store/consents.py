@@ -10,7 +10,7 @@ from watchword.store.database import Transaction
 class Consent(msgspec.Struct, frozen=True):
     """What a person answered so far; scopes are separated by spaces, `authorization_details` is JSON.
 
-    `noted` says that the client gets ID tokens of the session already.
+    `noted` says that the session already lists the client, so that it is told of a logout.
     """
 
     scope: str
@@ -19,7 +19,7 @@ class Consent(msgspec.Struct, frozen=True):
     noted: bool = False
 
 
-# Whoever changes what a client says of itself, and withdraws with it what people agreed to, comes before this or after it.
+# Locks the client: a change of its metadata, which may withdraw what people agreed to, comes wholly before or after.
 _ASKS = (
     "SELECT client_id FROM clients WHERE client_id = $1 AND disabled_at IS NULL "
     "AND (CAST($2 AS BIGINT) = 0 OR version = $2) FOR SHARE"
@@ -40,7 +40,7 @@ async def find_consent(
     *,
     held: bool = False,
 ) -> Consent | None:
-    """Return what a person answered to a client for an audience; `held`, it is neither changed nor withdrawn before this has ended."""
+    """Return what a person answered to a client for an audience; with `held`, locked until this transaction ends."""
     row = await tx.one(
         f"{_ANSWERED} FOR UPDATE" if held else _ANSWERED,
         user_id,
@@ -48,11 +48,9 @@ async def find_consent(
         audience,
         session_id,
     )
-    return (
-        Consent(row["scope"], row["declined"], row["authorization_details"], bool(row["noted"]))
-        if row
-        else None
-    )
+    if row is None:
+        return None
+    return Consent(row["scope"], row["declined"], row["authorization_details"], bool(row["noted"]))
 
 
 async def remember_consent(
@@ -67,10 +65,10 @@ async def remember_consent(
     version: int = 0,
     now: int,
 ) -> None:
-    """Keep what a person answered beside what they answered before; without `details`, which adds to those of before, these stay.
+    """Add what a person answered to their earlier answers; `details` returns the earlier authorization details with the new ones added.
 
-    Nothing is kept for a client that is gone: another one under its identifier must inherit nothing (AP-09). Nor for one that is not of
-    the `version` any more, where one is named: it may have moved, and then its people are asked again (DC-07).
+    Nothing is stored for a client that is gone: a later one under its identifier must inherit nothing (AP-09). Nor for one that has
+    changed since the `version` named: its addresses may be others now, and then people are asked again (DC-07).
     """
     if await tx.one(_ASKS, client_id, version) is None:
         return
@@ -113,7 +111,7 @@ class Granted(msgspec.Struct, frozen=True):
 
 
 async def list_granted(tx: Transaction, user_id: str) -> list[Granted]:
-    """Return what a person agreed to and what is alive of it."""
+    """Return what a person agreed to, and their live grants."""
     rows = await tx.all(
         "SELECT client_id, scope, audience, authorization_details, granted_at AS since, NULL AS used FROM consents WHERE user_id = $1 "
         "UNION ALL SELECT client_id, scope, audience, authorization_details, created_at, last_used_at FROM grants "

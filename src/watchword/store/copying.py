@@ -1,8 +1,8 @@
-"""Carrying rows from one database into another: batches, changes since, how far it came, and whether both hold the same.
+"""Copying rows from one database into another: batches, later changes, progress, and whether both hold the same in the end.
 
-Every step reads one snapshot of the source: all changes that were noted, and the next batch. After it, what was copied so far is
-exactly that state, so references hold and nothing that changed meanwhile is lost. Each step is one transaction in the target,
-together with how far it came.
+Every step reads one snapshot of the source: all changes noted so far, and the next batch. After it, what was copied so far is
+exactly that state, so references hold and nothing that changed meanwhile is lost. Each step, with its progress, is one transaction
+in the target.
 """
 
 import json
@@ -32,7 +32,7 @@ class Place(msgspec.Struct, frozen=True):
 
 
 async def prepare(target: Bulk, version: int, identity: str, now: int) -> None:
-    """Make the tables of a target, marked as not to be opened yet, within the open transaction."""
+    """Make the tables of a target, marked so that no node opens it yet, within the open transaction."""
     await store.make_tables(target, version, now)
     await target.run(f"INSERT INTO {VERSIONS} VALUES ($1, 'filling', $2)", FILLING, now)  # noqa: S608 - a literal
     await target.run(
@@ -104,7 +104,7 @@ async def step(source: Bulk, target: Bulk, tables: tuple[Table, ...], table: Tab
 
 
 async def _so_far(target: Bulk, tables: tuple[Table, ...], current: Current) -> Current:
-    """Leave out what comes later anyway, as it is then: what it refers to may not be there yet."""
+    """Leave out rows that a later batch will copy anyway: what they refer to may not be in the target yet."""
     found: Current = {}
     for table in tables:
         rows = current.get(table.name, {})
@@ -131,8 +131,11 @@ async def catch_up(source: Bulk, target: Bulk, tables: tuple[Table, ...]) -> int
 
 
 async def carry_last(source: Bulk, target: Bulk, tables: tuple[Table, ...]) -> None:
-    """Carry over the last changes and the facts; the source is locked, and both transactions are the caller's."""
-    await _hold(source, target)
+    """Carry over the last changes and the facts, with the source locked, inside the caller's two transactions.
+
+    Raise StorageUnavailable when a row is missing in the target.
+    """
+    await _check_move(source, target)
     await _apply(target, tables, await _current(source, tables, await capture.changes(source, tables)))
     facts = next(table for table in tables if table.name == "facts")
     await target.run("DELETE FROM facts")
@@ -147,17 +150,17 @@ async def carry_last(source: Bulk, target: Bulk, tables: tuple[Table, ...]) -> N
 async def _forget(source: Bulk, target: Bulk, changes: list[Change]) -> None:
     if changes:
         await source.begin()
-        await _hold(source, target)
+        await _check_move(source, target)
         await capture.forget(source, changes)
         await source.commit()
 
 
-async def _hold(source: Bulk, target: Bulk) -> None:
-    """Raise `conflict` where the notes are another move's, which needs them all and has not got those of before."""
+async def _check_move(source: Bulk, target: Bulk) -> None:
+    """Raise `conflict` when another move has begun to note changes in the source: the notes are now that one's to forget."""
     if await capture.identity(source) != await filling(target):
         raise OAuthError(
             "conflict",
-            "Another move of this database was begun meanwhile: that one goes on, and this one ends here.",
+            "Another move of this database was started meanwhile: that one goes on, and this one ends here.",
         )
 
 
@@ -188,8 +191,8 @@ async def _apply(target: Bulk, tables: tuple[Table, ...], current: Current) -> N
     parents = {name for table in tables for name in table.parents}
     for table in reversed(tables):
         changed = current.get(table.name, {})
-        # Nothing refers to a row of such a table, so all that changed may go before any of it comes back: two rows may have
-        # exchanged what must be unique.
+        # Two rows may have swapped a unique value, so all changed rows are deleted before any is inserted again; that is only
+        # possible where no other row refers to them.
         leaf = table.name not in parents and table.level is None
         gone = [key for key, row in changed.items() if row is None or leaf]
         await target.many(f"DELETE FROM {table.name} WHERE {_where(table)}", gone)  # noqa: S608 - from the schema
@@ -199,7 +202,7 @@ async def _apply(target: Bulk, tables: tuple[Table, ...], current: Current) -> N
 
 
 async def _put(target: Bulk, table: Table, rows: list[Values]) -> None:
-    """Put rows in their places; one that must wait until another has given up a unique value is tried again."""
+    """Insert or replace rows; one whose unique value is still held by another row is tried again after that row."""
     while rows:
         waiting: list[Values] = []
         for row in rows:
@@ -211,14 +214,14 @@ async def _put(target: Bulk, table: Table, rows: list[Values]) -> None:
                 waiting.append(row)
             await target.run("RELEASE SAVEPOINT one_row")
         if len(waiting) == len(rows):
-            await target.many(store.insert_statement(table), rows)  # fails, and says why
+            await target.many(store.insert_statement(table), rows)  # raises, and says why
         rows = waiting
 
 
 async def compare(source: Bulk, target: Bulk, tables: tuple[Table, ...], table: Table) -> tuple[int, str]:
     """Return the number and SHA-256 of the rows that both hold; raise StorageUnavailable when a row differs.
 
-    A row whose change is noted and not carried over yet is left out.
+    Rows with a noted change that was not carried over yet are left out.
     """
     after: Values = ()
     count, sums = 0, list[str]()

@@ -1,8 +1,8 @@
-"""What an operation may ask of a database, whichever it is.
+"""The interface to a database, SQLite or PostgreSQL, that operations are written against.
 
-An operation is an `async def` whose first parameter is a `Transaction`. On SQLite it never really suspends: a writer
-thread drives it to its end; on PostgreSQL it does. SQL uses `$1` placeholders and the subset that both share. A read is
-one statement, or tolerates that its statements see successive states.
+An operation is an `async def` whose first parameter is a `Transaction`. On PostgreSQL it suspends; on SQLite it never does: a
+writer thread drives it to its end. SQL uses `$1` placeholders and the subset that both share. A read is one statement, or
+tolerates that its statements see successive states.
 """
 
 from collections.abc import Awaitable, Callable, Iterable, Iterator
@@ -39,7 +39,7 @@ class Transaction(Protocol):
         """Return every row."""
 
     async def all_as_kept(self, sql: str, *values: object) -> list[Row]:
-        """Return every row, also such as hold no text in a text: what is no UTF-8 then reads as half surrogate pairs."""
+        """Return every row, damaged ones included; bytes that are not UTF-8 in a text column are read as lone surrogates."""
 
     async def run(self, sql: str, *values: object) -> int:
         """Execute a statement and return how many rows it touched."""
@@ -52,11 +52,11 @@ Operation = Callable[Concatenate[Transaction, P], Awaitable[T]]
 
 
 class Change(msgspec.Struct, frozen=True):
-    """One statement that takes effect or not, under the name by which fail-points know it. Many make it at once, each on a row of its own.
+    """One conditional statement that is batched with others of its kind, each on a row of its own; fail-points know it by `name`.
 
-    Its first value is one that nobody else has, and it returns that value where it took effect. All that it depends on is in its
-    conditions; what they read of other tables it holds with FOR SHARE or FOR KEY SHARE, which a database with one writer leaves out. What it
-    changes is only ever read afresh: it does not move the database's version.
+    Its first value is unique to the row, and the statement returns that value where it took effect. All that it depends on is in its
+    conditions; rows of other tables that these read are locked with FOR SHARE or FOR KEY SHARE, which a database with one writer leaves
+    out. What it changes is never cached, so it does not move the database's version.
     """
 
     name: str
@@ -91,7 +91,7 @@ class Database(Protocol):
     def append(self, sql: str, *values: object) -> Awaitable[None]:
         """Insert one row that nobody else waits for; rows appended at the same time share a statement and a commit.
 
-        It is on its way when this returns, and durable when what this returns has been awaited.
+        The row is queued when this returns, and durable when the awaitable that it returns has completed.
         """
 
     def change(
@@ -104,8 +104,8 @@ class Database(Protocol):
     ) -> Awaitable[bool]:
         """Make a change and record it, both or neither; changes that come at the same time share a commit.
 
-        `after` is what `append` returned, in this turn of the loop, for a row that must not be missing when the change is there.
-        What this returns yields whether it took effect, once that is durable.
+        `after` is what `append` returned, in the same turn of the event loop, for a row that has to be stored before the change.
+        The awaitable yields whether the change took effect, once that is durable.
         """
 
     async def read(
@@ -127,14 +127,14 @@ class Database(Protocol):
 
 
 class Unchained(Database, Protocol):
-    """A database before it is known under which key its audit trail goes on."""
+    """An open database that has not been told yet which key continues its audit trail."""
 
     def record_under(self, audit_key: bytes) -> None:
-        """Chain what is recorded from now on under this key; nothing is to be recorded before it is known."""
+        """Chain what is recorded from now on under this key; nothing may be recorded before it is known."""
 
 
 class Reader(Protocol):
-    """What answers reads: the database itself, or a copy that may be behind."""
+    """What answers reads: the database itself, or a replica that may be behind."""
 
     async def read(
         self,
@@ -149,7 +149,7 @@ class Reader(Protocol):
 
 
 class StorageUnavailable(Exception):
-    """The database cannot keep the promise now. `unknown` says that a commit may have happened all the same."""
+    """The database cannot be used, or cannot make a write durable, now; `unknown` says that the commit may have happened all the same."""
 
     def __init__(self, reason: str, *, unknown: bool = False) -> None:
         super().__init__(reason)
@@ -158,14 +158,14 @@ class StorageUnavailable(Exception):
 
 
 class Unstorable(OAuthError):
-    """A value that neither database keeps: a NUL or half a surrogate pair in a text, an integer beyond 64 bits."""
+    """A value that not both databases can store: a NUL or a lone surrogate in a text, an integer beyond 64 bits."""
 
     def __init__(self) -> None:
         super().__init__("invalid_request", "A value holds something that cannot be stored.")
 
 
 def check_values(values: Iterable[object]) -> None:
-    """Raise Unstorable for a value that one database would keep and another refuse, or that would break a whole batch."""
+    """Raise Unstorable for a value that one database would store and the other refuse, or that would fail a whole batch."""
     for value in values:
         if isinstance(value, str):
             if "\0" in value or not (value.isascii() or _is_unicode(value)):

@@ -1,7 +1,7 @@
-"""RFC 8628: device codes as they are kept: entered by one person in one browser, decided once, redeemed once.
+"""RFC 8628: stored device codes: entered by one person in one browser, decided once, redeemed once.
 
-Of concurrent decisions and of concurrent polls one wins, over all nodes: each is one conditional update, or decides under the
-row's lock. What a poll means is decided in `oauth.device`.
+Of concurrent decisions or polls, on any node, one wins: each is one conditional update, or decides under the row's lock. How a
+poll is answered is decided in `oauth.device`.
 """
 
 import msgspec
@@ -15,7 +15,7 @@ from watchword.store.database import Row, Transaction
 from watchword.store.grants import Grant
 from watchword.store.redemption import Bought
 
-REPLAY_MEMORY = 86_400  # seconds for which a code that was redeemed is remembered, to notice its replay
+REPLAY_MEMORY = 86_400  # seconds for which a redeemed code is kept, to detect its replay
 
 
 class DeviceCode(msgspec.Struct, frozen=True, kw_only=True):
@@ -40,7 +40,7 @@ class DeviceCode(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def facts(self) -> device.DeviceCode:
-        """Return what the rules of polling look at."""
+        """Return what the polling rules look at."""
         return device.DeviceCode(
             self.client_id, self.status, self.expires_at, self.poll_interval, self.last_polled_at
         )
@@ -55,7 +55,7 @@ def _code(row: Row) -> DeviceCode:
 
 
 async def create_device_code(tx: Transaction, code: DeviceCode, *, digest: bytes, user_code: bytes) -> bool:
-    """Keep a new device code; return False when its user code is in use."""
+    """Store a new device code; return False when its user code is in use."""
     row = await tx.one(
         f"INSERT INTO device_codes (digest, user_code, {_COLUMNS}) "  # noqa: S608 - literals
         "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15) "
@@ -76,7 +76,7 @@ async def find_device_code(tx: Transaction, digest: bytes) -> DeviceCode | None:
 async def show_device_code(
     tx: Transaction, user_code: bytes, *, browser: bytes, user_id: str, now: int
 ) -> DeviceCode | None:
-    """Note who entered a live user code, and in which browser; who entered it last may decide."""
+    """Note who entered a live user code, and in which browser; only whoever entered it last may decide."""
     row = await tx.one(
         "UPDATE device_codes SET browser = $1, shown_to = $2 "  # noqa: S608 - literals
         f"WHERE user_code = $3 AND status = 'pending' AND expires_at > $4 RETURNING {_COLUMNS}",
@@ -112,7 +112,7 @@ _DECIDE = (
 async def approve_device_code(
     tx: Transaction, user_code: bytes, grant: Grant, *, browser: bytes, now: int
 ) -> bool:
-    """Approve a code with all that this grants; return False when there is nothing to decide, or not for this person."""
+    """Approve a code and store its grant and consent; return False when nothing waits for this person's decision."""
     if not await grants.hold_session(tx, grant.session_id, now) or not await hold_client(tx, grant.client_id):
         return False
     decided = await tx.one(_DECIDE, "approved", grant.id, user_code, browser, grant.user_id, now)
@@ -131,7 +131,7 @@ async def approve_device_code(
 async def deny_device_code(
     tx: Transaction, user_code: bytes, *, browser: bytes, user_id: str, now: int
 ) -> bool:
-    """Refuse a code; return False when there is nothing to decide, or not for this person."""
+    """Deny a code; return False when nothing waits for this person's decision."""
     decided = await tx.one(_DECIDE, "denied", None, user_code, browser, user_id, now)
     if decided is None:
         return False
@@ -140,7 +140,7 @@ async def deny_device_code(
 
 
 async def note_poll(tx: Transaction, digest: bytes, client_id: str, now: int) -> OAuthError | None:
-    """Decide a poll of a code that was not approved when it was read; None when it has been since."""
+    """Record a poll of a code that was not yet approved when read; return its error, or None when it has been approved since."""
     _, poll = await _poll(tx, digest, client_id, now)
     return poll.error
 
@@ -148,7 +148,7 @@ async def note_poll(tx: Transaction, digest: bytes, client_id: str, now: int) ->
 async def redeem_device_code(
     tx: Transaction, digest: bytes, client_id: str, bought: Bought, now: int
 ) -> OAuthError | None:
-    """Use an approved code up and store what it buys, both or neither; presenting it again ends the grant."""
+    """Redeem an approved code and store the tokens it buys, both or neither; a replay ends the grant. Return the error, if any."""
     code, poll = await _poll(tx, digest, client_id, now)
     if code is None or code.grant_id is None:
         return poll.error or _ended()

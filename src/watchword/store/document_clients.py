@@ -1,4 +1,4 @@
-"""Clients by metadata document: the last good reading of each document, shared by every node, and until when it holds."""
+"""Clients identified by a metadata document: the last good reading of each document, shared by all nodes, and its freshness."""
 
 import msgspec
 
@@ -12,7 +12,7 @@ _encode = msgspec.json.Encoder(order="deterministic").encode
 
 
 class Reading(msgspec.Struct, frozen=True):
-    """A client as its document described it, and until when that needs no new look (Unix seconds)."""
+    """A client as its document described it, and until when the document need not be fetched again (Unix seconds)."""
 
     client: Client
     fresh_until: int
@@ -28,9 +28,9 @@ async def find_reading(tx: Transaction, client_id: str) -> Reading | None:
 
 
 async def keep_reading(tx: Transaction, client: Client, *, fresh_until: int, now: int) -> Reading | None:
-    """Store a reading and return it with what else is known of the client; None when the identifier is another kind's.
+    """Store a reading and return it with the client's stored state; None when another kind of client has the identifier.
 
-    An event is written only when the document says something new; whether the client is disabled stays as it is.
+    An event is recorded only when the document has changed; a disabled client stays disabled.
     """
     document = _encode(client).decode()
     added = await tx.run(
@@ -65,7 +65,7 @@ async def keep_reading(tx: Transaction, client: Client, *, fresh_until: int, now
 
 
 async def withdraw_reading(tx: Transaction, client_id: str) -> None:
-    """Have a reading be fresh no more, nor of any use while its document cannot be reached."""
+    """Expire a reading at once, so that it is not used even while its document cannot be reached."""
     await tx.run("UPDATE clients SET fresh_until = 0 WHERE client_id = $1 AND origin = 'document'", client_id)
 
 

@@ -1,4 +1,4 @@
-"""What a row keeps as JSON or as a number: read as it was written, and a fault of the store, never of who asks, where it cannot be."""
+"""Reading JSON, integers and bytes from rows: a damaged value is a fault of the storage, never of the request."""
 
 from collections.abc import Callable
 from typing import TypeVar
@@ -12,20 +12,20 @@ UNREADABLE = "a row cannot be read, where {}; watchword doctor --data looks at e
 
 
 def reader(kind: type[T]) -> Callable[[str], T]:
-    """Return what reads a document of a kind; it raises StorageUnavailable where a row holds what nobody wrote."""
+    """Return a decoder of JSON columns of one type; it raises StorageUnavailable for a damaged value."""
     decode = msgspec.json.Decoder(kind).decode
 
     def read(kept: str) -> T:
         try:
             return decode(kept)
-        except (msgspec.DecodeError, TypeError) as error:  # a broken disk may leave no text at all
+        except (msgspec.DecodeError, TypeError) as error:  # TypeError: the damaged value is not even text
             raise StorageUnavailable(UNREADABLE.format(f"{kind} was kept: {error}")) from error
 
     return read
 
 
 def check_whole(row: Row, *columns: str) -> None:
-    """Raise StorageUnavailable where a column holds no integer: SQLite keeps anything in any column, a broken disk as well."""
+    """Raise StorageUnavailable where a column holds no integer: SQLite accepts any type in any column, and disks break."""
     for column in columns:
         if type(row[column]) is not int:
             raise StorageUnavailable(UNREADABLE.format(f"{column} was kept"))

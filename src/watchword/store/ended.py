@@ -1,11 +1,11 @@
-"""What ended, kept for the revocation feed until no token can depend on it any more.
+"""Entries of the revocation feed: what has ended, kept until no token can depend on it any more.
 
-Theory of operation. An audit event that says that something ended puts it here too, in the same transaction: `ENDS` names them.
-The rows are numbered afterwards by whoever reads the feed first, one after the other under a lock that is held for nothing else.
-So no two revocations wait for one another, numbers appear in order, and a reader that knows everything up to one has missed
-nothing (a number given inside the transaction could become visible after a later one).
+Theory of operation. An audit event that ends something (`ENDS` names them) adds an entry here in the same transaction. Entries are
+numbered afterwards by whoever reads the feed first, one reader at a time, under a lock that serves nothing else. So no two
+revocations wait for each other, numbers become visible in order, and a reader that has everything up to a number has missed nothing
+(a number assigned inside the transaction could become visible after a later one).
 
-Rows carry a digest of what ended and nothing else of it.
+An entry holds a digest of what ended, and nothing else that identifies it.
 """
 
 from watchword.jose.jwk import b64encode
@@ -28,15 +28,15 @@ ENDS: dict[str, str] = {
     "trust.deleted": "trust",
     "key.revoked": "key",
 }
-# Of these, only what was issued before; a later token is good again.
+# The end of these ends only what was issued before it: a token issued later is valid.
 FOR_A_TIME = frozenset({"client", "account"})
-# Seconds after an end of that kind within which a node may still issue something: it may be late by one to learn of the end (MN-01),
-# and every date is a whole second.
+# Seconds after such an end within which a node may still issue something: it may learn of the end a second late (MN-01), and
+# timestamps are whole seconds.
 LATE = 2
 
 
 async def note(tx: Transaction, key: bytes, name: str, target: str, at: int, data: dict[str, object]) -> None:
-    """Keep what an audit event says has ended; `key` makes the names of accounts unguessable."""
+    """Add an entry for what an audit event ends; `key` makes the digest of an account unguessable."""
     kind = ENDS.get(name)
     if kind is None or (name == "client.updated" and not (data.get("disabled") or data.get("ended_tokens"))):
         return
@@ -51,14 +51,14 @@ async def note(tx: Transaction, key: bytes, name: str, target: str, at: int, dat
 
 
 async def note_everything(tx: Transaction, at: int) -> None:
-    """Keep that every token issued before a moment has ended, and begin the feed anew (after a restore)."""
+    """Add an entry that ends every token issued before a moment, and begin the feed anew (after a restore)."""
     await tx.run("DELETE FROM facts WHERE name = $1", POSITION)
     await tx.run("UPDATE ended SET number = NULL")
     await _keep(tx, ended.digest(*ended.EVERYTHING), at, at + LONGEST)
 
 
 async def ended_before(tx: Transaction, kind: str, identifier: str) -> int:
-    """Return before when (Unix seconds) whatever was issued by the name of one of FOR_A_TIME has ended; 0 when none of it lives on."""
+    """Return the time (Unix seconds) before which everything issued for a client or account has ended; 0 when there is none."""
     row = await tx.one("SELECT before FROM ended WHERE digest = $1", ended.digest(kind, identifier))
     return int(row["before"] or 0) if row else 0
 
@@ -80,11 +80,11 @@ async def has_unnumbered(tx: Transaction) -> bool:
 
 
 async def number_next(tx: Transaction, name: str) -> int:
-    """Number what ended meanwhile, one step of it; a feed that is new is called `name`. Return how many there were."""
+    """Number at most STEP new entries and return how many there were; a feed that has not begun is given the name `name`."""
     await tx.run(
         "INSERT INTO facts (name, value) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING", POSITION, f"{name}.0"
     )
-    # The write takes the lock; only then is it looked for what has no number.
+    # The write takes the lock; entries without a number are read only after that.
     row = await tx.one("UPDATE facts SET value = value WHERE name = $1 RETURNING value", POSITION)
     feed, _, last = str(row["value"] if row else f"{name}.0").partition(".")
     rows = await tx.all(

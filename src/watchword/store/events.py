@@ -13,11 +13,11 @@ from watchword.store.filters import where
 
 PURGED_UNTIL = "events purged until"
 _NEWEST = (2**62, "", 0)  # what no event can be newer than
-LOOKED_BACK = 20_000  # events of which some are looked for at a time
-LOOKED_AT = 2000  # events, for one that can be purged behind such as cannot be read
+LOOKED_BACK = 20_000  # events that one search scans at most
+LOOKED_AT = 2000  # events scanned for one that can be purged when those before it are damaged
 FIELDS = ("chain", "seq", "at", "name", "actor", "target", "data", "link")  # what the hash is of
 _COLUMNS = ", ".join((*FIELDS, "previous", "hash"))
-PLACE = ("chain", "seq", "previous", "hash")  # what is needed of an event to know its place in its chain
+PLACE = ("chain", "seq", "previous", "hash")  # the columns that place an event in its chain
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True):
@@ -59,7 +59,7 @@ def _event(row: Row) -> Event:
 
 
 class Found(msgspec.Struct, frozen=True):
-    """What a look into the trail found, newest first; `rest` is the place from which older events were not looked at, None at its end."""
+    """The events that a search found, newest first; `rest` is the place behind which it did not look, None when it saw everything."""
 
     events: list[Event]
     rest: str | None
@@ -68,7 +68,7 @@ class Found(msgspec.Struct, frozen=True):
 def _data(kept: object) -> dict[str, object]:
     try:
         return msgspec.json.decode(str(kept), type=dict[str, object])
-    except (ValueError, msgspec.DecodeError):  # tampered with, or a disk that lost it: `verify` says which
+    except (ValueError, msgspec.DecodeError):  # tampered with or damaged: `verify` reports it
         return {"unreadable": unreadable.text(kept)}
 
 
@@ -87,7 +87,7 @@ def position_of(place: str) -> tuple[int, str, int] | None:
 
 
 def moment_of(place: str) -> int:
-    """Return when that was, in Unix seconds, which the text of a place says."""
+    """Return the time in the text of a place, in Unix seconds."""
     return int(place.partition(":")[0])
 
 
@@ -103,7 +103,7 @@ async def list_events(
 ) -> list[Event]:
     """Return a page of events, newest first; `before` is (at, chain, seq) of the last event of the page before.
 
-    `actors` is by whom, in whichever of several ways it is written; nothing older than `since` is looked at.
+    `actors` are the spellings of one actor, any of which matches; nothing older than `since` is looked at.
     """
     which, values = where(
         ("(at, chain, seq) < ({}, {}, {})", *(before or _NEWEST)),
@@ -131,9 +131,9 @@ async def look_back(
     actors: Sequence[str] = (),
     looked: int = LOOKED_BACK,
 ) -> Found:
-    """Look for a page of events as `list_events` does, and no further back than so many events, whatever their name and actor.
+    """Look for a page of events as `list_events` does, scanning at most `looked` events.
 
-    The trail is written most of all tables and keeps no index of names and actors: what is rare is found in several looks.
+    The trail is the most written of all tables and has no index on names or actors: what is rare takes several calls to find.
     """
     edge = await _edge(tx, before, target, looked) if name or actors else None
     since = position_of(edge or "")
@@ -144,7 +144,7 @@ async def look_back(
 
 
 async def _edge(tx: Transaction, before: tuple[int, str, int] | None, target: str, looked: int) -> str | None:
-    """Return the place of the last event that is looked at; None when there are not so many."""
+    """Return the place of the last event that is scanned; None when there are fewer than `looked`."""
     which, values = where(("(at, chain, seq) < ({}, {}, {})", *(before or _NEWEST)), ("target = {}", target))
     rows = await tx.all_as_kept(
         f"SELECT chain, seq, at FROM events{which} ORDER BY at DESC, chain DESC, seq DESC LIMIT 1 OFFSET {looked - 1}",  # noqa: S608 - literals
@@ -171,7 +171,7 @@ async def list_events_after(tx: Transaction, seen: dict[str, int], limit: int = 
 
 
 class _Purged(msgspec.Struct, frozen=True):
-    """Where a chain goes on after its purged beginning: the last event that was purged, and the newest event of that time."""
+    """Where a chain goes on after its purged beginning: the last event that was purged, and the time of the newest event back then."""
 
     seq: int
     head: bytes
@@ -188,7 +188,7 @@ class _Purged(msgspec.Struct, frozen=True):
             return None
 
     def is_sealed(self, key: bytes, chain: str) -> bool:
-        """Whether somebody with the key wrote this."""
+        """Whether this was written by a holder of the key."""
         expected = event_hash(key, self.head, ("purged", chain, self.seq, self.newest)).hex()
         return hmac.compare_digest(expected.encode(), self.seal.encode())
 
@@ -201,14 +201,14 @@ async def _purged_chains(tx: Transaction) -> dict[str, _Purged | None]:
 async def verify_trail(tx: Transaction, key: bytes, kept_since: int | None = None) -> ChainReport:
     """Check every chain and every link between chains; name each break.
 
-    `kept_since` is since when events are kept; what was made after that must be in the trail.
+    `kept_since` is the start of the retention in Unix seconds: whatever was created after it must be in the trail.
     """
     purged = await _purged_chains(tx)
     made = await witnesses.made_since(tx, kept_since) if kept_since is not None else []
     kept = await tx.all_as_kept(
         f"SELECT {_COLUMNS} FROM events ORDER BY chain, seq"  # noqa: S608 - literals
     )
-    purged |= await _purged_chains(tx)  # what was purged while the events were read is known as purged, too
+    purged |= await _purged_chains(tx)  # includes what was purged while the events were read
     breaks = [
         f"{chain}: the record of its purged beginning was changed"
         for chain, start in purged.items()
@@ -225,7 +225,7 @@ async def verify_trail(tx: Transaction, key: bytes, kept_since: int | None = Non
     for row in rows:
         breaks += _check_link(f"{row['chain']}:{row['seq']}", row["link"], hashes, purged)
     if kept_since is not None:
-        # A retention that was shorter before has purged more.
+        # An earlier, shorter retention has purged more.
         since = max(kept_since, await _purged_until(tx, key))
         breaks += witnesses.unrecorded(made, {unreadable.text(row["target"]) for row in kept}, since)
     return ChainReport(len(kept), len(by_chain), breaks)
@@ -283,12 +283,12 @@ def _check_link(
 
 
 async def purge_events(tx: Transaction, before: int, key: bytes, limit: int = 500) -> int:
-    """Forget the beginning of one chain that is older than the retention, and seal where the chain goes on.
+    """Forget the part of one chain that is older than the retention, seal where the chain goes on, and return how many events went.
 
-    What cannot be read or was changed says of nothing that it is old: it goes with an old event behind it that is as it was written. A
-    chain without one stays, and holds no other up.
+    The age of a damaged or altered event cannot be trusted: it is purged together with an intact old event after it. A chain that has
+    none is left alone, and does not hold up the others.
     """
-    # One purge at a time over all nodes: a slower one must not put the seal of a faster one back.
+    # One purge at a time over all nodes: a slower one must not overwrite the seal of a faster one.
     await tx.run("UPDATE facts SET value = value WHERE name = 'changes'")
     for looked_at in (1, LOOKED_AT):
         for chain in await _old_chains(tx, before, looked_at):
@@ -307,7 +307,7 @@ async def list_unpurged(tx: Transaction, before: int) -> list[str]:
 
 
 async def _old_chains(tx: Transaction, before: int, looked_at: int) -> list[str]:
-    """Return the chains of the oldest events that no younger one comes before."""
+    """Return the chains of the oldest events, without those in which a younger event precedes the old one."""
     rows = await tx.all_as_kept(
         "SELECT chain FROM events e WHERE at < $1 AND NOT EXISTS "
         "(SELECT 1 FROM events p WHERE p.chain = e.chain AND p.seq < e.seq AND p.at BETWEEN $1 AND $2) ORDER BY at LIMIT $3",
@@ -319,7 +319,7 @@ async def _old_chains(tx: Transaction, before: int, looked_at: int) -> list[str]
 
 
 async def _last_of_beginning(tx: Transaction, chain: str, before: int, key: bytes, limit: int) -> Row | None:
-    """Return the last event of a chain's beginning that is old and as it was written; None when there is none."""
+    """Return the last event at the start of a chain that is old and intact; None when there is none."""
     if not unreadable.is_readable(chain, str):
         return None
     oldest = await tx.all_as_kept(
@@ -330,7 +330,7 @@ async def _last_of_beginning(tx: Transaction, chain: str, before: int, key: byte
     beginning = takewhile(
         lambda row: not before <= unreadable.number(row["at"]) <= unreadable.LAST_MOMENT, oldest
     )
-    # Whoever can date an event back would else have it forgotten, under this server's own seal.
+    # Otherwise whoever can backdate an event would have it purged, under this server's own seal.
     written = [row for row in beginning if not unreadable.columns(row) and _is_as_written(row, key)]
     return written[-1] if written else None
 
@@ -347,7 +347,7 @@ async def _seal(tx: Transaction, chain: str, last: Row, key: bytes) -> None:
 
 
 async def _purged_until(tx: Transaction, key: bytes) -> int:
-    """Return until when events were purged; 0 when none were, or when somebody without the key says so."""
+    """Return until when events were purged (Unix seconds); 0 when none were, or when the record lacks a valid seal."""
     rows = await tx.all_as_kept("SELECT value FROM facts WHERE name = $1", PURGED_UNTIL)
     until, _, seal = unreadable.text(rows[0]["value"]).partition(":") if rows else ("", "", "")
     if not (until.isdecimal() and len(until) < 20) or not hmac.compare_digest(
@@ -371,7 +371,7 @@ def _until_seal(key: bytes, until: int) -> str:
 
 
 async def _forget_chains(tx: Transaction, before: int) -> None:
-    """Forget chains of which nothing is left, once whatever may link to them or continue them is gone as well."""
+    """Forget empty chains, once every event that may link to them, and every writer that may continue them, is gone as well."""
     for chain, purged in (await _purged_chains(tx)).items():
         if purged is None or purged.newest + 2 * RENEW_AFTER >= before:
             continue
@@ -380,7 +380,7 @@ async def _forget_chains(tx: Transaction, before: int) -> None:
 
 
 async def heads(tx: Transaction, seen: dict[str, int]) -> None:
-    """Note the last sequence number of every chain, so that following starts after it."""
+    """Store the last sequence number of every chain in `seen`, so that following starts after it."""
     for row in await _heads(tx):
         seen[row["chain"]] = row["seq"]
 

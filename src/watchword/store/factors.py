@@ -45,11 +45,9 @@ async def find_totp(tx: Transaction, user_id: str) -> Totp | None:
     row = await tx.one(
         "SELECT sealed_key, created_at, last_step, last_used_at FROM totp_keys WHERE user_id = $1", user_id
     )
-    return (
-        Totp(bytes(row["sealed_key"]), row["created_at"], row["last_step"], row["last_used_at"])
-        if row
-        else None
-    )
+    if row is None:
+        return None
+    return Totp(bytes(row["sealed_key"]), row["created_at"], row["last_step"], row["last_used_at"])
 
 
 async def add_totp(
@@ -70,7 +68,7 @@ async def add_totp(
 
 
 async def use_totp_step(tx: Transaction, user_id: str, step: int, now: int) -> bool:
-    """Use the code of a step up; return False when it or a later one was used before (LG-09)."""
+    """Mark the code of a time step as used; return False when it or a later one was used before (RFC 6238 §5.2, LG-09)."""
     row = await tx.one(
         "UPDATE totp_keys SET last_step = $1, last_used_at = $2 WHERE user_id = $3 AND last_step < $1 RETURNING user_id",
         step,
@@ -92,8 +90,8 @@ async def remove_totp(tx: Transaction, user_id: str, *, actor: str, now: int) ->
 async def replace_recovery_codes(
     tx: Transaction, user_id: str, digests: list[bytes], *, actor: str, now: int
 ) -> bool:
-    """Give a person a new set of codes; the old set is dead, and of two made at once the first. False without an account."""
-    # The account's row is written first: a set that is being made at the same time is not there yet to be deleted.
+    """Give a person a new set of codes and delete the old one; return False when the account is gone."""
+    # The account's row is locked first: otherwise a set being made at the same time would not be seen and deleted.
     if not await outdate_proofs(tx, user_id):
         return False
     await tx.run("DELETE FROM recovery_codes WHERE user_id = $1", user_id)
@@ -109,7 +107,7 @@ async def replace_recovery_codes(
 
 
 async def use_recovery_code(tx: Transaction, user_id: str, digest: bytes, now: int) -> bool:
-    """Use one of a person's codes up; of two concurrent uses one gets False."""
+    """Use up one of a person's codes; of two concurrent uses one gets False."""
     row = await tx.one(
         "UPDATE recovery_codes SET used_at = $1 WHERE digest = $2 AND user_id = $3 AND used_at IS NULL RETURNING user_id",
         now,
@@ -124,9 +122,9 @@ async def use_recovery_code(tx: Transaction, user_id: str, digest: bytes, now: i
 async def keep_email_code(
     tx: Transaction, user_id: str, purpose: str, digest: bytes, *, email: str, expires_at: int
 ) -> bool:
-    """Keep a code that is being sent to a person's verified address, in the place of an older one for the same purpose.
+    """Store a code that is about to be sent to a person's verified address, replacing an older one for the same purpose.
 
-    False when that is not their address any more: what is mailed to it must open nothing.
+    Return False when that is no longer their address: what is mailed there must open nothing.
     """
     if not await hold_address(tx, user_id, email):
         return False
@@ -143,7 +141,7 @@ async def keep_email_code(
 
 
 async def has_live_email_code(tx: Transaction, user_id: str, purpose: str, now: int) -> bool:
-    """Whether a code is on its way that can still be used."""
+    """Whether a code was sent that can still be used."""
     row = await tx.one(
         "SELECT 1 AS live FROM email_codes WHERE user_id = $1 AND purpose = $2 AND expires_at > $3 AND used_at IS NULL",
         user_id,
@@ -154,7 +152,7 @@ async def has_live_email_code(tx: Transaction, user_id: str, purpose: str, now: 
 
 
 async def try_email_code(tx: Transaction, user_id: str, purpose: str) -> Challenge | None:
-    """Count an attempt and return what it is to be held against; counted before it is judged."""
+    """Count an attempt, before it is judged, and return the code to compare it with."""
     row = await tx.one(
         "UPDATE email_codes SET attempts = attempts + 1 WHERE user_id = $1 AND purpose = $2 "
         "RETURNING digest, expires_at, attempts, used_at",
@@ -167,7 +165,7 @@ async def try_email_code(tx: Transaction, user_id: str, purpose: str) -> Challen
 
 
 async def use_email_code(tx: Transaction, user_id: str, purpose: str, digest: bytes, now: int) -> bool:
-    """Use a code up; of two concurrent uses one gets False."""
+    """Use up a code; of two concurrent uses one gets False."""
     row = await tx.one(
         "UPDATE email_codes SET used_at = $1 WHERE user_id = $2 AND purpose = $3 AND digest = $4 AND used_at IS NULL RETURNING user_id",
         now,

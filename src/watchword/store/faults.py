@@ -15,13 +15,13 @@ from dataclasses import dataclass
 
 POINTS: dict[str, str] = {
     "change.made": "a code is used up, or a family of refresh tokens has moved on; that is not recorded",
-    "grant.ended": "a grant is ended; its access tokens are not",
+    "grant.ended": "a grant is ended; that is not recorded",
     "token.revoked": "an opaque access token is revoked; that is not recorded",
     "audit.begun": "an operation is about to record what it did",
     "audit.written": "the audit event is written; nothing is committed",
     "commit.begun": "a transaction is about to be committed",
     "commit.done": "a transaction is committed; nobody knows yet, neither the caller nor other nodes",
-    "cache.moved": "this node has forgotten what it remembered; other nodes have not been told",
+    "cache.moved": "this node has dropped its caches; other nodes have not been told",
     "answer.made": "an answer is made; none of it is sent",
     "migration.applied": "a statement of a migration is applied; nothing is committed",
 }
@@ -36,7 +36,7 @@ class Injected(sqlite3.OperationalError, OSError):
 class _Fault:
     action: str
     seconds: float
-    only: int  # the time at which it happens; 0 for every time
+    only: int  # the one pass, counted from 1, at which it happens; 0 for every pass
     met: int = 0
 
 
@@ -65,8 +65,8 @@ def arm(specification: str | None) -> None:
 def reach(name: str, operation: object = "") -> None:
     """Pass a fail-point on behalf of an operation (a function, or a text); nothing happens unless it is armed."""
     if _armed:
-        one = getattr(operation, "__name__", operation)
-        _meet(_armed.get(name) or _armed.get(f"{name}/{one}"), name)
+        operation_name = getattr(operation, "__name__", operation)
+        _meet(_armed.get(name) or _armed.get(f"{name}/{operation_name}"), name)
 
 
 def _meet(fault: _Fault | None, name: str) -> None:

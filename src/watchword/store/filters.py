@@ -1,8 +1,8 @@
-"""Which rows a list is to hold: its statement names only what was asked for, so that each way of asking can use its own index."""
+"""WHERE clauses of lists: only the filters in use appear, so that each combination can use its own index."""
 
 
 def where(*conditions: tuple[object, ...]) -> tuple[str, list[object]]:
-    """Return a WHERE clause, "" when nothing was asked for, and its values.
+    """Return a WHERE clause, "" without any filter, and its values.
 
     A condition is a text with `{}` in the place of each value, and the values; it is left out when the first of them is "" or None.
     """

@@ -1,7 +1,7 @@
-"""Rows of an SQLite file as they are read: each value is of its column's kind, or the row is a fault of the store and of nobody who asks.
+"""Type checks on rows read from an SQLite file: a value of the wrong type is a fault of the storage, never of the request.
 
-SQLite keeps anything in any column, and so does a broken disk. A column is known by its name, which has one kind in all tables; what a
-statement computes and gives a name (`AS`) may be anything. The audit trail is read by those who know what may have become of it.
+SQLite accepts any type in any column, and disks break. A column is known by its name, which has one type in all tables; what a
+statement computes and names with `AS` may be anything. The audit trail is exempt: its readers expect damage.
 """
 
 import re
@@ -21,7 +21,7 @@ Kinds = tuple[type, ...]
 
 
 def check(sql: str, row: Row) -> None:
-    """Raise StorageUnavailable where a value is not of its column's kind."""
+    """Raise StorageUnavailable where a value is not of its column's type."""
     found = tuple(map(type, row))
     known = _known(sql)
     if found not in known:
@@ -31,7 +31,7 @@ def check(sql: str, row: Row) -> None:
 
 @lru_cache(maxsize=1024)
 def _known(sql: str) -> set[Kinds]:
-    """Return the kinds of values in rows of a statement that were found right before: few, and looked up in an instant."""
+    """Return the combinations of types that were already found right for a statement; there are few."""
     return set()
 
 
@@ -53,13 +53,13 @@ def _look(sql: str, row: Row, found: Kinds) -> None:
 
 @lru_cache(maxsize=1)
 def _columns() -> tuple[dict[str, type], Set[str]]:
-    """Return of each name of a column its kind, where it has one in all tables, and the names of those that are never empty."""
+    """Return the type of each column name that has one type in all tables, and the names of the columns that are never NULL."""
     kinds: dict[str, set[type]] = {}
     filled: dict[str, bool] = {}
     for table in schema.tables(schema.newest()):
         for n, column in enumerate(table.columns):
             kinds.setdefault(column, set()).add(table.kind(n))
             filled[column] = filled.get(column, True) and n in table.filled
-    # A number that is computed is whole or not, as it happens.
+    # SQLite may return an integer for a column of floats.
     one = {column: kind for column, (kind, *more) in kinds.items() if not more and kind is not float}
     return one, {column for column, is_filled in filled.items() if is_filled}

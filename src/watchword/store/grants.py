@@ -1,7 +1,7 @@
-"""Grants: what a person gave to a client in a session, whether that stands, and its end with all that came from it.
+"""Grants: what a person granted to a client in a session, whether it is still valid, and ending it with every token that came from it.
 
-A grant begins with a code, or without one where a device was allowed, and goes on as a family of refresh tokens. Both are part of its
-row; `redemption` moves it on.
+A grant starts with a code, or without one where a device was approved, and lives on as a family of refresh tokens. Both are part of
+its row; `redemption` redeems and rotates them.
 """
 
 from collections import Counter
@@ -17,15 +17,15 @@ from watchword.store.several import padded, places
 from watchword.store.users import NAMES as USER
 from watchword.store.users import User, to_user
 
-# Seconds for which a grant is kept after nothing can come of it any more: a code that comes back still ends what it bought, and the
-# last access token is told that its grant has ended.
+# Seconds for which a grant is kept after it can issue nothing more: a replayed code still ends what it bought, and introspection of the
+# last access token still sees that its grant has ended.
 KEPT = 172_800
 
 
 class Grant(msgspec.Struct, frozen=True, kw_only=True):
     """What a person granted to a client in a session; `claims` is JSON (`auth_time`, `acr`, `amr`), times are Unix seconds.
 
-    `wishes` is JSON too: the claims that were asked for by name; empty when there were none. So are the `authorization_details`.
+    `wishes` is JSON too: the `claims` parameter of the request, "" when there was none. So are the `authorization_details`.
     """
 
     id: str
@@ -48,10 +48,10 @@ class Grant(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Standing(msgspec.Struct, frozen=True):
-    """A grant and what it stands on: its person, and whether the session that it was made in goes on.
+    """A grant and what it depends on: its person, and whether the session that it was made in is live.
 
-    `request` is the authorization request as JSON, for as long as its code may come back; the digests are those of the newest refresh token
-    and of the one before.
+    `request` is the authorization request as JSON, for as long as its code may be presented; the digests are those of the newest refresh
+    token and of the one before.
     """
 
     grant: Grant
@@ -78,7 +78,7 @@ STANDING = (
 _BEGINNING = (*_NAMES, "expires_at", "code_digest", "code_expires_at", "request")
 _INSERT = f"INSERT INTO grants ({', '.join(_BEGINNING)})"
 _PLACES = ", ".join(f"${number}" for number in range(1, len(_BEGINNING) + 1))
-# The session's end, and the client's, come before the grant, and then there is none, or after it, and end it.
+# The end of the session or of the client comes either before the grant, which then is not created, or after, and ends it.
 _HELD = "FOR SHARE OF sessions FOR KEY SHARE OF clients"
 _CREATE = Change(
     "create_grant",
@@ -93,12 +93,12 @@ _read_wishes = documents.reader(ClaimsRequest)
 def _grant(row: Row) -> Grant:
     grant = Grant(**dict(zip(_NAMES, row, strict=False)))
     if grant.wishes:
-        _read_wishes(grant.wishes)  # whoever reads them later may take them for what they are
+        _read_wishes(grant.wishes)  # raises if damaged, so that later readers may decode it without a check
     return grant
 
 
 def to_standing(row: Row) -> Standing:
-    """Make a Standing of a row that STANDING selects."""
+    """Build a Standing from a row that STANDING selects."""
     values = list(row)
     person = dict(zip(USER, values[_PERSON:_REST], strict=True))
     in_session, *facts = values[_REST:]
@@ -124,19 +124,22 @@ def _values(grant: Grant) -> tuple[object, ...]:
 def create_grant(
     database: Database, grant: Grant, *, code: bytes, request: str, expires_at: int
 ) -> Awaitable[bool]:
-    """Store a grant with the code that redeems it; what this returns yields False when its session or client has ended."""
+    """Store a grant with the code that redeems it; the awaitable yields False when its session or client has ended."""
     values = (*_values(grant), expires_at + KEPT, code, expires_at, request)
     return database.change(_CREATE, values, _created(grant))
 
 
 async def hold_session(tx: Transaction, session_id: str, now: int) -> bool:
-    """Hold a live session: its end comes before what is granted in it, and then there is no grant, or after, and ends it."""
+    """Lock a live session against its end until this transaction is over; return False when it has ended.
+
+    An end that came first leaves nothing to grant in; one that comes later ends what was granted.
+    """
     held = f"SELECT id FROM sessions WHERE id = $1 AND {_LIVE.format('$2')} FOR SHARE"  # noqa: S608 - literals
     return await tx.one(held, session_id, now) is not None
 
 
 async def store_grant(tx: Transaction, grant: Grant) -> None:
-    """Store a grant without a code as a part of an operation that holds its session and client and makes it redeemable."""
+    """Store a grant without a code, inside an operation that has locked its session and client and makes it redeemable."""
     values = (*_values(grant), grant.created_at + KEPT, None, None, "")
     await tx.run(f"{_INSERT} VALUES ({_PLACES})", *values)
     entry = _created(grant)
@@ -146,7 +149,7 @@ async def store_grant(tx: Transaction, grant: Grant) -> None:
 
 
 async def get_standing(tx: Transaction, grant_id: str, now: int) -> Standing | None:
-    """Return a grant by its identifier, with what it stands on."""
+    """Return a grant by its identifier, with what it depends on."""
     row = await tx.one(f"{STANDING} WHERE g.id = $2", now, grant_id)
     return to_standing(row) if row else None
 
@@ -171,8 +174,10 @@ _LASTS = (
 async def end_grants_of_sessions(
     tx: Transaction, sessions: Sequence[str], *, lasting: bool = False, actor: str, now: int
 ) -> Counter[str]:
-    """End what was granted in at most a hundred sessions, `lasting` offline access that was taken up only if wished; return how many of
-    each session (OIDC Core §11)."""
+    """End the grants of at most a hundred sessions, and return how many of each session (OIDC Core §11).
+
+    A grant with `offline_access` whose code was redeemed outlives its session, and is ended only with `lasting`.
+    """
     rows = await tx.all(
         "UPDATE grants SET ended_at = $1 WHERE user_id IN "  # noqa: S608 - literals
         f"(SELECT user_id FROM sessions WHERE id IN ({places(3, sessions)})) AND session_id IN ({places(3, sessions)}) "
@@ -188,7 +193,7 @@ async def end_grants_of_sessions(
 
 
 async def sessions_with_lasting_access(tx: Transaction, user_id: str) -> frozenset[str]:
-    """Return in which of a person's sessions offline access was granted that lives."""
+    """Return those of a person's sessions in which offline access was granted that is still live."""
     rows = await tx.all(
         f"SELECT DISTINCT session_id FROM grants WHERE user_id = $1 AND ended_at IS NULL AND {_LASTS}",  # noqa: S608 - literals
         user_id,

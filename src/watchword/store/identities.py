@@ -37,7 +37,8 @@ async def register_identity(
     actor: str,
     used: Used | None = None,
 ) -> bool:
-    """Store an identity and use its challenge up; return False when its point is registered already, for whomever, or its owner gone."""
+    """Store an identity and use up its challenge; return False when the challenge was used, the point is registered to anybody, or the
+    owner is gone."""
     if identity.owner_kind in OWNERS and not await tx.run(OWNERS[identity.owner_kind], identity.owner_id):
         return False
     if used is not None and not await use_identifier(tx, *used):
@@ -108,7 +109,7 @@ async def revoke_identity(
     tx: Transaction, public_point: bytes, *, owner_id: str = "", actor: str, now: int
 ) -> bool:
     """Revoke an identity, of one owner if named; return False when there is none alive."""
-    # The owner's row first, where that is a person: as whoever takes another way in from the account does.
+    # An owner who is a person has their row locked first: the order in which every way in is removed from an account.
     await tx.run(
         "UPDATE users SET proof_epoch = proof_epoch + 1 WHERE id IN (SELECT owner_id FROM identities "
         "WHERE public_point = $1 AND ($2 = '' OR owner_id = $2) AND revoked_at IS NULL)",
@@ -129,7 +130,7 @@ async def revoke_identity(
 
 
 async def use_identity(tx: Transaction, used: Used, public_point: bytes, now: int) -> bool:
-    """Use a challenge up and note the identity's use; False when the challenge was used before or the identity revoked."""
+    """Use up a challenge and note the identity's use; return False when the challenge was used before or the identity is not live."""
     if not await use_identifier(tx, *used):
         return False
     row = await tx.one(

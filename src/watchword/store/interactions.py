@@ -7,7 +7,7 @@ from watchword.store.database import Transaction
 
 
 class Interaction(msgspec.Struct, frozen=True, kw_only=True):
-    """A request under way; `request` is JSON, `done` the steps taken for it, `shown_to` to whom a consent page was shown, and of what."""
+    """A request under way; `request` is JSON, `done` the steps taken for it, `shown_to` who was shown a consent page, and for what."""
 
     id: str
     client_id: str
@@ -77,7 +77,7 @@ async def note_step(tx: Transaction, interaction_id: str, browser: bytes, step: 
 
 
 async def finish_interaction(tx: Transaction, interaction_id: str, now: int) -> bool:
-    """Use a request up; return False when it was answered before."""
+    """Use up a request; return False when it was answered before."""
     row = await tx.one(
         "UPDATE interactions SET used_at = $1 WHERE id = $2 AND used_at IS NULL RETURNING id",
         now,
@@ -98,7 +98,7 @@ async def push_request(tx: Transaction, digest: bytes, client_id: str, request: 
 
 
 async def use_pushed_request(tx: Transaction, digest: bytes, client_id: str, now: int) -> str | None:
-    """Use a pushed request of a client up and return it; None when there is none alive (RFC 9126 §4, §7.3)."""
+    """Use up a pushed request of a client and return it; None when there is no live one (RFC 9126 §4, §7.3)."""
     row = await tx.one(
         "UPDATE pushed_requests SET used_at = $1 WHERE digest = $2 AND client_id = $3 AND used_at IS NULL AND expires_at > $1 "
         "RETURNING request",

@@ -117,7 +117,7 @@ async def rotate_key(
 
 
 async def hasten_key(tx: Transaction, kid: str, *, algorithm: str, actor: str, now: int) -> bool:
-    """Let a key sign at once that was to take over later; False when it signs already or was withdrawn."""
+    """Let a key that was to take over later sign at once; return False when it signs already or was revoked."""
     row = await tx.one(
         "UPDATE signing_keys SET activates_at = $1 WHERE kid = $2 AND activates_at > $1 AND revoked_at IS NULL RETURNING kid",
         now,
@@ -130,9 +130,9 @@ async def hasten_key(tx: Transaction, kid: str, *, algorithm: str, actor: str, n
 
 
 class Succession(msgspec.Struct, frozen=True):
-    """Which key signs from when in the place of one that is withdrawn, and until when the others are published.
+    """Which key replaces a revoked one and from when, and until when the others stay published.
 
-    `following` is published to wait after it; None where it had been announced to take over anyway.
+    `following` is published as the new next key; None where the replacement was about to take over anyway.
     """
 
     kid: str
@@ -145,7 +145,7 @@ class Succession(msgspec.Struct, frozen=True):
 async def revoke_key(
     tx: Transaction, kid: str, succession: Succession | None = None, *, actor: str, now: int
 ) -> bool:
-    """Withdraw a key, and let another take its place; what it signed is refused from now on (KR-03)."""
+    """Revoke a key, and let another take its place; what it signed is refused from now on (KR-03)."""
     row = await tx.one(
         "UPDATE signing_keys SET revoked_at = $1 WHERE kid = $2 AND revoked_at IS NULL RETURNING kid",
         now,
@@ -160,7 +160,7 @@ async def revoke_key(
 
 
 async def _succeed(tx: Transaction, succession: Succession, actor: str, now: int) -> None:
-    """Let a key take over unless another node has seen to that meanwhile."""
+    """Let a key take over, unless another node has done so meanwhile."""
     if succession.following is None:
         await hasten_key(tx, succession.kid, algorithm=succession.algorithm, actor=actor, now=now)
     else:
@@ -176,7 +176,7 @@ async def _succeed(tx: Transaction, succession: Succession, actor: str, now: int
 
 
 async def replace_next(tx: Transaction, kid: str, successor: StoredKey, *, actor: str, now: int) -> bool:
-    """Withdraw a key that has not been let to sign, and publish another in its place; False when it waits no longer."""
+    """Revoke a next key and publish another in its place; return False when it is not next any more."""
     row = await tx.one(
         "UPDATE signing_keys SET revoked_at = $1 WHERE kid = $2 AND activates_at IS NULL AND revoked_at IS NULL RETURNING kid",
         now,
@@ -190,7 +190,7 @@ async def replace_next(tx: Transaction, kid: str, successor: StoredKey, *, actor
 
 
 async def purge_keys(tx: Transaction, before: int) -> int:
-    """Forget keys that were withdrawn, or whose last token ended, before a moment; return how many."""
+    """Forget keys that were revoked, or whose last token expired, before a moment; return how many."""
     return await tx.run(
         "DELETE FROM signing_keys WHERE kid IN (SELECT kid FROM signing_keys "  # noqa: S608 - a literal number
         f"WHERE revoked_at < $1 OR retires_at < $1 ORDER BY kid LIMIT {STEP})",
@@ -205,7 +205,7 @@ async def find_secret(tx: Transaction, name: str) -> bytes | None:
 
 
 async def keep_secret(tx: Transaction, name: str, sealed: bytes, now: int) -> bytes:
-    """Keep a sealed secret unless another node was first; return the one that counts."""
+    """Store a sealed secret unless another node was first; return the one that is stored."""
     claimed = await tx.run(
         "INSERT INTO secrets (name, sealed, created_at) VALUES ($1, $2, $3) ON CONFLICT (name) DO NOTHING",
         name,
@@ -219,13 +219,13 @@ async def keep_secret(tx: Transaction, name: str, sealed: bytes, now: int) -> by
 
 
 async def oldest_key(tx: Transaction) -> StoredKey | None:
-    """Return the first signing key that is still kept, whatever became of it; None when nothing was ever sealed."""
+    """Return the oldest signing key that is still stored, whatever its state; None when there is none."""
     row = await tx.one(f"SELECT {_COLUMNS} FROM signing_keys ORDER BY created_at, kid LIMIT 1")  # noqa: S608 - literals
     return _key(row) if row else None
 
 
 async def keep_root(tx: Transaction, name: str, sealed: bytes, now: int, *, is_new: bool) -> None:
-    """Keep the sealed root secret unless another node was first; a new one only while nothing can hang on another."""
+    """Store the sealed root secret unless another node was first; a new one only while no signing key can depend on another."""
     claimed = await tx.run(
         "INSERT INTO secrets (name, sealed, created_at) SELECT $1, $2, $3 "
         "WHERE $4 = 0 OR NOT EXISTS (SELECT 1 FROM signing_keys) ON CONFLICT (name) DO NOTHING",
@@ -239,7 +239,7 @@ async def keep_root(tx: Transaction, name: str, sealed: bytes, now: int, *, is_n
 
 
 async def lock_secret(tx: Transaction, name: str) -> bytes | None:
-    """Return a sealed secret that nobody else changes until this transaction ends."""
+    """Return a sealed secret, locked until this transaction ends; None when there is none."""
     row = await tx.one("UPDATE secrets SET sealed = sealed WHERE name = $1 RETURNING sealed", name)
     return bytes_of(row, "sealed") if row else None
 
@@ -247,7 +247,7 @@ async def lock_secret(tx: Transaction, name: str) -> bytes | None:
 async def exchange_master(
     tx: Transaction, name: str, sealed: bytes, *, actor: str, now: int, **data: object
 ) -> None:
-    """Put a secret that is sealed under another master key in the place of the one that this transaction has locked."""
+    """Replace the secret that this transaction has locked by the same one sealed under another master key."""
     await tx.run("UPDATE secrets SET sealed = $1 WHERE name = $2", sealed, name)
     await tx.record("master_key.rotated", actor=actor, target=name, at=now, **data)
 
@@ -268,5 +268,6 @@ async def set_fact(tx: Transaction, name: str, value: str) -> None:
 
 
 async def touch(tx: Transaction, mark: str) -> None:
-    """Commit a write that means nothing, to learn whether writes can be committed; `mark` is new, for SQLite writes nothing over its like."""
+    """Write something without meaning, to learn whether writes can be committed; `mark` is new each time: SQLite skips a write that
+    changes nothing."""
     await set_fact(tx, "ready", mark)

@@ -1,13 +1,13 @@
-"""Whether every value of an SQLite file is of its column's kind and can be read: SQLite keeps anything in any column, a broken disk as well.
+"""A check of a whole SQLite file: every value has its column's type and can be read. SQLite accepts any type, and disks break.
 
-PostgreSQL keeps nothing in a column that is not of its kind.
+PostgreSQL itself refuses values of another type.
 """
 
 from watchword.store import schema, unreadable
 from watchword.store.database import Transaction
 from watchword.store.schema import Table
 
-# What rows keep as JSON.
+# Columns that hold JSON.
 DOCUMENTS = frozenset(
     (
         "api_tokens.addresses", "api_tokens.metadata", "users.attributes", "clients.document", "access_tokens.claims",
@@ -17,12 +17,12 @@ DOCUMENTS = frozenset(
 )  # fmt: skip
 
 
-# What is at least one where it is kept at all.
+# Columns that are NULL or at least 1.
 COUNTS = frozenset(("api_tokens.rate_limit", "api_tokens.quota"))
 
 
 async def find_misfits(tx: Transaction, shown: int) -> list[str]:
-    """Return which columns hold what no writer of ours puts there, and the keys of some of the rows."""
+    """Return which columns hold values that this program never writes, with the keys of at most `shown` rows each."""
     found = []
     for table in schema.tables(schema.newest()):
         for column, kind, misfit in _misfits(table):
@@ -31,7 +31,7 @@ async def find_misfits(tx: Transaction, shown: int) -> list[str]:
 
 
 def _misfits(table: Table) -> list[tuple[str, str, str]]:
-    """Return of each column what it should hold, and a condition for rows that do not; of a text one for those to be looked at."""
+    """Return (column, what is wrong, condition) for each way a row may be wrong; "" marks texts whose encoding has to be looked at."""
     conditions = []
     for n, column in enumerate(table.columns):
         if n in table.binary:
@@ -40,7 +40,7 @@ def _misfits(table: Table) -> list[tuple[str, str, str]]:
             conditions.append((column, "no integer", f"typeof({column}) NOT IN ('integer', 'null')"))
         elif n not in table.real:
             conditions.append((column, "no text", f"typeof({column}) NOT IN ('text', 'null')"))
-            # A sign beyond ASCII: only such a text may be no UTF-8.
+            # Only a text with a character beyond ASCII may be invalid UTF-8.
             conditions.append((column, "", f"{column} GLOB '*[^' || char(1) || '-~]*'"))
         if f"{table.name}.{column}" in DOCUMENTS:
             conditions.append((column, "no JSON", f"json_valid({column}) = 0"))
@@ -52,7 +52,7 @@ def _misfits(table: Table) -> list[tuple[str, str, str]]:
 async def _places(
     tx: Transaction, table: Table, column: str, kind: str, condition: str, shown: int
 ) -> list[str]:
-    """Return at most so many rows that a condition holds for, or, where it names nothing wrong yet, whose text cannot be read."""
+    """Describe at most `shown` rows that a condition holds for or, where `kind` is "", those of them whose text cannot be read."""
     keys = ", ".join(f"{name} AS key_{name}" for name in table.key)
     sql = f"SELECT {keys}, {column} AS kept FROM {table.name} WHERE {condition}"  # noqa: S608 - names of the schema
     rows = await tx.all_as_kept(f"{sql} LIMIT {shown}" if kind else sql)

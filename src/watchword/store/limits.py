@@ -1,9 +1,9 @@
-"""Token buckets that several processes and nodes share, and the purge of what has expired."""
+"""Token buckets that processes and nodes share, and the purge of expired rows."""
 
 from watchword.store.database import Transaction
 
-# Tables whose rows are forgotten once `expires_at` has passed, and their keys: one step removes so many rows at most, however many
-# ended in the same second, so that no purge stalls a writer.
+# Tables whose rows are deleted once `expires_at` has passed, and their keys. One step deletes at most STEP rows, however many expired
+# in the same second, so that no purge stalls a writer.
 PURGED: dict[str, str] = {
     "access_tokens": "digest",
     "revoked_tokens": "jti",
@@ -21,20 +21,20 @@ PURGED: dict[str, str] = {
     "email_codes": "user_id, purpose",
     "outbox": "id",
 }
-# Seconds for which a row is kept after its end: a session that ran out is ended, and its clients are told, before it is forgotten.
+# Seconds for which a row is kept after it expired: an expired session is ended, and its clients notified, before it is deleted.
 KEPT: dict[str, int] = {"sessions": 86_400}
 STEP = 500
 _REFILLED = (
     "buckets.level + CAST($3 AS DOUBLE PRECISION) * "
     "CASE WHEN $4 > buckets.updated_at THEN $4 - buckets.updated_at ELSE 0 END"
 )
-# Seconds by which a bucket may be ahead of whoever takes from it. Further ahead is what a clock left behind that has been set right since:
+# Seconds by which a bucket may be ahead of whoever takes from it. One further ahead was written by a clock that has been corrected since:
 # it would regain nothing until that time comes, so it counts as full.
 AHEAD = 86_400
 _LEFT_BEHIND = f"buckets.updated_at - {AHEAD} > $4"
 _CAPPED = f"CASE WHEN {_LEFT_BEHIND} OR {_REFILLED} > $2 THEN $2 ELSE {_REFILLED} END"
 _LEVEL = f"SELECT {_CAPPED} AS level FROM buckets WHERE name = $1 AND $2 >= 0"  # noqa: S608 - literals
-# One statement decides, so that no two takers can both be given the last of it. The clock of another node may be behind.
+# One statement decides, so that two takers cannot both get the last token. The clock of another node may be behind.
 _TAKE = (
     "INSERT INTO buckets (name, level, updated_at) "  # noqa: S608 - literals
     "VALUES ($1, CAST($2 AS DOUBLE PRECISION) - CAST($5 AS DOUBLE PRECISION), CAST($4 AS DOUBLE PRECISION)) "
@@ -54,11 +54,12 @@ async def take(
         return 0.0
     row = await tx.one(_LEVEL, name, capacity, per_second, now)
     missing = cost - float(row["level"]) if row is not None else 0.0
-    return max(missing / per_second, 0.001)  # refused is refused, even when it was refilled meanwhile
+    # Never 0, which means "taken", even when it was refilled meanwhile.
+    return max(missing / per_second, 0.001)
 
 
 async def is_drained(tx: Transaction, name: str, per_second: float, now: float) -> bool:
-    """Whether there is less than one left in a bucket; nothing is taken."""
+    """Whether a bucket holds less than one token; nothing is taken."""
     row = await tx.one("SELECT level, updated_at FROM buckets WHERE name = $1", name)
     if row is None or row["updated_at"] - AHEAD > now:
         return False
@@ -66,7 +67,7 @@ async def is_drained(tx: Transaction, name: str, per_second: float, now: float) 
 
 
 async def purge(tx: Transaction, table: str, before: int) -> int:
-    """Remove one step's worth of rows of a table that ended before a moment; return how many."""
+    """Delete at most STEP rows of a table that expired before a moment; return how many."""
     key = PURGED[table]
     return await tx.run(
         f"DELETE FROM {table} WHERE expires_at < $1 AND ({key}) IN "  # noqa: S608 - both come from the literal table above
@@ -76,7 +77,7 @@ async def purge(tx: Transaction, table: str, before: int) -> int:
 
 
 async def purge_buckets(tx: Transaction, before: float) -> int:
-    """Forget one step's worth of buckets that have been full for long; return how many."""
+    """Delete at most STEP buckets last used before a moment; return how many."""
     return await tx.run(
         "DELETE FROM buckets WHERE updated_at < $1 AND name IN "  # noqa: S608 - a literal number
         f"(SELECT name FROM buckets WHERE updated_at < $1 ORDER BY updated_at LIMIT {STEP})",

@@ -27,7 +27,7 @@ async def create_link(
     expires_at: int,
     now: int,
 ) -> None:
-    """Store a link in the place of an older one for the same purpose and subject."""
+    """Store a link, replacing an unused one for the same purpose and subject."""
     await tx.run(
         "INSERT INTO one_time_links (digest, purpose, subject, data, created_at, expires_at) VALUES ($1, $2, $3, $4, $5, $6) "
         "ON CONFLICT (subject, purpose) WHERE used_at IS NULL DO UPDATE SET digest = excluded.digest, data = excluded.data, "
@@ -72,8 +72,8 @@ async def peek_link(tx: Transaction, digest: bytes, purpose: str, now: int) -> L
 
 
 async def hold_link(tx: Transaction, digest: bytes, purpose: str, now: int) -> bool:
-    """Whether a link is live; then nobody else uses it up before this transaction has ended."""
-    # The row is written as it is, because a row that was only read is locked on SQLite and not on PostgreSQL.
+    """Whether a link is live; if so, it is locked until this transaction ends."""
+    # A write that changes nothing takes the row's lock on PostgreSQL, which a plain read does not.
     row = await tx.one(
         "UPDATE one_time_links SET used_at = NULL WHERE digest = $1 AND purpose = $2 AND used_at IS NULL AND expires_at > $3 "
         "RETURNING digest",
@@ -102,7 +102,7 @@ def _link(row: Row) -> Link:
 
 
 async def use_link(tx: Transaction, digest: bytes, purpose: str, now: int) -> Link | None:
-    """Use a live link up and return it; of two concurrent uses one gets None."""
+    """Use up a live link and return it; of two concurrent uses one gets None."""
     row = await tx.one(
         "UPDATE one_time_links SET used_at = $1 WHERE digest = $2 AND purpose = $3 AND used_at IS NULL AND expires_at > $1 "
         "RETURNING purpose, subject, data, expires_at",
@@ -114,7 +114,7 @@ async def use_link(tx: Transaction, digest: bytes, purpose: str, now: int) -> Li
 
 
 async def forget_links(tx: Transaction, subject: str, purpose: str) -> None:
-    """End what is still live of a subject's links for a purpose."""
+    """Delete the unused links of a subject for a purpose."""
     await tx.run(
         "DELETE FROM one_time_links WHERE subject = $1 AND purpose = $2 AND used_at IS NULL", subject, purpose
     )

@@ -1,9 +1,9 @@
-"""Which clients know of a session, and which of them are still to be told that it has ended.
+"""Which clients have ID tokens of a session, and which of them have yet to be told that it has ended.
 
 Theory of operation. A client is noted with a session in the transaction that grants it an ID token. The transaction that ends the
-session writes one notice for each noted client that can be told (Back-Channel Logout §2.2), so that neither a crash nor an
-unreachable client loses one, and whoever signs out waits for nobody. A notice is claimed for a while by one worker; delivered it is
-forgotten, otherwise it comes back later each time, and what cannot be delivered ends with an event.
+session queues one notice for each noted client with a logout address (Back-Channel Logout §2.2), so that neither a crash nor an
+unreachable client loses one, and signing out waits for no client. A worker leases a notice; once delivered it is deleted, otherwise
+it is retried after growing pauses, and one that cannot be delivered ends with an audit event.
 """
 
 from collections import Counter
@@ -19,14 +19,14 @@ from watchword.store.several import padded, places
 LIFETIME = 86_400
 LEASE = 60  # seconds for which a claimed notice is left to its worker
 STEP = 100
-# Of one client so many at once, so that a slow one does not keep the others waiting.
+# How many notices are claimed at once, and how many of one client, so that a slow client does not keep the others waiting.
 CLAIMED, CLAIMED_OF_ONE = 32, 4
 
 _decode = documents.reader(Client)
 
 
 class Notice(msgspec.Struct, frozen=True):
-    """Word to one client that one session has ended; `attempts` counts the present one."""
+    """A logout notice to one client for one session; `attempts` includes the present one."""
 
     session_id: str
     client_id: str
@@ -40,7 +40,7 @@ _NOTE = (
 
 
 def note_client(database: Database, session_id: str, client_id: str, now: int) -> Awaitable[None]:
-    """Note that a client is about to get ID tokens of a session; durable when what this returns is awaited."""
+    """Note that a client is about to get ID tokens of a session; durable once the awaitable completes."""
     return database.append(_NOTE, session_id, client_id, now)
 
 
@@ -60,7 +60,7 @@ async def list_clients(tx: Transaction, session_id: str) -> list[Client]:
 
 
 async def queue_notices(tx: Transaction, sessions: Sequence[str], now: int) -> Counter[str]:
-    """Queue word to every client of at most a hundred sessions that has an address for it; return to how many of each session."""
+    """Queue notices for at most a hundred sessions, one to each client with a back-channel logout address; count them by session."""
     rows = await tx.all(
         "INSERT INTO logout_notices (session_id, client_id, user_id, created_at, next_at, expires_at) "  # noqa: S608 - literals
         "SELECT n.session_id, n.client_id, s.user_id, $1, $1, $2 FROM session_clients n JOIN sessions s ON s.id = n.session_id "
@@ -75,16 +75,12 @@ async def queue_notices(tx: Transaction, sessions: Sequence[str], now: int) -> C
 
 async def is_notice_due(tx: Transaction, now: int) -> bool:
     """Whether there is anything to deliver or to give up."""
-    return (
-        await tx.one(
-            "SELECT 1 AS due FROM logout_notices WHERE next_at <= $1 OR expires_at <= $1 LIMIT 1", now
-        )
-        is not None
-    )
+    due = "SELECT 1 AS due FROM logout_notices WHERE next_at <= $1 OR expires_at <= $1 LIMIT 1"
+    return await tx.one(due, now) is not None
 
 
 async def claim_notices(tx: Transaction, now: int) -> list[Notice]:
-    """Take notices that are due, the clients in turn; no other worker gets them before the lease is over."""
+    """Lease notices that are due, alternating between clients; no other worker gets them before the lease is over."""
     rows = await tx.all(
         "UPDATE logout_notices SET attempts = attempts + 1, next_at = $2 WHERE next_at <= $1 AND (session_id, client_id) IN "
         "(SELECT session_id, client_id FROM (SELECT session_id, client_id, next_at, ROW_NUMBER() OVER "
@@ -100,7 +96,7 @@ async def claim_notices(tx: Transaction, now: int) -> list[Notice]:
 
 
 async def forget_notice(tx: Transaction, notice: Notice) -> None:
-    """Forget a notice that was delivered, or that there is nobody to send to."""
+    """Delete a notice that was delivered, or whose client or address is gone."""
     await tx.run(
         "DELETE FROM logout_notices WHERE session_id = $1 AND client_id = $2",
         notice.session_id,
@@ -109,7 +105,7 @@ async def forget_notice(tx: Transaction, notice: Notice) -> None:
 
 
 async def postpone_notices(tx: Transaction, notice: Notice, next_at: int) -> None:
-    """Leave a client that did not take a notice alone until a moment, with all that waits for it."""
+    """Retry a notice that was not accepted at `next_at`, and no other notice of its client before that."""
     await tx.run(
         "UPDATE logout_notices SET next_at = $1 WHERE client_id = $2 AND (session_id = $3 OR next_at < $1)",
         next_at,
@@ -119,7 +115,7 @@ async def postpone_notices(tx: Transaction, notice: Notice, next_at: int) -> Non
 
 
 async def give_up_notice(tx: Transaction, notice: Notice, *, reason: str, now: int) -> None:
-    """Forget a notice that could not be delivered, and record that the client was not told."""
+    """Delete a notice that could not be delivered, and record that the client was not told."""
     row = await tx.one(
         "DELETE FROM logout_notices WHERE session_id = $1 AND client_id = $2 RETURNING attempts",
         notice.session_id,
@@ -130,7 +126,7 @@ async def give_up_notice(tx: Transaction, notice: Notice, *, reason: str, now: i
 
 
 async def give_up_expired(tx: Transaction, now: int) -> int:
-    """Forget one step's worth of notices whose time is over, recording each; return how many."""
+    """Delete at most STEP notices that have expired, recording each; return how many."""
     rows = await tx.all(
         "DELETE FROM logout_notices WHERE expires_at <= $1 AND (session_id, client_id) IN "
         "(SELECT session_id, client_id FROM logout_notices WHERE expires_at <= $1 ORDER BY expires_at LIMIT $2) "

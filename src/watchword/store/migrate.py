@@ -1,10 +1,9 @@
 """The schema's versions: numbered SQL files, applied in order, each once, each in one transaction.
 
-Owns the table `schema_versions`. Theory of operation. A migration *expands*: it adds tables, indexes, and columns that may be left out, so
-that nodes of the release before go on serving beside it. What is used no more is taken away by a migration named `contract_…`, in a
-release after the one that stopped using it. A node may therefore start on a schema that is newer by expansions alone, for `ROLLING`
-seconds after they were applied: that is what an update of one node after the other, or the way back from it, needs. Any other newer
-schema is refused, not guessed at.
+Owns the table `schema_versions`. Theory of operation. A migration *expands*: it adds tables, indexes and optional columns, so that
+nodes of the previous release go on serving beside it. What is no longer used is dropped by a migration named `contract_…`, in a release
+after the one that stopped using it. A node may therefore start on a schema that is newer by expansions alone, for `ROLLING` seconds after
+they were applied: a rolling update, or its rollback, needs that. Any other newer schema is refused.
 """
 
 import asyncio
@@ -25,7 +24,7 @@ TABLE = (
     "(version BIGINT PRIMARY KEY, name TEXT NOT NULL, applied_at BIGINT NOT NULL)"
 )
 
-# Versions that no release knows: a node does not open a database that is being filled, or that was moved away.
+# Versions that no release has: no node opens a database that is being filled, or that was moved away.
 FILLING = 2**31
 MOVED = FILLING + 1
 _ASIDE = {
@@ -36,12 +35,13 @@ _ASIDE = {
 LOCKED = "55P03"
 CONTRACT = "contract_"
 ROLLING = 86_400
-# One node migrates and the others wait for the lock of this row, which any database has; it is gone when the migration is committed.
+# One node migrates while the others wait for the lock on this row, which needs no advisory locks; committing the migration deletes it.
 CLAIM = "INSERT INTO schema_versions VALUES (-1, 'migrating', 0) ON CONFLICT (version) DO UPDATE SET name = excluded.name"
 UNCLAIM = "DELETE FROM schema_versions WHERE version = -1"
 VERSIONS = "SELECT version, name, applied_at FROM schema_versions ORDER BY version"
 ATTEMPTS = 5
-# Who waits for a table holds up everybody who comes after: not for long, then others go first. A backup may hold it for minutes.
+# Waiting for a table's lock blocks everybody who asks for it later, so wait WAIT seconds and let others go first for PAUSE, up to PATIENCE in
+# all: a backup may hold it for minutes.
 WAIT, PAUSE, PATIENCE = 1, 2.0, 60.0
 Applied = Sequence[tuple[int, str, int]]
 # Text is compared byte by byte, as SQLite does: the order of identifiers must not depend on a server's locale, nor an index
@@ -68,7 +68,7 @@ def statements(text: str) -> tuple[str, ...]:
 
 
 def for_postgres(statement: str) -> str:
-    """Return a statement whose text columns PostgreSQL compares byte by byte."""
+    """Return a statement with the text columns that it creates compared byte by byte on PostgreSQL."""
     return _TEXT_COLUMN.sub(r'\1 TEXT COLLATE "C"', statement)
 
 
@@ -84,7 +84,7 @@ def refuse_newer(current: int) -> None:
 
 
 def check_applied(applied: Applied, now: float) -> int:
-    """Return the version of a schema on which a node of this release may run, or raise StorageUnavailable."""
+    """Return the version of a schema; raise StorageUnavailable when a node of this release may not run on it."""
     current, newest = max((row[0] for row in applied), default=0), migrations()[-1][0]
     unknown = [row for row in applied if row[0] > newest]
     if current in _ASIDE or any(name.startswith(CONTRACT) or now - at > ROLLING for _, name, at in unknown):
@@ -93,7 +93,7 @@ def check_applied(applied: Applied, now: float) -> int:
 
 
 def apply_sqlite(connection: sqlite3.Connection) -> None:
-    """Bring an SQLite database up to date; concurrent processes wait for one another."""
+    """Bring an SQLite database up to date; concurrent processes wait for each other."""
     connection.execute("BEGIN IMMEDIATE")
     try:
         connection.execute(TABLE)
@@ -135,7 +135,7 @@ async def apply_postgres(connection: Any) -> None:
 
 
 def _pause(error: Exception, attempt: int, until: float) -> float:
-    """Return for how many seconds to wait before another attempt; raise what no attempt would mend."""
+    """Return the seconds to wait before another attempt; raise what another attempt would not mend."""
     state = getattr(error, "sqlstate", None)
     if state == LOCKED:
         if time.monotonic() < until:
@@ -143,7 +143,7 @@ def _pause(error: Exception, attempt: int, until: float) -> float:
         raise StorageUnavailable(
             "a migration needs a table that another transaction holds, a backup perhaps: start again when it has ended"
         ) from error
-    # Somebody made the first table at the same moment, or a database that does not wait for locks wants another attempt.
+    # Another node made the first table at the same moment, or the database reports a conflict instead of waiting for a lock.
     if state in ("23505", "42P07", "42710", "40001", "40P01") and attempt < ATTEMPTS - 1:
         return float(0.05 * 2**attempt)
     raise error

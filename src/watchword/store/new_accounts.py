@@ -1,4 +1,4 @@
-"""Accounts made together with what signs them in: by a one-time link, or by an account elsewhere; both or neither."""
+"""Accounts created together with their first way to sign in, both or neither: from a one-time link, or from an upstream account."""
 
 from typing import Literal, TypedDict
 
@@ -8,13 +8,13 @@ from watchword.store.passkeys import MadePasskey, add_passkey
 from watchword.store.upstream_accounts import UpstreamAccount, link_upstream
 from watchword.store.users import User, count_admins, create_user, get_user, hold_user
 
-# What signs somebody in who has no password.
+# How somebody without a password signs in.
 WayIn = MadePasskey | UpstreamAccount
 Outcome = Literal["created", "link", "taken", "way"]
 
 
 class Unique(TypedDict):
-    """The forms of a new account's names under which they are unique, and the hash of its password."""
+    """The normalised names of a new account, which must be unique, and the hash of its password."""
 
     canonical_username: str
     skeleton: str
@@ -25,20 +25,20 @@ class Unique(TypedDict):
 async def create_owner(
     tx: Transaction, link: bytes, user: User, unique: Unique, way: WayIn | None = None
 ) -> Outcome:
-    """Use the one-time link of the first start up and make the owner, both or neither; like `create_by_link`."""
+    """Use up the one-time setup link and create the owner's account, both or neither; like `create_by_link`."""
     if await count_admins(tx):
         return "link"
     return await create_by_link(tx, link, "setup", user, unique, way)
 
 
 def inviter_of(link: Link | None) -> str | None:
-    """Return who invited by a link, by their identifier; None where that is no person."""
+    """Return the identifier of the person who sent an invitation; None where no person did."""
     by = link.data.get("by") if link is not None else None
     return by if isinstance(by, str) and by.startswith("user_") else None
 
 
 def stands(link: Link, inviter: User | None) -> bool:
-    """Whether who invited, as they are now, may still do so: what an administrator leaves behind makes no other one."""
+    """Whether an invitation is still valid given what its sender is now: a former administrator's makes no administrator."""
     if inviter_of(link) is None:
         return True
     if inviter is None or inviter.disabled_at is not None:
@@ -49,15 +49,14 @@ def stands(link: Link, inviter: User | None) -> bool:
 async def create_by_link(
     tx: Transaction, link: bytes, purpose: str, user: User, unique: Unique, way: WayIn | None = None
 ) -> Outcome:
-    """Use a link up and make the account that it allows with what signs it in, all or nothing.
+    """Use up a link and create the account that it allows with its way to sign in, all or nothing.
 
-    Return "created", or what stood against it: the "link" that is gone, names that are "taken", or the "way" in, which is
-    somebody's already.
+    Return "created", or what prevented it: the "link" is gone, the names are "taken", or the "way" in belongs to somebody already.
     """
     if not await hold_link(tx, link, purpose, user.created_at):
         return "link"
     found = await peek_link(tx, link, purpose, user.created_at)
-    # Whoever takes from the inviter the right to invite comes before this, and then there is no account, or after it.
+    # Locks the inviter: losing the right to invite comes either before this, and then there is no account, or after it.
     if (inviter := inviter_of(found)) is not None and not await hold_user(tx, inviter):
         return "link"
     if found is None or not stands(found, await get_user(tx, inviter) if inviter else None):
@@ -69,12 +68,12 @@ async def create_by_link(
 
 
 async def create_with(tx: Transaction, user: User, unique: Unique, way: WayIn | None) -> Outcome:
-    """Make an account with what signs it in, both or neither; like `create_by_link`, without a link."""
+    """Create an account with its way to sign in, both or neither; like `create_by_link`, without a link."""
     if not await create_user(tx, user, **unique, actor=user.id):
         return "taken"
     if way is None or await _keep(tx, way, user):
         return "created"
-    # It is somebody's, or was answered before: nobody could ever sign in to this account.
+    # The way in belongs to somebody, or its challenge was used: nobody could ever sign in to this account.
     await tx.run("DELETE FROM users WHERE id = $1", user.id)
     await tx.record(
         "user.deleted",

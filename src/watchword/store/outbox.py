@@ -1,4 +1,4 @@
-"""Mail on its way: sealed, tried until it is delivered or has expired, by whichever node comes first."""
+"""Outgoing mail: sealed, and retried by any node until it is delivered or has expired."""
 
 import msgspec
 
@@ -51,7 +51,7 @@ async def claim_mail(tx: Transaction, now: int) -> Outgoing | None:
 
 
 async def note_delivered(tx: Transaction, mail_id: str) -> None:
-    """Forget a mail that was delivered, or that there is nobody to send to."""
+    """Delete a mail that was delivered, or that has no recipient any more."""
     await tx.run("DELETE FROM outbox WHERE id = $1", mail_id)
 
 

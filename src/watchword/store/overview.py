@@ -1,14 +1,14 @@
-"""How much there is of everything, for whoever runs the service: counted only so far, whatever the tables hold."""
+"""Counts of people, sessions, tokens and clients for the console, each capped, however large its table."""
 
 import msgspec
 
 from watchword.store.database import Transaction
 
-MOST = 10_000  # from here on it is "more"
+MOST = 10_000  # counting stops here
 
 
 class Numbers(msgspec.Struct, frozen=True):
-    """What lives now, each counted to MOST at most; `ending` are the API tokens that end within a stretch of time."""
+    """What is live now, each counted up to MOST; `ending` are the API tokens that expire soon."""
 
     people: int
     sessions: int

@@ -21,7 +21,7 @@ class StoredPasskey(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class MadePasskey(msgspec.Struct, frozen=True, kw_only=True):
-    """A passkey that was checked and is not kept yet, with the challenge that it answers."""
+    """A passkey that was verified and is not stored yet, with the challenge that it answers."""
 
     stored: StoredPasskey
     challenge: Used
@@ -56,7 +56,7 @@ def _stored(row: Row) -> StoredPasskey:
 
 
 async def add_passkey(tx: Transaction, made: MadePasskey, *, actor: str) -> bool:
-    """Store a new passkey and use its challenge up; return False for a used challenge, a known credential or too many."""
+    """Store a new passkey and use up its challenge; return False for a used challenge, a known credential or too many."""
     if not await use_identifier(tx, *made.challenge):
         return False
     stored = made.stored
@@ -110,9 +110,9 @@ async def use_passkey(
     challenge: Used,
     now: int,
 ) -> bool:
-    """Note an assertion and use its challenge up; False when the challenge was used, or the count is not above the one kept.
+    """Note an assertion and use up its challenge; return False when the challenge was used, or the signature counter did not increase.
 
-    A device that checked the person once can do so from then on.
+    A passkey that has verified its user once is taken to be able to from then on.
     """
     if not await use_identifier(tx, *challenge):
         return False
@@ -136,9 +136,5 @@ async def note_copied_passkey(tx: Transaction, passkey_id: str, *, user_id: str,
 
 async def rename_passkey(tx: Transaction, passkey_id: str, user_id: str, name: str) -> bool:
     """Rename one's own passkey; return whether there was one."""
-    return (
-        await tx.run(
-            "UPDATE passkeys SET name = $1 WHERE id = $2 AND user_id = $3", name, passkey_id, user_id
-        )
-        > 0
-    )
+    renamed = "UPDATE passkeys SET name = $1 WHERE id = $2 AND user_id = $3"
+    return await tx.run(renamed, name, passkey_id, user_id) > 0

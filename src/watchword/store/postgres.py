@@ -1,11 +1,10 @@
 """PostgreSQL as the database that many nodes share: a pool of connections, one transaction for each operation.
 
-Owns connections, time limits, attempts and durability. READ COMMITTED is enough because every operation decides by a conditional
-statement or takes the lock of the row that it depends on first. What cannot be promised is refused with StorageUnavailable; a
-COMMIT whose answer was lost, or that a standby did not confirm in time, is `unknown`.
+Owns connections, timeouts, retries and durability. READ COMMITTED is enough because every operation decides by a conditional
+statement, or first locks the row that it depends on. What cannot be made durable is refused with StorageUnavailable; a COMMIT whose
+answer was lost, or that a standby did not confirm in time, is `unknown`.
 
-Several hosts may be named in the address; then only the primary is used (`postgres_hosts`). A pooler between must keep sessions apart
-(session mode).
+The address may name several hosts, of which only the primary is used (`postgres_hosts`). A pooler in between must run in session mode.
 """
 
 import asyncio
@@ -45,8 +44,8 @@ POOL_SIZE = 10
 PATIENCE = 1.0
 ATTEMPTS = 6
 BEGIN = "BEGIN ISOLATION LEVEL READ COMMITTED"
-# Statements and not parameters of the connection, which PgBouncer refuses. An administrator may ask for more than `on`; less would
-# acknowledge what a power loss can undo.
+# Sent as statements, because PgBouncer refuses them as connection parameters. An administrator may have chosen a stricter
+# `synchronous_commit` than `on`; `off` would acknowledge what a power loss can undo.
 SESSION = """
 SET statement_timeout = {limit}; SET idle_in_transaction_session_timeout = {limit};
 SET default_transaction_isolation = 'read committed';
@@ -76,7 +75,7 @@ class PostgresDatabase:
         pool_size: int = POOL_SIZE,
         patience: float = PATIENCE,
     ) -> None:
-        """Name the server; `timeout` bounds a statement, `patience` the wait for a connection, in seconds."""
+        """Set the server's address; `timeout` bounds a statement, `patience` the wait for a connection, in seconds."""
         self._hosts = Hosts(address, self._connect)
         self._audit_key = audit_key
         self._timeout = timeout
@@ -110,7 +109,7 @@ class PostgresDatabase:
         self._hosts.watch()
 
     def record_under(self, audit_key: bytes) -> None:
-        """Chain what is recorded from now on under this key; nothing is to be recorded before it is known."""
+        """Chain what is recorded from now on under this key; nothing may be recorded before it is known."""
         self._audit_key = audit_key
 
     def _options(self) -> dict[str, Any]:
@@ -132,11 +131,11 @@ class PostgresDatabase:
         return connection
 
     async def _another(self, connection: Connection) -> Connection:
-        """Connect once more; refuse a pooler that lends one session to two of ours: time limits and durability belong to a session."""
+        """Connect again; refuse a pooler that gives two connections one session, to which timeouts and durability settings belong."""
         other = await self._hosts.connect()
         try:
             process = await other.fetchval(PROCESS)
-            # A database without processes says the same of every session, and no positive number.
+            # A compatible database without processes gives every session the same number, which is not positive.
             if process > 0 and process == await connection.fetchval(PROCESS):
                 raise StorageUnavailable(POOLED)
         except BaseException:
@@ -228,7 +227,7 @@ class PostgresDatabase:
     def _forget(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)
         if not task.cancelled():
-            task.exception()  # seen, also when nobody waits any more
+            task.exception()  # retrieved, so that asyncio logs nothing when nobody waits any more
 
     async def _single(
         self,
@@ -287,11 +286,11 @@ class PostgresDatabase:
         if isinstance(error, TimeoutError):
             cut(connection)
         lost = is_lost(error)
-        # Whoever did not keep its own time limit is paused or out of reach, and so is what else leads there.
+        # A server that exceeded its own statement timeout is paused or out of reach: drop the idle connections to it as well.
         if (lost or isinstance(error, TimeoutError)) and self._pool is not None:
             self._pool.expire()
         if is_conflict(error) or (lost and not sent):
-            # A unique value that is there each time is the statement's fault in the end, and not the server's.
+            # A unique value that is there at every attempt is the statement's fault, not the server's.
             raise _Again(error if is_duplicate(error) else unavailable(error)) from error
         if is_unavailable(error):
             raise unavailable(error, unknown=sent) from error
@@ -335,7 +334,7 @@ async def _repeated(attempt: Callable[[], Awaitable[T]]) -> T:
         try:
             return await attempt()
         except _Again:
-            await asyncio.sleep(random.uniform(0, 0.01 * 2**number))  # noqa: S311 - only to part two who collided
+            await asyncio.sleep(random.uniform(0, 0.01 * 2**number))  # noqa: S311 - jitter, not a secret
     try:
         return await attempt()
     except _Again as again:
@@ -343,7 +342,7 @@ async def _repeated(attempt: Callable[[], Awaitable[T]]) -> T:
 
 
 async def _roll_back(connection: Connection, error: BaseException) -> bool:
-    """Roll back; return whether the server said so: else it may still hold the transaction, and who went on with its chain would wait."""
+    """Roll back; return whether the server confirmed it: otherwise the transaction may be open still, and its audit chain not reusable."""
     if isinstance(error, TimeoutError):
         return False  # the connection is given up anyway
     try:

@@ -1,6 +1,6 @@
-"""Rows and changes that come at the same time, written together on PostgreSQL: one transaction, one commit, few round trips.
+"""Group commit on PostgreSQL: concurrent rows and changes share one transaction, one commit and few round trips.
 
-Owns the queues, one for each statement. While one batch is being written the next one gathers, so that under load each grows and a
+Owns the queues, one for each statement. While one batch is being written the next one gathers, so batches grow under load and a
 lone row waits for nobody.
 """
 
@@ -18,7 +18,7 @@ from watchword.store.postgres_transaction import PostgresTransaction
 
 MAX_BATCH = 256
 MAX_WAITING = 20_000
-LONGEST_GATHERING = 0.002  # seconds for which a batch may wait for what comes at the same time
+LONGEST_GATHERING = 0.002  # seconds for which a batch may wait for concurrent rows
 
 
 class _Waiting(msgspec.Struct, frozen=True):
@@ -48,7 +48,7 @@ class Batches:
     def submit(
         self, statement: Change | str, values: tuple[object, ...], entry: Entry | None
     ) -> asyncio.Future[Any]:
-        """Queue a row or a change; the future yields what came of it. Raise StorageUnavailable when too many wait."""
+        """Queue a row or a change; the future yields its result. Raise StorageUnavailable when too many wait."""
         if self._waiting >= MAX_WAITING:
             raise StorageUnavailable("too many rows wait to be written")
         future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
@@ -66,7 +66,7 @@ class Batches:
             batch = self._take(queue, MAX_BATCH)
             writing = asyncio.create_task(self._together(statement, batch))
             while not (await asyncio.wait({writing}, timeout=self._patience))[0]:
-                for waiting in self._take(queue, MAX_WAITING):  # whoever waits so long is told, not kept
+                for waiting in self._take(queue, MAX_WAITING):  # after so long, fail rather than wait
                     if not waiting.future.done():
                         reason = f"nothing was written within {self._patience:g} s"
                         waiting.future.set_exception(StorageUnavailable(reason))
@@ -82,7 +82,7 @@ class Batches:
             results = await self._transact(self._write(statement), batch)
         except Exception as error:
             if len(batch) > 1 and not isinstance(error, StorageUnavailable):
-                for one in batch:  # one row is at fault, and the others shall not pay for it
+                for one in batch:  # find the row at fault, and store the others
                     await self._together(statement, [one])
                 return
             for waiting in batch:
@@ -102,7 +102,7 @@ class Batches:
 
 
 async def _gathered(queue: deque[_Waiting]) -> None:
-    """Wait until a turn of the loop brings nothing more to go with what waits."""
+    """Wait until a turn of the event loop adds nothing more to a queue."""
     known, until = 0, time.monotonic() + LONGEST_GATHERING
     while known < len(queue) < MAX_BATCH and time.monotonic() < until:
         known = len(queue)
@@ -119,8 +119,8 @@ def _insertion(sql: str) -> Write:
 
 def _making(change: Change) -> Write:
     async def make(tx: PostgresTransaction, batch: list[_Waiting]) -> list[Any]:
-        # In one order on every node, so that no two transactions wait for each other; of those with the same first value the
-        # one that came first is asked first, and takes effect if any does.
+        # In one order on every node, so that no two transactions deadlock; of those with the same first value the one that came
+        # first is tried first, and takes effect if any does.
         asked = sorted((waiting.values for waiting in batch), key=lambda values: str(values[0]))
         took = Counter(next(iter(row)) for row in await tx.each(change.sql, asked))
         faults.reach("change.made", change.name)

@@ -13,7 +13,7 @@ FAILURES: tuple[type[Exception], ...] = (
     asyncpg.InterfaceError,
     asyncpg.InternalClientError,
 )
-# While connecting, what an address that cannot be understood raises counts as well.
+# While connecting, an invalid address raises these as well.
 OPENING: tuple[type[Exception], ...] = (*FAILURES, ValueError, OverflowError)
 # Classes of SQLSTATE that say something about the server, not about the statement: connection, read-only or ended transaction,
 # authorization, catalogue, resources, locks, intervention, system, damage.
@@ -21,7 +21,7 @@ _SERVER_CLASSES = frozenset({"08", "25", "28", "3D", "53", "55", "57", "58", "XX
 # Serialization, deadlock, and a unique value that another transaction wrote after this one had looked: it finds it the next time.
 _CONFLICTS = frozenset({"40001", "40P01", "23505"})
 _WRONG_SERVER = frozenset({"25006", "25P03", "57P01", "57P02", "57P03"})
-# A statement that was prepared is unknown, or one that was not is known: another session's, by a pooler.
+# A prepared statement is missing, or an unprepared one exists: a pooler has switched sessions.
 _ANOTHER_SESSION = frozenset({"26000", "42P05"})
 POOLED = "a pooler in between mixes sessions up: use its session mode (PgBouncer: pool_mode = session)"
 # At COMMIT these say for certain that nothing was done.
@@ -55,7 +55,7 @@ def is_duplicate(error: BaseException) -> bool:
 
 
 def is_lost(error: BaseException) -> bool:
-    """Whether the connection ended or leads to a server that takes no writes: another connection may do."""
+    """Whether the connection ended or leads to a server that takes no writes, so that another connection may succeed."""
     if isinstance(error, TimeoutError | ValueError):
         return False
     state = sqlstate(error)

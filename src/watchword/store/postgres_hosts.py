@@ -1,10 +1,10 @@
-"""The hosts that an address names: which of them takes writes now, asked of all at once.
+"""The hosts that an address names, and which of them is the primary: all are asked at once.
 
-Theory of operation. The driver asks one host after another, so one that says nothing, because it is paused or packets to it vanish,
-would hold up every connection until nobody waits for it any more. And two hosts may take writes for a while: a primary that was
-paused, or that nobody looks after, does not know that another was promoted. A promotion begins a timeline, so who is on the newest is
-the primary. What leads to an older one is cut as soon as a newer one is seen: it would be told what is not so any more. Hosts are therefore
-asked again and again (`watch`), and a former primary is not used for `MEMORY` seconds after a newer one was last seen.
+Theory of operation. The driver tries one host after another, so a silent one, paused or behind a network that drops its packets,
+would hold up every connection until the timeout. And two hosts may take writes for a while: a primary that was paused, or cut off
+from its supervisor, does not know that another was promoted. A promotion begins a timeline, so the host on the newest timeline is the
+primary. Connections to an older one are cut as soon as a newer one is seen, since they would read stale data. Hosts are therefore
+polled (`watch`), and a former primary is not used for `MEMORY` seconds after a newer one was last seen.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ import asyncpg  # type: ignore[import-untyped]  # the driver ships no types
 from watchword.store.postgres_errors import FAILURES
 from watchword.store.postgres_pool import Connection, cut
 
-SETTLING = 0.2  # seconds for which the others may still answer when one has that takes writes
+SETTLING = 0.2  # seconds that the other hosts are given to answer after the first one that takes writes
 ROUND = 1.0
 MEMORY = 30.0
 ATTEMPTS = 2
@@ -33,7 +33,7 @@ SELECT CASE WHEN NOT pg_is_in_recovery()
 
 
 class _Former(ConnectionError):
-    """A server that takes writes and is the primary no more."""
+    """A server that takes writes but is no longer the primary."""
 
     def __init__(self) -> None:
         super().__init__("the only server that takes writes is a former primary")
@@ -69,14 +69,14 @@ class Hosts:
             connection, timeline = await _newest([self._ask(address, options) for address in self._addresses])
             if not self._is_former(timeline):
                 return connection, timeline
-            cut(connection)  # a newer one was seen while this one was chosen: it is there to be asked
+            cut(connection)  # a newer one was seen while this one was chosen: ask again
         raise _Former
 
     async def _ask(self, address: str, options: dict[str, Any]) -> tuple[Connection, int]:
         connection = await self._connect(address, **options)
         try:
             timeline = await _timeline(connection) or 0
-            if self._is_former(timeline):  # then another may answer yet
+            if self._is_former(timeline):  # another host may still answer
                 raise _Former
         except BaseException:
             cut(connection)
@@ -87,7 +87,7 @@ class Hosts:
         return timeline < self._newest and time.monotonic() - self._seen < MEMORY
 
     def _saw(self, timeline: int) -> None:
-        """Note a primary, and cut what leads to one that came before it."""
+        """Note a primary, and cut the connections to earlier ones."""
         if self._is_former(timeline):
             return
         self._newest, self._seen = timeline, time.monotonic()
@@ -96,7 +96,7 @@ class Hosts:
                 cut(connection)
 
     def watch(self) -> None:
-        """Begin to ask each of several hosts whether it is the primary."""
+        """Start polling each of several hosts for whether it is the primary."""
         if len(self._addresses) > 1:
             self._watching = [asyncio.create_task(self._watch(address)) for address in self._addresses]
 
@@ -115,7 +115,7 @@ class Hosts:
             await asyncio.sleep(ROUND)
 
     async def close(self) -> None:
-        """Ask no more."""
+        """Stop polling."""
         for task in self._watching:
             task.cancel()
         await asyncio.gather(*self._watching, return_exceptions=True)
@@ -135,7 +135,7 @@ async def _timeline(connection: Connection) -> int | None:
 
 
 async def _newest(asking: list[Asking]) -> tuple[Connection, int]:
-    """Return what the host on the newest timeline answers; let go of the others, and of who is late."""
+    """Return the connection to the host on the newest timeline; drop the others, late ones included."""
     tasks = [asyncio.create_task(ask) for ask in asking]
     chosen = None
     try:
@@ -163,7 +163,7 @@ async def _one_of(tasks: list[Answer]) -> None:
 
 
 def _reason(tasks: list[Answer]) -> BaseException:
-    """Return why there is no primary: what a server said before what became of the way to one."""
+    """Return why there is no primary: a server's own error rather than a failure to reach one."""
     failures = [failure for task in tasks if task.done() and (failure := task.exception()) is not None]
     return next((one for one in failures if isinstance(one, _Former | asyncpg.PostgresError)), failures[-1])
 
@@ -174,7 +174,7 @@ def _let_go(task: Answer) -> None:
 
 
 def _each(address: str) -> tuple[list[str], dict[str, str]]:
-    """Return the address of each host and what it must be; what names one, or wants no primary, is left to the driver."""
+    """Return the address of each host, and its required role; an address with one host, or that wants no primary, is left as it is."""
     try:
         parts = urlsplit(address)
     except ValueError:  # the driver says what is wrong with it

@@ -1,7 +1,7 @@
-"""The connections of one process to PostgreSQL: so many at most, lent one at a time, the one used last first.
+"""A pool of connections to PostgreSQL: bounded, and the most recently used one is lent first.
 
-The driver's own pool costs three times what a query costs, for things that no operation here needs: nothing of a session is ever
-changed by one, so nothing has to be put back. What was interrupted in the middle is not lent again.
+The driver's own pool costs three times what a query costs, for resets that are not needed here: no operation changes the state of
+its session. A connection that was interrupted in the middle of something is not lent again.
 """
 
 import asyncio
@@ -17,13 +17,12 @@ import asyncpg  # type: ignore[import-untyped]  # the driver ships no types
 from watchword.store.database import StorageUnavailable
 from watchword.store.postgres_errors import FAILURES, unavailable
 
-LONGEST_IDLE = (
-    300.0  # seconds after which something between us and the server may have forgotten a connection
-)
+# Seconds after which a firewall or balancer in between may have dropped an idle connection.
+LONGEST_IDLE = 300.0
 
 
 class Connection(asyncpg.Connection):  # type: ignore[misc]  # the driver ships no types
-    """A connection that keeps the warnings that came with its last statements, and knows since when it is idle."""
+    """A connection that keeps the warnings of its last statements, and the time since which it is idle."""
 
     __slots__ = ("idle_since", "warnings")
 
@@ -40,7 +39,7 @@ def _note(connection: Connection, message: Any) -> None:
 
 
 class Pool:
-    """Connections made by `connect` when they are needed; whoever waits for one longer than `patience` seconds is told."""
+    """Connections made by `connect` on demand; waiting for one longer than `patience` seconds fails."""
 
     def __init__(self, connect: Callable[[], Awaitable[Connection]], size: int, patience: float) -> None:
         self._connect = connect
@@ -53,16 +52,16 @@ class Pool:
         self._is_closed = False
 
     def lend(self) -> "Loan":
-        """Return a context in which a connection is lent; it raises StorageUnavailable when there is none."""
+        """Return a context manager that lends a connection; entering it raises StorageUnavailable when there is none."""
         return Loan(self)
 
     def add(self, connection: Connection) -> None:
-        """Take on a connection that was made otherwise."""
+        """Add a connection that was made elsewhere."""
         self._free -= 1
         self._pass_on(connection)
 
     async def take(self) -> Connection:
-        """Take a connection, an idle one if there is any."""
+        """Take a connection, an idle one if there is any; raise StorageUnavailable when there is none in time."""
         connection = self._take_idle()
         if connection is None:
             try:
@@ -86,20 +85,20 @@ class Pool:
         return None
 
     async def _wait_or_connect(self) -> Connection:
-        # Looked for once more: on Python 3.11 a turn of the loop has passed, in which one may have come back.
+        # Check for an idle one again: on Python 3.11 a turn of the loop has passed, in which one may have come back.
         while (connection := self._take_idle()) is None and not self._free:
             if (given := await self._wait()) is not None:
                 return given
         return connection or await self._make()
 
     async def _wait(self) -> Connection | None:
-        """Wait for a connection, or for leave to make one: None."""
+        """Wait for a connection; None means that one may be made."""
         turn: asyncio.Future[Connection | None] = asyncio.get_running_loop().create_future()
         self._waiting.append(turn)
         try:
             return await turn
         except asyncio.CancelledError:
-            if turn.done() and not turn.cancelled():  # it came when nobody waited any more
+            if turn.done() and not turn.cancelled():  # it was handed over just before the cancellation
                 self._pass_on(turn.result())
             raise
 
@@ -117,7 +116,7 @@ class Pool:
         return connection
 
     def give_back(self, connection: Connection, *, whole: bool) -> None:
-        """Take a connection back; what is not whole any more is closed."""
+        """Take a connection back; it is closed unless it is `whole`, that is, was not interrupted."""
         self._lent.discard(connection)
         is_good = not self._is_closed and not connection.is_closed() and connection not in self._expired
         if whole and is_good:
@@ -127,7 +126,7 @@ class Pool:
             self._discard(connection)
 
     def _pass_on(self, connection: Connection | None) -> None:
-        """Give a connection, or leave to make one, to who has waited longest."""
+        """Give a connection, or None as the permission to make one, to whoever has waited longest."""
         while self._waiting:
             turn = self._waiting.popleft()
             if not turn.done():
@@ -143,14 +142,14 @@ class Pool:
         self._pass_on(None)
 
     def expire(self) -> None:
-        """Lend no connection again that there is now: they may lead to a server that is none any more."""
+        """Never lend any of the present connections again: they may lead to a server that is gone."""
         idle, self._idle = self._idle, []
         for connection in idle:
             self._discard(connection)
         self._expired |= self._lent
 
     async def close(self, timeout: float) -> None:
-        """Lend nothing any more. Part from the server in good order where it answers in time; else cut the connections."""
+        """Stop lending. Close idle connections in order where the server answers within `timeout` seconds, and cut the others."""
         self._is_closed = True
         while self._waiting:
             self._pass_on(None)
@@ -180,14 +179,14 @@ class Loan:
         self, kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
     ) -> None:
         assert self._connection is not None
-        # What is no Exception stopped the borrower wherever it was: a cancelled task, a coroutine that is closed.
+        # A BaseException (a cancelled task, a closed coroutine) may have stopped the borrower in the middle of a statement.
         whole = kind is None or (issubclass(kind, Exception) and not issubclass(kind, TimeoutError))
         self._pool.give_back(self._connection, whole=whole)
 
 
 def cut(connection: Connection) -> None:
-    """End a connection as the server's going away does, which the driver tells whoever is using it.
+    """Abort a connection as if the server had gone, which the driver reports to whoever is using it.
 
-    The driver's own `terminate` takes away what a borrower between two steps of a query needs for the second one.
+    The driver's own `terminate` clears state that a borrower between two steps of a query still needs.
     """
     connection._transport.abort()

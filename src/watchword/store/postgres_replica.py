@@ -1,7 +1,7 @@
-"""A PostgreSQL standby for reads that may be behind: lists for administrators, and nothing that the life of a token hangs on (MN-08).
+"""A PostgreSQL standby for reads that may be stale: lists for administrators, and nothing that decides whether a token is valid (MN-08).
 
-Owns its own few connections and the way back to the primary: what the standby does not answer the primary does, and a standby that
-failed is left alone for a while.
+Owns its own few connections and the fallback: what the standby does not answer the primary does, and a standby that failed is not
+asked again for a while.
 """
 
 import time
@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 CONNECTIONS = 3
 PATIENCE = 1.0  # seconds for a connection
-LEFT_ALONE = 5.0
+LEFT_ALONE = 5.0  # seconds for which a standby that failed is not asked
 
 
 class Replica:
@@ -33,7 +33,7 @@ class Replica:
         self._until = 0.0
 
     async def open(self) -> None:
-        """Prepare; the standby is first spoken to when it is needed."""
+        """Prepare the pool, without connecting yet; raise StorageUnavailable when the address is invalid."""
         try:
             self._pool = await asyncpg.create_pool(
                 self._address,
@@ -60,7 +60,7 @@ class Replica:
         *args: P.args,
         **kwargs: P.kwargs,
     ) -> T:
-        """Run an operation that changes nothing and may be answered with what was so a while ago."""
+        """Run an operation that changes nothing and may see stale data."""
         if time.monotonic() >= self._until:
             try:
                 async with self._pool.acquire(timeout=PATIENCE) as connection:

@@ -29,7 +29,7 @@ class PostgresTransaction:
         check_values(values)
         return list(await self._connection.fetch(sql, *values))
 
-    all_as_kept = all  # PostgreSQL keeps nothing in a column that is not of its kind
+    all_as_kept = all  # PostgreSQL itself refuses values of another type
 
     async def run(self, sql: str, *values: object) -> int:
         """Execute a statement and return how many rows it touched."""
@@ -52,7 +52,7 @@ class PostgresTransaction:
         written([row])
 
     async def record_all(self, entries: list[Entry]) -> None:
-        """Append audit events to such a chain, in one go."""
+        """Append audit events to such a chain with one statement."""
         rows = [await self._next(entry) for entry in entries]
         for row in rows:
             check_values(row)
@@ -91,6 +91,6 @@ class Audit:
             self._free.append(self._chain)
 
     def rolled_back(self) -> None:
-        """Give the chain back as it was. When nobody knows how the transaction ended neither is called, and the chain ends."""
+        """Give the chain back as it was. When the outcome is unknown, neither is called, and the chain is not used again."""
         if self._saved is not None:
             self._free.append(self._saved)

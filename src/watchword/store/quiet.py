@@ -1,10 +1,10 @@
-"""Which operations change nothing that anybody remembers, which are one statement, and which take something away.
+"""Which operations change nothing that is cached, which are a single statement, and which revoke something.
 
-Everything read may be remembered until the database's `version` moves. The operations named here do not move it, because what
-they write is only ever read afresh. An operation that is not named moves it: forgetting to name one costs speed, never safety.
+Everything read may be cached until the database's `version` moves. The operations of `QUIET` do not move it, because what they
+write is never cached. An operation that is not named there moves it: forgetting to name one costs speed, never safety.
 
-Where several nodes remember, an operation of `ENDING` is acknowledged after the others were told of it, or remember nothing from before
-it (MN-01). What forgets to be named there is over at the others as soon as they hear of it, and no later than anything else.
+With several nodes, an operation of `ENDING` is acknowledged only after the others were told of it, or have nothing older cached (MN-01).
+One that is missing there takes effect at the others as soon as they hear of it, and no later than any other change.
 """
 
 from collections.abc import Callable, Sequence
@@ -59,7 +59,7 @@ QUIET: frozenset[Callable[..., Any]] = frozenset(
         interactions.use_pushed_request,
     }
 )
-# What changes something by one statement only is atomic by itself, and needs no savepoint or transaction to be undone alone.
+# A single statement is atomic by itself: it needs neither a transaction nor a savepoint.
 SINGLE: frozenset[Callable[..., Any]] = frozenset(
     {
         tokens.use_identifier,
@@ -108,11 +108,11 @@ ENDING: frozenset[Callable[..., Any]] = frozenset(
         ways_in.revoke_own_identity,
     }
 )
-# What is done under a condition, by its place among what each of these is given.
-_ASKED: dict[Callable[..., Any], int] = {in_session: 3, as_administrator: 3, on_ordinary: 1}
+# Operations that run another one under a condition: the position of that one among their arguments after the transaction.
+_WRAPPERS: dict[Callable[..., Any], int] = {in_session: 3, as_administrator: 3, on_ordinary: 1}
 
 
-def ends(operation: Callable[..., Any], given: Sequence[Any]) -> bool:
-    """Whether an operation takes something away, or the one does that is done under a condition by it."""
-    place = _ASKED.get(operation)
-    return (operation if place is None else given[place]) in ENDING
+def ends(operation: Callable[..., Any], args: Sequence[Any]) -> bool:
+    """Whether an operation, or the one that it runs under a condition, is one of ENDING."""
+    place = _WRAPPERS.get(operation)
+    return (operation if place is None else args[place]) in ENDING

@@ -1,7 +1,7 @@
-"""What a right is worth against what the audit trail says that it was given: the trail is chained under a key outside of the database.
+"""Stored rights compared with the audit events that granted them: the trail is chained under a key outside the database.
 
-Owns which columns of what rows are rights, and which events tell of them. Who flips a bit of a row, or writes over it, would have to forge
-an event as well. An event of an earlier release says less, and one that was purged nothing: of that there is no telling.
+Owns which columns are rights, and which events record them. Whoever alters a row would have to forge an event as well. An event of an
+earlier release records less and a purged one nothing: what no event records cannot be checked.
 """
 
 import hashlib
@@ -14,13 +14,12 @@ from watchword.store.database import Row, Transaction
 
 SLACK = 120  # seconds by which nodes' clocks may differ: of two events so close either may be the last
 Facts = Mapping[str, object]
-Told = dict[
-    tuple[tuple[str, ...], str], list[tuple[int, Facts]]
-]  # by the events of a right and a row's identifier
+# The last events, as (time, facts), by the event names of a right and a row's identifier.
+Told = dict[tuple[tuple[str, ...], str], list[tuple[int, Facts]]]
 
 
 class Right(msgspec.Struct, frozen=True):
-    """A kind of rows: where they are, what they are worth by the name that events give it, and the events, each of which tells all or a part."""
+    """A table whose rows are rights: its columns by the names that events give them, and the events, each of which records all or some."""
 
     kind: str
     table: str
@@ -56,12 +55,12 @@ _decode = msgspec.json.Decoder(dict[str, object]).decode
 
 
 def fingerprint(document: str) -> str:
-    """Return what an event says of a document that is too long for it."""
+    """Return the digest that an event records in place of a long document."""
     return hashlib.sha256(document.encode("utf-8", "surrogateescape")).hexdigest()[:32]
 
 
 async def find_changed(tx: Transaction) -> list[tuple[str, str]]:
-    """Return what is not what was recorded: which is wrong of what, and the identifier of the row."""
+    """Return every right that differs from what was recorded: what is wrong, and the identifier of the row."""
     suspects: list[tuple[Right, Row]] = []
     told = await _told(tx)
     for right in RIGHTS:
@@ -70,7 +69,7 @@ async def find_changed(tx: Transaction) -> list[tuple[str, str]]:
         suspects += [(right, row) for row in rows if any(_wrong(right, row, told))]
     if not suspects:
         return []
-    told = await _told(tx)  # what was changed while this was read has been told of by now
+    told = await _told(tx)  # now includes what was changed while the rows were read
     return [
         (wrong, unreadable.text(row["id"])) for right, row in suspects for wrong in _wrong(right, row, told)
     ]
@@ -100,7 +99,7 @@ def _facts(row: Row) -> Facts:
 
 
 def _wrong(right: Right, row: Row, told: Told) -> Iterator[str]:
-    """Return what of a row no last event says so; what no event tells of is right."""
+    """Describe each value of a row that differs from all of its last events; a value that no event records passes."""
     said = [facts for _, facts in told.get((right.events, unreadable.text(row["id"])), ())]
     for name in right.worth:
         kept = fingerprint(str(row[name])) if name == "document" else row[name]

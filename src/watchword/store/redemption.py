@@ -1,8 +1,8 @@
-"""What moves a grant on: its code is redeemed once, its refresh tokens rotate; and what comes of those that were used before.
+"""Redeeming a grant's code once, rotating its refresh tokens, and reacting to the replay of either.
 
-Each is one statement on the grant's row, whose conditions name the winner of a race. Whoever loses, or presents what is not the newest,
-is dealt with in a transaction that holds the row first. A code or refresh token is known by its digest; a refresh token that is
-neither the newest nor the one before it is known by the mark that its family shares.
+Each is one statement on the grant's row, whose conditions decide who wins a race. Whoever loses, or presents a token that is not the
+newest, is handled in a transaction that locks the row first. Codes and refresh tokens are found by digest; a refresh token that is
+neither the newest nor the one before it is recognised by the family mark that all tokens of its family share.
 """
 
 from collections.abc import Awaitable, Mapping
@@ -14,15 +14,15 @@ from watchword.oauth.refresh import Family, Limits, Outcome
 from watchword.store.database import Change, Database, Entry, Transaction
 from watchword.store.grants import KEPT, STANDING, Grant, Standing, end_grant, to_standing
 
-OLDER = -1  # the generation of a token of which nothing is kept
+OLDER = -1  # the generation of a token whose digest is no longer stored
 
 
 class Bought(msgspec.Struct, frozen=True):
-    """What a redemption leaves with a grant: its first refresh token, and what a public client's are bound to."""
+    """What a redemption stores with a grant: its first refresh token, and the key that a public client's tokens are bound to."""
 
     mark: bytes | None = None
     refresh_digest: bytes | None = None
-    expires_at: int = 0  # of everything that can come of the grant
+    expires_at: int = 0  # when the last token that the grant can issue expires
     jkt: str | None = None
     x5t: str | None = None
 
@@ -33,15 +33,15 @@ _REDEEM = Change(
     f"UPDATE grants SET {_BUY}, code_used_at = $7 WHERE code_digest = $1 AND code_used_at IS NULL "  # noqa: S608 - literals
     "AND ended_at IS NULL AND code_expires_at > $7 RETURNING code_digest",
 )
-# For a day a code that comes back is still checked against what it was issued for.
+# The request is kept for a day after the code's expiry, so that a replayed code is still checked against it.
 _USED = "last_used_at = $3, request = CASE WHEN code_expires_at + 86400 < $3 THEN '' ELSE request END"
 _MOVE_ON = (
     f"generation = generation + 1, superseded_digest = $1, refresh_digest = $2, rotated_at = $3, {_USED}"
 )
 _NEWEST = "id = $4 AND refresh_digest = $1 AND ended_at IS NULL RETURNING superseded_digest"
 _ROTATE = Change("rotate_refresh_token", f"UPDATE grants SET {_MOVE_ON} WHERE {_NEWEST}")  # noqa: S608 - literals
-# A token stood in for the mark of its family, which was not known before (see migration 0020), or families last longer than they
-# did when this one began. Apart from the others, because no index holds what those change.
+# Used when the family has no mark yet, only a token's digest in its place (see migration 0020), or when the lifetime of families was
+# lengthened since. A statement of its own, because it changes indexed columns and `_ROTATE` changes none.
 _ROTATE_ANEW = Change(
     "rotate_refresh_token",
     f"UPDATE grants SET {_MOVE_ON}, family = $5, expires_at = $6 WHERE {_NEWEST}",  # noqa: S608 - literals
@@ -50,7 +50,7 @@ _USE = (
     f"UPDATE grants SET {_USED}, expires_at = $4 WHERE id = $2 AND refresh_digest = $1 "  # noqa: S608 - literals
     "AND ended_at IS NULL RETURNING id"
 )
-# What the audit trail says of a refresh token that was presented; a rotation records itself.
+# The audit event for each outcome of presenting a refresh token; a rotation is recorded by its own statement.
 EVENTS: Mapping[Outcome, str] = {
     "replay": "refresh_token.replayed",
     "burn": "refresh_token.reused",
@@ -85,13 +85,13 @@ def redeem_code(
     *,
     after: Awaitable[object] | None = None,
 ) -> Awaitable[bool]:
-    """Use a code up for what it buys; what this returns yields True for one of all who ever try. `after` as in `Database.change`."""
+    """Redeem a code; the awaitable yields True for one attempt only (RFC 6749 §4.1.2). `after` as in `Database.change`."""
     entry = Entry("code.redeemed", grant.client_id, grant.id, now)
     return database.change(_REDEEM, (digest, *_bought(bought), now), entry, after=after)
 
 
 async def refuse_code(tx: Transaction, digest: bytes, now: int) -> str:
-    """Say why a code was not redeemed; one that was used before ends the grant (RFC 6749 §4.1.2)."""
+    """Return why a code was not redeemed: "unknown", "replayed", which ends the grant (RFC 6749 §4.1.2), "ended" or "expired"."""
     held = await tx.one(
         "SELECT id, client_id, code_used_at, ended_at FROM grants WHERE code_digest = $1 FOR UPDATE", digest
     )
@@ -108,16 +108,16 @@ async def refuse_code(tx: Transaction, digest: bytes, now: int) -> str:
 
 
 async def store_bought(tx: Transaction, grant_id: str, bought: Bought) -> bool:
-    """Store what a redemption leaves with a grant as a part of an operation that decides about it; False when it has ended."""
+    """Store what a redemption buys, inside an operation that has decided about it; return False when the grant has ended."""
     stored = f"UPDATE grants SET {_BUY} WHERE id = $1 AND ended_at IS NULL RETURNING id"  # noqa: S608 - literals
     return await tx.one(stored, grant_id, *_bought(bought)) is not None
 
 
 async def find_refresh_token(tx: Transaction, mark: bytes, digest: bytes, now: int) -> Standing | None:
-    """Return the grant of a refresh token, whatever its state: by the mark of its family, or by the token that stands in for it."""
+    """Return the grant of a refresh token, whatever its state: by the mark of its family, or by the digest stored in its place."""
     rows = await tx.all(f"{STANDING} WHERE g.family IN ($2, $3)", now, mark, digest)
     found = [to_standing(row) for row in rows]
-    # Eight characters may come twice among millions of families, a digest never.
+    # Two of millions of families may share a mark of eight characters, but never a digest.
     exact = [one for one in found if digest in (one.refresh_digest, one.superseded_digest)]
     return next(iter(exact or found), None)
 
@@ -130,7 +130,7 @@ def generation_of(standing: Standing, digest: bytes) -> int:
 
 
 def family_of(grant: Grant) -> Family:
-    """Return what the rules of rotation need to know."""
+    """Return the facts that the rotation rules decide by."""
     return Family(grant.generation, grant.started_at, grant.last_used_at, grant.rotated_at, grant.ended_at)
 
 
@@ -145,9 +145,9 @@ def rotate_refresh_token(
     now: int,
     after: Awaitable[object] | None = None,
 ) -> Awaitable[bool]:
-    """Put a successor in the place of a family's newest token; what this returns yields False when it is not the newest any more.
+    """Replace a family's newest token by its successor; the awaitable yields False when it is not the newest any more.
 
-    `expires_at` is the end of the family's life, `after` as in `Database.change`.
+    `expires_at` is when the family expires, `after` as in `Database.change`.
     """
     grant = standing.grant
     data: dict[str, object] = {"generation": grant.generation + 1}
@@ -160,16 +160,16 @@ def rotate_refresh_token(
 
 
 def _kept_until(standing: Standing, expires_at: int) -> int:
-    """Return until when a family is kept that may last longer by now than when it began."""
+    """Return until when a family is kept; its lifetime may have been lengthened since it began."""
     return max(standing.expires_at, expires_at + KEPT)
 
 
 async def use_refresh_token(
     tx: Transaction, digest: bytes, standing: Standing, *, expires_at: int, now: int
 ) -> bool:
-    """Note the use of a refresh token that stays; False when it is not its family's newest any more, or the family has ended.
+    """Note the use of a refresh token that is not rotated; return False when it is not the newest any more, or the family has ended.
 
-    `expires_at` is the end of the family's life.
+    `expires_at` is when the family expires.
     """
     grant = standing.grant
     if await tx.one(_USE, digest, grant.id, now, _kept_until(standing, expires_at)) is None:
@@ -181,15 +181,15 @@ async def use_refresh_token(
 async def settle_refresh_token(
     tx: Transaction, mark: bytes, digest: bytes, limits: Limits, now: int
 ) -> Outcome | None:
-    """Decide about a token that is not the newest of a family in order, and do what was decided; None when it is unknown.
+    """Decide under the row's lock what a token that could not be rotated means, and carry that out; None when it is unknown.
 
-    "rotate" says that it is the newest after all: then nothing was done.
+    "rotate" means that it is the newest after all, and that nothing was done.
     """
     standing = await find_refresh_token(tx, mark, digest, now)
     if standing is None:
         return None
     await tx.one("SELECT id FROM grants WHERE id = $1 FOR UPDATE", standing.grant.id)
-    standing = await find_refresh_token(tx, mark, digest, now)  # as it is now that nobody else moves it
+    standing = await find_refresh_token(tx, mark, digest, now)  # read again under the lock
     if standing is None:
         return None
     grant, generation = standing.grant, generation_of(standing, digest)

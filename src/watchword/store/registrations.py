@@ -1,10 +1,10 @@
-"""Clients that registered themselves (RFC 7591), what they manage themselves with (RFC 7592), and the end of those nobody uses."""
+"""Clients that registered themselves (RFC 7591), their registration access tokens (RFC 7592), and the purge of unused ones."""
 
 from watchword.oauth.clients import Client
 from watchword.store import clients
 from watchword.store.database import Transaction
 
-# Whoever is here for a reason stays: a grant that has not ended and can still be used, or an API token of its own.
+# A client with a live grant or an API token of its own is in use.
 _IS_UNUSED = (
     "FROM clients c WHERE c.origin IN ('dynamic', 'document') AND c.disabled_at IS NULL "
     "AND c.created_at < $1 AND (c.last_used_at IS NULL OR c.last_used_at < $1) "
@@ -26,7 +26,7 @@ async def register_client(
     actor: str,
     now: int,
 ) -> bool:
-    """Store a client with the digests of its registration access token and of its secret; False when the name is taken."""
+    """Store a client with the digests of its registration access token and of its secret; return False when its identifier is taken."""
     if not await clients.create_client(tx, client, secret=secret, actor=actor, now=now):
         return False
     await tx.run(
@@ -58,7 +58,7 @@ async def replace_registration(
     keeps_consents: bool,
     now: int,
 ) -> Client | None:
-    """Replace what a client says of itself, give it a secret or take its secrets; None when it changed meanwhile.
+    """Replace a client's own metadata, add a secret or delete its secrets; return None when the client changed meanwhile.
 
     People who agreed to it are asked again unless it `keeps_consents`.
     """
@@ -83,13 +83,13 @@ async def replace_registration(
 
 
 async def purge_unused_clients(tx: Transaction, before: int, *, now: int, limit: int = 100) -> int:
-    """Delete clients that nobody registered by hand, made and last used before a moment, without a live grant; return how many.
+    """Delete self-registered clients created and last used before a moment that have no live grant; return how many.
 
-    One that an administrator disabled stays, or it would be back at its next request.
+    One that an administrator disabled stays: it could otherwise return with its next request.
     """
     deleted = 0
     for row in await tx.all(_UNUSED, before, limit):
-        # Looked at again when it is held: it may have been used, granted something or disabled since.
+        # Checked again under the lock: it may have been used, granted something or disabled since.
         await tx.one(_HOLD, row["client_id"])
         if await tx.one(_IS_STILL, before, row["client_id"]) is not None:
             deleted += await clients.delete_client(tx, row["client_id"], actor="system", now=now)

@@ -14,7 +14,7 @@ VERSIONS = "schema_versions"
 
 
 class Table(msgspec.Struct, frozen=True):
-    """One table; `level` names the column that puts a row after the row of the same table that it refers to."""
+    """One table; columns are given by position. `level` is the column that sorts a row after the row of the same table that it refers to."""
 
     name: str
     columns: tuple[str, ...]
@@ -36,7 +36,7 @@ class Table(msgspec.Struct, frozen=True):
 
     @property
     def order(self) -> tuple[str, ...]:
-        """The columns by which its rows are walked."""
+        """The columns that rows are copied in the order of."""
         return (self.level, *self.key) if self.level else self.key
 
 
@@ -60,7 +60,7 @@ def tables(version: int) -> tuple[Table, ...]:
 
 
 def taken_away() -> tuple[str, ...]:
-    """Return the names of the tables that there were before some migration, each before those that it refers to."""
+    """Return the names of the tables that some migration dropped, each before those that it refers to."""
     kept = {table.name for table in tables(newest())}
     before = dict.fromkeys(table.name for version in range(newest()) for table in tables(version))
     return tuple(name for name in reversed(before) if name not in kept)

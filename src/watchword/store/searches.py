@@ -1,7 +1,7 @@
-"""Searches by how something begins: a walk along one index after the other, however many rows there are.
+"""Prefix searches that walk one index after another, so that a page costs the same however large the table is.
 
-A table is searched by its keys in turn: by the first one in its order, then by the second one for what the first did not find. Every
-row has a place, a text from which the next page goes on.
+A table is searched by its keys in turn: by the first in its order, then by the second for what the first did not find. Every row
+found has a place, the cursor after which the next page starts.
 """
 
 import string
@@ -13,12 +13,12 @@ from watchword.store.database import Row, Transaction
 from watchword.store.filters import where
 
 Condition = tuple[object, ...]
-_LAST = "\U0010ffff"  # a text that begins as another one does comes before that one with this character
+_LAST = "\U0010ffff"  # every text with a prefix sorts before the prefix followed by this
 _FOLD = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)
 
 
 class Table(msgspec.Struct, frozen=True):
-    """What is read of which table; `identifier` is a column in which no two rows are equal."""
+    """The table to search, and the columns to return; `identifier` is a unique column."""
 
     name: str
     columns: str
@@ -26,22 +26,22 @@ class Table(msgspec.Struct, frozen=True):
 
 
 class Key(msgspec.Struct, frozen=True):
-    """What an index is on, and how that is to begin; an empty beginning is everybody's."""
+    """An indexed expression, and the prefix to look for; the empty prefix matches everything."""
 
     by: str
     begins: str
 
     def found(self) -> Condition:
-        """Return the condition that it begins so."""
+        """Return the condition that it has the prefix."""
         return (f"{self.by} >= {{}} AND {self.by} < {{}}", self.begins, self.begins + _LAST)
 
     def missed(self) -> Condition:
-        """Return the condition that it does not, or is not there at all."""
+        """Return the condition that it lacks the prefix, or is NULL."""
         return (f"({self.by} < {{}} OR {self.by} >= {{}} OR {self.by} IS NULL)", *self.found()[1:])
 
 
 class Place(msgspec.Struct, frozen=True, array_like=True):
-    """By which of the keys a row was found, what that holds, and the row's identifier."""
+    """Which of the keys a row was found by, the value of that key, and the row's identifier."""
 
     key: int
     value: str
@@ -52,7 +52,7 @@ _decode = msgspec.json.Decoder(Place).decode
 
 
 def fold(text: str) -> str:
-    """Return a text as `lower` makes it in both databases: it knows the letters of ASCII."""
+    """Return a text as `lower` of both databases makes it: only the letters of ASCII are folded."""
     return text.translate(_FOLD)
 
 
@@ -86,7 +86,7 @@ def _place(number: int, row: Row) -> str:
 
 
 def _stretches(keys: Sequence[Key], identifier: str, after: str) -> list[tuple[int, Condition]]:
-    """Return what is walked in turn, by which key: after a place the rest of what equals it, and what follows that."""
+    """Return the ranges still to walk, each with its key's number: behind a place, the rest of equal values, then what follows."""
     place = _parse(after)
     found: list[tuple[int, Condition]] = []
     for number, key in enumerate(keys):
@@ -100,7 +100,7 @@ def _stretches(keys: Sequence[Key], identifier: str, after: str) -> list[tuple[i
 
 
 def _parse(after: str) -> Place | None:
-    """Return the place that a text stands for; None for the beginning, and for the place of another list."""
+    """Return the place of a cursor; None for the beginning, and for the cursor of another list."""
     try:
         return _decode(after)
     except msgspec.DecodeError:

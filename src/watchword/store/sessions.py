@@ -1,7 +1,7 @@
 """Sessions: who is signed in, since when, by what means, and from where; and what ends with them.
 
-However a session ends, the same happens in the same transaction: what was granted in it ends, offline access excepted unless who ends it
-wishes that as well (Back-Channel Logout §2.7), a change of address that was asked for in it is off, and word to its clients is queued.
+However a session ends, the same happens in the same transaction: its grants end, except offline access unless `lasting` says so
+(Back-Channel Logout §2.7), a change of address requested in it is dropped, and logout notices to its clients are queued.
 """
 
 from collections.abc import Sequence, Set
@@ -26,10 +26,10 @@ STEP = 100
 
 
 class Session(msgspec.Struct, frozen=True, kw_only=True):
-    """A person's session; times are Unix seconds. The cookie itself is kept nowhere.
+    """A person's session; times are Unix seconds. The cookie itself is not stored.
 
-    `authenticated_at` is when what `acr` says was proved, 0 where a provider did not say, `confirmed_at` when anything was proved last in the running session. `browser`
-    is the digest of the browser's own value, empty for a program, None of old sessions of which it is not known.
+    `authenticated_at` is when the level in `acr` was proved, 0 where an upstream provider did not say; `confirmed_at` is when anything was
+    last proved in the session. `browser` is the digest of the browser's cookie, empty for a program, None for sessions of old releases.
     """
 
     id: str
@@ -50,7 +50,7 @@ class Session(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def auth_time(self) -> int | None:
-        """When what `acr` says was proved; None where a provider that signed the person in did not say."""
+        """When the level in `acr` was proved (Unix seconds); None where an upstream provider did not say."""
         return self.authenticated_at or None
 
 
@@ -81,7 +81,7 @@ async def create_session(
 ) -> bool:
     """Store a new session; a person's oldest sessions beyond `limit` end (LG-19). False when the account is gone or disabled.
 
-    `proof_epoch` is the account's of before the person proved who they are: what was taken away since begins no session either.
+    `proof_epoch` is the account's from before the person proved who they are: a proof that was invalidated since begins no session.
     """
     if not await hold_user(tx, session.user_id, proof_epoch):
         return False
@@ -137,7 +137,7 @@ _VISIT = (
 
 
 async def find_session(tx: Transaction, digest: bytes, now: int) -> tuple[Session, User] | None:
-    """Return the live session of a cookie, of an account that is not disabled, and that account."""
+    """Return the live session of a cookie, and its account; None when there is none or the account is disabled."""
     row = await tx.one(_VISIT, digest, now)
     if row is None:
         return None
@@ -174,7 +174,7 @@ async def list_sessions(
 
 
 async def owners_of(tx: Transaction, session_ids: Sequence[str]) -> dict[str, str]:
-    """Return whose sessions are, by identifier; those that are forgotten are left out."""
+    """Return the person of each session by its identifier; purged sessions are left out."""
     owners: dict[str, str] = {}
     for some in in_parts(session_ids):
         rows = await tx.all(
@@ -213,9 +213,9 @@ async def elevate_session(
     came_from: UpstreamSession | None = None,
     proof_epoch: int | None = None,
 ) -> bool:
-    """Give a session a new cookie and what was proven now; the old cookie is dead. False when the session ended.
+    """Give a session a new cookie and the level proved now; the old cookie is dead. Return False when the session has ended.
 
-    `limits` are new ones: whether it is remembered, its idle and its absolute end. `proof_epoch` is as for `create_session`.
+    `limits` replace whether it is remembered, its idle and its absolute expiry. `proof_epoch` is as for `create_session`.
     """
     if proof_epoch is not None and not await hold_user(tx, actor, proof_epoch):
         return False
@@ -246,7 +246,7 @@ async def elevate_session(
 
 
 async def renew_session(tx: Transaction, session_id: str, digest: bytes, *, actor: str, now: int) -> bool:
-    """Give a session a new cookie; the old one is dead. False when the session ended."""
+    """Give a session a new cookie; the old one is dead. Return False when the session has ended."""
     row = await tx.one(
         "UPDATE sessions SET digest = $1 WHERE id = $2 AND ended_at IS NULL RETURNING id", digest, session_id
     )
@@ -258,9 +258,9 @@ async def renew_session(tx: Transaction, session_id: str, digest: bytes, *, acto
 async def end_session(
     tx: Transaction, session_id: str, *, user_id: str = "", lasting: bool = False, actor: str, now: int
 ) -> bool:
-    """Sign out: end one session, of one person if named (LG-18), and `lasting` access that was granted in it if wished.
+    """Sign out: end one session, of one person if named (LG-18), and with `lasting` its offline access; return whether it was live.
 
-    Return whether it was alive. The trust in its browser stays: that is for whoever signs in there again.
+    The trust in its browser stays, for the next sign-in there.
     """
     return await _end_one(tx, session_id, user_id, lasting, actor, now) is not None
 
@@ -268,11 +268,11 @@ async def end_session(
 async def end_session_elsewhere(
     tx: Transaction, session_id: str, *, user_id: str = "", lasting: bool = False, actor: str, now: int
 ) -> bool:
-    """End one session as `end_session` does, and the trust in its browser: who does so from elsewhere may have lost the device.
+    """End one session as `end_session` does, and the trust in its browser: whoever does so from elsewhere may have lost the device.
 
-    A sign-in that is under way there, spared the second factor by that trust, begins no other session.
+    A sign-in under way there that skipped the second factor because of that trust begins no session any more.
     """
-    # The account first, as whoever begins a session holds it.
+    # The account's row is locked first, the order in which sessions are begun.
     await tx.run(
         "UPDATE users SET proof_epoch = proof_epoch + 1 WHERE id IN "
         "(SELECT user_id FROM sessions WHERE id = $1 AND ($2 = '' OR user_id = $2) AND ended_at IS NULL)",
@@ -300,9 +300,9 @@ async def _end_one(
 
 
 async def end_sessions_of(tx: Transaction, user_id: str, *, but: str = "", actor: str, now: int) -> list[str]:
-    """End every session of a person but one, and the trust in every browser of theirs; return which.
+    """End every session of a person except `but`, and the trust in all their browsers; return the identifiers of the ended ones.
 
-    What was proved before, while they did not all ask for what they ask for now, begins none either.
+    A proof given before, in a sign-in that is not finished, begins no session either.
     """
     await outdate_proofs(tx, user_id)
     rows = await tx.all(
@@ -317,7 +317,7 @@ async def end_sessions_of(tx: Transaction, user_id: str, *, but: str = "", actor
 
 
 async def end_expired(tx: Transaction, now: int) -> int:
-    """End one step's worth of sessions that have run out, as if somebody had; return how many."""
+    """End at most STEP expired sessions, with all that ends with them; return how many."""
     rows = await tx.all(
         "UPDATE sessions SET ended_at = $1 WHERE ended_at IS NULL AND idle_expires_at <= $1 AND id IN "
         "(SELECT id FROM sessions WHERE ended_at IS NULL AND idle_expires_at <= $1 ORDER BY idle_expires_at LIMIT $2) "
@@ -332,10 +332,10 @@ async def end_expired(tx: Transaction, now: int) -> int:
 async def end_sessions_from(
     tx: Transaction, issuer: str, *, used: Used, subject: str, sid: str, now: int
 ) -> list[str] | None:
-    """Use a provider's logout token up and end the sessions that came from the session, or the person, that it names.
+    """Use up a provider's logout token and end the sessions that came from the session, or the person, that it names.
 
-    Whom it names begins none either by what the provider proved before, as a sign-in that waits for its second factor would.
-    Return which ended; None when the token was used before, and then nothing ends by it.
+    What the provider proved before begins no session any more, such as a sign-in that waits for its second factor.
+    Return the identifiers of the ended sessions; None when the token was used before, and then nothing ends.
     """
     if not await use_identifier(tx, *used):
         return None
@@ -371,10 +371,10 @@ async def _end(
             counts = {"grants": grants[session_id], "clients": told[session_id]}
             await tx.record("session.ended", actor=actor, target=session_id, at=now, **counts, **more)
     for user_id in {row["user_id"] for row in ended}:
-        await _forget_wish(tx, user_id, {row["id"] for row in ended}, now)
+        await _drop_address_change(tx, user_id, {row["id"] for row in ended}, now)
 
 
-async def _forget_wish(tx: Transaction, user_id: str, sessions: Set[str], now: int) -> None:
-    wish = await find_live_link(tx, user_id, "verify_email", now)
-    if wish is not None and wish.data.get("session") in sessions:
+async def _drop_address_change(tx: Transaction, user_id: str, sessions: Set[str], now: int) -> None:
+    link = await find_live_link(tx, user_id, "verify_email", now)
+    if link is not None and link.data.get("session") in sessions:
         await forget_links(tx, user_id, "verify_email")

@@ -1,4 +1,4 @@
-"""Statements about several rows by their identifiers: one at a time or a hundred, so that there are few statements to prepare."""
+"""Lists of identifiers in statements: one or a hundred placeholders, so that there are few statements to prepare."""
 
 from collections.abc import Iterator, Sequence
 
@@ -11,12 +11,12 @@ def places(first: int, identifiers: Sequence[str]) -> str:
 
 
 def padded(identifiers: Sequence[str]) -> list[str]:
-    """Return the values of those placeholders: nothing has an empty identifier."""
+    """Return the values of those placeholders, padded with "", which is nobody's identifier."""
     return [*identifiers, *[""] * (_width(identifiers) - len(identifiers))]
 
 
 def in_parts(identifiers: Sequence[str]) -> Iterator[Sequence[str]]:
-    """Divide a list of any length into ones that a statement takes."""
+    """Divide a list of any length into parts that fit one statement."""
     for begin in range(0, len(identifiers), WIDTH):
         yield identifiers[begin : begin + WIDTH]
 

@@ -1,7 +1,7 @@
-"""Whether what the database keeps fits together: one live refresh token in a family, nothing orphaned or revived, no secret in the clear.
+"""Consistency checks over the database: one live refresh token per family, nothing orphaned or revived, no secret in the clear.
 
-Owns the checks, one query each, and says which rows break one; it repairs nothing. A check reads a whole table, so an operator asks
-for it after a restore, after a fault or now and then, and no server does by itself.
+Owns the checks and reports the rows that fail one; it repairs nothing. A check reads a whole table, so an operator runs it after a
+restore, after a fault or now and then; no server runs it by itself.
 """
 
 import re
@@ -54,7 +54,7 @@ CHECKS: dict[str, str] = {
         "SELECT id AS place FROM users WHERE password_hash IS NOT NULL AND password_hash NOT LIKE '_argon2%'"
     ),
 }
-# What is alive: where it is, and what would have been noted at its end.
+# Live rows, and the kind of entry in `ended` that their end would have left.
 ALIVE: dict[str, tuple[str, str]] = {
     "an API token lives although it was revoked": (
         "token",
@@ -73,7 +73,7 @@ BEYOND_GRANT = (
     "SELECT t.client_id AS place, t.scope AS scope, g.scope AS granted FROM access_tokens t "
     "JOIN grants g ON g.id = t.grant_id WHERE t.revoked_at IS NULL AND t.scope <> g.scope"
 )
-# What is kept of a credential is a SHA-256 (or an HMAC of the same length), and nothing that is longer or shorter.
+# Columns that hold the SHA-256 of a credential, or an HMAC of the same length.
 DIGESTS = (
     "client_secrets.digest", "api_token_secrets.digest", "access_tokens.digest", "used_identifiers.digest", "one_time_links.digest",
     "sessions.digest", "grants.code_digest", "grants.refresh_digest", "grants.superseded_digest", "pushed_requests.digest",
@@ -82,7 +82,7 @@ DIGESTS = (
 
 
 class Flaw(msgspec.Struct, frozen=True):
-    """One check that rows break, and some of their identifiers."""
+    """A check that some rows fail, with at most SHOWN of their identifiers."""
 
     check: str
     places: tuple[str, ...]
@@ -100,7 +100,7 @@ def checks() -> Iterator[tuple[str, str]]:
 
 
 async def find_flaws(tx: Transaction, brand: str) -> list[Flaw]:
-    """Return what does not fit together; empty when all is well."""
+    """Return every check that fails; empty when all is well."""
     flaws = []
     for name, sql in checks():
         rows = await tx.all_as_kept(f"{sql} LIMIT {SHOWN}")
@@ -114,15 +114,15 @@ async def find_flaws(tx: Transaction, brand: str) -> list[Flaw]:
 
 
 async def find_damage(tx: Transaction) -> list[str]:
-    """Return what an SQLite file says is wrong with itself: what the start looks for, indexes that lack a row or have another's, and values
-    of another kind than their column's."""
+    """Return the damage in an SQLite file: corrupt pages, indexes that do not match their tables, and values of another type than their
+    column's."""
     rows = await tx.all(f"PRAGMA integrity_check({SHOWN})")
     damage = [str(row["integrity_check"]) for row in rows if row["integrity_check"] != "ok"]
     return damage or await kinds.find_misfits(tx, SHOWN)
 
 
 async def _revived(tx: Transaction) -> list[Flaw]:
-    """Compare with what was kept when it ended: that is another row, which a fault would have to hit as well."""
+    """Compare live rows with the entries that their end would have left in another table, which a fault would have to hit as well."""
     noted = {row["digest"] for row in await tx.all_as_kept("SELECT digest FROM ended")}
     flaws = []
     for name, (kind, sql) in ALIVE.items():
@@ -137,7 +137,7 @@ async def _revived(tx: Transaction) -> list[Flaw]:
 
 
 async def _widened(tx: Transaction) -> list[Flaw]:
-    """Compare with what was recorded when rights were given, and tokens with the grants that they came from."""
+    """Compare rights with what was recorded when they were granted, and tokens with the grants that they came from."""
     wrong: dict[str, list[str]] = {}
     for check, place in await recorded.find_changed(tx):
         wrong.setdefault(check, []).append(place)
@@ -154,7 +154,7 @@ def _noted_as(name: object) -> str:
 
 
 async def _in_the_clear(tx: Transaction, table: Table, brand: str) -> list[Flaw]:
-    """Look through every text of a table for well-formed credentials of ours."""
+    """Search every text column of a table for well-formed credentials of this service."""
     texts = [name for n, name in enumerate(table.columns) if n not in table.binary | table.whole]
     credential = re.compile(token_format.pattern(brand))
     flaws = []

@@ -1,8 +1,9 @@
 """SQLite as the embedded database: one writer thread with group commit, reads on the event loop.
 
 Owns connections, pragmas and durability. `synchronous=FULL`, because in WAL mode anything less can undo a revocation after a
-power loss. Concurrent writes share one transaction and one fsync; each keeps its own savepoint, so that one failing
-operation takes no other with it. A batch of nothing but changes is filled on the event loop and committed by the thread (`sqlite_errand`). Several processes may use the file at once: SQLite's own lock orders them.
+power loss. Concurrent writes share one transaction and one fsync; each has its own savepoint, so that one failing operation takes no
+other with it. A batch of nothing but changes is executed on the event loop and committed by the thread (`sqlite_errand`). Several
+processes may use the file at once: SQLite's own lock orders them.
 """
 
 import asyncio
@@ -30,7 +31,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 MAX_BATCH = 256
-# Seconds for which a commit may wait while every turn of the loop brings something to go with it
+# Seconds for which a commit may wait while every turn of the event loop adds to it.
 LONGEST_GATHERING = 0.01
 COUNT_CHANGE = "UPDATE facts SET value = CAST(CAST(value AS INTEGER) + 1 AS TEXT) WHERE name = 'changes'"
 STATEMENT_ERRORS = (sqlite3.IntegrityError, sqlite3.ProgrammingError, sqlite3.DataError)
@@ -50,22 +51,22 @@ class SqliteDatabase:
     """An open SQLite file."""
 
     def __init__(self, path: str, audit_key: bytes = b"", timeout: int = 5, *, durable: bool = True) -> None:
-        """Name the file; `durable=False` leaves out every wait for the disk, for databases that a test throws away."""
+        """Set the file; `timeout` is in seconds; `durable=False` skips every fsync, for databases that a test throws away."""
         self.path = path
         self._durable = durable
         self._audit_key = audit_key
         self._timeout = timeout
         self._queue: queue.SimpleQueue[list[Job] | None] = queue.SimpleQueue()
-        self._gate = threading.Lock()  # nothing is put into the queue behind its end
+        self._gate = threading.Lock()  # nothing is queued after the None that ends the queue
         self._is_closing = False
-        # What was accepted in these turns of a loop: handed over together, so that one commit holds all of it.
+        # Jobs accepted in the present turns of a loop: handed over together, so that one commit holds them all.
         self._accepted: dict[asyncio.AbstractEventLoop, list[Job]] = {}
         self._local = threading.local()
         self._readers: list[Reader] = []
         self._commits = Commits()
         self._thread: threading.Thread | None = None
         self._chain = Chain()
-        self._events: Events = []  # what the batch in hand records
+        self._events: Events = []  # audit events of the present batch
 
     async def open(self) -> None:
         """Open or create the file, bring its schema up to date and start the writer thread."""
@@ -75,7 +76,7 @@ class SqliteDatabase:
             try:
                 self._bring_up_to_date()
             except BaseException:
-                self._writer.close()  # who restores what is missing needs the file alone
+                self._writer.close()  # a restore needs the file alone
                 raise
         except sqlite3.DatabaseError as error:
             raise StorageUnavailable(f"cannot use the database file {self.path}: {error}") from error
@@ -91,11 +92,12 @@ class SqliteDatabase:
             )
         refuse_empty(self._writer, self.path)
         migrate.apply_sqlite(self._writer)
-        if self._durable:  # the log has its name, whoever made it, before anything in it is acknowledged
+        # The directory entry of the WAL file is on disk before any write to it is acknowledged.
+        if self._durable:
             settle(self.path)
 
     def record_under(self, audit_key: bytes) -> None:
-        """Chain what is recorded from now on under this key; nothing is to be recorded before it is known."""
+        """Chain what is recorded from now on under this key; nothing may be recorded before it is known."""
         self._audit_key = audit_key
 
     def _connect(self) -> sqlite3.Connection:
@@ -165,12 +167,12 @@ class SqliteDatabase:
     def version(self) -> int:
         """Return the number of the last change that is not QUIET, by any process.
 
-        The database is asked once in a turn of the event loop. Whatever a turn answers had arrived before it began, so no
-        request is judged by less than what was committed when it was sent.
+        The database is asked once in a turn of the event loop. Whatever a turn answers had arrived before it began, so every
+        request sees at least what was committed when it was sent.
         """
         try:
             return self._reader().version()
-        except (sqlite3.Error, TypeError, ValueError) as error:  # the count may be no number any more
+        except (sqlite3.Error, TypeError, ValueError) as error:  # TypeError, ValueError: the count is damaged
             raise StorageUnavailable(f"the database file {self.path} cannot be read: {error}") from error
 
     async def write(
@@ -202,7 +204,7 @@ class SqliteDatabase:
         *,
         after: Awaitable[object] | None = None,
     ) -> asyncio.Future[bool]:
-        """Make a change and record it, together with the others that are made at this moment, in one commit with the rows of this turn."""
+        """Make a change and record it; concurrent changes, and the rows appended in the same turn, share the commit."""
         return self._submit(change, values, entry)
 
     def _submit(
@@ -225,7 +227,7 @@ class SqliteDatabase:
             accepted.append(job)
 
     def _gather(self, loop: asyncio.AbstractEventLoop, known: int, until: float) -> None:
-        """Hand over what was accepted as soon as a turn of the loop brings nothing to go with it."""
+        """Hand over what was accepted as soon as a turn of the loop adds nothing to it."""
         count = len(self._accepted.get(loop, ()))
         if known < count < MAX_BATCH and time.monotonic() < until:
             loop.call_soon(self._gather, loop, count, until)
@@ -287,7 +289,7 @@ class SqliteDatabase:
             self._commits.count += 1
             reach("commit.done", named)
         except Exception as error:  # whatever it is, the writer goes on and nobody is left waiting
-            # A COMMIT that failed may still be found in the file: then nobody must go on where its chain was before.
+            # A failed COMMIT may have reached the file all the same, so the chain must not go on from the head before it.
             self._chain = Chain() if committing else saved
             self._recover(error)
             unavailable = StorageUnavailable(str(error), unknown=committing)
@@ -331,7 +333,7 @@ class SqliteDatabase:
             self._writer.execute("ROLLBACK TO rows")
             if len(jobs) == 1:
                 jobs[0].error = error
-            else:  # one row is at fault, and the others shall not pay for it
+            else:  # find the row at fault, and store the others
                 for job in jobs:
                     self._insert(sql, [job])
         self._writer.execute("RELEASE rows")
@@ -352,11 +354,10 @@ class SqliteDatabase:
                 assert not isinstance(job.operation, str)
                 job.result = drive(job.operation(tx, *job.args, **job.kwargs))
         except BaseException as error:
-            is_text = (
-                _is_unreadable_text(error) and not single
-            )  # it was read, and harms who asked for it alone
+            # A damaged text was only read: it fails the operation that asked for it, not the batch.
+            is_text = _is_unreadable_text(error) and not single
             if isinstance(error, sqlite3.Error) and not isinstance(error, STATEMENT_ERRORS) and not is_text:
-                raise  # the disk or the file is at fault, not the operation: nothing of the batch may be acknowledged
+                raise  # the disk or the file is at fault, not the operation: none of the batch may be acknowledged
             if getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_CONSTRAINT_TRIGGER:
                 raise  # the fence of a database that was moved away
             job.error = StorageUnavailable(_said(error)) if is_text else error
@@ -377,12 +378,12 @@ class SqliteDatabase:
 
 
 def _is_unreadable_text(error: BaseException) -> bool:
-    """Whether a text is no UTF-8: the driver says so, not SQLite, which has a code for whatever is wrong by its own measure."""
+    """Whether a text is not valid UTF-8, which the driver reports; errors of SQLite itself have a code."""
     return isinstance(error, sqlite3.OperationalError) and not hasattr(error, "sqlite_errorcode")
 
 
 def _said(error: BaseException) -> str:
-    """Return what is wrong, without the text that is no UTF-8: the driver quotes it, and it is somebody's data."""
+    """Return an error's message without the undecodable text that the driver quotes: it is somebody's data."""
     return str(error).partition(" with text ")[0]
 
 
@@ -390,7 +391,7 @@ async def _change(tx: SqliteTransaction, job: Job) -> bool:
     change, entry = job.operation, job.entry
     assert isinstance(change, Change)
     assert entry is not None
-    # First the event: once the change has taken effect nothing of it can fail any more.
+    # The event comes first: without a savepoint, nothing may fail after the change has taken effect.
     await tx.record(entry.name, actor=entry.actor, target=entry.target, at=entry.at, **entry.data)
     if await tx.one(change.sql, *job.args) is None:
         return False

@@ -1,7 +1,7 @@
-"""Something short that a thread has done on an event loop, so that the two do not take turns with the interpreter.
+"""Short work of a thread that is executed on an event loop, so that the two do not contend for the interpreter lock.
 
-Two threads that both run Python and call into SQLite hand the interpreter to each other at every call, and each hand-over costs more than
-the call. What the loop does in one go costs none. A loop that does not come to it soon, or never again, loses the errand.
+Two threads that both run Python and call into SQLite pass the GIL to each other at every call, which costs more than the call. What the
+loop executes in one go costs no such switch. When the loop does not get to it soon, or is closed, the thread does the work itself.
 """
 
 import asyncio
@@ -13,7 +13,7 @@ PATIENCE = 0.02  # seconds after which the thread does it by itself
 
 
 class Errand:
-    """Work that is done once, by the loop or by the thread that wants it done."""
+    """Work that is done once, by the loop or by the thread that asks for it."""
 
     __slots__ = ("_claim", "_done", "_error", "_work")
 
@@ -24,7 +24,7 @@ class Errand:
         self._error: BaseException | None = None
 
     def do(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Have it done and return when it is; raise what it raised."""
+        """Have the work done and return when it is; raise what it raised."""
         with contextlib.suppress(RuntimeError):  # the loop was closed
             loop.call_soon_threadsafe(self._run)
         if not self._done.acquire(timeout=PATIENCE):

@@ -1,8 +1,8 @@
-"""The file of the embedded database: made whole or not at all, and what was lost or emptied is never taken for new.
+"""The file of the embedded database: created whole or not at all, and a lost or emptied one is never mistaken for a new one.
 
-Theory of operation. A new file has its tables before it has its name, so that one that is empty was emptied by somebody. The master key is
-made only after that, so that a key without its database is that of a lost one; and a database without its key may have a new
-one as long as nothing in it was sealed or chained under another.
+Theory of operation. A new file gets its tables before its name, so an empty file under that name was emptied by somebody. The master
+key is made only after that, so a key without a database means that the database was lost; and a database without a key may be given a
+new one as long as nothing in it was sealed or chained under another.
 """
 
 import contextlib
@@ -19,19 +19,19 @@ EMPTY = "the database file {} is empty: restore it from a backup, or move it awa
 
 
 def address(path: str) -> str:
-    """Return how SQLite is told to open a file that is there, whatever signs its name holds."""
+    """Return the URI by which SQLite opens an existing file, whatever characters its name has."""
     return f"file://{quote(os.fsencode(os.path.abspath(path)))}?mode=rw"
 
 
 def create_file(path: str) -> None:
-    """Create an empty file for its owner alone; a file that may only be read is refused later, by what it cannot do."""
+    """Create an empty file for its owner alone (mode 0600), unless there is one; one that is read-only is refused later, by SQLite."""
     with contextlib.suppress(FileExistsError):
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
 
 
 def prepare(path: str) -> None:
     """Make the file with its tables where there is none; raise StorageUnavailable when it is lost or cannot be made."""
-    path = os.path.realpath(path)  # what SQLite keeps beside a file is beside what a link leads to
+    path = os.path.realpath(path)  # SQLite keeps its WAL file beside the target of a symbolic link
     try:
         if not os.path.exists(path):
             _make(path)
@@ -67,14 +67,14 @@ def _name(temporary: str, path: str) -> None:
     except FileExistsError:
         pass  # another process was first
     except OSError:
-        # No hard links here: it is filled in its place, where a power cut may leave it empty.
+        # No hard links on this file system: create it in place, where a power cut may leave it empty.
         create_file(path)
         with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as connection:
             migrate.apply_sqlite(connection)
 
 
 def refuse_empty(connection: sqlite3.Connection, path: str) -> None:
-    """Raise StorageUnavailable where a file has no table at all, as one whose restore was cut short."""
+    """Raise StorageUnavailable where a file has no table at all, such as after an interrupted restore."""
     if connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone() is None:
         raise StorageUnavailable(EMPTY.format(path))
 

@@ -1,4 +1,4 @@
-"""What the writer of the embedded database was given to do, and how those who wait for it are told."""
+"""Writes queued for the writer thread of the embedded database, and the delivery of their results."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -30,7 +30,7 @@ def reach(step: str, jobs: list[Job]) -> None:
 
 
 def deliver(jobs: list[Job]) -> None:
-    """Tell those who wait what came of their jobs, on their own thread."""
+    """Deliver the results of jobs to their callers, on the callers' thread."""
     for job in jobs:
         if job.future.done():
             continue  # the caller went away; what it asked for is committed all the same

@@ -1,7 +1,7 @@
-"""Lists from the embedded database, on a thread of their own: one that has to look at many rows holds up no token.
+"""Lists from the embedded database, read on a thread of their own, so that one that scans many rows delays no token request.
 
-What is read for the answer to one request is read where that is answered, for it costs less than handing it over. Lists for
-administrators and their searches may look at every row there is.
+Other reads happen on the event loop, where they cost less than handing them to a thread. Lists and searches for administrators may
+scan a whole table.
 """
 
 import asyncio

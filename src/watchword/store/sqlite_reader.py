@@ -1,9 +1,9 @@
-"""A thread's connection for reading the embedded database: one look at it for each turn of the event loop.
+"""A thread's connection for reading the embedded database: one snapshot for each turn of the event loop.
 
-Theory of operation. Whatever is read in one turn is read from one snapshot, begun in that turn: all that a turn answers had arrived
-before it began, so nothing is judged by less than what was committed when it was sent. It costs the locks and the pages of one
-reading however many requests the turn has. A commit of this process, by whatever thread it was asked for, makes a snapshot too old, so
-that whoever waited for it sees it. Where no event loop runs there are no turns, and every reading looks for itself.
+Theory of operation. All reads of one turn use one snapshot, begun in that turn. All requests that a turn answers had arrived before it
+began, so each sees at least what was committed when it was sent; and the locks and pages of a read are paid for once, however many
+requests the turn has. A commit of this process, from any thread, outdates the snapshot, so that whoever waited for the commit sees it.
+Without an event loop there are no turns, and every read stands alone.
 """
 
 import asyncio
@@ -12,7 +12,7 @@ import sqlite3
 import time
 from dataclasses import dataclass
 
-LONGEST_TURN = 0.005  # seconds after which it looks again within one turn
+LONGEST_TURN = 0.005  # seconds after which a snapshot is renewed within one turn
 LAST_CHANGE = "SELECT value FROM facts WHERE name = 'changes'"
 
 
@@ -25,7 +25,7 @@ class Commits:
 
 @dataclass(slots=True)
 class Reader:
-    """A connection, its snapshot, and what it last saw of the changes of all processes."""
+    """A connection, its snapshot, and the last known count of changes by all processes."""
 
     connection: sqlite3.Connection
     own: Commits
@@ -43,7 +43,7 @@ class Reader:
         self.forget()
         with contextlib.suppress(RuntimeError):
             asyncio.get_running_loop().call_soon(self.forget)
-            self.seen = self.own.count  # before the snapshot: what is committed meanwhile makes it too old
+            self.seen = self.own.count  # read before the snapshot begins: a commit in between outdates it
             self.connection.execute("BEGIN")
             self.until = now + LONGEST_TURN
         return self.connection
@@ -60,12 +60,12 @@ class Reader:
         return self.changes
 
     def forget(self) -> None:
-        """End the snapshot: the next reading looks again."""
+        """End the snapshot: the next read begins another."""
         self.until, self.known = 0.0, False
         try:
             if self.connection.in_transaction:
                 self.connection.execute("COMMIT")
         except sqlite3.Error:
-            # Closed meanwhile, and the snapshot with it; or damaged, which whoever reads next is told.
+            # Closed meanwhile, and the snapshot with it; or damaged, which the next read reports.
             with contextlib.suppress(sqlite3.Error):
                 self.connection.rollback()

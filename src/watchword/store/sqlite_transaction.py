@@ -63,7 +63,7 @@ class SqliteTransaction:
         return list(self._connection.execute(placeholders(sql), values).fetchall())
 
     async def all_as_kept(self, sql: str, *values: object) -> list[Row]:
-        """Return every row, also such as hold no text in a text, or anything of another kind than their column."""
+        """Return every row, damaged ones included: values of any type, and texts that are not UTF-8 with lone surrogates."""
         self._connection.text_factory = _decoded
         try:
             return self._rows(sql, values)

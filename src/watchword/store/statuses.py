@@ -1,4 +1,4 @@
-"""Token status lists at rest: which there are, and what the tokens in them depend on; which of them ended is asked of `ended`."""
+"""Stored token status lists, and what the token at each index depends on; whether that has ended is looked up in `ended`."""
 
 import asyncio
 from collections.abc import Awaitable
@@ -25,7 +25,7 @@ class StatusMarks(msgspec.Struct, frozen=True):
 
 
 class StatusListRow(msgspec.Struct, frozen=True):
-    """A list: whose tokens are in it, since when, and until when one of them may be used."""
+    """A list: the client whose tokens are in it, when it began, and when the last of them expires (Unix seconds)."""
 
     client_id: str
     created_at: int
@@ -39,7 +39,7 @@ INSERT_MARK = (
 
 
 async def create_list(tx: Transaction, list_id: str, row: StatusListRow) -> None:
-    """Store a new list; one of a client that has just been set up again is not over with what was issued to it before."""
+    """Store a new list, dated after the last end of its client: what ended tokens issued before does not end this list."""
     before = await ended_before(tx, "client", row.client_id)
     await tx.run(
         "INSERT INTO status_lists (id, client_id, created_at, expires_at) VALUES ($1, $2, $3, $4)",
@@ -51,7 +51,7 @@ async def create_list(tx: Transaction, list_id: str, row: StatusListRow) -> None
 
 
 async def find_list(tx: Transaction, list_id: str, now: int) -> StatusListRow | None:
-    """Return a list that still concerns somebody."""
+    """Return a list that may still hold an unexpired token, or None."""
     row = await tx.one(
         "SELECT client_id, created_at, expires_at FROM status_lists WHERE id = $1 AND expires_at > $2",
         list_id,
@@ -67,7 +67,7 @@ async def store_marks(tx: Transaction, marks: StatusMarks) -> None:
 
 
 def append_marks(database: Database, marks: StatusMarks) -> Awaitable[object]:
-    """Store what a token depends on; it is on its way, and durable when what this returns is awaited."""
+    """Queue what a token depends on; durable once the awaitable completes."""
     return asyncio.gather(*[database.append(INSERT_MARK, *row) for row in marks.rows()])
 
 

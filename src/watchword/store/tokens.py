@@ -23,14 +23,14 @@ class AccessToken(msgspec.Struct, frozen=True):
     revoked_at: int | None = None
 
 
-# What is kept of a new access token: an opaque one itself, of a self-contained one with a status what it depends on.
+# What is stored for a new access token: the record of an opaque one, or what a JWT with a status depends on.
 StoredToken = tuple[bytes, AccessToken] | StatusMarks
 
-# What is good once: its digest, until when its use is remembered, and before when it cannot have been used (Unix seconds).
+# A single-use identifier: its digest, until when its use is remembered, and the earliest time at which it can have been used (Unix seconds).
 Used = tuple[bytes, int, int]
 RESTORED = "restored_at"
 AFTER_ANY_RESTORE = 2**62
-# The text of another fact is never read as a number, in whatever order a database looks at conditions.
+# The CASE keeps a database that evaluates conditions in another order from casting the text of another fact.
 _USE = (
     "INSERT INTO used_identifiers (digest, expires_at) SELECT $1, $2 WHERE NOT EXISTS (SELECT 1 FROM facts "
     "WHERE name = 'restored_at' AND CASE WHEN name = 'restored_at' THEN CAST(value AS BIGINT) ELSE 0 END >= $3) "
@@ -44,7 +44,7 @@ INSERT_ACCESS_TOKEN = (
 
 
 def insert_access_token(database: Database, digest: bytes, token: AccessToken) -> Awaitable[None]:
-    """Store a new opaque access token under its digest; it is durable when what this returns is awaited."""
+    """Queue a new opaque access token under its digest; durable once the awaitable completes."""
     return database.append(INSERT_ACCESS_TOKEN, *_values(digest, token))
 
 
@@ -63,14 +63,14 @@ def _values(digest: bytes, token: AccessToken) -> tuple[object, ...]:
 
 
 def append_token(database: Database, row: StoredToken) -> Awaitable[object]:
-    """Store what is to be kept of a new access token; it is on its way, and durable when what this returns is awaited."""
+    """Queue what is stored for a new access token; durable once the awaitable completes."""
     if isinstance(row, StatusMarks):
         return append_marks(database, row)
     return insert_access_token(database, *row)
 
 
 async def store_token(tx: Transaction, row: StoredToken) -> None:
-    """Store what is to be kept of a new access token, together with what else an operation changes."""
+    """Store what is kept for a new access token, inside an operation that changes more."""
     if isinstance(row, StatusMarks):
         await store_marks(tx, row)
         return
@@ -86,7 +86,7 @@ async def store_exchanged(
     details: dict[str, object],
     now: int,
 ) -> None:
-    """Record an exchange, and store what is to be kept of the new token."""
+    """Record a token exchange (RFC 8693), and store what is kept for the new token."""
     if row is not None:
         await store_token(tx, row)
     await tx.record("access_token.exchanged", actor=client_id, target=subject, at=now, **details)
@@ -172,22 +172,23 @@ async def note_exposed(tx: Transaction, digest: bytes, target: str, *, actor: st
 
 
 async def is_jti_revoked(tx: Transaction, jti: str) -> bool:
-    """Say whether a self-contained token was revoked."""
+    """Whether a self-contained token was revoked."""
     return await tx.one("SELECT 1 AS found FROM revoked_tokens WHERE jti = $1", jti) is not None
 
 
 async def use_identifier(
     tx: Transaction, digest: bytes, expires_at: int, earliest: int = AFTER_ANY_RESTORE
 ) -> bool:
-    """Use an identifier up; return True for the first use only, over all processes and nodes.
+    """Use up an identifier; return True for the first use only, over all processes and nodes.
 
-    What was used between a backup and its restore is not remembered: what can have been used by then, `earliest`, counts as used.
+    A restored database does not know what was used since its backup, so an identifier that can have been used by the time of the
+    restore, by its `earliest`, counts as used.
     """
     return await tx.one(_USE, digest, expires_at, earliest) is not None
 
 
 async def note_restored(tx: Transaction, now: int) -> None:
-    """Remember when the database was restored: until then identifiers were used that it does not know."""
+    """Store when the database was restored: identifiers were used up to then that it does not know."""
     await tx.run(
         "INSERT INTO facts (name, value) VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SET value = excluded.value",
         RESTORED,

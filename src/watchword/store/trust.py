@@ -1,4 +1,4 @@
-"""RFC 7523: rules of trust, the people that outside providers speak of, and the single use of assertions."""
+"""RFC 7523: rules of trust, the accounts of people whom outside providers assert, and the single use of assertions."""
 
 from collections.abc import Mapping
 from typing import Literal
@@ -13,9 +13,9 @@ from watchword.store.users import COLUMNS, User, to_user
 
 
 class Rule(msgspec.Struct, frozen=True, kw_only=True):
-    """Whose assertions about whom are worth which token; `kind` "people" is for identity assertions (ID-JAG).
+    """Which issuer's assertions, about which subjects, buy which token; `kind` "people" is for identity assertions (ID-JAG).
 
-    `claims` are patterns, `email_domains` those whose people are found by address, durations in seconds, times Unix seconds.
+    `claims` are patterns; people of the `email_domains` are found by their address; durations are in seconds, times Unix seconds.
     """
 
     id: str
@@ -48,7 +48,7 @@ class Link(msgspec.Struct, frozen=True):
 
 
 class Use(msgspec.Struct, frozen=True, kw_only=True):
-    """What is stored when an assertion is used: its mark, the token, who it is about, and what the audit trail says."""
+    """What is stored when an assertion is used: its single-use identifier, the token, the linked person, and the audit details."""
 
     used: Used
     row: StoredToken | None
@@ -92,7 +92,7 @@ async def create_rule(tx: Transaction, rule: Rule) -> bool:
 
 
 async def find_rule(tx: Transaction, name: str) -> Rule | None:
-    """Return a rule by its identifier or its name; by the identifier first, which another one may have for its name."""
+    """Return a rule by its identifier or, failing that, its name: a rule's name may be the identifier of another."""
     row = await tx.one(
         "SELECT document FROM trust_rules WHERE id = $1 OR name = $1 "
         "ORDER BY CASE WHEN id = $1 THEN 0 ELSE 1 END LIMIT 1",
@@ -114,7 +114,7 @@ async def list_rules(tx: Transaction, *, after: str, limit: int) -> list[Rule]:
 
 
 async def delete_rule(tx: Transaction, rule_id: str, *, actor: str, now: int) -> bool:
-    """Forget a rule; return False when there was none. What it gave ends with it, for whoever introspects."""
+    """Delete a rule; return False when there was none. Tokens that it bought are inactive at introspection from then on."""
     row = await tx.one("DELETE FROM trust_rules WHERE id = $1 RETURNING name, issuer", rule_id)
     if row is None:
         return False
@@ -125,14 +125,14 @@ async def delete_rule(tx: Transaction, rule_id: str, *, actor: str, now: int) ->
 
 
 async def replace_rule(tx: Transaction, rule_id: str, rule: Rule) -> bool:
-    """Store a rule in the place of another one of its name; return False when that is gone."""
+    """Replace a rule by another one of the same name; return False when the old one is gone."""
     if not await delete_rule(tx, rule_id, actor=rule.created_by, now=rule.created_at):
         return False
     return await create_rule(tx, rule)
 
 
 async def find_asserted(tx: Transaction, issuer: str, subject: str) -> str | None:
-    """Return the account that a provider's person is."""
+    """Return the account of a provider's subject, or None."""
     row = await tx.one(
         "SELECT user_id FROM asserted_people WHERE issuer = $1 AND subject = $2", issuer, subject
     )
@@ -140,7 +140,7 @@ async def find_asserted(tx: Transaction, issuer: str, subject: str) -> str | Non
 
 
 async def find_by_address(tx: Transaction, canonical_email: str) -> User | None:
-    """Return the account that proved an address to be its own."""
+    """Return the account with this verified address, or None."""
     row = await tx.one(
         f"SELECT {COLUMNS} FROM users WHERE canonical_email = $1 AND email_verified_at IS NOT NULL",  # noqa: S608 - literals
         canonical_email,
@@ -149,8 +149,8 @@ async def find_by_address(tx: Transaction, canonical_email: str) -> User | None:
 
 
 async def use_assertion(tx: Transaction, use: Use, now: int) -> str:
-    """Use an assertion up and store what it buys, both or neither: "accepted", "replayed", or "linked" when the
-    account is already somebody else's at that provider."""
+    """Use up an assertion and store what it buys, both or neither (RFC 7523 §3 item 7): "accepted", "replayed", or "linked" when the
+    account belongs to another subject of that provider."""
     if not await use_identifier(tx, *use.used):
         await tx.record(
             "assertion.replayed", actor=use.client_id, target=use.rule_id, at=now, subject=use.subject

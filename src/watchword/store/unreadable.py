@@ -1,6 +1,6 @@
-"""What a row of the audit trail holds where no writer of ours put it: SQLite keeps anything in any column, a broken disk as well.
+"""Damaged rows of the audit trail: SQLite accepts any type in any column, and disks break.
 
-Owns what of a row can be read, and how the rest is shown: in ASCII and cut, so that it can be printed and sent on.
+Owns which values can be read, and how others are shown: as truncated ASCII, so that they can be printed and sent on.
 """
 
 import math
@@ -17,7 +17,7 @@ KINDS: dict[str, type] = {
 
 
 def is_readable(value: object, kind: type) -> bool:
-    """Whether a value is of its column's kind; a text that is no UTF-8 was read with half surrogate pairs in it."""
+    """Whether a value is of its column's type; a text that is not UTF-8 was read with lone surrogates in it."""
     if not isinstance(value, kind):
         return False
     return not isinstance(value, str) or value.isascii() or _is_text(value)
@@ -29,7 +29,7 @@ def columns(row: Row, among: Iterable[str] = tuple(KINDS)) -> list[str]:
 
 
 def text(value: object) -> str:
-    """Return a text, or something of whatever stands in its place."""
+    """Return a text as it is, or a printable form of whatever stands in its place."""
     if isinstance(value, str) and is_readable(value, str):
         return value
     kept = value.encode("utf-8", "surrogateescape") if isinstance(value, str) else value
@@ -42,7 +42,7 @@ def number(value: object) -> int:
 
 
 def moment(value: object) -> int:
-    """Return a time in Unix seconds that every calendar has."""
+    """Return a time in Unix seconds, clamped to what every calendar can show."""
     return min(max(0, number(value)), LAST_MOMENT)
 
 

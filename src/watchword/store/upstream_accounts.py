@@ -1,4 +1,4 @@
-"""Accounts elsewhere that sign somebody in here, found by issuer and subject alone (FD-01)."""
+"""Accounts at upstream providers that people sign in with, found by issuer and subject alone (FD-01)."""
 
 import msgspec
 
@@ -17,7 +17,7 @@ class UpstreamAccount(msgspec.Struct, frozen=True):
 
 
 async def find_upstream(tx: Transaction, issuer: str, subject: str) -> UpstreamAccount | None:
-    """Return whose account this is here."""
+    """Return the linked account of an issuer's subject, or None."""
     row = await tx.one(
         "SELECT issuer, subject, user_id, name, linked_at FROM upstream_accounts WHERE issuer = $1 AND subject = $2",
         issuer,
@@ -29,7 +29,7 @@ async def find_upstream(tx: Transaction, issuer: str, subject: str) -> UpstreamA
 
 
 async def list_upstream(tx: Transaction, user_id: str) -> list[UpstreamAccount]:
-    """Return the accounts elsewhere that a person linked."""
+    """Return the upstream accounts that a person linked."""
     rows = await tx.all(
         "SELECT issuer, subject, user_id, name, linked_at FROM upstream_accounts WHERE user_id = $1 ORDER BY linked_at, issuer",
         user_id,
@@ -41,7 +41,7 @@ async def list_upstream(tx: Transaction, user_id: str) -> list[UpstreamAccount]:
 
 
 async def link_upstream(tx: Transaction, account: UpstreamAccount, *, actor: str) -> bool:
-    """Link an account elsewhere; return False when it is linked to anybody already."""
+    """Link an upstream account; return False when it is linked to anybody already."""
     row = await tx.one(
         "INSERT INTO upstream_accounts (issuer, subject, user_id, name, linked_at) VALUES ($1, $2, $3, $4, $5) "
         "ON CONFLICT DO NOTHING RETURNING user_id",
@@ -63,9 +63,10 @@ async def link_upstream(tx: Transaction, account: UpstreamAccount, *, actor: str
 
 
 async def link_proved(tx: Transaction, account: UpstreamAccount, *, proof_epoch: int) -> bool:
-    """Link an account elsewhere to one that was proved just now and had this `proof_epoch` before.
+    """Link an upstream account to an account whose owner has just been authenticated; `proof_epoch` is its value from before that.
 
-    False when that has moved since, or it is linked already: whoever proved the old password keeps no other way in (FD-03).
+    Return False when the epoch has moved since, or the account is linked already: whoever proved a password that was changed meanwhile
+    must not gain another way in (FD-03).
     """
     if not await hold_user(tx, account.user_id, proof_epoch):
         return False
@@ -73,7 +74,7 @@ async def link_proved(tx: Transaction, account: UpstreamAccount, *, proof_epoch:
 
 
 async def use_upstream(tx: Transaction, issuer: str, subject: str, user_id: str, now: int) -> bool:
-    """Note that an account elsewhere signs a person in; False when it is not linked to them any more."""
+    """Note that an upstream account signs a person in; return False when it is no longer linked to them."""
     used = await tx.run(
         "UPDATE upstream_accounts SET last_used_at = $1 WHERE issuer = $2 AND subject = $3 AND user_id = $4",
         now,

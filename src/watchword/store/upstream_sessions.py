@@ -1,4 +1,4 @@
-"""Sessions at other providers that sessions here came from, so that the end of the one is the end of the other."""
+"""Sessions at upstream providers that sessions here came from, so that ending the one ends the other."""
 
 import msgspec
 
@@ -6,7 +6,7 @@ from watchword.store.database import Transaction
 
 
 class UpstreamSession(msgspec.Struct, frozen=True):
-    """A person's session at a provider; `sid` is its name there, where the provider has one."""
+    """A person's session at a provider; `sid` is the provider's session identifier, where it gave one."""
 
     issuer: str
     subject: str
@@ -14,7 +14,7 @@ class UpstreamSession(msgspec.Struct, frozen=True):
 
 
 async def note_upstream_session(tx: Transaction, session_id: str, came_from: UpstreamSession) -> None:
-    """Note what a session came from; a later sign-in with the same provider takes the place of an earlier one."""
+    """Note what a session came from; a later sign-in with the same provider replaces an earlier one."""
     await tx.run(
         "INSERT INTO upstream_sessions (session_id, issuer, subject, sid) VALUES ($1, $2, $3, $4) "
         "ON CONFLICT (session_id, issuer) DO UPDATE SET subject = excluded.subject, sid = excluded.sid",

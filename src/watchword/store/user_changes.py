@@ -1,4 +1,4 @@
-"""What changes about an account after it was made: address, password with the sessions that end, switching off, deletion."""
+"""Changes to an existing account: its address, its password with the sessions that end, disabling, deletion."""
 
 import msgspec
 
@@ -26,7 +26,7 @@ async def set_email(
 ) -> str:
     """Set an account's address: "changed", "taken" as the address or the name of another account, or "unknown" account.
 
-    With `only` nothing but whether it is verified is to change: "other" when the account has another address.
+    With `only`, only whether it is verified may change: "other" when the account has another address.
     """
     taken = await tx.one(
         "SELECT id FROM users WHERE (canonical_email = $1 OR canonical_username = $1) AND id <> $2",
@@ -46,7 +46,7 @@ async def set_email(
     )
     if row is None:
         return "other" if only else "unknown"
-    # What was mailed to the address before, and the wish for another one (LG-21, LG-23).
+    # Links mailed to the old address, and a pending change to another one, end (LG-21, LG-23).
     await _forget_mailed(tx, user_id)
     await tx.run("DELETE FROM email_codes WHERE user_id = $1", user_id)
     await tx.record("user.email_changed", actor=actor, target=user_id, at=now, verified=verified)
@@ -58,10 +58,10 @@ async def _forget_mailed(tx: Transaction, user_id: str) -> None:
         await forget_links(tx, user_id, purpose)
 
 
-async def wish_email(
+async def request_email_change(
     tx: Transaction, link: bytes, user_id: str, session_id: str, email: str, *, expires_at: int, now: int
 ) -> bool:
-    """Store the link that confirms another address; it ends with the session that asks. False when that has ended."""
+    """Store the link that confirms a new address; it ends with the session that asked. Return False when the session has ended."""
     if not await hold_session(tx, session_id, now):
         return False
     await create_link(
@@ -79,7 +79,7 @@ async def wish_email(
 async def verify_email(
     tx: Transaction, link: bytes, user_id: str, email: str, canonical_email: str, now: int
 ) -> str:
-    """Use a link up and set the address that it confirms: "changed", "taken", "unknown", or "gone" link."""
+    """Use up a link and set the address that it confirms: "changed", "taken", "unknown", or "gone" when the link is."""
     if await use_link(tx, link, "verify_email", now) is None:
         return "gone"
     return await set_email(tx, user_id, email, canonical_email, verified=True, actor=user_id, now=now)
@@ -88,9 +88,9 @@ async def verify_email(
 async def change_password(
     tx: Transaction, user_id: str, password_hash: str, *, but: str | None, actor: str, now: int
 ) -> list[str]:
-    """Set a password; with `but`, end every other session than that one. Trust in devices ends. Return the ended sessions.
+    """Set a password, end the trust in all browsers, and with `but` every session but that one; return the ended sessions.
 
-    What was mailed before ends as well: whoever was here with the old password may have asked for an address of theirs (LG-23).
+    Links mailed before end as well: whoever signed in with the old password may have asked for an address of theirs (LG-23).
     """
     if not await set_password(tx, user_id, password_hash, actor=actor, now=now):
         return []
@@ -109,9 +109,9 @@ async def change_own_password(
     but: str | None,
     now: int,
 ) -> bool:
-    """Set a person's own password as `change_password` does; False when it is not the `known` one any more, or the session ended.
+    """Set a person's own password as `change_password` does; return False when `known` is no longer the hash, or the session has ended.
 
-    Whoever proved the old password before it was changed by somebody else, or before that ended their session, changes nothing.
+    So a change by somebody else, or the end of the session, that comes first is not overwritten.
     """
     row = await tx.one(
         "UPDATE users SET valid_from = valid_from WHERE id = $1 AND COALESCE(password_hash, '') = $2 RETURNING id",
@@ -125,10 +125,9 @@ async def change_own_password(
 
 
 async def end_elsewhere(tx: Transaction, user_id: str, *, but: str, actor: str, now: int) -> list[str]:
-    """End every session of a person but one, and what applications were granted in others (LG-16); return the ended sessions.
+    """End every session of a person except `but`, and every grant made in the others (LG-16); return the ended sessions.
 
-    Offline access is granted in a session as well and ends with the others: whoever knew the old password keeps nothing, not even
-    the wish for another address.
+    Offline access ends as well: whoever knew the old password keeps nothing, not even a pending change of the address.
     """
     await forget_links(tx, user_id, "verify_email")
     ended = await end_sessions_of(tx, user_id, but=but, actor=actor, now=now)
@@ -143,7 +142,7 @@ async def end_elsewhere(tx: Transaction, user_id: str, *, but: str, actor: str, 
 async def mail_reset_link(
     tx: Transaction, link: bytes, user_id: str, email: str, *, expires_at: int, now: int
 ) -> bool:
-    """Store a reset link that is mailed to a verified address; False when that is not the account's any more (LG-21)."""
+    """Store a reset link that is mailed to a verified address; return False when that is no longer the account's (LG-21)."""
     if not await hold_address(tx, user_id, email):
         return False
     more = {"expires_at": expires_at, "now": now}
@@ -154,9 +153,9 @@ async def mail_reset_link(
 async def reset_password(
     tx: Transaction, link: bytes, password_hash: str, *, end_all: bool, now: int
 ) -> str | None:
-    """Use a reset link up and set the password; return the account's identifier, or None when the link is gone.
+    """Use up a reset link and set the password; return the account's identifier, or None when the link or the account is gone.
 
-    It proves no address: only a verified one is mailed such a link, and any other was handed over by an administrator.
+    The address does not become verified: a link is mailed only to a verified one, and any other was handed over by an administrator.
     """
     used = await use_link(tx, link, "reset_password", now)
     if used is None:
@@ -170,7 +169,7 @@ async def reset_password(
 
 
 async def has_factors(tx: Transaction, user_id: str) -> bool:
-    """Whether a person has anything set up that a link must not stand in for: a passkey or a second factor."""
+    """Whether a person has a passkey or a second factor, which a mailed link must not replace."""
     have = await enrolled(tx, user_id)
     return bool(have.passkeys or have.totp or have.recovery_codes or have.email_code)
 
@@ -178,10 +177,10 @@ async def has_factors(tx: Transaction, user_id: str) -> bool:
 async def recover_by_passkey(
     tx: Transaction, link: bytes, made: MadePasskey, *, end_all: bool, now: int
 ) -> str:
-    """Use a recovery link up and keep the passkey, both or neither: "kept", "link" that is gone, or "passkey" that was refused.
+    """Use up a recovery link and store the passkey, both or neither: "kept", "link" when it is gone, or "passkey" when it was refused.
 
-    A link stands in for no passkey and no second factor: whoever has one is helped once an administrator has removed it (PS-05). The
-    passkey takes the place of a password, which may be why there is something to recover.
+    A link replaces neither a passkey nor a second factor: an administrator has to remove those first (PS-05). The new passkey replaces
+    the password, which may be what was compromised.
     """
     user_id = made.stored.user_id
     if not await hold_link(tx, link, "reset_password", now):
@@ -203,11 +202,11 @@ async def recover_by_passkey(
 
 
 async def set_disabled(tx: Transaction, user_id: str, disabled: bool, *, actor: str, now: int) -> str:
-    """Switch an account off, ending its sessions and grants, or on again: "changed", "unknown", or "last" administrator."""
+    """Disable an account, ending its sessions and grants, or enable it again: "changed", "unknown", or "last" for the last administrator."""
     if disabled and await is_last_admin(tx, user_id):
         return "last"
     row = await tx.one(
-        # What was issued before and came from no grant must not come alive with the account either.
+        # Tokens that were issued before without a grant must not become valid again with the account.
         "UPDATE users SET disabled_at = $1, valid_from = CASE WHEN $2 = 1 THEN $3 ELSE valid_from END, "
         "proof_epoch = proof_epoch + $2 WHERE id = $4 RETURNING id",
         now if disabled else None,
@@ -221,7 +220,7 @@ async def set_disabled(tx: Transaction, user_id: str, disabled: bool, *, actor: 
     if disabled:
         await end_sessions_of(tx, user_id, actor=actor, now=now)
         await end_grants_of(tx, user_id, reason="account disabled", actor=actor, now=now)
-        await _forget_mailed(tx, user_id)  # nor may what leads back in, which somebody else may hold by now
+        await _forget_mailed(tx, user_id)  # nor may a mailed link, which somebody else may hold by now
     return "changed"
 
 
@@ -257,7 +256,7 @@ async def delete_user(tx: Transaction, user_id: str, *, actor: str, now: int) ->
     await tx.run(
         "UPDATE identities SET revoked_at = $1 WHERE owner_id = $2 AND revoked_at IS NULL", now, user_id
     )
-    # Those to make an account of its address too: an invitation that is still out would bring it back, with the rights that it names.
+    # Includes links to its verified address: an open invitation would bring the account back, with the rights that it names.
     await tx.run(
         "DELETE FROM one_time_links WHERE subject = $1 OR subject = "
         "(SELECT canonical_email FROM users WHERE id = $1 AND email_verified_at IS NOT NULL)",
@@ -269,7 +268,7 @@ async def delete_user(tx: Transaction, user_id: str, *, actor: str, now: int) ->
 
 
 async def count_ends(tx: Transaction, user_id: str, now: int) -> tuple[int, int, int]:
-    """Return how many sessions, applications and API tokens end with an account."""
+    """Return how many sessions, applications and API tokens would end with an account."""
     row = await tx.one(
         "SELECT (SELECT COUNT(*) FROM sessions WHERE user_id = $1 AND ended_at IS NULL AND expires_at > $2) AS sessions, "
         "(SELECT COUNT(DISTINCT client_id) FROM grants WHERE user_id = $1 AND ended_at IS NULL) AS applications, "
@@ -282,7 +281,7 @@ async def count_ends(tx: Transaction, user_id: str, now: int) -> tuple[int, int,
 
 
 class Address(msgspec.Struct, frozen=True):
-    """What is to be an account's address, as for `set_email`."""
+    """A new address of an account, as for `set_email`."""
 
     email: str
     canonical_email: str
@@ -301,9 +300,9 @@ async def update_profile(
     actor: str,
     now: int,
 ) -> str:
-    """Set what an operator may set about an account, all of it or nothing: "changed", "unknown", "last" administrator, or as `set_email`.
+    """Set what an operator may change about an account, all or nothing: "changed", "unknown", "last" administrator, or as `set_email`.
 
-    What is None stays as it is by then, whatever the caller read before; an empty name removes it.
+    None leaves the stored value as it is, whatever the caller read before; an empty name removes it.
     """
     if is_admin is False and await is_last_admin(tx, user_id):
         return "last"
@@ -322,9 +321,8 @@ async def update_profile(
     )
     if row is None:
         return "unknown"
-    if (
-        is_admin
-    ):  # a link that somebody without that right could have made must not open an administrator's account
+    if is_admin:
+        # A link made while the account was ordinary must not open an administrator's account.
         await _forget_mailed(tx, user_id)
     await tx.record("user.updated", actor=actor, target=user_id, at=now, admin=bool(row["is_admin"]))
     return "changed"

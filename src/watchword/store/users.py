@@ -12,9 +12,9 @@ from watchword.store.several import in_parts, padded, places
 
 
 class User(msgspec.Struct, frozen=True, kw_only=True):
-    """A person's account; times are Unix seconds. The password's hash is kept out of this value.
+    """A person's account, without the password's hash; times are Unix seconds.
 
-    `proof_epoch` moves whenever something that proves who the person is was taken away or changed.
+    `proof_epoch` moves whenever a credential of the person is removed or changed: it invalidates proofs given before.
     """
 
     id: str
@@ -38,7 +38,7 @@ NAMES = tuple(name.strip() for name in COLUMNS.split(","))
 _TABLE = searches.Table("users", COLUMNS, "id")
 _IN_STATE: dict[str, tuple[tuple[object, ...], ...]] = {
     "all": (),
-    # Asked for so that they are found by their index and then put in order, not met on a walk through everybody by name.
+    # Written as a subquery so that they are found through their index and then sorted, not by a scan of everybody by name.
     "administrators": (("id IN (SELECT id FROM users WHERE is_admin = 1)",),),
     "disabled": (("disabled_at IS NOT NULL",),),
 }
@@ -47,7 +47,7 @@ _decode = documents.reader(dict[str, object])
 
 
 def to_user(row: Row) -> User:
-    """Make a User of a row that has all of COLUMNS."""
+    """Build a User from a row that has all of COLUMNS."""
     values = {name: row[name] for name in NAMES}
     values["attributes"] = _decode(values["attributes"])
     values["is_admin"] = bool(values["is_admin"])
@@ -66,7 +66,7 @@ async def create_user(
 ) -> bool:
     """Store a new account; return False when the name, one that looks like it, or the address is taken.
 
-    An address that is proved must not be somebody's name either: who signs in by it would be one of two.
+    A verified address must not be somebody's user name either: signing in by it would be ambiguous.
     """
     proved = canonical_email if user.email_verified_at is not None else None
     if proved is not None and await is_email_taken(tx, proved):
@@ -110,9 +110,10 @@ async def get_user(tx: Transaction, user_id: str) -> User | None:
 
 
 async def hold_user(tx: Transaction, user_id: str, proof_epoch: int | None = None) -> bool:
-    """Hold an account that is not disabled: its end comes before what is begun by it, and then nothing is, or after it, and ends that.
+    """Lock an account against its end until this transaction is over; return False when it is gone or disabled.
 
-    `proof_epoch` is the account's of before the person proved who they are: nothing that proves it may have been taken away since.
+    An end that came first prevents what is begun here; one that comes later ends it. With `proof_epoch`, the account's from before the
+    person proved who they are, also return False when that proof was invalidated since.
     """
     held = (
         "SELECT id FROM users WHERE id = $1 AND disabled_at IS NULL "
@@ -122,7 +123,7 @@ async def hold_user(tx: Transaction, user_id: str, proof_epoch: int | None = Non
 
 
 async def hold_address(tx: Transaction, user_id: str, email: str) -> bool:
-    """Hold an account that is not disabled and whose verified address this is: else nothing is mailed that opens the account, now or later."""
+    """Lock an account if it is enabled and this is its verified address; return False otherwise: then no link may be mailed there."""
     held = (
         "SELECT id FROM users WHERE id = $1 AND email = $2 AND email_verified_at IS NOT NULL "
         "AND disabled_at IS NULL FOR SHARE"
@@ -131,7 +132,10 @@ async def hold_address(tx: Transaction, user_id: str, email: str) -> bool:
 
 
 async def outdate_proofs(tx: Transaction, user_id: str) -> bool:
-    """Let nothing that a person has proved up to now begin a session, raise one or link an account any more; False without an account."""
+    """Invalidate every proof that a person has given so far: none begins or elevates a session, or links an account, any more.
+
+    Return False when there is no such account.
+    """
     return await tx.run("UPDATE users SET proof_epoch = proof_epoch + 1 WHERE id = $1", user_id) > 0
 
 
@@ -155,7 +159,7 @@ async def count_admins(tx: Transaction) -> int:
 
 
 async def is_last_admin(tx: Transaction, user_id: str) -> bool:
-    """Whether nobody else may administer. Until the transaction ends no administrator is made less by another one."""
+    """Whether this is the only enabled administrator; locks all of them until the transaction ends, so that the answer stays true."""
     held = await tx.all(
         "UPDATE users SET is_admin = is_admin WHERE is_admin = 1 AND disabled_at IS NULL RETURNING id"
     )
@@ -171,9 +175,9 @@ async def list_users(tx: Transaction, *, after: str, limit: int) -> list[User]:
 async def list_by_name(
     tx: Transaction, *, after: str, limit: int, search: str = "", state: str = "all"
 ) -> list[tuple[User, str]]:
-    """Return a page of accounts ordered by name, each with its place; `after` is the last one's of the page before.
+    """Return a page of accounts ordered by name, each with its cursor; `after` is the last cursor of the page before.
 
-    `search` is how a name begins, or an address, or an identifier; those found by their address come last. `state` is one of STATES.
+    `search` is a prefix of a name or of an address, or an identifier; those found by address come last. `state` is one of STATES.
     """
     named: tuple[tuple[object, ...], ...] = ()
     keys = [Key("canonical_username", "")]
@@ -187,7 +191,7 @@ async def list_by_name(
 
 
 async def search_users(tx: Transaction, *, search: str, after: str, limit: int) -> list[tuple[User, str]]:
-    """Return a page of accounts as `list_by_name` finds them, each with its place; an empty `search` finds all, ordered by identifier."""
+    """Return a page of accounts as `list_by_name` finds them, each with its cursor; an empty `search` finds all, ordered by identifier."""
     if not search:
         return [(user, user.id) for user in await list_users(tx, after=after, limit=limit)]
     return await list_by_name(tx, after=after, limit=limit, search=search)
@@ -247,7 +251,7 @@ async def set_password(tx: Transaction, user_id: str, password_hash: str, *, act
 
 
 async def remove_password(tx: Transaction, user_id: str, now: int) -> bool:
-    """Remove an account's password, in the place of which its person has set up something else; False when there is none."""
+    """Remove the password of an account that has another way to sign in; return False when there is none."""
     row = await tx.one(
         "UPDATE users SET password_hash = NULL, password_changed_at = $1, proof_epoch = proof_epoch + 1 "
         "WHERE id = $2 AND password_hash IS NOT NULL RETURNING id",

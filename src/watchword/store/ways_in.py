@@ -1,7 +1,7 @@
-"""The ways in which a person can sign in, of which the last one stays.
+"""The ways in which a person can sign in, of which the last one cannot be removed.
 
-Theory of operation. Whatever takes a way writes the account's row first: whoever takes another one waits, and counts afterwards. A
-passkey whose device never checked the person is a second factor and no way in: alone it is refused at the sign-in.
+Theory of operation. Whatever removes a way locks the account's row first: a concurrent removal waits, and counts afterwards. A passkey
+that never verified its user is a second factor and no way in: alone it is refused at sign-in.
 """
 
 import msgspec
@@ -11,8 +11,8 @@ from watchword.store.identities import RegisteredIdentity, revoke_identity
 from watchword.store.users import outdate_proofs
 
 
-class Taken(msgspec.Struct, frozen=True):
-    """By what people sign in at this service: what nobody can sign in by is no way that is left."""
+class Accepted(msgspec.Struct, frozen=True):
+    """The ways to sign in that this service accepts: one that it does not accept does not count as left."""
 
     password: bool
     passkey: bool
@@ -23,7 +23,7 @@ class Taken(msgspec.Struct, frozen=True):
 async def has_other_way(
     tx: Transaction,
     user_id: str,
-    taken: Taken,
+    accepted: Accepted,
     now: int,
     *,
     passkey: str = "",
@@ -41,21 +41,21 @@ async def has_other_way(
         now,
     )
     assert row is not None
-    have = (taken.password, "passwords"), (taken.passkey, "passkeys"), (taken.identity, "identities")
-    if any(is_taken and row[name] for is_taken, name in have):
+    ways = (accepted.password, "passwords"), (accepted.passkey, "passkeys"), (accepted.identity, "identities")
+    if any(is_accepted and row[name] for is_accepted, name in ways):
         return True
     linked = await tx.all(
         "SELECT issuer FROM upstream_accounts WHERE user_id = $1 AND issuer <> $2", user_id, issuer
     )
-    return any(row["issuer"] in taken.issuers for row in linked)
+    return any(row["issuer"] in accepted.issuers for row in linked)
 
 
 async def remove_passkey(
-    tx: Transaction, passkey_id: str, user_id: str, taken: Taken, *, actor: str, now: int
+    tx: Transaction, passkey_id: str, user_id: str, accepted: Accepted, *, actor: str, now: int
 ) -> str:
     """Remove one's own passkey: "removed", "unknown", or "last" when it is the only way in."""
     await _hold(tx, user_id)
-    if taken.passkey and not await has_other_way(tx, user_id, taken, now, passkey=passkey_id):
+    if accepted.passkey and not await has_other_way(tx, user_id, accepted, now, passkey=passkey_id):
         return "last"
     if not await tx.run("DELETE FROM passkeys WHERE id = $1 AND user_id = $2", passkey_id, user_id):
         return "unknown"
@@ -65,26 +65,26 @@ async def remove_passkey(
 
 
 async def revoke_own_identity(
-    tx: Transaction, identity: RegisteredIdentity, point: bytes, taken: Taken, *, now: int
+    tx: Transaction, identity: RegisteredIdentity, point: bytes, accepted: Accepted, *, now: int
 ) -> str:
-    """Revoke an identity as its owner who is signed in: "removed", "unknown", or "last" when it is the only way in.
+    """Revoke an identity for its signed-in owner: "removed", "unknown", or "last" when it is the only way in.
 
-    Its holder's statement revokes it all the same: a secret that was stolen is worse than no way in.
+    The holder's signed revocation works even then: a stolen secret is worse than no way in.
     """
     owner = identity.owner_id
     await _hold(tx, owner)
-    if taken.identity and not await has_other_way(tx, owner, taken, now, identity=identity.id):
+    if accepted.identity and not await has_other_way(tx, owner, accepted, now, identity=identity.id):
         return "last"
     revoked = await revoke_identity(tx, point, owner_id=owner, actor=owner, now=now)
     return "removed" if revoked else "unknown"
 
 
 async def unlink_upstream(
-    tx: Transaction, user_id: str, issuer: str, taken: Taken, *, actor: str, now: int
+    tx: Transaction, user_id: str, issuer: str, accepted: Accepted, *, actor: str, now: int
 ) -> str:
     """Unlink a person's accounts of an issuer: "removed", "unknown", or "last" when they are the only way in."""
     await _hold(tx, user_id)
-    if issuer in taken.issuers and not await has_other_way(tx, user_id, taken, now, issuer=issuer):
+    if issuer in accepted.issuers and not await has_other_way(tx, user_id, accepted, now, issuer=issuer):
         return "last"
     if not await tx.run("DELETE FROM upstream_accounts WHERE user_id = $1 AND issuer = $2", user_id, issuer):
         return "unknown"

@@ -1,8 +1,8 @@
-"""What other tables know of the audit trail: whatever was made has an event that says so, written in the same transaction.
+"""Rows of other tables as witnesses of the audit trail: whatever was created has an event, written in the same transaction.
 
-Who cuts off the end of the trail, or empties it, removes with it the links that would have told. What was made stays behind: where
-people sign in and applications get tokens, hardly a minute passes without. It costs no writer anything, and tells nothing wrong after a
-crash, a restore or a move, because what was made and its event are there together or not at all.
+Whoever cuts off the end of the trail, or empties it, also removes the links that would have shown it. The rows that were created
+remain, and a service in use creates some every minute. This costs writers nothing, and raises no false alarm after a crash, a restore
+or a move, because a row and its event are committed together.
 """
 
 from collections.abc import Collection
@@ -12,7 +12,7 @@ import msgspec
 from watchword.store.database import Transaction
 
 SHOWN = 20
-SLACK = 86_400  # a purge that runs meanwhile takes away what is about to reach the retention
+SLACK = 86_400  # seconds: a concurrent purge may remove events that are about to reach the retention
 MADE: dict[str, str] = {
     "signing key": "SELECT kid AS id, created_at FROM signing_keys",
     "API token": "SELECT id, created_at FROM api_tokens",
@@ -34,7 +34,7 @@ class Made(msgspec.Struct, frozen=True):
 
 
 async def made_since(tx: Transaction, since: int) -> list[Made]:
-    """Return what was made after a time. The trail is to be read afterwards: it then tells of all of this."""
+    """Return what was created after a time (Unix seconds). Read the trail afterwards, so that it covers all of this."""
     return [
         Made(kind, row["id"], row["created_at"])
         for kind, sql in MADE.items()
@@ -46,7 +46,7 @@ async def made_since(tx: Transaction, since: int) -> list[Made]:
 
 
 def unrecorded(made: list[Made], targets: Collection[str], since: int) -> list[str]:
-    """Return what was made after a time, up to a few of each kind, and of which no event tells."""
+    """Describe what was created after a time without an event, at most SHOWN of each kind."""
     missing = [one for one in made if one.at > since + SLACK and one.id not in targets]
     shown = [one for kind in MADE for one in [one for one in missing if one.kind == kind][:SHOWN]]
     return [f"{one.id}: this {one.kind} was made, and the event that said so is missing" for one in shown]

@@ -1,1 +1,1 @@
-"""Proving a person: rules as pure functions; the store keeps, the flows decide when."""
+"""Authenticating a person: the rules as pure functions. `store` keeps the data, `flows` decide when a rule applies."""

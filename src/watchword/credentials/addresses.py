@@ -1,7 +1,7 @@
 """RFC 5321 §4.1.2 and RFC 5891: e-mail addresses, unique and safe to put into a header (LG-15).
 
 Accepts what mail servers give out: an ASCII dot-atom at a domain name with a dot. Quoted local parts, comments, address literals
-and internationalised local parts are refused: every one of them was somebody's way past a check of the domain.
+and internationalised local parts are refused: each has been used to get past a check of the domain.
 """
 
 import re
@@ -18,7 +18,7 @@ _DOMAIN = re.compile(rf"(?:{_LABEL}\.)+(?=[a-z])[a-z0-9-]{{1,62}}[a-z0-9]")
 
 
 class AddressRefused(ValueError):
-    """What was given is no address that mail can safely be sent to; the message never repeats it."""
+    """Mail cannot safely be sent to what was given; the message never repeats it."""
 
 
 def mail_address(address: str) -> str:

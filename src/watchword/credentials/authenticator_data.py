@@ -1,4 +1,4 @@
-"""WebAuthn Level 3 §6.1 and §6.5.1.1: what an authenticator says, bounded and read strictly.
+"""WebAuthn Level 3 §6.1 and §6.5.1.1: authenticator data, bounded and parsed strictly.
 
 Owns the shape of authenticator data, attestation object and public key, so that the library which verifies them is given nothing
 that is over-long, deep, or of an algorithm that was not offered (PS-02, PS-06). Signatures and policy are in `passkey`.
@@ -11,9 +11,7 @@ from watchword.credentials import ctap_cbor
 from watchword.credentials.ctap_cbor import CborError
 
 MAX_CREDENTIAL_ID = 1023  # §7.1 step 25
-FORMATS = frozenset(
-    {"none", "packed"}
-)  # no attestation was asked for; self attestation may come all the same
+FORMATS = frozenset({"none", "packed"})  # none is asked for, but self attestation may come all the same
 ES256, EDDSA, RS256 = -7, -8, -257
 
 _ATTESTED, _EXTENSIONS = 0x40, 0x80
@@ -21,7 +19,7 @@ _HEAD = 37
 
 
 class MalformedError(ValueError):
-    """What the authenticator said is not acceptable; `reason` is short, stable and free of what was sent."""
+    """The authenticator's data is not acceptable; `reason` is short, stable and repeats nothing of it."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
@@ -29,7 +27,7 @@ class MalformedError(ValueError):
 
 
 class AuthenticatorData(msgspec.Struct, frozen=True):
-    """The flags and the counter of authenticator data, and the credential in it when there is one."""
+    """The backup-eligible flag and the counter of authenticator data, and the credential in it when there is one."""
 
     backup_eligible: bool
     sign_count: int
@@ -90,7 +88,7 @@ def _next(raw: bytes, at: int) -> tuple[object, int]:
 
 
 def check_key(key: object) -> None:
-    """RFC 9053: check that a COSE key is of an algorithm that was offered and whole; raise MalformedError."""
+    """RFC 9053: check that a COSE key is complete and of an algorithm that was offered; raise MalformedError."""
     if not isinstance(key, dict) or any(isinstance(value, bool) for value in key.values()):
         raise MalformedError("key")  # a boolean for y is a compressed point
     match key:

@@ -19,7 +19,7 @@ class BreachListError(ValueError):
 
 
 class Reader(Protocol):
-    """What is needed of an open binary file."""
+    """The part of an open binary file that is needed."""
 
     def seek(self, offset: int, whence: int = 0, /) -> int: ...
 

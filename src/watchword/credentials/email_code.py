@@ -1,6 +1,6 @@
 """NIST SP 800-63B-4 §3.1.3.1: one-time codes by e-mail, the weakest proof there is.
 
-Owns a code's form, its keyed digest and the decision about an attempt. Eight digits can be tried out where the digest is known, so
+Owns a code's form, its keyed digest and the decision about an attempt. Eight digits can be brute-forced from a plain digest, so
 it is an HMAC under a key that is not in the database, bound to what the code is for and to whom it was sent. An attempt is counted
 before it is judged, in one conditional update of the store; `decide` judges what that update returned.
 """
@@ -12,7 +12,7 @@ from typing import Literal
 import msgspec
 
 DIGITS = 8
-RANDOM_BYTES = 16  # 128 bits, so that the remainder favours no code measurably
+RANDOM_BYTES = 16  # 128 bits, so that the modulo bias is negligible
 LIFETIME = 600
 MAX_ATTEMPTS = 5
 MAX_TYPED = 32
@@ -46,7 +46,7 @@ def grouped(code: str) -> str:
 
 
 def digest(key: bytes, typed: str, *, purpose: str, subject: str) -> bytes:
-    """Return the keyed digest of a code for one purpose ("sign-in") and one account or address; what is no code has one, too."""
+    """Return the keyed digest of a code for one purpose ("sign-in") and one account or address; text that is not a code has one, too."""
     if len(key) < MIN_KEY:
         raise ValueError("the key must have at least 32 bytes")
     text = _SEPARATORS.sub("", typed) if len(typed) <= MAX_TYPED else ""
@@ -56,7 +56,7 @@ def digest(key: bytes, typed: str, *, purpose: str, subject: str) -> bytes:
 
 
 def decide(challenge: Challenge | None, presented: bytes, now: int) -> Outcome:
-    """Return what an attempt comes to; only "accepted" proves anything, and the caller then marks the code as used."""
+    """Return the outcome of an attempt; only "accepted" proves anything, and the caller then marks the code as used."""
     right = hmac.compare_digest(challenge.digest if challenge else bytes(32), presented)
     if challenge is None:
         return "wrong"

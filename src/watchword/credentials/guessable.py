@@ -1,7 +1,7 @@
 """NIST SP 800-63B-4 §3.1.1.2: the blocklist of commonly used, expected and context-specific passwords.
 
-Owns whether a whole password is one that is tried early: a listed one, keys in a row, one thing repeated, or a name with little
-added. It judges the whole, never a word that a longer password contains: several words that nobody puts together are good.
+Owns whether a password is among the first that an attacker tries: a listed one, keys in a row, one thing repeated, or a name with
+little added. It judges the whole password, never a word within a longer one: several unrelated words are good.
 """
 
 import re
@@ -83,7 +83,7 @@ _BOTH_WAYS = tuple(row[::step] for row in ROWS for step in (1, -1))
 
 
 def reason(password: str, context_words: Iterable[str]) -> str | None:
-    """Return why a password is tried early, "common" or "context", else None; the words are names of person and service."""
+    """Return why a password is easy to guess, "common" or "context", else None; the words are names of the person and the service."""
     text = unicodedata.normalize("NFKC", password).casefold()
     plain = _without_separators(text)
     if _is_little(plain) or _is_all_runs(text) or _is_listed(plain) or _is_listed(text):

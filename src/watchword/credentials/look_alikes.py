@@ -52,7 +52,7 @@ def _digit(character: str) -> str:
 
 
 def problem(name: str) -> str | None:
-    """Return what to change in a name of which a part comes from another script, None when nothing does."""
+    """Return what to change in a name that mixes scripts, digits or directions; None when it mixes none."""
     if len({_script(c) for c in name if unicodedata.category(c)[0] == "L"}) > 1:
         return "The user name must not mix alphabets."
     zeros = {ord(c) - unicodedata.decimal(c) for c in name if unicodedata.category(c) == "Nd"}

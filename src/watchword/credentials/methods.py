@@ -25,8 +25,8 @@ class Method(StrEnum):
     """A way in which a person proved who they are; the value is its name in settings and events."""
 
     PASSWORD = "password"
-    PASSKEY = "passkey"  # the key alone: somebody was there
-    PASSKEY_VERIFIED = "passkey_verified"  # the device also checked who it was
+    PASSKEY = "passkey"  # user presence only
+    PASSKEY_VERIFIED = "passkey_verified"  # the authenticator also verified the user
     TOTP = "totp"
     RECOVERY_CODE = "recovery_code"
     EMAIL_CODE = "email_code"
@@ -34,7 +34,7 @@ class Method(StrEnum):
     IDENTITY = "identity"  # a zero-knowledge identity's secret
 
 
-# RFC 8176 §2; "pop" from OpenID EAP; "fed", "recovery" and "email" are ours, where the registry has no name that is true.
+# RFC 8176 §2; "pop" from OpenID EAP; "fed", "recovery" and "email" are ours, because the registry has no fitting name.
 AMR: dict[Method, tuple[str, ...]] = {
     Method.PASSWORD: ("pwd",),
     Method.PASSKEY: ("pop", "user"),
@@ -65,7 +65,7 @@ ACR: tuple[tuple[frozenset[Method], str], ...] = (
 
 
 def assurance(methods: Iterable[Method]) -> tuple[str, tuple[str, ...]]:
-    """Return `acr` and `amr` of the methods that were used, each proof of the same person."""
+    """Return `acr` and `amr` of the methods that one person has used."""
     used = frozenset(methods)
     acr = next((level for needed, level in ACR if needed <= used), AAL0)
     names = [name for method in Method if method in used for name in AMR[method]]
@@ -75,14 +75,14 @@ def assurance(methods: Iterable[Method]) -> tuple[str, tuple[str, ...]]:
 
 
 def methods_of(amr: Iterable[str]) -> frozenset[Method]:
-    """Return the methods that a recorded `amr` stands for; names that are not ours are passed over."""
+    """Return the methods that a recorded `amr` stands for; unknown names are ignored."""
     names = set(amr)
     plain = {method for method in Method if len(AMR[method]) == 1 and AMR[method][0] in names}
     plain.discard(Method.IDENTITY)
     if "pop" in names and "user" not in names:
         plain.add(Method.IDENTITY)
     elif "pop" in names:
-        # Beside a password "mfa" may come from the two of them; alone it says that the device checked the person.
+        # Beside a password "mfa" may come from the two of them; alone it means that the authenticator verified the user.
         alone = "mfa" in names and not plain & {Method.PASSWORD, Method.UPSTREAM}
         plain.add(Method.PASSKEY_VERIFIED if alone else Method.PASSKEY)
     return frozenset(plain)
@@ -94,7 +94,7 @@ def step_up(amr: Iterable[str], *methods: Method) -> tuple[str, tuple[str, ...]]
 
 
 def renews(before: str, after: str, method: Method) -> bool:
-    """Whether a further proof moves the time at which what `acr` says was proved: it raised that, or reaches its level alone.
+    """Whether a further proof renews `auth_time`: it changed `acr`, or reaches its level alone.
 
     A password typed in a session that a passkey opened must not pass for a fresh passkey, nor a code by mail for a fresh password.
     """

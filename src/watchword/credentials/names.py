@@ -1,8 +1,8 @@
 """RFC 8265 and RFC 5321: user names and addresses that cannot be mistaken for one another.
 
-Owns the forms under which a name or an address is unique: what two people could confuse is one name here. `canonical_username`
-is what an account is found by, `skeleton` (Unicode TR 39 §4) is only ever compared when a name is given out. Nothing is looked
-up. Domains are in `addresses`; look-alike letters are in `look_alikes`.
+Owns the forms under which a name or an address is unique: names that people could confuse have one form. An account is found by its
+`canonical_username`; `skeleton` (Unicode TR 39 §4) is compared only when a name is assigned. Nothing is looked up. Domains are in
+`addresses`; look-alike letters are in `look_alikes`.
 """
 
 import re
@@ -42,7 +42,7 @@ class NameRefused(ValueError):
 def canonical_username(name: str, *, email: str | None = None) -> str:
     """Return the form under which a user name is unique: width, compatibility and case folded; raise NameRefused.
 
-    A name with @ is one only where it is the account's own `email`: else it could be taken for somebody else's address.
+    A name may contain @ only where it is the account's own `email`: otherwise it could pass for somebody else's address.
     """
     if not 0 < len(name) <= MAX_NAME and "@" not in name:
         raise _refused(f"The user name must have 1 to {MAX_NAME} characters.")
@@ -63,11 +63,11 @@ def is_identifier(text: str) -> bool:
 
 
 def beginnings(text: str) -> tuple[str, str]:
-    """Return how the canonical forms of names and of addresses begin that somebody begins to write so."""
+    """Return the canonical forms of a typed prefix, as the beginning of a user name and of an address."""
     name = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
     try:
         return name, canonical_email(text)
-    except NameRefused:  # it is not written to its end
+    except NameRefused:  # not a complete address yet
         return name, text.lower()
 
 
@@ -79,9 +79,8 @@ def _own_address(name: str, email: str | None) -> str:
 
 def _fold(name: str) -> str:
     folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold())
-    if (
-        unicodedata.normalize("NFKC", folded.casefold()) != folded
-    ):  # RFC 8265 §3.3.3: the rules must be idempotent
+    # RFC 8265 §3.3.3: the rules must be idempotent.
+    if unicodedata.normalize("NFKC", folded.casefold()) != folded:
         raise _refused("The user name may have letters, digits and . _ - + only.")
     return folded
 
@@ -135,7 +134,7 @@ def deliverable_email(email: str) -> str:
 
 
 def display(text: str) -> str:
-    """RFC 8266: return a free name as it is shown: NFC, single spaces, nothing that reorders or hides; raise NameRefused."""
+    """RFC 8266: return a display name as it is shown: NFC, single spaces, nothing that reorders or hides text; raise NameRefused."""
     if len(text) > 4 * MAX_DISPLAY:
         raise NameRefused("name", f"The name must have 1 to {MAX_DISPLAY} characters.")
     shown = " ".join(unicodedata.normalize("NFC", text).split())
@@ -149,7 +148,7 @@ def display(text: str) -> str:
 
 
 def is_visible(text: str) -> bool:
-    """Whether a text shows something, and nothing in it is hidden or reorders what stands around it."""
+    """Whether a text has visible characters, and none that are hidden or reorder their surroundings."""
     visible = text.translate(_VARIANTS)
     return (
         bool(visible.replace(_BLANK, "").strip())
@@ -159,7 +158,7 @@ def is_visible(text: str) -> bool:
 
 
 def marked(text: str) -> str:
-    """Return a text in which U+FFFD stands for whatever is not seen or turns the order of others around."""
+    """Return a text with U+FFFD in place of every character that is invisible or reorders its surroundings."""
     return _UNCLEAR.sub(_marked, text)
 
 

@@ -1,9 +1,9 @@
 """WebAuthn Level 3 §7: passkeys.
 
-Owns what is asked of a browser, what is accepted from it, and what is remembered of a credential. The library `webauthn` verifies;
-here is what it leaves open: bounds, strict texts, cross-origin use, whose credential it is, counters and backup. A challenge is
-random, kept with the browser's visit for at most `LIFETIME` seconds and used once: that is up to `flows`. The library costs half a
-second to import, so it is imported when the first passkey comes.
+Owns what is asked of a browser, what is accepted from it, and what is stored of a credential. The library `webauthn` verifies
+signatures; this module adds what it leaves open: bounds, strict encodings, cross-origin use, the credential's owner, counters and
+backup state. A challenge is random, kept with the browser's visit for at most `LIFETIME` seconds and used once: that is up to `flows`.
+The library takes half a second to import, so it is imported with the first passkey.
 """
 
 import base64
@@ -48,7 +48,7 @@ class PasskeyRefused(ValueError):
 
 
 class RelyingParty(msgspec.Struct, frozen=True):
-    """Who asks: the domain that passkeys are bound to, a name for people, and the origins that may ask."""
+    """The relying party: the domain that passkeys are bound to, a name for people, and the origins that may use them."""
 
     id: str
     name: str
@@ -56,7 +56,7 @@ class RelyingParty(msgspec.Struct, frozen=True):
 
 
 class Passkey(msgspec.Struct, frozen=True):
-    """What is kept of a credential; `credential_id` is unique over all accounts."""
+    """The stored part of a credential; `credential_id` is unique over all accounts."""
 
     credential_id: bytes
     user_handle: bytes
@@ -70,7 +70,7 @@ class Passkey(msgspec.Struct, frozen=True):
 
 
 class Presented(msgspec.Struct, frozen=True):
-    """An assertion that was read and not yet verified: which credential it names, and whose it says that is."""
+    """An assertion that was parsed and not yet verified: the credential that it names, and the user handle that it claims."""
 
     credential_id: bytes
     user_handle: bytes | None
@@ -78,7 +78,7 @@ class Presented(msgspec.Struct, frozen=True):
 
 
 class Assertion(msgspec.Struct, frozen=True):
-    """What a verified assertion proves; count and backup state are to be stored."""
+    """What a verified assertion proves; the caller stores the counter and the backup state."""
 
     sign_count: int
     backed_up: bool
@@ -87,12 +87,12 @@ class Assertion(msgspec.Struct, frozen=True):
 
     @property
     def method(self) -> Method:
-        """The method that this was."""
+        """The authentication method that this assertion is."""
         return Method.PASSKEY_VERIFIED if self.user_verified else Method.PASSKEY
 
 
 def relying_party(issuer: str, name: str, origins: Iterable[str] = ()) -> RelyingParty:
-    """Return the relying party of an issuer and further origins on its domain; raise PasskeyRefused where browsers would."""
+    """Return the relying party of an issuer, with further origins on its domain; raise PasskeyRefused for what browsers would refuse."""
     own = _ORIGIN.fullmatch("/".join(issuer.split("/")[:3]))
     if own is None or not _is_domain(own["host"]):
         raise PasskeyRefused("rp_id", "passkeys need an issuer with a domain name")
@@ -103,7 +103,8 @@ def relying_party(issuer: str, name: str, origins: Iterable[str] = ()) -> Relyin
             raise PasskeyRefused("origin", "an origin must be https and on the issuer's domain")
     if not _is_secure(own):
         raise PasskeyRefused("origin", "passkeys need https, or http on localhost")
-    default = ":443" if own["scheme"] == "https" else ":80"  # which no browser writes into an origin
+    # Browsers leave the default port out of an origin.
+    default = ":443" if own["scheme"] == "https" else ":80"
     return RelyingParty(own["host"], name, (own[0].removesuffix(default), *origins))
 
 
@@ -131,7 +132,7 @@ def registration_options(
     verification: Verification,
     existing: Iterable[Passkey] = (),
 ) -> dict[str, object]:
-    """Return what a browser is asked to create; the handle is up to 64 random bytes that name the account to nobody."""
+    """Return the options for `navigator.credentials.create` (§5.4); the handle is up to 64 random bytes, which identify nobody."""
     if not 0 < len(user_handle) <= MAX_USER_HANDLE or len(challenge) < CHALLENGE_BYTES:
         raise ValueError("a handle has 1 to 64 bytes, a challenge at least 32")
     return {
@@ -142,7 +143,7 @@ def registration_options(
         "timeout": LIFETIME * 1000,
         "excludeCredentials": [_descriptor(passkey) for passkey in existing],
         "authenticatorSelection": {
-            "residentKey": "required",  # so that it signs in without a name typed
+            "residentKey": "required",  # so that it signs in without a user name
             "requireResidentKey": True,
             "userVerification": verification,
         },
@@ -154,7 +155,7 @@ def registration_options(
 def authentication_options(
     party: RelyingParty, *, challenge: bytes, verification: Verification, allowed: Iterable[Passkey] = ()
 ) -> dict[str, object]:
-    """Return what a browser is asked to sign; nothing `allowed` means any passkey of this domain (discoverable)."""
+    """Return the options for `navigator.credentials.get` (§5.5); without `allowed`, any discoverable passkey of this domain may sign."""
     if len(challenge) < CHALLENGE_BYTES:
         raise ValueError("a challenge has at least 32 bytes")
     return {
@@ -223,7 +224,7 @@ def verify_registration(
 
 
 def read_assertion(response: str | bytes) -> Presented:
-    """Read what a browser signed, so that its credential can be looked up; raise PasskeyRefused."""
+    """Parse an assertion, so that its credential can be looked up; raise PasskeyRefused."""
     document, parts = _read(response)
     handle = parts.get("userHandle")
     return Presented(
@@ -322,12 +323,12 @@ def _check_client_data(parts: Mapping[str, object], kind: str, challenge: bytes,
         raise PasskeyRefused("challenge")
     if data.get("origin") not in party.origins:  # §13.4.9
         raise PasskeyRefused("origin", ascii(data.get("origin"))[:200])
-    if data.get("crossOrigin", False) is not False or "topOrigin" in data:  # no page of ours is framed
+    if data.get("crossOrigin", False) is not False or "topOrigin" in data:  # our pages are never framed
         raise PasskeyRefused("origin", "cross-origin")
 
 
 def _plain(document: Mapping[str, object], parts: Mapping[str, object], *names: str) -> dict[str, object]:
-    """Return only what was checked: what a browser adds is for nobody."""
+    """Return only the members that were checked, without what a browser adds."""
     response = {name: parts[name] for name in names}
     return {"id": document["rawId"], "rawId": document["rawId"], "type": "public-key", "response": response}
 
@@ -347,5 +348,5 @@ def _shaped(function: Callable[[bytes], T], raw: bytes) -> T:
 def _verified(call: Callable[[], T]) -> T:
     try:
         return call()
-    except Exception as error:  # whatever a parser below raises at hostile input, it means no
+    except Exception as error:  # whatever the parsers below raise for hostile input, it is refused
         raise PasskeyRefused("refused", ascii(f"{type(error).__name__}: {error}")[:300]) from None

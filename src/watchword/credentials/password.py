@@ -18,7 +18,7 @@ from watchword.credentials import guessable
 MIN_SINGLE_FACTOR = 15
 MIN_WITH_SECOND_FACTOR = 8
 MAX_BYTES = 1024
-# No character of three bytes decomposes into more than four: what is longer than this cannot fit after composition either.
+# A composed character of three bytes stands for at most four typed ones: a longer text cannot fit into MAX_BYTES, even after NFC.
 MAX_TYPED = 4 * MAX_BYTES // 3
 
 # OWASP's minimum for Argon2id: 19 MiB, two passes, one lane.
@@ -34,7 +34,7 @@ _TYPES = {"id": Type.ID, "i": Type.I, "d": Type.D}
 _SPACES = dict.fromkeys((0xA0, 0x1680, *range(0x2000, 0x200B), 0x202F, 0x205F, 0x3000), " ")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
-# For an account that does not exist: costs what a real verification costs, and the tag is nobody's password.
+# For an account that does not exist: verifying it costs the same as a real hash, and no password matches it.
 DUMMY_HASH = (
     f"$argon2id$v=19$m={MEMORY_KIB},t={PASSES},p={LANES}"
     "$d2F0Y2h3b3JkIGR1bW15IQ$tVPZ5mGC1BjyNkaAv2q18/ozC1XK9e6DmmRmNQaDceE"
@@ -103,7 +103,7 @@ def hash_password(password: str, salt: bytes) -> str:
     try:
         return hash_secret(raw, salt, PASSES, MEMORY_KIB, LANES, HASH_LENGTH, Type.ID).decode("ascii")
     except HashingError as error:
-        raise MemoryError(str(error)) from None  # nothing else can be wrong with these
+        raise MemoryError(str(error)) from None  # with these parameters, nothing else can fail
 
 
 def verify_password(stored: str, password: str) -> bool:
@@ -121,7 +121,7 @@ def verify_password(stored: str, password: str) -> bool:
     return right and known is not None
 
 
-# What Argon2 says where it could not compute: that says nothing of the password, which may be right (F-22).
+# Argon2's errors when it could not compute at all, which say nothing about the password (F-22).
 _NO_ROOM = ("Memory allocation error", "Threading failure")
 
 

@@ -1,7 +1,7 @@
-"""NIST SP 800-63B-4 §3.1.2: look-up secrets, the codes that bring somebody back who has lost every other factor.
+"""NIST SP 800-63B-4 §3.1.2: look-up secrets, the recovery codes of somebody who has lost every other second factor.
 
-Owns their form and digest. A code has 120 random bits, so a plain SHA-256 keeps it; it is written in Crockford's base32, in which
-no two characters are taken for one another. That a code works once, and that a new set ends the old, is up to `store`.
+Owns their form and digest. A code has 120 random bits, so a plain SHA-256 protects it; it is written in Crockford's base32, in which
+no two characters look alike. That a code works once, and that a new set ends the old, is up to `store`.
 """
 
 import hashlib

@@ -1,7 +1,7 @@
 """RFC 6238 and RFC 4226: time-based one-time passwords.
 
-Owns the code of a moment and which moments are accepted: the present step of 30 seconds, the one before and the one after (§5.2).
-A code is good once: the caller stores the step that `verify` returns, by a conditional update, and passes it in the next time.
+Owns the code of a time step and which steps are accepted: the present one of 30 seconds, the one before and the one after (§5.2).
+A code is accepted once: the caller stores the step that `verify` returns, by a conditional update, and passes it in the next time.
 How often one may try is decided in `flows`.
 """
 
@@ -41,7 +41,7 @@ def verify(secret: bytes, code: str, *, now: int, last_step: int | None = None) 
         return None
     present = step_at(now)
     steps = range(max(present - DRIFT_STEPS, 0), present + DRIFT_STEPS + 1)
-    # Every step is compared, so that the time tells nothing; the latest counts, so that no copy of it is left to use.
+    # Every step is compared, so that the timing reveals nothing; the latest match counts, so that the code cannot match again.
     right = [step for step in steps if hmac.compare_digest(hotp(secret, step).encode(), typed.encode())]
     found = max(right, default=None)
     if found is None or (last_step is not None and found <= last_step):  # §5.2: a code is accepted once

@@ -1,12 +1,12 @@
 """OpenID Connect Core §3.1, Discovery §4.3 and RFC 9207: signing in with another provider.
 
 Theory of operation: `begin` makes an `Attempt` (state, nonce, verifier), which `flows` keeps with the visit of one browser and takes
-out once. The provider sends the browser back; `check_callback` holds what it brought against the attempt and returns the code;
+out once. The provider sends the browser back; `check_callback` compares what it brought with the attempt and returns the code;
 `token_request` redeems it with the verifier; `check_id_token` returns the `Identity`. Nothing in between is trusted: the answer
 must come from the provider that was asked (mix-up), to the browser that asked (state), for this attempt (nonce, PKCE).
 
-Owns these checks and who an identity is: the pair (issuer, sub), and nothing else. An address is passed on only when the provider
-has verified it, and links no accounts (FD-01). GitHub is in `upstream_github`, discovery documents in `upstream_discovery`.
+Owns these checks and what identifies somebody: the pair (issuer, sub), and nothing else. An address is passed on only when the
+provider has verified it, and links no accounts (FD-01). GitHub is in `upstream_github`, discovery documents in `upstream_discovery`.
 """
 
 import base64
@@ -35,7 +35,7 @@ MAX_SUBJECT = 255
 MAX_CODE = 4096
 MAX_AGE_OF_TOKEN = 600
 LEEWAY = 60
-_WHEN = '{"id_token":{"auth_time":{"essential":true}}}'  # a provider tells it unasked or not at all
+_WHEN = '{"id_token":{"auth_time":{"essential":true}}}'  # Core §5.5.1
 
 _CODE = re.compile(r"[\x20-\x7e]+")
 _SUBJECT = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?")
@@ -51,7 +51,7 @@ class UpstreamRefused(ValueError):
 
 
 class Provider(msgspec.Struct, frozen=True):
-    """A provider that was configured: what its discovery document says, checked, and who we are to it."""
+    """A configured provider: the checked contents of its discovery document, and our client identifier there."""
 
     issuer: str
     client_id: str
@@ -61,14 +61,14 @@ class Provider(msgspec.Struct, frozen=True):
     userinfo_endpoint: str | None = None
     algorithms: tuple[str, ...] = ("RS256",)
     says_iss: bool = False
-    networks: tuple[str, ...] = ()  # private ones in which its endpoints may be
-    takes_claims: bool = False  # Core §5.5: it can be asked for single claims
-    prompts: tuple[str, ...] | None = None  # what it takes as `prompt`; None where it does not say
-    tells_time: bool = True  # Core §3.1.2.1: when somebody proved who they are, to who asks for a `max_age`
+    networks: tuple[str, ...] = ()  # private networks that its endpoints may be in
+    takes_claims: bool = False  # Core §5.5: it supports the `claims` parameter
+    prompts: tuple[str, ...] | None = None  # supported values of `prompt`; None where it does not say
+    tells_time: bool = True  # Core §3.1.2.1: it returns `auth_time` when asked for a `max_age`
     scopes: tuple[str, ...] = ("openid", "profile", "email")
     verified_as_text: bool = False  # `email_verified` may be "true", as Apple writes it
     form_post: bool = False  # it is asked to send its answer as a form
-    basic: bool = False  # the client's secret goes into the Authorization header, else into the form
+    basic: bool = False  # client_secret_basic, otherwise client_secret_post
 
 
 class Attempt(msgspec.Struct, frozen=True):
@@ -82,7 +82,7 @@ class Attempt(msgspec.Struct, frozen=True):
 
 
 class Identity(msgspec.Struct, frozen=True):
-    """Who somebody is to a provider; `key` alone says which account that is."""
+    """Who somebody is at a provider; `key` alone identifies the account there."""
 
     issuer: str
     sub: str
@@ -112,11 +112,11 @@ def begin(
     random: bytes,
     max_age: int | None = None,
 ) -> tuple[str, Attempt]:
-    """Return the address to send a browser to, and the attempt to keep; `random` is 96 bytes, `max_age` in seconds.
+    """Return the URL to send a browser to, and the attempt to keep; `random` is 96 bytes, `max_age` in seconds.
 
-    With a `max_age` of 0 the person is to prove anew who they are; where a provider does not take that wish, to choose an account.
+    With a `max_age` of 0 the person has to authenticate anew or, where a provider does not support that, to select an account.
 
-    The redirect URI must be the provider's own (one per provider), so that an answer says by its address who was asked.
+    The redirect URI must be used for this provider alone, so that an answer shows by its URL which provider was asked (mix-up).
     """
     if len(random) != RANDOM_BYTES:
         raise ValueError("an attempt is made of 96 random bytes")
@@ -137,10 +137,10 @@ def begin(
         asked["response_mode"] = "form_post"
     if provider.takes_claims:
         asked["claims"] = _WHEN
-    # §3.1.2.1, §2: with `max_age` an OpenID provider has to tell when it was.
-    told = max_age if "openid" in provider.scopes else None
-    wishes = {"prompt": _prompt(provider) if max_age == 0 else None, "max_age": told}
-    asked |= {name: value for name, value in wishes.items() if value is not None}
+    # §3.1.2.1, §2: with `max_age` an OpenID provider has to return `auth_time`.
+    max_age_sent = max_age if "openid" in provider.scopes else None
+    optional = {"prompt": _prompt(provider) if max_age == 0 else None, "max_age": max_age_sent}
+    asked |= {name: value for name, value in optional.items() if value is not None}
     joint = "&" if "?" in provider.authorization_endpoint else "?"
     return provider.authorization_endpoint + joint + urlencode(asked, errors="replace"), attempt
 
@@ -155,15 +155,15 @@ def _text(raw: bytes) -> str:
 
 
 def check_callback(provider: Provider, attempt: Attempt | None, parameters: Mapping[str, str]) -> str:
-    """Return the code that a browser brought back; raise UpstreamRefused (FD-02). No parameter may have come twice."""
+    """Return the code that a browser brought back; raise UpstreamRefused (FD-02). The caller has refused repeated parameters."""
     if attempt is None or not _same(parameters.get("state", ""), attempt.state):
         raise UpstreamRefused("state")
     if attempt.issuer != provider.issuer:  # another provider's redirect URI was called
         raise UpstreamRefused("issuer")
-    said = parameters.get("iss")
-    if said is None and provider.says_iss:  # RFC 9207 §2.4
+    iss = parameters.get("iss")
+    if iss is None and provider.says_iss:  # RFC 9207 §2.4
         raise UpstreamRefused("issuer", "iss is missing")
-    if said is not None and said != provider.issuer:
+    if iss is not None and iss != provider.issuer:
         raise UpstreamRefused("issuer", "iss is another provider's")
     if "error" in parameters:
         denied = parameters["error"] == "access_denied"
@@ -181,7 +181,7 @@ def _same(sent: str, kept: str) -> bool:
 def token_request(
     provider: Provider, attempt: Attempt, code: str, client_secret: str | None = None
 ) -> dict[str, str]:
-    """Return the form for the provider's token endpoint, with the secret where it does not go into a header."""
+    """Return the form for the provider's token endpoint, with the secret unless that is sent in the header."""
     form = {
         "grant_type": "authorization_code",
         "code": code,
@@ -233,7 +233,7 @@ def check_id_token(
     *,
     now: int,
 ) -> Identity:
-    """Return who signed in, by an ID token that is the provider's, for us, and of this attempt; raise UpstreamRefused."""
+    """Return who signed in, from an ID token of this provider, for this client and this attempt; raise UpstreamRefused (§3.1.3.7)."""
     if answer.id_token is None or attempt.issuer != provider.issuer:
         raise UpstreamRefused("id_token", "missing, or of another provider")
     try:
@@ -241,7 +241,7 @@ def check_id_token(
             answer.id_token,
             keys,
             algorithms=provider.algorithms,
-            typ=("JWT", ""),  # a token of another kind is none, but many providers say nothing
+            typ=("JWT", ""),  # no other kind of JWT is accepted, but many providers leave `typ` out
             issuer=provider.issuer,
             audience=provider.client_id,
             now=now,
@@ -284,11 +284,11 @@ def _auth_time(claims: Mapping[str, object], now: int) -> int | None:
         return None
     if isinstance(told, bool) or not isinstance(told, int | float) or not told >= 0:  # Core §2: a number
         raise UpstreamRefused("id_token", "auth_time")
-    return int(min(told, now))  # by a clock that is ahead of ours
+    return int(min(told, now))  # the provider's clock may be ahead of ours
 
 
 def identity(issuer: str, claims: Mapping[str, object], auth_time: int | None = None) -> Identity:
-    """Return who claims are about; an address only when `email_verified` is true; raise UpstreamRefused."""
+    """Return the identity in a set of claims, with an address only when `email_verified` is true; raise UpstreamRefused."""
     sub = claims.get("sub")
     if not isinstance(sub, str) or len(sub) > MAX_SUBJECT or not _SUBJECT.fullmatch(sub):  # Core §2
         raise UpstreamRefused("subject")
@@ -305,7 +305,7 @@ def identity(issuer: str, claims: Mapping[str, object], auth_time: int | None = 
 
 
 def read_userinfo(body: bytes, known: Identity) -> Identity:
-    """Return an identity with what the UserInfo endpoint adds; raise UpstreamRefused when it speaks of somebody else."""
+    """Return an identity with what the UserInfo endpoint adds; raise UpstreamRefused when that is about another subject."""
     claims = read_json(body)
     if not isinstance(claims, dict) or claims.get("sub") != known.sub:  # Core §5.3.2
         raise UpstreamRefused("subject", "userinfo is about somebody else")
@@ -320,7 +320,7 @@ def _email(value: object) -> str | None:
 
 
 def shown_name(value: object) -> str | None:
-    """Return a name that a provider tells of somebody as it is shown; None where it is none or would reorder or hide its surroundings."""
+    """Return a name from a provider as it is shown; None where it is not a text, or would reorder or hide its surroundings."""
     try:
         return names.display(value) if isinstance(value, str) else None
     except NameRefused:
@@ -358,12 +358,12 @@ def decide(
     may_register: bool,
     by_link: bool = False,
 ) -> Outcome:
-    """Return what a proved identity leads to (FD-01, FD-03); `current_user` is who is signed in in this browser and asked to link.
+    """Return what a proved identity leads to (FD-01, FD-03); `current_user` is signed in in this browser and asked to link it.
 
     An account is found by the identity's key alone. Linking takes both proofs: the identity's, and a fresh one of the account.
-    `by_link` is an invitation that is being taken: it makes an account for an identity that has none.
+    `by_link` means that an invitation is being accepted: it creates an account for an identity that has none.
     """
-    if linked is not None and linked.disabled:  # an upstream enables nobody
+    if linked is not None and linked.disabled:  # a provider cannot enable an account
         return "refused_disabled"
     if by_link:
         return "enrol" if linked is None else "refused_taken"

@@ -1,7 +1,7 @@
-"""Sign in with Apple: an OpenID provider with a few ways of its own.
+"""Sign in with Apple: an OpenID provider with a few peculiarities.
 
-Owns Apple's issuer and scopes; the client secret, which is a statement that its holder signs with a key of Apple's making; and the
-name, which only the first answer's form tells and nobody signs: it is shown, and proves nothing. All else is as for every provider.
+Owns Apple's issuer and scopes; the client secret, a JWT that we sign with a key issued by Apple; and the name, which arrives unsigned
+in the form of the first answer only: it is shown, and proves nothing. All else is as for every provider.
 """
 
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -19,7 +19,7 @@ SECRET_LIFETIME = 300  # seconds; Apple takes up to half a year
 
 
 def read_key(pem: bytes, key_id: str) -> Key:
-    """Return the private key of a file as Apple hands it out (PKCS #8, P-256); raise ValueError."""
+    """Return the private key in a file from Apple (PKCS #8, P-256); raise ValueError."""
     try:
         private = serialization.load_pem_private_key(pem, None)
     except (ValueError, TypeError, UnsupportedAlgorithm):
@@ -34,13 +34,13 @@ def read_key(pem: bytes, key_id: str) -> Key:
 
 
 def client_secret(key: Key, *, team_id: str, client_id: str, audience: str, now: int) -> str:
-    """Return a client secret as Apple wants it: who asks, signed, good for five minutes."""
+    """Return a client secret for Apple: a signed JWT that is valid for SECRET_LIFETIME seconds."""
     claims = {"iss": team_id, "sub": client_id, "aud": audience, "iat": now, "exp": now + SECRET_LIFETIME}
     return jwt.encode(key, claims)
 
 
 def named(identity: Identity, user: str | None) -> Identity:
-    """Return who it is, called as the form's `user` says, where that can be read and the provider says nothing itself."""
+    """Return the identity with the name in the form's `user`, where that can be read and the ID token has none."""
     if user is None or identity.name is not None:
         return identity
     try:

@@ -12,17 +12,17 @@ from watchword.credentials.upstream import Provider, UpstreamRefused, read_json
 WELL_KNOWN = "/.well-known/openid-configuration"
 # Asymmetric ones only; the order is ours, not the provider's.
 ALGORITHMS = ("ES256", "EdDSA", "PS256", "RS256", "ES384", "PS384", "RS384", "ES512", "PS512", "RS512")
-# Providers that are known to serve from hosts beside their issuer's.
+# Providers that are known to have endpoints on other hosts than their issuer's.
 KNOWN_HOSTS: dict[str, frozenset[str]] = {
     "https://accounts.google.com": frozenset(
         {"oauth2.googleapis.com", "www.googleapis.com", "openidconnect.googleapis.com"}
     ),
 }
-# Such as say nothing of it and answer `prompt=login` with an error.
+# Providers that do not publish `prompt_values_supported` and answer `prompt=login` with an error.
 KNOWN_PROMPTS: dict[str, tuple[str, ...]] = {
     "https://accounts.google.com": ("none", "consent", "select_account"),
 }
-# Such as tell no `auth_time`, or only where that was arranged with them, whatever they are asked for.
+# Providers that return no `auth_time`, or only by arrangement, even when asked for a `max_age`.
 KNOWN_SILENT = frozenset({"https://accounts.google.com", "https://appleid.apple.com"})
 MICROSOFT = re.compile(r"https://login\.microsoftonline\.com/[0-9a-f-]{36}/v2\.0")
 _LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
@@ -55,7 +55,7 @@ def check_discovery(
     allow_loopback: bool = False,
     form_post: bool = False,
 ) -> Provider:
-    """Return the provider that a fetched document describes; with `form_post` it is asked to answer so. Raise UpstreamRefused."""
+    """Return the provider that a fetched document describes, to answer by `form_post` where asked for. Raise UpstreamRefused."""
     discovery_url(issuer, allow_loopback=allow_loopback)
     metadata = read_json(document)
     if not isinstance(metadata, dict):
@@ -88,7 +88,7 @@ def check_discovery(
 
 
 def _prompts(issuer: str, told: object) -> tuple[str, ...] | None:
-    """Initiating User Registration §4.1: return what a provider takes as `prompt`, where it says so or is known for it."""
+    """Initiating User Registration §4.1: return the values of `prompt` that a provider supports, where it says so or is known to."""
     if isinstance(told, list):
         return tuple(one for one in told if isinstance(one, str))
     return KNOWN_PROMPTS.get(issuer)
@@ -101,7 +101,7 @@ def _takes_form_post(modes: object) -> bool:
 
 
 def _takes_basic(methods: object) -> bool:
-    """Discovery §3: a secret goes into a header where that is taken, or nothing is said, because that is how clients are registered."""
+    """Discovery §3: use client_secret_basic where it is supported, or where the document does not say: it is the default."""
     return isinstance(methods, list) and "client_secret_basic" in methods
 
 

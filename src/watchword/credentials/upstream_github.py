@@ -1,7 +1,7 @@
-"""GitHub's OAuth for sign-in: no ID token, so the identity is what its API says with the token that was just redeemed.
+"""Signing in with GitHub's OAuth: there is no ID token, so the identity is what its API returns for the access token.
 
-Owns GitHub's addresses and the reading of its answers. An account there is its number: a login can be given up and taken by
-somebody else (FD-01). State, PKCE and mix-up are as for every provider, in `upstream`.
+Owns GitHub's URLs and the parsing of its answers. An account there is identified by its number: a login name can be given up and taken
+by somebody else (FD-01). State, PKCE and mix-up are as for every provider, in `upstream`.
 """
 
 from watchword.credentials.upstream import Identity, Provider, UpstreamRefused, identity, read_json
@@ -25,12 +25,12 @@ def provider(client_id: str) -> Provider:
         algorithms=(),
         scopes=("read:user", "user:email"),
         tells_time=False,
-        prompts=("select_account",),  # it asks nobody to sign in again, but which account it shall be
+        prompts=("select_account",),  # it cannot be asked for a fresh sign-in
     )
 
 
 def read_identity(user: bytes, emails: bytes | None = None) -> Identity:
-    """Return who signed in, by the answers to `/user` and `/user/emails`; raise UpstreamRefused."""
+    """Return who signed in, from the answers of `/user` and `/user/emails`; raise UpstreamRefused."""
     account = read_json(user)
     number = account.get("id") if isinstance(account, dict) else None
     if (

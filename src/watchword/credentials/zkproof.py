@@ -28,7 +28,7 @@ WIDE = 64
 
 _LENGTH_BYTES = 4
 _NONCE_DOMAIN = b"watchword/zero/1/nonce"
-# BASE plus the point of order two: a libsodium with CVE-2025-69277 takes it for a member of the subgroup.
+# BASE plus the point of order two: a libsodium with CVE-2025-69277 accepts it as a member of the subgroup.
 _MIXED_ORDER = bytes.fromhex("95" + "99" * 31)
 
 if bindings.crypto_core_ed25519_is_valid_point(_MIXED_ORDER):
@@ -54,7 +54,7 @@ class Schnorr(msgspec.Struct, frozen=True):
 
 def check_point(point: bytes) -> bytes:
     """Return the point when canonical, in the prime-order group, not the identity; else raise ZeroError."""
-    if len(point) != SIZE or not bindings.crypto_core_ed25519_is_valid_point(point):  # §2.2, §2.4
+    if len(point) != SIZE or not bindings.crypto_core_ed25519_is_valid_point(point):  # §3.2
         raise ZeroError("point", "not a canonical point of the prime-order group")
     return point
 
@@ -84,7 +84,7 @@ def public_point(secret: bytes) -> bytes:
 def respond(secret: bytes, nonce: bytes, challenge: bytes) -> bytes:
     """Answer one challenge with `r = v - ac`, all scalars; the caller never uses the nonce again."""
     product = bindings.crypto_core_ed25519_scalar_mul(check_scalar(challenge), check_scalar(secret))
-    return check_scalar(bindings.crypto_core_ed25519_scalar_sub(check_scalar(nonce), product))  # §2.2
+    return check_scalar(bindings.crypto_core_ed25519_scalar_sub(check_scalar(nonce), product))  # §3.2
 
 
 def holds(public: bytes, proof: Schnorr, challenge: bytes) -> bool:
@@ -100,7 +100,7 @@ def holds(public: bytes, proof: Schnorr, challenge: bytes) -> bool:
         )
     except CryptoError:
         return False
-    return hmac.compare_digest(sum_of_both, proof.commitment)  # §2.2
+    return hmac.compare_digest(sum_of_both, proof.commitment)  # §3.2
 
 
 def frame(fields: Iterable[bytes]) -> bytes:
@@ -117,7 +117,7 @@ def hash_challenge(domain: str, public: bytes, commitment: bytes, fields: Iterab
 def hedge_nonce(secret: bytes, randomness: bytes, context: bytes = b"") -> bytes:
     """Make a nonce from 32 or more random bytes, the secret and the context.
 
-    With the context in it, repeated or poor randomness still never meets two different challenges.
+    The context is included so that repeated or poor randomness never gives two challenges the same nonce.
     """
     if len(randomness) < SIZE:
         raise ZeroError("randomness", "a nonce needs at least 32 random bytes")

@@ -269,7 +269,7 @@ REFUSALS: dict[str, tuple[tuple[str, ...], int, str]] = {
     "another identity than that of the secret": (
         (*PROVE, "--id", "zid_other"),
         2,
-        "leave it or --secret out",
+        "leave out --id or --secret",
     ),
     "no verifier said": (PROVE[:5], 2, "--verifier"),
     "an unknown command": (("bogus",), 2, "No such command"),
@@ -279,16 +279,16 @@ REFUSALS: dict[str, tuple[tuple[str, ...], int, str]] = {
     "no channel": ((*VERIFY, "--channel", "tls"), 2, "A channel is"),
     "the key of an issuer that is not named": ((*VERIFY, "--issuer-key", "registry.jwk.pub"), 2, "give both"),
     "no attribute": (("create", "--secret", "x", "-a", "age"), 2, "age: an attribute is"),
-    "a secret on a stream": (("create", "--secret", "-"), 2, "--secret': it is kept in a file"),
+    "a secret on a stream": (("create", "--secret", "-"), 2, "--secret': this has to be a file"),
     "a derived secret on a stream": (
         ("derive", "--secret", "ada.secret", "--verifier", "v", "--purpose", "p", "--new-secret", "-"),
         2,
-        "--new-secret': it is kept in a file",
+        "--new-secret': this has to be a file",
     ),
     "a revocation beside the identity on a stream": (
         ("create", "--secret", "x", "--revocation", "-"),
         2,
-        "--revocation': it is kept in a file",
+        "--revocation': this has to be a file",
     ),
     "two streams": (("verify-proof", "-", "--identity", "-", "--challenge", "asked"), 2, "Only one input"),
 }

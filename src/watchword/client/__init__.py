@@ -1,4 +1,4 @@
-"""The client: keeps a program supplied with tokens of any OAuth authorization server, and presents them to one API.
+"""The client: obtains and renews a program's tokens from any OAuth authorization server, and presents them to one API.
 
     source = TokenSource("https://auth.example.com", ClientSecret("app", "…"), ClientCredentials("orders:read"),
                          api="https://api.example.com")

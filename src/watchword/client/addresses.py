@@ -1,4 +1,4 @@
-"""Where a credential may go: to one origin, over https, or over plain http to this very machine."""
+"""Where a credential may be sent: to one origin over https, or over plain http to this machine itself."""
 
 from urllib.parse import urlsplit
 

@@ -1,7 +1,7 @@
-"""RFC 8252 §7.3 and RFC 9207: a person's browser brings the answer to a port of this machine.
+"""RFC 8252 §7.3 and RFC 9207: the loopback redirect, by which a browser brings the authorization response to this machine.
 
-Owns the port, and the judgement of what comes to it: only an answer that carries the state of this very request and the issuer
-that was asked ends the waiting. Whatever else comes is refused, and the waiting goes on.
+Owns the port and the checks of what arrives: only a response with the state of this very request, from the issuer that was asked,
+ends the wait. Anything else is refused, and the wait goes on.
 """
 
 import hmac
@@ -25,7 +25,7 @@ PAGE = (
 DONE, FAILED, STRAY = (
     (200, PAGE % (b"Signed in", b"You are signed in. You can close this window.")),
     (200, PAGE % (b"Not signed in", b"You are not signed in. You can close this window.")),
-    (400, PAGE % (b"Not expected", b"This is not the answer that is waited for.")),
+    (400, PAGE % (b"Not expected", b"This is not the answer to the sign-in that is under way.")),
 )
 Answer = Mapping[str, str]
 
@@ -39,7 +39,7 @@ class _Port(ThreadingHTTPServer):
 
 
 class Callback:
-    """A port of this machine that waits for one answer, open while the `with` block runs.
+    """A loopback port that waits for one authorization response, open while the `with` block runs.
 
     Raises ValueError for an address that is not of this machine, and Unreachable where its port is taken.
     """
@@ -60,7 +60,7 @@ class Callback:
                 callback.answer(self)
 
             def log_message(self, format: str, *_: object) -> None:
-                """Say nothing: the address holds the code."""
+                """Log nothing: the URL contains the code."""
 
         bound = "127.0.0.1" if host == "localhost" else host
         try:

@@ -1,6 +1,6 @@
-"""What can go wrong for a client, by what its program can do about it. No message holds a secret, or what steers a terminal."""
+"""The errors of the client, by what a program can do about them. No message contains a secret or a terminal control character."""
 
-LONGEST = 300  # characters of what a server says
+LONGEST = 300  # characters of a server's text that are kept
 
 
 class ClientError(Exception):
@@ -8,7 +8,7 @@ class ClientError(Exception):
 
 
 class Unreachable(ClientError):
-    """The authorization server did not answer, or not as it must: try again later."""
+    """The authorization server did not answer, or not properly: try again later."""
 
 
 class WrongAddress(ClientError):
@@ -16,7 +16,7 @@ class WrongAddress(ClientError):
 
 
 class Refused(ClientError):
-    """The authorization server said no; `code` is its error code (RFC 6749 §5.2), of both what is printable ASCII is kept."""
+    """The authorization server refused; `code` is its error code (RFC 6749 §5.2). Only printable ASCII is kept of code and description."""
 
     def __init__(self, code: str, description: str = "") -> None:
         code, description = _plain(code), _plain(description)
@@ -26,7 +26,7 @@ class Refused(ClientError):
 
 
 class SignInNeeded(Refused):
-    """The refresh token is no longer good, and only a person can get another one."""
+    """The refresh token is no longer valid: a person has to sign in again."""
 
 
 def _plain(text: str) -> str:

@@ -1,4 +1,4 @@
-"""What a client asks the token endpoint for: values that become forms (RFC 6749 §4.4 and §6, RFC 8693 §2.1)."""
+"""The grants that a client sends to the token endpoint: values that become forms (RFC 6749 §4.4 and §6, RFC 8693 §2.1)."""
 
 import hashlib
 from collections.abc import Callable
@@ -11,19 +11,19 @@ ACCESS_TOKEN = "urn:ietf:params:oauth:token-type:access_token"
 
 
 class Grant(Protocol):
-    """A way to a token."""
+    """A way to obtain a token."""
 
     def settled(self) -> "Grant":
-        """Return the grant as it is at this moment, where it depends on anything: on whose token is exchanged."""
+        """Return the grant with its inputs fixed for one request, where they may change: the subject token of an exchange."""
 
     def begin(self) -> dict[str, str] | None:
-        """Return the form that asks for the first token; None when only a person can begin."""
+        """Return the form that asks for the first token; None when a person has to sign in first."""
 
     def identity(self) -> str:
-        """Return what tells this grant from others in a shared store, without any secret."""
+        """Return a text that distinguishes this grant from others in a shared store, without any secret."""
 
     def targets(self) -> dict[str, str]:
-        """Return what a refresh repeats."""
+        """Return the parameters that a refresh repeats."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,7 @@ class ClientCredentials:
 
 @dataclass(frozen=True, slots=True)
 class RefreshToken:
-    """A person signed in before: `token` is where it begins, and the store keeps what it was rotated to.
+    """A person signed in before: `token` is the first refresh token, and the store keeps what it was rotated to.
 
     An empty `token` means that the store has one already.
     """
@@ -81,7 +81,7 @@ class RefreshToken:
 
     def identity(self) -> str:
         """Name the first token by its digest: another sign-in is another grant."""
-        begun = _digest(self.token)[:16] if self.token else ""  # as stores have it that were written before
+        begun = _digest(self.token)[:16] if self.token else ""  # 16 characters, as in existing stores
         return f"refresh_token {self.resource} {self.scope} {begun}"
 
     def targets(self) -> dict[str, str]:
@@ -91,9 +91,9 @@ class RefreshToken:
 
 @dataclass(frozen=True, slots=True)
 class TokenExchange:
-    """A token of somebody else is exchanged for one that is good elsewhere.
+    """Somebody else's token is exchanged for one that is valid elsewhere.
 
-    `subject_token` is asked for each time: what was got for one subject's token is never presented for another's.
+    `subject_token` is called each time: a token obtained for one subject is never presented for another.
     """
 
     subject_token: Callable[[], str] = field(repr=False)
@@ -109,12 +109,12 @@ class TokenExchange:
         check_scope(self.scope)
 
     def settled(self) -> Grant:
-        """Stay with what the subject's token is now."""
+        """Fix the present subject token."""
         token = self.subject_token()
         return replace(self, subject_token=lambda: token)
 
     def begin(self) -> dict[str, str] | None:
-        """Exchange what the subject's token is now."""
+        """Exchange the present subject token."""
         form = {
             "grant_type": "urn:ietf:params:oauth:grant-type:token-exchange",
             "subject_token": self.subject_token(),
@@ -126,7 +126,7 @@ class TokenExchange:
         return form
 
     def identity(self) -> str:
-        """Name what is asked for, and for whom: the subject's token by its digest."""
+        """Name what is asked for, and for whom: the subject token by its digest."""
         return f"token-exchange {self.name} {self.resource} {self.audience} {self.scope} {_digest(self.subject_token())}"
 
     def targets(self) -> dict[str, str]:

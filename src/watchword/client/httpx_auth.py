@@ -1,4 +1,4 @@
-"""A source of tokens as the `auth` of httpx clients, synchronous and asynchronous."""
+"""A token source as the `auth` of httpx clients, synchronous and asynchronous."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Generator
@@ -18,11 +18,11 @@ class HttpxAuth(httpx.Auth):
     def __init__(self, source: Source) -> None:
         check_source(source)
         self._source = source
-        # Not under weak references: a lock that was waited for keeps its loop.
+        # Not a WeakKeyDictionary: a lock that was waited for holds a reference to its loop.
         self._locks: dict[asyncio.AbstractEventLoop, asyncio.Lock] = {}
 
     def sync_auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
-        """Present a token; once more where the answer says how it could fare better."""
+        """Present a token; retry where the answer shows that another nonce, clock or token may help."""
         for left in reversed(range(TRIES)):
             request.headers.update(self._source.present(request.method, str(request.url)))
             response = yield request
@@ -31,7 +31,7 @@ class HttpxAuth(httpx.Auth):
             request = response.request
 
     async def async_auth_flow(self, request: httpx.Request) -> AsyncGenerator[httpx.Request, httpx.Response]:
-        """The same, waiting for the authorization server in a thread, one task for all."""
+        """Do the same, waiting for the authorization server in a thread, one task at a time."""
         for left in reversed(range(TRIES)):
             request.headers.update(await self._presented(request))
             response = yield request
@@ -60,11 +60,12 @@ class HttpxAuth(httpx.Auth):
         return self._locks.setdefault(loop, asyncio.Lock())
 
     def _heard(self, response: httpx.Response) -> bool:
-        # The answer may come from the end of a redirect: what counts is who gave it.
+        # The answer may come from the end of a redirect: what counts is the last request.
         request, address = response.request, str(response.request.url)
         sent = request.headers.get("authorization")
-        if sent is None:  # the redirect led elsewhere, and httpx took the token off
+        if sent is None:  # the redirect led to another origin, and httpx removed the token
             return False
         better = self._source.heard(address, response.status_code, response.headers, sent)
         moved = response.status_code == 401 and is_elsewhere(request.headers.get("dpop"), address)
-        return (better or moved) and isinstance(request.stream, httpx.ByteStream)  # a stream is sent once
+        # A stream cannot be sent again.
+        return (better or moved) and isinstance(request.stream, httpx.ByteStream)

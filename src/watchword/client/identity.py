@@ -34,7 +34,7 @@ class ClientSecret:
     method: Literal["basic", "post"] = "basic"
 
     def __post_init__(self) -> None:
-        """Raise ValueError for what no server can have given out."""
+        """Raise ValueError for credentials that no server can have issued."""
         check_credential("client_id", self.client_id)
         check_credential("the client's secret", self.secret)
         if self.method not in ("basic", "post"):
@@ -75,7 +75,7 @@ class PrivateKey:
 
 @dataclass(frozen=True, slots=True)
 class PublicClient:
-    """A client that can keep no secret."""
+    """A public client, which cannot keep a secret (RFC 6749 §2.1)."""
 
     client_id: str
 

@@ -18,7 +18,7 @@ SERVICE = "watchword"
 
 
 class NoKeyring(ClientError):
-    """There is no key ring here, or it does not open."""
+    """There is no key ring here, or it cannot be opened."""
 
 
 class KeyringStore:
@@ -29,7 +29,7 @@ class KeyringStore:
         self._lock = lock
 
     def lock(self) -> contextlib.AbstractContextManager[None]:
-        """Hold other threads and processes off."""
+        """Lock out other threads and processes."""
         return file_lock(self._lock)
 
     def load(self) -> Record | None:

@@ -1,4 +1,4 @@
-"""Who this person is signed in as, and where: a file without secrets for each sign-in, the secrets in the key ring.
+"""The sign-ins of the user of this machine: a file without secrets for each, and the secrets in the key ring.
 
 Owns the folder `watchword` in the user's state directory (XDG_STATE_HOME, or ~/.local/state).
 """
@@ -48,7 +48,7 @@ def _path(name: str, suffix: str) -> Path:
 
 
 def store_of(login: Login) -> Store:
-    """Return where the secrets of a sign-in are."""
+    """Return the store of a sign-in's secrets."""
     if login.kept_in == "file":
         return FileStore(_path(login.name, ".secret"))
     from watchword.client.keyring_store import KeyringStore  # its package is not in the base install
@@ -57,7 +57,7 @@ def store_of(login: Login) -> Store:
 
 
 def source_of(login: Login) -> TokenSource:
-    """Return the tokens of a sign-in, renewed as they are needed."""
+    """Return a token source for a sign-in."""
     grant = RefreshToken(resource=login.resource)
     return TokenSource(
         login.issuer,
@@ -70,11 +70,11 @@ def source_of(login: Login) -> TokenSource:
 
 
 def save(login: Login) -> None:
-    """Remember a sign-in in the place of one that had its name; of that one no secret stays where this one has none."""
+    """Store a sign-in, replacing one of the same name; secrets that the old one kept elsewhere are removed."""
     path = _path(login.name, ".json")
     former = _read(path)
     if former is not None and former.kept_in != login.kept_in:
-        # A key ring that does not open, or whose package has gone, keeps nobody from signing in.
+        # A key ring that cannot be opened, or whose package is gone, must not prevent a sign-in.
         with contextlib.suppress(ClientError, NotInstalled, OSError):
             _clear(former)
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)

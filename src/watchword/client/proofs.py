@@ -1,4 +1,4 @@
-"""RFC 9449: proofs of possession for requests, with the nonces and clocks of the servers that they go to."""
+"""RFC 9449: DPoP proofs for requests, with the nonces and clocks of the servers that they are sent to."""
 
 import hashlib
 import os
@@ -23,7 +23,7 @@ def dated(headers: Mapping[str, str]) -> float | None:
 
 
 class Clocks:
-    """The time, and how far each server's is from it: what a server must judge by its own clock is dated by that."""
+    """The local time, and the offset of each server's clock: what a server checks by its clock is dated by that clock."""
 
     def __init__(self, clock: Callable[[], float] = time.time) -> None:
         self._clock = clock
@@ -38,7 +38,7 @@ class Clocks:
         return int(self._clock()) + self._offsets.get(origin, 0)
 
     def heard(self, origin: Origin, headers: Mapping[str, str]) -> bool:
-        """Learn from an answer's Date; return whether this changed what is known."""
+        """Learn a server's clock from the Date of its answer; return whether the known offset changed."""
         there = dated(headers)
         if there is None:
             return False
@@ -49,7 +49,7 @@ class Clocks:
 
 
 def is_elsewhere(proof: str | None, address: str) -> bool:
-    """Whether a proof of ours was made for another address, as after a redirect: then the same request needs another one."""
+    """Whether a proof was made for another URL, as after a redirect: then the same request needs another proof."""
     if proof is None:
         return False
     made_for = jwt.read_claims(jwk.b64decode(proof.split(".")[1])).get("htu")
@@ -57,7 +57,7 @@ def is_elsewhere(proof: str | None, address: str) -> bool:
 
 
 def target_of(address: str) -> str:
-    """Return an address as a proof names it (§4.2): without query and fragment."""
+    """Return a URL as the `htu` of a proof (§4.2): without query and fragment."""
     parts = urlsplit(address)
     return f"{parts.scheme}://{parts.netloc}{parts.path or '/'}"
 
@@ -71,7 +71,7 @@ class Prover:
         self._nonces: dict[Origin, str] = {}
 
     def proof(self, method: str, address: str, token: str | None = None) -> str:
-        """Return a fresh proof for one request, with a token where one goes along."""
+        """Return a fresh proof for one request, with the `ath` of a token that is sent with it (§4.2)."""
         origin = origin_of(address)
         claims: dict[str, object] = {
             "jti": os.urandom(16).hex(),

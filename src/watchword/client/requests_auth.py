@@ -1,4 +1,4 @@
-"""A source of tokens as the `auth` of requests; needs the package `requests`."""
+"""A token source as the `auth` of requests; needs the package `requests`."""
 
 from typing import Any
 
@@ -22,7 +22,7 @@ class RequestsAuth(AuthBase):
         self._source = source
 
     def __call__(self, request: PreparedRequest) -> PreparedRequest:
-        """Present a token, and listen to the answer."""
+        """Present a token, and register a hook on the answer."""
         self._present(request)
         request.register_hook("response", self._answered)  # type: ignore[no-untyped-call]  # requests is typed in part
         return request
@@ -34,7 +34,7 @@ class RequestsAuth(AuthBase):
         for _ in range(TRIES - 1):
             request = response.request
             sent = request.headers.get("authorization")
-            if sent is None:  # a redirect took the request elsewhere, and requests took the token off it
+            if sent is None:  # a redirect led to another host, and requests removed the token
                 return response
             better = self._source.heard(str(request.url), response.status_code, response.headers, str(sent))
             moved = response.status_code == 401 and is_elsewhere(

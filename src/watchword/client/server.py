@@ -1,6 +1,6 @@
-"""The authorization server as a client sees it: metadata (RFC 8414) and requests to its endpoints, answers judged strictly.
+"""The authorization server as a client sees it: its metadata (RFC 8414), requests to its endpoints, and strictly checked answers.
 
-No redirect is followed, an answer is read up to a limit, and nothing goes over plain http to another machine.
+No redirect is followed, answers have a size limit, and nothing is sent over plain http to another machine.
 """
 
 import os
@@ -18,20 +18,20 @@ from watchword.client.proofs import Clocks, Prover
 from watchword.jose.strict_json import StrictJSONError, loads
 
 TIMEOUT = 10.0  # seconds without a byte
-PATIENCE = 30.0  # seconds until a body has come: whoever waits for it holds up all who need a token
+PATIENCE = 30.0  # seconds for a whole body, for which every caller that needs a token may be waiting
 MAX_ANSWER = 256 * 1024
 LONGEST_NUMBER = 20  # digits
 FOR_EVER = 1e10  # seconds, about three hundred years
-# The last comes of a host by a name that none can have.
+# UnicodeError is raised for a host name that cannot exist.
 NO_ANSWER = (httpx.HTTPError, httpx.InvalidURL, UnicodeError)
-# A person who is asked to let a device in reads it there (RFC 8628).
+# Shown to the person who is asked to authorize a device (RFC 8628).
 NAME = f"watchword/{__version__} ({platform.system()})"
 Form = Mapping[str, str]
 Document = Mapping[str, object]
 
 
 class AuthorizationServer:
-    """One issuer; `http` is for programs that reach it by other means, as tests do."""
+    """One issuer; `http` is a client to use instead of our own, as tests do."""
 
     def __init__(self, issuer: str, clocks: Clocks, http: httpx.Client | None = None) -> None:
         origin_of(issuer)
@@ -42,7 +42,7 @@ class AuthorizationServer:
         self._metadata: Document | None = None
 
     def _http(self) -> httpx.Client:
-        # By process: a forked child that used its parent's connections would read the parent's answers. They are kept as they are.
+        # One for each process: a forked child that used its parent's connections would read the parent's answers.
         if self._given is not None:
             return self._given
         own = self._own.get(os.getpid())
@@ -58,7 +58,7 @@ class AuthorizationServer:
         return own
 
     def metadata(self) -> Document:
-        """Return the metadata, asked for once; raise Unreachable."""
+        """Return the metadata, fetched once; raise Unreachable."""
         if self._metadata is None:
             parts = urlsplit(self.issuer)
             inserted = f"{parts.scheme}://{parts.netloc}/.well-known/oauth-authorization-server{parts.path}"
@@ -103,7 +103,7 @@ class AuthorizationServer:
             if status in (200, 201):  # RFC 9126 §2.2: a pushed request is created
                 return document or {}
             code = document.get("error") if document else None
-            # RFC 9449 §8: once more with the nonce; and once more when only the clocks differed.
+            # RFC 9449 §8: retry once, with the nonce that was sent, or where only the clocks differed.
             again = (code == "use_dpop_nonce" and fresh_nonce) or (
                 code in ("invalid_client", "invalid_dpop_proof") and fresh_clock
             )
@@ -157,7 +157,7 @@ def _document(body: bytes) -> Document | None:
 
 def _refusal(status: int, document: Document | None) -> Exception:
     code = document.get("error") if document else None
-    # What is refused for its number says nothing of the credentials (RFC 6585 §4): later it may do.
+    # A refusal because of too many requests says nothing about the credentials (RFC 6585 §4): it may work later.
     if not isinstance(code, str) or status == 429 or status >= 500:
         return Unreachable(f"the authorization server answered {status}")
     described = document.get("error_description") if document else None

@@ -25,7 +25,7 @@ PATIENCE = 300.0
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What a person is asked to allow; `client` is the program's own identity."""
+    """The authorization that a person is asked for; `client` is the program's own identity."""
 
     client: Identity
     scope: str = ""
@@ -33,7 +33,7 @@ class Wanted:
 
 
 def full_scope(server: AuthorizationServer, scope: str) -> str:
-    """Return the scopes to ask for: with `offline_access` where the server has it, or there would be no refresh token."""
+    """Return the scopes to ask for, with `offline_access` where the server supports it: otherwise there would be no refresh token."""
     supported = server.metadata().get("scopes_supported")
     offered = isinstance(supported, list) and OFFLINE in supported
     return scope if OFFLINE in scope.split() or not offered else f"{scope} {OFFLINE}".strip()
@@ -70,7 +70,10 @@ def by_browser(
     open_browser: Callable[[str], object] = open_page,
     patience: float = PATIENCE,
 ) -> Document:
-    """Return the token response of a sign-in in a browser (RFC 8252, with PKCE); `show` prints the address as well."""
+    """Return the token response of a sign-in in a browser (RFC 8252, with PKCE); `show` is given the URL, for printing it as well.
+
+    `patience` is in seconds. Raise Refused or Unreachable.
+    """
     state, verifier = secrets.token_urlsafe(32), secrets.token_urlsafe(48)
     metadata = server.metadata()
     has_iss = metadata.get("authorization_response_iss_parameter_supported") is True
@@ -127,7 +130,10 @@ def by_device(
     sleep: Callable[[float], object] = time.sleep,
     clock: Callable[[], float] = time.time,
 ) -> Document:
-    """Return the token response of a sign-in on another device; `show` is given the address and the code to type there."""
+    """Return the token response of a sign-in on another device (RFC 8628); `show` is given the URL and the code to type there.
+
+    Raise Refused or Unreachable.
+    """
     begun = server.ask("device_authorization_endpoint", _asked(server, wanted), wanted.client, prover)
     device_code, user_code = begun.get("device_code"), begun.get("user_code")
     page = begun.get("verification_uri_complete") or begun.get("verification_uri")
@@ -145,13 +151,14 @@ def by_device(
                 wait += 5
             elif refused.code != "authorization_pending":
                 raise
-        except Unreachable:  # §3.5: back off and go on, the person may be typing
+        except Unreachable:  # §3.5: back off and go on
             wait = min(wait * 2, 60)
     raise Refused("expired_token", "nobody typed the code within the time")
 
 
 def _is_shown(value: object) -> TypeGuard[str]:
-    return isinstance(value, str) and value.isprintable()  # it goes to a terminal, which would obey the rest
+    # Printed to a terminal, which would obey control characters.
+    return isinstance(value, str) and value.isprintable()
 
 
 def _seconds(value: object, default: float) -> float:

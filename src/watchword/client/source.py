@@ -1,9 +1,9 @@
-"""A token that is always good: fetched when it is needed, refreshed before it ends, by one caller for all.
+"""A token that is always valid: fetched when it is needed and renewed before it expires, by one caller for all.
 
-Theory of operation. A token in memory is used until shortly before its end. Then the first caller takes the store's lock and asks;
-all others wait for the lock and find the new token. An API that refuses a token makes it be forgotten and asked for once more.
-When the authorization server cannot be reached, a token that has not ended yet is used still, and nobody asks again for a while: else each
-request would wait for a server that hangs.
+Theory of operation. A token in memory is used until shortly before its expiry. Then the first caller takes the store's lock and asks
+for another; all others wait for the lock and find the new token. When an API refuses a token, it is dropped and another is fetched.
+When the authorization server cannot be reached, a token that has not expired is still used, and nobody asks again for a while:
+otherwise every request would wait for a server that hangs.
 """
 
 import time
@@ -25,25 +25,25 @@ from watchword.client.store import MemoryStore, Record, Store
 from watchword.jose import JoseError, jwk
 from watchword.oauth.credential_text import check_token
 
-MARGIN = 30.0  # seconds before its end at which a token is renewed, at most a quarter of its life
-PAUSE = 5.0  # seconds without asking again, after an attempt to renew a token that is still good
-YOUNG = 1.0  # seconds: a token that is refused when it was only just issued will not be mended by another one
+MARGIN = 30.0  # seconds before its expiry at which a token is renewed, but at most a quarter of its lifetime
+PAUSE = 5.0  # seconds without asking again, after a failed attempt to renew a token that is still valid
+YOUNG = 1.0  # seconds: when a token is refused that was only just issued, another one will not help
 
 
 class Source(Protocol):
-    """Where tokens for an API come from."""
+    """A source of tokens for an API."""
 
     def check(self, address: str) -> None:
         """Raise WrongAddress when the credential does not belong at an address."""
 
     def is_ready(self) -> bool:
-        """Whether `present` would answer without waiting for anybody."""
+        """Whether `present` would return without waiting."""
 
     def present(self, method: str, address: str) -> dict[str, str]:
-        """Return the headers that present a good token with one request; raise ClientError."""
+        """Return the headers that present a valid token with one request; raise ClientError."""
 
     def heard(self, address: str, status: int, headers: Mapping[str, str], sent: str) -> bool:
-        """Learn from an answer; return whether the same request, presented anew, may fare better."""
+        """Learn from an answer; return whether to retry the request with fresh headers from `present`."""
 
 
 class Destination:
@@ -56,21 +56,23 @@ class Destination:
         if not self.origins:
             raise ValueError("api: the address of the API, without which a token goes nowhere")
         for _, host, _ in self.origins:
-            if not host.isascii():  # requests are sent to the other name, which would not be of this API
+            if not host.isascii():  # requests go to the ASCII form, which would not match
                 raise ValueError(f"api: write {host!r} as it is sent: in ASCII, with xn--")
 
     def check(self, address: str) -> None:
         """Raise WrongAddress for any other origin."""
         if origin_of(address) not in self.origins:
-            raise WrongAddress("this address is not of the API that the token is for; nothing was sent")
+            raise WrongAddress(
+                "this address does not belong to the API that the token is for; nothing was sent"
+            )
 
 
 class TokenSource:
     """Tokens of an authorization server for one API.
 
-    `issuer` is the server's issuer identifier, `client` who asks, `grant` what for, `api` the only address that tokens go to.
-    With `dpop` tokens are bound to a key, which the store keeps. A `FileStore` shares them between processes. Raises ValueError for
-    what cannot be one of these, and WrongAddress for an address that credentials must not go to.
+    `issuer` is the server's issuer identifier, `client` the client's identity, `grant` how it obtains tokens, `api` the only address that
+    they are sent to. With `dpop`, tokens are bound to a key, which the store keeps. A `FileStore` shares them between processes. Raises
+    ValueError for a wrong argument, and WrongAddress for an address that credentials must not be sent to.
     """
 
     def __init__(
@@ -103,7 +105,7 @@ class TokenSource:
         self._dpop = dpop
         self._prover: Prover | None = None
         self._known: Record | None = None
-        self._in_vain = -PAUSE  # when it was last tried to renew a token that is still good
+        self._in_vain = -PAUSE  # when renewing a token that is still valid last failed
 
     def check(self, address: str) -> None:
         """Raise WrongAddress when the token does not belong at an address."""
@@ -111,23 +113,23 @@ class TokenSource:
 
     @property
     def owner(self) -> str:
-        """For whom a token is kept now, in a store that others may share."""
+        """The owner of the present token, in a store that may be shared."""
         return self._owner_of(self._grant.settled())
 
     def _owner_of(self, grant: Grant) -> str:
         return f"{self._issuer} {self._client.client_id} {grant.identity()}{' dpop' if self._dpop else ''}"
 
     def is_ready(self) -> bool:
-        """Whether a token is at hand."""
+        """Whether a fresh token is in memory."""
         known = self._known
         return known is not None and self._is_fresh(known) and known.owner == self.owner
 
     def token(self) -> str:
-        """Return a good access token; raise ClientError."""
+        """Return a valid access token; raise ClientError."""
         return self.record().access_token
 
     def record(self) -> Record:
-        """Return a good access token with what is known of it; raise ClientError."""
+        """Return the record of a valid access token; raise ClientError."""
         grant = self._grant.settled()
         owner, known = self._owner_of(grant), self._known
         if known is not None and self._is_fresh(known) and known.owner == owner:
@@ -140,7 +142,7 @@ class TokenSource:
             return found
 
     def present(self, method: str, address: str) -> dict[str, str]:
-        """Return the headers that present a good token with one request."""
+        """Return the headers that present a valid token with one request; raise ClientError."""
         self.check(address)
         record = self.record()
         if self._prover is None:
@@ -152,7 +154,7 @@ class TokenSource:
         """Learn from an API's answer to what was `sent` as Authorization."""
         try:
             self.check(address)
-        except WrongAddress:  # the end of a redirect: nothing that it says concerns us
+        except WrongAddress:  # the end of a redirect, whose answer says nothing about our token
             return False
         origin = origin_of(address)
         fresh_nonce = self._prover is not None and self._prover.heard(origin, headers)
@@ -162,9 +164,7 @@ class TokenSource:
         challenge = headers.get("www-authenticate", "")
         if "use_dpop_nonce" in challenge or "invalid_dpop_proof" in challenge:
             return fresh_nonce or fresh_clock
-        if (
-            "insufficient_user_authentication" in challenge
-        ):  # RFC 9470: a person has to sign in, and the token is good
+        if "insufficient_user_authentication" in challenge:  # RFC 9470 §3: the person has to sign in again
             return False
         return self._forget(sent.partition(" ")[2])
 
@@ -188,7 +188,7 @@ class TokenSource:
         return stored
 
     def _prover_of(self, stored: Record | None) -> Prover:
-        """Return who proves the key of a record: whoever else uses the store may have begun anew with a key of its own."""
+        """Return the prover for a record's key: another user of the store may have started anew with another key."""
         key = jwk.parse(stored.key) if stored and stored.key else None
         if self._prover is not None and (key is None or key.thumbprint == self._prover.key.thumbprint):
             return self._prover
@@ -230,7 +230,7 @@ class TokenSource:
         begun = grant.begin()
         was_refused = stored is not None and bool(stored.refresh_token)
         if begun is None or (was_refused and begun.get("grant_type") == "refresh_token"):
-            raise SignInNeeded("invalid_grant", "the refresh token is no longer good: sign in again")
+            raise SignInNeeded("invalid_grant", "the refresh token is no longer valid: sign in again")
         try:
             return self._record(begun)
         except Refused as refused:
@@ -239,7 +239,7 @@ class TokenSource:
             raise
 
     def _record(self, form: Mapping[str, str]) -> Record:
-        asked_at = self._clocks()  # before asking: a slow answer must not lengthen the token's life
+        asked_at = self._clocks()  # taken before asking: a slow answer must not lengthen the token's life
         answer = self.server.ask("token_endpoint", form, self._client, self._prover)
         record = record_of("", answer, asked_at, self._prover)
         # RFC 6749 §6: a server that gives no new refresh token leaves the one that it was asked with good.
@@ -259,7 +259,7 @@ def _still_stands(record: Record | None, now: float) -> TypeGuard[Record]:
 
 
 def record_of(owner: str, answer: Document, asked_at: float, prover: Prover | None) -> Record:
-    """Make a record of a token response (RFC 6749 §5.1); raise Unreachable when it is none."""
+    """Make a record from a token response (RFC 6749 §5.1); raise Unreachable when it is not a valid one."""
     token, kind, lifetime = (
         answer.get("access_token"),
         answer.get("token_type"),
@@ -302,7 +302,7 @@ class ApiToken:
     _clocks: Clocks = field(init=False, repr=False, default_factory=Clocks)
 
     def __post_init__(self) -> None:
-        """Raise WrongAddress for an address that gets no token, and ValueError for what can be no token."""
+        """Raise WrongAddress for an address that a token must not be sent to, and ValueError for what cannot be a token."""
         check_token("the token", self.token)
         self._destination = Destination(self.api)
         self._prover = Prover(self.key, self._clocks) if self.key else None
@@ -312,7 +312,7 @@ class ApiToken:
         self._destination.check(address)
 
     def is_ready(self) -> bool:
-        """It always is."""
+        """Return True: nothing has to be fetched."""
         return True
 
     def present(self, method: str, address: str) -> dict[str, str]:
@@ -324,7 +324,7 @@ class ApiToken:
         return {"authorization": f"DPoP {self.token}", "dpop": proof}
 
     def heard(self, address: str, status: int, headers: Mapping[str, str], sent: str) -> bool:
-        """Learn a nonce or a clock; a token that is refused is refused."""
+        """Learn a nonce or a clock; a refused token cannot be renewed."""
         if self._prover is None or origin_of(address) not in self._destination.origins:
             return False
         fresh = self._prover.heard(origin_of(address), headers)

@@ -1,8 +1,8 @@
-"""Where a client keeps its tokens, so that threads and processes use one refresh token between them.
+"""Where a client keeps its tokens, so that threads and processes can share one refresh token.
 
-Theory of operation. A refresh token that rotates may be used once. Whoever wants to use it takes the store's lock, reads the store
-again, and finds either that somebody else has refreshed meanwhile or that it is its turn; what it gets is written before the lock
-is given back. A process that dies in between leaves the old record: the server's grace for repeated refreshes covers that.
+Theory of operation. A rotating refresh token may be used once. Whoever wants to use it takes the store's lock and reads the store
+again: either somebody else has refreshed meanwhile, or it is its turn, and then the result is written before the lock is released.
+A process that dies in between leaves the old record, which the server's grace period for repeated refreshes covers.
 """
 
 import contextlib
@@ -20,7 +20,7 @@ from watchword.folders import settle
 
 
 class Record(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What is kept; `owner` says for whom, times are Unix seconds, `key` is the private JWK of bound tokens."""
+    """The stored tokens of one `owner`; times are Unix seconds, `key` is the private JWK that they are bound to."""
 
     owner: str
     access_token: str = ""
@@ -41,7 +41,7 @@ class Store(Protocol):
     """One record, and a lock over everybody who uses it."""
 
     def lock(self) -> contextlib.AbstractContextManager[None]:
-        """Hold everybody else off while the block runs."""
+        """Lock out everybody else while the block runs."""
 
     def load(self) -> Record | None:
         """Return the record, or None."""
@@ -60,7 +60,7 @@ class MemoryStore:
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
-        """Hold other threads off."""
+        """Lock out other threads."""
         with self._lock:
             yield
 
@@ -73,7 +73,7 @@ class MemoryStore:
         self._record = record
 
     def forked(self) -> None:
-        """Wait for no thread that only the parent has."""
+        """Replace the lock in a forked child: the thread that held it exists only in the parent."""
         self._lock = threading.Lock()
 
 
@@ -88,7 +88,7 @@ os.register_at_fork(after_in_child=_forked)
 
 @contextlib.contextmanager
 def file_lock(path: Path) -> Iterator[None]:
-    """Hold off every other thread and process that locks the same path; the file itself stays empty."""
+    """Lock out every other thread and process that locks the same path; the file itself stays empty."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
@@ -105,7 +105,7 @@ class FileStore:
         self.path = Path(path)
 
     def lock(self) -> contextlib.AbstractContextManager[None]:
-        """Hold other threads and processes off."""
+        """Lock out other threads and processes."""
         return file_lock(self.path.with_name(self.path.name + ".lock"))
 
     def load(self) -> Record | None:
@@ -118,7 +118,7 @@ class FileStore:
             return None
 
     def save(self, record: Record | None) -> None:
-        """Write a new file and put it in the old one's place."""
+        """Atomically replace the file; None removes it."""
         if record is None:
             self.path.unlink(missing_ok=True)
             return
@@ -131,7 +131,7 @@ class FileStore:
                 file.flush()
                 os.fsync(file.fileno())
             temporary.replace(self.path)
-            # Without this a power cut may bring the file before back, whose refresh token was used: the server would end the family.
+            # Otherwise a power cut may bring the old file back, whose refresh token was used: the server would revoke the family.
             settle(self.path)
         except BaseException:
             temporary.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""docs/zero.md §6: SD-JWTs in files and at the command line: what a holder shows, what an issuer signs, and with which key."""
+"""docs/zero.md §6: SD-JWTs in files and on the command line: a holder's presentations, an issuer's credentials and its keys."""
 
 import json
 import os
@@ -31,7 +31,7 @@ def as_text(data: bytes) -> str:
 
 
 def give(text: str, out: str, as_json: bool) -> None:
-    """Write an SD-JWT to a file or to standard output, there as a JSON document when that is wanted."""
+    """Write an SD-JWT to a file or to standard output; `as_json` prints a JSON document."""
     if out != STREAM:
         write_bytes(out, text.encode() + b"\n")
         typer.echo(json.dumps({"file": out, "kind": "sd-jwt"}) if as_json else f"file  {out}\nkind  sd-jwt")
@@ -48,7 +48,10 @@ def verify(
     now: int,
     leeway: int,
 ) -> dict[str, Value]:
-    """Return the attributes that an SD-JWT opens: one that a trusted issuer signed, or the holder's own word without one."""
+    """Return the attributes that an SD-JWT discloses, signed by the `trusted` issuer or, without one, self-asserted by the holder.
+
+    Raise ZeroError.
+    """
     if trusted is None:
         own = presentation.verify_own(shown, known, asked, channel=channel, now=now, leeway=leeway)
         return own.attributes
@@ -59,12 +62,12 @@ def verify(
 
 
 def attest(shown: str, known: Identity, issuer: str, key: Key, now: int) -> str:
-    """Sign the commitments of an identity whose holder has just shown them, bound to the key that it showed them with."""
+    """Sign the commitments of an identity whose holder has just presented them, bound to the key of that presentation."""
     return sd_jwt.issue(key, issuer, known, sd_jwt.peek_key(shown), now)
 
 
 def private_key(path: str) -> Key:
-    """Read an issuer's private JWK; where there is none, make one, with its public half beside it in `PATH.pub`."""
+    """Read an issuer's private JWK; where there is none, create one, with its public half beside it in `PATH.pub`."""
     with named(path):
         if not os.path.lexists(path):
             return _new_key(path)

@@ -1,6 +1,6 @@
-"""docs/zero.md §2: everything that is made from a seed, by HKDF-SHA-512 (RFC 5869) with one label for each use.
+"""docs/zero.md §2: everything that is derived from a seed, by HKDF-SHA-512 (RFC 5869) with one label for each use.
 
-A derived seed tells nothing of the seed it came from, nor of its siblings; whoever has the seed can make them all.
+A derived seed reveals nothing about the seed it came from, nor about its siblings; whoever has the seed can derive them all.
 """
 
 import hashlib

@@ -1,4 +1,4 @@
-"""What a record says, as names and values for people and for `--json`; no secret is ever among them."""
+"""Records described as names and values, for people and for `--json`, without any secret."""
 
 from watchword.zero.disclosure import read
 from watchword.zero.identity import identity_id

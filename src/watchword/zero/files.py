@@ -118,7 +118,7 @@ def append_revocation(path: str, revocation: Revocation) -> None:
     line = json.dumps(to_json(revocation), separators=(",", ":")).encode() + b"\n"
     with named(path), open(path, "ab+") as file:
         if file.tell() and os.pread(file.fileno(), 1, file.tell() - 1) != b"\n":
-            line = b"\n" + line  # of an editor that ends no last line, or a disk that was full
+            line = b"\n" + line  # the last line was left unfinished, by an editor or a full disk
         file.write(line)
         file.flush()
         os.fsync(file.fileno())
@@ -152,7 +152,7 @@ def _write_new(path: str, data: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
     except BaseException:
-        os.unlink(path)  # half of a secret would be in the way of the next attempt
+        os.unlink(path)  # half a secret would block the next attempt
         raise
     settle(path)
 

@@ -265,10 +265,10 @@ def _open(path: str, word: str) -> Secret:
 
 @contextlib.contextmanager
 def _saved(path: str, secret: Secret, word: str) -> Iterator[None]:
-    """Write a secret file, and take it away again when a file that goes with it cannot be written."""
+    """Write a secret file, and remove it again when a file that goes with it cannot be written."""
     write_record(path, seal(secret, word, os.urandom(SALT_SIZE), os.urandom(NONCE_SIZE)), "text")
     try:
         yield
     except ZeroError:
-        os.unlink(path)  # of an identity that nobody has: it would be in the way of the next attempt
+        os.unlink(path)  # its identity was never given out, and the file would block the next attempt
         raise

@@ -8,9 +8,9 @@ from watchword.zero.files import STREAM, Format
 
 
 def in_a_file(path: str | None) -> str | None:
-    """Refuse, as wrong usage, a standard stream where what is written is kept apart from all else."""
+    """Refuse a standard stream, as wrong usage, for what has to be a file of its own."""
     if path == STREAM:
-        raise typer.BadParameter("it is kept in a file, and goes through no standard stream")
+        raise typer.BadParameter("this has to be a file, not a standard stream")
     return path
 
 

@@ -1,8 +1,8 @@
 """docs/zero.md §6: a challenge answered with an SD-JWT, for verifiers that speak JOSE rather than Schnorr.
 
 The key-binding JWT carries what a proof is bound to: the verifier as `aud`, the challenge as `nonce`, and purpose and channel as
-claims of their own, which other verifiers pass over. What was signed is either the holder's own word (`sd_jwt.issue_own`) or a
-credential that an issuer made of the identity (`sd_jwt.issue`).
+claims of their own, which other verifiers ignore. What it presents is either self-asserted by the holder (`sd_jwt.issue_own`) or a
+credential that an issuer signed over the identity's commitments (`sd_jwt.issue`).
 """
 
 import hmac
@@ -28,7 +28,7 @@ def answer(
     now: int,
     credential: str | None = None,
 ) -> str:
-    """Answer a challenge with an SD-JWT: an issuer's credential, or the holder's own word without one. Raise ZeroError."""
+    """Answer a challenge with an SD-JWT: an issuer's credential or, without one, a self-asserted one. Raise ZeroError."""
     check_challenge(challenge, now=now, leeway=LIFETIME)
     return sd_jwt.present(
         credential or sd_jwt.issue_own(secret, now),
@@ -51,7 +51,7 @@ def verify_own(
     now: int,
     leeway: int,
 ) -> Presented:
-    """Verify the holder's own word against its registered identity; raise ZeroError."""
+    """Verify a self-asserted presentation against the holder's registered identity; raise ZeroError."""
     key = sd_jwt.peek_key(presentation)
     if not hmac.compare_digest(key.thumbprint.encode(), identity.jkt.encode()):
         raise ZeroError("identity", "the SD-JWT is signed with a key that is not the identity's")
@@ -71,7 +71,7 @@ def verify_issued(
     now: int,
     leeway: int,
 ) -> Presented:
-    """Verify a credential that an issuer made, as the answer to a challenge. Raise ZeroError."""
+    """Verify a presentation of an issuer's credential as the answer to a challenge; raise ZeroError."""
     return sd_jwt.verify(
         presentation,
         issuer_keys,

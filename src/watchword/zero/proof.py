@@ -1,9 +1,9 @@
 """docs/zero.md §5: answer a verifier's challenge, and verify the answer.
 
 A proof is bound to the verifier, the purpose, the challenge, its time and, where there is one, the channel's key, so
-that it is worth nothing anywhere else. Non-interactive (`prove`): the challenge is known before the commitment is
-made. Interactive (`Prover`): commitment first, then the challenge, then the response. Both are verified alike. That a
-challenge is answered once only is for whoever issued it to enforce.
+that it is worthless anywhere else. Non-interactive (`prove`): the challenge is known before the commitment is made.
+Interactive (`Prover`): commitment first, then the challenge, then the response. Both are verified alike. Whoever
+issued a challenge has to enforce that it is answered only once.
 """
 
 import hashlib
@@ -92,7 +92,7 @@ class Prover:
         now: int,
         lifetime: int = LIFETIME,
     ) -> Proof:
-        """Answer the challenge; a second call raises ZeroError `nonce`, for it would give the secret away."""
+        """Answer the challenge; a second call raises ZeroError `nonce`, because two answers would reveal the secret."""
         blank = _blank(self._secret, challenge, channel, disclose, now, lifetime)
         nonce, self._nonce = self._nonce, None
         if nonce is None:

@@ -1,8 +1,8 @@
 """docs/zero.md §7: a holder's statement that an identity is never to be accepted again, and a file of them.
 
-A revocation counts from the moment that it is known, whatever date it carries: one made in advance and kept apart
-works when the secret is lost. A registry is a text of one JSON revocation a line; every line is verified, and a
-line that cannot be makes the whole text refused, for an identity must not come back because a line was damaged.
+A revocation takes effect when it becomes known, whatever date it carries: one made in advance and kept apart works
+when the secret is lost. A registry is a text of one JSON revocation a line; every line is verified, and one that
+fails makes the whole text refused, because a damaged line must not bring an identity back.
 """
 
 from collections.abc import Iterable

@@ -27,8 +27,8 @@ MAX_AGE = 600
 
 
 class Presented(msgspec.Struct, frozen=True):
-    """What a verified presentation says: the issuer's claims, the attributes opened, the identity's public point, and every
-    digest that was signed, opened or not."""
+    """The contents of a verified presentation: the issuer's claims, the disclosed attributes, the identity's public point, and every
+    signed digest, disclosed or not."""
 
     claims: dict[str, object]
     attributes: dict[str, Value]
@@ -48,7 +48,7 @@ def issue(issuer_key: jwk.Key, issuer: str, identity: Identity, holder_key: jwk.
 
 
 def issue_own(secret: Secret, now: int) -> str:
-    """Sign one's own commitments, where no issuer has: the issuer is the identity's short name, its key the binding key."""
+    """Sign one's own commitments, without an issuer: `iss` is the identity's short name, the key is the binding key."""
     key, public = binding_key(secret), public_of(secret.seed)
     claims = {"iss": identity_id(public), "iat": now, "exp": now + LIFETIME}
     return _sign(key, claims, key, public, commitments(secret))
@@ -84,7 +84,7 @@ def present(
 ) -> str:
     """Open the named attributes for one audience and nonce; raise ZeroError for an unknown one.
 
-    `bound` are further claims of the key-binding JWT, such as the purpose; who does not know them passes them over (§4.3).
+    `bound` are further claims of the key-binding JWT, such as the purpose; verifiers that do not know them ignore them (§4.3).
     """
     shown = sd_jwt + "".join(f"{disclosure}~" for disclosure in open_attributes(secret, names))
     claims = {**(bound or {}), "iat": now, "aud": audience, "nonce": nonce, "sd_hash": _sd_hash(shown)}
@@ -147,7 +147,7 @@ def _presented(claims: dict[str, object], disclosures: list[str]) -> Presented:
         raise ZeroError("sd_jwt", "an unknown digest algorithm, or no list of digests")
     committed = [digest for digest in digests if isinstance(digest, str) and digest.isascii()]
     if len(set(committed)) != len(digests):  # §7.1 step 4
-        raise ZeroError("sd_jwt", "a digest twice, or one that is not text")
+        raise ZeroError("sd_jwt", "a repeated digest, or one that is not a text")
     attributes = check_opened(disclosures, committed)
     own = {name: value for name, value in claims.items() if name not in ("_sd", "_sd_alg")}
     if attributes.keys() & own.keys():  # §7.1 step 3.c.ii.3
@@ -183,7 +183,7 @@ def _check_binding(claims: Mapping[str, object], wanted: Mapping[str, str], now:
             raise ZeroError(name, f"the key-binding JWT has another {name}")
     issued = claims["iat"]
     if not isinstance(issued, int | float) or not -leeway <= now - issued <= MAX_AGE + leeway:
-        raise ZeroError("expired", "the key-binding JWT is not of now")
+        raise ZeroError("expired", "the key-binding JWT is too old, or dated in the future")
 
 
 def _sd_hash(shown: str) -> str:

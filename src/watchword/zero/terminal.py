@@ -97,16 +97,16 @@ def one_stream(*paths: str | None) -> None:
 
 
 def apart(*paths: str | None) -> None:
-    """Refuse, as wrong usage, two files that are one: what is written last would be there alone, in the place of a secret too."""
+    """Refuse, as wrong usage, one file for two purposes: the later write would replace the earlier, which may be a secret."""
     files = [os.path.realpath(path) for path in paths if path is not None and path != STREAM]
     if len(set(files)) < len(files):
         raise typer.BadParameter("A secret and each file that is written need names of their own.")
 
 
 def one_holder(secret: str | None, identity_id: str | None) -> None:
-    """Refuse, as wrong usage, to choose an agent's identity where a secret file is the one that proves."""
+    """Refuse, as wrong usage, to choose an agent's identity when a secret file is given."""
     if secret is not None and identity_id is not None:
-        raise typer.BadParameter("--id chooses among an agent's identities: leave it or --secret out.")
+        raise typer.BadParameter("--id chooses among an agent's identities: leave out --id or --secret.")
 
 
 def show(document: Mapping[str, object], as_json: bool) -> None:
@@ -120,7 +120,7 @@ def show(document: Mapping[str, object], as_json: bool) -> None:
 
 
 def give(record: Record, out: str, form: Format, as_json: bool) -> None:
-    """Write the record where it is wanted; when that is a file, say so on standard output."""
+    """Write a record to `out`; when that is a file, describe it on standard output."""
     write_record(out, record, "json" if as_json and out == STREAM else form)
     if out != STREAM:
         show({"file": out, **describe(record)}, as_json)

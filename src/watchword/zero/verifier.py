@@ -1,4 +1,4 @@
-"""docs/zero.md §9: what a verifier does: look at files, verify identities and proofs, ask, and attest to attributes."""
+"""docs/zero.md §9: the commands of a verifier: inspect files, verify identities and proofs, make challenges, attest to attributes."""
 
 import os
 from typing import Annotated
@@ -41,7 +41,7 @@ from watchword.zero.terminal import (
 
 
 def info(
-    file: Annotated[str, typer.Argument(help="Any file of ours, - for standard input.")],
+    file: Annotated[str, typer.Argument(help="A file of any kind, - for standard input.")],
     as_json: Json = False,
 ) -> None:
     """Say what a file is, without checking any proof."""
@@ -89,19 +89,20 @@ def verify_proof(
     registry: Registry = None,
     leeway: Leeway = 30,
     issuer: Annotated[
-        str | None, typer.Option("--issuer", help="Who must have signed an SD-JWT; else the holder itself.")
+        str | None,
+        typer.Option("--issuer", help="Who must have signed an SD-JWT; by default the holder itself."),
     ] = None,
     issuer_key: Annotated[
         str | None, typer.Option("--issuer-key", help="The issuer's public JWK or JWK set.")
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Verify a proof, or an SD-JWT in its place. That a challenge is accepted only once is yours to see to: delete it."""
+    """Verify a proof, or an SD-JWT in its place. Delete the challenge afterwards: it must be accepted only once."""
     with exits(as_json):
         at = channel_bytes(channel)
         trusted = None
         if issuer is None and issuer_key is not None:
-            raise typer.BadParameter("--issuer-key is the key of whom --issuer names: give both.")
+            raise typer.BadParameter("--issuer-key is the key of the issuer that --issuer names: give both.")
         if issuer is not None:
             trusted = issuer, credentials.public_keys(required(issuer_key, "--issuer-key", "Key"))
         known, asked, now = _asked(proof, identity, challenge, registry, leeway)
@@ -131,7 +132,7 @@ def attest(
     out: Out = STREAM,
     as_json: Json = False,
 ) -> None:
-    """Sign the commitments of an identity whose holder has answered, as a credential (SD-JWT) for it to show elsewhere."""
+    """Sign the commitments of an identity whose holder has answered, as a credential (SD-JWT) to present elsewhere."""
     with exits(as_json):
         at = channel_bytes(channel)
         known, asked, now = _asked(proof, identity, challenge, registry, leeway)
@@ -145,7 +146,7 @@ def attest(
 def _asked(
     proof: str, identity: str | None, challenge: str | None, registry: str | None, leeway: int
 ) -> tuple[Identity, Challenge, int]:
-    """Read the identity and the challenge that an answer is checked against, and check that both may be used now."""
+    """Read the identity and the challenge that an answer is checked against, and check that both are valid now."""
     of_whom = required(identity, "--identity", "Identity file")
     to_what = required(challenge, "--challenge", "Challenge file")
     one_stream(proof, of_whom, to_what)

@@ -1,4 +1,4 @@
-"""What OpenID and MCP clients stumble over, found by walking the way that they walk: `examine(url)`.
+"""What OpenID and MCP clients stumble over, found by making the requests that they make: `examine(url)`.
 
 Owns the choice of the walk; `issuer` walks an authorization server, `resource` an MCP server and then the servers that it names.
 """
@@ -14,7 +14,7 @@ __all__ = ["Finding", "Report", "examine"]
 
 
 def examine(url: str, web: Web | None = None) -> Report:
-    """Walk discovery from an address, an issuer's or an MCP server's; raise ValueError when it is no web address."""
+    """Walk discovery from the URL of an issuer or an MCP server; raise ValueError when it is no web address."""
     if not is_address(url):
         raise ValueError(f"give an address such as https://auth.example.com, not {url!r}")
     if "@" in urlsplit(url).netloc or "#" in url:

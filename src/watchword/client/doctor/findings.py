@@ -1,4 +1,4 @@
-"""What was found: each finding has a name, says what is so, and what line to change."""
+"""What was found: each finding has a name, says what is the case, and which line to change."""
 
 from dataclasses import dataclass, field
 from typing import Literal
@@ -47,5 +47,5 @@ class Report:
 
 
 def _shown(text: str) -> str:
-    """Return a text on one line that a terminal shows and does not obey: the servers that are walked word parts of it."""
+    """Return a text as one line without terminal control characters: parts of it come from the servers that are walked."""
     return "".join(one if one.isprintable() else ascii(one)[1:-1] for one in text)

@@ -10,7 +10,7 @@ from watchword.client.doctor.web import ORIGIN, Seen, Web, is_address, is_expose
 from watchword.client.proofs import dated
 
 Document = Mapping[str, object]
-# What an endpoint says to an empty request when it is there; anything else is no endpoint.
+# How an endpoint that exists answers an empty request; any other answer means that there is none.
 ALIVE = (200, 400, 401, 403, 405, 415, 422, 429)
 FORMS = (
     "token_endpoint",
@@ -92,7 +92,7 @@ def _metadata(issuer: str, web: Web, report: Report) -> Document | None:
 
 
 def _contradicted(first: Document, other: Document) -> list[str]:
-    """Return the addresses that two documents name differently; what one of them leaves out contradicts nothing."""
+    """Return the addresses that two documents name differently; one that a document leaves out does not count."""
     addresses = [name for name in first if name.endswith(("_endpoint", "_uri")) and name in other]
     return [name for name in addresses if first[name] != other[name]]
 
@@ -226,9 +226,8 @@ def _endpoints(issuer: str, document: Document, web: Web, report: Report) -> Non
 
 def _is_there(member: str, address: str, web: Web, report: Report) -> None:
     if member == "registration_endpoint":
-        seen = web.ask(
-            "POST", address, json={"redirect_uris": "none: this is a check"}
-        )  # nobody registers that
+        # No server registers a client with this.
+        seen = web.ask("POST", address, json={"redirect_uris": "none: this is a check"})
     elif member in FORMS:
         seen = web.ask("POST", address, form={})
     else:

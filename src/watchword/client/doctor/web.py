@@ -1,4 +1,4 @@
-"""Requests as clients make them: no redirect followed, answers read up to a limit and for a while, nothing raised."""
+"""Requests as clients make them: no redirect followed, answers limited in size and time, no exception raised."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -23,7 +23,7 @@ ORIGIN = "https://client.example.com"
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """An answer of an address, or why there was none: then `status` is 0."""
+    """The answer of an address, or why there was none, with a `status` of 0."""
 
     status: int
     headers: Mapping[str, str] = field(default_factory=dict)
@@ -38,7 +38,7 @@ class Seen:
 
     @property
     def location(self) -> str:
-        """Where to: the whole address, which a line to change needs, where the answer names but a path (RFC 9110 §10.2.2)."""
+        """Where it leads, as a whole URL, even where the answer names only a path (RFC 9110 §10.2.2)."""
         named = self.headers.get("location", "")
         try:
             return urljoin(self.address, named) if named else ""
@@ -52,7 +52,7 @@ class Seen:
         return f"{self.status} to {self.location}" if self.is_redirect else str(self.status)
 
     def said_of_metadata(self) -> str:
-        """Return in words what was answered in the place of a document."""
+        """Return in words what was answered instead of a document."""
         read = self.status == 200 and self.document is None
         return "200 without a JSON object" if read else self.said()
 
@@ -76,7 +76,7 @@ def line_for(seen: Seen, address: str, otherwise: str) -> str:
 
 
 class Web:
-    """Asks, and remembers what it was answered to the same question."""
+    """Sends requests, and remembers the answer to each."""
 
     def __init__(self, http: httpx.Client | None = None, clock: Callable[[], float] = time.monotonic) -> None:
         self._http = http or httpx.Client(timeout=TIMEOUT, follow_redirects=False, mounts=dict.fromkeys(HERE))
@@ -84,7 +84,7 @@ class Web:
         self._known: dict[str, Seen] = {}
 
     def get(self, address: str) -> Seen:
-        """Return the answer to a GET of a script of another origin."""
+        """Return the answer to a GET as a script of another origin sends it."""
         if address not in self._known:
             headers = {"accept": "application/json", "origin": ORIGIN}
             self._known[address] = self.ask("GET", address, headers=headers)
@@ -144,7 +144,7 @@ def is_exposed(address: str) -> bool:
 
 
 def well_known(issuer: str) -> dict[str, str]:
-    """Return where clients look for an issuer's metadata, in the order of MCP clients, by the rule that says so."""
+    """Return where clients look for an issuer's metadata, by the rule that says so, in the order of MCP clients."""
     parts = urlsplit(issuer)
     origin, path = f"{parts.scheme}://{parts.netloc}", parts.path.rstrip("/")
     return {

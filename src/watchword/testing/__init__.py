@@ -1,6 +1,6 @@
-"""The testing kit, a pytest plugin: the fixture `auth` is the real server in this process, without a port, with a clock to move.
+"""The testing kit, a pytest plugin: the fixture `auth` is the real server in this process, without a port, with a virtual clock.
 
-Owns the fixtures only, and imports the server when a test first asks for it: a test run that does not use `auth` pays nothing.
+Owns the fixtures only, and imports the server when a test first uses `auth`: other test runs pay nothing.
 """
 
 from collections.abc import Iterator, Mapping
@@ -19,7 +19,7 @@ __all__ = ["auth", "auth_settings", "auth_worker"]
 
 @pytest.fixture(scope="session")
 def auth_worker() -> "Iterator[Worker]":
-    """The thread in which the server works, so that tests with and without an event loop may call it alike."""
+    """The thread that the server runs in, so that tests with and without an event loop can call it alike."""
     from watchword.testing.worker import Worker
 
     with Worker() as worker:

@@ -1,4 +1,4 @@
-"""Letting the guard of an application trust the server under test for a while, whatever issuer it was made for."""
+"""Pointing an application's guard at the server under test for a while, whatever issuer it was made for."""
 
 import contextlib
 from collections.abc import Iterator
@@ -13,9 +13,9 @@ G = TypeVar("G", bound=Guard)
 
 @contextlib.contextmanager
 def connected(guard: G, app: App, clock: Clock) -> Iterator[G]:
-    """Turn a guard to a server in this process; what it was, it is again when the block ends.
+    """Point a guard at a server in this process; its former state is restored when the block ends.
 
-    Its own options stay. An audience that was never named follows the issuer, as it does in production.
+    It keeps its own options. An audience that was never named follows the issuer, as it does in production.
     """
     before = dict(vars(guard))
     audience = app.issuer if guard.audience == guard.issuer else guard.audience
@@ -33,4 +33,4 @@ def connected(guard: G, app: App, clock: Clock) -> Iterator[G]:
     try:
         yield guard
     finally:
-        vars(guard).update(before)  # and what was guarded meanwhile stays so
+        vars(guard).update(before)  # in place, so that routes guarded meanwhile stay guarded

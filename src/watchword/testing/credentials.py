@@ -1,4 +1,4 @@
-"""What the testing kit hands out: tokens and sessions as values that can be put into a request at once."""
+"""The values of the testing kit: tokens and sessions that can be put into a request at once."""
 
 import hashlib
 import os
@@ -10,7 +10,7 @@ from watchword.store.sessions import Session
 
 
 class Token(str):
-    """A token as text; `headers` presents it as a bearer, `proof` presents one that is bound to a key."""
+    """A token as text; `headers` presents it as a bearer token, `proof` one that is bound to a key."""
 
     id: str
     key: Key | None
@@ -18,18 +18,18 @@ class Token(str):
 
     @classmethod
     def make(cls, value: str, identifier: str, key: Key | None, clock: Callable[[], float]) -> "Token":
-        """Make a token of its text, its identifier, and the key that it is bound to if any."""
+        """Make a token from its text, its identifier, and the key that it is bound to, if any."""
         token = cls(value)
         token.id, token.key, token._clock = identifier, key, clock
         return token
 
     @property
     def headers(self) -> dict[str, str]:
-        """Return the header that presents the token as a bearer."""
+        """Return the header that presents the token as a bearer token (RFC 6750 §2.1)."""
         return {"authorization": f"Bearer {self}"}
 
     def proof(self, method: str, uri: str) -> dict[str, str]:
-        """Return the headers that present a bound token with a fresh proof for one request (RFC 9449 §7.1)."""
+        """Return the headers that present a bound token with a fresh proof (RFC 9449 §7.1); raise ValueError for one without a key."""
         if self.key is None:
             raise ValueError("this token is bound to no key: ask for auth.token(…, dpop=True)")
         claims: dict[str, object] = {

@@ -1,7 +1,7 @@
 """The testing kit's server: everything that a test of a guarded API needs, made by the flows that the real server uses.
 
-Whatever comes from here is real: tokens are signed with the server's keys, revocations are in its database, and a guard that is
-connected asks the server itself. Nothing is imitated, so nothing can differ from what the API meets in production.
+Everything is real: tokens are signed with the server's keys, revocations are in its database, and a connected guard asks the server
+itself. Nothing is imitated, so nothing can differ from what the API meets in production.
 """
 
 import contextlib
@@ -36,7 +36,8 @@ from watchword.testing.worker import Worker, WorkerTransport
 ISSUER = "https://auth.test"
 ELSEWHERE = "https://another-api.test"
 LONG_AGO = 7 * 86_400
-DECIDED = frozenset({"iss", "sub", "aud", "client_id", "scope", "exp", "iat", "jti"})  # of claims
+# Claims that other arguments set.
+DECIDED = frozenset({"iss", "sub", "aud", "client_id", "scope", "exp", "iat", "jti"})
 
 Kind = Literal["jwt", "opaque", "api_token"]
 Scopes = str | Sequence[str]
@@ -45,7 +46,7 @@ G = TypeVar("G", bound=Guard)
 
 @dataclass(slots=True)
 class Auth:
-    """The server under test; `http` asks it, `clock` is its time, `app` is the server as an ASGI application."""
+    """The server under test; `http` is a client of it, `clock` its time, `app` the server as an ASGI application."""
 
     app: App
     clock: Clock
@@ -73,8 +74,8 @@ class Auth:
         return httpx.AsyncClient(transport=_transport(self.app), base_url=self.issuer)
 
     def guard(self, kind: type[G] | G | None = None, **options: Any) -> Any:
-        """Return a guard that trusts this server and lives by its clock: of a framework's class, or the very guard of an
-        application, which goes back to its own issuer when the test ends."""
+        """Return a guard that trusts this server and uses its clock: a new one of a framework's class, or an application's own guard,
+        which returns to its own issuer when the test ends. Raise ValueError for anything else."""
         if not (
             kind is None or isinstance(kind, Guard) or (isinstance(kind, type) and issubclass(kind, Guard))
         ):
@@ -88,7 +89,7 @@ class Auth:
         return (kind or Guard)(self.app, clock=self.clock, **options)
 
     def user(self, username: str | None = None, *, password: str | None = None, admin: bool = False) -> User:
-        """Make a person's account, of a new name unless one is given; a password costs the time of its hash."""
+        """Create a person's account, with a new name unless one is given; hashing a password takes its time."""
         made = accounts.create(
             self.runtime,
             username=username or f"tester-{next(self._numbers)}",
@@ -99,7 +100,7 @@ class Auth:
         return self.worker.run(made)
 
     def client(self, **given: Any) -> Registered:
-        """Register an OAuth client, by the members that the admin API takes; raise TypeError for any other, OAuthError where it is refused."""
+        """Register an OAuth client with members of the admin API; raise TypeError for any other, OAuthError where it is refused."""
         given.setdefault("name", "a client under test")
         wanted = ClientInput(**given)
         return self.worker.run(client_registry.register(self.runtime, wanted, actor="test"))
@@ -120,34 +121,34 @@ class Auth:
         return SignedIn(session, cookie_name(self.app.settings, SESSION_COOKIE), value)
 
     def token(self, scopes: Scopes = (), **given: Any) -> Token:
-        """Return a good token; `given` are the fields of `Wanted`: user, client, kind, audience, lifetime, claims, dpop."""
+        """Return a valid token; `given` are the fields of `Wanted`: user, client, kind, audience, lifetime, claims, dpop."""
         return self.worker.run(self._make(Wanted(scopes=scopes, **given), self.runtime))
 
     def expired(self, scopes: Scopes = (), **given: Any) -> Token:
-        """Return a token whose time is over."""
+        """Return an expired token."""
         given.setdefault("lifetime", 60)
         # Made by the same flows, a week ago.
         then = replace(self.runtime, clock=lambda: self.clock() - LONG_AGO, cache={})
         return self.worker.run(self._make(Wanted(scopes=scopes, **given), then))
 
     def wrong_audience(self, scopes: Scopes = (), **given: Any) -> Token:
-        """Return a token that is good at another API only."""
+        """Return a token that is valid for another API only."""
         return self.token(scopes, audience=ELSEWHERE, **given)
 
     def revoked(self, scopes: Scopes = (), **given: Any) -> Token:
-        """Return a token that was good and has been revoked."""
+        """Return a token that was valid and has been revoked."""
         token = self.token(scopes, **given)
         self.revoke(token)
         return token
 
     def revoke(self, token: Token) -> None:
-        """Revoke a token of this kit, now; raise ValueError for any other, which would stay good."""
+        """Revoke a token of this kit, now; raise ValueError for any other, which would stay valid."""
         if not isinstance(token, Token):
             raise ValueError(f"token: one that this kit made, not {type(token).__name__}")
         self.worker.run(self._revoke(token))
 
     def forged(self, scopes: Scopes = (), **given: Any) -> Token:
-        """Return a token that says all the right things and is signed by somebody else."""
+        """Return a token with all the right claims, signed by somebody else's key."""
         honest = self.token(scopes, **given | {"kind": "jwt"})
         head = jws.peek(honest)
         stranger = jwk.generate(head.alg, kid=head.kid)
@@ -218,9 +219,10 @@ class Auth:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wanted:
-    """What a token is to be: of a person (a new one by default) or, with a client alone, of the client itself.
+    """The token to make: a person's (a new person's by default) or, with a client alone, the client's own.
 
-    `kind` is None for an access token in the format that its client is registered for, a JWT without one. `lifetime` is in seconds; `claims` is for what a sign-in leaves behind (`acr`, `amr`, `auth_time`); `dpop` binds it to a key.
+    `kind` None means an access token in the format that its client is registered for, or a JWT without a client. `lifetime` is in
+    seconds; `claims` adds those of a sign-in (`acr`, `amr`, `auth_time`); `dpop` binds the token to a key.
     """
 
     scopes: Scopes = ()
@@ -233,7 +235,7 @@ class Wanted:
     dpop: bool = False
 
     def __post_init__(self) -> None:
-        """Raise ValueError for what would make another token than the one that was meant."""
+        """Raise ValueError for arguments that would make another token than the one that was meant."""
         if self.kind not in (None, *get_args(Kind)):
             raise ValueError(f"kind: one of {', '.join(get_args(Kind))}, not {self.kind!r}")
         check_user(self.user)
@@ -250,7 +252,7 @@ class Wanted:
 
 
 def check_user(given: object) -> None:
-    """Raise ValueError for what is nobody's account."""
+    """Raise ValueError unless given an account, or None."""
     if not isinstance(given, User | None):
         raise ValueError(f"user: somebody whom auth.user() made, not {given!r}")
 
@@ -265,7 +267,7 @@ def _transport(app: App) -> httpx.ASGITransport:
 
 @contextlib.contextmanager
 def open_auth(worker: Worker, options: Mapping[str, object] | None = None) -> Iterator[Auth]:
-    """Open a server on a database of its own that is thrown away in the end."""
+    """Open a server on a database of its own, which is deleted in the end."""
     with tempfile.TemporaryDirectory(prefix="watchword-test-") as folder, contextlib.ExitStack() as cleanup:
         given: dict[str, Any] = {
             "issuer": ISSUER,

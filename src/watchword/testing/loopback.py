@@ -17,14 +17,14 @@ import uvicorn
 from watchword.protocol import LeanProtocol
 from watchword.protocol_exchange import Application
 
-STEP = 0.005  # seconds between two looks at whether something has come about
+STEP = 0.005  # seconds between two polls
 
 
 class _Server(uvicorn.Server):
-    """uvicorn's server, which looks every tenth of a second whether it shall stop, then waits another: too long for a test."""
+    """uvicorn's server with a shorter stop: the original checks every tenth of a second, then waits another, too long for a test."""
 
     async def main_loop(self) -> None:
-        """Serve until it shall stop, as the one above does."""
+        """Serve until told to stop, as the base class does."""
         counter = 0
         while not await self.on_tick(counter):
             counter += 1
@@ -33,7 +33,7 @@ class _Server(uvicorn.Server):
                 await asyncio.sleep(STEP)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Take no more connections, let those that there are finish, cancel what takes too long; then end the application."""
+        """Accept no more connections, let the present ones finish, cancel what takes too long; then end the application."""
         for server in self.servers:
             server.close()
         for connection in list(self.server_state.connections):
@@ -61,7 +61,7 @@ class LoopbackServer:
         tls: ssl.SSLContext | None = None,
         port: int = 0,
     ) -> None:
-        """Serve on a port of the system's choice, or on the one that addresses already name."""
+        """Serve on a free port, or on `port`."""
         config = uvicorn.Config(
             application,
             port=port,

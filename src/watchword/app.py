@@ -31,7 +31,7 @@ from watchword.telemetry import observe
 __all__ = ["ROUTES", "App"]
 
 WELL_KNOWN = "/.well-known/"
-# Orchestrators and monitors reach a node by itself and know nothing of the path of an issuer.
+# Orchestrators and monitors address a single node and do not know the path of the issuer.
 PROBES = frozenset({"/livez", "/healthz", "/readyz", "/metrics"})
 _SLASH = re.compile("%2f", re.IGNORECASE)
 T = TypeVar("T")
@@ -101,30 +101,30 @@ class App:
     async def introspect(
         self, token: str, *, address: str | None, path: str | None, audience: str
     ) -> Mapping[str, object]:
-        """Answer a guard in the same process what a token says (RFC 7662), without a network in between."""
+        """Introspect a token for a guard in the same process (RFC 7662); raise ConnectionError when that is not possible now."""
         if self._local is None:
             raise ConnectionError("the server is not open")
-        return await _told(self._local.introspect(token, address=address, path=path, audience=audience))
+        return await _for_guard(self._local.introspect(token, address=address, path=path, audience=audience))
 
     async def session(self, cookies: str) -> Mapping[str, object]:
-        """Answer a guard in the same process whose session a Cookie header brings, in the words of introspection."""
+        """Look up the session in a Cookie header for a guard in the same process; answer and errors are as for `introspect`."""
         if self._local is None:
             raise ConnectionError("the server is not open")
-        return await _told(self._local.session(cookies, cookie_name(self.settings, SESSION_COOKIE)))
+        return await _for_guard(self._local.session(cookies, cookie_name(self.settings, SESSION_COOKIE)))
 
     async def use_proof(self, identifier: str, seconds: int) -> bool:
-        """Keep for a guard in the same process that a proof was used; return whether it is the first time, over all nodes."""
+        """Record the use of a DPoP proof for a guard in the same process; return whether it is the first, over all nodes (RFC 9449 §11.1)."""
         if self._local is None:
             raise ConnectionError("the server is not open")
-        return await _told(self._local.use_proof(identifier, seconds))
+        return await _for_guard(self._local.use_proof(identifier, seconds))
 
     async def report_exposed(self, token: str) -> None:
-        """Take the report of a guard in the same process that a token travelled in the clear."""
+        """Take a report from a guard in the same process that a token was sent in the clear."""
         if self.runtime is not None:
-            await _told(exposure.report(self.runtime, token))
+            await _for_guard(exposure.report(self.runtime, token))
 
     def recall(self, token: str, address: str) -> Mapping[str, object] | None:
-        """Return the answer given before about a token while it still holds; None when it must be asked about."""
+        """Return the cached introspection of a token while it is still valid; None when `introspect` has to be called."""
         return self._local.recall(token, address) if self._local is not None else None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -163,10 +163,9 @@ class App:
             response = await self._answer(scope, receive, path, {}, refusals.NOWHERE)
         else:
             response = refusals.no_route(method, methods)
-        known = (
-            (route.path, wanted) if route is not None else ("unknown", "any")
-        )  # what callers invent is no label
-        observe(*known, response.status, time.perf_counter() - begun)
+        # A path or method that a caller made up must not become a metric label.
+        labels = (route.path, wanted) if route is not None else ("unknown", "any")
+        observe(*labels, response.status, time.perf_counter() - begun)
         cors = route.cors if route else any(known.cors for known in (methods or {}).values())
         headers = [*response.headers, *self._extra, *(CORS if cors else ())]
         if response.stream is not None:
@@ -192,7 +191,7 @@ class App:
         return path, None, {}
 
     def _find_escaped(self, raw: bytes) -> tuple[str, dict[str, Route] | None, dict[str, str]]:
-        """Find a path that has an escaped slash: it belongs to its segment and separates none, here as in the eyes of a proxy."""
+        """Find the route of a path with an escaped slash, which is part of its segment and separates none, as a proxy sees it."""
         try:
             path = unquote(_SLASH.sub("\0", raw.decode("ascii")), errors="strict")
         except UnicodeDecodeError:
@@ -209,14 +208,13 @@ class App:
             return path
         if path.startswith(self._prefix + "/"):
             return path[len(self._prefix) :]
-        if path.startswith(WELL_KNOWN) and path.endswith(
-            self._prefix
-        ):  # RFC 8414 §3.1: inserted before the path
+        # RFC 8414 §3.1: the well-known part is inserted before the issuer's path.
+        if path.startswith(WELL_KNOWN) and path.endswith(self._prefix):
             return path[: -len(self._prefix)]
         return "" if path != self._prefix else "/"
 
     def prepare(self, scope: Scope) -> Respond | None:
-        """Return what answers hot requests with this head, one body after the other; None when its head is refused."""
+        """Return a function that answers hot requests with this head, given their body; None when the head is refused."""
         path, methods, params = self._find(scope)
         route = methods.get(scope["method"]) if methods else None
         if route is None:
@@ -265,7 +263,7 @@ class App:
             response = home or await route.endpoint(request)
             faults.reach("answer.made", path)
         except Exception as error:
-            # The template: what callers invent is no label, and in no log.
+            # The route's template: a path that a caller made up must not become a label or a log value.
             described, reference = refusals.described(error, route.path)
             if route.page and request is not None:
                 return refusals.page(request, described, reference)
@@ -275,7 +273,7 @@ class App:
         return response
 
     def _nonce(self, request: Request) -> Headers:
-        """Return the header with the nonce for the next proof of who sent one (RFC 9449 §8.2)."""
+        """Return the header with the nonce for the client's next DPoP proof, where it sent one (RFC 9449 §8.2)."""
         if self.settings.dpop_nonce == "off" or b"dpop" not in request.headers or self.runtime is None:
             return ()
         return ((b"dpop-nonce", proofs.nonce(self.runtime).encode()),)
@@ -290,7 +288,7 @@ class App:
                 duplicates = {*(duplicates or ()), name}
                 if name == b"cookie":
                     value = headers[name] + b"; " + value
-                elif name == b"dpop":  # RFC 9449 §4.3 (1): two proofs, joined, are none
+                elif name == b"dpop":  # RFC 9449 §4.3 (1): at most one; two joined are not a valid proof
                     value = headers[name] + b", " + value
                 elif name == b"x-forwarded-for":
                     value = headers[name] + b"," + value
@@ -301,9 +299,8 @@ class App:
         if self._trusted:
             address, proxied = http.client_address(peer, headers, self._trusted)
         secure = self._is_secure(scope, headers, proxied)
-        if (
-            self.settings.secure and not secure and (b"authorization" in headers or scope["method"] == "POST")
-        ):  # HT-01
+        carries_secrets = b"authorization" in headers or scope["method"] == "POST"
+        if carries_secrets and not secure and self.settings.secure:  # HT-01
             raise OAuthError("invalid_request", "Use https: what was sent here has travelled in the clear.")
         certificate, issued = self._certificates.of(scope, headers, duplicates or NONE, proxied)
         return Request(
@@ -365,12 +362,12 @@ async def _send_stream(
 
 
 def _outcome(response: Response) -> tuple[int, str]:
-    """Return what a trace says of an answer: its status and, when it is an outage or a defect, that."""
+    """Return the status of an answer for its trace, and an error type when it is an outage or a defect."""
     return response.status, str(response.status) if response.status >= 500 else ""
 
 
-async def _told(answer: Awaitable[T]) -> T:
-    """Return an answer to a guard in the same process, which knows nothing of our storage, only that it cannot be told now."""
+async def _for_guard(answer: Awaitable[T]) -> T:
+    """Return an answer for a guard in the same process; raise ConnectionError for StorageUnavailable, which a guard does not know."""
     try:
         return await answer
     except StorageUnavailable as error:
@@ -384,7 +381,7 @@ async def _publish(shared: str) -> None:
 
 
 def check_files(settings: Settings) -> None:
-    """Refuse at the start what could only fail later: files of the operator that cannot be read or shown; raise SettingsError."""
+    """Check at start what would otherwise fail later: operator files that cannot be read or rendered; raise SettingsError."""
     places.check(settings)
     accounts.check(settings)
     brand = branding_of(settings)

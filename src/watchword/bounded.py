@@ -1,7 +1,7 @@
-"""Reading from whoever a stranger named: so many bytes before the head of an answer is there, so many after it, and others go first.
+"""Bounded reading from servers that strangers name: a byte limit before the head of an answer, another after it, and fair scheduling.
 
-A client of HTTP takes any number of interim answers, and chunks of one byte: what it computes for each is a hundred times what sending
-one costs. Owns neither addresses nor what an answer means. Loaded with the first request: the client is heavy.
+An HTTP client accepts any number of interim answers and one-byte chunks, and parsing one costs a hundred times what sending it does.
+Owns neither addresses nor what an answer means. Imported with the first request, because the HTTP client is heavy.
 """
 
 import asyncio
@@ -44,7 +44,7 @@ class _Stream(httpcore.AsyncNetworkStream):
         self._network = network
 
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        await asyncio.sleep(0)  # what is there already is read without a pause otherwise
+        await asyncio.sleep(0)  # buffered data would otherwise be read without ever yielding to other tasks
         data = await self._inner.read(min(max_bytes, PIECE), timeout)
         self._network.left -= len(data)
         if self._network.left < 0:

@@ -29,11 +29,11 @@ out = Console(highlight=False, soft_wrap=True)
 
 
 class Differs(Exception):
-    """What came back is not what the story says."""
+    """An answer differs from what the story says."""
 
 
 class Story:
-    """The running demonstration: its servers' addresses, its token of the administrator, its HTTP client."""
+    """The running demonstration: its servers' addresses, its administrator's token, its HTTP client."""
 
     def __init__(self, folder: Path, issuer: str, api: str) -> None:
         self.folder = folder
@@ -101,17 +101,15 @@ class Story:
         """Call the API until the token is refused; return the seconds that took."""
         started = time.monotonic()
         while time.monotonic() - started < PATIENCE:
-            if (
-                self.http.get(f"{self.api}/orders", headers={"authorization": f"Bearer {token}"}).status_code
-                == 401
-            ):
+            answer = self.http.get(f"{self.api}/orders", headers={"authorization": f"Bearer {token}"})
+            if answer.status_code == 401:
                 return time.monotonic() - started
             time.sleep(0.02)
         raise Differs("the API still accepts a token that was revoked")
 
 
 def tell(*, keep: bool = False, as_json: bool = False) -> int:
-    """Tell the story, on standard error where standard output is for a document; return the exit code."""
+    """Tell the story, on standard error with `as_json`, which leaves standard output to the document; return the exit code."""
     if as_json:
         out.file = sys.stderr
     with contextlib.ExitStack() as stack:
@@ -209,7 +207,7 @@ def _expect(what: str, found: object, wanted: object) -> None:
 
 
 def _make(story: Story) -> None:
-    story.chapter("1. A token is made")
+    story.chapter("1. A token is created")
     made = story.command(
         "token", "create", "demo admin", "--owner", "operations", "--scope", "watchword:admin"
     )
@@ -232,11 +230,15 @@ def _use(story: Story) -> None:
         orders,
         expect=403,
         token=str(reader["token"]),
-        note="wrong scope; all that is needed is named",
+        note="wrong scope; the answer names every scope that is needed",
     )
     garbled = story.token[:-1] + ("0" if story.token[-1] != "0" else "1")
     story.request(
-        "GET", orders, expect=401, token=garbled, note="garbled: refused by its checksum, nobody was asked"
+        "GET",
+        orders,
+        expect=401,
+        token=garbled,
+        note="garbled: refused by its checksum, without asking the server",
     )
     story.request("GET", orders, expect=401, note="no token at all")
 
@@ -281,7 +283,7 @@ def _rotate(story: Story) -> None:
 
 
 def _revoke(story: Story) -> None:
-    story.chapter("5. It leaked: one step, and everything made of it is dead")
+    story.chapter("5. It leaked: one step, and everything derived from it is dead")
     story.command("token", "revoke", story.token_id, "--compromised")
     out.print(f"  the API refuses it after {story.until_refused(story.token):.2f} seconds")
     story.request("GET", f"{story.api}/orders", expect=401, token=story.token, note="revoked")

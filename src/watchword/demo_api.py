@@ -1,4 +1,4 @@
-"""The API that the demonstration protects: three lines of it are the guard."""
+"""The API that the demonstration protects; the guard takes three of its lines."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -15,7 +15,7 @@ def make_api(issuer: str) -> FastAPI:
     @asynccontextmanager
     async def lifespan(_api: FastAPI) -> AsyncIterator[None]:
         yield
-        await guard.close()  # the server goes next: nobody need hear that its feed was cut off
+        await guard.close()  # before the server stops, so that no lost revocation feed is logged
 
     api = FastAPI(title="Orders", lifespan=lifespan)
 

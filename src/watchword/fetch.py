@@ -1,9 +1,9 @@
-"""Hardened outbound HTTP: what this server fetches because somebody else named the address.
+"""Hardened outbound HTTP: requests to URLs that somebody else has named.
 
 A name is resolved once, every address that it has is checked, and the connection goes to a checked address with the name kept
 for TLS and `Host`: no name can point elsewhere between check and use. HTTPS only, no redirects, no private networks, two ports,
-bounded time and size. Loopback is reachable only by an explicit switch for tests, a private network, on any port, only for whom the
-operator has named it.
+bounded time and size. Loopback is reachable only by an explicit switch for tests; a private network only where the operator has
+allowed it for that use, and then on any port.
 """
 
 import asyncio
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 MAX_BYTES = 256 * 1024
 MAX_URL = 2000
-MAX_HEAD = 32 * 1024  # of what is in an answer, and before it, besides its body
+MAX_HEAD = 32 * 1024  # bytes of an answer besides its body, interim answers included
 MAX_KEPT = 86_400
 TIMEOUT = 5.0
 CONNECT_TIMEOUT = 2.0
@@ -63,7 +63,7 @@ _REFUSED = [
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 
 
-# Of these nobody can tell what the address would have answered.
+# Reasons that say nothing about what the server would have answered.
 _OUTAGES = (
     *("timed out", "no connection", "no answer", "host not found"),
     *("too many", "answered 5", "answered 429"),
@@ -79,12 +79,12 @@ class FetchError(Exception):
 
     @property
     def is_outage(self) -> bool:
-        """Whether the other side is in trouble: what it answered a while ago is then as good as what it would answer now."""
+        """Whether the server is merely unreachable or overloaded, so that its last answer may still be used."""
         return self.reason.startswith(_OUTAGES)
 
 
 class Fetched(msgspec.Struct, frozen=True):
-    """A complete answer; `max_age` is the seconds for which it may be kept, as its sender says, at most a day."""
+    """A complete answer; `max_age` is the seconds for which its sender allows caching, at most a day."""
 
     status: int
     body: bytes
@@ -93,10 +93,10 @@ class Fetched(msgspec.Struct, frozen=True):
 
 
 class Names:
-    """A resolver with threads of its own, one for each name that is being looked up, however many ask for it.
+    """A resolver with threads of its own: one for each name being looked up, shared by all that ask for it.
 
-    A name whose servers do not answer keeps its thread for half a minute, and nobody waits for it but who asks for that name: the event
-    loop's own look-ups are two at a time. Past `at_once` such names every other is refused, so that what waits is bounded.
+    A name whose servers do not answer blocks its thread for half a minute, and nobody but those who ask for that name (the default
+    executor of a small machine has few threads). More than `at_once` names at a time are refused, which bounds what waits.
     """
 
     def __init__(self, at_once: int = 32) -> None:
@@ -142,9 +142,9 @@ async def fetch(
     tls: ssl.SSLContext | None = None,
     bearer: str | None = None,
 ) -> Fetched:
-    """Fetch a document over HTTPS that answers 200 with one of the types, or any `+json`; raise FetchError.
+    """Fetch a document over HTTPS; raise FetchError unless the answer is 200 with one of the types, or any `+json`.
 
-    `networks` are private ones in which it may be.
+    `networks` are private networks that the host may be in; `timeout` is in seconds.
     """
     authorization = f"Bearer {bearer}" if bearer else None
     order = _Order("GET", url, None, max_bytes, content_types, tls, authorization)
@@ -162,7 +162,7 @@ async def post_form(
     tls: ssl.SSLContext | None = None,
     authorization: str | None = None,
 ) -> Fetched:
-    """Send a form over HTTPS and return the answer, whatever its status and type; raise FetchError. `networks` are as for `fetch`."""
+    """Post a form over HTTPS and return the answer, whatever its status and type; raise FetchError. `networks` are as for `fetch`."""
     order = _Order("POST", url, urlencode(form).encode(), MAX_BYTES, (), tls, authorization)
     return await _within(timeout, order, _Reach(allow_loopback, tuple(networks)), resolver)
 
@@ -182,7 +182,7 @@ class _Order(msgspec.Struct, frozen=True):
     authorization: str | None = None
 
     def headers(self, host: str) -> dict[str, str]:
-        """Return what is sent: who asks for what, and nothing about this server."""
+        """Return the request headers, which reveal nothing about this server."""
         sent = {
             "host": host,
             "accept": "application/json",
@@ -218,7 +218,7 @@ class _NotConnectedError(FetchError):
 
 
 class Target(msgspec.Struct, frozen=True):
-    """An address taken apart; `rest` is path and query, `host` without brackets."""
+    """The parts of a URL; `rest` is path and query, `host` has no brackets, `header` is the Host header."""
 
     scheme: str
     host: str
@@ -228,7 +228,7 @@ class Target(msgspec.Struct, frozen=True):
 
 
 def parse_target(url: str) -> Target:
-    """Take an address apart; raise FetchError when it may not be fetched whatever its name resolves to."""
+    """Split a URL; raise FetchError when it may not be fetched, whatever its name resolves to."""
     target = split_address(url)
     if _NUMERIC.fullmatch(target.host) and _literal(target.host) is None:
         raise FetchError("not an address that may be fetched")
@@ -236,7 +236,7 @@ def parse_target(url: str) -> Target:
 
 
 def split_address(url: str) -> Target:
-    """Take an address apart; raise FetchError when it is none of http or https that every reader takes apart so."""
+    """Split a URL; raise FetchError unless it is an http or https URL that every parser splits the same way."""
     match = _URL.fullmatch(url) if len(url) <= MAX_URL else None
     if match is None:
         raise FetchError("not an address that may be fetched")
@@ -267,9 +267,8 @@ async def _addresses(target: Target, reach: _Reach, resolver: Resolver) -> list[
             raise FetchError("host not found") from None
     if not 0 < len(found) <= MAX_ADDRESSES:
         raise FetchError("host not found")
-    checked = [
-        check_address(address, reach.loopback, reach.networks) for address in dict.fromkeys(found)
-    ]  # all of them, or none
+    # All addresses have to pass, or none is used.
+    checked = [check_address(address, reach.loopback, reach.networks) for address in dict.fromkeys(found)]
     if not all(reach.loopback and address.is_loopback for address in checked):
         if target.scheme != "https":
             raise FetchError("not https")
@@ -281,7 +280,7 @@ async def _addresses(target: Target, reach: _Reach, resolver: Resolver) -> list[
 
 
 def check_address(address: str, allow_loopback: bool, networks: Networks = ()) -> Address:
-    """Return an address that may be connected to; raise FetchError for private, reserved and disguised ones (SS-01), `networks` excepted."""
+    """Return an address that may be connected to; raise FetchError for private, reserved and disguised ones outside `networks` (SS-01)."""
     try:
         parsed = ipaddress.ip_address(address)
     except ValueError:
@@ -311,7 +310,7 @@ def _is_refused(address: Address) -> bool:
 
 @cache
 def _trust() -> ssl.SSLContext:
-    import httpx  # here, as below
+    import httpx  # here, for the reason given below
 
     return httpx.create_ssl_context()
 
@@ -335,11 +334,11 @@ async def _request(order: _Order, target: Target, address: Address) -> Fetched:
                 extensions={"timeout": limits, "sni_hostname": target.host},
             ) as answer,
         ):
-            network.left = MAX_HEAD + order.max_bytes  # chunks have lengths, and there may be trailers
+            network.left = MAX_HEAD + order.max_bytes  # leaves room for chunk framing and trailers
             return await _read(answer, order)
     except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
         raise _NotConnectedError(f"no connection ({type(error).__name__})") from None
-    # `ssl.SSLError` is an OSError: after the handshake it comes as it is.
+    # OSError covers `ssl.SSLError`, which httpcore does not wrap after the handshake.
     except (
         httpcore.TimeoutException,
         httpcore.NetworkError,

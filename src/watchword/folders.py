@@ -1,4 +1,4 @@
-"""Files and folders, as far as a power cut is concerned: a file that was synced is there afterwards only if its folder was synced, too."""
+"""Durable and atomic file writes: a synced file survives a power cut only if its folder was synced, too."""
 
 import contextlib
 import errno
@@ -12,10 +12,10 @@ KEPT_OUT = {errno.EACCES, errno.EPERM, errno.EBUSY, errno.EROFS}
 
 
 def settle(path: str | os.PathLike[str]) -> None:
-    """Make a file's name last."""
+    """Sync the folder of a file, so that its name survives a power cut."""
     descriptor = os.open(os.path.dirname(os.path.realpath(path)), os.O_RDONLY | os.O_DIRECTORY)
     try:
-        # Some network file systems settle no folder: what was written is in place there all the same.
+        # Some network file systems cannot sync a folder; the file is in place there all the same.
         with contextlib.suppress(OSError):
             os.fsync(descriptor)
     finally:
@@ -23,9 +23,9 @@ def settle(path: str | os.PathLike[str]) -> None:
 
 
 def write_beside(path: Path, data: bytes, like: os.stat_result | None = None, mode: int = 0o600) -> Path:
-    """Write data into a file beside `path` that its owner alone reads, or whom `mode` lets, of the owner of the file that it is like; it is
-    on disk, and has no lasting name yet."""
-    # Not named by the process: a container's is always number one, and what a power cut left of it must not be in the way.
+    """Write data to a new file beside `path` with this `mode`, owned like the file `like`, and return its path; the data is synced, the
+    name is temporary."""
+    # Not named after the process: in a container that is always number 1, and a leftover of a power cut must not be in the way.
     temporary = path.with_name(f"{path.name}.{secrets.token_hex(4)}{UNFINISHED}")
     descriptor = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, mode)
     try:
@@ -42,21 +42,20 @@ def write_beside(path: Path, data: bytes, like: os.stat_result | None = None, mo
 
 
 def replace_private(path: Path, text: str, like: os.stat_result | None = None) -> None:
-    """Put a text in the place of a file that its owner alone reads, whole or not at all; on disk when it returns. Raise OSError."""
+    """Atomically replace a file that only its owner can read; on disk when it returns. Raise OSError."""
     _take_over(path, write_beside(path, text.encode(), like))
 
 
 def replace(path: Path, data: bytes, mode: int = 0o666) -> None:
-    """Put data in the place of a file, whole or not at all, for whoever may read the one before, a new one by `mode` and umask; on disk when
-    it returns. Raise OSError.
+    """Atomically replace a file, keeping its permissions; a new one gets `mode` and the umask. On disk when it returns. Raise OSError.
 
-    A file whose place cannot be taken, since its folder is not to be written to or it is mounted alone, is written over where it is.
+    Where it cannot be replaced, because its folder is not writable or the file is itself a mount point, it is overwritten in place.
     """
     try:
-        before = path.stat()  # before the link is read: what the system says of links that others left in a folder like /tmp holds
+        before = path.stat()  # before the link is resolved, so that the kernel's protection of links in folders like /tmp applies
     except FileNotFoundError:
         before = None
-    # A pipe, a terminal: nothing can take their place.
+    # A pipe or a terminal cannot be replaced.
     if before is not None and not stat.S_ISREG(before.st_mode):
         path.write_bytes(data)
         return
@@ -64,10 +63,10 @@ def replace(path: Path, data: bytes, mode: int = 0o666) -> None:
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
     path = Path(os.path.realpath(path))  # a link stays one
     try:
-        # Only root can make a file for somebody else; of a folder that several share, who wrote it last owns it.
+        # Only root can create a file for another user; in a shared folder, whoever wrote last owns it.
         temporary = write_beside(path, data, before if os.geteuid() == 0 else None, 0o600 if before else mode)
         if before is not None:
-            _let(temporary, before)
+            _copy_permissions(temporary, before)
         _take_over(path, temporary)
     except OSError as error:
         if before is None or error.errno not in KEPT_OUT:
@@ -75,11 +74,11 @@ def replace(path: Path, data: bytes, mode: int = 0o666) -> None:
         path.write_bytes(data)
 
 
-def _let(temporary: Path, before: os.stat_result) -> None:
+def _copy_permissions(temporary: Path, before: os.stat_result) -> None:
     allowed = stat.S_IMODE(before.st_mode)
     try:
         os.chown(temporary, -1, before.st_gid)
-    except PermissionError:  # not of that group ourselves: what it might do no other one may
+    except PermissionError:  # we are not in that group: its rights must not go to another one
         allowed &= ~stat.S_IRWXG
     temporary.chmod(allowed)
 

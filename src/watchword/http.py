@@ -29,14 +29,14 @@ Headers = Sequence[tuple[bytes, bytes]]
 MAX_BODY = 256 * 1024
 MAX_FIELDS = 200
 MAX_VALUE = 65_536
-KEPT_BODY = 1024  # bytes of a body that is kept, because clients repeat it
+KEPT_BODY = 1024  # bytes up to which the last body is kept, because clients repeat it
 
 NO_STORE: Headers = ((b"cache-control", b"no-store"), (b"pragma", b"no-cache"))
 JSON_TYPE = (b"content-type", b"application/json")
 JSON_NO_STORE = (JSON_TYPE, *NO_STORE)
 FORM_TYPE = b"application/x-www-form-urlencoded"
 HTML_TYPE = (b"content-type", b"text/html; charset=utf-8")
-# On every answer; what matters for pages alone is added where pages are made.
+# On every answer; headers that matter for pages alone are added in `pages`.
 SECURITY: Headers = ((b"x-content-type-options", b"nosniff"),)
 HSTS = (b"strict-transport-security", b"max-age=63072000; includeSubDomains")
 
@@ -47,7 +47,7 @@ _HOST = re.compile(rb"(?:[A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(?::\d{1,5})?")
 
 
 class Unreadable(OAuthError):
-    """A parameter that cannot be taken as it was sent; its name is told when it could be a parameter's, not whatever was sent."""
+    """A malformed parameter; its name is repeated only when it looks like the name of a parameter, not whatever was sent."""
 
     def __init__(self, description: str, name: str) -> None:
         nameable = name if _NAME.fullmatch(name) else None
@@ -142,7 +142,7 @@ def _decode(raw: bytes, of: str = "") -> str:
 
 
 class Request(msgspec.Struct):
-    """One decoded request. `address` is the client's as far as trusted proxies tell; `secure` whether it came over TLS."""
+    """One decoded request. `address` is the client's, as trusted proxies report it; `secure` whether it came over TLS."""
 
     runtime: Runtime
     method: str
@@ -176,7 +176,7 @@ class Request(msgspec.Struct):
         return value.decode("latin-1") if value is not None else None
 
     def credentials(self) -> Credentials:
-        """Return what of the request can prove who sends it; raise when the Authorization header repeats (RFC 6750 §2)."""
+        """Return the parts of the request that may authenticate its sender; raise when the Authorization header repeats (RFC 6750 §2)."""
         if self._credentials is not None:
             return self._credentials
         if b"authorization" in self.duplicates:
@@ -222,7 +222,7 @@ class Request(msgspec.Struct):
             raise OAuthError("invalid_request", f"The body cannot be taken as JSON: {error}.") from None
 
     def cookie(self, name: str) -> str | None:
-        """Return the one cookie of a name; several of that name are as good as none."""
+        """Return the cookie of a name; None when there are several."""
         wanted = name.encode() + b"="
         found = [
             part.strip()[len(wanted) :]
@@ -243,14 +243,14 @@ def wanted_types(accept: str) -> dict[str, float]:
 
 
 class Stream(msgspec.Struct):
-    """A body that goes on until its parts end or nobody reads them any more; then, and in any case, `closed` is called."""
+    """A body that is sent until its parts end or the client has left; `closed` is called in either case."""
 
     parts: AsyncIterator[bytes]
     closed: Callable[[], None]
 
 
 class Response(msgspec.Struct):
-    """What is answered; header names are lower-case bytes. A `stream` takes the place of the body."""
+    """An answer; header names are lower-case bytes. A `stream` replaces the body."""
 
     status: int
     body: bytes = b""
@@ -269,7 +269,7 @@ def json_response(status: int, document: object, headers: Headers = NO_STORE) ->
 
 
 async def send_stream(stream: Stream, receive: Receive, send: Send) -> None:
-    """Send the parts of a body one by one, until they end, the client has left, or the server is to stop."""
+    """Send the parts of a body one by one until they end, the client leaves, or the server stops."""
 
     async def write() -> None:
         async for part in stream.parts:
@@ -287,7 +287,7 @@ async def send_stream(stream: Stream, receive: Receive, send: Send) -> None:
 
 
 def redirect(location: str, headers: Headers = NO_STORE) -> Response:
-    """Answer with 303, so that a form's fields are never sent on to the target (RFC 9700 §4.12)."""
+    """Answer with 303, so that a form's fields are not sent to the target again (RFC 9700 §4.12)."""
     return Response(303, b"", ((b"location", location.encode("ascii")), *headers))
 
 
@@ -345,7 +345,7 @@ def _within(address: str, networks: Sequence[ipaddress.IPv4Network | ipaddress.I
 
 @lru_cache(maxsize=256)
 def is_valid_host(host: bytes) -> bool:
-    """Whether a Host header is a host and optional port, and nothing that an address could be built from wrongly (MD-05)."""
+    """Whether a Host header is a host and an optional port, with nothing that would corrupt a URL built from it (MD-05)."""
     return _HOST.fullmatch(host) is not None
 
 

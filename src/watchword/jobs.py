@@ -1,4 +1,4 @@
-"""What the server does by itself: write counters, purge what has expired, rotate keys, announce what is about to expire."""
+"""Background jobs: write counters, deliver mail and logout notices, purge expired rows, rotate keys, announce expiring tokens."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -27,7 +27,7 @@ from watchword.telemetry import count, log
 
 FLUSH_INTERVAL = 1.0
 HOUSEKEEPING_INTERVAL = 60.0
-# A key that is published no more is kept for a while, so that who asks what signed an old token can be answered.
+# A key is kept for a while after it is unpublished, so that the verification of an old token can name the key that signed it.
 KEY_RETENTION = 90 * 86_400
 DEAD_TOKEN_RETENTION = 90 * 86_400
 BROWSER_RETENTION = 400 * 86_400
@@ -42,7 +42,7 @@ async def flush_usage(runtime: Runtime) -> None:
 
 
 async def deliver_mail(runtime: Runtime) -> None:
-    """Send what is due in the outbox; what a server does not take now is tried again later."""
+    """Send the mail that is due; what the mail server refuses now is tried again later."""
     if not runtime.settings.mails or not await runtime.database.read(outbox.is_mail_due, runtime.now()):
         return
     while (outgoing := await runtime.database.write(outbox.claim_mail, runtime.now())) is not None:
@@ -86,7 +86,7 @@ async def _send(runtime: Runtime, outgoing: Outgoing, message: Message) -> bool:
 
 
 async def housekeeping_by_a_sound_clock(runtime: Runtime, even: EvenClock) -> None:
-    """Keep house where the clock may be believed: what is purged is gone for good, whatever the time is afterwards."""
+    """Keep house only while the clock is plausible: a purge by a wrong clock cannot be undone."""
     reason = await even.doubt(runtime.database)
     if reason:
         log.warning("housekeeping.postponed", reason=reason)
@@ -95,7 +95,7 @@ async def housekeeping_by_a_sound_clock(runtime: Runtime, even: EvenClock) -> No
 
 
 async def housekeeping(runtime: Runtime) -> None:
-    """Purge in small steps, rotate keys that are due, announce tokens that expire soon; what fails keeps nothing else from being done."""
+    """Purge in small steps, rotate keys that are due, announce tokens that expire soon; a failing step does not stop the others."""
     failures: list[Exception] = []
     for step in (_end_sessions, _purge_tables, _purge_events, _rotate_keys, _announce_expiring):
         try:
@@ -164,12 +164,12 @@ JOBS: tuple[tuple[str, float, Job], ...] = (
 )
 
 
-# Nobody else can do these for a process: it alone knows what it counted, and its own handshake needs the certificates.
+# Every process runs these itself: only it has its counters, and its own TLS handshake needs the certificates.
 OWN = (flush_usage, client_certificates.trust_registered)
 
 
 def start(runtime: Runtime) -> list[asyncio.Task[None]]:
-    """Start the jobs of this process, and those for all where the settings say so; cancel the tasks to stop them."""
+    """Start the jobs that every process runs and, where the settings say so, the shared ones; cancel the tasks to stop them."""
     even = EvenClock(runtime.clock)
     sound: Job = partial(housekeeping_by_a_sound_clock, even=even)
     return [

@@ -1,4 +1,4 @@
-"""Which hosts can only be this machine: what may travel unencrypted there, and nowhere else."""
+"""Which hosts can only be this machine, the only ones that may be reached without TLS."""
 
 import ipaddress
 

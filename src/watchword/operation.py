@@ -1,6 +1,6 @@
-"""One declared operation of the JSON API: method, path, scope, input, answer; and the OpenAPI document made of them.
+"""Declared operations of the JSON API: method, path, scope, input, answer; and the OpenAPI document generated from them.
 
-The declaration is what is checked and what is documented, so that the two cannot differ.
+Requests are checked against the same declaration that is documented, so that the two cannot differ.
 """
 
 import re
@@ -136,9 +136,9 @@ def _describe_operation(one: Operation) -> dict[str, object]:
             ("400", "The input is not valid; `field` names what to change."),
             ("401", "No valid access token."),
             ("403", "The access token lacks a scope."),
-            ("404", "There is no such thing."),
-            ("409", "The state of the thing does not allow this."),
-            ("412", "The thing was changed meanwhile."),
+            ("404", "There is no such object."),
+            ("409", "The object's state does not allow this."),
+            ("412", "The object was changed meanwhile."),
             ("413", "The body is too large."),
             ("415", "The body is not JSON."),
             ("429", "Too many requests."),

@@ -6,17 +6,17 @@ Theory of operation. A connection is in one phase at a time:
     head     a head is on its way in     → body when it is complete and a body is due, else running
     body     a body is on its way in     → running when it is complete
     running  the application has it      → idle or head when the answer is written, closing if it was the last
-    linger   refused: the answer is out, the rest of the input is thrown away until the client has seen it
+    linger   refused: the answer is out, the rest of the input is discarded until the client has seen it
     closing  waiting for the last bytes to leave
 
-Each phase has a deadline; one coarse timer per server looks at all of them. Input beyond the current request
+Each phase has a deadline; one coarse timer per server checks all of them. Input beyond the current request
 stays unparsed in the buffer, so answers are sequential, and a refused request ends all parsing. Syntax lives
 in `protocol_syntax`, the ASGI side in `protocol_exchange`. HTTP/2, WebSockets and access logs are not here.
 
 Applications name their hot handlers in an attribute `hot`, a set of (method, path). A hot handler runs in no
 task: it may await plain futures of the running loop, and nothing that needs a current task. An application may also
-have a method `prepare`: from the scope of a hot request, whose head clients repeat byte for byte on a connection, to a
-function that answers one body after the other; or None, and the request goes the way of ASGI.
+have a method `prepare`. Clients repeat the head of a hot request byte for byte on a connection, so `prepare` turns its
+scope into a function that answers any number of bodies; where it returns None, the request takes the way of ASGI.
 """
 
 import asyncio
@@ -59,7 +59,7 @@ class LeanProtocol(asyncio.Protocol):
     """One connection. Subclass it to change a limit: sizes in bytes, times in seconds."""
 
     body_limit: ClassVar[int] = BODY_LIMIT
-    interval: ClassVar[float] = 0.5  # between two looks at the deadlines
+    interval: ClassVar[float] = 0.5  # between two checks of the deadlines
     timeouts: ClassVar[dict[str, float]] = {
         "head": 10.0,
         "body": 30.0,
@@ -68,7 +68,7 @@ class LeanProtocol(asyncio.Protocol):
         "closing": 30.0,
     }
     write_timeout: ClassVar[float] = 30.0  # without progress of WRITE_PROGRESS bytes, or to the end
-    too_late: ClassVar[float] = 2.0  # to accept a client that has hung up: it asks somebody else by now
+    too_late: ClassVar[float] = 2.0  # when a client that hung up is not served: it has retried elsewhere
 
     def __init__(
         self,
@@ -93,8 +93,8 @@ class LeanProtocol(asyncio.Protocol):
         self.buffer = bytearray()
         self.scanned = self.unsent = 0
         self.head: Head | None = None
-        self.raw = b""  # the head in hand, as it arrived
-        self.hot_raw = b""  # the last that was hot
+        self.raw = b""  # the present head, as it arrived
+        self.hot_raw = b""  # the last head that was hot
         self.hot_head: Head | None = None
         self.chunked: ChunkedBody | None = None
         self.exchange: Exchange | DirectExchange | None = None
@@ -171,7 +171,7 @@ class LeanProtocol(asyncio.Protocol):
     # the server's side
 
     def shutdown(self) -> None:
-        """Finish the request in hand, if there is one or the beginning of one, and close."""
+        """Finish the present request, even one that has only begun to arrive, and close."""
         self.pulse.stopping = True
         if self.exchange is not None:
             self.exchange.wind_up()
@@ -195,7 +195,7 @@ class LeanProtocol(asyncio.Protocol):
             self.expire(unsent)
 
     def stalled(self, unsent: int, now: float) -> bool:
-        """Whether the client has stopped to take, or hardly takes, what is written for it."""
+        """Whether the client has stopped reading, or hardly reads, what is written for it."""
         if unsent == 0:
             self.write_deadline = math.inf
         elif self.write_deadline == math.inf or unsent <= self.unsent - WRITE_PROGRESS:
@@ -315,7 +315,7 @@ class LeanProtocol(asyncio.Protocol):
             task.add_done_callback(self.state.tasks.discard)
 
     def meet(self, head: Head) -> Respond | None:
-        """Find out how a request with this head is answered; None for the way of all ASGI applications."""
+        """Prepare for requests with this head; return how they are answered, or None for the general way through ASGI."""
         if (head.method, head.path) not in self.hot or head.method == "HEAD":
             return None
         respond = self.prepare(self.scope(head))
@@ -358,7 +358,7 @@ class LeanProtocol(asyncio.Protocol):
             self.enter("idle")
 
     def refuse(self, refusal: Refused) -> None:
-        """Answer what can't be served, and never look at the rest of the input."""
+        """Answer a request that can't be served, and never parse the rest of the input."""
         self.buffer.clear()
         self.transport.write(plain_answer(self, refusal.status, refusal.headers))
         self.enter("linger")  # closing with input unread would reset the connection and lose the answer: §9.6
@@ -371,9 +371,8 @@ class LeanProtocol(asyncio.Protocol):
     def close(self) -> None:
         """Close after the last byte has left."""
         self.enter("closing")
-        if (
-            self.pulse.stopping and self.tls is not None
-        ):  # an idle client sees no end of TLS, and answers none
+        # An idle client does not see the end of TLS, and so does not answer it.
+        if self.pulse.stopping and self.tls is not None:
             self.deadline = self.pulse.now + self.timeouts["linger"] - self.interval
         self.transport.close()
 

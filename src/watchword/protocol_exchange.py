@@ -5,7 +5,7 @@ an asyncio task, or, for hot handlers, directly from the socket callback. Does n
 or time anything: that is `protocol`. The request is complete before the application is called, so `receive`
 yields one message, and a second call waits for the end of the exchange.
 
-`DirectExchange` is the short way for applications that offer it: no messages, from the body to the whole answer.
+`DirectExchange` is the short cut for applications that have `prepare`: from the body to the whole answer, without messages.
 """
 
 import asyncio
@@ -59,9 +59,8 @@ class Exchange:
         self.body: bytes | None = body
         self.keep_alive = keep_alive
         self.start: Message | None = None
-        self.phase = (
-            ""  # how the body is delimited, once the head is out: "length", "chunked", "close", "none"
-        )
+        # How the body is delimited, once the head is out: "length", "chunked", "close", "none".
+        self.phase = ""
         self.left = 0
         self.complete = False
         self.ended: asyncio.Event | None = None
@@ -175,7 +174,7 @@ class Exchange:
             self.disconnected()
 
     def may_end(self) -> bool:
-        """Whether the server is to stop and this answer has begun without an end in sight, or one that is not sent (HEAD)."""
+        """Whether the server is stopping and this answer has begun without a declared length, or has no body to send (HEAD)."""
         return self.phase not in ("", "length") and self.connection.stopping()
 
     def pending(self) -> bool:
@@ -196,14 +195,14 @@ class Exchange:
             return
         self.keep_alive = False
         if self.phase:
-            self.connection.transport.abort()  # nobody shall take the half answer for a whole one
+            self.connection.transport.abort()  # half an answer must not pass for a whole one
         else:
             self.connection.transport.write(plain_answer(self.connection, 500))
         self.end()
 
 
 class DirectExchange:
-    """One request being answered without ASGI messages: what arrived with it is known, its answer comes whole."""
+    """One request being answered without ASGI messages: its head was prepared before, its answer comes whole."""
 
     __slots__ = ("connection", "keep_alive")
 
@@ -247,16 +246,16 @@ class DirectExchange:
         return True
 
     def disconnected(self) -> None:
-        """Nobody waits for that here."""
+        """Do nothing: a direct answer does not wait for a disconnect."""
 
 
 def trace(error: BaseException) -> str:
-    """The kind of an exception and the way it took, without its text: that may quote the request."""
+    """The type and traceback of an exception, without its text, which may quote the request."""
     return f"{type(error).__qualname__}\n{''.join(traceback.format_tb(error.__traceback__))}"
 
 
 def field_lines(fields: Sequence[tuple[bytes, bytes]]) -> bytes:
-    """Header lines of an answer; RuntimeError when a field would break out of its line."""
+    """Header lines of an answer; raises RuntimeError when a field would break out of its line (response splitting)."""
     lines = b"".join([b"%b: %b\r\n" % field for field in fields])
     count = len(fields)
     if lines.count(b"\n") != count or lines.count(b"\r") != count or b"\x00" in lines:

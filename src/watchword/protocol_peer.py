@@ -1,7 +1,7 @@
-"""The other end of a connection: its address, its certificate, and whether it has left.
+"""The peer of a connection: its address, its certificate, and whether it has left.
 
-A client whose connection waited to be accepted until it gave up (no worker was there to take it) has asked again elsewhere. Done now,
-what it asked for first would come after what came of the second: a refresh token that is late by two looks like a stolen one.
+A client that gave up while its connection waited to be accepted (no worker was there to take it) has retried elsewhere. Serving its
+first request now would reorder the two: a refresh token that is two generations old looks like a stolen one.
 """
 
 import socket
@@ -10,7 +10,7 @@ import sys
 from asyncio import BaseTransport
 from typing import Any, Final
 
-# Of `struct tcp_info`, as Linux has it: the state is in the first byte, and in four at this place for how many milliseconds nothing came.
+# In `struct tcp_info` of Linux, the state is the first byte, and `tcpi_last_data_recv` (milliseconds) is at this offset.
 TCP_INFO: Final[int | None] = getattr(socket, "TCP_INFO", None) if sys.platform == "linux" else None
 LAST_DATA: Final = slice(52, 56)
 CLOSE_WAIT: Final = 8
@@ -21,7 +21,7 @@ _chains: dict[bytes, tuple[bytes, ...]] = {}
 
 
 def has_left(transport: BaseTransport, seconds: float) -> bool:
-    """Whether a client that was just accepted hung up, and had sent its last byte that long ago; False where nobody can tell."""
+    """Whether a client that was just accepted has hung up, and sent its last byte `seconds` ago or earlier; False where that is unknown."""
     connection = transport.get_extra_info("socket")
     if TCP_INFO is None or connection is None or connection.family not in (socket.AF_INET, socket.AF_INET6):
         return False
@@ -32,16 +32,16 @@ def has_left(transport: BaseTransport, seconds: float) -> bool:
 
 
 def tls_facts(session: ssl.SSLObject) -> dict[str, Any]:
-    """What applications learn of a handshake: the peer's certificate, and on what its verification hung."""
+    """The facts of a TLS handshake for applications: the peer's certificate and its verified chain, as DER."""
     chain = peer_chain(session)
     return {"client_certificate": chain[0] if chain else None, "client_certificate_chain": chain}
 
 
 def peer_chain(session: ssl.SSLObject) -> tuple[bytes, ...]:
-    """Return the peer's certificate and those on which its verification hung, as DER; empty when it showed none.
+    """Return the peer's verified certificate chain as DER, its own certificate first; empty when it sent none.
 
-    TLS 1.2 resumes a session by its identifier, which no option of `ssl` forbids: then the peer shows nothing and the certificate alone
-    is known, so what the session began with is remembered (RFC 5246 §7.3).
+    TLS 1.2 resumes a session by its identifier, which no option of `ssl` forbids: the peer then sends no chain, so the chain of the
+    handshake that began the session is remembered (RFC 5246 §7.3).
     """
     certificate = session.getpeercert(binary_form=True)
     if certificate is None:

@@ -31,14 +31,14 @@ class Pulse:
     def __init__(self, state: ServerState, loop: asyncio.AbstractEventLoop, interval: float) -> None:
         self.connections = cast("set[Connection]", state.connections)
         self.loop = loop
-        self.context = copy_context()  # no request's: what one sets must not reach the next
+        self.context = copy_context()  # not a request's: variables that one sets must not reach the next
         self.interval = interval
         self.now = loop.time()
         self.timer: asyncio.TimerHandle | None = None
         self.fields: list[tuple[bytes, bytes]] | None = None
         self.lines = b""
         self.ready: list[Connection] = []
-        self.stopping = False  # whether the server is: what is accepted now would hear of it from nobody
+        self.stopping = False  # uvicorn does not tell connections that are accepted while it stops
 
     def soon(self, connection: Connection) -> None:
         """Advance the connection in the loop's next turn, together with all others that have input.

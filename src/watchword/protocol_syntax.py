@@ -12,9 +12,7 @@ from urllib.parse import unquote_to_bytes
 import httptools
 import msgspec
 
-TARGET_LIMIT: Final = (
-    16 * 1024
-)  # bytes of the request target; a 7 kB `state` parameter and its neighbours fit
+TARGET_LIMIT: Final = 16 * 1024  # bytes of the request target: room for a `state` of 7 kB and the rest
 HEAD_LIMIT: Final = 32 * 1024  # bytes of request line and header section together
 HEADER_LIMIT: Final = 100  # header lines
 BODY_LIMIT: Final = 1024 * 1024  # bytes of a body, after removal of the chunked framing
@@ -110,7 +108,7 @@ def parse_head(raw: bytes) -> Head:
     name = METHODS.get(method)
     if name != "OPTIONS" and raw_path == b"*":
         raise Refused(400)  # §3.2.4
-    # The parser of header lines knows no method but its own; what it makes of the first line is not asked for.
+    # httptools accepts only the methods that it knows; its reading of the request line is not used.
     headers = header_lines(raw if name is not None else b"GET" + raw[len(method) :])
     known = dict(headers)
     if len(known) != len(headers):
@@ -126,7 +124,7 @@ def parse_head(raw: bytes) -> Head:
         http_version="1.1" if minor == b"1" else "1.0",
         headers=headers,
         length=body_length(raw, known, minor),
-        # Of a method that nothing here serves the application knows what to answer (RFC 9110 §15.5.6), and then there is no more to say.
+        # An unknown method is answered by the application (RFC 9110 §15.5.6), and ends the connection.
         keep_alive=minor == b"1" and name is not None and not (b"connection" in known and closes(headers)),
         expects_continue=minor == b"1" and expects_continue(known.get(b"expect")),
     )
@@ -239,6 +237,6 @@ class ChunkedBody:
         return None
 
     def count(self, size: int) -> None:
-        """Refuse the chunk that makes the body too long or too finely cut."""
+        """Refuse the chunk that makes the body too long, or split into too many chunks."""
         if len(self.body) + size > self.limit or (size and self.chunks >= CHUNK_LIMIT):
             raise Refused(413)

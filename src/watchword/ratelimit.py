@@ -1,4 +1,4 @@
-"""Token buckets within one process, for limits that need not be shared to the last request."""
+"""Token buckets within one process, for limits that need not be exact over several."""
 
 
 class LocalBuckets:
@@ -15,7 +15,7 @@ class LocalBuckets:
         level, at = self._buckets.get(name, (self._capacity, now))
         level = min(self._capacity, level + max(0.0, now - at) * self._per_second)
         if level < 1:
-            self._buckets[name] = (level, now)  # it goes on by a clock that was set back
+            self._buckets[name] = (level, now)  # refilling goes on from here if the clock was set back
             return max(1, round((1 - level) / self._per_second))
         if len(self._buckets) >= self._max_names and name not in self._buckets:
             self._forget()

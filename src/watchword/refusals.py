@@ -1,4 +1,4 @@
-"""How the server refuses: one description of every error for callers and for the log, and what answers an address that is not there."""
+"""Refusals: one description of every error for callers and for the log, and the answer for an unknown path or method."""
 
 import secrets
 
@@ -17,7 +17,7 @@ def refusal(error: Exception, path: str) -> Response:
 
 
 def described(error: Exception, path: str) -> tuple[OAuthError, str]:
-    """Return how an error is told to the caller and by what support finds it in the log, where it is noted."""
+    """Log an error; return what the caller is told, and the reference by which support finds it in the log."""
     if isinstance(error, OAuthError):
         count("refusals", path, error.code)
         if error.detail:
@@ -31,7 +31,7 @@ def described(error: Exception, path: str) -> tuple[OAuthError, str]:
         count("memory_exhausted")
         shortage.step_down()
         return http.EXHAUSTED, http.EXHAUSTED.code
-    # Nothing of any other error may reach the caller (LGX-3).
+    # No detail of any other error may reach the caller (LGX-3).
     reference = secrets.token_hex(6)
     count("failures", path)
     log.error("request.failed", path=path, reference=reference, error=type(error).__name__, at=_place(error))
@@ -40,7 +40,7 @@ def described(error: Exception, path: str) -> tuple[OAuthError, str]:
 
 
 def page(request: Request, error: OAuthError, reference: str) -> Response:
-    """Answer an error to a person; where there is no memory for a page, in a line."""
+    """Answer an error to a person with a page, or as to a program where there is no memory for a page."""
     try:
         return errors.page(request, error, reference)
     except Exception as failure:
@@ -50,7 +50,7 @@ def page(request: Request, error: OAuthError, reference: str) -> Response:
 
 
 def wants_page(scope: Scope) -> bool:
-    """Whether a person's browser asks: what no programs do, it says that it would like HTML."""
+    """Whether a person's browser asks: unlike programs, it accepts HTML."""
     return any(name == b"accept" and b"text/html" in value for name, value in scope["headers"])
 
 
@@ -62,7 +62,7 @@ NOWHERE = Route(_nowhere, page=True)
 
 
 def no_route(method: str, methods: dict[str, Route] | None) -> Response:
-    """Answer an address that is not there, or a method that it does not take."""
+    """Answer an unknown path (`methods` is None), or a method that the path does not have, OPTIONS included."""
     if methods is None:
         return http.error_response(OAuthError("not_found", "There is nothing at this address."))
     allow = ", ".join(sorted({*methods, *(["HEAD"] if "GET" in methods else []), "OPTIONS"})).encode()
@@ -71,7 +71,7 @@ def no_route(method: str, methods: dict[str, Route] | None) -> Response:
         if any(route.cors for route in methods.values()):
             extra += (
                 (b"access-control-allow-methods", allow),
-                # MCP clients name their protocol's version wherever they ask, in discovery too.
+                # MCP clients send their protocol version with every request, discovery included.
                 (b"access-control-allow-headers", b"Authorization, Content-Type, DPoP, MCP-Protocol-Version"),
                 (b"access-control-max-age", b"7200"),
             )

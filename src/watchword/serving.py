@@ -31,17 +31,17 @@ from watchword.store.database import StorageUnavailable
 from watchword.telemetry import log
 
 GRACE = 20
-# A worker that is still starting does not answer yet: on a machine under load that takes longer than the library's five seconds,
-# and a supervisor that kills it then never gets one (F-01).
+# Seconds. A worker that is starting does not answer yet: under load that takes longer than uvicorn's five seconds, and a supervisor
+# that kills it then never gets a worker (F-01).
 HEALTHCHECK = 30
-PAUSE = 1.0  # seconds before the place of a worker that could not start is tried again
+PAUSE = 1.0  # seconds before a worker that could not start is replaced
 
 
 _contexts: list[ssl.SSLContext] = []  # of this process: uvicorn makes it just before the application
 
 
 def tls_context(_config: uvicorn.Config, make: Callable[[], ssl.SSLContext]) -> ssl.SSLContext:
-    """Make the TLS context of one worker; a handshake that resumes by a ticket would not tell who issued a client's certificate."""
+    """Make the TLS context of one worker, without session tickets: a session resumed by one does not tell the chain of a client's certificate."""
     context = make()
     if context.verify_mode != ssl.CERT_NONE:
         context.options |= ssl.OP_NO_TICKET
@@ -51,14 +51,14 @@ def tls_context(_config: uvicorn.Config, make: Callable[[], ssl.SSLContext]) -> 
 
 
 class Worker(App):
-    """The application of a worker beside others, which cannot start while its storage is away or there is no memory, and need not.
+    """The application in one of several workers, whose start may fail for a while: storage is unavailable, or memory is short.
 
-    Its supervisor takes a failed start for a mistake in the configuration, and stops the workers that serve. So a worker ends otherwise
-    then, after a pause, and the next one tries again (F-22). Such mistakes are found before there are workers.
+    The supervisor takes a failed start for a mistake in the configuration, and stops the workers that serve. So the process exits in
+    another way, after a pause, and its replacement tries again (F-22). Mistakes in the configuration are found before there are workers.
     """
 
     async def open(self) -> Runtime:
-        """Open the data, as the application does; end the process where that is not to be had now."""
+        """Open the data as the application does; end the process where that is not possible now."""
         try:
             return await super().open()
         except Exception as error:
@@ -79,7 +79,7 @@ def create_app() -> App:
     if _contexts and settings.tls_client_self_signed:
         context = _contexts[0]
         app.trust_certificate = lambda der: context.load_verify_locations(cadata=der)
-    # What is there by now stays as long as the process: to look through it for garbage again and again stops every request meanwhile.
+    # What exists by now lives as long as the process: scanning it for garbage again and again would only pause every request.
     gc.collect()
     gc.freeze()
     return app
@@ -88,7 +88,9 @@ def create_app() -> App:
 def _worker(settings: Settings) -> Worker:
     try:
         return Worker(settings)
-    except SettingsError as error:  # a file of the operator was changed since the server started, and may be mended while others serve
+    except (
+        SettingsError
+    ) as error:  # an operator file was broken after the start, and may be mended while other workers serve
         _postpone(error)
 
 
@@ -100,14 +102,14 @@ def _postpone(reason: Exception) -> NoReturn:
 
 
 def _note_shortage(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-    """Have the worker replaced whose connections break for want of memory; what else goes wrong in the loop is logged as ever."""
+    """Ask for this worker's replacement when its connections fail for lack of memory; other errors of the loop are logged as usual."""
     if (error := context.get("exception")) is not None and shortage.is_shortage(error):
         shortage.step_down()
     loop.default_exception_handler(context)
 
 
 def _end_with_supervisor() -> None:
-    """Stop when the supervisor of this worker is gone: alone it would hold the port against the next start, and nobody could stop it."""
+    """Stop when the supervisor of this worker is gone: an orphan would hold the port against the next start, and nobody would stop it."""
     supervisor = multiprocessing.parent_process()
     if supervisor is not None:
         loop = asyncio.get_running_loop()
@@ -121,7 +123,7 @@ def _orphaned(loop: asyncio.AbstractEventLoop, sentinel: int) -> None:
 
 
 def check_startable(settings: Settings) -> None:
-    """Raise SettingsError where a file cannot be used or the address not be listened on, before anything is made."""
+    """Raise SettingsError where a file cannot be used or the address cannot be listened on, before anything is created."""
     _check_certificates(settings)
     check_files(settings)
     try:
@@ -147,7 +149,8 @@ def _check_certificates(settings: Settings) -> None:
     try:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         if settings.tls_cert:
-            context.load_cert_chain(settings.tls_cert, settings.tls_key, password="")  # asks nobody for one
+            # Otherwise OpenSSL prompts for one.
+            context.load_cert_chain(settings.tls_cert, settings.tls_key, password="")
         if settings.tls_client_ca:
             context.load_verify_locations(settings.tls_client_ca)
     except ssl.SSLError as error:
@@ -186,10 +189,10 @@ def configuration(settings: Settings) -> uvicorn.Config:
 
 
 class Supervisor(Multiprocess):
-    """The process above several workers, which holds the socket that they listen on."""
+    """The parent of several workers, which holds the socket that they listen on."""
 
     def terminate_all(self) -> None:
-        """End the workers; whoever comes in when they listen no longer is refused at once, and can go to another node."""
+        """End the workers; a client that connects from now on is refused at once, and can go to another node."""
         for listening in self.sockets:
             listening.close()
         super().terminate_all()

@@ -1,7 +1,8 @@
-"""A process that finds no memory: what counts as that, and its request to be replaced.
+"""Running out of memory: what counts as that, and how a worker asks to be replaced.
 
-What it holds may be all that is missing, and Python gives little of it back. So a worker finishes what it has in hand, within
-seconds, and stops, and its supervisor starts another. Without a supervisor the process stays: nobody would start it again.
+The memory that is missing may be what this process holds, and Python returns little of it to the system. So a worker finishes its
+present requests, within seconds, and stops, and its supervisor starts another. Without a supervisor the process stays: nobody would
+start it again.
 """
 
 import contextlib
@@ -12,13 +13,13 @@ import signal
 
 from watchword.telemetry import log
 
-# Seconds for what is in hand, slow clients included: after that the system ends the process, which takes no memory.
+# Seconds for the present requests, slow clients included: after that the kernel ends the process, which takes no memory.
 LAST = 3
 _asked = False
 
 
 def is_shortage(error: BaseException) -> bool:
-    """Whether something failed for want of memory, that of a new thread's stack included."""
+    """Whether something failed for lack of memory, that of a new thread's stack included."""
     if isinstance(error, OSError):
         return error.errno == errno.ENOMEM
     no_thread = isinstance(error, RuntimeError) and "start new thread" in str(error)
@@ -26,7 +27,7 @@ def is_shortage(error: BaseException) -> bool:
 
 
 def step_down() -> None:
-    """Say that there is no memory, and have this worker stop gracefully, once; what is no worker says it every time."""
+    """Log that memory is exhausted and stop this worker gracefully, once; a process without a supervisor logs it every time."""
     global _asked
     if _asked:
         return

@@ -1,7 +1,7 @@
-"""The counters of the workers beside this one: every worker leaves its own in a folder that they share, and whoever is scraped adds up.
+"""Counters over several workers: each writes its own to a shared folder, and the one that is scraped adds them up.
 
-Owns the folder and its files, one for each process. What a killed worker had counted stays in the sum, so that no counter ever goes
-back; at most what it counted since it last wrote is lost.
+Owns the folder and its files, one for each process. The counts of a killed worker stay in the sum, so that no counter ever decreases;
+at most what it counted since its last write is lost.
 """
 
 import contextlib
@@ -21,7 +21,7 @@ _decoder = msgspec.json.Decoder(Tally)
 
 @contextlib.contextmanager
 def folder() -> Iterator[str]:
-    """Make the folder that the workers of one server share, for this user alone; remove it in the end."""
+    """Create the folder that the workers of one server share, readable by this user alone; remove it in the end."""
     made = tempfile.mkdtemp(prefix="watchword-workers-")
     try:
         yield made
@@ -33,7 +33,7 @@ def publish(shared: str) -> None:
     """Write what this process has counted, wholly or not at all."""
     mine = Path(shared) / f"{os.getpid()}.json"
     part = mine.with_suffix(".part")
-    with contextlib.suppress(OSError):  # a full disk costs the sum its freshness, and nobody an answer
+    with contextlib.suppress(OSError):  # on a full disk the sum is stale, but every request is answered
         part.write_bytes(msgspec.json.encode(own_tally()))
         part.replace(mine)
 

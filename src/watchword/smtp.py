@@ -1,8 +1,8 @@
 """RFC 5321: sending a mail through the operator's server, over TLS.
 
-Owns the connection: `smtps://` speaks TLS from the start, `smtp://` demands STARTTLS. A server on this machine may do without, or bring a
-certificate that nobody vouches for, as a freshly installed one does: nobody listens in between. What a mail says and when it is tried
-again is decided elsewhere.
+Owns the connection: `smtps://` speaks TLS from the start, `smtp://` requires STARTTLS. A server on this machine may do without, or have
+a self-signed certificate, as a freshly installed one does: nobody can listen in between. What a mail says and when it is retried is
+decided elsewhere.
 """
 
 import asyncio
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from email.message import EmailMessage
 
 TIMEOUT = 20.0
-# Seconds for a whole mail, less than the minute after which another worker would take it for lost and send it again.
+# Seconds for a whole mail: less than the minute after which another worker would claim it and send it again.
 LONGEST = 45.0
 
 
@@ -43,7 +43,8 @@ class Letter(msgspec.Struct, frozen=True):
 
 def compose(letter: Letter) -> "EmailMessage":
     """Return the message; raise MailError when an address cannot be one (a line break would add headers)."""
-    from email.message import EmailMessage  # with the first mail: a server of tokens alone never needs it
+    # Imported with the first mail: a server that only issues tokens never needs it.
+    from email.message import EmailMessage
 
     message = EmailMessage()
     try:
@@ -54,7 +55,7 @@ def compose(letter: Letter) -> "EmailMessage":
         raise MailError("an address or the subject cannot be written into a header") from None
     message["Date"] = format_datetime(datetime.fromtimestamp(letter.sent_at, UTC))
     message["Message-ID"] = make_msgid(domain=letter.sender.rpartition("@")[2].rstrip("> ") or "localhost")
-    message["Auto-Submitted"] = "auto-generated"  # RFC 3834 §5: no machine answers it
+    message["Auto-Submitted"] = "auto-generated"  # RFC 3834 §5: automatic responders must not answer it
     message.set_content(letter.body)
     return message
 

@@ -17,9 +17,9 @@ from datetime import UTC, datetime
 import msgspec
 
 MAX_VALUE = 400
-MAX_LINE = 4096  # what a pipe of Linux takes wholly or not at all
+MAX_LINE = 4096  # bytes that Linux writes to a pipe atomically (PIPE_BUF)
 LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
-# Identifiers such as `client_` and 26 characters, or 32 hexadecimal digits, are no secrets, and operators look for them.
+# Identifiers such as `client_` and 26 characters, or 32 hexadecimal digits, are not secrets, and operators search for them.
 _CREDENTIAL = re.compile(
     r"\b([a-z][a-z0-9]{1,9}[a-z]_)(?!(?:[0-9a-hjkmnp-tv-z]{26}|[0-9a-f]{32})\b)[0-9A-Za-z]{20,}"
     r"|\b(eyJ)[0-9A-Za-z_-]{8,}\.[0-9A-Za-z_.-]*"
@@ -39,7 +39,7 @@ def count(name: str, operation: str = "", outcome: str = "") -> None:
 
 
 def observe(route: str, method: str, status: int, seconds: float) -> None:
-    """Note how long the answer to one request took: the sum, then how many fell into each bucket."""
+    """Record how long one request took, as the sum and a count for each bucket."""
     key = (route, method, status)
     found = _durations.get(key)
     if found is None:
@@ -87,7 +87,7 @@ class Log:
     def __init__(self) -> None:
         self._least = LEVELS["info"]
         self._render = _as_json
-        self._lost = 0  # lines that were not written because nobody took them
+        self._lost = 0  # lines dropped because the reader of the pipe did not keep up
 
     def configure(self, log_format: str, level: str) -> None:
         """Write JSON lines or lines for reading at a console, from a level on."""
@@ -95,15 +95,15 @@ class Log:
         self._render = _as_json if log_format == "json" else _as_text
 
     def info(self, event: str, **fields: object) -> None:
-        """Note what an operator may want to look up."""
+        """Log something that an operator may want to look up."""
         self._write("info", event, fields)
 
     def warning(self, event: str, **fields: object) -> None:
-        """Note what an operator should look at."""
+        """Log something that an operator should look at."""
         self._write("warning", event, fields)
 
     def error(self, event: str, **fields: object) -> None:
-        """Note what keeps the server from its work."""
+        """Log something that keeps the server from doing its work."""
         self._write("error", event, fields)
 
     def _write(self, level: str, event: str, fields: Mapping[str, object]) -> None:
@@ -131,16 +131,12 @@ class Log:
 
 
 def _would_wait() -> bool:
-    """Whether standard error is a pipe that its reader does not empty: a log must never stop a request (F-17)."""
+    """Whether a write would block, because the reader of standard error does not keep up: a log must never stop a request (F-17)."""
     try:
         waiting = select.poll()
         waiting.register(sys.stderr.fileno(), select.POLLOUT)
         return not waiting.poll(0)
-    except (
-        OSError,
-        ValueError,
-        AttributeError,
-    ):  # it is no file at all, or there is no such call on this system
+    except (OSError, ValueError, AttributeError):  # not a file, or a system without `poll`
         return False
 
 

@@ -1,8 +1,8 @@
-"""W3C Trace Context and OpenTelemetry: each request a span of the caller's trace, where the operator asked for tracing.
+"""W3C Trace Context and OpenTelemetry: each request is a span of the caller's trace, where the operator asked for tracing.
 
-Owns the spans of the server; how they are sampled and where they go is the business of the OpenTelemetry SDK, which the operator
-installs and configures (`opentelemetry-instrument watchword serve`). Without the setting `tracing` nothing of it is even imported.
-A span says which route, method and status, and the protocol's error code: never an address, a parameter or a credential.
+Owns the spans of the server; sampling and export are up to the OpenTelemetry SDK, which the operator installs and configures
+(`opentelemetry-instrument watchword serve`). Without the setting `tracing` none of it is imported. A span holds the route, method,
+status and error type: never an address, a parameter or a credential.
 """
 
 from collections.abc import Awaitable, Callable, Mapping
@@ -10,13 +10,13 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 
-# The header names that a trace arrives by; nothing else of a request is shown to the propagators.
+# The headers that carry a trace; the propagators see nothing else of a request.
 CARRIERS = ("traceparent", "tracestate", "baggage")
 _tracer: Any = None
 
 
 def start(version: str) -> None:
-    """Trace from now on, by whatever provider the process has; the provider may be set later."""
+    """Start tracing, with the process's tracer provider, which may be set later."""
     global _tracer
     from opentelemetry import trace
 
@@ -41,7 +41,7 @@ async def traced(
     answer: Callable[[], Awaitable[T]],
     outcome: Callable[[T], tuple[int, str]],
 ) -> T:
-    """Answer within a span; `outcome` says status and error code of the answer."""
+    """Answer within a span; `outcome` returns the status and error type of the answer."""
     from opentelemetry import propagate
     from opentelemetry.trace import SpanKind, Status, StatusCode
 

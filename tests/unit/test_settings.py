@@ -13,23 +13,23 @@ REFUSED: dict[str, tuple[str, object, str]] = {
     "one that may be left out": (
         "upstream", [UPSTREAM | {"kind": "openid", "auth": "none"}], "instead of client_secret_basic or client_secret_post"
     ),
-    "a scope with a space": ("scopes", {"orders read": {"sentence": "See orders"}}, "scopes: 'orders read' can be no scope"),
-    "a scope with a quote": ("self_registered_scopes", ['"x"'], "self_registered_scopes: '\"x\"' can be no scope"),
-    "an audience with a fragment": ("default_resource", "https://api.example.com#x", "default_resource: .* no absolute URI"),
-    "an API that is no address": ("status_lists", ["orders"], "status_lists: 'orders' is no absolute URI"),
-    "an API with a space": ("self_registered_resources", ["https://a b"], "self_registered_resources: .* no absolute URI"),
-    "an API with half of brackets": ("default_resource", "https://[::1", "default_resource: .* no absolute URI"),
-    "an API without a host": ("resources", {"https:///orders": "Orders"}, "resources: .* no absolute URI"),
-    "an API at no port": ("resources", {"https://api.example.com:99999": "Orders"}, "resources: .* no absolute URI"),
+    "a scope with a space": ("scopes", {"orders read": {"sentence": "See orders"}}, "scopes: 'orders read' is not a valid scope"),
+    "a scope with a quote": ("self_registered_scopes", ['"x"'], "self_registered_scopes: '\"x\"' is not a valid scope"),
+    "an audience with a fragment": ("default_resource", "https://api.example.com#x", "default_resource: .* is not an absolute URI"),
+    "an API that is no address": ("status_lists", ["orders"], "status_lists: 'orders' is not an absolute URI"),
+    "an API with a space": ("self_registered_resources", ["https://a b"], "self_registered_resources: .* is not an absolute URI"),
+    "an API with half of brackets": ("default_resource", "https://[::1", "default_resource: .* is not an absolute URI"),
+    "an API without a host": ("resources", {"https:///orders": "Orders"}, "resources: .* is not an absolute URI"),
+    "an API at no port": ("resources", {"https://api.example.com:99999": "Orders"}, "resources: .* is not an absolute URI"),
     "no host behind a comma": ("database", "postgresql://u:p@db1:5432,/ww", "no host between two commas, or beside one"),
     "a port without a host": ("database", "postgresql://u@db1,:5433/ww", "no host between two commas, or beside one"),
     "no host between the commas of a query": ("database", "postgresql:///ww?host=db1,,db2", "no host between two commas, or beside one"),
-    "the format of no API": ("token_formats", {"orders": "jwt"}, "token_formats: 'orders' is no absolute URI"),
+    "the format of no API": ("token_formats", {"orders": "jwt"}, "token_formats: 'orders' is not an absolute URI"),
     "a database whose name is too long": ("database", "x" * 300, "database: cannot look for x+: File name too long"),
     "a database below a file": ("database", f"{__file__}/db", "database: cannot look for .*: Not a directory"),
     "a folder as the database": ("database", "/", "database: / is a folder: name a file in it"),
     "a key file whose name no file can have": ("key_file", "key\0", "key_file: cannot look for .*: .*embedded null"),
-    "the name of no API": ("resources", {"orders": "Orders"}, "resources: 'orders' is no absolute URI"),
+    "the name of no API": ("resources", {"orders": "Orders"}, "resources: 'orders' is not an absolute URI"),
 }  # fmt: skip
 
 

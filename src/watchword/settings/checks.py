@@ -13,13 +13,13 @@ _ABSOLUTE_URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:[!$-;=?-Z_a-z~%\[\]@&'()*+,
 
 
 def is_resource(text: str) -> bool:
-    """Whether a text can be a resource indicator (RFC 8707 §2): an absolute URI without a fragment, of the web with a host."""
+    """Whether a text can be a resource indicator (RFC 8707 §2): an absolute URI without a fragment, with a host if it is http(s)."""
     if not _ABSOLUTE_URI.fullmatch(text):
         return False
     try:
         parts = urlsplit(text)
         return bool(parts.hostname) and parts.port != 0 if parts.scheme in ("http", "https") else True
-    except ValueError:  # a bracket that nobody closes, a port that is none
+    except ValueError:  # an unclosed bracket, an invalid port
         return False
 
 
@@ -66,7 +66,7 @@ def _check_scopes(settings: Settings) -> None:
         for scope in scopes:
             if not re.fullmatch(r"[\x21\x23-\x5b\x5d-\x7e]+", scope):  # RFC 6749 §3.3
                 raise SettingsError(
-                    f"{option}: {scope!r} can be no scope: they have no spaces, quotes, backslashes or letters beyond ASCII"
+                    f"{option}: {scope!r} is not a valid scope: use no spaces, quotes, backslashes or characters beyond ASCII"
                 )
 
 
@@ -82,7 +82,7 @@ def _check_resources(settings: Settings) -> None:
         for resource in resources:
             if not is_resource(resource):
                 raise SettingsError(
-                    f"{option}: {resource!r} is no absolute URI without a fragment, such as https://api.example.com"
+                    f"{option}: {resource!r} is not an absolute URI without a fragment, such as https://api.example.com"
                 )
 
 
@@ -107,7 +107,7 @@ def _check_details(settings: Settings) -> None:
                 )
         if missing := set(known.required) - known.members.keys() - set(known.allowed):
             raise SettingsError(
-                f"authorization_details.{name}.required names {min(missing)!r}, which is no member of it"
+                f"authorization_details.{name}.required names {min(missing)!r}, which is not one of its members"
             )
     unknown = set(settings.self_registered_authorization_details) - settings.authorization_details.keys()
     if unknown:
@@ -154,7 +154,7 @@ def _check_people(settings: Settings) -> None:
     for provider in settings.upstream:
         if (provider.kind == "openid") != (provider.issuer is not None):
             raise SettingsError(
-                f"upstream {provider.name!r}: an OpenID provider needs its issuer, GitHub and Apple have none to name"
+                f"upstream {provider.name!r}: give an issuer for an OpenID provider, and none for GitHub or Apple"
             )
         _check_apple(provider)
         if provider.kind == "openid" and "openid" not in provider.scopes:  # Core §3.1.2.1
@@ -190,7 +190,7 @@ def _check_apple(provider: Upstream) -> None:
 
 
 def with_issuer(settings: Settings, remembered: str | None = None) -> Settings:
-    """Return the settings with an issuer: the one given, else the one remembered, else where the server listens."""
+    """Return the settings with an issuer: the configured one, else the one remembered, else the address that the server listens on."""
     if settings.issuer:
         return settings
     issuer = remembered or _default_issuer(settings)
@@ -206,7 +206,7 @@ def _default_issuer(settings: Settings) -> str:
 
 def _check_issuer(issuer: str) -> None:
     if not issuer.isascii() or any(character <= " " or character in '\\"<>' for character in issuer):
-        raise SettingsError("issuer has a character that no issuer may have")
+        raise SettingsError("issuer has a character that is not allowed in an issuer")
     try:
         parts = urlsplit(issuer)
         host, _port = parts.hostname, parts.port
@@ -225,7 +225,7 @@ def _check_issuer(issuer: str) -> None:
 
 
 def check_exposure(settings: Settings) -> None:
-    """Refuse to serve plain HTTP where others can reach it, or pages that mail nobody; raise SettingsError with the ways out."""
+    """Raise SettingsError, which says what to do, for plain HTTP where others can reach it, or for open sign-up without mail."""
     if settings.sign_up == "open" and not settings.mails:
         raise SettingsError("open sign-up confirms addresses by mail: give smtp_url and mail_from")
     if settings.tls_cert or is_loopback(settings.host):

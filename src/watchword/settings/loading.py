@@ -46,7 +46,7 @@ def load(
 ) -> Settings:
     """Merge file, environment and overrides (None means "not given") into checked settings; raise SettingsError."""
     merged = stated(environ, config)
-    merged |= {name: _said(name, value) for name, value in (overrides or {}).items() if value is not None}
+    merged |= {name: _checked(name, value) for name, value in (overrides or {}).items() if value is not None}
     settings = check(_convert(merged))
     _look_for_files(settings)
     return settings
@@ -61,22 +61,22 @@ def stated(environ: Mapping[str, str] | None = None, config: str | None = None) 
 
 
 def _look_for_files(settings: Settings) -> None:
-    """Raise SettingsError where whether a file is there cannot even be asked, or a folder is: it is neither missing nor to be made."""
+    """Raise SettingsError where it cannot be determined whether a file exists, or a folder has its name."""
     files = {"key_file": settings.key_file, "database": None if settings.is_postgres else settings.database}
     for option, path in files.items():
         try:
             is_folder = path is not None and stat.S_ISDIR(os.stat(path).st_mode)
         except FileNotFoundError:
             continue
-        except (OSError, ValueError) as error:  # a name may hold what no name of a file holds
+        except (OSError, ValueError) as error:  # ValueError: a NUL in the name
             reason = error.strerror if isinstance(error, OSError) else error
             raise SettingsError(f"{option}: cannot look for {path}: {reason}") from None
         if is_folder:
             raise SettingsError(f"{option}: {path} is a folder: name a file in it")
 
 
-def _said(name: str, value: object) -> object:
-    # An empty value is a variable of a script that was not set: what is meant by it is not the default.
+def _checked(name: str, value: object) -> object:
+    # An empty value comes from an unset variable of a script, which was not meant to select the default.
     if value == "":
         raise SettingsError(f"{name} is empty: give a value, or leave the option out")
     return value
@@ -95,7 +95,7 @@ def _convert(merged: dict[str, object]) -> Settings:
 
 
 def _instead(name: str, what: str) -> str:
-    """Say what an option may be that is none of some words."""
+    """Return the words that an option accepts, for the message about one that is none of them."""
     if not what.startswith("Invalid enum value"):
         return ""
     known: list[inspect.Type] = [inspect.type_info(Settings)]
@@ -150,12 +150,10 @@ def _from_environment(environ: Mapping[str, str]) -> dict[str, object]:
         key = name.lower()
         if key not in Settings.__struct_fields__:
             raise SettingsError(f"unknown option {key!r} in {variable}{_suggest(key)}")
-        value = value.rstrip(
-            "\r\n"
-        )  # a secret of a container engine ends with the line that it was read from
-        if key in optional and not value:  # a file of variables leaves what is not wanted empty
+        value = value.rstrip("\r\n")  # secrets read from files by container engines end with a line feed
+        if key in optional and not value:  # env files leave what is not wanted empty
             continue
-        if value[:1] in ("[", "{"):  # what is no plain list, such as `scopes`
+        if value[:1] in ("[", "{"):  # an option that is not a plain list, such as `scopes`
             found[key] = _from_json(variable, value)
         else:
             found[key] = tuple(value.replace(",", " ").split()) if key in lists else value

@@ -1,4 +1,4 @@
-"""Every option of the server, with its type and its default; reading and checking them is done beside this."""
+"""Every option of the server, with its type and default; `loading` reads them and `checks` checks them."""
 
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
@@ -195,7 +195,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     @property
     def takes_certificates(self) -> bool:
-        """Whether a client's certificate can reach the server at all, by its own handshake or by a proxy's word."""
+        """Whether a client's certificate can reach the server at all, in its own handshake or in a proxy's header."""
         return self.asks_for_certificates or bool(self.client_certificate_header)
 
     @property

@@ -293,7 +293,7 @@ def test_a_description_comes_from_standard_input_in_either_language(tmp_path: Pa
     assert document(tmp_path, "apply", "-", "--check", "--prune", stdin=written)["unchanged"] == 3
     assert run_cli(tmp_path, "export", "-").stdout == run_cli(tmp_path, "export").stdout
     told = document(tmp_path, "apply", "-", stdin="{]", code=2)["error_description"]
-    assert "standard input is no JSON" in told
+    assert "standard input is not valid JSON" in told
 
 
 def test_an_export_of_nothing_says_so_and_prunes_all(tmp_path: Path) -> None:

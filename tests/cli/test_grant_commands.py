@@ -79,4 +79,4 @@ def test_what_is_said_twice_is_refused(
     document(tmp_path, *command, option, values[0])
     refused = document(tmp_path, *command, option, values[0], option, values[1], code=2)
     name = values[0].partition("=")[0]
-    assert refused["error_description"] == f"{option} says {name} twice"
+    assert refused["error_description"] == f"{option} gives {name} twice"

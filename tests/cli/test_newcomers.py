@@ -141,8 +141,8 @@ def test_a_list_for_another_program_has_one_row_a_line_with_whole_identifiers(tm
 def test_what_makes_something_makes_its_database(tmp_path: Path, make: list[str]) -> None:
     first = run_cli(tmp_path, *make)
     assert first.returncode == 0, first.stderr
-    assert ("watchword.db was not there and is made now" in first.stderr) is (make != ["migrate"])
-    assert "was not there" not in run_cli(tmp_path, *make).stderr
+    assert ("watchword.db did not exist and is created now" in first.stderr) is (make != ["migrate"])
+    assert "did not exist" not in run_cli(tmp_path, *make).stderr
     listed = run_cli(tmp_path, "token", "list", "--json")
     assert (listed.returncode, listed.stderr) == (0, "")
 
@@ -281,5 +281,5 @@ def test_the_doctor_looks_at_the_database_of_dev_where_it_is_the_only_one(tmp_pa
     assert "there is no database yet" in none.stdout
     assert run_cli(tmp_path, "migrate", "--database", "watchword-dev.db").returncode == 0
     found = run_cli(tmp_path, "doctor")
-    assert (found.returncode, "it opens, and its schema is of this release" in found.stdout) == (0, True)
+    assert (found.returncode, "it opens, and its schema is that of this release" in found.stdout) == (0, True)
     assert "using watchword-dev.db" in found.stderr

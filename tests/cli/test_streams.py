@@ -80,7 +80,7 @@ def test_of_a_secret_that_cannot_be_printed_is_told_whose_it_is_and_how_to_have_
     told = lost.stderr.decode()
     assert lost.returncode == 1, told
     assert "Traceback" not in told
-    said = re.search(r"error: (\S+) has a new secret, and .*`(watchword .*?)` makes another", told)
+    said = re.search(r"error: (\S+) has a new secret, which .*`(watchword .*?)` makes another", told)
     assert said, told
     assert said[1] in said[2]
     another = run_cli(folder, *said[2].split()[1:], "--json")

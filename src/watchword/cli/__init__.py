@@ -12,24 +12,21 @@ from typing import TextIO, cast
 
 from watchword.extras import SERVER, NotInstalled, needing
 
-NOT_TAKEN = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}  # what a file answers that can hold no more
+NOT_TAKEN = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}  # errors of a file that can take no more
 
 
 def main() -> None:
-    """Run the command line; where something of it is not installed, say what to install and leave with 2.
-
-    Where nobody can write what it has to say, say that and leave with 1.
-    """
+    """Run the command line; exit with 2 and what to install where a part is missing, with 1 where standard output cannot be written."""
     _open_streams()
     try:
         with needing(f"{SERVER} (in a clone of the repository: pip install '.[server]')"):
             _run()
-    except KeyboardInterrupt:  # while it was being read: afterwards each command sees to it
+    except KeyboardInterrupt:  # while modules were being imported; later, each command handles it
         sys.exit(130)
     except OSError as error:
         if error.errno not in NOT_TAKEN or error.filename is not None:
             raise
-        sys.stdout = _nowhere("w")  # else what waits in it is tried again at the end
+        sys.stdout = _nowhere("w")  # otherwise its buffer is flushed, and fails, again at exit
         sys.stderr.write(f"error: standard output cannot be written: {error.strerror}\n")
         sys.exit(1)
     except NotInstalled as error:
@@ -38,11 +35,11 @@ def main() -> None:
 
 
 def _open_streams() -> None:
-    # Without them (`>&-`) the next file that is opened, a database, would be what somebody prints into.
+    # Without them (`>&-`) the next file that is opened, a database, would get a standard stream's descriptor.
     sys.stdin = sys.stdin or _nowhere("r")
     sys.stdout = sys.stdout or _nowhere("w")
     sys.stderr = sys.stderr or _nowhere("w")
-    # A name may have letters that the terminal has not, and a path bytes that are none: a message is told all the same.
+    # A name may have characters that the terminal's encoding lacks, and a path undecodable bytes: print an escaped form.
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")

@@ -1,4 +1,4 @@
-"""Every command by its name. One that is called is imported alone: with all the others it takes twice as long to start."""
+"""Every command by its name. Only the module of the called one is imported: importing all takes twice as long to start."""
 
 from importlib import import_module
 
@@ -6,7 +6,7 @@ import typer
 
 from watchword import __version__
 
-# What is called by one name, or by a name and another, and the module that has it
+# Commands of one word, then groups of commands, each with its module.
 COMMANDS = {
     "login": "login",
     "logout": "login",
@@ -36,7 +36,7 @@ VERSION = "--version"
 
 
 def application(called: str = "") -> typer.Typer:
-    """Return the command line: with what is called by a name alone, without any of it for the version, else with everything."""
+    """Return the command line with the called command alone, with none for the version, or with all."""
     app = typer.Typer(
         name="watchword",
         help="Authentication for APIs: API tokens, sessions, OAuth 2.1 and OpenID Connect.",

@@ -1,4 +1,4 @@
-"""`watchword apply` and `watchword export`: clients and rules of trust in a file that is kept with the rest of one's code."""
+"""`watchword apply` and `watchword export`: clients and rules of trust described in a file, under version control."""
 
 import os
 from functools import partial
@@ -18,14 +18,16 @@ from watchword.flows.runtime import Runtime
 from watchword.folders import replace, replace_private
 from watchword.oauth.errors import OAuthError
 
-DIFFERS = 3  # neither what was refused nor a wrong call: a job that looks for drift tells them apart
+DIFFERS = (
+    3  # the exit code of a difference, which a drift check distinguishes from a refusal and from wrong usage
+)
 SIGNS = {"create": "+", "change": "~", "delete": "-"}
 
 
 class Change(msgspec.Struct, frozen=True, omit_defaults=True):
     """One change as programs see it; `fields` are those that differ, `before` and `after` their values.
 
-    `lacks_secret` is a client that nobody has a secret for.
+    `lacks_secret` marks a client that has no secret.
     """
 
     kind: str
@@ -52,7 +54,7 @@ def apply(
     check: Annotated[
         bool,
         typer.Option(
-            "--check", help="Change nothing; leave with 3 when something would change, 1 when refused."
+            "--check", help="Change nothing; exit with 3 when something would change, 1 when refused."
         ),
     ] = False,
     prune: Annotated[
@@ -67,7 +69,7 @@ def apply(
     config: Config = None,
     as_json: Json = False,
 ) -> None:
-    """Make clients and rules of trust what a file says; what is so already stays untouched."""
+    """Make clients and rules of trust match a file; what matches already is left alone."""
     wanted = _described(file, as_json)
     folder = _folder(secrets) if secrets is not None and not check else secrets
     made: list[str] = []
@@ -174,9 +176,9 @@ def export(
     config: Config = None,
     as_json: Json = False,
 ) -> None:
-    """Write clients and rules of trust as `watchword apply` reads them: what is not a default, and no secrets."""
+    """Write clients and rules of trust in the form that `watchword apply` reads, without defaults and without secrets."""
     if file is not None and file.suffix.lower() in (".yaml", ".yml"):
-        session.usage("name a file .toml or .json: YAML is neither written nor read here")
+        session.usage("name a .toml or .json file: YAML is not supported")
     described = session.run(state.describe, database=database, config=config, as_json=as_json)
     document = {section: description.entries(section, described) for section in state.SECTIONS}
     if file is not None and str(file) == description.STREAM:

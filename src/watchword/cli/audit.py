@@ -16,13 +16,13 @@ FOLLOW_INTERVAL = 0.5
 
 
 class Wanted(NamedTuple):
-    """Which events are asked for; an empty text is any."""
+    """The filter of events; an empty text matches any."""
 
     name: str
     target: str
 
     def takes(self, event: Event) -> bool:
-        """Whether an event is one of them."""
+        """Whether an event matches."""
         return self.name in ("", event.name) and self.target in ("", event.target)
 
 
@@ -52,7 +52,7 @@ def audit(
 
     async def work(runtime: Runtime) -> list[Event]:
         seen: dict[str, int] = {}
-        if follow:  # before what there is: else what comes while that is printed would be missed
+        if follow:  # before the list is read: otherwise events that come in between would be missed
             await runtime.database.read(events.heads, seen)
         found = await runtime.database.read(events.list_events, limit=limit, name=name, target=target)
         found.reverse()

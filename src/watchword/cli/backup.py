@@ -22,7 +22,7 @@ File = Annotated[Path, typer.Argument(help="The backup's file.")]
 
 
 def done(work: Coroutine[object, object, T], as_json: bool) -> T:
-    """Run what needs no open server to its end; leave with 1 or 2 and the reason when it is refused."""
+    """Run work that does not need the server's data opened; exit with 1 or 2 and the reason when it is refused."""
     try:
         return asyncio.run(work)
     except OAuthError as error:
@@ -34,25 +34,26 @@ def done(work: Coroutine[object, object, T], as_json: bool) -> T:
 
 
 def backup(file: File, database: Database = None, config: Config = None, as_json: Json = False) -> None:
-    """Write the whole database into one file while the server serves; the master key is not in it: keep that apart."""
+    """Write the whole database to one file while the server runs; the master key is not in it: keep that separately."""
     _named(file)
     settings = session.load(config, database=database)
     report = done(flow.write_backup(settings, file, int(time.time())), as_json)
     _show(report, file, "backed up", as_json)
     if not as_json:
         session.out.print(
-            f"It needs the master key {report.master_key}, which is not in it: keep that in another place."
+            f"It needs the master key {report.master_key}, which is not in it: keep that somewhere else."
         )
 
 
 def restore(
     file: File,
     replace: Annotated[
-        bool, typer.Option("--replace", help="Remove what the database holds now, in the same transaction.")
+        bool,
+        typer.Option("--replace", help="Delete what the database contains now, in the same transaction."),
     ] = False,
     exact: Annotated[
         bool,
-        typer.Option("--exact", help="Leave sessions, grants and access tokens alive that were alive then."),
+        typer.Option("--exact", help="Keep the sessions, grants and access tokens that were live then."),
     ] = False,
     end_api_tokens: Annotated[
         bool, typer.Option("--end-api-tokens", help="Revoke every API token as well.")
@@ -61,9 +62,9 @@ def restore(
     config: Config = None,
     as_json: Json = False,
 ) -> None:
-    """Check a backup and put it in the database's place, wholly or not at all; stop the server before.
+    """Check a backup and replace the database by it, wholly or not at all; stop the server first.
 
-    What may have been revoked after the backup is ended: sessions, grants, access tokens, links.
+    Whatever may have been revoked since the backup is ended: sessions, grants, access tokens, links.
     """
     if exact and end_api_tokens:
         session.usage("--exact and --end-api-tokens exclude each other")
@@ -78,7 +79,7 @@ def restore(
         return
     session.out.print(f"Its master key is {report.master_key}, under which the backup was made.")
     if not exact:
-        session.out.print("Sessions, grants and access tokens were ended: people sign in again.")
+        session.out.print("Sessions, grants and access tokens were ended: people have to sign in again.")
 
 
 def _named(file: Path) -> None:
@@ -105,7 +106,7 @@ def migrate(
     config: Config = None,
     as_json: Json = False,
 ) -> None:
-    """Bring the database's schema up to date; `serve` does so as well when it starts."""
+    """Bring the database's schema up to date; `serve` also does so when it starts."""
     settings = session.load(config, database=database)
     work = schema_state.status(settings) if status else schema_state.apply(settings)
     state = done(work, as_json)

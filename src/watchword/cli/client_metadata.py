@@ -1,6 +1,6 @@
-"""What the options of `watchword client create` and `client update` say of a client, in the words of the admin API.
+"""The options of `watchword client create` and `client update` as client metadata of the admin API.
 
-An option that was not given says nothing; an empty text takes away what was there.
+An option that was not given sets nothing; an empty text removes the value.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,7 +16,7 @@ from watchword.oauth.clients import ExchangeRules
 
 Metadata = dict[str, object]
 Options = Mapping[str, Any]
-# Options whose value is the member's.
+# Options whose value is that of the member.
 PLAIN = {
     "name": "name",
     "auth": "token_endpoint_auth_method",
@@ -32,7 +32,7 @@ PLAIN = {
     "backchannel_logout_session_required": "backchannel_logout_session_required",
     "frontchannel_logout_session_required": "frontchannel_logout_session_required",
 }
-# Those that may be taken away.
+# Options that an empty text removes.
 ADDRESSES = {
     "sector": "sector_identifier_uri",
     "backchannel_logout_uri": "backchannel_logout_uri",
@@ -49,7 +49,7 @@ LISTS = {
 
 
 def of(options: Options, before: ClientInput | None = None) -> Metadata:
-    """Return what the options say, of a client that is known `before` as what is to be changed about it."""
+    """Return the members that the options set; rules of token exchange are merged with those of the client `before`."""
     said: Metadata = {
         member: options[option] for option, member in PLAIN.items() if options.get(option) is not None
     }
@@ -75,7 +75,7 @@ def _listed(texts: Sequence[str]) -> list[str]:
 
 
 def _proofs(options: Options) -> Metadata:
-    """Return by what the client proves itself, and its requests."""
+    """Return how the client authenticates, and how it signs its requests."""
     said = _jwks(options.get("jwks"))
     if (subject := options.get("certificate_subject")) is not None:
         said["tls_client_auth_subject"] = _subject(subject) if subject else None
@@ -136,7 +136,7 @@ def _by_kind(options: Options, option: str) -> Iterator[tuple[str, str]]:
 
 
 def _exchange(options: Options, before: ClientInput | None) -> Metadata:
-    """Return the rules of token exchange: those that were there with what is said of them now."""
+    """Return the rules of token exchange: the former ones, changed by the options."""
     if (path := options.get("exchange_rules")) is not None:
         return {"token_exchange": _json(path, "--exchange-rules") if path else None}
     said: Metadata = {}

@@ -1,6 +1,6 @@
-"""The options of `watchword client create` and `client update`: what can be said of a client, said the same way in both.
+"""The options of `watchword client create` and `client update`, declared once for both.
 
-What the options mean is in `cli.client_metadata`.
+What they mean is in `cli.client_metadata`.
 """
 
 from typing import Annotated, Literal
@@ -46,7 +46,7 @@ Pushed = Annotated[
 TokenFormat = Annotated[
     Literal["jwt", "opaque"] | None, typer.Option(help="Format of its access tokens: jwt or opaque.")
 ]
-Lifetime = Annotated[str | None, typer.Option(help="Life of its access tokens, such as 10m.")]
+Lifetime = Annotated[str | None, typer.Option(help="Lifetime of its access tokens, such as 10m.")]
 TokenStatus = Annotated[
     bool | None,
     typer.Option(
@@ -75,33 +75,33 @@ Profile = Annotated[
 SignedRequests = Annotated[
     str | None,
     typer.Option(
-        help="It must sign its authorization requests, by this algorithm, such as ES256, or by any of them."
+        help="It must sign its authorization requests with this algorithm, such as ES256, or with any."
     ),
 ]
 RequestAlgorithm = Annotated[
     str | None,
-    typer.Option(help="The algorithm of the authorization requests that it signs, where it need not sign."),
+    typer.Option(help="Algorithm of the authorization requests that it signs, where signing is optional."),
 ]
 MaxAge = Annotated[
     str | None,
-    typer.Option(help="How old a sign-in may be where its request says nothing of that, such as 8h."),
+    typer.Option(help="Maximum age of a sign-in where its request has no max_age, such as 8h."),
 ]
 RequireAuthTime = Annotated[
     bool | None,
     typer.Option(
         "--require-auth-time/--auth-time-if-known",
-        help="Its ID tokens say when the person signed in: who came from a provider that does not tell signs in anew.",
+        help="Its ID tokens carry auth_time; people whose provider does not report it have to sign in again.",
     ),
 ]
 Acr = Annotated[
     Many,
-    typer.Option(help="The acr value it wants where its request names none, the best first; repeatable."),
+    typer.Option(help="acr value that it wants where its request names none, preferred first; repeatable."),
 ]
 Details = Annotated[
     Many, typer.Option(help="A type of authorization_details that it may ask for; repeatable.")
 ]
 ExchangeFrom = Annotated[
-    Many, typer.Option(help="An API that the client is: it may exchange tokens sent there; repeatable.")
+    Many, typer.Option(help="An API that the client itself is: it may exchange tokens for that; repeatable.")
 ]
 ExchangeFor = Annotated[
     Many,
@@ -118,7 +118,7 @@ Delegate = Annotated[
     typer.Option("--delegate/--no-delegate", help="It may exchange tokens with an actor (the default)."),
 ]
 ExchangeLifetime = Annotated[
-    str | None, typer.Option(help="The longest life of tokens that it gets by exchange, such as 5m.")
+    str | None, typer.Option(help="The longest lifetime of tokens that it gets by exchange, such as 5m.")
 ]
 AssertTo = Annotated[
     Many, typer.Option(help="ISSUER=CLIENT_ID: another server for which it may get identity assertions.")
@@ -129,7 +129,10 @@ ExchangeRules = Annotated[
 ]
 Pairwise = Annotated[
     bool | None,
-    typer.Option("--pairwise/--no-pairwise", help="It knows people by names that no other client can join."),
+    typer.Option(
+        "--pairwise/--no-pairwise",
+        help="Its subject identifiers for people cannot be linked to another client's.",
+    ),
 ]
 Sector = Annotated[
     str | None, typer.Option(help="The sector_identifier_uri, where its redirect URIs have several hosts.")

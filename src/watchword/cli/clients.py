@@ -33,7 +33,7 @@ def create(
     grant: options.Grant = None,
     scope: options.Scope = None,
     public: Annotated[
-        bool, typer.Option("--public", help="The client can keep no secret (auth none).")
+        bool, typer.Option("--public", help="A public client, which cannot keep a secret (auth none).")
     ] = False,
     auth: options.Auth = None,
     post_logout_redirect_uri: options.PostLogoutRedirectUri = None,
@@ -70,9 +70,7 @@ def create(
     sector: options.Sector = None,
     sign: options.Sign = None,
     encrypt: options.Encrypt = None,
-    client_id: Annotated[
-        str | None, typer.Option(help="Choose the identifier instead of having one made.")
-    ] = None,
+    client_id: Annotated[str | None, typer.Option(help="The identifier (default: a generated one).")] = None,
     database: Database = None,
     config: Config = None,
     as_json: Json = False,
@@ -120,7 +118,7 @@ def _print(shown: admin_clients.ClientView) -> None:
 @app.command("list")
 def list_(
     search: Annotated[
-        str, typer.Option(help="Only clients whose name or identifier begins so, by name.")
+        str, typer.Option(help="Only clients whose name or identifier starts with this, ordered by name.")
     ] = "",
     limit: Annotated[int, typer.Option(min=1, max=1000, help="At most this many, up to 1000.")] = 100,
     after: Annotated[str, typer.Option(help="Identifier of the last client of the page before.")] = "",
@@ -239,7 +237,7 @@ def update(
     config: Config = None,
     as_json: Json = False,
 ) -> None:
-    """Change a client; what is not named stays as it is, a list is replaced, an empty text takes a value away."""
+    """Change a client; what is not named stays as it is, a list is replaced, an empty text removes a value."""
 
     async def work(runtime: Runtime) -> Client:
         existing = await client_registry.find(runtime, client_id)
@@ -262,15 +260,13 @@ def update(
 @app.command("rotate-secret")
 def rotate_secret(
     client_id: ClientId,
-    overlap: Annotated[str, typer.Option(help="How long the older secrets work on.")] = "24h",
-    expires: Annotated[
-        str | None, typer.Option(help="After how long the new one ends (default: never).")
-    ] = None,
+    overlap: Annotated[str, typer.Option(help="How long the older secrets keep working.")] = "24h",
+    expires: Annotated[str | None, typer.Option(help="Lifetime of the new one (default: unlimited).")] = None,
     database: Database = None,
     config: Config = None,
     as_json: Json = False,
 ) -> None:
-    """Give a client another secret; the older ones work on during the overlap."""
+    """Give a client another secret; the older ones keep working during the overlap."""
     given = {
         "overlap": session.duration(overlap, "--overlap"),
         "expires_in": session.duration(expires, "--expires"),
@@ -314,7 +310,7 @@ def remove_secret(
 def delete(
     client_id: ClientId, database: Database = None, config: Config = None, as_json: Json = False
 ) -> None:
-    """Delete a client and end all that it was issued."""
+    """Delete a client and end everything that it was issued."""
 
     async def work(runtime: Runtime) -> None:
         await client_registry.delete(runtime, client_id, actor=ACTOR)

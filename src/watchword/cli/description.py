@@ -1,4 +1,4 @@
-"""The file of `watchword apply` and `export`, TOML or JSON: what it holds, and how what is there is written into one."""
+"""The file of `watchword apply` and `export`: reading it as TOML or JSON, and writing it."""
 
 import math
 import sys
@@ -19,7 +19,7 @@ from watchword.jose.strict_json import StrictJSONError
 
 STREAM = "-"
 MAX_BYTES = 16 * 1024 * 1024
-# An entry of which only this is said has all the defaults, which an export leaves out
+# Entries with nothing but defaults, which an export leaves out.
 _BARE = {
     "clients": ClientState(client_id="", name=""),
     "trust": TrustInput(name="", issuer="", scope=""),
@@ -27,30 +27,31 @@ _BARE = {
 
 
 def read(file: Path) -> Mapping[str, Any]:
-    """Return what a file holds, or standard input; leave with 2 and the reason when it is neither TOML nor JSON that can be kept."""
+    """Return the contents of a file or of standard input; exit with 2 and the reason when it is not storable TOML or JSON."""
     where = "standard input" if str(file) == STREAM else str(file)
     try:
         with sys.stdin.buffer if str(file) == STREAM else file.open("rb") as stream:
             data = stream.read(MAX_BYTES + 1)
-        text = data.decode("utf-8-sig")  # as editors on Windows begin a file
+        text = data.decode("utf-8-sig")  # editors on Windows add a byte order mark
     except (OSError, UnicodeDecodeError) as error:
         session.usage(f"{where} cannot be read: {getattr(error, 'strerror', None) or 'it is not UTF-8'}")
     if len(data) > MAX_BYTES:
         session.usage(f"{where} is larger than {MAX_BYTES // 1024 // 1024} MiB")
-    is_json = file.suffix.lower() == ".json" or text.lstrip().startswith("{")  # as nothing in TOML begins
+    # No TOML document starts like that.
+    is_json = file.suffix.lower() == ".json" or text.lstrip().startswith("{")
     try:
         document = _json(text) if is_json else _toml(text)
     except RecursionError:
         session.usage(f"{where} is nested too deeply")
     except (ValueError, OverflowError) as error:
-        session.usage(f"{where} is no {'JSON' if is_json else 'TOML'} that can be kept: {error}")
+        session.usage(f"{where} is not valid {'JSON' if is_json else 'TOML'}: {error}")
     if not isinstance(document, dict):
         session.usage(f"{where} must hold the sections {', '.join(state.SECTIONS)}")
     return document
 
 
 def _json(text: str) -> object:
-    msgspec.json.decode(text)  # tells where a mistake is
+    msgspec.json.decode(text)  # its errors name the position
     return strict_json.loads(text, max_bytes=MAX_BYTES)
 
 
@@ -63,7 +64,7 @@ def _toml(text: str) -> dict[str, Any]:
 def _finite(digits: str) -> float:
     value = float(digits)
     if not math.isfinite(value):
-        raise StrictJSONError(f"{digits[:20]} is no number")
+        raise StrictJSONError(f"{digits[:20]} is not a finite number")
     return value
 
 
@@ -75,7 +76,7 @@ def text(document: Mapping[str, Sequence[Mapping[str, object]]], is_json: bool) 
 
 
 def entries(section: str, described: State) -> list[dict[str, Any]]:
-    """Return the entries of a section, each with what names it first and nothing that is a default."""
+    """Return the entries of a section, each with its identifying member first, and without defaults."""
     bare = msgspec.to_builtins(_BARE[section])
     first = state.SECTIONS[section][1]
     return [

@@ -1,4 +1,4 @@
-"""`watchword doctor`: what is wrong with a server as its clients see it, or with this installation, and the line to change."""
+"""`watchword doctor`: what is wrong with a server as its clients see it, or with this installation, and what to change."""
 
 import asyncio
 import stat
@@ -31,9 +31,7 @@ def doctor(
     ] = None,
     data: Annotated[
         bool,
-        typer.Option(
-            "--data", help="Read everything that is kept, and check that it fits together (takes a while)."
-        ),
+        typer.Option("--data", help="Read all stored data and check that it is consistent (takes a while)."),
     ] = False,
     database: Database = None,
     config: Config = None,
@@ -41,7 +39,7 @@ def doctor(
 ) -> None:
     """Walk discovery as OpenID and MCP clients do, or check this installation; exit with 1 when something is broken."""
     if data and url is not None:
-        session.usage("--data checks what this installation keeps: leave the address out")
+        session.usage("--data checks the data of this installation: leave the address out")
     try:
         report = examine(url) if url is not None else _installation(database, config, data)
     except ValueError as error:
@@ -107,7 +105,7 @@ def _exposure(settings: Settings, report: Report) -> None:
 
 def _files(settings: Settings, report: Report) -> None:
     paths = [] if settings.is_postgres else [Path(settings.database)]
-    if (key := master_key.own_file(settings)) is not None:  # of one from outside its reader is the judge
+    if (key := master_key.own_file(settings)) is not None:  # one from elsewhere is checked when it is read
         paths.append(key)
     for path in paths:
         if path.exists() and path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
@@ -115,13 +113,13 @@ def _files(settings: Settings, report: Report) -> None:
 
 
 async def _opened(runtime: Runtime, report: Report, data: bool) -> None:
-    report.ok("database", "database", "it opens, and its schema is of this release")
+    report.ok("database", "database", "it opens, and its schema is that of this release")
     if len(master_key.existing_master_keys(runtime.settings)) > 1:
         report.warn(
             "master-keys",
             "master key",
-            "several are given, as while one is exchanged",
-            "watchword key rotate-master, and give the newest alone",
+            "several are given, as during a rotation",
+            "run watchword key rotate-master, then give only the newest",
         )
     current = {key.algorithm: key for key, state in await runtime.keyring.states() if state == "current"}
     for algorithm in runtime.settings.signing_algorithms:
@@ -131,7 +129,7 @@ async def _opened(runtime: Runtime, report: Report, data: bool) -> None:
             report.warn(
                 "key-age",
                 key.kid,
-                f"the {algorithm} key signs for {age // 86_400} days already",
+                f"the {algorithm} key has been signing for {age // 86_400} days",
                 "watchword key rotate",
             )
         else:
@@ -141,7 +139,7 @@ async def _opened(runtime: Runtime, report: Report, data: bool) -> None:
 
 
 async def _data(runtime: Runtime, report: Report) -> None:
-    """Check what is kept, row by row, and the audit trail."""
+    """Check the stored data, row by row, and the audit trail."""
     if not runtime.settings.is_postgres:
         for damage in await runtime.database.read(soundness.find_damage):
             report.fail("data", "database", f"the file is damaged: {damage}", "restore a backup")
@@ -149,7 +147,9 @@ async def _data(runtime: Runtime, report: Report) -> None:
     for flaw in flaws:
         report.fail("data", ", ".join(flaw.places), flaw.check, "restore a backup, or end what is named here")
     if not flaws:
-        report.ok("data", "database", "what is kept fits together, and no credential lies in it")
+        report.ok(
+            "data", "database", "the stored data is consistent, and contains no credential in the clear"
+        )
     trail = await runtime.database.read(
         events.verify_trail, runtime.root.derive("audit"), runtime.now() - runtime.settings.audit_retention
     )

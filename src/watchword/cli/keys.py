@@ -13,7 +13,7 @@ from watchword.flows.runtime import Runtime
 from watchword.oauth.errors import OAuthError
 
 app = typer.Typer(
-    help="Inspect, rotate and withdraw signing keys; exchange the master key.", no_args_is_help=True
+    help="Inspect, rotate and revoke signing keys; rotate the master key.", no_args_is_help=True
 )
 
 Entry = dict[str, object]
@@ -87,7 +87,7 @@ def revoke(
     config: Config = None,
     as_json: Json = False,
 ) -> None:
-    """Withdraw a key that leaked: what it signed is refused at once, and its successor signs."""
+    """Revoke a key that leaked: what it signed is refused at once, and its successor takes over."""
 
     async def work(runtime: Runtime) -> list[Entry]:
         if not await runtime.keyring.revoke(kid, actor=ACTOR):
@@ -99,7 +99,7 @@ def revoke(
 
 @app.command("rotate-master")
 def rotate_master(database: Database = None, config: Config = None, as_json: Json = False) -> None:
-    """Exchange the master key while nodes serve; interrupted, call it again: it goes on.
+    """Rotate the master key while nodes serve; if interrupted, call it again: it resumes.
 
     A key file gets a new key, and its former one is kept beside it. Where several keys are given, a line each, the last becomes the master key.
     """
@@ -119,25 +119,23 @@ def _show_rotated(rotated: Rotated, is_shared: bool) -> None:
         lines = [f"the master key is {rotated.master_key} now, and was {rotated.former}"]
     else:
         lines = [
-            f"nothing was left to exchange: the last key given, {rotated.master_key}, is the master key already"
+            f"nothing was left to rotate: the last key given, {rotated.master_key}, is the master key already"
         ]
     if rotated.key_file is None:
         lines.append(
-            "Keep the last key alone where the master key comes from, and start the nodes again with it."
+            "Leave only the last key where the master key comes from, and restart the nodes with it."
         )
     else:
         lines.append(f"key file: {rotated.key_file}")
         lines += [f"{'former' if rotated.former else 'other'} key: {path}" for path in rotated.kept]
     if is_shared and rotated.key_file is not None:
         lines.append(
-            "Other nodes serve on; put this key file in the place of theirs before they, or workers of theirs, start again."
+            "Other nodes keep serving; replace their key file by this one before they, or their workers, restart."
         )
     if rotated.was_root:
         lines.append(
-            "The former key is what everything in this database hangs on, as an earlier release made it: it goes on opening copies."
+            "The former key is also the root secret of this database, as an earlier release made it: it still opens copies of it."
         )
-    lines.append(
-        "Back up the database now. Backups made before need the former key: keep it with them, or nowhere."
-    )
+    lines.append("Back up the database now. Earlier backups need the former key: keep it as long as them.")
     for line in lines:
         session.out.print(line, markup=False)

@@ -1,8 +1,8 @@
-"""`watchword serve`: from options to a running server, for the command line and for a start without the rest of it.
+"""`watchword serve`: from options to a running server, with or without the command-line library.
 
-A server runs for months, and starts again whenever something went wrong. So `serve` with options that are plain goes past
-the library that reads every other command: that saves a third of the memory and half of the time. Whatever `read` does not
-understand (help, a mistake) it leaves to that library, which has the words for it.
+A server runs for months, and restarts whenever something went wrong. So `serve` with plain options bypasses the library that
+parses every other command: that saves a third of the memory and half of the start-up time. Whatever `read` does not understand
+(help, a mistake) it leaves to that library, which has the messages for it.
 """
 
 import asyncio
@@ -33,7 +33,7 @@ OPTIONS: Mapping[str, type] = {
     "--json": bool,
 }
 LOOPBACK_WARNING = (
-    "fetch_allow_loopback is set: anyone who can name an address to fetch reaches this machine. "
+    "fetch_allow_loopback is set: anyone who can name an address to fetch can reach this machine. "
     "Never use it outside tests."
 )
 
@@ -62,7 +62,7 @@ def read(arguments: Sequence[str]) -> dict[str, object] | None:
 
 def serve(options: Mapping[str, object]) -> int:
     """Check everything, prepare the data, serve until told to stop; return the exit code."""
-    from watchword import serving  # what is not installed is missed before anything is written
+    from watchword import serving  # first, so that a missing package is noticed before anything is written
 
     config, as_json = options.get("config"), bool(options.get("json"))
     try:
@@ -81,7 +81,7 @@ def serve(options: Mapping[str, object]) -> int:
             say(f"{_red('WARNING:')} {FAULT_WARNING}")
         serving.check_startable(settings)
         link = prepare(settings)
-    except ValueError as error:  # a SettingsError, or fail-points that are none
+    except ValueError as error:  # a SettingsError, or unknown fail-points
         return _failed(2, str(error), "wrong_usage" if as_json else None)
     except StorageUnavailable as error:
         return _failed(1, error.reason, "temporarily_unavailable" if as_json else None)
@@ -95,14 +95,14 @@ def serve(options: Mapping[str, object]) -> int:
 
 
 def without_the_commands_own(options: Mapping[str, object]) -> dict[str, object]:
-    """Return what overrides settings: every option but the name of the file and the form of the output."""
+    """Return the options that override settings: all but the configuration file and the output format."""
     return {name: value for name, value in options.items() if name not in ("config", "json")}
 
 
 def prepare(settings: Settings) -> str | None:
-    """Open the data once before any worker does: migrate it, make the keys; return the owner's link where it is needed.
+    """Open the data once before any worker does, to migrate it and make the keys; return the owner's setup link if there is no owner.
 
-    Raise SettingsError or StorageUnavailable with what to do about it.
+    Raise SettingsError or StorageUnavailable, which say what to do.
     """
 
     async def opened() -> str | None:
@@ -129,7 +129,7 @@ def run(settings: Settings) -> int:
 
 
 def _environment(settings: Settings) -> dict[str, str]:
-    # Worker processes read the same options; what the command line said is said to them in the environment.
+    # Worker processes get the settings, command-line options included, through the environment.
     variables = {}
     for name in Settings.__struct_fields__:
         value = getattr(settings, name)
@@ -161,7 +161,7 @@ def _failed(code: int, reason: str, error: str | None) -> int:
 
 def _print_json(document: Mapping[str, object]) -> None:
     sys.stdout.write(msgspec.json.format(msgspec.json.encode(document), indent=2).decode() + "\n")
-    sys.stdout.flush()  # the server serves on
+    sys.stdout.flush()  # the process does not end here
 
 
 def _red(text: str) -> str:

@@ -1,6 +1,6 @@
 """`watchword login`, `logout`, `token print`: signing in at any authorization server, and a fresh token for scripts.
 
-These three touch no database of this server: they are a client of one, ours or another's.
+These three do not touch this server's database: they are a client of an authorization server, ours or another.
 """
 
 import contextlib
@@ -38,10 +38,11 @@ def login(
     resource: Annotated[str, typer.Option(help="The API that the tokens are for.")] = "",
     device: Annotated[bool, typer.Option("--device", help="Sign in on another device.")] = False,
     dpop: Annotated[
-        bool, typer.Option("--dpop", help="Bind the tokens to a key that is kept with them.")
+        bool, typer.Option("--dpop", help="Bind the tokens to a key that is stored with them.")
     ] = False,
     redirect_uri: Annotated[
-        str, typer.Option(help="The loopback address registered there; without a port, any.")
+        str,
+        typer.Option(help="The loopback redirect URI registered there; without a port, any port is used."),
     ] = DEFAULT,
     name: Annotated[str | None, typer.Option(help="Name of the sign-in (default: the server's).")] = None,
     file_store: Annotated[
@@ -79,7 +80,7 @@ def login(
         session.print_json({**document, "kept_in": made.kept_in})
     else:
         session.out.print(
-            f"Signed in at {made.name}. `watchword token print` hands a token to scripts.", markup=False
+            f"Signed in at {made.name}. `watchword token print` prints a token for scripts.", markup=False
         )
 
 
@@ -92,7 +93,7 @@ def _hint(error: Exception) -> str:
 def _sign_in(login: Login, device: bool, redirect_uri: str) -> int | None:
     store = logins.store_of(login)
     with store.lock():
-        store.load()  # a key ring that does not open is noticed before anybody signs in
+        store.load()  # so that a key ring that cannot be opened is noticed before anybody signs in
     clocks = Clocks()
     server = AuthorizationServer(login.issuer, clocks)
     prover = Prover(jwk.generate("ES256"), clocks) if login.dpop else None

@@ -17,20 +17,20 @@ from watchword.settings import SettingsError
 
 
 def move(
-    source: Annotated[str, typer.Argument(help="What is there: sqlite:///FILE or postgresql://….")],
-    target: Annotated[str, typer.Argument(help="Where it goes: sqlite:///FILE or postgresql://….")] = "",
+    source: Annotated[str, typer.Argument(help="The database to move: sqlite:///FILE or postgresql://….")],
+    target: Annotated[str, typer.Argument(help="Where to: sqlite:///FILE or postgresql://….")] = "",
     replace: Annotated[
-        bool, typer.Option("--replace", help="Remove what is in the target and begin anew.")
+        bool, typer.Option("--replace", help="Delete what is in the target and start over.")
     ] = False,
     abandon: Annotated[
-        bool, typer.Option("--abandon", help="Give up a move that was begun: the source is as before.")
+        bool, typer.Option("--abandon", help="Give up a move that was started; the source is then as before.")
     ] = False,
     config: Config = None,
     as_json: Json = False,
 ) -> None:
-    """Copy a database to another kind while the source serves, switch over, and fence the source.
+    """Copy a database to the other kind while the source serves, switch over, and fence the source.
 
-    Interrupted, call it again: it goes on. Writes wait only during the switch; its length is printed.
+    If interrupted, call it again: it resumes. Writes wait only during the switch; its duration is printed.
     """
     if abandon:
         begun = done(flow.abandon(source), as_json)
@@ -55,7 +55,9 @@ def move(
         session.print_json(msgspec.to_builtins(moved))
         return
     session.out.print(f"moved {moved.rows} rows; writes waited for {moved.fenced:g} s")
-    session.out.print("Stop what serves the source, which refuses writes from now on. Serve the target with")
+    session.out.print(
+        "Stop the servers of the source, which refuses writes from now on. Serve the target with"
+    )
     session.out.print(f"the same master key: key_file = {master_key.key_path(settings)}", markup=False)
 
 

@@ -1,6 +1,6 @@
-"""Finds credentials that lie in files, however large: what could not be read is told, so that nobody takes it for clean.
+"""Finding credentials in files of any size; what could not be read is reported, so that nobody takes it for clean.
 
-Owns what is read and in which pieces; what a credential looks like is `watchword.oauth.token_format`'s.
+Owns what is read and in which pieces; what a credential looks like is in `watchword.oauth.token_format`.
 """
 
 import os
@@ -24,7 +24,7 @@ class Scan:
 
 
 def scan(path: Path, brand: str) -> Scan:
-    """Search a file, a pipe or a folder but for its `.git`; links within a folder are not followed."""
+    """Search a file, a pipe or a folder (except `.git`); symbolic links in a folder are not followed."""
     done = Scan()
 
     def note(error: OSError) -> None:
@@ -45,7 +45,7 @@ def _files(folder: Path, note: Callable[[OSError], None]) -> Iterator[Path]:
         for file in (Path(inside, name) for name in sorted(names)):
             try:
                 is_file = stat.S_ISREG(file.lstat().st_mode)
-            except OSError as error:  # a folder whose files may be named and not looked at
+            except OSError as error:  # a folder that may be listed, but not entered
                 note(error)
                 continue
             if is_file:

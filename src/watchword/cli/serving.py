@@ -39,7 +39,7 @@ def serve(
     tls_key: Annotated[str | None, typer.Option(help="Private key of the certificate (PEM).")] = None,
     tls_client_ca: Annotated[
         str | None,
-        typer.Option(help="Authorities (PEM) of clients' certificates; the handshake then asks for one."),
+        typer.Option(help="Authorities (PEM) of client certificates; the handshake then requests one."),
     ] = None,
     tls_client_self_signed: Annotated[
         bool | None,
@@ -49,12 +49,14 @@ def serve(
     ] = None,
     behind_tls_proxy: Annotated[
         bool | None,
-        typer.Option("--behind-tls-proxy", help="A proxy in front ends TLS; plain HTTP is served to it."),
+        typer.Option(
+            "--behind-tls-proxy", help="A proxy in front terminates TLS; plain HTTP is served to it."
+        ),
     ] = None,
     config: Config = None,
     as_json: Json = False,
 ) -> None:
-    """Serve in production: TLS itself, or behind a proxy that ends it."""
+    """Serve in production: with TLS, or behind a proxy that terminates it."""
     options = {
         "host": host,
         "port": port,
@@ -81,9 +83,9 @@ def dev(
 ) -> None:
     """Serve on this machine for development: a database file, a link for the owner, and one working token."""
     quieter = {"log_format": "console", "log_level": "warning"}
-    unsaid = {name: value for name, value in quieter.items() if name not in _stated(config)}
+    defaults = {name: value for name, value in quieter.items() if name not in _stated(config)}
     settings = session.load(
-        config, host="127.0.0.1", port=port, database=database, mode="development", **unsaid
+        config, host="127.0.0.1", port=port, database=database, mode="development", **defaults
     )
     settings = with_issuer(settings)
     from watchword import serving  # here, so that the other commands start without it
@@ -107,12 +109,12 @@ def dev(
 
 
 def _stated(config: str | None) -> dict[str, object]:
-    """Return what file and environment say, unless that is that this is production."""
+    """Return what file and environment set; exit with 2 when they set the mode to production."""
     try:
         said = settings_module.stated(config=config)
     except SettingsError as error:
         session.usage(str(error))
-    if said.get("mode") == "production":  # the default as well: only who wrote it down meant it
+    if said.get("mode") == "production":  # it is also the default, but here somebody wrote it down
         session.usage("mode is production: use `watchword serve`, or remove the setting for development")
     return said
 
@@ -140,14 +142,14 @@ def _greet(settings: Settings, link: str | None, token: str) -> None:
         f"\n[bold]Watchword[/] on {settings.issuer}  [dim](development; database {settings.database_shown})[/]\n"
     )
     if link:
-        out.print("Make the owner's account with this one-time link:")
+        out.print("Create the owner's account with this one-time link:")
         out.print(f"  {link}\n", markup=False)
     if settings.console:
-        out.print("Its owner runs it in a browser:")
+        out.print("The console, for its owner:")
         out.print(f"  {settings.issuer}/console\n", markup=False)
-    out.print("A token that works for the next day; a restart makes a new one:")
+    out.print("A token that works for a day; a restart makes a new one:")
     out.print(f"  {token}\n", markup=False)
-    out.print("What would be mailed to people is shown instead:")
+    out.print("Mail is not sent, but shown here:")
     out.print(f"  {settings.issuer}/dev/mail\n", markup=False)
     out.print("Try it:")
     out.print(

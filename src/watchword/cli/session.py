@@ -1,4 +1,4 @@
-"""What every command shares: options, opening the server's data, output for people and programs, exit codes."""
+"""The parts that all commands share: options, opening the server's data, output for people and programs, exit codes."""
 
 import asyncio
 import contextlib
@@ -36,7 +36,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON document and 
 
 ACTOR = "command line"
 DEV_DATABASE = "watchword-dev.db"
-UNFOLDED = 1000  # a file or another program reads a row as one line
+UNFOLDED = 1000  # columns, so that a file or another program gets each row as one line
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 
 # Without emoji: the middle of a scope such as orders:key:read would be shown as one.
@@ -45,12 +45,12 @@ err = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
 
 
 def complain(word: str, message: str) -> None:
-    """Say on standard error what went wrong; the message may hold anything, so nothing in it is markup."""
+    """Print what went wrong on standard error; nothing in the message is taken as markup."""
     err.print(Text.assemble((f"{word}:", "red"), f" {message}"))
 
 
 class WrongUsage(SystemExit):
-    """The call is wrong: the process leaves with 2; `message` is None where it was told already."""
+    """The call is wrong: the process exits with 2; `message` is None where it was printed already."""
 
     def __init__(self, message: str | None) -> None:
         super().__init__(2)
@@ -58,7 +58,7 @@ class WrongUsage(SystemExit):
 
 
 def usage(message: str) -> NoReturn:
-    """Say what is wrong with the call and leave with 2."""
+    """Print what is wrong with the call and exit with 2."""
     complain("error", message)
     raise WrongUsage(message)
 
@@ -66,37 +66,37 @@ def usage(message: str) -> NoReturn:
 def pairs(
     given: Sequence[str] | None, option: str, form: str, *, may_be_empty: bool = False
 ) -> dict[str, str]:
-    """Return what a repeatable option such as NAME=VALUE says; leave with 2 where it has another form, or a name twice."""
+    """Return the pairs of a repeatable option such as NAME=VALUE; exit with 2 for another form, or a repeated name."""
     said: dict[str, str] = {}
     for text in given or ():
         name, equals, value = text.partition("=")
         if not name or not equals or not (value or may_be_empty):
             usage(f"{option} takes {form}, not {text!r}")
         if name in said:
-            usage(f"{option} says {name} twice")
+            usage(f"{option} gives {name} twice")
         said[name] = value
     return said
 
 
 def one_page(search: str, after: str) -> None:
-    """Leave with 2 where a search is to go on after an identifier: it is in another order."""
+    """Exit with 2 for a search that continues after an identifier: it is ordered by name."""
     if search and after:
-        usage("--after goes on in the list of all: with --search name more of the name, or raise --limit")
+        usage("--after continues the list of all: with --search give more of the name, or raise --limit")
 
 
 def page(found: Sequence[T], limit: int, name: Callable[[T], str]) -> tuple[Sequence[T], str | None]:
-    """Return a page of a list that was asked for with one entry more, and after which identifier there is more."""
+    """Return a page of a list that was read with one entry more, and the identifier after which it continues, if it does."""
     return found[:limit], name(found[limit - 1]) if len(found) > limit else None
 
 
 def print_more(following: str | None) -> None:
-    """Say how a list goes on, where it does."""
+    """Print how to continue a list, where it continues."""
     if following:
         out.print(f"[dim]more: --after {following}[/]")
 
 
 def refuse(code: str, message: str, as_json: bool, field: str | None = None) -> NoReturn:
-    """Say why it was refused and leave with 1."""
+    """Print why the command was refused and exit with 1."""
     if as_json:
         print_json({"error": code, "error_description": message, **({"field": field} if field else {})})
     else:
@@ -105,7 +105,7 @@ def refuse(code: str, message: str, as_json: bool, field: str | None = None) -> 
 
 
 def load(config: str | None, **overrides: object) -> Settings:
-    """Return the settings, or leave with 2 and the reason."""
+    """Return the settings, or exit with 2 and the reason."""
     try:
         return settings_module.load(overrides, config=config)
     except SettingsError as error:
@@ -113,7 +113,7 @@ def load(config: str | None, **overrides: object) -> Settings:
 
 
 def development_database(config: str | None) -> str | None:
-    """Return the file of `watchword dev` where it is the only one in this folder and no option names another."""
+    """Return the database file of `watchword dev` where it is the only one in this folder and no option names another."""
     settings = load(config)
     is_only = not Path(settings.database).exists() and Path(DEV_DATABASE).exists()
     if settings.database != Settings().database or not is_only:
@@ -130,13 +130,13 @@ def run(
     as_json: bool,
     makes: bool = False,
 ) -> T:
-    """Open the server's data, run an operation, close; leave with 1 or 2 and the reason when that fails.
+    """Open the server's data, run an operation, close; exit with 1 or 2 and the reason when that fails.
 
-    With `makes` the operation makes something, and a database for it where there is none.
+    With `makes`, the operation creates something, and a database is created where there is none.
     """
     settings = load(config, database=development_database(config) if database is None else database)
     if makes and not settings.is_postgres and not Path(settings.database).exists():
-        err.print(f"{settings.database} was not there and is made now", style="dim", markup=False)
+        err.print(f"{settings.database} did not exist and is created now", style="dim", markup=False)
     try:
         return asyncio.run(with_runtime(settings, operation, makes=makes))
     except OAuthError as error:
@@ -164,30 +164,30 @@ def print_json(document: object) -> None:
     """Print one JSON document on standard output."""
     try:
         text = msgspec.json.format(msgspec.json.encode(document), indent=2).decode()
-    except UnicodeEncodeError:  # a path of bytes that are no letters, written as what Python takes it for
+    except UnicodeEncodeError:  # a path with undecodable bytes, which `json` escapes
         text = json.dumps(msgspec.to_builtins(document), indent=2)
     print_text(text + "\n")
 
 
 def print_text(text: str) -> None:
-    """Print JSON or TOML on standard output: both are UTF-8 (RFC 8259 section 8.1), whatever the terminal's letters are."""
+    """Print JSON or TOML on standard output: both are UTF-8 (RFC 8259 §8.1), whatever the terminal's encoding is."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(encoding="utf-8")
     sys.stdout.write(text)
-    sys.stdout.flush()  # `dev` serves on
+    sys.stdout.flush()  # the process of `dev` does not end here
 
 
 @contextlib.contextmanager
 def shown_once(whose: str, another: str) -> Iterator[None]:
-    """Print a new secret; where not all of it can be written, say whose it was and which command makes another.
+    """Wrap the printing of a new secret; where it cannot be written completely, say whose it was and which command makes another.
 
-    It is not taken back: what a rotation did to the older ones could not be, and a secret that nobody has opens nothing.
+    It is not revoked: what a rotation did to the older ones cannot be undone, and a secret that nobody has is harmless.
     """
     try:
         yield
         sys.stdout.flush()
-    except (OSError, SystemExit):  # the latter is how rich ends where nobody reads the other end of a pipe
-        lost = f"{whose} has a new secret, and not all of this could be printed: if you have not got it, `{another}` makes another."
+    except (OSError, SystemExit):  # rich raises SystemExit when the reader of a pipe is gone
+        lost = f"{whose} has a new secret, which could not be printed completely: if you do not have it, `{another}` makes another."
         complain("error", lost)
         raise
 
@@ -221,11 +221,10 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> Non
         return
     table = Table(box=None, pad_edge=False, header_style="dim")
     for position, column in enumerate(columns):
-        table.add_column(
-            column, overflow="fold", no_wrap=position == 0
-        )  # what other commands are given stays whole
+        # The first column is the identifier, which has to be copied whole.
+        table.add_column(column, overflow="fold", no_wrap=position == 0)
     for row in rows:
-        table.add_row(*(Text("" if value is None else str(value)) for value in row))  # a name is no markup
+        table.add_row(*(Text("" if value is None else str(value)) for value in row))  # never as markup
     printer = out if out.is_terminal else Console(highlight=False, width=UNFOLDED)
     printer.print(table)
 
@@ -236,7 +235,7 @@ def when(moment: int | None) -> str:
 
 
 def duration(text: str | None, option: str) -> int | None:
-    """Return the seconds of a text such as 90d, 24h, 30m, 45s or 3600; leave with 2 when it is none."""
+    """Return the seconds of a text such as 90d, 24h, 30m, 45s or 3600; exit with 2 when it is not a duration."""
     if text is None:
         return None
     number, unit = (text[:-1], text[-1:]) if text[-1:] in UNITS else (text, "s")

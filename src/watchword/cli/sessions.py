@@ -66,14 +66,14 @@ def end(
     lasting_access: Annotated[
         bool,
         typer.Option(
-            "--lasting-access", help="End the lasting access (offline_access) of applications as well."
+            "--lasting-access", help="Also end the offline access (offline_access) of applications."
         ),
     ] = False,
     database: Database = None,
     config: Config = None,
     as_json: Json = False,
 ) -> None:
-    """End one session, or all of a person: every copy of the cookie is dead at once."""
+    """End one session, or all of a person; every copy of the cookie is dead at once."""
     if (session_id is None) == (not user):
         session.usage("name a session, or a person with --user")
 

@@ -41,12 +41,12 @@ def create(
     address: Annotated[
         list[str] | None, typer.Option(help="Address or network it may be used from; repeatable.")
     ] = None,
-    path: Annotated[str | None, typer.Option(help="Beginning of the paths that it may be used on.")] = None,
+    path: Annotated[str | None, typer.Option(help="Prefix of the paths that it may be used on.")] = None,
     rate_limit: Annotated[
-        int | None, typer.Option(help="Uses per minute; what other workers counted is known a second later.")
+        int | None, typer.Option(help="Uses per minute; uses counted by other workers arrive a second later.")
     ] = None,
     quota: Annotated[
-        int | None, typer.Option(help="Uses in its whole life, counted in the same way.")
+        int | None, typer.Option(help="Uses in its whole lifetime, counted in the same way.")
     ] = None,
     metadata: Annotated[list[str] | None, typer.Option(help="KEY=VALUE; repeatable.")] = None,
     database: Database = None,
@@ -102,7 +102,9 @@ def _show_issued(new: Issued) -> None:
 @app.command("list")
 def list_(
     owner: Annotated[str | None, typer.Option(help="Only tokens of this owner.")] = None,
-    search: Annotated[str, typer.Option(help="Only tokens whose name begins so, by name.")] = "",
+    search: Annotated[
+        str, typer.Option(help="Only tokens whose name starts with this, ordered by name.")
+    ] = "",
     state: Annotated[
         Literal["all", "active", "expired", "revoked"],
         typer.Option(help="all, or only those active, expired or revoked."),
@@ -192,7 +194,7 @@ def verify(
     config: Config = None,
     as_json: Json = False,
 ) -> None:
-    """Verify a token and say why it is refused; from WATCHWORD_TOKEN or standard input it stays out of the process list."""
+    """Verify a token and say why it is refused; read from WATCHWORD_TOKEN or standard input, it stays out of the process list."""
     secret = _read_secret(token)
 
     async def work(runtime: Runtime) -> tuple[token_verification.Verdict, int]:
@@ -227,12 +229,12 @@ def _read_secret(token: str | None) -> str:
 @app.command()
 def rotate(
     token_id: Annotated[str, typer.Argument(help="The token's identifier.")],
-    overlap: Annotated[str, typer.Option(help="How long the older secrets work on.")] = "24h",
+    overlap: Annotated[str, typer.Option(help="How long the older secrets keep working.")] = "24h",
     database: Database = None,
     config: Config = None,
     as_json: Json = False,
 ) -> None:
-    """Give a token a new secret; the older ones work on during the overlap."""
+    """Give a token a new secret; the older ones keep working during the overlap."""
     seconds = session.duration(overlap, "--overlap")
 
     async def work(runtime: Runtime) -> Issued:
@@ -281,7 +283,7 @@ def scan(
     config: Config = None,
     as_json: Json = False,
 ) -> None:
-    """Find tokens that lie in files, or print rules for secret scanners; what is found is never printed whole."""
+    """Find tokens in files, or print rules for secret scanners; a token that is found is never printed whole."""
     if (path is None) == (rules is None):
         session.usage("give a file or folder, or --rules")
     brand = session.load(config).brand
@@ -300,7 +302,7 @@ def _print_scan(done: Scan, as_json: bool) -> None:
         session.print_json({"findings": done.findings, "unread": done.unread})
     else:
         for found in done.findings:
-            file = names.marked(str(found["file"]))  # whoever named it writes nothing else to the terminal
+            file = names.marked(str(found["file"]))  # a file's name must not control the terminal
             session.out.print(f"{file}:{found['line']}: {found['kind']} {found['token']}", markup=False)
         for unread in done.unread:
             session.err.print(
@@ -314,6 +316,6 @@ def _print_scan(done: Scan, as_json: bool) -> None:
 @app.command("print")
 def print_token(name: SignIn = None, as_json: Json = False) -> None:
     """Print a fresh access token of a sign-in, for scripts."""
-    from watchword.cli import login  # a client of some server: nothing else of `token` needs one
+    from watchword.cli import login  # the other commands of `token` do not need the OAuth client
 
     login.print_token(name, as_json)

@@ -1,4 +1,4 @@
-"""TOML 1.0, written: the standard library only reads it. What JSON has of texts, numbers and lists is TOML as well."""
+"""Writing TOML 1.0, which the standard library only reads. JSON's texts, numbers and lists are valid TOML."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -10,7 +10,7 @@ _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 
 
 def tables(sections: Mapping[str, Sequence[Mapping[str, object]]]) -> str:
-    """Return every entry of every section as a table of an array of tables; what is None is left out, for TOML has no such value."""
+    """Return every entry of every section as a table in an array of tables; None is left out, because TOML has no null."""
     empty = [f"{_key(section)} = []\n" for section, entries in sections.items() if not entries]
     written = [
         "\n".join((f"[[{_key(section)}]]", *(_line(name, value) for name, value in _there(entry)), ""))

@@ -1,4 +1,4 @@
-"""`watchword trust …`: whose assertions become tokens here, for what."""
+"""`watchword trust …`: rules of trust: which issuers' assertions buy which tokens."""
 
 from pathlib import Path
 from typing import Annotated
@@ -23,12 +23,12 @@ app = typer.Typer(
 
 Domains = Annotated[
     list[str] | None,
-    typer.Option(help="People with an address there are those who have it here; repeatable."),
+    typer.Option(help="Domain whose people are matched to accounts by their address; repeatable."),
 ]
 Networks = Annotated[
     list[str] | None,
     typer.Option(
-        help="A private network in which the issuer's metadata and keys may be, such as 10.20.0.0/16; repeatable."
+        help="A private network that the issuer's metadata and keys may be in, such as 10.20.0.0/16; repeatable."
     ),
 ]
 RuleName = Annotated[str, typer.Argument(help="The rule's identifier or name.")]
@@ -48,7 +48,7 @@ def _jwks(value: str | None) -> dict[str, object]:
 @app.command()
 def create(
     name: Annotated[str, typer.Argument(help="What the rule is called.")],
-    issuer: Annotated[str, typer.Option(help="Whom to believe: the `iss` of the assertions, exactly.")],
+    issuer: Annotated[str, typer.Option(help="The issuer to trust: the exact `iss` of its assertions.")],
     scope: Annotated[str, typer.Option(help="Scopes that may be granted, separated by spaces.")],
     claim: Annotated[
         list[str] | None,
@@ -74,8 +74,8 @@ def create(
         str | None, typer.Option(help="The issuer's keys: a file or an address (default: its metadata).")
     ] = None,
     network: Networks = None,
-    max_lifetime: Annotated[str, typer.Option(help="The longest that an assertion may be valid.")] = "1h",
-    token_lifetime: Annotated[str, typer.Option(help="Life of the tokens.")] = "10m",
+    max_lifetime: Annotated[str, typer.Option(help="The longest lifetime of an assertion.")] = "1h",
+    token_lifetime: Annotated[str, typer.Option(help="Lifetime of the tokens.")] = "10m",
     database: Database = None,
     config: Config = None,
     as_json: Json = False,
@@ -150,7 +150,7 @@ def show(rule: RuleName, database: Database = None, config: Config = None, as_js
 
 @app.command()
 def delete(rule: RuleName, database: Database = None, config: Config = None, as_json: Json = False) -> None:
-    """Trust no longer; what the rule gave ends with it."""
+    """Delete a rule of trust; the tokens that it bought end with it."""
 
     async def work(runtime: Runtime) -> Rule:
         return await trust_rules.delete(runtime, rule, actor=ACTOR)

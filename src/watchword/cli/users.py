@@ -37,7 +37,7 @@ def create(
     config: Config = None,
     as_json: Json = False,
 ) -> None:
-    """Create an account; without a password it needs a link (`user reset-link`) to be signed in to."""
+    """Create an account; without a password, its person needs a link (`user reset-link`) to sign in."""
     password = sys.stdin.readline(MAX_PASSWORD).rstrip("\r\n") if password_stdin else None
     if email_verified and not email:
         session.usage("--email-verified needs --email")
@@ -64,7 +64,9 @@ def create(
 
 @app.command("list")
 def list_(
-    search: Annotated[str, typer.Option(help="Only accounts whose name or address begins so, by name.")] = "",
+    search: Annotated[
+        str, typer.Option(help="Only accounts whose name or address starts with this, ordered by name.")
+    ] = "",
     limit: Annotated[int, typer.Option(min=1, max=1000, help="At most this many, up to 1000.")] = 100,
     after: Annotated[str, typer.Option(help="Identifier of the last account of the page before.")] = "",
     database: Database = None,
@@ -107,7 +109,7 @@ def _one(
     config: str | None,
     as_json: bool,
 ) -> None:
-    """Find an account, do something with it, and show it as it is then."""
+    """Find an account, do something with it, and show the result."""
 
     async def work(runtime: Runtime) -> UserView:
         user = await people.find(runtime, who)
@@ -149,7 +151,7 @@ def update(
     email: Annotated[str | None, typer.Option(help="The e-mail address.")] = None,
     email_verified: Annotated[
         bool | None,
-        typer.Option("--email-verified/--email-unverified", help="Whether the address is proved."),
+        typer.Option("--email-verified/--email-unverified", help="Whether the address is verified."),
     ] = None,
     admin: Annotated[
         bool | None, typer.Option("--admin/--no-admin", help="Whether it may administer.")
@@ -176,7 +178,7 @@ def update(
 
 @app.command()
 def disable(who: Who, database: Database = None, config: Config = None, as_json: Json = False) -> None:
-    """Switch an account off: its sessions and grants end, its tokens are refused."""
+    """Disable an account: its sessions and grants end, its tokens are refused."""
 
     async def act(runtime: Runtime, user: User) -> None:
         await account_changes.set_disabled(runtime, user, True, actor=ACTOR)
@@ -186,7 +188,7 @@ def disable(who: Who, database: Database = None, config: Config = None, as_json:
 
 @app.command()
 def enable(who: Who, database: Database = None, config: Config = None, as_json: Json = False) -> None:
-    """Switch an account on again."""
+    """Enable an account again."""
 
     async def act(runtime: Runtime, user: User) -> None:
         await account_changes.set_disabled(runtime, user, False, actor=ACTOR)
@@ -228,7 +230,7 @@ def invite(
     config: Config = None,
     as_json: Json = False,
 ) -> None:
-    """Invite somebody by mail, and print the link, which may also be handed over."""
+    """Invite somebody by mail, and print the link, which may also be handed over directly."""
 
     async def work(runtime: Runtime) -> str:
         return await sign_up.invite(runtime, email, is_admin=admin, inviter=None, actor=ACTOR)
@@ -242,7 +244,7 @@ def invite(
 
 @app.command("reset-link")
 def reset_link(who: Who, database: Database = None, config: Config = None, as_json: Json = False) -> None:
-    """Print a link that sets the account's password once, or makes a passkey where no passwords are taken."""
+    """Print a one-time link that sets the account's password, or creates a passkey where passwords are not accepted."""
 
     async def work(runtime: Runtime) -> str:
         return await people.reset_link(runtime, await people.find(runtime, who), actor=ACTOR)

@@ -1,4 +1,4 @@
-"""`watchword zero …` with a server: register an identity, sign in with it, get a token with it, hand a renewal or revocation in."""
+"""`watchword zero …` with a server: register an identity, sign in or get a token with it, submit a renewal or revocation."""
 
 import json
 import os
@@ -40,7 +40,7 @@ TIMEOUT = 15.0
 
 @dataclass(frozen=True, slots=True)
 class Holder:
-    """Who proves: a secret that was opened, or an agent that holds one."""
+    """The prover: an opened secret, or an agent that holds one."""
 
     secret: Secret | None
     agent: str | None
@@ -62,7 +62,7 @@ Server = Annotated[str, typer.Argument(help="The server's address, such as https
 def register(
     identity: Annotated[str, typer.Argument(help="The public identity's file, - for standard input.")],
     owner: Annotated[str, typer.Option(help="User name or client identifier that it proves.")],
-    name: Annotated[str, typer.Option(help="How the owner calls it.")] = "command line",
+    name: Annotated[str, typer.Option(help="The owner's name for it.")] = "command line",
     database: Database = None,
     config: Config = None,
     as_json: Json = False,
@@ -135,7 +135,7 @@ def submit(
     file: Annotated[str, typer.Argument(help="A renewed identity, or a revocation; - for standard input.")],
     as_json: Json = False,
 ) -> None:
-    """Hand a renewed identity or a revocation in at a server where the identity is registered."""
+    """Submit a renewed identity or a revocation to a server where the identity is registered."""
     with exits(as_json):
         with files.named(file):
             record = files.load_any(files.read_bytes(file))
@@ -191,9 +191,7 @@ def _post(http: httpx.Client, path: str, **content: Any) -> httpx.Response:
 
 
 def _session(http: httpx.Client, holder: Holder) -> dict[str, object]:
-    key = jwk.generate(
-        "ES256"
-    )  # for this one request: a proof that somebody copies on its way is of no use to them
+    key = jwk.generate("ES256")  # for this one request: a proof that is copied on its way is worthless
     proof = _prove(http, holder, identities.SIGN_IN, key)
     headers = {"dpop": _dpop(http, key, "/zero/sign-in")}
     answer = _post(http, "/zero/sign-in", json=to_json(proof), headers=headers)

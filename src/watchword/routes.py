@@ -1,4 +1,4 @@
-"""Every path of the server, the table `ROUTES`: which endpoint answers which method, and who may call it from a browser."""
+"""The table `ROUTES`, every path of the server: which endpoint answers which method, and whether scripts of other origins may call it."""
 
 from collections.abc import Iterator
 from importlib import import_module
@@ -64,8 +64,8 @@ OPERATIONS: tuple[Operation, ...] = (
 
 
 class Route(msgspec.Struct, frozen=True):
-    """How one method of one path is answered; `cors` opens it to scripts of any origin, without credentials;
-    the refusals of a `page` are pages; `path` is the template, once the route is in use."""
+    """How one method of one path is answered; `cors` opens it to scripts of any origin, without credentials; a `page` is refused with
+    pages; `path` is the template, set when the route is registered."""
 
     endpoint: Endpoint
     cors: bool = False
@@ -79,7 +79,7 @@ async def openapi(request: Request) -> Response:
 
 
 def _console(module: str, name: str) -> Endpoint:
-    """Return an endpoint of the console, which is loaded with its first request: a process of tokens alone never needs it."""
+    """Return an endpoint of the console, imported with its first request: a server that only issues tokens never needs it."""
 
     async def answer(request: Request) -> Response:
         endpoint: Endpoint = getattr(import_module(f"watchword.pages.{module}"), name)
@@ -96,7 +96,7 @@ def _console(module: str, name: str) -> Endpoint:
 
 
 def _pages(module: str, show: str, change: str = "") -> dict[str, Route]:
-    """Return what one address of the console answers: a page, and the form on it where there is one."""
+    """Return the routes of one console page, and of the form on it where there is one."""
     named = {"GET": show, "POST": change}
     return {method: Route(_console(module, name), page=True) for method, name in named.items() if name}
 
@@ -158,8 +158,8 @@ ROUTES: dict[str, dict[str, Route]] = {
     },
     "/step-up": {"GET": Route(step_up.show, page=True), "POST": Route(step_up.submit, page=True)},
     "/recover": {
-        "GET": Route(passwords.if_taken(recover.show), page=True),
-        "POST": Route(passwords.if_taken(recover.submit), page=True),
+        "GET": Route(passwords.if_accepted(recover.show), page=True),
+        "POST": Route(passwords.if_accepted(recover.submit), page=True),
     },
     "/reset-password": {
         "GET": Route(recover.show_reset, page=True),
@@ -183,7 +183,7 @@ ROUTES: dict[str, dict[str, Route]] = {
     },
     "/dev/mail": {"GET": Route(dev_mail.show, page=True)},
     "/": {"GET": Route(account.home, page=True)},
-    "/.well-known/change-password": {"GET": Route(passwords.if_taken(account.well_known_change_password))},
+    "/.well-known/change-password": {"GET": Route(passwords.if_accepted(account.well_known_change_password))},
     "/account/email": {
         "GET": Route(account.show_email, page=True),
         "POST": Route(account.change_email, page=True),
@@ -193,8 +193,8 @@ ROUTES: dict[str, dict[str, Route]] = {
         "POST": Route(account.delete, page=True),
     },
     "/account/password": {
-        "GET": Route(passwords.if_taken(account_security.show_password), page=True),
-        "POST": Route(passwords.if_taken(account_security.change_password), page=True),
+        "GET": Route(passwords.if_accepted(account_security.show_password), page=True),
+        "POST": Route(passwords.if_accepted(account_security.change_password), page=True),
     },
     "/account/passkeys": {
         "GET": Route(account_security.show_passkeys, page=True),
@@ -230,7 +230,7 @@ ROUTES: dict[str, dict[str, Route]] = {
     "/console/clients/{id}/edit": _pages("console_client_forms", "show_edit", "edit"),
     "/console/clients/{id}/protocol": _pages("console_client_protocol", "show", "change"),
     "/console/clients/{id}/delete": _pages("console_clients", "show_delete", "delete"),
-    # Two segments, and after those of a client: whoever is called "new" has pages as well.
+    # Two segments, and listed after those of a client, so that a client called "new" has pages as well.
     "/console/clients/new/{kind}": _pages("console_client_forms", "show_new", "create"),
     "/console/events": _pages("console_events", "show"),
     "/console/events/file": _pages("console_events", "file"),
@@ -260,6 +260,7 @@ HOT = frozenset({("POST", "/token"), ("POST", "/introspect"), ("POST", "/api/v1/
 
 
 def every_route() -> Iterator[tuple[str, str, Route]]:
+    """Return path, method and route of ROUTES, then of the JSON API."""
     for path, methods in ROUTES.items():
         for method, route in methods.items():
             yield path, method, route

@@ -1,1 +1,1 @@
-"""What people see: templates, texts, branding and the policy they are served under. Nothing here decides anything."""
+"""The pages that people see: their endpoints, templates, texts, branding and content security policy. Rules are in `flows` and `oauth`."""

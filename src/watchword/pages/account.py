@@ -36,7 +36,7 @@ NAME_INVALID = Problem("name_invalid", {"maximum": MAX_DISPLAY})
 
 
 async def require(request: Request) -> Person | Response:
-    """Return the session and its person, or the way to the sign-in page and back."""
+    """Return the session and its person, or a redirect to the sign-in page that leads back."""
     runtime = request.runtime
     session = await visit.current(request)
     user = await runtime.database.read(users.get_user, session.user_id) if session else None
@@ -47,12 +47,12 @@ async def require(request: Request) -> Person | Response:
 
 
 async def require_fresh(request: Request, back: str | None = None) -> Person | Response:
-    """Return the session and its person when they proved lately who they are; else the way to prove it and back (SE-02)."""
+    """Return the session and its person when they authenticated recently; otherwise a redirect to do so that leads back (SE-02)."""
     found = await require(request)
     if isinstance(found, Response) or await step_up.is_proved(request, *found):
         return found
     place = back or returning.place_of(request)
-    # What a form carried is gone by then: the page says that nothing has been done yet.
+    # The form's contents are lost on the way: the page says that nothing has been done yet.
     return step_up.ask(request, f"{place}?notice=confirmed" if request.method == "POST" else place)
 
 
@@ -100,7 +100,7 @@ def page(
 
 
 def _waiting(request: Request) -> str | None:
-    """Return the way back to an application or a device that waits for a second factor to be set up."""
+    """Return the URL of an application or device that waits for a second factor to be set up, or None."""
     settings = request.runtime.settings
     sealed = request.cookie(browser.cookie_name(settings, returning.WAITING_COOKIE))
     path = returning.open_return(request.runtime, sealed)
@@ -120,7 +120,7 @@ def done(
 
 
 async def changed(request: Request, person: Person, form: Form) -> tuple[tuple[bytes, bytes], ...]:
-    """Return the headers after a change of credentials: a new cookie (SE-01); elsewhere everything ends if that is wished (LG-16)."""
+    """Return the headers after a change of credentials: a new cookie (SE-01). Ends all other sessions if the form says so (LG-16)."""
     if form.get("end_others") == "yes":
         await end_elsewhere(request, person)
     return await renewed(request, person[0])
@@ -148,7 +148,7 @@ async def overview(request: Request) -> Response:
 async def show_overview(
     request: Request, person: Person, errors: dict[str, object] | None = None
 ) -> Response:
-    """Answer the profile, with what was wrong about a change to it."""
+    """Answer the profile, with the errors of a change to it."""
     runtime, user = request.runtime, person[1]
     have = await runtime.database.read(enrolled, user.id)
     profile = {
@@ -306,7 +306,7 @@ async def delete(request: Request) -> Response:
 
 
 async def home(request: Request) -> Response:
-    """Lead who opens the server's own address to their account, by way of the sign-in page."""
+    """Redirect from the server's root to the account, and so to the sign-in page if need be."""
     return redirect(f"{request.runtime.settings.issuer}/account")
 
 

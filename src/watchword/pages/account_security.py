@@ -1,4 +1,4 @@
-"""My account: password, passkeys and second factors. A change needs a fresh proof, and the owner is told of it by mail."""
+"""My account: password, passkeys and second factors. A change requires recent authentication, and the owner is notified by mail."""
 
 from watchword.credentials import totp
 from watchword.credentials.methods import Method
@@ -46,7 +46,7 @@ async def _password(
 
 
 async def change_password(request: Request) -> Response:
-    """Change the password; other sessions end if wished. Without a present password a fresh proof is needed."""
+    """Change the password, ending other sessions if asked to. An account without a password requires recent authentication."""
     found = await account.require(request)
     if isinstance(found, Response):
         return found
@@ -73,7 +73,7 @@ async def change_password(request: Request) -> Response:
         return await _password(request, found, {"form": second_factor.throttled(refused)}, 429)
     except OAuthError as error:
         return await _password(request, found, {"new_password": passwords.problem(error)}, 400)
-    # The present password is no proof of a second factor, so the session is worth no more by it (MF-06).
+    # The present password proves no second factor, so it does not raise the session's level (MF-06).
     return account.done(request, "password", "password_changed", await account.renewed(request, session))
 
 
@@ -168,12 +168,12 @@ async def _add_passkey(request: Request, person: Person, form: Form) -> Response
     return account.done(request, "passkeys", "passkey_added", await account.changed(request, person, form))
 
 
-# What sets up a second factor, each with its name in the settings.
+# Actions that set up a second factor, each with the factor's name in the settings.
 _SETS_UP = {"new_recovery_codes": "recovery_code", "email_code_on": "email_code"}
 
 
 def _takes(request: Request, factor: str) -> bool:
-    """Whether the service counts a second factor, or a passkey alone: another is not set up, because no sign-in would ask for it."""
+    """Whether the settings accept a second factor, or a passkey as the only one: no other can be set up, since no sign-in would use it."""
     settings = request.runtime.settings
     alone = factor == "passkey" and factor in settings.sign_in_methods
     return alone or factor in settings.second_factors
@@ -209,7 +209,7 @@ async def show_factors(request: Request) -> Response:
 
 
 async def change_factors(request: Request) -> Response:
-    """Remove the application, switch codes by mail, make recovery codes."""
+    """Remove the authenticator application, switch codes by mail on or off, or make recovery codes."""
     found = await account.require_fresh(request)
     if isinstance(found, Response):
         return found
@@ -273,7 +273,7 @@ def _totp(request: Request, person: Person, key: bytes, sealed: str, problem: ob
 
 
 async def add_totp(request: Request) -> Response:
-    """Keep the application when its code is right; the session is worth more then."""
+    """Store the authenticator application when its code is right, and raise the session's level."""
     found = await account.require_fresh(request)
     if isinstance(found, Response):
         return found

@@ -1,4 +1,4 @@
-"""My account: API tokens of one's own: made, seen once, rotated with overlap, revoked."""
+"""My account: one's own API tokens: created, shown once, rotated with overlap, revoked."""
 
 from watchword.flows import api_tokens, personal_tokens
 from watchword.flows.api_tokens import Issued
@@ -53,7 +53,7 @@ def _view(request: Request, token: ApiToken, uses: list[SecretUse]) -> dict[str,
 
 
 def state_of(token: ApiToken, now: int, notice: int) -> str:
-    """Return how the pages call a token's state: "active", "expiring", "expired" or "revoked"."""
+    """Return a token's state on the pages: "active", "expiring", "expired" or "revoked"."""
     if token.revoked_at is not None:
         return "revoked"
     if token.expires_at is None or token.expires_at - now > notice:
@@ -83,7 +83,7 @@ async def change(request: Request) -> Response:
 
 
 def overlap_of(form: Form) -> int:
-    """Return for how many seconds a rotated token is to work on."""
+    """Return for how many seconds the old secret of a rotated token keeps working."""
     chosen = form.get("overlap") or ""
     return int(chosen) if chosen in {str(one) for one in OVERLAPS} else OVERLAPS[0]
 
@@ -111,7 +111,7 @@ async def show_new(request: Request) -> Response:
 
 
 async def _require(request: Request) -> Person | Response:
-    """Return who may give a script a token, as `account.require_fresh` does, or the way there."""
+    """Return the person as `account.require_fresh` does, or a redirect also when they lack a demanded second factor."""
     found = await account.require_fresh(request)
     if isinstance(found, Response) or not await demanded.is_lacking(request, found[1]):
         return found
@@ -151,7 +151,7 @@ def _days(form: Form) -> int:
 
 
 async def create(request: Request) -> Response:
-    """Make a token and show it this once."""
+    """Create a token and show it this once."""
     found = await _require(request)
     if isinstance(found, Response):
         return found

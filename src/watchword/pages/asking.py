@@ -1,4 +1,4 @@
-"""The application on whose behalf a person is asked something: what the pages on the way back to it need of its request."""
+"""The application on whose behalf a person is signing in: the parts of its request that the pages on the way need."""
 
 import msgspec
 
@@ -10,24 +10,25 @@ from watchword.pages import browser, returning
 
 
 class Asking(msgspec.Struct, frozen=True):
-    """Who asks, where the answer goes, and the wishes of the request about the pages (OpenID Connect Core §3.1.2.1)."""
+    """Which application asks, where the answer goes, and what its request says about the pages (OpenID Connect Core §3.1.2.1).
+
+    `max_age` is how many seconds old a sign-in may be: 0 for a fresh one, None where its age does not matter.
+    """
 
     name: str
     redirect_uri: str
     ui_locales: str | None
     login_hint: str | None
-    max_age: (
-        int | None
-    )  # how many seconds old a sign-in may be, 0 for one that is made anew, None where its time need not be known
+    max_age: int | None
 
     @property
     def form_action(self) -> tuple[str, ...]:
-        """Where a form may lead in the end: browsers check the redirects that follow it as well."""
+        """The target for the `form-action` policy: browsers also check the redirects that follow a form."""
         return (self.redirect_uri,)
 
 
 async def find(request: Request, sealed: str | None) -> Asking | None:
-    """Return who asked for what a sealed return path goes back to; None when no application did."""
+    """Return the application that a sealed return path leads back to; None when it leads to none."""
     runtime, value = request.runtime, browser.browser_of(request)
     interaction = returning.interaction_of(returning.open_return(runtime, sealed))
     if interaction is None or value is None:
@@ -38,7 +39,7 @@ async def find(request: Request, sealed: str | None) -> Asking | None:
     asked = found[1]
     try:
         client = await authorization_requests.client_of(runtime, asked.client_id)
-    except OAuthError:  # it ended meanwhile; going back to it says so
+    except OAuthError:  # the client ended meanwhile, which resuming its request will report
         return None
     return Asking(
         client.name,

@@ -1,7 +1,7 @@
 """RFC 6749 §3.1: the authorization endpoint as a person sees it: sign in, agree or not, go back to the application.
 
-What is approved is what the server kept, never what a form says (AZ-54). A request under way belongs to one browser (SE-11), and a
-consent to the person to whom it was shown (AZ-55).
+What is approved is the stored request, never what a form says (AZ-54). A request under way belongs to one browser (SE-11), and its
+consent page to the person it was shown to (AZ-55).
 """
 
 from collections.abc import Mapping
@@ -24,7 +24,12 @@ from watchword.store.sessions import Session
 from watchword.store.users import User
 
 MAX_QUERY = 6000
-ONCE = ("step_up", "select_account", "create")  # asked once: what cannot be reached is answered honestly
+# Asked for only once; a level not reached then is answered with the actual one.
+ONCE = (
+    "step_up",
+    "select_account",
+    "create",
+)
 
 
 async def authorize(request: Request) -> Response:
@@ -53,23 +58,22 @@ def _is_without_cookies(request: Request) -> bool:
 
 
 def _again_by_get(request: Request) -> Response | None:
-    """Have another site's form come again as a link; None for one that is too long for that."""
+    """Redirect another site's form to the same request by GET, which carries the cookies; None if it is too long for that."""
     if not _is_without_cookies(request):
         return None
     form = request.form()
     query = quote(request.body, safe="=&+%")
     reference = form.get("request_uri")
-    if (
-        len(query) > MAX_QUERY and reference and not form.has("request")
-    ):  # it is good once, and nothing beside it counts
+    # A request_uri is used once, and what is beside it is ignored: leave that out.
+    if len(query) > MAX_QUERY and reference and not form.has("request"):
         query = urlencode({"client_id": form.get("client_id") or "", "request_uri": reference})
-    return (
-        None if len(query) > MAX_QUERY else redirect(f"{request.runtime.settings.issuer}/authorize?{query}")
-    )
+    if len(query) > MAX_QUERY:
+        return None
+    return redirect(f"{request.runtime.settings.issuer}/authorize?{query}")
 
 
 async def _again_by_reference(request: Request, client: Client, form: Form) -> Response:
-    """Keep another site's form, and have it come again as a link to what was kept."""
+    """Store the request in another site's form, as if pushed (RFC 9126), and redirect to it by its request_uri."""
     runtime = request.runtime
     anonymous.admit(runtime, "authorize", request.address)
     kept = await authorization_requests.push(runtime, client, form.single(), form.all("resource"), None)
@@ -157,7 +161,7 @@ async def _who(request: Request) -> tuple[Session | None, User | None]:
 
 
 async def _enrol(request: Request, asked: AuthorizationRequest, interaction: Interaction | None) -> Response:
-    """Send a person to set a second factor up, and back to the application."""
+    """Send a person to set up a second factor, and back to the application."""
     value, fresh = browser.ensure_browser(request)
     interaction_id = (
         interaction.id if interaction else await authorization.begin(request.runtime, asked, value)
@@ -175,14 +179,15 @@ async def _ask(
 ) -> Response:
     runtime = request.runtime
     if user is None and interaction is None and not request.query().get("request_uri"):
-        anonymous.admit(runtime, "authorize", request.address)  # what was pushed was counted then
+        # A pushed request was counted when it was pushed.
+        anonymous.admit(runtime, "authorize", request.address)
     value, fresh = browser.ensure_browser(request)
     done = interaction.done if interaction else ()
     interaction_id = interaction.id if interaction else await authorization.begin(runtime, asked, value)
     headers = (fresh,) if fresh else ()
     if step == "consent" and user is not None:
         if interaction is None and request.query().get("request_uri"):
-            # That reference is used up: the page must be at an address that can be opened again.
+            # The request_uri is used up: the page must be at a URL that can be opened again.
             return redirect(f"{runtime.settings.issuer}{returning.RESUME}{interaction_id}", headers)
         await runtime.database.write(
             interactions.note_interaction, interaction_id, done, consents.shown_to(user.id, client)
@@ -201,7 +206,7 @@ async def _ask(
 async def consent(request: Request) -> Response:
     """Take the decision of the person to whom the consent page was shown."""
     form = request.form(REPEATABLE | {"scope"})
-    # A page's form is good for the request that it showed, and for no other that the browser has under way (AZ-53).
+    # A form is valid for the request that its page showed, and for no other under way in this browser (AZ-53).
     browser.check_csrf(request, form.get("csrf"), form.get("interaction") or "")
     found = await _under_way(request, form)
     session, user = await _who(request)
@@ -230,9 +235,10 @@ async def consent(request: Request) -> Response:
 async def _may_answer(
     request: Request, asked: AuthorizationRequest, client: Client, session: Session, interaction: Interaction
 ) -> bool:
-    """Whether nothing but the consent was lacking: since the page was shown the person may have signed in anew, and with less."""
+    """Whether only the consent was missing: since the page was shown, the person may have signed in again at a lower level."""
     done = (*interaction.done, "consent")
-    began_at = authorization.began_at(interaction)  # how long somebody reads makes no sign-in too old
+    # Time spent reading the page must not make the sign-in too old.
+    began_at = authorization.began_at(interaction)
     try:
         step = await _next_step(
             request, asked, client, session, interaction, done, consented=True, now=began_at
@@ -297,7 +303,7 @@ def _form_post(request: Request, target: str, parameters: Mapping[str, str]) -> 
 
 
 async def _show(request: Request, error: OAuthError) -> Response:
-    """Show a refusal that must not be sent anywhere, because the address to send it to is not verified."""
+    """Show a refusal that must not be redirected, because the redirect URI is not verified (RFC 6749 §4.1.2.1)."""
     names = {"redirect_uri": "redirect_mismatch", "client_id": "unknown_client"}
     context = {
         "problem_name": names.get(error.field or "", "general"),

@@ -1,6 +1,6 @@
 """WCAG 2.2 §1.4.3: a service's own name, logo and colours, made readable whatever colour is chosen.
 
-Owns the values an operator sets and the style sheet made of them. Knows nothing of templates.
+Owns the values an operator sets and the style sheet made from them. Knows nothing of templates.
 """
 
 import base64
@@ -101,7 +101,7 @@ def _branding(
 
 
 def _image(path: str | None) -> str | None:
-    """Return a picture's file as a `data:` image; a path on the server stays what it is."""
+    """Return an image file as a `data:` URL; a `data:` URL stays as it is. Raise ValueError, or OSError where it cannot be read."""
     if path is None or path.startswith("data:"):
         return path
     kind = _IMAGES.get(Path(path).suffix.lower())
@@ -111,7 +111,7 @@ def _image(path: str | None) -> str | None:
 
 
 def stylesheet(branding: Branding) -> str:
-    """Return the style sheet that carries the brand's colours, each darkened or lightened until it can be read."""
+    """Return the style sheet with the brand's colours, each darkened or lightened until it is readable."""
     light = readable(branding.accent, SURFACE_LIGHT)
     dark = branding.accent_dark or readable(branding.accent, SURFACE_DARK, DARK_CONTRAST)
     dark = readable(dark, SURFACE_DARK)

@@ -1,8 +1,8 @@
-"""What a browser brings and gets: the anti-forgery value, cookies, language, and pages with their security headers.
+"""The browser side of every page: the anti-CSRF token, cookies, language, and responses with their security headers.
 
-Theory of the anti-forgery value: every browser has a random cookie of its own; a form carries the HMAC of that cookie. It holds in
-every tab, across restarts of the server and on every node, and another browser's value is worth nothing. A POST that the browser
-itself calls cross-site is refused before (Sec-Fetch-Site, Origin).
+Theory of the anti-CSRF token: every browser has a random cookie of its own; a form carries the HMAC of that cookie. It is valid in
+every tab, across restarts of the server and on every node, and worthless in another browser. A POST that the browser itself marks as
+cross-site (Sec-Fetch-Site, Origin) is refused first.
 """
 
 import hashlib
@@ -22,9 +22,9 @@ from watchword.settings import Settings
 
 BROWSER_COOKIE, LANGUAGE_COOKIE = "ww-browser", "ww-language"
 BROWSER_LIFETIME = 400 * 86_400
-# A browser's own value, and the header that gives it one if it had none.
+# A browser's own value, and the header that sets it where it is new.
 Known = tuple[str, tuple[bytes, bytes] | None]
-# Answers to these forms have no address of their own that says as much.
+# Paths that answer a POST only, or not with the same page by GET.
 POST_ONLY = frozenset({"/authorize", "/authorize/consent", "/device/confirm", "/account/upstream", "/logout"})
 HEADERS = (
     (b"referrer-policy", b"same-origin"),
@@ -36,7 +36,7 @@ HEADERS = (
 
 
 def cookie_name(settings: Settings, name: str) -> str:
-    """Return a cookie's name: bound to host and TLS wherever there is TLS."""
+    """Return a cookie's name, with the `__Host-` prefix wherever there is TLS (RFC 6265bis §4.1.3.2)."""
     return f"__Host-{name}" if settings.secure else name
 
 
@@ -57,7 +57,7 @@ def browser_of(request: Request) -> str | None:
 
 
 def ensure_browser(request: Request) -> Known:
-    """Return the browser's own value, and the header that gives it one if it had none."""
+    """Return the browser's own value, and the header that sets it where it is new."""
     known = browser_of(request)
     if known is not None:
         return known, None
@@ -66,24 +66,24 @@ def ensure_browser(request: Request) -> Known:
 
 
 def digest_of(browser: str) -> bytes:
-    """Return under what a browser is kept as a device of a person."""
+    """Return the digest by which a browser is stored as a person's device."""
     return hashlib.sha256(b"device\n" + browser.encode()).digest()
 
 
 def source_of(request: Request) -> Source:
-    """Return from where a request comes, as attempts are counted."""
+    """Return the source of a request that attempts are counted by: its address and its browser."""
     value = browser_of(request)
     return Source(request.address, digest_of(value) if value else b"")
 
 
 def csrf_value(request: Request, browser: str, about: str = "") -> str:
-    """Return the anti-forgery value of a browser's forms; with `about` it is good for a form about that alone (AZ-53)."""
+    """Return the anti-CSRF token of a browser's forms; with `about` it is valid only for a form about that (AZ-53)."""
     key, text = request.runtime.root.derive("csrf"), f"{browser}\n{about}" if about else browser
     return hmac.new(key, text.encode(), hashlib.sha256).hexdigest()
 
 
 def check_csrf(request: Request, sent: str | None, about: str = "") -> None:
-    """Refuse a form that another site or another browser made (SE-09, SE-10), or one about something else; raise `access_denied`."""
+    """Raise `access_denied` for a form from another site or another browser (SE-09, SE-10), or one about something else."""
     if not is_own_form(request, sent, about):
         raise OAuthError(
             "access_denied", "This form was not made for this browser: open the page again.", field="csrf"
@@ -91,7 +91,7 @@ def check_csrf(request: Request, sent: str | None, about: str = "") -> None:
 
 
 def is_own_form(request: Request, sent: str | None, about: str = "") -> bool:
-    """Whether a form was made for this browser; raise `access_denied` when the browser itself says that another site made it."""
+    """Whether a form was made for this browser; raise `access_denied` when the browser itself marks it as another site's."""
     check_same_site(request)
     browser = browser_of(request)
     return browser is not None and hmac.compare_digest(
@@ -100,14 +100,14 @@ def is_own_form(request: Request, sent: str | None, about: str = "") -> bool:
 
 
 def is_foreign(request: Request) -> bool:
-    """Whether the browser itself says that another site made a request."""
+    """Whether the browser itself marks a request as coming from another site."""
     origin, site = request.header(b"origin"), request.header(b"sec-fetch-site")
     own = (None, own_origin(request.runtime.settings))
     return site not in (None, "same-origin", "none") or origin not in own
 
 
 def check_same_site(request: Request) -> None:
-    """Refuse a request that the browser itself says another site made; raise `access_denied`."""
+    """Raise `access_denied` for a request that the browser itself marks as coming from another site."""
     if is_foreign(request):
         raise OAuthError("access_denied", "This request was not made by a page of this server.", field="csrf")
 
@@ -119,7 +119,7 @@ def own_origin(settings: Settings) -> str:
 
 
 def homeward(request: Request) -> Response | None:
-    """In development, send a browser that came by another name of this machine to the issuer's: forms and cookies work there only."""
+    """In development, redirect a browser that used another name of this machine to the issuer's: forms and cookies work only there."""
     settings = request.runtime.settings
     if settings.mode != "development" or request.method != "GET":
         return None
@@ -132,7 +132,7 @@ def homeward(request: Request) -> Response | None:
 
 
 def locale_of(request: Request, ui_locales: str | None = None) -> str:
-    """Return the language to speak: chosen on a page, now or before, else wished by the application, else by the browser."""
+    """Return the language of the page: the one chosen on a page, now or before, else the application's wish, else the browser's."""
     settings = request.runtime.settings
     known = render.locales(branding_of(settings))
     chosen = _chosen(request) or request.cookie(cookie_name(settings, LANGUAGE_COOKIE))
@@ -142,7 +142,7 @@ def locale_of(request: Request, ui_locales: str | None = None) -> str:
 
 
 def device_of(request: Request, user_agent: str) -> Device:
-    """Return how a browser is called in the language of the page."""
+    """Return the description of a browser in the language of the page."""
     texts = render.locales(branding_of(request.runtime.settings))[locale_of(request)].texts
     return user_agents.describe(user_agent, texts["user_agent.on"], texts["user_agent.unknown"])
 
@@ -154,12 +154,12 @@ def _chosen(request: Request) -> str | None:
 def _query(request: Request) -> dict[str, str]:
     try:
         return request.query().single()
-    except OAuthError:  # what cannot be read was refused already, and this is the page that says so
+    except OAuthError:  # a malformed query was refused already, and this is the page that says so
         return {}
 
 
 def _languages(request: Request, locale: str) -> list[dict[str, str]]:
-    """Return the other languages of a page that was opened by its address; an answer to a form has none to go to."""
+    """Return links to a page in the other languages; none for the answer to a form, which has no URL to link to."""
     settings = request.runtime.settings
     if request.method != "GET":
         return []
@@ -181,12 +181,12 @@ def language_wish(request: Request, ui_locales: Iterable[str]) -> str:
 
 
 def here(request: Request, path: str) -> str:
-    """Return a path of this server as the pages see it, below the path of the issuer."""
+    """Return a path of this server as browsers see it, below the path of the issuer."""
     return urlsplit(request.runtime.settings.issuer).path + path
 
 
 def _here(request: Request, hidden: object) -> str | None:
-    """Return where a page that answered a form is opened again, with what its form carries there; None where it cannot be."""
+    """Return the URL that reloads a page that answered a form, with the form's return path; None where there is none."""
     if request.method == "GET" or request.path in POST_ONLY:
         return None
     carried = hidden if isinstance(hidden, Mapping) else {}
@@ -211,14 +211,14 @@ def page(
     settings = request.runtime.settings
     browser, fresh = known or ensure_browser(request)
     if request.method == "POST" and (template == "error" or is_foreign(request)):
-        fresh = None  # another site's form comes without our cookies: the browser keeps what it had
+        fresh = None  # another site's form comes without our cookies: do not replace the browser's value
     extra = [*headers, *([fresh] if fresh else [])]
     brand, locale = branding_of(settings), locale_of(request, ui_locales)
     if _chosen(request) == locale:
         extra.append(set_cookie(settings, LANGUAGE_COOKIE, locale, BROWSER_LIFETIME))
     if status == 429 and not any(name == b"retry-after" for name, _ in extra):
         extra.append(_retry_after(context.get("errors")))
-    # A refusal does not repeat the address that it refuses, nor whatever secret somebody put there (AP-08).
+    # A refusal does not repeat the URL that it refuses, which may contain a secret (AP-08).
     languages = [] if template == "error" else _languages(request, locale)
     html = render.render(
         template,
@@ -240,7 +240,7 @@ def page(
 
 
 def _retry_after(problems: object) -> tuple[bytes, bytes]:
-    """RFC 6585 §4: return for programs when to try again, which the page says in minutes."""
+    """RFC 6585 §4: return the Retry-After header for the minutes that the page shows."""
     shown = problems.values() if isinstance(problems, Mapping) else ()
     minutes = [int(one.values.get("minutes", 1)) for one in shown if isinstance(one, render.Problem)]
     return b"retry-after", str(60 * max(minutes, default=1)).encode()

@@ -1,4 +1,4 @@
-"""What the consent page says: who asks and where that name comes from, where the answer goes, and what is asked for in plain words."""
+"""The contents of the consent page: who asks and where that name comes from, where the answer goes, and what is asked for, in plain words."""
 
 from collections.abc import Mapping
 from urllib.parse import urlsplit
@@ -59,7 +59,7 @@ def described(client: Client) -> dict[str, str | None]:
 
 
 def target(uri: str) -> Mapping[str, str]:
-    """Return how the pages show where an answer goes: the full host, or the scheme of an app."""
+    """Return the target of an answer as the pages show it: the full host, or the scheme of an app."""
     scheme, _, rest = uri.partition("://")
     if scheme not in ("https", "http"):
         return {"kind": "app", "host": uri.partition(":")[0] + ":"}

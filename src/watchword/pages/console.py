@@ -1,7 +1,7 @@
 """The console: the frame of the pages by which administrators run the service, and who may see them.
 
-It gives the whole power over this server, so a session alone is not enough: outside development its person has used a second factor or
-a passkey in it, proved lately who they are, and does so again before a change (SE-02, MF-06). `console = false` takes the pages away.
+It gives full power over this server, so a session alone is not enough: outside development its person must have used a second factor
+or a passkey in it, have authenticated recently, and do so again before a change (SE-02, MF-06). `console = false` removes the pages.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -31,15 +31,15 @@ NOTICES = frozenset(
         *("client_once", "client_secret_ended", "client_deleted", "gone"),
     }
 )
-LASTS = 8 * 3600  # seconds after a proof for which the console may be looked at
+LASTS = 8 * 3600  # seconds after authentication for which the console may be viewed
 PAGE = 50
 T = TypeVar("T")
 
 
 async def require(request: Request, back: str | None = None) -> Person | Response:
-    """Return the session of an administrator, or the page by which one gets in; raise `not_found` or `access_denied`.
+    """Return the session of an administrator, or the page on which they prove more; raise `not_found` or `access_denied`.
 
-    `back` is where the person is sent after a proof: the page itself unless it is named.
+    `back` is where that page leads to afterwards: the page itself unless it is named.
     """
     runtime = request.runtime
     if not runtime.settings.console:
@@ -50,7 +50,7 @@ async def require(request: Request, back: str | None = None) -> Person | Respons
     session, user = found
     if not user.is_admin:
         raise OAuthError("access_denied", NO_ADMINISTRATOR, status=403)
-    # A code by mail is none: whoever reads the mailbox sets the password by it as well.
+    # A code by mail does not count: whoever reads the mailbox can reset the password as well.
     if runtime.settings.mode != "development" and not factors.holds_second(session.amr, by_mail=False):
         return await _second_needed(request, found)
     if runtime.now() - max(session.authenticated_at, session.confirmed_at) >= LASTS:
@@ -59,12 +59,12 @@ async def require(request: Request, back: str | None = None) -> Person | Respons
 
 
 async def require_fresh(request: Request, back: str | None = None) -> Person | Response:
-    """Return the session of an administrator who proved lately who they are; else the way to prove it and back (SE-02)."""
+    """Return the session of an administrator who authenticated recently; otherwise a redirect to do so that leads back (SE-02)."""
     found = await require(request, back)
     if isinstance(found, Response) or await step_up.is_proved(request, *found):
         return found
     place = back or returning.place_of(request)
-    # What a form carried is gone by then: the page says that nothing has been done yet.
+    # The form's contents are lost on the way: the page says that nothing has been done yet.
     return step_up.ask(request, f"{place}?notice=confirmed" if request.method == "POST" else place)
 
 
@@ -108,25 +108,25 @@ def page(
 
 
 def acting(request: Request, person: Person) -> Runtime:
-    """Return the runtime by which flows change what an administrator asks for: in the session, which the audit trail then names."""
+    """Return a runtime whose changes are conditional on the administrator's session, which the audit trail then names."""
     return runtime_in(request.runtime, person[0])
 
 
 def form(request: Request, *, repeatable: frozenset[str] = frozenset()) -> Form:
-    """Return what a form of this browser sent; raise `access_denied` for another's (SE-09), `invalid_request` for a field that repeats."""
+    """Return the fields of a form of this browser; raise `access_denied` for another's (SE-09), `invalid_request` for a repeated field."""
     sent = request.form(repeatable)
     browser.check_csrf(request, sent.get("csrf"))
     return sent
 
 
 def path(section: str, *below: str) -> str:
-    """Return the path of a section, or of a thing in it."""
+    """Return the path of a section, or of an object in it."""
     first = "/console" if section == "overview" else f"/console/{section}"
     return "/".join((first, *(quote(one, safe="") for one in below)))
 
 
 def address(request: Request, section: str, *below: str) -> str:
-    """Return the address of a section, or of a thing in it."""
+    """Return the URL of a section, or of an object in it."""
     return request.runtime.settings.issuer + path(section, *below)
 
 
@@ -136,28 +136,27 @@ def done(request: Request, notice: str, section: str, *below: str) -> Response:
 
 
 def refused(error: OAuthError) -> Problem:
-    """Return why the service did not take what an administrator typed."""
+    """Return the message for a refusal of what an administrator entered."""
     return reasons.find(error.description) or Problem("refused", {"why": error.description})
 
 
 def problems(
     error: OAuthError, sent: Form, called: Mapping[str, str] = MappingProxyType({})
 ) -> dict[str, object]:
-    """Return a refusal beside the field that it is about, else above the form; raise again what no form can mend.
+    """Return a refusal by the form's field that it is about, or by "form"; raise again what another input would not mend.
 
-    `called` says how a form calls its fields where the flow calls them otherwise.
+    `called` maps the flow's names of fields to the form's, where they differ.
     """
     if error.rule.status not in (400, 409) or error.code == "access_denied":
         raise error
-    about = (
-        (error.field or "form").partition(".")[0].partition("[")[0]
-    )  # of a list or a table, the whole of it
+    # For an item of a list or table, the whole field.
+    about = (error.field or "form").partition(".")[0].partition("[")[0]
     field = called.get(about, about)
     return {field if sent.has(field) else "form": refused(error)}
 
 
-def wish(request: Request, name: str, longest: int = 200) -> str:
-    """Return what somebody filters a list by, empty when there is nothing."""
+def filter_of(request: Request, name: str, longest: int = 200) -> str:
+    """Return one filter of a list from the query, "" when it is not set."""
     return (request.query().get(name) or "").strip()[:longest]
 
 
@@ -168,13 +167,13 @@ def listed(
     position: Callable[[T], str],
     filters: Mapping[str, str],
 ) -> tuple[list[T], str | None]:
-    """Split what was found, one more than PAGE, into a page and the address of the next."""
+    """Split rows that were read with one more than PAGE into a page and the URL of the next one."""
     shown, cursor = paging.page(request.runtime, section, list(found), PAGE, position)
     return shown, _onward(request, section, cursor, filters) if cursor else None
 
 
 def further(request: Request, section: str, place: str, filters: Mapping[str, str]) -> str:
-    """Return the address at which a list goes on after a place of it."""
+    """Return the URL that continues a list after a position."""
     cursor = paging.make_cursor(request.runtime, section, place)
     return _onward(request, section, cursor, filters)
 
@@ -185,5 +184,5 @@ def _onward(request: Request, section: str, cursor: str, filters: Mapping[str, s
 
 
 def after(request: Request, section: str) -> str:
-    """Return the position that a list goes on after; raise `invalid_request` for a cursor that this list did not give."""
+    """Return the position that a list continues after; raise `invalid_request` for a cursor that this list did not issue."""
     return paging.open_cursor(request.runtime, section, request.query().get("cursor") or "")

@@ -1,6 +1,6 @@
-"""The console's forms about applications: one is registered by what it is, and what people see or send is changed.
+"""The console's forms for applications: one to register a client by its kind, one to change its most common metadata.
 
-What a client may be is the business of `client_registry`; here is only what of it the forms say.
+The rules are in `client_registry`; this module only translates between forms and metadata.
 """
 
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ from watchword.operation import convert
 from watchword.pages import consent, console, console_clients, once, scopes
 from watchword.pages.account import Person
 
-# What a client is made as, by what its operator calls it
+# The metadata of a new client by its kind.
 KINDS: Mapping[str, Mapping[str, object]] = {
     "web": {
         "grant_types": ["authorization_code", "refresh_token"],
@@ -81,7 +81,7 @@ def _typed(form: Form) -> dict[str, str]:
 
 
 def _resources(request: Request, client: Client | None) -> list[str]:
-    """Return what a client may be registered for: what it is, first and in its order, then what the operator named."""
+    """Return the resources that a client may be registered for: its own, in their order, then those of the settings."""
     settings = request.runtime.settings
     named = (settings.resource, *settings.resources) if settings.resources else ()
     return list(dict.fromkeys((*(client.resources if client else ()), *named)))
@@ -121,7 +121,7 @@ def _form(request: Request) -> Form:
 def _wrong(
     request: Request, form: Form, client: Client | None = None, *, redirects: bool
 ) -> dict[str, object]:
-    """Return what is wrong with a form about a client before anybody asks the rules of clients, by field."""
+    """Return the errors of a form, by field, that can be told without the rules of `client_registry`."""
     name = (form.get("name") or "").strip()
     wrong: dict[str, object] = {}
     if not 0 < len(name) <= MAX_NAME:
@@ -138,7 +138,7 @@ def _lines(form: Form, name: str) -> list[str]:
 
 
 def _given(form: Form, before: Mapping[str, object], resources: list[str]) -> ClientInput:
-    """Return a client as a form wants it; what the form does not show stays as `before`. Raise `invalid_request`."""
+    """Return the client that a form describes; members that it does not show stay as `before`. Raise `invalid_request`."""
     said = {
         **{name: (form.get(name) or "").strip() for name in TEXTS if form.has(name)},
         **{name: _lines(form, name) for name in TEXTS if form.has(name) and name.endswith("_uris")},
@@ -218,7 +218,7 @@ async def edit(request: Request) -> Response:
         )
     except OAuthError as error:
         problem = console_clients.refused(error)
-        if error.code == "precondition_failed":  # what it is now, to be changed again
+        if error.code == "precondition_failed":  # show the present state, to be changed again
             now = (await console_clients.find(request)).client
             return _edit(request, found, now, errors={"form": problem}, status=409)
         return _edit(request, found, client, form, {_field(error): problem})
@@ -226,7 +226,7 @@ async def edit(request: Request) -> Response:
 
 
 def version_of(form: Form) -> int:
-    """Return which version of a client a form changes; raise `invalid_request`."""
+    """Return the version of the client that a form was made for; raise `invalid_request`."""
     sent = form.require("version")
     if not (sent.isascii() and sent.isdigit() and len(sent) < 16):
         raise OAuthError("invalid_request", "The version is not a number.", field="version")

@@ -1,7 +1,6 @@
-"""The console's form for all that a client is by the protocols' own names: its keys, lifetimes, profile, answers, signing out, exchange.
+"""The console's form for a client's protocol metadata by its own names: keys, lifetimes, profile, responses, logout, exchange.
 
-Each field is one of the client's metadata and is taken, checked and refused by `client_registry` alone; `console_client_forms` has the
-rest of them, in words.
+Each field is a metadata member, checked by `client_registry` alone; `console_client_forms` has the common ones, in plain words.
 """
 
 import json
@@ -19,7 +18,7 @@ from watchword.operation import convert
 from watchword.pages import console, console_client_forms, console_clients
 from watchword.pages.account import Person
 
-# How the fields of each part of the form are written
+# The fields of each part of the form, and how each is entered.
 PARTS: Mapping[str, Mapping[str, str]] = {
     "proof": {
         "grant_types": "lines",
@@ -162,7 +161,7 @@ async def change(request: Request) -> Response:
         )
     except OAuthError as error:
         problem = console_clients.refused(error)
-        if error.code == "precondition_failed":  # what it is now, to be changed again
+        if error.code == "precondition_failed":  # show the present state, to be changed again
             now = (await console_clients.find(request)).client
             return _page(request, found, now, errors={"form": problem}, status=409)
         field = error.field if error.field in FIELDS else None
@@ -171,7 +170,7 @@ async def change(request: Request) -> Response:
 
 
 def _read(form: Form) -> tuple[dict[str, object], dict[str, object]]:
-    """Return what a form says by field, and what of it cannot be read."""
+    """Return a form's values by field, and the errors of those that cannot be parsed."""
     said: dict[str, object] = {}
     wrong: dict[str, object] = {}
     for name, kind in FIELDS.items():

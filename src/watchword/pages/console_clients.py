@@ -1,4 +1,4 @@
-"""The console's applications: found, given secrets, switched off and on, deleted; `console_client_forms` registers and changes them."""
+"""The console's applications: listed, given secrets, disabled, enabled, deleted; `console_client_forms` registers and changes them."""
 
 from urllib.parse import urlencode
 
@@ -28,8 +28,8 @@ async def show(request: Request) -> Response:
 async def answer_list(
     request: Request, person: Person, problem: str | None = None, status: int = 200
 ) -> Response:
-    """Answer the list, with why it is shown in the place of something else if that is so."""
-    filters = {"search": console.wish(request, "search", 100)}
+    """Answer the list, with a `problem` where it is shown in place of something else."""
+    filters = {"search": console.filter_of(request, "search", 100)}
     rows = await request.runtime.lists.read(
         store.search_clients, after=console.after(request, "clients"), limit=console.PAGE + 1, **filters
     )
@@ -65,7 +65,7 @@ def _kind_of(client: Client) -> str:
 
 
 async def show_one(request: Request) -> Response:
-    """Show one client: what it is and may, its secrets, and what can be done about it."""
+    """Show one client: its metadata, its secrets, and the actions on it."""
     found = await console.require(request)
     return found if isinstance(found, Response) else await answer_one(request, found)
 
@@ -73,7 +73,7 @@ async def show_one(request: Request) -> Response:
 async def answer_one(
     request: Request, person: Person, problem: str | Problem | None = None, status: int = 400
 ) -> Response:
-    """Answer the page of one client, with why something was not done to it if that is so."""
+    """Answer the page of one client, with a `problem` where an action was refused."""
     facts = await find(request)
     client = facts.client
     place, about = console.address(request, "clients", client.client_id), {"target": client.client_id}
@@ -108,7 +108,7 @@ async def find(request: Request) -> ClientFacts:
 
 
 async def find_to_change(request: Request) -> tuple[Person, Client] | Response:
-    """Return who asks, freshly proven, and the client that the path names; else the page that says what is in the way."""
+    """Return the recently authenticated administrator and the client that the path names; otherwise the page that says what prevents it."""
     found = await console.require_fresh(request)
     if isinstance(found, Response):
         return found
@@ -137,7 +137,7 @@ def _facts(request: Request, client: Client) -> dict[str, object]:
 
 
 def _demands(client: Client) -> list[str]:
-    """Return by which names the page calls what a client is held to."""
+    """Return the names of the requirements that a client is held to, for its page."""
     found = {
         "pkce": client.require_pkce and client.may("authorization_code"),
         "par": client.require_pushed_authorization_requests,
@@ -162,7 +162,7 @@ async def _secrets(request: Request, client: Client) -> list[dict[str, object]]:
 
 
 def _may(client: Client) -> list[str]:
-    """Return what can be done about a client: who described itself by a document is changed by that alone."""
+    """Return the actions that are possible on a client: one described by a metadata document is changed only there."""
     return [
         *(["add_secret"] if client.token_endpoint_auth_method in SECRET_METHODS else []),
         *(["edit"] if client.origin != "document" else []),
@@ -172,13 +172,13 @@ def _may(client: Client) -> list[str]:
 
 
 def _where(request: Request) -> dict[str, str]:
-    """Return what an application has to be told of this server."""
+    """Return the addresses of this server that an application has to be configured with."""
     issuer = request.runtime.settings.issuer
     return {"issuer": issuer, "discovery": f"{issuer}/.well-known/openid-configuration"}
 
 
 async def change(request: Request) -> Response:
-    """Give a client a secret or end one, or switch it off or on."""
+    """Give a client a secret or end one, or disable or enable it."""
     found = await console.require_fresh(request)
     if isinstance(found, Response):
         return found

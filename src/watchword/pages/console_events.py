@@ -1,4 +1,4 @@
-"""The console's audit trail: who did what to whom, newest first, by name, by whom it was done and to what; and as a file to take along."""
+"""The console's audit trail: newest first, filtered by event, actor and target; also as a file to download."""
 
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -31,7 +31,7 @@ async def show(request: Request) -> Response:
     found = await console.require(request)
     if isinstance(found, Response):
         return found
-    filters = {name: console.wish(request, name) for name in FILTERS}
+    filters = {name: console.filter_of(request, name) for name in FILTERS}
     before = events.position_of(console.after(request, "events"))
     meant = await _meant(request, filters)
     looked = await request.runtime.lists.read(
@@ -53,11 +53,11 @@ async def show(request: Request) -> Response:
 
 
 async def file(request: Request) -> Response:
-    """Answer the newest events of what is filtered by, one JSON document a line: no spreadsheet takes one for a formula."""
+    """Answer the newest events that match the filters, one JSON document a line: a spreadsheet cannot mistake that for a formula."""
     found = await console.require(request, console.path("events"))
     if isinstance(found, Response):
         return found
-    filters = await _meant(request, {name: console.wish(request, name) for name in FILTERS})
+    filters = await _meant(request, {name: console.filter_of(request, name) for name in FILTERS})
 
     async def read(place: str = "") -> Found:
         before = events.position_of(place)
@@ -65,14 +65,14 @@ async def file(request: Request) -> Response:
             events.look_back, limit=STEP, before=before, looked=LOOKED, **filters
         )
 
-    # Where nothing can be read now, that is the answer, and no file that ends too early.
+    # The first page is read before the response begins, so that an outage is answered as such, and not with a truncated file.
     return Response(200, b"", FILE_HEADERS, Stream(_lines(await read(), read), lambda: None))
 
 
 async def _meant(request: Request, filters: dict[str, str]) -> dict[str, Any]:
-    """Return what is looked for: a person's identifier for the name, as the list shows people.
+    """Return the search for some filters, with the name of a person replaced by their identifier.
 
-    What is recorded as it was typed is found as well, so that nobody hides it by taking its identifier for a name.
+    Events recorded under the text as it was typed are found as well, so that nobody hides them by choosing it as a user name.
     """
     read, target, actor = request.runtime.lists.read, filters["target"], filters["actor"]
     if target and not await read(events.list_events, limit=1, target=target):

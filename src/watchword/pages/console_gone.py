@@ -1,6 +1,6 @@
-"""What is asked for in the console and is not there: its list in the place of an error, and that it is gone where that is known.
+"""The console's answer for an object that is not there: its list in place of an error, and a notice where it is known to be deleted.
 
-A second click on a form that deletes, and a page that is loaded again, come here.
+A second click on a form that deletes, and a reloaded page, come here.
 """
 
 from collections.abc import Awaitable, Callable, Mapping
@@ -26,7 +26,7 @@ LISTS: Mapping[str, Listing] = {
     "tokens": console_tokens.answer_list,
     "trust": console_trust.answer_list,
 }
-# The audit events that say of something that it is gone
+# The audit events that record a deletion.
 ENDS = {
     "clients": "client.deleted",
     "keys": "key.revoked",
@@ -36,7 +36,7 @@ ENDS = {
 
 
 async def answer(request: Request, error: OAuthError) -> Response:
-    """Answer for a thing that was not found; raise the error where there is no list that it could be in."""
+    """Answer for an object that was not found; raise the error where there is no list that it could be in."""
     section = request.path.split("/")[2] if request.path_params else ""
     if section not in LISTS or not request.runtime.settings.console:
         raise error

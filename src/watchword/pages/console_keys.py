@@ -1,4 +1,4 @@
-"""The console's signing keys: what is published, which one signs, which takes over when; rotated, and withdrawn when one leaked."""
+"""The console's signing keys: which are published, which one signs, which takes over when; rotation, and revocation of a leaked one."""
 
 from watchword.http import Request, Response
 from watchword.oauth.errors import OAuthError
@@ -7,7 +7,7 @@ from watchword.pages.account import Person
 from watchword.store.keys import StoredKey
 
 ORDER = ("current", "announced", "next", "retiring", "unused")
-TYPED = 6  # characters of a key's identifier that somebody types who withdraws it
+TYPED = 6  # characters of a key's identifier to type for its revocation
 
 
 async def show(request: Request) -> Response:
@@ -19,7 +19,7 @@ async def show(request: Request) -> Response:
 async def answer_list(
     request: Request, person: Person, problem: str | None = None, status: int = 200
 ) -> Response:
-    """Answer the list, with why something was not done, or why it is shown in the place of something else, if that is so."""
+    """Answer the list, with a `problem` where an action was refused, or where it is shown in place of something else."""
     settings = request.runtime.settings
     keys = await request.runtime.keyring.states()
     algorithms = dict.fromkeys((*settings.signing_algorithms, *(key.algorithm for key, _ in keys)))
@@ -42,7 +42,7 @@ def _algorithm(request: Request, name: str, keys: list[tuple[StoredKey, str]]) -
 
 
 def _ordered(views: list[dict[str, object]]) -> list[dict[str, object]]:
-    """Return keys as they follow one another: the one that signs, what takes over, what goes."""
+    """Return keys in the order of their succession: the one that signs, those that take over, those that retire."""
     return sorted(views, key=lambda view: ORDER.index(str(view["state"])))
 
 
@@ -85,7 +85,7 @@ async def rotate(request: Request) -> Response:
             "invalid_request", "This server does not sign with that algorithm.", field="algorithm"
         )
     inside = console.acting(request, found).database
-    # The form names the key that it promotes: a second click, or an old page, does not rotate once more.
+    # The form names the key that it promotes, so that a second click or an old page does not rotate again.
     seen = form.get("next") or ""
     if not await keyring.rotate(algorithm, actor=found[1].id, expected=seen, database=inside):
         return await answer_list(request, found, "key_rotated_meanwhile", 409)
@@ -93,7 +93,7 @@ async def rotate(request: Request) -> Response:
 
 
 async def show_one(request: Request) -> Response:
-    """Show one key and how to withdraw it."""
+    """Show one key, with the form that revokes it."""
     found = await console.require(request)
     return found if isinstance(found, Response) else await _one(request, found)
 
@@ -122,7 +122,7 @@ async def _find(request: Request) -> tuple[StoredKey, str]:
 
 
 async def withdraw(request: Request) -> Response:
-    """Withdraw a key that leaked, once the beginning of its identifier was typed."""
+    """Revoke a leaked key, if the beginning of its identifier was typed."""
     found = await console.require_fresh(request)
     if isinstance(found, Response):
         return found

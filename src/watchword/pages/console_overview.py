@@ -1,4 +1,4 @@
-"""The console's first page: how much there is, what would make the service safer, and what happened last."""
+"""The console's first page: counts, advice that would make the service safer, and the latest events."""
 
 from watchword.flows.runtime import Runtime
 from watchword.http import Request, Response
@@ -37,7 +37,7 @@ def _shown(request: Request, numbers: Numbers) -> list[dict[str, object]]:
 
 
 async def _advice(runtime: Runtime) -> list[str]:
-    """Return what would make the service safer, or keep its operator from being locked out."""
+    """Return advice that would make the service safer, or keep its operator from being locked out."""
     settings = runtime.settings
     found = {
         "second_factor": settings.second_factor_required == "never",

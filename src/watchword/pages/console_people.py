@@ -1,4 +1,4 @@
-"""The console's people: everybody's accounts, found and filtered; somebody invited, or an account made for them."""
+"""The console's people: all accounts, searched and filtered; inviting somebody, or creating an account for them."""
 
 from collections.abc import Mapping
 
@@ -10,7 +10,7 @@ from watchword.pages.account import Person
 from watchword.store import users
 from watchword.store.users import User
 
-# What the form of a new account calls its fields, where the flow calls them otherwise
+# The names of the form's fields, by the flow's, where they differ.
 FIELDS = {"email": "address"}
 
 
@@ -23,8 +23,8 @@ async def show(request: Request) -> Response:
 async def answer_list(
     request: Request, person: Person, problem: str | None = None, status: int = 200
 ) -> Response:
-    """Answer the list, with why it is shown in the place of something else if that is so."""
-    filters = {name: console.wish(request, name) for name in ("search", "state")}
+    """Answer the list, with a `problem` where it is shown in place of something else."""
+    filters = {name: console.filter_of(request, name) for name in ("search", "state")}
     rows = await request.runtime.lists.read(
         users.list_by_name,
         after=console.after(request, "people"),
@@ -61,7 +61,7 @@ def view(request: Request, user: User) -> dict[str, object]:
 
 
 async def show_new(request: Request) -> Response:
-    """Show the forms that invite somebody and that make an account."""
+    """Show the forms that invite somebody and that create an account."""
     found = await console.require_fresh(request)
     return found if isinstance(found, Response) else _new(request, found)
 
@@ -89,7 +89,7 @@ def _new(
 
 
 async def create(request: Request) -> Response:
-    """Invite somebody, and show the link this once; or make an account."""
+    """Invite somebody, and show the link this once; or create an account."""
     found = await console.require_fresh(request)
     if isinstance(found, Response):
         return found

@@ -1,6 +1,6 @@
-"""The console's page of one person: the account and how it is signed in to; changed, helped back in, switched off, deleted.
+"""The console's page of one person: the account and its ways to sign in; changing it, helping back in, disabling, deleting.
 
-One's own account is changed under `/account` alone: nobody takes the right from themselves here, or locks themselves out, by a slip.
+One's own account is changed only under `/account`, so that nobody removes their own rights, or locks themselves out, by mistake.
 """
 
 from collections.abc import Awaitable, Callable
@@ -17,7 +17,7 @@ from watchword.store import identities, user_changes, users
 from watchword.store.factors import Enrolled
 from watchword.store.users import User
 
-# What the forms of this page call their fields, where the flow calls them otherwise
+# The names of the forms' fields, by the flow's, where they differ.
 FIELDS = {"email_verified": "email"}
 
 
@@ -30,7 +30,7 @@ async def show(request: Request) -> Response:
 async def _one(
     request: Request, person: Person, errors: dict[str, object] | None = None, form: Form | None = None
 ) -> Response:
-    """Answer a person's page as it is now, with what was wrong about a change and what was typed for it."""
+    """Answer a person's page, with the errors of a change and what was typed for it."""
     runtime = request.runtime
     user = await _find(request)
     have = await people.factors_of(runtime, user)
@@ -82,7 +82,7 @@ async def _more(request: Request, user: User, have: Enrolled) -> dict[str, objec
 
 
 def _offered(request: Request, user: User, have: Enrolled) -> list[str]:
-    """Return what may be done to somebody else's account as it is."""
+    """Return the actions that are possible on somebody else's account."""
     holds = have.passkeys or have.totp or have.recovery_codes or have.email_code
     on = user.disabled_at is None
     possible = {
@@ -99,7 +99,7 @@ def _offered(request: Request, user: User, have: Enrolled) -> list[str]:
 
 
 async def change(request: Request) -> Response:
-    """Change a person's account, or end what they are signed in to."""
+    """Change a person's account, or end one of their sessions."""
     found = await console.require_fresh(request)
     if isinstance(found, Response):
         return found
@@ -128,7 +128,8 @@ async def _set_address(request: Request, person: Person, user: User, form: Form)
     email, verified = (form.get("email") or "").strip(), form.get("email_verified") == "yes"
     if not email:
         return await _one(request, person, {"email": "required"}, form)
-    if (form.get("shown") or "") != (user.email or ""):  # its owner, or another administrator, was faster
+    # Its owner, or another administrator, changed it meanwhile.
+    if (form.get("shown") or "") != (user.email or ""):
         return await _one(request, person, {"email": "changed_meanwhile"})
     if email != user.email:
         wished = Changes(email=email, email_verified=verified)

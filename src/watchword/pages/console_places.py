@@ -1,4 +1,4 @@
-"""Where the console has a page about something, and how people are called whom it knows by identifiers."""
+"""The console's links: the page about an identifier, and the name of a person who has it."""
 
 from collections.abc import Iterable
 
@@ -9,12 +9,12 @@ from watchword.http import Request
 from watchword.pages import console
 from watchword.store import sessions
 
-# Whose identifiers begin how, and in which section they have a page
+# The prefixes of identifiers, each with the section that has a page about them.
 SECTIONS = {"token_": "tokens", "user_": "people", "client_": "clients", "trust_": "trust"}
 
 
 class Place(msgspec.Struct, frozen=True):
-    """What an identifier stands for: a person's name, or None, and the address of the page about it, or None."""
+    """An identifier, the name of its person, or None, and the URL of the page about it, or None."""
 
     id: str
     name: str | None = None
@@ -22,7 +22,7 @@ class Place(msgspec.Struct, frozen=True):
 
 
 async def find(request: Request, identifiers: Iterable[str]) -> dict[str, Place]:
-    """Return what identifiers stand for; a session for whose it is. Two reads, however many there are."""
+    """Return the place of each identifier, for a session that of its person; two reads, however many there are."""
     wanted = set(identifiers)
     ended = sorted(one for one in wanted if one.startswith("session_"))
     owners = await request.runtime.lists.read(sessions.owners_of, ended) if ended else {}

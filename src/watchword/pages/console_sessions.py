@@ -24,7 +24,7 @@ async def show(request: Request) -> Response:
     found = await console.require(request)
     if isinstance(found, Response):
         return found
-    filters, errors = {"user": console.wish(request, "user", 320)}, {}
+    filters, errors = {"user": console.filter_of(request, "user", 320)}, {}
     rows: list[Session] = []
     try:
         whose = (await people.find(request.runtime, filters["user"])).id if filters["user"] else ""
@@ -48,7 +48,7 @@ async def show(request: Request) -> Response:
 
 
 def view(request: Request, session: Session, person: Person, names: Mapping[str, str]) -> dict[str, object]:
-    """Return a session as the console's pages show it; `person` is the administrator who looks, `names` the owners' by identifier."""
+    """Return a session as the console's pages show it; `person` is the administrator, `names` the owners' names by identifier."""
     device = browser.device_of(request, session.user_agent)
     return {
         "id": session.id,
@@ -83,7 +83,7 @@ async def end_one(request: Request) -> Response:
 
 
 async def end(request: Request, person: Person, form: Form) -> Response | None:
-    """End the session that a form names, unless it is over; one's own is ended by signing out, the way to which is returned."""
+    """End the session that a form names, if it is live; for one's own, return a redirect to the sign-out page instead."""
     session, user = person
     chosen = form.get("session") or ""
     if chosen == session.id:
@@ -92,6 +92,6 @@ async def end(request: Request, person: Person, form: Form) -> Response | None:
         lasting = form.get("end_access") == "yes"
         await people.end_session(console.acting(request, person), chosen, lasting=lasting, actor=user.id)
     except OAuthError as error:
-        if error.code != "not_found":  # what is over already needs no end
+        if error.code != "not_found":  # it has ended already
             raise
     return None

@@ -1,4 +1,4 @@
-"""The console's API tokens: everybody's, found and filtered; made for whoever is to own them, rotated, revoked, known as leaked."""
+"""The console's API tokens: everybody's, searched and filtered; created for any owner, rotated, revoked, marked as leaked."""
 
 from watchword.flows import api_tokens
 from watchword.flows.api_tokens import Issued, TokenInput
@@ -13,7 +13,7 @@ from watchword.store.api_tokens import ApiToken, SecretUse
 STATES = ("all", "active", "expired", "revoked")
 REASONS = ("revoked", "compromised")
 NEVER = "never"
-# What the form of a new token calls its fields, where the flow calls them otherwise
+# The names of the form's fields, by the flow's, where they differ.
 FIELDS = {"expires_in": "days"}
 DAYS_TYPED = frozenset(str(count) for count in account_tokens.DAYS)
 
@@ -27,9 +27,9 @@ async def show(request: Request) -> Response:
 async def answer_list(
     request: Request, person: Person, problem: str | None = None, status: int = 200
 ) -> Response:
-    """Answer the list, with why it is shown in the place of something else if that is so."""
+    """Answer the list, with a `problem` where it is shown in place of something else."""
     runtime = request.runtime
-    filters = {name: console.wish(request, name) for name in ("search", "owner", "state")}
+    filters = {name: console.filter_of(request, name) for name in ("search", "owner", "state")}
     state = filters["state"] if filters["state"] in STATES else STATES[0]
     errors: dict[str, object] = {"form": problem} if problem else {}
     try:
@@ -80,7 +80,7 @@ def _view(request: Request, token: ApiToken) -> dict[str, object]:
 
 
 async def show_one(request: Request) -> Response:
-    """Show one token: what it may, who has used it and how, and what can be done about it."""
+    """Show one token: its rights, its use, and the actions on it."""
     found = await console.require(request)
     return found if isinstance(found, Response) else await _one(request, found)
 
@@ -125,7 +125,7 @@ def _secret_view(request: Request, use: SecretUse) -> dict[str, object]:
 
 
 def _outcomes(uses: list[SecretUse]) -> list[dict[str, object]]:
-    """Return how often a token was presented with which outcome, accepted ones first, each beside the most frequent one."""
+    """Return how often a token was presented with each outcome, accepted first; `most` is the highest count, for the bars."""
     total: dict[str, int] = {}
     for use in uses:
         for outcome, count in use.outcomes.items():
@@ -160,7 +160,7 @@ async def _rotate(request: Request, person: Person, token: ApiToken, form: Form)
         issued = await api_tokens.rotate(
             console.acting(request, person), token.id, overlap=overlap, actor=user.id
         )
-    except OAuthError as error:  # it ended, or somebody revoked it meanwhile
+    except OAuthError as error:  # it expired, or somebody revoked it meanwhile
         return await _one(request, person, console.problems(error, form))
     return await _secret(
         request, person, issued, "rotated", request.runtime.now() + overlap if overlap else None
@@ -174,7 +174,7 @@ async def _secret(
     context = {
         "made": made,
         "token": {"name": token.name, "expires_at": token.expires_at, "owner_kind": token.owner_kind},
-        # Whoever mistyped a person's name has made the token of a program of that name.
+        # Shown because a mistyped user name creates a token of an application of that name.
         "owner": (await console_places.find(request, [token.owner_id]))[token.owner_id],
         "secret": issued.secret,
         "old_until": old_until,
@@ -217,7 +217,7 @@ def _resources(request: Request) -> list[str]:
 
 
 async def create(request: Request) -> Response:
-    """Make a token for an application, a client or a person, and show it this once."""
+    """Create a token for an application, a client or a person, and show it this once."""
     found = await console.require_fresh(request)
     if isinstance(found, Response):
         return found

@@ -1,6 +1,6 @@
-"""The console's rules of trust (RFC 7523): whose assertions become tokens here; seen, made for CI jobs and for an enterprise's people, ended.
+"""The console's rules of trust (RFC 7523): listed, created for CI jobs and for an enterprise's people, deleted.
 
-What is rare (keys from a file, private networks, chosen algorithms) is left to the command line and the admin API.
+Rare options (keys from a file, private networks, chosen algorithms) are left to the command line and the admin API.
 """
 
 from watchword.flows import trust_rules
@@ -20,7 +20,7 @@ REQUIRED = {
     "people": ("name", "issuer", "email_domains", "scope"),
 }
 FIELDS = (*dict.fromkeys((*REQUIRED["workload"], *REQUIRED["people"])), "audience", "resources", "clients")
-# Seconds that are offered, the second one first
+# Seconds that are offered; the second one is preselected.
 LIFETIMES = {"max_lifetime": (300, 3600, 86_400), "token_lifetime": (300, 600, 3600)}
 
 
@@ -33,7 +33,7 @@ async def show(request: Request) -> Response:
 async def answer_list(
     request: Request, person: Person, problem: str | None = None, status: int = 200
 ) -> Response:
-    """Answer the list, with why it is shown in the place of something else if that is so."""
+    """Answer the list, with a `problem` where it is shown in place of something else."""
     rows = await request.runtime.lists.read(
         store.list_rules, after=console.after(request, "trust"), limit=console.PAGE + 1
     )
@@ -59,7 +59,7 @@ def _view(request: Request, rule: Rule) -> dict[str, object]:
 
 
 async def show_one(request: Request) -> Response:
-    """Show one rule with all that it says."""
+    """Show one rule in full."""
     found = await console.require(request)
     if isinstance(found, Response):
         return found
@@ -93,7 +93,7 @@ def _facts(request: Request, rule: Rule) -> dict[str, object]:
 
 
 async def delete(request: Request) -> Response:
-    """Trust no longer; what the rule gave ends with it."""
+    """Delete a rule; the tokens that it bought end with it."""
     found = await console.require_fresh(request)
     if isinstance(found, Response):
         return found
@@ -176,7 +176,7 @@ def _lines(form: Form, name: str) -> list[str]:
 
 
 def _given(form: Form, kind: str) -> dict[str, object]:
-    """Return what was typed as the API takes it."""
+    """Return the form's values as the admin API takes them."""
     claims = (line.partition("=") for line in _lines(form, "claims"))
     return {
         "name": (form.get("name") or "").strip(),

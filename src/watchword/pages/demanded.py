@@ -1,4 +1,4 @@
-"""A second factor that policy demands of a person who has none yet: nothing is given to an application, a device or a script before."""
+"""A second factor that policy demands of a person who has none yet: until it is set up, no application, device or script gets anything."""
 
 from watchword.flows import factors
 from watchword.flows.authorization import INTERACTION_LIFETIME
@@ -9,7 +9,7 @@ from watchword.store.users import User
 
 
 async def is_lacking(request: Request, user: User) -> bool:
-    """Whether policy demands a second factor of a person who has none that can be used here."""
+    """Whether policy demands a second factor of a person who has none that is usable here."""
     runtime = request.runtime
     if not factors.is_required(runtime.settings, user):
         return False
@@ -20,7 +20,7 @@ async def is_lacking(request: Request, user: User) -> bool:
 def set_up(
     request: Request, back: str | None = None, headers: tuple[tuple[bytes, bytes], ...] = ()
 ) -> Response:
-    """Send a person to set one up; the pages of the account show the way back to what waits at `back`, a path of this server."""
+    """Send a person to set one up; the account pages then link back to what waits at `back`, a path of this server."""
     runtime = request.runtime
     if back is not None:
         sealed = returning.seal_return(runtime, back)

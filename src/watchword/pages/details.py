@@ -1,6 +1,6 @@
 """RFC 9396: authorization details in plain words: the operator's sentence for their type, and every value that is asked for.
 
-Nothing of a detail is left out or cut: what a person does not see is not agreed to.
+No part of a detail is left out or cut short: a person cannot agree to what they do not see.
 """
 
 from collections.abc import Iterable, Mapping
@@ -15,7 +15,7 @@ from watchword.settings import DetailText
 
 
 def of(request: Request, asked: Iterable[Detail], locale: str | None = None) -> list[dict[str, object]]:
-    """Return how the pages show details in a language, else in that of the browser."""
+    """Return how the pages show details in a language, by default the browser's."""
     return [described(request, detail, locale or browser.locale_of(request)) for detail in asked]
 
 
@@ -24,7 +24,7 @@ def described(request: Request, detail: Detail, locale: str) -> dict[str, object
     settings = request.runtime.settings
     language = render.locales(branding_of(settings))[locale]
     known = settings.authorization_details.get(str(detail["type"]))
-    if known is None:  # the operator gave the type up since
+    if known is None:  # the operator has removed the type since
         return {"title": str(detail["type"]), "risk": "high", "rows": []}
     rows = [
         (_label(known, language, name), _text(known, language, name, value))
@@ -35,7 +35,7 @@ def described(request: Request, detail: Detail, locale: str) -> dict[str, object
 
 
 def in_language(sentence: str | Mapping[str, str], locale: str) -> str:
-    """Return an operator's text in a language, else in the first that it was given in."""
+    """Return an operator's text in a language, or in the first one that the operator gave."""
     if isinstance(sentence, str):
         return sentence
     return sentence.get(locale) or next(iter(sentence.values()), "")
@@ -60,4 +60,4 @@ def _text(known: DetailText, language: Language, path: str, value: object) -> st
         return ", ".join(_text(known, language, path, one) for one in value)
     if isinstance(value, bool):
         return language.texts["consent.detail_yes" if value else "consent.detail_no"]
-    return names.marked(str(value))  # a value must read as what it is
+    return names.marked(str(value))  # so that no invisible character makes a value look like another

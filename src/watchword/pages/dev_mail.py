@@ -1,4 +1,4 @@
-"""Mail as `watchword dev` would have sent it: shown on a page, because there is no mail server; it exists in development only."""
+"""The mail that `watchword dev` shows on a page because it has no mail server to send it by; the page exists in development only."""
 
 import re
 

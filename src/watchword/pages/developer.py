@@ -1,6 +1,6 @@
-"""What a developer is told in development: what was wrong with a request, where it differs from what is registered, what to change.
+"""What a developer is told in development: what was wrong with a request, how it differs from what is registered, what to change.
 
-In production nothing of this is shown. Nothing here repeats a secret: only addresses and identifiers of clients.
+None of this is shown in production. It repeats no secret, only addresses and client identifiers.
 """
 
 import re
@@ -17,7 +17,7 @@ _PARTS = re.compile(
 )
 MAX_SHOWN = 300
 
-# By error and field; a field of "" stands for every other.
+# By error and field; the field "" stands for every other.
 REMEDIES: Mapping[tuple[str, str], tuple[str, ...]] = {
     ("invalid_request", "client_id"): (
         "Send the client_id that watchword client list shows.",

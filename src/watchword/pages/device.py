@@ -1,7 +1,7 @@
-"""RFC 8628 §3.3: the pages of a person who connects a device: enter its code, compare, decide.
+"""RFC 8628 §3.3: the pages for connecting a device: enter its code, compare, decide.
 
-Following a link never decides anything (§3.3.1, DV-04): the code is entered by a form of this server, shown once more beside who asks
-from where, and decided by the person who entered it, in the browser where they did.
+Following a link never decides anything (§3.3.1, DV-04): the code is entered in a form of this server, shown again beside which client
+asks from where, and decided by the person who entered it, in the same browser.
 """
 
 from watchword.flows import detail_types, devices, places
@@ -15,14 +15,14 @@ from watchword.store.sessions import Session
 
 
 async def show(request: Request) -> Response:
-    """Ask for the code; a link may bring it along, to be looked at and sent by the person."""
+    """Ask for the code; a link may fill it in, for the person to check and send."""
     typed = _clean(request.query().get("user_code"))
     found = await _require(request, typed)
     return found if isinstance(found, Response) else _form(request, typed)
 
 
 async def _require(request: Request, typed: str) -> Session | Response:
-    """Return the session of somebody who may let a device in, or the way there."""
+    """Return the session of somebody who may let a device in, or the redirect that leads there."""
     who = await visit.visitor(request)
     if who is None:
         return _to_sign_in(request, typed)
@@ -93,7 +93,7 @@ async def _confirm_page(request: Request, entered: Entered, session: Session) ->
         "user_code": device.format_user_code(entered.user_code),
         "request": asked,
         "account": await sign_in.person(request, session),
-        # All or nothing: a device cannot be told what was left out before it has asked.
+        # All or nothing: a device learns what was granted only after the decision, when it gets its tokens.
         "scopes": [
             {**scopes.described(request, scope), "optional": False, "granted": True}
             for scope in code.scope.split()

@@ -1,4 +1,4 @@
-"""What the pages behind a one-time link share: they offer a passkey, a password or a provider, by what people sign in with here."""
+"""What the pages behind a one-time link share: they offer a passkey, a password or a provider, as this service allows for signing in."""
 
 from collections.abc import Mapping
 from urllib.parse import quote
@@ -13,7 +13,7 @@ from watchword.store.users import User
 
 
 def newcomer(request: Request, link: str, username: str) -> User:
-    """Return whose account a link makes, before it is there."""
+    """Return the person whose account a link is about to create."""
     return User(id=accounts.id_by_link(request.runtime, one_time.digest(link)), username=username)
 
 
@@ -27,7 +27,7 @@ async def page(
     only: tuple[str, ...] | None = None,
     status: int = 200,
 ) -> Response:
-    """Answer the page of a live link, with what it lets a person set up: `only` that, or any way in that there is here."""
+    """Answer the page of a live link with what a person can set up: `only` that, or any way to sign in here."""
     runtime = request.runtime
     ways = enrolment.choices(runtime) if only is None else only
     value, fresh = browser.ensure_browser(request)
@@ -46,7 +46,7 @@ async def page(
 
 
 def _providers(request: Request, value: str, link: str) -> list[dict[str, str]]:
-    """Return the providers with which a link can be taken, each with the address that begins it in this browser."""
+    """Return the providers by which a link can be accepted, each with the URL that begins it in this browser."""
     runtime = request.runtime
     return [
         {
@@ -78,15 +78,15 @@ def chosen(request: Request, form: Form, user: User, link: str) -> tuple[str | N
 
 
 async def waiting(request: Request) -> str | None:
-    """Return the way back to the application that waits in this browser until an account is made, sealed."""
+    """Return the sealed path back to the application that waits in this browser until an account is made."""
     sealed = request.cookie(browser.cookie_name(request.runtime.settings, returning.REGISTERING_COOKIE))
     return sealed if await asking.find(request, sealed) is not None else None
 
 
 async def sign_in(request: Request, notice: str, username: str) -> Response:
-    """Send somebody to sign in with what was set up, with their name filled in: a link alone signs nobody in.
+    """Send somebody to sign in with what they set up, their user name filled in: a link alone signs nobody in.
 
-    From there they go back to the application that waits for it in this browser.
+    From there they go back to the application that waits in this browser.
     """
     runtime = request.runtime
     name = returning.seal_name(runtime, browser.browser_of(request) or "", username)

@@ -1,4 +1,4 @@
-"""Jinja: where templates are found and how they are read; kept apart so that only who shows pages loads it."""
+"""Jinja: where templates are found and how they are read; a module of its own so that only servers that show pages load it."""
 
 from collections.abc import Callable
 from pathlib import Path

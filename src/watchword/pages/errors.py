@@ -1,4 +1,4 @@
-"""Refusals that a person sees: a page instead of a JSON document."""
+"""Refusals shown to a person: a page instead of a JSON document."""
 
 from watchword.http import Request, Response, Unreadable
 from watchword.oauth.errors import OAuthError
@@ -14,7 +14,7 @@ PROBLEMS = {
 
 
 def page(request: Request, error: OAuthError, reference: str) -> Response:
-    """Answer a refusal as a page, with what support finds it by; in development it says what to change."""
+    """Answer a refusal as a page, with the identifier that support needs; in development it also says what to change."""
     issuer = request.runtime.settings.issuer
     context = {
         "problem_name": problem_of(error),
@@ -30,9 +30,10 @@ def problem_of(error: OAuthError) -> str:
     """Return the name of the text that tells a person why."""
     if isinstance(error, Unreadable) or (error.code == "invalid_request" and error.field is None):
         return "unreadable"
-    if error.field == "csrf":  # nobody is kept out: the form alone is not this browser's
+    if error.field == "csrf":  # the person may well be allowed to: only the form is not this browser's
         return "form"
-    if error.field == "session":  # nor here: it ended, or what proved it was taken away, in this very moment
+    # So here: the session, or what proved it, ended while the request was served.
+    if error.field == "session":
         return "signed_out"
     return PROBLEMS.get(error.code, "general")
 
@@ -43,7 +44,7 @@ def expired(request: Request) -> Response:
 
 
 def too_old(request: Request) -> Response:
-    """Say that a step that a person was in the middle of has run out."""
+    """Say that the step a person was in the middle of has expired."""
     return _not_here(request, "expired", "step")
 
 

@@ -79,8 +79,8 @@ async def _refused(request: Request, sealed: str | None) -> Response:
 
 
 async def sign_in_by_program(request: Request) -> Response:
-    """Begin a session by a proof sent as JSON; the session is the cookie of the answer. With a DPoP proof beside it, its key is
-    the channel that the proof has to be bound to."""
+    """Begin a session by a proof sent as JSON and return it as the answer's cookie. If the request has a DPoP proof, the identity's
+    proof has to be bound to its key, as the channel."""
     _check_allowed(request)
     browser.check_same_site(request)
     runtime = request.runtime

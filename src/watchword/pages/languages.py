@@ -1,6 +1,6 @@
 """RFC 4647: Matching of Language Tags, and the catalogues of texts, one TOML file per language.
 
-Owns loading, choosing and filling in texts. A text is plain: it never holds markup, and what is filled in is escaped.
+Owns loading, choosing and filling in texts. A text is plain: it never holds markup, and values filled into it are escaped.
 """
 
 import re

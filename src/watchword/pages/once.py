@@ -1,7 +1,7 @@
-"""A form whose answer shows a secret is taken once: a page that is loaded again makes no second one.
+"""A form whose answer shows a secret is accepted once: reloading that page makes no second secret.
 
-The value that a form carries is used up over all nodes. It protects people from their own second click and is no defence against
-anybody, so that a form without it is taken as well.
+The value in the form can be used once across all nodes. It protects people from their own second click and is no defence against
+anybody, so a form without it is accepted as well.
 """
 
 import hashlib
@@ -15,12 +15,12 @@ LIFETIME = 86_400
 
 
 def field() -> dict[str, str]:
-    """Return the hidden field of a form that is taken once."""
+    """Return the hidden field of a form that is accepted once."""
     return {"once": secrets.token_urlsafe(16)}
 
 
 async def is_first(request: Request, session: Session, form: Form, about: str = "") -> bool:
-    """Use the value of a form up; False when it was sent before. `about` tells the forms of one page apart."""
+    """Use up a form's value; False when it was sent before. `about` tells the forms of one page apart."""
     sent = form.get("once")
     if sent is None:
         return True

@@ -1,4 +1,4 @@
-"""Pages about passwords are there where passwords are taken; how they say what is wrong with a new one."""
+"""Pages about passwords exist only where passwords are accepted; and the texts for a refused new one."""
 
 from collections.abc import Awaitable, Callable
 
@@ -26,8 +26,8 @@ def problem(error: OAuthError) -> Problem:
     return Problem(name, {"minimum": MIN_SINGLE_FACTOR, "maximum": MAXIMUM})
 
 
-def if_taken(page: Callable[[Request], Awaitable[Response]]) -> Callable[[Request], Awaitable[Response]]:
-    """Return a page that is not there where policy takes no passwords for signing in."""
+def if_accepted(page: Callable[[Request], Awaitable[Response]]) -> Callable[[Request], Awaitable[Response]]:
+    """Wrap a page so that it answers "no passwords here" where the settings do not accept them for signing in."""
 
     async def answer(request: Request) -> Response:
         if "password" not in request.runtime.settings.sign_in_methods:

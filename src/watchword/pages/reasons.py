@@ -1,7 +1,7 @@
-"""Why a form was not taken, in the language of whoever sent it: the rules say it in English, by which the catalogue is found.
+"""Why a form was refused, in the language of whoever sent it: the rules say it in English, and that sentence finds its translation.
 
-A text under `problem.reason` is such a sentence, with `{…}` in the place of what differs. What a decoder says of a wrong shape is put
-into words here.
+The English texts under `problem.reason` are those sentences, with `{…}` in place of what varies. A decoder's message about a wrong
+shape is put into words here.
 """
 
 import re
@@ -29,7 +29,7 @@ SHAPES: Mapping[str, str] = {
 
 
 def find(sentence: str) -> Problem | None:
-    """Return a refusal in the words of the rules as a named one; None for one that the catalogue does not have."""
+    """Return the named problem for a refusal in the rules' words, or None when the catalogue has none."""
     for name, pattern in _patterns().items():
         match = pattern.fullmatch(sentence)
         if match is not None:
@@ -39,7 +39,7 @@ def find(sentence: str) -> Problem | None:
 
 @lru_cache(maxsize=1)
 def _patterns() -> Mapping[str, re.Pattern[str]]:
-    """Return what sentences look like, by name: the packaged English, whatever a service's own catalogue says; exact ones first."""
+    """Return a pattern for each sentence, by name, exact ones first: from the packaged English, whatever a service's own catalogue says."""
     texts = languages.available()[languages.DEFAULT].texts
     own = {key.removeprefix(BEGINS): text for key, text in texts.items() if key.startswith(BEGINS)}
     sentences = {name: _PLACE.sub(r"(?P<\1>.+)", re.escape(text)) for name, text in own.items()}

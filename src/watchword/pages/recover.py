@@ -1,7 +1,7 @@
 """A forgotten password: ask for a link, follow it, set a new one. The answer is the same for every name (LG-05).
 
-Who follows a link may make a passkey instead of the password. Where no passwords are taken nobody asks for a link, and the one that an
-administrator hands over leads to a new passkey.
+Whoever follows a link may set up a passkey instead of the password. Where passwords are not accepted there is no form for a link, and
+one that an administrator hands over leads to a new passkey.
 """
 
 from watchword.credentials.passkey import PasskeyRefused
@@ -39,7 +39,7 @@ def _ask(request: Request, identifier: str = "", problem: object = None, status:
 
 
 async def submit(request: Request) -> Response:
-    """Take the wish and answer the same whoever it is."""
+    """Take the request for a link, and answer the same for every name."""
     _check_possible(request)
     form = request.form()
     identifier = (form.get("identifier") or "").strip()[:320]
@@ -61,7 +61,7 @@ async def submit(request: Request) -> Response:
 
 
 async def show_reset(request: Request) -> Response:
-    """Show the form for a new password or passkey when the link is live."""
+    """Show the form for a new password or passkey if the link is live."""
     link = request.query().get("link")
     user = await recovery.whose(request.runtime, link)
     if user is None or link is None:
@@ -86,7 +86,7 @@ async def _page(
 
 
 async def reset(request: Request) -> Response:
-    """Set the new password, or keep the passkey, and use the link up; nobody is signed in by it."""
+    """Set the new password or store the new passkey, and use up the link; that signs nobody in."""
     form = request.form()
     browser.check_csrf(request, form.get("csrf"))
     link = form.get("link") or ""
@@ -104,7 +104,7 @@ async def reset(request: Request) -> Response:
         return await _page(request, user, link, {"form": second_factor.problem_of(refused)})
     if not done:
         return errors.expired(request)
-    # Who holds the link is at home in this browser: guesses from elsewhere do not keep them out of it (LG-02).
+    # The link's holder counts as known in this browser, so guesses from elsewhere cannot lock them out of it (LG-02).
     await request.runtime.database.write(
         browsers.note_browser,
         user.id,

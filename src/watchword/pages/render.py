@@ -1,9 +1,8 @@
 """HTML Living Standard: pages and mails made from templates, texts and a context.
 
-Owns the contract between a template and its caller: a template's first comment names
-everything it needs, and whatever is missing is an error, never an empty place. A service's own templates
-(`Branding.template_directory`) extend `watchword/<page>.html`, replace single blocks, and name the contract's version
-in their first line.
+Owns the contract between a template and its caller: a template's first comment names everything it needs, and anything missing is an
+error, never a blank. A service's own templates (`Branding.template_directory`) extend `watchword/<page>.html`, replace single blocks,
+and name the contract's version in their first line.
 """
 
 from collections.abc import Mapping
@@ -41,7 +40,7 @@ class ContractError(ValueError):
 
 
 class Problem(msgspec.Struct, frozen=True):
-    """A named failure beside a field, with what its text mentions; a plain string does where nothing is mentioned."""
+    """A named failure shown beside a field, with the values of its text; a plain string will do where the text has none."""
 
     name: str
     values: Mapping[str, str | int] = msgspec.field(default_factory=dict)
@@ -55,7 +54,7 @@ class Mail(msgspec.Struct, frozen=True):
 
 
 class Sparse(dict[str, object]):
-    """Per field, where most fields have nothing: reading a field that isn't there gives None and adds nothing."""
+    """Values by field, of which most fields have none: reading a missing field gives None and adds nothing."""
 
     def __missing__(self, name: str) -> None:
         return None
@@ -100,7 +99,7 @@ def render_mail(template: str, context: Mapping[str, object], *, locale: str, br
 
 
 def locales(branding: Branding) -> Mapping[str, Language]:
-    """Return the languages this service speaks, its own catalogues included."""
+    """Return the languages of this service, its own catalogues included."""
     own = branding.template_directory / "locales" if branding.template_directory else None
     return languages.available(own)
 
@@ -120,7 +119,8 @@ def check_own_templates(branding: Branding) -> None:
 
 @lru_cache(maxsize=16)
 def _environment(own: Path | None) -> "Environment":
-    from watchword.pages import environment  # with the first page: a server of tokens alone never needs it
+    # Only with the first page: a server that only issues tokens never needs it.
+    from watchword.pages import environment
 
     return environment.make(own)
 

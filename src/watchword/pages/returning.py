@@ -1,5 +1,5 @@
-"""What the sign-in page is told: where a person goes on, a path of this server that only this server can have written (SE-12), and
-whose name is filled in."""
+"""What the sign-in page is told: where to send a person afterwards, as a path sealed by this server (SE-12), and which user name to
+fill in."""
 
 import base64
 import hashlib
@@ -15,19 +15,19 @@ DEFAULT = "/account"
 NAME, NAME_COOKIE, NAME_LIFETIME = "name to sign in by", "ww-name", 600
 RESUME = "/authorize/resume?interaction="
 DEVICE = "/device"
-WAITING_COOKIE = "ww-waiting"  # where somebody goes on when a second factor is set up
-REGISTERING_COOKIE = "ww-registering"  # one that waits until an account is made
+WAITING_COOKIE = "ww-waiting"  # where somebody goes on once a second factor is set up
+REGISTERING_COOKIE = "ww-registering"  # where somebody goes on once an account is made
 _PATH = re.compile(r"/[A-Za-z0-9._~!$&'()*+,;=:@%/?-]{0,12000}")
 _PLAIN = "!$&'()*+,;=:@%/?"
 
 
 def written(path: str) -> str:
-    """Return a path as an address has it: an escaped slash of a segment has stayed one, all else was decoded."""
+    """Return a decoded path, in which only a slash within a segment is still escaped, as it is written in a URL."""
     return quote(path, safe=_PLAIN)
 
 
 def place_of(request: Request) -> str:
-    """Return the path of a request as its address has it: also where an identifier in it holds a slash or a percent sign."""
+    """Return a request's path as its URL has it, even where an identifier in it holds a slash or a percent sign."""
     place = request.path
     for value in request.path_params.values():
         place = place.replace(value.replace("/", "%2F"), quote(value, safe=""))
@@ -35,14 +35,14 @@ def place_of(request: Request) -> str:
 
 
 def seal_return(runtime: Runtime, path: str) -> str:
-    """Return a path of this server as a text that only this server can have made."""
+    """Return a path of this server, sealed so that only this server can have made the text."""
     raw = written(path).encode("ascii")
     seal = hmac.new(runtime.root.derive("return path"), raw, hashlib.sha256).digest()[:16]
     return base64.urlsafe_b64encode(seal + raw).decode().rstrip("=")
 
 
 def open_return(runtime: Runtime, sealed: str | None) -> str:
-    """Return the path of a sealed text, or the account page for anything else."""
+    """Return the path in a sealed text, or the account page for anything else."""
     if sealed:
         try:
             raw = base64.b64decode(sealed + "=" * (-len(sealed) % 4), altchars=b"-_", validate=True)
@@ -56,7 +56,7 @@ def open_return(runtime: Runtime, sealed: str | None) -> str:
 
 
 def seal_name(runtime: Runtime, browser: str, username: str) -> str:
-    """Return a user name for the cookie of one browser, which has just set up how its person signs in."""
+    """Return a user name sealed for the cookie of one browser, in which its owner has just set up how to sign in."""
     sealed = runtime.root.seal(NAME, browser, username.encode(), os.urandom(12))
     return base64.urlsafe_b64encode(sealed).decode().rstrip("=")
 
@@ -73,5 +73,5 @@ def open_name(runtime: Runtime, browser: str, sealed: str | None) -> str | None:
 
 
 def interaction_of(path: str) -> str | None:
-    """Return the authorization request under way that a path goes back to."""
+    """Return the authorization request in progress that a path leads back to, or None."""
     return path.removeprefix(RESUME) if path.startswith(RESUME) else None

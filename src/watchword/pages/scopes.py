@@ -1,10 +1,10 @@
-"""Scopes and resources in plain words, as the operator described them; one that nobody described shows its name and a guess at its risk."""
+"""Scopes and resources in plain words, as the operator described them; one without a description shows its name and a guess at its risk."""
 
 from watchword.flows import consents
 from watchword.http import Request
 from watchword.pages import browser, details
 
-# A scope that was not described is shown as risky when its name says that it changes something.
+# A scope without a description is shown as risky when its name says that it changes something.
 TELLING = ("write", "delete", "admin", "manage", "create", "update", "send")
 
 

@@ -1,4 +1,4 @@
-"""The second factor after a first: whichever a person has, the strongest first; only then is anybody signed in."""
+"""The second factor after the first: any that the person has, the strongest offered first; only then are they signed in."""
 
 from collections.abc import Mapping
 
@@ -73,8 +73,9 @@ async def _page(
 async def _method(
     request: Request, user: User, method: str, again: bool, back: str
 ) -> tuple[dict[str, object], dict[str, object]]:
-    """Return what the page needs for a method, and what went wrong with getting it ready."""
-    hidden = {"return": back} if back else {}  # so that who comes too late still gets there
+    """Return what the page needs for a method, and the problems of preparing it."""
+    # So that even an expired form leads where the person wanted to go.
+    hidden = {"return": back} if back else {}
     context: dict[str, object] = {"passkey_options": "", "email_hint": "", "hidden": hidden}
     if method == "passkey":
         value = browser.browser_of(request) or ""
@@ -93,7 +94,7 @@ async def _method(
 
 
 def throttled(refused: Throttled) -> Problem:
-    """Return how a page says that somebody has to wait."""
+    """Return the problem that tells somebody how long to wait."""
     return Problem("throttled", {"minutes": -(-refused.wait // 60)})
 
 
@@ -131,7 +132,7 @@ async def submit(request: Request) -> Response:
 
 
 async def prove(request: Request, user: User, method: str, form: Form, purpose: str) -> Method:
-    """Check what a form proves by a method, and tell the owner of a recovery code; raise FactorRefused, PasskeyRefused or Throttled."""
+    """Check a form's proof by a method, and mail the owner when it is a recovery code; raise FactorRefused, PasskeyRefused or Throttled."""
     runtime = request.runtime
     bucket = await factors.admit(runtime, user, browser.source_of(request), visit.origin_of(request))
     try:
@@ -164,7 +165,7 @@ _PASSKEY_PROBLEMS: Mapping[str, str] = {"unknown": "passkey_unknown", "known": "
 
 
 def problem_of(refused: Exception) -> str | Problem:
-    """Return how a page says why a proof was refused."""
+    """Return the problem that tells a person why a proof was refused."""
     if isinstance(refused, Throttled):
         return throttled(refused)
     if isinstance(refused, PasskeyRefused):

@@ -20,7 +20,7 @@ _NEVER = frozenset({"javascript", "data", "vbscript", "blob", "file", "filesyste
 def content_security_policy(
     *, form_action: Iterable[str] = (), frame_src: Iterable[str] = (), nonce: str | None = None
 ) -> str:
-    """Return the policy of a page; the addresses its forms may lead to and its hidden frames load are URIs.
+    """Return the policy of a page; where its forms may lead and what its hidden frames load are given as URIs.
 
     Raises ValueError for an address that has no source expression, or for a nonce that isn't base64.
     """

@@ -1,4 +1,4 @@
-"""OpenID Connect Core §3.1.2.1, prompt=select_account: go on as who is signed in, or sign in as somebody else."""
+"""OpenID Connect Core §3.1.2.1, prompt=select_account: go on as whoever is signed in, or sign in as somebody else."""
 
 from urllib.parse import quote
 
@@ -7,7 +7,7 @@ from watchword.pages import asking, browser, returning, sign_in, visit
 
 
 async def show(request: Request) -> Response:
-    """Show who is signed in here, for the application that asked to choose."""
+    """Show who is signed in here, for the application that asked for a choice."""
     sealed = request.query().get("return") or ""
     settings = request.runtime.settings
     session = await visit.current(request)

@@ -1,4 +1,4 @@
-"""The first owner: a one-time link lets whoever started the server make the first account, and nobody after (LG-24)."""
+"""The first owner: with a one-time link, whoever started the server makes the first account, and nobody after them (LG-24)."""
 
 from watchword.credentials.passkey import PasskeyRefused
 from watchword.flows import accounts, start
@@ -24,7 +24,7 @@ PROBLEMS = {
 
 
 async def show(request: Request) -> Response:
-    """Show the form when the link is live."""
+    """Show the form if the link is live."""
     link = request.query().get("link") or ""
     if await _peek(request, link) is None:
         return _gone(request)
@@ -37,7 +37,7 @@ async def show_again(request: Request, link: str, problem: object) -> Response:
 
 
 async def create(request: Request) -> Response:
-    """Make the owner's account and use the link up."""
+    """Create the owner's account and use up the link."""
     form = request.form()
     browser.check_csrf(request, form.get("csrf"))
     link = form.get("link") or ""
@@ -80,7 +80,7 @@ async def _form(
         "values": values,
         "errors": errors or {},
     }
-    # Until a name is typed, which the page puts into its place, the device is told the name of the service.
+    # The authenticator is given the service's name for the account until one is typed, which the page then puts in its place.
     name = values.get("username") or request.runtime.settings.service_name
     owner = enrolment.newcomer(request, link, name)
     return await enrolment.page(request, "setup", context, owner, link, status=400 if errors else 200)

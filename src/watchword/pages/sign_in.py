@@ -26,7 +26,7 @@ async def show(request: Request) -> Response:
     query = request.query()
     sealed = query.get("return")
     notice = query.get("notice")
-    # What was set up just now signs its person in, whoever else is signed in at this browser.
+    # Somebody who has just set up how to sign in does so now, whoever else is signed in at this browser.
     if sealed is None and notice not in SET_UP and await visit.current(request) is not None:
         return redirect(f"{request.runtime.settings.issuer}/account")
     name = _name_set_up(request) if notice in (*SET_UP, "password_reset") else None
@@ -34,7 +34,7 @@ async def show(request: Request) -> Response:
 
 
 def _name_set_up(request: Request) -> str | None:
-    """Return the name of whoever has just set up, in this browser, how they sign in."""
+    """Return the user name of whoever has just set up in this browser how to sign in, or None."""
     cookie = request.cookie(browser.cookie_name(request.runtime.settings, returning.NAME_COOKIE))
     return returning.open_name(request.runtime, browser.browser_of(request) or "", cookie)
 
@@ -75,7 +75,7 @@ async def form_page(
             "identity": identity,
         },
         "values": values or {},
-        # Beside the field that is to be typed again, where the cursor waits.
+        # Beside the field to type again, where the cursor waits.
         "errors": {"password" if problem == "credentials" else "form": problem} if problem else {},
         "notice": notice if notice in NOTICES else None,
         "hidden": hidden,
@@ -103,7 +103,7 @@ def _with_return(address: str, sealed: str | None) -> str:
 
 
 async def _methods(request: Request, value: str) -> tuple[list[str], str, dict[str, str]]:
-    """Return the methods offered, the options for a passkey, and the fields that the form brings back."""
+    """Return the methods offered, the options for a passkey, and the form's hidden fields."""
     allowed = request.runtime.settings.sign_in_methods
     offered = ["password"] if "password" in allowed else []
     asked = await passkeys.request_options(request.runtime, value, PURPOSE) if "passkey" in allowed else None
@@ -113,9 +113,9 @@ async def _methods(request: Request, value: str) -> tuple[list[str], str, dict[s
 
 
 def providers(request: Request, sealed: str | None, asker: Asking | None = None) -> list[dict[str, str]]:
-    """Return the providers that people may sign in with, each with the address that begins it.
+    """Return the providers that people may sign in with, each with the URL that begins it.
 
-    An application that has to know when its people proved who they are is not served by such as do not tell that.
+    If the application needs to know when the person proved who they are, providers that do not tell are left out.
     """
     issuer = request.runtime.settings.issuer
     back = f"?return={quote(sealed)}" if sealed else ""
@@ -131,7 +131,7 @@ async def submit(request: Request) -> Response:
     """Check a passkey, or name and password, and go on."""
     form = request.form()
     sealed, values = form.get("return"), _values(form)
-    if not browser.is_own_form(request, form.get("csrf")):  # such as another tab's that was opened first
+    if not browser.is_own_form(request, form.get("csrf")):  # as when another tab was opened before this one
         return await form_page(request, sealed, values=values, problem="form_expired", status=400)
     allowed = request.runtime.settings.sign_in_methods
     try:

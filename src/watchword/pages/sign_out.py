@@ -1,8 +1,8 @@
-"""Sign out: by oneself, or because an application asks for it (OpenID Connect RP-Initiated Logout 1.0); one way for both.
+"""Sign out, on a person's own wish or at an application's request (OpenID Connect RP-Initiated Logout 1.0), in the same way.
 
-A link alone ends no session: without a hint that proves that this very session is meant, the person is asked (§6). Nobody is sent to
-an address that the asking client did not register (LO-02). Applications that want to hear of it from the browser are loaded in
-hidden frames of the last page, the only page whose policy allows frames, and those alone.
+A link alone ends no session: without a hint that proves that it means this very session, the person is asked (§6). Nobody is sent to
+an address that the asking client did not register (LO-02). Applications to be told through the browser are loaded in hidden frames of
+the last page, the only one whose policy allows frames, and only theirs.
 """
 
 from watchword.flows import logout
@@ -18,14 +18,14 @@ async def end_session(request: Request) -> Response:
     asked = await logout.read(request.runtime, form.single())
     session = await visit.current(request)
     if session is None and request.method == "POST":
-        # A browser sends no SameSite=Lax cookie along with another site's POST, but does with the GET that follows it.
+        # A browser sends no SameSite=Lax cookie with another site's POST, but does with the GET that follows it.
         sealed = logout.seal(request.runtime, asked)
         return redirect(f"{request.runtime.settings.issuer}/sign-out?request={sealed}")
     return await _go_on(request, asked, session)
 
 
 async def show(request: Request) -> Response:
-    """Ask whether to sign out, or go on with what a client asked for."""
+    """Ask whether to sign out, or carry out a client's request for it."""
     asked = logout.unseal(request.runtime, request.query().get("request"))
     return await _go_on(request, asked, await visit.current(request))
 
@@ -55,7 +55,7 @@ async def _ask(request: Request, asked: Asked, decided: Decided, session: Sessio
 
 
 async def submit(request: Request) -> Response:
-    """End the session: its cookie, and every copy of it, is dead (LO-04)."""
+    """End the session: its cookie and every copy of it stop working (LO-04)."""
     form = request.form()
     browser.check_csrf(request, form.get("csrf"))
     if form.get("decision") == "stay":

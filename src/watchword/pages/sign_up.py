@@ -1,4 +1,4 @@
-"""A new account: the address first, then, by the mailed link or an invitation, name and passkey or password (LG-05)."""
+"""A new account: first the mail address, then, from the mailed link or an invitation, the name and a passkey or password (LG-05)."""
 
 from urllib.parse import quote
 
@@ -26,7 +26,7 @@ from watchword.pages import (
 
 
 async def show(request: Request) -> Response:
-    """Show the form for an address, or, with a live link, the one for the account."""
+    """Show the form for a mail address or, with a live link, the one for the account."""
     link = request.query().get("link")
     if link is not None:
         invitation = await sign_up_flow.read(request.runtime, link)
@@ -69,7 +69,7 @@ async def _address(
 
 
 async def _known(request: Request, sealed: str | None) -> str:
-    """Return where somebody goes who has an account: for an application, as who is signed in here if they choose so."""
+    """Return where somebody goes who has an account already; for an application they may go on as whoever is signed in here."""
     issuer = request.runtime.settings.issuer
     if not sealed:
         return f"{issuer}/sign-in"
@@ -108,7 +108,7 @@ async def _account(
 
 
 async def submit(request: Request) -> Response:
-    """Take an address, or make the account of a live link."""
+    """Take a mail address, or create the account of a live link."""
     form = request.form()
     browser.check_csrf(request, form.get("csrf"))
     link = form.get("link")
@@ -126,7 +126,7 @@ async def submit(request: Request) -> Response:
 
 
 def _sent(request: Request, email: str, sealed: str | None) -> Response:
-    """Say that a mail is on its way; where its link is followed in this browser, the application waits so long."""
+    """Say that a mail is on its way; the application that waits is remembered in this browser until its link is followed."""
     settings = request.runtime.settings
     back = f"?return={quote(sealed)}" if sealed else ""
     context = {
@@ -168,9 +168,9 @@ async def _accept(request: Request, form: Form, link: str) -> Response:
 
 
 async def show_verify(request: Request) -> Response:
-    """Ask for the button: a mail scanner that follows the link confirms nothing.
+    """Ask for a click on a button, so that a mail scanner that follows the link confirms nothing.
 
-    The page says whose account it is: anybody can wish for the address of somebody else, who would say that it is theirs.
+    The page names the account: anybody can enter somebody else's address, and its owner would otherwise confirm it as their own.
     """
     link = request.query().get("link")
     wish = await account_changes.wish_of_link(request.runtime, link)
@@ -189,7 +189,7 @@ async def show_verify(request: Request) -> Response:
 
 
 async def verify(request: Request) -> Response:
-    """Confirm the address of a link."""
+    """Confirm the mail address that a link was sent to."""
     form = request.form()
     browser.check_csrf(request, form.get("csrf"))
     link = form.get("link") or ""

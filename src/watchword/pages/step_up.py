@@ -1,4 +1,4 @@
-"""RFC 9470: confirm who is there, without losing the place: for an application that asks for more, or before a change to the account.
+"""RFC 9470: prove again who is there and then go on: for an application that asks for more, or before a change to the account.
 
 The session stays; it gets a new cookie, the time of this proof, and the methods that were used for it (SE-02). What applications are told
 as `auth_time` moves only with a proof that raised the level or reaches it alone: an older passkey is not made fresh by a password.
@@ -31,7 +31,7 @@ def is_fresh(session: Session, now: int) -> bool:
 
 
 async def is_proved(request: Request, session: Session, user: User) -> bool:
-    """Whether a session proves enough for a change to the account: lately, and by a second factor of who has one (MF-06)."""
+    """Whether a session's proof allows a change to the account: recent, and by a second factor if the person has one (MF-06)."""
     if not is_fresh(session, request.runtime.now()):
         return False
     settings, have = request.runtime.settings, await request.runtime.database.read(enrolled, user.id)
@@ -41,7 +41,7 @@ async def is_proved(request: Request, session: Session, user: User) -> bool:
 
 
 def address(request: Request, path: str) -> str:
-    """Return where a person proves who they are and goes on to a path of this server."""
+    """Return the URL where a person proves who they are before going on to a path of this server."""
     runtime = request.runtime
     back = quote(returning.seal_return(runtime, path))
     return f"{runtime.settings.issuer}/step-up?return={back}"
@@ -112,8 +112,8 @@ async def _page(
 
 
 async def _providers(request: Request, sealed: str, user: User) -> list[dict[str, str]]:
-    """Return where a person can prove who they are for a change to the account: not for one that takes a second factor (MF-06), nor for
-    an application, to which it raises nothing."""
+    """Return the providers that can prove who a person is for a change to the account. There are none where a second factor is needed
+    (MF-06), nor for an application, as such a proof raises no level."""
     runtime = request.runtime
     have = await runtime.database.read(enrolled, user.id)
     asked = returning.interaction_of(returning.open_return(runtime, sealed))
@@ -128,7 +128,7 @@ async def _providers(request: Request, sealed: str, user: User) -> list[dict[str
 
 
 def _without_proof(request: Request, sealed: str) -> Response:
-    """Go on where nothing can be proved: an application is answered with what there is; for the account one signs in anew."""
+    """Go on where nothing more can be proved: answer an application with the session as it is; for the account, have the person sign in."""
     issuer, path = request.runtime.settings.issuer, returning.open_return(request.runtime, sealed)
     if returning.interaction_of(path):
         return redirect(issuer + path)
@@ -136,7 +136,7 @@ def _without_proof(request: Request, sealed: str) -> Response:
 
 
 async def _situation(request: Request, sealed: str) -> tuple[Session | None, User | None, tuple[str, ...]]:
-    """Return who is signed in and what they can prove now; for an application only what raises the assurance."""
+    """Return who is signed in and which methods they can use now; for an application only those that raise the assurance."""
     runtime = request.runtime
     session = await visit.current(request)
     if session is None:
@@ -202,7 +202,7 @@ async def raise_session(
 ) -> Response:
     """Record a further proof in a session, under a new cookie, and go on to a path of this server.
 
-    `user` is the account as it was before the proof: one whose password was changed meanwhile is asked anew.
+    `user` is the account as it was before the proof: if its password was changed meanwhile, the proof is asked for again.
     """
     runtime = request.runtime
     acr, amr = methods.step_up(session.amr, proved)

@@ -1,4 +1,4 @@
-"""Sign in with another provider: there, back again, and the question of whose account that is here (FD-01, FD-02, FD-03)."""
+"""Sign in with another provider: the way there and back, and which account here that person has (FD-01, FD-02, FD-03)."""
 
 import base64
 import os
@@ -45,7 +45,7 @@ from watchword.telemetry import log
 ATTEMPT_COOKIE, LINK_COOKIE = "ww-upstream", "ww-link"
 PURPOSE = "link"
 LIFETIME = 600
-# What people bring about themselves; anything else is for the operator to look at.
+# Refusals that people themselves cause; any other is logged as a warning to the operator.
 ORDINARY = frozenset(
     {
         *("denied", "state", "session"),
@@ -53,14 +53,14 @@ ORDINARY = frozenset(
     }
 )
 
-# What a person can do something about, by the reason.
+# The problems that a person can act on, by the reason.
 SIGN_IN_PROBLEMS = {
     "refused_unknown": "upstream_unknown",
     "refused_address": "upstream_address",
     "auth_time": "upstream_stale",
     "auth_time_missing": "upstream_silent",
 }
-# The same where an account is to be linked: that it is somebody's is told to whoever proved that it is theirs.
+# The same where an account is to be linked: whoever proved that it is theirs may hear that it is linked to somebody.
 LINK_PROBLEMS = {
     "refused_taken": "upstream_taken",
     "refused_disabled": "upstream_taken",
@@ -70,7 +70,7 @@ LINK_PROBLEMS = {
 
 
 class Left(msgspec.Struct, frozen=True):
-    """The page from which somebody left for a provider: where they want to go, a one-time link, or the account in which to link."""
+    """What somebody was doing when they left for a provider: going to a path, using a one-time link, or linking to their account."""
 
     back: str = ""
     enrol: str = ""
@@ -78,7 +78,7 @@ class Left(msgspec.Struct, frozen=True):
 
 
 class Pending(msgspec.Struct, frozen=True):
-    """A proved identity whose address belongs to an account that is not proved yet; times are Unix seconds."""
+    """A proved identity whose mail address belongs to an account here that is not proved yet; times are Unix seconds."""
 
     provider: str
     identity: Identity
@@ -92,7 +92,7 @@ _decode = msgspec.json.Decoder(Pending).decode
 
 
 async def begin(request: Request) -> Response:
-    """Send the browser to a provider: to sign in, with the account page's ticket to link, with an invitation's to take it."""
+    """Send the browser to a provider: to sign in, to link with a ticket of the account page, or to accept with that of an invitation."""
     name, query = request.path_params["name"], request.query()
     enrol, ticket = query.get("enrol"), query.get("link")
     if enrol is not None:
@@ -153,10 +153,10 @@ async def _send(request: Request, name: str, back: str, *, link_to: str = "", en
 
 
 async def _max_age(request: Request, back: str) -> tuple[int | None, bool]:
-    """Return how old a proof at the provider may be, in seconds, None for any, and whether an application wishes that.
+    """Return how old a proof at the provider may be, in seconds, None for any, and whether the application asks for a limit.
 
-    Who is signed in already comes to prove it again: a provider's own session must not answer for them. Else it is as old as the
-    application wishes on whose behalf they sign in.
+    Somebody signed in already comes to prove it again, so the provider must not answer from its own session. Otherwise the limit is that
+    of the application for which they sign in.
     """
     is_here = await visit.current(request) is not None
     if not is_here:
@@ -178,7 +178,7 @@ def _bytes(text: str | None) -> bytes:
 
 
 async def _failed(request: Request, name: str, refused: UpstreamRefused, left: Left) -> Response:
-    """Show the page again from which somebody left for the provider."""
+    """Show again the page from which somebody left for the provider, saying why it failed."""
     note = log.info if refused.reason in ORDINARY else log.warning
     note("upstream.refused", provider=name, reason=refused.reason, detail=refused.detail)
     title = upstream.configured(request.runtime, name).title
@@ -216,14 +216,14 @@ async def callback(request: Request) -> Response:
             current_is_fresh=session is not None and step_up.is_fresh(session, runtime.now()),
         )
         if found.outcome == "enrol":
-            return await _taken(request, found, left.enrol)
+            return await _enrolled(request, found, left.enrol)
     except UpstreamRefused as refused:
         return await _failed(request, name, refused, left)
     return await _go_on(request, name, found, left)
 
 
-async def _taken(request: Request, found: upstream.Found, link: str) -> Response:
-    """Make the account of a link for whom the provider proved, and sign them in."""
+async def _enrolled(request: Request, found: upstream.Found, link: str) -> Response:
+    """Create a link's account for the person that the provider proved, and sign them in."""
     try:
         made = await upstream_enrolment.accept(request.runtime, link, found.identity)
     except OAuthError:
@@ -328,7 +328,7 @@ async def _link_page(
 
 
 async def link(request: Request) -> Response:
-    """Link the two when the account here is proved as well, by all that a sign-in takes, or leave them apart."""
+    """Link the two once the account here is proved as well, with every factor that a sign-in needs, or leave them apart."""
     form = request.form()
     browser.check_csrf(request, form.get("csrf"))
     found = await _pending(request)

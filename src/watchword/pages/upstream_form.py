@@ -1,9 +1,9 @@
-"""OAuth 2.0 Form Post Response Mode, as the receiver: a provider's answer that comes as a form of its own page.
+"""OAuth 2.0 Form Post Response Mode, as the receiver: a provider's answer posted by a form on the provider's page.
 
-Theory of operation. Such a form is sent by another site, so it comes without our cookies, and nothing in it is believed or looked at
-here. It is sealed as it is, for one provider and two minutes, and the browser is sent to the callback with that: the GET brings the
-cookie of the attempt, by which alone an answer belongs to a browser. Whoever makes a browser post here has done no more than
-who makes it open the callback's address. The code is never part of an address that a log or a history could keep.
+Theory of operation. Another site sends the form, so it comes without our cookies, and nothing in it is trusted or examined here. It is
+sealed as it is, for one provider and two minutes, and the browser is redirected to the callback with it: that GET brings the cookie of
+the attempt, which alone ties an answer to a browser. Making a browser post here thus achieves no more than making it open the callback.
+The code never appears readable in a URL that a log or a history could keep.
 """
 
 import base64
@@ -21,11 +21,11 @@ from watchword.oauth.errors import OAuthError
 PURPOSE = "upstream answer"
 LIFETIME = 120
 MEMBERS = ("state", "code", "iss", "error", "user")
-MAX_SENT = 5120  # bytes as they are sealed: that makes an address which proxies pass on, who take 8 KiB for the line that begins a request
+MAX_SENT = 5120  # bytes before sealing: base64 and the rest of the URL stay within the 8 KiB that proxies take for a request line
 
 
 class Posted(msgspec.Struct, frozen=True):
-    """What a provider's form held, and when it came, in Unix seconds."""
+    """The members of a provider's form, and when it came, in Unix seconds."""
 
     answer: dict[str, str]
     at: int
@@ -36,7 +36,7 @@ _decode = msgspec.json.Decoder(Posted).decode
 
 
 async def receive(request: Request) -> Response:
-    """Hand a provider's form on to the callback, where the browser's cookies come with it."""
+    """Pass a provider's form on to the callback, which the browser sends its cookies to."""
     runtime, name = request.runtime, request.path_params["name"]
     if not upstream.posts(upstream.configured(runtime, name)):
         raise OAuthError("invalid_request", "This provider answers by the address, not by a form.")
@@ -51,7 +51,7 @@ async def receive(request: Request) -> Response:
 
 
 def answer_of(request: Request, name: str) -> Mapping[str, str]:
-    """Return what a provider answered, by its form or by the address, as it was asked to; raise UpstreamRefused."""
+    """Return a provider's answer, from its form or from the query, whichever it was asked to use; raise UpstreamRefused."""
     sent = request.query().single()
     if not upstream.posts(upstream.configured(request.runtime, name)):
         return sent

@@ -25,14 +25,14 @@ _PROGRAM = re.compile(r"([A-Za-z][A-Za-z0-9._-]{1,40})/")
 
 
 class Device(msgspec.Struct, frozen=True):
-    """How a device is called, and whether it looks like a phone."""
+    """What a device is called, and whether it looks like a phone."""
 
     name: str
     kind: str
 
 
 def describe(user_agent: str, on: str = "{browser} on {system}", unknown: str = "Unknown program") -> Device:
-    """Return how a browser that calls itself so is shown to its owner; `on` and `unknown` are texts of a language."""
+    """Return how the browser with this User-Agent is shown to its owner; `on` and `unknown` are texts of a language."""
     browser = _first(_BROWSERS, user_agent)
     system = _first(_SYSTEMS, user_agent)
     kind = "phone" if system in ("iPhone", "iPad", "Android") else "computer"

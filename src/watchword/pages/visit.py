@@ -1,9 +1,9 @@
-"""A visit that becomes a session: what was proved so far, kept sealed with the browser, and the session when it is enough.
+"""A visit that becomes a session: what was proved so far, sealed in a cookie, and the session once that is enough.
 
 Theory of operation. After the first factor nobody is signed in yet: the browser gets a cookie in which the server has sealed who gave
-which factor and where they wanted to go. It is worth nothing in another browser, for ten minutes at most, and nothing without the
-second factor. When the factors are enough `complete` begins the session: a new cookie, the old one dead (SE-01). An account elsewhere
-that is to be linked waits until then as well, whatever the browser is trusted with (MF-06).
+which factor and where they wanted to go. It is worthless in another browser, after ten minutes, and without the second factor. When
+the factors suffice, `complete` begins the session with a new cookie and ends the old one (SE-01). Linking an account elsewhere waits
+until then as well, and always takes the second factor, even in a trusted browser (MF-06).
 """
 
 import base64
@@ -29,15 +29,17 @@ LIFETIME = 600
 
 
 class Visit(msgspec.Struct, frozen=True):
-    """Somebody who has given a first factor and not yet a second; times are Unix seconds."""
+    """Somebody who has proved a first factor and not yet a second; times are Unix seconds."""
 
     user_id: str
     methods: tuple[Method, ...]
     remember: bool
     back: str
     began_at: int
-    proof_epoch: int  # the account's before that factor was given
-    proved_at: int  # when that factor was given, here or at another provider, 0 where that one did not say
+    proof_epoch: int  # the account's, from before that factor was proved
+    proved_at: (
+        int  # when that factor was proved, here or at another provider; 0 where the provider did not say
+    )
     came_from: UpstreamSession | None = None
     link: Identity | None = None
 
@@ -59,7 +61,7 @@ async def visitor(request: Request) -> tuple[Session, User] | None:
 
 
 def origin_of(request: Request) -> Origin:
-    """Return from where a request comes, for notices."""
+    """Return where a request comes from, for notices."""
     agent = request.header(b"user-agent") or ""
     locale = browser.locale_of(request)
     place = places.place_of(request.runtime, request.address, locale)
@@ -77,10 +79,10 @@ async def proceed(
     link: Identity | None = None,
     proved_at: int | None = None,
 ) -> Response:
-    """Go on after a proof: to the second factor where one is needed, else into the session, linking `link` to the account.
+    """Go on after a proof: to the second factor where one is needed, else begin the session and link `link` to the account.
 
-    `proved_at` is when the person proved who they are, in Unix seconds, where that was not now but earlier, at another provider, 0 where
-    that one does not say.
+    `proved_at` is for a person who proved who they are earlier, at another provider: when that was, in Unix seconds, or 0 where the
+    provider does not say. None stands for now.
     """
     runtime = request.runtime
     have = await runtime.database.read(factor_store.enrolled, user.id)
@@ -124,7 +126,7 @@ def gone(request: Request) -> tuple[bytes, bytes]:
 
 
 async def read(request: Request) -> tuple[Visit, User] | None:
-    """Return the visit of this browser and its person, or None when there is none that is fresh."""
+    """Return the visit of this browser and its person, or None when there is none that still counts."""
     runtime = request.runtime
     text = request.cookie(browser.cookie_name(runtime.settings, VISIT_COOKIE)) or ""
     try:
@@ -140,7 +142,7 @@ async def read(request: Request) -> tuple[Visit, User] | None:
 
 
 def session_cookie(request: Request, session: Session, value: str) -> tuple[bytes, bytes]:
-    """Return the header of a running session's new cookie: it lasts as long as the one before."""
+    """Return the header of a running session's new cookie, which lasts as long as the one before."""
     runtime = request.runtime
     max_age = session.expires_at - runtime.now() if session.remembered else None
     return browser.set_cookie(runtime.settings, SESSION_COOKIE, value, max_age)
@@ -160,8 +162,8 @@ async def complete(
 ) -> Response:
     """Begin the session and go where the person wanted.
 
-    `came_from` is the session at another provider that signed the person in, `link` the account there that is linked now,
-    `proved_at` when what `acr` says was proved, if that was not now, 0 where that is not known.
+    `came_from` is the session at another provider that signed the person in, `link` the account there to link now, and `proved_at`
+    when the level in `acr` was proved, in Unix seconds: None for now, 0 where it is unknown.
     """
     runtime = request.runtime
     if link is not None and not await _link(request, user, link):
@@ -216,7 +218,7 @@ async def _note_browser(request: Request, user: User, trusting: Session | None) 
 
 
 async def _note_interaction(request: Request, path: str) -> None:
-    """Note for the authorization request that this sign-in was for that the person has signed in (AZ-11)."""
+    """Note on the authorization request behind this sign-in, if any, that the person has signed in (AZ-11)."""
     interaction = returning.interaction_of(path)
     value = browser.browser_of(request)
     if interaction is not None and value is not None:

@@ -50,7 +50,7 @@ async def test_what_operations_leave_behind_fits_together(store: Store) -> None:
     database = await prepared(store)
     await work(database, 0)
     found = await flaws(database)
-    assert found <= {"a signing key lies open"}, "the tests' own keys are no real ones"
+    assert found <= {"a signing key is stored in the clear"}, "the tests' own keys are no real ones"
     await store.close()
 
 
@@ -87,7 +87,7 @@ async def test_what_is_changed_while_it_is_looked_at_is_no_flaw(store: Store) ->
         ),
         pytest.param(
             [*family("a"), "UPDATE grants SET generation = 1"],
-            "a family has moved on without keeping what was before",
+            "a family has moved on without its superseded token",
             id="a rotation that was done by half",
         ),
         pytest.param(
@@ -97,7 +97,7 @@ async def test_what_is_changed_while_it_is_looked_at_is_no_flaw(store: Store) ->
         ),
         pytest.param(
             family("a", code_digest="c"),
-            "a code that was never used has bought a refresh token",
+            "a code that was never used has given a refresh token",
             id="a redemption that was done by half",
         ),
         pytest.param(
@@ -107,17 +107,17 @@ async def test_what_is_changed_while_it_is_looked_at_is_no_flaw(store: Store) ->
         ),
         pytest.param(
             [f"UPDATE api_tokens SET name = 'see {SECRET}'"],
-            "a credential is kept in the clear",
+            "a credential is stored in the clear",
             id="a credential in a text",
         ),
         pytest.param(
             ["UPDATE api_tokens SET expires_at = NULL", "DELETE FROM api_token_secrets"],
-            "an API token has no secret and lives",
+            "a live API token has no secret",
             id="a token that nobody can present",
         ),
         pytest.param(
             ["UPDATE users SET password_hash = 'hunter2'"],
-            "a password is not kept as Argon2",
+            "a password is not hashed with Argon2",
             id="a password in the clear",
         ),
     ],
@@ -171,7 +171,7 @@ async def test_what_lives_after_its_end_was_recorded_is_named(
         ("UPDATE users SET is_admin = 1", "the admin of this account is not what was recorded"),
         ("UPDATE users SET disabled_at = NULL", "the disabled of this account is not what was recorded"),
         ("UPDATE clients SET document = REPLACE(document, 'none', 'nine')", "the document of this client is not what was recorded"),
-        ("UPDATE access_tokens SET expires_at = expires_at + 90000", "an access token lives for longer than any setting allows"),
+        ("UPDATE access_tokens SET expires_at = expires_at + 90000", "an access token lives longer than any setting allows"),
         ("UPDATE access_tokens SET scope = 'orders:read orders:write', grant_id = 'g'", "an access token may do more than its grant"),
     ],
 )  # fmt: skip

@@ -20,13 +20,13 @@ CHECKS: dict[str, str] = {
     "two families share a refresh token": (
         "SELECT MIN(id) AS place FROM grants WHERE refresh_digest IS NOT NULL GROUP BY refresh_digest HAVING COUNT(*) > 1"
     ),
-    "a family has moved on without keeping what was before": (
+    "a family has moved on without its superseded token": (
         "SELECT id AS place FROM grants WHERE generation > 0 AND family IS NOT NULL AND superseded_digest IS NULL"
     ),
     "the newest refresh token of a family is missing": (
         "SELECT id AS place FROM grants WHERE (family IS NULL) <> (refresh_digest IS NULL) OR superseded_digest = refresh_digest"
     ),
-    "a code that was never used has bought a refresh token": (
+    "a code that was never used has given a refresh token": (
         "SELECT id AS place FROM grants WHERE code_digest IS NOT NULL AND code_used_at IS NULL AND family IS NOT NULL"
     ),
     "an access token has lost its grant": (
@@ -36,21 +36,21 @@ CHECKS: dict[str, str] = {
     "a session has lost its person": (
         "SELECT id AS place FROM sessions s WHERE NOT EXISTS (SELECT 1 FROM users u WHERE u.id = s.user_id)"
     ),
-    "an API token lives on after the token that it was narrowed from": (
+    "an API token outlives the token that it was narrowed from": (
         "SELECT t.id AS place FROM api_tokens t JOIN api_tokens p ON p.id = t.parent_id "
         "WHERE t.revoked_at IS NULL AND p.revoked_at IS NOT NULL"
     ),
-    "an API token has no secret and lives": (
+    "a live API token has no secret": (
         "SELECT t.id AS place FROM api_tokens t WHERE t.revoked_at IS NULL AND t.expires_at IS NULL "
         "AND NOT EXISTS (SELECT 1 FROM api_token_secrets s WHERE s.token_id = t.id)"
     ),
-    "an access token lives for longer than any setting allows": (
+    "an access token lives longer than any setting allows": (
         f"SELECT client_id AS place FROM access_tokens WHERE expires_at - issued_at NOT BETWEEN 0 AND {ended.LONGEST}"  # noqa: S608 - a number
     ),
-    "a signing key lies open": (
+    "a signing key is stored in the clear": (
         "SELECT kid AS place FROM signing_keys WHERE public_jwk LIKE '%\"d\"%' OR LENGTH(sealed_private) < 60"
     ),
-    "a password is not kept as Argon2": (
+    "a password is not hashed with Argon2": (
         "SELECT id AS place FROM users WHERE password_hash IS NOT NULL AND password_hash NOT LIKE '_argon2%'"
     ),
 }
@@ -162,7 +162,7 @@ async def _in_the_clear(tx: Transaction, table: Table, brand: str) -> list[Flaw]
         sql = f"SELECT {column} AS found FROM {table.name} WHERE CAST({column} AS TEXT) LIKE $1 ESCAPE '!' LIMIT 10000"  # noqa: S608 - names of the schema
         rows = await tx.all_as_kept(sql, f"%{brand}_!_%")
         if any(_holds_credential(str(row["found"]), credential, brand) for row in rows):
-            flaws.append(Flaw("a credential is kept in the clear", (f"{table.name}.{column}",)))
+            flaws.append(Flaw("a credential is stored in the clear", (f"{table.name}.{column}",)))
     return flaws
 
 

@@ -1,6 +1,7 @@
 """Certificates that clients refuse: `watchword doctor` says that they are to be changed, and `watchword.client` that they are why."""
 
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -44,7 +45,7 @@ def seen(address: str, authority: Pair) -> Report:
         return examine(address, Web(http))
 
 
-CASES = {
+CASES: dict[str, tuple[dict[str, Any], str]] = {
     "that has expired": ({"days": -1, "names": LOCALHOST}, "renew the certificate of localhost"),
     "of another name": ({"names": ELSEWHERE}, "a certificate that names localhost"),
     "of an authority that nobody knows": ({"names": LOCALHOST, "issuer": None}, "the whole chain"),
@@ -56,7 +57,7 @@ def test_a_certificate_is_to_be_changed(tmp_path: Path, case: str) -> None:
     authority = certificates.make(tmp_path, "authority", is_authority=True)
     good = certificates.make(tmp_path, "good", issuer=authority, names=LOCALHOST)
     given, line = CASES[case]
-    bad = certificates.make(tmp_path, "bad", **({"issuer": authority} | given))  # type: ignore[arg-type]
+    bad = certificates.make(tmp_path, "bad", **({"issuer": authority} | given))
     with server(good) as sound, server(bad) as broken:
         assert seen(f"https://localhost:{sound.port}", authority).kind == "authorization server"
         (finding,) = seen(f"https://localhost:{broken.port}", authority).findings

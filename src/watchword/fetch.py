@@ -95,8 +95,8 @@ class Fetched(msgspec.Struct, frozen=True):
 class Names:
     """A resolver with threads of its own: one for each name being looked up, shared by all that ask for it.
 
-    A name whose servers do not answer blocks its thread for half a minute, and nobody but those who ask for that name (the default
-    executor of a small machine has few threads). More than `at_once` names at a time are refused, which bounds what waits.
+    A name whose servers do not answer blocks its thread for half a minute, and delays nobody but those who ask for that name (the event
+    loop's own look-ups are two at a time). More than `at_once` names at a time are refused, which bounds what waits.
     """
 
     def __init__(self, at_once: int = 32) -> None:

@@ -34,7 +34,7 @@ def choices(runtime: Runtime) -> tuple[str, ...]:
 async def recoverable(runtime: Runtime, user: User) -> tuple[str, ...]:
     """Return what a person can set up by a recovery link: only a password if they have a passkey or second factor.
 
-    A link must not replace those (PS-05); a new password alone does not, since they are still demanded with it.
+    A link must not replace those (PS-05); a new password removes none of them.
     """
     ways = choices(runtime)
     if "password" in ways and await runtime.database.read(user_changes.has_factors, user.id):

@@ -1,9 +1,9 @@
 """What an access token was derived from, so that it ends with its parents.
 
-A token that was exchanged for another names its parents in the claim `parents`: an API token by its identifier, a self-contained access
-token by its `jti`, an opaque one by its digest, and the client that held it. A token for another issuer's assertion names the trust
-rule, and a person's token without a grant the account. Introspection checks that none of them has ended; resource servers that verify
-offline learn of it from the revocation feed.
+A token that was obtained by exchange names its parents in the claim `parents`: an API token by its identifier, a self-contained access
+token by its `jti`, an opaque one by its digest, and the client that held it. A token that was issued for another issuer's assertion
+names the trust rule, and a person's token without a grant the account. Introspection checks that none of them has ended; resource
+servers that verify offline learn of it from the revocation feed.
 """
 
 from collections.abc import Mapping

@@ -1,6 +1,6 @@
 """RFC 6749 §6 and RFC 9700 §4.14: the refresh token grant, with rotation at every use unless the client's profile forbids it.
 
-The state machine is in `oauth.refresh`. The successor of a token is derived from it and from the master key, so that the loser of an
+The state machine is in `oauth.refresh`. The successor of a token is derived from it and from the root secret, so that the loser of an
 honest race gets the very same one, and nobody can compute it who lacks either.
 """
 

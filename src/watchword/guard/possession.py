@@ -1,8 +1,8 @@
 """RFC 9449 §7 and RFC 8705 §3 at an API: whether a caller holds the key or the certificate that a token is bound to.
 
-A proof works once in a process: its identifier is remembered for as long as the proof would be accepted. The memory that several
-processes share is in `replays`. With `nonce_key`, proofs must hold a nonce of this API (§9): a time and its HMAC, which every
-process with the same key recognises and nobody stores.
+A proof works once in a process: its identifier is remembered for as long as the proof would be accepted, 150 seconds at most. The
+memory that several processes share is in `replays`. With `nonce_key`, proofs must hold a nonce of this API (§9): a time and its HMAC,
+which every process with the same key recognises and nobody stores.
 """
 
 import os

@@ -17,7 +17,7 @@ predecessor. A presented token names its family by the mark that all its tokens 
 
 `replay` makes an honest race and a lost response harmless (RT-02, TK-06): two tabs that refresh at once, or a phone that lost the
 response, get one and the same successor, so there are never two live descendants. The successor is not stored: it can be returned
-again because it is derived from its predecessor and the server's master key. As soon as the successor itself has been used, the
+again because it is derived from its predecessor and the server's root secret. As soon as the successor itself has been used, the
 predecessor is two generations old, and its use burns the family, grace or not (TK-07).
 
 Where the profile of a client forbids rotation (FAPI 2.0 §5.3.2.1), `rotate` keeps the presented token, and the family its one

@@ -77,7 +77,7 @@ async def test_ps_05_a_recovery_link_makes_a_passkey_in_the_place_of_a_password(
     signed_in, half = Person(either, another(either)), Person(either, another(either))
     await signed_in.sign_in()
     person = await visitor(either, await make_link(either))
-    assert "It takes the place of your password." in person.text
+    assert "It replaces your password." in person.text
     device = SoftwareAuthenticator()
     answer = device.create(options_in(person), origin=ORIGIN)
     assert await enrol(person, {"new_password": ""}, answer, end_others=end)

@@ -272,7 +272,7 @@ async def test_fd_01_an_identity_that_signs_somebody_in_already_takes_no_link(
     owned = await whose(server, provider)
     person = await visitor(server, await make(server))
     assert await take(person, provider) == PATH
-    assert "signs somebody in here already" in person.text
+    assert "already signs somebody in here" in person.text
     assert await account(server, name) is None
     user = await account(server, "grace@example.com")
     assert user is not None

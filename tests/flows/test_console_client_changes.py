@@ -134,7 +134,7 @@ async def test_a_secret_that_is_ended_is_refused_at_once(admin: Person) -> None:
     assert await asks(admin.server, client_id, secret) == 200
     await admin.open(f"/console/clients/{client_id}")
     await press(admin, "end_secret")
-    assert "The secret ended." in admin.text
+    assert "The secret no longer works." in admin.text
     assert "no secret" in admin.text
     assert await asks(admin.server, client_id, secret) == 401
 
@@ -205,7 +205,7 @@ async def test_ad_07_an_application_is_deleted_by_its_name_and_by_nothing_else(a
     assert admin.path == "/console/clients"
     assert await asks(admin.server, client_id, secret) == 401
     assert (await admin.open(page)).status_code == 200
-    assert "That is gone already." in admin.text
+    assert "That was deleted already." in admin.text
     await admin.open(f"/console/events?target={client_id}")
     assert "client.deleted" in admin.text
 

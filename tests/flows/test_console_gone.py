@@ -9,7 +9,7 @@ from watchword.flows import client_registry, trust_rules
 from watchword.flows.trust_rules import TrustInput
 
 __all__ = ["admin", "server"]
-GONE, NOT_HERE = "That is gone already.", "What you asked for is not here, or not any more."
+GONE, NOT_HERE = "That was deleted already.", "What you asked for doesn’t exist, or no longer does."
 
 
 async def _deletion(admin: Person, section: str) -> tuple[str, dict[str, str]]:

@@ -48,7 +48,7 @@ async def test_every_published_key_is_shown_with_its_state(admin: Person) -> Non
         assert kid in admin.text
     assert "Signs after the next rotation" in admin.text
     assert "Is replaced automatically" in admin.text
-    assert "stays valid until it ends" in admin.text
+    assert "stays valid until it expires" in admin.text
 
 
 async def test_a_rotation_lets_the_next_key_take_over_and_leaves_what_was_signed_valid(admin: Person) -> None:
@@ -84,7 +84,7 @@ async def test_kr_02_a_second_click_or_another_administrator_does_not_rotate_onc
         answers = await together(click(admin.http), click(second))
     assert sorted(answer.status_code for answer in answers) == [303, 409]
     late = next(answer for answer in answers if answer.status_code == 409)
-    assert "rotated just now" in late.text
+    assert "has just rotated this key" in late.text
     assert len(await named(server, "key.rotated")) == 1
 
 
@@ -112,14 +112,14 @@ async def test_kr_03_a_key_that_leaked_is_withdrawn_with_all_that_it_signed(admi
     answer = await admin.send({"beginning": leaked[:6]}, having="beginning")
     assert admin.path == PAGE
     assert answer.status_code == 200
-    assert "The key is withdrawn" in admin.text
+    assert "The key is revoked" in admin.text
     assert leaked not in admin.text
     assert await kids(server) == [following]
     assert not await is_active(server, token)
     assert await is_active(server, await signed(server))
     assert (await named(server, "key.revoked"))[0] == (await user_of(server)).id
     assert (await admin.open(f"{PAGE}/{leaked}")).status_code == 200
-    assert "That is gone already." in admin.text
+    assert "That was deleted already." in admin.text
 
 
 @pytest.mark.parametrize("announced", [False, True], ids=["that waits", "that takes over soon"])

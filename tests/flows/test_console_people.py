@@ -142,7 +142,7 @@ async def test_what_cannot_be_taken_is_said_beside_its_field_and_what_was_typed_
 async def test_a_new_account_gets_a_link_by_which_its_person_comes_in(admin: Person) -> None:
     server = admin.server
     await act(admin, NEW, "create", username="kim", address="kim@example.com")
-    assert "The account is made." in admin.text
+    assert "The account is created." in admin.text
     user = await user_of(server, "kim")
     assert (user.email, user.email_verified_at, user.is_admin) == ("kim@example.com", None, False)
     page = f"{LIST}/{user.id}"
@@ -289,7 +289,7 @@ async def test_an_account_is_deleted_when_its_name_was_typed(admin: Person) -> N
     assert "The account is deleted." in admin.text
     assert (await person.open("/account")).url.path == "/sign-in"
     assert (await admin.open(page)).status_code == 200
-    assert "That is gone already." in admin.text
+    assert "That was deleted already." in admin.text
     assert (await named(server, user.id))[0].name == "user.deleted"
 
 

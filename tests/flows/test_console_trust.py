@@ -1,4 +1,4 @@
-"""The console's rules of trust as administrators use them: made for CI jobs and for people, seen, ended."""
+"""The console's trust rules as administrators use them: made for CI jobs and for people, seen, ended."""
 
 import pytest
 from tests.fixtures.accounts import user_of
@@ -44,7 +44,7 @@ LIVES = {"max_lifetime": "3600", "token_lifetime": "600"}
 
 async def test_a_rule_for_ci_jobs_is_made_shown_and_listed(admin: Person) -> None:
     await make(admin, {**CI, "max_lifetime": "300", "token_lifetime": "3600"})
-    assert "The rule holds from now on." in admin.text
+    assert "The rule applies from now on." in admin.text
     (rule,) = await rules(admin.server)
     assert admin.path == f"{PAGE}/{rule.id}"
     assert dict(rule.claims) == {"repository": "acme/shop", "ref": "refs/heads/main"}

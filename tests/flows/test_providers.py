@@ -110,7 +110,7 @@ async def test_what_stands_against_connecting_is_told_on_the_profile(
     eve = Person(server, another(server))
     await eve.sign_in("eve")
     for lie, told in (
-        ({}, "signs somebody in here already"),
+        ({}, "already signs somebody in here"),
         ({"auth_time": 5}, "Sign out there, then try again."),
         ({"auth_time": None}, "Sign in another way."),
     ):

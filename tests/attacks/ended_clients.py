@@ -1,4 +1,4 @@
-"""Tokens, clients and rules of trust that end on one node, and how another is asked about them."""
+"""Tokens, clients and trust rules that end on one node, and how another is asked about them."""
 
 import json
 import os

@@ -257,7 +257,7 @@ async def test_ap_05_narrowing_does_not_begin_a_count_anew(server: Server, limit
         ("/clients", {"name": "x"}),
         ("/trust", {"name": "x", "issuer": "https://ci.example", "claims": {"ref": "main"}, "subject": "ci:{sub}"}),
     ],
-    ids=["a token", "a client", "a rule of trust"],
+    ids=["a token", "a client", "a trust rule"],
 )  # fmt: skip
 async def test_ap_05_a_limited_token_gives_no_power_that_would_be_free_of_its_limits(
     server: Server, limit: dict[str, Any], path: str, body: dict[str, Any]

@@ -29,7 +29,7 @@ REMEMBERED = (
     "an API token",
     "a client that was disabled",
     "a client's secret",
-    "a rule of trust",
+    "a trust rule",
     "an account that was disabled",
     "a signing key, at introspection",
     "a signing key that is published",

@@ -1,4 +1,4 @@
-"""Clients and rules of trust in a file: `watchword apply` makes them so, `watchword export` writes them down."""
+"""Clients and trust rules in a file: `watchword apply` makes them so, `watchword export` writes them down."""
 
 import json
 import stat

@@ -1,4 +1,4 @@
-"""RFC 7523 §2.1: an outside issuer's assertion becomes a token by rules of trust; and what must not become one."""
+"""RFC 7523 §2.1: an outside issuer's assertion becomes a token by trust rules; and what must not become one."""
 
 import json
 from pathlib import Path

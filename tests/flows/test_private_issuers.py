@@ -1,4 +1,4 @@
-"""SS-01: an issuer inside a private network is asked by the rule of trust that names the network, and by nothing else."""
+"""SS-01: an issuer inside a private network is asked by the trust rule that names the network, and by nothing else."""
 
 import ssl
 from collections.abc import AsyncIterator, Iterator, Sequence

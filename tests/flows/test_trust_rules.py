@@ -1,4 +1,4 @@
-"""Rules of trust in outside issuers: which are refused, and how they are made, shown and ended."""
+"""Trust rules in outside issuers: which are refused, and how they are made, shown and ended."""
 
 from typing import Any
 

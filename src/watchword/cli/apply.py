@@ -1,4 +1,4 @@
-"""`watchword apply` and `watchword export`: clients and rules of trust described in a file, under version control."""
+"""`watchword apply` and `watchword export`: clients and trust rules described in a file, under version control."""
 
 import os
 from functools import partial
@@ -69,7 +69,7 @@ def apply(
     config: Config = None,
     as_json: Json = False,
 ) -> None:
-    """Make clients and rules of trust match a file; what matches already is left alone."""
+    """Make clients and trust rules match a file; what matches already is left alone."""
     wanted = _described(file, as_json)
     folder = _folder(secrets) if secrets is not None and not check else secrets
     made: list[str] = []
@@ -176,7 +176,7 @@ def export(
     config: Config = None,
     as_json: Json = False,
 ) -> None:
-    """Write clients and rules of trust in the form that `watchword apply` reads, without defaults and without secrets."""
+    """Write clients and trust rules in the form that `watchword apply` reads, without defaults and without secrets."""
     if file is not None and file.suffix.lower() in (".yaml", ".yml"):
         session.usage("name a .toml or .json file: YAML is not supported")
     described = session.run(state.describe, database=database, config=config, as_json=as_json)

@@ -101,7 +101,10 @@ Details = Annotated[
     Many, typer.Option(help="A type of authorization_details that it may ask for; repeatable.")
 ]
 ExchangeFrom = Annotated[
-    Many, typer.Option(help="An API that the client itself is: it may exchange tokens for that; repeatable.")
+    Many,
+    typer.Option(
+        help="An API that the client itself is: it may exchange tokens issued for that API; repeatable."
+    ),
 ]
 ExchangeFor = Annotated[
     Many,

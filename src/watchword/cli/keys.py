@@ -136,6 +136,8 @@ def _show_rotated(rotated: Rotated, is_shared: bool) -> None:
         lines.append(
             "The former key is also the root secret of this database, as an earlier release made it: it still opens copies of it."
         )
-    lines.append("Back up the database now. Earlier backups need the former key: keep it as long as them.")
+    lines.append(
+        "Back up the database now. Earlier backups need the former key: keep it as long as you keep them."
+    )
     for line in lines:
         session.out.print(line, markup=False)

@@ -1,4 +1,4 @@
-"""`watchword trust …`: rules of trust: which issuers' assertions buy which tokens."""
+"""`watchword trust …`: trust rules: which issuers' assertions get which tokens."""
 
 from pathlib import Path
 from typing import Annotated
@@ -122,7 +122,7 @@ def list_(
     config: Config = None,
     as_json: Json = False,
 ) -> None:
-    """List the rules of trust."""
+    """List the trust rules."""
 
     async def work(runtime: Runtime) -> tuple[list[TrustView], str | None]:
         found = await runtime.database.read(store.list_rules, after=after, limit=limit + 1)
@@ -140,7 +140,7 @@ def list_(
 
 @app.command()
 def show(rule: RuleName, database: Database = None, config: Config = None, as_json: Json = False) -> None:
-    """Show a rule of trust."""
+    """Show a trust rule."""
 
     async def work(runtime: Runtime) -> Rule:
         return await trust_rules.show(runtime, rule)
@@ -150,7 +150,7 @@ def show(rule: RuleName, database: Database = None, config: Config = None, as_js
 
 @app.command()
 def delete(rule: RuleName, database: Database = None, config: Config = None, as_json: Json = False) -> None:
-    """Delete a rule of trust; the tokens that it bought end with it."""
+    """Delete a trust rule; the tokens that were issued by it are revoked."""
 
     async def work(runtime: Runtime) -> Rule:
         return await trust_rules.delete(runtime, rule, actor=ACTOR)

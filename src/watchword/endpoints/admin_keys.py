@@ -79,7 +79,7 @@ async def rotate_key(call: Call) -> KeyList:
 
 
 async def revoke_key(call: Call) -> KeyList:
-    """Withdraw a leaked key: tokens that it signed are refused at once."""
+    """Revoke a leaked key: tokens that it signed are refused at once."""
     if not await call.request.runtime.keyring.revoke(call.path("kid"), actor=call.caller.actor):
         raise OAuthError("not_found", "There is no such key.")
     return await list_keys(call)
@@ -106,6 +106,6 @@ OPERATIONS = (
     Operation(
         "POST", "/keys/rotate", rotate_key, "Rotate a signing key", WRITE, RotateKeyInput, None, KeyList
     ),
-    Operation("POST", "/keys/{kid}/revoke", revoke_key, "Withdraw a signing key", WRITE, None, None, KeyList),
+    Operation("POST", "/keys/{kid}/revoke", revoke_key, "Revoke a signing key", WRITE, None, None, KeyList),
     Operation("GET", "/events", list_events, "List audit events", AUDIT, None, EventQuery, EventPage),
 )

@@ -73,7 +73,7 @@ async def create_trust(call: Call) -> TrustView:
 
 
 async def list_trust(call: Call) -> TrustPage:
-    """List the rules of trust."""
+    """List the trust rules."""
     runtime, query = call.request.runtime, call.query
     after = paging.open_cursor(runtime, "trust", query.cursor)
     found = await runtime.database.read(store.list_rules, after=after, limit=query.limit + 1)
@@ -82,7 +82,7 @@ async def list_trust(call: Call) -> TrustPage:
 
 
 async def show_trust(call: Call) -> TrustView:
-    """Show a rule of trust."""
+    """Show a trust rule."""
     return view(await trust_rules.show(call.request.runtime, call.path("id")))
 
 
@@ -103,7 +103,7 @@ OPERATIONS = (
         TrustView,
         201,
     ),
-    Operation("GET", "/trust", list_trust, "List the rules of trust", READ, None, TrustQuery, TrustPage),
-    Operation("GET", "/trust/{id}", show_trust, "Show a rule of trust", READ, None, None, TrustView),
-    Operation("DELETE", "/trust/{id}", delete_trust, "Trust no longer", WRITE),
+    Operation("GET", "/trust", list_trust, "List the trust rules", READ, None, TrustQuery, TrustPage),
+    Operation("GET", "/trust/{id}", show_trust, "Show a trust rule", READ, None, None, TrustView),
+    Operation("DELETE", "/trust/{id}", delete_trust, "Delete a trust rule", WRITE),
 )

@@ -96,7 +96,7 @@ class Keyring:
         if version < self._version:
             return  # a later read has overtaken this one
         keys = {one.kid: self._keys.get(one.kid) or self._unseal(one) for one in stored}
-        # All at once, after all rows were read: a damaged row must not leave a withdrawn key in use (KR-03).
+        # All at once, after all rows were read: a damaged row must not leave a revoked key in use (KR-03).
         self._version, self._stored, self._keys = version, stored, keys
         self._signing.clear()
 
@@ -142,7 +142,7 @@ class Keyring:
         return list(self._keys.values())
 
     async def former_keys(self) -> list[Key]:
-        """Return the keys that are no longer published but were not withdrawn: they verify tokens that have expired."""
+        """Return the keys that are no longer published but were not revoked: they verify tokens that have expired."""
         stored = await self._database.read(store.list_former_keys, int(self._clock()))
         return [jwk.parse({**json.loads(key.public_jwk), "kid": key.kid}, key.algorithm) for key in stored]
 
@@ -194,7 +194,7 @@ class Keyring:
         return rotated
 
     async def revoke(self, kid: str, *, actor: str, database: Database | None = None) -> bool:
-        """Withdraw a key at once; when it was the one that signs, its successor takes over at once. `database` as for `rotate`."""
+        """Revoke a key at once; when it was the one that signs, its successor takes over at once. `database` as for `rotate`."""
         await self.reload()  # another node may have made it just now
         now, inside = int(self._clock()), database or self._database
         stored = self._published(kid)
@@ -244,7 +244,7 @@ class Keyring:
         due = []
         for key, state in states:
             is_old = (key.activates_at or now) + self._settings.signing_key_lifetime <= now
-            # Earlier releases left an end without a successor behind when a key was withdrawn.
+            # Earlier releases left an end without a successor behind when a key was revoked.
             if (
                 state == "current"
                 and key.algorithm not in announced

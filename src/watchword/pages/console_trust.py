@@ -1,4 +1,4 @@
-"""The console's rules of trust (RFC 7523): listed, created for CI jobs and for an enterprise's people, deleted.
+"""The console's trust rules (RFC 7523): listed, created for CI jobs and for an enterprise's people, deleted.
 
 Rare options (keys from a file, private networks, chosen algorithms) are left to the command line and the admin API.
 """
@@ -93,7 +93,7 @@ def _facts(request: Request, rule: Rule) -> dict[str, object]:
 
 
 async def delete(request: Request) -> Response:
-    """Delete a rule; the tokens that it bought end with it."""
+    """Delete a rule; the tokens that were issued by it are revoked."""
     found = await console.require_fresh(request)
     if isinstance(found, Response):
         return found

@@ -48,7 +48,7 @@ RIGHTS = (
     Right("grant", "grants", {"client": "client_id", "person": "user_id", "scope": "scope"}, ("grant.created",)),
     Right("session", "sessions", {"user": "user_id"}, ("session.created",)),
     Right("session", "sessions", {"ended": "ended_at IS NOT NULL"}, ("session.ended",)),
-    Right("rule of trust", "trust_rules", {"document": "document"}, ("trust.created",)),
+    Right("trust rule", "trust_rules", {"document": "document"}, ("trust.created",)),
 )  # fmt: skip
 _STREAMS = {name: right.events for right in RIGHTS for name in right.events}
 _decode = msgspec.json.Decoder(dict[str, object]).decode

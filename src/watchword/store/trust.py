@@ -1,4 +1,4 @@
-"""RFC 7523: rules of trust, the accounts of people whom outside providers assert, and the single use of assertions."""
+"""RFC 7523: trust rules, the accounts of people whom outside providers assert, and the single use of assertions."""
 
 from collections.abc import Mapping
 from typing import Literal

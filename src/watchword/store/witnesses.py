@@ -21,7 +21,7 @@ MADE: dict[str, str] = {
     "session": "SELECT id, created_at FROM sessions",
     "grant": "SELECT id, created_at FROM grants",
     "identity": "SELECT id, registered_at AS created_at FROM identities",
-    "rule of trust": "SELECT id, created_at FROM trust_rules",
+    "trust rule": "SELECT id, created_at FROM trust_rules",
 }
 
 

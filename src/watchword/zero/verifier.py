@@ -41,7 +41,7 @@ from watchword.zero.terminal import (
 
 
 def info(
-    file: Annotated[str, typer.Argument(help="A file of any kind, - for standard input.")],
+    file: Annotated[str, typer.Argument(help="Any file that these commands write, - for standard input.")],
     as_json: Json = False,
 ) -> None:
     """Say what a file is, without checking any proof."""

@@ -22,7 +22,7 @@ CLAIMS: dict[str, object] = {
         pytest.param("token", "j0", id="a self-contained token that it was made of"),
         pytest.param("token", "ot_" + "ab" * 12, id="an opaque token that it was made of"),
         pytest.param("client", "c0", id="the client that held that one"),
-        pytest.param("trust", "r1", id="the rule of trust by which it was made"),
+        pytest.param("trust", "r1", id="the trust rule by which it was made"),
         pytest.param("account", "h1", id="the account that it speaks for"),
         pytest.param("all", "", id="everything, after a restore"),
     ],

@@ -1,4 +1,4 @@
-"""The console's pages of signing keys and of rules of trust, as the server would show them."""
+"""The console's pages of signing keys and of trust rules, as the server would show them."""
 
 from collections.abc import Mapping
 

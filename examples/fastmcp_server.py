@@ -1,4 +1,4 @@
-"""An MCP server made with FastMCP that only callers with a token for it reach.
+"""An MCP server made with FastMCP that only callers with a token for it can reach.
 
 WATCHWORD_URL=https://auth.example.com MCP_BASE_URL=https://api.example.com uvicorn fastmcp_server:app --port 8001
 """

@@ -1,4 +1,4 @@
-"""An MCP server made with the MCP Python SDK that only callers with a token for it reach.
+"""An MCP server made with the MCP Python SDK that only callers with a token for it can reach.
 
 WATCHWORD_URL=https://auth.example.com MCP_URL=https://api.example.com/mcp uvicorn mcp_server:app --port 8001
 """

@@ -3,6 +3,7 @@
 Requests are checked against the same declaration that is documented, so that the two cannot differ.
 """
 
+import inspect
 import re
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
@@ -89,6 +90,9 @@ def _components(kinds: Sequence[type]) -> tuple[tuple[dict[str, Any], ...], dict
     schemas, components = msgspec.json.schema_components(
         kinds, schema_hook=_any_value, ref_template="#/components/schemas/{name}"
     )
+    for component in components.values():
+        if "description" in component:  # a docstring, whose indented lines Markdown would show as code
+            component["description"] = inspect.cleandoc(component["description"])
     return tuple(schemas), components
 
 

@@ -78,7 +78,7 @@ class ClientPage(msgspec.Struct, frozen=True):
 
 
 class ClientQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How to filter and page through clients; `search` is how a name or an identifier begins."""
+    """How to filter and page through clients; `search` is a prefix of a name or an identifier."""
 
     search: Annotated[str, msgspec.Meta(max_length=100)] = ""
     limit: Annotated[int, msgspec.Meta(ge=1, le=200)] = 50

@@ -63,7 +63,7 @@ class TokenPage(msgspec.Struct, frozen=True):
 
 
 class TokenQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How to filter and page through tokens; `search` is how a name begins, or an identifier."""
+    """How to filter and page through tokens; `search` is a prefix of a name, or an identifier."""
 
     owner: Annotated[str, msgspec.Meta(max_length=200)] = ""
     search: Annotated[str, msgspec.Meta(max_length=100)] = ""
@@ -302,14 +302,21 @@ OPERATIONS = (
         "POST", "/tokens/verify", verify_token, "Verify an API token", READ, VerifyInput, None, Verified
     ),
     Operation(
-        "POST", "/tokens/revoke", revoke_tokens, "Revoke all of an owner", WRITE, RevokeAllInput, None, Ended
+        "POST",
+        "/tokens/revoke",
+        revoke_tokens,
+        "Revoke all tokens of an owner",
+        WRITE,
+        RevokeAllInput,
+        None,
+        Ended,
     ),
     Operation("GET", "/tokens/self", show_own_token, "Show one's own token", None, None, None, TokenView),
     Operation(
         "POST",
         "/tokens/self/narrow",
         narrow_own_token,
-        "Narrow one's own",
+        "Narrow one's own token",
         None,
         NarrowInput,
         None,
@@ -317,7 +324,14 @@ OPERATIONS = (
         201,
     ),
     Operation(
-        "POST", "/tokens/self/revoke", revoke_own_token, "Revoke one's own", None, RevokeInput, None, Ended
+        "POST",
+        "/tokens/self/revoke",
+        revoke_own_token,
+        "Revoke one's own token",
+        None,
+        RevokeInput,
+        None,
+        Ended,
     ),
     Operation("GET", "/tokens/{id}", show_token, "Show an API token", READ, None, None, TokenView),
     Operation(

@@ -51,7 +51,7 @@ class UserPage(msgspec.Struct, frozen=True):
 
 
 class UserQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How to search and page through accounts; `search` is how a user name or an address begins, or an identifier."""
+    """How to search and page through accounts; `search` is a prefix of a user name or an address, or an identifier."""
 
     search: Annotated[str, msgspec.Meta(max_length=200)] = ""
     limit: Annotated[int, msgspec.Meta(ge=1, le=200)] = 50
@@ -233,12 +233,12 @@ async def delete_user(call: Call) -> None:
 
 
 async def disable_user(call: Call) -> UserView:
-    """Switch an account off: its sessions and grants end, its tokens are refused."""
+    """Disable an account: its sessions and grants end, its tokens are refused."""
     return await _switch(call, True)
 
 
 async def enable_user(call: Call) -> UserView:
-    """Switch an account on again."""
+    """Enable an account again."""
     return await _switch(call, False)
 
 
@@ -308,10 +308,10 @@ OPERATIONS = (
     Operation("GET", "/users/{id}", show_user, "Show an account", READ, None, None, UserView),
     Operation("PATCH", "/users/{id}", change_user, "Change an account", WRITE, UserChanges, None, UserView),
     Operation("DELETE", "/users/{id}", delete_user, "Delete an account", WRITE),
-    Operation("POST", "/users/{id}/disable", disable_user, "Switch an account off", WRITE, None, None, UserView),
-    Operation("POST", "/users/{id}/enable", enable_user, "Switch an account on", WRITE, None, None, UserView),
+    Operation("POST", "/users/{id}/disable", disable_user, "Disable an account", WRITE, None, None, UserView),
+    Operation("POST", "/users/{id}/enable", enable_user, "Enable an account", WRITE, None, None, UserView),
     Operation(
-        "POST", "/users/{id}/reset-link", make_reset_link, "Make a recovery link", WRITE, None, None, OneTimeLink, 201
+        "POST", "/users/{id}/reset-link", make_reset_link, "Make a reset link", WRITE, None, None, OneTimeLink, 201
     ),
     Operation(
         "DELETE", "/users/{id}/factors", remove_factors, "Remove second factors", WRITE, None, None, UserView

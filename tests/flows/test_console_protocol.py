@@ -94,7 +94,7 @@ async def test_keys_lifetime_and_profile_are_changed(admin: Person) -> None:
         pytest.param({"security_profile": "x"}, "security_profile", "must be one of default, fapi2", id="an unknown profile"),
         pytest.param({"tls_client_auth_subject": "dn CN=x"}, "tls_client_auth_subject", "Name subject_dn", id="another kind of subject"),
         pytest.param({"tls_client_auth_subject": "dn"}, "tls_client_auth_subject", "at least 2 entries", id="half a subject"),
-        pytest.param({"token_exchange": "[]"}, "token_exchange", "not the form", id="rules that are none"),
+        pytest.param({"token_exchange": "[]"}, "token_exchange", "not have the expected form", id="rules that are none"),
         pytest.param({"backchannel_logout_uri": "http://x"}, "backchannel_logout_uri", "must be an https address", id="an open address to tell"),
     ],
 )  # fmt: skip

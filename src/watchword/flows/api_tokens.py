@@ -150,7 +150,7 @@ def _check_reserved(
         return
     if may_reserve is not True and (not may_reserve or not reserved <= may_reserve):
         raise OAuthError(
-            "insufficient_scope", "A scope over this server can be given only by who holds it.", field="scope"
+            "insufficient_scope", "A scope over this server can only be given by somebody who holds it.", field="scope"
         )
     if not_after is not None and (expires_at is None or expires_at > not_after):
         raise OAuthError(
@@ -370,6 +370,6 @@ async def revoke_all(runtime: Runtime, who: str, *, reason: str = "revoked", act
         )
         if not one:
             raise OAuthError(
-                "not_found", "No user, client or application with a token is called so.", field="owner"
+                "not_found", "No user, client or application with a token has this name.", field="owner"
             )
     return ended

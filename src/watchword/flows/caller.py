@@ -52,7 +52,7 @@ class Caller(msgspec.Struct, frozen=True):
         if not all(self.may(token) for token in power):
             raise OAuthError(
                 "insufficient_scope",
-                "A scope over this server can be given only by who holds it.",
+                "A scope over this server can only be given by somebody who holds it.",
                 field="scope",
             )
 

@@ -15,11 +15,11 @@ from watchword.store.passkeys import MadePasskey
 from watchword.store.users import User
 
 NOTHING = (
-    "A link sets up a passkey or a password, and sign_in_methods takes neither here (passkeys need an issuer with a domain name): "
+    "A link sets up a passkey or a password, and sign_in_methods allows neither here (passkeys need an issuer with a domain name): "
     "let people sign in with a provider."
 )
 FACTORS = (
-    "A link does not stand in for the passkeys and second factors of an account: remove what the person has lost first "
+    "A link cannot replace the passkeys and second factors of an account: remove what the person has lost first "
     "(`watchword user remove-factors`), then make the link."
 )
 

@@ -110,7 +110,7 @@ async def invite(
     if not await _stands(runtime, Link(INVITE, canonical, data, 0)):
         raise OAuthError(
             "insufficient_scope",
-            "Administrators are invited by an administrator: the owner of this token is none.",
+            "Only an administrator can invite administrators: the owner of this token is not one.",
             field="is_admin",
         )
     link = await one_time.hand_over(

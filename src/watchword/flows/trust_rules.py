@@ -105,11 +105,11 @@ def _check_people(runtime: Runtime, rule: Rule) -> Rule:
     if rule.subject:
         _check_subject(rule.subject)
         if "{sub}" not in rule.subject or rule.subject.count("{") != 1:
-            raise _bad("subject", "The subject of people has the one placeholder {sub}.")
+            raise _bad("subject", "The subject of people must have {sub} as its only placeholder.")
     if any(not _DOMAIN.fullmatch(domain) for domain in rule.email_domains):
         raise _bad("email_domains", "Name domains such as example.com.")
     if not rule.scope or not set(rule.algorithms) <= set(ALGORITHMS):
-        raise _bad("scope", "A rule names scopes, and signature algorithms that are known here.")
+        raise _bad("scope", "A rule must name scopes, and signature algorithms that this server supports.")
     return rule
 
 
@@ -118,7 +118,7 @@ def _check_subject(subject: str) -> None:
     literal = _PREFIX.match(subject)
     if literal is None or literal[0].lower().startswith(OURS):
         raise _bad(
-            "subject", "The subject begins with a name of its own and a colon, such as ci:{repository}."
+            "subject", "The subject must begin with a prefix of its own and a colon, such as ci:{repository}."
         )
 
 
@@ -154,7 +154,7 @@ def _network(given: str) -> str:
     try:
         network = ipaddress.ip_network(given)
     except ValueError:
-        raise _bad("networks", f"{given!r} is no IP address or network such as 10.20.0.0/16.") from None
+        raise _bad("networks", f"{given!r} is not an IP address or network such as 10.20.0.0/16.") from None
     if any(network.version == never.version and network.overlaps(never) for never in NEVER):
         raise _bad(
             "networks",

@@ -56,21 +56,21 @@ NAMES = {
 }
 PREAMBLE = """# Growth
 
-What an operation costs our process as the database grows: microseconds of CPU, all threads counted, system time too. The goal is that
+The cost of an operation in our process as the database grows: microseconds of CPU in all threads, system time included. The goal is that
 it grows at most {goal:g} times from ten thousand to ten million live tokens. This page is written by `python -m bench.growth --write`.
 """
 METHOD = """## What was measured
 
-- *Live tokens* are a third each API tokens, opaque access tokens and refresh-token families, with the people and grants behind them,
+- *Live tokens* are one third each API tokens, opaque access tokens and refresh-token families, with the people and grants behind them,
   in the server's own tables with every index (`bench/population.py`).
-- Each figure is the mean of {blocks} blocks of {calls} calls, the databases of all sizes in turns. {together} calls are made at a time, so that
-  writes share commits as they do in the server, each with a secret that no call used before and that is chosen from all over the
+- Each figure is the mean of {blocks} blocks of {calls} calls, alternating between the databases of all sizes. {together} calls are made at a time, so that
+  writes share commits as they do in the server, each with a secret that no call used before, chosen from the whole
   database: nothing is answered from memory.
 - The calls are those that the endpoints make (`flows`, `grants`) without HTTP around them, which costs the same at any size and
-  would flatter the factor. SQLite is durable (WAL, `synchronous=FULL`); so is PostgreSQL, on the same machine, where what the
-  database server itself spends is not counted.
-- *Open* is the time until a server that starts on this database could serve. SQLite's file is checked for damage before that.
-- *A purge step* removes at most 500 rows of one table in a transaction of its own, so that nobody waits for more than one step.
+  would flatter the factor. SQLite is durable (WAL, `synchronous=FULL`); so is PostgreSQL, on the same machine, where the CPU of the
+  database server itself is not counted.
+- *Open* is the time until a server that starts on this database can serve. SQLite's file is checked for damage before that.
+- *A purge step* removes at most 500 rows of one table in a transaction of its own, so that no request waits for more than one step.
 """
 
 

@@ -105,7 +105,7 @@ def _check_people(runtime: Runtime, rule: Rule) -> Rule:
     if rule.subject:
         _check_subject(rule.subject)
         if "{sub}" not in rule.subject or rule.subject.count("{") != 1:
-            raise _bad("subject", "The subject of people must have {sub} as its only placeholder.")
+            raise _bad("subject", "The only placeholder in the subject of people must be {sub}.")
     if any(not _DOMAIN.fullmatch(domain) for domain in rule.email_domains):
         raise _bad("email_domains", "Name domains such as example.com.")
     if not rule.scope or not set(rule.algorithms) <= set(ALGORITHMS):

@@ -77,7 +77,7 @@ def test_a_reason_is_said_in_the_language_of_who_reads_it_with_what_differs() ->
 
 
 def test_a_text_that_shows_braces_keeps_them() -> None:
-    problem = reasons.find("The subject of people must have {sub} as its only placeholder.")
+    problem = reasons.find("The only placeholder in the subject of people must be {sub}.")
     assert problem is not None
     english = languages.available()["en"]
     assert languages.fill_text(english, f"problem.{problem.name}", **problem.values).endswith("{sub}.")

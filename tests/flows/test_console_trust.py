@@ -77,7 +77,10 @@ WRONG = {
     "a claim without a value": ({"claims": "repository"}, "“repository” is not of the form name=value."),
     "a claim that is named twice": ({"claims": "ref=a\nref=b"}, "ref is given twice."),
     "a rule that everybody satisfies": ({"claims": "repository=*"}, "more than require a claim to exist"),
-    "a subject that could be a person of this service": ({"subject": "user_{sub}"}, "must begin with a prefix"),
+    "a subject that could be a person of this service": (
+        {"subject": "user_{sub}"},
+        "must begin with a prefix",
+    ),
     "an issuer that is no address": ({"issuer": "tokens of the CI"}, "https addresses"),
     "an issuer without encryption": ({"issuer": "http://ci.example.com"}, "https addresses"),
     "this service itself": ({"issuer": "{own}"}, "need not trust itself"),

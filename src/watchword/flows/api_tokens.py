@@ -150,7 +150,9 @@ def _check_reserved(
         return
     if may_reserve is not True and (not may_reserve or not reserved <= may_reserve):
         raise OAuthError(
-            "insufficient_scope", "A scope over this server can only be given by somebody who holds it.", field="scope"
+            "insufficient_scope",
+            "A scope over this server can only be given by somebody who holds it.",
+            field="scope",
         )
     if not_after is not None and (expires_at is None or expires_at > not_after):
         raise OAuthError(

@@ -105,6 +105,24 @@ async def test_a_server_of_lists_that_hangs_is_waited_for_once(monkeypatch: pyte
         await guard.close()
 
 
+async def test_a_failure_of_long_ago_keeps_no_list_in_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(statuses, "TTL_BOUNDS", (0.0, 0.0))
+    monkeypatch.setattr(statuses, "RETRY", 0.05)
+    monkeypatch.setattr(statuses, "UNAWAITED", 0.2)
+    with OtherIssuer() as other:
+        guard = Guard(other.issuer, audience=API, status_lists=True)
+        serve_list(other)
+        asked = partial(other.token, status=place(other, 1))
+        assert await ask(guard, asked(jti="1")) == 200
+        other.up = False
+        assert await ask(guard, asked(jti="2")) == 200
+        other.up = True
+        serve_list(other, 1)
+        await asyncio.sleep(0.4)
+        assert await ask(guard, asked(jti="3")) == 401, "the first to ask learns of the revocation"
+        await guard.close()
+
+
 @pytest.mark.parametrize("trouble", ["gone", "another's", "unsigned", "over"])
 async def test_a_token_whose_status_cannot_be_told_is_not_accepted(trouble: str) -> None:
     with OtherIssuer() as other, OtherIssuer() as stranger:

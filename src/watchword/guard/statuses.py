@@ -1,7 +1,8 @@
 """Token Status List (draft-ietf-oauth-status-list) as a guard uses it: lists fetched, verified, and kept until their `ttl`.
 
 Concurrent requests share one fetch, on the background loop. While a list cannot be fetched again, the kept one is used until its
-`exp` and nobody waits for the next attempt; after that the status is unknown, and no token that refers to the list is accepted.
+`exp`, and nobody waits for an attempt that soon follows a failed one; after that the status is unknown, and no token that refers to
+the list is accepted.
 """
 
 import asyncio
@@ -26,6 +27,7 @@ from watchword.oauth.status_list import StatusList, StatusListError
 DEFAULT_TTL = 60.0
 TTL_BOUNDS = (1.0, 3600.0)
 RETRY = 1.0
+UNAWAITED = 60.0  # seconds after a failure in which nobody waits for the next attempt
 MAX_LISTS = 200
 MAX_TOKEN = status_list.MAX_BYTES
 
@@ -76,10 +78,10 @@ class Statuses:
         kept = self._kept.get(uri)
         if kept is None or time.monotonic() >= kept.fresh_until:
             fetching = self._fetch(uri)
-            # A server that hangs is waited for once: while the list at hand may be used, nobody waits for it again.
-            if fetching is not None and (
-                kept is None or self._clock() >= kept.exp or uri not in self._next_try
-            ):
+            # While the list at hand may be used, a server that hangs is waited for once. A failure of long ago says nothing of it any
+            # more: a list that may be out of date by hours is not used without asking.
+            has_failed = time.monotonic() - self._next_try.get(uri, -math.inf) < UNAWAITED
+            if fetching is not None and (kept is None or self._clock() >= kept.exp or not has_failed):
                 await asyncio.shield(asyncio.wrap_future(fetching))
             kept = self._kept.get(uri)
         if kept is None or self._clock() >= kept.exp:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 from tests.fixtures.commands import run_cli
+from tests.fixtures.other_issuer import OtherIssuer
 from tests.fixtures.servers import free_port
 
 WORD = {"WATCHWORD_ZERO_PASSPHRASE": "open sesame"}
@@ -52,3 +53,16 @@ def test_nothing_goes_over_plain_http_to_another_machine(
     assert "user information" in send(f"http://{name}@auth.invalid")
     if name != "[::1]":
         assert "plain http" in send(f"http://{name}.auth.invalid")
+
+
+def test_what_is_for_this_machine_goes_through_no_proxy(folder: Path) -> None:
+    with OtherIssuer() as proxy:
+        variables = WORD | {
+            "HTTP_PROXY": proxy.issuer,
+            "http_proxy": proxy.issuer,
+            "NO_PROXY": "",
+            "no_proxy": "",
+        }
+        command = ("zero", "sign-in", f"http://localhost:{free_port()}", "--secret", "me.zero")
+        assert "does not answer" in run_cli(folder, *command, variables=variables).stderr
+        assert not proxy.asked

@@ -118,7 +118,7 @@ def sign_in(
         if secret is not None or agent is None:
             opened = _open(required(secret, "--secret", "Secret file"), passphrase_file)
         holder = Holder(opened, agent, identity_id, derive_for)
-        with httpx.Client(base_url=_address(server), timeout=TIMEOUT) as http:
+        with _client(server) as http:
             if client_id is None:
                 answer = _session(http, holder)
             else:
@@ -141,7 +141,7 @@ def submit(
             record = files.load_any(files.read_bytes(file))
         if not isinstance(record, Identity | Revocation):
             raise ZeroError("malformed", f"{file}: neither an identity nor a revocation")
-        with httpx.Client(base_url=_address(server), timeout=TIMEOUT) as http:
+        with _client(server) as http:
             path = "/zero/renew" if isinstance(record, Identity) else "/zero/revoke"
             _post(http, path, json=to_json(record))
         answer: dict[str, object] = {"id": identity_id_of(record.public)}
@@ -159,6 +159,11 @@ def _open(path: str, passphrase_file: str | None) -> Secret:
     sealed = files.read_sealed(path)
     with files.named(path):
         return unseal(sealed, passphrase(passphrase_file))
+
+
+def _client(server: str) -> httpx.Client:
+    # Plain http is allowed to this machine only: a proxy of the environment would read proofs and tokens on another.
+    return httpx.Client(base_url=_address(server), timeout=TIMEOUT, mounts={"http://": None})
 
 
 def _address(server: str) -> str:

@@ -83,7 +83,8 @@ class Issuer:
         for other in tuple(self._loops):
             if other.is_closed():
                 self._loops.pop(other, None)
-        http = httpx.AsyncClient(timeout=TIMEOUT, follow_redirects=False)
+        # Plain http is allowed to this machine only: a proxy of the environment would read tokens and secrets on another.
+        http = httpx.AsyncClient(timeout=TIMEOUT, follow_redirects=False, mounts={"http://": None})
         self._loops[loop] = http, _closed_with_loop(http)
         await anext(self._loops[loop][1])
         return http

@@ -1,0 +1,25 @@
+"""A guard on a machine whose environment names proxies."""
+
+import pytest
+from tests.fixtures.other_issuer import OtherIssuer, ask, other
+
+from watchword.guard import Guard
+
+API = "https://api.example.com"
+__all__ = ["other"]
+
+
+async def test_what_is_for_this_machine_goes_through_no_proxy(
+    other: OtherIssuer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is sent in the clear, and a proxy is on another machine: it would read the token, and the guard's secret."""
+    other.documents["/introspect"] = {"active": True, "sub": "them", "aud": API, "scope": "orders:read"}
+    with OtherIssuer() as proxy:
+        for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
+            monkeypatch.setenv(name, proxy.issuer)
+        for name in ("NO_PROXY", "no_proxy"):
+            monkeypatch.delenv(name, raising=False)
+        guard = Guard(other.issuer, audience=API, client_id="api", client_secret="secret")
+        assert (await ask(guard, "an-opaque-token-of-theirs")).subject == "them"
+        assert not proxy.asked
+        await guard.close()

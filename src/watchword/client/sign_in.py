@@ -4,6 +4,7 @@ import hashlib
 import os
 import secrets
 import sys
+import threading
 import time
 import webbrowser
 from collections.abc import Callable
@@ -21,6 +22,8 @@ from watchword.jose import jwk
 DEVICE_GRANT = "urn:ietf:params:oauth:grant-type:device_code"
 OFFLINE = "offline_access"
 PATIENCE = 300.0
+
+_opening = threading.Lock()  # two at once would each take the other's descriptor for standard output
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,14 +53,18 @@ def has_browser() -> bool:
 
 def open_page(address: str) -> None:
     """Open a browser at an address; what it prints there, and keeps open as long as it runs, is standard error."""
-    sys.stdout.flush()
-    kept = os.dup(1)
-    try:
-        os.dup2(2, 1)
+    if sys.stdout is None or sys.stderr is None:  # closed: nothing to keep clean, or nowhere else to print
         webbrowser.open(address)
-    finally:
-        os.dup2(kept, 1)
-        os.close(kept)
+        return
+    with _opening:
+        sys.stdout.flush()
+        kept = os.dup(1)
+        try:
+            os.dup2(2, 1)
+            webbrowser.open(address)
+        finally:
+            os.dup2(kept, 1)
+            os.close(kept)
 
 
 def by_browser(

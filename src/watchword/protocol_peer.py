@@ -8,16 +8,17 @@ import socket
 import ssl
 import sys
 from asyncio import BaseTransport
+from functools import lru_cache
 from typing import Any, Final
 
 # In `struct tcp_info` of Linux, the state is the first byte, and `tcpi_last_data_recv` (milliseconds) is at this offset.
 TCP_INFO: Final[int | None] = getattr(socket, "TCP_INFO", None) if sys.platform == "linux" else None
 LAST_DATA: Final = slice(52, 56)
 CLOSE_WAIT: Final = 8
-MAX_CHAINS: Final = 4096
+MAX_SESSIONS: Final = 20_480  # as many as OpenSSL keeps to be resumed, so that none of them lacks its issuers
 
-# On what the verification of a certificate hung, by the session of its handshake.
-_chains: dict[bytes, tuple[bytes, ...]] = {}
+# The issuers on which the verification of a certificate hung, by the session of its handshake.
+_issuers: dict[bytes, tuple[bytes, ...]] = {}
 
 
 def has_left(transport: BaseTransport, seconds: float) -> bool:
@@ -40,8 +41,8 @@ def tls_facts(session: ssl.SSLObject) -> dict[str, Any]:
 def peer_chain(session: ssl.SSLObject) -> tuple[bytes, ...]:
     """Return the peer's verified certificate chain as DER, its own certificate first; empty when it sent none.
 
-    TLS 1.2 resumes a session by its identifier, which no option of `ssl` forbids: the peer then sends no chain, so the chain of the
-    handshake that began the session is remembered (RFC 5246 §7.3).
+    TLS 1.2 resumes a session by its identifier, which no option of `ssl` forbids: the peer then sends no chain, so the issuers in that
+    of the handshake that began the session are remembered (RFC 5246 §7.3). The certificate itself is always that of the session.
     """
     certificate = session.getpeercert(binary_form=True)
     if certificate is None:
@@ -52,9 +53,9 @@ def peer_chain(session: ssl.SSLObject) -> tuple[bytes, ...]:
         found = session._sslobj.get_verified_chain() or ()  # type: ignore[attr-defined] # not in the stubs
         chain = [ssl.PEM_cert_to_DER_cert(one.public_bytes()) for one in found]
     if not chain:
-        return _chains.get(_identifier(session), (certificate,))
+        return (certificate, *_issuers.get(_identifier(session), ()))
     if len(chain) > 2 and session.version() == "TLSv1.2":
-        _remember(_identifier(session), tuple(chain))
+        remember(_identifier(session), tuple(chain[1:]))
     return tuple(chain)
 
 
@@ -62,10 +63,16 @@ def _identifier(session: ssl.SSLObject) -> bytes:
     return session.session.id if session.session is not None else b""
 
 
-def _remember(identifier: bytes, chain: tuple[bytes, ...]) -> None:
-    if len(_chains) >= MAX_CHAINS:
-        del _chains[next(iter(_chains))]
-    _chains[identifier] = chain
+def remember(identifier: bytes, issuers: tuple[bytes, ...]) -> None:
+    """Remember the issuers in the chain of a session that is begun; the oldest are forgotten for the newest."""
+    if len(_issuers) >= MAX_SESSIONS:
+        del _issuers[next(iter(_issuers))]
+    _issuers[identifier] = _shared(issuers)
+
+
+@lru_cache(maxsize=256)
+def _shared(issuers: tuple[bytes, ...]) -> tuple[bytes, ...]:
+    return issuers  # the first of those that are equal, so that all sessions share it
 
 
 def address(name: object) -> tuple[str, int | None] | None:

@@ -206,6 +206,11 @@ async def test_an_account_at_a_provider_no_longer_offered_is_seen_and_can_be_unl
         assert "No longer offered" in ada.text
         assert provider.issuer.removeprefix("http://") in ada.text
         assert "/upstream/hub" not in (ada.page.text if ada.page else "")
+        refused = await ada.send({"provider": "hub"}, having="provider")
+        assert refused.status_code == 404, (
+            "a page of the time when it was offered names it so, and unlinks nothing"
+        )
+        await ada.open("/account")
         await ada.send({}, having="provider")
         assert "No longer offered" not in ada.text
     async with trusting(tmp_path, hub) as again:

@@ -60,10 +60,10 @@ async def revoke_identity(runtime: Runtime, session: Session, identity_id: str, 
 async def unlink(runtime: Runtime, session: Session, name: str) -> str:
     """Unlink a person's account with a provider: "removed", "unknown", or "last" when it is the only way in. Raise as `sessions.act`.
 
-    `name` is the provider's, or the issuer of one that is no longer offered.
+    `name` is the provider's, or the issuer of one that is no longer offered. Raise `not_found` for a name that no provider has.
     """
-    offered = {one.name: upstream.issuer_of(one) for one in runtime.settings.upstream}
-    issuer = offered.get(name, name)
+    is_issuer = "://" in name
+    issuer = name if is_issuer else upstream.issuer_of(upstream.configured(runtime, name))
     who, ways = session.user_id, accepted(runtime.settings)
     more = {"actor": who, "now": runtime.now()}
     return await sessions.act(runtime, session, store.unlink_upstream, who, issuer, ways, **more)

@@ -129,6 +129,9 @@ def test_a_full_disk_costs_nobody_the_sign_in(foreign: Foreign, tmp_path: Path) 
         "expires_in": 60,
         "refresh_token": "second",
     }
+    with no_file_may_grow_beyond(0), pytest.raises(OSError, match="File too large"):
+        source.token()
+    assert not foreign.forms, "the first refresh token was not used either"
     assert source.token() == "a"
     foreign.answer |= {"access_token": "b", "refresh_token": "third"}
     clock.advance(50)

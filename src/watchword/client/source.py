@@ -217,9 +217,7 @@ class TokenSource:
 
     def _ask(self, stored: Record | None, grant: Grant) -> Record:
         if stored is not None and stored.refresh_token:
-            # What replaces a refresh token has to be kept, or the next one to use it again ends the whole sign-in: a store that is full
-            # says so before.
-            self._store.save(stored)
+            self._check_store()
             form = {"grant_type": "refresh_token", "refresh_token": stored.refresh_token}
             try:
                 return self._record(form | grant.targets())
@@ -231,12 +229,19 @@ class TokenSource:
         was_refused = stored is not None and bool(stored.refresh_token)
         if begun is None or (was_refused and begun.get("grant_type") == "refresh_token"):
             raise SignInNeeded("invalid_grant", "the refresh token is no longer valid: sign in again")
+        if begun["grant_type"] == "refresh_token":
+            self._check_store()
         try:
             return self._record(begun)
         except Refused as refused:
             if begun["grant_type"] == "refresh_token" and refused.code == "invalid_grant":
                 raise SignInNeeded(refused.code, refused.description) from None
             raise
+
+    def _check_store(self) -> None:
+        # What replaces a refresh token has to be kept, or the next one to use it again ends the whole sign-in: a store that is full says
+        # so when it is given again what it has, or a record of nobody.
+        self._store.save(self._store.load() or Record(owner=""))
 
     def _record(self, form: Mapping[str, str]) -> Record:
         asked_at = self._clocks()  # taken before asking: a slow answer must not lengthen the token's life

@@ -19,7 +19,9 @@ from tests.fixtures.disks import no_file_may_grow_beyond
 from tests.fixtures.live import Browser, Live
 
 from watchword.client import (
+    ClientSecret,
     FileStore,
+    HttpxAuth,
     PublicClient,
     RefreshToken,
     SignInNeeded,
@@ -143,6 +145,25 @@ def test_a_full_disk_costs_nobody_the_sign_in(foreign: Foreign, tmp_path: Path) 
     assert len(foreign.forms) == 1, "a refresh token whose successor would be lost is not used"
     assert source.token() == "b"
     assert foreign.forms[-1]["refresh_token"] == "second"
+
+
+def test_on_a_full_disk_a_program_gets_the_answer_of_its_api(foreign: Foreign, tmp_path: Path) -> None:
+    clock, store = Clock(), FileStore(tmp_path / "token.json")
+    source = TokenSource(
+        foreign.issuer, ClientSecret("a", "b"), READ, api=foreign.issuer, store=store, clock=clock
+    )
+
+    def refuse(request: httpx.Request) -> httpx.Response:
+        return httpx.Response(401, headers={"www-authenticate": 'Bearer error="invalid_token"'})
+
+    with httpx.Client(auth=HttpxAuth(source), transport=httpx.MockTransport(refuse)) as http:
+        assert source.token() == "token-1"
+        clock.advance(5)
+        with no_file_may_grow_beyond(0):
+            assert http.get(foreign.issuer).status_code == 401
+        assert len(foreign.forms) == 1
+        assert http.get(foreign.issuer).status_code == 401
+        assert len(foreign.forms) == 2, "another token is tried where it can be kept"
 
 
 def test_a_file_of_an_earlier_release_is_gone_on_with(live: Live, tmp_path: Path) -> None:

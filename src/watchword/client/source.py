@@ -174,7 +174,10 @@ class TokenSource:
             stored = self._store.load()
             if stored is not None and stored.access_token == token:
                 worthwhile = self._clocks() - stored.obtained_at >= YOUNG
-                self._store.save(msgspec.structs.replace(stored, access_token="", expires_at=0.0))
+                try:
+                    self._store.save(msgspec.structs.replace(stored, access_token="", expires_at=0.0))
+                except OSError:  # a full disk, which could keep no other token either
+                    return False
         if self._known is not None and self._known.access_token == token:
             self._known = None
         return worthwhile

@@ -16,7 +16,7 @@ from tests.fixtures.certificates import LOCALHOST, Pair
 
 from watchword.client import PublicClient, TokenSource, Unreachable
 from watchword.client.doctor import Report, examine
-from watchword.client.doctor.web import Web
+from watchword.client.doctor.web import Seen, Web, line_for
 from watchword.testing.loopback import LoopbackServer
 
 ELSEWHERE = (x509.DNSName("auth.example.com"),)
@@ -69,6 +69,12 @@ def test_a_certificate_is_to_be_changed(tmp_path: Path, case: str) -> None:
         found.change for found in report.findings if (found.code, found.at) == ("endpoint", endpoint)
     ]
     assert change.startswith(line)
+
+
+def test_a_host_that_is_called_expired_has_a_certificate_of_another_name() -> None:
+    said = "[SSL: CERTIFICATE_VERIFY_FAILED] Hostname mismatch, certificate is not valid for 'expired.example.com'."
+    line = line_for(Seen(0, problem=f"ConnectError {said}"), "https://expired.example.com", "")
+    assert line.startswith("a certificate that names expired.example.com")
 
 
 def test_a_program_is_told_of_a_certificate_that_has_expired(tmp_path: Path) -> None:

@@ -63,7 +63,7 @@ def line_for(seen: Seen, address: str, otherwise: str) -> str:
         return otherwise
     host = urlsplit(address).hostname
     for said, line in (
-        ("expired", f"renew the certificate of {host}, and have the server or its proxy load it"),
+        ("has expired", f"renew the certificate of {host}, and have the server or its proxy load it"),
         (
             "not yet valid",
             f"a certificate of {host} that is valid already; or correct this clock: timedatectl set-ntp true",

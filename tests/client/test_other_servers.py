@@ -20,6 +20,7 @@ from watchword.client import (
     PublicClient,
     RefreshToken,
     TokenSource,
+    Unreachable,
 )
 from watchword.client.doctor import examine
 from watchword.client.doctor.web import Web
@@ -137,3 +138,17 @@ def test_what_is_for_this_machine_goes_through_no_proxy(foreign: Foreign, proxy:
     assert TokenSource(foreign.issuer, ClientSecret("a", "b"), READ, api=API).token() == "token-1"
     assert examine(foreign.issuer).kind == "authorization server"
     assert len(proxy) == 1
+
+
+@pytest.mark.parametrize(
+    ("named", "said"), [("socks5://localhost:1", "socksio"), ("ftp://localhost:1", "scheme")]
+)
+def test_a_proxy_that_cannot_be_used_is_named(
+    foreign: Foreign, monkeypatch: pytest.MonkeyPatch, named: str, said: str
+) -> None:
+    for name in ("ALL_PROXY", "all_proxy"):
+        monkeypatch.setenv(name, named)
+    with pytest.raises(Unreachable, match=f"the proxy .*{said}"):
+        TokenSource(foreign.issuer, ClientSecret("a", "b"), READ, api=API).token()
+    with pytest.raises(ValueError, match=f"the proxy .*{said}"):
+        examine(foreign.issuer)

@@ -47,13 +47,16 @@ class AuthorizationServer:
             return self._given
         own = self._own.get(os.getpid())
         if own is None:
-            # What is sent in the clear is for this machine: a proxy of the environment would read it on another.
-            fresh = httpx.Client(
-                timeout=TIMEOUT,
-                follow_redirects=False,
-                headers={"user-agent": NAME},
-                mounts={"http://": None},
-            )
+            try:
+                # What is sent in the clear is for this machine: a proxy of the environment would read it on another.
+                fresh = httpx.Client(
+                    timeout=TIMEOUT,
+                    follow_redirects=False,
+                    headers={"user-agent": NAME},
+                    mounts={"http://": None},
+                )
+            except (ImportError, ValueError) as error:  # the former for SOCKS, which needs a package
+                raise Unreachable(f"the proxy that the environment names cannot be used: {error}") from None
             own = self._own.setdefault(os.getpid(), fresh)
         return own
 

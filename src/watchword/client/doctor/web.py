@@ -79,7 +79,7 @@ class Web:
     """Sends requests, and remembers the answer to each."""
 
     def __init__(self, http: httpx.Client | None = None, clock: Callable[[], float] = time.monotonic) -> None:
-        self._http = http or httpx.Client(timeout=TIMEOUT, follow_redirects=False, mounts=dict.fromkeys(HERE))
+        self._http = http or _client()
         self._clock = clock
         self._known: dict[str, Seen] = {}
 
@@ -116,6 +116,13 @@ class Web:
                 return Seen(answer.status_code, answer.headers, _document(body), address=address)
         except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:
             return Seen(0, problem=f"{type(error).__name__} {error}".strip()[:200])
+
+
+def _client() -> httpx.Client:
+    try:
+        return httpx.Client(timeout=TIMEOUT, follow_redirects=False, mounts=dict.fromkeys(HERE))
+    except (ImportError, ValueError) as error:  # the former for SOCKS, which needs a package
+        raise ValueError(f"the proxy that the environment names cannot be used: {error}") from None
 
 
 def _document(body: bytes) -> Mapping[str, object] | None:

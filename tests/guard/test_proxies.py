@@ -1,7 +1,7 @@
 """A guard on a machine whose environment names proxies."""
 
 import pytest
-from tests.fixtures.other_issuer import OtherIssuer, ask, other
+from tests.fixtures.other_issuer import OtherIssuer, ask, other, refusal
 
 from watchword.guard import Guard
 
@@ -23,3 +23,15 @@ async def test_what_is_for_this_machine_goes_through_no_proxy(
         assert (await ask(guard, "an-opaque-token-of-theirs")).subject == "them"
         assert not proxy.asked
         await guard.close()
+
+
+@pytest.mark.parametrize("named", ["socks5://localhost:1", "ftp://localhost:1"])
+async def test_a_proxy_that_cannot_be_used_is_named_in_the_log(
+    other: OtherIssuer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, named: str
+) -> None:
+    for name in ("ALL_PROXY", "all_proxy"):
+        monkeypatch.setenv(name, named)
+    guard = Guard(other.issuer, audience=API)
+    assert await refusal(guard, other.token()) == 503
+    assert "the proxy that the environment names cannot be used" in caplog.text
+    await guard.close()

@@ -75,7 +75,7 @@ class Issuer:
         self._trouble = ""
 
     async def http(self) -> httpx.AsyncClient:
-        """Return the connections of this event loop."""
+        """Return the connections of this event loop; raise IssuerUnavailable for a proxy of the environment that cannot be used."""
         loop = asyncio.get_running_loop()
         found = self._loops.get(loop)
         if found is not None and not found[0].is_closed:
@@ -83,8 +83,11 @@ class Issuer:
         for other in tuple(self._loops):
             if other.is_closed():
                 self._loops.pop(other, None)
-        # Plain http is allowed to this machine only: a proxy of the environment would read tokens and secrets on another.
-        http = httpx.AsyncClient(timeout=TIMEOUT, follow_redirects=False, mounts={"http://": None})
+        try:
+            # Plain http is allowed to this machine only: a proxy of the environment would read tokens and secrets on another.
+            http = httpx.AsyncClient(timeout=TIMEOUT, follow_redirects=False, mounts={"http://": None})
+        except (ImportError, ValueError) as error:  # the former for SOCKS, which needs a package
+            raise IssuerUnavailable(f"the proxy that the environment names cannot be used: {error}") from None
         self._loops[loop] = http, _closed_with_loop(http)
         await anext(self._loops[loop][1])
         return http

@@ -284,3 +284,19 @@ async def test_a_removed_passkey_of_one_person_leaves_anothers(ada: Person) -> N
     await eve.http.post("/account/passkeys", data=rename)
     kept = await ada.server.runtime.database.read(passkeys.list_passkeys, user.id)
     assert [one.name for one in kept] == [mine.name]
+
+
+async def test_refused_and_accepted_passkeys_are_counted(ada: Person) -> None:
+    async def counted(outcome: str) -> float:
+        reader = await ada.server.token(scope="watchword:metrics:read")
+        bearer = {"authorization": f"Bearer {reader.secret}"}
+        shown = (await ada.server.http.get("/metrics", headers=bearer)).text
+        label = f'watchword_sign_ins_total{{operation="passkey",outcome="{outcome}"}} '
+        return sum(float(line.removeprefix(label)) for line in shown.splitlines() if line.startswith(label))
+
+    device = await add_passkey(ada)
+    before = await counted("refused"), await counted("accepted")
+    person = await stranger(ada.server)
+    await send(person, device.get(options_in(person), origin=ORIGIN, flags=0))
+    await send(person, device.get(options_in(person), origin=ORIGIN))
+    assert (await counted("refused"), await counted("accepted")) == (before[0] + 1, before[1] + 1)

@@ -14,7 +14,7 @@ from watchword.pages.render import Problem
 from watchword.store import users
 from watchword.store.sessions import Session
 from watchword.store.users import User
-from watchword.telemetry import log
+from watchword.telemetry import count, log
 
 PURPOSE = "sign-in"
 SET_UP = ("registered", "passkey_registered")
@@ -147,6 +147,7 @@ async def submit(request: Request) -> Response:
     except SignInRefused:
         return await form_page(request, sealed, values=values, problem="credentials", status=401)
     except PasskeyRefused as refused_passkey:
+        count("sign_ins", "passkey", "refused")
         log.info("passkey.refused", reason=refused_passkey.reason, detail=refused_passkey.detail)
         name = "passkey_unknown" if refused_passkey.reason == "unknown" else "passkey_refused"
         return await form_page(request, sealed, values=values, problem=name, status=401)

@@ -101,12 +101,12 @@ async def test_a_name_that_is_not_of_the_signed_in_person_asks_first(ada: Person
     page = await ada.open(str(httpx.URL("/logout", params={**asked, "client_id": client.client.client_id})))
     assert page.status_code == 200, "a name alone, which anybody may guess, ends no session"
     means_ada = named in ("name", "address", "sub", "sid")
-    assert ("another account" in ada.text) is not means_ada
+    assert ("a different account" in ada.text) is not means_ada
     answer = await ada.open(str(httpx.URL("/logout", params={**asked, "id_token_hint": tokens["id_token"]})))
     assert (answer.headers.get("location") == BYE) is means_ada
     assert await is_signed_in(ada) is not means_ada
     if not means_ada:
-        assert "another account" in ada.text
+        assert "a different account" in ada.text
         gone = await ada.send({"decision": "sign_out"})
         assert gone.headers["location"] == BYE
         assert not await is_signed_in(ada)

@@ -163,7 +163,7 @@ async def test_the_prompt_create_stands_alone(server: Server, prompt: str) -> No
     assert (await visit(server, client)).path == "/sign-up", "the honest variant"
     refused = answer_of(await server.http.get(address(client, prompt=prompt)))
     assert refused["error"] == "invalid_request"
-    assert "alone" in refused["error_description"]
+    assert "cannot be combined" in refused["error_description"]
 
 
 async def test_a_pushed_request_may_wish_it(server: Server) -> None:

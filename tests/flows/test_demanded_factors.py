@@ -79,7 +79,7 @@ async def test_who_must_have_a_second_factor_sets_one_up_before_a_device_is_conn
         "/device": {"user_code": codes["user_code"]},
         "/device/confirm": {"user_code": codes["user_code"], "decision": "approve"},
     }
-    await person.open("/account/second_factors")
+    await person.open("/sign-out")
     csrf = person.form()["csrf"]
     for path, form in forms.items():
         refused = await strict.http.post(path, data={"csrf": csrf, **form})

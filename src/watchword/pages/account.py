@@ -94,9 +94,21 @@ def page(
         },
         "notice": notice if notice in NOTICES else None,
     }
+    known = browser.ensure_browser(request)
+    shown = {"csrf": browser.csrf_value(request, known[0], user.id), **shared, **context}
     return browser.page(
-        request, f"account/{template or section}", {**shared, **context}, status=status, headers=headers
+        request, f"account/{template or section}", shown, status=status, headers=headers, known=known
     )
+
+
+def form_of(request: Request, person: Person, *, repeatable: frozenset[str] = frozenset()) -> Form:
+    """Return the fields of a form that this browser showed to this person; raise `access_denied` for any other's (SE-09).
+
+    A form that was left open while somebody else signed in is about that other person's account.
+    """
+    sent = request.form(repeatable)
+    browser.check_csrf(request, sent.get("csrf"), person[1].id)
+    return sent
 
 
 def _waiting(request: Request) -> str | None:
@@ -216,8 +228,7 @@ async def save_profile(request: Request) -> Response:
     found = await require(request)
     if isinstance(found, Response):
         return found
-    form = request.form()
-    browser.check_csrf(request, form.get("csrf"))
+    form = form_of(request, found)
     typed = (form.get("name") or "").strip()
     try:
         name = display(typed) if typed else None
@@ -250,8 +261,7 @@ async def change_email(request: Request) -> Response:
     found = await require_fresh(request)
     if isinstance(found, Response):
         return found
-    form = request.form()
-    browser.check_csrf(request, form.get("csrf"))
+    form = form_of(request, found)
     email = (form.get("email") or "").strip()[:320]
     runtime, (session, user) = request.runtime, found
     try:
@@ -293,8 +303,7 @@ async def delete(request: Request) -> Response:
     found = await require_fresh(request)
     if isinstance(found, Response):
         return found
-    form = request.form()
-    browser.check_csrf(request, form.get("csrf"))
+    form = form_of(request, found)
     user = found[1]
     if (form.get("identifier") or "").strip() != user.username:
         return await _delete(request, found, "confirmation_wrong")

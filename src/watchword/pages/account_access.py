@@ -45,8 +45,7 @@ async def end_sessions(request: Request) -> Response:
     found = await account.require(request)
     if isinstance(found, Response):
         return found
-    form = request.form()
-    browser.check_csrf(request, form.get("csrf"))
+    form = account.form_of(request, found)
     current, user = found
     runtime = request.runtime
     if form.get("do") == "end_others":
@@ -104,7 +103,6 @@ async def revoke_application(request: Request) -> Response:
     found = await account.require(request)
     if isinstance(found, Response):
         return found
-    form = request.form()
-    browser.check_csrf(request, form.get("csrf"))
+    form = account.form_of(request, found)
     await account_access.withdraw(request.runtime, found[1].id, form.get("application") or "")
     return account.done(request, "applications", "application_revoked")

@@ -51,8 +51,7 @@ async def change_password(request: Request) -> Response:
     if isinstance(found, Response):
         return found
     session, user = found
-    form = request.form()
-    browser.check_csrf(request, form.get("csrf"))
+    form = account.form_of(request, found)
     runtime = request.runtime
     has_password = await runtime.database.read(users.find_password, user.id) is not None
     if not has_password and not await step_up.is_proved(request, session, user):
@@ -114,8 +113,7 @@ async def change_passkeys(request: Request) -> Response:
     found = await account.require_fresh(request)
     if isinstance(found, Response):
         return found
-    form = request.form()
-    browser.check_csrf(request, form.get("csrf"))
+    form = account.form_of(request, found)
     what = form.get("do")
     if what == "add" and _takes(request, "passkey"):
         return await _add_passkey(request, found, form)
@@ -213,8 +211,7 @@ async def change_factors(request: Request) -> Response:
     found = await account.require_fresh(request)
     if isinstance(found, Response):
         return found
-    form = request.form()
-    browser.check_csrf(request, form.get("csrf"))
+    form = account.form_of(request, found)
     runtime, session, what = request.runtime, found[0], form.get("do") or ""
     if what in _SETS_UP and not _takes(request, _SETS_UP[what]):
         return account.done(request, "second_factors", "")
@@ -277,8 +274,7 @@ async def add_totp(request: Request) -> Response:
     found = await account.require_fresh(request)
     if isinstance(found, Response):
         return found
-    form = request.form()
-    browser.check_csrf(request, form.get("csrf"))
+    form = account.form_of(request, found)
     sealed = form.get("key") or ""
     key = factors.open_totp(request.runtime, found[1], sealed) if _takes(request, "totp") else None
     if key is None:

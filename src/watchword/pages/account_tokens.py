@@ -66,8 +66,7 @@ async def change(request: Request) -> Response:
     found = await account.require_fresh(request)
     if isinstance(found, Response):
         return found
-    form = request.form()
-    browser.check_csrf(request, form.get("csrf"))
+    form = account.form_of(request, found)
     runtime, user = request.runtime, found[1]
     if form.get("do") == "rotate" and await demanded.is_lacking(request, user):
         return demanded.set_up(request)
@@ -155,8 +154,7 @@ async def create(request: Request) -> Response:
     found = await _require(request)
     if isinstance(found, Response):
         return found
-    form = request.form(frozenset({"scope"}))
-    browser.check_csrf(request, form.get("csrf"))
+    form = account.form_of(request, found, repeatable=frozenset({"scope"}))
     chosen, resource = form.all("scope"), form.get("resource") or None
     if not chosen:
         return await _new(request, found, form, {"scope": "scope_missing"})

@@ -1,8 +1,9 @@
 """The browser side of every page: the anti-CSRF token, cookies, language, and responses with their security headers.
 
 Theory of the anti-CSRF token: every browser has a random cookie of its own; a form carries the HMAC of that cookie. It is valid in
-every tab, across restarts of the server and on every node, and worthless in another browser. A POST that the browser itself marks as
-cross-site (Sec-Fetch-Site, Origin) is refused first.
+every tab, across restarts of the server and on every node, and worthless in another browser. In a form of the account pages and of the
+console it is also that of the person who was signed in, so that a form left open does nothing to the account of whoever signs in at that
+browser next. A POST that the browser itself marks as cross-site (Sec-Fetch-Site, Origin) is refused first.
 """
 
 import hashlib

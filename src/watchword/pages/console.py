@@ -104,19 +104,14 @@ def page(
         },
         "notice": notice if notice in NOTICES else None,
     }
-    return browser.page(request, f"console/{template or section}", {**shared, **context}, status=status)
+    known = browser.ensure_browser(request)
+    shown = {"csrf": browser.csrf_value(request, known[0], user.id), **shared, **context}
+    return browser.page(request, f"console/{template or section}", shown, status=status, known=known)
 
 
 def acting(request: Request, person: Person) -> Runtime:
     """Return a runtime whose changes are conditional on the administrator's session, which the audit trail then names."""
     return runtime_in(request.runtime, person[0])
-
-
-def form(request: Request, *, repeatable: frozenset[str] = frozenset()) -> Form:
-    """Return the fields of a form of this browser; raise `access_denied` for another's (SE-09), `invalid_request` for a repeated field."""
-    sent = request.form(repeatable)
-    browser.check_csrf(request, sent.get("csrf"))
-    return sent
 
 
 def path(section: str, *below: str) -> str:

@@ -13,7 +13,7 @@ from watchword.http import Form, Request, Response
 from watchword.oauth.clients import Client
 from watchword.oauth.errors import OAuthError
 from watchword.operation import convert
-from watchword.pages import consent, console, console_clients, once, scopes
+from watchword.pages import account, consent, console, console_clients, once, scopes
 from watchword.pages.account import Person
 
 # The metadata of a new client by its kind.
@@ -97,7 +97,7 @@ async def create(request: Request) -> Response:
     found = await console.require_fresh(request)
     if isinstance(found, Response):
         return found
-    form, kind, (session, user) = _form(request), _kind(request), found
+    form, kind, (session, user) = _form(request, found), _kind(request), found
     wrong = _wrong(request, form, redirects=kind != "service")
     if wrong:
         return _new(request, found, form, wrong)
@@ -114,8 +114,8 @@ async def create(request: Request) -> Response:
     return console_clients.answer_secret(request, found, client, secret, "created", None)
 
 
-def _form(request: Request) -> Form:
-    return console.form(request, repeatable=frozenset({"resource"}))
+def _form(request: Request, person: Person) -> Form:
+    return account.form_of(request, person, repeatable=frozenset({"resource"}))
 
 
 def _wrong(
@@ -202,7 +202,7 @@ async def edit(request: Request) -> Response:
     if isinstance(asked, Response):
         return asked
     found, client = asked
-    form = _form(request)
+    form = _form(request, found)
     wrong = _wrong(request, form, client, redirects=client.may("authorization_code"))
     if wrong:
         return _edit(request, found, client, form, wrong)

@@ -15,7 +15,7 @@ from watchword.jose.strict_json import StrictJSONError, loads
 from watchword.oauth.clients import AUTH_METHODS, Client
 from watchword.oauth.errors import OAuthError
 from watchword.operation import convert
-from watchword.pages import console, console_client_forms, console_clients
+from watchword.pages import account, console, console_client_forms, console_clients
 from watchword.pages.account import Person
 
 # The fields of each part of the form, and how each is entered.
@@ -148,7 +148,7 @@ async def change(request: Request) -> Response:
     if isinstance(asked, Response):
         return asked
     found, client = asked
-    form = console.form(request)
+    form = account.form_of(request, found)
     said, wrong = _read(form)
     if wrong:
         return _page(request, found, client, form, wrong)

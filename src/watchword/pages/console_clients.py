@@ -9,7 +9,7 @@ from watchword.flows.client_registry import SECRET_METHODS, SHORT_GRANTS
 from watchword.http import Form, Request, Response
 from watchword.oauth.clients import Client
 from watchword.oauth.errors import OAuthError
-from watchword.pages import account_tokens, browser, consent, console, once, scopes
+from watchword.pages import account, account_tokens, browser, consent, console, once, scopes
 from watchword.pages.account import Person
 from watchword.pages.account_tokens import OVERLAPS
 from watchword.pages.render import Problem
@@ -182,7 +182,7 @@ async def change(request: Request) -> Response:
     found = await console.require_fresh(request)
     if isinstance(found, Response):
         return found
-    form = console.form(request)
+    form = account.form_of(request, found)
     client, what = (await find(request)).client, form.get("do")
     if what == "add_secret":
         return await _add_secret(request, found, client, form)
@@ -282,7 +282,7 @@ async def delete(request: Request) -> Response:
     found = await console.require_fresh(request)
     if isinstance(found, Response):
         return found
-    form = console.form(request)
+    form = account.form_of(request, found)
     client, typed = (await find(request)).client, (form.get("name") or "").split()
     if typed not in (client.name.split(), [client.client_id]):
         return await _delete(request, found, "client_name_wrong")

@@ -2,7 +2,7 @@
 
 from watchword.http import Request, Response
 from watchword.oauth.errors import OAuthError
-from watchword.pages import console
+from watchword.pages import account, console
 from watchword.pages.account import Person
 from watchword.store.keys import StoredKey
 
@@ -78,7 +78,7 @@ async def rotate(request: Request) -> Response:
     found = await console.require_fresh(request)
     if isinstance(found, Response):
         return found
-    form, keyring = console.form(request), request.runtime.keyring
+    form, keyring = account.form_of(request, found), request.runtime.keyring
     algorithm = form.get("algorithm") or ""
     if algorithm not in request.runtime.settings.signing_algorithms:
         raise OAuthError(
@@ -126,7 +126,7 @@ async def withdraw(request: Request) -> Response:
     found = await console.require_fresh(request)
     if isinstance(found, Response):
         return found
-    form = console.form(request)
+    form = account.form_of(request, found)
     key, _ = await _find(request)
     typed = (form.get("beginning") or "").strip()
     if len(typed) < TYPED or not key.kid.startswith(typed):

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from watchword.flows import accounts, enrolment, sign_up
 from watchword.http import Form, Request, Response
 from watchword.oauth.errors import OAuthError
-from watchword.pages import browser, console, once
+from watchword.pages import account, browser, console, once
 from watchword.pages.account import Person
 from watchword.store import users
 from watchword.store.users import User
@@ -93,7 +93,7 @@ async def create(request: Request) -> Response:
     found = await console.require_fresh(request)
     if isinstance(found, Response):
         return found
-    form = console.form(request)
+    form = account.form_of(request, found)
     making = form.get("do") == "create"
     wanted = "username" if making else "email"
     if not (form.get(wanted) or "").strip():

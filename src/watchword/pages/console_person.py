@@ -10,7 +10,7 @@ from watchword.flows import account_changes, enrolment, people, upstream
 from watchword.flows.people import Changes
 from watchword.http import Form, Request, Response, redirect
 from watchword.oauth.errors import OAuthError
-from watchword.pages import console, console_people, console_sessions, once
+from watchword.pages import account, console, console_people, console_sessions, once
 from watchword.pages.account import Person
 from watchword.pages.render import Problem
 from watchword.store import identities, user_changes, users
@@ -103,7 +103,7 @@ async def change(request: Request) -> Response:
     found = await console.require_fresh(request)
     if isinstance(found, Response):
         return found
-    form = console.form(request)
+    form = account.form_of(request, found)
     user, do = await _find(request), form.get("do") or ""
     if do == "end":
         leaving = await console_sessions.end(request, found, form)
@@ -227,7 +227,7 @@ async def delete(request: Request) -> Response:
     found = await console.require_fresh(request)
     if isinstance(found, Response):
         return found
-    form = console.form(request)
+    form = account.form_of(request, found)
     user, own = await _find(request), found[1]
     if user.id == own.id:
         return await _one(request, found, {"form": "own_account"})

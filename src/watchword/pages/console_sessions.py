@@ -7,7 +7,7 @@ from watchword.credentials import methods
 from watchword.flows import people, places
 from watchword.http import Form, Request, Response, redirect
 from watchword.oauth.errors import OAuthError
-from watchword.pages import browser, console
+from watchword.pages import account, browser, console
 from watchword.pages.account import Person
 from watchword.store.sessions import Session
 
@@ -72,7 +72,7 @@ async def end_one(request: Request) -> Response:
     found = await console.require_fresh(request)
     if isinstance(found, Response):
         return found
-    form = console.form(request)
+    form = account.form_of(request, found)
     leaving = await end(request, found, form)
     if leaving is not None:
         return leaving

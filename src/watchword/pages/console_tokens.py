@@ -4,7 +4,7 @@ from watchword.flows import api_tokens
 from watchword.flows.api_tokens import Issued, TokenInput
 from watchword.http import Form, Request, Response
 from watchword.oauth.errors import OAuthError
-from watchword.pages import account_tokens, browser, console, console_places, once, scopes
+from watchword.pages import account, account_tokens, browser, console, console_places, once, scopes
 from watchword.pages.account import Person
 from watchword.pages.account_tokens import MAX_NAME, NAME_INVALID, OVERLAPS
 from watchword.store import api_tokens as store
@@ -140,7 +140,7 @@ async def change(request: Request) -> Response:
     found = await console.require_fresh(request)
     if isinstance(found, Response):
         return found
-    form = console.form(request)
+    form = account.form_of(request, found)
     token, what = await _find(request), form.get("do")
     if what == "rotate":
         return await _rotate(request, found, token, form)
@@ -221,7 +221,7 @@ async def create(request: Request) -> Response:
     found = await console.require_fresh(request)
     if isinstance(found, Response):
         return found
-    form = console.form(request)
+    form = account.form_of(request, found)
     runtime, (session, user) = request.runtime, found
     wrong = _wrong(request, form)
     if wrong:

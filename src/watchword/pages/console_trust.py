@@ -8,7 +8,7 @@ from watchword.flows.trust_rules import TrustInput
 from watchword.http import Form, Request, Response
 from watchword.oauth.errors import OAuthError
 from watchword.operation import convert
-from watchword.pages import console, console_places, scopes
+from watchword.pages import account, console, console_places, scopes
 from watchword.pages.account import Person
 from watchword.pages.render import Problem
 from watchword.store import trust as store
@@ -97,7 +97,7 @@ async def delete(request: Request) -> Response:
     found = await console.require_fresh(request)
     if isinstance(found, Response):
         return found
-    console.form(request)
+    account.form_of(request, found)
     await trust_rules.delete(console.acting(request, found), request.path_params["id"], actor=found[1].id)
     return console.done(request, "trust_deleted", "trust")
 
@@ -139,7 +139,7 @@ async def create(request: Request) -> Response:
     found = await console.require_fresh(request)
     if isinstance(found, Response):
         return found
-    form = console.form(request)
+    form = account.form_of(request, found)
     kind = KINDS[request.path.rpartition("/")[2]]
     wrong = _wrong(form, kind)
     if wrong:

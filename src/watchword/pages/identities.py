@@ -154,8 +154,7 @@ async def change(request: Request) -> Response:
     if isinstance(found, Response):
         return found
     session, user = found
-    form = request.form()
-    browser.check_csrf(request, form.get("csrf"))
+    form = account.form_of(request, found)
     if form.get("do") == "revoke":
         origin = visit.origin_of(request)
         which = form.get("identity_id") or ""

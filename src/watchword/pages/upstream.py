@@ -120,8 +120,7 @@ async def unlink(request: Request) -> Response:
     found = await account.require_fresh(request, back=returning.DEFAULT)
     if isinstance(found, Response):
         return found
-    form = request.form()
-    browser.check_csrf(request, form.get("csrf"))
+    form = account.form_of(request, found)
     name, user = form.get("provider") or "", found[1]
     outcome = await ways_in.unlink(request.runtime, found[0], name)
     if outcome == "last":

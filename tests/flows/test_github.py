@@ -114,6 +114,8 @@ async def test_who_is_signed_in_is_asked_which_account_it_shall_be(server: Serve
     [
         ("/token", (200, {"error": "bad_verification_code"})),
         ("/token", (200, {**TOKEN, "token_type": "mac"})),
+        ("/token", (200, {**TOKEN, "access_token": "gho_é"})),
+        ("/token", (200, {**TOKEN, "access_token": "gho_x\r\nhost: evil.example"})),
         ("/user", (401, {"message": "Bad credentials"})),
         ("/user", (200, {**USER, "id": None})),
         ("/user", (200, [USER])),

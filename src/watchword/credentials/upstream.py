@@ -37,7 +37,7 @@ MAX_AGE_OF_TOKEN = 600
 LEEWAY = 60
 _WHEN = '{"id_token":{"auth_time":{"essential":true}}}'  # Core §5.5.1
 
-_CODE = re.compile(r"[\x20-\x7e]+")
+_VISIBLE = re.compile(r"[\x20-\x7e]+")  # RFC 6749 appendix A: codes and access tokens are of VSCHAR
 _SUBJECT = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?")
 
 
@@ -169,7 +169,7 @@ def check_callback(provider: Provider, attempt: Attempt | None, parameters: Mapp
         denied = parameters["error"] == "access_denied"
         raise UpstreamRefused("denied" if denied else "error", ascii(parameters["error"])[:100])
     code = parameters.get("code", "")
-    if len(code) > MAX_CODE or not _CODE.fullmatch(code):
+    if len(code) > MAX_CODE or not _VISIBLE.fullmatch(code):
         raise UpstreamRefused("code")
     return code
 
@@ -210,8 +210,10 @@ def read_token_answer(body: bytes) -> TokenAnswer:
     if "error" in answer:  # GitHub says so with status 200
         raise UpstreamRefused("error", ascii(answer["error"])[:100])
     access_token, id_token = answer.get("access_token"), answer.get("id_token")
-    if not isinstance(access_token, str) or not access_token or not isinstance(id_token, str | None):
+    if not isinstance(access_token, str) or not isinstance(id_token, str | None):
         raise UpstreamRefused("answer")
+    if not _VISIBLE.fullmatch(access_token):  # it goes into a header
+        raise UpstreamRefused("answer", "access_token")
     if str(answer.get("token_type", "")).lower() != "bearer":  # RFC 6749 §5.1
         raise UpstreamRefused("answer", "token_type")
     return TokenAnswer(access_token, id_token)

@@ -311,7 +311,13 @@ def read_userinfo(body: bytes, known: Identity) -> Identity:
     claims = read_json(body)
     if not isinstance(claims, dict) or claims.get("sub") != known.sub:  # Core §5.3.2
         raise UpstreamRefused("subject", "userinfo is about somebody else")
-    return structs.replace(identity(known.issuer, claims, known.auth_time), sid=known.sid)
+    told = identity(known.issuer, claims, known.auth_time)
+    return structs.replace(
+        told,
+        name=told.name or known.name,
+        preferred_username=told.preferred_username or known.preferred_username,
+        sid=known.sid,
+    )
 
 
 def _email(value: object) -> str | None:

@@ -289,6 +289,15 @@ def test_userinfo_adds_to_the_same_person_only() -> None:
         assert reason(partial(upstream.read_userinfo, json.dumps(other).encode(), known)) == "subject"
 
 
+def test_userinfo_takes_nothing_away_that_the_id_token_said() -> None:
+    known = check(id_token(email=..., email_verified=..., name="Ada Lovelace", preferred_username="ada"))
+    body = {"sub": known.sub, "email": "ada@example.com", "email_verified": True}
+    completed = upstream.read_userinfo(json.dumps(body).encode(), known)
+    assert (completed.name, completed.preferred_username) == ("Ada Lovelace", "ada")
+    told = upstream.read_userinfo(json.dumps({**body, "name": "Countess"}).encode(), known)
+    assert (told.verified_email, told.name, told.preferred_username) == ("ada@example.com", "Countess", "ada")
+
+
 DISABLED, ADA = Linked("user_ada", disabled=True), Linked("user_ada", disabled=False)
 
 

@@ -110,7 +110,12 @@
       setTimeout(() => { delete form.dataset.sent; event.submitter?.removeAttribute("aria-busy"); }, 10_000);
     });
   };
-  window.addEventListener("pageshow", () => {
+  window.addEventListener("pageshow", (event) => {
+    // Chromium keeps in memory even what must not be stored. Whoever a page shows may have signed out since, and a secret is shown once.
+    if (event.persisted && document.querySelector(".topbar-person, .person")) {
+      document.body.hidden = true;
+      location.reload();
+    }
     all("form[data-sent]").forEach((form) => { delete form.dataset.sent; });
     all("[aria-busy]").forEach((button) => button.removeAttribute("aria-busy"));
   });

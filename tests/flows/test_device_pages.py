@@ -9,6 +9,8 @@ from tests.fixtures.postgres import Store
 from tests.fixtures.servers import Server, open_server, together
 from tests.flows.test_first_sign_in import csrf_of
 
+from watchword.store import events
+
 HOSTILE = [
     "",
     "x" * 20_000,
@@ -47,6 +49,33 @@ async def test_dv_05_a_refusal_reaches_the_device_and_stays(server: Server) -> N
     assert refusal(await poll(server, client, codes)) == (400, "access_denied")
     assert (await decide(server, page)).status_code == 400, "what was denied cannot be approved later"
     assert refusal(await poll(server, client, codes)) == (400, "access_denied")
+
+
+@pytest.mark.parametrize(
+    ("decision", "title", "other"),
+    [("approve", "Device connected", "deny"), ("deny", "Device refused", "approve")],
+)
+async def test_a_decision_that_is_sent_again_is_confirmed_and_counts_once(
+    server: Server, decision: str, title: str, other: str
+) -> None:
+    client = await register(server)
+    codes = await begin(server, client)
+    await person(server)
+    page = await enter(server, codes["user_code"])
+    assert title in (await decide(server, page, decision)).text
+    again = await decide(server, page, decision)
+    assert (again.status_code, title in again.text) == (200, True)
+    assert (await decide(server, page, other)).status_code == 400, "it is not decided anew"
+    answer = await poll(server, client, codes)
+    assert answer.status_code == (200 if decision == "approve" else 400)
+    again = await decide(server, page, decision)
+    assert (again.status_code, title in again.text) == (200, True), "the device has its answer"
+    decided = await server.runtime.database.read(
+        events.list_events,
+        limit=9,
+        name="device_code.approved" if decision == "approve" else "device_code.denied",
+    )
+    assert len(decided) == 1
 
 
 @pytest.mark.parametrize("number", range(len(HOSTILE)))

@@ -49,11 +49,21 @@ class Begun(msgspec.Struct, frozen=True):
 
 
 class Entered(msgspec.Struct, frozen=True):
-    """A live code that a person entered, and its client."""
+    """A code that a person entered, and its client."""
 
     user_code: str
     code: DeviceCode
     client: Client
+
+    @property
+    def is_approved(self) -> bool:
+        """Whether the person approved, and the device may have its tokens already."""
+        return self.code.status in ("approved", "redeemed")
+
+    @property
+    def is_denied(self) -> bool:
+        """Whether the person denied."""
+        return self.code.status == "denied"
 
 
 def _keyed(runtime: Runtime, user_code: str) -> bytes:
@@ -142,7 +152,7 @@ async def _entered(runtime: Runtime, user_code: str, code: DeviceCode | None) ->
 
 
 async def shown(runtime: Runtime, sent: str, session: Session, *, browser: str) -> Entered | None:
-    """Return the request whose code this person entered in this browser; None for anybody else."""
+    """Return the request whose code this person entered in this browser, decided or not; None for anybody else."""
     user_code = device.normalise_user_code(sent)
     if user_code is None:
         return None

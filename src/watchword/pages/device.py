@@ -121,6 +121,9 @@ async def confirm(request: Request) -> Response:
     approved = form.get("decision") == "approve"
     act = devices.approve if approved else devices.deny
     if not await act(request.runtime, entered, session, browser=own):
-        return _wrong(request)
+        # A second click, or the answer loaded again: it says what was decided, and decides nothing.
+        entered = await devices.shown(request.runtime, entered.user_code, session, browser=own)
+        if entered is None or not (entered.is_approved if approved else entered.is_denied):
+            return _wrong(request)
     context = {"outcome": "approved" if approved else "denied", "client": {"name": entered.client.name}}
     return browser.page(request, "device_done", context)

@@ -91,10 +91,10 @@ async def show_device_code(
 async def find_shown(
     tx: Transaction, user_code: bytes, *, browser: bytes, user_id: str, now: int
 ) -> DeviceCode | None:
-    """Return a live code that this person entered in this browser."""
+    """Return a code that this person entered in this browser, decided or not, until it expires."""
     row = await tx.one(
         f"SELECT {_COLUMNS} FROM device_codes WHERE user_code = $1 AND browser = $2 AND shown_to = $3 "  # noqa: S608 - literals
-        "AND status = 'pending' AND expires_at > $4",
+        "AND expires_at > $4",
         user_code,
         browser,
         user_id,

@@ -23,11 +23,12 @@ NONCE_KEY = bytes(range(32))
 
 @dataclass(slots=True)
 class Api:
-    """A guarded API on a loopback port; `seen` is what it was presented with, `elsewhere` where it redirects to."""
+    """A guarded API on a loopback port; `seen` is what it was presented with and `bodies` what with, `elsewhere` where it redirects to."""
 
     address: str = ""
     elsewhere: str = ""
     seen: list[dict[str, str]] = field(default_factory=list)
+    bodies: list[bytes] = field(default_factory=list)
 
 
 @pytest.fixture
@@ -56,6 +57,7 @@ def api(live: Live) -> Iterator[Api]:
 
     async def nonce(request: Request) -> Response:
         made.seen.append(dict(request.headers))
+        made.bodies.append(await request.body())
         return demand_nonce(request, live.clock)
 
     methods = ["GET", "POST"]
@@ -64,7 +66,7 @@ def api(live: Live) -> Iterator[Api]:
         Route("/away", away, methods=methods),
         Route("/free", free, methods=methods),
         Route("/step-up", step_up, methods=methods),
-        Route("/nonce", nonce),
+        Route("/nonce", nonce, methods=methods),
     ]
     with LoopbackServer(Starlette(routes=routes)) as server:  # type: ignore[arg-type]  # plain ASGI
         made.address = f"http://localhost:{server.port}"

@@ -5,7 +5,6 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -13,7 +12,7 @@ import httpx
 import pytest
 import requests
 from tests.client.conftest import Api, Foreign
-from tests.client.ways import READ, by_httpx, secret_of
+from tests.client.ways import READ, WAYS, Ask, by_async_httpx, by_httpx, secret_of
 from tests.fixtures.live import Live
 from tests.fixtures.servers import free_port
 
@@ -29,35 +28,10 @@ from watchword.client import (
     Unreachable,
     WrongAddress,
 )
-from watchword.client.requests_auth import RequestsAuth
 from watchword.client.source import Source
 from watchword.flows import api_tokens
 from watchword.flows.api_tokens import TokenInput
 from watchword.jose import jwk
-
-
-def by_async_httpx(source: Source, address: str, **given: Any) -> int:
-    """Ask with httpx in an event loop."""
-
-    async def ask() -> int:
-        async with httpx.AsyncClient(auth=HttpxAuth(source), follow_redirects=True) as client:
-            return (await client.request("POST", address, **given)).status_code
-
-    return asyncio.run(ask())
-
-
-def by_requests(source: Source, address: str, **given: Any) -> int:
-    """Ask with requests."""
-    given = {("data" if name == "content" else name): value for name, value in given.items()}
-    return requests.request("POST", address, auth=RequestsAuth(source), timeout=10, **given).status_code
-
-
-WAYS = pytest.mark.parametrize(
-    "ask", [by_httpx, by_async_httpx, by_requests], ids=["httpx", "async httpx", "requests"]
-)
-
-
-Ask = Callable[..., int]
 
 
 @WAYS
@@ -179,14 +153,6 @@ def test_a_person_who_has_to_sign_in_again_costs_no_token(live: Live, api: Api, 
     assert (counting.tokens, len(api.seen)) == (1, 2), "another token would be refused for the same reason"
 
 
-def test_a_body_that_streams_is_not_sent_twice(live: Live, api: Api) -> None:
-    source, counting = counted(live, api)
-    source.token()
-    live.clock.advance(2)
-    assert by_httpx(source, f"{api.address}/free", content=iter([b"a", b"b"])) == 401
-    assert counting.tokens == 1
-
-
 @WAYS
 @pytest.mark.parametrize("dpop", [False, True], ids=["bearer", "DPoP"])
 def test_no_credential_follows_a_redirect_to_another_origin(
@@ -200,7 +166,23 @@ def test_no_credential_follows_a_redirect_to_another_origin(
     api.elsewhere = f"{foreign.issuer}/token"
     ask(source, f"{api.address}/away", content=b"")
     assert foreign.headers
-    assert not [sent for sent in foreign.headers if "authorization" in sent]
+    assert not [sent for sent in foreign.headers if {"authorization", "dpop"} & sent.keys()]
+
+
+def test_a_program_that_watches_its_connections_goes_on_seeing_them(live: Live, api: Api) -> None:
+    source = TokenSource(live.issuer, secret_of(live), READ, api=api.address, dpop=True)
+    seen: list[str] = []
+
+    async def watch(event: str, _: object) -> None:
+        seen.append(event)
+
+    watched = {"trace": lambda event, _: seen.append(event)}
+    assert by_httpx(source, f"{api.address}/orders", extensions=watched) == 200
+    at_once = seen.copy()
+    seen.clear()
+    assert by_async_httpx(source, f"{api.address}/orders", extensions={"trace": watch}) == 200
+    assert at_once == seen
+    assert "http11.send_request_headers.started" in seen
 
 
 @WAYS

@@ -1,8 +1,12 @@
 """The ways in which a program may send requests with the client."""
 
+import asyncio
+from collections.abc import Callable
 from typing import Any
 
 import httpx
+import pytest
+import requests
 from tests.fixtures.live import Live
 
 from watchword.client import (
@@ -10,6 +14,7 @@ from watchword.client import (
     ClientSecret,
     HttpxAuth,
 )
+from watchword.client.requests_auth import RequestsAuth
 from watchword.client.source import Source
 
 READ = ClientCredentials("orders:read")
@@ -25,3 +30,25 @@ def by_httpx(source: Source, address: str, **given: Any) -> int:
     """Ask with httpx; return the status."""
     with httpx.Client(auth=HttpxAuth(source), follow_redirects=True) as client:
         return client.request("POST", address, **given).status_code
+
+
+def by_async_httpx(source: Source, address: str, **given: Any) -> int:
+    """Ask with httpx in an event loop."""
+
+    async def ask() -> int:
+        async with httpx.AsyncClient(auth=HttpxAuth(source), follow_redirects=True) as client:
+            return (await client.request("POST", address, **given)).status_code
+
+    return asyncio.run(ask())
+
+
+def by_requests(source: Source, address: str, **given: Any) -> int:
+    """Ask with requests."""
+    given = {("data" if name == "content" else name): value for name, value in given.items()}
+    return requests.request("POST", address, auth=RequestsAuth(source), timeout=10, **given).status_code
+
+
+WAYS = pytest.mark.parametrize(
+    "ask", [by_httpx, by_async_httpx, by_requests], ids=["httpx", "async httpx", "requests"]
+)
+Ask = Callable[..., int]

@@ -1,7 +1,8 @@
 """A token source as the `auth` of httpx clients, synchronous and asynchronous."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Generator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
+from typing import Any
 
 import httpx
 
@@ -23,8 +24,16 @@ class HttpxAuth(httpx.Auth):
 
     def sync_auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
         """Present a token; retry where the answer shows that another nonce, clock or token may help."""
+        told: Callable[[str, Any], object] | None = request.extensions.get("trace")
+
+        def trace(event: str, about: Any) -> None:
+            _drop_stray_proof(event, about)
+            if told is not None:
+                told(event, about)
+
         for left in reversed(range(TRIES)):
             request.headers.update(self._source.present(request.method, str(request.url)))
+            _follow(request, trace)
             response = yield request
             if not self._heard(response) or not left:
                 return
@@ -32,8 +41,16 @@ class HttpxAuth(httpx.Auth):
 
     async def async_auth_flow(self, request: httpx.Request) -> AsyncGenerator[httpx.Request, httpx.Response]:
         """Do the same, waiting for the authorization server in a thread, one task at a time."""
+        told: Callable[[str, Any], Awaitable[object]] | None = request.extensions.get("trace")
+
+        async def trace(event: str, about: Any) -> None:
+            _drop_stray_proof(event, about)
+            if told is not None:
+                await told(event, about)
+
         for left in reversed(range(TRIES)):
             request.headers.update(await self._presented(request))
+            _follow(request, trace)
             response = yield request
             if response.status_code == 401:
                 again = await asyncio.to_thread(self._heard, response)
@@ -67,5 +84,31 @@ class HttpxAuth(httpx.Auth):
             return False
         better = self._source.heard(address, response.status_code, response.headers, sent)
         moved = response.status_code == 401 and is_elsewhere(request.headers.get("dpop"), address)
-        # A stream cannot be sent again.
-        return (better or moved) and isinstance(request.stream, httpx.ByteStream)
+        return (better or moved) and _can_go_again(request.stream)
+
+
+def _follow(request: httpx.Request, trace: Callable[[str, Any], object]) -> None:
+    if "dpop" in request.headers:
+        request.extensions["trace"] = trace
+
+
+def _drop_stray_proof(event: str, about: Any) -> None:
+    # On the way to another origin httpx removes the token, and would send its proof. Redirects are followed out of sight of an `auth`:
+    # the events of a connection are the only place where each request can be seen before it is sent.
+    if not event.endswith(".send_request_headers.started"):
+        return
+    request = about["request"]
+    if not any(name.lower() == b"authorization" for name, _ in request.headers):
+        request.headers = [(name, value) for name, value in request.headers if name.lower() != b"dpop"]
+
+
+def _can_go_again(stream: object) -> bool:
+    """Whether a body can be sent again: one in memory, or a form all of whose files can be read again. httpx goes back to their start."""
+    if isinstance(stream, httpx.ByteStream):
+        return True
+    parts = getattr(stream, "fields", None)  # of a multipart form, whose class is not public
+    return isinstance(parts, list) and all(_is_kept(getattr(part, "file", b"")) for part in parts)
+
+
+def _is_kept(file: Any) -> bool:
+    return isinstance(file, str | bytes) or (hasattr(file, "seekable") and file.seekable())

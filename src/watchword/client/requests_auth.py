@@ -10,8 +10,23 @@ from watchword.extras import needing
 with needing("requests", "requests"):
     from requests import PreparedRequest, Response
     from requests.auth import AuthBase
+    from requests.exceptions import UnrewindableBodyError
+    from requests.structures import CaseInsensitiveDict
+    from requests.utils import rewind_body
 
 TRIES = 3
+
+
+class _Headers(CaseInsensitiveDict[str]):
+    """Headers whose proof goes with the token: on the way to another origin, requests removes the token alone."""
+
+    def copy(self) -> "_Headers":
+        return _Headers(self.items())
+
+    def __delitem__(self, name: str) -> None:
+        super().__delitem__(name)
+        if name.lower() == "authorization":
+            self.pop("dpop", None)
 
 
 class RequestsAuth(AuthBase):
@@ -23,6 +38,7 @@ class RequestsAuth(AuthBase):
 
     def __call__(self, request: PreparedRequest) -> PreparedRequest:
         """Present a token, and register a hook on the answer."""
+        request.headers = _Headers(request.headers)
         self._present(request)
         request.register_hook("response", self._answered)  # type: ignore[no-untyped-call]  # requests is typed in part
         return request
@@ -40,7 +56,7 @@ class RequestsAuth(AuthBase):
             moved = response.status_code == 401 and is_elsewhere(
                 request.headers.get("dpop"), str(request.url)
             )
-            if not (better or moved) or not isinstance(request.body, str | bytes | None):
+            if not (better or moved) or not _can_go_again(request):
                 return response
             response = self._again(response, request, options)
         return response
@@ -54,3 +70,15 @@ class RequestsAuth(AuthBase):
         answer.history.append(response)
         answer.request = anew
         return answer
+
+
+def _can_go_again(request: PreparedRequest) -> bool:
+    """Whether a body can be sent again; a file is wound back to where it was."""
+    body: Any = request.body  # typed as if none could stream
+    if isinstance(body, str | bytes | None):
+        return True
+    try:
+        rewind_body(request)
+    except UnrewindableBodyError:
+        return False
+    return True

@@ -43,6 +43,21 @@ def test_a_page_says_how_to_go_on_until_there_is_no_more(tmp_path: Path, kind: s
     assert document(tmp_path, kind, "list")["next"] is None
 
 
+@pytest.mark.parametrize("kind", [*MAKE, "session"])
+def test_a_list_goes_on_after_an_identifier_only(tmp_path: Path, kind: str) -> None:
+    document(tmp_path, "client", "create", "one", *MAKE["client"])
+    if kind in MAKE and kind != "client":
+        document(tmp_path, kind, "create", "one", *MAKE[kind])
+    first = document(tmp_path, kind, "list")
+    after = "session_" + 26 * "0" if kind == "session" else first[MEMBERS[kind][0]][0][MEMBERS[kind][1]]
+    assert document(tmp_path, kind, "list", "--after", after)["next"] is None
+    for nonsense in ("nonsense", "one", after.partition("_")[0], "other_" + 26 * "0"):
+        refused = run_cli(tmp_path, kind, "list", "--after", nonsense)
+        assert refused.returncode in (1, 2)
+        assert "--after takes the last identifier of the page before" in refused.stderr
+        assert nonsense in refused.stderr
+
+
 def test_an_account_has_the_same_members_everywhere_and_none_of_the_servers_own(tmp_path: Path) -> None:
     made = document(tmp_path, "user", "create", "ada")
     (listed,) = document(tmp_path, "user", "list")["users"]

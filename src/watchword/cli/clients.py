@@ -130,6 +130,10 @@ def list_(
     session.one_page(search, after)
 
     async def work(runtime: Runtime) -> tuple[list[admin_clients.ClientView], str | None]:
+        if after and await runtime.database.read(store.find_client, after) is None:  # it may be of any form
+            raise OAuthError(
+                "not_found", f"--after takes the last identifier of the page before: {after!r} is no client."
+            )
         found = await runtime.database.read(store.search_clients, search=search, after=after, limit=limit + 1)
         shown, following = session.page(found, limit, lambda one: one[0].client.client_id)
         views = [admin_clients.view(facts.client, facts.last_used_at) for facts, _ in shown]

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import io
 import json
+import re
 import sys
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from datetime import UTC, datetime
@@ -82,6 +83,12 @@ def one_page(search: str, after: str) -> None:
     """Exit with 2 for a search that continues after an identifier: it is ordered by name."""
     if search and after:
         usage("--after continues the list of all: with --search give more of the name, or raise --limit")
+
+
+def follows(after: str, kind: str) -> None:
+    """Exit with 2 for a list that continues after what is no identifier of its kind: the page would lack entries, or be empty."""
+    if after and not re.fullmatch(rf"{kind}_[0-9a-z]{{26,32}}", after):
+        usage(f"--after takes the last identifier of the page before, such as {kind}_…, not {after!r}")
 
 
 def page(found: Sequence[T], limit: int, name: Callable[[T], str]) -> tuple[Sequence[T], str | None]:

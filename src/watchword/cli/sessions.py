@@ -28,6 +28,7 @@ def list_(
     as_json: Json = False,
 ) -> None:
     """List live sessions, newest first."""
+    session.follows(after, "session")
 
     async def work(runtime: Runtime) -> tuple[Sequence[Session], dict[str, str], str | None]:
         whose = (await people.find(runtime, user)).id if user else ""

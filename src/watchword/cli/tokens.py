@@ -117,6 +117,7 @@ def list_(
 ) -> None:
     """List API tokens, newest first."""
     session.one_page(search, after)
+    session.follows(after, "token")
 
     async def work(runtime: Runtime) -> tuple[list[admin_tokens.TokenView], str | None]:
         owner_id = (await api_tokens.resolve_owner(runtime, owner))[1] if owner else ""

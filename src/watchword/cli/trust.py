@@ -123,6 +123,7 @@ def list_(
     as_json: Json = False,
 ) -> None:
     """List the trust rules."""
+    session.follows(after, "trust")
 
     async def work(runtime: Runtime) -> tuple[list[TrustView], str | None]:
         found = await runtime.database.read(store.list_rules, after=after, limit=limit + 1)

@@ -75,6 +75,7 @@ def list_(
 ) -> None:
     """List accounts."""
     session.one_page(search, after)
+    session.follows(after, "user")
 
     async def work(runtime: Runtime) -> tuple[list[User], str | None]:
         found = await runtime.database.read(users.search_users, search=search, after=after, limit=limit + 1)

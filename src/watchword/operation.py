@@ -27,6 +27,10 @@ class Problem(msgspec.Struct, frozen=True):
     field: str | None = None
 
 
+class NoQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The query of an operation that takes none."""
+
+
 class Call(msgspec.Struct, frozen=True):
     """A checked call of an operation."""
 
@@ -67,8 +71,8 @@ def endpoint(operation: Operation) -> Endpoint:
                 f"This needs the scope {operation.scope}.",
                 challenge=f'Bearer error="insufficient_scope", scope="{operation.scope}"',
             )
+        query = convert(request.query().single(), operation.query or NoQuery, strict=False)
         body = convert(request.json(), operation.body) if operation.body is not None else None
-        query = convert(request.query().single(), operation.query, strict=False) if operation.query else None
         answer = await operation.handler(Call(request, who, body, query))
         if isinstance(answer, Response):
             return answer

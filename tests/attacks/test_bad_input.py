@@ -185,6 +185,18 @@ async def test_ad_01_no_operation_answers_without_a_token(server: Server, operat
         assert operation.scope in lacking.headers["www-authenticate"]
 
 
+@pytest.mark.parametrize("operation", OPERATIONS, ids=lambda one: f"{one.method} {one.path}")
+async def test_an_operation_refuses_a_parameter_that_it_does_not_know(server: Server, operation: Any) -> None:
+    admin = await server.token(scope="watchword:admin")
+    path = BASE + operation.path.replace("{id}", "x").replace("{kid}", "x").replace("{secret_id}", "x")
+    headers = JSON | {"authorization": f"Bearer {admin.secret}"}
+    body = b"{}" if operation.body is not None else b""
+    answer = await server.http.request(operation.method, f"{path}?surprise=1", content=body, headers=headers)
+    assert (answer.status_code, answer.json()["field"]) == (400, "surprise")
+    honest = await server.http.request(operation.method, path, content=body, headers=headers)
+    assert "surprise" not in honest.text
+
+
 @pytest.mark.parametrize(
     "host", ["evil:abc", "a/b?c", "[::1", "", "evil.example@localhost", "a b", "local\u00e9"], ids=repr
 )

@@ -1,7 +1,9 @@
 """Servers of other makes: what they answer within the rules, or a little beside them, and what stands between them and us."""
 
+import socket
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NoReturn
 
 import httpx
 import pytest
@@ -11,6 +13,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 from tests.client.conftest import Foreign
 from tests.client.ways import READ
+from tests.fixtures.servers import free_port
 
 from watchword.client import (
     ClientSecret,
@@ -114,6 +117,11 @@ def test_no_date_of_an_answer_keeps_it_from_being_read(foreign: Foreign, date: s
     assert examine(foreign.issuer, Web(http)).kind == "authorization server"
 
 
+def nowhere(*_: object, **__: object) -> NoReturn:
+    """Resolve no name."""
+    raise socket.gaierror("Name or service not known")
+
+
 @pytest.fixture
 def proxy(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     """A proxy that the environment names for every address, and what it was asked for."""
@@ -138,6 +146,24 @@ def test_what_is_for_this_machine_goes_through_no_proxy(foreign: Foreign, proxy:
     assert TokenSource(foreign.issuer, ClientSecret("a", "b"), READ, api=API).token() == "token-1"
     assert examine(foreign.issuer).kind == "authorization server"
     assert len(proxy) == 1
+
+
+@pytest.mark.parametrize(
+    "host", ["127.0.0.2", "127.255.0.9", "web.localhost", "localhost.", "internal.example.com"]
+)
+def test_the_doctor_goes_through_no_proxy_to_any_name_of_this_machine(
+    proxy: list[str], monkeypatch: pytest.MonkeyPatch, host: str
+) -> None:
+    address = f"http://{host}:{free_port()}"
+    assert httpx.get(address).status_code == 502, "as other programs go"
+    if host == "internal.example.com":  # nor to what the environment excepts
+        assert examine(address).broken
+        assert len(proxy) > 1
+        monkeypatch.setenv("NO_PROXY", ".example.com")
+        monkeypatch.setattr(socket, "getaddrinfo", nowhere)
+    proxy.clear()
+    assert examine(address).broken
+    assert not proxy
 
 
 @pytest.mark.parametrize(

@@ -13,11 +13,7 @@ from watchword.loopback import is_loopback
 TIMEOUT = 10.0  # seconds without a byte
 PATIENCE = 20.0  # seconds until a body has come
 MAX_ANSWER = 512 * 1024
-HERE = (
-    "all://localhost",
-    "all://127.0.0.1",
-    "all://[::1]",
-)  # of which a proxy of the environment knows nothing
+DIRECT = {"http://": None, "https://": None}  # through no proxy of the environment
 ORIGIN = "https://client.example.com"
 
 
@@ -80,6 +76,7 @@ class Web:
 
     def __init__(self, http: httpx.Client | None = None, clock: Callable[[], float] = time.monotonic) -> None:
         self._http = http or _client()
+        self._here = http or _client(DIRECT)  # this machine, of which a proxy knows nothing
         self._clock = clock
         self._known: dict[str, Seen] = {}
 
@@ -103,8 +100,9 @@ class Web:
         if not is_address(address):
             return Seen(0, problem="not a web address")
         end = self._clock() + PATIENCE
+        http = self._here if is_here(address) else self._http
         try:
-            with self._http.stream(method, address, data=form, json=json, headers=headers) as answer:
+            with http.stream(method, address, data=form, json=json, headers=headers) as answer:
                 body = b""
                 if "text/event-stream" not in answer.headers.get("content-type", ""):
                     for part in answer.iter_bytes():
@@ -118,9 +116,9 @@ class Web:
             return Seen(0, problem=f"{type(error).__name__} {error}".strip()[:200])
 
 
-def _client() -> httpx.Client:
+def _client(mounts: Mapping[str, None] | None = None) -> httpx.Client:
     try:
-        return httpx.Client(timeout=TIMEOUT, follow_redirects=False, mounts=dict.fromkeys(HERE))
+        return httpx.Client(timeout=TIMEOUT, follow_redirects=False, mounts=mounts)
     except (ImportError, ValueError) as error:  # the former for SOCKS, which needs a package
         raise ValueError(f"the proxy that the environment names cannot be used: {error}") from None
 
@@ -142,6 +140,12 @@ def is_address(text: object) -> bool:
         return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
     except ValueError:
         return False
+
+
+def is_here(address: str) -> bool:
+    """Whether an address is of this machine, by any of its names (RFC 6761 §6.3)."""
+    host = urlsplit(address).hostname or ""
+    return is_loopback(host) or f".{host.rstrip('.')}".endswith(".localhost")
 
 
 def is_exposed(address: str) -> bool:

@@ -74,6 +74,11 @@ def test_what_is_no_good_token_reports_nothing(auth: Auth) -> None:
         ("refuse-public", "93.184.216.34:52114", False),  # as some proxies pass it on
         ("refuse-public", "[2606:2800:220:1::1]:52114", False),
         ("refuse-public", "10.0.0.1:52114", True),
+        ("refuse-public", "[::1]:80", True),
+        ("refuse-public", "::1:80", True),  # without the brackets that RFC 7239 §6 demands
+        ("refuse-public", "fd00::1:80", True),
+        ("refuse-public", "2606:2800:220:1::1:80", False),
+        ("refuse", "::1:80", False),
         ("refuse", "127.0.0.1:52114", True),
         ("refuse", "10.0.0.1", False),
         ("refuse", "::1", True),

@@ -8,13 +8,16 @@ from typing import Literal
 PlainHttp = Literal["refuse-public", "refuse", "allow"]
 # Some proxies, mostly those of cloud providers, put the caller's port into X-Forwarded-For.
 _WITH_PORT = re.compile(r"\[([^\]]+)\](?::[0-9]+)?|([0-9.]+):[0-9]+")
+# RFC 4291 §2.5.5.1: nobody's addresses. RFC 7239 §6 demands brackets around an IPv6 address with a port; where a proxy leaves them out,
+# `::1:80` reads as one of these, while the port leaves any other address in its range.
+_NOBODYS = ipaddress.ip_network("::/96")
 EXPLANATION = "The token came over unencrypted HTTP, so others may have read it: it counts as exposed. Replace it, and use https."
 
 
 def is_public(address: str | None) -> bool:
     """Whether an address is on the public Internet; an unknown one counts as not."""
     found = _parsed(address)
-    return found is not None and found.is_global
+    return found is not None and found.is_global and found not in _NOBODYS
 
 
 def is_loopback(address: str | None) -> bool:

@@ -14,6 +14,7 @@ from watchword.credentials.addresses import AddressRefused, canonical_address, m
 MAX_NAME = 64
 MAX_DISPLAY = 128
 MAX_MARKS = 3
+MAX_PILE = 8  # marks on one letter of a text for people; written Tibetan needs seven
 SIGNS = "._-+"
 
 _LETTER_DIGITS = frozenset({"Ll", "Lu", "Lo", "Nd", "Lm", "Mn", "Mc"})  # RFC 8264 §9.1
@@ -144,7 +145,26 @@ def display(text: str) -> str:
         unicodedata.category(c) in ("Cn", "Co") for c in shown
     ):
         raise NameRefused("name", "The name has characters that cannot be shown.")
+    if _piles_up(shown):
+        raise NameRefused("name", "The name has too many marks on one letter.")
     return shown
+
+
+def flaw(what: str, text: str) -> str | None:
+    """Return a sentence that tells what is wrong with a text that people will read, None for a good one; `what` is its subject."""
+    if not is_visible(text) or text != text.strip():
+        return f"{what} must be text without invisible characters or surrounding spaces."
+    return f"{what} has too many marks on one letter." if _piles_up(text) else None
+
+
+def _piles_up(text: str) -> bool:
+    """Whether marks stand on one another so high that they cover the lines around."""
+    pile = 0
+    for c in unicodedata.normalize("NFC", text.translate(_JOINERS)):
+        pile = pile + 1 if unicodedata.category(c) in ("Mn", "Me") else 0
+        if pile > MAX_PILE:
+            return True
+    return False
 
 
 def is_visible(text: str) -> bool:

@@ -190,20 +190,16 @@ def check_resource(resource: str) -> str:
 
 
 def check_text(field: str, text: str) -> str:
-    """Return a text that people will read; raise `invalid_request` for control or invisible characters, or spaces around it."""
-    if not names.is_visible(text) or text != text.strip():
-        raise OAuthError(
-            "invalid_request",
-            f"{field} must be text without invisible characters or surrounding spaces.",
-            field=field,
-        )
+    """Return a text that people will read; raise `invalid_request` for invisible characters, piles of marks, or spaces around it."""
+    if flaw := names.flaw(field, text):
+        raise OAuthError("invalid_request", flaw, field=field)
     return text
 
 
 def check_name(field: str, name: str) -> None:
     """Check a client's name like `check_text`, but raise `invalid_client_metadata` for the member that holds it."""
-    if not names.is_visible(name) or name != name.strip():
-        raise _bad(field, "The name must be text without invisible characters or surrounding spaces.")
+    if flaw := names.flaw("The name", name):
+        raise _bad(field, flaw)
 
 
 def _bad(field: str, description: str) -> OAuthError:

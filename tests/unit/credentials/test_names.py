@@ -218,6 +218,11 @@ def test_mail_goes_to_the_local_part_that_was_typed() -> None:
         pytest.param("Ada\x00", None, id="NUL"),
         pytest.param("Ada\x1b[31m", None, id="an escape sequence"),
         pytest.param("Ada\ud800", None, id="a lone surrogate"),
+        pytest.param("\u0f67" + "\u0f90" * 7, "\u0f67" + "\u0f90" * 7, id="a tall Tibetan syllable"),
+        pytest.param("a" + "\u0301" * 10, None, id="marks that cover the lines above"),
+        pytest.param(
+            "a" + "\u0316" * 5 + "\u200d" + "\u0489" * 5, None, id="and below, with a joiner between"
+        ),
         pytest.param("x" * 129, None, id="more than 128 characters"),
         pytest.param("x" * 1_000_000, None, id="a megabyte"),
     ],
@@ -239,6 +244,14 @@ def test_what_people_read_shows_something_and_hides_nothing(hidden: str) -> None
     assert not names.is_visible(hidden)
     assert not names.is_visible(f"Ba{hidden}nk") or hidden == "\u2800"
     assert not names.is_visible("")
+
+
+def test_what_people_read_covers_nothing_around() -> None:
+    assert names.flaw("The name", "Nguyê\u0303n बैंक הַשֵּׁם") is None
+    assert names.flaw("The name", "Ba" + "\u0301" * 10 + "nk") == "The name has too many marks on one letter."
+    assert names.flaw("The name", " Bank") == (
+        "The name must be text without invisible characters or surrounding spaces."
+    )
 
 
 @settings(max_examples=300)

@@ -375,3 +375,24 @@ def test_the_metadata_are_found_where_the_address_holds_escapes(auth: Auth) -> N
     for application in (on_wsgi, in_front):
         with example_apps.wsgi(application) as call:
             assert call("GET", path, []).says("resource") == resource
+
+
+@pytest.mark.parametrize("escaped", ["caf%C3%A9", "my%20orders", "a%7Bb%7D", "%7Bb:c%7D", "%7B%7D"])
+@pytest.mark.parametrize("on_asgi", [False, True], ids=["WSGI", "ASGI"])
+def test_falcon_has_metadata_that_none_of_its_routes_could_hold(
+    auth: Auth, escaped: str, on_asgi: bool
+) -> None:
+    import falcon.asgi
+
+    from watchword.guard.falcon import Guard
+
+    app = falcon.asgi.App() if on_asgi else falcon.App()
+    for resource in (f"{BASE}/{escaped}", f"{BASE}/{escaped}2"):
+        auth.guard(Guard, audience=resource).publish(app)
+    path = f"/.well-known/oauth-protected-resource/{escaped}"
+    with (example_apps.asgi if on_asgi else example_apps.wsgi)(app) as call:
+        for more in ("", "2"):
+            assert call("GET", path + more, []).says("resource") == f"{BASE}/{escaped}{more}"
+        assert call("OPTIONS", path, []).headers["allow"].startswith("GET")
+        assert call("POST", path, []).status == 405
+        assert call("GET", f"{path}3", []).status == 404

@@ -1,5 +1,6 @@
 """The guard for Falcon, WSGI and ASGI: hooks for responders."""
 
+import re
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import Any
 
@@ -12,9 +13,11 @@ from watchword.guard.resource import Metadata
 
 with needing("falcon", "falcon"):
     import falcon.asgi
-    from falcon import HTTPError
+    from falcon import HTTPError, HTTPMethodNotAllowed, HTTPRouteNotFound
 
 __all__ = ["Guard", "Policy", "Principal"]
+
+_NO_ROUTE = re.compile(r"[\s{}]")  # a route takes no space, and braces are those of a field
 
 Hook = Callable[[Any, Any, Any, dict[str, Any]], None]
 AsyncHook = Callable[[Any, Any, Any, dict[str, Any]], Awaitable[None]]
@@ -70,8 +73,11 @@ class Guard(BaseGuard):
     def publish(self, app: Any, scopes: Sequence[str] = (), name: str = "") -> None:
         """Answer the metadata of the resource (RFC 9728), and name it in challenges; `scopes` are what basic use needs."""
         metadata = Metadata(self, scopes, name)
-        on_asgi = isinstance(app, falcon.asgi.App)
-        app.add_route(metadata.path, (_AsyncShow if on_asgi else _Show)(metadata))
+        show = (_AsyncShow if isinstance(app, falcon.asgi.App) else _Show)(metadata)
+        if _NO_ROUTE.search(metadata.path):
+            app.add_sink(show.drain, re.compile(rf"{re.escape(metadata.path)}\Z"))
+        else:
+            app.add_route(metadata.path, show)
 
 
 def _scope(req: Any) -> asgi.Scope:
@@ -94,9 +100,23 @@ class _Show:
         resp.data, resp.content_type = self._metadata.body(), resource.CONTENT_TYPE
         resp.set_headers(resource.HEADERS)
 
+    def drain(self, req: Any, resp: Any) -> Any:
+        """Answer as a route would."""
+        if req.method not in ("GET", "OPTIONS"):
+            raise HTTPMethodNotAllowed(("GET", "OPTIONS"))
+        resp.set_header("Allow", "GET, OPTIONS")
+        if req.method == "GET":
+            _Show.on_get(self, req, resp)
+
 
 class _AsyncShow(_Show):
     """The responder of the metadata for `falcon.asgi.App`."""
 
     async def on_get(self, req: Any, resp: Any) -> None:  # type: ignore[override]  # Falcon tells the two kinds of app apart
         super().on_get(req, resp)
+
+    async def drain(self, req: Any, resp: Any, ws: Any = None) -> None:
+        """Answer as a route would, which is no WebSocket's."""
+        if ws is not None:
+            raise HTTPRouteNotFound()
+        super().drain(req, resp)

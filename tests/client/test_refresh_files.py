@@ -26,6 +26,7 @@ from watchword.client import (
     RefreshToken,
     SignInNeeded,
     TokenSource,
+    Unreachable,
 )
 from watchword.client.store import Record
 from watchword.oauth import pkce
@@ -145,6 +146,53 @@ def test_a_full_disk_costs_nobody_the_sign_in(foreign: Foreign, tmp_path: Path) 
     assert len(foreign.forms) == 1, "a refresh token whose successor would be lost is not used"
     assert source.token() == "b"
     assert foreign.forms[-1]["refresh_token"] == "second"
+
+
+class Watching(httpx.HTTPTransport):
+    """Notes the files beside a record while a token is asked for."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        self.folder = folder
+        self.seen: list[os.stat_result] = []
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        """Note, and send on."""
+        if request.url.path == "/token":
+            self.seen = [path.stat() for path in self.folder.glob("token.json.*.*")]
+        return super().handle_request(request)
+
+
+def test_a_successor_is_written_where_room_was_before_a_refresh_token_was_used(
+    foreign: Foreign, tmp_path: Path
+) -> None:
+    clock, store, watching = Clock(), FileStore(tmp_path / "token.json"), Watching(tmp_path)
+    http = httpx.Client(transport=watching)
+    source = TokenSource(
+        foreign.issuer,
+        PublicClient("a"),
+        RefreshToken("r"),
+        api=foreign.issuer,
+        store=store,
+        clock=clock,
+        http=http,
+    )
+    foreign.answer = {"access_token": "a" * 3000, "token_type": "Bearer", "expires_in": 60}
+    for successor in ("s" * 3000, "t"):
+        foreign.answer |= {"refresh_token": successor}
+        source.token()
+        (room,) = watching.seen
+        kept = store.path.stat()
+        assert (kept.st_ino, stat.S_IMODE(kept.st_mode)) == (room.st_ino, 0o600)
+        assert room.st_size > kept.st_size
+        assert (record := store.load()) is not None
+        assert record.refresh_token == successor
+        clock.advance(60)
+    foreign.status, foreign.answer = 503, {}
+    with pytest.raises(Unreachable):
+        source.token()
+    assert len(watching.seen) == 1
+    assert {path.name for path in tmp_path.glob("token.json*")} == {"token.json", "token.json.lock"}
 
 
 def test_on_a_full_disk_a_program_gets_the_answer_of_its_api(foreign: Foreign, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ When the authorization server cannot be reached, a token that has not expired is
 otherwise every request would wait for a server that hangs.
 """
 
+import contextlib
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -21,7 +22,7 @@ from watchword.client.identity import Identity
 from watchword.client.parts import check_part
 from watchword.client.proofs import Clocks, Prover
 from watchword.client.server import AuthorizationServer, Document, seconds
-from watchword.client.store import MemoryStore, Record, Store
+from watchword.client.store import FileStore, MemoryStore, Record, Store
 from watchword.jose import JoseError, jwk
 from watchword.oauth.credential_text import check_token
 
@@ -208,19 +209,20 @@ class TokenSource:
     def _renewed(self, stored: Record | None, grant: Grant, owner: str) -> Record:
         if _still_stands(stored, now := self._clocks()) and 0 <= now - self._in_vain < PAUSE:
             return stored
-        try:
-            renewed = msgspec.structs.replace(self._ask(stored, grant), owner=owner)
-        except (Unreachable, OSError):
-            if not _still_stands(stored, now := self._clocks()):
-                raise
-            self._in_vain = now
-            return stored
-        self._store.save(renewed)
+        with contextlib.ExitStack() as room:
+            try:
+                renewed = msgspec.structs.replace(self._ask(stored, grant, room), owner=owner)
+            except (Unreachable, OSError):
+                if not _still_stands(stored, now := self._clocks()):
+                    raise
+                self._in_vain = now
+                return stored
+            self._store.save(renewed)
         return renewed
 
-    def _ask(self, stored: Record | None, grant: Grant) -> Record:
+    def _ask(self, stored: Record | None, grant: Grant, room: contextlib.ExitStack) -> Record:
         if stored is not None and stored.refresh_token:
-            self._check_store()
+            self._keep(room)
             form = {"grant_type": "refresh_token", "refresh_token": stored.refresh_token}
             try:
                 return self._record(form | grant.targets())
@@ -233,7 +235,7 @@ class TokenSource:
         if begun is None or (was_refused and begun.get("grant_type") == "refresh_token"):
             raise SignInNeeded("invalid_grant", "the refresh token is no longer valid: sign in again")
         if begun["grant_type"] == "refresh_token":
-            self._check_store()
+            self._keep(room)
         try:
             return self._record(begun)
         except Refused as refused:
@@ -241,10 +243,13 @@ class TokenSource:
                 raise SignInNeeded(refused.code, refused.description) from None
             raise
 
-    def _check_store(self) -> None:
-        # What replaces a refresh token has to be kept, or the next one to use it again ends the whole sign-in: a store that is full says
-        # so when it is given again what it has, or a record of nobody.
-        self._store.save(self._store.load() or Record(owner=""))
+    def _keep(self, room: contextlib.ExitStack) -> None:
+        # What replaces a refresh token has to be kept, or the next one to use it again ends the whole sign-in. Where no room can be held,
+        # a store that is full says so when it is given again what it has, or a record of nobody.
+        if isinstance(self._store, FileStore):
+            room.enter_context(self._store.room())
+        else:
+            self._store.save(self._store.load() or Record(owner=""))
 
     def _record(self, form: Mapping[str, str]) -> Record:
         asked_at = self._clocks()  # taken before asking: a slow answer must not lengthen the token's life

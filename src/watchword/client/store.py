@@ -18,6 +18,8 @@ import msgspec
 
 from watchword.folders import settle
 
+ROOM = 32 * 1024  # bytes, more than the tokens that servers give take up
+
 
 class Record(msgspec.Struct, frozen=True, omit_defaults=True):
     """The stored tokens of one `owner`; times are Unix seconds, `key` is the private JWK that they are bound to."""
@@ -122,17 +124,36 @@ class FileStore:
         if record is None:
             self.path.unlink(missing_ok=True)
             return
-        self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        temporary = self.path.with_name(f"{self.path.name}.{os.getpid()}.{threading.get_ident()}")
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
+        temporary = self._temporary()
         try:
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(msgspec.json.encode(record))
-                file.flush()
-                os.fsync(file.fileno())
+            _write(temporary, msgspec.json.encode(record))
             temporary.replace(self.path)
             # Otherwise a power cut may bring the old file back, whose refresh token was used: the server would revoke the family.
             settle(self.path)
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
+
+    @contextlib.contextmanager
+    def room(self) -> Iterator[None]:
+        """Keep room for this thread's next `save` while the block runs, in case the disk fills meanwhile; raise OSError for a full one."""
+        temporary = self._temporary()
+        try:
+            _write(temporary, bytes(ROOM))
+            yield
+        finally:
+            temporary.unlink(missing_ok=True)
+
+    def _temporary(self) -> Path:
+        self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return self.path.with_name(f"{self.path.name}.{os.getpid()}.{threading.get_ident()}")
+
+
+def _write(path: Path, content: bytes) -> None:
+    # Cut to its length only afterwards: what `room` wrote is overwritten in its place.
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(content)
+        file.truncate()
+        file.flush()
+        os.fsync(file.fileno())

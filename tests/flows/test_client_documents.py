@@ -137,6 +137,7 @@ SECRET_KEY = {"keys": [{"kty": "oct", "k": "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA
         pytest.param({"scope": "watchword:admin introspect"}, id="scopes over this server"),
         pytest.param({"client_name": "Bank\u202e"}, id="a name with invisible characters"),
         pytest.param({"client_name": "\u3164"}, id="a name that shows nothing"),
+        pytest.param({"client_name": "a" + "\u0301" * 10}, id="a name with a pile of marks"),
         pytest.param({"software_statement": "e30.e30."}, id="a software statement"),
     ],
 )

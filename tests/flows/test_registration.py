@@ -181,9 +181,6 @@ async def test_it_can_be_left_to_holders_of_an_initial_access_token(tmp_path: Pa
         pytest.param({"client_name": "Bank\u202e"}, "invalid_client_metadata", id="an invisible character"),
         pytest.param({"client_name": "\u3164"}, "invalid_client_metadata", id="a letter that shows nothing"),
         pytest.param({"client_name": "Ba\u2060nk"}, "invalid_client_metadata", id="a hidden joiner"),
-        pytest.param(
-            {"client_name": "Ba" + "\u0301" * 10 + "nk"}, "invalid_client_metadata", id="a pile of marks"
-        ),
         pytest.param({"client_name": "a\x00"}, "invalid_client_metadata", id="NUL"),
         pytest.param({"client_name": 7}, "invalid_client_metadata", id="DC-04 a name that is a number"),
         pytest.param({"redirect_uris": {}}, "invalid_client_metadata", id="DC-04 a list that is none"),

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from tests.fixtures.commands import run_cli
-from tests.fixtures.other_issuer import OtherIssuer
+from tests.fixtures.other_issuer import OtherIssuer, ask
 from tests.fixtures.servers import Process, serve
 
 from watchword.guard import Guard, Refused, background
@@ -18,6 +18,7 @@ from watchword.guard.guard import Presented
 from watchword.guard.possession import NotProven, Possession
 from watchword.guard.verifier import Verifier
 from watchword.jose import jwk, jwt
+from watchword.testing.clock import Clock
 
 
 def token_of(process: Process, *more: str) -> Presented:
@@ -125,3 +126,21 @@ def test_of_many_threads_with_one_proof_a_single_one_is_let_through() -> None:
 
     with ThreadPoolExecutor(8) as threads:
         assert sum(threads.map(use, range(8))) == 1
+
+
+async def test_a_request_that_comes_as_an_answer_does_is_told_by_the_next_one() -> None:
+    claims = {"active": True, "sub": "them", "aud": "https://api.example.com", "jti": "1"}
+    with OtherIssuer() as other:
+        other.documents["/introspect"], other.delay = claims, 0.05
+        guard = Guard(other.issuer, audience="https://api.example.com", clock=(clock := Clock()))
+        asking = [asyncio.create_task(ask(guard, "an-opaque-token-0001"))]
+        while not other.asked["/introspect"]:
+            await asyncio.sleep(0)
+        clock.advance(2)  # the first answer is too old for all who come from now on
+        while not asking[0].done():  # one of them comes when the question has ended, and nobody knows yet
+            asking.append(asyncio.create_task(ask(guard, "an-opaque-token-0001")))
+            await asyncio.sleep(0)
+        assert {(await one).subject for one in asking} == {"them"}
+        assert len(asking) > 1
+        assert other.asked["/introspect"] == 2, "one more question for all of them"
+        await guard.close()

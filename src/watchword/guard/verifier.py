@@ -40,6 +40,8 @@ _OUR_FORM = re.compile(
 WhenSilent = Literal["introspect", "refuse"]
 # The issuer's claims about a token, and when it was asked (Unix seconds).
 Answer = tuple[Mapping[str, object], float]
+# Event loop, token, address and path: who asks with the same may share an answer.
+Asked = tuple[int, str, str | None, str | None]
 K = TypeVar("K")
 V = TypeVar("V")
 
@@ -121,7 +123,7 @@ class Verifier:
             self._ended.absent()
         self._statuses = Statuses(self._issuer, self._keys, rules.clock) if rules.status_lists else None
         self._known: dict[str, Known] = {}
-        self._asking: dict[tuple[int, str, str | None, str | None], asyncio.Future[Answer]] = {}
+        self._asking: dict[Asked, asyncio.Future[Answer]] = {}
 
     def holds(self, known: Known, _token: str, _address: str | None) -> bool:
         """Whether a token that was verified before still counts as verified."""
@@ -247,9 +249,9 @@ class Verifier:
         # A task belongs to one event loop: another loop of this process asks for itself.
         key = (id(asyncio.get_running_loop()), token, presented.address, presented.path)
         pending = self._asking.get(key)
-        if pending is None:
+        if pending is None or pending.done():  # one that is done is removed a moment later: nothing is left to wait for
             pending = self._asking[key] = asyncio.ensure_future(self._question(token, presented))
-            pending.add_done_callback(lambda _: self._asking.pop(key, None))
+            pending.add_done_callback(lambda done: self._answered(key, done))
             return await asyncio.shield(pending)
         claims, asked_at = await asyncio.shield(pending)
         # The uses of a limited token are counted: one answer is one use.
@@ -257,6 +259,10 @@ class Verifier:
             return await self._question(token, presented)
         is_old = arrived - asked_at > self._rules.cache_seconds
         return await self._ask(token, presented, arrived) if is_old else (claims, asked_at)
+
+    def _answered(self, key: Asked, done: asyncio.Future[Answer]) -> None:
+        if self._asking.get(key) is done:
+            del self._asking[key]
 
     async def _question(self, token: str, presented: Presented) -> Answer:
         asked_at = self._clock()

@@ -3,6 +3,8 @@
 import asyncio
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -144,3 +146,43 @@ async def test_a_request_that_comes_as_an_answer_does_is_told_by_the_next_one() 
         assert len(asking) > 1
         assert other.asked["/introspect"] == 2, "one more question for all of them"
         await guard.close()
+
+
+GREENLETS = """
+from gevent import monkey
+monkey.patch_all()
+import asyncio, sys, gevent, django
+from django.conf import settings
+from django.db import connection
+from watchword.guard import Guard
+from watchword.guard.presented import Presented
+
+settings.configure(DATABASES={"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}})
+django.setup()
+guard = Guard(sys.argv[1], audience="https://api.example.com")
+others = []
+
+def ask(number):
+    caller = guard.authenticate_sync(Presented(authorization=(f"Bearer an-opaque-token-{number:04}",)))
+    assert others, "no other request was served while this one waited for the issuer"
+    return caller.subject
+
+async def loop_of_a_view():
+    return "ran"
+
+asking = [gevent.spawn(ask, number) for number in range(40)]
+gevent.spawn(others.append, 1)
+assert {one.get() for one in asking} == {"them"}
+assert asyncio.run(loop_of_a_view()) == "ran"
+with connection.cursor() as cursor:
+    assert cursor.execute("select 1").fetchone() == (1,)
+"""
+
+
+def test_under_gevent_views_run_loops_and_queries_of_their_own() -> None:
+    with OtherIssuer() as other:
+        other.documents["/introspect"] = {"active": True, "sub": "them", "aud": "https://api.example.com"}
+        done = subprocess.run(
+            [sys.executable, "-c", GREENLETS, other.issuer], capture_output=True, text=True, timeout=60
+        )
+    assert done.returncode == 0, done.stderr

@@ -7,9 +7,10 @@ uWSGI, multiprocessing) starts its own, because a thread doesn't survive a fork.
 import asyncio
 import concurrent.futures
 import os
+import sys
 import threading
 import weakref
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any, Protocol, TypeVar
 
 T = TypeVar("T")
@@ -27,10 +28,51 @@ class _Thread:
         if self.loop is None:
             with self._lock:
                 if self.loop is None:
-                    loop = asyncio.new_event_loop()
-                    threading.Thread(target=loop.run_forever, name="watchword-guard", daemon=True).start()
-                    self.loop = loop
+                    self.loop = _running()
         return self.loop
+
+
+def _running() -> asyncio.AbstractEventLoop:
+    """Return a new event loop, running on a thread of its own."""
+    if _has_greenlets():
+        return _running_beside_greenlets(sys.modules["gevent.monkey"].get_original)
+    loop = asyncio.new_event_loop()
+    threading.Thread(target=loop.run_forever, name="watchword-guard", daemon=True).start()
+    return loop
+
+
+def _has_greenlets() -> bool:
+    """Whether gevent has made greenlets of Python's threads."""
+    patching = sys.modules.get("gevent.monkey")
+    return patching is not None and bool(patching.is_module_patched("threading"))
+
+
+def _running_beside_greenlets(
+    original: Callable[[str, str], Callable[..., Any]],
+) -> asyncio.AbstractEventLoop:
+    """Do as `_running` does where threads are greenlets: on a thread of the operating system.
+
+    To asyncio a loop on a greenlet runs in all of them, those of the requests too. No view could then run a loop of its own, and Django
+    would refuse every query to its database (SynchronousOnlyOperation).
+    """
+    made: list[asyncio.AbstractEventLoop] = []
+    tried = original("_thread", "allocate_lock")()
+
+    def serve() -> None:
+        try:
+            made.append(
+                asyncio.new_event_loop()
+            )  # here: gevent's selectors belong to the thread that makes them
+        finally:
+            tried.release()
+        made[0].run_forever()
+
+    tried.acquire()
+    original("_thread", "start_new_thread")(serve, ())
+    tried.acquire()  # a lock that lets no other greenlet run: callers hold locks of their own
+    if not made:
+        raise RuntimeError("no event loop could be made")
+    return made[0]
 
 
 class ForkAware(Protocol):
@@ -47,7 +89,11 @@ _parents: list[_Thread] = []  # kept, so that no finaliser in a child touches wh
 
 def run(work: Coroutine[Any, Any, T]) -> T:
     """Return the result of a coroutine that ran on the background loop, or raise what it raised."""
-    return begin(work).result()
+    future = begin(work)
+    # gevent gives up what nothing but another thread can end (LoopExit), unless a timer runs.
+    while _has_greenlets() and not future.done():
+        concurrent.futures.wait((future,), timeout=1.0)
+    return future.result()
 
 
 def begin(work: Coroutine[Any, Any, T]) -> concurrent.futures.Future[T]:

@@ -287,6 +287,37 @@ def test_processes_share_one_rotating_refresh_token(live: Live, tmp_path: Path) 
     assert len(tokens.pop()) > 20
 
 
+FORKING = """
+import os, signal, sys, threading
+from watchword.client import FileStore
+store = FileStore(sys.argv[1])
+held, forked = threading.Event(), threading.Event()
+def renew():
+    with store.lock():
+        held.set()
+        forked.wait()
+renewing = threading.Thread(target=renew)
+renewing.start()
+held.wait()
+end, kept = os.pipe()
+if not os.fork():
+    os.close(kept)
+    os.read(end, 1)  # until its parent ends
+    os._exit(0)
+forked.set()
+renewing.join()
+signal.alarm(20)
+with store.lock():
+    print("renewed")
+"""
+
+
+def test_a_worker_that_is_forked_during_a_renewal_keeps_no_lock(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", FORKING, str(tmp_path / "token.json")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout) == (0, "renewed\n"), done.stderr
+
+
 def test_a_file_that_others_can_read_or_that_is_damaged_is_not_used(
     live: Live, api: Api, tmp_path: Path
 ) -> None:

@@ -97,6 +97,8 @@ def file_lock(path: Path) -> Iterator[None]:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield
     finally:
+        # By name, since a child that was forked meanwhile has the descriptor too, and would keep the lock until it ends.
+        fcntl.flock(descriptor, fcntl.LOCK_UN)
         os.close(descriptor)
 
 

@@ -9,7 +9,7 @@ import pytest
 from tests.client.conftest import Foreign
 from tests.client.ways import READ
 
-from watchword.client import ClientSecret, TokenSource, Unreachable
+from watchword.client import ClientSecret, HttpxAuth, TokenSource, Unreachable
 from watchword.testing.clock import Clock
 
 LIFE = 60  # seconds that the issuer's tokens live
@@ -38,6 +38,21 @@ def test_an_issuer_that_has_no_time_says_nothing_of_the_client(foreign: Foreign)
         source.token()
     foreign.status, foreign.answer = 200, None
     assert source.token() == "token-4"
+
+
+def test_a_refused_token_is_replaced_though_the_clock_was_set_back(foreign: Foreign) -> None:
+    source = source_at(foreign, clock := Clock())
+    good = ["Bearer token-1"]
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        return httpx.Response(200 if request.headers["authorization"] in good else 401)
+
+    with httpx.Client(transport=httpx.MockTransport(answer), auth=HttpxAuth(source)) as client:
+        assert client.get("https://api.example.com/").status_code == 200
+        good[:] = ["Bearer token-2"]
+        clock.advance(-3600)
+        assert client.get("https://api.example.com/").status_code == 200
+    assert len(foreign.forms) == 2
 
 
 class Hanging(httpx.HTTPTransport):

@@ -174,7 +174,8 @@ class TokenSource:
         with self._store.lock():
             stored = self._store.load()
             if stored is not None and stored.access_token == token:
-                worthwhile = self._clocks() - stored.obtained_at >= YOUNG
+                # Negative where this clock was set back, which says nothing of the age
+                worthwhile = not 0 <= self._clocks() - stored.obtained_at < YOUNG
                 try:
                     self._store.save(msgspec.structs.replace(stored, access_token="", expires_at=0.0))
                 except OSError:  # a full disk, which could keep no other token either

@@ -1,14 +1,18 @@
-"""A client in programs that have many event loops, one after another: what belongs to a loop ends with it."""
+"""A client on event loops: what belongs to a loop ends with it, and tasks that give up take nothing from others."""
 
 import asyncio
 import gc
+import socket
+import threading
 import time
 import weakref
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 
 import httpx
+import pytest
 
-from watchword.client import HttpxAuth
+from watchword.client import ApiToken, HttpxAuth
 
 
 class Slow:
@@ -47,3 +51,57 @@ def test_an_event_loop_is_forgotten_when_it_has_ended() -> None:
         asyncio.run(ask())
     gc.collect()
     assert len([loop for loop in loops if loop() is not None]) <= 1, "the last one, until there is another"
+
+
+class Hanging(Slow):
+    """A source whose authorization server hangs until it is let go."""
+
+    def __init__(self) -> None:
+        self.waiting, self.over = 0, threading.Event()
+
+    def present(self, method: str, address: str) -> dict[str, str]:
+        """Wait for the server."""
+        self.waiting += 1
+        self.over.wait(60)
+        return super().present(method, address)
+
+    def heard(self, address: str, status: int, headers: Mapping[str, str], sent: str) -> bool:
+        """Wait for the lock that is held meanwhile."""
+        self.waiting += 1
+        self.over.wait(60)
+        return False
+
+
+@pytest.mark.parametrize("status", [200, 401])
+async def test_tasks_that_give_up_leave_one_thread_of_the_loop_waiting(status: int) -> None:
+    source, loop = Hanging(), asyncio.get_running_loop()
+    loop.set_default_executor(ThreadPoolExecutor(2))
+    if status == 401:
+        source.is_ready, source.present = (lambda: True), Slow.present.__get__(source)  # type: ignore[method-assign]  # waits in `heard`
+    transport = httpx.MockTransport(lambda _: httpx.Response(status))
+    async with httpx.AsyncClient(transport=transport, auth=HttpxAuth(source)) as client:
+        for _ in range(4):
+            giving_up = asyncio.create_task(client.get("https://api.example.com/"))
+            while not source.waiting:
+                await asyncio.sleep(0.001)
+            for _ in range(20):
+                await asyncio.sleep(0)
+            giving_up.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await giving_up
+        assert source.waiting == 1
+        # On a thread of the same pool
+        assert await asyncio.wait_for(loop.getaddrinfo("127.0.0.1", 80, type=socket.SOCK_STREAM), 30)
+        source.over.set()
+        assert (await client.get("https://api.example.com/")).status_code == status, "who stays is served"
+
+
+@pytest.mark.parametrize(
+    "source", [Slow(), ApiToken("wwa_any", api="https://api.example.com")], ids=["waits", "ready"]
+)
+def test_another_event_loop_than_asyncios_is_refused_at_once(source: Slow | ApiToken) -> None:
+    request = httpx.Request("GET", "https://api.example.com/")
+    first = HttpxAuth(source).async_auth_flow(request).asend(None)
+    with pytest.raises(RuntimeError, match="asyncio"):
+        first.send(None)  # as the loop of another library would
+    assert "authorization" not in request.headers

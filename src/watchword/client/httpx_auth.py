@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 import httpx
 
@@ -11,6 +11,8 @@ from watchword.client.proofs import is_elsewhere
 from watchword.client.source import Source
 
 TRIES = 3  # as sent, with a nonce, with another token
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 class HttpxAuth(httpx.Auth):
@@ -40,7 +42,8 @@ class HttpxAuth(httpx.Auth):
             request = response.request
 
     async def async_auth_flow(self, request: httpx.Request) -> AsyncGenerator[httpx.Request, httpx.Response]:
-        """Do the same, waiting for the authorization server in a thread, one task at a time."""
+        """Do the same, waiting for the authorization server in a thread, one task at a time; raise RuntimeError without asyncio."""
+        _check_loop()
         told: Callable[[str, Any], Awaitable[object]] | None = request.extensions.get("trace")
 
         async def trace(event: str, about: Any) -> None:
@@ -53,7 +56,7 @@ class HttpxAuth(httpx.Auth):
             _follow(request, trace)
             response = yield request
             if response.status_code == 401:
-                again = await asyncio.to_thread(self._heard, response)
+                again = await self._in_thread(self._heard, response)
             else:
                 again = self._heard(response)
             if not again or not left:
@@ -65,8 +68,19 @@ class HttpxAuth(httpx.Auth):
         self._source.check(address)
         if self._source.is_ready():
             return self._source.present(method, address)
-        async with self._lock():
-            return await asyncio.to_thread(self._source.present, method, address)
+        return await self._in_thread(self._source.present, method, address)
+
+    async def _in_thread(self, ask: Callable[P, T], *given: P.args, **named: P.kwargs) -> T:
+        """Wait for what may wait for the authorization server, in one thread of this event loop at a time.
+
+        A task that gives up leaves its thread waiting, and the lock with it: the threads of many such tasks would be all that the loop
+        has, and the program could look up no name any more.
+        """
+        lock = self._lock()
+        await lock.acquire()
+        asking = asyncio.ensure_future(asyncio.to_thread(ask, *given, **named))
+        asking.add_done_callback(lambda _: lock.release())
+        return await asyncio.shield(asking)
 
     def _lock(self) -> asyncio.Lock:
         loop = asyncio.get_running_loop()
@@ -85,6 +99,16 @@ class HttpxAuth(httpx.Auth):
         better = self._source.heard(address, response.status_code, response.headers, sent)
         moved = response.status_code == 401 and is_elsewhere(request.headers.get("dpop"), address)
         return (better or moved) and _can_go_again(request.stream)
+
+
+def _check_loop() -> None:
+    """Raise RuntimeError on another event loop, at once and not when a token ends."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        raise RuntimeError(
+            "HttpxAuth in an AsyncClient needs the event loop of asyncio, not one such as trio's"
+        ) from None
 
 
 def _follow(request: httpx.Request, trace: Callable[[str, Any], object]) -> None:

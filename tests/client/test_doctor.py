@@ -253,7 +253,41 @@ def test_it_finds_among_the_keys(twisted: tuple[str, Twisted], case: str) -> Non
         return {"keys": make()} if "keys" in document else before(path, document)
 
     app.documents = changed
-    assert code in names(examine(issuer))
+    report = examine(issuer)
+    assert code in names(report)
+    if case == "no key at all":
+        assert any("200 without any key" in finding.message for finding in report.findings)
+
+
+def test_an_issuer_that_is_a_pattern_is_to_be_named_for_a_tenant(twisted: tuple[str, Twisted]) -> None:
+    """As of Entra ID, under `common`."""
+    issuer, app = twisted
+    change(app, issuer=f"{issuer}/{{tenantid}}/v2.0")
+    (finding,) = [found for found in examine(issuer).findings if found.code == "issuer"]
+    assert finding.level == "broken"
+    assert "tenant's own identifier" in finding.change
+    assert "--issuer" not in finding.change, "no server can be told so"
+
+
+def test_an_algorithm_of_the_clients_secrets_needs_no_published_key(twisted: tuple[str, Twisted]) -> None:
+    """As Auth0 and Keycloak announce them."""
+    issuer, app = twisted
+    change(app, id_token_signing_alg_values_supported=["ES256", "HS256", "HS384", "HS512", "ES512"])
+    (finding,) = [found for found in examine(issuer).findings if found.code == "jwks-alg"]
+    assert finding.message.endswith("without a key: ES512")
+
+
+def test_an_authorization_endpoint_may_know_nothing_of_a_client_that_is_not_named(
+    twisted: tuple[str, Twisted],
+) -> None:
+    """As that of Dex."""
+    issuer, app = twisted
+    app.answers["/authorize"] = (404, [])
+    report = examine(issuer)
+    (finding,) = [found for found in report.findings if found.code == "endpoint" and found.level != "ok"]
+    assert (finding.level, "in a browser" in finding.change) == ("warning", True)
+    app.answers["/authorize"] = (500, [])
+    assert "endpoint" in broken(examine(issuer))
 
 
 HOSTILE = "\x1b[2J\nok       all is well"

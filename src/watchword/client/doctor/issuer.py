@@ -137,6 +137,13 @@ def _name(issuer: str, document: Document, report: Report) -> None:
             f"behind the proxy the server takes itself for {named!r}",
             f"--issuer {issuer} --behind-tls-proxy; and at the proxy: proxy_set_header X-Forwarded-Proto $scheme;",
         )
+    elif isinstance(named, str) and "{" in named:  # Entra ID: whatever its tenants have in common
+        report.fail(
+            "issuer",
+            issuer,
+            f"the metadata names the issuer {named[:200]!r}, which is none but a pattern: each tenant is an issuer of its own",
+            f"in the client: issuer = {named[:200]!r} with the tenant's own identifier in the place of the braces",
+        )
     else:
         report.fail(
             "issuer",
@@ -190,7 +197,7 @@ def _promises(issuer: str, document: Document, report: Report) -> None:
             "unknown-clients",
             issuer,
             "only clients that somebody registered can come; stock MCP clients cannot",
-            "client_documents = true",
+            "client_documents = true, in Watchword; elsewhere register each client",
         )
     if "code" not in _texts(document, "response_types_supported"):
         report.fail(
@@ -235,6 +242,13 @@ def _is_there(member: str, address: str, web: Web, report: Report) -> None:
     leads_on = member == "authorization_endpoint" and seen.is_redirect  # to a page of the server's own
     if seen.status in ALIVE or leads_on:
         report.ok("endpoint", address, f"{member} answers")
+    elif member == "authorization_endpoint" and seen.status == 404:
+        report.warn(
+            "endpoint",
+            address,
+            f"{member} answers 404 to a request of no client: some servers do, and some have nothing there",
+            f"open {address} in a browser; where no page of the server's own appears, route {urlsplit(address).path} to it",
+        )
     elif seen.is_redirect:
         report.fail(
             "redirect-on-post",

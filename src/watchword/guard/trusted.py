@@ -68,6 +68,11 @@ class Trusted:
         return RFC_9068 if self.types == AT_JWT else ("sub", "aud", "exp")
 
     @property
+    def accepted_types(self) -> tuple[str, ...]:
+        """The `typ` headers that its tokens may have, "" for none: RFC 7519 §5.1 asks for none, and "JWT" says no more than that."""
+        return (*self.types, "") if "jwt" in self.types else self.types
+
+    @property
     def credentials(self) -> tuple[str, str] | None:
         """What authenticates introspection, if anything does."""
         return (self.client_id, self.client_secret) if self.client_id and self.client_secret else None

@@ -203,7 +203,7 @@ class Verifier:
                 token,
                 keys,
                 algorithms=trusted.algorithms,
-                typ=trusted.types,  # RFC 9068 §4: an ID token is no access token
+                typ=trusted.accepted_types,  # RFC 9068 §4: an ID token is no access token
                 issuer=self.issuer,
                 now=int(now),
                 leeway=LEEWAY,

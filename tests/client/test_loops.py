@@ -25,7 +25,7 @@ class Slow:
         """Have nothing at hand."""
         return False
 
-    def present(self, method: str, address: str) -> dict[str, str]:
+    def present(self, method: str, address: str, since: float | None = None) -> dict[str, str]:
         """Take a moment, so that one task waits for the other."""
         time.sleep(0.01)
         return {"authorization": "Bearer hunter2"}
@@ -59,7 +59,7 @@ class Hanging(Slow):
     def __init__(self) -> None:
         self.waiting, self.over = 0, threading.Event()
 
-    def present(self, method: str, address: str) -> dict[str, str]:
+    def present(self, method: str, address: str, since: float | None = None) -> dict[str, str]:
         """Wait for the server."""
         self.waiting += 1
         self.over.wait(60)

@@ -1,5 +1,6 @@
 """A client whose authorization server hangs, drips, or has no time: what is good still is used, and nothing is taken for a refusal."""
 
+import asyncio
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -116,3 +117,28 @@ def test_an_answer_that_drips_is_not_waited_for_to_its_end(foreign: Foreign) -> 
     with pytest.raises(Unreachable, match="too long"):
         source_at(foreign, clock, httpx.Client(transport=dripping)).token()
     assert dripping.sent < 60
+
+
+async def test_those_who_wait_for_a_server_that_cannot_be_reached_fail_together(foreign: Foreign) -> None:
+    asked: list[str] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        asked.append(request.url.path)
+        raise httpx.ConnectTimeout("no answer in time")
+
+    async def fetch(client: httpx.AsyncClient) -> int:
+        try:
+            return (await client.get("https://api.example.com/")).status_code
+        except Unreachable:
+            return 0
+
+    api = httpx.MockTransport(lambda request: httpx.Response(200))
+    source = source_at(foreign, Clock(), httpx.Client(transport=httpx.MockTransport(answer)))
+    async with httpx.AsyncClient(transport=api, auth=HttpxAuth(source)) as client:
+        assert await asyncio.gather(*(fetch(client) for _ in range(20))) == [0] * 20
+        first = len(asked)
+        assert await fetch(client) == 0
+    assert len(asked) == 2 * first, "one question was for all, and who comes later asks for itself"
+    async with httpx.AsyncClient(transport=api, auth=HttpxAuth(source_at(foreign, Clock()))) as client:
+        assert await asyncio.gather(*(fetch(client) for _ in range(20))) == [200] * 20
+    assert len(foreign.forms) == 1

@@ -1,6 +1,7 @@
 """A token source as the `auth` of httpx clients, synchronous and asynchronous."""
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
 from typing import Any, ParamSpec, TypeVar
 
@@ -68,7 +69,7 @@ class HttpxAuth(httpx.Auth):
         self._source.check(address)
         if self._source.is_ready():
             return self._source.present(method, address)
-        return await self._in_thread(self._source.present, method, address)
+        return await self._in_thread(self._source.present, method, address, time.monotonic())
 
     async def _in_thread(self, ask: Callable[P, T], *given: P.args, **named: P.kwargs) -> T:
         """Wait for what may wait for the authorization server, in one thread of this event loop at a time.

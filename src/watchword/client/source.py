@@ -40,8 +40,11 @@ class Source(Protocol):
     def is_ready(self) -> bool:
         """Whether `present` would return without waiting."""
 
-    def present(self, method: str, address: str) -> dict[str, str]:
-        """Return the headers that present a valid token with one request; raise ClientError."""
+    def present(self, method: str, address: str, since: float | None = None) -> dict[str, str]:
+        """Return the headers that present a valid token with one request; raise ClientError.
+
+        `since` is when the request began to wait, by `time.monotonic`: now, unless it waited elsewhere before.
+        """
 
     def heard(self, address: str, status: int, headers: Mapping[str, str], sent: str) -> bool:
         """Learn from an answer; return whether to retry the request with fresh headers from `present`."""
@@ -66,6 +69,19 @@ class Destination:
             raise WrongAddress(
                 "this address does not belong to the API that the token is for; nothing was sent"
             )
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A question that the authorization server did not answer: for whose token, why, and when that was clear (`time.monotonic`)."""
+
+    owner: str
+    reason: str
+    at: float
+
+    def answers(self, owner: str, since: float) -> bool:
+        """Whether it is also the answer for a request that has waited since then."""
+        return self.owner == owner and since < self.at
 
 
 class TokenSource:
@@ -107,6 +123,7 @@ class TokenSource:
         self._prover: Prover | None = None
         self._known: Record | None = None
         self._in_vain = -PAUSE  # when renewing a token that is still valid last failed
+        self._failed: Failure | None = None
 
     def check(self, address: str) -> None:
         """Raise WrongAddress when the token does not belong at an address."""
@@ -129,8 +146,9 @@ class TokenSource:
         """Return a valid access token; raise ClientError."""
         return self.record().access_token
 
-    def record(self) -> Record:
-        """Return the record of a valid access token; raise ClientError."""
+    def record(self, since: float | None = None) -> Record:
+        """Return the record of a valid access token; raise ClientError. `since` is as for `present`."""
+        since = time.monotonic() if since is None else since
         grant = self._grant.settled()
         owner, known = self._owner_of(grant), self._known
         if known is not None and self._is_fresh(known) and known.owner == owner:
@@ -138,14 +156,16 @@ class TokenSource:
         with self._store.lock():
             found = stored = self._load(owner)
             if found is None or not self._is_fresh(found):
+                if self._failed is not None and self._failed.answers(owner, since):
+                    raise Unreachable(self._failed.reason)
                 found = self._renewed(stored, grant, owner)
             self._known = found
             return found
 
-    def present(self, method: str, address: str) -> dict[str, str]:
+    def present(self, method: str, address: str, since: float | None = None) -> dict[str, str]:
         """Return the headers that present a valid token with one request; raise ClientError."""
         self.check(address)
-        record = self.record()
+        record = self.record(since)
         if self._prover is None:
             return {"authorization": f"Bearer {record.access_token}"}
         proof = self._prover.proof(method, address, record.access_token)
@@ -213,8 +233,10 @@ class TokenSource:
         with contextlib.ExitStack() as room:
             try:
                 renewed = msgspec.structs.replace(self._ask(stored, grant, room), owner=owner)
-            except (Unreachable, OSError):
+            except (Unreachable, OSError) as error:
                 if not _still_stands(stored, now := self._clocks()):
+                    if isinstance(error, Unreachable):
+                        self._failed = Failure(owner, str(error), time.monotonic())
                     raise
                 self._in_vain = now
                 return stored
@@ -329,7 +351,7 @@ class ApiToken:
         """Return True: nothing has to be fetched."""
         return True
 
-    def present(self, method: str, address: str) -> dict[str, str]:
+    def present(self, method: str, address: str, since: float | None = None) -> dict[str, str]:
         """Return the headers that present the token with one request."""
         self.check(address)
         if self._prover is None:

@@ -377,7 +377,9 @@ def test_the_metadata_are_found_where_the_address_holds_escapes(auth: Auth) -> N
             assert call("GET", path, []).says("resource") == resource
 
 
-@pytest.mark.parametrize("escaped", ["caf%C3%A9", "my%20orders", "a%7Bb%7D", "%7Bb:c%7D", "%7B%7D"])
+@pytest.mark.parametrize(
+    "escaped", ["caf%C3%A9", "my%20orders", "my//orders", "a%7Bb%7D", "%7Bb:c%7D", "%7B%7D"]
+)
 @pytest.mark.parametrize("on_asgi", [False, True], ids=["WSGI", "ASGI"])
 def test_falcon_has_metadata_that_none_of_its_routes_could_hold(
     auth: Auth, escaped: str, on_asgi: bool

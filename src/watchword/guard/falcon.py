@@ -17,7 +17,8 @@ with needing("falcon", "falcon"):
 
 __all__ = ["Guard", "Policy", "Principal"]
 
-_NO_ROUTE = re.compile(r"[\s{}]")  # a route takes no space, and braces are those of a field
+# A route takes no space and no empty part, and braces are those of a field.
+_NO_ROUTE = re.compile(r"[\s{}]|//")
 
 Hook = Callable[[Any, Any, Any, dict[str, Any]], None]
 AsyncHook = Callable[[Any, Any, Any, dict[str, Any]], Awaitable[None]]

@@ -1,7 +1,7 @@
 """SE-09: a form that one person left open does nothing to the account of who signs in at the same browser next."""
 
 import pytest
-from tests.fixtures.accounts import ada, make, server, sign_out, user_of
+from tests.fixtures.accounts import ada, another, make, server, sign_out, user_of
 from tests.fixtures.people import Person, letters
 
 from watchword.store import api_tokens, events
@@ -63,3 +63,26 @@ async def test_se_09_a_form_of_the_console_is_that_of_the_administrator_who_open
     assert found.revoked_at is not None, "the honest variant"
     (revoked,) = await ada.server.runtime.database.read(events.list_events, limit=1, name="token.revoked")
     assert revoked.actor == (await user_of(ada.server, "zoe")).id
+
+
+async def test_se_09_a_sign_out_form_left_open_ends_no_sessions_elsewhere_of_who_signs_in_next(
+    ada: Person,
+) -> None:
+    await make(ada.server, "eve", "eve@example.com")
+    await ada.sign_in("eve")
+    await ada.open("/sign-out")
+    left_open = {**ada.form(), "decision": "sign_out", "everywhere": "yes"}
+    address = left_open.pop("")
+    await sign_out(ada)
+    await ada.sign_in("ada")
+    async with another(ada.server) as browser:
+        elsewhere = Person(ada.server, browser)
+        await elsewhere.sign_in("ada")
+        refused = await ada.http.post(address, data=left_open)
+        assert (refused.status_code, REFUSED in refused.text) == (400, True)
+        await elsewhere.open("/account")
+        assert elsewhere.path == "/account"
+        await ada.open("/sign-out")
+        await ada.send({"decision": "sign_out", "everywhere": "yes"})
+        await elsewhere.open("/account")
+        assert elsewhere.path == "/sign-in", "the honest variant: a form of her own"

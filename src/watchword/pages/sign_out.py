@@ -8,6 +8,7 @@ the last page, the only one whose policy allows frames, and only theirs.
 from watchword.flows import logout
 from watchword.flows.logout import Asked, Decided
 from watchword.http import Request, Response, redirect
+from watchword.oauth.errors import OAuthError
 from watchword.pages import browser, sign_in, visit
 from watchword.store.sessions import Session
 
@@ -46,7 +47,7 @@ async def _ask(request: Request, asked: Asked, decided: Decided, session: Sessio
         "client": {"name": decided.client.name} if decided.client else None,
         "account": await sign_in.person(request, session),
         "other": decided.other,
-        "hidden": {"request": logout.seal(request.runtime, asked)},
+        "hidden": {"request": logout.seal(request.runtime, asked), "account": session.user_id},
     }
     targets = [decided.location] if decided.location else []
     return browser.page(
@@ -66,6 +67,11 @@ async def submit(request: Request) -> Response:
     if session is None:
         return _signed_out(request, asked, decided, [])
     everywhere = form.get("everywhere") == "yes"
+    if everywhere and form.get("account") != session.user_id:
+        # Left open since somebody else was signed in: it is about that person's devices, while this browser is here either way.
+        raise OAuthError(
+            "access_denied", "This form was shown to somebody else: open the page again.", field="csrf"
+        )
     frames = await logout.end(request.runtime, session, everywhere=everywhere)
     return _signed_out(request, asked, decided, frames)
 

@@ -185,6 +185,29 @@ def test_a_program_that_watches_its_connections_goes_on_seeing_them(live: Live, 
     assert "http11.send_request_headers.started" in seen
 
 
+def test_a_request_that_is_sent_again_and_again_is_left_as_it_was_made(live: Live, api: Api) -> None:
+    source = TokenSource(live.issuer, secret_of(live), READ, api=api.address, dpop=True)
+    seen: list[str] = []
+    watch = lambda event, _: seen.append(event)  # noqa: E731 - to be recognised
+    with httpx.Client(auth=HttpxAuth(source)) as client:
+        for extensions in ({}, {"trace": watch}):
+            request = client.build_request("POST", f"{api.address}/orders", extensions=extensions)
+            made = dict(request.extensions)
+            for _ in range(2):
+                assert client.send(request).status_code == 200
+                assert request.extensions == made
+
+    async def ask() -> None:
+        async with httpx.AsyncClient(auth=HttpxAuth(source)) as client:
+            request = client.build_request("POST", f"{api.address}/orders")
+            made = dict(request.extensions)
+            assert (await client.send(request)).status_code == 200
+            assert request.extensions == made
+
+    asyncio.run(ask())
+    assert seen.count("http11.send_request_headers.started") == 2
+
+
 @WAYS
 @pytest.mark.parametrize(
     "address",

@@ -34,13 +34,17 @@ class HttpxAuth(httpx.Auth):
             if told is not None:
                 told(event, about)
 
-        for left in reversed(range(TRIES)):
-            request.headers.update(self._source.present(request.method, str(request.url)))
-            _follow(request, trace)
-            response = yield request
-            if not self._heard(response) or not left:
-                return
-            request = response.request
+        given = request
+        try:
+            for left in reversed(range(TRIES)):
+                request.headers.update(self._source.present(request.method, str(request.url)))
+                _follow(request, trace)
+                response = yield request
+                if not self._heard(response) or not left:
+                    return
+                request = response.request
+        finally:
+            _leave(given, told)
 
     async def async_auth_flow(self, request: httpx.Request) -> AsyncGenerator[httpx.Request, httpx.Response]:
         """Do the same, waiting for the authorization server in a thread, one task at a time; raise RuntimeError without asyncio."""
@@ -52,17 +56,21 @@ class HttpxAuth(httpx.Auth):
             if told is not None:
                 await told(event, about)
 
-        for left in reversed(range(TRIES)):
-            request.headers.update(await self._presented(request))
-            _follow(request, trace)
-            response = yield request
-            if response.status_code == 401:
-                again = await self._in_thread(self._heard, response)
-            else:
-                again = self._heard(response)
-            if not again or not left:
-                return
-            request = response.request
+        given = request
+        try:
+            for left in reversed(range(TRIES)):
+                request.headers.update(await self._presented(request))
+                _follow(request, trace)
+                response = yield request
+                if response.status_code == 401:
+                    again = await self._in_thread(self._heard, response)
+                else:
+                    again = self._heard(response)
+                if not again or not left:
+                    return
+                request = response.request
+        finally:
+            _leave(given, told)
 
     async def _presented(self, request: httpx.Request) -> dict[str, str]:
         method, address = request.method, str(request.url)
@@ -115,6 +123,14 @@ def _check_loop() -> None:
 def _follow(request: httpx.Request, trace: Callable[[str, Any], object]) -> None:
     if "dpop" in request.headers:
         request.extensions["trace"] = trace
+
+
+def _leave(request: httpx.Request, told: Callable[[str, Any], object] | None) -> None:
+    """Leave a request as the program made it, which may send it a thousand times: each `trace` would call the one before."""
+    if told is not None:
+        request.extensions["trace"] = told
+    else:
+        request.extensions.pop("trace", None)
 
 
 def _drop_stray_proof(event: str, about: Any) -> None:

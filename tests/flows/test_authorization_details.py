@@ -146,6 +146,14 @@ async def test_a_value_cannot_pass_for_another(server: Server) -> None:
     assert "A\ufffdknaB &lt;b&gt;x&lt;/b&gt;" in page.text
 
 
+async def test_a_value_cannot_cover_the_lines_around_it(server: Server) -> None:
+    client = await rich(server)
+    page = await consent_page(
+        server, client, {**PAYMENT, "creditorName": "No\u0308 Ba" + "\u0301" * 150 + "nk"}
+    )
+    assert "No\u0308 Ba" + "\u0301" * 8 + "\ufffd" * 142 + "nk" in page.text
+
+
 async def test_an_answer_is_remembered_but_for_what_is_asked_every_time(server: Server) -> None:
     client = await rich(server)
     await granted(server, client, ACCOUNTS)

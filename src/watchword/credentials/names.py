@@ -7,6 +7,7 @@ Owns the forms under which a name or an address is unique: names that people cou
 
 import re
 import unicodedata
+from collections.abc import Iterator
 
 from watchword.credentials import look_alikes
 from watchword.credentials.addresses import AddressRefused, canonical_address, mail_address
@@ -159,12 +160,16 @@ def flaw(what: str, text: str) -> str | None:
 
 def _piles_up(text: str) -> bool:
     """Whether marks stand on one another so high that they cover the lines around."""
-    pile = 0
-    for c in unicodedata.normalize("NFC", text.translate(_JOINERS)):
-        pile = pile + 1 if unicodedata.category(c) in ("Mn", "Me") else 0
-        if pile > MAX_PILE:
-            return True
-    return False
+    seen = unicodedata.normalize("NFC", text.translate(_JOINERS))
+    return any(height > MAX_PILE for _, height in _heights(seen))
+
+
+def _heights(text: str) -> Iterator[tuple[str, int]]:
+    """Yield every character, and of how many marks on one letter it is the last."""
+    height = 0
+    for c in text:
+        height = height + 1 if unicodedata.category(c) in ("Mn", "Me") else 0
+        yield c, height
 
 
 def is_visible(text: str) -> bool:
@@ -178,8 +183,9 @@ def is_visible(text: str) -> bool:
 
 
 def marked(text: str) -> str:
-    """Return a text with U+FFFD in place of every character that is invisible or reorders its surroundings."""
-    return _UNCLEAR.sub(_marked, text)
+    """Return a text with U+FFFD in place of every character that is invisible, or reorders or covers its surroundings."""
+    seen = _UNCLEAR.sub(_marked, text)
+    return "".join("\ufffd" if height > MAX_PILE else c for c, height in _heights(seen))
 
 
 def _marked(found: re.Match[str]) -> str:

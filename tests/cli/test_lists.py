@@ -58,6 +58,17 @@ def test_a_list_goes_on_after_an_identifier_only(tmp_path: Path, kind: str) -> N
         assert nonsense in refused.stderr
 
 
+@pytest.mark.parametrize("kind", ["client", "user", "trust"])
+def test_a_list_goes_on_after_what_was_deleted_since_the_page_before(tmp_path: Path, kind: str) -> None:
+    member, identifier = MEMBERS[kind]
+    for name in ("one", "two"):
+        document(tmp_path, kind, "create", name, *MAKE[kind])
+    page = document(tmp_path, kind, "list", "--limit", "1")
+    assert run_cli(tmp_path, kind, "delete", page[member][0][identifier]).returncode == 0
+    rest = document(tmp_path, kind, "list", "--after", page["next"])
+    assert len(rest[member]) == 1
+
+
 def test_an_account_has_the_same_members_everywhere_and_none_of_the_servers_own(tmp_path: Path) -> None:
     made = document(tmp_path, "user", "create", "ada")
     (listed,) = document(tmp_path, "user", "list")["users"]

@@ -130,7 +130,9 @@ def list_(
     session.one_page(search, after)
 
     async def work(runtime: Runtime) -> tuple[list[admin_clients.ClientView], str | None]:
-        if after and await runtime.database.read(store.find_client, after) is None:  # it may be of any form
+        # An identifier that somebody chose may be of any form; a client of ours may have been deleted since the page before.
+        known = not after or session.has_form(after, "client")
+        if not known and await runtime.database.read(store.find_client, after) is None:
             raise OAuthError(
                 "not_found", f"--after takes the last identifier of the page before: {after!r} is no client."
             )

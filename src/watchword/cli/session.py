@@ -87,8 +87,13 @@ def one_page(search: str, after: str) -> None:
 
 def follows(after: str, kind: str) -> None:
     """Exit with 2 for a list that continues after what is no identifier of its kind: the page would lack entries, or be empty."""
-    if after and not re.fullmatch(rf"{kind}_[0-9a-z]{{26,32}}", after):
+    if after and not has_form(after, kind):
         usage(f"--after takes the last identifier of the page before, such as {kind}_…, not {after!r}")
+
+
+def has_form(after: str, kind: str) -> bool:
+    """Whether a text has the form of the identifiers that are made for a kind."""
+    return re.fullmatch(rf"{kind}_[0-9a-z]{{26,32}}", after) is not None
 
 
 def page(found: Sequence[T], limit: int, name: Callable[[T], str]) -> tuple[Sequence[T], str | None]:

@@ -195,6 +195,37 @@ def test_a_successor_is_written_where_room_was_before_a_refresh_token_was_used(
     assert {path.name for path in tmp_path.glob("token.json*")} == {"token.json", "token.json.lock"}
 
 
+KILLED = """
+import os, sys, httpx
+from watchword.client import FileStore, PublicClient, RefreshToken, TokenSource
+class Killed(httpx.HTTPTransport):
+    def handle_request(self, request):
+        if request.url.path == "/token":
+            os._exit(9)
+        return super().handle_request(request)
+http = httpx.Client(transport=Killed())
+TokenSource(
+    sys.argv[1], PublicClient("a"), RefreshToken("r"), api=sys.argv[1], store=FileStore(sys.argv[2]), http=http
+).token()
+"""
+
+
+def test_the_room_of_a_process_that_was_killed_is_given_back(foreign: Foreign, tmp_path: Path) -> None:
+    store = FileStore(tmp_path / "token.json")
+    command = [sys.executable, "-c", KILLED, foreign.issuer, str(store.path)]
+    for _ in range(2):
+        assert subprocess.run(command, timeout=60, check=False).returncode == 9
+        assert len([*tmp_path.glob("token.json.*.*")]) == 1, "what that of before left is gone"
+    (tmp_path / "token.json.2026.11").write_text("somebody's own")
+    foreign.answer = {"access_token": "a", "token_type": "Bearer", "expires_in": 60}
+    source = TokenSource(
+        foreign.issuer, PublicClient("a"), RefreshToken("r"), api=foreign.issuer, store=store
+    )
+    assert source.token() == "a"
+    kept = {"token.json", "token.json.lock", "token.json.2026.11"}
+    assert {path.name for path in tmp_path.glob("token.json*")} == kept
+
+
 def test_on_a_full_disk_a_program_gets_the_answer_of_its_api(foreign: Foreign, tmp_path: Path) -> None:
     clock, store = Clock(), FileStore(tmp_path / "token.json")
     source = TokenSource(

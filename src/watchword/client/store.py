@@ -7,6 +7,7 @@ A process that dies in between leaves the old record, which the server's grace p
 
 import contextlib
 import fcntl
+import glob
 import os
 import threading
 from collections.abc import Iterator
@@ -138,10 +139,16 @@ class FileStore:
 
     @contextlib.contextmanager
     def room(self) -> Iterator[None]:
-        """Keep room for this thread's next `save` while the block runs, in case the disk fills meanwhile; raise OSError for a full one."""
-        temporary = self._temporary()
+        """Keep room for this thread's next `save` while the block runs, in case the disk fills meanwhile; raise OSError for a full one.
+
+        Whoever calls it holds the lock.
+        """
+        temporary, empty = self._temporary(), bytes(ROOM)
+        for other in self.path.parent.glob(f"{glob.escape(self.path.name)}.*.*"):
+            if other.stat().st_size == ROOM and other.read_bytes() == empty:  # its process was killed
+                other.unlink(missing_ok=True)
         try:
-            _write(temporary, bytes(ROOM))
+            _write(temporary, empty)
             yield
         finally:
             temporary.unlink(missing_ok=True)

@@ -285,6 +285,30 @@ def test_errors_are_told_as_the_protocol_says(installation: Installation) -> Non
     assert wrong.headers["cache-control"] == "no-store"
 
 
+@pytest.mark.parametrize("method", ["client_secret_post", "none"])
+def test_a_client_that_finds_out_how_to_authenticate_keeps_its_code_and_its_refresh_token(
+    installation: Installation, method: str
+) -> None:
+    # golang.org/x/oauth2 shows its code in a Basic header first, public clients with no secret, and then in the form.
+    client = public_client(
+        installation, token_endpoint_auth_method=method, scope="openid offline_access orders:read"
+    )
+    name, secret = client["client_id"], client.get("client_secret") or ""
+    own = {"client_id": name} | ({"client_secret": secret} if secret else {})
+    given = {
+        "grant_type": "authorization_code",
+        "code_verifier": VERIFIER,
+        "redirect_uri": client["redirect_uris"][0],
+    }
+    given["code"] = answer(installation, client, scope="openid offline_access")["code"]
+    for _ in range(2):
+        tried = installation.http.post("/token", data=given, auth=(name, secret))
+        assert (tried.status_code, tried.json()["error"]) == (401, "invalid_client")
+        got = installation.http.post("/token", data=given | own)
+        assert got.status_code == 200, got.text
+        given = {"grant_type": "refresh_token", "refresh_token": got.json()["refresh_token"]}
+
+
 def test_the_switch_that_lets_the_server_fetch_from_loopback_is_announced_loudly(
     installation: Installation,
 ) -> None:

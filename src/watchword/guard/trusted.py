@@ -23,9 +23,9 @@ class Trusted:
 
     `audience` is how its tokens name this API (default: the guard's audience). `client_id` and `client_secret` authenticate
     introspection. `algorithms` are those that may sign its tokens. `types` are the `typ` headers of its access tokens: servers that
-    do not follow RFC 9068 send "JWT". `opaque_prefixes` are the prefixes of opaque tokens that are sent to it, where several issuers
-    are trusted; without any it gets those that no other issuer claims. `jwks_uri` is for issuers without metadata. Raises ValueError
-    for a value that cannot work.
+    do not follow RFC 9068 send "JWT", or none, which counts as that. `opaque_prefixes` are the prefixes of opaque tokens that are
+    sent to it, where several issuers are trusted; without any it gets those that no other issuer claims. `jwks_uri` is for issuers
+    without metadata. Raises ValueError for a value that cannot work.
     """
 
     issuer: str

@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 import httpx
 import pytest
 
-from watchword.client import ApiToken, HttpxAuth
+from watchword.client import ApiToken, HttpxAuth, Unreachable
 
 
 class Slow:
@@ -94,6 +94,32 @@ async def test_tasks_that_give_up_leave_one_thread_of_the_loop_waiting(status: i
         assert await asyncio.wait_for(loop.getaddrinfo("127.0.0.1", 80, type=socket.SOCK_STREAM), 30)
         source.over.set()
         assert (await client.get("https://api.example.com/")).status_code == status, "who stays is served"
+
+
+class Failing(Hanging):
+    """A source whose authorization server hangs, and then cannot be reached."""
+
+    def present(self, method: str, address: str) -> dict[str, str]:
+        """Wait, and raise."""
+        super().present(method, address)
+        raise Unreachable("the server went away")
+
+
+async def test_of_a_failure_that_a_task_did_not_wait_for_nothing_is_logged() -> None:
+    source, logged = Failing(), list[dict[str, object]]()
+    asyncio.get_running_loop().set_exception_handler(lambda _, about: logged.append(about))
+    async with httpx.AsyncClient(auth=HttpxAuth(source)) as client:
+        giving_up = asyncio.create_task(client.get("https://api.example.com/"))
+        while not source.waiting:
+            await asyncio.sleep(0.001)
+        giving_up.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await giving_up
+        source.over.set()
+        with pytest.raises(Unreachable):  # to whoever stays it is told
+            await client.get("https://api.example.com/")
+    gc.collect()
+    assert logged == []
 
 
 @pytest.mark.parametrize(

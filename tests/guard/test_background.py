@@ -1,6 +1,7 @@
 """The guard in code without an event loop: many threads, several loops and forked children share one guard and its answers."""
 
 import asyncio
+import gc
 import os
 import signal
 import subprocess
@@ -146,6 +147,29 @@ async def test_a_request_that_comes_as_an_answer_does_is_told_by_the_next_one() 
         assert len(asking) > 1
         assert other.asked["/introspect"] == 2, "one more question for all of them"
         await guard.close()
+
+
+async def test_of_a_failure_that_a_request_did_not_wait_for_nothing_is_logged() -> None:
+    logged: list[dict[str, object]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, about: logged.append(about))
+    with OtherIssuer() as other:
+        other.delay = 0.05
+        guard = Guard(other.issuer, audience="https://api.example.com")
+        other.documents["/introspect"] = b"no answer"
+        giving_up = asyncio.create_task(ask(guard, "an-opaque-token-0001"))
+        while not other.asked["/introspect"]:
+            await asyncio.sleep(0)
+        giving_up.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await giving_up
+        if left := asyncio.all_tasks() - {asyncio.current_task()}:
+            await asyncio.wait(left)
+        with pytest.raises(Refused) as refused:  # to whoever stays it is told
+            await ask(guard, "an-opaque-token-0001")
+        assert refused.value.status == 503
+        await guard.close()
+    gc.collect()
+    assert logged == []
 
 
 GREENLETS = """

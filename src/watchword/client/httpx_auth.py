@@ -88,7 +88,7 @@ class HttpxAuth(httpx.Auth):
         lock = self._lock()
         await lock.acquire()
         asking = asyncio.ensure_future(asyncio.to_thread(ask, *given, **named))
-        asking.add_done_callback(lambda _: lock.release())
+        asking.add_done_callback(lambda done: _ended(done, lock))
         return await asyncio.shield(asking)
 
     def _lock(self) -> asyncio.Lock:
@@ -108,6 +108,12 @@ class HttpxAuth(httpx.Auth):
         better = self._source.heard(address, response.status_code, response.headers, sent)
         moved = response.status_code == 401 and is_elsewhere(request.headers.get("dpop"), address)
         return (better or moved) and _can_go_again(request.stream)
+
+
+def _ended(asking: asyncio.Future[Any], lock: asyncio.Lock) -> None:
+    lock.release()
+    if not asking.cancelled():
+        asking.exception()  # asyncio would log that of which nobody waits for the end any more
 
 
 def _check_loop() -> None:

@@ -265,6 +265,8 @@ class Verifier:
     def _answered(self, key: Asked, done: asyncio.Future[Answer]) -> None:
         if self._asking.get(key) is done:
             del self._asking[key]
+        if not done.cancelled():
+            done.exception()  # asyncio would log that of which nobody waits for the end any more
 
     async def _question(self, token: str, presented: Presented) -> Answer:
         asked_at = self._clock()

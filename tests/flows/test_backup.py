@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 from tests.fixtures.disks import no_file_may_grow_beyond
-from tests.fixtures.postgres import Cluster, Store, fresh_postgres
+from tests.fixtures.postgres import Cluster, Store, fresh_postgres, impatience
 from tests.fixtures.servers import ISSUER, Server, open_server
 
 from watchword.flows import backup, schema_state, start
@@ -276,7 +276,7 @@ async def test_a_database_that_is_served_is_not_restored(server: Server, tmp_pat
     alive, _ = await fill(server)
     await backup.write_backup(settings_of(server), tmp_path / "b.gz", NOW)
     await server.token()
-    with pytest.raises(StorageUnavailable, match=r"stop .*then call this again"):
+    with impatience(), pytest.raises(StorageUnavailable, match=r"stop .*then call this again"):
         await backup.restore_backup(settings_of(server), tmp_path / "b.gz", NOW, replace=True)
     await server.token()
     await server.app.close()

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from tests.fixtures.postgres import Cluster, Store, empty_file, fresh_postgres
+from tests.fixtures.postgres import Cluster, Store, empty_file, fresh_postgres, impatience
 from tests.fixtures.servers import Server, open_server
 from tests.store.made import count, select
 
@@ -247,7 +247,8 @@ async def test_a_target_in_use_is_left_alone_and_an_abandoned_move_leaves_no_tra
         Path(file(target.address)).write_bytes(empty_file())
     async with opened(server, target, tmp_path) as other:
         kept = (await other.token()).secret
-        with pytest.raises((OAuthError, StorageUnavailable), match=r"conflict|open elsewhere|is in use"):
+        refused = pytest.raises((OAuthError, StorageUnavailable), match=r"conflict|open elsewhere|is in use")
+        with impatience(), refused:
             await move.move(server.settings.database, target.address, existing_master_keys(server.settings))
         assert await active(other, kept)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 from tests.fixtures.accounts import make
-from tests.fixtures.postgres import fresh_postgres
+from tests.fixtures.postgres import fresh_postgres, impatience
 from tests.fixtures.servers import ISSUER, Server, open_server
 
 from watchword.flows import move
@@ -120,7 +120,8 @@ async def test_a_move_that_goes_on_elsewhere_is_not_gone_on_with(tmp_path: Path,
 
         def again(progress: Progress) -> None:
             if (progress.phase, progress.table) == ("copying", "clients"):
-                with ThreadPoolExecutor() as another, pytest.raises(StorageUnavailable) as refused:
+                refusal = pytest.raises(StorageUnavailable)
+                with impatience(), ThreadPoolExecutor() as another, refusal as refused:
                     another.submit(to_target, lambda _: None).result(60)
                 refusals.append(refused.value.reason)
 

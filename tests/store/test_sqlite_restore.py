@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 from tests.fixtures.commands import environment, run_cli
+from tests.fixtures.postgres import impatience
 from tests.fixtures.servers import ISSUER, Server, open_server
 
 from watchword.flows import backup, start
@@ -117,7 +118,8 @@ async def test_a_file_that_a_server_has_open_is_left_alone(server: Server, tmp_p
 async def test_who_had_the_file_open_and_was_killed_is_in_nobodys_way(server: Server, tmp_path: Path) -> None:
     file, settings = await backed_up(server, tmp_path), settings_of(server.settings.database)
     await server.app.close()
-    with running(OPENED, settings.database), pytest.raises(StorageUnavailable, match="open elsewhere"):
+    refused = pytest.raises(StorageUnavailable, match="open elsewhere")
+    with running(OPENED, settings.database), impatience(), refused:
         await backup.restore_backup(settings, file, 1, replace=True)
     await backup.restore_backup(settings, file, 1, replace=True)
 

@@ -16,7 +16,13 @@ from watchword.testing.kit import Auth
 READ, WRITE = Policy(scopes=("orders:read",)), Policy(scopes=("orders:write",))
 
 
-def _server(asynchronous: bool, guard: Guard, rules: dict[str, Policy], exclude: tuple[str, ...] = ()) -> Any:
+def _server(
+    asynchronous: bool,
+    generated: bool,
+    guard: Guard,
+    rules: dict[str, Policy],
+    exclude: tuple[str, ...] = (),
+) -> Any:
     def orders(_request: bytes, _context: Any) -> bytes:
         return b"orders"
 
@@ -34,18 +40,27 @@ def _server(asynchronous: bool, guard: Guard, rules: dict[str, Policy], exclude:
         )
     )
     server.add_generic_rpc_handlers(services)
+    if generated:  # as the code of grpcio-tools does since 1.64
+        for name in ("shop.Shop", "other.Other"):
+            server.add_registered_method_handlers(name, methods)
     return server
 
 
+@pytest.fixture(params=[False, True], ids=["by hand", "as generated code does"])
+def generated(request: pytest.FixtureRequest) -> bool:
+    """Whether methods are registered in both ways, as generated code does."""
+    return bool(request.param)
+
+
 @pytest.fixture(params=[False, True], ids=["grpc", "grpc.aio"])
-def statuses(request: pytest.FixtureRequest, auth: Auth) -> Any:
+def statuses(request: pytest.FixtureRequest, generated: bool, auth: Auth) -> Any:
     """Ask a server whose guard has certain rules for its three methods, as a reader; the answers as HTTP statuses."""
     token = auth.token("orders:read", audience=BASE)
     drive = example_apps.grpc_async if request.param else example_apps.grpc_threads
 
     def ask(rules: dict[str, Policy], exclude: tuple[str, ...] = ()) -> list[int]:
         guard = auth.guard(Guard, audience=BASE)
-        with drive(lambda: _server(request.param, guard, rules, exclude)) as call:
+        with drive(lambda: _server(request.param, generated, guard, rules, exclude)) as call:
             headers = list(token.headers.items())
             return [call("POST", f"/{name}", headers).status for name in ("List", "Change", "Health")]
 

@@ -5,14 +5,19 @@ The credential is the call's metadata `authorization` (and `dpop`). A refusal is
 
 An interceptor is made before the server has methods, and never sees a list of them. With the first call it therefore asks the server
 for the handler of every method that it names: a misspelt name would silently leave the method that was meant to the default policy.
+`grpc.server` answers with the handler of the call itself, whatever the name, where that method was registered, as generated code does
+(grpcio 1.64): then the server's own tables are looked up.
 """
 
+import functools
 import inspect
 import logging
 import re
+import sys
 import urllib.parse
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Mapping
 from contextvars import ContextVar
+from types import FrameType
 from typing import Any, NamedTuple
 
 from watchword.extras import needing
@@ -178,7 +183,8 @@ class GuardInterceptor(_Rules, grpc.ServerInterceptor):
             return None
         if asked := self.to_ask_for(details.method):
             given = details.invocation_metadata
-            self.learn(asked, [name for name in asked if continuation(_CallDetails(name, given)) is not None])
+            find = _tables(sys._getframe(1)) or continuation
+            self.learn(asked, [name for name in asked if find(_CallDetails(name, given)) is not None])
         return _rebuilt(handler, self.around_in_thread(details.method, handler))
 
 
@@ -234,6 +240,22 @@ def _check_methods(field: str, names: Collection[str]) -> None:
     for name in names:
         if not _METHOD.fullmatch(name):
             raise ValueError(f'{field}: full names of methods, such as "/orders.Orders/List", not {name!r}')
+
+
+def _tables(frame: FrameType | None) -> Callable[[Any], Any] | None:
+    """Return what finds the handler of any method of the `grpc.server` that a frame handles a call for; None where it keeps no tables."""
+    while frame is not None:
+        server = frame.f_locals.get("state")
+        registered = getattr(server, "registered_method_handlers", None)
+        if isinstance(registered, Mapping):
+            return functools.partial(_handler, registered, server.generic_handlers)  # type: ignore[union-attr]  # it has both
+        frame = frame.f_back
+    return None
+
+
+def _handler(registered: Mapping[str, Any], generic: Collection[Any], details: _CallDetails) -> Any:
+    found = (one.service(details) for one in generic)
+    return registered.get(details.method) or next((one for one in found if one is not None), None)
 
 
 def _behavior(handler: Any) -> Callable[..., Any]:

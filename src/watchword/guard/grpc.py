@@ -15,12 +15,13 @@ import logging
 import re
 import sys
 import urllib.parse
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Iterator, Mapping
 from contextvars import ContextVar
 from types import FrameType
 from typing import Any, NamedTuple
 
 from watchword.extras import needing
+from watchword.guard import transport
 from watchword.guard.guard import Guard, Presented
 from watchword.guard.misuse import check_guard, check_names
 from watchword.guard.policy import OPEN, Policy, Refused, check_policy
@@ -146,6 +147,7 @@ class _Rules:
             uri=self._origin + method,
             path=method,
             address=_address(context.peer()),
+            certificate=_certificate(context.auth_context()),
         )
 
     def around_in_thread(self, method: str, handler: Any) -> Callable[..., Any]:
@@ -289,3 +291,9 @@ def _address(peer: str) -> str | None:
     if kind not in ("ipv4", "ipv6"):
         return None
     return urllib.parse.unquote(rest.rpartition(":")[0]).strip("[]") or None
+
+
+def _certificate(known: Mapping[str, Iterable[bytes]]) -> bytes | None:
+    """Return the caller's certificate by what gRPC knows of the connection; only its own TLS knows one."""
+    pem = next(iter(known.get("x509_pem_cert", ())), b"")
+    return transport.der_certificate(pem.decode("latin-1"))

@@ -2,6 +2,7 @@
 
 import datetime
 import hashlib
+import io
 import ssl
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +15,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
+from tests.guard.example_apps import load
 
 from watchword.guard import Guard, Policy, Refused, asgi, wsgi
 from watchword.guard.guard import Presented
@@ -43,7 +45,20 @@ def by_wsgi(token: str, pem: str | None) -> Presented:
     return wsgi.presented(environ if pem is None else environ | {"SSL_CLIENT_CERT": pem})
 
 
-@pytest.mark.parametrize("present", [by_asgi, by_wsgi])
+def by_django_on_asgi(token: str, pem: str | None) -> Presented:
+    """Return what a request presents to Django where an ASGI server runs it."""
+    load("drf_app")  # configures Django
+    from django.core.handlers.asgi import ASGIRequest
+
+    from watchword.guard import django
+
+    tls = {} if pem is None else {"tls": {"client_cert_chain": [pem]}}
+    headers = [(b"authorization", f"Bearer {token}".encode())]
+    scope = {"method": "GET", "path": "/", "headers": headers, "scheme": "https", "extensions": tls}
+    return django.presented(ASGIRequest(scope, io.BytesIO()))
+
+
+@pytest.mark.parametrize("present", [by_asgi, by_wsgi, by_django_on_asgi])
 def test_a_bound_token_needs_its_certificate(
     auth: Auth, present: Callable[[str, str | None], Presented]
 ) -> None:

@@ -154,7 +154,7 @@ def presented(scope: Scope) -> Presented:
         uri=_uri(scope, headers, secure),
         path=sent_path(scope),
         address=address(scope),
-        certificate=_certificate(extensions) if extensions else None,
+        certificate=certificate(extensions) if extensions else None,
         secure=secure,
         cookies=headers.get(b"cookie", ()),
         subject=session.subject if session is not None else "",
@@ -205,7 +205,7 @@ def raw_path(scope: Mapping[str, Any]) -> str:
     return path
 
 
-def _certificate(extensions: Mapping[str, Any]) -> bytes | None:
+def certificate(extensions: Mapping[str, Any]) -> bytes | None:
     """Return the caller's certificate: by the ASGI TLS extension, or as this package's own server hands it over."""
     own = (extensions.get("watchword.tls") or {}).get("client_certificate")
     if isinstance(own, bytes):

@@ -142,6 +142,7 @@ def _document(metadata: Metadata) -> HttpResponse:
 def presented(request: HttpRequest) -> Presented:
     """Return what a request presented; scheme and host follow Django's own proxy settings."""
     meta, scope = request.META, getattr(request, "scope", None)
+    extensions = (None if scope is None else scope.get("extensions")) or {}
     named = meta
     if type(request) is HttpRequest:
         # No server made it, but Ninja's own test client, say, which does not write the names in upper case.
@@ -158,7 +159,7 @@ def presented(request: HttpRequest) -> Presented:
         uri=uri,
         path=request.path if scope is None else asgi.sent_path(scope),
         address=meta.get("REMOTE_ADDR") if scope is None else meta.get("REMOTE_ADDR") or asgi.address(scope),
-        certificate=transport.der_certificate(meta.get("SSL_CLIENT_CERT")),
+        certificate=transport.der_certificate(meta.get("SSL_CLIENT_CERT")) or asgi.certificate(extensions),
         secure=request.is_secure(),
         cookies=() if cookie is None else (cookie,),
         subject="" if session is None else session.subject,

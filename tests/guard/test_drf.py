@@ -124,3 +124,29 @@ def test_the_pages_of_the_framework_show_whom_a_token_is_for_and_nothing_else_of
         page = Show.as_view()(asked).rendered_content.decode()
     assert alice.id in page
     assert "Principal(" not in page
+
+
+def test_what_another_method_would_demand_is_no_challenge_to_who_asks_for_the_options(auth: Auth) -> None:
+    load("drf_app")  # configures Django
+    from rest_framework.generics import GenericAPIView
+    from rest_framework.response import Response
+    from rest_framework.test import APIRequestFactory
+
+    from watchword.guard.drf import Guard
+
+    guard = auth.guard(Guard, audience=ORDERS)
+
+    class Show(GenericAPIView):
+        def get_permissions(self) -> list[Any]:
+            return [guard.require("write" if self.request.method == "POST" else "read")()]
+
+        def post(self, _request: Any) -> Response:
+            return Response({})
+
+    sent = {"HTTP_AUTHORIZATION": f"Bearer {auth.token('read', audience=ORDERS)}", "secure": True}
+    refused = Show.as_view()(APIRequestFactory().post("/", **sent))
+    assert refused.status_code == 403
+    assert 'scope="write"' in refused["WWW-Authenticate"]
+    options = Show.as_view()(APIRequestFactory().options("/", **sent))
+    assert options.status_code == 200
+    assert "WWW-Authenticate" not in options

@@ -65,7 +65,9 @@ def _admit(guard: BaseGuard, request: Request, policy: Policy) -> Principal:
         request._request.principal = found = admit_sync(guard, request._request, policy)
     except Refused as refused:
         view: Any = (request.parser_context or {}).get("view")
-        if hasattr(view, "headers"):  # the framework's exceptions carry only two headers, and no DPoP-Nonce
+        # For OPTIONS the framework asks what other methods would demand: that is no refusal of this request.
+        is_answer = request.method == request._request.method
+        if is_answer and hasattr(view, "headers"):  # its exceptions carry only two headers, and no DPoP-Nonce
             view.headers.update(dict(refused.fields()))
         raise Refusal(refused) from None
     return found

@@ -32,7 +32,8 @@ class Guard(BaseGuard):
     def require(self, *scopes: str, policy: Policy | None = None) -> Callable[[View], View]:
         """Guard a view function, or by `method_decorator` a class-based view; the caller is `request.principal`.
 
-        The view needs no CSRF token: a browser adds no `Authorization` header of its own accord.
+        The view needs no CSRF token, since a browser adds no `Authorization` header of its own accord, and no login of Django's
+        `LoginRequiredMiddleware`.
         """
         wanted = demanded(scopes, policy)
 
@@ -41,7 +42,7 @@ class Guard(BaseGuard):
             _check_order(view, sys._getframe(1))
             guarded = functools.wraps(view)(self._around(view, wanted))
             guarded.csrf_exempt = True  # type: ignore[attr-defined]  # how Django marks views
-            return guarded
+            return _without_login(guarded)
 
         return guard
 
@@ -131,8 +132,14 @@ def metadata_path(guard: BaseGuard, scopes: Sequence[str] = (), name: str = "") 
     def show(_: HttpRequest) -> HttpResponse:
         return _document(metadata)
 
-    found: URLPattern = path(metadata.path.lstrip("/"), show)
+    found: URLPattern = path(metadata.path.lstrip("/"), _without_login(show))
     return found
+
+
+def _without_login(view: View) -> View:
+    # As `login_not_required` does from Django 5.1 on: its middleware would send callers, who have no session, to a login page.
+    view.login_required = False  # type: ignore[attr-defined]  # how Django marks views
+    return view
 
 
 def _document(metadata: Metadata) -> HttpResponse:

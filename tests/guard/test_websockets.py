@@ -3,7 +3,12 @@
 from collections.abc import Callable
 from typing import Any
 
+import falcon
+import falcon.asgi
 import pytest
+from aiohttp import WSServerHandshakeError, web
+from aiohttp.test_utils import TestClient as AiohttpClient
+from aiohttp.test_utils import TestServer as AiohttpServer
 from fastapi import FastAPI, WebSocket
 from litestar import Litestar
 from litestar import WebSocket as LitestarSocket
@@ -14,7 +19,10 @@ from starlette.testclient import TestClient, WebSocketDenialResponse
 from starlette.websockets import WebSocketDisconnect
 
 from watchword.guard import Guard, Policy, Principal
+from watchword.guard.aiohttp import PRINCIPAL
+from watchword.guard.aiohttp import Guard as AiohttpGuard
 from watchword.guard.asgi import Application, GuardMiddleware, Receive, Scope, Send
+from watchword.guard.falcon import Guard as FalconGuard
 from watchword.guard.fastapi import Guard as FastAPIGuard
 from watchword.guard.litestar import Guard as LitestarGuard
 from watchword.guard.mcp import McpGuard
@@ -66,7 +74,21 @@ def litestar(auth: Auth) -> Any:
     return Litestar([feed])
 
 
-@pytest.mark.parametrize("make", [plain, starlette, fastapi, litestar])
+def falcon_on_asgi(auth: Auth) -> Any:
+    guard = auth.guard(FalconGuard)
+
+    @falcon.before(guard.arequire(SCOPE))
+    class Feed:
+        async def on_websocket(self, req: Any, ws: Any) -> None:
+            await ws.accept()
+            await ws.send_text(req.context.principal.subject)
+
+    app = falcon.asgi.App()
+    app.add_route("/feed", Feed())
+    return app
+
+
+@pytest.mark.parametrize("make", [plain, starlette, fastapi, litestar, falcon_on_asgi])
 @pytest.mark.parametrize("denial", [True, False], ids=["with a whole answer", "by closing"])
 def test_a_websocket_is_refused_before_it_is_accepted(
     auth: Auth, make: Callable[[Auth], Any], denial: bool
@@ -89,7 +111,28 @@ def test_a_websocket_is_refused_before_it_is_accepted(
             assert refused.value.status_code == status
             assert f'scope="{SCOPE}"' in refused.value.headers["www-authenticate"]
         else:
-            assert refused.value.code in (1008, 4000 + status)
+            assert refused.value.code in (1008, 3000 + status, 4000 + status)
+
+
+async def test_aiohttp_answers_who_may_open_no_websocket(auth: Auth) -> None:
+    guard = auth.guard(AiohttpGuard)
+
+    @guard.require(SCOPE)
+    async def feed(request: web.Request) -> web.WebSocketResponse:
+        socket = web.WebSocketResponse()
+        await socket.prepare(request)
+        await socket.send_str(request[PRINCIPAL].subject)
+        return socket
+
+    app = web.Application()
+    app.router.add_get("/feed", feed)
+    async with AiohttpClient(AiohttpServer(app)) as client:
+        async with client.ws_connect("/feed", headers=auth.token(SCOPE).headers) as socket:
+            assert await socket.receive_str(), "the honest connection"
+        for headers, status in ((auth.token("profile").headers, 403), ({}, 401)):
+            with pytest.raises(WSServerHandshakeError) as refused:
+                await client.ws_connect("/feed", headers=headers)
+            assert refused.value.status == status
 
 
 def test_a_websocket_to_the_metadata_of_an_mcp_server_is_refused_like_any_other(auth: Auth) -> None:

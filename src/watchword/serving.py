@@ -191,6 +191,14 @@ def configuration(settings: Settings) -> uvicorn.Config:
 class Supervisor(Multiprocess):
     """The parent of several workers, which holds the socket that they listen on."""
 
+    def keep_subprocess_alive(self) -> None:
+        """Replace the workers that have ended or hang."""
+        for process in self.processes:
+            # The worker has its own. With this one open, nobody would hear that a worker was killed while it starts, before it can answer:
+            # the supervisor would wait for HEALTHCHECK, and replace no other meanwhile.
+            process.child_conn.close()
+        super().keep_subprocess_alive()
+
     def terminate_all(self) -> None:
         """End the workers; a client that connects from now on is refused at once, and can go to another node."""
         for listening in self.sockets:

@@ -99,7 +99,7 @@ async def test_tasks_that_give_up_leave_one_thread_of_the_loop_waiting(status: i
 class Failing(Hanging):
     """A source whose authorization server hangs, and then cannot be reached."""
 
-    def present(self, method: str, address: str) -> dict[str, str]:
+    def present(self, method: str, address: str, since: float | None = None) -> dict[str, str]:
         """Wait, and raise."""
         super().present(method, address)
         raise Unreachable("the server went away")

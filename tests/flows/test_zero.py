@@ -172,7 +172,7 @@ async def test_a_renewal_by_the_holder_extends_the_identity(server: Server) -> N
 async def test_a_thousand_sign_ins_at_once_lose_none(server: Server) -> None:
     holder = await make_holder(server)
     proofs = [holder.answer(identities.make_challenge(server.runtime, "sign-in")) for _ in range(1000)]
-    # PostgreSQL's pool gives up on who waits for more than a second, so that a flood there comes in waves, small ones for a busy machine.
+    # PostgreSQL's pool gives up on who waits too long, so that a flood there comes in waves, small ones for a busy machine.
     wave = 25 if server.settings.is_postgres else 1000
     proven = []
     for start in range(0, len(proofs), wave):

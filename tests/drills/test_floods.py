@@ -29,6 +29,7 @@ MEGABYTE = 2**20
 
 
 @pytest.mark.postgres
+@pytest.mark.usefixtures("production_patience")
 async def test_f_11_when_every_connection_is_stuck_the_excess_is_refused_and_health_is_not(
     postgres_store: Store, tmp_path: Path
 ) -> None:

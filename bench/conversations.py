@@ -28,13 +28,14 @@ _REFRESH_TOKEN = re.compile(rb'"refresh_token":\s*"([^"]+)"')
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """A server to talk to: its port, its client's Basic credentials and its endpoints."""
+    """A server to talk to: its port, its client's Basic credentials, its endpoints, and the scope that brings refresh tokens."""
 
     port: int
     credentials: str
     token: str = "/token"
     authorize: str = "/authorize"
     introspect: str = "/introspect"
+    scope: str = SCOPE
 
     def post(self, path: str, **fields: str) -> bytes:
         """Return the bytes of a form POST with the client's credentials."""
@@ -60,10 +61,10 @@ class Server:
         """Return a client_credentials request."""
         return self.post(self.token, grant_type="client_credentials", scope="read")
 
-    def introspections(self, count: int) -> Callable[[], bytes]:
+    def introspections(self, count: int, scope: str = "read") -> Callable[[], bytes]:
         """Return a factory of introspection requests for fresh tokens in turn."""
         tokens = [
-            self.fetch(grant_type="client_credentials", scope="read")["access_token"] for _ in range(count)
+            self.fetch(grant_type="client_credentials", scope=scope)["access_token"] for _ in range(count)
         ]
         asked = itertools.cycle([self.post(self.introspect, token=token) for token in tokens])
         return lambda: next(asked)
@@ -102,7 +103,7 @@ def authorizing(server: Server, cookies: Sequence[str]) -> Callable[[], Conversa
     return begin
 
 
-def refresh_tokens(server: Server, cookies: Sequence[str], scope: str = SCOPE) -> list[str]:
+def refresh_tokens(server: Server, cookies: Sequence[str], scope: str = "") -> list[str]:
     """Go through the code flow once in each session and return the refresh tokens."""
     return [_exchange(server, authorization_request(server, cookie, scope)) for cookie in cookies]
 
@@ -128,14 +129,14 @@ def _once(port: int, request: bytes) -> bytes:
         return answer
 
 
-def authorization_request(server: Server, cookie: str, scope: str = SCOPE) -> bytes:
-    """Return an authorization request in a session."""
+def authorization_request(server: Server, cookie: str, scope: str = "") -> bytes:
+    """Return an authorization request in a session, for the server's own scope where no other is named."""
     query = urllib.parse.urlencode(
         {
             "client_id": base64.b64decode(server.credentials).decode().partition(":")[0],
             "redirect_uri": CALLBACK,
             "response_type": "code",
-            "scope": scope,
+            "scope": scope or server.scope,
             "state": "s-1",
             "nonce": "n-1",
             "code_challenge": CHALLENGE,

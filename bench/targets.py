@@ -49,7 +49,7 @@ class Target:
     @property
     def name(self) -> str:
         """What is shown."""
-        return f"{SERVERS[self.server]}: {OPERATIONS[self.operation]}"
+        return f"{SERVERS.get(self.server, self.server)}: {OPERATIONS[self.operation]}"
 
 
 def install_node() -> bool:

@@ -94,10 +94,13 @@ def page(
         },
         "notice": notice if notice in NOTICES else None,
     }
-    known = browser.ensure_browser(request)
-    shown = {"csrf": browser.csrf_value(request, known[0], user.id), **shared, **context}
     return browser.page(
-        request, f"account/{template or section}", shown, status=status, headers=headers, known=known
+        request,
+        f"account/{template or section}",
+        {**shared, **context},
+        status=status,
+        headers=headers,
+        about=user.id,
     )
 
 

@@ -207,8 +207,12 @@ def page(
     frame_src: Iterable[str] = (),
     ui_locales: str | None = None,
     known: Known | None = None,
+    about: str = "",
 ) -> Response:
-    """Answer a page, giving the browser its own value if it has none; `known` is what `ensure_browser` returned before."""
+    """Answer a page, giving the browser its own value if it has none; `known` is what `ensure_browser` returned before.
+
+    `about` is what the forms of the page are bound to besides the browser.
+    """
     settings = request.runtime.settings
     browser, fresh = known or ensure_browser(request)
     if request.method == "POST" and (template == "error" or is_foreign(request)):
@@ -224,7 +228,7 @@ def page(
     html = render.render(
         template,
         {
-            "csrf": csrf_value(request, browser),
+            "csrf": csrf_value(request, browser, about),
             "languages": languages,
             "here": _here(request, context.get("hidden")),
             **context,

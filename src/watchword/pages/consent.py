@@ -39,10 +39,15 @@ def page(
         "remembered": consents.is_remembered(request.runtime.settings, asked, client),
         "remember": None,
         "hidden": {"interaction": interaction_id},
-        "csrf": browser.csrf_value(request, known[0], interaction_id),
     }
     return browser.page(
-        request, "consent", context, form_action=[asked.redirect_uri], ui_locales=locales, known=known
+        request,
+        "consent",
+        context,
+        form_action=[asked.redirect_uri],
+        ui_locales=locales,
+        known=known,
+        about=interaction_id,
     )
 
 

@@ -104,9 +104,8 @@ def page(
         },
         "notice": notice if notice in NOTICES else None,
     }
-    known = browser.ensure_browser(request)
-    shown = {"csrf": browser.csrf_value(request, known[0], user.id), **shared, **context}
-    return browser.page(request, f"console/{template or section}", shown, status=status, known=known)
+    shown = {**shared, **context}
+    return browser.page(request, f"console/{template or section}", shown, status=status, about=user.id)
 
 
 def acting(request: Request, person: Person) -> Runtime:

@@ -108,12 +108,14 @@ def check_own_templates(branding: Branding) -> None:
     """Load every template and catalogue of the service's own directory at start; raises ContractError naming the file."""
     from jinja2 import TemplateError
 
-    own = branding.template_directory
-    environment = _environment(own)
     locales(branding)
+    own = branding.template_directory
+    if own is None:
+        return
+    environment = _environment(own)
     for name in environment.list_templates(extensions=["html", "txt"]):
         # The packaged ones are known to parse; to compile them all takes seconds, in every process that starts.
-        if own is None or not (own / name).is_file():
+        if not (own / name).is_file():
             continue
         try:
             environment.get_template(name)

@@ -64,7 +64,6 @@ class LoopbackServer:
         """Serve on a free port, or on `port`."""
         config = uvicorn.Config(
             application,
-            port=port,
             http=protocol,
             ws="none",
             log_config=None,
@@ -75,16 +74,19 @@ class LoopbackServer:
             ssl_context_factory=None if tls is None else lambda _config, _default: tls,
         )
         self.server = _Server(config)
-        self.thread = threading.Thread(target=self.server.run, daemon=True)
-        self.port = 0
+        self.port = port
 
     def __enter__(self) -> Self:
+        # Bound here, where OSError reaches the test: uvicorn would end its thread and say the reason to a log only.
+        listening = socket.create_server(("127.0.0.1", self.port))
+        self.port = listening.getsockname()[1]
+        self.thread = threading.Thread(target=self.server.run, args=([listening],), daemon=True)
         self.thread.start()
         while not self.server.started:
             if not self.thread.is_alive():
-                raise RuntimeError("the server did not start")
+                listening.close()
+                raise RuntimeError("the application ended the server in its startup (ASGI lifespan)")
             time.sleep(STEP)
-        self.port = self.server.servers[0].sockets[0].getsockname()[1]
         return self
 
     def __exit__(

@@ -81,7 +81,8 @@ def by_browser(
 
     `patience` is in seconds. Raise Refused or Unreachable.
     """
-    state, verifier = secrets.token_urlsafe(32), secrets.token_urlsafe(48)
+    state = secrets.token_urlsafe(32)
+    challenge, verifier = _proof_key()
     metadata = server.metadata()
     has_iss = metadata.get("authorization_response_iss_parameter_supported") is True
     with Callback(redirect_uri, state, server.issuer, has_iss=has_iss) as callback:
@@ -90,8 +91,7 @@ def by_browser(
             "client_id": wanted.client.client_id,
             "redirect_uri": callback.redirect_uri,
             "state": state,
-            "code_challenge": jwk.b64encode(hashlib.sha256(verifier.encode()).digest()),  # RFC 7636 §4.2
-            "code_challenge_method": "S256",
+            **challenge,
             **_asked(server, wanted),
         }
         if OFFLINE in request.get("scope", "").split():  # OpenID Connect Core §11
@@ -106,9 +106,21 @@ def by_browser(
         "grant_type": "authorization_code",
         "code": code,
         "redirect_uri": callback.redirect_uri,
-        "code_verifier": verifier,
+        **verifier,
     }
     return server.ask("token_endpoint", form | _resource(wanted), wanted.client, prover)
+
+
+def _proof_key() -> tuple[dict[str, str], dict[str, str]]:
+    """Return the parameters by which an authorization is asked for with a new proof key, and those by which it is redeemed (RFC 7636 §4)."""
+    verifier = secrets.token_urlsafe(48)
+    challenge = jwk.b64encode(hashlib.sha256(verifier.encode()).digest())
+    return {"code_challenge": challenge, "code_challenge_method": "S256"}, {"code_verifier": verifier}
+
+
+def _knows_proof_keys(server: AuthorizationServer) -> bool:
+    methods = server.metadata().get("code_challenge_methods_supported")
+    return isinstance(methods, list) and "S256" in methods
 
 
 def _asked(server: AuthorizationServer, wanted: Wanted) -> dict[str, str]:
@@ -141,13 +153,16 @@ def by_device(
 
     Raise Refused or Unreachable.
     """
-    begun = server.ask("device_authorization_endpoint", _asked(server, wanted), wanted.client, prover)
+    # Keycloak demands it of a client that must use PKCE; other servers ignore parameters that they do not know (RFC 8628 §3.1).
+    challenge, verifier = _proof_key() if _knows_proof_keys(server) else ({}, {})
+    request = _asked(server, wanted) | challenge
+    begun = server.ask("device_authorization_endpoint", request, wanted.client, prover)
     device_code, user_code = begun.get("device_code"), begun.get("user_code")
     page = begun.get("verification_uri_complete") or begun.get("verification_uri")
     if not (isinstance(device_code, str) and _is_shown(user_code) and _is_shown(page)):
         raise Unreachable("the authorization server answered without a code for the device")
     show(page, user_code)
-    form = {"grant_type": DEVICE_GRANT, "device_code": device_code} | _resource(wanted)
+    form = {"grant_type": DEVICE_GRANT, "device_code": device_code} | verifier | _resource(wanted)
     wait, end = _seconds(begun.get("interval"), 5), clock() + _seconds(begun.get("expires_in"), 300)
     while clock() < end:
         sleep(wait)

@@ -103,6 +103,7 @@ class Foreign:
     answer: Any = None
     status: int = 200
     needs_nonce: bool = False
+    retry_after: str | None = None
     forms: list[dict[str, str]] = field(default_factory=list)
     headers: list[dict[str, str]] = field(default_factory=list)
 
@@ -136,7 +137,8 @@ def foreign(live: Live) -> Iterator[Foreign]:
             kind = "DPoP" if "dpop" in request.headers else "Bearer"
             given = {"access_token": f"token-{len(made.forms)}", "token_type": kind, "expires_in": 60}
         body = given if isinstance(given, bytes) else json.dumps(given).encode()
-        return Response(body, made.status, media_type="application/json")
+        busy = {"retry-after": made.retry_after} if made.retry_after else {}
+        return Response(body, made.status, busy, media_type="application/json")
 
     routes = [
         Route("/.well-known/oauth-authorization-server", metadata),

@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
@@ -10,7 +11,7 @@ import pytest
 from tests.client.conftest import Foreign
 from tests.client.ways import READ
 
-from watchword.client import ClientSecret, HttpxAuth, TokenSource, Unreachable
+from watchword.client import ClientSecret, HttpxAuth, TokenExchange, TokenSource, Unreachable
 from watchword.testing.clock import Clock
 
 LIFE = 60  # seconds that the issuer's tokens live
@@ -39,6 +40,49 @@ def test_an_issuer_that_has_no_time_says_nothing_of_the_client(foreign: Foreign)
         source.token()
     foreign.status, foreign.answer = 200, None
     assert source.token() == "token-4"
+
+
+# What a server names, and the seconds that it is left alone.
+PAUSES = {
+    "30": 30.0,
+    "86400": 60.0,
+    "0": 0.0,
+    "-5": 0.0,
+    "9" * 5000: 0.0,
+    "Wed, 21 Oct 2099 07:28:00 GMT": 0.0,
+}
+
+
+@pytest.mark.parametrize("status", [429, 503])
+@pytest.mark.parametrize("named", PAUSES, ids=lambda named: named[:20])
+def test_an_issuer_that_says_how_long_it_has_no_time_is_left_alone(
+    foreign: Foreign, status: int, named: str
+) -> None:
+    """RFC 9110 §10.2.3, RFC 6585 §4."""
+    source = source_at(foreign, Clock())
+    foreign.status, foreign.retry_after = status, named
+    with pytest.raises(Unreachable, match=str(status)) as refused:
+        source.token()
+    assert refused.value.retry_after == PAUSES[named]
+    if PAUSES[named]:
+        with pytest.raises(Unreachable, match=str(status)) as refused:
+            source.token()
+        assert 0 < refused.value.retry_after <= PAUSES[named]
+        assert len(foreign.forms) == 1
+    foreign.status, foreign.retry_after = 200, None
+    assert source.record(since=time.monotonic() + PAUSES[named]).access_token == "token-2"
+
+
+def test_what_a_busy_issuer_said_of_one_is_not_the_answer_for_another(foreign: Foreign) -> None:
+    whose = ["ada"]
+    grant = TokenExchange(lambda: whose[0])
+    api = "https://api.example.com"
+    source = TokenSource(foreign.issuer, ClientSecret("a", "b"), grant, api=api, clock=Clock())
+    foreign.status, foreign.retry_after = 429, "30"
+    with pytest.raises(Unreachable):
+        source.token()
+    foreign.status, foreign.retry_after, whose[0] = 200, None, "grace"
+    assert source.token() == "token-2"
 
 
 def test_a_refused_token_is_replaced_though_the_clock_was_set_back(foreign: Foreign) -> None:

@@ -8,7 +8,11 @@ class ClientError(Exception):
 
 
 class Unreachable(ClientError):
-    """The authorization server did not answer, or not properly: try again later."""
+    """The authorization server did not answer, or not properly: try again later, after `retry_after` seconds where it named them."""
+
+    def __init__(self, message: str, retry_after: float = 0.0) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
 
 
 class WrongAddress(ClientError):

@@ -22,6 +22,7 @@ PATIENCE = 30.0  # seconds for a whole body, for which every caller that needs a
 MAX_ANSWER = 256 * 1024
 LONGEST_NUMBER = 20  # digits
 FOR_EVER = 1e10  # seconds, about three hundred years
+LONGEST_PAUSE = 60.0  # seconds that a busy server is left alone when it names more
 # UnicodeError is raised for a host name that cannot exist.
 NO_ANSWER = (httpx.HTTPError, httpx.InvalidURL, UnicodeError)
 # Shown to the person who is asked to authorize a device (RFC 8628).
@@ -111,7 +112,7 @@ class AuthorizationServer:
                 code in ("invalid_client", "invalid_dpop_proof") and fresh_clock
             )
             if last or not again:
-                raise _refusal(status, document)
+                raise _refusal(status, answered, document)
         raise AssertionError("unreachable")
 
     def _send(
@@ -158,10 +159,11 @@ def _document(body: bytes) -> Document | None:
     return document if isinstance(document, dict) else None
 
 
-def _refusal(status: int, document: Document | None) -> Exception:
+def _refusal(status: int, headers: Mapping[str, str], document: Document | None) -> Exception:
     code = document.get("error") if document else None
     # A refusal because of too many requests says nothing about the credentials (RFC 6585 §4): it may work later.
     if not isinstance(code, str) or status == 429 or status >= 500:
-        return Unreachable(f"the authorization server answered {status}")
+        pause = seconds(headers.get("retry-after")) or 0.0  # RFC 9110 §10.2.3; a date counts as none
+        return Unreachable(f"the authorization server answered {status}", min(pause, LONGEST_PAUSE))
     described = document.get("error_description") if document else None
     return Refused(code, described if isinstance(described, str) else "")

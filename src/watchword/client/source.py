@@ -73,15 +73,19 @@ class Destination:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """A question that the authorization server did not answer: for whose token, why, and when that was clear (`time.monotonic`)."""
+    """A question that the authorization server did not answer: for whose token, why, and until when that stands (`time.monotonic`)."""
 
     owner: str
     reason: str
-    at: float
+    until: float
 
     def answers(self, owner: str, since: float) -> bool:
         """Whether it is also the answer for a request that has waited since then."""
-        return self.owner == owner and since < self.at
+        return self.owner == owner and since < self.until
+
+    def again(self) -> Unreachable:
+        """Return the error for such a request."""
+        return Unreachable(self.reason, max(self.until - time.monotonic(), 0.0))
 
 
 class TokenSource:
@@ -157,7 +161,7 @@ class TokenSource:
             found = stored = self._load(owner)
             if found is None or not self._is_fresh(found):
                 if self._failed is not None and self._failed.answers(owner, since):
-                    raise Unreachable(self._failed.reason)
+                    raise self._failed.again()
                 found = self._renewed(stored, grant, owner)
             self._known = found
             return found
@@ -236,7 +240,7 @@ class TokenSource:
             except (Unreachable, OSError) as error:
                 if not _still_stands(stored, now := self._clocks()):
                     if isinstance(error, Unreachable):
-                        self._failed = Failure(owner, str(error), time.monotonic())
+                        self._failed = Failure(owner, str(error), time.monotonic() + error.retry_after)
                     raise
                 self._in_vain = now
                 return stored

@@ -15,6 +15,7 @@ from watchword.client import (
     HttpxAuth,
     MemoryStore,
     RefreshToken,
+    TokenExchange,
     TokenSource,
     Unreachable,
 )
@@ -70,6 +71,14 @@ MISPLACED: dict[str, tuple[Callable[[], object], str]] = {
     "a token for its source in requests": (lambda: RequestsAuth(cast(Any, "wwa_hunter2")), "source: such as ApiToken"),
     "a list of scopes": (lambda: ClientCredentials(cast(Any, ["orders:read"])), "scope: one text"),
     "scopes from a variable that is not there": (lambda: RefreshToken("hunter2", scope=cast(Any, None)), "scope: one text"),
+    "a text for parameters": (lambda: ClientCredentials(parameters=cast(Any, "audience=hunter2")), "parameters: texts by name"),
+    "a parameter without a value": (lambda: ClientCredentials(parameters={"audience": ""}), "parameters: texts by name"),
+    "a parameter of several values": (lambda: RefreshToken(parameters=cast(Any, {"audience": ["hunter2"]})), "parameters: texts"),
+    "a parameter from a variable that is not there": (lambda: RefreshToken(parameters=cast(Any, {"audience": None})), "parameters: texts"),
+    "a parameter that is the client's": (lambda: ClientCredentials(parameters={"client_secret": "hunter2"}), "client_secret has a place"),
+    "a parameter that is the grant's": (lambda: RefreshToken(parameters={"refresh_token": "hunter2"}), "refresh_token has a place"),
+    "a grant as a parameter": (lambda: ClientCredentials(parameters={"grant_type": "password"}), "grant_type has a place"),
+    "an exchange's audience as a parameter": (lambda: TokenExchange(str, parameters={"audience": "a"}), "audience has a place"),
 }  # fmt: skip
 
 

@@ -16,17 +16,20 @@ from tests.client.ways import READ
 from tests.fixtures.servers import free_port
 
 from watchword.client import (
+    ClientCredentials,
     ClientSecret,
     FileStore,
     HttpxAuth,
     MemoryStore,
     PublicClient,
     RefreshToken,
+    TokenExchange,
     TokenSource,
     Unreachable,
 )
 from watchword.client.doctor import examine
 from watchword.client.doctor.web import Web
+from watchword.client.grants import Grant
 from watchword.client.store import Store
 from watchword.testing.clock import Clock
 from watchword.testing.loopback import LoopbackServer
@@ -60,6 +63,45 @@ def test_a_refresh_token_for_which_no_other_was_given_is_used_again(
     clock.advance(LIFE)
     assert source.token() == "token-4"
     assert [form["refresh_token"] for form in foreign.forms] == ["first", "first", "first", "next"]
+
+
+AUDIENCE = {"audience": "https://api.example.com", "organization": "org_1"}
+GRANTS: dict[str, Grant] = {
+    "client_credentials": ClientCredentials("orders:read", parameters=AUDIENCE),
+    "refresh_token": RefreshToken("first", parameters=AUDIENCE),
+    "urn:ietf:params:oauth:grant-type:token-exchange": TokenExchange(
+        lambda: "subject", parameters={"requested_token_type": "urn:ietf:params:oauth:token-type:jwt"}
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", GRANTS)
+def test_a_server_is_told_what_it_wants_to_know_beside_the_protocol(foreign: Foreign, kind: str) -> None:
+    """RFC 6749 §8.2; Auth0 issues tokens for an API to those alone who name it as `audience`."""
+    clock, grant = Clock(), GRANTS[kind]
+    source = TokenSource(foreign.issuer, ClientSecret("a", "b", "post"), grant, api=API, clock=clock)
+    foreign.answer = {"access_token": "a", "token_type": "Bearer", "expires_in": LIFE, "refresh_token": "b"}
+    source.token()
+    clock.advance(LIFE)
+    source.token()
+    assert [form["grant_type"] for form in foreign.forms] == [kind, "refresh_token"]
+    for form in foreign.forms:
+        assert form.items() >= dict(grant.targets()).items()
+        assert form.keys().isdisjoint(("resource",))
+
+
+def test_tokens_that_were_asked_for_with_other_parameters_are_told_apart_in_a_store(foreign: Foreign) -> None:
+    store = MemoryStore()
+
+    def token(parameters: dict[str, str]) -> str:
+        grant = ClientCredentials("orders:read", parameters=parameters)
+        return TokenSource(foreign.issuer, ClientSecret("a", "b"), grant, api=API, store=store).token()
+
+    assert token({"audience": "one", "organization": "x"}) == "token-1"
+    assert token({"organization": "x", "audience": "one"}) == "token-1"
+    assert token({"audience": "two"}) == "token-2"
+    assert token({}) == "token-3"
+    assert "two" not in repr(ClientCredentials(parameters={"audience": "two"}))
 
 
 @pytest.mark.parametrize("lifetime", [LIFE, float(LIFE), str(LIFE)], ids=["number", "fraction", "text"])

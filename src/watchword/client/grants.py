@@ -1,11 +1,15 @@
-"""The grants that a client sends to the token endpoint: values that become forms (RFC 6749 §4.4 and §6, RFC 8693 §2.1)."""
+"""The grants that a client sends to the token endpoint: values that become forms (RFC 6749 §4.4 and §6, RFC 8693 §2.1).
+
+Each may have `parameters`: what a server wants to be told beside the protocol's own, such as the `audience` of Auth0 (§8.2).
+"""
 
 import hashlib
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
-from watchword.client.parts import check_scope
+from watchword.client.parts import check_parameters, check_scope
 
 ACCESS_TOKEN = "urn:ietf:params:oauth:token-type:access_token"
 
@@ -32,10 +36,12 @@ class ClientCredentials:
 
     scope: str = ""
     resource: str = ""
+    parameters: Mapping[str, str] = field(default_factory=dict, hash=False, repr=False)
 
     def __post_init__(self) -> None:
-        """Raise ValueError for scopes that are no text."""
+        """Raise ValueError for scopes or parameters that cannot be."""
         check_scope(self.scope)
+        check_parameters(self.parameters)
 
     def settled(self) -> Grant:
         """Depend on nothing."""
@@ -43,15 +49,15 @@ class ClientCredentials:
 
     def begin(self) -> dict[str, str] | None:
         """Ask anew."""
-        return {"grant_type": "client_credentials", **_given(scope=self.scope, resource=self.resource)}
+        return {"grant_type": "client_credentials", **_given(scope=self.scope), **self.targets()}
 
     def identity(self) -> str:
-        """Name scope and resource."""
-        return f"client_credentials {self.resource} {self.scope}"
+        """Name scope, resource and parameters."""
+        return f"client_credentials {self.resource} {self.scope}{_names(self.parameters)}"
 
     def targets(self) -> dict[str, str]:
-        """Repeat the resource."""
-        return _given(resource=self.resource)
+        """Repeat resource and parameters."""
+        return {**self.parameters, **_given(resource=self.resource)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,10 +70,12 @@ class RefreshToken:
     token: str = field(default="", repr=False)
     scope: str = ""
     resource: str = ""
+    parameters: Mapping[str, str] = field(default_factory=dict, hash=False, repr=False)
 
     def __post_init__(self) -> None:
-        """Raise ValueError for scopes that are no text."""
+        """Raise ValueError for scopes or parameters that cannot be."""
         check_scope(self.scope)
+        check_parameters(self.parameters)
 
     def settled(self) -> Grant:
         """Depend on nothing."""
@@ -82,11 +90,11 @@ class RefreshToken:
     def identity(self) -> str:
         """Name the first token by its digest: another sign-in is another grant."""
         begun = _digest(self.token)[:16] if self.token else ""  # 16 characters, as in existing stores
-        return f"refresh_token {self.resource} {self.scope} {begun}"
+        return f"refresh_token {self.resource} {self.scope} {begun}{_names(self.parameters)}"
 
     def targets(self) -> dict[str, str]:
-        """Repeat scope and resource."""
-        return _given(scope=self.scope, resource=self.resource)
+        """Repeat scope, resource and parameters."""
+        return {**self.parameters, **_given(scope=self.scope, resource=self.resource)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,10 +111,12 @@ class TokenExchange:
     audience: str = ""
     actor_token: Callable[[], str] | None = field(default=None, repr=False)
     name: str = ""  # tells exchanges apart that share a store
+    parameters: Mapping[str, str] = field(default_factory=dict, hash=False, repr=False)
 
     def __post_init__(self) -> None:
-        """Raise ValueError for scopes that are no text."""
+        """Raise ValueError for scopes or parameters that cannot be."""
         check_scope(self.scope)
+        check_parameters(self.parameters, "audience")
 
     def settled(self) -> Grant:
         """Fix the present subject token."""
@@ -119,7 +129,8 @@ class TokenExchange:
             "grant_type": "urn:ietf:params:oauth:grant-type:token-exchange",
             "subject_token": self.subject_token(),
             "subject_token_type": self.subject_token_type,
-            **_given(scope=self.scope, resource=self.resource, audience=self.audience),
+            **_given(scope=self.scope, audience=self.audience),
+            **self.targets(),
         }
         if self.actor_token is not None:
             form |= {"actor_token": self.actor_token(), "actor_token_type": ACCESS_TOKEN}
@@ -127,15 +138,21 @@ class TokenExchange:
 
     def identity(self) -> str:
         """Name what is asked for, and for whom: the subject token by its digest."""
-        return f"token-exchange {self.name} {self.resource} {self.audience} {self.scope} {_digest(self.subject_token())}"
+        wanted = f"{self.name} {self.resource} {self.audience} {self.scope}"
+        return f"token-exchange {wanted} {_digest(self.subject_token())}{_names(self.parameters)}"
 
     def targets(self) -> dict[str, str]:
-        """Repeat the resource."""
-        return _given(resource=self.resource)
+        """Repeat resource and parameters."""
+        return {**self.parameters, **_given(resource=self.resource)}
 
 
 def _digest(token: str) -> str:
     return hashlib.sha256(token.encode()).hexdigest()[:32]
+
+
+def _names(parameters: Mapping[str, str]) -> str:
+    """Return what tells parameters apart in `identity`; nothing without any, as in existing stores."""
+    return f" {_digest(json.dumps(sorted(parameters.items())))}" if parameters else ""
 
 
 def _given(**values: str) -> dict[str, str]:

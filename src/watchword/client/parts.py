@@ -4,6 +4,15 @@ The messages never repeat what was given, since it may be a secret.
 """
 
 import inspect
+from collections.abc import Mapping
+
+# What the client itself says in a request for a token.
+_OWN = frozenset(
+    {
+        "actor_token", "actor_token_type", "client_assertion", "client_assertion_type", "client_id", "client_secret",
+        "grant_type", "refresh_token", "resource", "scope", "subject_token", "subject_token_type",
+    }
+)  # fmt: skip
 
 
 def check_part(field: str, given: object, method: str, example: str) -> None:
@@ -25,3 +34,13 @@ def check_scope(given: object) -> None:
         raise ValueError(
             f'scope: one text with spaces, such as "orders:read orders:write", not something of {type(given)}'
         )
+
+
+def check_parameters(given: object, *more: str) -> None:
+    """Raise ValueError for parameters that are no texts by name, and for the client's own; `more` are those of a grant."""
+    if not isinstance(given, Mapping) or not all(
+        isinstance(text, str) and text for pair in given.items() for text in pair
+    ):
+        raise ValueError('parameters: texts by name, such as {"audience": "https://api.example.com"}')
+    if own := sorted(_OWN.union(more).intersection(given)):
+        raise ValueError(f"parameters: {', '.join(own)} has a place of its own, in the grant or the client")

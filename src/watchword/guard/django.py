@@ -179,7 +179,10 @@ def presented(request: HttpRequest) -> Presented:
 
 def _raw_path(request: HttpRequest) -> str:
     scope = getattr(request, "scope", None)
-    return wsgi.raw_path(request.META, "utf-8") if scope is None else asgi.raw_path(scope)
+    if scope is None:
+        return wsgi.raw_path(request.META, "utf-8")
+    # Not the scope's own `root_path`: FORCE_SCRIPT_NAME counts more than what the server says.
+    return asgi.raw_path({**scope, "root_path": request.META.get("SCRIPT_NAME", "")})
 
 
 def answer(refused: Refused) -> JsonResponse:

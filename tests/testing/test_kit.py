@@ -8,7 +8,7 @@ from typing import Any
 
 import httpx
 import pytest
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 from starlette.testclient import TestClient
 
 from watchword.guard import Guard, Policy
@@ -68,6 +68,29 @@ def test_a_token_that_cannot_be_meant_is_none(auth: Auth, given: dict[str, Any],
 def test_what_is_no_guard_is_made_none(auth: Auth, given: Any) -> None:
     with pytest.raises(ValueError, match="guard: your application's guard"):
         auth.guard(given)
+
+
+@pytest.mark.parametrize("by_depends", [False, True], ids=["default", "Depends"])
+def test_a_caller_is_put_in_the_place_of_one_guard_of_fastapi_alone(auth: Auth, by_depends: bool) -> None:
+    app, guard = FastAPI(), auth.guard(FastAPIGuard)
+    read = guard.require("orders:read")
+
+    @app.get("/orders")
+    def orders(who: Principal = Depends(read) if by_depends else read) -> dict[str, str]:
+        return {"for": who.subject}
+
+    @app.get("/others")
+    def others(who: Principal = guard.require("orders:read")) -> dict[str, str]:
+        return {"for": who.subject}
+
+    alice = Principal(
+        subject="alice", kind="access_token", issuer=auth.issuer, scopes=frozenset(), audience=()
+    )
+    api = TestClient(app)
+    assert (status(api, {}), status(api, {}, "/others")) == (401, 401)
+    app.dependency_overrides[read.dependency] = lambda: alice
+    assert api.get("/orders").json() == {"for": "alice"}
+    assert status(api, {}, "/others") == 401
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -1,5 +1,6 @@
-"""MF-04, MF-06, LG-16, LG-20: what a change of credentials demands, and what it ends."""
+"""MF-04, MF-06, LG-16, LG-20, AP-04: what a change of credentials demands, and what it ends."""
 
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import httpx
@@ -12,6 +13,7 @@ from tests.fixtures.accounts import (
     another,
     change_password,
     code_of,
+    make,
     options_in,
     session_of,
     sign_out,
@@ -19,8 +21,10 @@ from tests.fixtures.accounts import (
 )
 from tests.fixtures.code_flow import request as authorization
 from tests.fixtures.people import PASSWORD, Person, letters
+from tests.fixtures.servers import Server
+from tests.unit.credentials.software_authenticator import SoftwareAuthenticator
 
-from watchword.flows import factors, people
+from watchword.flows import factors, people, recovery
 from watchword.store import factors as factor_store
 
 __all__ = ["ada", "server"]
@@ -253,3 +257,64 @@ async def test_lg_16_what_an_application_was_granted_elsewhere_ends_with_the_old
     await change_password(ada, PASSWORD, OTHER)
     refused = await refresh(server, client, tokens["refresh_token"])
     assert refused.json()["error"] == "invalid_grant"
+
+
+def by_reset(end: str) -> Callable[[Person], Awaitable[object]]:
+    """Return what sets a password by an administrator's link at a fresh browser."""
+
+    async def reset(ada: Person) -> None:
+        person = Person(ada.server, another(ada.server))
+        user = await user_of(ada.server)
+        await person.open(await recovery.hand_over_link(ada.server.runtime, user, 600, actor="test"))
+        await person.send({"new_password": OTHER, "end_others": end}, having="link")
+        assert "Your password is set." in person.text
+
+    return reset
+
+
+def by_passkey(end: str) -> Callable[[Person], Awaitable[object]]:
+    """Return what puts a passkey in the place of the password, by such a link."""
+
+    async def recover(ada: Person) -> None:
+        person = Person(ada.server, another(ada.server))
+        user = await user_of(ada.server)
+        await person.open(await recovery.hand_over_link(ada.server.runtime, user, 600, actor="test"))
+        made = SoftwareAuthenticator().create(options_in(person), origin=ada.server.settings.issuer)
+        await person.send({"new_password": "", "credential": made, "end_others": end}, having="link")
+        assert "Your passkey is ready." in person.text
+
+    return recover
+
+
+def by_change(end: str) -> Callable[[Person], Awaitable[object]]:
+    """Return what changes the password in a session."""
+    return lambda ada: change_password(ada, PASSWORD, OTHER, end)
+
+
+@pytest.mark.parametrize("way", [by_reset, by_passkey, by_change])
+@pytest.mark.parametrize("end", ["yes", ""])
+async def test_ap_04_a_token_made_with_the_old_password_ends_with_the_sessions(
+    ada: Person, way: Callable[[str], Callable[[Person], Awaitable[object]]], end: str
+) -> None:
+    server = ada.server
+    await make(server, "eve", "eve@example.com")
+    owners = [(await user_of(server, name)).id for name in ("ada", "eve")]
+    token, hers = [(await server.token("notes:read", owner)).secret for owner in owners]
+    narrowed = await server.http.post(
+        "/api/v1/tokens/self/narrow", json={"scope": "notes:read"}, headers=bearer(token)
+    )
+    mine = (token, narrowed.json()["token"])
+    assert {await shown(server, one) for one in (*mine, hers)} == {200}, "the honest variant"
+    await way(end)(ada)
+    assert {await shown(server, one) for one in mine} == {401 if end else 200}
+    assert await shown(server, hers) == 200, "nobody else's token ends"
+
+
+def bearer(token: str) -> dict[str, str]:
+    """Return the header that presents a token."""
+    return {"authorization": f"Bearer {token}"}
+
+
+async def shown(server: Server, token: str) -> int:
+    """Return the status of a token's use."""
+    return (await server.http.get("/api/v1/tokens/self", headers=bearer(token))).status_code

@@ -88,7 +88,8 @@ async def verify_email(
 async def change_password(
     tx: Transaction, user_id: str, password_hash: str, *, but: str | None, actor: str, now: int
 ) -> list[str]:
-    """Set a password, end the trust in all browsers, and with `but` every session but that one; return the ended sessions.
+    """Set a password, end the trust in all browsers, and with `but` all that the old one may have led to except that session; return the
+    ended sessions.
 
     Links mailed before end as well: whoever signed in with the old password may have asked for an address of theirs (LG-23).
     """
@@ -96,7 +97,7 @@ async def change_password(
         return []
     await forget_trust(tx, user_id)
     await _forget_mailed(tx, user_id)
-    return [] if but is None else await end_elsewhere(tx, user_id, but=but, actor=actor, now=now)
+    return [] if but is None else await _end_all_but(tx, user_id, but=but, actor=actor, now=now)
 
 
 async def change_own_password(
@@ -127,7 +128,7 @@ async def change_own_password(
 async def end_elsewhere(tx: Transaction, user_id: str, *, but: str, actor: str, now: int) -> list[str]:
     """End every session of a person except `but`, and every grant made in the others (LG-16); return the ended sessions.
 
-    Offline access ends as well: whoever knew the old password keeps nothing, not even a pending change of the address.
+    Offline access ends as well, and a pending change of the address.
     """
     await forget_links(tx, user_id, "verify_email")
     ended = await end_sessions_of(tx, user_id, but=but, actor=actor, now=now)
@@ -136,6 +137,14 @@ async def end_elsewhere(tx: Transaction, user_id: str, *, but: str, actor: str, 
     )
     for row in rows:
         await end_grant(tx, row["id"], reason="ended with other sessions", actor=actor, now=now)
+    return ended
+
+
+async def _end_all_but(tx: Transaction, user_id: str, *, but: str, actor: str, now: int) -> list[str]:
+    """End what `end_elsewhere` does and the person's API tokens: whoever knew the old password keeps nothing (AP-04)."""
+    ended = await end_elsewhere(tx, user_id, but=but, actor=actor, now=now)
+    # After the sessions, in which tokens are made: none can be made of an ended one any more.
+    await revoke_tokens_of(tx, user_id, reason="ended with the password", actor=actor, now=now)
     return ended
 
 
@@ -197,7 +206,7 @@ async def recover_by_passkey(
         await forget_trust(tx, user_id)
         await _forget_mailed(tx, user_id)
     if end_all:
-        await end_elsewhere(tx, user_id, but="", actor=user_id, now=now)
+        await _end_all_but(tx, user_id, but="", actor=user_id, now=now)
     return "kept"
 
 

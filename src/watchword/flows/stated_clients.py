@@ -35,7 +35,8 @@ CERTIFICATE_SUBJECTS = {
     "tls_client_auth_san_email": "san_email",
 }
 Uris = Annotated[list[Uri], msgspec.Meta(max_length=50)]
-Addresses = Annotated[list[Annotated[str, msgspec.Meta(max_length=2000)]], msgspec.Meta(max_length=50)]
+# Each is checked as a redirect URI: an empty or over-long one is an invalid_redirect_uri.
+Addresses = Annotated[list[str], msgspec.Meta(max_length=50)]
 WebPage = Annotated[str, msgspec.Meta(max_length=2000, pattern="^($|https?://)")]
 Picture = Annotated[str, msgspec.Meta(pattern="^($|https?://|data:image/)")]
 Names = Annotated[list[Annotated[str, msgspec.Meta(max_length=200)]], msgspec.Meta(max_length=50)]
@@ -60,7 +61,7 @@ class Stated(Unused, frozen=True, kw_only=True):
     """The metadata that is understood; everything else is ignored (RFC 7591 §2)."""
 
     client_name: Text | None = None
-    redirect_uris: Addresses = msgspec.field(default_factory=list)  # an empty one is an invalid_redirect_uri
+    redirect_uris: Addresses = msgspec.field(default_factory=list)
     post_logout_redirect_uris: Uris = msgspec.field(default_factory=list)
     grant_types: Names = msgspec.field(default_factory=lambda: ["authorization_code"])
     response_types: Names = msgspec.field(default_factory=lambda: ["code"])

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from tests.fixtures.accounts import another
 from tests.fixtures.code_flow import VERIFIER, obtain_code, redeem, refresh, register
-from tests.fixtures.people import PASSWORD, Person
+from tests.fixtures.people import PASSWORD, Person, letters
 from tests.fixtures.postgres import Store
 from tests.fixtures.servers import Server, open_server
 from tests.flows.conftest import stored  # noqa: F401 - a fixture
@@ -139,3 +140,28 @@ async def use_genuine_ones(server: Server) -> list[str]:
         answer["code"], api_token.secret, str(client.client_secret), PASSWORD, VERIFIER,
         *([link.partition("link=")[2]] if link else []), *cookies,
     ]  # fmt: skip
+
+
+@pytest.mark.usefixtures("loud")
+@pytest.mark.parametrize("form", ["/sign-in", "/recover"])
+async def test_lgx_1_a_password_typed_into_the_field_of_the_name_is_kept_nowhere(
+    server: Server,
+    form: str,
+    stored: object,  # noqa: F811 - the fixture
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    typed = "Canary-Correct-Horse-7"
+    someone = Person(server, another(server))
+    given = {"identifier": typed} | ({"password": "x"} if form == "/sign-in" else {})
+    answers = []
+    for _ in range(11):
+        await someone.open(form)
+        answers.append((await someone.send(given, having="identifier")).status_code)
+        await letters(server)  # a request for a new password is looked up afterwards
+    assert answers == ([401] * 10 + [429] if form == "/sign-in" else [200] * 11), "it was taken and counted"
+    written = capsys.readouterr().err.lower()
+    kept = stored().decode("latin-1").lower()  # type: ignore[operator]  # the fixture is a function
+    assert ("account " if form == "/sign-in" else "recover ") in kept, "the honest variant: there is a count"
+    for part in ("canary", "horse"):
+        assert part not in written
+        assert part not in kept

@@ -8,7 +8,7 @@ from watchword.flows import accounts, mail, one_time
 from watchword.flows.mail import Message, Origin
 from watchword.flows.runtime import Runtime
 from watchword.flows.sign_in import canonical
-from watchword.flows.throttle import Throttled, network, throttle
+from watchword.flows.throttle import Throttled, network, stranger, throttle
 from watchword.store import user_changes, users
 from watchword.store.users import User
 
@@ -41,7 +41,7 @@ async def resolve(runtime: Runtime, message: Message, *, again: bool = False) ->
     name, email = canonical(typed)
     found = await runtime.database.read(users.find_user, name, email)
     try:
-        whom = found.id if found else (email or name)
+        whom = found.id if found else stranger(runtime, email or name)
         if not again:
             await throttle(runtime, f"recover {whom}", ACCOUNT_CAPACITY, ACCOUNT_PER_SECOND)
     except Throttled:

@@ -25,7 +25,8 @@ async def by_password(runtime: Runtime, identifier: str, password: str, source: 
     found = await runtime.database.read(store.find_for_sign_in, name, email)
     user, stored = found if found is not None else (None, None)
     # By account where there is one, so that its name and its address share one counter (LG-04).
-    taken = await throttle.admit(runtime, source, user.id if user is not None else name)
+    account = user.id if user is not None else throttle.stranger(runtime, name)
+    taken = await throttle.admit(runtime, source, account)
     right = await hashing.run(passwords.verify_password, stored or passwords.DUMMY_HASH, password)
     if user is None or stored is None or not right or user.disabled_at is not None:
         await throttle.refused(runtime, source, user.id if user is not None else None)

@@ -7,6 +7,8 @@ every source gets less. A correct proof gives back what it took from source and 
 one address can sign in at the same time, and frequent sign-ins are not throttled.
 """
 
+import hashlib
+import hmac
 import ipaddress
 from functools import lru_cache
 
@@ -61,6 +63,12 @@ def network(address: str) -> str:
     if parsed.ipv4_mapped is not None:
         return str(parsed.ipv4_mapped)
     return str(ipaddress.ip_network((parsed, 64), strict=False))
+
+
+def stranger(runtime: Runtime, typed: str) -> str:
+    """Return what a name that no account has is counted under: it may be a password, typed into the wrong field (LGX-1)."""
+    key = runtime.root.derive("names of strangers")
+    return hmac.new(key, typed.encode(), hashlib.sha256).hexdigest()
 
 
 async def admit(runtime: Runtime, source: Source, account: str | None = None) -> tuple[Bucket, ...]:

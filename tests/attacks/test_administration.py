@@ -155,6 +155,20 @@ async def test_ap_09_a_new_account_of_the_same_name_has_nothing_of_the_old_one(s
     assert listed.json()["tokens"] == []
 
 
+async def test_lg_14_an_account_that_is_called_like_a_client_does_not_stand_in_its_way(
+    server: Server,
+) -> None:
+    clerk = await server.token(scope="watchword:users:write")
+    client_id = (await server.client()).client.client_id
+    token = await server.token(owner=client_id)
+    assert (await call(server, clerk, "POST", "/users", {"username": "robin"})).status_code == 201
+    refused = await call(server, clerk, "POST", "/users", {"username": client_id})
+    assert (refused.status_code, refused.json()["field"]) == (400, "username")
+    admin = await server.token(scope="watchword:admin")
+    ended = await call(server, admin, "POST", "/tokens/revoke", {"owner": client_id})
+    assert ended.json()["ended"] == [token.token.id], "who revokes the tokens of a client revokes those"
+
+
 @pytest.mark.parametrize(
     ("method", "path", "honest", "smuggled"),
     [

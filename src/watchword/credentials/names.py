@@ -19,7 +19,8 @@ MAX_PILE = 8  # marks on one letter of a text for people; written Tibetan needs 
 SIGNS = "._-+"
 
 _LETTER_DIGITS = frozenset({"Ll", "Lu", "Lo", "Nd", "Lm", "Mn", "Mc"})  # RFC 8264 §9.1
-_IDENTIFIER = re.compile(r"[a-z]+_[0-9a-f]{32}")
+# Of an account, and of a client (`flows.identifiers`).
+_IDENTIFIER = re.compile(r"[a-z]+_[0-9a-f]{32}|client_[0-7][0-9a-hjkmnp-tv-z]{25}")
 # Letters and marks that show nothing: Hangul fillers, joiners, variation selectors (Default_Ignorable_Code_Point).
 _INVISIBLE = re.compile(
     "[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f\u3164\ufe00-\ufe0f"

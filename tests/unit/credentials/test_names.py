@@ -80,6 +80,7 @@ def test_a_name_has_one_canonical_form(name: str, expected: str) -> None:
         pytest.param("אבa", id="two directions"),
         pytest.param("1אב", id="a right-to-left name that begins with a digit"),
         pytest.param("user_0123456789abcdef0123456789abcdef", id="an account's identifier"),
+        pytest.param("client_01m8kangq0zabgha9zm4zkh8g3", id="a client's identifier"),
         pytest.param("mallory@example.com", id="an address"),
         pytest.param("☃", id="a picture"),
     ],

@@ -1,6 +1,7 @@
 """Who may know whom, where an import contract cannot say it: parts that stand beside the layers, and clocks in pure code."""
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -25,6 +26,8 @@ MAY_IMPORT_GUARD = {"guard", "testing", "demo_api"}
 PURE = ("jose", "oauth", "credentials")
 CLOCKS = {"now", "utcnow", "today", "time", "time_ns", "monotonic", "perf_counter"}
 RANDOMNESS = {"urandom", "uuid1", "uuid4", "token_bytes", "token_hex", "token_urlsafe", "randbelow"}
+
+STATEMENT = re.compile(r"(SELECT|INSERT INTO|UPDATE|DELETE FROM|CREATE TABLE|ALTER TABLE|DROP TABLE|PRAGMA) ")
 
 
 def part(path: Path) -> str:
@@ -74,3 +77,16 @@ def test_pure_code_reads_no_clock_and_draws_no_randomness(name: str) -> None:
         and node.func.attr in CLOCKS | RANDOMNESS
     ]
     assert not calls
+
+
+def test_only_the_store_speaks_sql() -> None:
+    def statements(path: Path) -> list[str]:
+        nodes = ast.walk(ast.parse(path.read_text("utf-8")))
+        texts = [
+            node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)
+        ]
+        return [f"{path.relative_to(SOURCE)}: {text}" for text in texts if STATEMENT.match(text)]
+
+    found = {path: statements(path) for path in sorted(SOURCE.rglob("*.py"))}
+    assert any(found[path] for path in files("store"))
+    assert not [text for path, texts in found.items() if part(path) != "store" for text in texts]

@@ -19,7 +19,7 @@ from watchword.flows.master_key import existing_master_keys
 from watchword.oauth.errors import OAuthError
 from watchword.settings import Settings, SettingsError
 from watchword.store import bulk as store
-from watchword.store import events, schema
+from watchword.store import events, restoring, schema
 from watchword.store.database import StorageUnavailable
 
 NOW = 1_900_000_000
@@ -301,7 +301,7 @@ async def test_a_restore_that_fails_half_way_leaves_what_was_there(
     await server.app.close()
     elsewhere = settings_of(server, database=str(tmp_path / "n.db"))
     with monkeypatch.context() as patch:
-        patch.setattr(backup, "_end_the_uncertain", fail)
+        patch.setattr(restoring, "end_the_uncertain", fail)
         with pytest.raises(StorageUnavailable):
             await backup.restore_backup(settings_of(server), tmp_path / "b.gz", NOW, replace=True)
         with pytest.raises(StorageUnavailable):

@@ -4,9 +4,9 @@ import pytest
 from tests.fixtures.postgres import Cluster, Store, race
 from tests.store.made import execute, select
 
-from watchword.flows.start import schema_version
 from watchword.store import migrate
 from watchword.store.database import StorageUnavailable
+from watchword.store.migrate import schema_version
 
 NEWEST = migrate.migrations()[-1][0]
 

@@ -31,6 +31,7 @@ import asyncio, sys, time
 from pathlib import Path
 from watchword.flows import backup
 from watchword.settings import Settings
+from watchword.store import restoring
 
 async def wait(bulk, *_, **__):
     await bulk.run("CREATE TABLE filler (x BLOB)")
@@ -38,7 +39,7 @@ async def wait(bulk, *_, **__):
     print("ready", flush=True)
     time.sleep(600)
 
-backup._end_the_uncertain = wait
+restoring.end_the_uncertain = wait
 asyncio.run(backup.restore_backup(Settings(issuer="http://localhost", database=sys.argv[1]), Path(sys.argv[2]), 1))
 """
 # Two restores into the same new file at the same moment, again and again.

@@ -17,9 +17,9 @@ from tests.fixtures.postgres import Store
 from tests.fixtures.servers import Server, open_server
 from tests.store.made import select
 
-from watchword.flows.start import schema_version
 from watchword.store import migrate, schema
 from watchword.store.database import StorageUnavailable
+from watchword.store.migrate import schema_version
 from watchword.store.schema import Table
 
 MIGRATIONS = migrate.migrations()

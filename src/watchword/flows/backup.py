@@ -24,7 +24,6 @@ from typing import IO, Annotated
 import msgspec
 
 from watchword import __version__
-from watchword.credentials import totp
 from watchword.flows import root_secret, schema_state
 from watchword.flows.key_file import Keys
 from watchword.flows.master_key import existing_master_keys
@@ -34,9 +33,9 @@ from watchword.folders import settle
 from watchword.oauth.errors import OAuthError
 from watchword.settings import Settings, SettingsError
 from watchword.store import bulk as store
-from watchword.store import ended, schema, tokens
+from watchword.store import restoring, schema
 from watchword.store.bulk import Bulk
-from watchword.store.database import StorageUnavailable, Transaction
+from watchword.store.database import StorageUnavailable
 from watchword.store.schema import Table
 
 FORMAT = 1
@@ -257,7 +256,9 @@ async def restore_backup(
         await bulk.begin()
         await _fill(bulk, path, report, root, now, replace=replace)
         if not exact:
-            await _end_the_uncertain(bulk, now, end_api_tokens=end_api_tokens)
+            await restoring.end_the_uncertain(bulk, now)
+            if end_api_tokens:
+                await restoring.end_api_tokens(bulk, now)
         await bulk.record(
             "database.restored", actor="command line", target=_name(path), at=now, rows=report.rows
         )
@@ -268,24 +269,19 @@ async def restore_backup(
 
 
 async def _fill(bulk: Bulk, path: Path, report: Report, root: Secret, now: int, *, replace: bool) -> None:
-    changes = 0
+    seen = 0
     if await store.schema_version(bulk):
         if not replace:
             raise OAuthError(
                 "conflict", "The database is not empty: give --replace to put the backup in its place."
             )
-        row = await bulk.one("SELECT value FROM facts WHERE name = 'changes'")
-        changes = int(row["value"]) if row else 0
+        seen = await restoring.changes(bulk)
     await store.drop_tables(bulk)
     await store.make_tables(bulk, report.schema_version, now)
-    await bulk.run("DELETE FROM facts")
+    await store.clear(bulk, "facts")
     await _insert(bulk, path, report, root)
     await store.make_tables(bulk, schema.newest(), now)
-    # A server that has this database open must notice that everything it has cached is out of date.
-    await bulk.run(
-        "UPDATE facts SET value = CAST(CAST(value AS BIGINT) + $1 AS TEXT) WHERE name = 'changes'",
-        changes + 1,
-    )
+    await restoring.continue_changes(bulk, seen)
 
 
 async def _insert(bulk: Bulk, path: Path, report: Report, root: Secret) -> None:
@@ -302,8 +298,7 @@ async def _insert(bulk: Bulk, path: Path, report: Report, root: Secret) -> None:
                 await bulk.many(store.insert_statement(table), batch)
                 batch = []
         await bulk.many(store.insert_statement(table), batch)
-        row = await bulk.one(f"SELECT COUNT(*) AS n FROM {table.name}")  # noqa: S608 - from the schema
-        if row is None or row["n"] != report.tables[table.name]:
+        if await store.count(bulk, table) != report.tables[table.name]:
             raise StorageUnavailable(f"not every row of {table.name} arrived: nothing was restored")
     written = digest.digest()
     if not _is_whole(msgspec.json.decode(next(lines, b""), type=End), written, root):
@@ -314,27 +309,6 @@ def _digested(lines: Iterator[bytes], digest: "hashlib._Hash") -> Iterator[bytes
     for line in lines:
         digest.update(line + b"\n")
         yield line
-
-
-async def _end_the_uncertain(tx: Transaction, now: int, *, end_api_tokens: bool) -> None:
-    for statement in (
-        "UPDATE users SET valid_from = $1, proof_epoch = $1",
-        "UPDATE clients SET valid_from = $1",
-        "UPDATE sessions SET ended_at = $1 WHERE ended_at IS NULL",
-        "UPDATE grants SET ended_at = $1 WHERE ended_at IS NULL",
-        "UPDATE access_tokens SET revoked_at = $1 WHERE revoked_at IS NULL",
-        "UPDATE one_time_links SET used_at = $1 WHERE used_at IS NULL",
-    ):
-        await tx.run(statement, now)
-    await ended.note_everything(tx, now)
-    await tokens.note_restored(tx, now)
-    await tx.run("UPDATE totp_keys SET last_step = $1 WHERE last_step < $1", totp.step_at(now))
-    for table in ("interactions", "pushed_requests", "email_codes"):
-        await tx.run(f"DELETE FROM {table}")  # noqa: S608 - literals
-    if end_api_tokens:
-        await tx.run(
-            "UPDATE api_tokens SET revoked_at = $1, revoked_reason = 'restored' WHERE revoked_at IS NULL", now
-        )
 
 
 def _lines(path: Path) -> Iterator[bytes]:

@@ -170,8 +170,6 @@ async def _begin(
         await source.commit()
         raise OAuthError("invalid_request", SAME)
     await target.begin()
-    await store.drop_tables(target)
-    await target.run(f"DROP TABLE IF EXISTS {copying.PROGRESS}")
     await copying.prepare(target, await store.schema_version(source), identity, now)
     await target.commit()
     return identity

@@ -54,6 +54,6 @@ async def apply(settings: Settings) -> SchemaState:
     """Bring the schema up to date, as the start of a server does; the master key is made when there is no database yet."""
     runtime = await start.open_runtime(settings)
     try:
-        return SchemaState(await runtime.database.read(start.schema_version))
+        return SchemaState(await runtime.database.read(migrate.schema_version))
     finally:
         await start.close_runtime(runtime)

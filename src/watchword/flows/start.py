@@ -13,7 +13,7 @@ from watchword.flows.secret import Secret
 from watchword.oauth import token_format
 from watchword.settings import Settings, SettingsError, with_issuer
 from watchword.store import keys, links, users
-from watchword.store.database import StorageUnavailable, Transaction, Unchained
+from watchword.store.database import StorageUnavailable, Unchained
 from watchword.store.sqlite import SqliteDatabase
 from watchword.store.sqlite_lists import Lists
 from watchword.telemetry import log
@@ -125,9 +125,3 @@ async def setup_link(runtime: Runtime) -> str | None:
         now=now,
     )
     return f"{runtime.settings.issuer}/setup?link={secret}"
-
-
-async def schema_version(tx: Transaction) -> int:
-    """Return the version of the database's schema."""
-    row = await tx.one("SELECT MAX(version) AS version FROM schema_versions")
-    return int(row["version"]) if row else 0

@@ -97,6 +97,17 @@ async def drop_tables(bulk: Bulk) -> None:
         await bulk.run(f"DROP TABLE IF EXISTS {name}")
 
 
+async def clear(tx: Transaction, table: str) -> None:
+    """Delete every row of a table."""
+    await tx.run(f"DELETE FROM {table}")  # noqa: S608 - a literal of the caller
+
+
+async def count(bulk: Bulk, table: Table) -> int:
+    """Return how many rows a table has."""
+    row = await bulk.one(f"SELECT COUNT(*) AS n FROM {table.name}")  # noqa: S608 - from the schema
+    return int(row["n"]) if row else 0
+
+
 async def next_rows(bulk: Bulk, table: Table, after: Values, limit: int | None = None) -> list[Values]:
     """Return the rows that follow a place in a table's order; an empty place is its beginning."""
     limit = limit or BATCH

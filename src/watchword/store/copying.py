@@ -32,7 +32,9 @@ class Place(msgspec.Struct, frozen=True):
 
 
 async def prepare(target: Bulk, version: int, identity: str, now: int) -> None:
-    """Make the tables of a target, marked so that no node opens it yet, within the open transaction."""
+    """Make the tables of a target in the place of all others, marked so that no node opens it yet, within the open transaction."""
+    await store.drop_tables(target)
+    await target.run(f"DROP TABLE IF EXISTS {PROGRESS}")
     await store.make_tables(target, version, now)
     await target.run(f"INSERT INTO {VERSIONS} VALUES ($1, 'filling', $2)", FILLING, now)  # noqa: S608 - a literal
     await target.run(
@@ -138,12 +140,10 @@ async def carry_last(source: Bulk, target: Bulk, tables: tuple[Table, ...]) -> N
     await _check_move(source, target)
     await _apply(target, tables, await _current(source, tables, await capture.changes(source, tables)))
     facts = next(table for table in tables if table.name == "facts")
-    await target.run("DELETE FROM facts")
+    await store.clear(target, "facts")
     await target.many(store.insert_statement(facts), await store.next_rows(source, facts, (), 10**6))
     for table in tables:
-        count = f"SELECT COUNT(*) AS n FROM {table.name}"  # noqa: S608 - from the schema
-        ours, theirs = await source.one(count), await target.one(count)
-        if ours is None or theirs is None or ours["n"] != theirs["n"]:
+        if await store.count(source, table) != await store.count(target, table):
             raise StorageUnavailable(f"not every row of {table.name} arrived: the source goes on as it was")
 
 

@@ -17,7 +17,7 @@ from importlib import resources
 from typing import Any
 
 from watchword.store import faults
-from watchword.store.database import StorageUnavailable
+from watchword.store.database import StorageUnavailable, Transaction
 
 TABLE = (
     "CREATE TABLE IF NOT EXISTS schema_versions "
@@ -90,6 +90,12 @@ def check_applied(applied: Applied, now: float) -> int:
     if current in _ASIDE or any(name.startswith(CONTRACT) or now - at > ROLLING for _, name, at in unknown):
         refuse_newer(current)
     return current
+
+
+async def schema_version(tx: Transaction) -> int:
+    """Return the version of the schema of a database that is open."""
+    row = await tx.one("SELECT MAX(version) AS version FROM schema_versions")
+    return int(row["version"]) if row else 0
 
 
 def apply_sqlite(connection: sqlite3.Connection) -> None:

@@ -7,7 +7,7 @@ from watchword.flows import account_changes, factors, sessions, upstream
 from watchword.flows.throttle import Throttled
 from watchword.http import Form, Request, Response, redirect
 from watchword.oauth.errors import OAuthError
-from watchword.pages import browser, returning, second_factor, step_up, visit
+from watchword.pages import browser, refused_proof, returning, step_up, visit
 from watchword.pages.render import Problem
 from watchword.store import user_changes, users
 from watchword.store.factors import Enrolled, enrolled
@@ -272,7 +272,7 @@ async def change_email(request: Request) -> Response:
     except OAuthError:
         return _email(request, found, email, "email_invalid")
     except Throttled as refused:
-        return _email(request, found, email, second_factor.throttled(refused))
+        return _email(request, found, email, refused_proof.throttled(refused))
     if not sent:  # the session was ended from elsewhere just now
         return redirect(f"{runtime.settings.issuer}/sign-in")
     context = {

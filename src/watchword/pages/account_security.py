@@ -10,7 +10,7 @@ from watchword.flows.factors import FactorRefused
 from watchword.flows.throttle import Throttled
 from watchword.http import Form, Request, Response
 from watchword.oauth.errors import OAuthError
-from watchword.pages import account, browser, once, passwords, second_factor, step_up, visit
+from watchword.pages import account, browser, once, passwords, refused_proof, step_up, visit
 from watchword.pages.account import Person
 from watchword.pages.qr import qr_image
 from watchword.store import factors as store
@@ -69,7 +69,7 @@ async def change_password(request: Request) -> Response:
     except PasswordWrong:
         return await _password(request, found, {"password": "password_wrong"}, 400)
     except Throttled as refused:
-        return await _password(request, found, {"form": second_factor.throttled(refused)}, 429)
+        return await _password(request, found, {"form": refused_proof.throttled(refused)}, 429)
     except OAuthError as error:
         return await _password(request, found, {"new_password": passwords.problem(error)}, 400)
     # The present password proves no second factor, so it does not raise the session's level (MF-06).
@@ -160,8 +160,7 @@ async def _add_passkey(request: Request, person: Person, form: Form) -> Response
             name=name,
         )
     except PasskeyRefused as refused:
-        second_factor.problem_of(refused)
-        return await _passkeys(request, person, {"form": "passkey_refused"})
+        return await _passkeys(request, person, {"form": refused_proof.problem(refused)})
     await _tell(request, person, "passkey_added")
     return account.done(request, "passkeys", "passkey_added", await account.changed(request, person, form))
 
@@ -282,7 +281,7 @@ async def add_totp(request: Request) -> Response:
     try:
         await factors.confirm_totp(request.runtime, found[0], key, form.get("code") or "")
     except (FactorRefused, Throttled) as refused:
-        return _totp(request, found, key, sealed, second_factor.problem_of(refused))
+        return _totp(request, found, key, sealed, refused_proof.problem(refused))
     await _tell(request, found, "totp_added")
     if form.get("end_others") == "yes":
         await account.end_elsewhere(request, found)

@@ -9,7 +9,7 @@ from watchword.flows import accounts, enrolment, recovery
 from watchword.flows.throttle import Throttled
 from watchword.http import Form, Request, Response
 from watchword.oauth.errors import OAuthError
-from watchword.pages import browser, errors, passwords, second_factor, visit
+from watchword.pages import browser, errors, passwords, refused_proof, visit
 from watchword.pages import enrolment as pages
 from watchword.store import browsers
 from watchword.store.passkeys import MadePasskey
@@ -50,7 +50,7 @@ async def submit(request: Request) -> Response:
     try:
         await recovery.request(request.runtime, identifier, visit.origin_of(request))
     except Throttled as refused:
-        return _ask(request, identifier, second_factor.throttled(refused), 429)
+        return _ask(request, identifier, refused_proof.throttled(refused), 429)
     issuer = request.runtime.settings.issuer
     context = {
         "identifier": identifier,
@@ -101,7 +101,7 @@ async def reset(request: Request) -> Response:
             raise
         return await _page(request, user, link, {"new_password": passwords.problem(error)})
     except PasskeyRefused as refused:
-        return await _page(request, user, link, {"form": second_factor.problem_of(refused)})
+        return await _page(request, user, link, {"form": refused_proof.problem(refused)})
     if not done:
         return errors.expired(request)
     # The link's holder counts as known in this browser, so guesses from elsewhere cannot lock them out of it (LG-02).

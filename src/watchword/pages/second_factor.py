@@ -1,7 +1,5 @@
 """The second factor after the first: any that the person has, the strongest offered first; only then are they signed in."""
 
-from collections.abc import Mapping
-
 from watchword.credentials import methods
 from watchword.credentials.methods import Method
 from watchword.credentials.passkey import PasskeyRefused
@@ -9,12 +7,10 @@ from watchword.flows import account_changes, factors, mail, passkeys
 from watchword.flows.factors import FactorRefused
 from watchword.flows.throttle import Throttled
 from watchword.http import Form, Request, Response, redirect
-from watchword.pages import asking, browser, sign_in, visit
-from watchword.pages.render import Problem
+from watchword.pages import asking, browser, refused_proof, sign_in, visit
 from watchword.pages.visit import Visit
 from watchword.store.factors import enrolled
 from watchword.store.users import User
-from watchword.telemetry import log
 
 PURPOSE = "second factor"
 
@@ -87,15 +83,10 @@ async def _method(
         try:
             sent = await factors.send_email_code(request.runtime, user, visit.origin_of(request), again=again)
         except Throttled as refused:
-            return context, {"form": throttled(refused)}
+            return context, {"form": refused_proof.throttled(refused)}
         if sent:
             context["notice"] = "code_sent"
     return context, {}
-
-
-def throttled(refused: Throttled) -> Problem:
-    """Return the problem that tells somebody how long to wait."""
-    return Problem("throttled", {"minutes": -(-refused.wait // 60)})
 
 
 async def submit(request: Request) -> Response:
@@ -114,7 +105,7 @@ async def submit(request: Request) -> Response:
         proved = await prove(request, user, chosen, form, PURPOSE)
     except (FactorRefused, PasskeyRefused, Throttled) as refused:
         status = 429 if isinstance(refused, Throttled) else 401
-        problem = problem_of(refused)
+        problem = refused_proof.problem(refused)
         return await _page(request, current, user, method=chosen, problem=problem, status=status)
     used = (*current.methods, proved)
     before, after = methods.assurance(current.methods)[0], methods.assurance(used)[0]
@@ -159,16 +150,3 @@ async def _tell_recovery(request: Request, user: User, proved: Method) -> None:
     if proved is Method.RECOVERY_CODE:
         origin, page = visit.origin_of(request), "/account/second_factors"
         await mail.notify(request.runtime, user, "new_factor", origin, page, change="recovery_code_used")
-
-
-_PASSKEY_PROBLEMS: Mapping[str, str] = {"unknown": "passkey_unknown", "known": "passkey_refused"}
-
-
-def problem_of(refused: Exception) -> str | Problem:
-    """Return the problem that tells a person why a proof was refused."""
-    if isinstance(refused, Throttled):
-        return throttled(refused)
-    if isinstance(refused, PasskeyRefused):
-        log.info("passkey.refused", reason=refused.reason, detail=refused.detail)
-        return _PASSKEY_PROBLEMS.get(refused.reason, "passkey_refused")
-    return refused.problem if isinstance(refused, FactorRefused) else "invalid"

@@ -5,18 +5,11 @@ from watchword.flows import accounts, start
 from watchword.http import Form, Request, Response
 from watchword.oauth import token_format
 from watchword.oauth.errors import OAuthError
-from watchword.pages import browser, enrolment, second_factor
-from watchword.pages.render import Problem
+from watchword.pages import browser, enrolment, passwords, refused_proof
 from watchword.store import links
 from watchword.store.links import Link
 
 PROBLEMS = {
-    "too_short": "password_short",
-    "too_long": "password_long",
-    "common": "password_common",
-    "guessable": "password_common",
-    "context": "password_context",
-    "breached": "password_breached",
     "conflict": "username_taken",
     "username": "username_invalid",
     "email": "email_invalid",
@@ -57,7 +50,7 @@ async def create(request: Request) -> Response:
     except OAuthError as error:
         return await _form(request, link, form, {_field(error): _problem(error)})
     except PasskeyRefused as refused:
-        return await _form(request, link, form, {"form": second_factor.problem_of(refused)})
+        return await _form(request, link, form, {"form": refused_proof.problem(refused)})
     if owner is None:
         return _gone(request)
     return await enrolment.sign_in(request, "passkey_registered" if passkey else "registered", owner.username)
@@ -91,8 +84,9 @@ def _field(error: OAuthError) -> str:
 
 
 def _problem(error: OAuthError) -> object:
-    name = PROBLEMS.get(error.detail or error.code) or PROBLEMS.get(error.field or "", "invalid")
-    return Problem(name, {"minimum": accounts.MIN_PASSWORD, "maximum": 1024})
+    if error.field == "password":
+        return passwords.problem(error)
+    return PROBLEMS.get(error.code) or PROBLEMS.get(error.field or "", "invalid")
 
 
 def _gone(request: Request) -> Response:

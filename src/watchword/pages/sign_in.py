@@ -8,13 +8,13 @@ from watchword.flows import passkeys, sign_in, sign_up, throttle, upstream
 from watchword.flows.sign_in import SignInRefused
 from watchword.flows.throttle import Throttled
 from watchword.http import Form, Request, Response, redirect
-from watchword.pages import asking, browser, returning, visit
+from watchword.pages import asking, browser, refused_proof, returning, visit
 from watchword.pages.asking import Asking
 from watchword.pages.render import Problem
 from watchword.store import users
 from watchword.store.sessions import Session
 from watchword.store.users import User
-from watchword.telemetry import count, log
+from watchword.telemetry import count
 
 PURPOSE = "sign-in"
 SET_UP = ("registered", "passkey_registered")
@@ -142,15 +142,14 @@ async def submit(request: Request) -> Response:
         else:
             raise SignInRefused
     except Throttled as refused:
-        problem = Problem("throttled", {"minutes": -(-refused.wait // 60)})
+        problem = refused_proof.throttled(refused)
         return await form_page(request, sealed, values=values, problem=problem, status=429)
     except SignInRefused:
         return await form_page(request, sealed, values=values, problem="credentials", status=401)
     except PasskeyRefused as refused_passkey:
         count("sign_ins", "passkey", "refused")
-        log.info("passkey.refused", reason=refused_passkey.reason, detail=refused_passkey.detail)
-        name = "passkey_unknown" if refused_passkey.reason == "unknown" else "passkey_refused"
-        return await form_page(request, sealed, values=values, problem=name, status=401)
+        why = refused_proof.problem(refused_passkey)
+        return await form_page(request, sealed, values=values, problem=why, status=401)
     remember = form.get("remember") == "yes"
     return await visit.proceed(request, user, (method,), remember=remember, back=sealed or "")
 

@@ -18,8 +18,8 @@ from watchword.pages import (
     enrolment,
     errors,
     passwords,
+    refused_proof,
     returning,
-    second_factor,
     sign_in,
     visit,
 )
@@ -121,7 +121,7 @@ async def submit(request: Request) -> Response:
     except OAuthError:
         return await _address(request, sealed, email, {"email": "email_invalid"})
     except Throttled as refused:
-        return await _address(request, sealed, email, {"form": second_factor.throttled(refused)})
+        return await _address(request, sealed, email, {"form": refused_proof.throttled(refused)})
     return _sent(request, email, sealed if await asking.find(request, sealed) else None)
 
 
@@ -161,7 +161,7 @@ async def _accept(request: Request, form: Form, link: str) -> Response:
             raise
         return await _account(request, link, invitation, form, {"new_password": passwords.problem(error)})
     except PasskeyRefused as refused:
-        return await _account(request, link, invitation, form, {"form": second_factor.problem_of(refused)})
+        return await _account(request, link, invitation, form, {"form": refused_proof.problem(refused)})
     if user is None:
         return errors.expired(request)
     return await enrolment.sign_in(request, "passkey_registered" if passkey else "registered", user.username)

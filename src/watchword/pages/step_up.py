@@ -14,7 +14,7 @@ from watchword.flows import sign_in as sign_in_flow
 from watchword.flows.factors import FactorRefused
 from watchword.flows.throttle import Throttled
 from watchword.http import Form, Request, Response, redirect
-from watchword.pages import asking, browser, returning, second_factor, sign_in, visit
+from watchword.pages import asking, browser, refused_proof, returning, second_factor, sign_in, visit
 from watchword.store import users
 from watchword.store.factors import enrolled
 from watchword.store.sessions import Session
@@ -81,7 +81,7 @@ async def _page(
         try:
             await factors.send_email_code(runtime, user, visit.origin_of(request), again=False)
         except Throttled as refused:
-            errors["form"] = second_factor.throttled(refused)
+            errors["form"] = refused_proof.throttled(refused)
     if problem is not None:
         errors[{"passkey": "form", "password": "password"}.get(method or "passkey", "code")] = problem
     context = {
@@ -183,7 +183,7 @@ async def submit(request: Request) -> Response:
         proved = await _prove(request, user, chosen, form)
     except (FactorRefused, PasskeyRefused, Throttled, account_changes.PasswordWrong) as refused:
         wrong = isinstance(refused, account_changes.PasswordWrong)
-        problem = "password_wrong" if wrong else second_factor.problem_of(refused)
+        problem = "password_wrong" if wrong else refused_proof.problem(refused)
         status = 429 if isinstance(refused, Throttled) else 401
         return await _page(request, sealed, chosen, problem, status)
     return await raise_session(request, session, proved, returning.open_return(request.runtime, sealed), user)

@@ -27,6 +27,7 @@ from watchword.pages import (
     browser,
     enrolment,
     errors,
+    refused_proof,
     returning,
     second_factor,
     setup,
@@ -344,7 +345,7 @@ async def link(request: Request) -> Response:
         return await _link_page(request, pending, user, "password_wrong", 401)
     except (PasskeyRefused, Throttled) as refused:
         status = 429 if isinstance(refused, Throttled) else 401
-        return await _link_page(request, pending, user, second_factor.problem_of(refused), status)
+        return await _link_page(request, pending, user, refused_proof.problem(refused), status)
     return await visit.proceed(
         request,
         user,

@@ -186,7 +186,7 @@ def parameter_row(parameter: Any) -> str:
 def operations_page() -> str:
     """Return the page of the admin API's operations."""
     rows = [operation_row(one) for one in OPERATIONS]
-    return "\n".join([OPERATIONS_HEAD, "| Operation | Does | Scope |", "|---|---|---|", *rows]) + "\n"
+    return "\n".join([OPERATIONS_HEAD, "", "| Operation | Does | Scope |", "|---|---|---|", *rows]) + "\n"
 
 
 def operation_row(one: Operation) -> str:

@@ -48,6 +48,14 @@ def test_every_link_within_the_repository_leads_somewhere(document: Path) -> Non
     assert not [target for target in targets if not (document.parent / target).exists()]
 
 
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_a_table_or_list_begins_after_an_empty_line(document: Path) -> None:
+    # Markdown as the documentation is built takes it for text of the paragraph above otherwise.
+    text = re.sub(r"```.*?```", "", document.read_text("utf-8"), flags=re.DOTALL)
+    assert not re.findall(r"^[^|\s].*\n\|.*$", text, re.MULTILINE)
+    assert not re.findall(r"^(?!- )\S.*\n- .*$", text, re.MULTILINE)
+
+
 def test_every_page_of_the_documentation_can_be_reached_by_its_navigation() -> None:
     navigation = (ROOT / "mkdocs.yml").read_text("utf-8")
     pages = [path.relative_to(ROOT / "docs").as_posix() for path in (ROOT / "docs").rglob("*.md")]

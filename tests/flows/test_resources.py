@@ -1,8 +1,9 @@
 """RFC 8707: what a client calls a resource, and what the token that it gets calls it."""
 
+import httpx
 import msgspec
 import pytest
-from tests.fixtures.code_flow import obtain_code, redeem, refresh, register
+from tests.fixtures.code_flow import answer_of, decide, obtain_code, redeem, refresh, register, request
 from tests.fixtures.servers import Server
 
 from watchword.flows import client_registry
@@ -42,6 +43,30 @@ async def test_every_other_letter_of_a_resource_counts(server: Server, asked: st
     assert audience_of(honest.json()) == f"{BARE}/mcp"
     refused = await server.post("/token", client, grant_type="client_credentials", resource=asked)
     assert refused.json()["error"] == "invalid_target"
+
+
+async def test_tokens_are_for_some_of_the_granted_resources_and_never_for_another(server: Server) -> None:
+    other, third = "https://other.example", "https://third.example"
+    client = await register(server, resources=[BARE, other, third])
+    await obtain_code(server, client)
+    asked = [*request(client, prompt="consent").items(), ("resource", BARE), ("resource", other)]
+
+    async def code() -> str:
+        page = await server.http.get("/authorize", params=httpx.QueryParams(asked))
+        return answer_of(await decide(server, page))["code"]
+
+    assert audience_of((await redeem(server, client, await code())).json()) == [BARE, other]
+    narrowed = (await redeem(server, client, await code(), resource=other)).json()
+    assert audience_of(narrowed) == other
+    again = (await refresh(server, client, narrowed["refresh_token"], resource=BARE)).json()
+    assert audience_of(again) == BARE, "the refresh token keeps what was granted"
+    for refused in (
+        await redeem(server, client, await code(), resource=third),
+        await refresh(server, client, again["refresh_token"], resource=third),
+    ):
+        assert refused.json()["error"] == "invalid_target"
+    whole = (await refresh(server, client, again["refresh_token"])).json()
+    assert audience_of(whole) == [BARE, other], "a refused request uses up no refresh token"
 
 
 async def test_a_client_from_before_its_resource_was_refused_is_disabled_like_any_other(

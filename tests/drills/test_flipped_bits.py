@@ -71,7 +71,6 @@ class Original:
     folder: Path
     admin: str = ""
     client: str = ""
-    introspector: str = ""
     tokens: dict[str, str] = field(default_factory=dict)  # API tokens, by name
     access: dict[str, str] = field(default_factory=dict)
     refresh: dict[str, str] = field(default_factory=dict)

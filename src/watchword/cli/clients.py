@@ -166,11 +166,7 @@ def show(
     """Show a client and its secrets' identifiers."""
 
     async def work(runtime: Runtime) -> admin_clients.ClientView:
-        facts = await client_registry.find_facts(runtime, client_id)
-        if facts is None:
-            raise OAuthError("not_found", "There is no such client.")
-        secrets = await client_registry.secrets_of(runtime, client_id)
-        return admin_clients.view(facts.client, facts.last_used_at, secrets)
+        return await admin_clients.describe(runtime, client_id)
 
     shown = session.run(work, database=database, config=config, as_json=as_json)
     if as_json:

@@ -16,7 +16,6 @@ from watchword.flows import api_tokens, scanner, token_verification
 from watchword.flows.api_tokens import Issued, TokenInput
 from watchword.flows.runtime import Runtime
 from watchword.flows.token_verification import Use
-from watchword.oauth.errors import OAuthError
 from watchword.oauth.scopes import parse_scope
 from watchword.operation import convert
 from watchword.store import api_tokens as store
@@ -155,12 +154,7 @@ def show(
     """Show a token: its secrets, who uses them since when, and what it was narrowed from."""
 
     async def work(runtime: Runtime) -> admin_tokens.TokenView:
-        token = await runtime.database.read(store.get_token, token_id)
-        if token is None:
-            raise OAuthError("not_found", "There is no such token.")
-        uses = await runtime.database.read(store.list_secret_uses, token_id)
-        chain = await runtime.database.read(store.list_chain, token_id)
-        return admin_tokens.view(token, runtime.now(), uses, [link.id for link in chain])
+        return await admin_tokens.describe(runtime, token_id)
 
     shown = session.run(work, database=database, config=config, as_json=as_json)
     if as_json:

@@ -6,6 +6,7 @@ import msgspec
 
 from watchword.flows import client_registry, paging
 from watchword.flows.client_registry import ClientInput, Registered
+from watchword.flows.runtime import Runtime
 from watchword.oauth.answers import AnswersInput, fields_of
 from watchword.oauth.clients import Client, ExchangeRules
 from watchword.oauth.errors import OAuthError
@@ -189,15 +190,15 @@ async def list_clients(call: Call) -> ClientPage:
 
 async def show_client(call: Call) -> ClientView:
     """Show a client and its secrets' identifiers."""
-    return await describe(call, call.path("id"))
+    return await describe(call.request.runtime, call.path("id"))
 
 
-async def describe(call: Call, client_id: str) -> ClientView:
+async def describe(runtime: Runtime, client_id: str) -> ClientView:
     """Return everything that is known of a client; raise `not_found`."""
-    facts = await client_registry.find_facts(call.request.runtime, client_id)
+    facts = await client_registry.find_facts(runtime, client_id)
     if facts is None:
         raise OAuthError("not_found", "There is no such client.")
-    secrets = await client_registry.secrets_of(call.request.runtime, client_id)
+    secrets = await client_registry.secrets_of(runtime, client_id)
     return view(facts.client, facts.last_used_at, secrets)
 
 

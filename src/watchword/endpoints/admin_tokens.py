@@ -6,6 +6,7 @@ import msgspec
 
 from watchword.flows import api_tokens, paging, token_verification
 from watchword.flows.api_tokens import Issued, NarrowInput, TokenInput
+from watchword.flows.runtime import Runtime
 from watchword.flows.token_verification import Use
 from watchword.oauth.errors import OAuthError
 from watchword.oauth.scopes import parse_scope
@@ -207,12 +208,11 @@ async def list_tokens(call: Call) -> TokenPage:
 
 async def show_token(call: Call) -> TokenView:
     """Show one API token: its secrets, who used them, and what it was narrowed from."""
-    return await describe(call, call.path("id"))
+    return await describe(call.request.runtime, call.path("id"))
 
 
-async def describe(call: Call, token_id: str) -> TokenView:
+async def describe(runtime: Runtime, token_id: str) -> TokenView:
     """Return everything that is known of a token; raise `not_found`."""
-    runtime = call.request.runtime
     token = await runtime.database.read(store.get_token, token_id)
     if token is None:
         raise OAuthError("not_found", "There is no such token.")
@@ -262,7 +262,7 @@ async def verify_token(call: Call) -> Verified:
 
 async def show_own_token(call: Call) -> TokenView:
     """Show the token that authenticates this call."""
-    return await describe(call, _own_id(call))
+    return await describe(call.request.runtime, _own_id(call))
 
 
 async def narrow_own_token(call: Call) -> TokenIssued:

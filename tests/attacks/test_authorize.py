@@ -266,9 +266,8 @@ async def test_a_step_up_comes_back_to_the_request_that_asked_for_it(server: Ser
     for asked in ({"claims": essential}, {"acr_values": AAL2}):
         server.clock.advance(31)
         await sign_out(person)
-        await (
-            person.sign_in()
-        )  # in a trusted browser the password is enough, and is not called more than it is
+        # In a trusted browser the password is enough, and is not called more than it is
+        await person.sign_in()
         begun = await begin(server, client, **asked)
         assert "/step-up?return=" in begun.headers["location"]
         await person.open(begun.headers["location"])

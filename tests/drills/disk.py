@@ -35,9 +35,8 @@ class File:
 
     seen: bytearray = field(default_factory=bytearray)
     lasting: bytearray = field(default_factory=bytearray)
-    later: list[tuple[int, bytes | None]] = field(
-        default_factory=list
-    )  # an offset and what was written there; None: cut off
+    # An offset and what was written there; None: cut off
+    later: list[tuple[int, bytes | None]] = field(default_factory=list)
 
     def write(self, offset: int, data: bytes | None) -> None:
         """Write at an offset, or cut the file to that size or lengthen it."""
@@ -100,9 +99,8 @@ class Folder:
 
     seen: dict[bytes, int] = field(default_factory=dict)
     lasting: dict[bytes, int] = field(default_factory=dict)
-    later: list[dict[bytes, int | None]] = field(
-        default_factory=list
-    )  # names that change at once; None: taken away
+    # Names that change at once; None: taken away
+    later: list[dict[bytes, int | None]] = field(default_factory=list)
 
     def change(self, names: dict[bytes, int | None]) -> None:
         """Give or take names, all of them or none."""

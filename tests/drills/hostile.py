@@ -2,9 +2,8 @@
 
 from tests.attacks.test_bad_input import HOSTILE_FORMS, HOSTILE_JSON
 
-COLLIDING = (
-    b"{" + b",".join(b'"%d":0' % (n * (2**61 - 1)) for n in range(8_000)) + b"}"
-)  # one hash, as integers
+# Keys that have one hash, as integers
+COLLIDING = b"{" + b",".join(b'"%d":0' % (n * (2**61 - 1)) for n in range(8_000)) + b"}"
 BODIES = {
     **HOSTILE_FORMS,
     **HOSTILE_JSON,

@@ -32,9 +32,8 @@ from watchword.routes import ROUTES
 from watchword.settings import Upstream
 
 LONGEST = 10.0  # seconds that no answer takes, on however slow a machine this runs
-EVERY = (
-    1 if HEAVY else 4
-)  # of the values for a member of a token only each fourth in the short form, others for another
+# Of the values for a member of a token only each fourth in the short form, others for another
+EVERY = 1 if HEAVY else 4
 
 
 def on(usual: str) -> pytest.MarkDecorator:

@@ -33,9 +33,8 @@ class Answer:
     status: int
     challenge: str | None
     body: bytes
-    headers: Mapping[str, str] = field(
-        default_factory=dict
-    )  # names in lower case; of gRPC its trailing metadata
+    # Names in lower case; of gRPC its trailing metadata
+    headers: Mapping[str, str] = field(default_factory=dict)
 
     def says(self, name: str) -> object:
         """Return a member of the JSON body, None when it has no such body."""
@@ -195,9 +194,8 @@ def grpc_async(make_server: Callable[[], Any]) -> Iterator[Call]:
 @contextlib.contextmanager
 def django(name: str, attribute: str, drive: Callable[[Any], Any]) -> Iterator[Call]:
     """Drive a Django example; a process has one set of settings, so each example's are put in place for its turn."""
-    load(
-        "drf_app"
-    )  # the first to be loaded configures the process, and REST framework reads its settings early
+    # The first to be loaded configures the process, and REST framework reads its settings early
+    load("drf_app")
     from django.test import override_settings
 
     module = load(name)

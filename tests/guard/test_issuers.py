@@ -37,9 +37,8 @@ async def test_tokens_of_any_issuer_are_verified_by_its_published_keys(other: Ot
 
 
 async def test_an_issuer_whose_name_ends_with_a_slash_is_found_all_the_same(other: OtherIssuer) -> None:
-    named = (
-        other.issuer + "/"
-    )  # as Auth0's do; OpenID Connect Discovery §4 takes the slash away before it appends
+    # As Auth0's do; OpenID Connect Discovery §4 takes the slash away before it appends
+    named = other.issuer + "/"
     other.documents["/.well-known/openid-configuration"]["issuer"] = named
     guard = Guard(named, audience=API)
     assert (await ask(guard, other.token(iss=named))).issuer == named

@@ -130,9 +130,8 @@ def test_a_cache_of_django_in_front_of_a_guard_answers_nobody_in_its_place(
 
     settings = {"ROOT_URLCONF": root.__name__, "ALLOWED_HOSTS": ["*"], "MIDDLEWARE": list(middlewares)}
     with override_settings(**settings), example_apps.wsgi(WSGIHandler()) as call:
-        inside = (
-            () if middlewares else ("/inside",)
-        )  # Django's own rule: it shares its keys with the project's
+        # Django's own rule: it shares its keys with the project's
+        inside = () if middlewares else ("/inside",)
         for path in ("/plain", "/outside", "/drf", "/ninja", *inside):
             cache.clear()
             token = auth.token(READ, audience=BASE)

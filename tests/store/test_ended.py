@@ -83,9 +83,8 @@ async def test_a_session_takes_the_grants_with_it_that_live_in_it(database: Data
         created_at=NOW, started_at=NOW, last_used_at=NOW,
     )  # fmt: skip
     await grants.create_grant(database, lasting, code=b"c2", request="{}", expires_at=NOW + 60)
-    await redemption.redeem_code(
-        database, b"c2", lasting, Bought(), NOW
-    )  # offline access is one that was taken up
+    # Offline access is one that was taken up
+    await redemption.redeem_code(database, b"c2", lasting, Bought(), NOW)
     await database.write(sessions.end_session, "s2", actor="a", now=NOW)
     assert await numbered(database) == {}, "another session"
     await database.write(sessions.end_session, "s1", actor="a", now=NOW)

@@ -18,9 +18,8 @@ from watchword.flows.runtime import Runtime
 from watchword.folders import replace, replace_private
 from watchword.oauth.errors import OAuthError
 
-DIFFERS = (
-    3  # the exit code of a difference, which a drift check distinguishes from a refusal and from wrong usage
-)
+# The exit code of a difference, which a drift check distinguishes from a refusal and from wrong usage
+DIFFERS = 3
 SIGNS = {"create": "+", "change": "~", "delete": "-"}
 
 

@@ -69,12 +69,11 @@ async def _hint(runtime: Runtime, token: str | None) -> Hint | None:
     if not token:
         return None
     keyring = runtime.keyring
+    # §2: an expired ID token is accepted, and its key may be a former one.
+    keys = [*await keyring.verification_keys(), *await keyring.former_keys()]
     return rules.read_hint(
         token,
-        keys=[
-            *await keyring.verification_keys(),
-            *await keyring.former_keys(),
-        ],  # "OPs accept [expired] ID Tokens"
+        keys=keys,
         issuer=runtime.settings.issuer,
         algorithms=runtime.settings.signing_algorithms,
     )

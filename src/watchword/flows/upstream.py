@@ -47,9 +47,8 @@ class Begun(msgspec.Struct, frozen=True):
     began_at: int
     link_to: str = ""  # the account to link, as asked for on the account page; "" for a sign-in
     enrol: str = ""  # the one-time link that the identity will accept
-    max_age: int | None = (
-        None  # how many seconds before `began_at` the person may have authenticated at the provider
-    )
+    # How many seconds before `began_at` the person may have authenticated at the provider
+    max_age: int | None = None
     for_application: bool = False  # an application requested `max_age`, and will get `auth_time`
 
 

@@ -60,9 +60,8 @@ def _running_beside_greenlets(
 
     def serve() -> None:
         try:
-            made.append(
-                asyncio.new_event_loop()
-            )  # here: gevent's selectors belong to the thread that makes them
+            # Made here: gevent's selectors belong to the thread that makes them
+            made.append(asyncio.new_event_loop())
         finally:
             tried.release()
         made[0].run_forever()

@@ -249,9 +249,8 @@ class Verifier:
         # A task belongs to one event loop: another loop of this process asks for itself.
         key = (id(asyncio.get_running_loop()), token, presented.address, presented.path)
         pending = self._asking.get(key)
-        if (
-            pending is None or pending.done()
-        ):  # one that is done is removed a moment later: nothing is left to wait for
+        # One that is done is removed a moment later: nothing is left to wait for
+        if pending is None or pending.done():
             pending = self._asking[key] = asyncio.ensure_future(self._question(token, presented))
             pending.add_done_callback(lambda done: self._answered(key, done))
             return await asyncio.shield(pending)

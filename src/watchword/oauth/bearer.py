@@ -67,7 +67,8 @@ def _checked(token: str) -> str:
 
 def challenge(scheme: str, parameters: Mapping[str, str | None]) -> str:
     """Return a `WWW-Authenticate` value: a scheme and its parameters without those that are None; a realm where no other is left."""
+    # §3: no quote, backslash or control character can end the quoted string
     given = [
         f'{name}="{_UNQUOTABLE.sub("?", value)}"' for name, value in parameters.items() if value is not None
-    ]  # §3: no quote, backslash or control character can end the quoted string
+    ]
     return f"{scheme} {', '.join(given or (REALM,))}"

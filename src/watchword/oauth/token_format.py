@@ -41,9 +41,8 @@ KINDS: dict[str, str] = {
 TIME_LENGTH = 5
 MARK_LENGTH = 8
 SEAL_LENGTH = 8
-TIME_STEPS = (
-    100  # per second; the mark wraps after about a hundred days, which affects the order of rows alone
-)
+# Steps per second; the mark wraps after about a hundred days, which affects the order of rows alone
+TIME_STEPS = 100
 
 
 _PAIRS = tuple(first + second for first in ALPHABET for second in ALPHABET)

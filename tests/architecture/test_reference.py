@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from watchword import client, guard
 from watchword.routes import OPERATIONS, ROUTES
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -60,6 +61,21 @@ def test_every_page_of_the_documentation_can_be_reached_by_its_navigation() -> N
     navigation = (ROOT / "mkdocs.yml").read_text("utf-8")
     pages = [path.relative_to(ROOT / "docs").as_posix() for path in (ROOT / "docs").rglob("*.md")]
     assert not [page for page in pages if page not in navigation and not page.startswith("decisions/0")]
+
+
+def test_what_applications_import_is_in_the_reference() -> None:
+    pages = [path.read_text("utf-8") for path in (ROOT / "docs" / "reference").glob("*.md")]
+    shown = {name for page in pages for name in re.findall(r"^::: watchword\.\S*?(\w+)$", page, re.MULTILINE)}
+    lines = [
+        line
+        for document in DOCUMENTS
+        for line in re.findall(
+            r"^from watchword\.(?:guard|client)\S* import (.+)$", document.read_text("utf-8"), re.MULTILINE
+        )
+    ]
+    imported = {name for line in lines for name in line.split(", ")}
+    assert {"protected", "TokenSource"} <= imported
+    assert not {*guard.__all__, *client.__all__, *imported} - shown
 
 
 def test_every_address_that_the_server_answers_is_in_the_reference() -> None:

@@ -54,6 +54,18 @@ def test_an_attack_has_a_test_or_a_reason_or_says_that_it_has_neither(row: list[
     assert REFERENCE.search(answer) or answer == "not shown" or len(answer.split()) > 3
 
 
+@pytest.mark.parametrize(
+    "row",
+    [row for row in rows("docs/attacks.md") if re.fullmatch(r"[A-Z]+-\d+", row[0])],
+    ids=lambda row: row[0],
+)
+def test_an_attack_is_named_by_a_test_that_its_row_names(row: list[str]) -> None:
+    files = {path for path, _ in REFERENCE.findall(row[-1])}
+    texts = [(ROOT / path).read_text("utf-8") for path in files]
+    names = (row[0], row[0].lower().replace("-", "_"))
+    assert not texts or any(name in text for text in texts for name in names)
+
+
 def test_an_attack_has_one_row() -> None:
     named = [row[0] for row in rows("docs/attacks.md")]
     assert len(named) == len(set(named)) > 200

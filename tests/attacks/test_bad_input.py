@@ -56,7 +56,7 @@ HOSTILE_JSON = {
     "DC-04 wrong type": b"[]",
     "DC-04 not JSON": b"{",
     "empty": b"",
-    "DC-04 100,000 members": b"{" + b",".join(b'"m%d":1' % n for n in range(20_000)) + b"}",
+    "DC-04 20,000 members": b"{" + b",".join(b'"m%d":1' % n for n in range(20_000)) + b"}",
 }
 
 

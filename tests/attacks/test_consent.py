@@ -177,6 +177,18 @@ async def test_az_59_a_long_form_of_another_site_makes_no_other_device_of_the_br
         assert "set-cookie" not in (await server.http.post("/authorize", data=form, headers=said)).headers
 
 
+async def test_az_20_a_page_is_kept_in_no_cache_and_its_address_told_to_nobody(server: Server) -> None:
+    await make_people(server, "ada")
+    client = await register(server)
+    begun = await begin(server, client)
+    for page in (await server.http.get(begun.headers["location"]), await consent_page(server, client)):
+        assert page.status_code == 200
+        assert "no-store" in page.headers["cache-control"]
+        assert page.headers["referrer-policy"] == "same-origin"
+        assert page.headers["content-type"] == "text/html; charset=utf-8"
+        assert "unsafe-inline" not in page.headers["content-security-policy"]
+
+
 async def test_az_60_no_page_shows_in_a_frame_and_a_silent_code_goes_to_the_registered_address(
     server: Server,
 ) -> None:

@@ -42,7 +42,7 @@ async def test_a_token_is_stored_only_as_a_hash(server: Server, stored: Stored) 
     assert await reason(server, token) == "active"
     kept = stored()
     assert token.token.id.encode() in kept
-    assert token.secret.encode() not in kept
+    assert token.secret.encode() not in kept, "AP-01"
     assert token.secret[4:34].encode() not in kept
 
 
@@ -54,7 +54,7 @@ async def test_a_token_tells_its_kind_and_carries_a_checksum(server: Server) -> 
     assert await reason(server, token) == "active"
     last = "0" if token.secret[-1] != "0" else "1"
     garbled = Issued(token.token, token.secret[:-1] + last, token.secret_id)
-    assert await reason(server, garbled) == "unknown"
+    assert await reason(server, garbled) == "unknown", "AP-02"
 
 
 @pytest.mark.parametrize(

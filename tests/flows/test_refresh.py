@@ -19,7 +19,7 @@ async def test_rotation_and_reuse(server: Server) -> None:
     second = (await refresh(server, client, first)).json()["refresh_token"]
     assert second != first
     again = (await refresh(server, client, first)).json()["refresh_token"]
-    assert again == second, "TK-06: the loser of an honest race gets the very same successor"
+    assert again == second, "RT-02, TK-06: the loser of an honest race gets the very same successor"
     third = (await refresh(server, client, second)).json()["refresh_token"]
     assert (await refresh(server, client, first)).json()["error"] == "invalid_grant", (
         "TK-07: two generations old"

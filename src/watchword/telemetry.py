@@ -5,8 +5,8 @@ are escaped by the renderer, so that no value can forge a line (ASVS 16.4.1). Co
 Prometheus metrics only when they are scraped, because the hot endpoints count every request.
 """
 
-import contextlib
 import json
+import os
 import re
 import select
 import sys
@@ -87,7 +87,8 @@ class Log:
     def __init__(self) -> None:
         self._least = LEVELS["info"]
         self._render = _as_json
-        self._lost = 0  # lines dropped because the reader of the pipe did not keep up
+        self._lost = 0  # lines dropped because the reader of the pipe did not keep up, or the disk was full
+        self._is_torn = False  # of the last line, or of another worker's, only a part may have arrived
 
     def configure(self, log_format: str, level: str) -> None:
         """Write JSON lines or lines for reading at a console, from a level on."""
@@ -110,24 +111,41 @@ class Log:
         if LEVELS[level] < self._least:
             return
         shown = {name: _clean_value(value) for name, value in fields.items()}
-        if not _would_wait():
-            if self._lost:
-                lost, self._lost = self._lost, 0
-                _counts["log_lines_lost", "", ""] = _counts.get(("log_lines_lost", "", ""), 0) + lost
-                self._emit("warning", "log.lost", {"lines": lost})
-            self._emit(level, event, shown)
-        else:
+        if not (self._told_of_lost() and self._emit(level, event, shown)):
             self._lost += 1
+            count("log_lines_lost")
 
-    def _emit(self, level: str, event: str, shown: Mapping[str, object]) -> None:
+    def _told_of_lost(self) -> bool:
+        """Say how many lines were lost, once lines arrive again; return whether they do."""
+        if self._lost and self._emit("warning", "log.lost", {"lines": self._lost}):
+            self._lost = 0
+        return not self._lost
+
+    def _emit(self, level: str, event: str, shown: Mapping[str, object]) -> bool:
+        """Write a line; return whether all of it has arrived."""
         timestamp = datetime.now(UTC).isoformat().replace("+00:00", "Z")
         end = {"event": event, "level": level, "timestamp": timestamp}
         line = self._render({**shown, **end}) + "\n"
         if len(line) > MAX_LINE:
             line = self._render({**{name: str(value)[:60] for name, value in shown.items()}, **end}) + "\n"
-        with contextlib.suppress(OSError, ValueError):  # a closed standard error must not fail a request
+        try:
+            return not _would_wait() and self._put(line)
+        except (OSError, ValueError):  # a full disk or a closed standard error must not fail a request
+            self._is_torn = True
+            return False
+
+    def _put(self, line: str) -> bool:
+        try:
+            descriptor = sys.stderr.fileno()
+        except (OSError, ValueError, AttributeError):  # not a file
             sys.stderr.write(line)
             sys.stderr.flush()
+            return True
+        # Past Python's buffer, which would keep what a full disk did not take, and mix it with later lines.
+        data = (("\n" if self._is_torn else "") + line).encode()
+        arrived = os.write(descriptor, data)
+        self._is_torn = arrived < len(data)
+        return not self._is_torn
 
 
 def _would_wait() -> bool:

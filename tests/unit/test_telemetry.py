@@ -1,11 +1,14 @@
 """Log lines: one event, one line, no credential, nothing that could be taken for another line."""
 
 import json
+import sys
+from pathlib import Path
 
 import pytest
+from tests.fixtures.disks import no_file_may_grow_beyond
 
 from watchword.flows.identifiers import new_id
-from watchword.telemetry import Log
+from watchword.telemetry import Log, own_tally
 
 
 @pytest.fixture
@@ -60,3 +63,25 @@ def test_less_than_the_level_is_not_written(log: Log, capsys: pytest.CaptureFixt
     log.warning("loud")
     log.error("louder")
     assert [json.loads(line)["event"] for line in capsys.readouterr().err.splitlines()] == ["loud", "louder"]
+
+
+def test_lines_that_a_full_disk_does_not_take_are_counted_and_tear_no_other(
+    log: Log, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lost() -> int:
+        return sum(count for name, *_, count in own_tally().counts if name == "log_lines_lost")
+
+    path, before = tmp_path / "log", lost()
+    with path.open("a") as file:
+        monkeypatch.setattr(sys, "stderr", file)
+        log.info("before")
+        with no_file_may_grow_beyond(path.stat().st_size + 40):  # room for a part of the next line
+            for n in range(200):
+                log.error("storage.unavailable", n=n)
+        log.info("after")
+    first, torn, told, last = path.read_text().splitlines()
+    assert json.loads(first)["event"] == "before"
+    assert torn.startswith('{"n": 0, ')
+    assert json.loads(told).items() >= {"event": "log.lost", "lines": 200}.items()
+    assert json.loads(last)["event"] == "after"
+    assert lost() - before == 200

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import tomllib
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from tests.fixtures.commands import environment, run_cli
+from tests.fixtures.servers import free_port, wait_until_ready
 
 NAME = "Größe 😀"
 ASCII = {"PYTHONIOENCODING": "ascii"}  # a terminal without our letters, whichever locales this machine has
@@ -86,6 +88,27 @@ def test_of_a_secret_that_cannot_be_printed_is_told_whose_it_is_and_how_to_have_
     another = run_cli(folder, *said[2].split()[1:], "--json")
     assert another.returncode == 0, another.stderr
     assert json.loads(another.stdout)
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_server_starts_and_stops_although_its_log_is_full(folder: Path, workers: str) -> None:
+    if not os.path.exists("/dev/full"):
+        pytest.skip("this system has no /dev/full")
+    port = free_port()
+    with open("/dev/full", "wb") as full:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "watchword", "serve", "--port", str(port), "--workers", workers],
+            cwd=folder,
+            env=environment(),
+            stdout=full,
+            stderr=full,
+        )
+    try:
+        wait_until_ready(f"http://localhost:{port}", process, Path("/dev/null"))
+    finally:
+        process.terminate()
+        code = process.wait(timeout=30)
+    assert code in (0, -signal.SIGTERM)
 
 
 def test_an_export_onto_a_full_disk_leaves_the_file_that_was_there(folder: Path) -> None:

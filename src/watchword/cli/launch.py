@@ -6,6 +6,7 @@ parses every other command: that saves a third of the memory and half of the sta
 """
 
 import asyncio
+import contextlib
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -147,9 +148,10 @@ def _text(value: object) -> str:
 
 
 def say(line: str) -> None:
-    """Print on standard error."""
-    sys.stderr.write(line + "\n")
-    sys.stderr.flush()
+    """Print on standard error; where that is a file on a full disk, go on without."""
+    with contextlib.suppress(OSError):
+        sys.stderr.write(line + "\n")
+        sys.stderr.flush()
 
 
 def _failed(code: int, reason: str, error: str | None) -> int:

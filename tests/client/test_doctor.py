@@ -369,5 +369,10 @@ def test_the_own_installation_is_checked(tmp_path: Path) -> None:
     (tmp_path / "watchword.db").chmod(0o600)
     (tmp_path / "watchword.db.key").rename(tmp_path / "gone")
     assert check() == (1, {"database"})
+    (tmp_path / "gone").rename(tmp_path / "watchword.db.key")
+    (tmp_path / "watchword.db").rename(tmp_path / "lost")
+    assert check() == (1, {"database"})
+    (tmp_path / "lost").rename(tmp_path / "watchword.db")
+    (tmp_path / "watchword.db.key").rename(tmp_path / "gone")
     (tmp_path / "gone").chmod(0o440)  # as systemd gives a credential to the user of a service
     assert check(CREDENTIALS_DIRECTORY=str(tmp_path), WATCHWORD_KEY_FILE=str(tmp_path / "gone")) == (0, set())

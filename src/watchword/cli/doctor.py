@@ -77,12 +77,21 @@ def _installation(database: str | None, config: str | None, data: bool) -> Repor
     try:
         asyncio.run(session.with_runtime(settings, lambda runtime: _opened(runtime, report, data)))
     except OAuthError:
-        report.warn(
-            "no-database", "database", "there is no database yet", "watchword serve or watchword dev makes it"
-        )
+        _no_database(settings, report)
     except (StorageUnavailable, SettingsError) as error:
         report.fail("database", settings.database_shown, str(error))
     return report
+
+
+def _no_database(settings: Settings, report: Report) -> None:
+    key = None if settings.is_postgres else master_key.own_file(settings)
+    if key is not None and key.exists():  # it is made after the database: that was lost
+        message = f"{key} exists but the database does not"
+        report.fail("database", settings.database_shown, message, "restore it from the backup")
+        return
+    report.warn(
+        "no-database", "database", "there is no database yet", "watchword serve or watchword dev makes it"
+    )
 
 
 def _exposure(settings: Settings, report: Report) -> None:

@@ -22,8 +22,8 @@ from watchword.store.chain import INSERT_EVENT, Chain, written
 from watchword.store.database import Change, Entry, StorageUnavailable, check_values, drive
 from watchword.store.quiet import QUIET, SINGLE
 from watchword.store.sqlite_errand import Errand
-from watchword.store.sqlite_file import address, prepare, refuse_empty
-from watchword.store.sqlite_job import Job, deliver, reach
+from watchword.store.sqlite_file import Files, address, prepare, refuse_empty
+from watchword.store.sqlite_job import Job, answer, deliver, reach
 from watchword.store.sqlite_reader import Commits, Reader
 from watchword.store.sqlite_transaction import Events, SqliteTransaction, placeholders
 
@@ -95,6 +95,7 @@ class SqliteDatabase:
         # The directory entry of the WAL file is on disk before any write to it is acknowledged.
         if self._durable:
             settle(self.path)
+        self._files = Files(self.path)
 
     def record_under(self, audit_key: bytes) -> None:
         """Chain what is recorded from now on under this key; nothing may be recorded before it is known."""
@@ -251,7 +252,7 @@ class SqliteDatabase:
             batch, last = self._collect()
             if batch:
                 self._commit(batch)
-                self._answer(batch)
+                answer(batch)
             if last:
                 return
 
@@ -272,6 +273,7 @@ class SqliteDatabase:
         saved, committing = self._chain.copy(), False
         self._events = []
         try:
+            self._files.check()
             self._writer.execute("BEGIN IMMEDIATE")
             named = [job for job in batch if not isinstance(job.operation, str)]
             fill = partial(self._fill, batch, named)
@@ -367,14 +369,6 @@ class SqliteDatabase:
                 self._writer.execute("ROLLBACK TO job")
         if not single:
             self._writer.execute("RELEASE job")
-
-    def _answer(self, batch: list[Job]) -> None:
-        by_loop: dict[asyncio.AbstractEventLoop, list[Job]] = {}
-        for job in batch:
-            by_loop.setdefault(job.loop, []).append(job)
-        for loop, jobs in by_loop.items():
-            with contextlib.suppress(RuntimeError):  # nobody waits any more in a loop that is closed by now
-                loop.call_soon_threadsafe(deliver, jobs)
 
 
 def _is_unreadable_text(error: BaseException) -> bool:

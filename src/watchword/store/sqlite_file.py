@@ -9,6 +9,7 @@ import contextlib
 import os
 import secrets
 import sqlite3
+import time
 from urllib.parse import quote
 
 from watchword.folders import settle
@@ -16,6 +17,12 @@ from watchword.store import migrate
 from watchword.store.database import StorageUnavailable
 
 EMPTY = "the database file {} is empty: restore it from a backup, or move it away to start anew"
+
+MOVED = (
+    "{} was removed or replaced while the server has it open, so nothing more is stored: stop the server and start it again; "
+    "if the database file itself is lost, restore it from a backup"
+)
+LOOK = 0.02  # seconds; to look at each commit would cost every one of them turns at Python's lock
 
 
 def address(path: str) -> str:
@@ -77,6 +84,39 @@ def refuse_empty(connection: sqlite3.Connection, path: str) -> None:
     """Raise StorageUnavailable where a file has no table at all, such as after an interrupted restore."""
     if connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone() is None:
         raise StorageUnavailable(EMPTY.format(path))
+
+
+class Files:
+    """The files of an open database, each as it was when it was opened: somebody may remove or replace one under a server.
+
+    SQLite goes on with the file that it has, which nobody else can open any more: what it acknowledged there would be gone with it.
+    """
+
+    def __init__(self, path: str) -> None:
+        """Note which files they are; the database is open."""
+        beside = os.path.realpath(path)
+        found = {name: _identity(name) for name in (path, f"{beside}-wal", f"{beside}-shm")}
+        self._known = {name: identity for name, identity in found.items() if identity is not None}
+        self._looked = time.monotonic()
+
+    def check(self) -> None:
+        """Raise StorageUnavailable where one was removed or replaced; look every `LOOK` seconds, and each time once that was found."""
+        now = time.monotonic()
+        if now - self._looked < LOOK:
+            return
+        for name, known in self._known.items():
+            if _identity(name) != known:
+                raise StorageUnavailable(MOVED.format(name))
+        self._looked = now
+
+
+def _identity(name: str) -> tuple[int, int] | None:
+    """Return what tells a file from any other under the same name, None where there is none."""
+    try:
+        status = os.stat(name)
+    except FileNotFoundError:
+        return None
+    return status.st_dev, status.st_ino
 
 
 def is_unused(path: str) -> bool:

@@ -1,6 +1,7 @@
 """Writes queued for the writer thread of the embedded database, and the delivery of their results."""
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
@@ -27,6 +28,16 @@ def reach(step: str, jobs: list[Job]) -> None:
     """Pass a fail-point on behalf of every job."""
     for job in jobs:
         faults.reach(step, job.operation.name if isinstance(job.operation, Change) else job.operation)
+
+
+def answer(batch: list[Job]) -> None:
+    """Have the results of jobs delivered, each by the loop of its caller."""
+    by_loop: dict[asyncio.AbstractEventLoop, list[Job]] = {}
+    for job in batch:
+        by_loop.setdefault(job.loop, []).append(job)
+    for loop, jobs in by_loop.items():
+        with contextlib.suppress(RuntimeError):  # nobody waits any more in a loop that is closed by now
+            loop.call_soon_threadsafe(deliver, jobs)
 
 
 def deliver(jobs: list[Job]) -> None:

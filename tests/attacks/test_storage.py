@@ -149,7 +149,7 @@ async def test_st_02_a_revocation_that_cannot_be_stored_is_not_acknowledged(
 
 @pytest.mark.usefixtures("unlimited")
 async def test_st_03_a_database_that_takes_no_writes_serves_what_needs_none(
-    server: Server, store: Store
+    server: Server, store: Store, capsys: pytest.CaptureFixture[str]
 ) -> None:
     client = await register(
         server,
@@ -176,7 +176,10 @@ async def test_st_03_a_database_that_takes_no_writes_serves_what_needs_none(
         assert answer.status_code == 503, (name, answer.text[:300])
         assert int(answer.headers["retry-after"]) >= 1, name
         assert "set-cookie" not in answer.headers or name != "sign-in", "nobody is half signed in"
-    assert (await server.http.get("/readyz")).status_code == 503
+    capsys.readouterr()
+    probed = await server.http.get("/readyz")
+    assert (probed.status_code, probed.headers["retry-after"]) == (503, "2")
+    assert '"event": "storage.unavailable"' in capsys.readouterr().err, "why is in the log"
     for path in (
         "/healthz",
         "/livez",

@@ -2,9 +2,12 @@
 
 import os
 
-from watchword.http import Request, Response, json_response
+from watchword.http import NO_STORE, UNAVAILABLE, Request, Response, json_response
 from watchword.store import keys
 from watchword.store.database import StorageUnavailable
+from watchword.telemetry import log
+
+RETRY = (*NO_STORE, (b"retry-after", str(UNAVAILABLE.retry_after).encode()))
 
 
 async def healthz(_request: Request) -> Response:
@@ -18,6 +21,8 @@ async def readyz(request: Request) -> Response:
     try:
         await runtime.database.write(keys.touch, os.urandom(8).hex())
         await runtime.keyring.signing_key(runtime.settings.signing_algorithms[0])
-    except (StorageUnavailable, ValueError):
-        return json_response(503, {"status": "unavailable"})
+    except (StorageUnavailable, ValueError) as error:
+        # The log says why even where nobody but the balancer asks.
+        log.error("storage.unavailable", path=request.path, reason=str(error))
+        return json_response(503, {"status": "unavailable"}, RETRY)
     return json_response(200, {"status": "ready"})

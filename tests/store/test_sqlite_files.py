@@ -1,0 +1,47 @@
+"""The files of the embedded database, taken from under the server: nothing is acknowledged that would be gone with it (F-06)."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from tests.fixtures.postgres import AUDIT_KEY, Store
+from tests.store.made import breaks, count, note
+
+from watchword.store import sqlite_file
+from watchword.store.database import StorageUnavailable
+
+
+def remove(path: Path) -> None:
+    path.unlink()
+
+
+def replace_by_a_copy(path: Path) -> None:
+    copy = path.with_name("copy")
+    copy.write_bytes(path.read_bytes())
+    copy.replace(path)
+
+
+@pytest.mark.parametrize("harm", [remove, replace_by_a_copy])
+@pytest.mark.parametrize("end", ["", "-wal", "-shm"])
+async def test_nothing_is_acknowledged_once_a_file_was_taken_from_under_the_server(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, end: str, harm: Callable[[Path], None]
+) -> None:
+    monkeypatch.setattr(sqlite_file, "LOOK", 0)
+    file = Store("sqlite", str(tmp_path / "watchword.db"))
+    nodes = [await file.node() for _ in range(2)]  # two processes would do the same
+    for node in nodes:
+        await node.write(note, "before")
+    harm(Path(file.address + end))
+    for node in (*nodes, *nodes):
+        with pytest.raises(StorageUnavailable, match=f"watchword.db{end} was removed or replaced"):
+            await node.write(note, "refused")
+    await file.close()
+    if end or harm is replace_by_a_copy:  # what was acknowledged is in the file after an orderly stop
+        again = await file.node()
+        assert await count(again, "events") == 2
+        await again.write(note, "after")
+        assert await breaks(again, AUDIT_KEY) == []
+        await file.close()
+    else:
+        with pytest.raises(StorageUnavailable, match="is lost"):
+            await file.make().open()

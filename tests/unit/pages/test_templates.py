@@ -181,6 +181,34 @@ def test_every_field_has_a_label_and_its_error_and_hint_are_announced(name: str)
             assert f"{field.attributes['id']}-error" in (field.attributes["aria-describedby"] or "").split()
 
 
+WRONG = [
+    pytest.param(name, field, id=f"{name}, {field}")
+    for name, context in PAGES.items()
+    for field in context.get("errors", ())
+    if field != "form"
+]
+
+
+@pytest.mark.parametrize(("name", "field"), WRONG)
+def test_the_cursor_waits_at_whatever_is_wrong_and_its_error_is_announced_there(
+    name: str, field: str
+) -> None:
+    errors = {field: PAGES[name]["errors"][field]}  # type: ignore[index]  # names and texts of problems
+    elements = Page(show(name, context={**PAGES[name], "errors": errors})).elements
+    (wrong,) = (element for element in elements if element.attributes.get("class") == "error" and element.text)
+    (told,) = (
+        position
+        for position, element in enumerate(elements)
+        if wrong.attributes["id"] in (element.attributes.get("aria-describedby") or "").split()
+    )
+    if elements[told].tag == "fieldset":
+        told = next(
+            position for position, one in enumerate(elements) if position > told and one.tag == "input"
+        )
+    focused = [position for position, element in enumerate(elements) if "autofocus" in element.attributes]
+    assert focused == [told]
+
+
 @pytest.mark.parametrize("name", PAGES)
 def test_a_password_is_never_sent_back_and_may_be_pasted(name: str) -> None:
     for field in Page(show(name)).all("input"):

@@ -1,6 +1,7 @@
 """WCAG 2.2 AA in a real Chromium: every page, light and dark, desktop and phone, under the policy it is served with."""
 
 from collections.abc import Iterator
+from typing import Literal
 from urllib.parse import urlsplit
 
 import pytest
@@ -24,14 +25,31 @@ TURN = """html => {
   document.documentElement.lang = made.documentElement.lang
   document.body.replaceWith(document.adoptNode(made.body))
 }"""
+# What readers may set of their own accord (WCAG 2.2, 1.4.12); a sheet made so is no inline style to the policy.
+SPACED = """() => {
+  const sheet = new CSSStyleSheet()
+  sheet.replaceSync(`* { line-height: 1.5 !important; letter-spacing: 0.12em !important; word-spacing: 0.16em !important }
+    p { margin-bottom: 2em !important }`)
+  document.adoptedStyleSheets = [sheet]
+}"""
+LONG_NAMED = Branding(name="Donaudampfschifffahrtselektrizitätenhauptbetriebswerk")
 VIEWS = {"desktop": (1280, 800), "phone": (390, 844), "narrow": (320, 640)}
 
 
 class Visit:
     """One tab that sees the gallery served with its policy, and remembers what the browser complained of."""
 
-    def __init__(self, browser: Browser, scheme: str = "light", script: bool = True) -> None:
+    def __init__(
+        self,
+        browser: Browser,
+        scheme: str = "light",
+        script: bool = True,
+        *,
+        branding: Branding = BRANDING,
+        forced_colors: Literal["active", "none"] = "none",
+    ) -> None:
         width, height = VIEWS["desktop"]
+        self._branding = branding
         self.locale, self.still = "en", False
         self.complaints: list[str] = []
         self.sent: list[str] = []
@@ -39,6 +57,7 @@ class Visit:
             viewport={"width": width, "height": height},
             color_scheme="dark" if scheme == "dark" else "light",
             java_script_enabled=script,
+            forced_colors=forced_colors,
         )
         self.page: Page = self._context.new_page()
         self.page.on("console", lambda message: self.complaints.append(message.text))
@@ -65,7 +84,7 @@ class Visit:
             self.sent.append(route.request.post_data or "")
         if self.still and path.endswith(".js"):
             route.fulfill(body="", content_type="text/javascript")
-        elif asset := assets.find(path.rpartition("/")[2], BRANDING):
+        elif asset := assets.find(path.rpartition("/")[2], self._branding):
             route.fulfill(body=asset.body, content_type=asset.content_type)
         elif path.startswith("/page/"):
             name = path.removeprefix("/page/")
@@ -79,7 +98,7 @@ class Visit:
             route.fulfill(body="", content_type="text/plain")
 
     def _html(self, name: str) -> str:
-        return render.render(name.split(":")[0], PAGES[name], locale=self.locale, branding=BRANDING)
+        return render.render(name.split(":")[0], PAGES[name], locale=self.locale, branding=self._branding)
 
 
 @pytest.fixture(params=["light", "dark"])
@@ -115,6 +134,50 @@ def test_nothing_runs_over_the_edge_and_the_policy_blocks_nothing(browser: Brows
     visit.close()
     assert wide == []
     assert visit.complaints == []
+
+
+@pytest.mark.parametrize(
+    ("branding", "prepare"),
+    [
+        pytest.param(BRANDING, SPACED, id="under the spacing that readers may set"),
+        pytest.param(LONG_NAMED, "() => {}", id="with a service's name of one long word"),
+    ],
+)
+def test_nothing_runs_over_the_edge_of_a_narrow_page(
+    browser: Browser, branding: Branding, prepare: str
+) -> None:
+    visit = Visit(browser, branding=branding)
+    width, height = VIEWS["narrow"]
+    page = visit.open("sign_in", "de", still=True)
+    page.set_viewport_size({"width": width, "height": height})
+    page.evaluate(prepare)
+    wide = []
+    for name in PAGES:
+        visit.turn_to(name)
+        page.evaluate("for (const more of document.querySelectorAll('details')) more.open = true")
+        if page.evaluate("document.documentElement.scrollWidth") > width:
+            wide.append(name)
+    visit.close()
+    assert wide == []
+
+
+@pytest.mark.parametrize(
+    ("name", "links"), [("account/sessions", ".sections a"), ("console/client_new", ".number")]
+)
+def test_where_one_is_shows_in_forced_colours(browser: Browser, name: str, links: str) -> None:
+    visit = Visit(browser, forced_colors="active")
+    page = visit.open(name)
+    for view in VIEWS.values():
+        page.set_viewport_size({"width": view[0], "height": view[1]})
+        here, others = (
+            page.locator(links + which).evaluate_all(
+                "links => [...new Set(links.map(link => getComputedStyle(link).backgroundColor))]"
+            )
+            for which in ("[aria-current]", ":not([aria-current])")
+        )
+        assert len(here) == len(others) == 1
+        assert here != others
+    visit.close()
 
 
 def test_the_first_tab_stop_skips_to_the_content(visit: Visit) -> None:

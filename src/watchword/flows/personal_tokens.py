@@ -41,16 +41,18 @@ async def create(
     name: str,
     scopes: tuple[str, ...],
     resource: str | None,
-    days: int,
+    days: int | None,
 ) -> Issued:
-    """Create a token for a person; raise `invalid_scope` for a scope that is not open to them, or as `sessions.act`.
+    """Create a token for a person, which lives for these days, or None: as long as is usual.
 
+    Raises `invalid_scope` for a scope that is not open to them, or as `sessions.act`.
     With a scope that is open to administrators only, the write checks that the person still is one.
     """
     allowed = await scopes_for(runtime, user)
     if not set(scopes) <= set(allowed):
         raise OAuthError("invalid_scope", "This scope is not open to people.", field="scope")
-    given = TokenInput(name=name, scope=" ".join(scopes), resource=resource, expires_in=days * 86_400)
+    lifetime = None if days is None else days * 86_400
+    given = TokenInput(name=name, scope=" ".join(scopes), resource=resource, expires_in=lifetime)
     owner = ("user", user.id)
     if not set(scopes) <= set(_open_scopes(runtime)):
         return await api_tokens.create(runtime_in(runtime, session), given, owner=owner, actor=user.id)

@@ -7,8 +7,10 @@ from watchword.oauth.errors import OAuthError
 from watchword.pages import account, browser, demanded, once, scopes
 from watchword.pages.account import Person
 from watchword.pages.render import Problem
+from watchword.settings import Settings
 from watchword.store.api_tokens import ApiToken, SecretUse
 
+DAY = 86_400
 DAYS = (7, 30, 90, 180, 365)
 OVERLAPS = (86_400, 3_600, 604_800, 0)
 MAX_NAME = 80
@@ -124,17 +126,15 @@ async def _new(
     settings = runtime.settings
     chosen = form.all("scope") if form else ()
     offered = await personal_tokens.scopes_for(runtime, person[1])
-    most = settings.api_token_max_lifetime // 86_400
-    usual = settings.api_token_lifetime // 86_400
     context = {
         "action": f"{settings.issuer}/account/tokens/new",
         "scopes": [{**scopes.described(request, name), "granted": name in chosen} for name in offered],
         "resources": [{"uri": uri, "name": name} for uri, name in settings.resources.items()],
-        "days": [count for count in DAYS if count <= most],
+        "days": offered_days(settings),
         "values": {
             "name": (form.get("name") or "")[:MAX_NAME] if form else "",
             "resource": form.get("resource") if form else None,
-            "days": _days(form) if form else usual,
+            "days": (form and _days(settings, form)) or usual_days(settings),
         },
         "errors": errors or {},
         "hidden": once.field(),
@@ -144,9 +144,22 @@ async def _new(
     )
 
 
-def _days(form: Form) -> int:
+def usual_days(settings: Settings) -> int:
+    """Return how many whole days a token lives where nothing else is chosen."""
+    return settings.api_token_lifetime // DAY
+
+
+def offered_days(settings: Settings) -> list[int]:
+    """Return the lifetimes that a form offers, in days: none where tokens must end within a day, and so live as long as is usual."""
+    most = settings.api_token_max_lifetime // DAY
+    choices = {*DAYS, usual_days(settings), min(most, DAYS[0])}
+    return sorted(count for count in choices if 0 < count <= most)
+
+
+def _days(settings: Settings, form: Form) -> int | None:
+    """Return the days that were chosen; None, which is as long as is usual, for what was not offered."""
     chosen = form.get("days") or ""
-    return int(chosen) if chosen in {str(count) for count in DAYS} else DAYS[1]
+    return next((count for count in offered_days(settings) if str(count) == chosen), None)
 
 
 async def create(request: Request) -> Response:
@@ -167,7 +180,13 @@ async def create(request: Request) -> Response:
         return account.done(request, "tokens", "token_once")
     try:
         issued = await personal_tokens.create(
-            request.runtime, found[1], found[0], name=name, scopes=chosen, resource=resource, days=_days(form)
+            request.runtime,
+            found[1],
+            found[0],
+            name=name,
+            scopes=chosen,
+            resource=resource,
+            days=_days(request.runtime.settings, form),
         )
     except OAuthError as error:
         if error.code == "access_denied":

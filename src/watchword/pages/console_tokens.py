@@ -15,7 +15,6 @@ REASONS = ("revoked", "compromised")
 NEVER = "never"
 # The names of the form's fields, by the flow's, where they differ.
 FIELDS = {"expires_in": "days"}
-DAYS_TYPED = frozenset(str(count) for count in account_tokens.DAYS)
 
 
 async def show(request: Request) -> Response:
@@ -194,15 +193,15 @@ def _new(
     request: Request, person: Person, form: Form | None = None, errors: dict[str, object] | None = None
 ) -> Response:
     settings = request.runtime.settings
-    most = settings.api_token_max_lifetime // 86_400
     typed = {name: (form.get(name) or "") if form else "" for name in ("name", "owner", "scope", "resource")}
-    days = (form.get("days") or "") if form else str(settings.api_token_lifetime // 86_400)
+    offered = account_tokens.offered_days(settings)
+    days = (form.get("days") or "") if form else str(account_tokens.usual_days(settings))
     context = {
         "action": console.address(request, "tokens", "new"),
         "resources": [scopes.resource(request, uri) for uri in _resources(request)],
-        "days": [count for count in account_tokens.DAYS if count <= most],
+        "days": offered,
         "never": settings.api_token_allow_never,
-        "values": {**typed, "days": int(days) if days in DAYS_TYPED else days},
+        "values": {**typed, "days": int(days) if days in map(str, offered) else days},
         "errors": errors or {},
         "hidden": once.field(),
     }
@@ -247,7 +246,8 @@ def _wrong(request: Request, form: Form) -> dict[str, object]:
     resource, days = form.get("resource") or "", form.get("days") or ""
     if resource and resource not in _resources(request):
         wrong["resource"] = "invalid"
-    if days != NEVER and days not in DAYS_TYPED:
+    offered = account_tokens.offered_days(request.runtime.settings)
+    if days not in (NEVER, *map(str, offered or [""])):
         wrong["days"] = "invalid"
     return wrong
 
@@ -258,5 +258,5 @@ def _given(form: Form) -> TokenInput:
         name=(form.get("name") or "").strip(),
         scope=" ".join((form.get("scope") or "").split()),
         resource=form.get("resource") or None,
-        expires_in=NEVER if days == NEVER else int(days) * 86_400,
+        expires_in=NEVER if days == NEVER else int(days) * account_tokens.DAY if days else None,
     )

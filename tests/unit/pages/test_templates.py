@@ -218,6 +218,12 @@ def test_a_password_is_never_sent_back_and_may_be_pasted(name: str) -> None:
             assert field.attributes["autocomplete"] in ("current-password", "new-password")
 
 
+@pytest.mark.parametrize("name", ["sign_in", "second_factor"])
+@pytest.mark.parametrize(("days", "says"), [(30, "for 30 days"), (1, "for a day")])
+def test_a_device_is_remembered_for_a_day_or_for_several(name: str, days: int, says: str) -> None:
+    assert says in show(name, context={**PAGES[name], "remember_days": days})
+
+
 def test_passkey_suggestions_appear_where_a_name_is_typed() -> None:
     fields = {field.attributes.get("name"): field.attributes for field in Page(show("sign_in")).all("input")}
     assert fields["identifier"]["autocomplete"] == "username webauthn"

@@ -1,0 +1,59 @@
+"""The lifetimes that forms offer for a token: what the settings allow, the usual one among them and chosen."""
+
+import re
+from pathlib import Path
+
+import pytest
+from tests.fixtures.accounts import add_totp, another, make
+from tests.fixtures.people import Person
+from tests.fixtures.servers import open_server
+
+from watchword.settings import ScopeText
+from watchword.store import api_tokens as store
+
+DAY = 86_400
+OWN = ("/account/tokens/new", {"name": "mine", "scope": "notes:read"})
+ANY = ("/console/tokens/new", {"name": "any", "owner": "ci", "scope": "notes:read"})
+
+
+def _offered(page: str) -> tuple[list[str], list[str]]:
+    """Return the lifetimes that a page offers, and the one that is chosen."""
+    found = re.findall(r'<option value="(\d+)"( selected)?>', page)
+    return [days for days, _ in found], [days for days, chosen in found if chosen]
+
+
+@pytest.mark.parametrize(("address", "given"), [pytest.param(*OWN, id="own"), pytest.param(*ANY, id="any")])
+@pytest.mark.parametrize(
+    ("usual", "most", "offered", "says"),
+    [
+        pytest.param(90 * DAY, 365 * DAY, ["7", "30", "90", "180", "365"], "90 days", id="as it comes"),
+        pytest.param(45 * DAY, 60 * DAY, ["7", "30", "45"], "45 days", id="an unusual usual one"),
+        pytest.param(3 * DAY, 3 * DAY, ["3"], "3 days", id="less than a week"),
+        pytest.param(DAY, DAY, ["1"], "1 day", id="a single day"),
+        pytest.param(DAY // 2, DAY // 2, [], None, id="less than a day, which leaves no choice"),
+    ],
+)
+async def test_the_usual_lifetime_is_offered_and_chosen(
+    tmp_path: Path,
+    address: str,
+    given: dict[str, str],
+    usual: int,
+    most: int,
+    offered: list[str],
+    says: str | None,
+) -> None:
+    options = {"api_token_lifetime": usual, "api_token_max_lifetime": most}
+    personal = {"notes:read": ScopeText(sentence="Read your notes", personal=True)}
+    async with open_server(tmp_path, scopes=personal, **options) as server, another(server) as browser:
+        await make(server, is_admin=True)
+        person = Person(server, browser)
+        await person.sign_in()
+        server.extra["totp"] = await add_totp(person)
+        page = await person.open(address)
+        choices, chosen = _offered(page.text)
+        assert (choices, chosen) == (offered, [str(usual // DAY)] if offered else [])
+        assert says is None or re.search(rf"selected>\s*{says}\s*</option>", page.text)
+        await person.send(given | {"days": days for days in chosen})
+        assert "shown only now" in person.text
+        (token,) = await server.runtime.database.read(store.list_tokens, after="", limit=2, now=server.runtime.now())
+        assert token.expires_at == token.created_at + usual

@@ -134,8 +134,14 @@ def check_startable(settings: Settings) -> None:
                 probe.bind(place)
     except OSError as error:
         reason = error.strerror or str(error)
+        # `dev` is for this machine alone, and takes no host.
+        change = (
+            "--port names another"
+            if settings.mode == "development"
+            else "--host and --port name another place"
+        )
         raise SettingsError(
-            f"cannot listen on {settings.host}, port {settings.port}: {reason}; --host and --port name another place"
+            f"cannot listen on {settings.host}, port {settings.port}: {reason}; {change}"
         ) from None
 
 

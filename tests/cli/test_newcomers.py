@@ -82,10 +82,14 @@ def test_what_was_not_meant_is_refused_with_the_remedy_and_makes_nothing(
 def test_serving_where_somebody_listens_already_is_refused_before_anything_is_made(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
-        for command in (["serve"], ["dev"]):
-            done = run_cli(tmp_path, *command, "--port", port)
+        for command, change in (
+            ("serve", "--host and --port name another place"),
+            ("dev", "--port names another"),
+        ):
+            done = run_cli(tmp_path, command, "--port", port)
             assert done.returncode == 2
             assert f"cannot listen on 127.0.0.1, port {port}" in done.stderr
+            assert f"; {change}" in done.stderr, "only what the command takes"
     assert not list(tmp_path.iterdir())
 
 

@@ -55,5 +55,7 @@ async def test_the_usual_lifetime_is_offered_and_chosen(
         assert says is None or re.search(rf"selected>\s*{says}\s*</option>", page.text)
         await person.send(given | {"days": days for days in chosen})
         assert "shown only now" in person.text
-        (token,) = await server.runtime.database.read(store.list_tokens, after="", limit=2, now=server.runtime.now())
+        (token,) = await server.runtime.database.read(
+            store.list_tokens, after="", limit=2, now=server.runtime.now()
+        )
         assert token.expires_at == token.created_at + usual

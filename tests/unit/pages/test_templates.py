@@ -195,7 +195,9 @@ def test_the_cursor_waits_at_whatever_is_wrong_and_its_error_is_announced_there(
 ) -> None:
     errors = {field: PAGES[name]["errors"][field]}  # type: ignore[index]  # names and texts of problems
     elements = Page(show(name, context={**PAGES[name], "errors": errors})).elements
-    (wrong,) = (element for element in elements if element.attributes.get("class") == "error" and element.text)
+    (wrong,) = (
+        element for element in elements if element.attributes.get("class") == "error" and element.text
+    )
     (told,) = (
         position
         for position, element in enumerate(elements)

@@ -47,6 +47,7 @@ class Visit:
         *,
         branding: Branding = BRANDING,
         forced_colors: Literal["active", "none"] = "none",
+        timezone: str = "UTC",
     ) -> None:
         width, height = VIEWS["desktop"]
         self._branding = branding
@@ -58,6 +59,7 @@ class Visit:
             color_scheme="dark" if scheme == "dark" else "light",
             java_script_enabled=script,
             forced_colors=forced_colors,
+            timezone_id=timezone,
         )
         self.page: Page = self._context.new_page()
         self.page.on("console", lambda message: self.complaints.append(message.text))
@@ -177,6 +179,18 @@ def test_where_one_is_shows_in_forced_colours(browser: Browser, name: str, links
         )
         assert len(here) == len(others) == 1
         assert here != others
+    visit.close()
+
+
+@pytest.mark.parametrize(
+    ("locale", "says"),
+    [("en", "15 January 2027 at 09:00 CET"), ("de", "15. Januar 2027 um 09:00 MEZ")],
+)
+def test_a_time_is_shown_in_the_readers_zone_and_names_it(browser: Browser, locale: str, says: str) -> None:
+    visit = Visit(browser, timezone="Europe/Stockholm")
+    time = visit.open("console/events", locale).locator("time").first
+    assert time.inner_text() == says
+    assert (time.get_attribute("title") or "").endswith("08:00 UTC")
     visit.close()
 
 

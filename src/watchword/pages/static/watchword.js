@@ -133,7 +133,9 @@
   };
 
   const local = (time) => {
-    const format = new Intl.DateTimeFormat(time.dataset.local || document.documentElement.lang, { dateStyle: "long", timeStyle: "short" });
+    const format = new Intl.DateTimeFormat(time.dataset.local || document.documentElement.lang, {
+      year: "numeric", month: "long", day: "numeric", hour: "2-digit", minute: "2-digit", timeZoneName: "short",
+    });
     time.title = time.textContent;
     time.textContent = format.format(new Date(time.dateTime));
   };

@@ -163,6 +163,22 @@ def test_nothing_runs_over_the_edge_of_a_narrow_page(
     assert wide == []
 
 
+def test_no_table_has_to_be_moved_sideways_on_a_phone(browser: Browser) -> None:
+    visit = Visit(browser)
+    width, height = VIEWS["phone"]
+    page = visit.open("sign_in", "de", still=True)
+    page.set_viewport_size({"width": width, "height": height})
+    moved = []
+    for name in PAGES:
+        visit.turn_to(name)
+        if page.evaluate(
+            "[...document.querySelectorAll('.table-scroll')].some(one => one.scrollWidth > one.clientWidth)"
+        ):
+            moved.append(name)
+    visit.close()
+    assert moved == []
+
+
 @pytest.mark.parametrize(
     ("name", "links"), [("account/sessions", ".sections a"), ("console/client_new", ".number")]
 )

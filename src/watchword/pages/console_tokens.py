@@ -246,8 +246,8 @@ def _wrong(request: Request, form: Form) -> dict[str, object]:
     resource, days = form.get("resource") or "", form.get("days") or ""
     if resource and resource not in _resources(request):
         wrong["resource"] = "invalid"
-    offered = account_tokens.offered_days(request.runtime.settings)
-    if days not in (NEVER, *map(str, offered or [""])):
+    offered = [str(count) for count in account_tokens.offered_days(request.runtime.settings)]
+    if days not in (NEVER, *(offered or [""])):
         wrong["days"] = "invalid"
     return wrong
 

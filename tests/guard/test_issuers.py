@@ -176,6 +176,16 @@ async def test_an_opaque_token_of_another_issuer_may_look_like_anything(
     assert other.asked["/introspect"] == 2, "a garbled token of ours is refused offline"
 
 
+async def test_an_issuer_that_calls_an_expired_token_active_is_not_believed(other: OtherIssuer) -> None:
+    told = {"active": True, "sub": "them", "aud": API, "exp": int(time.time()) + 300}
+    other.documents["/introspect"] = told
+    guard = Guard(other.issuer, audience=API)
+    assert (await ask(guard, OPAQUE)).subject == "them"
+    other.documents["/introspect"] = told | {"exp": int(time.time()) - 300}
+    assert await refusal(guard, OPAQUE + "-another") == 401
+    await guard.close()
+
+
 async def test_metadata_are_asked_for_once_by_all_and_not_again_at_once_when_they_fail(
     other: OtherIssuer,
 ) -> None:
@@ -294,6 +304,14 @@ def feed_page(other: OtherIssuer) -> dict[str, Any]:
     }
 
 
+def publish(other: OtherIssuer, *entries: list[object]) -> None:
+    """Let an issuer have a feed that tells of what has ended."""
+    feed = f"{other.issuer}/revocations"
+    other.documents["/.well-known/openid-configuration"]["watchword_revocations_endpoint"] = feed
+    said = json.dumps({**feed_page(other), "ended": entries}).encode()
+    other.documents["/revocations"] = jws.sign(other.keys[0], {"typ": ended.TOKEN_TYPE}, said).encode()
+
+
 @pytest.mark.parametrize(
     ("says", "status"),
     [
@@ -324,6 +342,17 @@ async def test_the_feed_is_believed_only_with(
     else:
         assert await refusal(guard, other.token()) == status
     await guard.close()
+
+
+async def test_what_ended_before_a_guard_began_is_refused_at_its_first_use(other: OtherIssuer) -> None:
+    publish(other, [ended.mark("token", "ended"), int(time.time()) + 600])
+    for token, status in ((other.token(), 200), (other.token(jti="ended"), 401)):
+        guard = Guard(other.issuer, audience=API, when_silent="refuse")
+        if status == 200:
+            assert (await ask(guard, token)).subject == "them"
+        else:
+            assert await refusal(guard, token) == status
+        await guard.close()
 
 
 class Slow:
@@ -367,19 +396,12 @@ async def test_what_the_feed_tells_while_an_issuer_is_asked_counts_more_than_its
     other: OtherIssuer,
 ) -> None:
     other.documents["/introspect"] = slow = Slow(sub="them", aud=API, jti="1")
-
-    def publish(*entries: list[object]) -> None:
-        said = json.dumps({**feed_page(other), "ended": entries}).encode()
-        other.documents["/revocations"] = jws.sign(other.keys[0], {"typ": ended.TOKEN_TYPE}, said).encode()
-
-    feed = f"{other.issuer}/revocations"
-    other.documents["/.well-known/openid-configuration"]["watchword_revocations_endpoint"] = feed
-    publish()
+    publish(other)
     guard = Guard(other.issuer, audience=API, cache_seconds=3600)
     assert (await ask(guard, other.token())).subject == "them", "the feed is followed"
     asking = asyncio.create_task(ask(guard, OPAQUE))
     await asyncio.to_thread(slow.asked.wait, 20)
-    publish([ended.mark("token", "1"), int(time.time()) + 600])
+    publish(other, [ended.mark("token", "1"), int(time.time()) + 600])
     while (
         found := await asyncio.gather(ask(guard, other.token()), return_exceptions=True)
     ) and not isinstance(found[0], Refused):

@@ -1,11 +1,14 @@
 """Sessions of an application's own people: what the cookie is worth, when it ends, and who can make it act."""
 
+from typing import Any
+
 import pytest
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse
-from starlette.routing import Route
+from starlette.routing import Route, WebSocketRoute
 from starlette.testclient import TestClient
+from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from watchword.guard.sessions import COOKIE, MemoryStore, Record, SessionMiddleware
 from watchword.testing.clock import Clock
@@ -71,10 +74,15 @@ async def cart(request: Request) -> JSONResponse:
     return JSONResponse(request.session.data.get("cart"))  # type: ignore[attr-defined]  # ours, not Starlette's
 
 
+async def feed(websocket: WebSocket) -> None:
+    await websocket.accept()
+    await websocket.send_text(websocket.session.subject)  # type: ignore[attr-defined]  # ours, not Starlette's
+
+
 class Shop:
     """An application with sessions, its store and its clock."""
 
-    def __init__(self) -> None:
+    def __init__(self, **options: Any) -> None:
         self.clock = Clock()
         self.store = Ending(self.clock)
         endpoints = (
@@ -88,9 +96,10 @@ class Shop:
             sign_in_bob,
             cart,
         )
-        app = Starlette(routes=[Route(f"/{e.__name__}", e, methods=["GET", "POST"]) for e in endpoints])
+        routes = [Route(f"/{e.__name__}", e, methods=["GET", "POST"]) for e in endpoints]
+        app = Starlette(routes=[*routes, WebSocketRoute("/feed", feed)])
         app.state.store = self.store
-        wrapped = SessionMiddleware(app, self.store, idle=600, absolute=3600, clock=self.clock)  # type: ignore[arg-type]  # ASGI
+        wrapped = SessionMiddleware(app, self.store, idle=600, absolute=3600, clock=self.clock, **options)  # type: ignore[arg-type]  # ASGI
         self.http = TestClient(wrapped, base_url=BASE)  # type: ignore[arg-type]  # ASGI
 
     def who(self, value: str | None = None) -> str:
@@ -181,6 +190,39 @@ def test_other_sites_cannot_make_the_session_act(shop: Shop, headers: dict[str, 
     assert shop.http.post("/elevate", headers={"sec-fetch-site": "same-origin"}).status_code == 200
     assert shop.http.post("/sign_out", headers=headers).status_code == 403
     assert shop.who() == "alice"
+
+
+def test_another_origin_acts_by_the_session_only_where_it_is_named() -> None:
+    for origins, status in ((["https://app.test"], 200), (["https://other.test"], 403), ([], 403)):
+        shop = Shop(origins=origins)
+        assert shop.http.post("/sign_in", headers=OWN).status_code == 200
+        for site in ("same-site", "cross-site"):
+            headers = {"origin": "https://app.test", "sec-fetch-site": site}
+            assert shop.http.post("/elevate", headers=headers).status_code == status
+
+
+@pytest.mark.parametrize(
+    ("headers", "welcome"),
+    [
+        pytest.param({"sec-fetch-site": "same-origin"}, True, id="from the same origin"),
+        pytest.param(OWN, True, id="from the same origin by an old browser"),
+        pytest.param({"sec-fetch-site": "same-site"}, False, id="from a sister site"),
+        pytest.param({"sec-fetch-site": "cross-site"}, False, id="from another site"),
+        pytest.param({"origin": "https://evil.test"}, False, id="from elsewhere by an old browser"),
+        pytest.param({}, False, id="without a word of where it comes from"),
+    ],
+)
+def test_no_other_site_opens_a_websocket_by_the_session(
+    shop: Shop, headers: dict[str, str], welcome: bool
+) -> None:
+    opening = shop.http.websocket_connect("wss://shop.test/feed", headers=headers)
+    if welcome:
+        with opening as socket:
+            assert socket.receive_text() == "alice"
+    else:
+        with pytest.raises(WebSocketDisconnect) as closed, opening:
+            pass
+        assert closed.value.code == 1008
 
 
 def test_a_second_cookie_of_the_same_name_makes_both_worthless(shop: Shop) -> None:

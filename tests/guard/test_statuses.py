@@ -17,6 +17,7 @@ from watchword.guard import Guard, Refused, background, issuer, statuses
 from watchword.guard.presented import Presented
 from watchword.jose import jws
 from watchword.oauth import status_list
+from watchword.testing.clock import Clock
 
 API = "https://api.example.com"
 
@@ -120,6 +121,23 @@ async def test_a_failure_of_long_ago_keeps_no_list_in_use(monkeypatch: pytest.Mo
         serve_list(other, 1)
         await asyncio.sleep(0.4)
         assert await ask(guard, asked(jti="3")) == 401, "the first to ask learns of the revocation"
+        await guard.close()
+
+
+async def test_a_list_that_has_expired_is_used_no_longer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(statuses, "TTL_BOUNDS", (0.0, 0.0))
+    monkeypatch.setattr(statuses, "RETRY", 0.0)
+    clock = Clock()
+    with OtherIssuer() as other:
+        guard = Guard(other.issuer, audience=API, status_lists=True, clock=clock)
+        serve_list(other)
+        asked = partial(other.token, status=place(other, 1))
+        assert await ask(guard, asked(jti="1")) == 200
+        del other.documents["/list"]
+        clock.advance(55)
+        assert await ask(guard, asked(jti="2")) == 200, "the list at hand may still be used"
+        clock.advance(10)
+        assert await ask(guard, asked(jti="3")) == 503
         await guard.close()
 
 

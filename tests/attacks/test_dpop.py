@@ -95,6 +95,26 @@ async def test_dp_50_a_resource_of_the_server_answers_401_with_a_challenge(serve
     assert wrong.headers["www-authenticate"].startswith('DPoP error="invalid_dpop_proof"')
 
 
+async def test_a_token_of_a_key_is_worth_nothing_at_the_server_without_its_proof(tmp_path: Path) -> None:
+    """RFC 9449 §7.1, §7.2: a token that leaked is none for whoever lacks the key; a proof makes no token a bound one."""
+    async with open_server(tmp_path) as server:
+        key, path = jwk.generate("ES256"), "/api/v1/clients"
+        bound = (await server.token(scope="watchword:clients:read", jkt=key.thumbprint)).secret
+        plain = (await server.token(scope="watchword:clients:read")).secret
+
+        async def ask(scheme: str, token: str, signer: jwk.Key | None = key) -> int:
+            sent = proof(server, signer, path, token, htm="GET") if signer else {}
+            headers = {"authorization": f"{scheme} {token}", **sent}
+            return (await server.http.get(path, headers=headers)).status_code
+
+        assert [await ask("DPoP", bound), await ask("Bearer", plain, None)] == [200, 200]
+        assert await ask("Bearer", bound, None) == 401
+        assert await ask("Bearer", bound) == 401, "the scheme says what the proof is for"
+        assert await ask("DPoP", bound, None) == 401
+        assert await ask("DPoP", bound, jwk.generate("ES256")) == 401
+        assert await ask("DPoP", plain) == 401
+
+
 async def test_dp_51_a_proof_used_on_one_node_is_refused_on_every_other(store: Store, tmp_path: Path) -> None:
     options: dict[str, Any] = {"database": store.address, "key_file": str(tmp_path / "key")}
     key = jwk.generate("ES256")

@@ -194,16 +194,22 @@ async def test_ps_04_a_passkey_is_nobody_elses_whatever_the_form_says(ada: Perso
 
 async def test_ps_04_another_persons_passkey_is_no_second_proof_of_mine(ada: Person) -> None:
     server = ada.server
-    device = await add_passkey(ada)
+    hers = await add_passkey(ada)
     eve = await signed_in(server)
+    own = SoftwareAuthenticator()
+    assert await register(eve, own.create(options_in(eve), origin=ORIGIN))
     server.clock.advance(700)
-    await eve.open("/account/passkeys")
-    assert eve.path == "/step-up"
-    form = eve.form(having="method")
-    await eve.open(form[""] + f"?return={form['return']}&method=passkey")
-    fake = device.get({"challenge": "AAAA", "rpId": "localhost"}, origin=ORIGIN)
-    await eve.send({"method": "passkey", "credential": fake}, having="return")
-    assert eve.path == "/step-up"
+    for device, handle, path in (
+        (hers, None, "/step-up"),
+        (hers, b"", "/step-up"),
+        (hers, own.user_handle, "/step-up"),
+        (own, None, "/account/passkeys"),
+    ):
+        await eve.open("/account/passkeys")
+        assert eve.path == "/step-up"
+        answer = device.get(options_in(eve), origin=ORIGIN, user_handle=handle)
+        await eve.send({"method": "passkey", "credential": answer}, having="challenge")
+        assert eve.path == path
 
 
 async def test_ps_05_a_link_of_an_administrator_works_once_and_proves_no_second_factor(ada: Person) -> None:

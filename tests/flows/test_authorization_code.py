@@ -6,6 +6,7 @@ import httpx
 import pytest
 from tests.fixtures.code_flow import (
     REDIRECT,
+    VERIFIER,
     answer_of,
     decide,
     obtain_code,
@@ -15,7 +16,8 @@ from tests.fixtures.code_flow import (
     request,
     sign_in,
 )
-from tests.fixtures.servers import Server, together
+from tests.fixtures.holders import dpop
+from tests.fixtures.servers import Server, basic, together
 from tests.flows.test_first_sign_in import PASSWORD
 
 from watchword.flows import accounts
@@ -165,6 +167,23 @@ async def test_a_code_is_worth_nothing_without_what_it_is_bound_to(
     assert (await redeem(server, client, code)).status_code == 200
 
 
+async def test_dp_04_a_code_for_a_key_is_redeemed_with_its_proof_and_no_other(server: Server) -> None:
+    client, key = await register(server), jwk.generate("ES256")
+    code = (await obtain_code(server, client, dpop_jkt=key.thumbprint))["code"]
+    form = {
+        "grant_type": "authorization_code",
+        "code": code,
+        "redirect_uri": REDIRECT,
+        "code_verifier": VERIFIER,
+    }
+    for signer in (None, jwk.generate("ES256")):
+        headers = {"authorization": basic(client), **(dpop(server, signer) if signer else {})}
+        refused = await server.http.post("/token", data=form, headers=headers)
+        assert (refused.status_code, refused.json()["error"]) == (400, "invalid_grant")
+    headers = {"authorization": basic(client), **dpop(server, key)}
+    assert (await server.http.post("/token", data=form, headers=headers)).json()["token_type"] == "DPoP"
+
+
 async def test_co_01_a_code_works_once_and_its_replay_ends_what_it_bought(server: Server) -> None:
     client = await register(server)
     code = (await obtain_code(server, client))["code"]
@@ -224,6 +243,26 @@ async def test_a_pushed_request_works_once_for_its_client(server: Server) -> Non
     own = {"client_id": client.client.client_id, "request_uri": uri}
     assert "code" in answer_of(await server.http.get("/authorize", params=own))
     assert (await server.http.get("/authorize", params=own)).status_code == 400
+
+
+async def test_nobody_pushes_a_request_for_another_client(server: Server) -> None:
+    """RFC 9126 §2.1: a client_id beside the credentials is that of the client that they prove."""
+    client, other = await register(server), await register(server)
+    assert (await server.post("/par", client, **request(client))).status_code == 201
+    refused = await server.post("/par", client, **request(other))
+    assert (refused.status_code, refused.json()["error"]) == (400, "invalid_request")
+
+
+async def test_a_hint_that_was_issued_to_another_client_is_none(server: Server) -> None:
+    client, other = await register(server), await register(server)
+    code = (await obtain_code(server, client))["code"]
+    hint = (await redeem(server, client, code)).json()["id_token"]
+    own = await server.http.get("/authorize", params=request(client, prompt="none", id_token_hint=hint))
+    assert "code" in answer_of(own)
+    consent = await server.http.get("/authorize", params=request(other))
+    assert "code" in answer_of(await decide(server, consent))
+    refused = await server.http.get("/authorize", params=request(other, prompt="none", id_token_hint=hint))
+    assert answer_of(refused)["error"] == "invalid_request"
 
 
 async def test_form_post_sends_the_same_by_a_form(server: Server) -> None:

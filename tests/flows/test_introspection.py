@@ -33,6 +33,35 @@ async def test_a_client_cannot_revoke_what_is_not_its_own(server: Server, token_
     assert (await server.post("/introspect", owner, token=token)).json() == INACTIVE
 
 
+async def test_a_client_revokes_an_api_token_of_its_own_and_no_other(server: Server) -> None:
+    owner, thief = await server.client(), await server.client()
+    token = await server.token(owner=owner.client.client_id)
+    persons = await server.token(owner="reports")
+
+    async def is_alive(secret: str) -> bool:
+        headers = {"authorization": f"Bearer {secret}"}
+        return (await server.http.get("/api/v1/tokens/self", headers=headers)).status_code == 200
+
+    for client, secret, alive in (
+        (thief, token.secret, True),
+        (owner, persons.secret, True),
+        (owner, token.secret, False),
+    ):
+        assert await is_alive(secret)
+        assert (await server.post("/revoke", client, token=secret)).status_code == 200
+        assert await is_alive(secret) is alive
+
+
+async def test_in_01_a_client_that_proves_nothing_may_not_ask(server: Server) -> None:
+    client = await server.client()
+    public = await server.client(token_endpoint_auth_method="none", grant_types=["device_code"])
+    token = (await server.grant(client)).json()["access_token"]
+    assert (await server.post("/introspect", client, token=token)).json()["active"] is True
+    for asked in (token, "anything"):
+        answer = await server.post("/introspect", token=asked, client_id=public.client.client_id)
+        assert (answer.status_code, answer.json()["error"]) == (401, "invalid_client")
+
+
 async def test_only_the_resource_server_of_an_audience_learns_of_a_token(server: Server) -> None:
     issued = await server.client(resources=["https://api.example.com"])
     token = (await server.grant(issued)).json()["access_token"]

@@ -106,6 +106,28 @@ async def test_people_make_tokens_of_scopes_that_were_opened_to_them_and_no_othe
     assert (await ada.http.get("/api/v1/tokens/self", headers=headers)).status_code == 401
 
 
+async def test_ap_01_nobody_changes_a_token_that_is_not_their_own(ada: Person) -> None:
+    server = ada.server
+    await make(server, "eve", "eve@example.com")
+    hers, own, programs = [
+        await server.token("notes:read", owner=owner) for owner in ("ada", "eve", "reports")
+    ]
+    async with another(server) as browser:
+        eve = Person(server, browser)
+        await eve.sign_in("eve")
+        await eve.open("/account/tokens")
+        form = eve.form(having="token")
+        address = form.pop("")
+        for issued, status in ((hers, 404), (programs, 404), (own, 303)):
+            for do in ("rotate", "revoke"):
+                answer = await browser.post(address, data=form | {"do": do, "token": issued.token.id})
+                assert answer.status_code == (200 if status == 303 and do == "rotate" else status)
+                assert ("wwa_" in answer.text) is (answer.status_code == 200)
+    for issued, status in ((hers, 200), (programs, 200), (own, 401)):
+        headers = {"authorization": f"Bearer {issued.secret}"}
+        assert (await server.http.get("/api/v1/tokens/self", headers=headers)).status_code == status
+
+
 async def test_administrators_are_offered_what_clients_may_have_but_nothing_that_means_a_sign_in(
     server: Server,
 ) -> None:

@@ -169,6 +169,20 @@ async def test_a_renewal_by_the_holder_extends_the_identity(server: Server) -> N
     assert stale.status_code == 400
 
 
+async def test_a_revoked_identity_is_renewed_no_more(server: Server) -> None:
+    holder = await make_holder(server)
+    now = int(server.clock())
+    first, second = (
+        identity.renew(holder.document, holder.secret, now + n, now + 10 * 86_400, os.urandom(32))
+        for n in (1, 2)
+    )
+    server.clock.advance(5)
+    assert (await server.http.post("/zero/renew", json=to_json(first))).status_code == 200
+    statement = revocation.revoke(holder.secret, int(server.clock()), "compromised", os.urandom(32))
+    assert (await server.http.post("/zero/revoke", json=to_json(statement))).status_code == 204
+    assert (await server.http.post("/zero/renew", json=to_json(second))).status_code == 400
+
+
 async def test_a_thousand_sign_ins_at_once_lose_none(server: Server) -> None:
     holder = await make_holder(server)
     proofs = [holder.answer(identities.make_challenge(server.runtime, "sign-in")) for _ in range(1000)]

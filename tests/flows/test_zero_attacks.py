@@ -24,10 +24,11 @@ from tests.fixtures.people import Person
 from tests.fixtures.servers import Server, open_server, together
 from tests.flows.conftest import Stored
 
-from watchword.flows import identities
+from watchword.flows import account_changes, identities
 from watchword.jose import jwk
 from watchword.oauth.errors import OAuthError
 from watchword.store import identities as store
+from watchword.store import users
 from watchword.zero import identity, revocation
 from watchword.zero.proof import dpop_channel
 from watchword.zero.records import Challenge, Proof, to_json
@@ -90,6 +91,40 @@ async def test_attack_relaying_a_clients_proof_with_its_key_named_but_not_held(
         answer = await server.http.post(path, data=body, headers={"dpop": header})
         failed = answer.json().get("error") if answer.content else None
         assert (failed in ("invalid_client", "invalid_dpop_proof")) is not accepted, answer.text
+
+
+async def test_attack_with_the_identity_of_another_client(server: Server) -> None:
+    mine, other = [
+        (await server.client(token_endpoint_auth_method="zero_proof")).client.client_id for _ in range(2)
+    ]
+    holder, person = await make_holder(server, ("client", mine)), await make_holder(server)
+    key = jwk.generate("ES256")
+    for who, client_id, header, status in (
+        (holder, mine, dpop(server, key), 200),
+        (holder, other, dpop(server, key), 401),
+        (person, mine, dpop(server, key), 401),
+        (holder, mine, {}, 401),
+    ):
+        proof = who.answer(await who.challenge("client"), dpop_channel(key.thumbprint))
+        form = {
+            "grant_type": "client_credentials",
+            "client_id": client_id,
+            "client_assertion_type": ASSERTION,
+            "client_assertion": json.dumps(to_json(proof)),
+        }
+        assert (await server.http.post("/token", data=form, headers=header)).status_code == status
+
+
+async def test_attack_signing_in_as_a_person_with_the_identity_of_a_client(server: Server) -> None:
+    person = await make_holder(server)
+    assert not await refused(person, person.answer(await person.challenge("sign-in")))
+    registered = await server.client(token_endpoint_auth_method="zero_proof")
+    client = await make_holder(server, ("client", registered.client.client_id))
+    assert await refused(client, client.answer(await client.challenge("sign-in")))
+    user = await server.runtime.database.read(users.get_user, person.owner_id)
+    assert user is not None
+    await account_changes.set_disabled(server.runtime, user, True, actor="test")
+    assert await refused(person, person.answer(await person.challenge("sign-in")))
 
 
 async def test_lg_06_failed_sign_ins_are_throttled_and_honest_ones_never(server: Server) -> None:

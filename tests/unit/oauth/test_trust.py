@@ -123,6 +123,18 @@ def test_an_assertion_is_refused_for(change: dict[str, Any]) -> None:
     assert refused(**change).code == "invalid_grant"
 
 
+def test_the_audience_may_be_a_list_of_one() -> None:
+    assert check(aud=[AUDIENCE]).rule is RULE
+
+
+def test_a_rule_counts_only_for_its_own_algorithms() -> None:
+    strict = structs.replace(RULE, name="strict", algorithms=("EdDSA",), scope=("admin",))
+    ed25519 = jwk.generate("EdDSA")
+    rules, keys = (strict, RULE), [KEY, ed25519]
+    found = [trust.check_assertion(jwt.encode(key, CLAIMS), rules, keys, now=NOW) for key in (ed25519, KEY)]
+    assert [one.scope for one in found] == [("admin",), RULE.scope]
+
+
 @pytest.mark.parametrize("token", ["", "a.b.c", "\ud800.a.b", "." * 99, "a" * 50_000])
 def test_garbage_is_refused(token: str) -> None:
     assert trust.peek_issuer(token) is None

@@ -2,7 +2,6 @@
 
 from watchword.flows import anonymous, authorization_requests, client_auth, proofs
 from watchword.http import Request, Response, json_response
-from watchword.oauth.errors import OAuthError
 
 
 async def push(request: Request) -> Response:
@@ -10,10 +9,6 @@ async def push(request: Request) -> Response:
     form = request.form()
     runtime = request.runtime
     client = await client_auth.authenticate(runtime, request.credentials(), form.single())
-    if form.get("client_id") not in (None, client.client_id):
-        raise OAuthError(
-            "invalid_request", "client_id differs from the authenticated client.", field="client_id"
-        )
     anonymous.admit_client(runtime, client, "push", request.address)
     binding = await proofs.prove(runtime, client, request.credentials(), "/par")
     parameters = {**form.single(), "client_id": client.client_id}

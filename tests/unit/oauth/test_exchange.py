@@ -72,6 +72,16 @@ def test_who_acted_before_stays_in_the_record() -> None:
     assert found.act == {"sub": "api", "act": {"sub": "gateway"}}
 
 
+def test_an_api_token_of_the_caller_is_no_actor_of_its_own() -> None:
+    own = structs.replace(ACTOR, kind="api_token", expires_at=None)
+    assert decide(actor=own).act == {"sub": "api"}
+    callers = structs.replace(own, subject=SUBJECT.subject)
+    with pytest.raises(OAuthError, match="invalid_request") as refused:
+        decide(actor=callers)
+    assert refused.value.field == "actor_token"
+    assert decide(actor=callers, policy=structs.replace(POLICY, may_impersonate=True)).subject == "alice"
+
+
 NO_ACTOR = {"actor": None, "actor_sent": False, "request": structs.replace(REQUEST, actor_token_type=None)}
 
 
@@ -86,6 +96,11 @@ NO_ACTOR = {"actor": None, "actor_sent": False, "request": structs.replace(REQUE
             id="TK-13 of an expired token",
         ),
         pytest.param({"actor": None}, "invalid_request", id="by an actor whose token is dead"),
+        pytest.param(
+            {"request": structs.replace(REQUEST, actor_token_type="urn:ietf:params:oauth:token-type:saml2")},
+            "invalid_request",
+            id="by an actor token of another type",
+        ),
         pytest.param(
             {"actor": structs.replace(ACTOR, expires_at=NOW - 1)}, "invalid_request", id="by an expired actor"
         ),

@@ -54,6 +54,43 @@ def certificate(key: jwk.Key = KEY, *, start: int = -100, end: int = 100, names:
     return builder.sign(key.private, hashes.SHA256()).public_bytes(Encoding.DER)
 
 
+def authority(name: str) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:
+    """Make a certificate authority."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    return signed(name, name, key, key, is_authority=True), key
+
+
+def leaf_of(issuer: x509.Certificate, key: ec.EllipticCurvePrivateKey) -> bytes:
+    """Make a certificate that an authority issued."""
+    name = str(issuer.subject.get_attributes_for_oid(NameOID.COMMON_NAME)[0].value)
+    own = ec.generate_private_key(ec.SECP256R1())
+    return signed("client", name, own, key, is_authority=False).public_bytes(Encoding.DER)
+
+
+def signed(
+    subject: str,
+    issuer: str,
+    key: ec.EllipticCurvePrivateKey,
+    by: ec.EllipticCurvePrivateKey,
+    *,
+    is_authority: bool,
+) -> x509.Certificate:
+    """Make a certificate."""
+    moment = datetime.fromtimestamp(NOW, UTC)
+    names = [x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)]) for name in (subject, issuer)]
+    return (
+        x509.CertificateBuilder()
+        .subject_name(names[0])
+        .issuer_name(names[1])
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(moment - timedelta(seconds=100))
+        .not_valid_after(moment + timedelta(seconds=100))
+        .add_extension(x509.BasicConstraints(ca=is_authority, path_length=None), critical=True)
+        .sign(by, hashes.SHA256())
+    )
+
+
 CERTIFICATE = certificate()
 DN = "CN=client,1.2.840.113549.1.9.1=ops@acme.example,O=Acme\\, Inc.,C=CH"
 
@@ -174,6 +211,24 @@ def test_mt_02_a_self_signed_certificate_that_was_not_registered_is_refused(
 def test_what_is_no_certificate_is_refused(der: bytes) -> None:
     with pytest.raises(OAuthError, match="invalid_client"):
         mtls.check_certificate(der, SELF_SIGNED, now=NOW)
+
+
+def test_mt_02_only_a_certificate_that_chains_to_an_authority_is_issued() -> None:
+    """A client's self-signed certificate is trusted in handshakes as an authority is; it makes nobody another's client."""
+    made = authority("ours"), authority("another's")
+    (ours, key), (others, other_key) = made
+    leaf, stray = leaf_of(ours, key), leaf_of(others, other_key)
+    root = ours.public_bytes(Encoding.DER)
+    assert mtls.is_issued([leaf, root], [ours])
+    assert mtls.is_issued([leaf], [others, ours]), "after a resumed handshake"
+    for chain in (
+        [],
+        [stray],
+        [CERTIFICATE],
+        [leaf, others.public_bytes(Encoding.DER)],
+        [stray, CERTIFICATE],
+    ):
+        assert not mtls.is_issued(chain, [ours])
 
 
 def test_mt_03_a_bound_token_needs_its_own_certificate() -> None:

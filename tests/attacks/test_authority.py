@@ -176,6 +176,8 @@ async def test_dc_07_a_client_that_moves_is_agreed_to_anew(server: Server) -> No
     registered = await newcomer(server, REDIRECT)
     client, document = known_as(registered), registered["document"]
     await decide(server, await page_of(server, client, scope="openid"))
+    other = known_as(await newcomer(server, REDIRECT))
+    await decide(server, await server.http.get("/authorize", params=request(other, scope="openid")))
     where, headers = (
         registered["registration_client_uri"],
         bearer(registered["registration_access_token"]),
@@ -190,6 +192,7 @@ async def test_dc_07_a_client_that_moves_is_agreed_to_anew(server: Server) -> No
     assert await move(ELSEWHERE) == 200
     answer = (await silently(server, client, ELSEWHERE)).headers["location"]
     assert "error=consent_required" in answer
+    assert "code" in answer_of(await silently(server, other, REDIRECT)), "which did not move"
     assert "code=" not in answer
 
 

@@ -74,6 +74,7 @@ each_recovery = pytest.mark.parametrize("make_link", [mailed, recovery], ids=["m
 async def test_ps_05_a_recovery_link_makes_a_passkey_in_the_place_of_a_password(
     either: Server, make_link: Link, end: str
 ) -> None:
+    await make(either, "grace", "grace@example.com")
     signed_in, half = Person(either, another(either)), Person(either, another(either))
     await signed_in.sign_in()
     person = await visitor(either, await make_link(either))
@@ -90,6 +91,9 @@ async def test_ps_05_a_recovery_link_makes_a_passkey_in_the_place_of_a_password(
     assert (await session_of(either)).acr == PROVED
     removed = await either.runtime.database.read(events.list_events, limit=9, name="user.password_removed")
     assert len(removed) == 1
+    bystander = Person(either, another(either))
+    await bystander.sign_in("grace")
+    assert bystander.path == "/account", "another person's password is hers still"
 
 
 @each_recovery

@@ -82,6 +82,18 @@ async def test_az_11_prompt_login_asks_for_credentials_again(server: Server) -> 
     assert "code" in answer_of(await server.http.get(back.headers["location"]))
 
 
+async def test_az_11_a_sign_in_answers_the_one_request_that_asked_for_it(server: Server) -> None:
+    client = await register(server)
+    await obtain_code(server, client)
+    begun, _ = [await server.http.get("/authorize", params=request(client, prompt="login")) for _ in range(2)]
+    server.clock.advance(5)
+    own = (await sign_in(server, begun)).headers["location"]
+    (other,) = [one for one in await under_way(server) if one not in own]
+    resumed = await server.http.get(f"/authorize/resume?interaction={other}")
+    assert "/sign-in?return=" in resumed.headers["location"]
+    assert "code" in answer_of(await server.http.get(own))
+
+
 async def under_way(server: Server) -> list[str]:
     """Return the identifiers of the requests under way."""
 

@@ -188,6 +188,34 @@ async def test_a_narrower_token_dies_with_its_ancestor(server: Server) -> None:
         assert (await token_verification.verify(server.runtime, secret, alive)).reason == "revoked"
 
 
+@pytest.mark.parametrize(
+    ("limit", "stored_as"),
+    [
+        ("192.0.2.0/24", "192.0.2.0/24"),
+        ("::ffff:192.0.2.0/120", "192.0.2.0/24"),
+        ("::ffff:c000:207", "192.0.2.7/32"),
+    ],
+)
+async def test_a_limit_to_ipv4_addresses_may_be_written_as_ipv6(
+    server: Server, limit: str, stored_as: str
+) -> None:
+    token = await server.token(addresses=[limit])
+    assert token.token.addresses == (stored_as,)
+    for address in ("192.0.2.7", "::ffff:192.0.2.7"):
+        assert await reason(server, token, address=address) == "active"
+    for address in ("192.0.3.7", "::ffff:192.0.3.7", "::c000:207"):
+        assert await reason(server, token, address=address) == "wrong_address"
+
+
+@pytest.mark.parametrize("limit", ["fe80::7%eth0", "fe80::7%\x1b[2K", "fe80::%1/64"], ids=ascii)
+async def test_a_limit_names_no_zone(server: Server, limit: str) -> None:
+    """A zone names an interface of one machine: no use would be compared with it."""
+    await server.token(addresses=["fe80::/64"])
+    with pytest.raises(OAuthError) as refused:
+        await server.token(addresses=[limit])
+    assert refused.value.field == "addresses"
+
+
 async def test_rotation_keeps_the_old_secret_for_the_overlap_and_shows_who_uses_it(server: Server) -> None:
     token = await server.token()
     rotated = await api_tokens.rotate(server.runtime, token.token.id, overlap=3600, actor="test")
@@ -210,6 +238,29 @@ async def test_a_node_that_leaves_the_common_work_to_others_writes_what_it_count
     while (await used_from(server, token)) != ["10.2.0.4"]:
         assert time.monotonic() - begun < 20, "and others count with it: quotas, and what is purged as unused"
         await asyncio.sleep(0.05)
+
+
+@pytest.mark.parametrize(
+    ("said", "recorded"),
+    [
+        ("192.0.2.7", "192.0.2.7"),
+        ("2001:db8::7", "2001:db8::7"),
+        ("fe80::7%eth0", "fe80::7"),
+        ("fe80::7%\x1b[2K", "fe80::7"),
+        ("\x1b[2Klast used", ""),
+        ("192.0.2.7\u202e", ""),
+        ("testclient", ""),
+    ],
+    ids=ascii,
+)
+async def test_a_holder_who_asks_about_a_token_gets_nothing_but_an_address_recorded(
+    server: Server, said: str, recorded: str
+) -> None:
+    token = await server.token()
+    form = {"token": token.secret, "address": said}
+    assert (await server.http.post("/introspect", data=form, headers=bearer(token))).json()["active"]
+    await flush_usage(server.runtime)
+    assert await used_from(server, token) == [recorded]
 
 
 async def used_from(server: Server, token: Issued) -> list[str | None]:
@@ -297,6 +348,35 @@ async def test_a_use_counts_once_when_not_everything_can_be_written(server: Serv
     assert used.outcomes == {"active": 3}
     (secret,) = await client_registry.secrets_of(server.runtime, client.client.client_id)
     assert secret.last_used_at == int(server.clock())
+
+
+@pytest.mark.parametrize("limit", [{"quota": 3}, {"rate_limit": 3}], ids=["quota", "rate"])
+async def test_a_limit_counts_the_uses_of_all_secrets_of_a_token(
+    server: Server, limit: dict[str, Any]
+) -> None:
+    token = await server.token(**limit)
+    rotated = await api_tokens.rotate(server.runtime, token.token.id, overlap=3600, actor="test")
+    assert [await reason(server, one) for one in (token, rotated, token)] == ["active"] * 3
+    refused = {await reason(server, one) for one in (token, rotated)}
+    assert refused in ({"quota_exhausted"}, {"rate_limited"}), "a second secret would double what is allowed"
+    await flush_usage(server.runtime)
+    assert {await reason(server, one) for one in (token, rotated)} == refused
+
+
+@pytest.mark.parametrize("limit", [{"quota": 3}, {"rate_limit": 3}], ids=["quota", "rate"])
+async def test_uses_that_cannot_be_written_yet_count_all_the_same(
+    server: Server, limit: dict[str, Any]
+) -> None:
+    token = await server.token(**limit)
+    assert [await reason(server, token) for _ in range(2)] == ["active"] * 2
+    faults.arm("commit.begun/flush_usage=error")
+    try:
+        with pytest.raises(StorageUnavailable):
+            await server.runtime.usage.flush(server.runtime.database)
+    finally:
+        faults.arm(None)
+    assert await reason(server, token) == "active"
+    assert await reason(server, token) in ("quota_exhausted", "rate_limited")
 
 
 @pytest.mark.parametrize("limit", [{"quota": 3}, {"rate_limit": 3}], ids=["quota", "rate"])

@@ -3,6 +3,7 @@
 Verification never waits for a write. A crash loses the counts of the last second and nothing else.
 """
 
+import ipaddress
 from dataclasses import dataclass
 
 from watchword.store import api_tokens, clients
@@ -25,6 +26,7 @@ class Usage:
 
     def __init__(self) -> None:
         self._tokens: dict[tuple[str, str], _Count] = {}
+        self._accepted: dict[str, int] = {}  # the accepted uses among them, by token
         self._secrets: dict[str, tuple[int, str]] = {}
         self._clients: dict[str, int] = {}
         self._issues: dict[str, int] = {}
@@ -38,11 +40,14 @@ class Usage:
             found.address = address
         elif len(self._tokens) < MAX_PENDING:
             self._tokens[secret_id, outcome] = _Count(token_id, 1, now, now, address)
+        else:
+            return
+        if outcome == "active":
+            self._accepted[token_id] = self._accepted.get(token_id, 0) + 1
 
-    def pending(self, secret_id: str) -> int:
-        """Return how many accepted uses of a secret are not written yet."""
-        found = self._tokens.get((secret_id, "active"))
-        return found.count if found else 0
+    def pending(self, token_id: str) -> int:
+        """Return how many accepted uses of a token, by any of its secrets, are not written yet."""
+        return self._accepted.get(token_id, 0)
 
     def note_client(self, client_id: str, secret_id: str | None, now: int, address: str) -> None:
         """Note that a client authenticated, and with which of its secrets."""
@@ -67,11 +72,11 @@ class Usage:
         await self._flush_clients(database)
 
     async def _flush_tokens(self, database: Database) -> None:
-        tokens, self._tokens = self._tokens, {}
+        tokens, self._tokens, self._accepted = self._tokens, {}, {}
         if not tokens:
             return
         uses = [
-            (secret, use.token_id, outcome, use.count, use.first_at, use.last_at, use.address)
+            (secret, use.token_id, outcome, use.count, use.first_at, use.last_at, _address(use.address))
             for (secret, outcome), use in tokens.items()
         ]
         try:
@@ -94,9 +99,22 @@ class Usage:
 
     def _keep(self, tokens: dict[tuple[str, str], _Count]) -> None:
         for key, use in tokens.items():
+            if key[1] == "active":
+                self._accepted[use.token_id] = self._accepted.get(use.token_id, 0) + use.count
             newer = self._tokens.get(key)
             if newer is None:
                 self._tokens[key] = use
             else:
                 newer.count += use.count
                 newer.first_at = use.first_at
+
+
+def _address(told: str) -> str:
+    """Return the IP address that a use is said to come from, without its zone; "" for any other text: whoever holds a token may ask
+    about it, from wherever they say, and an operator's terminal shows the answer."""
+    plain = told.partition("%")[0]  # a zone may be any text
+    try:
+        ipaddress.ip_address(plain)
+    except ValueError:
+        return ""
+    return plain

@@ -81,13 +81,26 @@ def endpoint(operation: Operation) -> Endpoint:
     return run
 
 
-def convert(given: object, wanted: type, *, strict: bool = True) -> Any:
+def convert(given: object, wanted: type[msgspec.Struct], *, strict: bool = True) -> Any:
     """Check an input against its declared type; raise `invalid_request` naming the field and what it must be."""
     try:
-        return msgspec.convert(given, wanted, strict=strict)
+        checked = msgspec.convert(given, wanted, strict=strict)
     except (msgspec.ValidationError, ValueError, OverflowError) as error:
         wrong = malformed.explain(error, wanted)
         raise OAuthError("invalid_request", wrong.description, field=wrong.field) from None
+    for field in wanted.__struct_fields__:
+        _check_characters(field, getattr(checked, field))
+    return checked
+
+
+def _check_characters(field: str, value: object) -> None:
+    # A request has none by now; an argument of a command may be bytes that are not UTF-8, which Python reads as lone surrogates.
+    try:
+        msgspec.json.encode(value)
+    except UnicodeEncodeError:
+        raise OAuthError(
+            "invalid_request", f"{field} has a character that cannot be stored.", field=field
+        ) from None
 
 
 def _components(kinds: Sequence[type]) -> tuple[tuple[dict[str, Any], ...], dict[str, Any]]:

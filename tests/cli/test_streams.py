@@ -29,6 +29,42 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
+TOKEN = "token create n --owner o --scope a"
+TRUST = "trust create n --issuer https://ci.example.com --scope a --subject ci:{r}"
+MTLS = "client create c --grant client_credentials --auth tls_client_auth"
+
+
+@pytest.mark.parametrize(
+    ("command", "option", "field"),
+    [
+        (TOKEN, "--metadata team={}", "metadata"),
+        (TOKEN, "--metadata {}=1", "metadata"),
+        (f"{TRUST} --claim r=acme/*", "--audience {}", "audience"),
+        (f"{TRUST} --claim r=acme/*", "--client {}", "clients"),
+        (f"{TRUST} --claim r=acme/*", "--claim ref={}", "claims"),
+        (MTLS, "--certificate-subject san_dns={}", "tls_client_auth_subject"),
+    ],
+)
+def test_an_argument_that_is_not_text_is_refused_by_its_field(
+    tmp_path: Path, command: str, option: str, field: str
+) -> None:
+    good = run_cli(tmp_path, *command.split(), *option.format("ok").split(), "--json")
+    assert good.returncode == 0, good.stdout + good.stderr
+    said = os.fsdecode(option.encode().replace(b"{}", b"x\xff"))
+    refused = run_cli(tmp_path, *command.replace(" n ", " m ").split(), *said.split(), "--json")
+    assert (refused.returncode, refused.stderr) == (1, "")
+    assert json.loads(refused.stdout)["field"] == field
+
+
+def test_a_token_on_standard_input_that_is_not_text_is_unknown(tmp_path: Path) -> None:
+    token = json.loads(run_cli(tmp_path, *TOKEN.split(), "--json").stdout)["token"]
+    for said, reason, code in ((token.encode(), "active", 0), (b"\xff\xfew", "unknown", 1), (b"", "unknown", 1)):
+        (tmp_path / "said").write_bytes(said)
+        done = run(tmp_path, '"$PYTHON" -m watchword token verify - --json < said')
+        assert (done.returncode, done.stderr) == (code, b"")
+        assert json.loads(done.stdout)["reason"] == reason
+
+
 def test_a_terminal_without_the_letters_of_a_name_shows_what_it_can(folder: Path) -> None:
     listed = run(folder, '"$PYTHON" -m watchword client list', **ASCII)
     assert listed.returncode == 0, listed.stderr

@@ -214,7 +214,7 @@ def verify(
 
 def _read_secret(token: str | None) -> str:
     if token == "-":
-        return typer.get_text_stream("stdin").readline().strip()
+        return typer.get_text_stream("stdin", errors="replace").readline().strip()
     found = token or os.environ.get("WATCHWORD_TOKEN")
     if not found:
         session.usage("give the token, - to read it from standard input, or set WATCHWORD_TOKEN")

@@ -58,7 +58,11 @@ def test_an_argument_that_is_not_text_is_refused_by_its_field(
 
 def test_a_token_on_standard_input_that_is_not_text_is_unknown(tmp_path: Path) -> None:
     token = json.loads(run_cli(tmp_path, *TOKEN.split(), "--json").stdout)["token"]
-    for said, reason, code in ((token.encode(), "active", 0), (b"\xff\xfew", "unknown", 1), (b"", "unknown", 1)):
+    for said, reason, code in (
+        (token.encode(), "active", 0),
+        (b"\xff\xfew", "unknown", 1),
+        (b"", "unknown", 1),
+    ):
         (tmp_path / "said").write_bytes(said)
         done = run(tmp_path, '"$PYTHON" -m watchword token verify - --json < said')
         assert (done.returncode, done.stderr) == (code, b"")

@@ -105,9 +105,10 @@ def read_bytes(path: str) -> bytes:
 
 
 def read_revocations(path: str) -> frozenset[bytes]:
-    """Return the revoked public points of a registry, or of one revocation in any format; raise ZeroError."""
-    with named(path), open(path, "rb") as file:
-        data = file.read(MAX_REGISTRY + 1)
+    """Return the revoked public points of a registry, or of one revocation in any format, `-` for standard input; raise ZeroError."""
+    with named(path):
+        with sys.stdin.buffer if path == STREAM else open(path, "rb") as file:
+            data = file.read(MAX_REGISTRY + 1)
         if len(data) > MAX_REGISTRY:
             raise ZeroError("registry", "too large")
         return read_registry(_registry_lines(data))
@@ -125,14 +126,15 @@ def append_revocation(path: str, revocation: Revocation) -> None:
         settle(path)
 
 
-def write_record(path: str, record: Record, form: Format) -> None:
-    """Write a record to a file, or to standard output for `-`. A sealed secret's file is new and mode 0600."""
+def write_record(path: str, record: Record, form: Format, *, private: bool = False) -> None:
+    """Write a record to a file, or to standard output for `-`. The file of a sealed secret, or of what else is private, is new and
+    mode 0600."""
     data = dump(record, form)
     if path == STREAM:
         sys.stdout.buffer.write(data)
         sys.stdout.buffer.flush()
         return
-    write_bytes(path, data, private=isinstance(record, Sealed))
+    write_bytes(path, data, private=private or isinstance(record, Sealed))
 
 
 def write_bytes(path: str, data: bytes, *, private: bool = False) -> None:

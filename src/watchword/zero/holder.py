@@ -41,6 +41,7 @@ from watchword.zero.terminal import (
     give,
     now_seconds,
     one_holder,
+    one_stream,
     passphrase,
     required,
     seconds,
@@ -66,14 +67,15 @@ def create(
     """Create an identity: an encrypted secret file and a public document."""
     with exits(as_json):
         path = required(secret, "--secret", "File for the secret")
-        apart(path, revocation, out)
+        apart(path, revocation, out, passphrase_file)
         new = Secret(os.urandom(32), pack_attributes(_attributes(attribute or [])))
         now = now_seconds()
         identity = identities.create(new, now, now + seconds(expires), os.urandom(32))
-        with _saved(path, new, passphrase(passphrase_file, confirm=True)):
+        with _saved(path, new, passphrase(passphrase_file, confirm=True)), contextlib.ExitStack() as written:
             if revocation is not None:
                 made = revocations.revoke(new, now, "unspecified", os.urandom(32))
-                write_record(revocation, made, "text")
+                write_record(revocation, made, "text", private=True)  # whoever has it can revoke
+                written.enter_context(_undone(revocation))
             give(identity, out, form, as_json)
 
 
@@ -96,7 +98,7 @@ def derive(
     """Derive the identity for one verifier and purpose; its dates are whole days, so that they do not link."""
     with exits(as_json):
         path = required(secret, "--secret", "Secret file")
-        apart(path, new_secret, out)
+        apart(path, new_secret, out, passphrase_file)
         for_whom = required(verifier, "--verifier", "Verifier")
         for_what = required(purpose, "--purpose", "Purpose")
         word = passphrase(passphrase_file)
@@ -131,7 +133,8 @@ def prove(
     """Answer a challenge. You say who you mean to prove it to: a challenge relayed from elsewhere is refused."""
     with exits(as_json):
         one_holder(secret, identity_id)
-        apart(secret, out)
+        apart(secret, out, passphrase_file)
+        one_stream(challenge, credential)
         asked = read_record(required(challenge, "--challenge", "Challenge file"), Challenge)
         if asked.verifier != required(verifier, "--verifier", "Who are you proving it to"):
             raise ZeroError("verifier", f"the challenge comes from {asked.verifier}")
@@ -165,7 +168,7 @@ def renew(
 ) -> None:
     """Extend an identity's expiry, counted from now; it must not have expired."""
     with exits(as_json):
-        apart(secret, out)
+        apart(secret, out, passphrase_file)
         known = read_record(required(identity, "--identity", "Identity file"), Identity)
         holder = _open(required(secret, "--secret", "Secret file"), passphrase(passphrase_file))
         now = now_seconds()
@@ -182,7 +185,9 @@ def revoke(
         Literal["unspecified", "compromised", "superseded", "retired"],
         typer.Option("--reason", help="unspecified, compromised, superseded or retired."),
     ] = "unspecified",
-    registry: Annotated[str | None, typer.Option("--registry", help="Registry to add it to.")] = None,
+    registry: Annotated[
+        str | None, typer.Option("--registry", callback=in_a_file, help="Registry to add it to.")
+    ] = None,
     out: Out = STREAM,
     passphrase_file: PassphraseFile = None,
     form: Form = "text",
@@ -190,7 +195,8 @@ def revoke(
 ) -> None:
     """Revoke an identity for good, with its secret or with a revocation made in advance."""
     with exits(as_json):
-        apart(secret, registry, out)
+        apart(secret, registry, out, passphrase_file)
+        apart(certificate, registry)
         if certificate is not None:
             made = read_record(certificate, Revocation)
         else:
@@ -267,6 +273,13 @@ def _open(path: str, word: str) -> Secret:
 def _saved(path: str, secret: Secret, word: str) -> Iterator[None]:
     """Write a secret file, and remove it again when a file that goes with it cannot be written."""
     write_record(path, seal(secret, word, os.urandom(SALT_SIZE), os.urandom(NONCE_SIZE)), "text")
+    with _undone(path):
+        yield
+
+
+@contextlib.contextmanager
+def _undone(path: str) -> Iterator[None]:
+    """Remove a new file again when another that goes with it cannot be written."""
     try:
         yield
     except ZeroError:

@@ -23,7 +23,8 @@ SecretFile = Annotated[
     str | None, typer.Option("--secret", callback=in_a_file, help="The encrypted secret file.")
 ]
 PassphraseFile = Annotated[
-    str | None, typer.Option("--passphrase-file", help="File (mode 0600) that holds the passphrase.")
+    str | None,
+    typer.Option("--passphrase-file", callback=in_a_file, help="File (mode 0600) that holds the passphrase."),
 ]
 Verifier = Annotated[
     str | None, typer.Option("--verifier", help="Who verifies, such as https://api.example.")

@@ -23,12 +23,14 @@ from watchword.zero.options import (
     Purpose,
     Registry,
     Verifier,
+    in_a_file,
 )
 from watchword.zero.presentation import START
 from watchword.zero.proof import check_challenge, issue_challenge
 from watchword.zero.proof import verify_proof as verify
 from watchword.zero.records import Challenge, Identity, Proof
 from watchword.zero.terminal import (
+    apart,
     channel_bytes,
     exits,
     give,
@@ -58,6 +60,7 @@ def verify_identity(
 ) -> None:
     """Verify an identity: its own proof, its dates, and that it is not revoked."""
     with exits(as_json):
+        one_stream(identity, registry)
         document = read_record(identity, Identity)
         revoked = _revoked(registry)
         with named(identity):
@@ -104,7 +107,9 @@ def verify_proof(
         if issuer is None and issuer_key is not None:
             raise typer.BadParameter("--issuer-key is the key of the issuer that --issuer names: give both.")
         if issuer is not None:
-            trusted = issuer, credentials.public_keys(required(issuer_key, "--issuer-key", "Key"))
+            from_whom = required(issuer_key, "--issuer-key", "Key")
+            one_stream(proof, identity, challenge, registry, from_whom)
+            trusted = issuer, credentials.public_keys(from_whom)
         known, asked, now = _asked(proof, identity, challenge, registry, leeway)
         with named(proof):
             data = read_bytes(proof)
@@ -123,7 +128,10 @@ def verify_proof(
 def attest(
     proof: Annotated[str, typer.Argument(help="The holder's SD-JWT, with the attributes that you check.")],
     issuer: Annotated[str, typer.Option("--issuer", help="You, such as https://registry.example.")],
-    key: Annotated[str, typer.Option("--key", help="Your private JWK (mode 0600); made if absent.")],
+    key: Annotated[
+        str,
+        typer.Option("--key", callback=in_a_file, help="Your private JWK (mode 0600); made if absent."),
+    ],
     identity: KnownIdentity = None,
     challenge: MadeChallenge = None,
     channel: Channel = None,
@@ -134,6 +142,7 @@ def attest(
 ) -> None:
     """Sign the commitments of an identity whose holder has answered, as a credential (SD-JWT) to present elsewhere."""
     with exits(as_json):
+        apart(key, f"{key}.pub", out)
         at = channel_bytes(channel)
         known, asked, now = _asked(proof, identity, challenge, registry, leeway)
         shown = credentials.read(proof)
@@ -149,7 +158,7 @@ def _asked(
     """Read the identity and the challenge that an answer is checked against, and check that both are valid now."""
     of_whom = required(identity, "--identity", "Identity file")
     to_what = required(challenge, "--challenge", "Challenge file")
-    one_stream(proof, of_whom, to_what)
+    one_stream(proof, of_whom, to_what, registry)
     known, asked = read_record(of_whom, Identity), read_record(to_what, Challenge)
     now, revoked = now_seconds(), _revoked(registry)
     with named(of_whom):

@@ -31,7 +31,7 @@ from watchword.store import identities as store
 from watchword.store import users
 from watchword.zero import identity, revocation
 from watchword.zero.proof import dpop_channel
-from watchword.zero.records import Challenge, Proof, to_json
+from watchword.zero.records import Challenge, Identity, Proof, Secret, to_json
 
 
 async def test_attack_replay(server: Server) -> None:
@@ -133,6 +133,26 @@ async def test_lg_06_failed_sign_ins_are_throttled_and_honest_ones_never(server:
     statuses = [(await holder.sign_in(wrong)).status_code for _ in range(125)]
     assert (statuses[0], statuses[-1]) == (400, 429)
     assert not await refused(holder, holder.answer(await holder.challenge("sign-in")))
+
+
+@pytest.mark.parametrize("path", ["/zero/renew", "/zero/revoke"])
+async def test_lg_06_failed_statements_are_throttled_and_honest_ones_never(server: Server, path: str) -> None:
+    holder, expires = await make_holder(server), int(server.clock()) + 10 * 86_400
+    stranger, unknown = new_secret(server)
+
+    def statement(secret: Secret, document: Identity, days: int) -> dict[str, object]:
+        now = int(server.clock())
+        if path == "/zero/revoke":
+            return to_json(revocation.revoke(secret, now, "compromised", os.urandom(32)))
+        return to_json(identity.renew(document, secret, now, expires + days * 86_400, os.urandom(32)))
+
+    sent = [statement(stranger, unknown, 1)] * 125
+    statuses = [(await server.http.post(path, json=one)).status_code for one in sent]
+    assert (statuses[0], statuses[-1]) == (400, 429)
+    good = statement(holder.secret, holder.document, 1)
+    assert (await server.http.post(path, json=good)).status_code < 300, (
+        "others cannot keep it from its holder"
+    )
 
 
 @pytest.mark.parametrize("change", ["purpose", "verifier", "challenge", "time", "expired", "tampered"])

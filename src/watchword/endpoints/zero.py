@@ -32,11 +32,11 @@ async def challenge(request: Request) -> Response:
 
 async def renew(request: Request) -> Response:
     """Accept the renewal of a registered identity."""
-    await identities.throttle(request.runtime, request.address)
     try:
         renewed = from_json(request.json(), Identity)
         registered = await identities.renew(request.runtime, renewed)
     except ZeroError as error:
+        await identities.throttle(request.runtime, request.address)
         raise OAuthError(
             "invalid_request", "This is not a valid renewal of an identity here.", detail=error.reason
         ) from None
@@ -45,11 +45,11 @@ async def renew(request: Request) -> Response:
 
 async def revoke(request: Request) -> Response:
     """Accept the revocation of a registered identity by its holder."""
-    await identities.throttle(request.runtime, request.address)
     try:
         statement = from_json(request.json(), Revocation)
         await identities.revoke(request.runtime, statement, Origin(request.address, ""))
     except ZeroError as error:
+        await identities.throttle(request.runtime, request.address)
         raise OAuthError(
             "invalid_request", "This is not a valid revocation of an identity here.", detail=error.reason
         ) from None

@@ -127,6 +127,21 @@ async def test_a_life_beyond_the_policy_is_refused(server: Server, expires_in: A
     assert "api_token" in refused.value.description
 
 
+@pytest.mark.parametrize("said", ["never\n", "NEVER", "", "90d", 1.5, True, 0], ids=repr)
+async def test_a_life_is_a_number_or_never_and_nothing_else(server: Server, said: object) -> None:
+    power = bearer(await server.token("watchword:admin"))
+
+    async def create(expires_in: object) -> httpx.Response:
+        wanted = {"name": "ci", "owner": "builds", "scope": "a", "expires_in": expires_in}
+        return await server.http.post("/api/v1/tokens", json=wanted, headers=power)
+
+    assert (await create(60)).status_code == 201
+    refused = await create(said)
+    assert (refused.status_code, refused.json()["field"]) == (400, "expires_in")
+    if isinstance(said, str):
+        assert refused.json()["error_description"] == "expires_in: Expected one of a whole number, never"
+
+
 async def test_narrowing_gives_less_for_shorter_and_shows_its_chain(server: Server) -> None:
     token = await server.token(scope="orders:read orders:write")
     made = await narrow(server, token, scope="orders:read", expires_in=300, path="/orders")

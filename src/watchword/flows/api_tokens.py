@@ -6,7 +6,7 @@ A narrower token names its parent: it can do no more and live no longer, and it 
 
 import ipaddress
 import re
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 
@@ -28,7 +28,7 @@ NO_SCOPE = "Name at least one scope: a token without scope can do nothing."
 MAX_DEPTH = 8
 DEFAULT_OVERLAP = 86_400
 MAX_OVERLAP = 30 * 86_400
-NEVER = "never"
+NEVER: Literal["never"] = "never"
 APPLICATION = "application:"  # the prefix of owners that are neither people nor clients
 
 _PATH = re.compile(r"/[!\x22\x24-\x3e@-~]*")  # visible ASCII without ? and #
@@ -45,7 +45,7 @@ class TokenInput(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     owner: Text | None = None
     scope: Annotated[str, msgspec.Meta(max_length=4096)]
     resource: Annotated[str, msgspec.Meta(max_length=2000)] | None = None
-    expires_in: Lifetime | Annotated[str, msgspec.Meta(pattern="^never$")] | None = None
+    expires_in: Lifetime | Literal["never"] | None = None
     addresses: Annotated[list[Text], msgspec.Meta(max_length=50)] = []
     path: Annotated[str, msgspec.Meta(max_length=500)] | None = None
     rate_limit: Limit | None = None

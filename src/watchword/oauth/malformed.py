@@ -54,10 +54,12 @@ def _structs(kind: Any) -> Iterator[type]:
 
 
 def _choices(kind: Any) -> Iterator[str]:
-    """Yield the literal values that a type allows."""
+    """Yield the literal values that a type allows, and whether numbers are allowed beside them."""
     for part in get_args(kind):
         if get_origin(kind) is Literal:
             yield str(part)
+        elif part is int:
+            yield "a whole number"
         else:
             yield from _choices(part)
 

@@ -1,7 +1,7 @@
 """The console's API tokens: everybody's, searched and filtered; created for any owner, rotated, revoked, marked as leaked."""
 
 from watchword.flows import api_tokens
-from watchword.flows.api_tokens import Issued, TokenInput
+from watchword.flows.api_tokens import NEVER, Issued, TokenInput
 from watchword.http import Form, Request, Response
 from watchword.oauth.errors import OAuthError
 from watchword.pages import account, account_tokens, browser, console, console_places, once, scopes
@@ -12,7 +12,6 @@ from watchword.store.api_tokens import ApiToken, SecretUse
 
 STATES = ("all", "active", "expired", "revoked")
 REASONS = ("revoked", "compromised")
-NEVER = "never"
 # The names of the form's fields, by the flow's, where they differ.
 FIELDS = {"expires_in": "days"}
 

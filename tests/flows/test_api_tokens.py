@@ -142,6 +142,15 @@ async def test_a_life_is_a_number_or_never_and_nothing_else(server: Server, said
         assert refused.json()["error_description"] == "expires_in: Expected one of a whole number, never"
 
 
+@pytest.mark.parametrize("value", ["a\x1b[2Kb", "a\rb", "a\x7fb", "a\x9b2Kb", "\x08"], ids=ascii)
+async def test_metadata_hold_no_control_characters(server: Server, value: str) -> None:
+    notes = {"team": "billing", "empty": "", "note": " two\n\tlines, Größe 😀\n"}
+    assert (await server.token(metadata=notes)).token.metadata == notes
+    with pytest.raises(OAuthError) as refused:
+        await server.token(metadata={"team": value})
+    assert (refused.value.code, refused.value.field) == ("invalid_request", "metadata")
+
+
 async def test_narrowing_gives_less_for_shorter_and_shows_its_chain(server: Server) -> None:
     token = await server.token(scope="orders:read orders:write")
     made = await narrow(server, token, scope="orders:read", expires_in=300, path="/orders")

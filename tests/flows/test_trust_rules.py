@@ -42,6 +42,10 @@ UNSAFE: list[tuple[str, dict[str, Any]]] = [
     ("whose keys are in a file", {"jwks": None, "jwks_uri": "file:///etc/passwd"}),
     ("that trusts this server", {"issuer": "http://localhost"}),
     ("with a hostile name", {"name": "a\nb"}),
+    ("of an issuer with control characters", {"issuer": "https://ci.example\x1b[2K"}),
+    ("for an audience with a line break", {"audience": "https://auth.example\n"}),
+    ("for an audience with hidden characters", {"audience": "https://auth.example\u202e"}),
+    ("for a client with control characters", {"clients": ["deploy\x1b[2K"]}),
     ("whose resource is no address", {"resources": ["orders"]}),
     ("with addresses of people", {"email_domains": ["example.com"]}),
 ]

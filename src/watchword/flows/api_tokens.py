@@ -32,6 +32,7 @@ NEVER: Literal["never"] = "never"
 APPLICATION = "application:"  # the prefix of owners that are neither people nor clients
 
 _PATH = re.compile(r"/[!\x22\x24-\x3e@-~]*")  # visible ASCII without ? and #
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # all but tab and line feed
 
 Text = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
 Lifetime = Annotated[int, msgspec.Meta(ge=1, le=3650 * 86_400)]
@@ -133,9 +134,17 @@ async def create(
         rate_limit=given.rate_limit,
         quota=given.quota,
         jkt=_jkt(given.jkt),
-        metadata={check_text("metadata", key): value for key, value in given.metadata.items()},
+        metadata={check_text("metadata", key): _note(value) for key, value in given.metadata.items()},
     )
     return await _store(runtime, token, actor, session)
+
+
+def _note(value: str) -> str:
+    if _CONTROL.search(value):
+        raise OAuthError(
+            "invalid_request", "metadata must be text without control characters.", field="metadata"
+        )
+    return value
 
 
 def _reserved(scope: tuple[str, ...]) -> set[str]:

@@ -25,6 +25,27 @@ def test_a_token_is_found_wherever_it_lies_in_a_file_of_any_size(tmp_path: Path,
     assert [one["line"] for one in json.loads(found.stdout)["findings"]] == [2]
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        f"Authorization: Bearer {TOKEN}",
+        f"GET /orders?authorization=Bearer%20{TOKEN}%0A HTTP/1.1",
+        f"next=%2Forders%3Ftoken%3D{TOKEN}%26page%3D2",
+        rf'{{"stdout": "made:\n{TOKEN}\nkeep it"}}',
+        rf'{{"stdout": "\u0022{TOKEN}\u0022"}}',
+        f"TOKEN_{TOKEN}_OLD",
+    ],
+    ids=["header", "escaped space", "escaped sign", "line in JSON", "quotes in JSON", "in a name"],
+)
+def test_a_token_is_found_whatever_stands_beside_it(tmp_path: Path, line: str) -> None:
+    (tmp_path / "app.log").write_text(f"{line}\n")
+    found = run_cli(tmp_path, "token", "scan", ".", "--json")
+    assert [one["token"] for one in json.loads(found.stdout)["findings"]] == [f"wwa_…{TOKEN[-4:]}"]
+    other = "1" if TOKEN[-1] != "1" else "2"
+    (tmp_path / "app.log").write_text(line.replace(TOKEN, TOKEN[:-1] + other))
+    assert run_cli(tmp_path, "token", "scan", ".").returncode == 0, "its checksum is wrong"
+
+
 def test_a_token_is_found_in_what_comes_through_a_pipe(tmp_path: Path) -> None:
     found = subprocess.run(
         [sys.executable, "-m", "watchword", "token", "scan", "/dev/stdin"],

@@ -21,12 +21,17 @@ def _github(brand: str) -> str:
     )
 
 
+def _pattern(brand: str) -> str:
+    # By whole words: these scanners do not compute the checksum.
+    return rf"\b{token_format.pattern(brand, SECRET_KINDS)}\b"
+
+
 def _gitleaks(brand: str) -> str:
     return (
         "[[rules]]\n"
         f'id = "{brand}-credential"\n'
         'description = "A credential issued by Watchword"\n'
-        f"regex = '''{token_format.pattern(brand, SECRET_KINDS)}'''\n"
+        f"regex = '''{_pattern(brand)}'''\n"
         f"keywords = [{', '.join(f'{chr(34)}{brand}{kind}_{chr(34)}' for kind in SECRET_KINDS)}]\n"
     )
 
@@ -36,7 +41,7 @@ def _trufflehog(brand: str) -> str:
         "detectors:\n"
         f"  - name: {brand}-credential\n"
         "    keywords:\n" + "".join(f"      - {brand}{kind}_\n" for kind in SECRET_KINDS) + "    regex:\n"
-        f"      credential: '{token_format.pattern(brand, SECRET_KINDS)}'\n"
+        f"      credential: '{_pattern(brand)}'\n"
     )
 
 

@@ -148,5 +148,8 @@ def ordered_digest(token: str) -> bytes:
 
 
 def pattern(brand: str, kinds: str = "".join(KINDS)) -> str:
-    """Return the regular expression that finds credentials of this brand in any text."""
-    return rf"\b{brand}[{kinds}]_[0-9A-Za-z]{{{BODY_LENGTH + CHECKSUM_LENGTH}}}\b"
+    """Return the regular expression that finds what may be credentials of this brand in any text; the checksum tells which are.
+
+    Anything may stand beside one: it may follow `%20` in an address, or `\\n` in JSON.
+    """
+    return rf"{brand}[{kinds}]_[0-9A-Za-z]{{{BODY_LENGTH + CHECKSUM_LENGTH}}}"

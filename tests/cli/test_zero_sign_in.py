@@ -1,5 +1,7 @@
 """`watchword zero sign-in` and `submit`: where they send something, and what they are told to get."""
 
+import json
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import pytest
@@ -66,3 +68,53 @@ def test_what_is_for_this_machine_goes_through_no_proxy(folder: Path) -> None:
         command = ("zero", "sign-in", f"http://localhost:{free_port()}", "--secret", "me.zero")
         assert "does not answer" in run_cli(folder, *command, variables=variables).stderr
         assert not proxy.asked
+
+
+# status, body, and what is said
+ANSWERS = {
+    "a page": (200, b"<html>", "service does"),
+    "nothing": (200, b"", "service does"),
+    "no content": (204, b"", "service does"),
+    "a list": (200, b"[]", "service does"),
+    "what is no text": (200, b'"\xff"', "service does"),
+    "nested too deeply": (200, b"[" * 100_000, "service does"),
+    "an object": (200, b"{}", ("not a challenge", "did not confirm", "answered 200")),
+    "a redirection": (302, b"", "answered 302"),
+    "a list as an error": (400, b"[1]", "answered 400"),
+    "a broken error": (502, b"{", "answered 502"),
+    "an error without words": (400, b'{"error": 5}', "answered 400"),
+    "a refusal": (400, b'{"error": "invalid_request", "error_description": "No."}', "No."),
+}
+SENT = [
+    ("sign-in", "--secret", "me.zero"),
+    ("sign-in", "--secret", "me.zero", "--client-id", "app"),
+    ("submit", "me.id"),
+    ("submit", "me.revocation"),
+]
+
+
+@pytest.mark.parametrize("command", SENT, ids=["session", "token", "renewal", "revocation"])
+@pytest.mark.parametrize(("status", "body", "said"), ANSWERS.values(), ids=ANSWERS.keys())
+def test_another_server_at_the_address_has_done_nothing(
+    folder: Path, command: tuple[str, ...], status: int, body: bytes, said: str | tuple[str, ...]
+) -> None:
+    """A revocation that was sent to a page, or to an address that leads elsewhere, must not look like one that was made."""
+    if command == ("submit", "me.revocation") and status == 204:
+        pytest.skip("this is how a revocation is acknowledged")
+
+    def answer(handler: BaseHTTPRequestHandler) -> None:
+        handler.send_response(status)
+        handler.send_header("content-length", str(len(body)))
+        handler.end_headers()
+        handler.wfile.write(body)
+
+    made = ("revoke", "--secret", "me.zero", "--out", "me.revocation")
+    assert run_cli(folder, "zero", *made, variables=WORD).returncode == 0
+    with OtherIssuer() as other:
+        paths = ("/zero/challenge", "/zero/renew", "/zero/revoke")
+        other.documents |= dict.fromkeys(paths, answer)
+        done = run_cli(folder, "zero", command[0], other.issuer, *command[1:], "--json", variables=WORD)
+        assert sum(other.asked.values()) == 1
+    assert (done.returncode, done.stderr) == (1, "")
+    told = json.loads(done.stdout)["error_description"]
+    assert any(one in told for one in ((said,) if isinstance(said, str) else said)), told

@@ -1,5 +1,6 @@
 """`watchword zero …` with a server: register an identity, sign in or get a token with it, submit a renewal or revocation."""
 
+import contextlib
 import json
 import os
 import time
@@ -27,7 +28,16 @@ from watchword.zero.commands import zero_app
 from watchword.zero.identity import identity_id as identity_id_of
 from watchword.zero.options import AgentSocket, DeriveFor, IdentityId, Json, PassphraseFile, SecretFile
 from watchword.zero.proof import dpop_channel
-from watchword.zero.records import Challenge, Identity, Proof, Revocation, Secret, from_json, to_json
+from watchword.zero.records import (
+    Challenge,
+    Identity,
+    Proof,
+    Revocation,
+    Secret,
+    from_json,
+    parse_json,
+    to_json,
+)
 from watchword.zero.sealing import unseal
 from watchword.zero.terminal import exits, one_holder, passphrase, required
 
@@ -142,8 +152,12 @@ def submit(
         if not isinstance(record, Identity | Revocation):
             raise ZeroError("malformed", f"{file}: neither an identity nor a revocation")
         with _client(server) as http:
-            path = "/zero/renew" if isinstance(record, Identity) else "/zero/revoke"
-            _post(http, path, json=to_json(record))
+            if isinstance(record, Identity):
+                stored = _document(_post(http, "/zero/renew", json=to_json(record)))
+                if stored.get("expires") != record.expires:
+                    raise ZeroError("server", f"{server} did not confirm the renewal")
+            else:
+                _post(http, "/zero/revoke", expected=204, json=to_json(record))
         answer: dict[str, object] = {"id": identity_id_of(record.public)}
         if isinstance(record, Identity):
             answer["expires"] = record.expires
@@ -175,24 +189,42 @@ def _address(server: str) -> str:
 
 
 def _prove(http: httpx.Client, holder: Holder, purpose: str, key: Key) -> Proof:
-    given = _post(http, "/zero/challenge", json={"purpose": purpose}).json()
+    given = _document(_post(http, "/zero/challenge", json={"purpose": purpose}))
     challenge = from_json(given, Challenge)
     if challenge.verifier != str(http.base_url).rstrip("/") or challenge.purpose != purpose:
         raise ZeroError("verifier", f"the challenge comes from {challenge.verifier}, for {challenge.purpose}")
     return holder.prove(challenge, dpop_channel(key.thumbprint))
 
 
-def _post(http: httpx.Client, path: str, **content: Any) -> httpx.Response:
+def _post(http: httpx.Client, path: str, *, expected: int = 200, **content: Any) -> httpx.Response:
+    """Send a request and return the answer with the expected status; raise ZeroError for any other, also for a redirection."""
     try:
         answer = http.post(path, **content)
     except httpx.HTTPError as error:
         raise ZeroError("server", f"{http.base_url} does not answer ({type(error).__name__})") from None
-    if answer.status_code >= 400:
-        problem = answer.json() if "json" in answer.headers.get("content-type", "") else {}
-        raise ZeroError(
-            problem.get("error", "server"), problem.get("error_description", f"answered {answer.status_code}")
-        )
+    if answer.status_code != expected:
+        raise _refusal(answer)
     return answer
+
+
+def _refusal(answer: httpx.Response) -> ZeroError:
+    problem: dict[str, object] = {}
+    if answer.status_code >= 400:
+        with contextlib.suppress(ZeroError):
+            problem = _document(answer)
+    code, description = problem.get("error"), problem.get("error_description")
+    if isinstance(code, str) and isinstance(description, str):
+        return ZeroError(code, description)
+    return ZeroError("server", f"{answer.url} answered {answer.status_code}, and not as this service does")
+
+
+def _document(answer: httpx.Response) -> dict[str, object]:
+    """Return the JSON object of an answer; raise ZeroError for anything else: another server may be at the address."""
+    with contextlib.suppress(ZeroError):
+        document = parse_json(answer.content)
+        if isinstance(document, dict):
+            return document
+    raise ZeroError("server", f"{answer.url} does not answer as this service does")
 
 
 def _session(http: httpx.Client, holder: Holder) -> dict[str, object]:
@@ -200,8 +232,9 @@ def _session(http: httpx.Client, holder: Holder) -> dict[str, object]:
     proof = _prove(http, holder, identities.SIGN_IN, key)
     headers = {"dpop": _dpop(http, key, "/zero/sign-in")}
     answer = _post(http, "/zero/sign-in", json=to_json(proof), headers=headers)
-    document: dict[str, object] = answer.json()
-    return document | {"cookie": answer.headers["set-cookie"].partition(";")[0]}
+    if "set-cookie" not in answer.headers:
+        raise ZeroError("server", f"{answer.url} answered without a session")
+    return _document(answer) | {"cookie": answer.headers["set-cookie"].partition(";")[0]}
 
 
 def _token(
@@ -219,8 +252,7 @@ def _token(
     else:
         form |= {"grant_type": GRANT_TYPE, "proof": proof}
     headers = {"dpop": _dpop(http, key, "/token")}
-    document: dict[str, object] = _post(http, "/token", data=form, headers=headers).json()
-    return document
+    return _document(_post(http, "/token", data=form, headers=headers))
 
 
 def _dpop(http: httpx.Client, key: Key, path: str) -> str:

@@ -72,9 +72,6 @@ def ada(run: Run) -> Run:
 
 PROVE = ("prove", "--challenge", "asked", "--secret", "ada.secret", "--verifier", "https://api.example")
 VERIFY = ("verify-proof", "answer", "--identity", "ada.id", "--challenge", "asked")
-DERIVE = ("derive", "--secret", "ada.secret", "--verifier", "v", "--purpose", "p")
-RENEW = ("renew", "--identity", "ada.id", "--secret", "ada.secret")
-ATTEST = ("attest", "shown", *VERIFY[2:], "--issuer", "https://registry.example")
 
 
 def test_the_whole_story(ada: Run, tmp_path: Path) -> None:
@@ -92,114 +89,6 @@ def test_the_whole_story(ada: Run, tmp_path: Path) -> None:
     for command in (("verify", "ada.id"), (*VERIFY, "--channel", JKT)):
         refused = ada(*command, "--revocations", "revoked")
         assert (refused.code, refused.err) == (1, "error: ada.id: the identity has been revoked\n")
-
-
-def test_a_revocation_that_goes_into_a_registry_is_also_written_where_it_is_wanted(ada: Run) -> None:
-    done = ada("revoke", "--secret", "ada.secret", "--registry", "revoked", "--out", "ada.revoked", "--json")
-    assert (done.code, done.json["registry"], done.json["file"]) == (0, "revoked", "ada.revoked")
-    for revocations in ("revoked", "ada.revoked"):
-        refused = ada("verify", "ada.id", "--revocations", revocations)
-        assert (refused.code, refused.err) == (1, "error: ada.id: the identity has been revoked\n")
-
-
-def test_a_revocation_made_in_advance_is_for_its_holder_alone(ada: Run, tmp_path: Path) -> None:
-    """Whoever reads it can revoke the identity."""
-    made = tmp_path / "ada.revocation"
-    assert made.stat().st_mode & 0o777 == 0o600
-    before = made.read_bytes()
-    again = ada("create", "--secret", "bob.secret", "--revocation", "ada.revocation", "--out", "bob.id")
-    assert (again.code, again.err) == (1, "error: ada.revocation: File exists\n")
-    assert made.read_bytes() == before, "Ada could not revoke her identity with Bob's"
-    assert not (tmp_path / "bob.secret").exists()
-    assert ada("revoke", "--certificate", "ada.revocation").code == 0
-
-
-def test_a_registry_is_read_from_standard_input_as_from_a_file(ada: Run, tmp_path: Path) -> None:
-    revoked = ada("revoke", "--secret", "ada.secret", "--format", "json").out
-    assert ada("verify", "ada.id", "--revocations", "-", stdin=b"").code == 0
-    refused = ada("verify", "ada.id", "--revocations", "-", stdin=revoked)
-    assert (refused.code, refused.err) == (1, "error: ada.id: the identity has been revoked\n")
-    damaged = ada("verify", "ada.id", "--revocations", "-", stdin=b"{}\n")
-    assert (damaged.code, "error: standard input: line 1" in damaged.err) == (1, True)
-
-
-@pytest.mark.parametrize(
-    ("command", "option"),
-    [
-        ((*PROVE, "--passphrase-file", "-"), "--passphrase-file"),
-        (("revoke", "--secret", "ada.secret", "--registry", "-"), "--registry"),
-        ((*ATTEST, "--key", "-"), "--key"),
-    ],
-    ids=lambda value: value[0] if isinstance(value, tuple) else "",
-)
-def test_what_has_to_be_a_file_is_no_stream(
-    ada: Run, tmp_path: Path, command: tuple[str, ...], option: str
-) -> None:
-    before = sorted(tmp_path.iterdir())
-    refused = ada(*command, stdin=b"open sesame\n")
-    assert (refused.code, f"{option}': this has to be a file" in refused.err) == (2, True), refused.err
-    assert sorted(tmp_path.iterdir()) == before
-
-
-@pytest.mark.parametrize(
-    ("command", "secret"),
-    [
-        (("create", "--secret", "bob.secret"), "bob.secret"),
-        (
-            ("derive", "--secret", "ada.secret", "--verifier", "v", "--purpose", "p", "--new-secret", "new"),
-            "new",
-        ),
-        (("create", "--secret", "bob.secret", "--revocation", "bob.revocation"), "bob.revocation"),
-    ],
-    ids=["create", "derive", "a revocation made in advance"],
-)
-def test_no_secret_is_left_of_an_identity_that_could_not_be_written(
-    ada: Run, tmp_path: Path, command: tuple[str, ...], secret: str
-) -> None:
-    refused = ada(*command, "--out", "nowhere/bob.id")
-    assert (refused.code, refused.err) == (1, "error: nowhere/bob.id: No such file or directory\n")
-    assert not (tmp_path / secret).exists()
-    assert ada(*command, "--out", "bob.id").code == 0, "the same again, into a folder that is there"
-    assert (tmp_path / secret).exists()
-
-
-@pytest.mark.parametrize(
-    "command",
-    [
-        ("create", "--secret", "new.secret", "--out", "new.secret"),
-        ("create", "--secret", "new.secret", "--revocation", "new.secret", "--out", "new.id"),
-        ("create", "--secret", "new.secret", "--revocation", "new.id", "--out", "new.id"),
-        (*DERIVE, "--out", "./ada.secret"),
-        (*PROVE, "--out", "ada.secret"),
-        (*RENEW, "--out", "ada.secret"),
-        ("revoke", "--secret", "ada.secret", "--out", "ada.secret"),
-        ("revoke", "--secret", "ada.secret", "--registry", "revoked", "--out", "revoked"),
-        ("revoke", "--certificate", "ada.revocation", "--registry", "ada.revocation"),
-        ("create", "--secret", "new.secret", "--out", "word", "--passphrase-file", "word"),
-        ("create", "--secret", "new.secret", "--revocation", "word", "--passphrase-file", "word"),
-        (*DERIVE, "--out", "word", "--passphrase-file", "word"),
-        (*PROVE, "--out", "word", "--passphrase-file", "word"),
-        (*RENEW, "--out", "word", "--passphrase-file", "word"),
-        ("revoke", "--secret", "ada.secret", "--out", "word", "--passphrase-file", "word"),
-        (*ATTEST, "--key", "key", "--out", "./key"),
-        (*ATTEST, "--key", "key", "--out", "key.pub"),
-        (*ATTEST, "--key", "new", "--out", "new"),
-    ],
-    ids=lambda command: command[0],
-)
-def test_nothing_is_written_in_the_place_of_a_secret(
-    ada: Run, tmp_path: Path, command: tuple[str, ...]
-) -> None:
-    (tmp_path / "word").write_text("open sesame\n")
-    (tmp_path / "word").chmod(0o600)
-    assert ada(*PROVE, "--format", "sd-jwt", "--out", "shown", "--passphrase-file", "word").code == 0
-    assert ada(*ATTEST, "--key", "key", "--out", "credential").code == 0
-    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
-    refused = ada(*command)
-    assert (refused.code, "names of their own" in " ".join(refused.err.split())) == (2, True), refused.err
-    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
-    again = ("--identity", "ada.id", "--secret", "ada.secret", "--expires", "500d", "--out", "ada.id")
-    assert ada("renew", *again).code == 0, "what is no secret may be replaced"
 
 
 def test_streams_pipe_into_each_other(ada: Run) -> None:

@@ -39,7 +39,7 @@ RULES = [
 # What no form of the console can come to: names of stored things in addresses, grants and tokens at their endpoints, registration by strangers
 ELSEWHERE = re.compile(
     r"The assertion is not accepted\.|The scope exceeds what is granted.*|.*of a self-registered client.*|The client's keys cannot.*"
-    r"|.*narrow.*|Such a token cannot outlive.*|(?:path|jkt|addresses) must be .*|.*request_uri.*|Request objects.*|The request object.*"
+    r"|.*narrow.*|Such a token cannot outlive.*|(?:path|jkt|addresses|metadata) must be .*|.*request_uri.*|Request objects.*|The request object.*"
     r"|The parameter redirect_uri.*|The redirect_uri is not registered.*"
 )
 

@@ -3,6 +3,7 @@
 import os
 
 import httpx
+import pytest
 from tests.fixtures.code_flow import REDIRECT, VERIFIER, obtain_code, redeem, refresh, register
 from tests.fixtures.servers import Server, together
 from tests.flows.test_first_sign_in import csrf_of
@@ -36,6 +37,30 @@ async def test_a_replay_after_the_grace_burns_the_family(server: Server) -> None
     server.clock.advance(11)
     assert (await refresh(server, client, first)).json()["error"] == "invalid_grant"
     assert (await refresh(server, client, second)).json()["error"] == "invalid_grant"
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"scope": "orders:write"},
+        {"scope": '"'},
+        {"resource": "https://elsewhere.example.com"},
+        {"authorization_details": '[{"type":"payment"}]'},
+    ],
+    ids=["a scope that was not granted", "no scope at all", "another resource", "details that were not granted"],
+)
+async def test_a_reuse_is_noticed_whatever_is_asked_for_with_it(server: Server, more: dict[str, str]) -> None:
+    client = await register(server)
+    first = (await redeem(server, client, (await obtain_code(server, client))["code"])).json()[
+        "refresh_token"
+    ]
+    refused = (await refresh(server, client, first, **more)).json()["error"]
+    assert refused != "invalid_grant", "the newest token is not used up by a request for too much"
+    newest = (await refresh(server, client, first)).json()["refresh_token"]
+    server.clock.advance(11)
+    newest = (await refresh(server, client, newest)).json()["refresh_token"]
+    assert (await refresh(server, client, first, **more)).json()["error"] == "invalid_grant"
+    assert (await refresh(server, client, newest)).json()["error"] == "invalid_grant"
 
 
 async def test_a_token_that_was_used_long_ago_burns_the_family_although_nothing_is_kept_of_it(

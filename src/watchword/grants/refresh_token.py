@@ -15,7 +15,7 @@ from watchword.oauth import refresh, token_format
 from watchword.oauth.clients import Client
 from watchword.oauth.errors import OAuthError
 from watchword.oauth.parameters import Parameters
-from watchword.oauth.refresh import Limits
+from watchword.oauth.refresh import Limits, Outcome
 from watchword.store import redemption as store
 from watchword.store.grants import Grant, Standing
 
@@ -52,18 +52,26 @@ async def handle(
     if standing is None:
         raise _unknown()
     decide(client, standing.grant, binding)
+    generation = store.generation_of(standing, presented.digest)
+    outcome = refresh.decide(store.family_of(standing.grant), generation, _limits(runtime), runtime.now())
+    if outcome not in ("rotate", "replay"):
+        # Before what is asked for is read: a scope or resource too much must not hide a reuse (RFC 9700 §4.14.2).
+        await _settle(runtime, presented)
+        outcome = "replay"  # a concurrent refresh has revived the family
     issued = await issuing.make(runtime, client, standing, form, binding, scope=form.get("scope"))
-    return issuing.answer(issued, await _next(runtime, client, presented, standing, issued))
+    return issuing.answer(issued, await _next(runtime, client, presented, standing, issued, outcome))
 
 
 async def _next(
-    runtime: Runtime, client: Client, presented: Presented, standing: Standing, issued: Issued
+    runtime: Runtime,
+    client: Client,
+    presented: Presented,
+    standing: Standing,
+    issued: Issued,
+    outcome: Outcome,
 ) -> str:
     """Return the refresh token to use next, once this use and the access token are stored; raise `invalid_grant`."""
-    now, generation = runtime.now(), store.generation_of(standing, presented.digest)
-    outcome = refresh.decide(store.family_of(standing.grant), generation, _limits(runtime), now)
-    if outcome not in ("rotate", "replay"):
-        return await _settle(runtime, presented)
+    now = runtime.now()
     expires_at = standing.grant.started_at + runtime.settings.refresh_token_lifetime
     async with issuing.stored(runtime, issued) as storing:
         if outcome == "rotate" and not client.rotates_refresh_tokens:

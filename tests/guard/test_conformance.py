@@ -3,6 +3,7 @@
 import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import pytest
 from tests.guard.example_apps import APPLICATIONS, BASE, Answer, Call, Headers, load
@@ -37,6 +38,16 @@ def proven(auth: Auth, name: str) -> Headers:
     if name.startswith("grpc"):
         return list(token.proof("POST", f"{BASE}/shop.Shop/orders").items())
     return list(token.proof("GET", f"{BASE}/orders").items())
+
+
+def confirmed(auth: Auth, cnf: object) -> Token:
+    """Return a token with this confirmation (RFC 7800 §3.1)."""
+    return auth.token(ORDERS, audience=BASE, claims={"cnf": cnf})
+
+
+def misbound(cnf: object, auth: Auth, _name: str) -> Headers:
+    """Return the header that presents a token with a malformed confirmation."""
+    return bearer(confirmed(auth, cnf))
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +115,11 @@ CASES = (
         401,
         'DPoP error="invalid_token", error_description="The token is bound to a key: send it with a DPoP proof.", '
         f'{ALGS}, {WHERE}',
+    ),
+    Case("a token bound in a way of its own", lambda a, n: bearer(confirmed(a, {"kid": "k"})), 200),
+    *(
+        Case(f"a token that does not say properly to what it is bound: {cnf}", partial(misbound, cnf), 401, NOT_VALID)
+        for cnf in ("jkt", ["jkt"], {"jkt": 5}, {"jkt": None}, {"jkt": ["a" * 43]}, {"x5t#S256": None}, {"x5t#S256": {}, "kid": "k"})
     ),
     Case("a weak sign-in", lambda a, n: bearer(a.token(ORDERS, audience=BASE)), 401, STEP_UP, path="/transfer"),
     Case(

@@ -9,6 +9,7 @@ Kind = Literal["api_token", "access_token", "session"]
 KINDS: dict[str, Kind] = {"api_token": "api_token", "access_token": "access_token", "session": "session"}
 NUMBER = (int, float)
 NESTED = (list, dict)
+CONFIRMATIONS = ("jkt", "x5t#S256")  # RFC 9449 §6.1, RFC 8705 §3.1
 
 
 class Claims(Mapping[str, object]):
@@ -40,6 +41,10 @@ class Claims(Mapping[str, object]):
 NOTHING = Claims({})
 
 
+class Misbound(ValueError):
+    """A credential says that it is bound to a key or certificate, and not properly to which."""
+
+
 @dataclass(frozen=True, slots=True)
 class Principal:
     """An authenticated caller; times are Unix seconds, None where the credential says nothing."""
@@ -66,12 +71,13 @@ class Principal:
 
 
 def from_claims(claims: Mapping[str, object], issuer: str) -> Principal:
-    """Make a principal of verified claims, of a JWT (RFC 9068) or an introspection answer (RFC 7662); they must not change later."""
+    """Make a principal of verified claims, of a JWT (RFC 9068) or an introspection answer (RFC 7662); they must not change later.
+
+    Raise Misbound for a malformed confirmation.
+    """
     get = claims.get
     cnf, aud, kind = get("cnf"), get("aud"), get("token_kind")
-    jkt = x5t = None
-    if cnf is not None and isinstance(cnf, Mapping):
-        jkt, x5t = _text(cnf.get("jkt")), _text(cnf.get("x5t#S256"))
+    jkt, x5t = (None, None) if cnf is None else _confirmation(cnf)
     return Principal(
         subject=str(get("sub", "")),
         kind=KINDS.get(kind, "access_token") if isinstance(kind, str) else "access_token",
@@ -89,6 +95,15 @@ def from_claims(claims: Mapping[str, object], issuer: str) -> Principal:
         x5t=x5t,
         claims=Claims(claims),
     )
+
+
+def _confirmation(cnf: object) -> tuple[str | None, str | None]:
+    """Return `jkt` and `x5t#S256`; members that are not understood are ignored (RFC 7800 §3.1)."""
+    if not isinstance(cnf, Mapping) or not all(
+        isinstance(cnf[name], str) for name in CONFIRMATIONS if name in cnf
+    ):
+        raise Misbound
+    return cnf.get("jkt"), cnf.get("x5t#S256")
 
 
 def _scopes(claims: Mapping[str, object]) -> frozenset[str]:

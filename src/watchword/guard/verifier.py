@@ -20,7 +20,7 @@ from watchword.guard.issuer import Issuer, Local, NothingToAsk
 from watchword.guard.keys import KeySet
 from watchword.guard.misuse import check_flag
 from watchword.guard.presented import Presented
-from watchword.guard.principal import Principal, from_claims
+from watchword.guard.principal import Misbound, Principal, from_claims
 from watchword.guard.statuses import Statuses
 from watchword.guard.transport import without_port
 from watchword.guard.trusted import AT_JWT, IssuerUnavailable, Trusted
@@ -213,7 +213,7 @@ class Verifier:
             raise Invalid(reason=_reason(error.reason, trusted, keys, kid)) from None
         if trusted.types != AT_JWT and ("nonce" in claims or "at_hash" in claims):
             raise Invalid(reason="it is an ID token, with nonce or at_hash")
-        principal = from_claims(claims, self.issuer)
+        principal = _principal(claims, self.issuer)
         self._check(principal, now)
         until = min(float(principal.expires_at or 0), now + self._keys.lasting())
         known = Known(principal, until, ended.marks_of(claims, kid))
@@ -230,7 +230,7 @@ class Verifier:
         if claims.get("active") is not True:
             self._known.pop(token, None)
             raise _not_active(claims)
-        principal = from_claims(claims, self.issuer)
+        principal = _principal(claims, self.issuer)
         self._check(principal, self._clock())
         limited = bool(claims.get("limited"))
         until = asked_at + self._rules.cache_seconds  # from the question on: the answer may have taken long
@@ -308,7 +308,7 @@ class LocalVerifier:
         once.note_answer(presented.kept, server, token, claims)
         if claims.get("active") is not True:
             raise _not_active(claims)
-        principal = from_claims(claims, self.issuer)
+        principal = _principal(claims, self.issuer)
         _check_audience(principal, self.audience)
         return Known(principal, 0.0, answer=claims, limited=bool(claims.get("limited")))
 
@@ -337,7 +337,7 @@ class LocalVerifier:
             claims = await self._server.session(cookies)
         except ConnectionError as error:
             raise IssuerUnavailable(str(error)) from None
-        return Known(from_claims(claims, self.issuer), 0.0) if claims.get("active") is True else None
+        return Known(_principal(claims, self.issuer), 0.0) if claims.get("active") is True else None
 
     async def close(self) -> None:
         """Nothing was opened."""
@@ -350,6 +350,13 @@ def _reason(reason: str, trusted: Trusted, keys: Sequence[Key], kid: str | None)
     if reason == "signature" and kid is not None and all(key.kid != kid for key in keys):
         return f"signature: the issuer has no key {kid[:60]!r}"
     return reason
+
+
+def _principal(claims: Mapping[str, object], issuer: str) -> Principal:
+    try:
+        return from_claims(claims, issuer)
+    except Misbound:  # not taken for a token that whoever holds it may use
+        raise Invalid(reason="its cnf is malformed") from None
 
 
 def _check_audience(principal: Principal, audience: str) -> None:

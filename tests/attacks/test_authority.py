@@ -34,6 +34,7 @@ from tests.flows.test_first_sign_in import PASSWORD, csrf_of
 from watchword.flows import accounts, client_registry
 from watchword.flows.client_registry import Registered
 from watchword.oauth.clients import Client
+from watchword.store import events
 from watchword.store.database import Transaction
 
 ELSEWHERE = "https://elsewhere.example.net/cb"
@@ -216,6 +217,39 @@ async def test_ap_05_nobody_comes_to_a_tokens_power_by_signing_in_as_its_owner(s
     assert (await call(server, powerful, "GET", "/users")).status_code == 200, "nothing happened to it"
     await press(powerful.token.id, "revoke")
     assert (await call(server, powerful, "GET", "/users")).status_code == 401, "to end it is always right"
+
+
+async def test_ap_05_who_is_no_longer_an_administrator_keeps_no_token_of_that_power(server: Server) -> None:
+    boss = await server.token(scope="watchword:admin")
+    for name in ("kim", "eve"):
+        await accounts.create(server.runtime, username=name, is_admin=True, actor="test")
+    kims = {
+        scope: await server.token(scope=scope, owner="kim")
+        for scope in ("orders:read", "orders:read introspect", "watchword:users:read", "watchword:admin")
+    }
+    eves = await server.token(scope="watchword:admin", owner="eve")
+    narrowed = await call(
+        server, kims["orders:read introspect"], "POST", "/tokens/self/narrow", {"scope": "introspect"}
+    )
+
+    async def live(secret: str) -> bool:
+        headers = {"authorization": f"Bearer {secret}"}
+        return (await server.http.get("/api/v1/tokens/self", headers=headers)).status_code == 200
+
+    held = [*(token.secret for token in kims.values()), narrowed.json()["token"]]
+    for more in ({"display_name": "Kim"}, {"is_admin": True}):
+        assert (await call(server, boss, "PATCH", "/users/kim", more)).status_code == 200
+    assert [await live(secret) for secret in held] == [True] * 5, "the honest variant"
+    assert (await call(server, boss, "PATCH", "/users/kim", {"is_admin": False})).status_code == 200
+    assert [await live(secret) for secret in held] == [True, False, False, False, False]
+    assert await live(eves.secret), "nobody else's token ends"
+    ended = await server.runtime.database.read(events.list_events, name="token.revoked", limit=50)
+    assert {(one.actor, one.data["reason"]) for one in ended} == {
+        (boss.token.id, "no longer an administrator")
+    }
+    given = await server.token(scope="introspect", owner="kim")
+    assert (await call(server, boss, "PATCH", "/users/kim", {"is_admin": False})).status_code == 200
+    assert await live(given.secret), "what an ordinary person was given goes with no right"
 
 
 async def test_ap_05_a_reset_link_of_before_opens_no_administrators_account(server: Server) -> None:

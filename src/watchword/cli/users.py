@@ -155,7 +155,11 @@ def update(
         typer.Option("--email-verified/--email-unverified", help="Whether the address is verified."),
     ] = None,
     admin: Annotated[
-        bool | None, typer.Option("--admin/--no-admin", help="Whether it may administer.")
+        bool | None,
+        typer.Option(
+            "--admin/--no-admin",
+            help="Whether it may administer; without the right its API tokens with scopes over this server end.",
+        ),
     ] = None,
     attributes: Annotated[
         str | None, typer.Option(help="A JSON object: claims about the person, such as given_name.")

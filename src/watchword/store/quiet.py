@@ -105,6 +105,7 @@ ENDING: frozenset[Callable[..., Any]] = frozenset(
         user_changes.remove_factors,
         user_changes.reset_password,
         user_changes.set_disabled,
+        user_changes.update_profile,
         ways_in.revoke_own_identity,
     }
 )

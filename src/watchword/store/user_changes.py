@@ -2,7 +2,8 @@
 
 import msgspec
 
-from watchword.store.api_tokens import revoke_tokens_of
+from watchword.oauth.scopes import is_reserved
+from watchword.store.api_tokens import revoke_token, revoke_tokens_of
 from watchword.store.browsers import forget_trust
 from watchword.store.database import Transaction
 from watchword.store.factors import enrolled
@@ -311,10 +312,12 @@ async def update_profile(
 ) -> str:
     """Set what an operator may change about an account, all or nothing: "changed", "unknown", "last" administrator, or as `set_email`.
 
-    None leaves the stored value as it is, whatever the caller read before; an empty name removes it.
+    None leaves the stored value as it is, whatever the caller read before; an empty name removes it. With the right of an administrator
+    end the person's API tokens that have a scope over this server: whoever holds one still administers.
     """
     if is_admin is False and await is_last_admin(tx, user_id):
         return "last"
+    was_admin = is_admin is False and await _administers(tx, user_id)
     if address is not None:
         outcome = await set_email(tx, user_id, **msgspec.structs.asdict(address), actor=actor, now=now)
         if outcome != "changed":
@@ -333,8 +336,23 @@ async def update_profile(
     if is_admin:
         # A link made while the account was ordinary must not open an administrator's account.
         await _forget_mailed(tx, user_id)
+    if was_admin:
+        await _end_power(tx, user_id, actor=actor, now=now)
     await tx.record("user.updated", actor=actor, target=user_id, at=now, admin=bool(row["is_admin"]))
     return "changed"
+
+
+async def _administers(tx: Transaction, user_id: str) -> bool:
+    """Whether a person has the right of an administrator; holds the row, so that no token is made with it meanwhile."""
+    row = await tx.one("SELECT is_admin FROM users WHERE id = $1 FOR UPDATE", user_id)
+    return bool(row and row["is_admin"])
+
+
+async def _end_power(tx: Transaction, user_id: str, *, actor: str, now: int) -> None:
+    held = "SELECT id, scope FROM api_tokens WHERE owner_id = $1 AND revoked_at IS NULL"
+    for row in await tx.all(held, user_id):
+        if any(is_reserved(scope) for scope in row["scope"].split()):
+            await revoke_token(tx, row["id"], reason="no longer an administrator", actor=actor, now=now)
 
 
 async def remove_factors(tx: Transaction, user_id: str, *, actor: str, now: int) -> None:

@@ -45,3 +45,28 @@ async def test_nothing_is_acknowledged_once_a_file_was_taken_from_under_the_serv
     else:
         with pytest.raises(StorageUnavailable, match="is lost"):
             await file.make().open()
+
+
+@pytest.mark.parametrize("linked", [False, True])
+async def test_a_file_that_is_where_it_was_is_not_taken_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, linked: bool
+) -> None:
+    monkeypatch.setattr(sqlite_file, "LOOK", 0)
+    for folder in ("here", "there", "elsewhere"):
+        (tmp_path / folder).mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    if linked:
+        Path("watchword.db").symlink_to(tmp_path / "there" / "watchword.db")
+    file = Store("sqlite", "watchword.db")
+    first, second = await file.node(), await file.node()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    await first.write(note, "after a change of folders")
+    await second.close()
+    await first.write(note, "after another process has closed it")
+    if linked:
+        (tmp_path / "there").rename(tmp_path / "moved")
+        with pytest.raises(StorageUnavailable, match=r"watchword.db was removed or replaced"):
+            await first.write(note, "refused")
+        (tmp_path / "moved").rename(tmp_path / "there")
+        await first.write(note, "after everything was put back")
+    await file.close()

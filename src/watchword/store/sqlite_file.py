@@ -95,7 +95,8 @@ class Files:
     def __init__(self, path: str) -> None:
         """Note which files they are; the database is open."""
         beside = os.path.realpath(path)
-        found = {name: _identity(name) for name in (path, f"{beside}-wal", f"{beside}-shm")}
+        # By a name that stays right when the process changes to another folder.
+        found = {name: _identity(name) for name in (os.path.abspath(path), f"{beside}-wal", f"{beside}-shm")}
         self._known = {name: identity for name, identity in found.items() if identity is not None}
         self._looked = time.monotonic()
 

@@ -76,6 +76,7 @@ MISPLACED: dict[str, tuple[Callable[[], object], str]] = {
     "a parameter of several values": (lambda: RefreshToken(parameters=cast(Any, {"audience": ["hunter2"]})), "parameters: texts"),
     "a parameter from a variable that is not there": (lambda: RefreshToken(parameters=cast(Any, {"audience": None})), "parameters: texts"),
     "a parameter that is the client's": (lambda: ClientCredentials(parameters={"client_secret": "hunter2"}), "client_secret has a place"),
+    "a parameter that is the client's to some servers": (lambda: ClientCredentials(parameters={"Scope": "hunter2"}), "Scope has a place"),
     "a parameter that is the grant's": (lambda: RefreshToken(parameters={"refresh_token": "hunter2"}), "refresh_token has a place"),
     "a grant as a parameter": (lambda: ClientCredentials(parameters={"grant_type": "password"}), "grant_type has a place"),
     "an exchange's audience as a parameter": (lambda: TokenExchange(str, parameters={"audience": "a"}), "audience has a place"),

@@ -42,5 +42,6 @@ def check_parameters(given: object, *more: str) -> None:
         isinstance(text, str) and text for pair in given.items() for text in pair
     ):
         raise ValueError('parameters: texts by name, such as {"audience": "https://api.example.com"}')
-    if own := sorted(_OWN.union(more).intersection(given)):
+    # In whatever case: some servers do not tell `scope` from `Scope`.
+    if own := sorted(name for name in given if name.lower() in _OWN.union(more)):
         raise ValueError(f"parameters: {', '.join(own)} has a place of its own, in the grant or the client")

@@ -312,6 +312,24 @@ def test_a_template_documents_every_name_it_takes(name: str) -> None:
     assert [key for key in names if not re.search(rf"\b{key}\b", comment)] == []
 
 
+@pytest.mark.parametrize("locale", LOCALES)
+@pytest.mark.parametrize(
+    "name",
+    [
+        name
+        for name in PAGES
+        if name.split(":")[0] in ("account/password", "reset_password", "recover_passkey")
+    ],
+)
+def test_who_may_end_api_tokens_by_a_page_is_told_so(name: str, locale: str) -> None:
+    (box,) = [
+        one for one in Page(show(name, locale)).all("input") if one.attributes.get("name") == "end_others"
+    ]
+    hint = str(box.attributes["aria-describedby"])
+    told = next(one for one in Page(show(name, locale)).elements if one.attributes.get("id") == hint)
+    assert re.search("API[- ]tokens", told.text, re.IGNORECASE)
+
+
 def test_every_template_is_shown_in_the_gallery() -> None:
     frames = {"layout", "card", "parts", "account/layout", "console/layout", "console/parts"}
     paths = render.TEMPLATES.rglob("*.html")

@@ -104,6 +104,8 @@ class Foreign:
     status: int = 200
     needs_nonce: bool = False
     retry_after: str | None = None
+    is_busy: bool = False  # for whoever asks for its metadata
+    asked: int = 0
     forms: list[dict[str, str]] = field(default_factory=list)
     headers: list[dict[str, str]] = field(default_factory=list)
 
@@ -114,6 +116,9 @@ def foreign(live: Live) -> Iterator[Foreign]:
     made = Foreign()
 
     async def metadata(_request: Request) -> Response:
+        made.asked += 1
+        if made.is_busy:
+            return Response("busy", made.status, {"retry-after": made.retry_after or "0"})
         return JSONResponse({"issuer": made.issuer, "token_endpoint": f"{made.issuer}/token"} | made.metadata)
 
     async def token(request: Request) -> Response:

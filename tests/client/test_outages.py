@@ -73,6 +73,19 @@ def test_an_issuer_that_says_how_long_it_has_no_time_is_left_alone(
     assert source.record(since=time.monotonic() + PAUSES[named]).access_token == "token-2"
 
 
+@pytest.mark.parametrize("status", [429, 503])
+def test_an_issuer_that_has_no_time_for_its_metadata_is_left_alone_too(foreign: Foreign, status: int) -> None:
+    source = source_at(foreign, Clock())
+    foreign.is_busy, foreign.status, foreign.retry_after = True, status, "30"
+    for _ in range(3):
+        with pytest.raises(Unreachable, match=str(status)) as refused:
+            source.token()
+        assert 0 < refused.value.retry_after <= 30
+    assert foreign.asked == 1
+    foreign.is_busy, foreign.status, foreign.retry_after = False, 200, None
+    assert source.record(since=time.monotonic() + 30).access_token == "token-1"
+
+
 def test_what_a_busy_issuer_said_of_one_is_not_the_answer_for_another(foreign: Foreign) -> None:
     whose = ["ada"]
     grant = TokenExchange(lambda: whose[0])

@@ -77,11 +77,14 @@ class AuthorizationServer:
         return self._metadata
 
     def _first(self, *addresses: str) -> Document:
+        failed: Exception = Unreachable(f"{self.issuer} publishes no metadata")
         for address in addresses:
-            status, _, document = self._send("GET", address)
+            status, headers, document = self._send("GET", address)
             if status == 200 and document is not None:
                 return document
-        raise Unreachable(f"{self.issuer} publishes no metadata")
+            if status == 429 or status >= 500:
+                failed = _refusal(status, headers, document)
+        raise failed
 
     def endpoint(self, name: str) -> str:
         """Return the address of an endpoint by its name in the metadata; raise Unreachable when there is none."""

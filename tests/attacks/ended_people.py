@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Awaitable, Callable
+from urllib.parse import parse_qs, urlsplit
 
 from tests.attacks.pairs import Pair
 from tests.attacks.taken import (
@@ -24,7 +25,10 @@ from watchword.flows import (
     accounts,
     client_registry,
     people,
+    recovery,
 )
+from watchword.flows.mail import Origin
+from watchword.flows.people import Changes
 from watchword.store import factors, user_changes
 
 
@@ -35,6 +39,31 @@ async def an_api_token_of_a_disabled_account(pair: Pair) -> Case:
     return Case(
         answered(b, "/api/v1/tokens/self", made.secret),
         lambda: account_changes.set_disabled(a.runtime, user, True, actor=BY),
+    )
+
+
+async def an_api_token_of_who_administered(pair: Pair) -> Case:
+    a, b = pair
+    user = await accounts.create(a.runtime, username="ruler", is_admin=True, actor=BY)
+    await accounts.create(a.runtime, username="other-ruler", is_admin=True, actor=BY)
+    made = await a.token(scope="watchword:admin", owner="ruler")
+    return Case(
+        answered(b, "/api/v1/users", made.secret),
+        lambda: people.change(a.runtime, user, Changes(is_admin=False), actor=BY),
+    )
+
+
+async def an_api_token_of_a_changed_password(pair: Pair) -> Case:
+    a, b = pair
+    user = await accounts.create(a.runtime, username="maker", password=PASSWORD, actor=BY)
+    made = await a.token(owner="maker")
+    link = await recovery.hand_over_link(a.runtime, user, 600, actor=BY)
+    secret = parse_qs(urlsplit(link).query)["link"][0]
+    return Case(
+        answered(b, "/api/v1/tokens/self", made.secret),
+        lambda: recovery.reset(
+            a.runtime, user, secret, "another long password of hers", end_all=True, origin=Origin("", BY)
+        ),
     )
 
 

@@ -37,7 +37,9 @@ from tests.attacks.ended_people import (
     a_session,
     a_session_in_which_a_grant_is_refreshed,
     an_administrator,
+    an_api_token_of_a_changed_password,
     an_api_token_of_a_disabled_account,
+    an_api_token_of_who_administered,
     grant_for_userinfo,
 )
 from tests.attacks.pairs import Pair
@@ -49,6 +51,8 @@ ENDINGS: dict[str, Callable[[Pair], Awaitable[Case]]] = {
     "an API token": a_revoked_api_token,
     "a secret of an API token that was replaced": a_replaced_secret_of_an_api_token,
     "an API token of an account that was disabled": an_api_token_of_a_disabled_account,
+    "an API token with power of who is no longer an administrator": an_api_token_of_who_administered,
+    "an API token of an account whose password was reset": an_api_token_of_a_changed_password,
     "a token made of one that was revoked": a_token_made_of_a_revoked_one,
     "a client that was disabled": a_disabled_client,
     "a client that was deleted": a_deleted_client,

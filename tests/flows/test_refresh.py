@@ -47,7 +47,12 @@ async def test_a_replay_after_the_grace_burns_the_family(server: Server) -> None
         {"resource": "https://elsewhere.example.com"},
         {"authorization_details": '[{"type":"payment"}]'},
     ],
-    ids=["a scope that was not granted", "no scope at all", "another resource", "details that were not granted"],
+    ids=[
+        "a scope that was not granted",
+        "no scope at all",
+        "another resource",
+        "details that were not granted",
+    ],
 )
 async def test_a_reuse_is_noticed_whatever_is_asked_for_with_it(server: Server, more: dict[str, str]) -> None:
     client = await register(server)

@@ -130,7 +130,8 @@ class Log:
             line = self._render({**{name: str(value)[:60] for name, value in shown.items()}, **end}) + "\n"
         try:
             return not _would_wait() and self._put(line)
-        except (OSError, ValueError):  # a full disk or a closed standard error must not fail a request
+        except (OSError, ValueError, AttributeError):
+            # A full disk must not fail a request, nor a standard error that was closed, or is none: then Python has None for it.
             self._is_torn = True
             return False
 

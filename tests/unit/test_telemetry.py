@@ -85,3 +85,14 @@ def test_lines_that_a_full_disk_does_not_take_are_counted_and_tear_no_other(
     assert json.loads(told).items() >= {"event": "log.lost", "lines": 200}.items()
     assert json.loads(last)["event"] == "after"
     assert lost() - before == 200
+
+
+def test_without_a_standard_error_lines_are_lost_and_nothing_fails(
+    log: Log, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as closed:
+        closed.setattr(sys, "stderr", None)  # as in a process that was started without one
+        log.error("storage.unavailable")
+    log.info("after")
+    lines = [json.loads(line) for line in capsys.readouterr().err.splitlines() if line]
+    assert [(line["event"], line.get("lines")) for line in lines] == [("log.lost", 1), ("after", None)]

@@ -21,6 +21,7 @@ from watchword.pages import browser, render
 from watchword.pages.branding import branding_of
 from watchword.pages.browser import cookie_name
 from watchword.pages.visit import SESSION_COOKIE
+from watchword.presence import HasLeft, unknown
 from watchword.protocol_exchange import Respond, field_lines
 from watchword.routes import HOT, ROUTES, Route, every_route
 from watchword.settings import Settings, SettingsError, with_issuer
@@ -213,7 +214,7 @@ class App:
             return path[: -len(self._prefix)]
         return "" if path != self._prefix else "/"
 
-    def prepare(self, scope: Scope) -> Respond | None:
+    def prepare(self, scope: Scope, has_left: HasLeft = unknown) -> Respond | None:
         """Return a function that answers hot requests with this head, given their body; None when the head is refused."""
         path, methods, params = self._find(scope)
         route = methods.get(scope["method"]) if methods else None
@@ -222,6 +223,7 @@ class App:
         try:
             request = self._request(scope, path, params)
             request.credentials()
+            request.has_left = has_left
         except (OAuthError, StorageUnavailable):
             return None
         return partial(self._respond, route, request)

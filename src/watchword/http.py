@@ -20,6 +20,7 @@ from watchword.flows.client_auth import Credentials
 from watchword.flows.runtime import Runtime
 from watchword.jose.strict_json import StrictJSONError, loads
 from watchword.oauth.errors import OAuthError
+from watchword.presence import HasLeft, unknown
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -142,7 +143,10 @@ def _decode(raw: bytes, of: str = "") -> str:
 
 
 class Request(msgspec.Struct):
-    """One decoded request. `address` is the client's, as trusted proxies report it; `secure` whether it came over TLS."""
+    """One decoded request. `address` is the client's, as trusted proxies report it; `secure` whether it came over TLS.
+
+    `has_left` tells whether the client has closed the connection meanwhile.
+    """
 
     runtime: Runtime
     method: str
@@ -156,6 +160,7 @@ class Request(msgspec.Struct):
     path_params: Mapping[str, str] = {}
     client_certificate: bytes | None = None
     certificate_issued: bool = False
+    has_left: HasLeft = unknown
     _credentials: Credentials | None = None
     _form: Form | None = None
     _latest: "Request | None" = None

@@ -16,7 +16,8 @@ in `protocol_syntax`, the ASGI side in `protocol_exchange`. HTTP/2, WebSockets a
 Applications name their hot handlers in an attribute `hot`, a set of (method, path). A hot handler runs in no
 task: it may await plain futures of the running loop, and nothing that needs a current task. An application may also
 have a method `prepare`. Clients repeat the head of a hot request byte for byte on a connection, so `prepare` turns its
-scope into a function that answers any number of bodies; where it returns None, the request takes the way of ASGI.
+scope into a function that answers any number of bodies; where it returns None, the request takes the way of ASGI. It is also
+given a function that tells whether the client has left: a question for the system, which costs nothing until it is asked.
 """
 
 import asyncio
@@ -32,12 +33,13 @@ from watchword.protocol_exchange import (
     Application,
     DirectExchange,
     Exchange,
+    Prepare,
     Respond,
     Scope,
     plain_answer,
     run_hot,
 )
-from watchword.protocol_peer import address, has_left, tls_facts
+from watchword.protocol_peer import address, has_ended, has_left, tls_facts
 from watchword.protocol_pulse import Pulse
 from watchword.protocol_syntax import (
     BODY_LIMIT,
@@ -83,7 +85,7 @@ class LeanProtocol(asyncio.Protocol):
         self.app: Application = config.loaded_app
         self.hot: frozenset[tuple[str, str]] = getattr(self.app, "hot", HOT_NOTHING)
         self.security: bytes = getattr(self.app, "security_lines", NOSNIFF)
-        self.prepare: Callable[[Scope], Respond | None] = getattr(self.app, "prepare", unprepared)
+        self.prepare: Prepare = getattr(self.app, "prepare", unprepared)
         self.loop = _loop or asyncio.get_running_loop()
         pulse = Pulse.of.get(server_state)
         if pulse is None:
@@ -128,6 +130,7 @@ class LeanProtocol(asyncio.Protocol):
         self.lost = True
         self.pulse.connections.discard(self)
         self.buffer.clear()
+        self.respond = None  # it may know this connection, by what it was prepared with
         self.resume_writing()
         if self.exchange is not None:
             self.exchange.disconnected()
@@ -177,6 +180,10 @@ class LeanProtocol(asyncio.Protocol):
             self.exchange.wind_up()
         elif self.head is None and not self.buffer:
             self.close()
+
+    def has_left(self) -> bool:
+        """Whether the client has closed the connection or ended its side, as far as is known; called from any thread."""
+        return self.lost or self.eof or has_ended(self.transport)
 
     def stopping(self) -> bool:
         """Whether the server is to stop."""
@@ -318,7 +325,7 @@ class LeanProtocol(asyncio.Protocol):
         """Prepare for requests with this head; return how they are answered, or None for the general way through ASGI."""
         if (head.method, head.path) not in self.hot or head.method == "HEAD":
             return None
-        respond = self.prepare(self.scope(head))
+        respond = self.prepare(self.scope(head), self.has_left)
         if respond is not None:
             self.hot_head, self.hot_raw, self.respond = head, self.raw, respond
         return respond
@@ -377,5 +384,5 @@ class LeanProtocol(asyncio.Protocol):
         self.transport.close()
 
 
-def unprepared(_scope: Scope) -> None:
+def unprepared(_scope: Scope, _has_left: Callable[[], bool]) -> None:
     """Stand in for the `prepare` of an application that has none."""

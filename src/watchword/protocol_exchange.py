@@ -23,6 +23,8 @@ Application = Callable[
 ]
 # From the body of a request to status, header lines (see `field_lines`) and body of its answer.
 Respond = Callable[[bytes], Awaitable[tuple[int, bytes, bytes]]]
+# From the scope of requests, and a function that tells whether their client has left by now, to how they are answered.
+Prepare = Callable[[Scope, Callable[[], bool]], Respond | None]
 
 LOGGER: Final = logging.getLogger("watchword.http")
 PHRASES: Final = {status.value: status.phrase for status in HTTPStatus}

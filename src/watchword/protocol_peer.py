@@ -4,6 +4,7 @@ A client that gave up while its connection waited to be accepted (no worker was 
 first request now would reorder the two: a refresh token that is two generations old looks like a stolen one.
 """
 
+import select
 import socket
 import ssl
 import sys
@@ -15,6 +16,8 @@ from typing import Any, Final
 TCP_INFO: Final[int | None] = getattr(socket, "TCP_INFO", None) if sys.platform == "linux" else None
 LAST_DATA: Final = slice(52, 56)
 CLOSE_WAIT: Final = 8
+# What `poll` of Linux reports of a socket once the end of the peer's side (FIN) has arrived, read or not.
+PEER_ENDED: Final[int | None] = getattr(select, "POLLRDHUP", None)
 MAX_SESSIONS: Final = 20_480  # as many as OpenSSL keeps to be resumed, so that none of them lacks its issuers
 
 # The issuers on which the verification of a certificate hung, by the session of its handshake.
@@ -30,6 +33,19 @@ def has_left(transport: BaseTransport, seconds: float) -> bool:
     if len(facts) < LAST_DATA.stop or facts[0] != CLOSE_WAIT:
         return False
     return int.from_bytes(facts[LAST_DATA], sys.byteorder) >= seconds * 1000
+
+
+def has_ended(transport: BaseTransport) -> bool:
+    """Whether the peer has ended its side or broken off the connection by now, though that was not read yet; False where that is unknown."""
+    connection = transport.get_extra_info("socket")
+    if PEER_ENDED is None or connection is None:
+        return False
+    descriptor = connection.fileno()
+    if descriptor < 0:
+        return True  # closed on this side as well
+    poll = select.poll()
+    poll.register(descriptor, PEER_ENDED)
+    return bool(poll.poll(0))  # a broken connection is reported whatever is asked for
 
 
 def tls_facts(session: ssl.SSLObject) -> dict[str, Any]:

@@ -30,7 +30,7 @@ class Application:
         await send({"type": "http.response.start", "status": 200, "headers": [length]})
         await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else b"long"})
 
-    def prepare(self, scope: Scope) -> Respond | None:
+    def prepare(self, scope: Scope, _has_left: Callable[[], bool]) -> Respond | None:
         headers = dict(scope["headers"])
         if headers.get(b"refuse") == b"yes":
             return None

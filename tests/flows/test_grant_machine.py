@@ -20,7 +20,7 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
-from tests.fixtures.code_flow import redeem, refresh, register, request
+from tests.fixtures.code_flow import redeem, refresh, refresh_and_leave, register, request
 from tests.fixtures.people import PASSWORD
 from tests.fixtures.servers import Server, open_server
 
@@ -138,14 +138,28 @@ class Machine(RuleBasedStateMachine):
         self.present(family, 1, False)
         self.present(family, 0, False)
 
-    def present(self, family: Family, back: int, narrower: bool) -> None:
+    @rule(family=families, back=st.sampled_from([0, 1, 2, 2, 3]))
+    def a_request_is_worked_on_when_its_client_has_left(self, family: Family, back: int) -> None:
+        self.present(family, back, False, left=True)
+
+    @rule(family=families)
+    def a_client_gives_up_asks_again_and_uses_what_it_got(self, family: Family) -> None:
+        """All before the request that it gave up is worked on: F-25."""
+        self.present(family, 0, False)
+        self.present(family, 0, False)
+        self.present(family, 2, False, left=True)
+
+    def present(self, family: Family, back: int, narrower: bool, *, left: bool = False) -> None:
         """Present a token so many generations old, and compare what comes of it with the table."""
         if len(family.tokens) <= back:
             return
         token = family.tokens[-1 - back]
         scope = {"scope": NARROWER} if narrower else {}
-        answer = self.run(refresh(self.server, self.client, token, **scope)).json()
-        expected = self.expected(family, back)
+        if left:
+            answer = self.run(refresh_and_leave(self.server, self.client, token))
+        else:
+            answer = self.run(refresh(self.server, self.client, token, **scope)).json()
+        expected = self.expected(family, back, left)
         if expected == "rotate":
             assert answer["refresh_token"] not in family.tokens
             assert (answer["scope"] == NARROWER) == narrower
@@ -158,13 +172,13 @@ class Machine(RuleBasedStateMachine):
             assert answer["error"] == "invalid_grant"
             family.dead = family.dead or expected == "burn"
 
-    def expected(self, family: Family, back: int) -> str:
+    def expected(self, family: Family, back: int, left: bool) -> str:
         """Return the outcome that the table demands."""
         if self.has_ended(family) or family.dead:
             return "refused"
         in_grace = family.rotated is not None and abs(self.now - family.rotated) < GRACE
         if back > 1 or (back == 1 and not in_grace):
-            return "burn"
+            return "abandoned" if left and in_grace else "burn"
         if self.now >= family.began + LIFETIME or self.now >= family.last_used + IDLE:
             return "expired"
         return "replay" if back else "rotate"

@@ -56,8 +56,12 @@ async def rotate(
     )
 
 
-async def settle(database: Database, token: str, now: int, mark: bytes = MARK) -> str | None:
-    return await database.write(redemption.settle_refresh_token, mark, digest(token), LIMITS, now)
+async def settle(
+    database: Database, token: str, now: int, mark: bytes = MARK, *, left: bool = False
+) -> str | None:
+    return await database.write(
+        redemption.settle_refresh_token, mark, digest(token), LIMITS, now, lambda: left
+    )
 
 
 async def test_a_family_is_one_row_however_often_it_rotates(database: Database) -> None:
@@ -109,6 +113,33 @@ async def test_what_is_presented_is_told_by_mark_and_digest(
     assert await settle(database, token, NOW + 120 + after) == outcome
     assert await database.read(grants.is_grant_alive, "grant 1") is (outcome != "burn")
     assert await settle(database, token, NOW, mark=b"anothers") is None or token in ("1 r2", "1 r3")
+
+
+async def test_an_old_token_whose_presenter_has_left_burns_nothing_within_the_grace(
+    database: Database,
+) -> None:
+    await begin(database)
+    for generation in range(3):
+        assert await rotate(database, generation)
+    last = NOW + 120
+    assert await settle(database, "1 r1", last + 9, left=True) == "abandoned"
+    assert await database.read(grants.is_grant_alive, "grant 1")
+    (event,) = await database.read(select, "SELECT data FROM events WHERE name = 'refresh_token.abandoned'")
+    assert '"outcome":"abandoned"' in event["data"]
+    assert await rotate(database, 3), "the family goes on"
+    assert await settle(database, "1 r1", last + 60, left=False) == "burn", "somebody is there"
+    assert not await database.read(grants.is_grant_alive, "grant 1")
+    assert await settle(database, "1 r1", last + 60, left=True) == "burned"
+
+
+async def test_an_old_token_whose_presenter_has_left_burns_its_family_after_the_grace(
+    database: Database,
+) -> None:
+    await begin(database)
+    for generation in range(3):
+        assert await rotate(database, generation)
+    assert await settle(database, "1 r1", NOW + 120 + LIMITS.grace, left=True) == "burn"
+    assert not await database.read(grants.is_grant_alive, "grant 1")
 
 
 async def test_families_that_share_a_mark_are_told_apart_by_their_tokens(database: Database) -> None:

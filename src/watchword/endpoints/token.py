@@ -20,7 +20,7 @@ async def token(request: Request) -> Response:
     binding = await proofs.prove(request.runtime, client, request.credentials(), "/token")
     if request.runtime.statuses.concern(client):
         await request.runtime.statuses.prepare(client)
-    answer = await handle(request.runtime, client, form, binding)
+    answer = await handle(request.runtime, client, form, binding, request.has_left)
     count("tokens_issued", grant_type)
     request.runtime.usage.note_issue(client.client_id)
     return json_response(200, answer)

@@ -15,8 +15,9 @@ from watchword.grants import (
 )
 from watchword.oauth.clients import Client
 from watchword.oauth.parameters import Parameters
+from watchword.presence import HasLeft
 
-Handle = Callable[[Runtime, Client, Parameters, Binding], Awaitable[Mapping[str, object]]]
+Handle = Callable[[Runtime, Client, Parameters, Binding, HasLeft], Awaitable[Mapping[str, object]]]
 
 GRANTS: dict[str, Handle] = {
     "authorization_code": authorization_code.handle,

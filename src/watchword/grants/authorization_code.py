@@ -11,6 +11,7 @@ from watchword.oauth.authorization import AuthorizationRequest
 from watchword.oauth.clients import Client
 from watchword.oauth.errors import OAuthError
 from watchword.oauth.parameters import Parameters
+from watchword.presence import HasLeft
 from watchword.store import redemption as store
 from watchword.store.grants import Grant
 
@@ -41,7 +42,7 @@ def decide(
 
 
 async def handle(
-    runtime: Runtime, client: Client, form: Parameters, binding: Binding
+    runtime: Runtime, client: Client, form: Parameters, binding: Binding, _has_left: HasLeft
 ) -> Mapping[str, object]:
     """Redeem a code; of concurrent redemptions one wins, a replay revokes everything that was issued for the code (§4.1.2)."""
     digest = token_format.digest(form.require("code"))

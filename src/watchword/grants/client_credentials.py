@@ -16,6 +16,7 @@ from watchword.oauth.errors import OAuthError
 from watchword.oauth.parameters import Parameters
 from watchword.oauth.scopes import narrow, parse_scope
 from watchword.oauth.targets import resolve_audience
+from watchword.presence import HasLeft
 
 
 class Request(msgspec.Struct, frozen=True):
@@ -42,7 +43,7 @@ def decide(request: Request, client: Client, rules: Rules) -> Extent:
 
 
 async def handle(
-    runtime: Runtime, client: Client, form: Parameters, binding: Binding
+    runtime: Runtime, client: Client, form: Parameters, binding: Binding, _has_left: HasLeft
 ) -> Mapping[str, object]:
     """Issue an access token to the client itself; never a refresh token (§4.4.3)."""
     request = Request(

@@ -10,6 +10,7 @@ from watchword.oauth import token_format
 from watchword.oauth.clients import Client
 from watchword.oauth.errors import OAuthError
 from watchword.oauth.parameters import Parameters
+from watchword.presence import HasLeft
 from watchword.store import devices as store
 from watchword.store import grants
 from watchword.store.devices import DeviceCode
@@ -33,7 +34,7 @@ def decide(form: Parameters, client: Client, code: DeviceCode | None, binding: B
 
 
 async def handle(
-    runtime: Runtime, client: Client, form: Parameters, binding: Binding
+    runtime: Runtime, client: Client, form: Parameters, binding: Binding, _has_left: HasLeft
 ) -> Mapping[str, object]:
     """Answer a poll; of concurrent polls of an approved code one gets the tokens, a replay revokes them."""
     digest = token_format.digest(form.require("device_code"))

@@ -12,6 +12,7 @@ from watchword.oauth.clients import Client
 from watchword.oauth.errors import OAuthError
 from watchword.oauth.parameters import Parameters
 from watchword.oauth.scopes import parse_scope
+from watchword.presence import HasLeft
 from watchword.store import trust as store
 from watchword.store.trust import Use
 
@@ -19,7 +20,7 @@ GRANT_TYPE = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 
 
 async def handle(
-    runtime: Runtime, client: Client, form: Parameters, binding: Binding
+    runtime: Runtime, client: Client, form: Parameters, binding: Binding, _has_left: HasLeft
 ) -> Mapping[str, object]:
     """Issue an access token for an assertion, once; never a refresh token, since the client can present a new assertion."""
     authorization_details.refuse(form.get("authorization_details"))

@@ -16,6 +16,7 @@ from watchword.oauth.clients import Client
 from watchword.oauth.errors import OAuthError
 from watchword.oauth.parameters import Parameters
 from watchword.oauth.refresh import Limits, Outcome
+from watchword.presence import HasLeft
 from watchword.store import redemption as store
 from watchword.store.grants import Grant, Standing
 
@@ -42,7 +43,7 @@ def decide(client: Client, grant: Grant, binding: Binding) -> None:
 
 
 async def handle(
-    runtime: Runtime, client: Client, form: Parameters, binding: Binding
+    runtime: Runtime, client: Client, form: Parameters, binding: Binding, has_left: HasLeft
 ) -> Mapping[str, object]:
     """Rotate a refresh token, return its successor once more, or burn the family, as the state machine decides."""
     presented = refresh_tokens.read(runtime, form.require("refresh_token"))
@@ -56,10 +57,12 @@ async def handle(
     outcome = refresh.decide(store.family_of(standing.grant), generation, _limits(runtime), runtime.now())
     if outcome not in ("rotate", "replay"):
         # Before what is asked for is read: a scope or resource too much must not hide a reuse (RFC 9700 §4.14.2).
-        await _settle(runtime, presented)
+        await _settle(runtime, presented, has_left)
         outcome = "replay"  # a concurrent refresh has revived the family
     issued = await issuing.make(runtime, client, standing, form, binding, scope=form.get("scope"))
-    return issuing.answer(issued, await _next(runtime, client, presented, standing, issued, outcome))
+    return issuing.answer(
+        issued, await _next(runtime, client, presented, standing, issued, outcome, has_left)
+    )
 
 
 async def _next(
@@ -69,6 +72,7 @@ async def _next(
     standing: Standing,
     issued: Issued,
     outcome: Outcome,
+    has_left: HasLeft,
 ) -> str:
     """Return the refresh token to use next, once this use and the access token are stored; raise `invalid_grant`."""
     now = runtime.now()
@@ -94,16 +98,21 @@ async def _next(
             )
             if await rotating:
                 return successor
-        return await _settle(runtime, presented)
+        return await _settle(runtime, presented, has_left)
 
 
-async def _settle(runtime: Runtime, presented: Presented) -> str:
+async def _settle(runtime: Runtime, presented: Presented, has_left: HasLeft) -> str:
     """Return the successor that a token has already; raise `invalid_grant`, after burning the family where it was reused.
 
     This decides again, in one transaction with the consequences: a concurrent refresh may have changed the family since.
     """
     outcome = await runtime.database.write(
-        store.settle_refresh_token, presented.mark, presented.digest, _limits(runtime), runtime.now()
+        store.settle_refresh_token,
+        presented.mark,
+        presented.digest,
+        _limits(runtime),
+        runtime.now(),
+        has_left,
     )
     if outcome is None:
         raise _unknown()

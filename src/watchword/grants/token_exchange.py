@@ -15,6 +15,7 @@ from watchword.oauth.errors import OAuthError
 from watchword.oauth.exchange import Exchanged, ExchangeRequest
 from watchword.oauth.parameters import Parameters
 from watchword.oauth.scopes import parse_scope
+from watchword.presence import HasLeft
 from watchword.store import tokens
 
 GRANT_TYPE = "urn:ietf:params:oauth:grant-type:token-exchange"
@@ -35,7 +36,7 @@ def read(form: Parameters) -> ExchangeRequest:
 
 
 async def handle(
-    runtime: Runtime, client: Client, form: Parameters, binding: Binding
+    runtime: Runtime, client: Client, form: Parameters, binding: Binding, _has_left: HasLeft
 ) -> Mapping[str, object]:
     """Issue a token that can do no more and lives no longer than the subject token."""
     if form.get("requested_token_type") == identity_assertion.TOKEN_TYPE:

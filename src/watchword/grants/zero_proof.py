@@ -17,13 +17,14 @@ from watchword.oauth.errors import OAuthError
 from watchword.oauth.parameters import Parameters
 from watchword.oauth.scopes import for_people, narrow, parse_scope
 from watchword.oauth.targets import resolve_audience
+from watchword.presence import HasLeft
 from watchword.zero.proof import dpop_channel
 
 GRANT_TYPE = "urn:watchword:params:oauth:grant-type:zero-proof"
 
 
 async def handle(
-    runtime: Runtime, client: Client, form: Parameters, binding: Binding
+    runtime: Runtime, client: Client, form: Parameters, binding: Binding, _has_left: HasLeft
 ) -> Mapping[str, object]:
     """Issue an access token to the person whose identity was proven.
 

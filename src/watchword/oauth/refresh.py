@@ -14,11 +14,18 @@ predecessor. A presented token names its family by the mark that all its tokens 
     of the newest generation                                `rotate`: a successor is made
     its predecessor, within `grace` seconds of rotation      `replay`: *the same* successor is returned once more
     anything else: older, or the predecessor later           `burn`: the family and all its access tokens are revoked
+    what would burn, within `grace` seconds of rotation,     `abandoned`: refused, and nothing changes
+      and the connection it came by has been closed
 
 `replay` makes an honest race and a lost response harmless (RT-02, TK-06): two tabs that refresh at once, or a phone that lost the
 response, get one and the same successor, so there are never two live descendants. The successor is not stored: it can be returned
 again because it is derived from its predecessor and the server's root secret. As soon as the successor itself has been used, the
 predecessor is two generations old, and its use burns the family, grace or not (TK-07).
+
+`abandoned` is for an honest client that gave up its request, asked again and used what it got, all before the request that it gave up was
+worked on (F-25). Nobody is there to gain anything, and no token is ever answered. A connection on which the client has merely ended
+its side looks the same, so whoever ends his side can present an old token within the grace without burning the family: he learns that
+it is spent, which is worth nothing, and that he tried is recorded.
 
 Where the profile of a client forbids rotation (FAPI 2.0 §5.3.2.1), `rotate` keeps the presented token, and the family its one
 generation.
@@ -40,8 +47,9 @@ from typing import Literal
 import msgspec
 
 from watchword.oauth.errors import OAuthError
+from watchword.presence import HasLeft, unknown
 
-Outcome = Literal["rotate", "replay", "burn", "burned", "idle", "ended"]
+Outcome = Literal["rotate", "replay", "abandoned", "burn", "burned", "idle", "ended"]
 
 
 class Limits(msgspec.Struct, frozen=True):
@@ -62,11 +70,16 @@ class Family(msgspec.Struct, frozen=True):
     burned_at: int | None = None
 
 
-def decide(family: Family, generation: int, limits: Limits, now: int) -> Outcome:
-    """Decide what happens when a family's token of the given generation is presented."""
+def decide(family: Family, generation: int, limits: Limits, now: int, has_left: HasLeft = unknown) -> Outcome:
+    """Decide what happens when a family's token of the given generation is presented.
+
+    `has_left` tells whether whoever presents it has closed the connection; it is called only where the answer decides.
+    """
     if family.burned_at is not None:
         return "burned"
     if generation != family.generation and not _is_honest_race(family, generation, limits, now):
+        if _is_in_grace(family, limits, now) and has_left():
+            return "abandoned"
         return "burn"  # RFC 9700 §4.14.2: before the expiry checks, so that reuse burns an expired family as well
     if now >= family.started_at + limits.lifetime:
         return "ended"
@@ -76,9 +89,11 @@ def decide(family: Family, generation: int, limits: Limits, now: int) -> Outcome
 
 
 def _is_honest_race(family: Family, generation: int, limits: Limits, now: int) -> bool:
-    if generation != family.generation - 1 or family.rotated_at is None:
-        return False
-    return abs(now - family.rotated_at) < limits.grace
+    return generation == family.generation - 1 and _is_in_grace(family, limits, now)
+
+
+def _is_in_grace(family: Family, limits: Limits, now: int) -> bool:
+    return family.rotated_at is not None and abs(now - family.rotated_at) < limits.grace
 
 
 def rotated(family: Family, now: int) -> Family:
@@ -97,6 +112,7 @@ def burned(family: Family, now: int) -> Family:
 
 
 _DESCRIPTIONS: dict[Outcome, str] = {
+    "abandoned": "The refresh token was used before.",
     "burn": "The refresh token was used before: everything issued from its grant has been revoked.",
     "burned": "The refresh token has been revoked.",
     "idle": "The refresh token was not used for too long.",

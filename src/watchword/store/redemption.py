@@ -11,6 +11,7 @@ import msgspec
 
 from watchword.oauth import refresh
 from watchword.oauth.refresh import Family, Limits, Outcome
+from watchword.presence import HasLeft, unknown
 from watchword.store.database import Change, Database, Entry, Transaction
 from watchword.store.grants import KEPT, STANDING, Grant, Standing, end_grant, to_standing
 
@@ -53,6 +54,7 @@ _USE = (
 # The audit event for each outcome of presenting a refresh token; a rotation is recorded by its own statement.
 EVENTS: Mapping[Outcome, str] = {
     "replay": "refresh_token.replayed",
+    "abandoned": "refresh_token.abandoned",
     "burn": "refresh_token.reused",
     "burned": "refresh_token.refused",
     "idle": "refresh_token.expired",
@@ -179,11 +181,16 @@ async def use_refresh_token(
 
 
 async def settle_refresh_token(
-    tx: Transaction, mark: bytes, digest: bytes, limits: Limits, now: int
+    tx: Transaction,
+    mark: bytes,
+    digest: bytes,
+    limits: Limits,
+    now: int,
+    has_left: HasLeft = unknown,
 ) -> Outcome | None:
     """Decide under the row's lock what a token that could not be rotated means, and carry that out; None when it is unknown.
 
-    "rotate" means that it is the newest after all, and that nothing was done.
+    "rotate" means that it is the newest after all, and that nothing was done. `has_left` as in `refresh.decide`.
     """
     standing = await find_refresh_token(tx, mark, digest, now)
     if standing is None:
@@ -193,7 +200,7 @@ async def settle_refresh_token(
     if standing is None:
         return None
     grant, generation = standing.grant, generation_of(standing, digest)
-    outcome = refresh.decide(family_of(grant), generation, limits, now)
+    outcome = refresh.decide(family_of(grant), generation, limits, now, has_left)
     if outcome == "rotate":
         return outcome
     await tx.record(

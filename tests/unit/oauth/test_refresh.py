@@ -50,13 +50,56 @@ def test_a_presented_token_has_one_outcome(family: Family, generation: int, afte
     assert refresh.decide(family, generation, LIMITS, NOW + after) == outcome
 
 
+@pytest.mark.parametrize(
+    ("family", "generation", "after", "outcome"),
+    [
+        pytest.param(TWICE, 0, 9, "abandoned", id="F-25 nobody is there, within the grace: nothing happens"),
+        pytest.param(TWICE, 0, -9, "abandoned", id="F-25 also with a clock that is behind"),
+        pytest.param(TWICE, 0, 10, "burn", id="after the grace it burns"),
+        pytest.param(TWICE, 0, -10, "burn", id="a clock that stepped back does not stretch the grace"),
+        pytest.param(ONCE, 0, 10, "burn", id="the predecessor after the grace burns"),
+        pytest.param(FRESH, 7, 0, "burn", id="a family that never rotated has no grace"),
+        pytest.param(
+            FRESH, 0, 0, "rotate", id="the newest token rotates: the client asks for the answer again"
+        ),
+        pytest.param(ONCE, 0, 0, "replay", id="the loser of a race gets the same successor"),
+        pytest.param(structs.replace(TWICE, burned_at=NOW), 0, 0, "burned", id="what is burned stays so"),
+    ],
+)
+def test_of_a_token_whose_presenter_has_left(
+    family: Family, generation: int, after: int, outcome: str
+) -> None:
+    assert refresh.decide(family, generation, LIMITS, NOW + after, lambda: True) == outcome
+
+
+def test_who_has_left_is_asked_only_where_a_family_would_burn_within_the_grace() -> None:
+    asked: list[str] = []
+
+    def has_left() -> bool:
+        asked.append("asked")
+        return False
+
+    for family, generation, after in (
+        (FRESH, 0, 0),
+        (ONCE, 1, 0),
+        (ONCE, 0, 0),
+        (TWICE, 0, 10),
+        (FRESH, 0, 1000),
+    ):
+        refresh.decide(family, generation, LIMITS, NOW + after, has_left)
+    assert not asked
+    assert refresh.decide(TWICE, 0, LIMITS, NOW, has_left) == "burn"
+    assert asked == ["asked"]
+
+
 def test_without_grace_there_is_no_second_answer() -> None:
     limits = structs.replace(LIMITS, grace=0)
     assert refresh.decide(ONCE, 1, limits, NOW) == "rotate"
     assert refresh.decide(ONCE, 0, limits, NOW) == "burn"
+    assert refresh.decide(TWICE, 0, limits, NOW, lambda: True) == "burn"
 
 
-@pytest.mark.parametrize("outcome", ["burn", "burned", "idle", "ended"])
+@pytest.mark.parametrize("outcome", ["abandoned", "burn", "burned", "idle", "ended"])
 def test_every_refusal_is_an_invalid_grant(outcome: refresh.Outcome) -> None:
     error = refresh.refusal(outcome)
     assert error is not None
@@ -112,16 +155,21 @@ class FamilyMachine(RuleBasedStateMachine):
     def time_passes(self, seconds: int) -> None:
         self.now += seconds
 
-    @rule(back=st.integers(0, 5))
-    def somebody_presents_a_token(self, back: int) -> None:
+    @rule(back=st.integers(0, 5), left=st.booleans())
+    def somebody_presents_a_token(self, back: int, left: bool) -> None:
         generation = self.family.generation - back
-        before, outcome = self.family, refresh.decide(self.family, generation, LIMITS, self.now)
+        before, outcome = self.family, refresh.decide(self.family, generation, LIMITS, self.now, lambda: left)
         if outcome == "rotate":
             assert back == 0
             self.handed_out[generation] = self.handed_out.get(generation, 0) + 1
             self.family = refresh.rotated(before, self.now)
         elif outcome == "replay":
             assert back == 1
+            assert before.rotated_at is not None
+            assert abs(self.now - before.rotated_at) < LIMITS.grace
+        elif outcome == "abandoned":
+            assert left
+            assert back > 1, "the predecessor within the grace has its successor"
             assert before.rotated_at is not None
             assert abs(self.now - before.rotated_at) < LIMITS.grace
         elif outcome == "burn":

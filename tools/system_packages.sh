@@ -15,6 +15,8 @@ found node && found npm || missing="$missing nodejs npm"
 found apache2 && [ -e /usr/lib/apache2/modules/mod_auth_openidc.so ] || missing="$missing apache2-bin libapache2-mod-auth-openidc"
 # The clocks of the drills; only glibc has it.
 [ -n "$(find /usr/lib -name libfaketimeMT.so.1 2>/dev/null)" ] || missing="$missing libfaketime"
+# A disk whose power the drills cut; of no use where no file system can be mounted.
+[ ! -w /dev/fuse ] || found fusermount3 || missing="$missing fuse3"
 found pgbouncer || [ -x /usr/sbin/pgbouncer ] || missing="$missing pgbouncer"
 [ -n "$missing" ] || exit 0
 

@@ -1,5 +1,7 @@
 """Limits of API tokens: from which addresses, how often, and how many uses in all."""
 
+import asyncio
+import threading
 from typing import Any
 
 import pytest
@@ -11,6 +13,8 @@ from watchword.jobs import flush_usage
 from watchword.oauth.errors import OAuthError
 from watchword.store import faults
 from watchword.store.database import StorageUnavailable
+
+PATIENCE = 30.0  # seconds
 
 
 @pytest.mark.parametrize(
@@ -95,6 +99,39 @@ async def test_uses_that_cannot_be_written_yet_count_all_the_same(
     finally:
         faults.arm(None)
     assert await reason(server, token) == "active"
+    assert await reason(server, token) in ("quota_exhausted", "rate_limited")
+
+
+@pytest.mark.parametrize("limit", [{"quota": 4}, {"rate_limit": 4}], ids=["quota", "rate"])
+async def test_uses_that_are_being_written_count_once(server: Server, limit: dict[str, Any]) -> None:
+    """However long the database takes, as where another node holds what is to be changed."""
+    token = await server.token(**limit)
+    assert await reason(server, token) == "active"
+    await flush_usage(server.runtime)
+    assert [await reason(server, token) for _ in range(2)] == ["active"] * 2
+    held, release = threading.Event(), threading.Event()
+
+    async def hold(tx: Any) -> None:
+        await tx.all("SELECT secret_id FROM token_usage FOR UPDATE")
+        held.set()
+        if server.settings.is_postgres:
+            await asyncio.to_thread(release.wait, PATIENCE)
+        else:
+            release.wait(PATIENCE)  # on the writer's thread
+
+    holding = asyncio.ensure_future(server.runtime.database.write(hold))
+    try:
+        assert await asyncio.to_thread(held.wait, PATIENCE)
+        writing = asyncio.ensure_future(flush_usage(server.runtime))
+        await asyncio.sleep(0)  # it begins, and waits for the database
+        assert await reason(server, token) == "active"
+        assert await reason(server, token) in ("quota_exhausted", "rate_limited")
+    finally:
+        release.set()
+        await holding
+    await writing
+    assert await reason(server, token) in ("quota_exhausted", "rate_limited")
+    await flush_usage(server.runtime)
     assert await reason(server, token) in ("quota_exhausted", "rate_limited")
 
 

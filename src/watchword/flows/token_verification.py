@@ -132,7 +132,7 @@ def _within_limits(runtime: Runtime, found: FoundToken, now: int) -> str:
     token = found.token
     if token.quota is None and token.rate_limit is None:
         return "active"
-    total = found.used + runtime.usage.pending(token.id)
+    total = runtime.usage.total(token.id, found.used)
     if token.quota is not None and total >= token.quota:
         return "quota_exhausted"
     if token.rate_limit is not None and not _within_rate(runtime, token, total, now):

@@ -27,6 +27,9 @@ class Usage:
     def __init__(self) -> None:
         self._tokens: dict[tuple[str, str], _Count] = {}
         self._accepted: dict[str, int] = {}  # the accepted uses among them, by token
+        # How often each token with limits was accepted in all, as of its last use: since the last write began, and before that.
+        self._totals: dict[str, int] = {}
+        self._former_totals: dict[str, int] = {}
         self._secrets: dict[str, tuple[int, str]] = {}
         self._clients: dict[str, int] = {}
         self._issues: dict[str, int] = {}
@@ -44,10 +47,17 @@ class Usage:
             return
         if outcome == "active":
             self._accepted[token_id] = self._accepted.get(token_id, 0) + 1
+            if token_id in self._totals:
+                self._totals[token_id] += 1
 
-    def pending(self, token_id: str) -> int:
-        """Return how many accepted uses of a token, by any of its secrets, are not written yet."""
-        return self._accepted.get(token_id, 0)
+    def total(self, token_id: str, written: int) -> int:
+        """Return how often a token with limits was accepted so far, by any of its secrets, where the database says `written`.
+
+        What is being written just now may or may not be among these, so the total is no less than it was for the use before.
+        """
+        known = max(self._totals.get(token_id, 0), self._former_totals.get(token_id, 0))
+        total = self._totals[token_id] = max(written + self._accepted.get(token_id, 0), known)
+        return total
 
     def note_client(self, client_id: str, secret_id: str | None, now: int, address: str) -> None:
         """Note that a client authenticated, and with which of its secrets."""
@@ -73,6 +83,7 @@ class Usage:
 
     async def _flush_tokens(self, database: Database) -> None:
         tokens, self._tokens, self._accepted = self._tokens, {}, {}
+        self._former_totals, self._totals = self._totals, {}
         if not tokens:
             return
         uses = [

@@ -57,6 +57,22 @@ def test_nothing_goes_over_plain_http_to_another_machine(
         assert "plain http" in send(f"http://{name}.auth.invalid")
 
 
+IMPOSSIBLE = ["a..b", "xn--a.invalid", "a" * 64 + ".invalid"]
+
+
+@pytest.mark.parametrize("name", IMPOSSIBLE, ids=["an empty label", "no punycode", "a long label"])
+@pytest.mark.parametrize(
+    "command", [("sign-in", "--secret", "me.zero"), ("submit", "me.id")], ids=["sign-in", "submit"]
+)
+def test_a_name_that_no_host_can_have_does_not_answer(
+    folder: Path, command: tuple[str, ...], name: str
+) -> None:
+    for host in ("auth.invalid", name):
+        done = run_cli(folder, "zero", command[0], f"https://{host}", *command[1:], variables=WORD)
+        assert (done.returncode, done.stderr.count("\n")) == (1, 1), done.stderr
+        assert f"https://{host} does not answer" in done.stderr
+
+
 def test_what_is_for_this_machine_goes_through_no_proxy(folder: Path) -> None:
     with OtherIssuer() as proxy:
         variables = WORD | {

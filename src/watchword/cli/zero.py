@@ -15,6 +15,7 @@ from watchword.cli import session
 from watchword.cli.session import ACTOR, Config, Database
 from watchword.client.addresses import origin_of
 from watchword.client.errors import WrongAddress
+from watchword.client.server import NO_ANSWER
 from watchword.credentials.zkproof import ZeroError
 from watchword.flows import api_tokens, identities
 from watchword.flows.runtime import Runtime
@@ -200,7 +201,7 @@ def _post(http: httpx.Client, path: str, *, expected: int = 200, **content: Any)
     """Send a request and return the answer with the expected status; raise ZeroError for any other, also for a redirection."""
     try:
         answer = http.post(path, **content)
-    except httpx.HTTPError as error:
+    except NO_ANSWER as error:
         raise ZeroError("server", f"{http.base_url} does not answer ({type(error).__name__})") from None
     if answer.status_code != expected:
         raise _refusal(answer)

@@ -1,6 +1,6 @@
 """Signing in on another device at servers of other makes (RFC 8628)."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from urllib.parse import parse_qs
 
@@ -28,8 +28,12 @@ async def form_of(request: Request) -> Form:
 
 
 @contextmanager
-def devices(metadata: Document, seen: list[Form], *, demands_proof: bool = False) -> Iterator[str]:
-    """Run a server that authorizes a device at once; yield its issuer. It demands PKCE as Keycloak does."""
+def devices(
+    metadata: Document, seen: list[Form], *, demands_proof: bool = False, busy: str = ""
+) -> Iterator[str]:
+    """Run a server that authorizes a device at once; yield its issuer. It demands PKCE as Keycloak does; `busy` are the seconds for which
+    it has no time when it is asked for the token first; the second time the person is not done yet.
+    """
 
     async def describe(request: Request) -> Response:
         issuer = str(request.base_url).rstrip("/")
@@ -51,6 +55,10 @@ def devices(metadata: Document, seen: list[Form], *, demands_proof: bool = False
 
     async def token(request: Request) -> Response:
         seen.append(await form_of(request))
+        if busy and len(seen) == 2:
+            return Response(status_code=429, headers={"retry-after": busy})
+        if busy and len(seen) == 3:
+            return JSONResponse({"error": "authorization_pending"}, 400)
         try:
             pkce.verify(seen[-1].get("code_verifier"), seen[0].get("code_challenge"))
         except OAuthError as error:
@@ -66,11 +74,11 @@ def devices(metadata: Document, seen: list[Form], *, demands_proof: bool = False
         yield f"http://localhost:{server.port}"
 
 
-def sign_in(issuer: str) -> Document:
+def sign_in(issuer: str, sleep: Callable[[float], None] = lambda _seconds: None) -> Document:
     """Sign in as a public client; nobody has to wait."""
     server = AuthorizationServer(issuer, Clocks())
     wanted = Wanted(PublicClient("a"), "orders:read")
-    return by_device(server, wanted, show=lambda _page, _code: None, sleep=lambda _seconds: None)
+    return by_device(server, wanted, show=lambda _page, _code: None, sleep=sleep)
 
 
 def test_a_device_proves_that_it_began_the_sign_in_where_a_server_demands_it() -> None:
@@ -103,3 +111,17 @@ def test_a_server_that_names_no_such_method_gets_no_proof_key(named: Document) -
         pytest.raises(Refused, match="code_challenge_method"),
     ):
         sign_in(issuer)
+
+
+@pytest.mark.parametrize(
+    ("busy", "waits"),
+    [("", [1]), ("0", [1, 2, 2]), ("30", [1, 30, 2]), ("86400", [1, 60, 2])],
+    ids=["never", "for no time", "for a while", "for a day"],
+)
+def test_a_server_that_has_no_time_is_left_alone_for_as_long_as_it_says(
+    busy: str, waits: list[float]
+) -> None:
+    slept: list[float] = []
+    with devices(S256, [], busy=busy) as issuer:
+        assert sign_in(issuer, slept.append)["access_token"] == "a"
+    assert slept == waits

@@ -164,8 +164,10 @@ def by_device(
     show(page, user_code)
     form = {"grant_type": DEVICE_GRANT, "device_code": device_code} | verifier | _resource(wanted)
     wait, end = _seconds(begun.get("interval"), 5), clock() + _seconds(begun.get("expires_in"), 300)
+    pause = 0.0
     while clock() < end:
-        sleep(wait)
+        sleep(max(wait, pause))
+        pause = 0.0
         try:
             return server.ask("token_endpoint", form, wanted.client, prover)
         except Refused as refused:
@@ -173,8 +175,8 @@ def by_device(
                 wait += 5
             elif refused.code != "authorization_pending":
                 raise
-        except Unreachable:  # §3.5: back off and go on
-            wait = min(wait * 2, 60)
+        except Unreachable as error:  # §3.5: back off and go on
+            wait, pause = min(wait * 2, 60), error.retry_after
     raise Refused("expired_token", "nobody typed the code within the time")
 
 

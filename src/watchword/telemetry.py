@@ -19,10 +19,11 @@ import msgspec
 MAX_VALUE = 400
 MAX_LINE = 4096  # bytes that Linux writes to a pipe atomically (PIPE_BUF)
 LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
+# What escapes a sign may stand before one: `%20`, `=3D`.
 # Identifiers such as `client_` and 26 characters, or 32 hexadecimal digits, are not secrets, and operators search for them.
 _CREDENTIAL = re.compile(
-    r"\b([a-z][a-z0-9]{1,9}[a-z]_)(?!(?:[0-9a-hjkmnp-tv-z]{26}|[0-9a-f]{32})\b)[0-9A-Za-z]{20,}"
-    r"|\b(eyJ)[0-9A-Za-z_-]{8,}\.[0-9A-Za-z_.-]*"
+    r"(?<![a-z])([a-z][a-z0-9]{1,9}[a-z]_)(?!(?:[0-9a-hjkmnp-tv-z]{26}|[0-9a-f]{32})\b)[0-9A-Za-z]{20,}"
+    r"|(eyJ)[0-9A-Za-z_-]{8,}\.[0-9A-Za-z_.-]*"
 )
 
 # Upper bounds in seconds of what a request may take; the last bucket has none.

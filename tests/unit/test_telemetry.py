@@ -34,6 +34,9 @@ def test_an_event_is_one_json_line(log: Log, capsys: pytest.CaptureFixture[str])
         pytest.param("a\x1b[31m", "\x1b", id="an escape sequence"),
         pytest.param("a\x7f\u202eb\u2028c", "\u2028", id="separators and directions"),
         pytest.param("wwo_E3R7oZevjWQ26qiDGgV4SucWQdZd4R43RpCx", "E3R7oZ", id="a token"),
+        pytest.param("%20wwo_E3R7oZevjWQ26qiDGgV4SucWQdZd4R43RpCx", "E3R7oZ", id="a token after an escape"),
+        pytest.param("A_wwo_E3R7oZevjWQ26qiDGgV4SucWQdZd4R43RpCx_", "E3R7oZ", id="a token in a name"),
+        pytest.param("=3DeyJhbGciOiJFUzI1NiJ9.eyJzdWIiOiJhIn0.c2ln", "OiJFUzI1", id="a JWT after an escape"),
         pytest.param("Bearer eyJhbGciOiJFUzI1NiJ9.eyJzdWIiOiJhIn0.c2ln", "OiJFUzI1", id="a JWT"),
         pytest.param("x" * 5000, "x" * 500, id="a text without end"),
     ],
@@ -53,8 +56,9 @@ def test_a_value_can_forge_nothing_and_give_nothing_away(
 
 def test_identifiers_can_be_looked_for(log: Log, capsys: pytest.CaptureFixture[str]) -> None:
     for identifier in ("client_" + "0f" * 16, new_id("client"), new_id("token")):
-        log.info("seen", client=identifier)
-        assert identifier in capsys.readouterr().err
+        for said in (identifier, f"client%20{identifier}", f"id=3D{identifier}"):
+            log.info("seen", client=said)
+            assert said in capsys.readouterr().err
 
 
 def test_less_than_the_level_is_not_written(log: Log, capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,6 +6,7 @@ from tests.fixtures.people import Person, letters, link_in
 from tests.fixtures.servers import Server
 
 from watchword.flows import account_changes, sign_up
+from watchword.store.database import Transaction
 
 __all__ = ["server"]
 
@@ -32,6 +33,25 @@ async def test_lg_23_who_confirms_an_address_is_told_for_which_account(server: S
     await grace.send({}, having="link")
     assert (await user_of(server, name)).email == ADDRESS
     assert ("Your email address is confirmed." in grace.text) == (name == "grace"), "of her own account alone"
+
+
+async def test_lg_23_a_disabled_account_gets_no_address_whatever_became_of_the_link(server: Server) -> None:
+    await make(server, "eve", "eve@example.com")
+    link = await wished_link(server, "eve")
+    person = Person(server, another(server))
+
+    async def switch(tx: Transaction, disabled_at: int | None) -> None:
+        await tx.run("UPDATE users SET disabled_at = $1", disabled_at)
+
+    assert (await person.open(link)).status_code == 200
+    await server.runtime.database.write(switch, 1)
+    assert (await person.send({}, having="link")).status_code == 404
+    assert (await user_of(server, "eve")).email == "eve@example.com"
+    assert (await person.open(link)).status_code == 404
+    await server.runtime.database.write(switch, None)
+    await person.open(link)
+    await person.send({}, having="link")
+    assert (await user_of(server, "eve")).email == ADDRESS, "the honest variant"
 
 
 @pytest.mark.parametrize("deleted", [False, True])

@@ -197,6 +197,21 @@ async def test_mf_08_a_key_is_set_up_by_whose_page_showed_it_only(ada: Person) -
     assert factors.open_totp(server.runtime, await user_of(server), shown) is None, "an old page"
 
 
+async def test_mf_08_a_wrong_code_sets_up_no_application(ada: Person) -> None:
+    server = ada.server
+    await ada.open("/account/second_factors/totp")
+    key = factors.open_totp(server.runtime, await user_of(server), ada.form(having="key")["key"])
+    assert key is not None
+    right = code_of(server, key)
+    wrong = f"{(int(right) + 1) % 1_000_000:06}"
+    for code in (wrong, code_of(server, bytes(20)), "", "x" * 6):
+        assert (await ada.send({"code": code}, having="key")).status_code == 400
+        have = await server.runtime.database.read(factor_store.enrolled, (await user_of(server)).id)
+        assert not have.totp, "nobody is locked out by a key that their application does not hold"
+    await ada.send({"code": right}, having="key")
+    assert "Your authenticator app is set up." in ada.text, "the honest variant"
+
+
 async def test_mf_08_of_two_set_ups_at_once_one_counts(ada: Person) -> None:
     server = ada.server
     forms = []

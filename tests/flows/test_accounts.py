@@ -1,11 +1,12 @@
 """How an account begins, gets another address or password, and ends."""
 
 import re
+from pathlib import Path
 
 import pytest
 from tests.fixtures.accounts import EMAIL, OTHER, ada, another, server, user_of
 from tests.fixtures.people import PASSWORD, Person, letters, link_in
-from tests.fixtures.servers import Server, together
+from tests.fixtures.servers import Server, open_server, together
 
 from watchword.flows import sign_up
 from watchword.store import users
@@ -68,6 +69,24 @@ async def test_a_stranger_registers_by_an_address_that_they_prove(server: Server
         await person.sign_in("grace@example.com")
         assert "Grace Hopper" in person.text
         assert (await person.open(link_in(text))).status_code == 404
+
+
+async def test_a_link_to_register_is_worth_nothing_once_that_is_closed(server: Server, tmp_path: Path) -> None:
+    person = Person(server, another(server))
+    await person.open("/sign-up")
+    await person.send({"email": "grace@example.com"})
+    link = link_in((await letters(server))[0][1])
+    await person.open(link)
+    left_open = {**person.form(having="link"), "name": "Grace", "new_password": PASSWORD}
+    address = left_open.pop("")
+    same = {"database": server.settings.database, "key_file": server.settings.key_file}
+    async with open_server(tmp_path, mode="development", sign_up="invited", **same) as closed:
+        assert (await closed.http.get(link)).status_code == 404
+        browser = another(closed)
+        browser.cookies.update(person.http.cookies)
+        assert (await browser.post(address, data=left_open)).status_code == 404
+        assert await closed.runtime.database.read(users.find_user, "", "grace@example.com") is None
+    assert (await person.http.post(address, data=left_open)).status_code == 303, "the honest variant"
 
 
 async def test_registering_tells_nobody_but_its_owner_that_an_address_is_known(ada: Person) -> None:

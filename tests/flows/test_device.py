@@ -215,6 +215,25 @@ async def test_ad_07_a_code_dies_with_its_client_and_its_person(server: Server) 
     assert refusal(await poll(server, other, others)) == (400, "invalid_grant")
 
 
+async def test_ad_07_nobody_approves_a_client_that_was_disabled_while_its_code_waits(server: Server) -> None:
+    client = await register(server)
+    codes, others = await begin(server, client), await begin(server, client)
+    await person(server)
+    page = await enter(server, codes["user_code"])
+    assert page.status_code == 200
+
+    async def switch(tx: Transaction, disabled_at: int | None) -> None:
+        await tx.run("UPDATE clients SET disabled_at = $1, version = version + 1", disabled_at)
+
+    await server.runtime.database.write(switch, 1)  # the product also deletes the codes, which would hide this
+    for shown in (await enter(server, others["user_code"]), await decide(server, page)):
+        assert (shown.status_code, "Television" in shown.text) == (400, False)
+    await server.runtime.database.write(switch, None)
+    assert refusal(await poll(server, client, codes)) == (400, "authorization_pending"), "nothing was decided"
+    await decide(server, await enter(server, codes["user_code"]))
+    assert (await poll(server, client, codes)).status_code == 200, "the honest variant"
+
+
 async def test_rc_01_of_fifteen_polls_over_two_nodes_one_gets_the_tokens(
     store: Store, tmp_path: Path
 ) -> None:

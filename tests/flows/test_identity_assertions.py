@@ -173,6 +173,18 @@ async def test_signing_out_or_time_ends_it(server: Server) -> None:
     assert refusal(await ask(server, client, id_token)) == (400, "invalid_request")
 
 
+async def test_a_disabled_account_ends_it_whatever_became_of_its_session(server: Server) -> None:
+    client = await own_client(server)
+    id_token = await id_token_of(server, client)
+    assert (await ask(server, client, id_token)).status_code == 200
+
+    async def disable(tx: Transaction) -> None:
+        await tx.run("UPDATE users SET disabled_at = 1")
+
+    await server.runtime.database.write(disable)
+    assert refusal(await ask(server, client, id_token)) == (400, "invalid_request")
+
+
 async def test_each_is_in_the_audit_trail(server: Server, store: Store) -> None:
     client = await own_client(server)
     await ask(server, client, await id_token_of(server, client))

@@ -129,6 +129,19 @@ async def test_a_code_by_mail_is_the_weakest_and_allows_few_attempts(ada: Person
         assert (await session_of(ada.server)).acr == "urn:watchword:aal1"
 
 
+async def test_a_code_by_mail_works_once_even_when_two_browsers_send_it_together(ada: Person) -> None:
+    await ada.sign_in()
+    await ada.open("/account/second_factors")
+    await ada.send({"do": "email_code_on"}, having="do")
+    async with another(ada.server) as first, another(ada.server) as second:
+        people = [Person(ada.server, browser) for browser in (first, second)]
+        for person in people:
+            await person.sign_in()
+        code = await mailed_code(ada.server)
+        await together(*(person.send({"code": code}, having="method") for person in people))
+        assert sorted(person.path for person in people) == ["/account", "/sign-in/second-factor"]
+
+
 async def mailed_code(server: Server) -> str:
     """Return the newest code that was mailed."""
     for _, text in await letters(server):

@@ -31,7 +31,7 @@ from tests.fixtures.postgres import Store
 from tests.fixtures.servers import Server, open_server
 from tests.flows.test_first_sign_in import PASSWORD, csrf_of
 
-from watchword.flows import accounts, client_registry
+from watchword.flows import accounts, client_auth, client_registry
 from watchword.flows.client_registry import Registered
 from watchword.oauth.clients import Client
 from watchword.store import events
@@ -90,6 +90,28 @@ async def test_ad_07_a_client_that_is_there_again_at_once_gets_no_token_that_is_
     server.clock.advance(10)
     assert await is_active(server, client, tokens["access_token"])
     assert (await refresh(server, client, tokens["refresh_token"])).status_code == 200
+
+
+@pytest.mark.parametrize("token_format", ["jwt", "opaque"])
+@pytest.mark.parametrize("how", ["is disabled", "is deleted"])
+async def test_ad_07_a_client_that_ends_once_it_was_authenticated_gets_no_token(
+    server: Server, monkeypatch: pytest.MonkeyPatch, how: str, token_format: str
+) -> None:
+    client = await server.client(access_token_format=token_format)
+    assert (await server.grant(client)).status_code == 200, "the honest variant"
+    authenticate = client_auth.authenticate
+
+    async def ended_just_now(*given: Any) -> Client:
+        found = await authenticate(*given)
+        if how == "is deleted":
+            await client_registry.delete(server.runtime, client.client.client_id, actor="test")
+        else:
+            await change(server, client, disabled=True)
+        return found
+
+    monkeypatch.setattr(client_auth, "authenticate", ended_just_now)
+    refused = await server.grant(client)
+    assert (refused.status_code, refused.json()["error"]) == (401, "invalid_client")
 
 
 async def page_of(server: Server, client: Registered, **changes: str) -> httpx.Response:

@@ -8,8 +8,9 @@ from tests.fixtures.accounts import EMAIL, OTHER, ada, another, server, user_of
 from tests.fixtures.people import PASSWORD, Person, letters, link_in
 from tests.fixtures.servers import Server, open_server, together
 
-from watchword.flows import sign_up
-from watchword.store import users
+from watchword.flows import account_changes, accounts, people, sign_up
+from watchword.flows.people import Changes
+from watchword.store import links, users
 
 __all__ = ["ada", "server"]
 
@@ -43,6 +44,27 @@ async def test_the_answer_to_a_forgotten_password_is_the_same_for_every_name(ada
     assert re.sub(r"\s+", " ", ada.text.replace(name, "NAME")) == re.sub(
         r"\s+", " ", (await _asked(ada, "somebody-else")).replace("somebody-else", "NAME")
     )
+
+
+@pytest.mark.parametrize("state", ["as it was", "disabled", "another address, not verified", "no address"])
+async def test_a_link_for_a_new_password_goes_to_the_verified_address_of_a_live_account_only(
+    ada: Person, state: str
+) -> None:
+    server, user = ada.server, await user_of(ada.server)
+    if state == "disabled":
+        await account_changes.set_disabled(server.runtime, user, True, actor="test")
+    elif state.startswith("another"):
+        await people.change(server.runtime, user, Changes(email="ada@example.org"), actor="test")
+    elif state == "no address":
+        await accounts.create(server.runtime, username="grace", password=PASSWORD, actor="test")
+    for name in ("grace",) if state == "no address" else ("ada", EMAIL, "ada@example.org"):
+        await ada.open("/recover")
+        await ada.send({"identifier": name})
+    mailed = [to for to, text in await letters(server) if "/reset-password" in text]
+    assert mailed == ([EMAIL, EMAIL] if state == "as it was" else [])
+    now = server.runtime.now()
+    kept = await server.runtime.database.read(links.find_live_link, user.id, "reset_password", now)
+    assert (kept is not None) is (state == "as it was")
 
 
 async def _asked(person: Person, name: str) -> str:

@@ -230,6 +230,33 @@ async def test_ss_03_a_bad_endpoint_is_bounded_and_tried_again_later_and_later(
     assert "/elsewhere" not in [path for path, _ in relying_party.told]
 
 
+async def test_a_notice_that_is_given_up_takes_no_other_of_its_client_or_session_with_it(
+    ada: Person, relying_party: RelyingParty
+) -> None:
+    server = ada.server
+    clients_here = [await told(server, relying_party, path) for path in ("/one", "/two")]
+    names = [client.client.client_id for client in clients_here]
+    relying_party.answers = {"/one": NO, "/two": NO}
+    for client in clients_here:
+        await connect(ada, client)
+    await sign_out(ada)
+    for pause in logout_delivery.PAUSES:
+        await deliver(server)
+        server.clock.advance(pause)
+    async with another(server) as browser:
+        later = Person(server, browser)
+        await later.sign_in()
+        await connect(later, clients_here[0])
+        await sign_out(later)
+    await deliver(server)
+    assert sorted(await undelivered(server)) == sorted(names), "each is recorded"
+    assert [(client_id, attempts) for client_id, attempts, _ in await waiting(server)] == [(names[0], 1)]
+    relying_party.answers, before = {}, len(relying_party.told)
+    server.clock.advance(logout_delivery.PAUSES[0])
+    await deliver(server)
+    assert [path for path, _ in relying_party.told[before:]] == ["/one"], "who signed out later is made known"
+
+
 async def silent_endpoint() -> str:
     """Listen on a port and say nothing, for as long as the test runs."""
 

@@ -186,6 +186,23 @@ async def test_attack_with_a_revoked_identity(server: Server) -> None:
     assert await refused(holder, holder.answer(await holder.challenge("sign-in")))
 
 
+async def test_attack_with_an_identity_that_is_revoked_while_its_proof_is_checked(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    holder = await make_holder(server)
+    assert not await refused(holder, holder.answer(await holder.challenge("sign-in")))
+    statement = revocation.revoke(holder.secret, int(server.clock()), "compromised", os.urandom(32))
+    check = identities.check_proof
+
+    async def revoked_just_now(*given: Any) -> Any:
+        proven = await check(*given)
+        assert (await server.http.post("/zero/revoke", json=to_json(statement))).status_code == 204
+        return proven
+
+    monkeypatch.setattr(identities, "check_proof", revoked_just_now)
+    assert await refused(holder, holder.answer(await holder.challenge("sign-in")))
+
+
 async def test_attack_with_an_expired_identity(server: Server) -> None:
     holder = await make_holder(server)
     assert not await refused(holder, holder.answer(await holder.challenge("sign-in")))

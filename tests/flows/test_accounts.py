@@ -93,7 +93,9 @@ async def test_a_stranger_registers_by_an_address_that_they_prove(server: Server
         assert (await person.open(link_in(text))).status_code == 404
 
 
-async def test_a_link_to_register_is_worth_nothing_once_that_is_closed(server: Server, tmp_path: Path) -> None:
+async def test_a_link_to_register_is_worth_nothing_once_that_is_closed(
+    server: Server, tmp_path: Path
+) -> None:
     person = Person(server, another(server))
     await person.open("/sign-up")
     await person.send({"email": "grace@example.com"})

@@ -46,7 +46,7 @@ CHANGES: Mapping[str, tuple[str, str, Mapping[str, str]]] = {
 }
 
 
-async def _made(server: Server) -> dict[str, str]:
+async def prepare(server: Server) -> dict[str, str]:
     await make(server, "kim", "kim@example.com")
     client = (await server.client(name="Before")).client
     given = TrustInput(name="other", issuer="https://ci.example.com", scope="deploy",
@@ -70,7 +70,7 @@ async def newest(server: Server, name: str) -> Event:
 @pytest.mark.parametrize("name", CHANGES)
 async def test_every_change_names_who_made_it_and_in_which_session(admin: Person, name: str) -> None:
     server, (page, form, typed) = admin.server, CHANGES[name]
-    own, made = await session_of(server), await _made(server)
+    own, made = await session_of(server), await prepare(server)
     ada = await user_of(server)
     if name == "session.ended":
         other = Person(server, another(server))

@@ -225,7 +225,9 @@ async def test_ad_07_nobody_approves_a_client_that_was_disabled_while_its_code_w
     async def switch(tx: Transaction, disabled_at: int | None) -> None:
         await tx.run("UPDATE clients SET disabled_at = $1, version = version + 1", disabled_at)
 
-    await server.runtime.database.write(switch, 1)  # the product also deletes the codes, which would hide this
+    await server.runtime.database.write(
+        switch, 1
+    )  # the product also deletes the codes, which would hide this
     for shown in (await enter(server, others["user_code"]), await decide(server, page)):
         assert (shown.status_code, "Television" in shown.text) == (400, False)
     await server.runtime.database.write(switch, None)

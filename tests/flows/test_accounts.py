@@ -67,6 +67,29 @@ async def test_a_link_for_a_new_password_goes_to_the_verified_address_of_a_live_
     assert (kept is not None) is (state == "as it was")
 
 
+async def test_whoever_ends_the_other_sessions_still_sets_a_password_by_the_link_asked_for(
+    ada: Person,
+) -> None:
+    server = ada.server
+    await ada.sign_in()
+    await ada.open("/recover")
+    await ada.send({"identifier": EMAIL})
+    await ada.open("/account/email")
+    await ada.send({"email": "ada@example.org"})
+    wish, reset = [link_in(text) for _, text in await letters(server)]
+    for link in (wish, reset):
+        assert (await server.http.get(link)).status_code == 200
+    await Person(server, another(server)).sign_in()
+    await ada.open("/account/sessions")
+    await ada.send({"do": "end_others", "end_access": "yes"})
+    assert (await server.http.get(wish)).status_code == 404, (
+        "whoever was signed in elsewhere may have wished it"
+    )
+    await ada.open(reset)
+    await ada.send({"new_password": OTHER, "end_others": "yes"})
+    assert "Your password is set" in ada.text
+
+
 async def _asked(person: Person, name: str) -> str:
     await person.open("/recover")
     await person.send({"identifier": name})

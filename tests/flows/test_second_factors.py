@@ -9,12 +9,18 @@ from tests.fixtures.accounts import (
     another,
     change_password,
     code_of,
+    make,
     server,
     session_of,
     sign_out,
+    user_of,
 )
 from tests.fixtures.people import PASSWORD, Person, letters
 from tests.fixtures.servers import Server, together
+
+from watchword.flows import people
+from watchword.flows.people import Changes
+from watchword.store import factors
 
 __all__ = ["ada", "server"]
 
@@ -140,6 +146,24 @@ async def test_a_code_by_mail_works_once_even_when_two_browsers_send_it_together
         code = await mailed_code(ada.server)
         await together(*(person.send({"code": code}, having="method") for person in people))
         assert sorted(person.path for person in people) == ["/account", "/sign-in/second-factor"]
+
+
+async def test_another_address_ends_the_code_mailed_to_the_former_and_nobody_elses(ada: Person) -> None:
+    server, codes, waiting = ada.server, {}, {}
+    await make(server, "eve", "eve@example.com")
+    async with another(server) as first, another(server) as second:
+        for name, browser in (("ada", first), ("eve", second)):
+            user = await user_of(server, name)
+            given = {"actor": "test", "now": server.runtime.now()}
+            await server.runtime.database.write(factors.set_email_code, user.id, True, **given)
+            waiting[name] = Person(server, browser)
+            await waiting[name].sign_in(name)
+            codes[name] = await mailed_code(server)
+        changes = Changes(email="ada@example.org", email_verified=True)
+        await people.change(server.runtime, await user_of(server), changes, actor="test")
+        for name, person in waiting.items():
+            await person.send({"code": codes[name]}, having="method")
+        assert [person.path for person in waiting.values()] == ["/sign-in/second-factor", "/account"]
 
 
 async def mailed_code(server: Server) -> str:

@@ -3,6 +3,7 @@
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -175,6 +176,31 @@ async def test_mf_05_recovery_codes_are_kept_as_digests(ada: Person) -> None:
     assert len(digests) == len(codes) == 10
     assert all(len(digest) == 32 for digest in digests)
     assert not any(code.replace("-", "").encode() in digest for code in codes for digest in digests)
+
+
+async def test_mf_03_an_application_that_is_removed_while_its_code_is_sent_proves_nothing(
+    ada: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = ada.server
+    key, user = await add_totp(ada), await user_of(server)
+    server.clock.advance(31)
+    half = await elsewhere(server)
+    admit = factors.admit
+
+    async def removed_just_now(*given: Any) -> Any:
+        removing = {"actor": "test", "now": server.runtime.now()}
+        await server.runtime.database.write(factor_store.remove_totp, user.id, **removing)
+        return await admit(*given)
+
+    monkeypatch.setattr(factors, "admit", removed_just_now)
+    refused = await half.send({"code": code_of(server, key)}, having="method")
+    assert (refused.status_code, half.path) == (200, "/sign-in"), "to be begun anew"
+    monkeypatch.undo()
+    key = await add_totp(ada)
+    server.clock.advance(31)
+    again = await elsewhere(server)
+    await again.send({"code": code_of(server, key)}, having="method")
+    assert again.path == "/account", "the honest variant"
 
 
 async def test_mf_08_a_key_is_set_up_by_whose_page_showed_it_only(ada: Person) -> None:

@@ -9,7 +9,6 @@ import json
 import socket
 import struct
 import sys
-import threading
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 from urllib.parse import urlencode
@@ -18,6 +17,7 @@ import pytest
 import uvicorn
 from tests.attacks.test_grants import events
 from tests.fixtures.code_flow import obtain_code, redeem, refresh, register
+from tests.fixtures.held_rows import rows_held
 from tests.fixtures.servers import Server, basic
 from uvicorn.server import ServerState
 
@@ -124,28 +124,6 @@ async def answer_to(connection: socket.socket) -> dict[str, str]:
     return document
 
 
-@contextlib.asynccontextmanager
-async def undecided(server: Server) -> AsyncIterator[None]:
-    """Let nothing about grants be written while the block runs."""
-    held, release = threading.Event(), threading.Event()
-
-    async def hold(tx: Any) -> None:
-        await tx.all("SELECT id FROM grants FOR UPDATE")
-        held.set()
-        if server.settings.is_postgres:
-            await asyncio.to_thread(release.wait, PATIENCE)
-        else:
-            release.wait(PATIENCE)  # on the writer's thread
-
-    holding = asyncio.ensure_future(server.runtime.database.write(hold))
-    try:
-        assert await asyncio.to_thread(held.wait, PATIENCE)
-        yield
-    finally:
-        release.set()
-        await holding
-
-
 @LEAVES
 async def test_a_retry_gets_the_successor_that_nobody_waited_for(server: Server, leave: Leave) -> None:
     client, tokens = await family(server)
@@ -183,7 +161,7 @@ async def test_who_leaves_before_it_is_decided_burns_nothing(server: Server, lea
     third = await use(server, client, await use(server, client, tokens["refresh_token"]))
     gate = Gate(server)
     async with gate.open():
-        async with undecided(server):
+        async with rows_held(server, "SELECT id FROM grants FOR UPDATE"):
             connection = gate.ask(client, tokens["refresh_token"])
             await gate.is_asked()
             leave(connection)
@@ -199,7 +177,9 @@ async def test_tk_07_an_old_token_on_an_open_connection_burns_its_family_within_
     third = await use(server, client, await use(server, client, tokens["refresh_token"]))
     gate = Gate(server)
     async with gate.open():
-        async with undecided(server) if held else contextlib.nullcontext():
+        async with (
+            rows_held(server, "SELECT id FROM grants FOR UPDATE") if held else contextlib.nullcontext()
+        ):
             connection = gate.ask(client, tokens["refresh_token"])
             if held:
                 await gate.is_asked()

@@ -1,10 +1,10 @@
 """Limits of API tokens: from which addresses, how often, and how many uses in all."""
 
 import asyncio
-import threading
 from typing import Any
 
 import pytest
+from tests.fixtures.held_rows import rows_held
 from tests.fixtures.servers import Server
 from tests.flows.test_api_tokens import DAY, bearer, reason
 
@@ -13,8 +13,6 @@ from watchword.jobs import flush_usage
 from watchword.oauth.errors import OAuthError
 from watchword.store import faults
 from watchword.store.database import StorageUnavailable
-
-PATIENCE = 30.0  # seconds
 
 
 @pytest.mark.parametrize(
@@ -109,26 +107,11 @@ async def test_uses_that_are_being_written_count_once(server: Server, limit: dic
     assert await reason(server, token) == "active"
     await flush_usage(server.runtime)
     assert [await reason(server, token) for _ in range(2)] == ["active"] * 2
-    held, release = threading.Event(), threading.Event()
-
-    async def hold(tx: Any) -> None:
-        await tx.all("SELECT secret_id FROM token_usage FOR UPDATE")
-        held.set()
-        if server.settings.is_postgres:
-            await asyncio.to_thread(release.wait, PATIENCE)
-        else:
-            release.wait(PATIENCE)  # on the writer's thread
-
-    holding = asyncio.ensure_future(server.runtime.database.write(hold))
-    try:
-        assert await asyncio.to_thread(held.wait, PATIENCE)
+    async with rows_held(server, "SELECT secret_id FROM token_usage FOR UPDATE"):
         writing = asyncio.ensure_future(flush_usage(server.runtime))
         await asyncio.sleep(0)  # it begins, and waits for the database
         assert await reason(server, token) == "active"
         assert await reason(server, token) in ("quota_exhausted", "rate_limited")
-    finally:
-        release.set()
-        await holding
     await writing
     assert await reason(server, token) in ("quota_exhausted", "rate_limited")
     await flush_usage(server.runtime)

@@ -6,6 +6,7 @@ its row; `redemption` redeems and rotates them.
 
 from collections import Counter
 from collections.abc import Awaitable, Sequence
+from typing import Any
 
 import msgspec
 
@@ -15,14 +16,14 @@ from watchword.store.database import Change, Database, Entry, Row, Transaction
 from watchword.store.logout_notices import note_client_with
 from watchword.store.several import padded, places
 from watchword.store.users import NAMES as USER
-from watchword.store.users import User, to_user
+from watchword.store.users import User, user_of
 
 # Seconds for which a grant is kept after it can issue nothing more: a replayed code still ends what it bought, and introspection of the
 # last access token still sees that its grant has ended.
 KEPT = 172_800
 
 
-class Grant(msgspec.Struct, frozen=True, kw_only=True):
+class Grant(msgspec.Struct, frozen=True):
     """What a person granted to a client in a session; `claims` is JSON (`auth_time`, `acr`, `amr`), times are Unix seconds.
 
     `wishes` is JSON too: the `claims` parameter of the request, "" when there was none. So are the `authorization_details`.
@@ -90,8 +91,8 @@ _CREATE = Change(
 _read_wishes = documents.reader(ClaimsRequest)
 
 
-def _grant(row: Row) -> Grant:
-    grant = Grant(**dict(zip(_NAMES, row, strict=False)))
+def _grant(values: Sequence[Any]) -> Grant:
+    grant = Grant(*values)
     if grant.wishes:
         _read_wishes(grant.wishes)  # raises if damaged, so that later readers may decode it without a check
     return grant
@@ -99,12 +100,9 @@ def _grant(row: Row) -> Grant:
 
 def to_standing(row: Row) -> Standing:
     """Build a Standing from a row that STANDING selects."""
-    values = list(row)
-    person = dict(zip(USER, values[_PERSON:_REST], strict=True))
-    in_session, *facts = values[_REST:]
-    return Standing(
-        _grant(row), to_user(person) if person["id"] is not None else None, bool(in_session), *facts
-    )
+    values = tuple(row)
+    user = user_of(values[_PERSON:_REST]) if values[_PERSON] is not None else None
+    return Standing(_grant(values[:_PERSON]), user, bool(values[_REST]), *values[_REST + 1 :])
 
 
 def _created(grant: Grant) -> Entry:

@@ -15,6 +15,7 @@ from watchword.presence import HasLeft, unknown
 from watchword.store.database import Change, Database, Entry, Transaction
 from watchword.store.grants import KEPT, STANDING, Grant, Standing, end_grant, to_standing
 
+_OF_FAMILY = f"{STANDING} WHERE g.family = $2"
 OLDER = -1  # the generation of a token whose digest is no longer stored
 
 
@@ -117,10 +118,11 @@ async def store_bought(tx: Transaction, grant_id: str, bought: Bought) -> bool:
 
 async def find_refresh_token(tx: Transaction, mark: bytes, digest: bytes, now: int) -> Standing | None:
     """Return the grant of a refresh token, whatever its state: by the mark of its family, or by the digest stored in its place."""
-    rows = await tx.all(f"{STANDING} WHERE g.family IN ($2, $3)", now, mark, digest)
-    found = [to_standing(row) for row in rows]
+    found = [to_standing(row) for row in await tx.all(_OF_FAMILY, now, mark)]
     # Two of millions of families may share a mark of eight characters, but never a digest.
     exact = [one for one in found if digest in (one.refresh_digest, one.superseded_digest)]
+    if not exact:
+        exact = [to_standing(row) for row in await tx.all(_OF_FAMILY, now, digest)]
     return next(iter(exact or found), None)
 
 

@@ -5,6 +5,7 @@ However a session ends, the same happens in the same transaction: its grants end
 """
 
 from collections.abc import Sequence, Set
+from typing import Any
 
 import msgspec
 
@@ -20,12 +21,12 @@ from watchword.store.tokens import Used, use_identifier
 from watchword.store.upstream_accounts import find_upstream
 from watchword.store.upstream_sessions import UpstreamSession, note_upstream_session
 from watchword.store.users import NAMES as USER
-from watchword.store.users import User, hold_user, outdate_proofs, to_user
+from watchword.store.users import User, hold_user, outdate_proofs, user_of
 
 STEP = 100
 
 
-class Session(msgspec.Struct, frozen=True, kw_only=True):
+class Session(msgspec.Struct, frozen=True):
     """A person's session; times are Unix seconds. The cookie itself is not stored.
 
     `authenticated_at` is when the level in `acr` was proved, 0 where an upstream provider did not say; `confirmed_at` is when anything was
@@ -56,17 +57,21 @@ class Session(msgspec.Struct, frozen=True, kw_only=True):
 
 _NAMES = Session.__struct_fields__
 _COLUMNS = ", ".join(_NAMES)
-_TIMES = ("created_at", "authenticated_at", "last_seen_at", "idle_expires_at", "expires_at", "confirmed_at")
+_AMR, _REMEMBERED, _BROWSER = (_NAMES.index(name) for name in ("amr", "remembered", "browser"))
 _decode_amr = documents.reader(tuple[str, ...])
 
 
 def _session(row: Row) -> Session:
-    documents.check_whole(row, *_TIMES)
-    values = {name: row[name] for name in _NAMES}
-    values["amr"] = _decode_amr(values["amr"])
-    values["remembered"] = bool(values["remembered"])
-    values["browser"] = None if values["browser"] is None else bytes(values["browser"])
-    return Session(**values)
+    return _session_of([row[name] for name in _NAMES])
+
+
+def _session_of(values: Sequence[Any]) -> Session:
+    """Build a Session from the values of its columns, in their order."""
+    fields = list(values)
+    fields[_AMR] = _decode_amr(fields[_AMR])
+    fields[_REMEMBERED] = bool(fields[_REMEMBERED])
+    fields[_BROWSER] = None if fields[_BROWSER] is None else bytes(fields[_BROWSER])
+    return Session(*fields)
 
 
 async def create_session(
@@ -141,9 +146,8 @@ async def find_session(tx: Transaction, digest: bytes, now: int) -> tuple[Sessio
     row = await tx.one(_VISIT, digest, now)
     if row is None:
         return None
-    values = list(row)
-    session = dict(zip(_NAMES, values[: len(_NAMES)], strict=True))
-    return _session(session), to_user(dict(zip(USER, values[len(_NAMES) :], strict=True)))
+    values = tuple(row)
+    return _session_of(values[: len(_NAMES)]), user_of(values[len(_NAMES) :])
 
 
 async def get_session(tx: Transaction, session_id: str, now: int) -> Session | None:

@@ -25,7 +25,7 @@ from watchword.store.sqlite_errand import Errand
 from watchword.store.sqlite_file import Files, address, prepare, refuse_empty
 from watchword.store.sqlite_job import Job, answer, deliver, reach
 from watchword.store.sqlite_reader import Commits, Reader
-from watchword.store.sqlite_transaction import Events, SqliteTransaction, placeholders
+from watchword.store.sqlite_transaction import Events, SqliteTransaction, placeholders, stepped
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -387,7 +387,7 @@ async def _change(tx: SqliteTransaction, job: Job) -> bool:
     assert entry is not None
     # The event comes first: without a savepoint, nothing may fail after the change has taken effect.
     await tx.record(entry.name, actor=entry.actor, target=entry.target, at=entry.at, **entry.data)
-    if await tx.one(change.sql, *job.args) is None:
+    if not await tx.run(stepped(change.sql), *job.args):
         return False
     faults.reach("change.made", change.name)
     return True

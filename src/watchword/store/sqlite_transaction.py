@@ -23,6 +23,12 @@ def placeholders(sql: str) -> str:
     return _LOCKS.sub("", sql).replace("$", "?")
 
 
+@lru_cache(maxsize=16)
+def stepped(change: str) -> str:
+    """Return the statement of a `Change` without its RETURNING: the count of rows says whether it took effect, at half the cost."""
+    return change.partition(" RETURNING ")[0]
+
+
 def _decoded(kept: bytes) -> str:
     return kept.decode("utf-8", "surrogateescape")
 

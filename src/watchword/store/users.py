@@ -1,6 +1,7 @@
 """People: accounts and what identifies them."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import msgspec
 
@@ -11,7 +12,7 @@ from watchword.store.searches import Key
 from watchword.store.several import in_parts, padded, places
 
 
-class User(msgspec.Struct, frozen=True, kw_only=True):
+class User(msgspec.Struct, frozen=True):
     """A person's account, without the password's hash; times are Unix seconds.
 
     `proof_epoch` moves whenever a credential of the person is removed or changed: it invalidates proofs given before.
@@ -31,10 +32,8 @@ class User(msgspec.Struct, frozen=True, kw_only=True):
     proof_epoch: int = 0
 
 
-COLUMNS = "id, username, email, email_verified_at, display_name, attributes, is_admin, created_at, disabled_at, password_changed_at, valid_from, proof_epoch"
-
-
-NAMES = tuple(name.strip() for name in COLUMNS.split(","))
+NAMES = User.__struct_fields__
+COLUMNS = ", ".join(NAMES)
 _TABLE = searches.Table("users", COLUMNS, "id")
 _IN_STATE: dict[str, tuple[tuple[object, ...], ...]] = {
     "all": (),
@@ -48,10 +47,13 @@ _decode = documents.reader(dict[str, object])
 
 def to_user(row: Row) -> User:
     """Build a User from a row that has all of COLUMNS."""
-    values = {name: row[name] for name in NAMES}
-    values["attributes"] = _decode(values["attributes"])
-    values["is_admin"] = bool(values["is_admin"])
-    return User(**values)
+    return user_of([row[name] for name in NAMES])
+
+
+def user_of(values: Sequence[Any]) -> User:
+    """Build a User from the values of COLUMNS, in their order."""
+    identifier, username, email, verified_at, shown, attributes, is_admin, *times = values
+    return User(identifier, username, email, verified_at, shown, _decode(attributes), bool(is_admin), *times)
 
 
 async def create_user(

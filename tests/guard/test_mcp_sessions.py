@@ -1,4 +1,4 @@
-"""Sessions of the protocol of MCP: no way into another person's (MC-53), and no limit to the scopes of its first call."""
+"""Sessions and states of the protocol of MCP: no way into another person's (MC-53), and no limit to the scopes of its first call."""
 
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
@@ -10,7 +10,9 @@ from fastmcp import FastMCP
 from fastmcp.server.auth import require_scopes
 from mcp.server import MCPServer
 from mcp.server.auth.middleware.auth_context import get_access_token
+from mcp.server.mcpserver import Context
 from mcp.server.mcpserver.exceptions import ToolError
+from mcp_types import InputRequiredResult
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
@@ -41,6 +43,13 @@ CALL = {
     "method": "tools/call",
     "params": {"name": "forecast", "arguments": {"city": "Oslo"}},
 }
+VERSION = "2026-07-28"
+MODERN = {"mcp-protocol-version": VERSION, "mcp-method": "tools/call", "mcp-name": "book"}
+META = {
+    "io.modelcontextprotocol/protocolVersion": VERSION,
+    "io.modelcontextprotocol/clientInfo": {"name": "page", "version": "1"},
+    "io.modelcontextprotocol/clientCapabilities": {},
+}
 
 
 async def sign_in(request: Request) -> Response:
@@ -48,33 +57,61 @@ async def sign_in(request: Request) -> Response:
     return Response()
 
 
+def with_pages(weather: Any) -> Callable[[], httpx.AsyncClient]:
+    """Put a sign-in by a cookie beside an MCP server; return what opens browsers there."""
+    pages = Starlette(routes=[Route("/sign-in/{who}", sign_in), Mount("/", weather)])
+    app = SessionMiddleware(pages, MemoryStore())
+    transport = httpx.ASGITransport(app=app)  # type: ignore[arg-type]  # plain ASGI
+    return lambda: httpx.AsyncClient(transport=transport, base_url="https://api.example.com", headers=HEADERS)
+
+
 async def test_nobody_calls_a_tool_in_the_protocol_session_that_another_person_began(auth: Auth) -> None:
     server = MCPServer("weather")
     server.tool()(forecast)
     inner = server.streamable_http_app(host="api.example.com")
     guard = auth.guard(Guard, audience=RESOURCE, sessions=("weather:read",))
-    weather = protected(inner, guard, resource=RESOURCE, scopes=("weather:read",))
-    pages = Starlette(routes=[Route("/sign-in/{who}", sign_in), Mount("/", weather)])
-    app = SessionMiddleware(pages, MemoryStore())
-
-    def browser() -> httpx.AsyncClient:
-        return httpx.AsyncClient(
-            transport=httpx.ASGITransport(app=app),  # type: ignore[arg-type]  # plain ASGI
-            base_url="https://api.example.com",
-            headers=HEADERS,
-        )
-
+    browser = with_pages(protected(inner, guard, resource=RESOURCE, scopes=("weather:read",)))
     async with server.session_manager.run(), browser() as ada, browser() as bob, browser() as nobody:
         await ada.get("/sign-in/ada")
         await bob.get("/sign-in/bob")
         begun = await ada.post("/mcp", json=BEGIN)
         in_hers = {"mcp-session-id": begun.headers["mcp-session-id"]}
-        assert "Sunny in Oslo, nobody." in (await ada.post("/mcp", json=CALL, headers=in_hers)).text
+        assert "Sunny in Oslo, ada." in (await ada.post("/mcp", json=CALL, headers=in_hers)).text
         assert (await bob.post("/mcp", json=BEGIN)).status_code == 200, "he may have one of his own"
         assert (await bob.post("/mcp", json=CALL, headers=in_hers)).status_code == 404
         token = auth.token("weather:read", audience=RESOURCE)
         assert (await nobody.post("/mcp", json=CALL, headers=in_hers | token.headers)).status_code == 404
         assert (await nobody.post("/mcp", json=CALL, headers=in_hers)).status_code == 401
+
+
+async def test_nobody_goes_on_with_a_call_that_another_person_began(auth: Auth) -> None:
+    server = MCPServer("weather")
+
+    @server.tool()
+    def book(context: Context) -> str | InputRequiredResult:
+        state = context.request_state
+        return f"Booked: {state}." if state else InputRequiredResult(request_state="a seat at the window")
+
+    inner = server.streamable_http_app(host="api.example.com", json_response=True)
+    guard = auth.guard(Guard, audience=RESOURCE, sessions=("weather:read",))
+    browser = with_pages(protected(inner, guard, resource=RESOURCE, scopes=("weather:read",)))
+
+    async def call(client: httpx.AsyncClient, **more: Any) -> Any:
+        params = {"name": "book", "arguments": {}, "_meta": META} | more
+        message = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params}
+        return (await client.post("/mcp", json=message, headers=MODERN)).json()
+
+    async with server.session_manager.run(), browser() as ada, browser() as bob, browser() as eve:
+        await ada.get("/sign-in/ada")
+        await bob.get("/sign-in/bob")
+        eve.headers.update(auth.token("weather:read", audience=RESOURCE).headers)
+        state = (await call(ada))["result"]["requestState"]
+        went_on = await call(ada, requestState=state)
+        assert went_on["result"]["content"][0]["text"] == "Booked: a seat at the window."
+        for other in (bob, eve):
+            assert (await call(other))["result"]["requestState"], "they may begin one of their own"
+            refused = await call(other, requestState=state)
+            assert refused["error"]["message"] == "Invalid or expired requestState"
 
 
 def by_the_sdk(auth: Auth) -> tuple[Any, AbstractAsyncContextManager[Any]]:

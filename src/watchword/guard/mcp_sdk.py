@@ -107,7 +107,7 @@ class _WithUser:
             return
         sent = next((value for name, value in scope["headers"] if name == b"authorization"), b"")
         token = sent.decode("latin-1").partition(" ")[2].strip()
-        # The SDK binds an MCP session to this user, so a caller who is signed in by a cookie has to be one too.
+        # The SDK binds MCP sessions to the user of the scope, and the state of a call of several rounds (`requestState`) to that of the
+        # context: a caller who is signed in by a cookie has to be both, with a token that is empty.
         scope["user"] = AuthenticatedUser(access_token(principal, token, self._resource))
-        # Tools are told of tokens only
-        await (self._with_context if token else self.app)(scope, receive, send)
+        await self._with_context(scope, receive, send)

@@ -12,6 +12,7 @@ from mcp.server import MCPServer
 from mcp.server.auth.middleware.auth_context import get_access_token
 from mcp.server.mcpserver import Context
 from mcp.server.mcpserver.exceptions import ToolError
+from mcp.server.request_state import RequestStateSecurity
 from mcp_types import InputRequiredResult
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -84,8 +85,9 @@ async def test_nobody_calls_a_tool_in_the_protocol_session_that_another_person_b
         assert (await nobody.post("/mcp", json=CALL, headers=in_hers)).status_code == 401
 
 
-async def test_nobody_goes_on_with_a_call_that_another_person_began(auth: Auth) -> None:
-    server = MCPServer("weather")
+def booking(auth: Auth, **more: Any) -> tuple[MCPServer, Callable[[], httpx.AsyncClient]]:
+    """Make a server with a tool of two rounds, and what opens browsers there."""
+    server = MCPServer("weather", **more)
 
     @server.tool()
     def book(context: Context) -> str | InputRequiredResult:
@@ -94,24 +96,44 @@ async def test_nobody_goes_on_with_a_call_that_another_person_began(auth: Auth) 
 
     inner = server.streamable_http_app(host="api.example.com", json_response=True)
     guard = auth.guard(Guard, audience=RESOURCE, sessions=("weather:read",))
-    browser = with_pages(protected(inner, guard, resource=RESOURCE, scopes=("weather:read",)))
+    return server, with_pages(protected(inner, guard, resource=RESOURCE, scopes=("weather:read",)))
 
-    async def call(client: httpx.AsyncClient, **more: Any) -> Any:
-        params = {"name": "book", "arguments": {}, "_meta": META} | more
-        message = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params}
-        return (await client.post("/mcp", json=message, headers=MODERN)).json()
 
+async def book(client: httpx.AsyncClient, **more: Any) -> Any:
+    params = {"name": "book", "arguments": {}, "_meta": META} | more
+    message = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params}
+    return (await client.post("/mcp", json=message, headers=MODERN)).json()
+
+
+async def test_nobody_goes_on_with_a_call_that_another_person_began(auth: Auth) -> None:
+    server, browser = booking(auth)
     async with server.session_manager.run(), browser() as ada, browser() as bob, browser() as eve:
         await ada.get("/sign-in/ada")
         await bob.get("/sign-in/bob")
         eve.headers.update(auth.token("weather:read", audience=RESOURCE).headers)
-        state = (await call(ada))["result"]["requestState"]
-        went_on = await call(ada, requestState=state)
+        state = (await book(ada))["result"]["requestState"]
+        went_on = await book(ada, requestState=state)
         assert went_on["result"]["content"][0]["text"] == "Booked: a seat at the window."
         for other in (bob, eve):
-            assert (await call(other))["result"]["requestState"], "they may begin one of their own"
-            refused = await call(other, requestState=state)
+            assert (await book(other))["result"]["requestState"], "they may begin one of their own"
+            refused = await book(other, requestState=state)
             assert refused["error"]["message"] == "Invalid or expired requestState"
+
+
+async def test_of_two_processes_with_one_key_each_goes_on_with_a_call_for_its_person_alone(
+    auth: Auth,
+) -> None:
+    shared = RequestStateSecurity(keys=["a secret of both, long enough for it"])
+    (one, first), (two, second) = (booking(auth, request_state_security=shared) for _ in range(2))
+    async with one.session_manager.run(), two.session_manager.run(), first() as here, second() as there:
+        here.headers.update((hers := auth.token("weather:read", audience=RESOURCE)).headers)
+        state = (await book(here))["result"]["requestState"]
+        await there.get("/sign-in/bob")
+        refused = await book(there, requestState=state)
+        assert refused["error"]["message"] == "Invalid or expired requestState"
+        there.headers.update(hers.headers)
+        went_on = await book(there, requestState=state)
+        assert went_on["result"]["content"][0]["text"] == "Booked: a seat at the window."
 
 
 def by_the_sdk(auth: Auth) -> tuple[Any, AbstractAsyncContextManager[Any]]:

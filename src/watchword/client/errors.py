@@ -15,6 +15,10 @@ class Unreachable(ClientError):
         self.retry_after = retry_after
 
 
+class AnswerLost(Unreachable):
+    """The request was sent and no answer came: the authorization server may have done what it was asked for."""
+
+
 class WrongAddress(ClientError):
     """A credential would have gone where it does not belong; nothing was sent."""
 

@@ -12,12 +12,13 @@ import httpx
 
 from watchword import __version__
 from watchword.client.addresses import origin_of
-from watchword.client.errors import Refused, Unreachable
+from watchword.client.errors import AnswerLost, Refused, Unreachable
 from watchword.client.identity import Identity
 from watchword.client.proofs import Clocks, Prover
 from watchword.jose.strict_json import StrictJSONError, loads
 
-TIMEOUT = 10.0  # seconds without a byte
+# Seconds without a byte: fewer than the grace (10 by default) within which a server gives the successor of a refresh token again.
+TIMEOUT = 8.0
 PATIENCE = 30.0  # seconds for a whole body, for which every caller that needs a token may be waiting
 MAX_ANSWER = 256 * 1024
 LONGEST_NUMBER = 20  # digits
@@ -25,6 +26,8 @@ FOR_EVER = 1e10  # seconds, about three hundred years
 LONGEST_PAUSE = 60.0  # seconds that a busy server is left alone when it names more
 # UnicodeError is raised for a host name that cannot exist.
 NO_ANSWER = (httpx.HTTPError, httpx.InvalidURL, UnicodeError)
+LOST = (httpx.NetworkError, httpx.ReadTimeout, httpx.WriteTimeout, httpx.RemoteProtocolError)
+LOST_BY_GATEWAYS = (502, 504)  # RFC 9110 §15.6.3, §15.6.5
 # Shown to the person who is asked to authorize a device (RFC 8628).
 NAME = f"watchword/{__version__} ({platform.system()})"
 Form = Mapping[str, str]
@@ -138,7 +141,8 @@ class AuthorizationServer:
             parts = urlsplit(address)
             raise Unreachable(f"no connection to {parts.scheme}://{parts.netloc}: {error}") from None
         except NO_ANSWER as error:
-            raise Unreachable(f"{self.issuer} did not answer ({type(error).__name__})") from None
+            kind = AnswerLost if isinstance(error, LOST) else Unreachable
+            raise kind(f"{self.issuer} did not answer ({type(error).__name__})") from None
 
     def close(self) -> None:
         """Close the connections."""
@@ -167,6 +171,7 @@ def _refusal(status: int, headers: Mapping[str, str], document: Document | None)
     # A refusal because of too many requests says nothing about the credentials (RFC 6585 §4): it may work later.
     if not isinstance(code, str) or status == 429 or status >= 500:
         pause = seconds(headers.get("retry-after")) or 0.0  # RFC 9110 §10.2.3; a date counts as none
-        return Unreachable(f"the authorization server answered {status}", min(pause, LONGEST_PAUSE))
+        kind = AnswerLost if status in LOST_BY_GATEWAYS and not pause else Unreachable
+        return kind(f"the authorization server answered {status}", min(pause, LONGEST_PAUSE))
     described = document.get("error_description") if document else None
     return Refused(code, described if isinstance(described, str) else "")

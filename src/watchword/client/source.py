@@ -16,7 +16,7 @@ import httpx
 import msgspec
 
 from watchword.client.addresses import Origin, origin_of
-from watchword.client.errors import Refused, SignInNeeded, Unreachable, WrongAddress
+from watchword.client.errors import AnswerLost, Refused, SignInNeeded, Unreachable, WrongAddress
 from watchword.client.grants import Grant
 from watchword.client.identity import Identity
 from watchword.client.parts import check_part
@@ -252,7 +252,7 @@ class TokenSource:
             self._keep(room)
             form = {"grant_type": "refresh_token", "refresh_token": stored.refresh_token}
             try:
-                return self._record(form | grant.targets())
+                return self._refreshed(form | grant.targets())
             except Refused as refused:
                 if refused.code != "invalid_grant":
                     raise
@@ -261,14 +261,24 @@ class TokenSource:
         was_refused = stored is not None and bool(stored.refresh_token)
         if begun is None or (was_refused and begun.get("grant_type") == "refresh_token"):
             raise SignInNeeded("invalid_grant", "the refresh token is no longer valid: sign in again")
-        if begun["grant_type"] == "refresh_token":
-            self._keep(room)
-        try:
+        if begun["grant_type"] != "refresh_token":
             return self._record(begun)
+        self._keep(room)
+        try:
+            return self._refreshed(begun)
         except Refused as refused:
-            if begun["grant_type"] == "refresh_token" and refused.code == "invalid_grant":
+            if refused.code == "invalid_grant":
                 raise SignInNeeded(refused.code, refused.description) from None
             raise
+
+    def _refreshed(self, form: Mapping[str, str]) -> Record:
+        # Asked again at once where the answer was lost. The server may have used the token up, and gives its successor again for some
+        # seconds only; the next request of this program may come later, and would end the sign-in.
+        self.server.metadata()  # of a server that does not even answer this, nothing was used up
+        try:
+            return self._record(form)
+        except AnswerLost:
+            return self._record(form)
 
     def _keep(self, room: contextlib.ExitStack) -> None:
         # What replaces a refresh token has to be kept, or the next one to use it again ends the whole sign-in. Where no room can be held,

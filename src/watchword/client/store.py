@@ -2,7 +2,7 @@
 
 Theory of operation. A rotating refresh token may be used once. Whoever wants to use it takes the store's lock and reads the store
 again: either somebody else has refreshed meanwhile, or it is its turn, and then the result is written before the lock is released.
-A process that dies in between leaves the old record, which the server's grace period for repeated refreshes covers.
+A process that dies in between leaves the old record, which the server's grace period for repeated refreshes covers if another goes on soon.
 """
 
 import contextlib

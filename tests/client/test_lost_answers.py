@@ -1,0 +1,65 @@
+"""A refresh whose answer is lost: the server has used the token up, and gives its successor again for some seconds only."""
+
+from pathlib import Path
+
+import httpx
+import pytest
+from tests.client.conftest import Api
+from tests.client.test_refresh_files import public_client, signed_in
+from tests.client.ways import by_httpx
+from tests.fixtures.live import Live
+
+from watchword.client import FileStore, PublicClient, RefreshToken, TokenSource
+from watchword.client.server import TIMEOUT
+from watchword.settings import Settings
+
+
+class Losing(httpx.HTTPTransport):
+    """A way to the server on which the answers to some requests for a token are lost; `lost` are what a client notices, in their order."""
+
+    def __init__(self, *lost: httpx.TransportError | int) -> None:
+        super().__init__()
+        self.lost = list(lost)
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        answer = super().handle_request(request)
+        if request.method != "POST" or not self.lost:
+            return answer
+        assert answer.read(), "the server has answered"
+        lost = self.lost.pop(0)
+        if isinstance(lost, int):
+            return httpx.Response(lost, text="Bad Gateway")
+        raise lost
+
+
+@pytest.mark.parametrize("lost", [httpx.ReadError("reset"), httpx.ReadTimeout("silence"), 502, 504], ids=str)
+@pytest.mark.parametrize("again", [False, True], ids=["the first refresh", "a later one"])
+def test_a_refresh_whose_answer_is_lost_is_made_again_while_the_server_gives_its_successor(
+    live: Live, api: Api, tmp_path: Path, lost: httpx.TransportError | int, again: bool
+) -> None:
+    client_id = public_client(live)
+    way = Losing()
+    source = TokenSource(
+        live.issuer,
+        PublicClient(client_id),
+        RefreshToken(signed_in(live, client_id)),
+        api=api.address,
+        store=FileStore(tmp_path / "token.json"),
+        clock=live.clock,
+        http=httpx.Client(transport=way),
+    )
+    if again:
+        assert by_httpx(source, f"{api.address}/orders") == 200
+        live.clock.advance(live.app.settings.access_token_lifetime - 20)
+    way.lost = [lost]
+    assert by_httpx(source, f"{api.address}/orders") == 200
+    assert not way.lost
+    live.clock.advance(live.app.settings.refresh_token_grace + 1)
+    assert by_httpx(source, f"{api.address}/orders") == 200
+    live.clock.advance(live.app.settings.access_token_lifetime)
+    assert by_httpx(source, f"{api.address}/orders") == 200, "the sign-in lasts"
+
+
+def test_a_client_gives_an_answer_up_while_the_server_would_repeat_it() -> None:
+    grace = Settings(issuer="https://auth.example.com").refresh_token_grace
+    assert grace > TIMEOUT + 1, "it counts whole seconds"

@@ -12,6 +12,21 @@ from tests.fixtures.live import Live
 from watchword.client import FileStore, PublicClient, RefreshToken, TokenSource
 from watchword.client.server import TIMEOUT
 from watchword.settings import Settings
+from watchword.testing.clock import Clock
+
+
+class Sleeping(httpx.HTTPTransport):
+    """A machine that is suspended, or whose clock is set, while the answers to its requests for a token are on their way."""
+
+    def __init__(self, clock: Clock) -> None:
+        super().__init__()
+        self.clock = clock
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        answer = super().handle_request(request)
+        if request.method == "POST":
+            self.clock.advance(3600)
+        return answer
 
 
 class Losing(httpx.HTTPTransport):
@@ -58,6 +73,21 @@ def test_a_refresh_whose_answer_is_lost_is_made_again_while_the_server_gives_its
     assert by_httpx(source, f"{api.address}/orders") == 200
     live.clock.advance(live.app.settings.access_token_lifetime)
     assert by_httpx(source, f"{api.address}/orders") == 200, "the sign-in lasts"
+
+
+def test_an_answer_that_came_while_the_machine_slept_is_kept(live: Live, api: Api) -> None:
+    client_id, clock = public_client(live), Clock()
+    source = TokenSource(
+        live.issuer,
+        PublicClient(client_id),
+        RefreshToken(signed_in(live, client_id)),
+        api=api.address,
+        clock=clock,
+        http=httpx.Client(transport=Sleeping(clock)),
+    )
+    for _ in range(3):
+        assert by_httpx(source, f"{api.address}/orders") == 200
+        live.clock.advance(live.app.settings.refresh_token_grace + 1)
 
 
 def test_a_client_gives_an_answer_up_while_the_server_would_repeat_it() -> None:

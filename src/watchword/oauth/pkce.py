@@ -15,7 +15,9 @@ METHOD = "S256"
 
 # 32 bytes in base64url without padding: the last of 43 characters carries two zero bits.
 _CHALLENGE = re.compile(r"[A-Za-z0-9_-]{42}[AEIMQUYcgkosw048]")
-_VERIFIER = re.compile(r"[A-Za-z0-9._~-]{43,128}")
+# §4.1 has clients choose of the first four kinds. The other three are of ordinary Base64: git-credential-oauth up to 0.4 sends its
+# 32 random bytes so, and they prove as much.
+_VERIFIER = re.compile(r"[A-Za-z0-9._~+/=-]{43,128}")
 
 
 def challenge_of(code_verifier: str) -> str:

@@ -22,6 +22,18 @@ def test_the_example_of_the_specification_holds() -> None:
     pkce.verify(VERIFIER, CHALLENGE)
 
 
+def test_a_verifier_in_ordinary_base64_is_accepted() -> None:
+    verifier = "sa1RfHqnVYy0eLxL2MmppDMjCnHffxC9l+Ru/mpaPC4="  # as git-credential-oauth 0.4 makes them
+    pkce.verify(verifier, pkce.challenge_of(verifier))
+
+
+@pytest.mark.parametrize(
+    "verifier", ["sa1RfHqnVYy0eLxL2MmppDMjCnHffxC9l Ru mpaPC4", "%" * 43, "a" * 42 + '"']
+)
+def test_a_verifier_of_other_characters_is_refused_although_it_fits(verifier: str) -> None:
+    refused("invalid_grant", pkce.verify, verifier, pkce.challenge_of(verifier))
+
+
 @pytest.mark.parametrize("length", [43, 128])
 def test_the_shortest_and_the_longest_verifier_are_accepted(length: int) -> None:
     verifier = "~" * length

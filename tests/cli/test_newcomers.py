@@ -265,6 +265,19 @@ def test_dev_listens_where_the_settings_say(tmp_path: Path) -> None:
     assert shown_by_dev(tmp_path, WATCHWORD_PORT=str(other))["issuer"] == f"http://localhost:{other}"
 
 
+def test_dev_keeps_its_database_where_the_settings_say(tmp_path: Path) -> None:
+    (tmp_path / "watchword.toml").write_text('database = "file.db"\n')
+    for option, variables, kept in (
+        ((), {}, "file.db"),
+        ((), {"WATCHWORD_DATABASE": "variable.db"}, "variable.db"),
+        (("--database", "option.db"), {"WATCHWORD_DATABASE": "variable.db"}, "option.db"),
+    ):
+        token = shown_by_dev(tmp_path, "--port", str(free_port()), *option, **variables)["token"]
+        done = run_cli(tmp_path, "token", "verify", token, "--database", kept)
+        assert (kept, done.returncode) == (kept, 0)
+    assert not (tmp_path / "watchword-dev.db").exists()
+
+
 def test_a_database_that_cannot_be_reached_is_named_without_its_password(tmp_path: Path) -> None:
     address = "postgresql://ada:geheim@127.0.0.1:1/watchword?password=other"
     done = run_cli(tmp_path, "doctor", "--data", "--database", address)

@@ -77,16 +77,17 @@ def serve(
 
 def dev(
     port: Annotated[int | None, typer.Option(help="Port to listen on (default 8000).")] = None,
-    database: Annotated[str, typer.Option(help="SQLite file, kept between runs.")] = session.DEV_DATABASE,
+    database: Annotated[
+        str | None, typer.Option(help=f"SQLite file, kept between runs (default {session.DEV_DATABASE}).")
+    ] = None,
     config: Config = None,
     as_json: Json = False,
 ) -> None:
     """Serve on this machine for development: a database file, a link for the owner, and one working token."""
-    quieter = {"log_format": "console", "log_level": "warning"}
-    defaults = {name: value for name, value in quieter.items() if name not in _stated(config)}
-    settings = session.load(
-        config, host="127.0.0.1", port=port, database=database, mode="development", **defaults
-    )
+    own = {"database": session.DEV_DATABASE, "log_format": "console", "log_level": "warning"}
+    defaults = {name: value for name, value in own.items() if name not in _stated(config)}
+    given = {"port": port} | ({} if database is None else {"database": database})
+    settings = session.load(config, **(defaults | given), host="127.0.0.1", mode="development")
     settings = with_issuer(settings)
     from watchword import serving  # here, so that the other commands start without it
 

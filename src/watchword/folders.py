@@ -41,6 +41,22 @@ def write_beside(path: Path, data: bytes, like: os.stat_result | None = None, mo
     return temporary
 
 
+def name_new(temporary: Path, path: Path) -> None:
+    """Give a complete file its name; raise FileExistsError where a file has that name already. The temporary name may remain."""
+    try:
+        os.link(temporary, path)
+    except FileExistsError:
+        raise
+    except OSError:
+        # No hard links on this file system, a stick or a network drive: take the name first, for a moment with an empty file.
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+        try:
+            os.replace(temporary, path)
+        except BaseException:
+            path.unlink()
+            raise
+
+
 def replace_private(path: Path, text: str, like: os.stat_result | None = None) -> None:
     """Atomically replace a file that only its owner can read; on disk when it returns. Raise OSError."""
     _take_over(path, write_beside(path, text.encode(), like))

@@ -2,8 +2,10 @@
 
 import asyncio
 import contextlib
+import errno
 import gzip
 import json
+import os
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -368,6 +370,24 @@ async def test_a_file_that_exists_is_never_overwritten(server: Server, tmp_path:
         await backup.write_backup(settings_of(server), tmp_path / "b.gz", NOW)
     assert (tmp_path / "b.gz").read_text() == "precious"
     assert not list(tmp_path.glob("*.partial"))
+
+
+async def test_a_server_starts_and_is_backed_up_where_there_are_no_hard_links(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Sticks and many network drives have none."""
+
+    def refused(_source: object, _target: object) -> None:
+        raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+
+    monkeypatch.setattr(os, "link", refused)
+    database = str(tmp_path / "on_a_stick.db")
+    runtime = await start.open_runtime(Settings(issuer=ISSUER, database=database))
+    await start.close_runtime(runtime)
+    settings = Settings(issuer=ISSUER, database=database)
+    await backup.write_backup(settings, tmp_path / "b.gz", NOW)
+    backup.read_backup(tmp_path / "b.gz", existing_master_keys(settings))
+    assert not [*tmp_path.glob("*.partial"), *tmp_path.glob("*.unfinished")]
 
 
 async def test_what_a_full_disk_keeps_from_being_written_is_said_and_nothing_is_left(

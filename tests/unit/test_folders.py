@@ -28,3 +28,23 @@ def test_a_file_that_is_mounted_alone_is_written_over_and_a_sick_disk_loses_noth
             folders.replace(file, b"new")
     assert file.read_bytes() == left
     assert list(tmp_path.iterdir()) == [file]
+
+
+def test_where_there_are_no_hard_links_a_new_file_is_named_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Sticks and many network drives have none."""
+    first, second = (folders.write_beside(tmp_path / "key", data) for data in (b"first", b"second"))
+
+    def refused(_source: object, _target: object) -> None:
+        raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+
+    monkeypatch.setattr(os, "link", refused)
+    folders.name_new(first, tmp_path / "key")
+    with pytest.raises(FileExistsError):
+        folders.name_new(second, tmp_path / "key")
+    assert (tmp_path / "key").read_bytes() == b"first"
+    monkeypatch.setattr(os, "replace", refused)
+    with pytest.raises(PermissionError):
+        folders.name_new(second, tmp_path / "other")
+    assert not (tmp_path / "other").exists()

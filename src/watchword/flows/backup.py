@@ -29,7 +29,7 @@ from watchword.flows.key_file import Keys
 from watchword.flows.master_key import existing_master_keys
 from watchword.flows.root_secret import Opened
 from watchword.flows.secret import Secret
-from watchword.folders import settle
+from watchword.folders import name_new, settle
 from watchword.oauth.errors import OAuthError
 from watchword.settings import Settings, SettingsError
 from watchword.store import bulk as store
@@ -348,7 +348,7 @@ def _new_file(path: Path) -> Iterator[IO[bytes]]:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        os.link(partial, path)
+        name_new(partial, path)
         settle(path)
     except OSError as error:
         raise StorageUnavailable(f"cannot write {path}: {error.strerror}") from error

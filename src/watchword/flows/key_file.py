@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from watchword.flows.secret import LENGTH, Secret
-from watchword.folders import UNFINISHED, replace_private, settle, write_beside
+from watchword.folders import UNFINISHED, name_new, replace_private, settle, write_beside
 from watchword.settings import SettingsError
 
 _HEX = re.compile(r"[0-9a-fA-F]{64}")
@@ -45,11 +45,11 @@ def make(path: Path) -> None:
     try:
         temporary = write_beside(path, _text([fresh()]).encode())
         try:
-            os.link(temporary, path)
+            name_new(temporary, path)
         except FileExistsError:
             return
         finally:
-            temporary.unlink()
+            temporary.unlink(missing_ok=True)
         settle(path)
     except OSError as error:
         raise SettingsError(f"cannot make the key file {path}: {error.strerror}") from None

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 import asyncpg  # type: ignore[import-untyped]  # the driver ships no types
 import pytest
-from tests.fixtures.postgres import AUDIT_KEY, Store, race
+from tests.fixtures.postgres import AUDIT_KEY, NUMBERS, Cluster, Store, race
 from tests.fixtures.servers import free_port
 from tests.store.backends import backends, cluster_of, gone, name_of, node, until, until_blocked
 from tests.store.made import NOW, access_token, breaks, count, digest, note, select
@@ -190,6 +190,33 @@ async def test_a_server_that_takes_no_writes_serves_reads_and_heals(
     await node.write(note, "healed")
     assert await count(node, "events") == 2
     assert await breaks(node, AUDIT_KEY) == []
+
+
+async def test_a_right_that_was_taken_away_is_the_servers_fault_until_it_is_back(
+    postgres_cluster: Cluster,
+) -> None:
+    name = f"rights_{next(NUMBERS)}"
+    postgres_cluster.sql(f"CREATE ROLE {name} LOGIN PASSWORD 'x'")
+    postgres_cluster.sql(f"CREATE DATABASE {name} OWNER {name}")
+    database = PostgresDatabase(f"postgresql://{name}:x@127.0.0.1:{postgres_cluster.port}/{name}", AUDIT_KEY)
+    await database.open()
+    for number, (taken, given) in enumerate(
+        (
+            (f"REVOKE INSERT ON events FROM {name}", f"GRANT INSERT ON events TO {name}"),
+            # The tables of a schema that one may not use are not there: "does not exist".
+            ("ALTER SCHEMA public RENAME TO aside", "ALTER SCHEMA aside RENAME TO public"),
+        )
+    ):
+        await database.write(note, f"before {number}")
+        postgres_cluster.sql(taken, name)
+        with pytest.raises(StorageUnavailable):
+            await database.write(note, "refused")
+        postgres_cluster.sql(given, name)
+    await database.write(note, "healed")
+    assert await count(database, "events") == 3
+    await database.close()
+    postgres_cluster.sql(f"DROP DATABASE {name} WITH (FORCE)")
+    postgres_cluster.sql(f"DROP ROLE {name}")
 
 
 async def test_a_crash_of_the_server_loses_nothing_acknowledged_and_is_survived(

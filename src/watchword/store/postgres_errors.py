@@ -18,6 +18,8 @@ OPENING: tuple[type[Exception], ...] = (*FAILURES, ValueError, OverflowError)
 # Classes of SQLSTATE that say something about the server, not about the statement: connection, read-only or ended transaction,
 # authorization, catalogue, resources, locks, intervention, system, damage.
 _SERVER_CLASSES = frozenset({"08", "25", "28", "3D", "53", "55", "57", "58", "XX"})
+# A right was taken away; without the right to a schema, or where the search path leaves it out, its tables are not there at all.
+_KEPT_OUT = frozenset({"42501", "42P01"})
 # Serialization, deadlock, and a unique value that another transaction wrote after this one had looked: it finds it the next time.
 _CONFLICTS = frozenset({"40001", "40P01", "23505"})
 _WRONG_SERVER = frozenset({"25006", "25P03", "57P01", "57P02", "57P03"})
@@ -40,7 +42,7 @@ def is_unavailable(error: BaseException) -> bool:
         return False
     if isinstance(error, asyncpg.PostgresError):
         state = sqlstate(error)
-        return state[:2] in _SERVER_CLASSES or state == "42501" or state in _ANOTHER_SESSION
+        return state[:2] in _SERVER_CLASSES or state in _KEPT_OUT or state in _ANOTHER_SESSION
     return isinstance(error, FAILURES)
 
 

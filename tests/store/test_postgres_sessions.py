@@ -6,7 +6,7 @@ import time
 import asyncpg  # type: ignore[import-untyped]  # the driver ships no types
 import pytest
 from tests.fixtures.postgres import Store
-from tests.store.backends import cluster_of, name_of, node
+from tests.store.backends import cluster_of, name_of, node, until
 from tests.store.made import NOW, count, digest, execute, select
 
 from watchword.store import migrate, tokens
@@ -39,6 +39,26 @@ async def test_a_session_is_told_its_limits_whatever_the_administrator_set_for_t
     assert await shown(database) == list(SHOWN)
     for name_of_set in ("default_transaction_isolation", "statement_timeout", "jit"):
         cluster.sql(f"ALTER DATABASE {name} RESET {name_of_set}")
+
+
+async def test_a_node_is_present_however_soon_the_administrator_ends_idle_sessions(
+    postgres_store: Store,
+) -> None:
+    """The lock that keeps others from restoring ends with the session that holds it."""
+    name, cluster = name_of(postgres_store), cluster_of(postgres_store)
+    if cluster.version < 14:
+        pytest.skip("PostgreSQL ends no idle sessions before 14")
+    cluster.sql(f"ALTER DATABASE {name} SET idle_session_timeout = '20ms'")
+    watching = await asyncpg.connect(postgres_store.address, server_settings={"idle_session_timeout": "0"})
+    ours = "SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND granted"
+    await postgres_store.node()
+    before = await watching.fetch(ours)
+    assert len(before) == 1
+    idle = await asyncpg.connect(postgres_store.address)
+    await until(idle.is_closed)  # as a session is that is told nothing
+    assert await watching.fetch(ours) == before
+    await watching.close()
+    cluster.sql(f"ALTER DATABASE {name} RESET idle_session_timeout")
 
 
 async def test_a_session_that_became_another_is_unavailable_storage_and_says_why(node: Database) -> None:

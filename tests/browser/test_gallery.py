@@ -227,8 +227,13 @@ def test_a_password_can_be_shown_and_is_hidden_again_before_it_is_sent(visit: Vi
     page = visit.open("sign_in")
     page.fill("#identifier", "mara")
     page.fill("#password", "correct horse battery")
+    assert page.get_by_role("button", name="Show Password").aria_snapshot() == '- button "Show Password"'
     page.click("[data-reveal=password]")
     assert page.get_attribute("#password", "type") == "text"
+    hides = page.get_by_role(
+        "button", name="Hide Password"
+    )  # said once: "hide, pressed" would leave open which
+    assert hides.aria_snapshot() == '- button "Hide Password"'
     page.click("button[type=submit]")
     page.wait_for_url(f"{ORIGIN}/step")
     assert "password=correct+horse+battery" in visit.sent[0]

@@ -94,7 +94,7 @@
     const input = document.getElementById(button.dataset.reveal);
     const show = (shown) => {
       input.type = shown ? "text" : "password";
-      button.setAttribute("aria-pressed", String(shown));
+      button.toggleAttribute("data-shown", shown); // what it does is its name: it is no button that stays pressed, too
     };
     button.hidden = false;
     button.addEventListener("click", () => { show(input.type === "password"); input.focus(); });

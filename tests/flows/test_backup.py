@@ -390,6 +390,24 @@ async def test_a_server_starts_and_is_backed_up_where_there_are_no_hard_links(
     assert not [*tmp_path.glob("*.partial"), *tmp_path.glob("*.unfinished")]
 
 
+@pytest.mark.postgres
+async def test_a_backup_of_a_database_that_takes_no_writes_is_complete_and_said_to_be(
+    postgres_cluster: Cluster, tmp_path: Path
+) -> None:
+    async with fresh_postgres(postgres_cluster) as made:
+        async with open_server(tmp_path, on=made.address) as server:
+            await fill(server)
+            settings = settings_of(server)
+        sound = await backup.write_backup(settings, tmp_path / "before.gz", NOW)
+        name = made.address.rpartition("/")[2]
+        postgres_cluster.sql(f"ALTER DATABASE {name} SET default_transaction_read_only = on")
+        with pytest.raises(StorageUnavailable, match=r"b\.gz is complete .* read-only transaction"):
+            await backup.write_backup(settings, tmp_path / "b.gz", NOW)
+        read, _root = backup.read_backup(tmp_path / "b.gz", existing_master_keys(settings))
+        assert read.tables["api_tokens"] == sound.tables["api_tokens"] > 0
+        postgres_cluster.sql(f"ALTER DATABASE {name} RESET default_transaction_read_only")
+
+
 async def test_what_a_full_disk_keeps_from_being_written_is_said_and_nothing_is_left(
     server: Server, tmp_path: Path
 ) -> None:

@@ -107,14 +107,24 @@ async def write_backup(settings: Settings, path: Path, now: int) -> Report:
                 await bulk.begin(snapshot=True)
                 report = await _write(bulk, _Writer(stream), masters, now)
             await bulk.rollback()
+        await _note(bulk, path, report, now)
+    finally:
+        await bulk.close()
+    return report
+
+
+async def _note(bulk: Bulk, path: Path, report: Report, now: int) -> None:
+    try:
         await bulk.begin()
         await bulk.record(
             "database.backed_up", actor="command line", target=_name(path), at=now, rows=report.rows
         )
         await bulk.commit()
-    finally:
-        await bulk.close()
-    return report
+    except StorageUnavailable as error:  # on a full disk or a standby a backup is wanted most
+        reason = (
+            f"{path} is complete and can be restored, but the audit trail does not tell of it: {error.reason}"
+        )
+        raise StorageUnavailable(reason, unknown=error.unknown) from error
 
 
 async def _write(bulk: Bulk, out: _Writer, masters: Keys, now: int) -> Report:

@@ -2,17 +2,14 @@
 
 import asyncio
 import contextlib
-import errno
 import gzip
 import json
-import os
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import pytest_asyncio
-from tests.fixtures.disks import no_file_may_grow_beyond
 from tests.fixtures.postgres import Cluster, Store, fresh_postgres, impatience
 from tests.fixtures.servers import ISSUER, Server, open_server
 
@@ -362,58 +359,3 @@ async def test_a_backup_of_an_older_schema_is_brought_up_to_date(
     with pytest.raises(OAuthError) as refused:
         await backup.restore_backup(settings_of(server, database=str(tmp_path / "n.db")), file, NOW)
     assert "newer than this release knows" in refused.value.description
-
-
-async def test_a_file_that_exists_is_never_overwritten(server: Server, tmp_path: Path) -> None:
-    (tmp_path / "b.gz").write_text("precious")
-    with pytest.raises(OAuthError, match="conflict"):
-        await backup.write_backup(settings_of(server), tmp_path / "b.gz", NOW)
-    assert (tmp_path / "b.gz").read_text() == "precious"
-    assert not list(tmp_path.glob("*.partial"))
-
-
-async def test_a_server_starts_and_is_backed_up_where_there_are_no_hard_links(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Sticks and many network drives have none."""
-
-    def refused(_source: object, _target: object) -> None:
-        raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
-
-    monkeypatch.setattr(os, "link", refused)
-    database = str(tmp_path / "on_a_stick.db")
-    runtime = await start.open_runtime(Settings(issuer=ISSUER, database=database))
-    await start.close_runtime(runtime)
-    settings = Settings(issuer=ISSUER, database=database)
-    await backup.write_backup(settings, tmp_path / "b.gz", NOW)
-    backup.read_backup(tmp_path / "b.gz", existing_master_keys(settings))
-    assert not [*tmp_path.glob("*.partial"), *tmp_path.glob("*.unfinished")]
-
-
-@pytest.mark.postgres
-async def test_a_backup_of_a_database_that_takes_no_writes_is_complete_and_said_to_be(
-    postgres_cluster: Cluster, tmp_path: Path
-) -> None:
-    async with fresh_postgres(postgres_cluster) as made:
-        async with open_server(tmp_path, on=made.address) as server:
-            await fill(server)
-            settings = settings_of(server)
-        sound = await backup.write_backup(settings, tmp_path / "before.gz", NOW)
-        name = made.address.rpartition("/")[2]
-        postgres_cluster.sql(f"ALTER DATABASE {name} SET default_transaction_read_only = on")
-        with pytest.raises(StorageUnavailable, match=r"b\.gz is complete .* read-only transaction"):
-            await backup.write_backup(settings, tmp_path / "b.gz", NOW)
-        read, _root = backup.read_backup(tmp_path / "b.gz", existing_master_keys(settings))
-        assert read.tables["api_tokens"] == sound.tables["api_tokens"] > 0
-        postgres_cluster.sql(f"ALTER DATABASE {name} RESET default_transaction_read_only")
-
-
-async def test_what_a_full_disk_keeps_from_being_written_is_said_and_nothing_is_left(
-    server: Server, tmp_path: Path
-) -> None:
-    await fill(server)
-    full = pytest.raises(StorageUnavailable, match=r"cannot write .*/b\.gz: File too large")
-    with no_file_may_grow_beyond(2000), full:
-        await backup.write_backup(settings_of(server), tmp_path / "b.gz", NOW)
-    assert not list(tmp_path.glob("b.gz*"))
-    await backup.write_backup(settings_of(server), tmp_path / "b.gz", NOW)

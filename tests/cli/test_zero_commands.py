@@ -311,6 +311,23 @@ def test_a_terminal_is_asked_for_what_is_missing(tmp_path: Path) -> None:
     assert b"word" not in shown
 
 
+def test_a_passphrase_typed_in_another_encoding_is_said_to_be_no_text(tmp_path: Path) -> None:
+    environment = {name: value for name, value in os.environ.items() if name != "WATCHWORD_ZERO_PASSPHRASE"}
+    child, terminal = pty.fork()
+    if child == 0:
+        os.chdir(tmp_path)
+        command = [*PROGRAM, "create", "--out", "id", "--secret", "s"]
+        os.execve(PROGRAM[0], command, environment | {"PYTHONUTF8": "1"})
+    _read_until(terminal, b"Passphrase")
+    _wait_for_silence(terminal)
+    os.write(terminal, "Schlüssel\n".encode("latin-1"))
+    shown = _read_until(terminal, b"error: the passphrase is not text")
+    _, status = os.waitpid(child, 0)
+    os.close(terminal)
+    assert os.waitstatus_to_exitcode(status) == 1
+    assert b"Traceback" not in shown
+
+
 def _read_until(terminal: int, wanted: bytes) -> bytes:
     shown, end = b"", time.monotonic() + 30
     while wanted not in shown:

@@ -58,7 +58,10 @@ def passphrase(file: str | None, *, confirm: bool = False) -> str:
         return os.environ[ENVIRONMENT_VARIABLE]
     if not sys.stdin.isatty():
         raise typer.BadParameter(f"Missing option '--passphrase-file' (or {ENVIRONMENT_VARIABLE}).")
-    answer: str = typer.prompt("Passphrase", hide_input=True, confirmation_prompt=confirm, err=True)
+    try:
+        answer: str = typer.prompt("Passphrase", hide_input=True, confirmation_prompt=confirm, err=True)
+    except UnicodeDecodeError:  # a terminal with another encoding than the locale says
+        raise ZeroError("passphrase", "the passphrase is not text") from None
     return answer
 
 

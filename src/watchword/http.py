@@ -19,6 +19,7 @@ import msgspec
 from watchword.flows.client_auth import Credentials
 from watchword.flows.runtime import Runtime
 from watchword.jose.strict_json import StrictJSONError, loads
+from watchword.oauth import malformed
 from watchword.oauth.errors import OAuthError
 from watchword.presence import HasLeft, unknown
 
@@ -224,7 +225,11 @@ class Request(msgspec.Struct):
         try:
             return loads(self.body)
         except StrictJSONError as error:
-            raise OAuthError("invalid_request", f"The body cannot be taken as JSON: {error}.") from None
+            raise OAuthError(
+                "invalid_request",
+                f"The body cannot be taken as JSON: {error}.",
+                field=malformed.printable(error.member) or None,
+            ) from None
 
     def cookie(self, name: str) -> str | None:
         """Return the cookie of a name; None when there are several."""

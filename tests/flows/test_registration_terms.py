@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.fixtures.code_flow import REDIRECT
 from tests.fixtures.registering import HONEST, register, server
 from tests.fixtures.servers import Server, open_server
 
@@ -78,3 +79,17 @@ async def test_a_refusal_has_the_code_and_the_member_of_rfc_7591(
     told = refused.json()
     assert (refused.status_code, told["error"]) == (400, "invalid_client_metadata")
     assert told["field"] == member
+
+
+@pytest.mark.parametrize("member", ["redirect_uris", "post_logout_redirect_uris"])
+@pytest.mark.parametrize("character", ["\n", "\0", "\x7f"], ids=ascii)
+async def test_dc_01_a_control_character_makes_an_invalid_redirect_uri(
+    server: Server, member: str, character: str
+) -> None:
+    """RFC 7591 §3.2.2: a NUL as well, for which the whole document is refused (DC-04)."""
+    assert (await register(server, **{member: [REDIRECT]})).status_code == 201
+    refused = await register(server, **{member: [REDIRECT, REDIRECT + character]})
+    assert (refused.status_code, refused.json()["error"]) == (400, "invalid_redirect_uri")
+    assert refused.json()["field"] == member
+    elsewhere = await register(server, client_name="A" + character)
+    assert (elsewhere.status_code, elsewhere.json()["error"]) == (400, "invalid_client_metadata")

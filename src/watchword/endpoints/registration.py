@@ -5,6 +5,8 @@ from watchword.http import Request, Response, json_response
 from watchword.oauth.errors import OAuthError
 from watchword.telemetry import count
 
+REDIRECT_URIS = ("redirect_uris", "post_logout_redirect_uris")
+
 
 async def register(request: Request) -> Response:
     """Register a client by its own metadata (RFC 7591 §3)."""
@@ -36,5 +38,6 @@ async def delete(request: Request) -> Response:
 def _metadata(request: Request) -> object:
     try:
         return request.json()
-    except OAuthError as error:  # RFC 7591 §3.2.2: always this code, with 400
-        raise OAuthError("invalid_client_metadata", error.description, field=error.field) from None
+    except OAuthError as error:  # RFC 7591 §3.2.2: always one of these codes, with 400
+        code = "invalid_redirect_uri" if error.field in REDIRECT_URIS else "invalid_client_metadata"
+        raise OAuthError(code, error.description, field=error.field) from None

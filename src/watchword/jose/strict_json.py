@@ -21,7 +21,9 @@ _DIGITS = re.compile(r"-?\d{1,19}")
 
 
 class StrictJSONError(ValueError):
-    """The text is not acceptable JSON; the message never repeats it."""
+    """The text is not acceptable JSON; the message never repeats it. `member` is the name of the one whose text is at fault, if known."""
+
+    member: str | None = None
 
 
 _decode = msgspec.json.Decoder().decode
@@ -111,7 +113,11 @@ def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
         raise StrictJSONError("a duplicate member")
     for name, value in pairs:
         _check_text(name)
-        _check_value(value)
+        try:
+            _check_value(value)
+        except StrictJSONError as error:
+            error.member = name
+            raise
     return result
 
 

@@ -41,10 +41,12 @@ async def test_ui_01_an_error_is_named_only_when_a_token_was_sent(server: Server
     given = await tokens_of(server)
     token = given["access_token"]
     nothing = await server.http.get("/userinfo")
-    assert nothing.status_code == 401
-    assert nothing.headers["www-authenticate"] == 'Bearer realm="api"', (
-        "RFC 6750 §3 and §3.1: a parameter, no error"
-    )
+    alone = await server.http.get("/userinfo", headers={"authorization": "Bearer"})
+    for without in (nothing, alone):
+        assert without.status_code == 401
+        assert without.headers["www-authenticate"] == 'Bearer realm="api"', (
+            "RFC 6750 §3 and §3.1: a parameter, no error"
+        )
     head, body, _ = token.split(".")
     nears = [token[:-2], token + "x", f"{head}.{body}.", f"{head}.{body}", body, token.swapcase()]
     nears += [given["id_token"], given["refresh_token"], (await server.token()).secret]

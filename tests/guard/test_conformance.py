@@ -68,7 +68,7 @@ CASES = (
     Case("another scheme is no credential", lambda a, n: [("authorization", "Basic eDp5")], 401, ANONYMOUS),
     Case("a garbled token", lambda a, n: bearer("wwa_" + "0" * 36), 401, NOT_VALID),
     Case("what can be no token at all", lambda a, n: bearer("a b\\"), 401, MALFORMED),
-    Case("an empty credential", lambda a, n: [("authorization", "Bearer")], 401, MALFORMED),
+    Case("a scheme without a token is no credential", lambda a, n: [("authorization", "Bearer")], 401, ANONYMOUS),
     Case("an expired token", lambda a, n: bearer(a.expired(ORDERS, audience=BASE)), 401, NOT_VALID),
     Case("a forged token", lambda a, n: bearer(a.forged(ORDERS, audience=BASE)), 401, NOT_VALID),
     Case("a revoked API token", lambda a, n: bearer(a.revoked(ORDERS, audience=BASE, kind="api_token")), 401, NOT_VALID),

@@ -26,20 +26,21 @@ class PresentedToken(msgspec.Struct, frozen=True):
 
 
 def read_authorization(headers: Sequence[str]) -> PresentedToken | None:
-    """Return the token of the Authorization headers of a request, None when there is none.
+    """Return the token of the Authorization headers of a request, None when there is none, also after the name of its scheme.
 
-    Raise `invalid_request` for several headers and `invalid_token` for one that holds no token (§3.1).
+    Raise `invalid_request` for several headers and `invalid_token` for what can be no token (§3.1).
     """
     if not headers:
         return None
     if len(headers) > 1:  # §2: one method, once
         raise OAuthError("invalid_request", "The Authorization header was sent more than once.")
-    scheme, _, token = headers[0].partition(" ")
-    if scheme.lower() not in ("bearer", "dpop"):
+    scheme, _, rest = headers[0].partition(" ")
+    token = rest.strip(" ")
+    if scheme.lower() not in ("bearer", "dpop") or not token:
         return None
     if _ANOTHER.search(token):  # §2: CGI and WSGI gateways join repeated headers by a comma (RFC 9110 §5.3)
         raise OAuthError("invalid_request", "The Authorization header was sent more than once.")
-    return PresentedToken(scheme.lower(), _checked(token.strip(" ")))
+    return PresentedToken(scheme.lower(), _checked(token))
 
 
 def read_request(

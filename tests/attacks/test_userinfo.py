@@ -5,6 +5,8 @@ from tests.attacks.issued import bearer, server, tokens_of
 from tests.fixtures.code_flow import register
 from tests.fixtures.servers import Server
 
+from watchword.oauth import dpop
+
 __all__ = ["server"]
 
 
@@ -56,6 +58,23 @@ async def test_ui_01_an_error_is_named_only_when_a_token_was_sent(server: Server
         assert 'error="invalid_token"' in refused.headers["www-authenticate"]
     for method in ("GET", "POST"):
         assert (await server.http.request(method, "/userinfo", headers=bearer(token))).status_code == 200
+
+
+@pytest.mark.parametrize("token", ["x", "a b", "wwo_" + "0" * 36, "a.b.c"])
+async def test_ui_01_who_sends_a_token_with_dpop_is_answered_so(server: Server, token: str) -> None:
+    """RFC 9449 §7.1: the challenge has the scheme DPoP, the error and the algorithms."""
+    given = await tokens_of(server)
+    assert (await server.http.get("/userinfo", headers=bearer(given["access_token"]))).status_code == 200
+    refused = await server.http.get("/userinfo", headers={"authorization": f"DPoP {token}"})
+    assert refused.status_code == 401
+    challenge = refused.headers["www-authenticate"]
+    assert challenge.startswith('DPoP error="invalid_token", error_description="')
+    assert challenge.endswith(f'algs="{" ".join(dpop.ALGORITHMS)}"')
+    bare = await server.http.get("/userinfo", headers={"authorization": "DPoP"})
+    assert (bare.status_code, bare.headers["www-authenticate"]) == (
+        401,
+        f'DPoP algs="{" ".join(dpop.ALGORITHMS)}"',
+    )
 
 
 async def test_ui_02_a_token_in_the_address_is_refused(server: Server) -> None:

@@ -24,6 +24,7 @@ STEP_UP = (
     + WHERE
 )
 ALGS = f'algs="{" ".join(dpop.ALGORITHMS)}"'
+ANONYMOUS_DPOP = f'DPoP scope="orders:read", {ALGS}, {WHERE}'
 ORDERS = ("orders:read",)
 
 
@@ -69,6 +70,20 @@ CASES = (
     Case("a garbled token", lambda a, n: bearer("wwa_" + "0" * 36), 401, NOT_VALID),
     Case("what can be no token at all", lambda a, n: bearer("a b\\"), 401, MALFORMED),
     Case("a scheme without a token is no credential", lambda a, n: [("authorization", "Bearer")], 401, ANONYMOUS),
+    *(
+        Case(
+            f"{says}, sent with DPoP",
+            lambda a, n, token=token: [("authorization", f"DPoP {token}")],
+            401,
+            f'DPoP error="invalid_token", error_description="The access token is {what}.", {ALGS}, {WHERE}',
+        )
+        for says, token, what in (
+            ("a garbled token", "wwa_" + "0" * 36, "not valid"),
+            ("a JWT that is none", "a.b.c", "not valid"),
+            ("what can be no token at all", "a b\\", "malformed"),
+        )
+    ),
+    Case("DPoP without a token is no credential", lambda a, n: [("authorization", "DPoP")], 401, ANONYMOUS_DPOP),
     Case("an expired token", lambda a, n: bearer(a.expired(ORDERS, audience=BASE)), 401, NOT_VALID),
     Case("a forged token", lambda a, n: bearer(a.forged(ORDERS, audience=BASE)), 401, NOT_VALID),
     Case("a revoked API token", lambda a, n: bearer(a.revoked(ORDERS, audience=BASE, kind="api_token")), 401, NOT_VALID),

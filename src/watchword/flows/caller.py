@@ -80,7 +80,8 @@ async def authenticate(
     if answer.opens_in is not None and is_for_here:  # not a 401: a client would throw a good token away
         raise OAuthError("too_many_requests", "This token is used too often.", retry_after=answer.opens_in)
     if not answer.active or not is_for_here:
-        raise _refused(f"not active or not for this server: {answer.reason}")
+        scheme = bearer.scheme_to_name((credentials.authorization or "",))
+        raise _refused(f"not active or not for this server: {answer.reason}", scheme)
     cnf = claims.get("cnf")
     if isinstance(cnf, dict):
         await _check_possession(runtime, credentials, presented, path, cnf)
@@ -109,18 +110,13 @@ def read(
     try:
         found = bearer.read_request(headers, body_token=body_token, query_token=query_token)
     except OAuthError as error:
-        raise OAuthError(
-            error.code,
-            error.description,
-            challenge=bearer.challenge(
-                "Bearer", {"error": error.code, "error_description": error.description}
-            ),
-        ) from None
+        challenge = _challenge(bearer.scheme_to_name(headers), error.code, error.description)
+        raise OAuthError(error.code, error.description, challenge=challenge) from None
     if found is None:  # §3.1: no error code when nothing was presented
         raise OAuthError(
             "invalid_token",
             "Send an access token in the header Authorization, after Bearer.",
-            challenge=bearer.challenge("Bearer", {}),
+            challenge=_challenge(bearer.scheme_to_name(headers)),
         )
     return found
 
@@ -155,24 +151,21 @@ async def _check_possession(
 
 def _proof_refused(error: OAuthError) -> OAuthError:
     # RFC 9449 §7.1 and §9: a resource answers 401 with a challenge, unlike the token endpoint
-    parameters = {
-        "error": error.code,
-        "error_description": error.description,
-        "algs": " ".join(dpop.ALGORITHMS),
-    }
     return OAuthError(
         error.code,
         error.description,
         detail=error.detail,
-        challenge=bearer.challenge("DPoP", parameters),
+        challenge=_challenge("DPoP", error.code, error.description),
         status=401,
     )
 
 
-def _refused(detail: str) -> OAuthError:
-    return OAuthError(
-        "invalid_token",
-        "The access token is not valid here.",
-        detail=detail,
-        challenge='Bearer error="invalid_token"',
-    )
+def _refused(detail: str, scheme: str = "Bearer") -> OAuthError:
+    error, description = "invalid_token", "The access token is not valid here."
+    return OAuthError(error, description, detail=detail, challenge=_challenge(scheme, error, description))
+
+
+def _challenge(scheme: str, error: str | None = None, description: str | None = None) -> str:
+    """Return the value of `WWW-Authenticate` (RFC 6750 §3, RFC 9449 §7.1)."""
+    algs = " ".join(dpop.ALGORITHMS) if scheme == "DPoP" else None
+    return bearer.challenge(scheme, {"error": error, "error_description": description, "algs": algs})

@@ -16,7 +16,6 @@ from watchword.guard import background, cookies, once, transport
 from watchword.guard import replays as replays_
 from watchword.guard.issuer import Local
 from watchword.guard.misuse import check_address, check_audience, check_choice, check_scopes, check_seconds
-from watchword.guard.once import Kept
 from watchword.guard.policy import OPEN, Policy, Refused, check, refuse
 from watchword.guard.possession import NotProven, Possession, read_nonce_key, used_before
 from watchword.guard.presented import Presented
@@ -37,7 +36,7 @@ from watchword.guard.verifier import (
 from watchword.jose import JoseError, jwt
 from watchword.jose.jwk import b64decode
 from watchword.oauth import token_format
-from watchword.oauth.bearer import PresentedToken, read_authorization
+from watchword.oauth.bearer import PresentedToken, read_authorization, scheme_to_name
 from watchword.oauth.dpop import DPoPProof
 from watchword.oauth.errors import OAuthError
 
@@ -153,7 +152,7 @@ class Guard:
             try:
                 signed_in = await self._signed_in(presented, self.sessions)
             except IssuerUnavailable as error:
-                raise self._refusal(error) from None
+                raise self._refusal(error, presented) from None
             if signed_in is not None:
                 self.demand(signed_in, policy)
                 return signed_in
@@ -162,11 +161,11 @@ class Guard:
             verifier = self._verifier_of(found.token)
             known_token = await verifier.verify(found.token, presented)
         except (Invalid, IssuerUnavailable) as error:
-            raise self._refusal(error) from None
+            raise self._refusal(error, presented) from None
         if self._is_exposed(presented):
             raise await self._tripped(verifier, found.token)
         proof = self._prove(found, presented, known_token.principal)
-        await self._use_everywhere(proof, presented.kept)
+        await self._use_everywhere(proof, presented)
         return self._admit(found, presented, verifier, known_token, policy)
 
     def authenticate_sync(self, presented: Presented, policy: Policy = OPEN) -> Principal:
@@ -194,7 +193,7 @@ class Guard:
             verifier = self._verifier_of(found.token)
             known = verifier.verify_now(found.token)
         except Invalid as error:
-            raise self._refusal(error) from None
+            raise self._refusal(error, presented) from None
         if known is None or (known.principal.jkt is not None and self._replays is not None):
             return None  # the issuer has to be asked about the token, or `replays` about its proof
         self._prove(found, presented, known.principal)
@@ -210,12 +209,13 @@ class Guard:
         try:
             found = read_authorization(presented.authorization)
         except OAuthError as error:
+            scheme = scheme_to_name(presented.authorization)
             raise refuse(
-                error.rule.status, error.code, error.description, "Bearer", self.resource_metadata
+                error.rule.status, error.code, error.description, scheme, self.resource_metadata
             ) from None
         if found is None:
             scope = " ".join(policy.scopes) or None
-            scheme = "DPoP" if policy.bound else "Bearer"
+            scheme = "DPoP" if policy.bound else scheme_to_name(presented.authorization)
             raise refuse(401, None, "Send an access token.", scheme, self.resource_metadata, scope=scope)
         return found
 
@@ -253,17 +253,17 @@ class Guard:
         except NotProven as refused:
             raise self._not_proven(refused) from None
 
-    async def _use_everywhere(self, proof: DPoPProof | None, kept: Kept | None) -> None:
+    async def _use_everywhere(self, proof: DPoPProof | None, presented: Presented) -> None:
         """Mark a proof as used in the memory that all processes share (RFC 9449 §11.1); raise Refused when it was used before."""
         if proof is None or self._replays is None:
             return
-        identifier = f"{proof.jkt} {proof.jti}"
+        identifier, kept = f"{proof.jkt} {proof.jti}", presented.kept
         if once.has_used(kept, self._replays, identifier):
             return
         try:
             new = await replays_.use(self._replays, proof.jkt, proof.jti)
         except IssuerUnavailable as error:
-            raise self._refusal(error) from None
+            raise self._refusal(error, presented) from None
         if not new:
             raise self._not_proven(used_before())
         once.note_use(kept, self._replays, identifier)
@@ -328,12 +328,13 @@ class Guard:
                 pass  # reported with the next request; refused in any case
         return refuse(400, "invalid_request", transport.EXPLANATION, "Bearer", self.resource_metadata)
 
-    def _refusal(self, error: Invalid | IssuerUnavailable) -> Refused:
+    def _refusal(self, error: Invalid | IssuerUnavailable, presented: Presented) -> Refused:
         if isinstance(error, TooOften):
             return Refused(429, "too_many_requests", str(error), (("Retry-After", str(error.seconds)),))
         if isinstance(error, Invalid):
             LOG.info("a token was refused: %s", error.reason)
-            return refuse(401, "invalid_token", str(error), "Bearer", self.resource_metadata)
+            scheme = scheme_to_name(presented.authorization)
+            return refuse(401, "invalid_token", str(error), scheme, self.resource_metadata)
         self._log_trouble(str(error))
         # Not a 401: a client would throw a good token away because the issuer was out of reach for a moment.
         return Refused(

@@ -43,6 +43,11 @@ def read_authorization(headers: Sequence[str]) -> PresentedToken | None:
     return PresentedToken(scheme.lower(), _checked(token))
 
 
+def scheme_to_name(headers: Sequence[str]) -> str:
+    """Return the scheme for the challenge to a request: DPoP where its sender knows that (RFC 9449 §7.1), otherwise Bearer."""
+    return "DPoP" if [header.partition(" ")[0].lower() for header in headers] == ["dpop"] else "Bearer"
+
+
 def read_request(
     headers: Sequence[str], *, body_token: str | None = None, query_token: str | None = None
 ) -> PresentedToken | None:

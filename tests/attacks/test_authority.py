@@ -219,6 +219,23 @@ async def test_dc_07_a_client_that_moves_is_agreed_to_anew(server: Server) -> No
     assert "code=" not in answer
 
 
+async def test_ap_05_nobody_lives_longer_by_rotating_a_token_that_does(server: Server) -> None:
+    scope = "watchword:tokens:write orders:read"
+    lasting, brief = await server.token(scope=scope), await server.token(scope=scope, expires_in=3600)
+    briefer = await server.token(scope=scope, expires_in=3599)
+    narrowed = await call(server, lasting, "POST", "/tokens/self/narrow", {"expires_in": 600})
+    assert (await call(server, brief, "POST", f"/tokens/{briefer.token.id}/rotate", {})).status_code == 200
+    for caller in (brief, narrowed.json()["token"]):
+        refused = await call(server, caller, "POST", f"/tokens/{lasting.token.id}/rotate", {})
+        assert (refused.status_code, refused.json()["error"]) == (403, "insufficient_scope")
+    own = await call(server, brief, "POST", f"/tokens/{brief.token.id}/rotate", {})
+    assert (own.status_code, own.json()["expires_at"]) == (200, brief.token.expires_at), (
+        "no longer than before"
+    )
+    plain = await server.token(scope="orders:read")
+    assert (await call(server, brief, "POST", f"/tokens/{plain.token.id}/rotate", {})).status_code == 200
+
+
 async def test_ap_05_nobody_comes_to_a_tokens_power_by_signing_in_as_its_owner(server: Server) -> None:
     await accounts.create(server.runtime, username="kim", password=PASSWORD, actor="test")
     plain, powerful = (

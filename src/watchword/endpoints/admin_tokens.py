@@ -225,7 +225,7 @@ async def rotate_token(call: Call) -> TokenIssued:
     """Give a token a new secret; older ones stay valid during the overlap."""
     token = await call.request.runtime.database.read(store.get_token, call.path("id"))
     if token is not None and token.id != call.caller.token_id:  # its own holder gains nothing by a new secret
-        call.caller.check_may_give(token.scope.split())
+        call.caller.check_may_renew(token.scope.split(), token.expires_at)
     return issued(
         await api_tokens.rotate(
             call.request.runtime, call.path("id"), overlap=call.body.overlap, actor=call.caller.actor

@@ -56,6 +56,14 @@ class Caller(msgspec.Struct, frozen=True):
                 field="scope",
             )
 
+    def check_may_renew(self, scope: Iterable[str], expires_at: int | None) -> None:
+        """Raise `insufficient_scope` when a new secret of a token would give a scope over this server that the caller lacks, or would
+        outlive the caller with it (AP-05)."""
+        power = [token for token in scope if is_reserved(token)]
+        self.check_may_give(power)
+        if power and self.expires_at is not None and (expires_at is None or expires_at > self.expires_at):
+            raise OAuthError("insufficient_scope", "Such a token cannot outlive the one that rotates it.")
+
 
 async def authenticate(
     runtime: Runtime,

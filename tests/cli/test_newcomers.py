@@ -56,6 +56,8 @@ def test_every_option_says_what_it_means_and_every_answer_can_be_json(name: str)
         (["token", "create", "x", "--owner", "me", "--scope", "a", "--resource", ""], 1, "resource"),
         (["token", "create", "x", "--owner", "me", "--scope", "a", "--metadata", "=x"], 2, "KEY=VALUE"),
         (["token", "create", "x", "--owner", "me", "--scope", "a", "--metadata", "[/]"], 2, "not '[/]'"),
+        (["token", "create", "x", "--owner", "me", "--scope", "a", "--expires", "0d"], 2, "--expires takes at least 1s"),
+        (["client", "rotate-secret", "x", "--expires", "59s"], 2, "--expires takes at least 60s"),
         (["client", "create", "x", "--client-id", ""], 1, "client_id"),
         (["client", "create", "x", "--client-id", "é"], 1, "client_id"),
         (["client", "create", "x", "--client-id", "x" * 201], 1, "client_id"),

@@ -271,7 +271,7 @@ def rotate_secret(
     """Give a client another secret; the older ones keep working during the overlap."""
     given = {
         "overlap": session.duration(overlap, "--overlap"),
-        "expires_in": session.duration(expires, "--expires"),
+        "expires_in": session.duration(expires, "--expires", least=60),
     }
 
     async def work(runtime: Runtime) -> tuple[str, str]:

@@ -246,11 +246,14 @@ def when(moment: int | None) -> str:
     return "never" if moment is None else datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
 
 
-def duration(text: str | None, option: str) -> int | None:
-    """Return the seconds of a text such as 90d, 24h, 30m, 45s or 3600; exit with 2 when it is not a duration."""
+def duration(text: str | None, option: str, *, least: int = 0) -> int | None:
+    """Return the seconds of a text such as 90d, 24h, 30m, 45s or 3600; exit with 2 when it is not a duration, or less than `least`."""
     if text is None:
         return None
     number, unit = (text[:-1], text[-1:]) if text[-1:] in UNITS else (text, "s")
     if not number.isascii() or not number.isdigit() or len(number) > 10:
         usage(f"{option} takes a duration such as 90d, 24h, 30m or 3600, not {text!r}")
-    return int(number) * UNITS[unit]
+    seconds = int(number) * UNITS[unit]
+    if seconds < least:
+        usage(f"{option} takes at least {least}s, not {text!r}")
+    return seconds

@@ -53,7 +53,7 @@ def create(
     as_json: Json = False,
 ) -> None:
     """Create an API token; it is shown this once."""
-    expires_in = "never" if expires == "never" else session.duration(expires, "--expires")
+    expires_in = "never" if expires == "never" else session.duration(expires, "--expires", least=1)
     given = {
         "name": name,
         "owner": owner,

@@ -81,7 +81,10 @@ def test_one_command_signs_in_renews_and_revokes(server_process: Process, tmp_pa
     assert zero("derive", *base, "--verifier", issuer, "--purpose", "sign-in", "--out", "me.id")[0] == 0
     made = run_cli(folder, "user", "create", "ada", "--password-stdin", stdin="correct horse battery staple")
     assert made.returncode == 0
-    assert zero("register", "me.id", "--owner", "ada")[0] == 0
+    for name in ("a\nb", "\u202eb", " b", ""):
+        code, told = zero("register", "me.id", "--owner", "ada", "--name", name)
+        assert (code, told["error"], told["field"]) == (1, "invalid_request", "name")
+    assert zero("register", "me.id", "--owner", "ada", "--name", "Laptop")[0] == 0
 
     code, session = zero("sign-in", issuer, *base, *pair)
     assert (code, session["amr"]) == (0, ["pop"])

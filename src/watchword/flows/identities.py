@@ -15,6 +15,7 @@ import msgspec
 
 from watchword.credentials.zkproof import ZeroError
 from watchword.flows import factors, mail, sessions
+from watchword.flows.client_registry import check_text
 from watchword.flows.mail import Origin
 from watchword.flows.runtime import Runtime
 from watchword.flows.throttle import network
@@ -151,7 +152,7 @@ async def register(
     """Register an identity for a user or client. `given` is the holder's proof for this owner; only an operator on the command line
     may do without. `session` is that of the person who asks for it on a page.
 
-    Raises ZeroError, `conflict` when the point is registered already, or as `sessions.act`.
+    Raises ZeroError, `invalid_request` for the name, `conflict` when the point is registered already, or as `sessions.act`.
     """
     now = runtime.now()
     identity.check_identity(document, now=now, leeway=LEEWAY)
@@ -161,7 +162,7 @@ async def register(
         id=identity.identity_id(document.public),
         owner_kind=owner[0],
         owner_id=owner[1],
-        name=name,
+        name=check_text("name", name),
         document=_text(document),
         registered_at=now,
         expires_at=document.expires,

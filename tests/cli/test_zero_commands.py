@@ -298,7 +298,13 @@ def test_a_terminal_is_asked_for_what_is_missing(tmp_path: Path) -> None:
         os.chdir(tmp_path)
         os.execve(PROGRAM[0], [*PROGRAM, "create", "--out", "id"], environment)
     shown = b""
-    for question, answer in ((b"secret", b"s\n"), (b"Passphrase", b"word\n"), (b"epeat", b"word\n")):
+    questions = (
+        (b"secret", b"-\n"),
+        (b"not a standard stream\r\nFile for the secret", b"s\n"),
+        (b"Passphrase", b"word\n"),
+        (b"epeat", b"word\n"),
+    )
+    for question, answer in questions:
         shown += _read_until(terminal, question)
         if answer == b"word\n":
             _wait_for_silence(terminal)

@@ -40,7 +40,7 @@ from watchword.zero.records import (
     to_json,
 )
 from watchword.zero.sealing import unseal
-from watchword.zero.terminal import exits, one_holder, passphrase, required
+from watchword.zero.terminal import exits, one_holder, passphrase, secret_path
 
 app: typer.Typer = zero_app
 
@@ -127,7 +127,7 @@ def sign_in(
             raise typer.BadParameter("--scope and --as-client are about a token: give --client-id as well.")
         opened = None
         if secret is not None or agent is None:
-            opened = _open(required(secret, "--secret", "Secret file"), passphrase_file)
+            opened = _open(secret_path(secret), passphrase_file)
         holder = Holder(opened, agent, identity_id, derive_for)
         with _client(server) as http:
             if client_id is None:

@@ -45,6 +45,7 @@ from watchword.zero.terminal import (
     passphrase,
     required,
     seconds,
+    secret_path,
     show,
 )
 
@@ -66,7 +67,7 @@ def create(
 ) -> None:
     """Create an identity: an encrypted secret file and a public document."""
     with exits(as_json):
-        path = required(secret, "--secret", "File for the secret")
+        path = secret_path(secret, "File for the secret")
         apart(path, revocation, out, passphrase_file)
         new = Secret(os.urandom(32), pack_attributes(_attributes(attribute or [])))
         now = now_seconds()
@@ -97,7 +98,7 @@ def derive(
 ) -> None:
     """Derive the identity for one verifier and purpose; its dates are whole days, so that they do not link."""
     with exits(as_json):
-        path = required(secret, "--secret", "Secret file")
+        path = secret_path(secret)
         apart(path, new_secret, out, passphrase_file)
         for_whom = required(verifier, "--verifier", "Verifier")
         for_what = required(purpose, "--purpose", "Purpose")
@@ -145,7 +146,7 @@ def prove(
             made = _fulfil(order, secret, agent, identity_id, passphrase_file)
             give(made, out, form, as_json)
             return
-        holder = _open(required(secret, "--secret", "Secret file"), passphrase(passphrase_file))
+        holder = _open(secret_path(secret), passphrase(passphrase_file))
         shown = presentation.answer(
             agents.acting(holder, order),
             asked,
@@ -170,7 +171,7 @@ def renew(
     with exits(as_json):
         apart(secret, out, passphrase_file)
         known = read_record(required(identity, "--identity", "Identity file"), Identity)
-        holder = _open(required(secret, "--secret", "Secret file"), passphrase(passphrase_file))
+        holder = _open(secret_path(secret), passphrase(passphrase_file))
         now = now_seconds()
         renewed = identities.renew(known, holder, now, now + seconds(expires), os.urandom(32))
         give(renewed, out, form, as_json)
@@ -200,7 +201,7 @@ def revoke(
         if certificate is not None:
             made = read_record(certificate, Revocation)
         else:
-            holder = _open(required(secret, "--secret", "Secret file"), passphrase(passphrase_file))
+            holder = _open(secret_path(secret), passphrase(passphrase_file))
             made = revocations.revoke(holder, now_seconds(), reason, os.urandom(32))
         revocations.check_revocation(made)
         if registry is None:
@@ -249,7 +250,7 @@ def _fulfil(
 ) -> Proof:
     if secret is None and agent is not None:
         return agents.ask_proof(agent, order, identity_id)
-    holder = _open(required(secret, "--secret", "Secret file"), passphrase(passphrase_file))
+    holder = _open(secret_path(secret), passphrase(passphrase_file))
     return agents.fulfil(holder, order, now_seconds(), os.urandom(32))
 
 

@@ -17,6 +17,7 @@ import typer
 from watchword.credentials.zkproof import ZeroError
 from watchword.zero.description import describe
 from watchword.zero.files import STREAM, Format, named, read_private, write_record
+from watchword.zero.options import in_a_file
 from watchword.zero.proof import tls_channel
 from watchword.zero.records import Record
 
@@ -46,6 +47,14 @@ def required(value: str | None, option: str, question: str) -> str:
     if not sys.stdin.isatty():
         raise typer.BadParameter(f"Missing option '{option}'.")
     answer: str = typer.prompt(question, err=True)
+    return answer
+
+
+def secret_path(path: str | None, question: str = "Secret file") -> str:
+    """Return the option's path, or the answer to a question at a terminal, which is asked again for a standard stream; else wrong usage."""
+    if path is not None or not sys.stdin.isatty():
+        return required(path, "--secret", question)
+    answer: str = typer.prompt(question, err=True, value_proc=in_a_file)
     return answer
 
 

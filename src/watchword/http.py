@@ -19,6 +19,7 @@ import msgspec
 from watchword.flows.client_auth import Credentials
 from watchword.flows.runtime import Runtime
 from watchword.jose.strict_json import StrictJSONError, loads
+from watchword.networks import Network, read_address
 from watchword.oauth import malformed
 from watchword.oauth.errors import OAuthError
 from watchword.presence import HasLeft, unknown
@@ -345,9 +346,9 @@ def client_address(peer: str, headers: Mapping[bytes, bytes], trusted: Sequence[
     return peer, True
 
 
-def _within(address: str, networks: Sequence[ipaddress.IPv4Network | ipaddress.IPv6Network]) -> bool:
+def _within(address: str, networks: Sequence[Network]) -> bool:
     try:
-        parsed = ipaddress.ip_address(address)
+        parsed = read_address(address)
     except ValueError:
         return False
     return any(parsed in network for network in networks)

@@ -310,6 +310,7 @@ async def test_ad_05_the_rules_of_registration_hold_for_every_change(
         ("203.0.113.1, 192.0.2.9", True),
         ("192.0.2.9, 203.0.113.1", False),
         ("192.0.2.9, 10.1.2.3", True),
+        ("192.0.2.9, ::ffff:10.1.2.3", True),
         ("192.0.2.9, 203.0.113.1, 10.1.2.3", False),
         ("192.0.2.9, evil", False),
         ("evil, 192.0.2.9", True),

@@ -100,6 +100,10 @@ async def _forget(tx: Any) -> None:
         ("169.254.169.254/32", False),
         ("168.63.129.16", False),
         ("fd00::/8", False),
+        ("fe80::1%eth0", False),
+        ("::ffff:127.0.0.1", False),
+        ("::ffff:169.254.0.0/112", False),
+        ("::ffff:0:0/96", False),
     ],
 )
 async def test_ss_01_a_rule_names_a_network_that_may_be_named(
@@ -111,6 +115,13 @@ async def test_ss_01_a_rule_names_a_network_that_may_be_named(
         assert answer.json()["networks"] == [f"{network}/32" if network[-1] == "7" else network]
     else:
         assert (answer.status_code, answer.json()["field"]) == (400, "networks")
+
+
+async def test_a_network_in_ipv6_notation_is_the_ipv4_network_that_it_is(server: Server) -> None:
+    """RFC 4291 §2.5.5.2: no address that is fetched from would be in it."""
+    admin = await server.token(scope="watchword:admin deploy")
+    answer = await _create(server, admin.secret, networks=["::ffff:10.20.0.0/112", "::ffff:10.20.0.7"])
+    assert answer.json()["networks"] == ["10.20.0.0/16", "10.20.0.7/32"]
 
 
 async def test_ss_01_who_may_only_make_rules_names_no_network(server: Server) -> None:

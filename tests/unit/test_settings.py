@@ -13,6 +13,15 @@ REFUSED: dict[str, tuple[str, object, str]] = {
     "one that may be left out": (
         "upstream", [UPSTREAM | {"kind": "openid", "auth": "none"}], "instead of client_secret_basic or client_secret_post"
     ),
+    "a proxy's IPv4 network in IPv6 notation": (
+        "trusted_proxies", ["::ffff:10.0.0.0/104"], "'::ffff:10.0.0.0/104' is an IPv4 network: write 10.0.0.0/8"
+    ),
+    "a provider's IPv4 address in IPv6 notation": (
+        "upstream",
+        [UPSTREAM | {"kind": "openid", "issuer": "https://acme.example", "networks": ["::ffff:10.0.0.7"]}],
+        "upstream 'acme': networks: .* write 10.0.0.7/32",
+    ),
+    "a proxy's address with a zone": ("trusted_proxies", ["fe80::1%eth0"], "'fe80::1%eth0' is not an IP address or network"),
     "a scope with a space": ("scopes", {"orders read": {"sentence": "See orders"}}, "scopes: 'orders read' is not a valid scope"),
     "a scope with a quote": ("self_registered_scopes", ['"x"'], "self_registered_scopes: '\"x\"' is not a valid scope"),
     "an audience with a fragment": ("default_resource", "https://api.example.com#x", "default_resource: .* is not an absolute URI"),
@@ -50,6 +59,10 @@ def test_what_can_be_meant_is_taken() -> None:
             "status_lists": ["urn:example:orders"],
             "token_formats": {"https://api.example.com/v1/": "opaque"},
             "log_level": "debug",
+            "trusted_proxies": ["10.0.0.0/8", "192.0.2.1", "fd00::/8", "::/0"],
+            "upstream": [
+                UPSTREAM | {"kind": "openid", "issuer": "https://acme.example", "networks": ["10.0.0.7"]}
+            ],
             "database": "postgresql://u:p,w@db1:5432,[::1]:5433/ww",
         },
         {},

@@ -16,6 +16,7 @@ from watchword.flows.client_registry import check_resource, check_text
 from watchword.flows.identifiers import new_id
 from watchword.flows.runtime import Runtime
 from watchword.flows.token_verification import is_below
+from watchword.networks import read_network
 from watchword.oauth import token_format
 from watchword.oauth.errors import OAuthError
 from watchword.oauth.scopes import format_scope, is_reserved, parse_scope
@@ -236,26 +237,13 @@ def _expiry(runtime: Runtime, expires_in: int | str | None, now: int) -> int | N
 
 def _addresses(given: list[str]) -> tuple[str, ...]:
     try:
-        return tuple(str(_network(address)) for address in given)
+        return tuple(str(read_network(address)) for address in given)
     except ValueError:
         raise OAuthError(
             "invalid_request",
             "addresses must be IP addresses or networks such as 192.0.2.0/24.",
             field="addresses",
         ) from None
-
-
-def _network(address: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
-    """Read a network; an IPv4 network in IPv6 notation (RFC 4291 §2.5.5.2) is that IPv4 network. Raise ValueError."""
-    network = ipaddress.ip_network(address)
-    if isinstance(network, ipaddress.IPv4Network):
-        return network
-    if network.network_address.scope_id is not None:  # no use is compared with it
-        raise ValueError("a zone")
-    mapped = network.network_address.ipv4_mapped
-    if mapped is None or network.prefixlen < 96:
-        return network
-    return ipaddress.IPv4Network((mapped, network.prefixlen - 96))
 
 
 def _path(path: str | None) -> str | None:

@@ -10,6 +10,7 @@ from urllib.parse import unquote
 import msgspec
 
 from watchword.flows.runtime import Runtime
+from watchword.networks import read_address
 from watchword.oauth import token_format
 from watchword.store import api_tokens as store
 from watchword.store.api_tokens import ApiToken, FoundToken
@@ -119,12 +120,10 @@ def _is_allowed(address: str | None, networks: tuple[str, ...]) -> bool:
     if address is None:
         return False
     try:
-        parsed = ipaddress.ip_address(address)
+        parsed = read_address(address)
         allowed = [ipaddress.ip_network(network) for network in networks]
     except ValueError:  # a network that cannot be read any more allows nobody
         return False
-    if isinstance(parsed, ipaddress.IPv6Address) and parsed.ipv4_mapped:
-        parsed = parsed.ipv4_mapped
     return any(parsed in network for network in allowed)
 
 

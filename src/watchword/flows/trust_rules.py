@@ -13,6 +13,7 @@ from watchword.flows.runtime import Runtime
 from watchword.jose import JoseError, jwk
 from watchword.jose.jwk import own_name
 from watchword.loopback import is_loopback
+from watchword.networks import read_network
 from watchword.oauth import trust
 from watchword.oauth.errors import OAuthError
 from watchword.oauth.scopes import parse_scope
@@ -152,7 +153,7 @@ def _check_source(runtime: Runtime, given: TrustInput) -> None:
 
 def _network(given: str) -> str:
     try:
-        network = ipaddress.ip_network(given)
+        network = read_network(given)
     except ValueError:
         raise _bad("networks", f"{given!r} is not an IP address or network such as 10.20.0.0/16.") from None
     if any(network.version == never.version and network.overlaps(never) for never in NEVER):

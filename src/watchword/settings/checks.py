@@ -1,12 +1,12 @@
 """Whether options are safe together, and what the issuer is when none was given: checked once, at start."""
 
-import ipaddress
 import re
 from urllib.parse import parse_qs, urlsplit
 
 import msgspec
 
 from watchword.loopback import is_loopback
+from watchword.networks import read_network
 from watchword.settings.options import Settings, SettingsError, Upstream
 
 _ABSOLUTE_URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:[!$-;=?-Z_a-z~%\[\]@&'()*+,]{1,1900}")
@@ -87,11 +87,13 @@ def _check_resources(settings: Settings) -> None:
 
 
 def _check_networks(name: str, networks: tuple[str, ...]) -> None:
-    for network in networks:
+    for given in networks:
         try:
-            ipaddress.ip_network(network)
+            network = read_network(given)
         except ValueError:
-            raise SettingsError(f"{name}: {network!r} is not an IP address or network") from None
+            raise SettingsError(f"{name}: {given!r} is not an IP address or network") from None
+        if network.version == 4 and ":" in given:  # no address is compared with it in this form
+            raise SettingsError(f"{name}: {given!r} is an IPv4 network: write {network}")
 
 
 SHAPES = ("string", "integer", "number", "boolean")

@@ -13,6 +13,9 @@ REFUSED: dict[str, tuple[str, object, str]] = {
     "one that may be left out": (
         "upstream", [UPSTREAM | {"kind": "openid", "auth": "none"}], "instead of client_secret_basic or client_secret_post"
     ),
+    "a line feed after a provider's name": (
+        "upstream", [UPSTREAM | {"kind": "openid", "name": "acme\n", "issuer": "https://acme.example"}], "upstream.*name"
+    ),
     "a proxy's IPv4 network in IPv6 notation": (
         "trusted_proxies", ["::ffff:10.0.0.0/104"], "'::ffff:10.0.0.0/104' is an IPv4 network: write 10.0.0.0/8"
     ),

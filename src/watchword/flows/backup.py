@@ -51,7 +51,7 @@ class Head(msgspec.Struct, frozen=True, kw_only=True):
     created_at: int
     version: str
     # The name of the master key that it needs.
-    master_key: Annotated[str, msgspec.Meta(pattern="^([0-9a-f]{8})?$")] = ""
+    master_key: Annotated[str, msgspec.Meta(pattern=r"^([0-9a-f]{8})?\Z")] = ""
 
 
 class TableEnd(msgspec.Struct, frozen=True):

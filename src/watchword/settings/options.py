@@ -16,7 +16,7 @@ class SettingsError(ValueError):
 class Upstream(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Another provider that people may sign in with: any OpenID provider by its issuer, GitHub, or Apple."""
 
-    name: Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9][a-z0-9-]{0,30}$")]
+    name: Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9][a-z0-9-]{0,30}\Z")]
     title: str
     client_id: str
     client_secret: str | None = None

@@ -40,3 +40,20 @@ async def test_a_token_that_does_not_say_properly_to_what_it_is_bound_is_nobodys
     ):
         assert await refusal(guard, token(malformed)) == 401, malformed
     await guard.close()
+
+
+async def test_a_token_that_is_said_to_be_of_a_key_is_nobodys_without_it(other: OtherIssuer) -> None:
+    """RFC 9449 §6.2: `token_type` is DPoP in an answer about a token that is bound to a key, which `cnf` names."""
+    guard = Guard(other.issuer, audience=API, cache_seconds=0)
+
+    def token(token_type: object, **more: object) -> str:
+        claims = {"active": True, "sub": "them", "aud": API, "exp": int(time.time()) + 60}
+        other.documents["/introspect"] = claims | {"token_type": token_type, **more}
+        return OPAQUE
+
+    for unbound in ("Bearer", "bearer", None, "access_token", 5):
+        assert (await ask(guard, token(unbound))).jkt is None
+    for bound in ({}, {"cnf": {}}, {"cnf": {"kid": "k"}}, {"cnf": None}):
+        assert await refusal(guard, token("DPoP", **bound)) == 401, bound
+        assert await refusal(guard, token("dpop", **bound)) == 401, bound
+    await guard.close()

@@ -73,11 +73,14 @@ class Principal:
 def from_claims(claims: Mapping[str, object], issuer: str) -> Principal:
     """Make a principal of verified claims, of a JWT (RFC 9068) or an introspection answer (RFC 7662); they must not change later.
 
-    Raise Misbound for a malformed confirmation.
+    Raise Misbound for a malformed confirmation, and for a token of type DPoP without one.
     """
     get = claims.get
     cnf, aud, kind = get("cnf"), get("aud"), get("token_kind")
     jkt, x5t = (None, None) if cnf is None else _confirmation(cnf)
+    token_type = get("token_type")
+    if jkt is None and isinstance(token_type, str) and token_type.lower() == "dpop":  # RFC 9449 §6.2
+        raise Misbound
     return Principal(
         subject=str(get("sub", "")),
         kind=KINDS.get(kind, "access_token") if isinstance(kind, str) else "access_token",

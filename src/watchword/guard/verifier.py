@@ -356,7 +356,7 @@ def _principal(claims: Mapping[str, object], issuer: str) -> Principal:
     try:
         return from_claims(claims, issuer)
     except Misbound:  # not taken for a token that whoever holds it may use
-        raise Invalid(reason="its cnf is malformed") from None
+        raise Invalid(reason="it is bound, and its cnf does not say properly to what") from None
 
 
 def _check_audience(principal: Principal, audience: str) -> None:

@@ -4,15 +4,17 @@ import re
 from pathlib import Path
 
 import pytest
-from tests.fixtures.accounts import EMAIL, OTHER, ada, another, server, user_of
+from tests.fixtures.accounts import EMAIL, OTHER, ada, another, change_password, server, user_of
 from tests.fixtures.people import PASSWORD, Person, letters, link_in
 from tests.fixtures.servers import Server, open_server, together
 
 from watchword.flows import account_changes, accounts, people, sign_up
 from watchword.flows.people import Changes
-from watchword.store import links, users
+from watchword.store import api_tokens, links, users
 
 __all__ = ["ada", "server"]
+
+ENDED = "Other sessions, connected apps and your API tokens have lost access."
 
 
 async def test_a_forgotten_password_is_set_by_a_link_that_works_once(ada: Person) -> None:
@@ -33,7 +35,22 @@ async def test_a_forgotten_password_is_set_by_a_link_that_works_once(ada: Person
         await person.sign_in(password=OTHER)
         assert person.path == "/account"
     assert (await ada.open("/account")).url.path == "/sign-in", "other sessions ended"
-    assert any("was changed" in text for _, text in await letters(ada.server))
+    mail = next(text for _, text in await letters(ada.server) if "was changed" in text)
+    assert ENDED in mail
+
+
+@pytest.mark.parametrize("end_others", ["yes", ""])
+async def test_the_mail_about_a_new_password_says_that_tokens_have_ended_where_they_have(
+    ada: Person, end_others: str
+) -> None:
+    token = await ada.server.token(owner="ada")
+    await ada.sign_in()
+    await change_password(ada, PASSWORD, OTHER, end_others=end_others)
+    kept = await ada.server.runtime.database.read(api_tokens.get_token, token.token.id)
+    assert kept is not None
+    assert (kept.revoked_at is not None) is bool(end_others)
+    mail = next(text for _, text in await letters(ada.server) if "was changed" in text)
+    assert (ENDED in mail) is bool(end_others)
 
 
 @pytest.mark.parametrize("name", ["ada", "nobody", EMAIL, "nobody@example.com", "not a name at all"])

@@ -52,7 +52,7 @@ async def change_password(
     )
     if not changed:  # it was changed meanwhile, so the old password was not proven after all
         raise PasswordWrong
-    await mail.notify(runtime, user, "password_changed", origin, "/recover")
+    await mail.notify(runtime, user, "password_changed", origin, "/recover", ended=end_others)
 
 
 async def request_email(runtime: Runtime, user: User, session_id: str, email: str, origin: Origin) -> bool:

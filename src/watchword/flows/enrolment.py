@@ -58,5 +58,6 @@ async def recover(
         raise PasskeyRefused("known")
     if outcome != "kept":
         return False
-    await mail.notify(runtime, user, "new_factor", origin, "/account/passkeys", change="passkey_added")
+    more = {"change": "passkey_added", "ended": end_all}
+    await mail.notify(runtime, user, "new_factor", origin, "/account/passkeys", **more)
     return True

@@ -107,5 +107,5 @@ async def reset(
     )
     if done is None:
         return False
-    await mail.notify(runtime, user, "password_changed", origin, "/recover")
+    await mail.notify(runtime, user, "password_changed", origin, "/recover", ended=end_all)
     return True

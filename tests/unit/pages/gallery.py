@@ -326,7 +326,7 @@ MAILS: Mapping[str, Context] = {
     "new_device": {**LINK, **ORIGIN},
     "new_factor": {**LINK, **ORIGIN, "change": "passkey_added"},
     "second_factor_guessed": {**LINK, **ORIGIN},
-    "password_changed": {**LINK, **ORIGIN},
+    "password_changed": {**LINK, **ORIGIN, "ended": True},
     "account_ended": {**LINK, **ORIGIN, "change": "deleted"},
     "email_changed": {**LINK, "at": NOW, "new_email": "m…@example.net"},
     "invite": {**LINK, "inviter": "ops", "hours": 72},

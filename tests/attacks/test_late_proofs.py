@@ -1,5 +1,6 @@
 """LG-16, FD-03: what was proved by something that was taken away before the proof took effect, and asked in a session that ended."""
 
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
@@ -15,14 +16,25 @@ from tests.fixtures.accounts import (
     session_of,
     user_of,
 )
+from tests.fixtures.applications import application, connect, is_alive
 from tests.fixtures.people import PASSWORD, Person
 from tests.fixtures.servers import Server
 
 from watchword.credentials.upstream import Identity
-from watchword.flows import account_changes, accounts, people, sessions, sign_in, sign_up, upstream
+from watchword.flows import (
+    account_access,
+    account_changes,
+    accounts,
+    people,
+    personal_tokens,
+    sessions,
+    sign_in,
+    sign_up,
+    upstream,
+)
 from watchword.flows.throttle import Source
 from watchword.oauth.errors import OAuthError
-from watchword.store import upstream_accounts, users
+from watchword.store import api_tokens, upstream_accounts, users
 from watchword.store.users import User
 
 __all__ = ["ada", "server"]
@@ -60,6 +72,28 @@ async def test_lg_16_a_session_that_ended_links_no_provider_any_more(ada: Person
     with pytest.raises(OAuthError):
         await upstream.link(runtime, found, EVES, stolen)
     assert not await is_linked(thief, EVES)
+
+
+async def test_lg_16_a_session_that_ended_withdraws_no_application_and_revokes_no_token(ada: Person) -> None:
+    server = ada.server
+    runtime, mine = server.runtime, await session_of(server)
+    client, token = await application(server), await server.token(owner="ada")
+    given = await connect(ada, client)
+    await elsewhere(server)
+    stolen = await session_of(server)
+    await sessions.end(runtime, stolen)
+    name, ask = client.client.client_id, runtime.database.read
+    for who in (stolen, mine):
+        for end in (
+            account_access.withdraw(runtime, mine.user_id, name, session=who),
+            personal_tokens.revoke(runtime, who, token.token),
+        ):
+            with pytest.raises(OAuthError, match="access_denied") if who is stolen else nullcontext():
+                await end
+        kept = await ask(api_tokens.get_token, token.token.id)
+        assert kept is not None
+        assert (kept.revoked_at is None) is (who is stolen)
+        assert await is_alive(server, client, given["access_token"]) is (who is stolen)
 
 
 async def test_lg_16_the_old_password_makes_no_running_session_fresh(ada: Person) -> None:

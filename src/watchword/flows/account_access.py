@@ -2,12 +2,13 @@
 
 import msgspec
 
-from watchword.flows import client_registry, detail_types
+from watchword.flows import client_registry, detail_types, sessions
 from watchword.flows.runtime import Runtime
 from watchword.oauth.authorization_details import Detail
 from watchword.oauth.clients import Client
 from watchword.store import user_changes
 from watchword.store.consents import Granted, list_granted
+from watchword.store.sessions import Session
 
 
 class Application(msgspec.Struct, frozen=True):
@@ -50,11 +51,13 @@ def _merged(client: Client, rows: list[Granted]) -> Application:
     )
 
 
-async def withdraw(runtime: Runtime, user_id: str, client_id: str) -> int:
-    """End every grant of a person to a client and delete the consent; return how many grants were live."""
+async def withdraw(runtime: Runtime, user_id: str, client_id: str, *, session: Session | None = None) -> int:
+    """End every grant of a person to a client and delete the consent; return how many grants were live. Raise as `sessions.act`."""
     if not client_id:
         return 0
-    return await runtime.database.write(
+    return await sessions.act(
+        runtime,
+        session,
         user_changes.end_grants_of,
         user_id,
         client_id=client_id,

@@ -352,11 +352,20 @@ async def rotate(
     return Issued(token, secret, secret_id)
 
 
-async def revoke(runtime: Runtime, token_id: str, *, reason: str = "revoked", actor: str) -> list[str]:
-    """Revoke a token and all narrowed from it; revoking one that has ended already is no error. Raise `not_found`."""
-    ended = await runtime.database.write(
-        store.revoke_token, token_id, reason=reason, actor=actor, now=runtime.now()
-    )
+async def revoke(
+    runtime: Runtime,
+    token_id: str,
+    *,
+    reason: str = "revoked",
+    actor: str,
+    session: Session | None = None,
+) -> list[str]:
+    """Revoke a token and all narrowed from it; revoking one that has ended already is no error. `session` as for `create`.
+
+    Raises `not_found`, or as `sessions.act`.
+    """
+    given = {"reason": reason, "actor": actor, "now": runtime.now()}
+    ended = await sessions.act(runtime, session, store.revoke_token, token_id, **given)
     if not ended and await runtime.database.read(store.get_token, token_id) is None:
         raise OAuthError("not_found", "There is no such token.")
     return ended

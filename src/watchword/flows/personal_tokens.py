@@ -81,6 +81,12 @@ async def rotate(runtime: Runtime, session: Session, token: ApiToken, *, overlap
     return await api_tokens.rotate(runtime, token.id, overlap=overlap, actor=session.user_id, session=session)
 
 
+async def revoke(runtime: Runtime, session: Session, token: ApiToken) -> None:
+    """Revoke one of a person's tokens, and all narrowed from it; raise as `sessions.act`."""
+    by = {"reason": "revoked by its owner", "actor": session.user_id}
+    await api_tokens.revoke(runtime, token.id, **by, session=session)
+
+
 def can_rotate(token: ApiToken) -> bool:
     """Whether a token's owner may give it a new secret."""
     return not any(is_reserved(scope) for scope in token.scope.split())

@@ -104,5 +104,6 @@ async def revoke_application(request: Request) -> Response:
     if isinstance(found, Response):
         return found
     form = account.form_of(request, found)
-    await account_access.withdraw(request.runtime, found[1].id, form.get("application") or "")
+    (session, user), which = found, form.get("application") or ""
+    await account_access.withdraw(request.runtime, user.id, which, session=session)
     return account.done(request, "applications", "application_revoked")

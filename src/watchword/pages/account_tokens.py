@@ -1,6 +1,6 @@
 """My account: one's own API tokens: created, shown once, rotated with overlap, revoked."""
 
-from watchword.flows import api_tokens, personal_tokens
+from watchword.flows import personal_tokens
 from watchword.flows.api_tokens import Issued
 from watchword.http import Form, Request, Response
 from watchword.oauth.errors import OAuthError
@@ -79,7 +79,7 @@ async def change(request: Request) -> Response:
         overlap = overlap_of(form)
         issued = await personal_tokens.rotate(runtime, found[0], token, overlap=overlap)
         return _secret(request, found, issued, "rotated", runtime.now() + overlap if overlap else None)
-    await api_tokens.revoke(runtime, token.id, reason="revoked by its owner", actor=user.id)
+    await personal_tokens.revoke(runtime, found[0], token)
     return account.done(request, "tokens", "token_revoked")
 
 

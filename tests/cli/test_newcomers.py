@@ -302,3 +302,18 @@ def test_the_doctor_looks_at_the_database_of_dev_where_it_is_the_only_one(tmp_pa
     found = run_cli(tmp_path, "doctor")
     assert (found.returncode, "it opens, and its schema is that of this release" in found.stdout) == (0, True)
     assert "using watchword-dev.db" in found.stderr
+
+
+def test_of_two_databases_in_a_folder_the_one_that_is_used_is_named(tmp_path: Path) -> None:
+    for database in ("watchword.db", "watchword-dev.db"):
+        alone = run_cli(
+            tmp_path, "token", "create", database, "--owner", "me", "--scope", "a", "--database", database
+        )
+        assert "using" not in alone.stderr, "an option names it"
+    listed = run_cli(tmp_path, "token", "list", "--json")
+    assert [token["name"] for token in json.loads(listed.stdout)["tokens"]] == ["watchword.db"]
+    assert (
+        listed.stderr == "using watchword.db; `--database watchword-dev.db` names that of `watchword dev`\n"
+    )
+    (tmp_path / "watchword-dev.db").unlink()
+    assert run_cli(tmp_path, "token", "list", "--json").stderr == ""

@@ -125,10 +125,16 @@ def load(config: str | None, **overrides: object) -> Settings:
 
 
 def development_database(config: str | None) -> str | None:
-    """Return the database file of `watchword dev` where it is the only one in this folder and no option names another."""
+    """Return the database file of `watchword dev` where it is the only one in this folder and no option names another.
+
+    Where both are there, say which is used: whoever works with the other would wonder at what they see.
+    """
     settings = load(config)
-    is_only = not Path(settings.database).exists() and Path(DEV_DATABASE).exists()
-    if settings.database != Settings().database or not is_only:
+    if settings.database != Settings().database or not Path(DEV_DATABASE).exists():
+        return None
+    if Path(settings.database).exists():
+        other = f"`--database {DEV_DATABASE}` names that of `watchword dev`"
+        err.print(f"[dim]using {settings.database}; {other}[/]")
         return None
     err.print(f"[dim]using {DEV_DATABASE}, the database of `watchword dev`; --database names another[/]")
     return DEV_DATABASE

@@ -5,6 +5,7 @@ that corrupts (SQLite) or mixes answers (PostgreSQL).
 """
 
 import asyncio
+import contextlib
 import gc
 import multiprocessing
 import os
@@ -12,7 +13,7 @@ import signal
 import socket
 import ssl
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -194,6 +195,22 @@ def configuration(settings: Settings) -> uvicorn.Config:
     )
 
 
+class Alone(uvicorn.Server):
+    """The only worker, which finishes what is under way when its terminal is closed, as when it is told to stop."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """End gracefully for SIGHUP, too, unless it is ignored, as under `nohup`."""
+        with super().capture_signals():
+            before = signal.getsignal(signal.SIGHUP)
+            if before != signal.SIG_IGN:
+                signal.signal(signal.SIGHUP, self.handle_exit)
+            try:
+                yield
+            finally:
+                signal.signal(signal.SIGHUP, before)
+
+
 class Supervisor(Multiprocess):
     """The parent of several workers, which holds the socket that they listen on."""
 
@@ -216,7 +233,7 @@ def run(settings: Settings) -> None:
     """Serve until told to stop."""
     config = configuration(settings)
     if settings.workers == 1:
-        server = uvicorn.Server(config)
+        server = Alone(config)
         server.run()
         if not server.started:
             raise SystemExit(1)

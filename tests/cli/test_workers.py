@@ -87,3 +87,39 @@ def test_a_node_that_stops_finishes_what_is_under_way_and_refuses_who_comes_in(t
             assert process.process.poll() is None
             under_way.sendall(b"\r\n")
             assert under_way.recv(100).startswith(b"HTTP/1.1 200 ")
+
+
+def test_one_worker_finishes_what_is_under_way_when_its_terminal_is_closed(tmp_path: Path) -> None:
+    with serve(tmp_path) as process:
+        port = int(process.issuer.rpartition(":")[2])
+        with socket.create_connection(("localhost", port), 20) as under_way:
+            under_way.sendall(b"GET /readyz HTTP/1.1\r\nHost: localhost\r\n")
+            assert httpx.get(f"{process.issuer}/readyz").status_code == 200, "it has read that beginning, too"
+            process.process.send_signal(signal.SIGHUP)
+            under_way.sendall(b"\r\n")
+            assert under_way.recv(100).startswith(b"HTTP/1.1 200 ")
+        assert process.process.wait(30) == -signal.SIGHUP
+
+
+def test_a_server_that_was_started_to_outlive_its_terminal_does(tmp_path: Path) -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # which a process inherits, as from nohup
+    try:
+        with serve(tmp_path) as process:
+            process.process.send_signal(signal.SIGHUP)
+            assert httpx.get(f"{process.issuer}/readyz").status_code == 200
+            assert process.process.poll() is None
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_several_workers_are_replaced_one_after_the_other_on_request(tmp_path: Path) -> None:
+    with serve(tmp_path, "--workers", "2") as process:
+        children = psutil.Process(process.process.pid).children()
+        first = {one.pid for one in children if "resource_tracker" not in " ".join(one.cmdline())}
+        assert len(first) == 2
+        process.process.send_signal(signal.SIGHUP)
+        deadline = time.monotonic() + 60
+        while any(psutil.pid_exists(worker) for worker in first):
+            assert httpx.get(f"{process.issuer}/readyz").status_code == 200, "somebody always answers"
+            assert time.monotonic() < deadline
+        assert process.process.poll() is None

@@ -108,6 +108,13 @@ async def test_md_01_each_grant_and_method_that_is_named_is_known_and_no_other(s
     assert said["code_challenge_methods_supported"] == ["S256"]
 
 
+async def test_md_01_a_challenge_lists_the_same_algorithms_for_proofs(server: Server) -> None:
+    opened = await server.http.get("/userinfo", headers={"authorization": "DPoP x", "dpop": "x.y.z"})
+    assert opened.status_code == 401
+    challenge = opened.headers["www-authenticate"].partition('algs="')[2].partition('"')[0]
+    assert challenge.split() == (await metadata(server))["dpop_signing_alg_values_supported"]
+
+
 async def test_md_01_each_algorithm_of_answers_that_is_named_can_be_registered_and_no_other(
     server: Server,
 ) -> None:

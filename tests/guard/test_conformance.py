@@ -23,7 +23,7 @@ STEP_UP = (
     'error_description="A stronger or more recent sign-in is needed.", acr_values="urn:watchword:aal2", max_age="300", '
     + WHERE
 )
-ALGS = f'algs="{" ".join(dpop.ALGORITHMS)}"'
+ALGS = f'algs="{dpop.ALGS}"'
 ANONYMOUS_DPOP = f'DPoP scope="orders:read", {ALGS}, {WHERE}'
 ORDERS = ("orders:read",)
 

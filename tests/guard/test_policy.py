@@ -154,4 +154,4 @@ def test_a_challenge_for_proofs_names_the_algorithms_that_they_may_have(
 ) -> None:
     with pytest.raises(Refused) as refused:
         check(policy, caller(**changes), now=NOW, scheme=scheme, metadata=None)
-    assert dict(refused.value.headers)["WWW-Authenticate"].endswith(f'algs="{" ".join(dpop.ALGORITHMS)}"')
+    assert dict(refused.value.headers)["WWW-Authenticate"].endswith(f'algs="{dpop.ALGS}"')

@@ -175,5 +175,5 @@ def _refused(detail: str, scheme: str = "Bearer") -> OAuthError:
 
 def _challenge(scheme: str, error: str | None = None, description: str | None = None) -> str:
     """Return the value of `WWW-Authenticate` (RFC 6750 §3, RFC 9449 §7.1)."""
-    algs = " ".join(dpop.ALGORITHMS) if scheme == "DPoP" else None
+    algs = dpop.ALGS if scheme == "DPoP" else None
     return bearer.challenge(scheme, {"error": error, "error_description": description, "algs": algs})

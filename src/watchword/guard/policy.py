@@ -87,7 +87,6 @@ class Policy:
 
 OPEN = Policy()
 AHEAD = 60  # seconds that an issuer's clock may be ahead; an `auth_time` further ahead is no Unix time (milliseconds, for example)
-ALGS = " ".join(dpop.ALGORITHMS)
 
 
 def check_policy(field: str, given: object) -> None:
@@ -199,7 +198,7 @@ def refuse(
             "error": error,
             "error_description": description if error else None,
             **parameters,
-            "algs": ALGS if scheme == "DPoP" else None,  # RFC 9449 §7.1
+            "algs": dpop.ALGS if scheme == "DPoP" else None,  # RFC 9449 §7.1
             "resource_metadata": metadata,
         },
     )

@@ -17,6 +17,7 @@ from watchword.jose import JoseError, jwk, jws, jwt
 from watchword.oauth.errors import OAuthError
 
 ALGORITHMS = tuple(jws.ALGORITHMS)
+ALGS = " ".join(jws.NAMES)  # by every name that a proof may use, as a challenge lists them (§7.1)
 # Seconds. A proof is accepted from `iat` - LEEWAY to `iat` + MAX_AGE; its use must be remembered for the sum of both. The
 # certification suite sends proofs that are up to ten seconds ahead, and clocks of real clients are sometimes off by over a minute.
 MAX_AGE = 120

@@ -4,14 +4,15 @@ import sqlite3
 from pathlib import Path
 
 import pytest
-from tests.fixtures.postgres import Store
+from tests.fixtures.postgres import Cluster, Store, fresh_postgres
 from tests.store.made import DAY, NOW, digest, select
 
 from watchword.flows import backup
 from watchword.oauth.refresh import Limits
 from watchword.settings import Settings
 from watchword.store import migrate, redemption, soundness
-from watchword.store.database import Database, Transaction
+from watchword.store.database import Database, Row, Transaction
+from watchword.store.grants import Standing
 
 LIMITS = Limits(idle=30 * DAY, lifetime=180 * DAY, grace=10)
 BEFORE = [one for one in migrate.migrations() if one[0] < 20]
@@ -88,6 +89,45 @@ async def test_families_of_before_go_on_with_their_newest_token_and_notice_the_o
     assert await presented(database, "rotated", 2, NOW + 6) == "replay"
     assert await presented(database, "rotated", 2, NOW + 60) == "burn"
     assert await presented(database, "rotated", 3, NOW + 61) == "burned"
+
+
+@pytest.mark.postgres
+async def test_a_family_of_before_is_found_while_another_process_gives_it_its_mark(
+    postgres_cluster: Cluster,
+) -> None:
+    """Each statement of a read sees the latest state: one may come before a concurrent refresh, the next after it."""
+    async with fresh_postgres(postgres_cluster, has_tables=False) as store:
+        one, other = await upgraded(store), await store.node()
+        mark, newest = b"m rotate", digest("rotated 2")
+        standing = await other.read(redemption.find_refresh_token, mark, newest, NOW)
+        assert standing is not None
+        again = {
+            "mark": mark,
+            "successor": digest("rotated 3"),
+            "expires_at": NOW + 180 * DAY,
+            "now": NOW + 5,
+        }
+        statements: list[str] = []
+
+        class Between:
+            """The statements of a read, after the first of which the other process refreshes."""
+
+            def __init__(self, tx: Transaction) -> None:
+                self._tx = tx
+
+            async def all(self, sql: str, *values: object) -> list[Row]:
+                rows = await self._tx.all(sql, *values)
+                statements.append(sql)
+                if len(statements) == 1:
+                    assert await redemption.rotate_refresh_token(other, newest, standing, **again)  # type: ignore[arg-type]  # by name
+                return rows
+
+        async def find(tx: Transaction) -> Standing | None:
+            return await redemption.find_refresh_token(Between(tx), mark, newest, NOW)  # type: ignore[arg-type]  # all it uses
+
+        found = await one.read(find)
+        assert found is not None
+        assert found.superseded_digest == newest
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ newest, is handled in a transaction that locks the row first. Codes and refresh 
 neither the newest nor the one before it is recognised by the family mark that all tokens of its family share.
 """
 
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Iterable, Mapping
 
 import msgspec
 
@@ -15,7 +15,8 @@ from watchword.presence import HasLeft, unknown
 from watchword.store.database import Change, Database, Entry, Transaction
 from watchword.store.grants import KEPT, STANDING, Grant, Standing, end_grant, to_standing
 
-_OF_FAMILY = f"{STANDING} WHERE g.family = $2"
+_BY_MARK = f"{STANDING} WHERE g.family = $2"
+_BY_EITHER = f"{STANDING} WHERE g.family IN ($2, $3)"
 OLDER = -1  # the generation of a token whose digest is no longer stored
 
 
@@ -118,12 +119,17 @@ async def store_bought(tx: Transaction, grant_id: str, bought: Bought) -> bool:
 
 async def find_refresh_token(tx: Transaction, mark: bytes, digest: bytes, now: int) -> Standing | None:
     """Return the grant of a refresh token, whatever its state: by the mark of its family, or by the digest stored in its place."""
-    found = [to_standing(row) for row in await tx.all(_OF_FAMILY, now, mark)]
+    found = [to_standing(row) for row in await tx.all(_BY_MARK, now, mark)]
+    if (exact := _holder(found, digest)) is not None:
+        return exact
+    # Both in one look: a concurrent refresh may put the mark in the digest's place between two.
+    found = [to_standing(row) for row in await tx.all(_BY_EITHER, now, mark, digest)]
+    return _holder(found, digest) or next(iter(found), None)
+
+
+def _holder(found: Iterable[Standing], digest: bytes) -> Standing | None:
     # Two of millions of families may share a mark of eight characters, but never a digest.
-    exact = [one for one in found if digest in (one.refresh_digest, one.superseded_digest)]
-    if not exact:
-        exact = [to_standing(row) for row in await tx.all(_OF_FAMILY, now, digest)]
-    return next(iter(exact or found), None)
+    return next((one for one in found if digest in (one.refresh_digest, one.superseded_digest)), None)
 
 
 def generation_of(standing: Standing, digest: bytes) -> int:

@@ -315,5 +315,16 @@ def test_of_two_databases_in_a_folder_the_one_that_is_used_is_named(tmp_path: Pa
     assert (
         listed.stderr == "using watchword.db; `--database watchword-dev.db` names that of `watchword dev`\n"
     )
+    said = run_cli(tmp_path, "token", "list", variables={"WATCHWORD_DATABASE": "watchword.db"})
+    assert said.stderr == "", "an option names it, also to `watchword dev`"
     (tmp_path / "watchword-dev.db").unlink()
     assert run_cli(tmp_path, "token", "list", "--json").stderr == ""
+
+
+def test_a_database_that_the_settings_name_is_used_though_it_has_the_usual_name(tmp_path: Path) -> None:
+    developed = ("token", "create", "x", "--owner", "me", "--scope", "a", "--database", "watchword-dev.db")
+    assert run_cli(tmp_path, *developed).returncode == 0
+    assert "using watchword-dev.db" in run_cli(tmp_path, "token", "list").stderr
+    (tmp_path / "watchword.toml").write_text('database = "watchword.db"\n')
+    refused = run_cli(tmp_path, "token", "list")
+    assert (refused.returncode, "There is no database watchword.db" in refused.stderr) == (1, True)

@@ -125,12 +125,12 @@ def load(config: str | None, **overrides: object) -> Settings:
 
 
 def development_database(config: str | None) -> str | None:
-    """Return the database file of `watchword dev` where it is the only one in this folder and no option names another.
+    """Return the database file of `watchword dev` where it is the only one in this folder and no option names any.
 
     Where both are there, say which is used: whoever works with the other would wonder at what they see.
     """
     settings = load(config)
-    if settings.database != Settings().database or not Path(DEV_DATABASE).exists():
+    if "database" in settings_module.stated(config=config) or not Path(DEV_DATABASE).exists():
         return None
     if Path(settings.database).exists():
         other = f"`--database {DEV_DATABASE}` names that of `watchword dev`"

@@ -30,6 +30,12 @@ async def moved(database: Database, before: int) -> float:
     return time.monotonic() - begun
 
 
+@pytest.mark.parametrize("sql", ["WITH one AS (SELECT 1) UPDATE facts SET value = $1", "DELETE FROM facts"])
+def test_a_change_is_a_statement_whose_rows_both_databases_count(sql: str) -> None:
+    with pytest.raises(ValueError, match="begins with INSERT or UPDATE"):
+        Change("lost", sql)
+
+
 async def test_what_one_node_has_written_the_other_reads_at_once(nodes: Nodes) -> None:
     for n in range(20):
         await nodes[n % 2].write(keys.set_fact, "turn", str(n))

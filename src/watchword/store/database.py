@@ -62,6 +62,11 @@ class Change(msgspec.Struct, frozen=True):
     name: str
     sql: str
 
+    def __post_init__(self) -> None:
+        """Raise ValueError for a statement whose rows the driver of SQLite would not count."""
+        if not self.sql.startswith(("INSERT ", "UPDATE ")):
+            raise ValueError("a change begins with INSERT or UPDATE")
+
 
 class Entry(msgspec.Struct, frozen=True):
     """What the audit trail says of a change that took effect; see `Transaction.record`."""

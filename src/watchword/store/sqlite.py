@@ -387,7 +387,7 @@ async def _change(tx: SqliteTransaction, job: Job) -> bool:
     assert entry is not None
     # The event comes first: without a savepoint, nothing may fail after the change has taken effect.
     await tx.record(entry.name, actor=entry.actor, target=entry.target, at=entry.at, **entry.data)
-    if await tx.run(stepped(change.sql), *job.args) < 1:  # -1 where the driver takes it for no change
+    if not await tx.run(stepped(change.sql), *job.args):
         return False
     faults.reach("change.made", change.name)
     return True

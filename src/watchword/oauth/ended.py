@@ -17,8 +17,10 @@ import msgspec
 from watchword.jose.jwk import b64encode
 
 TOKEN_TYPE = "ended+jwt"
-# Seconds: no access token outlives by more than this something that it depends on.
-LONGEST = 86_400 + 60
+# Seconds after its expiry within which a guard may still accept a token: its leeway, and a clock that is a minute behind ours.
+AFTER_EXPIRY = 120
+# Seconds: no access token is accepted anywhere for longer than this after something that it depends on has ended.
+LONGEST = 86_400 + AFTER_EXPIRY
 PAGE = 200
 MARK_BYTES = 16
 EVERYTHING = ("all", "")
@@ -31,7 +33,7 @@ class EndedError(ValueError):
 class Entry(msgspec.Struct, frozen=True):
     """Something that ended: tokens with this mark are revoked, or with `before` only those issued before it.
 
-    After `until` all of them have expired, and the entry may be forgotten. Times are Unix seconds.
+    After `until` no guard accepts any of them, and the entry may be forgotten. Times are Unix seconds.
     """
 
     mark: str

@@ -10,7 +10,7 @@ An entry holds a digest of what ended, and nothing else that identifies it.
 
 from watchword.jose.jwk import b64encode
 from watchword.oauth import ended
-from watchword.oauth.ended import LONGEST, Entry
+from watchword.oauth.ended import AFTER_EXPIRY, LONGEST, Entry
 from watchword.store.database import Transaction
 
 POSITION = "ended"
@@ -46,7 +46,7 @@ async def note(tx: Transaction, key: bytes, name: str, target: str, at: int, dat
         tx,
         ended.digest(kind, identifier),
         at + LATE if kind in FOR_A_TIME else None,
-        expires_at if isinstance(expires_at, int) else at + LONGEST,
+        expires_at + AFTER_EXPIRY if isinstance(expires_at, int) else at + LONGEST,
     )
 
 

@@ -87,6 +87,22 @@ def test_an_assertion_is_refused(change: dict[str, Any]) -> None:
     assert caught.value.description == "Client authentication failed."
 
 
+@pytest.mark.parametrize(
+    ("last", "beyond"),
+    [
+        pytest.param({"exp": NOW + 630}, {"exp": NOW + 631}, id="its life by FAPI"),
+        pytest.param({"exp": NOW - 29}, {"exp": NOW - 30}, id="its expiry"),
+        pytest.param({"nbf": NOW + 30}, {"nbf": NOW + 31}, id="its beginning"),
+        pytest.param({"iat": NOW + 60}, {"iat": NOW + 61}, id="a clock ahead by FAPI"),
+        pytest.param({"jti": "x" * 256}, {"jti": "x" * 257}, id="the length of its jti"),
+    ],
+)
+def test_an_assertion_is_accepted_up_to_the_limit_of(last: dict[str, Any], beyond: dict[str, Any]) -> None:
+    check(made(**last), fapi=True)
+    with pytest.raises(OAuthError, match="invalid_client"):
+        check(made(**beyond), fapi=True)
+
+
 def test_an_assertion_lives_an_hour_at_most_and_ten_minutes_by_fapi() -> None:
     assert check(made(exp=NOW + 3600)).expires_at > NOW + 3600, "as libraries in wide use make them"
     for token, fapi in ((made(exp=NOW + 3700), False), (made(exp=NOW + 3600), True)):

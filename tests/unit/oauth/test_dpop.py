@@ -131,6 +131,20 @@ def test_a_proof_is_refused_for(change: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize(
+    ("last", "beyond"),
+    [
+        pytest.param({"iat": NOW - 120}, {"iat": NOW - 121}, id="its age"),
+        pytest.param({"iat": NOW + 30}, {"iat": NOW + 31}, id="a clock ahead"),
+        pytest.param({"jti": "x" * 256}, {"jti": "x" * 257}, id="the length of its identifier"),
+    ],
+)
+def test_a_proof_is_good_up_to_the_limit_of(last: dict[str, Any], beyond: dict[str, Any]) -> None:
+    assert check(proof(**last)).jkt == KEY.thumbprint
+    with pytest.raises(OAuthError, match="invalid_dpop_proof"):
+        check(proof(**beyond))
+
+
+@pytest.mark.parametrize(
     "text", ["", ".", "..", "a.b.c", f"{proof()}, {proof()}", "\ud800.a.b", "a" * 10_000]
 )
 def test_garbage_is_refused(text: str) -> None:
@@ -183,6 +197,16 @@ def test_dp_50_a_proof_without_a_fresh_nonce_gets_another_chance(nonce: str | No
     with pytest.raises(OAuthError) as caught:
         check(proof(nonce=nonce), nonce_check=accepts)
     assert caught.value.code == "use_dpop_nonce"
+
+
+@pytest.mark.parametrize(
+    ("made_at", "good"),
+    [(NOW - 360, False), (NOW - 301, False), (NOW - 300, True), (NOW + 30, True), (NOW + 119, False)],
+)
+def test_dp_50_a_nonce_is_good_for_five_minutes_from_the_minute_it_was_made_in(
+    made_at: int, good: bool
+) -> None:
+    assert accepts(dpop.make_nonce(SECRET, made_at)) is good
 
 
 @given(st.text(max_size=50))

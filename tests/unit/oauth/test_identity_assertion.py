@@ -84,6 +84,23 @@ def test_no_assertion_is_accepted(change: dict[str, Any]) -> None:
     assert caught.value.code == "invalid_grant"
 
 
+@pytest.mark.parametrize(
+    ("last", "beyond"),
+    [
+        pytest.param({"exp": NOW + 630}, {"exp": NOW + 631}, id="its life"),
+        pytest.param({"exp": NOW - 29}, {"exp": NOW - 30}, id="its expiry"),
+        pytest.param({"iat": NOW + 90}, {"iat": NOW + 91}, id="a clock ahead"),
+        pytest.param({"jti": "x" * 256}, {"jti": "x" * 257}, id="the length of its jti"),
+        pytest.param({"jti": "x"}, {"jti": ""}, id="a jti that is there"),
+        pytest.param({"sub": "x" * 256}, {"sub": "x" * 257}, id="the length of its subject"),
+    ],
+)
+def test_an_assertion_is_accepted_up_to_the_limit_of(last: dict[str, Any], beyond: dict[str, Any]) -> None:
+    check(**last)
+    with pytest.raises(OAuthError, match="invalid_grant"):
+        check(**beyond)
+
+
 def test_a_malformed_hint_is_no_hint() -> None:
     assert check(email=5, acr=[], auth_time=True).email is None
 

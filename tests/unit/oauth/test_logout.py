@@ -169,6 +169,22 @@ def test_lo_50_a_logout_token_is_refused_for(change: dict[str, object]) -> None:
         check({**GOOD_TOKEN, **change})
 
 
+@pytest.mark.parametrize(
+    ("last", "beyond"),
+    [
+        pytest.param({"exp": NOW + 3600}, {"exp": NOW + 3601}, id="its life"),
+        pytest.param({"exp": NOW - 29}, {"exp": NOW - 30}, id="its expiry"),
+        pytest.param({"jti": "x" * 256}, {"jti": "x" * 257}, id="the length of its jti"),
+    ],
+)
+def test_lo_50_a_logout_token_is_accepted_up_to_the_limit_of(
+    last: dict[str, object], beyond: dict[str, object]
+) -> None:
+    check({**GOOD_TOKEN, **last})
+    with pytest.raises(OAuthError, match="invalid_request"):
+        check({**GOOD_TOKEN, **beyond})
+
+
 def test_lo_50_a_logout_token_has_its_type_and_its_key() -> None:
     with pytest.raises(OAuthError):
         check(GOOD_TOKEN, typ="at+jwt")

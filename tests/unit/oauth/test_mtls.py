@@ -181,6 +181,12 @@ def test_mt_01_a_certificate_outside_its_dates_is_refused(client: Client, start:
         mtls.check_certificate(certificate(start=start, end=end), client, now=NOW)
 
 
+@pytest.mark.parametrize(("start", "end"), [(-100, 0), (0, 100)], ids=["its last second", "its first second"])
+def test_a_certificate_is_valid_in(start: int, end: int) -> None:
+    # RFC 5280 §4.1.2.5: "the period of time from notBefore through notAfter, inclusive"
+    mtls.check_certificate(certificate(start=start, end=end), SELF_SIGNED, now=NOW)
+
+
 def test_a_self_signed_certificate_is_known_by_its_key_or_by_itself() -> None:
     mtls.check_certificate(CERTIFICATE, SELF_SIGNED, now=NOW)
     named = {**jwk.public_document(OTHER), "x5c": [base64.b64encode(CERTIFICATE).decode()]}

@@ -168,6 +168,20 @@ def test_fapi_bounds_its_life(change: dict[str, object]) -> None:
         opened(None, None, fapi=True, **change)
 
 
+@pytest.mark.parametrize(
+    ("last", "beyond"),
+    [
+        pytest.param({"nbf": NOW - 1, "exp": NOW + 3599}, {"nbf": NOW - 1, "exp": NOW + 3600}, id="an hour"),
+        pytest.param({"exp": NOW - 29}, {"exp": NOW - 30}, id="its expiry"),
+        pytest.param({"iat": NOW + 60}, {"iat": NOW + 61}, id="a clock ahead"),
+    ],
+)
+def test_fapi_takes_it_up_to_the_limit_of(last: dict[str, object], beyond: dict[str, object]) -> None:
+    opened(None, None, fapi=True, **last)
+    with pytest.raises(OAuthError, match="invalid_request_object"):
+        opened(None, None, fapi=True, **beyond)
+
+
 GOOD_REFERENCE = "urn:ietf:params:oauth:request_uri:" + "a" * 43
 
 

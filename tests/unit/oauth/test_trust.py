@@ -123,6 +123,21 @@ def test_an_assertion_is_refused_for(change: dict[str, Any]) -> None:
     assert refused(**change).code == "invalid_grant"
 
 
+@pytest.mark.parametrize(
+    ("last", "beyond"),
+    [
+        pytest.param({"exp": NOW + 3630}, {"exp": NOW + 3631}, id="the life that its rule allows"),
+        pytest.param({"exp": NOW - 29}, {"exp": NOW - 30}, id="its expiry"),
+        pytest.param({"nbf": NOW + 30}, {"nbf": NOW + 31}, id="its beginning"),
+        pytest.param({"jti": "x" * 256}, {"jti": "x" * 257}, id="the length of its jti"),
+        pytest.param({"run": "x" * 243}, {"run": "x" * 244}, id="the length of its subject"),
+    ],
+)
+def test_an_assertion_is_accepted_up_to_the_limit_of(last: dict[str, Any], beyond: dict[str, Any]) -> None:
+    check(**last)
+    assert refused(**beyond).code == "invalid_grant"
+
+
 def test_the_audience_may_be_a_list_of_one() -> None:
     assert check(aud=[AUDIENCE]).rule is RULE
 

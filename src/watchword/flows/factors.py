@@ -223,8 +223,7 @@ def open_totp(runtime: Runtime, user: User, sealed: str) -> bytes | None:
         opened = runtime.root.open(SETUP_PURPOSE, user.id, bytes.fromhex(sealed))
     except ValueError:
         return None
-    fresh = 0 <= runtime.now() - int.from_bytes(opened[:8], "big") < SETUP_LIFETIME
-    return opened[8:] if fresh else None
+    return opened[8:] if runtime.is_young(int.from_bytes(opened[:8], "big"), SETUP_LIFETIME) else None
 
 
 async def confirm_totp(runtime: Runtime, session: Session, key: bytes, code: str) -> None:

@@ -92,7 +92,7 @@ def unseal(runtime: Runtime, text: str | None) -> Asked:
         asked = _decode(runtime.root.open(PURPOSE, "", sealed))
     except ValueError:
         return NOBODY
-    return asked if 0 <= runtime.now() - asked.at < LIFETIME else NOBODY
+    return asked if runtime.is_young(asked.at, LIFETIME) else NOBODY
 
 
 async def decide(runtime: Runtime, asked: Asked, session: Session | None) -> Decided:

@@ -56,8 +56,7 @@ def _read_challenge(runtime: Runtime, browser: str, purpose: str, sent: str) -> 
     nonce, seal = challenge[: NONCE + 8], challenge[NONCE + 8 :]
     if not hmac.compare_digest(seal, _seal(runtime, browser, purpose, nonce)):
         raise PasskeyRefused("challenge")
-    issued = _issued(nonce)
-    if not 0 <= runtime.now() - issued < LIFETIME:
+    if not runtime.is_young(_issued(nonce), LIFETIME):
         raise PasskeyRefused("challenge", "expired")
     return challenge
 
@@ -65,7 +64,8 @@ def _read_challenge(runtime: Runtime, browser: str, purpose: str, sent: str) -> 
 def _used(challenge: bytes, now: int) -> Used:
     """Return the digest of an answered challenge, until when it has to be remembered, and when it was issued (Unix seconds)."""
     digest = hashlib.sha256(b"passkey challenge\n" + challenge).digest()
-    return digest, now + LIFETIME, _issued(challenge)
+    issued = _issued(challenge)
+    return digest, max(now, issued) + LIFETIME, issued
 
 
 def _issued(challenge: bytes) -> int:

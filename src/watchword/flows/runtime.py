@@ -17,6 +17,7 @@ from watchword.flows.secret import Secret
 from watchword.flows.signing import Signatures
 from watchword.flows.statuses import StatusLists
 from watchword.flows.usage import Usage
+from watchword.jose import jwt
 from watchword.oauth import token_format
 from watchword.oauth.clients import Client
 from watchword.ratelimit import LocalBuckets
@@ -76,6 +77,10 @@ class Runtime:
     def now(self) -> int:
         """Return the time in Unix seconds."""
         return int(self.clock())
+
+    def is_young(self, made_at: int, lifetime: int) -> bool:
+        """Whether it is less than `lifetime` seconds ago that a node made something; its clock may be ahead of ours (CK-02)."""
+        return -jwt.AHEAD <= self.now() - made_at < lifetime
 
     def new_secret(self, kind: str) -> str:
         """Return a fresh credential of a kind of `token_format.KINDS`."""

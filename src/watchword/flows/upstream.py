@@ -182,8 +182,7 @@ def open_attempt(runtime: Runtime, name: str, browser: str, sealed: bytes) -> Be
         begun = _decode(runtime.root.open("upstream", browser, sealed))
     except ValueError:
         return None
-    fresh = 0 <= runtime.now() - begun.began_at < rules.LIFETIME
-    return begun if fresh and begun.name == name else None
+    return begun if runtime.is_young(begun.began_at, rules.LIFETIME) and begun.name == name else None
 
 
 async def finish(

@@ -296,7 +296,7 @@ async def _pending(request: Request) -> tuple[Pending, User] | None:
     except ValueError:
         return None
     user = await runtime.database.read(users.get_user, pending.user_id)
-    fresh = 0 <= runtime.now() - pending.at < LIFETIME
+    fresh = runtime.is_young(pending.at, LIFETIME)
     return (pending, user) if fresh and user is not None and user.disabled_at is None else None
 
 

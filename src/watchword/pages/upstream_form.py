@@ -67,4 +67,4 @@ def _open(runtime: Runtime, name: str, text: str) -> Posted | None:
         posted = _decode(runtime.root.open(PURPOSE, name, sealed))
     except ValueError:
         return None
-    return posted if 0 <= runtime.now() - posted.at < LIFETIME else None
+    return posted if runtime.is_young(posted.at, LIFETIME) else None

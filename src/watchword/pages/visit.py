@@ -134,7 +134,7 @@ async def read(request: Request) -> tuple[Visit, User] | None:
         visit = _decode(runtime.root.open("visit", browser.browser_of(request) or "", sealed))
     except ValueError:
         return None
-    if not 0 <= runtime.now() - visit.began_at < LIFETIME:
+    if not runtime.is_young(visit.began_at, LIFETIME):
         return None
     user = await runtime.database.read(users.get_user, visit.user_id)
     stands = user is not None and user.disabled_at is None and user.proof_epoch == visit.proof_epoch

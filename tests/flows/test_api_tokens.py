@@ -198,6 +198,21 @@ async def test_ap_05_nothing_is_gained_by_narrowing(
     assert (refused.status_code, refused.json()["error"]) == (status, code)
 
 
+async def test_a_token_is_narrowed_up_to_its_own_end_and_eight_times(server: Server) -> None:
+    token = await server.token(expires_in=300)
+    assert (await narrow(server, token, expires_in=301)).status_code == 403
+    secret, statuses = token.secret, []
+    for _ in range(9):
+        made = await server.http.post(
+            "/api/v1/tokens/self/narrow",
+            json={"expires_in": 300},
+            headers={"authorization": f"Bearer {secret}"},
+        )
+        statuses.append(made.status_code)
+        secret = made.json().get("token", secret)
+    assert statuses == [201] * 8 + [400]
+
+
 async def test_a_narrower_token_dies_with_its_ancestor(server: Server) -> None:
     token = await server.token(scope="orders:read")
     child = (await narrow(server, token)).json()

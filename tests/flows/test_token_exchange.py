@@ -305,9 +305,7 @@ async def test_tk_14_a_token_cannot_be_exchanged_for_ever(server: Server) -> Non
         answer = await swap(server, client, token)
         statuses.append(answer.status_code)
         token = answer.json().get("access_token", token)
-    assert statuses[0] == 200
-    assert statuses[-1] == 400
-    assert statuses == sorted(statuses)
+    assert statuses == [200] * 7 + [400] * 3
 
 
 async def test_a_bound_token_cannot_be_stripped_of_its_key(server: Server) -> None:

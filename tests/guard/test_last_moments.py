@@ -8,6 +8,7 @@ import httpx
 import pytest
 from tests.fixtures.live import Live
 
+from watchword.flows import client_registry
 from watchword.flows.client_registry import Registered
 from watchword.guard import Guard, Refused, background
 from watchword.guard.presented import Presented
@@ -72,6 +73,32 @@ def guards(live: Live, behind: int) -> Iterator[tuple[Guard, Guard]]:
         for guard in made:
             opened.callback(lambda guard=guard: background.run(guard.close()))
         yield made[0], made[1]
+
+
+@pytest.mark.parametrize("behind", [0], indirect=True)
+def test_a_client_that_is_there_again_at_once_has_tokens_that_a_guard_accepts(
+    live: Live, guards: tuple[Guard, Guard], behind: int
+) -> None:
+    running, newcomer = guards
+    client = live.client(scope="orders:read")
+    before = token_of(live, client)
+    assert accepts(running, before)
+    given = client_registry.to_input(client.client)
+    for disabled in (True, False):
+        changed = client_registry.change(
+            live.runtime,
+            client.client.client_id,
+            given,
+            expected_version=None,
+            disabled=disabled,
+            actor="test",
+        )
+        live.run(changed)
+    after = token_of(live, client)
+    until_refused(running, before)
+    for guard in (running, newcomer):
+        assert accepts(guard, after)
+        assert not accepts(guard, before)
 
 
 def test_ck_02_a_revoked_token_stays_dead_while_a_guard_accepts_others_of_its_age(

@@ -87,6 +87,28 @@ def test_the_fast_way_leaves_every_doubt_to_the_thorough_one(text: str) -> None:
         strict_json.loads(text)
 
 
+@pytest.mark.parametrize("lengthen", [" ", "\\u0020"], ids=["the fast way", "the thorough way"])
+@pytest.mark.parametrize(
+    ("last", "beyond"),
+    [
+        pytest.param("9223372036854775807", "9223372036854775808", id="the largest integer"),
+        pytest.param("-9223372036854775808", "-9223372036854775809", id="the smallest"),
+        pytest.param("[[]," + "[" * 14 + "]" * 15, "[[]," + "[" * 15 + "]" * 16, id="depth"),
+        pytest.param("1." + "0" * 62, "1." + "0" * 63, id="the digits of a fraction"),
+    ],
+)
+def test_both_ways_read_up_to_the_limit_of(last: str, beyond: str, lengthen: str) -> None:
+    assert strict_json.loads(f'{{"{lengthen}":{last}}}') == {" ": json.loads(last)}
+    with pytest.raises(StrictJSONError):
+        strict_json.loads(f'{{"{lengthen}":{beyond}}}')
+
+
+def test_a_text_is_read_up_to_its_size() -> None:
+    assert strict_json.loads('"é"', max_bytes=4) == "é"
+    with pytest.raises(StrictJSONError):
+        strict_json.loads('"é"', max_bytes=3)
+
+
 @given(value=VALUES, ascii_only=st.booleans(), spaces=st.booleans())
 @settings(max_examples=300)
 def test_both_ways_read_json_alike(value: object, ascii_only: bool, spaces: bool) -> None:

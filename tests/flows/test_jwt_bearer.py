@@ -67,6 +67,18 @@ async def test_a_jobs_identity_token_becomes_a_short_lived_scoped_token(
     assert refusal(await present(server, client, identity(server))) == (400, "invalid_grant")
 
 
+@pytest.mark.parametrize(("by_rule", "by_client", "expires_in"), [(300, 400, 300), (400, 300, 300)])
+async def test_a_token_lives_no_longer_than_its_rule_and_its_client_allow(
+    server: Server, by_rule: int, by_client: int, expires_in: int
+) -> None:
+    client = await register(server, access_token_lifetime=by_client)
+    await trust(server, token_lifetime=by_rule)
+    document = (await present(server, client, identity(server))).json()
+    assert document["expires_in"] == expires_in
+    token = document["access_token"]
+    assert (await look(server, client, token))["exp"] == int(server.clock()) + expires_in
+
+
 async def test_a_program_without_a_secret_may_present_it(server: Server) -> None:
     client = await register(server, token_endpoint_auth_method="none")
     await trust(server)

@@ -82,8 +82,17 @@ def test_more_than_the_level_that_is_wanted_is_enough() -> None:
     assert LEVELS == methods.LEVELS, "the server's own"
     for acr in ("urn:watchword:aal2", "urn:watchword:aal2-phr"):
         check(Policy(acr=("urn:watchword:aal2",)), caller(acr=acr), now=NOW, scheme="Bearer", metadata=None)
+    several = Policy(acr=("urn:watchword:aal1", "urn:watchword:aal2-phr"))
+    check(several, caller(acr="urn:watchword:aal2"), now=NOW, scheme="Bearer", metadata=None)
     with pytest.raises(Refused):
         check(Policy(acr=("urn:watchword:aal2",)), caller(acr=None), now=NOW, scheme="Bearer", metadata=None)
+
+
+def test_a_sign_in_may_be_a_minute_ahead_of_our_clock() -> None:
+    recent = Policy(max_age=60)
+    check(recent, caller(auth_time=NOW + 60), now=NOW, scheme="Bearer", metadata=None)
+    with pytest.raises(Refused):
+        check(recent, caller(auth_time=NOW + 61), now=NOW, scheme="Bearer", metadata=None)
 
 
 def test_scopes_beside_a_policy_are_needed_too() -> None:

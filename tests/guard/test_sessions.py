@@ -139,9 +139,13 @@ def test_a_session_ends_idle_and_ends_for_good_at_its_limit(shop: Shop) -> None:
     for _ in range(7):
         shop.clock.advance(500)
         assert shop.who() == "alice", "visits keep it alive"
-    shop.clock.advance(101)
+    shop.clock.advance(99)
+    assert shop.who() == "alice", "the last second of the hour"
+    shop.clock.advance(1)
     assert shop.who() == "", "an hour is over"
     shop.http.post("/sign_in", headers=OWN)
+    shop.clock.advance(599)
+    assert shop.who() == "alice"
     shop.clock.advance(600)
     assert shop.who() == "", "ten minutes without a visit"
 

@@ -71,6 +71,16 @@ def renewed(holder: Any, **changes: Any) -> Any:
     return identity.renew(holder.identity, secret, **arguments)
 
 
+def test_an_identity_lives_a_second_at_least_and_ten_years_at_most(holder: Any) -> None:
+    def made(seconds: int) -> Any:
+        return identity.create(holder.secret, holder.now, holder.now + seconds, b"q" * 32)
+
+    for seconds in (1, 3660 * DAY):
+        identity.check_identity(made(seconds), now=holder.now)
+    for seconds in (0, 3660 * DAY + 1):
+        assert refused(lambda seconds=seconds: made(seconds)) == "lifetime"
+
+
 def test_the_holder_renews(holder: Any) -> None:
     later = renewed(holder)
     identity.check_identity(later, now=holder.now + 2 * DAY - 1)
@@ -100,6 +110,9 @@ def test_an_older_document_does_not_replace_a_renewed_one(holder: Any) -> None:
     at = holder.now + 20
     assert refused(lambda: identity.check_renewal(later, holder.identity, now=at)) == "renewal"
     assert refused(lambda: identity.check_renewal(later, later, now=at)) == "renewal"
+    beside = renewed(holder, expires=holder.now + 3 * DAY)
+    identity.check_renewal(holder.identity, beside, now=at)
+    assert refused(lambda: identity.check_renewal(later, beside, now=at)) == "renewal"
 
 
 def test_a_renewal_cannot_exchange_the_attributes(holder: Any) -> None:

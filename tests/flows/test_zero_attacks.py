@@ -178,6 +178,16 @@ async def test_attack_with_what_the_proof_is_bound_to(server: Server, change: st
     assert await refused(holder, proof)
 
 
+@pytest.mark.parametrize(("moved", "good"), [(-6, False), (-5, True), (124, True), (125, False)])
+async def test_attack_with_a_challenge_from_another_time(server: Server, moved: int, good: bool) -> None:
+    holder = await make_holder(server)
+    asked = await holder.challenge("sign-in")
+    fields = {name: getattr(asked, name) for name in Challenge.__struct_fields__}
+    server.clock.advance(moved)
+    late = holder.answer(Challenge(**fields | {"expires": asked.expires + 3600}))
+    assert bool(await refused(holder, late)) is not good
+
+
 async def test_attack_with_a_revoked_identity(server: Server) -> None:
     holder = await make_holder(server)
     assert not await refused(holder, holder.answer(await holder.challenge("sign-in")))
@@ -206,7 +216,9 @@ async def test_attack_with_an_identity_that_is_revoked_while_its_proof_is_checke
 async def test_attack_with_an_expired_identity(server: Server) -> None:
     holder = await make_holder(server)
     assert not await refused(holder, holder.answer(await holder.challenge("sign-in")))
-    server.clock.advance(86_400 + 10)
+    server.clock.advance(86_400 - 1)
+    assert not await refused(holder, holder.answer(await holder.challenge("sign-in"))), "its last second"
+    server.clock.advance(1)
     assert await refused(holder, holder.answer(await holder.challenge("sign-in")))
 
 

@@ -67,6 +67,14 @@ def test_a_single_audience_need_not_be_named() -> None:
     ).audience == (DOWN,)
 
 
+def test_ten_audiences_may_be_named_and_no_more() -> None:
+    named = tuple(f"https://{number}.example" for number in range(11))
+    policy = structs.replace(POLICY, audiences=named)
+    assert decide(request=structs.replace(REQUEST, targets=named[:10]), policy=policy).audience == named[:10]
+    with pytest.raises(OAuthError, match="invalid_target"):
+        decide(request=structs.replace(REQUEST, targets=named), policy=policy)
+
+
 def test_who_acted_before_stays_in_the_record() -> None:
     found = decide(subject=structs.replace(SUBJECT, act={"sub": "gateway"}))
     assert found.act == {"sub": "api", "act": {"sub": "gateway"}}

@@ -58,12 +58,12 @@ def asks(name: str, *values: str, essential: bool = False) -> ClaimsRequest:
             id="prompt=login, signed in for this by somebody else, and this one before",
         ),
         pytest.param(
-            {"max_age": 30, "done": ("sign_in",), "began_at": NOW},
+            {"max_age": 39, "done": ("sign_in",), "began_at": NOW},
             "sign_in",
             id="max_age, signed in for this by somebody else, and this one longer ago than that",
         ),
         pytest.param(
-            {"max_age": 90, "done": ("sign_in",), "began_at": NOW},
+            {"max_age": 40, "done": ("sign_in",), "began_at": NOW},
             "answer",
             id="max_age, signed in for this, and the consent was read for a while",
         ),

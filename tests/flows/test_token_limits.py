@@ -34,6 +34,13 @@ async def test_a_limit_to_ipv4_addresses_may_be_written_as_ipv6(
         assert await reason(server, token, address=address) == "wrong_address"
 
 
+async def test_a_limit_to_every_ipv4_address_may_be_written_as_ipv6(server: Server) -> None:
+    token = await server.token(addresses=["::ffff:0:0/96"])
+    assert token.token.addresses == ("0.0.0.0/0",)
+    assert await reason(server, token, address="192.0.2.7") == "active"
+    assert await reason(server, token, address="2001:db8::7") == "wrong_address"
+
+
 @pytest.mark.parametrize("limit", ["fe80::7%eth0", "fe80::7%\x1b[2K", "fe80::%1/64"], ids=ascii)
 async def test_a_limit_names_no_zone(server: Server, limit: str) -> None:
     """A zone names an interface of one machine: no use would be compared with it."""
@@ -41,6 +48,20 @@ async def test_a_limit_names_no_zone(server: Server, limit: str) -> None:
     with pytest.raises(OAuthError) as refused:
         await server.token(addresses=[limit])
     assert refused.value.field == "addresses"
+
+
+async def test_a_token_lives_and_its_old_secret_works_as_long_as_is_allowed_and_no_longer(
+    server: Server,
+) -> None:
+    token = await server.token(expires_in=365 * DAY)
+    assert token.token.expires_at == int(server.clock()) + 365 * DAY
+    with pytest.raises(OAuthError, match="at most"):
+        await server.token(expires_in=365 * DAY + 1)
+    for overlap in (0, 30 * DAY):
+        await api_tokens.rotate(server.runtime, token.token.id, overlap=overlap, actor="test")
+    for overlap in (-1, 30 * DAY + 1):
+        with pytest.raises(OAuthError, match="overlap"):
+            await api_tokens.rotate(server.runtime, token.token.id, overlap=overlap, actor="test")
 
 
 async def test_a_quota_ends_after_so_many_uses(server: Server) -> None:

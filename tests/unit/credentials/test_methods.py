@@ -51,6 +51,23 @@ def test_a_recorded_amr_gives_the_same_assurance_again(size: int) -> None:
         assert ("mfa" in amr) == (acr in (AAL2, PHISHING_RESISTANT))
 
 
+@pytest.mark.parametrize(
+    ("before", "method", "renewed"),
+    [
+        pytest.param(AAL1, M.PASSWORD, True, id="a password renews its own level"),
+        pytest.param(AAL2, M.PASSWORD, False, id="but not that of two factors"),
+        pytest.param(PHISHING_RESISTANT, M.PASSWORD, False, id="nor a passkey's"),
+        pytest.param(PHISHING_RESISTANT, M.PASSKEY_VERIFIED, True, id="a passkey renews its own"),
+        pytest.param(PHISHING_RESISTANT, M.PASSKEY, False, id="a key alone does not"),
+        pytest.param(AAL1, M.EMAIL_CODE, False, id="nor a mailbox a password"),
+        pytest.param("of a provider", M.PASSWORD, True, id="what nobody knows is renewed by anything"),
+    ],
+)
+def test_a_further_proof_renews_the_time_of_sign_in(before: str, method: Method, renewed: bool) -> None:
+    assert methods.renews(before, before, method) is renewed
+    assert methods.renews(AAL0, AAL1, method), "a level that was reached just now"
+
+
 @pytest.mark.parametrize("method", Method)
 def test_more_proof_never_lowers_the_level(method: Method) -> None:
     for size in range(len(Method) + 1):

@@ -169,7 +169,10 @@ def test_a_space_typed_as_another_kind_of_space_is_a_space() -> None:
 
 
 def test_the_longest_password_verifies_however_it_was_composed() -> None:
-    typed = "ᾂ" * 341  # three bytes composed, four characters decomposed
+    typed = "ᾂ" * 341 + "x"  # three bytes composed, four characters decomposed
+    assert len(typed.encode()) == password.MAX_BYTES
+    with pytest.raises(PasswordRefused):
+        password.hash_password(typed + "x", SALT)
     stored = password.hash_password(typed, SALT)
     assert password.verify_password(stored, unicodedata.normalize("NFD", typed))
 

@@ -1,5 +1,12 @@
 """Token buckets within one process, for limits that need not be exact over several."""
 
+import math
+
+
+def whole_seconds(wait: float) -> int:
+    """Return a wait as `Retry-After` tells it (RFC 9110 §10.2.3): in whole seconds, at least one, and never less than it is."""
+    return max(1, math.ceil(round(wait, 3)))
+
 
 class LocalBuckets:
     """Buckets by name that hold `capacity` tokens and regain `per_second`; the fullest are forgotten when there are many."""
@@ -16,7 +23,7 @@ class LocalBuckets:
         level = min(self._capacity, level + max(0.0, now - at) * self._per_second)
         if level < 1:
             self._buckets[name] = (level, now)  # refilling goes on from here if the clock was set back
-            return max(1, round((1 - level) / self._per_second))
+            return whole_seconds((1 - level) / self._per_second)
         if len(self._buckets) >= self._max_names and name not in self._buckets:
             self._forget()
         self._buckets[name] = (level - 1, now)

@@ -103,6 +103,18 @@ async def test_a_flood_of_anonymous_requests_fills_nothing_and_keeps_nobody_else
     assert (await ask(flood, client)).status_code == 429
 
 
+@pytest.mark.parametrize("passed", [0.6, 2.5, 4.6])
+async def test_who_waits_as_told_is_not_refused_again(server: Server, passed: float) -> None:
+    client, flood = await public(server), at(server, FLOOD)
+    for _ in range(LIMIT + 1):
+        answer = await authorize(flood, client)
+    assert answer.status_code == 429
+    server.clock.advance(passed)
+    told = int((await authorize(flood, client)).headers["retry-after"])
+    server.clock.advance(told)
+    assert (await authorize(flood, client)).status_code == 303, "RFC 9110 §10.2.3"
+
+
 async def test_a_network_of_ipv6_is_one_source(server: Server) -> None:
     client = await public(server)
     for _ in range(LIMIT):

@@ -25,6 +25,7 @@ from watchword.oauth.errors import OAuthError
 from watchword.oauth.parameters import Parameters
 from watchword.oauth.scopes import for_people, narrow, parse_scope
 from watchword.oauth.targets import resolve_audience
+from watchword.ratelimit import whole_seconds
 from watchword.store import devices as store
 from watchword.store import limits
 from watchword.store.devices import DeviceCode
@@ -130,7 +131,7 @@ async def enter(
             limits.take, name, capacity=capacity, per_second=per_second, now=now
         )
         if wait:
-            raise OAuthError("too_many_requests", "Too many codes.", retry_after=max(1, int(wait)))
+            raise OAuthError("too_many_requests", "Too many codes.", retry_after=whole_seconds(wait))
     user_code = device.normalise_user_code(typed)
     if user_code is None:
         return None

@@ -20,6 +20,7 @@ from watchword.flows.mail import Origin
 from watchword.flows.runtime import Runtime
 from watchword.flows.throttle import network
 from watchword.oauth.errors import OAuthError
+from watchword.ratelimit import whole_seconds
 from watchword.store import identities as store
 from watchword.store import limits, users
 from watchword.store.factors import enrolled
@@ -247,7 +248,7 @@ async def throttle(runtime: Runtime, address: str) -> None:
     )
     if wait:
         raise OAuthError(
-            "too_many_requests", "Too many attempts from this address.", retry_after=max(1, int(wait))
+            "too_many_requests", "Too many attempts from this address.", retry_after=whole_seconds(wait)
         )
 
 

@@ -15,6 +15,7 @@ from functools import lru_cache
 import msgspec
 
 from watchword.flows.runtime import Runtime
+from watchword.ratelimit import whole_seconds
 from watchword.store import attempts, browsers, limits
 from watchword.store.attempts import Bucket
 from watchword.telemetry import count, log
@@ -32,7 +33,7 @@ class Throttled(Exception):
 
     def __init__(self, wait: float) -> None:
         super().__init__("throttled")
-        self.wait = max(1, int(wait))
+        self.wait = whole_seconds(wait)
 
 
 class Source(msgspec.Struct, frozen=True):

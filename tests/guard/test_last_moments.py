@@ -75,6 +75,17 @@ def guards(live: Live, behind: int) -> Iterator[tuple[Guard, Guard]]:
         yield made[0], made[1]
 
 
+def test_a_token_ends_with_its_second_however_long_its_status_list_is_good(live: Live) -> None:
+    client = live.client(scope="orders:read", access_token_status=True, access_token_lifetime=10)
+    token = token_of(live, client)
+    guard = Guard(live.issuer, revocation_feed=False, status_lists=True, clock=live.clock)
+    live.clock.advance(10 + LEEWAY - 1)
+    assert [accepts(guard, token) for _ in range(2)] == [True, True]
+    live.clock.advance(1)
+    assert not accepts(guard, token)
+    background.run(guard.close())
+
+
 @pytest.mark.parametrize("behind", [0], indirect=True)
 def test_a_client_that_is_there_again_at_once_has_tokens_that_a_guard_accepts(
     live: Live, guards: tuple[Guard, Guard], behind: int

@@ -3,14 +3,29 @@
 from collections.abc import Awaitable, Callable
 
 import pytest
+from tests.fixtures.postgres import AUDIT_KEY
 from tests.store.made import NOW, client, digest, user
 
-from watchword.store import browsers, clients, devices, identities, links, sessions, statuses, tokens, users
+from watchword.oauth.ended import account_handle
+from watchword.oauth.ended import digest as mark_digest
+from watchword.store import (
+    browsers,
+    clients,
+    devices,
+    identities,
+    links,
+    sessions,
+    statuses,
+    tokens,
+    user_changes,
+    users,
+)
 from watchword.store.database import Database
 from watchword.store.devices import DeviceCode
+from watchword.store.ended import LATE
 from watchword.store.identities import RegisteredIdentity
 from watchword.store.sessions import Session
-from watchword.store.statuses import StatusListRow
+from watchword.store.statuses import StatusListRow, StatusMarks
 
 END = NOW + 60
 Made = Callable[[Database], Awaitable[None]]
@@ -146,3 +161,15 @@ async def test_what_may_have_been_used_by_the_second_of_a_restore_counts_as_used
     await database.write(tokens.note_restored, NOW)
     assert not await database.write(tokens.use_identifier, digest("before"), END, NOW)
     assert await database.write(tokens.use_identifier, digest("after"), END, NOW + 1)
+
+
+async def test_what_ended_with_an_account_is_what_was_issued_before(database: Database) -> None:
+    await make_person(database)
+    await make_status_list(database)
+    handle = account_handle(AUDIT_KEY, "u_1")
+    for index, issued_at in enumerate((NOW + LATE - 1, NOW + LATE)):
+        marks = StatusMarks("list", index, issued_at, END, (mark_digest("account", handle),))
+        await database.write(statuses.store_marks, marks)
+    assert await database.read(statuses.ended_in, "list") == []
+    await database.write(user_changes.set_disabled, "u_1", True, actor="a", now=NOW)
+    assert await database.read(statuses.ended_in, "list") == [0]

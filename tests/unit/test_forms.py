@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from watchword.http import MAX_VALUE, parse_pairs
+from watchword.http import MAX_FIELDS, MAX_VALUE, parse_pairs
 from watchword.oauth.authorization_response import response_location
 from watchword.oauth.errors import OAuthError
 
@@ -34,6 +34,15 @@ def test_what_cannot_be_text_is_refused_beside_what_can(part: bytes) -> None:
         with pytest.raises(OAuthError) as refused:
             parse_pairs(whole)
         assert refused.value.code == "invalid_request"
+
+
+@pytest.mark.parametrize("more", [b"", b"%20"], ids=["plain", "encoded"])
+def test_a_form_is_read_up_to_its_limits(more: bytes) -> None:
+    assert len(parse_pairs(b"&".join([b"a=b" + more] * MAX_FIELDS))) == MAX_FIELDS
+    ((_, value),) = parse_pairs(b"a=" + b"b" * (MAX_VALUE * 3 - len(more)) + more)
+    assert len(value) >= MAX_VALUE
+    with pytest.raises(OAuthError, match="invalid_request"):
+        parse_pairs(b"&".join([b"a=b" + more] * (MAX_FIELDS + 1)))
 
 
 @given(TEXT, TEXT)

@@ -139,6 +139,20 @@ def test_what_is_not_disclosed_does_not_appear(holder: Any) -> None:
     assert all(text not in shown and disclosure.digest(text) not in shown for text in texts)
 
 
+@pytest.mark.parametrize(
+    ("lifetime", "now", "good"),
+    [(600, 1, True), (600, 600, True), (600, 601, False), (1, 1, True), (1, 2, False), (1, 0, False)],
+)
+def test_a_proof_is_good_from_its_first_second_to_its_last(
+    holder: Any, lifetime: int, now: int, good: bool
+) -> None:
+    answered = answer(holder, lifetime=lifetime)
+    if good:
+        assert verify(holder, answered, now=holder.now + now).issued == holder.now + 1
+    else:
+        assert refused(lambda: verify(holder, answered, now=holder.now + now))
+
+
 def test_the_interactive_protocol(holder: Any) -> None:
     prover = proof.Prover(holder.secret, b"n" * 32)
     seen = prover.commitment

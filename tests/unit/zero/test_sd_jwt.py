@@ -60,6 +60,15 @@ def test_what_is_opened_is_seen_and_the_rest_is_not(holder: Any) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:EdDSA is deprecated")
+def test_what_is_shown_is_good_for_ten_minutes_and_the_leeway(holder: Any) -> None:
+    for now, leeway in ((5, 0), (605, 0), (0, 5), (610, 5)):
+        assert verify(holder, show(holder), now=holder.now + now, leeway=leeway)
+    for now, leeway in ((4, 0), (606, 0), (-1, 5), (611, 5)):
+        assert refused(
+            lambda now=now, leeway=leeway: verify(holder, show(holder), now=holder.now + now, leeway=leeway)
+        )
+
+
 def test_a_verifier_that_knows_only_the_rfc_reads_it(holder: Any) -> None:
     """With joserfc for the signatures, and RFC 9901 §7 followed by hand."""
     signed, shown, binding = show(holder).split("~")
@@ -125,7 +134,7 @@ ATTACKS: dict[str, tuple[dict[str, Any], str]] = {
     "a key that is not the issuer's": ({"keys": [jwk.generate("ES256")]}, "sd_jwt"),
     "a key binding of long ago": ({"now": 1_800_000_606}, "expired"),
     "a key binding of the future": ({"now": 1_800_000_004}, "expired"),
-    "after the identity's end": ({"now": 1_800_086_401}, "sd_jwt"),
+    "at the identity's end": ({"now": 1_800_086_400}, "sd_jwt"),
     "a nonce that is no ASCII": ({"nonce": "\ud800é"}, "nonce"),
 }
 

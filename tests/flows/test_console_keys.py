@@ -64,6 +64,27 @@ async def test_a_rotation_lets_the_next_key_take_over_and_leaves_what_was_signed
     assert (await named(server, "key.rotated"))[0] == (await user_of(server)).id
 
 
+async def test_a_key_takes_over_and_the_one_before_goes_in_the_second_that_was_announced(
+    server: Server,
+) -> None:
+    keyring, algorithm = server.runtime.keyring, server.settings.signing_algorithms[0]
+    before, (following,) = await keyring.signing_key(algorithm), await kids(server, "next")
+    assert await keyring.rotate(algorithm, actor="test")
+    found = {key.kid: key for key, _ in await keyring.states()}
+    takes_over, goes = found[following].activates_at, found[before.kid or ""].retires_at
+    assert takes_over is not None
+    assert goes is not None
+    for moment, signs in ((takes_over - 1, before.kid), (takes_over, following)):
+        server.clock.now = moment
+        assert (await keyring.signing_key(algorithm)).kid == signs
+    for moment, published in ((goes - 1, True), (goes, False)):
+        server.clock.now = moment
+        await keyring.reload()
+        assert keyring.is_known(before.kid or "") is published
+        former = [key.kid for key in await keyring.former_keys()]
+        assert (before.kid in former) is not published
+
+
 async def test_a_key_that_takes_over_later_says_when(admin: Person) -> None:
     await admin.open(PAGE)
     await admin.send({}, having="algorithm")

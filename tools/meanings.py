@@ -33,7 +33,7 @@ MEANINGS = {
     "brand": "Beginning of every credential, such as `ww` in `wwa_…`; scanners find leaked ones by it.",
     "signing_algorithms": "Algorithms that signing keys are made for; the first signs for clients that registered none.",
     "signing_key_lifetime": "How long a key signs before the next takes over.",
-    "signing_key_overlap": "How long a key stays published after it stopped signing.",
+    "signing_key_overlap": "How long a key stays published after it stopped signing; a day at the least, so that every token lives.",
     "access_token_lifetime": "Lifetime of OAuth access tokens; a client may have its own.",
     "api_token_lifetime": "Lifetime of API tokens for which none was given.",
     "api_token_max_lifetime": "The longest lifetime that an API token may have.",

@@ -1,13 +1,14 @@
 """The console's signing keys as administrators use them: what is published, a rotation with overlap, a key that leaked."""
 
 from collections.abc import Mapping
+from pathlib import Path
 
 import httpx
 import pytest
 from tests.fixtures.accounts import another, user_of
 from tests.fixtures.console import admin, server
 from tests.fixtures.people import Person
-from tests.fixtures.servers import Server, together
+from tests.fixtures.servers import Server, open_server, together
 
 from watchword.flows.keyring import JWKS_MAX_AGE
 from watchword.store import events, keys
@@ -211,3 +212,23 @@ async def test_a_slip_withdraws_no_key(admin: Person) -> None:
         assert answer.status_code == 400
         assert "isn’t the beginning" in admin.text
     assert await kids(admin.server) == [current]
+
+
+@pytest.mark.parametrize("announced", [False, True], ids=["rotated", "rotated and its successor withdrawn"])
+async def test_kr_01_a_token_of_the_longest_life_outlives_its_key_whatever_the_overlap(
+    tmp_path: Path, announced: bool
+) -> None:
+    async with open_server(tmp_path, signing_key_overlap=60) as server:
+        algorithm = server.settings.signing_algorithms[0]
+        (following,) = await kids(server, "next")
+        lasting = await server.client(grant_types=["client_credentials"], access_token_lifetime=86_400)
+        assert await server.runtime.keyring.rotate(algorithm, actor="test")
+        if announced:
+            assert await server.runtime.keyring.revoke(following, actor="test")
+        server.clock.advance(JWKS_MAX_AGE - 1)  # the last second in which the old key signs
+        token = (await server.grant(lasting, scope="orders:read")).json()["access_token"]
+        server.clock.advance(86_399)
+        await server.runtime.database.write(keys.purge_keys, int(server.clock()))
+        assert await is_active(server, token)
+        server.clock.advance(1)
+        assert not await is_active(server, token)

@@ -23,6 +23,8 @@ from watchword.store.keys import StoredKey, Succession
 
 # Seconds for which a relying party may keep the JWK set; a next key waits that long before it signs.
 JWKS_MAX_AGE = 300
+# Seconds for which a key is published, at the least, after it stopped signing: no access token lives longer than a day.
+SHORTEST_OVERLAP = 86_400 + JWKS_MAX_AGE
 # Secrets of the server itself, which all nodes read from the database: generated once, never changed.
 SECRET_PURPOSE = "secrets"
 PAIRWISE_KEY, NONCE_KEY = "pairwise subjects", "dpop nonces"
@@ -180,13 +182,12 @@ class Keyring:
         if following is None or expected not in (None, following.kid):
             return False
         activates_at = max(now, following.created_at + JWKS_MAX_AGE)
-        overlap = max(self._settings.signing_key_overlap, self._settings.access_token_lifetime + JWKS_MAX_AGE)
         rotated = await (database or self._database).write(
             store.rotate_key,
             following.kid,
             await self._generate(algorithm, None),
             activates_at=activates_at,
-            retires_at=activates_at + overlap,
+            retires_at=self._end(activates_at),
             actor=actor,
             now=now,
         )
@@ -228,13 +229,18 @@ class Keyring:
             return Succession(announced.kid, stored.algorithm, now)
         if following is None:
             return None
+        activates_at = now if signs else max(now, following.created_at + JWKS_MAX_AGE)
         return Succession(
             following.kid,
             stored.algorithm,
-            activates_at=now if signs else max(now, following.created_at + JWKS_MAX_AGE),
+            activates_at=activates_at,
             following=await self._generate(stored.algorithm, None),
-            retires_at=now + self._settings.signing_key_overlap,
+            retires_at=self._end(activates_at),
         )
+
+    def _end(self, stops_at: int) -> int:
+        """Return until when a key is published that signs until then (Unix seconds)."""
+        return stops_at + max(self._settings.signing_key_overlap, SHORTEST_OVERLAP)
 
     async def rotate_due(self) -> list[str]:
         """Rotate every algorithm whose current key is older than the key lifetime, or ends without a successor; return which."""

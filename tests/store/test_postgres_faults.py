@@ -208,9 +208,12 @@ async def test_a_right_that_was_taken_away_is_the_servers_fault_until_it_is_back
         )
     ):
         await database.write(note, f"before {number}")
+        await database.write(keys.touch, f"before {number}")
         postgres_cluster.sql(taken, name)
         with pytest.raises(StorageUnavailable):
             await database.write(note, "refused")
+        with pytest.raises(StorageUnavailable):
+            await database.write(keys.touch, "refused: what asks whether changes can be committed is told")
         postgres_cluster.sql(given, name)
     await database.write(note, "healed")
     assert await count(database, "events") == 3

@@ -239,6 +239,29 @@ def test_a_password_can_be_shown_and_is_hidden_again_before_it_is_sent(visit: Vi
     assert "password=correct+horse+battery" in visit.sent[0]
 
 
+@pytest.mark.parametrize(
+    ("name", "copies"),
+    [
+        ("console/client_secret", ["Secret", "Identifier (client_id)", "Issuer", "Discovery address"]),
+        ("account/recovery_codes", ["Your codes"]),
+    ],
+)
+def test_what_copies_says_what_it_copies_and_beside_it_that_it_did(
+    visit: Visit, name: str, copies: list[str]
+) -> None:
+    page = visit.open(name)
+    buttons = page.locator("[data-copy]")
+    assert [one.aria_snapshot() for one in buttons.all()] == [
+        f'- button "Copy {what}": Copy' for what in copies
+    ]
+    page.context.grant_permissions(["clipboard-write"])
+    said = page.locator("[aria-live]")
+    assert said.all_inner_texts() == [""] * len(copies)
+    buttons.last.click()
+    expect(said).to_have_text([""] * (len(copies) - 1) + ["Copied"])
+    assert buttons.last.aria_snapshot() == f'- button "Copied {copies[-1]}": Copied'
+
+
 def test_an_answer_by_form_post_sends_itself(visit: Visit) -> None:
     visit.open("form_post").wait_for_url(f"{ORIGIN}/callback")
     assert visit.sent == ["code=wwc_1&state=x"]

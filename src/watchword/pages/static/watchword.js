@@ -123,12 +123,13 @@
   const copy = (button) => {
     if (!navigator.clipboard) return;
     const label = button.querySelector("span");
+    const aloud = button.nextElementSibling;
     const before = label.textContent;
     button.hidden = false;
     button.addEventListener("click", async () => {
       await navigator.clipboard.writeText(document.getElementById(button.dataset.copy).innerText.trim());
-      label.textContent = label.dataset.copied;
-      setTimeout(() => { label.textContent = before; }, 2500);
+      label.textContent = aloud.textContent = label.dataset.copied;
+      setTimeout(() => { label.textContent = before; aloud.textContent = ""; }, 2500);
     });
   };
 

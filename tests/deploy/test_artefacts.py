@@ -5,6 +5,7 @@ Where `systemd-analyze` and `helm` are installed they judge as well; nothing her
 
 import json
 import re
+import shlex
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -50,6 +51,17 @@ def test_the_unit_hands_the_master_key_over_as_a_credential_and_in_no_variable()
     assert options["LoadCredential"] == ["master-key:/etc/watchword/master-key"]
     assert options["Environment"] == ["WATCHWORD_KEY_FILE=%d/master-key"]
     assert "key_file" in Settings.__struct_fields__
+
+
+def test_a_command_beside_the_unit_names_the_place_of_the_key_in_full() -> None:
+    guide = (ROOT / "docs" / "how-to" / "systemd.md").read_text()
+    command = re.search(r"^systemd-run .*?watchword token list.*?$", guide, re.DOTALL | re.MULTILINE)
+    assert command
+    given = shlex.split(command[0])
+    assert "%" not in command[0], "systemd expands specifiers in unit files alone"
+    unit = next(one.removeprefix("--unit=") for one in given if one.startswith("--unit="))
+    assert f"WATCHWORD_KEY_FILE=/run/credentials/{unit}.service/master-key" in given
+    assert f"LoadCredential={unit_options()['LoadCredential'][0]}" in given
 
 
 def test_systemd_finds_little_to_attack() -> None:

@@ -4,6 +4,7 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -11,7 +12,8 @@ import httpx
 import psutil
 import pytest
 from tests.cli.test_commands import BROKEN, PAGE, document
-from tests.fixtures.servers import Process, serve
+from tests.fixtures.commands import environment
+from tests.fixtures.servers import Process, free_port, serve, wait_until_ready
 
 
 def test_several_workers_refuse_at_once_what_one_of_them_revoked(server_process: Process) -> None:
@@ -113,6 +115,20 @@ def test_a_server_that_was_started_to_outlive_its_terminal_does(tmp_path: Path) 
             assert httpx.get(f"{process.issuer}/readyz").status_code == 200
     finally:
         signal.signal(signal.SIGHUP, before)
+
+
+def test_several_workers_start_where_standard_output_is_closed(tmp_path: Path) -> None:
+    port, log = free_port(), tmp_path / "server.log"
+    log.touch()
+    command = 'exec "$0" -m watchword serve --port "$1" --workers 2 >&- 2>>"$2"'
+    process = subprocess.Popen(
+        ["sh", "-c", command, sys.executable, str(port), str(log)], cwd=tmp_path, env=environment()
+    )
+    try:
+        wait_until_ready(f"http://localhost:{port}", process, log, patience=20)
+    finally:
+        process.terminate()
+        process.wait(timeout=30)
 
 
 def test_several_workers_are_replaced_one_after_the_other_on_request(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ Exit codes: 0 done, 1 refused or not found, 2 wrong usage, 3 of `apply --check` 
 `--json` every command prints one JSON document, whatever comes of it.
 """
 
+import contextlib
 import errno
 import io
 import os
@@ -39,6 +40,10 @@ def _open_streams() -> None:
     sys.stdin = sys.stdin or _nowhere("r")
     sys.stdout = sys.stdout or _nowhere("w")
     sys.stderr = sys.stderr or _nowhere("w")
+    # What Python opens is closed in the programs that it starts, such as workers, and standard streams are not.
+    for stream in (sys.stdin, sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):  # a stream in the memory of a test
+            os.set_inheritable(stream.fileno(), True)
     # A name may have characters that the terminal's encoding lacks, and a path undecodable bytes: print an escaped form.
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):

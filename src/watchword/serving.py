@@ -125,8 +125,7 @@ def _orphaned(loop: asyncio.AbstractEventLoop, sentinel: int) -> None:
 
 def check_startable(settings: Settings) -> None:
     """Raise SettingsError where a file cannot be used or the address cannot be listened on, before anything is created."""
-    _check_certificates(settings)
-    check_files(settings)
+    check_named_files(settings)
     try:
         places = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM)
         for family, kind, _, _, place in places:
@@ -144,6 +143,12 @@ def check_startable(settings: Settings) -> None:
         raise SettingsError(
             f"cannot listen on {settings.host}, port {settings.port}: {reason}; {change}"
         ) from None
+
+
+def check_named_files(settings: Settings) -> None:
+    """Raise SettingsError where a file that the options name is missing or cannot be used."""
+    _check_certificates(settings)
+    check_files(settings)
 
 
 def _check_certificates(settings: Settings) -> None:

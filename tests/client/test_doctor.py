@@ -363,6 +363,10 @@ def test_the_own_installation_is_checked(tmp_path: Path) -> None:
     assert (code, "exposure" in found) == (1, True)
     (tmp_path / "watchword.toml").write_text('issuers = "x"')
     assert check() == (1, {"settings"})
+    (tmp_path / "watchword.toml").write_text('logo = "mark.svg"')
+    assert check() == (1, {"settings"}), "no server starts without it"
+    (tmp_path / "mark.svg").write_text('<svg xmlns="http://www.w3.org/2000/svg"/>')
+    assert check() == (0, set())
     (tmp_path / "watchword.toml").unlink()
     (tmp_path / "watchword.db").chmod(0o644)
     assert check() == (1, {"file-mode"})

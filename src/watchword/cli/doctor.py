@@ -63,6 +63,8 @@ def _print(report: Report) -> None:
 
 
 def _installation(database: str | None, config: str | None, data: bool) -> Report:
+    from watchword import serving  # here, so that the other commands start without it
+
     report = Report("this installation", "settings, database and keys")
     try:
         settings = settings_module.load({"database": database}, config=config)
@@ -71,7 +73,12 @@ def _installation(database: str | None, config: str | None, data: bool) -> Repor
     except SettingsError as error:
         report.fail("settings", "settings", str(error), "correct the option that is named")
         return report
-    report.ok("settings", "settings", "the options are valid together")
+    try:
+        serving.check_named_files(settings)
+    except SettingsError as error:
+        report.fail("settings", "settings", str(error), "correct the option that is named, or its file")
+    else:
+        report.ok("settings", "settings", "the options are valid together")
     _exposure(settings, report)
     _files(settings, report)
     try:

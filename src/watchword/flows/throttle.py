@@ -15,6 +15,7 @@ from functools import lru_cache
 import msgspec
 
 from watchword.flows.runtime import Runtime
+from watchword.networks import read_address
 from watchword.ratelimit import whole_seconds
 from watchword.store import attempts, browsers, limits
 from watchword.store.attempts import Bucket
@@ -56,13 +57,11 @@ async def throttle(runtime: Runtime, name: str, capacity: float, per_second: flo
 def network(address: str) -> str:
     """Return the key under which an address is counted: an IPv6 /64 network is one source, as its owner has 2^64 addresses."""
     try:
-        parsed = ipaddress.ip_address(address.partition("%")[0])
+        parsed = read_address(address.partition("%")[0])
     except ValueError:
         return address
     if isinstance(parsed, ipaddress.IPv4Address):
         return str(parsed)
-    if parsed.ipv4_mapped is not None:
-        return str(parsed.ipv4_mapped)
     return str(ipaddress.ip_network((parsed, 64), strict=False))
 
 

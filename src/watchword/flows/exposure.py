@@ -22,7 +22,10 @@ async def report(runtime: Runtime, token: str) -> None:
         return
     await _note(runtime, str(answer.claims["jti"]))
     if runtime.settings.exposed_tokens == "revoke":
-        await _revoke(runtime, token, answer)
+        if token.count(".") == 2:
+            await revocation.end_self_contained(runtime, answer.claims, actor=ACTOR)
+        else:
+            await revocation.end_opaque(runtime, token, str(answer.claims["client_id"]), actor=ACTOR)
 
 
 async def _api_token(runtime: Runtime, token: str) -> None:
@@ -37,22 +40,3 @@ async def _api_token(runtime: Runtime, token: str) -> None:
 async def _note(runtime: Runtime, target: str) -> None:
     digest = token_format.digest(f"exposed {target}")
     await runtime.database.write(tokens.note_exposed, digest, target, actor=ACTOR, now=runtime.now())
-
-
-async def _revoke(runtime: Runtime, token: str, answer: introspection.Answer) -> None:
-    client_id, now = str(answer.claims["client_id"]), runtime.now()
-    if token.count(".") != 2:
-        digest = token_format.ordered_digest(token)
-        await runtime.database.write(tokens.revoke_access_token, digest, client_id, actor=ACTOR, now=now)
-        return
-    jti, expires_at = str(answer.claims["jti"]), answer.claims["exp"]
-    if isinstance(expires_at, int):
-        await runtime.database.write(
-            tokens.revoke_jti,
-            jti,
-            expires_at,
-            client_id=client_id,
-            actor=ACTOR,
-            now=now,
-            status=revocation.place_of(answer.claims, expires_at),
-        )

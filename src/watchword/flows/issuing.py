@@ -55,7 +55,7 @@ async def make(
     `form` may request less than was granted; `scope` is that of a refresh request. Raises `invalid_grant`, `invalid_scope`,
     `invalid_target`, `invalid_authorization_details`, or as `minting.mint` and `id_tokens.make`.
     """
-    grant, user = standing.grant, _owner_of(standing)
+    grant, user = standing.grant, owner_of(standing)
     extent = _narrowed(runtime, client, form, _remaining(runtime, client, grant), scope)
     minted = await _access_token(runtime, client, grant, extent, binding)
     if "openid" not in extent.scope:
@@ -66,7 +66,7 @@ async def make(
     return Issued(extent, minted, id_token)
 
 
-def _owner_of(standing: Standing) -> User:
+def owner_of(standing: Standing) -> User:
     """Return the person of a grant; raise `invalid_grant` when the account or the session has ended (AZ-51)."""
     grant, user = standing.grant, standing.user
     if user is None or user.disabled_at is not None or grant.created_at < user.valid_from:

@@ -11,6 +11,7 @@ import msgspec
 
 from watchword.flows.runtime import Runtime
 from watchword.oauth import token_format
+from watchword.oauth.refresh import Limits
 from watchword.store import redemption
 from watchword.store.grants import Standing
 
@@ -36,6 +37,12 @@ def read(runtime: Runtime, token: str) -> Presented | None:
         token_format.digest(token),
         token_format.is_sealed(token, runtime.root.derive(SEAL)),
     )
+
+
+def limits(runtime: Runtime) -> Limits:
+    """Return how long families live, in seconds."""
+    settings = runtime.settings
+    return Limits(settings.refresh_token_idle, settings.refresh_token_lifetime, settings.refresh_token_grace)
 
 
 async def find(runtime: Runtime, presented: Presented) -> Standing | None:

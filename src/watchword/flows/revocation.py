@@ -14,15 +14,8 @@ from watchword.store.statuses import StatusMarks
 async def revoke(runtime: Runtime, client: Client, token: str) -> None:
     """Revoke a token of the client; an unknown token, or one of another client, is no error (§2.2)."""
     kind = token_format.kind_of(token, runtime.settings.brand) if len(token) < 64 else None
-    now, actor = runtime.now(), client.client_id
     if kind == "o":
-        await runtime.database.write(
-            tokens.revoke_access_token,
-            token_format.ordered_digest(token),
-            client.client_id,
-            actor=actor,
-            now=now,
-        )
+        await end_opaque(runtime, token, client.client_id, actor=client.client_id)
     elif kind == "r":
         await _refresh_token(runtime, client, token)
     elif kind == "a":
@@ -59,20 +52,34 @@ async def _self_contained(runtime: Runtime, client: Client, token: str) -> None:
         claims = await introspection.decode(runtime, token, leeway=jwt.MAX_DATE)
     except JoseError:
         return
+    if claims["client_id"] == client.client_id:
+        await end_self_contained(runtime, claims, actor=client.client_id)
+
+
+async def end_opaque(runtime: Runtime, token: str, client_id: str, *, actor: str) -> None:
+    """Revoke an opaque access token of a client; another client's is left alone."""
+    digest = token_format.ordered_digest(token)
+    await runtime.database.write(
+        tokens.revoke_access_token, digest, client_id, actor=actor, now=runtime.now()
+    )
+
+
+async def end_self_contained(runtime: Runtime, claims: Mapping[str, object], *, actor: str) -> None:
+    """Revoke an access token by its verified claims."""
     exp = claims["exp"]
-    if claims["client_id"] == client.client_id and isinstance(exp, int):
+    if isinstance(exp, int):
         await runtime.database.write(
             tokens.revoke_jti,
             str(claims["jti"]),
             exp,
-            client_id=client.client_id,
-            actor=client.client_id,
+            client_id=str(claims["client_id"]),
+            actor=actor,
             now=runtime.now(),
-            status=place_of(claims, exp),
+            status=_place_of(claims, exp),
         )
 
 
-def place_of(claims: Mapping[str, object], expires_at: int) -> StatusMarks | None:
+def _place_of(claims: Mapping[str, object], expires_at: int) -> StatusMarks | None:
     """Return the place of a token in its status list, None when it is in none."""
     reference, issued_at = status_list.read_reference(claims), claims["iat"]
     if reference is None or not isinstance(issued_at, int):

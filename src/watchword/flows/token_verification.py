@@ -83,13 +83,14 @@ async def verify(runtime: Runtime, secret: str, use: Use) -> Verdict:
         return Verdict("unknown")
     now = runtime.now()
     ends = [end for end in (found.token.expires_at, found.secret_expires_at) if end is not None]
-    reason = _decide(runtime, found, use, now)
+    reason = decide(runtime, found, use, now)
     verdict = Verdict(reason, found.token, found.secret_id, min(ends, default=FOREVER))
     runtime.usage.count(found.secret_id, found.token.id, verdict.reason, now, use.address or "")
     return verdict
 
 
-def _decide(runtime: Runtime, found: FoundToken, use: Use, now: int) -> str:
+def decide(runtime: Runtime, found: FoundToken, use: Use, now: int) -> str:
+    """Return "active" or why a token is refused, without counting it as a use."""
     token = found.token
     if token.revoked_at is not None:
         return "revoked"

@@ -15,15 +15,10 @@ from watchword.oauth import refresh, token_format
 from watchword.oauth.clients import Client
 from watchword.oauth.errors import OAuthError
 from watchword.oauth.parameters import Parameters
-from watchword.oauth.refresh import Limits, Outcome
+from watchword.oauth.refresh import Outcome
 from watchword.presence import HasLeft
 from watchword.store import redemption as store
 from watchword.store.grants import Grant, Standing
-
-
-def _limits(runtime: Runtime) -> Limits:
-    settings = runtime.settings
-    return Limits(settings.refresh_token_idle, settings.refresh_token_lifetime, settings.refresh_token_grace)
 
 
 def _unknown() -> OAuthError:
@@ -54,7 +49,9 @@ async def handle(
         raise _unknown()
     decide(client, standing.grant, binding)
     generation = store.generation_of(standing, presented.digest)
-    outcome = refresh.decide(store.family_of(standing.grant), generation, _limits(runtime), runtime.now())
+    outcome = refresh.decide(
+        store.family_of(standing.grant), generation, refresh_tokens.limits(runtime), runtime.now()
+    )
     if outcome not in ("rotate", "replay"):
         # Before what is asked for is read: a scope or resource too much must not hide a reuse (RFC 9700 §4.14.2).
         await _settle(runtime, presented, has_left)
@@ -110,7 +107,7 @@ async def _settle(runtime: Runtime, presented: Presented, has_left: HasLeft) -> 
         store.settle_refresh_token,
         presented.mark,
         presented.digest,
-        _limits(runtime),
+        refresh_tokens.limits(runtime),
         runtime.now(),
         has_left,
     )

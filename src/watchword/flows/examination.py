@@ -1,0 +1,177 @@
+"""What a credential is, whose it is, and whether it would be accepted, for those who run the service.
+
+Owns the answer to "somebody sent me this: what is it?". Nothing is written and no use is counted; strangers learn none of it, they have
+introspection (RFC 7662).
+"""
+
+from collections.abc import Mapping
+
+import msgspec
+
+from watchword.flows import introspection, issuing, refresh_tokens, token_verification
+from watchword.flows.runtime import Runtime
+from watchword.flows.token_verification import Use
+from watchword.jose import JoseError, jws, jwt
+from watchword.jose.jwk import b64decode
+from watchword.oauth import refresh, token_format
+from watchword.oauth.errors import OAuthError
+from watchword.store import redemption
+from watchword.store.api_tokens import ApiToken
+from watchword.store.grants import Standing
+
+MAX_LENGTH = 65_536
+# Why a JWT of this server's issuer is refused, by `JoseError`; anything else is "malformed".
+_REFUSALS: Mapping[str, str] = {
+    "signature": "signature",
+    "algorithm": "signature",
+    "type": "other_type",
+    "expired": "expired",
+    "not yet valid": "too_early",
+    "issued in the future": "too_early",
+}
+# Kinds that are looked up nowhere here: they are of use once, or at one endpoint.
+_ELSEWHERE = "elsewhere"
+_FAMILY: Mapping[refresh.Outcome, str] = {
+    "rotate": "active",
+    "replay": "replaced",
+    "burn": "replaced",
+    "abandoned": "replaced",
+    "burned": "grant_ended",
+    "idle": "expired",
+    "ended": "expired",
+}
+
+
+class Finding(msgspec.Struct, frozen=True):
+    """What is known of a credential.
+
+    `kind` is a letter of `token_format.KINDS`, "jwt", or "" for a text that is nothing of the sort; `reason` is "active" or why it is
+    refused. `claims` and `header` are what a JWT says, whether or not it is true, or what introspection would.
+    """
+
+    kind: str
+    reason: str
+    token: ApiToken | None = None
+    client_id: str | None = None
+    subject: str | None = None
+    claims: Mapping[str, object] = {}
+    header: Mapping[str, object] = {}
+
+    @property
+    def active(self) -> bool:
+        """Whether an API would accept it now."""
+        return self.reason == "active"
+
+    @property
+    def name(self) -> str:
+        """Its kind as the texts of the pages name it; of a JWT that is no access token of this server, no more than that it is one."""
+        if self.kind == "jwt" and self.reason not in ("foreign", "other_type", "malformed"):
+            return "access_jwt"
+        return self.kind or "nothing"
+
+
+async def examine(runtime: Runtime, text: str) -> Finding:
+    """Find out what a text is; spaces and line breaks around it, and the name of a scheme before it, are not part of it."""
+    credential = bare(text)
+    if len(credential) > MAX_LENGTH:
+        return Finding("", "nothing")
+    kind = token_format.kind_of(credential, runtime.settings.brand)
+    if kind == "a":
+        return await _api_token(runtime, credential)
+    if kind == "o":
+        return await _opaque(runtime, credential)
+    if kind == "r":
+        return await _refresh_token(runtime, credential)
+    if kind is not None:
+        return Finding(kind, _ELSEWHERE)
+    if credential.count(".") == 2:
+        return await _jwt(runtime, credential)
+    return _mistyped(runtime, credential)
+
+
+def bare(text: str) -> str:
+    """Return a credential without what was copied around it."""
+    words = text.split()
+    if words and words[0].rstrip(":").lower() == "authorization":
+        words = words[1:]
+    if len(words) > 1 and words[0].lower() in ("bearer", "dpop"):
+        words = words[1:]
+    return words[0] if len(words) == 1 else " ".join(words)
+
+
+def _mistyped(runtime: Runtime, credential: str) -> Finding:
+    """Tell a credential of this server that was garbled or cut off from any other text."""
+    brand = runtime.settings.brand
+    kind, mark = credential[len(brand) : len(brand) + 1], credential[len(brand) + 1 : len(brand) + 2]
+    if credential.startswith(brand) and kind in token_format.KINDS and mark == "_":
+        return Finding(kind, "mistyped")
+    return Finding("", "nothing")
+
+
+async def _api_token(runtime: Runtime, credential: str) -> Finding:
+    found = await token_verification.lookup(runtime, credential)
+    if found is None:
+        return Finding("a", "unknown")
+    # Its limits are told beside the answer: what is asked is whether it works where it is meant to.
+    first = found.token.addresses[0].partition("/")[0] if found.token.addresses else None
+    use = Use(address=first, any_path=True)
+    reason = token_verification.decide(runtime, found, use, runtime.now())
+    return Finding("a", reason, found.token, subject=found.token.owner_id)
+
+
+async def _opaque(runtime: Runtime, credential: str) -> Finding:
+    answer = await introspection.introspect(runtime, credential, Use())
+    claims = answer.claims if answer.active else {}
+    return Finding(
+        "o", answer.reason, client_id=answer.client_id, subject=answer.subject or None, claims=claims
+    )
+
+
+async def _refresh_token(runtime: Runtime, credential: str) -> Finding:
+    presented = refresh_tokens.read(runtime, credential)
+    found = await refresh_tokens.find(runtime, presented) if presented is not None else None
+    if presented is None or found is None:
+        return Finding("r", "unknown")
+    reason = _standing(runtime, found, redemption.generation_of(found, presented.digest))
+    return Finding("r", reason, client_id=found.grant.client_id, subject=found.grant.user_id)
+
+
+def _standing(runtime: Runtime, found: Standing, generation: int) -> str:
+    outcome = refresh.decide(
+        redemption.family_of(found.grant), generation, refresh_tokens.limits(runtime), runtime.now()
+    )
+    if outcome == "rotate":
+        try:
+            issuing.owner_of(found)
+        except OAuthError:
+            return "grant_ended"
+    return _FAMILY[outcome]
+
+
+async def _jwt(runtime: Runtime, credential: str) -> Finding:
+    try:
+        header = jws.peek(credential)
+        claims = jwt.read_claims(b64decode(credential.split(".")[1]))
+    except JoseError:
+        return Finding("", "nothing")
+    answer = await introspection.introspect(runtime, credential, Use())
+    reason = answer.reason if answer.reason != "unknown" else await _refusal(runtime, credential, claims)
+    return Finding(
+        "jwt",
+        "too_early" if reason == "issued in the future" else reason,
+        client_id=answer.client_id,
+        subject=answer.subject or None,
+        claims=claims,
+        header=header.members,
+    )
+
+
+async def _refusal(runtime: Runtime, credential: str, claims: Mapping[str, object]) -> str:
+    """Return why introspection does not know a JWT."""
+    if claims.get("iss") != runtime.settings.issuer:
+        return "foreign"
+    try:
+        await introspection.decode(runtime, credential)
+    except JoseError as error:
+        return _REFUSALS.get(str(error), "malformed")
+    return "unknown"

@@ -1,0 +1,168 @@
+"""What a text that turned up somewhere is told to be: every kind of credential, in every state, without counting as a use."""
+
+from typing import Any
+
+import pytest
+from tests.fixtures.code_flow import obtain_code, redeem, refresh, register
+from tests.fixtures.servers import Server
+
+from watchword.flows import api_tokens, client_registry, examination
+from watchword.jose import jwk, jwt
+from watchword.oauth import token_format
+from watchword.store import api_tokens as store
+
+
+async def found(server: Server, text: str) -> tuple[str, str]:
+    finding = await examination.examine(server.runtime, text)
+    return finding.name, finding.reason
+
+
+async def access_token(server: Server, form: str, **given: Any) -> str:
+    client = await server.client(access_token_format=form, **given)
+    return str((await server.grant(client)).json()["access_token"])
+
+
+async def test_an_api_token_is_told_with_its_owner_and_in_each_state(server: Server) -> None:
+    issued = await server.token(expires_in=3600)
+    finding = await examination.examine(server.runtime, issued.secret)
+    assert (finding.name, finding.reason, finding.active) == ("a", "active", True)
+    assert finding.token is not None
+    assert (finding.token.id, finding.subject) == (issued.token.id, "application:reports")
+    rotated = await api_tokens.rotate(server.runtime, issued.token.id, overlap=0, actor="test")
+    assert await found(server, issued.secret) == ("a", "rotated")
+    server.clock.advance(3600)
+    assert await found(server, rotated.secret) == ("a", "expired")
+    await api_tokens.revoke(server.runtime, issued.token.id, reason="compromised", actor="test")
+    assert await found(server, rotated.secret) == ("a", "revoked")
+
+
+async def test_the_limits_of_an_api_token_are_no_reason_to_call_it_dead_and_looking_is_no_use(
+    server: Server,
+) -> None:
+    issued = await server.token(addresses=["192.0.2.0/24"], path="/orders", quota=1)
+    for _ in range(3):
+        assert await found(server, issued.secret) == ("a", "active")
+    await server.runtime.usage.flush(server.runtime.database)
+    (use,) = await server.runtime.database.read(store.list_secret_uses, issued.token.id)
+    assert use.outcomes == {}
+    assert use.last_used_at is None
+
+
+@pytest.mark.parametrize(("form", "name"), [("opaque", "o"), ("jwt", "access_jwt")])
+async def test_an_access_token_is_told_in_each_state(server: Server, form: str, name: str) -> None:
+    client = await server.client(access_token_format=form)
+    token = (await server.grant(client)).json()["access_token"]
+    finding = await examination.examine(server.runtime, token)
+    assert (finding.name, finding.reason) == (name, "active")
+    assert finding.client_id == client.client.client_id
+    assert finding.claims["scope"] == "orders:read orders:write"
+    await server.post("/revoke", client, token=token)
+    assert await found(server, token) == (name, "revoked")
+    another = (await server.grant(client)).json()["access_token"]
+    await client_registry.delete(server.runtime, client.client.client_id, actor="test")
+    assert await found(server, another) == (name, "client_ended")
+
+
+@pytest.mark.parametrize(("form", "name"), [("opaque", "o"), ("jwt", "access_jwt")])
+async def test_an_access_token_ends_in_its_last_second(server: Server, form: str, name: str) -> None:
+    token = await access_token(server, form)
+    server.clock.advance(599)
+    assert await found(server, token) == (name, "active")
+    server.clock.advance(1)
+    assert await found(server, token) == (name, "expired")
+
+
+async def test_a_refresh_token_is_told_through_its_life_and_is_not_used_by_it(server: Server) -> None:
+    client = await register(server)
+    first = (await redeem(server, client, (await obtain_code(server, client))["code"])).json()[
+        "refresh_token"
+    ]
+    for _ in range(2):
+        assert await found(server, first) == ("r", "active")
+    second = (await refresh(server, client, first)).json()["refresh_token"]
+    server.clock.advance(60)
+    assert await found(server, first) == ("r", "replaced")
+    assert await found(server, second) == ("r", "active"), "looking at an old one burns nothing"
+    await server.post("/revoke", client, token=second)
+    assert await found(server, second) == ("r", "grant_ended")
+
+
+async def test_a_refresh_token_that_waited_too_long_has_expired(server: Server) -> None:
+    client = await register(server)
+    token = (await redeem(server, client, (await obtain_code(server, client))["code"])).json()[
+        "refresh_token"
+    ]
+    server.clock.advance(server.settings.refresh_token_idle)
+    assert await found(server, token) == ("r", "expired")
+
+
+async def test_an_id_token_is_no_access_token(server: Server) -> None:
+    client = await register(server)
+    answer = (await redeem(server, client, (await obtain_code(server, client))["code"])).json()
+    assert await found(server, answer["access_token"]) == ("access_jwt", "active")
+    assert await found(server, answer["id_token"]) == ("jwt", "other_type")
+
+
+async def test_a_jwt_that_names_this_server_and_was_signed_elsewhere_is_forged(server: Server) -> None:
+    token = await access_token(server, "jwt")
+    claims = dict((await examination.examine(server.runtime, token)).claims)
+    stranger = jwk.generate("ES256")
+    assert await found(server, jwt.encode(stranger, claims, "at+jwt")) == ("access_jwt", "signature")
+    elsewhere = jwt.encode(stranger, {**claims, "iss": "https://elsewhere.example"}, "at+jwt")
+    assert await found(server, elsewhere) == ("jwt", "foreign")
+
+
+async def test_a_jwt_of_this_server_that_lacks_a_claim_is_told_so(server: Server) -> None:
+    token = await access_token(server, "jwt")
+    claims = dict((await examination.examine(server.runtime, token)).claims)
+    key = await server.runtime.keyring.signing_key("ES256")
+    assert await found(server, jwt.encode(key, claims, "at+jwt")) == ("access_jwt", "active")
+    del claims["client_id"]
+    assert await found(server, jwt.encode(key, claims, "at+jwt")) == ("jwt", "malformed")
+    now = server.runtime.now()
+    early = {**claims, "client_id": "x", "iat": now + 900, "exp": now + 1800}
+    assert await found(server, jwt.encode(key, early, "at+jwt")) == ("access_jwt", "too_early")
+
+
+@pytest.mark.parametrize("kind", sorted(set(token_format.KINDS) - {"a", "o", "r"}))
+async def test_what_no_api_accepts_is_named_and_not_looked_up(server: Server, kind: str) -> None:
+    credential = token_format.make("ww", kind, bytes(range(48)))
+    assert await found(server, credential) == (kind, "elsewhere")
+
+
+async def test_one_that_was_never_issued_or_was_cut_off_is_told_apart(server: Server) -> None:
+    secret = (await server.token()).secret
+    assert await found(server, token_format.make("ww", "a", bytes(range(48)))) == ("a", "unknown")
+    assert await found(server, secret[:-1]) == ("a", "mistyped")
+    assert await found(server, secret[:-1] + ("x" if secret[-1] != "x" else "y")) == ("a", "mistyped")
+
+
+@pytest.mark.parametrize("around", [" {} ", "\n{}\n", "Bearer {}", "dpop {}", "Authorization: Bearer {}"])
+async def test_what_was_copied_around_a_token_is_not_part_of_it(server: Server, around: str) -> None:
+    secret = (await server.token()).secret
+    assert await found(server, around.format(secret)) == ("a", "active")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        " ",
+        "hello",
+        "two words",
+        "a.b.c",
+        "..",
+        "ww",
+        "wwa",
+        "wwz_x",
+        "\ud800",
+        "\x00",
+        "Bearer",
+        "é.é.é",
+        "x" * 70_000,
+        "eyJhbGciOiJub25lIn0.e30.",
+    ],
+    ids=lambda text: ascii(text[:20]),
+)
+async def test_any_other_text_is_nothing_of_this_server(server: Server, text: str) -> None:
+    assert (await found(server, text))[1] in ("nothing", "foreign")

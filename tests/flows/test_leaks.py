@@ -1,0 +1,95 @@
+"""A credential that others may have is ended by its text: all of what it opens, and nothing else."""
+
+import pytest
+from tests.fixtures.code_flow import obtain_code, redeem, refresh, register
+from tests.fixtures.servers import Server
+
+from watchword.flows import api_tokens, leaks
+from watchword.store import events
+
+
+async def end(server: Server, text: str) -> tuple[str, bool]:
+    finding, ended = await leaks.end(server.runtime, text, actor="operator")
+    return finding.reason, ended
+
+
+async def is_active(server: Server, token: str) -> bool:
+    if token.startswith("wwa_"):
+        headers = {"authorization": f"Bearer {token}"}
+        return (await server.http.get("/api/v1/tokens/self", headers=headers)).status_code == 200
+    asking = await server.client(scope="introspect", grant_types=["client_credentials"])
+    return bool((await server.post("/introspect", asking, token=token)).json()["active"])
+
+
+async def done(server: Server, name: str) -> list[tuple[str, str]]:
+    found = await server.runtime.database.read(events.list_events, limit=20, name=name)
+    return [(event.actor, event.target) for event in found]
+
+
+async def test_an_api_token_ends_with_what_was_narrowed_from_it(server: Server) -> None:
+    issued, other = await server.token(), await server.token()
+    narrow = {"scope": "orders:read", "expires_in": 600}
+    headers = {"authorization": f"Bearer {issued.secret}"}
+    narrowed = (await server.http.post("/api/v1/tokens/self/narrow", json=narrow, headers=headers)).json()[
+        "token"
+    ]
+    assert await is_active(server, narrowed)
+    assert await end(server, f"Bearer {issued.secret}") == ("active", True)
+    assert [await is_active(server, one) for one in (issued.secret, narrowed, other.secret)] == [
+        False,
+        False,
+        True,
+    ]
+    assert ("operator", issued.token.id) in await done(server, "token.compromised")
+    assert await end(server, issued.secret) == ("revoked", False)
+
+
+async def test_a_secret_that_was_replaced_does_not_end_the_one_that_replaced_it(server: Server) -> None:
+    issued = await server.token()
+    rotated = await api_tokens.rotate(server.runtime, issued.token.id, overlap=0, actor="test")
+    assert await end(server, issued.secret) == ("rotated", False)
+    assert await is_active(server, rotated.secret)
+    assert await end(server, rotated.secret) == ("active", True)
+    assert not await is_active(server, rotated.secret)
+
+
+@pytest.mark.parametrize("limit", [{"quota": 1}, {"rate_limit": 1}])
+async def test_a_token_that_is_used_up_for_now_ends_as_well(server: Server, limit: dict[str, int]) -> None:
+    issued = await server.token(**limit)
+    assert await is_active(server, issued.secret)
+    assert not await is_active(server, issued.secret), "used up"
+    assert (await end(server, issued.secret))[1] is True
+    server.clock.advance(120)
+    assert not await is_active(server, issued.secret)
+
+
+@pytest.mark.parametrize("form", ["opaque", "jwt"])
+async def test_an_access_token_ends_by_itself(server: Server, form: str) -> None:
+    client = await server.client(access_token_format=form)
+    token, other = [(await server.grant(client)).json()["access_token"] for _ in range(2)]
+    assert await is_active(server, token)
+    assert await end(server, token) == ("active", True)
+    assert [await is_active(server, one) for one in (token, other)] == [False, True]
+    assert await end(server, token) == ("revoked", False)
+
+
+@pytest.mark.parametrize("older", [False, True], ids=["its newest token", "one that was replaced"])
+async def test_a_refresh_token_ends_its_whole_grant(server: Server, older: bool) -> None:
+    client = await register(server)
+    answer = (await redeem(server, client, (await obtain_code(server, client))["code"])).json()
+    newest = (await refresh(server, client, answer["refresh_token"])).json()
+    assert await is_active(server, newest["access_token"])
+    server.clock.advance(60)
+    reason, ended = await end(server, (answer if older else newest)["refresh_token"])
+    assert (reason, ended) == ("replaced" if older else "active", True)
+    assert not await is_active(server, newest["access_token"])
+    assert (await refresh(server, client, newest["refresh_token"])).json()["error"] == "invalid_grant"
+    assert [actor for actor, _ in await done(server, "grant.ended")] == ["operator"]
+
+
+async def test_what_opens_nothing_is_told_and_left(server: Server) -> None:
+    secret = (await server.client()).client_secret or ""
+    before = await server.runtime.database.read(events.list_events, limit=50)
+    for text, reason in ((secret, "elsewhere"), ("hello", "nothing"), (secret[:-1], "mistyped")):
+        assert await end(server, text) == (reason, False)
+    assert await server.runtime.database.read(events.list_events, limit=50) == before

@@ -112,15 +112,19 @@ def _image(path: str | None) -> str | None:
 
 def stylesheet(branding: Branding) -> str:
     """Return the style sheet with the brand's colours, each darkened or lightened until it is readable."""
-    light = readable(branding.accent, SURFACE_LIGHT)
-    dark = branding.accent_dark or readable(branding.accent, SURFACE_DARK, DARK_CONTRAST)
-    dark = readable(dark, SURFACE_DARK)
+    light, dark = shades(branding)
     own = branding.template_directory / "brand.css" if branding.template_directory else None
     return (
         f":root {{\n{_variables(light, '#000000')}}}\n"
         f"@media (prefers-color-scheme: dark) {{\n:root {{\n{_variables(dark, '#ffffff')}}}\n}}\n"
         + (own.read_text("utf-8") if own and own.is_file() else "")
     )
+
+
+def shades(branding: Branding) -> tuple[str, str]:
+    """Return the accent colours of the light and of the dark scheme, as they are shown."""
+    dark = branding.accent_dark or readable(branding.accent, SURFACE_DARK, DARK_CONTRAST)
+    return readable(branding.accent, SURFACE_LIGHT), readable(dark, SURFACE_DARK)
 
 
 def contrast(first: str, second: str) -> float:

@@ -19,7 +19,10 @@ from watchword.pages.account import Person
 from watchword.pages.render import Problem
 from watchword.store.factors import enrolled
 
-SECTIONS = ("overview", "tokens", "clients", "people", "sessions", "trust", "keys", "events")
+SECTIONS = (
+    *("overview", "tokens", "clients", "people", "sessions"),
+    *("scopes", "trust", "keys", "events", "check", "settings"),
+)
 NOTICES = frozenset(
     {
         *("confirmed", "token_revoked", "token_once"),

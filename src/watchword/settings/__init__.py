@@ -2,7 +2,16 @@
 
 from watchword.settings.checks import check, check_exposure, is_resource, with_issuer
 from watchword.settings.loading import PREFIX, load, stated
-from watchword.settings.options import DAY, DetailText, ScopeText, Seconds, Settings, SettingsError, Upstream
+from watchword.settings.options import (
+    DAY,
+    DetailText,
+    ScopeText,
+    Seconds,
+    Settings,
+    SettingsError,
+    Upstream,
+    plain_address,
+)
 
 __all__ = [
     "DAY",
@@ -17,6 +26,7 @@ __all__ = [
     "check_exposure",
     "is_resource",
     "load",
+    "plain_address",
     "stated",
     "with_issuer",
 ]

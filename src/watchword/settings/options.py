@@ -216,7 +216,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     @property
     def database_shown(self) -> str:
         """The database as it may be printed: the file, or the server and its database without user, password and options."""
-        if not self.is_postgres:
-            return self.database
-        parts = urlsplit(self.database)
-        return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+        return plain_address(self.database) if self.is_postgres else self.database
+
+
+def plain_address(url: str) -> str:
+    """Return a URL without user, password and options, so that it may be shown."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"

@@ -8,6 +8,7 @@ from tests.unit.pages.gallery_console import CONSOLE_PAGES
 from tests.unit.pages.gallery_console_clients import CONSOLE_CLIENT_PAGES
 from tests.unit.pages.gallery_console_keys import KEYS_AND_TRUST_PAGES
 from tests.unit.pages.gallery_console_people import CONSOLE_PEOPLE_PAGES
+from tests.unit.pages.gallery_console_service import SERVICE_PAGES
 
 from watchword.pages.qr import qr_image
 from watchword.pages.render import Problem
@@ -309,7 +310,7 @@ PAGES: Mapping[str, Context] = {
     "account/email:none": account("overview", email=None, errors={"email": "email_invalid"}, values={"email": "mara@"}),
     "account/delete": account("overview", ends={"sessions": 3, "applications": 2, "tokens": 3}),
     **CONSOLE_PAGES,
-    **KEYS_AND_TRUST_PAGES,
+    **SERVICE_PAGES, **KEYS_AND_TRUST_PAGES,
     **CONSOLE_PEOPLE_PAGES,
     **CONSOLE_CLIENT_PAGES,
 }  # fmt: skip

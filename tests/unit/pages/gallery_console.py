@@ -8,7 +8,19 @@ from watchword.pages.render import Problem
 
 
 def console(section: str, **more: object) -> dict[str, object]:
-    sections = ["overview", "tokens", "clients", "people", "sessions", "trust", "keys", "events"]
+    sections = [
+        "overview",
+        "tokens",
+        "clients",
+        "people",
+        "sessions",
+        "scopes",
+        "trust",
+        "keys",
+        "events",
+        "check",
+        "settings",
+    ]
     links = {"sign_out": "/sign-out", "account": "/account", "back": f"/console/{section}"}
     person = {"name": ACCOUNT["name"], "identifier": "mara"}
     return form(root="/console", section=section, sections=sections, account=person, links=links, **more)

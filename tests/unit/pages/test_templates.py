@@ -43,6 +43,8 @@ CHOICES = frozenset(
         "states",
         "level",
         "demands",
+        "format",
+        "scheme",
     ]
 )
 ADDRESS_ATTRIBUTES = frozenset({"src", "srcset", "action", "formaction", "poster", "data", "background"})

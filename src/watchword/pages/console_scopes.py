@@ -1,0 +1,67 @@
+"""The console's APIs and scopes: which there are, and what people are told about them when an application asks.
+
+They are settings, so nothing is changed here; what applications ask for and nobody has described is named.
+"""
+
+from watchword.flows import consents
+from watchword.http import Request, Response
+from watchword.oauth.claims import SCOPE_CLAIMS
+from watchword.oauth.scopes import is_reserved
+from watchword.pages import browser, console, details, scopes
+from watchword.settings import Settings
+from watchword.store import clients
+
+# Described in every language of the pages (OpenID Connect Core §5.4, §11)
+STANDARD = frozenset({"openid", "offline_access", *SCOPE_CLAIMS})
+LOOKED_AT = 1000  # applications whose scopes are looked at
+
+
+async def show(request: Request) -> Response:
+    """List the APIs, the scopes, and the types of rich requests."""
+    found = await console.require(request)
+    if isinstance(found, Response):
+        return found
+    settings, locale = request.runtime.settings, browser.locale_of(request)
+    context = {
+        "resources": _resources(request, settings),
+        "scopes": [_scope(request, one, locale) for one in settings.scopes],
+        "undescribed": await _undescribed(request),
+        "types": [
+            {"name": name, "sentence": details.in_language(known.sentence, locale), "risk": known.risk}
+            for name, known in settings.authorization_details.items()
+        ],
+    }
+    return console.page(request, found, "scopes", context)
+
+
+def _resources(request: Request, settings: Settings) -> list[dict[str, object]]:
+    uris = dict.fromkeys((settings.resource, *settings.resources))
+    return [
+        {
+            **scopes.resource(request, uri),
+            "default": uri == settings.resource,
+            "format": settings.token_formats.get(uri, ""),
+            "status_list": uri in settings.status_lists,
+        }
+        for uri in uris
+    ]
+
+
+def _scope(request: Request, scope: str, locale: str) -> dict[str, object]:
+    known = request.runtime.settings.scopes[scope]
+    described = scopes.described(request, scope, locale)
+    shown = {name: described[name] for name in ("name", "sentence", "risk")}
+    return {
+        **shown,
+        "optional": consents.is_optional(request.runtime.settings, scope),
+        "personal": known.personal,
+        "claims": list(known.claims),
+    }
+
+
+async def _undescribed(request: Request) -> list[str]:
+    """Return the scopes of applications of which people would be shown the bare name."""
+    found = await request.runtime.lists.read(clients.list_clients, after="", limit=LOOKED_AT)
+    used = {scope for facts in found for scope in facts.client.scope}
+    unknown = used - STANDARD - set(request.runtime.settings.scopes)
+    return sorted(scope for scope in unknown if not is_reserved(scope))

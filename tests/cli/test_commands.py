@@ -40,6 +40,25 @@ def test_a_token_from_creation_to_revocation(tmp_path: Path) -> None:
     assert document(tmp_path, "audit", "--verify")["sound"] is True
 
 
+def test_a_token_that_turned_up_is_explained_and_never_repeated(tmp_path: Path) -> None:
+    made = document(tmp_path, "token", "create", "ci", "--owner", "builds", "--scope", "orders:read")
+    told = document(tmp_path, "token", "explain", "-", stdin=f"Bearer {made['token']}\n")
+    assert (told["kind"], told["reason"], told["token_id"]) == ("a", "active", made["id"])
+    assert told["subject"] == "application:builds"
+    read = run_cli(tmp_path, "token", "explain", made["token"])
+    assert read.returncode == 0
+    assert "It works now." in read.stdout
+    assert "API token" in read.stdout
+    told = document(tmp_path, "token", "explain", made["token"], "--revoke")
+    assert (told["reason"], told["ended"]) == ("active", True)
+    told = document(tmp_path, "token", "explain", made["token"], code=1)
+    assert (told["active"], told["reason"]) == (False, "revoked")
+    cut = run_cli(tmp_path, "token", "explain", made["token"][:-2])
+    assert cut.returncode == 1
+    assert "cut off" in cut.stdout
+    assert made["token"][:-2] not in cut.stdout + cut.stderr + read.stdout
+
+
 def test_a_client_from_creation_to_deletion(tmp_path: Path) -> None:
     made = document(
         tmp_path, "client", "create", "billing", "--scope", "orders:read", "--grant", "client_credentials"

@@ -12,12 +12,14 @@ from watchword.cli.scanning import Scan
 from watchword.cli.session import ACTOR, Config, Database, Json, SignIn
 from watchword.credentials import names
 from watchword.endpoints import admin_tokens
-from watchword.flows import api_tokens, scanner, token_verification
+from watchword.flows import api_tokens, examination, leaks, scanner, token_verification
 from watchword.flows.api_tokens import Issued, TokenInput
+from watchword.flows.examination import Finding
 from watchword.flows.runtime import Runtime
 from watchword.flows.token_verification import Use
 from watchword.oauth.scopes import parse_scope
 from watchword.operation import convert
+from watchword.pages import languages
 from watchword.store import api_tokens as store
 
 app = typer.Typer(help="Create, inspect, rotate and revoke API tokens.", no_args_is_help=True)
@@ -210,6 +212,52 @@ def verify(
         )
     if not verdict.active:
         raise typer.Exit(1)
+
+
+@app.command()
+def explain(
+    token: Annotated[str | None, typer.Argument(help="The token, or - for standard input.")] = None,
+    revoke: Annotated[bool, typer.Option("--revoke", help="It has leaked: end it as well.")] = False,
+    database: Database = None,
+    config: Config = None,
+    as_json: Json = False,
+) -> None:
+    """Say what a token of any kind is, whose it is, and whether an API would accept it; this does not count as a use."""
+    text = _read_secret(token)
+
+    async def work(runtime: Runtime) -> tuple[Finding, bool]:
+        if revoke:
+            return await leaks.end(runtime, text, actor=ACTOR)
+        return await examination.examine(runtime, text), False
+
+    finding, ended = session.run(work, database=database, config=config, as_json=as_json)
+    known = finding.token
+    about = [
+        ("token_id", known.id if known else None),
+        ("client_id", finding.client_id),
+        ("subject", finding.subject),
+        ("scope", known.scope if known else None),
+        ("resource", known.resource if known else None),
+    ]
+    if as_json:
+        told = {"kind": finding.kind, "active": finding.active, "reason": finding.reason, "ended": ended}
+        told |= dict(about)
+        session.print_json({**told, "header": finding.header, "claims": finding.claims})
+    else:
+        texts = languages.available()["en"].texts
+        colour = "green" if finding.active else "red"
+        session.out.print(f"[{colour}]{finding.reason}[/]: {texts[f'console_check.reason_{finding.reason}']}")
+        kind = texts[f"console_check.kind_{finding.name}"] if finding.kind else None
+        said = [(name, _said(value)) for name, value in finding.claims.items()]
+        session.print_fields([("kind", kind), *about, *said])
+        if revoke:
+            session.out.print("revoked" if ended else "nothing was left to revoke")
+    if not (finding.active or ended):
+        raise typer.Exit(1)
+
+
+def _said(value: object) -> str:
+    return value if isinstance(value, str) else msgspec.json.encode(value).decode()
 
 
 def _read_secret(token: str | None) -> str:

@@ -9,6 +9,7 @@ from watchword import http, operation
 from watchword.endpoints import (
     admin_clients,
     admin_keys,
+    admin_leaks,
     admin_tokens,
     admin_trust,
     admin_users,
@@ -56,6 +57,7 @@ from watchword.pages import (
 
 OPERATIONS: tuple[Operation, ...] = (
     *admin_tokens.OPERATIONS,
+    *admin_leaks.OPERATIONS,
     *admin_clients.OPERATIONS,
     *admin_keys.OPERATIONS,
     *admin_trust.OPERATIONS,

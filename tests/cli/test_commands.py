@@ -52,7 +52,7 @@ def test_a_token_that_turned_up_is_explained_and_never_repeated(tmp_path: Path) 
     told = document(tmp_path, "token", "explain", made["token"], "--revoke")
     assert (told["reason"], told["ended"]) == ("active", True)
     told = document(tmp_path, "token", "explain", made["token"], code=1)
-    assert (told["active"], told["reason"]) == (False, "revoked")
+    assert (told["ended"], told["reason"]) == (False, "revoked")
     cut = run_cli(tmp_path, "token", "explain", made["token"][:-2])
     assert cut.returncode == 1
     assert "cut off" in cut.stdout

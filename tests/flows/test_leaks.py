@@ -1,10 +1,12 @@
 """A credential that others may have is ended by its text: all of what it opens, and nothing else."""
 
+import httpx
 import pytest
 from tests.fixtures.code_flow import obtain_code, redeem, refresh, register
 from tests.fixtures.servers import Server
 
 from watchword.flows import api_tokens, leaks
+from watchword.flows.api_tokens import Issued
 from watchword.store import events
 
 
@@ -93,3 +95,27 @@ async def test_what_opens_nothing_is_told_and_left(server: Server) -> None:
     for text, reason in ((secret, "elsewhere"), ("hello", "nothing"), (secret[:-1], "mistyped")):
         assert await end(server, text) == (reason, False)
     assert await server.runtime.database.read(events.list_events, limit=50) == before
+
+
+async def test_the_admin_api_explains_and_ends_for_those_who_may(server: Server) -> None:
+    reader = await server.token(scope="watchword:tokens:read")
+    writer = await server.token(scope="watchword:tokens:write")
+    found = await server.token(jkt="A" * 43)
+
+    async def ask(path: str, by: Issued, text: str) -> httpx.Response:
+        headers = {"authorization": f"Bearer {by.secret}"}
+        return await server.http.post(f"/api/v1/tokens/{path}", json={"token": text}, headers=headers)
+
+    told = (await ask("explain", reader, f"Bearer {found.secret}")).json()
+    assert (told["kind"], told["reason"], told["token_id"], told["bound"]) == (
+        "a",
+        "active",
+        found.token.id,
+        True,
+    )
+    assert found.secret not in str(told)
+    for refused in (await ask("explain", writer, found.secret), await ask("leaked", reader, found.secret)):
+        assert (refused.status_code, refused.json()["error"]) == (403, "insufficient_scope")
+    assert (await ask("leaked", writer, found.secret)).json()["ended"] is True
+    assert (await ask("explain", reader, found.secret)).json()["reason"] == "revoked"
+    assert (await ask("explain", reader, "")).status_code == 400

@@ -11,7 +11,7 @@ from watchword.cli import scanning, session
 from watchword.cli.scanning import Scan
 from watchword.cli.session import ACTOR, Config, Database, Json, SignIn
 from watchword.credentials import names
-from watchword.endpoints import admin_tokens
+from watchword.endpoints import admin_leaks, admin_tokens
 from watchword.flows import api_tokens, examination, leaks, scanner, token_verification
 from watchword.flows.api_tokens import Issued, TokenInput
 from watchword.flows.examination import Finding
@@ -231,25 +231,17 @@ def explain(
         return await examination.examine(runtime, text), False
 
     finding, ended = session.run(work, database=database, config=config, as_json=as_json)
-    known = finding.token
-    about = [
-        ("token_id", known.id if known else None),
-        ("client_id", finding.client_id),
-        ("subject", finding.subject),
-        ("scope", known.scope if known else None),
-        ("resource", known.resource if known else None),
-    ]
+    shown = admin_leaks.view(finding, ended)
     if as_json:
-        told = {"kind": finding.kind, "active": finding.active, "reason": finding.reason, "ended": ended}
-        told |= dict(about)
-        session.print_json({**told, "header": finding.header, "claims": finding.claims})
+        session.print_json(shown)
     else:
         texts = languages.available()["en"].texts
         colour = "green" if finding.active else "red"
         session.out.print(f"[{colour}]{finding.reason}[/]: {texts[f'console_check.reason_{finding.reason}']}")
-        kind = texts[f"console_check.kind_{finding.name}"] if finding.kind else None
-        said = [(name, _said(value)) for name, value in finding.claims.items()]
-        session.print_fields([("kind", kind), *about, *said])
+        about = msgspec.structs.asdict(shown) | {"kind": texts[f"console_check.kind_{finding.name}"]}
+        hidden = ("reason", "ended", "header", "claims", *(() if finding.kind else ("kind",)))
+        session.print_fields([(name, value) for name, value in about.items() if name not in hidden])
+        session.print_fields([(name, _said(value)) for name, value in finding.claims.items()])
         if revoke:
             session.out.print("revoked" if ended else "nothing was left to revoke")
     if not (finding.active or ended):

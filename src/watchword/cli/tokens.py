@@ -240,7 +240,7 @@ def explain(
         session.out.print(f"[{colour}]{finding.reason}[/]: {texts[f'console_check.reason_{finding.reason}']}")
         about = msgspec.structs.asdict(shown) | {"kind": texts[f"console_check.kind_{finding.name}"]}
         hidden = ("reason", "ended", "header", "claims", *(() if finding.kind else ("kind",)))
-        session.print_fields([(name, value) for name, value in about.items() if name not in hidden])
+        session.print_fields([(name, value) for name, value in about.items() if value and name not in hidden])
         session.print_fields([(name, _said(value)) for name, value in finding.claims.items()])
         if revoke:
             session.out.print("revoked" if ended else "nothing was left to revoke")

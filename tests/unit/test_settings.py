@@ -1,5 +1,7 @@
 """Options that cannot be meant stop the start, and the message says what to write in their place."""
 
+from urllib.parse import quote
+
 import pytest
 
 from watchword.settings import SettingsError, load
@@ -51,6 +53,26 @@ def test_the_start_is_refused_for(option: str, value: object, words: str) -> Non
         load({option: value}, {})
 
 
+TORN = ("XQ/ZJ", "71/86", "XQ?ZJ", "71?86", "XQ#ZJ", "71#86", "XQ@ZJ", "[XQZJ", "XQ]ZJ")
+
+
+@pytest.mark.parametrize("password", TORN)
+@pytest.mark.parametrize("option", ["database", "database_replica"])
+def test_a_password_that_would_end_its_address_is_refused_and_no_part_of_it_shown(
+    option: str, password: str
+) -> None:
+    def address(word: str) -> str:
+        return f"postgresql://u:{word}@db1,db2:5432/ww?sslmode=require"
+
+    given = {"database": "postgresql://u:p@db1/ww", option: address(quote(password, safe=""))}
+    load(given, {})
+    with pytest.raises(
+        SettingsError, match=f"^{option} cannot be read as an address: .* @ as %40"
+    ) as refused:
+        load(given | {option: address(password)}, {})
+    assert not any(part in str(refused.value) for part in ("XQ", "ZJ", "71", "86"))
+
+
 def test_what_can_be_meant_is_taken() -> None:
     load(
         {
@@ -67,6 +89,7 @@ def test_what_can_be_meant_is_taken() -> None:
                 UPSTREAM | {"kind": "openid", "issuer": "https://acme.example", "networks": ["10.0.0.7"]}
             ],
             "database": "postgresql://u:p,w@db1:5432,[::1]:5433/ww",
+            "database_replica": "postgresql:///ww?host=/run/postgresql&user=me@corp",
         },
         {},
     )

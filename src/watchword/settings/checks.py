@@ -11,6 +11,8 @@ from watchword.settings.options import Settings, SettingsError, Upstream
 
 _ABSOLUTE_URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:[!$-;=?-Z_a-z~%\[\]@&'()*+,]{1,1900}")
 
+_HOST = re.compile(r"(\[[^\]]*\]|[^:\[\]]*)(:[0-9]*)?")
+
 
 def is_resource(text: str) -> bool:
     """Whether a text can be a resource indicator (RFC 8707 §2): an absolute URI without a fragment, with a host if it is http(s)."""
@@ -31,6 +33,8 @@ def check(settings: Settings) -> Settings:
         raise SettingsError("host is empty: name the address to listen on, such as 127.0.0.1 or 0.0.0.0")
     if not settings.database or ("://" in settings.database and not settings.is_postgres):
         raise SettingsError("database is the path of an SQLite file, or postgresql://user@host/name")
+    if settings.is_postgres:
+        _check_address("database", settings.database)
     if settings.is_postgres and _lacks_a_host(settings.database):  # the driver would ask this machine for it
         raise SettingsError("database names no host between two commas, or beside one")
     if bool(settings.tls_cert) != bool(settings.tls_key):
@@ -42,6 +46,8 @@ def check(settings: Settings) -> Settings:
         settings.is_postgres and settings.database_replica.startswith(("postgresql://", "postgres://"))
     ):
         raise SettingsError("database_replica names a standby of the PostgreSQL server that database names")
+    if settings.database_replica:
+        _check_address("database_replica", settings.database_replica)
     if settings.api_token_lifetime > settings.api_token_max_lifetime:
         raise SettingsError("api_token_lifetime must not exceed api_token_max_lifetime")
     if not settings.signing_algorithms:
@@ -170,6 +176,28 @@ def _check_people(settings: Settings) -> None:
                 f"upstream {provider.name!r}: GitHub has no auth_time, leave tells_auth_time out"
             )
         _check_networks(f"upstream {provider.name!r}: networks", provider.networks)
+
+
+def _check_address(option: str, address: str) -> None:
+    """Refuse an address that ends within its password: the driver would look up the rest as a host, and whoever names the host show it."""
+    if _is_torn(address):
+        raise SettingsError(
+            f"{option} cannot be read as an address: in its user and password write / as %2F, ? as %3F, # as %23, "
+            "@ as %40, [ as %5B and ] as %5D"
+        )
+
+
+def _is_torn(address: str) -> bool:
+    try:
+        parts = urlsplit(address)
+    except ValueError:  # an unclosed bracket
+        return True
+    user, _, hosts = parts.netloc.rpartition("@")
+    return (
+        "@" in user + parts.path + parts.fragment
+        or any("@" in field.partition("=")[0] for field in parts.query.split("&"))
+        or not all(_HOST.fullmatch(host) for host in hosts.split(","))
+    )
 
 
 def _lacks_a_host(address: str) -> bool:

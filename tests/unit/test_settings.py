@@ -38,6 +38,8 @@ REFUSED: dict[str, tuple[str, object, str]] = {
     "no host behind a comma": ("database", "postgresql://u:p@db1:5432,/ww", "no host between two commas, or beside one"),
     "a port without a host": ("database", "postgresql://u@db1,:5433/ww", "no host between two commas, or beside one"),
     "no host between the commas of a query": ("database", "postgresql:///ww?host=db1,,db2", "no host between two commas, or beside one"),
+    "a password with an @ for the database": ("database", "postgresql://u:XQ@ZJ@db1/ww", "^database cannot .* @ as %40, [^XQZJ]*$"),
+    "a mail server at no port": ("smtp_url", "smtp://mail.example.com:99999", "smtp_url: a port is a number from 1 to 65535"),
     "the format of no API": ("token_formats", {"orders": "jwt"}, "token_formats: 'orders' is not an absolute URI"),
     "a database whose name is too long": ("database", "x" * 300, "database: cannot look for x+: File name too long"),
     "a database below a file": ("database", f"{__file__}/db", "database: cannot look for .*: Not a directory"),
@@ -53,19 +55,30 @@ def test_the_start_is_refused_for(option: str, value: object, words: str) -> Non
         load({option: value}, {})
 
 
-TORN = ("XQ/ZJ", "71/86", "XQ?ZJ", "71?86", "XQ#ZJ", "71#86", "XQ@ZJ", "[XQZJ", "XQ]ZJ")
+TORN = ("XQ/ZJ", "71/86", "XQ?ZJ", "71?86", "XQ#ZJ", "71#86", "[XQZJ", "XQ]ZJ")
 
 
 @pytest.mark.parametrize("password", TORN)
-@pytest.mark.parametrize("option", ["database", "database_replica"])
+@pytest.mark.parametrize(
+    ("option", "rest"),
+    [
+        ("database", "db1,db2:5432/ww"),
+        ("database_replica", "db1,db2/ww"),
+        ("smtp_url", "mail.example.com:587"),
+    ],
+)
 def test_a_password_that_would_end_its_address_is_refused_and_no_part_of_it_shown(
-    option: str, password: str
+    option: str, rest: str, password: str
 ) -> None:
     def address(word: str) -> str:
-        return f"postgresql://u:{word}@db1,db2:5432/ww?sslmode=require"
+        return f"{'smtp' if option == 'smtp_url' else 'postgresql'}://u:{word}@{rest}?option=x"
 
-    given = {"database": "postgresql://u:p@db1/ww", option: address(quote(password, safe=""))}
-    load(given, {})
+    given = {
+        "database": "postgresql://u:p@db1/ww",
+        "smtp_url": "smtp://mail.example.com",
+        "mail_from": "a@b.example",
+    }
+    load(given | {option: address(quote(password, safe=""))}, {})
     with pytest.raises(
         SettingsError, match=f"^{option} cannot be read as an address: .* @ as %40"
     ) as refused:
@@ -90,6 +103,8 @@ def test_what_can_be_meant_is_taken() -> None:
             ],
             "database": "postgresql://u:p,w@db1:5432,[::1]:5433/ww",
             "database_replica": "postgresql:///ww?host=/run/postgresql&user=me@corp",
+            "smtp_url": "smtps://me@example.com:p@w@[::1]:465",
+            "mail_from": "auth@example.com",
         },
         {},
     )

@@ -148,10 +148,10 @@ def _check_certificates(settings: Settings) -> None:
 
 
 def _check_people(settings: Settings) -> None:
+    if settings.smtp_url:
+        _check_mail_server(settings.smtp_url)
     if bool(settings.smtp_url) != bool(settings.mail_from):
         raise SettingsError("smtp_url and mail_from belong together: give both or neither")
-    if settings.smtp_url and urlsplit(settings.smtp_url).scheme not in ("smtp", "smtps"):
-        raise SettingsError("smtp_url must be smtp://… (STARTTLS) or smtps://… (TLS from the start)")
     if not settings.sign_in_methods and not settings.upstream:
         raise SettingsError("sign_in_methods must leave people a way to sign in")
     names = [provider.name for provider in settings.upstream]
@@ -178,9 +178,21 @@ def _check_people(settings: Settings) -> None:
         _check_networks(f"upstream {provider.name!r}: networks", provider.networks)
 
 
+def _check_mail_server(address: str) -> None:
+    _check_address("smtp_url", address)
+    parts = urlsplit(address)
+    if parts.scheme not in ("smtp", "smtps"):
+        raise SettingsError("smtp_url must be smtp://… (STARTTLS) or smtps://… (TLS from the start)")
+    if (port := parts.netloc.rpartition("@")[2].rpartition("]")[2].partition(":")[2]) and not 0 < int(
+        port
+    ) < 65536:
+        raise SettingsError("smtp_url: a port is a number from 1 to 65535")
+
+
 def _check_address(option: str, address: str) -> None:
-    """Refuse an address that ends within its password: the driver would look up the rest as a host, and whoever names the host show it."""
-    if _is_torn(address):
+    """Refuse an address that ends within its password: the rest would be looked up as a host, and shown by whoever names the host."""
+    # An `@` before the last one: the driver of the database ends the password there, others do not.
+    if _is_torn(address) or (option != "smtp_url" and urlsplit(address).netloc.count("@") > 1):
         raise SettingsError(
             f"{option} cannot be read as an address: in its user and password write / as %2F, ? as %3F, # as %23, "
             "@ as %40, [ as %5B and ] as %5D"
@@ -192,9 +204,9 @@ def _is_torn(address: str) -> bool:
         parts = urlsplit(address)
     except ValueError:  # an unclosed bracket
         return True
-    user, _, hosts = parts.netloc.rpartition("@")
+    hosts = parts.netloc.rpartition("@")[2]
     return (
-        "@" in user + parts.path + parts.fragment
+        "@" in parts.path + parts.fragment
         or any("@" in field.partition("=")[0] for field in parts.query.split("&"))
         or not all(_HOST.fullmatch(host) for host in hosts.split(","))
     )

@@ -182,6 +182,28 @@ def test_the_chart_keeps_secrets_in_the_secret_that_exists() -> None:
         assert re.search(rf"name: {variable}\n\s+valueFrom:\n\s+secretKeyRef:", text), variable
 
 
+def test_the_monitor_names_the_job_that_the_alerts_ask_for() -> None:
+    """Prometheus Operator names a job after the service, which has the release's name, unless a label is named."""
+    label = re.search(r"^  jobLabel: (\S+)$", dict(templates())["servicemonitor.yaml"], re.MULTILINE)
+    assert label
+    names = dict(templates())["_names.tpl"].partition("{{- end }}\n\n{{- define")[2]
+    assert f"{label[1]}: {{{{ .Chart.Name }}}}\n" in names
+    chart = yaml.safe_load((CHART / "Chart.yaml").read_text())["name"]
+    asked = set(re.findall(r'job="(\w+)"', (ROOT / "deploy" / "prometheus" / "alerts.yml").read_text()))
+    assert asked == {chart}
+
+
+def test_the_guide_mounts_what_the_address_of_the_database_names() -> None:
+    guide = (ROOT / "docs" / "how-to" / "kubernetes.md").read_text()
+    named = re.search(r"sslmode=verify-full&sslrootcert=([^'&]+)'", guide)
+    assert named, "verify-full reads no authorities of the system's"
+    assert f"'extraVolumeMounts[0].mountPath={Path(named[1]).parent}'" in guide
+    for name in ("deployment.yaml", "migration.yaml"):
+        assert {".Values.extraVolumes", ".Values.extraVolumeMounts"} <= set(
+            re.findall(r"\.Values\.\w+", dict(templates())[name])
+        )
+
+
 @pytest.fixture(scope="module")
 def rendered() -> dict[str, dict[str, Any]]:
     """What the chart makes of everything switched on, by kind."""
@@ -193,6 +215,10 @@ def rendered() -> dict[str, dict[str, Any]]:
         "serviceMonitor.enabled": "true",
         "serviceMonitor.tokenSecret": "metrics",
         "trustedProxies": "{10.0.0.0/8}",
+        "extraVolumes[0].name": "ca",
+        "extraVolumes[0].configMap.name": "ca",
+        "extraVolumeMounts[0].name": "ca",
+        "extraVolumeMounts[0].mountPath": "/etc/ca",
     }
     given = [part for name, value in (GIVEN | more).items() for part in ("--set", f"{name}={value}")]
     command = [helm, "template", "auth", str(CHART), "--kube-version", "1.31.0", *given]
@@ -219,6 +245,8 @@ def test_rendered_pods_may_do_nothing_beyond_serving(rendered: dict[str, dict[st
     pod = rendered[kind]["spec"]["template"]["spec"]
     assert pod["automountServiceAccountToken"] is False
     assert pod["securityContext"]["runAsNonRoot"] is True
+    assert {"name": "ca", "configMap": {"name": "ca"}} in pod["volumes"]
+    assert {"name": "ca", "mountPath": "/etc/ca"} in pod["containers"][0]["volumeMounts"]
     for container in pod["containers"]:
         held = container["securityContext"]
         assert held["readOnlyRootFilesystem"] is True

@@ -3,9 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-import asyncpg  # type: ignore[import-untyped]  # the driver ships no types
-
-from watchword.store import migrate
+from watchword.store import migrate, postgres_connect
 from watchword.store.bulk import Values
 from watchword.store.changes import CHANNEL, SERVED
 from watchword.store.database import Row, StorageUnavailable, check_values
@@ -66,13 +64,8 @@ async def _take_alone(connection: Connection) -> None:
 
 
 async def _connect(address: str, **options: Any) -> Connection:
-    made: Connection = await asyncpg.connect(
-        address,
-        connection_class=Connection,
-        server_settings={"application_name": "watchword copy"},
-        **options,
-    )
-    return made
+    named = {"application_name": "watchword copy"}
+    return await postgres_connect.connect(address, server_settings=named, **options)
 
 
 class PostgresBulk(PostgresTransaction):

@@ -13,9 +13,7 @@ import secrets
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Concatenate, NoReturn, ParamSpec, TypeVar
 
-import asyncpg  # type: ignore[import-untyped]  # the driver ships no types
-
-from watchword.store import faults, migrate
+from watchword.store import faults, migrate, postgres_connect
 from watchword.store.chain import Chain
 from watchword.store.changes import Changes
 from watchword.store.database import Change, Entry, StorageUnavailable, check_values
@@ -119,12 +117,11 @@ class PostgresDatabase:
             "timeout": self._timeout,
             "command_timeout": self._timeout + 1,
             "statement_cache_size": 512,
-            "connection_class": Connection,
             "server_settings": {"application_name": "watchword"},
         }
 
     async def _connect(self, address: str, **changed: Any) -> Connection:
-        connection: Connection = await asyncpg.connect(address, **self._options() | changed)
+        connection = await postgres_connect.connect(address, **self._options() | changed)
         try:
             await connection.execute(SESSION.format(limit=self._timeout * 1000), timeout=self._timeout)
         except BaseException:

@@ -96,6 +96,14 @@ async def test_what_is_done_beside_a_server_is_done_at_the_host_that_takes_write
     assert await count(await postgres_store.node(), "events") == 1
 
 
+async def test_that_there_are_standbys_alone_is_said_in_words(
+    postgres_store: Store, standby: Cluster
+) -> None:
+    address = naming(postgres_store, standby.port, standby.port)
+    with pytest.raises(StorageUnavailable, match="no host of the address has the role that is wanted"):
+        await open_bulk(address, AUDIT_KEY)
+
+
 def slow_to(cluster: Cluster) -> postgres_hosts.Connect:
     """Return what connects, to one server later than to the others."""
 

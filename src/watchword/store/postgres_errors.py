@@ -76,6 +76,8 @@ def unavailable(error: BaseException, *, unknown: bool = False) -> StorageUnavai
     reason = str(error) or type(error).__name__
     if isinstance(error, TimeoutError):
         reason = "the database server did not answer in time"
+    elif isinstance(error, asyncpg.TargetServerAttributeNotMatched):
+        reason = "no host of the address has the role that is wanted (target_session_attrs, primary unless it is named)"
     elif sqlstate(error) in _ANOTHER_SESSION:
         reason = POOLED
     return StorageUnavailable(reason, unknown=unknown)

@@ -138,6 +138,28 @@ async def test_no_server_takes_what_a_killed_restore_leaves_for_a_new_database(
     await start.close_runtime(await start.open_runtime(elsewhere))
 
 
+@pytest.mark.parametrize(
+    "damage",
+    [b"", b"SQLite format 3\0" + b"\xff" * 84, b"somebody's notes"],
+    ids=["its end is lost", "its head is lost", "it is no database"],
+)
+async def test_a_damaged_file_is_replaced_as_whoever_meets_it_is_told(
+    server: Server, tmp_path: Path, damage: bytes
+) -> None:
+    file, settings = await backed_up(server, tmp_path), settings_of(server.settings.database)
+    await server.app.close()
+    damaged = Path(settings.database)
+    damaged.write_bytes((damage + damaged.read_bytes()[len(damage) :])[: 4096 * 5])
+    told = f"is damaged (.*): move it away, and {damaged}-wal with it if that is there, then restore it"
+    with pytest.raises(StorageUnavailable, match=told):
+        await start.open_runtime(settings)
+    with pytest.raises(StorageUnavailable, match=told):
+        await backup.restore_backup(settings, file, 1, replace=True)
+    damaged.rename(tmp_path / "damaged.db")
+    await backup.restore_backup(settings, file, 1)
+    await start.close_runtime(await start.open_runtime(settings))
+
+
 async def test_of_two_restores_into_one_new_file_one_is_there(server: Server, tmp_path: Path) -> None:
     file = await backed_up(server, tmp_path)
     given = (tmp_path / "new", file, f"{server.settings.database}.key")

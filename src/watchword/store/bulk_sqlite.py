@@ -16,7 +16,7 @@ from watchword.store.bulk import Values, not_there
 from watchword.store.chain import Chain
 from watchword.store.database import Row, StorageUnavailable, check_values
 from watchword.store.sqlite import LOG, PRAGMAS
-from watchword.store.sqlite_file import address, create_file
+from watchword.store.sqlite_file import address, create_file, unusable
 from watchword.store.sqlite_transaction import SqliteTransaction
 
 WAIT = 30  # seconds to wait for another writer
@@ -27,12 +27,19 @@ IN_USE = "the database file {} is open elsewhere: stop the server, and whatever 
 class SqliteBulk(SqliteTransaction):
     """A connection for copying; transactions are begun and ended by hand."""
 
-    __slots__ = ("_alone",)
+    __slots__ = ("_alone", "_path")
 
     def __init__(
-        self, connection: sqlite3.Connection, chain: Chain, audit_key: bytes, *, alone: bool = False
+        self,
+        connection: sqlite3.Connection,
+        path: str,
+        chain: Chain,
+        audit_key: bytes,
+        *,
+        alone: bool = False,
     ) -> None:
         super().__init__(connection, chain, audit_key)
+        self._path = path
         self._alone = alone
 
     @classmethod
@@ -49,8 +56,8 @@ class SqliteBulk(SqliteTransaction):
                 if pragma != LOG or not alone:
                     connection.execute(pragma)
         except (sqlite3.Error, OSError) as error:
-            raise StorageUnavailable(f"cannot use the database file {path}: {error}") from error
-        return cls(connection, chain, audit_key, alone=alone)
+            raise unusable(path, error) from error
+        return cls(connection, path, chain, audit_key, alone=alone)
 
     async def one(self, sql: str, *values: object) -> Row | None:
         """Return the first row, or None."""
@@ -62,14 +69,14 @@ class SqliteBulk(SqliteTransaction):
         try:
             return self._rows(sql, values)
         except sqlite3.Error as error:
-            raise StorageUnavailable(f"the database file failed: {error}") from error
+            raise unusable(self._path, error) from error
 
     async def run(self, sql: str, *values: object) -> int:
         """Execute a statement and return how many rows it touched."""
         try:
             return await super().run(sql, *values)
         except sqlite3.Error as error:
-            raise StorageUnavailable(f"the database file failed: {error}") from error
+            raise unusable(self._path, error) from error
 
     async def many(self, sql: str, rows: Sequence[Values]) -> None:
         """Execute a statement once for each row of values."""
@@ -78,7 +85,7 @@ class SqliteBulk(SqliteTransaction):
         try:
             self._connection.executemany(sql.replace("$", "?"), rows)
         except sqlite3.Error as error:
-            raise StorageUnavailable(f"the database file failed: {error}") from error
+            raise unusable(self._path, error) from error
 
     async def begin(self, *, snapshot: bool = False) -> None:
         """Begin a transaction; the first statement that reads takes the snapshot, so one is executed here."""

@@ -22,7 +22,7 @@ from watchword.store.chain import INSERT_EVENT, Chain, written
 from watchword.store.database import Change, Entry, StorageUnavailable, check_values, drive
 from watchword.store.quiet import QUIET, SINGLE
 from watchword.store.sqlite_errand import Errand
-from watchword.store.sqlite_file import Files, address, prepare, refuse_empty
+from watchword.store.sqlite_file import DAMAGED, Files, address, prepare, refuse_empty, unusable
 from watchword.store.sqlite_job import Job, answer, deliver, reach
 from watchword.store.sqlite_reader import Commits, Reader
 from watchword.store.sqlite_transaction import Events, SqliteTransaction, placeholders, stepped
@@ -79,7 +79,7 @@ class SqliteDatabase:
                 self._writer.close()  # a restore needs the file alone
                 raise
         except sqlite3.DatabaseError as error:
-            raise StorageUnavailable(f"cannot use the database file {self.path}: {error}") from error
+            raise unusable(self.path, error) from error
         self._is_closing = False
         self._thread = threading.Thread(target=self._write_loop, name="watchword-writer", daemon=True)
         self._thread.start()
@@ -87,9 +87,7 @@ class SqliteDatabase:
     def _bring_up_to_date(self) -> None:
         check = self._writer.execute("PRAGMA quick_check(1)").fetchone()[0]
         if check != "ok":
-            raise StorageUnavailable(
-                f"the database file {self.path} is damaged ({' '.join(check.split())}): restore it from a backup"
-            )
+            raise StorageUnavailable(DAMAGED.format(self.path, " ".join(check.split())))
         refuse_empty(self._writer, self.path)
         migrate.apply_sqlite(self._writer)
         # The directory entry of the WAL file is on disk before any write to it is acknowledged.
@@ -111,10 +109,12 @@ class SqliteDatabase:
             cached_statements=512,
         )
         connection.row_factory = sqlite3.Row
-        for pragma in PRAGMAS:
-            connection.execute(pragma)
-        if not self._durable:
-            connection.execute("PRAGMA synchronous=OFF")
+        try:
+            for pragma in PRAGMAS if self._durable else (*PRAGMAS, "PRAGMA synchronous=OFF"):
+                connection.execute(pragma)
+        except BaseException:
+            connection.close()  # as above
+            raise
         return connection
 
     async def close(self) -> None:

@@ -18,6 +18,8 @@ from watchword.store.database import StorageUnavailable
 
 EMPTY = "the database file {} is empty: restore it from a backup, or move it away to start anew"
 
+DAMAGED = "the database file {0} is damaged ({1}): move it away, and {0}-wal with it if that is there, then restore it from a backup"
+
 MOVED = (
     "{} was removed or replaced while the server has it open, so nothing more is stored: stop the server and start it again; "
     "if the database file itself is lost, restore it from a backup"
@@ -34,6 +36,13 @@ def create_file(path: str) -> None:
     """Create an empty file for its owner alone (mode 0600), unless there is one; one that is read-only is refused later, by SQLite."""
     with contextlib.suppress(FileExistsError):
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+
+
+def unusable(path: str, error: sqlite3.Error | OSError) -> StorageUnavailable:
+    """Return what is said of a file that SQLite cannot use; a damaged one is in the way of a restore, which begins with what is there."""
+    if getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+        return StorageUnavailable(DAMAGED.format(path, error))
+    return StorageUnavailable(f"cannot use the database file {path}: {error}")
 
 
 def prepare(path: str) -> None:

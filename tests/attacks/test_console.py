@@ -200,6 +200,11 @@ async def test_mf_06_the_mailbox_of_an_administrator_opens_no_console(admin: Per
     have = await admin.server.runtime.database.read(store.enrolled, user.id)
     assert "email_code" in factors.usable(settings, have)
     assert "email_code" not in factors.confirming(settings, user, have)
+    assert "email_code" in factors.confirming(settings, msgspec.structs.replace(user, is_admin=False), have)
+    alone = msgspec.structs.replace(have, totp=False, passkeys=0)
+    assert factors.confirming(settings, user, alone) == ("email_code",), (
+        "who has nothing else is not locked out"
+    )
 
 
 @pytest.mark.parametrize("client_id", ["shop", "a%20b", "https://app.example.com/a%2Fb", "console"])

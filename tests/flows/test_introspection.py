@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from tests.fixtures.servers import Server
+from tests.fixtures.servers import Server, basic
 
 from watchword.flows import client_registry
 from watchword.flows.client_registry import ClientInput, Registered
@@ -111,6 +111,42 @@ async def test_a_token_may_ask_about_itself(server: Server) -> None:
     assert said.json()["scope"] == "orders:read"
     refused = await server.http.post("/introspect", data={"token": other.secret}, headers=headers)
     assert refused.status_code == 403
+
+
+@pytest.mark.parametrize("by", ["the API", "the token itself"])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"resource": "https://other.example.com"},
+        {"resource": "https://stranger.example.com"},
+        {"address": "192.0.3.9"},
+        {"path": "/customers"},
+        {"required_scope": "orders:write"},
+    ],
+    ids=["an API of the caller's", "an API of somebody else's", "an address", "a path", "a scope"],
+)
+async def test_an_api_token_is_active_only_for_the_use_that_is_named(
+    server: Server, by: str, wrong: dict[str, str]
+) -> None:
+    token = await server.token(
+        resource="https://api.example.com", path="/orders", addresses=["192.0.2.0/24"], scope="orders:read"
+    )
+    judge = await server.client(
+        scope="introspect", resources=["https://api.example.com", "https://other.example.com"]
+    )
+    credential = basic(judge) if by == "the API" else f"Bearer {token.secret}"
+    use = {"resource": "https://api.example.com", "address": "192.0.2.9", "path": "/orders/7"}
+
+    async def is_active(form: dict[str, str]) -> bool:
+        headers = {"authorization": credential}
+        asked = {"token": token.secret, "required_scope": "orders:read", **form}
+        answer = await server.http.post("/introspect", data=asked, headers=headers)
+        assert answer.status_code == 200
+        active: bool = answer.json()["active"]
+        return active
+
+    assert await is_active(use)
+    assert not await is_active({**use, **wrong})
 
 
 @pytest.mark.parametrize("token_format", ["jwt", "opaque"])

@@ -1,6 +1,7 @@
 """NIST SP 800-63B-4 §3.1.1.2: what may become a password, and that only it verifies. Rows LG-10 to LG-13, SE-07, SE-08."""
 
 import hashlib
+import sys
 import unicodedata
 from collections.abc import Iterable
 
@@ -93,6 +94,8 @@ def test_a_weak_password_is_refused_with_its_reason(new: str, code: str) -> None
         pytest.param("zaq12wsx", False, id="zaq12wsx"),
         pytest.param("P4$$w0rd", False, id="P4$$w0rd"),
         pytest.param("24121984", False, id="a birthday"),
+        pytest.param("83619204", False, id="eight digits"),
+        pytest.param("836192047", True, id="nine digits"),
         pytest.param("Summer24!", False, id="a season and a year"),
         pytest.param("jennifer", False, id="a first name"),
     ],
@@ -165,7 +168,10 @@ def test_a_composed_and_a_decomposed_password_are_one() -> None:
 
 def test_a_space_typed_as_another_kind_of_space_is_a_space() -> None:
     """LG-13 by RFC 8265 §4.2.2: keyboards make a no-break space where a finger stays on a modifier."""
-    assert password.verify_password(STORED, GOOD.replace(" ", "\u00a0"))
+    kinds = [sign for sign in map(chr, range(sys.maxunicode + 1)) if unicodedata.category(sign) == "Zs"]
+    assert "\u00a0" in kinds
+    for space in kinds:
+        assert password.verify_password(STORED, GOOD.replace(" ", space)), ascii(space)
 
 
 def test_the_longest_password_verifies_however_it_was_composed() -> None:

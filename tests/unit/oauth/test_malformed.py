@@ -47,3 +47,9 @@ def test_a_refusal_names_the_field_and_what_it_must_be_and_repeats_no_value(
     told = malformed.explain(refused.value, Wanted)
     assert (told.field, told.description) == (field, said)
     assert "SENT" not in told.description
+
+
+def test_a_description_holds_what_the_standard_allows_and_is_not_long() -> None:
+    assert malformed.printable("as it is: ~!") == "as it is: ~!"
+    assert malformed.printable('a "b" \\ \n\u00e9') == "a ?b? ? ??"
+    assert malformed.printable("x" * 400) == "x" * 300

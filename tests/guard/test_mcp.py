@@ -124,6 +124,7 @@ def test_a_wrapped_server_names_all_scopes_whatever_was_wrong(live: Live) -> Non
             assert 'scope="a b"' in call(address, token).headers["www-authenticate"]
         preflight = httpx.options(f"http://localhost:{server.port}/.well-known/oauth-protected-resource/mcp")
         assert (preflight.status_code, preflight.headers["access-control-allow-origin"]) == (204, "*")
+        assert "content-length" not in preflight.headers, "RFC 9110 section 8.6"
         there = httpx.get(f"http://localhost:{server.port}/.well-known/oauth-protected-resource/mcp")
         head = httpx.head(f"http://localhost:{server.port}/.well-known/oauth-protected-resource/mcp")
         assert (head.status_code, head.content) == (200, b"")

@@ -70,6 +70,8 @@ def check(raw: bytes) -> None:
         pytest.param('{"a":1,"\\u0061":2}', id="a member twice, one written otherwise"),
         pytest.param('{"a":"\\ud800"}', id="half a surrogate pair"),
         pytest.param('{"a":"\\u0000"}', id="a NUL"),
+        pytest.param('{"\\ud800":"a"}', id="half a surrogate pair in a name"),
+        pytest.param('{"\\u0000":"a"}', id="a NUL in a name"),
         pytest.param('"\\ud800"', id="half a surrogate pair, alone"),
         pytest.param('["a","\\ud800"]', id="half a surrogate pair, in a list"),
         pytest.param('[{"a":1},["\\u0000"]]', id="a NUL, in a list of lists"),

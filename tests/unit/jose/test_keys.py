@@ -10,6 +10,8 @@ from watchword.jose import JoseError, jwk
 EC, OKP, RSA = (jwk.private_document(jwk.generate(alg)) for alg in ("ES256", "EdDSA", "RS256"))
 OTHER_EC, OTHER_OKP = (jwk.private_document(jwk.generate(alg)) for alg in ("ES256", "EdDSA"))
 
+PUBLIC = ("kty", "crv", "x", "y", "n", "e", "alg", "kid")
+
 
 def padded(number: str) -> str:
     """Return a number with a zero octet before it."""
@@ -80,3 +82,12 @@ def test_a_modulus_with_the_marks_of_a_flawed_library_is_no_key() -> None:
     assert parse(marked + 2).alg == "RS256"
     with pytest.raises(JoseError, match="key"):
         parse(marked)
+
+
+@pytest.mark.parametrize("document", [EC, OKP, RSA], ids=["EC", "OKP", "RSA"])
+def test_a_key_for_what_is_not_supported_stands_in_nobodys_way(document: dict[str, Any]) -> None:
+    """RFC 7517 §5: an unknown algorithm or curve makes one key of a set unusable, not the set."""
+    unknown = {"EC": {"crv": "secp256k1"}, "OKP": {"crv": "Ed448"}, "RSA": {"alg": "RSA-OAEP"}}
+    keys = [document | {"kid": "one"}, document | {"kid": "two"} | unknown[document["kty"]]]
+    public = [{name: value for name, value in key.items() if name in PUBLIC} for key in keys]
+    assert {key.kid for key in jwk.parse_set({"keys": public})} == {"one"}

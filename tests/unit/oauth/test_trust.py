@@ -205,7 +205,8 @@ def test_a_pattern(pattern: str, value: object, matches: bool) -> None:
         pytest.param({"claims": {"aud": "x", "repository": "a"}}, id="with a pattern for the audience"),
         pytest.param({"scope": ()}, id="that grants nothing"),
         pytest.param({"issuer": ""}, id="without issuer"),
-        pytest.param({"max_lifetime": 10**9}, id="that trusts for ever"),
+        pytest.param({"max_lifetime": 0}, id="that trusts for no time"),
+        pytest.param({"max_lifetime": 86_401}, id="that trusts for more than a day"),
         pytest.param({"subject": "ci:{repository}{run}"}, id="whose subject runs its claims together"),
         pytest.param({"subject": "ci:{"}, id="with a broken template"),
         pytest.param({"subject": ""}, id="without a subject"),
@@ -213,6 +214,7 @@ def test_a_pattern(pattern: str, value: object, matches: bool) -> None:
     ],
 )
 def test_no_rule_is_kept(change: dict[str, Any]) -> None:
-    assert trust.check_rule(RULE) is RULE
+    for lifetime in (1, 86_400):
+        assert trust.check_rule(structs.replace(RULE, max_lifetime=lifetime))
     with pytest.raises(OAuthError, match="invalid_request"):
         trust.check_rule(structs.replace(RULE, **change))

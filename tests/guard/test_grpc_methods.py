@@ -9,6 +9,8 @@ import pytest
 from tests.guard import example_apps
 from tests.guard.example_apps import BASE
 
+from watchword.flows import api_tokens
+from watchword.flows.api_tokens import TokenInput
 from watchword.guard import Guard, Policy
 from watchword.guard.grpc import AsyncGuardInterceptor, GuardInterceptor
 from watchword.testing.kit import Auth
@@ -91,3 +93,19 @@ def test_a_public_method_that_is_not_there_is_told_and_opens_nothing(
     assert statuses(rules, ("/shop.Shop/Health",)) == [200, 403, 200]
     assert statuses(rules, ("/shop.Shop/health",)) == [200, 403, 200]
     assert ["/shop.Shop/health" in told for told in caplog.messages] == [True]
+
+
+@pytest.mark.parametrize("asynchronous", [False, True], ids=["grpc", "grpc.aio"])
+def test_a_token_for_certain_addresses_is_taken_from_there_only(auth: Auth, asynchronous: bool) -> None:
+    def token(network: str) -> str:
+        wanted = TokenInput(name="t", scope="orders:read", resource=BASE, addresses=(network,))
+        owner = ("application", "application:o")
+        issued = auth.worker.run(api_tokens.create(auth.runtime, wanted, owner=owner, actor="test"))
+        secret: str = issued.secret
+        return secret
+
+    guard = auth.guard(Guard, audience=BASE)
+    drive = example_apps.grpc_async if asynchronous else example_apps.grpc_threads
+    with drive(lambda: _server(asynchronous, False, guard, {"/shop.Shop/List": READ})) as call:
+        for network, status in (("127.0.0.0/8", 200), ("192.0.2.0/24", 401)):
+            assert call("POST", "/List", [("authorization", f"Bearer {token(network)}")]).status == status

@@ -292,6 +292,22 @@ async def test_ck_01_a_new_key_is_found_whatever_the_clock_did_since_the_last_lo
         assert (await server.http.post("/token", data=assertion(server, new, client_id))).status_code == 200
 
 
+async def test_cl_08_signatures_of_strangers_make_the_server_ask_for_keys_seldom(
+    tmp_path: Any, documents: Documents
+) -> None:
+    known, strange = jwk.generate("ES256", "known"), jwk.generate("ES256", "strange")
+    async with open_server(tmp_path, fetch_allow_loopback=True) as server:
+        address = documents.publish("/keys", {"keys": [jwk.public_document(known)]})
+        client_id = (await by_key(server, known, jwks_uri=address)).client.client_id
+        for step, times in ((0, 1), (29, 1), (2, 2), (29, 2), (200, 3)):
+            server.clock.advance(step)
+            for _ in range(3):
+                await is_refused(server, assertion(server, strange, client_id))
+                honest = await server.http.post("/token", data=assertion(server, known, client_id))
+                assert honest.status_code == 200
+            assert documents.asked["/keys"] == times, "half a minute apart"
+
+
 BAD_ANSWERS: dict[str, tuple[int, tuple[str, ...], bytes]] = {
     "to loopback": (302, ("location: http://127.0.0.1:1/keys",), b""),
     "to itself": (307, ("location: /keys",), b""),

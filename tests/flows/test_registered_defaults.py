@@ -1,6 +1,7 @@
-"""OpenID Connect Registration §2: what a client wants to know of a sign-in where its request says nothing of that."""
+"""OpenID Connect Registration §2: what a client is registered with that its requests do not say."""
 
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlencode
 
 import pytest
@@ -13,6 +14,7 @@ from tests.fixtures.people import Person
 from tests.fixtures.registering import server
 from tests.fixtures.servers import Server
 
+from watchword.oauth.errors import OAuthError
 from watchword.settings import Upstream
 
 __all__ = ["provider", "server"]
@@ -35,6 +37,26 @@ async def test_az_12_the_age_that_a_client_registered_holds_where_its_request_na
     assert answer_of(await begin(server, client, prompt="none"))["error"] == "login_required"
     back = await sign_in(server, await begin(server, client))
     assert "code" in answer_of(await server.http.get(back.headers["location"]))
+
+
+@pytest.mark.parametrize(
+    ("given", "field"),
+    [
+        pytest.param(
+            {"require_pkce": False, "grant_types": ["authorization_code"]}, "require_pkce", id="PKCE"
+        ),
+        pytest.param({"grant_types": ["client_credentials"]}, "grant_types", id="a proof of who it is"),
+    ],
+)
+async def test_a_client_without_a_secret_cannot_do_without(
+    server: Server, given: dict[str, Any], field: str
+) -> None:
+    """RFC 9700 §2.1.1, RFC 6749 §4.4."""
+    given["redirect_uris"] = ["https://app.example/callback"]
+    assert (await server.client(**given)).client_secret
+    with pytest.raises(OAuthError) as caught:
+        await server.client(**given, token_endpoint_auth_method="none")
+    assert caught.value.field == field
 
 
 @pytest.mark.parametrize("said", ["a time", "nothing"])

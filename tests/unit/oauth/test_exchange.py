@@ -221,9 +221,14 @@ def test_an_exchange_is_refused(change: dict[str, Any], code: str) -> None:
 
 
 def test_a_bound_token_is_exchanged_by_its_holder_with_the_key() -> None:
-    assert (
-        decide(subject=structs.replace(SUBJECT, client_id="api", jkt="J"), proven_jkt="J").subject == "alice"
+    by_key, by_certificate = (
+        structs.replace(SUBJECT, client_id="api", **bound) for bound in ({"jkt": "J"}, {"x5t": "X"})
     )
+    assert decide(subject=by_key, proven_jkt="J").subject == "alice"
+    assert decide(subject=by_certificate, proven_x5t="X").subject == "alice"
+    for subject in (by_key, by_certificate):
+        with pytest.raises(OAuthError, match="invalid_request"):
+            decide(subject=subject)
 
 
 def test_may_act_names_the_actor() -> None:

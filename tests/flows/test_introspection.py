@@ -121,9 +121,8 @@ async def test_a_token_may_ask_about_itself(server: Server) -> None:
         {"resource": "https://stranger.example.com"},
         {"address": "192.0.3.9"},
         {"path": "/customers"},
-        {"required_scope": "orders:write"},
     ],
-    ids=["an API of the caller's", "an API of somebody else's", "an address", "a path", "a scope"],
+    ids=["an API of the caller's", "an API of somebody else's", "an address", "a path"],
 )
 async def test_an_api_token_is_active_only_for_the_use_that_is_named(
     server: Server, by: str, wrong: dict[str, str]
@@ -139,7 +138,7 @@ async def test_an_api_token_is_active_only_for_the_use_that_is_named(
 
     async def is_active(form: dict[str, str]) -> bool:
         headers = {"authorization": credential}
-        asked = {"token": token.secret, "required_scope": "orders:read", **form}
+        asked = {"token": token.secret, **form}
         answer = await server.http.post("/introspect", data=asked, headers=headers)
         assert answer.status_code == 200
         active: bool = answer.json()["active"]

@@ -8,7 +8,6 @@ from watchword.flows.token_verification import Use
 from watchword.http import JSON_NO_STORE, NO_STORE, Form, Request, Response, wanted_types
 from watchword.oauth.clients import Client
 from watchword.oauth.errors import OAuthError
-from watchword.oauth.scopes import parse_scope
 from watchword.telemetry import count
 
 SCOPE = "introspect"
@@ -56,7 +55,6 @@ def _use(form: Form, caller: Caller) -> Use:
         address=form.get("address"),
         path=form.get("path"),
         resources=asking,
-        scope=parse_scope(form.get("required_scope") or ""),
     )
 
 

@@ -5,8 +5,9 @@ finished document, to each operation that names the scheme.
 """
 
 import copy
+import functools
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -93,8 +94,25 @@ class _Required(params.Security):
         )
         return inspect.Signature([parameter])
 
-    async def __call__(self, *, who: Principal) -> Principal:
-        return who
+    @property
+    def __call__(self) -> "_Filled":
+        return _Filled(_same)
+
+
+async def _same(*, who: Principal) -> Principal:
+    return who
+
+
+class _Filled(functools.partial[Coroutine[Any, Any, Principal]]):
+    """A function that FastAPI fills and awaits, being a `partial` of such a one; used as a decorator, it says so at once."""
+
+    def __call__(self, *given: object, **named: Any) -> Coroutine[Any, Any, Principal]:
+        if given:
+            raise TypeError(
+                f"require is no decorator here: write who: Principal = guard.require(…) as a parameter of {given[0]!r}, "
+                "or name it in dependencies=[…]"
+            )
+        return super().__call__(**named)
 
 
 class Guard(BaseGuard):

@@ -84,6 +84,15 @@ class Policy:
         check_predicate(self.predicate)
         check_flag("bound", self.bound)
 
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: Any) -> Any:
+        """Raise TypeError for a parameter of a request: FastAPI has taken `require` itself for a dependency, and asks its callers for a policy."""
+        if handler.field_name is None:
+            raise TypeError(
+                "call require before it guards: Depends(guard.require(…)), not Depends(guard.require)"
+            )
+        return handler(source)
+
 
 OPEN = Policy()
 AHEAD = 60  # seconds that an issuer's clock may be ahead; an `auth_time` further ahead is no Unix time (milliseconds, for example)

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from copy import deepcopy
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 Kind = Literal["api_token", "access_token", "session"]
 KINDS: dict[str, Kind] = {"api_token": "api_token", "access_token": "access_token", "session": "session"}
@@ -68,6 +68,31 @@ class Principal:
     def has(self, *scopes: str) -> bool:
         """Whether the caller holds all of the scopes."""
         return self.scopes.issuperset(scopes)
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: Any) -> dict[str, Any]:
+        """Keep pydantic from making a caller of what a request says.
+
+        FastAPI reads a parameter that no guard stands behind from the body: whoever sends `{"subject": …}` would be anybody. Such a
+        parameter raises TypeError when the program starts; a model may have a field for a caller, which takes nothing but a caller.
+        """
+        if handler.field_name is None:
+            raise TypeError(
+                "a Principal comes from a guard and never from a request: who: Principal = guard.require(…), with the parentheses; "
+                "an answer names what it shows of one"
+            )
+        schema: dict[str, Any] = {
+            "type": "function-before",
+            "function": {"type": "no-info", "function": _itself},
+            "schema": handler(source),
+        }
+        return schema
+
+
+def _itself(given: object) -> object:
+    if not isinstance(given, Principal):
+        raise ValueError("a Principal comes from a guard")  # of these pydantic makes its ValidationError
+    return given
 
 
 def from_claims(claims: Mapping[str, object], issuer: str) -> Principal:

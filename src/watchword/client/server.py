@@ -126,7 +126,10 @@ class AuthorizationServer:
     ) -> tuple[int, Mapping[str, str], Document | None]:
         end = self._clocks() + PATIENCE
         try:
-            with self._http().stream(method, address, data=form, headers=headers) as answer:
+            # A client of the program's own may follow redirects, or present something by itself.
+            with self._http().stream(
+                method, address, data=form, headers=headers, auth=None, follow_redirects=False
+            ) as answer:
                 body = b""
                 for part in answer.iter_bytes():
                     body += part

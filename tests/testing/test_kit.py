@@ -11,7 +11,7 @@ import pytest
 from fastapi import Depends, FastAPI
 from starlette.testclient import TestClient
 
-from watchword.guard import Guard, Policy
+from watchword.guard import Guard, Policy, Trusted
 from watchword.guard.fastapi import Guard as FastAPIGuard
 from watchword.guard.fastapi import Principal
 from watchword.testing.kit import Auth, Kind
@@ -199,6 +199,17 @@ def test_an_applications_own_guard_goes_back_to_its_issuer(auth: Auth) -> None:
     assert status(TestClient(make_api(guard)), auth.token("orders:read").headers) == 200
     auth.cleanup.close()
     assert vars(guard) == before
+
+
+@pytest.mark.parametrize("audience", [None, "https://api.example.com"])
+def test_a_guard_whose_issuer_calls_the_api_by_another_name_keeps_that_name(
+    auth: Auth, audience: str | None
+) -> None:
+    foreign = Trusted(issuer="https://login.example.org", audience="orders")
+    api = TestClient(make_api(auth.guard(FastAPIGuard(foreign, audience=audience))))
+    for kind in ("jwt", "opaque"):  # an API token is for an address
+        assert status(api, auth.token("orders:read", audience="orders", kind=kind).headers) == 200
+        assert status(api, auth.token("orders:read", audience=audience, kind=kind).headers) == 401
 
 
 def test_a_person_for_whom_no_name_is_given_is_a_new_one(auth: Auth) -> None:

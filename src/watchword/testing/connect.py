@@ -15,7 +15,8 @@ G = TypeVar("G", bound=Guard)
 def connected(guard: G, app: App, clock: Clock) -> Iterator[G]:
     """Point a guard at a server in this process; its former state is restored when the block ends.
 
-    It keeps its own options. An audience that was never named follows the issuer, as it does in production.
+    It keeps its own options. An audience that was never named follows the issuer, as it does in production; one that its only issuer
+    has for the API (`Trusted(audience=…)`) is what tokens must name.
     """
     before = dict(vars(guard))
     audience = app.issuer if guard.audience == guard.issuer else guard.audience
@@ -28,6 +29,8 @@ def connected(guard: G, app: App, clock: Clock) -> Iterator[G]:
         clock=clock,
     )
     fresh.metadata = guard.metadata
+    if guard._only is not None and fresh._only is not None and guard._only.audience != guard.audience:
+        fresh._only.audience = guard._only.audience
     fresh.possession = guard.possession.at(clock)
     vars(guard).update(vars(fresh))
     try:

@@ -212,6 +212,7 @@ MISUSES: dict[str, tuple[Callable[[Any], object], Any, str]] = {
     "an unknown rule for plain HTTP": (lambda given: Guard(ISSUER, plain_http=given), "never", "plain_http: one of"),
     "an unknown rule for silence": (lambda given: Guard(ISSUER, when_silent=given), "fail", "when_silent: one of"),
     "an empty audience": (lambda given: Guard(ISSUER, audience=given), "", "audience is empty"),
+    "an audience with the line end of its file": (lambda given: Guard(ISSUER, audience=given), API + "\n", "audience: without"),
     "no issuer": (lambda given: Guard(given), [], "issuer: the address"),
     "nothing for an issuer": (lambda given: Guard(given), None, "issuer: the address"),
     "a text for the scopes of an MCP server": (

@@ -113,6 +113,8 @@ def check_audience(given: object) -> None:
         raise ValueError("audience is empty: name the API, or leave it out where it has the issuer's name")
     if given is not None and not isinstance(given, str):
         raise ValueError(f"audience: the one name of the API, as a string, not {given!r}")
+    if isinstance(given, str) and given != given.strip():
+        raise ValueError(f"audience: without the spaces or line end around {given!r}, which no token names")
 
 
 def check_predicate(given: object) -> None:

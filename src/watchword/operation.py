@@ -66,11 +66,8 @@ def endpoint(operation: Operation) -> Endpoint:
             request.runtime, request.credentials(), request.path, about_itself=operation.scope is None
         )
         if operation.scope is not None and not who.may(operation.scope):
-            raise OAuthError(
-                "insufficient_scope",
-                f"This needs the scope {operation.scope}.",
-                challenge=f'Bearer error="insufficient_scope", scope="{operation.scope}"',
-            )
+            needs = f"This needs the scope {operation.scope}."
+            raise who.refusal("insufficient_scope", needs, scope=operation.scope)
         query = convert(request.query().single(), operation.query or NoQuery, strict=False)
         body = convert(request.json(), operation.body) if operation.body is not None else None
         answer = await operation.handler(Call(request, who, body, query))

@@ -95,6 +95,26 @@ async def test_dp_50_a_resource_of_the_server_answers_401_with_a_challenge(serve
     assert wrong.headers["www-authenticate"].startswith('DPoP error="invalid_dpop_proof"')
 
 
+@pytest.mark.parametrize("path", ["/api/v1/clients", "/metrics", "/userinfo"])
+async def test_who_lacks_a_scope_is_answered_in_the_scheme_of_the_token(tmp_path: Path, path: str) -> None:
+    """RFC 9449 §7.1: a client that knows DPoP alone finds the error where it looks for it."""
+    async with open_server(tmp_path) as server:
+        client, key = await server.client(), jwk.generate("ES256")
+
+        async def ask(scheme: str) -> httpx.Response:
+            own = proof(server, key, "/token") if scheme == "DPoP" else {}
+            token = (await send(server, client, "/token", own)).json()["access_token"]
+            sent = proof(server, key, path, token, htm="GET") if scheme == "DPoP" else {}
+            return await server.http.get(path, headers={"authorization": f"{scheme} {token}", **sent})
+
+        for scheme in ("Bearer", "DPoP"):
+            refused = await ask(scheme)
+            assert (refused.status_code, refused.json()["error"]) == (403, "insufficient_scope")
+            challenge = refused.headers["www-authenticate"]
+            assert challenge.startswith(f'{scheme} error="insufficient_scope", scope="')
+            assert ("algs=" in challenge) is (scheme == "DPoP")
+
+
 async def test_a_token_of_a_key_is_worth_nothing_at_the_server_without_its_proof(tmp_path: Path) -> None:
     """RFC 9449 §7.1, §7.2: a token that leaked is none for whoever lacks the key; a proof makes no token a bound one."""
     async with open_server(tmp_path) as server:

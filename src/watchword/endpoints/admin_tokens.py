@@ -285,11 +285,8 @@ async def revoke_own_token(call: Call) -> Ended:
 
 def _own_id(call: Call) -> str:
     if call.caller.token_kind != "api_token":
-        raise OAuthError(
-            "invalid_token",
-            "This call needs an API token, not an OAuth access token.",
-            challenge='Bearer error="invalid_token"',
-        )
+        needs = "This call needs an API token, not an OAuth access token."
+        raise call.caller.refusal("invalid_token", needs)
     return call.caller.token_id
 
 

@@ -159,17 +159,14 @@ def session_view(session: Session) -> SessionView:
     return SessionView(**shown | {"authenticated_at": session.auth_time})
 
 
-def _lacks_power() -> OAuthError:
-    return OAuthError(
-        "insufficient_scope",
-        f"Changes that concern an administrator need the scope {ADMIN}.",
-        challenge=f'Bearer error="insufficient_scope", scope="{ADMIN}"',
-    )
+def _lacks_power(call: Call) -> OAuthError:
+    needs = f"Changes that concern an administrator need the scope {ADMIN}."
+    return call.caller.refusal("insufficient_scope", needs, scope=ADMIN)
 
 
 def _check_power(call: Call, concerns_admin: bool) -> None:
     if concerns_admin and not call.caller.may(ADMIN):
-        raise _lacks_power()
+        raise _lacks_power(call)
 
 
 async def _subject(call: Call) -> tuple[User, Runtime]:
@@ -179,7 +176,7 @@ async def _subject(call: Call) -> tuple[User, Runtime]:
     _check_power(call, user.is_admin)
     if call.caller.may(ADMIN):
         return user, runtime
-    return user, acting.runtime_on_ordinary(runtime, user.id, _lacks_power())
+    return user, acting.runtime_on_ordinary(runtime, user.id, _lacks_power(call))
 
 
 async def list_users(call: Call) -> UserPage:

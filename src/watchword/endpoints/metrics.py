@@ -8,7 +8,6 @@ from watchword import siblings
 from watchword.flows import caller
 from watchword.flows.runtime import Runtime
 from watchword.http import NO_STORE, Request, Response
-from watchword.oauth.errors import OAuthError
 from watchword.telemetry import BUCKETS, Tally
 
 if TYPE_CHECKING:
@@ -21,8 +20,7 @@ async def metrics(request: Request) -> Response:
     """Answer with counters and durations in Prometheus' text format."""
     who = await caller.authenticate(request.runtime, request.credentials(), request.path)
     if not who.may(SCOPE):
-        challenge = f'Bearer error="insufficient_scope", scope="{SCOPE}"'
-        raise OAuthError("insufficient_scope", f"This needs the scope {SCOPE}.", challenge=challenge)
+        raise who.refusal("insufficient_scope", f"This needs the scope {SCOPE}.", scope=SCOPE)
     return Response(200, _exposition(request.runtime), ((b"content-type", CONTENT_TYPE), *NO_STORE))
 
 

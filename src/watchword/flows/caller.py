@@ -21,7 +21,8 @@ class Caller(msgspec.Struct, frozen=True):
 
     `actor` names it in the audit trail: the identifier of an API token, the subject of a short-lived access token. `subject` is the
     server's own identifier, `sub` the claim (it may be pairwise); `client_id` and `grant_id` are those of an OAuth access token.
-    `is_limited` says that the token is restricted to some addresses, some paths or a number of uses.
+    `is_limited` says that the token is restricted to some addresses, some paths or a number of uses. `scheme` is the one that the token
+    is presented by, as a challenge names it.
     """
 
     actor: str
@@ -34,10 +35,17 @@ class Caller(msgspec.Struct, frozen=True):
     client_id: str | None = None
     grant_id: str | None = None
     is_limited: bool = False
+    scheme: str = "Bearer"
 
     def may(self, scope: str) -> bool:
         """Whether the caller holds a scope, or `watchword:admin`, which stands for every scope over this server."""
         return scope in self.scope or (is_reserved(scope) and ALL in self.scope)
+
+    def refusal(self, code: str, description: str, *, scope: str | None = None) -> OAuthError:
+        """Return a refusal whose challenge names the scheme of this caller's token and the `scope` that it needs (RFC 6750 §3, RFC 9449
+        §7.1)."""
+        challenge = bearer.challenge(self.scheme, {"error": code, "scope": scope, "algs": _algs(self.scheme)})
+        return OAuthError(code, description, challenge=challenge)
 
     def check_may_give(self, scope: Iterable[str]) -> None:
         """Raise `insufficient_scope` when a scope over this server would be given that the caller lacks (AP-05), or holds with limits
@@ -107,6 +115,7 @@ async def authenticate(
         token_kind=str(claims["token_kind"]),
         expires_at=exp if isinstance(exp, int) else None,
         is_limited="limited" in claims,
+        scheme="DPoP" if presented.scheme == "dpop" else "Bearer",
     )
 
 
@@ -175,5 +184,8 @@ def _refused(detail: str, scheme: str = "Bearer") -> OAuthError:
 
 def _challenge(scheme: str, error: str | None = None, description: str | None = None) -> str:
     """Return the value of `WWW-Authenticate` (RFC 6750 §3, RFC 9449 §7.1)."""
-    algs = dpop.ALGS if scheme == "DPoP" else None
-    return bearer.challenge(scheme, {"error": error, "error_description": description, "algs": algs})
+    return bearer.challenge(scheme, {"error": error, "error_description": description, "algs": _algs(scheme)})
+
+
+def _algs(scheme: str) -> str | None:
+    return dpop.ALGS if scheme == "DPoP" else None

@@ -77,11 +77,7 @@ async def _admit(runtime: Runtime, credentials: Credentials) -> str:
     if policy == "token":  # RFC 7591 §3: the initial access token
         who = await caller.authenticate(runtime, credentials, PATH)
         if not who.may(SCOPE):
-            raise OAuthError(
-                "insufficient_scope",
-                f"This needs the scope {SCOPE}.",
-                challenge=f'Bearer error="insufficient_scope", scope="{SCOPE}"',
-            )
+            raise who.refusal("insufficient_scope", f"This needs the scope {SCOPE}.", scope=SCOPE)
         actor = who.actor
     return actor
 

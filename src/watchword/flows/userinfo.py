@@ -5,7 +5,6 @@ from watchword.flows.caller import Caller
 from watchword.flows.runtime import Runtime
 from watchword.oauth import answers, claims, claims_request
 from watchword.oauth.clients import Client
-from watchword.oauth.errors import OAuthError
 from watchword.store import grants, users
 
 JWT = "application/jwt"
@@ -14,12 +13,13 @@ JWT = "application/jwt"
 async def claims_for(runtime: Runtime, who: Caller) -> tuple[Client, dict[str, object]]:
     """Return the client of a token and the claims for it; raise `invalid_token` or `insufficient_scope`."""
     if who.token_kind != "access_token":  # AP-06: an API token is no proof that a person agreed to anything
-        raise _refused("This needs an OAuth access token.")
-    claims.check_openid(who.scope)
+        raise who.refusal("invalid_token", "This needs an OAuth access token.")
+    if "openid" not in who.scope:  # §5.3.1
+        raise who.refusal("insufficient_scope", "The access token lacks the scope openid.", scope="openid")
     client = await client_registry.find(runtime, who.client_id or "")
     user = await runtime.database.read(users.get_user, who.subject)
     if client is None or user is None:
-        raise _refused("The token is not valid.")
+        raise who.refusal("invalid_token", "The token is not valid.")
     now, grant_id = runtime.now(), who.grant_id
     standing = await runtime.database.read(grants.get_standing, grant_id, now) if grant_id else None
     told = claims.userinfo_claims(
@@ -31,10 +31,6 @@ async def claims_for(runtime: Runtime, who: Caller) -> tuple[Client, dict[str, o
         profiles.scope_claims(runtime.settings),
     )
     return client, told
-
-
-def _refused(description: str) -> OAuthError:
-    return OAuthError("invalid_token", description, challenge='Bearer error="invalid_token"')
 
 
 async def encode(runtime: Runtime, client: Client, told: dict[str, object]) -> tuple[bytes, str]:

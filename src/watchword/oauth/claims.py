@@ -138,16 +138,6 @@ def id_token_claims(
     return {**by_name, **{name: value for name, value in claims.items() if value is not None}}
 
 
-def check_openid(scope: Collection[str]) -> None:
-    """Raise `insufficient_scope` unless an access token is good for the userinfo endpoint (§5.3.1, UI-04)."""
-    if "openid" not in scope:
-        raise OAuthError(
-            "insufficient_scope",
-            "The access token lacks the scope openid.",
-            challenge='Bearer error="insufficient_scope", scope="openid"',
-        )
-
-
 def userinfo_claims(
     subject: str,
     person: Mapping[str, object],

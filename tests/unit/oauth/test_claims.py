@@ -130,12 +130,6 @@ def test_userinfo_tells(scope: tuple[str, ...], wishes: tuple[str, ...], expecte
     assert set(found) == expected
 
 
-def test_ui_04_userinfo_needs_openid() -> None:
-    claims.check_openid(("openid",))
-    with pytest.raises(OAuthError, match="insufficient_scope"):
-        claims.check_openid(("profile",))
-
-
 @pytest.mark.parametrize("name", ["department", "given_name", "https://example.com/claims/level", "x-team"])
 def test_a_mapping_may_set(name: str) -> None:
     assert claims.check_custom_name(name) == name

@@ -24,6 +24,7 @@ from tests.fixtures.people import Person
 from tests.fixtures.servers import Server, open_server, together
 from tests.flows.conftest import Stored
 
+from watchword.credentials.zkproof import ZeroError
 from watchword.flows import account_changes, identities
 from watchword.jose import jwk
 from watchword.oauth.errors import OAuthError
@@ -219,6 +220,10 @@ async def test_attack_with_an_expired_identity(server: Server) -> None:
     server.clock.advance(86_400 - 1)
     assert not await refused(holder, holder.answer(await holder.challenge("sign-in"))), "its last second"
     server.clock.advance(1)
+    proof = holder.answer(await holder.challenge("sign-in"))
+    with pytest.raises(ZeroError) as caught:
+        await identities.check_proof(server.runtime, proof, "sign-in", None)
+    assert caught.value.reason == "expired", "as the log says to whoever asks why"
     assert await refused(holder, holder.answer(await holder.challenge("sign-in")))
 
 

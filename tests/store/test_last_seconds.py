@@ -117,7 +117,7 @@ async def make_identity(database: Database) -> None:
 
 async def identity_used(database: Database, now: int) -> object:
     used = (digest(f"challenge {now}"), END, NOW)
-    return await database.write(identities.use_identity, used, b"point", now)
+    return await database.write(identities.use_identity, used, b"point", now) == "used"
 
 
 async def identity_looked_at(database: Database, now: int) -> object:

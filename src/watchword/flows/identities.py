@@ -111,9 +111,11 @@ async def check_proof(runtime: Runtime, given: Proof, purpose: str, channel: byt
         leeway=LEEWAY,
         commitments=known.commitments,
     )
-    used = _used(runtime, given)
-    if not await runtime.database.write(store.use_identity, used, known.public, now):
+    outcome = await runtime.database.write(store.use_identity, _used(runtime, given), known.public, now)
+    if outcome == "replayed":
         raise ZeroError("replayed", "the challenge was answered before")
+    if outcome == "ended":  # no leeway here, where no other clock than this server's is asked
+        raise ZeroError("expired", "the identity has expired, or was revoked just now")
     return Proven(registered, verified)
 
 

@@ -129,13 +129,14 @@ async def revoke_identity(
     return True
 
 
-async def use_identity(tx: Transaction, used: Used, public_point: bytes, now: int) -> bool:
-    """Use up a challenge and note the identity's use; return False when the challenge was used before or the identity is not live."""
+async def use_identity(tx: Transaction, used: Used, public_point: bytes, now: int) -> str:
+    """Use up a challenge and note the identity's use: "used", "replayed" when the challenge was used before, or "ended" when the
+    identity is not live."""
     if not await use_identifier(tx, *used):
-        return False
+        return "replayed"
     row = await tx.one(
         "UPDATE identities SET last_used_at = $1 WHERE public_point = $2 AND revoked_at IS NULL AND expires_at > $1 RETURNING id",
         now,
         public_point,
     )
-    return row is not None
+    return "ended" if row is None else "used"

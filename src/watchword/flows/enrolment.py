@@ -56,8 +56,9 @@ async def recover(
     )
     if outcome == "passkey":
         raise PasskeyRefused("known")
-    if outcome != "kept":
+    if outcome not in ("kept", "replaced"):
         return False
-    more = {"change": "passkey_added", "ended": end_all}
+    change = "passkey_added" if outcome == "kept" else "password_replaced"
+    more = {"change": change, "ended": end_all}
     await mail.notify(runtime, user, "new_factor", origin, "/account/passkeys", **more)
     return True

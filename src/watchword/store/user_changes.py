@@ -187,7 +187,8 @@ async def has_factors(tx: Transaction, user_id: str) -> bool:
 async def recover_by_passkey(
     tx: Transaction, link: bytes, made: MadePasskey, *, end_all: bool, now: int
 ) -> str:
-    """Use up a recovery link and store the passkey, both or neither: "kept", "link" when it is gone, or "passkey" when it was refused.
+    """Use up a recovery link and store the passkey, both or neither: "kept", "replaced" when that removed a password, "link" when the
+    link is gone, or "passkey" when the passkey was refused.
 
     A link replaces neither a passkey nor a second factor: an administrator has to remove those first (PS-05). The new passkey replaces
     the password, which may be what was compromised.
@@ -203,12 +204,13 @@ async def recover_by_passkey(
     used = await use_link(tx, link, "reset_password", now)
     assert used is not None  # held above
     assert used.subject == user_id
-    if await remove_password(tx, user_id, now):
+    replaced = await remove_password(tx, user_id, now)
+    if replaced:
         await forget_trust(tx, user_id)
         await _forget_mailed(tx, user_id)
     if end_all:
         await _end_all_but(tx, user_id, but="", actor=user_id, now=now)
-    return "kept"
+    return "replaced" if replaced else "kept"
 
 
 async def set_disabled(tx: Transaction, user_id: str, disabled: bool, *, actor: str, now: int) -> str:

@@ -8,7 +8,7 @@ from urllib.parse import parse_qs, urljoin, urlsplit
 import httpx
 import pytest
 import pytest_asyncio
-from tests.fixtures.accounts import another, make, session_of, user_of
+from tests.fixtures.accounts import add_totp, another, make, session_of, user_of
 from tests.fixtures.commands import run_cli
 from tests.fixtures.lying_provider import trusting
 from tests.fixtures.people import PASSWORD, Person
@@ -132,6 +132,32 @@ async def test_an_answer_that_is_not_the_one_asked_for_is_refused(server: Server
         honest = Person(server, browser)
         await honest.open(answer if lie == "other browser" else "/account")
         assert honest.path == "/account", "the honest variant succeeds"
+
+
+async def test_an_answer_that_comes_again_leads_where_the_first_one_led(server: Server) -> None:
+    """Who goes back to the provider and on again is told no untruth: they are signed in, or half of them."""
+    await make(server)
+    async with another(server) as browser, another(server) as late:
+        person, signed_out = Person(server, browser), Person(server, late)
+        answer = walk(await begin(person), "grace")
+        for _ in range(2):
+            await person.open(answer)
+            assert person.path == "/account"
+        await browser.get("/account/tokens")
+        await person.open("/sign-out")
+        await person.send({})
+        await person.open(answer)
+        assert "didn’t sign you in" in person.text, "it signs nobody in a second time"
+        linking = walk(await begin(signed_out), "ada")
+        await signed_out.open(linking)
+        await signed_out.send({"password": PASSWORD}, having="identifier")
+        await add_totp(signed_out)
+        await signed_out.open("/sign-out")
+        await signed_out.send({})
+        answer = walk(await begin(signed_out), "ada")
+        for _ in range(2):
+            await signed_out.open(answer)
+            assert signed_out.path == "/sign-in/second-factor"
 
 
 async def test_a_provider_that_is_away_leaves_the_other_ways_open(tmp_path: Path) -> None:

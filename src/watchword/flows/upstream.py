@@ -201,7 +201,7 @@ async def finish(
     provider = await provider_of(runtime, settings)
     code = rules.check_callback(provider, begun.attempt, parameters)
     if not await _use(runtime, begun):
-        raise UpstreamRefused("state", "used")
+        raise UpstreamRefused("repeated")
     identity = await _identify(runtime, settings, provider, begun.attempt, code)
     if settings.kind == "apple":
         identity = upstream_apple.named(identity, parameters.get("user"))

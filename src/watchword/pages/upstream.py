@@ -49,7 +49,7 @@ LIFETIME = 600
 # Refusals that people themselves cause; any other is logged as a warning to the operator.
 ORDINARY = frozenset(
     {
-        *("denied", "state", "session"),
+        *("denied", "state", "repeated", "session"),
         *("refused_unknown", "refused_address", "refused_disabled", "refused_taken", "refused_proof"),
     }
 )
@@ -218,8 +218,19 @@ async def callback(request: Request) -> Response:
         if found.outcome == "enrol":
             return await _enrolled(request, found, left.enrol)
     except UpstreamRefused as refused:
-        return await _failed(request, name, refused, left)
+        again = await _on_from(request, left) if refused.reason == "repeated" else None
+        return again or await _failed(request, name, refused, left)
     return await _go_on(request, name, found, left)
+
+
+async def _on_from(request: Request, left: Left) -> Response | None:
+    """Go on from an answer that this browser has brought already, as people do who go back; None where nothing has come of it."""
+    runtime = request.runtime
+    if await visit.current(request) is not None:
+        return redirect(runtime.settings.issuer + returning.open_return(runtime, left.back))
+    if await visit.read(request) is not None:
+        return redirect(f"{runtime.settings.issuer}/sign-in/second-factor")
+    return None
 
 
 async def _enrolled(request: Request, found: upstream.Found, link: str) -> Response:

@@ -244,10 +244,21 @@ TWICE = ["serve", "--port", "1", "--port", "2", "--issuer", "http://a.example"]
 
 
 @pytest.mark.parametrize(
-    "arguments", [["token", "create", "x"], ["serve", "--port", "x"], TWICE, ["key", "turn"]]
+    ("arguments", "words"),
+    [
+        (["token", "create", "x"], "--owner"),
+        (["serve", "--port", "x"], "--port"),
+        (TWICE, "https"),
+        (["key", "turn"], "turn"),
+        (["token", "list", "--lots"], "--lots"),
+    ],
 )
-def test_a_call_that_is_wrong_has_one_document_as_well(tmp_path: Path, arguments: list[str]) -> None:
-    assert document(tmp_path, *arguments, code=2)["error"] == "wrong_usage"
+def test_a_call_that_is_wrong_has_one_document_as_well(
+    tmp_path: Path, arguments: list[str], words: str
+) -> None:
+    told = document(tmp_path, *arguments, code=2)
+    assert told["error"] == "wrong_usage"
+    assert words in told["error_description"], "a program reads no standard error"
 
 
 def test_the_server_says_in_one_document_where_it_is(tmp_path: Path) -> None:

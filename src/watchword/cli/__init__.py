@@ -68,7 +68,16 @@ def _run() -> None:
         application(sys.argv[1] if len(sys.argv) > 1 else "")()
     except SystemExit as left:
         if left.code == 2 and "--json" in sys.argv[1:]:
-            reason = getattr(left, "message", "Standard error says what is wrong with the call.")
+            reason = _reason(left)
             if reason is not None:
                 session.print_json({"error": "wrong_usage", "error_description": reason})
         raise
+
+
+def _reason(left: SystemExit) -> str | None:
+    """Return what is wrong with a call, None where that is printed already."""
+    unknown = "Standard error says what is wrong with the call."
+    # What parses the call exits while it handles the exception that names the mistake.
+    explain = getattr(left.__context__, "format_message", lambda: unknown)
+    reason: str | None = getattr(left, "message", explain())
+    return reason

@@ -267,6 +267,19 @@ def test_dev_listens_where_the_settings_say(tmp_path: Path) -> None:
     assert shown_by_dev(tmp_path, WATCHWORD_PORT=str(other))["issuer"] == f"http://localhost:{other}"
 
 
+def test_dev_is_for_this_machine_alone_and_says_so(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.2", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        chosen = run_cli(tmp_path, "dev", "--port", port, variables={"WATCHWORD_HOST": "127.0.0.2"})
+        assert chosen.returncode == 2
+        assert f"cannot listen on 127.0.0.2, port {port}" in chosen.stderr
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        public = run_cli(tmp_path, "dev", "--port", port, variables={"WATCHWORD_HOST": "0.0.0.0"})
+        assert f"cannot listen on 127.0.0.1, port {port}" in public.stderr
+        assert "not on the host 0.0.0.0 that is set" in public.stderr
+
+
 def test_dev_keeps_its_database_where_the_settings_say(tmp_path: Path) -> None:
     (tmp_path / "watchword.toml").write_text('database = "file.db"\n')
     for option, variables, kept in (

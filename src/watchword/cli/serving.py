@@ -1,6 +1,7 @@
 """`watchword serve`, `dev`, `demo`: running the server."""
 
 import asyncio
+from collections.abc import Mapping
 from typing import Annotated
 
 import typer
@@ -11,10 +12,12 @@ from watchword.cli.session import ACTOR, Config, Database, Json
 from watchword.flows import api_tokens, start
 from watchword.flows.api_tokens import TokenInput
 from watchword.flows.runtime import Runtime
+from watchword.loopback import is_loopback
 from watchword.settings import Settings, SettingsError, with_issuer
 from watchword.store.database import StorageUnavailable
 
 DEV_TOKEN = "development"
+LOOPBACK = "127.0.0.1"
 
 
 def _prepare(settings: Settings) -> str | None:
@@ -85,9 +88,10 @@ def dev(
 ) -> None:
     """Serve on this machine for development: a database file, a link for the owner, and one working token."""
     own = {"database": session.DEV_DATABASE, "log_format": "console", "log_level": "warning"}
-    defaults = {name: value for name, value in own.items() if name not in _stated(config)}
-    given = {"port": port} | ({} if database is None else {"database": database})
-    settings = session.load(config, **(defaults | given), host="127.0.0.1", mode="development")
+    said = _stated(config)
+    defaults = {name: value for name, value in own.items() if name not in said}
+    given = {"port": port, "host": _host(said)} | ({} if database is None else {"database": database})
+    settings = session.load(config, **(defaults | given), mode="development")
     settings = with_issuer(settings)
     from watchword import serving  # here, so that the other commands start without it
 
@@ -118,6 +122,19 @@ def _stated(config: str | None) -> dict[str, object]:
     if said.get("mode") == "production":  # it is also the default, but here somebody wrote it down
         session.usage("mode is production: use `watchword serve`, or remove the setting for development")
     return said
+
+
+def _host(said: Mapping[str, object]) -> str:
+    """Return the address of this machine that file and environment name; what others can reach is left out, and said so."""
+    host = str(said.get("host", LOOPBACK))
+    if is_loopback(host):
+        return host
+    session.err.print(
+        f"dev listens on {LOOPBACK} alone, not on the host {host} that is set: `watchword serve` does",
+        style="dim",
+        markup=False,
+    )
+    return LOOPBACK
 
 
 async def _dev_token(settings: Settings) -> str:

@@ -13,7 +13,7 @@ from tests.fixtures.people import PASSWORD, Person, letters, link_in
 from tests.fixtures.postgres import Store
 from tests.fixtures.servers import Server, open_server
 
-from watchword.flows import personal_tokens
+from watchword.flows import personal_tokens, start
 from watchword.settings import ScopeText
 from watchword.store import factors as factor_store
 
@@ -219,3 +219,50 @@ async def test_who_confirms_before_a_change_is_told_that_it_has_not_been_made(ad
     assert "Nothing has been changed yet" in ada.text
     await ada.send({"do": "remove_totp"}, having="do")
     assert "Authenticator app removed." in ada.text
+
+
+@pytest.mark.parametrize("path", ["/account", "/account/upstream", "/account/sessions"])
+async def test_who_was_signed_out_before_a_change_is_told_that_it_has_not_been_made(
+    ada: Person, path: str
+) -> None:
+    await ada.open("/account")
+    csrf = ada.form()["csrf"]
+    await ada.open("/sign-out")
+    await ada.send({})
+    ada.page = await ada.http.post(path, data={"csrf": csrf, "name": "Ada King"}, follow_redirects=True)
+    assert ada.path == "/sign-in"
+    assert "your last step had no effect" in ada.text
+    answer = await ada.send({"identifier": "ada", "password": PASSWORD})
+    assert (answer.status_code, ada.path) == (200, "/account" if path == "/account/upstream" else path)
+    assert "Ada King" not in ada.text
+    await ada.open("/account")
+    await ada.send({"name": "Ada King"}, having="name")
+    assert "Ada King" in ada.text
+
+
+@pytest.mark.parametrize("path", ["/sign-in", "/recover"])
+async def test_where_cookies_are_blocked_the_form_says_so(server: Server, path: str) -> None:
+    await make(server)
+    async with another(server) as browser:
+        person = Person(server, browser)
+        await person.open(path)
+        browser.cookies.clear()
+        await person.send({"identifier": "ada", "password": PASSWORD})
+        assert person.path == path
+        assert "Allow cookies for this site" in person.text
+        await person.send({"identifier": "ada", "password": PASSWORD})
+        assert "cookies" not in person.text, "now the browser kept them"
+
+
+async def test_whoever_opens_the_owners_link_again_finds_the_way_to_sign_in(server: Server) -> None:
+    link = await start.setup_link(server.runtime)
+    assert link is not None
+    async with another(server) as browser:
+        person = Person(server, browser)
+        await person.open(link)
+        await person.send({"username": "ada", "new_password": PASSWORD}, having="link")
+        assert person.path == "/sign-in"
+        await person.open(link)
+        assert person.page is not None
+        assert person.page.status_code == 404
+        assert f'href="{server.settings.issuer}/sign-in"' in person.page.text

@@ -35,20 +35,22 @@ Person = tuple[Session, User]
 NAME_INVALID = Problem("name_invalid", {"maximum": MAX_DISPLAY})
 
 
-async def require(request: Request) -> Person | Response:
-    """Return the session and its person, or a redirect to the sign-in page that leads back."""
+async def require(request: Request, back: str | None = None) -> Person | Response:
+    """Return the session and its person, or a redirect to the sign-in page that leads `back`: to the page itself unless it is named."""
     runtime = request.runtime
     session = await visit.current(request)
     user = await runtime.database.read(users.get_user, session.user_id) if session else None
     if session is None or user is None:
-        back = returning.seal_return(runtime, returning.place_of(request))
-        return redirect(f"{runtime.settings.issuer}/sign-in?return={back}")
+        place = returning.seal_return(runtime, back or returning.place_of(request))
+        # The form's contents are lost on the way: the page says that nothing has been done.
+        notice = "&notice=signed_out" if request.method == "POST" else ""
+        return redirect(f"{runtime.settings.issuer}/sign-in?return={place}{notice}")
     return session, user
 
 
 async def require_fresh(request: Request, back: str | None = None) -> Person | Response:
     """Return the session and its person when they authenticated recently; otherwise a redirect to do so that leads back (SE-02)."""
-    found = await require(request)
+    found = await require(request, back)
     if isinstance(found, Response) or await step_up.is_proved(request, *found):
         return found
     place = back or returning.place_of(request)

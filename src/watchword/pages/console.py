@@ -47,7 +47,7 @@ async def require(request: Request, back: str | None = None) -> Person | Respons
     runtime = request.runtime
     if not runtime.settings.console:
         raise OAuthError("not_found", "There is nothing at this address.")
-    found = await account.require(request)
+    found = await account.require(request, back)
     if isinstance(found, Response):
         return found
     session, user = found

@@ -44,7 +44,7 @@ async def submit(request: Request) -> Response:
     form = request.form()
     identifier = (form.get("identifier") or "").strip()[:320]
     if not browser.is_own_form(request, form.get("csrf")):
-        return _ask(request, identifier, "form_expired", 400)
+        return _ask(request, identifier, browser.lost_form(request), 400)
     if not identifier:
         return _ask(request, problem="required", status=400)
     try:

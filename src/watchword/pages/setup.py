@@ -5,7 +5,7 @@ from watchword.flows import accounts, start
 from watchword.http import Form, Request, Response
 from watchword.oauth import token_format
 from watchword.oauth.errors import OAuthError
-from watchword.pages import browser, enrolment, passwords, refused_proof
+from watchword.pages import browser, enrolment, errors, passwords, refused_proof
 from watchword.store import links
 from watchword.store.links import Link
 
@@ -20,13 +20,13 @@ async def show(request: Request) -> Response:
     """Show the form if the link is live."""
     link = request.query().get("link") or ""
     if await _peek(request, link) is None:
-        return _gone(request)
+        return errors.expired(request)
     return await _form(request, link)
 
 
 async def show_again(request: Request, link: str, problem: object) -> Response:
     """Show the form of a live link again, with what went wrong at a provider."""
-    return await _form(request, link, errors={"form": problem})
+    return await _form(request, link, problems={"form": problem})
 
 
 async def create(request: Request) -> Response:
@@ -35,7 +35,7 @@ async def create(request: Request) -> Response:
     browser.check_csrf(request, form.get("csrf"))
     link = form.get("link") or ""
     if await _peek(request, link) is None:
-        return _gone(request)
+        return errors.expired(request)
     username = form.get("username") or ""
     try:
         password, passkey = enrolment.chosen(request, form, enrolment.newcomer(request, link, username), link)
@@ -52,7 +52,7 @@ async def create(request: Request) -> Response:
     except PasskeyRefused as refused:
         return await _form(request, link, form, {"form": refused_proof.problem(refused)})
     if owner is None:
-        return _gone(request)
+        return errors.expired(request)
     return await enrolment.sign_in(request, "passkey_registered" if passkey else "registered", owner.username)
 
 
@@ -64,19 +64,19 @@ async def _peek(request: Request, link: str) -> Link | None:
 
 
 async def _form(
-    request: Request, link: str, form: Form | None = None, errors: dict[str, object] | None = None
+    request: Request, link: str, form: Form | None = None, problems: dict[str, object] | None = None
 ) -> Response:
     values = {name: form.get(name) or "" for name in ("username", "email")} if form else {}
     context = {
         "action": f"{request.runtime.settings.issuer}/setup",
         "password_minimum": accounts.MIN_PASSWORD,
         "values": values,
-        "errors": errors or {},
+        "errors": problems or {},
     }
     # The authenticator is given the service's name for the account until one is typed, which the page then puts in its place.
     name = values.get("username") or request.runtime.settings.service_name
     owner = enrolment.newcomer(request, link, name)
-    return await enrolment.page(request, "setup", context, owner, link, status=400 if errors else 200)
+    return await enrolment.page(request, "setup", context, owner, link, status=400 if problems else 200)
 
 
 def _field(error: OAuthError) -> str:
@@ -87,13 +87,3 @@ def _problem(error: OAuthError) -> object:
     if error.field == "password":
         return passwords.problem(error)
     return PROBLEMS.get(error.code) or PROBLEMS.get(error.field or "", "invalid")
-
-
-def _gone(request: Request) -> Response:
-    context = {
-        "problem_name": "already_used",
-        "reference": "setup",
-        "links": {"home": None},
-        "developer": None,
-    }
-    return browser.page(request, "error", context, status=404)

@@ -18,7 +18,7 @@ from watchword.telemetry import count
 
 PURPOSE = "sign-in"
 SET_UP = ("registered", "passkey_registered")
-NOTICES = (*SET_UP, "password_changed", "password_reset", "account_deleted", "email_verified")
+NOTICES = (*SET_UP, "password_changed", "password_reset", "account_deleted", "email_verified", "signed_out")
 
 
 async def show(request: Request) -> Response:
@@ -132,7 +132,8 @@ async def submit(request: Request) -> Response:
     form = request.form()
     sealed, values = form.get("return"), _values(form)
     if not browser.is_own_form(request, form.get("csrf")):  # as when another tab was opened before this one
-        return await form_page(request, sealed, values=values, problem="form_expired", status=400)
+        problem = browser.lost_form(request)
+        return await form_page(request, sealed, values=values, problem=problem, status=400)
     allowed = request.runtime.settings.sign_in_methods
     try:
         if form.get("credential") and "passkey" in allowed:
@@ -142,8 +143,8 @@ async def submit(request: Request) -> Response:
         else:
             raise SignInRefused
     except Throttled as refused:
-        problem = refused_proof.throttled(refused)
-        return await form_page(request, sealed, values=values, problem=problem, status=429)
+        throttled = refused_proof.throttled(refused)
+        return await form_page(request, sealed, values=values, problem=throttled, status=429)
     except SignInRefused:
         return await form_page(request, sealed, values=values, problem="credentials", status=401)
     except PasskeyRefused as refused_passkey:

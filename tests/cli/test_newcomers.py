@@ -317,6 +317,18 @@ def test_the_doctor_looks_at_the_database_of_dev_where_it_is_the_only_one(tmp_pa
     assert "using watchword-dev.db" in found.stderr
 
 
+@pytest.mark.parametrize(
+    ("trusted", "warned"), [("10.0.0.0/8", False), ("0.0.0.0/0", True), ("10.0.0.1 ::/0", True)]
+)
+def test_the_doctor_warns_where_everybody_is_trusted_as_a_proxy(
+    tmp_path: Path, trusted: str, warned: bool
+) -> None:
+    given = {"WATCHWORD_BEHIND_TLS_PROXY": "true", "WATCHWORD_ISSUER": "https://auth.example.com"}
+    done = run_cli(tmp_path, "doctor", variables=given | {"WATCHWORD_TRUSTED_PROXIES": trusted})
+    assert done.returncode == 0
+    assert ("can claim any address" in done.stdout) is warned
+
+
 def test_of_two_databases_in_a_folder_the_one_that_is_used_is_named(tmp_path: Path) -> None:
     for database in ("watchword.db", "watchword-dev.db"):
         alone = run_cli(

@@ -14,6 +14,7 @@ from watchword.cli.session import Config, Database, Json
 from watchword.client.doctor import Report, examine
 from watchword.flows import master_key
 from watchword.flows.runtime import Runtime
+from watchword.networks import read_network
 from watchword.oauth.errors import OAuthError
 from watchword.settings import Settings, SettingsError
 from watchword.store import events, soundness
@@ -112,6 +113,13 @@ def _exposure(settings: Settings, report: Report) -> None:
             "settings",
             "every client has the proxy's address: throttling and address limits count the proxy",
             "trusted_proxies = [the proxy's address]",
+        )
+    if any(read_network(one).prefixlen == 0 for one in settings.trusted_proxies):
+        report.warn(
+            "trusted-proxies",
+            "settings",
+            "whoever reaches the server is trusted as a proxy, and can claim any address in X-Forwarded-For",
+            "trusted_proxies = [the proxy's address or network]",
         )
     if settings.fetch_allow_loopback:
         report.warn(

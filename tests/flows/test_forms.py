@@ -16,6 +16,7 @@ from tests.fixtures.servers import Server, open_server
 from watchword.flows import personal_tokens, start
 from watchword.settings import ScopeText
 from watchword.store import factors as factor_store
+from watchword.store import users
 
 __all__ = ["ada"]
 
@@ -266,3 +267,33 @@ async def test_whoever_opens_the_owners_link_again_finds_the_way_to_sign_in(serv
         assert person.page is not None
         assert person.page.status_code == 404
         assert f'href="{server.settings.issuer}/sign-in"' in person.page.text
+
+
+async def test_the_last_administrator_is_told_why_their_account_stays(server: Server) -> None:
+    await make(server, is_admin=True)
+    async with another(server) as browser:
+        ada = Person(server, browser)
+        await ada.sign_in()
+        await ada.open("/account/delete?lang=de")
+        await ada.send({"identifier": "ada"}, having="identifier")
+        assert ada.path == "/account/delete"
+        assert "das letzte Konto mit Verwaltungsrecht" in ada.text
+        await make(server, "grace", "grace@example.com", is_admin=True)
+        await ada.send({"identifier": "ada"}, having="identifier")
+        assert ada.path == "/sign-in"
+    assert await server.runtime.database.read(users.find_user, "ada") is None
+
+
+async def test_a_fresh_proof_for_the_console_is_not_said_to_be_about_the_own_account(server: Server) -> None:
+    await make(server, is_admin=True)
+    async with another(server) as browser:
+        ada = Person(server, browser)
+        await ada.sign_in()
+        server.clock.advance(700)
+        for path, words in (
+            ("/console/people/new", "The console asks for a fresh confirmation"),
+            ("/account/email", "how your account is protected"),
+        ):
+            await ada.open(path)
+            assert ada.path == "/step-up"
+            assert words in ada.text

@@ -1,13 +1,14 @@
 """My account: the frame of its pages, who may see them, and the profile; everything needs a live session."""
 
 from collections.abc import Mapping
+from types import MappingProxyType
 
 from watchword.credentials.names import MAX_DISPLAY, NameRefused, display
 from watchword.flows import account_changes, factors, sessions, upstream
 from watchword.flows.throttle import Throttled
 from watchword.http import Form, Request, Response, redirect
 from watchword.oauth.errors import OAuthError
-from watchword.pages import browser, refused_proof, returning, step_up, visit
+from watchword.pages import browser, reasons, refused_proof, returning, step_up, visit
 from watchword.pages.render import Problem
 from watchword.store import user_changes, users
 from watchword.store.factors import Enrolled, enrolled
@@ -292,15 +293,17 @@ async def show_delete(request: Request) -> Response:
     return found if isinstance(found, Response) else await _delete(request, found)
 
 
-async def _delete(request: Request, person: Person, problem: str | None = None) -> Response:
+async def _delete(
+    request: Request, person: Person, problems: Mapping[str, object] = MappingProxyType({})
+) -> Response:
     runtime = request.runtime
     ends = await runtime.database.read(user_changes.count_ends, person[1].id, runtime.now())
     context = {
         "action": f"{runtime.settings.issuer}/account/delete",
         "ends": dict(zip(("sessions", "applications", "tokens"), ends, strict=True)),
-        "errors": {"identifier": problem} if problem else {},
+        "errors": problems,
     }
-    return page(request, person, "overview", context, template="delete", status=400 if problem else 200)
+    return page(request, person, "overview", context, template="delete", status=400 if problems else 200)
 
 
 async def delete(request: Request) -> Response:
@@ -311,9 +314,15 @@ async def delete(request: Request) -> Response:
     form = form_of(request, found)
     user = found[1]
     if (form.get("identifier") or "").strip() != user.username:
-        return await _delete(request, found, "confirmation_wrong")
+        return await _delete(request, found, {"identifier": "confirmation_wrong"})
     origin = visit.origin_of(request)
-    await account_changes.delete(request.runtime, user, actor=user.id, session=found[0], origin=origin)
+    try:
+        await account_changes.delete(request.runtime, user, actor=user.id, session=found[0], origin=origin)
+    except OAuthError as error:  # nobody would be left to run the service
+        why = reasons.find(error.description)
+        if why is None:
+            raise
+        return await _delete(request, found, {"form": why})
     settings = request.runtime.settings
     gone = browser.set_cookie(settings, visit.SESSION_COOKIE, "", 0)
     return redirect(f"{settings.issuer}/sign-in?notice=account_deleted", (gone,))

@@ -86,7 +86,7 @@ async def _page(
         errors[{"passkey": "form", "password": "password"}.get(method or "passkey", "code")] = problem
     context = {
         "action": here,
-        "reason": "client" if asker else "settings",
+        "reason": "client" if asker else _reason(returning.open_return(runtime, sealed)),
         "client": {"name": asker.name} if asker else None,
         "account": sign_in.describe(request, user),
         "method": method,
@@ -109,6 +109,11 @@ async def _page(
         form_action=asker.form_action if asker else (),
         ui_locales=asker.ui_locales if asker else None,
     )
+
+
+def _reason(path: str) -> str:
+    """Return why a page of this server wants the proof: what an administrator changes in the console is not their own account."""
+    return "console" if path.startswith("/console") else "settings"
 
 
 async def _providers(request: Request, sealed: str, user: User) -> list[dict[str, str]]:

@@ -211,7 +211,7 @@ PAGES: Mapping[str, Context] = {
     "step_up:provider": {**STEP_UP, "method": None, "reason": "settings", "others": [], "providers": PROVIDERS},
     "step_up:totp": {**STEP_UP, "method": "totp", "reason": "settings", "others": [], "cancel_url": None},
     "step_up:passkey": {**STEP_UP, "method": "passkey", "reason": "age", "others": [{"method": "password", "url": "?m=w"}]},
-    "step_up:recovery": {**STEP_UP, "method": "recovery_code", "reason": "settings", "others": []},
+    "step_up:recovery": {**STEP_UP, "method": "recovery_code", "reason": "console", "others": []},
     "recover": form(links={"sign_in": "/"}),
     "recover_sent": reading(form(identifier="mara@example.com", minutes=30, links={"sign_in": "/", "again": "/recover"})),
     "recover_passkey": form(identifier="mara", methods=["passkey"], passkey_options=CREATION),

@@ -233,6 +233,8 @@ async def test_who_was_signed_out_before_a_change_is_told_that_it_has_not_been_m
     ada.page = await ada.http.post(path, data={"csrf": csrf, "name": "Ada King"}, follow_redirects=True)
     assert ada.path == "/sign-in"
     assert "your last step had no effect" in ada.text
+    assert ada.page is not None
+    assert "note-warn" in ada.page.text, "not as what went well"
     answer = await ada.send({"identifier": "ada", "password": PASSWORD})
     assert (answer.status_code, ada.path) == (200, "/account" if path == "/account/upstream" else path)
     assert "Ada King" not in ada.text

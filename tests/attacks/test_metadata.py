@@ -176,6 +176,23 @@ async def test_md_01_id_tokens_are_signed_by_what_is_named_and_published(server:
     assert not any(member in key for key in published for member in ("d", "p", "q", "k"))
 
 
+async def test_keys_are_listed_in_the_order_of_the_algorithms_however_they_came_about(
+    server: Server, tmp_path: Path
+) -> None:
+    # Nimbus' JWSAlgorithmFamilyJWSKeySelector.fromJWKSetURL takes the family of the first key, RSA or EC, and refuses the other's.
+    server.clock.advance(3600)
+    assert await server.runtime.keyring.rotate("ES256", actor="test"), (
+        "the newest key is of the first algorithm"
+    )
+    published = (await server.http.get("/.well-known/jwks.json")).json()["keys"]
+    assert [key["alg"] for key in published] == ["ES256"] * 3 + ["EdDSA"] * 2 + ["RS256"] * 2
+    await server.app.close()
+    async with open_server(tmp_path, signing_algorithms=("RS256",)) as later:
+        published = (await later.http.get("/.well-known/jwks.json")).json()["keys"]
+        assert {key["alg"] for key in published[:2]} == {"RS256"}, "before those that sign no more"
+        assert {key["alg"] for key in published[2:]} == {"ES256", "EdDSA"}
+
+
 async def test_te_18_answers_carry_nosniff_and_no_banner(server_process: Process) -> None:
     with httpx.Client(base_url=server_process.issuer) as http:
         answers = [

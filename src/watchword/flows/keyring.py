@@ -153,8 +153,15 @@ class Keyring:
         return kid in self._keys
 
     async def jwks(self) -> dict[str, list[dict[str, str]]]:
-        """Return the JWK set (RFC 7517 §5): public parts only."""
-        keys = await self.verification_keys()
+        """Return the JWK set (RFC 7517 §5): public parts only, the algorithm that signs unless asked otherwise first.
+
+        The order means nothing to the RFC, but some verifiers accept only the family of the first key that they understand.
+        """
+        order = self._settings.signing_algorithms
+        keys = sorted(
+            await self.verification_keys(),
+            key=lambda key: order.index(key.alg) if key.alg in order else len(order),
+        )
         return {"keys": [{**jwk.public_document(key), "use": "sig", "alg": key.alg} for key in keys]}
 
     async def states(self) -> list[tuple[StoredKey, str]]:

@@ -309,6 +309,20 @@ def test_a_client_that_finds_out_how_to_authenticate_keeps_its_code_and_its_refr
         given = {"grant_type": "refresh_token", "refresh_token": got.json()["refresh_token"]}
 
 
+def test_an_id_token_that_is_shown_as_a_credential_says_the_same_after_it_was_renewed(
+    installation: Installation,
+) -> None:
+    # The API server of Kubernetes reads ID tokens and nothing else: RS256, unless it is told what the metadata say.
+    client = public_client(installation, scope="openid email offline_access")
+    wanted = {"id_token": {"email": None}}
+    bought = tokens(installation, client, scope="openid email offline_access", claims=json.dumps(wanted))
+    form = {"grant_type": "refresh_token", "client_id": client["client_id"]}
+    renewed = installation.http.post("/token", data=form | {"refresh_token": bought["refresh_token"]}).json()
+    for token in (bought["id_token"], renewed["id_token"]):
+        claims = json.loads(base64.urlsafe_b64decode(token.split(".")[1] + "=="))
+        assert (claims["email"], claims["aud"]) == ("ada@example.com", client["client_id"])
+
+
 def test_the_switch_that_lets_the_server_fetch_from_loopback_is_announced_loudly(
     installation: Installation,
 ) -> None:

@@ -270,7 +270,7 @@ class Verifier:
     async def _question(self, token: str, presented: Presented) -> Answer:
         asked_at = self._clock()
         claims = await self._issuer.introspect(
-            token, address=without_port(presented.address), path=presented.path, audience=self.audience
+            token, address=without_port(presented.address), path=presented.told_path, audience=self.audience
         )
         return claims, asked_at
 
@@ -315,7 +315,10 @@ class LocalVerifier:
     async def _ask(self, token: str, presented: Presented) -> Mapping[str, object]:
         try:
             return await self._server.introspect(
-                token, address=without_port(presented.address), path=presented.path, audience=self.audience
+                token,
+                address=without_port(presented.address),
+                path=presented.told_path,
+                audience=self.audience,
             )
         except ConnectionError as error:
             raise IssuerUnavailable(str(error)) from None

@@ -37,9 +37,13 @@ class Presented(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def told_path(self) -> str | None:
-        """The path as an authorization server is told it: none with a NUL, which its form cannot carry.
+        """The path as an authorization server is told it: none with a NUL or half a character, which its form cannot carry.
 
         Told nothing, it takes a token that is limited to paths for inactive; told a NUL, it would refuse the question, and a caller with
         any token could have the API answer 503.
         """
+        try:
+            self.path.encode()
+        except UnicodeEncodeError:
+            return None
         return None if "\0" in self.path else self.path

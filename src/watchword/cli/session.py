@@ -9,7 +9,7 @@ import sys
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, NoReturn, TypeVar
+from typing import Annotated, Any, NoReturn, TypeVar
 
 import msgspec
 import typer
@@ -40,14 +40,32 @@ DEV_DATABASE = "watchword-dev.db"
 UNFOLDED = 1000  # columns, so that a file or another program gets each row as one line
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 
+# C0 and C1 without tab and line feed, the separators of lines, and what turns the direction of text (Unicode UAX #9)
+_STEERING = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+
+
+def plain(text: str, *, one_line: bool = False) -> str:
+    """Return text with escapes for what would steer a terminal: much that is printed was written by strangers."""
+    safe = _STEERING.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+    return safe.replace("\t", "\\t").replace("\n", "\\n") if one_line else safe
+
+
+class _Terminal(Console):
+    """A console that nothing steers but its own styles."""
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        """Return text as it is printed."""
+        return super().render_str(plain(text), **options)
+
+
 # Without emoji: the middle of a scope such as orders:key:read would be shown as one.
-out = Console(highlight=False, soft_wrap=True, emoji=False)
-err = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
+out = _Terminal(highlight=False, soft_wrap=True, emoji=False)
+err = _Terminal(stderr=True, highlight=False, soft_wrap=True, emoji=False)
 
 
 def complain(word: str, message: str) -> None:
     """Print what went wrong on standard error; nothing in the message is taken as markup."""
-    err.print(Text.assemble((f"{word}:", "red"), f" {message}"))
+    err.print(Text.assemble((f"{word}:", "red"), f" {plain(message)}"))
 
 
 class WrongUsage(SystemExit):
@@ -212,11 +230,11 @@ def shown_once(whose: str, another: str) -> Iterator[None]:
 
 def print_fields(fields: Sequence[tuple[str, object]]) -> None:
     """Print names and values, one pair a line; what is None or empty is left out."""
-    shown = [(name, _text(name, value)) for name, value in fields]
+    shown = [(plain(name, one_line=True), plain(_text(name, value), one_line=True)) for name, value in fields]
     width = max((len(name) for name, text in shown if text), default=0)
     for name, text in shown:
         if text:
-            out.print(f"[dim]{name.ljust(width)}[/]  ", end="")
+            out.print(Text(name.ljust(width), "dim"), end="  ")
             out.print(text, markup=False)
 
 
@@ -242,7 +260,7 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> Non
         # The first column is the identifier, which has to be copied whole.
         table.add_column(column, overflow="fold", no_wrap=position == 0)
     for row in rows:
-        table.add_row(*(Text("" if value is None else str(value)) for value in row))  # never as markup
+        table.add_row(*(Text("" if value is None else plain(str(value))) for value in row))  # never as markup
     printer = out if out.is_terminal else Console(highlight=False, width=UNFOLDED)
     printer.print(table)
 

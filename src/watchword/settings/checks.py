@@ -183,9 +183,10 @@ def _check_mail_server(address: str) -> None:
     parts = urlsplit(address)
     if parts.scheme not in ("smtp", "smtps"):
         raise SettingsError("smtp_url must be smtp://… (STARTTLS) or smtps://… (TLS from the start)")
-    if (port := parts.netloc.rpartition("@")[2].rpartition("]")[2].partition(":")[2]) and not 0 < int(
-        port
-    ) < 65536:
+    host, port = parts.hostname, parts.netloc.rpartition("@")[2].rpartition("]")[2].partition(":")[2]
+    if not host or "," in parts.netloc.rpartition("@")[2]:
+        raise SettingsError("smtp_url names one host, such as smtp://mail.example.com:587")
+    if port and not 0 < int(port) < 65536:
         raise SettingsError("smtp_url: a port is a number from 1 to 65535")
 
 

@@ -78,8 +78,10 @@ def test_a_command_without_the_server_says_what_to_install(
 ) -> None:
     server = extra("server") - present
     done = run(tmp_path, server, "runpy.run_module('watchword', run_name='__main__')", *arguments)
-    assert (done.returncode, done.stdout) == (2, "")
+    assert done.returncode == 2
     assert done.stderr.startswith("error: ")
+    said = json.loads(done.stdout)["error_description"] if "--json" in arguments else done.stdout
+    assert said == (done.stderr.removeprefix("error: ").rstrip() if "--json" in arguments else "")
     assert "pip install 'watchword[server]'" in done.stderr
     assert done.stderr.count("\n") == 1
     assert not list(tmp_path.iterdir()), "nothing was begun"
@@ -90,6 +92,7 @@ def test_a_command_without_the_server_says_what_to_install(
     [
         ["serve", "--database", "postgresql://nobody@127.0.0.1:1/none"],
         ["migrate", "--database", "postgresql://nobody@127.0.0.1:1/none"],
+        ["audit", "--database", "postgresql://nobody@127.0.0.1:1/none", "--json"],
         ["move", "sqlite:///a.db", "postgresql://nobody@127.0.0.1:1/none"],
     ],
     ids=" ".join,
@@ -99,8 +102,10 @@ def test_postgresql_without_its_driver_says_what_to_install(tmp_path: Path, argu
     run(tmp_path, set(), main, "migrate", "--database", "a.db")
     port = ["--port", str(free_port())] if arguments[0] == "serve" else []
     done = run(tmp_path, extra("postgres"), main, *arguments, *port)
-    assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == "error: asyncpg is not installed: pip install 'watchword[postgres]'\n"
+    said = "asyncpg is not installed: pip install 'watchword[postgres]'"
+    assert (done.returncode, done.stderr) == (2, f"error: {said}\n")
+    document = {"error": "not_installed", "error_description": said}
+    assert done.stdout == (json.dumps(document, indent=2) + "\n" if "--json" in arguments else "")
 
 
 @pytest.mark.parametrize("adapter", FRAMEWORKS)

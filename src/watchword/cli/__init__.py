@@ -7,6 +7,7 @@ Exit codes: 0 done, 1 refused or not found, 2 wrong usage, 3 of `apply --check` 
 import contextlib
 import errno
 import io
+import json
 import os
 import sys
 from typing import TextIO, cast
@@ -32,6 +33,9 @@ def main() -> None:
         sys.exit(1)
     except NotInstalled as error:
         sys.stderr.write(f"error: {error}\n")
+        if "--json" in sys.argv[1:]:  # by what is there whatever is missing
+            document = {"error": "not_installed", "error_description": str(error)}
+            sys.stdout.write(json.dumps(document, indent=2) + "\n")
         sys.exit(2)
 
 

@@ -257,6 +257,26 @@ async def test_where_cookies_are_blocked_the_form_says_so(server: Server, path: 
         assert "cookies" not in person.text, "now the browser kept them"
 
 
+async def test_where_cookies_are_blocked_every_other_form_says_so_as_well(server: Server) -> None:
+    link = await start.setup_link(server.runtime)
+    assert link is not None
+    async with another(server) as browser:
+        person = Person(server, browser)
+        for path in (link, "/sign-up", "/sign-in/identity"):
+            await person.open(path)
+            browser.cookies.clear()
+            answer = await person.send({})
+            assert (answer.status_code, "Please allow cookies" in person.text) == (400, True)
+            await person.open(path)
+            answer = await person.send({"csrf": "that of another browser"})
+            assert (answer.status_code, "Please send that again" in person.text) == (400, True)
+        await person.open("/sign-up")
+        browser.cookies.clear()
+        fields = person.form()
+        answer = await browser.post(fields.pop(""), data=fields, headers={"sec-fetch-site": "cross-site"})
+        assert "Please allow cookies" not in answer.text, "another site's form brings no cookies"
+
+
 async def test_whoever_opens_the_owners_link_again_finds_the_way_to_sign_in(server: Server) -> None:
     link = await start.setup_link(server.runtime)
     assert link is not None

@@ -350,6 +350,9 @@ def test_a_database_that_the_settings_name_is_used_though_it_has_the_usual_name(
     developed = ("token", "create", "x", "--owner", "me", "--scope", "a", "--database", "watchword-dev.db")
     assert run_cli(tmp_path, *developed).returncode == 0
     assert "using watchword-dev.db" in run_cli(tmp_path, "token", "list").stderr
+    saved = run_cli(tmp_path, "backup", "saved")
+    assert saved.returncode == 0, saved.stdout + saved.stderr
+    assert "using watchword-dev.db" in saved.stderr
     (tmp_path / "watchword.toml").write_text('database = "watchword.db"\n')
     refused = run_cli(tmp_path, "token", "list")
     assert (refused.returncode, "There is no database watchword.db" in refused.stderr) == (1, True)

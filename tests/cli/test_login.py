@@ -369,3 +369,4 @@ def test_a_file_of_secrets_is_not_followed_elsewhere(tmp_path: Path) -> None:
         store.save(None)
     assert store.load() is None
     assert os.listdir(tmp_path / "a") == ["secret.lock"]
+    assert stat.S_IMODE((tmp_path / "a").stat().st_mode) == 0o700, "nor does anybody else see what is there"

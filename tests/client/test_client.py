@@ -312,7 +312,13 @@ def test_an_api_token_is_presented_and_bound_where_it_has_a_key(live: Live, api:
         issued = live.run(
             api_tokens.create(live.runtime, given, owner=("application", "application:x"), actor="test")
         )
-        assert by_httpx(ApiToken(issued.secret, api.address, held), f"{api.address}/orders") == 200
+        source = ApiToken(issued.secret, api.address, held)
+        assert by_httpx(source, f"{api.address}/orders") == 200
+        if held is not None:
+            seen = len(api.seen)
+            for _ in range(2):
+                assert by_httpx(source, f"{api.address}/nonce") == 200
+            assert len(api.seen) == seen + 3, "refused once for want of a nonce (RFC 9449 §9), then known"
         assert issued.secret not in repr(ApiToken(issued.secret, api.address, held))
 
 

@@ -1,7 +1,7 @@
 """Signing in on another device at servers of other makes (RFC 8628)."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from urllib.parse import parse_qs
 
 import pytest
@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from watchword.client import PublicClient, Refused
+from watchword.client import PublicClient, Refused, Unreachable
 from watchword.client.proofs import Clocks
 from watchword.client.server import AuthorizationServer, Document
 from watchword.client.sign_in import Wanted, by_device
@@ -19,6 +19,7 @@ from watchword.oauth.errors import OAuthError
 from watchword.testing.loopback import LoopbackServer
 
 S256 = {"code_challenge_methods_supported": ["plain", "S256"]}
+CODES = {"device_code": "d", "user_code": "ABCD", "verification_uri": "https://auth.example.com"}
 Form = dict[str, str]
 
 
@@ -29,10 +30,15 @@ async def form_of(request: Request) -> Form:
 
 @contextmanager
 def devices(
-    metadata: Document, seen: list[Form], *, demands_proof: bool = False, busy: str = ""
+    metadata: Document,
+    seen: list[Form],
+    *,
+    demands_proof: bool = False,
+    busy: str = "",
+    codes: Document | None = None,
 ) -> Iterator[str]:
     """Run a server that authorizes a device at once; yield its issuer. It demands PKCE as Keycloak does; `busy` are the seconds for which
-    it has no time when it is asked for the token first; the second time the person is not done yet.
+    it has no time when it is asked for the token first; the second time the person is not done yet. `codes` are others to give.
     """
 
     async def describe(request: Request) -> Response:
@@ -50,8 +56,7 @@ def devices(
                 },
                 400,
             )
-        codes = {"device_code": "d", "user_code": "ABCD", "verification_uri": "https://auth.example.com"}
-        return JSONResponse(codes | {"expires_in": 60, "interval": 1})
+        return JSONResponse({**CODES, **(codes or {}), "expires_in": 60, "interval": 1})
 
     async def token(request: Request) -> Response:
         seen.append(await form_of(request))
@@ -125,3 +130,34 @@ def test_a_server_that_has_no_time_is_left_alone_for_as_long_as_it_says(
     with devices(S256, [], busy=busy) as issuer:
         assert sign_in(issuer, slept.append)["access_token"] == "a"
     assert slept == waits
+
+
+@pytest.mark.parametrize(
+    ("given", "is_shown"),
+    [
+        pytest.param({}, True, id="what any server gives"),
+        pytest.param({"user_code": "AB\x1b[2J"}, False, id="a code that a terminal obeys"),
+        pytest.param(
+            {"verification_uri": "https://a.example\x1b]0;x\x07"},
+            False,
+            id="an address that a terminal obeys",
+        ),
+        pytest.param(
+            {"verification_uri_complete": "https://a.example\nABCE"}, False, id="an address with another line"
+        ),
+        pytest.param({"user_code": 1234}, False, id="a code that is no text"),
+        pytest.param({"device_code": None}, False, id="nothing to ask for the token with"),
+    ],
+)
+def test_a_code_is_shown_as_it_is_or_not_at_all(given: Document, is_shown: bool) -> None:
+    shown: list[tuple[str, str]] = []
+    with devices({}, [], codes=given) as issuer:
+        server, wanted = AuthorizationServer(issuer, Clocks()), Wanted(PublicClient("a"))
+        with nullcontext() if is_shown else pytest.raises(Unreachable, match="without a code for the device"):
+            by_device(
+                server,
+                wanted,
+                show=lambda page, code: shown.append((page, code)),
+                sleep=lambda _seconds: None,
+            )
+    assert shown == ([("https://auth.example.com", "ABCD")] if is_shown else [])

@@ -9,7 +9,7 @@ from tests.client.test_refresh_files import public_client, signed_in
 from tests.client.ways import by_httpx
 from tests.fixtures.live import Live
 
-from watchword.client import FileStore, PublicClient, RefreshToken, TokenSource
+from watchword.client import FileStore, PublicClient, RefreshToken, TokenSource, Unreachable
 from watchword.client.server import TIMEOUT
 from watchword.settings import Settings
 from watchword.testing.clock import Clock
@@ -73,6 +73,25 @@ def test_a_refresh_whose_answer_is_lost_is_made_again_while_the_server_gives_its
     assert by_httpx(source, f"{api.address}/orders") == 200
     live.clock.advance(live.app.settings.access_token_lifetime)
     assert by_httpx(source, f"{api.address}/orders") == 200, "the sign-in lasts"
+
+
+@pytest.mark.parametrize("status", [429, 500, 503])
+def test_a_server_that_says_itself_that_it_failed_is_not_asked_again_at_once(
+    live: Live, api: Api, status: int
+) -> None:
+    client_id, way = public_client(live), Losing(status, 502)
+    source = TokenSource(
+        live.issuer,
+        PublicClient(client_id),
+        RefreshToken(signed_in(live, client_id)),
+        api=api.address,
+        clock=live.clock,
+        http=httpx.Client(transport=way),
+    )
+    with pytest.raises(Unreachable, match=str(status)):
+        source.token()
+    assert way.lost == [502]
+    assert by_httpx(source, f"{api.address}/orders") == 200, "the next request of the program asks"
 
 
 def test_an_answer_that_came_while_the_machine_slept_is_kept(live: Live, api: Api) -> None:

@@ -62,7 +62,22 @@ def test_a_refresh_token_for_which_no_other_was_given_is_used_again(
     foreign.answer = None
     clock.advance(LIFE)
     assert source.token() == "token-4"
-    assert [form["refresh_token"] for form in foreign.forms] == ["first", "first", "first", "next"]
+    clock.advance(LIFE)
+    assert source.token() == "token-5", "and again, though the grant was made with another"
+    assert [form["refresh_token"] for form in foreign.forms] == ["first", "first", "first", "next", "next"]
+
+
+@pytest.mark.parametrize(
+    "token", ["a.token~of-theirs", "", "two words", "a\nb", "tok\x7fen", "t\u00f6ken", 5, None], ids=repr
+)
+def test_a_token_that_no_header_can_carry_is_none(foreign: Foreign, token: object) -> None:
+    source = TokenSource(foreign.issuer, PublicClient("a"), RefreshToken("first"), api=API)
+    foreign.answer = {"access_token": token, "token_type": "Bearer", "expires_in": LIFE}
+    if token == "a.token~of-theirs":
+        assert source.present("GET", API) == {"authorization": f"Bearer {token}"}
+    else:
+        with pytest.raises(Unreachable, match="without an access token"):
+            source.present("GET", API)
 
 
 AUDIENCE = {"audience": "https://api.example.com", "organization": "org_1"}

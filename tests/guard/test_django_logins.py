@@ -82,6 +82,8 @@ def test_a_guarded_view_answers_callers_with_tokens_and_sends_nobody_to_a_login_
                 refused = call("GET", path, [])
                 assert refused.status == 401
                 assert "resource_metadata=" in (refused.challenge or "")
-            assert call("GET", "/.well-known/oauth-protected-resource", []).says("resource") == BASE
+            metadata = call("GET", "/.well-known/oauth-protected-resource", [])
+            assert metadata.says("resource") == BASE
+            assert metadata.headers["access-control-allow-origin"] == "*", "for scripts without a token yet"
             assert call("GET", "/both", token).status == 302, "what demands a login of its own still does"
             assert call("GET", "/unguarded", token).status == 302

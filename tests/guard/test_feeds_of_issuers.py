@@ -120,6 +120,27 @@ async def test_an_answer_that_was_long_on_its_way_is_old(other: OtherIssuer) -> 
     await guard.close()
 
 
+async def test_an_issuer_is_asked_once_for_as_long_as_its_answer_is_remembered(other: OtherIssuer) -> None:
+    other.documents["/introspect"] = {"active": True, "sub": "them", "aud": API, "jti": "1"}
+    publish(other)
+    clock = Clock()
+    guard = Guard(other.issuer, audience=API, cache_seconds=60, clock=clock)
+    for _ in range(3):
+        assert (await ask(guard, OPAQUE)).subject == "them"
+    assert other.asked["/introspect"] == 1
+    publish(other, [ended.mark("token", "2"), int(time.time()) + 600])
+    while (
+        found := await asyncio.gather(ask(guard, other.token(jti="2")), return_exceptions=True)
+    ) and not isinstance(found[0], Refused):
+        await asyncio.sleep(0.05)  # until the feed has told
+    assert (await ask(guard, OPAQUE)).subject == "them"
+    assert other.asked["/introspect"] == 1, "nor again because another token has ended"
+    clock.advance(61)
+    assert (await ask(guard, OPAQUE)).subject == "them"
+    assert other.asked["/introspect"] == 2
+    await guard.close()
+
+
 async def test_what_the_feed_tells_while_an_issuer_is_asked_counts_more_than_its_answer(
     other: OtherIssuer,
 ) -> None:

@@ -126,6 +126,7 @@ def test_a_wrapped_server_names_all_scopes_whatever_was_wrong(live: Live) -> Non
         assert (preflight.status_code, preflight.headers["access-control-allow-origin"]) == (204, "*")
         assert "content-length" not in preflight.headers, "RFC 9110 section 8.6"
         there = httpx.get(f"http://localhost:{server.port}/.well-known/oauth-protected-resource/mcp")
+        assert there.headers["access-control-allow-origin"] == "*", "else no script could read it"
         head = httpx.head(f"http://localhost:{server.port}/.well-known/oauth-protected-resource/mcp")
         assert (head.status_code, head.content) == (200, b"")
         assert head.headers["content-length"] == there.headers["content-length"], "RFC 9110 section 8.6"

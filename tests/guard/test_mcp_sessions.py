@@ -144,6 +144,7 @@ def by_the_sdk(auth: Auth) -> tuple[Any, AbstractAsyncContextManager[Any]]:
         caller = get_access_token()
         if caller is None or "weather:warn" not in caller.scopes:
             raise ToolError("This needs the scope weather:warn.")
+        assert caller.token.startswith("eyJ"), "what it was called with, to be exchanged for another"
         return "Storm."
 
     app = server.streamable_http_app(host="api.example.com")

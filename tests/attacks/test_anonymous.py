@@ -51,6 +51,12 @@ async def push(browser: httpx.AsyncClient, client: Registered) -> httpx.Response
     return await browser.post("/par", data=request(client))
 
 
+async def foreign_form(browser: httpx.AsyncClient, client: Registered) -> httpx.Response:
+    """A form of another site that is too long for an address, which is kept as if pushed."""
+    form = request(client) | {"unknown": "x" * 7000}
+    return await browser.post("/authorize", data=form, headers={"sec-fetch-site": "cross-site"})
+
+
 async def device(browser: httpx.AsyncClient, client: Registered) -> httpx.Response:
     form = {"client_id": client.client.client_id, "scope": "openid"}
     return await browser.post("/device_authorization", data=form)
@@ -63,6 +69,7 @@ async def provider(browser: httpx.AsyncClient, _: Registered) -> httpx.Response:
 ASKED: dict[str, tuple[Ask, int, str]] = {
     "an authorization request": (authorize, 303, "interactions"),
     "a pushed request": (push, 201, "pushed_requests"),
+    "a long form of another site": (foreign_form, 303, "pushed_requests"),
     "a device code": (device, 200, "device_codes"),
     "a sign-in at a provider": (provider, 303, "used_identifiers"),
 }

@@ -181,6 +181,19 @@ async def test_se_13_credentials_in_an_address_sign_nobody_in(server: Server) ->
     assert person.path == "/account", "by the form it works"
 
 
+async def test_a_password_that_is_right_signs_nobody_in_where_passwords_are_not_taken(tmp_path: Path) -> None:
+    for methods, status in ((("password", "passkey"), 303), (("passkey",), 401)):
+        folder = tmp_path / str(status)
+        folder.mkdir()
+        async with open_server(folder, sign_in_methods=methods) as server:
+            await make(server)
+            person = Person(server, server.http)
+            await person.open("/sign-in")
+            form = {"csrf": person.form()["csrf"], "identifier": "ada", "password": PASSWORD}
+            assert (await server.http.post("/sign-in", data=form)).status_code == status
+            assert (await server.http.get("/account")).status_code == (200 if status == 303 else 303)
+
+
 async def test_se_10_a_form_that_another_site_made_is_refused(server: Server) -> None:
     person = at(server, "192.0.2.1")
     await person.open("/sign-in")

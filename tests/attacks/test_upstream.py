@@ -88,10 +88,15 @@ async def test_fd_01_who_is_signed_in_is_linked_only_where_they_asked_for_it(
         .startswith(f"{server.settings.issuer}/sign-in")
     )
     provider.claims = {"sub": "her own"}
+    copied = dict(victim.http.cookies)
     assert (
         await come_back(victim, await begin(victim, provider, f"/upstream/hub?link={ticket}")) == "/account"
     )
     assert "Your accounts are connected." in victim.text
+    thief = another(server)
+    thief.cookies.update(copied)
+    assert (await thief.get("/account")).status_code == 303, "SE-01: a copy of the cookie from before is dead"
+    assert (await victim.http.get("/account")).status_code == 200
     assert await sign_in(server, provider) == "/account", "the honest variant"
     assert any("another sign-in was connected" in text for _, text in await letters(server))
 
@@ -112,8 +117,10 @@ async def test_fd_01_linking_needs_a_fresh_proof_and_the_same_session(
     await person.open("/account")
     ticket = person.page.text.split("/upstream/hub?link=")[1].split('"')[0]
     server.clock.advance(700)
-    stale = await person.http.get(f"/upstream/hub?link={ticket}")
-    assert "/step-up" in stale.headers["location"]
+    await person.open(f"/upstream/hub?link={ticket}")
+    assert person.path == "/step-up"
+    await person.send({"password": PASSWORD}, having="method")
+    assert person.path == "/account", "where they begin again, and not at the provider"
 
 
 async def test_mf_06_a_provider_is_linked_after_the_second_factor_only(
@@ -190,8 +197,16 @@ async def test_a_linked_provider_is_disconnected_unless_it_is_the_last_way_in(
 ) -> None:
     person = await link(server, provider)
     await person.open("/account")
+    server.clock.advance(700)
+    await person.send({}, having="provider")
+    assert person.path == "/step-up"
+    await person.send({"password": PASSWORD}, having="method")
+    assert person.path == "/account", "the page with the form, and not where it led"
+    told = "a connected sign-in was removed from your account"
+    assert not any(told in text for _, text in await letters(server))
     await person.send({}, having="provider")
     assert "Disconnected." in person.text
+    assert any(to == EMAIL and told in text for to, text in await letters(server))
     assert await sign_in(server, provider) == "/upstream/link"
     provider.claims = {"sub": "g", "email": "grace@example.com", "email_verified": True}
     grace = Person(server, another(server))

@@ -24,6 +24,7 @@ async def test_a_forgotten_password_is_set_by_a_link_that_works_once(ada: Person
         await person.open("/recover")
         await person.send({"identifier": EMAIL})
         assert "ada@example.com" in person.text
+        assert "works once, for 30 minutes" in person.text
         link = next(link_in(text) for to, text in await letters(ada.server) if to == EMAIL)
         await person.open(link)
         await person.send({"new_password": "short", "end_others": "yes"})

@@ -113,6 +113,33 @@ async def test_who_must_have_a_second_factor_sets_one_up_before_a_script_gets_a_
     assert [token.name for token, _ in await personal_tokens.own(strict.runtime, user)] == ["backup"]
 
 
+async def test_who_lacks_a_demanded_second_factor_gets_no_new_secret_for_a_token_and_may_revoke_it(
+    strict: Server,
+) -> None:
+    await make(strict)
+    issued = await strict.token("notes:read", owner="ada")
+    person, headers = Person(strict, strict.http), {"authorization": f"Bearer {issued.secret}"}
+    await person.sign_in()
+    await person.open("/account/tokens")
+    form = person.form(having="token")
+    address = form.pop("")
+    assert form["token"] == issued.token.id
+    refused = await strict.http.post(address, data=form | {"do": "rotate", "overlap": "0"})
+    assert refused.headers["location"].endswith("/account/second_factors")
+    assert (await strict.http.get("/api/v1/tokens/self", headers=headers)).status_code == 200
+    revoked = await strict.http.post(address, data=form | {"do": "revoke"})
+    assert revoked.headers["location"].endswith("/account/tokens?notice=token_revoked")
+    assert (await strict.http.get("/api/v1/tokens/self", headers=headers)).status_code == 401
+    again = await strict.token("notes:read", owner="ada")
+    await add_totp(person)
+    await person.open("/account/tokens")
+    rotated = await strict.http.post(
+        address, data=person.form(having="token") | {"token": again.token.id, "do": "rotate", "overlap": "0"}
+    )
+    assert rotated.status_code == 200, "the honest variant"
+    assert "wwa_" in rotated.text
+
+
 async def test_a_consent_counts_for_nobody_of_whom_a_second_factor_is_demanded_by_now(
     store: Store, tmp_path: Path
 ) -> None:

@@ -40,6 +40,20 @@ async def test_dv_04_following_the_link_decides_nothing(server: Server) -> None:
     assert (await poll(server, client, codes)).status_code == 200
 
 
+async def test_dv_04_whoever_decides_reads_what_asked_and_from_where_and_gives_all_or_nothing(
+    server: Server,
+) -> None:
+    client = await register(server)
+    server.http.headers["user-agent"] = "television/7.1"
+    codes = await begin(server, client)
+    server.http.headers["user-agent"] = "a browser"
+    await person(server)
+    page = (await enter(server, codes["user_code"])).text
+    assert ("television/7.1" in page, "a browser" in page, "127.0.0.1" in page) == (True, False, True)
+    assert 'type="checkbox"' not in page, "nothing that the device would not learn of"
+    assert 'name="scope"' not in page
+
+
 async def test_dv_05_a_refusal_reaches_the_device_and_stays(server: Server) -> None:
     client = await register(server)
     codes = await begin(server, client)

@@ -93,6 +93,26 @@ async def test_where_no_scope_is_open_to_people_the_page_for_a_token_says_so(
         assert "Create token" not in answer.text
 
 
+async def test_a_token_is_for_an_api_that_was_offered(store: Store, tmp_path: Path) -> None:
+    offered = "https://notes.example.com"
+    async with open_server(
+        tmp_path,
+        on=store.address,
+        scopes={"notes:read": ScopeText(sentence="Read your notes", personal=True)},
+        resources={offered: "Notes", "https://files.example.com": "Files"},
+    ) as server:
+        user, person = await make(server), Person(server, server.http)
+        await person.sign_in()
+        await person.open("/account/tokens/new")
+        given = {"name": "script", "scope": "notes:read", "days": "30"}
+        await person.send({**given, "resource": "https://evil.example.com"}, having="name")
+        assert person.page is not None
+        assert (person.page.status_code, 'id="resource-error"' in person.page.text) == (400, True)
+        assert await personal_tokens.own(server.runtime, user) == []
+        await person.send({**given, "resource": offered}, having="name")
+        assert [token.resource for token, _ in await personal_tokens.own(server.runtime, user)] == [offered]
+
+
 async def test_a_token_page_that_is_loaded_again_makes_no_second_token(ada: Person) -> None:
     await ada.open("/account/tokens/new")
     given = {"name": "my script", "scope": "notes:read", "days": "30"}
@@ -283,6 +303,9 @@ async def test_whoever_opens_the_owners_link_again_finds_the_way_to_sign_in(serv
     async with another(server) as browser:
         person = Person(server, browser)
         await person.open(link)
+        await person.send({"username": "a" * 500, "new_password": PASSWORD}, having="link")
+        assert person.page is not None
+        assert 'id="username-error"' in person.page.text, "beside its field"
         await person.send({"username": "ada", "new_password": PASSWORD}, having="link")
         assert person.path == "/sign-in"
         await person.open(link)

@@ -124,7 +124,16 @@ async def test_a_code_by_mail_is_the_weakest_and_allows_few_attempts(ada: Person
     async with another(ada.server) as browser:
         person = Person(ada.server, browser)
         await person.sign_in()
+        assert "a@example.com" in person.text, "which address the code went to"
+        assert "ada@example.com" not in person.text, "which whoever has the password alone does not learn"
         code = await mailed_code(ada.server)
+        await person.open("/sign-in/second-factor")
+        mailed = [text for _, text in await letters(ada.server) if code in text]
+        assert len(mailed) == 1, "the page that is opened again sends no other"
+        assert await mailed_code(ada.server) == code
+        for other in ("recovery_code", "totp", "passkey", "password", ""):
+            await person.send({"method": other, "code": code, "password": PASSWORD}, having="method")
+            assert person.path == "/sign-in/second-factor", "by what they have, and nothing else"
         for _ in range(5):
             await person.send({"code": "00000000"}, having="method")
         await person.send({"code": code}, having="method")
@@ -133,6 +142,21 @@ async def test_a_code_by_mail_is_the_weakest_and_allows_few_attempts(ada: Person
         await person.send({"code": await mailed_code(ada.server)}, having="method")
         assert person.path == "/account"
         assert (await session_of(ada.server)).acr == "urn:watchword:aal1"
+
+
+async def test_a_code_by_mail_confirms_a_change_and_is_mailed_when_it_is_asked_for(ada: Person) -> None:
+    await ada.sign_in()
+    await ada.open("/account/second_factors")
+    await ada.send({"do": "email_code_on"}, having="do")
+    before = len(await letters(ada.server))
+    ada.server.clock.advance(700)
+    await ada.open("/account/passkeys")
+    assert ada.path == "/step-up"
+    assert len(await letters(ada.server)) == before + 1
+    await ada.send({"code": "00000000"}, having="method")
+    assert ada.path == "/step-up"
+    await ada.send({"code": await mailed_code(ada.server)}, having="method")
+    assert ada.path == "/account/passkeys"
 
 
 async def test_a_code_by_mail_works_once_even_when_two_browsers_send_it_together(ada: Person) -> None:

@@ -137,6 +137,14 @@ async def test_a_person_registers_an_identity_from_the_account_and_signs_in_on_t
         "identity": json.dumps(to_json(document)),
         "proof": json.dumps(to_json(proof)),
     }
+    other, _ = new_secret(server)
+    lie = Holder(server, other, document, "").answer(challenge_on(page.text))
+    refused = await server.http.post("/account/identities", data=form | {"proof": json.dumps(to_json(lie))})
+    assert (refused.status_code, "This proof isn’t valid here." in refused.text) == (400, True)
+    page = await server.http.get("/account/identities")
+    assert 'value="revoke"' not in page.text, "nothing was registered"
+    proof = holder.answer(challenge_on(page.text))
+    form |= {"csrf": csrf_of(page.text), "proof": json.dumps(to_json(proof))}
     assert (await server.http.post("/account/identities", data=form)).status_code == 303
     assert "work laptop" in (await server.http.get("/account/identities")).text
     server.http.cookies.clear()
@@ -234,6 +242,8 @@ async def test_whose_identity_is_revoked_is_told_by_mail_once(tmp_path: Path, wa
         holder = await make_holder(server, ("user", ada.id))
         statement = revocation.revoke(holder.secret, int(server.clock()), "compromised", os.urandom(32))
         await person.sign_in()
+        await person.open("/account/identities")
+        assert "Revoked" not in person.text
         for _ in range(2):
             if way == "on the account page":
                 await person.open("/account/identities")
@@ -245,6 +255,10 @@ async def test_whose_identity_is_revoked_is_told_by_mail_once(tmp_path: Path, wa
         told = [text for to, text in await letters(server) if to == EMAIL and "was revoked" in text]
         assert len(told) == 1
         assert ("Device: Firefox" in told[0]) is (way == "on the account page")
+        await person.open("/account/identities")
+        assert "Revoked" in person.text
+        assert person.page is not None
+        assert 'value="revoke"' not in person.page.text
 
 
 async def test_the_last_way_in_is_revoked_by_its_holder_alone(tmp_path: Path) -> None:

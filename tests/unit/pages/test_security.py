@@ -38,6 +38,7 @@ def test_a_form_may_lead_to_the_origin_it_was_checked_for(uri: str, expected: st
         "/relative",
         "javascript:alert(1)",
         "data:text/html,x",
+        "filesystem:https://a.example/temporary/x",
         "https:",
         "https://user@evil.example/",
         "https://a.example; script-src *",

@@ -187,6 +187,21 @@ async def test_az_20_a_page_is_kept_in_no_cache_and_its_address_told_to_nobody(s
         assert page.headers["referrer-policy"] == "same-origin"
         assert page.headers["content-type"] == "text/html; charset=utf-8"
         assert "unsafe-inline" not in page.headers["content-security-policy"]
+        origin = "https://app.example.com"
+        assert f"form-action 'self' {origin};" in page.headers["content-security-policy"] + ";", (
+            "Chromium follows the answer to the form there and nowhere else"
+        )
+
+
+async def test_az_20_whoever_agrees_reads_whether_access_lasts_while_they_are_away(server: Server) -> None:
+    await make_people(server, "ada")
+    client = await register(server, scope="openid orders:read offline_access")
+    for scope in ("openid orders:read", "openid orders:read offline_access"):
+        server.http.cookies.clear()
+        page = await consent_page(server, client, scope=scope, prompt="consent")
+        assert page.status_code == 200
+        said = "It can keep using this access while you are away." in page.text
+        assert said is ("offline_access" in scope)
 
 
 async def test_az_60_no_page_shows_in_a_frame_and_a_silent_code_goes_to_the_registered_address(

@@ -340,6 +340,20 @@ def test_an_answer_does_not_count_that_comes(case: str) -> None:
         page = httpx.get(f"{callback.redirect_uri}?{urlencode(honest)}")
         assert (page.status_code, "right" in page.text) == (200, False)
         assert callback.wait(5) == "right"
+    assert "You are signed in." in page.text
+    kept_to_itself = {name: page.headers[name] for name in ("referrer-policy", "cache-control")}
+    assert kept_to_itself == {"referrer-policy": "no-referrer", "cache-control": "no-store"}, (
+        "the code is in its URL"
+    )
+    assert page.headers["content-security-policy"].startswith("default-src 'none'")
+
+
+def test_whoever_refused_reads_that_they_are_not_signed_in() -> None:
+    with Callback("http://127.0.0.1/callback", "right", "https://a.example", has_iss=False) as callback:
+        page = httpx.get(f"{callback.redirect_uri}?error=access_denied&state=right")
+        with pytest.raises(Refused, match="access_denied"):
+            callback.wait(5)
+    assert "You are not signed in." in page.text
 
 
 def test_nobody_is_waited_for_without_end() -> None:

@@ -23,6 +23,7 @@ from watchword.client import (
     MemoryStore,
     PublicClient,
     RefreshToken,
+    SignInNeeded,
     TokenExchange,
     TokenSource,
     Unreachable,
@@ -67,6 +68,24 @@ def test_a_refresh_token_for_which_no_other_was_given_is_used_again(
     assert [form["refresh_token"] for form in foreign.forms] == ["first", "first", "first", "next", "next"]
 
 
+def test_where_a_refresh_token_is_refused_the_one_before_it_is_not_sent_again(foreign: Foreign) -> None:
+    """A server may take that for the use of a stolen one."""
+    clock = Clock()
+    source = TokenSource(foreign.issuer, PublicClient("a"), RefreshToken("first"), api=API, clock=clock)
+    foreign.answer = {
+        "access_token": "a",
+        "token_type": "Bearer",
+        "expires_in": LIFE,
+        "refresh_token": "next",
+    }
+    assert source.token() == "a"
+    clock.advance(LIFE)
+    foreign.status, foreign.answer = 400, {"error": "invalid_grant"}
+    with pytest.raises(SignInNeeded):
+        source.token()
+    assert [form["refresh_token"] for form in foreign.forms] == ["first", "next"]
+
+
 @pytest.mark.parametrize(
     "token", ["a.token~of-theirs", "", "two words", "a\nb", "tok\x7fen", "t\u00f6ken", 5, None], ids=repr
 )
@@ -77,6 +96,22 @@ def test_a_token_that_no_header_can_carry_is_none(foreign: Foreign, token: objec
         assert source.present("GET", API) == {"authorization": f"Bearer {token}"}
     else:
         with pytest.raises(Unreachable, match="without an access token"):
+            source.present("GET", API)
+
+
+@pytest.mark.parametrize("dpop", [False, True], ids=["bearer", "DPoP"])
+@pytest.mark.parametrize("kind", ["Bearer", "bEARER", "DPoP", "dpop", "mac", "", None, 1], ids=repr)
+def test_a_token_of_another_type_than_was_asked_for_is_not_sent(
+    foreign: Foreign, dpop: bool, kind: object
+) -> None:
+    """RFC 9449 §5: a server that knows nothing of DPoP gives a token that is bound to no key."""
+    source = TokenSource(foreign.issuer, PublicClient("a"), RefreshToken("first"), api=API, dpop=dpop)
+    foreign.answer = {"access_token": "token", "token_type": kind, "expires_in": LIFE}
+    wanted = "DPoP" if dpop else "Bearer"
+    if isinstance(kind, str) and kind.lower() == wanted.lower():
+        assert source.present("GET", API)["authorization"] == f"{wanted} token"
+    else:
+        with pytest.raises(Unreachable, match="a token of another type"):
             source.present("GET", API)
 
 

@@ -1,14 +1,20 @@
 """Parameters that a framework fills: a caller is what a guard says, and nobody becomes one by sending it."""
 
+import json
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 import pytest
 from fastapi import Body, Depends, FastAPI
+from litestar import Litestar, Request, get, post
+from litestar.di import Provide
+from litestar.testing import TestClient as LitestarClient
 from pydantic import BaseModel, ValidationError
 from starlette.testclient import TestClient
 
 from watchword.guard.fastapi import Guard, Policy, Principal
+from watchword.guard.litestar import Guard as LitestarGuard
 from watchword.testing.kit import Auth
 
 MALLORY = {
@@ -62,6 +68,49 @@ def depending(guard: Guard) -> Callable[..., str]:
     return endpoint
 
 
+def shortly(who: Principal = Depends()) -> str:
+    """Have FastAPI make an object of the annotation, which is what `Depends()` means."""
+    return who.subject
+
+
+def shortly_annotated(who: Annotated[Principal, Depends()]) -> str:
+    """Do the same within an annotation."""
+    return who.subject
+
+
+def of_the_class(who: Any = Depends(Principal)) -> str:
+    """Do the same with the class by its name."""
+    subject: str = who.subject
+    return subject
+
+
+def not_called_nor_annotated(guard: Guard) -> Callable[..., str]:
+    """Forget what a caller is, too."""
+
+    def endpoint(_=guard.require) -> str:  # type: ignore[no-untyped-def]  # the mistake
+        return "open"
+
+    return endpoint
+
+
+def misannotated(guard: Guard) -> Callable[..., str]:
+    """Take a caller for something that a request can say."""
+
+    def endpoint(who: str = guard.require) -> str:  # type: ignore[assignment]  # the mistake
+        return who
+
+    return endpoint
+
+
+def annotated_with_a_default(guard: Guard) -> Callable[..., str]:
+    """Do the same within an annotation."""
+
+    def endpoint(who: Annotated[Any, guard.require] = None) -> str:
+        return str(who)
+
+    return endpoint
+
+
 def answering(guard: Guard) -> Callable[..., Principal]:
     """Return an endpoint that answers with all that is known of its caller."""
 
@@ -81,9 +130,13 @@ def test_a_caller_that_nobody_vouches_for_is_refused_when_the_program_starts(aut
     token, api = auth.token("orders:read", user=(alice := auth.user("alice"))), TestClient(app)
     assert api.post("/orders", json=MALLORY, headers=token.headers).json() == alice.id
     assert api.post("/orders", json=MALLORY).status_code == 401
-    for endpoint in (without, perhaps, several, not_called(guard), annotated(guard), answering(guard)):
+    direct = (without, perhaps, several, shortly, shortly_annotated, of_the_class)
+    forgetful = (not_called, not_called_nor_annotated, misannotated, annotated, annotated_with_a_default)
+    for endpoint in (*direct, *(make(guard) for make in (*forgetful, answering))):
         with pytest.raises(TypeError, match=r"who: Principal = guard\.require\(…\)"):
             app.post("/forged")(endpoint)
+    with pytest.raises(TypeError, match=r"who: Principal = guard\.require\(…\)"):
+        app.post("/forged", dependencies=[guard.require])(orders)
     with pytest.raises(TypeError, match=r"Depends\(guard\.require\(…\)\), not Depends\(guard\.require\)"):
         app.post("/forged")(depending(guard))
     with pytest.raises(TypeError, match=r"Depends\(guard\.require\(…\)\)"):
@@ -102,6 +155,57 @@ def test_a_model_holds_a_caller_and_makes_none() -> None:
         Entry.model_validate({"who": MALLORY})
     with pytest.raises(ValidationError, match="a Principal comes from a guard"):
         Entry.model_validate_json('{"who": {"subject": "alice"}}')
+
+
+def litestar_app(auth: Auth) -> Litestar:
+    """Return an application that takes its caller from its guard in one place, and in others from the request."""
+    guard = auth.guard(LitestarGuard)
+
+    @dataclass
+    class Order:
+        who: Principal
+
+    async def caller(request: Request[Any, Any, Any]) -> Principal:
+        found: Principal = request.state.principal
+        return found
+
+    @get("/orders", guards=[guard.require("orders:read")], dependencies={"who": Provide(caller)})
+    async def orders(who: Principal) -> str:
+        return who.subject
+
+    @get("/parameter")
+    async def parameter(who: Principal) -> str:
+        return who.subject
+
+    @get("/provided", dependencies={"who": Provide(Principal, sync_to_thread=False)})
+    async def provided(who: Principal) -> str:
+        return who.subject
+
+    @post("/body")
+    async def body(data: Principal) -> str:
+        return data.subject
+
+    @post("/within")
+    async def within(data: Order) -> str:
+        return data.who.subject
+
+    return Litestar([orders, parameter, provided, body, within])
+
+
+def test_litestar_makes_no_caller_of_what_a_request_says(auth: Auth) -> None:
+    token = auth.token("orders:read", user=(alice := auth.user("alice")))
+    query = {**MALLORY, "scopes": ["orders:read", "x"], "audience": ["a", "b"], "issuer": "https://a.example"}
+    with LitestarClient(litestar_app(auth)) as api:
+        assert api.get("/orders", headers=token.headers).text == alice.id
+        assert api.get("/orders").status_code == 401
+        for answer in (
+            api.get("/parameter", params={"who": json.dumps(MALLORY)}),
+            api.get("/provided", params={**query, "who": "alice"}),
+            api.post("/body", json=MALLORY),
+            api.post("/within", json={"who": MALLORY}),
+        ):
+            assert answer.status_code == 400, answer.url
+            assert "Missing required" not in answer.text or "'who'" in answer.text
 
 
 @pytest.mark.parametrize("above", [False, True], ids=["below", "above"])

@@ -115,6 +115,24 @@ class _Filled(functools.partial[Coroutine[Any, Any, Principal]]):
         return super().__call__(**named)
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Require(params.Depends):
+    """`require` itself, to be called. To FastAPI it is a dependency that cannot be met, so no program starts that forgets to call it."""
+
+    guard: "Guard"
+
+    def __call__(self, *scopes: str, policy: Policy | None = None) -> Any:
+        """Return the default of a parameter that receives the `Principal`."""
+        wanted = demanded(scopes, policy)
+        scopes_named = (*wanted.scopes, *map(_OneOf, wanted.any_scopes))
+        # No caching: FastAPI's cache key cannot tell one of `any_scopes` from the same scope that is demanded.
+        return _Required(_Requirement(self.guard, wanted), use_cache=False, scopes=scopes_named)
+
+
+def _not_called(who: Principal) -> Principal:
+    return who
+
+
 class Guard(BaseGuard):
     """Accepts the credentials of one issuer in a FastAPI application.
 
@@ -124,12 +142,10 @@ class Guard(BaseGuard):
 
     scheme = SCHEME
 
-    def require(self, *scopes: str, policy: Policy | None = None) -> Any:
-        """Return the default of a parameter that receives the `Principal`: `who: Principal = guard.require("orders:read")`."""
-        wanted = demanded(scopes, policy)
-        scopes_named = (*wanted.scopes, *map(_OneOf, wanted.any_scopes))
-        # No caching: FastAPI's cache key cannot tell one of `any_scopes` from the same scope that is demanded.
-        return _Required(_Requirement(self, wanted), use_cache=False, scopes=scopes_named)
+    @property
+    def require(self) -> _Require:
+        """What returns the default of a parameter that receives the `Principal`: `who: Principal = guard.require("orders:read")`."""
+        return _Require(_not_called, guard=self)
 
     def publish(self, app: FastAPI, scopes: Sequence[str] = (), name: str = "") -> None:
         """Answer the metadata of the resource (RFC 9728), and name it in challenges; `scopes` are what basic use needs.

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from copy import deepcopy
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 Kind = Literal["api_token", "access_token", "session"]
 KINDS: dict[str, Kind] = {"api_token": "api_token", "access_token": "access_token", "session": "session"}
@@ -45,11 +45,36 @@ class Misbound(ValueError):
     """A credential says that it is bound to a key or certificate, and not properly to which."""
 
 
+FROM_GUARD = (
+    "a Principal comes from a guard and never from a request: who: Principal = guard.require(…), with the parentheses; "
+    "an answer names what it shows of one"
+)
+
+if TYPE_CHECKING:
+    Subject = str
+else:
+
+    class Subject(str):
+        """The type of a caller's `subject` for frameworks, which make none of what a request says; the subject itself is a plain `str`.
+
+        FastAPI makes the arguments of a class that it depends on, as by `Depends()`, from query and body, Litestar those of
+        `Provide(Principal)`; and its msgspec makes any dataclass of a body (`data: Principal`) whose fields are of types that it knows.
+        """
+
+        __slots__ = ()
+
+        @classmethod
+        def __get_pydantic_core_schema__(cls, _: Any, handler: Any) -> dict[str, Any]:
+            if handler.field_name is None:
+                raise TypeError(FROM_GUARD)
+            return {"type": "str"}
+
+
 @dataclass(frozen=True, slots=True)
 class Principal:
     """An authenticated caller; times are Unix seconds, None where the credential says nothing."""
 
-    subject: str
+    subject: Subject
     kind: Kind
     issuer: str
     scopes: frozenset[str]
@@ -77,10 +102,7 @@ class Principal:
         parameter raises TypeError when the program starts; a model may have a field for a caller, which takes nothing but a caller.
         """
         if handler.field_name is None:
-            raise TypeError(
-                "a Principal comes from a guard and never from a request: who: Principal = guard.require(…), with the parentheses; "
-                "an answer names what it shows of one"
-            )
+            raise TypeError(FROM_GUARD)
         schema: dict[str, Any] = {
             "type": "function-before",
             "function": {"type": "no-info", "function": _itself},

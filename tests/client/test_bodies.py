@@ -7,7 +7,17 @@ from typing import IO, Any
 
 import pytest
 from tests.client.conftest import Api
-from tests.client.ways import READ, WAYS, Ask, by_async_httpx, by_httpx, by_requests, secret_of
+from tests.client.ways import (
+    READ,
+    WAYS,
+    Ask,
+    by_async_httpx,
+    by_async_httpx2,
+    by_httpx,
+    by_httpx2,
+    by_requests,
+    secret_of,
+)
 from tests.fixtures.live import Live
 
 from watchword.client import TokenSource
@@ -63,7 +73,7 @@ def test_a_form_with_a_file_is_sent_again_whole(
     assert b"short" in second
 
 
-@pytest.mark.parametrize("ask", [by_httpx, by_async_httpx], ids=["httpx", "async httpx"])
+@pytest.mark.parametrize("ask", [by_httpx, by_async_httpx, by_httpx2, by_async_httpx2])
 def test_a_form_that_can_be_read_once_is_not_sent_again(live: Live, api: Api, ask: Ask) -> None:
     source = bound(live, api)
     assert ask(source, f"{api.address}/nonce", files={"letter": Once(LETTER)}) == 401, "as the API said"
@@ -95,7 +105,14 @@ async def pieces_in_time() -> AsyncIterator[bytes]:
 
 
 @pytest.mark.parametrize(
-    ("ask", "body"), [(by_httpx, pieces), (by_async_httpx, pieces_in_time), (by_requests, pieces)]
+    ("ask", "body"),
+    [
+        (by_httpx, pieces),
+        (by_async_httpx, pieces_in_time),
+        (by_httpx2, pieces),
+        (by_async_httpx2, pieces_in_time),
+        (by_requests, pieces),
+    ],
 )
 def test_a_body_that_streams_is_not_sent_again(live: Live, api: Api, ask: Ask, body: Any) -> None:
     source = bound(live, api)

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import httpx
+import httpx2
 import pytest
 import requests
 from tests.fixtures.live import Live
@@ -42,6 +43,22 @@ def by_async_httpx(source: Source, address: str, **given: Any) -> int:
     return asyncio.run(ask())
 
 
+def by_httpx2(source: Source, address: str, **given: Any) -> int:
+    """Ask with httpx2."""
+    with httpx2.Client(auth=HttpxAuth(source), follow_redirects=True) as client:
+        return client.request("POST", address, **given).status_code
+
+
+def by_async_httpx2(source: Source, address: str, **given: Any) -> int:
+    """Ask with httpx2 in an event loop."""
+
+    async def ask() -> int:
+        async with httpx2.AsyncClient(auth=HttpxAuth(source), follow_redirects=True) as client:
+            return (await client.request("POST", address, **given)).status_code
+
+    return asyncio.run(ask())
+
+
 def by_requests(source: Source, address: str, **given: Any) -> int:
     """Ask with requests."""
     given = {("data" if name == "content" else name): value for name, value in given.items()}
@@ -49,6 +66,8 @@ def by_requests(source: Source, address: str, **given: Any) -> int:
 
 
 WAYS = pytest.mark.parametrize(
-    "ask", [by_httpx, by_async_httpx, by_requests], ids=["httpx", "async httpx", "requests"]
+    "ask",
+    [by_httpx, by_async_httpx, by_httpx2, by_async_httpx2, by_requests],
+    ids=["httpx", "async httpx", "httpx2", "async httpx2", "requests"],
 )
 Ask = Callable[..., int]

@@ -1,9 +1,13 @@
-"""A token source as the `auth` of httpx clients, synchronous and asynchronous."""
+"""A token source as the `auth` of the clients of httpx, and of httpx2 (its continuation by other people, which the MCP Python SDK uses).
+
+The two have the same classes, and neither accepts those of the other. httpx2 need not be installed, and is never imported here.
+"""
 
 import asyncio
+import sys
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
-from typing import Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import httpx
 
@@ -15,9 +19,24 @@ TRIES = 3  # as sent, with a nonce, with another token
 P = ParamSpec("P")
 T = TypeVar("T")
 
+if TYPE_CHECKING:
+    import httpx2
 
-class HttpxAuth(httpx.Auth):
+    class _Auth(httpx.Auth, httpx2.Auth):  # type: ignore[misc]  # each has requests of its own
+        pass
+else:
+    _Auth = httpx.Auth
+
+
+class HttpxAuth(_Auth):
     """Presents tokens of a source with every request to its API; any other address raises WrongAddress."""
+
+    if not TYPE_CHECKING:
+
+        @property
+        def __class__(self) -> type:
+            """What else an object is to `isinstance`, by which httpx2 tells an `auth` from a function or a password."""
+            return _of_httpx2("Auth") or HttpxAuth
 
     def __init__(self, source: Source) -> None:
         check_source(source)
@@ -25,7 +44,7 @@ class HttpxAuth(httpx.Auth):
         # Not a WeakKeyDictionary: a lock that was waited for holds a reference to its loop.
         self._locks: dict[asyncio.AbstractEventLoop, asyncio.Lock] = {}
 
-    def sync_auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
+    def sync_auth_flow(self, request: Any) -> Generator[Any, Any, None]:
         """Present a token; retry where the answer shows that another nonce, clock or token may help."""
         told: Callable[[str, Any], object] | None = request.extensions.get("trace")
 
@@ -46,7 +65,7 @@ class HttpxAuth(httpx.Auth):
         finally:
             _leave(given, told)
 
-    async def async_auth_flow(self, request: httpx.Request) -> AsyncGenerator[httpx.Request, httpx.Response]:
+    async def async_auth_flow(self, request: Any) -> AsyncGenerator[Any, Any]:
         """Do the same, waiting for the authorization server in a thread, one task at a time; raise RuntimeError without asyncio."""
         _check_loop()
         told: Callable[[str, Any], Awaitable[object]] | None = request.extensions.get("trace")
@@ -110,6 +129,11 @@ class HttpxAuth(httpx.Auth):
         return (better or moved) and _can_go_again(request.stream)
 
 
+def _of_httpx2(name: str) -> Any:
+    """Return a class of httpx2, None in a program that does not use it."""
+    return getattr(sys.modules.get("httpx2"), name, None)
+
+
 def _ended(asking: asyncio.Future[Any], lock: asyncio.Lock) -> None:
     lock.release()
     if not asking.cancelled():
@@ -151,7 +175,7 @@ def _drop_stray_proof(event: str, about: Any) -> None:
 
 def _can_go_again(stream: object) -> bool:
     """Whether a body can be sent again: one in memory, or a form all of whose files can be read again. httpx goes back to their start."""
-    if isinstance(stream, httpx.ByteStream):
+    if isinstance(stream, (httpx.ByteStream, _of_httpx2("ByteStream") or httpx.ByteStream)):
         return True
     parts = getattr(stream, "fields", None)  # of a multipart form, whose class is not public
     return isinstance(parts, list) and all(_is_kept(getattr(part, "file", b"")) for part in parts)

@@ -1,6 +1,5 @@
 """The command line as people and scripts use it: transcripts, exit codes, which option wins."""
 
-import base64
 import json
 import subprocess
 import sys
@@ -8,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import msgspec
 import pytest
 from tests.fixtures.commands import environment, run_cli
 from tests.fixtures.servers import free_port, serve
 
 from watchword.cli import launch
+from watchword.jose import jwk, jwt
 from watchword.settings import Settings
 
 
@@ -61,26 +60,25 @@ def test_a_token_that_turned_up_is_explained_and_never_repeated(tmp_path: Path) 
     assert made["token"][:-2] not in cut.stdout + cut.stderr + read.stdout
 
 
-def test_what_a_stranger_wrote_into_a_token_steers_no_terminal(tmp_path: Path) -> None:
-    claims = {
-        "iss": "https://elsewhere.example",
-        "[/x]": "[bold]no markup[/]",
-        "title": "\x1b]0;owned\x07\x1b[2J\x9b2J",
-        "lines": "one\nreason  active\r\u2028\u202eactive",
-    }
-    parts = [msgspec.json.encode(part) for part in ({"alg": "ES256"}, claims)]
-    token = ".".join(base64.urlsafe_b64encode(part).rstrip(b"=").decode() for part in (*parts, b"signature"))
+def test_what_a_forged_token_says_is_printed_apart_and_gives_the_terminal_no_orders(tmp_path: Path) -> None:
     document(tmp_path, "token", "create", "ci", "--owner", "builds", "--scope", "orders:read")
-    told = document(tmp_path, "token", "explain", "-", stdin=token, code=1)
-    assert (told["reason"], told["claims"]) == ("foreign", claims)
-    read = run_cli(tmp_path, "token", "explain", "-", stdin=token)
+    said = {
+        "client_id": "shop",
+        "[/x]": "[bold]",
+        "a\x1b[31m": "b\x1b]0;title\x07\nactive: It works now.",
+        "deep": ["\u202e\x1b"],
+    }
+    forged = jwt.encode(jwk.generate("ES256"), said)
+    read = run_cli(tmp_path, "token", "explain", "-", stdin=forged)
     assert read.returncode == 1, read.stderr
-    assert [line.split("  ", 1)[1].strip() for line in read.stdout.splitlines()[1:]] == [
-        "JWT",
-        "https://elsewhere.example",
-        "[bold]no markup[/]",
-        r"\x1b]0;owned\x07\x1b[2J\x9b2J",
-        r"one\nreason  active\r\u2028\u202eactive",
+    assert read.stdout.splitlines() == [
+        "foreign: Another service issued it: “iss” is not this one.",
+        "kind  JWT",
+        "What it says:",
+        "client_id  shop",
+        "[/x]       [bold]",
+        r"a\x1b[31m  b\x1b]0;title\x07\nactive: It works now.",
+        r'deep       ["\u202e\u001b"]',
     ]
     refused = run_cli(tmp_path, "token", "show", "token_\x1b[2J")
     assert refused.returncode == 1

@@ -241,7 +241,9 @@ def explain(
         about = msgspec.structs.asdict(shown) | {"kind": texts[f"console_check.kind_{finding.name}"]}
         hidden = ("reason", "ended", "header", "claims", *(() if finding.kind else ("kind",)))
         session.print_fields([(name, value) for name, value in about.items() if value and name not in hidden])
-        session.print_fields([(name, _said(value)) for name, value in finding.claims.items()])
+        if finding.claims:
+            session.out.print(f"[dim]{texts['console_check.claims']}:[/]")
+            session.print_fields([(name, _said(value)) for name, value in finding.claims.items()])
         if revoke:
             session.out.print("revoked" if ended else "nothing was left to revoke")
     if not (finding.active or ended):

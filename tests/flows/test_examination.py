@@ -10,6 +10,7 @@ from watchword.flows import api_tokens, client_registry, examination
 from watchword.jose import jwk, jwt
 from watchword.oauth import token_format
 from watchword.store import api_tokens as store
+from watchword.store.database import Transaction
 
 
 async def found(server: Server, text: str) -> tuple[str, str]:
@@ -46,6 +47,17 @@ async def test_the_limits_of_an_api_token_are_no_reason_to_call_it_dead_and_look
     (use,) = await server.runtime.database.read(store.list_secret_uses, issued.token.id)
     assert use.outcomes == {}
     assert use.last_used_at is None
+
+
+@pytest.mark.parametrize(("form", "name"), [("opaque", "o"), ("jwt", "access_jwt")])
+async def test_an_access_token_of_a_node_whose_clock_is_ahead_is_too_early(
+    server: Server, form: str, name: str
+) -> None:
+    token = await access_token(server, form)
+    server.clock.advance(-3600)
+    assert await found(server, token) == (name, "too_early")
+    server.clock.advance(3600)
+    assert await found(server, token) == (name, "active")
 
 
 @pytest.mark.parametrize(("form", "name"), [("opaque", "o"), ("jwt", "access_jwt")])
@@ -96,6 +108,23 @@ async def test_a_refresh_token_that_waited_too_long_has_expired(server: Server) 
     assert await found(server, token) == ("r", "expired")
 
 
+@pytest.mark.parametrize("jkt", [None, "A" * 43])
+async def test_a_refresh_token_is_told_with_its_scope_and_whether_it_is_bound(
+    server: Server, jkt: str | None
+) -> None:
+    client = await register(server)
+    token = (await redeem(server, client, (await obtain_code(server, client))["code"])).json()[
+        "refresh_token"
+    ]
+
+    async def bind(tx: Transaction) -> None:
+        await tx.run("UPDATE grants SET jkt = $1", jkt)
+
+    await server.runtime.database.write(bind)
+    finding = await examination.examine(server.runtime, token)
+    assert (finding.scope, finding.bound) == ("openid orders:read", jkt is not None)
+
+
 async def test_an_id_token_is_no_access_token(server: Server) -> None:
     client = await register(server)
     answer = (await redeem(server, client, (await obtain_code(server, client))["code"])).json()
@@ -107,9 +136,29 @@ async def test_a_jwt_that_names_this_server_and_was_signed_elsewhere_is_forged(s
     token = await access_token(server, "jwt")
     claims = dict((await examination.examine(server.runtime, token)).claims)
     stranger = jwk.generate("ES256")
-    assert await found(server, jwt.encode(stranger, claims, "at+jwt")) == ("access_jwt", "signature")
+    assert await found(server, jwt.encode(stranger, claims, "at+jwt")) == ("jwt", "signature")
     elsewhere = jwt.encode(stranger, {**claims, "iss": "https://elsewhere.example"}, "at+jwt")
     assert await found(server, elsewhere) == ("jwt", "foreign")
+
+
+async def test_nothing_that_a_strangers_jwt_says_is_told_as_if_it_were_known(server: Server) -> None:
+    token = await access_token(server, "jwt")
+    honest = await examination.examine(server.runtime, token)
+    assert (honest.scope, honest.bound) == ("orders:read orders:write", False)
+    said = {**honest.claims, "scope": "everything", "cnf": {"jkt": "A" * 43}}
+    for forged in (said, {**said, "iss": "https://elsewhere.example"}):
+        finding = await examination.examine(
+            server.runtime, jwt.encode(jwk.generate("ES256"), forged, "at+jwt")
+        )
+        assert finding.claims == forged
+        assert (finding.scope, finding.bound, finding.client_id, finding.subject) == (None, False, None, None)
+
+
+@pytest.mark.parametrize("lost", range(1, 9))
+async def test_a_jwt_that_was_cut_off_is_refused_for_its_signature(server: Server, lost: int) -> None:
+    token = await access_token(server, "jwt")
+    assert await found(server, token) == ("access_jwt", "active")
+    assert await found(server, token[:-lost]) == ("jwt", "signature")
 
 
 async def test_a_jwt_of_this_server_that_lacks_a_claim_is_told_so(server: Server) -> None:

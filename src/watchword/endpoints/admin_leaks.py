@@ -39,16 +39,15 @@ class Explained(msgspec.Struct, frozen=True):
 
 def view(finding: Finding, ended: bool) -> Explained:
     """Return how a finding is shown, here and on the command line."""
-    token, said = finding.token, finding.claims.get("scope")
     return Explained(
         kind=finding.kind,
         reason=finding.reason,
         ended=ended,
-        bound=token.jkt is not None if token else "cnf" in finding.claims,
-        token_id=token.id if token else None,
+        bound=finding.bound,
+        token_id=finding.token.id if finding.token else None,
         client_id=finding.client_id,
         subject=finding.subject,
-        scope=token.scope if token else said if isinstance(said, str) else None,
+        scope=finding.scope,
         header=finding.header,
         claims=finding.claims,
     )

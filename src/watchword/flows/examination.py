@@ -20,7 +20,7 @@ from watchword.store.api_tokens import ApiToken
 from watchword.store.grants import Standing
 
 MAX_LENGTH = 65_536
-# Why a JWT of this server's issuer is refused, by `JoseError`; anything else is "malformed".
+# Why a token of this server's issuer is refused, by `JoseError` or by introspection's own word.
 _REFUSALS: Mapping[str, str] = {
     "signature": "signature",
     "algorithm": "signature",
@@ -29,6 +29,8 @@ _REFUSALS: Mapping[str, str] = {
     "not yet valid": "too_early",
     "issued in the future": "too_early",
 }
+# JWTs of which nothing shows that they are access tokens of this server
+_NO_ACCESS_TOKEN = ("foreign", "other_type", "malformed", "signature")
 # Kinds that are looked up nowhere here: they are of use once, or at one endpoint.
 _ELSEWHERE = "elsewhere"
 _FAMILY: Mapping[refresh.Outcome, str] = {
@@ -46,7 +48,8 @@ class Finding(msgspec.Struct, frozen=True):
     """What is known of a credential.
 
     `kind` is a letter of `token_format.KINDS`, "jwt", or "" for a text that is nothing of the sort; `reason` is "active" or why it is
-    refused. `claims` and `header` are what a JWT says, whether or not it is true, or what introspection would.
+    refused. `claims` and `header` are what a JWT says, whether or not it is true, or what introspection would; all else is this server's
+    own knowledge. A `bound` one is accepted with a proof of its key alone. `grant_id` is that of a refresh token.
     """
 
     kind: str
@@ -54,6 +57,9 @@ class Finding(msgspec.Struct, frozen=True):
     token: ApiToken | None = None
     client_id: str | None = None
     subject: str | None = None
+    scope: str | None = None
+    bound: bool = False
+    grant_id: str | None = None
     claims: Mapping[str, object] = {}
     header: Mapping[str, object] = {}
 
@@ -65,7 +71,7 @@ class Finding(msgspec.Struct, frozen=True):
     @property
     def name(self) -> str:
         """Its kind as the texts of the pages name it; of a JWT that is no access token of this server, no more than that it is one."""
-        if self.kind == "jwt" and self.reason not in ("foreign", "other_type", "malformed"):
+        if self.kind == "jwt" and self.reason not in _NO_ACCESS_TOKEN:
             return "access_jwt"
         return self.kind or "nothing"
 
@@ -116,15 +122,19 @@ async def _api_token(runtime: Runtime, credential: str) -> Finding:
     first = found.token.addresses[0].partition("/")[0] if found.token.addresses else None
     use = Use(address=first, any_path=True)
     reason = token_verification.decide(runtime, found, use, runtime.now())
-    return Finding("a", reason, found.token, subject=found.token.owner_id)
+    return Finding(
+        "a",
+        reason,
+        found.token,
+        subject=found.token.owner_id,
+        scope=found.token.scope,
+        bound=found.token.jkt is not None,
+    )
 
 
 async def _opaque(runtime: Runtime, credential: str) -> Finding:
     answer = await introspection.introspect(runtime, credential, Use())
-    claims = answer.claims if answer.active else {}
-    return Finding(
-        "o", answer.reason, client_id=answer.client_id, subject=answer.subject or None, claims=claims
-    )
+    return _access_token("o", answer, answer.reason, answer.claims if answer.active else {})
 
 
 async def _refresh_token(runtime: Runtime, credential: str) -> Finding:
@@ -132,8 +142,16 @@ async def _refresh_token(runtime: Runtime, credential: str) -> Finding:
     found = await refresh_tokens.find(runtime, presented) if presented is not None else None
     if presented is None or found is None:
         return Finding("r", "unknown")
-    reason = _standing(runtime, found, redemption.generation_of(found, presented.digest))
-    return Finding("r", reason, client_id=found.grant.client_id, subject=found.grant.user_id)
+    grant = found.grant
+    return Finding(
+        "r",
+        _standing(runtime, found, redemption.generation_of(found, presented.digest)),
+        client_id=grant.client_id,
+        subject=grant.user_id,
+        scope=grant.scope,
+        bound=(grant.jkt or grant.x5t) is not None,
+        grant_id=grant.id,
+    )
 
 
 def _standing(runtime: Runtime, found: Standing, generation: int) -> str:
@@ -156,13 +174,28 @@ async def _jwt(runtime: Runtime, credential: str) -> Finding:
         return Finding("", "nothing")
     answer = await introspection.introspect(runtime, credential, Use())
     reason = answer.reason if answer.reason != "unknown" else await _refusal(runtime, credential, claims)
+    return _access_token("jwt", answer, reason, claims, header.members)
+
+
+def _access_token(
+    kind: str,
+    answer: introspection.Answer,
+    reason: str,
+    claims: Mapping[str, object],
+    header: Mapping[str, object] = {},
+) -> Finding:
+    reason = _REFUSALS.get(reason, reason)
+    is_ours = kind == "o" or reason not in _NO_ACCESS_TOKEN
+    scope = claims.get("scope") if is_ours else None
     return Finding(
-        "jwt",
-        "too_early" if reason == "issued in the future" else reason,
+        kind,
+        reason,
         client_id=answer.client_id,
         subject=answer.subject or None,
+        scope=scope if isinstance(scope, str) else None,
+        bound=is_ours and "cnf" in claims,
         claims=claims,
-        header=header.members,
+        header=header,
     )
 
 
@@ -173,5 +206,6 @@ async def _refusal(runtime: Runtime, credential: str, claims: Mapping[str, objec
     try:
         await introspection.decode(runtime, credential)
     except JoseError as error:
-        return _REFUSALS.get(str(error), "malformed")
+        # All but the signature was read before: if anything is malformed, it was cut off.
+        return "signature" if str(error) == "malformed" else _REFUSALS.get(str(error), "malformed")
     return "unknown"

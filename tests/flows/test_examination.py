@@ -49,6 +49,25 @@ async def test_the_limits_of_an_api_token_are_no_reason_to_call_it_dead_and_look
     assert use.last_used_at is None
 
 
+async def test_looking_at_a_token_begins_none_of_the_minutes_in_which_its_uses_are_counted(
+    server: Server,
+) -> None:
+    issued = await server.token(rate_limit=1)
+    headers = {"authorization": f"Bearer {issued.secret}"}
+
+    async def use() -> int:
+        return (await server.http.get("/api/v1/tokens/self", headers=headers)).status_code
+
+    assert await found(server, issued.secret) == ("a", "active")
+    server.clock.advance(59)
+    assert await use() == 200
+    server.clock.advance(1)
+    assert await found(server, issued.secret) == ("a", "rate_limited")
+    assert await use() != 200, "the minute began with the use"
+    server.clock.advance(59)
+    assert await use() == 200
+
+
 @pytest.mark.parametrize(("form", "name"), [("opaque", "o"), ("jwt", "access_jwt")])
 async def test_an_access_token_of_a_node_whose_clock_is_ahead_is_too_early(
     server: Server, form: str, name: str

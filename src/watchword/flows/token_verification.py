@@ -84,6 +84,8 @@ async def verify(runtime: Runtime, secret: str, use: Use) -> Verdict:
     now = runtime.now()
     ends = [end for end in (found.token.expires_at, found.secret_expires_at) if end is not None]
     reason = decide(runtime, found, use, now)
+    if found.token.rate_limit is not None and reason == "active":
+        runtime.remember(("window", found.token.id), *_window(runtime, found, now))
     verdict = Verdict(reason, found.token, found.secret_id, min(ends, default=FOREVER))
     runtime.usage.count(found.secret_id, found.token.id, verdict.reason, now, use.address or "")
     return verdict
@@ -135,7 +137,7 @@ def _within_limits(runtime: Runtime, found: FoundToken, now: int) -> str:
     total = runtime.usage.total(token.id, found.used)
     if token.quota is not None and total >= token.quota:
         return "quota_exhausted"
-    if token.rate_limit is not None and not _within_rate(runtime, token, total, now):
+    if token.rate_limit is not None and total - _window(runtime, found, now)[1] >= token.rate_limit:
         return "rate_limited"
     return "active"
 
@@ -146,13 +148,12 @@ def opens_in(runtime: Runtime, token: ApiToken, now: int) -> int:
     return max(1, started + WINDOW - now)
 
 
-def _within_rate(runtime: Runtime, token: ApiToken, total: int, now: int) -> bool:
+def _window(runtime: Runtime, found: FoundToken, now: int) -> tuple[int, int]:
+    """Return when the window of a rate-limited token began, and how often it had been used by then."""
     # A window starts at the total of its first use; uses in other processes appear in the total once those have flushed them.
-    key = ("window", token.id)
     started: int
     base: int
-    started, base = runtime.cache.get(key, (0, 0))
-    if not started <= now < started + WINDOW:  # a clock that was set back makes no window longer
-        started, base = now, total
-        runtime.remember(key, started, base)
-    return total - base < (token.rate_limit or 0)
+    started, base = runtime.cache.get(("window", found.token.id), (0, 0))
+    if started <= now < started + WINDOW:  # a clock that was set back makes no window longer
+        return started, base
+    return now, runtime.usage.total(found.token.id, found.used)

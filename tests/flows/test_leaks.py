@@ -1,9 +1,12 @@
 """A credential that others may have is ended by its text: all of what it opens, and nothing else."""
 
+from pathlib import Path
+
 import httpx
 import pytest
 from tests.fixtures.code_flow import obtain_code, redeem, refresh, register
-from tests.fixtures.servers import Server
+from tests.fixtures.postgres import Store
+from tests.fixtures.servers import Server, open_server
 
 from watchword.flows import api_tokens, leaks
 from watchword.flows.api_tokens import Issued
@@ -87,6 +90,32 @@ async def test_a_refresh_token_ends_its_whole_grant(server: Server, older: bool)
     assert not await is_active(server, newest["access_token"])
     assert (await refresh(server, client, newest["refresh_token"])).json()["error"] == "invalid_grant"
     assert [actor for actor, _ in await done(server, "grant.ended")] == ["operator"]
+
+
+@pytest.mark.parametrize("form", ["opaque", "jwt"])
+@pytest.mark.parametrize(("wrong", "reason"), [(3600, "expired"), (-3600, "too_early")])
+async def test_an_access_token_ends_whatever_this_nodes_clock_makes_of_it(
+    server: Server, form: str, wrong: int, reason: str
+) -> None:
+    client = await server.client(access_token_format=form)
+    token, other = [(await server.grant(client)).json()["access_token"] for _ in range(2)]
+    server.clock.advance(wrong)
+    assert await end(server, token) == (reason, True)
+    server.clock.advance(-wrong)
+    assert [await is_active(server, one) for one in (token, other)] == [False, True]
+
+
+async def test_access_that_outlives_an_expired_refresh_token_ends_with_it(
+    store: Store, tmp_path: Path
+) -> None:
+    async with open_server(tmp_path, on=store.address, refresh_token_idle=60) as server:
+        client = await register(server)
+        answer = (await redeem(server, client, (await obtain_code(server, client))["code"])).json()
+        server.clock.advance(60)
+        assert await is_active(server, answer["access_token"])
+        assert await end(server, answer["refresh_token"]) == ("expired", True)
+        assert not await is_active(server, answer["access_token"])
+        assert await end(server, answer["refresh_token"]) == ("grant_ended", False)
 
 
 async def test_what_opens_nothing_is_told_and_left(server: Server) -> None:

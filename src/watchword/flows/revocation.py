@@ -56,27 +56,26 @@ async def _self_contained(runtime: Runtime, client: Client, token: str) -> None:
         await end_self_contained(runtime, claims, actor=client.client_id)
 
 
-async def end_opaque(runtime: Runtime, token: str, client_id: str, *, actor: str) -> None:
-    """Revoke an opaque access token of a client; another client's is left alone."""
+async def end_opaque(runtime: Runtime, token: str, client_id: str, *, actor: str) -> bool:
+    """Revoke an opaque access token of a client, and return whether it was revoked now; another client's is left alone."""
     digest = token_format.ordered_digest(token)
-    await runtime.database.write(
+    return await runtime.database.write(
         tokens.revoke_access_token, digest, client_id, actor=actor, now=runtime.now()
     )
 
 
-async def end_self_contained(runtime: Runtime, claims: Mapping[str, object], *, actor: str) -> None:
-    """Revoke an access token by its verified claims."""
+async def end_self_contained(runtime: Runtime, claims: Mapping[str, object], *, actor: str) -> bool:
+    """Revoke an access token by its verified claims, and return whether it was revoked now."""
     exp = claims["exp"]
-    if isinstance(exp, int):
-        await runtime.database.write(
-            tokens.revoke_jti,
-            str(claims["jti"]),
-            exp,
-            client_id=str(claims["client_id"]),
-            actor=actor,
-            now=runtime.now(),
-            status=_place_of(claims, exp),
-        )
+    return isinstance(exp, int) and await runtime.database.write(
+        tokens.revoke_jti,
+        str(claims["jti"]),
+        exp,
+        client_id=str(claims["client_id"]),
+        actor=actor,
+        now=runtime.now(),
+        status=_place_of(claims, exp),
+    )
 
 
 def _place_of(claims: Mapping[str, object], expires_at: int) -> StatusMarks | None:

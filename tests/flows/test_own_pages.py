@@ -1,5 +1,6 @@
 """What operators make of the pages: templates, languages, places; and what developers are told in development."""
 
+import re
 import struct
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,7 +13,8 @@ from tests.fixtures.code_flow import REDIRECT, register, request
 from tests.fixtures.people import PASSWORD, Person, letters
 from tests.fixtures.servers import Server, open_server
 
-from watchword.pages.render import DECLARATION
+from watchword.pages.console import SECTIONS
+from watchword.pages.render import DECLARATION, TEMPLATES
 from watchword.settings import SettingsError
 
 
@@ -47,6 +49,29 @@ async def test_templates_languages_and_texts_of_ones_own_are_served(tmp_path: Pa
         assert "Continuer" in english.text, "the choice is kept"
         assert "English" in english.text
         assert "Deutsch" in english.text
+
+
+async def test_a_frame_of_the_console_of_ones_own_shows_sections_that_it_does_not_know(
+    tmp_path: Path,
+) -> None:
+    packaged = (TEMPLATES / "console" / "layout.html").read_text("utf-8")
+    known, changed = re.subn(r'\{"overview".*?\}', '{"overview": "key"}', packaged)
+    assert changed == 1
+    own = tmp_path / "branding" / "console" / "layout.html"
+    own.parent.mkdir(parents=True)
+    own.write_text(f"{DECLARATION}\n{known}", "utf-8")
+    async with open_server(
+        tmp_path, mode="development", template_directory=str(tmp_path / "branding")
+    ) as server:
+        await make(server, is_admin=True)
+        async with another(server) as browser:
+            person = Person(server, browser)
+            await person.sign_in()
+            for section in SECTIONS:
+                await person.open("/console" if section == "overview" else f"/console/{section}")
+                assert person.page is not None
+                assert person.page.status_code == 200
+                assert 'href="http://localhost/console/settings"' in person.page.text
 
 
 BROKEN: Mapping[str, tuple[str, str]] = {

@@ -42,6 +42,8 @@ REFUSED: dict[str, tuple[str, object, str]] = {
     "a mail server at no port": ("smtp_url", "smtp://mail.example.com:99999", "smtp_url: a port is a number from 1 to 65535"),
     "a mail server without a host": ("smtp_url", "smtp://:587", "smtp_url names one host"),
     "two mail servers": ("smtp_url", "smtp://me:p,w@a.example:25,b.example:26", "smtp_url names one host"),
+    "a mail server at a port of many digits": ("smtp_url", f"smtp://h:{'9' * 5000}", "smtp_url: a port is a number from 1 to 65535$"),
+    "a mail server without slashes": ("smtp_url", "smtp:mail.example.com", "smtp_url must be smtp://"),
     "the format of no API": ("token_formats", {"orders": "jwt"}, "token_formats: 'orders' is not an absolute URI"),
     "a database whose name is too long": ("database", "x" * 300, "database: cannot look for x+: File name too long"),
     "a database below a file": ("database", f"{__file__}/db", "database: cannot look for .*: Not a directory"),

@@ -181,12 +181,12 @@ def _check_people(settings: Settings) -> None:
 def _check_mail_server(address: str) -> None:
     _check_address("smtp_url", address)
     parts = urlsplit(address)
-    if parts.scheme not in ("smtp", "smtps"):
+    if parts.scheme not in ("smtp", "smtps") or (parts.path and not parts.netloc):
         raise SettingsError("smtp_url must be smtp://… (STARTTLS) or smtps://… (TLS from the start)")
     host, port = parts.hostname, parts.netloc.rpartition("@")[2].rpartition("]")[2].partition(":")[2]
     if not host or "," in parts.netloc.rpartition("@")[2]:
         raise SettingsError("smtp_url names one host, such as smtp://mail.example.com:587")
-    if port and not 0 < int(port) < 65536:
+    if port and not (len(port) <= 5 and 0 < int(port) < 65536):
         raise SettingsError("smtp_url: a port is a number from 1 to 65535")
 
 

@@ -199,6 +199,7 @@ async def test_settings_are_shown_without_any_secret(store: Store, tmp_path: Pat
         (600, "600"),
         (True, "true"),
         (("ES256", "EdDSA"), "ES256, EdDSA"),
+        ("data:image/png;base64,AAAA", "data:image/png;base64"),
     ],
 )  # fmt: skip
 def test_an_option_is_shown_as_it_is_written_but_for_its_secret(value: object, text: str) -> None:

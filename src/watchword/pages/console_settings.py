@@ -59,6 +59,8 @@ def shown(value: object) -> str:
     if value is None or value == "":
         return ""
     if isinstance(value, str):
+        if value.startswith("data:"):  # an image, which is shown as such
+            return value.partition(",")[0]
         return plain_address(value) if "://" in value else value
     if isinstance(value, dict):
         return ", ".join(value)

@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+from tests.fixtures.accounts import user_of
 from tests.fixtures.code_flow import obtain_code, redeem, refresh, register
 from tests.fixtures.servers import Server
 
@@ -125,6 +126,27 @@ async def test_a_refresh_token_that_waited_too_long_has_expired(server: Server) 
     ]
     server.clock.advance(server.settings.refresh_token_idle)
     assert await found(server, token) == ("r", "expired")
+
+
+@pytest.mark.parametrize("form", ["opaque", "jwt"])
+async def test_whose_an_access_token_was_is_told_of_one_that_has_ended(server: Server, form: str) -> None:
+    client = await register(server, access_token_format=form, subject_type="pairwise")
+    answer = (await redeem(server, client, (await obtain_code(server, client))["code"])).json()
+    person, token = (await user_of(server)).id, answer["access_token"]
+
+    async def told() -> tuple[str, str | None, str | None]:
+        finding = await examination.examine(server.runtime, token)
+        return finding.reason, finding.client_id, finding.subject
+
+    whose = client.client.client_id, person
+    assert await told() == ("active", *whose)
+    for wrong, reason in ((-3600, "too_early"), (3600, "expired")):
+        server.clock.advance(wrong)
+        server.runtime.cache.clear()
+        assert await told() == (reason, *whose)
+        server.clock.advance(-wrong)
+    await server.post("/revoke", client, token=token)
+    assert await told() == ("revoked", *whose)
 
 
 @pytest.mark.parametrize("jkt", [None, "A" * 43])

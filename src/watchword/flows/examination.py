@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-from watchword.flows import introspection, issuing, refresh_tokens, token_verification
+from watchword.flows import introspection, issuing, refresh_tokens, subjects, token_verification
 from watchword.flows.runtime import Runtime
 from watchword.flows.token_verification import Use
 from watchword.jose import JoseError, jws, jwt
@@ -134,7 +134,16 @@ async def _api_token(runtime: Runtime, credential: str) -> Finding:
 
 async def _opaque(runtime: Runtime, credential: str) -> Finding:
     answer = await introspection.introspect(runtime, credential, Use())
-    return _access_token("o", answer, answer.reason, answer.claims if answer.active else {})
+    claims = answer.claims if answer.active else {}
+    return Finding(
+        "o",
+        _REFUSALS.get(answer.reason, answer.reason),
+        client_id=answer.client_id,
+        subject=answer.subject or None,
+        scope=_scope(claims),
+        bound="cnf" in claims,
+        claims=claims,
+    )
 
 
 async def _refresh_token(runtime: Runtime, credential: str) -> Finding:
@@ -174,29 +183,21 @@ async def _jwt(runtime: Runtime, credential: str) -> Finding:
         return Finding("", "nothing")
     answer = await introspection.introspect(runtime, credential, Use())
     reason = answer.reason if answer.reason != "unknown" else await _refusal(runtime, credential, claims)
-    return _access_token("jwt", answer, reason, claims, header.members)
-
-
-def _access_token(
-    kind: str,
-    answer: introspection.Answer,
-    reason: str,
-    claims: Mapping[str, object],
-    header: Mapping[str, object] = {},
-) -> Finding:
-    reason = _REFUSALS.get(reason, reason)
-    is_ours = kind == "o" or reason not in _NO_ACCESS_TOKEN
-    scope = claims.get("scope") if is_ours else None
-    return Finding(
-        kind,
-        reason,
-        client_id=answer.client_id,
-        subject=answer.subject or None,
-        scope=scope if isinstance(scope, str) else None,
-        bound=is_ours and "cnf" in claims,
-        claims=claims,
-        header=header,
+    finding = Finding("jwt", _REFUSALS.get(reason, reason), claims=claims, header=header.members)
+    if finding.reason in _NO_ACCESS_TOKEN:
+        return finding
+    return msgspec.structs.replace(
+        finding,
+        client_id=str(claims["client_id"]),
+        subject=subjects.person_of(runtime, str(claims["sub"])),
+        scope=_scope(claims),
+        bound="cnf" in claims,
     )
+
+
+def _scope(claims: Mapping[str, object]) -> str | None:
+    said = claims.get("scope")
+    return said if isinstance(said, str) else None
 
 
 async def _refusal(runtime: Runtime, credential: str, claims: Mapping[str, object]) -> str:

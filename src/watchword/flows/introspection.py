@@ -148,7 +148,7 @@ def _check_dates(answer: Answer, now: int) -> Answer:
     if answer.issued_at - jwt.AHEAD <= now < answer.expires_at:
         return answer
     reason = "expired" if now >= answer.expires_at else "issued in the future"
-    return Answer(reason, INACTIVE, answer.client_id, answer.audience)
+    return Answer(reason, INACTIVE, answer.client_id, answer.audience, subject=answer.subject)
 
 
 async def _opaque(runtime: Runtime, token: str) -> Answer:
@@ -158,13 +158,13 @@ async def _opaque(runtime: Runtime, token: str) -> Answer:
         return UNKNOWN
     audience = tuple(row.audience.split())
     if row.revoked_at is not None:
-        return Answer("revoked", INACTIVE, row.client_id, audience)
+        return Answer("revoked", INACTIVE, row.client_id, audience, subject=row.subject)
     extra = _decode(row.claims)
     reason, client = await _still_stands(
         runtime, row.client_id, row.subject, row.issued_at, row.grant_id, extra
     )
     if client is None:
-        return Answer(reason, INACTIVE, row.client_id, audience)
+        return Answer(reason, INACTIVE, row.client_id, audience, subject=row.subject)
     parents = lineage.parents_of(extra)
     extra.pop("parents", None)
     claims: dict[str, object] = {
@@ -207,7 +207,7 @@ async def _self_contained(runtime: Runtime, token: str) -> Answer:
     aud = claims["aud"]
     audience = (aud,) if isinstance(aud, str) else tuple(aud) if isinstance(aud, list) else ()
     if await runtime.database.read(tokens.is_jti_revoked, jti):
-        return Answer("revoked", INACTIVE, client_id, audience)
+        return Answer("revoked", INACTIVE, client_id, audience, subject=subject)
     issued_at = claims["iat"]
     grant_id = claims.pop("grant_id", None)
     moment = issued_at if isinstance(issued_at, int) else 0
@@ -216,7 +216,7 @@ async def _self_contained(runtime: Runtime, token: str) -> Answer:
     parents = lineage.parents_of(claims)
     claims.pop("parents", None)
     if client is None:
-        return Answer(reason, INACTIVE, client_id, audience)
+        return Answer(reason, INACTIVE, client_id, audience, subject=subject)
     answer = {"active": True, **claims, "token_type": _token_type(claims), "token_kind": "access_token"}
     return Answer("active", answer, client_id, audience, grant_id=grant, parents=parents, subject=subject)
 

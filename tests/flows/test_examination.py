@@ -227,7 +227,20 @@ async def test_one_that_was_never_issued_or_was_cut_off_is_told_apart(server: Se
     assert await found(server, secret[:-1] + ("x" if secret[-1] != "x" else "y")) == ("a", "mistyped")
 
 
-@pytest.mark.parametrize("around", [" {} ", "\n{}\n", "Bearer {}", "dpop {}", "Authorization: Bearer {}"])
+@pytest.mark.parametrize(
+    "around",
+    [
+        " {} ",
+        "\n{}\n",
+        "Bearer {}",
+        "dpop {}",
+        "Authorization: Bearer {}",
+        '"{}",',
+        "`{}`",
+        "Bearer <{}>",
+        "\ufeff{}\u200b",
+    ],
+)
 async def test_what_was_copied_around_a_token_is_not_part_of_it(server: Server, around: str) -> None:
     secret = (await server.token()).secret
     assert await found(server, around.format(secret)) == ("a", "active")

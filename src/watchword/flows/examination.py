@@ -29,6 +29,8 @@ _REFUSALS: Mapping[str, str] = {
     "not yet valid": "too_early",
     "issued in the future": "too_early",
 }
+# What may stand beside a credential where it is copied from: quotes, and characters that nobody sees
+_AROUND = "\"'`,;<>\u200b\u2060\ufeff"
 # JWTs of which nothing shows that they are access tokens of this server
 _NO_ACCESS_TOKEN = ("foreign", "other_type", "malformed", "signature")
 # Kinds that are looked up nowhere here: they are of use once, or at one endpoint.
@@ -102,7 +104,7 @@ def bare(text: str) -> str:
         words = words[1:]
     if len(words) > 1 and words[0].lower() in ("bearer", "dpop"):
         words = words[1:]
-    return words[0] if len(words) == 1 else " ".join(words)
+    return words[0].strip(_AROUND) if len(words) == 1 else " ".join(words)
 
 
 def _mistyped(runtime: Runtime, credential: str) -> Finding:

@@ -196,7 +196,7 @@ def _check_address(option: str, address: str) -> None:
     if _is_torn(address) or (option != "smtp_url" and urlsplit(address).netloc.count("@") > 1):
         raise SettingsError(
             f"{option} cannot be read as an address: in its user and password write / as %2F, ? as %3F, # as %23, "
-            "@ as %40, [ as %5B and ] as %5D"
+            "& as %26, @ as %40, [ as %5B and ] as %5D"
         )
 
 
@@ -205,10 +205,10 @@ def _is_torn(address: str) -> bool:
         parts = urlsplit(address)
     except ValueError:  # an unclosed bracket
         return True
-    hosts = parts.netloc.rpartition("@")[2]
+    hosts, fields = parts.netloc.rpartition("@")[2], parts.query.split("&") if parts.query else []
     return (
         "@" in parts.path + parts.fragment
-        or any("@" in field.partition("=")[0] for field in parts.query.split("&"))
+        or any("=" not in field or "@" in field.partition("=")[0] for field in fields)
         or not all(_HOST.fullmatch(host) for host in hosts.split(","))
     )
 

@@ -7,6 +7,7 @@ import pytest
 from tests.fixtures.code_flow import obtain_code, redeem, refresh, register
 from tests.fixtures.postgres import Store
 from tests.fixtures.servers import Server, open_server
+from tests.flows.test_token_exchange import API, DOWN, FORMATS, caller, look, own, service, swap
 
 from watchword.flows import api_tokens, leaks
 from watchword.flows.api_tokens import Issued
@@ -76,6 +77,21 @@ async def test_an_access_token_ends_by_itself(server: Server, form: str) -> None
     assert await end(server, token) == ("active", True)
     assert [await is_active(server, one) for one in (token, other)] == [False, True]
     assert await end(server, token) == ("revoked", False)
+
+
+@FORMATS
+async def test_an_access_token_ends_with_those_that_were_exchanged_for_it(
+    server: Server, token_format: str
+) -> None:
+    asked, api = await caller(server, access_token_format=token_format), await service(server)
+    token = await own(server, asked, resource=API)
+    made = [(await swap(server, api, token, audience=DOWN)).json()["access_token"] for _ in range(2)]
+    assert await end(server, made[0]) == ("active", True)
+    assert (await look(server, asked, token))["active"] is True
+    assert [(await look(server, api, one))["active"] for one in made] == [False, True]
+    assert await end(server, token) == ("active", True)
+    assert (await look(server, api, made[1]))["active"] is False
+    assert await end(server, made[1]) == ("parent_ended", False)
 
 
 @pytest.mark.parametrize("older", [False, True], ids=["its newest token", "one that was replaced"])

@@ -22,7 +22,8 @@ class Explained(msgspec.Struct, frozen=True):
     """What a credential is.
 
     `kind` is the letter of its format, "jwt", or "" for anything else; `reason` is "active" or why it is refused. A `bound` one is accepted
-    with a proof of its key alone. `header` and `claims` are what a JWT says, true or not. `ended` says that this call revoked it.
+    with a proof of its key alone. `header` and `claims` are what a JWT says, true or not, all else is known. `ended` says that this call
+    revoked it.
     """
 
     kind: str

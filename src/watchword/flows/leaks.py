@@ -1,7 +1,7 @@
 """A credential that others may have is ended by those who run the service, by its text alone.
 
-An API token ends with everything that was narrowed from it, an access token by itself, a refresh token with its whole grant. What a
-newer secret has replaced, and what has ended already, is left as it is.
+An API token ends with everything that was narrowed from it, an access token with those exchanged for it, a refresh token with its whole
+grant. An API token's secret that a newer one has replaced, and what has ended already, is left as it is.
 """
 
 from watchword.flows import api_tokens, examination, revocation
@@ -22,7 +22,7 @@ async def end(runtime: Runtime, text: str, *, actor: str) -> tuple[Finding, bool
         ended = await api_tokens.revoke(runtime, finding.token.id, reason="compromised", actor=actor)
         return finding, bool(ended)
     if finding.grant_id is not None:
-        # Whatever the token's own state: access tokens outlive a family that has expired, and whoever has an old one may have had others.
+        # Whatever the token's state: access tokens outlive an expired family, and whoever has an old one may have had others.
         return finding, await _end_grant(runtime, finding.grant_id, actor)
     if finding.name == "access_jwt" and finding.reason in _LIVING:
         return finding, await revocation.end_self_contained(runtime, finding.claims, actor=actor)

@@ -60,6 +60,21 @@ def test_a_token_that_turned_up_is_explained_and_never_repeated(tmp_path: Path) 
     assert made["token"][:-2] not in cut.stdout + cut.stderr + read.stdout
 
 
+def test_ones_own_token_is_not_ended_in_place_of_one_that_was_not_named(tmp_path: Path) -> None:
+    own, leaked = [
+        document(tmp_path, "token", "create", name, "--owner", "builds", "--scope", "orders:read")["token"]
+        for name in ("own", "leaked")
+    ]
+    variables = {"WATCHWORD_TOKEN": own}
+    assert run_cli(tmp_path, "token", "verify", variables=variables).returncode == 0
+    wrong = run_cli(tmp_path, "token", "explain", "--revoke", stdin=leaked, variables=variables)
+    assert wrong.returncode == 2
+    assert run_cli(tmp_path, "token", "verify", variables=variables).returncode == 0
+    ended = run_cli(tmp_path, "token", "explain", "-", "--revoke", stdin=leaked, variables=variables)
+    assert ended.stdout.splitlines()[-1] == "revoked"
+    assert run_cli(tmp_path, "token", "verify", variables=variables).returncode == 0
+
+
 def test_what_a_forged_token_says_is_printed_apart_and_gives_the_terminal_no_orders(tmp_path: Path) -> None:
     document(tmp_path, "token", "create", "ci", "--owner", "builds", "--scope", "orders:read")
     said = {

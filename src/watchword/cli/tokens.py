@@ -216,14 +216,15 @@ def verify(
 
 @app.command()
 def explain(
-    token: Annotated[str | None, typer.Argument(help="The token, or - for standard input.")] = None,
+    token: Annotated[str, typer.Argument(help="The token, or - for standard input.")],
     revoke: Annotated[bool, typer.Option("--revoke", help="It has leaked: end it as well.")] = False,
     database: Database = None,
     config: Config = None,
     as_json: Json = False,
 ) -> None:
     """Say what a token of any kind is, whose it is, and whether an API would accept it; this does not count as a use."""
-    text = _read_secret(token)
+    # Never that of WATCHWORD_TOKEN, which is one's own: to end it where another was piped in would be the wrong one.
+    text = _read_line() if token == "-" else token
 
     async def work(runtime: Runtime) -> tuple[Finding, bool]:
         if revoke:
@@ -254,9 +255,13 @@ def _said(value: object) -> str:
     return value if isinstance(value, str) else msgspec.json.encode(value).decode()
 
 
+def _read_line() -> str:
+    return typer.get_text_stream("stdin", errors="replace").readline().strip()
+
+
 def _read_secret(token: str | None) -> str:
     if token == "-":
-        return typer.get_text_stream("stdin", errors="replace").readline().strip()
+        return _read_line()
     found = token or os.environ.get("WATCHWORD_TOKEN")
     if not found:
         session.usage("give the token, - to read it from standard input, or set WATCHWORD_TOKEN")

@@ -7,6 +7,7 @@ import pytest
 from tests.fixtures.code_flow import obtain_code, redeem, refresh, register
 from tests.fixtures.postgres import Store
 from tests.fixtures.servers import Server, open_server
+from tests.flows.test_status_lists import status_of
 from tests.flows.test_token_exchange import API, DOWN, FORMATS, caller, look, own, service, swap
 
 from watchword.flows import api_tokens, leaks
@@ -77,6 +78,16 @@ async def test_an_access_token_ends_by_itself(server: Server, form: str) -> None
     assert await end(server, token) == ("active", True)
     assert [await is_active(server, one) for one in (token, other)] == [False, True]
     assert await end(server, token) == ("revoked", False)
+
+
+async def test_its_status_list_tells_of_a_token_that_was_ended_by_its_text(server: Server) -> None:
+    client = await server.client(access_token_status=True)
+    token, other = [(await server.grant(client)).json()["access_token"] for _ in range(2)]
+    assert [await status_of(server, one) for one in (token, other)] == [0, 0]
+    assert await end(server, token) == ("active", True)
+    assert [await status_of(server, one) for one in (token, other)] == [1, 0]
+    server.clock.advance(3600)
+    assert await end(server, other) == ("expired", True), "nothing stands in the way of it"
 
 
 @FORMATS

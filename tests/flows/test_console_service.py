@@ -10,6 +10,7 @@ from tests.fixtures.people import Person
 from tests.fixtures.postgres import Store
 from tests.fixtures.servers import Server, open_server
 
+from watchword.jose import jwk, jwt
 from watchword.pages import console_settings
 from watchword.settings import DetailText, ScopeText, Upstream
 from watchword.store import events
@@ -62,6 +63,24 @@ async def test_a_forged_one_is_escaped_and_never_said_to_work(admin: Person) -> 
     assert "It works now." not in admin.text
     assert "&lt;script&gt;alert(1)" in page_of(admin)
     assert "<script>alert" not in page_of(admin)
+
+
+@pytest.mark.parametrize(
+    ("claims", "shown"),
+    [
+        ({"auth_time": 86400}, "2 January 1970"),
+        ({"auth_time": True}, "true"),
+        ({"auth_time": -1}, "-1"),
+        ({"auth_time": 2**33}, "8589934592"),
+        ({"other": 86400}, "86400"),
+    ],
+    ids=str,
+)
+async def test_a_claim_is_shown_as_a_time_where_it_is_one(
+    admin: Person, claims: dict[str, object], shown: str
+) -> None:
+    text = await checked(admin, jwt.encode(jwk.generate("ES256"), claims))
+    assert shown in text[text.index("What it says") : text.index("Its header")]
 
 
 async def test_a_leaked_token_is_revoked_by_its_text_under_the_administrators_name(admin: Person) -> None:

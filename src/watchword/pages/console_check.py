@@ -101,5 +101,6 @@ def _text(value: object) -> str:
 
 
 def _time(name: str, value: object) -> int | None:
-    is_time = name in TIMES and isinstance(value, int | float) and 0 < value < LATEST
-    return int(value) if is_time and isinstance(value, int | float) else None
+    if name not in TIMES or isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return int(value) if 0 < value < LATEST else None

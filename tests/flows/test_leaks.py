@@ -12,6 +12,7 @@ from tests.flows.test_token_exchange import API, DOWN, FORMATS, caller, look, ow
 
 from watchword.flows import api_tokens, leaks
 from watchword.flows.api_tokens import Issued
+from watchword.oauth import token_format
 from watchword.store import events
 
 
@@ -117,6 +118,23 @@ async def test_a_refresh_token_ends_its_whole_grant(server: Server, older: bool)
     assert not await is_active(server, newest["access_token"])
     assert (await refresh(server, client, newest["refresh_token"])).json()["error"] == "invalid_grant"
     assert [actor for actor, _ in await done(server, "grant.ended")] == ["operator"]
+
+
+async def test_nobody_ends_a_grant_by_a_text_that_only_begins_like_one_of_its_tokens(server: Server) -> None:
+    client = await register(server)
+    token = (await redeem(server, client, (await obtain_code(server, client))["code"])).json()[
+        "refresh_token"
+    ]
+    mark = token_format.family_mark(token)
+    for forged in (
+        token_format.make("ww", "r", bytes(range(48)), mark),
+        token_format.make_sealed("ww", "r", bytes(range(48)), bytes(32), mark),
+    ):
+        assert token_format.kind_of(forged, "ww") == "r"
+        assert await end(server, forged) == ("unknown", False)
+    assert await end(server, token.replace("ww", "xx", 1)) == ("nothing", False)
+    assert (await refresh(server, client, token)).status_code == 200
+    assert await end(server, token) == ("replaced", True)
 
 
 @pytest.mark.parametrize("form", ["opaque", "jwt"])

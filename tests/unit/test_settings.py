@@ -107,10 +107,8 @@ def test_what_can_be_meant_is_taken() -> None:
                 UPSTREAM | {"kind": "openid", "issuer": "https://acme.example", "networks": ["10.0.0.7"]}
             ],
             "database": "postgresql://u:p,w@db1:5432,[::1]:5433/ww",
-            "database_replica": "postgresql:///ww?host=/run/postgresql&user=me@corp",
-            "smtp_url": "smtps://me@example.com:p,@w@[::1]:465",
             "database_replica": "postgresql:///ww?host=/run/postgresql&user=me@corp&password=p%26w",
-            "smtp_url": "smtps://me@example.com:p@w@[::1]:465",
+            "smtp_url": "smtps://me@example.com:p,@w@[::1]:465",
             "mail_from": "auth@example.com",
         },
         {},

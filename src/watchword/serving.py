@@ -181,7 +181,7 @@ def configuration(settings: Settings) -> uvicorn.Config:
         port=settings.port,
         workers=settings.workers,
         http=LeanProtocol,
-        loop="uvloop",
+        loop="watchword.event_loop:EventLoop",
         ws="none",
         lifespan="on",
         interface="asgi3",

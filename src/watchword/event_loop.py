@@ -1,0 +1,52 @@
+"""The event loop of `watchword serve`: uvloop's, which connects to a name only when it has its addresses.
+
+uvloop 0.22 leaves a look-up alone when the connection that wanted it is given up (a time limit, another host that answered, the end of
+the process). A name that then turns out to be unknown is an error that nobody asks for, and asyncio reports it with a traceback. The mail
+server and the hosts of a database are connected to by libraries that hand over names.
+"""
+
+import socket
+from collections.abc import Callable
+from typing import Any
+
+import uvloop
+
+Connected = tuple[Any, Any]  # transport and protocol, as the loop gives them
+
+
+class EventLoop(uvloop.Loop):
+    """uvloop's loop, whose look-ups end with what waits for them."""
+
+    async def create_connection(
+        self,
+        protocol_factory: Callable[[], Any],
+        host: str | None = None,
+        port: int | None = None,
+        **options: Any,
+    ) -> Connected:
+        """Connect to a socket that is given, or to the first address of a host that can be connected to."""
+        if host is None:
+            return await super().create_connection(protocol_factory, **options)
+        wanted = {name: options.pop(name) for name in ("family", "proto", "flags") if name in options}
+        found = await self.getaddrinfo(host, port, type=socket.SOCK_STREAM, **wanted)
+        if options.get("ssl") and options.get("server_hostname") is None:
+            options["server_hostname"] = host  # the certificate is for the name
+        protocol, failures = protocol_factory(), []
+        for family, _, proto, _, address in found:
+            try:
+                return await super().create_connection(
+                    lambda: protocol, _numeric(address), address[1], family=family, proto=proto, **options
+                )
+            except OSError as error:
+                failures.append(error)
+        if not failures:
+            raise OSError("the name has no address")
+        if len({str(error) for error in failures}) == 1:
+            raise failures[0]
+        raise OSError(f"Multiple exceptions: {', '.join(map(str, failures))}")  # as asyncio says it
+
+
+def _numeric(address: Any) -> str:
+    """Return the host of an address, with the zone where it has one (RFC 4007 §11)."""
+    zone = address[3] if len(address) > 3 else 0
+    return f"{address[0]}%{zone}" if zone else str(address[0])

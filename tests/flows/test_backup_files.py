@@ -1,10 +1,16 @@
 """The file of a backup: whole or not there at all, wherever it is written."""
 
+import asyncio
 import errno
 import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
+import asyncpg  # type: ignore[import-untyped]  # the driver ships no types
 import pytest
+from tests.fixtures.commands import environment
 from tests.fixtures.disks import no_file_may_grow_beyond
 from tests.fixtures.postgres import Cluster, fresh_postgres
 from tests.fixtures.servers import ISSUER, Server, open_server
@@ -75,3 +81,36 @@ async def test_what_a_full_disk_keeps_from_being_written_is_said_and_nothing_is_
         await backup.write_backup(settings_of(server), tmp_path / "b.gz", NOW)
     assert not list(tmp_path.glob("b.gz*"))
     await backup.write_backup(settings_of(server), tmp_path / "b.gz", NOW)
+
+
+@pytest.mark.postgres
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_a_backup_that_is_told_to_stop_leaves_nothing(
+    postgres_cluster: Cluster, tmp_path: Path, number: signal.Signals
+) -> None:
+    async with fresh_postgres(postgres_cluster) as made:
+        async with open_server(tmp_path, on=made.address) as server:
+            variables = {
+                "WATCHWORD_DATABASE": made.address,
+                "WATCHWORD_KEY_FILE": str(server.settings.key_file),
+            }
+        held = await asyncpg.connect(made.address)
+        async with held.transaction():
+            await held.execute("LOCK TABLE users IN ACCESS EXCLUSIVE MODE")  # where it has to wait
+            process = subprocess.Popen(
+                [sys.executable, "-m", "watchword", "backup", "b.gz"],
+                cwd=tmp_path,
+                env=environment() | variables,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+            )
+            async with asyncio.timeout(60):
+                while not list(tmp_path.glob("b.gz*")):
+                    assert process.poll() is None, process.communicate()
+                    await asyncio.sleep(0.01)
+            process.send_signal(number)
+            said, _ = await asyncio.to_thread(process.communicate, timeout=60)
+        await held.close()
+    assert process.returncode == 128 + number, said
+    assert not list(tmp_path.glob("b.gz*"))
+    assert b"Traceback" not in said

@@ -1,6 +1,9 @@
 """`watchword backup`, `restore`, `migrate`: the database as a whole."""
 
 import asyncio
+import contextlib
+import signal
+import sys
 import time
 from collections.abc import Coroutine
 from pathlib import Path
@@ -33,13 +36,33 @@ def done(work: Coroutine[object, object, T], as_json: bool) -> T:
         session.usage(str(error))
 
 
+async def _stoppable(work: Coroutine[object, object, T]) -> T:
+    """Do work that removes what it has begun when it is given up: for SIGTERM, as a stopped service or a time limit sends it, as for Ctrl-C."""
+    stopped = False
+
+    def stop() -> None:
+        nonlocal stopped
+        stopped = True
+        task.cancel()
+
+    task = asyncio.ensure_future(work)
+    with contextlib.suppress(NotImplementedError):  # where the loop knows no signals
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop)
+    try:
+        return await task
+    except asyncio.CancelledError:
+        if stopped:
+            sys.exit(128 + signal.SIGTERM)
+        raise
+
+
 def backup(file: File, database: Database = None, config: Config = None, as_json: Json = False) -> None:
     """Write the whole database to one file while the server runs; the master key is not in it: keep that separately."""
     _named(file)
     settings = session.load(
         config, database=database if database is not None else session.development_database(config)
     )
-    report = done(flow.write_backup(settings, file, int(time.time())), as_json)
+    report = done(_stoppable(flow.write_backup(settings, file, int(time.time()))), as_json)
     _show(report, file, "backed up", as_json)
     if not as_json:
         session.out.print(

@@ -1,6 +1,9 @@
 """The connections of a process: each is with one borrower at a time, none is lost, whoever goes away and whenever."""
 
 import asyncio
+import gc
+import warnings
+import weakref
 from collections.abc import Awaitable, Callable
 
 import asyncpg  # type: ignore[import-untyped]  # the driver ships no types
@@ -153,3 +156,18 @@ async def test_whoever_uses_a_connection_that_is_cut_is_told_as_if_the_server_ha
         cut(connection)
     await turn(2)
     assert all(connection.is_closed() for connection in used)
+
+
+async def test_one_that_is_cut_counts_as_closed_although_nobody_holds_it_any_more(
+    connect: Callable[[], Awaitable[Connection]],
+) -> None:
+    connection = await connect()
+    known = weakref.ref(connection)
+    with warnings.catch_warnings(record=True) as reported:
+        warnings.simplefilter("always")
+        cut(connection)
+        del connection
+        async with asyncio.timeout(10):
+            while gc.collect() >= 0 and known() is not None:
+                await asyncio.sleep(0)
+    assert [str(one.message) for one in reported] == []

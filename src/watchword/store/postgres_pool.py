@@ -184,9 +184,16 @@ class Loan:
         self._pool.give_back(self._connection, whole=whole)
 
 
+_ending: set[Connection] = set()  # those of which the driver has not been told yet that they have ended
+
+
 def cut(connection: Connection) -> None:
     """Abort a connection as if the server had gone, which the driver reports to whoever is using it.
 
-    The driver's own `terminate` clears state that a borrower between two steps of a query still needs.
+    The driver's own `terminate` clears state that a borrower between two steps of a query still needs. It hears of the end with the
+    next turns of the loop; one that nobody holds until then would be reported as never closed.
     """
     connection._transport.abort()
+    if not connection.is_closed():
+        _ending.add(connection)
+        connection.add_termination_listener(_ending.discard)

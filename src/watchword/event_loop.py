@@ -1,6 +1,6 @@
 """The event loop of `watchword serve`: uvloop's, which connects to a name only when it has its addresses.
 
-uvloop 0.22 leaves a look-up alone when the connection that wanted it is given up (a time limit, another host that answered, the end of
+uvloop (0.23) leaves a look-up alone when the connection that wanted it is given up (a time limit, another host that answered, the end of
 the process). A name that then turns out to be unknown is an error that nobody asks for, and asyncio reports it with a traceback. The mail
 server and the hosts of a database are connected to by libraries that hand over names.
 """
@@ -25,7 +25,7 @@ class EventLoop(uvloop.Loop):
         **options: Any,
     ) -> Connected:
         """Connect to a socket that is given, or to the first address of a host that can be connected to."""
-        if host is None:
+        if host is None and port is None:
             return await super().create_connection(protocol_factory, **options)
         wanted = {name: options.pop(name) for name in ("family", "proto", "flags") if name in options}
         found = await self.getaddrinfo(host, port, type=socket.SOCK_STREAM, **wanted)

@@ -166,6 +166,7 @@ async def test_of_two_restores_into_one_new_file_one_is_there(server: Server, tm
     command = [sys.executable, "-c", RACING, *map(str, given)]
     raced = subprocess.run(command, capture_output=True, text=True, env=environment(), check=True)
     for new, outcomes in json.loads(raced.stdout):
-        assert outcomes == ["OAuthError", "restored"]
+        # Where the first one takes longer than the second one waits, the file is in use instead of there.
+        assert outcomes in (["OAuthError", "restored"], ["StorageUnavailable", "restored"])
         runtime = await start.open_runtime(settings_of(new))
         await start.close_runtime(runtime)

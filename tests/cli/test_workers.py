@@ -1,20 +1,18 @@
 """Several workers of one node: what one ends, the others refuse; how they start, are killed, and stop."""
 
-import contextlib
 import os
 import signal
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 import psutil
 import pytest
 from tests.cli.test_commands import BROKEN, PAGE, document
-from tests.fixtures.commands import environment
+from tests.fixtures.commands import environment, inherited
 from tests.fixtures.servers import Process, free_port, serve, wait_until_ready
 
 
@@ -95,18 +93,8 @@ def test_a_node_that_stops_finishes_what_is_under_way_and_refuses_who_comes_in(t
             assert under_way.recv(100).startswith(b"HTTP/1.1 200 ")
 
 
-@contextlib.contextmanager
-def inherited(action: signal.Handlers) -> Iterator[None]:
-    """Have processes start with an action for SIGHUP, whatever the tests themselves were started with, such as `nohup`."""
-    before = signal.signal(signal.SIGHUP, action)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGHUP, before)
-
-
 def test_one_worker_finishes_what_is_under_way_when_its_terminal_is_closed(tmp_path: Path) -> None:
-    with inherited(signal.SIG_DFL), serve(tmp_path) as process:
+    with inherited(signal.SIGHUP, signal.SIG_DFL), serve(tmp_path) as process:
         port = int(process.issuer.rpartition(":")[2])
         with socket.create_connection(("localhost", port), 20) as under_way:
             under_way.sendall(b"GET /readyz HTTP/1.1\r\nHost: localhost\r\n")
@@ -118,7 +106,7 @@ def test_one_worker_finishes_what_is_under_way_when_its_terminal_is_closed(tmp_p
 
 
 def test_a_server_that_was_started_to_outlive_its_terminal_does(tmp_path: Path) -> None:
-    with inherited(signal.SIG_IGN), serve(tmp_path) as process:
+    with inherited(signal.SIGHUP, signal.SIG_IGN), serve(tmp_path) as process:
         process.process.send_signal(signal.SIGHUP)
         with pytest.raises(subprocess.TimeoutExpired):  # one that stops does so within a tenth of it
             process.process.wait(1)

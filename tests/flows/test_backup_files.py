@@ -10,7 +10,7 @@ from pathlib import Path
 
 import asyncpg  # type: ignore[import-untyped]  # the driver ships no types
 import pytest
-from tests.fixtures.commands import environment
+from tests.fixtures.commands import environment, inherited
 from tests.fixtures.disks import no_file_may_grow_beyond
 from tests.fixtures.postgres import Cluster, fresh_postgres
 from tests.fixtures.servers import ISSUER, Server, open_server
@@ -97,13 +97,14 @@ async def test_a_backup_that_is_told_to_stop_leaves_nothing(
         held = await asyncpg.connect(made.address)
         async with held.transaction():
             await held.execute("LOCK TABLE users IN ACCESS EXCLUSIVE MODE")  # where it has to wait
-            process = subprocess.Popen(
-                [sys.executable, "-m", "watchword", "backup", "b.gz"],
-                cwd=tmp_path,
-                env=environment() | variables,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-            )
+            with inherited(number, signal.SIG_DFL):
+                process = subprocess.Popen(
+                    [sys.executable, "-m", "watchword", "backup", "b.gz"],
+                    cwd=tmp_path,
+                    env=environment() | variables,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.STDOUT,
+                )
             async with asyncio.timeout(60):
                 while not list(tmp_path.glob("b.gz*")):
                     assert process.poll() is None, process.communicate()

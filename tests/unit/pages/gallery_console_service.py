@@ -33,12 +33,6 @@ SCOPES = [
     {**SCOPE, "name": "team", "sentence": None, "risk": "elevated", "claims": ["department", "cost_centre"]},
 ]  # fmt: skip
 TYPES = [{"name": "payment_initiation", "sentence": "Pay from your account", "risk": "high"}]
-KINDS = ("nothing", "jwt", "access_jwt", "a", "o", "r", "s", "c", "d", "u", "n", "p", "g")
-REASONS = (
-    "active", "unknown", "nothing", "mistyped", "elsewhere", "revoked", "expired", "rotated", "replaced", "owner_disabled", "wrong_address",
-    "quota_exhausted", "rate_limited", "client_ended", "subject_ended", "grant_ended", "parent_ended", "foreign", "other_type", "signature",
-    "too_early", "malformed",
-)  # fmt: skip
 NOTHING = {
     "kind": "nothing",
     "reason": "nothing",
@@ -104,8 +98,7 @@ SERVICE_PAGES: Mapping[str, Context] = {
     "console/check:forged": check(
         {**NOTHING, "kind": "access_jwt", "reason": "signature", "client": SHOP, "subject": MARA, "claims": CLAIMS, "header": HEADER}
     ),
-    **{f"console/check:kind_{kind}": check({**NOTHING, "kind": kind, "reason": "unknown"}) for kind in KINDS},
-    **{f"console/check:{reason}": check({**NOTHING, "kind": "o", "reason": reason}) for reason in REASONS},
+    "console/check:nothing": check(NOTHING),
     "console/settings": settings(logos=["/assets/logo.svg", "/assets/logo-dark.svg"], own_templates=True),
     "console/settings:plain": settings(),
 }  # fmt: skip

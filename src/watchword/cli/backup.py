@@ -59,9 +59,7 @@ async def _stoppable(work: Coroutine[object, object, T]) -> T:
 def backup(file: File, database: Database = None, config: Config = None, as_json: Json = False) -> None:
     """Write the whole database to one file while the server runs; the master key is not in it: keep that separately."""
     _named(file)
-    settings = session.load(
-        config, database=database if database is not None else session.development_database(config)
-    )
+    settings = session.load_for(database, config)
     report = done(_stoppable(flow.write_backup(settings, file, int(time.time()))), as_json)
     _show(report, file, "backed up", as_json)
     if not as_json:

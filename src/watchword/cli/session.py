@@ -158,6 +158,11 @@ def development_database(config: str | None) -> str | None:
     return DEV_DATABASE
 
 
+def load_for(database: str | None, config: str | None) -> Settings:
+    """Return the settings with the database that was named, else with that of `watchword dev` where it is the only one."""
+    return load(config, database=development_database(config) if database is None else database)
+
+
 def run(
     operation: Callable[[Runtime], Awaitable[T]],
     *,
@@ -170,7 +175,7 @@ def run(
 
     With `makes`, the operation creates something, and a database is created where there is none.
     """
-    settings = load(config, database=development_database(config) if database is None else database)
+    settings = load_for(database, config)
     if makes and not settings.is_postgres and not Path(settings.database).exists():
         err.print(f"{settings.database} did not exist and is created now", style="dim", markup=False)
     try:

@@ -100,16 +100,16 @@ def is_own_form(request: Request, sent: str | None, about: str = "") -> bool:
     )
 
 
-def lost_form(request: Request) -> str:
-    """Return the name of the text about a form that is not this browser's own: what helps where cookies are blocked is to allow them."""
-    return "form_expired" if browser_of(request) else "no_cookies"
-
-
 def is_foreign(request: Request) -> bool:
     """Whether the browser itself marks a request as coming from another site."""
     origin, site = request.header(b"origin"), request.header(b"sec-fetch-site")
     own = (None, own_origin(request.runtime.settings))
     return site not in (None, "same-origin", "none") or origin not in own
+
+
+def blocks_cookies(request: Request) -> bool:
+    """Whether a form of this server came back without the browser's own cookie: then reloading it does not help."""
+    return browser_of(request) is None and not is_foreign(request)
 
 
 def check_same_site(request: Request) -> None:

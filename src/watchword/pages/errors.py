@@ -16,20 +16,16 @@ PROBLEMS = {
 def page(request: Request, error: OAuthError, reference: str) -> Response:
     """Answer a refusal as a page, with the identifier that support needs; in development it also says what to change."""
     issuer, problem = request.runtime.settings.issuer, problem_of(error)
+    if problem == "form" and browser.blocks_cookies(request):
+        problem = "no_cookies"
     context = {
-        "problem_name": _lost_form(request) if problem == "form" else problem,
+        "problem_name": problem,
         "reference": reference,
         "links": {"home": f"{issuer}/sign-in"},
         "developer": developer.explain_shortly(request, error),
     }
     headers = ((b"retry-after", str(error.retry_after).encode()),) if error.retry_after is not None else ()
     return browser.page(request, "error", context, status=error.rule.status, headers=headers)
-
-
-def _lost_form(request: Request) -> str:
-    """Return the name of the text about a form that is not this browser's own: where cookies are blocked, reloading it does not help."""
-    has_cookie = browser.browser_of(request) is not None
-    return "form" if has_cookie or browser.is_foreign(request) else "no_cookies"
 
 
 def problem_of(error: OAuthError) -> str:

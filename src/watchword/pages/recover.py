@@ -44,7 +44,8 @@ async def submit(request: Request) -> Response:
     form = request.form()
     identifier = (form.get("identifier") or "").strip()[:320]
     if not browser.is_own_form(request, form.get("csrf")):
-        return _ask(request, identifier, browser.lost_form(request), 400)
+        problem = "no_cookies" if browser.blocks_cookies(request) else "form_expired"
+        return _ask(request, identifier, problem, 400)
     if not identifier:
         return _ask(request, problem="required", status=400)
     try:

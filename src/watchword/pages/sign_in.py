@@ -132,7 +132,7 @@ async def submit(request: Request) -> Response:
     form = request.form()
     sealed, values = form.get("return"), _values(form)
     if not browser.is_own_form(request, form.get("csrf")):  # as when another tab was opened before this one
-        problem = browser.lost_form(request)
+        problem = "no_cookies" if browser.blocks_cookies(request) else "form_expired"
         return await form_page(request, sealed, values=values, problem=problem, status=400)
     allowed = request.runtime.settings.sign_in_methods
     try:

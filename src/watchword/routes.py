@@ -240,6 +240,7 @@ ROUTES: dict[str, dict[str, Route]] = {
     "/console/keys/{kid}": _pages("console_keys", "show_one", "withdraw"),
     "/console/scopes": _pages("console_scopes", "show"),
     "/console/check": _pages("console_check", "show", "examine"),
+    "/console/playground": _pages("console_playground", "show", "run"),
     "/console/settings": _pages("console_settings", "show"),
     "/console/trust": _pages("console_trust", "show"),
     "/console/trust/new": _pages("console_trust", "show_new", "create"),

@@ -124,7 +124,7 @@ async def test_a_check_needs_the_form_of_the_page(admin: Person) -> None:
     assert "It works now." not in answer.text
 
 
-@pytest.mark.parametrize("section", ["scopes", "check", "settings"])
+@pytest.mark.parametrize("section", ["scopes", "check", "playground", "settings"])
 async def test_only_administrators_see_these_pages(admin: Person, section: str) -> None:
     assert (await admin.open(f"/console/{section}")).status_code == 200
     server = admin.server

@@ -2,7 +2,6 @@
 
 from watchword.flows import anonymous, client_auth, devices, proofs
 from watchword.http import Request, Response, json_response
-from watchword.oauth.device import format_user_code
 
 
 async def begin(request: Request) -> Response:
@@ -19,14 +18,4 @@ async def begin(request: Request) -> Response:
         address=request.address,
         user_agent=request.header(b"user-agent") or "",
     )
-    shown = format_user_code(begun.user_code)
-    page = f"{runtime.settings.issuer}/device"
-    answer = {
-        "device_code": begun.device_code,
-        "user_code": shown,
-        "verification_uri": page,
-        "verification_uri_complete": f"{page}?user_code={shown}",  # §3.3.1: fills the form in, decides nothing
-        "expires_in": runtime.settings.device_code_lifetime,
-        "interval": runtime.settings.device_poll_interval,
-    }
-    return json_response(200, answer)
+    return json_response(200, devices.answer(runtime, begun))

@@ -114,6 +114,20 @@ async def begin(
     raise OAuthError("temporarily_unavailable", "No user code is free; try again.", retry_after=5)
 
 
+def answer(runtime: Runtime, begun: Begun) -> dict[str, object]:
+    """Return the device authorization response (§3.2)."""
+    shown = device.format_user_code(begun.user_code)
+    page = f"{runtime.settings.issuer}/device"
+    return {
+        "device_code": begun.device_code,
+        "user_code": shown,
+        "verification_uri": page,
+        "verification_uri_complete": f"{page}?user_code={shown}",  # §3.3.1: fills the form in, decides nothing
+        "expires_in": runtime.settings.device_code_lifetime,
+        "interval": runtime.settings.device_poll_interval,
+    }
+
+
 def _readable(user_agent: str) -> str:
     return "".join(character for character in user_agent if character.isprintable())[:MAX_USER_AGENT].strip()
 

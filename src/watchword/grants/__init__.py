@@ -2,7 +2,9 @@
 
 from collections.abc import Awaitable, Callable, Mapping
 
+from watchword.flows import proofs
 from watchword.flows.binding import Binding
+from watchword.flows.client_auth import Credentials
 from watchword.flows.runtime import Runtime
 from watchword.grants import (
     authorization_code,
@@ -14,8 +16,10 @@ from watchword.grants import (
     zero_proof,
 )
 from watchword.oauth.clients import Client
+from watchword.oauth.errors import OAuthError
 from watchword.oauth.parameters import Parameters
 from watchword.presence import HasLeft
+from watchword.telemetry import count
 
 Handle = Callable[[Runtime, Client, Parameters, Binding, HasLeft], Awaitable[Mapping[str, object]]]
 
@@ -28,3 +32,25 @@ GRANTS: dict[str, Handle] = {
     jwt_bearer.GRANT_TYPE: jwt_bearer.handle,
     zero_proof.GRANT_TYPE: zero_proof.handle,
 }
+
+
+async def respond(
+    runtime: Runtime, client: Client, form: Parameters, credentials: Credentials, has_left: HasLeft
+) -> Mapping[str, object]:
+    """Answer a token request of an authenticated client: check its proofs, and let the grant that it names decide (RFC 6749 §5.1).
+
+    Raise `invalid_request`, `unsupported_grant_type`, `unauthorized_client`, or what the proofs and the grant refuse.
+    """
+    grant_type = form.require("grant_type")
+    handle = GRANTS.get(grant_type)
+    if handle is None:
+        raise OAuthError("unsupported_grant_type", "This grant type is not supported.", field="grant_type")
+    if not client.may(grant_type):
+        raise OAuthError("unauthorized_client", "The client is not registered for this grant type.")
+    binding = await proofs.prove(runtime, client, credentials, "/token")
+    if runtime.statuses.concern(client):
+        await runtime.statuses.prepare(client)
+    answer = await handle(runtime, client, form, binding, has_left)
+    count("tokens_issued", grant_type)
+    runtime.usage.note_issue(client.client_id)
+    return answer

@@ -21,7 +21,7 @@ from watchword.store.factors import enrolled
 
 SECTIONS = (
     *("overview", "tokens", "clients", "people", "sessions"),
-    *("scopes", "trust", "keys", "events", "check", "settings"),
+    *("scopes", "trust", "keys", "events", "check", "playground", "settings"),
 )
 NOTICES = frozenset(
     {
@@ -31,7 +31,7 @@ NOTICES = frozenset(
         *("switched_off", "switched_on", "factors_removed", "session_ended", "sessions_ended"),
         *("key_rotated", "key_withdrawn", "trust_created", "trust_deleted"),
         *("client_created", "client_changed", "client_off", "client_on"),
-        *("client_once", "client_secret_ended", "client_deleted", "gone"),
+        *("client_once", "client_secret_ended", "client_deleted", "playground_ready", "gone"),
     }
 )
 LASTS = 8 * 3600  # seconds after authentication for which the console may be viewed

@@ -38,9 +38,9 @@ async def examine(request: Request) -> Response:
         return _page(request, found, errors={"credential": "required"}, status=400)
     if ends:
         finding, ended = await leaks.end(console.acting(request, found), text, actor=found[1].id)
-        return _page(request, found, result={**await _view(request, finding), "ended": ended})
+        return _page(request, found, result={**await view(request, finding), "ended": ended})
     finding = await examination.examine(request.runtime, text)
-    return _page(request, found, result=await _view(request, finding))
+    return _page(request, found, result=await view(request, finding))
 
 
 def _page(
@@ -60,7 +60,7 @@ def _page(
     return console.page(request, person, "check", context, status=status)
 
 
-async def _view(request: Request, finding: Finding) -> dict[str, object]:
+async def view(request: Request, finding: Finding) -> dict[str, object]:
     wanted = {one for one in (finding.client_id, finding.subject) if one}
     places = await console_places.find(request, wanted)
     return {

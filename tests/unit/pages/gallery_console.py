@@ -19,6 +19,7 @@ def console(section: str, **more: object) -> dict[str, object]:
         "keys",
         "events",
         "check",
+        "playground",
         "settings",
     ]
     links = {"sign_out": "/sign-out", "account": "/account", "back": f"/console/{section}"}

@@ -86,6 +86,31 @@ def settings(**looks: object) -> dict[str, object]:
     )
 
 
+STEP = {
+    "method": "POST", "path": "/token", "headers": [("Authorization", "Basic …")], "fields": [("grant_type", "authorization_code"), ("code", "wwc_7Qm1Zx8e…")],
+    "status": 200, "succeeded": True, "body": '{\n  "access_token": "eyJ0eXAiOiJhdCtqd3QiLCJhbGciOiJFUzI1NiJ9",\n  "expires_in": 600\n}', "answer": {},
+}  # fmt: skip
+DEVICE = {
+    **STEP, "path": "/device_authorization", "body": '{\n  "user_code": "BCDF-GHJK"\n}',
+    "answer": {"user_code": "BCDF-GHJK", "verification_uri_complete": "/device?user_code=BCDF-GHJK"},
+}  # fmt: skip
+CARRIED = dict.fromkeys(("code", "state", "access_token", "refresh_token", "device_code"), "")
+CLIENT = {
+    "url": "/console/clients/console-playground",
+    "scope": ["openid", "orders:read"],
+    "disabled": False,
+    "leads_back": True,
+    "address": "/back",
+}
+FINDINGS = [("resource", True), ("server", False), ("known", False), ("scopes", True)]
+
+
+def playground(**more: object) -> dict[str, object]:
+    plain = {"client": CLIENT, "resources": [ISSUER, ORDERS]}
+    steps = {"authorize": None, "received": [], "made": None, "said": [], "mcp": None, "carried": CARRIED}
+    return console("playground", **{**plain, **steps, **more})
+
+
 SERVICE_PAGES: Mapping[str, Context] = {
     "console/scopes": reading(
         console("scopes", resources=[ISSUER, ORDERS], scopes=SCOPES, undescribed=["reports:read", "reports:write"], types=TYPES)
@@ -99,6 +124,22 @@ SERVICE_PAGES: Mapping[str, Context] = {
         {**NOTHING, "kind": "access_jwt", "reason": "signature", "client": SHOP, "subject": MARA, "claims": CLAIMS, "header": HEADER}
     ),
     "console/check:nothing": check(NOTHING),
+    "console/playground": playground(
+        authorize="/authorize?response_type=code&client_id=console-playground",
+        mcp={"url": "https://mcp.example.com", "findings": [{"kind": kind, "succeeded": good, "value": "x"} for kind, good in FINDINGS]},
+    ),
+    "console/playground:new": playground(client=None),
+    "console/playground:back": playground(
+        client={**CLIENT, "disabled": True, "leads_back": False},
+        received=[{"name": "code", "value": "wwc_7Qm1Zx8e"}, {"name": "state", "value": "k3jd"}],
+        carried={**CARRIED, "code": "wwc_7Qm1Zx8e", "state": "k3jd"},
+    ),
+    "console/playground:tokens": playground(
+        made=STEP,
+        said=[{**NOTHING, "name": "access_token", "kind": "access_jwt", "reason": "active", "active": True, "claims": CLAIMS, "header": HEADER}],
+        carried={**CARRIED, "access_token": "eyJ0", "refresh_token": "wwr_1"},
+    ),
+    "console/playground:device": playground(made=DEVICE, carried={**CARRIED, "device_code": "wwd_1"}),
     "console/settings": settings(logos=["/assets/logo.svg", "/assets/logo-dark.svg"], own_templates=True),
     "console/settings:plain": settings(),
 }  # fmt: skip

@@ -1,0 +1,64 @@
+"""Whether what an MCP server tells its clients fits this server: its protected resource metadata against the settings (RFC 9728).
+
+Fetched as everything that somebody else names, so that this opens no way into the operator's network; `watchword doctor` walks the
+rest, from where the clients are.
+"""
+
+import msgspec
+
+from watchword.fetch import FetchError, parse_target
+from watchword.flows.playground import STANDARD
+from watchword.flows.runtime import Runtime
+from watchword.oauth.scopes import is_reserved
+
+WELL_KNOWN = "/.well-known/oauth-protected-resource"
+MAX_BYTES = 64 * 1024
+
+
+class Metadata(msgspec.Struct, frozen=True):
+    """The members that decide whether a client finds the way here (RFC 9728 §2)."""
+
+    resource: str
+    authorization_servers: list[str] = []
+    scopes_supported: list[str] = []
+
+
+class Finding(msgspec.Struct, frozen=True):
+    """What was found: `kind` is one of address, unread, invalid, resource, server, known, scopes; `value` is what it is about."""
+
+    kind: str
+    succeeded: bool
+    value: str = ""
+
+
+async def check(runtime: Runtime, url: str) -> list[Finding]:
+    """Fetch the metadata of an MCP server by its address and compare it; what is wrong is among the findings."""
+    settings = runtime.settings
+    try:
+        target = parse_target(url)
+    except FetchError:
+        return [Finding("address", False, url)]
+    path = target.rest if target.rest != "/" else ""
+    address = f"{target.scheme}://{target.header}{WELL_KNOWN}{path}"  # §3.1: inserted before path and query
+    try:
+        answer = await runtime.outbound.get(
+            address,
+            max_bytes=MAX_BYTES,
+            allow_loopback=settings.fetch_allow_loopback,
+            now=runtime.clock(),
+        )
+    except FetchError as error:
+        return [Finding("unread", False, f"{address}: {error.reason}")]
+    try:
+        found = msgspec.json.decode(answer.body, type=Metadata)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return [Finding("invalid", False, address)]
+    known = {settings.resource, *settings.resources}
+    described = {*settings.scopes, *STANDARD}
+    unknown = [one for one in found.scopes_supported if one not in described and not is_reserved(one)]
+    return [
+        Finding("resource", found.resource == url, found.resource),  # §3.3: compared as strings
+        Finding("server", settings.issuer in found.authorization_servers, settings.issuer),
+        Finding("known", found.resource in known, found.resource),
+        Finding("scopes", not unknown, " ".join(unknown)),
+    ]

@@ -114,7 +114,8 @@ def visit(browser: Browser, request: pytest.FixtureRequest) -> Iterator[Visit]:
 def test_the_accessibility_engine_finds_no_violation(browser: Browser) -> None:
     visit = Visit(browser)
     visit.open("sign_in", still=True)
-    found = {name: violations(visit.turn_to(name)) for name in PAGES}
+    # Another state of a page has the same frame around it.
+    found = {name: violations(visit.turn_to(name), "main" if ":" in name else "html") for name in PAGES}
     visit.close()
     assert {name: wrong for name, wrong in found.items() if wrong} == {}
 

@@ -130,8 +130,9 @@ def test_another_server_at_the_address_has_done_nothing(
         handler.end_headers()
         handler.wfile.write(body)
 
-    made = ("revoke", "--secret", "me.zero", "--out", "me.revocation")
-    assert run_cli(folder, "zero", *made, variables=WORD).returncode == 0
+    if "me.revocation" in command:
+        made = ("revoke", "--secret", "me.zero", "--out", "me.revocation")
+        assert run_cli(folder, "zero", *made, variables=WORD).returncode == 0
     with OtherIssuer() as other:
         paths = ("/zero/challenge", "/zero/renew", "/zero/revoke")
         other.documents |= dict.fromkeys(paths, answer)

@@ -7,7 +7,7 @@ from typing import Annotated
 import msgspec
 import typer
 
-from watchword.cli import session
+from watchword.cli import people_import, session
 from watchword.cli.session import ACTOR, Config, Database, Json
 from watchword.endpoints.admin_users import UserView, view
 from watchword.flows import account_changes, accounts, people, sign_up
@@ -17,6 +17,7 @@ from watchword.store import users
 from watchword.store.users import User
 
 app = typer.Typer(help="Manage people's accounts.", no_args_is_help=True)
+app.command("import")(people_import.import_)
 
 MAX_PASSWORD = 4096
 Who = Annotated[str, typer.Argument(help="User name, verified address, or identifier.")]

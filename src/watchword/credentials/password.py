@@ -1,7 +1,8 @@
 """NIST SP 800-63B-4 §3.1.1.2, RFC 8265 §4.2 and RFC 9106: passwords.
 
 Owns what may become a password and its Argon2id hash. Length counts, composition does not; nothing is truncated. Which passwords
-everybody guesses is in `guessable`, which have leaked is in `breach_list`; when to ask for a new one is decided in `flows`.
+everybody guesses is in `guessable`, which have leaked is in `breach_list`, hashes that were not made with Argon2 are in `foreign_hash`;
+when to ask for a new one is decided in `flows`.
 """
 
 import hashlib
@@ -13,7 +14,7 @@ from argon2 import Type
 from argon2.exceptions import HashingError, VerificationError
 from argon2.low_level import hash_secret, verify_secret
 
-from watchword.credentials import guessable
+from watchword.credentials import foreign_hash, guessable
 
 MIN_SINGLE_FACTOR = 15
 MIN_WITH_SECOND_FACTOR = 8
@@ -53,6 +54,10 @@ class PasswordRefused(ValueError):
         super().__init__(remedy)
         self.code = code
         self.remedy = remedy
+
+
+class HashRefused(ValueError):
+    """A hash that is not taken over; the message says why and never repeats it."""
 
 
 def normalise(password: str) -> bytes:
@@ -117,6 +122,8 @@ def verify_password(stored: str, password: str) -> bool:
     except PasswordRefused:
         return False
     known = _read(stored)
+    if known is None and foreign_hash.is_readable(stored):
+        return foreign_hash.matches(stored, password)
     right = _matches(stored if known else DUMMY_HASH, raw, _TYPES[known["type"]] if known else Type.ID)
     return right and known is not None
 
@@ -143,8 +150,18 @@ def _read(stored: str) -> re.Match[str] | None:
     return found if bounded and memory * passes <= MAX_WORK_KIB and memory >= 8 * lanes else None
 
 
+def adopt(exported: str) -> str:
+    """Return the form in which a hash that another product exported is stored; raise HashRefused for one that cannot be verified here."""
+    stored = foreign_hash.rewrite(exported)
+    if _read(stored) is not None or foreign_hash.is_readable(stored):
+        return stored
+    if stored.startswith(("$argon2", "$2", "bcrypt_sha256$", "$pbkdf2-", "$scrypt$")):
+        raise HashRefused("The hash is malformed, or its cost is out of bounds.")
+    raise HashRefused("Only hashes by Argon2, bcrypt, scrypt and PBKDF2 are taken over.")
+
+
 def needs_rehash(stored: str) -> bool:
-    """Whether a hash is weaker than one made today; one that is stronger stays."""
+    """Whether a hash is weaker than one made today, or not by Argon2id; one that is stronger stays."""
     found = _read(stored)
     if found is None or (found["type"], found["version"]) != ("id", "19"):
         return True

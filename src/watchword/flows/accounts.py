@@ -88,15 +88,24 @@ def id_by_link(runtime: Runtime, link: bytes) -> str:
     return f"user_{hmac.new(key, link, hashlib.sha256).hexdigest()[:32]}"
 
 
-def _new_user(
-    runtime: Runtime, username: str, email: str | None, *, is_admin: bool, user_id: str | None = None
+def new_user(
+    runtime: Runtime,
+    username: str,
+    email: str | None,
+    *,
+    email_verified: bool = False,
+    is_admin: bool,
+    user_id: str | None = None,
 ) -> User:
+    """Return an account that is not stored yet, of names that `check_names` has checked."""
+    now = runtime.now()
     return User(
         id=user_id or f"user_{uuid.uuid4().hex}",
         username=username,
-        email=email,
+        email=names.deliverable_email(email) if email and email_verified else email,
+        email_verified_at=now if email and email_verified else None,
         is_admin=is_admin,
-        created_at=runtime.now(),
+        created_at=now,
     )
 
 
@@ -113,18 +122,9 @@ async def create(
     """Create an account; raise `invalid_request` naming what to change, or `conflict` when the name is taken."""
     unique = check_names(username, email)
     password_hash = await _hash(runtime, password, username, email)
-    user = _new_user(runtime, username, email, is_admin=is_admin)
-    if email and email_verified:
-        proved = {"email": names.deliverable_email(email), "email_verified_at": user.created_at}
-        user = msgspec.structs.replace(user, **proved)
+    user = new_user(runtime, username, email, email_verified=email_verified, is_admin=is_admin)
     created = await runtime.database.write(
-        store.create_user,
-        user,
-        canonical_username=unique.username,
-        skeleton=unique.skeleton,
-        canonical_email=unique.email,
-        password_hash=password_hash,
-        actor=actor,
+        store.create_user, user, **unique_of(unique, password_hash), actor=actor
     )
     if not created:
         raise OAuthError("conflict", TAKEN, field="username")
@@ -148,11 +148,11 @@ async def create_owner(
     """
     unique = check_names(username, email, own_address=email_verified)
     hashed = await _hash(runtime, password, username, email)
-    user = _new_user(runtime, username, email, is_admin=True, user_id=id_by_link(runtime, link))
+    user = new_user(runtime, username, email, is_admin=True, user_id=id_by_link(runtime, link))
     verified_at = user.created_at if email_verified else None
     user = msgspec.structs.replace(user, email_verified_at=verified_at, display_name=name)
     outcome = await runtime.database.write(
-        new_accounts.create_owner, link, user, _unique(unique, hashed), _way_in(way, user)
+        new_accounts.create_owner, link, user, unique_of(unique, hashed), _way_in(way, user)
     )
     if outcome == "taken":
         raise OAuthError("conflict", TAKEN, field="username")
@@ -160,7 +160,8 @@ async def create_owner(
     return user if outcome == "created" else None
 
 
-def _unique(unique: Names, password_hash: str | None) -> Unique:
+def unique_of(unique: Names, password_hash: str | None) -> Unique:
+    """Return what is stored of an account besides what it shows: the unique forms of its names, and the hash of its password."""
     return {
         "canonical_username": unique.username,
         "skeleton": unique.skeleton,
@@ -204,7 +205,7 @@ async def create_by_link(
     hashed = await _hash(runtime, password, email, email)
     user = _verified_user(runtime, email, name, is_admin=is_admin, user_id=id_by_link(runtime, link))
     outcome = await runtime.database.write(
-        new_accounts.create_by_link, link, purpose, user, _unique(unique, hashed), _way_in(way, user)
+        new_accounts.create_by_link, link, purpose, user, unique_of(unique, hashed), _way_in(way, user)
     )
     _check_way(outcome, way)
     return user if outcome == "created" else None
@@ -216,7 +217,7 @@ async def create_linked(runtime: Runtime, email: str, identity: Identity) -> Use
     unique = check_names(email, email, own_address=True)
     user = _verified_user(runtime, email, identity.name, is_admin=False)
     outcome = await runtime.database.write(
-        new_accounts.create_with, user, _unique(unique, None), upstream_account(identity, user)
+        new_accounts.create_with, user, unique_of(unique, None), upstream_account(identity, user)
     )
     return user if outcome == "created" else None
 
@@ -224,7 +225,7 @@ async def create_linked(runtime: Runtime, email: str, identity: Identity) -> Use
 def _verified_user(
     runtime: Runtime, email: str, name: str | None, *, is_admin: bool, user_id: str | None = None
 ) -> User:
-    fresh = _new_user(runtime, email, email, is_admin=is_admin, user_id=user_id)
+    fresh = new_user(runtime, email, email, is_admin=is_admin, user_id=user_id)
     return msgspec.structs.replace(fresh, email_verified_at=fresh.created_at, display_name=name)
 
 

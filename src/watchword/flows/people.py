@@ -52,9 +52,9 @@ async def factors_of(runtime: Runtime, user: User) -> Enrolled:
 
 async def change(runtime: Runtime, user: User, changes: Changes, *, actor: str) -> User:
     """Apply all changes to an account or none; raise `invalid_request` naming the field, `not_found`, or `conflict`."""
-    name = _display_name(changes.display_name)
+    name = display_name(changes.display_name)
     if changes.attributes is not None:
-        _check_attributes(changes.attributes)
+        check_attributes(changes.attributes)
     outcome = await runtime.database.write(
         user_changes.update_profile,
         user.id,
@@ -75,7 +75,8 @@ async def change(runtime: Runtime, user: User, changes: Changes, *, actor: str) 
     return await find(runtime, user.id)
 
 
-def _display_name(given: str | None) -> str | None:
+def display_name(given: str | None) -> str | None:
+    """Return a display name as it is stored; raise `invalid_request` for one that cannot be shown."""
     if not given:
         return given
     try:
@@ -84,7 +85,8 @@ def _display_name(given: str | None) -> str | None:
         raise OAuthError("invalid_request", str(error), field="display_name") from None
 
 
-def _check_attributes(attributes: dict[str, object]) -> None:
+def check_attributes(attributes: dict[str, object]) -> None:
+    """Check claims about a person that an operator states; raise `invalid_request`."""
     if len(attributes) > MAX_ATTRIBUTES:
         raise OAuthError("invalid_request", f"At most {MAX_ATTRIBUTES} attributes.", field="attributes")
     for name, value in attributes.items():

@@ -6,6 +6,7 @@ from watchword.store.database import Transaction
 from watchword.store.links import Link, hold_link, peek_link, use_link
 from watchword.store.passkeys import MadePasskey, add_passkey
 from watchword.store.upstream_accounts import UpstreamAccount, link_upstream
+from watchword.store.user_changes import set_disabled
 from watchword.store.users import User, count_admins, create_user, get_user, hold_user
 
 # How somebody without a password signs in.
@@ -89,3 +90,12 @@ async def _keep(tx: Transaction, way: WayIn, user: User) -> bool:
     if isinstance(way, MadePasskey):
         return await add_passkey(tx, way, actor=user.id)
     return await link_upstream(tx, way, actor=user.id)
+
+
+async def create_imported(tx: Transaction, user: User, unique: Unique, *, actor: str) -> bool:
+    """Create an account that was another product's, switched off where it was so there; return False when its names are taken."""
+    if not await create_user(tx, user, **unique, actor=actor):
+        return False
+    if user.disabled_at is not None:
+        await set_disabled(tx, user.id, True, actor=actor, now=user.disabled_at)
+    return True

@@ -50,8 +50,10 @@ CHECKS: dict[str, str] = {
     "a signing key is stored in the clear": (
         "SELECT kid AS place FROM signing_keys WHERE public_jwk LIKE '%\"d\"%' OR LENGTH(sealed_private) < 60"
     ),
-    "a password is not hashed with Argon2": (
-        "SELECT id AS place FROM users WHERE password_hash IS NOT NULL AND password_hash NOT LIKE '_argon2%'"
+    "a password is not hashed": (
+        "SELECT id AS place FROM users WHERE password_hash IS NOT NULL AND password_hash NOT LIKE '_argon2%' "
+        "AND password_hash NOT LIKE '_2__%' AND password_hash NOT LIKE 'bcrypt!_sha256_%' ESCAPE '!' "
+        "AND password_hash NOT LIKE '_pbkdf2-%' AND password_hash NOT LIKE '_scrypt_ln=%'"
     ),
 }
 # Live rows, and the kind of entry in `ended` that their end would have left.

@@ -1,0 +1,133 @@
+"""People of another product come with their passwords, which are hashed anew when they sign in; an import can be repeated."""
+
+import json
+
+import pytest
+from tests.fixtures.accounts import another
+from tests.fixtures.people import Person
+from tests.fixtures.servers import Server
+
+from watchword.flows import people_import
+from watchword.flows.people_import import Outcome, Refusal
+from watchword.store import events, users
+
+WORD = "password"
+HASH = "$pbkdf2-sha256$i=27500$c2FsdHNhbHRzYWx0c2FsdA==$FLAKrylANDgDgtPBQiUvp4/v52EpM6tnb3b2ZEP26EQ="
+MARA = {
+    "username": "mara",
+    "email": "mara@Example.com",
+    "email_verified": True,
+    "display_name": "Mara M.",
+    "attributes": {"locale": "de"},
+    "password_hash": HASH,
+}
+
+
+def lines(*people: object) -> list[bytes]:
+    return [json.dumps(person).encode() + b"\n" for person in people]
+
+
+async def imported(server: Server, *people: object) -> Outcome:
+    ready, refused = people_import.read(server.runtime, lines(*people))
+    assert refused == []
+    return await people_import.store(server.runtime, ready, actor="command line")
+
+
+async def hash_of(server: Server, name: str) -> str:
+    found = await server.runtime.database.read(users.find_for_sign_in, name, None)
+    assert found is not None
+    assert found[1] is not None
+    return found[1]
+
+
+async def test_somebody_signs_in_as_before_and_the_old_hash_is_gone(server: Server) -> None:
+    assert await imported(server, MARA) == Outcome(1, [])
+    async with another(server) as browser:
+        mara = Person(server, browser)
+        await mara.sign_in("mara", "Password")
+        assert mara.path == "/sign-in"
+        assert (await hash_of(server, "mara")).startswith("$pbkdf2-")
+        await mara.sign_in("mara@example.com", WORD)
+        assert mara.path == "/account"
+        assert "Mara M." in mara.text
+        assert (await hash_of(server, "mara")).startswith("$argon2id$")
+        await mara.open("/sign-out")
+    async with another(server) as browser:
+        again = Person(server, browser)
+        await again.sign_in("mara", WORD)
+        assert again.path == "/account"
+
+
+async def test_who_was_switched_off_is_switched_off(server: Server) -> None:
+    await imported(server, MARA, {**MARA, "username": "kim", "email": None, "disabled": True})
+    for name, place in (("mara", "/account"), ("kim", "/sign-in")):
+        async with another(server) as browser:
+            person = Person(server, browser)
+            await person.sign_in(name, WORD)
+            assert person.path == place
+    told = await server.runtime.database.read(events.list_events, limit=10, name="user.created")
+    assert [(event.actor, event.data["username"]) for event in told] == [
+        ("command line", "kim"),
+        ("command line", "mara"),
+    ]
+
+
+async def test_an_import_is_repeated_and_leaves_alone_what_is_there(server: Server) -> None:
+    plain = {"email": "ada@example.com", "email_verified": True}
+    await imported(server, MARA)
+    await server.runtime.database.write(users.rehash_password, (await one(server, "mara")).id, old=await hash_of(server, "mara"), new="$argon2id$kept")  # fmt: skip
+    again = {**MARA, "display_name": "Another"}
+    assert await imported(server, again, plain, {**MARA, "username": "other"}, plain) == Outcome(1, [1, 3, 4])
+    assert await hash_of(server, "mara") == "$argon2id$kept"
+    assert (await one(server, "mara")).display_name == "Mara M."
+    assert (await one(server, "ada@example.com")).email_verified_at is not None
+
+
+async def one(server: Server, name: str) -> users.User:
+    found = await server.runtime.database.read(users.find_user, name, name if "@" in name else None)
+    assert found is not None
+    return found
+
+
+async def test_more_than_are_written_at_once_all_arrive(server: Server) -> None:
+    many = [{"username": f"person{number}"} for number in range(people_import.AT_ONCE * 2 + 1)]
+    assert await imported(server, *many) == Outcome(len(many), [])
+
+
+WRONG = {
+    "a member that is not known": ({**MARA, "roles": ["admin"]}, None, "roles"),
+    "an administrator": ({**MARA, "is_admin": True}, None, "is_admin"),
+    "nobody": ({"display_name": "Mara"}, "username", "needs a username"),
+    "a name that cannot be": ({**MARA, "username": "a b"}, "username", ""),
+    "an address that cannot be": ({**MARA, "email": "mara@"}, "email", ""),
+    "an address as a name before it is verified": ({"email": "a@example.com"}, "username", "email_verified"),
+    "a display name that hides something": ({**MARA, "display_name": "a\u202eb"}, "display_name", ""),
+    "a claim of the protocol": ({**MARA, "attributes": {"sub": "x"}}, "attributes", ""),
+    "a hash that is none": ({**MARA, "password_hash": "5f4dcc3b5aa765d61d8327deb882cf99"}, "password_hash", "Argon2"),
+    "a word for a truth": ({**MARA, "email_verified": "yes"}, None, "email_verified"),
+    "a list": ([MARA], None, "object"),
+    "a line without end": ({**MARA, "display_name": "x" * people_import.MAX_LINE}, None, "bytes"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("person", "field", "said"), WRONG.values(), ids=WRONG)
+async def test_a_line_that_cannot_be_says_why_and_repeats_no_hash(
+    server: Server, person: object, field: str | None, said: str
+) -> None:
+    ready, refused = people_import.read(server.runtime, lines(MARA, person))
+    assert [one.line for one in ready] == [1]
+    (refusal,) = refused
+    assert (refusal.line, refusal.error, refusal.field) == (2, "invalid_request", field)
+    assert said in refusal.error_description
+    assert "5f4dcc3b" not in str(refusal)
+
+
+def test_empty_lines_count_and_a_mark_at_the_beginning_does_not(server: Server) -> None:
+    ready, refused = people_import.read(
+        server.runtime, [b"\xef\xbb\xbf" + lines(MARA)[0], b"\r\n", b"{", b"\xff"]
+    )
+    assert [one.line for one in ready] == [1]
+    assert refused == [
+        Refusal(3, "invalid_request", "This is not a JSON object."),
+        Refusal(4, "invalid_request", "This is not a JSON object."),
+    ]

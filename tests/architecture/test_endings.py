@@ -16,6 +16,7 @@ OTHERS: dict[Name, str] = {
     ("new_accounts", "create_owner"): "takes back an account that it has just made",
     ("new_accounts", "create_by_link"): "as above",
     ("new_accounts", "create_with"): "as above",
+    ("new_accounts", "create_imported"): "switches off an account that it has just made",
     ("registrations", "purge_unused_clients"): "housekeeping",
     ("sessions", "create_session"): "the oldest of a hundred sessions makes room",
     ("sessions", "end_expired"): "housekeeping",

@@ -1,5 +1,6 @@
 """Accounts created together with their first way to sign in, both or neither: from a one-time link, or from an upstream account."""
 
+from collections.abc import Iterable
 from typing import Literal, TypedDict
 
 from watchword.store.database import Transaction
@@ -92,10 +93,13 @@ async def _keep(tx: Transaction, way: WayIn, user: User) -> bool:
     return await link_upstream(tx, way, actor=user.id)
 
 
-async def create_imported(tx: Transaction, user: User, unique: Unique, *, actor: str) -> bool:
-    """Create an account that was another product's, switched off where it was so there; return False when its names are taken."""
-    if not await create_user(tx, user, **unique, actor=actor):
-        return False
-    if user.disabled_at is not None:
-        await set_disabled(tx, user.id, True, actor=actor, now=user.disabled_at)
-    return True
+async def create_imported(
+    tx: Transaction, accounts: Iterable[tuple[User, Unique]], *, actor: str
+) -> list[bool]:
+    """Create accounts that were another product's, switched off where they were so there; of each, return whether its names were free."""
+    made = []
+    for user, unique in accounts:
+        made.append(await create_user(tx, user, **unique, actor=actor))
+        if made[-1] and user.disabled_at is not None:
+            await set_disabled(tx, user.id, True, actor=actor, now=user.disabled_at)
+    return made

@@ -62,8 +62,12 @@ def verify(
 
 
 def attest(shown: str, known: Identity, issuer: str, key: Key, now: int) -> str:
-    """Sign the commitments of an identity whose holder has just presented them, bound to the key of that presentation."""
-    return sd_jwt.issue(key, issuer, known, sd_jwt.peek_key(shown), now)
+    """Sign what the holder of an identity has just opened, and nothing else that it committed to, bound to the key of that presentation.
+
+    The presentation must be verified already.
+    """
+    opened = sd_jwt.peek_opened(shown)
+    return sd_jwt.issue(key, issuer, known, sd_jwt.peek_key(shown), now, opened=opened)
 
 
 def private_key(path: str) -> Key:

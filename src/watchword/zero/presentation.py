@@ -2,7 +2,7 @@
 
 The key-binding JWT carries what a proof is bound to: the verifier as `aud`, the challenge as `nonce`, and purpose and channel as
 claims of their own, which other verifiers ignore. What it presents is either self-asserted by the holder (`sd_jwt.issue_own`) or a
-credential that an issuer signed over the identity's commitments (`sd_jwt.issue`).
+credential that an issuer signed over those of the identity's commitments that were opened to it (`sd_jwt.issue`).
 """
 
 import hmac
@@ -85,10 +85,10 @@ def verify_issued(
 
 
 def check_same(presented: Presented, identity: Identity) -> None:
-    """Raise ZeroError unless a presentation is of this identity and of the attributes that it commits to."""
+    """Raise ZeroError unless a presentation is of this identity and of attributes that it commits to."""
     if not hmac.compare_digest(presented.public.encode(), encode_base64url(identity.public).encode()):
         raise ZeroError("identity", "the SD-JWT is of another identity")
-    if presented.committed != frozenset(identity.commitments):
+    if not presented.committed <= frozenset(identity.commitments):
         raise ZeroError("disclosure", "the SD-JWT commits to other attributes than the identity")
 
 

@@ -7,14 +7,14 @@ serves two schemes. Verification accepts what `issue` makes: flat claims, SHA-25
 
 import hashlib
 import hmac
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 import msgspec
 
 from watchword.credentials.zkproof import ZeroError
 from watchword.jose import JoseError, jwk, jwt
 from watchword.zero.derivation import binding_jwk, public_of
-from watchword.zero.disclosure import Value, check_opened, commitments, open_attributes
+from watchword.zero.disclosure import Value, check_opened, commitments, digest, open_attributes
 from watchword.zero.identity import identity_id
 from watchword.zero.proof import LIFETIME
 from watchword.zero.records import Identity, Secret, encode_base64url
@@ -41,10 +41,23 @@ def binding_key(secret: Secret) -> jwk.Key:
     return jwk.parse(binding_jwk(secret.seed), "EdDSA")
 
 
-def issue(issuer_key: jwk.Key, issuer: str, identity: Identity, holder_key: jwk.Key, now: int) -> str:
-    """Sign an identity's commitments as an SD-JWT bound to the holder's key; no disclosures in it yet."""
+def issue(
+    issuer_key: jwk.Key,
+    issuer: str,
+    identity: Identity,
+    holder_key: jwk.Key,
+    now: int,
+    *,
+    opened: Collection[str],
+) -> str:
+    """Sign an identity's commitments that were `opened` to the issuer as an SD-JWT bound to the holder's key; no disclosures in it yet.
+
+    What was not opened is not signed: behind a commitment may be anything, and whoever trusts the issuer would take its word for it.
+    Raises ZeroError `disclosure` for a disclosure of something else.
+    """
+    check_opened(opened, identity.commitments)
     claims = {"iss": issuer, "iat": now, "exp": identity.expires}
-    return _sign(issuer_key, claims, holder_key, identity.public, identity.commitments)
+    return _sign(issuer_key, claims, holder_key, identity.public, sorted(map(digest, opened)))
 
 
 def issue_own(secret: Secret, now: int) -> str:
@@ -155,6 +168,11 @@ def _presented(claims: dict[str, object], disclosures: list[str]) -> Presented:
     zero = claims.get("zero")
     public = zero.get("public") if isinstance(zero, Mapping) else None
     return Presented(own, attributes, public if isinstance(public, str) else "", frozenset(committed))
+
+
+def peek_opened(presentation: str) -> list[str]:
+    """Return the disclosures in a presentation, without verifying anything."""
+    return presentation.split("~")[1:-1]
 
 
 def peek_key(presentation: str) -> jwk.Key:

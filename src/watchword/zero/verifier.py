@@ -140,7 +140,7 @@ def attest(
     out: Out = STREAM,
     as_json: Json = False,
 ) -> None:
-    """Sign the commitments of an identity whose holder has answered, as a credential (SD-JWT) to present elsewhere."""
+    """Sign the attributes that a holder has opened in its answer, as a credential (SD-JWT) to present elsewhere."""
     with exits(as_json):
         apart(key, f"{key}.pub", out)
         at = channel_bytes(channel)

@@ -31,10 +31,15 @@ def refused(attempt: Callable[[], object]) -> str:
     return error.value.reason
 
 
+def issued(holder: Any, key: jwk.Key, names: tuple[str, ...] = ("age", "email", "member")) -> str:
+    opened = disclosure.open_attributes(holder.secret, names)
+    return sd_jwt.issue(ISSUER, "https://issuer.example", holder.identity, key, holder.now, opened=opened)
+
+
 def show(holder: Any, names: tuple[str, ...] = ("age",), **changes: Any) -> str:
     key = changes.pop("key", sd_jwt.binding_key(holder.secret))
-    signed = sd_jwt.issue(
-        ISSUER, "https://issuer.example", holder.identity, sd_jwt.binding_key(holder.secret), holder.now
+    signed = issued(
+        holder, sd_jwt.binding_key(holder.secret), changes.pop("signed", ("age", "email", "member"))
     )
     arguments = {"audience": AUDIENCE, "nonce": "n-1", "now": holder.now + 5, **changes}
     return sd_jwt.present(signed, holder.secret, names, key, **arguments)
@@ -99,7 +104,7 @@ def other(presentation: str, issuer: jwk.Key, audience: str = AUDIENCE, nonce: s
 @pytest.mark.parametrize("holder_key", ["EdDSA", "ES256"])
 def test_the_reference_implementation_reads_what_we_show(holder: Any, holder_key: str) -> None:
     key = sd_jwt.binding_key(holder.secret) if holder_key == "EdDSA" else jwk.generate("ES256")
-    signed = sd_jwt.issue(ISSUER, "https://issuer.example", holder.identity, key, holder.now)
+    signed = issued(holder, key)
     shown = sd_jwt.present(
         signed, holder.secret, ["age"], key, audience=AUDIENCE, nonce="n-1", now=holder.now
     )
@@ -112,7 +117,7 @@ def test_the_reference_implementation_reads_what_we_show(holder: Any, holder_key
 
 def test_we_read_what_the_reference_implementation_shows(holder: Any) -> None:
     key = jwk.generate("ES256")
-    signed = sd_jwt.issue(ISSUER, "https://issuer.example", holder.identity, key, holder.now)
+    signed = issued(holder, key)
     opened = disclosure.open_attributes(holder.secret, ["age", "email"])
     theirs = SDJWTHolder(signed + "".join(f"{text}~" for text in opened))
     private = JWK.from_json(json.dumps(jwk.private_document(key)))
@@ -156,6 +161,22 @@ def test_a_disclosure_cannot_be_added_removed_or_replaced(holder: Any) -> None:
     email = disclosure.write(holder.secret.seed, "email", "ada@example.org")
     for shown in ((age, email), (), (email,), (age, age)):
         assert refused(partial(verify, holder, "~".join((signed, *shown, binding)))) == "sd_hash"
+
+
+def test_attack_opening_what_the_issuer_was_never_shown(holder: Any) -> None:
+    """An issuer that signs commitments without knowing what is behind them gives its word for whatever the holder put there."""
+    assert verify(holder, show(holder, ("age", "email"))).attributes == {
+        "age": 33,
+        "email": "ada@example.org",
+    }
+    assert verify(holder, show(holder, ("age",), signed=("age",))).attributes == {"age": 33}
+    assert refused(lambda: verify(holder, show(holder, ("email",), signed=("age",)))) == "disclosure"
+    assert verify(holder, show(holder, (), signed=())).attributes == {}
+    liar = Secret(holder.secret.seed, disclosure.pack_attributes({"age": 99}))
+    lie = disclosure.open_attributes(liar, ["age"])
+    key = sd_jwt.binding_key(liar)
+    attempt = partial(sd_jwt.issue, ISSUER, "https://issuer.example", holder.identity, key, holder.now)
+    assert refused(lambda: attempt(opened=lie)) == "disclosure"
 
 
 def test_the_holder_cannot_open_what_was_not_issued(holder: Any) -> None:

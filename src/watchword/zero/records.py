@@ -158,10 +158,13 @@ def parse_json(data: bytes | str) -> object:
 
 
 def to_binary(record: Record) -> bytes:
-    """Encode a record in its canonical binary form."""
+    """Encode a record in its canonical binary form; raise ZeroError for one that no reader would take."""
     letter, _ = KINDS[kind_of(record)]
     values = (getattr(record, name) for name in record.__struct_fields__)
-    return MAGIC + letter + frame(_field_bytes(value) for value in values)
+    data = MAGIC + letter + frame(_field_bytes(value) for value in values)
+    if len(data) > MAX_RECORD:
+        raise ZeroError("malformed", f"this {kind_of(record)} would be larger than {MAX_RECORD // 1024} KiB")
+    return data
 
 
 def from_binary(data: bytes, cls: type[R]) -> R:

@@ -12,12 +12,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from watchword.credentials.zkproof import ZeroError
-from watchword.zero import description, files, proof, revocation, sealing
+from watchword.zero import description, disclosure, files, proof, revocation, sealing
 from watchword.zero.records import (
     KINDS,
     Challenge,
     Identity,
     Record,
+    Sealed,
+    Secret,
     checked,
     decode_base64url,
     encode_base64url,
@@ -64,6 +66,24 @@ def test_every_record_survives_every_format(records: list[Record], form: files.F
         assert files.load(written, type(record)) == record
         assert files.load_any(written) == record
         assert description.describe(record)["kind"] in KINDS
+
+
+@pytest.mark.parametrize("form", ["text", "binary"])
+def test_what_could_not_be_read_again_is_not_written(form: files.Format) -> None:
+    """Of attributes that only just fit into a secret, the sealed one must be readable, or their holder loses it."""
+
+    def sealed(size: int) -> bytes:
+        texts = {f"a{n:02}": "x" * 2000 for n in range(32)} | {"z": "x" * size}
+        secret = Secret(bytes(32), disclosure.pack_attributes(texts))
+        return files.dump(sealing.seal(secret, "open sesame", b"s" * 16, b"n" * 24, 1, 8), form)
+
+    written = 0
+    for size in range(925, 945):
+        with contextlib.suppress(ZeroError):
+            assert files.load(sealed(size), Sealed)
+            written = size
+    assert 925 < written < 944
+    assert refused(lambda: sealed(written + 1)) == "malformed"
 
 
 def loads(data: bytes, cls: type[Record]) -> bool:

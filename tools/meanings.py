@@ -1,7 +1,7 @@
 """What each option of the server means, for the page of the reference; an option without a meaning fails its making."""
 
 MEANINGS = {
-    "issuer": "The server's public address, which tokens and metadata name; stored in the database; by default where the server listens.",
+    "issuer": "The server's public address, which tokens and metadata name, as browsers write it (lower case, no default port); stored in the database; by default where the server listens.",
     "host": "Address to listen on.",
     "port": "Port to listen on.",
     "service_name": "Name of the service on pages and in mails.",

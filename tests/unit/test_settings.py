@@ -4,7 +4,7 @@ from urllib.parse import quote
 
 import pytest
 
-from watchword.settings import SettingsError, load
+from watchword.settings import SettingsError, check_exposure, load, with_issuer
 
 UPSTREAM = {"name": "acme", "title": "Acme", "client_id": "x", "kind": "saml"}
 REFUSED: dict[str, tuple[str, object, str]] = {
@@ -58,6 +58,110 @@ REFUSED: dict[str, tuple[str, object, str]] = {
 def test_the_start_is_refused_for(option: str, value: object, words: str) -> None:
     with pytest.raises(SettingsError, match=words):
         load({option: value}, {})
+
+
+A = "https://auth.example.com"
+TLS = {"tls_cert": "c.pem", "tls_key": "k.pem"}
+MAIL = {"smtp_url": "smtp://mail.example.com", "mail_from": "a@b.example"}
+POSTGRES = {"database": "postgresql://u@db1/ww"}
+PUBLIC = {"host": "0.0.0.0"}
+OPENID = UPSTREAM | {"kind": "openid", "issuer": "https://acme.example"}
+GITHUB = UPSTREAM | {"kind": "github", "name": "github"}
+REPLICA = "postgresql://u@db2/ww"
+# what is taken, what is refused in its place, and the words of the refusal
+TOGETHER: dict[str, tuple[dict[str, object], dict[str, object], str]] = {
+    "a database of another kind": (POSTGRES, {"database": "mysql://u@db1/ww"}, "^database is the path of an SQLite file, or postgresql://"),
+    "a certificate without its key": (TLS, {"tls_cert": "c.pem"}, "give both or neither"),
+    "a key without its certificate": (TLS, {"tls_key": "k.pem"}, "give both or neither"),
+    "clients' certificates without TLS": (TLS | {"tls_client_self_signed": True}, {"tls_client_self_signed": True}, "need tls_cert"),
+    "an authority for certificates without TLS": (TLS | {"tls_client_ca": "ca.pem"}, {"tls_client_ca": "ca.pem"}, "need tls_cert"),
+    "certificates from headers of anybody": (
+        {"client_certificate_header": "x-cert", "trusted_proxies": ["10.0.0.1"]}, {"client_certificate_header": "x-cert"}, "needs trusted_proxies"
+    ),
+    "certificates without TLS at another address": ({"mtls_address": "https://m.example:8443/x"}, {"mtls_address": "http://m.example"}, "^mtls_address"),
+    "another address with a slash at its end": ({"mtls_address": "https://m.example"}, {"mtls_address": "https://m.example/"}, "^mtls_address"),
+    "a brand with a capital": ({"brand": "ac"}, {"brand": "Ac"}, "^brand must be 2 to 10 lower-case letters or digits"),
+    "a brand of one letter": ({"brand": "a2"}, {"brand": "a"}, "^brand"),
+    "a brand of eleven letters": ({"brand": "a" * 10}, {"brand": "a" * 11}, "^brand"),
+    "a replica of a file": (POSTGRES | {"database_replica": REPLICA}, {"database_replica": REPLICA}, "^database_replica names a standby"),
+    "a replica that is a file": (
+        POSTGRES | {"database_replica": "postgres://u@db2/ww"}, POSTGRES | {"database_replica": "ww.db"}, "^database_replica names a standby"
+    ),
+    "tokens that live longer than any may": (
+        {"api_token_lifetime": 3600, "api_token_max_lifetime": 3600}, {"api_token_lifetime": 3601, "api_token_max_lifetime": 3600}, "must not exceed"
+    ),
+    "no algorithm": ({"signing_algorithms": ["ES256"]}, {"signing_algorithms": []}, "^signing_algorithms must name"),
+    "power for whoever registers": (
+        {"self_registered_scopes": ["orders:read"]}, {"self_registered_scopes": ["orders:read", "watchword:users:read"]}, "'watchword:users:read' gives power"
+    ),
+    "introspection for whoever registers": (
+        {"self_registered_scopes": ["introspection"]}, {"self_registered_scopes": ["introspect"]}, "'introspect' gives power"
+    ),
+    "a mail server without a sender": (MAIL, {"smtp_url": MAIL["smtp_url"]}, "^smtp_url and mail_from belong together"),
+    "a sender without a mail server": (MAIL, {"mail_from": MAIL["mail_from"]}, "^smtp_url and mail_from belong together"),
+    "a mail server over the web": (MAIL | {"smtp_url": "smtps://m.example"}, MAIL | {"smtp_url": "https://m.example"}, "^smtp_url must be smtp://"),
+    "no way to sign in": ({"sign_in_methods": [], "upstream": [OPENID]}, {"sign_in_methods": []}, "^sign_in_methods must leave"),
+    "two providers of one name": ({"upstream": [OPENID, GITHUB]}, {"upstream": [OPENID, GITHUB | {"name": "acme"}]}, "a name of its own"),
+    "a provider without the scope of OpenID": ({"upstream": [OPENID]}, {"upstream": [OPENID | {"scopes": ["email"]}]}, "scopes must hold openid"),
+    "GitHub with an issuer": ({"upstream": [GITHUB]}, {"upstream": [GITHUB | {"issuer": "https://github.com"}]}, "'github': give an issuer for an OpenID"),
+    "GitHub answering with a form": ({"upstream": [GITHUB]}, {"upstream": [GITHUB | {"response_mode": "form_post"}]}, "leave response_mode out"),
+    "GitHub telling when": ({"upstream": [GITHUB]}, {"upstream": [GITHUB | {"tells_auth_time": True}]}, "leave tells_auth_time out"),
+    "an issuer in the clear": ({"issuer": "http://[::1]:8000"}, {"issuer": "http://auth.example.com"}, "must use https unless it is on a loopback"),
+    "an issuer with a slash at its end": ({"issuer": f"{A}/tenant"}, {"issuer": f"{A}/tenant/"}, f"slash: .* use '{A}/tenant'$"),
+    "an issuer with a query": ({"issuer": A}, {"issuer": f"{A}?x=1"}, "no query, fragment or user information"),
+    "an issuer with an empty query": ({"issuer": A}, {"issuer": f"{A}?"}, "no query, fragment or user information"),
+    "an issuer with a fragment": ({"issuer": A}, {"issuer": f"{A}#x"}, "no query, fragment or user information"),
+    "an issuer with an empty fragment": ({"issuer": A}, {"issuer": f"{A}#"}, "no query, fragment or user information"),
+    "an issuer with a user": ({"issuer": A}, {"issuer": "https://me@auth.example.com"}, "no query, fragment or user information"),
+    "an issuer beyond ASCII": ({"issuer": A}, {"issuer": "https://äuth.example.com"}, "^issuer has a character"),
+    "an issuer with a space": ({"issuer": A}, {"issuer": f"{A}/a b"}, "^issuer has a character"),
+    "an issuer with a quote": ({"issuer": A}, {"issuer": f'{A}/"'}, "^issuer has a character"),
+    "an issuer that is no web address": ({"issuer": A}, {"issuer": "ftp://auth.example.com"}, "^issuer must be an address"),
+    "an issuer without a host": ({"issuer": A}, {"issuer": "https://"}, "^issuer must be an address"),
+    "an issuer at no port": ({"issuer": f"{A}:8443"}, {"issuer": f"{A}:99999"}, "^issuer is not a valid address"),
+    "an issuer with half of brackets": ({"issuer": "https://[::1]"}, {"issuer": "https://[::1"}, "^issuer is not a valid address"),
+    "an issuer with capitals": ({"issuer": f"{A}/Tenant"}, {"issuer": "https://Auth.Example.com/Tenant"}, f"as browsers write it.*; use '{A}/Tenant'$"),
+    "an issuer whose scheme has capitals": ({"issuer": A}, {"issuer": "HTTPS://auth.example.com"}, f"as browsers write it.*; use '{A}'$"),
+    "an issuer at the default port": ({"issuer": f"{A}:444"}, {"issuer": f"{A}:443"}, f"as browsers write it.*; use '{A}'$"),
+    "an issuer on this machine at the default port": (
+        {"issuer": "http://localhost:443"}, {"issuer": "http://localhost:80"}, "as browsers write it.*; use 'http://localhost'$"
+    ),
+    "plain HTTP for others": (PUBLIC | TLS, PUBLIC, "^refusing plain HTTP on 0.0.0.0: give --tls-cert and --tls-key, or --behind-tls-proxy"),
+    "development for others": (PUBLIC | TLS | {"mode": "development"}, PUBLIC | {"mode": "development"}, "serves loopback addresses only"),
+    "a proxy whose address nobody named": (
+        PUBLIC | {"behind_tls_proxy": True, "issuer": A}, PUBLIC | {"behind_tls_proxy": True}, "the issuer is an https address"
+    ),
+    "open sign-up without mail": (MAIL | {"sign_up": "open"}, {"sign_up": "open"}, "^open sign-up confirms addresses by mail"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("taken", "refused", "words"), TOGETHER.values(), ids=TOGETHER.keys())
+def test_the_start_is_refused_for_what_is_not_safe_together(
+    taken: dict[str, object], refused: dict[str, object], words: str
+) -> None:
+    check_exposure(load(taken, {}))
+    with pytest.raises(SettingsError, match=words):
+        check_exposure(load(refused, {}))
+
+
+@pytest.mark.parametrize(
+    ("given", "issuer"),
+    [
+        ({}, "http://localhost:8000"),
+        ({"port": 80}, "http://localhost"),
+        (TLS | {"port": 443}, "https://localhost"),
+        (TLS | {"port": 80}, "https://localhost:80"),
+        (TLS | {"host": "::", "port": 8443}, "https://[::]:8443"),
+        (TLS | {"host": "Auth.Example.com", "port": 443}, A),
+    ],
+)
+def test_the_issuer_is_where_the_server_listens_as_browsers_write_it(
+    given: dict[str, object], issuer: str
+) -> None:
+    assert with_issuer(load(given, {})).issuer == issuer
+    assert with_issuer(load(given, {}), "https://known.example").issuer == "https://known.example"
+    with pytest.raises(SettingsError, match=r"^issuer must not end with a slash"):
+        with_issuer(load(given, {}), "https://known.example/")
 
 
 TORN = ("XQ/ZJ", "71/86", "XQ?ZJ", "71?86", "XQ#ZJ", "71#86", "[XQZJ", "XQ]ZJ")

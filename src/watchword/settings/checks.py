@@ -244,7 +244,13 @@ def with_issuer(settings: Settings, remembered: str | None = None) -> Settings:
 def _default_issuer(settings: Settings) -> str:
     scheme = "https" if settings.tls_cert else "http"
     host = "localhost" if is_loopback(settings.host) else settings.host
-    return f"{scheme}://{f'[{host}]' if ':' in host else host}:{settings.port}"
+    return _origin(scheme, host.lower(), settings.port)
+
+
+def _origin(scheme: str, host: str, port: int | None) -> str:
+    """Return an origin as browsers write it (HTML, "serialization of an origin"): without the default port."""
+    named = "" if port in (None, {"https": 443, "http": 80}[scheme]) else f":{port}"
+    return f"{scheme}://{f'[{host}]' if ':' in host else host}{named}"
 
 
 def _check_issuer(issuer: str) -> None:
@@ -252,7 +258,7 @@ def _check_issuer(issuer: str) -> None:
         raise SettingsError("issuer has a character that is not allowed in an issuer")
     try:
         parts = urlsplit(issuer)
-        host, _port = parts.hostname, parts.port
+        host, port = parts.hostname, parts.port
     except ValueError:
         raise SettingsError("issuer is not a valid address") from None
     if parts.scheme not in ("https", "http") or not host:
@@ -262,6 +268,11 @@ def _check_issuer(issuer: str) -> None:
     if issuer.endswith("/"):
         raise SettingsError(
             f"issuer must not end with a slash: clients compare it letter by letter; use {issuer.rstrip('/')!r}"
+        )
+    if issuer != (plain := _origin(parts.scheme, host, port) + parts.path):
+        # A browser's Origin header would never be that of the server's own pages, and `HTTPS://` would not be taken for TLS.
+        raise SettingsError(
+            f"issuer must be written as browsers write it, in lower case and without the default port; use {plain!r}"
         )
     if parts.scheme == "http" and not is_loopback(host):
         raise SettingsError("issuer must use https unless it is on a loopback address")

@@ -1,6 +1,7 @@
 """A proof is worth nothing to another verifier, for another purpose, another challenge, channel or time."""
 
 import ast
+import hashlib
 import inspect
 from collections.abc import Callable
 from typing import Any
@@ -140,17 +141,63 @@ def test_what_is_not_disclosed_does_not_appear(holder: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("lifetime", "now", "good"),
-    [(600, 1, True), (600, 600, True), (600, 601, False), (1, 1, True), (1, 2, False), (1, 0, False)],
+    ("lifetime", "now", "leeway", "good"),
+    [
+        (600, 1, 0, True),
+        (600, 600, 0, True),
+        (600, 601, 0, False),
+        (1, 1, 0, True),
+        (1, 2, 0, False),
+        (1, 0, 0, False),
+        (1, 31, 30, True),
+        (1, 32, 30, False),
+        (1, -29, 30, True),
+        (1, -30, 30, False),
+    ],
 )
 def test_a_proof_is_good_from_its_first_second_to_its_last(
-    holder: Any, lifetime: int, now: int, good: bool
+    holder: Any, lifetime: int, now: int, leeway: int, good: bool
 ) -> None:
     answered = answer(holder, lifetime=lifetime)
     if good:
-        assert verify(holder, answered, now=holder.now + now).issued == holder.now + 1
+        assert verify(holder, answered, now=holder.now + now, leeway=leeway).issued == holder.now + 1
     else:
-        assert refused(lambda: verify(holder, answered, now=holder.now + now))
+        assert refused(lambda: verify(holder, answered, now=holder.now + now, leeway=leeway))
+
+
+@pytest.mark.parametrize(
+    ("moved", "leeway", "reason"),
+    [
+        (0, 0, ""),
+        (-1, 0, "not_yet_valid"),
+        (119, 0, ""),
+        (120, 0, "expired"),
+        (-30, 30, ""),
+        (-31, 30, "not_yet_valid"),
+        (149, 30, ""),
+        (150, 30, "expired"),
+    ],
+)
+def test_a_challenge_is_good_from_its_first_second_to_its_last(
+    holder: Any, moved: int, leeway: int, reason: str
+) -> None:
+    def ask() -> None:
+        given = {"leeway": leeway} if leeway else {}
+        proof.check_challenge(holder.challenge, now=holder.now + moved, **given)
+
+    if reason:
+        assert refused(ask) == reason
+    else:
+        ask()
+
+
+def test_a_holders_clock_may_differ_by_two_minutes(holder: Any) -> None:
+    for now in (1_799_999_880, 1_800_000_239):
+        assert verify(holder, answer(holder, now=now), now=now).issued == now
+
+
+def test_a_connection_is_named_by_the_digest_of_its_exporter() -> None:
+    assert proof.tls_channel(bytes(32)) == b"tls-exporter:" + hashlib.sha256(bytes(32)).digest()
 
 
 def test_the_interactive_protocol(holder: Any) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec import structs
 from tests.fixtures.accounts import another, make
 from tests.fixtures.holders import (
     ASSERTION,
@@ -187,6 +188,26 @@ async def test_attack_with_a_challenge_from_another_time(server: Server, moved: 
     server.clock.advance(moved)
     late = holder.answer(Challenge(**fields | {"expires": asked.expires + 3600}))
     assert bool(await refused(holder, late)) is not good
+
+
+async def test_attack_renewing_or_revoking_the_identity_of_another(server: Server) -> None:
+    holder, now = await make_holder(server), int(server.clock())
+    stranger, unknown = new_secret(server)
+    point, later = holder.document.public, now + 10 * 86_400
+    renewed = identity.renew(holder.document, holder.secret, now, later, os.urandom(32))
+    theirs = identity.renew(unknown, stranger, now, later, os.urandom(32))
+    revoked = revocation.revoke(stranger, now, "compromised", os.urandom(32))
+    own = revocation.revoke(holder.secret, now, "retired", os.urandom(32))
+    for path, forged in (
+        ("/zero/renew", structs.replace(renewed, expires=later + 1)),
+        ("/zero/renew", structs.replace(theirs, public=point)),
+        ("/zero/revoke", structs.replace(revoked, public=point)),
+        ("/zero/revoke", structs.replace(own, reason="compromised")),
+    ):
+        assert (await server.http.post(path, json=to_json(forged))).status_code == 400
+    assert not await refused(holder, holder.answer(await holder.challenge("sign-in")))
+    for path, honest in (("/zero/renew", renewed), ("/zero/revoke", own)):
+        assert (await server.http.post(path, json=to_json(honest))).status_code < 300
 
 
 async def test_attack_with_a_revoked_identity(server: Server) -> None:

@@ -1,14 +1,16 @@
 """Identities: created, verified, renewed by their holder; changed by nobody; refused when expired or revoked."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
 from msgspec import structs
 
+from watchword.credentials import zkproof
 from watchword.credentials.zkproof import ZeroError
 from watchword.zero import identity
-from watchword.zero.derivation import public_of
+from watchword.zero.derivation import public_of, secret_scalar
 from watchword.zero.records import Secret
 
 DAY = 86400
@@ -122,6 +124,35 @@ def test_a_renewal_cannot_exchange_the_attributes(holder: Any) -> None:
     )
     identity.check_renewal(bare, again, now=holder.now + 5)
     assert refused(lambda: identity.check_renewal(holder.identity, again, now=holder.now + 5)) == "renewal"
+
+
+def test_attack_renewing_the_identity_of_another(holder: Any) -> None:
+    later = renewed(holder)
+    identity.check_renewal(holder.identity, later, now=holder.now + 20)
+    for forged in (
+        structs.replace(holder.identity, sequence=1, expires=later.expires),
+        structs.replace(later, expires=later.expires + DAY),
+        structs.replace(later, sequence=2),
+    ):
+        attempt = partial(identity.check_renewal, holder.identity, forged, now=holder.now + 20)
+        assert refused(attempt) == "proof"
+
+
+def signed(holder: Any, **changes: int) -> Any:
+    """What a holder could sign with a program of its own."""
+    document = structs.replace(holder.identity, **changes)
+    scalar = secret_scalar(holder.secret.seed)
+    proof = zkproof.prove(identity.DOMAIN, scalar, identity._fields(document), b"q" * 32)
+    return structs.replace(document, commitment=proof.commitment, response=proof.response)
+
+
+def test_dates_out_of_order_are_refused_although_the_holder_signed_them(holder: Any) -> None:
+    now, most = holder.now, holder.now + 3660 * DAY
+    for changes in ({"expires": most}, {"renewed": now + 1, "expires": now + 2}):
+        identity.check_identity(signed(holder, **changes), now=now + 1)
+    for changes in ({"expires": most + 1}, {"renewed": now - 1}, {"expires": now}, {"expires": now - 1}):
+        attempt = partial(identity.check_identity, signed(holder, **changes), now=now)
+        assert refused(attempt) == "lifetime"
 
 
 def test_short_names_tell_identities_apart() -> None:

@@ -4,6 +4,7 @@ import json
 import os
 import pty
 import select
+import socket
 import subprocess
 import sys
 import termios
@@ -349,15 +350,24 @@ def test_the_agent_proves_without_a_passphrase(ada: Run, tmp_path: Path) -> None
     path = tmp_path / "agent"
     command = [*PROGRAM, "agent", "--socket", str(path), "--secret", "ada.secret"]
     environment = {**os.environ, "WATCHWORD_ZERO_PASSPHRASE": "open sesame"}
-    holder = subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE)
+    holder = subprocess.Popen(
+        command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
     try:
         assert holder.stdout is not None
         assert holder.stdout.readline().startswith(b"socket")
         arguments = (*PROVE[:3], *PROVE[5:], "--agent", str(path), "--out", "answer")
         assert ada(*arguments, WATCHWORD_ZERO_PASSPHRASE=None).code == 0
         assert ada(*VERIFY).code == 0
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.connect(str(path))
+            path.unlink()
+            connection.sendall(b'{"op": "stop"}\n')
+            assert json.loads(connection.makefile("rb").readline()) == {"stopped": True}
+        assert holder.communicate(timeout=30) == (b"identities  1\n", b"")
+        assert holder.returncode == 0, "it ends in order although its socket is gone"
     finally:
-        holder.terminate()
+        holder.kill()
         holder.communicate(timeout=10)
 
 

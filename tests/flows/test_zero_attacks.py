@@ -25,6 +25,7 @@ from tests.fixtures.people import Person
 from tests.fixtures.servers import Server, open_server, together
 from tests.flows.conftest import Stored
 
+from watchword import jobs
 from watchword.credentials.zkproof import ZeroError
 from watchword.flows import account_changes, identities
 from watchword.jose import jwk
@@ -41,6 +42,11 @@ async def test_attack_replay(server: Server) -> None:
     proof = holder.answer(await holder.challenge("sign-in"))
     assert not await refused(holder, proof)
     assert await refused(holder, proof)
+    server.clock.advance(identities.CHALLENGE_LIFETIME + identities.LEEWAY - 1)
+    await jobs.housekeeping(server.runtime)
+    with pytest.raises(ZeroError) as caught:
+        await identities.check_proof(server.runtime, proof, "sign-in", None)
+    assert caught.value.reason == "replayed", "as long as its challenge could be answered"
 
 
 async def test_attack_of_twenty_at_once_with_one_proof_wins_once(server: Server) -> None:

@@ -238,7 +238,8 @@ def run_agent(
             try:
                 holder.serve(listener)
             finally:
-                os.unlink(socket)
+                with contextlib.suppress(FileNotFoundError):  # somebody has removed it already
+                    os.unlink(socket)
 
 
 def _fulfil(

@@ -1,5 +1,6 @@
 """Zero-knowledge identities in the server: registered, signed in with, exchanged for a bound token, renewed, revoked."""
 
+import contextlib
 import json
 import os
 from pathlib import Path
@@ -24,6 +25,7 @@ from tests.flows.test_first_sign_in import PASSWORD, csrf_of
 from watchword.flows import account_changes, identities
 from watchword.flows.runtime import Runtime
 from watchword.jose import jwk
+from watchword.oauth.errors import OAuthError
 from watchword.store import factors
 from watchword.store import identities as store
 from watchword.store.users import User
@@ -53,6 +55,7 @@ async def test_a_proof_becomes_a_token_bound_to_the_key_of_its_channel(server: S
     assert said["sub"] == holder.owner_id
     assert said["cnf"] == {"jkt": key.thumbprint}
     assert said["amr"] == ["pop"]
+    assert said["auth_time"] == int(server.clock())
 
 
 async def test_ad_07_a_token_of_a_disabled_person_stays_dead(server: Server) -> None:
@@ -151,8 +154,20 @@ async def test_a_person_registers_an_identity_from_the_account_and_signs_in_on_t
     page = await server.http.get("/sign-in/identity")
     proof = holder.answer(challenge_on(page.text))
     form = {"csrf": csrf_of(page.text), "proof": json.dumps(to_json(proof))}
+    elsewhere = await server.http.post("/sign-in/identity", data=form | {"csrf": "0" * 64})
+    assert elsewhere.status_code == 400, "nobody is signed in to another's account by a form of another site"
+    await drain(server)
+    stale = await server.http.post("/sign-in/identity", data=form | {"proof": "{}"})
+    assert stale.status_code == 429
     assert (await server.http.post("/sign-in/identity", data=form)).status_code == 303
     assert (await server.http.get("/account")).status_code == 200
+
+
+async def drain(server: Server) -> None:
+    """Fail until attempts from the address of the test are refused."""
+    with contextlib.suppress(OAuthError):
+        for _ in range(200):
+            await identities.throttle(server.runtime, "127.0.0.1")
 
 
 def challenge_on(html: str) -> Challenge:

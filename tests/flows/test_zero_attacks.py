@@ -22,7 +22,7 @@ from tests.fixtures.holders import (
     token,
 )
 from tests.fixtures.people import Person
-from tests.fixtures.servers import Server, open_server, together
+from tests.fixtures.servers import Server, basic, open_server, together
 from tests.flows.conftest import Stored
 
 from watchword import jobs
@@ -62,6 +62,35 @@ async def test_attack_relay_to_another_channel(server: Server) -> None:
     thief = jwk.generate("ES256")
     relayed = await token(holder, client_id, thief, channel_key=key)
     assert (relayed.status_code, relayed.json()["error"]) == (400, "invalid_grant")
+    for channel in (dpop_channel(key.thumbprint), None):
+        proof = json.dumps(to_json(holder.answer(await holder.challenge("token"), channel)))
+        form = {"grant_type": GRANT, "client_id": client_id, "proof": proof}
+        unbound = await server.http.post("/token", data=form)
+        assert (unbound.status_code, unbound.json()["error"]) == (400, "invalid_dpop_proof")
+
+
+async def test_attack_taking_what_no_person_can_grant_by_a_proof(server: Server) -> None:
+    client = await server.client(
+        scope="orders:read watchword:admin introspect",
+        grant_types=["zero_proof"],
+        resources=["https://orders.example"],
+    )
+    holder, key = await make_holder(server), jwk.generate("ES256")
+
+    async def asked(**more: str) -> dict[str, str]:
+        proof = holder.answer(await holder.challenge("token"), dpop_channel(key.thumbprint))
+        form = {"grant_type": GRANT, "proof": json.dumps(to_json(proof)), **more}
+        headers = {"authorization": basic(client), **dpop(server, key)}
+        answer: dict[str, str] = (await server.http.post("/token", data=form, headers=headers)).json()
+        return answer
+
+    for more in ({}, {"scope": "orders:read"}, {"resource": "https://orders.example"}):
+        assert (await asked(**more))["scope"] == "orders:read"
+    for scope in ("watchword:admin", "introspect", "orders:write"):
+        assert (await asked(scope=scope))["error"] == "invalid_scope"
+    details = '[{"type": "payment"}]'
+    assert (await asked(authorization_details=details))["error"] == "invalid_authorization_details"
+    assert (await asked(resource="https://other.example"))["error"] == "invalid_target"
 
 
 async def test_lg_06_guessing_at_the_token_endpoint_is_throttled(server: Server) -> None:
@@ -224,21 +253,26 @@ async def test_attack_with_a_revoked_identity(server: Server) -> None:
     assert await refused(holder, holder.answer(await holder.challenge("sign-in")))
 
 
+@pytest.mark.parametrize(
+    ("step", "error"), [("check_proof", "invalid_grant"), ("needs_second_factor", "access_denied")]
+)
 async def test_attack_with_an_identity_that_is_revoked_while_its_proof_is_checked(
-    server: Server, monkeypatch: pytest.MonkeyPatch
+    server: Server, monkeypatch: pytest.MonkeyPatch, step: str, error: str
 ) -> None:
     holder = await make_holder(server)
     assert not await refused(holder, holder.answer(await holder.challenge("sign-in")))
     statement = revocation.revoke(holder.secret, int(server.clock()), "compromised", os.urandom(32))
-    check = identities.check_proof
+    check = getattr(identities, step)
 
     async def revoked_just_now(*given: Any) -> Any:
-        proven = await check(*given)
+        found = await check(*given)
         assert (await server.http.post("/zero/revoke", json=to_json(statement))).status_code == 204
-        return proven
+        return found
 
-    monkeypatch.setattr(identities, "check_proof", revoked_just_now)
-    assert await refused(holder, holder.answer(await holder.challenge("sign-in")))
+    monkeypatch.setattr(identities, step, revoked_just_now)
+    answer = await holder.sign_in(holder.answer(await holder.challenge("sign-in")))
+    assert (answer.status_code, answer.json()["error"]) == (400, error)
+    assert "set-cookie" not in answer.headers
 
 
 async def test_attack_with_an_expired_identity(server: Server) -> None:

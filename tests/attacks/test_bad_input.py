@@ -144,6 +144,28 @@ async def test_te_11_a_body_of_another_type_is_refused(server: Server, path: str
     await still_serves(server)
 
 
+@pytest.mark.parametrize(
+    ("content_type", "taken"),
+    [
+        ("application/json", True),
+        ("Application/JSON; charset=utf-8", True),
+        ("text/plain", False),
+        ("application/x-www-form-urlencoded", False),
+        ("application/jsonl", False),
+        ("", False),
+    ],
+)
+async def test_te_11_what_a_form_of_another_site_can_send_is_not_taken_for_json(
+    server: Server, content_type: str, taken: bool
+) -> None:
+    headers = {"content-type": content_type}
+    answer = await server.http.post("/zero/challenge", content=b'{"purpose":"sign-in"}', headers=headers)
+    if taken:
+        assert answer.status_code == 200
+    else:
+        assert (answer.status_code, answer.json()["error"]) == (415, "unsupported_media_type")
+
+
 @pytest.mark.parametrize("operation", WITH_BODY, ids=lambda one: f"{one.method} {one.path}")
 @pytest.mark.parametrize("name", HOSTILE_JSON)
 async def test_hostile_json_is_refused(server: Server, operation: Any, name: str) -> None:

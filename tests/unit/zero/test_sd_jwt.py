@@ -61,6 +61,7 @@ def test_what_is_opened_is_seen_and_the_rest_is_not(holder: Any) -> None:
     seen = verify(holder, presentation)
     assert seen.attributes == {"age": 33}
     assert seen.public == encode_base64url(holder.identity.public)
+    assert seen.claims.keys() == {"iss", "iat", "exp", "cnf", "zero"}
     assert disclosure.write(holder.secret.seed, "email", "ada@example.org") not in presentation
 
 
@@ -292,6 +293,47 @@ def test_attacks_on_the_holders_own_word(
     shown = own(holder)
     assert check(holder, shown)
     assert refused(lambda: check(holder, shown, **changes(holder))) == reason
+
+
+def test_attack_with_an_answer_that_is_bound_to_no_purpose(holder: Any) -> None:
+    """As other wallets make it, which know nothing of purposes."""
+    key, nonce = sd_jwt.binding_key(holder.secret), encode_base64url(holder.challenge.challenge)
+    for bound, reason in (({}, "purpose"), ({"purpose": "login"}, "channel")):
+        shown = sd_jwt.present(
+            sd_jwt.issue_own(holder.secret, holder.now),
+            holder.secret,
+            [],
+            key,
+            audience=AUDIENCE,
+            nonce=nonce,
+            now=holder.now,
+            bound=bound,
+        )
+        attempt = partial(check, holder, shown, channel=None)
+        assert refused(attempt) == reason
+
+
+def test_attack_with_the_credential_of_another(holder: Any) -> None:
+    signed = sd_jwt.issue(
+        ISSUER,
+        "https://issuer.example",
+        holder.identity,
+        sd_jwt.binding_key(holder.secret),
+        holder.now,
+        opened=(),
+    )
+    shown = own(holder, credential=signed, disclose=[])
+    presented = presentation.verify_issued(
+        shown,
+        "https://issuer.example",
+        [ISSUER],
+        holder.challenge,
+        channel=b"jkt:x",
+        now=holder.now,
+        leeway=5,
+    )
+    presentation.check_same(presented, holder.identity)
+    assert refused(lambda: presentation.check_same(presented, stranger(holder))) == "identity"
 
 
 def test_a_challenge_that_has_expired_is_not_answered(holder: Any) -> None:

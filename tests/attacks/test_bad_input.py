@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+from tests.fixtures.holders import make_holder, refused
 from tests.fixtures.servers import Server, basic
 
 from watchword.flows.client_auth import ASSERTION_TYPE
@@ -258,6 +259,22 @@ async def test_credential_headers_sent_twice_are_refused(server: Server) -> None
     answer = await server.http.post("/token", data={"grant_type": "client_credentials"}, headers=headers)
     assert (answer.status_code, answer.json()["error"]) == (400, "invalid_request"), "UI-03"
     await still_serves(server)
+
+
+async def test_a_session_cookie_sent_twice_is_none(server: Server) -> None:
+    """One of them may have been set by a neighbouring subdomain; which comes first says nothing."""
+    holder = await make_holder(server)
+    assert not await refused(holder, holder.answer(await holder.challenge("sign-in")))
+    ((name, own),) = [(name, value) for name, value in server.http.cookies.items() if "session" in name]
+    server.http.cookies.clear()
+    for cookies, signed_in in (
+        (f"{name}={own}", True),
+        (f"a=1; {name}={own}; b=2", True),
+        (f"{name}={own}; {name}=x", False),
+        (f"{name}=x; {name}={own}", False),
+    ):
+        answer = await server.http.get("/account", headers={"cookie": cookies})
+        assert (answer.status_code == 200) is signed_in, cookies
 
 
 async def test_lgx_3_a_failure_inside_says_nothing_of_itself(

@@ -4,6 +4,7 @@ import asyncio
 import re
 import time
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -239,6 +240,33 @@ async def test_ht_01_what_travelled_in_the_clear_is_refused_where_https_is_serve
             "/token", data=form, auth=auth, headers={"x-forwarded-proto": "https"}
         )
         assert honest.status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("options", "told", "taken"),
+    [
+        ({"trusted_proxies": ("127.0.0.1/32",)}, None, True),
+        ({"trusted_proxies": ("127.0.0.1/32",)}, "HTTPS", True),
+        ({"trusted_proxies": ("127.0.0.1/32",)}, "http, https", True),
+        ({"trusted_proxies": ("127.0.0.1/32",)}, "https, http", False),
+        ({"trusted_proxies": ("127.0.0.1/32",)}, "http", False),
+        ({"trusted_proxies": ("10.0.0.1/32",)}, "https", False),
+        ({"behind_tls_proxy": True}, None, True),
+        ({"behind_tls_proxy": True}, "http", False),
+        ({}, "https", False),
+    ],
+)
+async def test_ht_01_a_credential_in_the_clear_is_known_by_the_nearest_proxy_alone(
+    tmp_path: Path, options: dict[str, Any], told: str | None, taken: bool
+) -> None:
+    async with open_server(tmp_path, issuer="https://id.example.com", **options) as secure:
+        told_by = {"x-forwarded-proto": told} if told is not None else {}
+        answer = await secure.http.get(
+            "http://id.example.com/userinfo", headers={"authorization": "Bearer x", **told_by}
+        )
+        assert (answer.status_code, answer.json()["error"]) == (
+            (401, "invalid_token") if taken else (400, "invalid_request")
+        )
 
 
 async def test_a_refused_password_is_in_the_audit_trail_of_the_account(server: Server) -> None:

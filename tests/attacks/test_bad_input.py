@@ -7,9 +7,10 @@ from tests.fixtures.holders import make_holder, refused
 from tests.fixtures.servers import Server, basic
 
 from watchword.flows.client_auth import ASSERTION_TYPE
+from watchword.http import MAX_BODY
 from watchword.jose.jwk import b64encode
 from watchword.operation import BASE
-from watchword.routes import OPERATIONS, ROUTES
+from watchword.routes import HOT, OPERATIONS, ROUTES
 
 FORM = {"content-type": "application/x-www-form-urlencoded"}
 JSON = {"content-type": "application/json"}
@@ -259,6 +260,21 @@ async def test_credential_headers_sent_twice_are_refused(server: Server) -> None
     answer = await server.http.post("/token", data={"grant_type": "client_credentials"}, headers=headers)
     assert (answer.status_code, answer.json()["error"]) == (400, "invalid_request"), "UI-03"
     await still_serves(server)
+
+
+@pytest.mark.parametrize(("method", "path"), sorted(HOT))
+async def test_ht_05_a_body_over_the_limit_is_refused_however_the_request_comes(
+    server: Server, method: str, path: str
+) -> None:
+    headers = [(b"content-type", b"application/x-www-form-urlencoded")]
+    scope = {"method": method, "path": path, "query_string": b"", "headers": headers, "scheme": "http"}
+    respond = server.app.prepare(scope)
+    assert respond is not None
+    fitting = b"a=" + b"b" * (MAX_BODY - 2)
+    for body, too_large in ((fitting, False), (fitting + b"b", True)):
+        kept, _, _ = await respond(body)
+        sent = await server.http.request(method, path, content=body, headers=headers)
+        assert ((kept == 413), (sent.status_code == 413)) == (too_large, too_large)
 
 
 async def test_a_session_cookie_sent_twice_is_none(server: Server) -> None:

@@ -236,6 +236,8 @@ async def test_ht_01_what_travelled_in_the_clear_is_refused_where_https_is_serve
         assert "location" not in plain.headers, (
             "no silent way on to https, after the secret was shown to everybody"
         )
+        in_body = await secure.http.post(address, data=form, headers={"x-forwarded-proto": "http"})
+        assert (in_body.status_code, "travelled in the clear" in in_body.text) == (400, True)
         honest = await secure.http.post(
             "/token", data=form, auth=auth, headers={"x-forwarded-proto": "https"}
         )

@@ -1,12 +1,14 @@
 """Forms and queries are decoded strictly, and alike however much of them is encoded."""
 
+from collections.abc import MutableMapping
+from typing import Any
 from urllib.parse import parse_qsl, quote_plus
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from watchword.http import MAX_FIELDS, MAX_VALUE, parse_pairs
+from watchword.http import MAX_BODY, MAX_FIELDS, MAX_VALUE, parse_pairs, read_body
 from watchword.oauth.authorization_response import response_location
 from watchword.oauth.errors import OAuthError
 
@@ -43,6 +45,32 @@ def test_a_form_is_read_up_to_its_limits(more: bytes) -> None:
     assert len(value) >= MAX_VALUE
     with pytest.raises(OAuthError, match="invalid_request"):
         parse_pairs(b"&".join([b"a=b" + more] * (MAX_FIELDS + 1)))
+
+
+@pytest.mark.parametrize(
+    ("sizes", "read"),
+    [
+        ([MAX_BODY], True),
+        ([MAX_BODY + 1], False),
+        ([1, MAX_BODY - 1, 0], True),
+        ([MAX_BODY, 1, 1, 1], False),
+    ],
+)
+async def test_a_body_is_read_up_to_its_limit_and_no_further(sizes: list[int], read: bool) -> None:
+    parts = [{"body": b"x" * size, "more_body": True} for size in sizes]
+    parts[-1]["more_body"] = False
+    left = iter(parts)
+
+    async def receive() -> MutableMapping[str, Any]:
+        return next(left)
+
+    if read:
+        assert len(await read_body(receive)) == MAX_BODY
+    else:
+        with pytest.raises(OAuthError) as refused:
+            await read_body(receive)
+        assert refused.value.rule.status == 413
+    assert len(list(left)) == (0 if read else max(0, len(sizes) - 2))
 
 
 @given(TEXT, TEXT)

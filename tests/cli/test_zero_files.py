@@ -1,9 +1,12 @@
 """The files of `watchword zero`: none takes the place of another, and what is private is its holder's alone."""
 
+import json
 from pathlib import Path
 
 import pytest
 from tests.cli.test_zero_commands import PROVE, VERIFY, Run, ada, run
+
+from watchword.jose import jwk
 
 __all__ = ["ada", "run"]
 
@@ -39,6 +42,27 @@ def test_a_registry_is_read_from_standard_input_as_from_a_file(ada: Run, tmp_pat
     assert (refused.code, refused.err) == (1, "error: ada.id: the identity has been revoked\n")
     damaged = ada("verify", "ada.id", "--revocations", "-", stdin=b"{}\n")
     assert (damaged.code, "error: standard input: line 1" in damaged.err) == (1, True)
+
+
+def test_an_issuer_signs_with_one_private_key(ada: Run, tmp_path: Path) -> None:
+    assert ada(*PROVE, "--disclose", "age", "--format", "sd-jwt", "--out", "shown").code == 0
+    assert ada(*ATTEST, "--key", "key").code == 0
+    own = json.loads((tmp_path / "key").read_text())
+    public = json.loads((tmp_path / "key.pub").read_text())
+    other = jwk.private_document(jwk.generate("RS256"))
+    for document, good in (
+        ({"keys": [own]}, True),
+        ({"keys": []}, False),
+        ({"keys": [own, own | {"kid": "2"}]}, False),
+        (public, False),
+        (other, False),
+        ([], False),
+    ):
+        path = tmp_path / "given"
+        path.write_text(json.dumps(document))
+        path.chmod(0o600)
+        done = ada(*ATTEST, "--key", "given")
+        assert (done.code == 0, "error: given: not " in done.err) == (good, not good), done.err
 
 
 @pytest.mark.parametrize(

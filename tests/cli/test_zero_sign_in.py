@@ -9,6 +9,8 @@ from tests.fixtures.commands import run_cli
 from tests.fixtures.other_issuer import OtherIssuer
 from tests.fixtures.servers import free_port
 
+from watchword.jose import jwk
+
 WORD = {"WATCHWORD_ZERO_PASSPHRASE": "open sesame"}
 
 
@@ -84,6 +86,29 @@ def test_what_is_for_this_machine_goes_through_no_proxy(folder: Path) -> None:
         command = ("zero", "sign-in", f"http://localhost:{free_port()}", "--secret", "me.zero")
         assert "does not answer" in run_cli(folder, *command, variables=variables).stderr
         assert not proxy.asked
+
+
+def test_what_is_no_private_key_is_refused_before_anything_is_sent(folder: Path) -> None:
+    path = folder / "given.json"
+    command = (
+        "zero",
+        "sign-in",
+        f"http://localhost:{free_port()}",
+        "--secret",
+        "me.zero",
+        "--client-id",
+        "app",
+    )
+    key = jwk.generate("ES256")
+    for document, said in (
+        ([], "given.json: key"),
+        (jwk.public_document(key), "given.json: not a private key"),
+        (jwk.private_document(key), "does not answer"),
+    ):
+        path.write_text(json.dumps(document))
+        path.chmod(0o600)
+        done = run_cli(folder, *command, "--dpop-key", str(path), variables=WORD)
+        assert (done.returncode, done.stderr.count("\n"), said in done.stderr) == (1, 1, True), done.stderr
 
 
 # status, body, and what is said

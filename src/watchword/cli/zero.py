@@ -228,6 +228,10 @@ def _document(answer: httpx.Response) -> dict[str, object]:
     raise ZeroError("server", f"{answer.url} does not answer as this service does")
 
 
+def _object(document: object) -> dict[str, object]:
+    return document if isinstance(document, dict) else {}
+
+
 def _session(http: httpx.Client, holder: Holder) -> dict[str, object]:
     key = jwk.generate("ES256")  # for this one request: a proof that is copied on its way is worthless
     proof = _prove(http, holder, identities.SIGN_IN, key)
@@ -269,7 +273,10 @@ def _dpop(http: httpx.Client, key: Key, path: str) -> str:
 def _key(path: Path) -> Key:
     try:
         if path.exists():
-            return jwk.parse(json.loads(files.read_private(str(path))), "ES256")
+            known = jwk.parse(_object(parse_json(files.read_private(str(path)))), "ES256")
+            if known.private is None:
+                raise ZeroError("dpop-key", "not a private key")
+            return known
         key = jwk.generate("ES256")
         files.write_bytes(str(path), json.dumps(jwk.private_document(key)).encode(), private=True)
     except (OSError, JoseError, ValueError) as error:

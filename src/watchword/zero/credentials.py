@@ -75,7 +75,14 @@ def private_key(path: str) -> Key:
     with named(path):
         if not os.path.lexists(path):
             return _new_key(path)
-        return _parse(read_private(path))[0]
+        keys = [
+            key
+            for key in _parse(read_private(path))
+            if key.private is not None and key.alg in sd_jwt.ALGORITHMS
+        ]
+        if len(keys) != 1:
+            raise ZeroError("malformed", f"not one private JWK for {', '.join(sd_jwt.ALGORITHMS)}")
+        return keys[0]
 
 
 def public_keys(path: str) -> Sequence[Key]:

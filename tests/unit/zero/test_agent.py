@@ -67,6 +67,44 @@ def test_an_agent_proves_with_a_derived_identity(holder: Any, running: str) -> N
     assert verified(holder, answer, derivation.public_of(child.seed))
 
 
+def test_who_asks_is_told_why_the_agent_refuses(holder: Any, running: str) -> None:
+    assert agent.ask_proof(running, agent.Order(holder.challenge)).channel == b""
+    for order, identity, reason in (
+        (agent.Order(holder.challenge), "zid_x", "identity"),
+        (agent.Order(holder.challenge, None, ("salary",)), None, "attribute"),
+    ):
+        with pytest.raises(ZeroError, match=r"^agent: .+") as error:
+            agent.ask_proof(running, order, identity)
+        assert error.value.reason == reason
+
+
+def test_what_is_no_agent_proves_nothing(holder: Any, tmp_path: Path) -> None:
+    path = str(tmp_path / "other")
+    for reply, reason in (
+        (b"[]\n", "agent"),
+        (b"{}\n", "malformed"),
+        (b"no", "agent"),
+        (b"no\n", "malformed"),
+    ):
+        with socket.socket(socket.AF_UNIX) as listener:
+            listener.bind(path)
+            listener.listen()
+            thread = threading.Thread(target=_reply, args=(listener, reply))
+            thread.start()
+            with pytest.raises(ZeroError) as error:
+                agent.ask_proof(path, agent.Order(holder.challenge))
+            thread.join(5)
+        os.unlink(path)
+        assert error.value.reason == reason
+
+
+def _reply(listener: socket.socket, reply: bytes) -> None:
+    connection, _ = listener.accept()
+    with connection:
+        connection.makefile("rb").readline()
+        connection.sendall(reply)
+
+
 def test_a_second_agent_does_not_take_the_socket(running: str) -> None:
     with pytest.raises(ZeroError, match="already there"):
         agent.listen(running)

@@ -1,0 +1,93 @@
+"""Housekeeping forgets what has served, and not a second before it may."""
+
+from pathlib import Path
+
+import pytest
+from tests.fixtures.accounts import make
+from tests.fixtures.servers import Server, open_server
+from tests.store.made import DAY, digest
+
+from watchword import jobs
+from watchword.flows import sessions
+from watchword.store import browsers, limits, tokens
+from watchword.store.database import Transaction
+
+
+async def make_rows(server: Server) -> dict[str, tuple[str, object, int]]:
+    """Make a row of each kind; return its key and the last second in which it is kept, by table."""
+    now, write = int(server.clock()), server.runtime.database.write
+    await write(tokens.use_identifier, digest("proof"), now + 10)
+    await write(limits.take, "address", capacity=5, per_second=1, now=float(now))
+    ada = await make(server)
+    await write(browsers.note_browser, ada.id, digest("browser"), now)
+    token = (await server.token(owner=ada.id, expires_in=3600)).token
+    old = await server.runtime.keyring.signing_key("ES256")
+    await server.runtime.keyring.rotate("ES256", actor="test")
+
+    async def retires(tx: Transaction) -> int:
+        row = await tx.one("SELECT retires_at FROM signing_keys WHERE kid = $1", old.kid)
+        assert row is not None
+        return int(row["retires_at"])
+
+    session, _ = await sessions.begin(
+        server.runtime, ada.id, acr="x", amr=("pwd",), user_agent="", address=""
+    )
+
+    return {
+        "sessions": ("id", session.id, session.expires_at + 60 + DAY),
+        "used_identifiers": ("digest", digest("proof"), now + 10 + 60),
+        "buckets": ("name", "address", now + DAY),
+        "api_tokens": ("id", token.id, now + 3600 + 90 * DAY),
+        "signing_keys": ("kid", old.kid, await server.runtime.database.read(retires) + 90 * DAY),
+        "browsers": ("user_id", ada.id, now + 400 * DAY),
+    }
+
+
+@pytest.mark.parametrize(
+    "table", ["sessions", "used_identifiers", "buckets", "api_tokens", "signing_keys", "browsers"]
+)
+async def test_a_row_is_kept_to_its_last_second_and_then_forgotten(tmp_path: Path, table: str) -> None:
+    async with open_server(tmp_path, mode="development", audit_retention=3650 * DAY) as server:
+        column, value, last = (await make_rows(server))[table]
+
+        async def is_kept(tx: Transaction) -> bool:
+            return await tx.one(f"SELECT 1 AS found FROM {table} WHERE {column} = $1", value) is not None
+
+        for moment, kept in ((last, True), (last + 1, False)):
+            server.clock.advance(moment - int(server.clock()))
+            await jobs.housekeeping(server.runtime)
+            assert await server.runtime.database.read(is_kept) is kept
+
+
+async def test_a_step_that_fails_is_reported_and_stops_no_other(tmp_path: Path) -> None:
+    async def announced(tx: Transaction) -> bool:
+        return await tx.one("SELECT 1 AS found FROM events WHERE name = 'token.expiring'") is not None
+
+    async def broken(tx: Transaction) -> None:
+        await tx.run("DROP TABLE buckets")
+
+    async with open_server(tmp_path) as server:
+        await server.token(expires_in=10 * DAY)
+        await jobs.housekeeping(server.runtime)
+        assert not await server.runtime.database.read(announced)
+        server.clock.advance(4 * DAY)
+        await server.runtime.database.write(broken)
+        with pytest.raises(Exception, match="buckets"):
+            await jobs.housekeeping(server.runtime)
+        assert await server.runtime.database.read(announced)
+
+
+async def test_more_than_one_step_deletes_is_forgotten_at_once(tmp_path: Path) -> None:
+    async def use(tx: Transaction) -> None:
+        for number in range(limits.STEP + 1):
+            await tokens.use_identifier(tx, digest(f"proof {number}"), 10)
+
+    async def left(tx: Transaction) -> int:
+        row = await tx.one("SELECT COUNT(*) AS rows FROM used_identifiers")
+        return int(row["rows"]) if row else 0
+
+    async with open_server(tmp_path) as server:
+        await server.runtime.database.write(use)
+        assert await server.runtime.database.read(left) > limits.STEP
+        await jobs.housekeeping(server.runtime)
+        assert await server.runtime.database.read(left) == 0

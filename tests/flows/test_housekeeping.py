@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 from tests.fixtures.accounts import make
 from tests.fixtures.servers import Server, open_server
 from tests.store.made import DAY, digest
@@ -91,3 +92,17 @@ async def test_more_than_one_step_deletes_is_forgotten_at_once(tmp_path: Path) -
         assert await server.runtime.database.read(left) > limits.STEP
         await jobs.housekeeping(server.runtime)
         assert await server.runtime.database.read(left) == 0
+
+
+@pytest.mark.parametrize("shared", [True, False])
+async def test_a_process_that_leaves_the_shared_jobs_to_others_does_its_own(
+    tmp_path: Path, shared: bool
+) -> None:
+    async with open_server(tmp_path, jobs=False) as server:
+        server.runtime.settings = structs.replace(server.settings, jobs=shared)
+        started = jobs.start(server.runtime)
+        names = {task.get_name() for task in started}
+        for task in started:
+            task.cancel()
+    own = {"flush_usage", "trust_certificates"}
+    assert names == (own | {"deliver_mail", "deliver_logouts", "housekeeping"} if shared else own)

@@ -9,12 +9,13 @@ import pytest
 from tests.fixtures.code_flow import obtain_code, redeem, refresh
 from tests.fixtures.servers import Server, basic
 from tests.flows.test_first_sign_in import PASSWORD
+from tests.flows.test_status_lists import status_of
 
 from watchword.flows import account_changes, accounts, client_registry, minting
 from watchword.flows.client_registry import Registered, to_input
 from watchword.flows.minting import AccessGrant
 from watchword.jose import jwk, jwt
-from watchword.oauth import exchange
+from watchword.oauth import exchange, status_list
 from watchword.oauth.clients import ExchangeRules
 from watchword.oauth.errors import OAuthError
 from watchword.store import api_tokens
@@ -201,6 +202,53 @@ async def test_ad_07_a_disabled_caller_takes_its_exchanged_tokens_along(server: 
         actor="test",
     )
     assert await look(server, api, child["access_token"]) == {"active": False}
+
+
+async def switch_off_and_on(server: Server, client: Registered) -> None:
+    """Disable a client, which ends everything that it was issued, and enable it again."""
+    given = to_input(client.client)
+    for disabled in (True, False):
+        await client_registry.change(
+            server.runtime,
+            client.client.client_id,
+            given,
+            expected_version=None,
+            disabled=disabled,
+            actor="test",
+        )
+
+
+@FORMATS
+async def test_ad_07_a_caller_that_is_there_again_has_lost_what_was_made_of_its_tokens(
+    server: Server, token_format: str
+) -> None:
+    form = {"access_token_format": token_format, "access_token_status": token_format == "jwt"}
+    asked, api = await caller(server), await service(server, **form)
+
+    async def child() -> str:
+        answer = await swap(server, api, await own(server, asked, resource=API), audience=DOWN)
+        return str(answer.json()["access_token"])
+
+    before = await child()
+    await switch_off_and_on(server, asked)
+    after = await child()
+    assert await look(server, api, before) == {"active": False}
+    assert (await look(server, api, after))["active"] is True, "it was made of a token that is good"
+    if token_format == "jwt":
+        assert await status_of(server, before) == status_list.INVALID
+        assert await status_of(server, after) == status_list.VALID
+
+
+@FORMATS
+async def test_a_new_token_of_a_client_that_is_there_again_at_once_does_not_outlive_the_old_one(
+    server: Server, token_format: str
+) -> None:
+    client = await server.client(grant_types=["token_exchange"], access_token_format=token_format)
+    issued = await server.token(expires_in=5)
+    await switch_off_and_on(server, client)
+    document = (await swap(server, client, issued.secret)).json()
+    claims = await look(server, client, document["access_token"])
+    assert claims["exp"] == issued.token.expires_at == server.runtime.now() + document["expires_in"]
 
 
 REFUSED: list[tuple[dict[str, str | None], str]] = [

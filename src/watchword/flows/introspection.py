@@ -256,7 +256,7 @@ async def _still_stands(
             return "subject_ended", None
     if grant_id is not None and not await runtime.database.read(grants.is_grant_alive, grant_id):
         return "grant_ended", None
-    if not await lineage.stand(runtime, lineage.parents_of(claims)):
+    if not await lineage.stand(runtime, lineage.parents_of(claims), issued_at):
         return "parent_ended", None
     return "active", facts.client
 

@@ -21,16 +21,27 @@ def parents_of(claims: Mapping[str, object]) -> tuple[str, ...]:
     return tuple(str(one) for one in named) if isinstance(named, list | tuple) else ()
 
 
-async def stand(runtime: Runtime, parents: tuple[str, ...]) -> bool:
-    """Whether no parent has ended; expiry need not be checked, since a child never outlives its parents."""
+async def stand(runtime: Runtime, parents: tuple[str, ...], issued_at: int) -> bool:
+    """Whether no parent has ended since a token was issued (Unix seconds); expiry need not be checked, since a child never outlives its
+    parents."""
     for parent in parents:
         kind, _, identifier = parent.partition(":")
-        if not await _stands(runtime, kind, identifier):
+        if not await _stands(runtime, kind, identifier, issued_at):
             return False
     return True
 
 
-async def _stands(runtime: Runtime, kind: str, identifier: str) -> bool:
+async def valid_since(runtime: Runtime, parents: tuple[str, ...]) -> int:
+    """Return the earliest date of issue (Unix seconds) at which a token with these parents has not ended with one of their clients."""
+    since = 0
+    for parent in parents:
+        kind, _, identifier = parent.partition(":")
+        facts = await client_registry.find_facts(runtime, identifier) if kind == "client" else None
+        since = max(since, facts.valid_from if facts is not None else 0)
+    return since
+
+
+async def _stands(runtime: Runtime, kind: str, identifier: str, issued_at: int) -> bool:
     if kind == "token":
         token = await runtime.database.read(api_tokens.get_token, identifier)
         return token is not None and token.revoked_at is None
@@ -44,4 +55,5 @@ async def _stands(runtime: Runtime, kind: str, identifier: str) -> bool:
     if kind == "trust":
         return await runtime.database.read(trust.find_rule, identifier) is not None
     facts = await client_registry.find_facts(runtime, identifier) if kind == "client" else None
-    return facts is not None and facts.client.disabled_at is None
+    # A client that was disabled is enabled again without what it held before, and so without what was made of that.
+    return facts is not None and facts.client.disabled_at is None and issued_at >= facts.valid_from

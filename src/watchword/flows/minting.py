@@ -53,16 +53,15 @@ async def mint(runtime: Runtime, grant: AccessGrant, now: int) -> Minted:
     Raises `invalid_target`, and `invalid_client` or `invalid_grant` when the client or the account has ended during the request.
     """
     claims.check_audience(grant.audience, grant.client.client_id)
-    since = await _valid_since(runtime, grant)
-    # The client or account was enabled again just now: an earlier date would count among the revoked ones.
-    if since - now <= LATE:
-        now = max(now, since)
+    lifetime, since = grant.lifetime, await _valid_since(runtime, grant)
+    # The client or account was enabled again just now: an earlier date would count among the revoked ones. It expires no later for that.
+    if 0 < since - now <= LATE:
+        grant = msgspec.structs.replace(grant, lifetime=lifetime - (since - now))
+        now = since
     token_type = "DPoP" if grant.claims and "jkt" in _confirmation(grant.claims) else "Bearer"
     if _format(runtime, grant) == "opaque":
         token = runtime.new_secret("o")
-        return Minted(
-            token, token_type, grant.lifetime, (token_format.ordered_digest(token), _row(grant, now))
-        )
+        return Minted(token, token_type, lifetime, (token_format.ordered_digest(token), _row(grant, now)))
     key = await runtime.keyring.signing_key(
         grant.client.signing_algorithm(runtime.settings.signing_algorithms)
     )
@@ -70,20 +69,24 @@ async def mint(runtime: Runtime, grant: AccessGrant, now: int) -> Minted:
     row = None
     if runtime.statuses.concern(grant.client, grant.audience):
         row = _with_status(runtime, grant, said, now)
-    return Minted(await runtime.signatures.sign(key, said, "at+jwt"), token_type, grant.lifetime, row)
+    return Minted(await runtime.signatures.sign(key, said, "at+jwt"), token_type, lifetime, row)
 
 
 async def _valid_since(runtime: Runtime, grant: AccessGrant) -> int:
-    """Return the earliest date of issue (Unix seconds) at which a token of this client and this person is not revoked."""
+    """Return the earliest date of issue (Unix seconds) at which a token of this client and this person, with these parents, is not revoked."""
     known = await client_registry.find_facts(runtime, grant.client.client_id)
     if known is None or known.client.disabled_at is not None:
         raise client_auth.refused("disabled or deleted since it was authenticated", basic=False)
+    parents = lineage.parents_of(grant.claims)
+    since = (
+        max(known.valid_from, await lineage.valid_since(runtime, parents)) if parents else known.valid_from
+    )
     if not _names_account(grant):
-        return known.valid_from
+        return since
     user = await runtime.database.read(users.get_user, grant.subject)
     if user is None or user.disabled_at is not None:
         raise OAuthError("invalid_grant", "The account was disabled or deleted meanwhile.")
-    return max(known.valid_from, user.valid_from + LATE)
+    return max(since, user.valid_from + LATE)
 
 
 def _format(runtime: Runtime, grant: AccessGrant) -> TokenFormat:

@@ -70,13 +70,16 @@ async def test_who_approved_what_is_in_the_audit_trail_and_among_the_consents(se
     assert (consents[0]["client_id"], consents[0]["scope"]) == (client.client.client_id, "openid orders:read")
 
 
-async def test_dv_01_a_code_works_once_and_its_replay_ends_what_it_bought(server: Server) -> None:
+@pytest.mark.parametrize("asked", [{}, {"resource": "https://elsewhere.example"}], ids=["as before", "more"])
+async def test_dv_01_a_code_works_once_and_its_replay_ends_what_it_bought(
+    server: Server, asked: dict[str, str]
+) -> None:
     client = await register(server)
     codes = await begin(server, client)
     await approve(server, codes)
     tokens = (await poll(server, client, codes)).json()
     assert (await server.post("/introspect", client, token=tokens["access_token"])).json()["active"] is True
-    assert refusal(await poll(server, client, codes)) == (400, "invalid_grant")
+    assert refusal(await poll(server, client, codes, **asked)) == (400, "invalid_grant")
     assert (await server.post("/introspect", client, token=tokens["access_token"])).json() == {
         "active": False
     }

@@ -14,6 +14,7 @@ from watchword.presence import HasLeft
 from watchword.store import devices as store
 from watchword.store import grants
 from watchword.store.devices import DeviceCode
+from watchword.store.redemption import Bought
 
 GRANT_TYPE = devices.GRANT_TYPE
 
@@ -39,7 +40,13 @@ async def handle(
     """Answer a poll; of concurrent polls of an approved code one gets the tokens, a replay revokes them."""
     digest = token_format.digest(form.require("device_code"))
     code = decide(form, client, await runtime.database.read(store.find_device_code, digest), binding)
-    if code.status not in ("approved", "redeemed"):
+    if code.status == "redeemed":
+        # Before what is asked for is read: a resource too much must not hide a replay.
+        error = await runtime.database.write(
+            store.redeem_device_code, digest, client.client_id, Bought(), runtime.now()
+        )
+        raise error or _unknown()
+    if code.status != "approved":
         error = await runtime.database.write(store.note_poll, digest, client.client_id, runtime.now())
         raise error or OAuthError("authorization_pending", "The person has not answered yet.")
     return await _redeem(runtime, client, form, binding, digest, code)

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 import pytest_asyncio
+from tests.fixtures.accounts import user_of
 from tests.fixtures.code_flow import (
     REDIRECT,
     VERIFIER,
@@ -22,7 +23,7 @@ from tests.fixtures.code_flow import (
 from tests.fixtures.postgres import Store
 from tests.fixtures.servers import Server, basic, open_server, together
 
-from watchword.flows import account_access, client_registry, sessions
+from watchword.flows import account_access, client_registry, people, sessions
 from watchword.flows.client_registry import Registered
 from watchword.jose import jwk, jwt
 from watchword.settings import ScopeText
@@ -327,6 +328,29 @@ async def test_every_outcome_has_its_audit_event(server: Server) -> None:
         "refresh_token.expired",
         "code.replayed",
     ]
+
+
+@pytest.mark.parametrize("asked", [{}, {"resource": "https://elsewhere.example"}], ids=["as before", "more"])
+@pytest.mark.parametrize(
+    "state", ["its session was ended", "it was withdrawn", "it is too old", "it was used"]
+)
+async def test_a_code_that_is_worth_nothing_is_on_record_whatever_is_asked_for_with_it(
+    server: Server, state: str, asked: dict[str, str]
+) -> None:
+    client = await offline_client(server)
+    code = (await obtain_code(server, client))["code"]
+    user = await user_of(server)
+    if state == "its session was ended":
+        await people.end_sessions(server.runtime, user, actor="test")
+    elif state == "it was withdrawn":
+        await account_access.withdraw(server.runtime, user.id, client.client.client_id)
+    elif state == "it is too old":
+        server.clock.advance(60)
+    else:
+        assert (await redeem(server, client, code)).status_code == 200, "the honest variant"
+    assert (await redeem(server, client, code, **asked)).json()["error"] == "invalid_grant"
+    told = "code.replayed" if state == "it was used" else "code.refused"
+    assert (await events(server)).count(told) == 1
 
 
 async def events(server: Server) -> list[str]:

@@ -13,7 +13,7 @@ from watchword.oauth.errors import OAuthError
 from watchword.oauth.parameters import Parameters
 from watchword.presence import HasLeft
 from watchword.store import redemption as store
-from watchword.store.grants import Grant
+from watchword.store.grants import Grant, Standing
 
 UNKNOWN = "The code is not valid."
 REASONS = {
@@ -52,7 +52,8 @@ async def handle(
         raise OAuthError("invalid_grant", UNKNOWN)
     request = authorization.read_stored(found.request)
     decide(form, client, found.grant, request, binding)
-    if found.code_used_at is not None:
+    if found.code_used_at is not None or found.grant.ended_at is not None or _is_late(found, now):
+        # Before what is asked for is read: whatever that is, such a code is used up, and who presented it is on record.
         raise await _refusal(runtime, digest)
     issued = await issuing.make(runtime, client, found, form, binding, nonce=request.nonce)
     refresh_token, bought = issuing.buy(runtime, client, found.grant, binding)
@@ -60,6 +61,10 @@ async def handle(
         if not await store.redeem_code(runtime.database, digest, found.grant, bought, now, after=storing):
             raise await _refusal(runtime, digest)
     return issuing.answer(issued, refresh_token)
+
+
+def _is_late(found: Standing, now: int) -> bool:
+    return found.code_expires_at is not None and now >= found.code_expires_at
 
 
 async def _refusal(runtime: Runtime, digest: bytes) -> OAuthError:

@@ -14,7 +14,7 @@ from tests.flows.test_status_lists import status_of
 from watchword.flows import account_changes, accounts, client_registry, minting
 from watchword.flows.client_registry import Registered, to_input
 from watchword.flows.minting import AccessGrant
-from watchword.jose import jwk, jwt
+from watchword.jose import jwk, jws, jwt
 from watchword.oauth import exchange, status_list
 from watchword.oauth.clients import ExchangeRules
 from watchword.oauth.errors import OAuthError
@@ -237,6 +237,34 @@ async def test_ad_07_a_caller_that_is_there_again_has_lost_what_was_made_of_its_
     if token_format == "jwt":
         assert await status_of(server, before) == status_list.INVALID
         assert await status_of(server, after) == status_list.VALID
+
+
+@FORMATS
+async def test_kr_03_a_revoked_key_takes_along_what_was_made_of_the_tokens_that_it_signed(
+    server: Server, token_format: str
+) -> None:
+    asked = await caller(server)
+    api = await service(server, access_token_format=token_format, access_token_status=token_format == "jwt")
+    sent = await own(server, asked, resource=API)
+    child = (await swap(server, api, sent, audience=DOWN)).json()["access_token"]
+    assert (await look(server, api, child))["active"] is True, "the honest variant"
+    await server.runtime.keyring.revoke(str(jws.peek(sent).kid), actor="test")
+    assert await look(server, api, child) == {"active": False}
+    if token_format == "jwt":
+        assert await status_of(server, child) == status_list.INVALID
+
+
+async def test_a_token_is_exchanged_four_times_in_a_row(server: Server) -> None:
+    links = [
+        await service(server, resources=[API], token_exchange={"serves": [API], "impersonate": True})
+        for _ in range(5)
+    ]
+    token = await own(server, await caller(server), resource=API)
+    for link in links[:4]:
+        answer = await swap(server, link, token, audience=API)
+        assert answer.status_code == 200, answer.text
+        token = answer.json()["access_token"]
+    assert refusal(await swap(server, links[4], token, audience=API)) == (400, "invalid_request")
 
 
 @FORMATS

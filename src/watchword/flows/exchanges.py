@@ -15,6 +15,7 @@ from watchword.flows import detail_types, introspection, lineage
 from watchword.flows.introspection import Answer
 from watchword.flows.runtime import Runtime
 from watchword.flows.token_verification import Use
+from watchword.jose import jws
 from watchword.oauth import exchange, token_format
 from watchword.oauth.authorization_details import Detail
 from watchword.oauth.clients import Client
@@ -103,14 +104,16 @@ def _name(answer: Answer) -> str | None:
 
 def _parents(answer: Answer, token: str) -> tuple[str, ...]:
     claims = answer.claims
+    own: tuple[str, ...]
     if claims["token_kind"] == "api_token":
-        own = f"token:{claims['jti']}"
+        own = (f"token:{claims['jti']}",)
     elif "." in token:
-        own = f"jti:{claims['jti']}"
+        # Whoever has a key that leaked makes tokens with it, and has them exchanged for ones that another key signs (KR-03).
+        own = (f"key:{jws.peek(token).kid}", f"jti:{claims['jti']}")
     else:
-        own = f"digest:{token_format.ordered_digest(token).hex()}"
+        own = (f"digest:{token_format.ordered_digest(token).hex()}",)
     holder = claims.get("client_id")
-    named = (*answer.parents, own, *((f"client:{holder}",) if holder else ()))
+    named = (*answer.parents, *own, *((f"client:{holder}",) if holder else ()))
     return tuple(dict.fromkeys(named))
 
 

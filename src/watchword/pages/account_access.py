@@ -78,6 +78,9 @@ async def show_applications(request: Request) -> Response:
         return found
     runtime = request.runtime
     granted = await account_access.applications(runtime, found[1].id)
+    after = account.after(request, "applications")
+    rest = [one for one in granted if account_access.place_of(one) > after]
+    shown, following = account.listed(request, "applications", rest, account_access.place_of)
     context = {
         "action": f"{runtime.settings.issuer}/account/applications",
         "granted": [
@@ -92,8 +95,9 @@ async def show_applications(request: Request) -> Response:
                 "expires_at": None,
                 "offline": "offline_access" in one.scopes,
             }
-            for one in granted
+            for one in shown
         ],
+        "next_url": following,
     }
     return account.page(request, found, "applications", context)
 

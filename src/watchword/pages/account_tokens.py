@@ -23,12 +23,15 @@ async def show(request: Request) -> Response:
     if isinstance(found, Response):
         return found
     runtime, user = request.runtime, found[1]
-    listed = await personal_tokens.own(runtime, user)
+    after = account.after(request, "tokens")
+    own = await personal_tokens.own(runtime, user, after=after, limit=account.PAGE + 1)
+    shown, following = account.listed(request, "tokens", own, lambda one: one[0].id)
     root = f"{runtime.settings.issuer}/account/tokens"
     context = {
         "action": root,
         "new_url": f"{root}/new",
-        "tokens": [_view(request, token, uses) for token, uses in listed],
+        "tokens": [_view(request, token, uses) for token, uses in shown],
+        "next_url": following,
         "overlaps": list(OVERLAPS),
         "hidden": once.field(),
     }

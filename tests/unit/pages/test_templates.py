@@ -230,7 +230,9 @@ def test_a_device_is_remembered_for_a_day_or_for_several(name: str, days: int, s
 
 @pytest.mark.parametrize("name", PAGES)
 def test_a_password_is_kept_by_its_manager_under_the_accounts_name(name: str) -> None:
-    hints = [(element.attributes.get("autocomplete") or "").split() for element in Page(show(name)).all("input")]
+    hints = [
+        (element.attributes.get("autocomplete") or "").split() for element in Page(show(name)).all("input")
+    ]
     if not any("password" in hint for found in hints for hint in found):
         return
     assert any("username" in found for found in hints), "a manager saves the password without a name"

@@ -1,0 +1,67 @@
+"""What people find of their own in lists of any length: all of it, a page at a time."""
+
+import html
+import re
+
+import pytest
+from tests.fixtures.accounts import user_of
+from tests.fixtures.applications import ada, application, connect
+from tests.fixtures.people import Person
+
+from watchword.pages import account
+
+__all__ = ["ada"]
+
+
+async def pages_of(person: Person, path: str) -> list[list[str]]:
+    """Return the headings of what is listed on each page of a list, following its links from the first to the last."""
+    listed: list[list[str]] = []
+    following: str | None = path
+    while following and len(listed) < 9:
+        await person.open(following)
+        assert person.page is not None
+        headings = re.findall(r'<h2 class="row-title">(.*?)</h2>', person.page.text)
+        listed.append([html.unescape(re.sub(r"<[^>]+>", "", heading)).strip() for heading in headings])
+        found = re.search(r'class="button button-secondary" href="([^"]*cursor=[^"]*)"', person.page.text)
+        following = html.unescape(found[1]) if found else None
+    return listed
+
+
+async def test_every_one_of_very_many_tokens_is_found_newest_first(
+    ada: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(account, "PAGE", 2)
+    owner = (await user_of(ada.server)).username
+    for number in range(5):
+        await ada.server.token(name=f"script {number}", owner=owner)
+    await ada.server.token(name="script of somebody else")
+    listed = await pages_of(ada, "/account/tokens")
+    assert listed == [["script 4", "script 3"], ["script 2", "script 1"], ["script 0"]]
+
+
+async def test_every_one_of_very_many_applications_is_found_by_name(
+    ada: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(account, "PAGE", 2)
+    for name in ("Zebra", "ant", "Ant", "Bee", "cow"):
+        await connect(ada, await application(ada.server, name=name))
+    listed = await pages_of(ada, "/account/applications")
+    names = [name for page in listed for name in page]
+    assert [len(page) for page in listed] == [2, 2, 1]
+    assert {*names[:2]} == {"Ant", "ant"}
+    assert names[2:] == ["Bee", "cow", "Zebra"]
+
+
+async def test_a_list_continues_only_where_its_own_pages_lead(
+    ada: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(account, "PAGE", 1)
+    owner = (await user_of(ada.server)).username
+    for name in ("one", "two"):
+        await ada.server.token(name=name, owner=owner)
+    page = (await ada.http.get("/account/tokens")).text
+    cursor = re.search(r"cursor=([\w-]+)", page)
+    assert cursor is not None
+    assert (await ada.http.get(f"/account/tokens?cursor={cursor[1]}")).status_code == 200
+    for path in (f"/account/applications?cursor={cursor[1]}", "/account/tokens?cursor=forged"):
+        assert (await ada.http.get(path)).status_code == 400

@@ -267,6 +267,8 @@ PAGES: Mapping[str, Context] = {
         profile={"username": "mara", "email": None, "email_verified": False, "pending_email": "m@example.net",
                  "created_at": NOW}),
     "account/passkeys": account("passkeys", passkeys=PASSKEYS, passkey_options=CREATION, may_remove=True),
+    "account/passkeys:wrong": account("passkeys", passkeys=PASSKEYS, passkey_options=CREATION, may_remove=True,
+                                      errors={"name": Problem("name_invalid", {"maximum": 128})}),
     "account/passkeys:none": account("passkeys", passkeys=[], passkey_options=CREATION, may_remove=False),
     "account/second_factors": account(
         "second_factors", totp={"added_at": NOW - 90 * DAY, "last_used_at": NOW - DAY}, passkeys=2, required=True,

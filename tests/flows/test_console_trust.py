@@ -64,6 +64,14 @@ async def test_a_rule_for_ci_jobs_is_made_shown_and_listed(admin: Person) -> Non
     assert CI["issuer"] in admin.text
 
 
+async def test_a_day_is_offered_and_shown_as_hours(admin: Person) -> None:
+    await make(admin, {**CI, "max_lifetime": "86400", "token_lifetime": "300"})
+    assert "24 h" in admin.text
+    await admin.open(f"{PAGE}/new")
+    assert "24 h" in admin.text
+    assert "1440" not in admin.text
+
+
 async def test_a_rule_for_an_enterprises_people_is_made(admin: Person) -> None:
     await make(admin, {**PEOPLE, **LIVES}, "new-people")
     (rule,) = await rules(admin.server)

@@ -145,6 +145,17 @@ async def test_clients_are_listed_in_pages_ordered_byte_by_byte(database: Databa
     assert found == names
 
 
+async def test_scopes_are_those_of_the_newest_clients_however_many_registered_themselves(
+    database: Database,
+) -> None:
+    for number, origin in enumerate(("registered", *("self_registered",) * 3, "registered", "registered")):
+        made = client(f"c{number}", origin=origin, scope=("shared", f"{origin}:{number}"))
+        await database.write(clients.create_client, made, actor="test", now=NOW + number)
+    everything = ["registered:0", "registered:4", "registered:5", "shared"]
+    assert await database.read(clients.list_scopes) == everything
+    assert await database.read(clients.list_scopes, clients=2) == everything[1:]
+
+
 async def test_a_search_is_how_a_name_or_an_identifier_begins_and_takes_no_wildcards(
     database: Database,
 ) -> None:

@@ -13,19 +13,18 @@ from watchword.store.api_tokens import ApiToken, SecretUse
 from watchword.store.sessions import Session
 from watchword.store.users import User
 
-MAX_LOOKED_AT = 200  # clients whose scopes administrators are offered
 SIGN_IN_SCOPES = {"openid", "offline_access", *SCOPE_CLAIMS}  # what they mean has no place in an API token
 
 
 async def scopes_for(runtime: Runtime, user: User) -> list[str]:
-    """Return the scopes that a person may give to a token; administrators may give those of any client too.
+    """Return the scopes that a person may give to a token; administrators may give those of clients too.
 
     A scope is open to people only when the operator says so (AP-05): otherwise anybody could give themselves any right.
     """
     found = dict.fromkeys(runtime.settings.scopes if user.is_admin else _open_scopes(runtime))
     if user.is_admin:
-        for facts in await runtime.database.read(clients.list_clients, after="", limit=MAX_LOOKED_AT):
-            found |= dict.fromkeys(one for one in facts.client.scope if one not in SIGN_IN_SCOPES)
+        used = await runtime.database.read(clients.list_scopes)
+        found |= dict.fromkeys(one for one in used if one not in SIGN_IN_SCOPES)
     return [name for name in found if not is_reserved(name)]
 
 

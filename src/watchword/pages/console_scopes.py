@@ -13,7 +13,6 @@ from watchword.store import clients
 
 # Described in every language of the pages (OpenID Connect Core §5.4, §11)
 STANDARD = frozenset({"openid", "offline_access", *SCOPE_CLAIMS})
-LOOKED_AT = 1000  # applications whose scopes are looked at
 
 
 async def show(request: Request) -> Response:
@@ -61,7 +60,7 @@ def _scope(request: Request, scope: str, locale: str) -> dict[str, object]:
 
 async def _undescribed(request: Request) -> list[str]:
     """Return the scopes of applications of which people would be shown the bare name."""
-    found = await request.runtime.lists.read(clients.list_clients, after="", limit=LOOKED_AT)
-    used = {scope for facts in found for scope in facts.client.scope}
-    unknown = used - STANDARD - set(request.runtime.settings.scopes)
+    settings = request.runtime.settings
+    used = {*await request.runtime.lists.read(clients.list_scopes), *settings.self_registered_scopes}
+    unknown = used - STANDARD - set(settings.scopes)
     return sorted(scope for scope in unknown if not is_reserved(scope))

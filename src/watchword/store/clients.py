@@ -110,6 +110,14 @@ async def search_clients(
     return [(_facts(row), place) for row, place in rows]
 
 
+async def list_scopes(tx: Transaction, *, clients: int = 1000) -> list[str]:
+    """Return the scopes of so many clients, the newest that an administrator registered, in order."""
+    rows = await tx.all(
+        "SELECT document FROM clients WHERE origin = 'registered' ORDER BY created_at DESC LIMIT $1", clients
+    )
+    return sorted({scope for row in rows for scope in _decode(row["document"]).scope})
+
+
 async def list_self_signed(tx: Transaction) -> list[Client]:
     """Return the clients that authenticate with certificates which they registered themselves (RFC 8705 §2.2)."""
     rows = await tx.all(

@@ -78,6 +78,12 @@ def test_what_is_no_good_token_reports_nothing(auth: Auth) -> None:
         ("refuse-public", "::1:80", True),  # without the brackets that RFC 7239 §6 demands
         ("refuse-public", "fd00::1:80", True),
         ("refuse-public", "2606:2800:220:1::1:80", False),
+        (
+            "refuse-public",
+            "203.0.113.9",
+            False,
+        ),  # for examples (RFC 5737): in a test it stands for a public one
+        ("refuse-public", "2001:db8::1", False),  # likewise (RFC 3849)
         ("refuse", "::1:80", False),
         ("refuse", "127.0.0.1:52114", True),
         ("refuse", "10.0.0.1", False),

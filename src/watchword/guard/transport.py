@@ -11,13 +11,20 @@ _WITH_PORT = re.compile(r"\[([^\]]+)\](?::[0-9]+)?|([0-9.]+):[0-9]+")
 # RFC 4291 §2.5.5.1: nobody's addresses. RFC 7239 §6 demands brackets around an IPv6 address with a port; where a proxy leaves them out,
 # `::1:80` reads as one of these, while the port leaves any other address in its range.
 _NOBODYS = ipaddress.ip_network("::/96")
+# RFC 5737, RFC 3849: no network has these; in the tests of an API they stand for callers on the Internet.
+_EXAMPLES = tuple(
+    ipaddress.ip_network(each)
+    for each in ("192.0.2.0/24", "198.51.100.0/24", "203.0.113.0/24", "2001:db8::/32")
+)
 EXPLANATION = "The token came over unencrypted HTTP, so others may have read it: it counts as exposed. Replace it, and use https."
 
 
 def is_public(address: str | None) -> bool:
-    """Whether an address is on the public Internet; an unknown one counts as not."""
+    """Whether an address is on the public Internet, or one for examples that stands for such; an unknown one counts as not."""
     found = _parsed(address)
-    return found is not None and found.is_global and found not in _NOBODYS
+    if found is None or found in _NOBODYS:
+        return False
+    return found.is_global or any(found in network for network in _EXAMPLES)
 
 
 def is_loopback(address: str | None) -> bool:

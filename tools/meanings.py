@@ -24,7 +24,7 @@ MEANINGS = {
     "mtls_address": "Another address of the endpoints, for clients with certificates (`mtls_endpoint_aliases`).",
     "behind_tls_proxy": "A proxy in front terminates TLS: serve plain HTTP on any address.",
     "trusted_proxies": "Addresses or networks of proxies whose `X-Forwarded-For` and other headers are trusted.",
-    "database": "An SQLite file, or `postgresql://…`.",
+    "database": "An SQLite file (`sqlite:///…` means the same), or `postgresql://…`.",
     "key_file": "File of the master key; by default beside the database (`watchword.db.key`), or `watchword.key` with PostgreSQL.",
     "audit_retention": "How long audit events are kept.",
     "database_timeout": "How long a write may wait before it is refused with 503.",

@@ -219,6 +219,14 @@ def test_what_can_be_meant_is_taken() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("address", "file"), [("sqlite:///w.db", "w.db"), ("sqlite:////srv/w.db", "/srv/w.db"), ("w.db", "w.db")]
+)
+def test_an_sqlite_file_may_be_named_as_for_a_move(address: str, file: str) -> None:
+    assert load({"database": address}, {}).database == file
+    assert load(environ={"WATCHWORD_DATABASE": address}).database == file
+
+
 def test_an_unknown_variable_is_named_as_it_was_set() -> None:
     with pytest.raises(SettingsError, match=r"'worker' in WATCHWORD_WORKER: did you mean 'workers'\?"):
         load(environ={"WATCHWORD_WORKER": "2"})

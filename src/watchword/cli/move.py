@@ -42,8 +42,8 @@ def move(
         return
     if not target:
         session.usage("move needs a source and a target")
-    settings = session.load(config, database=source.removeprefix("sqlite:///"))
-    session.load(config, database=target.removeprefix("sqlite:///"))  # the target is a database as well
+    settings = session.load(config, database=source)
+    session.load(config, database=target)  # the target is a database as well
     if not settings.is_postgres and not Path(settings.database).exists():
         session.usage(f"there is no database file {settings.database}")
     try:

@@ -32,7 +32,9 @@ def check(settings: Settings) -> Settings:
     if not settings.host:
         raise SettingsError("host is empty: name the address to listen on, such as 127.0.0.1 or 0.0.0.0")
     if not settings.database or ("://" in settings.database and not settings.is_postgres):
-        raise SettingsError("database is the path of an SQLite file, or postgresql://user@host/name")
+        raise SettingsError(
+            "database is the path of an SQLite file (or sqlite:///path), or postgresql://user@host/name"
+        )
     if settings.is_postgres:
         _check_address("database", settings.database)
     if settings.is_postgres and _lacks_a_host(settings.database):  # the driver would ask this machine for it

@@ -47,6 +47,9 @@ def load(
     """Merge file, environment and overrides (None means "not given") into checked settings; raise SettingsError."""
     merged = stated(environ, config)
     merged |= {name: _checked(name, value) for name, value in (overrides or {}).items() if value is not None}
+    database = merged.get("database")
+    if isinstance(database, str):  # in the form that `watchword move` names both kinds in, too
+        merged["database"] = _checked("database", database.removeprefix("sqlite:///"))
     settings = check(_convert(merged))
     _look_for_files(settings)
     return settings

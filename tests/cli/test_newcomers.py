@@ -41,7 +41,8 @@ def test_every_option_says_what_it_means_and_every_answer_can_be_json(name: str)
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
-        (["token", "list", "--database", "mysql://host/name"], 2, "SQLite file, or postgresql://"),
+        (["token", "list", "--database", "mysql://host/name"], 2, "SQLite file (or sqlite:///path), or postgresql://"),
+        (["token", "list", "--database", "sqlite:///"], 2, "database is empty"),
         (["token", "list", "--database", ""], 2, "database is empty"),
         (["serve", "--issuer", ""], 2, "issuer is empty"),
         (["serve", "--host", ""], 2, "host is empty"),
@@ -55,6 +56,7 @@ def test_every_option_says_what_it_means_and_every_answer_can_be_json(name: str)
         (["audit", "--verify", "--follow"], 2, "exclude each other"),
         (["token", "create", "x", "--owner", "me", "--scope", "a", "--resource", ""], 1, "resource"),
         (["token", "create", "x", "--owner", "me", "--scope", "a", "--metadata", "=x"], 2, "KEY=VALUE"),
+        (["token", "create", "x", "--owner", "me", "--scope", "a", "--bind", "A" * 43 + "="], 1, "base64url: 43 characters"),
         (["token", "create", "x", "--owner", "me", "--scope", "a", "--metadata", "[/]"], 2, "not '[/]'"),
         (["token", "create", "x", "--owner", "me", "--scope", "a", "--expires", "0d"], 2, "--expires takes at least 1s"),
         (["client", "rotate-secret", "x", "--expires", "59s"], 2, "--expires takes at least 60s"),

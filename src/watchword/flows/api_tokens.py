@@ -52,7 +52,7 @@ class TokenInput(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     path: Annotated[str, msgspec.Meta(max_length=500)] | None = None
     rate_limit: Limit | None = None
     quota: Limit | None = None
-    jkt: Annotated[str, msgspec.Meta(max_length=43)] | None = None
+    jkt: str | None = None
     metadata: dict[
         Annotated[str, msgspec.Meta(min_length=1, max_length=40)],
         Annotated[str, msgspec.Meta(max_length=500)],

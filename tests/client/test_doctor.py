@@ -331,6 +331,23 @@ def test_what_is_no_address_is_wrong_usage(url: str) -> None:
     assert "hunter2" not in str(refused.value)
 
 
+@pytest.mark.parametrize(
+    ("url", "meant"),
+    [
+        ("https://a.example/.well-known/openid-configuration", "https://a.example"),
+        ("https://a.example/realms/staff/.well-known/openid-configuration", "https://a.example/realms/staff"),
+        ("https://a.example/.well-known/oauth-authorization-server/staff", "https://a.example/staff"),
+        (
+            "https://a.example/.well-known/oauth-protected-resource/mcp?x=/.well-known/y",
+            "https://a.example/mcp",
+        ),
+    ],
+)
+def test_an_address_of_metadata_is_answered_with_whose_they_are(url: str, meant: str) -> None:
+    with pytest.raises(ValueError, match=f"that they are of, {meant}$"):
+        examine(url)
+
+
 def test_the_command_prints_lines_to_change_and_exits_with_1(live: Live, tmp_path: Path) -> None:
     sound = run_cli(tmp_path, "doctor", live.issuer, "--json")
     assert (sound.returncode, json.loads(sound.stdout)["broken"]) == (0, False)

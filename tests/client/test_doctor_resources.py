@@ -146,6 +146,16 @@ def test_a_parent_of_the_address_is_a_warning() -> None:
         assert ("warning", "resource") in {(found.level, found.code) for found in report.findings}
 
 
+def test_a_server_asked_at_its_origin_alone_is_named_by_its_metadata() -> None:
+    with LoopbackServer(
+        cast(Application, server := Server(401, [(b"www-authenticate", b"Bearer")]))
+    ) as loopback:
+        url = f"http://localhost:{loopback.port}"
+        server.documents["/.well-known/oauth-protected-resource"] = {"resource": f"{url}/mcp"}
+        (found,) = (one for one in examine(url).findings if one.code == "resource")
+        assert (found.level, found.change) == ("broken", f"in the client: {url}/mcp; or resource={url!r}")
+
+
 def test_a_slash_too_much_after_a_resource_is_the_clients_to_take_away() -> None:
     with LoopbackServer(
         cast(Application, server := Server(401, [(b"www-authenticate", b"Bearer")]))

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 from watchword.client.doctor.findings import Finding, Report
 from watchword.client.doctor.issuer import walk_issuer
 from watchword.client.doctor.resource import walk_resource
-from watchword.client.doctor.web import Seen, Web, is_address, well_known
+from watchword.client.doctor.web import Seen, Web, described, is_address, well_known
 
 __all__ = ["Finding", "Report", "examine"]
 
@@ -19,6 +19,8 @@ def examine(url: str, web: Web | None = None) -> Report:
         raise ValueError(f"give an address such as https://auth.example.com, not {url!r}")
     if "@" in urlsplit(url).netloc or "#" in url:
         raise ValueError("give the address without user information and without a fragment")
+    if "/.well-known/" in urlsplit(url).path:
+        raise ValueError(f"that is the address of metadata: give the one that they are of, {described(url)}")
     web = web or Web()
     report = Report(url)
     if any(_is_metadata(web.get(address)) for address in well_known(url).values()):

@@ -214,8 +214,13 @@ def _resource(url: str, document: object, address: str, report: Report) -> None:
             "resource",
             address,
             f"the metadata is of {str(named)[:200]!r}, which is not this server: clients must refuse",
-            f"resource={url!r}",
+            f"in the client: {named}; or resource={url!r}" if _is_below(named, url) else f"resource={url!r}",
         )
+
+
+def _is_below(named: object, url: str) -> bool:
+    """Whether the metadata are of what is further down than the address that was asked: of `/mcp`, which was left out."""
+    return isinstance(named, str) and is_address(named) and _covers(url, named)
 
 
 def _covers(named: str, url: str) -> bool:

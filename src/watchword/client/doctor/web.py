@@ -163,3 +163,9 @@ def well_known(issuer: str) -> dict[str, str]:
         **({"OpenID, path inserted": f"{origin}/.well-known/openid-configuration{path}"} if path else {}),
         "OpenID": f"{origin}{path}/.well-known/openid-configuration",
     }
+
+
+def described(metadata: str) -> str:
+    """Return whose metadata are at a well-known address: what is before it, and what was inserted into (RFC 8414 §3, RFC 9728 §3)."""
+    before, _, name = metadata.partition("/.well-known/")
+    return before + "".join(name.partition("?")[0].partition("/")[1:])

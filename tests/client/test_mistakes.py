@@ -14,13 +14,16 @@ from watchword.client import (
     ClientSecret,
     HttpxAuth,
     MemoryStore,
+    PrivateKey,
     RefreshToken,
     TokenExchange,
     TokenSource,
     Unreachable,
 )
 from watchword.client.requests_auth import RequestsAuth
+from watchword.jose import jwk
 
+KEY = jwk.generate("ES256")
 WHERE = "https://api.example.com"
 MISTAKES: dict[str, tuple[Callable[[], object], str]] = {
     "an empty token": (lambda: ApiToken("", api=WHERE), "the token is empty"),
@@ -79,6 +82,11 @@ MISPLACED: dict[str, tuple[Callable[[], object], str]] = {
     "a parameter that is the client's to some servers": (lambda: ClientCredentials(parameters={"Scope": "hunter2"}), "Scope has a place"),
     "a parameter that is the grant's": (lambda: RefreshToken(parameters={"refresh_token": "hunter2"}), "refresh_token has a place"),
     "a grant as a parameter": (lambda: ClientCredentials(parameters={"grant_type": "password"}), "grant_type has a place"),
+    "a token for the function that returns it": (lambda: TokenExchange(cast(Any, "hunter2")), "subject_token: a function"),
+    "a token for an actor's function": (lambda: TokenExchange(str, actor_token=cast(Any, "hunter2")), "actor_token: a function"),
+    "a key as text": (lambda: PrivateKey("orders-sync", cast(Any, "hunter2")), "key: such as watchword.jose.jwk.parse"),
+    "a public key": (lambda: PrivateKey("orders-sync", jwk.parse(jwk.public_document(KEY))), "key: this one is public"),
+    "a key as text for an API token": (lambda: ApiToken("wwa_hunter2", WHERE, cast(Any, "hunter2")), "key: such as"),
     "an exchange's audience as a parameter": (lambda: TokenExchange(str, parameters={"audience": "a"}), "audience has a place"),
 }  # fmt: skip
 

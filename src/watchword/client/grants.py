@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
-from watchword.client.parts import check_parameters, check_scope
+from watchword.client.parts import check_function, check_parameters, check_scope
 
 ACCESS_TOKEN = "urn:ietf:params:oauth:token-type:access_token"
 
@@ -114,7 +114,10 @@ class TokenExchange:
     parameters: Mapping[str, str] = field(default_factory=dict, hash=False, repr=False)
 
     def __post_init__(self) -> None:
-        """Raise ValueError for scopes or parameters that cannot be."""
+        """Raise ValueError for tokens in place of functions, and for scopes or parameters that cannot be."""
+        check_function("subject_token", self.subject_token)
+        if self.actor_token is not None:
+            check_function("actor_token", self.actor_token)
         check_scope(self.scope)
         check_parameters(self.parameters, "audience")
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal, Protocol
 from urllib.parse import quote_plus
 
+from watchword.client.parts import check_key
 from watchword.jose import jwt
 from watchword.jose.jwk import Key
 from watchword.oauth.credential_text import check_credential
@@ -55,6 +56,10 @@ class PrivateKey:
 
     client_id: str
     key: Key = field(repr=False)
+
+    def __post_init__(self) -> None:
+        """Raise ValueError for what cannot sign."""
+        check_key("key", self.key)
 
     def prove(self, form: dict[str, str], headers: dict[str, str], *, issuer: str, now: int) -> None:
         """Add a fresh assertion for this issuer alone."""

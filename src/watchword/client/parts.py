@@ -6,6 +6,8 @@ The messages never repeat what was given, since it may be a secret.
 import inspect
 from collections.abc import Mapping
 
+from watchword.jose.jwk import Key
+
 # What the client itself says in a request for a token.
 _OWN = frozenset(
     {
@@ -26,6 +28,22 @@ def check_part(field: str, given: object, method: str, example: str) -> None:
 def check_source(given: object) -> None:
     """Raise ValueError for what is not a token source."""
     check_part("source", given, "present", 'ApiToken("…", api="https://api.example.com") or a TokenSource')
+
+
+def check_function(field: str, given: object) -> None:
+    """Raise ValueError for what cannot be called: a token in its place would be presented for every caller."""
+    if not callable(given):
+        raise ValueError(f"{field}: a function that returns the token, not something of {type(given)}")
+
+
+def check_key(field: str, given: object) -> None:
+    """Raise ValueError for what is no private key as `watchword.jose.jwk` reads one."""
+    if not isinstance(given, Key):
+        raise ValueError(
+            f"{field}: such as watchword.jose.jwk.parse(…) makes of a JWK, not something of {type(given)}"
+        )
+    if given.private is None:
+        raise ValueError(f"{field}: this one is public, and cannot sign: give the private key")
 
 
 def check_scope(given: object) -> None:

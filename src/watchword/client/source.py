@@ -19,7 +19,7 @@ from watchword.client.addresses import Origin, origin_of
 from watchword.client.errors import AnswerLost, Refused, SignInNeeded, Unreachable, WrongAddress
 from watchword.client.grants import Grant
 from watchword.client.identity import Identity
-from watchword.client.parts import check_part
+from watchword.client.parts import check_key, check_part
 from watchword.client.proofs import Clocks, Prover
 from watchword.client.server import AuthorizationServer, Document, seconds
 from watchword.client.store import FileStore, MemoryStore, Record, Store
@@ -354,6 +354,8 @@ class ApiToken:
     def __post_init__(self) -> None:
         """Raise WrongAddress for an address that a token must not be sent to, and ValueError for what cannot be a token."""
         check_token("the token", self.token)
+        if self.key is not None:
+            check_key("key", self.key)
         self._destination = Destination(self.api)
         self._prover = Prover(self.key, self._clocks) if self.key else None
 

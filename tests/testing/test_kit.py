@@ -251,6 +251,24 @@ def test_what_would_be_another_test_than_was_meant_is_refused(
         ask(auth)
 
 
+@pytest.mark.parametrize(
+    ("ask", "words"),
+    [
+        (
+            lambda auth: auth.token(scope="orders:read"),
+            r"^scope: a token is described by scopes, user, client,",
+        ),
+        (lambda auth: auth.revoked(expires_in=60), r"^expires_in: .* lifetime"),
+        (lambda auth: auth.client(scopes="orders:read"), r"^scopes: a client is described by .*\bscope\b"),
+    ],
+)
+def test_an_argument_that_there_is_not_is_answered_with_those_that_there_are(
+    auth: Auth, ask: Callable[[Auth], object], words: str
+) -> None:
+    with pytest.raises(TypeError, match=words):
+        ask(auth)
+
+
 def blocks() -> dict[str, str]:
     """Return the programs of the guide by their file names."""
     text = GUIDE.read_text("utf-8")

@@ -7,8 +7,8 @@ itself. Nothing is imitated, so nothing can differ from what the API meets in pr
 import contextlib
 import itertools
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args
 
@@ -102,6 +102,7 @@ class Auth:
     def client(self, **given: Any) -> Registered:
         """Register an OAuth client with members of the admin API; raise TypeError for any other, OAuthError where it is refused."""
         given.setdefault("name", "a client under test")
+        check_names("a client", given, ClientInput.__struct_fields__)
         wanted = ClientInput(**given)
         return self.worker.run(client_registry.register(self.runtime, wanted, actor="test"))
 
@@ -122,14 +123,14 @@ class Auth:
 
     def token(self, scopes: Scopes = (), **given: Any) -> Token:
         """Return a valid token; `given` are the fields of `Wanted`: user, client, kind, audience, lifetime, claims, dpop."""
-        return self.worker.run(self._make(Wanted(scopes=scopes, **given), self.runtime))
+        return self.worker.run(self._make(_wanted(scopes, given), self.runtime))
 
     def expired(self, scopes: Scopes = (), **given: Any) -> Token:
         """Return an expired token."""
         given.setdefault("lifetime", 60)
         # Made by the same flows, a week ago.
         then = replace(self.runtime, clock=lambda: self.clock() - LONG_AGO, cache={})
-        return self.worker.run(self._make(Wanted(scopes=scopes, **given), then))
+        return self.worker.run(self._make(_wanted(scopes, given), then))
 
     def wrong_audience(self, scopes: Scopes = (), **given: Any) -> Token:
         """Return a token that is valid for another API only."""
@@ -251,10 +252,21 @@ class Wanted:
             raise ValueError(f"client: one that auth.client() registered, not {self.client!r}")
 
 
+def check_names(what: str, given: Iterable[str], known: Iterable[str]) -> None:
+    """Raise TypeError for arguments that describe nothing of what is made, and say which do."""
+    if unknown := sorted(set(given).difference(known)):
+        raise TypeError(f"{', '.join(unknown)}: {what} is described by {', '.join(known)}")
+
+
 def check_user(given: object) -> None:
     """Raise ValueError unless given an account, or None."""
     if not isinstance(given, User | None):
         raise ValueError(f"user: somebody whom auth.user() made, not {given!r}")
+
+
+def _wanted(scopes: Scopes, given: Mapping[str, Any]) -> Wanted:
+    check_names("a token", given, [one.name for one in fields(Wanted)])
+    return Wanted(scopes=scopes, **given)
 
 
 def _scope(scopes: Scopes) -> tuple[str, ...]:

@@ -156,7 +156,7 @@ MISUSES: dict[str, tuple[Callable[[Any], object], Any, str]] = {
         lambda given: GuardInterceptor(Guard(ISSUER), given), ["/a.B/C"], "methods: policies by full name"
     ),
     "an MCP server in place of its application": (
-        lambda given: protected(given, ISSUER, resource=API), MCPServer("weather"), "app: the application itself"
+        lambda given: protected(given, ISSUER, resource=API), MCPServer("weather"), r"what its streamable_http_app\(\)"
     ),
     "a class of stores": (lambda given: SessionMiddleware(nothing, given), MemoryStore, r"make one, MemoryStore"),
     "a decorator that was not called": (lambda given: StarletteGuard(ISSUER).require(given), nothing, "@guard.require\\(\\)"),

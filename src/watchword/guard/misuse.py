@@ -72,7 +72,7 @@ def check_application(given: object) -> None:
     """Refuse what cannot be called."""
     if not callable(given) or inspect.isclass(given):
         raise ValueError(
-            f"app: the application itself comes first (of an MCP server what its http_app() made), not {given!r}"
+            f"app: the application itself comes first (of an MCP server what its streamable_http_app() or http_app() made), not {given!r}"
         )
 
 

@@ -239,6 +239,15 @@ def test_a_guard_refuses_at_start(make: Callable[[Any], object], given: Any, wor
         make(given)
 
 
+def test_a_text_for_the_values_of_a_header_is_refused_and_not_shown() -> None:
+    guard = Guard(ISSUER)
+    with pytest.raises(Refused):
+        guard.authenticate_sync(Presented(authorization=("Basic hunter2",)))
+    with pytest.raises(ValueError, match=r'authorization=\("Bearer …",\)') as refused:
+        guard.authenticate_sync(Presented(authorization="Bearer hunter2"))
+    assert "hunter2" not in str(refused.value)
+
+
 def test_lists_sets_and_tuples_of_names_are_taken() -> None:
     for origins in (
         ("https://shop.example.com", "http://localhost:8001"),

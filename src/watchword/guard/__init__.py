@@ -6,7 +6,8 @@ litestar, flask, django, drf, ninja, falcon, aiohttp, grpc, mcp_sdk, fastmcp. No
 
 from watchword.guard.guard import Guard
 from watchword.guard.policy import Policy, Refused
+from watchword.guard.presented import Presented
 from watchword.guard.principal import Principal
 from watchword.guard.trusted import Trusted
 
-__all__ = ["Guard", "Policy", "Principal", "Refused", "Trusted"]
+__all__ = ["Guard", "Policy", "Presented", "Principal", "Refused", "Trusted"]

@@ -209,6 +209,7 @@ class Guard:
         try:
             found = read_authorization(presented.authorization)
         except OAuthError as error:
+            presented.check_headers()
             scheme = scheme_to_name(presented.authorization)
             raise refuse(
                 error.rule.status, error.code, error.description, scheme, self.resource_metadata

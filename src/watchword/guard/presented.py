@@ -35,6 +35,13 @@ class Presented(msgspec.Struct, frozen=True, kw_only=True):
     websocket: bool = False
     kept: Kept | None = None
 
+    def check_headers(self) -> None:
+        """Raise ValueError for a text in place of values: each of its characters would be one. It may be a token, and is not repeated."""
+        if isinstance(self.authorization, str):
+            raise ValueError(
+                'authorization: the values of all headers of that name, such as authorization=("Bearer …",)'
+            )
+
     @property
     def told_path(self) -> str | None:
         """The path as an authorization server is told it: none with a NUL or half a character, which its form cannot carry.

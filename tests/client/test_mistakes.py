@@ -12,6 +12,7 @@ from watchword.client import (
     ApiToken,
     ClientCredentials,
     ClientSecret,
+    FileStore,
     HttpxAuth,
     MemoryStore,
     PrivateKey,
@@ -19,6 +20,7 @@ from watchword.client import (
     TokenExchange,
     TokenSource,
     Unreachable,
+    WrongAddress,
 )
 from watchword.client.requests_auth import RequestsAuth
 from watchword.jose import jwk
@@ -34,6 +36,8 @@ MISTAKES: dict[str, tuple[Callable[[], object], str]] = {
     "a secret with the line end of its file": (lambda: ClientSecret("orders-sync", "hunter2\n"), "strip it"),
     "an empty secret": (lambda: ClientSecret("orders-sync", ""), "secret is empty"),
     "an empty client": (lambda: ClientSecret("", "hunter2"), "client_id is empty"),
+    "a folder for a file of tokens": (lambda: FileStore("/"), "path: / is a folder: name a file in it"),
+    "no subject token": (lambda: TokenExchange(lambda: cast(Any, None)).settled(), "what subject_token returns is empty"),
     "an unknown way to send it": (lambda: ClientSecret("orders-sync", "hunter2", cast(Any, "jwt")), "method: \"basic\" or"),
 }  # fmt: skip
 
@@ -44,6 +48,11 @@ def test_a_credential_that_cannot_be_one_is_refused_before_anything_is_sent(case
     with pytest.raises(ValueError, match=words) as refused:
         make()
     assert "hunter2" not in str(refused.value)
+
+
+def test_the_address_of_metadata_is_no_issuer() -> None:
+    with pytest.raises(WrongAddress, match="not the address of the metadata"):
+        TokenSource(f"{WHERE}/.well-known/openid-configuration", ClientSecret("a", "b"), READ, api=WHERE)
 
 
 @pytest.mark.parametrize("host", ["auth..example.com", "xn--a.example", f"{'a' * 64}.example"])

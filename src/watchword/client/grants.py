@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from watchword.client.parts import check_function, check_parameters, check_scope
+from watchword.oauth.credential_text import check_token
 
 ACCESS_TOKEN = "urn:ietf:params:oauth:token-type:access_token"
 
@@ -122,8 +123,9 @@ class TokenExchange:
         check_parameters(self.parameters, "audience")
 
     def settled(self) -> Grant:
-        """Fix the present subject token."""
+        """Fix the present subject token; raise ValueError where the function returns none."""
         token = self.subject_token()
+        check_token("what subject_token returns", token)
         return replace(self, subject_token=lambda: token)
 
     def begin(self) -> dict[str, str] | None:

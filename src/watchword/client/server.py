@@ -12,7 +12,7 @@ import httpx
 
 from watchword import __version__
 from watchword.client.addresses import origin_of
-from watchword.client.errors import AnswerLost, Refused, Unreachable
+from watchword.client.errors import AnswerLost, Refused, Unreachable, WrongAddress
 from watchword.client.identity import Identity
 from watchword.client.proofs import Clocks, Prover
 from watchword.jose.strict_json import StrictJSONError, loads
@@ -39,6 +39,10 @@ class AuthorizationServer:
 
     def __init__(self, issuer: str, clocks: Clocks, http: httpx.Client | None = None) -> None:
         origin_of(issuer)
+        if "/.well-known/" in issuer:
+            raise WrongAddress(
+                "the issuer is the identifier in its metadata, not the address of the metadata"
+            )
         self.issuer = issuer
         self._clocks = clocks
         self._given = http

@@ -107,7 +107,10 @@ class FileStore:
     """A record in a file that only its owner can read, shared by processes."""
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
+        """Raise ValueError for a folder."""
         self.path = Path(path)
+        if self.path.is_dir():
+            raise ValueError(f"path: {self.path} is a folder: name a file in it")
 
     def lock(self) -> contextlib.AbstractContextManager[None]:
         """Lock out other threads and processes."""

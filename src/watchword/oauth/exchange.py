@@ -168,7 +168,10 @@ def _act(
 ) -> Claims | None:
     if actor is None:
         if not policy.may_impersonate or not _may_act(subject, client_id, client_id):
-            raise _bad("This client must say who acts: send an actor_token.", "actor_token")
+            raise _bad(
+                "This client must say who acts: send an actor_token, or have it allowed to impersonate.",
+                "actor_token",
+            )
         return subject.act  # §4.1: earlier actors stay on record
     if not policy.may_delegate or not _may_act(subject, actor.subject, actor.client_id):
         raise _bad("The actor may not act for this subject.", "actor_token")

@@ -10,8 +10,8 @@ from tests.fixtures.commands import run_cli
     ("addresses", "words"),
     [
         (("sqlite:///nothing.db", "sqlite:///new.db"), "there is no database file nothing.db"),
-        (("watchword.db", "mysql://db.internal/watchword"), "an SQLite file, or postgresql://"),
-        (("mysql://db.internal/watchword", "watchword.db"), "an SQLite file, or postgresql://"),
+        (("watchword.db", "mysql://db.internal/watchword"), "(or sqlite:///path), or postgresql://"),
+        (("mysql://db.internal/watchword", "watchword.db"), "(or sqlite:///path), or postgresql://"),
     ],
 )
 def test_a_move_names_what_is_no_database(tmp_path: Path, addresses: tuple[str, str], words: str) -> None:

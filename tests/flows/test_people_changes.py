@@ -1,13 +1,31 @@
 """What is changed of an account by the JSON API is changed wholly or not at all, and nothing else is."""
 
+from pathlib import Path
+
 import pytest
 from tests.fixtures.accounts import EMAIL, make, user_of
-from tests.fixtures.servers import Server
+from tests.fixtures.people import letters
+from tests.fixtures.servers import Server, open_server
 from tests.flows.test_people_api import headers
 
 from watchword.store import faults
 from watchword.store.user_changes import mail_reset_link, set_disabled
 from watchword.store.users import find_user
+
+
+async def test_an_address_that_somebody_else_changes_is_told_to_its_owner_at_the_old_one(
+    tmp_path: Path,
+) -> None:
+    async with open_server(tmp_path, mode="development") as server:
+        own = await headers(server, "watchword:users:write")
+        address = f"/api/v1/users/{(await make(server)).id}"
+        for email, told in (("Ada@example.com", 0), ("eve@example.net", 1), ("ada@example.org", 2)):
+            changed = {"email": email, "email_verified": True}
+            assert (await server.http.patch(address, json=changed, headers=own)).status_code == 200
+            mailed = dict(await letters(server))
+            assert len(mailed) == told, mailed
+        assert "e…e@example.net" in mailed["Ada@example.com"]
+        assert "a…a@example.org" in mailed["eve@example.net"]
 
 
 @pytest.mark.parametrize(

@@ -111,12 +111,20 @@ async def confirm_email(runtime: Runtime, link: str, origin: Origin) -> str:
         names.canonical_email(email),
         runtime.now(),
     )
-    if outcome == "changed" and user.email != email:
-        taken = "password" in runtime.settings.sign_in_methods
-        way_back = f"{runtime.settings.issuer}/recover" if taken else _help_page(runtime)
-        new = {"new_email": masked(email), "link": way_back}
-        await mail.notify(runtime, user, "email_changed", origin, "", **new)
+    if outcome == "changed":
+        await tell_address_changed(runtime, user, email, origin)
     return outcome
+
+
+async def tell_address_changed(runtime: Runtime, user: User, email: str, origin: Origin) -> None:
+    """Tell the owner at the address that the account had before this one.
+
+    Whoever did not want the change needs an operator: from now on a reset link goes to the new address.
+    """
+    if user.email is None or names.canonical_email(user.email) == names.canonical_email(email):
+        return
+    new = {"new_email": masked(email), "link": _help_page(runtime)}
+    await mail.notify(runtime, user, "email_changed", origin, "", **new)
 
 
 def masked(email: str) -> str:

@@ -51,8 +51,12 @@ async def factors_of(runtime: Runtime, user: User) -> Enrolled:
 
 
 async def change(runtime: Runtime, user: User, changes: Changes, *, actor: str) -> User:
-    """Apply all changes to an account or none; raise `invalid_request` naming the field, `not_found`, or `conflict`."""
+    """Apply all changes to an account or none; raise `invalid_request` naming the field, `not_found`, or `conflict`.
+
+    A new address is told to the owner at the old one.
+    """
     name = display_name(changes.display_name)
+    address = _address(user, changes)
     if changes.attributes is not None:
         check_attributes(changes.attributes)
     outcome = await runtime.database.write(
@@ -61,7 +65,7 @@ async def change(runtime: Runtime, user: User, changes: Changes, *, actor: str) 
         display_name=name,
         attributes=changes.attributes,
         is_admin=changes.is_admin,
-        address=_address(user, changes),
+        address=address,
         actor=actor,
         now=runtime.now(),
     )
@@ -72,6 +76,8 @@ async def change(runtime: Runtime, user: User, changes: Changes, *, actor: str) 
     if outcome == "taken":
         raise OAuthError("conflict", "This address belongs to another account.", field="email")
     account_changes.check_outcome(outcome, "is_admin")
+    if address is not None:
+        await account_changes.tell_address_changed(runtime, user, address.email, account_changes.UNTOLD)
     return await find(runtime, user.id)
 
 

@@ -16,7 +16,7 @@ from tests.fixtures.postgres import Store
 from tests.fixtures.servers import Server, open_server, together
 from tests.unit.credentials.software_authenticator import USER_PRESENT, SoftwareAuthenticator
 
-from watchword.flows import people
+from watchword.flows import account_changes, people
 from watchword.store import passkeys
 
 ORIGIN = "http://localhost"
@@ -66,6 +66,20 @@ async def test_ps_01_a_lying_answer_signs_nobody_in(ada: Person, lie: str) -> No
     assert await send(person, device.get(options_in(person), origin=ORIGIN)) == "/account", (
         "the honest variant"
     )
+
+
+async def test_a_passkey_of_a_disabled_account_is_refused_in_words_of_its_own(ada: Person) -> None:
+    device = await add_passkey(ada)
+    user, runtime = await user_of(ada.server), ada.server.runtime
+    for disabled in (False, True):
+        await account_changes.set_disabled(runtime, user, disabled, actor="test")
+        person = await stranger(ada.server)
+        path = await send(person, device.get(options_in(person), origin=ORIGIN))
+        assert path == ("/sign-in" if disabled else "/account")
+        assert ("That passkey wasn’t accepted." in person.text) == disabled
+        assert "That name and password don’t match." not in person.text, (
+            "which a page without passwords cannot show"
+        )
 
 
 async def test_ps_01_a_challenge_lives_five_minutes_and_belongs_to_one_browser(ada: Person) -> None:

@@ -177,8 +177,8 @@ async def _by_passkey(request: Request, form: Form) -> tuple[User, Method]:
         challenge=form.get("challenge") or "",
         credential=form.get("credential") or "",
     )
-    if user.disabled_at is not None:
-        raise SignInRefused
+    if user.disabled_at is not None:  # not SignInRefused, which is said beside a password's field
+        raise PasskeyRefused("disabled")
     await throttle.accepted(runtime, "passkey", taken)
     return user, method
 

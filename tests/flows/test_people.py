@@ -18,6 +18,8 @@ from tests.fixtures.accounts import (
 from tests.fixtures.people import PASSWORD, Person, letters
 from tests.fixtures.servers import Server
 
+from watchword.store import events
+
 __all__ = ["ada", "server"]
 
 
@@ -43,6 +45,19 @@ async def test_a_new_cookie_at_every_elevation_and_the_old_one_is_dead(ada: Pers
         thief.cookies.set("ww-session", old)
         assert (await Person(ada.server, thief).open("/account")).url.path == "/sign-in", "SE-01"
     assert (await ada.open("/account")).url.path == "/account"
+
+
+async def test_what_a_changed_password_ends_is_recorded_with_the_session_that_changed_it(ada: Person) -> None:
+    server = ada.server
+    phone = Person(server, another(server, "Mozilla/5.0 (Android 16) Firefox/140.0"))
+    await phone.sign_in()
+    server.clock.advance(1)
+    await ada.sign_in()
+    own = await session_of(server)
+    await change_password(ada, PASSWORD, OTHER)
+    told = await server.runtime.database.read(events.list_events, limit=10)
+    ended = {one.name: one.data.get("session") for one in told if one.name != "session.created"}
+    assert ended["user.password_changed"] == ended["session.ended"] == own.id
 
 
 async def test_one_session_or_all_others_end_from_the_list(ada: Person) -> None:

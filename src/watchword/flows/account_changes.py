@@ -27,11 +27,14 @@ async def change_password(
     *,
     old: str | None,
     new: str,
-    keep_session: str,
+    session: Session,
     end_others: bool,
     origin: Origin,
 ) -> None:
-    """Change one's own password; raise PasswordWrong, Throttled, or `invalid_request` naming what is wrong with the new one."""
+    """Change one's own password in a session, which goes on.
+
+    Raise PasswordWrong, Throttled, `invalid_request` naming what is wrong with the new one, or as `sessions.act`.
+    """
     found = await runtime.database.read(users.find_password, user.id)
     if found is not None and not await sign_in.confirm_password(runtime, user, old or ""):
         raise PasswordWrong
@@ -40,16 +43,8 @@ async def change_password(
             "invalid_request", "This is the password you have now.", detail="same", field="password"
         )
     hashed = await accounts.hash_new_password(runtime, new, user.username, user.email)
-    but = keep_session if end_others else None
-    changed = await runtime.database.write(
-        user_changes.change_own_password,
-        user.id,
-        hashed,
-        known=found,
-        session_id=keep_session,
-        but=but,
-        now=runtime.now(),
-    )
+    more = {"known": found, "but": session.id if end_others else None, "now": runtime.now()}
+    changed = await sessions.act(runtime, session, user_changes.change_own_password, user.id, hashed, **more)
     if not changed:  # it was changed meanwhile, so the old password was not proven after all
         raise PasswordWrong
     await mail.notify(runtime, user, "password_changed", origin, "/recover", ended=end_others)

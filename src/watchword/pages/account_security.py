@@ -62,7 +62,7 @@ async def change_password(request: Request) -> Response:
             user,
             old=form.get("password"),
             new=form.get("new_password") or "",
-            keep_session=session.id,
+            session=session,
             end_others=form.get("end_others") == "yes",
             origin=visit.origin_of(request),
         )
@@ -71,6 +71,8 @@ async def change_password(request: Request) -> Response:
     except Throttled as refused:
         return await _password(request, found, {"form": refused_proof.throttled(refused)}, 429)
     except OAuthError as error:
+        if error.field != "password":
+            raise
         return await _password(request, found, {"new_password": passwords.problem(error)}, 400)
     # The present password proves no second factor, so it does not raise the session's level (MF-06).
     return account.done(request, "password", "password_changed", await account.renewed(request, session))

@@ -14,7 +14,7 @@ from tests.fixtures.servers import Server, open_server
 from tests.fixtures.trusted_issuers import trust
 from tests.store.made import execute, select
 
-from watchword.flows import accounts, api_tokens
+from watchword.flows import account_access, accounts, api_tokens
 from watchword.store import events, faults, witnesses
 from watchword.store.events import Event
 
@@ -52,6 +52,20 @@ async def test_ad_10_every_change_of_power_is_recorded_with_who_what_and_when(se
         assert event.actor, event
         assert event.target, event
         assert abs(event.at - server.clock()) < 60, event
+
+
+async def test_ad_10_a_consent_that_is_taken_back_is_recorded_where_no_grant_ends_with_it(
+    server: Server,
+) -> None:
+    client = await register(server)
+    tokens = (await redeem(server, client, (await obtain_code(server, client))["code"])).json()
+    await server.post("/revoke", client, token=tokens["refresh_token"])
+    given = next(event for event in await recorded(server) if event.name == "consent.given")
+    for name in ("consent.withdrawn", None):
+        before = await recorded(server)
+        assert await account_access.withdraw(server.runtime, given.actor, given.target) == 0
+        fresh = [event.name for event in await recorded(server) if event not in before]
+        assert fresh == ([name] if name else []), "once"
 
 
 async def test_ad_10_who_administers_by_an_access_token_is_named_by_who_it_is(server: Server) -> None:

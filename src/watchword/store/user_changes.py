@@ -238,7 +238,10 @@ async def set_disabled(tx: Transaction, user_id: str, disabled: bool, *, actor: 
 async def end_grants_of(
     tx: Transaction, user_id: str, *, reason: str, actor: str, now: int, client_id: str = ""
 ) -> int:
-    """End every grant of a person, or only those to one client, with the consent; return how many were alive."""
+    """End every grant of a person, or only those to one client, with the consent; return how many were alive.
+
+    That a consent to one client is withdrawn has an event of its own: there may be no live grant that ends with it.
+    """
     rows = await tx.all(
         "SELECT id FROM grants WHERE user_id = $1 AND ($2 = '' OR client_id = $2) AND ended_at IS NULL",
         user_id,
@@ -246,9 +249,11 @@ async def end_grants_of(
     )
     for row in rows:
         await end_grant(tx, row["id"], reason=reason, actor=actor, now=now)
-    await tx.run(
+    withdrawn = await tx.run(
         "DELETE FROM consents WHERE user_id = $1 AND ($2 = '' OR client_id = $2)", user_id, client_id
     )
+    if client_id and withdrawn:
+        await tx.record("consent.withdrawn", actor=actor, target=client_id, at=now)
     return len(rows)
 
 

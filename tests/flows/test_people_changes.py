@@ -9,6 +9,7 @@ from tests.fixtures.servers import Server, open_server
 from tests.flows.test_people_api import headers
 
 from watchword.store import faults
+from watchword.store.events import list_events
 from watchword.store.user_changes import mail_reset_link, set_disabled
 from watchword.store.users import find_user
 
@@ -104,6 +105,23 @@ async def test_ad_07_a_link_of_an_account_that_was_disabled_stays_dead(server: S
         assert (await server.http.post(f"{account}/{way}", json={}, headers=power)).status_code == 200
         assert (await server.http.get(before)).status_code == 404, way
     assert (await server.http.get(await link())).status_code == 200
+
+
+async def test_an_account_that_is_disabled_or_enabled_already_is_left_as_it_is(server: Server) -> None:
+    account, read, write = await make(server), server.runtime.database.read, server.runtime.database.write
+    seen = []
+    for disabled in (True, True, False, False):
+        server.clock.advance(60)
+        done = await write(set_disabled, account.id, disabled, actor="test", now=server.runtime.now())
+        assert done == "changed"
+        seen.append((await user_of(server)).disabled_at)
+    assert seen[0] is not None
+    assert seen == [seen[0], seen[0], None, None], "since when"
+    told = [event.name for event in await read(list_events, limit=50)]
+    assert [told.count(f"user.{name}") for name in ("disabled", "enabled")] == [1, 1]
+    assert (
+        await write(set_disabled, "user_unknown", True, actor="test", now=server.runtime.now()) == "unknown"
+    )
 
 
 async def test_ad_07_an_account_that_is_disabled_while_a_link_is_asked_for_gets_none(server: Server) -> None:

@@ -213,20 +213,23 @@ async def recover_by_passkey(
 
 
 async def set_disabled(tx: Transaction, user_id: str, disabled: bool, *, actor: str, now: int) -> str:
-    """Disable an account, ending its sessions and grants, or enable it again: "changed", "unknown", or "last" for the last administrator."""
+    """Disable an account, ending its sessions and grants, or enable it again: "changed", "unknown", or "last" for the last administrator.
+
+    An account that is so already stays as it is, with the time since when it is.
+    """
     if disabled and await is_last_admin(tx, user_id):
         return "last"
     row = await tx.one(
         # Tokens that were issued before without a grant must not become valid again with the account.
         "UPDATE users SET disabled_at = $1, valid_from = CASE WHEN $2 = 1 THEN $3 ELSE valid_from END, "
-        "proof_epoch = proof_epoch + $2 WHERE id = $4 RETURNING id",
+        "proof_epoch = proof_epoch + $2 WHERE id = $4 AND (disabled_at IS NULL) = ($2 = 1) RETURNING id",
         now if disabled else None,
         int(disabled),
         now,
         user_id,
     )
     if row is None:
-        return "unknown"
+        return "unknown" if await get_user(tx, user_id) is None else "changed"
     await tx.record("user.disabled" if disabled else "user.enabled", actor=actor, target=user_id, at=now)
     if disabled:
         await end_sessions_of(tx, user_id, actor=actor, now=now)

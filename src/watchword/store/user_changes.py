@@ -261,7 +261,7 @@ async def end_grants_of(
 
 
 async def delete_user(tx: Transaction, user_id: str, *, actor: str, now: int) -> str:
-    """Delete an account and end everything that it was issued; the audit trail keeps the identifier only.
+    """Delete an account and end everything that it was issued; the audit trail keeps its identifier, and the name that it was created with.
 
     Return "changed", "unknown", or "last" for the last administrator.
     """

@@ -40,6 +40,26 @@ async def test_fd_02_an_id_token_of_another_sign_in_is_refused(
     assert await sign_in(server, provider) == "/account", "the honest variant"
 
 
+async def test_sign_ins_by_a_provider_are_counted(server: Server, provider: Provider) -> None:
+    async def counted() -> list[float]:
+        reader = await server.token(scope="watchword:metrics:read")
+        bearer = {"authorization": f"Bearer {reader.secret}"}
+        shown = (await server.http.get("/metrics", headers=bearer)).text
+        label = 'watchword_sign_ins_total{operation="provider",outcome="'
+        told = [
+            line.removeprefix(label).split('"} ') for line in shown.splitlines() if line.startswith(label)
+        ]
+        return [sum(float(n) for outcome, n in told if outcome == one) for one in ("accepted", "refused")]
+
+    await link(server, provider)
+    accepted, refused = await counted()
+    assert await sign_in(server, provider) == "/account"
+    assert await counted() == [accepted + 1, refused]
+    provider.claims = {**provider.claims, "aud": "somebody else"}
+    assert await sign_in(server, provider) == PATH
+    assert await counted() == [accepted + 1, refused + 1]
+
+
 ANSWERS: dict[str, dict[str, str | None]] = {
     "no state": {"state": None},
     "another state": {"state": "x" * 43},

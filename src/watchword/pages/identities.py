@@ -16,6 +16,7 @@ from watchword.store import identities as store
 from watchword.store.identities import RegisteredIdentity
 from watchword.store.sessions import Session
 from watchword.store.users import User
+from watchword.telemetry import count
 from watchword.zero.proof import dpop_channel
 from watchword.zero.records import Proof, from_json, to_json
 
@@ -66,7 +67,9 @@ async def sign_in(request: Request) -> Response:
     try:
         user = await flow.sign_in(request.runtime, flow.read_proof(form.get("proof") or ""))
     except ZeroError:
+        count("sign_ins", "identity", "refused")
         return await _refused(request, sealed)
+    count("sign_ins", "identity", "accepted")
     return await visit.proceed(request, user, (Method.IDENTITY,), remember=False, back=sealed or "")
 
 
@@ -89,8 +92,10 @@ async def sign_in_by_program(request: Request) -> Response:
     try:
         user = await flow.sign_in(runtime, from_json(request.json(), Proof), channel=channel)
     except ZeroError as error:
+        count("sign_ins", "identity", "refused")
         await flow.throttle(runtime, request.address)
         raise OAuthError("invalid_grant", "The proof is not valid here.", detail=error.reason) from None
+    count("sign_ins", "identity", "accepted")
     if await flow.needs_second_factor(runtime, user):
         raise OAuthError(
             "access_denied", "This account needs a second factor: sign in at /sign-in/identity in a browser."

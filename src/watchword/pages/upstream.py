@@ -41,7 +41,7 @@ from watchword.pages.render import Problem
 from watchword.store import users
 from watchword.store.upstream_sessions import UpstreamSession
 from watchword.store.users import User
-from watchword.telemetry import log
+from watchword.telemetry import count, log
 
 ATTEMPT_COOKIE, LINK_COOKIE = "ww-upstream", "ww-link"
 PURPOSE = "link"
@@ -182,6 +182,8 @@ async def _failed(request: Request, name: str, refused: UpstreamRefused, left: L
     note = log.info if refused.reason in ORDINARY else log.warning
     note("upstream.refused", provider=name, reason=refused.reason, detail=refused.detail)
     title = upstream.configured(request.runtime, name).title
+    if not (left.enrol or left.linking):
+        count("sign_ins", "provider", "refused")
     known = LINK_PROBLEMS if left.enrol or left.linking else SIGN_IN_PROBLEMS
     problem = Problem(known.get(refused.reason, "upstream_failed"), {"provider": title})
     if left.enrol:
@@ -264,6 +266,7 @@ async def _go_on(request: Request, name: str, found: upstream.Found, left: Left)
 
 
 async def _signed_in(request: Request, user: User, found: upstream.Found) -> Response:
+    count("sign_ins", "provider", "accepted")
     came_from = _session_of(found.identity)
     return await visit.proceed(
         request,

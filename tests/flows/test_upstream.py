@@ -105,6 +105,11 @@ async def test_a_new_person_gets_an_account_without_a_password(server: Server) -
         await person.open(walk(await begin(person), "grace"))
         assert person.path == "/account"
         assert (await user_of(server, "grace@example.com")).password_changed_at is None
+        assert "A password alone" not in person.text, "advice for who has one"
+        await person.open("/account/password")
+        await person.send({"new_password": PASSWORD}, having="csrf")
+        await person.open("/account")
+        assert "A password alone is easy to lose." in person.text
 
 
 @pytest.mark.parametrize("lie", ["state", "iss", "code", "other browser", "again"])

@@ -197,7 +197,7 @@ async def show_overview(
     context = {
         "action": f"{runtime.settings.issuer}/account",
         "profile": profile,
-        "advice": _advice(request, user, have),
+        "advice": await _advice(request, user, have),
         "may": [*(["change_email"] if runtime.settings.mails else []), "delete"],
         "providers": await _providers(request, person),
         "values": {"name": user.display_name or ""},
@@ -232,13 +232,16 @@ async def _providers(request: Request, person: Person) -> list[dict[str, object]
     return [*offered, *left_over]
 
 
-def _advice(request: Request, user: User, have: Enrolled) -> list[str]:
-    settings = request.runtime.settings
+async def _advice(request: Request, user: User, have: Enrolled) -> list[str]:
+    runtime = request.runtime
+    settings = runtime.settings
     offered = factors.usable(settings, have)
     advice = []
     if "passkey" in settings.sign_in_methods and not have.passkeys:
         advice.append("add_passkey")
-    if settings.second_factors and not offered:
+    may_add = "password" in settings.sign_in_methods and bool(settings.second_factors) and not offered
+    # The advice is about who has nothing but a password
+    if may_add and await runtime.database.read(users.find_password, user.id) is not None:
         advice.append("add_second_factor")
     if offered and not have.recovery_codes and "recovery_code" in settings.second_factors:
         advice.append("save_recovery_codes")

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.fixtures.accounts import another
+from tests.fixtures.accounts import EMAIL, another
 from tests.fixtures.lying_provider import PATH, Provider, begin, come_back, link, provider, server, sign_in
 from tests.fixtures.people import Person
 from tests.fixtures.servers import Server, open_server
@@ -122,6 +122,16 @@ async def test_a_name_that_a_provider_tells_changes_no_page(
         honest = name != told
         assert (name in person.page.text) == honest
         assert honest or person.page.text.count(address) > 1, "it is called by its address instead"
+
+
+async def test_an_address_that_looks_like_anothers_is_told_to_be_taken(
+    server: Server, provider: Provider
+) -> None:
+    for address, path in ((EMAIL.replace("ada", "grace"), "/account"), ("grace@exarnple.com", PATH)):
+        provider.claims = {"sub": address, "email": address, "email_verified": True}
+        person = Person(server, another(server))
+        assert await come_back(person, await begin(person, provider)) == path
+        assert ("An account here already has the address" in person.text) == (path == PATH)
 
 
 METADATA: dict[str, dict[str, Any]] = {

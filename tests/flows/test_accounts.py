@@ -166,6 +166,23 @@ async def test_registering_tells_nobody_but_its_owner_that_an_address_is_known(a
     assert "/sign-up?link=" in mails["new@example.com"]
 
 
+async def test_an_address_is_taken_by_one_whose_domain_looks_like_its_own_and_that_is_said(
+    server: Server,
+) -> None:
+    said = "An account here has this address already, or one that looks like it."
+    for address, made in (
+        ("arnie@example.com", True),
+        ("amie@example.com", True),
+        ("arnie@exarnple.com", False),
+    ):
+        link = await sign_up.invite(server.runtime, address, is_admin=False, inviter=None, actor="test")
+        async with another(server) as browser:
+            person = Person(server, browser)
+            await person.open(link)
+            await person.send({"new_password": PASSWORD, "name": ""}, having="link")
+            assert ("Your account is ready." in person.text, said in person.text) == (made, not made), address
+
+
 async def test_an_invitation_makes_one_account(server: Server) -> None:
     link = await sign_up.invite(server.runtime, "kim@example.com", is_admin=True, inviter="ada", actor="test")
     async with another(server) as first, another(server) as second:

@@ -5,7 +5,7 @@ from tests.fixtures.postgres import Cluster, Store, race
 from tests.store.made import execute, select
 
 from watchword.store import migrate
-from watchword.store.database import StorageUnavailable
+from watchword.store.database import StorageUnavailable, Transaction
 from watchword.store.migrate import schema_version
 
 NEWEST = migrate.migrations()[-1][0]
@@ -62,6 +62,25 @@ async def test_a_migration_that_was_interrupted_is_done_wholly_the_next_time(
     database = await store.node()
     assert await database.read(schema_version) == NEWEST + 1
     assert await database.read(select, "SELECT a FROM half") == []
+    await store.close()
+
+
+async def test_a_name_that_is_an_address_is_kept_by_the_looks_of_its_domain_only(store: Store) -> None:
+    looks = {"amie": "amie", "arnie": "amie2", "arnie@exarnple.com": "amie@example.com", "l@b": "l@b"}
+    row = "INSERT INTO users (id, username, canonical_username, skeleton, created_at) VALUES ($1, $1, $1, $2, 0)"
+
+    async def fill(tx: Transaction) -> None:
+        for name, skeleton in looks.items():
+            await tx.run(row, name, skeleton)
+
+    with pytest.MonkeyPatch.context() as patch:
+        before = [one for one in migrate.migrations() if one[0] < 25]
+        patch.setattr(migrate, "migrations", lambda: before)
+        await (await store.node()).write(fill)
+        await store.close()
+    rows = await (await store.node()).read(select, "SELECT canonical_username, skeleton FROM users")
+    kept = {**looks, "arnie@exarnple.com": "arnie@example.com"}
+    assert {row["canonical_username"]: row["skeleton"] for row in rows} == kept
     await store.close()
 
 

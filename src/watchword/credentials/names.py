@@ -115,9 +115,16 @@ def _refused(remedy: str) -> NameRefused:
 
 
 def skeleton(name: str, *, email: str | None = None) -> str:
-    """Return a form that is equal for names which look alike; raise NameRefused."""
-    canonical_username(name, email=email)
-    return look_alikes.skeleton(name)
+    """Return a form that is equal for names which look alike; raise NameRefused.
+
+    Of an address only the domain counts by its looks, which anybody can register: what is before the @ is given out by whoever runs the
+    domain, and was proved. So `arnie@example.com` keeps nobody from being `amie@example.com`.
+    """
+    canonical = canonical_username(name, email=email)
+    if "@" not in canonical:
+        return look_alikes.skeleton(name)
+    local, _, domain = canonical.rpartition("@")
+    return f"{local}@{look_alikes.skeleton(domain)}"
 
 
 def canonical_email(email: str) -> str:

@@ -196,10 +196,11 @@ async def create_by_link(
     way: MadePasskey | Identity | None = None,
     name: str | None,
 ) -> User | None:
-    """Create the account of a verified address, which is its user name; None when the link was used or the address is taken.
+    """Create the account of a verified address, which is its user name; None when the link was used.
 
     The person signs in with the password or by `way`: a passkey, or a verified identity at another provider. Raises `invalid_request`,
-    and PasskeyRefused or UpstreamRefused for a way that belongs to another account or was used before.
+    `conflict` for an address that is taken, and PasskeyRefused or UpstreamRefused for a way that belongs to another account or was used
+    before.
     """
     unique = check_names(email, email, own_address=True)
     hashed = await _hash(runtime, password, email, email)
@@ -207,6 +208,8 @@ async def create_by_link(
     outcome = await runtime.database.write(
         new_accounts.create_by_link, link, purpose, user, unique_of(unique, hashed), _way_in(way, user)
     )
+    if outcome == "taken":
+        raise OAuthError("conflict", TAKEN, field="username")
     _check_way(outcome, way)
     return user if outcome == "created" else None
 

@@ -157,7 +157,7 @@ async def accept(
     way: MadePasskey | Identity | None = None,
     name: str | None,
 ) -> User | None:
-    """Create the account of a verified address and use the link up; None when the link is gone or the address taken meanwhile.
+    """Create the account of a verified address and use the link up; None when the link is gone.
 
     The person signs in with the password or by `way`. Raise as `accounts.create_by_link`.
     """

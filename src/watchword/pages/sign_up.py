@@ -157,6 +157,8 @@ async def _accept(request: Request, form: Form, link: str) -> Response:
         password, passkey = enrolment.chosen(request, form, newcomer, link)
         user = await sign_up_flow.accept(request.runtime, link, password=password, way=passkey, name=name)
     except OAuthError as error:
+        if error.code == "conflict":
+            return await _account(request, link, invitation, form, {"form": "address_taken"})
         if error.field != "password":
             raise
         return await _account(request, link, invitation, form, {"new_password": passwords.problem(error)})

@@ -240,7 +240,8 @@ async def _enrolled(request: Request, found: upstream.Found, link: str) -> Respo
     try:
         made = await upstream_enrolment.accept(request.runtime, link, found.identity)
     except OAuthError:
-        return await _enrol_again(request, link, "username_taken")
+        owner = await upstream_enrolment.for_owner(request.runtime, link)
+        return await _enrol_again(request, link, "username_taken" if owner else "address_taken")
     return errors.expired(request) if made is None else await _signed_in(request, made, found)
 
 
@@ -259,9 +260,10 @@ async def _go_on(request: Request, name: str, found: upstream.Found, left: Left)
         made = await upstream.register(runtime, found.identity)
         if made is not None:
             return await _signed_in(request, made, found)
-    known = found.outcome in ("register", "refused_unknown")
+    # An address may also be taken by one that looks like it
+    known = found.outcome == "refused_unknown"
     taken = known and await upstream.is_address_taken(runtime, found.identity)
-    reason = "refused_address" if taken else found.outcome
+    reason = "refused_address" if taken or found.outcome == "register" else found.outcome
     return await _failed(request, name, UpstreamRefused(reason), left)
 
 

@@ -127,6 +127,20 @@ def test_an_address_is_a_user_name_only_as_the_accounts_own() -> None:
 
 
 @pytest.mark.parametrize(
+    ("one", "other", "alike"),
+    [
+        pytest.param("arnie@example.com", "Arnie@Example.com", True, id="letters of any case"),
+        pytest.param("arnie@example.com", "arnie@exarnple.com", True, id="a domain that looks like another"),
+        pytest.param("arnie@example.com", "amie@example.com", False, id="two mailboxes of one domain"),
+        pytest.param("m1@example.com", "ml@example.com", False, id="a digit and a letter"),
+    ],
+)
+def test_addresses_are_alike_by_the_looks_of_their_domain_only(one: str, other: str, alike: bool) -> None:
+    """LG-14: the domain's mail server tells its mailboxes apart, and each is proved."""
+    assert (names.skeleton(one, email=one) == names.skeleton(other, email=other)) == alike
+
+
+@pytest.mark.parametrize(
     ("email", "expected"),
     [
         pytest.param("Ada.Lovelace@Example.COM", "ada.lovelace@example.com", id="case is folded"),

@@ -270,3 +270,16 @@ def test_a_proxy_that_cannot_be_used_is_named(
         TokenSource(foreign.issuer, ClientSecret("a", "b"), READ, api=API).token()
     with pytest.raises(ValueError, match=f"the proxy .*{said}"):
         examine(foreign.issuer)
+
+
+def test_certificates_that_cannot_be_read_are_named(
+    foreign: Foreign, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = TokenSource(foreign.issuer, ClientSecret("a", "b"), READ, api=API)
+    with monkeypatch.context() as environment:
+        environment.setenv("SSL_CERT_FILE", "/nowhere/ca.pem")
+        with pytest.raises(Unreachable, match=r"the certificates .*No such file"):
+            source.token()
+        with pytest.raises(ValueError, match=r"the certificates .*No such file"):
+            examine(foreign.issuer)
+    assert source.token() == "token-1"

@@ -17,6 +17,7 @@ from tests.fixtures.other_issuer import OtherIssuer, ask
 from tests.fixtures.servers import Process, serve
 
 from watchword.guard import Guard, Refused, background
+from watchword.guard.fetching import Fetching
 from watchword.guard.guard import Presented
 from watchword.guard.possession import NotProven, Possession
 from watchword.guard.verifier import Verifier
@@ -170,6 +171,26 @@ async def test_of_a_failure_that_a_request_did_not_wait_for_nothing_is_logged() 
         await guard.close()
     gc.collect()
     assert logged == []
+
+
+async def test_a_failure_of_any_kind_is_followed_by_a_pause_and_another_attempt() -> None:
+    clock, outcomes = Clock(), [RuntimeError("can't start new thread"), None]
+    once_an_hour = Fetching(3600.0, clock=clock)
+
+    async def fetch() -> None:
+        outcome = outcomes.pop(0)
+        if outcome is not None:
+            raise outcome
+
+    await once_an_hour.wait(fetch)
+    assert once_an_hour.trouble == "RuntimeError: can't start new thread"
+    assert once_an_hour.begin(fetch) is None, "too early"
+    clock.advance(1)
+    await once_an_hour.wait(fetch)
+    assert not once_an_hour.trouble
+    assert not outcomes
+    clock.advance(1)
+    assert once_an_hour.begin(fetch) is None, "once an hour, when it succeeds"
 
 
 GREENLETS = """

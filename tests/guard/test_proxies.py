@@ -1,9 +1,10 @@
-"""A guard on a machine whose environment names proxies."""
+"""A guard on a machine whose environment names proxies, and certificates of authorities."""
 
 import pytest
 from tests.fixtures.other_issuer import OtherIssuer, ask, other, refusal
 
 from watchword.guard import Guard
+from watchword.guard.verifier import Verifier
 
 API = "https://api.example.com"
 __all__ = ["other"]
@@ -34,4 +35,20 @@ async def test_a_proxy_that_cannot_be_used_is_named_in_the_log(
     guard = Guard(other.issuer, audience=API)
     assert await refusal(guard, other.token()) == 503
     assert "the proxy that the environment names cannot be used" in caplog.text
+    await guard.close()
+
+
+async def test_certificates_that_cannot_be_read_are_named_in_the_log_and_read_again(
+    other: OtherIssuer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    guard = Guard(other.issuer, audience=API)
+    with monkeypatch.context() as environment:
+        environment.setenv("SSL_CERT_FILE", "/nowhere/ca.pem")
+        assert await refusal(guard, other.token()) == 503
+    assert "the certificates of authorities cannot be read: [Errno 2] No such file" in caplog.text
+    verifier = guard._only
+    assert isinstance(verifier, Verifier)
+    for one in (verifier._issuer._discovery, verifier._keys.fetching):
+        one.next_try = 0.0  # the pause after a failure is over
+    assert (await ask(guard, other.token())).subject == "them"
     await guard.close()

@@ -65,6 +65,8 @@ class AuthorizationServer:
                 )
             except (ImportError, ValueError) as error:  # the former for SOCKS, which needs a package
                 raise Unreachable(f"the proxy that the environment names cannot be used: {error}") from None
+            except OSError as error:  # no such SSL_CERT_FILE, or no descriptor left to read it
+                raise Unreachable(f"the certificates of authorities cannot be read: {error}") from None
             own = self._own.setdefault(os.getpid(), fresh)
         return own
 

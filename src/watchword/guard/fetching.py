@@ -2,7 +2,8 @@
 
 Theory of operation. Fetches run on the background loop, and all who need one wait for the one in flight. A token bucket limits those
 that succeed: a burst of `burst`, then one for each `interval` seconds. Failures are followed by exponential backoff with jitter, from
-half a second up to a minute. The result is kept by the owner of this object.
+half a second up to a minute, whatever it was that failed: a moment without memory or descriptors must not cost the next attempt as well.
+The result is kept by the owner of this object.
 """
 
 import asyncio
@@ -81,9 +82,14 @@ class Fetching:
             await fetch()
             self.trouble, self._failures = "", 0
         except (IssuerUnavailable, JoseError) as error:
-            self.trouble = str(error) or type(error).__name__
-            self._failures += 1
-            pause = min(FIRST_PAUSE * 2.0 ** min(self._failures - 1, 10), LONGEST_PAUSE)
-            self.next_try = self.clock() + pause * random.uniform(0.5, 1.0)  # noqa: S311 - jitter
-            with self._lock:
-                self._left += 1.0  # only successes count: failures back off instead
+            self._failed(str(error) or type(error).__name__)
+        except Exception as error:
+            self._failed(f"{type(error).__name__}: {error}")
+
+    def _failed(self, trouble: str) -> None:
+        self.trouble = trouble
+        self._failures += 1
+        pause = min(FIRST_PAUSE * 2.0 ** min(self._failures - 1, 10), LONGEST_PAUSE)
+        self.next_try = self.clock() + pause * random.uniform(0.5, 1.0)  # noqa: S311 - jitter
+        with self._lock:
+            self._left += 1.0  # only successes count: failures back off instead

@@ -75,7 +75,7 @@ class Issuer:
         self._trouble = ""
 
     async def http(self) -> httpx.AsyncClient:
-        """Return the connections of this event loop; raise IssuerUnavailable for a proxy of the environment that cannot be used."""
+        """Return the connections of this event loop; raise IssuerUnavailable where the environment lets none be made."""
         loop = asyncio.get_running_loop()
         found = self._loops.get(loop)
         if found is not None and not found[0].is_closed:
@@ -88,6 +88,8 @@ class Issuer:
             http = httpx.AsyncClient(timeout=TIMEOUT, follow_redirects=False, mounts={"http://": None})
         except (ImportError, ValueError) as error:  # the former for SOCKS, which needs a package
             raise IssuerUnavailable(f"the proxy that the environment names cannot be used: {error}") from None
+        except OSError as error:  # no such SSL_CERT_FILE, or no descriptor left to read it
+            raise IssuerUnavailable(f"the certificates of authorities cannot be read: {error}") from None
         self._loops[loop] = http, _closed_with_loop(http)
         await anext(self._loops[loop][1])
         return http

@@ -121,6 +121,8 @@ def _client(mounts: Mapping[str, None] | None = None) -> httpx.Client:
         return httpx.Client(timeout=TIMEOUT, follow_redirects=False, mounts=mounts)
     except (ImportError, ValueError) as error:  # the former for SOCKS, which needs a package
         raise ValueError(f"the proxy that the environment names cannot be used: {error}") from None
+    except OSError as error:  # no such SSL_CERT_FILE
+        raise ValueError(f"the certificates of authorities cannot be read: {error}") from None
 
 
 def _document(body: bytes) -> Mapping[str, object] | None:

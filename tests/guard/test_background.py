@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -191,6 +192,13 @@ async def test_a_failure_of_any_kind_is_followed_by_a_pause_and_another_attempt(
     assert not outcomes
     clock.advance(1)
     assert once_an_hour.begin(fetch) is None, "once an hour, when it succeeds"
+
+
+def test_a_refusal_comes_back_from_another_process() -> None:
+    refused = Refused(403, "insufficient_scope", "It lacks a scope.", (("WWW-Authenticate", "Bearer"),))
+    found = pickle.loads(pickle.dumps(refused))
+    assert isinstance(found, Refused)
+    assert (found.args, vars(found)) == (refused.args, vars(refused))
 
 
 GREENLETS = """

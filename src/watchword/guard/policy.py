@@ -28,6 +28,10 @@ class Refused(Exception):
         self.description = description
         self.headers = headers
 
+    def __reduce__(self) -> tuple[type["Refused"], tuple[object, ...]]:
+        """Let a refusal come back from another process: a pool ends, or hangs, over an exception that cannot be read."""
+        return type(self), (self.status, self.error, self.description, self.headers)
+
     def fields(self) -> tuple[tuple[str, str], ...]:
         """Return the headers of an answer over HTTP, with one that keeps it out of every cache."""
         return (*self.headers, ("Cache-Control", "no-store"))

@@ -97,6 +97,33 @@ def test_a_forked_child_waits_for_no_thread_of_its_parent() -> None:
         assert os.waitpid(child, 0)[1] == 0
 
 
+UNTOLD = """
+import ctypes, os, signal, sys
+from watchword.guard import Guard
+from watchword.guard.presented import Presented
+
+guard = Guard(sys.argv[1], audience="https://api.example.com")
+
+def ask(token):
+    return guard.authenticate_sync(Presented(authorization=(f"Bearer {token}",))).subject
+
+assert ask("an-opaque-token-0001") == "them"
+if ctypes.PyDLL(None).fork() == 0:
+    signal.alarm(20)  # whoever waits for ever is ended
+    os._exit(0 if ask("an-opaque-token-0002") == "them" else 1)
+assert os.wait()[1] == 0
+"""
+
+
+def test_a_child_of_a_fork_that_python_was_not_told_of_starts_a_thread_of_its_own() -> None:
+    with OtherIssuer() as other:
+        other.documents["/introspect"] = {"active": True, "sub": "them", "aud": "https://api.example.com"}
+        done = subprocess.run(
+            [sys.executable, "-c", UNTOLD, other.issuer], capture_output=True, text=True, timeout=60
+        )
+    assert done.returncode == 0, done.stderr
+
+
 def test_a_jwt_whose_key_is_known_needs_no_other_thread() -> None:
     guard = Guard("https://auth.example.com", revocation_feed=False)
     key = jwk.generate("ES256", kid="k")

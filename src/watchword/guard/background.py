@@ -1,7 +1,8 @@
 """One event loop on a thread of its own: for frameworks without one, and for what goes on between requests.
 
 Owns that thread: one for the process, however many guards there are, started when it is first needed. A forked child (gunicorn,
-uWSGI, multiprocessing) starts its own, because a thread doesn't survive a fork. Knows nothing of tokens.
+uWSGI, multiprocessing) starts its own, because a thread doesn't survive a fork; uWSGI forks without telling Python, so that the child is
+known by its number. Knows nothing of tokens.
 """
 
 import asyncio
@@ -21,6 +22,7 @@ class _Thread:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
+        self.process = os.getpid()
         self.loop: asyncio.AbstractEventLoop | None = None
 
     def started(self) -> asyncio.AbstractEventLoop:
@@ -83,6 +85,7 @@ class ForkAware(Protocol):
 
 fork_aware: weakref.WeakSet[ForkAware] = weakref.WeakSet()
 _current = _Thread()
+_noticing = threading.Lock()
 _parents: list[_Thread] = []  # kept, so that no finaliser in a child touches what the parent still uses
 
 
@@ -97,11 +100,19 @@ def run(work: Coroutine[Any, Any, T]) -> T:
 
 def begin(work: Coroutine[Any, Any, T]) -> concurrent.futures.Future[T]:
     """Start a coroutine on the background loop and return its future."""
-    return asyncio.run_coroutine_threadsafe(work, _current.started())
+    return asyncio.run_coroutine_threadsafe(work, _here().started())
 
 
 def identity() -> object:
     """Return an object that identifies this process's background loop; a forked child has another, on which nothing runs yet."""
+    return _here()
+
+
+def _here() -> _Thread:
+    if _current.process != os.getpid():
+        with _noticing:
+            if _current.process != os.getpid():
+                _start_anew()
     return _current
 
 

@@ -1,10 +1,13 @@
-"""RFC 4291 §2.5.5.2: IP networks as people name them; an IPv4 address in IPv6 notation is that IPv4 address."""
+"""RFC 4291 §2.5.5.2: IP networks as people name them; an IPv4 address in IPv6 notation is that IPv4 address. Addresses with several hosts."""
 
 import ipaddress
+import re
+from urllib.parse import SplitResult, urlsplit
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
+_AUTHORITY = re.compile(r"(?P<before>[^/?#]*://)(?P<authority>[^/?#]*)(?P<after>.*)", re.DOTALL)
 MAPPED_BITS = 96  # before the IPv4 address
 
 
@@ -26,3 +29,18 @@ def read_address(text: str) -> Address:
     address = ipaddress.ip_address(text)
     mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
     return mapped or address
+
+
+def split_hosts(address: str) -> SplitResult:
+    """Return the parts of an address that may name several hosts, as PostgreSQL's do; raise ValueError where the name of one is malformed.
+
+    `urlsplit` knows one host only: since Python 3.14 it refuses an address in brackets that stands behind another host.
+    """
+    found = _AUTHORITY.fullmatch(address)
+    if found is None:
+        return urlsplit(address)
+    user, at, hosts = found["authority"].rpartition("@")
+    each = [urlsplit(f"//{host}").netloc for host in hosts.split(",")]
+    if "[" in user or "]" in user:
+        raise ValueError("a bracket before the host")
+    return urlsplit(found["before"] + found["after"])._replace(netloc=user + at + ",".join(each))

@@ -10,9 +10,8 @@ from collections.abc import AsyncGenerator, Mapping
 from typing import Any, Protocol
 from urllib.parse import quote_plus, urlsplit
 
-# httpx imports it with its first client, which would be on the background thread: what it imports in turn (trio, where that is installed)
-# starts a process, and gevent lets the main thread alone do so.
-import httpcore  # noqa: F401
+# What it imports in turn may start a process (trio, where that is installed), and gevent lets the main thread alone do so.
+import httpcore  # noqa: F401 - httpx imports it with its first client, which would be on the background thread
 import httpx
 
 from watchword.guard import tracing

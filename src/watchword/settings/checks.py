@@ -6,7 +6,7 @@ from urllib.parse import parse_qs, urlsplit
 import msgspec
 
 from watchword.loopback import is_loopback
-from watchword.networks import read_network
+from watchword.networks import read_network, split_hosts
 from watchword.settings.options import Settings, SettingsError, Upstream
 
 _ABSOLUTE_URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:[!$-;=?-Z_a-z~%\[\]@&'()*+,]{1,1900}")
@@ -195,7 +195,7 @@ def _check_mail_server(address: str) -> None:
 def _check_address(option: str, address: str) -> None:
     """Refuse an address that ends within its password: the rest would be looked up as a host, and shown by whoever names the host."""
     # An `@` before the last one: the driver of the database ends the password there, others do not.
-    if _is_torn(address) or (option != "smtp_url" and urlsplit(address).netloc.count("@") > 1):
+    if _is_torn(address) or (option != "smtp_url" and split_hosts(address).netloc.count("@") > 1):
         raise SettingsError(
             f"{option} cannot be read as an address: in its user and password write / as %2F, ? as %3F, # as %23, "
             "& as %26, @ as %40, [ as %5B and ] as %5D"
@@ -204,7 +204,7 @@ def _check_address(option: str, address: str) -> None:
 
 def _is_torn(address: str) -> bool:
     try:
-        parts = urlsplit(address)
+        parts = split_hosts(address)
     except ValueError:  # an unclosed bracket
         return True
     hosts, fields = parts.netloc.rpartition("@")[2], parts.query.split("&") if parts.query else []

@@ -1,9 +1,10 @@
 """Every option of the server, with its type and default; `loading` reads them and `checks` checks them."""
 
 from typing import Annotated, Literal
-from urllib.parse import urlsplit
 
 import msgspec
+
+from watchword.networks import split_hosts
 
 DAY = 86_400
 Seconds = Annotated[int, msgspec.Meta(ge=1, le=3650 * DAY)]
@@ -221,5 +222,5 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
 def plain_address(url: str) -> str:
     """Return a URL without user, password and options, so that it may be shown."""
-    parts = urlsplit(url)
+    parts = split_hosts(url)
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"

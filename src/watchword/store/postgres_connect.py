@@ -3,10 +3,11 @@
 import os
 import socket
 from typing import Any
-from urllib.parse import parse_qs, unquote, urlsplit
+from urllib.parse import parse_qs, unquote
 
 import asyncpg  # type: ignore[import-untyped]  # the driver ships no types
 
+from watchword.networks import split_hosts
 from watchword.store.postgres_pool import Connection
 
 # PostgreSQL's documentation §34.1.2 and §34.15: each may be in the address or, in capitals after `PG`, in the environment.
@@ -25,7 +26,7 @@ async def connect(address: str, **options: Any) -> Connection:
 
 
 def _named(error: OSError, address: str) -> OSError:
-    parts = urlsplit(address)
+    parts = split_hosts(address)
     given = parse_qs(parts.query)
     for option in FILES:
         path = given.get(option, [os.environ.get(f"PG{option.upper()}", "")])[-1]

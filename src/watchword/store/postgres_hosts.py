@@ -13,10 +13,11 @@ import time
 import weakref
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
-from urllib.parse import parse_qs, urlsplit, urlunsplit
+from urllib.parse import parse_qs, urlunsplit
 
 import asyncpg  # type: ignore[import-untyped]  # the driver ships no types
 
+from watchword.networks import split_hosts
 from watchword.store.postgres_errors import FAILURES
 from watchword.store.postgres_pool import Connection, cut
 
@@ -176,7 +177,7 @@ def _let_go(task: Answer) -> None:
 def _each(address: str) -> tuple[list[str], dict[str, str]]:
     """Return the address of each host, and its required role; an address with one host, or that wants no primary, is left as it is."""
     try:
-        parts = urlsplit(address)
+        parts = split_hosts(address)
     except ValueError:  # the driver says what is wrong with it
         return [address], {}
     user, at, hosts = parts.netloc.rpartition("@")

@@ -201,6 +201,13 @@ async def test_of_a_failure_that_a_request_did_not_wait_for_nothing_is_logged() 
     assert logged == []
 
 
+def test_another_event_loop_than_asyncios_is_refused_at_the_first_token() -> None:
+    guard = Guard("https://auth.example.com")
+    asking = guard.authenticate(Presented(authorization=("Bearer an-opaque-token-0001",)))
+    with pytest.raises(RuntimeError, match="asyncio"):
+        asking.send(None)  # as the loop of another library would
+
+
 async def test_a_failure_of_any_kind_is_followed_by_a_pause_and_another_attempt() -> None:
     clock, outcomes = Clock(), [RuntimeError("can't start new thread"), None]
     once_an_hour = Fetching(3600.0, clock=clock)

@@ -103,6 +103,16 @@ def begin(work: Coroutine[Any, Any, T]) -> concurrent.futures.Future[T]:
     return asyncio.run_coroutine_threadsafe(work, _here().started())
 
 
+def check_loop() -> None:
+    """Raise RuntimeError on another event loop, before a question that could not be waited for there, and whose failure would not say why."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        raise RuntimeError(
+            "an asynchronous guard needs the event loop of asyncio, not one such as trio's"
+        ) from None
+
+
 def identity() -> object:
     """Return an object that identifies this process's background loop; a forked child has another, on which nothing runs yet."""
     return _here()

@@ -156,6 +156,7 @@ class Guard:
             if signed_in is not None:
                 self.demand(signed_in, policy)
                 return signed_in
+        background.check_loop()
         found = self._read(presented, policy)
         try:
             verifier = self._verifier_of(found.token)

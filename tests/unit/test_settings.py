@@ -70,7 +70,7 @@ GITHUB = UPSTREAM | {"kind": "github", "name": "github"}
 REPLICA = "postgresql://u@db2/ww"
 # what is taken, what is refused in its place, and the words of the refusal
 TOGETHER: dict[str, tuple[dict[str, object], dict[str, object], str]] = {
-    "a database of another kind": (POSTGRES, {"database": "mysql://u@db1/ww"}, "^database is the path of an SQLite file, or postgresql://"),
+    "a database of another kind": (POSTGRES, {"database": "mysql://u@db1/ww"}, "^database is the path of an SQLite file"),
     "a certificate without its key": (TLS, {"tls_cert": "c.pem"}, "give both or neither"),
     "a key without its certificate": (TLS, {"tls_key": "k.pem"}, "give both or neither"),
     "clients' certificates without TLS": (TLS | {"tls_client_self_signed": True}, {"tls_client_self_signed": True}, "need tls_cert"),

@@ -46,10 +46,12 @@ def says(function: ast.AsyncFunctionDef) -> bool:
 
 def endings() -> set[Name]:
     """Return the functions that end something, by themselves or by what they call."""
-    found = {name for name, function in functions().items() if says(function)}
+    every = functions()
+    found = {name for name, function in every.items() if says(function)}
+    calls = {name: called(function) for name, function in every.items()}
     while True:
         names = {name for _, name in found}
-        more = {name for name, function in functions().items() if called(function) & names} - found
+        more = {name for name, those in calls.items() if those & names} - found
         if not more:
             return found
         found |= more

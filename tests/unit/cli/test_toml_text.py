@@ -3,7 +3,7 @@
 import tomllib
 from typing import Any
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from watchword.cli import toml_text
@@ -21,6 +21,7 @@ VALUE = st.recursive(
 
 
 @given(st.dictionaries(TEXT, st.lists(st.dictionaries(TEXT, VALUE, max_size=5), max_size=3), max_size=3))
+@settings(max_examples=50)
 def test_tables_read_as_what_was_written(sections: dict[str, list[dict[str, Any]]]) -> None:
     assert tomllib.loads(toml_text.tables(sections)) == sections
 

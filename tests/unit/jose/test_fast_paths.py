@@ -126,7 +126,7 @@ def test_both_ways_read_nearly_json_alike(pieces: list[str]) -> None:
 
 
 @given(members=st.lists(st.tuples(NAMES, VALUES), max_size=5))
-@settings(max_examples=300)
+@settings(max_examples=150)
 def test_both_ways_see_members_that_are_there_twice(members: list[tuple[str, object]]) -> None:
     text = "{" + ",".join(f"{json.dumps(name)}:{json.dumps(value)}" for name, value in members) + "}"
     check(text.encode())

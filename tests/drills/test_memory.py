@@ -111,7 +111,12 @@ if not os.fork():  # what hashing takes and gives back would be there for the ne
 stored = os.read(reading, 500).decode()
 size = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
 resource.setrlimit(resource.RLIMIT_AS, (size, resource.RLIM_INFINITY))
-for ask in (lambda: password.verify_password(stored, right), lambda: password.hash_password(right, bytes(16))):
+foreign = "$scrypt$ln=15,r=8,p=1$c2FsdA$" + "A" * 43
+for ask in (
+    lambda: password.verify_password(stored, right),
+    lambda: password.hash_password(right, bytes(16)),
+    lambda: password.verify_password(foreign, right),
+):
     try:
         sys.exit(f"answered {ask()}")
     except MemoryError:

@@ -12,13 +12,15 @@ import re
 from base64 import b64decode, b64encode
 
 MIN_ITERATIONS, MAX_ITERATIONS = 1000, 2_000_000
-MAX_SCRYPT_BYTES, MAX_SCRYPT_LANES = 256 * 1024 * 1024, 16
+MAX_SCRYPT_BYTES = 256 * 1024 * 1024  # of all lanes together, which OpenSSL computes one after another
 MAX_BCRYPT_COST = 15
 BCRYPT_BYTES = 72  # of a password; what follows never counted, so products cut it off
 MIN_TAG, MAX_PART = 16, 128  # bytes of a hash at least, of hash and salt at most
 
+# Of the last characters of salt (128 bits) and tag (184 bits), the bits that stand for nothing are zero: other salts cannot be computed with.
 _BCRYPT = re.compile(
-    r"(?P<prehash>bcrypt_sha256\$)?(?P<hash>\$2[aby]\$(?P<cost>[0-9]{2})\$[./A-Za-z0-9]{53})"
+    r"(?P<prehash>bcrypt_sha256\$)?"
+    r"(?P<hash>\$2[aby]\$(?P<cost>[0-9]{2})\$[./A-Za-z0-9]{21}[.Oeu][./A-Za-z0-9]{30}[.CGKOSWaeimquy26])"
 )
 _PBKDF2 = re.compile(
     r"\$pbkdf2-(?P<digest>sha1|sha256|sha512)\$i=(?P<i>[1-9][0-9]{0,7})\$(?P<salt>[A-Za-z0-9+/]+)\$(?P<tag>[A-Za-z0-9+/]+)"
@@ -26,7 +28,12 @@ _PBKDF2 = re.compile(
 _SCRYPT = re.compile(
     r"\$scrypt\$ln=(?P<ln>[1-9][0-9]?),r=(?P<r>[1-9][0-9]?),p=(?P<p>[1-9][0-9]?)\$(?P<salt>[A-Za-z0-9+/]+)\$(?P<tag>[A-Za-z0-9+/]+)"
 )
+BCRYPT_CHARACTERS = "./ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
 # What other products write, each rewritten to one of the forms above
+_ANY_BCRYPT = re.compile(
+    r"(?P<start>(?:bcrypt_sha256\$)?\$2[aby]\$[0-9]{2}\$[./A-Za-z0-9]{21})"
+    r"(?P<salt>[./A-Za-z0-9])(?P<tag>[./A-Za-z0-9]{30})(?P<end>[./A-Za-z0-9])"
+)
 _DJANGO_PBKDF2 = re.compile(r"pbkdf2_(?P<digest>sha1|sha256)\$(?P<i>[0-9]+)\$(?P<salt>[^$]+)\$(?P<tag>[^$]+)")
 _WERKZEUG_PBKDF2 = re.compile(
     r"pbkdf2:(?P<digest>[a-z0-9]+)(?::(?P<i>[0-9]+))?\$(?P<salt>[^$]+)\$(?P<tag>[0-9a-f]+)"
@@ -51,7 +58,7 @@ def rewrite(exported: str) -> str:
     text = exported.strip()
     if text.startswith(("argon2$argon2", "bcrypt$$")):  # Django's name for what follows
         text = f"${text.partition('$')[2].lstrip('$')}"
-    return _pbkdf2(text) or _scrypt(text) or text
+    return _pbkdf2(text) or _scrypt(text) or _bcrypt(text) or text
 
 
 def is_readable(stored: str) -> bool:
@@ -61,8 +68,9 @@ def is_readable(stored: str) -> bool:
     if (found := _PBKDF2.fullmatch(stored)) is not None:
         return MIN_ITERATIONS <= int(found["i"]) <= MAX_ITERATIONS and _has_parts(found)
     if (found := _SCRYPT.fullmatch(stored)) is not None:
-        work, lanes = 2 ** int(found["ln"]) * int(found["r"]) * 128, int(found["p"])
-        return work <= MAX_SCRYPT_BYTES and lanes <= MAX_SCRYPT_LANES and _has_parts(found)
+        ln, r, p = int(found["ln"]), int(found["r"]), int(found["p"])
+        # RFC 7914 §2: N is less than 2^(128 * r / 8)
+        return ln < 16 * r and 128 * 2**ln * r * p <= MAX_SCRYPT_BYTES and _has_parts(found)
     return False
 
 
@@ -73,13 +81,21 @@ def matches(stored: str, typed: str) -> bool:
         return _matches_bcrypt(found, raw)
     if (found := _PBKDF2.fullmatch(stored)) is not None:
         salt, tag = _part(found["salt"]), _part(found["tag"])
+        tag = tag[
+            : hashlib.new(found["digest"]).digest_size
+        ]  # each block costs as much as the first, which is enough to tell
         made = hashlib.pbkdf2_hmac(found["digest"], raw, salt, int(found["i"]), len(tag))
         return hmac.compare_digest(made, tag)
     if (found := _SCRYPT.fullmatch(stored)) is not None:
         n, r, p = 2 ** int(found["ln"]), int(found["r"]), int(found["p"])
         salt, tag = _part(found["salt"]), _part(found["tag"])
         room = 128 * r * (n + p + 2)
-        made = hashlib.scrypt(raw, salt=salt, n=n, r=r, p=p, maxmem=room, dklen=len(tag))
+        try:
+            made = hashlib.scrypt(raw, salt=salt, n=n, r=r, p=p, maxmem=room, dklen=len(tag))
+        except ValueError as error:
+            raise MemoryError(
+                str(error)
+            ) from None  # with parameters within these bounds, nothing else can fail
         return hmac.compare_digest(made, tag)
     return False
 
@@ -118,6 +134,14 @@ def _scrypt(text: str) -> str | None:
         salt, tag = (_standard(found[name]) for name in ("salt", "tag"))
         return f"$scrypt$ln={found['ln']},r={found['r']},p={found['p']}${salt}${tag}"
     return None
+
+
+def _bcrypt(text: str) -> str | None:
+    """Return the stored form of a hash by bcrypt, of whose padding some products leave bits set; None for any other text."""
+    if (found := _ANY_BCRYPT.fullmatch(text)) is None:
+        return None
+    salt, end = (BCRYPT_CHARACTERS.index(found[name]) for name in ("salt", "end"))
+    return f"{found['start']}{BCRYPT_CHARACTERS[salt & 0x30]}{found['tag']}{BCRYPT_CHARACTERS[end & 0x3C]}"
 
 
 def _exponent(n: str) -> str:

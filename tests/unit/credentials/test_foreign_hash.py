@@ -1,6 +1,8 @@
 """Hashes that other products made are taken over as they export them, verify their password and no other, and are never absurd to compute."""
 
+import hashlib
 import re
+from base64 import b64encode
 from typing import Any
 
 import bcrypt
@@ -71,6 +73,28 @@ def test_of_a_long_password_bcrypt_counts_what_it_counted_before() -> None:
     assert not password.verify_password(stored, "ä" * 35)
 
 
+def test_bits_of_bcrypt_that_stand_for_nothing_are_ignored() -> None:
+    """Some products left them as they came; with the salt as it is written, nothing could be computed."""
+    honest = bcrypt.hashpw(WORD.encode(), bcrypt.gensalt(4)).decode()
+    characters = foreign_hash.BCRYPT_CHARACTERS
+    salt, end = (characters[characters.index(honest[at]) + bits] for at, bits in ((28, 15), (-1, 3)))
+    padded = honest[:28] + salt + honest[29:-1] + end
+    assert not foreign_hash.is_readable(padded)
+    for prefix in ("", "bcrypt_sha256$"):
+        assert password.adopt(prefix + padded) == prefix + honest
+    assert password.verify_password(password.adopt(padded), WORD)
+
+
+def test_of_a_long_tag_by_pbkdf2_the_first_block_tells() -> None:
+    """Each block costs as much as the first, and Keycloak wrote tags of 64 bytes whatever the digest."""
+    raw = hashlib.pbkdf2_hmac("sha1", WORD.encode(), b"salt", 1000, 64)
+    stored = password.adopt(f"$pbkdf2$1000$c2FsdA${b64encode(raw).decode()}")
+    assert password.verify_password(stored, WORD)
+    assert not password.verify_password(stored, WORD + "x")
+    other = password.adopt(f"$pbkdf2$1000$c2FsdA${b64encode(raw[:20] + bytes(44)).decode()}")
+    assert password.verify_password(other, WORD)
+
+
 def test_the_word_is_taken_as_it_was_typed() -> None:
     """What other products hashed was not normalised: a decomposed letter and the space of another script are others."""
     for word in ("Tu\u0308r", "a\u00a0b"):
@@ -91,7 +115,8 @@ REFUSED = {
     "too few iterations": ONE.replace("1000", "999"),
     "absurd iterations": ONE.replace("1000", "2000001"),
     "absurd memory": TWO.replace("ln=10", "ln=19"),
-    "absurd lanes": TWO.replace("p=1", "p=17"),
+    "absurd work in many lanes": TWO.replace("ln=10", "ln=15").replace("p=1", "p=9"),
+    "a work factor that is too large for its block": TWO.replace("ln=10,r=8", "ln=16,r=1"),
     "absurd cost": bcrypt.hashpw(b"x", bcrypt.gensalt(4)).decode().replace("$04$", "$16$"),
     "no cost": bcrypt.hashpw(b"x", bcrypt.gensalt(4)).decode().replace("$04$", "$03$"),
     "a digest that is not there": generate_password_hash(WORD, "pbkdf2:sha256:1000").replace("sha256", "md5"),

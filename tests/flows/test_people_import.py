@@ -24,7 +24,9 @@ MARA = {
 
 
 def lines(*people: object) -> list[bytes]:
-    return [json.dumps(person).encode() + b"\n" for person in people]
+    return [
+        (person if isinstance(person, bytes) else json.dumps(person).encode()) + b"\n" for person in people
+    ]
 
 
 async def imported(server: Server, *people: object) -> Outcome:
@@ -94,6 +96,7 @@ async def test_more_than_are_written_at_once_all_arrive(server: Server) -> None:
     assert await imported(server, *many) == Outcome(len(many), [])
 
 
+DEEP = '{{"username": "kim", "attributes": {{"x": {}}}}}'
 WRONG = {
     "a member that is not known": ({**MARA, "roles": ["admin"]}, None, "roles"),
     "an administrator": ({**MARA, "is_admin": True}, None, "is_admin"),
@@ -106,6 +109,9 @@ WRONG = {
     "a hash that is none": ({**MARA, "password_hash": "5f4dcc3b5aa765d61d8327deb882cf99"}, "password_hash", "Argon2"),
     "a word for a truth": ({**MARA, "email_verified": "yes"}, None, "email_verified"),
     "a list": ([MARA], None, "object"),
+    "attributes too deep to be read": (DEEP.format("[" * 20_000 + "]" * 20_000).encode(), None, "too deep"),
+    "attributes too deep to be written": (DEEP.format("[" * 900 + "]" * 900).encode(), None, "too deep"),
+    "two names": (b'{"username": "kim", "username": "lee"}', None, "duplicate"),
     "a line without end": ({**MARA, "display_name": "x" * people_import.MAX_LINE}, None, "bytes"),
 }  # fmt: skip
 
@@ -128,6 +134,6 @@ def test_empty_lines_count_and_a_mark_at_the_beginning_does_not(server: Server) 
     )
     assert [one.line for one in ready] == [1]
     assert refused == [
-        Refusal(3, "invalid_request", "This is not a JSON object."),
-        Refusal(4, "invalid_request", "This is not a JSON object."),
+        Refusal(3, "invalid_request", "This is not a JSON object (malformed)."),
+        Refusal(4, "invalid_request", "This is not a JSON object (malformed)."),
     ]

@@ -12,6 +12,8 @@ from watchword.credentials import password as passwords
 from watchword.credentials.password import HashRefused
 from watchword.flows import accounts, people
 from watchword.flows.runtime import Runtime
+from watchword.jose import strict_json
+from watchword.jose.strict_json import StrictJSONError
 from watchword.oauth.errors import OAuthError
 from watchword.store import new_accounts
 from watchword.store.new_accounts import Unique
@@ -75,11 +77,11 @@ def _account(runtime: Runtime, line: int, text: bytes) -> Ready:
     if len(text) > MAX_LINE:
         raise OAuthError("invalid_request", f"A line has at most {MAX_LINE} bytes.")
     try:
-        said = msgspec.json.decode(text, type=Exported)
+        said = msgspec.convert(strict_json.loads(text, max_bytes=MAX_LINE), Exported)
     except msgspec.ValidationError as error:
         raise OAuthError("invalid_request", str(error)) from None
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        raise OAuthError("invalid_request", "This is not a JSON object.") from None
+    except StrictJSONError as error:
+        raise OAuthError("invalid_request", f"This is not a JSON object ({error}).") from None
     email = said.email or None
     username = said.username or email
     if username is None:

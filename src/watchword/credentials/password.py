@@ -157,7 +157,9 @@ def adopt(exported: str) -> str:
         return stored
     if stored.startswith(("$argon2", "$2", "bcrypt_sha256$", "$pbkdf2-", "$scrypt$")):
         raise HashRefused("The hash is malformed, or its cost is out of bounds.")
-    raise HashRefused("Only hashes by Argon2, bcrypt, scrypt and PBKDF2 are taken over.")
+    raise HashRefused(
+        "Only hashes by Argon2, bcrypt, scrypt and PBKDF2 are taken over. Without it, its person sets a new password."
+    )
 
 
 def needs_rehash(stored: str) -> bool:

@@ -9,6 +9,8 @@ import msgspec
 from watchword.fetch import FetchError, parse_target
 from watchword.flows.playground import STANDARD
 from watchword.flows.runtime import Runtime
+from watchword.jose import strict_json
+from watchword.jose.strict_json import StrictJSONError
 from watchword.oauth.scopes import is_reserved
 
 WELL_KNOWN = "/.well-known/oauth-protected-resource"
@@ -50,8 +52,8 @@ async def check(runtime: Runtime, url: str) -> list[Finding]:
     except FetchError as error:
         return [Finding("unread", False, f"{address}: {error.reason}")]
     try:
-        found = msgspec.json.decode(answer.body, type=Metadata)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+        found = msgspec.convert(strict_json.loads(answer.body, max_bytes=MAX_BYTES), Metadata)
+    except (StrictJSONError, msgspec.ValidationError):
         return [Finding("invalid", False, address)]
     known = {settings.resource, *settings.resources}
     described = {*settings.scopes, *STANDARD}

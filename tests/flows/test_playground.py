@@ -15,6 +15,7 @@ from tests.fixtures.servers import open_server
 from watchword.flows import client_registry, playground
 from watchword.settings.options import ScopeText
 from watchword.store import events
+from watchword.store.events import Event
 
 __all__ = ["admin", "documents", "server"]
 PAGE = "/console/playground"
@@ -60,6 +61,15 @@ async def authorized(person: Person, scope: str = "openid offline_access") -> No
     assert "What came back" in person.text
 
 
+async def recorded(person: Person, name: str) -> Event:
+    """Return the only event of a name, after a look at whether it is said to have been done in the person's session."""
+    reading = person.server.runtime.database.read
+    (began,) = await reading(events.list_events, limit=5, name="session.created")
+    (event,) = await reading(events.list_events, limit=5, name=name)
+    assert event.data["session"] == began.target
+    return event
+
+
 async def next_step(person: Person, do: str) -> None:
     await person.send({"do": do}, having="access_token")
 
@@ -83,6 +93,7 @@ async def test_a_sign_in_is_run_from_the_request_to_its_end(admin: Person) -> No
     await next_step(admin, "revoke")
     await next_step(admin, "introspect")
     assert answer(admin) == {"active": False}
+    assert (await recorded(admin, "grant.ended")).actor == playground.CLIENT_ID
 
 
 async def test_the_application_itself_and_a_device(admin: Person) -> None:
@@ -91,6 +102,7 @@ async def test_the_application_itself_and_a_device(admin: Person) -> None:
     await start(admin, "client_credentials", resource=orders, scope="")
     await next_step(admin, "introspect")
     assert answer(admin)["aud"] == orders
+    assert (await recorded(admin, "playground.token")).actor.startswith("user_")
     await start(admin, "device_code", scope="openid")
     code = answer(admin)["user_code"]
     begun = admin.form(having="device_code")
@@ -240,9 +252,10 @@ async def test_an_mcp_server_is_compared_with_what_is_set_here(
         ):
             await person.send({"url": url}, having="url")
             assert said in person.text
-        documents.publish("/.well-known/oauth-protected-resource/odd", ["<script>"])
-        await person.send({"url": f"{documents.base}/odd"}, having="url")
-        assert "is not protected resource metadata" in person.text
+        for odd in (["<script>"], b'{"resource": "x", "more": ' + b"[" * 5000 + b"]" * 5000 + b"}"):
+            documents.publish("/.well-known/oauth-protected-resource/odd", odd)
+            await person.send({"url": f"{documents.base}/odd"}, having="url")
+            assert "is not protected resource metadata" in person.text
 
 
 async def test_an_empty_address_says_what_is_missing(admin: Person) -> None:

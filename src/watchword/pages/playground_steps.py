@@ -9,11 +9,14 @@ import msgspec
 
 from watchword import grants
 from watchword.flows import caller, devices, introspection, playground, revocation, userinfo
+from watchword.flows.acting import runtime_in
 from watchword.flows.client_auth import Credentials
+from watchword.flows.runtime import Runtime
 from watchword.flows.token_verification import Use
 from watchword.http import Form, Request, Response, error_response, json_response
 from watchword.oauth.clients import Client
 from watchword.oauth.errors import OAuthError
+from watchword.store import tokens
 from watchword.store.sessions import Session
 
 # Of what is still good for something, a request shows the beginning alone.
@@ -47,18 +50,23 @@ class Asked(msgspec.Struct, frozen=True):
     client: Client
     session: Session
 
+    @property
+    def runtime(self) -> Runtime:
+        """The runtime in which a step is taken: the audit trail names the session beside the client."""
+        return runtime_in(self.request.runtime, self.session)
+
     def extent(self) -> dict[str, str]:
         """Return the scope and the resource that were chosen, where they were."""
         return {name: value for name in ("scope", "resource") if (value := self.form.get(name))}
 
 
 async def _token(asked: Asked, fields: dict[str, str]) -> Exchange:
-    request, form = asked.request, Form(list(fields.items()))
+    return await _made(asked, "POST", "/token", fields, lambda: _granted(asked, fields))
 
-    async def answer() -> Mapping[str, object]:
-        return await grants.respond(request.runtime, asked.client, form, Credentials(), request.has_left)
 
-    return await _made(asked, "POST", "/token", fields, answer)
+async def _granted(asked: Asked, fields: dict[str, str]) -> Mapping[str, object]:
+    form = Form(list(fields.items()))
+    return await grants.respond(asked.runtime, asked.client, form, Credentials(), asked.request.has_left)
 
 
 async def redeem(asked: Asked) -> Exchange:
@@ -69,7 +77,21 @@ async def redeem(asked: Asked) -> Exchange:
 
 async def act(asked: Asked) -> Exchange:
     """Take a token for the client itself (RFC 6749 §4.4.2)."""
-    return await _token(asked, {"grant_type": "client_credentials", **asked.extent()})
+    fields = {"grant_type": "client_credentials", **asked.extent()}
+
+    async def answer() -> Mapping[str, object]:
+        told = await _granted(asked, fields)
+        # Nobody agrees to such a token, and taking one is nothing that a client's own are recorded for.
+        await asked.runtime.database.write(
+            tokens.record_taken,
+            asked.client.client_id,
+            scope=str(told["scope"]),
+            actor=asked.session.user_id,
+            now=asked.runtime.now(),
+        )
+        return told
+
+    return await _made(asked, "POST", "/token", fields, answer)
 
 
 async def begin(asked: Asked) -> Exchange:
@@ -78,14 +100,14 @@ async def begin(asked: Asked) -> Exchange:
 
     async def answer() -> Mapping[str, object]:
         begun = await devices.begin(
-            request.runtime,
+            asked.runtime,
             asked.client,
             Form(list(fields.items())),
             jkt=None,
             address=request.address,
             user_agent=playground.NAME,
         )
-        return devices.answer(request.runtime, begun)
+        return devices.answer(asked.runtime, begun)
 
     return await _made(asked, "POST", "/device_authorization", fields, answer)
 
@@ -105,7 +127,7 @@ async def refresh(asked: Asked) -> Exchange:
 
 async def introspect(asked: Asked) -> Exchange:
     """Introspect the access token, of which the client is told because it is its own (RFC 7662 §2.1)."""
-    runtime, client = asked.request.runtime, asked.client
+    runtime, client = asked.runtime, asked.client
     fields = {"token": asked.form.get("access_token") or ""}
 
     async def answer() -> Mapping[str, object]:
@@ -118,7 +140,7 @@ async def introspect(asked: Asked) -> Exchange:
 
 async def ask_userinfo(asked: Asked) -> Exchange:
     """Ask for the claims about the person (OpenID Connect Core §5.3.1)."""
-    runtime, token = asked.request.runtime, asked.form.get("access_token") or ""
+    runtime, token = asked.runtime, asked.form.get("access_token") or ""
 
     async def answer() -> Mapping[str, object]:
         bearer = Credentials(f"Bearer {token}", address=asked.request.address, method="GET")
@@ -134,7 +156,7 @@ async def revoke(asked: Asked) -> Exchange:
     token = asked.form.get("refresh_token") or asked.form.get("access_token") or ""
 
     async def answer() -> None:
-        await revocation.revoke(asked.request.runtime, asked.client, token)
+        await revocation.revoke(asked.runtime, asked.client, token)
 
     return await _made(asked, "POST", "/revoke", {"token": token}, answer)
 

@@ -99,6 +99,11 @@ async def record_assertion(
     await tx.record("identity_assertion.issued", actor=client_id, target=user_id, at=now, **details)
 
 
+async def record_taken(tx: Transaction, client_id: str, *, scope: str, actor: str, now: int) -> None:
+    """Record that an administrator took a token that is a client's own, which issuing it to the client does not."""
+    await tx.record("playground.token", actor=actor, target=client_id, at=now, scope=scope)
+
+
 def token_id(digest: bytes) -> str:
     """Return the identifier of an opaque access token: a part of its digest, which reveals nothing of the token."""
     return f"ot_{digest[-12:].hex()}"

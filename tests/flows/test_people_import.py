@@ -1,5 +1,6 @@
 """People of another product come with their passwords, which are hashed anew when they sign in; an import can be repeated."""
 
+import asyncio
 import json
 
 import pytest
@@ -83,6 +84,13 @@ async def test_an_import_is_repeated_and_leaves_alone_what_is_there(server: Serv
     assert await hash_of(server, "mara") == "$argon2id$kept"
     assert (await one(server, "mara")).display_name == "Mara M."
     assert (await one(server, "ada@example.com")).email_verified_at is not None
+
+
+async def test_two_imports_at_once_take_turns(server: Server) -> None:
+    people = [{"username": f"person{number}"} for number in range(people_import.AT_ONCE * 3)]
+    forth, back = await asyncio.gather(imported(server, *people), imported(server, *people[::-1]))
+    assert forth.created + back.created == len(people)
+    assert len(forth.existing) + len(back.existing) == len(people)
 
 
 async def one(server: Server, name: str) -> users.User:

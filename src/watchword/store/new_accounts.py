@@ -14,6 +14,10 @@ from watchword.store.users import User, count_admins, create_user, get_user, hol
 WayIn = MadePasskey | UpstreamAccount
 Outcome = Literal["created", "link", "taken", "way"]
 
+# Imports take turns: two with the same names in another order would each wait for the other. Nobody ever sees this row.
+_CLAIM = "INSERT INTO facts (name, value) VALUES ('importing', '') ON CONFLICT (name) DO UPDATE SET value = excluded.value"
+_UNCLAIM = "DELETE FROM facts WHERE name = 'importing'"
+
 
 class Unique(TypedDict):
     """The normalised names of a new account, which must be unique, and the hash of its password."""
@@ -97,9 +101,11 @@ async def create_imported(
     tx: Transaction, accounts: Iterable[tuple[User, Unique]], *, actor: str
 ) -> list[bool]:
     """Create accounts that were another product's, switched off where they were so there; of each, return whether its names were free."""
+    await tx.run(_CLAIM)
     made = []
     for user, unique in accounts:
         made.append(await create_user(tx, user, **unique, actor=actor))
         if made[-1] and user.disabled_at is not None:
             await set_disabled(tx, user.id, True, actor=actor, now=user.disabled_at)
+    await tx.run(_UNCLAIM)
     return made

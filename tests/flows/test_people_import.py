@@ -112,6 +112,7 @@ WRONG = {
     "a name that cannot be": ({**MARA, "username": "a b"}, "username", ""),
     "an address that cannot be": ({**MARA, "email": "mara@"}, "email", ""),
     "an address as a name before it is verified": ({"email": "a@example.com"}, "username", "email_verified"),
+    "such an address in another case": ({"username": "A@example.com", "email": "a@example.com"}, "username", "email_verified"),
     "a display name that hides something": ({**MARA, "display_name": "a\u202eb"}, "display_name", ""),
     "a claim of the protocol": ({**MARA, "attributes": {"sub": "x"}}, "attributes", ""),
     "a hash that is none": ({**MARA, "password_hash": "5f4dcc3b5aa765d61d8327deb882cf99"}, "password_hash", "Argon2"),

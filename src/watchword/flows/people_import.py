@@ -86,10 +86,10 @@ def _account(runtime: Runtime, line: int, text: bytes) -> Ready:
     username = said.username or email
     if username is None:
         raise OAuthError("invalid_request", "A person needs a username or an email.", field="username")
-    if username == email and not said.email_verified:
+    if "@" in username and not said.email_verified:
         raise OAuthError(
             "invalid_request",
-            "An address is a user name once it is verified: give email_verified, or a username.",
+            "An address is a user name once it is verified: give email_verified, or another username.",
             field="username",
         )
     unique = accounts.check_names(username, email, own_address=said.email_verified)

@@ -248,6 +248,7 @@ async def test_an_mcp_server_is_compared_with_what_is_set_here(
         for url, said in (
             ("no address", "is not an https address"),
             (f"{documents.base}/missing", "could not be read"),
+            (f"{documents.base}/$(id)", f"watchword doctor '{documents.base}/$(id)'"),
             ("http://10.0.0.1/mcp", "could not be read"),
         ):
             await person.send({"url": url}, having="url")

@@ -4,6 +4,7 @@ Nothing of it is there until an administrator sets it up. The steps carry the to
 """
 
 import secrets
+import shlex
 from collections.abc import Mapping
 
 from watchword.flows import examination, mcp_check, playground
@@ -72,7 +73,10 @@ async def _mcp(request: Request, person: Person, form: Form) -> Response:
     if not url:
         return await _page(request, person, errors={"url": "required"}, status=400)
     findings = await mcp_check.check(request.runtime, url)
-    return await _page(request, person, mcp={"url": url, "findings": findings}, values={"url": url})
+    more = (
+        f"watchword doctor {shlex.quote(url)}"  # somebody pastes it into a shell, as they pasted the address
+    )
+    return await _page(request, person, mcp={"command": more, "findings": findings}, values={"url": url})
 
 
 async def _prepared(request: Request, person: Person, asked: Asked) -> Response:

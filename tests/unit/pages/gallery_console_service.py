@@ -126,7 +126,7 @@ SERVICE_PAGES: Mapping[str, Context] = {
     "console/check:nothing": check(NOTHING),
     "console/playground": playground(
         authorize="/authorize?response_type=code&client_id=console-playground",
-        mcp={"url": "https://mcp.example.com", "findings": [{"kind": kind, "succeeded": good, "value": "x"} for kind, good in FINDINGS]},
+        mcp={"command": "watchword doctor https://mcp.example.com", "findings": [{"kind": kind, "succeeded": good, "value": "x"} for kind, good in FINDINGS]},
     ),
     "console/playground:new": playground(client=None),
     "console/playground:back": playground(

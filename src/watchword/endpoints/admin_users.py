@@ -1,7 +1,8 @@
 """The JSON API of people and their sessions.
 
 The right to manage people must not be a way to become an administrator: changes to an administrator's account, and making somebody one,
-need `watchword:admin` (AP-05).
+need `watchword:admin`; a token that is limited makes nobody an administrator and opens no administrator's account, since whoever signs in
+to that is free of the limits (AP-05).
 """
 
 from typing import Annotated
@@ -164,19 +165,34 @@ def _lacks_power(call: Call) -> OAuthError:
     return call.caller.refusal("insufficient_scope", needs, scope=ADMIN)
 
 
-def _check_power(call: Call, concerns_admin: bool) -> None:
+def _is_limited(call: Call) -> OAuthError:
+    return call.caller.refusal(
+        "insufficient_scope",
+        "A limited token makes nobody an administrator and opens no administrator's account.",
+    )
+
+
+def _check_power(call: Call, concerns_admin: bool, *, opens: bool = True) -> None:
+    """Raise `insufficient_scope` for what concerns an administrator and this caller may not do; with `opens`, somebody gets the power of
+    one by it."""
     if concerns_admin and not call.caller.may(ADMIN):
         raise _lacks_power(call)
+    if concerns_admin and opens and call.caller.is_limited:
+        raise _is_limited(call)
 
 
-async def _subject(call: Call) -> tuple[User, Runtime]:
-    """Return an account, and the runtime by which this caller may change it; raise `insufficient_scope` for an administrator's."""
-    runtime = call.request.runtime
+async def _subject(call: Call, *, opens: bool = False) -> tuple[User, Runtime]:
+    """Return an account, and the runtime by which this caller may change it; raise `insufficient_scope` for an administrator's.
+
+    With `opens`, the change may let somebody into the account.
+    """
+    runtime, who = call.request.runtime, call.caller
     user = await people.find(runtime, call.path("id"))
-    _check_power(call, user.is_admin)
-    if call.caller.may(ADMIN):
+    _check_power(call, user.is_admin, opens=opens)
+    if who.may(ADMIN) and not (opens and who.is_limited):
         return user, runtime
-    return user, acting.runtime_on_ordinary(runtime, user.id, _lacks_power(call))
+    refusal = _is_limited(call) if who.may(ADMIN) else _lacks_power(call)
+    return user, acting.runtime_on_ordinary(runtime, user.id, refusal)
 
 
 async def list_users(call: Call) -> UserPage:
@@ -217,8 +233,9 @@ async def show_user(call: Call) -> UserView:
 
 async def change_user(call: Call) -> UserView:
     """Change an account."""
-    (user, runtime), body = await _subject(call), call.body
+    body = call.body
     _check_power(call, bool(body.is_admin))
+    user, runtime = await _subject(call, opens=body.email is not None or body.email_verified is not None)
     changes = Changes(body.display_name, body.email, body.email_verified, body.attributes, body.is_admin)
     return view(await people.change(runtime, user, changes, actor=call.caller.actor))
 
@@ -261,14 +278,14 @@ async def invite_user(call: Call) -> OneTimeLink:
 
 async def make_reset_link(call: Call) -> OneTimeLink:
     """Make a one-time link for the person to set a password, or a passkey where passwords are not in use."""
-    user, runtime = await _subject(call)
+    user, runtime = await _subject(call, opens=True)
     link = await people.reset_link(runtime, user, actor=call.caller.actor)
     return OneTimeLink(link, people.RESET_LIFETIME)
 
 
 async def remove_factors(call: Call) -> UserView:
     """Remove every second factor of a person who lost them."""
-    user, runtime = await _subject(call)
+    user, runtime = await _subject(call, opens=True)
     await people.remove_factors(runtime, user, actor=call.caller.actor)
     return view(user, await people.factors_of(runtime, user))
 

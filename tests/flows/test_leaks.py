@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import httpx
+import msgspec
 import pytest
 from tests.fixtures.code_flow import obtain_code, redeem, refresh, register
 from tests.fixtures.postgres import Store
@@ -56,7 +57,13 @@ async def test_a_secret_that_was_replaced_does_not_end_the_one_that_replaced_it(
     issued = await server.token()
     rotated = await api_tokens.rotate(server.runtime, issued.token.id, overlap=0, actor="test")
     assert await end(server, issued.secret) == ("rotated", False)
+    server.runtime.settings = msgspec.structs.replace(server.runtime.settings, exposed_tokens="revoke")
+    assert (await server.http.post("/exposed", data={"token": issued.secret})).status_code == 200
+    assert await done(server, "token.exposed") == []
     assert await is_active(server, rotated.secret)
+    limited = await server.token(addresses=["192.0.2.0/24"], path="/orders")
+    assert (await server.http.post("/exposed", data={"token": limited.secret})).status_code == 200
+    assert await done(server, "token.compromised") == [("guard", limited.token.id)], "the honest variant"
     assert await end(server, rotated.secret) == ("active", True)
     assert not await is_active(server, rotated.secret)
 

@@ -1,6 +1,7 @@
 """Reports of tokens that were sent over unencrypted HTTP: recorded once a day, and revoked at once if the settings say so.
 
-Possession of a token is enough to report it, as it is enough to use it. The reporter learns nothing about it.
+Possession of a token is enough to report it, as it is enough to use it. The reporter learns nothing about it. A secret that a newer one
+has replaced does nothing here either: whoever has it must not end the token whose secret they no longer know.
 """
 
 from watchword.flows import api_tokens, introspection, revocation, token_verification
@@ -31,6 +32,9 @@ async def report(runtime: Runtime, token: str) -> None:
 async def _api_token(runtime: Runtime, token: str) -> None:
     found = await token_verification.lookup(runtime, token)
     if found is None:
+        return
+    # Where and for what the token may be used is not asked: it is as exposed on a path that it does not reach.
+    if token_verification.decide(runtime, found, Use(), runtime.now()) in token_verification.SPENT:
         return
     await _note(runtime, found.token.id)
     if runtime.settings.exposed_tokens == "revoke":

@@ -7,10 +7,9 @@ grant. An API token's secret that a newer one has replaced, and what has ended a
 from watchword.flows import api_tokens, examination, revocation
 from watchword.flows.examination import Finding
 from watchword.flows.runtime import Runtime
+from watchword.flows.token_verification import SPENT
 from watchword.store import grants
 
-# The secret at hand opens nothing any more, but the token may have a newer one that does.
-_HARMLESS = ("unknown", "mistyped", "revoked", "expired", "rotated")
 # By the clock of a guard or another node an access token may still be valid after its expiry, or become so (F-10).
 _LIVING = ("active", "expired", "too_early")
 
@@ -18,7 +17,7 @@ _LIVING = ("active", "expired", "too_early")
 async def end(runtime: Runtime, text: str, *, actor: str) -> tuple[Finding, bool]:
     """End what the text is, if it is an API token, access token or refresh token; return what it was, and whether it was ended now."""
     finding = await examination.examine(runtime, text)
-    if finding.token is not None and finding.reason not in _HARMLESS:
+    if finding.token is not None and finding.reason not in SPENT:
         ended = await api_tokens.revoke(runtime, finding.token.id, reason="compromised", actor=actor)
         return finding, bool(ended)
     if finding.grant_id is not None:

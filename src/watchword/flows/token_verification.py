@@ -19,6 +19,8 @@ WINDOW = 60
 # RFC 3986 §3.3: the segments "." and "..", also separated by backslashes (Windows), and with parameters, which Java servers strip.
 _UP = re.compile(r"(?:^|[/\\])\.\.?(?:;[^/\\]*)?(?:[/\\]|$)")
 FOREVER = 2**62
+# Why a secret opens nothing any more, whatever the circumstances; of a rotated one, the token may have a newer one that does.
+SPENT = ("revoked", "expired", "rotated")
 
 
 class Use(msgspec.Struct, frozen=True):

@@ -43,6 +43,22 @@ def test_refused(holder: Any, arguments: dict[str, Any], reason: str) -> None:
     assert refused(lambda: identity.check_identity(holder.identity, **arguments)) == reason
 
 
+def test_the_leeway_is_added_at_both_ends(holder: Any) -> None:
+    begins, ends, leeway = holder.now, holder.now + DAY, 30
+    for now in (begins - leeway, ends + leeway - 1):
+        identity.check_identity(holder.identity, now=now, leeway=leeway)
+    for now, reason in ((begins - leeway - 1, "not_yet_valid"), (ends + leeway, "expired")):
+        check = partial(identity.check_identity, holder.identity, now=now, leeway=leeway)
+        assert refused(check) == reason
+    later = renewed(holder)
+    at = later.renewed - leeway
+    identity.check_renewal(holder.identity, later, now=at, leeway=leeway)
+    assert refused(lambda: identity.check_renewal(holder.identity, later, now=at)) == "not_yet_valid"
+    late = partial(identity.check_renewal, holder.identity, later, now=ends + leeway - 1)
+    late(leeway=leeway)
+    assert refused(late) == "expired"
+
+
 @pytest.mark.parametrize(
     "changes",
     [

@@ -11,13 +11,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from watchword.credentials.zkproof import ZeroError
+from watchword.credentials.zkproof import ZeroError, frame
 from watchword.zero import description, disclosure, files, proof, revocation, sealing
 from watchword.zero.records import (
     KINDS,
     Challenge,
     Identity,
+    Proof,
     Record,
+    Revocation,
     Sealed,
     Secret,
     checked,
@@ -217,6 +219,65 @@ def test_hostile_text(change: Callable[[str], str]) -> None:
 def test_base64url_is_strict(text: object) -> None:
     assert decode_base64url("YQ") == b"a"
     assert refused(lambda: decode_base64url(text)) == "malformed"
+
+
+@pytest.mark.parametrize(
+    "document", [[], [1], "x", None, 5, [["type", "watchword-zero-challenge"]]], ids=repr
+)
+def test_what_is_no_object_is_no_record(document: object) -> None:
+    assert from_json(to_json(CHALLENGE), Challenge) == CHALLENGE
+    assert refused(lambda: from_json(document, Challenge)) == "malformed"
+
+
+@pytest.mark.parametrize("size", [0, 7, 9, 16])
+def test_an_integer_has_eight_bytes_and_no_other_length(size: int) -> None:
+    fields = [b"https://api.example", b"login", b"c" * 32, (5).to_bytes(8, "big"), (9).to_bytes(8, "big")]
+    assert from_binary(b"WWZ1C" + frame(fields), Challenge).issued == 5
+    fields[3] = (5).to_bytes(size, "big") if size else b""
+    assert refused(lambda: from_binary(b"WWZ1C" + frame(fields), Challenge)) == "malformed"
+
+
+# Of each bound the last value that is taken and the first that is not, by the kind and the member.
+BOUNDS: list[tuple[type[Record], str, object, object]] = [
+    *((Identity, name, b"x" * 32, b"x" * size) for name in ("public", "response") for size in (31, 33)),
+    *((cls, "commitment", b"x" * 32, b"x" * 33) for cls in (Identity, Proof, Revocation)),
+    (Identity, "created", 2**53 - 1, 2**53),
+    (Identity, "sequence", 2**31 - 1, 2**31),
+    (Identity, "jkt", "A" * 43, "A" * 42),
+    (Identity, "jkt", "A" * 43, "A" * 42 + "+"),
+    (Identity, "commitments", ["A" * 43], ["A" * 44]),
+    (Identity, "commitments", ["A" * 43] * 128, ["A" * 43] * 129),
+    (Challenge, "verifier", "v" * 512, "v" * 513),
+    (Challenge, "purpose", "p", ""),
+    (Challenge, "challenge", b"c" * 16, b"c" * 15),
+    (Challenge, "challenge", b"c" * 64, b"c" * 65),
+    (Proof, "channel", b"h" * 256, b"h" * 257),
+    (Proof, "disclosures", ["d" * 8192], ["d" * 8193]),
+    (Proof, "disclosures", ["d"], [""]),
+    (Proof, "disclosures", ["d"] * 64, ["d"] * 65),
+    (Sealed, "passes", 16, 17),
+    (Sealed, "passes", 1, 0),
+    (Sealed, "memory", 2**20, 2**20 + 1),
+    (Sealed, "memory", 8, 7),
+    (Sealed, "salt", b"s" * 16, b"s" * 17),
+    (Sealed, "nonce", b"n" * 24, b"n" * 23),
+    (Sealed, "ciphertext", b"t" * 16, b"t" * 15),
+    (Revocation, "reason", "retired", "tired"),
+]
+
+
+@pytest.mark.parametrize(("cls", "member", "last", "beyond"), BOUNDS)
+def test_a_member_has_its_bounds(
+    records: list[Record], cls: type[Record], member: str, last: object, beyond: object
+) -> None:
+    (document,) = (to_json(record) for record in records if type(record) is cls)
+
+    def read(value: object) -> Record:
+        text = encode_base64url(value) if isinstance(value, bytes) else value
+        return from_json({**document, member: text}, cls)
+
+    assert read(last)
+    assert refused(lambda: read(beyond)) == "malformed"
 
 
 def test_json_is_strict() -> None:

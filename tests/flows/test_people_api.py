@@ -195,6 +195,11 @@ async def test_sessions_are_listed_and_ended_by_the_api(server: Server) -> None:
             await person.sign_in()
         listed = (await server.http.get("/api/v1/sessions?user=ada", headers=own)).json()["sessions"]
         assert len(listed) == 2
+        eve = await make(server, "eve", "eve@example.com")
+        assert (await server.http.get(f"/api/v1/sessions?user={eve.id}", headers=own)).json()[
+            "sessions"
+        ] == []
+        assert (await server.http.get("/api/v1/sessions?user=nobody", headers=own)).status_code == 404
         for_all = (await server.http.get("/api/v1/sessions?limit=1", headers=own)).json()
         rest = (await server.http.get(f"/api/v1/sessions?cursor={for_all['next']}", headers=own)).json()
         assert {for_all["sessions"][0]["id"], rest["sessions"][0]["id"]} == {one["id"] for one in listed}

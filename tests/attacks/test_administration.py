@@ -12,7 +12,7 @@ from tests.fixtures.servers import Server, open_server
 
 from watchword.flows import account_changes, accounts
 from watchword.flows.api_tokens import Issued
-from watchword.oauth import token_format
+from watchword.oauth import exchange, token_format
 from watchword.operation import BASE
 from watchword.routes import OPERATIONS
 
@@ -128,6 +128,23 @@ async def test_ap_06_no_kind_of_token_passes_for_another(server: Server) -> None
     assert as_access_token.status_code == 401
     as_secret = await server.http.get("/userinfo", headers=bearer(str(client.client_secret)))
     assert as_secret.status_code == 401
+
+
+async def test_ap_06_an_exchanged_api_token_does_not_tell_who_its_owner_is(server: Server) -> None:
+    await accounts.create(server.runtime, username="kim", email="kim@example.com", actor="test")
+    owned = await server.token(scope="openid email orders:read", owner="kim")
+    client = await server.client(scope="openid email orders:read", grant_types=["token_exchange"])
+    form = {
+        "grant_type": "urn:ietf:params:oauth:grant-type:token-exchange",
+        "subject_token": owned.secret,
+        "subject_token_type": exchange.ACCESS_TOKEN,
+    }
+    exchanged = await server.post("/token", client, **form)
+    assert (exchanged.status_code, exchanged.json()["scope"]) == (200, "email orders:read")
+    told = await server.http.get("/userinfo", headers=bearer(exchanged.json()["access_token"]))
+    assert (told.status_code, told.json()["error"]) == (403, "insufficient_scope")
+    asked = await server.post("/token", client, **form, scope="openid")
+    assert (asked.status_code, asked.json()["error"]) == (400, "invalid_scope")
 
 
 async def test_ap_07_the_beginning_of_a_token_is_worth_nothing(server: Server) -> None:

@@ -66,14 +66,17 @@ def _facts(runtime: Runtime, client: Client, answer: Answer) -> LiveToken:
     act, may_act = claims.get("act"), claims.get("may_act")
     client_id = claims.get("client_id")
     kind = str(claims["token_kind"])
+    scope = parse_scope(str(claims.get("scope", "")))
     mine = set(client.resources or (runtime.settings.resource,))
     if kind == "api_token" and set(answer.audience) <= mine:  # an API token belongs to its bearer
         client_id = client.client_id
+    if kind == "api_token":  # AP-06: it is no proof that its owner agreed to tell anybody who they are
+        scope = tuple(one for one in scope if one != "openid")
     return LiveToken(
         kind=kind,
         subject=answer.subject,
         client_id=str(client_id) if client_id is not None else None,
-        scope=parse_scope(str(claims.get("scope", ""))),
+        scope=scope,
         audience=answer.audience,
         expires_at=exp if isinstance(exp, int) else None,
         act=act if isinstance(act, dict) else None,

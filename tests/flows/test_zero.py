@@ -5,6 +5,7 @@ import json
 import os
 from pathlib import Path
 
+import msgspec
 import pytest
 from tests.fixtures.accounts import EMAIL, another, make
 from tests.fixtures.holders import (
@@ -235,19 +236,30 @@ async def test_a_proof_with_a_dpop_proof_beside_it_is_bound_to_that_key(server: 
     assert await refused(holder, bound), "and a bound proof is nothing without its key"
 
 
-async def test_who_has_a_second_factor_needs_it_whatever_way_the_proof_takes(
-    server: Server, monkeypatch: pytest.MonkeyPatch
+async def test_who_has_a_second_factor_or_must_have_one_needs_it_whatever_way_the_proof_takes(
+    server: Server,
 ) -> None:
     holder, client_id, key = await make_holder(server), await public_client(server), jwk.generate("ES256")
-    assert (await token(holder, client_id, key)).status_code == 200
+
+    async def is_refused() -> bool:
+        granted = await token(holder, client_id, key)
+        by_program = await holder.sign_in(holder.answer(await holder.challenge("sign-in")))
+        if granted.status_code == by_program.status_code == 200:
+            return False
+        assert (granted.status_code, granted.json()["error"]) == (400, "invalid_grant")
+        assert "second factor" in granted.json()["error_description"]
+        assert by_program.json()["error"] == "access_denied"
+        return True
+
+    for policy, demanded in (("never", False), ("administrators", False), ("always", True), ("never", False)):
+        server.runtime.settings = msgspec.structs.replace(
+            server.runtime.settings, second_factor_required=policy
+        )
+        assert await is_refused() is demanded, policy
     await server.runtime.database.write(
         factors.add_totp, holder.owner_id, b"sealed", step=1, actor="test", now=int(server.clock())
     )
-    granted = await token(holder, client_id, key)
-    assert (granted.status_code, granted.json()["error"]) == (400, "invalid_grant")
-    assert "second factor" in granted.json()["error_description"]
-    by_program = await holder.sign_in(holder.answer(await holder.challenge("sign-in")))
-    assert by_program.json()["error"] == "access_denied"
+    assert await is_refused()
 
 
 @pytest.mark.parametrize("way", ["by its holder's statement", "on the account page"])

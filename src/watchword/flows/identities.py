@@ -270,6 +270,9 @@ async def sign_in(
 
 
 async def needs_second_factor(runtime: Runtime, user: User) -> bool:
-    """Whether a proof alone does not sign a person in: programs cannot give a second factor."""
+    """Whether a proof alone does not sign a person in, because they have a second factor or policy demands that they set one up: programs
+    can do neither."""
+    if factors.is_required(runtime.settings, user):
+        return True
     have = await runtime.database.read(enrolled, user.id)
     return bool(factors.demanded(runtime.settings, user, have))

@@ -115,6 +115,30 @@ async def test_ap_05_a_new_client_secret_gives_no_power_that_the_caller_lacks(se
     assert (refused.status_code, refused.json()["error"]) == (403, "insufficient_scope")
 
 
+async def test_ap_05_a_changed_client_has_no_power_that_the_caller_lacks(server: Server) -> None:
+    low = await server.token(scope="watchword:clients:write")
+    high = await server.token(scope="watchword:clients:write watchword:users:read")
+    limited = await server.token(scope="watchword:clients:write watchword:users:read", path="/api/v1/clients")
+    client = await server.client(scope="orders:read")
+    place = f"/clients/{client.client.client_id}"
+
+    async def give(token: Issued, version: int, scope: str) -> tuple[int, str]:
+        change = {"version": version, "client": {"name": "a client", "scope": scope}}
+        answer = await call(server, token, "PUT", place, change)
+        return answer.status_code, answer.json().get("error") or answer.json()["scope"]
+
+    assert await give(low, 1, "orders:read orders:write") == (200, "orders:read orders:write")
+    for token in (low, limited):
+        assert await give(token, 2, "orders:read watchword:users:read") == (403, "insufficient_scope")
+    assert await give(high, 2, "orders:read watchword:users:read") == (
+        200,
+        "orders:read watchword:users:read",
+    )
+    assert await give(low, 3, "watchword:users:read") == (403, "insufficient_scope"), "nor does it keep it"
+    assert await give(low, 3, "orders:read") == (200, "orders:read"), "to take it away is always right"
+    assert await give(high, 3, "orders:read watchword:users:read") == (412, "precondition_failed")
+
+
 async def test_ap_06_no_kind_of_token_passes_for_another(server: Server) -> None:
     client = await server.client(scope="openid orders:read")
     access = (await server.grant(client, scope="orders:read", resource=server.settings.issuer)).json()

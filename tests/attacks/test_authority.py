@@ -415,3 +415,6 @@ async def test_a_bound_token_is_not_accepted_by_whoever_asks_for_no_proof(server
     assert await verdict(jkt="B" * 43) == (False, "unbound")
     assert await verdict() == (False, "unbound")
     assert await verdict(jkt="") == (False, "unbound")
+    assert await verdict(jkt=jkt, resource=bound.token.resource, scope=bound.token.scope) == (True, "active")
+    assert await verdict(jkt=jkt, resource=OTHER_API) == (False, "wrong_resource")
+    assert await verdict(jkt=jkt, scope=f"{bound.token.scope} orders:delete") == (False, "wrong_scope")

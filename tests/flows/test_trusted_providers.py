@@ -205,7 +205,7 @@ async def test_of_two_rules_for_one_provider_the_one_for_the_address_counts(serv
     )
     await people_flow.change(server.runtime, bob, Changes(email_verified=True), actor="test")
     await people(server, scope="read")
-    await people(server, name="corp", scope="read write", email_domains=["corp.example"])
+    await people(server, name="corp", scope="read write", email_domains=["Corp.Example"])
 
     async def worth(**changes: str) -> tuple[str, str]:
         answer = (await present(server, client, speaks_of(server, client, **changes))).json()
@@ -235,6 +235,9 @@ async def test_nobody_comes_under_another_rule_by_an_address_that_is_given_up(se
     await people_flow.change(server.runtime, await user_of(server), moved, actor="test")
     assert (await worth()).json()["scope"] == "read"
     assert refusal(await worth(email_verified=False)) == (400, "invalid_grant")
+    back = Changes(email="ada@corp.example", email_verified=False)
+    await people_flow.change(server.runtime, await user_of(server), back, actor="test")
+    assert refusal(await worth(email=None)) == (400, "invalid_grant"), "an address that nobody verified here"
 
 
 async def test_of_two_rules_for_one_provider_with_keys_of_their_own_each_counts(server: Server) -> None:

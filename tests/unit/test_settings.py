@@ -50,6 +50,9 @@ REFUSED: dict[str, tuple[str, object, str]] = {
     "a database below a file": ("database", f"{__file__}/db", "database: cannot look for .*: Not a directory"),
     "a folder as the database": ("database", "/", "database: / is a folder: name a file in it"),
     "a key file whose name no file can have": ("key_file", "key\0", "key_file: cannot look for .*: .*embedded null"),
+    "a member that is a list of none": (
+        "authorization_details", {"pay": {"sentence": "Pay", "members": {"to": []}}}, "pay.members.to must be one of"
+    ),
     "the name of no API": ("resources", {"orders": "Orders"}, "resources: 'orders' is not an absolute URI"),
 }  # fmt: skip
 

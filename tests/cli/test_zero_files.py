@@ -46,6 +46,10 @@ def test_a_registry_is_read_from_standard_input_as_from_a_file(ada: Run, tmp_pat
 
 def test_an_issuer_signs_with_one_private_key(ada: Run, tmp_path: Path) -> None:
     assert ada(*PROVE, "--disclose", "age", "--format", "sd-jwt", "--out", "shown").code == 0
+    (tmp_path / "key.pub").mkdir()
+    assert ada(*ATTEST, "--key", "key").code == 1
+    assert not (tmp_path / "key").exists(), "a key whose public half nobody has"
+    (tmp_path / "key.pub").rmdir()
     assert ada(*ATTEST, "--key", "key").code == 0
     own = json.loads((tmp_path / "key").read_text())
     public = json.loads((tmp_path / "key.pub").read_text())

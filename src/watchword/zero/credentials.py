@@ -94,7 +94,11 @@ def public_keys(path: str) -> Sequence[Key]:
 def _new_key(path: str) -> Key:
     key = jwk.generate("ES256")
     write_bytes(path, json.dumps(jwk.private_document(key)).encode() + b"\n", private=True)
-    write_bytes(f"{path}.pub", json.dumps(jwk.public_document(key)).encode() + b"\n")
+    try:
+        write_bytes(f"{path}.pub", json.dumps(jwk.public_document(key)).encode() + b"\n")
+    except ZeroError:
+        os.unlink(path)  # it would be used from now on, and no verifier could ever be given its public half
+        raise
     return key
 
 

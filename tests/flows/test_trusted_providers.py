@@ -116,6 +116,15 @@ async def test_an_identity_assertion_is_refused(server: Server, number: int) -> 
     assert (await present(server, honest, speaks_of(server, honest))).status_code == 200
 
 
+async def test_an_identity_assertion_is_signed_with_an_algorithm_of_its_rule(server: Server) -> None:
+    client = await agent(server)
+    await ada(server)
+    await people(server, name="another", algorithms=["RS256"])
+    assert refusal(await present(server, client, speaks_of(server, client))) == (400, "invalid_grant")
+    await people(server, algorithms=["ES256"])
+    assert (await present(server, client, speaks_of(server, client))).status_code == 200
+
+
 async def test_tk_15_a_disabled_or_unproven_account_gets_nothing(server: Server) -> None:
     client = await agent(server)
     await people(server)

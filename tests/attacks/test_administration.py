@@ -10,7 +10,7 @@ import pytest
 from tests.fixtures.documents import Documents
 from tests.fixtures.servers import Server, open_server
 
-from watchword.flows import account_changes, accounts
+from watchword.flows import account_changes, accounts, client_registry
 from watchword.flows.api_tokens import Issued
 from watchword.oauth import exchange, token_format
 from watchword.operation import BASE
@@ -113,6 +113,13 @@ async def test_ap_05_a_new_client_secret_gives_no_power_that_the_caller_lacks(se
     assert added.status_code == 201
     refused = await call(server, writer, "POST", f"/clients/{powerful.client.client_id}/secrets", {})
     assert (refused.status_code, refused.json()["error"]) == (403, "insufficient_scope")
+    brief = {"overlap": 300, "expires_in": 600}
+    made = await call(server, writer, "POST", f"/clients/{plain.client.client_id}/secrets", brief)
+    now = int(server.clock())
+    kept = await client_registry.secrets_of(server.runtime, plain.client.client_id)
+    ends = {one.id: one.expires_at for one in kept}
+    assert ends.pop(made.json()["client_secret_id"]) == now + 600
+    assert set(ends.values()) == {now + 300}
 
 
 async def test_ap_05_a_changed_client_has_no_power_that_the_caller_lacks(server: Server) -> None:

@@ -181,6 +181,16 @@ async def test_more_than_the_client_may_have_is_refused(server: Server) -> None:
     assert refusal(await present(server, without, identity(server))) == (400, "invalid_scope")
 
 
+async def test_a_rule_for_some_resources_gives_no_other_of_its_clients(server: Server) -> None:
+    here, there = "https://here.example", "https://there.example"
+    client = await register(server, resources=[here, there])
+    await trust(server, resources=[here])
+    granted = await present(server, client, identity(server))
+    assert (await look(server, client, granted.json()["access_token"]))["aud"] == here
+    elsewhere = await present(server, client, identity(server), resource=there)
+    assert refusal(elsewhere) == (400, "invalid_target")
+
+
 async def test_a_rule_may_be_for_some_clients_only(server: Server) -> None:
     mine, other = await register(server), await register(server)
     await trust(server, clients=[mine.client.client_id])

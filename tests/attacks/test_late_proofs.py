@@ -32,8 +32,10 @@ from watchword.flows import (
     sign_up,
     upstream,
 )
+from watchword.flows.runtime import Runtime
 from watchword.flows.throttle import Source
 from watchword.oauth.errors import OAuthError
+from watchword.pages import step_up
 from watchword.store import api_tokens, upstream_accounts, users
 from watchword.store.users import User
 
@@ -112,6 +114,29 @@ async def test_lg_16_the_old_password_makes_no_running_session_fresh(ada: Person
             server.runtime, slow.id, **given, **seen, proved=slow, instead_of=await session_of(server)
         )
     assert refused.value.code == "access_denied"
+
+
+async def test_lg_16_a_password_that_is_changed_while_it_is_checked_makes_no_session_fresh(
+    ada: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server, confirm = ada.server, sign_in.confirm_password
+
+    async def changed_just_now(runtime: Runtime, user: User, password: str) -> bool:
+        right = await confirm(runtime, user, password)
+        await runtime.database.write(users.set_password, user.id, "x", actor="test", now=runtime.now())
+        return right
+
+    async def is_fresh_by_password() -> bool:
+        server.clock.advance(step_up.FRESH)
+        await ada.open("/account/email")
+        assert ada.path == "/step-up"
+        await ada.send({"method": "password", "password": PASSWORD}, having="method")
+        await ada.open("/account/email")
+        return ada.path == "/account/email"
+
+    assert await is_fresh_by_password(), "the honest variant"
+    monkeypatch.setattr(sign_in, "confirm_password", changed_just_now)
+    assert not await is_fresh_by_password()
 
 
 async def test_lg_16_the_old_password_and_a_code_begin_no_session_in_the_second_of_its_change(

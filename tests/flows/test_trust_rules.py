@@ -40,6 +40,8 @@ UNSAFE: list[tuple[str, dict[str, Any]]] = [
     ("of a shared secret", {"algorithms": ["HS256"]}),
     ("with both ways to keys", {"jwks_uri": "https://ci.example/jwks"}),
     ("with a private key", {"jwks": {"keys": [{"kty": "oct", "k": "AAAA"}]}}),
+    ("with a shared secret beside a key", {"jwks": {"keys": [*JWKS["keys"], {"kty": "oct", "k": "AAAA"}]}}),
+    ("with both halves of a key", {"jwks": {"keys": [jwk.private_document(jwk.generate("ES256"))]}}),
     ("without keys", {"jwks": {"keys": []}}),
     ("whose keys are on plain HTTP", {"jwks": None, "issuer": "http://ci.example"}),
     ("whose keys are in a file", {"jwks": None, "jwks_uri": "file:///etc/passwd"}),

@@ -46,6 +46,9 @@ async def test_the_mail_about_a_new_password_says_that_tokens_have_ended_where_t
 ) -> None:
     token = await ada.server.token(owner="ada")
     await ada.sign_in()
+    await change_password(ada, PASSWORD, PASSWORD, end_others=end_others)
+    assert "the password you have now" in ada.text
+    assert not [text for _, text in await letters(ada.server) if "was changed" in text]
     await change_password(ada, PASSWORD, OTHER, end_others=end_others)
     kept = await ada.server.runtime.database.read(api_tokens.get_token, token.token.id)
     assert kept is not None

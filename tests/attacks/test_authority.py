@@ -31,14 +31,11 @@ from tests.fixtures.postgres import Store
 from tests.fixtures.servers import Server, open_server
 from tests.flows.test_first_sign_in import PASSWORD, csrf_of
 
-from watchword.flows import accounts, client_auth, client_registry, people
+from watchword.flows import accounts, client_auth, client_registry
 from watchword.flows.client_registry import Registered
-from watchword.flows.people import Changes
-from watchword.flows.runtime import Runtime
 from watchword.oauth.clients import Client
 from watchword.store import events
 from watchword.store.database import Transaction
-from watchword.store.users import User
 
 ELSEWHERE = "https://elsewhere.example.net/cb"
 API, OTHER_API = "https://api.example.com", "https://other-api.example.com"
@@ -350,56 +347,6 @@ async def test_ap_05_a_limited_token_gives_no_power_that_would_be_free_of_its_li
     assert plain.status_code == 201
     own = await call(server, limited, "POST", f"/tokens/{limited.token.id}/rotate", {})
     assert own.status_code == 200, "it may renew itself, for that stays as limited"
-
-
-@pytest.mark.parametrize("limit", [{"quota": 50}, {"path": "/api/v1"}], ids=["quota", "path"])
-async def test_ap_05_a_limited_token_makes_and_opens_no_administrators_account(
-    server: Server, monkeypatch: pytest.MonkeyPatch, limit: dict[str, Any]
-) -> None:
-    free = await server.token(scope="watchword:admin")
-    limited = await server.token(scope="watchword:admin", **limit)
-    for name, is_admin in (("root", True), ("kim", False)):
-        await accounts.create(
-            server.runtime, username=name, email=f"{name}@example.com", is_admin=is_admin, actor="test"
-        )
-
-    def opening(whose: str) -> list[tuple[str, str, object]]:
-        address = {"email": f"thief-of-{whose}@example.com", "email_verified": True}
-        at = f"/users/{whose}"
-        return [
-            ("POST", f"{at}/reset-link", {}),
-            ("PATCH", at, address),
-            ("PATCH", at, {"email_verified": True}),
-            ("DELETE", f"{at}/factors", None),
-        ]
-
-    powerful: list[tuple[str, str, object]] = [
-        ("POST", "/users", {"username": "eve", "is_admin": True}),
-        ("POST", "/users/invite", {"email": "ann@example.com", "is_admin": True}),
-        ("PATCH", "/users/kim", {"is_admin": True}),
-        *opening("root"),
-    ]
-    for method, path, body in powerful:
-        refused = await call(server, limited, method, path, body)
-        assert (refused.status_code, refused.json()["error"]) == (403, "insufficient_scope"), (path, body)
-    for method, path, body in opening("kim"):
-        done = await call(server, limited, method, path, body)
-        assert done.is_success, "an ordinary account gives no power"
-    assert (await call(server, limited, "PATCH", "/users/root", {"display_name": "R"})).status_code == 200
-    find = people.find
-
-    async def promoted_just_now(runtime: Runtime, who: str) -> User:
-        found = await find(runtime, who)
-        if not found.is_admin:
-            await people.change(server.runtime, found, Changes(is_admin=True), actor="test")
-        return found
-
-    with monkeypatch.context() as meanwhile:
-        meanwhile.setattr(people, "find", promoted_just_now)
-        assert (await call(server, limited, "POST", "/users/kim/reset-link", {})).status_code == 403
-    assert (await call(server, free, "PATCH", "/users/kim", {"is_admin": False})).status_code == 200
-    for method, path, body in powerful:
-        assert (await call(server, free, method, path, body)).is_success, (path, body)
 
 
 async def test_a_bound_token_is_not_accepted_by_whoever_asks_for_no_proof(server: Server) -> None:

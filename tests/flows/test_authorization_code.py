@@ -112,6 +112,15 @@ async def test_az_22_denying_says_so_to_the_client(server: Server) -> None:
     assert "code" not in answer
 
 
+async def test_one_of_several_decisions_at_once_reaches_the_client(server: Server) -> None:
+    client = await register(server)
+    await accounts.create(server.runtime, username="ada", password=PASSWORD, actor="test")
+    back = await sign_in(server, await server.http.get("/authorize", params=request(client)))
+    page = await server.http.get(back.headers["location"])
+    made = await together(*(decide(server, page, one) for one in ("deny", "approve") * 3))
+    assert sorted(one.status_code for one in made) == [303, *[400] * 5]
+
+
 @pytest.mark.parametrize(
     "uri",
     [

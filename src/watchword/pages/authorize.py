@@ -228,8 +228,10 @@ async def consent(request: Request) -> Response:
         request, asked, client, session, interaction
     ):
         return await _proceed(request, asked, client, interaction)
+    if not await _is_answered_first(request, interaction):
+        return _gone(request)
     await consents.remember(runtime, asked, client, user.id, agreed)
-    return await _answer(request, asked, session, interaction, agreed)
+    return await _answer(request, asked, session, None, agreed)
 
 
 async def _may_answer(
@@ -255,12 +257,9 @@ async def _answer(
     interaction: Interaction | None,
     agreed: Agreed,
 ) -> Response:
-    runtime = request.runtime
-    if interaction is not None and not await runtime.database.write(
-        interactions.finish_interaction, interaction.id, runtime.now()
-    ):
+    if not await _is_answered_first(request, interaction):
         return _gone(request)
-    code = await authorization.issue_code(runtime, asked, session, agreed)
+    code = await authorization.issue_code(request.runtime, asked, session, agreed)
     if code is None:  # signed out in between
         return _gone(request)
     return _send(request, asked.redirect_uri, asked.response_mode, asked.state, code=code)
@@ -269,11 +268,16 @@ async def _answer(
 async def _answer_error(
     request: Request, asked: AuthorizationRequest, interaction: Interaction | None, error: OAuthError
 ) -> Response:
-    if interaction is not None:
-        await request.runtime.database.write(
-            interactions.finish_interaction, interaction.id, request.runtime.now()
-        )
+    if not await _is_answered_first(request, interaction):
+        return _gone(request)
     return _send(request, asked.redirect_uri, asked.response_mode, asked.state, error=error)
+
+
+async def _is_answered_first(request: Request, interaction: Interaction | None) -> bool:
+    """Use up a request, if it was kept; of several answers at once, one is the first."""
+    return interaction is None or await request.runtime.database.write(
+        interactions.finish_interaction, interaction.id, request.runtime.now()
+    )
 
 
 def _send(

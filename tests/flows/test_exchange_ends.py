@@ -48,6 +48,24 @@ async def test_ad_07_a_caller_that_is_there_again_has_lost_what_was_made_of_its_
 
 
 @FORMATS
+async def test_ad_07_what_was_issued_between_two_ends_within_a_second_has_ended(
+    server: Server, token_format: str
+) -> None:
+    form = {"access_token_format": token_format, "access_token_status": token_format == "jwt"}
+    client = await service(server, resources=[API], **form)
+    judge = await server.client(scope="introspect", resources=[API])
+    issued = []
+    for _ in range(3):
+        issued.append(await own(server, client, resource=API))
+        assert (await look(server, judge, issued[-1]))["active"] is True, "the honest variant"
+        await switch_off_and_on(server, client)
+    for token in issued:
+        assert await look(server, judge, token) == {"active": False}
+        if token_format == "jwt":
+            assert await status_of(server, token) == status_list.INVALID
+
+
+@FORMATS
 async def test_kr_03_a_revoked_key_takes_along_what_was_made_of_the_tokens_that_it_signed(
     server: Server, token_format: str
 ) -> None:

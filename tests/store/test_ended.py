@@ -153,7 +153,7 @@ async def test_a_restore_begins_the_feed_anew_and_ends_everything_before(databas
     await numbered(database)
     before = await database.read(ended.position)
     await database.write(ended.note_everything, NOW + 5)
-    assert (await numbered(database))[mark(*EVERYTHING)] == NOW + 5
+    assert (await numbered(database))[mark(*EVERYTHING)] == NOW + 5 + ended.LATE
     await database.write(end, "s2")
     assert await database.read(ended.position) != before
 

@@ -18,7 +18,6 @@ from watchword.oauth import token_format
 from watchword.oauth.clients import Client
 from watchword.store import documents, grants, tokens, users
 from watchword.store.api_tokens import ApiToken
-from watchword.store.ended import LATE
 
 INACTIVE: dict[str, object] = {"active": False}
 INACTIVE_DOCUMENT = b'{"active":false}'
@@ -250,9 +249,11 @@ async def _still_stands(
     # Only people have accounts that can end; clients and applications end with the token's client or parents, others are not ours.
     if subjects.is_person(subject, client_id, claims):
         user = await runtime.database.read(users.get_user, subject)
-        # A token without a grant may have been in the making while the account was disabled: `late`, as in the revocation feed.
-        late = LATE if grant_id is None and user is not None and user.valid_from else 0
-        if user is None or user.disabled_at is not None or issued_at < user.valid_from + late:
+        if user is None or user.disabled_at is not None:
+            return "subject_ended", None
+        # A token with a grant ends with that; one without may have been in the making while the account was disabled.
+        since = await lineage.account_valid_since(runtime, user) if grant_id is None else user.valid_from
+        if issued_at < since:
             return "subject_ended", None
     if grant_id is not None and not await runtime.database.read(grants.is_grant_alive, grant_id):
         return "grant_ended", None

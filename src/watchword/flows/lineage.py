@@ -10,7 +10,10 @@ from collections.abc import Mapping
 
 from watchword.flows import client_registry
 from watchword.flows.runtime import Runtime
+from watchword.oauth import ended
 from watchword.store import api_tokens, tokens, trust
+from watchword.store.ended import ended_before
+from watchword.store.users import User
 
 MAX_PARENTS = 9
 
@@ -19,6 +22,11 @@ def parents_of(claims: Mapping[str, object]) -> tuple[str, ...]:
     """Return the parents that a token's claims name."""
     named = claims.get("parents")
     return tuple(str(one) for one in named) if isinstance(named, list | tuple) else ()
+
+
+def clients_of(parents: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the clients among a token's parents."""
+    return tuple(one.removeprefix("client:") for one in parents if one.startswith("client:"))
 
 
 async def stand(runtime: Runtime, parents: tuple[str, ...], issued_at: int) -> bool:
@@ -34,11 +42,22 @@ async def stand(runtime: Runtime, parents: tuple[str, ...], issued_at: int) -> b
 async def valid_since(runtime: Runtime, parents: tuple[str, ...]) -> int:
     """Return the earliest date of issue (Unix seconds) at which a token with these parents has not ended with one of their clients."""
     since = 0
-    for parent in parents:
-        kind, _, identifier = parent.partition(":")
-        facts = await client_registry.find_facts(runtime, identifier) if kind == "client" else None
+    for client_id in clients_of(parents):
+        facts = await client_registry.find_facts(runtime, client_id)
         since = max(since, facts.valid_from if facts is not None else 0)
     return since
+
+
+def account_handle(runtime: Runtime, user_id: str) -> str:
+    """Return the name of an account in its tokens and in the revocation feed."""
+    return ended.account_handle(runtime.root.derive("audit"), user_id)
+
+
+async def account_valid_since(runtime: Runtime, user: User) -> int:
+    """Return the earliest date of issue (Unix seconds) at which a token of a person without a grant has not ended with the account."""
+    if not user.valid_from:  # it was never disabled
+        return 0
+    return await runtime.database.read(ended_before, "account", account_handle(runtime, user.id))
 
 
 async def _stands(runtime: Runtime, kind: str, identifier: str, issued_at: int) -> bool:

@@ -7,12 +7,12 @@ import msgspec
 
 from watchword.flows import client_auth, client_registry, lineage, subjects
 from watchword.flows.runtime import Runtime
+from watchword.jose import jwt
 from watchword.oauth import claims, ended, status_list, targets, token_format
 from watchword.oauth.clients import Client, TokenFormat
 from watchword.oauth.errors import OAuthError
 from watchword.oauth.scopes import format_scope
-from watchword.store import tokens, users
-from watchword.store.ended import LATE
+from watchword.store import dating, tokens, users
 from watchword.store.statuses import StatusMarks
 from watchword.store.tokens import AccessToken, StoredToken
 
@@ -55,7 +55,8 @@ async def mint(runtime: Runtime, grant: AccessGrant, now: int) -> Minted:
     claims.check_audience(grant.audience, grant.client.client_id)
     lifetime, since = grant.lifetime, await _valid_since(runtime, grant)
     # The client or account was enabled again just now: an earlier date would count among the revoked ones. It expires no later for that.
-    if 0 < since - now <= LATE:
+    if 0 < since - now <= jwt.AHEAD:
+        since = await _date_ahead(runtime, grant, since)
         grant = msgspec.structs.replace(grant, lifetime=lifetime - (since - now))
         now = since
     token_type = "DPoP" if grant.claims and "jkt" in _confirmation(grant.claims) else "Bearer"
@@ -76,7 +77,7 @@ async def _valid_since(runtime: Runtime, grant: AccessGrant) -> int:
     """Return the earliest date of issue (Unix seconds) at which a token of this client and this person, with these parents, is not revoked."""
     known = await client_registry.find_facts(runtime, grant.client.client_id)
     if known is None or known.client.disabled_at is not None:
-        raise client_auth.refused("disabled or deleted since it was authenticated", basic=False)
+        raise _ended()
     parents = lineage.parents_of(grant.claims)
     since = (
         max(known.valid_from, await lineage.valid_since(runtime, parents)) if parents else known.valid_from
@@ -86,7 +87,23 @@ async def _valid_since(runtime: Runtime, grant: AccessGrant) -> int:
     user = await runtime.database.read(users.get_user, grant.subject)
     if user is None or user.disabled_at is not None:
         raise OAuthError("invalid_grant", "The account was disabled or deleted meanwhile.")
-    return max(since, user.valid_from + LATE)
+    return max(since, await lineage.account_valid_since(runtime, user))
+
+
+async def _date_ahead(runtime: Runtime, grant: AccessGrant, since: int) -> int:
+    """Return the date (Unix seconds) of a token that has to be dated at `since`, or later, and have the next end of what it depends on count
+    from there."""
+    clients = {grant.client.client_id, *lineage.clients_of(lineage.parents_of(grant.claims))}
+    person = grant.subject if _names_account(grant) else None
+    handle = lineage.account_handle(runtime, person) if person else None
+    date = await runtime.database.write(dating.date_ahead, sorted(clients), person, handle, since)
+    if date is None:
+        raise _ended()
+    return date
+
+
+def _ended() -> OAuthError:
+    return client_auth.refused("disabled or deleted since it was authenticated", basic=False)
 
 
 def _format(runtime: Runtime, grant: AccessGrant) -> TokenFormat:
@@ -123,7 +140,7 @@ def _claims(runtime: Runtime, grant: AccessGrant, now: int) -> dict[str, object]
     if grant.grant_id:
         extra = {**extra, "grant_id": grant.grant_id}
     elif _names_account(grant) and not subjects.is_pairwise(grant.client, grant.claims):
-        parents = (*lineage.parents_of(extra), _account(runtime, grant.subject))
+        parents = (*lineage.parents_of(extra), f"account:{lineage.account_handle(runtime, grant.subject)}")
         extra = {**extra, "parents": parents}
     return claims.access_token_claims(
         issuer=runtime.settings.issuer,
@@ -136,10 +153,6 @@ def _claims(runtime: Runtime, grant: AccessGrant, now: int) -> dict[str, object]
         lifetime=grant.lifetime,
         extra=extra,
     )
-
-
-def _account(runtime: Runtime, user_id: str) -> str:
-    return f"account:{ended.account_handle(runtime.root.derive('audit'), user_id)}"
 
 
 def _row(grant: AccessGrant, now: int) -> AccessToken:

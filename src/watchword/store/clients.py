@@ -144,16 +144,13 @@ async def update_client(
     if kill:  # whatever is being granted right now is committed first, and ended below; see `hold_client`
         await tx.one("SELECT client_id FROM clients WHERE client_id = $1 FOR UPDATE", client.client_id)
     row = await tx.one(
-        "UPDATE clients SET document = $1, name = $2, owner = $3, disabled_at = $4, updated_at = $5, version = version + 1, "
-        "valid_from = CASE WHEN $6 = 1 THEN $7 ELSE valid_from END "
-        "WHERE client_id = $8 AND version = $9 RETURNING document, created_at, disabled_at, version",
+        "UPDATE clients SET document = $1, name = $2, owner = $3, disabled_at = $4, updated_at = $5, version = version + 1 "
+        "WHERE client_id = $6 AND version = $7 RETURNING document, created_at, disabled_at, version",
         _encode(client).decode(),
         client.name,
         client.owner,
         disabled_at,
         now,
-        int(kill),
-        now + ended.LATE,
         client.client_id,
         expected_version,
     )
@@ -171,6 +168,12 @@ async def update_client(
         ended_tokens=kill,
         document=fingerprint(row["document"]),
     )
+    if kill:  # exactly what the revocation feed says has ended
+        await tx.run(
+            "UPDATE clients SET valid_from = $1 WHERE client_id = $2",
+            await ended.ended_before(tx, "client", client.client_id),
+            client.client_id,
+        )
     return _client(row)
 
 

@@ -9,11 +9,13 @@ An entry holds a digest of what ended, and nothing else that identifies it.
 """
 
 from watchword.jose.jwk import b64encode
+from watchword.jose.jwt import AHEAD
 from watchword.oauth import ended
 from watchword.oauth.ended import AFTER_EXPIRY, LONGEST, Entry
 from watchword.store.database import Transaction
 
 POSITION = "ended"
+DATED_AHEAD = "dated ahead"
 STEP = 500
 # Audit events that end what they name, and what that is.
 ENDS: dict[str, str] = {
@@ -45,32 +47,60 @@ async def note(tx: Transaction, key: bytes, name: str, target: str, at: int, dat
     await _keep(
         tx,
         ended.digest(kind, identifier),
-        at + LATE if kind in FOR_A_TIME else None,
+        await _limit(tx, at) if kind in FOR_A_TIME else None,
         expires_at + AFTER_EXPIRY if isinstance(expires_at, int) else at + LONGEST,
     )
 
 
 async def note_everything(tx: Transaction, at: int) -> None:
-    """Add an entry that ends every token issued before a moment, and begin the feed anew (after a restore)."""
+    """Add an entry that ends every token issued up to a moment (Unix seconds), and begin the feed anew (after a restore)."""
     await tx.run("DELETE FROM facts WHERE name = $1", POSITION)
     await tx.run("UPDATE ended SET number = NULL")
-    await _keep(tx, ended.digest(*ended.EVERYTHING), at, at + LONGEST)
+    await _keep(tx, ended.digest(*ended.EVERYTHING), await _limit(tx, at), at + LONGEST)
+
+
+async def _limit(tx: Transaction, at: int) -> int:
+    """Return the time before which all has ended that was issued until a moment (Unix seconds), whatever it was dated."""
+    row = await tx.one("SELECT value FROM facts WHERE name = $1", DATED_AHEAD)
+    dated = int(row["value"]) if row else 0
+    # One that is further ahead comes from a wrong clock: nobody accepts what that has dated.
+    return max(at + LATE, dated + 1 if dated <= at + LATE + AHEAD else 0)
+
+
+async def note_date(tx: Transaction, at: int) -> None:
+    """Note that something is issued that is dated ahead (Unix seconds). Whoever can end it has to wait for this transaction or come first."""
+    await tx.run(
+        "INSERT INTO facts (name, value) VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SET value = CASE "
+        "WHEN CAST(facts.value AS BIGINT) BETWEEN $3 AND $4 THEN facts.value ELSE excluded.value END",
+        DATED_AHEAD,
+        str(at),
+        at,
+        at + AHEAD,
+    )
 
 
 async def ended_before(tx: Transaction, kind: str, identifier: str) -> int:
-    """Return the time (Unix seconds) before which everything issued for a client or account has ended; 0 when there is none."""
-    row = await tx.one("SELECT before FROM ended WHERE digest = $1", ended.digest(kind, identifier))
+    """Return the time (Unix seconds) before which everything issued for a client, or for the handle of an account, has ended; 0 when there
+    is none."""
+    row = await tx.one(
+        "SELECT MAX(before) AS before FROM ended WHERE digest IN ($1, $2)",
+        ended.digest(kind, identifier),
+        ended.digest(*ended.EVERYTHING),
+    )
     return int(row["before"] or 0) if row else 0
 
 
 async def _keep(tx: Transaction, digest: bytes, before: int | None, expires_at: int) -> None:
+    # A limit never moves back, or what has ended would begin anew, except for one that a wrong clock has set.
     await tx.run(
         "INSERT INTO ended (digest, before, expires_at) VALUES ($1, $2, $3) "
-        "ON CONFLICT (digest) DO UPDATE SET before = excluded.before, number = NULL, "
+        "ON CONFLICT (digest) DO UPDATE SET number = NULL, before = CASE "
+        "WHEN ended.before BETWEEN excluded.before AND $4 THEN ended.before ELSE excluded.before END, "
         "expires_at = CASE WHEN excluded.expires_at > ended.expires_at THEN excluded.expires_at ELSE ended.expires_at END",
         digest,
         before,
         expires_at,
+        None if before is None else before + AHEAD,
     )
 
 

@@ -1,6 +1,7 @@
 """What a restore changes beside the rows of the backup, within its transaction: the number of changes, and what may have ended since."""
 
 from watchword.credentials import totp
+from watchword.oauth.ended import EVERYTHING
 from watchword.store import ended, tokens
 from watchword.store.bulk import Bulk, clear
 from watchword.store.database import Transaction
@@ -23,7 +24,6 @@ async def end_the_uncertain(tx: Transaction, now: int) -> None:
     """End what may have ended, and use up what may have been used, between the backup and now (Unix seconds)."""
     for statement in (
         "UPDATE users SET valid_from = $1, proof_epoch = $1",
-        "UPDATE clients SET valid_from = $1",
         "UPDATE sessions SET ended_at = $1 WHERE ended_at IS NULL",
         "UPDATE grants SET ended_at = $1 WHERE ended_at IS NULL",
         "UPDATE access_tokens SET revoked_at = $1 WHERE revoked_at IS NULL",
@@ -31,6 +31,7 @@ async def end_the_uncertain(tx: Transaction, now: int) -> None:
     ):
         await tx.run(statement, now)
     await ended.note_everything(tx, now)
+    await tx.run("UPDATE clients SET valid_from = $1", await ended.ended_before(tx, *EVERYTHING))
     await tokens.note_restored(tx, now)
     await tx.run("UPDATE totp_keys SET last_step = $1 WHERE last_step < $1", totp.step_at(now))
     for table in ("interactions", "pushed_requests", "email_codes"):

@@ -37,14 +37,19 @@ async def make_person(database: Database) -> None:
     await database.write(users.create_user, user(), **names, password_hash=None, actor="a")
 
 
-async def make_session(database: Database) -> None:
+async def make_session(database: Database, expires_at: int = END) -> None:
     """Let a person sign in, for a session that is over in a minute and would be idle no earlier."""
     await make_person(database)
-    limits = {"last_seen_at": NOW, "idle_expires_at": END, "expires_at": END}
+    limits = {"last_seen_at": NOW, "idle_expires_at": END, "expires_at": expires_at}
     session = Session(
         id="s", user_id="u_1", created_at=NOW, authenticated_at=NOW, acr="", amr=(), user_agent="", address="", **limits
     )  # fmt: skip
     assert await database.write(sessions.create_session, session, b"s", limit=9, actor="a")
+
+
+async def make_idle_session(database: Database) -> None:
+    """Let a person sign in, for a session that is idle for too long in a minute."""
+    await make_session(database, END + 60)
 
 
 async def session_by_cookie(database: Database, now: int) -> object:
@@ -57,6 +62,11 @@ async def session_by_name(database: Database, now: int) -> object:
 
 async def session_in_a_list(database: Database, now: int) -> object:
     return await database.read(sessions.list_sessions, user_id="u_1", now=now)
+
+
+async def session_that_would_end(database: Database, now: int) -> object:
+    ends, _, _ = await database.read(user_changes.count_ends, "u_1", now)
+    return ends
 
 
 async def make_trust(database: Database) -> None:
@@ -139,6 +149,8 @@ async def status_list(database: Database, now: int) -> object:
         (make_session, session_by_cookie),
         (make_session, session_by_name),
         (make_session, session_in_a_list),
+        (make_session, session_that_would_end),
+        (make_idle_session, session_that_would_end),
         (make_trust, trust_in_a_browser),
         (make_device_code, device_code_entered_again),
         (make_device_code, device_code_shown),

@@ -289,7 +289,7 @@ async def delete_user(tx: Transaction, user_id: str, *, actor: str, now: int) ->
 async def count_ends(tx: Transaction, user_id: str, now: int) -> tuple[int, int, int]:
     """Return how many sessions, applications and API tokens would end with an account."""
     row = await tx.one(
-        "SELECT (SELECT COUNT(*) FROM sessions WHERE user_id = $1 AND ended_at IS NULL AND expires_at > $2) AS sessions, "
+        "SELECT (SELECT COUNT(*) FROM sessions WHERE user_id = $1 AND ended_at IS NULL AND expires_at > $2 AND idle_expires_at > $2) AS sessions, "
         "(SELECT COUNT(DISTINCT client_id) FROM grants WHERE user_id = $1 AND ended_at IS NULL) AS applications, "
         "(SELECT COUNT(*) FROM api_tokens WHERE owner_id = $1 AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > $2)) AS tokens",
         user_id,

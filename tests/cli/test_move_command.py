@@ -10,6 +10,7 @@ from tests.fixtures.commands import run_cli
     ("addresses", "words"),
     [
         (("sqlite:///nothing.db", "sqlite:///new.db"), "there is no database file nothing.db"),
+        (("watchword.db", "postgres"), "database: postgres is no address"),
         (("watchword.db", "mysql://db.internal/watchword"), "(or sqlite:///path), or postgresql://"),
         (("mysql://db.internal/watchword", "watchword.db"), "(or sqlite:///path), or postgresql://"),
     ],

@@ -1,5 +1,6 @@
 """Options that cannot be meant stop the start, and the message says what to write in their place."""
 
+from pathlib import Path
 from urllib.parse import quote
 
 import pytest
@@ -48,6 +49,9 @@ REFUSED: dict[str, tuple[str, object, str]] = {
     "the format of no API": ("token_formats", {"orders": "jwt"}, "token_formats: 'orders' is not an absolute URI"),
     "a database whose name is too long": ("database", "x" * 300, "database: cannot look for x+: File name too long"),
     "a database below a file": ("database", f"{__file__}/db", "database: cannot look for .*: Not a directory"),
+    "a database server by its kind only": ("database", "postgres", "^database: postgres is no address, and no file .*such as watchword.db or ./"),
+    "a file by a scheme without slashes": ("database", "sqlite:w.db", "^database: sqlite:… lacks its //"),
+    "a server by a scheme without slashes": ("database", "postgresql:u:ZZ@db1/ww", "^database: postgresql:… lacks its //[^Z]*$"),
     "a folder as the database": ("database", "/", "database: / is a folder: name a file in it"),
     "a key file whose name no file can have": ("key_file", "key\0", "key_file: cannot look for .*: .*embedded null"),
     "a member that is a list of none": (
@@ -61,6 +65,18 @@ REFUSED: dict[str, tuple[str, object, str]] = {
 def test_the_start_is_refused_for(option: str, value: object, words: str) -> None:
     with pytest.raises(SettingsError, match=words):
         load({option: value}, {})
+
+
+@pytest.mark.parametrize(
+    "name", ["w.db", "data/w", "./postgres", "sqlite:///./sqlite:w.db", "there", "postgres:there"]
+)
+def test_a_file_may_have_any_name_that_is_no_mistyped_address_and_an_existing_one_any(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for existing in ("there", "postgres:there"):
+        Path(existing).touch()
+    assert load({"database": name}, {}).database == name.removeprefix("sqlite:///")
 
 
 A = "https://auth.example.com"

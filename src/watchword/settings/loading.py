@@ -18,6 +18,7 @@ from watchword.settings.checks import check
 from watchword.settings.options import Settings, SettingsError
 
 PREFIX = "WATCHWORD_"
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+]+:")  # of two characters at least: one is a drive
 # Variables of the same prefix that belong to the guard, the client, the tests or the command line itself.
 FOREIGN = frozenset(
     {
@@ -70,12 +71,28 @@ def _look_for_files(settings: Settings) -> None:
         try:
             is_folder = path is not None and stat.S_ISDIR(os.stat(path).st_mode)
         except FileNotFoundError:
+            if option == "database":
+                _refuse_mistyped(path or "")
             continue
         except (OSError, ValueError) as error:  # ValueError: a NUL in the name
             reason = error.strerror if isinstance(error, OSError) else error
             raise SettingsError(f"{option}: cannot look for {path}: {reason}") from None
         if is_folder:
             raise SettingsError(f"{option}: {path} is a folder: name a file in it")
+
+
+def _refuse_mistyped(name: str) -> None:
+    """Raise SettingsError for a new file whose name looks like an address that was not written out: `postgres`, `sqlite:w.db`."""
+    if scheme := _SCHEME.match(name):  # not shown further: a password may follow
+        said = f"{scheme[0]}… lacks its //, and no file"
+    elif "/" not in name and "." not in name:
+        said = f"{name if name.isidentifier() else 'this'} is no address, and no file"
+    else:
+        return
+    raise SettingsError(
+        f"database: {said} has this name: PostgreSQL is postgresql://user@host/name, and a new SQLite file needs a name "
+        "with a dot or a slash, such as watchword.db or ./data"
+    )
 
 
 def _checked(name: str, value: object) -> object:

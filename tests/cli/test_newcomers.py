@@ -149,10 +149,21 @@ def test_a_list_for_another_program_has_one_row_a_line_with_whole_identifiers(tm
 def test_what_makes_something_makes_its_database(tmp_path: Path, make: list[str]) -> None:
     first = run_cli(tmp_path, *make)
     assert first.returncode == 0, first.stderr
-    assert ("watchword.db did not exist and is created now" in first.stderr) is (make != ["migrate"])
+    assert ("watchword.db did not exist and was created now" in first.stderr) is (make != ["migrate"])
     assert "did not exist" not in run_cli(tmp_path, *make).stderr
     listed = run_cli(tmp_path, "token", "list", "--json")
     assert (listed.returncode, listed.stderr) == (0, "")
+
+
+def test_a_database_that_was_not_made_is_not_said_to_be(tmp_path: Path) -> None:
+    (tmp_path / "watchword.db.key").write_text("the key of a database that was lost")
+    refused = run_cli(tmp_path, "client", "create", "a")
+    assert (refused.returncode, "watchword.db.key exists but watchword.db does not" in refused.stderr) == (
+        2,
+        True,
+    )
+    assert "created" not in refused.stderr
+    assert not (tmp_path / "watchword.db").exists()
 
 
 READING = {

@@ -176,10 +176,15 @@ def run(
     With `makes`, the operation creates something, and a database is created where there is none.
     """
     settings = load_for(database, config)
-    if makes and not settings.is_postgres and not Path(settings.database).exists():
-        err.print(f"{settings.database} did not exist and is created now", style="dim", markup=False)
+    is_new = makes and not settings.is_postgres and not Path(settings.database).exists()
+
+    async def on_opened(runtime: Runtime) -> T:
+        if is_new:
+            err.print(f"{settings.database} did not exist and was created now", style="dim", markup=False)
+        return await operation(runtime)
+
     try:
-        return asyncio.run(with_runtime(settings, operation, makes=makes))
+        return asyncio.run(with_runtime(settings, on_opened, makes=makes))
     except OAuthError as error:
         refuse(error.code, error.description, as_json, error.field)
     except StorageUnavailable as error:

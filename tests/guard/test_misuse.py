@@ -12,6 +12,7 @@ from mcp.server import MCPServer
 from tests.fixtures.live import Live
 from tests.fixtures.servers import free_port
 
+from watchword import client
 from watchword.guard import Guard, Policy, Refused, Trusted
 from watchword.guard.asgi import GuardMiddleware as AsgiMiddleware
 from watchword.guard.asgi import MetadataMiddleware
@@ -237,6 +238,16 @@ MISUSES: dict[str, tuple[Callable[[Any], object], Any, str]] = {
 def test_a_guard_refuses_at_start(make: Callable[[Any], object], given: Any, words: str) -> None:
     with pytest.raises(ValueError, match=words):
         make(given)
+
+
+def test_what_is_in_another_module_is_named_with_it() -> None:
+    with pytest.raises(ImportError, match=r"from watchword\.guard\.mcp_sdk import protected"):
+        pass
+    with pytest.raises(ImportError, match=r"from watchword\.client\.requests_auth import RequestsAuth"):
+        pass
+    with pytest.raises(ImportError, match="cannot import name 'protect'"):
+        pass
+    assert not hasattr(client, "RequestsAuthentication")
 
 
 def test_a_text_for_the_values_of_a_header_is_refused_and_not_shown() -> None:

@@ -32,3 +32,9 @@ __all__ = [
     "Unreachable",
     "WrongAddress",
 ]
+
+
+def __getattr__(name: str) -> object:
+    if name == "RequestsAuth":  # named here, it would make requests a need of the base install
+        raise ImportError("write: from watchword.client.requests_auth import RequestsAuth")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

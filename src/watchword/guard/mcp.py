@@ -25,6 +25,14 @@ CORS = (
 __all__ = ["McpGuard", "Principal", "resource_guard"]
 
 
+def __getattr__(name: str) -> object:
+    if name in ("protected", "mcp_auth"):  # they need the SDK, of which this module knows nothing
+        raise ImportError(
+            f"write: from watchword.guard.mcp_sdk import {name} (for FastMCP, watchword.guard.fastmcp has WatchwordAuth)"
+        )
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
 def resource_guard(issuer: str | Local | Guard, resource: str) -> Guard:
     """Return the guard of an MCP server: only tokens that were issued for it are accepted (RFC 8707 §2)."""
     check_resource(resource)

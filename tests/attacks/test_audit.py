@@ -48,6 +48,8 @@ async def test_ad_10_every_change_of_power_is_recorded_with_who_what_and_when(se
         "grant.ended", "token.created", "token.revoked", "key.rotated",
     }  # fmt: skip
     assert expected <= {event.name for event in found}
+    asked_in = {event.data["session"] for event in found if event.name in ("consent.given", "grant.created")}
+    assert asked_in == {event.target for event in found if event.name == "session.created"}
     for event in found:
         assert event.actor, event
         assert event.target, event

@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
-from tests.fixtures.accounts import EMAIL, OTHER, ada, another, change_password, server, user_of
+from tests.fixtures.accounts import EMAIL, OTHER, ada, another, change_password, newest, server, user_of
 from tests.fixtures.people import PASSWORD, Person, letters, link_in
 from tests.fixtures.servers import Server, open_server, together
 
@@ -38,6 +38,7 @@ async def test_a_forgotten_password_is_set_by_a_link_that_works_once(ada: Person
     assert (await ada.open("/account")).url.path == "/sign-in", "other sessions ended"
     mail = next(text for _, text in await letters(ada.server) if "was changed" in text)
     assert ENDED in mail
+    assert (await newest(ada.server, "user.password_changed")).data["address"] == "127.0.0.1"
 
 
 @pytest.mark.parametrize("end_others", ["yes", ""])
@@ -196,6 +197,7 @@ async def test_an_invitation_makes_one_account(server: Server) -> None:
         await together(*(person.send(filled, having="link") for person in people))
         assert sorted("Your account is ready." in person.text for person in people) == [False, True]
     assert (await user_of(server, "kim@example.com")).is_admin
+    assert (await newest(server, "user.created")).data["address"] == "127.0.0.1"
 
 
 async def test_another_address_counts_once_it_is_confirmed(ada: Person) -> None:
@@ -208,6 +210,7 @@ async def test_another_address_counts_once_it_is_confirmed(ada: Person) -> None:
     assert (await user_of(ada.server)).email == EMAIL, "a mail scanner that follows the link confirms nothing"
     await ada.send({}, having="link")
     assert (await user_of(ada.server)).email == "ada@example.net"
+    assert (await newest(ada.server, "user.email_changed")).data["address"] == "127.0.0.1"
     told = [text for to, text in await letters(ada.server) if to == EMAIL and "changed" in text]
     assert told, "the old address is told"
     assert "ada@example.net" not in told[0]

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Mapping
 
 import pytest
-from tests.fixtures.accounts import another, make, session_of, user_of
+from tests.fixtures.accounts import another, make, newest, session_of, user_of
 from tests.fixtures.console import admin, server
 from tests.fixtures.console_forms import form_of
 from tests.fixtures.people import Person
@@ -14,8 +14,7 @@ from watchword.flows import accounts, acting, people, sessions, trust_rules
 from watchword.flows.people import Changes
 from watchword.flows.trust_rules import TrustInput
 from watchword.oauth.errors import OAuthError
-from watchword.store import events, users
-from watchword.store.events import Event
+from watchword.store import users
 
 __all__ = ["admin", "server"]
 RULE = {"name": "deploy", "issuer": "https://ci.example.com", "claims": "repository=acme/shop", "subject": "ci:{repository}",
@@ -60,11 +59,6 @@ async def prepare(server: Server) -> dict[str, str]:
         "key": key.kid,
         "token": (await server.token()).token.id,
     }
-
-
-async def newest(server: Server, name: str) -> Event:
-    (found,) = await server.runtime.database.read(events.list_events, limit=1, name=name)
-    return found
 
 
 @pytest.mark.parametrize("name", CHANGES)

@@ -10,6 +10,7 @@ from tests.fixtures.accounts import (
     another,
     change_password,
     make,
+    newest,
     options_in,
     server,
     session_of,
@@ -196,6 +197,8 @@ async def test_a_passkey_is_renamed_and_removed_and_then_unknown(ada: Person) ->
     device = await add_passkey(ada)
     await ada.send({"do": "rename", "name": "Old laptop"}, having="passkey")
     assert "Old laptop" in ada.text
+    renamed, own = await newest(ada.server, "passkey.renamed"), await session_of(ada.server)
+    assert (renamed.actor, renamed.data["session"]) == (own.user_id, own.id)
     await ada.send({"do": "remove"}, having="passkey", index=1)
     assert "Passkey removed." in ada.text
     async with another(ada.server) as browser:

@@ -10,6 +10,7 @@ from tests.fixtures.accounts import (
     change_password,
     code_of,
     make,
+    newest,
     server,
     session_of,
     sign_out,
@@ -87,6 +88,8 @@ async def test_a_trusted_browser_is_spared_the_second_factor_until_the_password_
         person = Person(ada.server, browser)
         await person.sign_in()
         await person.send({"code": code_of(ada.server, key), "remember": "yes"}, having="method")
+        trusted, theirs = await newest(ada.server, "browser.trusted"), await session_of(ada.server)
+        assert (trusted.actor, trusted.data["session"]) == (theirs.user_id, theirs.id)
         await sign_out(person)
         await person.sign_in()
         assert person.path == "/account"

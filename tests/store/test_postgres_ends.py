@@ -83,11 +83,13 @@ async def approve(database: Database) -> object:
 
 
 async def agree(database: Database) -> object:
-    return await database.write(consents.remember_consent, "u", "cl_1", "b", scope=("a",), now=NOW)
+    return await database.write(
+        consents.remember_consent, "u", "cl_1", "b", scope=("a",), session_id="s", now=NOW
+    )
 
 
 async def agree_to_what_was_shown(database: Database) -> object:
-    given = {"scope": ("a",), "version": 1, "now": NOW}
+    given = {"scope": ("a",), "session_id": "s", "version": 1, "now": NOW}
     return await database.write(consents.remember_consent, "u", "cl_1", "b", **given)
 
 
@@ -278,7 +280,9 @@ async def test_what_a_person_takes_back_is_not_there_again_with_what_they_agree_
     await prepare(database)
 
     async def agree_to(scope: str) -> None:
-        await database.write(consents.remember_consent, "u", "cl_1", "b", scope=(scope,), now=NOW)
+        await database.write(
+            consents.remember_consent, "u", "cl_1", "b", scope=(scope,), session_id="s", now=NOW
+        )
 
     async def agreed_to() -> str | None:
         found = await database.read(consents.find_consent, "u", "cl_1", "b")

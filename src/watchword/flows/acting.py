@@ -1,7 +1,7 @@
 """Databases that write under a condition, which is checked in the same transaction.
 
 Two conditions: the session in which somebody acts is still live (its identifier goes into the audit trail), and the account to be
-changed is still not an administrator's. Flows know nothing of either: they are given a runtime with such a database.
+changed is still not an administrator's. What is done by a link has no condition beside the link, and its address in the trail. Flows know nothing of either: they are given a runtime with such a database.
 """
 
 import copy
@@ -15,6 +15,7 @@ from watchword.store.conditions import (
     Ended,
     NoAdministrator,
     as_administrator,
+    from_address,
     in_session,
     on_ordinary,
 )
@@ -39,6 +40,13 @@ def runtime_on_ordinary(runtime: Runtime, user_id: str, refusal: OAuthError) -> 
     bound = copy.copy(runtime)
     bound.database = OnOrdinary(runtime.database, user_id, refusal)
     return bound
+
+
+def runtime_from(runtime: Runtime, address: str) -> Runtime:
+    """Return a runtime for what the holder of a link does; the audit events of its writes name the address."""
+    told = copy.copy(runtime)
+    told.database = FromAddress(runtime.database, address)
+    return told
 
 
 class _Bound:
@@ -111,6 +119,27 @@ class InSession(_Bound):
             raise OAuthError("access_denied", "This session has ended: sign in again.", field="session")
         if isinstance(done, NoAdministrator):
             raise OAuthError("access_denied", NO_ADMINISTRATOR, status=403)
+        return done
+
+
+class FromAddress(_Bound):
+    """The database as written by the holder of a link, whose address the audit events name."""
+
+    __slots__ = ("_address",)
+
+    def __init__(self, database: Database, address: str) -> None:
+        super().__init__(database)
+        self._address = address
+
+    async def write(
+        self,
+        operation: Callable[Concatenate[Transaction, P], Awaitable[T]],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> T:
+        """Run an operation, without a condition."""
+        write: Any = self._database.write
+        done: T = await write(from_address, self._address, operation, *args, **kwargs)
         return done
 
 

@@ -14,6 +14,7 @@ from watchword.oauth.authorization_details import Detail, is_within
 from watchword.oauth.clients import Client
 from watchword.settings import Settings
 from watchword.store import consents as store
+from watchword.store.sessions import Session
 
 MAX_REMEMBERED = 50
 
@@ -96,9 +97,9 @@ def shown_to(user_id: str, client: Client) -> str:
 
 
 async def remember(
-    runtime: Runtime, request: AuthorizationRequest, client: Client, user_id: str, agreed: Agreed
+    runtime: Runtime, request: AuthorizationRequest, client: Client, session: Session, agreed: Agreed
 ) -> None:
-    """Remember what a person agreed to on a page that showed this version of the client."""
+    """Remember what a person agreed to in a session, on a page that showed this version of the client."""
 
     def details(before: str) -> str:
         kept = list(detail_types.read(before))
@@ -107,9 +108,10 @@ async def remember(
 
     await runtime.database.write(
         store.remember_consent,
-        user_id,
+        session.user_id,
         request.client_id,
         " ".join(request.audience),
+        session_id=session.id,
         scope=agreed.scope,
         declined=tuple(one for one in request.scope if one not in agreed.scope),
         details=details,

@@ -127,7 +127,8 @@ async def change_passkeys(request: Request) -> Response:
         name = _name(form)
         if name is None:
             return await _passkeys(request, found, {"form": account.NAME_INVALID})
-        await sessions.act(runtime, found[0], passkey_store.rename_passkey, passkey_id, user.id, name)
+        renaming = (passkey_store.rename_passkey, passkey_id, user.id, name)
+        await sessions.act(runtime, found[0], *renaming, now=runtime.now())
         return account.done(request, "passkeys", "passkey_renamed")
     return await _remove_passkey(request, found, form, passkey_id)
 

@@ -230,7 +230,7 @@ async def consent(request: Request) -> Response:
         return await _proceed(request, asked, client, interaction)
     if not await _is_answered_first(request, interaction):
         return _gone(request)
-    await consents.remember(runtime, asked, client, user.id, agreed)
+    await consents.remember(runtime, asked, client, session, agreed)
     return await _answer(request, asked, session, None, agreed)
 
 

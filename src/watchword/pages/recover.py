@@ -5,7 +5,7 @@ one that an administrator hands over leads to a new passkey.
 """
 
 from watchword.credentials.passkey import PasskeyRefused
-from watchword.flows import accounts, enrolment, recovery
+from watchword.flows import accounts, acting, enrolment, recovery
 from watchword.flows.throttle import Throttled
 from watchword.http import Form, Request, Response
 from watchword.oauth.errors import OAuthError
@@ -118,7 +118,7 @@ async def reset(request: Request) -> Response:
 async def _keep(
     request: Request, user: User, form: Form, password: str | None, passkey: MadePasskey | None
 ) -> bool:
-    runtime, link = request.runtime, form.get("link") or ""
+    runtime, link = acting.runtime_from(request.runtime, request.address), form.get("link") or ""
     end_all, origin = form.get("end_others") == "yes", visit.origin_of(request)
     if passkey is not None:
         return await enrolment.recover(runtime, user, link, passkey, end_all=end_all, origin=origin)

@@ -1,7 +1,7 @@
 """The first owner: with a one-time link, whoever started the server makes the first account, and nobody after them (LG-24)."""
 
 from watchword.credentials.passkey import PasskeyRefused
-from watchword.flows import accounts, start
+from watchword.flows import accounts, acting, start
 from watchword.http import Form, Request, Response
 from watchword.oauth import token_format
 from watchword.oauth.errors import OAuthError
@@ -40,7 +40,7 @@ async def create(request: Request) -> Response:
     try:
         password, passkey = enrolment.chosen(request, form, enrolment.newcomer(request, link, username), link)
         owner = await accounts.create_owner(
-            request.runtime,
+            acting.runtime_from(request.runtime, request.address),
             link=token_format.digest(link),
             username=username,
             email=form.get("email"),

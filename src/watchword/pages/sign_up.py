@@ -4,7 +4,7 @@ from urllib.parse import quote
 
 from watchword.credentials.names import NameRefused, display
 from watchword.credentials.passkey import PasskeyRefused
-from watchword.flows import account_changes, accounts
+from watchword.flows import account_changes, accounts, acting
 from watchword.flows import enrolment as ways
 from watchword.flows import sign_up as sign_up_flow
 from watchword.flows.sign_up import Invitation
@@ -155,7 +155,8 @@ async def _accept(request: Request, form: Form, link: str) -> Response:
     newcomer = enrolment.newcomer(request, link, invitation.email)
     try:
         password, passkey = enrolment.chosen(request, form, newcomer, link)
-        user = await sign_up_flow.accept(request.runtime, link, password=password, way=passkey, name=name)
+        told = acting.runtime_from(request.runtime, request.address)
+        user = await sign_up_flow.accept(told, link, password=password, way=passkey, name=name)
     except OAuthError as error:
         if error.code == "conflict":
             return await _account(request, link, invitation, form, {"form": "address_taken"})
@@ -196,7 +197,8 @@ async def verify(request: Request) -> Response:
     browser.check_csrf(request, form.get("csrf"))
     link = form.get("link") or ""
     wish = await account_changes.wish_of_link(request.runtime, link)
-    outcome = await account_changes.confirm_email(request.runtime, link, visit.origin_of(request))
+    told = acting.runtime_from(request.runtime, request.address)
+    outcome = await account_changes.confirm_email(told, link, visit.origin_of(request))
     if wish is None or outcome != "changed":
         return errors.expired(request)
     session = await visit.current(request)

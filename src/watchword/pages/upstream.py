@@ -9,6 +9,7 @@ from watchword.credentials.methods import Method
 from watchword.credentials.passkey import PasskeyRefused
 from watchword.credentials.upstream import Identity, UpstreamRefused
 from watchword.flows import (
+    acting,
     anonymous,
     mail,
     passkeys,
@@ -238,7 +239,8 @@ async def _on_from(request: Request, left: Left) -> Response | None:
 async def _enrolled(request: Request, found: upstream.Found, link: str) -> Response:
     """Create a link's account for the person that the provider proved, and sign them in."""
     try:
-        made = await upstream_enrolment.accept(request.runtime, link, found.identity)
+        told = acting.runtime_from(request.runtime, request.address)
+        made = await upstream_enrolment.accept(told, link, found.identity)
     except OAuthError:
         owner = await upstream_enrolment.for_owner(request.runtime, link)
         return await _enrol_again(request, link, "username_taken" if owner else "address_taken")
@@ -257,7 +259,7 @@ async def _go_on(request: Request, name: str, found: upstream.Found, left: Left)
     if found.outcome in ("register", "refused_unknown") and found.user is not None:
         return _ask_to_link(request, name, found, found.user)
     if found.outcome == "register":
-        made = await upstream.register(runtime, found.identity)
+        made = await upstream.register(acting.runtime_from(runtime, request.address), found.identity)
         if made is not None:
             return await _signed_in(request, made, found)
     # An address may also be taken by one that looks like it

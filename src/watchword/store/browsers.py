@@ -65,7 +65,11 @@ async def trust_browser(
     if not await hold_user(tx, user_id, proof_epoch) or not await hold_session(tx, session_id, now):
         return False
     trust = "UPDATE browsers SET trusted_until = $1 WHERE user_id = $2 AND browser = $3"
-    return await tx.run(trust, until, user_id, browser) > 0
+    if not await tx.run(trust, until, user_id, browser):
+        return False
+    told = {"session": session_id, "until": until}
+    await tx.record("browser.trusted", actor=user_id, target=user_id, at=now, **told)
+    return True
 
 
 async def forget_trust(tx: Transaction, user_id: str, browser: bytes | None = None) -> None:

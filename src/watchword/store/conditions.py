@@ -2,7 +2,7 @@
 
 Theory of operation. The account's row is locked first, then the session: an end of the session that was committed before is seen, and
 one that comes later waits for the change. So a session that its person has ended elsewhere adds nothing to the account. Audit events
-name the session in which a change was asked for.
+name the session in which a change was asked for, and those of a change by a link the address from which it was used.
 """
 
 from collections.abc import Awaitable, Callable
@@ -20,21 +20,19 @@ class Ended(msgspec.Struct, frozen=True):
     """Nothing was done: the session has ended, or the account is disabled."""
 
 
-class _SessionTransaction:
-    """A transaction whose audit events name the session in which something was asked for."""
+class _Telling:
+    """A transaction whose audit events also tell how something was asked for: in which session, or from where."""
 
-    __slots__ = ("_session_id", "_tx", "all", "all_as_kept", "one", "run")
+    __slots__ = ("_facts", "_tx", "all", "all_as_kept", "one", "run")
 
-    def __init__(self, tx: Transaction, session_id: str) -> None:
+    def __init__(self, tx: Transaction, **facts: str) -> None:
         self._tx = tx
-        self._session_id = session_id
+        self._facts = facts
         self.one, self.all, self.all_as_kept, self.run = tx.one, tx.all, tx.all_as_kept, tx.run
 
     async def record(self, name: str, /, *, actor: str, target: str, at: int, **data: object) -> None:
-        """Append an audit event to this writer's hash chain, with the session."""
-        await self._tx.record(
-            name, actor=actor, target=target, at=at, **{"session": self._session_id, **data}
-        )
+        """Append an audit event to this writer's hash chain, with these facts."""
+        await self._tx.record(name, actor=actor, target=target, at=at, **{**self._facts, **data})
 
 
 async def in_session(
@@ -51,7 +49,14 @@ async def in_session(
     held = "UPDATE users SET valid_from = valid_from WHERE id = $1 AND disabled_at IS NULL"
     if not await tx.run(held, user_id) or not await hold_session(tx, session_id, now):
         return Ended()
-    return await operation(_SessionTransaction(tx, session_id), *args, **more)
+    return await operation(_Telling(tx, session=session_id), *args, **more)
+
+
+async def from_address(
+    tx: Transaction, address: str, operation: Callable[..., Awaitable[T]], /, *args: Any, **more: Any
+) -> T:
+    """Do what the holder of a link asks for, who needs no session, and return its outcome."""
+    return await operation(_Telling(tx, address=address), *args, **more)
 
 
 class NoAdministrator(msgspec.Struct, frozen=True):

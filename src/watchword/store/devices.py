@@ -119,12 +119,11 @@ async def approve_device_code(
     if decided is None:
         return False
     await grants.store_grant(tx, grant)
-    await consents.remember_consent(
-        tx, grant.user_id, grant.client_id, grant.audience, scope=tuple(grant.scope.split()), now=now
-    )
-    await tx.record(
-        "device_code.approved", actor=grant.user_id, target=grant.id, at=now, client=grant.client_id
-    )
+    scope, session_id = tuple(grant.scope.split()), grant.session_id
+    whose = (grant.user_id, grant.client_id, grant.audience)
+    await consents.remember_consent(tx, *whose, session_id=session_id, scope=scope, now=now)
+    told = {"client": grant.client_id, "session": session_id}
+    await tx.record("device_code.approved", actor=grant.user_id, target=grant.id, at=now, **told)
     return True
 
 

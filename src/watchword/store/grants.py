@@ -111,7 +111,7 @@ def _created(grant: Grant) -> Entry:
         actor=grant.user_id,
         target=grant.id,
         at=grant.created_at,
-        data={"client": grant.client_id, "scope": grant.scope},
+        data={"client": grant.client_id, "scope": grant.scope, "session": grant.session_id},
     )
 
 

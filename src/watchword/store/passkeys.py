@@ -134,7 +134,8 @@ async def note_copied_passkey(tx: Transaction, passkey_id: str, *, user_id: str,
     await tx.record("passkey.counter_regressed", actor=user_id, target=user_id, at=now, passkey=passkey_id)
 
 
-async def rename_passkey(tx: Transaction, passkey_id: str, user_id: str, name: str) -> bool:
-    """Rename one's own passkey; return whether there was one."""
+async def rename_passkey(tx: Transaction, passkey_id: str, user_id: str, name: str, *, now: int) -> None:
+    """Rename one's own passkey, where there is such a one."""
     renamed = "UPDATE passkeys SET name = $1 WHERE id = $2 AND user_id = $3"
-    return await tx.run(renamed, name, passkey_id, user_id) > 0
+    if await tx.run(renamed, name, passkey_id, user_id):
+        await tx.record("passkey.renamed", actor=user_id, target=user_id, at=now, passkey=passkey_id)

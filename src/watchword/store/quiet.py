@@ -29,7 +29,7 @@ from watchword.store import (
     user_changes,
     ways_in,
 )
-from watchword.store.conditions import as_administrator, in_session, on_ordinary
+from watchword.store.conditions import as_administrator, from_address, in_session, on_ordinary
 
 QUIET: frozenset[Callable[..., Any]] = frozenset(
     {
@@ -110,7 +110,12 @@ ENDING: frozenset[Callable[..., Any]] = frozenset(
     }
 )
 # Operations that run another one under a condition: the position of that one among their arguments after the transaction.
-_WRAPPERS: dict[Callable[..., Any], int] = {in_session: 3, as_administrator: 3, on_ordinary: 1}
+_WRAPPERS: dict[Callable[..., Any], int] = {
+    in_session: 3,
+    as_administrator: 3,
+    on_ordinary: 1,
+    from_address: 1,
+}
 
 
 def ends(operation: Callable[..., Any], args: Sequence[Any]) -> bool:

@@ -10,7 +10,15 @@ from typing import Any
 import cbor2
 import pytest
 import pytest_asyncio
-from tests.fixtures.accounts import add_passkey, another, make, options_in, session_of, user_of
+from tests.fixtures.accounts import (
+    add_passkey,
+    another,
+    counted_sign_ins,
+    make,
+    options_in,
+    session_of,
+    user_of,
+)
 from tests.fixtures.people import PASSWORD, Person
 from tests.fixtures.postgres import Store
 from tests.fixtures.servers import Server, open_server, together
@@ -307,16 +315,10 @@ async def test_a_removed_passkey_of_one_person_leaves_anothers(ada: Person) -> N
 
 
 async def test_refused_and_accepted_passkeys_are_counted(ada: Person) -> None:
-    async def counted(outcome: str) -> float:
-        reader = await ada.server.token(scope="watchword:metrics:read")
-        bearer = {"authorization": f"Bearer {reader.secret}"}
-        shown = (await ada.server.http.get("/metrics", headers=bearer)).text
-        label = f'watchword_sign_ins_total{{operation="passkey",outcome="{outcome}"}} '
-        return sum(float(line.removeprefix(label)) for line in shown.splitlines() if line.startswith(label))
-
     device = await add_passkey(ada)
-    before = await counted("refused"), await counted("accepted")
+    before = [await counted_sign_ins(ada.server, "passkey", one) for one in ("refused", "accepted")]
     person = await stranger(ada.server)
     await send(person, device.get(options_in(person), origin=ORIGIN, flags=0))
     await send(person, device.get(options_in(person), origin=ORIGIN))
-    assert (await counted("refused"), await counted("accepted")) == (before[0] + 1, before[1] + 1)
+    after = [await counted_sign_ins(ada.server, "passkey", one) for one in ("refused", "accepted")]
+    assert after == [before[0] + 1, before[1] + 1]

@@ -13,6 +13,7 @@ from tests.fixtures.accounts import (
     add_totp,
     another,
     code_of,
+    counted_sign_ins,
     make,
     session_of,
     sign_out,
@@ -34,7 +35,7 @@ async def test_mf_02_codes_are_counted_over_every_sign_in_under_way(ada: Person)
     server = ada.server
     key = await add_totp(ada)
     server.clock.advance(31)
-    answers = []
+    answers, held_up = [], await counted_sign_ins(server, "totp", "throttled")
     for _ in range(6):
         guesser = await elsewhere(server)
         tries = [await guesser.send({"code": "000000"}, having="method") for _ in range(3)]
@@ -44,6 +45,7 @@ async def test_mf_02_codes_are_counted_over_every_sign_in_under_way(ada: Person)
     assert answers[-1] == 429
     trail = await server.runtime.database.read(events.list_events, limit=100, name="second_factor.refused")
     assert len(trail) == answers.count(401)
+    assert await counted_sign_ins(server, "totp", "throttled") == held_up + answers.count(429)
     assert any("may know your password" in text for _, text in await letters(server)), "the owner is warned"
     await sign_out(ada)
     await ada.sign_in()

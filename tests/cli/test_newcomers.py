@@ -166,6 +166,15 @@ def test_a_database_that_was_not_made_is_not_said_to_be(tmp_path: Path) -> None:
     assert not (tmp_path / "watchword.db").exists()
 
 
+def test_that_a_reset_link_waits_for_the_account_to_be_enabled_is_said(tmp_path: Path) -> None:
+    assert run_cli(tmp_path, "user", "create", "ada").returncode == 0
+    assert run_cli(tmp_path, "user", "reset-link", "ada").stderr == ""
+    assert run_cli(tmp_path, "user", "disable", "ada").returncode == 0
+    made = run_cli(tmp_path, "user", "reset-link", "ada", "--json")
+    assert (made.returncode, "watchword user enable ada" in made.stderr) == (0, True)
+    assert "/reset-password?link=" in json.loads(made.stdout)["link"]
+
+
 READING = {
     "token list": [],
     "token show": ["token_1"],

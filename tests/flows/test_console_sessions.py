@@ -23,6 +23,14 @@ async def signed_in(server: Server, name: str = "kim", agent: str = PHONE) -> Pe
     return person
 
 
+async def test_one_is_counted_as_one(admin: Person) -> None:
+    await admin.open("/console")
+    assert re.search(r"\s1\s+person\s", admin.text), admin.text
+    await make(admin.server, "kim", "kim@example.com")
+    await admin.open("/console")
+    assert re.search(r"\s2\s+people\s", admin.text), admin.text
+
+
 async def test_live_sessions_say_whose_where_and_by_what_means_the_newest_first(admin: Person) -> None:
     await make(admin.server, "kim", "kim@example.com")
     await signed_in(admin.server)

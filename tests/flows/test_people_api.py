@@ -88,6 +88,22 @@ async def test_whose_account_an_administrator_ends_is_told_by_mail(
     assert "From:" not in told[0], "where an administrator is concerns nobody"
 
 
+@pytest.mark.parametrize(
+    ("locale", "says"),
+    [("de-AT", "abgeschaltet"), ("tlh", "switched your account"), (7, "switched your account")],
+)
+async def test_what_an_administrator_does_is_told_in_the_language_that_the_account_names(
+    people: Server, locale: object, says: str
+) -> None:
+    user = await make(people)
+    own = await headers(people, "watchword:users:write")
+    for verb, given in (("PATCH", {"attributes": {"locale": locale}}), ("POST", {})):
+        path = "/disable" if verb == "POST" else ""
+        changed = await people.http.request(verb, f"/api/v1/users/{user.id}{path}", json=given, headers=own)
+        assert changed.is_success, changed.text
+    assert says in (await letters(people, None))[0][1]
+
+
 async def test_who_deletes_an_account_of_their_own_is_told_from_where_it_was_done(people: Server) -> None:
     await make(people)
     async with another(people) as browser:

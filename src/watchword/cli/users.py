@@ -252,12 +252,17 @@ def invite(
 def reset_link(who: Who, database: Database = None, config: Config = None, as_json: Json = False) -> None:
     """Print a one-time link that sets the account's password, or creates a passkey where passwords are not accepted."""
 
-    async def work(runtime: Runtime) -> str:
-        return await people.reset_link(runtime, await people.find(runtime, who), actor=ACTOR)
+    async def work(runtime: Runtime) -> tuple[str, User]:
+        user = await people.find(runtime, who)
+        return await people.reset_link(runtime, user, actor=ACTOR), user
 
-    _print_link(
-        session.run(work, database=database, config=config, as_json=as_json), people.RESET_LIFETIME, as_json
-    )
+    link, user = session.run(work, database=database, config=config, as_json=as_json)
+    _print_link(link, people.RESET_LIFETIME, as_json)
+    if user.disabled_at is not None:
+        told = (
+            f"this account is disabled: until `watchword user enable {user.username}` the link leads nowhere"
+        )
+        session.err.print(told, style="dim", markup=False)
 
 
 def _print_link(link: str, lifetime: int, as_json: bool) -> None:

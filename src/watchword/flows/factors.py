@@ -100,7 +100,7 @@ def confirming(settings: Settings, user: User, have: Enrolled) -> tuple[str, ...
     return found
 
 
-async def admit(runtime: Runtime, user: User, source: Source, origin: Origin) -> Bucket:
+async def admit(runtime: Runtime, user: User, method: str, source: Source, origin: Origin) -> Bucket:
     """Count one attempt at a second factor and return its bucket; raise Throttled, after warning the owner when the browser is unknown."""
     known = await runtime.database.read(browsers.is_known, user.id, source.browser)
     name = f"second factor {user.id}{f' {source.browser.hex()[:32]}' if known else ''}"
@@ -108,6 +108,7 @@ async def admit(runtime: Runtime, user: User, source: Source, origin: Origin) ->
     try:
         await throttle(runtime, bucket.name, bucket.capacity, bucket.per_second)
     except Throttled:
+        count("sign_ins", method, "throttled")
         if not known:
             await _warn(runtime, user, origin)
         raise

@@ -29,7 +29,7 @@ class Origin(msgspec.Struct, frozen=True):
 
     address: str
     device: str
-    locale: str = "en"
+    locale: str = ""  # not known: what the account says of its person counts
     place: str | None = None
 
 
@@ -71,4 +71,5 @@ async def notify(
         "link": runtime.settings.issuer + page,
         **more,
     }
-    await send(runtime, Message(user.email, template, origin.locale, context))
+    locale = origin.locale or str(user.attributes.get("locale", ""))
+    await send(runtime, Message(user.email, template, locale, context))

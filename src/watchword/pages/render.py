@@ -81,8 +81,11 @@ def render(
 
 
 def render_mail(template: str, context: Mapping[str, object], *, locale: str, branding: Branding) -> Mail:
-    """Return a mail ("verify", "reset", …) with its subject; raises as `render` does."""
-    language = _language(branding, locale)
+    """Return a mail ("verify", "reset", …) with its subject; raises as `render` does.
+
+    `locale` is a language tag such as "de-AT", or empty where the language of the person is not known.
+    """
+    language = _language(branding, languages.choose(locales(branding), locale, None))
     translate = partial(languages.fill_text, language)
     names = {
         "t": translate,

@@ -125,7 +125,8 @@ async def submit(request: Request) -> Response:
 async def prove(request: Request, user: User, method: str, form: Form, purpose: str) -> Method:
     """Check a form's proof by a method, and mail the owner when it is a recovery code; raise FactorRefused, PasskeyRefused or Throttled."""
     runtime = request.runtime
-    bucket = await factors.admit(runtime, user, browser.source_of(request), visit.origin_of(request))
+    source, origin = browser.source_of(request), visit.origin_of(request)
+    bucket = await factors.admit(runtime, user, method, source, origin)
     try:
         if method != "passkey":
             proved = await factors.CHECKS[method](runtime, user.id, form.get("code") or "")

@@ -12,7 +12,7 @@ import os
 import socket
 import stat
 import struct
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 
 import msgspec
 
@@ -150,6 +150,19 @@ def listen(path: str) -> socket.socket:
     finally:
         os.umask(mask)
     return listener
+
+
+@contextlib.contextmanager
+def listening(path: str) -> Iterator[socket.socket]:
+    """Open the agent's socket as `listen` does, and remove it in the end; one that another agent has put there by then stays."""
+    with listen(path) as listener:
+        own = os.lstat(path)  # no other file gets its number as long as the socket is open
+        try:
+            yield listener
+        finally:
+            with contextlib.suppress(FileNotFoundError):  # somebody has removed it already
+                if os.path.samestat(os.lstat(path), own):
+                    os.unlink(path)
 
 
 def ask(path: str, request: Mapping[str, object]) -> dict[str, object]:

@@ -233,13 +233,9 @@ def run_agent(
         holder = agents.Agent(
             held, clock=now_seconds, randomness=os.urandom, deadline=ends, verifiers=verifier or ()
         )
-        with agents.listen(socket) as listener:
+        with agents.listening(socket) as listener:
             show({"socket": socket, "identities": len(held)}, as_json)
-            try:
-                holder.serve(listener)
-            finally:
-                with contextlib.suppress(FileNotFoundError):  # somebody has removed it already
-                    os.unlink(socket)
+            holder.serve(listener)
 
 
 def _fulfil(

@@ -80,8 +80,9 @@ class Prover:
 
     def __init__(self, secret: Secret, randomness: bytes) -> None:
         self._secret = secret
-        self._nonce: bytes | None = zkproof.hedge_nonce(secret_scalar(secret.seed), randomness)
-        self.commitment = zkproof.public_point(self._nonce)
+        nonce = zkproof.hedge_nonce(secret_scalar(secret.seed), randomness)
+        self._nonces = [nonce]  # of several threads one alone can take it out
+        self.commitment = zkproof.public_point(nonce)
 
     def respond(
         self,
@@ -94,9 +95,11 @@ class Prover:
     ) -> Proof:
         """Answer the challenge; a second call raises ZeroError `nonce`, because two answers would reveal the secret."""
         blank = _blank(self._secret, challenge, channel, disclose, now, lifetime)
-        nonce, self._nonce = self._nonce, None
-        if nonce is None:
-            raise ZeroError("nonce", "this commitment has been answered: two answers would reveal the secret")
+        try:
+            nonce = self._nonces.pop()
+        except IndexError:
+            reason = "this commitment has been answered: two answers would reveal the secret"
+            raise ZeroError("nonce", reason) from None
         scalar = zkproof.hash_challenge(DOMAIN, blank.public, self.commitment, _fields(blank))
         response = zkproof.respond(secret_scalar(self._secret.seed), nonce, scalar)
         return _completed(blank, Schnorr(self.commitment, response))

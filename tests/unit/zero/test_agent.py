@@ -116,6 +116,18 @@ def test_a_socket_left_behind_is_replaced(tmp_path: Path) -> None:
     agent.listen(path).close()
 
 
+def test_an_agent_that_ends_removes_its_own_socket_and_no_successors(tmp_path: Path) -> None:
+    path = str(tmp_path / "agent")
+    with agent.listening(path):
+        pass
+    assert not os.path.lexists(path)
+    with agent.listening(path):
+        os.unlink(path)
+        successor = agent.listen(path)
+    with successor:
+        assert os.path.lexists(path)
+
+
 def test_a_file_that_is_no_socket_is_left_alone(tmp_path: Path) -> None:
     path = tmp_path / "precious"
     path.write_text("data")

@@ -3,7 +3,9 @@
 import ast
 import hashlib
 import inspect
+import sys
 from collections.abc import Callable
+from types import FrameType
 from typing import Any
 
 import pytest
@@ -267,3 +269,40 @@ def test_a_secret_never_shows_in_its_own_text(holder: Any) -> None:
         assert encode_base64url(holder.secret.seed) not in text
         assert repr(holder.secret.seed) not in text
         assert "ada@" not in text
+
+
+def answers(holder: Any, prover: proof.Prover) -> int:
+    try:
+        prover.respond(holder.challenge, channel=CHANNEL, now=holder.now + 1)
+    except ZeroError:
+        return 0
+    return 1
+
+
+def answers_with_another(holder: Any, moment: int) -> tuple[int, int]:
+    """Answer, and once more after so many instructions, as another thread might; return how many were given, and the instructions."""
+    prover, steps = proof.Prover(holder.secret, b"n" * 32), 0
+    given: list[int] = []
+
+    def between(frame: FrameType, event: str, _: object) -> Any:
+        nonlocal steps
+        frame.f_trace_opcodes = True
+        steps += event == "opcode"
+        if event == "opcode" and steps == moment:
+            given.append(answers(holder, prover))
+        return between
+
+    before = sys.gettrace()
+    sys.settrace(lambda frame, *_: between if frame.f_code is proof.Prover.respond.__code__ else None)
+    try:
+        given.append(answers(holder, prover))
+    finally:
+        sys.settrace(before)
+    return sum(given), steps
+
+
+def test_of_two_answers_to_one_commitment_one_is_given_whenever_the_other_is_asked_for(holder: Any) -> None:
+    given, steps = answers_with_another(holder, 0)
+    assert (given, steps > 20) == (1, True)
+    for moment in range(1, steps + 1):
+        assert answers_with_another(holder, moment)[0] == 1, moment

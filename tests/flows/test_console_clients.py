@@ -12,6 +12,7 @@ from tests.fixtures.servers import Server
 from watchword.flows import client_registry, stated_clients
 from watchword.flows.client_registry import ClientInput
 from watchword.oauth.clients import Client
+from watchword.pages import console
 from watchword.store import clients, document_clients
 
 __all__ = ["admin", "server"]
@@ -196,6 +197,24 @@ async def test_a_long_list_goes_on_to_the_next_page(admin: Person) -> None:
     await admin.open(following[1].replace("&amp;", "&"))
     assert len(re.findall(r'class="row"', admin.page.text if admin.page else "")) == 1
     assert (await admin.open("/console/clients?cursor=forged")).status_code == 400
+
+
+async def test_all_applications_are_listed_the_newest_first_whatever_their_identifiers(
+    admin: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(console, "PAGE", 2)
+    for name in ("one", "two", "three"):
+        given = ClientInput(name=name)
+        await client_registry.register(admin.server.runtime, given, actor="test", client_id=f"{name}.example")
+        admin.server.clock.advance(1)
+    names: list[str] = []
+    following = "/console/clients"
+    for _ in range(2):
+        page = (await admin.open(following)).text
+        names += re.findall(r'href="[^"]*/console/clients/[^"/]+"><bdi>([^<]*)</bdi>', page)
+        found = re.search(r'href="([^"]*cursor=[^"]*)"', page)
+        following = found[1].replace("&amp;", "&") if found else ""
+    assert names == ["three", "two", "one"]
 
 
 async def test_an_application_may_be_called_new_or_have_any_sign_in_its_name(admin: Person) -> None:

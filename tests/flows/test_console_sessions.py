@@ -11,6 +11,8 @@ from tests.fixtures.console_forms import form_of
 from tests.fixtures.people import Person
 from tests.fixtures.servers import Server
 
+from watchword.pages import console
+
 __all__ = ["admin", "server"]
 LIST = "/console/sessions"
 PHONE = "Mozilla/5.0 (iPhone) Safari/605"
@@ -45,6 +47,29 @@ async def test_live_sessions_say_whose_where_and_by_what_means_the_newest_first(
         assert "Firefox on Linux" not in admin.text
     assert (await admin.open(f"{LIST}?user=nobody")).status_code == 400
     assert "There is no such account." in admin.text
+
+
+async def test_who_ends_a_session_on_a_later_page_stays_there(
+    admin: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(console, "PAGE", 2)
+    server = admin.server
+    await make(server, "kim", "kim@example.com")
+    oldest = await signed_in(server)
+    for _ in range(3):
+        await signed_in(server)
+    await admin.open(f"{LIST}?user=kim")
+    following = re.search(r'href="([^"]*cursor=[^"]*)"', admin.page.text if admin.page else "")
+    assert following is not None
+    later = following[1].replace("&amp;", "&")
+    await admin.open(later)
+    form = form_of(admin, "end")
+    assert form is not None
+    answer = await admin.http.post(form.pop(""), data=form)
+    assert answer.headers["location"] == f"{later}&notice=session_ended"
+    assert (await oldest.open("/account")).url.path == "/account"
+    await admin.open(answer.headers["location"])
+    assert (admin.page.text if admin.page else "").count('class="row"') == 1
 
 
 async def test_a_session_is_ended_where_it_was_found(admin: Person) -> None:

@@ -7,8 +7,10 @@ import pytest
 from tests.fixtures.accounts import user_of
 from tests.fixtures.applications import ada, application, connect
 from tests.fixtures.people import Person
+from tests.store.made import execute
 
 from watchword.pages import account
+from watchword.store import grants
 
 __all__ = ["ada"]
 
@@ -50,6 +52,23 @@ async def test_every_one_of_very_many_applications_is_found_by_name(
     assert [len(page) for page in listed] == [2, 2, 1]
     assert {*names[:2]} == {"Ant", "ant"}
     assert names[2:] == ["Bee", "cow", "Zebra"]
+
+
+async def test_an_application_without_a_consent_is_found_behind_one_with_very_many_grants(
+    ada: Person,
+) -> None:
+    server = ada.server
+    first, second = [await application(server, name=name) for name in ("first", "second")]
+    await connect(ada, first)
+    columns = f"{', '.join(grants.Grant.__struct_fields__[1:])}, expires_at, request"
+    many = (
+        f"INSERT INTO grants (id, {columns}) WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 2000) "
+        f"SELECT 'copy_' || i, {columns} FROM grants, n"
+    )
+    assert await server.runtime.database.write(execute, many) == 2000
+    await connect(ada, second)
+    await server.runtime.database.write(execute, "DELETE FROM consents")
+    assert await pages_of(ada, "/account/applications") == [["first", "second"]]
 
 
 async def test_a_list_continues_only_where_its_own_pages_lead(

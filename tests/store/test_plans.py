@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from watchword.store import api_tokens, clients, events, limits, migrate, overview, sessions, users
+from watchword.store import api_tokens, clients, consents, events, limits, migrate, overview, sessions, users
 from watchword.store.database import drive
 from watchword.store.sqlite_transaction import SqliteTransaction
 
@@ -71,6 +71,15 @@ ASKED: dict[str, Callable[[SqliteTransaction], Awaitable[Any]]] = {
     "the next page of those applications": lambda tx: clients.search_clients(
         tx, after='[0,"shop","client_x"]', limit=50, search="shop"
     ),
+    "the newest applications": lambda tx: clients.newest_clients(tx, after="", limit=50),
+    "the next page of the newest applications": lambda tx: clients.newest_clients(
+        tx, after=f"{NOW} client_x", limit=50
+    ),
+    "the applications of a person": lambda tx: clients.clients_of_person(tx, "u", after="", limit=50),
+    "the next page of the applications of a person": lambda tx: clients.clients_of_person(
+        tx, "u", after='[0,"shop","client_x"]', limit=50
+    ),
+    "what these were granted": lambda tx: consents.list_granted(tx, "u", ["client_x", "client_y"]),
     "rare events by name and actor": lambda tx: events.look_back(tx, limit=50, name="n", actors=["a", "b"]),
     "rare events about something": lambda tx: events.look_back(tx, limit=50, name="n", target="t"),
     "the next look for rare events": lambda tx: events.look_back(
@@ -99,7 +108,10 @@ FINE = (
     "SCAN api_tokens USING INDEX api_tokens_ended",
 )
 # What is fine for one that stops after so many rows: next to every account and client counts, for few of them are switched off.
-BOUNDED = {COUNTS: ("SCAN users", "SCAN clients", "SCAN found")}
+BOUNDED = {
+    COUNTS: ("SCAN users", "SCAN clients", "SCAN found"),
+    "the newest applications": ("SCAN clients USING INDEX clients_created",),
+}
 
 
 @pytest.fixture

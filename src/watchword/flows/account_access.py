@@ -2,11 +2,12 @@
 
 import msgspec
 
-from watchword.flows import client_registry, detail_types, sessions
+from watchword.flows import detail_types, sessions
 from watchword.flows.runtime import Runtime
 from watchword.oauth.authorization_details import Detail
 from watchword.oauth.clients import Client
 from watchword.store import user_changes
+from watchword.store.clients import clients_of_person
 from watchword.store.consents import Granted, list_granted
 from watchword.store.sessions import Session
 
@@ -22,22 +23,16 @@ class Application(msgspec.Struct, frozen=True):
     last_used_at: int | None
 
 
-async def applications(runtime: Runtime, user_id: str) -> list[Application]:
-    """Return the applications that a person consented to or that hold a live grant, by name."""
-    found: dict[str, list[Granted]] = {}
-    for row in await runtime.database.read(list_granted, user_id):
-        found.setdefault(row.client_id, []).append(row)
-    listed = []
-    for client_id, rows in found.items():
-        client = await client_registry.find(runtime, client_id)
-        if client is not None:
-            listed.append(_merged(client, rows))
-    return sorted(listed, key=place_of)
-
-
-def place_of(application: Application) -> str:
-    """Return where an application stands in the list of them."""
-    return f"{application.client.name.casefold()}\n{application.client.client_id}"
+async def applications(
+    runtime: Runtime, user_id: str, *, after: str, limit: int
+) -> list[tuple[Application, str]]:
+    """Return a page of the applications that a person consented to or that hold a live grant, by name, each with its place."""
+    listed = await runtime.database.read(clients_of_person, user_id, after=after, limit=limit)
+    found: dict[str, list[Granted]] = {client.client_id: [] for client, _ in listed}
+    for row in await runtime.database.read(list_granted, user_id, list(found)):
+        found[row.client_id].append(row)
+    # What is empty was withdrawn just now.
+    return [(_merged(client, rows), place) for client, place in listed if (rows := found[client.client_id])]
 
 
 def _merged(client: Client, rows: list[Granted]) -> Application:

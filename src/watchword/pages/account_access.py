@@ -77,10 +77,9 @@ async def show_applications(request: Request) -> Response:
     if isinstance(found, Response):
         return found
     runtime = request.runtime
-    granted = await account_access.applications(runtime, found[1].id)
     after = account.after(request, "applications")
-    rest = [one for one in granted if account_access.place_of(one) > after]
-    shown, following = account.listed(request, "applications", rest, account_access.place_of)
+    granted = await account_access.applications(runtime, found[1].id, after=after, limit=account.PAGE + 1)
+    shown, following = account.listed(request, "applications", granted, lambda row: row[1])
     context = {
         "action": f"{runtime.settings.issuer}/account/applications",
         "granted": [
@@ -95,7 +94,7 @@ async def show_applications(request: Request) -> Response:
                 "expires_at": None,
                 "offline": "offline_access" in one.scopes,
             }
-            for one in shown
+            for one, _ in shown
         ],
         "next_url": following,
     }

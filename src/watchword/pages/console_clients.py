@@ -30,9 +30,11 @@ async def answer_list(
 ) -> Response:
     """Answer the list, with a `problem` where it is shown in place of something else."""
     filters = {"search": console.filter_of(request, "search", 100)}
-    rows = await request.runtime.lists.read(
-        store.search_clients, after=console.after(request, "clients"), limit=console.PAGE + 1, **filters
-    )
+    lists, after = request.runtime.lists, console.after(request, "clients")
+    if filters["search"]:
+        rows = await lists.read(store.search_clients, after=after, limit=console.PAGE + 1, **filters)
+    else:
+        rows = await lists.read(store.newest_clients, after=after, limit=console.PAGE + 1)
     shown, following = console.listed(request, "clients", rows, lambda row: row[1], filters)
     context = {
         "action": console.address(request, "clients"),

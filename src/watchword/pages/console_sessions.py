@@ -36,13 +36,14 @@ async def show(request: Request) -> Response:
         errors = {"user": console.refused(error)}
     shown, following = console.listed(request, "sessions", rows, lambda session: session.id, filters)
     names = await people.names_of(request.runtime, {session.user_id for session in shown})
+    kept = {**filters, "cursor": request.query().get("cursor")}
     context = {
         "action": console.address(request, "sessions"),
         "visits": [view(request, session, found, names) for session in shown],
         "next_url": following,
         "values": filters,
         "errors": errors,
-        "hidden": filters if filters["user"] else {},
+        "hidden": {name: value for name, value in kept.items() if value},
     }
     return console.page(request, found, "sessions", context, status=400 if errors else 200)
 
@@ -76,8 +77,8 @@ async def end_one(request: Request) -> Response:
     leaving = await end(request, found, form)
     if leaving is not None:
         return leaving
-    # The list goes on as it was filtered.
-    query = {"user": (form.get("user") or "")[:320], "notice": "session_ended"}
+    # The list goes on as it was filtered, and where it was.
+    query = {name: (form.get(name) or "")[:400] for name in ("user", "cursor")} | {"notice": "session_ended"}
     kept = urlencode({name: value for name, value in query.items() if value})
     return redirect(f"{console.address(request, 'sessions')}?{kept}")
 

@@ -5,6 +5,7 @@ import msgspec
 from watchword.oauth.clients import Client
 from watchword.store import documents, ended, searches
 from watchword.store.database import Row, Transaction
+from watchword.store.filters import where
 from watchword.store.recorded import fingerprint
 from watchword.store.searches import Key
 
@@ -108,6 +109,33 @@ async def search_clients(
     keys = [Key("lower(name)", prefix), Key("lower(client_id)", prefix)]
     rows = await searches.walk(tx, _TABLE, keys, after=after, limit=limit)
     return [(_facts(row), place) for row, place in rows]
+
+
+async def newest_clients(tx: Transaction, *, after: str, limit: int) -> list[tuple[ClientFacts, str]]:
+    """Return a page of all clients, the newest first, each with its place."""
+    moment, _, client_id = after.partition(" ")
+    # Anything else is the cursor of another list, as in `searches`.
+    since = int(moment) if moment.isdecimal() and len(moment) < 16 else None
+    which, values = where(("(created_at, client_id) < ({}, {})", since, client_id))
+    rows = await tx.all(
+        f"SELECT {_FACTS}, client_id FROM clients{which} ORDER BY created_at DESC, client_id DESC LIMIT ${len(values) + 1}",  # noqa: S608 - literals
+        *values,
+        limit,
+    )
+    return [(_facts(row), f"{row['created_at']} {row['client_id']}") for row in rows]
+
+
+async def clients_of_person(
+    tx: Transaction, user_id: str, *, after: str, limit: int
+) -> list[tuple[Client, str]]:
+    """Return a page of the clients that a person consented to or that hold a live grant, by name, each with its place."""
+    theirs = (
+        "client_id IN (SELECT client_id FROM consents WHERE user_id = {} "
+        "UNION SELECT client_id FROM grants WHERE user_id = {} AND ended_at IS NULL)"
+    )
+    keys = [Key("lower(name)", "")]
+    rows = await searches.walk(tx, _TABLE, keys, (theirs, user_id, user_id), after=after, limit=limit)
+    return [(_client(row), place) for row, place in rows]
 
 
 async def list_scopes(tx: Transaction, *, clients: int = 1000) -> list[str]:

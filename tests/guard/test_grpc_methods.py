@@ -1,7 +1,7 @@
 """Policies of gRPC by name: one for a method that the server does not have leaves no method open, and is told."""
 
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, cast
 
 import grpc
 import grpc.aio
@@ -84,6 +84,29 @@ def test_a_name_of_another_service_is_told_and_refuses_nobody(
 ) -> None:
     assert statuses({"/shop.Shop/Change": WRITE, "/other.Other/Nothing": WRITE}) == [200, 403, 200]
     assert ["/other.Other/Nothing" in told for told in caplog.messages] == [True]
+
+
+def test_a_policy_for_a_service_that_is_not_there_leaves_no_service_without_one_to_the_default(
+    statuses: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert statuses({"/shop.Shops/Change": WRITE}, ("/shop.Shop/Health",)) == [500, 500, 200]
+    assert ["/shop.Shops/Change" in told for told in caplog.messages] == [True]
+
+
+def test_an_asynchronous_interceptor_in_a_synchronous_server_says_so_with_every_call(
+    auth: Auth, caplog: pytest.LogCaptureFixture
+) -> None:
+    def server() -> Any:
+        guard = cast(Any, AsyncGuardInterceptor(auth.guard(Guard, audience=BASE)))
+        made = grpc.server(ThreadPoolExecutor(2), interceptors=[guard])
+        methods = {"List": grpc.unary_unary_rpc_method_handler(lambda _request, _context: b"orders")}
+        made.add_generic_rpc_handlers([grpc.method_handlers_generic_handler("shop.Shop", methods)])
+        return made
+
+    with example_apps.grpc_threads(server) as call:
+        for answered in (1, 2):
+            assert call("POST", "/List", []).status == 500
+            assert caplog.text.count("TypeError: AsyncGuardInterceptor is for grpc.aio.server") == answered
 
 
 def test_a_public_method_that_is_not_there_is_told_and_opens_nothing(

@@ -9,13 +9,23 @@ for the handler of every method that it names: a misspelt name would silently le
 (grpcio 1.64): then the server's own tables are looked up.
 """
 
+import asyncio
 import functools
 import inspect
 import logging
 import re
 import sys
 import urllib.parse
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import (
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Collection,
+    Coroutine,
+    Iterable,
+    Iterator,
+    Mapping,
+)
 from contextvars import ContextVar
 from types import FrameType
 from typing import Any, NamedTuple
@@ -79,7 +89,8 @@ class _Rules:
         `origin` is the scheme and host that clients call, without a slash at the end: DPoP proofs name it.
 
         Names that the server does not have are logged with the first call. Where one of them has a policy, those methods of the same
-        service that are not named are refused with `INTERNAL`: one of them is the method that was meant.
+        service that are not named are refused with `INTERNAL`: one of them is the method that was meant. Where the server has nothing of
+        the service that it names, so are those of every service that has no policy of its own.
         """
         check_guard(guard)
         if not isinstance(methods or {}, Mapping):
@@ -112,12 +123,18 @@ class _Rules:
         return self._methods.get(method, self._default)
 
     def _misspelt(self, method: str) -> frozenset[str]:
-        """Return the names with a policy that this method's service lacks: one of them may be meant for the method."""
+        """Return the names with a policy that may be meant for this method.
+
+        These are those that its service lacks and, where no policy is for its service, those of services of which the server has none.
+        """
         if not self._lacking or method in self._named:
             return frozenset()
-        service = method.rpartition("/")[0]
+        known, service = {_service_of(one) for one in self._named - self._lacking}, _service_of(method)
+        is_named = service in map(_service_of, self._methods)
         return frozenset(
-            one for one in self._lacking.intersection(self._methods) if one.startswith(f"{service}/")
+            one
+            for one in self._lacking.intersection(self._methods)
+            if _service_of(one) == service or not (is_named or _service_of(one) in known)
         )
 
     def to_ask_for(self, method: str) -> frozenset[str]:
@@ -129,8 +146,8 @@ class _Rules:
         lacking = asked.difference(found)
         if self._lacking is None and lacking:
             LOG.error(
-                "the guard names gRPC methods that the server does not have: %s. Methods of their services that are not named are "
-                "refused where one of these has a policy, which may be meant for them",
+                "the guard names gRPC methods that the server does not have: %s. Methods of their services that are not named, and of "
+                "services without any policy, are refused where one of these has a policy, which may be meant for them",
                 ", ".join(sorted(lacking)),
             )
         self._lacking = (self._lacking or frozenset()).difference(found) | lacking
@@ -193,8 +210,17 @@ class GuardInterceptor(_Rules, grpc.ServerInterceptor):
 class AsyncGuardInterceptor(_Rules, grpc.aio.ServerInterceptor):
     """Guards the methods of a `grpc.aio.server`, asynchronous or not; in a method the caller is `principal()`."""
 
-    async def intercept_service(self, continuation: Callable[[Any], Awaitable[Any]], details: Any) -> Any:
-        """Return the handler of a method, guarded."""
+    def intercept_service(
+        self, continuation: Callable[[Any], Awaitable[Any]], details: Any
+    ) -> Coroutine[Any, Any, Any]:
+        """Return the handler of a method, guarded; raise TypeError in a `grpc.server`, which would end with the first call otherwise."""
+        if not _in_event_loop():
+            raise TypeError(
+                "AsyncGuardInterceptor is for grpc.aio.server: give grpc.server a GuardInterceptor"
+            )
+        return self._intercept(continuation, details)
+
+    async def _intercept(self, continuation: Callable[[Any], Awaitable[Any]], details: Any) -> Any:
         handler = await continuation(details)
         if handler is None:
             return None
@@ -234,6 +260,18 @@ class AsyncGuardInterceptor(_Rules, grpc.aio.ServerInterceptor):
         if not handler.response_streaming:
             return unary
         return stream if inspect.isasyncgenfunction(behavior) else written
+
+
+def _service_of(method: str) -> str:
+    return method.rpartition("/")[0]
+
+
+def _in_event_loop() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
 
 
 def _check_methods(field: str, names: Collection[str]) -> None:

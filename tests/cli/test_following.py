@@ -1,7 +1,9 @@
 """`watchword audit --follow`: a program that sends events elsewhere misses none, and gets those that it asked for."""
 
 import json
+import os
 import select
+import shutil
 import subprocess
 import sys
 import time
@@ -10,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from tests.fixtures.commands import environment
+from tests.fixtures.commands import environment, run_cli
 from tests.fixtures.servers import Server, open_server
 from tests.store.made import note
 
@@ -58,6 +60,25 @@ async def test_what_happens_while_the_first_events_are_printed_is_not_missed(tmp
             told = targets(printed, "meanwhile")
     early = [f"early {number}" for number in range(PIPE // 100)]
     assert told == [*early, "meanwhile"]
+
+
+def test_who_follows_a_file_that_is_replaced_is_told(tmp_path: Path) -> None:
+    database = tmp_path / "watchword.db"
+    assert run_cli(tmp_path, "token", "create", "a", "--owner", "o", "--scope", "s").returncode == 0
+    command = [sys.executable, "-m", "watchword", "audit", "--follow", "--json"]
+    with subprocess.Popen(
+        command, cwd=tmp_path, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0
+    ) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline()
+            shutil.copy(database, tmp_path / "copy")
+            os.replace(tmp_path / "copy", database)
+            told, _ = process.communicate(timeout=PATIENCE)
+        finally:
+            process.kill()
+    assert process.returncode == 1
+    assert b"watchword.db was removed or replaced: begin again" in told
 
 
 async def test_who_follows_events_of_one_name_or_about_one_thing_gets_no_others(tmp_path: Path) -> None:

@@ -9,7 +9,8 @@ import typer
 from watchword.cli import session
 from watchword.cli.session import Config, Database, Json
 from watchword.flows.runtime import Runtime
-from watchword.store import events
+from watchword.store import events, sqlite_file
+from watchword.store.database import StorageUnavailable
 from watchword.store.events import ChainReport, Event
 
 FOLLOW_INTERVAL = 0.5
@@ -52,12 +53,16 @@ def audit(
 
     async def work(runtime: Runtime) -> list[Event]:
         seen: dict[str, int] = {}
+        settings = runtime.settings
+        files = None if settings.is_postgres else sqlite_file.Files(settings.database)
         if follow:  # before the list is read: otherwise events that come in between would be missed
             await runtime.database.read(events.heads, seen)
         found = await runtime.database.read(events.list_events, limit=limit, name=name, target=target)
         found.reverse()
         if follow:
-            await _follow(runtime, found, seen, Wanted(name, target), as_json)
+            for event in found:
+                _emit(event, as_json)
+            await _follow(runtime, files, {event.id for event in found}, seen, Wanted(name, target), as_json)
         return found
 
     found = session.run(work, database=database, config=config, as_json=as_json)
@@ -69,16 +74,29 @@ def audit(
 
 
 async def _follow(
-    runtime: Runtime, found: list[Event], seen: dict[str, int], wanted: Wanted, as_json: bool
+    runtime: Runtime,
+    files: sqlite_file.Files | None,
+    shown: set[str],
+    seen: dict[str, int],
+    wanted: Wanted,
+    as_json: bool,
 ) -> None:
-    for event in found:
-        _emit(event, as_json)
-    shown = {event.id for event in found}
     while True:
+        _check(files, runtime.settings.database)
         for event in await runtime.database.read(events.list_events_after, seen):
             if wanted.takes(event) and event.id not in shown:
                 _emit(event, as_json)
         await asyncio.sleep(FOLLOW_INTERVAL)
+
+
+def _check(files: sqlite_file.Files | None, database: str) -> None:
+    """Raise StorageUnavailable for a file that was removed or replaced, as by a restore: nobody writes to the one that is open here."""
+    try:
+        if files is not None:
+            files.check()
+    except StorageUnavailable:
+        reason = f"{database} was removed or replaced: begin again to follow what is there now"
+        raise StorageUnavailable(reason) from None
 
 
 def _emit(event: Event, as_json: bool) -> None:

@@ -17,7 +17,7 @@ from watchword.store.chain import Chain
 from watchword.store.database import Row, StorageUnavailable, check_values
 from watchword.store.sqlite import LOG, PRAGMAS
 from watchword.store.sqlite_file import address, create_file, unusable
-from watchword.store.sqlite_transaction import SqliteTransaction
+from watchword.store.sqlite_transaction import SqliteTransaction, all_bound
 
 WAIT = 30  # seconds to wait for another writer
 WAIT_ALONE = 5  # seconds to wait for another command
@@ -83,7 +83,7 @@ class SqliteBulk(SqliteTransaction):
         for row in rows:
             check_values(row)
         try:
-            self._connection.executemany(sql.replace("$", "?"), rows)
+            self._connection.executemany(sql.replace("$", "?"), all_bound(rows))
         except sqlite3.Error as error:
             raise unusable(self._path, error) from error
 

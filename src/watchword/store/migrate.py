@@ -111,7 +111,7 @@ def apply_sqlite(connection: sqlite3.Connection) -> None:
                 connection.execute(statement)
                 faults.reach("migration.applied")
             connection.execute(
-                "INSERT INTO schema_versions VALUES (?1, ?2, ?3)", (number, name, int(time.time()))
+                "INSERT INTO schema_versions VALUES (?, ?, ?)", (number, name, int(time.time()))
             )
         connection.execute("COMMIT")
     except BaseException:

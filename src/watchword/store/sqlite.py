@@ -25,7 +25,7 @@ from watchword.store.sqlite_errand import Errand
 from watchword.store.sqlite_file import DAMAGED, Files, address, prepare, refuse_empty, unusable
 from watchword.store.sqlite_job import Job, answer, deliver, reach
 from watchword.store.sqlite_reader import Commits, Reader
-from watchword.store.sqlite_transaction import Events, SqliteTransaction, placeholders, stepped
+from watchword.store.sqlite_transaction import Events, SqliteTransaction, all_bound, placeholders, stepped
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -303,7 +303,7 @@ class SqliteDatabase:
         for job in named:
             self._run(job)
         if self._events:
-            self._writer.executemany(placeholders(INSERT_EVENT), self._events)
+            self._writer.executemany(placeholders(INSERT_EVENT), all_bound(self._events))
             written(self._events)
 
     def _recover(self, error: Exception) -> None:
@@ -328,7 +328,7 @@ class SqliteDatabase:
     def _insert(self, sql: str, jobs: list[Job]) -> None:
         self._writer.execute("SAVEPOINT rows")
         try:
-            self._writer.executemany(sql, [job.args for job in jobs])
+            self._writer.executemany(sql, all_bound([job.args for job in jobs]))
         except STATEMENT_ERRORS as error:
             if getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_CONSTRAINT_TRIGGER:
                 raise

@@ -5,7 +5,10 @@ Owns neither connections nor commits: who runs the transaction says how it ended
 
 import re
 import sqlite3
+import sys
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
+from typing import Any
 
 from watchword.store.chain import INSERT_EVENT, Chain, next_event, written
 from watchword.store.database import Row, check_values
@@ -29,6 +32,20 @@ def stepped(change: str) -> str:
     return change.partition(" RETURNING ")[0]
 
 
+# Python 3.12 warns, until 3.12.4, with every `?1` that it is given the value of by its place: a release to come would refuse that, which none does.
+NAMED = (3, 12) <= sys.version_info < (3, 12, 4)
+
+
+def bound(values: Sequence[object]) -> Sequence[object] | Mapping[str, object]:
+    """Return the values of a statement's placeholders as this Python takes them without a word: `?1` is also a name."""
+    return {str(place): value for place, value in enumerate(values, 1)} if NAMED else values
+
+
+def all_bound(rows: Iterable[Sequence[object]]) -> Iterable[Any]:
+    """Return the same for each row of values."""
+    return map(bound, rows) if NAMED else rows
+
+
 def _decoded(kept: bytes) -> str:
     return kept.decode("utf-8", "surrogateescape")
 
@@ -49,7 +66,7 @@ class SqliteTransaction:
     async def one(self, sql: str, *values: object) -> Row | None:
         """Return the first row, or None."""
         check_values(values)
-        cursor = self._connection.execute(placeholders(sql), values)
+        cursor = self._connection.execute(placeholders(sql), bound(values))
         row: Row | None = cursor.fetchone()
         # A RETURNING statement takes effect only when it is stepped to its end.
         cursor.close()
@@ -66,7 +83,7 @@ class SqliteTransaction:
 
     def _rows(self, sql: str, values: tuple[object, ...]) -> list[Row]:
         check_values(values)
-        return list(self._connection.execute(placeholders(sql), values).fetchall())
+        return list(self._connection.execute(placeholders(sql), bound(values)).fetchall())
 
     async def all_as_kept(self, sql: str, *values: object) -> list[Row]:
         """Return every row, damaged ones included: values of any type, and texts that are not UTF-8 with lone surrogates."""
@@ -79,7 +96,7 @@ class SqliteTransaction:
     async def run(self, sql: str, *values: object) -> int:
         """Execute a statement and return how many rows it touched."""
         check_values(values)
-        return self._connection.execute(placeholders(sql), values).rowcount
+        return self._connection.execute(placeholders(sql), bound(values)).rowcount
 
     async def record(self, name: str, /, *, actor: str, target: str, at: int, **data: object) -> None:
         """Append an audit event to this process's chain."""

@@ -137,7 +137,7 @@ def _grpc_answer(error: Any) -> Answer:
         grpc.StatusCode.RESOURCE_EXHAUSTED: 431,
         grpc.StatusCode.UNAVAILABLE: 503,
     }
-    trailer = dict(error.trailing_metadata() or ())
+    trailer = dict(iter(error.trailing_metadata() or ()))
     status, details = codes.get(error.code(), 500), error.details().encode()
     return Answer(status, trailer.get("www-authenticate"), details, trailer)
 

@@ -8,7 +8,7 @@ import copy
 import functools
 import inspect
 from collections.abc import Coroutine, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from watchword.extras import needing
@@ -83,7 +83,6 @@ class _Requirement(SecurityBase):
             raise HTTPException(refused.status, refused.document(), dict(refused.fields())) from None
 
 
-@dataclass(frozen=True)
 class _Required(params.Security):
     """The default of a parameter, and a dependency itself: people write `Depends(guard.require(…))` as well."""
 
@@ -115,11 +114,15 @@ class _Filled(functools.partial[Coroutine[Any, Any, Principal]]):
         return super().__call__(**named)
 
 
-@dataclass(frozen=True, kw_only=True)
 class _Require(params.Depends):
     """`require` itself, to be called. To FastAPI it is a dependency that cannot be met, so no program starts that forgets to call it."""
 
     guard: "Guard"
+
+    def __init__(self, guard: "Guard") -> None:
+        super().__init__(_not_called)
+        # A frozen dataclass in newer releases of FastAPI, a plain class in older ones.
+        object.__setattr__(self, "guard", guard)
 
     def __call__(self, *scopes: str, policy: Policy | None = None) -> Any:
         """Return the default of a parameter that receives the `Principal`."""
@@ -145,7 +148,7 @@ class Guard(BaseGuard):
     @property
     def require(self) -> _Require:
         """What returns the default of a parameter that receives the `Principal`: `who: Principal = guard.require("orders:read")`."""
-        return _Require(_not_called, guard=self)
+        return _Require(self)
 
     def publish(self, app: FastAPI, scopes: Sequence[str] = (), name: str = "") -> None:
         """Answer the metadata of the resource (RFC 9728), and name it in challenges; `scopes` are what basic use needs.

@@ -134,12 +134,12 @@ SENT = [
 ]
 
 
+# All of them to the first, and to the others what each reads by itself
+TOLD = ("a page", "nothing", "an object", "a redirection", "a refusal")
 STRANGE = {
-    f"{name}-{command[-1]}": (command, *answer)
+    f"{name}-{command[-1]}": (command, *ANSWERS[name])
     for command in SENT
-    for name, answer in ANSWERS.items()
-    if (name, command)
-    != ("no content", ("submit", "me.revocation"))  # which is how a revocation is acknowledged
+    for name in (ANSWERS if command == SENT[0] else TOLD)
 }
 
 

@@ -14,6 +14,7 @@ from watchword.flows.consents import Agreed
 from watchword.flows.runtime import Runtime
 from watchword.store.consents import find_consent
 from watchword.store.database import Database
+from watchword.store.sessions import Session
 from watchword.store.user_changes import end_grants_of
 
 __all__ = ["server"]
@@ -37,12 +38,13 @@ async def test_details_that_are_taken_back_while_others_are_agreed_to_stay_taken
     client, balances = await rich(server), ACCOUNTS | {"actions": ["read_balances"]}
     listing = ACCOUNTS | {"actions": ["list_accounts"]}
     runtime, user_id = server.runtime, (await user_of(server)).id
+    session = Session("session_1", user_id, 0, 0, 0, 0, 0, "", (), "", "")
 
     async def answer(runtime: Runtime, *details: Any) -> None:
         parameters = asking(client, *details, scope="orders:read")
         asked, known = await authorization_requests.read(runtime, parameters, ())
         agreed = Agreed(asked.scope, asked.authorization_details)
-        await consents.remember(runtime, asked, known, user_id, agreed)
+        await consents.remember(runtime, asked, known, session, agreed)
 
     async def remembered() -> list[Any]:
         audience = server.settings.resource

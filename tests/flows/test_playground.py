@@ -223,7 +223,7 @@ async def test_an_mcp_server_is_compared_with_what_is_set_here(
         told = {
             "resource": orders,
             "authorization_servers": [server.settings.issuer],
-            "scopes_supported": ["orders:read"],
+            "scopes_supported": ["orders:read", "openid", "phone"],
         }
         documents.publish("/.well-known/oauth-protected-resource/mcp", told)
         await person.send({"url": orders}, having="url")

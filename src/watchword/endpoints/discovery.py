@@ -12,7 +12,7 @@ from watchword.jose import jwe
 from watchword.jose.jws import NAMES
 from watchword.oauth import authorization, identity_assertion
 from watchword.oauth.answers import KINDS
-from watchword.oauth.claims import SCOPE_CLAIMS
+from watchword.oauth.claims import SIGN_IN_SCOPES
 from watchword.oauth.scopes import is_reserved
 from watchword.settings import Settings
 
@@ -117,7 +117,7 @@ def _protections(settings: Settings) -> dict[str, object]:
 
 def _scopes(settings: Settings) -> list[str]:
     described = [scope for scope in settings.scopes if not is_reserved(scope)]
-    return list(dict.fromkeys(["openid", *SCOPE_CLAIMS, "offline_access", *described]))
+    return list(dict.fromkeys([*SIGN_IN_SCOPES, *described]))
 
 
 def _claims(settings: Settings) -> list[str]:

@@ -7,10 +7,10 @@ rest, from where the clients are.
 import msgspec
 
 from watchword.fetch import FetchError, parse_target
-from watchword.flows.playground import STANDARD
 from watchword.flows.runtime import Runtime
 from watchword.jose import strict_json
 from watchword.jose.strict_json import StrictJSONError
+from watchword.oauth.claims import SIGN_IN_SCOPES
 from watchword.oauth.scopes import is_reserved
 
 WELL_KNOWN = "/.well-known/oauth-protected-resource"
@@ -55,12 +55,11 @@ async def check(runtime: Runtime, url: str) -> list[Finding]:
         found = msgspec.convert(strict_json.loads(answer.body, max_bytes=MAX_BYTES), Metadata)
     except (StrictJSONError, msgspec.ValidationError):
         return [Finding("invalid", False, address)]
-    known = {settings.resource, *settings.resources}
-    described = {*settings.scopes, *STANDARD}
+    described = {*settings.scopes, *SIGN_IN_SCOPES}
     unknown = [one for one in found.scopes_supported if one not in described and not is_reserved(one)]
     return [
         Finding("resource", found.resource == url, found.resource),  # §3.3: compared as strings
         Finding("server", settings.issuer in found.authorization_servers, settings.issuer),
-        Finding("known", found.resource in known, found.resource),
+        Finding("known", found.resource in settings.apis, found.resource),
         Finding("scopes", not unknown, " ".join(unknown)),
     ]

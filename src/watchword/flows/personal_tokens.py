@@ -4,7 +4,7 @@ from watchword.flows import api_tokens
 from watchword.flows.acting import runtime_in
 from watchword.flows.api_tokens import Issued, TokenInput
 from watchword.flows.runtime import Runtime
-from watchword.oauth.claims import SCOPE_CLAIMS
+from watchword.oauth.claims import SIGN_IN_SCOPES
 from watchword.oauth.errors import OAuthError
 from watchword.oauth.scopes import is_reserved
 from watchword.store import api_tokens as store
@@ -12,8 +12,6 @@ from watchword.store import clients
 from watchword.store.api_tokens import ApiToken, SecretUse
 from watchword.store.sessions import Session
 from watchword.store.users import User
-
-SIGN_IN_SCOPES = {"openid", "offline_access", *SCOPE_CLAIMS}  # what they mean has no place in an API token
 
 
 async def scopes_for(runtime: Runtime, user: User) -> list[str]:
@@ -24,6 +22,7 @@ async def scopes_for(runtime: Runtime, user: User) -> list[str]:
     found = dict.fromkeys(runtime.settings.scopes if user.is_admin else _open_scopes(runtime))
     if user.is_admin:
         used = await runtime.database.read(clients.list_scopes)
+        # What those of a sign-in mean has no place in an API token.
         found |= dict.fromkeys(one for one in used if one not in SIGN_IN_SCOPES)
     return [name for name in found if not is_reserved(name)]
 

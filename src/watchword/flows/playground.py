@@ -16,6 +16,7 @@ from watchword.flows.client_registry import ClientInput
 from watchword.flows.runtime import Runtime
 from watchword.jose.jwk import b64encode
 from watchword.oauth import redirect_uri
+from watchword.oauth.claims import SIGN_IN_SCOPES
 from watchword.oauth.clients import Client
 from watchword.oauth.scopes import is_reserved
 from watchword.settings import Settings
@@ -25,17 +26,11 @@ CLIENT_ID = "console-playground"
 NAME = "Playground"
 PATH = "/console/playground"
 DEVICE = "urn:ietf:params:oauth:grant-type:device_code"
-STANDARD = ("openid", "profile", "email", "offline_access")
 
 
 def address(settings: Settings) -> str:
     """Return the playground's own page, to which an authorization leads back."""
     return settings.issuer + PATH
-
-
-def resources(settings: Settings) -> list[str]:
-    """Return the APIs of this server, that of tokens for which none is named first."""
-    return list(dict.fromkeys((settings.resource, *settings.resources)))
 
 
 async def find(runtime: Runtime) -> Client | None:
@@ -56,8 +51,8 @@ async def register(runtime: Runtime, *, actor: str) -> None:
         name=NAME,
         redirect_uris=[address(settings)],
         grant_types=["authorization_code", "refresh_token", "client_credentials", DEVICE],
-        scope=" ".join(dict.fromkeys((*STANDARD, *described))),
-        resources=resources(settings),
+        scope=" ".join(dict.fromkeys((*SIGN_IN_SCOPES, *described))),
+        resources=list(settings.apis),
     )
     # With a secret, which nobody is told: a client without one could not act for itself (RFC 6749 §4.4).
     await client_registry.register(runtime, given, client_id=CLIENT_ID, actor=actor)

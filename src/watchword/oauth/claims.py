@@ -36,6 +36,8 @@ SCOPE_CLAIMS: dict[str, tuple[str, ...]] = {
     "address": ("address",),
     "phone": ("phone_number", "phone_number_verified"),
 }
+# By which applications learn who somebody is (§3.1.2.1, §5.4, §11): the pages describe each in every language.
+SIGN_IN_SCOPES = ("openid", *SCOPE_CLAIMS, "offline_access")
 ScopeClaims = Mapping[str, Collection[str]]
 STANDARD = frozenset(name for names in SCOPE_CLAIMS.values() for name in names)
 # Taken from the account itself: a custom attribute of the same name would contradict it.

@@ -118,7 +118,7 @@ async def _page(
     context = {
         "action": console.address(request, SECTION),
         "client": _client(request, client) if client is not None else None,
-        "resources": [scopes.resource(request, uri) for uri in playground.resources(settings)],
+        "resources": [scopes.resource(request, uri) for uri in settings.apis],
         "authorize": None,
         "received": (),
         "made": None,

@@ -5,14 +5,11 @@ They are settings, so nothing is changed here; what applications ask for and nob
 
 from watchword.flows import consents
 from watchword.http import Request, Response
-from watchword.oauth.claims import SCOPE_CLAIMS
+from watchword.oauth.claims import SIGN_IN_SCOPES
 from watchword.oauth.scopes import is_reserved
 from watchword.pages import browser, console, details, scopes
 from watchword.settings import Settings
 from watchword.store import clients
-
-# Described in every language of the pages (OpenID Connect Core §5.4, §11)
-STANDARD = frozenset({"openid", "offline_access", *SCOPE_CLAIMS})
 
 
 async def show(request: Request) -> Response:
@@ -34,7 +31,6 @@ async def show(request: Request) -> Response:
 
 
 def _resources(request: Request, settings: Settings) -> list[dict[str, object]]:
-    uris = dict.fromkeys((settings.resource, *settings.resources))
     return [
         {
             **scopes.resource(request, uri),
@@ -42,7 +38,7 @@ def _resources(request: Request, settings: Settings) -> list[dict[str, object]]:
             "format": settings.token_formats.get(uri, ""),
             "status_list": uri in settings.status_lists,
         }
-        for uri in uris
+        for uri in settings.apis
     ]
 
 
@@ -62,5 +58,5 @@ async def _undescribed(request: Request) -> list[str]:
     """Return the scopes of applications of which people would be shown the bare name."""
     settings = request.runtime.settings
     used = {*await request.runtime.lists.read(clients.list_scopes), *settings.self_registered_scopes}
-    unknown = used - STANDARD - set(settings.scopes)
+    unknown = used - {*SIGN_IN_SCOPES, *settings.scopes}
     return sorted(scope for scope in unknown if not is_reserved(scope))

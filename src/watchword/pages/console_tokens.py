@@ -197,7 +197,7 @@ def _new(
     days = (form.get("days") or "") if form else str(account_tokens.usual_days(settings))
     context = {
         "action": console.address(request, "tokens", "new"),
-        "resources": [scopes.resource(request, uri) for uri in _resources(request)],
+        "resources": [scopes.resource(request, uri) for uri in request.runtime.settings.apis],
         "days": offered,
         "never": settings.api_token_allow_never,
         "values": {**typed, "days": int(days) if days in map(str, offered) else days},
@@ -207,11 +207,6 @@ def _new(
     return console.page(
         request, person, "tokens", context, template="token_new", status=400 if errors else 200
     )
-
-
-def _resources(request: Request) -> list[str]:
-    settings = request.runtime.settings
-    return list(dict.fromkeys((settings.resource, *settings.resources)))
 
 
 async def create(request: Request) -> Response:
@@ -243,7 +238,7 @@ def _wrong(request: Request, form: Form) -> dict[str, object]:
     if len((form.get("name") or "").strip()) > MAX_NAME:
         wrong["name"] = NAME_INVALID
     resource, days = form.get("resource") or "", form.get("days") or ""
-    if resource and resource not in _resources(request):
+    if resource and resource not in request.runtime.settings.apis:
         wrong["resource"] = "invalid"
     offered = [str(count) for count in account_tokens.offered_days(request.runtime.settings)]
     if days not in (NEVER, *(offered or [""])):

@@ -210,6 +210,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         return self.default_resource or self.issuer
 
     @property
+    def apis(self) -> tuple[str, ...]:
+        """The audiences that tokens can be for, that of those for which none is named first."""
+        return tuple(dict.fromkeys((self.resource, *self.resources)))
+
+    @property
     def is_postgres(self) -> bool:
         """Whether the database option names a PostgreSQL server."""
         return self.database.startswith(("postgresql://", "postgres://"))

@@ -4,6 +4,8 @@ Read from the migrations themselves, so that whatever walks over every table (ba
 """
 
 import sqlite3
+from collections.abc import Sequence
+from contextlib import closing
 from functools import lru_cache
 
 import msgspec
@@ -48,22 +50,34 @@ def newest() -> int:
 @lru_cache(maxsize=8)
 def tables(version: int) -> tuple[Table, ...]:
     """Return the tables of a schema version, each after those that it refers to."""
-    connection = sqlite3.connect(":memory:")
-    try:
+    with closing(sqlite3.connect(":memory:")) as connection:
         for number, _, body in migrate.migrations():
-            for statement in body if number <= version else ():
-                connection.execute(statement)
-        names = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name")
-        return _sorted([_table(connection, name) for (name,) in names if not name.startswith("sqlite_")])
-    finally:
-        connection.close()
+            if number <= version:
+                _apply(connection, body)
+        return _read(connection)
 
 
+@lru_cache(maxsize=1)
 def taken_away() -> tuple[str, ...]:
     """Return the names of the tables that some migration dropped, each before those that it refers to."""
-    kept = {table.name for table in tables(newest())}
-    before = dict.fromkeys(table.name for version in range(newest()) for table in tables(version))
-    return tuple(name for name in reversed(before) if name not in kept)
+    ever: dict[str, None] = {}
+    with closing(sqlite3.connect(":memory:")) as connection:
+        for _, _, body in migrate.migrations():
+            _apply(connection, body)
+            now = _read(connection)
+            ever |= dict.fromkeys(table.name for table in now)
+    kept = {table.name for table in now}
+    return tuple(name for name in reversed(ever) if name not in kept)
+
+
+def _apply(connection: sqlite3.Connection, migration: Sequence[str]) -> None:
+    for statement in migration:
+        connection.execute(statement)
+
+
+def _read(connection: sqlite3.Connection) -> tuple[Table, ...]:
+    names = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name")
+    return _sorted([_table(connection, name) for (name,) in names if not name.startswith("sqlite_")])
 
 
 def _table(connection: sqlite3.Connection, name: str) -> Table:

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 
 from watchword import smtp
-from watchword.flows import client_certificates, logout_delivery, mail, recovery, sign_up
+from watchword.flows import client_certificates, logout_delivery, mail, recovery, sign_up, token_notices
 from watchword.flows.even_clock import EvenClock
 from watchword.flows.mail import Message
 from watchword.flows.runtime import Runtime
@@ -148,8 +148,10 @@ async def _rotate_keys(runtime: Runtime) -> None:
 
 async def _announce_expiring(runtime: Runtime) -> None:
     notice = runtime.now() + runtime.settings.token_expiry_notice
-    for token in await runtime.database.write(api_tokens.note_expiring, before=notice, now=runtime.now()):
+    ending = await runtime.database.write(api_tokens.note_expiring, before=notice, now=runtime.now())
+    for token in ending:
         log.info("token.expiring", token=token.id, owner=token.owner_id, expires_at=token.expires_at)
+    await token_notices.tell_expiring(runtime, ending)
 
 
 TRUST_INTERVAL = 1.0

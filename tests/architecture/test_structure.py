@@ -114,3 +114,10 @@ def test_every_exception_from_a_rule_has_its_reason_beside_it() -> None:
             if re.search(r"#\s*(type: ignore|noqa)", line) and not re.search(r"(\]|[A-Z]\d+)\s+\S", line):
                 bare.append(f"{path.relative_to(ROOT)}:{number}: {line.strip()[:80]}")
     assert not bare, "\n".join(bare)
+
+
+def test_every_mail_that_has_a_template_is_sent_somewhere() -> None:
+    source = "".join(path.read_text("utf-8") for path in MODULES)
+    mails = {path.stem for path in (SOURCE / "pages" / "templates" / "mail").glob("*.txt")}
+    assert len(mails) > 10
+    assert {mail for mail in mails if f'"{mail}"' not in source} == set()

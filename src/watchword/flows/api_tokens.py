@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 import msgspec
 
 from watchword.credentials.names import NameRefused, canonical_username
-from watchword.flows import sessions
+from watchword.flows import sessions, token_notices
 from watchword.flows.client_registry import check_resource, check_text
 from watchword.flows.identifiers import new_id
 from watchword.flows.runtime import Runtime
@@ -30,6 +30,7 @@ MAX_DEPTH = 8
 DEFAULT_OVERLAP = 86_400
 MAX_OVERLAP = 30 * 86_400
 NEVER: Literal["never"] = "never"
+COMPROMISED = "compromised"  # of this reason the owner is told
 APPLICATION = "application:"  # the prefix of owners that are neither people nor clients
 
 _PATH = re.compile(r"/[!\x22\x24-\x3e@-~]*")  # visible ASCII without ? and #
@@ -368,14 +369,18 @@ async def revoke(
     ended = await sessions.act(runtime, session, store.revoke_token, token_id, **given)
     if not ended and await runtime.database.read(store.get_token, token_id) is None:
         raise OAuthError("not_found", "There is no such token.")
+    if reason == COMPROMISED and token_id in ended:
+        await token_notices.tell_leaked(runtime, [token_id], "revoked", by=actor)
     return ended
 
 
 async def revoke_all_of(runtime: Runtime, owner_id: str, *, reason: str = "revoked", actor: str) -> list[str]:
     """Revoke every token of an owner and all narrowed from them; return the identifiers of those that were live."""
-    return await runtime.database.write(
-        store.revoke_tokens_of, owner_id, reason=reason, actor=actor, now=runtime.now()
-    )
+    how = {"reason": reason, "actor": actor, "now": runtime.now()}
+    ended = await runtime.database.write(store.revoke_tokens_of, owner_id, **how)
+    if reason == COMPROMISED:
+        await token_notices.tell_leaked(runtime, ended, "revoked", by=actor)
+    return ended
 
 
 async def revoke_all(runtime: Runtime, who: str, *, reason: str = "revoked", actor: str) -> list[str]:
@@ -386,10 +391,8 @@ async def revoke_all(runtime: Runtime, who: str, *, reason: str = "revoked", act
     kind, owner_id = await resolve_owner(runtime, who)
     ended = await revoke_all_of(runtime, owner_id, reason=reason, actor=actor)
     if not ended and kind == "application":
-        one = await runtime.database.read(
-            store.list_tokens, after="", limit=1, owner=owner_id, now=runtime.now()
-        )
-        if not one:
+        now = runtime.now()
+        if not await runtime.database.read(store.list_tokens, after="", limit=1, owner=owner_id, now=now):
             raise OAuthError(
                 "not_found", "No user, client or application with a token has this name.", field="owner"
             )

@@ -4,7 +4,7 @@ Possession of a token is enough to report it, as it is enough to use it. The rep
 has replaced does nothing here either: whoever has it must not end the token whose secret they no longer know.
 """
 
-from watchword.flows import api_tokens, introspection, revocation, token_verification
+from watchword.flows import api_tokens, introspection, revocation, token_notices, token_verification
 from watchword.flows.runtime import Runtime
 from watchword.flows.token_verification import Use
 from watchword.oauth import token_format
@@ -36,11 +36,13 @@ async def _api_token(runtime: Runtime, token: str) -> None:
     # Where and for what the token may be used is not asked: it is as exposed on a path that it does not reach.
     if token_verification.decide(runtime, found, Use(), runtime.now()) in token_verification.SPENT:
         return
-    await _note(runtime, found.token.id)
+    is_first = await _note(runtime, found.token.id)
     if runtime.settings.exposed_tokens == "revoke":
-        await api_tokens.revoke(runtime, found.token.id, reason="compromised", actor=ACTOR)
+        await api_tokens.revoke(runtime, found.token.id, reason=api_tokens.COMPROMISED, actor=ACTOR)
+    elif is_first:
+        await token_notices.tell_leaked(runtime, [found.token.id], "exposed")
 
 
-async def _note(runtime: Runtime, target: str) -> None:
+async def _note(runtime: Runtime, target: str) -> bool:
     digest = token_format.digest(f"exposed {target}")
-    await runtime.database.write(tokens.note_exposed, digest, target, actor=ACTOR, now=runtime.now())
+    return await runtime.database.write(tokens.note_exposed, digest, target, actor=ACTOR, now=runtime.now())

@@ -18,7 +18,7 @@ async def end(runtime: Runtime, text: str, *, actor: str) -> tuple[Finding, bool
     """End what the text is, if it is an API token, access token or refresh token; return what it was, and whether it was ended now."""
     finding = await examination.examine(runtime, text)
     if finding.token is not None and finding.reason not in SPENT:
-        ended = await api_tokens.revoke(runtime, finding.token.id, reason="compromised", actor=actor)
+        ended = await api_tokens.revoke(runtime, finding.token.id, reason=api_tokens.COMPROMISED, actor=actor)
         return finding, bool(ended)
     if finding.grant_id is not None:
         # Whatever the token's state: access tokens outlive an expired family, and whoever has an old one may have had others.

@@ -334,5 +334,16 @@ MAILS: Mapping[str, Context] = {
     "account_ended": {**LINK, **ORIGIN, "change": "deleted"},
     "email_changed": {**LINK, "at": NOW, "new_email": "m…@example.net"},
     "invite": {**LINK, "inviter": "ops", "hours": 72},
-    "token_expiring": {**LINK, "token": "Nightly backup", "hint": "wwa_7Fk2…x9Qz", "expires_at": NOW + DAY},
+    "token_expiring": {
+        **LINK,
+        "tokens": [{"name": "Nightly backup", "hint": "wwa_…x9Qz", "expires_at": NOW + DAY}],
+        "further": 2,
+    },
+    "token_leaked": {
+        **LINK,
+        "at": NOW,
+        "change": "revoked",
+        "tokens": [{"name": "Nightly backup", "hint": "wwa_…x9Qz"}],
+        "further": 0,
+    },
 }

@@ -1,0 +1,142 @@
+"""People are told of their API tokens by mail: when they end soon, and when others may have one."""
+
+from pathlib import Path
+
+import pytest
+from tests.fixtures.accounts import EMAIL, make
+from tests.fixtures.people import letters
+from tests.fixtures.servers import Server, open_server
+
+from watchword import jobs
+from watchword.flows import api_tokens
+from watchword.store import user_changes
+
+DAY = 86_400
+
+
+def bearer(secret: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {secret}"}
+
+
+async def narrowed(server: Server, secret: str) -> str:
+    """Return a token that a holder has narrowed from its own."""
+    body = {"name": "job", "scope": "orders:read"}
+    made = await server.http.post("/api/v1/tokens/self/narrow", json=body, headers=bearer(secret))
+    assert made.status_code == 201, made.text
+    return str(made.json()["token"])
+
+
+async def test_the_owner_is_told_once_of_what_ends_soon(tmp_path: Path) -> None:
+    async with open_server(tmp_path, mode="development") as server:
+        await make(server)
+        await make(server, "eve", "eve@example.com")
+        for name, owner, days in (
+            ("nightly", "ada", 30),
+            ("weekly", "ada", 31),
+            ("yearly", "ada", 90),
+            ("trial", "ada", 7),
+            ("reports", "reports", 30),
+            ("hers", "eve", 30),
+        ):
+            made = await server.token(name=name, owner=owner, scope="orders:read", expires_in=days * DAY)
+            if name == "nightly":
+                await narrowed(server, made.secret)
+                hint = made.secret[-4:]
+        await jobs.housekeeping(server.runtime)
+        assert await letters(server) == [], "a token that was made to live that shortly is no news"
+        server.clock.advance(24 * DAY + 1)
+        await jobs.housekeeping(server.runtime)
+        await jobs.housekeeping(server.runtime)
+        told = await letters(server)
+        assert sorted(to for to, _ in told) == [EMAIL, "eve@example.com"]
+        text = dict(told)[EMAIL]
+        named = {
+            name
+            for name in ("nightly", "weekly", "yearly", "trial", "reports", "hers", "job")
+            if name in text
+        }
+        assert named == {"nightly", "weekly"}
+        assert f"wwa_…{hint}" in text
+        assert f"{server.runtime.settings.issuer}/account/tokens" in text
+
+
+async def test_nobody_is_told_without_a_confirmed_address_or_an_account_that_is_on(tmp_path: Path) -> None:
+    async with open_server(tmp_path, mode="development") as server:
+        for name in ("ada", "bob", "cyd"):
+            user = await make(server, name, f"{name}@example.com")
+            await server.token(name="nightly", owner=name, scope="orders:read", expires_in=30 * DAY)
+            now = server.runtime.now()
+            if name == "bob":
+                await server.runtime.database.write(
+                    user_changes.set_email, user.id, "bob@example.org", "bob@example.org",
+                    verified=False, actor="test", now=now,
+                )  # fmt: skip
+            elif name == "cyd":
+                await server.runtime.database.write(
+                    user_changes.set_disabled, user.id, True, actor="test", now=now
+                )
+        server.clock.advance(24 * DAY)
+        await jobs.housekeeping(server.runtime)
+        assert [to for to, _ in await letters(server)] == ["ada@example.com"]
+
+
+async def test_one_mail_names_some_and_counts_the_rest(tmp_path: Path) -> None:
+    async with open_server(tmp_path, mode="development") as server:
+        await make(server)
+        for n in range(22):
+            await server.token(name=f"script {n}", owner="ada", scope="orders:read", expires_in=30 * DAY)
+        server.clock.advance(24 * DAY)
+        await jobs.housekeeping(server.runtime)
+        ((_, text),) = await letters(server)
+        assert text.count("script ") == 20
+        assert "and 2 more" in text
+
+
+@pytest.mark.parametrize(
+    "way", ["by the console's rule", "by its holder", "with all of its owner", "by a report"]
+)
+async def test_the_owner_is_told_when_others_may_have_a_token(tmp_path: Path, way: str) -> None:
+    async with open_server(tmp_path, mode="development", exposed_tokens="revoke") as server:
+        await make(server)
+        made = await server.token(name="nightly", owner="ada", scope="orders:read")
+        await narrowed(server, made.secret)
+        admin = bearer((await server.token(scope="watchword:admin")).secret)
+        api = "/api/v1/tokens"
+        if way == "by the console's rule":
+            sent = await server.http.post(f"{api}/leaked", json={"token": made.secret}, headers=admin)
+        elif way == "by its holder":
+            reason = {"reason": "compromised"}
+            sent = await server.http.post(f"{api}/self/revoke", json=reason, headers=bearer(made.secret))
+        elif way == "with all of its owner":
+            all_of = {"owner": "ada", "reason": "compromised"}
+            sent = await server.http.post(f"{api}/revoke", json=all_of, headers=admin)
+        else:
+            sent = await server.http.post("/exposed", data={"token": made.secret})
+        assert sent.status_code == 200, sent.text
+        ((to, text),) = await letters(server)
+        assert to == EMAIL
+        assert "It was revoked at once" in text
+        assert "nightly" in text
+        assert made.secret not in text
+
+
+async def test_a_token_that_was_only_exposed_is_told_of_once_a_day(tmp_path: Path) -> None:
+    async with open_server(tmp_path, mode="development") as server:
+        await make(server)
+        made = await server.token(name="nightly", owner="ada", scope="orders:read")
+        for _ in range(3):
+            assert (await server.http.post("/exposed", data={"token": made.secret})).status_code == 200
+        ((_, text),) = await letters(server)
+        assert "It still works" in text
+
+
+async def test_what_owners_did_themselves_or_what_did_not_leak_is_no_news(tmp_path: Path) -> None:
+    async with open_server(tmp_path, mode="development") as server:
+        user = await make(server)
+        for reason, actor in (("revoked", "ops"), ("compromised", user.id)):
+            made = await server.token(name="nightly", owner="ada", scope="orders:read")
+            await api_tokens.revoke(server.runtime, made.token.id, reason=reason, actor=actor)
+        assert await letters(server) == []
+        made = await server.token(name="nightly", owner="ada", scope="orders:read")
+        await api_tokens.revoke(server.runtime, made.token.id, reason="compromised", actor="ops")
+        assert len(await letters(server)) == 1, "the honest variant"

@@ -290,7 +290,7 @@ PAGES: Mapping[str, Context] = {
     "account/tokens:none": account("tokens", tokens=[], new_url="/account/tokens/new", overlaps=[], next_url=None),
     "account/token_new": account("tokens", scopes=SCOPES[2:], resources=API, days=[30, 90, 180, 365], values={"days": 90}),
     "account/token_new:wrong": account("tokens", scopes=SCOPES[2:], resources=[], days=[30],
-                                       errors={"name": "name_taken", "scope": "scope_missing"}, values={"name": "CI"}),
+                                       errors={"scope": "scope_missing"}, values={"name": "CI"}),
     "account/token_new:nothing_open": account("tokens", scopes=[], resources=API, days=[30], values={}),
     "account/token_secret": reading(account(
         "tokens", made="rotated", token=TOKEN, secret="wwa_7Fk2mPq9LxVt3RzYc8HnBw5JdGs1KaE6uQx9Qz", old_until=NOW + DAY,

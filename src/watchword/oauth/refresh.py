@@ -96,21 +96,6 @@ def _is_in_grace(family: Family, limits: Limits, now: int) -> bool:
     return family.rotated_at is not None and abs(now - family.rotated_at) < limits.grace
 
 
-def rotated(family: Family, now: int) -> Family:
-    """Return the family after `rotate`."""
-    return Family(
-        generation=family.generation + 1,
-        started_at=family.started_at,
-        last_used_at=max(now, family.last_used_at),
-        rotated_at=now,
-    )
-
-
-def burned(family: Family, now: int) -> Family:
-    """Return the family after `burn`."""
-    return Family(family.generation, family.started_at, family.last_used_at, family.rotated_at, now)
-
-
 _DESCRIPTIONS: dict[Outcome, str] = {
     "abandoned": "The refresh token was used before.",
     "burn": "The refresh token was used before: everything issued from its grant has been revoked.",

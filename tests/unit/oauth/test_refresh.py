@@ -141,6 +141,21 @@ def test_the_scope_only_narrows() -> None:
         refresh.narrow_scope(("a", "c"), ("a", "b"))
 
 
+def rotated(family: Family, now: int) -> Family:
+    """Return a family as a rotation leaves it in the store."""
+    return Family(
+        generation=family.generation + 1,
+        started_at=family.started_at,
+        last_used_at=max(now, family.last_used_at),
+        rotated_at=now,
+    )
+
+
+def burned(family: Family, now: int) -> Family:
+    """Return a family as its end leaves it in the store."""
+    return Family(family.generation, family.started_at, family.last_used_at, family.rotated_at, now)
+
+
 class FamilyMachine(RuleBasedStateMachine):
     """Any sequence of honest refreshes, races, replays, theft, revocation and clock movements."""
 
@@ -162,7 +177,7 @@ class FamilyMachine(RuleBasedStateMachine):
         if outcome == "rotate":
             assert back == 0
             self.handed_out[generation] = self.handed_out.get(generation, 0) + 1
-            self.family = refresh.rotated(before, self.now)
+            self.family = rotated(before, self.now)
         elif outcome == "replay":
             assert back == 1
             assert before.rotated_at is not None
@@ -174,7 +189,7 @@ class FamilyMachine(RuleBasedStateMachine):
             assert abs(self.now - before.rotated_at) < LIMITS.grace
         elif outcome == "burn":
             assert back > 0
-            self.family = refresh.burned(before, self.now)
+            self.family = burned(before, self.now)
             self.was_burned = True
         if outcome in ("rotate", "replay"):
             assert not self.was_burned
@@ -183,7 +198,7 @@ class FamilyMachine(RuleBasedStateMachine):
 
     @rule()
     def the_grant_is_revoked(self) -> None:
-        self.family = refresh.burned(self.family, self.now)
+        self.family = burned(self.family, self.now)
         self.was_burned = True
 
     @rule()

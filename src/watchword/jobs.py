@@ -20,6 +20,7 @@ from watchword.store import (
     outbox,
     registrations,
     sessions,
+    token_purge,
 )
 from watchword.store.database import StorageUnavailable
 from watchword.store.outbox import Outgoing
@@ -124,7 +125,7 @@ async def _purge_tables(runtime: Runtime) -> None:
         await asyncio.sleep(PAUSE)
     while await runtime.database.write(keys.purge_keys, runtime.now() - KEY_RETENTION) >= keys.STEP:
         await asyncio.sleep(PAUSE)
-    while await runtime.database.write(api_tokens.purge_dead_tokens, runtime.now() - DEAD_TOKEN_RETENTION):
+    while await runtime.database.write(token_purge.purge_dead_tokens, runtime.now() - DEAD_TOKEN_RETENTION):
         await asyncio.sleep(PAUSE)
     unused = runtime.now() - runtime.settings.self_registered_unused
     while await runtime.database.write(registrations.purge_unused_clients, unused, now=runtime.now()):

@@ -29,7 +29,7 @@ from watchword.flows import (
 )
 from watchword.flows.mail import Origin
 from watchword.flows.people import Changes
-from watchword.store import factors, user_changes
+from watchword.store import factors, profile_changes, user_changes
 
 
 async def an_api_token_of_a_disabled_account(pair: Pair) -> Case:
@@ -158,5 +158,5 @@ async def an_administrator(pair: Pair) -> Case:
     more = {"display_name": None, "attributes": {}, "is_admin": False, "actor": BY, "now": a.runtime.now()}
     return Case(
         answered(seen_from(home, b), "/console"),
-        lambda: a.runtime.database.write(user_changes.update_profile, user.id, **more),
+        lambda: a.runtime.database.write(profile_changes.update_profile, user.id, **more),
     )

@@ -27,8 +27,8 @@ from watchword.flows import account_access, client_registry, people, sessions
 from watchword.flows.client_registry import Registered
 from watchword.jose import jwk, jwt
 from watchword.settings import ScopeText
+from watchword.store import profile_changes, user_changes, users
 from watchword.store import sessions as session_store
-from watchword.store import user_changes, users
 from watchword.store.users import User
 
 DAY = 86_400
@@ -252,7 +252,7 @@ async def test_tk_08_what_a_person_lost_is_gone_with_the_next_token(server: Serv
 
     async def put_in(*teams: str) -> None:
         await server.runtime.database.write(
-            user_changes.update_profile,
+            profile_changes.update_profile,
             user.id,
             display_name=None,
             attributes={"teams": list(teams)},

@@ -20,7 +20,7 @@ from watchword.jose.jwk import b64encode
 from watchword.oauth.errors import OAuthError
 from watchword.settings import SettingsError
 from watchword.settings.options import ScopeText
-from watchword.store import user_changes
+from watchword.store import profile_changes
 
 __all__ = ["server"]
 
@@ -232,7 +232,7 @@ async def test_ad_06_an_attribute_from_before_does_not_speak_either(server: Serv
         "roles": ["a"],
     }
     await server.runtime.database.write(
-        user_changes.update_profile,
+        profile_changes.update_profile,
         person.id,
         display_name=None,
         attributes=old,

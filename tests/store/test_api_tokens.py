@@ -4,7 +4,7 @@ import pytest
 from tests.fixtures.postgres import AUDIT_KEY, race
 from tests.store.made import DAY, NOW, add_token, breaks, client, count, digest, execute, token, user
 
-from watchword.store import api_tokens, clients, users
+from watchword.store import api_tokens, clients, token_purge, users
 from watchword.store.api_tokens import FoundToken
 from watchword.store.database import Database
 
@@ -341,7 +341,7 @@ async def test_dead_tokens_are_forgotten_with_everything_of_theirs_children_firs
         api_tokens.flush_usage, [(f"sec_{id}", id, "active", 1, NOW, NOW, "") for id in "abcdex"]
     )
     await revoke(database, "a")
-    rounds = [await database.write(api_tokens.purge_dead_tokens, NOW + 1) for _ in range(5)]
+    rounds = [await database.write(token_purge.purge_dead_tokens, NOW + 1) for _ in range(5)]
     assert rounds == [3, 1, 1, 1, 0]
     for table in ("api_tokens", "api_token_secrets", "token_usage"):
         assert await count(database, table) == 1, table

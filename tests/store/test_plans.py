@@ -7,7 +7,18 @@ from typing import Any
 
 import pytest
 
-from watchword.store import api_tokens, clients, consents, events, limits, migrate, overview, sessions, users
+from watchword.store import (
+    api_tokens,
+    clients,
+    consents,
+    events,
+    limits,
+    migrate,
+    overview,
+    sessions,
+    token_purge,
+    users,
+)
 from watchword.store.database import drive
 from watchword.store.sqlite_transaction import SqliteTransaction
 
@@ -91,7 +102,7 @@ ASKED: dict[str, Callable[[SqliteTransaction], Awaitable[Any]]] = {
     "the names of the people of a page": lambda tx: users.names_of(tx, ["u", "v"]),
     "how many may administer": users.count_admins,
     "whether somebody is the last who may administer": lambda tx: users.is_last_admin(tx, "u"),
-    "which tokens and secrets are to be forgotten": lambda tx: api_tokens.purge_dead_tokens(tx, NOW),
+    "which tokens and secrets are to be forgotten": lambda tx: token_purge.purge_dead_tokens(tx, NOW),
     **{
         f"which {table} are to be forgotten": partial(limits.purge, table=table, before=NOW)
         for table in limits.PURGED

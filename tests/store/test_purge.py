@@ -25,6 +25,7 @@ from watchword.store import (
     schema,
     sessions,
     statuses,
+    token_purge,
     tokens,
     users,
 )
@@ -174,7 +175,7 @@ async def housekeeping(database: Database, day: int) -> None:
         *(lambda table=table: database.write(limits.purge, table, now) for table in limits.PURGED),
         lambda: database.write(limits.purge_buckets, float(now)),
         lambda: database.write(keys.purge_keys, now),
-        lambda: database.write(api_tokens.purge_dead_tokens, now),
+        lambda: database.write(token_purge.purge_dead_tokens, now),
         lambda: database.write(browsers.purge_browsers, now),
         lambda: database.write(events.purge_events, now, AUDIT_KEY),
     ]
@@ -220,7 +221,7 @@ async def test_a_secret_that_ended_is_forgotten_and_its_uses_still_count(databas
     await add_token(database, "lasting", expires_at=None, quota=100)
     for day in range(3):
         await work_on_lasting(database, day)
-    assert await database.write(api_tokens.purge_dead_tokens, NOW + 3 * DAY) == 3
+    assert await database.write(token_purge.purge_dead_tokens, NOW + 3 * DAY) == 3
     assert await count(database, "api_token_secrets") == 1
     found = await database.read(api_tokens.find_token_by_digest, digest("lasting 2"))
     assert found is not None

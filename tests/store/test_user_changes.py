@@ -12,6 +12,7 @@ from watchword.store import (
     links,
     new_accounts,
     passkeys,
+    profile_changes,
     sessions,
     upstream_accounts,
     user_changes,
@@ -112,7 +113,7 @@ async def test_of_administrators_who_remove_each_other_at_once_one_stays(
     demoted: dict[str, Any] = {"display_name": None, "attributes": {}, "is_admin": False}
     outcomes = await race(
         nodes[0].write(user_changes.delete_user, one, actor=two, now=NOW),
-        nodes[1].write(user_changes.update_profile, two, actor=three, now=NOW, **demoted),
+        nodes[1].write(profile_changes.update_profile, two, actor=three, now=NOW, **demoted),
         nodes[turn % 2].write(user_changes.set_disabled, three, True, actor=one, now=NOW),
     )
     assert sorted(map(str, outcomes)) == ["changed", "changed", "last"]
@@ -166,11 +167,11 @@ async def test_a_change_that_says_nothing_of_power_gives_none_back(database: Dat
     one, _ = await make_admin(database, 0), await make_admin(database, 1)
     said: dict[str, Any] = {"attributes": {}, "actor": "a", "now": NOW}
     assert (
-        await database.write(user_changes.update_profile, one, display_name=None, is_admin=False, **said)
+        await database.write(profile_changes.update_profile, one, display_name=None, is_admin=False, **said)
         == "changed"
     )
     assert (
-        await database.write(user_changes.update_profile, one, display_name="x", is_admin=None, **said)
+        await database.write(profile_changes.update_profile, one, display_name="x", is_admin=None, **said)
         == "changed"
     )
     changed = await database.read(users.get_user, one)

@@ -31,6 +31,7 @@ def create(
         bool, typer.Option("--email-verified", help="The address is known to be the person's.")
     ] = False,
     admin: Annotated[bool, typer.Option("--admin", help="The account may administer the server.")] = False,
+    groups: Annotated[str, typer.Option(help="The groups that the person is in, separated by spaces.")] = "",
     password_stdin: Annotated[
         bool, typer.Option("--password-stdin", help="Read the password from standard input.")
     ] = False,
@@ -51,6 +52,7 @@ def create(
             email_verified=email_verified,
             password=password,
             is_admin=admin,
+            groups=groups.split(),
             actor=ACTOR,
         )
 
@@ -165,6 +167,10 @@ def update(
     attributes: Annotated[
         str | None, typer.Option(help="A JSON object: claims about the person, such as given_name.")
     ] = None,
+    groups: Annotated[
+        str | None,
+        typer.Option(help="The groups that the person is in, separated by spaces; empty for none."),
+    ] = None,
     database: Database = None,
     config: Config = None,
     as_json: Json = False,
@@ -174,7 +180,8 @@ def update(
         claims = msgspec.json.decode(attributes, type=dict[str, object]) if attributes is not None else None
     except (msgspec.DecodeError, ValueError):
         session.usage("--attributes takes a JSON object")
-    changes = Changes(name, email, email_verified, claims, admin)
+    member_of = None if groups is None else tuple(groups.split())
+    changes = Changes(name, email, email_verified, claims, admin, member_of)
 
     async def change(runtime: Runtime, user: User) -> object:
         return await people.change(runtime, user, changes, actor=ACTOR)

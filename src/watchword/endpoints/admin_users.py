@@ -23,6 +23,7 @@ READ, WRITE, ADMIN = "watchword:users:read", "watchword:users:write", "watchword
 SESSIONS_READ, SESSIONS_WRITE = "watchword:sessions:read", "watchword:sessions:write"
 
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=320)]
+Groups = Annotated[tuple[str, ...], msgspec.Meta(max_length=100)]
 Password = Annotated[str, msgspec.Meta(min_length=1, max_length=4096)]
 
 
@@ -36,6 +37,7 @@ class UserView(msgspec.Struct, frozen=True):
     email_verified_at: int | None
     display_name: str | None
     attributes: dict[str, object]
+    groups: tuple[str, ...]
     is_admin: bool
     disabled_at: int | None
     password_changed_at: int | None
@@ -67,6 +69,7 @@ class UserInput(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     email_verified: bool = False
     password: Password | None = None
     is_admin: bool = False
+    groups: Groups = ()
 
 
 class UserChanges(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -77,6 +80,7 @@ class UserChanges(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     email_verified: bool | None = None
     attributes: dict[str, object] | None = None
     is_admin: bool | None = None
+    groups: Groups | None = None
 
 
 class InviteInput(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -145,6 +149,7 @@ def view(user: User, have: Enrolled | None = None) -> UserView:
         email_verified_at=user.email_verified_at,
         display_name=user.display_name,
         attributes=user.attributes,
+        groups=user.groups,
         is_admin=user.is_admin,
         disabled_at=user.disabled_at,
         password_changed_at=user.password_changed_at,
@@ -219,6 +224,7 @@ async def create_user(call: Call) -> UserView:
         email_verified=body.email_verified,
         password=body.password,
         is_admin=body.is_admin,
+        groups=body.groups,
         actor=call.caller.actor,
     )
     return view(user)
@@ -236,7 +242,7 @@ async def change_user(call: Call) -> UserView:
     body = call.body
     _check_power(call, bool(body.is_admin))
     user, runtime = await _subject(call, opens=body.email is not None or body.email_verified is not None)
-    changes = Changes(body.display_name, body.email, body.email_verified, body.attributes, body.is_admin)
+    changes = Changes(**msgspec.structs.asdict(body))
     return view(await people.change(runtime, user, changes, actor=call.caller.actor))
 
 

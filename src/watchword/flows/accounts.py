@@ -4,7 +4,7 @@ import hashlib
 import hmac
 import os
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import msgspec
@@ -19,6 +19,7 @@ from watchword.credentials.upstream import Identity, UpstreamRefused
 from watchword.flows import hashing, upstream_secret
 from watchword.flows.runtime import Runtime
 from watchword.oauth.errors import OAuthError
+from watchword.oauth.groups import check as check_groups
 from watchword.settings import Settings, SettingsError
 from watchword.store import new_accounts
 from watchword.store import users as store
@@ -95,6 +96,7 @@ def new_user(
     *,
     email_verified: bool = False,
     is_admin: bool,
+    groups: tuple[str, ...] = (),
     user_id: str | None = None,
 ) -> User:
     """Return an account that is not stored yet, of names that `check_names` has checked."""
@@ -106,6 +108,7 @@ def new_user(
         email_verified_at=now if email and email_verified else None,
         is_admin=is_admin,
         created_at=now,
+        groups=groups,
     )
 
 
@@ -117,12 +120,15 @@ async def create(
     email_verified: bool = False,
     password: str | None = None,
     is_admin: bool = False,
+    groups: Iterable[str] = (),
     actor: str,
 ) -> User:
     """Create an account; raise `invalid_request` naming what to change, or `conflict` when the name is taken."""
-    unique = check_names(username, email)
+    unique, member_of = check_names(username, email), check_groups(groups)
     password_hash = await _hash(runtime, password, username, email)
-    user = new_user(runtime, username, email, email_verified=email_verified, is_admin=is_admin)
+    user = new_user(
+        runtime, username, email, email_verified=email_verified, is_admin=is_admin, groups=member_of
+    )
     created = await runtime.database.write(
         store.create_user, user, **unique_of(unique, password_hash), actor=actor
     )

@@ -4,19 +4,15 @@ Theory of operation. A token is a set of rights; a secret is what its holder pre
 A narrower token names its parent: it can do no more and live no longer, and it is revoked with any ancestor.
 """
 
-import ipaddress
-import re
 from typing import Annotated, Literal
 
 import msgspec
 
 from watchword.credentials.names import NameRefused, canonical_username
-from watchword.flows import sessions, token_notices
+from watchword.flows import membership, sessions, token_limits, token_notices
 from watchword.flows.client_registry import check_resource, check_text
 from watchword.flows.identifiers import new_id
 from watchword.flows.runtime import Runtime
-from watchword.flows.token_verification import is_below
-from watchword.networks import read_network
 from watchword.oauth import token_format
 from watchword.oauth.errors import OAuthError
 from watchword.oauth.scopes import format_scope, is_reserved, parse_scope
@@ -25,16 +21,12 @@ from watchword.store import clients, users
 from watchword.store.api_tokens import ApiToken
 from watchword.store.sessions import Session
 
-NO_SCOPE = "Name at least one scope: a token without scope can do nothing."
 MAX_DEPTH = 8
 DEFAULT_OVERLAP = 86_400
 MAX_OVERLAP = 30 * 86_400
 NEVER: Literal["never"] = "never"
 COMPROMISED = "compromised"  # of this reason the owner is told
 APPLICATION = "application:"  # the prefix of owners that are neither people nor clients
-
-_PATH = re.compile(r"/[!\x22\x24-\x3e@-~]*")  # visible ASCII without ? and #
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # all but tab and line feed
 
 Text = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
 Lifetime = Annotated[int, msgspec.Meta(ge=1, le=3650 * 86_400)]
@@ -116,11 +108,12 @@ async def create(
     now = runtime.now()
     scope = parse_scope(given.scope)
     if not scope:
-        raise OAuthError("invalid_scope", NO_SCOPE, field="scope")
+        raise OAuthError("invalid_scope", token_limits.NO_SCOPE, field="scope")
     expires_at = _expiry(runtime, given.expires_in, now)
     if given.expires_in is None and not_after is not None and expires_at is not None and _reserved(scope):
         expires_at = min(expires_at, not_after)
     _check_reserved(scope, expires_at, may_reserve, not_after)
+    member_of = await _member_of(runtime, owner, scope)
     token = ApiToken(
         id=new_id("token"),
         name=check_text("name", given.name),
@@ -131,22 +124,32 @@ async def create(
         created_at=now,
         created_by=actor,
         expires_at=expires_at,
-        addresses=_addresses(given.addresses),
-        path=_path(given.path),
+        addresses=token_limits.networks(given.addresses),
+        path=token_limits.beginning(given.path),
         rate_limit=given.rate_limit,
         quota=given.quota,
-        jkt=_jkt(given.jkt),
-        metadata={check_text("metadata", key): _note(value) for key, value in given.metadata.items()},
+        jkt=token_limits.thumbprint(given.jkt),
+        metadata={
+            check_text("metadata", key): token_limits.note(value) for key, value in given.metadata.items()
+        },
     )
-    return await _store(runtime, token, actor, session)
+    return await _store(runtime, token, actor, session, member_of)
 
 
-def _note(value: str) -> str:
-    if _CONTROL.search(value):
+async def _member_of(
+    runtime: Runtime, owner: tuple[str, str], scope: tuple[str, ...]
+) -> tuple[str, ...] | None:
+    """Return the groups that a scope of a person's token depends on, None without one; raise `invalid_scope` for a scope that none of
+    them opens."""
+    closed = membership.closed_to(runtime.settings, ())
+    if owner[0] != "user" or closed.isdisjoint(scope):
+        return None
+    user = await runtime.database.read(users.get_user, owner[1])
+    if user is not None and membership.open_to(runtime.settings, user, scope) != scope:
         raise OAuthError(
-            "invalid_request", "metadata must be text without control characters.", field="metadata"
+            "invalid_scope", "A scope is for members of groups that the owner is not in.", field="scope"
         )
-    return value
+    return user.groups if user else None
 
 
 def _reserved(scope: tuple[str, ...]) -> set[str]:
@@ -179,7 +182,9 @@ async def narrow(runtime: Runtime, parent: ApiToken, given: NarrowInput, *, acto
     if parent.quota is not None or parent.rate_limit is not None:  # the new token's count would start at zero
         raise OAuthError("invalid_request", "A token whose uses are limited in number cannot be narrowed.")
     if given.resource is not None and given.resource != parent.resource:
-        raise _gain("resource", "A narrower token keeps the resource of its parent.", "invalid_target")
+        raise token_limits.gain(
+            "resource", "A narrower token keeps the resource of its parent.", "invalid_target"
+        )
     token = msgspec.structs.replace(
         parent,
         id=new_id("token"),
@@ -187,17 +192,23 @@ async def narrow(runtime: Runtime, parent: ApiToken, given: NarrowInput, *, acto
         name=check_text("name", given.name) if given.name else f"{parent.name[:180]} (narrowed)",
         parent_id=parent.id,
         depth=parent.depth + 1,
-        scope=_narrow_scope(parent, given.scope),
+        scope=token_limits.narrower_scope(parent, given.scope),
         created_at=now,
         created_by=actor,
-        expires_at=_narrow_expiry(runtime, parent, given.expires_in, now),
-        addresses=_narrow_addresses(parent, given.addresses),
-        path=_narrow_path(parent, given.path),
+        expires_at=token_limits.narrower_expiry(parent, given.expires_in, now),
+        addresses=token_limits.narrower_networks(parent, given.addresses),
+        path=token_limits.narrower_beginning(parent, given.path),
     )
     return await _store(runtime, token, actor)
 
 
-async def _store(runtime: Runtime, token: ApiToken, actor: str, session: Session | None = None) -> Issued:
+async def _store(
+    runtime: Runtime,
+    token: ApiToken,
+    actor: str,
+    session: Session | None = None,
+    member_of: tuple[str, ...] | None = None,
+) -> Issued:
     secret, secret_id = runtime.new_secret("a"), new_id("secret")
     outcome = await sessions.act(
         runtime,
@@ -208,7 +219,10 @@ async def _store(runtime: Runtime, token: ApiToken, actor: str, session: Session
         digest=token_format.digest(secret),
         hint=secret[-4:],
         actor=actor,
+        member_of=member_of,
     )
+    if outcome == "groups":
+        raise OAuthError("conflict", "The owner's groups were changed meanwhile: try again.", field="owner")
     if outcome == "owner":
         raise OAuthError("invalid_request", "The owner does not exist or is disabled.", field="owner")
     if outcome == "parent":
@@ -234,87 +248,6 @@ def _expiry(runtime: Runtime, expires_in: int | str | None, now: int) -> int | N
             field="expires_in",
         )
     return now + seconds
-
-
-def _addresses(given: list[str]) -> tuple[str, ...]:
-    try:
-        return tuple(str(read_network(address)) for address in given)
-    except ValueError:
-        raise OAuthError(
-            "invalid_request",
-            "addresses must be IP addresses or networks such as 192.0.2.0/24.",
-            field="addresses",
-        ) from None
-
-
-def _path(path: str | None) -> str | None:
-    # With dot segments or characters that no path has, nothing would be below it: the token could never be used.
-    if path is not None and (not _PATH.fullmatch(path) or "//" in path or not is_below(path, "/")):
-        raise OAuthError(
-            "invalid_request", "path must be the beginning of a path, such as /orders.", field="path"
-        )
-    return path
-
-
-def _jkt(jkt: str | None) -> str | None:
-    if jkt is not None and not re.fullmatch(r"[A-Za-z0-9_-]{43}", jkt):
-        raise OAuthError(
-            "invalid_request",
-            "jkt must be the SHA-256 thumbprint of a key in base64url: 43 characters.",
-            field="jkt",
-        )
-    return jkt
-
-
-def _gain(field: str, description: str, code: str = "invalid_request") -> OAuthError:
-    # AP-05: a 403, since the request is well-formed and the token lacks the right
-    return OAuthError(code, description, field=field, status=403)
-
-
-def _narrow_scope(parent: ApiToken, scope: str | None) -> str:
-    if scope is None:
-        return parent.scope
-    wanted = parse_scope(scope)
-    if not wanted:
-        raise OAuthError("invalid_scope", NO_SCOPE, field="scope")
-    if not set(wanted) <= set(parent.scope.split()):
-        raise _gain("scope", "A narrower token cannot hold a scope that its parent lacks.", "invalid_scope")
-    return format_scope(wanted)
-
-
-def _narrow_expiry(runtime: Runtime, parent: ApiToken, expires_in: int | None, now: int) -> int | None:
-    ends = [now + expires_in] if expires_in is not None else []
-    ends += [parent.expires_at] if parent.expires_at is not None else []
-    if expires_in is not None and parent.expires_at is not None and now + expires_in > parent.expires_at:
-        raise _gain("expires_in", "A narrower token cannot outlive its parent.")
-    return min(ends) if ends else None
-
-
-def _narrow_addresses(parent: ApiToken, addresses: list[str] | None) -> tuple[str, ...]:
-    if addresses is None:
-        return parent.addresses
-    narrower = _addresses(addresses)
-    if parent.addresses and not all(
-        any(_is_within(network, outer) for outer in parent.addresses) for network in narrower
-    ):
-        raise _gain("addresses", "A narrower token cannot be used from more addresses.")
-    if parent.addresses and not narrower:
-        raise _gain("addresses", "A narrower token cannot be used from more addresses.")
-    return narrower
-
-
-def _is_within(inner: str, outer: str) -> bool:
-    one, other = ipaddress.ip_network(inner), ipaddress.ip_network(outer)
-    return one.version == other.version and one.subnet_of(other)  # type: ignore[arg-type]  # same version, checked
-
-
-def _narrow_path(parent: ApiToken, path: str | None) -> str | None:
-    if path is None:
-        return parent.path
-    checked = _path(path)
-    if parent.path is not None and not is_below(path, parent.path):
-        raise _gain("path", "A narrower token cannot reach more paths.")
-    return checked
 
 
 async def rotate(
@@ -376,8 +309,9 @@ async def revoke(
 
 async def revoke_all_of(runtime: Runtime, owner_id: str, *, reason: str = "revoked", actor: str) -> list[str]:
     """Revoke every token of an owner and all narrowed from them; return the identifiers of those that were live."""
-    how = {"reason": reason, "actor": actor, "now": runtime.now()}
-    ended = await runtime.database.write(store.revoke_tokens_of, owner_id, **how)
+    ended = await runtime.database.write(
+        store.revoke_tokens_of, owner_id, reason=reason, actor=actor, now=runtime.now()
+    )
     if reason == COMPROMISED:
         await token_notices.tell_leaked(runtime, ended, "revoked", by=actor)
     return ended

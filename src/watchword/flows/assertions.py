@@ -10,7 +10,7 @@ import hashlib
 import msgspec
 
 from watchword.credentials.names import NameRefused, canonical_email
-from watchword.flows import client_registry, foreign_keys, trust_rules
+from watchword.flows import client_registry, foreign_keys, membership, trust_rules
 from watchword.flows.runtime import Runtime
 from watchword.jose import JoseError, jws
 from watchword.oauth import identity_assertion, trust
@@ -24,6 +24,7 @@ from watchword.store import trust as store
 from watchword.store import users
 from watchword.store.tokens import Used
 from watchword.store.trust import Link, Rule
+from watchword.store.users import User
 
 # Refusals that go into the audit trail, by client; beyond that they are counted and logged like any other.
 RECORDED = LocalBuckets(capacity=60, per_second=0.2)
@@ -121,7 +122,9 @@ async def _person(
 ) -> Accepted:
     rule, found = await _choose(runtime, await _verified(runtime, client, asked, rules, kid))
     granted = tuple(scope for scope in found.scope or rule.scope if scope in rule.scope)
-    link = await _link(runtime, rule, found) if rule.email_domains else None
+    link, user = await _link(runtime, rule, found) if rule.email_domains else (None, None)
+    if user is not None:
+        granted = membership.open_to(runtime.settings, user, granted)
     claims: dict[str, object] = {} if link else {"subject_kind": "external"}
     if found.auth_time is not None:
         claims["auth_time"] = found.auth_time
@@ -192,7 +195,7 @@ def _speaks_for(rule: Rule, email: str | None) -> bool:
     return True
 
 
-async def _link(runtime: Runtime, rule: Rule, found: IdentityAssertion) -> Link:
+async def _link(runtime: Runtime, rule: Rule, found: IdentityAssertion) -> tuple[Link, User]:
     known = await runtime.database.read(store.find_asserted, found.issuer, found.subject)
     user = await runtime.database.read(users.get_user, known) if known else None
     if known is None:
@@ -200,7 +203,7 @@ async def _link(runtime: Runtime, rule: Rule, found: IdentityAssertion) -> Link:
         user = await runtime.database.read(store.find_by_address, address)
     if user is None or user.disabled_at is not None:  # TK-15
         raise refused("nobody here, or a disabled account")
-    return Link(found.issuer, found.subject, user.id)
+    return Link(found.issuer, found.subject, user.id), user
 
 
 def _address(rule: Rule, email: str | None) -> str:

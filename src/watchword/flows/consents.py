@@ -6,15 +6,17 @@ to. For a client that anybody can impersonate, the person is asked every time (R
 
 import msgspec
 
-from watchword.flows import detail_types
+from watchword.flows import detail_types, membership
 from watchword.flows.runtime import Runtime
 from watchword.oauth import redirect_uri
 from watchword.oauth.authorization import AuthorizationRequest
 from watchword.oauth.authorization_details import Detail, is_within
 from watchword.oauth.clients import Client
+from watchword.oauth.errors import OAuthError
 from watchword.settings import Settings
 from watchword.store import consents as store
 from watchword.store.sessions import Session
+from watchword.store.users import User
 
 MAX_REMEMBERED = 50
 
@@ -30,6 +32,14 @@ class Agreed(msgspec.Struct, frozen=True):
         """Whether at least something of what was requested is granted."""
         asked_nothing = not request.scope and not request.authorization_details
         return bool(self.scope or self.details or asked_nothing)
+
+
+def for_person(settings: Settings, request: AuthorizationRequest, user: User) -> AuthorizationRequest:
+    """Return what of a request a person may grant at all; raise `access_denied` when that is nothing."""
+    scope = membership.open_to(settings, user, request.scope)
+    if request.scope and not scope and not request.authorization_details:
+        raise OAuthError("access_denied", membership.NOTHING)
+    return msgspec.structs.replace(request, scope=scope)
 
 
 def is_optional(settings: Settings, scope: str) -> bool:

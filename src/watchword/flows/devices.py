@@ -11,7 +11,7 @@ import os
 
 import msgspec
 
-from watchword.flows import client_registry, detail_types
+from watchword.flows import client_registry, detail_types, membership
 from watchword.flows.authorization import browser_digest
 from watchword.flows.identifiers import new_id
 from watchword.flows.issuing import Extent
@@ -27,7 +27,7 @@ from watchword.oauth.scopes import for_people, narrow, parse_scope
 from watchword.oauth.targets import resolve_audience
 from watchword.ratelimit import whole_seconds
 from watchword.store import devices as store
-from watchword.store import limits
+from watchword.store import limits, users
 from watchword.store.devices import DeviceCode
 from watchword.store.grants import Grant
 from watchword.store.sessions import Session
@@ -135,7 +135,10 @@ def _readable(user_agent: str) -> str:
 async def enter(
     runtime: Runtime, typed: str, session: Session, *, browser: str, address: str
 ) -> Entered | None:
-    """Return the request of a code that a person typed; None when there is none. Raise `too_many_requests`."""
+    """Return the request of a code that a person typed; None when there is none.
+
+    Raises `too_many_requests`, or `access_denied` when nothing of it is open to this person.
+    """
     now = runtime.clock()
     for name, capacity, per_second in (
         (f"user code person {session.user_id}", PERSON_CAPACITY, PERSON_PER_SECOND),
@@ -156,14 +159,20 @@ async def enter(
         user_id=session.user_id,
         now=runtime.now(),
     )
-    return await _entered(runtime, user_code, code)
+    return await _entered(runtime, user_code, code, session)
 
 
-async def _entered(runtime: Runtime, user_code: str, code: DeviceCode | None) -> Entered | None:
+async def _entered(
+    runtime: Runtime, user_code: str, code: DeviceCode | None, session: Session
+) -> Entered | None:
     client = await client_registry.find(runtime, code.client_id) if code else None
     if code is None or client is None or client.disabled_at is not None or not client.may(GRANT_TYPE):
         return None
-    return Entered(user_code, code, client)
+    user = await runtime.database.read(users.get_user, session.user_id)
+    if user is None:
+        return None
+    scope = membership.require_open(runtime.settings, user, tuple(code.scope.split()))
+    return Entered(user_code, msgspec.structs.replace(code, scope=" ".join(scope)), client)
 
 
 async def shown(runtime: Runtime, sent: str, session: Session, *, browser: str) -> Entered | None:
@@ -178,7 +187,7 @@ async def shown(runtime: Runtime, sent: str, session: Session, *, browser: str) 
         user_id=session.user_id,
         now=runtime.now(),
     )
-    return await _entered(runtime, user_code, code)
+    return await _entered(runtime, user_code, code, session)
 
 
 async def approve(runtime: Runtime, entered: Entered, session: Session, *, browser: str) -> bool:

@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Mapping
 
 import msgspec
 
-from watchword.flows import detail_types, id_tokens, minting, refresh_tokens
+from watchword.flows import detail_types, id_tokens, membership, minting, refresh_tokens
 from watchword.flows.binding import Binding
 from watchword.flows.minting import AccessGrant, Minted
 from watchword.flows.runtime import Runtime
@@ -56,8 +56,8 @@ async def make(
     `invalid_target`, `invalid_authorization_details`, or as `minting.mint` and `id_tokens.make`.
     """
     grant, user = standing.grant, owner_of(standing)
-    extent = _narrowed(runtime, client, form, _remaining(runtime, client, grant), scope)
-    minted = await _access_token(runtime, client, grant, extent, binding)
+    extent = _narrowed(runtime, client, form, _remaining(runtime, client, grant, user), scope)
+    minted = await _access_token(runtime, client, grant, user, extent, binding)
     if "openid" not in extent.scope:
         return Issued(extent, minted, None)
     id_token = await id_tokens.make(
@@ -76,13 +76,15 @@ def owner_of(standing: Standing) -> User:
     return user
 
 
-def _remaining(runtime: Runtime, client: Client, grant: Grant) -> Extent:
+def _remaining(runtime: Runtime, client: Client, grant: Grant, user: User) -> Extent:
     """Return what is left of a grant; raise `invalid_grant` when nothing useful is left (TK-03).
 
-    The client may have lost scopes, resources and details types since, and the server's settings may have dropped types.
+    The client may have lost scopes, resources and details types since, the person scopes that a group opened (TK-08), and the server's
+    settings may have dropped types.
     """
     granted = tuple(grant.scope.split())
     scope = for_people(tuple(one for one in granted if one in client.scope))
+    scope = membership.open_to(runtime.settings, user, scope)
     stored = detail_types.read(grant.authorization_details)
     details = authorization_details.remaining(
         stored, detail_types.of(runtime.settings), client.authorization_details_types
@@ -91,7 +93,9 @@ def _remaining(runtime: Runtime, client: Client, grant: Grant) -> Extent:
     audience = tuple(one for one in grant.audience.split() if one in resources)
     lost = {"openid", "offline_access"} & (set(granted) - set(scope))
     if lost or not audience or (not scope and not details and (granted or stored)):
-        raise OAuthError("invalid_grant", "The grant has ended.", detail="the client may no longer have it")
+        raise OAuthError(
+            "invalid_grant", "The grant has ended.", detail="the client or the person may no longer have it"
+        )
     return Extent(scope, audience, details)
 
 
@@ -112,9 +116,9 @@ def _narrowed(runtime: Runtime, client: Client, form: Parameters, left: Extent, 
 
 
 async def _access_token(
-    runtime: Runtime, client: Client, grant: Grant, extent: Extent, binding: Binding
+    runtime: Runtime, client: Client, grant: Grant, user: User, extent: Extent, binding: Binding
 ) -> Minted:
-    claims = _decode_claims(grant.claims)
+    claims = {**_decode_claims(grant.claims), **membership.claims(user, extent.scope)}
     if extent.details:  # RFC 9396 §9
         claims["authorization_details"] = extent.details
     return await minting.mint(

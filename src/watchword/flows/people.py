@@ -9,16 +9,16 @@ import msgspec
 
 from watchword.credentials import names
 from watchword.credentials.names import NameRefused
-from watchword.flows import account_changes, enrolment, recovery
+from watchword.flows import account_changes, enrolment, membership, recovery
 from watchword.flows.mail import Origin
 from watchword.flows.runtime import Runtime
 from watchword.flows.sign_in import canonical
-from watchword.oauth import claims
+from watchword.oauth import claims, groups
 from watchword.oauth.errors import OAuthError
-from watchword.store import factors, sessions, user_changes, users
+from watchword.store import factors, profile_changes, sessions, user_changes, users
 from watchword.store.factors import Enrolled
+from watchword.store.profile_changes import Address, Membership
 from watchword.store.sessions import Session
-from watchword.store.user_changes import Address
 from watchword.store.users import User
 
 MAX_ATTRIBUTES, MAX_ATTRIBUTE = 50, 2000
@@ -33,6 +33,7 @@ class Changes(msgspec.Struct, frozen=True):
     email_verified: bool | None = None
     attributes: dict[str, object] | None = None
     is_admin: bool | None = None
+    groups: tuple[str, ...] | None = None
 
 
 async def find(runtime: Runtime, who: str) -> User:
@@ -59,13 +60,18 @@ async def change(runtime: Runtime, user: User, changes: Changes, *, actor: str) 
     address = _address(user, changes)
     if changes.attributes is not None:
         check_attributes(changes.attributes)
+    member_of = None
+    if changes.groups is not None:
+        in_groups = groups.check(changes.groups)
+        member_of = Membership(in_groups, membership.closed_to(runtime.settings, in_groups))
     outcome = await runtime.database.write(
-        user_changes.update_profile,
+        profile_changes.update_profile,
         user.id,
         display_name=name,
         attributes=changes.attributes,
         is_admin=changes.is_admin,
         address=address,
+        groups=member_of,
         actor=actor,
         now=runtime.now(),
     )

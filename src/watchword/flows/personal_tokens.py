@@ -1,6 +1,6 @@
 """API tokens that people create for their own scripts, with scopes that the operator opened to people; they see only their own."""
 
-from watchword.flows import api_tokens
+from watchword.flows import api_tokens, membership
 from watchword.flows.acting import runtime_in
 from watchword.flows.api_tokens import Issued, TokenInput
 from watchword.flows.runtime import Runtime
@@ -24,7 +24,9 @@ async def scopes_for(runtime: Runtime, user: User) -> list[str]:
         used = await runtime.database.read(clients.list_scopes)
         # What those of a sign-in mean has no place in an API token.
         found |= dict.fromkeys(one for one in used if one not in SIGN_IN_SCOPES)
-    return [name for name in found if not is_reserved(name)]
+    return [
+        name for name in membership.open_to(runtime.settings, user, tuple(found)) if not is_reserved(name)
+    ]
 
 
 def _open_scopes(runtime: Runtime) -> list[str]:

@@ -13,7 +13,7 @@ from watchword.oauth.errors import OAuthError
 from watchword.settings import Settings, SettingsError
 from watchword.store.users import User
 
-OF_EVERY_ACCOUNT = ("name", "preferred_username", "email", "email_verified")
+OF_EVERY_ACCOUNT = ("name", "preferred_username", "email", "email_verified", "groups")
 NEVER_ATTRIBUTES = RESERVED | OF_THE_ACCOUNT
 
 
@@ -24,6 +24,8 @@ def of(user: User) -> dict[str, object]:
         "name": user.display_name or user.username,
         "preferred_username": user.username,
     }
+    if user.groups:
+        told["groups"] = list(user.groups)
     if user.email is not None:
         told |= {"email": user.email, "email_verified": user.email_verified_at is not None}
     return told

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 
 from watchword.extras import POSTGRES, needing
-from watchword.flows import profiles, root_secret
+from watchword.flows import membership, profiles, root_secret
 from watchword.flows.key_file import Keys
 from watchword.flows.keyring import Keyring
 from watchword.flows.master_key import lacking_file, load_master_keys
@@ -58,6 +58,7 @@ async def open_runtime(
 ) -> Runtime:
     """Open everything; raise SettingsError or StorageUnavailable with what to do about it."""
     profiles.check(settings)
+    membership.check(settings)
     # Whether a PostgreSQL database was used can only be asked once it is open; for SQLite `load_master_keys` sees it from the file.
     masters = None if settings.is_postgres and lacking_file(settings) else load_master_keys(settings)
     database = make_database(settings, durable=durable)

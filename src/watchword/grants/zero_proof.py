@@ -7,7 +7,7 @@ somebody who relays or steals it.
 from collections.abc import Mapping
 
 from watchword.credentials.zkproof import ZeroError
-from watchword.flows import identities, minting
+from watchword.flows import identities, membership, minting
 from watchword.flows.binding import Binding
 from watchword.flows.minting import AccessGrant
 from watchword.flows.runtime import Runtime
@@ -48,12 +48,18 @@ async def handle(
         raise OAuthError("invalid_grant", "The proof is not valid here.", detail=error.reason) from None
     if await identities.needs_second_factor(runtime, user):
         raise OAuthError("invalid_grant", "This account needs a second factor: sign in with a browser.")
+    scope = membership.require_open(runtime.settings, user, scope)
     grant = AccessGrant(
         client=client,
         subject=user.id,
         scope=scope,
         audience=audience,
         lifetime=minting.lifetime_of(runtime, client),
-        claims={"cnf": {"jkt": binding.jkt}, "auth_time": runtime.now(), "amr": ["pop"]},
+        claims={
+            "cnf": {"jkt": binding.jkt},
+            "auth_time": runtime.now(),
+            "amr": ["pop"],
+            **membership.claims(user, scope),
+        },
     )
     return minting.token_response(await minting.issue(runtime, grant), scope)

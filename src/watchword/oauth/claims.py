@@ -10,6 +10,7 @@ from collections.abc import Collection, Mapping
 import msgspec
 
 from watchword.jose.jwk import b64encode
+from watchword.oauth import groups
 from watchword.oauth.claims_request import ClaimWish
 from watchword.oauth.errors import OAuthError
 from watchword.oauth.scopes import format_scope
@@ -35,13 +36,14 @@ SCOPE_CLAIMS: dict[str, tuple[str, ...]] = {
     "email": ("email", "email_verified"),
     "address": ("address",),
     "phone": ("phone_number", "phone_number_verified"),
+    groups.SCOPE: ("groups",),  # of this server
 }
 # By which applications learn who somebody is (§3.1.2.1, §5.4, §11): the pages describe each in every language.
 SIGN_IN_SCOPES = ("openid", *SCOPE_CLAIMS, "offline_access")
 ScopeClaims = Mapping[str, Collection[str]]
 STANDARD = frozenset(name for names in SCOPE_CLAIMS.values() for name in names)
 # Taken from the account itself: a custom attribute of the same name would contradict it.
-OF_THE_ACCOUNT = frozenset({"name", "preferred_username", "email", "email_verified", "updated_at"})
+OF_THE_ACCOUNT = frozenset({"name", "preferred_username", "email", "email_verified", "updated_at", "groups"})
 
 # Claims of the protocols: whoever could set one of these as a custom attribute could impersonate anybody (AD-06).
 RESERVED = frozenset(
@@ -136,7 +138,9 @@ def id_token_claims(
         "c_hash": half_hash(code, alg) if code is not None else None,
     }
     # §5.4: in the code flow, scopes request claims of userinfo; the ID token has only those requested by name.
-    by_name = person_claims(person or {}, (), wishes or {}, permitted, known)
+    # Groups are in it too, where those who know no userinfo endpoint look for them.
+    by_scope = (groups.SCOPE,) if groups.SCOPE in permitted else ()
+    by_name = person_claims(person or {}, by_scope, wishes or {}, permitted, known)
     return {**by_name, **{name: value for name, value in claims.items() if value is not None}}
 
 

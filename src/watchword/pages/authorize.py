@@ -116,8 +116,9 @@ async def _proceed(
     session, user = await _who(request)
     done = interaction.done if interaction else ()
     try:
+        own = consents.for_person(runtime.settings, asked, user) if user else asked
         earlier = (
-            await consents.earlier(runtime, asked, client, user.id, session.id) if user and session else None
+            await consents.earlier(runtime, own, client, user.id, session.id) if user and session else None
         )
         step = await _next_step(
             request, asked, client, session, interaction, done, consented=earlier is not None
@@ -127,7 +128,7 @@ async def _proceed(
     if user is not None and step in ("consent", "answer") and await demanded.is_lacking(request, user):
         return await _enrol(request, asked, interaction)
     if step == "answer" and session is not None and earlier is not None:
-        return await _answer(request, asked, session, interaction, earlier)
+        return await _answer(request, own, session, interaction, earlier)
     return await _ask(request, asked, client, user, interaction, step)
 
 
@@ -192,7 +193,8 @@ async def _ask(
         await runtime.database.write(
             interactions.note_interaction, interaction_id, done, consents.shown_to(user.id, client)
         )
-        return consent_page.page(request, asked, client, user, interaction_id, (value, fresh))
+        own = consents.for_person(runtime.settings, asked, user)
+        return consent_page.page(request, own, client, user, interaction_id, (value, fresh))
     if step in ONCE:
         done = (*done, step)
     await runtime.database.write(interactions.note_interaction, interaction_id, done, None)
@@ -220,8 +222,12 @@ async def consent(request: Request) -> Response:
         return await _show(request, error)
     if session is None or user is None or interaction.shown_to != consents.shown_to(user.id, client):  # AZ-55
         return await _proceed(request, asked, client, interaction)
-    agreed = consents.chosen(runtime.settings, asked, form.all("scope"))
-    if form.get("decision") != "approve" or not agreed.answers(asked):
+    try:
+        own = consents.for_person(runtime.settings, asked, user)
+    except OAuthError as error:
+        return await _answer_error(request, asked, interaction, error)
+    agreed = consents.chosen(runtime.settings, own, form.all("scope"))
+    if form.get("decision") != "approve" or not agreed.answers(own):
         denied = OAuthError("access_denied", "The person did not agree.")
         return await _answer_error(request, asked, interaction, denied)
     if await demanded.is_lacking(request, user) or not await _may_answer(
@@ -230,8 +236,8 @@ async def consent(request: Request) -> Response:
         return await _proceed(request, asked, client, interaction)
     if not await _is_answered_first(request, interaction):
         return _gone(request)
-    await consents.remember(runtime, asked, client, session, agreed)
-    return await _answer(request, asked, session, None, agreed)
+    await consents.remember(runtime, own, client, session, agreed)
+    return await _answer(request, own, session, None, agreed)
 
 
 async def _may_answer(

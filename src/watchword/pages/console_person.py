@@ -35,7 +35,9 @@ async def _one(
     user = await _find(request)
     have = await people.factors_of(runtime, user)
     live = await people.live_sessions(runtime, user.id, limit=console.PAGE + 1)
-    kept = {name: form.get(name) or "" for name in ("display_name", "email") if form and form.has(name)}
+    kept = {
+        name: form.get(name) or "" for name in ("display_name", "email", "groups") if form and form.has(name)
+    }
     names = {user.id: user.username}
     context = {
         "action": console.address(request, "people", user.id),
@@ -47,7 +49,12 @@ async def _one(
         if len(live) > console.PAGE
         else None,
         "may": [] if user.id == person[1].id else _offered(request, user, have),
-        "values": {"display_name": user.display_name or "", "email": user.email or "", **kept},
+        "values": {
+            "display_name": user.display_name or "",
+            "email": user.email or "",
+            "groups": " ".join(user.groups),
+            **kept,
+        },
         "errors": errors or {},
         "hidden": once.field(),
     }
@@ -65,6 +72,7 @@ async def _more(request: Request, user: User, have: Enrolled) -> dict[str, objec
     there += [(upstream.host_of(linked), linked) for linked in await upstream.left_over(runtime, user)]
     keys = await runtime.lists.read(identities.list_identities, user.id)
     return {
+        "groups": list(user.groups),
         "has_password": await runtime.database.read(users.find_password, user.id) is not None,
         "password_changed_at": user.password_changed_at,
         "passkeys": have.passkeys,
@@ -120,6 +128,12 @@ async def change(request: Request) -> Response:
 
 async def _rename(request: Request, person: Person, user: User, form: Form) -> Response:
     wished = Changes(display_name=(form.get("display_name") or "").strip())
+    await people.change(console.acting(request, person), user, wished, actor=person[1].id)
+    return console.done(request, "profile_saved", "people", user.id)
+
+
+async def _set_groups(request: Request, person: Person, user: User, form: Form) -> Response:
+    wished = Changes(groups=tuple((form.get("groups") or "").split()))
     await people.change(console.acting(request, person), user, wished, actor=person[1].id)
     return console.done(request, "profile_saved", "people", user.id)
 
@@ -183,6 +197,7 @@ async def _reset(request: Request, person: Person, user: User, form: Form) -> Re
 
 CHANGES: dict[str, Callable[[Request, Person, User, Form], Awaitable[Response]]] = {
     "rename": _rename,
+    "groups": _set_groups,
     "address": _set_address,
     "give": _give,
     "take": _take,

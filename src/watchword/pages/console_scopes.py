@@ -50,6 +50,7 @@ def _scope(request: Request, scope: str, locale: str) -> dict[str, object]:
         **shown,
         "optional": consents.is_optional(request.runtime.settings, scope),
         "personal": known.personal,
+        "groups": list(known.groups),
         "claims": list(known.claims),
     }
 

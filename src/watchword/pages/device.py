@@ -9,7 +9,7 @@ from watchword.flows.devices import Entered
 from watchword.http import Request, Response, redirect
 from watchword.oauth import device
 from watchword.oauth.errors import OAuthError
-from watchword.pages import browser, consent, demanded, details, returning, scopes, sign_in, visit
+from watchword.pages import browser, consent, demanded, details, reasons, returning, scopes, sign_in, visit
 from watchword.pages.render import Problem
 from watchword.store.sessions import Session
 
@@ -66,6 +66,8 @@ async def enter(request: Request) -> Response:
     try:
         entered = await devices.enter(request.runtime, typed, session, browser=own, address=request.address)
     except OAuthError as error:
+        if error.code == "access_denied":
+            return _form(request, "", reasons.find(error.description), 400)
         if error.code != "too_many_requests":
             raise
         minutes = -(-(error.retry_after or 60) // 60)

@@ -44,7 +44,8 @@ class ScopeText(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     """What a scope means to people: a sentence (or one for each language), how much it can do, and who may have it.
 
     A `personal` scope is one that people may give to API tokens of their own; an `optional` one may be unticked at consent.
-    `claims` are the attributes of a person that it tells, besides those of OpenID Connect.
+    `claims` are the attributes of a person that it tells, besides those of OpenID Connect. With `groups`, only people in one of them may
+    have it.
     """
 
     sentence: str | dict[str, str] | None = None
@@ -52,6 +53,7 @@ class ScopeText(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     personal: bool = False
     optional: bool = False
     claims: tuple[str, ...] = ()
+    groups: tuple[str, ...] = ()
 
 
 class DetailText(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -10,6 +10,7 @@ from watchword.store.database import Row, StorageUnavailable, Transaction
 from watchword.store.documents import UNREADABLE
 from watchword.store.filters import where
 from watchword.store.searches import Key
+from watchword.store.users import get_user
 
 
 class ApiToken(msgspec.Struct, frozen=True, kw_only=True):
@@ -100,11 +101,23 @@ def _token(row: Row) -> ApiToken:
 
 
 async def create_token(
-    tx: Transaction, token: ApiToken, *, secret_id: str, digest: bytes, hint: str, actor: str
+    tx: Transaction,
+    token: ApiToken,
+    *,
+    secret_id: str,
+    digest: bytes,
+    hint: str,
+    actor: str,
+    member_of: tuple[str, ...] | None = None,
 ) -> str:
-    """Store a new token with its first secret; return "created", or why not: "owner" is gone or "parent" is dead."""
+    """Store a new token with its first secret; return "created", or why not: "owner" is gone, "groups" of the owner are others than
+    `member_of`, or "parent" is dead."""
     if token.owner_kind in OWNERS and not await tx.run(OWNERS[token.owner_kind], token.owner_id):
         return "owner"
+    if member_of is not None:
+        owner = await get_user(tx, token.owner_id)  # held by the touch
+        if owner is None or owner.groups != member_of:
+            return "groups"
     if token.parent_id is not None:
         # The touch makes a concurrent revocation of the parent wait, so that no child outlives it (MN-04).
         parent = await tx.run(
@@ -357,38 +370,3 @@ async def note_expiring(tx: Transaction, *, before: int, now: int) -> list[ApiTo
             expires_at=row["expires_at"],
         )
     return [_token(row) for row in rows]
-
-
-async def purge_dead_tokens(tx: Transaction, before: int, limit: int = 200) -> int:
-    """Forget tokens and secrets that ended before a moment, children first; return how many, 0 when none is left."""
-    rows = await tx.all(
-        "SELECT id FROM api_tokens t WHERE (expires_at < $1 OR revoked_at < $1) "
-        "AND NOT EXISTS (SELECT 1 FROM api_tokens c WHERE c.parent_id = t.id) LIMIT $2",
-        before,
-        limit,
-    )
-    for row in rows:
-        await tx.run("DELETE FROM token_usage WHERE token_id = $1", row["id"])
-        await tx.run("DELETE FROM api_tokens WHERE id = $1", row["id"])
-    return len(rows) + await _forget_secrets(tx, before, limit)
-
-
-async def _forget_secrets(tx: Transaction, before: int, limit: int) -> int:
-    """Forget secrets that were rotated out; their use is added to the token's own counts, where its quota still sees it."""
-    ended = await tx.all(
-        "SELECT id, token_id FROM api_token_secrets WHERE expires_at < $1 ORDER BY expires_at, id LIMIT $2",
-        before,
-        limit,
-    )
-    for row in ended:
-        uses = await tx.all(
-            "DELETE FROM token_usage WHERE secret_id = $1 RETURNING outcome, count, first_at, last_at, last_address",
-            row["id"],
-        )
-        await flush_usage(tx, [(row["token_id"], row["token_id"], *_use(use)) for use in uses])
-        await tx.run("DELETE FROM api_token_secrets WHERE id = $1", row["id"])
-    return len(ended)
-
-
-def _use(row: Row) -> tuple[str, int, int, int, str]:
-    return row["outcome"], row["count"], row["first_at"], row["last_at"], row["last_address"]

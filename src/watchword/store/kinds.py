@@ -10,7 +10,7 @@ from watchword.store.schema import Table
 # Columns that hold JSON.
 DOCUMENTS = frozenset(
     (
-        "api_tokens.addresses", "api_tokens.metadata", "users.attributes", "clients.document", "access_tokens.claims",
+        "api_tokens.addresses", "api_tokens.metadata", "users.attributes", "users.groups", "clients.document", "access_tokens.claims",
         "grants.claims", "grants.authorization_details", "sessions.amr", "interactions.done", "one_time_links.data",
         "trust_rules.document", "consents.authorization_details", "device_codes.authorization_details",
     )

@@ -21,6 +21,7 @@ from watchword.store import (
     interactions,
     keys,
     limits,
+    profile_changes,
     redemption,
     registrations,
     sessions,
@@ -105,7 +106,7 @@ ENDING: frozenset[Callable[..., Any]] = frozenset(
         user_changes.remove_factors,
         user_changes.reset_password,
         user_changes.set_disabled,
-        user_changes.update_profile,
+        profile_changes.update_profile,
         ways_in.revoke_own_identity,
     }
 )

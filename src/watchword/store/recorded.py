@@ -37,6 +37,7 @@ RIGHTS = (
         ("token.created",),
     ),
     Right("account", "users", {"admin": "is_admin"}, ("user.created", "user.updated")),
+    Right("account", "users", {"groups": "groups"}, ("user.created", "user.groups_changed")),
     Right("account", "users", {"disabled": "disabled_at IS NOT NULL"}, ("user.disabled", "user.enabled")),
     Right(
         "client",
@@ -50,7 +51,9 @@ RIGHTS = (
     Right("session", "sessions", {"ended": "ended_at IS NOT NULL"}, ("session.ended",)),
     Right("trust rule", "trust_rules", {"document": "document"}, ("trust.created",)),
 )  # fmt: skip
-_STREAMS = {name: right.events for right in RIGHTS for name in right.events}
+_STREAMS = {
+    name: {right.events for right in RIGHTS if name in right.events} for one in RIGHTS for name in one.events
+}
 _decode = msgspec.json.Decoder(dict[str, object]).decode
 
 
@@ -79,9 +82,10 @@ async def _told(tx: Transaction) -> Told:
     told: Told = {}
     for row in await tx.all_as_kept("SELECT at, name, actor, target, data FROM events ORDER BY at"):
         if row["name"] in _STREAMS and not unreadable.columns(row, ("at", "actor", "target", "data")):
-            key = _STREAMS[row["name"]], row["target"]
-            last = [one for one in told.get(key, ()) if one[0] >= row["at"] - SLACK]
-            told[key] = [*last, (row["at"], _facts(row))]
+            for stream in _STREAMS[row["name"]]:
+                key = stream, row["target"]
+                last = [one for one in told.get(key, ()) if one[0] >= row["at"] - SLACK]
+                told[key] = [*last, (row["at"], _facts(row))]
     return told
 
 

@@ -1,9 +1,6 @@
 """Changes to an existing account: its address, its password with the sessions that end, disabling, deletion."""
 
-import msgspec
-
-from watchword.oauth.scopes import is_reserved
-from watchword.store.api_tokens import revoke_token, revoke_tokens_of
+from watchword.store.api_tokens import revoke_tokens_of
 from watchword.store.browsers import forget_trust
 from watchword.store.database import Transaction
 from watchword.store.factors import enrolled
@@ -48,13 +45,14 @@ async def set_email(
     if row is None:
         return "other" if only else "unknown"
     # Links mailed to the old address, and a pending change to another one, end (LG-21, LG-23).
-    await _forget_mailed(tx, user_id)
+    await forget_mailed(tx, user_id)
     await tx.run("DELETE FROM email_codes WHERE user_id = $1", user_id)
     await tx.record("user.email_changed", actor=actor, target=user_id, at=now, verified=verified)
     return "changed"
 
 
-async def _forget_mailed(tx: Transaction, user_id: str) -> None:
+async def forget_mailed(tx: Transaction, user_id: str) -> None:
+    """Forget the links that were mailed to a person and that work still."""
     for purpose in ("reset_password", "verify_email"):
         await forget_links(tx, user_id, purpose)
 
@@ -97,7 +95,7 @@ async def change_password(
     if not await set_password(tx, user_id, password_hash, actor=actor, now=now):
         return []
     await forget_trust(tx, user_id)
-    await _forget_mailed(tx, user_id)
+    await forget_mailed(tx, user_id)
     return [] if but is None else await _end_all_but(tx, user_id, but=but, actor=actor, now=now)
 
 
@@ -206,7 +204,7 @@ async def recover_by_passkey(
     replaced = await remove_password(tx, user_id, now)
     if replaced:
         await forget_trust(tx, user_id)
-        await _forget_mailed(tx, user_id)
+        await forget_mailed(tx, user_id)
     if end_all:
         await _end_all_but(tx, user_id, but="", actor=user_id, now=now)
     return "replaced" if replaced else "kept"
@@ -234,7 +232,7 @@ async def set_disabled(tx: Transaction, user_id: str, disabled: bool, *, actor: 
     if disabled:
         await end_sessions_of(tx, user_id, actor=actor, now=now)
         await end_grants_of(tx, user_id, reason="account disabled", actor=actor, now=now)
-        await _forget_mailed(tx, user_id)  # nor may a mailed link, which somebody else may hold by now
+        await forget_mailed(tx, user_id)  # nor may a mailed link, which somebody else may hold by now
     return "changed"
 
 
@@ -297,71 +295,6 @@ async def count_ends(tx: Transaction, user_id: str, now: int) -> tuple[int, int,
     )
     assert row is not None
     return row["sessions"], row["applications"], row["tokens"]
-
-
-class Address(msgspec.Struct, frozen=True):
-    """A new address of an account, as for `set_email`."""
-
-    email: str
-    canonical_email: str
-    verified: bool
-    only: bool
-
-
-async def update_profile(
-    tx: Transaction,
-    user_id: str,
-    *,
-    display_name: str | None,
-    attributes: dict[str, object] | None,
-    is_admin: bool | None,
-    address: Address | None = None,
-    actor: str,
-    now: int,
-) -> str:
-    """Set what an operator may change about an account, all or nothing: "changed", "unknown", "last" administrator, or as `set_email`.
-
-    None leaves the stored value as it is, whatever the caller read before; an empty name removes it. With the right of an administrator
-    end the person's API tokens that have a scope over this server: whoever holds one still administers.
-    """
-    if is_admin is False and await is_last_admin(tx, user_id):
-        return "last"
-    was_admin = is_admin is False and await _administers(tx, user_id)
-    if address is not None:
-        outcome = await set_email(tx, user_id, **msgspec.structs.asdict(address), actor=actor, now=now)
-        if outcome != "changed":
-            return outcome
-    row = await tx.one(
-        "UPDATE users SET display_name = NULLIF(COALESCE(CAST($1 AS TEXT), display_name), ''), "
-        "attributes = COALESCE(CAST($2 AS TEXT), attributes), is_admin = COALESCE(CAST($3 AS BIGINT), is_admin) "
-        "WHERE id = $4 RETURNING is_admin",
-        display_name,
-        None if attributes is None else msgspec.json.encode(attributes).decode(),
-        None if is_admin is None else int(is_admin),
-        user_id,
-    )
-    if row is None:
-        return "unknown"
-    if is_admin:
-        # A link made while the account was ordinary must not open an administrator's account.
-        await _forget_mailed(tx, user_id)
-    if was_admin:
-        await _end_power(tx, user_id, actor=actor, now=now)
-    await tx.record("user.updated", actor=actor, target=user_id, at=now, admin=bool(row["is_admin"]))
-    return "changed"
-
-
-async def _administers(tx: Transaction, user_id: str) -> bool:
-    """Whether a person has the right of an administrator; holds the row, so that no token is made with it meanwhile."""
-    row = await tx.one("SELECT is_admin FROM users WHERE id = $1 FOR UPDATE", user_id)
-    return bool(row and row["is_admin"])
-
-
-async def _end_power(tx: Transaction, user_id: str, *, actor: str, now: int) -> None:
-    held = "SELECT id, scope FROM api_tokens WHERE owner_id = $1 AND revoked_at IS NULL"
-    for row in await tx.all(held, user_id):
-        if any(is_reserved(scope) for scope in row["scope"].split()):
-            await revoke_token(tx, row["id"], reason="no longer an administrator", actor=actor, now=now)
 
 
 async def remove_factors(tx: Transaction, user_id: str, *, actor: str, now: int) -> None:

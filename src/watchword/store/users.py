@@ -30,6 +30,7 @@ class User(msgspec.Struct, frozen=True):
     password_changed_at: int | None = None
     valid_from: int = 0
     proof_epoch: int = 0
+    groups: tuple[str, ...] = ()
 
 
 NAMES = User.__struct_fields__
@@ -43,6 +44,7 @@ _IN_STATE: dict[str, tuple[tuple[object, ...], ...]] = {
 }
 STATES = tuple(_IN_STATE)
 _decode = documents.reader(dict[str, object])
+_decode_groups = documents.reader(tuple[str, ...])
 
 
 def to_user(row: Row) -> User:
@@ -52,8 +54,14 @@ def to_user(row: Row) -> User:
 
 def user_of(values: Sequence[Any]) -> User:
     """Build a User from the values of COLUMNS, in their order."""
-    identifier, username, email, verified_at, shown, attributes, is_admin, *times = values
-    return User(identifier, username, email, verified_at, shown, _decode(attributes), bool(is_admin), *times)
+    identifier, username, email, verified_at, shown, attributes, is_admin, *times, groups = values
+    user = User(identifier, username, email, verified_at, shown, _decode(attributes), bool(is_admin), *times)
+    return msgspec.structs.replace(user, groups=_decode_groups(groups)) if groups else user
+
+
+def stored_groups(groups: tuple[str, ...]) -> str | None:
+    """Return groups as the column keeps them."""
+    return msgspec.json.encode(groups).decode() if groups else None
 
 
 async def create_user(
@@ -75,8 +83,8 @@ async def create_user(
         return False
     row = await tx.one(
         "INSERT INTO users (id, username, canonical_username, skeleton, email, canonical_email, email_verified_at, display_name, "
-        "attributes, is_admin, password_hash, password_changed_at, created_at) "
-        "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13) ON CONFLICT DO NOTHING RETURNING id",
+        "attributes, is_admin, password_hash, password_changed_at, created_at, groups) "
+        "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14) ON CONFLICT DO NOTHING RETURNING id",
         user.id,
         user.username,
         canonical_username,
@@ -90,6 +98,7 @@ async def create_user(
         password_hash,
         user.created_at if password_hash else None,
         user.created_at,
+        stored_groups(user.groups),
     )
     if row is None:
         return False
@@ -101,6 +110,7 @@ async def create_user(
         username=user.username,
         admin=user.is_admin,
         **({"verified": True} if proved is not None else {}),
+        groups=stored_groups(user.groups),
     )
     return True
 

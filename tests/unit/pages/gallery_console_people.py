@@ -19,11 +19,12 @@ NAMED_BY_ADDRESS = {**BARE, "username": "lee@example.com", "email": "lee@example
 MORE = {
     "has_password": True, "password_changed_at": NOW - 20 * DAY, "passkeys": 2, "totp": True, "email_code": True, "recovery_codes": 8, "identities": 1,
     "elsewhere": [{"name": "Example Corp", "account": "m.lindqvist"}, {"name": "GitHub", "account": "mara"}], "applications": 3, "tokens": 4,
+    "groups": ["staff", "orders:managers"],
     "tokens_url": "/console/tokens?owner=mara", "about_url": "/console/events?target=user_1", "by_url": "/console/events?actor=user_1",
 }  # fmt: skip
 NOTHING = {
     **MORE, "has_password": False, "password_changed_at": None, "passkeys": 0, "totp": False, "email_code": False, "recovery_codes": 0, "identities": 0,
-    "elsewhere": [], "applications": 0, "tokens": 0,
+    "elsewhere": [], "applications": 0, "tokens": 0, "groups": [],
 }  # fmt: skip
 VISIT = {
     "id": "session_1", "username": "mara", "user_url": "/console/people/user_1", "device": "Firefox on Linux", "kind": "computer",
@@ -45,12 +46,13 @@ CONSOLE_PEOPLE_PAGES: Mapping[str, Context] = {
     "console/people:none": listing(console("people", new_url="/console/people/new", people=[], states=["all"], next_url=None)),
     "console/person": console(
         "people", user={**LISTED, **MORE}, visits=VISITS[1:], all_visits="/console/sessions?user=x", may=OFFERED,
-        values={"display_name": "Mara Lindqvist", "email": "mara@example.com"}, notice="person_created"),
+        values={"display_name": "Mara Lindqvist", "email": "mara@example.com", "groups": "staff orders:managers"}, notice="person_created"),
     "console/person:bare": console("people", user={**BARE, **NOTHING}, visits=[], all_visits=None, may=["edit", "switch_on", "delete"]),
     "console/person:own": console("people", user={**LISTED, **MORE}, visits=VISITS, all_visits=None, may=[], errors={"form": "own_account"}),
     "console/person:wrong": console(
-        "people", user={**BARE, **NOTHING}, visits=[], all_visits=None, may=OFFERED, values={"display_name": "\u200b", "email": "nowhere"},
-        errors={"display_name": Problem("refused", {"why": "This name can't be seen."}), "email": "changed_meanwhile"}),
+        "people", user={**BARE, **NOTHING}, visits=[], all_visits=None, may=OFFERED, values={"display_name": "\u200b", "email": "nowhere", "groups": "a b,c"},
+        errors={"display_name": Problem("refused", {"why": "This name can't be seen."}), "email": "changed_meanwhile",
+                "groups": Problem("reason.group_name")}),
     "console/person_new": console("people", may=["invite", "mail"], hours=72),
     "console/person_new:wrong": console(
         "people", may=["invite"], hours=72, values={"email": "nowhere", "admin": "yes", "username": "a b"},

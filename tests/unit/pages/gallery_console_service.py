@@ -25,11 +25,12 @@ SCOPE = {
     "risk": "low",
     "optional": False,
     "personal": True,
+    "groups": [],
     "claims": [],
 }
 SCOPES = [
     SCOPE,
-    {**SCOPE, "name": "orders:delete", "sentence": "Delete your orders for good", "risk": "high", "optional": True, "personal": False},
+    {**SCOPE, "name": "orders:delete", "sentence": "Delete your orders for good", "risk": "high", "optional": True, "personal": False, "groups": ["staff", "support"]},
     {**SCOPE, "name": "team", "sentence": None, "risk": "elevated", "claims": ["department", "cost_centre"]},
 ]  # fmt: skip
 TYPES = [{"name": "payment_initiation", "sentence": "Pay from your account", "risk": "high"}]

@@ -24,6 +24,8 @@ RULES = [
     "flows/sign_up",
     "flows/enrolment",
     "flows/api_tokens",
+    "flows/membership",
+    "oauth/groups",
     "oauth/answers",
     "oauth/fapi",
     "oauth/trust",

@@ -1,0 +1,107 @@
+"""What operators change about an account: name, address, attributes, groups, the right of administrators; and what ends with a right."""
+
+from collections.abc import Callable
+
+import msgspec
+
+from watchword.oauth.scopes import is_reserved
+from watchword.store.api_tokens import revoke_token
+from watchword.store.database import Transaction
+from watchword.store.user_changes import forget_mailed, set_email
+from watchword.store.users import get_user, is_last_admin, stored_groups
+
+
+class Address(msgspec.Struct, frozen=True):
+    """A new address of an account, as for `set_email`."""
+
+    email: str
+    canonical_email: str
+    verified: bool
+    only: bool
+
+
+class Membership(msgspec.Struct, frozen=True):
+    """The groups that a person is to be in, and the scopes that are closed to these."""
+
+    names: tuple[str, ...]
+    closed: frozenset[str]
+
+
+async def update_profile(
+    tx: Transaction,
+    user_id: str,
+    *,
+    display_name: str | None,
+    attributes: dict[str, object] | None,
+    is_admin: bool | None,
+    address: Address | None = None,
+    groups: Membership | None = None,
+    actor: str,
+    now: int,
+) -> str:
+    """Set what an operator may change about an account, all or nothing: "changed", "unknown", "last" administrator, or as `set_email`.
+
+    None leaves the stored value as it is, whatever the caller read before; an empty name removes it. With the right of an administrator
+    end the person's API tokens that have a scope over this server, whoever holds one still administers; with a group those that have a
+    scope which it alone opened.
+    """
+    if is_admin is False and await is_last_admin(tx, user_id):
+        return "last"
+    was_admin = is_admin is False and await _administers(tx, user_id)
+    if address is not None:
+        outcome = await set_email(tx, user_id, **msgspec.structs.asdict(address), actor=actor, now=now)
+        if outcome != "changed":
+            return outcome
+    row = await tx.one(
+        "UPDATE users SET display_name = NULLIF(COALESCE(CAST($1 AS TEXT), display_name), ''), "
+        "attributes = COALESCE(CAST($2 AS TEXT), attributes), is_admin = COALESCE(CAST($3 AS BIGINT), is_admin) "
+        "WHERE id = $4 RETURNING is_admin",
+        display_name,
+        None if attributes is None else msgspec.json.encode(attributes).decode(),
+        None if is_admin is None else int(is_admin),
+        user_id,
+    )
+    if row is None:
+        return "unknown"
+    if is_admin:
+        # A link made while the account was ordinary must not open an administrator's account.
+        await forget_mailed(tx, user_id)
+    if was_admin:
+        await _end_tokens(tx, user_id, is_reserved, "no longer an administrator", actor=actor, now=now)
+    if groups is not None:
+        await _set_groups(tx, user_id, groups, actor=actor, now=now)
+    await tx.record("user.updated", actor=actor, target=user_id, at=now, admin=bool(row["is_admin"]))
+    return "changed"
+
+
+async def _administers(tx: Transaction, user_id: str) -> bool:
+    """Whether a person has the right of an administrator; holds the row, so that no token is made with it meanwhile."""
+    row = await tx.one("SELECT is_admin FROM users WHERE id = $1 FOR UPDATE", user_id)
+    return bool(row and row["is_admin"])
+
+
+async def _set_groups(tx: Transaction, user_id: str, groups: Membership, *, actor: str, now: int) -> None:
+    before = await get_user(tx, user_id)  # the row is locked by the update before
+    if before is None or before.groups == groups.names:
+        return
+    await tx.run("UPDATE users SET groups = $1 WHERE id = $2", stored_groups(groups.names), user_id)
+    await tx.record(
+        "user.groups_changed",
+        actor=actor,
+        target=user_id,
+        at=now,
+        joined=[one for one in groups.names if one not in before.groups],
+        left=[one for one in before.groups if one not in groups.names],
+        groups=stored_groups(groups.names),
+    )
+    await _end_tokens(tx, user_id, groups.closed.__contains__, "left a group", actor=actor, now=now)
+
+
+async def _end_tokens(
+    tx: Transaction, user_id: str, is_lost: Callable[[str], bool], reason: str, *, actor: str, now: int
+) -> None:
+    """Revoke the API tokens of a person that have a scope which the person may have no longer."""
+    held = "SELECT id, scope FROM api_tokens WHERE owner_id = $1 AND revoked_at IS NULL"
+    for row in await tx.all(held, user_id):
+        if any(is_lost(scope) for scope in row["scope"].split()):
+            await revoke_token(tx, row["id"], reason=reason, actor=actor, now=now)

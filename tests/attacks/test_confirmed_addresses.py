@@ -1,11 +1,12 @@
-"""LG-23: an address helps nobody to an account unawares: neither who wishes for somebody else's, nor who was thrown out."""
+"""LG-17, LG-23: links that others ask for: they end none that was handed over, and an address helps nobody to an account unawares."""
 
 import pytest
 from tests.fixtures.accounts import another, make, server, user_of
 from tests.fixtures.people import Person, letters, link_in
 from tests.fixtures.servers import Server
 
-from watchword.flows import account_changes, sign_up
+from watchword.flows import account_changes, people, recovery, sign_up
+from watchword.flows.mail import Origin
 from watchword.store.database import Transaction
 
 __all__ = ["server"]
@@ -75,3 +76,23 @@ async def test_who_was_thrown_out_comes_back_by_no_invitation_from_before(
     await person.open(again)
     await person.send(filled, having="link")
     assert not (await user_of(server, ADDRESS)).is_admin, "as the newer invitation says"
+
+
+async def test_lg_17_whoever_asks_for_a_link_by_mail_ends_none_that_an_operator_handed_over(
+    server: Server,
+) -> None:
+    await make(server, "eve", "eve@example.com")
+    eve, here = await user_of(server, "eve"), Origin("192.0.2.1", "Firefox on Linux")
+    invited = await sign_up.invite(server.runtime, ADDRESS, is_admin=False, inviter=None, actor="test")
+    handed_over = await people.reset_link(server.runtime, eve, actor="test")
+    await recovery.request(server.runtime, "eve", here)
+    await sign_up.request(server.runtime, ADDRESS, here)
+    asked_for = next(link_in(text) for to, text in await letters(server) if to == "eve@example.com")
+    for link in (handed_over, asked_for, invited):
+        assert (await server.http.get(link)).status_code == 200
+    person = Person(server, another(server))
+    await person.open(handed_over)
+    await person.send({"new_password": "a different set of words entirely"})
+    assert "Your password is set" in person.text
+    for link in (handed_over, asked_for):
+        assert (await server.http.get(link)).status_code == 404, "both end with the new password"

@@ -333,7 +333,7 @@ async def test_lg_21_no_link_is_mailed_to_an_address_that_was_given_up_meanwhile
 
     monkeypatch.setattr(recovery, "throttle", moved_just_now)
     assert await mailed() == [EMAIL], "who reads the former mailbox gets no other link"
-    assert await read(links.find_live_link, user.id, "reset_password", server.runtime.now()) is None
+    assert await read(links.find_live_link, user.id, user_changes.MAILED, server.runtime.now()) is None
     monkeypatch.undo()
     await recovery.request(server.runtime, "ada", origin)
     assert await mailed() == ["ada@example.net", EMAIL]

@@ -10,7 +10,7 @@ from tests.fixtures.servers import Server, open_server, together
 
 from watchword.flows import account_changes, accounts, people, sign_up
 from watchword.flows.people import Changes
-from watchword.store import api_tokens, links, users
+from watchword.store import api_tokens, links, user_changes, users
 
 __all__ = ["ada", "server"]
 
@@ -85,7 +85,7 @@ async def test_a_link_for_a_new_password_goes_to_the_verified_address_of_a_live_
     mailed = [to for to, text in await letters(server) if "/reset-password" in text]
     assert mailed == ([EMAIL, EMAIL] if state == "as it was" else [])
     now = server.runtime.now()
-    kept = await server.runtime.database.read(links.find_live_link, user.id, "reset_password", now)
+    kept = await server.runtime.database.read(links.find_live_link, user.id, user_changes.MAILED, now)
     assert (kept is not None) is (state == "as it was")
 
 

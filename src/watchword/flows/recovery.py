@@ -12,7 +12,7 @@ from watchword.flows.throttle import Throttled, network, stranger, throttle
 from watchword.store import user_changes, users
 from watchword.store.users import User
 
-RESET, LIFETIME = "reset_password", 1800
+LIFETIME = 1800  # of a mailed link, in seconds
 ASKED = "recover"
 ADDRESS_CAPACITY, ADDRESS_PER_SECOND = 20.0, 1 / 60
 ACCOUNT_CAPACITY, ACCOUNT_PER_SECOND = 4.0, 1 / 900
@@ -75,7 +75,7 @@ async def hand_over_link(runtime: Runtime, user: User, lifetime: int, *, actor: 
     """Return such a link for an operator to pass on, good for `lifetime` seconds; the audit trail says who made it."""
     link = await one_time.hand_over(
         runtime,
-        purpose=RESET,
+        purpose=user_changes.HANDED_OVER,
         subject=user.id,
         data={},
         lifetime=lifetime,
@@ -92,9 +92,11 @@ def _address(runtime: Runtime, link: str) -> str:
 
 async def whose(runtime: Runtime, link: str | None) -> User | None:
     """Return the person whose password a live link sets, None when there is none."""
-    found = await one_time.peek(runtime, link, RESET)
-    user = await runtime.database.read(users.get_user, found.subject) if found else None
-    return user if user is not None and user.disabled_at is None else None
+    for purpose in user_changes.RESETS:
+        if found := await one_time.peek(runtime, link, purpose):
+            user = await runtime.database.read(users.get_user, found.subject)
+            return user if user is not None and user.disabled_at is None else None
+    return None
 
 
 async def reset(

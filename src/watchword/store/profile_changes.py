@@ -7,7 +7,7 @@ import msgspec
 from watchword.oauth.scopes import is_reserved
 from watchword.store.api_tokens import revoke_token
 from watchword.store.database import Transaction
-from watchword.store.user_changes import forget_mailed, set_email
+from watchword.store.user_changes import forget_links_of, set_email
 from watchword.store.users import get_user, is_last_admin, stored_groups
 
 
@@ -65,7 +65,7 @@ async def update_profile(
         return "unknown"
     if is_admin:
         # A link made while the account was ordinary must not open an administrator's account.
-        await forget_mailed(tx, user_id)
+        await forget_links_of(tx, user_id)
     if was_admin:
         await _end_tokens(tx, user_id, is_reserved, "no longer an administrator", actor=actor, now=now)
     if groups is not None:

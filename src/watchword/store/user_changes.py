@@ -5,10 +5,13 @@ from watchword.store.browsers import forget_trust
 from watchword.store.database import Transaction
 from watchword.store.factors import enrolled
 from watchword.store.grants import end_grant, hold_session
-from watchword.store.links import create_link, forget_links, hold_link, use_link
+from watchword.store.links import Link, create_link, forget_links, hold_link, use_link
 from watchword.store.passkeys import MadePasskey, add_passkey
 from watchword.store.sessions import end_sessions_of
 from watchword.store.users import get_user, hold_address, is_last_admin, remove_password, set_password
+
+# The link that an operator hands over and the one that is mailed: whoever knows a name can have one mailed, which must not end the other.
+RESETS = HANDED_OVER, MAILED = "reset_password", "mailed_reset"
 
 
 async def set_email(
@@ -45,15 +48,15 @@ async def set_email(
     if row is None:
         return "other" if only else "unknown"
     # Links mailed to the old address, and a pending change to another one, end (LG-21, LG-23).
-    await forget_mailed(tx, user_id)
+    await forget_links_of(tx, user_id)
     await tx.run("DELETE FROM email_codes WHERE user_id = $1", user_id)
     await tx.record("user.email_changed", actor=actor, target=user_id, at=now, verified=verified)
     return "changed"
 
 
-async def forget_mailed(tx: Transaction, user_id: str) -> None:
-    """Forget the links that were mailed to a person and that work still."""
-    for purpose in ("reset_password", "verify_email"):
+async def forget_links_of(tx: Transaction, user_id: str) -> None:
+    """Forget the links that let a person back in or confirm an address, whoever has them."""
+    for purpose in (*RESETS, "verify_email"):
         await forget_links(tx, user_id, purpose)
 
 
@@ -95,7 +98,7 @@ async def change_password(
     if not await set_password(tx, user_id, password_hash, actor=actor, now=now):
         return []
     await forget_trust(tx, user_id)
-    await forget_mailed(tx, user_id)
+    await forget_links_of(tx, user_id)
     return [] if but is None else await _end_all_but(tx, user_id, but=but, actor=actor, now=now)
 
 
@@ -152,9 +155,12 @@ async def mail_reset_link(
     """Store a reset link that is mailed to a verified address; return False when that is no longer the account's (LG-21)."""
     if not await hold_address(tx, user_id, email):
         return False
-    more = {"expires_at": expires_at, "now": now}
-    await create_link(tx, link, purpose="reset_password", subject=user_id, data={}, **more)
+    await create_link(tx, link, purpose=MAILED, subject=user_id, data={}, expires_at=expires_at, now=now)
     return True
+
+
+async def _use_reset(tx: Transaction, link: bytes, now: int) -> Link | None:
+    return await use_link(tx, link, HANDED_OVER, now) or await use_link(tx, link, MAILED, now)
 
 
 async def reset_password(
@@ -164,7 +170,7 @@ async def reset_password(
 
     The address does not become verified: a link is mailed only to a verified one, and any other was handed over by an administrator.
     """
-    used = await use_link(tx, link, "reset_password", now)
+    used = await _use_reset(tx, link, now)
     if used is None:
         return None
     user = await get_user(tx, used.subject)
@@ -191,20 +197,20 @@ async def recover_by_passkey(
     the password, which may be what was compromised.
     """
     user_id = made.stored.user_id
-    if not await hold_link(tx, link, "reset_password", now):
+    if not (await hold_link(tx, link, HANDED_OVER, now) or await hold_link(tx, link, MAILED, now)):
         return "link"
     user = await get_user(tx, user_id)
     if user is None or user.disabled_at is not None or await has_factors(tx, user_id):
         return "link"
     if not await add_passkey(tx, made, actor=user_id):
         return "passkey"
-    used = await use_link(tx, link, "reset_password", now)
+    used = await _use_reset(tx, link, now)
     assert used is not None  # held above
     assert used.subject == user_id
     replaced = await remove_password(tx, user_id, now)
     if replaced:
         await forget_trust(tx, user_id)
-        await forget_mailed(tx, user_id)
+    await forget_links_of(tx, user_id)  # the other link to the same end as well
     if end_all:
         await _end_all_but(tx, user_id, but="", actor=user_id, now=now)
     return "replaced" if replaced else "kept"
@@ -232,7 +238,7 @@ async def set_disabled(tx: Transaction, user_id: str, disabled: bool, *, actor: 
     if disabled:
         await end_sessions_of(tx, user_id, actor=actor, now=now)
         await end_grants_of(tx, user_id, reason="account disabled", actor=actor, now=now)
-        await forget_mailed(tx, user_id)  # nor may a mailed link, which somebody else may hold by now
+        await forget_links_of(tx, user_id)  # nor may a mailed link, which somebody else may hold by now
     return "changed"
 
 

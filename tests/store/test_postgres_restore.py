@@ -30,6 +30,27 @@ async def test_a_node_that_starts_beside_a_restore_waits_for_its_end_or_is_refus
         assert (await server.token()).secret
 
 
+async def test_a_restore_in_one_schema_waits_for_no_node_of_another_and_holds_none_up(
+    postgres_cluster: Cluster, tmp_path: Path
+) -> None:
+    name = f"schemas_{next(NUMBERS)}"
+    postgres_cluster.sql(f"CREATE DATABASE {name}")
+    postgres_cluster.sql("CREATE SCHEMA one; CREATE SCHEMA two", name)
+    homes = {
+        schema: f"{postgres_cluster.address(name)}?search_path={schema}"
+        for schema in ("one", "two", "public")
+    }
+    for served, restored in (("one", "two"), ("two", "public"), ("public", "one")):
+        (tmp_path / served).mkdir()
+        async with open_server(tmp_path / served, on=homes[served]) as server:
+            assert (await server.token()).secret
+            restoring = await bulk.open_bulk(homes[restored], alone=True)
+            async with open_server(tmp_path / served, on=homes[served], database_timeout=1):
+                assert (await server.token()).secret
+            await restoring.close()
+    postgres_cluster.sql(f"DROP DATABASE {name} WITH (FORCE)")
+
+
 async def test_a_database_that_lacks_such_locks_is_served_all_the_same(
     postgres_cluster: Cluster, tmp_path: Path
 ) -> None:

@@ -13,7 +13,7 @@ not relied on.
 
 The connection also holds a shared advisory lock for as long as it lives. Whoever replaces the contents of the database takes that lock
 exclusively, since a node works from memory (its keys, its audit chain, the status lists whose indices it assigns). The lock is taken
-before the node reads anything, or a restore could begin between the read and the lock.
+before the node reads anything, or a restore could begin between the read and the lock. Each schema has one of its own.
 """
 
 import asyncio
@@ -27,7 +27,13 @@ from watchword.store.database import StorageUnavailable
 from watchword.store.postgres_errors import FAILURES, sqlstate
 
 CHANNEL = "watchword_changes"
-SERVED = int.from_bytes(b"watchwor")  # the lock, by its number
+# The lock, by its number: that of the schema `public` is the constant alone, by which a node of the release before knows it everywhere.
+# The schema is the one that has the tables: roles that share them may each be given another one as the current schema.
+SERVED = (
+    f"{int.from_bytes(b'watchwor')} + COALESCE((SELECT CAST(oid AS BIGINT) FROM pg_namespace WHERE nspname <> 'public' AND oid = "  # noqa: S608 - literals
+    "COALESCE((SELECT relnamespace FROM pg_class WHERE oid = to_regclass('schema_versions')), "
+    "(SELECT oid FROM pg_namespace WHERE nspname = current_schema()))), 0)"
+)
 # Keepalives: half a minute after a machine loses power, its lock no longer keeps anybody from restoring.
 PRESENT = (
     "SET tcp_keepalives_idle = 10; SET tcp_keepalives_interval = 5; SET tcp_keepalives_count = 4; "

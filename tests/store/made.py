@@ -52,7 +52,12 @@ async def add_token(database: Database, id: str = "tok_1", **changed: Any) -> st
 def client(id: str = "cl_1", **changed: Any) -> Client:
     """Return a client."""
     return Client(
-        **{"client_id": id, "name": f"client {id}", "token_endpoint_auth_method": "none", **changed}
+        **{
+            "client_id": id,
+            "name": f"client {id}",
+            "token_endpoint_auth_method": "client_secret_basic",
+            **changed,
+        }
     )
 
 

@@ -1,11 +1,13 @@
 """Clients: one winner of every conflict, and nothing of a deleted client lives on (AD-09)."""
 
 import msgspec
+import pytest
 from tests.fixtures.postgres import race
 from tests.store.made import NOW, client, count, digest
 
-from watchword.oauth.clients import Client
-from watchword.store import clients, ended
+from watchword.oauth.clients import AUTH_METHODS, SECRET_METHODS, Client
+from watchword.store import clients, events
+from watchword.store import ended as endings
 from watchword.store.database import Database
 
 Nodes = tuple[Database, Database]
@@ -73,7 +75,7 @@ async def test_of_two_administrators_who_edit_at_once_one_is_told_so(nodes: Node
 
 async def test_a_kill_ends_the_tokens_issued_before_and_an_edit_does_not(database: Database) -> None:
     await create(database, client())
-    for kill, valid_from in ((False, 0), (True, NOW + ended.LATE)):
+    for kill, valid_from in ((False, 0), (True, NOW + endings.LATE)):
         found = await database.read(clients.find_client, "cl_1")
         assert found is not None
         await update(database, client(), found.client.version, kill=kill)
@@ -133,6 +135,23 @@ async def test_a_deleted_secret_ends_at_once(database: Database) -> None:
     assert await database.write(clients.delete_secret, "cl_1", "s1", actor="test", now=NOW)
     assert await live(database, NOW) == []
     assert await database.write(clients.delete_secret, "cl_1", "s1", actor="test", now=NOW) is False
+
+
+@pytest.mark.parametrize("method", [name for name in AUTH_METHODS if name not in SECRET_METHODS])
+async def test_secrets_end_when_a_client_authenticates_in_another_way(
+    database: Database, method: str
+) -> None:
+    await create(database, client())
+    assert all([await add_secret(database, id) for id in ("s1", "s2")])
+    await update(database, client(token_endpoint_auth_method="client_secret_post"), 1)
+    assert await live(database, NOW) == ["s1", "s2"]
+    await update(database, client(token_endpoint_auth_method=method), 2)
+    trail = await database.read(events.list_events, limit=9)
+    ended = [event.data["secret"] for event in trail if event.name == "client.secret_removed"]
+    assert sorted(ended) == ["s1", "s2"]
+    assert await add_secret(database, "s3") is False, "asked for just before"
+    await update(database, client(), 3)
+    assert await live(database, NOW) == []
 
 
 async def test_clients_are_listed_in_pages_ordered_byte_by_byte(database: Database) -> None:

@@ -114,7 +114,6 @@ async def move_client(database: Database) -> object:
     moved = {
         "expected_version": 1,
         "secret": None,
-        "keeps_secrets": True,
         "keeps_consents": False,
         "now": NOW,
     }

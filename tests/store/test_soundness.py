@@ -170,7 +170,7 @@ async def test_what_lives_after_its_end_was_recorded_is_named(
         ("UPDATE api_tokens SET jkt = NULL", "the jkt of this API token is not what was recorded"),
         ("UPDATE users SET is_admin = 1", "the admin of this account is not what was recorded"),
         ("UPDATE users SET disabled_at = NULL", "the disabled of this account is not what was recorded"),
-        ("UPDATE clients SET document = REPLACE(document, 'none', 'nine')", "the document of this client is not what was recorded"),
+        ("UPDATE clients SET document = REPLACE(document, 'basic', 'post')", "the document of this client is not what was recorded"),
         ("UPDATE access_tokens SET expires_at = expires_at + 90000", "an access token lives longer than any setting allows"),
         ("UPDATE access_tokens SET scope = 'orders:read orders:write', grant_id = 'g'", "an access token may do more than its grant"),
     ],

@@ -10,7 +10,12 @@ import typer
 Many = list[str] | None
 RedirectUri = Annotated[Many, typer.Option(help="Where codes are sent; repeatable.")]
 Grant = Annotated[Many, typer.Option(help="Grant type; repeatable (a new client's: client_credentials).")]
-Auth = Annotated[str | None, typer.Option(help="Authentication method at the token endpoint.")]
+Auth = Annotated[
+    str | None,
+    typer.Option(
+        help="Authentication method at the token endpoint; changing to one without secrets ends the client's secrets."
+    ),
+]
 Scope = Annotated[str | None, typer.Option(help="Scopes it may be granted, separated by spaces.")]
 PostLogoutRedirectUri = Annotated[Many, typer.Option(help="Where people return after sign-out; repeatable.")]
 BackchannelUri = Annotated[

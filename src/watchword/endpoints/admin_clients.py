@@ -87,7 +87,7 @@ class ClientQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class ClientChange(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The whole of a client's metadata, and the version it replaces."""
+    """The whole of a client's metadata, and the version it replaces. An authentication method that uses none ends the client's secrets."""
 
     client: ClientInput
     version: Annotated[int, msgspec.Meta(ge=1, le=2**53)]

@@ -17,6 +17,7 @@ from watchword.oauth import logout_addresses, mtls, redirect_uri, request_object
 from watchword.oauth.answers import AnswersInput, fields_of
 from watchword.oauth.clients import (
     AUTH_METHODS,
+    SECRET_METHODS,
     ApplicationType,
     Client,
     ExchangeRules,
@@ -46,7 +47,6 @@ SHORT_GRANTS = {
     "zero_proof": GRANT_TYPES[6],
 }
 SIGNING_METHODS = ("private_key_jwt", "self_signed_tls_client_auth")
-SECRET_METHODS = ("client_secret_basic", "client_secret_post")
 CHOSEN_ID = re.compile(r"[\x21-\x7e]{1,200}")  # RFC 6749 §A.1, without the space
 
 Text = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
@@ -329,8 +329,10 @@ async def add_secret(
         actor=actor,
         now=now,
     )
-    if not added:  # deleted in between
-        raise OAuthError("not_found", "There is no such client.")
+    if not added:  # deleted, or given another method
+        raise OAuthError(
+            "precondition_failed", "The client was changed meanwhile: read it again, then repeat."
+        )
     return secret, secret_id
 
 
@@ -356,7 +358,7 @@ async def change(
     disabled: bool | None = None,
     actor: str,
 ) -> Client:
-    """Replace a client's metadata; disabling it revokes its tokens. Raise `not_found`, `precondition_failed` or as `register`."""
+    """Replace a client's metadata; disabling it revokes its tokens, a method without secrets ends its secrets. Raise `not_found`, `precondition_failed` or as `register`."""
     existing = await find(runtime, client_id)
     if existing is None:
         raise OAuthError("not_found", "There is no such client.")

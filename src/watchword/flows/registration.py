@@ -10,13 +10,12 @@ import msgspec
 
 from watchword.flows import caller, client_checks, client_registry, stated_clients
 from watchword.flows.client_auth import Credentials
-from watchword.flows.client_registry import SECRET_METHODS
 from watchword.flows.identifiers import new_id
 from watchword.flows.runtime import Runtime
 from watchword.flows.throttle import network
 from watchword.oauth import bearer, token_format
 from watchword.oauth.answers import signing_algorithm
-from watchword.oauth.clients import Client
+from watchword.oauth.clients import SECRET_METHODS, Client
 from watchword.oauth.errors import OAuthError
 from watchword.settings import Settings
 from watchword.store import clients, limits, registrations
@@ -143,15 +142,13 @@ async def replace(
     await _check_replacement(runtime, found.client, document)
     client = _read(runtime, document, client_id)
     await client_checks.check(runtime, client)
-    keeps = client.token_endpoint_auth_method in SECRET_METHODS
     had = found.client.token_endpoint_auth_method in SECRET_METHODS
-    secret = _new_secret(runtime, client) if keeps and not had else None
+    secret = None if had else _new_secret(runtime, client)
     changed = await runtime.database.write(
         registrations.replace_registration,
         client,
         expected_version=found.client.version,
         secret=(secret[0], token_format.digest(secret[1])) if secret else None,
-        keeps_secrets=keeps,
         # People consented to the destinations that the page showed: a new one needs a new consent (DC-07).
         keeps_consents=set(client.redirect_uris) <= set(found.client.redirect_uris),
         now=runtime.now(),

@@ -24,6 +24,7 @@ AUTH_METHODS = (
     "zero_proof",
     "none",
 )
+SECRET_METHODS = ("client_secret_basic", "client_secret_post")
 
 
 class AssertionTarget(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -2,7 +2,7 @@
 
 import msgspec
 
-from watchword.oauth.clients import Client
+from watchword.oauth.clients import SECRET_METHODS, Client
 from watchword.store import documents, ended, searches
 from watchword.store.database import Row, Transaction
 from watchword.store.filters import where
@@ -167,7 +167,8 @@ async def update_client(
 ) -> Client | None:
     """Replace a client's metadata; return None when it changed or vanished meanwhile (AD-09).
 
-    `kill` ends what the client was granted: every token, and every code that waits to be redeemed.
+    `kill` ends what the client was granted: every token, and every code that waits to be redeemed. With an authentication method that uses
+    none, its secrets end: they would work again, unnoticed, once it is changed back.
     """
     if kill:  # whatever is being granted right now is committed first, and ended below; see `hold_client`
         await tx.one("SELECT client_id FROM clients WHERE client_id = $1 FOR UPDATE", client.client_id)
@@ -196,6 +197,9 @@ async def update_client(
         ended_tokens=kill,
         document=fingerprint(row["document"]),
     )
+    if client.token_endpoint_auth_method not in SECRET_METHODS:
+        for secret in await list_secrets(tx, client.client_id):
+            await delete_secret(tx, client.client_id, secret.id, actor=actor, now=now)
     if kill:  # exactly what the revocation feed says has ended
         await tx.run(
             "UPDATE clients SET valid_from = $1 WHERE client_id = $2",
@@ -251,9 +255,12 @@ async def add_secret(
     actor: str,
     now: int,
 ) -> bool:
-    """Add a secret; with `overlap_until` every older one ends then. Return False when the client is gone."""
-    # The touch makes rotations of one client, and its deletion, wait for one another.
-    if not await tx.run("UPDATE clients SET updated_at = updated_at WHERE client_id = $1", client_id):
+    """Add a secret; with `overlap_until` every older one ends then. Return False when the client is gone, or uses no secret."""
+    # The touch makes rotations of one client, its changes and its deletion, wait for one another.
+    row = await tx.one(
+        "UPDATE clients SET updated_at = updated_at WHERE client_id = $1 RETURNING document", client_id
+    )
+    if row is None or _decode(row["document"]).token_endpoint_auth_method not in SECRET_METHODS:
         return False
     if overlap_until is not None:
         await tx.run(

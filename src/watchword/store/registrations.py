@@ -54,11 +54,10 @@ async def replace_registration(
     *,
     expected_version: int,
     secret: tuple[str, bytes] | None,
-    keeps_secrets: bool,
     keeps_consents: bool,
     now: int,
 ) -> Client | None:
-    """Replace a client's own metadata, add a secret or delete its secrets; return None when the client changed meanwhile.
+    """Replace a client's own metadata as `update_client` does, and add a secret; return None when the client changed meanwhile.
 
     People who agreed to it are asked again unless it `keeps_consents`.
     """
@@ -75,8 +74,6 @@ async def replace_registration(
         return None
     if not keeps_consents:
         await tx.run("DELETE FROM consents WHERE client_id = $1", client.client_id)
-    if not keeps_secrets:
-        await tx.run("DELETE FROM client_secrets WHERE client_id = $1", client.client_id)
     if secret is not None:
         await clients.add_first_secret(tx, client.client_id, secret, actor=client.client_id, now=now)
     return changed

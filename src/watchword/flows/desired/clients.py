@@ -6,10 +6,10 @@ from functools import partial
 import msgspec
 
 from watchword.flows import client_checks, client_registry
-from watchword.flows.client_registry import CHOSEN_ID, SECRET_METHODS, ClientInput
+from watchword.flows.client_registry import CHOSEN_ID, ClientInput
 from watchword.flows.desired.step import Differences, Step, differences
 from watchword.flows.runtime import Runtime
-from watchword.oauth.clients import Client
+from watchword.oauth.clients import SECRET_METHODS, Client
 from watchword.oauth.errors import OAuthError
 from watchword.store import clients as store
 

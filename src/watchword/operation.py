@@ -6,11 +6,12 @@ Requests are checked against the same declaration that is documented, so that th
 import inspect
 import re
 from collections.abc import Awaitable, Callable, Sequence
+from copy import copy
 from typing import Any
 
 import msgspec
 
-from watchword.flows import caller
+from watchword.flows import acting, caller
 from watchword.flows.caller import Caller
 from watchword.http import Endpoint, Request, Response, json_response
 from watchword.oauth import malformed
@@ -70,12 +71,21 @@ def endpoint(operation: Operation) -> Endpoint:
             raise who.refusal("insufficient_scope", needs, scope=operation.scope)
         query = convert(request.query().single(), operation.query or NoQuery, strict=False)
         body = convert(request.json(), operation.body) if operation.body is not None else None
+        if operation.scope is not None:
+            request = _held(request, who)
         answer = await operation.handler(Call(request, who, body, query))
         if isinstance(answer, Response):
             return answer
         return Response(204) if answer is None else json_response(operation.status, answer)
 
     return run
+
+
+def _held(request: Request, who: Caller) -> Request:
+    """Return a request whose writes depend on the caller's token: what a revoked one asked for before does not take effect after."""
+    held = copy(request)  # the connection may keep the other one for the next request
+    held.runtime = acting.runtime_held(request.runtime, who.holder, who.ended())
+    return held
 
 
 def convert(given: object, wanted: type[msgspec.Struct], *, strict: bool = True) -> Any:

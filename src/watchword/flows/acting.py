@@ -1,7 +1,7 @@
 """Databases that write under a condition, which is checked in the same transaction.
 
-Two conditions: the session in which somebody acts is still live (its identifier goes into the audit trail), and the account to be
-changed is still not an administrator's. What is done by a link has no condition beside the link, and its address in the trail. Flows know nothing of either: they are given a runtime with such a database.
+Three conditions: the session in which somebody acts is still live (its identifier goes into the audit trail), the token by which somebody
+calls the admin API is, and the account to be changed is still not an administrator's. What is done by a link has no condition beside the link, and its address in the trail. Flows know nothing of either: they are given a runtime with such a database.
 """
 
 import copy
@@ -20,6 +20,8 @@ from watchword.store.conditions import (
     on_ordinary,
 )
 from watchword.store.database import Change, Database, Entry, Transaction
+from watchword.store.holders import Holder, TokenEnded, as_holder
+from watchword.store.outbox import add_mail
 from watchword.store.sessions import Session
 
 NO_ADMINISTRATOR = "This is for administrators, and the person signed in is not one."
@@ -33,6 +35,13 @@ def runtime_in(runtime: Runtime, session: Session) -> Runtime:
     inside = copy.copy(runtime)
     inside.database = InSession(runtime, session, as_administrator)
     return inside
+
+
+def runtime_held(runtime: Runtime, holder: Holder, refusal: OAuthError) -> Runtime:
+    """Return a runtime for what the holder of a token asks for; its writes raise the refusal once the token has ended."""
+    bound = copy.copy(runtime)
+    bound.database = Held(runtime, holder, refusal)
+    return bound
 
 
 def runtime_on_ordinary(runtime: Runtime, user_id: str, refusal: OAuthError) -> Runtime:
@@ -140,6 +149,34 @@ class FromAddress(_Bound):
         """Run an operation, without a condition."""
         write: Any = self._database.write
         done: T = await write(from_address, self._address, operation, *args, **kwargs)
+        return done
+
+
+class Held(_Bound):
+    """The database as written by the holder of a token."""
+
+    __slots__ = ("_holder", "_refusal", "_runtime")
+
+    def __init__(self, runtime: Runtime, holder: Holder, refusal: OAuthError) -> None:
+        super().__init__(runtime.database)
+        self._runtime = runtime
+        self._holder = holder
+        self._refusal = refusal
+
+    async def write(
+        self,
+        operation: Callable[Concatenate[Transaction, P], Awaitable[T]],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> T:
+        """Run an operation while the token is alive; raise the refusal otherwise."""
+        write: Any = self._database.write
+        asked: tuple[Any, ...] = (as_holder, self._holder, self._runtime.now(), operation)
+        if operation is add_mail:  # it tells of a change that was made, which may have ended the token itself
+            asked = (operation,)
+        done: T | TokenEnded = await write(*asked, *args, **kwargs)
+        if isinstance(done, TokenEnded):
+            raise self._refusal
         return done
 
 

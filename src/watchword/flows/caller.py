@@ -6,12 +6,14 @@ import msgspec
 
 from watchword.flows import introspection, proofs
 from watchword.flows.client_auth import Credentials
+from watchword.flows.introspection import Answer
 from watchword.flows.runtime import Runtime
 from watchword.flows.token_verification import Use
-from watchword.oauth import bearer, dpop, mtls
+from watchword.oauth import bearer, dpop, mtls, token_format
 from watchword.oauth.bearer import PresentedToken
 from watchword.oauth.errors import OAuthError
 from watchword.oauth.scopes import is_reserved
+from watchword.store.holders import Holder
 
 ALL = "watchword:admin"
 
@@ -22,7 +24,7 @@ class Caller(msgspec.Struct, frozen=True):
     `actor` names it in the audit trail: the identifier of an API token, the subject of a short-lived access token. `subject` is the
     server's own identifier, `sub` the claim (it may be pairwise); `client_id` and `grant_id` are those of an OAuth access token.
     `is_limited` says that the token is restricted to some addresses, some paths or a number of uses. `scheme` is the one that the token
-    is presented by, as a challenge names it.
+    is presented by, as a challenge names it; `holder` is what a change depends on that is made by it.
     """
 
     actor: str
@@ -36,10 +38,15 @@ class Caller(msgspec.Struct, frozen=True):
     grant_id: str | None = None
     is_limited: bool = False
     scheme: str = "Bearer"
+    holder: Holder = Holder("")
 
     def may(self, scope: str) -> bool:
         """Whether the caller holds a scope, or `watchword:admin`, which stands for every scope over this server."""
         return scope in self.scope or (is_reserved(scope) and ALL in self.scope)
+
+    def ended(self) -> OAuthError:
+        """Return the refusal of a change whose token ended while it was asked for."""
+        return _refused("the token ended meanwhile", self.scheme)
 
     def refusal(self, code: str, description: str, *, scope: str | None = None) -> OAuthError:
         """Return a refusal whose challenge names the scheme of this caller's token and the `scope` that it needs (RFC 6750 §3, RFC 9449
@@ -116,6 +123,19 @@ async def authenticate(
         expires_at=exp if isinstance(exp, int) else None,
         is_limited="limited" in claims,
         scheme="DPoP" if presented.scheme == "dpop" else "Bearer",
+        holder=_holder(answer, presented.token),
+    )
+
+
+def _holder(answer: Answer, token: str) -> Holder:
+    claims = answer.claims
+    if claims["token_kind"] == "api_token":
+        return Holder(str(claims["jti"]), answer.secret_id)
+    return Holder(
+        str(claims["jti"]),
+        digest=b"" if token.count(".") == 2 else token_format.ordered_digest(token),
+        client_id=answer.client_id or "",
+        issued_at=answer.issued_at,
     )
 
 

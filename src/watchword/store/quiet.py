@@ -31,6 +31,7 @@ from watchword.store import (
     ways_in,
 )
 from watchword.store.conditions import as_administrator, from_address, in_session, on_ordinary
+from watchword.store.holders import as_holder
 
 QUIET: frozenset[Callable[..., Any]] = frozenset(
     {
@@ -116,10 +117,12 @@ _WRAPPERS: dict[Callable[..., Any], int] = {
     as_administrator: 3,
     on_ordinary: 1,
     from_address: 1,
+    as_holder: 2,
 }
 
 
 def ends(operation: Callable[..., Any], args: Sequence[Any]) -> bool:
     """Whether an operation, or the one that it runs under a condition, is one of ENDING."""
-    place = _WRAPPERS.get(operation)
-    return (operation if place is None else args[place]) in ENDING
+    while (place := _WRAPPERS.get(operation)) is not None:
+        operation, args = args[place], args[place + 1 :]
+    return operation in ENDING

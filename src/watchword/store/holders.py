@@ -1,0 +1,85 @@
+"""The condition on a change that the holder of a token asks for: the token is alive when the change commits.
+
+Theory of operation. The rows on which the token depends are locked before the change: an end that was committed before is seen, and one
+that comes later waits. A self-contained token has no row; its identifier is put among the revoked ones and taken out again, for which
+whoever revokes it waits. People grant nobody power over this server, so an access token is a client's; what one was exchanged from, and whose
+it is then, is checked with the request only.
+"""
+
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
+
+import msgspec
+
+from watchword.store.clients import hold_client
+from watchword.store.database import Transaction
+from watchword.store.users import hold_user
+
+T = TypeVar("T")
+
+
+class Holder(msgspec.Struct, frozen=True):
+    """What a token depends on: an API token on `secret_id`, an access token on the rest; `digest` is an opaque one's, `issued_at` in Unix
+    seconds."""
+
+    token_id: str
+    secret_id: str = ""
+    digest: bytes = b""
+    client_id: str = ""
+    issued_at: int = 0
+
+
+class TokenEnded(msgspec.Struct, frozen=True):
+    """Nothing was done: the token has ended."""
+
+
+async def as_holder(
+    tx: Transaction,
+    holder: Holder,
+    now: int,
+    operation: Callable[..., Awaitable[T]],
+    /,
+    *args: Any,
+    **more: Any,
+) -> T | TokenEnded:
+    """Do what the holder of a token asks for and return its outcome, or TokenEnded."""
+    holds = _hold_api_token if holder.secret_id else _hold_access_token
+    return await operation(tx, *args, **more) if await holds(tx, holder, now) else TokenEnded()
+
+
+async def _hold_api_token(tx: Transaction, holder: Holder, now: int) -> bool:
+    alive = "(expires_at IS NULL OR expires_at > $2)"
+    row = await tx.one(
+        f"SELECT owner_kind, owner_id FROM api_tokens WHERE id = $1 AND revoked_at IS NULL AND {alive} FOR SHARE",  # noqa: S608 - literals
+        holder.token_id,
+        now,
+    )
+    if row is None:
+        return False
+    # After the token: a rotation, which ends secrets, locks that first.
+    secret = f"SELECT id FROM api_token_secrets WHERE token_id = $1 AND {alive} AND id = $3"  # noqa: S608 - literals
+    if await tx.one(secret, holder.token_id, now, holder.secret_id) is None:
+        return False
+    if row["owner_kind"] == "user":
+        return await hold_user(tx, row["owner_id"])
+    return row["owner_kind"] != "client" or await hold_client(tx, row["owner_id"])
+
+
+async def _hold_access_token(tx: Transaction, holder: Holder, now: int) -> bool:
+    if not await (_hold_opaque(tx, holder) if holder.digest else _hold_self_contained(tx, holder, now)):
+        return False
+    client = "SELECT client_id FROM clients WHERE client_id = $1 AND disabled_at IS NULL AND valid_from <= $2 FOR KEY SHARE"
+    return await tx.one(client, holder.client_id, holder.issued_at) is not None
+
+
+async def _hold_opaque(tx: Transaction, holder: Holder) -> bool:
+    held = "SELECT client_id FROM access_tokens WHERE digest = $1 AND revoked_at IS NULL FOR SHARE"
+    return await tx.one(held, holder.digest) is not None
+
+
+async def _hold_self_contained(tx: Transaction, holder: Holder, now: int) -> bool:
+    claim = "INSERT INTO revoked_tokens (jti, expires_at) VALUES ($1, $2) ON CONFLICT (jti) DO NOTHING RETURNING jti"
+    if await tx.one(claim, holder.token_id, now) is None:
+        return False
+    await tx.run("DELETE FROM revoked_tokens WHERE jti = $1", holder.token_id)
+    return True

@@ -1,0 +1,138 @@
+"""AP-04: a call of the admin API that was under way when its token ended changes nothing afterwards."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+
+import httpx
+import pytest
+import pytest_asyncio
+from tests.fixtures.accounts import EMAIL
+from tests.fixtures.people import letters
+from tests.fixtures.postgres import Store
+from tests.fixtures.servers import Server, open_server
+from tests.flows.test_first_sign_in import PASSWORD
+
+from watchword.endpoints import admin_users
+from watchword.flows import account_changes, accounts, api_tokens, client_registry, people
+from watchword.flows.people import Changes
+from watchword.flows.runtime import Runtime
+from watchword.store.users import User
+
+End = Callable[[], Awaitable[object]]
+Held = Callable[[Server], Awaitable[tuple[str, End]]]
+BY = "another administrator"
+
+
+@pytest_asyncio.fixture
+async def server(store: Store, tmp_path: Path) -> AsyncIterator[Server]:
+    """The application on each database, with an administrator and somebody else in it."""
+    async with open_server(tmp_path, on=store.address, mode="development") as opened:
+        for name, is_admin in (("eve", True), ("boss", True), ("kim", False)):
+            more = {"email": EMAIL if name == "eve" else None, "email_verified": name == "eve"}
+            await accounts.create(
+                opened.runtime, username=name, password=PASSWORD, is_admin=is_admin, actor="test", **more
+            )
+        yield opened
+
+
+async def revoked(server: Server) -> tuple[str, End]:
+    token = await server.token(scope="watchword:admin")
+    return token.secret, lambda: api_tokens.revoke(server.runtime, token.token.id, actor=BY)
+
+
+async def rotated(server: Server) -> tuple[str, End]:
+    token = await server.token(scope="watchword:admin")
+    return token.secret, lambda: api_tokens.rotate(server.runtime, token.token.id, overlap=0, actor=BY)
+
+
+async def of_nobody(server: Server) -> tuple[str, End]:
+    token = await server.token(scope="watchword:admin", owner="eve")
+    eve = await people.find(server.runtime, "eve")
+    return token.secret, lambda: account_changes.set_disabled(server.runtime, eve, True, actor=BY)
+
+
+async def of_a_former_administrator(server: Server) -> tuple[str, End]:
+    token = await server.token(scope="watchword:admin", owner="eve")
+    eve = await people.find(server.runtime, "eve")
+    return token.secret, lambda: people.change(server.runtime, eve, Changes(is_admin=False), actor=BY)
+
+
+async def _of_a_client(server: Server, token_format: str) -> tuple[str, End]:
+    client = await server.client(
+        scope="watchword:admin", access_token_format=token_format, resources=[server.settings.issuer]
+    )
+    token: str = (await server.grant(client)).json()["access_token"]
+    return token, lambda: server.post("/revoke", client, token=token)
+
+
+async def opaque(server: Server) -> tuple[str, End]:
+    return await _of_a_client(server, "opaque")
+
+
+async def self_contained(server: Server) -> tuple[str, End]:
+    return await _of_a_client(server, "jwt")
+
+
+async def of_a_disabled_client(server: Server) -> tuple[str, End]:
+    client = await server.client(scope="watchword:admin", resources=[server.settings.issuer])
+    given = client_registry.to_input(client.client)
+    token: str = (await server.grant(client)).json()["access_token"]
+
+    async def disable_and_enable() -> None:
+        for disabled in (True, False):
+            await client_registry.change(
+                server.runtime,
+                client.client.client_id,
+                given,
+                expected_version=None,
+                disabled=disabled,
+                actor=BY,
+            )
+
+    return token, disable_and_enable
+
+
+async def rename(server: Server, token: str, name: str) -> httpx.Response:
+    """Give kim a name."""
+    headers = {"authorization": f"Bearer {token}"}
+    return await server.http.patch("/api/v1/users/kim", json={"display_name": name}, headers=headers)
+
+
+@pytest.mark.parametrize(
+    "held",
+    [
+        revoked,
+        rotated,
+        of_nobody,
+        of_a_former_administrator,
+        opaque,
+        self_contained,
+        of_a_disabled_client,
+    ],
+)
+async def test_ap_04_what_was_asked_for_by_a_token_does_not_happen_after_its_end(
+    server: Server, held: Held, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    token, end = await held(server)
+    assert (await rename(server, token, "Kim")).status_code == 200, "the honest variant"
+    find = people.find
+
+    async def ended_just_now(runtime: Runtime, who: str) -> User:
+        monkeypatch.undo()
+        found = await find(runtime, who)
+        await end()
+        return found
+
+    monkeypatch.setattr(admin_users.people, "find", ended_just_now)
+    refused = await rename(server, token, "Late")
+    assert (refused.status_code, refused.json()["error"]) == (401, "invalid_token")
+    assert "invalid_token" in refused.headers["www-authenticate"]
+    assert (await people.find(server.runtime, "kim")).display_name == "Kim"
+
+
+async def test_a_call_that_ends_its_own_token_is_done_to_its_end(server: Server) -> None:
+    token = await server.token(scope="watchword:admin", owner="eve")
+    headers = {"authorization": f"Bearer {token.secret}"}
+    done = await server.http.post("/api/v1/users/eve/disable", json={}, headers=headers)
+    assert done.status_code < 300
+    assert [to for to, _ in await letters(server)] == [EMAIL], "the owner is told"

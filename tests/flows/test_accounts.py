@@ -1,6 +1,7 @@
 """How an account begins, gets another address or password, and ends."""
 
 import re
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,8 @@ from tests.fixtures.servers import Server, open_server, together
 
 from watchword.flows import account_changes, accounts, people, sign_up
 from watchword.flows.people import Changes
-from watchword.store import api_tokens, links, user_changes, users
+from watchword.oauth.errors import OAuthError
+from watchword.store import api_tokens, events, links, user_changes, users
 
 __all__ = ["ada", "server"]
 
@@ -246,3 +248,66 @@ async def test_password_managers_find_the_page_that_changes_a_password(server: S
     answer = await server.http.get("/.well-known/change-password")
     assert answer.status_code == 303
     assert answer.headers["location"].endswith("/account/password")
+
+
+async def trail(server: Server, name: str) -> list[events.Event]:
+    return await server.runtime.database.read(events.list_events, name=name, limit=9)
+
+
+async def _by_the_person(server: Server, user: users.User, email: str) -> None:
+    person = Person(server, another(server))
+    await person.sign_in(user.username)
+    await person.open("/account/email")
+    assert "and you sign in with it from then on" in person.text
+    await person.send({"email": email})
+    await person.open(next(link_in(text) for to, text in await letters(server) if to == email))
+    await person.send({}, having="link")
+
+
+async def _by_an_operator(server: Server, user: users.User, email: str) -> None:
+    await people.change(server.runtime, user, Changes(email=email, email_verified=True), actor="test")
+
+
+async def _in_two_steps(server: Server, user: users.User, email: str) -> None:
+    changed = await people.change(server.runtime, user, Changes(email=email), actor="test")
+    assert changed.username == user.username, "nobody has shown that the address is theirs"
+    await people.change(server.runtime, changed, Changes(email_verified=True), actor="test")
+
+
+@pytest.mark.parametrize("change", [_by_the_person, _by_an_operator, _in_two_steps])
+async def test_a_user_name_that_is_an_address_follows_it(
+    server: Server, change: Callable[[Server, users.User, str], Awaitable[None]]
+) -> None:
+    async def registered(email: str) -> users.User:
+        link = await sign_up.invite(server.runtime, email, is_admin=False, inviter=None, actor="test")
+        user = await sign_up.accept(server.runtime, link.partition("=")[2], password=PASSWORD, name=None)
+        assert user is not None
+        return user
+
+    kim = await registered("Kim@example.com")
+    await change(server, kim, "Kim@example.net")
+    moved = await people.find(server.runtime, kim.id)
+    assert (moved.username, moved.email) == ("Kim@example.net", "Kim@example.net")
+    assert [
+        e.data["username"] for e in await trail(server, "user.email_changed") if "username" in e.data
+    ] == ["Kim@example.net"]
+    told = [text for to, text in await letters(server) if to == "Kim@example.com"]
+    assert ("From now on, sign in with the new one.\n\n" in told[0]) is (change is not _in_two_steps)
+    person = Person(server, another(server))
+    await person.sign_in("kim@example.com")
+    assert person.path == "/sign-in"
+    await person.sign_in("kim@example.net")
+    assert person.path == "/account"
+    other = await registered("kim@example.com")
+    assert other.id != kim.id
+    await registered("kim@example.org")
+    with pytest.raises(OAuthError, match="conflict"):
+        await _by_an_operator(server, other, "kim@exarnple.org")
+
+
+async def test_any_other_user_name_stays_when_the_address_changes(ada: Person) -> None:
+    await _by_an_operator(ada.server, await user_of(ada.server), "ada@example.net")
+    assert (await user_of(ada.server)).email == "ada@example.net"
+    changed = (await trail(ada.server, "user.email_changed"))[0]
+    assert changed.data == {"verified": True}
+    assert "sign in with" not in next(text for to, text in await letters(ada.server) if to == EMAIL)

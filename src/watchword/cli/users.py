@@ -152,7 +152,12 @@ def show(who: Who, database: Database = None, config: Config = None, as_json: Js
 def update(
     who: Who,
     name: Annotated[str | None, typer.Option(help="The name that people see; empty removes it.")] = None,
-    email: Annotated[str | None, typer.Option(help="The e-mail address.")] = None,
+    email: Annotated[
+        str | None,
+        typer.Option(
+            help="The e-mail address; a user name that is an address follows it once it is verified."
+        ),
+    ] = None,
     email_verified: Annotated[
         bool | None,
         typer.Option("--email-verified/--email-unverified", help="Whether the address is verified."),

@@ -73,7 +73,7 @@ class UserInput(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class UserChanges(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Changes to an account; what is left out stays as it is."""
+    """Changes to an account; what is left out stays as it is. A user name that is an address follows a verified `email`."""
 
     display_name: Annotated[str, msgspec.Meta(max_length=500)] | None = None
     email: Name | None = None

@@ -107,18 +107,21 @@ async def confirm_email(runtime: Runtime, link: str, origin: Origin) -> str:
         runtime.now(),
     )
     if outcome == "changed":
-        await tell_address_changed(runtime, user, email, origin)
+        await tell_address_changed(runtime, user, email, origin, verified=True)
     return outcome
 
 
-async def tell_address_changed(runtime: Runtime, user: User, email: str, origin: Origin) -> None:
-    """Tell the owner at the address that the account had before this one.
+async def tell_address_changed(
+    runtime: Runtime, user: User, email: str, origin: Origin, *, verified: bool
+) -> None:
+    """Tell the owner at the address that the account had before this one, and whether a verified one is the user name now.
 
     Whoever did not want the change needs an operator: from now on a reset link goes to the new address.
     """
     if user.email is None or names.canonical_email(user.email) == names.canonical_email(email):
         return
-    new = {"new_email": masked(email), "link": _help_page(runtime)}
+    renamed = verified and "@" in user.username
+    new = {"new_email": masked(email), "renamed": renamed, "link": _help_page(runtime)}
     await mail.notify(runtime, user, "email_changed", origin, "", **new)
 
 

@@ -54,7 +54,7 @@ async def factors_of(runtime: Runtime, user: User) -> Enrolled:
 async def change(runtime: Runtime, user: User, changes: Changes, *, actor: str) -> User:
     """Apply all changes to an account or none; raise `invalid_request` naming the field, `not_found`, or `conflict`.
 
-    A new address is told to the owner at the old one.
+    A new address is told to the owner at the old one; a user name that is an address follows it once it is verified.
     """
     name = display_name(changes.display_name)
     address = _address(user, changes)
@@ -83,7 +83,9 @@ async def change(runtime: Runtime, user: User, changes: Changes, *, actor: str) 
         raise OAuthError("conflict", "This address belongs to another account.", field="email")
     account_changes.check_outcome(outcome, "is_admin")
     if address is not None:
-        await account_changes.tell_address_changed(runtime, user, address.email, account_changes.UNTOLD)
+        await account_changes.tell_address_changed(
+            runtime, user, address.email, account_changes.UNTOLD, verified=address.verified
+        )
     return await find(runtime, user.id)
 
 

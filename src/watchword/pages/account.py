@@ -277,6 +277,7 @@ def _email(request: Request, person: Person, typed: str = "", problem: object = 
     context = {
         "action": f"{request.runtime.settings.issuer}/account/email",
         "email": person[1].email,
+        "is_name": "@" in person[1].username,
         "values": {"email": typed},
         "errors": {"email": problem} if problem else {},
     }

@@ -1,5 +1,6 @@
 """Changes to an existing account: its address, its password with the sessions that end, disabling, deletion."""
 
+from watchword.credentials import names
 from watchword.store.api_tokens import revoke_tokens_of
 from watchword.store.browsers import forget_trust
 from watchword.store.database import Transaction
@@ -27,31 +28,45 @@ async def set_email(
 ) -> str:
     """Set an account's address: "changed", "taken" as the address or the name of another account, or "unknown" account.
 
-    With `only`, only whether it is verified may change: "other" when the account has another address.
+    With `only`, only whether it is verified may change: "other" when the account has another address. A user name that is an address follows
+    the verified one: it would keep whoever is given the old address next from an account, and sign in by what is theirs.
     """
+    named = await _named_by_address(tx, user_id) if verified else None
+    look = "" if named is None else names.skeleton(canonical_email, email=canonical_email)
     taken = await tx.one(
-        "SELECT id FROM users WHERE (canonical_email = $1 OR canonical_username = $1) AND id <> $2",
+        "SELECT id FROM users WHERE (canonical_email = $1 OR canonical_username = $1 OR skeleton = $2) AND id <> $3",
         canonical_email,
+        look,
         user_id,
     )
     if taken is not None:
         return "taken"
     row = await tx.one(
-        "UPDATE users SET email = $1, canonical_email = $2, email_verified_at = $3, proof_epoch = proof_epoch + 1 "
-        "WHERE id = $4 AND ($5 = 0 OR canonical_email = $2) RETURNING id",
+        "UPDATE users SET email = $1, canonical_email = $2, email_verified_at = $3, proof_epoch = proof_epoch + 1, "
+        "username = CASE WHEN $6 = '' THEN username ELSE $1 END, skeleton = CASE WHEN $6 = '' THEN skeleton ELSE $6 END, "
+        "canonical_username = CASE WHEN $6 = '' THEN canonical_username ELSE $2 END "
+        "WHERE id = $4 AND ($5 = 0 OR canonical_email = $2) RETURNING username",
         email,
         canonical_email,
         now if verified else None,
         user_id,
         int(only),
+        look,
     )
     if row is None:
         return "other" if only else "unknown"
+    renamed = {} if named in (None, row["username"]) else {"username": row["username"]}
     # Links mailed to the old address, and a pending change to another one, end (LG-21, LG-23).
     await forget_links_of(tx, user_id)
     await tx.run("DELETE FROM email_codes WHERE user_id = $1", user_id)
-    await tx.record("user.email_changed", actor=actor, target=user_id, at=now, verified=verified)
+    await tx.record("user.email_changed", actor=actor, target=user_id, at=now, verified=verified, **renamed)
     return "changed"
+
+
+async def _named_by_address(tx: Transaction, user_id: str) -> str | None:
+    """Return the user name of an account if it is an address; that it is one never changes."""
+    row = await tx.one("SELECT username FROM users WHERE id = $1 AND canonical_username LIKE '%@%'", user_id)
+    return row["username"] if row else None
 
 
 async def forget_links_of(tx: Transaction, user_id: str) -> None:

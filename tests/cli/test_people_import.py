@@ -39,6 +39,8 @@ def test_a_line_that_cannot_be_stops_all_unless_told_to_go_on(tmp_path: Path) ->
     assert "line 3: password_hash: Only hashes by Argon2" in refused.stderr
     assert "nothing was imported" in refused.stderr
     assert "md5$of$them" not in refused.stderr
+    piped = run_cli(tmp_path, "user", "import", "-", stdin=(tmp_path / file).read_text())
+    assert (piped.returncode, piped.stderr.splitlines()) == (1, refused.stderr.splitlines()[1:])
     assert document(tmp_path, "user", "list")["users"] == []
     went_on = run_cli(tmp_path, "user", "import", file, "--keep-going", "--json")
     assert went_on.returncode == 1

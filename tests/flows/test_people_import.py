@@ -1,15 +1,20 @@
 """People of another product come with their passwords, which are hashed anew when they sign in; an import can be repeated."""
 
 import asyncio
+import contextlib
 import json
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from tests.fixtures.accounts import another
 from tests.fixtures.people import Person
-from tests.fixtures.servers import Server
+from tests.fixtures.servers import Server, open_server
 
 from watchword.flows import people_import
-from watchword.flows.people_import import Outcome, Refusal
+from watchword.flows.people_import import Imported, Ready, Refusal
+from watchword.oauth.errors import OAuthError
 from watchword.store import events, users
 
 WORD = "password"
@@ -30,10 +35,14 @@ def lines(*people: object) -> list[bytes]:
     ]
 
 
-async def imported(server: Server, *people: object) -> Outcome:
-    ready, refused = people_import.read(server.runtime, lines(*people))
-    assert refused == []
-    return await people_import.store(server.runtime, ready, actor="command line")
+async def imported(server: Server, *people: object) -> Imported:
+    return await people_import.run(server.runtime, lambda: lines(*people), actor="command line")
+
+
+def checked(server: Server, given: list[bytes]) -> tuple[list[int], list[Refusal]]:
+    found = list(people_import.read(server.runtime, given))
+    refused = [one for one in found if isinstance(one, Refusal)]
+    return [one.line for one in found if isinstance(one, Ready)], refused
 
 
 async def hash_of(server: Server, name: str) -> str:
@@ -44,7 +53,7 @@ async def hash_of(server: Server, name: str) -> str:
 
 
 async def test_somebody_signs_in_as_before_and_the_old_hash_is_gone(server: Server) -> None:
-    assert await imported(server, MARA) == Outcome(1, [])
+    assert await imported(server, MARA) == Imported(1, [], [])
     async with another(server) as browser:
         mara = Person(server, browser)
         await mara.sign_in("mara", "Password")
@@ -80,7 +89,9 @@ async def test_an_import_is_repeated_and_leaves_alone_what_is_there(server: Serv
     await imported(server, MARA)
     await server.runtime.database.write(users.rehash_password, (await one(server, "mara")).id, old=await hash_of(server, "mara"), new="$argon2id$kept")  # fmt: skip
     again = {**MARA, "display_name": "Another"}
-    assert await imported(server, again, plain, {**MARA, "username": "other"}, plain) == Outcome(1, [1, 3, 4])
+    assert await imported(server, again, plain, {**MARA, "username": "other"}, plain) == Imported(
+        1, [1, 3, 4], []
+    )
     assert await hash_of(server, "mara") == "$argon2id$kept"
     assert (await one(server, "mara")).display_name == "Mara M."
     assert (await one(server, "ada@example.com")).email_verified_at is not None
@@ -101,7 +112,30 @@ async def one(server: Server, name: str) -> users.User:
 
 async def test_more_than_are_written_at_once_all_arrive(server: Server) -> None:
     many = [{"username": f"person{number}"} for number in range(people_import.AT_ONCE * 2 + 1)]
-    assert await imported(server, *many) == Outcome(len(many), [])
+    assert await imported(server, *many) == Imported(len(many), [], [])
+
+
+@pytest.mark.parametrize("keep_going", [False, True])
+async def test_no_more_is_held_of_an_export_than_is_written_at_once(tmp_path: Path, keep_going: bool) -> None:
+    some, seen = people_import.AT_ONCE, list[int]()
+
+    def export() -> Iterator[bytes]:
+        for number in range(some * 2 + 1):
+            if number % some == 0:
+                with contextlib.closing(sqlite3.connect(server.settings.database)) as beside:
+                    seen.extend(beside.execute("SELECT COUNT(*) FROM users").fetchone())
+            yield from lines({"username": f"person{number}"})
+
+    async with open_server(tmp_path) as server:
+        await people_import.run(server.runtime, export, keep_going=keep_going, actor="test")
+    assert seen == [*([] if keep_going else [0, 0, 0]), 0, some, some * 2], "checked, then written"
+
+
+async def test_an_export_that_changes_after_it_was_checked_is_refused(server: Server) -> None:
+    versions = iter([lines(MARA), lines(MARA, {})])
+    with pytest.raises(OAuthError, match="conflict"):
+        await people_import.run(server.runtime, lambda: next(versions), actor="test")
+    assert await server.runtime.database.read(users.find_user, "mara") is None
 
 
 DEEP = '{{"username": "kim", "attributes": {{"x": {}}}}}'
@@ -129,8 +163,8 @@ WRONG = {
 async def test_a_line_that_cannot_be_says_why_and_repeats_no_hash(
     server: Server, person: object, field: str | None, said: str
 ) -> None:
-    ready, refused = people_import.read(server.runtime, lines(MARA, person))
-    assert [one.line for one in ready] == [1]
+    ready, refused = checked(server, lines(MARA, person))
+    assert ready == [1]
     (refusal,) = refused
     assert (refusal.line, refusal.error, refusal.field) == (2, "invalid_request", field)
     assert said in refusal.error_description
@@ -138,10 +172,8 @@ async def test_a_line_that_cannot_be_says_why_and_repeats_no_hash(
 
 
 def test_empty_lines_count_and_a_mark_at_the_beginning_does_not(server: Server) -> None:
-    ready, refused = people_import.read(
-        server.runtime, [b"\xef\xbb\xbf" + lines(MARA)[0], b"\r\n", b"{", b"\xff"]
-    )
-    assert [one.line for one in ready] == [1]
+    ready, refused = checked(server, [b"\xef\xbb\xbf" + lines(MARA)[0], b"\r\n", b"{", b"\xff"])
+    assert ready == [1]
     assert refused == [
         Refusal(3, "invalid_request", "This is not a JSON object (malformed)."),
         Refusal(4, "invalid_request", "This is not a JSON object (malformed)."),

@@ -1,27 +1,22 @@
 """`watchword user import`: people of another product, with the passwords that they have."""
 
+import shutil
 import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Annotated
+from typing import IO, Annotated
 
-import msgspec
 import typer
 
 from watchword.cli import session
 from watchword.cli.session import ACTOR, Config, Database, Json
 from watchword.flows import people_import
-from watchword.flows.people_import import Refusal
+from watchword.flows.people_import import MAX_LINE, Imported
 from watchword.flows.runtime import Runtime
 
 SHOWN = 20  # lines that are named for people
-
-
-class Imported(msgspec.Struct, frozen=True):
-    """What was done, or with `--check` would be; `existing` are the lines whose name or address is taken."""
-
-    created: int
-    existing: list[int]
-    refused: list[Refusal]
 
 
 def import_(
@@ -41,16 +36,24 @@ def import_(
     A line is an object of username, email, email_verified, display_name, attributes, password_hash and disabled; all are optional, but a name
     or an address is needed. Accounts that exist are left alone.
     """
-    lines = _lines(file)
+    with ExitStack() as open_files:
+        try:
+            export = sys.stdin.buffer if str(file) == "-" else open_files.enter_context(file.open("rb"))
+            if not export.seekable():  # it cannot be read twice
+                kept = open_files.enter_context(tempfile.TemporaryFile())
+                shutil.copyfileobj(export, kept)
+                kept.seek(0)
+                export = kept
+            begin = export.tell()
+        except OSError as error:
+            session.usage(f"{file}: {error.strerror}")
 
-    async def work(runtime: Runtime) -> Imported:
-        ready, refused = people_import.read(runtime, lines)
-        if check or (refused and not keep_going):
-            return Imported(0, [], refused)
-        done = await people_import.store(runtime, ready, actor=ACTOR)
-        return Imported(done.created, done.existing, refused)
+        async def work(runtime: Runtime) -> Imported:
+            return await people_import.run(
+                runtime, lambda: _lines(export, begin), check=check, keep_going=keep_going, actor=ACTOR
+            )
 
-    done = session.run(work, database=database, config=config, as_json=as_json, makes=not check)
+        done = session.run(work, database=database, config=config, as_json=as_json, makes=not check)
     if as_json:
         session.print_json(done)
     else:
@@ -59,14 +62,13 @@ def import_(
         raise typer.Exit(1)
 
 
-def _lines(file: Path) -> list[bytes]:
-    if str(file) == "-":
-        return sys.stdin.buffer.readlines()
-    try:
-        with file.open("rb") as opened:
-            return opened.readlines()
-    except OSError as error:
-        session.usage(f"{file}: {error.strerror}")
+def _lines(export: IO[bytes], begin: int) -> Iterator[bytes]:
+    """Yield the lines of a file from a position on; of one that is too long, as much as shows that it is."""
+    export.seek(begin)
+    while line := export.readline(MAX_LINE + 1):
+        yield line
+        while len(line) > MAX_LINE and not line.endswith(b"\n"):
+            line = export.readline(MAX_LINE + 1)
 
 
 def _print(done: Imported, *, stored: bool) -> None:

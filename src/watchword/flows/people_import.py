@@ -1,10 +1,11 @@
 """People of another product: their accounts are read from its export and created here, with the passwords that they have.
 
-All of an export is checked before anything is stored. An account whose name or address exists here is left alone, so that an import that
-was interrupted can be repeated.
+All of an export is checked before anything is stored, and read again then: however long it is, the accounts of one transaction are all that
+is held of it. An account whose name or address exists here is left alone, so that an import that was interrupted can be repeated.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
 
 import msgspec
 
@@ -19,7 +20,7 @@ from watchword.store import new_accounts
 from watchword.store.new_accounts import Unique
 from watchword.store.users import User
 
-MAX_LINE = 64 * 1024  # bytes
+MAX_LINE = 64 * 1024  # bytes, with what ends it
 AT_ONCE = 100  # in one transaction: others wait for it some milliseconds
 BOM = b"\xef\xbb\xbf"
 
@@ -53,28 +54,27 @@ class Refusal(msgspec.Struct, frozen=True, omit_defaults=True):
     field: str | None = None
 
 
-class Outcome(msgspec.Struct, frozen=True):
-    """What an import did: how many accounts it created, and the lines of those whose name or address is taken."""
+class Imported(msgspec.Struct, frozen=True):
+    """What an import did: how many accounts it created, the lines of those whose name or address is taken, and those that can't be."""
 
     created: int
     existing: list[int]
+    refused: list[Refusal]
 
 
-def read(runtime: Runtime, lines: Iterable[bytes]) -> tuple[list[Ready], list[Refusal]]:
+def read(runtime: Runtime, lines: Iterable[bytes]) -> Iterator[Ready | Refusal]:
     """Check the lines of an export, one JSON object each; empty ones count and are nothing."""
-    ready, refused = [], []
     for number, line in enumerate(lines, 1):
         try:
             if text := (line.removeprefix(BOM) if number == 1 else line).strip():
-                ready.append(_account(runtime, number, text))
+                yield _account(runtime, number, text, len(line))
         except OAuthError as error:
-            refused.append(Refusal(number, error.code, error.description, error.field))
-    return ready, refused
+            yield Refusal(number, error.code, error.description, error.field)
 
 
-def _account(runtime: Runtime, line: int, text: bytes) -> Ready:
+def _account(runtime: Runtime, line: int, text: bytes, length: int) -> Ready:
     """Return the account of a line; raise `invalid_request` with what to change, which never repeats the hash."""
-    if len(text) > MAX_LINE:
+    if length > MAX_LINE:
         raise OAuthError("invalid_request", f"A line has at most {MAX_LINE} bytes.")
     try:
         said = msgspec.convert(strict_json.loads(text, max_bytes=MAX_LINE), Exported)
@@ -111,12 +111,41 @@ def _hash(exported: str | None) -> str | None:
         raise OAuthError("invalid_request", str(error), field="password_hash") from None
 
 
-async def store(runtime: Runtime, ready: list[Ready], *, actor: str) -> Outcome:
-    """Create the accounts, in the order of their lines, a hundred in one transaction."""
-    existing: list[int] = []
-    for begin in range(0, len(ready), AT_ONCE):
-        some = ready[begin : begin + AT_ONCE]
+async def run(
+    runtime: Runtime,
+    lines: Callable[[], Iterable[bytes]],
+    *,
+    check: bool = False,
+    keep_going: bool = False,
+    actor: str,
+) -> Imported:
+    """Create the accounts of an export, in the order of its lines; nothing with `check`, or where a line can't be unless told to go on.
+
+    `lines` begins to read: anew where all is checked before. Raises `conflict` for what is not the same then.
+    """
+    refused: list[Refusal] = []
+    if not keep_going or check:
+        refused += [one for one in read(runtime, lines()) if isinstance(one, Refusal)]
+        if refused or check:
+            return Imported(0, [], refused)
+
+    def ready() -> Iterator[Ready]:
+        for one in read(runtime, lines()):
+            if isinstance(one, Ready):
+                yield one
+            elif keep_going:
+                refused.append(one)
+            else:
+                raise OAuthError("conflict", "The export was changed while it was read: import it again.")
+
+    return await _store(runtime, ready(), refused, actor)
+
+
+async def _store(runtime: Runtime, ready: Iterator[Ready], refused: list[Refusal], actor: str) -> Imported:
+    created, existing = 0, []
+    while some := list(islice(ready, AT_ONCE)):
         accounts = [(one.user, one.unique) for one in some]
         made = await runtime.database.write(new_accounts.create_imported, accounts, actor=actor)
-        existing += [one.line for one, created in zip(some, made, strict=True) if not created]
-    return Outcome(len(ready) - len(existing), existing)
+        created += sum(made)
+        existing += [one.line for one, is_new in zip(some, made, strict=True) if not is_new]
+    return Imported(created, existing, refused)

@@ -5,7 +5,9 @@ import json
 import re
 from pathlib import Path
 
-from tests.fixtures.accounts import add_totp, another, make
+import msgspec
+import pytest
+from tests.fixtures.accounts import add_totp, another, code_of, make
 from tests.fixtures.console import admin, server
 from tests.fixtures.documents import Documents, documents
 from tests.fixtures.people import Person
@@ -189,6 +191,49 @@ async def test_a_step_takes_a_recent_proof(admin: Person) -> None:
     assert (await admin.http.post(PAGE, data=form)).status_code == 303
 
 
+async def test_a_code_is_there_again_after_a_proof_that_was_asked_for_before_its_step(admin: Person) -> None:
+    await set_up(admin)
+    await authorized(admin)
+    form = admin.form(having="code")
+    admin.server.clock.advance(601)
+    await admin.send({"do": "redeem"}, having="code")
+    assert admin.path == "/step-up"
+    code = code_of(admin.server, admin.server.extra["totp"])
+    await admin.send({"code": code}, having="code")
+    assert admin.path == PAGE
+    again = admin.form(having="code")
+    assert [again[name] for name in ("code", "state")] == [form[name] for name in ("code", "state")]
+    await admin.send({"do": "redeem"}, having="code")
+    assert answer(admin)["error"] == "invalid_grant", "ten minutes are too long for the code itself"
+
+
+@pytest.mark.parametrize(
+    ("method", "more", "shown"),
+    [
+        ("client_secret_basic", {}, ["Basic …"]),
+        ("client_secret_post", {}, ["client_secret"]),
+        ("private_key_jwt", {"jwks_uri": "https://app.example.com/jwks"}, ["client_assertion", "jwt-bearer"]),
+        ("zero_proof", {}, ["DPoP", "client_assertion", "zero-proof"]),
+    ],
+)
+async def test_a_request_authenticates_as_the_client_does(
+    admin: Person, method: str, more: dict[str, str], shown: list[str]
+) -> None:
+    await set_up(admin)
+    client = await playground.find(admin.server.runtime)
+    assert client is not None
+    given = msgspec.structs.replace(
+        client_registry.to_input(client), token_endpoint_auth_method=method, **more
+    )
+    await client_registry.change(
+        admin.server.runtime, client.client_id, given, expected_version=None, actor="test"
+    )
+    await start(admin, "client_credentials", scope="")
+    text = raw(admin)
+    assert all(part in text for part in shown), text
+    assert ("Basic" in text) is (method == "client_secret_basic")
+
+
 def _form(person: Person) -> dict[str, str]:
     return {name: value for name, value in person.form(having="scope").items() if name}
 
@@ -248,6 +293,7 @@ async def test_an_mcp_server_is_compared_with_what_is_set_here(
         for url, said in (
             ("no address", "is not an https address"),
             (f"{documents.base}/missing", "could not be read"),
+            (f"{documents.base}/?q", "oauth-protected-resource?q: "),
             (f"{documents.base}/$(id)", f"watchword doctor '{documents.base}/$(id)'"),
             ("http://10.0.0.1/mcp", "could not be read"),
         ):

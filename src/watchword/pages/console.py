@@ -68,7 +68,8 @@ async def require_fresh(request: Request, back: str | None = None) -> Person | R
         return found
     place = back or returning.place_of(request)
     # The form's contents are lost on the way: the page says that nothing has been done yet.
-    return step_up.ask(request, f"{place}?notice=confirmed" if request.method == "POST" else place)
+    told = f"{place}{'&' if '?' in place else '?'}notice=confirmed"
+    return step_up.ask(request, told if request.method == "POST" else place)
 
 
 async def _second_needed(request: Request, person: Person) -> Response:

@@ -6,12 +6,13 @@ Nothing of it is there until an administrator sets it up. The steps carry the to
 import secrets
 import shlex
 from collections.abc import Mapping
+from urllib.parse import urlencode
 
 from watchword.flows import examination, mcp_check, playground
 from watchword.http import Form, Request, Response
 from watchword.oauth.clients import Client
 from watchword.oauth.errors import OAuthError
-from watchword.pages import account, console, console_check, scopes
+from watchword.pages import account, console, console_check, returning, scopes
 from watchword.pages.account import Person
 from watchword.pages.playground_steps import STEPS, Asked, Exchange
 
@@ -38,7 +39,7 @@ async def show(request: Request) -> Response:
 
 async def run(request: Request) -> Response:
     """Set the playground up, prepare an authorization, check an MCP server, or take a step."""
-    found = await console.require_fresh(request)
+    found = await console.require_fresh(request, _way_back(request))
     if isinstance(found, Response):
         return found
     form = account.form_of(request, found)
@@ -57,6 +58,14 @@ async def run(request: Request) -> Response:
     if do not in STEPS:
         return await _page(request, found)
     return await _answered(request, found, form, await STEPS[do](asked))
+
+
+def _way_back(request: Request) -> str:
+    """Return where a proof leads that is asked for before a step: with the code, if that was to be redeemed, as it came."""
+    form = request.form()
+    carried = {name: value for name in ("code", "state") if (value := form.get(name))}
+    place = returning.place_of(request)
+    return f"{place}?{urlencode(carried)}" if form.get("do") == "redeem" and carried else place
 
 
 async def _set_up(request: Request, person: Person) -> Response:

@@ -10,7 +10,7 @@ import msgspec
 from watchword import grants
 from watchword.flows import caller, devices, introspection, playground, revocation, userinfo
 from watchword.flows.acting import runtime_in
-from watchword.flows.client_auth import Credentials
+from watchword.flows.client_auth import ASSERTION_TYPE, ZERO_TYPE, Credentials
 from watchword.flows.runtime import Runtime
 from watchword.flows.token_verification import Use
 from watchword.http import Form, Request, Response, error_response, json_response
@@ -22,7 +22,7 @@ from watchword.store.sessions import Session
 # Of what is still good for something, a request shows the beginning alone.
 SECRET = frozenset({"code", "code_verifier", "refresh_token", "device_code", "token"})
 SHOWN = 12
-BASIC = ("Authorization", "Basic …")
+Pairs = tuple[tuple[str, str], ...]
 
 
 class Exchange(msgspec.Struct, frozen=True):
@@ -30,8 +30,8 @@ class Exchange(msgspec.Struct, frozen=True):
 
     method: str
     path: str
-    headers: tuple[tuple[str, str], ...]
-    fields: tuple[tuple[str, str], ...]
+    headers: Pairs
+    fields: Pairs
     status: int
     body: str
     answer: Mapping[str, object]
@@ -147,7 +147,7 @@ async def ask_userinfo(asked: Asked) -> Exchange:
         who = await caller.authenticate(runtime, bearer, "/userinfo", any_audience=True)
         return (await userinfo.claims_for(runtime, who))[1]
 
-    shown = ("Authorization", f"Bearer {token[:SHOWN]}…")
+    shown = (("Authorization", f"Bearer {token[:SHOWN]}…"),)
     return await _made(asked, "GET", "/userinfo", {}, answer, shown)
 
 
@@ -179,19 +179,34 @@ async def _made(
     path: str,
     fields: Mapping[str, str],
     answer: Callable[[], Awaitable[Mapping[str, object] | None]],
-    authorization: tuple[str, str] = BASIC,
+    authorization: Pairs | None = None,
 ) -> Exchange:
     response = await _response(asked.client, answer)
     body = response.body.decode()
+    headers, more = _proof(asked.client) if authorization is None else (authorization, ())
     return Exchange(
         method,
         path,
-        (authorization,),
-        tuple((name, _shown(name, value)) for name, value in fields.items()),
+        headers,
+        (*more, *((name, _shown(name, value)) for name, value in fields.items())),
         response.status,
         msgspec.json.format(body, indent=2) if body else "",
         msgspec.json.decode(body, type=dict[str, object]) if body else {},
     )
+
+
+def _proof(client: Client) -> tuple[Pairs, Pairs]:
+    """Return the headers and the fields by which a client authenticates, without what is secret in them (RFC 6749 §2.3)."""
+    method, named = client.token_endpoint_auth_method, ("client_id", client.client_id)
+    if method == "client_secret_basic":
+        return (("Authorization", "Basic …"),), ()
+    if method == "client_secret_post":
+        return (), (named, ("client_secret", "…"))
+    if method == "private_key_jwt":
+        return (), (("client_assertion_type", ASSERTION_TYPE), ("client_assertion", "…"))
+    if method == "zero_proof":
+        return (("DPoP", "…"),), (named, ("client_assertion_type", ZERO_TYPE), ("client_assertion", "…"))
+    return (), (named,)
 
 
 async def _response(client: Client, answer: Callable[[], Awaitable[Mapping[str, object] | None]]) -> Response:

@@ -152,8 +152,9 @@ def _is_open(seen: Seen) -> bool:
 
 
 def _inserted(url: str) -> str:
-    parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.netloc}{WELL_KNOWN}{'' if parts.path == '/' else parts.path}"
+    parts = urlsplit(url)  # RFC 9728 §3.1: before path and query
+    query = f"?{parts.query}" if parts.query else ""
+    return f"{parts.scheme}://{parts.netloc}{WELL_KNOWN}{'' if parts.path == '/' else parts.path}{query}"
 
 
 def _metadata(url: str, challenge: str, web: Web, report: Report) -> tuple[Seen | None, str]:

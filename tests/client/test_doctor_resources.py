@@ -58,7 +58,8 @@ class Server:
         if scope["type"] != "http":
             return
         if scope["path"].startswith("/.well-known/"):
-            found = self.documents.get(scope["path"])
+            query = scope["query_string"].decode()
+            found = self.documents.get(f"{scope['path']}?{query}" if query else scope["path"])
             status, headers, body = (200 if found is not None else 404), [], json.dumps(found).encode()
         else:
             status, headers, body = self.status, self.headers, b""
@@ -154,6 +155,16 @@ def test_a_server_asked_at_its_origin_alone_is_named_by_its_metadata() -> None:
         server.documents["/.well-known/oauth-protected-resource"] = {"resource": f"{url}/mcp"}
         (found,) = (one for one in examine(url).findings if one.code == "resource")
         assert (found.level, found.change) == ("broken", f"in the client: {url}/mcp; or resource={url!r}")
+
+
+def test_metadata_is_looked_for_before_path_and_query() -> None:
+    with LoopbackServer(
+        cast(Application, server := Server(401, [(b"www-authenticate", b"Bearer")]))
+    ) as loopback:
+        url = f"http://localhost:{loopback.port}/mcp?of=shop"
+        server.documents[f"{INSERTED}?of=shop"] = {"resource": url, "authorization_servers": []}
+        found = {(one.level, one.code) for one in examine(url).findings}
+        assert ("ok", "resource") in found, found
 
 
 def test_a_slash_too_much_after_a_resource_is_the_clients_to_take_away() -> None:

@@ -40,6 +40,11 @@ def canonical_address(address: str) -> str:
     return mail_address(address).lower()
 
 
+def shown_domain(domain: str) -> str:
+    """Return the domain of a canonical address in letters, as people read it."""
+    return idna.decode(domain)
+
+
 def _ascii_domain(domain: str) -> str:
     try:
         found = idna.encode(domain, uts46=True, std3_rules=True).decode("ascii").lower()

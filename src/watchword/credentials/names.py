@@ -10,7 +10,7 @@ import unicodedata
 from collections.abc import Iterator
 
 from watchword.credentials import look_alikes
-from watchword.credentials.addresses import AddressRefused, canonical_address, mail_address
+from watchword.credentials.addresses import AddressRefused, canonical_address, mail_address, shown_domain
 
 MAX_NAME = 64
 MAX_DISPLAY = 128
@@ -118,13 +118,14 @@ def skeleton(name: str, *, email: str | None = None) -> str:
     """Return a form that is equal for names which look alike; raise NameRefused.
 
     Of an address only the domain counts by its looks, which anybody can register: what is before the @ is given out by whoever runs the
-    domain, and was proved. So `arnie@example.com` keeps nobody from being `amie@example.com`.
+    domain, and was proved. So `arnie@example.com` keeps nobody from being `amie@example.com`. The domain is compared as people read it,
+    however it was typed: Cyrillic letters that look like `apple` are `xn--80ak6aa92e`, which looks like nothing.
     """
     canonical = canonical_username(name, email=email)
     if "@" not in canonical:
         return look_alikes.skeleton(name)
     local, _, domain = canonical.rpartition("@")
-    return f"{local}@{look_alikes.skeleton(domain)}"
+    return f"{local}@{look_alikes.skeleton(shown_domain(domain))}"
 
 
 def canonical_email(email: str) -> str:

@@ -131,6 +131,11 @@ def test_an_address_is_a_user_name_only_as_the_accounts_own() -> None:
     [
         pytest.param("arnie@example.com", "Arnie@Example.com", True, id="letters of any case"),
         pytest.param("arnie@example.com", "arnie@exarnple.com", True, id="a domain that looks like another"),
+        pytest.param("kim@apple.com", "kim@аррӏе.com", True, id="a domain of Cyrillic letters"),
+        pytest.param("kim@apple.com", "kim@xn--80ak6aa92e.com", True, id="the same in A-labels"),
+        pytest.param(
+            "kim@бена.com", "kim@сзбка.com", False, id="domains of which only the A-labels look alike"
+        ),
         pytest.param("arnie@example.com", "amie@example.com", False, id="two mailboxes of one domain"),
         pytest.param("m1@example.com", "ml@example.com", False, id="a digit and a letter"),
     ],

@@ -33,6 +33,7 @@ async def test_ap_05_a_limited_token_makes_and_opens_no_administrators_account(
             ("PATCH", at, address),
             ("PATCH", at, {"email_verified": True}),
             ("DELETE", f"{at}/factors", None),
+            ("POST", f"{at}/enable", {}),
         ]
 
     powerful: list[tuple[str, str, object]] = [

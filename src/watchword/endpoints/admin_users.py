@@ -263,7 +263,7 @@ async def enable_user(call: Call) -> UserView:
 
 
 async def _switch(call: Call, disabled: bool) -> UserView:
-    user, runtime = await _subject(call)
+    user, runtime = await _subject(call, opens=not disabled)  # whoever has its password gets in again
     await account_changes.set_disabled(runtime, user, disabled, actor=call.caller.actor)
     return view(await people.find(runtime, user.id))
 

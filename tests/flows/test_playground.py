@@ -79,12 +79,18 @@ async def next_step(person: Person, do: str) -> None:
 async def test_a_sign_in_is_run_from_the_request_to_its_end(admin: Person) -> None:
     await set_up(admin)
     await authorized(admin)
+    code = admin.form(having="code")["code"]
+    for received in (code, admin.server.settings.issuer):
+        assert f"<bdi>{received}</bdi>" in raw(admin)
     await admin.send({"do": "redeem"}, having="code")
     first = answer(admin)
     assert first["scope"] == "openid offline_access"
-    for shown in ("POST /token", "code_verifier", "at+jwt", "It works now."):
+    for shown in ("POST /token", "code_verifier", "at+jwt", "It works now.", "refresh_token-title"):
         assert shown in raw(admin)
+    for sent in ("authorization_code", f"{code[:12]}…"):  # of a secret the beginning alone
+        assert f"<bdi>{sent}</bdi>" in raw(admin)
     await next_step(admin, "introspect")
+    assert "POST /introspect" in raw(admin)
     told = answer(admin)
     assert told["active"] is True
     assert told["client_id"] == playground.CLIENT_ID
@@ -279,6 +285,7 @@ async def test_an_mcp_server_is_compared_with_what_is_set_here(
             "are described here",
         ):
             assert good in person.text
+        assert person.form(having="url")["url"] == orders
         documents.publish(
             "/.well-known/oauth-protected-resource/other",
             {

@@ -42,7 +42,19 @@ def test_a_line_that_cannot_be_stops_all_unless_told_to_go_on(tmp_path: Path) ->
     piped = run_cli(tmp_path, "user", "import", "-", stdin=(tmp_path / file).read_text())
     assert (piped.returncode, piped.stderr.splitlines()) == (1, refused.stderr.splitlines()[1:])
     assert document(tmp_path, "user", "list")["users"] == []
+    file = written(
+        tmp_path, GOOD[0], {"username": "rnara"}, GOOD[1], {"username": "lee", "password_hash": "md5$of$them"}
+    )
     went_on = run_cli(tmp_path, "user", "import", file, "--keep-going", "--json")
     assert went_on.returncode == 1
-    assert json.loads(went_on.stdout)["created"] == 2
+    done = json.loads(went_on.stdout)
+    assert done["created"] == 2
+    assert [(one["line"], one["error"]) for one in done["refused"]] == [
+        (2, "conflict"),
+        (4, "invalid_request"),
+    ]
+    again = run_cli(tmp_path, "user", "import", written(tmp_path, *GOOD, {"username": "rnara"}))
+    assert (again.returncode, again.stdout) == (1, "created   0\nexisting  2 (line 1, 2)\n")
+    assert "line 3: username: Another account has a name that looks like this one" in again.stderr
+    assert "nothing was imported" not in again.stderr
     assert run_cli(tmp_path, "user", "import", "missing.jsonl").returncode == 2

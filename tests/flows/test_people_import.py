@@ -36,7 +36,9 @@ def lines(*people: object) -> list[bytes]:
 
 
 async def imported(server: Server, *people: object) -> Imported:
-    return await people_import.run(server.runtime, lambda: lines(*people), actor="command line")
+    done, is_stored = await people_import.run(server.runtime, lambda: lines(*people), actor="command line")
+    assert is_stored
+    return done
 
 
 def checked(server: Server, given: list[bytes]) -> tuple[list[int], list[Refusal]]:
@@ -95,6 +97,15 @@ async def test_an_import_is_repeated_and_leaves_alone_what_is_there(server: Serv
     assert await hash_of(server, "mara") == "$argon2id$kept"
     assert (await one(server, "mara")).display_name == "Mara M."
     assert (await one(server, "ada@example.com")).email_verified_at is not None
+
+
+async def test_a_name_that_only_looks_like_another_is_refused_and_not_taken_for_it(server: Server) -> None:
+    people = [{"username": name, "email": f"{name}@example.com"} for name in ("mara", "rnara", "Mara")]
+    refusal = Refusal(2, "conflict", people_import.ALIKE, "username")
+    assert await imported(server, *people) == Imported(1, [3], [refusal])
+    assert await imported(server, *people) == Imported(0, [1, 3], [refusal])
+    other = {"username": "rnara", "email": "mara@example.com"}  # the same person by her address
+    assert await imported(server, other) == Imported(0, [1], [])
 
 
 async def test_two_imports_at_once_take_turns(server: Server) -> None:

@@ -34,7 +34,7 @@ def import_(
     """Create accounts from another product's export, with their passwords; all of it or, when a line can't be, nothing.
 
     A line is an object of username, email, email_verified, display_name, attributes, password_hash and disabled; all are optional, but a name
-    or an address is needed. Accounts that exist are left alone.
+    or an address is needed. Accounts that exist are left alone; a name that only looks like an existing one is refused, and no other line.
     """
     with ExitStack() as open_files:
         try:
@@ -48,16 +48,16 @@ def import_(
         except OSError as error:
             session.usage(f"{file}: {error.strerror}")
 
-        async def work(runtime: Runtime) -> Imported:
+        async def work(runtime: Runtime) -> tuple[Imported, bool]:
             return await people_import.run(
                 runtime, lambda: _lines(export, begin), check=check, keep_going=keep_going, actor=ACTOR
             )
 
-        done = session.run(work, database=database, config=config, as_json=as_json, makes=not check)
+        done, stored = session.run(work, database=database, config=config, as_json=as_json, makes=not check)
     if as_json:
         session.print_json(done)
     else:
-        _print(done, stored=not check and (keep_going or not done.refused))
+        _print(done, stored=stored)
     if done.refused:
         raise typer.Exit(1)
 

@@ -1,7 +1,8 @@
 """People of another product: their accounts are read from its export and created here, with the passwords that they have.
 
 All of an export is checked before anything is stored, and read again then: however long it is, the accounts of one transaction are all that
-is held of it. An account whose name or address exists here is left alone, so that an import that was interrupted can be repeated.
+is held of it. An account whose name or address exists here is left alone, so that an import that was interrupted can be repeated. That a
+name only looks like one that exists shows when it is stored: the line is refused, and no other.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -22,6 +23,7 @@ from watchword.store.users import User
 
 MAX_LINE = 64 * 1024  # bytes, with what ends it
 AT_ONCE = 100  # in one transaction: others wait for it some milliseconds
+ALIKE = "Another account has a name that looks like this one: give one that people can tell from it."
 BOM = b"\xef\xbb\xbf"
 
 
@@ -55,7 +57,7 @@ class Refusal(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Imported(msgspec.Struct, frozen=True):
-    """What an import did: how many accounts it created, the lines of those whose name or address is taken, and those that can't be."""
+    """What an import did: how many accounts it created, the lines of those whose name or address is taken, and those that are refused."""
 
     created: int
     existing: list[int]
@@ -118,16 +120,16 @@ async def run(
     check: bool = False,
     keep_going: bool = False,
     actor: str,
-) -> Imported:
+) -> tuple[Imported, bool]:
     """Create the accounts of an export, in the order of its lines; nothing with `check`, or where a line can't be unless told to go on.
 
-    `lines` begins to read: anew where all is checked before. Raises `conflict` for what is not the same then.
+    Returns with it whether anything was to be stored. `lines` begins to read: anew where all is checked before. Raises `conflict` for what is not the same then.
     """
     refused: list[Refusal] = []
     if not keep_going or check:
         refused += [one for one in read(runtime, lines()) if isinstance(one, Refusal)]
         if refused or check:
-            return Imported(0, [], refused)
+            return Imported(0, [], refused), False
 
     def ready() -> Iterator[Ready]:
         for one in read(runtime, lines()):
@@ -138,14 +140,21 @@ async def run(
             else:
                 raise OAuthError("conflict", "The export was changed while it was read: import it again.")
 
-    return await _store(runtime, ready(), refused, actor)
+    return await _store(runtime, ready(), refused, actor), True
 
 
 async def _store(runtime: Runtime, ready: Iterator[Ready], refused: list[Refusal], actor: str) -> Imported:
-    created, existing = 0, []
+    created = 0
+    existing: list[int] = []
     while some := list(islice(ready, AT_ONCE)):
         accounts = [(one.user, one.unique) for one in some]
         made = await runtime.database.write(new_accounts.create_imported, accounts, actor=actor)
-        created += sum(made)
-        existing += [one.line for one, is_new in zip(some, made, strict=True) if not is_new]
-    return Imported(created, existing, refused)
+        created += made.count("created")
+        existing += [one.line for one, outcome in zip(some, made, strict=True) if outcome == "existing"]
+        alike = [one.line for one, outcome in zip(some, made, strict=True) if outcome == "alike"]
+        refused += [Refusal(line, "conflict", ALIKE, "username") for line in alike]
+    return Imported(created, existing, sorted(refused, key=_line))
+
+
+def _line(refused: Refusal) -> int:
+    return refused.line

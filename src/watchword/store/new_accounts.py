@@ -8,11 +8,12 @@ from watchword.store.links import Link, hold_link, peek_link, use_link
 from watchword.store.passkeys import MadePasskey, add_passkey
 from watchword.store.upstream_accounts import UpstreamAccount, link_upstream
 from watchword.store.user_changes import set_disabled
-from watchword.store.users import User, count_admins, create_user, get_user, hold_user
+from watchword.store.users import User, count_admins, create_user, get_user, hold_user, is_email_taken
 
 # How somebody without a password signs in.
 WayIn = MadePasskey | UpstreamAccount
 Outcome = Literal["created", "link", "taken", "way"]
+Imported = Literal["created", "existing", "alike"]
 
 # Imports take turns: two with the same names in another order would each wait for the other. Nobody ever sees this row.
 _CLAIM = "INSERT INTO facts (name, value) VALUES ('importing', '') ON CONFLICT (name) DO UPDATE SET value = excluded.value"
@@ -99,13 +100,24 @@ async def _keep(tx: Transaction, way: WayIn, user: User) -> bool:
 
 async def create_imported(
     tx: Transaction, accounts: Iterable[tuple[User, Unique]], *, actor: str
-) -> list[bool]:
-    """Create accounts that were another product's, switched off where they were so there; of each, return whether its names were free."""
+) -> list[Imported]:
+    """Create accounts that were another product's, switched off where they were so there.
+
+    Of each, return "created", that an account of the name or the address is "existing", or that another one's name looks "alike".
+    """
     await tx.run(_CLAIM)
-    made = []
+    made: list[Imported] = []
     for user, unique in accounts:
-        made.append(await create_user(tx, user, **unique, actor=actor))
-        if made[-1] and user.disabled_at is not None:
+        if not await create_user(tx, user, **unique, actor=actor):
+            made.append("existing" if await _exists(tx, unique) else "alike")
+            continue
+        made.append("created")
+        if user.disabled_at is not None:
             await set_disabled(tx, user.id, True, actor=actor, now=user.disabled_at)
     await tx.run(_UNCLAIM)
     return made
+
+
+async def _exists(tx: Transaction, unique: Unique) -> bool:
+    names = [one for one in (unique["canonical_username"], unique["canonical_email"]) if one]
+    return any([await is_email_taken(tx, name) for name in names])

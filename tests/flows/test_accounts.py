@@ -9,6 +9,7 @@ from tests.fixtures.accounts import EMAIL, OTHER, ada, another, change_password,
 from tests.fixtures.people import PASSWORD, Person, letters, link_in
 from tests.fixtures.servers import Server, open_server, together
 
+from watchword.credentials import names
 from watchword.flows import account_changes, accounts, people, sign_up
 from watchword.flows.people import Changes
 from watchword.oauth.errors import OAuthError
@@ -130,6 +131,9 @@ async def test_a_stranger_registers_by_an_address_that_they_prove(server: Server
         await person.open(link_in(text))
         await person.send({"name": "Grace Hopper", "new_password": PASSWORD}, having="link")
         assert "Your account is ready." in person.text
+        made = await user_of(server, "grace@example.com")
+        assert not made.is_admin
+        assert names.is_identifier(made.id)
         assert person.form(having="identifier")["identifier"] == "grace@example.com", "which is filled in"
         elsewhere = Person(server, another(server))
         elsewhere.http.cookies.set("ww-name", person.http.cookies["ww-name"])

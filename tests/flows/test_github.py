@@ -91,6 +91,7 @@ async def test_a_person_registers_and_signs_in_again_whatever_they_are_called_th
     assert hub.bearers == ["Bearer gho_x"] * 2
     made = await user_of(server, "octocat@example.com")
     assert (made.display_name, made.email_verified_at is not None) == ("The Octocat", True)
+    assert not made.is_admin
     hub.answers["/user"] = (200, {**USER, "login": "renamed"})
     hub.answers["/user/emails"] = (403, {"message": "Resource not accessible by integration"})
     again, _ = await come(server)

@@ -26,6 +26,7 @@ from tests.flows.test_first_sign_in import PASSWORD, csrf_of
 from watchword.flows import accounts, client_registry
 from watchword.flows.client_registry import Registered
 from watchword.settings import ScopeText
+from watchword.store import events
 
 
 async def consent_page(
@@ -267,9 +268,14 @@ async def test_an_optional_scope_can_be_left_out_and_is_not_asked_for_again(tmp_
         client = await register(server)
         page = await consent_page(server, client, scope="openid orders:read")
         assert 'type="checkbox"' in page.text
+        assert urlsplit(REDIRECT).netloc in page.text
         form = fields(page) | {"decision": "approve"}
         answer = answer_of(await server.http.post("/authorize/consent", data=form))
         assert (await redeem(server, client, answer["code"])).json()["scope"] == "openid"
+        (event,) = await server.runtime.database.read(events.list_events, limit=5, name="consent.given")
+        assert (event.data["scope"], event.data["declined"]) == ("openid", "orders:read")
+        page = await begin(server, client, scope="openid", prompt="consent")
+        assert "code" in answer_of(await decide(server, page)), "says nothing of what it does not ask for"
         again = answer_of(await begin(server, client, scope="openid orders:read", prompt="none"))
         assert (await redeem(server, client, again["code"])).json()["scope"] == "openid"
         page = await begin(server, client, scope="openid orders:read", prompt="consent")

@@ -1,5 +1,6 @@
 """RFC 8693: what ends a token that was exchanged for another, and how far a chain of exchanges goes."""
 
+from tests.fixtures.accounts import make
 from tests.fixtures.servers import Server
 from tests.flows.test_status_lists import status_of
 from tests.flows.test_token_exchange import (
@@ -15,6 +16,7 @@ from tests.flows.test_token_exchange import (
     switch,
 )
 
+from watchword.flows import account_changes
 from watchword.flows.client_registry import Registered
 from watchword.jose import jws
 from watchword.oauth import status_list
@@ -63,6 +65,21 @@ async def test_ad_07_what_was_issued_between_two_ends_within_a_second_has_ended(
         assert await look(server, judge, token) == {"active": False}
         if token_format == "jwt":
             assert await status_of(server, token) == status_list.INVALID
+
+
+async def test_ad_07_so_has_what_was_made_for_a_person_between_two_ends_of_the_account(
+    server: Server,
+) -> None:
+    ada, api = await make(server), await service(server)
+    issued = []
+    for _ in range(3):
+        sent = (await server.token(owner="ada", resource=API)).secret
+        issued.append((await swap(server, api, sent, audience=DOWN)).json()["access_token"])
+        assert (await look(server, api, issued[-1]))["active"] is True, "the honest variant"
+        for disabled in (True, False):
+            await account_changes.set_disabled(server.runtime, ada, disabled, actor="test")
+    for token in issued:
+        assert await look(server, api, token) == {"active": False}
 
 
 @FORMATS

@@ -52,6 +52,8 @@ async def test_every_one_of_very_many_applications_is_found_by_name(
     assert [len(page) for page in listed] == [2, 2, 1]
     assert {*names[:2]} == {"Ant", "ant"}
     assert names[2:] == ["Bee", "cow", "Zebra"]
+    await ada.server.runtime.database.write(execute, "DELETE FROM grants")
+    assert await pages_of(ada, "/account/applications") == listed, "what one agreed to stays"
 
 
 async def test_an_application_without_a_consent_is_found_behind_one_with_very_many_grants(

@@ -282,6 +282,12 @@ async def test_an_optional_scope_can_be_left_out_and_is_not_asked_for_again(tmp_
         form = fields(page) | {"decision": "approve", "scope": "orders:read"}
         answer = answer_of(await server.http.post("/authorize/consent", data=form))
         assert (await redeem(server, client, answer["code"])).json()["scope"] == "openid orders:read"
+        page = await begin(server, client, scope="openid", prompt="consent")
+        assert "code" in answer_of(await decide(server, page)), (
+            "takes nothing back of what it does not ask for"
+        )
+        again = answer_of(await begin(server, client, scope="openid orders:read", prompt="none"))
+        assert (await redeem(server, client, again["code"])).json()["scope"] == "openid orders:read"
 
 
 async def test_az_54_a_page_that_speaks_of_what_an_application_was_before_counts_for_nothing(

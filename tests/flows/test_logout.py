@@ -256,9 +256,12 @@ async def test_the_last_page_loads_the_applications_that_want_it_and_its_policy_
     await application(server, frontchannel_logout_uri="https://app.example.com/never-used")
     token = (await connect(ada, wants_session))["id_token"]
     await connect(ada, plain)
-    asked = {"id_token_hint": token, "post_logout_redirect_uri": BYE}
+    asked = {"id_token_hint": token, "post_logout_redirect_uri": BYE, "ui_locales": "de"}
+    assert "ww-session" in ada.http.cookies
     page = await ada.http.get("/logout", params=asked)
     assert page.status_code == 200
+    assert '<html lang="de"' in page.text
+    assert "ww-session" not in ada.http.cookies
     frames = [html.unescape(found) for found in re.findall(r'<iframe hidden src="([^"]+)"', page.text)]
     sid = claims_of(token)["sid"]
     assert sorted(

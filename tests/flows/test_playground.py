@@ -79,8 +79,9 @@ async def next_step(person: Person, do: str) -> None:
 async def test_a_sign_in_is_run_from_the_request_to_its_end(admin: Person) -> None:
     await set_up(admin)
     await authorized(admin)
-    code = admin.form(having="code")["code"]
-    for received in (code, admin.server.settings.issuer):
+    form = admin.form(having="code")
+    code = form["code"]
+    for received in (code, form["state"], admin.server.settings.issuer):
         assert f"<bdi>{received}</bdi>" in raw(admin)
     await admin.send({"do": "redeem"}, having="code")
     first = answer(admin)

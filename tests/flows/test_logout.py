@@ -7,7 +7,7 @@ import httpx
 import pytest
 from tests.fixtures.accounts import another, make, session_of
 from tests.fixtures.applications import BYE, OFFLINE, ada, application, connect, is_alive, is_signed_in
-from tests.fixtures.code_flow import refresh
+from tests.fixtures.code_flow import refresh, request
 from tests.fixtures.people import Person
 from tests.fixtures.relying_party import claims_of
 from tests.fixtures.servers import Server
@@ -123,6 +123,8 @@ async def test_a_hint_counts_after_its_key_was_rotated_out_but_not_after_it_was_
     await ada.sign_in(remember="yes")
     await ada.server.runtime.keyring.reload()
     assert not ada.server.runtime.keyring.is_known(kid), "it is published no more"
+    silent = request(client, prompt="none", id_token_hint=token)
+    assert "code=" in (await ada.http.get("/authorize", params=silent)).headers["location"]
     bye = {"id_token_hint": token, "post_logout_redirect_uri": BYE}
     await ada.http.get("/logout", params=bye)
     async with another(ada.server) as nobody:

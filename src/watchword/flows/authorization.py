@@ -75,15 +75,18 @@ def signed_in(runtime: Runtime, client: Client, session: Session) -> SignedIn:
 
 
 async def hinted_subject(runtime: Runtime, client: Client, request: AuthorizationRequest) -> str | None:
-    """Return the subject of the request's `id_token_hint`, an ID token of ours, expired or not (OIDC Core §3.1.2.1).
+    """Return the subject of the request's `id_token_hint`, an ID token of ours, expired or not, whose key may be a former one
+    (OIDC Core §3.1.2.1).
 
     Raises `invalid_request` for anything else.
     """
     if request.id_token_hint is None:
         return None
+    keyring = runtime.keyring
     hint = logout.read_hint(
         request.id_token_hint,
-        keys=await runtime.keyring.verification_keys(),
+        # An application may keep an ID token for longer than the key that signed it is published.
+        keys=[*await keyring.verification_keys(), *await keyring.former_keys()],
         issuer=runtime.settings.issuer,
         algorithms=runtime.settings.signing_algorithms,
     )

@@ -49,6 +49,8 @@ async def test_templates_languages_and_texts_of_ones_own_are_served(tmp_path: Pa
         assert "Continuer" in english.text, "the choice is kept"
         assert "English" in english.text
         assert "Deutsch" in english.text
+        said = await server.http.get("/.well-known/openid-configuration")
+        assert said.json()["ui_locales_supported"] == ["en", "de", "fr"]
 
 
 async def test_a_frame_of_the_console_of_ones_own_shows_sections_that_it_does_not_know(

@@ -1,6 +1,8 @@
 """RFC 8414 and OpenID Connect Discovery: the server's metadata, and its public keys (RFC 7517)."""
 
 import hashlib
+from functools import lru_cache
+from pathlib import Path
 
 from watchword.credentials.methods import LEVELS
 from watchword.flows import profiles, sign_up
@@ -51,7 +53,7 @@ def metadata(settings: Settings, *, registers: bool) -> dict[str, object]:
         **_requests(settings),
         "prompt_values_supported": list(authorization.prompts(registers)),
         "acr_values_supported": list(LEVELS[1:3]),
-        "ui_locales_supported": ["en", "de"],
+        "ui_locales_supported": _languages(settings.template_directory),
         "token_endpoint_auth_methods_supported": methods,
         "token_endpoint_auth_signing_alg_values_supported": list(NAMES),
         "introspection_endpoint_auth_methods_supported": [method for method in methods if method != "none"],
@@ -65,6 +67,13 @@ def metadata(settings: Settings, *, registers: bool) -> dict[str, object]:
         **_aliases(settings),
         **({"registration_endpoint": f"{issuer}/register"} if settings.registration != "off" else {}),
     }
+
+
+@lru_cache(maxsize=4)
+def _languages(directory: str | None) -> list[str]:
+    """Return the languages of the pages: the packaged ones, and those that the operator added as files, read once as the pages do."""
+    own = Path(directory, "locales").glob("*.toml") if directory else ()
+    return list(dict.fromkeys(["en", "de", *sorted(path.stem for path in own)]))
 
 
 def _requests(settings: Settings) -> dict[str, object]:

@@ -201,8 +201,8 @@ async def _ask(
     back = returning.seal_return(runtime, returning.RESUME + interaction_id)
     pages = {"step_up": "step-up", "select_account": "select-account", "create": "sign-up"}
     page = pages.get(step, "sign-in")
-    wish = browser.language_wish(request, asked.ui_locales)
-    return redirect(f"{runtime.settings.issuer}/{page}?return={back}{wish}", headers)
+    headers = (*headers, *browser.language_wish(request, asked.ui_locales))
+    return redirect(f"{runtime.settings.issuer}/{page}?return={back}", headers)
 
 
 async def consent(request: Request) -> Response:

@@ -21,8 +21,9 @@ from watchword.pages.branding import branding_of
 from watchword.pages.user_agents import Device
 from watchword.settings import Settings
 
-BROWSER_COOKIE, LANGUAGE_COOKIE = "ww-browser", "ww-language"
+BROWSER_COOKIE, LANGUAGE_COOKIE, WISH_COOKIE = "ww-browser", "ww-language", "ww-wish"
 BROWSER_LIFETIME = 400 * 86_400
+WISH_LIFETIME = 1800  # as long as an application's request is kept
 # A browser's own value, and the header that sets it where it is new.
 Known = tuple[str, tuple[bytes, bytes] | None]
 # Paths that answer a POST only, or not with the same page by GET.
@@ -138,13 +139,16 @@ def homeward(request: Request) -> Response | None:
 
 
 def locale_of(request: Request, ui_locales: str | None = None) -> str:
-    """Return the language of the page: the one chosen on a page, now or before, else the application's wish, else the browser's."""
+    """Return the language of the page: the one chosen on a page, now or before, else the application's wish, of which the page knows
+    or which was noted on the way to it, else the browser's."""
     settings = request.runtime.settings
     known = render.locales(branding_of(settings))
     chosen = _chosen(request) or request.cookie(cookie_name(settings, LANGUAGE_COOKIE))
     if chosen is not None and chosen in known:
         return chosen
-    return languages.choose(known, ui_locales, request.header(b"accept-language"))
+    wish = request.cookie(cookie_name(settings, WISH_COOKIE))
+    wished = " ".join(filter(None, (ui_locales, wish)))
+    return languages.choose(known, wished, request.header(b"accept-language"))
 
 
 def device_of(request: Request, user_agent: str) -> Device:
@@ -178,12 +182,18 @@ def _languages(request: Request, locale: str) -> list[dict[str, str]]:
     ]
 
 
-def language_wish(request: Request, ui_locales: Iterable[str]) -> str:
-    """Return the parameter that carries an application's wish to the next page; nothing when the person has chosen."""
-    if request.cookie(cookie_name(request.runtime.settings, LANGUAGE_COOKIE)) is not None:
-        return ""
-    wished = " ".join(ui_locales)
-    return f"&lang={locale_of(request, wished)}" if wished else ""
+def language_wish(request: Request, ui_locales: Iterable[str]) -> Iterable[tuple[bytes, bytes]]:
+    """Return the header that notes an application's wish for the pages on the way, in place of another application's.
+
+    It is no choice of the person's: that would hold for every other application, and for longer than this one's request.
+    """
+    settings, wished = request.runtime.settings, " ".join(ui_locales)
+    if wished:
+        known = render.locales(branding_of(settings))
+        wish = languages.choose(known, wished, request.header(b"accept-language"))
+        yield set_cookie(settings, WISH_COOKIE, wish, WISH_LIFETIME)
+    elif request.cookie(cookie_name(settings, WISH_COOKIE)):
+        yield set_cookie(settings, WISH_COOKIE, "", 0)
 
 
 def here(request: Request, path: str) -> str:

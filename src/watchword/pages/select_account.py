@@ -23,7 +23,13 @@ async def show(request: Request) -> Response:
         "links": {"other": elsewhere},
         "hidden": {"return": sealed},
     }
-    return browser.page(request, "select_account", context, form_action=asker.form_action if asker else ())
+    return browser.page(
+        request,
+        "select_account",
+        context,
+        form_action=asker.form_action if asker else (),
+        ui_locales=asker.ui_locales if asker else None,
+    )
 
 
 async def choose(request: Request) -> Response:

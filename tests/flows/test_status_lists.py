@@ -183,7 +183,7 @@ async def test_a_list_is_for_caches(server: Server) -> None:
     [
         pytest.param("", "application/statuslist+cwt", 406, id="another form"),
         pytest.param("", "application/statuslist+jwt;q=0.00", 406, id="the form, refused"),
-        pytest.param("?time=1700000000", "*/*", 404, id="a time that is over"),
+        pytest.param("?time=1700000000", "*/*", 501, id="a time that is over"),
         pytest.param("x", "*/*", 404, id="a list that is none"),
     ],
 )

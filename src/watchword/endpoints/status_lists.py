@@ -13,7 +13,7 @@ async def show(request: Request) -> Response:
     if not any(wanted.get(kind) for kind in ACCEPTED):
         raise OAuthError("not_acceptable", "Status lists are served as application/statuslist+jwt only.")
     if request.query().has("time"):
-        raise OAuthError("not_found", "Historical status lists are not kept.", field="time")
+        raise OAuthError("not_implemented", "Historical status lists are not kept.", field="time")
     served = await request.runtime.statuses.serve(request.path_params["id"])
     fresh = request.runtime.settings.status_list_ttl // 2
     headers = (

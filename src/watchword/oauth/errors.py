@@ -67,6 +67,8 @@ ERRORS: dict[str, ErrorRule] = {
     "unsupported_media_type": ErrorRule(415),
     "misdirected_request": ErrorRule(421),
     "too_many_requests": ErrorRule(429),
+    # Token Status List §8.4
+    "not_implemented": ErrorRule(501),
 }
 
 

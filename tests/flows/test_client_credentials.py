@@ -178,6 +178,18 @@ async def test_private_key_jwt_is_checked_to_the_letter(server: Server, changes:
     assert (refused.status_code, refused.json()["error"]) == (401, "invalid_client")
 
 
+async def test_a_client_signs_with_the_algorithm_that_it_registered(server: Server) -> None:
+    mine, other = jwk.generate("ES256"), jwk.generate("EdDSA")
+    client = await server.client(
+        token_endpoint_auth_method="private_key_jwt",
+        token_endpoint_auth_signing_alg="ES256",
+        jwks={"keys": [jwk.public_document(key) for key in (mine, other)]},
+    )
+    for key, status in ((mine, 200), (other, 401)):
+        form = assertion(server, key, client.client.client_id)
+        assert (await server.http.post("/token", data=form)).status_code == status
+
+
 async def test_an_assertion_works_once(server: Server) -> None:
     key = jwk.generate("EdDSA")
     client = await server.client(

@@ -8,6 +8,8 @@ from tests.fixtures.code_flow import REDIRECT
 from tests.fixtures.registering import HONEST, register, server
 from tests.fixtures.servers import Server, open_server
 
+from watchword.jose import jwk
+
 __all__ = ["server"]
 
 MACHINE: dict[str, Any] = {
@@ -93,3 +95,17 @@ async def test_dc_01_a_control_character_makes_an_invalid_redirect_uri(
     assert refused.json()["field"] == member
     elsewhere = await register(server, client_name="A" + character)
     assert (elsewhere.status_code, elsewhere.json()["error"]) == (400, "invalid_client_metadata")
+
+
+async def test_the_algorithm_of_assertions_is_registered_where_there_are_assertions(server: Server) -> None:
+    keys = {"jwks": {"keys": [jwk.public_document(jwk.generate("ES256"))]}}
+    for method, algorithm, told in (
+        ("private_key_jwt", "ES256", "ES256"),
+        ("private_key_jwt", "HS256", None),
+        ("client_secret_basic", "HS256", None),
+    ):
+        said = {"token_endpoint_auth_method": method, "token_endpoint_auth_signing_alg": algorithm}
+        answer = await register(server, **keys, **said)
+        assert answer.json().get("token_endpoint_auth_signing_alg") == told
+        refused = answer.json().get("error") == "invalid_client_metadata"
+        assert refused is (method == "private_key_jwt" and told is None)

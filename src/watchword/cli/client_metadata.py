@@ -87,6 +87,8 @@ def _proofs(options: Options) -> Metadata:
         said["request_object_signing_alg"] = None if signed == "any" else signed or None
     if algorithm is not None:
         said["request_object_signing_alg"] = algorithm or None
+    if (asserted := options.get("auth_algorithm")) is not None:
+        said["token_endpoint_auth_signing_alg"] = asserted or None
     return said
 
 

@@ -83,6 +83,10 @@ SignedRequests = Annotated[
         help="It must sign its authorization requests with this algorithm, such as ES256, or with any."
     ),
 ]
+AuthAlgorithm = Annotated[
+    str | None,
+    typer.Option(help="The one algorithm of the assertions that it authenticates with by private_key_jwt."),
+]
 RequestAlgorithm = Annotated[
     str | None,
     typer.Option(help="Algorithm of the authorization requests that it signs, where signing is optional."),

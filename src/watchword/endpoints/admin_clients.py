@@ -32,6 +32,7 @@ class ClientView(AnswersInput, frozen=True, kw_only=True, omit_defaults=True):
     origin: str
     created_at: int
     version: int
+    token_endpoint_auth_signing_alg: str | None = None
     post_logout_redirect_uris: tuple[str, ...] = ()
     access_token_lifetime: int | None = None
     access_token_status: bool = False
@@ -117,6 +118,7 @@ def view(
         client_id=client.client_id,
         name=client.name,
         token_endpoint_auth_method=client.token_endpoint_auth_method,
+        token_endpoint_auth_signing_alg=client.token_endpoint_auth_signing_alg,
         grant_types=client.grant_types,
         redirect_uris=client.redirect_uris,
         scope=" ".join(client.scope),

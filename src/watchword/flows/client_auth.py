@@ -267,6 +267,7 @@ async def _check_assertion(runtime: Runtime, client: Client, presented: Presente
         client_id=client.client_id,
         issuer=runtime.settings.issuer,
         fapi=client.security_profile == "fapi2",
+        algorithm=client.token_endpoint_auth_signing_alg,
         now=now,
     )
     used = hashlib.sha256(f"client assertion\n{client.client_id}\n{checked.jti}".encode()).digest()

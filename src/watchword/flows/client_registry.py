@@ -12,8 +12,8 @@ from watchword.flows import client_checks, client_keys
 from watchword.flows.identifiers import new_id
 from watchword.flows.runtime import Runtime
 from watchword.loopback import is_loopback
+from watchword.oauth import assertion, logout_addresses, mtls, redirect_uri, request_object, token_format
 from watchword.oauth import fapi as fapi_rules
-from watchword.oauth import logout_addresses, mtls, redirect_uri, request_object, token_format
 from watchword.oauth.answers import AnswersInput, fields_of
 from watchword.oauth.clients import (
     AUTH_METHODS,
@@ -65,6 +65,7 @@ class ClientInput(AnswersInput, frozen=True, kw_only=True, forbid_unknown_fields
         default_factory=lambda: ["client_credentials"]
     )
     token_endpoint_auth_method: str = "client_secret_basic"
+    token_endpoint_auth_signing_alg: Annotated[str, msgspec.Meta(max_length=10)] | None = None
     scope: Annotated[str, msgspec.Meta(max_length=4096)] = ""
     resources: Annotated[list[Uri], msgspec.Meta(max_length=50)] = msgspec.field(default_factory=list)
     application_type: ApplicationType = "web"
@@ -143,6 +144,7 @@ def to_client(
         client_id=client_id,
         name=given.name,
         token_endpoint_auth_method=given.token_endpoint_auth_method,
+        token_endpoint_auth_signing_alg=assertion.registered(given.token_endpoint_auth_signing_alg, fapi),
         grant_types=grants,
         response_types=("code",) if "authorization_code" in grants else (),
         redirect_uris=tuple(given.redirect_uris),

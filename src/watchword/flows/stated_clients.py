@@ -54,7 +54,6 @@ class Unused(AnswersInput, frozen=True, kw_only=True):
     software_version: str | None = None
     initiate_login_uri: str | None = None
     request_uris: list[str] | None = None
-    token_endpoint_auth_signing_alg: str | None = None
 
 
 class Stated(Unused, frozen=True, kw_only=True):
@@ -66,6 +65,7 @@ class Stated(Unused, frozen=True, kw_only=True):
     grant_types: Names = msgspec.field(default_factory=lambda: ["authorization_code"])
     response_types: Names = msgspec.field(default_factory=lambda: ["code"])
     token_endpoint_auth_method: Annotated[str, msgspec.Meta(max_length=100)] | None = None
+    token_endpoint_auth_signing_alg: str | None = None
     scope: Annotated[str, msgspec.Meta(max_length=4096)] = ""
     application_type: ApplicationType | None = None
     jwks: dict[str, object] | None = None
@@ -121,6 +121,7 @@ def read(
         post_logout_redirect_uris=stated.post_logout_redirect_uris,
         grant_types=grants,
         token_endpoint_auth_method=method,
+        token_endpoint_auth_signing_alg=_assertion_algorithm(stated, method),
         scope=_scope(settings, stated),
         resources=list(settings.self_registered_resources),
         application_type=stated.application_type or _application_type(stated.redirect_uris),
@@ -165,6 +166,11 @@ def _id_token_algorithm(settings: Settings, stated: Stated) -> str | None:
     # OpenID Connect Registration §2: RS256 is the default, here only if the server has such a key
     default = "RS256" if "RS256" in settings.signing_algorithms else None
     return stated.id_token_signed_response_alg or default
+
+
+def _assertion_algorithm(stated: Stated, method: str) -> str | None:
+    # Many programs state one beside any method: where nothing is signed, it means nothing.
+    return stated.token_endpoint_auth_signing_alg if method == "private_key_jwt" else None
 
 
 def _grants(settings: Settings, stated: Stated) -> list[str]:
@@ -226,6 +232,7 @@ def describe(client: Client) -> dict[str, object]:
         "grant_types": client.grant_types,
         "response_types": client.response_types,
         "token_endpoint_auth_method": client.token_endpoint_auth_method,
+        "token_endpoint_auth_signing_alg": client.token_endpoint_auth_signing_alg,
         "scope": " ".join(client.scope),
         "application_type": client.application_type,
         **fields_of(client),

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import msgspec
 
 from watchword.jose import JoseError, jws, jwt
-from watchword.jose.jwk import Key, b64decode
+from watchword.jose.jwk import Key, b64decode, own_name
 from watchword.oauth.clients import FAPI_ALGORITHMS
 from watchword.oauth.errors import OAuthError
 
@@ -36,15 +36,36 @@ def peek_subject(assertion: str) -> str | None:
     return subject if isinstance(subject, str) and subject else None
 
 
+def registered(algorithm: str | None, fapi: bool) -> str | None:
+    """Return the algorithm that a client may register for its assertions; raise `invalid_client_metadata` for any other."""
+    allowed = FAPI_ALGORITHMS if fapi else tuple(jws.ALGORITHMS)
+    if algorithm is not None and own_name(algorithm) not in allowed:
+        raise OAuthError(
+            "invalid_client_metadata",
+            f"The algorithm is one of {', '.join(allowed)}.",
+            field="token_endpoint_auth_signing_alg",
+        )
+    return algorithm
+
+
 def check_client_assertion(
-    assertion: str, *, keys: Sequence[Key], client_id: str, issuer: str, fapi: bool, now: int
+    assertion: str,
+    *,
+    keys: Sequence[Key],
+    client_id: str,
+    issuer: str,
+    fapi: bool,
+    algorithm: str | None = None,
+    now: int,
 ) -> CheckedAssertion:
-    """Check a client assertion (RFC 7523 §3); raise `invalid_client`."""
+    """Check a client assertion (RFC 7523 §3), signed by the `algorithm` that the client registered, if any; raise `invalid_client`."""
+    allowed = FAPI_ALGORITHMS if fapi else tuple(jws.ALGORITHMS)
     try:
         claims = jwt.decode(
             assertion,
             keys,
-            algorithms=FAPI_ALGORITHMS if fapi else tuple(jws.ALGORITHMS),
+            # OpenID Connect Registration §2: "MUST be rejected, if the JWT is not signed with this algorithm"
+            algorithms=[name for name in allowed if algorithm is None or name == own_name(algorithm)],
             typ=("JWT", "client-authentication+jwt", ""),
             now=now,
             leeway=LEEWAY,

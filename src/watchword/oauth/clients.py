@@ -66,6 +66,7 @@ class Client(msgspec.Struct, frozen=True, kw_only=True):
     client_id: str
     name: str
     token_endpoint_auth_method: str
+    token_endpoint_auth_signing_alg: str | None = None
     grant_types: tuple[str, ...] = ()
     response_types: tuple[str, ...] = ()
     redirect_uris: tuple[str, ...] = ()

@@ -23,6 +23,7 @@ PARTS: Mapping[str, Mapping[str, str]] = {
     "proof": {
         "grant_types": "lines",
         "token_endpoint_auth_method": "choice",
+        "token_endpoint_auth_signing_alg": "text",
         "jwks": "json",
         "jwks_uri": "text",
         "tls_client_auth_subject": "pair",

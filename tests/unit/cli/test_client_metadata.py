@@ -33,6 +33,7 @@ SAID: dict[str, tuple[list[str], Any]] = {
     "require_pkce": (["--no-pkce"], False),
     "require_pushed_authorization_requests": (["--pushed"], True),
     "require_signed_request_object": (["--signed-requests", "any"], True),
+    "token_endpoint_auth_signing_alg": (["--auth-algorithm", "ES256"], "ES256"),
     "request_object_signing_alg": (["--request-algorithm", "ES256"], "ES256"),
     "authorization_details_types": (["--details", "payment", "--details", "x"], ["payment", "x"]),
     "dpop_bound_access_tokens": (["--dpop"], True),

@@ -58,6 +58,7 @@ FIELDS: dict[str, st.SearchStrategy[Any]] = {
     "require_pkce": st.booleans(),
     "require_pushed_authorization_requests": st.booleans(),
     "require_signed_request_object": st.booleans(),
+    "token_endpoint_auth_signing_alg": st.sampled_from(["ES256", "PS256"]),
     "request_object_signing_alg": st.sampled_from(["ES256", "PS256"]),
     "authorization_details_types": st.lists(NAME, max_size=2),
     "dpop_bound_access_tokens": st.booleans(),

@@ -24,10 +24,41 @@ def made(*, key: jwk.Key = KEY, typ: str | None = "JWT", **change: Any) -> str:
     )
 
 
-def check(token: str, *, keys: list[jwk.Key] | None = None, fapi: bool = False) -> CheckedAssertion:
-    """Check an assertion of the client."""
+def check(
+    token: str, *, keys: list[jwk.Key] | None = None, fapi: bool = False, algorithm: str | None = None
+) -> CheckedAssertion:
+    """Check an assertion of the client, which may have registered its algorithm."""
     return assertion.check_client_assertion(
-        token, keys=[KEY] if keys is None else keys, client_id="app", issuer=ISSUER, fapi=fapi, now=NOW
+        token,
+        keys=[KEY] if keys is None else keys,
+        client_id="app",
+        issuer=ISSUER,
+        fapi=fapi,
+        algorithm=algorithm,
+        now=NOW,
+    )
+
+
+@pytest.mark.parametrize("signer", [KEY, jwk.generate("EdDSA")], ids=lambda key: key.alg)
+def test_whoever_registered_an_algorithm_signs_with_no_other(signer: jwk.Key) -> None:
+    for said in ("ES256", "EdDSA", "Ed25519"):
+        token, fits = made(key=signer), (said == "ES256") == (signer is KEY)
+        if fits:
+            assert check(token, keys=[signer], algorithm=said).jti == "j"
+            continue
+        with pytest.raises(OAuthError) as refused:
+            check(token, keys=[signer], algorithm=said)
+        assert refused.value.code == "invalid_client"
+
+
+@pytest.mark.parametrize(("said", "fapi"), [("none", False), ("HS256", False), ("RS256", True), ("", False)])
+def test_an_algorithm_that_proves_nothing_is_not_registered(said: str, fapi: bool) -> None:
+    assert assertion.registered("ES256", fapi) == "ES256"
+    with pytest.raises(OAuthError) as refused:
+        assertion.registered(said, fapi)
+    assert (refused.value.code, refused.value.field) == (
+        "invalid_client_metadata",
+        "token_endpoint_auth_signing_alg",
     )
 
 

@@ -14,6 +14,7 @@ from watchword.flows.consents import Agreed
 from watchword.flows.identifiers import new_id
 from watchword.flows.runtime import Runtime
 from watchword.flows.sessions import sign_in_claims
+from watchword.jose import jws
 from watchword.oauth import logout, token_format
 from watchword.oauth.authorization import AuthorizationRequest
 from watchword.oauth.claims_request import NOTHING
@@ -88,7 +89,7 @@ async def hinted_subject(runtime: Runtime, client: Client, request: Authorizatio
         # An application may keep an ID token for longer than the key that signed it is published.
         keys=[*await keyring.verification_keys(), *await keyring.former_keys()],
         issuer=runtime.settings.issuer,
-        algorithms=runtime.settings.signing_algorithms,
+        algorithms=jws.ALGORITHMS,
     )
     if hint is None or hint.client_id != request.client_id:
         raise OAuthError("invalid_request", "The id_token_hint is not an ID token of this client.")

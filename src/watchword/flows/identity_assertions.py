@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 from watchword.flows import subjects
 from watchword.flows.runtime import Runtime
-from watchword.jose import JoseError, jwt
+from watchword.jose import JoseError, jws, jwt
 from watchword.oauth import authorization_details, exchange, identity_assertion
 from watchword.oauth.clients import AssertionTarget, Client
 from watchword.oauth.errors import OAuthError
@@ -84,7 +84,7 @@ async def _id_token(runtime: Runtime, client: Client, form: Parameters) -> Mappi
         claims = jwt.decode(
             form.require("subject_token"),
             await runtime.keyring.verification_keys(),
-            algorithms=runtime.settings.signing_algorithms,
+            algorithms=jws.ALGORITHMS,
             typ="JWT",
             issuer=runtime.settings.issuer,
             now=runtime.now(),

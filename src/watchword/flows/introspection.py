@@ -12,7 +12,7 @@ import msgspec
 from watchword.flows import client_answers, client_registry, lineage, subjects, token_verification
 from watchword.flows.runtime import Runtime
 from watchword.flows.token_verification import FOREVER, Use
-from watchword.jose import JoseError, jwt
+from watchword.jose import JoseError, jws, jwt
 from watchword.oauth import claims as token_claims
 from watchword.oauth import token_format
 from watchword.oauth.clients import Client
@@ -225,7 +225,7 @@ async def decode(runtime: Runtime, token: str, leeway: int = 0) -> dict[str, obj
     return jwt.decode(
         token,
         await runtime.keyring.verification_keys(),
-        algorithms=runtime.settings.signing_algorithms,
+        algorithms=jws.ALGORITHMS,  # of its own key: `signing_algorithms` says what signs from now on
         typ=AT_JWT,
         issuer=runtime.settings.issuer,
         now=runtime.now(),

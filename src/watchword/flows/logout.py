@@ -15,6 +15,7 @@ import msgspec
 from watchword.flows import client_registry, sessions, subjects
 from watchword.flows.runtime import Runtime
 from watchword.flows.sign_in import canonical
+from watchword.jose import jws
 from watchword.oauth import logout as rules
 from watchword.oauth.clients import Client
 from watchword.oauth.logout import Hint
@@ -75,7 +76,7 @@ async def _hint(runtime: Runtime, token: str | None) -> Hint | None:
         token,
         keys=keys,
         issuer=runtime.settings.issuer,
-        algorithms=runtime.settings.signing_algorithms,
+        algorithms=jws.ALGORITHMS,
     )
 
 

@@ -41,6 +41,17 @@ async def test_an_issuer_whose_name_ends_with_a_slash_is_found_all_the_same(othe
     await guard.close()
 
 
+async def test_metadata_are_found_though_a_page_stands_where_others_have_theirs(other: OtherIssuer) -> None:
+    """A server of OAuth alone (RFC 8414) beside a web site that answers every address that it does not know with its page."""
+    other.documents["/.well-known/oauth-authorization-server"] = other.documents[
+        "/.well-known/openid-configuration"
+    ]
+    other.documents["/.well-known/openid-configuration"] = b"<!doctype html>"
+    guard = Guard(other.issuer, audience=API)
+    assert (await ask(guard, other.token())).subject == "them"
+    await guard.close()
+
+
 async def test_an_issuer_with_a_style_of_its_own_is_described(other: OtherIssuer) -> None:
     described = Trusted(issuer=other.issuer, types=("at+jwt", "JWT"), algorithms=("RS256", "ES256"))
     guard, strict = Guard(described, audience=API), Guard(other.issuer, audience=API)

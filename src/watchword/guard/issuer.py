@@ -184,12 +184,18 @@ class Issuer:
     async def get(
         self, *addresses: str, headers: Mapping[str, str] | None = None
     ) -> tuple[Mapping[str, object], httpx.Headers]:
-        """Return the JSON object and headers of the first address that answers 200; raise IssuerUnavailable."""
+        """Return the JSON object and headers of the first address that answers with one; raise IssuerUnavailable."""
+        trouble = f"no document at {' or '.join(addresses)}"
         for address in addresses:
             answer = await self.ask("GET", address, headers=headers)
-            if answer.status_code == 200:
+            if answer.status_code != 200:
+                continue
+            try:
                 return _document(answer.content), answer.headers
-        raise IssuerUnavailable(f"no document at {' or '.join(addresses)}")
+            except IssuerUnavailable as error:
+                # A web site, for example, which has its page for every address: the next may be right
+                trouble = f"{address}: {error}"
+        raise IssuerUnavailable(trouble)
 
     async def ask(self, method: str, uri: str, *, most: int = MAX_ANSWER, **given: Any) -> httpx.Response:
         """Return an answer of at most `most` bytes within `LONGEST` seconds; raise IssuerUnavailable otherwise."""
